@@ -1,0 +1,1 @@
+"""Pictures on disk and in memory: catalogue, feature rows and exact search."""

@@ -1,0 +1,200 @@
+"""The artifact: the folder that training writes and everything else reads.
+
+    artifacts/NAME/VERSION/
+      manifest.json   what it is, how it was made, what was measured, and the sha256 of every other file
+      network.onnx    uint8 pictures + view ids -> probabilities, features (see `model.graph`)
+      labels.json     class index -> {"id", "name"}
+
+It is written beside its place, fsynced and renamed, so that it is there whole or not at all; and never edited.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from model.errors import ArtifactError
+from model.preprocess import CONTRACT
+
+MANIFEST, NETWORK, LABELS = "manifest.json", "network.onnx", "labels.json"
+
+
+class Label(BaseModel):
+    """One class: `id` as in the data set (a folder or a synset), `name` for people."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    id: str
+    name: str
+
+
+class Measurement(BaseModel):
+    """Errors on one split. `views` is 1 (centre) or 10; `groups` holds accuracies of coarser classes by grouping."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    split: str
+    pictures: int
+    views: int
+    top1_error: float
+    top5_error: float
+    groups: dict[str, float] = {}
+
+
+class FileRecord(BaseModel):
+    """Size in bytes and checksum of one file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    bytes: int
+    sha256: str
+
+
+class Manifest(BaseModel):
+    """What stands in manifest.json."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    schema_version: Literal[1] = 1
+    name: str
+    version: int
+    created: datetime
+    classes: int
+    feature_dim: int
+    parameters: int
+    picture_contract: str = CONTRACT
+    licence: str
+    training: dict[str, Any]
+    measurements: list[Measurement] = []
+    export_difference: float
+    files: dict[str, FileRecord] = {}
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A verified artifact: every file has the size and checksum that its manifest names."""
+
+    path: Path
+    manifest: Manifest
+    labels: tuple[Label, ...]
+
+    @property
+    def network(self) -> Path:
+        return self.path / NETWORK
+
+    @property
+    def network_sha256(self) -> str:
+        return self.manifest.files[NETWORK].sha256
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def find(path: Path) -> Path:
+    """The artifact at `path`, or the newest one in it (`artifacts/NAME` or `artifacts`). Raises ArtifactError."""
+    if (path / MANIFEST).is_file():
+        return path
+    candidates = [read_manifest(file.parent) for file in (*path.glob(f"*/{MANIFEST}"), *path.glob(f"*/*/{MANIFEST}"))]
+    if not candidates:
+        raise ArtifactError(f"expected an artifact in {path}, found none: train one or run `alexnet demo`")
+    newest = max(candidates, key=lambda manifest: (manifest.created, manifest.version))
+    within = path if path.name == newest.name else path / newest.name
+    return within / str(newest.version)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Parse the manifest in the folder `path`. Raises ArtifactError."""
+    try:
+        return Manifest.model_validate_json((path / MANIFEST).read_bytes())
+    except OSError as error:
+        raise ArtifactError(f"expected {MANIFEST} in {path}, found none") from error
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        raise ArtifactError(f"expected a valid {MANIFEST} in {path}, found a fault at {where}: {problem['msg']}") from error
+
+
+def load(path: Path) -> Artifact:
+    """Find, read and verify. Raises ArtifactError naming the file that is missing, damaged or made for other code."""
+    path = find(path)
+    manifest = read_manifest(path)
+    if manifest.picture_contract != CONTRACT:
+        raise ArtifactError(
+            f"expected an artifact for pictures read as {CONTRACT}, found {manifest.picture_contract} in {path}"
+        )
+    for name, record in manifest.files.items():
+        _verify(path / name, record)
+    labels = tuple(Label.model_validate(entry) for entry in json.loads((path / LABELS).read_bytes()))
+    if len(labels) != manifest.classes:
+        raise ArtifactError(f"expected {manifest.classes} labels in {path}, found {len(labels)}")
+    return Artifact(path, manifest, labels)
+
+
+def _verify(path: Path, record: FileRecord) -> None:
+    if not path.is_file():
+        raise ArtifactError(f"expected the file {path.name} in {path.parent}, found none")
+    size = path.stat().st_size
+    if size != record.bytes:
+        raise ArtifactError(f"expected {record.bytes:,} bytes in {path}, found {size:,}")
+    if sha256_of(path) != record.sha256:
+        raise ArtifactError(f"expected {path} to have the checksum of its manifest, found another: the file is damaged")
+
+
+def publish(
+    root: Path, name: str, labels: tuple[Label, ...], write: Callable[[Path], Manifest], version: int | None = None
+) -> Artifact:
+    """Make `root/name/VERSION` in one step and return it.
+
+    `write` puts the files into the folder it is given and returns the manifest; name, version, time and checksums are
+    filled in here. `version` is one more than the highest present unless given. Nothing is left behind on failure.
+    """
+    home = root / name
+    home.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".unpublished-", dir=home))
+    try:
+        (folder / LABELS).write_text(json.dumps([label.model_dump() for label in labels], indent=1) + "\n")
+        manifest = write(folder)
+        files = {
+            file.name: FileRecord(bytes=file.stat().st_size, sha256=sha256_of(file)) for file in sorted(folder.iterdir())
+        }
+        version = version or 1 + max((int(p.name) for p in home.iterdir() if p.name.isdigit()), default=0)
+        manifest = manifest.model_copy(update={"name": name, "version": version, "files": files})
+        (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
+        folder.chmod(0o755)
+        _sync(folder)
+        target = home / str(version)
+        folder.rename(target)
+        _sync_folder(home)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return load(target)
+
+
+def now() -> datetime:
+    """The current time, UTC, whole seconds."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def _sync(folder: Path) -> None:
+    for file in folder.iterdir():
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,52 @@
+"""The project's exceptions. Each says what was expected and what was found.
+
+`server.app` maps them to HTTP statuses in one table; the command line prints the message and exits with status 1.
+"""
+
+
+class AlexNetError(Exception):
+    """Base of all errors that a user can act on."""
+
+
+class InvalidPictureError(AlexNetError):
+    """The bytes are of a picture format that we read, but broken."""
+
+
+class UnsupportedPictureError(InvalidPictureError):
+    """The bytes are no picture of a format that we read."""
+
+
+class PictureTooLargeError(InvalidPictureError):
+    """The picture has more pixels or longer sides than allowed."""
+
+
+class InvalidRequestError(AlexNetError):
+    """A parameter of a query is out of its range."""
+
+
+class ArtifactError(AlexNetError):
+    """An artifact is missing, incomplete, damaged, or doesn't fit what it is used with."""
+
+
+class ExportError(AlexNetError):
+    """The exported ONNX graph doesn't compute what the torch network computes."""
+
+
+class DatasetError(AlexNetError):
+    """A data set is missing, empty, or can't be trained on."""
+
+
+class TrainingError(AlexNetError):
+    """Training can't go on: the loss is no longer finite, or a checkpoint doesn't fit."""
+
+
+class IndexStoreError(AlexNetError):
+    """An index is missing, damaged, in use, or made by another network."""
+
+
+class UnknownPictureError(AlexNetError):
+    """No picture has this id."""
+
+
+class DeviceError(AlexNetError):
+    """The requested device isn't what would really run, or a package is missing or doubled."""

@@ -1,0 +1,136 @@
+"""The one picture contract: bytes -> upright RGB -> 256 x 256 x 3 uint8 (paper, section 2).
+
+Training, evaluation, indexing and serving all read pictures through `read_picture`. In order: a list of allowed formats;
+limits checked on the header, before decoding; the first frame; JPEG decoded at a reduced scale of at least 512 pixels a
+side; 16-bit samples scaled, not clipped; transparency composited on white; CMYK, palette and grey converted to RGB; the
+central square resized to 256 x 256 (which equals resizing the shorter side to 256 and cutting the centre); EXIF orientation.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from model.errors import InvalidPictureError, PictureTooLargeError, UnsupportedPictureError
+
+SIDE = 256
+CONTRACT = "rgb-256-centre-bilinear-1"
+"""Changes whenever the same bytes would give other pixels; kept in caches, artifacts and indexes."""
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+@dataclass(frozen=True)
+class PictureLimits:
+    """What is refused before any pixel is decoded."""
+
+    max_pixels: int = 64_000_000
+    max_side: int = 30_000
+
+
+@dataclass(frozen=True)
+class Picture:
+    """`pixels` (256, 256, 3) uint8 RGB, and how the bytes were read."""
+
+    pixels: NDArray[np.uint8]
+    format: str
+    width: int
+    height: int
+    mode: str
+    orientation: int
+    frames_ignored: bool
+
+
+def read_picture(data: bytes, limits: PictureLimits | None = None) -> Picture:
+    """Decode one picture.
+
+    Raises UnsupportedPictureError, PictureTooLargeError or InvalidPictureError; never anything else.
+    """
+    limits = limits or PictureLimits()
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            return _read(image, limits)
+    except InvalidPictureError:
+        raise
+    except UnidentifiedImageError:
+        expected = ", ".join(FORMATS)
+        raise UnsupportedPictureError(
+            f"expected a picture ({expected}), found {_describe(data)} that none of them can read"
+        ) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise PictureTooLargeError(f"expected at most {limits.max_pixels:,} pixels, found far more") from None
+    except MemoryError:
+        raise PictureTooLargeError("expected a picture that fits into memory, found a larger one") from None
+    except Exception as error:  # Pillow's decoders raise ValueError, IndexError, TypeError, SyntaxError, struct.error ...
+        raise InvalidPictureError(
+            f"expected a whole picture, found {_describe(data)} that can't be decoded ({type(error).__name__})"
+        ) from error
+
+
+def _describe(data: bytes) -> str:
+    return f"{len(data):,} bytes" if data else "an empty body"
+
+
+def _read(image: Image.Image, limits: PictureLimits) -> Picture:
+    width, height = image.size
+    if min(width, height) < 1:
+        raise InvalidPictureError(f"expected at least 1 x 1 pixels, found {width} x {height}")
+    if width * height > limits.max_pixels or max(width, height) > limits.max_side:
+        raise PictureTooLargeError(
+            f"expected at most {limits.max_pixels:,} pixels and {limits.max_side:,} a side, found {width:,} x {height:,}"
+        )
+    mode, frames = image.mode, bool(getattr(image, "is_animated", False))
+    orientation = int(image.getexif().get(_ORIENTATION_TAG, 1))
+    image.draft("RGB", (2 * SIDE, 2 * SIDE))  # JPEG only: decodes at 1/2, 1/4 or 1/8 while that stays this large
+    square = _square(_rgb(image))
+    if orientation in _UPRIGHT:
+        square = square.transpose(_UPRIGHT[orientation])
+    return Picture(
+        pixels=np.asarray(square, dtype=np.uint8),
+        format=image.format or "unknown",
+        width=width,
+        height=height,
+        mode=mode,
+        orientation=orientation if orientation in _UPRIGHT else 1,
+        frames_ignored=frames,
+    )
+
+
+def _square(image: Image.Image) -> Image.Image:
+    """The central square as 256 x 256, bilinear with antialiasing."""
+    width, height = image.size
+    side = min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    return image.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Any mode that the allowed formats give -> RGB with 8 bits a channel."""
+    if image.mode.startswith("I"):  # 16-bit grey, which convert("RGB") would clip to white
+        samples = np.asarray(image).astype(np.int64)
+        if image.mode == "I" and samples.size and int(samples.max()) <= 255:
+            scaled = samples.clip(0, 255)
+        else:
+            scaled = samples.clip(0, 65535) // 257
+        return Image.fromarray(scaled.astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise InvalidPictureError("expected whole-number pixels of 1, 8 or 16 bits, found floating-point pixels")
+    if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(white, layer).convert("RGB")
+    return image.convert("RGB")

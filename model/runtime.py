@@ -1,0 +1,107 @@
+"""OnnxModel: pictures -> probabilities and features, on a device that is what it says."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from model.errors import ArtifactError, DeviceError, InvalidRequestError
+from model.preprocess import SIDE
+from model.views import TEN
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+def available_cpus() -> int:
+    """Processors that this process may really use: its affinity, bounded by the control group's quota."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        if quota != "max":
+            count = min(count, max(1, int(quota) // int(period)))
+    except (OSError, ValueError):
+        pass  # no control groups, or another form of them: the affinity stands
+    return count
+
+
+def check_single_distribution(package: str) -> None:
+    """Raise DeviceError when two distributions of `package` overwrite each other, e.g. onnxruntime and -gpu."""
+    found = sorted(set(packages_distributions().get(package, [])))
+    if len(found) > 1:
+        raise DeviceError(
+            f"expected one distribution of {package}, found {' and '.join(found)}, which overwrite each other: "
+            "make a new environment with either the 'cpu' or the 'gpu' extra"
+        )
+
+
+class OnnxModel:
+    """One exported network, loaded. `run` is safe to call from several threads.
+
+    `device` is `cpu`, `cuda` (an error unless CUDA is what runs) or `auto`; `self.device` says what was chosen.
+    """
+
+    def __init__(self, path: Path, device: str = "auto", threads: int | None = None) -> None:
+        check_single_distribution("onnxruntime")
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads or available_cpus()
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=_providers(device))
+        except Exception as error:
+            raise ArtifactError(f"expected an ONNX network in {path.name}, found a file that doesn't load") from error
+        running = self._session.get_providers()[0]
+        self.device = next((name for name, provider in PROVIDERS.items() if provider == running), running)
+        if device == "cuda" and self.device != "cuda":
+            raise DeviceError(f"expected the network to run on cuda, found that onnxruntime would run it on {self.device}")
+        outputs = {output.name: output for output in self._session.get_outputs()}
+        if set(outputs) != {"probabilities", "features"}:
+            raise ArtifactError(f"expected outputs probabilities and features, found {sorted(outputs)}")
+        self.classes = int(outputs["probabilities"].shape[1])
+        self.feature_dim = int(outputs["features"].shape[1])
+        self._run_options = ort.RunOptions()
+        if self.device == "cpu":  # give the memory of a large batch back after it
+            self._run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+
+    def run(
+        self, pictures: NDArray[np.uint8], views: Sequence[int]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """(N, 256, 256, 3) uint8 -> probabilities (N, classes) and features (N, feature_dim), float32."""
+        probabilities, features = self._run(["probabilities", "features"], pictures, views)
+        return probabilities, features
+
+    def features(self, pictures: NDArray[np.uint8], views: Sequence[int]) -> NDArray[np.float32]:
+        """(N, 256, 256, 3) uint8 -> features (N, feature_dim) float32 alone."""
+        (features,) = self._run(["features"], pictures, views)
+        return features
+
+    def _run(
+        self, outputs: list[str], pictures: NDArray[np.uint8], views: Sequence[int]
+    ) -> list[NDArray[np.float32]]:
+        if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[1:] != (SIDE, SIDE, 3):
+            raise InvalidRequestError(
+                f"expected uint8 pictures of shape (N, {SIDE}, {SIDE}, 3), found {pictures.dtype} {pictures.shape}"
+            )
+        if not views or any(view not in TEN for view in views):
+            raise InvalidRequestError(f"expected view ids from 0 to 9, found {list(views)}")
+        inputs = {"pictures": pictures, "views": np.asarray(views, dtype=np.int64)}
+        answer: list[NDArray[np.float32]] = self._session.run(outputs, inputs, self._run_options)
+        return answer
+
+
+def _providers(device: str) -> list[str]:
+    present = ort.get_available_providers()
+    if device == "auto":
+        return [provider for provider in (PROVIDERS["cuda"], PROVIDERS["cpu"]) if provider in present]
+    if device not in PROVIDERS:
+        raise DeviceError(f"expected device cpu, cuda or auto, found {device!r}")
+    if PROVIDERS[device] not in present:
+        raise DeviceError(f"expected onnxruntime with {device}, found {', '.join(present)}: install the 'gpu' extra")
+    return [PROVIDERS[device]]

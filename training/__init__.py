@@ -1,0 +1,1 @@
+"""Everything that produces an artifact: data sets, cache, recipe, loop, compaction."""
