@@ -120,7 +120,9 @@ def read_manifest(path: Path) -> Manifest:
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"])
-        raise ArtifactError(f"expected a valid {MANIFEST} in {path}, found a fault at {where}: {problem['msg']}") from error
+        raise ArtifactError(
+            f"expected a valid {MANIFEST} in {path}, found a fault at {where}: {problem['msg']}"
+        ) from error
 
 
 def load(path: Path) -> Artifact:
@@ -164,7 +166,8 @@ def publish(
         (folder / LABELS).write_text(json.dumps([label.model_dump() for label in labels], indent=1) + "\n")
         manifest = write(folder)
         files = {
-            file.name: FileRecord(bytes=file.stat().st_size, sha256=sha256_of(file)) for file in sorted(folder.iterdir())
+            file.name: FileRecord(bytes=file.stat().st_size, sha256=sha256_of(file))
+            for file in sorted(folder.iterdir())
         }
         version = version or 1 + max((int(p.name) for p in home.iterdir() if p.name.isdigit()), default=0)
         manifest = manifest.model_copy(update={"name": name, "version": version, "files": files})

@@ -16,9 +16,9 @@ from model.runtime import OnnxModel
 from model.views import CENTRE, TEN, coordinates
 
 PROBABILITY_TOLERANCE = 1e-4
-"""Largest difference of a probability. The two runtimes add up to 9,216 float32 products in another order, which moves a
-logit by some 1e-6 of its size; measured differences stay below 1e-5, real mistakes (a swapped channel, a wrong mean, a
-view off by a pixel) above 1e-3."""
+"""Largest difference of a probability. The two runtimes add up to 9,216 float32 products in another order, which moves
+a logit by some 1e-6 of its size; measured differences stay below 1e-5, real mistakes (a swapped channel, a wrong mean,
+a view off by a pixel) above 1e-3."""
 
 FEATURE_TOLERANCE = 1e-4
 """Largest difference of a feature, relative to the largest feature of the batch; for the same reason."""
@@ -51,8 +51,8 @@ def prove_equal(network: AlexNet, mean: NDArray[np.float32], path: Path) -> floa
         deviation = float(np.abs(features - expected_features).max() / max(expected_features.max(), 1e-6))
         if not (worst <= PROBABILITY_TOLERANCE and deviation <= FEATURE_TOLERANCE):
             raise ExportError(
-                f"expected the ONNX graph to equal the torch network to {PROBABILITY_TOLERANCE:g}, found a difference of "
-                f"{worst:g} in the probabilities and {deviation:g} in the features ({count} pictures, views {views})"
+                f"expected the ONNX graph to equal the torch network to {PROBABILITY_TOLERANCE:g}, found differences "
+                f"of {worst:g} in the probabilities and {deviation:g} in the features ({count} pictures, views {views})"
             )
     return worst
 

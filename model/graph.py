@@ -11,6 +11,7 @@ the right answer. Constant factors (the input scale, dropout's factor at test) a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import onnx
@@ -39,7 +40,7 @@ class _Graph:
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
         return name
 
-    def add(self, op: str, *inputs: str, name: str, **attributes: object) -> str:
+    def add(self, op: str, *inputs: str, name: str, **attributes: Any) -> str:
         self.nodes.append(helper.make_node(op, list(inputs), [name], name=name, **attributes))
         return name
 

@@ -31,9 +31,10 @@ def band(channels: int, towers: int) -> Tensor:
     return (near & (tower[:, None] == tower[None, :])).double()
 
 
-def _rows(x: Tensor) -> Tensor:
-    """(N, C, H, W) -> (N * H * W, C), a view where x is channels-last."""
-    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+def _chunks(x: Tensor) -> tuple[Tensor, ...]:
+    """Channels-last (N, C, H, W) -> views (R, C) of its rows, small enough for the cache on CPU."""
+    rows = x.permute(0, 2, 3, 1).view(-1, x.shape[1])
+    return torch.split(rows, CHUNK // x.shape[1] if x.device.type == "cpu" else len(rows))
 
 
 def _scale_and_power(rows: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,8 +52,7 @@ class _LocalResponseNorm(torch.autograd.Function):
         weights = (ALPHA * band(x.shape[1], towers)).to(x.device, wide)
         ctx.save_for_backward(x, weights)
         y = torch.empty_like(x)
-        size = CHUNK // x.shape[1] if x.device.type == "cpu" else x.numel()
-        for source, target in zip(_rows(x).split(size), _rows(y).split(size), strict=True):
+        for source, target in zip(_chunks(x), _chunks(y), strict=True):
             rows = source.to(wide)
             _, power = _scale_and_power(rows, weights)
             target.copy_(power.mul_(rows))
@@ -63,9 +63,7 @@ class _LocalResponseNorm(torch.autograd.Function):
         x, weights = ctx.saved_tensors
         gradient = gradients[0].contiguous(memory_format=torch.channels_last)
         result = torch.empty_like(x)
-        size = CHUNK // x.shape[1] if x.device.type == "cpu" else x.numel()
-        parts = (_rows(t).split(size) for t in (x, gradient, result))
-        for source, above, target in zip(*parts, strict=True):
+        for source, above, target in zip(_chunks(x), _chunks(gradient), _chunks(result), strict=True):
             rows = source.to(weights.dtype)
             scale, power = _scale_and_power(rows, weights)
             scaled = power.mul_(above)

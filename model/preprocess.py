@@ -1,9 +1,10 @@
 """The one picture contract: bytes -> upright RGB -> 256 x 256 x 3 uint8 (paper, section 2).
 
-Training, evaluation, indexing and serving all read pictures through `read_picture`. In order: a list of allowed formats;
-limits checked on the header, before decoding; the first frame; JPEG decoded at a reduced scale of at least 512 pixels a
-side; 16-bit samples scaled, not clipped; transparency composited on white; CMYK, palette and grey converted to RGB; the
-central square resized to 256 x 256 (which equals resizing the shorter side to 256 and cutting the centre); EXIF orientation.
+Training, evaluation, indexing and serving all read pictures through `read_picture`. In order: a list of allowed
+formats; limits checked on the header, before decoding; the first frame; JPEG decoded at a reduced scale of at least
+512 pixels a side; 16-bit samples scaled, not clipped; transparency composited on white; CMYK, palette and grey
+converted to RGB; the central square resized to 256 x 256 (which equals resizing the shorter side to 256 and cutting
+the centre); EXIF orientation.
 """
 
 from __future__ import annotations
@@ -75,7 +76,9 @@ def read_picture(data: bytes, limits: PictureLimits | None = None) -> Picture:
         raise PictureTooLargeError(f"expected at most {limits.max_pixels:,} pixels, found far more") from None
     except MemoryError:
         raise PictureTooLargeError("expected a picture that fits into memory, found a larger one") from None
-    except Exception as error:  # Pillow's decoders raise ValueError, IndexError, TypeError, SyntaxError, struct.error ...
+    except (
+        Exception
+    ) as error:  # Pillow's decoders raise ValueError, IndexError, TypeError, SyntaxError, struct.error ...
         raise InvalidPictureError(
             f"expected a whole picture, found {_describe(data)} that can't be decoded ({type(error).__name__})"
         ) from error
@@ -91,7 +94,8 @@ def _read(image: Image.Image, limits: PictureLimits) -> Picture:
         raise InvalidPictureError(f"expected at least 1 x 1 pixels, found {width} x {height}")
     if width * height > limits.max_pixels or max(width, height) > limits.max_side:
         raise PictureTooLargeError(
-            f"expected at most {limits.max_pixels:,} pixels and {limits.max_side:,} a side, found {width:,} x {height:,}"
+            f"expected at most {limits.max_pixels:,} pixels and {limits.max_side:,} a side, "
+            f"found {width:,} x {height:,}"
         )
     mode, frames = image.mode, bool(getattr(image, "is_animated", False))
     orientation = int(image.getexif().get(_ORIENTATION_TAG, 1))

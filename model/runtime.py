@@ -60,7 +60,9 @@ class OnnxModel:
         running = self._session.get_providers()[0]
         self.device = next((name for name, provider in PROVIDERS.items() if provider == running), running)
         if device == "cuda" and self.device != "cuda":
-            raise DeviceError(f"expected the network to run on cuda, found that onnxruntime would run it on {self.device}")
+            raise DeviceError(
+                f"expected the network to run on cuda, found that onnxruntime would run it on {self.device}"
+            )
         outputs = {output.name: output for output in self._session.get_outputs()}
         if set(outputs) != {"probabilities", "features"}:
             raise ArtifactError(f"expected outputs probabilities and features, found {sorted(outputs)}")
@@ -70,9 +72,7 @@ class OnnxModel:
         if self.device == "cpu":  # give the memory of a large batch back after it
             self._run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
-    def run(
-        self, pictures: NDArray[np.uint8], views: Sequence[int]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def run(self, pictures: NDArray[np.uint8], views: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(N, 256, 256, 3) uint8 -> probabilities (N, classes) and features (N, feature_dim), float32."""
         probabilities, features = self._run(["probabilities", "features"], pictures, views)
         return probabilities, features
@@ -82,9 +82,7 @@ class OnnxModel:
         (features,) = self._run(["features"], pictures, views)
         return features
 
-    def _run(
-        self, outputs: list[str], pictures: NDArray[np.uint8], views: Sequence[int]
-    ) -> list[NDArray[np.float32]]:
+    def _run(self, outputs: list[str], pictures: NDArray[np.uint8], views: Sequence[int]) -> list[NDArray[np.float32]]:
         if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[1:] != (SIDE, SIDE, 3):
             raise InvalidRequestError(
                 f"expected uint8 pictures of shape (N, {SIDE}, {SIDE}, 3), found {pictures.dtype} {pictures.shape}"

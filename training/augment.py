@@ -1,4 +1,4 @@
-"""Section 4.1: random crops and mirror images, and the PCA colour shift. All reproducible from (seed, epoch, picture)."""
+"""Section 4.1: random crops, mirror images and the PCA colour shift, reproducible from (seed, epoch, picture)."""
 
 from __future__ import annotations
 
@@ -34,10 +34,8 @@ class ColourShift:
         return (self.axes @ generator.normal(0, self.deviation, 3)).astype(np.float32)
 
 
-def training_batch(
-    cache: PictureCache, rows: NDArray[np.int64], colour: ColourShift, seed: int, epoch: int
-) -> Batch:
-    """Crops of the pictures in `rows`, (N, 224, 224, 3) float32, mean subtracted: 33 x 33 offsets, half of them mirrored.
+def training_batch(cache: PictureCache, rows: NDArray[np.int64], colour: ColourShift, seed: int, epoch: int) -> Batch:
+    """Crops of the pictures in `rows`, (N, 224, 224, 3) float32, mean subtracted: 33 x 33 offsets, half mirrored.
 
     The mean picture is cropped and mirrored with its picture, so that a pixel always meets its own mean.
     """

@@ -28,7 +28,7 @@ CHUNK = 256
 
 @dataclass(frozen=True)
 class PictureCache:
-    """`pictures` (N, 256, 256, 3) uint8 in the order of `dataset.examples`; `skipped` maps a row to what is wrong with it.
+    """`pictures` (N, 256, 256, 3) uint8 in the order of `dataset.examples`; `skipped`: row -> what is wrong with it.
 
     `mean` (256, 256, 3) float32 and `covariance` (3, 3) float64 are over the training part, pixels 0..255.
     """
@@ -159,13 +159,17 @@ def _report(dataset: Dataset, skipped: dict[int, str], home: Path) -> None:
     if skipped:
         listing = home / "skipped.txt"
         listing.write_text("".join(f"{examples[row].path}\t{reason}\n" for row, reason in skipped.items()))
-        tqdm.write(f"skipped {len(skipped):,} of {len(examples):,} files that can't be read; all are listed in {listing}")
+        tqdm.write(
+            f"skipped {len(skipped):,} of {len(examples):,} files that can't be read; all are listed in {listing}"
+        )
         for row, reason in list(skipped.items())[:5]:
             tqdm.write(f"  {examples[row].path}: {reason}")
     left = {example.label for row, example in enumerate(dataset.train) if row not in skipped}
     lost = [label.name for position, label in enumerate(dataset.labels) if position not in left]
     if lost:
-        raise DatasetError(f"expected readable pictures to train on in every class, found none in: {', '.join(lost[:5])}")
+        raise DatasetError(
+            f"expected readable pictures to train on in every class, found none in: {', '.join(lost[:5])}"
+        )
 
 
 def batches(rows: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:

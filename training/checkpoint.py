@@ -14,7 +14,7 @@ NAME = "checkpoint.pt"
 
 
 def save(run: Path, state: dict[str, Any]) -> None:
-    """Write `state` (tensors and plain values) to the run's folder; the previous file stays until the new one is whole."""
+    """Write `state` (tensors and plain values) to the run's folder; the previous file stays until this one is whole."""
     partial = run / f"{NAME}.partial"
     with partial.open("wb") as file:
         torch.save(state, file)

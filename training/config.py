@@ -12,8 +12,8 @@ from model.errors import TrainingError
 class Recipe:
     """How the network is trained. The defaults are sections 4 and 5 of the paper.
 
-    `colour_deviation`: standard deviation of the PCA colour shift in units of the eigenvalues of the RGB covariance, with
-    pixels taken as 0..1 (the reading under which the paper's formula gives a few grey levels).
+    `colour_deviation`: standard deviation of the PCA colour shift in units of the eigenvalues of the RGB covariance,
+    with pixels taken as 0..1 (the reading under which the paper's formula gives a few grey levels).
     `decay_biases`: the paper's rule has no exception for biases; the authors' program had.
     `patience`: epochs without a better validation error after which the learning rate is divided by ten; after `drops`
     divisions the next one ends the run.

@@ -2,51 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from model.artifact import Measurement
-from model.errors import DatasetError
-from model.runtime import OnnxModel
+from model.errors import DatasetError, InvalidPictureError
+from model.preprocess import read_picture
+from model.runtime import OnnxModel, available_cpus
 from model.views import CENTRE, TEN
-from training.cache import batches
+from training.datasets import Example
 
-BATCH = {len(CENTRE): 16, len(TEN): 2}
+BATCH = 8
+
+Labelled = tuple[NDArray[np.uint8], NDArray[np.int64]]
+"""Pictures (B, 256, 256, 3) and their classes (B,)."""
 
 
 def measure(
     model: OnnxModel,
-    read: Callable[[NDArray[np.int64]], NDArray[np.uint8]],
-    labels: NDArray[np.int64],
+    batches: Iterable[Labelled],
+    total: int,
     split: str,
     groupings: Mapping[str, tuple[str, ...]],
 ) -> list[Measurement]:
-    """The centre view's and the ten views' errors.
-
-    `read` gives the pictures of the asked rows, (N, 256, 256, 3) uint8; `labels` (M,) their classes. `groupings` as in
-    `training.datasets.Dataset`.
-    """
+    """The centre view's and the ten views' errors over all `batches`. `groupings` as in `training.datasets.Dataset`."""
+    labels: list[NDArray[np.int64]] = []
+    centre: list[NDArray[np.float32]] = []
+    ten: list[NDArray[np.float32]] = []
+    with tqdm(total=total, desc="measuring", unit="picture") as bar:
+        for pictures, classes in batches:
+            labels.append(classes)
+            centre.append(model.run(pictures, CENTRE)[0])
+            ten.append(model.run(pictures, TEN)[0])
+            bar.update(len(classes))
+    if not labels:
+        raise DatasetError(f"expected readable pictures to measure on in {split}, found none")
+    truth = np.concatenate(labels)
     return [
-        score(probabilities(model, read, len(labels), views), labels, split, len(views), groupings)
-        for views in (CENTRE, TEN)
+        score(np.concatenate(centre), truth, split, len(CENTRE), groupings),
+        score(np.concatenate(ten), truth, split, len(TEN), groupings),
     ]
 
 
-def probabilities(
-    model: OnnxModel, read: Callable[[NDArray[np.int64]], NDArray[np.uint8]], count: int, views: Sequence[int]
-) -> NDArray[np.float32]:
-    """(count, classes), with a progress bar."""
-    answers = []
-    with tqdm(total=count, desc=f"measuring, {len(views)} view{'s' * (len(views) > 1)}", unit="picture") as bar:
-        for rows in batches(np.arange(count), BATCH[len(views)]):
-            answers.append(model.run(read(rows), views)[0])
-            bar.update(len(rows))
-    if not answers:
-        raise DatasetError("expected pictures to measure on, found none")
-    return np.concatenate(answers)
+def read(examples: Sequence[Example]) -> Iterator[Labelled]:
+    """Decode files batch by batch, one batch ahead of its use; files that can't be read are named and left out."""
+    with ThreadPoolExecutor(available_cpus()) as pool:
+        pieces = [examples[start : start + BATCH] for start in range(0, len(examples), BATCH)]
+        ahead = [pool.submit(_pixels, example) for example in pieces[0]] if pieces else []
+        for position, piece in enumerate(pieces):
+            results = [future.result() for future in ahead]
+            following = pieces[position + 1] if position + 1 < len(pieces) else []
+            ahead = [pool.submit(_pixels, example) for example in following]
+            good = [(pixels, e.label) for pixels, e in zip(results, piece, strict=True) if pixels is not None]
+            if good:
+                yield np.stack([pixels for pixels, _ in good]), np.array([label for _, label in good])
+
+
+def _pixels(example: Example) -> NDArray[np.uint8] | None:
+    try:
+        return read_picture(example.path.read_bytes()).pixels
+    except (InvalidPictureError, OSError) as error:
+        tqdm.write(f"left out {example.path}: {error}")
+        return None
 
 
 def score(
@@ -64,7 +85,9 @@ def score(
         names = sorted(set(group_of))
         member = np.array([[group == name for name in names] for group in group_of], dtype=np.float64)
         chosen = (probability @ member).argmax(1)
-        groups[grouping] = float(np.mean([names[c] == group_of[label] for c, label in zip(chosen, labels, strict=True)]))
+        groups[grouping] = float(
+            np.mean([names[c] == group_of[label] for c, label in zip(chosen, labels, strict=True)])
+        )
     return Measurement(
         split=split,
         pictures=len(labels),
@@ -79,8 +102,7 @@ def table(measurements: Sequence[Measurement]) -> str:
     """A few lines for people."""
     lines = []
     for m in measurements:
-        line = f"{m.split}, {m.pictures:,} pictures, {m.views:2d} view{'s' if m.views > 1 else ' '}: "
-        line += f"top-1 error {100 * m.top1_error:.2f} %, top-5 error {100 * m.top5_error:.2f} %"
-        line += "".join(f", {grouping} {100 * accuracy:.2f} % right" for grouping, accuracy in m.groups.items())
-        lines.append(line)
+        lines.append(f"{m.split}: {m.pictures:,} pictures, {m.views} view{'s' if m.views > 1 else ''}")
+        lines.append(f"  top-1 error {100 * m.top1_error:.2f} %, top-5 error {100 * m.top5_error:.2f} %")
+        lines += [f"  {grouping}: {100 * accuracy:.2f} % right" for grouping, accuracy in m.groups.items()]
     return "\n".join(lines)

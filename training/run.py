@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -24,8 +25,9 @@ CONFIG, SPLIT = "config.json", "split.csv"
 
 
 def train(
-    data: Annotated[str, typer.Option(help="'elpv' (the demo extra brings it), or a folder with a subfolder a class.")]
-    = "elpv",
+    data: Annotated[
+        str, typer.Option(help="'elpv' (the demo extra brings it), or a folder with a subfolder a class.")
+    ] = "elpv",
     recipe: Annotated[str, typer.Option(help="small: a few thousand pictures. paper: a million.")] = "small",
     name: Annotated[str, typer.Option(help="The artifact's name; the data set's by default.")] = "",
     epochs: Annotated[int, typer.Option(help="At most so many passes; 0: as the recipe says.")] = 0,
@@ -44,7 +46,7 @@ def train(
     if resume is not None:
         chosen = read_config(resume)
     else:
-        changes = {"epochs": epochs, "learning_rate": learning_rate, "batch": batch}
+        changes: dict[str, Any] = {"epochs": epochs, "learning_rate": learning_rate, "batch": batch}
         chosen = config.RunConfig(
             recipe=replace(config.recipe(recipe), **{field: value for field, value in changes.items() if value}),
             data=data,
@@ -83,7 +85,9 @@ def prepare(chosen: config.RunConfig, resume: Path | None = None) -> Trainer:
         from training import checkpoint
         from training.engine import Trainer
     except ModuleNotFoundError as error:
-        raise TrainingError(f"expected {error.name} for training, found none: pip install 'alexnet-server[cpu,train]'") from error
+        raise TrainingError(
+            f"expected {error.name} for training, found none: pip install 'alexnet-server[cpu,train]'"
+        ) from error
 
     dataset = datasets.load(chosen.data, chosen.seed)
     sizes = ", ".join(f"{len(examples):,} {part}" for part, examples in dataset.parts().items())
@@ -100,11 +104,17 @@ def prepare(chosen: config.RunConfig, resume: Path | None = None) -> Trainer:
     return trainer
 
 
-def finish(trainer: Trainer, extra: dict[str, Any] | None = None) -> Artifact:
-    """Export, prove the export equal to the network, measure it as served, and publish."""
+def finish(
+    trainer: Trainer, extra: dict[str, Any] | None = None, round_weights: Callable[[Path], None] | None = None
+) -> Artifact:
+    """Export, prove the export equal to the network, measure it as served, and publish.
+
+    `extra` joins the manifest's account of the training; `round_weights` may change the exported file before it is
+    measured.
+    """
     from model.export import export
     from model.runtime import OnnxModel
-    from training.evaluate import measure
+    from training.evaluate import BATCH, measure
 
     chosen, dataset, cache = trainer.config, trainer.dataset, trainer.cache
     part = "test" if dataset.test else "validation"
@@ -112,10 +122,12 @@ def finish(trainer: Trainer, extra: dict[str, Any] | None = None) -> Artifact:
 
     def write(folder: Path) -> Manifest:
         difference = export(trainer.network, cache.mean, folder / NETWORK)
+        if round_weights is not None:
+            round_weights(folder / NETWORK)
         measurements = measure(
             OnnxModel(folder / NETWORK),
-            lambda positions: cache.pictures[rows[positions]],
-            trainer.labels[rows],
+            ((cache.pictures[some], trainer.labels[some]) for some in picture_cache.batches(rows, BATCH)),
+            len(rows),
             f"{dataset.split}, {part}",
             dataset.groupings,
         )
@@ -157,8 +169,8 @@ def read_config(run: Path) -> config.RunConfig:
     try:
         saved = json.loads((run / CONFIG).read_text())
         recipe = config.Recipe(**saved.pop("recipe"))
-        paths = {field: Path(saved.pop(field)) for field in ("artifacts", "cache", "runs")}
-        return config.RunConfig(recipe=recipe, **saved, **paths)
+        saved |= {field: Path(saved[field]) for field in ("artifacts", "cache", "runs")}
+        return config.RunConfig(recipe=recipe, **saved)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise TrainingError(f"expected the folder of a run with {CONFIG}, found none at {run}") from error
 
@@ -173,7 +185,11 @@ def _commit() -> str:
     here = Path(__file__).parent
     try:
         answer = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=12", "--dirty=+"], cwd=here, capture_output=True, text=True, check=True
+            ["git", "describe", "--always", "--abbrev=12", "--dirty=+"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

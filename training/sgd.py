@@ -27,9 +27,7 @@ class MomentumSGD:
     ) -> None:
         self.rate, self.momentum = rate, momentum
         self._parameters = dict(parameters)
-        self._decay = {
-            name: decay if decay_biases or not name.endswith(".bias") else 0.0 for name in self._parameters
-        }
+        self._decay = {name: decay if decay_biases or not name.endswith(".bias") else 0.0 for name in self._parameters}
         self.velocity: dict[str, Tensor] = {name: torch.zeros_like(p) for name, p in self._parameters.items()}
 
     @torch.no_grad()

@@ -1,0 +1,38 @@
+# Every command works in a fresh clone with Python 3.11 or newer; environments are made as needed.
+PYTHON ?= python3
+DEMO := .venv-demo
+DEV := .venv
+
+.PHONY: demo test test-slow check format clean
+
+demo: $(DEMO)/installed ## unpack the bundled network, index the solar cells, serve both on http://127.0.0.1:8000
+	$(DEMO)/bin/alexnet demo
+
+test: check ## everything that continuous integration runs
+	$(DEV)/bin/pytest
+
+test-slow: $(DEV)/installed ## minutes of real training on top
+	$(DEV)/bin/pytest -m "slow or not slow"
+
+check: $(DEV)/installed ## lint, format, types, import rules
+	$(DEV)/bin/ruff check .
+	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/mypy
+	$(DEV)/bin/lint-imports
+
+format: $(DEV)/installed ## put the source in order
+	$(DEV)/bin/ruff check --fix .
+	$(DEV)/bin/ruff format .
+
+$(DEMO)/installed: pyproject.toml
+	$(PYTHON) -m venv $(DEMO)
+	$(DEMO)/bin/pip install --quiet --disable-pip-version-check -e '.[cpu,demo]'
+	touch $@
+
+$(DEV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(DEV)
+	$(DEV)/bin/pip install --quiet --disable-pip-version-check -e '.[cpu,train,demo,dev]'
+	touch $@
+
+clean: ## what was made here, environments included
+	rm -rf $(DEMO) $(DEV) demo artifacts indexes cache runs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,238 @@
+"""The command `alexnet`, and the only place that knows all packages."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from model.errors import AlexNetError
+from training.run import train
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Train the 2012 AlexNet on your own pictures, and serve it: name a picture, find the pictures most like it.",
+)
+
+ArtifactOption = Annotated[Path, typer.Option(help="An artifact, or a folder whose newest one is taken.")]
+IndexOption = Annotated[Path, typer.Option(help="The index's folder.")]
+DataOption = Annotated[str, typer.Option(help="'elpv', or a folder with a subfolder a class.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+PictureArgument = Annotated[Path, typer.Argument(help="A picture file.", exists=True, dir_okay=False)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
+
+ARTIFACTS, INDEX = Path("artifacts"), Path("indexes/default")
+
+app.command(name="train")(train)
+
+
+@app.command()
+def index(
+    data: DataOption,
+    artifact: ArtifactOption = ARTIFACTS,
+    index: IndexOption = INDEX,
+    device: DeviceOption = "auto",
+) -> None:
+    """Compute the features of pictures and keep them, with labels and thumbnails, to be searched.
+
+    Call it again to go on after an interruption, or to add more pictures; what is there already is not computed anew.
+    """
+    _index(data, artifact, index, device)
+
+
+@app.command()
+def serve(
+    artifact: ArtifactOption = ARTIFACTS,
+    index: Annotated[
+        Path | None, typer.Option(help="An index made by the same network; without it, no /similar.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every network.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    device: DeviceOption = "auto",
+) -> None:
+    """Serve POST /classify, POST /similar and the page over HTTP.
+
+    Other settings are environment variables: ALEXNET_THREADS, ALEXNET_MAX_BODY_BYTES, ALEXNET_MAX_PIXELS,
+    ALEXNET_MAX_WAITING.
+    """
+    if index is None and (INDEX / "catalog.sqlite").is_file():
+        index = INDEX
+    _serve(artifact, index, host, port, device)
+
+
+@app.command()
+def classify(
+    picture: PictureArgument,
+    artifact: ArtifactOption = ARTIFACTS,
+    top: Annotated[int, typer.Option(min=1, help="How many classes.")] = 5,
+    views: Annotated[int, typer.Option(min=1, max=10, help="10 as in the paper, or 1: the centre.")] = 10,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Name a picture: its most probable classes, from ten views."""
+    import numpy as np
+
+    from model import artifact as artifacts
+    from model.preprocess import read_picture
+    from model.runtime import OnnxModel
+    from model.views import CENTRE, TEN
+
+    if views not in (1, 10):
+        raise typer.BadParameter("expected 1 or 10", param_hint="--views")
+    loaded = artifacts.load(artifact)
+    pixels = read_picture(picture.read_bytes()).pixels
+    model = OnnxModel(loaded.network, device)
+    probabilities = model.run(pixels[None], TEN if views == 10 else CENTRE)[0][0]
+    chosen = np.argsort(-probabilities, kind="stable")[:top]
+    answer = [
+        {"id": loaded.labels[i].id, "name": loaded.labels[i].name, "probability": float(probabilities[i])}
+        for i in chosen
+    ]
+    if as_json:
+        typer.echo(json.dumps(answer))
+    else:
+        for entry in answer:
+            typer.echo(f"{100 * float(str(entry['probability'])):6.2f} %  {entry['name']}")
+
+
+@app.command()
+def similar(
+    picture: PictureArgument,
+    artifact: ArtifactOption = ARTIFACTS,
+    index: IndexOption = INDEX,
+    k: Annotated[int, typer.Option(min=1, max=1000, help="How many neighbours.")] = 6,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Find the indexed pictures most like a picture, by the Euclidean distance of their features."""
+    from index.store import PictureIndex
+    from model import artifact as artifacts
+    from model.preprocess import read_picture
+    from model.runtime import OnnxModel
+
+    loaded = artifacts.load(artifact)
+    store = PictureIndex.open(index)
+    store.require(loaded)
+    pixels = read_picture(picture.read_bytes()).pixels
+    neighbours = store.search(OnnxModel(loaded.network, device).features(pixels[None], store.views)[0], k)
+    if as_json:
+        rows = [
+            {"id": n.entry.id, "distance": n.distance, "label": n.entry.label, "path": str(n.entry.source)}
+            for n in neighbours
+        ]
+        typer.echo(json.dumps(rows))
+    else:
+        for n in neighbours:
+            typer.echo(f"{n.distance:9.3f}  {n.entry.label or '-'}  {n.entry.source}")
+
+
+@app.command()
+def evaluate(
+    data: DataOption,
+    artifact: ArtifactOption = ARTIFACTS,
+    part: Annotated[str, typer.Option(help="train, validation, test or all.")] = "test",
+    device: DeviceOption = "auto",
+) -> None:
+    """Measure top-1 and top-5 error, centre view and ten views, of an artifact on labelled pictures."""
+    from model import artifact as artifacts
+    from model.errors import DatasetError
+    from model.runtime import OnnxModel
+    from training import datasets
+    from training.evaluate import measure, read, table
+
+    loaded = artifacts.load(artifact)
+    dataset = datasets.load(data, int(loaded.manifest.training.get("seed", 0)))
+    if [label.id for label in dataset.labels] != [label.id for label in loaded.labels]:
+        raise DatasetError(
+            f"expected the artifact's classes ({', '.join(label.id for label in loaded.labels[:5])} ...), "
+            f"found {', '.join(label.id for label in dataset.labels[:5])} ... in {data}"
+        )
+    parts = dataset.parts() | {"all": dataset.examples}
+    if part not in parts:
+        raise typer.BadParameter(f"expected {', '.join(parts)}", param_hint="--part")
+    examples = parts[part]
+    model = OnnxModel(loaded.network, device)
+    typer.echo(table(measure(model, read(examples), len(examples), f"{dataset.split}, {part}", dataset.groupings)))
+
+
+@app.command()
+def demo(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    folder: Annotated[Path, typer.Option(help="Where the unpacked artifact and the index go.")] = Path("demo"),
+) -> None:
+    """Unpack the bundled solar-cell network, index the 2,624 ELPV pictures, and serve both."""
+    from model.compact import unpack_bundled
+
+    from training.datasets import elpv
+    from training.evaluate import table
+
+    artifact = unpack_bundled("elpv", folder / "artifacts")
+    typer.echo("the bundled network, as measured on pictures held out from its training:")
+    typer.echo(table(artifact.manifest.measurements))
+    index = folder / "index"
+    _index("elpv", artifact.path, index, "auto")
+    examples = [example.path for example in elpv().test[:3]]
+    url = f"http://{host}:{port}"
+    typer.echo(f"\nthe page: {url}/   the interface: {url}/openapi.json\ntry:")
+    typer.echo(f"  curl -F image=@{examples[0]} {url}/classify")
+    typer.echo(f"  curl -F image=@{examples[1]} {url}/similar")
+    typer.echo(f"  curl {url}/pictures/1/thumbnail -o neighbour.jpg\n")
+    _serve(artifact.path, index, host, port, "auto")
+
+
+def _index(data: str, artifact: Path, folder: Path, device: str) -> None:
+    from index.build import Source, build, sources_in
+    from index.store import PictureIndex
+    from model import artifact as artifacts
+    from model.runtime import OnnxModel
+    from training import datasets
+
+    if data == "elpv":
+        dataset = datasets.elpv()
+        sources = [Source(example.path, dataset.labels[example.label].name) for example in dataset.examples]
+    else:
+        sources = sources_in(Path(data))
+    loaded = artifacts.load(artifact)
+    store = PictureIndex.create(folder, loaded)
+    report = build(store, OnnxModel(loaded.network, device), sources)
+    typer.echo(
+        f"index {folder}: {len(store):,} pictures ({report.added:,} added, {report.known:,} there already, "
+        f"{report.skipped:,} unreadable)"
+    )
+    store.close()
+
+
+def _serve(artifact: Path, index: Path | None, host: str, port: int, device: str) -> None:
+    import uvicorn
+
+    from server.app import create_app
+    from server.service import Service
+    from server.settings import Settings
+
+    service = Service(Settings(artifact=artifact, index=index, host=host, port=port, device=device))
+    manifest = service.artifact.manifest
+    typer.echo(
+        f"serving {manifest.name} version {manifest.version} on {service.model.device}"
+        + (f" with an index of {len(service.index):,} pictures" if service.index else "")
+        + f" at http://{host}:{port}/"
+    )
+    uvicorn.run(create_app(service), host=host, port=port, timeout_keep_alive=65)
+
+
+def main() -> None:
+    """Run a command; our own errors become one line on standard error and exit status 1."""
+    try:
+        app()
+    except AlexNetError as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

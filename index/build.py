@@ -1,0 +1,130 @@
+"""Pictures -> an index: read, compute features, add; with a progress bar, and restartable at any moment."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from index.catalog import NewEntry
+from index.store import PictureIndex
+from model.errors import DatasetError, InvalidPictureError
+from model.preprocess import read_picture
+from model.runtime import OnnxModel, available_cpus
+
+BATCH = 16
+THUMBNAIL_SIDE = 128
+PARTS = ("train", "val", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A picture file to index, and its label if it has one."""
+
+    path: Path
+    label: str | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """How many pictures were added, were there already (same bytes), and can't be read."""
+
+    added: int
+    known: int
+    skipped: int
+
+
+@dataclass(frozen=True)
+class _Read:
+    pixels: NDArray[np.uint8]
+    entry: NewEntry
+
+
+def build(index: PictureIndex, model: OnnxModel, sources: Sequence[Source]) -> Report:
+    """Add all `sources`. What was added before an interruption is found again by its checksum and not computed anew."""
+    added = known = skipped = 0
+    batches = [sources[start : start + BATCH] for start in range(0, len(sources), BATCH)]
+    with (
+        ThreadPoolExecutor(available_cpus()) as pool,
+        tqdm(total=len(sources), desc="indexing", unit="picture") as bar,
+    ):
+        ahead = _submit(pool, batches[0]) if batches else []
+        for position, batch in enumerate(batches):
+            results = [future.result() for future in ahead]
+            ahead = _submit(pool, batches[position + 1]) if position + 1 < len(batches) else []
+            for source, result in zip(batch, results, strict=True):
+                if isinstance(result, str):
+                    index.catalog.skip(source.path, result)
+                    tqdm.write(f"skipped {source.path}: {result}")
+            readable = [result for result in results if not isinstance(result, str)]
+            new = _add_new(index, model, readable)
+            added, known, skipped = added + new, known + len(readable) - new, skipped + len(batch) - len(readable)
+            bar.update(len(batch))
+    return Report(added, known, skipped)
+
+
+def sources_in(root: Path) -> list[Source]:
+    """Every visible file below a folder; the label is the name of its first subfolder after a train/val/test part."""
+    if not root.is_dir():
+        raise DatasetError(f"expected a folder of pictures, found no folder at {root}")
+    sources = []
+    for path in sorted(root.rglob("*")):
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts):
+            folders = list(path.relative_to(root).parts[:-1])
+            if folders and folders[0] in PARTS:
+                folders = folders[1:]
+            sources.append(Source(path, folders[0].replace("_", " ") if folders else None))
+    if not sources:
+        raise DatasetError(f"expected pictures in {root}, found no file")
+    return sources
+
+
+def _submit(pool: ThreadPoolExecutor, batch: Sequence[Source]) -> list[Future[_Read | str]]:
+    return [pool.submit(_read, source) for source in batch]
+
+
+def _add_new(index: PictureIndex, model: OnnxModel, pictures: Sequence[_Read]) -> int:
+    """Add those pictures whose bytes aren't in the index, once each; how many."""
+    fresh = {picture.entry.sha256: picture for picture in reversed(pictures)}
+    for sha256 in index.catalog.known(list(fresh)):
+        del fresh[sha256]
+    if fresh:
+        new = list(reversed(fresh.values()))
+        features = model.features(np.stack([picture.pixels for picture in new]), index.views)
+        index.add(features, [picture.entry for picture in new])
+    return len(fresh)
+
+
+def _read(source: Source) -> _Read | str:
+    """The picture, or why it can't be read."""
+    try:
+        data = source.path.read_bytes()
+        picture = read_picture(data)
+    except (InvalidPictureError, OSError) as error:
+        return str(error)
+    entry = NewEntry(
+        sha256=hashlib.sha256(data).hexdigest(),
+        label=source.label,
+        source=source.path.resolve(),
+        format=picture.format,
+        width=picture.width,
+        height=picture.height,
+        thumbnail=thumbnail(picture.pixels),
+    )
+    return _Read(picture.pixels, entry)
+
+
+def thumbnail(pixels: NDArray[np.uint8]) -> bytes:
+    """(256, 256, 3) uint8 -> JPEG bytes, 128 x 128."""
+    buffer = io.BytesIO()
+    image = Image.fromarray(pixels).resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.BILINEAR)
+    image.save(buffer, "JPEG", quality=88)
+    return buffer.getvalue()

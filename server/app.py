@@ -1,0 +1,66 @@
+"""The application, assembled: a service, its routes, the page, and the errors."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server import errors
+from server.routes import classify, health, pictures, similar
+from server.service import Service
+
+WEB = Path(__file__).parent / "web"
+PAGE_POLICY = b"default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'"
+
+
+def create_app(service: Service) -> FastAPI:
+    """The HTTP interface of a loaded service, which is closed when the application ends."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        service.close()
+
+    app = FastAPI(
+        title="alexnet-server",
+        summary="Name a picture, and find the pictures most like it, with the 2012 network.",
+        version=version("alexnet-server"),
+        lifespan=lifespan,
+    )
+    app.state.service = service
+    for module in (classify, similar, pictures, health):
+        app.include_router(module.router)
+    app.mount("/", StaticFiles(directory=WEB, html=True), name="page")
+    errors.install(app)
+    app.add_middleware(AnswerHeaders)
+    return app
+
+
+class AnswerHeaders:
+    """Gives each request an id, and each answer that id and the security headers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        scope["request_id"] = uuid.uuid4().hex
+        added = [(b"x-request-id", scope["request_id"].encode()), (b"x-content-type-options", b"nosniff")]
+        if not scope["path"].startswith(("/docs", "/redoc")):  # FastAPI's own pages load scripts from elsewhere
+            added.append((b"content-security-policy", PAGE_POLICY))
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *added]
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)

@@ -1,0 +1,77 @@
+"""One table from exception to HTTP status, and one JSON shape for every error."""
+
+from __future__ import annotations
+
+import logging
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from model.errors import (
+    AlexNetError,
+    InvalidPictureError,
+    InvalidRequestError,
+    PictureTooLargeError,
+    UnknownPictureError,
+    UnsupportedPictureError,
+)
+from server.schemas import ErrorAnswer, ErrorDetail
+from server.service import OverloadedError
+from server.upload import BodyTooLargeError, InvalidBodyError
+
+STATUS: dict[type[AlexNetError], tuple[int, str]] = {
+    UnsupportedPictureError: (415, "unsupported_picture"),
+    PictureTooLargeError: (413, "picture_too_large"),
+    InvalidPictureError: (422, "invalid_picture"),
+    BodyTooLargeError: (413, "body_too_large"),
+    InvalidBodyError: (422, "invalid_body"),
+    InvalidRequestError: (422, "invalid_request"),
+    UnknownPictureError: (404, "unknown_picture"),
+    OverloadedError: (503, "overloaded"),
+}
+RETRY_AFTER_SECONDS = "1"
+
+log = logging.getLogger("alexnet.server")
+
+
+def install(app: FastAPI) -> None:
+    """Answer every exception as an ErrorAnswer."""
+    app.add_exception_handler(AlexNetError, _ours)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def _answer(request: Request, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
+    detail = ErrorDetail(code=code, message=message, request_id=request.scope.get("request_id", ""))
+    return JSONResponse(ErrorAnswer(error=detail).model_dump(), status, headers)
+
+
+def _ours(request: Request, error: Exception) -> Response:
+    for kind in type(error).__mro__:
+        if kind in STATUS:
+            status, code = STATUS[kind]
+            return _answer(
+                request, status, code, str(error), {"Retry-After": RETRY_AFTER_SECONDS} if status == 503 else None
+            )
+    return _unexpected(request, error)
+
+
+def _validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    problem = error.errors()[0]
+    where = " ".join(str(part) for part in problem["loc"])
+    return _answer(request, 422, "invalid_request", f"{where}: {problem['msg']}")
+
+
+def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+    return _answer(request, error.status_code, code, str(error.detail), dict(error.headers or {}))
+
+
+def _unexpected(request: Request, error: Exception) -> Response:
+    log.error("request %s failed", request.scope.get("request_id"), exc_info=error)
+    return _answer(request, 500, "internal_error", "the server failed at this request; its log has the reason")

@@ -1,0 +1,58 @@
+"""POST /similar: the indexed pictures whose features are nearest (paper, section 6.1)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from index.store import MAX_NEIGHBOURS, Neighbour
+from server.routes.classify import ERRORS, image_info, model_ref
+from server.schemas import ErrorAnswer, ImageInfo, IndexRef, NeighbourInfo, SimilarAnswer
+from server.service import Service
+from server.upload import OPENAPI_BODY, ImageBytes, ServiceDep
+
+router = APIRouter(tags=["pictures in, answers out"])
+K = Annotated[int, Query(ge=1, le=MAX_NEIGHBOURS, description="How many neighbours.")]
+NOT_FOUND: dict[int | str, dict[str, object]] = {
+    404: {"model": ErrorAnswer, "description": "No such picture or no index."}
+}
+
+
+@router.post(
+    "/similar", responses=NOT_FOUND | ERRORS, openapi_extra=OPENAPI_BODY, summary="Find pictures like this one"
+)
+async def similar(data: ImageBytes, service: ServiceDep, k: K = 6) -> SimilarAnswer:
+    """The pictures whose 4096-d features of the last hidden layer are nearest by Euclidean distance.
+
+    Send the picture as the multipart field `image`, or as the whole body. A picture of the index finds itself first,
+    at distance 0.
+    """
+    service.require_index()
+    picture = await service.read(data)
+    return _answer(service, await service.similar(picture, k), image_info(picture))
+
+
+@router.get("/pictures/{picture_id}/similar", responses=NOT_FOUND | ERRORS, summary="Find pictures like an indexed one")
+async def similar_to(picture_id: int, service: ServiceDep, k: K = 6) -> SimilarAnswer:
+    """As `POST /similar`, from the stored features; the picture itself comes first, at distance 0."""
+    with service.admitted():
+        return _answer(service, await service.similar_to(picture_id, k), None)
+
+
+def _answer(service: Service, neighbours: list[Neighbour], image: ImageInfo | None) -> SimilarAnswer:
+    return SimilarAnswer(
+        model=model_ref(service.artifact),
+        index=IndexRef(size=len(service.require_index())),
+        image=image,
+        neighbours=[
+            NeighbourInfo(
+                id=neighbour.entry.id,
+                distance=neighbour.distance,
+                label=neighbour.entry.label,
+                url=f"/pictures/{neighbour.entry.id}",
+                thumbnail=f"/pictures/{neighbour.entry.id}/thumbnail",
+            )
+            for neighbour in neighbours
+        ],
+    )

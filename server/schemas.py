@@ -1,0 +1,111 @@
+"""The public contract of the HTTP interface: every answer's fields, with examples."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Schema(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class ModelRef(Schema):
+    """Which network answered."""
+
+    name: Annotated[str, Field(examples=["elpv"])]
+    version: Annotated[int, Field(examples=[1])]
+
+
+class ImageInfo(Schema):
+    """How the picture was read: as the file has it, before it was turned upright and cut to the central square."""
+
+    format: Annotated[str, Field(examples=["PNG"])]
+    width: Annotated[int, Field(examples=[300])]
+    height: Annotated[int, Field(examples=[300])]
+    mode: Annotated[str, Field(description="The file's pixel mode.", examples=["L"])]
+    orientation: Annotated[int, Field(description="EXIF orientation that was applied; 1 is upright.", examples=[1])]
+    frames_ignored: Annotated[bool, Field(description="The file is animated; its first frame was used.")]
+
+
+class Prediction(Schema):
+    """One class and its probability."""
+
+    class_: Annotated[int, Field(alias="class", description="Position in the network's output.", examples=[3])]
+    id: Annotated[str, Field(examples=["mono-100"])]
+    name: Annotated[str, Field(examples=["mono, defect 100 %"])]
+    probability: Annotated[float, Field(ge=0, le=1, examples=[0.93])]
+
+
+class ClassifyAnswer(Schema):
+    """The most probable classes, most probable first."""
+
+    model: ModelRef
+    image: ImageInfo
+    predictions: list[Prediction]
+
+
+class IndexRef(Schema):
+    """Which index was searched."""
+
+    size: Annotated[int, Field(examples=[2624])]
+
+
+class NeighbourInfo(Schema):
+    """One picture of the index."""
+
+    id: Annotated[int, Field(examples=[17])]
+    distance: Annotated[float, Field(description="Euclidean, of the 4096-d features; 0: the same picture.")]
+    label: Annotated[str | None, Field(examples=["mono, defect 100 %"])]
+    url: Annotated[str, Field(examples=["/pictures/17"])]
+    thumbnail: Annotated[str, Field(examples=["/pictures/17/thumbnail"])]
+
+
+class SimilarAnswer(Schema):
+    """The nearest pictures, nearest first, ties by id."""
+
+    model: ModelRef
+    index: IndexRef
+    image: ImageInfo | None
+    neighbours: list[NeighbourInfo]
+
+
+class PictureInfo(Schema):
+    """An indexed picture."""
+
+    id: int
+    label: str | None
+    format: str
+    width: int
+    height: int
+    image: Annotated[str, Field(description="The original file, while it stays where it was indexed.")]
+    thumbnail: str
+    similar: str
+
+
+class ServiceInfo(Schema):
+    """What is loaded, for people and the page."""
+
+    model: ModelRef
+    classes: int
+    device: Annotated[str, Field(description="What the network really runs on.", examples=["cpu"])]
+    index: IndexRef | None
+    measurements: list[dict[str, object]]
+    licence: str
+
+
+class Health(Schema):
+    status: Annotated[str, Field(examples=["ready"])]
+
+
+class ErrorDetail(Schema):
+    code: Annotated[str, Field(examples=["invalid_picture"])]
+    message: Annotated[str, Field(examples=["expected a whole picture, found 12 bytes that can't be decoded"])]
+    request_id: str
+
+
+class ErrorAnswer(Schema):
+    """Every answer with a status of 400 or more."""
+
+    error: ErrorDetail

@@ -1,0 +1,24 @@
+"""What a deployment chooses: environment variables with the prefix ALEXNET_, or `alexnet serve`'s flags."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Frozen after start. `index` absent: `/similar` answers 404 and everything else works."""
+
+    model_config = SettingsConfigDict(env_prefix="ALEXNET_", frozen=True)
+
+    artifact: Path = Field(Path("artifacts"), description="An artifact, or a folder whose newest one is served.")
+    index: Path | None = Field(None, description="An index made by the same network.")
+    host: str = Field("127.0.0.1", description="Address to listen on; loopback unless told otherwise.")
+    port: int = Field(8000, ge=0, le=65535)
+    device: str = Field("auto", description="auto, cpu or cuda.")
+    threads: int | None = Field(None, ge=1, description="Threads of inference; all processors by default.")
+    max_body_bytes: int = Field(32 * 1024 * 1024, ge=1, description="Largest request body.")
+    max_pixels: int = Field(64_000_000, ge=1, description="Largest picture, checked before it is decoded.")
+    max_waiting: int = Field(64, ge=1, description="Requests in work at once; one more is answered 503.")

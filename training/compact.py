@@ -1,0 +1,77 @@
+"""`python training/compact.py RUN`: a trained network made small enough for git, and an ordinary artifact of it.
+
+Han et al. 2016, "Deep Compression": the smallest weights of the large fully connected layers are set to zero, the rest
+are trained a little more, rounded to a few levels, and entropy-coded (see `model.compact`).
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from model.artifact import LABELS, MANIFEST
+from model.compact import CONVOLUTION_LEVELS, LINEAR_LEVELS, PACKED, pack
+from model.errors import AlexNetError
+from training.evaluate import table
+from training.run import finish, prepare, read_config
+
+PRUNED_LAYERS = ("fc6", "fc7")
+
+
+def compact(
+    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    output: Annotated[Path, typer.Option(help="Where manifest, labels and the packed network go.")],
+    density: Annotated[float, typer.Option(help="Share of the weights of fc6 and fc7 that stay.")] = 0.06,
+    epochs: Annotated[int, typer.Option(help="Passes of training after pruning.")] = 4,
+    learning_rate: Annotated[float, typer.Option(help="Of these passes.")] = 0.0005,
+) -> None:
+    """Prune, train on, round, measure, publish and pack the network of a run."""
+    import torch
+
+    chosen = read_config(run)
+    trainer = prepare(chosen, run)
+    for layer in PRUNED_LAYERS:
+        weight = trainer.network.get_parameter(f"{layer}.weight")
+        kept = max(1, round(density * weight.numel()))
+        threshold = weight.detach().abs().flatten().kthvalue(weight.numel() - kept + 1).values
+        mask = (weight.detach().abs() >= threshold).to(weight.dtype)
+        trainer.masks[f"{layer}.weight"] = mask
+        with torch.no_grad():
+            weight.mul_(mask)
+            trainer.optimiser.velocity[f"{layer}.weight"].mul_(mask)
+    trainer.run = run / "compact"
+    trainer.run.mkdir(exist_ok=True)
+    last = trainer.epoch + epochs
+    trainer.config = replace(chosen, recipe=replace(chosen.recipe, epochs=last))
+    trainer.plateau = replace(trainer.plateau, rate=learning_rate, patience=epochs + 1, waited=0)
+    trainer.optimiser.rate = learning_rate
+    trainer.fit()
+
+    output.mkdir(parents=True, exist_ok=True)
+    note = {
+        "compaction": {
+            "pruned": dict.fromkeys(PRUNED_LAYERS, density),
+            "epochs": epochs,
+            "learning_rate": learning_rate,
+            "levels": {"convolutions": 2 * CONVOLUTION_LEVELS + 1, "fully connected": 2 * LINEAR_LEVELS + 1},
+        }
+    }
+    artifact = finish(trainer, note, lambda network: pack(network, output / PACKED))
+    for name in (MANIFEST, LABELS):
+        shutil.copy(artifact.path / name, output / name)
+    typer.echo(table(artifact.manifest.measurements))
+    typer.echo(f"packed: {output / PACKED}, {(output / PACKED).stat().st_size:,} bytes; artifact: {artifact.path}")
+
+
+if __name__ == "__main__":
+    app = typer.Typer(add_completion=False)
+    app.command()(compact)
+    try:
+        app()
+    except AlexNetError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise SystemExit(1) from None
