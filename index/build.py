@@ -54,7 +54,7 @@ def build(index: PictureIndex, model: OnnxModel, sources: Sequence[Source]) -> R
     batches = [sources[start : start + BATCH] for start in range(0, len(sources), BATCH)]
     with (
         ThreadPoolExecutor(available_cpus()) as pool,
-        tqdm(total=len(sources), desc="indexing", unit="picture") as bar,
+        tqdm(total=len(sources), desc="indexing", unit="picture", disable=None) as bar,
     ):
         ahead = _submit(pool, batches[0]) if batches else []
         for position, batch in enumerate(batches):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import fcntl
 from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -44,14 +45,16 @@ class PictureIndex:
 
     def __init__(self, path: Path, writable: bool) -> None:
         self.path = path
-        self._lock = _lock(path) if writable else None
-        self.catalog = Catalog(path / CATALOG)
-        settings = self.catalog.settings()
-        if settings.get("format") != FORMAT:
-            raise IndexStoreError(f"expected an index of format {FORMAT} at {path}, found {settings.get('format')}")
-        self.network_sha256 = settings["network_sha256"]
-        self.views = tuple(int(view) for view in settings["views"].split(","))
-        self.rows = FeatureRows(path / FEATURES, int(settings["feature_dim"]), self.catalog.count())
+        with ExitStack() as opened:
+            self._lock = opened.enter_context(_lock(path)) if writable else None
+            self.catalog = opened.enter_context(closing(Catalog(path / CATALOG)))
+            settings = self.catalog.settings()
+            if settings.get("format") != FORMAT:
+                raise IndexStoreError(f"expected an index of format {FORMAT} at {path}, found {settings.get('format')}")
+            self.network_sha256 = settings["network_sha256"]
+            self.views = tuple(int(view) for view in settings["views"].split(","))
+            self.rows = FeatureRows(path / FEATURES, int(settings["feature_dim"]), self.catalog.count())
+            self._opened = opened.pop_all()
 
     @classmethod
     def open(cls, path: Path) -> PictureIndex:
@@ -77,7 +80,11 @@ class PictureIndex:
             )
             catalog.close()
         index = cls(path, writable=True)
-        index.require(artifact)
+        try:
+            index.require(artifact)
+        except IndexStoreError:
+            index.close()
+            raise
         return index
 
     def require(self, artifact: Artifact) -> None:
@@ -92,9 +99,7 @@ class PictureIndex:
         return self.rows.count
 
     def close(self) -> None:
-        self.catalog.close()
-        if self._lock is not None:
-            self._lock.close()
+        self._opened.close()
 
     def add(self, features: NDArray[np.float32], entries: Sequence[NewEntry]) -> None:
         """Add pictures with their (N, dim) features; durable when this returns."""

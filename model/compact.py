@@ -48,11 +48,15 @@ def pack(network: Path, target: Path) -> None:
     content = model.SerializeToString()
     network.write_bytes(content)
     by_name = {constant.name: constant.raw_data for constant in model.graph.initializer}
-    skeleton = content
-    for tensor in reversed(tensors):  # from the end, so that the earlier offsets stay
+    pieces, position, length = [], 0, 0
+    for tensor in tensors:  # in the order of the file; `offset` is where to put the weights back into the rest
         raw = by_name[tensor["name"]]
-        tensor["offset"] = skeleton.rindex(raw)
-        skeleton = skeleton[: tensor["offset"]] + skeleton[tensor["offset"] + len(raw) :]
+        start = content.index(raw, position)
+        pieces.append(content[position:start])
+        length += start - position
+        tensor["offset"] = length
+        position = start + len(raw)
+    skeleton = b"".join([*pieces, content[position:]])
     header = json.dumps({"tensors": tensors}).encode()
     blocks = [lzma.compress(block, lzma.FORMAT_RAW, filters=_FILTERS) for block in (header, skeleton, *streams)]
     target.write_bytes(MAGIC + b"".join(struct.pack("<I", len(block)) + block for block in blocks))

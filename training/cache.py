@@ -129,7 +129,7 @@ def _decode(examples: Sequence[Example], train: int, pictures: NDArray[np.uint8]
     workers = available_cpus()
     with (
         ThreadPoolExecutor(workers) as pool,
-        tqdm(total=len(examples), initial=progress.done, desc="reading pictures", unit="picture") as bar,
+        tqdm(total=len(examples), initial=progress.done, desc="reading pictures", unit="picture", disable=None) as bar,
     ):
         for start in range(progress.done, len(examples), CHUNK):
             rows = range(start, min(start + CHUNK, len(examples)))

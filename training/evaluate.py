@@ -33,7 +33,7 @@ def measure(
     labels: list[NDArray[np.int64]] = []
     centre: list[NDArray[np.float32]] = []
     ten: list[NDArray[np.float32]] = []
-    with tqdm(total=total, desc="measuring", unit="picture") as bar:
+    with tqdm(total=total, desc="measuring", unit="picture", disable=None) as bar:
         for pictures, classes in batches:
             labels.append(classes)
             centre.append(model.run(pictures, CENTRE)[0])

@@ -1,0 +1,77 @@
+"""A tiny real network, trained on pictures made here: the real thing with 64 hidden neurons instead of 4096."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from index.build import build, sources_in
+from index.store import PictureIndex
+from model import artifact as artifacts
+from model.artifact import Artifact
+from model.runtime import OnnxModel
+from server.app import create_app
+from server.service import Service
+from server.settings import Settings
+from tests.patterns import CLASSES, draw, encode
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """3 classes x 30 pictures, one subfolder a class."""
+    root = tmp_path_factory.mktemp("data") / "patterns"
+    generator = np.random.default_rng(7)
+    for kind in CLASSES:
+        (root / kind).mkdir(parents=True)
+        for number in range(30):
+            (root / kind / f"{number:02d}.jpg").write_bytes(encode(draw(kind, generator)))
+    return root
+
+
+@pytest.fixture(scope="session")
+def artifact(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """A small network trained on `pictures` by the real loop, exported, measured and published."""
+    from training import config
+    from training.run import main
+
+    home = tmp_path_factory.mktemp("trained")
+    return main(
+        config.RunConfig(
+            recipe=replace(config.recipe("small"), epochs=4, batch=8),
+            data=str(pictures),
+            name="patterns",
+            hidden=64,
+            precision="float32",
+            artifacts=home / "artifacts",
+            cache=home / "cache",
+            runs=home / "runs",
+        )
+    )
+
+
+@pytest.fixture(scope="session")
+def model(artifact: Artifact) -> OnnxModel:
+    return OnnxModel(artifacts.load(artifact.path).network, "cpu")
+
+
+@pytest.fixture(scope="session")
+def index_path(artifact: Artifact, model: OnnxModel, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index of all `pictures`."""
+    path = tmp_path_factory.mktemp("index") / "patterns"
+    index = PictureIndex.create(path, artifact)
+    build(index, model, sources_in(pictures))
+    index.close()
+    return path
+
+
+@pytest.fixture(scope="session")
+def client(artifact: Artifact, index_path: Path) -> Iterator[TestClient]:
+    """A server of the small network and its index."""
+    service = Service(Settings(artifact=artifact.path, index=index_path, max_body_bytes=5_000_000))
+    with TestClient(create_app(service), raise_server_exceptions=False) as test_client:
+        yield test_client

@@ -1,0 +1,71 @@
+"""Published whole or not at all; every damaged file is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from model import artifact as artifacts
+from model.artifact import Label, Manifest
+from model.errors import ArtifactError
+
+LABELS = (Label(id="a", name="A"), Label(id="b", name="B"))
+
+
+def write(folder: Path) -> Manifest:
+    (folder / "network.onnx").write_bytes(b"the weights")
+    return Manifest(
+        name="",
+        version=0,
+        created=artifacts.now(),
+        classes=2,
+        feature_dim=4,
+        parameters=10,
+        licence="none",
+        training={},
+        export_difference=0.0,
+    )
+
+
+def test_versions_count_up_and_the_newest_is_found(tmp_path: Path) -> None:
+    first = artifacts.publish(tmp_path, "net", LABELS, write)
+    second = artifacts.publish(tmp_path, "net", LABELS, write)
+    assert (first.manifest.version, second.manifest.version) == (1, 2)
+    assert artifacts.load(tmp_path).path == artifacts.load(tmp_path / "net").path == second.path
+    assert artifacts.load(first.path) == first
+    assert first.labels == LABELS
+
+
+def test_a_failed_publication_leaves_nothing(tmp_path: Path) -> None:
+    def fail(folder: Path) -> Manifest:
+        (folder / "network.onnx").write_bytes(b"half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        artifacts.publish(tmp_path, "net", LABELS, fail)
+    assert list((tmp_path / "net").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: (path / "network.onnx").write_bytes(b"the weightz"), "damaged"),
+        (lambda path: (path / "network.onnx").write_bytes(b"the"), "expected 11 bytes"),
+        (lambda path: (path / "network.onnx").unlink(), "found none"),
+        (lambda path: (path / "labels.json").write_text("[]"), "bytes"),
+        (lambda path: (path / "manifest.json").write_text("{}"), "found a fault at name"),
+        (lambda path: (path / "manifest.json").unlink(), "found none"),
+    ],
+)
+def test_damage_is_named(tmp_path: Path, damage: object, message: str) -> None:
+    artifact = artifacts.publish(tmp_path, "net", LABELS, write)
+    assert callable(damage)
+    damage(artifact.path)
+    with pytest.raises(ArtifactError, match=message):
+        artifacts.load(artifact.path)
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="train one"):
+        artifacts.load(tmp_path)

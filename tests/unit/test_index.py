@@ -1,0 +1,150 @@
+"""Exact search, and an index that is restartable, exclusive to its writer and tied to its network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from index.build import Report, Source, build, sources_in
+from index.catalog import NewEntry
+from index.features import nearest
+from index.store import PictureIndex
+from model.artifact import Artifact, FileRecord
+from model.errors import DatasetError, IndexStoreError, InvalidRequestError, UnknownPictureError
+from model.runtime import OnnxModel
+
+
+def entry(number: int, label: str | None = None) -> NewEntry:
+    return NewEntry(f"{number:064d}", label, Path(f"/{number}.png"), "PNG", 1, 1, b"jpeg")
+
+
+@pytest.mark.parametrize("count", [1, 5, 400, 12_000])
+def test_nearest_equals_brute_force(count: int) -> None:
+    generator = np.random.default_rng(count)
+    rows = generator.exponential(1, (count, 64)).astype(np.float32)
+    rows[count // 2] = rows[0]  # a tie
+    for query in (rows[0], generator.exponential(1, 64).astype(np.float32)):
+        numbers, distances = nearest(rows, query, 10)
+        expected = np.linalg.norm(rows.astype(np.float64) - query, axis=1)
+        order = np.argsort(expected, kind="stable")[:10]
+        np.testing.assert_array_equal(numbers, order)
+        np.testing.assert_allclose(distances, expected[order], rtol=1e-12)
+
+
+def test_search_answers_true_distances_with_ties_by_id(artifact: Artifact, tmp_path: Path) -> None:
+    index = PictureIndex.create(tmp_path / "i", artifact)
+    rows = np.zeros((3, 64), np.float32)
+    rows[1, 0] = 3
+    rows[1, 1] = 4
+    index.add(rows, [entry(n, "x") for n in range(3)])
+    found = index.search(np.zeros(64, np.float32), 6)
+    assert [(n.entry.id, n.distance) for n in found] == [(1, 0.0), (3, 0.0), (2, 5.0)]
+    np.testing.assert_array_equal(index.feature(2), rows[1])
+    index.close()
+
+
+def test_what_is_added_is_there_after_opening_again(artifact: Artifact, tmp_path: Path) -> None:
+    index = PictureIndex.create(tmp_path / "i", artifact)
+    rows = np.random.default_rng(0).random((4, 64), np.float32)
+    index.add(rows[:3], [entry(n) for n in range(3)])
+    index.close()
+    with (tmp_path / "i" / "features.f32").open("ab") as file:
+        file.write(b"torn row")  # as if killed between row and commit
+    again = PictureIndex.create(tmp_path / "i", artifact)
+    again.add(rows[3:], [entry(3)])
+    again.close()
+    reader = PictureIndex.open(tmp_path / "i")
+    assert len(reader) == 4
+    for number in range(4):
+        assert reader.search(rows[number], 1)[0].entry.id == number + 1
+    reader.close()
+
+
+def test_a_cut_file_is_refused(artifact: Artifact, tmp_path: Path) -> None:
+    index = PictureIndex.create(tmp_path / "i", artifact)
+    index.add(np.ones((3, 64), np.float32), [entry(n) for n in range(3)])
+    index.close()
+    with (tmp_path / "i" / "features.f32").open("r+b") as file:
+        file.truncate(100)
+    with pytest.raises(IndexStoreError, match="expected 3 feature rows"):
+        PictureIndex.open(tmp_path / "i")
+
+
+def test_a_damaged_catalogue_is_refused(artifact: Artifact, tmp_path: Path) -> None:
+    PictureIndex.create(tmp_path / "i", artifact).close()
+    (tmp_path / "i" / "catalog.sqlite").write_bytes(b"no database" * 1000)
+    with pytest.raises(IndexStoreError, match="damaged"):
+        PictureIndex.open(tmp_path / "i")
+
+
+def test_one_writer_at_a_time(artifact: Artifact, tmp_path: Path) -> None:
+    index = PictureIndex.create(tmp_path / "i", artifact)
+    with pytest.raises(IndexStoreError, match="another process"):
+        PictureIndex.create(tmp_path / "i", artifact)
+    PictureIndex.open(tmp_path / "i").close()
+    index.close()
+    PictureIndex.create(tmp_path / "i", artifact).close()
+
+
+def test_another_network_is_refused(artifact: Artifact, tmp_path: Path) -> None:
+    PictureIndex.create(tmp_path / "i", artifact).close()
+    files = artifact.manifest.files | {"network.onnx": FileRecord(bytes=1, sha256="0" * 64)}
+    other = replace(artifact, manifest=artifact.manifest.model_copy(update={"files": files}))
+    with pytest.raises(IndexStoreError, match="another network"):
+        PictureIndex.create(tmp_path / "i", other)
+
+
+@pytest.mark.parametrize("feature", [np.zeros(63, np.float32), np.full(64, np.nan, np.float32)])
+def test_a_wrong_query_is_refused(index_path: Path, feature: np.typing.NDArray[np.float32]) -> None:
+    index = PictureIndex.open(index_path)
+    with pytest.raises(InvalidRequestError, match="expected a finite feature of 64"):
+        index.search(feature, 6)
+    index.close()
+
+
+@pytest.mark.parametrize("k", [0, -1, 1_000_000])
+def test_k_has_bounds(index_path: Path, k: int) -> None:
+    index = PictureIndex.open(index_path)
+    with pytest.raises(InvalidRequestError, match="expected k"):
+        index.search(np.zeros(64, np.float32), k)
+    index.close()
+
+
+def test_unknown_id(index_path: Path) -> None:
+    index = PictureIndex.open(index_path)
+    for ask in (index.catalog.get, index.catalog.thumbnail, index.catalog.sha256, index.feature):
+        with pytest.raises(UnknownPictureError):
+            ask(4711)
+    index.close()
+
+
+def test_build_skips_the_broken_and_knows_the_known(
+    artifact: Artifact, model: OnnxModel, pictures: Path, tmp_path: Path
+) -> None:
+    sources = sources_in(pictures)[:5]
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    twice = [*sources, Source(tmp_path / "broken.jpg", None), sources[0]]
+    index = PictureIndex.create(tmp_path / "i", artifact)
+    assert build(index, model, twice) == Report(added=5, known=1, skipped=1)
+    assert build(index, model, twice) == Report(added=0, known=6, skipped=1)
+    assert len(index) == 5
+    assert index.catalog.get(1).label == "checks"
+    index.close()
+
+
+def test_labels_come_from_folders(tmp_path: Path) -> None:
+    for name in ("a.png", "red_fox/b.png", "train/cat/c.png", "cat/deep/d.png", ".hidden/e.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = {source.path.name: source.label for source in sources_in(tmp_path)}
+    assert found == {"a.png": None, "b.png": "red fox", "c.png": "cat", "d.png": "cat"}
+
+
+def test_no_pictures_to_index(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="found no file"):
+        sources_in(tmp_path)
+    with pytest.raises(DatasetError, match="found no folder"):
+        sources_in(tmp_path / "nothing")
