@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from fastapi import FastAPI
+from starlette.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -37,10 +38,15 @@ def create_app(service: Service) -> FastAPI:
     app.state.service = service
     for module in (classify, similar, pictures, health):
         app.include_router(module.router)
-    app.mount("/", StaticFiles(directory=WEB, html=True), name="page")
+    app.mount("/page", StaticFiles(directory=WEB), name="page")
+    app.add_api_route("/", _page, include_in_schema=False)
     errors.install(app)
     app.add_middleware(AnswerHeaders)
     return app
+
+
+async def _page() -> FileResponse:
+    return FileResponse(WEB / "index.html")
 
 
 class AnswerHeaders:

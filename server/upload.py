@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Request
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -45,6 +45,7 @@ def service_of(request: Request) -> Service:
     return service
 
 
+PictureId = Annotated[int, Path(ge=1, le=2**63 - 1, description="As answers name it.")]
 ServiceDep = Annotated[Service, Depends(service_of)]
 
 

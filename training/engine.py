@@ -89,13 +89,8 @@ class Trainer:
         self.network.train()
         order = np.random.default_rng((self.config.seed, self.epoch)).permutation(self.train_rows)
         total, count = 0.0, 0
-        with tqdm(
-            total=len(order),
-            desc=f"epoch {self.epoch + 1}/{self.config.recipe.epochs}",
-            unit="picture",
-            disable=None,
-            leave=False,
-        ) as bar:
+        title = f"epoch {self.epoch + 1}/{self.config.recipe.epochs}"
+        with tqdm(total=len(order), desc=title, unit="picture", leave=False, disable=None) as bar:
             for step, (rows, pixels) in enumerate(self._feed(order)):
                 # dropout depends on the position alone, so that a resumed run equals an unbroken one
                 torch.manual_seed(hash((self.config.seed, self.epoch, step)))

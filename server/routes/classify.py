@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from enum import IntEnum
+from typing import Annotated
 
 import numpy as np
 from fastapi import APIRouter, Query
@@ -26,19 +27,26 @@ ERRORS: dict[int | str, dict[str, object]] = {
 }
 
 
+class Views(IntEnum):
+    """How many views of a picture are averaged."""
+
+    CENTRE = 1
+    TEN = 10
+
+
 @router.post("/classify", responses=ERRORS, openapi_extra=OPENAPI_BODY, summary="Name a picture")
 async def classify(
     data: ImageBytes,
     service: ServiceDep,
     top: Annotated[int, Query(ge=1, le=1000, description="How many classes.")] = 5,
-    views: Annotated[Literal[1, 10], Query(description="10: corners, centre, mirrors, averaged. 1: centre.")] = 10,
+    views: Annotated[Views, Query(description="10: corners, centre, mirrors, averaged. 1: centre.")] = Views.TEN,
 ) -> ClassifyAnswer:
     """The most probable classes: the mean of the softmax over ten views (paper, section 4.1).
 
     Send the picture as the multipart field `image`, or as the whole body.
     """
     picture = await service.read(data)
-    probabilities = await service.classify(picture, TEN if views == 10 else CENTRE)
+    probabilities = await service.classify(picture, TEN if views == Views.TEN else CENTRE)
     order = np.argsort(-probabilities, kind="stable")[:top]
     labels = service.artifact.labels
     return ClassifyAnswer(

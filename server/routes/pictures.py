@@ -11,14 +11,14 @@ from index.store import PictureIndex
 from model.errors import UnknownPictureError
 from server.routes.similar import NOT_FOUND
 from server.schemas import PictureInfo
-from server.upload import ServiceDep
+from server.upload import PictureId, ServiceDep
 
 router = APIRouter(prefix="/pictures", tags=["the index"], responses=NOT_FOUND)
 IMMUTABLE = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
 
 
 @router.get("/{picture_id}", summary="An indexed picture")
-def picture(picture_id: int, service: ServiceDep) -> PictureInfo:
+def picture(picture_id: PictureId, service: ServiceDep) -> PictureInfo:
     """Its label, size and the addresses of its file, thumbnail and neighbours."""
     entry = service.require_index().catalog.get(picture_id)
     url = f"/pictures/{picture_id}"
@@ -35,13 +35,13 @@ def picture(picture_id: int, service: ServiceDep) -> PictureInfo:
 
 
 @router.get("/{picture_id}/thumbnail", summary="128 x 128 JPEG", response_class=Response)
-def thumbnail(picture_id: int, service: ServiceDep) -> Response:
+def thumbnail(picture_id: PictureId, service: ServiceDep) -> Response:
     """The central square as the network saw it, small."""
     return Response(service.require_index().catalog.thumbnail(picture_id), media_type="image/jpeg", headers=IMMUTABLE)
 
 
 @router.get("/{picture_id}/image", summary="The original file", response_class=Response)
-async def image(picture_id: int, service: ServiceDep) -> Response:
+async def image(picture_id: PictureId, service: ServiceDep) -> Response:
     """The bytes that were indexed, as long as they are still where they were."""
     data, kind = await run_in_threadpool(_original, service.require_index(), picture_id)
     return Response(data, media_type=f"image/{kind.lower()}", headers=IMMUTABLE)

@@ -10,7 +10,7 @@ from index.store import MAX_NEIGHBOURS, Neighbour
 from server.routes.classify import ERRORS, image_info, model_ref
 from server.schemas import ErrorAnswer, ImageInfo, IndexRef, NeighbourInfo, SimilarAnswer
 from server.service import Service
-from server.upload import OPENAPI_BODY, ImageBytes, ServiceDep
+from server.upload import OPENAPI_BODY, ImageBytes, PictureId, ServiceDep
 
 router = APIRouter(tags=["pictures in, answers out"])
 K = Annotated[int, Query(ge=1, le=MAX_NEIGHBOURS, description="How many neighbours.")]
@@ -34,7 +34,7 @@ async def similar(data: ImageBytes, service: ServiceDep, k: K = 6) -> SimilarAns
 
 
 @router.get("/pictures/{picture_id}/similar", responses=NOT_FOUND | ERRORS, summary="Find pictures like an indexed one")
-async def similar_to(picture_id: int, service: ServiceDep, k: K = 6) -> SimilarAnswer:
+async def similar_to(picture_id: PictureId, service: ServiceDep, k: K = 6) -> SimilarAnswer:
     """As `POST /similar`, from the stored features; the picture itself comes first, at distance 0."""
     with service.admitted():
         return _answer(service, await service.similar_to(picture_id, k), None)

@@ -85,7 +85,8 @@ def test_an_indexed_picture_its_thumbnail_and_its_file(client: TestClient, jpeg:
         ("/similar?k=0", b"x", 422, "invalid_request"),
         ("/similar?k=1000000", b"x", 422, "invalid_request"),
         ("/similar?k=six", b"x", 422, "invalid_request"),
-        ("/nothing", b"x", 405, "method_not_allowed"),
+        ("/nothing", b"x", 404, "not_found"),
+        ("/live", b"x", 405, "method_not_allowed"),
     ],
 )
 def test_bad_posts(client: TestClient, path: str, content: bytes, status: int, code: str) -> None:
@@ -104,11 +105,12 @@ def test_bad_posts(client: TestClient, path: str, content: bytes, status: int, c
         ("/pictures/4711/thumbnail", 404, "unknown_picture"),
         ("/pictures/4711/image", 404, "unknown_picture"),
         ("/pictures/4711/similar", 404, "unknown_picture"),
-        ("/pictures/99999999999999999999999", 404, "unknown_picture"),
+        ("/pictures/99999999999999999999999", 422, "invalid_request"),
+        ("/pictures/0", 422, "invalid_request"),
         ("/pictures/x", 422, "invalid_request"),
         ("/nothing", 404, "not_found"),
         ("/classify", 405, "method_not_allowed"),
-        ("/../pyproject.toml", 404, "not_found"),
+        ("/page/../app.py", 404, "not_found"),
     ],
 )
 def test_bad_gets(client: TestClient, path: str, status: int, code: str) -> None:
@@ -156,7 +158,7 @@ def test_the_page_needs_no_other_host(client: TestClient) -> None:
     assert page.headers["content-type"].startswith("text/html")
     assert "default-src 'self'" in page.headers["content-security-policy"]
     sizes = 0
-    for name in ("", "app.js", "style.css"):
+    for name in ("", "page/app.js", "page/style.css"):
         text = client.get(f"/{name}").text
         assert "http://" not in text
         assert "https://" not in text
