@@ -19,10 +19,12 @@ app = typer.Typer(
     help="Train the 2012 AlexNet on your own pictures, and serve it: name a picture, find the pictures most like it.",
 )
 
-ArtifactOption = Annotated[Path, typer.Option(help="An artifact, or a folder whose newest one is taken.")]
+ArtifactOption = Annotated[
+    Path, typer.Option(envvar="ALEXNET_ARTIFACT", help="An artifact, or a folder whose newest one is taken.")
+]
 IndexOption = Annotated[Path, typer.Option(help="The index's folder.")]
 DataOption = Annotated[str, typer.Option(help="'elpv', or a folder with a subfolder a class.")]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+DeviceOption = Annotated[str, typer.Option(envvar="ALEXNET_DEVICE", help="auto, cpu or cuda.")]
 PictureArgument = Annotated[Path, typer.Argument(help="A picture file.", exists=True, dir_okay=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
 
@@ -49,10 +51,11 @@ def index(
 def serve(
     artifact: ArtifactOption = ARTIFACTS,
     index: Annotated[
-        Path | None, typer.Option(help="An index made by the same network; without it, no /similar.")
+        Path | None,
+        typer.Option(envvar="ALEXNET_INDEX", help="An index of the same network; without it, no /similar."),
     ] = None,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every network.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    host: Annotated[str, typer.Option(envvar="ALEXNET_HOST", help="Address; 0.0.0.0 for every network.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(envvar="ALEXNET_PORT", help="Port to listen on.")] = 8000,
     device: DeviceOption = "auto",
 ) -> None:
     """Serve POST /classify, POST /similar and the page over HTTP.
@@ -168,7 +171,6 @@ def demo(
 ) -> None:
     """Unpack the bundled solar-cell network, index the 2,624 ELPV pictures, and serve both."""
     from model.compact import unpack_bundled
-
     from training.datasets import elpv
     from training.evaluate import table
 

@@ -34,10 +34,13 @@ class ColourShift:
         return (self.axes @ generator.normal(0, self.deviation, 3)).astype(np.float32)
 
 
-def training_batch(cache: PictureCache, rows: NDArray[np.int64], colour: ColourShift, seed: int, epoch: int) -> Batch:
+def training_batch(
+    cache: PictureCache, rows: NDArray[np.int64], colour: ColourShift, seed: int, epoch: int, turned: bool = False
+) -> Batch:
     """Crops of the pictures in `rows`, (N, 224, 224, 3) float32, mean subtracted: 33 x 33 offsets, half mirrored.
 
-    The mean picture is cropped and mirrored with its picture, so that a pixel always meets its own mean.
+    The mean picture is cropped and mirrored with its picture, so that a pixel always meets its own mean. `turned`: for
+    pictures without an up, crops are also turned by quarter turns.
     """
     batch = np.empty((len(rows), CROP, CROP, 3), np.float32)
     for crop, row in zip(batch, rows, strict=True):
@@ -47,6 +50,8 @@ def training_batch(cache: PictureCache, rows: NDArray[np.int64], colour: ColourS
         window = np.s_[top : top + CROP, left : left + CROP]
         target = crop[:, ::-1] if mirrored else crop
         np.subtract(cache.pictures[row][window], cache.mean[window], out=target)
+        if turned:
+            crop[:] = np.rot90(crop, int(generator.integers(0, 4))).copy()
         crop += colour.draw(generator)
     return batch
 

@@ -43,8 +43,8 @@ RECIPES = {
         batch=32,
         learning_rate=0.005,
         decay_biases=False,
-        epochs=30,
-        patience=5,
+        epochs=60,
+        patience=8,
         drops=2,
     ),
 }

@@ -29,7 +29,8 @@ class Example:
 class Dataset:
     """Pictures in three parts. `validation` steers the learning rate; `test` is measured once, at the end.
 
-    `groupings` names coarser classes: grouping -> the group of each class, in the order of `labels`.
+    `groupings` names coarser classes: grouping -> the group of each class, in the order of `labels`. `upright`: the
+    pictures have an up, as photographs do.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Dataset:
     validation: tuple[Example, ...]
     test: tuple[Example, ...]
     groupings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    upright: bool = True
 
     @property
     def examples(self) -> tuple[Example, ...]:
@@ -90,6 +92,7 @@ def elpv() -> Dataset:
             "functional or defective": tuple("defective" if p > 50 else "functional" for _, p in kinds),
             "cell type": tuple(cell for cell, _ in kinds),
         },
+        upright=False,
     )
 
 

@@ -109,7 +109,8 @@ class Trainer:
         """Batches of rows and their augmented pixels, made one ahead in another thread."""
 
         def make(rows: NDArray[np.int64]) -> Tensor:
-            return _planes(training_batch(self.cache, rows, self.colour, self.config.seed, self.epoch))
+            turned = not self.dataset.upright
+            return _planes(training_batch(self.cache, rows, self.colour, self.config.seed, self.epoch, turned))
 
         pieces = list(batches(order, self.config.recipe.batch))
         with ThreadPoolExecutor(1) as pool:

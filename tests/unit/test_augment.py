@@ -39,6 +39,16 @@ def test_all_offsets_and_both_directions_occur(cache: PictureCache) -> None:
     assert 240 < mirrored < 360
 
 
+def test_pictures_without_an_up_are_turned(cache: PictureCache) -> None:
+    row = np.array([0])
+    seen = set()
+    for epoch in range(40):
+        upright = training_batch(cache, row, NONE, 0, epoch)[0]
+        turned = training_batch(cache, row, NONE, 0, epoch, turned=True)[0]
+        seen.add(next(turns for turns in range(4) if np.array_equal(np.rot90(upright, turns), turned)))
+    assert seen == {0, 1, 2, 3}
+
+
 def test_centre_view(cache: PictureCache) -> None:
     expected = cache.pictures[1, 16:240, 16:240] - cache.mean[16:240, 16:240]
     np.testing.assert_array_equal(centre_batch(cache, np.array([1]))[0], expected)

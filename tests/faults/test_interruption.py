@@ -1,0 +1,71 @@
+"""Killed in the middle: what was acknowledged is there, and the work goes on."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from index.build import build, sources_in
+from index.store import PictureIndex
+from model import artifact as artifacts
+from model.artifact import Artifact
+from model.errors import ArtifactError
+from model.preprocess import read_picture
+from model.runtime import OnnxModel
+
+ALEXNET = Path(sys.executable).parent / "alexnet"
+
+
+@pytest.mark.parametrize("rows", [16, 48])
+def test_index_killed_and_built_on(
+    artifact: Artifact, model: OnnxModel, pictures: Path, tmp_path: Path, rows: int
+) -> None:
+    path = tmp_path / "index"
+    command = [str(p) for p in (ALEXNET, "index", "--data", pictures, "--artifact", artifact.path, "--index", path)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        features = path / "features.f32"
+        while process.poll() is None and not (features.exists() and features.stat().st_size >= rows * 64 * 4):
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+    half = PictureIndex.open(path)
+    kept = len(half)
+    for number in range(kept):  # no half row: each one is its picture's
+        source = half.catalog.get(number + 1).source
+        feature = model.features(read_picture(source.read_bytes()).pixels[None], half.views)[0]
+        assert half.search(feature, 1)[0].entry.id == number + 1
+    half.close()
+    index = PictureIndex.create(path, artifact)
+    report = build(index, model, sources_in(pictures))
+    assert (report.added, report.known) == (90 - kept, kept)
+    assert len(index) == 90
+    index.close()
+
+
+@pytest.mark.parametrize("place", [0.001, 0.3, 0.5, 0.9, 0.9999])
+def test_one_flipped_bit_anywhere_is_found(artifact: Artifact, tmp_path: Path, place: float) -> None:
+    copy = tmp_path / "1"
+    copy.mkdir()
+    for file in artifact.path.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    network = bytearray((copy / "network.onnx").read_bytes())
+    network[int(place * len(network))] ^= 1
+    (copy / "network.onnx").write_bytes(network)
+    with pytest.raises(ArtifactError, match="damaged"):
+        artifacts.load(copy)
+
+
+def test_a_server_refuses_a_damaged_artifact_in_one_line(artifact: Artifact, tmp_path: Path) -> None:
+    copy = tmp_path / "1"
+    copy.mkdir()
+    for file in artifact.path.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    (copy / "network.onnx").write_bytes(b"")
+    done = subprocess.run([ALEXNET, "serve", "--artifact", copy], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: expected ")
+    assert len(done.stderr.strip().splitlines()) == 1
