@@ -48,13 +48,14 @@ class OnnxModel:
 
     def __init__(self, path: Path, device: str = "auto", threads: int | None = None) -> None:
         check_single_distribution("onnxruntime")
+        providers = _providers(device)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads or available_cpus()
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=_providers(device))
+            self._session = ort.InferenceSession(str(path), options, providers=providers)
         except Exception as error:
             raise ArtifactError(f"expected an ONNX network in {path.name}, found a file that doesn't load") from error
         running = self._session.get_providers()[0]

@@ -72,14 +72,14 @@ class Trainer:
             validation = self.validate()
             going_on = self.plateau.update(validation["error"])
             self.epoch += 1
-            self._log(loss, validation, time.monotonic() - started)
+            rate, self.optimiser.rate = self.optimiser.rate, self.plateau.rate
+            checkpoint.save(self.run, self.state())
+            self._log(rate, loss, validation, time.monotonic() - started)
             if self.epoch >= 2 and loss > 0.99 * flat:
                 tqdm.write(
                     f"warning: the loss ({loss:.3f}) is still that of guessing by class frequency ({flat:.3f}); "
                     "for a few thousand pictures use --recipe small, else another --seed or --learning-rate"
                 )
-            self.optimiser.rate = self.plateau.rate
-            checkpoint.save(self.run, self.state())
             if not going_on:
                 tqdm.write("the validation error no longer improves at the smallest learning rate: done")
                 break
@@ -149,11 +149,11 @@ class Trainer:
     def _targets(self, rows: NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(self.labels[rows]).to(self.device)
 
-    def _log(self, loss: float, validation: dict[str, float], seconds: float) -> None:
+    def _log(self, rate: float, loss: float, validation: dict[str, float], seconds: float) -> None:
         speed = len(self.train_rows) / seconds
         record = {
             "epoch": self.epoch,
-            "rate": self.optimiser.rate,
+            "rate": rate,
             "train_loss": loss,
             "validation_loss": validation["loss"],
             "validation_top1_error": validation["error"],
@@ -162,7 +162,7 @@ class Trainer:
         with (self.run / METRICS).open("a") as file:
             file.write(json.dumps(record) + "\n")
         tqdm.write(
-            f"epoch {self.epoch:3d}  rate {self.optimiser.rate:<8g} train loss {loss:.4f}  "
+            f"epoch {self.epoch:3d}  rate {rate:<8g} train loss {loss:.4f}  "
             f"validation loss {validation['loss']:.4f}  error {100 * validation['error']:.2f} %  {speed:.0f} pictures/s"
         )
 

@@ -73,6 +73,8 @@ def main(chosen: config.RunConfig, resume: Path | None = None) -> Artifact:
     try:
         trainer.fit()
     except KeyboardInterrupt:
+        if not trainer.epoch:
+            raise TrainingError("stopped before the first epoch was over: nothing to go on with") from None
         raise TrainingError(f"stopped; go on with: python training/run.py --resume {trainer.run}") from None
     return finish(trainer)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -34,19 +35,17 @@ def run(*command: object, cwd: Path, code: int = 0) -> str:
 def home(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A user's folder after training and indexing."""
     home = tmp_path_factory.mktemp("home")
-    (pictures / "stripes" / "broken.jpg").write_bytes(b"not a picture")
-    try:
-        printed = run(
-            sys.executable, ROOT / "training" / "run.py", "--data", pictures,
-            "--hidden", 64, "--epochs", 3, "--batch", 8, cwd=home,
-        )  # fmt: skip
-        assert "skipped 1 of 91 files" in printed
-        assert "broken.jpg" in printed
-        assert re.search(r"artifact: artifacts/patterns/1\n", printed)
-        assert "top-1 error" in printed
-        assert "1 unreadable" in run(ALEXNET, "index", "--data", pictures, cwd=home)
-    finally:
-        (pictures / "stripes" / "broken.jpg").unlink()
+    shutil.copytree(pictures, home / "patterns")
+    (home / "patterns" / "stripes" / "broken.jpg").write_bytes(b"not a picture")
+    printed = run(
+        sys.executable, ROOT / "training" / "run.py", "--data", "patterns",
+        "--hidden", 64, "--epochs", 3, "--batch", 8, cwd=home,
+    )  # fmt: skip
+    assert "skipped 1 of 91 files" in printed
+    assert "broken.jpg" in printed
+    assert re.search(r"artifact: artifacts/patterns/1\n", printed)
+    assert "top-1 error" in printed
+    assert "1 unreadable" in run(ALEXNET, "index", "--data", "patterns", cwd=home)
     return home
 
 
@@ -95,6 +94,7 @@ def test_an_indexed_picture_finds_itself_at_zero(url: str, pictures: Path) -> No
 
 def test_the_terminal_says_the_same(home: Path, url: str, pictures: Path) -> None:
     path = pictures / "circles" / "03.jpg"
+    indexed = home / "patterns" / "circles" / "03.jpg"
     served = httpx2.post(f"{url}/classify", content=path.read_bytes()).json()["predictions"]
     printed = json.loads(run(ALEXNET, "classify", path, "--json", cwd=home))
     assert [entry["id"] for entry in printed] == [entry["id"] for entry in served]
@@ -102,28 +102,28 @@ def test_the_terminal_says_the_same(home: Path, url: str, pictures: Path) -> Non
         [entry["probability"] for entry in printed], [entry["probability"] for entry in served], atol=1e-6
     )
     neighbours = json.loads(run(ALEXNET, "similar", path, "--json", cwd=home))
-    assert neighbours[0] == {"id": neighbours[0]["id"], "distance": 0.0, "label": "circles", "path": str(path)}
+    assert neighbours[0] == {"id": neighbours[0]["id"], "distance": 0.0, "label": "circles", "path": str(indexed)}
     assert "%  circles" in run(ALEXNET, "classify", path, cwd=home)
 
 
-def test_evaluate_says_what_the_manifest_says(home: Path, pictures: Path) -> None:
+def test_evaluate_says_what_the_manifest_says(home: Path) -> None:
     manifest = json.loads((home / "artifacts" / "patterns" / "1" / "manifest.json").read_text())
-    printed = run(ALEXNET, "evaluate", "--data", pictures, cwd=home)
+    printed = run(ALEXNET, "evaluate", "--data", "patterns", cwd=home)
     for measurement in manifest["measurements"]:
         assert f"{100 * measurement['top1_error']:.2f} %" in printed
     assert manifest["training"]["skipped"] == 1
 
 
-def test_indexing_again_adds_nothing(home: Path, pictures: Path) -> None:
-    assert "90 pictures (0 added, 90 there already, 0 unreadable)" in run(
-        ALEXNET, "index", "--data", pictures, cwd=home
+def test_indexing_again_adds_nothing(home: Path) -> None:
+    assert "90 pictures (0 added, 90 there already, 1 unreadable)" in run(
+        ALEXNET, "index", "--data", "patterns", cwd=home
     )
 
 
 def test_a_run_goes_on_where_it_was_stopped(pictures: Path, tmp_path: Path) -> None:
     common = [sys.executable, ROOT / "training" / "run.py", "--data", pictures, "--hidden", 16, "--batch", 8]
-    run(*common, "--epochs", 3, "--runs", "whole", cwd=tmp_path)
-    command = [str(part) for part in [*common, "--epochs", 3, "--runs", "stopped"]]
+    run(*common, "--epochs", 2, "--runs", "whole", cwd=tmp_path)
+    command = [str(part) for part in [*common, "--epochs", 2, "--runs", "stopped"]]
     with subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
@@ -133,7 +133,7 @@ def test_a_run_goes_on_where_it_was_stopped(pictures: Path, tmp_path: Path) -> N
                 os.kill(process.pid, signal.SIGINT)
         assert process.wait(60) == 1
     (stopped,) = (tmp_path / "stopped").iterdir()
-    assert "epoch" not in (stopped / "metrics.jsonl").read_text().partition('"epoch": 2')[1]
+    assert len((stopped / "metrics.jsonl").read_text().splitlines()) == 1
     run(sys.executable, ROOT / "training" / "run.py", "--resume", stopped, cwd=tmp_path)
     (whole,) = (tmp_path / "whole").iterdir()
     losses = [

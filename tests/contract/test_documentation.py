@@ -1,0 +1,104 @@
+"""What the documents say is so: commands, options, links, settings, error codes, recipes."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+from typer.main import get_command
+
+import cli
+from server.errors import STATUS
+from server.settings import Settings
+from training.config import RECIPES
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+
+
+def commands() -> list[list[str]]:
+    """Every line of the shell blocks of all documents, as words."""
+    lines = []
+    for document in DOCUMENTS:
+        for block in re.findall(r"```sh\n(.*?)```", document.read_text(), re.DOTALL):
+            joined = block.replace("\\\n", " ")
+            lines += [shlex.split(line, comments=True) for line in joined.splitlines() if line.strip()]
+    return [words for words in lines if words]
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    asked = {word for words in commands() if words[0] == "make" for word in words[1:]}
+    assert {"demo", "test"} <= asked <= targets
+
+
+def test_alexnet_commands_and_options_exist() -> None:
+    group = get_command(cli.app)
+    assert isinstance(group, typer.core.TyperGroup)
+    seen = set()
+    for words in commands():
+        if words[0].endswith("alexnet"):
+            name, arguments = words[1], words[2:]
+        elif len(words) > 1 and words[1] == "training/run.py":
+            name, arguments = "train", words[2:]
+        else:
+            continue
+        seen.add(name)
+        known = {option for parameter in group.commands[name].params for option in parameter.opts}
+        for argument in arguments:
+            if argument.startswith("--"):
+                assert argument.partition("=")[0] in known, words
+    assert seen == set(group.commands)
+
+
+def test_extras_exist() -> None:
+    configured = (ROOT / "pyproject.toml").read_text()
+    for words in commands():
+        for extras in re.findall(r"\[([a-z,]+)\]", " ".join(words)):
+            for extra in extras.split(","):
+                assert f"\n{extra} = [" in configured, words
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+        if not target.startswith("http"):
+            assert (document.parent / target).exists(), target
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    defaults = Settings()
+    for name in Settings.model_fields:
+        assert f"`ALEXNET_{name.upper()}`" in text, name
+    for name in ("max_body_bytes", "max_pixels", "max_waiting"):
+        assert f"| `ALEXNET_{name.upper()}` | {getattr(defaults, name)} |" in text
+
+
+def test_every_error_code_is_documented() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    for status, code in STATUS.values():
+        assert re.search(rf"^\| {status} \|.*`{code}`", text, re.MULTILINE), code
+
+
+def test_the_table_of_recipes_is_the_recipes() -> None:
+    rows = {}
+    for line in (ROOT / "docs" / "training.md").read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 4:
+            rows[cells[0]] = dict(zip(("paper", "small"), cells[1:3], strict=True))
+    for name, recipe in RECIPES.items():
+        assert rows["batch"][name] == str(recipe.batch)
+        assert rows["learning rate"][name] == str(recipe.learning_rate)
+        assert rows["epochs"][name] == str(recipe.epochs)
+        assert rows["decay of biases"][name].startswith("yes" if recipe.decay_biases else "no")
+        assert rows["divided by ten after"][name].startswith(str(recipe.patience))
+
+
+def test_no_file_is_long() -> None:
+    for package in ("model", "index", "training", "server"):
+        for path in (ROOT / package).rglob("*.py"):
+            assert len(path.read_text().splitlines()) <= 260, path
