@@ -1,4 +1,5 @@
-// The page: a picture goes to /classify and /similar; a click on a neighbour searches from it.
+// The page: a picture goes to /classify and /similar; a click on a neighbour searches from it, and its id is the
+// address (#17), which can be shared and gone back to.
 
 const element = (id) => document.getElementById(id);
 const [drop, file, preview, message] = ["drop", "file", "preview", "message"].map(element);
@@ -42,16 +43,19 @@ function showClasses(predictions) {
   }));
 }
 
-function showNeighbours(neighbours) {
+function showNeighbours(neighbours, title = "Most similar pictures") {
+  element("neighbours-heading").textContent = title;
   element("neighbours").replaceChildren(...neighbours.map(({ id, distance, label, thumbnail }) => {
     const item = document.createElement("li");
     const button = Object.assign(document.createElement("button"), { type: "button" });
     button.append(
       Object.assign(document.createElement("img"), { src: thumbnail, alt: "", loading: "lazy" }),
       label ?? `picture ${id}`,
-      Object.assign(document.createElement("small"), { textContent: `distance ${distance.toFixed(2)}` }),
     );
-    button.addEventListener("click", () => searchFrom(id));
+    if (distance !== undefined) {
+      button.append(Object.assign(document.createElement("small"), { textContent: `distance ${distance.toFixed(2)}` }));
+    }
+    button.addEventListener("click", () => { location.hash = id; });
     item.append(button);
     return item;
   }));
@@ -79,12 +83,24 @@ async function searchFrom(id) {
     const blob = await (await fetch(picture.image)).blob();
     if (blob.type.startsWith("image/")) await askAbout(blob);
     else showNeighbours((await ask(picture.similar)).neighbours);
-    scrollTo({ top: 0, behavior: "smooth" });
+    scrollTo({ top: 0 });
   } catch (error) {
     say(error.message, true);
   }
 }
 
+/** Some pictures of the index, evenly spread, to start from. */
+async function offerPictures(size) {
+  const ids = Array.from({ length: Math.min(6, size) }, (_, i) => 1 + Math.floor((i + 0.5) * size / 6) % size);
+  const pictures = await Promise.all([...new Set(ids)].map((id) => ask(`pictures/${id}`)));
+  showNeighbours(pictures, "Or start from one of these");
+}
+
+function followAddress() {
+  if (/^#\d+$/.test(location.hash)) searchFrom(location.hash.slice(1));
+}
+
+addEventListener("hashchange", followAddress);
 file.addEventListener("change", () => file.files[0] && askAbout(file.files[0]));
 for (const name of ["dragover", "dragleave", "drop"]) {
   document.addEventListener(name, (event) => {
@@ -99,4 +115,6 @@ ask("info").then(({ model, classes, device, index }) => {
   const pictures = index ? `${index.size.toLocaleString()} pictures indexed` : "no index";
   element("loaded").textContent = `${model.name}, version ${model.version}: ${classes} classes, on ${device}; ${pictures}`;
   element("neighbours-section").hidden = !index;
+  if (location.hash) followAddress();
+  else if (index) offerPictures(index.size);
 }, (error) => { element("loaded").textContent = error.message; });
