@@ -25,7 +25,7 @@ PRUNED_LAYERS = ("fc6", "fc7")
 def compact(
     run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
     output: Annotated[Path, typer.Option(help="Where manifest, labels and the packed network go.")],
-    density: Annotated[float, typer.Option(help="Share of the weights of fc6 and fc7 that stay.")] = 0.06,
+    density: Annotated[float, typer.Option(help="Share of the weights of fc6 and fc7 that stay.")] = 0.12,
     epochs: Annotated[int, typer.Option(help="Passes of training after pruning, and a quarter as many more.")] = 8,
     learning_rate: Annotated[float, typer.Option(help="Of these passes; a tenth of it in the last quarter.")] = 0.001,
 ) -> None:
