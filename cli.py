@@ -22,13 +22,15 @@ app = typer.Typer(
 ArtifactOption = Annotated[
     Path, typer.Option(envvar="ALEXNET_ARTIFACT", help="An artifact, or a folder whose newest one is taken.")
 ]
-IndexOption = Annotated[Path, typer.Option(help="The index's folder.")]
+IndexOption = Annotated[
+    Path | None, typer.Option(envvar="ALEXNET_INDEX", help="The index's folder; indexes/NAME/VERSION of the artifact.")
+]
 DataOption = Annotated[str, typer.Option(help="'elpv', or a folder with a subfolder a class.")]
 DeviceOption = Annotated[str, typer.Option(envvar="ALEXNET_DEVICE", help="auto, cpu or cuda.")]
 PictureArgument = Annotated[Path, typer.Argument(help="A picture file.", exists=True, dir_okay=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
 
-ARTIFACTS, INDEX = Path("artifacts"), Path("indexes/default")
+ARTIFACTS, INDEXES = Path("artifacts"), Path("indexes")
 
 app.command(name="train")(train)
 
@@ -37,34 +39,31 @@ app.command(name="train")(train)
 def index(
     data: DataOption,
     artifact: ArtifactOption = ARTIFACTS,
-    index: IndexOption = INDEX,
+    index: IndexOption = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Compute the features of pictures and keep them, with labels and thumbnails, to be searched.
 
     Call it again to go on after an interruption, or to add more pictures; what is there already is not computed anew.
     """
-    _index(data, artifact, index, device)
+    _index(data, artifact, index or _index_of(artifact), device)
 
 
 @app.command()
 def serve(
     artifact: ArtifactOption = ARTIFACTS,
-    index: Annotated[
-        Path | None,
-        typer.Option(envvar="ALEXNET_INDEX", help="An index of the same network; without it, no /similar."),
-    ] = None,
+    index: IndexOption = None,
     host: Annotated[str, typer.Option(envvar="ALEXNET_HOST", help="Address; 0.0.0.0 for every network.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(envvar="ALEXNET_PORT", help="Port to listen on.")] = 8000,
     device: DeviceOption = "auto",
 ) -> None:
-    """Serve POST /classify, POST /similar and the page over HTTP.
+    """Serve POST /classify, POST /similar and the page over HTTP. Without an index, everything but /similar.
 
     Other settings are environment variables: ALEXNET_THREADS, ALEXNET_MAX_BODY_BYTES, ALEXNET_MAX_PIXELS,
     ALEXNET_MAX_WAITING.
     """
-    if index is None and (INDEX / "catalog.sqlite").is_file():
-        index = INDEX
+    if index is None and _index_of(artifact).is_dir():
+        index = _index_of(artifact)
     _serve(artifact, index, host, port, device)
 
 
@@ -107,7 +106,7 @@ def classify(
 def similar(
     picture: PictureArgument,
     artifact: ArtifactOption = ARTIFACTS,
-    index: IndexOption = INDEX,
+    index: IndexOption = None,
     k: Annotated[int, typer.Option(min=1, max=1000, help="How many neighbours.")] = 6,
     device: DeviceOption = "auto",
     as_json: JsonOption = False,
@@ -119,7 +118,7 @@ def similar(
     from model.runtime import OnnxModel
 
     loaded = artifacts.load(artifact)
-    store = PictureIndex.open(index)
+    store = PictureIndex.open(index or _index_of(artifact))
     store.require(loaded)
     pixels = read_picture(picture.read_bytes()).pixels
     neighbours = store.search(OnnxModel(loaded.network, device).features(pixels[None], store.views)[0], k)
@@ -177,7 +176,7 @@ def demo(
     artifact = unpack_bundled("elpv", folder / "artifacts")
     typer.echo("the bundled network, as measured on pictures held out from its training:")
     typer.echo(table(artifact.manifest.measurements))
-    index = folder / "index"
+    index = _index_of(artifact.path, folder / "indexes")
     _index("elpv", artifact.path, index, "auto")
     examples = [example.path for example in elpv().test[:3]]
     url = f"http://{host}:{port}"
@@ -186,6 +185,14 @@ def demo(
     typer.echo(f"  curl -F image=@{examples[1]} {url}/similar")
     typer.echo(f"  curl {url}/pictures/1/thumbnail -o neighbour.jpg\n")
     _serve(artifact.path, index, host, port, "auto")
+
+
+def _index_of(artifact: Path, root: Path = INDEXES) -> Path:
+    """Where the index of an artifact's features is, unless told otherwise: one network, one index."""
+    from model import artifact as artifacts
+
+    manifest = artifacts.read_manifest(artifacts.find(artifact))
+    return root / manifest.name / str(manifest.version)
 
 
 def _index(data: str, artifact: Path, folder: Path, device: str) -> None:

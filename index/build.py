@@ -56,17 +56,17 @@ def build(index: PictureIndex, model: OnnxModel, sources: Sequence[Source]) -> R
         ThreadPoolExecutor(available_cpus()) as pool,
         tqdm(total=len(sources), desc="indexing", unit="picture", disable=None) as bar,
     ):
-        ahead = _submit(pool, batches[0]) if batches else []
+        ahead = _submit(pool, index, batches[0]) if batches else []
         for position, batch in enumerate(batches):
             results = [future.result() for future in ahead]
-            ahead = _submit(pool, batches[position + 1]) if position + 1 < len(batches) else []
+            ahead = _submit(pool, index, batches[position + 1]) if position + 1 < len(batches) else []
             for source, result in zip(batch, results, strict=True):
                 if isinstance(result, str):
                     index.catalog.skip(source.path, result)
                     tqdm.write(f"skipped {source.path}: {result}")
-            readable = [result for result in results if not isinstance(result, str)]
-            new = _add_new(index, model, readable)
-            added, known, skipped = added + new, known + len(readable) - new, skipped + len(batch) - len(readable)
+            unreadable = sum(isinstance(result, str) for result in results)
+            new = _add_new(index, model, [result for result in results if isinstance(result, _Read)])
+            added, known, skipped = added + new, known + len(batch) - new - unreadable, skipped + unreadable
             bar.update(len(batch))
     return Report(added, known, skipped)
 
@@ -87,8 +87,8 @@ def sources_in(root: Path) -> list[Source]:
     return sources
 
 
-def _submit(pool: ThreadPoolExecutor, batch: Sequence[Source]) -> list[Future[_Read | str]]:
-    return [pool.submit(_read, source) for source in batch]
+def _submit(pool: ThreadPoolExecutor, index: PictureIndex, batch: Sequence[Source]) -> list[Future[_Read | str | None]]:
+    return [pool.submit(_read, index, source) for source in batch]
 
 
 def _add_new(index: PictureIndex, model: OnnxModel, pictures: Sequence[_Read]) -> int:
@@ -103,15 +103,18 @@ def _add_new(index: PictureIndex, model: OnnxModel, pictures: Sequence[_Read]) -
     return len(fresh)
 
 
-def _read(source: Source) -> _Read | str:
-    """The picture, or why it can't be read."""
+def _read(index: PictureIndex, source: Source) -> _Read | str | None:
+    """The picture; None if its bytes are in the index already; or why it can't be read."""
     try:
         data = source.path.read_bytes()
+        sha256 = hashlib.sha256(data).hexdigest()
+        if index.catalog.known([sha256]):
+            return None
         picture = read_picture(data)
     except (InvalidPictureError, OSError) as error:
         return str(error)
     entry = NewEntry(
-        sha256=hashlib.sha256(data).hexdigest(),
+        sha256=sha256,
         label=source.label,
         source=source.path.resolve(),
         format=picture.format,

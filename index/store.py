@@ -92,7 +92,7 @@ class PictureIndex:
         if self.network_sha256 != artifact.network_sha256:
             raise IndexStoreError(
                 f"expected an index made by {artifact.manifest.name} version {artifact.manifest.version}, found one at "
-                f"{self.path} made by another network: their distances mean nothing to each other; build it anew"
+                f"{self.path} made by another network: their distances mean nothing to each other; build another index"
             )
 
     def __len__(self) -> int:

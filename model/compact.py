@@ -85,7 +85,10 @@ def unpack_bundled(name: str, root: Path) -> Artifact:
     manifest = artifacts.read_manifest(source)
     target = root / name / str(manifest.version)
     if target.is_dir():
-        return artifacts.load(target)
+        present = artifacts.load(target)
+        if present.network_sha256 != manifest.files[NETWORK].sha256:
+            raise ArtifactError(f"expected the bundled network {name} at {target}, found another one: move it away")
+        return present
     labels = tuple(Label.model_validate(entry) for entry in json.loads((source / LABELS).read_bytes()))
 
     def write(folder: Path) -> Manifest:
