@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from pydantic import ValidationError
 
 from model.errors import AlexNetError
 from training.run import train
@@ -59,8 +60,8 @@ def serve(
 ) -> None:
     """Serve POST /classify, POST /similar and the page over HTTP. Without an index, everything but /similar.
 
-    Other settings are environment variables: ALEXNET_THREADS, ALEXNET_MAX_BODY_BYTES, ALEXNET_MAX_PIXELS,
-    ALEXNET_MAX_WAITING.
+    Other settings are environment variables: ALEXNET_THREADS, ALEXNET_MAX_BODY_BYTES, ALEXNET_MAX_BODY_SECONDS,
+    ALEXNET_MAX_PIXELS, ALEXNET_MAX_WAITING.
     """
     if index is None and _index_of(artifact).is_dir():
         index = _index_of(artifact)
@@ -157,6 +158,11 @@ def evaluate(
     parts = dataset.parts() | {"all": dataset.examples}
     if part not in parts:
         raise typer.BadParameter(f"expected {', '.join(parts)}", param_hint="--part")
+    if part != "all" and loaded.manifest.training.get("split_sha256") != dataset.split_sha256():
+        raise DatasetError(
+            f"expected the split that the network was trained with, found another in {data}: files were added or "
+            "removed, or it is another data set; measure on every picture of it with --part all"
+        )
     examples = parts[part]
     model = OnnxModel(loaded.network, device)
     typer.echo(table(measure(model, read(examples), len(examples), f"{dataset.split}, {part}", dataset.groupings)))
@@ -238,9 +244,13 @@ def main() -> None:
     """Run a command; our own errors become one line on standard error and exit status 1."""
     try:
         app()
+        return
     except AlexNetError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
-        raise SystemExit(1) from None
+    except ValidationError as error:
+        problem = error.errors()[0]
+        print(f"error: {problem['loc'][0]}: {problem['msg']}", file=sys.stderr)  # noqa: T201
+    raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -62,7 +62,6 @@ def build(index: PictureIndex, model: OnnxModel, sources: Sequence[Source]) -> R
             ahead = _submit(pool, index, batches[position + 1]) if position + 1 < len(batches) else []
             for source, result in zip(batch, results, strict=True):
                 if isinstance(result, str):
-                    index.catalog.skip(source.path, result)
                     tqdm.write(f"skipped {source.path}: {result}")
             unreadable = sum(isinstance(result, str) for result in results)
             new = _add_new(index, model, [result for result in results if isinstance(result, _Read)])

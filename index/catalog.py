@@ -23,7 +23,6 @@ CREATE TABLE IF NOT EXISTS pictures (
     height INTEGER NOT NULL,
     thumbnail BLOB NOT NULL          -- JPEG, 128 x 128
 );
-CREATE TABLE IF NOT EXISTS skipped (source TEXT PRIMARY KEY, reason TEXT NOT NULL);
 """
 
 
@@ -55,15 +54,20 @@ class NewEntry:
 class Catalog:
     """One SQLite file, usable from any thread. Raises IndexStoreError if the file is damaged."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, writable: bool = True) -> None:
+        self._path = path
         self._lock = threading.Lock()
+        self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         try:
-            self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute("PRAGMA synchronous = FULL")
-            self._database.executescript(SCHEMA)
+            if writable:
+                self._database.execute("PRAGMA journal_mode = WAL")
+                self._database.execute("PRAGMA synchronous = FULL")
+                self._database.executescript(SCHEMA)
+            else:
+                self._database.execute("PRAGMA query_only = ON")
         except sqlite3.DatabaseError as error:
-            raise IndexStoreError(f"expected an index catalogue at {path}, found a damaged file: {error}") from error
+            self._database.close()
+            raise self._damaged(error) from error
 
     def close(self) -> None:
         with self._lock:
@@ -95,11 +99,6 @@ class Catalog:
             self._database.execute("BEGIN IMMEDIATE")
             self._database.executemany("INSERT INTO pictures VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
-    def skip(self, source: Path, reason: str) -> None:
-        """Remember a file that can't be read."""
-        with self._lock, self._database:
-            self._database.execute("INSERT OR REPLACE INTO skipped VALUES (?, ?)", (str(source), reason))
-
     def get(self, picture_id: int) -> Entry:
         """Raises UnknownPictureError."""
         return self.get_many([picture_id])[0]
@@ -129,5 +128,11 @@ class Catalog:
         return str(rows[0][0])
 
     def _query(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
-        with self._lock:
-            return self._database.execute(statement, parameters).fetchall()
+        try:
+            with self._lock:
+                return self._database.execute(statement, parameters).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: Exception) -> IndexStoreError:
+        return IndexStoreError(f"expected an index catalogue at {self._path}, found a damaged file: {error}")

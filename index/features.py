@@ -22,14 +22,14 @@ class FeatureRows:
 
     def __init__(self, path: Path, dim: int, count: int) -> None:
         self.path, self.dim = path, dim
-        path.touch()
-        present = path.stat().st_size // (4 * dim)
+        present = path.stat().st_size // (4 * dim) if path.exists() else 0
         if present < count:
             raise IndexStoreError(f"expected {count:,} feature rows in {path}, found {present:,}: the file was cut")
         self.count = count
 
     def append(self, rows: Rows) -> None:
         """Write (N, dim) rows behind the committed ones and bring them to the disk. They count from `commit` on."""
+        self.path.touch()
         with self.path.open("r+b") as file:
             file.seek(4 * self.dim * self.count)
             file.write(np.ascontiguousarray(rows, np.float32).tobytes())

@@ -23,8 +23,7 @@ from numpy.typing import NDArray
 from index.catalog import Catalog, Entry, NewEntry
 from index.features import FeatureRows, nearest
 from model.artifact import Artifact
-from model.errors import IndexStoreError, InvalidRequestError
-from model.preprocess import CONTRACT
+from model.errors import IndexStoreError, InvalidRequestError, UnknownPictureError
 from model.views import CENTRE
 
 CATALOG, FEATURES, LOCK = "catalog.sqlite", "features.f32", "lock"
@@ -47,7 +46,7 @@ class PictureIndex:
         self.path = path
         with ExitStack() as opened:
             self._lock = opened.enter_context(_lock(path)) if writable else None
-            self.catalog = opened.enter_context(closing(Catalog(path / CATALOG)))
+            self.catalog = opened.enter_context(closing(Catalog(path / CATALOG, writable)))
             settings = self.catalog.settings()
             if settings.get("format") != FORMAT:
                 raise IndexStoreError(f"expected an index of format {FORMAT} at {path}, found {settings.get('format')}")
@@ -67,18 +66,16 @@ class PictureIndex:
     def create(cls, path: Path, artifact: Artifact, views: Sequence[int] = CENTRE) -> PictureIndex:
         """For adding: a new index for the features of `artifact`, or the one at `path` if it is of the same network."""
         path.mkdir(parents=True, exist_ok=True)
-        if not (path / CATALOG).is_file():
-            catalog = Catalog(path / CATALOG)
-            catalog.set_settings(
-                {
-                    "format": FORMAT,
-                    "network_sha256": artifact.network_sha256,
-                    "feature_dim": str(artifact.manifest.feature_dim),
-                    "views": ",".join(str(view) for view in views),
-                    "picture_contract": CONTRACT,
-                }
-            )
-            catalog.close()
+        with _lock(path), closing(Catalog(path / CATALOG)) as catalog:
+            if not catalog.settings():
+                catalog.set_settings(
+                    {
+                        "format": FORMAT,
+                        "network_sha256": artifact.network_sha256,
+                        "feature_dim": str(artifact.manifest.feature_dim),
+                        "views": ",".join(str(view) for view in views),
+                    }
+                )
         index = cls(path, writable=True)
         try:
             index.require(artifact)
@@ -127,7 +124,14 @@ class PictureIndex:
 
     def feature(self, picture_id: int) -> NDArray[np.float32]:
         """The stored (dim,) feature of a picture. Raises UnknownPictureError."""
-        return np.array(self.rows.view()[self.catalog.get(picture_id).id - 1])
+        self.entry(picture_id)
+        return np.array(self.rows.view()[picture_id - 1])
+
+    def entry(self, picture_id: int) -> Entry:
+        """What the catalogue says of a picture that was there when the index was opened. Raises UnknownPictureError."""
+        if picture_id > self.rows.count:
+            raise UnknownPictureError(f"expected the id of an indexed picture, found {picture_id}")
+        return self.catalog.get(picture_id)
 
 
 def _lock(path: Path) -> IO[bytes]:

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from model.errors import ArtifactError
 from model.preprocess import CONTRACT
@@ -103,12 +103,16 @@ def find(path: Path) -> Path:
     """The artifact at `path`, or the newest one in it (`artifacts/NAME` or `artifacts`). Raises ArtifactError."""
     if (path / MANIFEST).is_file():
         return path
-    candidates = [read_manifest(file.parent) for file in (*path.glob(f"*/{MANIFEST}"), *path.glob(f"*/*/{MANIFEST}"))]
-    if not candidates:
+    folders = [file.parent for depth in ("*", "*/*") for file in path.glob(f"{depth}/{MANIFEST}")]
+    published = [folder for folder in folders if not folder.name.startswith(".")]
+    if not published:
         raise ArtifactError(f"expected an artifact in {path}, found none: train one or run `alexnet demo`")
-    newest = max(candidates, key=lambda manifest: (manifest.created, manifest.version))
-    within = path if path.name == newest.name else path / newest.name
-    return within / str(newest.version)
+
+    def age(folder: Path) -> tuple[datetime, int]:
+        manifest = read_manifest(folder)
+        return manifest.created, manifest.version
+
+    return max(published, key=age)
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -133,12 +137,23 @@ def load(path: Path) -> Artifact:
         raise ArtifactError(
             f"expected an artifact for pictures read as {CONTRACT}, found {manifest.picture_contract} in {path}"
         )
+    for name in (NETWORK, LABELS):
+        if name not in manifest.files:
+            raise ArtifactError(f"expected {name} among the files of the manifest in {path}, found it missing")
     for name, record in manifest.files.items():
         _verify(path / name, record)
-    labels = tuple(Label.model_validate(entry) for entry in json.loads((path / LABELS).read_bytes()))
+    labels = read_labels(path)
     if len(labels) != manifest.classes:
         raise ArtifactError(f"expected {manifest.classes} labels in {path}, found {len(labels)}")
     return Artifact(path, manifest, labels)
+
+
+def read_labels(path: Path) -> tuple[Label, ...]:
+    """The labels in the folder `path`. Raises ArtifactError."""
+    try:
+        return tuple(TypeAdapter(list[Label]).validate_json((path / LABELS).read_bytes()))
+    except (OSError, ValidationError) as error:
+        raise ArtifactError(f"expected a list of labels in {path / LABELS}, found none") from error
 
 
 def _verify(path: Path, record: FileRecord) -> None:

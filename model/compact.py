@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model import artifact as artifacts
-from model.artifact import LABELS, NETWORK, Artifact, Label, Manifest
+from model.artifact import NETWORK, Artifact, Manifest
 from model.errors import ArtifactError
 
 PACKED = "network.pack"
@@ -89,7 +89,7 @@ def unpack_bundled(name: str, root: Path) -> Artifact:
         if present.network_sha256 != manifest.files[NETWORK].sha256:
             raise ArtifactError(f"expected the bundled network {name} at {target}, found another one: move it away")
         return present
-    labels = tuple(Label.model_validate(entry) for entry in json.loads((source / LABELS).read_bytes()))
+    labels = artifacts.read_labels(source)
 
     def write(folder: Path) -> Manifest:
         (folder / NETWORK).write_bytes(unpack((source / PACKED).read_bytes()))
@@ -133,7 +133,7 @@ def _encode(codes: NDArray[np.int32]) -> tuple[bytes, bytes]:
 
 def _decode(gaps: bytes, levels: bytes, shape: tuple[int, ...]) -> NDArray[np.int32]:
     flat = np.zeros(int(np.prod(shape)), np.int32)
-    if not gaps:
+    if not gaps and levels:
         differences = np.frombuffer(levels, "<i2").astype(np.int32).reshape(3, -1).T
         return np.cumsum(differences, axis=0, dtype=np.int32).reshape(shape)
     stream = np.frombuffer(gaps, np.uint8).astype(np.int64)

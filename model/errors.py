@@ -1,6 +1,6 @@
 """The project's exceptions. Each says what was expected and what was found.
 
-`server.app` maps them to HTTP statuses in one table; the command line prints the message and exits with status 1.
+`server.errors` maps them to HTTP statuses in one table; the command line prints the message and exits with status 1.
 """
 
 

@@ -100,12 +100,12 @@ def _read(image: Image.Image, limits: PictureLimits) -> Picture:
     mode, frames = image.mode, bool(getattr(image, "is_animated", False))
     orientation = int(image.getexif().get(_ORIENTATION_TAG, 1))
     image.draft("RGB", (2 * SIDE, 2 * SIDE))  # JPEG only: decodes at 1/2, 1/4 or 1/8 while that stays this large
-    square = _square(_rgb(image))
-    if orientation in _UPRIGHT:
+    square = _rgb(_square(image))
+    if orientation in _UPRIGHT and image.format != "TIFF":  # Pillow itself turns TIFF upright
         square = square.transpose(_UPRIGHT[orientation])
     return Picture(
         pixels=np.asarray(square, dtype=np.uint8),
-        format=image.format or "unknown",
+        format="JPEG" if image.format == "MPO" else str(image.format),
         width=width,
         height=height,
         mode=mode,
@@ -115,25 +115,33 @@ def _read(image: Image.Image, limits: PictureLimits) -> Picture:
 
 
 def _square(image: Image.Image) -> Image.Image:
-    """The central square as 256 x 256, bilinear with antialiasing."""
+    """The central square as 256 x 256, bilinear with antialiasing; colours are converted after it, to save memory."""
+    image.load()
+    if image.mode in ("P", "1", "PA") or "transparency" in image.info:
+        transparent = image.mode == "PA" or "transparency" in image.info
+        image = image.convert("RGBA" if transparent else "RGB")
+    elif image.mode.startswith("I"):
+        image = _eight_bits(image)
     width, height = image.size
     side = min(width, height)
     left, top = (width - side) / 2, (height - side) / 2
+    # transparent pixels don't bleed their hidden colour: Pillow resizes RGBA and LA with premultiplied alpha
     return image.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
 
 
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """16-bit grey -> L, scaled: convert("RGB") would clip it to white."""
+    samples = np.asarray(image)
+    if image.mode == "I" and samples.min() >= 0 and samples.max() <= 255:
+        return Image.fromarray(samples.astype(np.uint8))
+    return Image.fromarray((samples.clip(0, 65535) // 257).astype(np.uint8))
+
+
 def _rgb(image: Image.Image) -> Image.Image:
-    """Any mode that the allowed formats give -> RGB with 8 bits a channel."""
-    if image.mode.startswith("I"):  # 16-bit grey, which convert("RGB") would clip to white
-        samples = np.asarray(image).astype(np.int64)
-        if image.mode == "I" and samples.size and int(samples.max()) <= 255:
-            scaled = samples.clip(0, 255)
-        else:
-            scaled = samples.clip(0, 65535) // 257
-        return Image.fromarray(scaled.astype(np.uint8)).convert("RGB")
+    """Any mode that `_square` gives -> RGB, on white where it is transparent."""
     if image.mode == "F":
         raise InvalidPictureError("expected whole-number pixels of 1, 8 or 16 bits, found floating-point pixels")
-    if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
+    if "A" in image.mode or "a" in image.mode:
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")
         return Image.alpha_composite(white, layer).convert("RGB")

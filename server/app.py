@@ -21,7 +21,7 @@ WEB = Path(__file__).parent / "web"
 PAGE_POLICY = b"default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'"
 
 
-def create_app(service: Service) -> FastAPI:
+def create_app(service: Service) -> ASGIApp:
     """The HTTP interface of a loaded service, which is closed when the application ends."""
 
     @asynccontextmanager
@@ -41,8 +41,7 @@ def create_app(service: Service) -> FastAPI:
     app.mount("/page", StaticFiles(directory=WEB), name="page")
     app.add_api_route("/", _page, include_in_schema=False)
     errors.install(app)
-    app.add_middleware(AnswerHeaders)
-    return app
+    return AnswerHeaders(app)  # outside everything, so that an internal error carries its id too
 
 
 async def _page() -> FileResponse:

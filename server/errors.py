@@ -7,6 +7,7 @@ import logging
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from model.errors import (
@@ -19,12 +20,13 @@ from model.errors import (
 )
 from server.schemas import ErrorAnswer, ErrorDetail
 from server.service import OverloadedError
-from server.upload import BodyTooLargeError, InvalidBodyError
+from server.upload import BodyTooLargeError, InvalidBodyError, SlowBodyError
 
 STATUS: dict[type[AlexNetError], tuple[int, str]] = {
     UnsupportedPictureError: (415, "unsupported_picture"),
     PictureTooLargeError: (413, "picture_too_large"),
     InvalidPictureError: (422, "invalid_picture"),
+    SlowBodyError: (408, "slow_body"),
     BodyTooLargeError: (413, "body_too_large"),
     InvalidBodyError: (422, "invalid_body"),
     InvalidRequestError: (422, "invalid_request"),
@@ -41,6 +43,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(AlexNetError, _ours)
     app.add_exception_handler(RequestValidationError, _validation)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -70,6 +73,10 @@ def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
     return _answer(request, error.status_code, code, str(error.detail), dict(error.headers or {}))
+
+
+def _gone(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)  # nobody reads it: the client hung up while it was sending
 
 
 def _unexpected(request: Request, error: Exception) -> Response:

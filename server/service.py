@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from index.store import Neighbour, PictureIndex
 from model import artifact as artifacts
-from model.errors import AlexNetError, UnknownPictureError
+from model.errors import AlexNetError, ArtifactError, UnknownPictureError
 from model.preprocess import Picture, PictureLimits, read_picture
 from model.runtime import OnnxModel, available_cpus
 from model.views import CENTRE
@@ -37,6 +37,9 @@ class Service:
         self.settings = settings
         self.artifact = artifacts.load(settings.artifact)
         self.model = OnnxModel(self.artifact.network, settings.device, settings.threads)
+        shape = (self.model.classes, self.model.feature_dim)
+        if shape != (self.artifact.manifest.classes, self.artifact.manifest.feature_dim):
+            raise ArtifactError(f"expected a network with the classes and features of its manifest, found {shape}")
         self.index = PictureIndex.open(settings.index) if settings.index else None
         if self.index is not None:
             self.index.require(self.artifact)

@@ -20,5 +20,8 @@ class Settings(BaseSettings):
     device: str = Field("auto", description="auto, cpu or cuda.")
     threads: int | None = Field(None, ge=1, description="Threads of inference; all processors by default.")
     max_body_bytes: int = Field(32 * 1024 * 1024, ge=1, description="Largest request body.")
-    max_pixels: int = Field(64_000_000, ge=1, description="Largest picture, checked before it is decoded.")
+    max_body_seconds: float = Field(20.0, gt=0, description="Longest time for a request's body to come.")
+    max_pixels: int = Field(
+        64_000_000, ge=1, le=89_000_000, description="Largest picture, checked before it is decoded."
+    )
     max_waiting: int = Field(64, ge=1, description="Requests in work at once; one more is answered 503.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 
@@ -36,6 +37,10 @@ class BodyTooLargeError(AlexNetError):
     """The request's body has more bytes than the server takes."""
 
 
+class SlowBodyError(AlexNetError):
+    """The request's body didn't come in time."""
+
+
 class InvalidBodyError(AlexNetError):
     """The request's body isn't what the call expects."""
 
@@ -52,8 +57,8 @@ ServiceDep = Annotated[Service, Depends(service_of)]
 async def _bounded(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
     total = 0
     declared = request.headers.get("content-length", "0")
-    if declared.isdecimal() and int(declared) > limit:
-        raise BodyTooLargeError(f"expected a body of at most {limit:,} bytes, found {int(declared):,}")
+    if declared.isdecimal() and (len(declared) > 18 or int(declared) > limit):
+        raise BodyTooLargeError(f"expected a body of at most {limit:,} bytes, found more")
     async for chunk in request.stream():
         total += len(chunk)
         if total > limit:
@@ -64,10 +69,18 @@ async def _bounded(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
 async def image_bytes(request: Request, service: ServiceDep) -> AsyncGenerator[bytes, None]:
     """The picture's bytes, of a request that counts as in work until it is answered.
 
-    Raises OverloadedError, BodyTooLargeError or InvalidBodyError.
+    Raises OverloadedError, SlowBodyError, BodyTooLargeError or InvalidBodyError.
     """
     with service.admitted():
-        yield await _body(request, service)
+        try:
+            async with asyncio.timeout(service.settings.max_body_seconds):
+                data = await _body(request, service)
+        except TimeoutError:
+            seconds = service.settings.max_body_seconds
+            raise SlowBodyError(
+                f"expected the whole body within {seconds:g} seconds, found only a part of it"
+            ) from None
+        yield data
 
 
 async def _body(request: Request, service: Service) -> bytes:
@@ -76,7 +89,7 @@ async def _body(request: Request, service: Service) -> bytes:
         return b"".join([chunk async for chunk in stream])
     try:
         form = await MultiPartParser(request.headers, stream, max_files=1, max_fields=8).parse()
-    except (MultiPartException, KeyError) as error:
+    except (MultiPartException, KeyError, ValueError) as error:  # ValueError: a charset that Python refuses
         reason = getattr(error, "message", "the boundary is missing")
         raise InvalidBodyError(f"expected one picture in the multipart field '{FIELD}', found: {reason}") from error
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -52,11 +53,12 @@ def build(dataset: Dataset, root: Path) -> PictureCache:
     home.mkdir(parents=True, exist_ok=True)
     size = len(examples) * SIDE * SIDE * 3
     store = home / "pictures.u8"
-    if not store.exists():
-        with store.open("wb") as file:
-            file.truncate(size)
+    progress = _Progress(home / "progress.npz")
+    if store.is_file() and store.stat().st_size == size:
+        progress.load()
+    else:
+        _reserve(store, size)
     pictures = np.memmap(store, np.uint8, "r+", shape=(len(examples), SIDE, SIDE, 3))
-    progress = _Progress.load(home / "progress.npz", len(examples))
     _decode(examples, len(dataset.train), pictures, progress)
     _report(dataset, progress.skipped, home)
     mean, covariance = progress.statistics()
@@ -73,25 +75,36 @@ def _fingerprint(dataset: Dataset) -> str:
     return digest.hexdigest()[:16]
 
 
+def _reserve(path: Path, size: int) -> None:
+    """Take the space at once: running out of it later would kill the process without a word."""
+    try:
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size) if hasattr(os, "posix_fallocate") else file.truncate(size)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise DatasetError(f"expected {size:,} bytes of free space for {path}, found: {error.strerror}") from error
+
+
 class _Progress:
     """How many pictures are done, what was skipped, and the integer sums over the training part so far."""
 
-    def __init__(self, path: Path, total: int) -> None:
-        self.path, self.total, self.done = path, total, 0
+    def __init__(self, path: Path) -> None:
+        self.path, self.done = path, 0
         self.skipped: dict[int, str] = {}
         self.count = 0
         self.image_sum = np.zeros((SIDE, SIDE, 3), np.int64)
         self.outer_sum = np.zeros((3, 3), np.int64)
 
-    @classmethod
-    def load(cls, path: Path, total: int) -> _Progress:
-        progress = cls(path, total)
-        if path.exists():
-            with np.load(path) as saved:
-                progress.done, progress.count = int(saved["done"]), int(saved["count"])
-                progress.skipped = {int(row): reason for row, reason in json.loads(str(saved["skipped"])).items()}
-                progress.image_sum, progress.outer_sum = saved["image_sum"], saved["outer_sum"]
-        return progress
+    def load(self) -> None:
+        """Take up what was saved; from the start if nothing whole was."""
+        try:
+            with np.load(self.path) as saved:
+                values = {name: saved[name] for name in saved.files}
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            return
+        self.done, self.count = int(values["done"]), int(values["count"])
+        self.skipped = {int(row): reason for row, reason in json.loads(str(values["skipped"])).items()}
+        self.image_sum, self.outer_sum = values["image_sum"], values["outer_sum"]
 
     def save(self) -> None:
         partial = self.path.with_suffix(".partial.npz")

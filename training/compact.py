@@ -47,7 +47,7 @@ def compact(
     trainer.run.mkdir(exist_ok=True)
     for rate, passes in ((learning_rate, epochs), (learning_rate / 10, epochs // 4)):
         trainer.config = replace(chosen, recipe=replace(chosen.recipe, epochs=trainer.epoch + passes))
-        trainer.plateau = replace(trainer.plateau, rate=rate, patience=passes + 1, waited=0)
+        trainer.plateau = replace(trainer.plateau, rate=rate, patience=passes + 1, waited=0, over=False)
         trainer.optimiser.rate = rate
         trainer.fit()
     trainer.config = chosen
@@ -69,7 +69,7 @@ def compact(
 
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(compact)
     try:
         app()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -50,6 +51,13 @@ class Dataset:
 
     def parts(self) -> dict[str, tuple[Example, ...]]:
         return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    def split_sha256(self) -> str:
+        """Changes when a picture is added, removed, renamed, or changes its part or class; names no folder."""
+        lines = sorted(
+            f"{part}\t{self.labels[e.label].id}\t{e.path.name}" for part, es in self.parts().items() for e in es
+        )
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def load(data: str, seed: int = 0) -> Dataset:
@@ -99,17 +107,23 @@ def elpv() -> Dataset:
 def folder(root: Path, seed: int = 0) -> Dataset:
     """A folder of pictures: `root/CLASS/*`, or `root/train/CLASS/*` with `val` and perhaps `test` beside `train`.
 
-    Without given parts, a seeded tenth of each class is held out for validation and 15 % for test.
+    Without given parts, a seeded tenth of each class is held out for validation and 15 % for test; with `train` but no
+    `val`, a tenth of `train`.
     """
     if not root.is_dir():
         raise DatasetError(f"expected a folder with one subfolder a class, found no folder at {root}")
     subfolders = _subfolders(root)
     given = {SPLIT_FOLDERS[path.name]: path for path in subfolders if path.name in SPLIT_FOLDERS}
-    if set(given) >= {"train", "validation"}:
+    if "train" in given:
+        if {"val", "validation"} <= {path.name for path in subfolders}:
+            raise DatasetError(f"expected one of val and validation in {root}, found both")
         names = [path.name for path in _subfolders(given["train"])]
         parts = {part: _listed(path, names) for part, path in given.items()}
+        _check(given["train"], names, parts["train"])
         split = f"{root.name}, its own parts"
-        _check(root, names, parts["train"])
+        if "validation" not in parts:
+            parts |= stratified(parts["train"], {"validation": 0.10}, seed)
+            split += f", a tenth of train for validation, seed {seed}"
     else:
         names = [path.name for path in subfolders]
         everything = _listed(root, names)
@@ -138,7 +152,7 @@ def _listed(root: Path, names: list[str]) -> list[Example]:
     found = []
     for label, name in enumerate(names):
         for path in sorted((root / name).rglob("*")):
-            if path.is_file() and not path.name.startswith("."):
+            if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts):
                 found.append(Example(path, label))
     return found
 

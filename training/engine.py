@@ -66,11 +66,11 @@ class Trainer:
         """Train to the recipe's end. Ctrl-C leaves the checkpoint of the last whole epoch and says how to go on."""
         recipe = self.config.recipe
         flat = _entropy(self.labels[self.train_rows])
-        while self.epoch < recipe.epochs:
+        while self.epoch < recipe.epochs and not self.plateau.over:
             started = time.monotonic()
             loss = self._epoch()
             validation = self.validate()
-            going_on = self.plateau.update(validation["error"])
+            self.plateau.update(validation["error"])
             self.epoch += 1
             rate, self.optimiser.rate = self.optimiser.rate, self.plateau.rate
             checkpoint.save(self.run, self.state())
@@ -80,9 +80,8 @@ class Trainer:
                     f"warning: the loss ({loss:.3f}) is still that of guessing by class frequency ({flat:.3f}); "
                     "for a few thousand pictures use --recipe small, else another --seed or --learning-rate"
                 )
-            if not going_on:
-                tqdm.write("the validation error no longer improves at the smallest learning rate: done")
-                break
+        if self.plateau.over:
+            tqdm.write("the validation error no longer improves at the smallest learning rate: done")
 
     def _epoch(self) -> float:
         """One pass over the training pictures; the mean loss."""
@@ -186,7 +185,7 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         for name, velocity in self.optimiser.velocity.items():
             velocity.copy_(state["velocity"][name])
-        self.masks = dict(state["masks"])
+        self.masks = {name: mask.to(self.device) for name, mask in state["masks"].items()}
         self.plateau = Plateau(**state["plateau"])
         self.optimiser.rate = self.plateau.rate
         self.epoch = state["epoch"]

@@ -33,14 +33,17 @@ def train(
     epochs: Annotated[int, typer.Option(help="At most so many passes; 0: as the recipe says.")] = 0,
     learning_rate: Annotated[float, typer.Option(help="At the start; 0: as the recipe says.")] = 0.0,
     batch: Annotated[int, typer.Option(help="Pictures a step; 0: as the recipe says.")] = 0,
-    seed: Annotated[int, typer.Option(help="Of split, weights, order, crops and dropout.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of split, weights, order, crops and dropout.")] = 0,
     hidden: Annotated[int, typer.Option(help="Width of fc6 and fc7; the paper's is 4096.")] = 4096,
     precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     artifacts: Annotated[Path, typer.Option(help="Where artifacts are published.")] = Path("artifacts"),
     cache: Annotated[Path, typer.Option(help="Where decoded pictures are kept (196,608 bytes each).")] = Path("cache"),
     runs: Annotated[Path, typer.Option(help="Where runs keep their log and checkpoint.")] = Path("runs"),
-    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Go on with the run in this folder, as it was configured; other options don't count."),
+    ] = None,
 ) -> None:
     """Train the network on labelled pictures, export it, measure it and publish an artifact to serve."""
     if resume is not None:
@@ -98,7 +101,11 @@ def prepare(chosen: config.RunConfig, resume: Path | None = None) -> Trainer:
     run = resume or chosen.runs / f"{chosen.name}-{now():%Y%m%d-%H%M%S}"
     run.mkdir(parents=True, exist_ok=True)
     (run / CONFIG).write_text(json.dumps(asdict(chosen), indent=1, default=str) + "\n")
-    _write_split(dataset, run / SPLIT)
+    lines = [f"{e.path},{dataset.labels[e.label].id},{part}\n" for part, es in dataset.parts().items() for e in es]
+    split = "path,class,part\n" + "".join(lines)
+    if resume is not None and (run / SPLIT).is_file() and (run / SPLIT).read_text() != split:
+        raise TrainingError(f"expected the pictures of {run / SPLIT}, found other ones: a run can't change its split")
+    (run / SPLIT).write_text(split)
     trainer = Trainer(chosen, dataset, cache, run)
     if resume is not None:
         trainer.restore(checkpoint.load(resume))
@@ -155,6 +162,7 @@ def provenance(trainer: Trainer) -> dict[str, Any]:
     return {
         "dataset": trainer.dataset.name,
         "split": trainer.dataset.split,
+        "split_sha256": trainer.dataset.split_sha256(),
         "pictures": {part: len(trainer.cache.rows(trainer.dataset, part)) for part in trainer.dataset.parts()},
         "skipped": len(trainer.cache.skipped),
         "recipe": asdict(chosen.recipe),
@@ -177,11 +185,6 @@ def read_config(run: Path) -> config.RunConfig:
         raise TrainingError(f"expected the folder of a run with {CONFIG}, found none at {run}") from error
 
 
-def _write_split(dataset: datasets.Dataset, path: Path) -> None:
-    lines = [f"{e.path},{dataset.labels[e.label].id},{part}\n" for part, es in dataset.parts().items() for e in es]
-    path.write_text("path,class,part\n" + "".join(lines))
-
-
 def _commit() -> str:
     """The commit of the source tree, with `+` where files were changed; `unknown` outside a repository."""
     here = Path(__file__).parent
@@ -199,7 +202,7 @@ def _commit() -> str:
 
 
 if __name__ == "__main__":
-    app = typer.Typer(add_completion=False)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(train)
     try:
         app()

@@ -8,28 +8,30 @@ from typing import Any
 
 @dataclass
 class Plateau:
-    """The state of the rule: `rate` now, the best error so far, epochs waited for a better one, divisions left."""
+    """The state of the rule: `rate` now, the best error so far, epochs waited for a better one, divisions left, and
+    whether training should end."""
 
     rate: float
     patience: int
     drops_left: int
     best: float = float("inf")
     waited: int = 0
+    over: bool = False
 
-    def update(self, error: float) -> bool:
-        """Take in one epoch's validation error. False when training should end."""
+    def update(self, error: float) -> None:
+        """Take in one epoch's validation error."""
         if error < self.best:
             self.best, self.waited = error, 0
-            return True
+            return
         self.waited += 1
         if self.waited < self.patience:
-            return True
+            return
         if not self.drops_left:
-            return False
+            self.over = True
+            return
         self.rate /= 10
         self.drops_left -= 1
         self.waited = 0
-        return True
 
     def state(self) -> dict[str, Any]:
         return asdict(self)

@@ -19,6 +19,7 @@ router = APIRouter(tags=["pictures in, answers out"])
 ERRORS: dict[int | str, dict[str, object]] = {
     status: {"model": ErrorAnswer, "description": text}
     for status, text in {
+        408: "The body didn't come in time.",
         413: "The body or the picture is too large.",
         415: "The bytes are no picture that is read here.",
         422: "The picture is broken, or a parameter is out of range.",

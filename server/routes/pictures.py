@@ -20,7 +20,7 @@ IMMUTABLE = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options":
 @router.get("/{picture_id}", summary="An indexed picture")
 def picture(picture_id: PictureId, service: ServiceDep) -> PictureInfo:
     """Its label, size and the addresses of its file, thumbnail and neighbours."""
-    entry = service.require_index().catalog.get(picture_id)
+    entry = service.require_index().entry(picture_id)
     url = f"/pictures/{picture_id}"
     return PictureInfo(
         id=entry.id,
@@ -37,7 +37,9 @@ def picture(picture_id: PictureId, service: ServiceDep) -> PictureInfo:
 @router.get("/{picture_id}/thumbnail", summary="128 x 128 JPEG", response_class=Response)
 def thumbnail(picture_id: PictureId, service: ServiceDep) -> Response:
     """The central square as the network saw it, small."""
-    return Response(service.require_index().catalog.thumbnail(picture_id), media_type="image/jpeg", headers=IMMUTABLE)
+    index = service.require_index()
+    index.entry(picture_id)
+    return Response(index.catalog.thumbnail(picture_id), media_type="image/jpeg", headers=IMMUTABLE)
 
 
 @router.get("/{picture_id}/image", summary="The original file", response_class=Response)
@@ -48,7 +50,7 @@ async def image(picture_id: PictureId, service: ServiceDep) -> Response:
 
 
 def _original(index: PictureIndex, picture_id: int) -> tuple[bytes, str]:
-    entry = index.catalog.get(picture_id)
+    entry = index.entry(picture_id)
     try:
         data = entry.source.read_bytes()
     except OSError:

@@ -61,7 +61,8 @@ function showNeighbours(neighbours, title = "Most similar pictures") {
   }));
 }
 
-async function askAbout(blob) {
+async function askAbout(blob, id = "") {
+  history.replaceState(null, "", id ? `#${id}` : location.pathname);
   show(URL.createObjectURL(blob));
   say("Looking …");
   const started = performance.now();
@@ -81,8 +82,14 @@ async function searchFrom(id) {
   try {
     const picture = await ask(`pictures/${id}`);
     const blob = await (await fetch(picture.image)).blob();
-    if (blob.type.startsWith("image/")) await askAbout(blob);
-    else showNeighbours((await ask(picture.similar)).neighbours);
+    if (blob.type.startsWith("image/")) {
+      await askAbout(blob, id);
+    } else { // the file is gone: its thumbnail and its stored features are left
+      show(picture.thumbnail);
+      showClasses([]);
+      showNeighbours((await ask(picture.similar)).neighbours);
+      say("The file of this picture is no longer where it was indexed.");
+    }
     scrollTo({ top: 0 });
   } catch (error) {
     say(error.message, true);

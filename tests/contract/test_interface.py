@@ -175,7 +175,7 @@ def test_openapi_describes_every_call(client: TestClient) -> None:
     body = document["paths"]["/classify"]["post"]["requestBody"]["content"]
     assert set(body) == {"multipart/form-data", "image/*", "application/octet-stream"}
     answers = document["paths"]["/classify"]["post"]["responses"]
-    assert set(answers) == {"200", "413", "415", "422", "503"}
+    assert set(answers) == {"200", "408", "413", "415", "422", "503"}
     for status in ("413", "415", "422", "503"):
         assert answers[status]["content"]["application/json"]["schema"]["$ref"].endswith("/ErrorAnswer")
     assert document["components"]["schemas"]["Prediction"]["properties"]["name"]["examples"]
@@ -202,3 +202,20 @@ def test_one_request_too_many_is_told_to_come_back(artifact: Artifact, jpeg: byt
         assert busy.post("/classify", content=jpeg).status_code == 200
         assert busy.post("/classify", content=b"").status_code == 415
         assert busy.post("/classify", content=jpeg).status_code == 200
+
+
+@pytest.mark.parametrize("charset", ["undefined", "a\x7fb", "utf-16", "rot13"])
+def test_odd_charsets_of_a_form(client: TestClient, charset: str) -> None:
+    body = b'--B\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\nx\r\n--B--\r\n'
+    kind = f"multipart/form-data; boundary=B; charset={charset}"
+    assert client.post("/classify", content=body, headers={"content-type": kind}).status_code in (415, 422)
+
+
+def test_an_internal_error_has_an_id_and_tells_nothing(artifact: Artifact, jpeg: bytes) -> None:
+    service = Service(Settings(artifact=artifact.path))
+    with TestClient(create_app(service), raise_server_exceptions=False) as broken:
+        service.model.run = None  # type: ignore[assignment, method-assign]
+        answer = broken.post("/classify", content=jpeg)
+        assert answer.status_code == 500
+        assert answer.json()["error"]["request_id"] == answer.headers["x-request-id"]
+        assert "NoneType" not in answer.text

@@ -69,3 +69,29 @@ def test_damage_is_named(tmp_path: Path, damage: object, message: str) -> None:
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="train one"):
         artifacts.load(tmp_path)
+
+
+def test_found_where_it_is_whatever_its_folder_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifact = artifacts.publish(tmp_path / "net", "net", LABELS, write)
+    (tmp_path / "net" / "net").rename(tmp_path / "net" / "renamed")
+    moved = tmp_path / "net" / "renamed" / "1"
+    assert artifacts.load(tmp_path / "net").path == moved
+    monkeypatch.chdir(moved.parent)
+    assert artifacts.load(Path()).manifest == artifact.manifest
+
+
+def test_an_unfinished_publication_is_not_found(tmp_path: Path) -> None:
+    artifact = artifacts.publish(tmp_path, "net", LABELS, write)
+    unfinished = tmp_path / "net" / ".unpublished-x"
+    unfinished.mkdir()
+    later = artifact.manifest.model_copy(update={"version": 2})
+    (unfinished / "manifest.json").write_text(later.model_dump_json())
+    assert artifacts.find(tmp_path) == artifact.path
+
+
+def test_a_manifest_without_the_network_or_with_broken_labels_is_refused(tmp_path: Path) -> None:
+    artifact = artifacts.publish(tmp_path, "net", LABELS, write)
+    manifest = artifact.path / "manifest.json"
+    manifest.write_text(artifact.manifest.model_copy(update={"files": {}}).model_dump_json())
+    with pytest.raises(ArtifactError, match=r"expected network\.onnx among the files"):
+        artifacts.load(artifact.path)

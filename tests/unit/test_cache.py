@@ -85,3 +85,16 @@ def test_a_changed_file_is_read_again(pictures: Path, tmp_path: Path) -> None:
         path.write_bytes((root / "checks" / path.name).read_bytes())
     after = picture_cache.build(datasets.folder(root), tmp_path / "cache").mean
     assert not np.array_equal(before, after)
+
+
+def test_a_lost_or_cut_store_is_made_again(pictures: Path, tmp_path: Path) -> None:
+    dataset = datasets.folder(pictures)
+    whole = np.array(picture_cache.build(dataset, tmp_path).pictures)
+    (store,) = tmp_path.glob("*/pictures.u8")
+    for damage in (
+        store.unlink,
+        lambda: store.write_bytes(b"cut"),
+        lambda: store.with_name("progress.npz").write_bytes(b""),
+    ):
+        damage()
+        np.testing.assert_array_equal(picture_cache.build(dataset, tmp_path).pictures, whole)

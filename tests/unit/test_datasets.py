@@ -65,3 +65,24 @@ def test_solar_cells() -> None:
     held_out = {example.path for example in dataset.test}
     assert held_out.isdisjoint(example.path for example in dataset.train + dataset.validation)
     assert {example.label for example in dataset.test} == set(range(8))
+
+
+def test_validation_is_held_out_of_train_where_there_is_none(tmp_path: Path) -> None:
+    root = make(tmp_path / "d", {"train/cat": 20, "train/dog": 20, "test/cat": 3, "test/dog": 3})
+    dataset = datasets.folder(root)
+    assert [label.id for label in dataset.labels] == ["cat", "dog"]
+    assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (36, 4, 6)
+    assert all(example.path.parts[-3] == "train" for example in dataset.train + dataset.validation)
+    (root / "val").mkdir()
+    (root / "validation").mkdir()
+    with pytest.raises(DatasetError, match="found both"):
+        datasets.folder(root)
+
+
+def test_a_changed_folder_is_another_split(tmp_path: Path) -> None:
+    root = make(tmp_path / "d", {"cat": 20, "dog": 20, ".thumbs": 3, "cat/.thumbs": 3})
+    before = datasets.folder(root)
+    assert len(before.examples) == 40
+    assert before.split_sha256() == datasets.folder(root).split_sha256()
+    (root / "cat" / "7.jpg").unlink()
+    assert before.split_sha256() != datasets.folder(root).split_sha256()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from index.build import Report, Source, build, sources_in
-from index.catalog import NewEntry
+from index.catalog import Catalog, NewEntry
 from index.features import nearest
 from index.store import PictureIndex
 from model.artifact import Artifact, FileRecord
@@ -148,3 +148,23 @@ def test_no_pictures_to_index(tmp_path: Path) -> None:
         sources_in(tmp_path)
     with pytest.raises(DatasetError, match="found no folder"):
         sources_in(tmp_path / "nothing")
+
+
+def test_a_reader_sees_what_was_there_when_it_opened(artifact: Artifact, tmp_path: Path) -> None:
+    writer = PictureIndex.create(tmp_path / "i", artifact)
+    writer.add(np.zeros((2, 64), np.float32), [entry(0), entry(1)])
+    reader = PictureIndex.open(tmp_path / "i")
+    writer.add(np.ones((1, 64), np.float32), [entry(2)])
+    for ask in (reader.entry, reader.feature):
+        with pytest.raises(UnknownPictureError):
+            ask(3)
+    assert [n.entry.id for n in reader.search(np.ones(64, np.float32), 6)] == [1, 2]
+    writer.close()
+    reader.close()
+
+
+def test_an_index_killed_before_its_settings_is_made_again(artifact: Artifact, tmp_path: Path) -> None:
+    (tmp_path / "i").mkdir()
+    Catalog(tmp_path / "i" / "catalog.sqlite").close()
+    PictureIndex.create(tmp_path / "i", artifact).close()
+    PictureIndex.open(tmp_path / "i").close()

@@ -172,3 +172,25 @@ def test_reduced_decoding_stays_close_to_full_decoding() -> None:
     reduced = read_picture(saved(large, "JPEG", quality=95)).pixels.astype(int)
     full = read_picture(saved(large, "PNG")).pixels.astype(int)
     assert np.abs(reduced - full).mean() < 2
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_orientation_is_applied_once_whatever_the_format(form: str, orientation: int) -> None:
+    back = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90}[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = read_picture(saved(quarters().transpose(back), form, exif=exif))
+    assert np.abs(picture.pixels[40, 40].astype(int) - RED).max() < 12
+    assert np.abs(picture.pixels[40, 216].astype(int) - GREEN).max() < 12
+
+
+def test_hidden_colours_do_not_bleed_over_the_edge_of_transparency() -> None:
+    image = Image.new("RGBA", (512, 512), (0, 0, 0, 0))
+    image.paste((255, 255, 255, 255), (0, 0, 255, 512))
+    assert (read_picture(saved(image, "PNG")).pixels == 255).all()
+
+
+def test_a_phone_s_multi_picture_file_is_a_jpeg() -> None:
+    picture = read_picture(saved(quarters(), "MPO", save_all=True, append_images=[quarters()]))
+    assert (picture.format, picture.frames_ignored) == ("JPEG", True)

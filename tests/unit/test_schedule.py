@@ -7,17 +7,20 @@ from training.schedule import Plateau
 
 def test_three_drops_then_the_end() -> None:
     plateau = Plateau(rate=0.01, patience=2, drops_left=3)
-    assert plateau.update(0.5)
+    plateau.update(0.5)
     rates = []
-    while plateau.update(0.5):
+    while not plateau.over:
         rates.append(plateau.rate)
+        plateau.update(0.5)
+    rates = rates[1:]
     assert [f"{rate:g}" for rate in rates] == ["0.01", "0.001", "0.001", "0.0001", "0.0001", "1e-05", "1e-05"]
 
 
 def test_a_better_error_resets_the_wait() -> None:
     plateau = Plateau(rate=0.01, patience=2, drops_left=1)
     for error in (0.5, 0.5, 0.4, 0.4, 0.3):
-        assert plateau.update(error)
+        plateau.update(error)
+    assert not plateau.over
     assert plateau.rate == 0.01
 
 
