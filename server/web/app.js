@@ -74,6 +74,8 @@ async function askAbout(blob, id = "") {
     const seconds = ((performance.now() - started) / 1000).toFixed(2);
     say(`${image.format}, ${image.width} × ${image.height}, answered in ${seconds} s.`);
   } catch (error) {
+    showClasses([]);
+    showNeighbours([]);
     say(error.message, true);
   }
 }
