@@ -29,6 +29,7 @@ from training.schedule import Plateau
 from training.sgd import MomentumSGD
 
 METRICS = "metrics.jsonl"
+FLAT_START_STEPS = 100
 
 
 class Trainer:
@@ -65,7 +66,6 @@ class Trainer:
     def fit(self) -> None:
         """Train to the recipe's end. Ctrl-C leaves the checkpoint of the last whole epoch and says how to go on."""
         recipe = self.config.recipe
-        flat = _entropy(self.labels[self.train_rows])
         while self.epoch < recipe.epochs and not self.plateau.over:
             started = time.monotonic()
             loss = self._epoch()
@@ -75,13 +75,22 @@ class Trainer:
             rate, self.optimiser.rate = self.optimiser.rate, self.plateau.rate
             checkpoint.save(self.run, self.state())
             self._log(rate, loss, validation, time.monotonic() - started)
-            if self.epoch >= 2 and loss > 0.99 * flat:
-                tqdm.write(
-                    f"warning: the loss ({loss:.3f}) is still that of guessing by class frequency ({flat:.3f}); "
-                    "for a few thousand pictures use --recipe small, else another --seed or --learning-rate"
-                )
+            self._warn_of_flat_start(loss)
         if self.plateau.over:
             tqdm.write("the validation error no longer improves at the smallest learning rate: done")
+
+    def _warn_of_flat_start(self, loss: float) -> None:
+        steps = self.epoch * math.ceil(len(self.train_rows) / self.config.recipe.batch)
+        flat = _entropy(self.labels[self.train_rows])
+        if self.epoch < 2 or steps < FLAT_START_STEPS or loss < 0.99 * flat:
+            return
+        advice = "try another --seed or --learning-rate"
+        if self.config.recipe.name != "small":
+            advice = "for a few thousand pictures use --recipe small, else " + advice
+        tqdm.write(
+            f"warning: after {steps:,} steps the loss ({loss:.3f}) is still that of guessing by class frequency "
+            f"({flat:.3f}): {advice}"
+        )
 
     def _epoch(self) -> float:
         """One pass over the training pictures; the mean loss."""
