@@ -73,7 +73,7 @@ def elpv() -> Dataset:
     """
     spec = importlib.util.find_spec("elpv_dataset")
     if spec is None or spec.origin is None:
-        raise DatasetError("expected the package elpv-dataset, found none: pip install 'alexnet-server[demo]'")
+        raise DatasetError("expected the package elpv-dataset, found none: pip install -e '.[cpu,demo]'")
     root = Path(spec.origin).parent / "data"
     kinds = [(cell, percent) for cell in ("mono", "poly") for percent in (0, 33, 67, 100)]
     index = {kind: position for position, kind in enumerate(kinds)}

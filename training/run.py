@@ -91,7 +91,7 @@ def prepare(chosen: config.RunConfig, resume: Path | None = None) -> Trainer:
         from training.engine import Trainer
     except ModuleNotFoundError as error:
         raise TrainingError(
-            f"expected {error.name} for training, found none: pip install 'alexnet-server[cpu,train]'"
+            f"expected {error.name} for training, found none: pip install -e '.[cpu,train]'"
         ) from error
 
     dataset = datasets.load(chosen.data, chosen.seed)
