@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +11,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from model.errors import AlexNetError
+from model.errors import AddressError, AlexNetError
 from training.run import train
 
 app = typer.Typer(
@@ -55,7 +56,7 @@ def serve(
     artifact: ArtifactOption = ARTIFACTS,
     index: IndexOption = None,
     host: Annotated[str, typer.Option(envvar="ALEXNET_HOST", help="Address; 0.0.0.0 for every network.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(envvar="ALEXNET_PORT", help="Port to listen on.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, envvar="ALEXNET_PORT", help="Port to listen on.")] = 8000,
     device: DeviceOption = "auto",
 ) -> None:
     """Serve POST /classify, POST /similar and the page over HTTP. Without an index, everything but /similar.
@@ -63,6 +64,7 @@ def serve(
     Other settings are environment variables: ALEXNET_THREADS, ALEXNET_MAX_BODY_BYTES, ALEXNET_MAX_BODY_SECONDS,
     ALEXNET_MAX_PIXELS, ALEXNET_MAX_WAITING.
     """
+    _require_free(host, port)
     if index is None and _index_of(artifact).is_dir():
         index = _index_of(artifact)
     _serve(artifact, index, host, port, device)
@@ -171,7 +173,7 @@ def evaluate(
 @app.command()
 def demo(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
     folder: Annotated[Path, typer.Option(help="Where the unpacked artifact and the index go.")] = Path("demo"),
 ) -> None:
     """Unpack the bundled solar-cell network, index the 2,624 ELPV pictures, and serve both."""
@@ -179,6 +181,7 @@ def demo(
     from training.datasets import elpv
     from training.evaluate import table
 
+    _require_free(host, port)
     artifact = unpack_bundled("elpv", folder / "artifacts")
     typer.echo("the bundled network, as measured on pictures held out from its training:")
     typer.echo(table(artifact.manifest.measurements))
@@ -240,6 +243,17 @@ def _serve(artifact: Path, index: Path | None, host: str, port: int, device: str
     uvicorn.run(create_app(service), host=host, port=port, timeout_keep_alive=65)
 
 
+def _require_free(host: str, port: int) -> None:
+    """Raise AddressError, before anything slow is done, if the server couldn't listen there."""
+    try:
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+            pass
+    except OSError as error:
+        raise AddressError(
+            f"expected to listen on {host}:{port}, found: {error.strerror}; another port can be given with --port"
+        ) from error
+
+
 def main() -> None:
     """Run a command; our own errors become one line on standard error and exit status 1."""
     try:
@@ -247,6 +261,8 @@ def main() -> None:
         return
     except AlexNetError as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
+    except OSError as error:
+        print(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)  # noqa: T201
     except ValidationError as error:
         problem = error.errors()[0]
         print(f"error: {problem['loc'][0]}: {problem['msg']}", file=sys.stderr)  # noqa: T201

@@ -62,7 +62,7 @@ def build(index: PictureIndex, model: OnnxModel, sources: Sequence[Source]) -> R
             ahead = _submit(pool, index, batches[position + 1]) if position + 1 < len(batches) else []
             for source, result in zip(batch, results, strict=True):
                 if isinstance(result, str):
-                    tqdm.write(f"skipped {source.path}: {result}")
+                    tqdm.write(f"skipped {str(source.path)!a}: {result}")
             unreadable = sum(isinstance(result, str) for result in results)
             new = _add_new(index, model, [result for result in results if isinstance(result, _Read)])
             added, known, skipped = added + new, known + len(batch) - new - unreadable, skipped + unreadable
@@ -105,11 +105,14 @@ def _add_new(index: PictureIndex, model: OnnxModel, pictures: Sequence[_Read]) -
 def _read(index: PictureIndex, source: Source) -> _Read | str | None:
     """The picture; None if its bytes are in the index already; or why it can't be read."""
     try:
+        f"{source.path.resolve()}{source.label or ''}".encode()
         data = source.path.read_bytes()
         sha256 = hashlib.sha256(data).hexdigest()
         if index.catalog.known([sha256]):
             return None
         picture = read_picture(data)
+    except UnicodeEncodeError:
+        return "expected a file name in UTF-8, found another encoding"
     except (InvalidPictureError, OSError) as error:
         return str(error)
     entry = NewEntry(

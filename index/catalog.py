@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Sequence
@@ -57,7 +58,13 @@ class Catalog:
     def __init__(self, path: Path, writable: bool = True) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        address = path.resolve().as_uri()
+        if not writable and not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
+            address += "?immutable=1"  # SQLite can't read a database in WAL mode without writing beside it
+        try:
+            self._database = sqlite3.connect(address, uri=True, check_same_thread=False, isolation_level=None)
+        except sqlite3.Error as error:
+            raise self._damaged(error) from error
         try:
             if writable:
                 self._database.execute("PRAGMA journal_mode = WAL")
@@ -82,7 +89,11 @@ class Catalog:
             self._database.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", settings.items())
 
     def count(self) -> int:
-        return int(self._query("SELECT count(*) FROM pictures")[0][0])
+        """How many pictures; their ids are 1 to that. Raises IndexStoreError if some are missing in between."""
+        count, last = self._query("SELECT count(*), coalesce(max(id), 0) FROM pictures")[0]
+        if count != last:
+            raise IndexStoreError(f"expected {last:,} pictures in {self._path}, found {count:,}: some were taken out")
+        return int(count)
 
     def known(self, sha256s: Sequence[str]) -> set[str]:
         """Those of the checksums whose pictures are here already."""

@@ -58,7 +58,7 @@ def nearest(rows: Rows, query: Rows, k: int) -> tuple[NDArray[np.int64], NDArray
         return np.empty(0, np.int64), np.empty(0, np.float64)
     spare = min(len(rows), wanted + 16)
     _, candidates = faiss.knn(query[None].astype(np.float32), rows, spare)
-    numbers = np.sort(candidates[0])
+    numbers = np.sort(candidates[0][candidates[0] >= 0])  # -1 where a damaged row compares with nothing
     difference = rows[numbers].astype(np.float64) - query.astype(np.float64)
     distances = np.sqrt(np.einsum("ij,ij->i", difference, difference))
     order = np.argsort(distances, kind="stable")[:wanted]

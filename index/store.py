@@ -50,9 +50,13 @@ class PictureIndex:
             settings = self.catalog.settings()
             if settings.get("format") != FORMAT:
                 raise IndexStoreError(f"expected an index of format {FORMAT} at {path}, found {settings.get('format')}")
-            self.network_sha256 = settings["network_sha256"]
-            self.views = tuple(int(view) for view in settings["views"].split(","))
-            self.rows = FeatureRows(path / FEATURES, int(settings["feature_dim"]), self.catalog.count())
+            try:
+                self.network_sha256 = settings["network_sha256"]
+                self.views = tuple(int(view) for view in settings["views"].split(","))
+                dim = int(settings["feature_dim"])
+            except (KeyError, ValueError) as error:
+                raise IndexStoreError(f"expected the settings of an index at {path}, found them damaged") from error
+            self.rows = FeatureRows(path / FEATURES, dim, self.catalog.count())
             self._opened = opened.pop_all()
 
     @classmethod
@@ -90,6 +94,11 @@ class PictureIndex:
             raise IndexStoreError(
                 f"expected an index made by {artifact.manifest.name} version {artifact.manifest.version}, found one at "
                 f"{self.path} made by another network: their distances mean nothing to each other; build another index"
+            )
+
+        if self.rows.dim != artifact.manifest.feature_dim:
+            raise IndexStoreError(
+                f"expected features of {artifact.manifest.feature_dim} numbers, found {self.rows.dim} at {self.path}"
             )
 
     def __len__(self) -> int:

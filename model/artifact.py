@@ -106,7 +106,7 @@ def find(path: Path) -> Path:
     folders = [file.parent for depth in ("*", "*/*") for file in path.glob(f"{depth}/{MANIFEST}")]
     published = [folder for folder in folders if not folder.name.startswith(".")]
     if not published:
-        raise ArtifactError(f"expected an artifact in {path}, found none: train one or run `alexnet demo`")
+        raise ArtifactError(f"expected an artifact in {path}, found none: train one, or name one with --artifact")
 
     def age(folder: Path) -> tuple[datetime, int]:
         manifest = read_manifest(folder)
@@ -120,7 +120,7 @@ def read_manifest(path: Path) -> Manifest:
     try:
         return Manifest.model_validate_json((path / MANIFEST).read_bytes())
     except OSError as error:
-        raise ArtifactError(f"expected {MANIFEST} in {path}, found none") from error
+        raise ArtifactError(f"expected {MANIFEST} in {path}, found: {error.strerror}") from error
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"])
@@ -190,7 +190,10 @@ def publish(
         folder.chmod(0o755)
         _sync(folder)
         target = home / str(version)
-        folder.rename(target)
+        try:
+            folder.rename(target)
+        except OSError as error:
+            raise ArtifactError(f"expected to publish {target}, found: {error.strerror}; run it again") from error
         _sync_folder(home)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)

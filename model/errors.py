@@ -48,5 +48,9 @@ class UnknownPictureError(AlexNetError):
     """No picture has this id."""
 
 
+class AddressError(AlexNetError):
+    """The server can't listen where it should."""
+
+
 class DeviceError(AlexNetError):
     """The requested device isn't what would really run, or a package is missing or doubled."""

@@ -24,6 +24,7 @@ CONTRACT = "rgb-256-centre-bilinear-1"
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 _ORIENTATION_TAG = 0x0112
+_JPEG_SCAN = b"\xff\xda"  # can't stand inside compressed data, where every ff is followed by 00
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -41,6 +42,8 @@ class PictureLimits:
 
     max_pixels: int = 64_000_000
     max_side: int = 30_000
+    max_scanned_pixels: int = 1_000_000_000
+    """Pixels times scans of a progressive JPEG: a scan of a few bytes costs as much time as the whole picture."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def read_picture(data: bytes, limits: PictureLimits | None = None) -> Picture:
     limits = limits or PictureLimits()
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            return _read(image, limits)
+            return _read(image, data.count(_JPEG_SCAN), limits)
     except InvalidPictureError:
         raise
     except UnidentifiedImageError:
@@ -88,7 +91,7 @@ def _describe(data: bytes) -> str:
     return f"{len(data):,} bytes" if data else "an empty body"
 
 
-def _read(image: Image.Image, limits: PictureLimits) -> Picture:
+def _read(image: Image.Image, scans: int, limits: PictureLimits) -> Picture:
     width, height = image.size
     if min(width, height) < 1:
         raise InvalidPictureError(f"expected at least 1 x 1 pixels, found {width} x {height}")
@@ -97,8 +100,13 @@ def _read(image: Image.Image, limits: PictureLimits) -> Picture:
             f"expected at most {limits.max_pixels:,} pixels and {limits.max_side:,} a side, "
             f"found {width:,} x {height:,}"
         )
+    if image.format in ("JPEG", "MPO") and scans * width * height > max(limits.max_scanned_pixels, limits.max_pixels):
+        raise PictureTooLargeError(
+            f"expected at most {limits.max_scanned_pixels:,} pixels in all scans of a JPEG, found {scans:,} scans"
+        )
     mode, frames = image.mode, bool(getattr(image, "is_animated", False))
-    orientation = int(image.getexif().get(_ORIENTATION_TAG, 1))
+    tag = image.getexif().get(_ORIENTATION_TAG)
+    orientation = tag if isinstance(tag, int) else 1
     image.draft("RGB", (2 * SIDE, 2 * SIDE))  # JPEG only: decodes at 1/2, 1/4 or 1/8 while that stays this large
     square = _rgb(_square(image))
     if orientation in _UPRIGHT and image.format != "TIFF":  # Pillow itself turns TIFF upright

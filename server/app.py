@@ -39,7 +39,7 @@ def create_app(service: Service) -> ASGIApp:
     for module in (classify, similar, pictures, health):
         app.include_router(module.router)
     app.mount("/page", StaticFiles(directory=WEB), name="page")
-    app.add_api_route("/", _page, include_in_schema=False)
+    app.add_api_route("/", _page, methods=["GET", "HEAD"], include_in_schema=False)
     errors.install(app)
     return AnswerHeaders(app)  # outside everything, so that an internal error carries its id too
 

@@ -95,6 +95,8 @@ async def _body(request: Request, service: Service) -> bytes:
     try:
         upload = form.get(FIELD)
         if not isinstance(upload, UploadFile):
+            if FIELD in form:
+                raise InvalidBodyError(f"expected a file in the field '{FIELD}', found text (curl: -F {FIELD}=@FILE)")
             fields = ", ".join(sorted(form)) or "no field"
             raise InvalidBodyError(f"expected a picture file in the multipart field '{FIELD}', found {fields}")
         return await upload.read()

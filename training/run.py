@@ -90,9 +90,7 @@ def prepare(chosen: config.RunConfig, resume: Path | None = None) -> Trainer:
         from training import checkpoint
         from training.engine import Trainer
     except ModuleNotFoundError as error:
-        raise TrainingError(
-            f"expected {error.name} for training, found none: pip install -e '.[cpu,train]'"
-        ) from error
+        raise TrainingError(f"expected {error.name} for training, found none: pip install -e '.[cpu,train]'") from error
 
     dataset = datasets.load(chosen.data, chosen.seed)
     sizes = ", ".join(f"{len(examples):,} {part}" for part, examples in dataset.parts().items())

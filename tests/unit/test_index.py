@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -168,3 +170,51 @@ def test_an_index_killed_before_its_settings_is_made_again(artifact: Artifact, t
     Catalog(tmp_path / "i" / "catalog.sqlite").close()
     PictureIndex.create(tmp_path / "i", artifact).close()
     PictureIndex.open(tmp_path / "i").close()
+
+
+def test_a_missing_picture_and_damaged_settings_are_found_at_opening(artifact: Artifact, tmp_path: Path) -> None:
+    index = PictureIndex.create(tmp_path / "i", artifact)
+    index.add(np.ones((3, 64), np.float32), [entry(n) for n in range(3)])
+    index.close()
+    for damage, message in {
+        "DELETE FROM settings WHERE key = 'views'": "damaged",
+        "INSERT OR REPLACE INTO settings VALUES ('views', '4'), ('feature_dim', 'x')": "damaged",
+        "INSERT OR REPLACE INTO settings VALUES ('feature_dim', '32')": "features of 64 numbers, found 32",
+        "INSERT OR REPLACE INTO settings VALUES ('feature_dim', '64')": "",
+        "DELETE FROM pictures WHERE id = 2": "some were taken out",
+    }.items():
+        database = sqlite3.connect(tmp_path / "i" / "catalog.sqlite")
+        with database:
+            database.execute(damage)
+        database.close()
+        if message:
+            with pytest.raises(IndexStoreError, match=message):
+                PictureIndex.create(tmp_path / "i", artifact)
+
+
+def test_a_reader_needs_no_right_to_write(artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    index = PictureIndex.create(tmp_path / "i", artifact)
+    index.add(np.ones((1, 64), np.float32), [entry(0)])
+    index.close()
+    before = sorted(path.name for path in (tmp_path / "i").iterdir())
+    monkeypatch.setattr("index.catalog.os.access", lambda *_: False)  # root may write anywhere, so it is only said
+    reader = PictureIndex.open(tmp_path / "i")
+    assert reader.search(np.ones(64, np.float32), 1)[0].distance == 0
+    assert sorted(path.name for path in (tmp_path / "i").iterdir()) == before
+    reader.close()
+
+
+def test_a_damaged_row_is_never_a_neighbour(artifact: Artifact, tmp_path: Path) -> None:
+    index = PictureIndex.create(tmp_path / "i", artifact)
+    index.add(np.ones((3, 64), np.float32), [entry(n) for n in range(3)])
+    with (tmp_path / "i" / "features.f32").open("r+b") as file:
+        file.write(b"\xff" * 64 * 4)
+    assert [n.entry.id for n in index.search(np.ones(64, np.float32), 6)] == [2, 3]
+    index.close()
+
+
+def test_a_name_that_is_not_utf8_is_skipped(artifact: Artifact, model: OnnxModel, tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"b\xff.png")).write_bytes(b"x")
+    index = PictureIndex.create(tmp_path / "i", artifact)
+    assert build(index, model, [Source(tmp_path / os.fsdecode(b"b\xff.png"), None)]) == Report(0, 0, 1)
+    index.close()

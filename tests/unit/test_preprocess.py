@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 import zlib
 from collections.abc import Callable
 
@@ -194,3 +195,19 @@ def test_hidden_colours_do_not_bleed_over_the_edge_of_transparency() -> None:
 def test_a_phone_s_multi_picture_file_is_a_jpeg() -> None:
     picture = read_picture(saved(quarters(), "MPO", save_all=True, append_images=[quarters()]))
     assert (picture.format, picture.frames_ignored) == ("JPEG", True)
+
+
+def test_a_jpeg_of_a_thousand_scans_is_refused_before_it_is_decoded() -> None:
+    data = saved(Image.new("L", (4000, 4000), 128), "JPEG", progressive=True)
+    start = data.rindex(b"\xff\xda")
+    bomb = data[:start] + data[start:-2] * 1000 + data[-2:]
+    started = time.monotonic()
+    with pytest.raises(PictureTooLargeError, match="scans"):
+        read_picture(bomb)
+    assert time.monotonic() - started < 1
+    assert read_picture(data).pixels.shape == (256, 256, 3)
+
+
+def test_an_orientation_that_is_no_number_is_ignored() -> None:
+    exif = b"Exif\0\0II*\0" + struct.pack("<IHHHI4sI", 8, 1, 0x0112, 2, 3, b"up\0\0", 0)  # type 2 is text
+    assert read_picture(saved(quarters(), "JPEG", exif=exif)).orientation == 1
