@@ -12,7 +12,7 @@ import typer
 from pydantic import ValidationError
 
 from model.errors import AddressError, AlexNetError
-from training.run import train
+from training.run import DATA_HELP, train
 
 app = typer.Typer(
     add_completion=False,
@@ -27,7 +27,8 @@ ArtifactOption = Annotated[
 IndexOption = Annotated[
     Path | None, typer.Option(envvar="ALEXNET_INDEX", help="The index's folder; indexes/NAME/VERSION of the artifact.")
 ]
-DataOption = Annotated[str, typer.Option(help="'elpv', or a folder with a subfolder a class.")]
+DataOption = Annotated[str, typer.Option(help=DATA_HELP)]
+ArchiveOption = Annotated[Path | None, typer.Option(help="The zip file of grocery or cifar10, where it was fetched.")]
 DeviceOption = Annotated[str, typer.Option(envvar="ALEXNET_DEVICE", help="auto, cpu or cuda.")]
 PictureArgument = Annotated[Path, typer.Argument(help="A picture file.", exists=True, dir_okay=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
@@ -42,13 +43,14 @@ def index(
     data: DataOption,
     artifact: ArtifactOption = ARTIFACTS,
     index: IndexOption = None,
+    archive: ArchiveOption = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Compute the features of pictures and keep them, with labels and thumbnails, to be searched.
 
     Call it again to go on after an interruption, or to add more pictures; what is there already is not computed anew.
     """
-    _index(data, artifact, index or _index_of(artifact), device)
+    _index(data, archive, artifact, index or _index_of(artifact), device)
 
 
 @app.command()
@@ -141,6 +143,7 @@ def evaluate(
     data: DataOption,
     artifact: ArtifactOption = ARTIFACTS,
     part: Annotated[str, typer.Option(help="train, validation, test or all.")] = "test",
+    archive: ArchiveOption = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Measure top-1 and top-5 error, centre view and ten views, of an artifact on labelled pictures."""
@@ -151,7 +154,7 @@ def evaluate(
     from training.evaluate import measure, read, table
 
     loaded = artifacts.load(artifact)
-    dataset = datasets.load(data, int(loaded.manifest.training.get("seed", 0)))
+    dataset = datasets.load(data, int(loaded.manifest.training.get("seed", 0)), archive)
     if [label.id for label in dataset.labels] != [label.id for label in loaded.labels]:
         raise DatasetError(
             f"expected the artifact's classes ({', '.join(label.id for label in loaded.labels[:5])} ...), "
@@ -178,7 +181,7 @@ def demo(
 ) -> None:
     """Unpack the bundled solar-cell network, index the 2,624 ELPV pictures, and serve both."""
     from model.compact import unpack_bundled
-    from training.datasets import elpv
+    from training.archives import elpv
     from training.evaluate import table
 
     _require_free(host, port)
@@ -186,7 +189,7 @@ def demo(
     typer.echo("the bundled network, as measured on pictures held out from its training:")
     typer.echo(table(artifact.manifest.measurements))
     index = _index_of(artifact.path, folder / "indexes")
-    _index("elpv", artifact.path, index, "auto")
+    _index("elpv", None, artifact.path, index, "auto")
     examples = [example.path for example in elpv().test[:3]]
     url = f"http://{host}:{port}"
     typer.echo(f"\nthe page: {url}/   the interface: {url}/openapi.json\ntry:")
@@ -204,15 +207,15 @@ def _index_of(artifact: Path, root: Path = INDEXES) -> Path:
     return root / manifest.name / str(manifest.version)
 
 
-def _index(data: str, artifact: Path, folder: Path, device: str) -> None:
+def _index(data: str, archive: Path | None, artifact: Path, folder: Path, device: str) -> None:
     from index.build import Source, build, sources_in
     from index.store import PictureIndex
     from model import artifact as artifacts
     from model.runtime import OnnxModel
     from training import datasets
 
-    if data == "elpv":
-        dataset = datasets.elpv()
+    if data in datasets.NAMED or data.endswith(".csv"):
+        dataset = datasets.load(data, archive=archive)
         sources = [Source(example.path, dataset.labels[example.label].name) for example in dataset.examples]
     else:
         sources = sources_in(Path(data))

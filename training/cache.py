@@ -70,8 +70,12 @@ def _fingerprint(dataset: Dataset) -> str:
     digest = hashlib.sha256(CONTRACT.encode())
     for part, examples in dataset.parts().items():
         for example in examples:
-            stat = example.path.stat()
-            digest.update(f"{part}\0{example.path.resolve()}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+            try:
+                stat = example.path.stat()
+            except OSError as error:
+                raise DatasetError(f"expected a picture at {example.file}, found: {error.strerror}") from error
+            path = example.path.absolute()
+            digest.update(f"{part}\0{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
 
 

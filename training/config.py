@@ -67,6 +67,7 @@ class RunConfig:
 
     recipe: Recipe
     data: str = "elpv"
+    archive: Path | None = None
     name: str = "elpv"
     seed: int = 0
     hidden: int = 4096

@@ -22,12 +22,16 @@ if TYPE_CHECKING:
     from training.engine import Trainer
 
 CONFIG, SPLIT = "config.json", "split.csv"
+DATA_HELP = (
+    "elpv, grocery, cifar10; a folder with a subfolder a class; or a .csv with columns path, label and perhaps part."
+)
 
 
 def train(
-    data: Annotated[
-        str, typer.Option(help="'elpv' (the demo extra brings it), or a folder with a subfolder a class.")
-    ] = "elpv",
+    data: Annotated[str, typer.Option(help=DATA_HELP)] = "elpv",
+    archive: Annotated[
+        Path | None, typer.Option(help="The zip file of grocery or cifar10; without it, it is downloaded.")
+    ] = None,
     recipe: Annotated[str, typer.Option(help="small: a few thousand pictures. paper: a million.")] = "small",
     name: Annotated[str, typer.Option(help="The artifact's name; the data set's by default.")] = "",
     epochs: Annotated[int, typer.Option(help="At most so many passes; 0: as the recipe says.")] = 0,
@@ -53,7 +57,8 @@ def train(
         chosen = config.RunConfig(
             recipe=replace(config.recipe(recipe), **{field: value for field, value in changes.items() if value}),
             data=data,
-            name=name or Path(data).resolve().name,
+            archive=archive,
+            name=name or Path(data).resolve().stem,
             seed=seed,
             hidden=hidden,
             precision=precision,
@@ -92,15 +97,14 @@ def prepare(chosen: config.RunConfig, resume: Path | None = None) -> Trainer:
     except ModuleNotFoundError as error:
         raise TrainingError(f"expected {error.name} for training, found none: pip install -e '.[cpu,train]'") from error
 
-    dataset = datasets.load(chosen.data, chosen.seed)
+    dataset = datasets.load(chosen.data, chosen.seed, chosen.archive)
     sizes = ", ".join(f"{len(examples):,} {part}" for part, examples in dataset.parts().items())
     typer.echo(f"{dataset.name}: {len(dataset.labels)} classes; {sizes}; split: {dataset.split}")
     cache = picture_cache.build(dataset, chosen.cache)
     run = resume or chosen.runs / f"{chosen.name}-{now():%Y%m%d-%H%M%S}"
     run.mkdir(parents=True, exist_ok=True)
     (run / CONFIG).write_text(json.dumps(asdict(chosen), indent=1, default=str) + "\n")
-    lines = [f"{e.path},{dataset.labels[e.label].id},{part}\n" for part, es in dataset.parts().items() for e in es]
-    split = "path,class,part\n" + "".join(lines)
+    split = dataset.split_csv()
     if resume is not None and (run / SPLIT).is_file() and (run / SPLIT).read_text() != split:
         raise TrainingError(f"expected the pictures of {run / SPLIT}, found other ones: a run can't change its split")
     (run / SPLIT).write_text(split)
@@ -177,7 +181,8 @@ def read_config(run: Path) -> config.RunConfig:
     try:
         saved = json.loads((run / CONFIG).read_text())
         recipe = config.Recipe(**saved.pop("recipe"))
-        saved |= {field: Path(saved[field]) for field in ("artifacts", "cache", "runs")}
+        paths = ("artifacts", "cache", "runs", "archive")
+        saved |= {field: Path(saved[field]) for field in paths if saved.get(field)}
         return config.RunConfig(recipe=recipe, **saved)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise TrainingError(f"expected the folder of a run with {CONFIG}, found none at {run}") from error

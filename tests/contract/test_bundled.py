@@ -15,7 +15,7 @@ from model.artifact import Artifact
 from model.compact import BUNDLED, PACKED, unpack_bundled
 from model.errors import ArtifactError
 from model.preprocess import read_picture
-from training.datasets import elpv
+from training.archives import elpv
 
 CARD = Path(__file__).parents[2] / "docs" / "model-card.md"
 

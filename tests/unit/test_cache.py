@@ -10,11 +10,11 @@ import pytest
 from model.errors import DatasetError
 from model.preprocess import read_picture
 from training import cache as picture_cache
-from training import datasets
+from training.folders import folder
 
 
 def test_statistics_are_exact(pictures: Path, tmp_path: Path) -> None:
-    dataset = datasets.folder(pictures)
+    dataset = folder(pictures)
     cache = picture_cache.build(dataset, tmp_path)
     train = np.stack([read_picture(example.path.read_bytes()).pixels for example in dataset.train]).astype(np.float64)
     np.testing.assert_array_equal(cache.pictures[: len(train)], train)
@@ -23,7 +23,7 @@ def test_statistics_are_exact(pictures: Path, tmp_path: Path) -> None:
 
 
 def test_goes_on_after_an_interruption(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset = datasets.folder(pictures)
+    dataset = folder(pictures)
     whole = picture_cache.build(dataset, tmp_path / "whole")
     monkeypatch.setattr(picture_cache, "CHUNK", 16)
     read, calls = picture_cache._read, []
@@ -59,7 +59,7 @@ def test_broken_files_are_listed_and_skipped(
     root = copy(pictures, tmp_path / "data")
     (root / "stripes" / "notes.txt").write_text("no picture")
     (root / "checks" / "cut.jpg").write_bytes((root / "checks" / "00.jpg").read_bytes()[:900])
-    dataset = datasets.folder(root)
+    dataset = folder(root)
     cache = picture_cache.build(dataset, tmp_path / "cache")
     assert len(cache.skipped) == 2
     rows = np.concatenate([cache.rows(dataset, part) for part in dataset.parts()])
@@ -75,20 +75,20 @@ def test_a_class_of_broken_files_is_refused(pictures: Path, tmp_path: Path) -> N
     for path in (root / "stripes").iterdir():
         path.write_bytes(b"no picture")
     with pytest.raises(DatasetError, match="found none in: stripes"):
-        picture_cache.build(datasets.folder(root), tmp_path / "cache")
+        picture_cache.build(folder(root), tmp_path / "cache")
 
 
 def test_a_changed_file_is_read_again(pictures: Path, tmp_path: Path) -> None:
     root = copy(pictures, tmp_path / "data")
-    before = picture_cache.build(datasets.folder(root), tmp_path / "cache").mean
+    before = picture_cache.build(folder(root), tmp_path / "cache").mean
     for path in (root / "stripes").iterdir():
         path.write_bytes((root / "checks" / path.name).read_bytes())
-    after = picture_cache.build(datasets.folder(root), tmp_path / "cache").mean
+    after = picture_cache.build(folder(root), tmp_path / "cache").mean
     assert not np.array_equal(before, after)
 
 
 def test_a_lost_or_cut_store_is_made_again(pictures: Path, tmp_path: Path) -> None:
-    dataset = datasets.folder(pictures)
+    dataset = folder(pictures)
     whole = np.array(picture_cache.build(dataset, tmp_path).pictures)
     (store,) = tmp_path.glob("*/pictures.u8")
     for damage in (

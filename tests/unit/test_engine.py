@@ -10,13 +10,14 @@ import torch
 
 from model.errors import TrainingError
 from training import cache as picture_cache
-from training import config, datasets
+from training import config
 from training.engine import Trainer, pick_device, pick_precision
+from training.folders import folder
 
 
 @pytest.fixture
 def trainer(pictures: Path, tmp_path: Path) -> Trainer:
-    dataset = datasets.folder(pictures)
+    dataset = folder(pictures)
     recipe = replace(config.recipe("paper"), epochs=1, batch=32)
     chosen = config.RunConfig(recipe, hidden=16, precision="float32", device="cpu")
     return Trainer(chosen, dataset, picture_cache.build(dataset, tmp_path / "cache"), tmp_path)

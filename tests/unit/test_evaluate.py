@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +9,8 @@ import pytest
 
 from model.errors import DatasetError
 from model.runtime import OnnxModel
-from training.datasets import folder
 from training.evaluate import measure, read, score, table
+from training.folders import folder
 
 
 def test_score() -> None:
@@ -35,7 +34,7 @@ def test_unreadable_files_are_left_out(pictures: Path, model: OnnxModel, tmp_pat
     dataset = folder(pictures)
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"")
-    examples = (replace(dataset.test[0], path=broken), *dataset.test[:3])
+    examples = (dataset.test[0]._replace(file=str(broken)), *dataset.test[:3])
     centre, ten = measure(model, read(examples), 4, "here", {})
     assert (centre.pictures, centre.views, ten.views) == (3, 1, 10)
     with pytest.raises(DatasetError, match="found none"):
