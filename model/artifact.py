@@ -67,6 +67,7 @@ class Manifest(BaseModel):
     created: datetime
     classes: int
     feature_dim: int
+    architecture: dict[str, Any] = {}
     parameters: int
     picture_contract: str = CONTRACT
     licence: str

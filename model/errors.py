@@ -40,6 +40,10 @@ class TrainingError(AlexNetError):
     """Training can't go on: the loss is no longer finite, or a checkpoint doesn't fit."""
 
 
+class StoppedError(TrainingError):
+    """Training was asked to stop, and saved where it is."""
+
+
 class IndexStoreError(AlexNetError):
     """An index is missing, damaged, in use, or made by another network."""
 

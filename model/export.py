@@ -65,12 +65,16 @@ def torch_answer(
     """What the graph must say, computed by torch: probabilities (N, classes) and features (N, hidden)."""
     rows, columns = coordinates()
     device = next(network.parameters()).device
-    centred = torch.from_numpy(pictures.astype(np.float32) - mean).to(device).permute(0, 3, 1, 2)  # (N, 3, 256, 256)
-    training = network.training
-    network.eval()
+    pixels = torch.from_numpy(pictures.astype(np.float32)).to(device).permute(0, 3, 1, 2)  # (N, 3, 256, 256)
+    means = torch.from_numpy(mean).to(device).permute(2, 0, 1)[None]
+    answers = []
     with torch.no_grad():
-        answers = [network(centred[:, :, rows[view]][:, :, :, columns[view]]) for view in views]
-    network.train(training)
+        for view in views:
+            window = CENTRE[0] if network.architecture.mean == "centre" else view
+            crop = (
+                pixels[:, :, rows[view]][:, :, :, columns[view]] - means[:, :, rows[window]][:, :, :, columns[window]]
+            )
+            answers.append(network(crop))
     probabilities = torch.stack([answer.logits.softmax(1) for answer in answers]).mean(0)
     features = torch.stack([answer.features for answer in answers]).mean(0)
     return probabilities.cpu().numpy(), features.cpu().numpy()

@@ -3,7 +3,7 @@
     b_i = a_i / (k + alpha * sum_j a_j^2)^beta,   j from i - n/2 to i + n/2 within the tower, k=2, n=5, beta=0.75
 
 The sum is not divided by n, as printed in the paper (alpha = 1e-4). PyTorch, ONNX and Caffe divide alpha by n: their
-5e-4 is the paper's 1e-4. The authors' program divided it too (`SOURCE_ALPHA`). The window stays inside a tower, as in
+5e-4 is the paper's 1e-4. The authors' program divided it too (`ALPHAS`). The window stays inside a tower, as in
 their code.
 
 Nothing but the input is kept for the backward pass. On CPU the loops of `model.lrn_cpu` do the work; elsewhere, and in
@@ -21,7 +21,8 @@ from torch.nn import functional as F
 SIZE = 5
 K = 2.0
 ALPHA = 1e-4
-SOURCE_ALPHA = ALPHA / SIZE
+ALPHAS = {"paper": ALPHA, "source": ALPHA / SIZE}
+SPATIAL_SCALE = 1e-3
 BETA = 0.75  # fixed: the code takes s^-0.75 as rsqrt(s) * sqrt(rsqrt(s))
 
 
@@ -124,4 +125,4 @@ def spatial_norm(x: Tensor) -> Tensor:
     with torch.autocast(x.device.type, enabled=False):
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         mean = F.avg_pool2d(wide * wide, SIZE, 1, SIZE // 2, count_include_pad=True)
-        return (wide * (1 + 1e-3 * mean) ** -BETA).to(x.dtype)
+        return (wide * (1 + SPATIAL_SCALE * mean) ** -BETA).to(x.dtype)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,24 +33,29 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """3 classes x 11 pictures, one subfolder a class."""
+    root = tmp_path_factory.mktemp("data") / "few"
+    generator = np.random.default_rng(8)
+    for kind in CLASSES:
+        (root / kind).mkdir(parents=True)
+        for number in range(11):
+            (root / kind / f"{number:02d}.jpg").write_bytes(encode(draw(kind, generator)))
+    return root
+
+
+@pytest.fixture(scope="session")
 def artifact(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """A small network trained on `pictures` by the real loop, exported, measured and published."""
     from training import config
     from training.run import main
 
     home = tmp_path_factory.mktemp("trained")
-    return main(
-        config.RunConfig(
-            recipe=replace(config.recipe("small"), epochs=4, batch=8),
-            data=str(pictures),
-            name="patterns",
-            hidden=64,
-            precision="float32",
-            artifacts=home / "artifacts",
-            cache=home / "cache",
-            runs=home / "runs",
-        )
-    )
+    places = {place: home / place for place in ("artifacts", "cache", "runs")}
+    options = {"epochs": 4, "batch": 8, "learning_rate": 0.005, "hidden": 64, "precision": "float32"}
+    published = main(config.configure({"data": str(pictures), "name": "patterns"} | options | places))
+    assert published is not None
+    return published
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""All pictures of a data set decoded once: a uint8 memory map, the mean picture and the RGB covariance.
+"""All pictures of a data set decoded once, with the mean picture and the RGB covariance of the training part.
 
 One pass: each file is read, brought to 256 x 256 by the picture contract, and added to exact integer sums, so that the
 statistics depend neither on order nor on rounding. The pass is restartable; broken files are listed and skipped.
@@ -6,14 +6,17 @@ statistics depend neither on order nor on rounding. The pass is restartable; bro
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,18 +26,21 @@ from model.errors import DatasetError, InvalidPictureError
 from model.preprocess import CONTRACT, SIDE, read_picture
 from model.runtime import available_cpus
 from training.datasets import Dataset, Example
+from training.storage import JpegPictures, Pixels, RawPictures
 
 CHUNK = 256
+
+Format = Literal["raw", "jpeg"]
 
 
 @dataclass(frozen=True)
 class PictureCache:
-    """`pictures` (N, 256, 256, 3) uint8 in the order of `dataset.examples`; `skipped`: row -> what is wrong with it.
+    """`pictures`: N of 256 x 256 in the order of `dataset.examples`; `skipped`: row -> what is wrong with it.
 
     `mean` (256, 256, 3) float32 and `covariance` (3, 3) float64 are over the training part, pixels 0..255.
     """
 
-    pictures: NDArray[np.uint8]
+    pictures: RawPictures | JpegPictures
     mean: NDArray[np.float32]
     covariance: NDArray[np.float64]
     skipped: dict[int, str]
@@ -46,47 +52,48 @@ class PictureCache:
         return rows[~np.isin(rows, list(self.skipped))]
 
 
-def build(dataset: Dataset, root: Path) -> PictureCache:
-    """Open the cache of `dataset` below `root`, decoding what isn't there yet. Raises DatasetError."""
-    examples = dataset.examples
-    home = root / f"{dataset.name}-{_fingerprint(dataset)}"
+def build(dataset: Dataset, root: Path, form: Format = "raw") -> PictureCache:
+    """Open the cache of `dataset` below `root`, decoding what isn't there yet. Raises DatasetError.
+
+    One process at a time works on a cache; others wait, and find it finished.
+    """
+    home = root / f"{dataset.name}-{_fingerprint(dataset, form)}"
     home.mkdir(parents=True, exist_ok=True)
-    size = len(examples) * SIDE * SIDE * 3
-    store = home / "pictures.u8"
-    progress = _Progress(home / "progress.npz")
-    if store.is_file() and store.stat().st_size == size:
+    with _alone(home):
+        pictures = (JpegPictures if form == "jpeg" else RawPictures)(home, len(dataset.examples))
+        progress = _Progress(home / "progress.npz")
         progress.load()
-    else:
-        _reserve(store, size)
-    pictures = np.memmap(store, np.uint8, "r+", shape=(len(examples), SIDE, SIDE, 3))
-    _decode(examples, len(dataset.train), pictures, progress)
+        if not pictures.go_on(progress.done):
+            progress = _Progress(home / "progress.npz")
+            pictures.go_on(0)
+        _decode(dataset.examples, len(dataset.train), pictures, progress)
     _report(dataset, progress.skipped, home)
     mean, covariance = progress.statistics()
     return PictureCache(pictures, mean, covariance, progress.skipped)
 
 
-def _fingerprint(dataset: Dataset) -> str:
+def _fingerprint(dataset: Dataset, form: Format) -> str:
     """Changes when a file, its part, or the picture contract changes."""
-    digest = hashlib.sha256(CONTRACT.encode())
+    digest = hashlib.sha256(f"{CONTRACT} {form}".encode())
     for part, examples in dataset.parts().items():
         for example in examples:
             try:
                 stat = example.path.stat()
             except OSError as error:
                 raise DatasetError(f"expected a picture at {example.file}, found: {error.strerror}") from error
-            path = example.path.absolute()
-            digest.update(f"{part}\0{path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+            digest.update(f"{part}\0{example.path.absolute()}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
 
 
-def _reserve(path: Path, size: int) -> None:
-    """Take the space at once: running out of it later would kill the process without a word."""
-    try:
-        with path.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, size) if hasattr(os, "posix_fallocate") else file.truncate(size)
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        raise DatasetError(f"expected {size:,} bytes of free space for {path}, found: {error.strerror}") from error
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    with (home / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            tqdm.write("another process is reading the same pictures into the cache: waiting for it")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 class _Progress:
@@ -122,13 +129,12 @@ class _Progress:
         )
         os.replace(partial, self.path)
 
-    def add(self, pictures: NDArray[np.uint8]) -> None:
-        """Add (N, 256, 256, 3) training pictures to the sums; products of bytes are exact in float64."""
-        self.count += len(pictures)
-        self.image_sum += pictures.sum(0, dtype=np.int64)
-        for picture in pictures:
-            pixels = picture.reshape(-1, 3).astype(np.float64)
-            self.outer_sum += np.rint(pixels.T @ pixels).astype(np.int64)
+    def add(self, picture: Pixels) -> None:
+        """Add a (256, 256, 3) training picture to the sums; they hold a hundred million pictures exactly."""
+        from training.crops import add_to_sums
+
+        self.count += 1
+        add_to_sums(picture, self.image_sum, self.outer_sum)
 
     def statistics(self) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """Mean picture and the 3 x 3 covariance of all training pixels."""
@@ -140,32 +146,40 @@ class _Progress:
         return (self.image_sum / self.count).astype(np.float32), covariance
 
 
-def _decode(examples: Sequence[Example], train: int, pictures: NDArray[np.uint8], progress: _Progress) -> None:
+def _decode(examples: Sequence[Example], train: int, pictures: RawPictures | JpegPictures, progress: _Progress) -> None:
+    """Read what isn't done yet: decoders on all cores, a chunk ahead of the one that is written."""
     if progress.done == len(examples):
         return
-    workers = available_cpus()
+    title = "reading pictures"
     with (
-        ThreadPoolExecutor(workers) as pool,
-        tqdm(total=len(examples), initial=progress.done, desc="reading pictures", unit="picture", disable=None) as bar,
+        ThreadPoolExecutor(available_cpus()) as pool,
+        tqdm(total=len(examples), initial=progress.done, desc=title, unit="picture", smoothing=0, disable=None) as bar,
     ):
+
+        def submit(start: int) -> list[Future[Any]]:
+            return [pool.submit(_read, example.path, pictures) for example in examples[start : start + CHUNK]]
+
+        ahead = submit(progress.done)
         for start in range(progress.done, len(examples), CHUNK):
-            rows = range(start, min(start + CHUNK, len(examples)))
-            for row, result in zip(rows, pool.map(_read, (examples[row].path for row in rows)), strict=True):
+            current, ahead = ahead, submit(start + CHUNK)
+            for row, future in enumerate(current, start):
+                result = future.result()
                 if isinstance(result, str):
                     progress.skipped[row] = result
+                    pictures.write(row, np.zeros((SIDE, SIDE, 3), np.uint8), b"")
                 else:
-                    pictures[row] = result
+                    pictures.write(row, *result)
+                    if row < train:
+                        progress.add(result[0])
                 bar.update()
-            good = [row for row in rows if row < train and row not in progress.skipped]
-            progress.add(pictures[good])
-            pictures.flush()  # type: ignore[attr-defined]
-            progress.done = rows.stop
+            pictures.flush()
+            progress.done = start + len(current)
             progress.save()
 
 
-def _read(path: Path) -> NDArray[np.uint8] | str:
+def _read(path: Path, pictures: RawPictures | JpegPictures) -> tuple[Pixels, bytes] | str:
     try:
-        return read_picture(path.read_bytes()).pixels
+        return pictures.encode(read_picture(path.read_bytes()).pixels)
     except (InvalidPictureError, OSError) as error:
         return str(error)
 

@@ -16,8 +16,9 @@ import typer
 from model.artifact import LABELS, MANIFEST
 from model.compact import CONVOLUTION_LEVELS, LINEAR_LEVELS, PACKED, pack
 from model.errors import AlexNetError
+from training import config
 from training.evaluate import table
-from training.run import finish, prepare, read_config
+from training.run import prepare
 
 PRUNED_LAYERS = ("fc6", "fc7")
 
@@ -32,25 +33,30 @@ def compact(
     """Prune, train on, round, measure, publish and pack the network of a run."""
     import torch
 
-    chosen = read_config(run)
-    trainer = prepare(chosen, run)
+    from training.precision import pick_device
+    from training.processes import Processes
+    from training.publish import finish
+    from training.schedule import Plateau
+
+    chosen = config.read(run)
+    trainer = prepare(chosen, Processes(torch.device(pick_device(chosen.device))), run)
     for layer in PRUNED_LAYERS:
-        weight = trainer.network.get_parameter(f"{layer}.weight")
+        weight = trainer.learner.network.get_parameter(f"{layer}.weight")
         kept = max(1, round(density * weight.numel()))
         threshold = weight.detach().abs().flatten().kthvalue(weight.numel() - kept + 1).values
         mask = (weight.detach().abs() >= threshold).to(weight.dtype)
-        trainer.masks[f"{layer}.weight"] = mask
+        trainer.learner.masks[f"{layer}.weight"] = mask
         with torch.no_grad():
             weight.mul_(mask)
-            trainer.optimiser.velocity[f"{layer}.weight"].mul_(mask)
+            trainer.learner.optimiser.momenta()[f"{layer}.weight"].mul_(mask)
     trainer.run = run / "compact"
     trainer.run.mkdir(exist_ok=True)
     for rate, passes in ((learning_rate, epochs), (learning_rate / 10, epochs // 4)):
-        trainer.config = replace(chosen, recipe=replace(chosen.recipe, epochs=trainer.epoch + passes))
-        trainer.plateau = replace(trainer.plateau, rate=rate, patience=passes + 1, waited=0, over=False)
-        trainer.optimiser.rate = rate
+        trainer.recipe = trainer.learner.recipe = replace(
+            chosen.recipe, epochs=trainer.epoch + passes, learning_rate=rate
+        )
+        trainer.schedule = Plateau(patience=passes + 1, drops_left=0)
         trainer.fit()
-    trainer.config = chosen
 
     output.mkdir(parents=True, exist_ok=True)
     note = {
@@ -61,7 +67,8 @@ def compact(
             "levels": {"convolutions": 2 * CONVOLUTION_LEVELS + 1, "fully connected": 2 * LINEAR_LEVELS + 1},
         }
     }
-    artifact = finish(trainer, note, lambda network: pack(network, output / PACKED))
+    weights = trainer.whole(trainer.learner.network.state_dict())
+    artifact = finish(trainer, weights, note, lambda network: pack(network, output / PACKED))
     for name in (MANIFEST, LABELS):
         shutil.copy(artifact.path / name, output / name)
     typer.echo(table(artifact.manifest.measurements))

@@ -2,44 +2,106 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any, Literal
 
+from pydantic import TypeAdapter, ValidationError
+
+from model.architecture import Architecture, Scheme
 from model.errors import TrainingError
+
+NEVER = 1e9
+"""An epoch that doesn't come; JSON knows no infinity."""
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How the network is trained. The defaults are sections 4 and 5 of the paper.
 
-    `colour_deviation`: standard deviation of the PCA colour shift in units of the eigenvalues of the RGB covariance,
-    with pixels taken as 0..1 (the reading under which the paper's formula gives a few grey levels).
-    `decay_biases`: the paper's rule has no exception for biases; the authors' program had.
-    `patience`: epochs without a better validation error after which the learning rate is divided by ten; after `drops`
-    divisions the next one ends the run.
+    `batch`: pictures a step, over all processes. `bias_rate`: the biases' learning rate in units of the weights';
+    `bias_rate_falls`: it is divided as theirs is. `decay_biases`: the paper's rule has no exception for biases.
+
+    `colour`: what the PCA colour shift's N(0, `colour_deviation`) multiplies. `eigenvalue`, of the covariance of pixels
+    taken as 0..1 (the reading under which the paper's formula gives a few grey levels), or `deviation`, its square
+    root, after which the whole picture is divided by 1 + `colour_deviation` (the authors' program).
+
+    `schedule`: `plateau` divides the rate by ten after `patience` epochs without a better validation error; after
+    `drops` divisions the next one ends the run. `milestones` divides it at the epochs in `milestones`; after
+    `colour_end` the colour shift is off, after `conv1_slow` conv1 learns at a tenth, after `conv1_end` not at all.
+    These epochs are for a run of `epochs`, and scale with it (see `with_epochs`).
+
+    `crop_group`: so many consecutive pictures share crop and mirror. `shuffle`: another order in every epoch.
     """
 
     name: str
-    initialisation: str = "paper"
-    input_scale: float = 1.0
+    architecture: Architecture = field(default_factory=Architecture)
+    initialisation: Scheme = "paper"
     batch: int = 128
     learning_rate: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 0.0005
     decay_biases: bool = True
-    dropout: float = 0.5
+    bias_rate: float = 1.0
+    bias_rate_falls: bool = True
+    colour: Literal["eigenvalue", "deviation"] = "eigenvalue"
     colour_deviation: float = 0.1
+    mirror: bool = True
+    crop: bool = True
+    crop_group: int = 1
+    shuffle: bool = True
     epochs: int = 90
+    schedule: Literal["plateau", "milestones"] = "plateau"
     patience: int = 6
     drops: int = 3
+    milestones: tuple[float, ...] = ()
+    colour_end: float = NEVER
+    conv1_slow: float = NEVER
+    conv1_end: float = NEVER
+
+    def with_batch(self, batch: int) -> Recipe:
+        """Another batch, and the learning rate in proportion to it (Krizhevsky's runs at 256 kept their errors so)."""
+        return replace(self, batch=batch, learning_rate=self.learning_rate * batch / self.batch)
+
+    def with_epochs(self, epochs: int) -> Recipe:
+        """Another length, and the epochs of the schedule in proportion to it."""
+        scale = epochs / self.epochs
+        return replace(
+            self,
+            epochs=epochs,
+            milestones=tuple(scale * epoch for epoch in self.milestones),
+            colour_end=scale * self.colour_end,
+            conv1_slow=scale * self.conv1_slow,
+            conv1_end=scale * self.conv1_end,
+        )
 
 
 RECIPES = {
     "paper": Recipe("paper"),
+    "source": Recipe(
+        "source",
+        architecture=Architecture(normalisation="source", mean="centre"),
+        initialisation="source",
+        decay_biases=False,
+        bias_rate=2.0,
+        bias_rate_falls=False,
+        colour="deviation",
+        crop_group=32,
+        shuffle=False,
+        epochs=91,
+        schedule="milestones",
+        milestones=(25, 51, 79),
+        colour_end=67,
+        conv1_slow=67,
+        conv1_end=72,
+    ),
     "small": Recipe(
         "small",
+        # pixels to about unit variance; a power of two, so that folding it into conv1 is exact
+        architecture=Architecture(input_scale=1 / 64),
         initialisation="he",
-        input_scale=1 / 64,  # pixels to about unit variance; a power of two, so that folding it into conv1 is exact
         batch=32,
         learning_rate=0.005,
         decay_biases=False,
@@ -61,8 +123,12 @@ def recipe(name: str) -> Recipe:
 class RunConfig:
     """One run: where its pictures and results are, and what it does besides the recipe.
 
-    `precision` is `float32`, `bfloat16` (autocast), or `auto`: bfloat16 where the processor has it. `hidden` is the
-    width of fc6 and fc7, 4096 in the paper.
+    `seed`: of weights, order, crops and dropout; `split_seed`: of the split, where the data has none of its own.
+    `towers`: processes that share one network. `micro_batch`: at most so many pictures at once in a process, whose
+    gradients add up to the whole batch's; 0: its whole share. `precision`: `float32`, `bfloat16` (autocast),
+    `float64`, or `auto`: bfloat16 where the processor has it. `rates`: factors of the learning rate by layer;
+    `frozen`: layers that stay as they are. `save_steps`: steps between checkpoints within an epoch, besides one
+    every ten minutes; 0: none.
     """
 
     recipe: Recipe
@@ -70,9 +136,74 @@ class RunConfig:
     archive: Path | None = None
     name: str = "elpv"
     seed: int = 0
-    hidden: int = 4096
+    split_seed: int = 0
+    init_from: Path | None = None
+    rates: Mapping[str, float] = field(default_factory=dict)
+    frozen: tuple[str, ...] = ()
+    towers: int = 1
+    micro_batch: int = 0
     precision: str = "auto"
     device: str = "auto"
+    compiled: bool = False
+    save_steps: int = 0
+    cache_format: Literal["raw", "jpeg"] = "raw"
     artifacts: Path = Path("artifacts")
     cache: Path = Path("cache")
     runs: Path = Path("runs")
+
+
+MACHINE = (
+    "data", "archive", "towers", "micro_batch", "precision", "device", "compiled", "save_steps", "artifacts", "cache",
+    "runs", "cache_format",
+)  # fmt: skip
+"""What may change when a run goes on: where and how it computes, not what."""
+FILE = "config.json"
+
+
+def configure(given: Mapping[str, Any]) -> RunConfig:
+    """A run from options by their names: those of RunConfig, of its recipe and of the recipe's architecture.
+
+    Raises TrainingError.
+    """
+    chosen = recipe(given.get("recipe", "small"))
+    architecture = replace(chosen.architecture, **_of(Architecture, given, ("classes", "towers")))
+    if given.get("one_tower"):
+        architecture = replace(architecture, towers=1)
+    if given.get("apart"):
+        architecture = replace(architecture, joined=False)
+    changes = _of(Recipe, given, ("name", "architecture", "epochs", "batch"))
+    if "batch" in given:
+        chosen = chosen.with_batch(given["batch"])
+    if "epochs" in given:
+        chosen = chosen.with_epochs(given["epochs"])
+    run = _of(RunConfig, given, ("recipe",))
+    run.setdefault("data", RunConfig.data)
+    run["name"] = run.get("name") or Path(run["data"]).resolve().stem
+    return RunConfig(recipe=replace(chosen, architecture=architecture, **changes), **run)
+
+
+def go_on(run: Path, given: Mapping[str, Any]) -> RunConfig:
+    """The configuration of the run in a folder, with what `given` changes of `MACHINE`. Raises TrainingError."""
+    fixed = sorted(set(given) - set(MACHINE))
+    if fixed:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in fixed)
+        raise TrainingError(f"expected a run to go on as it was started, found {options} beside --resume")
+    return replace(read(run), **given)
+
+
+def read(run: Path) -> RunConfig:
+    """The configuration that a run was started with. Raises TrainingError."""
+    try:
+        return TypeAdapter(RunConfig).validate_json((run / FILE).read_bytes())
+    except (OSError, ValidationError) as error:
+        raise TrainingError(f"expected the folder of a run with {FILE}, found none at {run}") from error
+
+
+def save(run: Path, chosen: RunConfig) -> None:
+    """Write a run's configuration to its folder."""
+    (run / FILE).write_text(json.dumps(asdict(chosen), indent=1, default=str) + "\n")
+
+
+def _of(kind: type[Any], given: Mapping[str, Any], without: tuple[str, ...] = ()) -> dict[str, Any]:
+    names = {known.name for known in fields(kind)} - set(without)
+    return {name: value for name, value in given.items() if name in names}

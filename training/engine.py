@@ -1,233 +1,188 @@
-"""The training loop: epochs over the cache, validation, the plateau rule, checkpoints, and a log line an epoch."""
+"""The training loop: epochs over the cache, validation, the schedule, checkpoints, and a log line an epoch."""
 
 from __future__ import annotations
 
-import json
-import math
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 from tqdm import tqdm
 
-from model.alexnet import AlexNet, Architecture, initialise
-from model.errors import TrainingError
-from training import checkpoint
-from training.augment import ColourShift, centre_batch, training_batch
-from training.cache import PictureCache, batches
+from model.errors import StoppedError, TrainingError
+from model.towers import gather_state, split
+from training import checkpoint, schedule, symptoms
+from training.cache import PictureCache
 from training.config import RunConfig
 from training.datasets import Dataset
-from training.schedule import Plateau
-from training.sgd import MomentumSGD
+from training.interruption import StopWish
+from training.learner import Learner
+from training.metrics import RunLog
+from training.processes import Processes
+from training.start import Start
 
-METRICS = "metrics.jsonl"
-FLAT_START_STEPS = 100
+SAVE_SECONDS = 600
+LOOK_STEPS = {"cpu": 1, "cuda": 20}
+"""Steps after which a loss is read: on a GPU each reading waits for all that is under way."""
 
 
 class Trainer:
     """One run's network, optimiser, schedule and position; `fit` trains it to the end.
 
-    After `fit` the network holds the weights of the last epoch.
+    After `fit` the network holds the weights of the last epoch. With several processes each has a Trainer; all of them
+    call the same methods.
     """
 
-    def __init__(self, config: RunConfig, dataset: Dataset, cache: PictureCache, run: Path) -> None:
-        self.config, self.dataset, self.cache, self.run = config, dataset, cache, run
-        recipe = config.recipe
-        self.device = torch.device(pick_device(config.device))
-        self.precision = pick_precision(config.precision, self.device)
-        self.network = AlexNet(Architecture(len(dataset.labels), config.hidden, recipe.dropout, recipe.input_scale))
-        initialise(self.network, recipe.initialisation, torch.Generator().manual_seed(config.seed))
-        # nn.Module.to has no overload for memory_format alone with a device
-        self.network = self.network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimiser = MomentumSGD(
-            self.network.named_parameters(),
-            recipe.learning_rate,
-            recipe.momentum,
-            recipe.weight_decay,
-            recipe.decay_biases,
-        )
-        self.plateau = Plateau(recipe.learning_rate, recipe.patience, recipe.drops)
-        self.colour = ColourShift.from_covariance(cache.covariance, recipe.colour_deviation)
-        self.labels = np.array([example.label for example in dataset.examples])
+    def __init__(
+        self, config: RunConfig, dataset: Dataset, cache: PictureCache, run: Path, processes: Processes, start: Start
+    ) -> None:
+        self.config, self.dataset, self.cache, self.run, self.processes = config, dataset, cache, run, processes
+        self.recipe, self.start = config.recipe, replace(start, weights={})
+        self.learner = Learner(config, dataset, cache, processes, start)
+        self.schedule = schedule.start(self.recipe)
+        self.epoch = self.step = 0
+        self.totals = torch.zeros(3, dtype=torch.float64)  # of the epoch so far: loss, wrong, pictures
         self.train_rows = cache.rows(dataset, "train")
         self.validation_rows = cache.rows(dataset, "validation")
-        self.epoch = 0
-        self.masks: dict[str, Tensor] = {}
-        """Weights held at zero after pruning (see `training.compact`): parameter name -> mask."""
+        self.lock: IO[str] | None = None
+        """Held open as long as this process works on the run (see `training.run`)."""
 
     def fit(self) -> None:
-        """Train to the recipe's end. Ctrl-C leaves the checkpoint of the last whole epoch and says how to go on."""
-        recipe = self.config.recipe
-        while self.epoch < recipe.epochs and not self.plateau.over:
-            started = time.monotonic()
-            loss = self._epoch()
-            validation = self.validate()
-            self.plateau.update(validation["error"])
-            self.epoch += 1
-            rate, self.optimiser.rate = self.optimiser.rate, self.plateau.rate
-            checkpoint.save(self.run, self.state())
-            self._log(rate, loss, validation, time.monotonic() - started)
-            self._warn_of_flat_start(loss)
-        if self.plateau.over:
-            tqdm.write("the validation error no longer improves at the smallest learning rate: done")
+        """Train to the recipe's end. Ctrl-C saves where the run is, and StoppedError says how to go on."""
+        log = RunLog(self.run, self.epoch) if self.processes.first else None
+        try:
+            with StopWish() as self._stop:
+                while self.epoch < self.recipe.epochs and not self.schedule.over:
+                    self._one_epoch(log)
+                    self._stop_if(self.processes.any(self._stop.wished))
+        finally:
+            if log is not None:
+                log.close()
+        if self.schedule.over:
+            self._say("the validation error no longer improves at the smallest learning rate: done")
 
-    def _warn_of_flat_start(self, loss: float) -> None:
-        steps = self.epoch * math.ceil(len(self.train_rows) / self.config.recipe.batch)
-        flat = _entropy(self.labels[self.train_rows])
-        if self.epoch < 2 or steps < FLAT_START_STEPS or loss < 0.99 * flat:
+    def _one_epoch(self, log: RunLog | None) -> None:
+        started = self._saved = time.monotonic()
+        self.learner.feed.waited = 0.0
+        before = float(self.totals[2])
+        self.learner.optimiser.set_rates(self.learner.rates(self.schedule.factor, self.epoch))
+        rate = self.recipe.learning_rate * self.schedule.factor
+        self._train()
+        waited, seconds = self.learner.feed.waited, time.monotonic() - started
+        loss, wrong, count = self.totals.tolist()
+        validation = self.learner.validate(self.validation_rows)
+        self.schedule.update(validation["error"])
+        self.epoch, self.step = self.epoch + 1, 0
+        self.totals.zero_()
+        self.save()
+        if log is None:
             return
-        advice = "try another --seed or --learning-rate"
-        if self.config.recipe.name != "small":
-            advice = "for a few thousand pictures use --recipe small, else " + advice
-        tqdm.write(
-            f"warning: after {steps:,} steps the loss ({loss:.3f}) is still that of guessing by class frequency "
-            f"({flat:.3f}): {advice}"
+        log.write(
+            {
+                "epoch": self.epoch,
+                "rate": rate,
+                "train_loss": loss / count,
+                "train_top1_error": wrong / count,
+                "validation_loss": validation["loss"],
+                "validation_top1_error": validation["error"],
+                "seconds": time.monotonic() - started,
+                "pictures_per_second": (count - before) / seconds,
+                "waited": waited / seconds,
+            }
         )
+        labels = self.learner.labels[self.train_rows]
+        for warning in (
+            symptoms.flat_start(loss / count, labels, self.epoch, self.recipe.batch, self.recipe.name),
+            symptoms.starving(waited, seconds),
+        ):
+            if warning:
+                self._say(warning)
 
-    def _epoch(self) -> float:
-        """One pass over the training pictures; the mean loss."""
-        self.network.train()
-        order = np.random.default_rng((self.config.seed, self.epoch)).permutation(self.train_rows)
-        total, count = 0.0, 0
-        title = f"epoch {self.epoch + 1}/{self.config.recipe.epochs}"
-        with tqdm(total=len(order), desc=title, unit="picture", leave=False, disable=None) as bar:
-            for step, (rows, pixels) in enumerate(self._feed(order)):
-                # dropout depends on the position alone, so that a resumed run equals an unbroken one
-                torch.manual_seed(hash((self.config.seed, self.epoch, step)))
-                loss = self._step(pixels, self._targets(rows))
-                if not math.isfinite(loss):
-                    raise TrainingError(
-                        f"expected a finite loss, found {loss} in epoch {self.epoch + 1}, step {step + 1}: "
-                        "use a smaller --learning-rate"
-                    )
-                total, count = total + loss * len(rows), count + len(rows)
-                bar.update(len(rows))
-                bar.set_postfix(loss=f"{total / count:.3f}", rate=f"{self.optimiser.rate:g}")
-        return total / count
+    def _train(self) -> None:
+        """The rest of an epoch's steps."""
+        order = self._order()
+        title, started, first = f"epoch {self.epoch + 1}/{self.recipe.epochs}", time.monotonic(), int(self.totals[2])
+        quiet = None if self.processes.first else True  # None: where there is a terminal
+        with tqdm(total=len(order), initial=first, desc=title, unit="picture", leave=False, disable=quiet) as bar:
+            for step, totals in self.learner.steps(order, self.epoch, self.step):
+                self.step = step + 1
+                if self.step % LOOK_STEPS[self.processes.device.type] and len(order) > self.step * self.recipe.batch:
+                    continue
+                self.totals += self.processes.total(totals.clone()).cpu()
+                totals.zero_()
+                loss, wrong, count = self.totals.tolist()
+                symptoms.require_finite(loss, self.epoch, step)
+                bar.update(count - bar.n)
+                passed = time.monotonic() - started
+                left = (len(order) * (self.recipe.epochs - self.epoch) - count) * passed / (count - first)
+                bar.set_postfix_str(
+                    f"loss {loss / count:.3f} error {100 * wrong / count:.1f} % "
+                    f"waited {100 * self.learner.feed.waited / passed:.0f} % all epochs {tqdm.format_interval(left)}"
+                )
+                self._save_between()
 
-    def _feed(self, order: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
-        """Batches of rows and their augmented pixels, made one ahead in another thread."""
+    def _order(self) -> NDArray[np.int64]:
+        """The rows of the epoch, in the order that all processes share; shuffled once where the recipe says so."""
+        epoch = self.epoch if self.recipe.shuffle else 0
+        return np.random.default_rng((self.config.seed, epoch)).permutation(self.train_rows)
 
-        def make(rows: NDArray[np.int64]) -> Tensor:
-            turned = not self.dataset.upright
-            return _planes(training_batch(self.cache, rows, self.colour, self.config.seed, self.epoch, turned))
+    def _say(self, text: str) -> None:
+        if self.processes.first:
+            tqdm.write(text)
 
-        pieces = list(batches(order, self.config.recipe.batch))
-        with ThreadPoolExecutor(1) as pool:
-            pending = pool.submit(make, pieces[0])
-            for position, rows in enumerate(pieces):
-                pixels = pending.result()
-                if position + 1 < len(pieces):
-                    pending = pool.submit(make, pieces[position + 1])
-                yield rows, pixels.to(self.device, non_blocking=True)
+    def _save_between(self) -> None:
+        """Save within an epoch where it's due, and stop where that is wished."""
+        due, wished = time.monotonic() - self._saved > SAVE_SECONDS, self._stop.wished
+        if self.processes.size > 1:  # clocks and signals differ between processes
+            due, wished = self.processes.any(due), self.processes.any(wished)
+        every = self.config.save_steps
+        if wished or due or (every and self.step % every == 0):
+            self.save()
+        self._stop_if(wished)
 
-    def _step(self, pixels: Tensor, targets: Tensor) -> float:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            logits = self.network(pixels).logits
-        loss = F.cross_entropy(logits.float(), targets)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step()
-        with torch.no_grad():
-            for name, mask in self.masks.items():
-                self.network.get_parameter(name).mul_(mask)
-        return float(loss.detach())
+    def _stop_if(self, wished: bool) -> None:
+        if wished:
+            raise StoppedError(f"stopped in epoch {self.epoch + 1} after {self.step:,} steps of it")
 
-    @torch.no_grad()
-    def validate(self) -> dict[str, float]:
-        """Mean loss and top-1 error of the centre view on the validation part."""
-        self.network.eval()
-        loss, wrong = 0.0, 0
-        for rows in batches(self.validation_rows, 32):
-            targets = self._targets(rows)
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-                logits = self.network(_planes(centre_batch(self.cache, rows)).to(self.device)).logits.float()
-            loss += float(F.cross_entropy(logits, targets, reduction="sum"))
-            wrong += int((logits.argmax(1) != targets).sum())
-        count = max(1, len(self.validation_rows))
-        return {"loss": loss / count, "error": wrong / count}
+    def save(self) -> None:
+        """Write the checkpoint. Where that fails, it is said, and the run goes on with the one before."""
+        self._saved = time.monotonic()
+        if not self.processes.saves:
+            return
+        network, momenta = self.whole(self.learner.network.state_dict()), self.whole(self.learner.optimiser.momenta())
+        if not self.processes.first:
+            return
+        try:
+            checkpoint.save(self.run, self.state() | {"network": network, "momenta": momenta})
+        except TrainingError as error:
+            self._say(f"warning: {error}; the run goes on and tries again")
 
-    def _targets(self, rows: NDArray[np.int64]) -> Tensor:
-        return torch.from_numpy(self.labels[rows]).to(self.device)
-
-    def _log(self, rate: float, loss: float, validation: dict[str, float], seconds: float) -> None:
-        speed = len(self.train_rows) / seconds
-        record = {
-            "epoch": self.epoch,
-            "rate": rate,
-            "train_loss": loss,
-            "validation_loss": validation["loss"],
-            "validation_top1_error": validation["error"],
-            "seconds": seconds,
-        }
-        with (self.run / METRICS).open("a") as file:
-            file.write(json.dumps(record) + "\n")
-        tqdm.write(
-            f"epoch {self.epoch:3d}  rate {rate:<8g} train loss {loss:.4f}  "
-            f"validation loss {validation['loss']:.4f}  error {100 * validation['error']:.2f} %  {speed:.0f} pictures/s"
-        )
+    def whole(self, share: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Both towers' tensors from this process's share, on the CPU."""
+        return gather_state(share, self.processes.exchange)
 
     def state(self) -> dict[str, Any]:
-        """Everything that `restore` needs."""
+        """Everything that `restore` needs besides the whole network's weights and momenta."""
         return {
-            "network": self.network.state_dict(),
-            "velocity": self.optimiser.velocity,
-            "masks": self.masks,
-            "plateau": self.plateau.state(),
+            "architecture": asdict(self.learner.network.architecture),
+            "origin": self.start.origin,
+            "layer_rates": dict(self.start.rates),
+            "rates": {group["name"]: group["lr"] for group in self.learner.optimiser.param_groups},
+            "masks": self.learner.masks,
+            "schedule": self.schedule.state(),
             "epoch": self.epoch,
-            "architecture": asdict(self.network.architecture),
+            "step": self.step,
+            "totals": self.totals,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint's state. Raises TrainingError if it is of another network."""
-        if state["architecture"] != asdict(self.network.architecture):
-            raise TrainingError(
-                f"expected a checkpoint of {asdict(self.network.architecture)}, found {state['architecture']}"
-            )
-        self.network.load_state_dict(state["network"])
-        for name, velocity in self.optimiser.velocity.items():
-            velocity.copy_(state["velocity"][name])
-        self.masks = {name: mask.to(self.device) for name, mask in state["masks"].items()}
-        self.plateau = Plateau(**state["plateau"])
-        self.optimiser.rate = self.plateau.rate
-        self.epoch = state["epoch"]
-
-
-def pick_device(device: str) -> str:
-    """`auto` -> cuda where there is one. Raises TrainingError when cuda is asked for and absent."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise TrainingError("expected a CUDA device, found none that torch can use")
-    return device
-
-
-def pick_precision(precision: str, device: torch.device) -> str:
-    """`auto` -> bfloat16 where the hardware computes with it, else float32."""
-    if precision not in ("auto", "float32", "bfloat16"):
-        raise TrainingError(f"expected precision auto, float32 or bfloat16, found {precision!r}")
-    if precision != "auto":
-        return precision
-    if device.type == "cuda":
-        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
-    has_it = torch.cpu.get_capabilities().get("avx512_bf16", False)
-    return "bfloat16" if has_it else "float32"
-
-
-def _planes(pixels: NDArray[np.float32]) -> Tensor:
-    """(N, 224, 224, 3) -> (N, 3, 224, 224), channels-last without a copy."""
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
-
-
-def _entropy(labels: NDArray[np.int64]) -> float:
-    """The loss of answering every picture with the class frequencies."""
-    shares = np.bincount(labels) / len(labels)
-    shares = shares[shares > 0]
-    return float(-(shares * np.log(shares)).sum())
+        """Go on from a checkpoint's state; the weights came with `training.start.again`."""
+        self.learner.optimiser.restore(split(state["momenta"], self.processes.exchange), state["rates"])
+        self.learner.masks = {name: mask.to(self.processes.device) for name, mask in state["masks"].items()}
+        self.schedule = schedule.go_on(self.recipe, state["schedule"])
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.totals = state["totals"].clone()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +23,23 @@ Labelled = tuple[NDArray[np.uint8], NDArray[np.int64]]
 """Pictures (B, 256, 256, 3) and their classes (B,)."""
 
 
-def measure(
-    model: OnnxModel,
-    batches: Iterable[Labelled],
-    total: int,
-    split: str,
-    groupings: Mapping[str, tuple[str, ...]],
-) -> list[Measurement]:
-    """The centre view's and the ten views' errors over all `batches`. `groupings` as in `training.datasets.Dataset`."""
+class Predictions(NamedTuple):
+    """`labels` (M,), and the probabilities (M, classes) of the centre view and of ten views."""
+
+    labels: NDArray[np.int64]
+    centre: NDArray[np.float32]
+    ten: NDArray[np.float32]
+
+    def scores(self, split: str, groupings: Mapping[str, tuple[str, ...]]) -> list[Measurement]:
+        """The centre view's and the ten views' errors."""
+        return [
+            score(self.centre, self.labels, split, len(CENTRE), groupings),
+            score(self.ten, self.labels, split, len(TEN), groupings),
+        ]
+
+
+def predict(model: OnnxModel, batches: Iterable[Labelled], total: int) -> Predictions:
+    """What the served network says of all `batches`. Raises DatasetError where there are none."""
     labels: list[NDArray[np.int64]] = []
     centre: list[NDArray[np.float32]] = []
     ten: list[NDArray[np.float32]] = []
@@ -40,12 +50,8 @@ def measure(
             ten.append(model.run(pictures, TEN)[0])
             bar.update(len(classes))
     if not labels:
-        raise DatasetError(f"expected readable pictures to measure on in {split}, found none")
-    truth = np.concatenate(labels)
-    return [
-        score(np.concatenate(centre), truth, split, len(CENTRE), groupings),
-        score(np.concatenate(ten), truth, split, len(TEN), groupings),
-    ]
+        raise DatasetError("expected readable pictures to measure on, found none")
+    return Predictions(np.concatenate(labels), np.concatenate(centre), np.concatenate(ten))
 
 
 def read(examples: Sequence[Example]) -> Iterator[Labelled]:

@@ -1,73 +1,137 @@
-"""`python training/run.py`: pictures in, a measured artifact out. The steps are those of sections 2, 4, 5 and 6."""
+"""`python training/run.py`: pictures in, a measured artifact out. The steps are those of sections 2, 4, 5 and 6.
+
+With several processes: `torchrun --nproc-per-node N training/run.py ...`, see docs/training.md.
+"""
 
 from __future__ import annotations
 
-import json
+import fcntl
 import os
-import subprocess
-from collections.abc import Callable
-from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from model.artifact import NETWORK, Artifact, Manifest, now, publish
-from model.errors import AlexNetError, TrainingError
-from training import cache as picture_cache
+from model.artifact import Artifact, now
+from model.errors import AlexNetError, StoppedError, TrainingError
 from training import config, datasets
 
 if TYPE_CHECKING:
     from training.engine import Trainer
+    from training.processes import Processes
 
-CONFIG, SPLIT = "config.json", "split.csv"
+SPLIT = "split.csv"
 DATA_HELP = (
     "elpv, grocery, cifar10; a folder with a subfolder a class; or a .csv with columns path, label and perhaps part."
 )
+RECIPE, NETWORK, TUNING, MACHINE, PLACES = "Recipe", "Network", "Fine-tuning", "Machine", "Places"
 
 
 def train(
-    data: Annotated[str, typer.Option(help=DATA_HELP)] = "elpv",
+    data: Annotated[str | None, typer.Option(help=f"{DATA_HELP} By default elpv.")] = None,
     archive: Annotated[
         Path | None, typer.Option(help="The zip file of grocery or cifar10; without it, it is downloaded.")
     ] = None,
-    recipe: Annotated[str, typer.Option(help="small: a few thousand pictures. paper: a million.")] = "small",
-    name: Annotated[str, typer.Option(help="The artifact's name; the data set's by default.")] = "",
-    epochs: Annotated[int, typer.Option(help="At most so many passes; 0: as the recipe says.")] = 0,
-    learning_rate: Annotated[float, typer.Option(help="At the start; 0: as the recipe says.")] = 0.0,
-    batch: Annotated[int, typer.Option(help="Pictures a step; 0: as the recipe says.")] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Of split, weights, order, crops and dropout.")] = 0,
-    hidden: Annotated[int, typer.Option(help="Width of fc6 and fc7; the paper's is 4096.")] = 4096,
-    precision: Annotated[str, typer.Option(help="auto, float32 or bfloat16.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    artifacts: Annotated[Path, typer.Option(help="Where artifacts are published.")] = Path("artifacts"),
-    cache: Annotated[Path, typer.Option(help="Where decoded pictures are kept (196,608 bytes each).")] = Path("cache"),
-    runs: Annotated[Path, typer.Option(help="Where runs keep their log and checkpoint.")] = Path("runs"),
+    name: Annotated[str | None, typer.Option(help="The artifact's name; the data set's by default.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of weights, order, crops and dropout; 0.")] = None,
+    split_seed: Annotated[int | None, typer.Option(min=0, help="Of the split, where the data has none; 0.")] = None,
     resume: Annotated[
-        Path | None,
-        typer.Option(help="Go on with the run in this folder, as it was configured; other options don't count."),
+        Path | None, typer.Option(help="Go on with the run in this folder; only machine and places may change.")
     ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="small (default): a few thousand pictures; paper; source.", rich_help_panel=RECIPE),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="At most so many passes.", rich_help_panel=RECIPE)] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(min=1, help="Pictures a step, in all; the rate scales with it.", rich_help_panel=RECIPE),
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="At the start.", rich_help_panel=RECIPE)] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Of weights.", rich_help_panel=RECIPE)] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Epochs without a better error before a drop.", rich_help_panel=RECIPE)
+    ] = None,
+    colour_deviation: Annotated[
+        float | None, typer.Option(min=0, help="Of the PCA colour shift; 0: none.", rich_help_panel=RECIPE)
+    ] = None,
+    mirror: Annotated[
+        bool | None, typer.Option("--mirror/--no-mirror", help="Mirror half of the crops.", rich_help_panel=RECIPE)
+    ] = None,
+    crop: Annotated[
+        bool | None, typer.Option("--crop/--no-crop", help="Random crops, or the centre.", rich_help_panel=RECIPE)
+    ] = None,
+    hidden: Annotated[
+        int | None, typer.Option(min=2, help="Width of fc6 and fc7; 4096.", rich_help_panel=NETWORK)
+    ] = None,
+    dropout: Annotated[
+        float | None, typer.Option(min=0, max=0.99, help="In fc6 and fc7; 0: none.", rich_help_panel=NETWORK)
+    ] = None,
+    activation: Annotated[
+        Literal["relu", "tanh"] | None, typer.Option(help="After every layer.", rich_help_panel=NETWORK)
+    ] = None,
+    pool: Annotated[
+        int | None, typer.Option(min=2, max=3, help="Window; 3 overlaps, 2 doesn't.", rich_help_panel=NETWORK)
+    ] = None,
+    normalisation: Annotated[
+        Literal["paper", "source", "none"] | None,
+        typer.Option(help="Response normalisation after conv1 and conv2.", rich_help_panel=NETWORK),
+    ] = None,
+    one_tower: Annotated[
+        bool, typer.Option("--one-tower", help="The half-size network of footnote 2.", rich_help_panel=NETWORK)
+    ] = False,
+    apart: Annotated[
+        bool, typer.Option("--apart", help="Towers that don't meet at conv3.", rich_help_panel=NETWORK)
+    ] = False,
+    sixth: Annotated[
+        bool, typer.Option("--sixth", help="A sixth convolution after the last pooling.", rich_help_panel=NETWORK)
+    ] = False,
+    without: Annotated[
+        str | None, typer.Option(help="A layer left out: conv2 to conv5, fc7.", rich_help_panel=NETWORK)
+    ] = None,
+    init_from: Annotated[
+        Path | None, typer.Option(help="An artifact whose layers are copied where they fit.", rich_help_panel=TUNING)
+    ] = None,
+    rates: Annotated[
+        str | None, typer.Option(help="Factors of the rate: conv1=0.01,fc8=1.", rich_help_panel=TUNING)
+    ] = None,
+    frozen: Annotated[
+        str | None, typer.Option(help="Layers that stay as they are: conv1,conv2.", rich_help_panel=TUNING)
+    ] = None,
+    towers: Annotated[
+        int | None, typer.Option(min=1, max=2, help="Processes a network, by torchrun.", rich_help_panel=MACHINE)
+    ] = None,
+    micro_batch: Annotated[
+        int | None, typer.Option(min=0, help="At most so many pictures at once.", rich_help_panel=MACHINE)
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.", rich_help_panel=MACHINE)] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="auto, float32, bfloat16 or float64.", rich_help_panel=MACHINE)
+    ] = None,
+    compiled: Annotated[
+        bool | None, typer.Option("--compiled", help="torch.compile: a slow first step.", rich_help_panel=MACHINE)
+    ] = None,
+    save_steps: Annotated[
+        int | None, typer.Option(min=0, help="Save every so many steps, too.", rich_help_panel=MACHINE)
+    ] = None,
+    cache_format: Annotated[
+        Literal["raw", "jpeg"] | None,
+        typer.Option(help="raw: 196,608 bytes a picture; jpeg: about 17,000.", rich_help_panel=MACHINE),
+    ] = None,
+    artifacts: Annotated[Path | None, typer.Option(help="Published; artifacts.", rich_help_panel=PLACES)] = None,
+    cache: Annotated[Path | None, typer.Option(help="Decoded pictures; cache.", rich_help_panel=PLACES)] = None,
+    runs: Annotated[Path | None, typer.Option(help="Logs and checkpoints; runs.", rich_help_panel=PLACES)] = None,
 ) -> None:
     """Train the network on labelled pictures, export it, measure it and publish an artifact to serve."""
-    if resume is not None:
-        chosen = read_config(resume)
-    else:
-        changes: dict[str, Any] = {"epochs": epochs, "learning_rate": learning_rate, "batch": batch}
-        chosen = config.RunConfig(
-            recipe=replace(config.recipe(recipe), **{field: value for field, value in changes.items() if value}),
-            data=data,
-            archive=archive,
-            name=name or Path(data).resolve().stem,
-            seed=seed,
-            hidden=hidden,
-            precision=precision,
-            device=device,
-            artifacts=artifacts,
-            cache=cache,
-            runs=runs,
-        )
+    given = {option: value for option, value in locals().items() if value is not None and value is not False}
+    given.pop("resume", None)
+    given |= {option: False for option, value in (("mirror", mirror), ("crop", crop)) if value is False}
+    given |= {"rates": _factors(rates)} if rates else {}
+    given |= {"frozen": tuple(frozen.split(","))} if frozen else {}
+    chosen = config.configure(given) if resume is None else config.go_on(resume, given)
     artifact = main(chosen, resume)
+    if artifact is None:  # another process says it
+        return
     from training.evaluate import table
 
     typer.echo(table(artifact.manifest.measurements))
@@ -75,133 +139,103 @@ def train(
     typer.echo(f"next: alexnet index --artifact {artifact.path} --data {chosen.data}; alexnet serve")
 
 
-def main(chosen: config.RunConfig, resume: Path | None = None) -> Artifact:
-    """Train as configured, or go on with the run in `resume`. Raises AlexNetError."""
-    trainer = prepare(chosen, resume)
+def _factors(text: str) -> dict[str, float]:
+    try:
+        return {layer: float(factor) for layer, factor in (item.split("=") for item in text.split(","))}
+    except ValueError:
+        raise TrainingError(f"expected --rates like conv1=0.01,fc8=1, found {text!r}") from None
+
+
+def main(chosen: config.RunConfig, resume: Path | None = None) -> Artifact | None:
+    """Train as configured, or go on with the run in `resume`; the artifact, in the first process."""
+    processes = _processes(chosen)
+    try:
+        return _train(prepare(chosen, processes, resume))
+    finally:
+        from training.processes import end
+
+        end()
+
+
+def _train(trainer: Trainer) -> Artifact | None:
+    from training.publish import finish
+
+    processes = trainer.processes
     try:
         trainer.fit()
-    except KeyboardInterrupt:
-        if not trainer.epoch:
-            raise TrainingError("stopped before the first epoch was over: nothing to go on with") from None
-        raise TrainingError(f"stopped; go on with: python training/run.py --resume {trainer.run}") from None
-    return finish(trainer)
+        if not processes.saves:
+            return None
+        weights = trainer.whole(trainer.learner.network.state_dict())
+        return finish(trainer, weights) if processes.first else None
+    except StoppedError as stopped:
+        start = "python" if processes.size == 1 else f"torchrun --nproc-per-node {processes.size}"
+        raise StoppedError(f"{stopped}; go on with: {start} training/run.py --resume {trainer.run}") from None
+    finally:
+        if trainer.lock is not None:
+            trainer.lock.close()
 
 
-def prepare(chosen: config.RunConfig, resume: Path | None = None) -> Trainer:
-    """Read the pictures and set up a run in a folder of its own."""
+def _processes(chosen: config.RunConfig) -> Processes:
     # Large tensors in huge pages: a fifth faster on CPU, where else the pages of every step are faulted in one by one.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     try:
-        from training import checkpoint
-        from training.engine import Trainer
+        from training.precision import pick_device
+        from training.processes import start
     except ModuleNotFoundError as error:
         raise TrainingError(f"expected {error.name} for training, found none: pip install -e '.[cpu,train]'") from error
+    return start(pick_device(chosen.device), chosen.towers)
 
-    dataset = datasets.load(chosen.data, chosen.seed, chosen.archive)
+
+def prepare(chosen: config.RunConfig, processes: Processes, resume: Path | None = None) -> Trainer:
+    """Read the pictures and set up a run in a folder of its own."""
+    from training import cache as picture_cache
+    from training import checkpoint, symptoms
+    from training.engine import Trainer
+    from training.start import again, begin
+
+    def say(text: str) -> None:
+        if processes.first:
+            typer.echo(text)
+
+    dataset = datasets.load(chosen.data, chosen.split_seed, chosen.archive)
     sizes = ", ".join(f"{len(examples):,} {part}" for part, examples in dataset.parts().items())
-    typer.echo(f"{dataset.name}: {len(dataset.labels)} classes; {sizes}; split: {dataset.split}")
-    cache = picture_cache.build(dataset, chosen.cache)
-    run = resume or chosen.runs / f"{chosen.name}-{now():%Y%m%d-%H%M%S}"
-    run.mkdir(parents=True, exist_ok=True)
-    (run / CONFIG).write_text(json.dumps(asdict(chosen), indent=1, default=str) + "\n")
-    split = dataset.split_csv()
-    if resume is not None and (run / SPLIT).is_file() and (run / SPLIT).read_text() != split:
-        raise TrainingError(f"expected the pictures of {run / SPLIT}, found other ones: a run can't change its split")
-    (run / SPLIT).write_text(split)
-    trainer = Trainer(chosen, dataset, cache, run)
-    if resume is not None:
-        trainer.restore(checkpoint.load(resume))
-    typer.echo(f"recipe {chosen.recipe.name} in {trainer.precision} on {trainer.device}; the run's folder: {run}")
+    say(f"{dataset.name}: {len(dataset.labels)} classes; {sizes}; split: {dataset.split}")
+    cache = picture_cache.build(dataset, chosen.cache, chosen.cache_format)
+    run = processes.share(resume or chosen.runs / f"{chosen.name}-{now():%Y%m%d-%H%M%S}")
+    if resume is None:
+        state, start = None, begin(chosen, dataset.labels)
+    else:  # from the first process: other machines needn't see its file
+        state = processes.share(checkpoint.load(resume) if processes.first else None)
+        start = again(state)
+    trainer = Trainer(chosen, dataset, cache, run, processes, start)
+    if processes.first:
+        _write_down(trainer, resume is not None)
+    if state is not None:
+        trainer.restore(state)
+    if start.origin:
+        say(f"started from {start.origin}")
+    if warning := symptoms.large_batch(chosen.recipe.batch):
+        say(warning)
+    where = f"{trainer.learner.device}, {processes.size} process{'es' if processes.size > 1 else ''}"
+    say(f"recipe {chosen.recipe.name} in {trainer.learner.precision} on {where}; the run's folder: {run}")
     return trainer
 
 
-def finish(
-    trainer: Trainer, extra: dict[str, Any] | None = None, round_weights: Callable[[Path], None] | None = None
-) -> Artifact:
-    """Export, prove the export equal to the network, measure it as served, and publish.
-
-    `extra` joins the manifest's account of the training; `round_weights` may change the exported file before it is
-    measured.
-    """
-    from model.export import export
-    from model.runtime import OnnxModel
-    from training.evaluate import BATCH, measure
-
-    chosen, dataset, cache = trainer.config, trainer.dataset, trainer.cache
-    part = "test" if dataset.test else "validation"
-    rows = cache.rows(dataset, part)
-
-    def write(folder: Path) -> Manifest:
-        difference = export(trainer.network, cache.mean, folder / NETWORK)
-        if round_weights is not None:
-            round_weights(folder / NETWORK)
-        measurements = measure(
-            OnnxModel(folder / NETWORK),
-            ((cache.pictures[some], trainer.labels[some]) for some in picture_cache.batches(rows, BATCH)),
-            len(rows),
-            f"{dataset.split}, {part}",
-            dataset.groupings,
-        )
-        return Manifest(
-            name=chosen.name,
-            version=1,
-            created=now(),
-            classes=len(dataset.labels),
-            feature_dim=chosen.hidden,
-            parameters=sum(p.numel() for p in trainer.network.parameters()),
-            licence=dataset.licence,
-            training=provenance(trainer) | (extra or {}),
-            measurements=measurements,
-            export_difference=difference,
-        )
-
-    return publish(chosen.artifacts, chosen.name, dataset.labels, write)
-
-
-def provenance(trainer: Trainer) -> dict[str, Any]:
-    """How the network came about, for the manifest. No path of the machine is in it."""
-    chosen = trainer.config
-    return {
-        "dataset": trainer.dataset.name,
-        "split": trainer.dataset.split,
-        "split_sha256": trainer.dataset.split_sha256(),
-        "pictures": {part: len(trainer.cache.rows(trainer.dataset, part)) for part in trainer.dataset.parts()},
-        "skipped": len(trainer.cache.skipped),
-        "recipe": asdict(chosen.recipe),
-        "seed": chosen.seed,
-        "epochs": trainer.epoch,
-        "precision": trainer.precision,
-        "commit": _commit(),
-        "packages": {package: version(package) for package in ("torch", "onnx", "onnxruntime", "numpy", "pillow")},
-    }
-
-
-def read_config(run: Path) -> config.RunConfig:
-    """The configuration that a run was started with. Raises TrainingError."""
+def _write_down(trainer: Trainer, goes_on: bool) -> None:
+    """The run's configuration and split, in its folder; a run that goes on must have the same split."""
+    run, split = trainer.run, trainer.dataset.split_csv()
+    run.mkdir(parents=True, exist_ok=True)
+    lock = (run / "lock").open("w")
     try:
-        saved = json.loads((run / CONFIG).read_text())
-        recipe = config.Recipe(**saved.pop("recipe"))
-        paths = ("artifacts", "cache", "runs", "archive")
-        saved |= {field: Path(saved[field]) for field in paths if saved.get(field)}
-        return config.RunConfig(recipe=recipe, **saved)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise TrainingError(f"expected the folder of a run with {CONFIG}, found none at {run}") from error
-
-
-def _commit() -> str:
-    """The commit of the source tree, with `+` where files were changed; `unknown` outside a repository."""
-    here = Path(__file__).parent
-    try:
-        answer = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=12", "--dirty=+"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return answer.stdout.strip()
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # such as the workers of a torchrun that was killed: they live on for a while
+        lock.close()
+        raise TrainingError(f"expected no other process at the run in {run}, found another that works on it") from None
+    trainer.lock = lock
+    if goes_on and (run / SPLIT).is_file() and (run / SPLIT).read_text() != split:
+        raise TrainingError(f"expected the pictures of {run / SPLIT}, found other ones: a run can't change its split")
+    config.save(run, trainer.config)
+    (run / SPLIT).write_text(split)
 
 
 if __name__ == "__main__":

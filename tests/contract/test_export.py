@@ -13,9 +13,11 @@ import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from model.alexnet import AlexNet, Architecture, initialise
+from model.alexnet import AlexNet
+from model.architecture import Architecture
 from model.errors import ArtifactError, DeviceError, ExportError, InvalidRequestError
 from model.export import export, prove_equal, torch_answer
+from model.initialisation import initialise
 from model.runtime import OnnxModel
 from model.views import CENTRE, TEN
 from tests.patterns import CLASSES, draw
@@ -26,7 +28,7 @@ Exported = tuple[AlexNet, NDArray[np.float32], Path]
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     network = AlexNet(Architecture(classes=7, hidden=48, input_scale=1 / 64))
-    initialise(network, "he", torch.Generator().manual_seed(0))
+    initialise(network, "he", 0)
     with torch.no_grad():
         network.fc8.weight.normal_(0, 0.5, generator=torch.Generator().manual_seed(1))
         for name, parameter in network.named_parameters():
@@ -55,6 +57,31 @@ def test_equals_torch(exported: Exported, drawn: NDArray[np.uint8], count: int, 
     np.testing.assert_allclose(probabilities, expected_probabilities, atol=1e-5)
     np.testing.assert_allclose(features, expected_features, atol=1e-4 * expected_features.max())
     np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"normalisation": "source", "mean": "centre", "input_scale": 1.0},
+        {"activation": "tanh", "pool": 2, "normalisation": "none"},
+        {"towers": 1, "dropout": 0.2},
+        {"joined": False, "sixth": True},
+        {"without": "conv3", "dropout": 0.0},
+        {"without": "conv5"},
+        {"without": "fc7"},
+    ],
+    ids=["source", "tanh", "one tower", "sixth", "without conv3", "without conv5", "without fc7"],
+)
+def test_every_variant_equals_torch(drawn: NDArray[np.uint8], tmp_path: Path, choices: dict[str, Any]) -> None:
+    network = AlexNet(Architecture(**{"classes": 7, "hidden": 48, "input_scale": 1 / 64} | choices))
+    initialise(network, "source" if "source" in choices.values() else "he", 0)
+    mean = np.random.default_rng(0).uniform(90, 150, (256, 256, 3)).astype(np.float32)
+    export(network, mean, tmp_path / "network.onnx")
+    probabilities, features = OnnxModel(tmp_path / "network.onnx", "cpu").run(drawn[:2], TEN)
+    expected_probabilities, expected_features = torch_answer(network, mean, drawn[:2], TEN)
+    np.testing.assert_allclose(probabilities, expected_probabilities, atol=1e-5)
+    np.testing.assert_allclose(features, expected_features, atol=1e-4 * np.abs(expected_features).max())
+    assert np.ptp(probabilities) > 1e-3
 
 
 def test_a_view_is_the_crop_that_the_paper_means(exported: Exported, drawn: NDArray[np.uint8]) -> None:

@@ -147,7 +147,7 @@ def test_a_run_goes_on_where_it_was_stopped(pictures: Path, tmp_path: Path) -> N
     ("command", "message"),
     [
         (["train", "--data", "nothing"], "error: expected a folder with one subfolder a class"),
-        (["train", "--recipe", "large"], "error: expected a recipe of paper, small, found 'large'"),
+        (["train", "--recipe", "large"], "error: expected a recipe of paper, source, small, found 'large'"),
         (["train", "--resume", "nothing"], "error: expected the folder of a run"),
         (["serve", "--port", "0"], "error: expected an artifact in artifacts, found none"),
         (["serve", "--host", "203.0.113.1"], "error: expected to listen on 203.0.113.1:8000"),

@@ -1,62 +1,166 @@
-"""What the loop says and refuses: the flat start, a loss that isn't finite, precision and device."""
+"""What the loop says and refuses: the flat start, a loss that isn't finite, a full disk, precision and device."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from model.errors import TrainingError
 from training import cache as picture_cache
-from training import config
-from training.engine import Trainer, pick_device, pick_precision
+from training import checkpoint, config, symptoms
+from training.engine import Trainer
 from training.folders import folder
+from training.metrics import read
+from training.precision import pick_device, pick_precision
+from training.processes import Processes
+from training.start import again, begin
+
+Make = Callable[..., Trainer]
+
+
+@pytest.fixture(scope="module")
+def cached(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> picture_cache.PictureCache:
+    return picture_cache.build(folder(pictures), tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture
-def trainer(pictures: Path, tmp_path: Path) -> Trainer:
+def make(pictures: Path, cached: picture_cache.PictureCache, tmp_path: Path) -> Make:
     dataset = folder(pictures)
-    recipe = replace(config.recipe("paper"), epochs=1, batch=32)
-    chosen = config.RunConfig(recipe, hidden=16, precision="float32", device="cpu")
-    return Trainer(chosen, dataset, picture_cache.build(dataset, tmp_path / "cache"), tmp_path)
+
+    def trainer(state: dict[str, Any] | None = None, **options: Any) -> Trainer:
+        usual = {"epochs": 1, "batch": 32, "hidden": 16, "precision": "float32", "device": "cpu"}
+        chosen = config.configure(usual | options)
+        start = begin(chosen, dataset.labels) if state is None else again(state)
+        made = Trainer(chosen, dataset, cached, tmp_path, Processes(torch.device("cpu")), start)
+        if state is not None:
+            made.restore(state)
+        return made
+
+    return trainer
 
 
-def test_a_flat_start_is_said_in_words(trainer: Trainer, capsys: pytest.CaptureFixture[str]) -> None:
-    trainer.epoch = 50
-    trainer._warn_of_flat_start(0.9)
-    assert capsys.readouterr().out == ""
-    trainer._warn_of_flat_start(1.0986)
-    printed = capsys.readouterr().out
-    assert "still that of guessing by class frequency (1.099)" in printed
-    assert "--recipe small" in printed
-    trainer.epoch = 2  # too early to say
-    trainer._warn_of_flat_start(1.0986)
-    assert capsys.readouterr().out == ""
+def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in trainer.learner.network.state_dict().items()}
 
 
-def test_a_loss_that_is_not_finite_ends_the_run(trainer: Trainer) -> None:
+def test_a_flat_start_is_said_in_words() -> None:
+    labels = np.arange(90) % 3
+    assert symptoms.flat_start(0.9, labels, 50, 32, "paper") is None
+    assert symptoms.flat_start(1.0986, labels, 2, 32, "paper") is None  # too early to say
+    said = symptoms.flat_start(1.0986, labels, 50, 32, "paper")
+    assert said is not None
+    assert "still that of guessing by class frequency (1.099)" in said
+    assert "--recipe small" in said
+
+
+def test_a_starving_loader_is_said_in_words() -> None:
+    assert symptoms.starving(1.0, 20.0) is None
+    said = symptoms.starving(10.0, 20.0)
+    assert said is not None
+    assert "50 % of the time went to waiting for pictures" in said
+
+
+def test_a_wrong_mean_ends_the_run(make: Make, cached: picture_cache.PictureCache) -> None:
+    trainer = make()
+    object.__setattr__(trainer.learner.feed, "cache", picture_cache.PictureCache(
+        cached.pictures, np.zeros_like(cached.mean), cached.covariance, cached.skipped
+    ))  # fmt: skip
+    with pytest.raises(TrainingError, match="the mean picture is not that of these pictures"):
+        trainer.fit()
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(make: Make) -> None:
+    trainer = make()
     with torch.no_grad():
-        trainer.network.fc8.bias.fill_(float("inf"))
+        trainer.learner.network.fc8.bias.fill_(float("inf"))
     with pytest.raises(TrainingError, match="expected a finite loss, found nan in epoch 1, step 1"):
         trainer.fit()
 
 
-def test_pruned_weights_stay_zero(trainer: Trainer) -> None:
-    weight = trainer.network.fc7.weight
+def test_pruned_weights_stay_zero(make: Make) -> None:
+    trainer = make()
+    weight = trainer.learner.network.fc7.weight
     mask = (torch.arange(weight.numel()) % 3 == 0).float().view_as(weight)
-    trainer.masks["fc7.weight"] = mask
+    trainer.learner.masks["fc7.weight"] = mask
     trainer.fit()
     assert (weight[mask == 0] == 0).all()
     assert (weight[mask == 1] != 0).all()
 
 
-def test_a_checkpoint_of_another_network_is_refused(trainer: Trainer) -> None:
-    state = trainer.state()
-    state["architecture"]["hidden"] = 17
-    with pytest.raises(TrainingError, match="expected a checkpoint of"):
-        trainer.restore(state)
+def test_gradients_of_small_pieces_add_up(make: Make) -> None:
+    """The same steps whatever the number of pictures that go through the network at once."""
+    trained = []
+    for micro_batch in (0, 5):
+        trainer = make(micro_batch=micro_batch, precision="float64")
+        trainer.fit()
+        trained.append(weights(trainer))
+    for name, tensor in trained[0].items():
+        torch.testing.assert_close(trained[1][name], tensor, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_resumed_within_an_epoch_is_bit_for_bit_the_same(make: Make, tmp_path: Path, precision: str) -> None:
+    whole = make(epochs=2, batch=16, save_steps=3, precision=precision)
+    saved: list[dict[str, Any]] = []
+
+    def save() -> None:
+        Trainer.save(whole)
+        saved.append(_copy(checkpoint.load(tmp_path)))
+
+    whole.save = save  # type: ignore[method-assign]
+    whole.fit()
+    for place in ((0, 3), (1, 3)):
+        (state,) = [state for state in saved if (state["epoch"], state["step"]) == place]
+        resumed = make(state, epochs=2, batch=16, precision=precision)
+        resumed.fit()
+        for name, tensor in weights(whole).items():
+            assert torch.equal(tensor, resumed.learner.network.state_dict()[name]), (place, name)
+        assert [record["epoch"] for record in read(tmp_path)] == [1, 2]
+
+
+def _copy(state: dict[str, Any]) -> dict[str, Any]:
+    copied = dict(state)
+    for part in ("network", "momenta"):
+        copied[part] = {name: tensor.clone() for name, tensor in state[part].items()}
+    return copied
+
+
+def test_frozen_layers_stay_and_slow_ones_move_less(make: Make) -> None:
+    trainer = make(frozen=("conv1", "conv2"), rates={"fc6": 0.001})
+    before = weights(trainer)
+    trainer.fit()
+    moved = {name: float((tensor - before[name]).abs().max()) for name, tensor in weights(trainer).items()}
+    assert moved["conv1.weight"] == moved["conv2.bias"] == 0
+    assert 0 < moved["fc6.weight"] < moved["fc8.weight"] / 10
+
+
+def test_a_full_disk_loses_nothing(make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trainer = make(epochs=2)
+    trainer.save()
+    before = (tmp_path / checkpoint.NAME).read_bytes()
+    (tmp_path / f"{checkpoint.NAME}.partial").symlink_to("/dev/full")  # every write to it finds no space
+    with pytest.raises(TrainingError, match=r"No space left on device|could not be written"):
+        checkpoint.save(tmp_path, {"weights": torch.zeros(1_000_000)})
+    assert (tmp_path / checkpoint.NAME).read_bytes() == before
+    assert not (tmp_path / f"{checkpoint.NAME}.partial").exists()
+    (tmp_path / f"{checkpoint.NAME}.partial").symlink_to("/dev/full")
+    trainer.fit()
+    assert "the one before is kept; the run goes on and tries again" in capsys.readouterr().out
+    assert checkpoint.load(tmp_path)["epoch"] == 2  # the second try went well
+
+
+def test_a_checkpoint_of_another_kind_is_refused(tmp_path: Path) -> None:
+    torch.save({"weights": torch.zeros(1)}, tmp_path / checkpoint.NAME)
+    with pytest.raises(TrainingError, match="one of another version"):
+        checkpoint.load(tmp_path)
+    (tmp_path / checkpoint.NAME).write_bytes(b"no checkpoint")
+    with pytest.raises(TrainingError, match="a damaged one"):
+        checkpoint.load(tmp_path)
 
 
 def test_what_is_not_there_is_refused() -> None:

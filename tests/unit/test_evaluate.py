@@ -9,7 +9,7 @@ import pytest
 
 from model.errors import DatasetError
 from model.runtime import OnnxModel
-from training.evaluate import measure, read, score, table
+from training.evaluate import predict, read, score, table
 from training.folders import folder
 
 
@@ -35,7 +35,7 @@ def test_unreadable_files_are_left_out(pictures: Path, model: OnnxModel, tmp_pat
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"")
     examples = (dataset.test[0]._replace(file=str(broken)), *dataset.test[:3])
-    centre, ten = measure(model, read(examples), 4, "here", {})
+    centre, ten = predict(model, read(examples), 4).scores("here", {})
     assert (centre.pictures, centre.views, ten.views) == (3, 1, 10)
     with pytest.raises(DatasetError, match="found none"):
-        measure(model, read(examples[:1]), 1, "here", {})
+        predict(model, read(examples[:1]), 1)

@@ -1,0 +1,93 @@
+"""kill -9 at any moment: the run goes on from its checkpoint, and ends bit for bit as if nothing had been."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests import launch
+
+
+@pytest.mark.parametrize(("processes", "towers"), [(1, 1), (2, 2)], ids=["1 process", "2 towers"])
+def test_killed_twice_and_resumed(few: Path, tmp_path: Path, processes: int, towers: int) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole.mkdir()
+    broken.mkdir()
+    options = ["--data", few, *launch.OPTIONS, "--precision", "float32", "--towers", towers]
+    launch.finish(launch.start(whole, *options, processes=processes))
+
+    process = launch.start(broken, *options, processes=processes)
+    launch.kill_when(process, lambda: any(broken.glob("runs/*/checkpoint.pt")))
+    run = launch.only_run(broken)
+    process = launch.start(broken, "--resume", run, processes=processes)
+    stamp = (run / "checkpoint.pt").stat().st_mtime_ns
+    launch.kill_when(process, lambda: (run / "checkpoint.pt").stat().st_mtime_ns != stamp and _after_a_while())
+    launch.finish(launch.start(broken, "--resume", run, processes=processes))
+
+    for ours, theirs in zip(launch.saved(broken), launch.saved(whole), strict=True):
+        for name, tensor in theirs.items():
+            assert torch.equal(ours[name], tensor), name
+    networks = {path.read_bytes() for path in tmp_path.glob("*/artifacts/few/1/network.onnx")}
+    assert len(networks) == 1
+
+
+def _after_a_while() -> bool:
+    time.sleep(random.uniform(0, 1.5))
+    return True
+
+
+def test_killed_while_saving_the_one_before_is_whole(few: Path, tmp_path: Path) -> None:
+    process = launch.start(tmp_path, "--data", few, *launch.OPTIONS)
+
+    def saving() -> bool:
+        return any(tmp_path.glob("runs/*/checkpoint.pt")) and any(tmp_path.glob("runs/*/checkpoint.pt.partial"))
+
+    launch.kill_when(process, saving)
+    network, _ = launch.saved(tmp_path)
+    assert all(tensor.isfinite().all() for tensor in network.values())
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(few: Path, tmp_path: Path) -> None:
+    process = launch.start(tmp_path, "--data", few, *[o for o in launch.OPTIONS if o != "--save-steps"][:-1])
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "the run's folder" in line:
+            break
+    time.sleep(3)  # into the steps
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=60)
+    run = launch.only_run(tmp_path).relative_to(tmp_path)
+    assert process.returncode == 1
+    assert "stopping after this step, to save where the run is" in printed
+    assert f"go on with: python training/run.py --resume {run}" in printed
+    assert "Traceback" not in printed
+    assert "artifact: artifacts/few/1" in launch.finish(launch.start(tmp_path, "--resume", run))
+
+
+def test_two_processes_on_one_run_are_refused(few: Path, tmp_path: Path) -> None:
+    first = launch.start(tmp_path, "--data", few, *launch.OPTIONS)
+
+    def second_is_refused() -> bool:
+        if not any(tmp_path.glob("runs/*/checkpoint.pt")):
+            return False
+        second = launch.start(tmp_path, "--resume", launch.only_run(tmp_path))
+        printed, _ = second.communicate(timeout=60)
+        assert second.returncode == 1
+        assert "found another that works on it" in printed
+        return True
+
+    launch.kill_when(first, second_is_refused)
+
+
+def test_a_run_keeps_its_recipe(few: Path, tmp_path: Path) -> None:
+    process = launch.start(tmp_path, "--data", few, *launch.OPTIONS, "--epochs", 1)
+    launch.finish(process)
+    process = launch.start(tmp_path, "--resume", launch.only_run(tmp_path), "--batch", 5)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "expected a run to go on as it was started, found --batch beside --resume" in printed

@@ -1,0 +1,47 @@
+"""A run's numbers: a line an epoch in metrics.jsonl and on the terminal, and the same for TensorBoard."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+METRICS = "metrics.jsonl"
+
+
+def read(run: Path) -> list[dict[str, Any]]:
+    """The records of the run so far, one an epoch; none before the first is over."""
+    path = run / METRICS
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+class RunLog:
+    """Writes the records of one run. Those after `epochs` are forgotten: the run goes on from there."""
+
+    def __init__(self, run: Path, epochs: int = 0) -> None:
+        self.run = run
+        kept = [record for record in read(run) if record["epoch"] <= epochs]
+        if kept or (run / METRICS).is_file():
+            (run / METRICS).write_text("".join(json.dumps(record) + "\n" for record in kept))
+        self.board = SummaryWriter(str(run / "tensorboard"), purge_step=epochs + 1)
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Add one epoch's record (see `training.engine.Trainer.fit` for its fields)."""
+        with (self.run / METRICS).open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        epoch = record["epoch"]
+        for name, value in record.items():
+            if name != "epoch":
+                self.board.add_scalar(name.replace("_", "/", 1), value, epoch)
+        self.board.flush()
+        tqdm.write(
+            f"epoch {epoch:3d}  rate {record['rate']:<8g} train loss {record['train_loss']:.4f}  "
+            f"validation loss {record['validation_loss']:.4f}  error {100 * record['validation_top1_error']:.2f} %  "
+            f"{record['pictures_per_second']:.0f} pictures/s  waited {100 * record['waited']:.0f} %"
+        )
+
+    def close(self) -> None:
+        self.board.close()
