@@ -1,0 +1,1 @@
+"""Commands that measure us beside our peers, in one run."""

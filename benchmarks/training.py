@@ -1,0 +1,224 @@
+"""`python benchmarks/training.py`: a training step, its normalisation and its input, beside PyTorch's stock modules.
+
+Both sides run in one process on the same batch, turn by turn, so that a change of the machine's speed meets both. Each
+figure is the median of its turns; a ratio is the median of the ratios of neighbouring turns. Writes docs/results/.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+ROOT = Path(__file__).parents[1]
+sys.path[0] = str(ROOT)  # instead of this folder, whose `training` would hide the project's
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as training/run.py does; for both sides
+
+import numpy as np
+import torch
+import typer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from model.alexnet import AlexNet
+from model.architecture import Architecture
+from model.initialisation import initialise
+from model.lrn import local_response_norm
+from model.runtime import available_cpus
+from training.augment import Augmentation
+from training.config import RECIPES
+from training.crops import cut
+from training.dropout import kept_outputs
+from training.precision import pick_device
+from training.sgd import MomentumSGD, learning_rates
+
+GFLOP = 3 * 2 * 0.7246
+"""A picture's step: 724.6 M multiply-adds forward, twice that backward (see docs/performance.md)."""
+
+
+class Stock(nn.Module):
+    """The same network as anybody would write it with PyTorch's modules; weights in their default layout."""
+
+    def __init__(self, classes: int = 1000) -> None:
+        super().__init__()
+
+        def norm() -> nn.Module:
+            return nn.LocalResponseNorm(5, 5e-4, 0.75, 2.0)
+
+        self.convolutions = nn.Sequential(
+            nn.ZeroPad2d((0, 3, 0, 3)), nn.Conv2d(3, 96, 11, 4), nn.ReLU(inplace=True), norm(), nn.MaxPool2d(3, 2),
+            nn.Conv2d(96, 256, 5, padding=2, groups=2), nn.ReLU(inplace=True), norm(), nn.MaxPool2d(3, 2),
+            nn.Conv2d(256, 384, 3, padding=1), nn.ReLU(inplace=True),
+            nn.Conv2d(384, 384, 3, padding=1, groups=2), nn.ReLU(inplace=True),
+            nn.Conv2d(384, 256, 3, padding=1, groups=2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2),
+        )  # fmt: skip
+        self.classifier = nn.Sequential(
+            nn.Linear(9216, 4096), nn.ReLU(inplace=True), nn.Dropout(),
+            nn.Linear(4096, 4096), nn.ReLU(inplace=True), nn.Dropout(), nn.Linear(4096, classes),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self.convolutions(x).flatten(1))
+        return logits
+
+
+def paired(
+    ours: Callable[[], None], theirs: Callable[[], None], turns: int, wait: Callable[[], None]
+) -> dict[str, float]:
+    """Seconds of both, in `turns` turns after one that isn't measured, and how many times faster we are."""
+
+    def seconds(work: Callable[[], None]) -> float:
+        started = time.perf_counter()
+        work()
+        wait()
+        return time.perf_counter() - started
+
+    pairs = [(seconds(ours), seconds(theirs)) for _ in range(turns + 1)][1:]
+    return {
+        "ours_seconds": statistics.median(a for a, _ in pairs),
+        "theirs_seconds": statistics.median(b for _, b in pairs),
+        "ratio": statistics.median(b / a for a, b in pairs),
+    }
+
+
+def step_of_ours(batch: int, device: torch.device, precision: str, compiled: bool) -> Callable[[], None]:
+    """One step of training.learner's network and optimiser on a fixed batch."""
+    recipe = RECIPES["paper"]
+    network = AlexNet(Architecture())
+    initialise(network, "source", 0)
+    network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    names = [name for name, _ in network.named_parameters()]
+    optimiser = MomentumSGD(network.named_parameters(), learning_rates(names, recipe, 1e-3, 0, {}), recipe)
+    forward = torch.compile(network) if compiled else network
+    x = _pictures(batch, device).contiguous(memory_format=torch.channels_last)
+    y, number = torch.arange(batch, device=device), 0
+
+    def step() -> None:
+        nonlocal number
+        number += 1
+        kept = kept_outputs(network.architecture, network.exchange, 0, number, batch, x)
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            logits = forward(x, kept).logits
+        F.cross_entropy(logits.float(), y).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        optimiser.zero_grad()
+
+    return step
+
+
+def step_of_stock(batch: int, device: torch.device) -> Callable[[], None]:
+    """One step of the stock modules: eager, float32, torch.optim.SGD as it comes."""
+    network = Stock().to(device)
+    optimiser = torch.optim.SGD(network.parameters(), 1e-5, momentum=0.9, weight_decay=5e-4)
+    x, y = _pictures(batch, device), torch.arange(batch, device=device)
+
+    def step() -> None:
+        F.cross_entropy(network(x), y).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        optimiser.zero_grad()
+
+    return step
+
+
+def normalisation(work: Callable[[Tensor], Tensor], x: Tensor, above: Tensor) -> Callable[[], None]:
+    """Forward and backward of a normalisation of `x`."""
+    x = x.clone(memory_format=torch.preserve_format).requires_grad_()
+
+    def step() -> None:
+        x.grad = None
+        work(x).backward(above)  # type: ignore[no-untyped-call]
+
+    return step
+
+
+def _pictures(batch: int, device: torch.device) -> Tensor:
+    return 58 * torch.randn(batch, 3, 224, 224, generator=torch.Generator().manual_seed(0)).to(device)
+
+
+def crops_a_second(pictures: int = 2000, batch: int = 128) -> float:
+    """Augmented 224 x 224 crops that one core cuts out of a cache in memory, random draws included."""
+    stored = np.random.default_rng(0).integers(0, 256, (pictures, 256, 256, 3), dtype=np.uint8)
+    augmentation = Augmentation.of(RECIPES["paper"], 4000 * np.eye(3), 0)
+    order = np.random.default_rng(1).permutation(pictures)
+    out = np.empty((batch, 224, 224, 3), np.uint8)
+    cut(stored, augmentation.draw(0, order[:batch], order[:batch]), out)
+    started, count = time.thread_time(), 0
+    for epoch in range(5):
+        for start in range(0, pictures - batch, batch):
+            rows = order[start : start + batch]
+            cut(stored, augmentation.draw(epoch, rows, rows), out)
+            count += batch
+    return count / (time.thread_time() - started)
+
+
+def main(
+    batch: Annotated[int, typer.Option(help="Pictures a step.")] = 128,
+    turns: Annotated[int, typer.Option(min=1, help="Measured turns of each pair.")] = 5,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    compiled: Annotated[Literal["no", "yes"], typer.Option(help="Our step through torch.compile.")] = "no",
+    output: Annotated[Path, typer.Option(help="Where the result file goes.")] = ROOT / "docs" / "results",
+) -> None:
+    """Measure, print, and write a dated result."""
+    on = torch.device(pick_device(device))
+    wait = torch.cuda.synchronize if on.type == "cuda" else (lambda: None)
+    torch.set_num_threads(available_cpus())
+    result: dict[str, Any] = {"date": f"{date.today()}", "batch": batch, "machine": machine(on), "commit": commit()}
+    stock = step_of_stock(batch, on)
+    for precision in ("float32", "bfloat16"):
+        measured = paired(step_of_ours(batch, on, precision, compiled == "yes"), stock, turns, wait)
+        measured["pictures_per_second"] = batch / measured["ours_seconds"]
+        measured["theirs_pictures_per_second"] = batch / measured["theirs_seconds"]
+        result[f"step_{precision}"] = measured
+        typer.echo(
+            f"step, ours in {precision}: {measured['pictures_per_second']:.1f} pictures/s "
+            f"({measured['pictures_per_second'] * GFLOP / 1000:.2f} TFLOP/s), stock in float32: "
+            f"{measured['theirs_pictures_per_second']:.1f}; ratio {measured['ratio']:.2f}"
+        )
+    for shape in ((batch, 96, 55, 55), (batch, 256, 27, 27)):
+        x = 30 * torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(on)
+        above = torch.randn_like(x)
+        last = {"memory_format": torch.channels_last}
+        ours = normalisation(lambda x: local_response_norm(x, 2), x.contiguous(**last), above.contiguous(**last))
+        theirs = normalisation(nn.LocalResponseNorm(5, 5e-4, 0.75, 2.0), x, above)
+        measured = paired(ours, theirs, turns, wait)
+        result[f"lrn_{shape[1]}x{shape[2]}x{shape[3]}"] = measured
+        typer.echo(
+            f"response normalisation, forward and backward, float32, {shape}: "
+            f"{1000 * measured['ours_seconds']:.1f} ms, stock {1000 * measured['theirs_seconds']:.1f} ms; "
+            f"ratio {measured['ratio']:.1f}"
+        )
+    result["crops_per_second_a_core"] = crops_a_second()
+    typer.echo(f"crops from the cache: {result['crops_per_second_a_core']:,.0f} a second a core")
+    if on.type != "cuda":
+        typer.echo("no GPU here: run this again with --device cuda --batch 1024 --compiled yes where there is one")
+    output.mkdir(parents=True, exist_ok=True)
+    target = output / f"training-{on.type}-{result['date']}.json"
+    target.write_text(json.dumps(result, indent=1) + "\n")
+    typer.echo(f"written: {target}")
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """What computed, in words."""
+    facts: dict[str, Any] = {"cores": available_cpus(), "torch": torch.__version__, "python": platform.python_version()}
+    if device.type == "cuda":
+        return facts | {"device": torch.cuda.get_device_name(device)}
+    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return facts | {"device": names[0].partition(": ")[2] if names else platform.processor()}
+
+
+def commit() -> str:
+    """Of the source tree, with `+` where files were changed."""
+    command = ["git", "describe", "--always", "--abbrev=12", "--dirty=+"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+
+
+if __name__ == "__main__":
+    typer.run(main)
