@@ -140,7 +140,11 @@ def unpacked(name: str, archive: Archive, file: Path | None) -> Path:
             _download(name, archive.url, file)
         target = Path(scratch) / "files"
         _unpack(name, archive, file, target)
-        target.rename(home)
+        try:
+            target.rename(home)
+        except OSError:
+            if not home.is_dir():  # else another process was quicker
+                raise
     return home
 
 

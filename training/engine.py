@@ -26,6 +26,8 @@ from training.processes import Processes
 from training.start import Start
 
 SAVE_SECONDS = 600
+QUIET_SECONDS = 60
+"""How long a run without a terminal says nothing."""
 LOOK_STEPS = {"cpu": 1, "cuda": 20}
 """Steps after which a loss is read: on a GPU each reading waits for all that is under way."""
 
@@ -106,7 +108,7 @@ class Trainer:
         """The rest of an epoch's steps."""
         order = self._order()
         title, started, first = f"epoch {self.epoch + 1}/{self.recipe.epochs}", time.monotonic(), int(self.totals[2])
-        quiet = None if self.processes.first else True  # None: where there is a terminal
+        quiet, said = None if self.processes.first else True, started  # None: no bar without a terminal
         with tqdm(total=len(order), initial=first, desc=title, unit="picture", leave=False, disable=quiet) as bar:
             for step, totals in self.learner.steps(order, self.epoch, self.step):
                 self.step = step + 1
@@ -119,10 +121,14 @@ class Trainer:
                 bar.update(count - bar.n)
                 passed = time.monotonic() - started
                 left = (len(order) * (self.recipe.epochs - self.epoch) - count) * passed / (count - first)
-                bar.set_postfix_str(
+                state = (
                     f"loss {loss / count:.3f} error {100 * wrong / count:.1f} % "
                     f"waited {100 * self.learner.feed.waited / passed:.0f} % all epochs {tqdm.format_interval(left)}"
                 )
+                bar.set_postfix_str(state)
+                if bar.disable and time.monotonic() - said > QUIET_SECONDS:
+                    said = time.monotonic()
+                    self._say(f"{title}: {int(count):,} of {len(order):,} pictures, {state}")
                 self._save_between()
 
     def _order(self) -> NDArray[np.int64]:

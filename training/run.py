@@ -6,7 +6,6 @@ With several processes: `torchrun --nproc-per-node N training/run.py ...`, see d
 from __future__ import annotations
 
 import fcntl
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,6 +14,7 @@ import typer
 from model.artifact import Artifact, now
 from model.errors import AlexNetError, StoppedError, TrainingError
 from training import config, datasets
+from training.memory import keep_freed
 
 if TYPE_CHECKING:
     from training.engine import Trainer
@@ -176,8 +176,7 @@ def _train(trainer: Trainer) -> Artifact | None:
 
 
 def _processes(chosen: config.RunConfig) -> Processes:
-    # Large tensors in huge pages: a fifth faster on CPU, where else the pages of every step are faulted in one by one.
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    keep_freed()
     try:
         from training.precision import pick_device
         from training.processes import start
@@ -214,6 +213,8 @@ def prepare(chosen: config.RunConfig, processes: Processes, resume: Path | None 
         trainer.restore(state)
     if start.origin:
         say(f"started from {start.origin}")
+    if chosen.compiled:
+        say("the first step compiles the network: a minute or so without a sign")
     if warning := symptoms.large_batch(chosen.recipe.batch):
         say(warning)
     where = f"{trainer.learner.device}, {processes.size} process{'es' if processes.size > 1 else ''}"

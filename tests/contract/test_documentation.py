@@ -42,8 +42,8 @@ def test_alexnet_commands_and_options_exist() -> None:
     for words in commands():
         if words[0].endswith("alexnet"):
             name, arguments = words[1], words[2:]
-        elif len(words) > 1 and words[1] == "training/run.py":
-            name, arguments = "train", words[2:]
+        elif "training/run.py" in words:
+            name, arguments = "train", words[words.index("training/run.py") + 1 :]
         else:
             continue
         seen.add(name)
@@ -52,6 +52,33 @@ def test_alexnet_commands_and_options_exist() -> None:
             if argument.startswith("--"):
                 assert argument.partition("=")[0] in known, words
     assert seen == set(group.commands)
+
+
+def test_scripts_and_their_options_exist() -> None:
+    """Whatever else is called: the file is there, and knows the options."""
+    for words in commands():
+        for script in (word for word in words if re.fullmatch(r"(training|benchmarks)/\w+\.(py|sh)", word)):
+            text = (ROOT / script).read_text()
+            if script != "training/run.py":
+                for option in words[words.index(script) + 1 :]:
+                    name = option.partition("=")[0].removeprefix("--").replace("-", "_")
+                    assert not option.startswith("--") or re.search(rf"\b{name}\b", text), words
+
+
+def test_options_named_in_the_text_exist() -> None:
+    group = get_command(cli.app)
+    assert isinstance(group, typer.core.TyperGroup)
+    known = {
+        option
+        for command in group.commands.values()
+        for parameter in command.params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    }
+    elsewhere = {"--nnodes", "--rdzv-endpoint", "--nproc-per-node", "--wider", "--turns", "--compiled", "--times"}
+    for document in (ROOT / "docs" / "training.md", ROOT / "docs" / "performance.md", ROOT / "README.md"):
+        prose = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
+        for option in re.findall(r"`(--[a-z][a-z-]*)", prose):
+            assert option in known | elsewhere, (document.name, option)
 
 
 def test_extras_exist() -> None:

@@ -1,0 +1,107 @@
+"""`python benchmarks/cache.py --data PICTURES`: building the picture cache, beside the bare decoder on the same files.
+
+The decoder's side reads and decodes every file on all cores and forgets it: no cache can be built faster. Both forms of
+the cache and the decoder take turns; memory is that of the process without file pages. Writes docs/results/.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+ROOT = Path(__file__).parents[1]
+sys.path[0] = str(ROOT)
+
+import torch
+import typer
+
+from benchmarks.training import commit, machine
+from model.preprocess import read_picture
+from model.runtime import available_cpus
+from training import cache, datasets
+from training.datasets import Dataset
+
+
+def decoded(dataset: Dataset) -> float:
+    """Seconds of the bare decoder over all pictures."""
+    started = time.perf_counter()
+    with ThreadPoolExecutor(available_cpus()) as pool:
+        for start in range(0, len(dataset.examples), cache.CHUNK):
+            chunk = dataset.examples[start : start + cache.CHUNK]
+            list(pool.map(lambda example: read_picture(example.path.read_bytes()).format, chunk))
+    return time.perf_counter() - started
+
+
+def built(dataset: Dataset, form: cache.Format) -> tuple[float, list[int]]:
+    """Seconds of a build, and the memory in MB once a second meanwhile."""
+    memory: list[int] = []
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(1):
+            memory.append(_memory())
+
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        started = time.perf_counter()
+        cache.build(dataset, Path(folder), form)
+        seconds = time.perf_counter() - started
+        over.set()
+        watcher.join()
+    return seconds, memory
+
+
+def _memory() -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) // 1024
+
+
+def main(
+    data: Annotated[str, typer.Option(help="As for training/run.py.")],
+    archive: Annotated[Path | None, typer.Option(help="As for training/run.py.")] = None,
+    times: Annotated[int, typer.Option(min=1, help="Read each training picture so many times.")] = 1,
+    turns: Annotated[int, typer.Option(min=1, help="Turns of each.")] = 3,
+    output: Annotated[Path, typer.Option(help="Where the result file goes.")] = ROOT / "docs" / "results",
+) -> None:
+    """Measure, print, and write a dated result."""
+    dataset = datasets.load(data, archive=archive)
+    dataset = replace(dataset, train=dataset.train * times)
+    count = len(dataset.examples)
+    decoded(replace(dataset, train=dataset.train[:256], validation=(), test=()))
+    result: dict[str, Any] = {"date": f"{date.today()}", "data": dataset.name, "pictures": count, "commit": commit()}
+    result["machine"] = machine(torch.device("cpu"))
+    sides: dict[str, list[float]] = {"decoder": [], "raw": [], "jpeg": []}
+    memory: dict[str, list[int]] = {}
+    for _ in range(turns):
+        sides["decoder"].append(decoded(dataset))
+        for form in ("raw", "jpeg"):
+            seconds, memory[form] = built(dataset, form)
+            sides[form].append(seconds)
+    for side, seconds_ in sides.items():
+        share = statistics.median(d / s for d, s in zip(sides["decoder"], seconds_, strict=True))
+        result[side] = {"pictures_per_second": count / statistics.median(seconds_), "share_of_decoder": share}
+        line = f"{side:8s} {result[side]['pictures_per_second']:7.0f} pictures/s, {share:.2f} of the decoder's speed"
+        if memory.get(side):
+            held = memory[side]
+            quarter = statistics.median(held[len(held) // 4 : len(held) // 2 + 1])
+            result[side] |= {"memory_mb_early": quarter, "memory_mb_most_after": max(held[len(held) // 2 :])}
+            line += f"; memory {quarter:.0f} MB early on, at most {max(held[len(held) // 2 :])} MB in the second half"
+        typer.echo(line)
+    output.mkdir(parents=True, exist_ok=True)
+    target = output / f"cache-{result['date']}.json"
+    target.write_text(json.dumps(result, indent=1) + "\n")
+    typer.echo(f"written: {target}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
