@@ -224,6 +224,7 @@ def _serve(artifact: Path, index: Path | None, host: str, port: int, device: str
     import uvicorn
 
     from server.app import create_app
+    from server.logs import configure
     from server.service import Service
     from server.settings import Settings
 
@@ -234,7 +235,8 @@ def _serve(artifact: Path, index: Path | None, host: str, port: int, device: str
         + (f" with an index of {len(service.index):,} pictures" if service.index else "")
         + f" at http://{host}:{port}/"
     )
-    uvicorn.run(create_app(service), host=host, port=port, timeout_keep_alive=65)
+    configure(service.settings.log_format)
+    uvicorn.run(create_app(service), host=host, port=port, timeout_keep_alive=65, log_config=None, access_log=False)
 
 
 def _require_free(host: str, port: int) -> None:

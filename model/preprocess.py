@@ -10,6 +10,8 @@ the centre); EXIF orientation.
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,15 +61,21 @@ class Picture:
     frames_ignored: bool
 
 
-def read_picture(data: bytes, limits: PictureLimits | None = None) -> Picture:
-    """Decode one picture.
+def read_picture(
+    data: bytes,
+    limits: PictureLimits | None = None,
+    room: Callable[[int], AbstractContextManager[None]] = lambda pixels: nullcontext(),
+) -> Picture:
+    """Decode one picture. `room` is asked for so many pixels before they are decoded, and may wait.
 
     Raises UnsupportedPictureError, PictureTooLargeError or InvalidPictureError; never anything else.
     """
     limits = limits or PictureLimits()
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            return _read(image, data.count(_JPEG_SCAN), limits)
+            _check(image, data.count(_JPEG_SCAN), limits)
+            with room(image.width * image.height):
+                return _read(image)
     except InvalidPictureError:
         raise
     except UnidentifiedImageError:
@@ -91,7 +99,7 @@ def _describe(data: bytes) -> str:
     return f"{len(data):,} bytes" if data else "an empty body"
 
 
-def _read(image: Image.Image, scans: int, limits: PictureLimits) -> Picture:
+def _check(image: Image.Image, scans: int, limits: PictureLimits) -> None:
     width, height = image.size
     if min(width, height) < 1:
         raise InvalidPictureError(f"expected at least 1 x 1 pixels, found {width} x {height}")
@@ -104,6 +112,10 @@ def _read(image: Image.Image, scans: int, limits: PictureLimits) -> Picture:
         raise PictureTooLargeError(
             f"expected at most {limits.max_scanned_pixels:,} pixels in all scans of a JPEG, found {scans:,} scans"
         )
+
+
+def _read(image: Image.Image) -> Picture:
+    width, height = image.size
     mode, frames = image.mode, bool(getattr(image, "is_animated", False))
     tag = image.getexif().get(_ORIENTATION_TAG)
     orientation = tag if isinstance(tag, int) else 1

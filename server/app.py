@@ -8,14 +8,18 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server import errors
+from server.logs import request_answered
+from server.metrics import Metrics
 from server.routes import classify, health, pictures, similar
 from server.service import Service
+from server.timing import Phases
+from server.upload import require_read
 
 WEB = Path(__file__).parent / "web"
 PAGE_POLICY = b"default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'"
@@ -36,36 +40,49 @@ def create_app(service: Service) -> ASGIApp:
         lifespan=lifespan,
     )
     app.state.service = service
-    for module in (classify, similar, pictures, health):
-        app.include_router(module.router)
+    app.state.metrics = metrics = Metrics(service)
+    for module in (classify, similar, pictures):
+        app.include_router(module.router, dependencies=[Depends(require_read)])
+    app.include_router(health.router)
     app.mount("/page", StaticFiles(directory=WEB), name="page")
     app.add_api_route("/", _page, methods=["GET", "HEAD"], include_in_schema=False)
     errors.install(app)
-    return AnswerHeaders(app)  # outside everything, so that an internal error carries its id too
+    return Observed(app, metrics)  # outside everything, so that an internal error carries its id too
 
 
 async def _page() -> FileResponse:
     return FileResponse(WEB / "index.html")
 
 
-class AnswerHeaders:
-    """Gives each request an id, and each answer that id and the security headers."""
+class Observed:
+    """Gives each request an id, and each answer that id, where its time went, and the security headers; counts and
+    logs it."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app, self.metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         scope["request_id"] = uuid.uuid4().hex
+        scope["phases"] = phases = Phases()
+        status = 499  # nobody was answered: the client hung up
         added = [(b"x-request-id", scope["request_id"].encode()), (b"x-content-type-options", b"nosniff")]
         if not scope["path"].startswith(("/docs", "/redoc")):  # FastAPI's own pages load scripts from elsewhere
             added.append((b"content-security-policy", PAGE_POLICY))
 
         async def send_with_headers(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *added]
+                status = message["status"]
+                message["headers"] = [*message["headers"], *added, (b"server-timing", phases.header())]
             await send(message)
 
-        await self.app(scope, receive, send_with_headers)
+        try:
+            await self.app(scope, receive, send_with_headers)
+        finally:
+            code = scope.get("error_code", "")
+            self.metrics.answered(getattr(scope.get("route"), "path", "other"), status, code, phases)
+            seconds = phases.seconds | {"total": phases.total}
+            request_answered(scope["method"], scope["path"], status, code, scope["request_id"], seconds)

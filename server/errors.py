@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import math
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -18,11 +18,15 @@ from model.errors import (
     UnknownPictureError,
     UnsupportedPictureError,
 )
+from server.inference import BrokenInferenceError, DeadlineError, OverloadedError
+from server.keys import ForbiddenError, UnauthorizedError
+from server.logs import log
 from server.schemas import ErrorAnswer, ErrorDetail
-from server.service import OverloadedError
 from server.upload import BodyTooLargeError, InvalidBodyError, SlowBodyError
 
 STATUS: dict[type[AlexNetError], tuple[int, str]] = {
+    UnauthorizedError: (401, "unauthorized"),
+    ForbiddenError: (403, "forbidden"),
     UnsupportedPictureError: (415, "unsupported_picture"),
     PictureTooLargeError: (413, "picture_too_large"),
     InvalidPictureError: (422, "invalid_picture"),
@@ -32,10 +36,9 @@ STATUS: dict[type[AlexNetError], tuple[int, str]] = {
     InvalidRequestError: (422, "invalid_request"),
     UnknownPictureError: (404, "unknown_picture"),
     OverloadedError: (503, "overloaded"),
+    DeadlineError: (504, "deadline"),
+    BrokenInferenceError: (500, "inference_failed"),
 }
-RETRY_AFTER_SECONDS = "1"
-
-log = logging.getLogger("alexnet.server")
 
 
 def install(app: FastAPI) -> None:
@@ -49,17 +52,30 @@ def install(app: FastAPI) -> None:
 
 def _answer(request: Request, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
     detail = ErrorDetail(code=code, message=message, request_id=request.scope.get("request_id", ""))
+    request.scope["error_code"] = code
     return JSONResponse(ErrorAnswer(error=detail).model_dump(), status, headers)
 
 
+def _status(error: Exception) -> tuple[int, str]:
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def error_answer(request: Request, error: AlexNetError) -> ErrorAnswer:
+    """What is answered for one of several pictures."""
+    code, request_id = _status(error)[1], request.scope.get("request_id", "")
+    return ErrorAnswer(error=ErrorDetail(code=code, message=str(error), request_id=request_id))
+
+
 def _ours(request: Request, error: Exception) -> Response:
-    for kind in type(error).__mro__:
-        if kind in STATUS:
-            status, code = STATUS[kind]
-            return _answer(
-                request, status, code, str(error), {"Retry-After": RETRY_AFTER_SECONDS} if status == 503 else None
-            )
-    return _unexpected(request, error)
+    if not any(kind in STATUS for kind in type(error).__mro__):
+        return _unexpected(request, error)
+    status, code = _status(error)
+    if status >= 500 and error.__cause__ is not None:
+        log.error("request %s failed", request.scope.get("request_id"), exc_info=error)
+    headers = {"Retry-After": f"{math.ceil(error.retry_after)}"} if isinstance(error, OverloadedError) else None
+    if isinstance(error, UnauthorizedError):
+        headers = {"WWW-Authenticate": "Bearer"}
+    return _answer(request, status, code, str(error), headers)
 
 
 def _validation(request: Request, error: Exception) -> Response:

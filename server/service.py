@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from typing import TypeVar
 
@@ -14,17 +14,17 @@ from numpy.typing import NDArray
 
 from index.store import Neighbour, PictureIndex
 from model import artifact as artifacts
-from model.errors import AlexNetError, ArtifactError, UnknownPictureError
+from model.errors import ArtifactError, UnknownPictureError
 from model.preprocess import Picture, PictureLimits, read_picture
 from model.runtime import OnnxModel, available_cpus
-from model.views import CENTRE
+from model.views import CENTRE, TEN
+from server.admission import Admission, PixelRoom
+from server.inference import Answer, Inference, Job, OverloadedError
+from server.keys import Keys
 from server.settings import Settings
+from server.timing import Phases
 
 T = TypeVar("T")
-
-
-class OverloadedError(AlexNetError):
-    """More requests are in work than the server takes on."""
 
 
 class Service:
@@ -43,60 +43,72 @@ class Service:
         self.index = PictureIndex.open(settings.index) if settings.index else None
         if self.index is not None:
             self.index.require(self.artifact)
-        self.model.run(np.zeros((1, 256, 256, 3), np.uint8), CENTRE)  # the first run is slower: not a client's
+        self.keys = Keys.read(settings.keys_file, settings.keys)
+        self.admission = Admission(settings.max_waiting, settings.max_bytes)
         self._limits = PictureLimits(max_pixels=settings.max_pixels)
+        self._room = PixelRoom(settings.max_pixels)
         self._decoders = ThreadPoolExecutor(available_cpus(), thread_name_prefix="decode")
-        self._inference = ThreadPoolExecutor(1, thread_name_prefix="inference")
-        self._in_work = 0
+        self._searches = ThreadPoolExecutor(1, thread_name_prefix="search")
+        self.inference = Inference(self.model, settings.max_crops)
+        self._warm_up()
+
+    def _warm_up(self) -> None:
+        """The first runs are slower, and tell how long work takes: not a client's."""
+        pixels = np.zeros((1, 256, 256, 3), np.uint8)
+        for views in (CENTRE, TEN, TEN):
+            self.inference.submit(Job(pixels, views, True, time.monotonic() + 600)).result()
 
     def close(self) -> None:
         """Finish what is in work, then let go of threads and files."""
         self._decoders.shutdown()
-        self._inference.shutdown()
+        self.inference.close()
+        self._searches.shutdown()
         if self.index is not None:
             self.index.close()
 
-    @contextmanager
-    def admitted(self) -> Iterator[None]:
-        """Count a request as in work. Raises OverloadedError when too many are."""
-        if self._in_work >= self.settings.max_waiting:
-            raise OverloadedError(
-                f"expected at most {self.settings.max_waiting} requests at once: try again in a second"
-            )
-        self._in_work += 1
-        try:
-            yield
-        finally:
-            self._in_work -= 1
+    def require_time(self, deadline: float) -> None:
+        """Refuse work at once that could not be done in time: OverloadedError."""
+        waits = self.inference.seconds_for(self.inference.waiting_crops + len(TEN))
+        if self.inference.waiting_crops and time.monotonic() + waits > deadline:
+            raise OverloadedError(f"expected to answer in time, found {waits:.1f} seconds of work waiting", waits)
 
-    async def read(self, data: bytes) -> Picture:
+    async def read(self, data: bytes, phases: Phases) -> Picture:
         """Decode; raises InvalidPictureError and its kin."""
-        return await self._call(self._decoders, lambda: read_picture(data, self._limits))
+        with phases.measured("decode"):
+            return await self._call(self._decoders, partial(read_picture, data, self._limits, self._room))
 
-    async def classify(self, picture: Picture, views: Sequence[int]) -> NDArray[np.float32]:
+    async def classify(
+        self, picture: Picture, views: tuple[int, ...], deadline: float, phases: Phases
+    ) -> NDArray[np.float32]:
         """Probabilities (classes,)."""
-        work = partial(self.model.run, picture.pixels[None], views)
-        probabilities: NDArray[np.float32] = (await self._call(self._inference, work))[0][0]
+        answer = await self._infer(Job(picture.pixels[None], views, True, deadline), phases)
+        assert answer.probabilities is not None
+        probabilities: NDArray[np.float32] = answer.probabilities[0]
         return probabilities
 
-    async def similar(self, picture: Picture, k: int) -> list[Neighbour]:
+    async def similar(self, picture: Picture, k: int, deadline: float, phases: Phases) -> list[Neighbour]:
         """The k nearest indexed pictures."""
         index = self.require_index()
+        answer = await self._infer(Job(picture.pixels[None], index.views, False, deadline), phases)
+        with phases.measured("search"):
+            return await self._call(self._searches, partial(index.search, answer.features[0], k))
 
-        def work() -> list[Neighbour]:
-            return index.search(self.model.features(picture.pixels[None], index.views)[0], k)
-
-        return await self._call(self._inference, work)
-
-    async def similar_to(self, picture_id: int, k: int) -> list[Neighbour]:
+    async def similar_to(self, picture_id: int, k: int, phases: Phases) -> list[Neighbour]:
         """The k pictures nearest to an indexed one, itself first."""
         index = self.require_index()
-        return await self._call(self._inference, lambda: index.search(index.feature(picture_id), k))
+        with phases.measured("search"):
+            return await self._call(self._searches, lambda: index.search(index.feature(picture_id), k))
 
     def require_index(self) -> PictureIndex:
         if self.index is None:
             raise UnknownPictureError("expected a server with an index, found none: start it with --index")
         return self.index
+
+    async def _infer(self, job: Job, phases: Phases) -> Answer:
+        answer = await asyncio.wrap_future(self.inference.submit(job))
+        phases.add("queue", answer.waited)
+        phases.add("inference", answer.took)
+        return answer
 
     @staticmethod
     async def _call(pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -24,4 +25,12 @@ class Settings(BaseSettings):
     max_pixels: int = Field(
         64_000_000, ge=1, le=89_000_000, description="Largest picture, checked before it is decoded."
     )
+    keys: str = Field("", repr=False, description="SCOPE:KEY,SCOPE:KEY; scopes are read, write and admin.")
+    keys_file: Path | None = Field(None, description="A file with a line SCOPE KEY for each key, instead.")
+    open_metrics: bool = Field(False, description="/metrics without a key, where keys are asked for.")
+    log_format: Literal["text", "json"] = Field("text", description="A line a request, for people or for machines.")
     max_waiting: int = Field(64, ge=1, description="Requests in work at once; one more is answered 503.")
+    max_bytes: int = Field(256 * 1024 * 1024, ge=1, description="Bytes of all bodies in work at once.")
+    max_crops: int = Field(640, ge=1, description="Views that wait for the network at once; a picture has up to ten.")
+    max_pictures: int = Field(16, ge=1, description="Pictures in one request.")
+    max_seconds: float = Field(30.0, gt=0, description="Longest time for an answer, if the client asks for no shorter.")

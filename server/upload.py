@@ -1,19 +1,29 @@
-"""The picture of a request: the multipart field `image`, or the whole body. Bounded while it is read."""
+"""The pictures of a request: the multipart fields `image`, or the whole body. Bounded in size and time as they come."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from typing import Annotated, Any
+import math
+import time
+from collections.abc import AsyncGenerator, Awaitable
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Path, Request
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
 
 from model.errors import AlexNetError
+from server.admission import Body
+from server.inference import DeadlineError
 from server.service import Service
+from server.timing import Phases, phases_of
+
+T = TypeVar("T")
 
 FIELD = "image"
+TIMEOUT_HEADER = "X-Request-Timeout"
 
 OPENAPI_BODY: dict[str, Any] = {
     "requestBody": {
@@ -23,7 +33,13 @@ OPENAPI_BODY: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "required": [FIELD],
-                    "properties": {FIELD: {"type": "string", "format": "binary", "description": "A picture file."}},
+                    "properties": {
+                        FIELD: {
+                            "type": "array",
+                            "items": {"type": "string", "format": "binary"},
+                            "description": "A picture file, or several.",
+                        }
+                    },
                 }
             },
             "image/*": {"schema": {"type": "string", "format": "binary"}},
@@ -50,58 +66,117 @@ def service_of(request: Request) -> Service:
     return service
 
 
-PictureId = Annotated[int, Path(ge=1, le=2**63 - 1, description="As answers name it.")]
 ServiceDep = Annotated[Service, Depends(service_of)]
 
 
-async def _bounded(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
-    total = 0
+async def require_read(request: Request, service: ServiceDep) -> None:
+    """Let in who may read: any key, or everybody where there are none."""
+    service.keys.require("read", request.headers.get("authorization"), request.headers.get("x-api-key"))
+
+
+PictureId = Annotated[int, Path(ge=1, le=2**63 - 1, description="As answers name it.")]
+
+
+@dataclass(frozen=True)
+class Upload:
+    """The pictures' bytes of an admitted request, until when (time.monotonic) it is to be answered, and its times."""
+
+    request: Request
+    pictures: list[bytes]
+    deadline: float
+    phases: Phases
+
+    @property
+    def picture(self) -> bytes:
+        """The only one. Raises InvalidBodyError."""
+        if len(self.pictures) > 1:
+            raise InvalidBodyError(f"expected one picture, found {len(self.pictures)}")
+        return self.pictures[0]
+
+    async def answered(self, work: Awaitable[T]) -> T:
+        """The result of `work`, given up when the time is over (DeadlineError) or the client has left."""
+        task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_left(self.request))
+        try:
+            left = max(0.0, self.deadline - time.monotonic())
+            await asyncio.wait({task, gone}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            if gone.done():
+                raise ClientDisconnect
+            raise DeadlineError("expected to be done in time, found the time over: ask for more, or try again later")
+        finally:
+            task.cancel()
+            gone.cancel()
+
+
+async def _left(request: Request) -> None:
+    """Returns when the client hangs up."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _deadline(request: Request, most: float) -> float:
+    wish = request.headers.get(TIMEOUT_HEADER)
+    try:
+        seconds = most if wish is None else float(wish)
+    except ValueError:
+        seconds = math.nan
+    if not seconds > 0:
+        raise InvalidBodyError(f"expected seconds above 0 in {TIMEOUT_HEADER}, found {wish!r}")
+    return time.monotonic() + min(seconds, most)
+
+
+async def _bounded(request: Request, limit: int, body: Body) -> AsyncGenerator[bytes, None]:
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and (len(declared) > 18 or int(declared) > limit):
         raise BodyTooLargeError(f"expected a body of at most {limit:,} bytes, found more")
     async for chunk in request.stream():
-        total += len(chunk)
-        if total > limit:
+        body.add(len(chunk))
+        if body.bytes > limit:
             raise BodyTooLargeError(f"expected a body of at most {limit:,} bytes, found more")
         yield chunk
 
 
-async def image_bytes(request: Request, service: ServiceDep) -> AsyncGenerator[bytes, None]:
-    """The picture's bytes, of a request that counts as in work until it is answered.
+async def upload(request: Request, service: ServiceDep) -> AsyncGenerator[Upload, None]:
+    """The pictures of a request that counts as in work until it is answered.
 
     Raises OverloadedError, SlowBodyError, BodyTooLargeError or InvalidBodyError.
     """
-    with service.admitted():
+    deadline = _deadline(request, service.settings.max_seconds)
+    service.require_time(deadline)
+    with service.admission.request() as body:
         try:
             async with asyncio.timeout(service.settings.max_body_seconds):
-                data = await _body(request, service)
+                pictures = await _pictures(request, service, body)
         except TimeoutError:
             seconds = service.settings.max_body_seconds
             raise SlowBodyError(
                 f"expected the whole body within {seconds:g} seconds, found only a part of it"
             ) from None
-        yield data
+        yield Upload(request, pictures, deadline, phases_of(request.scope))
 
 
-async def _body(request: Request, service: Service) -> bytes:
-    stream = _bounded(request, service.settings.max_body_bytes)
+async def _pictures(request: Request, service: Service, body: Body) -> list[bytes]:
+    stream, most = _bounded(request, service.settings.max_body_bytes, body), service.settings.max_pictures
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        return b"".join([chunk async for chunk in stream])
+        return [b"".join([chunk async for chunk in stream])]
     try:
-        form = await MultiPartParser(request.headers, stream, max_files=1, max_fields=8).parse()
+        form = await MultiPartParser(request.headers, stream, max_files=most, max_fields=8).parse()
     except (MultiPartException, KeyError, ValueError) as error:  # ValueError: a charset that Python refuses
         reason = getattr(error, "message", "the boundary is missing")
-        raise InvalidBodyError(f"expected one picture in the multipart field '{FIELD}', found: {reason}") from error
+        raise InvalidBodyError(
+            f"expected up to {most} pictures in the multipart field '{FIELD}', found: {reason}"
+        ) from error
     try:
-        upload = form.get(FIELD)
-        if not isinstance(upload, UploadFile):
-            if FIELD in form:
-                raise InvalidBodyError(f"expected a file in the field '{FIELD}', found text (curl: -F {FIELD}=@FILE)")
+        files = form.getlist(FIELD)
+        if not files:
             fields = ", ".join(sorted(form)) or "no field"
             raise InvalidBodyError(f"expected a picture file in the multipart field '{FIELD}', found {fields}")
-        return await upload.read()
+        if not all(isinstance(file, UploadFile) for file in files):
+            raise InvalidBodyError(f"expected a file in the field '{FIELD}', found text (curl: -F {FIELD}=@FILE)")
+        return [await file.read() for file in files if isinstance(file, UploadFile)]
     finally:
         await form.close()
 
 
-ImageBytes = Annotated[bytes, Depends(image_bytes)]
+UploadDep = Annotated[Upload, Depends(upload)]

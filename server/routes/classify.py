@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Annotated
 
 import numpy as np
 from fastapi import APIRouter, Query
+from numpy.typing import NDArray
 
-from model.artifact import Artifact
+from model.artifact import Artifact, Label
+from model.errors import InvalidPictureError
 from model.preprocess import Picture
 from model.views import CENTRE, TEN
+from server.errors import error_answer
+from server.inference import BrokenInferenceError
 from server.schemas import ClassifyAnswer, ErrorAnswer, ImageInfo, ModelRef, Prediction
-from server.upload import OPENAPI_BODY, ImageBytes, ServiceDep
+from server.upload import OPENAPI_BODY, ServiceDep, UploadDep
 
 router = APIRouter(tags=["pictures in, answers out"])
 
@@ -23,7 +29,8 @@ ERRORS: dict[int | str, dict[str, object]] = {
         413: "The body or the picture is too large.",
         415: "The bytes are no picture that is read here.",
         422: "The picture is broken, or a parameter is out of range.",
-        503: "Too many requests at once; `Retry-After` says when to come back.",
+        503: "Too much work at once; `Retry-After` says when to come back.",
+        504: "The time of `X-Request-Timeout`, or the server's own limit, was over.",
     }.items()
 }
 
@@ -35,36 +42,53 @@ class Views(IntEnum):
     TEN = 10
 
 
-@router.post("/classify", responses=ERRORS, openapi_extra=OPENAPI_BODY, summary="Name a picture")
+@router.post("/classify", responses=ERRORS, openapi_extra=OPENAPI_BODY, summary="Name a picture, or several")
 async def classify(
-    data: ImageBytes,
+    upload: UploadDep,
     service: ServiceDep,
     top: Annotated[int, Query(ge=1, le=1000, description="How many classes.")] = 5,
     views: Annotated[Views, Query(description="10: corners, centre, mirrors, averaged. 1: centre.")] = Views.TEN,
-) -> ClassifyAnswer:
+) -> ClassifyAnswer | list[ClassifyAnswer | ErrorAnswer]:
     """The most probable classes: the mean of the softmax over ten views (paper, section 4.1).
 
-    Send the picture as the multipart field `image`, or as the whole body.
+    Send the picture as the multipart field `image`, or as the whole body. Several fields `image` are answered with a
+    list in their order, in which a picture that can't be read has an error of its own.
     """
-    picture = await service.read(data)
-    probabilities = await service.classify(picture, TEN if views == Views.TEN else CENTRE)
+
+    async def one(data: bytes) -> ClassifyAnswer:
+        picture = await service.read(data, upload.phases)
+        chosen = TEN if views == Views.TEN else CENTRE
+        probabilities = await service.classify(picture, chosen, upload.deadline, upload.phases)
+        return ClassifyAnswer(
+            model=model_ref(service.artifact),
+            image=image_info(picture),
+            predictions=_predictions(probabilities, top, service.artifact.labels),
+        )
+
+    async def or_error(data: bytes) -> ClassifyAnswer | ErrorAnswer:
+        try:
+            return await one(data)
+        except (InvalidPictureError, BrokenInferenceError) as error:
+            return error_answer(upload.request, error)
+
+    if len(upload.pictures) == 1:
+        return await upload.answered(one(upload.picture))
+    return await upload.answered(asyncio.gather(*[or_error(data) for data in upload.pictures]))
+
+
+def _predictions(probabilities: NDArray[np.float32], top: int, labels: Sequence[Label]) -> list[Prediction]:
     order = np.argsort(-probabilities, kind="stable")[:top]
-    labels = service.artifact.labels
-    return ClassifyAnswer(
-        model=model_ref(service.artifact),
-        image=image_info(picture),
-        predictions=[
-            Prediction.model_validate(
-                {
-                    "class": int(position),
-                    "id": labels[position].id,
-                    "name": labels[position].name,
-                    "probability": min(1.0, float(probabilities[position])),
-                }
-            )
-            for position in order
-        ],
-    )
+    return [
+        Prediction.model_validate(
+            {
+                "class": int(position),
+                "id": labels[position].id,
+                "name": labels[position].name,
+                "probability": min(1.0, float(probabilities[position])),
+            }
+        )
+        for position in order
+    ]
 
 
 def model_ref(artifact: Artifact) -> ModelRef:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Depends, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from server.routes.classify import model_ref
 from server.schemas import Health, IndexRef, ServiceInfo
-from server.upload import ServiceDep
+from server.upload import ServiceDep, require_read
 
 router = APIRouter(tags=["operation"])
 
 
 @router.get("/live", summary="Is the process alive?")
-async def live() -> Health:
-    """200 as long as the event loop turns."""
-    return Health(status="live")
+async def live(service: ServiceDep, response: Response) -> Health:
+    """200 as long as the event loop turns and the network's thread works; 503 when the process should be restarted."""
+    if service.inference.alive:
+        return Health(status="live")
+    response.status_code = 503
+    return Health(status="the network's thread is gone or stuck")
 
 
 @router.get("/ready", summary="Can it answer?")
@@ -23,7 +27,15 @@ async def ready(service: ServiceDep) -> Health:
     return Health(status="ready")
 
 
-@router.get("/info", summary="What is loaded")
+@router.get("/metrics", summary="For Prometheus", response_class=Response)
+async def metrics(request: Request, service: ServiceDep) -> Response:
+    """Requests by route, status and reason, time by phase, batches, the queue, and what is served."""
+    if not service.settings.open_metrics:
+        await require_read(request, service)
+    return Response(request.app.state.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/info", dependencies=[Depends(require_read)], summary="What is loaded")
 async def info(service: ServiceDep) -> ServiceInfo:
     """The network, the device that it runs on, its measured errors, and the index."""
     manifest = service.artifact.manifest

@@ -74,7 +74,16 @@ def test_options_named_in_the_text_exist() -> None:
         for parameter in command.params
         for option in (*parameter.opts, *parameter.secondary_opts)
     }
-    elsewhere = {"--nnodes", "--rdzv-endpoint", "--nproc-per-node", "--wider", "--turns", "--compiled", "--times"}
+    elsewhere = {
+        "--nnodes",
+        "--rdzv-endpoint",
+        "--nproc-per-node",
+        "--wider",
+        "--turns",
+        "--compiled",
+        "--times",
+        "--help",
+    }
     for document in (ROOT / "docs" / "training.md", ROOT / "docs" / "performance.md", ROOT / "README.md"):
         prose = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
         for option in re.findall(r"`(--[a-z][a-z-]*)", prose):

@@ -141,8 +141,47 @@ def test_bad_forms(client: TestClient, kind: str, content: bytes) -> None:
 def test_wrong_field_and_two_pictures(client: TestClient, jpeg: bytes) -> None:
     wrong = client.post("/classify", files={"picture": ("a.jpg", jpeg)})
     assert "found picture" in wrong.json()["error"]["message"]
-    two = client.post("/classify", files=[("image", ("a.jpg", jpeg)), ("image", ("b.jpg", jpeg))])
+    two = client.post("/similar", files=[("image", ("a.jpg", jpeg)), ("image", ("b.jpg", jpeg))])
     assert two.status_code == 422
+
+
+def test_several_pictures_and_the_one_that_is_broken(client: TestClient, jpeg: bytes, pictures: Path) -> None:
+    other = (pictures / "checks" / "04.jpg").read_bytes()
+    files = [("image", ("a", data)) for data in (jpeg, b"no picture", other, jpeg[:500])]
+    answer = client.post("/classify?top=1", files=files)
+    assert answer.status_code == 200
+    first, second, third, fourth = answer.json()
+    assert first == client.post("/classify?top=1", content=jpeg).json()
+    assert third == client.post("/classify?top=1", content=other).json()
+    assert second["error"]["code"] == "unsupported_picture"
+    assert second["error"]["request_id"] == answer.headers["x-request-id"]
+    assert fourth["error"]["code"] == "invalid_picture"
+    too_many = client.post("/classify", files=[("image", ("a", jpeg))] * 17)
+    assert (too_many.status_code, too_many.json()["error"]["code"]) == (422, "invalid_body")
+
+
+def test_where_the_time_went(client: TestClient, jpeg: bytes) -> None:
+    phases = {}
+    for path in ("/classify", "/similar"):
+        header = client.post(path, content=jpeg).headers["server-timing"]
+        phases[path] = {part.partition(";")[0]: float(part.partition("=")[2]) for part in header.split(", ")}
+    assert list(phases["/classify"]) == ["decode", "queue", "inference", "total"]
+    assert list(phases["/similar"]) == ["decode", "queue", "inference", "search", "total"]
+    for times in phases.values():
+        assert sum(times.values()) - times["total"] <= times["total"]
+        assert times["inference"] > 0
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "soon", ""])
+def test_a_timeout_that_is_none(client: TestClient, jpeg: bytes, seconds: str) -> None:
+    answer = client.post("/classify", content=jpeg, headers={"X-Request-Timeout": seconds})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_body")
+
+
+def test_the_time_is_over(client: TestClient, jpeg: bytes) -> None:
+    answer = client.post("/classify", content=jpeg, headers={"X-Request-Timeout": "0.0001"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (504, "deadline")
+    assert client.post("/classify", content=jpeg, headers={"X-Request-Timeout": "20"}).status_code == 200
 
 
 def test_health_and_info(client: TestClient) -> None:
@@ -175,7 +214,7 @@ def test_openapi_describes_every_call(client: TestClient) -> None:
     body = document["paths"]["/classify"]["post"]["requestBody"]["content"]
     assert set(body) == {"multipart/form-data", "image/*", "application/octet-stream"}
     answers = document["paths"]["/classify"]["post"]["responses"]
-    assert set(answers) == {"200", "408", "413", "415", "422", "503"}
+    assert set(answers) == {"200", "408", "413", "415", "422", "503", "504"}
     for status in ("413", "415", "422", "503"):
         assert answers[status]["content"]["application/json"]["schema"]["$ref"].endswith("/ErrorAnswer")
     assert document["components"]["schemas"]["Prediction"]["properties"]["name"]["examples"]
@@ -193,7 +232,7 @@ def test_without_an_index(artifact: Artifact, jpeg: bytes) -> None:
 def test_one_request_too_many_is_told_to_come_back(artifact: Artifact, jpeg: bytes) -> None:
     service = Service(Settings(artifact=artifact.path, max_waiting=1))
     with TestClient(create_app(service)) as busy:
-        with service.admitted():
+        with service.admission.request():
             answer = busy.post("/classify", content=jpeg)
         assert answer.status_code == 503
         assert answer.headers["retry-after"] == "1"

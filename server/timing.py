@@ -1,0 +1,47 @@
+"""Where a request's time went: the `Server-Timing` header of its answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from starlette.types import Scope
+
+PHASES = ("decode", "queue", "inference", "search")
+
+
+class Phases:
+    """Seconds by phase. Several pictures of one request add up."""
+
+    def __init__(self) -> None:
+        self.started = time.perf_counter()
+        self.seconds: dict[str, float] = {}
+
+    def add(self, phase: str, seconds: float) -> None:
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
+
+    @contextmanager
+    def measured(self, phase: str) -> Iterator[None]:
+        """Add the time of a block."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(phase, time.perf_counter() - started)
+
+    @property
+    def total(self) -> float:
+        """Seconds since the request began."""
+        return time.perf_counter() - self.started
+
+    def header(self) -> bytes:
+        """Milliseconds by phase, and of the whole request so far."""
+        values = self.seconds | {"total": self.total}
+        return ", ".join(f"{phase};dur={1000 * seconds:.1f}" for phase, seconds in values.items()).encode()
+
+
+def phases_of(scope: Scope) -> Phases:
+    """Those of the request with this scope."""
+    phases: Phases = scope["phases"]
+    return phases
