@@ -52,6 +52,10 @@ class UnknownPictureError(AlexNetError):
     """No picture has this id."""
 
 
+class UnknownModelError(AlexNetError):
+    """No model of this name and version is served."""
+
+
 class AddressError(AlexNetError):
     """The server can't listen where it should."""
 

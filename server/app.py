@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from server import errors
 from server.logs import request_answered
 from server.metrics import Metrics
-from server.routes import classify, health, pictures, similar
+from server.routes import classify, health, pictures, similar, v2
 from server.service import Service
 from server.timing import Phases
 from server.upload import require_read
@@ -43,7 +43,8 @@ def create_app(service: Service) -> ASGIApp:
     app.state.metrics = metrics = Metrics(service)
     for module in (classify, similar, pictures):
         app.include_router(module.router, dependencies=[Depends(require_read)])
-    app.include_router(health.router)
+    for module_router in (health.router, v2.router, v2.locked):
+        app.include_router(module_router)
     app.mount("/page", StaticFiles(directory=WEB), name="page")
     app.add_api_route("/", _page, methods=["GET", "HEAD"], include_in_schema=False)
     errors.install(app)

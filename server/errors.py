@@ -15,6 +15,7 @@ from model.errors import (
     InvalidPictureError,
     InvalidRequestError,
     PictureTooLargeError,
+    UnknownModelError,
     UnknownPictureError,
     UnsupportedPictureError,
 )
@@ -35,6 +36,7 @@ STATUS: dict[type[AlexNetError], tuple[int, str]] = {
     InvalidBodyError: (422, "invalid_body"),
     InvalidRequestError: (422, "invalid_request"),
     UnknownPictureError: (404, "unknown_picture"),
+    UnknownModelError: (404, "unknown_model"),
     OverloadedError: (503, "overloaded"),
     DeadlineError: (504, "deadline"),
     BrokenInferenceError: (500, "inference_failed"),
@@ -53,6 +55,8 @@ def install(app: FastAPI) -> None:
 def _answer(request: Request, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
     detail = ErrorDetail(code=code, message=message, request_id=request.scope.get("request_id", ""))
     request.scope["error_code"] = code
+    if request.url.path.startswith("/v2"):  # the protocol's own form
+        return JSONResponse({"error": message}, status, headers)
     return JSONResponse(ErrorAnswer(error=detail).model_dump(), status, headers)
 
 

@@ -19,7 +19,7 @@ from model.preprocess import Picture, PictureLimits, read_picture
 from model.runtime import OnnxModel, available_cpus
 from model.views import CENTRE, TEN
 from server.admission import Admission, PixelRoom
-from server.inference import Answer, Inference, Job, OverloadedError
+from server.inference import Answer, Inference, Job, OverloadedError, Pixels
 from server.keys import Keys
 from server.settings import Settings
 from server.timing import Phases
@@ -72,6 +72,10 @@ class Service:
         if self.inference.waiting_crops and time.monotonic() + waits > deadline:
             raise OverloadedError(f"expected to answer in time, found {waits:.1f} seconds of work waiting", waits)
 
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Run something that takes its time beside the event loop."""
+        return await self._call(self._decoders, work)
+
     async def read(self, data: bytes, phases: Phases) -> Picture:
         """Decode; raises InvalidPictureError and its kin."""
         with phases.measured("decode"):
@@ -81,15 +85,19 @@ class Service:
         self, picture: Picture, views: tuple[int, ...], deadline: float, phases: Phases
     ) -> NDArray[np.float32]:
         """Probabilities (classes,)."""
-        answer = await self._infer(Job(picture.pixels[None], views, True, deadline), phases)
+        answer = await self.infer(picture.pixels[None], views, deadline, phases)
         assert answer.probabilities is not None
         probabilities: NDArray[np.float32] = answer.probabilities[0]
         return probabilities
 
+    async def infer(self, pixels: Pixels, views: tuple[int, ...], deadline: float, phases: Phases) -> Answer:
+        """Probabilities and features of (N, 256, 256, 3) pictures."""
+        return await self._submit(Job(pixels, views, True, deadline), phases)
+
     async def similar(self, picture: Picture, k: int, deadline: float, phases: Phases) -> list[Neighbour]:
         """The k nearest indexed pictures."""
         index = self.require_index()
-        answer = await self._infer(Job(picture.pixels[None], index.views, False, deadline), phases)
+        answer = await self._submit(Job(picture.pixels[None], index.views, False, deadline), phases)
         with phases.measured("search"):
             return await self._call(self._searches, partial(index.search, answer.features[0], k))
 
@@ -104,7 +112,7 @@ class Service:
             raise UnknownPictureError("expected a server with an index, found none: start it with --index")
         return self.index
 
-    async def _infer(self, job: Job, phases: Phases) -> Answer:
+    async def _submit(self, job: Job, phases: Phases) -> Answer:
         answer = await asyncio.wrap_future(self.inference.submit(job))
         phases.add("queue", answer.waited)
         phases.add("inference", answer.took)

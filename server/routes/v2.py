@@ -1,0 +1,133 @@
+"""The Open Inference Protocol v2: what Triton's, KServe's and other clients speak.
+
+One model, the one that is served, under its name and version. Its input is `image` (BYTES, encoded pictures) or
+`pictures` (UINT8, [N, 256, 256, 3] as `model.preprocess` makes them); its outputs are `probabilities` and `features`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import JSONResponse
+
+from model.errors import InvalidRequestError, UnknownModelError
+from model.views import CENTRE, TEN
+from server.inference import Answer
+from server.service import Service
+from server.tensors import LENGTH_HEADER, InferRequest, OutputWish, Tensor, answer, parse
+from server.upload import ServiceDep, UploadDep, require_read
+
+router = APIRouter(prefix="/v2", tags=["Open Inference Protocol v2"])
+locked = APIRouter(prefix="/v2", tags=["Open Inference Protocol v2"], dependencies=[Depends(require_read)])
+OUTPUTS = ("probabilities", "features")
+EXTENSIONS = ["binary_tensor_data", "classification"]
+MODEL, VERSIONED = "/models/{name}", "/models/{name}/versions/{version}"
+
+
+def _require(service: Service, name: str, wanted: str | None) -> None:
+    manifest = service.artifact.manifest
+    if name != manifest.name or wanted not in (None, str(manifest.version)):
+        raise UnknownModelError(
+            f"expected the model {manifest.name} version {manifest.version}, found {name[:80]!r} {(wanted or '')[:20]}"
+        )
+
+
+@locked.get("", summary="The server")
+@locked.get("/", include_in_schema=False)
+async def server() -> dict[str, Any]:
+    return {"name": "alexnet-server", "version": version("alexnet-server"), "extensions": EXTENSIONS}
+
+
+@router.get("/health/live", summary="Is the process alive?")
+async def live(service: ServiceDep) -> JSONResponse:
+    return JSONResponse({"live": service.inference.alive}, 200 if service.inference.alive else 503)
+
+
+@router.get("/health/ready", summary="Can it answer?")
+async def ready(service: ServiceDep) -> JSONResponse:
+    return JSONResponse({"ready": service.inference.alive}, 200 if service.inference.alive else 503)
+
+
+@locked.get(MODEL, summary="The model's inputs and outputs")
+@locked.get(VERSIONED, include_in_schema=False)
+async def metadata(service: ServiceDep, name: str, version: str | None = None) -> dict[str, Any]:
+    _require(service, name, version)
+    return {
+        "name": name,
+        "versions": [str(service.artifact.manifest.version)],
+        "platform": "onnx_onnxv1",
+        "inputs": [{"name": "image", "datatype": "BYTES", "shape": [-1]}],
+        "outputs": [
+            {"name": "probabilities", "datatype": "FP32", "shape": [-1, service.model.classes]},
+            {"name": "features", "datatype": "FP32", "shape": [-1, service.model.feature_dim]},
+        ],
+        "parameters": {"device": service.model.device, "also": "pictures UINT8 [-1,256,256,3] instead of image"},
+    }
+
+
+@locked.get(MODEL + "/ready", summary="Can the model answer?")
+@locked.get(VERSIONED + "/ready", include_in_schema=False)
+async def model_ready(service: ServiceDep, name: str, version: str | None = None) -> dict[str, Any]:
+    _require(service, name, version)
+    return {"name": name, "ready": True}
+
+
+@locked.post(MODEL + "/infer", summary="Probabilities and features of pictures", response_class=Response)
+@locked.post(VERSIONED + "/infer", include_in_schema=False)
+async def infer(
+    request: Request, upload: UploadDep, service: ServiceDep, name: str, version: str | None = None
+) -> Response:
+    """`parameters.views`: 10, or 1 for the central view. One broken picture fails the whole call."""
+    _require(service, name, version)
+    length = request.headers.get(LENGTH_HEADER)
+    asked = await service.in_thread(partial(parse, upload.picture, length, OUTPUTS))
+    views = asked.parameters.get("views", 10)
+    if views not in (1, 10):
+        raise InvalidRequestError(f"expected views of 1 or 10, found {str(views)[:20]}")
+
+    async def one(position: int) -> Answer:
+        pixels = None if asked.pictures is None else asked.pictures[position : position + 1]
+        if asked.images is not None:
+            pixels = (await service.read(asked.images[position], upload.phases)).pixels[None]
+        assert pixels is not None
+        return await service.infer(pixels, TEN if views == 10 else CENTRE, upload.deadline, upload.phases)
+
+    count = _count(asked, service)
+    results = await upload.answered(asyncio.gather(*[one(position) for position in range(count)]))
+    tensors = {
+        "probabilities": np.concatenate(
+            [result.probabilities for result in results if result.probabilities is not None]
+        ),
+        "features": np.concatenate([result.features for result in results]),
+    }
+    outputs = [(wish, _tensor(wish, tensors[wish.name], service)) for wish in asked.outputs]
+    head: dict[str, Any] = {"model_name": name, "model_version": str(service.artifact.manifest.version)}
+    if asked.id:
+        head["id"] = asked.id
+    body, json_length = answer(head, outputs)
+    if json_length is None:
+        return Response(body, media_type="application/json")
+    return Response(body, media_type="application/octet-stream", headers={LENGTH_HEADER: str(json_length)})
+
+
+def _count(asked: InferRequest, service: Service) -> int:
+    count = len(asked.images) if asked.images is not None else len(asked.pictures) if asked.pictures is not None else 0
+    if count > service.settings.max_pictures:
+        raise InvalidRequestError(f"expected at most {service.settings.max_pictures} pictures, found {count}")
+    return count
+
+
+def _tensor(wish: OutputWish, values: Tensor, service: Service) -> Tensor:
+    """The values, or with `classification` the best classes as "value:index:name", as Triton writes them."""
+    if not wish.classification:
+        return values
+    rows = []
+    for row in values:
+        order = np.argsort(-row.astype(np.float64), kind="stable")[: wish.classification]
+        rows.append([f"{row[i]:.6f}:{i}:{service.artifact.labels[i].name}" for i in order])
+    return np.array(rows, dtype=object)
