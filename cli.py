@@ -224,6 +224,7 @@ def _serve(artifact: Path, index: Path | None, host: str, port: int, device: str
     import uvicorn
 
     from server.app import create_app
+    from server.drain import DrainingServer
     from server.logs import configure
     from server.service import Service
     from server.settings import Settings
@@ -236,7 +237,12 @@ def _serve(artifact: Path, index: Path | None, host: str, port: int, device: str
         + f" at http://{host}:{port}/"
     )
     configure(service.settings.log_format)
-    uvicorn.run(create_app(service), host=host, port=port, timeout_keep_alive=65, log_config=None, access_log=False)
+    DrainingServer(
+        uvicorn.Config(
+            create_app(service), host=host, port=port, timeout_keep_alive=65, log_config=None, access_log=False
+        ),
+        service,
+    ).run()
 
 
 def _require_free(host: str, port: int) -> None:

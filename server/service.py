@@ -43,6 +43,7 @@ class Service:
         self.index = PictureIndex.open(settings.index) if settings.index else None
         if self.index is not None:
             self.index.require(self.artifact)
+        self.draining = False
         self.keys = Keys.read(settings.keys_file, settings.keys)
         self.admission = Admission(settings.max_waiting, settings.max_bytes)
         self._limits = PictureLimits(max_pixels=settings.max_pixels)
@@ -65,6 +66,11 @@ class Service:
         self._searches.shutdown()
         if self.index is not None:
             self.index.close()
+
+    @property
+    def ready(self) -> bool:
+        """Whether new requests are welcome."""
+        return self.inference.alive and not self.draining
 
     def require_time(self, deadline: float) -> None:
         """Refuse work at once that could not be done in time: OverloadedError."""

@@ -29,6 +29,7 @@ class Settings(BaseSettings):
     keys_file: Path | None = Field(None, description="A file with a line SCOPE KEY for each key, instead.")
     open_metrics: bool = Field(False, description="/metrics without a key, where keys are asked for.")
     log_format: Literal["text", "json"] = Field("text", description="A line a request, for people or for machines.")
+    drain_seconds: float = Field(0.0, ge=0, description="Between not being ready and closing the listener, at the end.")
     max_waiting: int = Field(64, ge=1, description="Requests in work at once; one more is answered 503.")
     max_bytes: int = Field(256 * 1024 * 1024, ge=1, description="Bytes of all bodies in work at once.")
     max_crops: int = Field(640, ge=1, description="Views that wait for the network at once; a picture has up to ten.")

@@ -22,9 +22,12 @@ async def live(service: ServiceDep, response: Response) -> Health:
 
 
 @router.get("/ready", summary="Can it answer?")
-async def ready(service: ServiceDep) -> Health:
-    """200 once network and index are loaded and the network has run once; until then nothing listens."""
-    return Health(status="ready")
+async def ready(service: ServiceDep, response: Response) -> Health:
+    """200 once network and index are loaded and the network has run once; 503 when the server is about to stop."""
+    if service.ready:
+        return Health(status="ready")
+    response.status_code = 503
+    return Health(status="draining" if service.draining else "the network's thread is gone or stuck")
 
 
 @router.get("/metrics", summary="For Prometheus", response_class=Response)

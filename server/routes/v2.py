@@ -50,7 +50,7 @@ async def live(service: ServiceDep) -> JSONResponse:
 
 @router.get("/health/ready", summary="Can it answer?")
 async def ready(service: ServiceDep) -> JSONResponse:
-    return JSONResponse({"ready": service.inference.alive}, 200 if service.inference.alive else 503)
+    return JSONResponse({"ready": service.ready}, 200 if service.ready else 503)
 
 
 @locked.get(MODEL, summary="The model's inputs and outputs")
