@@ -128,7 +128,7 @@ class RunConfig:
     gradients add up to the whole batch's; 0: its whole share. `precision`: `float32`, `bfloat16` (autocast),
     `float64`, or `auto`: bfloat16 where the processor has it. `rates`: factors of the learning rate by layer;
     `frozen`: layers that stay as they are. `save_steps`: steps between checkpoints within an epoch, besides one
-    every ten minutes; 0: none.
+    every ten minutes; 0: none. `measure`: the errors at the end with ten views, or of the centre alone.
     """
 
     recipe: Recipe
@@ -147,6 +147,7 @@ class RunConfig:
     compiled: bool = False
     save_steps: int = 0
     cache_format: Literal["raw", "jpeg"] = "raw"
+    measure: Literal["ten", "centre"] = "ten"
     artifacts: Path = Path("artifacts")
     cache: Path = Path("cache")
     runs: Path = Path("runs")
@@ -154,7 +155,7 @@ class RunConfig:
 
 MACHINE = (
     "data", "archive", "towers", "micro_batch", "precision", "device", "compiled", "save_steps", "artifacts", "cache",
-    "runs", "cache_format",
+    "runs", "cache_format", "measure",
 )  # fmt: skip
 """What may change when a run goes on: where and how it computes, not what."""
 FILE = "config.json"

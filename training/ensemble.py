@@ -44,10 +44,13 @@ def evaluate(
         if part in ("validation", "all"):
             raise InvalidRequestError(f"expected another part to measure on than the weights', found --part {part}")
         held_out = [_predictions(member, dataset.validation, device) for member in members]
-        weights = search(np.stack([p.ten for p in held_out]), held_out[0].labels)
+        weights = search(np.stack([p.best for p in held_out]), held_out[0].labels)
         say("weights: " + ", ".join(f"{w:.3f} {m.path}" for w, m in zip(weights, members, strict=True)))
     found = [_predictions(member, parts[part], device) for member in members]
-    centre, ten = (np.tensordot(weights, np.stack([p[view] for p in found]), 1).astype(np.float32) for view in (1, 2))
+    centre, ten = (
+        np.tensordot(weights, np.stack(v), 1).astype(np.float32)
+        for v in ([p.centre for p in found], [p.best for p in found])
+    )
     title = f"{dataset.split}, {part}" + (f", {len(members)} networks" if len(members) > 1 else "")
     return Predictions(found[0].labels, centre, ten).scores(title, dataset.groupings)
 

@@ -24,21 +24,26 @@ Labelled = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
 class Predictions(NamedTuple):
-    """`labels` (M,), and the probabilities (M, classes) of the centre view and of ten views."""
+    """`labels` (M,), and the probabilities (M, classes) of the centre view and, where they were asked for, of ten."""
 
     labels: NDArray[np.int64]
     centre: NDArray[np.float32]
-    ten: NDArray[np.float32]
+    ten: NDArray[np.float32] | None
+
+    @property
+    def best(self) -> NDArray[np.float32]:
+        """Those of the most views."""
+        return self.centre if self.ten is None else self.ten
 
     def scores(self, split: str, groupings: Mapping[str, tuple[str, ...]]) -> list[Measurement]:
-        """The centre view's and the ten views' errors."""
-        return [
-            score(self.centre, self.labels, split, len(CENTRE), groupings),
-            score(self.ten, self.labels, split, len(TEN), groupings),
-        ]
+        """The errors of the centre view and of ten views."""
+        measured = [score(self.centre, self.labels, split, len(CENTRE), groupings)]
+        if self.ten is not None:
+            measured.append(score(self.ten, self.labels, split, len(TEN), groupings))
+        return measured
 
 
-def predict(model: OnnxModel, batches: Iterable[Labelled], total: int) -> Predictions:
+def predict(model: OnnxModel, batches: Iterable[Labelled], total: int, ten_views: bool = True) -> Predictions:
     """What the served network says of all `batches`. Raises DatasetError where there are none."""
     labels: list[NDArray[np.int64]] = []
     centre: list[NDArray[np.float32]] = []
@@ -47,11 +52,12 @@ def predict(model: OnnxModel, batches: Iterable[Labelled], total: int) -> Predic
         for pictures, classes in batches:
             labels.append(classes)
             centre.append(model.run(pictures, CENTRE)[0])
-            ten.append(model.run(pictures, TEN)[0])
+            if ten_views:
+                ten.append(model.run(pictures, TEN)[0])
             bar.update(len(classes))
     if not labels:
         raise DatasetError("expected readable pictures to measure on, found none")
-    return Predictions(np.concatenate(labels), np.concatenate(centre), np.concatenate(ten))
+    return Predictions(np.concatenate(labels), np.concatenate(centre), np.concatenate(ten) if ten else None)
 
 
 def read(examples: Sequence[Example]) -> Iterator[Labelled]:

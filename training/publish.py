@@ -68,7 +68,10 @@ def predictions(trainer: Trainer, model: OnnxModel, part: str) -> Predictions:
     rows = trainer.cache.rows(trainer.dataset, part)
     batches = picture_cache.batches(rows, BATCH)
     return predict(
-        model, ((trainer.cache.pictures.read(some), trainer.learner.labels[some]) for some in batches), len(rows)
+        model,
+        ((trainer.cache.pictures.read(some), trainer.learner.labels[some]) for some in batches),
+        len(rows),
+        trainer.config.measure == "ten",
     )
 
 

@@ -42,7 +42,7 @@ def write(
 ) -> Path:
     """Write the report of a run; `rows` of the cache are the pictures of `predictions`, in order."""
     names = [label.name for label in dataset.labels]
-    truth, probabilities = predictions.labels, predictions.ten
+    truth, probabilities = predictions.labels, predictions.best
     named = probabilities.argmax(1)
     records = metrics.read(run)
     shown = np.random.default_rng(0).permutation(len(rows))[:SHOWN]

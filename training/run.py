@@ -118,6 +118,10 @@ def train(
         Literal["raw", "jpeg"] | None,
         typer.Option(help="raw: 196,608 bytes a picture; jpeg: about 17,000.", rich_help_panel=MACHINE),
     ] = None,
+    measure: Annotated[
+        Literal["ten", "centre"] | None,
+        typer.Option(help="Errors of one view and ten, or of one: an eleventh of the time.", rich_help_panel=MACHINE),
+    ] = None,
     artifacts: Annotated[Path | None, typer.Option(help="Published; artifacts.", rich_help_panel=PLACES)] = None,
     cache: Annotated[Path | None, typer.Option(help="Decoded pictures; cache.", rich_help_panel=PLACES)] = None,
     runs: Annotated[Path | None, typer.Option(help="Logs and checkpoints; runs.", rich_help_panel=PLACES)] = None,
