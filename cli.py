@@ -68,8 +68,6 @@ def serve(
     ALEXNET_MAX_PIXELS, ALEXNET_MAX_WAITING.
     """
     _require_free(host, port)
-    if index is None and _index_of(artifact).is_dir():
-        index = _index_of(artifact)
     _serve(artifact, index, host, port, device)
 
 
@@ -230,10 +228,11 @@ def _serve(artifact: Path, index: Path | None, host: str, port: int, device: str
     from server.settings import Settings
 
     service = Service(Settings(artifact=artifact, index=index, host=host, port=port, device=device))
-    manifest = service.artifact.manifest
+    now = service.now
+    manifest = now.artifact.manifest
     typer.echo(
-        f"serving {manifest.name} version {manifest.version} on {service.model.device}"
-        + (f" with an index of {len(service.index):,} pictures" if service.index else "")
+        f"serving {manifest.name} version {manifest.version} on {now.model.device}"
+        + (f" with an index of {len(now.index):,} pictures" if now.index else "")
         + f" at http://{host}:{port}/"
     )
     configure(service.settings.log_format)

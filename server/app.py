@@ -14,6 +14,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server import errors
+from server.drain import hears_hangup
 from server.logs import request_answered
 from server.metrics import Metrics
 from server.routes import classify, health, pictures, similar, v2
@@ -30,7 +31,8 @@ def create_app(service: Service) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
+        with hears_hangup(service):
+            yield
         service.close()
 
     app = FastAPI(
@@ -40,7 +42,6 @@ def create_app(service: Service) -> ASGIApp:
         lifespan=lifespan,
     )
     app.state.service = service
-    app.state.metrics = metrics = Metrics(service)
     for module in (classify, similar, pictures):
         app.include_router(module.router, dependencies=[Depends(require_read)])
     for module_router in (health.router, v2.router, v2.locked):
@@ -48,7 +49,7 @@ def create_app(service: Service) -> ASGIApp:
     app.mount("/page", StaticFiles(directory=WEB), name="page")
     app.add_api_route("/", _page, methods=["GET", "HEAD"], include_in_schema=False)
     errors.install(app)
-    return Observed(app, metrics)  # outside everything, so that an internal error carries its id too
+    return Observed(app, service.metrics)  # outside everything, so that an internal error carries its id too
 
 
 async def _page() -> FileResponse:

@@ -23,9 +23,11 @@ from server.inference import BrokenInferenceError, DeadlineError, OverloadedErro
 from server.keys import ForbiddenError, UnauthorizedError
 from server.logs import log
 from server.schemas import ErrorAnswer, ErrorDetail
+from server.serving import NotServableError
 from server.upload import BodyTooLargeError, InvalidBodyError, SlowBodyError
 
 STATUS: dict[type[AlexNetError], tuple[int, str]] = {
+    NotServableError: (409, "not_servable"),
     UnauthorizedError: (401, "unauthorized"),
     ForbiddenError: (403, "forbidden"),
     UnsupportedPictureError: (415, "unsupported_picture"),

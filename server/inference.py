@@ -72,15 +72,14 @@ class Job:
 
 
 class Inference:
-    """Runs one network in one thread. `submit` never blocks; `close` finishes what waits."""
+    """Runs one network in one thread. `submit` never blocks; `close` finishes what waits. `observe`: told the crops of
+    each batch."""
 
-    def __init__(self, model: OnnxModel, max_crops: int) -> None:
-        self.model, self.max_crops = model, max_crops
+    def __init__(self, model: OnnxModel, max_crops: int, observe: Callable[[float], None] = lambda crops: None) -> None:
+        self.model, self.max_crops, self.observe = model, max_crops, observe
         self.batch_crops = CROPS_A_BATCH.get(model.device, 10)
         self.crops_per_second = 0.0
         """Measured, smoothed; 0 before the first batch."""
-        self.observe: Callable[[float], None] = lambda crops: None
-        """Told the crops of each batch."""
         self._waiting: deque[Job] = deque()
         self._changed = threading.Condition()
         self._busy_since: float | None = None

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from server.service import Service
 from server.timing import Phases
+
+if TYPE_CHECKING:
+    from server.service import Service
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 CROPS = (1, 2, 5, 10, 20, 40, 80, 160, 320)
@@ -18,7 +21,7 @@ CROPS = (1, 2, 5, 10, 20, 40, 80, 160, 320)
 class Metrics:
     """The counters of one application; each has its own, so that several in a process don't mix."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "alexnet_requests", "Answered requests.", ("route", "status", "code"), registry=self.registry
@@ -33,7 +36,9 @@ class Metrics:
         self.batches = Histogram(
             "alexnet_batch_crops", "Views that went through the network at once.", buckets=CROPS, registry=self.registry
         )
-        service.inference.observe = self.batches.observe
+
+    def watch(self, service: Service) -> None:
+        """Report what the service holds, too."""
         self.registry.register(_State(service))
 
     def answered(self, route: str, status: int, code: str, phases: Phases) -> None:
@@ -54,19 +59,19 @@ class _State(Collector):
         self.service = service
 
     def collect(self) -> Iterator[Metric]:
-        service = self.service
-        manifest, model = service.artifact.manifest, service.model
+        service, now = self.service, self.service.now
+        manifest = now.artifact.manifest
         values = {
             "alexnet_requests_in_work": ("Admitted requests.", service.admission.requests),
             "alexnet_bytes_in_work": ("Bytes of their bodies.", service.admission.bytes),
-            "alexnet_crops_waiting": ("Views that wait for the network.", service.inference.waiting_crops),
-            "alexnet_crops_per_second": ("Speed of the network, smoothed.", service.inference.crops_per_second),
-            "alexnet_inference_alive": ("1 while the network's thread works.", service.inference.alive),
-            "alexnet_index_pictures": ("Pictures in the index.", len(service.index) if service.index else 0),
+            "alexnet_crops_waiting": ("Views that wait for the network.", now.inference.waiting_crops),
+            "alexnet_crops_per_second": ("Speed of the network, smoothed.", now.inference.crops_per_second),
+            "alexnet_inference_alive": ("1 while the network's thread works.", now.inference.alive),
+            "alexnet_index_pictures": ("Pictures in the index.", len(now.index) if now.index else 0),
         }
         for name, (description, value) in values.items():
             yield GaugeMetricFamily(name, description, value=float(value))
-        facts = {"name": manifest.name, "version": str(manifest.version), "device": model.device}
+        facts = {"name": manifest.name, "version": str(manifest.version), "device": now.model.device}
         yield InfoMetricFamily(
-            "alexnet_model", "What is served.", value=facts | {"sha256": service.artifact.network_sha256}
+            "alexnet_model", "What is served.", value=facts | {"sha256": now.artifact.network_sha256}
         )

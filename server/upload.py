@@ -17,7 +17,9 @@ from starlette.requests import ClientDisconnect
 from model.errors import AlexNetError
 from server.admission import Body
 from server.inference import DeadlineError
+from server.keys import ForbiddenError
 from server.service import Service
+from server.serving import Serving
 from server.timing import Phases, phases_of
 
 T = TypeVar("T")
@@ -74,6 +76,20 @@ async def require_read(request: Request, service: ServiceDep) -> None:
     service.keys.require("read", request.headers.get("authorization"), request.headers.get("x-api-key"))
 
 
+async def require_admin(request: Request, service: ServiceDep) -> None:
+    """Let in who may administrate; nobody where there are no keys."""
+    if not service.keys:
+        raise ForbiddenError("expected a server with keys for this call, found none: use SIGHUP")
+    service.keys.require("admin", request.headers.get("authorization"), request.headers.get("x-api-key"))
+
+
+async def serving_of(service: ServiceDep) -> AsyncGenerator[Serving, None]:
+    """What is served now, for the whole of a request."""
+    with service.serving() as serving:
+        yield serving
+
+
+ServingDep = Annotated[Serving, Depends(serving_of)]
 PictureId = Annotated[int, Path(ge=1, le=2**63 - 1, description="As answers name it.")]
 
 

@@ -5,6 +5,7 @@ With several processes: `torchrun --nproc-per-node N training/run.py ...`, see d
 
 from __future__ import annotations
 
+import csv
 import fcntl
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -237,10 +238,15 @@ def _write_down(trainer: Trainer, goes_on: bool) -> None:
         lock.close()
         raise TrainingError(f"expected no other process at the run in {run}, found another that works on it") from None
     trainer.lock = lock
-    if goes_on and (run / SPLIT).is_file() and (run / SPLIT).read_text() != split:
+    if goes_on and (run / SPLIT).is_file() and _names((run / SPLIT).read_text()) != _names(split):
         raise TrainingError(f"expected the pictures of {run / SPLIT}, found other ones: a run can't change its split")
     config.save(run, trainer.config)
     (run / SPLIT).write_text(split)
+
+
+def _names(split: str) -> list[tuple[str, ...]]:
+    """The rows of a split without the folders: these may have moved."""
+    return [(Path(path).name, *rest) for path, *rest in csv.reader(split.splitlines())]
 
 
 if __name__ == "__main__":

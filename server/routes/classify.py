@@ -18,7 +18,7 @@ from model.views import CENTRE, TEN
 from server.errors import error_answer
 from server.inference import BrokenInferenceError
 from server.schemas import ClassifyAnswer, ErrorAnswer, ImageInfo, ModelRef, Prediction
-from server.upload import OPENAPI_BODY, ServiceDep, UploadDep
+from server.upload import OPENAPI_BODY, ServiceDep, ServingDep, UploadDep
 
 router = APIRouter(tags=["pictures in, answers out"])
 
@@ -46,6 +46,7 @@ class Views(IntEnum):
 async def classify(
     upload: UploadDep,
     service: ServiceDep,
+    serving: ServingDep,
     top: Annotated[int, Query(ge=1, le=1000, description="How many classes.")] = 5,
     views: Annotated[Views, Query(description="10: corners, centre, mirrors, averaged. 1: centre.")] = Views.TEN,
 ) -> ClassifyAnswer | list[ClassifyAnswer | ErrorAnswer]:
@@ -58,11 +59,12 @@ async def classify(
     async def one(data: bytes) -> ClassifyAnswer:
         picture = await service.read(data, upload.phases)
         chosen = TEN if views == Views.TEN else CENTRE
-        probabilities = await service.classify(picture, chosen, upload.deadline, upload.phases)
+        answer = await service.infer(serving, picture.pixels[None], chosen, upload.deadline, upload.phases)
+        assert answer.probabilities is not None
         return ClassifyAnswer(
-            model=model_ref(service.artifact),
+            model=model_ref(serving.artifact),
             image=image_info(picture),
-            predictions=_predictions(probabilities, top, service.artifact.labels),
+            predictions=_predictions(answer.probabilities[0], top, serving.artifact.labels),
         )
 
     async def or_error(data: bytes) -> ClassifyAnswer | ErrorAnswer:

@@ -6,8 +6,8 @@ from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from server.routes.classify import model_ref
-from server.schemas import Health, IndexRef, ServiceInfo
-from server.upload import ServiceDep, require_read
+from server.schemas import Health, IndexRef, ModelRef, ServiceInfo
+from server.upload import ServiceDep, ServingDep, require_admin, require_read
 
 router = APIRouter(tags=["operation"])
 
@@ -15,7 +15,7 @@ router = APIRouter(tags=["operation"])
 @router.get("/live", summary="Is the process alive?")
 async def live(service: ServiceDep, response: Response) -> Health:
     """200 as long as the event loop turns and the network's thread works; 503 when the process should be restarted."""
-    if service.inference.alive:
+    if service.now.inference.alive:
         return Health(status="live")
     response.status_code = 503
     return Health(status="the network's thread is gone or stuck")
@@ -35,18 +35,28 @@ async def metrics(request: Request, service: ServiceDep) -> Response:
     """Requests by route, status and reason, time by phase, batches, the queue, and what is served."""
     if not service.settings.open_metrics:
         await require_read(request, service)
-    return Response(request.app.state.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+    return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/info", dependencies=[Depends(require_read)], summary="What is loaded")
-async def info(service: ServiceDep) -> ServiceInfo:
+async def info(serving: ServingDep) -> ServiceInfo:
     """The network, the device that it runs on, its measured errors, and the index."""
-    manifest = service.artifact.manifest
+    manifest = serving.artifact.manifest
     return ServiceInfo(
-        model=model_ref(service.artifact),
+        model=model_ref(serving.artifact),
         classes=manifest.classes,
-        device=service.model.device,
-        index=IndexRef(size=len(service.index)) if service.index is not None else None,
+        device=serving.model.device,
+        index=IndexRef(size=len(serving.index)) if serving.index is not None else None,
         measurements=[measurement.model_dump() for measurement in manifest.measurements],
         licence=manifest.licence,
     )
+
+
+@router.post("/reload", dependencies=[Depends(require_admin)], summary="Serve the newest artifact and its index")
+async def reload(service: ServiceDep) -> ModelRef:
+    """Load anew what the server was told to serve, warm up, and swap. Requests under way are answered by the version
+    that they began with. A broken or mismatched artifact is refused, and the old one stays.
+
+    Asks for a key with the scope admin; without keys, send the process SIGHUP instead.
+    """
+    return model_ref((await service.reload()).artifact)

@@ -11,16 +11,16 @@ from index.store import PictureIndex
 from model.errors import UnknownPictureError
 from server.routes.similar import NOT_FOUND
 from server.schemas import PictureInfo
-from server.upload import PictureId, ServiceDep
+from server.upload import PictureId, ServingDep
 
 router = APIRouter(prefix="/pictures", tags=["the index"], responses=NOT_FOUND)
 IMMUTABLE = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
 
 
 @router.get("/{picture_id}", summary="An indexed picture")
-def picture(picture_id: PictureId, service: ServiceDep) -> PictureInfo:
+def picture(picture_id: PictureId, serving: ServingDep) -> PictureInfo:
     """Its label, size and the addresses of its file, thumbnail and neighbours."""
-    entry = service.require_index().entry(picture_id)
+    entry = serving.require_index().entry(picture_id)
     url = f"/pictures/{picture_id}"
     return PictureInfo(
         id=entry.id,
@@ -35,17 +35,17 @@ def picture(picture_id: PictureId, service: ServiceDep) -> PictureInfo:
 
 
 @router.get("/{picture_id}/thumbnail", summary="128 x 128 JPEG", response_class=Response)
-def thumbnail(picture_id: PictureId, service: ServiceDep) -> Response:
+def thumbnail(picture_id: PictureId, serving: ServingDep) -> Response:
     """The central square as the network saw it, small."""
-    index = service.require_index()
+    index = serving.require_index()
     index.entry(picture_id)
     return Response(index.catalog.thumbnail(picture_id), media_type="image/jpeg", headers=IMMUTABLE)
 
 
 @router.get("/{picture_id}/image", summary="The original file", response_class=Response)
-async def image(picture_id: PictureId, service: ServiceDep) -> Response:
+async def image(picture_id: PictureId, serving: ServingDep) -> Response:
     """The bytes that were indexed, as long as they are still where they were."""
-    data, kind = await run_in_threadpool(_original, service.require_index(), picture_id)
+    data, kind = await run_in_threadpool(_original, serving.require_index(), picture_id)
     return Response(data, media_type=f"image/{kind.lower()}", headers=IMMUTABLE)
 
 

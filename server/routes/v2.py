@@ -19,8 +19,9 @@ from model.errors import InvalidRequestError, UnknownModelError
 from model.views import CENTRE, TEN
 from server.inference import Answer
 from server.service import Service
+from server.serving import Serving
 from server.tensors import LENGTH_HEADER, InferRequest, OutputWish, Tensor, answer, parse
-from server.upload import ServiceDep, UploadDep, require_read
+from server.upload import ServiceDep, ServingDep, UploadDep, require_read
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol v2"])
 locked = APIRouter(prefix="/v2", tags=["Open Inference Protocol v2"], dependencies=[Depends(require_read)])
@@ -29,8 +30,8 @@ EXTENSIONS = ["binary_tensor_data", "classification"]
 MODEL, VERSIONED = "/models/{name}", "/models/{name}/versions/{version}"
 
 
-def _require(service: Service, name: str, wanted: str | None) -> None:
-    manifest = service.artifact.manifest
+def _require(serving: Serving, name: str, wanted: str | None) -> None:
+    manifest = serving.artifact.manifest
     if name != manifest.name or wanted not in (None, str(manifest.version)):
         raise UnknownModelError(
             f"expected the model {manifest.name} version {manifest.version}, found {name[:80]!r} {(wanted or '')[:20]}"
@@ -45,7 +46,7 @@ async def server() -> dict[str, Any]:
 
 @router.get("/health/live", summary="Is the process alive?")
 async def live(service: ServiceDep) -> JSONResponse:
-    return JSONResponse({"live": service.inference.alive}, 200 if service.inference.alive else 503)
+    return JSONResponse({"live": service.now.inference.alive}, 200 if service.now.inference.alive else 503)
 
 
 @router.get("/health/ready", summary="Can it answer?")
@@ -55,35 +56,40 @@ async def ready(service: ServiceDep) -> JSONResponse:
 
 @locked.get(MODEL, summary="The model's inputs and outputs")
 @locked.get(VERSIONED, include_in_schema=False)
-async def metadata(service: ServiceDep, name: str, version: str | None = None) -> dict[str, Any]:
-    _require(service, name, version)
+async def metadata(serving: ServingDep, name: str, version: str | None = None) -> dict[str, Any]:
+    _require(serving, name, version)
     return {
         "name": name,
-        "versions": [str(service.artifact.manifest.version)],
+        "versions": [str(serving.artifact.manifest.version)],
         "platform": "onnx_onnxv1",
         "inputs": [{"name": "image", "datatype": "BYTES", "shape": [-1]}],
         "outputs": [
-            {"name": "probabilities", "datatype": "FP32", "shape": [-1, service.model.classes]},
-            {"name": "features", "datatype": "FP32", "shape": [-1, service.model.feature_dim]},
+            {"name": "probabilities", "datatype": "FP32", "shape": [-1, serving.model.classes]},
+            {"name": "features", "datatype": "FP32", "shape": [-1, serving.model.feature_dim]},
         ],
-        "parameters": {"device": service.model.device, "also": "pictures UINT8 [-1,256,256,3] instead of image"},
+        "parameters": {"device": serving.model.device, "also": "pictures UINT8 [-1,256,256,3] instead of image"},
     }
 
 
 @locked.get(MODEL + "/ready", summary="Can the model answer?")
 @locked.get(VERSIONED + "/ready", include_in_schema=False)
-async def model_ready(service: ServiceDep, name: str, version: str | None = None) -> dict[str, Any]:
-    _require(service, name, version)
+async def model_ready(serving: ServingDep, name: str, version: str | None = None) -> dict[str, Any]:
+    _require(serving, name, version)
     return {"name": name, "ready": True}
 
 
 @locked.post(MODEL + "/infer", summary="Probabilities and features of pictures", response_class=Response)
 @locked.post(VERSIONED + "/infer", include_in_schema=False)
 async def infer(
-    request: Request, upload: UploadDep, service: ServiceDep, name: str, version: str | None = None
+    request: Request,
+    upload: UploadDep,
+    service: ServiceDep,
+    serving: ServingDep,
+    name: str,
+    version: str | None = None,
 ) -> Response:
     """`parameters.views`: 10, or 1 for the central view. One broken picture fails the whole call."""
-    _require(service, name, version)
+    _require(serving, name, version)
     length = request.headers.get(LENGTH_HEADER)
     asked = await service.in_thread(partial(parse, upload.picture, length, OUTPUTS))
     views = asked.parameters.get("views", 10)
@@ -95,7 +101,7 @@ async def infer(
         if asked.images is not None:
             pixels = (await service.read(asked.images[position], upload.phases)).pixels[None]
         assert pixels is not None
-        return await service.infer(pixels, TEN if views == 10 else CENTRE, upload.deadline, upload.phases)
+        return await service.infer(serving, pixels, TEN if views == 10 else CENTRE, upload.deadline, upload.phases)
 
     count = _count(asked, service)
     results = await upload.answered(asyncio.gather(*[one(position) for position in range(count)]))
@@ -105,8 +111,8 @@ async def infer(
         ),
         "features": np.concatenate([result.features for result in results]),
     }
-    outputs = [(wish, _tensor(wish, tensors[wish.name], service)) for wish in asked.outputs]
-    head: dict[str, Any] = {"model_name": name, "model_version": str(service.artifact.manifest.version)}
+    outputs = [(wish, _tensor(wish, tensors[wish.name], serving)) for wish in asked.outputs]
+    head: dict[str, Any] = {"model_name": name, "model_version": str(serving.artifact.manifest.version)}
     if asked.id:
         head["id"] = asked.id
     body, json_length = answer(head, outputs)
@@ -122,12 +128,12 @@ def _count(asked: InferRequest, service: Service) -> int:
     return count
 
 
-def _tensor(wish: OutputWish, values: Tensor, service: Service) -> Tensor:
+def _tensor(wish: OutputWish, values: Tensor, serving: Serving) -> Tensor:
     """The values, or with `classification` the best classes as "value:index:name", as Triton writes them."""
     if not wish.classification:
         return values
     rows = []
     for row in values:
         order = np.argsort(-row.astype(np.float64), kind="stable")[: wish.classification]
-        rows.append([f"{row[i]:.6f}:{i}:{service.artifact.labels[i].name}" for i in order])
+        rows.append([f"{row[i]:.6f}:{i}:{serving.artifact.labels[i].name}" for i in order])
     return np.array(rows, dtype=object)

@@ -253,7 +253,7 @@ def test_odd_charsets_of_a_form(client: TestClient, charset: str) -> None:
 def test_an_internal_error_has_an_id_and_tells_nothing(artifact: Artifact, jpeg: bytes) -> None:
     service = Service(Settings(artifact=artifact.path))
     with TestClient(create_app(service), raise_server_exceptions=False) as broken:
-        service.model.run = None  # type: ignore[assignment, method-assign]
+        service.now.model.run = None  # type: ignore[assignment, method-assign]
         answer = broken.post("/classify", content=jpeg)
         assert answer.status_code == 500
         assert answer.json()["error"]["request_id"] == answer.headers["x-request-id"]

@@ -153,16 +153,16 @@ def test_the_death_of_the_thread_turns_liveness_red(artifact: Artifact, pictures
     service = Service(Settings(artifact=artifact.path))
     with TestClient(create_app(service)) as client:
         assert client.get("/live").status_code == 200
-        service.inference._take = None  # type: ignore[method-assign, assignment]
-        with service.inference._changed:
-            service.inference._closing = True
-            service.inference._changed.notify()
-        service.inference._thread.join(20)
+        service.now.inference._take = None  # type: ignore[method-assign, assignment]
+        with service.now.inference._changed:
+            service.now.inference._closing = True
+            service.now.inference._changed.notify()
+        service.now.inference._thread.join(20)
         answer = client.get("/live")
         assert answer.status_code == 503
         assert "gone or stuck" in answer.json()["status"]
-        service.inference._thread = threading.Thread(target=lambda: None)
-        service.inference._thread.start()
+        service.now.inference._thread = threading.Thread(target=lambda: None)
+        service.now.inference._thread.start()
 
 
 def test_a_stuck_network_turns_liveness_red(inference: Inference, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:

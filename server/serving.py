@@ -1,0 +1,87 @@
+"""What is served at one time, as a whole: an artifact, its network in its thread, and the index that belongs to it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from index.store import PictureIndex
+from model import artifact as artifacts
+from model.errors import AlexNetError, ArtifactError, UnknownPictureError
+from model.runtime import OnnxModel
+from model.views import CENTRE, TEN
+from server.inference import Inference, Job
+from server.settings import Settings
+
+
+class NotServableError(AlexNetError):
+    """The artifact or index that should be served next is missing, damaged, or doesn't fit; the log says which."""
+
+
+class Serving:
+    """One version of network and index. Requests hold it (`hold`) until they are answered by it.
+
+    Raises ArtifactError, IndexStoreError or DeviceError when what it is told to serve can't be served.
+    """
+
+    def __init__(self, settings: Settings, observe: Callable[[float], None]) -> None:
+        self.artifact = artifacts.load(settings.artifact)
+        self.model = OnnxModel(self.artifact.network, settings.device, settings.threads)
+        shape = (self.model.classes, self.model.feature_dim)
+        if shape != (self.artifact.manifest.classes, self.artifact.manifest.feature_dim):
+            raise ArtifactError(f"expected a network with the classes and features of its manifest, found {shape}")
+        path = settings.index or self._usual_index(settings.indexes)
+        self.index = PictureIndex.open(path) if path else None
+        if self.index is not None:
+            self.index.require(self.artifact)
+        self.inference = Inference(self.model, settings.max_crops, observe)
+        self._held, self._retired = 0, False
+        self._closer = threading.Thread(target=self._close, name="retire")
+        self._warm_up()
+
+    def _usual_index(self, indexes: Path) -> Path | None:
+        manifest = self.artifact.manifest
+        path = indexes / manifest.name / str(manifest.version)
+        return path if path.is_dir() else None
+
+    def _warm_up(self) -> None:
+        """The first runs are slower, and tell how long work takes: not a client's."""
+        pixels = np.zeros((1, 256, 256, 3), np.uint8)
+        for views in (CENTRE, TEN, TEN):
+            self.inference.submit(Job(pixels, views, True, time.monotonic() + 600)).result()
+
+    def require_index(self) -> PictureIndex:
+        if self.index is None:
+            raise UnknownPictureError("expected a server with an index, found none: start it with --index")
+        return self.index
+
+    def hold(self) -> None:
+        """A request begins. Only the event loop calls `hold`, `release` and `retire`."""
+        self._held += 1
+
+    def release(self) -> None:
+        """A request is answered."""
+        self._held -= 1
+        self._close_if_free()
+
+    def retire(self) -> None:
+        """Another version took over: close when the last request that holds this one is answered."""
+        self._retired = True
+        self._close_if_free()
+
+    def join(self) -> None:
+        """After `retire`, when nobody holds it: wait until it is closed."""
+        self._closer.join()
+
+    def _close_if_free(self) -> None:
+        if self._retired and not self._held and self._closer.ident is None:
+            self._closer.start()  # not here: what clients left behind in the queue may take its time
+
+    def _close(self) -> None:
+        self.inference.close()
+        if self.index is not None:
+            self.index.close()
