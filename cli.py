@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +11,8 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from model.errors import AddressError, AlexNetError
+from model.errors import AlexNetError
+from server.command import require_free, run, serve_command, settings
 from training.run import DATA_HELP, train
 
 app = typer.Typer(
@@ -37,6 +37,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
 ARTIFACTS, INDEXES = Path("artifacts"), Path("indexes")
 
 app.command(name="train")(train)
+app.command(name="serve")(serve_command())
 
 
 @app.command()
@@ -52,23 +53,6 @@ def index(
     Call it again to go on after an interruption, or to add more pictures; what is there already is not computed anew.
     """
     _index(data, archive, artifact, index or _index_of(artifact), device)
-
-
-@app.command()
-def serve(
-    artifact: ArtifactOption = ARTIFACTS,
-    index: IndexOption = None,
-    host: Annotated[str, typer.Option(envvar="ALEXNET_HOST", help="Address; 0.0.0.0 for every network.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, envvar="ALEXNET_PORT", help="Port to listen on.")] = 8000,
-    device: DeviceOption = "auto",
-) -> None:
-    """Serve POST /classify, POST /similar and the page over HTTP. Without an index, everything but /similar.
-
-    Other settings are environment variables: ALEXNET_THREADS, ALEXNET_MAX_BODY_BYTES, ALEXNET_MAX_BODY_SECONDS,
-    ALEXNET_MAX_PIXELS, ALEXNET_MAX_WAITING.
-    """
-    _require_free(host, port)
-    _serve(artifact, index, host, port, device)
 
 
 @app.command()
@@ -173,7 +157,7 @@ def demo(
     from training.archives import elpv
     from training.evaluate import table
 
-    _require_free(host, port)
+    require_free(host, port)
     artifact = unpack_bundled("elpv", folder / "artifacts")
     typer.echo("the bundled network, as measured on pictures held out from its training:")
     typer.echo(table(artifact.manifest.measurements))
@@ -185,7 +169,7 @@ def demo(
     typer.echo(f"  curl -F image=@{examples[0]} {url}/classify")
     typer.echo(f"  curl -F image=@{examples[1]} {url}/similar")
     typer.echo(f"  curl {url}/pictures/1/thumbnail -o neighbour.jpg\n")
-    _serve(artifact.path, index, host, port, "auto")
+    run(settings(None, {"artifact": artifact.path, "index": index, "host": host, "port": port}))
 
 
 def _index_of(artifact: Path, root: Path = INDEXES) -> Path:
@@ -216,43 +200,6 @@ def _index(data: str, archive: Path | None, artifact: Path, folder: Path, device
         f"{report.skipped:,} unreadable)"
     )
     store.close()
-
-
-def _serve(artifact: Path, index: Path | None, host: str, port: int, device: str) -> None:
-    import uvicorn
-
-    from server.app import create_app
-    from server.drain import DrainingServer
-    from server.logs import configure
-    from server.service import Service
-    from server.settings import Settings
-
-    service = Service(Settings(artifact=artifact, index=index, host=host, port=port, device=device))
-    now = service.now
-    manifest = now.artifact.manifest
-    typer.echo(
-        f"serving {manifest.name} version {manifest.version} on {now.model.device}"
-        + (f" with an index of {len(now.index):,} pictures" if now.index else "")
-        + f" at http://{host}:{port}/"
-    )
-    configure(service.settings.log_format)
-    DrainingServer(
-        uvicorn.Config(
-            create_app(service), host=host, port=port, timeout_keep_alive=65, log_config=None, access_log=False
-        ),
-        service,
-    ).run()
-
-
-def _require_free(host: str, port: int) -> None:
-    """Raise AddressError, before anything slow is done, if the server couldn't listen there."""
-    try:
-        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
-            pass
-    except OSError as error:
-        raise AddressError(
-            f"expected to listen on {host}:{port}, found: {error.strerror}; another port can be given with --port"
-        ) from error
 
 
 def main() -> None:

@@ -24,7 +24,7 @@ sys.path[0] = str(ROOT)
 import torch
 import typer
 
-from benchmarks.training import commit, machine
+from benchmarks.machine import commit, machine
 from model.preprocess import read_picture
 from model.runtime import available_cpus
 from training import cache, datasets

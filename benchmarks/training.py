@@ -1,19 +1,22 @@
 """`python benchmarks/training.py`: a training step, its normalisation and its input, beside PyTorch's stock modules.
 
-Both sides run in one process on the same batch, turn by turn, so that a change of the machine's speed meets both. Each
-figure is the median of its turns; a ratio is the median of the ratios of neighbouring turns. Writes docs/results/.
+Both sides take turns on the same batch, so that a change of the machine's speed meets both; in processes of their own,
+because training/run.py tells the allocator to keep memory and a plain PyTorch program doesn't. Each figure is the
+median of its turns; a ratio is the median of the ratios of neighbouring turns. Writes docs/results/.
 """
 
 from __future__ import annotations
 
 import json
-import platform
 import statistics
-import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date
+from functools import partial
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,6 +29,7 @@ import typer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.machine import commit, machine
 from model.alexnet import AlexNet
 from model.architecture import Architecture
 from model.initialisation import initialise
@@ -41,6 +45,15 @@ from training.sgd import MomentumSGD, learning_rates
 
 GFLOP = 3 * 2 * 0.7246
 """A picture's step: 724.6 M multiply-adds forward, twice that backward (see docs/performance.md)."""
+
+
+SIDES = (
+    ("float32", False, False),
+    ("bfloat16", False, False),
+    ("bfloat16", True, False),
+    ("float32", False, True),
+)
+"""Our precision; whether stock is tuned as PyTorch's guide advises; whether stock gets our allocator setting, too."""
 
 
 class Stock(nn.Module):
@@ -69,23 +82,51 @@ class Stock(nn.Module):
         return logits
 
 
-def paired(
-    ours: Callable[[], None], theirs: Callable[[], None], turns: int, wait: Callable[[], None]
-) -> dict[str, float]:
+def paired(ours: Callable[[], float], theirs: Callable[[], float], turns: int) -> dict[str, float]:
     """Seconds of both, in `turns` turns after one that isn't measured, and how many times faster we are."""
-
-    def seconds(work: Callable[[], None]) -> float:
-        started = time.perf_counter()
-        work()
-        wait()
-        return time.perf_counter() - started
-
-    pairs = [(seconds(ours), seconds(theirs)) for _ in range(turns + 1)][1:]
+    pairs = [(ours(), theirs()) for _ in range(turns + 1)][1:]
     return {
         "ours_seconds": statistics.median(a for a, _ in pairs),
         "theirs_seconds": statistics.median(b for _, b in pairs),
         "ratio": statistics.median(b / a for a, b in pairs),
     }
+
+
+def timed(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds of one call, all of it."""
+    started = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def _serve(pipe: Connection, keep: bool, make: Callable[..., Callable[[], None]], arguments: tuple[Any, ...]) -> None:
+    """In a process of its own: one timed step for each message, until there are no more."""
+    if keep:
+        keep_freed()
+    torch.set_num_threads(available_cpus())
+    step = make(*arguments)
+    while pipe.recv():
+        pipe.send(timed(step, arguments[1]))
+
+
+@contextmanager
+def apart(keep: bool, make: Callable[..., Callable[[], None]], *arguments: Any) -> Iterator[Callable[[], float]]:
+    """A side in a process of its own; each call is one step there. `keep`: the allocator as training/run.py sets it."""
+    context = get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(there, keep, make, arguments))
+    process.start()
+
+    def turn() -> float:
+        here.send(True)
+        seconds: float = here.recv()
+        return seconds
+
+    yield turn
+    here.send(False)
+    process.join()
 
 
 def step_of_ours(batch: int, device: torch.device, precision: str, compiled: bool) -> Callable[[], None]:
@@ -148,6 +189,13 @@ def _pictures(batch: int, device: torch.device) -> Tensor:
     return 58 * torch.randn(batch, 3, 224, 224, generator=torch.Generator().manual_seed(0)).to(device)
 
 
+def matrix_peak(device: torch.device, side: int = 2048) -> float:
+    """TFLOP/s of float32 matrix products, the best of ten: what no step in float32 can pass."""
+    a, b = torch.randn(side, side, device=device), torch.randn(side, side, device=device)
+    seconds = min(timed(lambda: torch.mm(a, b), device) for _ in range(10))
+    return float(2 * side**3 / seconds / 1e12)
+
+
 def crops_a_second(pictures: int = 2000, batch: int = 128) -> float:
     """Augmented 224 x 224 crops that one core cuts out of a cache in memory, random draws included."""
     stored = np.random.default_rng(0).integers(0, 256, (pictures, 256, 256, 3), dtype=np.uint8)
@@ -173,29 +221,33 @@ def main(
 ) -> None:
     """Measure, print, and write a dated result."""
     on = torch.device(pick_device(device))
-    wait = torch.cuda.synchronize if on.type == "cuda" else (lambda: None)
     torch.set_num_threads(available_cpus())
-    keep_freed()  # as training/run.py does; it serves both sides
+    keep_freed()
     result: dict[str, Any] = {"date": f"{date.today()}", "batch": batch, "machine": machine(on), "commit": commit()}
-    for precision, tuned in (("float32", False), ("bfloat16", False), ("bfloat16", True)):
-        stock = step_of_stock(batch, on, tuned)
-        measured = paired(step_of_ours(batch, on, precision, compiled == "yes"), stock, turns, wait)
+    result["matrix_tflops"] = matrix_peak(on)
+    typer.echo(f"float32 matrix products: {result['matrix_tflops']:.2f} TFLOP/s")
+    for precision, tuned, keep in SIDES:
+        with (
+            apart(True, step_of_ours, batch, on, precision, compiled == "yes") as ours,
+            apart(keep, step_of_stock, batch, on, tuned) as theirs,
+        ):
+            measured = paired(ours, theirs, turns)
         measured["pictures_per_second"] = batch / measured["ours_seconds"]
         measured["theirs_pictures_per_second"] = batch / measured["theirs_seconds"]
-        result[f"step_{precision}{'_tuned' if tuned else ''}"] = measured
+        name = "bfloat16, channels-last, fused" if tuned else "float32"
+        name += ", our allocator" if keep else ""
+        result[f"ours in {precision}, stock in {name}"] = measured
         typer.echo(
             f"step, ours in {precision}: {measured['pictures_per_second']:.1f} pictures/s "
-            f"({measured['pictures_per_second'] * GFLOP / 1000:.2f} TFLOP/s), stock in "
-            f"{'bfloat16, channels-last, fused' if tuned else 'float32'}: "
+            f"({measured['pictures_per_second'] * GFLOP / 1000:.2f} TFLOP/s), stock in {name}: "
             f"{measured['theirs_pictures_per_second']:.1f}; ratio {measured['ratio']:.2f}"
         )
     for shape in ((batch, 96, 55, 55), (batch, 256, 27, 27)):
         x = 30 * torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(on)
-        above = torch.randn_like(x)
-        last = {"memory_format": torch.channels_last}
-        ours = normalisation(lambda x: local_response_norm(x, 2), x.contiguous(**last), above.contiguous(**last))
-        theirs = normalisation(nn.LocalResponseNorm(5, 5e-4, 0.75, 2.0), x, above)
-        measured = paired(ours, theirs, turns, wait)
+        above, last = torch.randn_like(x), {"memory_format": torch.channels_last}
+        ours_ = normalisation(lambda x: local_response_norm(x, 2), x.contiguous(**last), above.contiguous(**last))
+        theirs_ = normalisation(nn.LocalResponseNorm(5, 5e-4, 0.75, 2.0), x, above)
+        measured = paired(partial(timed, ours_, on), partial(timed, theirs_, on), turns)
         result[f"lrn_{shape[1]}x{shape[2]}x{shape[3]}"] = measured
         typer.echo(
             f"response normalisation, forward and backward, float32, {shape}: "
@@ -210,21 +262,6 @@ def main(
     target = output / f"training-{on.type}-{result['date']}.json"
     target.write_text(json.dumps(result, indent=1) + "\n")
     typer.echo(f"written: {target}")
-
-
-def machine(device: torch.device) -> dict[str, Any]:
-    """What computed, in words."""
-    facts: dict[str, Any] = {"cores": available_cpus(), "torch": torch.__version__, "python": platform.python_version()}
-    if device.type == "cuda":
-        return facts | {"device": torch.cuda.get_device_name(device)}
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return facts | {"device": names[0].partition(": ")[2] if names else platform.processor()}
-
-
-def commit() -> str:
-    """Of the source tree, with `+` where files were changed."""
-    command = ["git", "describe", "--always", "--abbrev=12", "--dirty=+"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ class Settings(BaseSettings):
     index: Path | None = Field(None, description="An index made by the same network.")
     indexes: Path = Field(Path("indexes"), description="Where the index NAME/VERSION of an artifact is, if not named.")
     host: str = Field("127.0.0.1", description="Address to listen on; loopback unless told otherwise.")
-    port: int = Field(8000, ge=0, le=65535)
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0: any that is free.")
     device: str = Field("auto", description="auto, cpu or cuda.")
     threads: int | None = Field(None, ge=1, description="Threads of inference; all processors by default.")
     max_body_bytes: int = Field(32 * 1024 * 1024, ge=1, description="Largest request body.")

@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import json
 import os
+import time
 import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,6 +30,7 @@ from training.datasets import Dataset, Example
 from training.storage import JpegPictures, Pixels, RawPictures
 
 CHUNK = 256
+SAVE_SECONDS = 10
 
 Format = Literal["raw", "jpeg"]
 
@@ -159,7 +161,7 @@ def _decode(examples: Sequence[Example], train: int, pictures: RawPictures | Jpe
         def submit(start: int) -> list[Future[Any]]:
             return [pool.submit(_read, example.path, pictures) for example in examples[start : start + CHUNK]]
 
-        ahead = submit(progress.done)
+        ahead, saved = submit(progress.done), time.monotonic()
         for start in range(progress.done, len(examples), CHUNK):
             current, ahead = ahead, submit(start + CHUNK)
             for row, future in enumerate(current, start):
@@ -172,9 +174,11 @@ def _decode(examples: Sequence[Example], train: int, pictures: RawPictures | Jpe
                     if row < train:
                         progress.add(result[0])
                 bar.update()
-            pictures.flush()
             progress.done = start + len(current)
-            progress.save()
+            if time.monotonic() - saved > SAVE_SECONDS or progress.done == len(examples):
+                pictures.flush()
+                progress.save()
+                saved = time.monotonic()
 
 
 def _read(path: Path, pictures: RawPictures | JpegPictures) -> tuple[Pixels, bytes] | str:

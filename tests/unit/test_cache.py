@@ -33,6 +33,7 @@ def test_goes_on_after_an_interruption(
     dataset = folder(pictures)
     whole = picture_cache.build(dataset, tmp_path / "whole", form)
     monkeypatch.setattr(picture_cache, "CHUNK", 16)
+    monkeypatch.setattr(picture_cache, "SAVE_SECONDS", 0)
     read, calls = picture_cache._read, []
 
     def interrupted(path: Path, pictures: RawPictures | JpegPictures) -> object:

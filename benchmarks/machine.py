@@ -1,0 +1,29 @@
+"""What a result was measured on: machine and commit."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.runtime import available_cpus
+
+ROOT = Path(__file__).parents[1]
+
+
+def machine(device: torch.device) -> dict[str, Any]:
+    """What computed, in words."""
+    facts: dict[str, Any] = {"cores": available_cpus(), "torch": torch.__version__, "python": platform.python_version()}
+    if device.type == "cuda":
+        return facts | {"device": torch.cuda.get_device_name(device)}
+    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return facts | {"device": names[0].partition(": ")[2] if names else platform.processor()}
+
+
+def commit() -> str:
+    """Of the source tree, with `+` where files were changed."""
+    command = ["git", "describe", "--always", "--abbrev=12", "--dirty=+"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
