@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,3 +81,17 @@ def test_a_line_a_request(client: TestClient, pictures: Path, caplog: pytest.Log
     assert line["code"] == "unsupported_picture"
     assert line["total_ms"] > 0
     assert "status=415" in TextFormatter().format(record)
+
+
+def test_the_dashboard_asks_for_metrics_that_exist(client: TestClient, pictures: Path) -> None:
+    client.post("/similar", content=(pictures / "checks" / "01.jpg").read_bytes())
+    present = {name for name, _ in samples(client)}
+    dashboard = (Path(__file__).parents[2] / "deploy" / "grafana" / "alexnet-server.json").read_text()
+    asked = {
+        name
+        for panel in json.loads(dashboard)["panels"]
+        for target in panel["targets"]
+        for name in re.findall(r"alexnet_\w+", target["expr"])
+    }
+    assert len(asked) > 10
+    assert asked <= present
