@@ -6,7 +6,6 @@ the cache and the decoder take turns; memory is that of the process without file
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 import tempfile
@@ -24,7 +23,7 @@ sys.path[0] = str(ROOT)
 import torch
 import typer
 
-from benchmarks.machine import commit, machine
+from benchmarks.machine import commit, machine, write
 from model.preprocess import read_picture
 from model.runtime import available_cpus
 from training import cache, datasets
@@ -97,10 +96,7 @@ def main(
             result[side] |= {"memory_mb_early": quarter, "memory_mb_most_after": max(held[len(held) // 2 :])}
             line += f"; memory {quarter:.0f} MB early on, at most {max(held[len(held) // 2 :])} MB in the second half"
         typer.echo(line)
-    output.mkdir(parents=True, exist_ok=True)
-    target = output / f"cache-{result['date']}.json"
-    target.write_text(json.dumps(result, indent=1) + "\n")
-    typer.echo(f"written: {target}")
+    typer.echo(f"written: {write(result, output, 'cache')}")
 
 
 if __name__ == "__main__":

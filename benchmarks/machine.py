@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import subprocess
 from pathlib import Path
@@ -27,3 +28,11 @@ def commit() -> str:
     """Of the source tree, with `+` where files were changed."""
     command = ["git", "describe", "--always", "--abbrev=12", "--dirty=+"]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
+
+
+def write(result: dict[str, Any], output: Path, name: str) -> Path:
+    """Write a result, dated, to a file of the folder `output`."""
+    output.mkdir(parents=True, exist_ok=True)
+    target = output / f"{name}-{result['date']}.json"
+    target.write_text(json.dumps(result, indent=1) + "\n")
+    return target

@@ -7,7 +7,6 @@ median of its turns; a ratio is the median of the ratios of neighbouring turns. 
 
 from __future__ import annotations
 
-import json
 import statistics
 import sys
 import time
@@ -29,7 +28,7 @@ import typer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.machine import commit, machine
+from benchmarks.machine import commit, machine, write
 from model.alexnet import AlexNet
 from model.architecture import Architecture
 from model.initialisation import initialise
@@ -258,10 +257,7 @@ def main(
     typer.echo(f"crops from the cache: {result['crops_per_second_a_core']:,.0f} a second a core")
     if on.type != "cuda":
         typer.echo("no GPU here: run this again with --device cuda --batch 1024 --compiled yes where there is one")
-    output.mkdir(parents=True, exist_ok=True)
-    target = output / f"training-{on.type}-{result['date']}.json"
-    target.write_text(json.dumps(result, indent=1) + "\n")
-    typer.echo(f"written: {target}")
+    typer.echo(f"written: {write(result, output, f'training-{on.type}')}")
 
 
 if __name__ == "__main__":

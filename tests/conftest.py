@@ -20,28 +20,26 @@ from server.settings import Settings
 from tests.patterns import CLASSES, draw, encode
 
 
-@pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """3 classes x 30 pictures, one subfolder a class."""
-    root = tmp_path_factory.mktemp("data") / "patterns"
-    generator = np.random.default_rng(7)
+def drawn(root: Path, count: int, seed: int) -> Path:
+    """`count` pictures of each class, one subfolder a class."""
+    generator = np.random.default_rng(seed)
     for kind in CLASSES:
         (root / kind).mkdir(parents=True)
-        for number in range(30):
+        for number in range(count):
             (root / kind / f"{number:02d}.jpg").write_bytes(encode(draw(kind, generator)))
     return root
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """3 classes x 30 pictures."""
+    return drawn(tmp_path_factory.mktemp("data") / "patterns", 30, 7)
 
 
 @pytest.fixture(scope="session")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """3 classes x 11 pictures, one subfolder a class."""
-    root = tmp_path_factory.mktemp("data") / "few"
-    generator = np.random.default_rng(8)
-    for kind in CLASSES:
-        (root / kind).mkdir(parents=True)
-        for number in range(11):
-            (root / kind / f"{number:02d}.jpg").write_bytes(encode(draw(kind, generator)))
-    return root
+    """3 classes x 11 pictures."""
+    return drawn(tmp_path_factory.mktemp("data") / "few", 11, 8)
 
 
 @pytest.fixture(scope="session")
