@@ -66,7 +66,8 @@ def build(dataset: Dataset, root: Path, form: Format = "raw") -> PictureCache:
         progress = _Progress(home / "progress.npz")
         progress.load()
         if not pictures.go_on(progress.done):
-            progress = _Progress(home / "progress.npz")
+            progress.path.unlink()  # first: killed from here on, the next run must not believe it
+            progress = _Progress(progress.path)
             pictures.go_on(0)
         _decode(dataset.examples, len(dataset.train), pictures, progress)
     _report(dataset, progress.skipped, home)

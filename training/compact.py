@@ -40,7 +40,8 @@ def compact(
 
     chosen = config.read(run)
     trainer = prepare(chosen, Processes(torch.device(pick_device(chosen.device))), run)
-    for layer in PRUNED_LAYERS:
+    layers = [layer for layer in PRUNED_LAYERS if layer != trainer.start.architecture.without]
+    for layer in layers:
         weight = trainer.learner.network.get_parameter(f"{layer}.weight")
         kept = max(1, round(density * weight.numel()))
         threshold = weight.detach().abs().flatten().kthvalue(weight.numel() - kept + 1).values
@@ -61,7 +62,7 @@ def compact(
     output.mkdir(parents=True, exist_ok=True)
     note = {
         "compaction": {
-            "pruned": dict.fromkeys(PRUNED_LAYERS, density),
+            "pruned": dict.fromkeys(layers, density),
             "epochs": epochs,
             "learning_rate": learning_rate,
             "levels": {"convolutions": 2 * CONVOLUTION_LEVELS + 1, "fully connected": 2 * LINEAR_LEVELS + 1},

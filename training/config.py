@@ -127,7 +127,8 @@ class RunConfig:
     `towers`: processes that share one network. `micro_batch`: at most so many pictures at once in a process, whose
     gradients add up to the whole batch's; 0: its whole share. `precision`: `float32`, `bfloat16` (autocast),
     `float64`, or `auto`: bfloat16 where the processor has it. `rates`: factors of the learning rate by layer;
-    `frozen`: layers that stay as they are. `save_steps`: steps between checkpoints within an epoch, besides one
+    `frozen`: layers that stay as they are. `asked`: fields of the architecture that were chosen by name, whatever the
+    recipe or the artifact to start from say. `save_steps`: steps between checkpoints within an epoch, besides one
     every ten minutes; 0: none. `measure`: the errors at the end with ten views, or of the centre alone.
     """
 
@@ -138,6 +139,7 @@ class RunConfig:
     seed: int = 0
     split_seed: int = 0
     init_from: Path | None = None
+    asked: tuple[str, ...] = ()
     rates: Mapping[str, float] = field(default_factory=dict)
     frozen: tuple[str, ...] = ()
     towers: int = 1
@@ -167,11 +169,9 @@ def configure(given: Mapping[str, Any]) -> RunConfig:
     Raises TrainingError.
     """
     chosen = recipe(given.get("recipe", "small"))
-    architecture = replace(chosen.architecture, **_of(Architecture, given, ("classes", "towers")))
-    if given.get("one_tower"):
-        architecture = replace(architecture, towers=1)
-    if given.get("apart"):
-        architecture = replace(architecture, joined=False)
+    asked = _of(Architecture, given, ("classes", "towers"))
+    asked |= ({"towers": 1} if given.get("one_tower") else {}) | ({"joined": False} if given.get("apart") else {})
+    architecture = replace(chosen.architecture, **asked)
     changes = _of(Recipe, given, ("name", "architecture", "epochs", "batch"))
     if "batch" in given:
         chosen = chosen.with_batch(given["batch"])
@@ -180,7 +180,7 @@ def configure(given: Mapping[str, Any]) -> RunConfig:
     run = _of(RunConfig, given, ("recipe",))
     run.setdefault("data", RunConfig.data)
     run["name"] = run.get("name") or Path(run["data"]).resolve().stem
-    return RunConfig(recipe=replace(chosen, architecture=architecture, **changes), **run)
+    return RunConfig(recipe=replace(chosen, architecture=architecture, **changes), asked=tuple(asked), **run)
 
 
 def go_on(run: Path, given: Mapping[str, Any]) -> RunConfig:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from model.errors import StoppedError, TrainingError
+from model.errors import DatasetError, StoppedError, TrainingError
 from model.towers import gather_state, split
 from training import checkpoint, schedule, symptoms
 from training.cache import PictureCache
@@ -43,13 +43,17 @@ class Trainer:
         self, config: RunConfig, dataset: Dataset, cache: PictureCache, run: Path, processes: Processes, start: Start
     ) -> None:
         self.config, self.dataset, self.cache, self.run, self.processes = config, dataset, cache, run, processes
-        self.recipe, self.start = config.recipe, replace(start, weights={})
+        self.start = replace(start, weights={})
         self.learner = Learner(config, dataset, cache, processes, start)
+        self.recipe = self.learner.recipe
         self.schedule = schedule.start(self.recipe)
         self.epoch = self.step = 0
         self.totals = torch.zeros(3, dtype=torch.float64)  # of the epoch so far: loss, wrong, pictures
         self.train_rows = cache.rows(dataset, "train")
         self.validation_rows = cache.rows(dataset, "validation")
+        for part, examples in dataset.parts().items():
+            if (examples or part == "validation") and not len(cache.rows(dataset, part)):
+                raise DatasetError(f"expected readable pictures in the {part} part, found none")
         self.lock: IO[str] | None = None
         """Held open as long as this process works on the run (see `training.run`)."""
 
@@ -80,22 +84,20 @@ class Trainer:
         self.schedule.update(validation["error"])
         self.epoch, self.step = self.epoch + 1, 0
         self.totals.zero_()
+        record = {
+            "epoch": self.epoch,
+            "rate": rate,
+            "train_loss": loss / count,
+            "train_top1_error": wrong / count,
+            "validation_loss": validation["loss"],
+            "validation_top1_error": validation["error"],
+            "seconds": time.monotonic() - started,
+            "pictures_per_second": (count - before) / seconds,
+            "waited": waited / seconds,
+        }
+        if log is not None:  # before saving: what is logged after the checkpoint is forgotten when the run goes on
+            self._log(log, record)
         self.save()
-        if log is None:
-            return
-        log.write(
-            {
-                "epoch": self.epoch,
-                "rate": rate,
-                "train_loss": loss / count,
-                "train_top1_error": wrong / count,
-                "validation_loss": validation["loss"],
-                "validation_top1_error": validation["error"],
-                "seconds": time.monotonic() - started,
-                "pictures_per_second": (count - before) / seconds,
-                "waited": waited / seconds,
-            }
-        )
         labels = self.learner.labels[self.train_rows]
         for warning in (
             symptoms.flat_start(loss / count, labels, self.epoch, self.recipe.batch, self.recipe.name),
@@ -103,6 +105,12 @@ class Trainer:
         ):
             if warning:
                 self._say(warning)
+
+    def _log(self, log: RunLog, record: dict[str, Any]) -> None:
+        try:
+            log.write(record)
+        except OSError as error:
+            self._say(f"warning: expected to log epoch {self.epoch} in {self.run}, found: {error.strerror}")
 
     def _train(self) -> None:
         """The rest of an epoch's steps."""
@@ -112,7 +120,7 @@ class Trainer:
         with tqdm(total=len(order), initial=first, desc=title, unit="picture", leave=False, disable=quiet) as bar:
             for step, totals in self.learner.steps(order, self.epoch, self.step):
                 self.step = step + 1
-                if self.step % LOOK_STEPS[self.processes.device.type] and len(order) > self.step * self.recipe.batch:
+                if not self._looks(len(order)):
                     continue
                 self.totals += self.processes.total(totals.clone()).cpu()
                 totals.zero_()
@@ -130,6 +138,14 @@ class Trainer:
                     said = time.monotonic()
                     self._say(f"{title}: {int(count):,} of {len(order):,} pictures, {state}")
                 self._save_between()
+
+    def _looks(self, pictures: int) -> bool:
+        """Whether the loss is read, and saving thought of, after this step; the same in all processes."""
+        every = self.config.save_steps
+        due = bool(every) and self.step % every == 0
+        alone = self.processes.size == 1 and self._stop.wished
+        last = pictures <= self.step * self.recipe.batch
+        return due or alone or last or self.step % LOOK_STEPS[self.processes.device.type] == 0
 
     def _order(self) -> NDArray[np.int64]:
         """The rows of the epoch, in the order that all processes share; shuffled once where the recipe says so."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -31,13 +32,14 @@ class Learner:
     def __init__(
         self, config: RunConfig, dataset: Dataset, cache: PictureCache, processes: Processes, start: Start
     ) -> None:
-        self.config, self.recipe, self.processes, self.layer_rates = config, config.recipe, processes, start.rates
+        self.config, self.processes, self.layer_rates = config, processes, start.rates
+        self.recipe = replace(config.recipe, architecture=start.architecture)
         self.device = processes.device
         self.precision = pick_precision(config.precision, self.device)
         self.dtype = torch.float64 if self.precision == "float64" else torch.float32
-        self.network = AlexNet(start.architecture, processes.exchange)
+        self.network = AlexNet(start.architecture, processes.exchange).to(self.dtype)
         self.network.load_state_dict(split(start.weights, processes.exchange))
-        self.network.to(self.device, self.dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for name, parameter in self.network.named_parameters():
             parameter.requires_grad_(start.rates.get(name.partition(".")[0], 1.0) > 0)
         self.forward = torch.compile(self.network) if config.compiled else self.network
@@ -70,7 +72,7 @@ class Learner:
                 kept = kept_outputs(
                     self.network.architecture, self.processes.exchange, self.config.seed, number, count, pixels
                 )
-            places = torch.from_numpy(piece.places).to(self.device)
+            places = torch.from_numpy(piece.places).to(self.device, non_blocking=True)
             targets = self._targets(piece.rows)
             with self._autocast():
                 logits = self.forward(pixels, tuple(mask[places] for mask in kept)).logits
@@ -105,8 +107,7 @@ class Learner:
             loss = F.cross_entropy(logits.to(self.dtype), targets, reduction="sum")
             totals += torch.stack([loss.double(), (logits.argmax(1) != targets).sum().double()])
         loss, wrong = self.processes.total(totals).tolist()
-        count = max(1, len(rows))
-        return {"loss": loss / count, "error": wrong / count}
+        return {"loss": loss / len(rows), "error": wrong / len(rows)}
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")

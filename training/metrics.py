@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ METRICS = "metrics.jsonl"
 def read(run: Path) -> list[dict[str, Any]]:
     """The records of the run so far, one an epoch; none before the first is over."""
     path = run / METRICS
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+    return [json.loads(line) for line in lines if line.endswith("}\n")]  # a full disk may have cut the last
 
 
 class RunLog:
@@ -25,7 +27,9 @@ class RunLog:
         self.run = run
         kept = [record for record in read(run) if record["epoch"] <= epochs]
         if kept or (run / METRICS).is_file():
-            (run / METRICS).write_text("".join(json.dumps(record) + "\n" for record in kept))
+            partial = run / f"{METRICS}.partial"
+            partial.write_text("".join(json.dumps(record) + "\n" for record in kept))
+            os.replace(partial, run / METRICS)
         self.board = SummaryWriter(str(run / "tensorboard"), purge_step=epochs + 1)
 
     def write(self, record: dict[str, Any]) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
-from torch.distributed.device_mesh import init_device_mesh
 
 from model.errors import TrainingError
 from model.towers import Between, Exchange
@@ -91,15 +90,22 @@ def start(device: str, towers: int) -> Processes:
             torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
         backend = "nccl" if chosen.type == "cuda" else "gloo"
         distributed.init_process_group(backend, timeout=WAIT, device_id=chosen if backend == "nccl" else None)
-    mesh = init_device_mesh(chosen.type, (size // towers, towers), mesh_dim_names=("replica", "tower"))
+    groups = [
+        [distributed.new_group(list(ranks), timeout=WAIT) for ranks in mesh]  # by all, in the same order
+        for mesh in (
+            [range(first, first + towers) for first in range(0, size, towers)],
+            [range(tower, size, towers) for tower in range(towers)],
+        )
+    ]
+    tower_group, replica_group = groups[0][rank // towers], groups[1][rank % towers]
     return Processes(
         chosen,
         rank,
         size,
         rank // towers,
         size // towers,
-        Between(mesh.get_group("tower")) if towers > 1 else Exchange(),
-        mesh.get_group("replica") if size > towers else None,
+        Between(tower_group) if towers > 1 else Exchange(),
+        replica_group if size > towers else None,
     )
 
 
@@ -122,7 +128,7 @@ class GradientSum:
         """Whether the pass under way is the last one of its step: earlier ones only add to the gradients here."""
         self._pending: list[distributed.Work] = []
         if group is not None:
-            for parameter in parameters:
+            for parameter in (p for p in parameters if p.requires_grad):
                 parameter.register_post_accumulate_grad_hook(self._send)  # type: ignore[no-untyped-call]
 
     def _send(self, parameter: Tensor) -> None:

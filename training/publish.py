@@ -49,7 +49,7 @@ def finish(
             version=1,
             created=now(),
             classes=len(dataset.labels),
-            feature_dim=chosen.recipe.architecture.hidden,
+            feature_dim=trainer.start.architecture.hidden,
             architecture=asdict(trainer.start.architecture),
             parameters=sum(p.numel() for p in network.parameters()),
             licence=dataset.licence,

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from model.artifact import Artifact
-from model.errors import AlexNetError
+from model.errors import AlexNetError, DatasetError
 from model.weights import read_weights
 from training import figures, metrics
 from training.cache import PictureCache
@@ -109,7 +109,7 @@ def _image(figure: Figure, description: str) -> str:
 
 def main(
     run: Annotated[Path, typer.Argument(help="The folder of a run.")],
-    artifact: Annotated[Path, typer.Option(help="What the run published; by default its newest.")] = Path("artifacts"),
+    artifact: Annotated[Path | None, typer.Option(help="What the run published; by default its newest.")] = None,
 ) -> None:
     """Measure the artifact of a run once more, and write the run's report anew."""
     from model import artifact as artifacts
@@ -118,13 +118,25 @@ def main(
     from training import config, datasets
     from training.evaluate import BATCH, predict
 
-    chosen, loaded = config.read(run), artifacts.load(artifact)
+    chosen = config.read(run)
+    loaded = artifacts.load(artifact or chosen.artifacts / chosen.name)
     dataset = datasets.load(chosen.data, chosen.split_seed, chosen.archive)
+    if loaded.labels != dataset.labels:
+        raise DatasetError(f"expected an artifact with the classes of {chosen.data}, found others in {loaded.path}")
     cache = picture_cache.build(dataset, chosen.cache, chosen.cache_format)
     rows = cache.rows(dataset, "test" if dataset.test else "validation")
     labels = np.array([example.label for example in dataset.examples])
     pieces = ((cache.pictures.read(some), labels[some]) for some in picture_cache.batches(rows, BATCH))
-    typer.echo(write(run, loaded, dataset, cache, rows, predict(OnnxModel(loaded.network), pieces, len(rows))))
+    typer.echo(
+        write(
+            run,
+            loaded,
+            dataset,
+            cache,
+            rows,
+            predict(OnnxModel(loaded.network), pieces, len(rows), chosen.measure == "ten"),
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -15,7 +15,7 @@ from model.artifact import Label
 from model.errors import TrainingError
 from model.initialisation import initial_state
 from model.weights import read_weights
-from training.config import RECIPES, RunConfig
+from training.config import RunConfig
 
 COPIED_RATE = 0.1
 """Copied layers learn at a tenth of the rate of fresh ones: Krizhevsky's fine-tuning had 1e-3 against 1e-2 in fc8."""
@@ -37,13 +37,18 @@ def begin(chosen: RunConfig, labels: tuple[Label, ...]) -> Start:
         if layer not in LAYERS:
             raise TrainingError(f"expected a layer of {', '.join(LAYERS)}, found {layer!r}")
     rates = dict(chosen.rates) | dict.fromkeys(chosen.frozen, 0.0)
+    if any(factor < 0 for factor in rates.values()) or all(
+        rates.get(layer) == 0 for layer in LAYERS if layer != "conv6"
+    ):
+        raise TrainingError("expected factors of 0 or more, and some layer above 0, found others")
     recipe = chosen.recipe
     if chosen.init_from is None:
         architecture = replace(recipe.architecture, classes=len(labels))
         return Start(architecture, initial_state(architecture, recipe.initialisation, chosen.seed), rates)
     artifact = artifacts.load(chosen.init_from)
     before, weights = read_weights(artifact)
-    architecture = replace(before, classes=len(labels), **_asked_for(chosen))
+    asked = {name: getattr(recipe.architecture, name) for name in chosen.asked}
+    architecture = replace(before, classes=len(labels), **asked)
     fresh = initial_state(architecture, recipe.initialisation, chosen.seed)
     other = {"fc8"} if artifact.labels != labels else set()
     if architecture.sixth != before.sixth:
@@ -62,16 +67,6 @@ def begin(chosen: RunConfig, labels: tuple[Label, ...]) -> Start:
     if anew:
         origin += f"; {', '.join(anew)} anew"
     return Start(architecture, fresh | copied, dict.fromkeys(sorted(layers), COPIED_RATE) | rates, origin)
-
-
-def _asked_for(chosen: RunConfig) -> dict[str, Any]:
-    """The fields of the architecture in which a run differs from its recipe: wanted whatever it starts from."""
-    usual = RECIPES[chosen.recipe.name].architecture
-    return {
-        field.name: getattr(chosen.recipe.architecture, field.name)
-        for field in fields(Architecture)
-        if getattr(chosen.recipe.architecture, field.name) != getattr(usual, field.name)
-    }
 
 
 def again(state: dict[str, Any]) -> Start:

@@ -23,11 +23,7 @@ class RawPictures:
     """(N, 256, 256, 3) uint8 in one file; rows are written in order, and read in any."""
 
     def __init__(self, folder: Path, count: int) -> None:
-        path, size = folder / "pictures.u8", count * SIDE * SIDE * 3
-        self.new = not path.is_file() or path.stat().st_size != size
-        if self.new:
-            _reserve(path, size)
-        self.map = np.memmap(path, np.uint8, "r+", shape=(count, SIDE, SIDE, 3))
+        self.path, self.count = folder / "pictures.u8", count
 
     @staticmethod
     def encode(pixels: Pixels) -> tuple[Pixels, bytes]:
@@ -45,8 +41,14 @@ class RawPictures:
         return np.asarray(self.map[rows])
 
     def go_on(self, done: int) -> bool:
-        """Prepare to write after the first `done` rows; whether these are there."""
-        return not self.new
+        """Prepare to write after the first `done` rows; whether these are there. Where not, nothing is prepared."""
+        size = self.count * SIDE * SIDE * 3
+        if not self.path.is_file() or self.path.stat().st_size != size:
+            if done:
+                return False
+            _reserve(self.path, size)
+        self.map = np.memmap(self.path, np.uint8, "r+", shape=(self.count, SIDE, SIDE, 3))
+        return True
 
 
 class JpegPictures:

@@ -46,6 +46,11 @@ def test_many_processes_are_one_network(few: Path, alone: Path, tmp_path: Path, 
     require_same(tmp_path, alone)
 
 
+def test_frozen_layers_with_replicas(few: Path, tmp_path: Path) -> None:
+    options = ["--data", few, *launch.OPTIONS, "--epochs", 1, "--frozen", "conv1,conv2"]
+    launch.finish(launch.start(tmp_path, *options, processes=2))
+
+
 def test_each_reads_the_other_s_checkpoint(few: Path, alone: Path, tmp_path: Path) -> None:
     """Begun by two towers, gone on with by four processes, ended by one."""
     first = launch.start(tmp_path, "--data", few, *launch.OPTIONS, "--towers", 2, processes=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from model.errors import TrainingError
+from model.artifact import Artifact
+from model.errors import DatasetError, TrainingError
 from training import cache as picture_cache
 from training import checkpoint, config, symptoms
 from training.engine import Trainer
@@ -103,7 +105,7 @@ def test_gradients_of_small_pieces_add_up(make: Make) -> None:
         torch.testing.assert_close(trained[1][name], tensor, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float64"])
 def test_resumed_within_an_epoch_is_bit_for_bit_the_same(make: Make, tmp_path: Path, precision: str) -> None:
     whole = make(epochs=2, batch=16, save_steps=3, precision=precision)
     saved: list[dict[str, Any]] = []
@@ -128,6 +130,28 @@ def _copy(state: dict[str, Any]) -> dict[str, Any]:
     for part in ("network", "momenta"):
         copied[part] = {name: tensor.clone() for name, tensor in state[part].items()}
     return copied
+
+
+def test_the_mean_is_the_network_s(make: Make, artifact: Artifact) -> None:
+    """An artifact of one recipe fine-tuned by another keeps its own way with the mean."""
+    trainer = make(recipe="source", init_from=artifact.path)
+    assert trainer.start.architecture.mean == "own"
+    assert trainer.learner.augmentation.recipe.architecture.mean == "own"
+
+
+def test_no_readable_validation_picture_is_refused(make: Make) -> None:
+    trainer = make()
+    rows = range(len(trainer.dataset.train), len(trainer.dataset.train) + len(trainer.dataset.validation))
+    cache = replace(trainer.cache, skipped=dict.fromkeys(rows, "broken"))
+    with pytest.raises(DatasetError, match="in the validation part"):
+        Trainer(
+            trainer.config,
+            trainer.dataset,
+            cache,
+            trainer.run,
+            trainer.processes,
+            begin(trainer.config, trainer.dataset.labels),
+        )
 
 
 def test_frozen_layers_stay_and_slow_ones_move_less(make: Make) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from model import artifact as artifacts
+from model.architecture import LAYERS
 from model.artifact import Artifact, Label
 from model.errors import ArtifactError, TrainingError
 from model.weights import read_weights
@@ -71,9 +72,17 @@ def test_given_rates_stand(artifact: Artifact) -> None:
     assert (start.rates["conv1"], start.rates["conv2"], start.rates["conv3"], start.rates["fc8"]) == (0.01, 0.0, 0.1, 2)
 
 
+def test_what_was_asked_for_stands_even_where_it_is_the_recipe_s(artifact: Artifact) -> None:
+    assert begin(options(artifact), OTHERS).architecture.hidden == 64
+    assert begin(options(artifact, hidden=4096), OTHERS).architecture.hidden == 4096
+
+
 def test_mistakes_are_said(artifact: Artifact, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"expected a layer of conv1, .*, found 'conv9'"):
         begin(options(artifact, frozen=("conv9",)), OTHERS)
+    for wrong in ({"rates": {"conv1": -1.0}}, {"frozen": tuple(LAYERS)}):
+        with pytest.raises(TrainingError, match="expected factors of 0 or more"):
+            begin(options(artifact, **wrong), OTHERS)
     with pytest.raises(ArtifactError, match="found none"):
         begin(config.configure({"init_from": tmp_path}), OTHERS)
     old = artifact.manifest.model_copy(update={"architecture": {}})
