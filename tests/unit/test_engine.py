@@ -26,13 +26,13 @@ Make = Callable[..., Trainer]
 
 
 @pytest.fixture(scope="module")
-def cached(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> picture_cache.PictureCache:
-    return picture_cache.build(folder(pictures), tmp_path_factory.mktemp("cache"))
+def cached(few: Path, tmp_path_factory: pytest.TempPathFactory) -> picture_cache.PictureCache:
+    return picture_cache.build(folder(few), tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture
-def make(pictures: Path, cached: picture_cache.PictureCache, tmp_path: Path) -> Make:
-    dataset = folder(pictures)
+def make(few: Path, cached: picture_cache.PictureCache, tmp_path: Path) -> Make:
+    dataset = folder(few)
 
     def trainer(state: dict[str, Any] | None = None, **options: Any) -> Trainer:
         usual = {"epochs": 1, "batch": 32, "hidden": 16, "precision": "float32", "device": "cpu"}
@@ -107,7 +107,7 @@ def test_gradients_of_small_pieces_add_up(make: Make) -> None:
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float64"])
 def test_resumed_within_an_epoch_is_bit_for_bit_the_same(make: Make, tmp_path: Path, precision: str) -> None:
-    whole = make(epochs=2, batch=16, save_steps=3, precision=precision)
+    whole = make(epochs=2, batch=6, save_steps=3, precision=precision)
     saved: list[dict[str, Any]] = []
 
     def save() -> None:
@@ -118,7 +118,7 @@ def test_resumed_within_an_epoch_is_bit_for_bit_the_same(make: Make, tmp_path: P
     whole.fit()
     for place in ((0, 3), (1, 3)):
         (state,) = [state for state in saved if (state["epoch"], state["step"]) == place]
-        resumed = make(state, epochs=2, batch=16, precision=precision)
+        resumed = make(state, epochs=2, batch=6, precision=precision)
         resumed.fit()
         for name, tensor in weights(whole).items():
             assert torch.equal(tensor, resumed.learner.network.state_dict()[name]), (place, name)
