@@ -115,17 +115,24 @@ def apart(keep: bool, make: Callable[..., Callable[[], None]], *arguments: Any) 
     """A side in a process of its own; each call is one step there. `keep`: the allocator as training/run.py sets it."""
     context = get_context("spawn")
     here, there = context.Pipe()
-    process = context.Process(target=_serve, args=(there, keep, make, arguments))
+    process = context.Process(target=_serve, args=(there, keep, make, arguments), daemon=True)
     process.start()
+    there.close()  # so that the end of the other process is seen here
 
     def turn() -> float:
-        here.send(True)
-        seconds: float = here.recv()
+        try:
+            here.send(True)
+            seconds: float = here.recv()
+        except (EOFError, OSError):
+            raise SystemExit("expected both sides to run, found that one has ended: its reason stands above") from None
         return seconds
 
-    yield turn
-    here.send(False)
-    process.join()
+    try:
+        yield turn
+    finally:
+        here.close()
+        process.terminate()
+        process.join()
 
 
 def step_of_ours(batch: int, device: torch.device, precision: str, compiled: bool) -> Callable[[], None]:
@@ -138,7 +145,7 @@ def step_of_ours(batch: int, device: torch.device, precision: str, compiled: boo
     optimiser = MomentumSGD(network.named_parameters(), learning_rates(names, recipe, 1e-3, 0, {}), recipe)
     forward = torch.compile(network) if compiled else network
     x = _pictures(batch, device).contiguous(memory_format=torch.channels_last)
-    y, number = torch.arange(batch, device=device), 0
+    y, number = torch.arange(batch, device=device) % 1000, 0
 
     def step() -> None:
         nonlocal number
@@ -161,7 +168,7 @@ def step_of_stock(batch: int, device: torch.device, tuned: bool = False) -> Call
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         x = x.contiguous(memory_format=torch.channels_last)
     optimiser = torch.optim.SGD(network.parameters(), 1e-5, momentum=0.9, weight_decay=5e-4, fused=tuned)
-    y = torch.arange(batch, device=device)
+    y = torch.arange(batch, device=device) % 1000
 
     def step() -> None:
         with torch.autocast(device.type, torch.bfloat16, enabled=tuned):

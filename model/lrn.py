@@ -26,9 +26,9 @@ SPATIAL_SCALE = 1e-3
 BETA = 0.75  # fixed: the code takes s^-0.75 as rsqrt(s) * sqrt(rsqrt(s))
 
 
-def band(channels: int, towers: int) -> Tensor:
+def band(channels: int, towers: int, device: torch.device | None = None) -> Tensor:
     """The (channels, channels) float64 matrix with 1 where two channels are of one tower and at most n/2 apart."""
-    position = torch.arange(channels)
+    position = torch.arange(channels, device=device)
     near = (position[:, None] - position[None, :]).abs() <= SIZE // 2
     tower = position // (channels // towers)
     return (near & (tower[:, None] == tower[None, :])).double()
@@ -85,7 +85,7 @@ class _InMatrices(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, towers: int, alpha: float) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
         wide = torch.promote_types(x.dtype, torch.float32)
-        weights = (alpha * band(x.shape[1], towers)).to(x.device, wide)
+        weights = (alpha * band(x.shape[1], towers, x.device)).to(wide)
         ctx.save_for_backward(x, weights)
         rows = _rows(x).to(wide)
         _, power = _scale_and_power(rows, weights)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -183,6 +184,14 @@ def configure(given: Mapping[str, Any]) -> RunConfig:
     return RunConfig(recipe=replace(chosen, architecture=architecture, **changes), asked=tuple(asked), **run)
 
 
+def factors(text: str) -> dict[str, float]:
+    """Factors of the learning rate by layer, from conv1=0.01,fc8=1. Raises TrainingError."""
+    try:
+        return {layer: float(factor) for layer, factor in (item.split("=") for item in text.split(","))}
+    except ValueError:
+        raise TrainingError(f"expected --rates like conv1=0.01,fc8=1, found {text!r}") from None
+
+
 def go_on(run: Path, given: Mapping[str, Any]) -> RunConfig:
     """The configuration of the run in a folder, with what `given` changes of `MACHINE`. Raises TrainingError."""
     fixed = sorted(set(given) - set(MACHINE))
@@ -196,13 +205,33 @@ def read(run: Path) -> RunConfig:
     """The configuration that a run was started with. Raises TrainingError."""
     try:
         return TypeAdapter(RunConfig).validate_json((run / FILE).read_bytes())
-    except (OSError, ValidationError) as error:
+    except OSError as error:
         raise TrainingError(f"expected the folder of a run with {FILE}, found none at {run}") from error
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"]) or "its beginning"
+        raise TrainingError(
+            f"expected a {FILE} of this version in {run}, found a fault at {where}: {problem['msg']}"
+        ) from error
 
 
 def save(run: Path, chosen: RunConfig) -> None:
-    """Write a run's configuration to its folder."""
-    (run / FILE).write_text(json.dumps(asdict(chosen), indent=1, default=str) + "\n")
+    """Write a run's configuration to its folder; a full disk leaves the one before. Raises TrainingError."""
+    replace_file(run / FILE, json.dumps(asdict(chosen), indent=1, default=str) + "\n")
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file of a run whole, or leave it as it was. Raises TrainingError."""
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise TrainingError(f"expected to write {path}, found: {error.strerror}; nothing was changed") from error
 
 
 def _of(kind: type[Any], given: Mapping[str, Any], without: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -72,6 +72,11 @@ class Dataset:
         return text.getvalue()
 
 
+def split_names(split: str) -> list[tuple[str, ...]]:
+    """The rows of a split's table without the folders, which may have moved."""
+    return [(Path(path).name, *rest) for path, *rest in csv.reader(split.splitlines())]
+
+
 def load(data: str, seed: int = 0, archive: Path | None = None) -> Dataset:
     """One of `NAMED` (`archive`: the file it comes in), a CSV table, or a folder. Raises DatasetError."""
     from training import archives, folders

@@ -191,6 +191,7 @@ class Trainer:
         """Everything that `restore` needs besides the whole network's weights and momenta."""
         return {
             "architecture": asdict(self.learner.network.architecture),
+            "classes": [label.id for label in self.dataset.labels],
             "origin": self.start.origin,
             "layer_rates": dict(self.start.rates),
             "rates": {group["name"]: group["lr"] for group in self.learner.optimiser.param_groups},
@@ -203,6 +204,9 @@ class Trainer:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint's state; the weights came with `training.start.again`."""
+        classes = [label.id for label in self.dataset.labels]
+        if state.get("classes", classes) != classes:
+            raise TrainingError("expected the classes of the checkpoint in their order, found other ones in --data")
         self.learner.optimiser.restore(split(state["momenta"], self.processes.exchange), state["rates"])
         self.learner.masks = {name: mask.to(self.processes.device) for name, mask in state["masks"].items()}
         self.schedule = schedule.go_on(self.recipe, state["schedule"])

@@ -57,7 +57,7 @@ def table(path: Path, seed: int = 0) -> Dataset:
     label_column = "label" if "label" in columns else "class"
     if not {"path", label_column} <= columns:
         raise DatasetError(f"expected a table with columns path and label in {path}, found: {', '.join(columns) or 0}")
-    names = sorted({row[label_column] or "" for row in rows}, key=lambda name: (not name.isdigit(), name.zfill(9)))
+    names = sorted({row[label_column] or "" for row in rows}, key=_class_order)
     index = {name: label for label, name in enumerate(names)}
     parts: dict[str, list[Example]] = {part: [] for part in PARTS}
     for number, row in enumerate(rows, start=2):
@@ -72,6 +72,11 @@ def table(path: Path, seed: int = 0) -> Dataset:
         parts = stratified(parts["train"], {"test": 0.15, "validation": 0.10}, seed)
         split = f"{path.name} 75/10/15, seed {seed}"
     return _dataset(path, names, parts, split, seed)
+
+
+def _class_order(name: str) -> tuple[bool, int, str]:
+    """Numbers by value, then words as folders are sorted."""
+    return not name.isdecimal(), int(name) if name.isdecimal() else 0, name
 
 
 def _dataset(root: Path, names: list[str], parts: dict[str, list[Example]], split: str, seed: int) -> Dataset:

@@ -16,8 +16,13 @@ METRICS = "metrics.jsonl"
 def read(run: Path) -> list[dict[str, Any]]:
     """The records of the run so far, one an epoch; none before the first is over."""
     path = run / METRICS
-    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
-    return [json.loads(line) for line in lines if line.endswith("}\n")]  # a full disk may have cut the last
+    records = []
+    for line in path.read_text().splitlines() if path.is_file() else []:
+        try:
+            records.append(json.loads(line))
+        except ValueError:  # a full disk cut it
+            continue
+    return records
 
 
 class RunLog:
@@ -34,8 +39,10 @@ class RunLog:
 
     def write(self, record: dict[str, Any]) -> None:
         """Add one epoch's record (see `training.engine.Trainer.fit` for its fields)."""
-        with (self.run / METRICS).open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        path = self.run / METRICS
+        whole = not path.is_file() or path.read_bytes()[-1:] in (b"", b"\n")
+        with path.open("a") as file:
+            file.write(("" if whole else "\n") + json.dumps(record) + "\n")
         epoch = record["epoch"]
         for name, value in record.items():
             if name != "epoch":

@@ -5,7 +5,6 @@ With several processes: `torchrun --nproc-per-node N training/run.py ...`, see d
 
 from __future__ import annotations
 
-import csv
 import fcntl
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -110,7 +109,8 @@ def train(
         str | None, typer.Option(help="auto, float32, bfloat16 or float64.", rich_help_panel=MACHINE)
     ] = None,
     compiled: Annotated[
-        bool | None, typer.Option("--compiled", help="torch.compile: a slow first step.", rich_help_panel=MACHINE)
+        bool | None,
+        typer.Option("--compiled/--no-compiled", help="torch.compile: a slow first step.", rich_help_panel=MACHINE),
     ] = None,
     save_steps: Annotated[
         int | None, typer.Option(min=0, help="Save every so many steps, too.", rich_help_panel=MACHINE)
@@ -130,8 +130,12 @@ def train(
     """Train the network on labelled pictures, export it, measure it and publish an artifact to serve."""
     given = {option: value for option, value in locals().items() if value is not None and value is not False}
     given.pop("resume", None)
-    given |= {option: False for option, value in (("mirror", mirror), ("crop", crop)) if value is False}
-    given |= {"rates": _factors(rates)} if rates else {}
+    given |= {
+        option: False
+        for option, value in (("mirror", mirror), ("crop", crop), ("compiled", compiled))
+        if value is False
+    }
+    given |= {"rates": config.factors(rates)} if rates else {}
     given |= {"frozen": tuple(frozen.split(","))} if frozen else {}
     chosen = config.configure(given) if resume is None else config.go_on(resume, given)
     artifact = main(chosen, resume)
@@ -142,13 +146,6 @@ def train(
     typer.echo(table(artifact.manifest.measurements))
     typer.echo(f"artifact: {artifact.path}")
     typer.echo(f"next: alexnet index --artifact {artifact.path} --data {chosen.data}; alexnet serve")
-
-
-def _factors(text: str) -> dict[str, float]:
-    try:
-        return {layer: float(factor) for layer, factor in (item.split("=") for item in text.split(","))}
-    except ValueError:
-        raise TrainingError(f"expected --rates like conv1=0.01,fc8=1, found {text!r}") from None
 
 
 def main(chosen: config.RunConfig, resume: Path | None = None) -> Artifact | None:
@@ -187,7 +184,10 @@ def _processes(chosen: config.RunConfig) -> Processes:
         from training.processes import start
     except ModuleNotFoundError as error:
         raise TrainingError(f"expected {error.name} for training, found none: pip install -e '.[cpu,train]'") from error
-    return start(pick_device(chosen.device), chosen.towers)
+    device = pick_device(chosen.device)
+    if chosen.compiled and device == "cpu":
+        raise TrainingError("expected a GPU for --compiled, found the CPU, whose loops are compiled already")
+    return start(device, chosen.towers)
 
 
 def prepare(chosen: config.RunConfig, processes: Processes, resume: Path | None = None) -> Trainer:
@@ -238,15 +238,14 @@ def _write_down(trainer: Trainer, goes_on: bool) -> None:
         lock.close()
         raise TrainingError(f"expected no other process at the run in {run}, found another that works on it") from None
     trainer.lock = lock
-    if goes_on and (run / SPLIT).is_file() and _names((run / SPLIT).read_text()) != _names(split):
+    if (
+        goes_on
+        and (run / SPLIT).is_file()
+        and datasets.split_names((run / SPLIT).read_text()) != datasets.split_names(split)
+    ):
         raise TrainingError(f"expected the pictures of {run / SPLIT}, found other ones: a run can't change its split")
     config.save(run, trainer.config)
-    (run / SPLIT).write_text(split)
-
-
-def _names(split: str) -> list[tuple[str, ...]]:
-    """The rows of a split without the folders: these may have moved."""
-    return [(Path(path).name, *rest) for path, *rest in csv.reader(split.splitlines())]
+    config.replace_file(run / SPLIT, split)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import torch
 from model.artifact import Artifact
 from model.errors import DatasetError, TrainingError
 from training import cache as picture_cache
-from training import checkpoint, config, symptoms
+from training import checkpoint, config, run, symptoms
 from training.engine import Trainer
 from training.folders import folder
 from training.metrics import read
@@ -196,3 +196,30 @@ def test_what_is_not_there_is_refused() -> None:
         assert pick_device("auto") == "cpu"
         with pytest.raises(TrainingError, match="CUDA"):
             pick_device("cuda")
+
+
+def test_a_full_disk_leaves_the_configuration(tmp_path: Path) -> None:
+    chosen = config.configure({"epochs": 3, "hidden": 16})
+    config.save(tmp_path, chosen)
+    (tmp_path / "config.json.partial").symlink_to("/dev/full")
+    with pytest.raises(TrainingError, match="nothing was changed"):
+        config.save(tmp_path, config.configure({}))
+    assert config.read(tmp_path) == chosen
+    (tmp_path / "config.json").write_text('{"recipe": {}}')
+    with pytest.raises(TrainingError, match="a fault at recipe"):
+        config.read(tmp_path)
+    with pytest.raises(TrainingError, match="found none"):
+        config.read(tmp_path / "nothing")
+
+
+def test_classes_in_another_order_are_refused(make: Make) -> None:
+    trainer = make()
+    state = trainer.state() | {"momenta": trainer.learner.optimiser.momenta()}
+    state["classes"] = state["classes"][::-1]
+    with pytest.raises(TrainingError, match="expected the classes of the checkpoint"):
+        trainer.restore(state)
+
+
+def test_compiling_is_for_a_gpu() -> None:
+    with pytest.raises(TrainingError, match="expected a GPU for --compiled"):
+        run._processes(config.configure({"compiled": True, "device": "cpu"}))

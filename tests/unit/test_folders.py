@@ -97,3 +97,16 @@ def test_what_is_no_table_is_refused(tmp_path: Path, text: str, message: str) ->
         table(write(tmp_path / "t.csv", text))
     with pytest.raises(DatasetError, match="found no file"):
         table(tmp_path / "other.csv")
+
+
+def test_a_split_keeps_the_order_of_the_classes(tmp_path: Path) -> None:
+    """Words as folders are sorted, whatever their length; numbers by their value."""
+    root = tmp_path / "zoo"
+    for name in ("ant", "butterfly", "cat", "zebra"):
+        (root / name).mkdir(parents=True)
+        for number in range(4):
+            (root / name / f"{number}.jpg").write_bytes(b"x")
+    before = folder(root)
+    assert table(write(tmp_path / SPLIT, before.split_csv())).labels == before.labels
+    lines = "".join(f"{n}.jpg,{n}\n" * 3 for n in (10, 9, 100))
+    assert [label.id for label in table(write(tmp_path / "n.csv", "path,label\n" + lines)).labels] == ["9", "10", "100"]

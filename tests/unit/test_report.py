@@ -83,3 +83,13 @@ def test_the_true_class_is_pink() -> None:
     assert widths == pytest.approx([0.1, 0.3, 0.6])
     pink = [bar.get_facecolor()[:3] == pytest.approx((0.839, 0.251, 0.624), abs=0.01) for bar in bars]
     assert pink == [False, True, False]
+
+
+def test_a_line_that_a_full_disk_cut_harms_no_other(tmp_path: Path) -> None:
+    (tmp_path / metrics.METRICS).write_text('{"epoch": 1, "train_loss": 1.0}\n{"epoch": 2, "tra')
+    log = metrics.RunLog(tmp_path, 9)
+    (tmp_path / metrics.METRICS).write_text('{"epoch": 1, "train_loss": 1.0}\n{"epoch": 2, "tra')
+    fields = ("rate", "train_loss", "validation_loss", "validation_top1_error", "pictures_per_second", "waited")
+    log.write({"epoch": 3} | dict.fromkeys(fields, 0.5))
+    log.close()
+    assert [record["epoch"] for record in metrics.read(tmp_path)] == [1, 3]
