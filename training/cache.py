@@ -177,8 +177,14 @@ def _decode(examples: Sequence[Example], train: int, pictures: RawPictures | Jpe
                 bar.update()
             progress.done = start + len(current)
             if time.monotonic() - saved > SAVE_SECONDS or progress.done == len(examples):
-                pictures.flush()
-                progress.save()
+                try:
+                    pictures.flush()
+                    progress.save()
+                except OSError as error:
+                    raise DatasetError(
+                        f"expected space for the cache in {progress.path.parent}, found: {error.strerror}; "
+                        "what was saved is kept, and the same command goes on from there"
+                    ) from error
                 saved = time.monotonic()
 
 

@@ -35,6 +35,8 @@ def folder(root: Path, seed: int = 0) -> Dataset:
         parts = {part: _listed(path, names) for part, path in given.items()}
         if not parts.get("validation") and (root / VALIDATION_LIST).is_file() and "validation" in given:
             parts["validation"] = _by_list(root / VALIDATION_LIST, given["validation"], names)
+        for part, path in given.items():
+            _check_part(path, names, parts[part])
         split = f"{root.name}, its own parts"
     else:
         names = [path.name for path in subfolders]
@@ -100,6 +102,17 @@ def _dataset(root: Path, names: list[str], parts: dict[str, list[Example]], spli
 
 def _subfolders(root: Path) -> list[Path]:
     return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _check_part(root: Path, names: list[str], found: list[Example]) -> None:
+    """A part that is there but doesn't fit must not be left out without a word."""
+    unknown = [path.name for path in _subfolders(root) if path.name not in names]
+    if unknown:
+        raise DatasetError(f"expected the classes of the train folder in {root}, found also {', '.join(unknown[:5])}")
+    if not found and any(not path.name.startswith(".") and path.is_file() for path in root.iterdir()):
+        raise DatasetError(
+            f"expected one subfolder a class in {root}, or {VALIDATION_LIST} beside it, found files alone"
+        )
 
 
 def _listed(root: Path, names: list[str]) -> list[Example]:

@@ -85,7 +85,7 @@ def provenance(trainer: Trainer) -> dict[str, Any]:
         "split_sha256": trainer.dataset.split_sha256(),
         "pictures": {part: len(trainer.cache.rows(trainer.dataset, part)) for part in trainer.dataset.parts()},
         "skipped": len(trainer.cache.skipped),
-        "recipe": asdict(chosen.recipe),
+        "recipe": asdict(trainer.recipe),
         "seed": chosen.seed,
         "started_from": trainer.start.origin,
         "layer_rates": dict(trainer.start.rates),

@@ -24,6 +24,8 @@ from training.evaluate import Predictions
 
 REPORT = "report.html"
 SHOWN = 8
+MOST_IN_MATRIX = 1000
+"""Classes: a matrix of ten thousand is gigabytes, and nobody could read it."""
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #1a1a1a }
 img { max-width: 100%; height: auto } table { border-collapse: collapse; margin: 1rem 0 }
@@ -60,9 +62,11 @@ def write(
     sections.append((f"{len(shown)} pictures held out", _image(sample(shown), "pictures with their five classes")))
     if len(worst):
         sections.append(("Worst mistakes", _image(sample(worst), "pictures named wrongly with most confidence")))
-    confusion = figures.confusion(truth, named, names)
+    taken = _confusions(truth, named, names)
+    if len(names) <= MOST_IN_MATRIX:
+        taken = _image(figures.confusion(truth, named, names), "confusion matrix") + taken
     sections += [
-        ("What is taken for what", _image(confusion, "confusion matrix") + _confusions(truth, named, names)),
+        ("What is taken for what", taken),
         ("Kernels of conv1", _image(figures.kernels(weights, architecture), "kernels, a row of them a tower")),
         ("How it was made", f"<pre>{escape(json.dumps(artifact.manifest.training, indent=1))}</pre>"),
     ]

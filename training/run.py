@@ -47,8 +47,8 @@ def train(
         int | None,
         typer.Option(min=1, help="Pictures a step, in all; the rate scales with it.", rich_help_panel=RECIPE),
     ] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="At the start.", rich_help_panel=RECIPE)] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="Of weights.", rich_help_panel=RECIPE)] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=0, help="At the start.", rich_help_panel=RECIPE)] = None,
+    weight_decay: Annotated[float | None, typer.Option(min=0, help="Of weights.", rich_help_panel=RECIPE)] = None,
     patience: Annotated[
         int | None, typer.Option(min=1, help="Epochs without a better error before a drop.", rich_help_panel=RECIPE)
     ] = None,
@@ -207,7 +207,8 @@ def prepare(chosen: config.RunConfig, processes: Processes, resume: Path | None 
     cache = picture_cache.build(dataset, chosen.cache, chosen.cache_format)
     run = processes.share(resume or chosen.runs / f"{chosen.name}-{now():%Y%m%d-%H%M%S}")
     if resume is None:
-        state, start = None, begin(chosen, dataset.labels)
+        # also from the first: all replicas must have the same weights, whatever artifact another machine holds
+        state, start = None, processes.share(begin(chosen, dataset.labels) if processes.first else None)
     else:  # from the first process: other machines needn't see its file
         state = processes.share(checkpoint.load(resume) if processes.first else None)
         start = again(state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -37,7 +38,7 @@ def begin(chosen: RunConfig, labels: tuple[Label, ...]) -> Start:
         if layer not in LAYERS:
             raise TrainingError(f"expected a layer of {', '.join(LAYERS)}, found {layer!r}")
     rates = dict(chosen.rates) | dict.fromkeys(chosen.frozen, 0.0)
-    if any(factor < 0 for factor in rates.values()) or all(
+    if any(not 0 <= factor < math.inf for factor in rates.values()) or all(
         rates.get(layer) == 0 for layer in LAYERS if layer != "conv6"
     ):
         raise TrainingError("expected factors of 0 or more, and some layer above 0, found others")

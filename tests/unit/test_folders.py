@@ -110,3 +110,14 @@ def test_a_split_keeps_the_order_of_the_classes(tmp_path: Path) -> None:
     assert table(write(tmp_path / SPLIT, before.split_csv())).labels == before.labels
     lines = "".join(f"{n}.jpg,{n}\n" * 3 for n in (10, 9, 100))
     assert [label.id for label in table(write(tmp_path / "n.csv", "path,label\n" + lines)).labels] == ["9", "10", "100"]
+
+
+def test_a_part_that_does_not_fit_is_not_left_out(imagenet: Path) -> None:
+    (imagenet / "LOC_val_solution.csv").unlink()
+    with pytest.raises(DatasetError, match="found files alone"):
+        folder(imagenet)
+    for path in list((imagenet / "val").iterdir()):
+        path.unlink()
+    (imagenet / "val" / "N01440764").mkdir()
+    with pytest.raises(DatasetError, match="found also N01440764"):
+        folder(imagenet)

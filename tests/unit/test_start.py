@@ -80,7 +80,7 @@ def test_what_was_asked_for_stands_even_where_it_is_the_recipe_s(artifact: Artif
 def test_mistakes_are_said(artifact: Artifact, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"expected a layer of conv1, .*, found 'conv9'"):
         begin(options(artifact, frozen=("conv9",)), OTHERS)
-    for wrong in ({"rates": {"conv1": -1.0}}, {"frozen": tuple(LAYERS)}):
+    for wrong in ({"rates": {"conv1": -1.0}}, {"rates": {"conv1": float("nan")}}, {"frozen": tuple(LAYERS)}):
         with pytest.raises(TrainingError, match="expected factors of 0 or more"):
             begin(options(artifact, **wrong), OTHERS)
     with pytest.raises(ArtifactError, match="found none"):
