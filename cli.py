@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
+from model.artifact import NETWORKS, Artifact, Precision
 from model.errors import AlexNetError
 from server.command import require_free, run, serve_command, settings
 from training.run import DATA_HELP, train
@@ -30,6 +31,7 @@ IndexOption = Annotated[
 ]
 DataOption = Annotated[str, typer.Option(help=DATA_HELP)]
 ArchiveOption = Annotated[Path | None, typer.Option(help="The zip file of grocery or cifar10, where it was fetched.")]
+PrecisionOption = Annotated[Precision, typer.Option(envvar="ALEXNET_PRECISION", help="float32 or int8.")]
 DeviceOption = Annotated[str, typer.Option(envvar="ALEXNET_DEVICE", help="auto, cpu or cuda.")]
 PictureArgument = Annotated[Path, typer.Argument(help="A picture file.", exists=True, dir_okay=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
@@ -47,12 +49,16 @@ def index(
     index: IndexOption = None,
     archive: ArchiveOption = None,
     device: DeviceOption = "auto",
+    precision: PrecisionOption = "float32",
 ) -> None:
     """Compute the features of pictures and keep them, with labels and thumbnails, to be searched.
 
     Call it again to go on after an interruption, or to add more pictures; what is there already is not computed anew.
     """
-    _index(data, archive, artifact, index or _index_of(artifact), device)
+    from model import artifact as artifacts
+
+    loaded = artifacts.load(artifact, precision)
+    _index(data, archive, loaded, index or loaded.index_in(INDEXES), device)
 
 
 @app.command()
@@ -62,6 +68,7 @@ def classify(
     top: Annotated[int, typer.Option(min=1, help="How many classes.")] = 5,
     views: Annotated[int, typer.Option(min=1, max=10, help="10 as in the paper, or 1: the centre.")] = 10,
     device: DeviceOption = "auto",
+    precision: PrecisionOption = "float32",
     as_json: JsonOption = False,
 ) -> None:
     """Name a picture: its most probable classes, from ten views."""
@@ -74,7 +81,7 @@ def classify(
 
     if views not in (1, 10):
         raise typer.BadParameter("expected 1 or 10", param_hint="--views")
-    loaded = artifacts.load(artifact)
+    loaded = artifacts.load(artifact, precision)
     pixels = read_picture(picture.read_bytes()).pixels
     model = OnnxModel(loaded.network, device)
     probabilities = model.run(pixels[None], TEN if views == 10 else CENTRE)[0][0]
@@ -97,6 +104,7 @@ def similar(
     index: IndexOption = None,
     k: Annotated[int, typer.Option(min=1, max=1000, help="How many neighbours.")] = 6,
     device: DeviceOption = "auto",
+    precision: PrecisionOption = "float32",
     as_json: JsonOption = False,
 ) -> None:
     """Find the indexed pictures most like a picture, by the Euclidean distance of their features."""
@@ -105,8 +113,8 @@ def similar(
     from model.preprocess import read_picture
     from model.runtime import OnnxModel
 
-    loaded = artifacts.load(artifact)
-    store = PictureIndex.open(index or _index_of(artifact))
+    loaded = artifacts.load(artifact, precision)
+    store = PictureIndex.open(index or loaded.index_in(INDEXES))
     store.require(loaded)
     pixels = read_picture(picture.read_bytes()).pixels
     neighbours = store.search(OnnxModel(loaded.network, device).features(pixels[None], store.views)[0], k)
@@ -134,6 +142,7 @@ def evaluate(
     ] = False,
     archive: ArchiveOption = None,
     device: DeviceOption = "auto",
+    precision: PrecisionOption = "float32",
 ) -> None:
     """Measure top-1 and top-5 error, centre view and ten views, of an artifact, or of several as one.
 
@@ -143,7 +152,28 @@ def evaluate(
     from training.evaluate import table
 
     chosen = artifacts or [Path(os.environ.get("ALEXNET_ARTIFACT", ARTIFACTS))]
-    typer.echo(table(measure(chosen, data, part, archive, weighted, device, typer.echo)))
+    typer.echo(table(measure(chosen, data, part, archive, weighted, device, precision, typer.echo)))
+
+
+@app.command()
+def quantize(
+    artifact: Annotated[Path, typer.Argument(help="An artifact, or a folder whose newest one is taken.")],
+    data: DataOption,
+    archive: ArchiveOption = None,
+    pictures: Annotated[
+        int, typer.Option(min=1, help="Training pictures to measure the activations' ranges on.")
+    ] = 200,
+    max_loss: Annotated[float, typer.Option(min=0, help="Percentage points of top-1 error that int8 may lose.")] = 0.5,
+    device: DeviceOption = "auto",
+) -> None:
+    """Add the network in int8 to an artifact, with the errors of both measured on its held-out pictures.
+
+    Refused, with nothing written, where int8 makes more errors than --max-loss allows. Serve it with --precision int8.
+    """
+    from training.calibration import add_int8
+
+    found = add_int8(artifact, data, archive, pictures, max_loss, device, typer.echo)
+    typer.echo(f"added {found.path / NETWORKS['int8']}")
 
 
 @app.command()
@@ -161,8 +191,8 @@ def demo(
     artifact = unpack_bundled("elpv", folder / "artifacts")
     typer.echo("the bundled network, as measured on pictures held out from its training:")
     typer.echo(table(artifact.manifest.measurements))
-    index = _index_of(artifact.path, folder / "indexes")
-    _index("elpv", None, artifact.path, index, "auto")
+    index = artifact.index_in(folder / "indexes")
+    _index("elpv", None, artifact, index, "auto")
     examples = [example.path for example in elpv().test[:3]]
     url = f"http://{host}:{port}"
     typer.echo(f"\nthe page: {url}/   the interface: {url}/openapi.json\ntry:")
@@ -172,18 +202,9 @@ def demo(
     run(settings(None, {"artifact": artifact.path, "index": index, "host": host, "port": port}))
 
 
-def _index_of(artifact: Path, root: Path = INDEXES) -> Path:
-    """Where the index of an artifact's features is, unless told otherwise: one network, one index."""
-    from model import artifact as artifacts
-
-    manifest = artifacts.read_manifest(artifacts.find(artifact))
-    return root / manifest.name / str(manifest.version)
-
-
-def _index(data: str, archive: Path | None, artifact: Path, folder: Path, device: str) -> None:
+def _index(data: str, archive: Path | None, artifact: Artifact, folder: Path, device: str) -> None:
     from index.build import Source, build, sources_in
     from index.store import PictureIndex
-    from model import artifact as artifacts
     from model.runtime import OnnxModel
     from training import datasets
 
@@ -192,9 +213,8 @@ def _index(data: str, archive: Path | None, artifact: Path, folder: Path, device
         sources = [Source(example.path, dataset.labels[example.label].name) for example in dataset.examples]
     else:
         sources = sources_in(Path(data))
-    loaded = artifacts.load(artifact)
-    store = PictureIndex.create(folder, loaded)
-    report = build(store, OnnxModel(loaded.network, device), sources)
+    store = PictureIndex.create(folder, artifact)
+    report = build(store, OnnxModel(artifact.network, device), sources)
     typer.echo(
         f"index {folder}: {len(store):,} pictures ({report.added:,} added, {report.known:,} there already, "
         f"{report.skipped:,} unreadable)"

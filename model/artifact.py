@@ -4,20 +4,16 @@
       manifest.json   what it is, how it was made, what was measured, and the sha256 of every other file
       network.onnx    uint8 pictures + view ids -> probabilities, features (see `model.graph`)
       labels.json     class index -> {"id", "name"}
+      network.int8.onnx   the same in whole numbers (see `model.quantisation`); where `alexnet quantize` made it
 
-It is written beside its place, fsynced and renamed, so that it is there whole or not at all; and never edited.
+`model.publication` writes it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import shutil
-import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +23,9 @@ from model.errors import ArtifactError
 from model.preprocess import CONTRACT
 
 MANIFEST, NETWORK, LABELS = "manifest.json", "network.onnx", "labels.json"
+
+Precision = Literal["float32", "int8"]
+NETWORKS: dict[Precision, str] = {"float32": NETWORK, "int8": "network.int8.onnx"}
 
 
 class Label(BaseModel):
@@ -44,6 +43,7 @@ class Measurement(BaseModel):
     split: str
     pictures: int
     views: int
+    precision: Precision = "float32"
     top1_error: float
     top5_error: float
     groups: dict[str, float] = {}
@@ -79,19 +79,26 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True)
 class Artifact:
-    """A verified artifact: every file has the size and checksum that its manifest names."""
+    """A verified artifact: every file has the size and checksum that its manifest names. `precision`: of the network
+    that is to be used."""
 
     path: Path
     manifest: Manifest
     labels: tuple[Label, ...]
+    precision: Precision = "float32"
 
     @property
     def network(self) -> Path:
-        return self.path / NETWORK
+        return self.path / NETWORKS[self.precision]
+
+    def index_in(self, indexes: Path) -> Path:
+        """Where the index of this network's features is, unless told otherwise: one network, one index."""
+        version = str(self.manifest.version) + ("" if self.precision == "float32" else f"-{self.precision}")
+        return indexes / self.manifest.name / version
 
     @property
     def network_sha256(self) -> str:
-        return self.manifest.files[NETWORK].sha256
+        return self.manifest.files[NETWORKS[self.precision]].sha256
 
 
 def sha256_of(path: Path) -> str:
@@ -130,7 +137,7 @@ def read_manifest(path: Path) -> Manifest:
         ) from error
 
 
-def load(path: Path) -> Artifact:
+def load(path: Path, precision: Precision = "float32") -> Artifact:
     """Find, read and verify. Raises ArtifactError naming the file that is missing, damaged or made for other code."""
     path = find(path)
     manifest = read_manifest(path)
@@ -141,12 +148,14 @@ def load(path: Path) -> Artifact:
     for name in (NETWORK, LABELS):
         if name not in manifest.files:
             raise ArtifactError(f"expected {name} among the files of the manifest in {path}, found it missing")
+    if NETWORKS[precision] not in manifest.files:
+        raise ArtifactError(f"expected a network in {precision} in {path}, found none: make it with `alexnet quantize`")
     for name, record in manifest.files.items():
         _verify(path / name, record)
     labels = read_labels(path)
     if len(labels) != manifest.classes:
         raise ArtifactError(f"expected {manifest.classes} labels in {path}, found {len(labels)}")
-    return Artifact(path, manifest, labels)
+    return Artifact(path, manifest, labels, precision)
 
 
 def read_labels(path: Path) -> tuple[Label, ...]:
@@ -165,58 +174,3 @@ def _verify(path: Path, record: FileRecord) -> None:
         raise ArtifactError(f"expected {record.bytes:,} bytes in {path}, found {size:,}")
     if sha256_of(path) != record.sha256:
         raise ArtifactError(f"expected {path} to have the checksum of its manifest, found another: the file is damaged")
-
-
-def publish(
-    root: Path, name: str, labels: tuple[Label, ...], write: Callable[[Path], Manifest], version: int | None = None
-) -> Artifact:
-    """Make `root/name/VERSION` in one step and return it.
-
-    `write` puts the files into the folder it is given and returns the manifest; name, version, time and checksums are
-    filled in here. `version` is one more than the highest present unless given. Nothing is left behind on failure.
-    """
-    home = root / name
-    home.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".unpublished-", dir=home))
-    try:
-        (folder / LABELS).write_text(json.dumps([label.model_dump() for label in labels], indent=1) + "\n")
-        manifest = write(folder)
-        files = {
-            file.name: FileRecord(bytes=file.stat().st_size, sha256=sha256_of(file))
-            for file in sorted(folder.iterdir())
-        }
-        version = version or 1 + max((int(p.name) for p in home.iterdir() if p.name.isdigit()), default=0)
-        manifest = manifest.model_copy(update={"name": name, "version": version, "files": files})
-        (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
-        folder.chmod(0o755)
-        _sync(folder)
-        target = home / str(version)
-        try:
-            folder.rename(target)
-        except OSError as error:
-            raise ArtifactError(f"expected to publish {target}, found: {error.strerror}; run it again") from error
-        _sync_folder(home)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return load(target)
-
-
-def now() -> datetime:
-    """The current time, UTC, whole seconds."""
-    return datetime.now(UTC).replace(microsecond=0)
-
-
-def _sync(folder: Path) -> None:
-    for file in folder.iterdir():
-        with file.open("rb") as opened:
-            os.fsync(opened.fileno())
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

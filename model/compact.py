@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from model import artifact as artifacts
 from model.artifact import NETWORK, Artifact, Manifest
 from model.errors import ArtifactError
+from model.publication import publish
 
 PACKED = "network.pack"
 BUNDLED = Path(__file__).parent / "bundled"
@@ -97,7 +98,7 @@ def unpack_bundled(name: str, root: Path) -> Artifact:
             raise ArtifactError(f"expected the bundled network {name} to unpack to its checksum, found another")
         return manifest
 
-    return artifacts.publish(root, name, labels, write, manifest.version)
+    return publish(root, name, labels, write, manifest.version)
 
 
 def _round(name: str, values: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:

@@ -32,6 +32,10 @@ class ExportError(AlexNetError):
     """The exported ONNX graph doesn't compute what the torch network computes."""
 
 
+class QuantisationError(AlexNetError):
+    """The network in int8 makes too many errors more than in float32."""
+
+
 class DatasetError(AlexNetError):
     """A data set is missing, empty, or can't be trained on."""
 

@@ -72,6 +72,7 @@ class _State(Collector):
         for name, (description, value) in values.items():
             yield GaugeMetricFamily(name, description, value=float(value))
         facts = {"name": manifest.name, "version": str(manifest.version), "device": now.model.device}
+        facts |= {"precision": now.artifact.precision}
         yield InfoMetricFamily(
             "alexnet_model", "What is served.", value=facts | {"sha256": now.artifact.network_sha256}
         )

@@ -90,6 +90,7 @@ class ServiceInfo(Schema):
     model: ModelRef
     classes: int
     device: Annotated[str, Field(description="What the network really runs on.", examples=["cpu"])]
+    precision: Annotated[str, Field(description="Of its numbers.", examples=["float32"])]
     index: IndexRef | None
     measurements: list[dict[str, object]]
     licence: str

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
@@ -29,24 +28,19 @@ class Serving:
     """
 
     def __init__(self, settings: Settings, observe: Callable[[float], None]) -> None:
-        self.artifact = artifacts.load(settings.artifact)
+        self.artifact = artifacts.load(settings.artifact, settings.precision)
         self.model = OnnxModel(self.artifact.network, settings.device, settings.threads)
         shape = (self.model.classes, self.model.feature_dim)
         if shape != (self.artifact.manifest.classes, self.artifact.manifest.feature_dim):
             raise ArtifactError(f"expected a network with the classes and features of its manifest, found {shape}")
-        path = settings.index or self._usual_index(settings.indexes)
-        self.index = PictureIndex.open(path) if path else None
+        path = settings.index or self.artifact.index_in(settings.indexes)
+        self.index = PictureIndex.open(path) if settings.index or path.is_dir() else None
         if self.index is not None:
             self.index.require(self.artifact)
         self.inference = Inference(self.model, settings.max_crops, observe)
         self._held, self._retired = 0, False
         self._closer = threading.Thread(target=self._close, name="retire")
         self._warm_up()
-
-    def _usual_index(self, indexes: Path) -> Path | None:
-        manifest = self.artifact.manifest
-        path = indexes / manifest.name / str(manifest.version)
-        return path if path.is_dir() else None
 
     def _warm_up(self) -> None:
         """The first runs are slower, and tell how long work takes: not a client's."""

@@ -8,6 +8,8 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from model.artifact import Precision
+
 
 class Settings(BaseSettings):
     """Frozen after start. `index` absent: `/similar` answers 404 and everything else works."""
@@ -17,6 +19,7 @@ class Settings(BaseSettings):
     artifact: Path = Field(Path("artifacts"), description="An artifact, or a folder whose newest one is served.")
     index: Path | None = Field(None, description="An index made by the same network.")
     indexes: Path = Field(Path("indexes"), description="Where the index NAME/VERSION of an artifact is, if not named.")
+    precision: Precision = Field("float32", description="float32, or int8 where `alexnet quantize` made it.")
     host: str = Field("127.0.0.1", description="Address to listen on; loopback unless told otherwise.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0: any that is free.")
     device: str = Field("auto", description="auto, cpu or cuda.")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model import artifact as artifacts
-from model.artifact import Artifact, Measurement
+from model.artifact import Artifact, Measurement, Precision
 from model.errors import DatasetError, InvalidRequestError
 from model.runtime import OnnxModel
 from training import datasets
@@ -26,19 +26,20 @@ def evaluate(
     archive: Path | None,
     weighted: bool,
     device: str,
+    precision: Precision,
     say: Callable[[str], None],
 ) -> list[Measurement]:
     """Errors of the artifacts at `paths` taken together, on one part of a data set. Raises AlexNetError.
 
     `weighted`: weights are searched on the validation part first.
     """
-    members = [artifacts.load(path) for path in paths]
+    members = [artifacts.load(path, precision) for path in paths]
     dataset = datasets.load(data, int(members[0].manifest.training.get("split_seed", 0)), archive)
     parts = dataset.parts() | {"all": dataset.examples}
     if part not in parts:
         raise InvalidRequestError(f"expected --part {', '.join(parts)}, found {part!r}")
     for member in members:
-        _require_fit(member, dataset, data, part)
+        require_fit(member, dataset, data, part)
     weights = np.full(len(members), 1 / len(members))
     if weighted and len(members) > 1:
         if part in ("validation", "all"):
@@ -52,10 +53,12 @@ def evaluate(
         for v in ([p.centre for p in found], [p.best for p in found])
     )
     title = f"{dataset.split}, {part}" + (f", {len(members)} networks" if len(members) > 1 else "")
-    return Predictions(found[0].labels, centre, ten).scores(title, dataset.groupings)
+    scores = Predictions(found[0].labels, centre, ten).scores(title, dataset.groupings)
+    return [score.model_copy(update={"precision": precision}) for score in scores]
 
 
-def _require_fit(artifact: Artifact, dataset: Dataset, data: str, part: str) -> None:
+def require_fit(artifact: Artifact, dataset: Dataset, data: str, part: str) -> None:
+    """Raise DatasetError unless the data set has the network's classes and, but for `all`, its training's split."""
     if [label.id for label in dataset.labels] != [label.id for label in artifact.labels]:
         raise DatasetError(
             f"expected the artifact's classes ({', '.join(label.id for label in artifact.labels[:5])} ...), "

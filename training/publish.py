@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from model.alexnet import AlexNet
-from model.artifact import NETWORK, Artifact, Manifest, now, publish
+from model.artifact import NETWORK, Artifact, Manifest
 from model.export import export
+from model.publication import now, publish
 from model.runtime import OnnxModel
 from training import cache as picture_cache
 from training import report

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from model.artifact import Artifact, now
+from model.artifact import Artifact
 from model.errors import AlexNetError, StoppedError, TrainingError
+from model.publication import now
 from training import config, datasets
 from training.memory import keep_freed
 

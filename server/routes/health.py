@@ -46,6 +46,7 @@ async def info(serving: ServingDep) -> ServiceInfo:
         model=model_ref(serving.artifact),
         classes=manifest.classes,
         device=serving.model.device,
+        precision=serving.artifact.precision,
         index=IndexRef(size=len(serving.index)) if serving.index is not None else None,
         measurements=[measurement.model_dump() for measurement in manifest.measurements],
         licence=manifest.licence,

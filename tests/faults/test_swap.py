@@ -16,7 +16,8 @@ import httpx2
 import pytest
 from starlette.testclient import TestClient
 
-from model.artifact import Artifact, Manifest, publish
+from model.artifact import Artifact, Manifest
+from model.publication import publish
 from server.app import create_app
 from server.service import Service
 from server.settings import Settings

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from model import artifact as artifacts
+from model import publication
 from model.artifact import Label, Manifest
 from model.errors import ArtifactError
 
@@ -18,7 +19,7 @@ def write(folder: Path) -> Manifest:
     return Manifest(
         name="",
         version=0,
-        created=artifacts.now(),
+        created=publication.now(),
         classes=2,
         feature_dim=4,
         parameters=10,
@@ -29,8 +30,8 @@ def write(folder: Path) -> Manifest:
 
 
 def test_versions_count_up_and_the_newest_is_found(tmp_path: Path) -> None:
-    first = artifacts.publish(tmp_path, "net", LABELS, write)
-    second = artifacts.publish(tmp_path, "net", LABELS, write)
+    first = publication.publish(tmp_path, "net", LABELS, write)
+    second = publication.publish(tmp_path, "net", LABELS, write)
     assert (first.manifest.version, second.manifest.version) == (1, 2)
     assert artifacts.load(tmp_path).path == artifacts.load(tmp_path / "net").path == second.path
     assert artifacts.load(first.path) == first
@@ -43,7 +44,7 @@ def test_a_failed_publication_leaves_nothing(tmp_path: Path) -> None:
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        artifacts.publish(tmp_path, "net", LABELS, fail)
+        publication.publish(tmp_path, "net", LABELS, fail)
     assert list((tmp_path / "net").iterdir()) == []
 
 
@@ -59,7 +60,7 @@ def test_a_failed_publication_leaves_nothing(tmp_path: Path) -> None:
     ],
 )
 def test_damage_is_named(tmp_path: Path, damage: object, message: str) -> None:
-    artifact = artifacts.publish(tmp_path, "net", LABELS, write)
+    artifact = publication.publish(tmp_path, "net", LABELS, write)
     assert callable(damage)
     damage(artifact.path)
     with pytest.raises(ArtifactError, match=message):
@@ -72,7 +73,7 @@ def test_nothing_there(tmp_path: Path) -> None:
 
 
 def test_found_where_it_is_whatever_its_folder_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    artifact = artifacts.publish(tmp_path / "net", "net", LABELS, write)
+    artifact = publication.publish(tmp_path / "net", "net", LABELS, write)
     (tmp_path / "net" / "net").rename(tmp_path / "net" / "renamed")
     moved = tmp_path / "net" / "renamed" / "1"
     assert artifacts.load(tmp_path / "net").path == moved
@@ -81,7 +82,7 @@ def test_found_where_it_is_whatever_its_folder_is_called(tmp_path: Path, monkeyp
 
 
 def test_an_unfinished_publication_is_not_found(tmp_path: Path) -> None:
-    artifact = artifacts.publish(tmp_path, "net", LABELS, write)
+    artifact = publication.publish(tmp_path, "net", LABELS, write)
     unfinished = tmp_path / "net" / ".unpublished-x"
     unfinished.mkdir()
     later = artifact.manifest.model_copy(update={"version": 2})
@@ -90,7 +91,7 @@ def test_an_unfinished_publication_is_not_found(tmp_path: Path) -> None:
 
 
 def test_a_manifest_without_the_network_or_with_broken_labels_is_refused(tmp_path: Path) -> None:
-    artifact = artifacts.publish(tmp_path, "net", LABELS, write)
+    artifact = publication.publish(tmp_path, "net", LABELS, write)
     manifest = artifact.path / "manifest.json"
     manifest.write_text(artifact.manifest.model_copy(update={"files": {}}).model_dump_json())
     with pytest.raises(ArtifactError, match=r"expected network\.onnx among the files"):

@@ -38,8 +38,8 @@ def test_weights_lower_the_error() -> None:
 
 
 def test_a_network_twice_is_itself(artifact: Artifact, pictures: Path) -> None:
-    one = evaluate([artifact.path], str(pictures), "test", None, False, "cpu", print)
-    two = evaluate([artifact.path] * 2, str(pictures), "test", None, True, "cpu", print)
+    one = evaluate([artifact.path], str(pictures), "test", None, False, "cpu", "float32", print)
+    two = evaluate([artifact.path] * 2, str(pictures), "test", None, True, "cpu", "float32", print)
     assert [(m.top1_error, m.pictures, m.views) for m in one] == [(m.top1_error, m.pictures, m.views) for m in two]
     assert two[0].split == "patterns 75/10/15, seed 0, test, 2 networks"
     assert [m.top1_error for m in one] == [m.top1_error for m in artifact.manifest.measurements]
@@ -47,11 +47,11 @@ def test_a_network_twice_is_itself(artifact: Artifact, pictures: Path) -> None:
 
 def test_what_does_not_fit_is_refused(artifact: Artifact, pictures: Path, few: Path) -> None:
     with pytest.raises(InvalidRequestError, match="expected --part"):
-        evaluate([artifact.path], str(pictures), "tests", None, False, "cpu", print)
+        evaluate([artifact.path], str(pictures), "tests", None, False, "cpu", "float32", print)
     with pytest.raises(InvalidRequestError, match="another part to measure on than the weights'"):
-        evaluate([artifact.path] * 2, str(pictures), "validation", None, True, "cpu", print)
+        evaluate([artifact.path] * 2, str(pictures), "validation", None, True, "cpu", "float32", print)
     with pytest.raises(DatasetError, match="expected the split"):
-        evaluate([artifact.path], str(few), "test", None, False, "cpu", print)
-    assert evaluate([artifact.path], str(few), "all", None, False, "cpu", print)[0].pictures == 33
+        evaluate([artifact.path], str(few), "test", None, False, "cpu", "float32", print)
+    assert evaluate([artifact.path], str(few), "all", None, False, "cpu", "float32", print)[0].pictures == 33
     with pytest.raises(DatasetError, match="expected the artifact's classes"):
-        evaluate([artifact.path], "elpv", "test", None, False, "cpu", print)
+        evaluate([artifact.path], "elpv", "test", None, False, "cpu", "float32", print)
