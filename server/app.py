@@ -7,8 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from fastapi import Depends, FastAPI
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -23,6 +25,10 @@ from server.timing import Phases
 from server.upload import require_read
 
 WEB = Path(__file__).parent / "web"
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    401: {"description": "Keys are asked for, and none that is known came."},
+    403: {"description": "The key is for less."},
+}
 PAGE_POLICY = b"default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'"
 
 
@@ -42,10 +48,13 @@ def create_app(service: Service) -> ASGIApp:
         lifespan=lifespan,
     )
     app.state.service = service
+    if origins := [origin.strip() for origin in service.settings.cors_origins.split(",") if origin.strip()]:
+        app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"],
+                           expose_headers=["Server-Timing", "X-Request-ID", "Retry-After"])  # fmt: skip
     for module in (classify, similar, pictures):
-        app.include_router(module.router, dependencies=[Depends(require_read)])
-    for module_router in (health.router, v2.router, v2.locked):
-        app.include_router(module_router)
+        app.include_router(module.router, dependencies=[Depends(require_read)], responses=REFUSALS)
+    for router in (health.router, v2.router, v2.locked):
+        app.include_router(router, responses=REFUSALS)
     app.mount("/page", StaticFiles(directory=WEB), name="page")
     app.add_api_route("/", _page, methods=["GET", "HEAD"], include_in_schema=False)
     errors.install(app)
@@ -70,7 +79,8 @@ class Observed:
         scope["request_id"] = uuid.uuid4().hex
         scope["phases"] = phases = Phases()
         status = 499  # nobody was answered: the client hung up
-        added = [(b"x-request-id", scope["request_id"].encode()), (b"x-content-type-options", b"nosniff")]
+        added = [(b"x-request-id", scope["request_id"].encode()), (b"x-content-type-options", b"nosniff"),
+                 (b"referrer-policy", b"no-referrer")]  # fmt: skip
         if not scope["path"].startswith(("/docs", "/redoc")):  # FastAPI's own pages load scripts from elsewhere
             added.append((b"content-security-policy", PAGE_POLICY))
 

@@ -76,6 +76,7 @@ def run(chosen: Settings) -> None:
     import uvicorn
 
     from server.app import create_app
+    from server.connection import HEADER_BYTES, Connection
     from server.drain import DrainingServer
     from server.logs import configure
     from server.service import Service
@@ -92,8 +93,9 @@ def run(chosen: Settings) -> None:
     configure(chosen.log_format)
     app = create_app(service)
     config = uvicorn.Config(
-        app, host=chosen.host, port=chosen.port, timeout_keep_alive=65, log_config=None, access_log=False
-    )
+        app, host=chosen.host, port=chosen.port, http=Connection, h11_max_incomplete_event_size=HEADER_BYTES,
+        timeout_keep_alive=65, log_config=None, access_log=False,
+    )  # fmt: skip
     DrainingServer(config, service).run()
 
 

@@ -106,6 +106,12 @@ class ErrorDetail(Schema):
     request_id: str
 
 
+class ProtocolError(Schema):
+    """The Open Inference Protocol's form of an error, under /v2."""
+
+    error: str
+
+
 class ErrorAnswer(Schema):
     """Every answer with a status of 400 or more."""
 

@@ -32,6 +32,7 @@ class Settings(BaseSettings):
     keys: str = Field("", repr=False, description="SCOPE:KEY,SCOPE:KEY; scopes are read, write and admin.")
     keys_file: Path | None = Field(None, description="A file with a line SCOPE KEY for each key, instead.")
     open_metrics: bool = Field(False, description="/metrics without a key, where keys are asked for.")
+    cors_origins: str = Field("", description="Web pages that may ask, as ORIGIN,ORIGIN; none by default.")
     log_format: Literal["text", "json"] = Field("text", description="A line a request, for people or for machines.")
     drain_seconds: float = Field(0.0, ge=0, description="Between not being ready and closing the listener, at the end.")
     max_waiting: int = Field(64, ge=1, description="Requests in work at once; one more is answered 503.")

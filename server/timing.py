@@ -6,7 +6,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from opentelemetry import trace
 from starlette.types import Scope
+
+TRACER = trace.get_tracer("alexnet-server")
+"""Phases are spans of the request's trace, where one is collected (the extra `telemetry`)."""
 
 PHASES = ("decode", "queue", "inference", "search")
 
@@ -19,7 +23,9 @@ class Phases:
         self.seconds: dict[str, float] = {}
 
     def add(self, phase: str, seconds: float) -> None:
+        """A phase that has just ended."""
         self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
+        TRACER.start_span(phase, start_time=time.time_ns() - int(1e9 * seconds)).end()
 
     @contextmanager
     def measured(self, phase: str) -> Iterator[None]:

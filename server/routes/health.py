@@ -6,13 +6,15 @@ from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from server.routes.classify import model_ref
-from server.schemas import Health, IndexRef, ModelRef, ServiceInfo
+from server.schemas import ErrorAnswer, Health, IndexRef, ModelRef, ServiceInfo
 from server.upload import ServiceDep, ServingDep, require_admin, require_read
 
 router = APIRouter(tags=["operation"])
 
+GONE: dict[int | str, dict[str, object]] = {503: {"model": Health, "description": "No."}}
 
-@router.get("/live", summary="Is the process alive?")
+
+@router.get("/live", responses=GONE, summary="Is the process alive?")
 async def live(service: ServiceDep, response: Response) -> Health:
     """200 as long as the event loop turns and the network's thread works; 503 when the process should be restarted."""
     if service.now.inference.alive:
@@ -21,7 +23,7 @@ async def live(service: ServiceDep, response: Response) -> Health:
     return Health(status="the network's thread is gone or stuck")
 
 
-@router.get("/ready", summary="Can it answer?")
+@router.get("/ready", responses=GONE, summary="Can it answer?")
 async def ready(service: ServiceDep, response: Response) -> Health:
     """200 once network and index are loaded and the network has run once; 503 when the server is about to stop."""
     if service.ready:
@@ -53,7 +55,12 @@ async def info(serving: ServingDep) -> ServiceInfo:
     )
 
 
-@router.post("/reload", dependencies=[Depends(require_admin)], summary="Serve the newest artifact and its index")
+@router.post(
+    "/reload",
+    dependencies=[Depends(require_admin)],
+    responses={409: {"model": ErrorAnswer, "description": "There is nothing whole to serve; the old one stays."}},
+    summary="Serve the newest artifact and its index",
+)
 async def reload(service: ServiceDep) -> ModelRef:
     """Load anew what the server was told to serve, warm up, and swap. Requests under way are answered by the version
     that they began with. A broken or mismatched artifact is refused, and the old one stays.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 from importlib.metadata import version
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Depends, Request, Response
@@ -18,6 +18,7 @@ from fastapi.responses import JSONResponse
 from model.errors import InvalidRequestError, UnknownModelError
 from model.views import CENTRE, TEN
 from server.inference import Answer
+from server.schemas import ProtocolError
 from server.service import Service
 from server.serving import Serving
 from server.tensors import LENGTH_HEADER, InferRequest, OutputWish, Tensor, answer, parse
@@ -27,15 +28,30 @@ router = APIRouter(prefix="/v2", tags=["Open Inference Protocol v2"])
 locked = APIRouter(prefix="/v2", tags=["Open Inference Protocol v2"], dependencies=[Depends(require_read)])
 OUTPUTS = ("probabilities", "features")
 EXTENSIONS = ["binary_tensor_data", "classification"]
+NO_MODEL: dict[int | str, dict[str, Any]] = {404: {"model": ProtocolError, "description": "No such model."}}
+OPENAPI_BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": {"type": "object", "required": ["inputs"]}},
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}
 MODEL, VERSIONED = "/models/{name}", "/models/{name}/versions/{version}"
 
 
-def _require(serving: Serving, name: str, wanted: str | None) -> None:
-    manifest = serving.artifact.manifest
+def _served(request: Request, serving: ServingDep, name: str) -> str:
+    """The name in the path, which must be that of the model that is served; so must the version, where there is one."""
+    manifest, wanted = serving.artifact.manifest, request.path_params.get("version")
     if name != manifest.name or wanted not in (None, str(manifest.version)):
         raise UnknownModelError(
             f"expected the model {manifest.name} version {manifest.version}, found {name[:80]!r} {(wanted or '')[:20]}"
         )
+    return name
+
+
+ServedName = Annotated[str, Depends(_served)]
 
 
 @locked.get("", summary="The server")
@@ -44,20 +60,19 @@ async def server() -> dict[str, Any]:
     return {"name": "alexnet-server", "version": version("alexnet-server"), "extensions": EXTENSIONS}
 
 
-@router.get("/health/live", summary="Is the process alive?")
+@router.get("/health/live", responses={503: {}}, summary="Is the process alive?")
 async def live(service: ServiceDep) -> JSONResponse:
     return JSONResponse({"live": service.now.inference.alive}, 200 if service.now.inference.alive else 503)
 
 
-@router.get("/health/ready", summary="Can it answer?")
+@router.get("/health/ready", responses={503: {}}, summary="Can it answer?")
 async def ready(service: ServiceDep) -> JSONResponse:
     return JSONResponse({"ready": service.ready}, 200 if service.ready else 503)
 
 
-@locked.get(MODEL, summary="The model's inputs and outputs")
+@locked.get(MODEL, responses=NO_MODEL, summary="The model's inputs and outputs")
 @locked.get(VERSIONED, include_in_schema=False)
-async def metadata(serving: ServingDep, name: str, version: str | None = None) -> dict[str, Any]:
-    _require(serving, name, version)
+async def metadata(serving: ServingDep, name: ServedName) -> dict[str, Any]:
     return {
         "name": name,
         "versions": [str(serving.artifact.manifest.version)],
@@ -71,25 +86,28 @@ async def metadata(serving: ServingDep, name: str, version: str | None = None) -
     }
 
 
-@locked.get(MODEL + "/ready", summary="Can the model answer?")
+@locked.get(MODEL + "/ready", responses=NO_MODEL, summary="Can the model answer?")
 @locked.get(VERSIONED + "/ready", include_in_schema=False)
-async def model_ready(serving: ServingDep, name: str, version: str | None = None) -> dict[str, Any]:
-    _require(serving, name, version)
+async def model_ready(name: ServedName) -> dict[str, Any]:
     return {"name": name, "ready": True}
 
 
-@locked.post(MODEL + "/infer", summary="Probabilities and features of pictures", response_class=Response)
+@locked.post(
+    MODEL + "/infer",
+    summary="Probabilities and features of pictures",
+    response_class=Response,
+    responses=NO_MODEL | {status: {"model": ProtocolError} for status in (408, 413, 415, 422, 503, 504)},
+    openapi_extra=OPENAPI_BODY,
+)
 @locked.post(VERSIONED + "/infer", include_in_schema=False)
 async def infer(
     request: Request,
     upload: UploadDep,
     service: ServiceDep,
     serving: ServingDep,
-    name: str,
-    version: str | None = None,
+    name: ServedName,
 ) -> Response:
     """`parameters.views`: 10, or 1 for the central view. One broken picture fails the whole call."""
-    _require(serving, name, version)
     length = request.headers.get(LENGTH_HEADER)
     asked = await service.in_thread(partial(parse, upload.picture, length, OUTPUTS))
     views = asked.parameters.get("views", 10)

@@ -214,7 +214,7 @@ def test_openapi_describes_every_call(client: TestClient) -> None:
     body = document["paths"]["/classify"]["post"]["requestBody"]["content"]
     assert set(body) == {"multipart/form-data", "image/*", "application/octet-stream"}
     answers = document["paths"]["/classify"]["post"]["responses"]
-    assert set(answers) == {"200", "408", "413", "415", "422", "503", "504"}
+    assert set(answers) == {"200", "401", "403", "408", "413", "415", "422", "503", "504"}
     for status in ("413", "415", "422", "503"):
         assert answers[status]["content"]["application/json"]["schema"]["$ref"].endswith("/ErrorAnswer")
     assert document["components"]["schemas"]["Prediction"]["properties"]["name"]["examples"]

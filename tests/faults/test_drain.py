@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -13,8 +12,7 @@ from pathlib import Path
 import httpx2
 
 from model.artifact import Artifact
-
-ALEXNET = Path(sys.executable).parent / "alexnet"
+from tests.serve import ALEXNET, wait_until_ready
 
 
 def test_nothing_accepted_is_lost(artifact: Artifact, pictures: Path, tmp_path: Path) -> None:
@@ -26,7 +24,7 @@ def test_nothing_accepted_is_lost(artifact: Artifact, pictures: Path, tmp_path: 
     log = (tmp_path / "log").open("w")
     environment = {"ALEXNET_DRAIN_SECONDS": "1.5", "ALEXNET_LOG_FORMAT": "json"}
     with subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, env=environment) as server:
-        _wait_until_ready(url)
+        wait_until_ready(url, server)
         statuses: list[object] = []
         over = threading.Event()
 
@@ -66,14 +64,3 @@ def test_nothing_accepted_is_lost(artifact: Artifact, pictures: Path, tmp_path: 
     lines = (tmp_path / "log").read_text()
     assert lines.count('"path": "/classify", "status": 200') == len(statuses)
     assert "Traceback" not in lines
-
-
-def _wait_until_ready(url: str) -> None:
-    for _ in range(300):
-        try:
-            if httpx2.get(f"{url}/ready").status_code == 200:
-                return
-        except httpx2.TransportError:
-            pass
-        time.sleep(0.1)
-    raise AssertionError("not ready")

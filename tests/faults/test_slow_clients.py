@@ -1,4 +1,4 @@
-"""Clients that send a part of a body and wait don't keep others out."""
+"""Clients that send a part of a request and wait don't keep others out."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import httpx2
 import pytest
 import uvicorn
 
+import server.connection
 from model.artifact import Artifact
 from server.app import create_app
+from server.connection import HEADER_BYTES, Connection
 from server.service import Service
 from server.settings import Settings
 
@@ -22,11 +24,14 @@ from server.settings import Settings
 def port(artifact: Artifact) -> Iterator[int]:
     service = Service(Settings(artifact=artifact.path, max_waiting=2, max_body_seconds=0.5))
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(service), log_level="critical"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    config = uvicorn.Config(
+        create_app(service), http=Connection, h11_max_incomplete_event_size=HEADER_BYTES, log_level="critical"
+    )
+    running = uvicorn.Server(config)
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
     thread.start()
     yield listener.getsockname()[1]
-    server.should_exit = True
+    running.should_exit = True
     thread.join(20)
     listener.close()
 
@@ -52,3 +57,39 @@ def test_a_client_that_hangs_up_frees_its_place(port: int, pictures: Path) -> No
             connection.sendall(b"POST /similar HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx")
     time.sleep(0.3)
     assert httpx2.post(f"http://127.0.0.1:{port}/classify", content=data).status_code == 200
+
+
+@pytest.mark.parametrize("sent", [b"", b"G", b"GET /live HTTP/1.1\r\nHost: x\r\n"])
+def test_headers_that_stop_end_the_connection(port: int, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server.connection, "HEADER_SECONDS", 0.3)
+    whole = b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as first:
+        first.sendall(sent)
+        assert first.recv(100) == b""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as second:
+        second.sendall(whole)
+        assert second.recv(1000).startswith(b"HTTP/1.1 200")
+        time.sleep(0.5)  # between requests it may rest for longer
+        second.sendall(whole)
+        assert second.recv(1000).startswith(b"HTTP/1.1 200")
+        second.sendall(sent or b"G")
+        begun = time.monotonic()
+        assert second.recv(100) == b""
+        assert time.monotonic() - begun < 3
+
+
+def test_a_slow_answer_is_not_cut_off(port: int, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server.connection, "HEADER_SECONDS", 0.2)
+    data = (pictures / "checks" / "01.jpg").read_bytes()
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+        client.sendall(f"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data[:9])
+        time.sleep(0.3)
+        client.sendall(data[9:])
+        assert client.recv(100).startswith(b"HTTP/1.1 200")
+
+
+def test_headers_without_end_are_refused(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+        client.sendall(b"GET /live HTTP/1.1\r\nHost: x\r\n" + b"X-Long: " + b"x" * 2 * HEADER_BYTES)
+        assert client.recv(100).startswith(b"HTTP/1.1 400")
+        assert client.recv(1000) is not None

@@ -1,0 +1,210 @@
+"""`python benchmarks/serving.py`: ten-view classification over HTTP, beside what others would write for it.
+
+All servers decode alike and have the same weights and cores; those that aren't measured are stopped. Throughput is
+measured in turns with four clients, and a ratio is the median of the ratios of the same turn. Then our server alone: an
+open loop below, at and above its peak. Writes docs/results/.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+ROOT = Path(__file__).parents[1]
+sys.path[0] = str(ROOT)
+
+import httpx2
+import numpy as np
+import torch
+import typer
+from PIL import Image
+
+from benchmarks.load import closed, open_loop, percentiles, rate_of
+from benchmarks.machine import commit, machine, write
+from benchmarks.servers import Server, started
+from model import artifact as artifacts
+from model.preprocess import SIDE, read_picture
+from model.runtime import OnnxModel
+from model.views import TEN
+from training import datasets
+
+CLIENTS = 4
+DEADLINE = 2.0
+LOADS = (0.1, 0.5, 0.8, 1.0, 1.5)
+PHONE = (4000, 3000)
+
+
+def mix(data: str, archive: Path | None, count: int) -> list[bytes]:
+    """JPEGs as they come: of the test part, nine in ten as they are, the tenth enlarged to a phone's 12 megapixels."""
+    test = datasets.load(data, archive=archive).test
+    chosen = [test[i] for i in np.random.default_rng(0).permutation(len(test))[:count]]
+    files = [example.path.read_bytes() for example in chosen]
+    return [enlarged(file) if number % 10 == 9 else file for number, file in enumerate(files)]
+
+
+def enlarged(file: bytes) -> bytes:
+    """A picture as a JPEG of 4000 x 3000."""
+    with Image.open(io.BytesIO(file)) as image:
+        buffer = io.BytesIO()
+        image.convert("RGB").resize(PHONE, Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=92)
+    return buffer.getvalue()
+
+
+def throughput(servers: dict[str, Server], pictures: Sequence[bytes], turns: int, seconds: float) -> dict[str, Any]:
+    """Answers a second and CPU seconds an answer of every server, in turns after one that isn't counted."""
+    rates: dict[str, list[float]] = {name: [] for name in servers}
+    costs: dict[str, list[float]] = {name: [] for name in servers}
+    for turn in range(turns + 1):
+        for name, server in servers.items():
+            with server.awake():
+                before = server.cpu_seconds
+                samples = asyncio.run(closed(server.url, pictures, CLIENTS, seconds if turn else 2.0))
+                spent = server.cpu_seconds - before
+            if turn:
+                rates[name].append(rate_of(samples))
+                costs[name].append(spent / len(samples))
+        typer.echo(f"turn {turn}: " + ", ".join(f"{n} {r[-1]:.2f}/s" for n, r in rates.items() if r))
+    return {
+        name: {
+            "pictures_per_second": statistics.median(rates[name]),
+            "cpu_ms": 1000 * statistics.median(costs[name]),
+            "times_plain": statistics.median(a / b for a, b in zip(rates[name], rates["plain"], strict=True)),
+            "memory_mb": server.memory / 1e6,
+        }
+        for name, server in servers.items()
+    }
+
+
+def largest_difference(ours: Server, theirs: Server, pictures: Sequence[bytes]) -> float:
+    """Of any probability of any class."""
+    worst = 0.0
+    with ours.awake(), theirs.awake():
+        for picture in pictures:
+            found = [
+                {p["class"]: p["probability"] for p in httpx2.post(url, files={"image": picture}).json()["predictions"]}
+                for url in (f"{ours.url}?top=1000", f"{theirs.url}?count=1000")
+            ]
+            worst = max(worst, max(abs(found[0][label] - found[1][label]) for label in found[0]))
+    return worst
+
+
+def added_latency(server: Server, model: OnnxModel, pictures: Sequence[bytes]) -> dict[str, float]:
+    """Milliseconds of a lone request, and of the network alone on the same picture; medians, taken in turns."""
+    bare: list[float] = []
+    whole: list[float] = []
+    with server.awake(), httpx2.Client() as client:
+        for picture in pictures:
+            pixels = read_picture(picture).pixels[None]
+            for times, work in (
+                (bare, lambda pixels=pixels: model.run(pixels, TEN)),
+                (whole, lambda picture=picture: client.post(server.url, files={"image": picture})),
+            ):
+                time.sleep(0.05)
+                begun = time.perf_counter()
+                work()
+                times.append(1000 * (time.perf_counter() - begun))
+    return {
+        "network_ms": statistics.median(bare),
+        "request_ms": statistics.median(whole),
+        "added_ms": statistics.median(b - a for a, b in zip(bare, whole, strict=True)),
+    }
+
+
+def under_load(server: Server, pictures: Sequence[bytes], peak: float, seconds: float) -> list[dict[str, Any]]:
+    """Open loop at shares of the peak: latency of what was answered, goodput within the deadline, what was refused."""
+    rows = []
+    for share in LOADS:
+        with server.awake():
+            samples = asyncio.run(open_loop(server.url, pictures, share * peak, seconds, 1, DEADLINE))
+        statuses = [sample.status for sample in samples]
+        rows.append(
+            {
+                "share_of_peak": share,
+                "offered_per_second": len(samples) / seconds,
+                "goodput_per_second": rate_of(samples, DEADLINE),
+                "latency_ms": percentiles([s.latency for s in samples if s.status == 200]),
+                "generator_late_ms": percentiles([s.sent - s.due for s in samples]),
+                "statuses": {str(status): statuses.count(status) for status in sorted(set(statuses))},
+            }
+        )
+        typer.echo(f"open loop at {share:g} of the peak: {rows[-1]}")
+    return rows
+
+
+def decoding(model: OnnxModel, pictures: Sequence[bytes]) -> dict[str, float]:
+    """CPU milliseconds to read a 12-megapixel JPEG, by us and at full scale, and how often the top five are equal."""
+    ours, full, equal = [], [], 0
+    for picture in pictures:
+        begun = time.process_time()
+        pixels = read_picture(picture).pixels
+        ours.append(1000 * (time.process_time() - begun))
+        begun = time.process_time()
+        with Image.open(io.BytesIO(picture)) as image:
+            left = (image.width - image.height) / 2
+            box = (left, 0, left + image.height, image.height)
+            whole = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=box))
+        full.append(1000 * (time.process_time() - begun))
+        best = [np.argsort(-model.run(p[None], TEN)[0][0], kind="stable")[:5].tolist() for p in (pixels, whole)]
+        equal += best[0] == best[1]
+    return {
+        "ours_cpu_ms": statistics.median(ours),
+        "full_cpu_ms": statistics.median(full),
+        "equal_top5": equal / len(pictures),
+    }
+
+
+def main(
+    artifact: Annotated[Path, typer.Option(help="A full-size artifact; with int8, that is measured, too.")],
+    data: Annotated[str, typer.Option(help="Whose test pictures are sent.")] = "grocery",
+    archive: Annotated[Path | None, typer.Option(help="The zip file of the data set.")] = None,
+    turns: Annotated[int, typer.Option(min=1)] = 3,
+    seconds: Annotated[float, typer.Option(min=1, help="Of a turn; an open loop takes three times as long.")] = 8.0,
+    output: Annotated[Path, typer.Option(help="Folder of the result.")] = ROOT / "docs" / "results",
+) -> None:
+    """Measure, print and write a dated result."""
+    chosen = artifacts.load(artifact)
+    pictures = mix(data, archive, 100)
+    network, ours = (
+        ["--network", str(chosen.network), "--port", "{port}"],
+        ["cli.py", "serve", "--artifact", str(chosen.path)],
+    )
+    plain = ["-m", "benchmarks.peers.plain", *network, "--runtime"]
+    commands = {
+        "ours": [*ours, "--port", "{port}"],
+        "ours, int8": [*ours, "--port", "{port}", "--precision", "int8"],
+        "plain": [*plain, "onnxruntime"],
+        "LitServe": ["-m", "benchmarks.peers.lit", *network],
+        "torch eager": [*plain, "torch"],
+    }
+    if artifacts.NETWORKS["int8"] not in chosen.manifest.files:
+        del commands["ours, int8"]
+    model = OnnxModel(chosen.network, "cpu")
+    with ExitStack() as stack:
+        servers = {n: stack.enter_context(started(command, pictures[0])) for n, command in commands.items()}
+        difference = largest_difference(servers["ours"], servers["plain"], pictures[:50])
+        typer.echo(f"largest difference of a probability from the plain server's: {difference:.2g}")
+        speeds = throughput(servers, pictures, turns, seconds)
+        lone = added_latency(servers["ours"], model, [p for i, p in enumerate(pictures[:50]) if i % 10 != 9])
+        loads = under_load(servers["ours"], pictures, speeds["ours"]["pictures_per_second"], 3 * seconds)
+    result = {
+        "date": str(date.today()), "commit": commit(), "machine": machine(torch.device("cpu")),
+        "artifact": chosen.manifest.name,
+        "measurements": [m.model_dump() for m in chosen.manifest.measurements],
+        "largest_difference": difference, "throughput": speeds, "lone_request": lone, "open_loop": loads,
+        "decoding_12_megapixels": decoding(model, pictures[9::10]),
+    }  # fmt: skip
+    for key in ("throughput", "lone_request", "decoding_12_megapixels"):
+        typer.echo(f"{key}: {result[key]}")
+    typer.echo(f"written: {write(result, output, 'serving-cpu')}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
