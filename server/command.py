@@ -79,8 +79,10 @@ def run(chosen: Settings) -> None:
     from server.connection import HEADER_BYTES, Connection
     from server.drain import DrainingServer
     from server.logs import configure
+    from server.memory import give_back_freed
     from server.service import Service
 
+    give_back_freed()
     require_free(chosen.host, chosen.port)
     service = Service(chosen)
     now = service.now

@@ -19,8 +19,8 @@ ALEXNET = Path(sys.executable).parent / "alexnet"
 
 
 @contextmanager
-def served(artifact: Artifact, home: Path, environment: dict[str, str]) -> Iterator[str]:
-    """The address of a server that is ready; ended after use. What it prints is in `home`/log."""
+def served(artifact: Artifact, home: Path, environment: dict[str, str]) -> Iterator[tuple[str, int]]:
+    """The address and process of a server that is ready; ended after use. What it prints is in `home`/log."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
@@ -29,7 +29,7 @@ def served(artifact: Artifact, home: Path, environment: dict[str, str]) -> Itera
         server = subprocess.Popen(command, cwd=home, stdout=log, stderr=log, env=os.environ | environment)
         try:
             wait_until_ready(url, server)
-            yield url
+            yield url, server.pid
         finally:
             server.terminate()
             assert server.wait(30) == 0, (home / "log").read_text()

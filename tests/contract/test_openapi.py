@@ -19,7 +19,7 @@ LEFT_OUT = "positive_data_acceptance"
 @pytest.mark.parametrize("examples", [10, pytest.param(1000, marks=pytest.mark.slow)])
 def test_schemathesis_finds_nothing(examples: int, artifact: Artifact, index_path: Path, tmp_path: Path) -> None:
     environment = {"ALEXNET_INDEX": str(index_path), "ALEXNET_KEYS": f"admin:{KEY}"}
-    with served(artifact, tmp_path, environment) as url:
+    with served(artifact, tmp_path, environment) as (url, _):
         command = [Path(sys.executable).parent / "schemathesis", "run", f"{url}/openapi.json", "--no-color"]
         command += ["--checks", "all", "--exclude-checks", LEFT_OUT, "--max-examples", str(examples)]
         command += ["-H", f"X-API-Key: {KEY}", "--seed", "1", "--request-timeout", "30"]

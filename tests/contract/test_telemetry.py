@@ -54,7 +54,7 @@ def test_phases_are_spans_of_the_request(
         "OTEL_METRICS_EXPORTER": "none",
         "OTEL_BSP_SCHEDULE_DELAY": "100",
     }
-    with served(artifact, tmp_path, environment) as url:
+    with served(artifact, tmp_path, environment) as (url, _):
         httpx2.post(f"{url}/classify", content=(pictures / "checks" / "01.jpg").read_bytes()).raise_for_status()
         assert collector.came.wait(10)
     for span in (b"POST /classify", b"decode", b"queue", b"inference"):

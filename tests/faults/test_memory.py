@@ -1,0 +1,47 @@
+"""A burst of large pictures, of what is refused and of broken ones leaves the server as small as it was."""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx2
+import numpy as np
+from PIL import Image
+
+from model.compact import unpack_bundled
+from tests.serve import served
+
+
+def phone_picture() -> bytes:
+    """12 megapixels."""
+    blocks = np.random.default_rng(0).integers(0, 256, (150, 200, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(blocks).resize((4000, 3000)).save(buffer, "JPEG", progressive=True)
+    return buffer.getvalue()
+
+
+def resident(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_memory_returns_after_a_burst(tmp_path: Path) -> None:
+    artifact = unpack_bundled("elpv", tmp_path / "artifacts")  # full size: a share of what a real server holds
+    large, small = phone_picture(), io.BytesIO()
+    Image.new("RGB", (300, 300), "red").save(small, "PNG")
+    bodies = [large, large, large[: len(large) // 2], b"no picture"] * 10
+
+    with served(artifact, tmp_path, {}) as (url, pid), ThreadPoolExecutor(len(bodies)) as clients:
+
+        def ask(body: bytes) -> int:
+            return httpx2.post(f"{url}/classify", content=body, timeout=120).status_code
+
+        assert {ask(small.getvalue()) for _ in range(5)} == {200}
+        before = resident(pid)
+        statuses = list(clients.map(ask, bodies))
+        assert set(statuses) == {200, 415, 422}
+        time.sleep(0.5)
+        assert resident(pid) < 1.1 * before
