@@ -66,10 +66,10 @@ def throughput(servers: dict[str, Server], pictures: Sequence[bytes], turns: int
         for name, server in servers.items():
             with server.awake():
                 before = server.cpu_seconds
-                samples = asyncio.run(closed(server.url, pictures, CLIENTS, seconds if turn else 2.0))
+                samples = asyncio.run(closed(server.url, pictures, CLIENTS, seconds))
                 spent = server.cpu_seconds - before
             if turn:
-                rates[name].append(rate_of(samples))
+                rates[name].append(rate_of(samples, seconds))
                 costs[name].append(spent / len(samples))
         typer.echo(f"turn {turn}: " + ", ".join(f"{n} {r[-1]:.2f}/s" for n, r in rates.items() if r))
     return {
@@ -129,7 +129,7 @@ def under_load(server: Server, pictures: Sequence[bytes], peak: float, seconds: 
             {
                 "share_of_peak": share,
                 "offered_per_second": len(samples) / seconds,
-                "goodput_per_second": rate_of(samples, DEADLINE),
+                "goodput_per_second": rate_of(samples, seconds, DEADLINE),
                 "latency_ms": percentiles([s.latency for s in samples if s.status == 200]),
                 "generator_late_ms": percentiles([s.sent - s.due for s in samples]),
                 "statuses": {str(status): statuses.count(status) for status in sorted(set(statuses))},

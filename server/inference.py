@@ -6,6 +6,7 @@ ten views of one picture fill a CPU already, one-view jobs gain a third from com
 
 from __future__ import annotations
 
+import statistics
 import threading
 import time
 from collections import deque
@@ -21,7 +22,7 @@ from model.runtime import OnnxModel
 
 CROPS_A_BATCH = {"cpu": 10, "cuda": 320}
 HUNG_SECONDS = 60.0
-SMOOTHING = 0.1
+MEASURED_BATCHES = 9
 
 Pixels = NDArray[np.uint8]
 
@@ -78,8 +79,8 @@ class Inference:
     def __init__(self, model: OnnxModel, max_crops: int, observe: Callable[[float], None] = lambda crops: None) -> None:
         self.model, self.max_crops, self.observe = model, max_crops, observe
         self.batch_crops = CROPS_A_BATCH.get(model.device, 10)
-        self.crops_per_second = 0.0
-        """Measured, smoothed; 0 before the first batch."""
+        self._speeds: deque[float] = deque(maxlen=MEASURED_BATCHES)
+        self._running = 0
         self._waiting: deque[Job] = deque()
         self._changed = threading.Condition()
         self._busy_since: float | None = None
@@ -96,15 +97,21 @@ class Inference:
             if self._waiting and waiting + job.crops > self.max_crops:
                 raise OverloadedError(
                     f"expected at most {self.max_crops:,} crops waiting, found {waiting:,}: try again later",
-                    self.seconds_for(waiting),
+                    max(1.0, self.seconds_for(waiting)),
                 )
             self._waiting.append(job)
             self._changed.notify()
         return job.future
 
+    @property
+    def crops_per_second(self) -> float:
+        """Median of the last batches, so that a moment of standstill doesn't count; 0 before them."""
+        return statistics.median(self._speeds) if self._speeds else 0.0
+
     def seconds_for(self, crops: int) -> float:
         """How long so many crops take, as measured so far."""
-        return crops / self.crops_per_second if self.crops_per_second else 1.0
+        speed = self.crops_per_second
+        return crops / speed if speed else 0.0
 
     @property
     def alive(self) -> bool:
@@ -116,6 +123,11 @@ class Inference:
     def waiting_crops(self) -> int:
         return sum(job.crops for job in list(self._waiting))
 
+    @property
+    def unfinished_crops(self) -> int:
+        """Those that wait, and those in the network now."""
+        return self.waiting_crops + self._running
+
     def close(self) -> None:
         """Run what waits, then end the thread."""
         with self._changed:
@@ -125,9 +137,9 @@ class Inference:
 
     def _work(self) -> None:
         while batch := self._take():
-            self._busy_since = time.monotonic()
+            self._busy_since, self._running = time.monotonic(), sum(job.crops for job in batch)
             self._run(batch)
-            self._busy_since = None
+            self._busy_since, self._running = None, 0
 
     def _take(self) -> list[Job]:
         """The next jobs to run together: the first that waits, and others of its kind. None of them is too late."""
@@ -138,14 +150,14 @@ class Inference:
                 if not self._waiting:
                     return []
                 first = self._waiting.popleft()
-                if _wanted(first):
+                if self._wanted(first):
                     break
             batch, crops = [first], first.crops
             for job in list(self._waiting):
                 alike = (job.views, job.classify) == (first.views, first.classify)
                 if alike and crops + job.crops <= self.batch_crops:
                     self._waiting.remove(job)
-                    if _wanted(job):
+                    if self._wanted(job):
                         batch.append(job)
                         crops += job.crops
             return batch
@@ -166,8 +178,7 @@ class Inference:
         took = time.monotonic() - started
         crops = sum(job.crops for job in batch)
         self.observe(crops)
-        speed = crops / max(took, 1e-6)
-        self.crops_per_second += (SMOOTHING if self.crops_per_second else 1.0) * (speed - self.crops_per_second)
+        self._speeds.append(crops / max(took, 1e-6))
         position = 0
         for job in batch:
             rows = slice(position, position + len(job.pixels))
@@ -181,12 +192,12 @@ class Inference:
             return self.model.run(pixels, batch[0].views)
         return None, self.model.features(pixels, batch[0].views)
 
-
-def _wanted(job: Job) -> bool:
-    """Mark a job as running, unless its client has left or its time is over."""
-    if not job.future.set_running_or_notify_cancel():
-        return False
-    if time.monotonic() > job.deadline:
-        job.future.set_exception(DeadlineError("expected to be done in time, found the time over in the queue"))
-        return False
-    return True
+    def _wanted(self, job: Job) -> bool:
+        """Mark a job as running, unless its client has left, or it would be done too late while others wait."""
+        if not job.future.set_running_or_notify_cancel():
+            return False
+        needs = self.seconds_for(job.crops) if self._waiting else 0.0
+        if time.monotonic() + needs > job.deadline:
+            job.future.set_exception(DeadlineError("expected to be done in time, found the time over in the queue"))
+            return False
+        return True

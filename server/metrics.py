@@ -65,7 +65,10 @@ class _State(Collector):
             "alexnet_requests_in_work": ("Admitted requests.", service.admission.requests),
             "alexnet_bytes_in_work": ("Bytes of their bodies.", service.admission.bytes),
             "alexnet_crops_waiting": ("Views that wait for the network.", now.inference.waiting_crops),
-            "alexnet_crops_per_second": ("Speed of the network, smoothed.", now.inference.crops_per_second),
+            "alexnet_crops_per_second": (
+                "Speed of the network, median of the last batches.",
+                now.inference.crops_per_second,
+            ),
             "alexnet_inference_alive": ("1 while the network's thread works.", now.inference.alive),
             "alexnet_index_pictures": ("Pictures in the index.", len(now.index) if now.index else 0),
         }

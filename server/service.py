@@ -25,6 +25,9 @@ from server.timing import Phases
 
 T = TypeVar("T")
 
+RESERVE = 1.25
+"""Work is taken on if it would be done in time even this many times slower than measured: decoding shares the cores."""
+
 
 class Service:
     """Pictures are decoded in several threads and computed in one, so that the event loop stays free.
@@ -38,6 +41,8 @@ class Service:
         self.keys = Keys.read(settings.keys_file, settings.keys)
         self.now = Serving(settings, self.metrics.batches.observe)
         self.draining = False
+        self.decoding = 0
+        """Pictures in the decoders' threads, or before them."""
         self.admission = Admission(settings.max_waiting, settings.max_bytes)
         self.metrics.watch(self)
         self._limits = PictureLimits(max_pixels=settings.max_pixels)
@@ -88,11 +93,12 @@ class Service:
         """Whether new requests are welcome."""
         return self.now.inference.alive and not self.draining
 
-    def require_time(self, deadline: float) -> None:
+    def require_time(self, deadline: float, pictures: int = 1) -> None:
         """Refuse work at once that could not be done in time: OverloadedError."""
         inference = self.now.inference
-        waits = inference.seconds_for(inference.waiting_crops + len(TEN))
-        if inference.waiting_crops and time.monotonic() + waits > deadline:
+        before = inference.unfinished_crops + len(TEN) * self.decoding
+        waits = RESERVE * inference.seconds_for(before + len(TEN) * pictures)
+        if before and time.monotonic() + waits > deadline:
             raise OverloadedError(f"expected to answer in time, found {waits:.1f} seconds of work waiting", waits)
 
     async def in_thread(self, work: Callable[[], T]) -> T:
@@ -101,8 +107,12 @@ class Service:
 
     async def read(self, data: bytes, phases: Phases) -> Picture:
         """Decode; raises InvalidPictureError and its kin."""
-        with phases.measured("decode"):
-            return await self._call(self._decoders, partial(read_picture, data, self._limits, self._room))
+        self.decoding += 1
+        try:
+            with phases.measured("decode"):
+                return await self._call(self._decoders, partial(read_picture, data, self._limits, self._room))
+        finally:
+            self.decoding -= 1
 
     async def infer(
         self, serving: Serving, pixels: Pixels, views: tuple[int, ...], deadline: float, phases: Phases

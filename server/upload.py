@@ -169,6 +169,7 @@ async def upload(request: Request, service: ServiceDep) -> AsyncGenerator[Upload
             raise SlowBodyError(
                 f"expected the whole body within {seconds:g} seconds, found only a part of it"
             ) from None
+        service.require_time(deadline, len(pictures))
         yield Upload(request, pictures, deadline, phases_of(request.scope))
 
 

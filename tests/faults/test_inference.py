@@ -171,3 +171,38 @@ def test_a_stuck_network_turns_liveness_red(inference: Inference, gate: Gate, mo
     monkeypatch.setattr("server.inference.HUNG_SECONDS", 0.01)
     time.sleep(0.05)
     assert not inference.alive
+
+
+def test_a_job_that_would_be_late_is_not_begun_while_others_wait(inference: Inference, gate: Gate) -> None:
+    occupied(inference, gate)
+    inference._speeds.extend([10.0] * 9)  # a crop takes 0.1 seconds
+    late, good = inference.submit(job(views=TEN, seconds=0.9)), inference.submit(job())
+    gate.open.set()
+    good.result(20)
+    with pytest.raises(DeadlineError):
+        late.result(20)
+    alone = inference.submit(
+        job(views=TEN, seconds=0.9)
+    )  # nothing is lost by trying, and a wrong speed is measured anew
+    assert alone.result(20)
+    assert gate.batches == [1, 1, 1]
+
+
+def test_work_is_refused_at_once_when_it_could_not_be_done_in_time(artifact: Artifact) -> None:
+    service = Service(Settings(artifact=artifact.path))
+    try:
+        inference = service.now.inference
+        inference._speeds.extend([10.0] * 9)
+        soon = time.monotonic() + 1.2
+        service.require_time(soon)  # nothing waits: whatever the speed, it is tried
+        service.decoding = 1
+        with pytest.raises(OverloadedError, match=r"found 2\.5 seconds of work waiting") as refused:
+            service.require_time(soon)
+        assert refused.value.retry_after == pytest.approx(2.5)
+        service.require_time(time.monotonic() + 3)
+        with pytest.raises(OverloadedError):
+            service.require_time(time.monotonic() + 3, pictures=2)
+        inference._speeds.append(0.001)  # the machine stood still for a moment
+        service.require_time(time.monotonic() + 3)
+    finally:
+        service.close()
