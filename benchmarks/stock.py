@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from model import nodes
 from model.views import TEN, coordinates
 
 CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")
@@ -51,7 +52,7 @@ class Stock(nn.Module):
 
 def constants(network: Path) -> dict[str, NDArray[np.float32]]:
     """The weights and the mean of an artifact's network.onnx, by name."""
-    return {c.name: numpy_helper.to_array(c) for c in onnx.load(str(network)).graph.initializer}
+    return {name: numpy_helper.to_array(copies[0]) for name, copies in nodes.constants(onnx.load(str(network))).items()}
 
 
 def stock(network: Path) -> Stock:

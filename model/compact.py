@@ -24,7 +24,7 @@ from model.publication import publish
 
 PACKED = "network.pack"
 BUNDLED = Path(__file__).parent / "bundled"
-MAGIC = b"ALEXPACK1"
+MAGIC = b"ALEXPACK2"
 CONVOLUTION_LEVELS, LINEAR_LEVELS = 127, 31
 MEAN_STEP = 1 / 64
 ESCAPE = 255
@@ -36,29 +36,32 @@ def pack(network: Path, target: Path) -> None:
     import onnx
     from onnx import numpy_helper
 
+    from model.nodes import constants
+
     model = onnx.load(str(network))
-    tensors, streams = [], []
-    for constant in model.graph.initializer:
-        if not (constant.name.endswith(".weight") or constant.name == "mean"):
+    tensors, streams, raws = [], list[bytes](), list[tuple[bytes, int]]()
+    for name, copies in constants(model).items():
+        if not (name.endswith(".weight") or name == "mean"):
             continue
-        values = numpy_helper.to_array(constant)
-        codes, steps = _round(constant.name, values)
-        constant.raw_data = _values(codes, steps).tobytes()
-        tensors.append({"name": constant.name, "shape": list(values.shape)})
+        values = numpy_helper.to_array(copies[0])
+        codes, steps = _round(name, values)
+        for constant in copies:
+            constant.raw_data = _values(codes, steps).tobytes()
+        tensors.append({"name": name, "shape": list(values.shape)})
         streams += [steps.tobytes(), *_encode(codes)]
+        raws.append((copies[0].raw_data, len(copies)))
     content = model.SerializeToString()
     network.write_bytes(content)
-    by_name = {constant.name: constant.raw_data for constant in model.graph.initializer}
     pieces, position, length = [], 0, 0
-    for tensor in tensors:  # in the order of the file; `offset` is where to put the weights back into the rest
-        raw = by_name[tensor["name"]]
-        start = content.index(raw, position)
+    offsets: list[list[int]] = [[] for _ in tensors]
+    found = [(start, n) for n, (raw, count) in enumerate(raws) for start in _places(content, raw, count)]
+    for start, number in sorted(found):
         pieces.append(content[position:start])
         length += start - position
-        tensor["offset"] = length
-        position = start + len(raw)
+        offsets[number].append(length)  # where to put the weights back into the rest
+        position = start + len(raws[number][0])
     skeleton = b"".join([*pieces, content[position:]])
-    header = json.dumps({"tensors": tensors}).encode()
+    header = json.dumps({"tensors": [t | {"offsets": o} for t, o in zip(tensors, offsets, strict=True)]}).encode()
     blocks = [lzma.compress(block, lzma.FORMAT_RAW, filters=_FILTERS) for block in (header, skeleton, *streams)]
     target.write_bytes(MAGIC + b"".join(struct.pack("<I", len(block)) + block for block in blocks))
 
@@ -69,12 +72,15 @@ def unpack(packed: bytes) -> bytes:
         blocks = _blocks(packed)
         tensors: list[dict[str, Any]] = json.loads(blocks[0])["tensors"]
         content, streams = blocks[1], blocks[2:]
-        pieces, position = [], 0
+        raws = []
         for number, tensor in enumerate(tensors):
             steps, gaps, levels = streams[3 * number : 3 * number + 3]
             codes = _decode(gaps, levels, tuple(tensor["shape"]))
-            pieces += [content[position : tensor["offset"]], _values(codes, np.frombuffer(steps, np.float32)).tobytes()]
-            position = tensor["offset"]
+            raws.append(_values(codes, np.frombuffer(steps, np.float32)).tobytes())
+        pieces, position = [], 0
+        for offset, number in sorted((offset, n) for n, tensor in enumerate(tensors) for offset in tensor["offsets"]):
+            pieces += [content[position:offset], raws[number]]
+            position = offset
         return b"".join([*pieces, content[position:]])
     except (ValueError, KeyError, IndexError, lzma.LZMAError, struct.error) as error:
         raise ArtifactError("expected a packed network, found a damaged file") from error
@@ -99,6 +105,15 @@ def unpack_bundled(name: str, root: Path) -> Artifact:
         return manifest
 
     return publish(root, name, labels, write, manifest.version)
+
+
+def _places(content: bytes, raw: bytes, count: int) -> list[int]:
+    """Where the `count` copies of a constant begin."""
+    places, position = [], 0
+    for _ in range(count):
+        places.append(content.index(raw, position))
+        position = places[-1] + len(raw)
+    return places
 
 
 def _round(name: str, values: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:

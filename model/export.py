@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from model.alexnet import AlexNet
 from model.errors import ExportError
 from model.graph import build
+from model.layers import Layers, folded
 from model.runtime import OnnxModel
 from model.views import CENTRE, TEN, coordinates
 
@@ -30,7 +31,7 @@ def export(network: AlexNet, mean: NDArray[np.float32], path: Path) -> float:
     `mean` (256, 256, 3) float32. Raises ExportError, leaving no file, when torch and onnxruntime differ.
     """
     weights = {name: value.detach().float().cpu().numpy() for name, value in network.state_dict().items()}
-    onnx.save(build(network.architecture, weights, mean), str(path))
+    onnx.save(build(Layers(network.architecture, folded(network.architecture, weights)), mean), str(path))
     try:
         return prove_equal(network, mean, path)
     except ExportError:

@@ -6,55 +6,37 @@ Outputs: `probabilities` float32 (N, classes), the mean of the softmax over the 
 
 Cropping, mirroring, mean subtraction and averaging are nodes of the graph, so any ONNX runtime that loads the file gets
 the right answer. Constant factors (the input scale, dropout's factor at test) are folded into the next layer's weights.
+All ten views together take a shorter way to the same answer: the node `maps`, an If, has both ways.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import onnx
-from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
-from model import lrn
-from model.architecture import NORMALISED, POOLED, WIDTHS, Architecture, Convolution, convolutions, linears
+from model import shared_views
+from model.architecture import Architecture
+from model.layers import Array, Layers
+from model.nodes import Nodes
 from model.preprocess import SIDE
-from model.views import CENTRE, CROP, coordinates
+from model.views import CENTRE, CROP, TEN, coordinates
 
 OPSET = 17
 IR_VERSION = 8
 
-Array = NDArray[np.float32]
 
+def build(layers: Layers, mean: Array, share: bool = True) -> onnx.ModelProto:
+    """The graph of a trained network. `mean` (256, 256, 3): the mean picture of the training set, 0..255.
 
-class _Graph:
-    """Nodes and constants in the order in which they are added; each call returns the name of its result."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-
-    def constant(self, name: str, value: NDArray[np.generic]) -> str:
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
-        return name
-
-    def add(self, op: str, *inputs: str, name: str, **attributes: Any) -> str:
-        self.nodes.append(helper.make_node(op, list(inputs), [name], name=name, **attributes))
-        return name
-
-
-def build(architecture: Architecture, weights: Mapping[str, Array], mean: Array) -> onnx.ModelProto:
-    """The graph of a trained network.
-
-    `weights` as in the network's state dict: convolutions (out, in / groups, h, w), fully connected (out, in).
-    `mean` (256, 256, 3): the mean picture of the training set, 0..255.
+    `share`: compute once what ten views have in common (`model.shared_views`), where the architecture lets it.
     """
-    graph = _Graph()
-    x = _crops(graph, mean, architecture.mean)
-    x = _convolutions(graph, x, weights, architecture)
-    probabilities, features = _classifier(graph, x, weights, architecture)
+    graph, architecture = Nodes(), layers.architecture
+    x = _second_maps(graph, layers, mean, share)  # (N * V, 256, 13, 13)
+    for name in ("conv3", "conv4", "conv5", "conv6"):  # (., 384, 13, 13) twice, (., 256, 6, 6)
+        x = layers.convolution(graph, x, name, [1] * 4)
+    x = graph.add("Flatten", x, name="flat_maps")  # (., 9216)
+    probabilities, features = layers.classifier(graph, x)
     for name, source in (("probabilities", probabilities), ("features", features)):
         _mean_over_views(graph, source, name)
     proto = helper.make_graph(
@@ -68,7 +50,7 @@ def build(architecture: Architecture, weights: Mapping[str, Array], mean: Array)
             helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", architecture.classes]),
             helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", architecture.hidden]),
         ],
-        graph.constants,
+        list(graph.constants.values()),
     )
     model = helper.make_model(
         proto,
@@ -80,7 +62,7 @@ def build(architecture: Architecture, weights: Mapping[str, Array], mean: Array)
     return model
 
 
-def _crops(graph: _Graph, mean: Array, window: str) -> str:
+def _crops(graph: Nodes, mean: Array, window: str) -> str:
     """(N, 256, 256, 3) uint8 -> (N * V, 3, 224, 224) float32 with the mean subtracted."""
     rows, columns = coordinates()
     row = graph.add("Gather", graph.constant("view_rows", rows * SIDE), "views", name="rows")  # (V, 224)
@@ -103,89 +85,57 @@ def _crops(graph: _Graph, mean: Array, window: str) -> str:
     return graph.add("Reshape", planes, shape, name="crops")
 
 
-def _convolutions(graph: _Graph, x: str, weights: Mapping[str, Array], architecture: Architecture) -> str:
-    """(N * V, 3, 224, 224) -> (N * V, 9216)."""
-    layers = {layer.name: layer for layer in convolutions(architecture)}
-    window = [architecture.pool] * 2
-    for name in WIDTHS:  # (., 96, 55, 55), (., 256, 27, 27), (., 384, 13, 13) twice, (., 256, 13, 13)
-        if name in layers:
-            x = _convolve(graph, x, layers[name], weights, architecture)
-        if name in POOLED:  # to 27 x 27, 13 x 13, 6 x 6
-            x = graph.add("MaxPool", x, name=name.replace("conv", "pool"), kernel_shape=window, strides=[2, 2])
-    if "conv6" in layers:
-        x = _convolve(graph, x, layers["conv6"], weights, architecture)  # (., 256, 6, 6)
-    return graph.add("Flatten", x, name="flat_maps")  # (., 9216)
+def _second_maps(graph: Nodes, layers: Layers, mean: Array, share: bool) -> str:
+    """Pictures -> what conv3 sees, (N * V, 256, 13, 13): shared between the views where all ten are asked for."""
+
+    def plain(nodes: Nodes) -> str:
+        x = _crops(nodes, mean, layers.architecture.mean)
+        return layers.convolution(nodes, layers.convolution(nodes, x, "conv1", [0, 0, 3, 3]), "conv2", [2] * 4)
+
+    if not (share and shareable(layers.architecture)):
+        return plain(graph)
+    apart, shared = graph.branch("plain"), graph.branch("shared")
+    together = shared_views.shared(shared, layers, _with_mirror_images(shared, mean))
+    sides = {"then_branch": shared.graph(together), "else_branch": apart.graph(plain(apart))}
+    return graph.add("If", _all_ten(graph), name="maps", **sides)
 
 
-def _convolve(
-    graph: _Graph, x: str, layer: Convolution, weights: Mapping[str, Array], architecture: Architecture
-) -> str:
-    """A convolution with what belongs to it up to the pooling, as in `model.alexnet`."""
-    name, act = layer.name, _activation(architecture)
-    scale = architecture.input_scale if name == "conv1" else 1.0
-    pads = [0, 0, 3, 3] if name == "conv1" else [layer.padding] * 4
-    kernel = graph.constant(f"{name}.weight", weights[f"{name}.weight"] * np.float32(scale))
-    bias = graph.constant(f"{name}.bias", weights[f"{name}.bias"])
-    group = 1 if layer.joined else architecture.towers
-    x = graph.add("Conv", x, kernel, bias, name=name, group=group, pads=pads, strides=[layer.stride] * 2)
-    if name not in NORMALISED or architecture.normalisation == "none":
-        return graph.add(act, x, name=f"{name}_act")
-    norm = name.replace("conv", "lrn")
-    if architecture.normalisation == "source" and name == "conv1":
-        return graph.add(act, _normalise(graph, x, norm, layer.outputs, architecture), name=f"{name}_act")
-    x = _normalise(graph, graph.add(act, x, name=f"{name}_act"), norm, layer.outputs, architecture)
-    return _normalise_over_pixels(graph, x) if architecture.normalisation == "source" else x
+def shareable(architecture: Architecture) -> bool:
+    """Whether views are cut from the same maps: they meet the same mean, and norms look at one position."""
+    return architecture.mean == "own" and architecture.normalisation != "source" and architecture.without != "conv2"
 
 
-def _activation(architecture: Architecture) -> str:
-    return {"relu": "Relu", "tanh": "Tanh"}[architecture.activation]
+def _all_ten(graph: Nodes) -> str:
+    """Whether the views are ten, and none of them is twice among them; their order makes no difference to a mean."""
+    column = graph.add("Unsqueeze", "views", graph.numbers(1), name="views_column")
+    each = graph.add("Equal", column, graph.numbers(*TEN), name="views_found")  # (V, 10)
+    each = graph.add("Cast", each, name="views_found_float", to=TensorProto.FLOAT)
+    times = graph.add("ReduceSum", each, graph.numbers(0), name="views_times", keepdims=0)  # (10,)
+    least = graph.add("ReduceMin", times, name="views_least", keepdims=0)
+    most = graph.add("ReduceMax", times, name="views_most", keepdims=0)
+    one = graph.constant("one", np.array(1, np.float32))
+    both = [graph.add("Equal", value, one, name=f"{value}_is_one") for value in (least, most)]
+    return graph.add("And", *both, name="all_ten")
 
 
-def _normalise(graph: _Graph, x: str, name: str, channels: int, architecture: Architecture) -> str:
-    """Section 3.3 as a banded 1x1 convolution and two square roots: faster in onnxruntime than its LRN and Pow."""
-    width = channels // architecture.towers
-    band = lrn.ALPHAS[architecture.normalisation] * lrn.band(width, 1).numpy()
-    kernel = np.tile(band, (architecture.towers, 1)).astype(np.float32)[:, :, None, None]  # (channels, width, 1, 1)
-    weight = graph.constant(f"{name}.band", kernel)
-    bias = graph.constant(f"{name}.k", np.full(channels, lrn.K, np.float32))
-    square = graph.add("Mul", x, x, name=f"{name}_square")
-    scale = graph.add("Conv", square, weight, bias, name=f"{name}_scale", group=architecture.towers)
-    return _over_three_quarters(graph, x, scale, name)
+def _with_mirror_images(graph: Nodes, mean: Array) -> str:
+    """(N, 256, 256, 3) uint8 -> (2N, 3, 256, 256): each picture, mean subtracted, then its mirror image."""
+    pixels = graph.add("Cast", "pictures", name="pixels_float", to=TensorProto.FLOAT)
+    means = graph.constant("mean", mean.reshape(-1, 3))
+    means = graph.add("Reshape", means, graph.numbers(SIDE, SIDE, 3), name="mean_picture")
+    centred = graph.add("Sub", pixels, means, name="centred")
+    planes = graph.add("Transpose", centred, name="planes", perm=[0, 3, 1, 2])
+    bounds = [graph.numbers(-1), graph.numbers(-SIDE - 1), graph.numbers(3), graph.numbers(-1)]
+    mirrored = graph.add("Slice", planes, *bounds, name="mirrored")
+    both = [
+        graph.add("Unsqueeze", x, graph.numbers(1), name=f"{name}_of_pair")
+        for name, x in (("picture", planes), ("mirror_image", mirrored))
+    ]
+    pairs = graph.add("Concat", *both, name="pairs", axis=1)  # (N, 2, 3, 256, 256)
+    return graph.add("Reshape", pairs, graph.numbers(-1, 3, SIDE, SIDE), name="both")
 
 
-def _normalise_over_pixels(graph: _Graph, x: str) -> str:
-    """`model.lrn.spatial_norm`."""
-    square = graph.add("Mul", x, x, name="spatial_square")
-    pads, window = [lrn.SIZE // 2] * 4, [lrn.SIZE] * 2
-    mean = graph.add("AveragePool", square, name="spatial_mean", kernel_shape=window, pads=pads, count_include_pad=1)
-    part = graph.add(
-        "Mul", mean, graph.constant("spatial.scale", np.array([lrn.SPATIAL_SCALE], np.float32)), name="spatial_part"
-    )
-    scale = graph.add("Add", part, graph.constant("spatial.one", np.array([1], np.float32)), name="spatial_sum")
-    return _over_three_quarters(graph, x, scale, "spatial")
-
-
-def _over_three_quarters(graph: _Graph, x: str, scale: str, name: str) -> str:
-    """x / scale^0.75."""
-    root = graph.add("Sqrt", scale, name=f"{name}_root")
-    root4 = graph.add("Sqrt", root, name=f"{name}_root4")
-    return graph.add("Div", x, graph.add("Mul", root, root4, name=f"{name}_power"), name=name)
-
-
-def _classifier(graph: _Graph, x: str, weights: Mapping[str, Array], architecture: Architecture) -> tuple[str, str]:
-    """(N * V, 9216) -> probabilities (N * V, classes) and features (N * V, hidden)."""
-    features, scale = x, 1.0
-    for name in linears(architecture):
-        matrix = graph.constant(f"{name}.weight", weights[f"{name}.weight"] * np.float32(scale))
-        bias = graph.constant(f"{name}.bias", weights[f"{name}.bias"])
-        x = graph.add("Gemm", x, matrix, bias, name=name, transB=1)
-        if name != "fc8":
-            x = features = graph.add(_activation(architecture), x, name=f"{name}_act")
-            scale = 1 - architecture.dropout
-    return graph.add("Softmax", x, name="softmax", axis=-1), features
-
-
-def _mean_over_views(graph: _Graph, x: str, name: str) -> None:
+def _mean_over_views(graph: Nodes, x: str, name: str) -> None:
     """(N * V, D) -> (N, D) as the output `name`."""
     if not any(node.name == "by_picture" for node in graph.nodes):
         shape = graph.add("Shape", "pictures", name="picture_count", start=0, end=1)

@@ -1,49 +1,53 @@
 """network.onnx -> network.int8.onnx: convolutions and matrix products in whole numbers, about a quarter of the bytes.
 
-Static: the ranges of all activations are measured once, on real pictures. Weights have a scale for each output channel,
-and seven bits, because processors without VNNI add two products of 8 by 8 bits in 16 and would clip them.
+Static: the ranges of all activations are measured once, on real pictures. Weights have a step for each output.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 from numpy.typing import NDArray
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from onnx import TensorProto, helper
 
+from model.artifact import Artifact
+from model.graph import build
+from model.layers import Array, Layers, Range, points
 from model.views import TEN
+from model.weights import architecture_of, read_folded
 
 
-class _Pictures(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
-    """Batches of (N, 256, 256, 3) uint8 pictures, in all ten views, as the network's inputs."""
+def quantise(artifact: Artifact, batches: Iterable[NDArray[np.uint8]], target: Path) -> None:
+    """Write the int8 form of an artifact's network. `batches`: (N, 256, 256, 3) uint8 pictures like those to come.
 
-    def __init__(self, batches: Iterable[NDArray[np.uint8]]) -> None:
-        self._batches: Iterator[NDArray[np.uint8]] = iter(batches)
+    Raises ArtifactError where the artifact doesn't name its architecture.
+    """
+    architecture = architecture_of(artifact.manifest)
+    weights, mean = read_folded(artifact)
+    layers = Layers(architecture, weights)
+    onnx.save(build(Layers(architecture, weights, ranges(layers, mean, batches)), mean), str(target))
 
-    def get_next(self) -> dict[str, NDArray[np.generic]] | None:
-        pictures = next(self._batches, None)
-        return None if pictures is None else {"pictures": pictures, "views": np.array(TEN)}
 
-
-def quantise(network: Path, batches: Iterable[NDArray[np.uint8]], target: Path) -> None:
-    """Write the int8 form of an exported network. `batches`: (N, 256, 256, 3) uint8 pictures like those to come."""
-    graph = onnx.load(str(network)).graph
-    learned = [
-        node.name
-        for node in graph.node
-        if node.op_type in ("Conv", "Gemm") and node.input[1].endswith(".weight")  # not LRN's sums of squares
-    ]
-    quantize_static(
-        str(network),
-        str(target),
-        _Pictures(batches),
-        quant_format=QuantFormat.QDQ,
-        per_channel=True,
-        reduce_range=True,
-        activation_type=QuantType.QUInt8,
-        weight_type=QuantType.QInt8,
-        nodes_to_quantize=learned,
-    )
+def ranges(layers: Layers, mean: Array, batches: Iterable[NDArray[np.uint8]]) -> dict[str, Range]:
+    """The least and greatest value at each of `points`, over ten views of all pictures."""
+    model = build(layers, mean, share=False)
+    wanted = points(layers.architecture)
+    for point in wanted:
+        layer, _, side = point.partition(".")
+        (node,) = [node for node in model.graph.node if node.name == layer]
+        watched = node.input[0] if side == "in" else f"{layer}_act"
+        for op in ("ReduceMin", "ReduceMax"):
+            model.graph.node.append(helper.make_node(op, [watched], [f"{point}.{op}"], keepdims=0))
+            model.graph.output.append(helper.make_tensor_value_info(f"{point}.{op}", TensorProto.FLOAT, []))
+    with tempfile.TemporaryDirectory() as folder:
+        onnx.save(model, str(Path(folder) / "watched.onnx"))
+        session = ort.InferenceSession(str(Path(folder) / "watched.onnx"), providers=["CPUExecutionProvider"])
+    outputs = [f"{point}.{op}" for op in ("ReduceMin", "ReduceMax") for point in wanted]
+    seen = np.array([session.run(outputs, {"pictures": some, "views": np.array(TEN)}) for some in batches])
+    low, high = np.split(seen, 2, axis=1)  # (batches, points) each
+    return {p: (float(a), float(b)) for p, a, b in zip(wanted, low.min(0), high.max(0), strict=True)}

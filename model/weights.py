@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 import torch
 from onnx import numpy_helper
 from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
-from model.architecture import Architecture, linears
-from model.artifact import Artifact, Manifest
+from model.architecture import Architecture
+from model.artifact import NETWORK, Artifact, Manifest
 from model.errors import ArtifactError
+from model.layers import Array, folded
+from model.nodes import constants
+from model.preprocess import SIDE
 
 
 def architecture_of(manifest: Manifest) -> Architecture:
@@ -33,12 +37,16 @@ def read_weights(artifact: Artifact) -> tuple[Architecture, dict[str, Tensor]]:
     The factors that the export folds into the weights (input scale, dropout at test) are taken out again.
     """
     architecture = architecture_of(artifact.manifest)
-    factor = {"conv1.weight": architecture.input_scale}
-    for name in list(linears(architecture))[1:]:
-        factor[f"{name}.weight"] = 1 - architecture.dropout
-    state = {}
-    for constant in onnx.load(str(artifact.network)).graph.initializer:
-        if constant.name.endswith((".weight", ".bias")):
-            tensor = torch.from_numpy(numpy_helper.to_array(constant).copy())
-            state[constant.name] = tensor / factor.get(constant.name, 1.0)
-    return architecture, state
+    kept, _ = read_folded(artifact)
+    factors = folded(architecture, {name: np.ones(1, np.float32) for name in kept})
+    return architecture, {name: torch.from_numpy(value / factors[name]) for name, value in kept.items()}
+
+
+def read_folded(artifact: Artifact) -> tuple[dict[str, Array], Array]:
+    """The weights and biases by name, as they stand in network.onnx, and the mean picture (256, 256, 3)."""
+    found = {
+        name: numpy_helper.to_array(copies[0])
+        for name, copies in constants(onnx.load(str(artifact.path / NETWORK))).items()
+    }
+    kept = {name: value.copy() for name, value in found.items() if name.endswith((".weight", ".bias"))}
+    return kept, found["mean"].reshape(SIDE, SIDE, 3)

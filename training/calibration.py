@@ -48,7 +48,7 @@ def add_int8(
 
     def write(target: Path) -> list[Measurement]:
         say(f"measuring the ranges of the activations on {len(chosen):,} training pictures")
-        quantise(artifact.network, _batches(chosen), target)
+        quantise(artifact, _batches(chosen), target)
         for precision, network in (("float32", artifact.network), ("int8", target)):
             say(f"measuring the errors of {precision}")
             held_out = dataset.parts()[part]

@@ -18,6 +18,7 @@ from model.architecture import Architecture
 from model.errors import ArtifactError, DeviceError, ExportError, InvalidRequestError
 from model.export import export, prove_equal, torch_answer
 from model.initialisation import initialise
+from model.nodes import constants
 from model.runtime import OnnxModel
 from model.views import CENTRE, TEN
 from tests.patterns import CLASSES, draw
@@ -108,9 +109,9 @@ def test_answers_do_not_depend_on_batch_or_threads(exported: Exported, drawn: ND
 
 def _change(name: str, edit: Callable[[NDArray[Any]], NDArray[Any]]) -> Callable[[onnx.ModelProto], None]:
     def change(proto: onnx.ModelProto) -> None:
-        (constant,) = [c for c in proto.graph.initializer if c.name == name]
-        values = numpy_helper.to_array(constant)
-        constant.raw_data = np.ascontiguousarray(edit(values), values.dtype).tobytes()
+        for constant in constants(proto)[name]:
+            values = numpy_helper.to_array(constant)
+            constant.raw_data = np.ascontiguousarray(edit(values), values.dtype).tobytes()
 
     return change
 

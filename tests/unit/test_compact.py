@@ -13,6 +13,7 @@ from onnx import numpy_helper
 from model.artifact import Artifact
 from model.compact import CONVOLUTION_LEVELS, LINEAR_LEVELS, pack, unpack
 from model.errors import ArtifactError
+from model.nodes import constants
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +38,10 @@ def test_unpacks_to_the_same_bytes_and_is_small(packed: tuple[Path, Path]) -> No
 
 
 def test_rounding_is_half_a_step_at_most(packed: tuple[Path, Path], artifact: Artifact) -> None:
-    before = {c.name: numpy_helper.to_array(c) for c in onnx.load(str(artifact.network)).graph.initializer}
-    after = {c.name: numpy_helper.to_array(c) for c in onnx.load(str(packed[0])).graph.initializer}
+    before, after = (
+        {name: numpy_helper.to_array(copies[-1]) for name, copies in constants(onnx.load(str(path))).items()}
+        for path in (artifact.network, packed[0])
+    )
     for name, levels in (("conv3.weight", CONVOLUTION_LEVELS), ("fc7.weight", LINEAR_LEVELS)):
         rows = before[name].reshape(len(before[name]), -1)
         steps = np.abs(rows).max(1, keepdims=True) / levels
