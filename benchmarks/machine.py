@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,22 @@ def machine(device: torch.device) -> dict[str, Any]:
         return facts | {"device": torch.cuda.get_device_name(device)}
     names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     return facts | {"device": names[0].partition(": ")[2] if names else platform.processor()}
+
+
+def timed(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds of one call, all of it."""
+    started = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def matrix_peak(device: torch.device, side: int = 2048) -> float:
+    """TFLOP/s of float32 matrix products, the best of ten: what no program in float32 can pass."""
+    a, b = torch.randn(side, side, device=device), torch.randn(side, side, device=device)
+    seconds = min(timed(lambda: torch.mm(a, b), device) for _ in range(10))
+    return float(2 * side**3 / seconds / 1e12)
 
 
 def commit() -> str:

@@ -25,17 +25,17 @@ class TowerNorm(nn.LocalResponseNorm):
 
 
 class Stock(nn.Module):
-    """Weights in their default layout. (N, 3, 224, 224) -> (N, classes) logits."""
+    """Weights in their default layout. (N, 3, 224, 224) -> (N, classes) logits.
 
-    def __init__(self, classes: int = 1000, hidden: int = 4096) -> None:
+    `norm`: nn.LocalResponseNorm goes over both towers, and copies nothing where maps are channels-last.
+    """
+
+    def __init__(self, classes: int = 1000, hidden: int = 4096, norm: type[nn.LocalResponseNorm] = TowerNorm) -> None:
         super().__init__()
-
-        def norm() -> nn.Module:
-            return TowerNorm(5, 5e-4, 0.75, 2.0)
-
+        norms = [norm(5, 5e-4, 0.75, 2.0) for _ in range(2)]
         self.convolutions = nn.Sequential(
-            nn.ZeroPad2d((0, 3, 0, 3)), nn.Conv2d(3, 96, 11, 4), nn.ReLU(inplace=True), norm(), nn.MaxPool2d(3, 2),
-            nn.Conv2d(96, 256, 5, padding=2, groups=2), nn.ReLU(inplace=True), norm(), nn.MaxPool2d(3, 2),
+            nn.ZeroPad2d((0, 3, 0, 3)), nn.Conv2d(3, 96, 11, 4), nn.ReLU(inplace=True), norms[0], nn.MaxPool2d(3, 2),
+            nn.Conv2d(96, 256, 5, padding=2, groups=2), nn.ReLU(inplace=True), norms[1], nn.MaxPool2d(3, 2),
             nn.Conv2d(256, 384, 3, padding=1), nn.ReLU(inplace=True),
             nn.Conv2d(384, 384, 3, padding=1, groups=2), nn.ReLU(inplace=True),
             nn.Conv2d(384, 256, 3, padding=1, groups=2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2),

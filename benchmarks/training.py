@@ -28,7 +28,8 @@ import typer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.machine import commit, machine, write
+from benchmarks.machine import commit, machine, matrix_peak, timed, write
+from benchmarks.stock import Stock
 from model.alexnet import AlexNet
 from model.architecture import Architecture
 from model.initialisation import initialise
@@ -55,32 +56,6 @@ SIDES = (
 """Our precision; whether stock is tuned as PyTorch's guide advises; whether stock gets our allocator setting, too."""
 
 
-class Stock(nn.Module):
-    """The same network as anybody would write it with PyTorch's modules; weights in their default layout."""
-
-    def __init__(self, classes: int = 1000) -> None:
-        super().__init__()
-
-        def norm() -> nn.Module:
-            return nn.LocalResponseNorm(5, 5e-4, 0.75, 2.0)
-
-        self.convolutions = nn.Sequential(
-            nn.ZeroPad2d((0, 3, 0, 3)), nn.Conv2d(3, 96, 11, 4), nn.ReLU(inplace=True), norm(), nn.MaxPool2d(3, 2),
-            nn.Conv2d(96, 256, 5, padding=2, groups=2), nn.ReLU(inplace=True), norm(), nn.MaxPool2d(3, 2),
-            nn.Conv2d(256, 384, 3, padding=1), nn.ReLU(inplace=True),
-            nn.Conv2d(384, 384, 3, padding=1, groups=2), nn.ReLU(inplace=True),
-            nn.Conv2d(384, 256, 3, padding=1, groups=2), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2),
-        )  # fmt: skip
-        self.classifier = nn.Sequential(
-            nn.Linear(9216, 4096), nn.ReLU(inplace=True), nn.Dropout(),
-            nn.Linear(4096, 4096), nn.ReLU(inplace=True), nn.Dropout(), nn.Linear(4096, classes),
-        )  # fmt: skip
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.classifier(self.convolutions(x).flatten(1))
-        return logits
-
-
 def paired(ours: Callable[[], float], theirs: Callable[[], float], turns: int) -> dict[str, float]:
     """Seconds of both, in `turns` turns after one that isn't measured, and how many times faster we are."""
     pairs = [(ours(), theirs()) for _ in range(turns + 1)][1:]
@@ -89,15 +64,6 @@ def paired(ours: Callable[[], float], theirs: Callable[[], float], turns: int) -
         "theirs_seconds": statistics.median(b for _, b in pairs),
         "ratio": statistics.median(b / a for a, b in pairs),
     }
-
-
-def timed(work: Callable[[], object], device: torch.device) -> float:
-    """Seconds of one call, all of it."""
-    started = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
 
 
 def _serve(pipe: Connection, keep: bool, make: Callable[..., Callable[[], None]], arguments: tuple[Any, ...]) -> None:
@@ -163,7 +129,7 @@ def step_of_ours(batch: int, device: torch.device, precision: str, compiled: boo
 def step_of_stock(batch: int, device: torch.device, tuned: bool = False) -> Callable[[], None]:
     """One step of the stock modules, eager: in float32 with torch.optim.SGD as it comes, or `tuned` by what PyTorch's
     guide advises, channels-last, bfloat16 autocast and the fused optimiser."""
-    network, x = Stock().to(device), _pictures(batch, device)
+    network, x = Stock(norm=nn.LocalResponseNorm).to(device), _pictures(batch, device)
     if tuned:
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         x = x.contiguous(memory_format=torch.channels_last)
@@ -193,13 +159,6 @@ def normalisation(work: Callable[[Tensor], Tensor], x: Tensor, above: Tensor) ->
 
 def _pictures(batch: int, device: torch.device) -> Tensor:
     return 58 * torch.randn(batch, 3, 224, 224, generator=torch.Generator().manual_seed(0)).to(device)
-
-
-def matrix_peak(device: torch.device, side: int = 2048) -> float:
-    """TFLOP/s of float32 matrix products, the best of ten: what no step in float32 can pass."""
-    a, b = torch.randn(side, side, device=device), torch.randn(side, side, device=device)
-    seconds = min(timed(lambda: torch.mm(a, b), device) for _ in range(10))
-    return float(2 * side**3 / seconds / 1e12)
 
 
 def crops_a_second(pictures: int = 2000, batch: int = 128) -> float:

@@ -27,7 +27,7 @@ class Architecture:
     overlaps (section 3.4), 2 doesn't, with the same sizes of maps. `normalisation`: `paper` (section 3.3), `source`
     (the authors' program: alpha / n, before the first ReLU, a second one over pixels after conv2) or `none`.
     `towers`: 2, or 1 for the half-size network of footnote 2. `joined`: conv3 sees both towers. `sixth`: a convolution
-    after the last pooling, as in the networks of section 7 that were trained on more classes. `without`: one layer
+    after the last pooling, as in the networks of section 6 that were trained on more classes. `without`: one layer
     left out, of `REMOVABLE`. `mean`: each pixel of a view meets `own` mean, or that of the `centre` view (the authors'
     program).
     """

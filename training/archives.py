@@ -7,6 +7,7 @@ the checksum of the copy that the published numbers were measured on.
 from __future__ import annotations
 
 import csv
+import fcntl
 import hashlib
 import importlib.util
 import os
@@ -15,6 +16,8 @@ import shutil
 import tempfile
 import urllib.request
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -134,18 +137,27 @@ def unpacked(name: str, archive: Archive, file: Path | None) -> Path:
     if home.is_dir():
         return home
     home.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=home.parent) as scratch:
+    with _alone(home.parent), tempfile.TemporaryDirectory(prefix=f".{name}-", dir=home.parent) as scratch:
+        if home.is_dir():
+            return home
         if file is None:
             file = Path(scratch) / "download"
             _download(name, archive.url, file)
         target = Path(scratch) / "files"
         _unpack(name, archive, file, target)
-        try:
-            target.rename(home)
-        except OSError:
-            if not home.is_dir():  # else another process was quicker
-                raise
+        target.rename(home)
     return home
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time: those of a run begin together, and one of them fetches for all."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _download(name: str, url: str, file: Path) -> None:

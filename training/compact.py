@@ -30,7 +30,7 @@ def compact(
     epochs: Annotated[int, typer.Option(help="Passes of training after pruning, and a quarter as many more.")] = 8,
     learning_rate: Annotated[float, typer.Option(help="Of these passes; a tenth of it in the last quarter.")] = 0.001,
 ) -> None:
-    """Prune, train on, round, measure, publish and pack the network of a run."""
+    """Prune, train on, round, measure, publish and pack the network of a run. Stopped, it is begun anew."""
     import torch
 
     from training.precision import pick_device

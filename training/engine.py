@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from model.errors import DatasetError, StoppedError, TrainingError
 from model.towers import gather_state, split
 from training import checkpoint, schedule, symptoms
 from training.cache import PictureCache
-from training.config import RunConfig
+from training.config import Recipe, RunConfig
 from training.datasets import Dataset
 from training.interruption import StopWish
 from training.learner import Learner
@@ -78,9 +79,10 @@ class Trainer:
         self.learner.optimiser.set_rates(self.learner.rates(self.schedule.factor, self.epoch))
         rate = self.recipe.learning_rate * self.schedule.factor
         self._train()
+        self._hear()  # a run that goes on after the last step goes on with the validation
         waited, seconds = self.learner.feed.waited, time.monotonic() - started
         loss, wrong, count = self.totals.tolist()
-        validation = self.learner.validate(self.validation_rows)
+        validation = self.learner.validate(self.validation_rows, self._hear)
         self.schedule.update(validation["error"])
         self.epoch, self.step = self.epoch + 1, 0
         self.totals.zero_()
@@ -166,6 +168,12 @@ class Trainer:
             self.save()
         self._stop_if(wished)
 
+    def _hear(self) -> None:
+        """Save and stop, if that is wished in any process; called by all of them."""
+        if self.processes.any(self._stop.wished):
+            self.save()
+            raise StoppedError(f"stopped in the validation of epoch {self.epoch + 1}")
+
     def _stop_if(self, wished: bool) -> None:
         if wished:
             raise StoppedError(f"stopped in epoch {self.epoch + 1} after {self.step:,} steps of it")
@@ -192,6 +200,7 @@ class Trainer:
         return {
             "architecture": asdict(self.learner.network.architecture),
             "classes": [label.id for label in self.dataset.labels],
+            "recipe": _plain(self.recipe),
             "origin": self.start.origin,
             "layer_rates": dict(self.start.rates),
             "rates": {group["name"]: group["lr"] for group in self.learner.optimiser.param_groups},
@@ -207,8 +216,16 @@ class Trainer:
         classes = [label.id for label in self.dataset.labels]
         if state.get("classes", classes) != classes:
             raise TrainingError("expected the classes of the checkpoint in their order, found other ones in --data")
+        if state.get("recipe", _plain(self.recipe)) != _plain(self.recipe):
+            raise TrainingError("expected the recipe of the checkpoint, found another one in the run's config.json")
         self.learner.optimiser.restore(split(state["momenta"], self.processes.exchange), state["rates"])
         self.learner.masks = {name: mask.to(self.processes.device) for name, mask in state["masks"].items()}
         self.schedule = schedule.go_on(self.recipe, state["schedule"])
         self.epoch, self.step = state["epoch"], state["step"]
         self.totals = state["totals"].clone()
+
+
+def _plain(recipe: Recipe) -> dict[str, Any]:
+    """As JSON has it: a checkpoint holds tensors and plain values only."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(recipe)))
+    return plain

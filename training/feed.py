@@ -60,6 +60,7 @@ class Feed:
         on_cpu = device.type == "cpu"
         self.mean = None if on_cpu else torch.from_numpy(cache.mean).reshape(-1, 3).to(device)
         self.threads, self.ahead = (1, 2) if on_cpu else (4, 8)
+        self._steps: deque[torch.cuda.Event] = deque()
 
     def training(
         self, work: Sequence[Piece], augmentation: Augmentation, epoch: int, batch: int
@@ -83,6 +84,16 @@ class Feed:
                     pixels, crops = waiting.popleft().result()
                     self.waited += time.perf_counter() - started
                     yield self._ready(pixels, crops)
+                    self._let_catch_up()
+
+    def _let_catch_up(self) -> None:
+        """Wait until the GPU has done all but the last two steps: else what it still has to do would be taken for
+        waiting for pictures, and pictures would pile up before it."""
+        if self.device.type == "cuda":
+            self._steps.append(torch.cuda.Event())  # type: ignore[no-untyped-call]
+            self._steps[-1].record()
+            if len(self._steps) > 2:
+                self._steps.popleft().synchronize()
 
     def _cut(self, draw: Callable[[], Crops]) -> tuple[Tensor, Crops]:
         crops = draw()

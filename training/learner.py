@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -36,6 +36,9 @@ class Learner:
         self.recipe = replace(config.recipe, architecture=start.architecture)
         self.device = processes.device
         self.precision = pick_precision(config.precision, self.device)
+        if self.device.type == "cuda":
+            torch.backends.cudnn.benchmark = True
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # float32 is float32
         self.dtype = torch.float64 if self.precision == "float64" else torch.float32
         self.network = AlexNet(start.architecture, processes.exchange).to(self.dtype)
         self.network.load_state_dict(split(start.weights, processes.exchange))
@@ -95,12 +98,17 @@ class Learner:
                 self.network.get_parameter(name).mul_(mask)
 
     @torch.no_grad()
-    def validate(self, rows: NDArray[np.int64]) -> dict[str, float]:
-        """Mean loss and top-1 error of the centre views of pictures; each counts once, whatever the processes."""
-        own = rows[self.processes.replica :: self.processes.replicas]
-        slices = list(batches(own, min(128, self.config.micro_batch or 128)))
+    def validate(self, rows: NDArray[np.int64], hear: Callable[[], None]) -> dict[str, float]:
+        """Mean loss and top-1 error of the centre views of pictures; each counts once, whatever the processes.
+
+        `hear` is called between slices, as often in all processes, and may raise.
+        """
+        own, size = rows[self.processes.replica :: self.processes.replicas], min(128, self.config.micro_batch or 128)
+        slices, common = list(batches(own, size)), len(rows) // self.processes.replicas // size
         totals = torch.zeros(2, dtype=torch.float64, device=self.device)
-        for some, pixels in zip(slices, self.feed.centres(slices, self.augmentation), strict=True):
+        for number, (some, pixels) in enumerate(zip(slices, self.feed.centres(slices, self.augmentation), strict=True)):
+            if number < common:
+                hear()
             targets = self._targets(some)
             with self._autocast():
                 logits = self.network(pixels).logits

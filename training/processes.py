@@ -44,6 +44,13 @@ class Processes:
         """Takes part in gathering the whole network for a checkpoint."""
         return self.replica == 0
 
+    @property
+    def command(self) -> str:
+        """What starts as many processes on as many machines."""
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", self.size))
+        nodes = f"--nnodes {self.size // local} --rdzv-endpoint HOST:PORT " if local < self.size else ""
+        return "python" if self.size == 1 else f"torchrun {nodes}--nproc-per-node {local}"
+
     def share(self, value: Any) -> Any:
         """The first process's `value`, in all."""
         if self.size == 1:
@@ -76,7 +83,7 @@ def start(device: str, towers: int) -> Processes:
     if size % towers:
         raise TrainingError(
             f"expected processes in pairs for --towers 2, found {size}: "
-            "torchrun --nproc-per-node 2 training/run.py --towers 2 ..."
+            "torchrun --nproc-per-node 2 training/run.py --towers 2 ..., or --towers 1 for one process a network"
         )
     chosen = torch.device(device, local) if device == "cuda" else torch.device(device)
     if chosen.type == "cuda":

@@ -6,6 +6,7 @@ With several processes: `torchrun --nproc-per-node N training/run.py ...`, see d
 from __future__ import annotations
 
 import fcntl
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -171,8 +172,8 @@ def _train(trainer: Trainer) -> Artifact | None:
         weights = trainer.whole(trainer.learner.network.state_dict())
         return finish(trainer, weights) if processes.first else None
     except StoppedError as stopped:
-        start = "python" if processes.size == 1 else f"torchrun --nproc-per-node {processes.size}"
-        raise StoppedError(f"{stopped}; go on with: {start} training/run.py --resume {trainer.run}") from None
+        again = f"{processes.command} training/run.py --resume {trainer.run}"
+        raise StoppedError(f"{stopped}; go on with: {again}") from None
     finally:
         if trainer.lock is not None:
             trainer.lock.close()
@@ -240,11 +241,8 @@ def _write_down(trainer: Trainer, goes_on: bool) -> None:
         lock.close()
         raise TrainingError(f"expected no other process at the run in {run}, found another that works on it") from None
     trainer.lock = lock
-    if (
-        goes_on
-        and (run / SPLIT).is_file()
-        and datasets.split_names((run / SPLIT).read_text()) != datasets.split_names(split)
-    ):
+    before = (run / SPLIT).read_text() if goes_on and (run / SPLIT).is_file() else split
+    if datasets.split_names(before) != datasets.split_names(split):
         raise TrainingError(f"expected the pictures of {run / SPLIT}, found other ones: a run can't change its split")
     config.save(run, trainer.config)
     config.replace_file(run / SPLIT, split)
@@ -256,5 +254,6 @@ if __name__ == "__main__":
     try:
         app()
     except AlexNetError as error:
-        typer.echo(f"error: {error}", err=True)
+        if not isinstance(error, StoppedError) or os.environ.get("RANK", "0") == "0":  # the others say the same
+            typer.echo(f"error: {error}", err=True)
         raise SystemExit(1) from None

@@ -1,4 +1,4 @@
-"""Where a run's weights start: drawn anew, or taken from a published artifact to be fine-tuned (section 7)."""
+"""Where a run's weights start: drawn anew, or taken from a published artifact to be fine-tuned (section 6)."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from model.artifact import Artifact
-from model.errors import DatasetError, TrainingError
+from model.errors import DatasetError, StoppedError, TrainingError
 from training import cache as picture_cache
 from training import checkpoint, config, run, symptoms
 from training.engine import Trainer
@@ -123,6 +123,38 @@ def test_resumed_within_an_epoch_is_bit_for_bit_the_same(make: Make, tmp_path: P
         for name, tensor in weights(whole).items():
             assert torch.equal(tensor, resumed.learner.network.state_dict()[name]), (place, name)
         assert [record["epoch"] for record in read(tmp_path)] == [1, 2]
+
+
+def test_stopped_in_the_validation_it_goes_on_with_the_validation(make: Make, tmp_path: Path) -> None:
+    whole, stopped = make(epochs=2, micro_batch=2), make(epochs=2, micro_batch=2)
+    whole.fit()
+    slices = 0
+
+    def hear() -> None:
+        nonlocal slices
+        slices += 1
+        stopped._stop.wished = slices == 2  # after the training, and before the first slice
+        Trainer._hear(stopped)
+
+    stopped._hear = hear  # type: ignore[method-assign]
+    with pytest.raises(StoppedError, match="stopped in the validation of epoch 1"):
+        stopped.fit()
+    state = checkpoint.load(tmp_path)
+    assert (state["epoch"], state["step"]) == (0, stopped.step)
+    assert stopped.step > 0
+    resumed = make(_copy(state), epochs=2, micro_batch=2)
+    resumed.fit()
+    for name, tensor in weights(whole).items():
+        assert torch.equal(tensor, resumed.learner.network.state_dict()[name]), name
+    assert [record["epoch"] for record in read(tmp_path)] == [1, 2]
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(make: Make, tmp_path: Path) -> None:
+    make(epochs=1).fit()
+    state = _copy(checkpoint.load(tmp_path))
+    assert state["recipe"]["name"] == "small"
+    with pytest.raises(TrainingError, match="expected the recipe of the checkpoint"):
+        make(state, epochs=1, learning_rate=0.5)
 
 
 def _copy(state: dict[str, Any]) -> dict[str, Any]:

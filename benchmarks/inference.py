@@ -1,0 +1,196 @@
+"""`python benchmarks/inference.py`: ten views of one picture, without HTTP, by everything that could compute them.
+
+All sides have the same weights, the same pictures and all processors, and take turns. Crops a second are set beside the
+machine's own float32 matrix products: 1.00 is what a program would reach that computed ten separate crops at their
+speed. Writes docs/results/ and a plot.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+ROOT = Path(__file__).parents[1]
+sys.path[0] = str(ROOT)
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+import typer
+from numpy.typing import NDArray
+
+from benchmarks.machine import commit, machine, matrix_peak, write
+from benchmarks.stock import TenCrops, export_by_default, stock
+from model import artifact as artifacts
+from model.artifact import Artifact
+from model.graph import build
+from model.layers import Layers
+from model.preprocess import read_picture
+from model.runtime import OnnxModel, available_cpus
+from model.views import TEN
+from model.weights import architecture_of, read_folded
+from training import datasets
+
+GFLOP = 2 * 0.7246
+"""A crop's: 724.6 M multiply-adds (1000 classes; fc8 is less than 1 % of it)."""
+
+Side = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""(256, 256, 3) -> (classes,) probabilities, the mean of ten views."""
+
+
+def mean_of_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    mean: NDArray[np.float32] = (powers / powers.sum(1, keepdims=True)).mean(0)
+    return mean
+
+
+def of_torch(artifact: Artifact, compiled: bool) -> Side:
+    """PyTorch's modules; cutting the crops is part of the time, as it is in ours."""
+    module, crops = stock(artifact.network), TenCrops(artifact.network)
+    forward = torch.compile(module) if compiled else module
+
+    def run(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            return mean_of_softmax(forward(torch.from_numpy(crops(picture))).numpy())
+
+    return run
+
+
+def of_default_export(artifact: Artifact, folder: Path) -> Side:
+    """onnxruntime with its defaults, on the network as PyTorch exports it by default."""
+    export_by_default(stock(artifact.network), folder / "default.onnx")
+    session, crops = ort.InferenceSession(str(folder / "default.onnx")), TenCrops(artifact.network)
+    name = session.get_inputs()[0].name
+    return lambda picture: mean_of_softmax(session.run(None, {name: crops(picture)})[0])
+
+
+def of_ours(network: Path) -> Side:
+    """As the server runs it."""
+    model = OnnxModel(network, "cpu")
+    return lambda picture: model.run(picture[None], TEN)[0][0]
+
+
+def of_openvino(network: Path, precision: str) -> Side:
+    """OpenVINO's own runtime on our graph without the shared way, whose If it runs more slowly."""
+    import openvino
+
+    hints = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+    compiled = openvino.Core().compile_model(str(network), "CPU", hints | {"INFERENCE_NUM_THREADS": available_cpus()})
+
+    def run(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+        answer: NDArray[np.float32] = compiled([picture[None], np.array(TEN)])["probabilities"][0]
+        return answer
+
+    return run
+
+
+def sides(artifact: Artifact, folder: Path) -> dict[str, Callable[[], Side]]:
+    """What is measured, in the order of the table."""
+    weights, mean = read_folded(artifact)
+    plain = folder / "plain.onnx"
+    onnx.save(build(Layers(architecture_of(artifact.manifest), weights), mean, share=False), str(plain))
+    found: dict[str, Callable[[], Side]] = {
+        "torch, eager": lambda: of_torch(artifact, False),
+        "torch, compiled": lambda: of_torch(artifact, True),
+        "onnxruntime, exported by default": lambda: of_default_export(artifact, folder),
+        "ours, views apart": lambda: of_ours(plain),
+        "ours": lambda: of_ours(artifact.network),
+    }
+    if artifacts.NETWORKS["int8"] in artifact.manifest.files:
+        found["ours, int8"] = lambda: of_ours(artifact.path / artifacts.NETWORKS["int8"])
+    try:
+        import openvino  # noqa: F401
+    except ImportError:
+        typer.echo("without OpenVINO, which isn't installed")
+    else:
+        for precision in ("f32", "bf16"):
+            found[f"OpenVINO, {precision}"] = lambda precision=precision: of_openvino(plain, precision)  # type: ignore[misc]
+    return found
+
+
+def measure(artifact: Artifact, pictures: list[NDArray[np.uint8]]) -> dict[str, dict[str, Any]]:
+    """Seconds of a picture and how far each side is from the first; in turns, after three that aren't counted."""
+    with tempfile.TemporaryDirectory() as folder:
+        ready, seconds, differences = {}, dict[str, list[float]](), dict[str, float]()
+        for name, make in sides(artifact, Path(folder)).items():
+            begun = time.perf_counter()
+            ready[name] = make()
+            for picture in pictures[:3]:
+                ready[name](picture)
+            typer.echo(f"{name}: ready after {time.perf_counter() - begun:.1f} seconds")
+        for picture in pictures:
+            expected = None
+            for name, run in ready.items():
+                begun = time.perf_counter()
+                answer = run(picture)
+                seconds.setdefault(name, []).append(time.perf_counter() - begun)
+                expected = answer if expected is None else expected
+                differences[name] = max(differences.get(name, 0.0), float(np.abs(answer - expected).max()))
+    base = seconds["onnxruntime, exported by default"]
+    return {
+        name: {
+            "milliseconds": 1000 * statistics.median(times),
+            "crops_per_second": 10 / statistics.median(times),
+            "times_default_export": statistics.median(b / t for b, t in zip(base, times, strict=True)),
+            "largest_difference": differences[name],
+        }
+        for name, times in seconds.items()
+    }
+
+
+def plot(result: dict[str, Any], target: Path) -> None:
+    """Crops a second, and the line of the machine's matrix products."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    axes = figure.subplots()
+    rows = list(result["sides"].items())[::-1]
+    bars = axes.barh([name for name, _ in rows], [row["crops_per_second"] for _, row in rows])
+    axes.bar_label(bars, [f" {row['crops_per_second']:.0f}" for _, row in rows])
+    axes.axvline(result["peak_crops_per_second"], color="black", linestyle="--", linewidth=1)
+    axes.set_xlabel("crops a second, ten views of a picture; dashed: ten crops at the speed of float32 matrix products")
+    axes.margins(x=0.1)
+    figure.savefig(target, dpi=110)
+
+
+def main(
+    artifact: Annotated[Path, typer.Option(help="A full-size artifact; with int8, that is measured, too.")],
+    data: Annotated[str, typer.Option(help="Whose test pictures are taken.")] = "elpv",
+    archive: Annotated[Path | None, typer.Option(help="The zip file of the data set.")] = None,
+    turns: Annotated[int, typer.Option(min=1, help="Pictures.")] = 40,
+    output: Annotated[Path, typer.Option(help="Folder of the result.")] = ROOT / "docs" / "results",
+) -> None:
+    """Measure, print and write a dated result."""
+    torch.set_num_threads(available_cpus())
+    test = datasets.load(data, archive=archive).test
+    pictures = [read_picture(example.path.read_bytes()).pixels for example in test[:turns]]
+    peaks = [matrix_peak(torch.device("cpu"))]
+    found = measure(artifacts.load(artifact), pictures)
+    peaks.append(matrix_peak(torch.device("cpu")))
+    peak = statistics.mean(peaks) * 1000 / GFLOP
+    for row in found.values():
+        row["share_of_peak"] = row["crops_per_second"] / peak
+    result = {
+        "date": str(date.today()), "commit": commit(), "machine": machine(torch.device("cpu")),
+        "matrix_tflops": peaks, "peak_crops_per_second": peak, "sides": found,
+    }  # fmt: skip
+    for name, row in found.items():
+        typer.echo(
+            f"{name:34} {row['milliseconds']:7.1f} ms  {row['crops_per_second']:6.1f} crops/s  "
+            f"{row['share_of_peak']:.2f} of the peak  {row['times_default_export']:.2f} x default export  "
+            f"difference {row['largest_difference']:.1g}"
+        )
+    target = write(result, output, "inference-cpu")
+    plot(result, target.with_suffix(".png"))
+    typer.echo(f"written: {target}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
