@@ -118,16 +118,19 @@ def added_latency(server: Server, model: OnnxModel, pictures: Sequence[bytes]) -
     }
 
 
-def under_load(server: Server, pictures: Sequence[bytes], peak: float, seconds: float) -> list[dict[str, Any]]:
-    """Open loop at shares of the peak: latency of what was answered, goodput within the deadline, what was refused."""
+def under_load(server: Server, pictures: Sequence[bytes], seconds: float) -> list[dict[str, Any]]:
+    """Open loop at shares of the peak that was measured just before: latency of what was answered, goodput within the
+    deadline, what was refused."""
     rows = []
     for share in LOADS:
         with server.awake():
+            peak = rate_of(asyncio.run(closed(server.url, pictures, CLIENTS, seconds / 2)), seconds / 2)
             samples = asyncio.run(open_loop(server.url, pictures, share * peak, seconds, 1, DEADLINE))
         statuses = [sample.status for sample in samples]
         rows.append(
             {
                 "share_of_peak": share,
+                "peak_per_second": peak,
                 "offered_per_second": len(samples) / seconds,
                 "goodput_per_second": rate_of(samples, seconds, DEADLINE),
                 "latency_ms": percentiles([s.latency for s in samples if s.status == 200]),
@@ -193,7 +196,7 @@ def main(
         typer.echo(f"largest difference of a probability from the plain server's: {difference:.2g}")
         speeds = throughput(servers, pictures, turns, seconds)
         lone = added_latency(servers["ours"], model, [p for i, p in enumerate(pictures[:50]) if i % 10 != 9])
-        loads = under_load(servers["ours"], pictures, speeds["ours"]["pictures_per_second"], 3 * seconds)
+        loads = under_load(servers["ours"], pictures, 3 * seconds)
     result = {
         "date": str(date.today()), "commit": commit(), "machine": machine(torch.device("cpu")),
         "artifact": chosen.manifest.name,
