@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
+from index.command import add_commands
 from model.artifact import NETWORKS, Artifact, Precision
 from model.errors import AlexNetError
 from server.command import require_free, run, serve_command, settings
@@ -42,9 +43,15 @@ app.command(name="train")(train)
 app.command(name="serve")(serve_command())
 
 
-@app.command()
+indexes = typer.Typer(no_args_is_help=True, invoke_without_command=True)
+add_commands(indexes)
+app.add_typer(indexes, name="index")
+
+
+@indexes.callback()
 def index(
-    data: DataOption,
+    context: typer.Context,
+    data: Annotated[str, typer.Option(help=DATA_HELP)] = "",
     artifact: ArtifactOption = ARTIFACTS,
     index: IndexOption = None,
     archive: ArchiveOption = None,
@@ -54,8 +61,14 @@ def index(
     """Compute the features of pictures and keep them, with labels and thumbnails, to be searched.
 
     Call it again to go on after an interruption, or to add more pictures; what is there already is not computed anew.
+    The commands below look at an index and change it.
     """
     from model import artifact as artifacts
+
+    if context.invoked_subcommand is not None:
+        return
+    if not data:
+        raise typer.BadParameter("expected pictures, found none", param_hint="--data")
 
     loaded = artifacts.load(artifact, precision)
     _index(data, archive, loaded, index or loaded.index_in(INDEXES), device)

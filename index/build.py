@@ -17,7 +17,7 @@ from tqdm import tqdm
 from index.catalog import NewEntry
 from index.store import PictureIndex
 from model.errors import DatasetError, InvalidPictureError
-from model.preprocess import read_picture
+from model.preprocess import Picture, read_picture
 from model.runtime import OnnxModel, available_cpus
 
 BATCH = 16
@@ -93,8 +93,9 @@ def _submit(pool: ThreadPoolExecutor, index: PictureIndex, batch: Sequence[Sourc
 def _add_new(index: PictureIndex, model: OnnxModel, pictures: Sequence[_Read]) -> int:
     """Add those pictures whose bytes aren't in the index, once each; how many."""
     fresh = {picture.entry.sha256: picture for picture in reversed(pictures)}
-    for sha256 in index.catalog.known(list(fresh)):
-        del fresh[sha256]
+    for sha256, (_, removed) in index.catalog.known(list(fresh)).items():
+        if not removed:
+            del fresh[sha256]
     if fresh:
         new = list(reversed(fresh.values()))
         features = model.features(np.stack([picture.pixels for picture in new]), index.views)
@@ -108,23 +109,30 @@ def _read(index: PictureIndex, source: Source) -> _Read | str | None:
         f"{source.path.resolve()}{source.label or ''}".encode()
         data = source.path.read_bytes()
         sha256 = hashlib.sha256(data).hexdigest()
-        if index.catalog.known([sha256]):
+        if not index.catalog.known([sha256]).get(sha256, (0, True))[1]:
             return None
         picture = read_picture(data)
     except UnicodeEncodeError:
         return "expected a file name in UTF-8, found another encoding"
     except (InvalidPictureError, OSError) as error:
         return str(error)
-    entry = NewEntry(
-        sha256=sha256,
-        label=source.label,
-        source=source.path.resolve(),
+    return _Read(picture.pixels, new_entry(data, picture, source.label, source.path.resolve()))
+
+
+def new_entry(
+    data: bytes, picture: Picture, label: str | None, source: Path | None, key: str | None = None
+) -> NewEntry:
+    """What the catalogue keeps of a picture that was read from `data`."""
+    return NewEntry(
+        sha256=hashlib.sha256(data).hexdigest(),
+        label=label,
+        source=source,
         format=picture.format,
         width=picture.width,
         height=picture.height,
         thumbnail=thumbnail(picture.pixels),
+        key=key,
     )
-    return _Read(picture.pixels, entry)
 
 
 def thumbnail(pixels: NDArray[np.uint8]) -> bytes:

@@ -1,39 +1,49 @@
-"""Which pictures an index holds: SQLite in WAL mode. A picture is in the index when its row is committed here."""
+"""Which pictures an index holds: SQLite in WAL mode. A picture is in the index when its line is committed here."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model.errors import IndexStoreError, UnknownPictureError
+from model.errors import IndexStoreError, InvalidRequestError, StorageFullError, UnknownPictureError
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS pictures (
-    id INTEGER PRIMARY KEY,          -- its feature row is id - 1
-    sha256 TEXT NOT NULL UNIQUE,     -- of the file's bytes
+    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never given twice
+    row INTEGER NOT NULL UNIQUE,           -- of the file of features
+    checksum INTEGER NOT NULL,             -- CRC-32 of the row's bytes
+    sha256 TEXT NOT NULL UNIQUE,           -- of the picture's bytes
+    key TEXT UNIQUE,                       -- the caller's own name for it
     label TEXT,
-    source TEXT NOT NULL,            -- where the file was when it was added
+    source TEXT NOT NULL,                  -- where the file was when it was added; empty: it came without one
     format TEXT NOT NULL,
     width INTEGER NOT NULL,
     height INTEGER NOT NULL,
-    thumbnail BLOB NOT NULL          -- JPEG, 128 x 128
+    thumbnail BLOB NOT NULL,               -- JPEG, 128 x 128
+    removed INTEGER NOT NULL DEFAULT 0     -- until the index is compacted
 );
+CREATE INDEX IF NOT EXISTS by_label ON pictures (label, id);
 """
+COLUMNS = "id, key, label, source, format, width, height"
+PLACEHOLDERS = 10_000
+"""Parameters in one statement; SQLite takes 32,766."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One picture as the catalogue keeps it; `sha256` and `thumbnail` aside, what it tells."""
+    """One picture as the catalogue keeps it; its checksums, its row and its thumbnail aside."""
 
     id: int
+    key: str | None
     label: str | None
-    source: Path
+    source: Path | None
     format: str
     width: int
     height: int
@@ -45,26 +55,41 @@ class NewEntry:
 
     sha256: str
     label: str | None
-    source: Path
+    source: Path | None
     format: str
     width: int
     height: int
     thumbnail: bytes
+    key: str | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """Of each picture what searching needs."""
+
+    id: int
+    row: int
+    checksum: int
+    label: str | None
+    removed: bool
 
 
 class Catalog:
-    """One SQLite file, usable from any thread. Raises IndexStoreError if the file is damaged."""
+    """One SQLite file, usable from any thread.
+
+    Raises IndexStoreError if the file is damaged, StorageFullError if the disk is full.
+    """
 
     def __init__(self, path: Path, writable: bool = True) -> None:
         self._path = path
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         address = path.resolve().as_uri()
         if not writable and not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
             address += "?immutable=1"  # SQLite can't read a database in WAL mode without writing beside it
         try:
             self._database = sqlite3.connect(address, uri=True, check_same_thread=False, isolation_level=None)
         except sqlite3.Error as error:
-            raise self._damaged(error) from error
+            raise self._fault(error) from error
         try:
             if writable:
                 self._database.execute("PRAGMA journal_mode = WAL")
@@ -74,7 +99,7 @@ class Catalog:
                 self._database.execute("PRAGMA query_only = ON")
         except sqlite3.DatabaseError as error:
             self._database.close()
-            raise self._damaged(error) from error
+            raise self._fault(error) from error
 
     def close(self) -> None:
         with self._lock:
@@ -84,66 +109,130 @@ class Catalog:
         return dict(self._query("SELECT key, value FROM settings"))
 
     def set_settings(self, settings: dict[str, str]) -> None:
-        with self._lock, self._database:
-            self._database.execute("BEGIN IMMEDIATE")
-            self._database.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", settings.items())
+        with self.change() as database:
+            database.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", settings.items())
 
-    def count(self) -> int:
-        """How many pictures; their ids are 1 to that. Raises IndexStoreError if some are missing in between."""
-        count, last = self._query("SELECT count(*), coalesce(max(id), 0) FROM pictures")[0]
-        if count != last:
-            raise IndexStoreError(f"expected {last:,} pictures in {self._path}, found {count:,}: some were taken out")
-        return int(count)
+    @contextmanager
+    def change(self) -> Iterator[sqlite3.Connection]:
+        """A transaction: on the disk when it ends, undone when it fails."""
+        with self._lock:
+            try:
+                self._database.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._database
+                except BaseException:
+                    self._database.execute("ROLLBACK")
+                    raise
+                self._database.execute("COMMIT")
+            except sqlite3.DatabaseError as error:
+                if self._database.in_transaction:
+                    self._database.execute("ROLLBACK")
+                raise self._fault(error) from error
 
-    def known(self, sha256s: Sequence[str]) -> set[str]:
-        """Those of the checksums whose pictures are here already."""
+    def lines(self) -> list[Line]:
+        """All pictures, the removed ones too, by their rows, which have no gaps. Raises IndexStoreError."""
+        rows = self._query("SELECT id, row, checksum, label, removed FROM pictures ORDER BY row")
+        if rows and rows[-1][1] != len(rows) - 1:
+            raise IndexStoreError(
+                f"expected {rows[-1][1] + 1:,} pictures in {self._path}, found {len(rows):,}: some were taken out"
+            )
+        return [Line(row[0], row[1], row[2], row[3], bool(row[4])) for row in rows]
+
+    def known(self, sha256s: Sequence[str]) -> dict[str, tuple[int, bool]]:
+        """Those of the checksums whose pictures are here: their ids, and whether they are removed."""
         marks = ",".join("?" * len(sha256s))
-        return {row[0] for row in self._query(f"SELECT sha256 FROM pictures WHERE sha256 IN ({marks})", *sha256s)}
+        found = self._query(f"SELECT sha256, id, removed FROM pictures WHERE sha256 IN ({marks})", *sha256s)
+        return {sha256: (number, bool(removed)) for sha256, number, removed in found}
 
-    def add(self, first_id: int, entries: Iterable[NewEntry]) -> None:
-        """Commit the entries as ids `first_id`, `first_id` + 1, ..."""
-        rows = [
-            (first_id + offset, e.sha256, e.label, str(e.source), e.format, e.width, e.height, e.thumbnail)
-            for offset, e in enumerate(entries)
-        ]
-        with self._lock, self._database:
-            self._database.execute("BEGIN IMMEDIATE")
-            self._database.executemany("INSERT INTO pictures VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    def require_new_keys(self, keys: Sequence[str]) -> None:
+        """Raise InvalidRequestError when a picture has one of the callers' keys, or two are to have the same."""
+        for key in keys:
+            if keys.count(key) > 1 or self._query("SELECT id FROM pictures WHERE key = ?", key):
+                raise InvalidRequestError(f"expected a key that no other picture has, found {key[:80]!r}")
+
+    def add(self, first_row: int, checksums: Sequence[int], entries: Iterable[NewEntry]) -> list[int]:
+        """Commit the entries with the rows `first_row`, `first_row` + 1, ...; their ids."""
+        statement = (
+            "INSERT INTO pictures (row, checksum, sha256, key, label, source, format, width, height, thumbnail) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        )
+        ids = []
+        with self.change() as database:
+            for offset, (checksum, e) in enumerate(zip(checksums, entries, strict=True)):
+                source = "" if e.source is None else str(e.source)
+                values = (checksum, e.sha256, e.key, e.label, source, e.format, e.width, e.height, e.thumbnail)
+                ids.append(int(database.execute(statement, (first_row + offset, *values)).lastrowid or 0))
+        return ids
+
+    def compact(self, rows: Sequence[tuple[int, int]], features: int) -> None:
+        """Forget the removed pictures; the others' rows by (new row, id), in the file with the number `features`."""
+        with self.change() as database:
+            database.execute("DELETE FROM pictures WHERE removed")
+            database.execute("UPDATE pictures SET row = -row - 1")  # out of the way: a row is one picture's
+            database.executemany("UPDATE pictures SET row = ? WHERE id = ?", rows)
+            database.execute("UPDATE settings SET value = ? WHERE key = 'features'", (str(features),))
+
+    def set_removed(self, ids: Sequence[int], removed: bool) -> None:
+        with self.change() as database:
+            database.executemany("UPDATE pictures SET removed = ? WHERE id = ?", [(removed, number) for number in ids])
+
+    def set_label(self, picture_id: int, label: str | None) -> None:
+        with self.change() as database:
+            database.execute("UPDATE pictures SET label = ? WHERE id = ?", (label, picture_id))
 
     def get(self, picture_id: int) -> Entry:
         """Raises UnknownPictureError."""
         return self.get_many([picture_id])[0]
 
     def get_many(self, ids: Sequence[int]) -> list[Entry]:
-        """Entries in the order of `ids`. Raises UnknownPictureError for the first id that isn't here."""
-        marks = ",".join("?" * len(ids))
-        rows = self._query(f"SELECT id, label, source, format, width, height FROM pictures WHERE id IN ({marks})", *ids)
-        found = {row[0]: Entry(row[0], row[1], Path(row[2]), row[3], row[4], row[5]) for row in rows}
-        for picture_id in ids:
-            if picture_id not in found:
-                raise UnknownPictureError(f"expected the id of an indexed picture, found {picture_id}")
-        return [found[picture_id] for picture_id in ids]
+        """Entries in the order of `ids`. Raises UnknownPictureError for an id that isn't here, or is removed."""
+        found = self.present(ids)
+        if missing := set(ids) - {entry.id for entry in found}:
+            raise UnknownPictureError(f"expected the id of an indexed picture, found {min(missing)}")
+        return found
+
+    def present(self, ids: Sequence[int]) -> list[Entry]:
+        """The entries of those that are here, in the order of `ids`."""
+        found: dict[int, Entry] = {}
+        for start in range(0, len(ids), PLACEHOLDERS):
+            some = ids[start : start + PLACEHOLDERS]
+            marks = ",".join("?" * len(some))
+            rows = self._query(f"SELECT {COLUMNS} FROM pictures WHERE NOT removed AND id IN ({marks})", *some)
+            found |= {row[0]: _entry(row) for row in rows}
+        return [found[picture_id] for picture_id in ids if picture_id in found]
+
+    def page(self, after: int, limit: int, label: str | None = None) -> list[Entry]:
+        """The next pictures by id, of a label if one is given."""
+        condition, values = ("AND label = ?", [label]) if label is not None else ("", [])
+        statement = f"SELECT {COLUMNS} FROM pictures WHERE NOT removed AND id > ? {condition} ORDER BY id LIMIT ?"
+        return [_entry(row) for row in self._query(statement, after, *values, limit)]
 
     def thumbnail(self, picture_id: int) -> bytes:
         """JPEG bytes. Raises UnknownPictureError."""
-        rows = self._query("SELECT thumbnail FROM pictures WHERE id = ?", picture_id)
-        if not rows:
-            raise UnknownPictureError(f"expected the id of an indexed picture, found {picture_id}")
-        return bytes(rows[0][0])
+        return bytes(self._one("thumbnail", picture_id))
 
     def sha256(self, picture_id: int) -> str:
         """Of the bytes that were indexed. Raises UnknownPictureError."""
-        rows = self._query("SELECT sha256 FROM pictures WHERE id = ?", picture_id)
+        return str(self._one("sha256", picture_id))
+
+    def _one(self, column: str, picture_id: int) -> Any:
+        rows = self._query(f"SELECT {column} FROM pictures WHERE NOT removed AND id = ?", picture_id)
         if not rows:
             raise UnknownPictureError(f"expected the id of an indexed picture, found {picture_id}")
-        return str(rows[0][0])
+        return rows[0][0]
 
     def _query(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         try:
             with self._lock:
                 return self._database.execute(statement, parameters).fetchall()
         except sqlite3.DatabaseError as error:
-            raise self._damaged(error) from error
+            raise self._fault(error) from error
 
-    def _damaged(self, error: Exception) -> IndexStoreError:
+    def _fault(self, error: sqlite3.Error) -> IndexStoreError:
+        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
+            return StorageFullError("expected room for the catalogue, found a full disk: nothing was changed")
         return IndexStoreError(f"expected an index catalogue at {self._path}, found a damaged file: {error}")
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    return Entry(row[0], row[1], row[2], Path(row[3]) if row[3] else None, row[4], row[5], row[6])

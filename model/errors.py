@@ -52,6 +52,14 @@ class IndexStoreError(AlexNetError):
     """An index is missing, damaged, in use, or made by another network."""
 
 
+class StorageFullError(IndexStoreError):
+    """The disk has no room for what was to be added; what was there before is as it was."""
+
+
+class ReadOnlyIndexError(IndexStoreError):
+    """The index is open for reading, or isn't this process's to change."""
+
+
 class UnknownPictureError(AlexNetError):
     """No picture has this id."""
 

@@ -69,9 +69,9 @@ class OnnxModel:
             raise ArtifactError(f"expected outputs probabilities and features, found {sorted(outputs)}")
         self.classes = int(outputs["probabilities"].shape[1])
         self.feature_dim = int(outputs["features"].shape[1])
-        self._run_options = ort.RunOptions()
-        if self.device == "cpu":  # give the memory of a large batch back after it
-            self._run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        self._kept, self._given_back = ort.RunOptions(), ort.RunOptions()
+        if self.device == "cpu":  # the memory of a large batch; that of a small one is needed again at once
+            self._given_back.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
     def run(self, pictures: NDArray[np.uint8], views: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(N, 256, 256, 3) uint8 -> probabilities (N, classes) and features (N, feature_dim), float32."""
@@ -91,7 +91,8 @@ class OnnxModel:
         if not views or any(view not in TEN for view in views):
             raise InvalidRequestError(f"expected view ids from 0 to 9, found {list(views)}")
         inputs = {"pictures": pictures, "views": np.asarray(views, dtype=np.int64)}
-        answer: list[NDArray[np.float32]] = self._session.run(outputs, inputs, self._run_options)
+        options = self._kept if len(pictures) * len(views) <= len(TEN) else self._given_back
+        answer: list[NDArray[np.float32]] = self._session.run(outputs, inputs, options)
         return answer
 
 

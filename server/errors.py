@@ -15,6 +15,8 @@ from model.errors import (
     InvalidPictureError,
     InvalidRequestError,
     PictureTooLargeError,
+    ReadOnlyIndexError,
+    StorageFullError,
     UnknownModelError,
     UnknownPictureError,
     UnsupportedPictureError,
@@ -37,6 +39,8 @@ STATUS: dict[type[AlexNetError], tuple[int, str]] = {
     BodyTooLargeError: (413, "body_too_large"),
     InvalidBodyError: (422, "invalid_body"),
     InvalidRequestError: (422, "invalid_request"),
+    StorageFullError: (507, "storage_full"),
+    ReadOnlyIndexError: (409, "read_only_index"),
     UnknownPictureError: (404, "unknown_picture"),
     UnknownModelError: (404, "unknown_model"),
     OverloadedError: (503, "overloaded"),
@@ -94,7 +98,11 @@ def _validation(request: Request, error: Exception) -> Response:
 def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
-    return _answer(request, error.status_code, code, str(error.detail), dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:  # an address has a route for each method; the framework names those of the first
+        document = request.app.openapi()["paths"].get(getattr(request.scope.get("route"), "path", ""), {})
+        headers["Allow"] = ", ".join(sorted(method.upper() for method in document)) or headers.get("Allow", "")
+    return _answer(request, error.status_code, code, str(error.detail), headers)
 
 
 def _gone(request: Request, error: Exception) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -75,13 +75,47 @@ class PictureInfo(Schema):
     """An indexed picture."""
 
     id: int
+    key: Annotated[str | None, Field(description="The name that was given with it.")]
     label: str | None
     format: str
     width: int
     height: int
-    image: Annotated[str, Field(description="The original file, while it stays where it was indexed.")]
+    image: Annotated[str | None, Field(description="The original file, while it stays where it was indexed.")]
     thumbnail: str
     similar: str
+
+
+class PictureList(Schema):
+    """One page of the index, by id."""
+
+    index: IndexRef
+    pictures: list[PictureInfo]
+    next: Annotated[int | None, Field(description="`cursor` of the next page; null on the last one.")]
+
+
+class LabelCount(Schema):
+    label: str
+    pictures: int
+
+
+class Labels(Schema):
+    labels: list[LabelCount]
+
+
+class PictureChange(Schema):
+    """What is to be changed; what isn't named stays."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    label: Annotated[str | None, Field(min_length=1, max_length=200)] = None
+    removed: bool | None = None
+
+
+class AddedPicture(Schema):
+    """The same bytes have the same id."""
+
+    id: int
+    status: Annotated[Literal["added", "exists", "restored"], Field(examples=["added"])]
+    url: Annotated[str, Field(examples=["/pictures/17"])]
 
 
 class ServiceInfo(Schema):
@@ -116,3 +150,10 @@ class ErrorAnswer(Schema):
     """Every answer with a status of 400 or more."""
 
     error: ErrorDetail
+
+
+class AddAnswer(Schema):
+    """What became of each picture, in their order."""
+
+    index: IndexRef
+    pictures: list[AddedPicture | ErrorAnswer]

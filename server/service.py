@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from index.store import Neighbour
 from model.preprocess import Picture, PictureLimits, read_picture
@@ -22,6 +25,9 @@ from server.metrics import Metrics
 from server.serving import NotServableError, Serving
 from server.settings import Settings
 from server.timing import Phases
+
+if TYPE_CHECKING:
+    from server.routes.similar import Wish
 
 T = TypeVar("T")
 
@@ -66,7 +72,8 @@ class Service:
         they began with.
         """
         try:
-            loaded = await self._call(self._loader, partial(Serving, self.settings, self.metrics.batches.observe))
+            load = partial(Serving, self.settings, self.metrics.batches.observe, self.now)
+            loaded = await self._call(self._loader, load)
         except Exception as error:
             log.error("reload refused: %s", error)  # with the path, which is no business of a client's
             raise NotServableError(
@@ -120,20 +127,23 @@ class Service:
         """Probabilities and features of (N, 256, 256, 3) pictures."""
         return await self._submit(serving, Job(pixels, views, True, deadline), phases)
 
-    async def similar(
-        self, serving: Serving, picture: Picture, k: int, deadline: float, phases: Phases
-    ) -> list[Neighbour]:
-        """The k nearest indexed pictures."""
-        index = serving.require_index()
-        answer = await self._submit(serving, Job(picture.pixels[None], index.views, False, deadline), phases)
-        with phases.measured("search"):
-            return await self._call(self._searches, partial(index.search, answer.features[0], k))
+    async def feature(self, serving: Serving, picture: Picture, deadline: float, phases: Phases) -> NDArray[np.float32]:
+        """The (dim,) feature by which the index knows a picture."""
+        views = serving.require_index().views
+        answer = await self._submit(serving, Job(picture.pixels[None], views, False, deadline), phases)
+        feature: NDArray[np.float32] = answer.features[0]
+        return feature
 
-    async def similar_to(self, serving: Serving, picture_id: int, k: int, phases: Phases) -> list[Neighbour]:
-        """The k pictures nearest to an indexed one, itself first."""
-        index = serving.require_index()
+    async def search(
+        self, serving: Serving, feature: NDArray[np.float32], wish: Wish, phases: Phases
+    ) -> list[Neighbour]:
+        """The indexed pictures nearest to a feature."""
+        search = partial(
+            serving.require_index().search, feature, wish.k,
+            label=wish.label, offset=wish.offset, max_distance=wish.max_distance,
+        )  # fmt: skip
         with phases.measured("search"):
-            return await self._call(self._searches, lambda: index.search(index.feature(picture_id), k))
+            return await self._call(self._searches, search)
 
     @staticmethod
     async def _submit(serving: Serving, job: Job, phases: Phases) -> Answer:

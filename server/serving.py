@@ -5,15 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
-from index.store import PictureIndex
+from index.store import CATALOG, PictureIndex
 from model import artifact as artifacts
-from model.errors import AlexNetError, ArtifactError, UnknownPictureError
+from model.artifact import Artifact
+from model.errors import AlexNetError, ArtifactError, IndexStoreError, ReadOnlyIndexError, UnknownPictureError
 from model.runtime import OnnxModel
 from model.views import CENTRE, TEN
 from server.inference import Inference, Job
+from server.logs import log
 from server.settings import Settings
 
 
@@ -27,16 +30,16 @@ class Serving:
     Raises ArtifactError, IndexStoreError or DeviceError when what it is told to serve can't be served.
     """
 
-    def __init__(self, settings: Settings, observe: Callable[[float], None]) -> None:
+    def __init__(self, settings: Settings, observe: Callable[[float], None], before: Serving | None = None) -> None:
         self.artifact = artifacts.load(settings.artifact, settings.precision)
         self.model = OnnxModel(self.artifact.network, settings.device, settings.threads)
         shape = (self.model.classes, self.model.feature_dim)
         if shape != (self.artifact.manifest.classes, self.artifact.manifest.feature_dim):
             raise ArtifactError(f"expected a network with the classes and features of its manifest, found {shape}")
         path = settings.index or self.artifact.index_in(settings.indexes)
-        self.index = PictureIndex.open(path) if settings.index or path.is_dir() else None
-        if self.index is not None:
-            self.index.require(self.artifact)
+        self.index, self._passed_on = None, False
+        if settings.index or path.is_dir():
+            self.index = self._passed_by(before, path) or _open(path, self.artifact, settings.read_only)
         self.inference = Inference(self.model, settings.max_crops, observe)
         self._held, self._retired = 0, False
         self._closer = threading.Thread(target=self._close, name="retire")
@@ -47,6 +50,15 @@ class Serving:
         pixels = np.zeros((1, 256, 256, 3), np.uint8)
         for views in (CENTRE, TEN, TEN):
             self.inference.submit(Job(pixels, views, True, time.monotonic() + 600)).result()
+
+    def _passed_by(self, before: Serving | None, path: Path) -> PictureIndex | None:
+        """The index of the version before, where it goes on with this one: this process alone may change it."""
+        index = before.index if before else None
+        if before is None or index is None or not index.writable or index.path != path:
+            return None
+        index.require(self.artifact)
+        before._passed_on = True
+        return index
 
     def require_index(self) -> PictureIndex:
         if self.index is None:
@@ -77,5 +89,21 @@ class Serving:
 
     def _close(self) -> None:
         self.inference.close()
-        if self.index is not None:
+        if self.index is not None and not self._passed_on:
             self.index.close()
+
+
+def _open(path: Path, artifact: Artifact, read_only: bool) -> PictureIndex:
+    """For changing if that is wanted, possible, and nobody else does; else for reading."""
+    if not read_only and (path / CATALOG).is_file():
+        try:
+            return PictureIndex.create(path, artifact)
+        except (ReadOnlyIndexError, PermissionError) as error:
+            log.warning("the index is served for reading only: %s", error)
+    index = PictureIndex.open(path)
+    try:
+        index.require(artifact)
+    except IndexStoreError:
+        index.close()
+        raise
+    return index

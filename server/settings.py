@@ -19,6 +19,7 @@ class Settings(BaseSettings):
     artifact: Path = Field(Path("artifacts"), description="An artifact, or a folder whose newest one is served.")
     index: Path | None = Field(None, description="An index made by the same network.")
     indexes: Path = Field(Path("indexes"), description="Where the index NAME/VERSION of an artifact is, if not named.")
+    read_only: bool = Field(False, description="Never change the index.")
     precision: Precision = Field("float32", description="float32, or int8 where `alexnet quantize` made it.")
     host: str = Field("127.0.0.1", description="Address to listen on; loopback unless told otherwise.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0: any that is free.")

@@ -76,6 +76,11 @@ async def require_read(request: Request, service: ServiceDep) -> None:
     service.keys.require("read", request.headers.get("authorization"), request.headers.get("x-api-key"))
 
 
+async def require_write(request: Request, service: ServiceDep) -> None:
+    """Let in who may change the index; everybody where there are no keys."""
+    service.keys.require("write", request.headers.get("authorization"), request.headers.get("x-api-key"))
+
+
 async def require_admin(request: Request, service: ServiceDep) -> None:
     """Let in who may administrate; nobody where there are no keys."""
     if not service.keys:
@@ -95,10 +100,12 @@ PictureId = Annotated[int, Path(ge=1, le=2**63 - 1, description="As answers name
 
 @dataclass(frozen=True)
 class Upload:
-    """The pictures' bytes of an admitted request, until when (time.monotonic) it is to be answered, and its times."""
+    """The pictures' bytes and other form fields of an admitted request, until when (time.monotonic) it is to be
+    answered, and its times."""
 
     request: Request
     pictures: list[bytes]
+    fields: dict[str, list[str]]
     deadline: float
     phases: Phases
 
@@ -163,22 +170,22 @@ async def upload(request: Request, service: ServiceDep) -> AsyncGenerator[Upload
     with service.admission.request() as body:
         try:
             async with asyncio.timeout(service.settings.max_body_seconds):
-                pictures = await _pictures(request, service, body)
+                pictures, fields = await _pictures(request, service, body)
         except TimeoutError:
             seconds = service.settings.max_body_seconds
             raise SlowBodyError(
                 f"expected the whole body within {seconds:g} seconds, found only a part of it"
             ) from None
         service.require_time(deadline, len(pictures))
-        yield Upload(request, pictures, deadline, phases_of(request.scope))
+        yield Upload(request, pictures, fields, deadline, phases_of(request.scope))
 
 
-async def _pictures(request: Request, service: Service, body: Body) -> list[bytes]:
+async def _pictures(request: Request, service: Service, body: Body) -> tuple[list[bytes], dict[str, list[str]]]:
     stream, most = _bounded(request, service.settings.max_body_bytes, body), service.settings.max_pictures
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        return [b"".join([chunk async for chunk in stream])]
+        return [b"".join([chunk async for chunk in stream])], {}
     try:
-        form = await MultiPartParser(request.headers, stream, max_files=most, max_fields=8).parse()
+        form = await MultiPartParser(request.headers, stream, max_files=most, max_fields=4 * most).parse()
     except (MultiPartException, KeyError, ValueError) as error:  # ValueError: a charset that Python refuses
         reason = getattr(error, "message", "the boundary is missing")
         raise InvalidBodyError(
@@ -187,11 +194,12 @@ async def _pictures(request: Request, service: Service, body: Body) -> list[byte
     try:
         files = form.getlist(FIELD)
         if not files:
-            fields = ", ".join(sorted(form)) or "no field"
-            raise InvalidBodyError(f"expected a picture file in the multipart field '{FIELD}', found {fields}")
+            found = ", ".join(sorted(form)) or "no field"
+            raise InvalidBodyError(f"expected a picture file in the multipart field '{FIELD}', found {found}")
         if not all(isinstance(file, UploadFile) for file in files):
             raise InvalidBodyError(f"expected a file in the field '{FIELD}', found text (curl: -F {FIELD}=@FILE)")
-        return [await file.read() for file in files if isinstance(file, UploadFile)]
+        fields = {name: [value for value in form.getlist(name) if isinstance(value, str)] for name in form}
+        return [await file.read() for file in files if isinstance(file, UploadFile)], fields
     finally:
         await form.close()
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+import numpy as np
+from fastapi import APIRouter, Depends, Query, Request
+from numpy.typing import NDArray
 
 from index.store import MAX_NEIGHBOURS, Neighbour
+from model.errors import InvalidRequestError
 from server.routes.classify import ERRORS, image_info, model_ref
 from server.schemas import ErrorAnswer, ImageInfo, IndexRef, NeighbourInfo, SimilarAnswer
 from server.serving import Serving
@@ -14,38 +19,77 @@ from server.timing import phases_of
 from server.upload import OPENAPI_BODY, PictureId, ServiceDep, ServingDep, UploadDep
 
 router = APIRouter(tags=["pictures in, answers out"])
-K = Annotated[int, Query(ge=1, le=MAX_NEIGHBOURS, description="How many neighbours.")]
 NOT_FOUND: dict[int | str, dict[str, object]] = {
     404: {"model": ErrorAnswer, "description": "No such picture or no index."}
 }
+AWAY = 0.5
+"""How far a query moves away from what it is not to be like, as a share of the way between the two."""
+
+Id = Annotated[int, Query(ge=1, le=2**63 - 1)]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a search asks for beside its pictures."""
+
+    k: Annotated[int, Query(ge=1, le=MAX_NEIGHBOURS, description="How many neighbours.")] = 6
+    offset: Annotated[int, Query(ge=0, le=10_000_000, description="How many nearer ones to leave out: pages.")] = 0
+    label: Annotated[str | None, Query(description="Of the pictures with this label only.")] = None
+    max_distance: Annotated[float | None, Query(ge=0, allow_inf_nan=False, description="None further away.")] = None
+    id: Annotated[list[Id] | None, Query(max_length=100, description="Indexed pictures that it is to be like.")] = None
+    minus: Annotated[list[Id] | None, Query(max_length=100, description="Those that it is not to be like.")] = None
+
+
+WishDep = Annotated[Wish, Depends()]
 
 
 @router.post(
     "/similar", responses=NOT_FOUND | ERRORS, openapi_extra=OPENAPI_BODY, summary="Find pictures like this one"
 )
-async def similar(upload: UploadDep, service: ServiceDep, serving: ServingDep, k: K = 6) -> SimilarAnswer:
+async def similar(upload: UploadDep, service: ServiceDep, serving: ServingDep, wish: WishDep) -> SimilarAnswer:
     """The pictures whose 4096-d features of the last hidden layer are nearest by Euclidean distance.
 
     Send the picture as the multipart field `image`, or as the whole body. A picture of the index finds itself first,
-    at distance 0.
+    at distance 0. Several pictures, and indexed ones (`id`), are one query: the mean of their features. `minus` moves
+    it away from others.
     """
     serving.require_index()
+    sent = [data for data in upload.pictures if data or not wish.id]
 
     async def work() -> SimilarAnswer:
-        picture = await service.read(upload.picture, upload.phases)
-        neighbours = await service.similar(serving, picture, k, upload.deadline, upload.phases)
-        return _answer(serving, neighbours, image_info(picture))
+        pictures = await asyncio.gather(*[service.read(data, upload.phases) for data in sent])
+        features = await asyncio.gather(
+            *[service.feature(serving, picture, upload.deadline, upload.phases) for picture in pictures]
+        )
+        query = _query(serving, list(features), wish)
+        neighbours = await service.search(serving, query, wish, upload.phases)
+        return _answer(serving, neighbours, image_info(pictures[0]) if len(pictures) == 1 else None)
 
     return await upload.answered(work())
 
 
 @router.get("/pictures/{picture_id}/similar", responses=NOT_FOUND | ERRORS, summary="Find pictures like an indexed one")
 async def similar_to(
-    request: Request, picture_id: PictureId, service: ServiceDep, serving: ServingDep, k: K = 6
+    request: Request, picture_id: PictureId, service: ServiceDep, serving: ServingDep, wish: WishDep
 ) -> SimilarAnswer:
     """As `POST /similar`, from the stored features; the picture itself comes first, at distance 0."""
+    feature = serving.require_index().feature(picture_id)
     with service.admission.request():
-        return _answer(serving, await service.similar_to(serving, picture_id, k, phases_of(request.scope)), None)
+        query = _query(serving, [feature], wish)
+        return _answer(serving, await service.search(serving, query, wish, phases_of(request.scope)), None)
+
+
+def _query(serving: Serving, features: list[NDArray[np.float32]], wish: Wish) -> NDArray[np.float32]:
+    """The (dim,) feature to search for. Rocchio's feedback, kept where features are: they are never below zero."""
+    index = serving.require_index()
+    features = features + [index.feature(number) for number in wish.id or ()]
+    if not features:
+        raise InvalidRequestError("expected a picture, or the id of an indexed one, found neither")
+    like = features[0] if len(features) == 1 else np.mean(features, axis=0)
+    if wish.minus:
+        unlike = np.mean([index.feature(number) for number in wish.minus], axis=0)
+        like = np.maximum(like + np.float32(AWAY) * (like - unlike), 0)
+    return like.astype(np.float32)
 
 
 def _answer(serving: Serving, neighbours: list[Neighbour], image: ImageInfo | None) -> SimilarAnswer:

@@ -138,10 +138,10 @@ def test_bad_forms(client: TestClient, kind: str, content: bytes) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_body")
 
 
-def test_wrong_field_and_two_pictures(client: TestClient, jpeg: bytes) -> None:
+def test_wrong_field_and_two_bodies(client: TestClient, jpeg: bytes) -> None:
     wrong = client.post("/classify", files={"picture": ("a.jpg", jpeg)})
     assert "found picture" in wrong.json()["error"]["message"]
-    two = client.post("/similar", files=[("image", ("a.jpg", jpeg)), ("image", ("b.jpg", jpeg))])
+    two = client.post("/v2/models/patterns/infer", files=[("image", ("a.jpg", jpeg)), ("image", ("b.jpg", jpeg))])
     assert two.status_code == 422
 
 

@@ -114,10 +114,21 @@ def test_evaluate_says_what_the_manifest_says(home: Path) -> None:
     assert manifest["training"]["skipped"] == 1
 
 
-def test_indexing_again_adds_nothing(home: Path) -> None:
-    assert "90 pictures (0 added, 90 there already, 1 unreadable)" in run(
-        ALEXNET, "index", "--data", "patterns", cwd=home
-    )
+def test_indexing_again_adds_nothing(home: Path, url: str) -> None:
+    assert "another process" in run(ALEXNET, "index", "--data", "patterns", cwd=home, code=1)  # the server holds it
+    shutil.copytree(home / "indexes" / "patterns" / "1", home / "copy")
+    again = run(ALEXNET, "index", "--data", "patterns", "--index", "copy", cwd=home)
+    assert "90 pictures (0 added, 90 there already, 1 unreadable)" in again
+    assert "90 pictures, all whole" in run(ALEXNET, "index", "verify", "copy", cwd=home)
+    assert run(ALEXNET, "index", "list", "copy", "--label", "circles", cwd=home).count("circles") >= 30
+    run(ALEXNET, "index", "remove", "copy", 1, 2, cwd=home)
+    run(ALEXNET, "index", "restore", "copy", 2, cwd=home)
+    assert "1 pictures forgotten, 89 kept" in run(ALEXNET, "index", "compact", "copy", cwd=home)
+    assert "89 pictures" in run(ALEXNET, "index", "export", "copy", "all.npz", cwd=home)
+    with np.load(home / "all.npz") as arrays:
+        assert arrays["features"].shape == (89, 64)
+        assert sorted(set(arrays["labels"])) == ["checks", "circles", "stripes"]
+    assert "pairs" in run(ALEXNET, "index", "duplicates", "copy", cwd=home)
 
 
 def test_a_run_goes_on_where_it_was_stopped(pictures: Path, tmp_path: Path) -> None:

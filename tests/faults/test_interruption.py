@@ -28,7 +28,7 @@ def test_index_killed_and_built_on(
     path = tmp_path / "index"
     command = [str(p) for p in (ALEXNET, "index", "--data", pictures, "--artifact", artifact.path, "--index", path)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        features = path / "features.f32"
+        features = path / "features-1.f32"
         while process.poll() is None and not (features.exists() and features.stat().st_size >= rows * 64 * 4):
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
@@ -36,6 +36,7 @@ def test_index_killed_and_built_on(
     kept = len(half)
     for number in range(kept):  # no half row: each one is its picture's
         source = half.catalog.get(number + 1).source
+        assert source is not None
         feature = model.features(read_picture(source.read_bytes()).pixels[None], half.views)[0]
         assert half.search(feature, 1)[0].entry.id == number + 1
     half.close()

@@ -1,0 +1,126 @@
+"""`alexnet index ...`: an index looked at and changed from the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from index.catalog import Entry
+from index.store import CATALOG, PictureIndex
+from model.errors import IndexStoreError, InvalidRequestError
+
+IndexArgument = Annotated[Path, typer.Argument(help="The index's folder.")]
+IdsArgument = Annotated[list[int], typer.Argument(help="Ids of pictures.", min=1)]
+PAGE = 1000
+
+
+def add_commands(app: typer.Typer) -> None:
+    """Everything but the building of an index, which needs a network and data."""
+    for command in (listing, remove, restore, verify, compact, export, duplicates):
+        app.command(name="list" if command is listing else None)(command)
+
+
+@contextmanager
+def opened(path: Path, writable: bool = False) -> Iterator[PictureIndex]:
+    """Raises IndexStoreError."""
+    if not (path / CATALOG).is_file():
+        raise IndexStoreError(f"expected an index at {path}, found none: build one with `alexnet index`")
+    index = PictureIndex(path, writable)
+    try:
+        yield index
+    finally:
+        index.close()
+
+
+def listing(
+    index: IndexArgument,
+    label: Annotated[str | None, typer.Option(help="Only those with this label.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line.")] = False,
+) -> None:
+    """The pictures of an index, by id."""
+    with opened(index) as found:
+        after = 0
+        while page := found.catalog.page(after, PAGE, label):
+            for e in page:
+                row = {"id": e.id, "key": e.key, "label": e.label, "source": str(e.source) if e.source else None}
+                typer.echo(json.dumps(row) if as_json else f"{e.id:8}  {e.label or '-'}  {e.source or e.key or ''}")
+            after = page[-1].id
+
+
+def remove(index: IndexArgument, ids: IdsArgument) -> None:
+    """Take pictures out; `restore` brings them back until the index is compacted."""
+    with opened(index, writable=True) as found:
+        for number in ids:
+            found.remove(number)
+
+
+def restore(index: IndexArgument, ids: IdsArgument) -> None:
+    """Bring removed pictures back."""
+    with opened(index, writable=True) as found:
+        for number in ids:
+            found.restore(number)
+
+
+def verify(index: IndexArgument) -> None:
+    """Compare every row with its checksum; an error where one is damaged."""
+    with opened(index) as found:
+        for number, fault in found.damaged.items():
+            typer.echo(f"picture {number}: {fault}", err=True)
+        if found.damaged:
+            raise IndexStoreError(
+                f"expected {len(found) + len(found.damaged):,} whole pictures, found {len(found.damaged):,} damaged: "
+                "`alexnet index compact` takes them out, adding their files again brings them back"
+            )
+        typer.echo(f"{len(found):,} pictures, all whole")
+
+
+def compact(index: IndexArgument) -> None:
+    """Forget removed and damaged pictures for good, and give their room back."""
+    with opened(index, writable=True) as found:
+        typer.echo(f"{found.compact():,} pictures forgotten, {len(found):,} kept")
+
+
+def export(index: IndexArgument, target: Annotated[Path, typer.Argument(help="A file, .npz.")]) -> None:
+    """Ids, labels and features as numpy's arrays `ids`, `labels`, `features`."""
+    with opened(index) as found:
+        entries = list(_entries(found))
+        features = [found.feature(entry.id) for entry in entries]
+        np.savez(
+            target,
+            ids=np.array([entry.id for entry in entries], np.int64),
+            labels=np.array([entry.label or "" for entry in entries]),
+            features=np.stack(features) if features else np.empty((0, found.dim), np.float32),
+        )
+        typer.echo(f"{len(entries):,} pictures in {target}")
+
+
+def duplicates(
+    index: IndexArgument,
+    distance: Annotated[float, typer.Option(min=0, help="Pairs at most as far apart.")] = 1e-3,
+    neighbours: Annotated[int, typer.Option(min=1, max=100, help="Looked at for each picture.")] = 10,
+) -> None:
+    """Pairs of pictures that are nearly the same: id, id, distance."""
+    if not distance >= 0:
+        raise InvalidRequestError(f"expected a distance of 0 or more, found {distance}")
+    with opened(index) as found:
+        pairs = 0
+        for entry in _entries(found):
+            for near in found.search(found.feature(entry.id), neighbours + 1, max_distance=distance):
+                if near.entry.id > entry.id:
+                    pairs += 1
+                    typer.echo(f"{entry.id}\t{near.entry.id}\t{near.distance:.6g}")
+        typer.echo(f"{pairs:,} pairs", err=True)
+
+
+def _entries(index: PictureIndex) -> Iterator[Entry]:
+    """All whole pictures, by id."""
+    after = 0
+    while page := index.catalog.page(after, PAGE):
+        yield from (entry for entry in page if entry.id not in index.damaged)
+        after = page[-1].id
