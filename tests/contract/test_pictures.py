@@ -162,8 +162,9 @@ def test_who_may_write(artifact: Artifact, folder: Path, new: list[bytes]) -> No
 
 def test_an_index_that_another_changes_is_only_read(artifact: Artifact, folder: Path, new: list[bytes]) -> None:
     with_lock = PictureIndex.create(folder, artifact)
-    for settings in ({}, {"read_only": True}):
-        with TestClient(create_app(Service(Settings(artifact=artifact.path, index=folder, **settings)))) as client:
+    for read_only in (False, True):
+        settings = Settings(artifact=artifact.path, index=folder, read_only=read_only)
+        with TestClient(create_app(Service(settings))) as client:
             assert client.get("/pictures/1/similar").status_code == 200
             refused = client.post("/pictures", content=new[0])
             assert (refused.status_code, refused.json()["error"]["code"]) == (409, "read_only_index")
