@@ -7,6 +7,8 @@ speed. Writes docs/results/ and a plot.
 
 from __future__ import annotations
 
+import json
+import re
 import statistics
 import sys
 import tempfile
@@ -150,6 +152,38 @@ def measure(artifact: Artifact, pictures: list[NDArray[np.uint8]]) -> dict[str, 
     }
 
 
+STAGES = {
+    "crops, conv1 to pool1": r"(conv|lrn|pool)1|/crop|/row|/column|^(rows|columns|crops)|cut|mean|pixel|centred|planes|mirror|pair|both",
+    "conv2 to pool2": r"(conv|lrn|pool)2|/(five|views|top|left|low|right)",
+    "conv3 to conv5": r"(conv|pool)[3-5]|flat",
+    "fully connected": r"fc|softmax|features|probabilities",
+    "layouts between them": r"Reorder|Transpose",
+}
+"""Which nodes belong to what, by their names; the first that fits."""
+
+
+def by_stage(network: Path, pictures: list[NDArray[np.uint8]]) -> dict[str, float]:
+    """Milliseconds of each stage, as onnxruntime's profiler counts its nodes; medians over pictures."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.enable_profiling = available_cpus(), True
+    with tempfile.TemporaryDirectory() as folder:
+        options.profile_file_prefix = f"{folder}/profile"
+        session = ort.InferenceSession(str(network), options, providers=["CPUExecutionProvider"])
+        for picture in pictures:
+            session.run(None, {"pictures": picture[None], "views": np.array(TEN)})
+        events = json.loads(Path(session.end_profiling()).read_text())
+    nodes: dict[str, list[float]] = {}
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time") and event["args"]["op_name"] != "If":
+            nodes.setdefault(event["name"].removesuffix("_kernel_time"), []).append(event["dur"] / 1000)
+    found = dict.fromkeys(STAGES, 0.0)
+    for name, times in nodes.items():
+        stage = next((stage for stage, names in STAGES.items() if re.search(names, name)), None)
+        if stage is not None:
+            found[stage] += statistics.median(times)
+    return found
+
+
 def plot(result: dict[str, Any], target: Path) -> None:
     """Crops a second, and the line of the machine's matrix products."""
     from matplotlib.figure import Figure
@@ -177,14 +211,20 @@ def main(
     test = datasets.load(data, archive=archive).test
     pictures = [read_picture(example.path.read_bytes()).pixels for example in test[:turns]]
     peaks = [matrix_peak(torch.device("cpu"))]
-    found = measure(artifacts.load(artifact), pictures)
+    chosen = artifacts.load(artifact)
+    found = measure(chosen, pictures)
     peaks.append(matrix_peak(torch.device("cpu")))
     peak = max(peaks) * 1000 / GFLOP
     for row in found.values():
         row["share_of_peak"] = row["crops_per_second"] / peak
+    weights, mean = read_folded(chosen)
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / "plain.onnx"
+        onnx.save(build(Layers(architecture_of(chosen.manifest), weights), mean, share=False), str(plain))
+        stages = {"views apart": by_stage(plain, pictures), "shared": by_stage(chosen.network, pictures)}
     result = {
         "date": str(date.today()), "commit": commit(), "machine": machine(torch.device("cpu")),
-        "matrix_tflops": peaks, "peak_crops_per_second": peak, "sides": found,
+        "matrix_tflops": peaks, "peak_crops_per_second": peak, "sides": found, "milliseconds_by_stage": stages,
     }  # fmt: skip
     for name, row in found.items():
         typer.echo(
@@ -192,6 +232,8 @@ def main(
             f"{row['share_of_peak']:.2f} of the peak  {row['times_default_export']:.2f} x default export  "
             f"difference {row['largest_difference']:.1g}"
         )
+    for name, parts in stages.items():
+        typer.echo(f"{name}: " + ", ".join(f"{stage} {milliseconds:.1f} ms" for stage, milliseconds in parts.items()))
     target = write(result, output, "inference-cpu")
     plot(result, target.with_suffix(".png"))
     typer.echo(f"written: {target}")
