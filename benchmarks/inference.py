@@ -153,7 +153,9 @@ def measure(artifact: Artifact, pictures: list[NDArray[np.uint8]]) -> dict[str, 
 
 
 STAGES = {
-    "crops, conv1 to pool1": r"(conv|lrn|pool)1|/crop|/row|/column|^(rows|columns|crops)|cut|mean|pixel|centred|planes|mirror|pair|both",
+    "crops, conv1 to pool1": (
+        r"(conv|lrn|pool)1|/crop|/row|/column|^(rows|columns|crops)|cut|mean|pixel|centred|planes|mirror|pair"
+    ),
     "conv2 to pool2": r"(conv|lrn|pool)2|/(five|views|top|left|low|right)",
     "conv3 to conv5": r"(conv|pool)[3-5]|flat",
     "fully connected": r"fc|softmax|features|probabilities",

@@ -47,7 +47,10 @@ def test_alexnet_commands_and_options_exist() -> None:
         else:
             continue
         seen.add(name)
-        known = {option for parameter in group.commands[name].params for option in parameter.opts}
+        command = group.commands[name]
+        if isinstance(command, typer.core.TyperGroup) and arguments and not arguments[0].startswith("--"):
+            command, arguments = command.commands[arguments[0]], arguments[1:]
+        known = {option for parameter in command.params for option in parameter.opts}
         for argument in arguments:
             if argument.startswith("--"):
                 assert argument.partition("=")[0] in known, words
