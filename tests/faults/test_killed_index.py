@@ -67,12 +67,15 @@ def test_what_was_acknowledged_is_there(artifact: Artifact, tmp_path: Path, roun
                 present[int(numbers[0])] = int(numbers[1])
             elif word == "removed" and len(numbers) == 2:
                 removed.add(int(numbers[0]))
-        number = max(present.values()) + 2  # the last one may have been added without a word
+        last = max(present, key=lambda picture_id: present[picture_id])
+        if present[last] % 5 == 0:  # it may have been removed, or not, without a word
+            removed.add(last)
+        number = present[last] + 2  # another one may have been added without a word
         index = PictureIndex.open(tmp_path / "i")
         assert index.damaged == {}
         for picture_id in set(present) - removed:
             nearest = index.search(feature(present[picture_id])[0], 1)[0]
             assert (nearest.entry.id, nearest.distance) == (picture_id, 0)
-        assert len(set(present) - removed) <= len(index) <= len(set(present) - removed) + rounds
+        assert len(set(present) - removed) <= len(index) <= len(set(present) - removed) + 2 * rounds
         index.close()
     assert len(present) > 10 * rounds
