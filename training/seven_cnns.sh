@@ -11,15 +11,19 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 python=${PYTHON:-python}
 alexnet=${ALEXNET:-alexnet}
-data= wider= artifacts=artifacts own=() more=()
-while true; do
-  case ${1:-} in
+data= wider= artifacts=artifacts own=() more=() rest=()
+while (($#)); do
+  case $1 in
     --data) data=$2 ;;
     --wider) wider=$2 ;;
     --archive) own=(--archive "$2") ;;
     --wider-archive) more=(--archive "$2") ;;
     --artifacts) artifacts=$2 ;;
-    *) break ;;
+    *)
+      rest+=("$1")
+      shift
+      continue
+      ;;
   esac
   shift 2
 done
@@ -28,17 +32,17 @@ done
 train() { # NAME, then options of training/run.py
   local name=$1
   shift
-  [[ -d $artifacts/$name/1 ]] || "$python" "$here/run.py" --name "$name" --artifacts "$artifacts" "$@"
+  [[ -d $artifacts/$name/1 ]] || "$python" "$here/run.py" "${rest[@]}" --name "$name" --artifacts "$artifacts" "$@"
 }
 
 scratch=() pretrained=()
 for seed in 0 1 2 3 4; do
-  train "cnn-$seed" --data "$data" "${own[@]}" --seed "$seed" "$@"
+  train "cnn-$seed" --data "$data" "${own[@]}" --seed "$seed"
   scratch+=("$artifacts/cnn-$seed")
 done
 for seed in 5 6; do
-  train "wider-$seed" --data "$wider" "${more[@]}" --seed "$seed" --sixth "$@"
-  train "cnn-star-$seed" --data "$data" "${own[@]}" --seed "$seed" --init-from "$artifacts/wider-$seed" "$@"
+  train "wider-$seed" --data "$wider" "${more[@]}" --seed "$seed" --sixth
+  train "cnn-star-$seed" --data "$data" "${own[@]}" --seed "$seed" --init-from "$artifacts/wider-$seed"
   pretrained+=("$artifacts/cnn-star-$seed")
 done
 
