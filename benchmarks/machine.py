@@ -35,9 +35,10 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - started
 
 
-def matrix_peak(device: torch.device, side: int = 2048) -> float:
-    """TFLOP/s of float32 matrix products, the best of ten: what no program in float32 can pass."""
-    a, b = torch.randn(side, side, device=device), torch.randn(side, side, device=device)
+def matrix_peak(device: torch.device, dtype: torch.dtype = torch.float32, side: int | None = None) -> float:
+    """TFLOP/s of matrix products, the best of ten: what no program in this precision can pass."""
+    side = side or (2048 if device.type == "cpu" else 8192)
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     seconds = min(timed(lambda: torch.mm(a, b), device) for _ in range(10))
     return float(2 * side**3 / seconds / 1e12)
 

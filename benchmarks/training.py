@@ -28,6 +28,7 @@ import typer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from benchmarks.feed import fed
 from benchmarks.machine import commit, machine, matrix_peak, timed, write
 from benchmarks.stock import Stock
 from model.alexnet import AlexNet
@@ -189,8 +190,9 @@ def main(
     torch.set_num_threads(available_cpus())
     keep_freed()
     result: dict[str, Any] = {"date": f"{date.today()}", "batch": batch, "machine": machine(on), "commit": commit()}
-    result["matrix_tflops"] = matrix_peak(on)
-    typer.echo(f"float32 matrix products: {result['matrix_tflops']:.2f} TFLOP/s")
+    peaks = {name: matrix_peak(on, dtype) for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16))}
+    result["matrix_tflops"] = peaks
+    typer.echo(f"matrix products, TFLOP/s: {peaks['float32']:.2f} in float32, {peaks['bfloat16']:.2f} in bfloat16")
     for precision, tuned, keep in SIDES:
         with (
             apart(True, step_of_ours, batch, on, precision, compiled == "yes") as ours,
@@ -204,7 +206,7 @@ def main(
         result[f"ours in {precision}, stock in {name}"] = measured
         typer.echo(
             f"step, ours in {precision}: {measured['pictures_per_second']:.1f} pictures/s "
-            f"({measured['pictures_per_second'] * GFLOP / 1000:.2f} TFLOP/s), stock in {name}: "
+            f"({measured['pictures_per_second'] * GFLOP / 1000 / peaks[precision]:.2f} of the peak), stock in {name}: "
             f"{measured['theirs_pictures_per_second']:.1f}; ratio {measured['ratio']:.2f}"
         )
     for shape in ((batch, 96, 55, 55), (batch, 256, 27, 27)):
@@ -218,6 +220,12 @@ def main(
             f"response normalisation, forward and backward, float32, {shape}: "
             f"{1000 * measured['ours_seconds']:.1f} ms, stock {1000 * measured['theirs_seconds']:.1f} ms; "
             f"ratio {measured['ratio']:.1f}"
+        )
+    for precision in ("float32", "bfloat16"):
+        result[f"fed in {precision}"] = found = fed(batch, on, precision, compiled == "yes")
+        typer.echo(
+            f"training/run.py's steps, fed from a cache, in {precision}: {found['pictures_per_second']:.1f} "
+            f"pictures/s, {100 * found['waited']:.1f} % of the time waiting for pictures"
         )
     result["crops_per_second_a_core"] = crops_a_second()
     typer.echo(f"crops from the cache: {result['crops_per_second_a_core']:,.0f} a second a core")

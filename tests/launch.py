@@ -19,13 +19,13 @@ OPTIONS += ["--save-steps", "1"]
 Weights = dict[str, Tensor]
 
 
-def start(home: Path, *options: object, processes: int = 1) -> subprocess.Popen[str]:
+def start(home: Path, *options: object, processes: int = 1, script: Path = RUN) -> subprocess.Popen[str]:
     """A training in a session of its own, in the folder `home`."""
     python = [sys.executable] if processes == 1 else [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)
     ]  # fmt: skip
     return subprocess.Popen(
-        [*python, str(RUN), *map(str, options)],
+        [*python, str(script), *map(str, options)],
         cwd=home,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,

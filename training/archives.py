@@ -7,7 +7,6 @@ the checksum of the copy that the published numbers were measured on.
 from __future__ import annotations
 
 import csv
-import fcntl
 import hashlib
 import importlib.util
 import os
@@ -16,8 +15,6 @@ import shutil
 import tempfile
 import urllib.request
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,6 +24,7 @@ from model.artifact import Label
 from model.errors import DatasetError
 from training.datasets import PARTS, Dataset, Example
 from training.folders import folder
+from training.lock import alone
 
 ELPV_SPLIT = Path(__file__).parent / "splits" / "elpv.csv"
 SOLAR_CELLS = "elpv"
@@ -137,7 +135,10 @@ def unpacked(name: str, archive: Archive, file: Path | None) -> Path:
     if home.is_dir():
         return home
     home.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(home.parent), tempfile.TemporaryDirectory(prefix=f".{name}-", dir=home.parent) as scratch:
+    with (
+        alone(home.parent / f".{name}.lock", f"fetching {name}"),
+        tempfile.TemporaryDirectory(prefix=f".{name}-", dir=home.parent) as scratch,
+    ):
         if home.is_dir():
             return home
         if file is None:
@@ -147,17 +148,6 @@ def unpacked(name: str, archive: Archive, file: Path | None) -> Path:
         _unpack(name, archive, file, target)
         target.rename(home)
     return home
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """One process at a time: those of a run begin together, and one of them fetches for all."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _download(name: str, url: str, file: Path) -> None:

@@ -6,7 +6,6 @@ statistics depend neither on order nor on rounding. The pass is restartable; bro
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -14,7 +13,6 @@ import time
 import zipfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +25,7 @@ from model.errors import DatasetError, InvalidPictureError
 from model.preprocess import CONTRACT, SIDE, read_picture
 from model.runtime import available_cpus
 from training.datasets import Dataset, Example
+from training.lock import alone
 from training.storage import JpegPictures, Pixels, RawPictures
 
 CHUNK = 256
@@ -61,7 +60,7 @@ def build(dataset: Dataset, root: Path, form: Format = "raw") -> PictureCache:
     """
     home = root / f"{dataset.name}-{_fingerprint(dataset, form)}"
     home.mkdir(parents=True, exist_ok=True)
-    with _alone(home):
+    with alone(home / "lock", "reading the same pictures into the cache"):
         pictures = (JpegPictures if form == "jpeg" else RawPictures)(home, len(dataset.examples))
         progress = _Progress(home / "progress.npz")
         progress.load()
@@ -86,17 +85,6 @@ def _fingerprint(dataset: Dataset, form: Format) -> str:
                 raise DatasetError(f"expected a picture at {example.file}, found: {error.strerror}") from error
             digest.update(f"{part}\0{example.path.absolute()}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
-
-
-@contextmanager
-def _alone(home: Path) -> Iterator[None]:
-    with (home / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            tqdm.write("another process is reading the same pictures into the cache: waiting for it")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 class _Progress:

@@ -14,7 +14,7 @@ import torch
 from model.errors import TrainingError
 
 NAME = "checkpoint.pt"
-FORMAT = 2
+FORMAT = 3
 
 
 def save(run: Path, state: dict[str, Any]) -> None:

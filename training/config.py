@@ -155,6 +155,11 @@ class RunConfig:
     cache: Path = Path("cache")
     runs: Path = Path("runs")
 
+    def account(self) -> dict[str, Any]:
+        """All that may not change when a run goes on, as JSON has it."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        return {name: value for name, value in plain.items() if name not in MACHINE}
+
 
 MACHINE = (
     "data", "archive", "towers", "micro_batch", "precision", "device", "compiled", "save_steps", "artifacts", "cache",
@@ -206,7 +211,8 @@ def read(run: Path) -> RunConfig:
     try:
         return TypeAdapter(RunConfig).validate_json((run / FILE).read_bytes())
     except OSError as error:
-        raise TrainingError(f"expected the folder of a run with {FILE}, found none at {run}") from error
+        each = " on every machine" if int(os.environ.get("GROUP_WORLD_SIZE", "1")) > 1 else ""
+        raise TrainingError(f"expected the folder of a run with {FILE}{each}, found none at {run}") from error
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"]) or "its beginning"

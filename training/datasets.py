@@ -11,11 +11,24 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict
 
 from model.artifact import Label
 
 NAMED = ("elpv", "grocery", "cifar10")
 PARTS = ("train", "validation", "test")
+
+
+class Account(BaseModel):
+    """What a table of a data set's pictures doesn't say, in a file beside it (see `Dataset`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str
+    split: str
+    licence: str
+    labels: tuple[Label, ...]
+    groupings: dict[str, tuple[str, ...]] = {}
+    upright: bool = True
 
 
 class Example(NamedTuple):
@@ -61,6 +74,10 @@ class Dataset:
             f"{part}\t{self.labels[e.label].id}\t{e.path.name}" for part, es in self.parts().items() for e in es
         )
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def account(self) -> Account:
+        """All but the pictures."""
+        return Account(**{name: getattr(self, name) for name in Account.model_fields})
 
     def split_csv(self) -> str:
         """The split as a table that `--data` takes back: path, label, part."""

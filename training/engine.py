@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from model.errors import DatasetError, StoppedError, TrainingError
 from model.towers import gather_state, split
 from training import checkpoint, schedule, symptoms
 from training.cache import PictureCache
-from training.config import Recipe, RunConfig
+from training.config import RunConfig
 from training.datasets import Dataset
 from training.interruption import StopWish
 from training.learner import Learner
@@ -62,10 +61,11 @@ class Trainer:
         """Train to the recipe's end. Ctrl-C saves where the run is, and StoppedError says how to go on."""
         log = RunLog(self.run, self.epoch) if self.processes.first else None
         try:
-            with StopWish() as self._stop:
+            with StopWish() as self._wish:
                 while self.epoch < self.recipe.epochs and not self.schedule.over:
                     self._one_epoch(log)
-                    self._stop_if(self.processes.any(self._stop.wished))
+                    if self.processes.any(self._wish.wished):
+                        self._stop(f"after epoch {self.epoch}")
         finally:
             if log is not None:
                 log.close()
@@ -145,7 +145,7 @@ class Trainer:
         """Whether the loss is read, and saving thought of, after this step; the same in all processes."""
         every = self.config.save_steps
         due = bool(every) and self.step % every == 0
-        alone = self.processes.size == 1 and self._stop.wished
+        alone = self.processes.size == 1 and self._wish.wished
         last = pictures <= self.step * self.recipe.batch
         return due or alone or last or self.step % LOOK_STEPS[self.processes.device.type] == 0
 
@@ -160,23 +160,25 @@ class Trainer:
 
     def _save_between(self) -> None:
         """Save within an epoch where it's due, and stop where that is wished."""
-        due, wished = time.monotonic() - self._saved > SAVE_SECONDS, self._stop.wished
+        due, wished = time.monotonic() - self._saved > SAVE_SECONDS, self._wish.wished
         if self.processes.size > 1:  # clocks and signals differ between processes
             due, wished = self.processes.any(due), self.processes.any(wished)
         every = self.config.save_steps
         if wished or due or (every and self.step % every == 0):
             self.save()
-        self._stop_if(wished)
+        if wished:
+            self._stop(f"after {self.step:,} steps of epoch {self.epoch + 1}")
 
     def _hear(self) -> None:
         """Save and stop, if that is wished in any process; called by all of them."""
-        if self.processes.any(self._stop.wished):
+        if self.processes.any(self._wish.wished):
             self.save()
-            raise StoppedError(f"stopped in the validation of epoch {self.epoch + 1}")
+            self._stop(f"in the validation of epoch {self.epoch + 1}")
 
-    def _stop_if(self, wished: bool) -> None:
-        if wished:
-            raise StoppedError(f"stopped in epoch {self.epoch + 1} after {self.step:,} steps of it")
+    def _stop(self, where: str) -> NoReturn:
+        """All at once, when the first has saved: once a process has ended, torchrun gives the others 30 seconds."""
+        self.processes.any(True)
+        raise StoppedError(f"stopped {where}")
 
     def save(self) -> None:
         """Write the checkpoint. Where that fails, it is said, and the run goes on with the one before."""
@@ -200,7 +202,8 @@ class Trainer:
         return {
             "architecture": asdict(self.learner.network.architecture),
             "classes": [label.id for label in self.dataset.labels],
-            "recipe": _plain(self.recipe),
+            "config": self.config.account(),
+            "upright": self.dataset.upright,
             "origin": self.start.origin,
             "layer_rates": dict(self.start.rates),
             "rates": {group["name"]: group["lr"] for group in self.learner.optimiser.param_groups},
@@ -214,18 +217,16 @@ class Trainer:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from a checkpoint's state; the weights came with `training.start.again`."""
         classes = [label.id for label in self.dataset.labels]
-        if state.get("classes", classes) != classes:
+        if (state["classes"], state["upright"]) != (classes, self.dataset.upright):
             raise TrainingError("expected the classes of the checkpoint in their order, found other ones in --data")
-        if state.get("recipe", _plain(self.recipe)) != _plain(self.recipe):
-            raise TrainingError("expected the recipe of the checkpoint, found another one in the run's config.json")
+        now = self.config.account()
+        for name, before in state["config"].items():
+            if now.get(name) != before:
+                raise TrainingError(
+                    f"expected the {name} of the checkpoint, {before}, found {now.get(name)} in the run's config.json"
+                )
         self.learner.optimiser.restore(split(state["momenta"], self.processes.exchange), state["rates"])
         self.learner.masks = {name: mask.to(self.processes.device) for name, mask in state["masks"].items()}
         self.schedule = schedule.go_on(self.recipe, state["schedule"])
         self.epoch, self.step = state["epoch"], state["step"]
         self.totals = state["totals"].clone()
-
-
-def _plain(recipe: Recipe) -> dict[str, Any]:
-    """As JSON has it: a checkpoint holds tensors and plain values only."""
-    plain: dict[str, Any] = json.loads(json.dumps(asdict(recipe)))
-    return plain

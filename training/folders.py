@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import csv
 import os
+from dataclasses import replace
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from model.artifact import Label
 from model.errors import DatasetError
-from training.datasets import PARTS, Dataset, Example, stratified
+from training.datasets import PARTS, Account, Dataset, Example, stratified
 
+ABOUT = ".about.json"
 SPLIT_FOLDERS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 SYNSET_LISTS = ("synset_words.txt", "LOC_synset_mapping.txt")
 """Lines of "n01440764 tench, Tinca tinca": names for people, as ImageNet brings them."""
@@ -49,7 +53,8 @@ def table(path: Path, seed: int = 0) -> Dataset:
     """A CSV file with the columns `path` and `label` (or `class`), and perhaps `part`; paths are relative to the file.
 
     `part` is train, val (or validation) or test; without it the split is drawn as for a folder. A run's `split.csv` is
-    such a table.
+    such a table; from `split.about.json` beside it come the names and the order of the classes, the licence and the
+    rest of `training.datasets.Account`.
     """
     if not path.is_file():
         raise DatasetError(f"expected a table of pictures, found no file at {path}")
@@ -59,7 +64,11 @@ def table(path: Path, seed: int = 0) -> Dataset:
     label_column = "label" if "label" in columns else "class"
     if not {"path", label_column} <= columns:
         raise DatasetError(f"expected a table with columns path and label in {path}, found: {', '.join(columns) or 0}")
+    account = _account(path.with_suffix(ABOUT))
     names = sorted({row[label_column] or "" for row in rows}, key=_class_order)
+    if account is not None:
+        _require_known(path, names, known := [label.id for label in account.labels])
+        names = known
     index = {name: label for label, name in enumerate(names)}
     parts: dict[str, list[Example]] = {part: [] for part in PARTS}
     for number, row in enumerate(rows, start=2):
@@ -73,7 +82,24 @@ def table(path: Path, seed: int = 0) -> Dataset:
     if "part" not in columns:
         parts = stratified(parts["train"], {"test": 0.15, "validation": 0.10}, seed)
         split = f"{path.name} 75/10/15, seed {seed}"
-    return _dataset(path, names, parts, split, seed)
+    dataset = _dataset(path, names, parts, split, seed)
+    return dataset if account is None else replace(dataset, **dict(account))
+
+
+def _account(path: Path) -> Account | None:
+    if not path.is_file():
+        return None
+    try:
+        return Account.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        problem = error.errors()[0]["msg"]
+        raise DatasetError(f"expected an account of the pictures in {path}, found: {problem}") from error
+
+
+def _require_known(path: Path, names: list[str], known: list[str]) -> None:
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise DatasetError(f"expected the classes of {path.with_suffix(ABOUT)} in {path}, found also {unknown[0]!r}")
 
 
 def _class_order(name: str) -> tuple[bool, int, str]:

@@ -5,8 +5,10 @@ With several processes: `torchrun --nproc-per-node N training/run.py ...`, see d
 
 from __future__ import annotations
 
-import fcntl
 import os
+import shlex
+import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
     from training.engine import Trainer
     from training.processes import Processes
 
-SPLIT = "split.csv"
+OTHERS_SECONDS = 1
+"""How long the others keep an error to themselves: the first has it, too, most often, and torchrun ends them."""
 DATA_HELP = (
     "elpv, grocery, cifar10; a folder with a subfolder a class; or a .csv with columns path, label and perhaps part."
 )
@@ -147,7 +150,8 @@ def train(
 
     typer.echo(table(artifact.manifest.measurements))
     typer.echo(f"artifact: {artifact.path}")
-    typer.echo(f"next: alexnet index --artifact {artifact.path} --data {chosen.data}; alexnet serve")
+    index = shlex.join(["alexnet", "index", "--artifact", str(artifact.path), "--data", chosen.data])
+    typer.echo(f"next: {index}; alexnet serve")
 
 
 def main(chosen: config.RunConfig, resume: Path | None = None) -> Artifact | None:
@@ -170,13 +174,25 @@ def _train(trainer: Trainer) -> Artifact | None:
         if not processes.saves:
             return None
         weights = trainer.whole(trainer.learner.network.state_dict())
-        return finish(trainer, weights) if processes.first else None
+        if not processes.first:
+            return None
+        try:
+            return finish(trainer, weights)
+        except KeyboardInterrupt:
+            raise StoppedError("stopped while the network was measured") from None
     except StoppedError as stopped:
-        again = f"{processes.command} training/run.py --resume {trainer.run}"
-        raise StoppedError(f"{stopped}; go on with: {again}") from None
+        raise StoppedError(f"{stopped}; go on with: {_again(trainer)}") from None
     finally:
         if trainer.lock is not None:
             trainer.lock.close()
+
+
+def _again(trainer: Trainer) -> str:
+    """The command that goes on, as the run was started."""
+    program, more = Path(sys.argv[0]), ["--resume", str(trainer.run)]
+    if program.suffix != ".py":
+        return shlex.join([program.name, "train", *more])
+    return f"{trainer.processes.command} {shlex.join([str(program), *more])}"
 
 
 def _processes(chosen: config.RunConfig) -> Processes:
@@ -197,6 +213,7 @@ def prepare(chosen: config.RunConfig, processes: Processes, resume: Path | None 
     from training import cache as picture_cache
     from training import checkpoint, symptoms
     from training.engine import Trainer
+    from training.record import write_down
     from training.start import again, begin
 
     def say(text: str) -> None:
@@ -216,7 +233,7 @@ def prepare(chosen: config.RunConfig, processes: Processes, resume: Path | None 
         start = again(state)
     trainer = Trainer(chosen, dataset, cache, run, processes, start)
     if processes.first:
-        _write_down(trainer, resume is not None)
+        write_down(trainer, resume is not None)
     if state is not None:
         trainer.restore(state)
     if start.origin:
@@ -230,30 +247,14 @@ def prepare(chosen: config.RunConfig, processes: Processes, resume: Path | None 
     return trainer
 
 
-def _write_down(trainer: Trainer, goes_on: bool) -> None:
-    """The run's configuration and split, in its folder; a run that goes on must have the same split."""
-    run, split = trainer.run, trainer.dataset.split_csv()
-    run.mkdir(parents=True, exist_ok=True)
-    lock = (run / "lock").open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:  # such as the workers of a torchrun that was killed: they live on for a while
-        lock.close()
-        raise TrainingError(f"expected no other process at the run in {run}, found another that works on it") from None
-    trainer.lock = lock
-    before = (run / SPLIT).read_text() if goes_on and (run / SPLIT).is_file() else split
-    if datasets.split_names(before) != datasets.split_names(split):
-        raise TrainingError(f"expected the pictures of {run / SPLIT}, found other ones: a run can't change its split")
-    config.save(run, trainer.config)
-    config.replace_file(run / SPLIT, split)
-
-
 if __name__ == "__main__":
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(train)
     try:
         app()
     except AlexNetError as error:
-        if not isinstance(error, StoppedError) or os.environ.get("RANK", "0") == "0":  # the others say the same
+        if os.environ.get("LOCAL_RANK", "0") != "0":
+            time.sleep(OTHERS_SECONDS)
+        if not isinstance(error, StoppedError) or os.environ.get("RANK", "0") == "0":  # all have stopped together
             typer.echo(f"error: {error}", err=True)
         raise SystemExit(1) from None

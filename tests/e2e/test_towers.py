@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -61,6 +62,48 @@ def test_each_reads_the_other_s_checkpoint(few: Path, alone: Path, tmp_path: Pat
     launch.kill_when(second, lambda: _steps(tmp_path) >= 5)
     launch.finish(launch.start(tmp_path, "--resume", run, "--towers", 1))
     require_same(tmp_path, alone)
+
+
+STOPPED = """
+import os, signal, sys
+from training import learner
+validate = learner.Learner.validate
+def stopped(self, rows, hear):
+    if os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGTERM)
+    return validate(self, rows, hear)
+if "--resume" not in sys.argv:
+    learner.Learner.validate = stopped
+exec(compile(open(os.environ["RUN"]).read(), os.environ["RUN"], "exec"))
+"""
+"""training/run.py, whose second process is told to stop in the first validation."""
+
+
+def test_one_stopped_in_the_validation_stops_all(
+    few: Path, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both end together, when the first has saved; the error is said once, with the command that goes on."""
+    script = tmp_path / "a run.py"
+    script.write_text(STOPPED)
+    monkeypatch.setenv("RUN", str(launch.RUN))
+    options = ["--data", few, *launch.OPTIONS, "--micro-batch", 1]  # so that the validation has slices to stop between
+    process = launch.start(tmp_path, *options, processes=2, script=script)
+    printed, _ = process.communicate(timeout=120)
+    run = launch.only_run(tmp_path)
+    assert process.returncode == 1, printed
+    assert printed.count("error: stopped in the validation of epoch 1; go on with: torchrun") == 1, printed
+    again = f"torchrun --nproc-per-node 2 {shlex.quote(str(script))} --resume {run.relative_to(tmp_path)}"
+    assert again in printed
+    assert torch.load(run / "checkpoint.pt", weights_only=True)["epoch"] == 0
+    launch.finish(launch.start(tmp_path, "--resume", run, processes=2))
+    require_same(tmp_path, alone)
+
+
+def test_an_error_of_all_is_said_once(tmp_path: Path) -> None:
+    process = launch.start(tmp_path, "--data", tmp_path / "none", processes=2)
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert printed.count("error: expected a folder with one subfolder a class") == 1, printed
 
 
 def _steps(home: Path) -> int:

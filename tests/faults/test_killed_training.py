@@ -64,9 +64,24 @@ def test_ctrl_c_saves_and_says_how_to_go_on(few: Path, tmp_path: Path) -> None:
     run = launch.only_run(tmp_path).relative_to(tmp_path)
     assert process.returncode == 1
     assert "stopping after this step, to save where the run is" in printed
-    assert f"go on with: python training/run.py --resume {run}" in printed
+    assert f"go on with: python {launch.RUN} --resume {run}" in printed
     assert "Traceback" not in printed
     assert "artifact: artifacts/few/1" in launch.finish(launch.start(tmp_path, "--resume", run))
+
+
+def test_ctrl_c_while_measuring_says_how_to_go_on(few: Path, tmp_path: Path) -> None:
+    process = launch.start(tmp_path, "--data", few, *launch.OPTIONS, "--epochs", 1)
+    deadline = time.monotonic() + 120
+    while not any(tmp_path.glob("artifacts/few/.*/network.onnx")):  # it is exported, and measured next
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.001)
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "error: stopped while the network was measured; go on with: python" in printed
+    assert "Traceback" not in printed
+    assert "artifact: artifacts/few/1" in launch.finish(launch.start(tmp_path, "--resume", launch.only_run(tmp_path)))
 
 
 def test_two_processes_on_one_run_are_refused(few: Path, tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+import time
 import zipfile
 import zlib
 from pathlib import Path
@@ -11,6 +13,7 @@ import pytest
 
 from model.errors import DatasetError
 from training.archives import Archive, named, unpacked
+from training.lock import alone
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 FILES = {"train/cat/0.jpg": b"a cat", "train/dog/0.jpg": b"a dog"}
@@ -36,6 +39,11 @@ def pets(url: str = "file:///nothing") -> Archive:
     return Archive(url, r"(?:^|/)(train/[a-z]+/[0-9]+\.jpg)$", digest)
 
 
+def visible(home: Path) -> list[str]:
+    """All but the lock, which stays."""
+    return [path.name for path in home.iterdir() if path.name != ".pets.lock"]
+
+
 def test_unpacked_once(tmp_path: Path, home: Path) -> None:
     file = packed(tmp_path / "pets.zip", FILES)
     root = unpacked("pets", pets(), file)
@@ -44,7 +52,7 @@ def test_unpacked_once(tmp_path: Path, home: Path) -> None:
     assert not (root / "README.md").exists()
     file.unlink()
     assert unpacked("pets", pets(), file) == root
-    assert [path.name for path in home.iterdir()] == ["pets"]
+    assert visible(home) == ["pets"]
 
 
 def test_downloaded(tmp_path: Path) -> None:
@@ -55,7 +63,7 @@ def test_downloaded(tmp_path: Path) -> None:
 def test_no_network_says_what_to_do(home: Path) -> None:
     with pytest.raises(DatasetError, match="fetch it elsewhere and name it with --archive"):
         unpacked("pets", pets(), None)
-    assert list(home.iterdir()) == []
+    assert visible(home) == []
 
 
 def test_other_files_and_broken_ones_are_refused(tmp_path: Path, home: Path) -> None:
@@ -69,7 +77,24 @@ def test_other_files_and_broken_ones_are_refused(tmp_path: Path, home: Path) -> 
     (tmp_path / "damaged.zip").write_bytes(damaged)
     with pytest.raises(DatasetError, match="Bad CRC"):
         unpacked("pets", pets(), tmp_path / "damaged.zip")
-    assert list(home.iterdir()) == []
+    assert visible(home) == []
+
+
+def test_one_process_fetches_for_all(tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The second waits, says so, and finds the first one's files: its own archive isn't even opened."""
+    home.mkdir()
+    found: list[Path] = []
+    second = threading.Thread(target=lambda: found.append(unpacked("pets", pets(), tmp_path / "none.zip")))
+    with alone(home / ".pets.lock", "fetching pets"):
+        second.start()
+        deadline, said = time.monotonic() + 20, ""
+        while "another process is fetching pets: waiting for it" not in said:
+            assert time.monotonic() < deadline
+            said += capsys.readouterr().out
+            time.sleep(0.01)
+        (home / "pets").mkdir()
+    second.join(20)
+    assert found == [home / "pets"]
 
 
 @pytest.mark.shared

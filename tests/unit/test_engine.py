@@ -133,7 +133,7 @@ def test_stopped_in_the_validation_it_goes_on_with_the_validation(make: Make, tm
     def hear() -> None:
         nonlocal slices
         slices += 1
-        stopped._stop.wished = slices == 2  # after the training, and before the first slice
+        stopped._wish.wished = slices == 2  # after the training, and before the first slice
         Trainer._hear(stopped)
 
     stopped._hear = hear  # type: ignore[method-assign]
@@ -149,12 +149,17 @@ def test_stopped_in_the_validation_it_goes_on_with_the_validation(make: Make, tm
     assert [record["epoch"] for record in read(tmp_path)] == [1, 2]
 
 
-def test_a_checkpoint_of_another_recipe_is_refused(make: Make, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_configuration_is_refused(make: Make, tmp_path: Path) -> None:
     make(epochs=1).fit()
     state = _copy(checkpoint.load(tmp_path))
-    assert state["recipe"]["name"] == "small"
-    with pytest.raises(TrainingError, match="expected the recipe of the checkpoint"):
-        make(state, epochs=1, learning_rate=0.5)
+    assert state["config"]["recipe"]["name"] == "small"
+    for wrong in ({"learning_rate": 0.5}, {"seed": 1}, {"frozen": ("conv1",)}, {"rates": {"fc8": 0.5}}):
+        field = "recipe" if "learning_rate" in wrong else next(iter(wrong))
+        with pytest.raises(TrainingError, match=f"expected the {field} of the checkpoint"):
+            make(state, **{"epochs": 1} | wrong)
+    make(state, epochs=1, micro_batch=2)
+    with pytest.raises(TrainingError, match="expected the classes of the checkpoint"):
+        make(state | {"upright": False}, epochs=1)
 
 
 def _copy(state: dict[str, Any]) -> dict[str, Any]:

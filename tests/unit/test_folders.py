@@ -8,8 +8,9 @@ import pytest
 
 from model.errors import DatasetError
 from training import datasets
-from training.folders import folder, table
-from training.run import SPLIT
+from training.archives import elpv
+from training.folders import ABOUT, folder, table
+from training.record import SPLIT
 
 SYNSETS = {"n01440764": "tench, Tinca tinca", "n01443537": "goldfish, Carassius auratus"}
 
@@ -121,3 +122,18 @@ def test_a_part_that_does_not_fit_is_not_left_out(imagenet: Path) -> None:
     (imagenet / "val" / "N01440764").mkdir()
     with pytest.raises(DatasetError, match="found also N01440764"):
         folder(imagenet)
+
+
+def test_a_run_s_split_is_the_same_data_set(tmp_path: Path) -> None:
+    """Names, licence, groupings, turning and the order of the classes come back from the file beside the table."""
+    before = elpv()
+    path = write(tmp_path / SPLIT, before.split_csv())
+    assert table(path) != before
+    about = write(path.with_suffix(ABOUT), before.account().model_dump_json())
+    assert table(path) == before
+    about.write_text(about.read_text().replace("mono-33", "mono-34"))
+    with pytest.raises(DatasetError, match="found also 'mono-33'"):
+        table(path)
+    about.write_text("{}")
+    with pytest.raises(DatasetError, match="expected an account of the pictures"):
+        table(path)
