@@ -121,6 +121,7 @@ def similar(
     as_json: JsonOption = False,
 ) -> None:
     """Find the indexed pictures most like a picture, by the Euclidean distance of their features."""
+    from index.search import Query
     from index.store import PictureIndex
     from model import artifact as artifacts
     from model.preprocess import read_picture
@@ -130,7 +131,8 @@ def similar(
     store = PictureIndex.open(index or loaded.index_in(INDEXES))
     store.require(loaded)
     pixels = read_picture(picture.read_bytes()).pixels
-    neighbours = store.search(OnnxModel(loaded.network, device).features(pixels[None], store.views)[0], k)
+    feature = OnnxModel(loaded.network, device).features(pixels[None], store.views)[0]
+    neighbours = store.search(Query(feature, k))
     if as_json:
         rows = [
             {"id": n.entry.id, "distance": n.distance, "label": n.entry.label, "path": str(n.entry.source)}

@@ -26,11 +26,11 @@ import typer
 from numpy.typing import NDArray
 
 from benchmarks.machine import commit, machine, write
-from index.features import FeatureRows, nearest
+from index.features import FeatureRows
+from index.nearest import Rows, nearest
 from model.runtime import available_cpus
 
 DIM, K = 4096, 10
-Rows = NDArray[np.float32]
 Search = Callable[[Rows], NDArray[np.int64]]
 """(dim,) -> the numbers of K rows."""
 

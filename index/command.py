@@ -12,6 +12,7 @@ import numpy as np
 import typer
 
 from index.catalog import Entry
+from index.search import Query
 from index.store import CATALOG, PictureIndex
 from model.errors import IndexStoreError, InvalidRequestError
 
@@ -111,7 +112,7 @@ def duplicates(
     with opened(index) as found:
         pairs = 0
         for entry in _entries(found):
-            for near in found.search(found.feature(entry.id), neighbours + 1, max_distance=distance):
+            for near in found.search(Query(found.feature(entry.id), neighbours + 1, max_distance=distance)):
                 if near.entry.id > entry.id:
                     pairs += 1
                     typer.echo(f"{entry.id}\t{near.entry.id}\t{near.distance:.6g}")

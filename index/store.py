@@ -2,7 +2,8 @@
 
     INDEX/
       catalog.sqlite    which pictures there are, and the network and views that made their features
-      features-1.f32    one float32 row a picture; the number grows when the index is compacted
+      features-1.f32    one row a picture, float32 or float16; the number grows when the index is compacted
+      codes-1-....u8    their binary codes, where the network has an encoder; made again where they are missing
       lock              held by the process that changes it
 
 What `add`, `remove` and the others changed is durable when they return: rows are fsynced before the catalogue commits.
@@ -12,47 +13,30 @@ Searching never waits for them, and sees a picture when its addition has returne
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from index.addition import Added, Addition, Together
 from index.catalog import Catalog, Entry, NewEntry
-from index.features import FeatureRows, checksums, nearest
+from index.codes import Codes
+from index.features import FeatureRows
 from index.lock import lock
 from index.membership import Membership
+from index.nearest import Rows, threads
+from index.search import Neighbour, Query, Version, answer, neighbours
+from index.settings import Kind, Settings
 from model.artifact import Artifact
+from model.encoder import Encoder
 from model.errors import IndexStoreError, InvalidRequestError, ReadOnlyIndexError, UnknownPictureError
-from model.runtime import available_cpus
 from model.views import CENTRE
 
 CATALOG = "catalog.sqlite"
-FORMAT = "2"
-MAX_NEIGHBOURS = 1000
-
-Rows = NDArray[np.float32]
-Status = Literal["added", "exists", "restored"]
-
-
-@dataclass(frozen=True)
-class Neighbour:
-    """A picture and its Euclidean distance from the query."""
-
-    entry: Entry
-    distance: float
-
-
-@dataclass(frozen=True)
-class Added:
-    """What became of a picture that was to be added: the same bytes have the same id."""
-
-    id: int
-    status: Status
 
 
 class PictureIndex:
@@ -66,20 +50,14 @@ class PictureIndex:
         with ExitStack() as opened:
             self._lock = opened.enter_context(lock(path)) if writable else None
             self.catalog = opened.enter_context(closing(Catalog(path / CATALOG, writable)))
-            settings = self.catalog.settings()
-            if settings.get("format") != FORMAT:
-                raise IndexStoreError(f"expected an index of format {FORMAT} at {path}, found {settings.get('format')}")
-            try:
-                self.network_sha256 = settings["network_sha256"]
-                self.views = tuple(int(view) for view in settings["views"].split(","))
-                dim, self._number = int(settings["feature_dim"]), int(settings["features"])
-            except (KeyError, ValueError) as error:
-                raise IndexStoreError(f"expected the settings of an index at {path}, found them damaged") from error
+            self._settings = Settings.read(self.catalog, path)
+            self.dim, self._number = self._settings.dim, self._settings.features
             lines = self.catalog.lines()
-            rows = FeatureRows(path / f"features-{self._number}.f32", dim, len(lines))
-            self.dim, self.damaged = dim, rows.damaged(lines)
-            self._now = rows, Membership(lines, self.damaged)  # together, for compacting replaces both
-            self._threads = opened.enter_context(ThreadPoolExecutor(available_cpus(), thread_name_prefix="nearest"))
+            rows = FeatureRows(self._settings.file(path, self._number), self.dim, len(lines), self._settings.rows)
+            self.damaged = rows.damaged(lines)
+            self._now = Version(rows, Membership(lines, self.damaged))
+            self._waiting: deque[Addition] = deque()
+            self._threads = opened.enter_context(threads())
             self._opened = opened.pop_all()
 
     @classmethod
@@ -90,14 +68,16 @@ class PictureIndex:
         return cls(path, writable=False)
 
     @classmethod
-    def create(cls, path: Path, artifact: Artifact, views: Sequence[int] = CENTRE) -> PictureIndex:
-        """For changing: a new index for the features of `artifact`, or the one at `path` of the same network."""
+    def create(
+        cls, path: Path, artifact: Artifact, views: Sequence[int] = CENTRE, kind: Kind = "float32"
+    ) -> PictureIndex:
+        """For changing: a new index for the features of `artifact`, or the one at `path` of the same network.
+
+        `kind`: of the rows of a new one.
+        """
         path.mkdir(parents=True, exist_ok=True)
         with lock(path), closing(Catalog(path / CATALOG)) as catalog:
-            if not catalog.settings():
-                views_and_dim = {"views": ",".join(map(str, views)), "feature_dim": str(artifact.manifest.feature_dim)}
-                made_by = {"network_sha256": artifact.network_sha256}
-                catalog.set_settings({"format": FORMAT, "features": "1"} | made_by | views_and_dim)
+            Settings.begin(catalog, artifact, views, kind)
         index = cls(path, writable=True)
         try:
             index.require(artifact)
@@ -108,62 +88,82 @@ class PictureIndex:
 
     def require(self, artifact: Artifact) -> None:
         """Raise IndexStoreError unless the features here are those of this network."""
-        if self.network_sha256 != artifact.network_sha256:
-            raise IndexStoreError(
-                f"expected an index made by {artifact.manifest.name} version {artifact.manifest.version}, found one at "
-                f"{self.path} made by another network: their distances mean nothing to each other; build another index"
-            )
-        if self.dim != artifact.manifest.feature_dim:
-            raise IndexStoreError(
-                f"expected features of {artifact.manifest.feature_dim} numbers, found {self.dim} at {self.path}"
-            )
+        self._settings.require(artifact, self.path)
+
+    @property
+    def views(self) -> tuple[int, ...]:
+        """Those whose mean the features are."""
+        return self._settings.views
 
     def __len__(self) -> int:
-        return self._now[1].count
+        return self._now.members.count
 
     def labels(self) -> dict[str, int]:
         """How many pictures each label has."""
-        return self._now[1].labels()
+        return self._now.members.labels()
 
     @property
     def writable(self) -> bool:
         return self._lock is not None
 
+    @property
+    def codes(self) -> Codes | None:
+        """Those of all pictures, while an encoder is in use."""
+        return self._now.codes
+
+    def use(self, encoder: Encoder | None) -> None:
+        """Keep codes of all pictures by this encoder, from now on; those that aren't there are made. None: no codes."""
+        with self._writing:
+            before = self._now.codes
+            if encoder is None or before is None or before.encoder.sha256 != encoder.sha256:
+                self._now = replace(self._now, codes=None if encoder is None else self._codes(encoder))
+
     def close(self) -> None:
         self._opened.close()
-        self._now[0].close()
+        self._now.rows.close()
 
-    def add(self, features: Rows, entries: Sequence[NewEntry]) -> list[Added]:
+    def add(self, features: NDArray[np.float32], entries: Sequence[NewEntry]) -> list[Added]:
         """Add pictures with their (N, dim) features; durable when this returns. One that was removed is there again.
 
-        Raises InvalidRequestError, StorageFullError, or IndexStoreError when the index is open for reading.
+        Additions that wait for one another are brought to the disk together. Raises InvalidRequestError,
+        StorageFullError, or IndexStoreError when the index is open for reading.
         """
         self._require_writable()
-        if features.shape != (len(entries), self.dim) or not np.isfinite(features).all():
+        if features.shape != (len(entries), self.dim) or not np.isfinite(features.astype(self._now.rows.type)).all():
             raise InvalidRequestError(
                 f"expected finite features of shape {(len(entries), self.dim)}, found {features.shape}"
             )
+        addition = Addition(features, entries)
+        self._waiting.append(addition)
         with self._writing:
-            known = self.catalog.known([entry.sha256 for entry in entries])
-            fresh = {e.sha256: n for n, e in reversed(list(enumerate(entries))) if e.sha256 not in known}
-            places = sorted(fresh.values())
-            ids = dict(zip(places, self._append(features[places], [entries[n] for n in places]), strict=True))
-            back = sorted({number for number, removed in known.values() if removed})
-            self._set_removed(back, False)
-        return [
-            Added(ids[fresh[e.sha256]], "added" if fresh[e.sha256] == place else "exists")
-            if e.sha256 in fresh
-            else Added(known[e.sha256][0], "restored" if known[e.sha256][1] else "exists")
-            for place, e in enumerate(entries)
-        ]
+            if not addition.done.done():
+                self._add_waiting()
+        return addition.done.result()
 
-    def _append(self, features: Rows, entries: Sequence[NewEntry]) -> list[int]:
-        if not entries:
+    def _add_waiting(self) -> None:
+        """All that wait, in one commit."""
+        waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        together = Together(self.catalog)
+        try:
+            for addition in waiting:
+                together.take(addition)
+            ids = self._append(list(together.fresh.values()))
+            self._set_removed(together.removed, False)
+        except Exception as error:
+            together.fail(waiting, error)
+        else:
+            together.finish(ids)
+
+    def _append(self, pictures: Sequence[tuple[NewEntry, NDArray[np.float32]]]) -> list[int]:
+        """New pictures to the disk, and then to what is searched; their ids."""
+        if not pictures:
             return []
-        self.catalog.require_new_keys([entry.key for entry in entries if entry.key is not None])
-        rows, members = self._now
+        entries, features = [entry for entry, _ in pictures], np.stack([feature for _, feature in pictures])
+        rows, members, codes = self._now.rows, self._now.members, self._now.codes
         rows.append(features)
-        ids = self.catalog.add(rows.count, checksums(features), entries)
+        ids = self.catalog.add(rows.count, rows.checksums(features), entries)
+        if codes is not None:
+            codes.append(features)
         rows.commit(len(entries))
         members.append(ids, [entry.label for entry in entries])
         return ids
@@ -179,7 +179,7 @@ class PictureIndex:
         """The other way. Raises UnknownPictureError."""
         self._require_writable()
         with self._writing:
-            if self._now[1].row_of(picture_id) is None:
+            if self._now.members.row_of(picture_id) is None:
                 raise UnknownPictureError(f"expected the id of a removed picture, found {picture_id}")
             self._set_removed([picture_id], False)
 
@@ -189,40 +189,32 @@ class PictureIndex:
         with self._writing:
             self.entry(picture_id)
             self.catalog.set_label(picture_id, label)
-            self._now[1].relabel(picture_id, label)
+            self._now.members.relabel(picture_id, label)
 
-    def search(
-        self, feature: Rows, k: int, *, label: str | None = None, offset: int = 0, max_distance: float | None = None
-    ) -> list[Neighbour]:
-        """The k nearest pictures of a (dim,) feature behind the first `offset`, nearest first, ties by id.
+    def search(self, query: Query) -> list[Neighbour]:
+        """The nearest pictures, nearest first, ties by id. Raises InvalidRequestError."""
+        return self.search_many([query])[0]
 
-        `label`: of those with this label only. `max_distance`: none that is further. Raises InvalidRequestError.
-        """
-        if feature.shape != (self.dim,) or not np.isfinite(feature).all():
-            raise InvalidRequestError(f"expected a finite feature of {self.dim} numbers, found {feature.shape}")
-        if not 1 <= k <= MAX_NEIGHBOURS or offset < 0:
-            raise InvalidRequestError(f"expected k from 1 to {MAX_NEIGHBOURS} and an offset, found {k} and {offset}")
-        rows, members = self._look()
-        ids, wanted = members.select(len(rows), label)
-        found, distances = nearest(rows, feature, offset + k, self._threads, wanted)
-        order = np.lexsort((ids[found], distances))[offset:]
-        if max_distance is not None:
-            order = order[distances[order] <= max_distance]
-        near = {int(ids[found[place]]): float(distances[place]) for place in order}
-        return [Neighbour(entry, near[entry.id]) for entry in self.catalog.present(list(near))]
+    def search_many(self, queries: Sequence[Query]) -> list[list[Neighbour]]:
+        """The same for several queries, in less time than one by one."""
+        for query in queries:
+            query.require(self.dim)
+        version, rows = self._look()
+        found = answer(version, rows, queries, self._threads)
+        return neighbours(found, self.catalog)
 
-    def feature(self, picture_id: int) -> Rows:
+    def feature(self, picture_id: int) -> NDArray[np.float32]:
         """The stored (dim,) feature of a picture. Raises UnknownPictureError."""
         self.entry(picture_id)
-        rows, members = self._look()
-        row = members.row_of(picture_id)
+        version, rows = self._look()
+        row = version.members.row_of(picture_id)
         if row is None or picture_id in self.damaged:
             raise UnknownPictureError(f"expected a whole feature of picture {picture_id}, found it damaged")
-        return np.array(rows[row])
+        return np.array(rows[row], np.float32)
 
     def entry(self, picture_id: int) -> Entry:
         """What the catalogue says of a picture. Raises UnknownPictureError."""
-        if self._now[1].row_of(picture_id) is None:  # added by another process since this one opened the index
+        if self._now.members.row_of(picture_id) is None:  # added by another process since this one opened the index
             raise UnknownPictureError(f"expected the id of an indexed picture, found {picture_id}")
         return self.catalog.get(picture_id)
 
@@ -233,26 +225,36 @@ class PictureIndex:
             self._set_removed(list(self.damaged), True)
             lines = self.catalog.lines()
             kept = [line for line in lines if not line.removed]
-            before = self._now[0]
-            new = before.copied(self.path / f"features-{self._number + 1}.f32", [line.row for line in kept])
-            self.catalog.compact([(row, line.id) for row, line in enumerate(kept)], self._number + 1)
-            self._number, self.damaged = self._number + 1, {}
+            before, number = self._now, self._number + 1
+            new = before.rows.copied(self._settings.file(self.path, number), [line.row for line in kept])
+            self.catalog.compact([(row, line.id) for row, line in enumerate(kept)], number)
+            self._number, self.damaged = number, {}
             with self._swapping:
-                self._now = new, Membership(self.catalog.lines(), ())
-                before.close()
-            before.path.unlink(missing_ok=True)
+                self._now = Version(new, Membership(self.catalog.lines(), ()))
+                before.rows.close()
+            before.rows.path.unlink(missing_ok=True)
+            for file in self.path.glob(f"codes-{number - 1}-*"):
+                file.unlink()
+            if before.codes is not None:
+                self._now = replace(self._now, codes=self._codes(before.codes.encoder))
         return len(lines) - len(kept)
 
-    def _look(self) -> tuple[Rows, Membership]:
+    def _codes(self, encoder: Encoder) -> Codes:
+        if encoder.dim != self.dim:
+            raise IndexStoreError(f"expected an encoder of {self.dim} numbers, found one of {encoder.dim}")
+        file = self.path / f"codes-{self._number}-{encoder.sha256[:16]}.u8"
+        return Codes(encoder, self._now.rows.view(), file if self.writable else None)
+
+    def _look(self) -> tuple[Version, Rows]:
         """What is there now, and stays as it is while it is held."""
         with self._swapping:
-            return self._now[0].view(), self._now[1]
+            return self._now, self._now.rows.view()
 
     def _set_removed(self, ids: Sequence[int], removed: bool) -> None:
         if ids:
             self.catalog.set_removed(ids, removed)
         for picture_id in ids:
-            self._now[1].set_here(picture_id, not removed and picture_id not in self.damaged)
+            self._now.members.set_here(picture_id, not removed and picture_id not in self.damaged)
 
     def _require_writable(self) -> None:
         if self._lock is None:

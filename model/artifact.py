@@ -5,6 +5,7 @@
       network.onnx    uint8 pictures + view ids -> probabilities, features (see `model.graph`)
       labels.json     class index -> {"id", "name"}
       network.int8.onnx   the same in whole numbers (see `model.quantisation`); where `alexnet quantize` made it
+      encoder.onnx    features -> binary codes (see `model.encoder`); where `alexnet codes train` made it
 
 `model.publication` writes it.
 """
@@ -23,6 +24,7 @@ from model.errors import ArtifactError
 from model.preprocess import CONTRACT
 
 MANIFEST, NETWORK, LABELS = "manifest.json", "network.onnx", "labels.json"
+ENCODER = "encoder.onnx"
 
 Precision = Literal["float32", "int8"]
 NETWORKS: dict[Precision, str] = {"float32": NETWORK, "int8": "network.int8.onnx"}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from index.store import Neighbour
+from index.search import Neighbour, Query
 from model.preprocess import Picture, PictureLimits, read_picture
 from model.runtime import available_cpus
 from model.views import TEN
@@ -138,10 +138,8 @@ class Service:
         self, serving: Serving, feature: NDArray[np.float32], wish: Wish, phases: Phases
     ) -> list[Neighbour]:
         """The indexed pictures nearest to a feature."""
-        search = partial(
-            serving.require_index().search, feature, wish.k,
-            label=wish.label, offset=wish.offset, max_distance=wish.max_distance,
-        )  # fmt: skip
+        query = Query(feature, wish.k, wish.label, wish.offset, wish.max_distance)
+        search = partial(serving.require_index().search, query)
         with phases.measured("search"):
             return await self._call(self._searches, search)
 

@@ -11,9 +11,10 @@ from fastapi import APIRouter, Depends, Query, Response
 from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 
+from index.addition import Added
 from index.build import new_entry
 from index.catalog import Entry, NewEntry
-from index.store import Added, PictureIndex
+from index.store import PictureIndex
 from model.errors import InvalidPictureError, InvalidRequestError, UnknownPictureError
 from server.errors import error_answer
 from server.inference import BrokenInferenceError

@@ -10,7 +10,7 @@ import numpy as np
 from fastapi import APIRouter, Depends, Query, Request
 from numpy.typing import NDArray
 
-from index.store import MAX_NEIGHBOURS, Neighbour
+from index.search import MAX_NEIGHBOURS, Neighbour
 from model.errors import InvalidRequestError
 from server.routes.classify import ERRORS, image_info, model_ref
 from server.schemas import ErrorAnswer, ImageInfo, IndexRef, NeighbourInfo, SimilarAnswer

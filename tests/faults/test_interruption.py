@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from index.build import build, sources_in
+from index.search import Query
 from index.store import PictureIndex
 from model import artifact as artifacts
 from model.artifact import Artifact
@@ -38,7 +39,7 @@ def test_index_killed_and_built_on(
         source = half.catalog.get(number + 1).source
         assert source is not None
         feature = model.features(read_picture(source.read_bytes()).pixels[None], half.views)[0]
-        assert half.search(feature, 1)[0].entry.id == number + 1
+        assert half.search(Query(feature, 1))[0].entry.id == number + 1
     half.close()
     index = PictureIndex.create(path, artifact)
     report = build(index, model, sources_in(pictures))

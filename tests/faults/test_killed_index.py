@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from index.catalog import NewEntry
+from index.search import Query
 from index.store import PictureIndex
 from model.artifact import Artifact
 
@@ -76,7 +77,7 @@ def test_what_was_acknowledged_is_there(artifact: Artifact, tmp_path: Path, roun
         assert index.damaged == {}
         looked_at = set(present) if turn == rounds - 1 else set(present) - before
         for picture_id in looked_at - removed:
-            nearest = index.search(feature(present[picture_id])[0], 1)[0]
+            nearest = index.search(Query(feature(present[picture_id])[0], 1))[0]
             assert (nearest.entry.id, nearest.distance) == (picture_id, 0)
         assert len(set(present) - removed) <= len(index) <= len(set(present) - removed) + 2 * rounds
         index.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +12,8 @@ import pytest
 
 from index.build import Report, Source, build, sources_in
 from index.catalog import Catalog, NewEntry
-from index.features import nearest
+from index.nearest import nearest, threads
+from index.search import Query
 from index.store import PictureIndex
 from model.artifact import Artifact, FileRecord
 from model.errors import DatasetError, IndexStoreError, InvalidRequestError, UnknownPictureError
@@ -30,7 +30,7 @@ def test_nearest_equals_brute_force(count: int) -> None:
     rows = generator.exponential(1, (count, 64)).astype(np.float32)
     rows[count // 2] = rows[0]  # a tie
     for query in (rows[0], generator.exponential(1, 64).astype(np.float32)):
-        with ThreadPoolExecutor(2) as pool:
+        with threads() as pool:
             numbers, distances = nearest(rows, query, 10, pool)
         expected = np.linalg.norm(rows.astype(np.float64) - query, axis=1)
         order = np.argsort(expected, kind="stable")[:10]
@@ -44,7 +44,7 @@ def test_search_answers_true_distances_with_ties_by_id(artifact: Artifact, tmp_p
     rows[1, 0] = 3
     rows[1, 1] = 4
     index.add(rows, [entry(n, "x") for n in range(3)])
-    found = index.search(np.zeros(64, np.float32), 6)
+    found = index.search(Query(np.zeros(64, np.float32), 6))
     assert [(n.entry.id, n.distance) for n in found] == [(1, 0.0), (3, 0.0), (2, 5.0)]
     np.testing.assert_array_equal(index.feature(2), rows[1])
     index.close()
@@ -63,7 +63,7 @@ def test_what_is_added_is_there_after_opening_again(artifact: Artifact, tmp_path
     reader = PictureIndex.open(tmp_path / "i")
     assert len(reader) == 4
     for number in range(4):
-        assert reader.search(rows[number], 1)[0].entry.id == number + 1
+        assert reader.search(Query(rows[number], 1))[0].entry.id == number + 1
     reader.close()
 
 
@@ -75,7 +75,7 @@ def test_a_file_cut_in_its_first_row_is_named(artifact: Artifact, tmp_path: Path
         file.truncate(100)
     reader = PictureIndex.open(tmp_path / "i")
     assert list(reader.damaged) == [1, 2, 3]
-    assert reader.search(np.ones(64, np.float32), 3) == []
+    assert reader.search(Query(np.ones(64, np.float32), 3)) == []
     reader.close()
 
 
@@ -107,7 +107,7 @@ def test_another_network_is_refused(artifact: Artifact, tmp_path: Path) -> None:
 def test_a_wrong_query_is_refused(index_path: Path, feature: np.typing.NDArray[np.float32]) -> None:
     index = PictureIndex.open(index_path)
     with pytest.raises(InvalidRequestError, match="expected a finite feature of 64"):
-        index.search(feature, 6)
+        index.search(Query(feature, 6))
     index.close()
 
 
@@ -115,7 +115,7 @@ def test_a_wrong_query_is_refused(index_path: Path, feature: np.typing.NDArray[n
 def test_k_has_bounds(index_path: Path, k: int) -> None:
     index = PictureIndex.open(index_path)
     with pytest.raises(InvalidRequestError, match="expected k"):
-        index.search(np.zeros(64, np.float32), k)
+        index.search(Query(np.zeros(64, np.float32), k))
     index.close()
 
 
@@ -164,7 +164,7 @@ def test_a_reader_sees_what_was_there_when_it_opened(artifact: Artifact, tmp_pat
     for ask in (reader.entry, reader.feature):
         with pytest.raises(UnknownPictureError):
             ask(3)
-    assert [n.entry.id for n in reader.search(np.ones(64, np.float32), 6)] == [1, 2]
+    assert [n.entry.id for n in reader.search(Query(np.ones(64, np.float32), 6))] == [1, 2]
     writer.close()
     reader.close()
 
@@ -203,7 +203,7 @@ def test_a_reader_needs_no_right_to_write(artifact: Artifact, tmp_path: Path, mo
     before = sorted(path.name for path in (tmp_path / "i").iterdir())
     monkeypatch.setattr("index.catalog.os.access", lambda *_: False)  # root may write anywhere, so it is only said
     reader = PictureIndex.open(tmp_path / "i")
-    assert reader.search(np.ones(64, np.float32), 1)[0].distance == 0
+    assert reader.search(Query(np.ones(64, np.float32), 1))[0].distance == 0
     assert sorted(path.name for path in (tmp_path / "i").iterdir()) == before
     reader.close()
 
@@ -213,7 +213,10 @@ def test_a_damaged_row_is_never_a_neighbour(artifact: Artifact, tmp_path: Path) 
     index.add(np.ones((3, 64), np.float32), [entry(n) for n in range(3)])
     with (tmp_path / "i" / "features-1.f32").open("r+b") as file:
         file.write(b"\xff" * 64 * 4)
-    assert [n.entry.id for n in index.search(np.ones(64, np.float32), 6)] == [2, 3]  # even before it is opened again
+    assert [n.entry.id for n in index.search(Query(np.ones(64, np.float32), 6))] == [
+        2,
+        3,
+    ]  # even before it is opened again
     index.close()
 
 

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from index.addition import Added
 from index.catalog import NewEntry
-from index.store import Added, PictureIndex
+from index.search import Query
+from index.store import PictureIndex
 from model.artifact import Artifact
 from model.errors import InvalidRequestError, ReadOnlyIndexError, StorageFullError, UnknownPictureError
 
@@ -38,7 +40,7 @@ def index(artifact: Artifact, tmp_path: Path) -> Iterator[PictureIndex]:
 
 
 def found(index: PictureIndex, k: int = 10, **wish: object) -> list[int]:
-    return [n.entry.id for n in index.search(ZERO, k, **wish)]  # type: ignore[arg-type]
+    return [n.entry.id for n in index.search(Query(ZERO, k, **wish))]  # type: ignore[arg-type]
 
 
 def test_the_same_bytes_are_the_same_picture(index: PictureIndex) -> None:
@@ -76,7 +78,7 @@ def test_filtered_before_ranking_paged_and_bounded(index: PictureIndex) -> None:
     assert index.labels() == {"a": 3, "b": 2}
     assert found(index, label="c") == []
     with pytest.raises(InvalidRequestError, match="expected a label of the index, found 'x'"):
-        index.search(ZERO, 1, label="x")
+        index.search(Query(ZERO, 1, label="x"))
 
 
 def test_a_filter_of_many_rows_finds_what_brute_force_finds(artifact: Artifact, tmp_path: Path) -> None:
@@ -91,7 +93,7 @@ def test_a_filter_of_many_rows_finds_what_brute_force_finds(artifact: Artifact, 
     for label in ("much", "little", "rare"):
         distances = np.linalg.norm(rows.astype(np.float64) - rows[3], axis=1)
         distances[~here | (labels != label)] = np.inf
-        neighbours = index.search(rows[3], 20, label=label)
+        neighbours = index.search(Query(rows[3], 20, label=label))
         assert [n.entry.id - 1 for n in neighbours] == np.argsort(distances, kind="stable")[:20].tolist()
     index.close()
 
