@@ -11,9 +11,22 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from index.command import add_commands
-from model.artifact import NETWORKS, Artifact, Precision
+from index.asking import similar
+from index.command import IndexArgument, add_commands, opened
+from index.evaluating import evaluate_index
+from model.artifact import ENCODER, NETWORKS, Artifact
 from model.errors import AlexNetError
+from model.options import (
+    ARTIFACTS,
+    INDEXES,
+    ArchiveOption,
+    ArtifactOption,
+    DeviceOption,
+    IndexOption,
+    JsonOption,
+    PictureArgument,
+    PrecisionOption,
+)
 from server.command import require_free, run, serve_command, settings
 from training.run import DATA_HELP, train
 
@@ -24,24 +37,16 @@ app = typer.Typer(
     help="Train the 2012 AlexNet on your own pictures, and serve it: name a picture, find the pictures most like it.",
 )
 
-ArtifactOption = Annotated[
-    Path, typer.Option(envvar="ALEXNET_ARTIFACT", help="An artifact, or a folder whose newest one is taken.")
-]
-IndexOption = Annotated[
-    Path | None, typer.Option(envvar="ALEXNET_INDEX", help="The index's folder; indexes/NAME/VERSION of the artifact.")
-]
 DataOption = Annotated[str, typer.Option(help=DATA_HELP)]
-ArchiveOption = Annotated[Path | None, typer.Option(help="The zip file of grocery or cifar10, where it was fetched.")]
-PrecisionOption = Annotated[Precision, typer.Option(envvar="ALEXNET_PRECISION", help="float32 or int8.")]
-DeviceOption = Annotated[str, typer.Option(envvar="ALEXNET_DEVICE", help="auto, cpu or cuda.")]
-PictureArgument = Annotated[Path, typer.Argument(help="A picture file.", exists=True, dir_okay=False)]
-JsonOption = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
-
-ARTIFACTS, INDEXES = Path("artifacts"), Path("indexes")
 
 app.command(name="train")(train)
+app.command(name="similar")(similar)
+app.command(name="evaluate-index")(evaluate_index)
 app.command(name="serve")(serve_command())
 
+
+codes = typer.Typer(no_args_is_help=True, help="Binary codes of features (section 7 of the paper).")
+app.add_typer(codes, name="codes")
 
 indexes = typer.Typer(no_args_is_help=True, invoke_without_command=True)
 add_commands(indexes)
@@ -111,40 +116,6 @@ def classify(
 
 
 @app.command()
-def similar(
-    picture: PictureArgument,
-    artifact: ArtifactOption = ARTIFACTS,
-    index: IndexOption = None,
-    k: Annotated[int, typer.Option(min=1, max=1000, help="How many neighbours.")] = 6,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "float32",
-    as_json: JsonOption = False,
-) -> None:
-    """Find the indexed pictures most like a picture, by the Euclidean distance of their features."""
-    from index.search import Query
-    from index.store import PictureIndex
-    from model import artifact as artifacts
-    from model.preprocess import read_picture
-    from model.runtime import OnnxModel
-
-    loaded = artifacts.load(artifact, precision)
-    store = PictureIndex.open(index or loaded.index_in(INDEXES))
-    store.require(loaded)
-    pixels = read_picture(picture.read_bytes()).pixels
-    feature = OnnxModel(loaded.network, device).features(pixels[None], store.views)[0]
-    neighbours = store.search(Query(feature, k))
-    if as_json:
-        rows = [
-            {"id": n.entry.id, "distance": n.distance, "label": n.entry.label, "path": str(n.entry.source)}
-            for n in neighbours
-        ]
-        typer.echo(json.dumps(rows))
-    else:
-        for n in neighbours:
-            typer.echo(f"{n.distance:9.3f}  {n.entry.label or '-'}  {n.entry.source}")
-
-
-@app.command()
 def evaluate(
     data: DataOption,
     artifacts: Annotated[
@@ -189,6 +160,37 @@ def quantize(
 
     found = add_int8(artifact, data, archive, pictures, max_loss, device, typer.echo)
     typer.echo(f"added {found.path / NETWORKS['int8']}")
+
+
+@codes.command(name="train")
+def train_codes(
+    index: IndexArgument,
+    artifact: ArtifactOption = ARTIFACTS,
+    bits: Annotated[int, typer.Option(min=8, max=1024, help="Of a code; up to 32, codes are addresses, too.")] = 128,
+    coder: Annotated[str, typer.Option(help="autoencoder; itq, pca or lsh to compare.")] = "autoencoder",
+    steps: Annotated[int, typer.Option(min=1, help="Of the autoencoder's training.")] = 300,
+    supervised: Annotated[float, typer.Option(min=0, help="Weight of the pictures' labels; 0: not used.")] = 0.0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Train a binary code on an index's features, and put its encoder into the artifact that made them.
+
+    A server that is started or reloaded from then on keeps codes of all pictures, and answers `search=binary`.
+    """
+    import numpy as np
+
+    from model import artifact as artifacts
+    from training.autoencoder import CodeConfig
+    from training.encoding import add_encoder
+
+    with opened(index) as found:
+        found.require(artifacts.load(artifact))
+        entries = [entry for entry in found.catalog.everything() if entry.id not in found.damaged]
+        features = np.stack([found.feature(entry.id) for entry in entries]) if entries else np.empty((0, 1), np.float32)
+    numbers: dict[str | None, int] = {}
+    labels = np.array([numbers.setdefault(entry.label, len(numbers)) for entry in entries]) if supervised else None
+    chosen = CodeConfig(steps=steps, supervised=supervised, seed=seed)
+    made = add_encoder(artifact, features, coder, bits, chosen, labels, typer.echo)
+    typer.echo(f"added {made.path / ENCODER}")
 
 
 @app.command()

@@ -207,6 +207,13 @@ class Catalog:
         statement = f"SELECT {COLUMNS} FROM pictures WHERE NOT removed AND id > ? {condition} ORDER BY id LIMIT ?"
         return [_entry(row) for row in self._query(statement, after, *values, limit)]
 
+    def everything(self, label: str | None = None) -> Iterator[Entry]:
+        """All pictures, or those of a label, by id."""
+        after = 0
+        while some := self.page(after, 1000, label):
+            yield from some
+            after = some[-1].id
+
     def thumbnail(self, picture_id: int) -> bytes:
         """JPEG bytes. Raises UnknownPictureError."""
         return bytes(self._one("thumbnail", picture_id))

@@ -11,14 +11,12 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from index.catalog import Entry
 from index.search import Query
 from index.store import CATALOG, PictureIndex
 from model.errors import IndexStoreError, InvalidRequestError
 
 IndexArgument = Annotated[Path, typer.Argument(help="The index's folder.")]
 IdsArgument = Annotated[list[int], typer.Argument(help="Ids of pictures.", min=1)]
-PAGE = 1000
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -46,12 +44,9 @@ def listing(
 ) -> None:
     """The pictures of an index, by id."""
     with opened(index) as found:
-        after = 0
-        while page := found.catalog.page(after, PAGE, label):
-            for e in page:
-                row = {"id": e.id, "key": e.key, "label": e.label, "source": str(e.source) if e.source else None}
-                typer.echo(json.dumps(row) if as_json else f"{e.id:8}  {e.label or '-'}  {e.source or e.key or ''}")
-            after = page[-1].id
+        for e in found.catalog.everything(label):
+            row = {"id": e.id, "key": e.key, "label": e.label, "source": str(e.source) if e.source else None}
+            typer.echo(json.dumps(row) if as_json else f"{e.id:8}  {e.label or '-'}  {e.source or e.key or ''}")
 
 
 def remove(index: IndexArgument, ids: IdsArgument) -> None:
@@ -90,7 +85,7 @@ def compact(index: IndexArgument) -> None:
 def export(index: IndexArgument, target: Annotated[Path, typer.Argument(help="A file, .npz.")]) -> None:
     """Ids, labels and features as numpy's arrays `ids`, `labels`, `features`."""
     with opened(index) as found:
-        entries = list(_entries(found))
+        entries = [entry for entry in found.catalog.everything() if entry.id not in found.damaged]
         features = [found.feature(entry.id) for entry in entries]
         np.savez(
             target,
@@ -111,17 +106,11 @@ def duplicates(
         raise InvalidRequestError(f"expected a distance of 0 or more, found {distance}")
     with opened(index) as found:
         pairs = 0
-        for entry in _entries(found):
+        for entry in found.catalog.everything():
+            if entry.id in found.damaged:
+                continue
             for near in found.search(Query(found.feature(entry.id), neighbours + 1, max_distance=distance)):
                 if near.entry.id > entry.id:
                     pairs += 1
                     typer.echo(f"{entry.id}\t{near.entry.id}\t{near.distance:.6g}")
         typer.echo(f"{pairs:,} pairs", err=True)
-
-
-def _entries(index: PictureIndex) -> Iterator[Entry]:
-    """All whole pictures, by id."""
-    after = 0
-    while page := index.catalog.page(after, PAGE):
-        yield from (entry for entry in page if entry.id not in index.damaged)
-        after = page[-1].id

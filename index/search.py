@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,13 @@ RADIUS = 2
 """Bits in which an address may differ (Salakhutdinov and Hinton's semantic hashing)."""
 FEW = 256
 """Rows that don't count, up to which queries are still answered together."""
+
+
+def search_named(name: str) -> Search:
+    """A way to search by its name. Raises InvalidRequestError."""
+    if name not in get_args(Search):
+        raise InvalidRequestError(f"expected a search of {', '.join(get_args(Search))}, found {name!r}")
+    return cast(Search, name)
 
 
 @dataclass(frozen=True)

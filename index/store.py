@@ -46,9 +46,11 @@ class PictureIndex:
     """
 
     def __init__(self, path: Path, writable: bool) -> None:
-        self.path, self._writing, self._swapping = path, threading.Lock(), threading.Lock()
+        self.path, self.writable = path, writable
+        self._writing, self._swapping = threading.Lock(), threading.Lock()
         with ExitStack() as opened:
-            self._lock = opened.enter_context(lock(path)) if writable else None
+            if writable:
+                opened.enter_context(lock(path))
             self.catalog = opened.enter_context(closing(Catalog(path / CATALOG, writable)))
             self._settings = Settings.read(self.catalog, path)
             self.dim, self._number = self._settings.dim, self._settings.features
@@ -101,10 +103,6 @@ class PictureIndex:
     def labels(self) -> dict[str, int]:
         """How many pictures each label has."""
         return self._now.members.labels()
-
-    @property
-    def writable(self) -> bool:
-        return self._lock is not None
 
     @property
     def codes(self) -> Codes | None:
@@ -197,11 +195,14 @@ class PictureIndex:
 
     def search_many(self, queries: Sequence[Query]) -> list[list[Neighbour]]:
         """The same for several queries, in less time than one by one."""
+        return neighbours(self.answers(queries), self.catalog)
+
+    def answers(self, queries: Sequence[Query]) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+        """The same as ids and distances alone."""
         for query in queries:
             query.require(self.dim)
         version, rows = self._look()
-        found = answer(version, rows, queries, self._threads)
-        return neighbours(found, self.catalog)
+        return answer(version, rows, queries, self._threads)
 
     def feature(self, picture_id: int) -> NDArray[np.float32]:
         """The stored (dim,) feature of a picture. Raises UnknownPictureError."""
@@ -232,9 +233,8 @@ class PictureIndex:
             with self._swapping:
                 self._now = Version(new, Membership(self.catalog.lines(), ()))
                 before.rows.close()
-            before.rows.path.unlink(missing_ok=True)
-            for file in self.path.glob(f"codes-{number - 1}-*"):
-                file.unlink()
+            for file in (before.rows.path, *self.path.glob(f"codes-{number - 1}-*")):
+                file.unlink(missing_ok=True)
             if before.codes is not None:
                 self._now = replace(self._now, codes=self._codes(before.codes.encoder))
         return len(lines) - len(kept)
@@ -257,5 +257,5 @@ class PictureIndex:
             self._now.members.set_here(picture_id, not removed and picture_id not in self.damaged)
 
     def _require_writable(self) -> None:
-        if self._lock is None:
+        if not self.writable:
             raise ReadOnlyIndexError(f"expected an index opened for adding, found {self.path.name} opened for reading")

@@ -46,10 +46,18 @@ class ClassifyAnswer(Schema):
     predictions: list[Prediction]
 
 
+class CodesRef(Schema):
+    """The binary codes of an index."""
+
+    coder: Annotated[str, Field(examples=["autoencoder"])]
+    bits: Annotated[int, Field(examples=[128])]
+
+
 class IndexRef(Schema):
     """Which index was searched."""
 
     size: Annotated[int, Field(examples=[2624])]
+    codes: Annotated[CodesRef | None, Field(description="For `search=binary`; null where there are none.")]
 
 
 class NeighbourInfo(Schema):

@@ -22,6 +22,7 @@ from server.inference import Answer, Job, OverloadedError, Pixels
 from server.keys import Keys
 from server.logs import log
 from server.metrics import Metrics
+from server.searches import Searches
 from server.serving import NotServableError, Serving
 from server.settings import Settings
 from server.timing import Phases
@@ -54,7 +55,7 @@ class Service:
         self._limits = PictureLimits(max_pixels=settings.max_pixels)
         self._room = PixelRoom(settings.max_pixels)
         self._decoders = ThreadPoolExecutor(available_cpus(), thread_name_prefix="decode")
-        self._searches = ThreadPoolExecutor(1, thread_name_prefix="search")
+        self._searches = Searches()
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
 
     def close(self) -> None:
@@ -63,7 +64,7 @@ class Service:
         self._decoders.shutdown()
         self.now.retire()
         self.now.join()
-        self._searches.shutdown()
+        self._searches.close()
 
     async def reload(self) -> Serving:
         """Load the newest artifact and its index anew, warm up, and serve them from then on.
@@ -138,10 +139,9 @@ class Service:
         self, serving: Serving, feature: NDArray[np.float32], wish: Wish, phases: Phases
     ) -> list[Neighbour]:
         """The indexed pictures nearest to a feature."""
-        query = Query(feature, wish.k, wish.label, wish.offset, wish.max_distance)
-        search = partial(serving.require_index().search, query)
+        query = Query(feature, wish.k, wish.label, wish.offset, wish.max_distance, wish.search)
         with phases.measured("search"):
-            return await self._call(self._searches, search)
+            return await asyncio.wrap_future(self._searches.submit(serving.require_index(), query))
 
     @staticmethod
     async def _submit(serving: Serving, job: Job, phases: Phases) -> Answer:

@@ -12,6 +12,7 @@ import numpy as np
 from index.store import CATALOG, PictureIndex
 from model import artifact as artifacts
 from model.artifact import Artifact
+from model.encoder import Encoder
 from model.errors import AlexNetError, ArtifactError, IndexStoreError, ReadOnlyIndexError, UnknownPictureError
 from model.runtime import OnnxModel
 from model.views import CENTRE, TEN
@@ -40,6 +41,7 @@ class Serving:
         self.index, self._passed_on = None, False
         if settings.index or path.is_dir():
             self.index = self._passed_by(before, path) or _open(path, self.artifact, settings.read_only)
+            self.index.use(Encoder.of(self.artifact))
         self.inference = Inference(self.model, settings.max_crops, observe)
         self._held, self._retired = 0, False
         self._closer = threading.Thread(target=self._close, name="retire")

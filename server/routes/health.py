@@ -6,7 +6,8 @@ from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from server.routes.classify import model_ref
-from server.schemas import ErrorAnswer, Health, IndexRef, ModelRef, ServiceInfo
+from server.routes.similar import index_ref
+from server.schemas import ErrorAnswer, Health, ModelRef, ServiceInfo
 from server.upload import ServiceDep, ServingDep, require_admin, require_read
 
 router = APIRouter(tags=["operation"])
@@ -49,7 +50,7 @@ async def info(serving: ServingDep) -> ServiceInfo:
         classes=manifest.classes,
         device=serving.model.device,
         precision=serving.artifact.precision,
-        index=IndexRef(size=len(serving.index)) if serving.index is not None else None,
+        index=index_ref(serving.index) if serving.index is not None else None,
         measurements=[measurement.model_dump() for measurement in manifest.measurements],
         licence=manifest.licence,
     )

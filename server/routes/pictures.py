@@ -24,7 +24,6 @@ from server.schemas import (
     AddAnswer,
     AddedPicture,
     ErrorAnswer,
-    IndexRef,
     LabelCount,
     Labels,
     PictureChange,
@@ -61,7 +60,7 @@ def listing(
     found = index.catalog.page(cursor, limit + 1, label)
     page = found[:limit]
     return PictureList(
-        index=IndexRef(size=len(index)),
+        index=index_ref(index),
         pictures=[picture_info(entry) for entry in page],
         next=page[-1].id if len(found) > limit else None,
     )
@@ -102,7 +101,7 @@ async def add(upload: UploadDep, service: ServiceDep, serving: ServingDep) -> Ad
             added = await service.in_thread(lambda: index.add(features, [entry for _, entry in good]))
         following = iter(added)
         pictures = [result if isinstance(result, ErrorAnswer) else _added(next(following)) for result in read]
-        return AddAnswer(index=IndexRef(size=len(index)), pictures=pictures)
+        return AddAnswer(index=index_ref(index), pictures=pictures)
 
     return await upload.answered(work())
 

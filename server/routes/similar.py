@@ -10,10 +10,11 @@ import numpy as np
 from fastapi import APIRouter, Depends, Query, Request
 from numpy.typing import NDArray
 
-from index.search import MAX_NEIGHBOURS, Neighbour
+from index.search import MAX_NEIGHBOURS, Neighbour, Search
+from index.store import PictureIndex
 from model.errors import InvalidRequestError
 from server.routes.classify import ERRORS, image_info, model_ref
-from server.schemas import ErrorAnswer, ImageInfo, IndexRef, NeighbourInfo, SimilarAnswer
+from server.schemas import CodesRef, ErrorAnswer, ImageInfo, IndexRef, NeighbourInfo, SimilarAnswer
 from server.serving import Serving
 from server.timing import phases_of
 from server.upload import OPENAPI_BODY, PictureId, ServiceDep, ServingDep, UploadDep
@@ -36,6 +37,7 @@ class Wish:
     offset: Annotated[int, Query(ge=0, le=10_000_000, description="How many nearer ones to leave out: pages.")] = 0
     label: Annotated[str | None, Query(description="Of the pictures with this label only.")] = None
     max_distance: Annotated[float | None, Query(ge=0, allow_inf_nan=False, description="None further away.")] = None
+    search: Annotated[Search, Query(description="exact; binary or addresses, where there are codes.")] = "exact"
     id: Annotated[list[Id] | None, Query(max_length=100, description="Indexed pictures that it is to be like.")] = None
     minus: Annotated[list[Id] | None, Query(max_length=100, description="Those that it is not to be like.")] = None
 
@@ -79,6 +81,12 @@ async def similar_to(
         return _answer(serving, await service.search(serving, query, wish, phases_of(request.scope)), None)
 
 
+def index_ref(index: PictureIndex) -> IndexRef:
+    codes = index.codes
+    made_by = None if codes is None else CodesRef(coder=codes.encoder.coder, bits=codes.encoder.bits)
+    return IndexRef(size=len(index), codes=made_by)
+
+
 def _query(serving: Serving, features: list[NDArray[np.float32]], wish: Wish) -> NDArray[np.float32]:
     """The (dim,) feature to search for. Rocchio's feedback, kept where features are: they are never below zero."""
     index = serving.require_index()
@@ -95,7 +103,7 @@ def _query(serving: Serving, features: list[NDArray[np.float32]], wish: Wish) ->
 def _answer(serving: Serving, neighbours: list[Neighbour], image: ImageInfo | None) -> SimilarAnswer:
     return SimilarAnswer(
         model=model_ref(serving.artifact),
-        index=IndexRef(size=len(serving.require_index())),
+        index=index_ref(serving.require_index()),
         image=image,
         neighbours=[
             NeighbourInfo(

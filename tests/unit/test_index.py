@@ -225,3 +225,44 @@ def test_a_name_that_is_not_utf8_is_skipped(artifact: Artifact, model: OnnxModel
     index = PictureIndex.create(tmp_path / "i", artifact)
     assert build(index, model, [Source(tmp_path / os.fsdecode(b"b\xff.png"), None)]) == Report(0, 0, 1)
     index.close()
+
+
+def test_together_is_as_alone(artifact: Artifact, tmp_path: Path) -> None:
+    """Queries in one matrix product have the answers of one by one, bit for bit: ties, removed rows and all."""
+    index = PictureIndex.create(tmp_path / "i", artifact)
+    draw = np.random.default_rng(0)
+    rows = draw.exponential(1, (3000, 64)).astype(np.float32) * 50
+    rows[1000:1100] = rows[0]  # more ties than spare candidates
+    index.add(rows, [entry(n) for n in range(3000)])
+    asked = [Query(rows[n] if n % 2 else draw.exponential(50, 64).astype(np.float32), 10, offset=n) for n in range(12)]
+    asked.append(Query(rows[0], 60))
+    assert index.search_many(asked) == [index.search(query) for query in asked]
+    for number in (1, 2, 3, 500, 1050):
+        index.remove(number)
+    assert index.search_many(asked) == [index.search(query) for query in asked]
+    assert [n.entry.id for n in index.search(Query(rows[0], 60))] == [n for n in range(1001, 1062) if n != 1050]
+    index.close()
+
+
+@pytest.mark.parametrize("count", [5, 2048, 7000])
+def test_half_precision_finds_the_same(artifact: Artifact, tmp_path: Path, count: int) -> None:
+    rows = np.random.default_rng(0).exponential(50, (count, 64)).astype(np.float32)
+    exact = PictureIndex.create(tmp_path / "exact", artifact)
+    half = PictureIndex.create(tmp_path / "half", artifact, kind="float16")
+    for index in (exact, half):
+        index.add(rows, [entry(n, "ab"[n % 2]) for n in range(count)])
+    hits = 0
+    for query in rows[: min(count, 50)]:
+        for label in (None, "a"):
+            wish = Query(query, min(count, 10), label)
+            near, other = (index.search(wish) for index in (exact, half))
+            hits += len({n.entry.id for n in near} & {n.entry.id for n in other})
+            assert [n.distance for n in near] == pytest.approx([n.distance for n in other], rel=1e-3, abs=0.5)
+    assert hits >= 0.99 * 2 * min(count, 50) * (min(count, 10) if count > 10 else 4)
+    assert (half.path / "features-1.f16").stat().st_size == count * 64 * 2
+    half.close()
+    again = PictureIndex.open(half.path)
+    assert again.damaged == {}
+    np.testing.assert_array_equal(again.feature(1), rows[0].astype(np.float16).astype(np.float32))
+    for index in (exact, again):
+        index.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -201,3 +201,45 @@ def test_searching_goes_on_while_pictures_come_and_go(index: PictureIndex) -> No
         thread.join()
     assert failures == []
     assert len(index) == 206
+
+
+def test_additions_that_wait_are_one_commit(index: PictureIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And have the answers of one after the other; one that is refused is no matter of the others."""
+    commits: list[int] = []
+    add = index.catalog.add
+
+    def counted(row: int, sums: Sequence[int], entries: Sequence[NewEntry]) -> list[int]:
+        commits.append(row)
+        return add(row, sums, entries)
+
+    monkeypatch.setattr(index.catalog, "add", counted)
+    results: dict[int, list[Added] | str] = {}
+
+    def adding(number: int, *entries: NewEntry) -> None:
+        try:
+            results[number] = index.add(at(*range(20, 20 + len(entries))), entries)
+        except InvalidRequestError as error:
+            results[number] = str(error)
+
+    wishes = [
+        (entry(20, key="k"), entry(21)),
+        (entry(21), entry(22), entry(1)),
+        (entry(23, key="k"),),
+        (entry(20, key="k"),),
+        (entry(24),),
+    ]
+    threads = [threading.Thread(target=adding, args=(n, *wish)) for n, wish in enumerate(wishes)]
+    with index._writing:
+        for number, thread in enumerate(threads):
+            thread.start()
+            while len(index._waiting) <= number:
+                pass
+    for thread in threads:
+        thread.join()
+    assert commits == [6]
+    assert results[0] == [Added(7, "added"), Added(8, "added")]
+    assert results[1] == [Added(8, "exists"), Added(9, "added"), Added(2, "exists")]
+    assert results[2] == "expected a key that no other picture has, found 'k'"
+    assert results[3] == [Added(7, "exists")]
+    assert results[4] == [Added(10, "added")]
+    assert sorted(found(index)) == list(range(1, 11))
