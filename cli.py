@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +13,7 @@ from pydantic import ValidationError
 from index.asking import similar
 from index.command import IndexArgument, add_commands, opened
 from index.evaluating import evaluate_index
-from model.artifact import ENCODER, NETWORKS, Artifact
+from model.artifact import ENCODER, Artifact
 from model.errors import AlexNetError
 from model.options import (
     ARTIFACTS,
@@ -28,6 +27,7 @@ from model.options import (
     PrecisionOption,
 )
 from server.command import require_free, run, serve_command, settings
+from training.command import DataOption, evaluate, quantize
 from training.run import DATA_HELP, train
 
 app = typer.Typer(
@@ -37,10 +37,10 @@ app = typer.Typer(
     help="Train the 2012 AlexNet on your own pictures, and serve it: name a picture, find the pictures most like it.",
 )
 
-DataOption = Annotated[str, typer.Option(help=DATA_HELP)]
-
 app.command(name="train")(train)
 app.command(name="similar")(similar)
+app.command(name="evaluate")(evaluate)
+app.command(name="quantize")(quantize)
 app.command(name="evaluate-index")(evaluate_index)
 app.command(name="serve")(serve_command())
 
@@ -68,15 +68,28 @@ def index(
     Call it again to go on after an interruption, or to add more pictures; what is there already is not computed anew.
     The commands below look at an index and change it.
     """
-    from model import artifact as artifacts
-
     if context.invoked_subcommand is not None:
         return
     if not data:
         raise typer.BadParameter("expected pictures, found none", param_hint="--data")
+    add(data, artifact, index, archive, device, precision)
+
+
+@indexes.command()
+def add(
+    data: DataOption,
+    artifact: ArtifactOption = ARTIFACTS,
+    index: IndexOption = None,
+    archive: ArchiveOption = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "float32",
+    rows: Annotated[str, typer.Option(help="Of a new index: float32, or float16 in half the memory.")] = "float32",
+) -> None:
+    """The same as `alexnet index --data ...`."""
+    from model import artifact as artifacts
 
     loaded = artifacts.load(artifact, precision)
-    _index(data, archive, loaded, index or loaded.index_in(INDEXES), device)
+    _index(data, archive, loaded, index or loaded.index_in(INDEXES), device, rows)
 
 
 @app.command()
@@ -113,53 +126,6 @@ def classify(
     else:
         for entry in answer:
             typer.echo(f"{100 * float(str(entry['probability'])):6.2f} %  {entry['name']}")
-
-
-@app.command()
-def evaluate(
-    data: DataOption,
-    artifacts: Annotated[
-        list[Path] | None,
-        typer.Argument(help="Artifacts, or folders whose newest is taken; several are averaged."),
-    ] = None,
-    part: Annotated[str, typer.Option(help="train, validation, test or all.")] = "test",
-    weighted: Annotated[
-        bool, typer.Option("--weighted", help="Weigh several by their errors on the validation part.")
-    ] = False,
-    archive: ArchiveOption = None,
-    device: DeviceOption = "auto",
-    precision: PrecisionOption = "float32",
-) -> None:
-    """Measure top-1 and top-5 error, centre view and ten views, of an artifact, or of several as one.
-
-    Several networks answer with the mean of their probabilities (section 6: 5 CNNs, 7 CNNs).
-    """
-    from training.ensemble import evaluate as measure
-    from training.evaluate import table
-
-    chosen = artifacts or [Path(os.environ.get("ALEXNET_ARTIFACT", ARTIFACTS))]
-    typer.echo(table(measure(chosen, data, part, archive, weighted, device, precision, typer.echo)))
-
-
-@app.command()
-def quantize(
-    artifact: Annotated[Path, typer.Argument(help="An artifact, or a folder whose newest one is taken.")],
-    data: DataOption,
-    archive: ArchiveOption = None,
-    pictures: Annotated[
-        int, typer.Option(min=1, help="Training pictures to measure the activations' ranges on.")
-    ] = 200,
-    max_loss: Annotated[float, typer.Option(min=0, help="Percentage points of top-1 error that int8 may lose.")] = 0.5,
-    device: DeviceOption = "auto",
-) -> None:
-    """Add the network in int8 to an artifact, with the errors of both measured on its held-out pictures.
-
-    Refused, with nothing written, where int8 makes more errors than --max-loss allows. Serve it with --precision int8.
-    """
-    from training.calibration import add_int8
-
-    found = add_int8(artifact, data, archive, pictures, max_loss, device, typer.echo)
-    typer.echo(f"added {found.path / NETWORKS['int8']}")
 
 
 @codes.command(name="train")
@@ -209,7 +175,7 @@ def demo(
     typer.echo("the bundled network, as measured on pictures held out from its training:")
     typer.echo(table(artifact.manifest.measurements))
     index = artifact.index_in(folder / "indexes")
-    _index("elpv", None, artifact, index, "auto")
+    _index("elpv", None, artifact, index, "auto", "float32")
     examples = [example.path for example in elpv().test[:3]]
     url = f"http://{host}:{port}"
     typer.echo(f"\nthe page: {url}/   the interface: {url}/openapi.json\ntry:")
@@ -219,8 +185,9 @@ def demo(
     run(settings(None, {"artifact": artifact.path, "index": index, "host": host, "port": port}))
 
 
-def _index(data: str, archive: Path | None, artifact: Artifact, folder: Path, device: str) -> None:
+def _index(data: str, archive: Path | None, artifact: Artifact, folder: Path, device: str, rows: str) -> None:
     from index.build import Source, build, sources_in
+    from index.settings import kind_named
     from index.store import PictureIndex
     from model.runtime import OnnxModel
     from training import datasets
@@ -230,7 +197,7 @@ def _index(data: str, archive: Path | None, artifact: Artifact, folder: Path, de
         sources = [Source(example.path, dataset.labels[example.label].name) for example in dataset.examples]
     else:
         sources = sources_in(Path(data))
-    store = PictureIndex.create(folder, artifact)
+    store = PictureIndex.create(folder, artifact, kind=kind_named(rows))
     report = build(store, OnnxModel(artifact.network, device), sources)
     typer.echo(
         f"index {folder}: {len(store):,} pictures ({report.added:,} added, {report.known:,} there already, "

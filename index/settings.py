@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast, get_args
 
 from index.catalog import Catalog
 from model.artifact import Artifact
-from model.errors import IndexStoreError
+from model.errors import IndexStoreError, InvalidRequestError
 
 FORMAT = "2"
 Kind = Literal["float32", "float16"]
 SUFFIXES: dict[str, str] = {"float32": "f32", "float16": "f16"}
+
+
+def kind_named(name: str) -> Kind:
+    """A kind of rows by its name. Raises InvalidRequestError."""
+    if name not in get_args(Kind):
+        raise InvalidRequestError(f"expected rows of {' or '.join(get_args(Kind))}, found {name!r}")
+    return cast(Kind, name)
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,8 @@ CATALOG = "catalog.sqlite"
 class PictureIndex:
     """An index on disk. All methods may be called from any thread; one process at a time may change an index.
 
-    `damaged`: pictures whose rows are cut off or don't have their checksum; they aren't found, the others are.
+    `views`: those whose mean the features are. `damaged`: pictures whose rows are cut off or don't have their checksum;
+    they aren't found, the others are.
     """
 
     def __init__(self, path: Path, writable: bool) -> None:
@@ -53,7 +54,7 @@ class PictureIndex:
                 opened.enter_context(lock(path))
             self.catalog = opened.enter_context(closing(Catalog(path / CATALOG, writable)))
             self._settings = Settings.read(self.catalog, path)
-            self.dim, self._number = self._settings.dim, self._settings.features
+            self.dim, self.views, self._number = self._settings.dim, self._settings.views, self._settings.features
             lines = self.catalog.lines()
             rows = FeatureRows(self._settings.file(path, self._number), self.dim, len(lines), self._settings.rows)
             self.damaged = rows.damaged(lines)
@@ -91,11 +92,6 @@ class PictureIndex:
     def require(self, artifact: Artifact) -> None:
         """Raise IndexStoreError unless the features here are those of this network."""
         self._settings.require(artifact, self.path)
-
-    @property
-    def views(self) -> tuple[int, ...]:
-        """Those whose mean the features are."""
-        return self._settings.views
 
     def __len__(self) -> int:
         return self._now.members.count

@@ -19,7 +19,7 @@ from model.errors import InvalidPictureError, InvalidRequestError, UnknownPictur
 from server.errors import error_answer
 from server.inference import BrokenInferenceError
 from server.routes.classify import ERRORS
-from server.routes.similar import NOT_FOUND
+from server.routes.similar import NOT_FOUND, index_ref
 from server.schemas import (
     AddAnswer,
     AddedPicture,

@@ -51,7 +51,7 @@ def test_similar_finds_itself_first_at_zero(client: TestClient, jpeg: bytes) -> 
     answer = client.post("/similar", files={"image": ("a.jpg", jpeg, "image/jpeg")}).json()
     neighbours = answer["neighbours"]
     assert len(neighbours) == 6
-    assert answer["index"] == {"size": 90}
+    assert answer["index"] == {"size": 90, "codes": None}
     assert neighbours[0]["distance"] == 0
     assert [n["distance"] for n in neighbours] == sorted(n["distance"] for n in neighbours)
     assert neighbours[0]["label"] == "stripes"
@@ -188,7 +188,7 @@ def test_health_and_info(client: TestClient) -> None:
     assert client.get("/live").json() == {"status": "live"}
     assert client.get("/ready").json() == {"status": "ready"}
     info = client.get("/info").json()
-    assert (info["classes"], info["device"], info["index"]) == (3, "cpu", {"size": 90})
+    assert (info["classes"], info["device"], info["index"]) == (3, "cpu", {"size": 90, "codes": None})
     assert {m["views"] for m in info["measurements"]} == {1, 10}
 
 
