@@ -156,7 +156,7 @@ def main(
         all_rows = stored.view()
 
         def of_ours(kept: FeatureRows, count: int) -> Search:
-            some, scanned = kept.view()[:count], scan if kept.halves is None else Halves().scan
+            some, scanned = kept.view()[:count], scan if kept is stored else Halves().scan
             return lambda query: nearest(some, query, K, pool, None, scanned)[0]
 
         def exact(count: int) -> dict[str, Search]:

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.catalog import Line
+from index.gpu import GpuRows
 from index.halves import Halves
-from index.nearest import Rows
-from model.errors import StorageFullError
+from index.nearest import Candidates, Rows, scan
+from model.errors import DeviceError, StorageFullError
 
 COPIED = 1024
 """Rows that are copied at once."""
@@ -27,14 +28,21 @@ TYPES: dict[str, type[np.float32] | type[np.float16]] = {"float32": np.float32, 
 class FeatureRows:
     """`count` rows of `dim` numbers in `path`; bytes behind them are left from an interrupted addition.
 
-    `halves`: the rows as FAISS searches them, if they are float16.
+    `scan` finds candidates among them.
     """
 
     def __init__(self, path: Path, dim: int, count: int, kind: str = "float32") -> None:
         self.path, self.dim, self.count, self.type = path, dim, count, np.dtype(TYPES[kind])
-        self.halves = Halves() if kind == "float16" else None
+        self.scan: Candidates = Halves().scan if kind == "float16" else scan
+        self._on_gpu = False
         self._norms, self._measuring = np.empty(0, np.float32), threading.Lock()
         self._file = path.open("rb") if path.exists() else None  # stays readable when compacting takes its name away
+
+    def to_gpu(self) -> None:
+        """Find candidates on a GPU from now on. Raises DeviceError, for rows in float16, too."""
+        if self.type != np.float32:
+            raise DeviceError(f"expected rows in float32 to search on a GPU, found {self.type}")
+        self.scan, self._on_gpu = GpuRows(self.dim).scan, True
 
     @property
     def present(self) -> int:
@@ -81,6 +89,8 @@ class FeatureRows:
         """A new file with some of the rows, in that order. Raises StorageFullError."""
         path.unlink(missing_ok=True)  # of an earlier try
         new, present = FeatureRows(path, self.dim, 0, self.type.name), self.view()
+        if self._on_gpu:
+            new.to_gpu()
         for start in range(0, len(rows), COPIED):
             new.append(present[list(rows[start : start + COPIED])])
             new.commit(len(rows[start : start + COPIED]))

@@ -9,7 +9,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from index.nearest import Rows, merge
+from index.nearest import Rows, Scanned, merge
 
 PIECE = 2048
 
@@ -29,7 +29,7 @@ class Halves:
         k: int,
         pool: ThreadPoolExecutor,
         wanted: NDArray[np.bool_] | None,
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    ) -> Scanned:
         """Candidates, as `index.nearest.scan` finds them among float32 rows."""
         bits = None if wanted is None else np.packbits(wanted, bitorder="little")
 
@@ -43,7 +43,7 @@ class Halves:
 
         pieces = self._of(rows)
         starts = [PIECE * place for place in range(len(pieces))]
-        return merge(list(pool.map(search, starts, pieces)), starts, k)
+        return *merge(list(pool.map(search, starts, pieces)), starts, k), 0.0
 
     def _of(self, rows: Rows) -> list[faiss.IndexScalarQuantizer]:
         whole = len(rows) // PIECE

@@ -20,11 +20,11 @@ Rows = NDArray[np.floating[Any]]
 """float32 or float16."""
 Found = tuple[NDArray[np.int64], NDArray[np.float64]]
 """Row numbers and their true distances, nearest first."""
-Candidates = Callable[
-    [Rows, NDArray[np.float32], int, ThreadPoolExecutor, NDArray[np.bool_] | None],
-    tuple[NDArray[np.int64], NDArray[np.float32]],
-]
-"""(rows, query, k, pool, wanted) -> the k nearest or all that are wanted, by FAISS: rows and squared distances."""
+Scanned = tuple[NDArray[np.int64], NDArray[np.float32], float]
+"""Row numbers and squared distances as FAISS has them, nearest first, and the error that these may have besides that of
+a sum of squares."""
+Candidates = Callable[[Rows, NDArray[np.float32], int, ThreadPoolExecutor, NDArray[np.bool_] | None], Scanned]
+"""(rows, query, k, pool, wanted) -> the k nearest, or all that are wanted."""
 
 SPARE = 16
 """Candidates beyond k."""
@@ -51,7 +51,7 @@ def threads() -> ThreadPoolExecutor:
 
 def scan(
     rows: Rows, query: NDArray[np.float32], k: int, pool: ThreadPoolExecutor, wanted: NDArray[np.bool_] | None
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+) -> Scanned:
     """Candidates among float32 rows, one pass."""
     bits = None if wanted is None else np.packbits(wanted, bitorder="little")
 
@@ -63,7 +63,7 @@ def scan(
 
     starts, ends = _parts(len(rows), pool)
     found = [part(starts[0], ends[0])] if len(starts) == 1 else list(pool.map(part, starts, ends))
-    return merge([(numbers[0], squares[0]) for squares, numbers in found], starts, k)
+    return *merge([(numbers[0], squares[0]) for squares, numbers in found], starts, k), 0.0
 
 
 def nearest(
@@ -83,10 +83,10 @@ def nearest(
         numbers = np.flatnonzero(wanted)
         found, distances = nearest(rows[numbers].astype(np.float32), query, k, pool)
         return numbers[found], distances
-    numbers, squares = candidates(rows, query, min(count, k + SPARE), pool, wanted)
+    numbers, squares, slack = candidates(rows, query, min(count, k + SPARE), pool, wanted)
     if len(numbers) < count and len(numbers) <= k:  # rows that are damaged since the index was opened are near nothing
         return exact(rows, numbers, query, k)
-    bound = float(squares[k - 1]) * (1 + 3 * rows.shape[1] * UNIT)  # sums of squares: each has a relative error
+    bound = float(squares[k - 1]) * (1 + 3 * rows.shape[1] * UNIT) + 2 * slack
     near = numbers[squares <= bound]
     if len(near) == len(numbers) < count:  # even more rows may be as near: all within the bound, however many
         near = _within(rows, query, bound, pool, wanted)

@@ -90,7 +90,7 @@ def answer(version: Version, rows: Rows, queries: Sequence[Query], pool: ThreadP
     ids, wanted = version.members.select(len(rows), None)
     unwanted = np.empty(0, np.int64) if wanted is None else np.flatnonzero(~wanted)
     found: dict[int, Found] = {}
-    if len(together) >= TOGETHER and len(rows) and len(unwanted) <= FEW and rows.dtype == np.float32:
+    if len(together) >= TOGETHER and len(rows) and len(unwanted) <= FEW and version.rows.scan is scan:
         features = np.stack([query.feature for query in together])
         k = max(query.last for query in together)
         answers = nearest_together(rows, version.rows.norms(rows), features, k, pool, unwanted)
@@ -112,8 +112,7 @@ def _alone(
     if query.label is not None:
         wanted = version.members.select(len(rows), query.label)[1]
     if query.search == "exact":
-        halves = version.rows.halves
-        return nearest(rows, query.feature, query.last, pool, wanted, scan if halves is None else halves.scan)
+        return nearest(rows, query.feature, query.last, pool, wanted, version.rows.scan)
     codes = version.codes
     if codes is None:
         raise InvalidRequestError(f"expected an index with codes for a search by {query.search}, found one without")

@@ -81,13 +81,8 @@ class PictureIndex:
         path.mkdir(parents=True, exist_ok=True)
         with lock(path), closing(Catalog(path / CATALOG)) as catalog:
             Settings.begin(catalog, artifact, views, kind)
-        index = cls(path, writable=True)
-        try:
-            index.require(artifact)
-        except IndexStoreError:
-            index.close()
-            raise
-        return index
+            Settings.read(catalog, path).require(artifact, path)
+        return cls(path, writable=True)
 
     def require(self, artifact: Artifact) -> None:
         """Raise IndexStoreError unless the features here are those of this network."""
@@ -111,6 +106,10 @@ class PictureIndex:
             before = self._now.codes
             if encoder is None or before is None or before.encoder.sha256 != encoder.sha256:
                 self._now = replace(self._now, codes=None if encoder is None else self._codes(encoder))
+
+    def search_on_gpu(self) -> None:
+        """Find candidates on a GPU from now on. Raises DeviceError."""
+        self._now.rows.to_gpu()
 
     def close(self) -> None:
         self._opened.close()

@@ -41,6 +41,8 @@ class Serving:
         self.index, self._passed_on = None, False
         if settings.index or path.is_dir():
             self.index = self._passed_by(before, path) or _open(path, self.artifact, settings.read_only)
+            if settings.search_device == "cuda":
+                self.index.search_on_gpu()
             self.index.use(Encoder.of(self.artifact))
         self.inference = Inference(self.model, settings.max_crops, observe)
         self._held, self._retired = 0, False

@@ -24,6 +24,7 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on; loopback unless told otherwise.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0: any that is free.")
     device: str = Field("auto", description="auto, cpu or cuda.")
+    search_device: Literal["cpu", "cuda"] = Field("cpu", description="cuda: the rows on a GPU, by faiss-gpu.")
     threads: int | None = Field(None, ge=1, description="Threads of inference; all processors by default.")
     max_body_bytes: int = Field(32 * 1024 * 1024, ge=1, description="Largest request body.")
     max_body_seconds: float = Field(20.0, gt=0, description="Longest time for a request's body to come.")

@@ -16,7 +16,7 @@ from index.nearest import nearest, threads
 from index.search import Query
 from index.store import PictureIndex
 from model.artifact import Artifact, FileRecord
-from model.errors import DatasetError, IndexStoreError, InvalidRequestError, UnknownPictureError
+from model.errors import DatasetError, DeviceError, IndexStoreError, InvalidRequestError, UnknownPictureError
 from model.runtime import OnnxModel
 
 
@@ -266,3 +266,14 @@ def test_half_precision_finds_the_same(artifact: Artifact, tmp_path: Path, count
     np.testing.assert_array_equal(again.feature(1), rows[0].astype(np.float16).astype(np.float32))
     for index in (exact, again):
         index.close()
+
+
+def test_a_gpu_that_is_not_there_is_said(artifact: Artifact, tmp_path: Path) -> None:
+    import faiss
+
+    if getattr(faiss, "get_num_gpus", lambda: 0)():
+        pytest.skip("there is a GPU")
+    index = PictureIndex.create(tmp_path / "i", artifact)
+    with pytest.raises(DeviceError, match="expected a GPU and faiss-gpu to search on, found none"):
+        index.search_on_gpu()
+    index.close()
