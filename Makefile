@@ -2,14 +2,19 @@
 PYTHON ?= python3
 DEMO := .venv-demo
 DEV := .venv
+MILVUS := .venv-milvus
 
-.PHONY: demo test test-slow check format clean
+.PHONY: demo test test-milvus test-slow check format clean
 
 demo: $(DEMO)/installed ## unpack the bundled network, index the solar cells, serve both on http://127.0.0.1:8000
 	$(DEMO)/bin/alexnet demo
 
 test: check ## everything that continuous integration runs
 	$(DEV)/bin/pytest
+	$(MAKE) test-milvus
+
+test-milvus: $(MILVUS)/installed ## an index on Milvus, embedded, in an environment of its own
+	$(MILVUS)/bin/pytest tests/milvus
 
 test-slow: $(DEV)/installed ## minutes of real training on top
 	$(DEV)/bin/pytest -m "slow or not slow"
@@ -34,5 +39,10 @@ $(DEV)/installed: pyproject.toml
 	$(DEV)/bin/pip install --quiet --disable-pip-version-check -e '.[cpu,train,demo,dev]'
 	touch $@
 
+$(MILVUS)/installed: pyproject.toml
+	$(PYTHON) -m venv $(MILVUS)
+	$(MILVUS)/bin/pip install --quiet --disable-pip-version-check -e '.[cpu,milvus-test]'
+	touch $@
+
 clean: ## what was made here, environments included
-	rm -rf $(DEMO) $(DEV) demo artifacts indexes cache runs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(DEMO) $(DEV) $(MILVUS) demo artifacts indexes cache runs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

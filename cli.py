@@ -187,8 +187,8 @@ def demo(
 
 def _index(data: str, archive: Path | None, artifact: Artifact, folder: Path, device: str, rows: str) -> None:
     from index.build import Source, build, sources_in
+    from index.opening import to_change
     from index.settings import kind_named
-    from index.store import PictureIndex
     from model.runtime import OnnxModel
     from training import datasets
 
@@ -197,7 +197,7 @@ def _index(data: str, archive: Path | None, artifact: Artifact, folder: Path, de
         sources = [Source(example.path, dataset.labels[example.label].name) for example in dataset.examples]
     else:
         sources = sources_in(Path(data))
-    store = PictureIndex.create(folder, artifact, kind=kind_named(rows))
+    store = to_change(folder, artifact, kind_named(rows))
     report = build(store, OnnxModel(artifact.network, device), sources)
     typer.echo(
         f"index {folder}: {len(store):,} pictures ({report.added:,} added, {report.known:,} there already, "

@@ -32,15 +32,15 @@ def similar(
     as_json: JsonOption = False,
 ) -> None:
     """Find the indexed pictures most like a picture, by the Euclidean distance of their features."""
+    from index.opening import to_read
     from index.search import Query, search_named
-    from index.store import PictureIndex
     from model import artifact as artifacts
     from model.encoder import Encoder
     from model.preprocess import read_picture
     from model.runtime import OnnxModel
 
     loaded = artifacts.load(artifact, precision)
-    store = PictureIndex.open(index or loaded.index_in(INDEXES))
+    store = to_read(index or loaded.index_in(INDEXES))
     try:
         store.require(loaded)
         way = search_named(search)

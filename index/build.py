@@ -15,7 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from index.catalog import NewEntry
-from index.store import PictureIndex
+from index.interface import Index
 from model.errors import DatasetError, InvalidPictureError
 from model.preprocess import Picture, read_picture
 from model.runtime import OnnxModel, available_cpus
@@ -48,7 +48,7 @@ class _Read:
     entry: NewEntry
 
 
-def build(index: PictureIndex, model: OnnxModel, sources: Sequence[Source]) -> Report:
+def build(index: Index, model: OnnxModel, sources: Sequence[Source]) -> Report:
     """Add all `sources`. What was added before an interruption is found again by its checksum and not computed anew."""
     added = known = skipped = 0
     batches = [sources[start : start + BATCH] for start in range(0, len(sources), BATCH)]
@@ -86,11 +86,11 @@ def sources_in(root: Path) -> list[Source]:
     return sources
 
 
-def _submit(pool: ThreadPoolExecutor, index: PictureIndex, batch: Sequence[Source]) -> list[Future[_Read | str | None]]:
+def _submit(pool: ThreadPoolExecutor, index: Index, batch: Sequence[Source]) -> list[Future[_Read | str | None]]:
     return [pool.submit(_read, index, source) for source in batch]
 
 
-def _add_new(index: PictureIndex, model: OnnxModel, pictures: Sequence[_Read]) -> int:
+def _add_new(index: Index, model: OnnxModel, pictures: Sequence[_Read]) -> int:
     """Add those pictures whose bytes aren't in the index, once each; how many."""
     fresh = {picture.entry.sha256: picture for picture in reversed(pictures)}
     for sha256, (_, removed) in index.catalog.known(list(fresh)).items():
@@ -103,7 +103,7 @@ def _add_new(index: PictureIndex, model: OnnxModel, pictures: Sequence[_Read]) -
     return len(fresh)
 
 
-def _read(index: PictureIndex, source: Source) -> _Read | str | None:
+def _read(index: Index, source: Source) -> _Read | str | None:
     """The picture; None if its bytes are in the index already; or why it can't be read."""
     try:
         f"{source.path.resolve()}{source.label or ''}".encode()

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from index.interface import Index
 from index.search import MAX_NEIGHBOURS, Query, Search
-from index.store import PictureIndex
 
 TOGETHER = 32
 PRECISION_AT, RECALL_AT = (1, 6, 10), (6, 10)
@@ -55,7 +55,7 @@ def average_precision(right: NDArray[np.bool_]) -> float:
     return float(((1 + np.arange(len(places))) / (1 + places)).mean()) if len(places) else 0.0
 
 
-def evaluate(index: PictureIndex, asked: Sequence[Asked], searches: Sequence[Search]) -> Evaluation:
+def evaluate(index: Index, asked: Sequence[Asked], searches: Sequence[Search]) -> Evaluation:
     """Ask everything by the exact search, 32 at once, and by each of `searches`."""
     labels = {entry.id: entry.label for entry in index.catalog.everything()}
     ranked: list[NDArray[np.int64]] = []
@@ -84,7 +84,7 @@ def evaluate(index: PictureIndex, asked: Sequence[Asked], searches: Sequence[Sea
 
 
 def _against(
-    index: PictureIndex, asked: Sequence[Asked], ranked: Sequence[NDArray[np.int64]], search: Search
+    index: Index, asked: Sequence[Asked], ranked: Sequence[NDArray[np.int64]], search: Search
 ) -> tuple[dict[int, float], float]:
     """Recall at each k of RECALL_AT, and the median time."""
     hits: dict[int, list[float]] = {k: [] for k in RECALL_AT}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import Literal, Protocol, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.catalog import Catalog, Entry
+from index.catalog import Entry
 from index.codes import Codes
 from index.features import FeatureRows
 from index.membership import Membership
@@ -25,6 +25,12 @@ RADIUS = 2
 """Bits in which an address may differ (Salakhutdinov and Hinton's semantic hashing)."""
 FEW = 256
 """Rows that don't count, up to which queries are still answered together."""
+
+
+class Present(Protocol):
+    """What knows the pictures of ids."""
+
+    def present(self, ids: Sequence[int]) -> list[Entry]: ...
 
 
 def search_named(name: str) -> Search:
@@ -123,7 +129,7 @@ def _alone(
     return rank(rows, near, query.feature, query.last, pool)
 
 
-def neighbours(found: Sequence[Found], catalog: Catalog) -> list[list[Neighbour]]:
+def neighbours(found: Sequence[Found], catalog: Present) -> list[list[Neighbour]]:
     """Answers as pictures; one that was removed meanwhile is left out."""
     ids = sorted({int(number) for numbers, _ in found for number in numbers})
     entries = {entry.id: entry for entry in catalog.present(ids)}

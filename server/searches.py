@@ -7,15 +7,15 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 
+from index.interface import Index
 from index.search import Neighbour, Query
-from index.store import PictureIndex
 
 MOST = 32
 
 
 @dataclass(frozen=True)
 class _Search:
-    index: PictureIndex
+    index: Index
     query: Query
     answer: Future[list[Neighbour]] = field(default_factory=Future)
 
@@ -28,7 +28,7 @@ class Searches:
         self._thread = threading.Thread(target=self._run, name="search", daemon=True)
         self._thread.start()
 
-    def submit(self, index: PictureIndex, query: Query) -> Future[list[Neighbour]]:
+    def submit(self, index: Index, query: Query) -> Future[list[Neighbour]]:
         """The answer when its turn has come; a future that is cancelled before is left out."""
         search = _Search(index, query)
         self._queue.put(search)
@@ -56,7 +56,7 @@ class Searches:
                 return
 
 
-def _answer(index: PictureIndex, searches: list[_Search]) -> None:
+def _answer(index: Index, searches: list[_Search]) -> None:
     """All at once; one by one where one of them is refused, so that it is refused alone."""
     try:
         answers = index.search_many([search.query for search in searches])

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from index.store import CATALOG, PictureIndex
+from index.interface import Index
+from index.opening import to_serve
 from model import artifact as artifacts
-from model.artifact import Artifact
 from model.encoder import Encoder
-from model.errors import AlexNetError, ArtifactError, IndexStoreError, ReadOnlyIndexError, UnknownPictureError
+from model.errors import AlexNetError, ArtifactError, UnknownPictureError
 from model.runtime import OnnxModel
 from model.views import CENTRE, TEN
 from server.inference import Inference, Job
@@ -38,9 +38,10 @@ class Serving:
         if shape != (self.artifact.manifest.classes, self.artifact.manifest.feature_dim):
             raise ArtifactError(f"expected a network with the classes and features of its manifest, found {shape}")
         path = settings.index or self.artifact.index_in(settings.indexes)
-        self.index, self._passed_on = None, False
+        self.index: Index | None = None
+        self._passed_on = False
         if settings.index or path.is_dir():
-            self.index = self._passed_by(before, path) or _open(path, self.artifact, settings.read_only)
+            self.index = self._passed_by(before, path) or self._opened(path, settings.read_only)
             if settings.search_device == "cuda":
                 self.index.search_on_gpu()
             self.index.use(Encoder.of(self.artifact))
@@ -55,7 +56,13 @@ class Serving:
         for views in (CENTRE, TEN, TEN):
             self.inference.submit(Job(pixels, views, True, time.monotonic() + 600)).result()
 
-    def _passed_by(self, before: Serving | None, path: Path) -> PictureIndex | None:
+    def _opened(self, path: Path, read_only: bool) -> Index:
+        index, reason = to_serve(path, self.artifact, read_only)
+        if reason:
+            log.warning("the index is served for reading only: %s", reason)
+        return index
+
+    def _passed_by(self, before: Serving | None, path: Path) -> Index | None:
         """The index of the version before, where it goes on with this one: this process alone may change it."""
         index = before.index if before else None
         if before is None or index is None or not index.writable or index.path != path:
@@ -64,7 +71,7 @@ class Serving:
         before._passed_on = True
         return index
 
-    def require_index(self) -> PictureIndex:
+    def require_index(self) -> Index:
         if self.index is None:
             raise UnknownPictureError("expected a server with an index, found none: start it with --index")
         return self.index
@@ -95,19 +102,3 @@ class Serving:
         self.inference.close()
         if self.index is not None and not self._passed_on:
             self.index.close()
-
-
-def _open(path: Path, artifact: Artifact, read_only: bool) -> PictureIndex:
-    """For changing if that is wanted, possible, and nobody else does; else for reading."""
-    if not read_only and (path / CATALOG).is_file():
-        try:
-            return PictureIndex.create(path, artifact)
-        except (ReadOnlyIndexError, PermissionError) as error:
-            log.warning("the index is served for reading only: %s", error)
-    index = PictureIndex.open(path)
-    try:
-        index.require(artifact)
-    except IndexStoreError:
-        index.close()
-        raise
-    return index

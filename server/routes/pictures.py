@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from index.addition import Added
 from index.build import new_entry
 from index.catalog import Entry, NewEntry
-from index.store import PictureIndex
+from index.interface import Index
 from model.errors import InvalidPictureError, InvalidRequestError, UnknownPictureError
 from server.errors import error_answer
 from server.inference import BrokenInferenceError
@@ -170,7 +170,7 @@ def _each(upload: Upload, field: str) -> list[str | None]:
     return list(values) or [None] * count
 
 
-def _original(index: PictureIndex, picture_id: int) -> tuple[bytes, str]:
+def _original(index: Index, picture_id: int) -> tuple[bytes, str]:
     entry = index.entry(picture_id)
     try:
         data = entry.source.read_bytes() if entry.source is not None else b""

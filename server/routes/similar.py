@@ -10,8 +10,8 @@ import numpy as np
 from fastapi import APIRouter, Depends, Query, Request
 from numpy.typing import NDArray
 
+from index.interface import Index
 from index.search import MAX_NEIGHBOURS, Neighbour, Search
-from index.store import PictureIndex
 from model.errors import InvalidRequestError
 from server.routes.classify import ERRORS, image_info, model_ref
 from server.schemas import CodesRef, ErrorAnswer, ImageInfo, IndexRef, NeighbourInfo, SimilarAnswer
@@ -81,7 +81,7 @@ async def similar_to(
         return _answer(serving, await service.search(serving, query, wish, phases_of(request.scope)), None)
 
 
-def index_ref(index: PictureIndex) -> IndexRef:
+def index_ref(index: Index) -> IndexRef:
     codes = index.codes
     made_by = None if codes is None else CodesRef(coder=codes.encoder.coder, bits=codes.encoder.bits)
     return IndexRef(size=len(index), codes=made_by)

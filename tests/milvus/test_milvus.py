@@ -1,0 +1,210 @@
+"""The same contract for an index in a folder and on Milvus (embedded, milvus-lite), and a server on the second."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+from starlette.testclient import TestClient
+
+from index.addition import Added
+from index.catalog import NewEntry
+from index.interface import Index
+from index.opening import to_change, to_read
+from index.search import Query
+from model.artifact import NETWORK, Artifact, FileRecord, Manifest
+from model.compact import unpack_bundled
+from model.errors import IndexStoreError, InvalidRequestError, ReadOnlyIndexError, UnknownPictureError
+
+pytest.importorskip("pymilvus", reason="pymilvus is in an environment of its own: make test-milvus")
+pytest.importorskip("milvus_lite", reason="milvus-lite is in an environment of its own: make test-milvus")
+
+DIM = 64
+ZERO = np.zeros(DIM, np.float32)
+STRANGE = 'it\'s "quoted" \\ and größer} or removed == true'
+
+
+def made_by(network: str = "a" * 64) -> Artifact:
+    """What an index looks at of an artifact."""
+    files = {NETWORK: FileRecord(bytes=1, sha256=network)}
+    unseen = {"classes": 2, "parameters": 1, "licence": "", "training": {}, "export_difference": 0.0}
+    manifest = Manifest(
+        name="net", version=1, created=datetime.now(UTC), feature_dim=DIM, files=files, **unseen,  # type: ignore[arg-type]
+    )  # fmt: skip
+    return Artifact(Path(), manifest, ())
+
+
+def entry(number: int, label: str | None = None, key: str | None = None) -> NewEntry:
+    sha256 = hashlib.sha256(str(number).encode()).hexdigest()
+    return NewEntry(sha256, label, Path("/a.png"), "PNG", 3, 2, b"jpeg", key)
+
+
+def at(*distances: float) -> NDArray[np.float32]:
+    """Features at these distances from ZERO."""
+    rows = np.zeros((len(distances), DIM), np.float32)
+    rows[:, 0] = distances
+    return rows
+
+
+@pytest.fixture(params=["folder", "milvus"])
+def address(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return Path(f"milvus:{tmp_path}/pictures.db") if request.param == "milvus" else tmp_path / "index"
+
+
+@pytest.fixture
+def index(address: Path) -> Iterator[Index]:
+    made = to_change(address, made_by())
+    made.add(at(1, 2, 3, 4, 5, 6), [entry(n, "ab"[n % 2]) for n in range(6)])
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def ids(index: Index) -> list[int]:
+    """Of the six, by their distances."""
+    return found(index)
+
+
+def found(index: Index, k: int = 10, **wish: object) -> list[int]:
+    return [n.entry.id for n in index.search(Query(ZERO, k, **wish))]  # type: ignore[arg-type]
+
+
+def test_the_same_bytes_are_the_same_picture(index: Index, ids: list[int]) -> None:
+    added = index.add(at(7, 2, 8, 7), [entry(6), entry(1), entry(7), entry(6)])
+    assert [one.status for one in added] == ["added", "exists", "added", "exists"]
+    assert added[0].id == added[3].id
+    assert added[1].id == ids[1]
+    index.remove(ids[1])
+    assert index.add(at(2), [entry(1)]) == [Added(ids[1], "restored")]
+    assert found(index) == [*ids, added[0].id, added[2].id]
+
+
+def test_removed_and_brought_back(index: Index, ids: list[int]) -> None:
+    index.remove(ids[2])
+    assert found(index) == [*ids[:2], *ids[3:]]
+    assert len(index) == 5
+    for ask in (index.entry, index.feature, index.catalog.thumbnail, index.catalog.sha256, index.remove):
+        with pytest.raises(UnknownPictureError):
+            ask(ids[2])
+    index.restore(ids[2])
+    assert found(index) == ids
+    with pytest.raises(UnknownPictureError):
+        index.restore(123_456)
+
+
+def test_distances_filters_pages_and_bounds(index: Index, ids: list[int]) -> None:
+    assert [n.distance for n in index.search(Query(ZERO, 3))] == [1.0, 2.0, 3.0]
+    assert found(index, label="b") == [ids[1], ids[3], ids[5]]
+    assert found(index, 2, offset=3) == ids[3:5]
+    assert found(index, max_distance=2.0) == ids[:2]
+    assert found(index, 2, label="a", offset=1, max_distance=4) == [ids[2]]
+    assert index.search_many([Query(ZERO, 2), Query(at(6)[0], 1)])[1][0].entry.id == ids[5]
+    for wrong in (Query(ZERO, 0), Query(ZERO, 1001), Query(ZERO, 1, "no such label"), Query(ZERO, search="binary")):
+        with pytest.raises(InvalidRequestError):
+            index.search(wrong)
+    with pytest.raises(InvalidRequestError, match="expected a finite feature"):
+        index.search(Query(np.full(DIM, np.nan, np.float32), 1))
+
+
+def test_ties_are_broken_by_id(index: Index) -> None:
+    index.add(at(9, 9, 9), [entry(n) for n in (30, 31, 32)])
+    tied = [n.entry.id for n in index.search(Query(at(9)[0], 3))]
+    assert tied == sorted(tied)
+
+
+def test_labels_of_any_text(index: Index, ids: list[int]) -> None:
+    index.relabel(ids[0], STRANGE)
+    assert index.labels() == {STRANGE: 1, "a": 2, "b": 3}
+    assert found(index, label=STRANGE) == [ids[0]]
+    assert index.entry(ids[0]).label == STRANGE
+    index.relabel(ids[0], None)
+    assert index.labels() == {"a": 2, "b": 3}
+
+
+def test_keys_are_one_picture_s(index: Index) -> None:
+    (added,) = index.add(at(10), [entry(40, key='k"')])
+    assert index.entry(added.id).key == 'k"'
+    with pytest.raises(InvalidRequestError, match="expected a key that no other picture has"):
+        index.add(at(11), [entry(41, key='k"')])
+    assert index.add(at(10), [entry(40, key='k"')]) == [Added(added.id, "exists")]
+
+
+def test_what_the_catalogue_says(index: Index, ids: list[int]) -> None:
+    first = index.entry(ids[0])
+    assert (first.source, first.format, first.width, first.height) == (Path("/a.png"), "PNG", 3, 2)
+    assert index.catalog.thumbnail(ids[0]) == b"jpeg"
+    assert index.catalog.sha256(ids[0]) == entry(0).sha256
+    np.testing.assert_array_equal(index.feature(ids[3]), at(4)[0])
+    everything = [e.id for e in index.catalog.everything()]
+    assert everything == sorted(ids)
+    assert [e.id for e in index.catalog.page(everything[1], 2)] == everything[2:4]
+    assert {e.label for e in index.catalog.everything("b")} == {"b"}
+
+
+def test_opened_again_and_by_another_network(index: Index, address: Path, ids: list[int]) -> None:
+    with pytest.raises(InvalidRequestError, match="expected finite features of shape"):
+        index.add(at(1, 2), [entry(50)])
+    index.close()
+    reader = to_read(address)
+    assert found(reader) == ids
+    assert (reader.dim, reader.views, len(reader)) == (DIM, (4,), 6)
+    with pytest.raises(ReadOnlyIndexError):
+        reader.remove(ids[0])
+    with pytest.raises(IndexStoreError, match="made by another network"):
+        reader.require(made_by("b" * 64))
+    reader.close()
+
+
+@pytest.mark.parametrize("wrong", ["milvus:", "milvus://host:19530", "milvus://host/a/b"])
+def test_an_address_that_is_none(wrong: str) -> None:
+    with pytest.raises(IndexStoreError, match="expected milvus://HOST:PORT/NAME"):
+        to_read(Path(wrong))
+
+
+def test_no_index_there(tmp_path: Path) -> None:
+    with pytest.raises(IndexStoreError, match="found none: build one"):
+        to_read(Path(f"milvus:{tmp_path}/none.db"))
+
+
+def test_random_features_as_brute_force(index: Index) -> None:
+    rows = np.random.default_rng(0).exponential(20, (300, DIM)).astype(np.float32)
+    added = index.add(rows, [entry(n) for n in range(100, 400)])
+    numbers = {one.id: place for place, one in enumerate(added)}
+    query = rows[7] + np.float32(0.5)
+    exact = np.linalg.norm(rows.astype(np.float64) - query, axis=1)
+    near = [n for n in index.search(Query(query, 10)) if n.entry.id in numbers]
+    np.testing.assert_array_equal([numbers[n.entry.id] for n in near], np.argsort(exact)[: len(near)])
+    np.testing.assert_allclose([n.distance for n in near], np.sort(exact)[: len(near)], rtol=1e-6)
+
+
+def test_a_server_on_milvus(tmp_path: Path) -> None:
+    from server.app import create_app
+    from server.service import Service
+    from server.settings import Settings
+
+    artifact = unpack_bundled("elpv", tmp_path / "artifacts")
+    address = Path(f"milvus:{tmp_path}/cells.db")
+    pictures = []
+    for number in range(3):
+        buffer = io.BytesIO()
+        Image.fromarray(np.random.default_rng(number).integers(0, 256, (300, 300, 3), np.uint8)).save(buffer, "PNG")
+        pictures.append(buffer.getvalue())
+    with TestClient(create_app(Service(Settings(artifact=artifact.path, index=address)))) as client:
+        added = [client.post("/pictures", files={"image": data}, data={"label": "noise"}).json() for data in pictures]
+        ids = [answer["pictures"][0]["id"] for answer in added]
+        near = client.post("/similar?label=noise", content=pictures[1]).json()["neighbours"]
+        assert (near[0]["id"], near[0]["distance"], len(near)) == (ids[1], 0, 3)
+        assert client.delete(f"/pictures/{ids[1]}").status_code == 204
+        assert client.get(f"/pictures/{ids[0]}/similar").json()["neighbours"][0]["id"] == ids[0]
+        assert client.get(f"/pictures/{ids[1]}").status_code == 404
+        assert client.patch(f"/pictures/{ids[1]}", json={"removed": False}).status_code == 200
+        assert client.get("/info").json()["index"] == {"size": 3, "codes": None}
+        assert client.get("/labels").json() == {"labels": [{"label": "noise", "pictures": 3}]}
+        assert client.post("/similar?search=binary", content=pictures[0]).status_code == 422
