@@ -36,7 +36,7 @@ def made_by(network: str = "a" * 64) -> Artifact:
     files = {NETWORK: FileRecord(bytes=1, sha256=network)}
     unseen = {"classes": 2, "parameters": 1, "licence": "", "training": {}, "export_difference": 0.0}
     manifest = Manifest(
-        name="net", version=1, created=datetime.now(UTC), feature_dim=DIM, files=files, **unseen,  # type: ignore[arg-type]
+        name="net", version=1, created=datetime.now(UTC), feature_dim=DIM, files=files, **unseen,
     )  # fmt: skip
     return Artifact(Path(), manifest, ())
 
@@ -73,7 +73,7 @@ def ids(index: Index) -> list[int]:
 
 
 def found(index: Index, k: int = 10, **wish: object) -> list[int]:
-    return [n.entry.id for n in index.search(Query(ZERO, k, **wish))]  # type: ignore[arg-type]
+    return [n.entry.id for n in index.search(Query(ZERO, k, **wish))]
 
 
 def test_the_same_bytes_are_the_same_picture(index: Index, ids: list[int]) -> None:
