@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -128,6 +129,10 @@ class ServiceInfo(Schema):
     index: IndexRef | None
     measurements: list[dict[str, object]]
     licence: str
+    created: datetime
+    parameters: int
+    towers: Annotated[int, Field(description="Halves of the network that were apart on two GPUs.", examples=[2])]
+    training: Annotated[dict[str, object], Field(description="How it came about: its data, recipe and commit.")]
 
 
 class Health(Schema):
