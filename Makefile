@@ -3,15 +3,15 @@ PYTHON ?= python3
 DEMO := .venv-demo
 DEV := .venv
 
-.PHONY: demo test test-slow check format clean
+.PHONY: demo test test-slow check format clean chromium
 
 demo: $(DEMO)/installed ## unpack the bundled network, index the solar cells, serve both on http://127.0.0.1:8000
 	$(DEMO)/bin/alexnet demo
 
-test: check ## everything that continuous integration runs
+test: check chromium ## everything that continuous integration runs
 	$(DEV)/bin/pytest
 
-test-slow: $(DEV)/installed ## minutes of real training on top
+test-slow: $(DEV)/installed chromium ## minutes of real training on top
 	$(DEV)/bin/pytest -m "slow or not slow"
 
 check: $(DEV)/installed ## lint, format, types, import rules
@@ -19,6 +19,9 @@ check: $(DEV)/installed ## lint, format, types, import rules
 	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/mypy
 	$(DEV)/bin/lint-imports
+
+chromium: ## the browser of the page's tests, from Debian, where there is none
+	command -v chromium >/dev/null || (apt-get update --quiet && apt-get install --quiet --yes chromium)
 
 format: $(DEV)/installed ## put the source in order
 	$(DEV)/bin/ruff check --fix .

@@ -84,6 +84,7 @@ function tell({ total, added, known, refused }) {
 /** The files that are dropped, folders and what is in them too. To be called while the event is handled. */
 export function dropped(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.length) return [...transfer.files].map((file) => ({ file, folder: "" }));
   return walk(entries, "");
 }
 
