@@ -16,6 +16,9 @@ from tests.serve import served
 WIDE = {"viewport": {"width": 1280, "height": 860}}
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
+SCREENSHOTS = Path(__file__).parents[2] / "build" / "page"
+"""Continuous integration keeps them."""
+
 OpenPage = Callable[..., Page]
 
 

@@ -6,7 +6,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.page.conftest import PHONE, OpenPage
+from tests.page.conftest import PHONE, SCREENSHOTS, OpenPage
 
 VIEWS = {"": "#neighbours li", "?id=17&id=3&minus=5": "#classes li", "?view=index": "#entries li", "?view=model": "dl"}
 
@@ -18,6 +18,7 @@ def test_axe_finds_nothing_serious(view: str, url: str, open_page: OpenPage) -> 
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
         assert not _serious(page), scheme
+        page.screenshot(path=SCREENSHOTS / f"{view or 'start'}-{scheme}.png".replace("?", "").replace("&", "-"))
 
 
 def test_axe_and_an_error(url: str, open_page: OpenPage) -> None:

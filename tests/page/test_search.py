@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from model.artifact import Artifact
-from tests.page.conftest import PHONE, WIDE, OpenPage
+from tests.page.conftest import PHONE, SCREENSHOTS, WIDE, OpenPage
 from tests.serve import served
 
 HAND_OVER = """([event, name, content]) => {
@@ -60,6 +60,7 @@ def test_drop_classes_neighbours_click_back(window: dict[str, Any], url: str, op
     expect(page.locator("#status")).to_contain_text(re.compile(r"90 pictures searched in [\d.]+ ms"))
     assert page.locator("#square").evaluate("image => image.naturalWidth") == 256
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.screenshot(path=SCREENSHOTS / f"search-{page.viewport_size['width']}.png")  # type: ignore[index]
     first = ids(page)
     page.locator(f"{NEIGHBOURS} a").nth(1).click()
     expect(page).to_have_url(f"{url}/?id={first[1]}")
