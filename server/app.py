@@ -19,7 +19,7 @@ from server import errors
 from server.drain import hears_hangup
 from server.logs import request_answered
 from server.metrics import Metrics
-from server.routes import classify, health, kernels, pictures, similar, square, v2
+from server.routes import classify, health, network, pictures, similar, square, v2
 from server.service import Service
 from server.timing import Phases
 from server.upload import require_read
@@ -54,7 +54,7 @@ def create_app(service: Service) -> ASGIApp:
     if origins := [origin.strip() for origin in service.settings.cors_origins.split(",") if origin.strip()]:
         app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"],
                            expose_headers=["Server-Timing", "X-Request-ID", "Retry-After"])  # fmt: skip
-    for module in (classify, similar, square, pictures, kernels):
+    for module in (classify, similar, square, pictures, network):
         app.include_router(module.router, dependencies=[Depends(require_read)], responses=REFUSALS)
     for router in (health.router, v2.router, v2.locked):
         app.include_router(router, responses=REFUSALS)

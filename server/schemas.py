@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from model.history import History
+
 
 class Schema(BaseModel):
     model_config = ConfigDict(frozen=True)
@@ -133,6 +135,13 @@ class ServiceInfo(Schema):
     parameters: int
     towers: Annotated[int, Field(description="Halves of the network that were apart on two GPUs.", examples=[2])]
     training: Annotated[dict[str, object], Field(description="How it came about: its data, recipe and commit.")]
+
+
+class HistoryAnswer(Schema):
+    """How the network that is served came about."""
+
+    classes: list[str]
+    history: Annotated[History | None, Field(description="Null where the artifact carries none.")]
 
 
 class Health(Schema):

@@ -1,16 +1,20 @@
 // The view of the network that is served: what it is, how it was trained, its measured errors, Figure 3's kernels.
 
-import { showImage } from "./api.js";
+import { askJson, showImage } from "./api.js";
 import { byId, count, element } from "./element.js";
+import { sections } from "./history.js";
 
 const percent = (share) => `${(100 * share).toFixed(2)} %`;
 
-export function show(query, info) {
+/** Raises Refusal. */
+export async function show(query, info, signal) {
   const { model, training, measurements } = info;
+  const history = await askJson("history", { signal });
   byId("model").replaceChildren(
     element("section", { "aria-labelledby": "model-heading" },
       element("h2", { id: "model-heading" }, `${model.name}, version ${model.version}`), facts(info, training)),
     ...(measurements.length ? [errors(measurements)] : []),
+    ...sections(history),
     kernels(info.towers),
   );
 }

@@ -20,12 +20,14 @@ export function explain(error, again) {
   notice.hidden = false;
   notice.append(element("span", {}, error.message));
   if (error.status === undefined) console.error(error);
-  if (error.retryAfter === null || error.retryAfter === undefined || !again) return;
-  let left = error.retryAfter;
+  const asked = [401, 403].includes(error.status); // for a key, which one may have by now
+  if (!again || (error.status > 0 && error.status < 500 && !asked)) return;
   const remaining = element("span", { "aria-hidden": "true" }); // a reader would read every second
+  notice.append(remaining, element("button", { type: "button", onclick: retry }, "Try now"));
+  if (error.retryAfter === null || error.retryAfter === undefined) return;
+  let left = error.retryAfter;
   const tell = () => { remaining.textContent = ` Trying again in ${left} s.`; };
   tell();
-  notice.append(remaining, element("button", { type: "button", onclick: retry }, "Try now"));
   countdown = setInterval(() => {
     left -= 1;
     if (left > 0) tell();

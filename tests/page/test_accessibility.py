@@ -16,7 +16,7 @@ def test_axe_finds_nothing_serious(view: str, url: str, open_page: OpenPage) -> 
     page = open_page(f"{url}/{view}")
     _wait(page, view)
     for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.emulate_media(color_scheme=scheme)
         assert not _serious(page), scheme
         page.screenshot(path=SCREENSHOTS / f"{view or 'start'}-{scheme}.png".replace("?", "").replace("&", "-"))
 

@@ -103,6 +103,9 @@ def test_keys_are_asked_for_and_kept(locked: str, open_page: OpenPage) -> None:
     page = open_page(locked)
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("expected a key in Authorization: Bearer or X-API-Key")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("alert")).to_contain_text("expected a key in")
+    page.get_by_role("button", name="Try now").click()
     page.locator("#key").fill("not-a-key-of-ours")
     page.keyboard.press("Enter")
     expect(page.locator("#key")).to_have_value("")  # asked again
@@ -156,10 +159,25 @@ def test_the_network_that_is_served(url: str, artifact: Artifact, open_page: Ope
     facts = page.locator("#model dl")
     for text in ("cpu, float32", "patterns", f"{artifact.manifest.parameters:,}", artifact.manifest.licence):
         expect(facts).to_contain_text(text)
-    rows = page.locator("#model tbody tr")
+    rows = page.get_by_role("region", name="Measured errors").locator("tbody tr")
     expect(rows).to_have_count(2)
     for row, measurement in zip(rows.all(), artifact.manifest.measurements, strict=True):
         expect(row).to_contain_text(f"{100 * measurement.top1_error:.2f} %")
     sheet = Image.open(io.BytesIO(httpx2.get(f"{url}/kernels").content))
     assert sheet.size == (191, 71)
     assert page.locator("#kernels").evaluate(WIDTH) == 191
+
+
+def test_how_the_training_went(url: str, open_page: OpenPage) -> None:
+    page = open_page(f"{url}/?view=model")
+    expect(page.get_by_role("heading", name="Training, 4 epochs")).to_be_visible()
+    answer = httpx2.get(f"{url}/history").json()
+    last = answer["history"]["epochs"][-1]
+    plot = page.get_by_role("img", name=re.compile("^top-1 error by epoch; at the end"))
+    expect(plot).to_have_accessible_name(re.compile(f"validation {100 * last['validation_top1_error']:.0f} %"))
+    expect(page.locator("polyline")).to_have_count(4)
+    shown = [
+        [int(text or 0) for text in row.locator("td").all_inner_texts()]
+        for row in page.locator(".matrix tbody tr").all()
+    ]
+    assert shown == answer["history"]["confusion"]

@@ -1,4 +1,4 @@
-"""GET /kernels: Figure 3 of the paper, of the network that is served."""
+"""The network that is served, looked into: Figure 3's kernels, and how its training went."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from fastapi import APIRouter, Response
 from PIL import Image
 
 from model.artifact import NETWORK
+from model.history import read_history
 from model.kernels import read_kernels, sheet
+from server.schemas import HistoryAnswer
 from server.upload import ServingDep
 
 router = APIRouter(tags=["operation"])
@@ -21,3 +23,11 @@ def kernels(serving: ServingDep) -> Response:
     file = io.BytesIO()
     Image.fromarray(sheet(read_kernels(serving.artifact.path / NETWORK))).save(file, "PNG")
     return Response(file.getvalue(), media_type="image/png")
+
+
+@router.get("/history", summary="How the training went")
+def history(serving: ServingDep) -> HistoryAnswer:
+    """Loss, error and learning rate by epoch, and what was taken for what, where the artifact carries them."""
+    return HistoryAnswer(
+        classes=[label.name for label in serving.artifact.labels], history=read_history(serving.artifact)
+    )
