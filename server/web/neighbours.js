@@ -39,8 +39,9 @@ export function offer(pictures) {
 }
 
 async function grow(wanted) {
-  await Promise.all(lists.filter(({ ended }) => !ended).map((list) => extend(list, wanted)));
-  return lists.some(({ ended }) => !ended);
+  const growing = lists;
+  for (const list of growing.filter(({ ended }) => !ended)) await extend(list, wanted); // one by one: they are timed
+  return growing.some(({ ended }) => !ended);
 }
 
 /** The next pictures of a list; those that the query is made of are left out. */
@@ -88,5 +89,5 @@ function card(id, label, distance) {
   if (distance === null) return element("li", {}, link);
   return element("li", {}, link, element("div", { className: "row signs" },
     element("small", {}, `distance ${distance.toFixed(2)}`),
-    button("+", add, "More like this too"), button("−", subtract, "Less like this")));
+    element("span", {}, button("+", add, "More like this too"), " ", button("−", subtract, "Less like this"))));
 }

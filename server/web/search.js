@@ -60,27 +60,28 @@ async function answer(query, info, signal) {
       ? [find(query, squares, signal), showLabels(query, signal)]
       : [name(squares[0], "The picture that was sent", signal)]);
   } catch (error) {
-    if (!signal.aborted) fail(query);
+    if (!signal.aborted) showNothing();
     throw error;
   } finally {
     byId("found").removeAttribute("aria-busy");
   }
 }
 
-/** Nothing half shown. */
-function fail(query) {
+/** Nothing of this query, and nothing of the one before. */
+function showNothing() {
   byId("status").textContent = "";
   neighbours.offer([]);
-  if (query.like.length) return;
   picture.showNone();
   classes.show(null);
+  classes.mark("");
 }
 
-/** Classes and neighbours, at the same time. */
+/** Classes and neighbours, at the same time; one after the other where two searches are compared by their times. */
 async function find(query, squares, signal) {
   const naming = squares.length
     ? name(squares[0], "The picture that was sent", signal)
     : nameIndexed(query.like[0], signal);
+  if (query.method === "both") await naming;
   const [label, list] = await Promise.all([naming, neighbours.show(query, squares, signal)]);
   const alone = squares.length === 1 && !query.like.length && !query.unlike.length;
   if (alone && list.nearest?.distance < SAME) {

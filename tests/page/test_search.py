@@ -188,6 +188,7 @@ def test_offline_then_answered(url: str, open_page: OpenPage) -> None:
     page.context.set_offline(True)
     page.locator(f"{NEIGHBOURS} a").nth(2).click()
     expect(page.get_by_role("alert")).to_contain_text("The server can't be reached.")
+    expect(page.locator("#square")).to_be_hidden()
     page.context.set_offline(False)
     page.get_by_role("button", name="Try now").click()
     expect(page.locator("#classes li")).to_have_count(3)
