@@ -4,19 +4,19 @@ DEMO := .venv-demo
 DEV := .venv
 MILVUS := .venv-milvus
 
-.PHONY: demo test test-milvus test-slow check format clean
+.PHONY: demo test test-milvus test-slow check format clean chromium
 
 demo: $(DEMO)/installed ## unpack the bundled network, index the solar cells, serve both on http://127.0.0.1:8000
 	$(DEMO)/bin/alexnet demo
 
-test: check ## everything that continuous integration runs
+test: check chromium ## everything that continuous integration runs
 	$(DEV)/bin/pytest
 	$(MAKE) test-milvus
 
 test-milvus: $(MILVUS)/installed ## an index on Milvus, embedded, in an environment of its own
 	$(MILVUS)/bin/pytest tests/milvus
 
-test-slow: $(DEV)/installed ## minutes of real training on top
+test-slow: $(DEV)/installed chromium ## minutes of real training on top
 	$(DEV)/bin/pytest -m "slow or not slow"
 
 check: $(DEV)/installed ## lint, format, types, import rules
@@ -24,6 +24,9 @@ check: $(DEV)/installed ## lint, format, types, import rules
 	$(DEV)/bin/ruff format --check .
 	$(DEV)/bin/mypy
 	$(DEV)/bin/lint-imports
+
+chromium: ## the browser of the page's tests, from Debian, where there is none
+	command -v chromium >/dev/null || (apt-get update --quiet && apt-get install --quiet --yes chromium)
 
 format: $(DEV)/installed ## put the source in order
 	$(DEV)/bin/ruff check --fix .

@@ -4,6 +4,7 @@
       manifest.json   what it is, how it was made, what was measured, and the sha256 of every other file
       network.onnx    uint8 pictures + view ids -> probabilities, features (see `model.graph`)
       labels.json     class index -> {"id", "name"}
+      history.json    how its training went, for people (see `model.history`)
       network.int8.onnx   the same in whole numbers (see `model.quantisation`); where `alexnet quantize` made it
       encoder.onnx    features -> binary codes (see `model.encoder`); where `alexnet codes train` made it
 

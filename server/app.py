@@ -19,7 +19,7 @@ from server import errors
 from server.drain import hears_hangup
 from server.logs import request_answered
 from server.metrics import Metrics
-from server.routes import classify, health, pictures, similar, v2
+from server.routes import classify, health, network, pictures, similar, square, v2
 from server.service import Service
 from server.timing import Phases
 from server.upload import require_read
@@ -29,7 +29,10 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"description": "Keys are asked for, and none that is known came."},
     403: {"description": "The key is for less."},
 }
-PAGE_POLICY = b"default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'"
+PAGE_POLICY = (
+    b"default-src 'self'; img-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'none'; "
+    b"frame-ancestors 'none'"
+)
 
 
 def create_app(service: Service) -> ASGIApp:
@@ -51,7 +54,7 @@ def create_app(service: Service) -> ASGIApp:
     if origins := [origin.strip() for origin in service.settings.cors_origins.split(",") if origin.strip()]:
         app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"],
                            expose_headers=["Server-Timing", "X-Request-ID", "Retry-After"])  # fmt: skip
-    for module in (classify, similar, pictures):
+    for module in (classify, similar, square, pictures, network):
         app.include_router(module.router, dependencies=[Depends(require_read)], responses=REFUSALS)
     for router in (health.router, v2.router, v2.locked):
         app.include_router(router, responses=REFUSALS)
@@ -83,6 +86,8 @@ class Observed:
                  (b"referrer-policy", b"no-referrer")]  # fmt: skip
         if not scope["path"].startswith(("/docs", "/redoc")):  # FastAPI's own pages load scripts from elsewhere
             added.append((b"content-security-policy", PAGE_POLICY))
+        if scope["path"] == "/" or scope["path"].startswith("/page/"):  # files of two versions don't go together
+            added.append((b"cache-control", b"no-cache"))
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from model.history import History
 
 
 class Schema(BaseModel):
@@ -136,6 +139,17 @@ class ServiceInfo(Schema):
     index: IndexRef | None
     measurements: list[dict[str, object]]
     licence: str
+    created: datetime
+    parameters: int
+    towers: Annotated[int, Field(description="Halves of the network that were apart on two GPUs.", examples=[2])]
+    training: Annotated[dict[str, object], Field(description="How it came about: its data, recipe and commit.")]
+
+
+class HistoryAnswer(Schema):
+    """How the network that is served came about."""
+
+    classes: list[str]
+    history: Annotated[History | None, Field(description="Null where the artifact carries none.")]
 
 
 class Health(Schema):

@@ -9,16 +9,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from model.alexnet import AlexNet
 from model.artifact import NETWORK, Artifact, Manifest
 from model.export import export
+from model.history import HISTORY, MOST_CLASSES, Epoch, History
 from model.publication import now, publish
 from model.runtime import OnnxModel
 from training import cache as picture_cache
-from training import report
+from training import metrics, report
 from training.engine import Trainer
 from training.evaluate import BATCH, Predictions, predict
 
@@ -45,6 +47,7 @@ def finish(
         if round_weights is not None:
             round_weights(folder / NETWORK)
         measured.append(predictions(trainer, OnnxModel(folder / NETWORK), part))
+        (folder / HISTORY).write_text(_history(trainer, measured[0], part).model_dump_json() + "\n")
         return Manifest(
             name=chosen.name,
             version=1,
@@ -73,6 +76,19 @@ def predictions(trainer: Trainer, model: OnnxModel, part: str) -> Predictions:
         ((trainer.cache.pictures.read(some), trainer.learner.labels[some]) for some in batches),
         len(rows),
         trainer.config.measure == "ten",
+    )
+
+
+def _history(trainer: Trainer, predicted: Predictions, part: str) -> History:
+    """The curves so far, and what is taken for what."""
+    classes = len(trainer.dataset.labels)
+    confusion = np.zeros((classes, classes), np.int64)
+    if classes <= MOST_CLASSES:
+        np.add.at(confusion, (predicted.labels, predicted.best.argmax(1)), 1)
+    return History(
+        epochs=[Epoch.model_validate(record) for record in metrics.read(trainer.run)],
+        part=f"{trainer.dataset.split}, {part}",
+        confusion=confusion.tolist() if classes <= MOST_CLASSES else [],
     )
 
 

@@ -53,6 +53,10 @@ async def info(serving: ServingDep) -> ServiceInfo:
         index=index_ref(serving.index) if serving.index is not None else None,
         measurements=[measurement.model_dump() for measurement in manifest.measurements],
         licence=manifest.licence,
+        created=manifest.created,
+        parameters=manifest.parameters,
+        towers=manifest.architecture.get("towers", 2),
+        training=manifest.training,
     )
 
 

@@ -142,7 +142,7 @@ def thumbnail(picture_id: PictureId, serving: ServingDep) -> Response:
 @router.get("/pictures/{picture_id}/image", summary="The original file", response_class=Response)
 async def image(picture_id: PictureId, serving: ServingDep) -> Response:
     """The bytes that were indexed, as long as they are still where they were; a picture that was sent has none."""
-    data, kind = await run_in_threadpool(_original, serving.require_index(), picture_id)
+    data, kind = await run_in_threadpool(original, serving.require_index(), picture_id)
     return Response(data, media_type=f"image/{kind.lower()}", headers=IMMUTABLE)
 
 
@@ -170,7 +170,8 @@ def _each(upload: Upload, field: str) -> list[str | None]:
     return list(values) or [None] * count
 
 
-def _original(index: Index, picture_id: int) -> tuple[bytes, str]:
+def original(index: Index, picture_id: int) -> tuple[bytes, str]:
+    """The bytes that were indexed, and their format. Raises UnknownPictureError where they are gone or changed."""
     entry = index.entry(picture_id)
     try:
         data = entry.source.read_bytes() if entry.source is not None else b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from model.artifact import Artifact
 from model.preprocess import read_picture
 from model.runtime import OnnxModel
 from model.views import CENTRE, TEN
-from server.app import create_app
+from server.app import WEB, create_app
 from server.service import Service
 from server.settings import Settings
 
@@ -192,17 +193,30 @@ def test_health_and_info(client: TestClient) -> None:
     assert {m["views"] for m in info["measurements"]} == {1, 10}
 
 
-def test_the_page_needs_no_other_host(client: TestClient) -> None:
+def test_the_page_needs_no_other_host_and_is_small(client: TestClient) -> None:
     page = client.get("/")
     assert page.headers["content-type"].startswith("text/html")
-    assert "default-src 'self'" in page.headers["content-security-policy"]
-    sizes = 0
-    for name in ("", "page/app.js", "page/style.css"):
-        text = client.get(f"/{name}").text
-        assert "http://" not in text
-        assert "https://" not in text
-        sizes += len(text)
+    assert not re.search(r"<style|<script(?![^>]* src=)|\son\w+=|\sstyle=", page.text)
+    sizes = len(page.content)
+    for file in WEB.iterdir():
+        answer = client.get(f"/page/{file.name}")
+        assert answer.status_code == 200
+        assert answer.headers["cache-control"] == "no-cache"
+        assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", answer.text), file.name
+        assert len(answer.text.splitlines()) <= 200, file.name
+        sizes += len(answer.content) if file.name != "index.html" else 0
     assert sizes < 60_000
+
+
+def test_no_page_may_load_or_send_anywhere_else(client: TestClient) -> None:
+    for path in ("/", "/page/app.js", "/pictures/1/thumbnail", "/nothing"):
+        policy = dict(
+            part.split(maxsplit=1) for part in client.get(path).headers["content-security-policy"].split("; ")
+        )
+        assert policy == {
+            "default-src": "'self'", "img-src": "'self' blob:", "object-src": "'none'", "base-uri": "'none'",
+            "form-action": "'none'", "frame-ancestors": "'none'",
+        }  # fmt: skip
 
 
 def test_openapi_describes_every_call(client: TestClient) -> None:

@@ -28,7 +28,8 @@ def locked(artifact: Artifact) -> Iterator[TestClient]:
 def test_without_a_key_nothing_is_answered(locked: TestClient, pictures: Path) -> None:
     jpeg = (pictures / "checks" / "01.jpg").read_bytes()
     for method, path in (("POST", "/classify"), ("POST", "/similar"), ("GET", "/info"), ("GET", "/metrics"),
-                         ("GET", "/pictures/1")):  # fmt: skip
+                         ("GET", "/pictures/1"), ("POST", "/square"), ("GET", "/pictures/1/square"),
+                         ("GET", "/kernels"), ("GET", "/history")):  # fmt: skip
         answer = locked.request(method, path, content=jpeg)
         assert (answer.status_code, answer.json()["error"]["code"]) == (401, "unauthorized"), path
         assert answer.headers["www-authenticate"] == "Bearer"

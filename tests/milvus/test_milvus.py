@@ -73,7 +73,7 @@ def ids(index: Index) -> list[int]:
 
 
 def found(index: Index, k: int = 10, **wish: object) -> list[int]:
-    return [n.entry.id for n in index.search(Query(ZERO, k, **wish))]
+    return [n.entry.id for n in index.search(Query(ZERO, k, **wish))]  # type: ignore[arg-type]
 
 
 def test_the_same_bytes_are_the_same_picture(index: Index, ids: list[int]) -> None:

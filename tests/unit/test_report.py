@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from model.architecture import Architecture
 from model.artifact import Artifact
+from model.history import HISTORY, Epoch, read_history
 from training import figures, metrics
 
 
@@ -93,3 +95,21 @@ def test_a_line_that_a_full_disk_cut_harms_no_other(tmp_path: Path) -> None:
     log.write({"epoch": 3} | dict.fromkeys(fields, 0.5))
     log.close()
     assert [record["epoch"] for record in metrics.read(tmp_path)] == [1, 3]
+
+
+def test_the_artifact_carries_its_history(run: Path, artifact: Artifact) -> None:
+    history = read_history(artifact)
+    assert history is not None
+    assert [epoch.model_dump() for epoch in history.epochs] == [
+        {name: record[name] for name in Epoch.model_fields} for record in metrics.read(run)
+    ]
+    confusion, measured = np.array(history.confusion), artifact.manifest.measurements[-1]
+    assert confusion.shape == (3, 3)
+    assert confusion.sum() == measured.pictures
+    assert 1 - confusion.trace() / confusion.sum() == pytest.approx(measured.top1_error)
+    assert history.part == measured.split
+
+
+def test_an_artifact_without_a_history(artifact: Artifact) -> None:
+    files = {name: file for name, file in artifact.manifest.files.items() if name != HISTORY}
+    assert read_history(replace(artifact, manifest=artifact.manifest.model_copy(update={"files": files}))) is None

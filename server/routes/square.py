@@ -1,0 +1,58 @@
+"""The picture as the network sees it: upright, its central square, 256 x 256."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+from numpy.typing import NDArray
+from PIL import Image
+from starlette.concurrency import run_in_threadpool
+
+from server.routes.classify import ERRORS
+from server.routes.pictures import IMMUTABLE, original
+from server.routes.similar import NOT_FOUND
+from server.timing import phases_of
+from server.upload import OPENAPI_BODY, PictureId, ServiceDep, ServingDep, UploadDep
+
+router = APIRouter(tags=["pictures in, answers out"])
+
+
+@router.post(
+    "/square",
+    responses=ERRORS,
+    openapi_extra=OPENAPI_BODY,
+    response_class=Response,
+    summary="A picture as the network sees it",
+)
+async def square(upload: UploadDep, service: ServiceDep) -> Response:
+    """A PNG of 256 x 256 pixels. Sent to `/classify` or `/similar` it is answered as the picture itself is."""
+
+    async def work() -> Response:
+        picture = await service.read(upload.picture, upload.phases)
+        return await service.in_thread(lambda: _png(picture.pixels))
+
+    return await upload.answered(work())
+
+
+@router.get(
+    "/pictures/{picture_id}/square",
+    responses=NOT_FOUND | ERRORS,
+    response_class=Response,
+    summary="An indexed picture as the network saw it",
+)
+async def square_of(request: Request, picture_id: PictureId, service: ServiceDep, serving: ServingDep) -> Response:
+    """From the original file, as long as it is still where it was."""
+    with service.admission.request():
+        data, _ = await run_in_threadpool(original, serving.require_index(), picture_id)
+        picture = await service.read(data, phases_of(request.scope))
+        answer = await service.in_thread(lambda: _png(picture.pixels))
+    answer.headers.update(IMMUTABLE)
+    return answer
+
+
+def _png(pixels: NDArray[np.uint8]) -> Response:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+    return Response(file.getvalue(), media_type="image/png")

@@ -1,0 +1,50 @@
+// The view of the index: its labels with their counts, its pictures page by page.
+
+import * as adding from "./adding.js";
+import { askJson } from "./api.js";
+import { byId, count, element } from "./element.js";
+import { entry } from "./entry.js";
+import { More } from "./more.js";
+import { here } from "./navigation.js";
+import { explain } from "./notice.js";
+import { address } from "./query.js";
+
+const PAGE = 60;
+
+let cursor = 0;
+const more = new More(byId("more-entries"), grow);
+adding.whenDone(() => here().view === "index" && show(here()).catch((error) => explain(error)));
+
+/** Show the pictures of the query's label, or all. Raises Refusal. */
+export async function show(query) {
+  cursor = 0;
+  byId("entries").replaceChildren();
+  await showLabels();
+  more.begin(await grow());
+}
+
+async function grow() {
+  const { label } = here();
+  const parameters = new URLSearchParams({ cursor, limit: PAGE });
+  if (label) parameters.set("label", label);
+  const { pictures, next } = await askJson(`pictures?${parameters}`);
+  byId("entries").append(...pictures.map((picture) => entry(picture, showLabels)));
+  cursor = next;
+  return next !== null;
+}
+
+async function showLabels() {
+  const [{ labels }, { index }] = await Promise.all([askJson("labels"), askJson("pictures?limit=1")]);
+  const query = here();
+  const item = (label, name, pictures) => {
+    const link = element("a", { href: address({ ...query, label }) }, name);
+    if (label === query.label) link.setAttribute("aria-current", "true");
+    return element("li", {}, link, element("span", {}, pictures.toLocaleString("en")));
+  };
+  byId("labels").replaceChildren(item("", "all", index.size),
+    ...labels.map(({ label, pictures }) => item(label, label, pictures)));
+  byId("known-labels").replaceChildren(...labels.map(({ label }) => element("option", { value: label })));
+  byId("entries-heading").textContent = query.label
+    ? `${query.label}: ${count(labels.find(({ label }) => label === query.label)?.pictures ?? 0, "picture")}`
+    : count(index.size, "picture");
+}
