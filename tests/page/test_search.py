@@ -206,7 +206,11 @@ def test_exact_and_binary_side_by_side(url: str, open_page: OpenPage) -> None:
         info["index"]["codes"] = {"bits": 64}
         route.fulfill(json=info)
 
+    def exactly(route: Route) -> None:
+        route.continue_(url=route.request.url.replace("search=binary", "search=exact"))
+
     page.route("**/info", with_codes)
+    page.route(re.compile("search=binary"), exactly)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.reload()
