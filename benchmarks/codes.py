@@ -158,7 +158,7 @@ def main(
         pictures = Pictures(path)
         found[pictures.name] = compare(pictures, typer.echo)
         shown = found[pictures.name].pop("shown")
-        drawing(pictures, shown, output / f"codes-{pictures.name}.png")
+        drawing(pictures, shown, output / f"codes-{pictures.name}.jpg")
     curves(found, output / "codes-recall.png")
     typer.echo(f"written: {write(result | {'indexes': found}, output, 'codes')}")
 
