@@ -91,7 +91,9 @@ def main(
     features, labels = real(index)
     result: dict[str, Any] = {"date": f"{date.today()}", "commit": commit(), "machine": machine(torch.device("cpu"))}
     with tempfile.TemporaryDirectory(dir=folder) as home:
-        onnx.save(make("autoencoder", features, bits, CodeConfig(), None).graph(), Path(home) / "encoder.onnx")
+        some = np.concatenate([features, mixed(features, labels, 2 * CHUNK, rows)])
+        chosen = CodeConfig(steps=500, temperature=1 / 32)
+        onnx.save(make("autoencoder", some, bits, chosen, None).graph(), Path(home) / "encoder.onnx")
         encoder = Encoder(Path(home) / "encoder.onnx")
         begun = time.perf_counter()
         made = PictureIndex.create(Path(home) / "index", unpack_bundled("elpv", Path(home) / "artifacts"))

@@ -19,8 +19,9 @@ from model.errors import InvalidRequestError
 
 Search = Literal["exact", "binary", "addresses"]
 MAX_NEIGHBOURS = 1000
-SHORTLIST = 1000
-"""Candidates by Hamming distance that are measured exactly, or four for each neighbour that is asked for."""
+SHORTLIST, SHARE, MOST = 1000, 50, 20_000
+"""Candidates by Hamming distance that are measured exactly: a fiftieth of the rows, at least the first number and four
+for each neighbour that is asked for, at most the last, whose rows are read in some hundredths of a second."""
 RADIUS = 2
 """Bits in which an address may differ (Salakhutdinov and Hinton's semantic hashing)."""
 FEW = 256
@@ -123,7 +124,8 @@ def _alone(
     if codes is None:
         raise InvalidRequestError(f"expected an index with codes for a search by {query.search}, found one without")
     if query.search == "binary":
-        near = codes.shortlist(query.feature, max(SHORTLIST, 4 * query.last), pool, wanted)
+        count = max(SHORTLIST, 4 * query.last, min(MOST, len(codes) // SHARE))
+        near = codes.shortlist(query.feature, count, pool, wanted)
     else:
         near = codes.within(query.feature, RADIUS, wanted)
     return rank(rows, near, query.feature, query.last, pool)
