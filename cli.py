@@ -45,7 +45,7 @@ app.command(name="evaluate-index")(evaluate_index)
 app.command(name="serve")(serve_command())
 
 
-codes = typer.Typer(no_args_is_help=True, help="Binary codes of features (section 7 of the paper).")
+codes = typer.Typer(no_args_is_help=True, help="Binary codes of features (section 6.1 of the paper).")
 app.add_typer(codes, name="codes")
 
 indexes = typer.Typer(no_args_is_help=True, invoke_without_command=True)

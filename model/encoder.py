@@ -1,4 +1,4 @@
-"""Encoder: features -> binary codes, as an artifact's encoder.onnx computes them (paper, section 7: a code from an
+"""Encoder: features -> binary codes, as an artifact's encoder.onnx computes them (paper, section 6.1: a code from an
 autoencoder)."""
 
 from __future__ import annotations
