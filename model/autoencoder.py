@@ -1,4 +1,4 @@
-"""Features to a binary code and back (paper, section 6.1: an autoencoder that compresses them to short binary codes)."""
+"""Features to a binary code and back (paper, section 6.1: an autoencoder compresses them to short codes)."""
 
 from __future__ import annotations
 
