@@ -37,8 +37,8 @@ TOGETHER = 3
 PRODUCT_ROWS = 512
 """Rows in one matrix product: with the queries they stay in the cache."""
 CHUNK = 4096
-GATHERED = 64
-"""Rows that are brought together from all over the file at once; so many that reading them overlaps."""
+GATHERED = 256
+"""Rows from all over the file that a thread measures at once."""
 
 
 def threads() -> ThreadPoolExecutor:
@@ -138,8 +138,12 @@ def rank(rows: Rows, numbers: NDArray[np.int64], query: NDArray[np.float32], k: 
     squares = np.empty(len(numbers), np.float32)
 
     def part(start: int) -> None:
-        some = rows[numbers[start : start + GATHERED]].astype(np.float32, copy=False)
-        _measure(squares[start : start + GATHERED], query, some)
+        some = numbers[start : start + GATHERED]
+        if rows.dtype == np.float32:  # where they are
+            out, x, y, ids = (faiss.swig_ptr(array) for array in (squares[start:], query, rows, some))
+            faiss.fvec_L2sqr_by_idx(out, x, y, ids, rows.shape[1], 1, len(some))  # type: ignore[attr-defined]
+        else:
+            _measure(squares[start : start + GATHERED], query, rows[some].astype(np.float32))
 
     list(pool.map(part, range(0, len(numbers), GATHERED)))
     if k >= len(numbers):

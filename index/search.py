@@ -19,8 +19,8 @@ from model.errors import InvalidRequestError
 
 Search = Literal["exact", "binary", "addresses"]
 MAX_NEIGHBOURS = 1000
-SHORTLIST, SHARE, MOST = 1000, 160, 10_000
-"""Candidates by Hamming distance that are measured exactly: one row in 160, at least the first number and four for each
+SHORTLIST, SHARE, MOST = 1000, 100, 10_000
+"""Candidates by Hamming distance that are measured exactly: one row in 100, at least the first number and four for each
 neighbour that is asked for, at most the last, whose rows are read in some hundredths of a second."""
 RADIUS = 2
 """Bits in which an address may differ (Salakhutdinov and Hinton's semantic hashing)."""
