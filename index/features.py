@@ -35,6 +35,7 @@ class FeatureRows:
         self.path, self.dim, self.count, self.type = path, dim, count, np.dtype(TYPES[kind])
         self.scan: Candidates = Halves().scan if kind == "float16" else scan
         self._on_gpu = False
+        self._mapped: Rows = np.empty((0, dim), self.type)
         self._norms, self._measuring = np.empty(0, np.float32), threading.Lock()
         self._file = path.open("rb") if path.exists() else None  # stays readable when compacting takes its name away
 
@@ -82,8 +83,11 @@ class FeatureRows:
         count = min(self.count, self.present)  # fewer where the file was cut
         if not count or self._file is None:
             return np.empty((0, self.dim), self.type)
+        if len(self._mapped) == count:  # with the page tables that earlier searches have filled
+            return self._mapped
         mapped = mmap.mmap(self._file.fileno(), self.type.itemsize * self.dim * count, prot=mmap.PROT_READ)
-        return np.frombuffer(mapped, self.type).reshape(count, self.dim)
+        self._mapped = np.frombuffer(mapped, self.type).reshape(count, self.dim)
+        return self._mapped
 
     def copied(self, path: Path, rows: Sequence[int]) -> FeatureRows:
         """A new file with some of the rows, in that order. Raises StorageFullError."""
