@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from benchmarks.machine import commit, machine, write
-from model import lrn
+from model import normalisation
 from model.nodes import Nodes
 from model.runtime import available_cpus
 
@@ -61,19 +61,19 @@ def halves(nodes: Nodes) -> list[str]:
 
 def normalisations(channels: int, side: int) -> dict[str, Callable[[Array], Array]]:
     """Over the tower's own channels, as the network has it."""
-    shape, half, alpha = (CROPS, channels, side, side), channels // 2, lrn.ALPHAS["paper"]
+    shape, half, (alpha, k, _) = (CROPS, channels, side, side), channels // 2, normalisation.NORMS["paper"]
     own = Nodes()
     parts = halves(own)
-    sides = [own.add("LRN", part, name=f"{part}_lrn", alpha=5 * alpha, beta=0.75, bias=lrn.K, size=5) for part in parts]
+    sides = [own.add("LRN", part, name=f"{part}_lrn", alpha=5 * alpha, beta=0.75, bias=k, size=5) for part in parts]
     found = {"the LRN operator, by tower": session(own, own.add("Concat", *sides, name="y", axis=1), shape)}
     for name, by_power in (
         ("banded 1x1 convolution, two roots (ours)", False),
         ("banded 1x1 convolution, power", True),
     ):
         nodes = Nodes()
-        band = np.tile(alpha * lrn.band(half, 1).numpy(), (2, 1)).astype(np.float32)[:, :, None, None]
+        band = np.tile(alpha * normalisation.band(half, 1), (2, 1)).astype(np.float32)[:, :, None, None]
         square = nodes.add("Mul", "x", "x", name="square")
-        bias = nodes.constant("k", np.full(channels, lrn.K, np.float32))
+        bias = nodes.constant("k", np.full(channels, k, np.float32))
         scale = nodes.add("Conv", square, nodes.constant("band", band), bias, name="scale", group=2)
         if by_power:
             power = nodes.add("Pow", scale, nodes.constant("beta", np.array(0.75, np.float32)), name="power")
@@ -87,7 +87,7 @@ def normalisations(channels: int, side: int) -> dict[str, Callable[[Array], Arra
     grouped = nodes.add("Reshape", square, nodes.numbers(2 * CROPS, 1, half, side * side), name="grouped")
     sums = nodes.add("AveragePool", grouped, name="sums", kernel_shape=[5, 1], pads=[2, 0, 2, 0], count_include_pad=1)
     scaled = nodes.add("Mul", sums, nodes.constant("alpha", np.array(5 * alpha, np.float32)), name="scaled")
-    scale = nodes.add("Add", scaled, nodes.constant("k", np.array(lrn.K, np.float32)), name="scale")
+    scale = nodes.add("Add", scaled, nodes.constant("k", np.array(k, np.float32)), name="scale")
     scale = nodes.add("Reshape", scale, nodes.numbers(*shape), name="whole")
     root = nodes.add("Sqrt", scale, name="root")
     power = nodes.add("Mul", root, nodes.add("Sqrt", root, name="root4"), name="power")

@@ -24,9 +24,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from model.architecture import NORMALISED, POOLED, WIDTHS, Architecture, convolutions, linears
+from model.architecture import BORDERS, NORMALISED, POOLED, WIDTHS, Architecture, convolutions, linears
 from model.errors import TrainingError
-from model.lrn import ALPHAS, local_response_norm, spatial_norm
+from model.lrn import local_response_norm, spatial_norm
+from model.normalisation import NORMS
 from model.towers import Exchange
 
 
@@ -60,6 +61,8 @@ class AlexNet(nn.Module):
         parts = self.exchange.parts
         if architecture.towers % parts:
             raise TrainingError(f"expected a network of {parts} towers for {parts} processes, found one tower")
+        if parts > 1 and architecture.normalisation == "caffe":
+            raise TrainingError("expected one process a network whose normalisation reaches across towers, found two")
         self.groups = architecture.towers // parts
         self.convolutions = convolutions(architecture)
         for c in self.convolutions:
@@ -77,12 +80,13 @@ class AlexNet(nn.Module):
         act = torch.tanh if architecture.activation == "tanh" else F.relu
         x = x * architecture.input_scale
         # 224 pixels, an 11-pixel window and stride 4 give 55 only by the ceil rule: the last window reaches pixel 227.
-        x = F.pad(x, (0, 3, 0, 3))
+        top, left, bottom, right = BORDERS[architecture.border]
+        x = F.pad(x, (left, right, top, bottom))
         for name in WIDTHS:  # (N, 96, 55, 55), (N, 256, 27, 27), (N, 384, 13, 13) twice, (N, 256, 13, 13)
             if name != architecture.without:
                 x = self._convolve(name, x, act)
-            if name in POOLED:
-                x = F.max_pool2d(x, architecture.pool, 2)  # to 27 x 27, 13 x 13, 6 x 6
+            if name in POOLED and not architecture.pool_first:
+                x = self._pool(name, x)  # to 27 x 27, 13 x 13, 6 x 6
         if architecture.sixth:
             x = act(self.conv6(self.exchange.gather(x)))  # (N, 256, 6, 6)
         x = x.flatten(1)  # (N, 9216)
@@ -99,9 +103,17 @@ class AlexNet(nn.Module):
         architecture = self.architecture
         layer = next(c for c in self.convolutions if c.name == name)
         x = self.get_submodule(name)(self.exchange.gather(x) if layer.joined and name != "conv1" else x)
-        if name not in NORMALISED or architecture.normalisation == "none":
-            return act(x)
-        if architecture.normalisation == "source" and name == "conv1":
-            return act(local_response_norm(x, self.groups, ALPHAS[architecture.normalisation]))
-        x = local_response_norm(act(x), self.groups, ALPHAS[architecture.normalisation])
+        norm = NORMS.get(architecture.normalisation)
+        if norm is not None and architecture.normalisation == "source" and name == "conv1":
+            return act(local_response_norm(x, self.groups, norm))
+        x = act(x)
+        if architecture.pool_first and name in POOLED:
+            x = self._pool(name, x)
+        if name not in NORMALISED or norm is None:
+            return x
+        x = local_response_norm(x, 1 if norm.across else self.groups, norm)
         return spatial_norm(x) if architecture.normalisation == "source" else x
+
+    def _pool(self, name: str, x: Tensor) -> Tensor:
+        """Over the edge by the ceil rule, where the maps are those of a picture without a border."""
+        return F.max_pool2d(x, self.architecture.pool, 2, ceil_mode=any(self.architecture.last_pads(name)))

@@ -40,7 +40,8 @@ class Label(BaseModel):
 
 
 class Measurement(BaseModel):
-    """Errors on one split. `views` is 1 (centre) or 10; `groups` holds accuracies of coarser classes by grouping."""
+    """Errors on one split. `views` is 1 (centre) or 10; `groups` holds accuracies of coarser classes by grouping;
+    `published`: by others, not measured here."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     split: str
@@ -50,6 +51,7 @@ class Measurement(BaseModel):
     top1_error: float
     top5_error: float
     groups: dict[str, float] = {}
+    published: bool = False
 
 
 class FileRecord(BaseModel):

@@ -32,6 +32,10 @@ class ExportError(AlexNetError):
     """The exported ONNX graph doesn't compute what the torch network computes."""
 
 
+class DownloadError(AlexNetError):
+    """A file can't be fetched, or isn't the one that was published."""
+
+
 class QuantisationError(AlexNetError):
     """The network in int8 makes too many errors more than in float32."""
 

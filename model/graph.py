@@ -16,7 +16,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from model import shared_views
-from model.architecture import Architecture
+from model.architecture import BORDERS, Architecture
 from model.layers import Array, Layers
 from model.nodes import Nodes
 from model.preprocess import SIDE
@@ -62,9 +62,10 @@ def build(layers: Layers, mean: Array, share: bool = True) -> onnx.ModelProto:
     return model
 
 
-def _crops(graph: Nodes, mean: Array, window: str) -> str:
+def _crops(graph: Nodes, mean: Array, architecture: Architecture) -> str:
     """(N, 256, 256, 3) uint8 -> (N * V, 3, 224, 224) float32 with the mean subtracted."""
-    rows, columns = coordinates()
+    side = architecture.crop
+    rows, columns = coordinates(side)
     row = graph.add("Gather", graph.constant("view_rows", rows * SIDE), "views", name="rows")  # (V, 224)
     column = graph.add("Gather", graph.constant("view_columns", columns), "views", name="columns")  # (V, 224)
     two, one = graph.constant("axis_2", np.array([2])), graph.constant("axis_1", np.array([1]))
@@ -75,13 +76,13 @@ def _crops(graph: Nodes, mean: Array, window: str) -> str:
     cut = graph.add("Gather", flat, pixel, name="cut", axis=1)  # (N, V, 224, 224, 3)
     cut = graph.add("Cast", cut, name="cut_float", to=TensorProto.FLOAT)
     mean_pixels = graph.constant("mean", mean.reshape(-1, 3))
-    if window == "centre":
+    if architecture.mean == "centre":
         central = rows[CENTRE[0]][:, None] * SIDE + columns[CENTRE[0]]  # (224, 224)
         pixel = graph.constant("centre", central)
     mean_cut = graph.add("Gather", mean_pixels, pixel, name="mean_cut", axis=0)
     centred = graph.add("Sub", cut, mean_cut, name="centred")
     planes = graph.add("Transpose", centred, name="planes", perm=[0, 1, 4, 2, 3])  # (N, V, 3, 224, 224)
-    shape = graph.constant("crop_shape", np.array([-1, 3, CROP, CROP]))
+    shape = graph.constant("crop_shape", np.array([-1, 3, side, side]))
     return graph.add("Reshape", planes, shape, name="crops")
 
 
@@ -89,8 +90,9 @@ def _second_maps(graph: Nodes, layers: Layers, mean: Array, share: bool) -> str:
     """Pictures -> what conv3 sees, (N * V, 256, 13, 13): shared between the views where all ten are asked for."""
 
     def plain(nodes: Nodes) -> str:
-        x = _crops(nodes, mean, layers.architecture.mean)
-        return layers.convolution(nodes, layers.convolution(nodes, x, "conv1", [0, 0, 3, 3]), "conv2", [2] * 4)
+        x = _crops(nodes, mean, layers.architecture)
+        x = layers.convolution(nodes, x, "conv1", list(BORDERS[layers.architecture.border]))
+        return layers.convolution(nodes, x, "conv2", [2] * 4)
 
     if not (share and shareable(layers.architecture)):
         return plain(graph)
@@ -101,8 +103,14 @@ def _second_maps(graph: Nodes, layers: Layers, mean: Array, share: bool) -> str:
 
 
 def shareable(architecture: Architecture) -> bool:
-    """Whether views are cut from the same maps: they meet the same mean, and norms look at one position."""
-    return architecture.mean == "own" and architecture.normalisation != "source" and architecture.without != "conv2"
+    """Whether views are cut from the same maps: they meet the same mean, norms look at one position, and the border
+    is the one that `model.shared_views` knows."""
+    ours = (
+        (architecture.border, architecture.crop) == ("ceil", CROP)
+        and not architecture.pool_first
+        and architecture.without != "conv2"
+    )
+    return ours and architecture.mean == "own" and architecture.normalisation != "source"
 
 
 def _all_ten(graph: Nodes) -> str:

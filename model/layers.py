@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model import lrn
+from model import normalisation
 from model.architecture import NORMALISED, POOLED, Architecture, Convolution, convolutions, linears
 from model.nodes import Nodes
 
@@ -38,10 +38,14 @@ class Layers:
         name = f"{part}_{layer}" if part else layer
         if layer in found:
             x = self._convolve(nodes, x, name, pads, found[layer])
-        if layer in POOLED:
-            window = [self.architecture.pool] * 2
-            x = nodes.add("MaxPool", x, name=name.replace("conv", "pool"), kernel_shape=window, strides=[2, 2])
-        return x
+        if self.architecture.pool_first or layer not in POOLED:
+            return x  # pooled already
+        return self._pool(nodes, x, name, layer)
+
+    def _pool(self, nodes: Nodes, x: str, name: str, layer: str) -> str:
+        window, pads = [self.architecture.pool] * 2, self.architecture.last_pads(layer)
+        over = {"pads": pads} if any(pads) else {}
+        return nodes.add("MaxPool", x, name=name.replace("conv", "pool"), kernel_shape=window, strides=[2, 2], **over)
 
     def classifier(self, nodes: Nodes, x: str) -> tuple[str, str]:
         """(M, 9216) -> probabilities (M, classes) and features (M, hidden)."""
@@ -58,17 +62,19 @@ class Layers:
         return {"relu": "Relu", "tanh": "Tanh"}[self.architecture.activation]
 
     def _convolve(self, nodes: Nodes, x: str, name: str, pads: list[int], layer: Convolution) -> str:
-        norm, normalisation = name.replace("conv", "lrn"), self.architecture.normalisation
+        norm, kind = name.replace("conv", "lrn"), self.architecture.normalisation
         group = 1 if layer.joined else self.architecture.towers
         operands = self._operands(nodes, x, layer.name, name)
         x = nodes.add("Conv", *operands, name=name, group=group, pads=pads, strides=[layer.stride] * 2)
-        if normalisation == "source" and layer.name == "conv1":
+        if kind == "source" and layer.name == "conv1":
             return nodes.add(self._activation, self._normalise(nodes, x, norm, layer), name=f"{name}_act")
         x = self._rounded(nodes, nodes.add(self._activation, x, name=f"{name}_act"), f"{layer.name}.out", name)
-        if layer.name not in NORMALISED or normalisation == "none":
+        if self.architecture.pool_first and layer.name in POOLED:
+            x = self._pool(nodes, x, name, layer.name)
+        if layer.name not in NORMALISED or kind == "none":
             return x
         x = self._normalise(nodes, x, norm, layer)
-        return _normalise_over_pixels(nodes, x) if normalisation == "source" else x
+        return _normalise_over_pixels(nodes, x) if kind == "source" else x
 
     def _operands(self, nodes: Nodes, x: str, layer: str, name: str) -> tuple[str, str, str]:
         """What a convolution or product works on: activations, weights and bias."""
@@ -98,13 +104,13 @@ class Layers:
     def _normalise(self, nodes: Nodes, x: str, name: str, layer: Convolution) -> str:
         """Section 3.3 as a banded 1x1 convolution and two square roots: faster in onnxruntime than its LRN and Pow."""
         channels, constant = layer.outputs, layer.name.replace("conv", "lrn")
-        width = channels // self.architecture.towers
-        band = lrn.ALPHAS[self.architecture.normalisation] * lrn.band(width, 1).numpy()
-        kernel = np.tile(band, (self.architecture.towers, 1)).astype(np.float32)[:, :, None, None]
+        groups, norm = self.architecture.norm_groups, normalisation.NORMS[self.architecture.normalisation]
+        band = norm.alpha * normalisation.band(channels // groups, 1)
+        kernel = np.tile(band, (groups, 1)).astype(np.float32)[:, :, None, None]
         weight = nodes.constant(f"{constant}.band", kernel)  # (channels, width, 1, 1)
-        bias = nodes.constant(f"{constant}.k", np.full(channels, lrn.K, np.float32))
+        bias = nodes.constant(f"{constant}.k", np.full(channels, norm.k, np.float32))
         square = nodes.add("Mul", x, x, name=f"{name}_square")
-        scale = nodes.add("Conv", square, weight, bias, name=f"{name}_scale", group=self.architecture.towers)
+        scale = nodes.add("Conv", square, weight, bias, name=f"{name}_scale", group=groups)
         return _over_three_quarters(nodes, x, scale, name)
 
 
@@ -142,9 +148,9 @@ def _whole(nodes: Nodes, constant: str, values: NDArray[np.generic], steps: Arra
 def _normalise_over_pixels(nodes: Nodes, x: str) -> str:
     """`model.lrn.spatial_norm`."""
     square = nodes.add("Mul", x, x, name="spatial_square")
-    pads, window = [lrn.SIZE // 2] * 4, [lrn.SIZE] * 2
+    pads, window = [normalisation.SIZE // 2] * 4, [normalisation.SIZE] * 2
     mean = nodes.add("AveragePool", square, name="spatial_mean", kernel_shape=window, pads=pads, count_include_pad=1)
-    factor = nodes.constant("spatial.scale", np.array([lrn.SPATIAL_SCALE], np.float32))
+    factor = nodes.constant("spatial.scale", np.array([normalisation.SPATIAL_SCALE], np.float32))
     part = nodes.add("Mul", mean, factor, name="spatial_part")
     scale = nodes.add("Add", part, nodes.constant("spatial.one", np.array([1], np.float32)), name="spatial_sum")
     return _over_three_quarters(nodes, x, scale, "spatial")

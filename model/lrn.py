@@ -1,10 +1,4 @@
-"""Local response normalisation (paper, section 3.3), forward and backward, fast on CPU and GPU.
-
-    b_i = a_i / (k + alpha * sum_j a_j^2)^beta,   j from i - n/2 to i + n/2 within the tower, k=2, n=5, beta=0.75
-
-The sum is not divided by n, as printed in the paper (alpha = 1e-4). PyTorch, ONNX and Caffe divide alpha by n: their
-5e-4 is the paper's 1e-4. The authors' program divided it too (`ALPHAS`). The window stays inside a tower, as in
-their code.
+"""Local response normalisation, forward and backward, fast on CPU and GPU (`model.normalisation` has the formula).
 
 Nothing but the input is kept for the backward pass. On CPU the loops of `model.lrn_cpu` do the work; elsewhere, and in
 float64, the window sum is a product with a banded matrix.
@@ -18,20 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-SIZE = 5
-K = 2.0
-ALPHA = 1e-4
-ALPHAS = {"paper": ALPHA, "source": ALPHA / SIZE}
-SPATIAL_SCALE = 1e-3
-BETA = 0.75  # fixed: the code takes s^-0.75 as rsqrt(s) * sqrt(rsqrt(s))
-
-
-def band(channels: int, towers: int, device: torch.device | None = None) -> Tensor:
-    """The (channels, channels) float64 matrix with 1 where two channels are of one tower and at most n/2 apart."""
-    position = torch.arange(channels, device=device)
-    near = (position[:, None] - position[None, :]).abs() <= SIZE // 2
-    tower = position // (channels // towers)
-    return (near & (tower[:, None] == tower[None, :])).double()
+from model.normalisation import BETA, NORMS, SIZE, SPATIAL_SCALE, Norm, band
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -44,9 +25,9 @@ def _arrays(*tensors: Tensor) -> list[Any]:
     return [_rows(t.view(torch.uint16) if t.dtype == torch.bfloat16 else t).numpy() for t in tensors]
 
 
-def _scale_and_power(rows: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+def _scale_and_power(rows: Tensor, weights: Tensor, k: float) -> tuple[Tensor, Tensor]:
     """scale = k + alpha * window sum of squares, and scale^-beta; both (R, C)."""
-    scale = torch.mm(rows * rows, weights).add_(K)
+    scale = torch.mm(rows * rows, weights).add_(k)
     root = scale.rsqrt()
     return scale, root.sqrt().mul_(root)
 
@@ -55,65 +36,68 @@ class _InLoops(torch.autograd.Function):
     """On CPU, float32 or bfloat16."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, towers: int, alpha: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, groups: int, alpha: float, k: float) -> Tensor:
         from model import lrn_cpu
 
         x = x.contiguous(memory_format=torch.channels_last)
         ctx.save_for_backward(x)
-        ctx.towers, ctx.alpha = towers, alpha
+        ctx.constants = groups, k, alpha
         y = torch.empty_like(x)
         rows, result = _arrays(x.detach(), y)
-        lrn_cpu.forward(rows, result, towers, K, alpha, torch.get_num_threads())
+        lrn_cpu.forward(rows, result, groups, k, alpha, torch.get_num_threads())
         return y
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         from model import lrn_cpu
 
         (x,) = ctx.saved_tensors
         above = gradients[0].contiguous(memory_format=torch.channels_last)
         below = torch.empty_like(x)
         rows, over, under = _arrays(x, above, below)
-        lrn_cpu.backward(rows, over, under, ctx.towers, K, ctx.alpha, torch.get_num_threads())
-        return below, None, None
+        groups, k, alpha = ctx.constants
+        lrn_cpu.backward(rows, over, under, groups, k, alpha, torch.get_num_threads())
+        return below, None, None, None
 
 
 class _InMatrices(torch.autograd.Function):
     """Anywhere, in float32 at least."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, towers: int, alpha: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, groups: int, alpha: float, k: float) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
         wide = torch.promote_types(x.dtype, torch.float32)
-        weights = (alpha * band(x.shape[1], towers, x.device)).to(wide)
+        weights = torch.from_numpy(alpha * band(x.shape[1], groups)).to(x.device, wide)
+        ctx.k = k
         ctx.save_for_backward(x, weights)
         rows = _rows(x).to(wide)
-        _, power = _scale_and_power(rows, weights)
+        _, power = _scale_and_power(rows, weights, k)
         y = torch.empty_like(x)
         _rows(y).copy_(power.mul_(rows))
         return y
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         x, weights = ctx.saved_tensors
         above = gradients[0].contiguous(memory_format=torch.channels_last)
         rows = _rows(x).to(weights.dtype)
-        scale, power = _scale_and_power(rows, weights)
+        scale, power = _scale_and_power(rows, weights, ctx.k)
         scaled = power.mul_(_rows(above))
         spread = torch.mm((scaled * rows).div_(scale), weights)
         below = torch.empty_like(x)
         _rows(below).copy_(scaled.sub_(spread.mul_(rows).mul_(2 * BETA)))
-        return below, None, None
+        return below, None, None, None
 
 
-def local_response_norm(x: Tensor, towers: int, alpha: float = ALPHA) -> Tensor:
-    """Normalise (N, C, H, W) across the channels of each of `towers` equal groups; the result is channels-last.
+def local_response_norm(x: Tensor, groups: int, norm: Norm = NORMS["paper"]) -> Tensor:
+    """Normalise (N, C, H, W) across the channels of each of `groups` equal groups; the result is channels-last.
 
     Computed in float32 at least: bfloat16 has steps of 0.016 at 2, which would lose the sum.
     """
     in_loops = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16)
     with torch.autocast(x.device.type, enabled=False):
-        result: Tensor = (_InLoops if in_loops else _InMatrices).apply(x, towers, alpha)  # type: ignore[no-untyped-call]
+        function = _InLoops if in_loops else _InMatrices
+        result: Tensor = function.apply(x, groups, norm.alpha, norm.k)  # type: ignore[no-untyped-call]
     return result
 
 

@@ -1,13 +1,11 @@
-"""The weights of a published artifact, as the torch network holds them: where fine-tuning and figures start from."""
+"""The weights of an artifact, as the torch network holds them: where fine-tuning, figures and exports start from."""
 
 from __future__ import annotations
 
 import numpy as np
 import onnx
-import torch
 from onnx import numpy_helper
 from pydantic import TypeAdapter, ValidationError
-from torch import Tensor
 
 from model.architecture import Architecture
 from model.artifact import NETWORK, Artifact, Manifest
@@ -31,7 +29,7 @@ def architecture_of(manifest: Manifest) -> Architecture:
         ) from error
 
 
-def read_weights(artifact: Artifact) -> tuple[Architecture, dict[str, Tensor]]:
+def read_weights(artifact: Artifact) -> tuple[Architecture, dict[str, Array]]:
     """The architecture and the float32 weights and biases by name. Raises ArtifactError.
 
     The factors that the export folds into the weights (input scale, dropout at test) are taken out again.
@@ -39,7 +37,7 @@ def read_weights(artifact: Artifact) -> tuple[Architecture, dict[str, Tensor]]:
     architecture = architecture_of(artifact.manifest)
     kept, _ = read_folded(artifact)
     factors = folded(architecture, {name: np.ones(1, np.float32) for name in kept})
-    return architecture, {name: torch.from_numpy(value / factors[name]) for name, value in kept.items()}
+    return architecture, {name: value / factors[name] for name, value in kept.items()}
 
 
 def read_folded(artifact: Artifact) -> tuple[dict[str, Array], Array]:

@@ -22,9 +22,9 @@ from tqdm import tqdm
 
 from model.artifact import Label
 from model.errors import DatasetError
+from model.lock import alone
 from training.datasets import PARTS, Dataset, Example
 from training.folders import folder
-from training.lock import alone
 
 ELPV_SPLIT = Path(__file__).parent / "splits" / "elpv.csv"
 SOLAR_CELLS = "elpv"

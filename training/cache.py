@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from model.errors import DatasetError, InvalidPictureError
+from model.lock import alone
 from model.preprocess import CONTRACT, SIDE, read_picture
 from model.runtime import available_cpus
 from training.datasets import Dataset, Example
-from training.lock import alone
 from training.storage import JpegPictures, Pixels, RawPictures
 
 CHUNK = 256

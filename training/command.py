@@ -1,14 +1,15 @@
-"""`alexnet evaluate` and `alexnet quantize`: an artifact measured on data, and made smaller."""
+"""Commands about artifacts: measured, made smaller, taken from elsewhere, written for elsewhere."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from model.artifact import NETWORKS
+from model.errors import ArtifactError, InvalidRequestError
 from model.options import ARTIFACTS, ArchiveOption, DeviceOption, PrecisionOption
 from training.run import DATA_HELP
 
@@ -16,7 +17,7 @@ DataOption = Annotated[str, typer.Option(help=DATA_HELP)]
 
 
 def evaluate(
-    data: DataOption,
+    data: Annotated[str | None, typer.Option(help=DATA_HELP)] = None,
     artifacts: Annotated[
         list[Path] | None,
         typer.Argument(help="Artifacts, or folders whose newest is taken; several are averaged."),
@@ -28,15 +29,25 @@ def evaluate(
     archive: ArchiveOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
+    imagenet_val: Annotated[
+        Path | None, typer.Option(help="Instead of --data: the folder of ImageNet's 50,000 validation pictures.")
+    ] = None,
 ) -> None:
     """Measure top-1 and top-5 error, centre view and ten views, of an artifact, or of several as one.
 
     Several networks answer with the mean of their probabilities (section 6: 5 CNNs, 7 CNNs).
     """
     from training.ensemble import evaluate as measure
+    from training.ensemble import on_imagenet
     from training.evaluate import table
 
     chosen = artifacts or [Path(os.environ.get("ALEXNET_ARTIFACT", ARTIFACTS))]
+    if (data is None) == (imagenet_val is None):
+        raise InvalidRequestError("expected one of --data and --imagenet-val, found both or neither")
+    if data is None:
+        assert imagenet_val is not None
+        typer.echo(table(on_imagenet(chosen, imagenet_val, device, precision)))
+        return
     typer.echo(table(measure(chosen, data, part, archive, weighted, device, precision, typer.echo)))
 
 
@@ -58,3 +69,56 @@ def quantize(
 
     found = add_int8(artifact, data, archive, pictures, max_loss, device, typer.echo)
     typer.echo(f"added {found.path / NETWORKS['int8']}")
+
+
+def pull(
+    name: Annotated[str, typer.Argument(help="bvlc-alexnet, caffenet or torchvision-alexnet.")],
+    file: Annotated[
+        Path | None, typer.Option("--from", help="A file on disk, instead of fetching: .onnx, .pth or .caffemodel.")
+    ] = None,
+    unverified: Annotated[
+        bool,
+        typer.Option("--unverified", help="With --from: whatever its checksum; a .caffemodel has none to compare."),
+    ] = False,
+    mirror: Annotated[str, typer.Option(help="An address that has the file, instead of its publisher's.")] = "",
+    artifacts: Annotated[Path, typer.Option(help="Where the artifact goes.")] = ARTIFACTS,
+) -> None:
+    """Fetch a network that others trained on ImageNet's 1000 classes, and make an artifact of it.
+
+    The file's checksum and every layer are compared with what they should be, and the artifact's answers with the
+    file's own, before anything is published. What was fetched stays below data/, or the folder in ALEXNET_DATA.
+    """
+    from model import pretrained
+    from model.published import named
+    from training.evaluate import table
+
+    published = named(name)
+    downloads = Path(os.environ.get("ALEXNET_DATA", "data")) / "published"
+    if file is None:
+        artifact = pretrained.pull(published, artifacts, downloads, mirror, typer.echo)
+    else:
+        release = None if unverified else pretrained.known(published, file)
+        artifact = pretrained.take(published, artifacts, file, release, typer.echo)
+    typer.echo(table(artifact.manifest.measurements))
+    typer.echo(f"licence: {artifact.manifest.licence}")
+    typer.echo(f"artifact: {artifact.path}")
+    typer.echo(
+        f"next: alexnet classify picture.jpg --artifact {artifact.path}; alexnet serve --artifact {artifact.path}"
+    )
+
+
+def export(
+    artifact: Annotated[Path, typer.Argument(help="An artifact, or a folder whose newest one is taken.")],
+    target: Annotated[Path, typer.Argument(help="The file, or for Triton the folder, to write.")],
+    form: Annotated[
+        Literal["onnx", "safetensors", "triton"], typer.Option("--format", help="onnx, safetensors or triton.")
+    ] = "onnx",
+) -> None:
+    """Write an artifact's network for other programs: an ONNX file, torch's weights, or Triton's model repository."""
+    from model import artifact as artifacts
+
+    try:
+        from model import formats
+    except ModuleNotFoundError as error:
+        raise ArtifactError(f"expected {error.name}, found none: pip install -e '.[cpu,pull]'") from error
+    typer.echo(f"wrote {formats.write(artifacts.load(artifact), target, form)}")

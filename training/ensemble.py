@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from model import artifact as artifacts
 from model.artifact import Artifact, Measurement, Precision
 from model.errors import DatasetError, InvalidRequestError
+from model.published import VALIDATION
 from model.runtime import OnnxModel
-from training import datasets
+from training import datasets, imagenet
 from training.datasets import Dataset, Example
 from training.evaluate import Predictions, predict, read
 
@@ -40,21 +41,46 @@ def evaluate(
         raise InvalidRequestError(f"expected --part {', '.join(parts)}, found {part!r}")
     for member in members:
         require_fit(member, dataset, data, part)
-    weights = np.full(len(members), 1 / len(members))
+    weights = _equal(members)
     if weighted and len(members) > 1:
         if part in ("validation", "all"):
             raise InvalidRequestError(f"expected another part to measure on than the weights', found --part {part}")
         held_out = [_predictions(member, dataset.validation, device) for member in members]
         weights = search(np.stack([p.best for p in held_out]), held_out[0].labels)
         say("weights: " + ", ".join(f"{w:.3f} {m.path}" for w, m in zip(weights, members, strict=True)))
-    found = [_predictions(member, parts[part], device) for member in members]
+    return _scores(members, weights, parts[part], f"{dataset.split}, {part}", dataset.groupings, device)
+
+
+def on_imagenet(paths: Sequence[Path], folder: Path, device: str, precision: Precision) -> list[Measurement]:
+    """Errors of artifacts with ImageNet's classes, taken together, on its validation pictures. Raises AlexNetError."""
+    members = [artifacts.load(path, precision) for path in paths]
+    for member in members:
+        if member.labels != members[0].labels:
+            raise DatasetError(f"expected artifacts with the same classes, found others in {member.path}")
+    examples = imagenet.validation(folder, members[0].labels)
+    return _scores(members, _equal(members), examples, VALIDATION, {}, device)
+
+
+def _equal(members: Sequence[Artifact]) -> NDArray[np.float64]:
+    return np.full(len(members), 1 / len(members))
+
+
+def _scores(
+    members: Sequence[Artifact],
+    weights: NDArray[np.float64],
+    examples: Sequence[Example],
+    title: str,
+    groupings: Mapping[str, tuple[str, ...]],
+    device: str,
+) -> list[Measurement]:
+    found = [_predictions(member, examples, device) for member in members]
     centre, ten = (
         np.tensordot(weights, np.stack(v), 1).astype(np.float32)
         for v in ([p.centre for p in found], [p.best for p in found])
     )
-    title = f"{dataset.split}, {part}" + (f", {len(members)} networks" if len(members) > 1 else "")
-    scores = Predictions(found[0].labels, centre, ten).scores(title, dataset.groupings)
-    return [score.model_copy(update={"precision": precision}) for score in scores]
+    title += f", {len(members)} networks" if len(members) > 1 else ""
+    scores = Predictions(found[0].labels, centre, ten).scores(title, groupings)
+    return [score.model_copy(update={"precision": members[0].precision}) for score in scores]
 
 
 def require_fit(artifact: Artifact, dataset: Dataset, data: str, part: str) -> None:

@@ -116,6 +116,7 @@ def table(measurements: Sequence[Measurement]) -> str:
     for m in measurements:
         precision = "" if m.precision == "float32" else f", {m.precision}"
         lines.append(f"{m.split}: {m.pictures:,} pictures, {m.views} view{'s' if m.views > 1 else ''}{precision}")
-        lines.append(f"  top-1 error {100 * m.top1_error:.2f} %, top-5 error {100 * m.top5_error:.2f} %")
+        others = " (published, not measured here)" if m.published else ""
+        lines.append(f"  top-1 error {100 * m.top1_error:.2f} %, top-5 error {100 * m.top5_error:.2f} %{others}")
         lines += [f"  {grouping}: {100 * accuracy:.2f} % right" for grouping, accuracy in m.groups.items()]
     return "\n".join(lines)

@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from torch import Tensor
 
 from model.architecture import Architecture
 
@@ -36,9 +35,9 @@ def curves(records: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def kernels(weights: Mapping[str, Tensor], architecture: Architecture) -> Figure:
+def kernels(weights: Mapping[str, NDArray[np.float32]], architecture: Architecture) -> Figure:
     """Figure 3: conv1's kernels, 16 a row, tower 1 above tower 2, all on one scale."""
-    values = weights["conv1.weight"].float().permute(0, 2, 3, 1).numpy()  # (96, 11, 11, 3)
+    values = weights["conv1.weight"].transpose(0, 2, 3, 1)  # (96, 11, 11, 3)
     scaled = (values - values.min()) / max(float(np.ptp(values)), 1e-12)
     rows = np.split(scaled, architecture.towers)
     figure = Figure(figsize=(8, 1.7 * architecture.towers), layout="constrained")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from model.architecture import LAYERS, Architecture
 from model.artifact import Label
 from model.errors import TrainingError
 from model.initialisation import initial_state
+from model.views import CROP
 from model.weights import read_weights
 from training.config import RunConfig
 
@@ -49,13 +51,13 @@ def begin(chosen: RunConfig, labels: tuple[Label, ...]) -> Start:
     artifact = artifacts.load(chosen.init_from)
     before, weights = read_weights(artifact)
     asked = {name: getattr(recipe.architecture, name) for name in chosen.asked}
-    architecture = replace(before, classes=len(labels), **asked)
+    architecture = replace(before, classes=len(labels), crop=CROP, **asked)
     fresh = initial_state(architecture, recipe.initialisation, chosen.seed)
     other = {"fc8"} if artifact.labels != labels else set()
     if architecture.sixth != before.sixth:
         other |= {"fc6", "fc7", "fc8"}  # what they see comes from another layer now
     copied = {
-        name: weights[name]
+        name: torch.from_numpy(weights[name])
         for name, tensor in fresh.items()
         if name in weights and weights[name].shape == tensor.shape and name.partition(".")[0] not in other
     }

@@ -41,7 +41,7 @@ function errors(measurements) {
   const groups = [...new Set(measurements.flatMap((measurement) => Object.keys(measurement.groups)))];
   const right = groups.map((group) => `${group}, right`);
   const titles = ["Pictures", "Views", "Precision", "Top-1 error", "Top-5 error", ...right];
-  const row = (measurement) => element("tr", {}, element("th", { scope: "row" }, measurement.split), ...[
+  const row = (measurement) => element("tr", {}, element("th", { scope: "row" }, measurement.split + (measurement.published ? " (not measured here)" : "")), ...[
     measurement.pictures.toLocaleString("en"), measurement.views, measurement.precision,
     percent(measurement.top1_error), percent(measurement.top5_error),
     ...groups.map((group) => (group in measurement.groups ? percent(measurement.groups[group]) : "")),

@@ -11,6 +11,7 @@ from model.architecture import WIDTHS, Architecture, convolutions
 from model.errors import TrainingError
 from model.initialisation import BIASED_LAYERS, WIDER_LAYERS, initialise
 from model.lrn import local_response_norm, spatial_norm
+from model.normalisation import NORMS
 
 LAYERS = {
     "conv1": ((96, 3, 11, 11), (96, 55, 55)),
@@ -196,8 +197,8 @@ def test_the_authors_order_of_layers() -> None:
     network.requires_grad_(False)
     x = 50 * torch.randn(1, 3, 224, 224)
     y = network.conv1(nn.functional.pad(x, (0, 3, 0, 3)))
-    y = nn.functional.max_pool2d(local_response_norm(y, 2, 2e-5), 3, 2).relu()
-    y = spatial_norm(local_response_norm(network.conv2(y).relu(), 2, 2e-5))
+    y = nn.functional.max_pool2d(local_response_norm(y, 2, NORMS["source"]), 3, 2).relu()
+    y = spatial_norm(local_response_norm(network.conv2(y).relu(), 2, NORMS["source"]))
     y = nn.functional.max_pool2d(y, 3, 2)
     for layer in (network.conv3, network.conv4):
         y = layer(y).relu()

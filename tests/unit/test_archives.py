@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from model.errors import DatasetError
+from model.lock import alone
 from training.archives import Archive, named, unpacked
-from training.lock import alone
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 FILES = {"train/cat/0.jpg": b"a cat", "train/dog/0.jpg": b"a dog"}

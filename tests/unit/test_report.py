@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -68,7 +67,7 @@ def test_records_after_the_checkpoint_are_forgotten(tmp_path: Path) -> None:
 
 
 def test_tower_one_stands_above_tower_two() -> None:
-    weights = torch.zeros(96, 3, 11, 11)
+    weights = np.zeros((96, 3, 11, 11), np.float32)
     weights[:48] = 1.0
     figure = figures.kernels({"conv1.weight": weights}, Architecture())
     first, second = figure.axes
