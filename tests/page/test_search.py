@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -157,14 +158,15 @@ def test_a_picture_that_is_not_there(url: str, open_page: OpenPage) -> None:
 
 
 @contextmanager
-def full(url: str, requests: int) -> Iterator[None]:
-    """Requests whose bodies don't end: the server has as much in work as it takes."""
+def full(url: str) -> Iterator[None]:
+    """Requests whose bodies don't end, until the server has as much in work as it takes; where the page had one in work
+    itself, ours was refused, and another takes its place."""
     with ExitStack() as stack:
-        for _ in range(requests):
+        deadline = time.monotonic() + 20
+        while httpx2.get(f"{url}/pictures/1/similar").status_code != 503:
+            assert time.monotonic() < deadline
             connection = stack.enter_context(socket.create_connection((urlsplit(url).hostname, urlsplit(url).port)))
             connection.sendall(b"POST /classify HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nx")
-        while httpx2.get(f"{url}/pictures/1/similar").status_code != 503:
-            pass
         yield
 
 
@@ -173,7 +175,7 @@ def test_overloaded_then_answered(artifact: Artifact, index_path: Path, tmp_path
     with served(artifact, tmp_path, environment) as (url, _):
         page = open_page(url)
         expect(page.locator(NEIGHBOURS)).to_have_count(6)
-        with full(url, 4):
+        with full(url):
             page.locator(f"{NEIGHBOURS} a").nth(2).click()
             expect(page.get_by_role("alert")).to_contain_text("expected at most 4 requests at once")
             expect(page.get_by_role("alert")).to_contain_text("Trying again in")
