@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib.metadata import version
@@ -23,6 +22,7 @@ from training import cache as picture_cache
 from training import metrics, report
 from training.engine import Trainer
 from training.evaluate import BATCH, Predictions, predict
+from training.provenance import commit
 
 
 def finish(
@@ -113,20 +113,6 @@ def provenance(trainer: Trainer) -> dict[str, Any]:
         "device": torch.cuda.get_device_name()
         if trainer.learner.device.type == "cuda"
         else trainer.learner.device.type,
-        "commit": _commit(),
+        "commit": commit(),
         "packages": {package: version(package) for package in ("torch", "onnx", "onnxruntime", "numpy", "pillow")},
     }
-
-
-def _device(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def _commit() -> str:
-    """The commit of the source tree, with `+` where files were changed; `unknown` outside a repository."""
-    command = ["git", "describe", "--always", "--abbrev=12", "--dirty=+"]
-    try:
-        answer = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return answer.stdout.strip()
