@@ -176,11 +176,11 @@ def summary(found: dict[str, list[float | None]], settings: Settings) -> str:
     """A few lines for people."""
     lines = [f"epochs to {100 * settings.target:g} % training error on {settings.pictures:,} pictures"]
     means = {}
-    for activation, epochs in found.items():
-        if None in epochs:
-            lines.append(
-                f"  {activation}: not within {settings.most:g} epochs in {epochs.count(None)} of {len(epochs)}"
-            )
+    for activation, needed in found.items():
+        epochs = [e for e in needed if e is not None]
+        if len(epochs) < len(needed):
+            given_up = len(needed) - len(epochs)
+            lines.append(f"  {activation}: not within {settings.most:g} epochs in {given_up} of {len(needed)}")
             continue
         means[activation] = sum(epochs) / len(epochs)
         lines.append(f"  {activation}: {means[activation]:.2f} ({', '.join(f'{e:.2f}' for e in epochs)})")
