@@ -33,19 +33,19 @@ class Pictures(NamedTuple):
 
 
 def load(archive: Path | None, cache: Path, count: int | None = None) -> tuple[Pictures, Pictures]:
-    """Training pictures (the validation part among them: these experiments have no use for one), and test pictures.
-
-    `count`: so many training pictures, drawn with seed 0.
+    """Training pictures (the validation part among them: these experiments have no use for one), and test pictures,
+    both in an order drawn with seed 0. `count`: only so many training pictures.
     """
     dataset = datasets.load("cifar10", archive=archive)
     train, test = (
         _decoded(examples, cache / f"cifar10-{part}-32.npz", part)
         for part, examples in (("train", dataset.train + dataset.validation), ("test", dataset.test))
     )
-    chosen = np.random.default_rng(0).permutation(len(train[1]))[:count]
+    generator = np.random.default_rng(0)
+    chosen, mixed = generator.permutation(len(train[1]))[:count], generator.permutation(len(test[1]))
     pixels = train[0][chosen].astype(np.float32)
     mean = pixels.mean(0)
-    return _tensors(pixels - mean, train[1][chosen]), _tensors(test[0].astype(np.float32) - mean, test[1])
+    return _tensors(pixels - mean, train[1][chosen]), _tensors(test[0][mixed].astype(np.float32) - mean, test[1][mixed])
 
 
 def _decoded(examples: tuple[Example, ...], file: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
