@@ -1,0 +1,127 @@
+"""The commands of docs/experiments.md on a few drawn pictures: whether they run, go on, and count rightly."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from training.experiments import ablation, activation, normalisation
+from training.experiments.cifar import Pictures, _cropped
+from training.experiments.results import Results
+
+FOLDER = Path(activation.__file__).parent
+KINDS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in CIFAR-10's layout: ten classes of one colour each, with noise."""
+    home = tmp_path_factory.mktemp("experiments")
+    generator = np.random.default_rng(0)
+    for part, count in (("train", 60), ("test", 20)):
+        for number, kind in enumerate(KINDS):
+            folder = home / "cifar10" / part / kind
+            folder.mkdir(parents=True)
+            for place in range(count):
+                pixels = generator.normal(25 * number, 20, (32, 32, 3)).clip(0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{place:04d}.jpg")
+    return home
+
+
+def run(name: str, data: Path, output: Path, *options: object) -> str:
+    command = [
+        sys.executable,
+        FOLDER / f"{name}.py",
+        "--quick",
+        "--output",
+        output,
+        "--cache",
+        data / "cache",
+        *options,
+    ]
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, timeout=120, check=False,
+        env={"ALEXNET_DATA": str(data), "OMP_NUM_THREADS": "2", "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(("name", "said"), [("activation", "the paper: 6"), ("normalisation", "the paper: 13 %")])
+def test_quick_runs_and_is_not_run_again(name: str, said: str, data: Path, tmp_path: Path) -> None:
+    first = run(name, data, tmp_path)
+    assert said in first
+    assert (tmp_path / f"{name}.png").stat().st_size > 1000
+    before = (tmp_path / f"{name}.json").read_text()
+    assert run(name, data, tmp_path) == first
+    assert (tmp_path / f"{name}.json").read_text() == before
+    runs = json.loads(before)["runs"]
+    assert all(run["commit"] and "seconds" in run for run in runs.values())
+
+
+def test_an_ablation_goes_on(few: Path, data: Path, tmp_path: Path) -> None:
+    said = run("ablation", data, tmp_path, "--data", few)
+    assert "| towers apart | " in said
+    assert "| one view instead of ten | " in said
+    file = tmp_path / "ablation.json"
+    found = json.loads(file.read_text())
+    assert len(found["runs"]) == ablation.MEMBERS + 2
+    lost = found["runs"].pop("towers apart, seed 0")
+    file.write_text(json.dumps(found))
+    again = run("ablation", data, tmp_path, "--data", few)
+    assert [line for line in again.splitlines() if "|" in line] == [line for line in said.splitlines() if "|" in line]
+    anew = json.loads(file.read_text())["runs"]["towers apart, seed 0"]
+    assert anew["10"] == lost["10"]  # the same seed, the same network
+
+
+def test_changes_are_those_of_the_same_seed(tmp_path: Path) -> None:
+    results = Results(tmp_path / "r.json", {})
+    for seed in range(ablation.MEMBERS):
+        results.add(f"the network, seed {seed}", {"10": [0.5 + 0.01 * seed, 0.2], "1": [0.53 + 0.01 * seed, 0.21]})
+        results.add(f"tanh, seed {seed}", {"10": [0.6, 0.3], "1": [0.7, 0.4]})
+    results.add(ablation.TOGETHER, {"10": [0.45, 0.15], "1": [0.5, 0.2]})
+    np.testing.assert_allclose(ablation.differences(results, "tanh", 2), [[10, 10], [9, 10]])
+    np.testing.assert_allclose(ablation.differences(results, ablation.CENTRE, 3), [[3, 1]] * 3)
+    np.testing.assert_allclose(ablation.differences(results, ablation.TOGETHER, 3), [[-7, -5]])
+
+
+def test_where_a_curve_meets_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half-way between two measurements where the error is as far above as below."""
+    errors = iter([0.9, 0.5, 0.3, 0.2])
+    monkeypatch.setattr(activation, "error", lambda *_: next(errors))
+    pictures = Pictures(torch.randn(256, 3, 32, 32), torch.zeros(256, dtype=torch.int64))
+    settings = activation.Settings(pictures=256, part=1)
+    assert activation.race("relu", 0.01, 0, pictures, settings, 9)["epochs"] == pytest.approx(2.5)
+
+
+def test_layers_are_what_they_say() -> None:
+    """A local layer with equal kernels is a convolution; the norm is torch's."""
+    x = torch.randn(2, 4, 6, 6, generator=torch.Generator().manual_seed(0))
+    convolution, local = torch.nn.Conv2d(4, 5, 3, padding=1), normalisation.Local(4, 5)
+    with torch.no_grad():
+        local.weight.copy_(convolution.weight.reshape(5, 36).T.expand(36, 36, 5))
+        local.bias.copy_(convolution.bias.expand(36, 5))  # type: ignore[union-attr]
+    torch.testing.assert_close(local(x), convolution(x))
+    x = 30 * torch.randn(2, 64, 3, 3)
+    expected = torch.nn.functional.local_response_norm(x, 9, 1e-3, 0.75, 1.0)
+    torch.testing.assert_close(normalisation.Normalisation(64)(x), expected)
+
+
+def test_crops_are_each_picture_s_own() -> None:
+    row = torch.arange(32.0).expand(3, 32, 32)  # a pixel says its column
+    pixels = torch.stack([row, row + 100] * 20)
+    found = _cropped(pixels, 24, torch.Generator().manual_seed(0))
+    assert found.shape == (40, 3, 24, 24)
+    firsts = found[:, 0, 0, 0] % 100
+    steps = found[:, 0, 0, 1] - found[:, 0, 0, 0]
+    assert set(steps.tolist()) == {1.0, -1.0}
+    assert len(set(firsts.tolist())) > 8
+    assert (found[1::2] >= 100).all()
+    assert (found[::2] < 100).all()
