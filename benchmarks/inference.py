@@ -108,8 +108,9 @@ def sides(artifact: Artifact, folder: Path) -> dict[str, Callable[[], Side]]:
         "ours, views apart": lambda: of_ours(plain),
         "ours": lambda: of_ours(artifact.network),
     }
-    if artifacts.NETWORKS["int8"] in artifact.manifest.files:
-        found["ours, int8"] = lambda: of_ours(artifact.path / artifacts.NETWORKS["int8"])
+    for form in artifacts.MAKERS:
+        if artifacts.NETWORKS[form] in artifact.manifest.files:
+            found[f"ours, {form}"] = lambda form=form: of_ours(artifact.path / artifacts.NETWORKS[form])  # type: ignore[misc]
     try:
         import openvino  # noqa: F401
     except ImportError:

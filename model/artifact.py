@@ -6,6 +6,7 @@
       labels.json     class index -> {"id", "name"}
       history.json    how its training went, for people (see `model.history`)
       network.int8.onnx   the same in whole numbers (see `model.quantisation`); where `alexnet quantize` made it
+      network.dense.onnx  one pass over the whole picture (see `model.dense`); where `alexnet dense` made it
       encoder.onnx    features -> binary codes (see `model.encoder`); where `alexnet codes train` made it
 
 `model.publication` writes it.
@@ -27,8 +28,11 @@ from model.preprocess import CONTRACT
 MANIFEST, NETWORK, LABELS = "manifest.json", "network.onnx", "labels.json"
 ENCODER = "encoder.onnx"
 
-Precision = Literal["float32", "int8"]
-NETWORKS: dict[Precision, str] = {"float32": NETWORK, "int8": "network.int8.onnx"}
+Precision = Literal["float32", "int8", "dense"]
+"""In which form a network is used; `dense`: float32, the whole picture at once (see `model.dense`)."""
+NETWORKS: dict[Precision, str] = {"float32": NETWORK, "int8": "network.int8.onnx", "dense": "network.dense.onnx"}
+MAKERS: dict[Precision, str] = {"int8": "quantize", "dense": "dense"}
+"""Commands that add the other forms."""
 
 
 class Label(BaseModel):
@@ -154,7 +158,9 @@ def load(path: Path, precision: Precision = "float32") -> Artifact:
         if name not in manifest.files:
             raise ArtifactError(f"expected {name} among the files of the manifest in {path}, found it missing")
     if NETWORKS[precision] not in manifest.files:
-        raise ArtifactError(f"expected a network in {precision} in {path}, found none: make it with `alexnet quantize`")
+        raise ArtifactError(
+            f"expected a network in {precision} in {path}, found none: make it with `alexnet {MAKERS[precision]}`"
+        )
     for name, record in manifest.files.items():
         _verify(path / name, record)
     labels = read_labels(path)

@@ -39,6 +39,11 @@ def build(layers: Layers, mean: Array, share: bool = True) -> onnx.ModelProto:
     probabilities, features = layers.classifier(graph, x)
     for name, source in (("probabilities", probabilities), ("features", features)):
         _mean_over_views(graph, source, name)
+    return finished(graph, architecture)
+
+
+def finished(graph: Nodes, architecture: Architecture) -> onnx.ModelProto:
+    """A model of nodes that compute `probabilities` and `features`, checked."""
     proto = helper.make_graph(
         graph.nodes,
         "alexnet",
@@ -97,7 +102,7 @@ def _second_maps(graph: Nodes, layers: Layers, mean: Array, share: bool) -> str:
     if not (share and shareable(layers.architecture)):
         return plain(graph)
     apart, shared = graph.branch("plain"), graph.branch("shared")
-    together = shared_views.shared(shared, layers, _with_mirror_images(shared, mean))
+    together = shared_views.shared(shared, layers, with_mirror_images(shared, mean))
     sides = {"then_branch": shared.graph(together), "else_branch": apart.graph(plain(apart))}
     return graph.add("If", _all_ten(graph), name="maps", **sides)
 
@@ -126,7 +131,7 @@ def _all_ten(graph: Nodes) -> str:
     return graph.add("And", *both, name="all_ten")
 
 
-def _with_mirror_images(graph: Nodes, mean: Array) -> str:
+def with_mirror_images(graph: Nodes, mean: Array) -> str:
     """(N, 256, 256, 3) uint8 -> (2N, 3, 256, 256): each picture, mean subtracted, then its mirror image."""
     pixels = graph.add("Cast", "pictures", name="pixels_float", to=TensorProto.FLOAT)
     means = graph.constant("mean", mean.reshape(-1, 3))

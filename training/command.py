@@ -71,6 +71,22 @@ def quantize(
     typer.echo(f"added {found.path / NETWORKS['int8']}")
 
 
+def dense(
+    artifact: Annotated[Path, typer.Argument(help="An artifact, or a folder whose newest one is taken.")],
+    data: DataOption,
+    archive: ArchiveOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Add the dense network to an artifact: one pass over the whole picture instead of crops, with its own errors.
+
+    It is never used unless asked for with --precision dense, since its answers are others than ten views'.
+    """
+    from training.calibration import add_dense
+
+    found = add_dense(artifact, data, archive, device, typer.echo)
+    typer.echo(f"added {found.path / NETWORKS['dense']}")
+
+
 def pull(
     name: Annotated[str, typer.Argument(help="bvlc-alexnet, caffenet or torchvision-alexnet.")],
     file: Annotated[
