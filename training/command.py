@@ -32,6 +32,9 @@ def evaluate(
     imagenet_val: Annotated[
         Path | None, typer.Option(help="Instead of --data: the folder of ImageNet's 50,000 validation pictures.")
     ] = None,
+    baseline: Annotated[
+        Literal["fisher"] | None, typer.Option(help="Instead of artifacts: SIFT, Fisher vectors and linear SVMs.")
+    ] = None,
 ) -> None:
     """Measure top-1 and top-5 error, centre view and ten views, of an artifact, or of several as one.
 
@@ -44,6 +47,11 @@ def evaluate(
     chosen = artifacts or [Path(os.environ.get("ALEXNET_ARTIFACT", ARTIFACTS))]
     if (data is None) == (imagenet_val is None):
         raise InvalidRequestError("expected one of --data and --imagenet-val, found both or neither")
+    if baseline is not None and data is not None:
+        from training import fisher
+
+        typer.echo(table(fisher.evaluate(data, part, archive, typer.echo)))
+        return
     if data is None:
         assert imagenet_val is not None
         typer.echo(table(on_imagenet(chosen, imagenet_val, device, precision)))

@@ -1,0 +1,150 @@
+"""`python benchmarks/gpu_inference.py`: ten views on a GPU, in float32 and float16, with CUDA graphs and with TensorRT.
+
+Each side's answers are compared with the CPU's in float32. Normalisation stays in float32: squares of the first maps
+are beyond float16. Without a GPU, `--device cpu` tries the graphs themselves. Writes docs/results/.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+ROOT = Path(__file__).parents[1]
+sys.path[0] = str(ROOT)
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+import typer
+from numpy.typing import NDArray
+from onnxruntime.transformers.float16 import convert_float_to_float16
+
+from benchmarks.machine import commit, machine, write
+from model import artifact as artifacts
+from model.artifact import Artifact
+from model.graph import build
+from model.layers import Layers
+from model.views import TEN
+from model.weights import architecture_of, read_folded
+from training import datasets
+from training.evaluate import read
+
+Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
+
+
+def in_float16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Convolutions and products in float16; inputs, outputs, the crops and the norms as they are."""
+    kept = [node.name for node in _nodes(model.graph) if "lrn" in node.name or node.op_type in ("Sub", "Softmax")]
+    half: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True, node_block_list=kept)
+    return half
+
+
+def _nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    inner = [a.g for node in graph.node for a in node.attribute if a.HasField("g")]
+    return [*graph.node, *(node for one in inner for node in _nodes(one))]
+
+
+def sides(artifact: Artifact, folder: Path, device: str, batch: int) -> dict[str, Run]:
+    """What is measured, ready to run batches of `batch` pictures."""
+    weights, mean = read_folded(artifact)
+    apart = build(Layers(architecture_of(artifact.manifest), weights), mean, share=False)
+    graphs = {"shared views, float32": onnx.load(str(artifact.network)), "views apart, float32": apart}
+    graphs |= {
+        "views apart, float16": in_float16(build(Layers(architecture_of(artifact.manifest), weights), mean, False))
+    }
+    found: dict[str, Run] = {}
+    for name, graph in graphs.items():
+        file = folder / f"{len(found)}.onnx"
+        onnx.save(graph, str(file))
+        if device == "cpu":
+            found[name] = _plain(_session(file, ["CPUExecutionProvider"]))
+            continue
+        found[name] = _plain(_session(file, [CUDA]))
+        if "apart" in name:  # one path through the graph, which can be recorded
+            found[f"{name}, CUDA graph"] = _recorded(_session(file, [(CUDA, {"enable_cuda_graph": "1"})]), batch)
+        if TENSORRT in ort.get_available_providers():
+            options = {"trt_fp16_enable": "float16" in name, "trt_engine_cache_enable": False}
+            found[f"{name}, TensorRT"] = _plain(_session(file, [(TENSORRT, options), CUDA]))
+    return found
+
+
+def _session(file: Path, providers: list[Any]) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    session = ort.InferenceSession(str(file), options, providers=providers)
+    wanted = providers[0][0] if isinstance(providers[0], tuple) else providers[0]
+    if session.get_providers()[0] != wanted:
+        raise SystemExit(f"expected to run on {wanted}, found {session.get_providers()[0]}")
+    return session
+
+
+def _plain(session: ort.InferenceSession) -> Run:
+    views = np.array(TEN)
+    return lambda pictures: session.run(["probabilities"], {"pictures": pictures, "views": views})[0]
+
+
+def _recorded(session: ort.InferenceSession, batch: int) -> Run:
+    """Inputs and outputs have places of their own on the GPU, as a recorded graph needs them."""
+    pictures = ort.OrtValue.ortvalue_from_numpy(np.zeros((batch, 256, 256, 3), np.uint8), "cuda", 0)
+    views = ort.OrtValue.ortvalue_from_numpy(np.array(TEN), "cuda", 0)
+    shapes = [(o.name, (batch, o.shape[1])) for o in session.get_outputs()]
+    places = {n: ort.OrtValue.ortvalue_from_shape_and_type(s, np.float32, "cuda", 0) for n, s in shapes}
+    binding = session.io_binding()
+    binding.bind_ortvalue_input("pictures", pictures)
+    binding.bind_ortvalue_input("views", views)
+    for name, place in places.items():
+        binding.bind_ortvalue_output(name, place)
+
+    def run(some: NDArray[np.uint8]) -> NDArray[np.float32]:
+        pictures.update_inplace(some)
+        session.run_with_iobinding(binding)
+        answer: NDArray[np.float32] = places["probabilities"].numpy()
+        return answer
+
+    return run
+
+
+def main(
+    artifact: Annotated[Path, typer.Option(help="An artifact.")] = Path("artifacts"),
+    data: Annotated[str, typer.Option(help="Where the pictures are from.")] = "elpv",
+    device: Annotated[str, typer.Option(help="cuda, or cpu to try the graphs.")] = "cuda",
+    batch: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 64,
+    rounds: Annotated[int, typer.Option(min=1, help="Batches of each side.")] = 20,
+    output: Annotated[Path, typer.Option(help="Folder of the result.")] = ROOT / "docs" / "results",
+) -> None:
+    """Compare, print and write a dated result."""
+    loaded = artifacts.load(artifact)
+    dataset = datasets.load(data)
+    pictures = np.concatenate([some for some, _ in read((dataset.test or dataset.validation)[:batch])])
+    batch = len(pictures)
+    with tempfile.TemporaryDirectory() as folder:
+        expected = _plain(_session(loaded.network, ["CPUExecutionProvider"]))(pictures)
+        result: dict[str, Any] = {}
+        for name, run in sides(loaded, Path(folder), device, batch).items():
+            answers = [run(pictures) for _ in range(3)]
+            seconds = []
+            for _ in range(rounds):
+                begun = time.perf_counter()
+                run(pictures)
+                seconds.append(time.perf_counter() - begun)
+            result[name] = {
+                "pictures_a_second": round(batch / statistics.median(seconds), 1),
+                "difference": float(np.abs(answers[-1] - expected).max()),
+                "same_class": float((answers[-1].argmax(1) == expected.argmax(1)).mean()),
+            }
+            typer.echo(f"{name}: {result[name]}")
+    place = torch.device(device)
+    head = {"date": f"{date.today()}", "commit": commit(), "machine": machine(place), "batch": batch}
+    typer.echo(f"wrote {write(head | {'sides': result}, output, f'gpu-inference-{device}')}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
