@@ -27,7 +27,7 @@ from model.options import (
     PrecisionOption,
 )
 from server.command import require_free, run, serve_command, settings
-from training.command import DataOption, dense, evaluate, export, pull, quantize
+from training.command import DataOption, dense, draw, evaluate, export, pull, quantize
 from training.run import DATA_HELP, train
 
 app = typer.Typer(
@@ -42,6 +42,7 @@ app.command(name="similar")(similar)
 app.command(name="evaluate")(evaluate)
 app.command(name="quantize")(quantize)
 app.command(name="dense")(dense)
+app.command(name="draw")(draw)
 app.command(name="pull")(pull)
 app.command(name="export")(export)
 app.command(name="evaluate-index")(evaluate_index)

@@ -21,7 +21,7 @@ IdsArgument = Annotated[list[int], typer.Argument(help="Ids of pictures.", min=1
 
 def add_commands(app: typer.Typer) -> None:
     """Everything but the building of an index, which needs a network and data."""
-    for command in (listing, remove, restore, verify, compact, export, duplicates):
+    for command in (listing, remove, restore, verify, compact, export, duplicates, draw):
         app.command(name="list" if command is listing else None)(command)
 
 
@@ -114,3 +114,18 @@ def duplicates(
                     pairs += 1
                     typer.echo(f"{entry.id}\t{near.entry.id}\t{near.distance:.6g}")
         typer.echo(f"{pairs:,} pairs", err=True)
+
+
+def draw(
+    index: IndexArgument,
+    output: Annotated[Path, typer.Option(help="The folder for neighbours.png and map.png.")],
+    queries: Annotated[int, typer.Option(min=1, help="Rows of the first.")] = 5,
+    most: Annotated[int, typer.Option(min=10, help="Pictures on the map, drawn from all.")] = 3_000,
+    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn at random.")] = 0,
+) -> None:
+    """Figure 4's right half, pictures with their six neighbours; and a map of the features by t-SNE, by label."""
+    from index.drawing import draw as drawn
+
+    with opened(index) as found:
+        for file in drawn(found, output, queries, most, seed):
+            typer.echo(f"wrote {file}")

@@ -79,6 +79,24 @@ def quantize(
     typer.echo(f"added {found.path / NETWORKS['int8']}")
 
 
+def draw(
+    artifact: Annotated[Path, typer.Argument(help="An artifact, or a folder whose newest one is taken.")],
+    data: DataOption,
+    output: Annotated[Path, typer.Option(help="The folder for kernels.png and answers.png.")],
+    archive: ArchiveOption = None,
+    count: Annotated[int, typer.Option(min=1, help="Pictures with their five classes.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="Of the choice of pictures.")] = 0,
+) -> None:
+    """Figures 3 and 4 of any artifact: the first layer's kernels, and held-out pictures with their five classes.
+
+    The figure's right half, neighbours, is drawn by `alexnet index draw`.
+    """
+    from training.drawing import draw as drawn
+
+    for file in drawn(artifact, data, archive, output, count, seed):
+        typer.echo(f"wrote {file}")
+
+
 def dense(
     artifact: Annotated[Path, typer.Argument(help="An artifact, or a folder whose newest one is taken.")],
     data: DataOption,
