@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from training.experiments import ablation, activation, normalisation
+from training.experiments import ablation, activation, normalisation, solar_cells
 from training.experiments.cifar import Pictures, _cropped
 from training.experiments.results import Results
 
@@ -79,6 +79,28 @@ def test_an_ablation_goes_on(few: Path, data: Path, tmp_path: Path) -> None:
     assert [line for line in again.splitlines() if "|" in line] == [line for line in said.splitlines() if "|" in line]
     anew = json.loads(file.read_text())["runs"]["towers apart, seed 0"]
     assert anew["10"] == lost["10"]  # the same seed, the same network
+
+
+def test_solar_cells_beside_the_published(data: Path, tmp_path: Path) -> None:
+    said = run("solar_cells", data, tmp_path)
+    assert "from nothing: " in said
+    assert "Deitsch et al. 2019: SVM 82.44 %, CNN 88.42 %" in said
+    (found,) = json.loads((tmp_path / "solar_cells.json").read_text())["runs"].values()
+    assert (count := sum(map(sum, found["confusion"]))) == 17
+    assert found["accuracy"] == pytest.approx(
+        100 * (found["confusion"][0][0] + found["confusion"][1][1]) / count, abs=0.01
+    )
+
+
+def test_the_curve_of_alarms() -> None:
+    truth = solar_cells.Cells(np.array([True, False, True, False]), np.array([1.0, 1.0, 1.0, 1.0]))
+    places, found, area = solar_cells.curve(np.array([0.9, 0.8, 0.7, 0.1]), truth)
+    assert area == pytest.approx(0.75)
+    assert (found[places < 0.49] == 0.5).all()
+    assert (found[places > 0.51] == 1.0).all()
+    assert solar_cells.curve(np.full(4, 0.5), truth)[2] == pytest.approx(0.5)  # all are one threshold
+    sure = truth._replace(weights=np.array([1.0, 0.5, 1.0, 1.0]))
+    assert solar_cells.curve(np.array([0.9, 0.8, 0.7, 0.1]), sure)[2] == pytest.approx(1 - 0.5 * 0.5 / 1.5)
 
 
 def test_changes_are_those_of_the_same_seed(tmp_path: Path) -> None:
