@@ -1,21 +1,51 @@
-# The server without torch: docker build -t alexnet-server . && docker run -p 8000:8000 -v $PWD/artifacts:/data/artifacts alexnet-server
-FROM python:3.13-slim AS build
+# The server without torch is the last stage and the default:
+#   docker build --tag alexnet-server .
+#   docker run --publish 8000:8000 --read-only --tmpfs /tmp --volume "$PWD/artifacts:/data/artifacts:ro" alexnet-server
+# For a GPU: --target gpu. To train: --target train. `make prove-images` runs these very lines without Docker.
+FROM debian:bookworm-slim AS base
+RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates python3 && rm -rf /var/lib/apt/lists/*
+RUN useradd --create-home --home-dir /data --uid 1000 alexnet
+WORKDIR /data
+ENV PATH=/opt/alexnet/bin:/usr/local/bin:/usr/bin:/bin
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+
+FROM base AS build
+RUN apt-get update && apt-get install --yes --no-install-recommends python3-venv && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
-RUN python -m venv /opt/alexnet
-COPY pyproject.toml README.md LICENSE cli.py ./
+RUN python3 -m venv /opt/alexnet
+COPY constraints.txt pyproject.toml README.md LICENSE cli.py ./
 COPY model model
 COPY index index
 COPY training training
 COPY server server
-RUN /opt/alexnet/bin/pip install --no-cache-dir '.[cpu]'
 
-FROM python:3.13-slim
-COPY --from=build /opt/alexnet /opt/alexnet
-RUN useradd --create-home --home-dir /data --uid 1000 alexnet
+FROM build AS build-cpu
+RUN /opt/alexnet/bin/pip install --no-cache-dir --constraint constraints.txt '.[cpu]'
+
+FROM build AS build-gpu
+RUN /opt/alexnet/bin/pip install --no-cache-dir '.[gpu]'
+
+FROM build AS build-train
+RUN /opt/alexnet/bin/pip install --no-cache-dir --constraint constraints.txt '.[cpu,train,pull]'
+
+FROM base AS train
+COPY --from=build-train /opt/alexnet /opt/alexnet
 USER alexnet
-WORKDIR /data
-ENV PATH=/opt/alexnet/bin:$PATH PYTHONUNBUFFERED=1
+ENTRYPOINT ["alexnet"]
+CMD ["train", "--help"]
+
+FROM base AS gpu
+COPY --from=build-gpu /opt/alexnet /opt/alexnet
+USER alexnet
 EXPOSE 8000
-HEALTHCHECK CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/ready', timeout=3)"]
+HEALTHCHECK --start-period=60s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/live', timeout=3)"]
+ENTRYPOINT ["alexnet"]
+CMD ["serve", "--host", "0.0.0.0", "--device", "cuda"]
+
+FROM base AS cpu
+COPY --from=build-cpu /opt/alexnet /opt/alexnet
+USER alexnet
+EXPOSE 8000
+HEALTHCHECK --start-period=60s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/live', timeout=3)"]
 ENTRYPOINT ["alexnet"]
 CMD ["serve", "--host", "0.0.0.0"]

@@ -4,7 +4,7 @@ DEMO := .venv-demo
 DEV := .venv
 MILVUS := .venv-milvus
 
-.PHONY: demo test test-milvus test-slow check format clean chromium
+.PHONY: demo test test-milvus test-slow check format clean chromium constraints prove-images package audit
 
 demo: $(DEMO)/installed ## unpack the bundled network, index the solar cells, serve both on http://127.0.0.1:8000
 	$(DEMO)/bin/alexnet demo
@@ -27,6 +27,15 @@ check: $(DEV)/installed ## lint, format, types, import rules
 
 chromium: ## the browser of the page's tests, from Debian, where there is none
 	command -v chromium >/dev/null || (apt-get update --quiet && apt-get install --quiet --yes chromium)
+
+constraints: ## the versions that images are built with, as they are found by a new environment
+	rm -rf build/constraints && $(PYTHON) -m venv build/constraints
+	build/constraints/bin/pip install --quiet --disable-pip-version-check '.[cpu,train,pull]'
+	build/constraints/bin/pip freeze --exclude alexnet-server | sed -e 's/ @ .*//' -e 's/+cpu$$//' > constraints.txt
+
+prove-images: $(DEV)/installed ## the Dockerfile's stages in fresh Debian roots, without Docker; needs root
+	command -v debootstrap >/dev/null || (apt-get update --quiet && apt-get install --quiet --yes debootstrap)
+	$(DEV)/bin/python deploy/prove_images.py cpu
 
 format: $(DEV)/installed ## put the source in order
 	$(DEV)/bin/ruff check --fix .
