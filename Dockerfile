@@ -3,6 +3,8 @@
 #   docker run --publish 8000:8000 --read-only --tmpfs /tmp --volume "$PWD/artifacts:/data/artifacts:ro" alexnet-server
 # For a GPU: --target gpu. To train: --target train. `make prove-images` runs these very lines without Docker.
 FROM debian:bookworm-slim AS base
+# versions aren't named: Debian's fixes are wanted
+# hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates python3 && rm -rf /var/lib/apt/lists/*
 RUN useradd --create-home --home-dir /data --uid 1000 alexnet
 WORKDIR /data
@@ -10,6 +12,8 @@ ENV PATH=/opt/alexnet/bin:/usr/local/bin:/usr/bin:/bin
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 
 FROM base AS build
+# versions aren't named: Debian's fixes are wanted
+# hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends python3-venv && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 RUN python3 -m venv /opt/alexnet
@@ -30,13 +34,13 @@ RUN /opt/alexnet/bin/pip install --no-cache-dir --constraint constraints.txt '.[
 
 FROM base AS train
 COPY --from=build-train /opt/alexnet /opt/alexnet
-USER alexnet
+USER 1000
 ENTRYPOINT ["alexnet"]
 CMD ["train", "--help"]
 
 FROM base AS gpu
 COPY --from=build-gpu /opt/alexnet /opt/alexnet
-USER alexnet
+USER 1000
 EXPOSE 8000
 HEALTHCHECK --start-period=60s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/live', timeout=3)"]
 ENTRYPOINT ["alexnet"]
@@ -44,7 +48,7 @@ CMD ["serve", "--host", "0.0.0.0", "--device", "cuda"]
 
 FROM base AS cpu
 COPY --from=build-cpu /opt/alexnet /opt/alexnet
-USER alexnet
+USER 1000
 EXPOSE 8000
 HEALTHCHECK --start-period=60s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/live', timeout=3)"]
 ENTRYPOINT ["alexnet"]

@@ -37,6 +37,17 @@ prove-images: $(DEV)/installed ## the Dockerfile's stages in fresh Debian roots,
 	command -v debootstrap >/dev/null || (apt-get update --quiet && apt-get install --quiet --yes debootstrap)
 	$(DEV)/bin/python deploy/prove_images.py cpu
 
+package: $(DEV)/installed ## wheel and source archive, the wheel installed in an environment of its own
+	rm -rf dist build/package
+	$(DEV)/bin/python -m build --quiet --outdir dist .
+	$(PYTHON) -m venv build/package
+	build/package/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt "$$(echo dist/*.whl)[cpu]"
+	cd build/package && bin/alexnet --help >/dev/null && bin/python -c "import server.app; from model.compact import unpack_bundled; from pathlib import Path; unpack_bundled('elpv', Path('artifacts'))"
+
+audit: $(DEV)/installed ## known vulnerabilities of the pinned versions, and a bill of materials; asks the network
+	$(DEV)/bin/pip-audit --requirement constraints.txt --disable-pip --no-deps
+	$(DEV)/bin/cyclonedx-py requirements constraints.txt --output-file dist/sbom.json
+
 format: $(DEV)/installed ## put the source in order
 	$(DEV)/bin/ruff check --fix .
 	$(DEV)/bin/ruff format .

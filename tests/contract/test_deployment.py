@@ -1,0 +1,153 @@
+"""The files for operators name commands, settings, addresses and metrics that the program has, and their own schemas
+take them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from starlette.testclient import TestClient
+
+from server.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+KUBERNETES = "1.31"
+METRIC, PARTS = re.compile(r"\balexnet_[a-z_]+"), re.compile("_(sum|count|bucket)$")
+FROM_THE_ADAPTER = {"alexnet_queue_seconds"}
+
+
+def documents(folder: Path) -> Iterator[dict[str, Any]]:
+    for file in sorted(folder.glob("*.yaml")):
+        if file.name != "kustomization.yaml":
+            yield from yaml.safe_load_all(file.read_text())
+
+
+def container() -> dict[str, Any]:
+    (deployment,) = [d for d in documents(DEPLOY / "kubernetes" / "base") if d["kind"] == "Deployment"]
+    found: dict[str, Any] = deployment["spec"]["template"]["spec"]["containers"][0]
+    return found
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    return found
+
+
+def test_hadolint_finds_nothing() -> None:
+    hadolint = Path(sys.executable).parent / "hadolint"
+    said = subprocess.run([hadolint, ROOT / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("document", list(documents(DEPLOY / "kubernetes" / "base")), ids=lambda d: d["kind"])
+def test_kubernetes_schema_takes_it(document: dict[str, Any]) -> None:
+    if document["kind"] == "Deployment":  # kustomize adds the labels and this selector
+        labels = {"app.kubernetes.io/name": "alexnet-server"}
+        document["spec"]["selector"] = {"matchLabels": labels}
+        document["spec"]["template"]["metadata"]["labels"] = labels
+    kubernetes_validate.validate(document, KUBERNETES, strict=True)
+
+
+@pytest.mark.parametrize("overlay", ["base", "milvus"])
+def test_kustomize_builds_it(overlay: str) -> None:
+    if shutil.which("kubectl") is None:
+        pytest.skip("no kubectl here, which has kustomize in it")
+    said = subprocess.run(
+        ["kubectl", "kustomize", str(DEPLOY / "kubernetes" / overlay)], capture_output=True, text=True, check=True
+    )
+    kinds = [document["kind"] for document in yaml.safe_load_all(said.stdout)]
+    expected = ["Service", "Deployment", "PodDisruptionBudget", "HorizontalPodAutoscaler"]
+    assert kinds == expected + (["Milvus"] if overlay == "milvus" else [])
+    assert ("milvus://" in said.stdout) == (overlay == "milvus")
+
+
+def test_settings_are_settings(compose: dict[str, Any]) -> None:
+    environment = [line.partition("=")[0] for line in compose["services"]["server"]["environment"]]
+    environment += [variable["name"] for variable in container()["env"]]
+    patches = yaml.safe_load((DEPLOY / "kubernetes" / "milvus" / "kustomization.yaml").read_text())["patches"]
+    environment += [change["value"]["name"] for patch in patches for change in yaml.safe_load(patch["patch"])]
+    assert {name.removeprefix("ALEXNET_").lower() for name in environment} <= set(Settings.model_fields)
+
+
+def test_probes_ask_what_answers(client: TestClient) -> None:
+    found = container()
+    (port,) = found["ports"]
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        asked = found[probe]["httpGet"]
+        assert asked["port"] == port["name"]
+        assert client.get(asked["path"]).status_code == 200
+    checks = re.findall(r"127\.0\.0\.1:(\d+)(/\w+)", (ROOT / "Dockerfile").read_text())
+    assert len(checks) == 2
+    for number, path in checks:
+        assert int(number) == port["containerPort"] == Settings.model_fields["port"].default
+        assert client.get(path).status_code == 200
+
+
+def test_there_is_time_to_finish(compose: dict[str, Any]) -> None:
+    """A pod isn't killed while what it accepted may still be answered."""
+    (deployment,) = [d for d in documents(DEPLOY / "kubernetes" / "base") if d["kind"] == "Deployment"]
+    values = {variable["name"]: variable.get("value") for variable in container()["env"]}
+    least = float(values["ALEXNET_DRAIN_SECONDS"]) + float(values["ALEXNET_MAX_SECONDS"])
+    assert deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] > least
+    assert container()["readinessProbe"]["periodSeconds"] < float(values["ALEXNET_DRAIN_SECONDS"])
+    grace = float(compose["services"]["server"]["stop_grace_period"].removesuffix("s"))
+    assert grace > Settings.model_fields["max_seconds"].default
+
+
+def test_metrics_are_metrics(client: TestClient) -> None:
+    found = set(re.findall(r"^# TYPE (alexnet_\w+)", client.get("/metrics").text, re.MULTILINE))
+    files = [DEPLOY / "prometheus" / "alerts.yml", DEPLOY / "kubernetes" / "adapter-rule.yaml"]
+    files += [DEPLOY / "kubernetes" / "base" / "autoscaling.yaml", DEPLOY / "grafana" / "alexnet-server.json"]
+    for file in files:
+        named = {PARTS.sub("", name) for name in METRIC.findall(file.read_text())}
+        assert named, file.name
+        assert named <= found | FROM_THE_ADAPTER, file.name
+
+
+def test_compose_mounts_what_is_there(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            if source.startswith("./deploy"):
+                assert (ROOT / source).exists(), name
+            elif not source.startswith("./"):
+                assert source in compose["volumes"], name
+        assert service.get("image", "").rpartition(":")[2] != "latest"
+        for published in service.get("ports", []):
+            assert published.startswith("127.0.0.1:")
+    milvus = {name for name, service in compose["services"].items() if service.get("profiles") == ["milvus"]}
+    assert milvus == {"milvus", "etcd", "minio"}
+    scraped = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
+    assert scraped[0]["static_configs"][0]["targets"] == ["server:8000"]
+
+
+def test_the_dashboard_is_provisioned() -> None:
+    dashboard = json.loads((DEPLOY / "grafana" / "alexnet-server.json").read_text())
+    providers = yaml.safe_load((DEPLOY / "grafana/provisioning/dashboards/dashboards.yml").read_text())["providers"]
+    target = f"{providers[0]['options']['path']}/alexnet-server.json"
+    assert f"./deploy/grafana/alexnet-server.json:{target}:ro" in (ROOT / "compose.yaml").read_text()
+    assert any(variable["type"] == "datasource" for variable in dashboard["templating"]["list"])
+
+
+def test_there_is_one_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    images = yaml.safe_load((DEPLOY / "kubernetes" / "base" / "kustomization.yaml").read_text())["images"]
+    assert images == [{"name": "alexnet-server", "newTag": version}]
+    newest = re.search(r"^## (\S+?),? ", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest is not None
+    assert newest.group(1) == version
+    pinned = (ROOT / "constraints.txt").read_text()
+    assert re.search(r"^torch==2\.13\.0$", pinned, re.MULTILINE)
+    assert "alexnet-server" not in pinned
