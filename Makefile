@@ -11,7 +11,7 @@ demo: $(DEMO)/installed ## unpack the bundled network, index the solar cells, se
 
 test: check chromium ## everything that continuous integration runs
 	$(DEV)/bin/pytest
-	$(MAKE) test-milvus
+	$(MAKE) test-milvus package
 
 test-milvus: $(MILVUS)/installed ## an index on Milvus, embedded, in an environment of its own
 	$(MILVUS)/bin/pytest tests/milvus

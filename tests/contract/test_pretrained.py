@@ -37,7 +37,6 @@ PLACES = {
 }  # fmt: skip
 FORMS = {
     "bvlc opset 3": (BVLC_ALEXNET, "net.onnx"),
-    "bvlc opset 9": (BVLC_ALEXNET, "net.onnx"),
     "bvlc opset 12": (BVLC_ALEXNET, "net.onnx"),
     "caffenet opset 12": (CAFFENET, "net.onnx"),
     "torchvision": (TORCHVISION_ALEXNET, "net.pth"),

@@ -38,7 +38,9 @@ def require_same(home: Path, alone: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("processes", "towers"), [(2, 2), (4, 2), (3, 1)], ids=["2 towers", "2 towers x 2 replicas", "3 replicas"]
+    ("processes", "towers"),
+    [(2, 2), (4, 2), pytest.param(3, 1, marks=pytest.mark.slow)],
+    ids=["2 towers", "2 towers x 2 replicas", "3 replicas"],
 )
 def test_many_processes_are_one_network(few: Path, alone: Path, tmp_path: Path, processes: int, towers: int) -> None:
     options = ["--data", few, *launch.OPTIONS, "--towers", towers]
@@ -52,6 +54,7 @@ def test_frozen_layers_with_replicas(few: Path, tmp_path: Path) -> None:
     launch.finish(launch.start(tmp_path, *options, processes=2))
 
 
+@pytest.mark.slow
 def test_each_reads_the_other_s_checkpoint(few: Path, alone: Path, tmp_path: Path) -> None:
     """Begun by two towers, gone on with by four processes, ended by one."""
     first = launch.start(tmp_path, "--data", few, *launch.OPTIONS, "--towers", 2, processes=2)
