@@ -106,7 +106,9 @@ def test_it_is_measured_and_kept_beside(added: tuple[Artifact, str], artifact: A
 
 
 def test_it_is_near_ten_views(added: tuple[Artifact, str], pictures: Path) -> None:
-    some: NDArray[np.uint8] = np.stack([read_picture(p.read_bytes()).pixels for p in sorted(pictures.rglob("*.jpg"))[::6]])
+    some: NDArray[np.uint8] = np.stack(
+        [read_picture(p.read_bytes()).pixels for p in sorted(pictures.rglob("*.jpg"))[::6]]
+    )
     ten = OnnxModel(artifacts.load(added[0].path).network, "cpu").run(some, TEN)[0]
     whole_picture = OnnxModel(added[0].network, "cpu").run(some, TEN)[0]
     assert (ten.argmax(1) == whole_picture.argmax(1)).mean() > 0.9

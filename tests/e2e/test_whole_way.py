@@ -131,6 +131,7 @@ def test_indexing_again_adds_nothing(home: Path, url: str) -> None:
     assert "pairs" in run(ALEXNET, "index", "duplicates", "copy", cwd=home)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_where_it_was_stopped(pictures: Path, tmp_path: Path) -> None:
     common = [sys.executable, ROOT / "training" / "run.py", "--data", pictures, "--hidden", 16, "--batch", 8]
     run(*common, "--epochs", 2, "--runs", "whole", cwd=tmp_path)

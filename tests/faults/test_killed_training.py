@@ -13,7 +13,11 @@ import torch
 from tests import launch
 
 
-@pytest.mark.parametrize(("processes", "towers"), [(1, 1), (2, 2)], ids=["1 process", "2 towers"])
+@pytest.mark.parametrize(
+    ("processes", "towers"),
+    [pytest.param(1, 1, marks=pytest.mark.slow), (2, 2)],
+    ids=["1 process", "2 towers"],
+)
 def test_killed_twice_and_resumed(few: Path, tmp_path: Path, processes: int, towers: int) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir()
