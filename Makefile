@@ -4,7 +4,7 @@ DEMO := .venv-demo
 DEV := .venv
 MILVUS := .venv-milvus
 
-.PHONY: demo test test-milvus test-slow check format clean chromium constraints prove-images package audit
+.PHONY: demo test test-milvus test-slow check format clean chromium constraints prove-images package audit docs
 
 demo: $(DEMO)/installed ## unpack the bundled network, index the solar cells, serve both on http://127.0.0.1:8000
 	$(DEMO)/bin/alexnet demo
@@ -47,6 +47,12 @@ package: $(DEV)/installed ## wheel and source archive, the wheel installed in an
 audit: $(DEV)/installed ## known vulnerabilities of the pinned versions, and a bill of materials; asks the network
 	$(DEV)/bin/pip-audit --requirement constraints.txt --disable-pip --no-deps
 	$(DEV)/bin/cyclonedx-py requirements constraints.txt --output-file dist/sbom.json
+
+docs: ## the documents as a site, in build/site
+	$(PYTHON) -m venv build/docs
+	build/docs/bin/pip install --quiet --disable-pip-version-check -e '.[cpu,docs]'
+	PYTHONPATH=. build/docs/bin/mkdocs build --strict --quiet
+	@echo "build/site/index.html"
 
 format: $(DEV)/installed ## put the source in order
 	$(DEV)/bin/ruff check --fix .

@@ -54,14 +54,19 @@ def create_app(service: Service) -> ASGIApp:
     if origins := [origin.strip() for origin in service.settings.cors_origins.split(",") if origin.strip()]:
         app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"],
                            expose_headers=["Server-Timing", "X-Request-ID", "Retry-After"])  # fmt: skip
-    for module in (classify, similar, square, pictures, network):
-        app.include_router(module.router, dependencies=[Depends(require_read)], responses=REFUSALS)
-    for router in (health.router, v2.router, v2.locked):
-        app.include_router(router, responses=REFUSALS)
+    add_routes(app)
     app.mount("/page", StaticFiles(directory=WEB), name="page")
     app.add_api_route("/", _page, methods=["GET", "HEAD"], include_in_schema=False)
     errors.install(app)
     return Observed(app, service.metrics)  # outside everything, so that an internal error carries its id too
+
+
+def add_routes(app: FastAPI) -> None:
+    """Everything that is in the OpenAPI document."""
+    for module in (classify, similar, square, pictures, network):
+        app.include_router(module.router, dependencies=[Depends(require_read)], responses=REFUSALS)
+    for router in (health.router, v2.router, v2.locked):
+        app.include_router(router, responses=REFUSALS)
 
 
 async def _page() -> FileResponse:

@@ -1,0 +1,60 @@
+"""What `make docs` adds to the files of docs/: the README first, and the HTTP interface from the server itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+from server.app import add_routes
+
+ROOT = Path(__file__).parents[1]
+MODULES = (
+    "model.alexnet", "model.architecture", "model.preprocess", "model.views", "model.graph", "model.runtime",
+    "model.artifact", "index.store", "index.search", "training.config", "training.datasets", "server.settings",
+)  # fmt: skip
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Pages that are made and not written."""
+    readme = (ROOT / "README.md").read_text().replace("](docs/", "](")
+    reference = "# Python\n\n" + "\n\n".join(f"::: {module}" for module in MODULES)
+    pages = {"index.md": readme, "interface.md": "\n".join(interface()), "reference.md": reference}
+    for name, text in pages.items():
+        files.append(File.generated(config, name, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Links to source files become their names: the site has the documents alone."""
+    endings = r"(?:py|toml|sh|json|yaml|yml|cfg|md|csv)"
+    outside = r"\[`?([^\]`]*)`?\]\((?:\.\./|(?=[a-z]+/|[A-Z]))(?!results/)([^)#:]*\." + endings + r"|LICENSE)\)"
+    return re.sub(outside, _named, markdown)
+
+
+def _named(link: re.Match[str]) -> str:
+    text, path = link.groups()
+    return f"`{path}`" if text in path else f"{text} (`{path}`)"
+
+
+def interface() -> Iterator[str]:
+    """Every operation of the HTTP interface, in Markdown, from the server's own OpenAPI document."""
+    app = FastAPI()
+    add_routes(app)
+    yield "# HTTP\n\nThe whole, for programs: `/openapi.json` of a running server; to try it: `/docs`.\n"
+    for path, operations in app.openapi()["paths"].items():
+        for method, operation in operations.items():
+            yield f"## {method.upper()} {path}\n\n**{operation['summary']}.** {operation.get('description', '')}\n"
+            if parameters := operation.get("parameters"):
+                yield "| parameter | in | |\n|---|---|---|"
+                for parameter in parameters:
+                    default = parameter.get("schema", {}).get("default")
+                    said = parameter.get("description", "") + (f" ({default})" if default is not None else "")
+                    yield f"| `{parameter['name']}` | {parameter['in']} | {said} |"
+                yield ""
+            yield "Answers: " + ", ".join(f"{status}" for status in operation["responses"]) + ".\n"

@@ -1,0 +1,42 @@
+"""Every command of the tutorial, in order, in one shell, as a reader would type them, on a few drawn pictures."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+INSTALLING = "python3 -m venv"
+
+
+def test_the_tutorial_s_commands(few: Path, tmp_path: Path) -> None:
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "tutorial.md").read_text(), re.DOTALL)
+    left_out = [block for block in blocks if INSTALLING in block]
+    assert len(left_out) == 1  # this environment is what they make
+    shutil.copytree(few, tmp_path / "pictures")
+    (tmp_path / ".venv").symlink_to(Path(sys.prefix))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    script = "set -euo pipefail\n" + "".join(block for block in blocks if block not in left_out)
+    done = subprocess.run(
+        ["bash", "-c", script.replace(":8000", f":{port}")], cwd=tmp_path, text=True, capture_output=True, timeout=300,
+        check=False, env=os.environ | {"HOME": str(tmp_path), "ALEXNET_PORT": str(port), "ALEXNET_DATA": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "artifact: artifacts/tutorial/1" in done.stdout
+    assert '"predictions"' in done.stdout
+    assert '"neighbours"' in done.stdout
+    assert '"status":"exists"' in done.stdout  # the picture that was added was there
+    assert '"label":"circles"' in done.stdout
+
+
+@pytest.mark.parametrize("page", ["tutorial.md", "faq.md", "client.md", "deployment.md", "pretrained.md"])
+def test_pages_are_in_the_site(page: str) -> None:
+    assert f"- {page}" in (ROOT / "mkdocs.yml").read_text()
