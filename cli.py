@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import ValidationError
@@ -30,6 +31,9 @@ from server.command import require_free, run, serve_command, settings
 from training.command import DataOption, dense, draw, evaluate, export, pull, quantize
 from training.run import DATA_HELP, train
 
+if TYPE_CHECKING:
+    from index.shards import Shard
+
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -49,6 +53,8 @@ app.command(name="evaluate-index")(evaluate_index)
 app.command(name="serve")(serve_command())
 
 
+ShardOption = Annotated[str | None, typer.Option(help="The part of the pictures for this machine, as 3/16.")]
+
 codes = typer.Typer(no_args_is_help=True, help="Binary codes of features (section 6.1 of the paper).")
 app.add_typer(codes, name="codes")
 
@@ -66,6 +72,7 @@ def index(
     archive: ArchiveOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
+    shard: ShardOption = None,
 ) -> None:
     """Compute the features of pictures and keep them, with labels and thumbnails, to be searched.
 
@@ -76,7 +83,7 @@ def index(
         return
     if not data:
         raise typer.BadParameter("expected pictures, found none", param_hint="--data")
-    add(data, artifact, index, archive, device, precision)
+    add(data, artifact, index, archive, device, precision, shard=shard)
 
 
 @indexes.command()
@@ -88,12 +95,16 @@ def add(
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
     rows: Annotated[str, typer.Option(help="Of a new index: float32, or float16 in half the memory.")] = "float32",
+    shard: ShardOption = None,
 ) -> None:
     """The same as `alexnet index --data ...`."""
+    from index.shards import Shard
     from model import artifact as artifacts
 
+    part = Shard.named(shard) if shard else None
     loaded = artifacts.load(artifact, precision)
-    _index(data, archive, loaded, index or loaded.index_in(INDEXES), device, rows)
+    whole = loaded.index_in(INDEXES)
+    _index(data, archive, loaded, index or (part.index(whole) if part else whole), device, rows, part)
 
 
 @app.command()
@@ -196,7 +207,15 @@ def demo(
     run(settings(None, {"artifact": artifact.path, "index": index, "host": host, "port": port}))
 
 
-def _index(data: str, archive: Path | None, artifact: Artifact, folder: Path, device: str, rows: str) -> None:
+def _index(
+    data: str,
+    archive: Path | None,
+    artifact: Artifact,
+    folder: Path,
+    device: str,
+    rows: str,
+    shard: Shard | None = None,
+) -> None:
     from index.build import Source, build, sources_in
     from index.opening import to_change
     from index.settings import kind_named
@@ -208,6 +227,9 @@ def _index(data: str, archive: Path | None, artifact: Artifact, folder: Path, de
         sources = [Source(example.path, dataset.labels[example.label].name) for example in dataset.examples]
     else:
         sources = sources_in(Path(data))
+    if shard:
+        root = Path(data) if Path(data).is_dir() else Path(os.path.commonpath([source.path for source in sources]))
+        sources = shard.sources(sources, root)
     store = to_change(folder, artifact, kind_named(rows))
     report = build(store, OnnxModel(artifact.network, device), sources)
     typer.echo(

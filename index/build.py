@@ -92,12 +92,14 @@ def _submit(pool: ThreadPoolExecutor, index: Index, batch: Sequence[Source]) -> 
 
 def _add_new(index: Index, model: OnnxModel, pictures: Sequence[_Read]) -> int:
     """Add those pictures whose bytes aren't in the index, once each; how many."""
-    fresh = {picture.entry.sha256: picture for picture in reversed(pictures)}
+    fresh: dict[str, _Read] = {}
+    for picture in pictures:
+        fresh.setdefault(picture.entry.sha256, picture)
     for sha256, (_, removed) in index.catalog.known(list(fresh)).items():
         if not removed:
             del fresh[sha256]
     if fresh:
-        new = list(reversed(fresh.values()))
+        new = list(fresh.values())
         features = model.features(np.stack([picture.pixels for picture in new]), index.views)
         index.add(features, [picture.entry for picture in new])
     return len(fresh)

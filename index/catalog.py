@@ -207,6 +207,13 @@ class Catalog:
         statement = f"SELECT {COLUMNS} FROM pictures WHERE NOT removed AND id > ? {condition} ORDER BY id LIMIT ?"
         return [_entry(row) for row in self._query(statement, after, *values, limit)]
 
+    def stored(self, after: int, limit: int) -> list[tuple[int, NewEntry]]:
+        """The next pictures by id with all that is kept of them, as another index would keep it."""
+        columns = "id, sha256, label, source, format, width, height, thumbnail, key"
+        statement = f"SELECT {columns} FROM pictures WHERE NOT removed AND id > ? ORDER BY id LIMIT ?"
+        rows = self._query(statement, after, limit)
+        return [(row[0], NewEntry(*row[1:3], Path(row[3]) if row[3] else None, *row[4:])) for row in rows]
+
     def everything(self, label: str | None = None) -> Iterator[Entry]:
         """All pictures, or those of a label, by id."""
         after = 0

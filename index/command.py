@@ -21,7 +21,7 @@ IdsArgument = Annotated[list[int], typer.Argument(help="Ids of pictures.", min=1
 
 def add_commands(app: typer.Typer) -> None:
     """Everything but the building of an index, which needs a network and data."""
-    for command in (listing, remove, restore, verify, compact, export, duplicates, draw):
+    for command in (listing, remove, restore, verify, compact, merge, export, duplicates, draw):
         app.command(name="list" if command is listing else None)(command)
 
 
@@ -80,6 +80,17 @@ def compact(index: IndexArgument) -> None:
     """Forget removed and damaged pictures for good, and give their room back."""
     with opened(index, writable=True) as found:
         typer.echo(f"{found.compact():,} pictures forgotten, {len(found):,} kept")
+
+
+def merge(
+    into: Annotated[Path, typer.Argument(help="The index to add to; begun where there is none.")],
+    others: Annotated[list[Path], typer.Argument(help="Indexes by the same network.", min=1)],
+) -> None:
+    """Add the pictures of other indexes; what is there already counts once. Call it again after an interruption."""
+    from index.merge import merge as merged
+
+    report = merged(into, others)
+    typer.echo(f"index {into}: {report.pictures:,} pictures ({report.added:,} added, {report.known:,} there already)")
 
 
 def export(index: IndexArgument, target: Annotated[Path, typer.Argument(help="A file, .npz.")]) -> None:

@@ -50,9 +50,13 @@ class Settings:
     @staticmethod
     def begin(catalog: Catalog, artifact: Artifact, views: Sequence[int], rows: Kind) -> None:
         """Those of a new index for the features of `artifact`; an index that has some keeps them."""
+        Settings(artifact.network_sha256, tuple(views), artifact.manifest.feature_dim, 1, rows).repeat(catalog)
+
+    def repeat(self, catalog: Catalog) -> None:
+        """The same of a new index; an index that has some keeps them."""
         if not catalog.settings():
-            made_by = {"network_sha256": artifact.network_sha256, "views": ",".join(map(str, views))}
-            kept = {"feature_dim": str(artifact.manifest.feature_dim), "rows": rows, "features": "1"}
+            made_by = {"network_sha256": self.network_sha256, "views": ",".join(map(str, self.views))}
+            kept = {"feature_dim": str(self.dim), "rows": self.rows, "features": "1"}
             catalog.set_settings({"format": FORMAT} | made_by | kept)
 
     def file(self, path: Path, number: int) -> Path:

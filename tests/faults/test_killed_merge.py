@@ -1,0 +1,58 @@
+"""kill -9 while indexes are merged, again and again: the end is that of a merge that nobody disturbed."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from index.catalog import NewEntry
+from index.merge import merge
+from index.store import PictureIndex
+from model.artifact import Artifact
+from tests.unit.test_merge import contents
+
+SMALL_STEPS = """
+import sys
+from pathlib import Path
+import index.merge
+index.merge.BATCH = 7
+print("begins", flush=True)
+index.merge.merge(Path(sys.argv[1]), [Path(other) for other in sys.argv[2:]])
+"""
+
+
+def test_killed_and_begun_again(artifact: Artifact, tmp_path: Path) -> None:
+    moments, draw = random.Random(1), np.random.default_rng(1)
+    features = draw.random((900, 64), np.float32)
+    parts = [tmp_path / name for name in "abc"]
+    for number, part in enumerate(parts):
+        index = PictureIndex.create(part, artifact)
+        mine = [n for n in range(900) if n % 3 == number or n % 50 == 0]  # some are in all
+        index.add(
+            features[mine],
+            [NewEntry(f"{n:064d}", f"of {number}", Path(f"/{n:03d}.png"), "PNG", 1, 1, b"%d" % n) for n in mine],
+        )
+        index.close()
+    undisturbed, into = tmp_path / "undisturbed", tmp_path / "into"
+    assert merge(undisturbed, parts).pictures == 900
+    kills = 0
+    while True:
+        command = [sys.executable, "-c", SMALL_STEPS, str(into), *map(str, parts)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            if kills < 5:
+                time.sleep(moments.uniform(0.02, 0.2))
+                process.kill()
+                kills += process.wait() != 0
+        if process.returncode == 0:
+            break
+        assert process.returncode == -signal.SIGKILL
+    assert kills >= 3
+    assert contents(into) == contents(undisturbed)
