@@ -211,8 +211,12 @@ class Catalog:
         """The next pictures by id with all that is kept of them, as another index would keep it."""
         columns = "id, sha256, label, source, format, width, height, thumbnail, key"
         statement = f"SELECT {columns} FROM pictures WHERE NOT removed AND id > ? ORDER BY id LIMIT ?"
-        rows = self._query(statement, after, limit)
-        return [(row[0], NewEntry(*row[1:3], Path(row[3]) if row[3] else None, *row[4:])) for row in rows]
+        return [
+            (number, NewEntry(sha256, label, Path(source) if source else None, form, width, height, thumbnail, key))
+            for number, sha256, label, source, form, width, height, thumbnail, key in self._query(
+                statement, after, limit
+            )
+        ]
 
     def everything(self, label: str | None = None) -> Iterator[Entry]:
         """All pictures, or those of a label, by id."""

@@ -1,4 +1,4 @@
-"""Two servers on two hosts behind deploy/haproxy.cfg, asked from a third: killed, cut off, changed, stopped under load."""
+"""Two servers on two hosts behind deploy/haproxy.cfg, asked from a third: killed, cut off, changed, and stopped."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ SMALL_STEPS = """
 import sys
 from pathlib import Path
 import index.merge
-index.merge.BATCH = 7
+index.merge.BATCH = 3
 print("begins", flush=True)
 index.merge.merge(Path(sys.argv[1]), [Path(other) for other in sys.argv[2:]])
 """
@@ -48,7 +48,7 @@ def test_killed_and_begun_again(artifact: Artifact, tmp_path: Path) -> None:
             assert process.stdout is not None
             process.stdout.readline()
             if kills < 5:
-                time.sleep(moments.uniform(0.02, 0.2))
+                time.sleep(moments.uniform(0.02, 0.1))
                 process.kill()
                 kills += process.wait() != 0
         if process.returncode == 0:
