@@ -37,7 +37,7 @@ class Architecture:
     The rest is for networks that others published (`model.published`). `pool_first`: pooling before normalisation.
     `border`, of `BORDERS`: 55 x 55 positions of conv1 by the `ceil` rule; with `none`, 54 x 54, and the last pooling
     reaches over the edge; with zeros `around`, 55 x 55. `widths`: channels of conv1 to conv5, if not the paper's.
-    `crop`: pixels a side of a view.
+    `side`: pixels a side of a view.
     """
 
     classes: int = 1000
@@ -55,7 +55,7 @@ class Architecture:
     pool_first: bool = False
     border: Literal["ceil", "none", "around"] = "ceil"
     widths: tuple[int, ...] = ()
-    crop: Literal[224, 227] = 224
+    side: Literal[224, 227] = 224
 
     def __post_init__(self) -> None:
         if self.without and self.without not in REMOVABLE:

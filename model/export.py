@@ -64,7 +64,7 @@ def torch_answer(
     network: AlexNet, mean: NDArray[np.float32], pictures: NDArray[np.uint8], views: tuple[int, ...]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """What the graph must say, computed by torch: probabilities (N, classes) and features (N, hidden)."""
-    rows, columns = coordinates(network.architecture.crop)
+    rows, columns = coordinates(network.architecture.side)
     device = next(network.parameters()).device
     pixels = torch.from_numpy(pictures.astype(np.float32)).to(device).permute(0, 3, 1, 2)  # (N, 3, 256, 256)
     means = torch.from_numpy(mean).to(device).permute(2, 0, 1)[None]

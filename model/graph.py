@@ -69,7 +69,7 @@ def finished(graph: Nodes, architecture: Architecture) -> onnx.ModelProto:
 
 def _crops(graph: Nodes, mean: Array, architecture: Architecture) -> str:
     """(N, 256, 256, 3) uint8 -> (N * V, 3, 224, 224) float32 with the mean subtracted."""
-    side = architecture.crop
+    side = architecture.side
     rows, columns = coordinates(side)
     row = graph.add("Gather", graph.constant("view_rows", rows * SIDE), "views", name="rows")  # (V, 224)
     column = graph.add("Gather", graph.constant("view_columns", columns), "views", name="columns")  # (V, 224)
@@ -111,7 +111,7 @@ def shareable(architecture: Architecture) -> bool:
     """Whether views are cut from the same maps: they meet the same mean, norms look at one position, and the border
     is the one that `model.shared_views` knows."""
     ours = (
-        (architecture.border, architecture.crop) == ("ceil", CROP)
+        (architecture.border, architecture.side) == ("ceil", CROP)
         and not architecture.pool_first
         and architecture.without != "conv2"
     )

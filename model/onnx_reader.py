@@ -44,9 +44,9 @@ def read(path: Path, architecture: Architecture) -> Source:
     constants = _constants(model)
     (entry,) = [value for value in model.graph.input if value.name not in constants][:1] or [None]
     sides = [d.dim_value for d in entry.type.tensor_type.shape.dim][1:] if entry is not None else []
-    if sides != [3, architecture.crop, architecture.crop]:
+    if sides != [3, architecture.side, architecture.side]:
         raise ArtifactError(
-            f"expected an input of 3 x {architecture.crop} x {architecture.crop} in {path.name}, found {sides}"
+            f"expected an input of 3 x {architecture.side} x {architecture.side} in {path.name}, found {sides}"
         )
     found = list(_chain(model, entry.name, constants, path.name))
     weights: dict[str, Array] = {}
@@ -65,7 +65,7 @@ def read(path: Path, architecture: Architecture) -> Source:
             hidden = step.output
     if len(found) > place + 1:
         raise ArtifactError(f"expected the end of the network in {path.name}, found {found[place + 1].kind}")
-    return Source(weights, architecture.crop, _Answers(model, entry.name, found[-1], hidden))
+    return Source(weights, architecture.side, _Answers(model, entry.name, found[-1], hidden))
 
 
 def expected(architecture: Architecture) -> Iterator[tuple[str, str, dict[str, Any]]]:

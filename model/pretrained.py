@@ -104,7 +104,7 @@ def read(published: Published, file: Path) -> tuple[Architecture, Source]:
     except ModuleNotFoundError as error:
         extra = "train" if error.name == "torch" else "pull"
         raise ArtifactError(f"expected {error.name}, found none: pip install -e '.[cpu,{extra}]'") from error
-    return replace(architecture, crop=source.crop), source  # type: ignore[arg-type]
+    return replace(architecture, side=source.crop), source  # type: ignore[arg-type]
 
 
 def _import(published: Published, root: Path, file: Path, checksum: str, release: Release | None) -> Artifact:

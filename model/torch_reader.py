@@ -37,7 +37,7 @@ def read(path: Path, architecture: Architecture) -> Source:
             features = classifier[:-1](maps)
             return classifier[-1](features).softmax(1).numpy(), features.numpy()
 
-    return Source(weights, architecture.crop, answer)
+    return Source(weights, architecture.side, answer)
 
 
 KINDS = ("weight", "bias")

@@ -51,7 +51,7 @@ def begin(chosen: RunConfig, labels: tuple[Label, ...]) -> Start:
     artifact = artifacts.load(chosen.init_from)
     before, weights = read_weights(artifact)
     asked = {name: getattr(recipe.architecture, name) for name in chosen.asked}
-    architecture = replace(before, classes=len(labels), crop=CROP, **asked)
+    architecture = replace(before, classes=len(labels), side=CROP, **asked)
     fresh = initial_state(architecture, recipe.initialisation, chosen.seed)
     other = {"fc8"} if artifact.labels != labels else set()
     if architecture.sixth != before.sixth:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from model import artifact as artifacts
-from model.architecture import LAYERS
+from model.architecture import LAYERS, Architecture
 from model.artifact import Artifact, Label
 from model.errors import ArtifactError, TrainingError
 from model.weights import read_weights
@@ -101,3 +101,13 @@ def test_the_bundled_network_can_be_started_from(tmp_path: Path) -> None:
     start = begin(config.configure({"init_from": artifacts.find(bundled.path)}), OTHERS)
     assert start.architecture == replace(config.RECIPES["small"].architecture, classes=4)
     assert start.origin.endswith("; fc8 anew")
+
+
+def test_an_option_means_one_thing() -> None:
+    """Options are sorted by the fields of run, recipe and architecture: no name may be a field of two of them."""
+    names = [{known.name for known in fields(kind)} for kind in (config.RunConfig, config.Recipe, Architecture)]
+    assert names[0] & names[1] == {"name"}  # a run's is the artifact's, a recipe's is chosen as `recipe`
+    assert names[0] & names[2] == {"towers"}  # a run's are processes; a network's one tower is asked for in its words
+    assert not names[1] & names[2]
+    chosen = config.configure({"crop": False, "mirror": False})
+    assert (chosen.recipe.crop, chosen.recipe.architecture.side) == (False, 224)
