@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from training.experiments import cifar
+from training.experiments import cifar, command
 from training.experiments.cifar import CLASSES, Pictures
 from training.experiments.results import Results
 
@@ -26,6 +26,8 @@ PAPER = 6.0
 """Times as many epochs for tanh (section 3.1)."""
 MEASURED_ON = 5_000
 """Training pictures, the same ones each time."""
+HOPELESS, STEPS = 0.85, 1_000
+"""An error near that of guessing, and the steps after which a run that has it is given up."""
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "tanh": torch.tanh}
 GAINS = {"relu": 2.0, "tanh": 1.0}
 """Variance of the weights at the start times the inputs of a neuron: He et al. 2015, Glorot and Bengio 2010."""
@@ -74,7 +76,8 @@ def race(
 ) -> dict[str, Any]:
     """Train until the error on training pictures is the target, or `most` epochs have passed.
 
-    `epochs`: where a straight line between two measurements meets the target; null if it didn't.
+    `epochs`: where a straight line between two measurements meets the target; null if it didn't. A run that diverged
+    is given up early.
     """
     torch.manual_seed(seed)
     network = FourLayers(activation, settings.scale)
@@ -96,7 +99,8 @@ def race(
                     (a, before), (b, after) = curve[-2:]
                     met = a + (b - a) * (before - settings.target) / (before - after)
                     return {"epochs": round(met, 3), "curve": curve}
-                if loss != loss or steps >= most * passes:
+                hopeless = loss != loss or (curve[-1][1] > HOPELESS and steps >= STEPS)
+                if hopeless or steps >= most * passes:
                     return {"epochs": None, "curve": curve}
     return {"epochs": None, "curve": curve}
 
@@ -190,4 +194,4 @@ def summary(found: dict[str, list[float | None]], settings: Settings) -> str:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    command.run(main)

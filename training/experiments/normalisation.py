@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from training.experiments import cifar
+from training.experiments import cifar, command
 from training.experiments.cifar import CLASSES, Pictures
 from training.experiments.results import Results
 
@@ -182,4 +182,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    command.run(main)

@@ -12,21 +12,31 @@ from model.errors import TrainingError
 from training.config import replace_file
 from training.provenance import commit, machine
 
+MORE = "seeds"
+"""The setting that may differ from the file's: more seeds are more runs."""
+
 
 class Results:
-    """`runs` by name. `settings`: what all of them have in common; those of a file that is there must be the same."""
+    """`runs` by name. `settings`: what all of them have in common; those of a file that is there must be the same, but
+    for `MORE`. Raises TrainingError."""
 
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
         self.path = path
         self._settings = json.loads(json.dumps(settings))
         self.runs: dict[str, dict[str, Any]] = {}
         if path.is_file():
-            found = json.loads(path.read_text())
-            if found["settings"] != self._settings:
-                raise TrainingError(
-                    f"expected {path} to be of {self._settings}, found {found['settings']}: move it away"
-                )
-            self.runs = found["runs"]
+            try:
+                found = json.loads(path.read_text())
+                theirs, self.runs = found["settings"], found["runs"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise TrainingError(f"expected the results of an experiment in {path}, found {error!r}") from None
+            names = sorted((theirs.keys() | self._settings.keys()) - {MORE})
+            for name in names:
+                if theirs.get(name) != self._settings.get(name):
+                    raise TrainingError(
+                        f"expected {name} {self._settings.get(name)} in {path}, found {theirs.get(name)}: move the "
+                        "file away, or start as it was started"
+                    )
         path.parent.mkdir(parents=True, exist_ok=True)
         self._started = time.monotonic()
 
