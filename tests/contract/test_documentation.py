@@ -60,7 +60,7 @@ def test_alexnet_commands_and_options_exist() -> None:
 def test_scripts_and_their_options_exist() -> None:
     """Whatever else is called: the file is there, and knows the options."""
     for words in commands():
-        for script in (word for word in words if re.fullmatch(r"(training|benchmarks)/\w+\.(py|sh)", word)):
+        for script in (word for word in words if re.fullmatch(r"(training|benchmarks)/(\w+/)*\w+\.(py|sh)", word)):
             text = (ROOT / script).read_text()
             if script != "training/run.py":
                 for option in words[words.index(script) + 1 :]:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from model.errors import TrainingError
 from training.experiments import ablation, activation, normalisation, solar_cells
 from training.experiments.cifar import Pictures, _cropped
 from training.experiments.results import Results
@@ -37,49 +42,99 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(name: str, data: Path, output: Path, *options: object) -> str:
-    command = [
-        sys.executable,
-        FOLDER / f"{name}.py",
-        "--quick",
-        "--output",
-        output,
-        "--cache",
-        data / "cache",
-        *options,
-    ]
-    done = subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, timeout=120, check=False,
-        env={"ALEXNET_DATA": str(data), "OMP_NUM_THREADS": "2", "PATH": "/usr/bin:/bin"},
+    process = start(name, data, output, *options)
+    said, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    return said
+
+
+def start(name: str, data: Path, output: Path, *options: object) -> subprocess.Popen[str]:
+    command = [sys.executable, FOLDER / f"{name}.py", "--output", output, "--cache", data / "cache", "--quick"]
+    return subprocess.Popen(
+        [str(part) for part in (*command, *options)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={"ALEXNET_DATA": str(data), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PATH": "/usr/bin:/bin"},
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
-@pytest.mark.parametrize(("name", "said"), [("activation", "the paper: 6"), ("normalisation", "the paper: 13 %")])
-def test_quick_runs_and_is_not_run_again(name: str, said: str, data: Path, tmp_path: Path) -> None:
-    first = run(name, data, tmp_path)
-    assert said in first
+@pytest.fixture
+def here(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Runs an experiment's `main` in this process; what it said."""
+    monkeypatch.setenv("ALEXNET_DATA", str(data))
+    monkeypatch.chdir(tmp_path)
+
+    def run(main: Callable[..., None], **options: object) -> str:
+        main(**({"quick": True, "output": tmp_path, "cache": data / "cache"} | options))
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("experiment", "said"),
+    [(activation, ": 6"), (normalisation, ": 13 %")],
+    ids=["activation", "normalisation"],
+)
+def test_quick_runs_and_is_not_run_again(
+    experiment: ModuleType, said: str, here: Callable[..., str], tmp_path: Path
+) -> None:
+    first = here(experiment.main)
+    assert f"the paper{said}" in first
+    name = experiment.__name__.rpartition(".")[2]
     assert (tmp_path / f"{name}.png").stat().st_size > 1000
     before = (tmp_path / f"{name}.json").read_text()
-    assert run(name, data, tmp_path) == first
+    assert here(experiment.main) == first
     assert (tmp_path / f"{name}.json").read_text() == before
     runs = json.loads(before)["runs"]
     assert all(run["commit"] and "seconds" in run for run in runs.values())
 
 
-def test_an_ablation_goes_on(few: Path, data: Path, tmp_path: Path) -> None:
-    said = run("ablation", data, tmp_path, "--data", few)
-    assert "| towers apart | " in said
-    assert "| one view instead of ten | " in said
+def test_an_ablation_goes_on(here: Callable[..., str], few: Path, tmp_path: Path) -> None:
+    said = here(ablation.main, data=str(few))
+    assert "| towers apart | 1 | " in said
+    assert "| one view instead of ten | 2 | " in said
+    assert "| several networks as one | 2 | " in said
     file = tmp_path / "ablation.json"
     found = json.loads(file.read_text())
     assert sorted(found["runs"]) == [ablation.TOGETHER, *(f"{row}, seed {seed}" for row, seed in RUNS)]
     lost = found["runs"].pop("towers apart, seed 0")
     file.write_text(json.dumps(found))
-    again = run("ablation", data, tmp_path, "--data", few)
+    assert "towers apart" not in here(ablation.main, data=str(few), finished=True)
+    again = here(ablation.main, data=str(few))
     assert [line for line in again.splitlines() if "|" in line] == [line for line in said.splitlines() if "|" in line]
     anew = json.loads(file.read_text())["runs"]["towers apart, seed 0"]
     assert anew["10"] == lost["10"]  # the same seed, the same network
+
+
+def test_a_stopped_ablation_says_how_to_go_on(data: Path, tmp_path: Path) -> None:
+    """And not with the run alone, whose folder is gone; what was finished is kept."""
+    process = start("ablation", data, tmp_path, "--data", "cifar10")
+    assert process.stdout is not None
+    runs = 0
+    for line in process.stdout:
+        runs += "the run's folder" in line
+        if runs == 2:
+            break
+    time.sleep(0.5)  # into its steps
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors.splitlines()[-1].startswith("error: stopped; ")
+    assert errors.endswith("go on with the same command\n")
+    assert "Traceback" not in errors
+    assert list(json.loads((tmp_path / "ablation.json").read_text())["runs"]) == ["the network, seed 0"]
+
+
+def test_results_of_other_settings_are_refused(tmp_path: Path) -> None:
+    Results(tmp_path / "r.json", {"epochs": 2, "seeds": 1}).add("one", {"error": 0.5})
+    more = Results(tmp_path / "r.json", {"epochs": 2, "seeds": 3})
+    assert list(more.runs) == ["one"]  # more seeds are more runs
+    with pytest.raises(TrainingError, match=r"expected epochs 3 in .*, found 2"):
+        Results(tmp_path / "r.json", {"epochs": 3, "seeds": 1})
+    (tmp_path / "r.json").write_text("{}")
+    with pytest.raises(TrainingError, match="expected the results of an experiment"):
+        Results(tmp_path / "r.json", {"epochs": 2})
 
 
 def test_solar_cells_beside_the_published(data: Path, tmp_path: Path) -> None:
@@ -122,6 +177,15 @@ def test_where_a_curve_meets_the_target(monkeypatch: pytest.MonkeyPatch) -> None
     pictures = Pictures(torch.randn(256, 3, 32, 32), torch.zeros(256, dtype=torch.int64))
     settings = activation.Settings(pictures=256, part=1)
     assert activation.race("relu", 0.01, 0, pictures, settings, 9)["epochs"] == pytest.approx(2.5)
+
+
+def test_a_run_that_diverged_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long before its epochs are over, which are an hour elsewhere."""
+    monkeypatch.setattr(activation, "STEPS", 4)
+    pictures = Pictures(100 * torch.randn(256, 3, 32, 32), torch.arange(256) % 10)
+    found = activation.race("relu", 1e4, 0, pictures, activation.Settings(pictures=256, part=1), 9)
+    assert found["epochs"] is None
+    assert found["curve"][-1][0] <= 2
 
 
 def test_layers_are_what_they_say() -> None:

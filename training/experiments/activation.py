@@ -161,14 +161,14 @@ def main(
     archive: Annotated[Path | None, typer.Option(help="The zip file of cifar10.")] = None,
     pictures: Annotated[int, typer.Option(min=256, help="Training pictures.")] = Settings.pictures,
     seeds: Annotated[int, typer.Option(min=2, help="Runs at the chosen rate.")] = Settings.seeds,
-    quick: Annotated[bool, typer.Option("--quick", help="A minute: few pictures, an easier target.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Seconds: few pictures, an easier target.")] = False,
     output: Annotated[Path, typer.Option(help="Where the results go.")] = Path("docs/results"),
     cache: Annotated[Path, typer.Option(help="Decoded pictures.")] = Path("cache"),
 ) -> None:
     """Epochs to 25 % training error with ReLU and with tanh; stopped, it goes on where it was."""
     settings = Settings(pictures=pictures, seeds=seeds)
     if quick:
-        settings = Settings(pictures=512, target=0.75, rates=(0.01, 0.03), seeds=2, most=8, part=1)
+        settings = Settings(pictures=512, target=0.75, rates=(0.003, 0.01), seeds=2, most=8, part=0.5)
     results = Results(output / "activation.json", asdict(settings))
     train, _ = cifar.load(archive, cache, settings.pictures)
     found = measure(settings, train, results)
