@@ -44,9 +44,11 @@ package: $(DEV)/installed ## wheel and source archive, the wheel installed in an
 	build/package/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt "$$(echo dist/*.whl)[cpu]"
 	cd build/package && bin/alexnet --help >/dev/null && bin/python -c "import server.app; from model.compact import unpack_bundled; from pathlib import Path; unpack_bundled('elpv', Path('artifacts'))"
 
-audit: $(DEV)/installed ## known vulnerabilities of the pinned versions, and a bill of materials; asks the network
-	$(DEV)/bin/pip-audit --requirement constraints.txt --disable-pip --no-deps
-	$(DEV)/bin/cyclonedx-py requirements constraints.txt --output-file dist/sbom.json
+audit: ## known vulnerabilities of the pinned versions, and a bill of materials; asks the network
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/pip install --quiet --disable-pip-version-check '.[audit]'
+	build/audit/bin/cyclonedx-py requirements constraints.txt --output-file build/sbom.json
+	build/audit/bin/pip-audit --requirement constraints.txt --disable-pip --no-deps
 
 docs: ## the documents as a site, in build/site
 	$(PYTHON) -m venv build/docs
