@@ -6,7 +6,7 @@ FROM debian:bookworm-slim AS base
 # versions aren't named: Debian's fixes are wanted
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates python3 && rm -rf /var/lib/apt/lists/*
-RUN useradd --create-home --home-dir /data --uid 1000 alexnet
+RUN useradd --create-home --home-dir /data --uid 1000 alexnet && mkdir /data/artifacts /data/indexes && chown alexnet: /data/*
 WORKDIR /data
 ENV PATH=/opt/alexnet/bin:/usr/local/bin:/usr/bin:/bin
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
@@ -24,10 +24,12 @@ COPY training training
 COPY server server
 
 FROM build AS build-cpu
-RUN /opt/alexnet/bin/pip install --no-cache-dir --constraint constraints.txt '.[cpu]'
+# with an index on Milvus: --build-arg EXTRAS=cpu,milvus
+ARG EXTRAS=cpu
+RUN /opt/alexnet/bin/pip install --no-cache-dir --constraint constraints.txt ".[$EXTRAS]"
 
 FROM build AS build-gpu
-RUN /opt/alexnet/bin/pip install --no-cache-dir '.[gpu]'
+RUN /opt/alexnet/bin/pip install --no-cache-dir --constraint constraints.txt '.[gpu]'
 
 FROM build AS build-train
 RUN /opt/alexnet/bin/pip install --no-cache-dir --constraint constraints.txt '.[cpu,train,pull]'

@@ -10,7 +10,8 @@ demo: $(DEMO)/installed ## unpack the bundled network, index the solar cells, se
 	$(DEMO)/bin/alexnet demo
 
 test: check chromium ## everything that continuous integration runs
-	$(DEV)/bin/pytest
+	OMP_NUM_THREADS=1 $(DEV)/bin/pytest --numprocesses 2 --dist loadfile tests/unit tests/contract
+	$(DEV)/bin/pytest tests/e2e tests/faults tests/page
 	$(MAKE) test-milvus package
 
 test-milvus: $(MILVUS)/installed ## an index on Milvus, embedded, in an environment of its own
@@ -30,7 +31,7 @@ chromium: ## the browser of the page's tests, from Debian, where there is none
 
 constraints: ## the versions that images are built with, as they are found by a new environment
 	rm -rf build/constraints && $(PYTHON) -m venv build/constraints
-	build/constraints/bin/pip install --quiet --disable-pip-version-check '.[cpu,train,pull]'
+	build/constraints/bin/pip install --quiet --disable-pip-version-check '.[cpu,train,pull,milvus]'
 	build/constraints/bin/pip freeze --exclude alexnet-server | sed -e 's/ @ .*//' -e 's/+cpu$$//' > constraints.txt
 
 prove-images: $(DEV)/installed ## the Dockerfile's stages in fresh Debian roots, without Docker; needs root

@@ -107,7 +107,7 @@ def apply(stage: Stage, word: str, rest: str, root: Path, every: dict[str, Stage
     elif word == "WORKDIR":
         stage.folder = rest
         (root / rest.lstrip("/")).mkdir(parents=True, exist_ok=True)
-    elif word == "ENV":
+    elif word in ("ENV", "ARG"):
         stage.variables |= dict(pair.split("=", 1) for pair in shlex.split(rest))
     elif word in ("ENTRYPOINT", "CMD"):
         stage.command += json.loads(rest)

@@ -116,7 +116,7 @@ class Labels(Schema):
 class PictureChange(Schema):
     """What is to be changed; what isn't named stays."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     label: Annotated[str | None, Field(min_length=1, max_length=200)] = None
     removed: bool | None = None
 

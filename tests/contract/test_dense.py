@@ -115,12 +115,13 @@ def test_it_is_near_ten_views(added: tuple[Artifact, str], pictures: Path) -> No
     assert 0 < np.abs(ten - whole_picture).mean() < 0.1
 
 
-def test_its_index_is_its_own(added: tuple[Artifact, str], index_path: Path) -> None:
+def test_its_index_is_its_own(added: tuple[Artifact, str], index_path: Path, tmp_path: Path) -> None:
     from model.errors import IndexStoreError
 
     assert added[0].index_in(Path("indexes")).name == "1-dense"
+    shutil.copytree(index_path, tmp_path / "index")
     with pytest.raises(IndexStoreError, match="another network"):
-        to_change(index_path, added[0], "float32")
+        to_change(tmp_path / "index", added[0], "float32")
 
 
 def test_without_it_the_command_is_named(artifact: Artifact) -> None:

@@ -39,7 +39,7 @@ def require_same(home: Path, alone: Path) -> None:
 
 @pytest.mark.parametrize(
     ("processes", "towers"),
-    [(2, 2), (4, 2), pytest.param(3, 1, marks=pytest.mark.slow)],
+    [pytest.param(2, 2, marks=pytest.mark.slow), (4, 2), pytest.param(3, 1, marks=pytest.mark.slow)],
     ids=["2 towers", "2 towers x 2 replicas", "3 replicas"],
 )
 def test_many_processes_are_one_network(few: Path, alone: Path, tmp_path: Path, processes: int, towers: int) -> None:
@@ -49,6 +49,7 @@ def test_many_processes_are_one_network(few: Path, alone: Path, tmp_path: Path, 
     require_same(tmp_path, alone)
 
 
+@pytest.mark.slow
 def test_frozen_layers_with_replicas(few: Path, tmp_path: Path) -> None:
     options = ["--data", few, *launch.OPTIONS, "--epochs", 1, "--frozen", "conv1,conv2"]
     launch.finish(launch.start(tmp_path, *options, processes=2))

@@ -73,10 +73,10 @@ def test_ctrl_c_saves_and_says_how_to_go_on(few: Path, tmp_path: Path) -> None:
     assert "artifact: artifacts/few/1" in launch.finish(launch.start(tmp_path, "--resume", run))
 
 
-def test_ctrl_c_while_measuring_says_how_to_go_on(few: Path, tmp_path: Path) -> None:
-    process = launch.start(tmp_path, "--data", few, *launch.OPTIONS, "--epochs", 1)
+def test_ctrl_c_while_measuring_says_how_to_go_on(pictures: Path, tmp_path: Path) -> None:
+    process = launch.start(tmp_path, "--data", pictures, *launch.OPTIONS, "--epochs", 1)
     deadline = time.monotonic() + 120
-    while not any(tmp_path.glob("artifacts/few/.*/network.onnx")):  # it is exported, and measured next
+    while not any(tmp_path.glob("artifacts/patterns/.*/network.onnx")):  # it is exported, and measured next
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.001)
@@ -85,7 +85,9 @@ def test_ctrl_c_while_measuring_says_how_to_go_on(few: Path, tmp_path: Path) -> 
     assert process.returncode == 1
     assert "error: stopped while the network was measured; go on with: python" in printed
     assert "Traceback" not in printed
-    assert "artifact: artifacts/few/1" in launch.finish(launch.start(tmp_path, "--resume", launch.only_run(tmp_path)))
+    assert "artifact: artifacts/patterns/1" in launch.finish(
+        launch.start(tmp_path, "--resume", launch.only_run(tmp_path))
+    )
 
 
 def test_two_processes_on_one_run_are_refused(few: Path, tmp_path: Path) -> None:
