@@ -3,6 +3,8 @@ PYTHON ?= python3
 DEMO := .venv-demo
 DEV := .venv
 MILVUS := .venv-milvus
+# their processes need the cores to themselves, as all of tests/faults and tests/page
+TOWERS := tests/e2e/test_towers.py
 
 .PHONY: demo test test-milvus test-slow check format clean chromium constraints prove-images package audit docs
 
@@ -10,8 +12,8 @@ demo: $(DEMO)/installed ## unpack the bundled network, index the solar cells, se
 	$(DEMO)/bin/alexnet demo
 
 test: check chromium ## everything that continuous integration runs
-	OMP_NUM_THREADS=1 $(DEV)/bin/pytest --numprocesses 2 --dist loadfile tests/unit tests/contract
-	$(DEV)/bin/pytest tests/e2e tests/faults tests/page
+	OMP_NUM_THREADS=1 $(DEV)/bin/pytest --numprocesses 2 --dist loadfile tests/unit tests/contract tests/e2e --ignore $(TOWERS)
+	$(DEV)/bin/pytest $(TOWERS) tests/faults tests/page
 	$(MAKE) test-milvus package
 
 test-milvus: $(MILVUS)/installed ## an index on Milvus, embedded, in an environment of its own

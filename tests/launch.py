@@ -30,8 +30,14 @@ def start(home: Path, *options: object, processes: int = 1, script: Path = RUN) 
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        preexec_fn=_hears_ctrl_c,
         text=True,
     )
+
+
+def _hears_ctrl_c() -> None:
+    """What a shell starts in its background ignores SIGINT, and so would what we start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def finish(process: subprocess.Popen[str]) -> str:

@@ -19,7 +19,10 @@ from tests.page.conftest import OpenPage
 from tests.patterns import draw, encode
 from tests.serve import served
 
-WIDTH = "image => image.decode().then(() => image.naturalWidth)"
+WIDTH = """async image => {
+  for (let tries = 0; !image.naturalWidth && tries < 500; tries++) await new Promise(done => setTimeout(done, 20));
+  return image.naturalWidth;
+}"""  # with a key, pictures are fetched by the page: for a moment an image has no source
 READ, WRITE = "r" * 16, "w" * 16
 
 
