@@ -6,20 +6,21 @@ MILVUS := .venv-milvus
 # their processes need the cores to themselves, as all of tests/faults and tests/page
 TOWERS := tests/e2e/test_towers.py
 
-.PHONY: demo test test-milvus test-slow check format clean chromium constraints prove-images package audit docs
+.PHONY: demo test test-milvus test-slow check format clean chromium hosts constraints prove-images package audit docs
 
 demo: $(DEMO)/installed ## unpack the bundled network, index the solar cells, serve both on http://127.0.0.1:8000
 	$(DEMO)/bin/alexnet demo
 
-test: check chromium ## everything that continuous integration runs
+test: chromium hosts ## everything that continuous integration runs
+	$(MAKE) --jobs 2 --output-sync check $(MILVUS)/installed
 	OMP_NUM_THREADS=1 $(DEV)/bin/pytest --numprocesses 2 --dist loadfile tests/unit tests/contract tests/e2e --ignore $(TOWERS)
 	$(DEV)/bin/pytest $(TOWERS) tests/faults tests/page
-	$(MAKE) test-milvus package
+	$(MAKE) --jobs 2 --output-sync test-milvus package
 
 test-milvus: $(MILVUS)/installed ## an index on Milvus, embedded, in an environment of its own
 	$(MILVUS)/bin/pytest tests/milvus
 
-test-slow: $(DEV)/installed chromium ## minutes of real training on top
+test-slow: $(DEV)/installed chromium hosts ## minutes of real training on top
 	$(DEV)/bin/pytest -m "slow or not slow"
 
 check: $(DEV)/installed ## lint, format, types, import rules
@@ -30,6 +31,9 @@ check: $(DEV)/installed ## lint, format, types, import rules
 
 chromium: ## the browser of the page's tests, from Debian, where there is none
 	command -v chromium >/dev/null || (apt-get update --quiet && apt-get install --quiet --yes chromium)
+
+hosts: ## what makes hosts of one machine for tests, and the balancer between them, from Debian, where there is none
+	(command -v haproxy && command -v ip) >/dev/null || (apt-get update --quiet && apt-get install --quiet --yes haproxy iproute2)
 
 constraints: ## the versions that images are built with, as they are found by a new environment
 	rm -rf build/constraints && $(PYTHON) -m venv build/constraints
