@@ -224,12 +224,11 @@ def _index(
 
     if data in datasets.NAMED or data.endswith(".csv"):
         dataset = datasets.load(data, archive=archive)
-        sources = [Source(example.path, dataset.labels[example.label].name) for example in dataset.examples]
+        root = Path(os.path.commonpath([example.path for example in dataset.examples]))
+        mine = [example for example in dataset.examples if shard is None or shard.has(example.path, root)]
+        sources = [Source(example.path, dataset.labels[example.label].name) for example in mine]
     else:
-        sources = sources_in(Path(data))
-    if shard:
-        root = Path(data) if Path(data).is_dir() else Path(os.path.commonpath([source.path for source in sources]))
-        sources = shard.sources(sources, root)
+        sources = sources_in(Path(data), shard)
     store = to_change(folder, artifact, kind_named(rows))
     report = build(store, OnnxModel(artifact.network, device), sources)
     typer.echo(

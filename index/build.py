@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from index.catalog import NewEntry
 from index.interface import Index
+from index.shards import Shard
 from model.errors import DatasetError, InvalidPictureError
 from model.preprocess import Picture, read_picture
 from model.runtime import OnnxModel, available_cpus
@@ -70,20 +71,29 @@ def build(index: Index, model: OnnxModel, sources: Sequence[Source]) -> Report:
     return Report(added, known, skipped)
 
 
-def sources_in(root: Path) -> list[Source]:
-    """Every visible file below a folder; the label is the name of its first subfolder after a train/val/test part."""
+def sources_in(root: Path, shard: Shard | None = None) -> list[Source]:
+    """Every visible file below a folder; the label is the name of its first subfolder after a train/val/test part.
+
+    `shard`: only that part's files, since a list of all of them may be too long for one machine. Raises DatasetError.
+    """
     if not root.is_dir():
         raise DatasetError(f"expected a folder of pictures, found no folder at {root}")
-    sources = []
-    for path in sorted(root.rglob("*")):
+    chosen, found = list[Path](), False
+    for path in root.rglob("*"):
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts):
-            folders = list(path.relative_to(root).parts[:-1])
-            if folders and folders[0] in PARTS:
-                folders = folders[1:]
-            sources.append(Source(path, folders[0].replace("_", " ") if folders else None))
-    if not sources:
+            found = True
+            if shard is None or shard.has(path, root):
+                chosen.append(path)
+    if not found:
         raise DatasetError(f"expected pictures in {root}, found no file")
-    return sources
+    return [Source(path, _label(path, root)) for path in sorted(chosen)]
+
+
+def _label(path: Path, root: Path) -> str | None:
+    folders = list(path.relative_to(root).parts[:-1])
+    if folders and folders[0] in PARTS:
+        folders = folders[1:]
+    return folders[0].replace("_", " ") if folders else None
 
 
 def _submit(pool: ThreadPoolExecutor, index: Index, batch: Sequence[Source]) -> list[Future[_Read | str | None]]:

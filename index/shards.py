@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from index.build import Source
 from model.errors import InvalidRequestError
 
 
@@ -33,14 +31,11 @@ class Shard:
             raise InvalidRequestError(f"expected a part like 3/16, from 1/16 to 16/16, found {text[:80]!r}")
         return cls(int(found[1]), int(found[2]))
 
-    def sources(self, sources: Sequence[Source], root: Path) -> list[Source]:
-        """Those of the pictures below `root` that belong to this part, in their order."""
-        return [source for source in sources if self._has(source.path, root)]
-
     def index(self, whole: Path) -> Path:
         """Where the index of this part is, beside that of the whole."""
         return whole.with_name(f"{whole.name}.{self.number}-of-{self.count}")
 
-    def _has(self, path: Path, root: Path) -> bool:
+    def has(self, path: Path, root: Path) -> bool:
+        """Whether a picture below `root` belongs to this part."""
         name = os.fsencode(path.relative_to(root).as_posix())
         return int.from_bytes(hashlib.sha256(name).digest()[:8], "big") % self.count == self.number - 1
