@@ -92,6 +92,11 @@ def simulate(
     return Plan(last, deaths)
 
 
+def part(home: Path, shard: str) -> Path:
+    """Where the index of a part is."""
+    return home / shard.replace("/", "-of-")
+
+
 class Machine:
     """A core of this machine, with `alexnet` on it."""
 
@@ -99,7 +104,7 @@ class Machine:
         self.core, self.options, self.home = core, options, home
 
     def start(self, shard: str) -> subprocess.Popen[bytes]:
-        words = [*ALEXNET, *self.options, "--index", self.home / f"part-{shard.partition('/')[0]}", "--shard", shard]
+        words = [*ALEXNET, *self.options, "--index", part(self.home, shard), "--shard", shard]
         pinned = ["taskset", "--cpu-list", str(self.core), *map(str, words)]
         return subprocess.Popen(pinned, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
@@ -132,13 +137,13 @@ def index_all(machines: list[Machine], shards: list[str], kill: float | None = N
 
 def size(home: Path, shard: str) -> int:
     """Pictures in a part's index."""
-    words = [*ALEXNET, "list", str(home / f"part-{shard.partition('/')[0]}")]
+    words = [*ALEXNET, "list", str(part(home, shard))]
     return len(subprocess.run(words, check=True, capture_output=True).stdout.splitlines())
 
 
 def merge(home: Path, into: str, shards: list[str]) -> float:
     """Seconds of `alexnet index merge`."""
-    words = [*ALEXNET, "merge", home / into, *(home / f"part-{shard.partition('/')[0]}" for shard in shards)]
+    words = [*ALEXNET, "merge", home / into, *(part(home, shard) for shard in shards)]
     begun = time.perf_counter()
     subprocess.run([str(word) for word in words], check=True, capture_output=True)
     return time.perf_counter() - begun
@@ -165,139 +170,14 @@ def line(few: float, many: float, short: Sequence[float], long: Sequence[float])
 def measure(machines: list[Machine], home: Path) -> Rates:
     """Small parts against large ones: what is left after the difference is the start."""
     listed, list_bytes = listing()
-    small, large = [f"{n}/64" for n in (1, 2)], [f"{n}/8" for n in (3, 4)]
+    small, large = [f"{n}/64" for n in (1, 2)], ["1/2", "2/2"]
     first = [index_all(machines, shards)[1] for shards in (small, large)]
     few, many = (sum(size(home, shard) for shard in shards) / len(shards) for shards in (small, large))
     started, indexed = line(few, many, *first)
     again = [[index_all(machines, shards)[1] for _ in range(REPEATS)] for shards in (small, large)]
-    merges = [
-        [merge(home, f"{shards[0].replace('/', '-of-')}-{n}", shards) for n in range(REPEATS)]
-        for shards in (small, large)
-    ]
-    merge_started: float
-    merged: float
-    listed: float
-    list_bytes: float
-    features_bytes: float
-    catalogue_bytes: float
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Seconds until the last part is indexed; machines that died meanwhile."""
-
-    indexing: float
-    deaths: int
-
-
-def simulate(
-    sizes: Sequence[int], machines: int, rates: Rates, cores: int, lives: Iterator[float], found: float
-) -> Plan:
-    """Parts of so many pictures, each taken by the machine that is free first.
-
-    `lives`: seconds from each start of a machine to its death; it is started again `found` seconds later, lists all
-    files, reads what it has, and goes on.
-    """
-    free, last, deaths = [0.0] * machines, 0.0, 0
-    start = rates.started + sum(sizes) * rates.listed
-    for size in sizes:
-        at, done = heapq.heappop(free), 0.0
-        while True:
-            before = start + done / (rates.known * cores)
-            needed, life = before + (size - done) / (rates.indexed * cores), next(lives)
-            if life >= needed:
-                break
-            deaths, done = deaths + 1, done + max(0.0, life - before) * rates.indexed * cores
-            at += life + found
-        heapq.heappush(free, at + needed)
-        last = max(last, at + needed)
-    return Plan(last, deaths)
-
-
-class Machine:
-    """A core of this machine, with `alexnet` on it."""
-
-    def __init__(self, core: int, options: list[str], home: Path) -> None:
-        self.core, self.options, self.home = core, options, home
-
-    def start(self, shard: str) -> subprocess.Popen[bytes]:
-        words = [*ALEXNET, *self.options, "--index", self.home / f"part-{shard.partition('/')[0]}", "--shard", shard]
-        pinned = ["taskset", "--cpu-list", str(self.core), *map(str, words)]
-        return subprocess.Popen(pinned, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def index_all(machines: list[Machine], shards: list[str], kill: float | None = None) -> tuple[float, list[float]]:
-    """Seconds of everything, and of each shard; the first process is killed after `kill` seconds, and started again."""
-    begun, waiting = time.perf_counter(), list(enumerate(shards))
-    taken = [0.0] * len(shards)
-    with ThreadPoolExecutor(len(machines)) as pool:
-
-        def work(one: Machine) -> None:
-            while waiting:
-                number, shard = waiting.pop(0)
-                since = time.perf_counter()
-                process = one.start(shard)
-                try:
-                    process.wait(kill if number == 0 else None)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
-                    time.sleep(FOUND_AGAIN)
-                    process = one.start(shard)
-                if process.wait():
-                    raise SystemExit(f"expected an index of part {shard}, found status {process.returncode}")
-                taken[number] = time.perf_counter() - since
-
-        list(pool.map(work, machines))
-    return time.perf_counter() - begun, taken
-
-
-def size(home: Path, shard: str) -> int:
-    """Pictures in a part's index."""
-    words = [*ALEXNET, "list", str(home / f"part-{shard.partition('/')[0]}")]
-    return len(subprocess.run(words, check=True, capture_output=True).stdout.splitlines())
-
-
-def merge(home: Path, into: str, shards: list[str]) -> float:
-    """Seconds of `alexnet index merge`."""
-    words = [*ALEXNET, "merge", home / into, *(home / f"part-{shard.partition('/')[0]}" for shard in shards)]
-    begun = time.perf_counter()
-    subprocess.run([str(word) for word in words], check=True, capture_output=True)
-    return time.perf_counter() - begun
-
-
-def listing() -> tuple[float, float]:
-    """Seconds and bytes of memory a file that `alexnet index` lists."""
-    with tempfile.TemporaryDirectory() as folder:
-        for number in range(LISTED):
-            (Path(folder) / f"{number:012}.jpg").touch()
-        before, begun = held(), time.perf_counter()
-        sources = sources_in(Path(folder))
-        seconds = time.perf_counter() - begun
-        return seconds / len(sources), 1e6 * (held() - before) / len(sources)
-
-
-def line(few: float, many: float, short: Sequence[float], long: Sequence[float]) -> tuple[float, float]:
-    """Seconds before the first picture and pictures a second, from the medians of two sizes."""
-    quick, slow = statistics.median(short), statistics.median(long)
-    rate = (many - few) / max(slow - quick, 1e-3)
-    return quick - few / rate, rate
-
-
-def measure(machines: list[Machine], home: Path) -> Rates:
-    """Small parts against large ones: what is left after the difference is the start."""
-    listed, list_bytes = listing()
-    small, large = [f"{n}/64" for n in (1, 2)], [f"{n}/8" for n in (3, 4)]
-    first = [index_all(machines, shards)[1] for shards in (small, large)]
-    few, many = (sum(size(home, shard) for shard in shards) / len(shards) for shards in (small, large))
-    started, indexed = line(few, many, *first)
-    again = [[index_all(machines, shards)[1] for _ in range(REPEATS)] for shards in (small, large)]
-    merges = [
-        [merge(home, f"{shards[0].replace('/', '-of-')}-{n}", shards) for n in range(REPEATS)]
-        for shards in (small, large)
-    ]
+    merges = [[merge(home, f"merged-{shards[0][2:]}-{n}", shards) for n in range(REPEATS)] for shards in (small, large)]
     merge_started, merged = line(len(small) * few, len(large) * many, *merges)
-    folders = [home / f"part-{shard.partition('/')[0]}" for shard in large]
+    folders = [part(home, shard) for shard in large]
     features = sum(file.stat().st_size for folder in folders for file in folder.glob("features-*"))
     catalogue = sum((folder / "catalog.sqlite").stat().st_size for folder in folders)
     return Rates(
