@@ -25,6 +25,7 @@ from typing import Annotated, Any
 ROOT = Path(__file__).parents[1]
 sys.path[0] = str(ROOT)
 
+import faiss
 import numpy as np
 import torch
 import typer
@@ -34,8 +35,8 @@ from benchmarks.scale import held
 from index.build import sources_in
 
 ALEXNET = [str(Path(sys.executable).parent / "alexnet"), "index"]
-LISTED = 50_000
-"""Empty files, to see what a list of them costs."""
+LISTED, CODES = 50_000, 8_000_000
+"""Empty files, to see what a list of them costs; codes, to see what comparing them does."""
 KILLED_AFTER, FOUND_AGAIN = 15.0, 5.0
 """Seconds after which a machine is killed here, and until it is started again."""
 CLUSTERS = ((1_000_000, 1), (100_000_000, 16), (1_000_000_000, 64))
@@ -47,7 +48,8 @@ CORES, DAYS_BETWEEN_DEATHS, FOUND_LATE = 16, 30, 600.0
 @dataclass(frozen=True)
 class Rates:
     """A core's, with all cores at work: pictures a second that are indexed; that are there already and only read; that
-    one process merges. `started`, `merge_started`: seconds before the first. `listed`: seconds a file of the folder."""
+    one process merges. `started`, `merge_started`: seconds before the first. `listed`: seconds a file of the folder.
+    `compared`: codes a second, all cores."""
 
     started: float
     indexed: float
@@ -58,6 +60,7 @@ class Rates:
     list_bytes: float
     features_bytes: float
     catalogue_bytes: float
+    compared: float
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,19 @@ def listing() -> tuple[float, float]:
         return seconds / len(sources), 1e6 * (held() - before) / len(sources)
 
 
+def compared() -> float:
+    """Codes of 256 bits a second that a search compares, on all cores: what `index.codes` does, 10,000 to be kept."""
+    codes = np.random.default_rng(0).integers(0, 256, (CODES, 32), dtype=np.uint8)
+    halves = np.array_split(codes, len(os.sched_getaffinity(0)))
+    times = []
+    with ThreadPoolExecutor(len(halves)) as pool:
+        for _ in range(2 * REPEATS):
+            begun = time.perf_counter()
+            list(pool.map(lambda some: faiss.knn_hamming(codes[:1], some, 10_000, variant="mc"), halves))
+            times.append(time.perf_counter() - begun)
+    return CODES / statistics.median(times)
+
+
 def line(few: float, many: float, short: Sequence[float], long: Sequence[float]) -> tuple[float, float]:
     """Seconds before the first picture and pictures a second, from the medians of two sizes."""
     quick, slow = statistics.median(short), statistics.median(long)
@@ -190,6 +206,7 @@ def measure(machines: list[Machine], home: Path) -> Rates:
         list_bytes=list_bytes,
         features_bytes=features / (2 * many),
         catalogue_bytes=catalogue / (2 * many),
+        compared=compared(),
     )
 
 
@@ -228,6 +245,7 @@ def cluster(pictures: int, machines: int, rates: Rates, seed: int = 0) -> dict[s
         "features_gb": pictures * rates.features_bytes / 1e9,
         "catalogue_gb": pictures * rates.catalogue_bytes / 1e9,
         "codes_gb": pictures * 32 / 1e9,
+        "compare_seconds": pictures / rates.compared,
     }
 
 
