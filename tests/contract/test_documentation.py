@@ -79,7 +79,7 @@ def test_options_named_in_the_text_exist() -> None:
     }
     elsewhere = {
         "--nnodes",
-        "--rdzv-endpoint",
+        "--node-rank",
         "--nproc-per-node",
         "--wider",
         "--turns",
