@@ -42,11 +42,16 @@ constraints: ## the versions that images are built with, as they are found by a 
 
 prove-images: $(DEV)/installed ## the Dockerfile's stages in fresh Debian roots, without Docker; needs root
 	command -v debootstrap >/dev/null || (apt-get update --quiet && apt-get install --quiet --yes debootstrap)
-	$(DEV)/bin/python deploy/prove_images.py cpu
+	rm -rf build/images
+	$(DEV)/bin/python deploy/prove_images.py cpu train
 
 package: $(DEV)/installed ## wheel and source archive, the wheel installed in an environment of its own
-	rm -rf dist build/package
+	rm -rf dist build/package && mkdir -p build
 	$(DEV)/bin/python -m build --quiet --outdir dist .
+	$(PYTHON) -m zipfile --list dist/*.whl | awk 'NR > 1 && !/dist-info/ {print $$1}' | sort > build/wheel
+	git ls-files cli.py model index training server | sort | diff - build/wheel
+	tar -tzf dist/*.tar.gz | sed 's|^[^/]*/||' | grep -vx PKG-INFO | sort > build/sdist
+	git ls-files | sort | diff - build/sdist
 	$(PYTHON) -m venv build/package
 	build/package/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt "$$(echo dist/*.whl)[cpu]"
 	cd build/package && bin/alexnet --help >/dev/null && bin/python -c "import server.app; from model.compact import unpack_bundled; from pathlib import Path; unpack_bundled('elpv', Path('artifacts'))"

@@ -1,9 +1,9 @@
-"""`make prove-images`: the Dockerfile's stages without Docker, in fresh Debian roots; then the server in one of them.
+"""`make prove-images`: the Dockerfile's stages without Docker, in fresh Debian roots; each is then run.
 
 Reads the Dockerfile itself, so that nothing can differ: RUN is a command in the root (chroot), COPY a copy, USER,
-WORKDIR and ENV are kept for what follows. The finished root is mounted read-only, with a tmpfs on /tmp, and the server
-runs in it as the stage's user, with the bundled network, and is asked. Needs root, debootstrap, and Debian's and
-Python's packages.
+WORKDIR and ENV are kept for what follows. The finished root is mounted read-only, with a tmpfs on /tmp; as the stage's
+user a server runs in it with the bundled network and is asked, or a small network is trained. Needs root, debootstrap,
+and Debian's and Python's packages.
 """
 
 from __future__ import annotations
@@ -173,26 +173,48 @@ def size(root: Path) -> int:
     return int(said.stdout.split()[0])
 
 
-def serve(stage: Stage, root: Path) -> None:
-    """Start the stage's command as its user, on a root that can't be written, and ask it."""
-    data = root.parent / "data"
-    run(sys.executable, "-c", UNPACK, SOURCE, data)
-    picture = next(data.glob("*.png"))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    inner = shlex.join(["env", *(f"{n}={v}" for n, v in stage.variables.items()), *stage.command, "--port", str(port)])
+def inside(stage: Stage, root: Path, data: Path, more: list[str]) -> list[str]:
+    """The stage's command with `more`, as its user; only /data and a tmpfs on /tmp can be written."""
+    inner = shlex.join(["env", *(f"{n}={v}" for n, v in stage.variables.items()), *stage.command, *more])
     script = f"""set -e
 mount --bind {root} {root}
 mount --bind {data} {root}/data
-mount -o remount,bind,ro {root}/data
 mount -o remount,bind,ro {root}
 mount -t tmpfs tmpfs {root}/tmp
 mount -t proc proc {root}/proc
-exec chroot --userspec=1000:1000 {root} /usr/bin/env --chdir={stage.folder} {inner}"""
-    server = subprocess.Popen(["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script])
+mount --bind /dev {root}/dev
+exec chroot --userspec={stage.user}:{stage.user} {root} /usr/bin/env --chdir={stage.folder} {inner}"""
+    return ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script]
+
+
+def furnished(stage: Stage, work: Path) -> Path:
+    """What a volume on /data would have: a network and pictures, the stage's user's own."""
+    data = work / "data"
+    shutil.rmtree(data, ignore_errors=True)
+    run(sys.executable, "-c", UNPACK, SOURCE, data)
+    run("chown", "--recursive", f"{stage.user}:{stage.user}", data)
+    return data
+
+
+def train(stage: Stage, root: Path, data: Path) -> None:
+    """A small network, trained by the stage's entry point."""
+    stage.command = stage.command[:1]
+    small = ["--hidden", "16", "--epochs", "1", "--batch", "8", "--measure", "centre"]
+    run(*inside(stage, root, data, ["train", "--data", "/data/pictures", *small]))
+    say("made", *sorted(path.relative_to(data) for path in data.glob("artifacts/pictures/1/*")))
+
+
+def serve(stage: Stage, root: Path, data: Path) -> None:
+    """Start the stage's command, and ask it."""
+    picture = next(data.glob("pictures/*/*.png"))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = subprocess.Popen(inside(stage, root, data, ["--port", str(port), "--device", "auto"]))
     try:
         address = f"http://127.0.0.1:{port}"
         wait(f"{address}/ready", server)
+        with urllib.request.urlopen(f"{address}/info", timeout=30) as answer:
+            say("device:", json.loads(answer.read())["model"]["device"])
         for path in ("/classify", "/similar"):
             asked = urllib.request.Request(address + path, picture.read_bytes(), {"Content-Type": "image/png"})
             try:
@@ -220,7 +242,10 @@ from model.compact import unpack_bundled
 import elpv_dataset
 home = Path(sys.argv[2])
 unpack_bundled("elpv", home / "artifacts")
-shutil.copy(Path(elpv_dataset.__path__[0]) / "data" / "images" / "cell0001.png", home)
+for number in range(1, 41):
+    place = home / "pictures" / ("odd" if number % 2 else "even")
+    place.mkdir(parents=True, exist_ok=True)
+    shutil.copy(Path(elpv_dataset.__path__[0]) / "data" / "images" / f"cell{number:04}.png", place)
 """
 
 
@@ -244,7 +269,7 @@ def wait(address: str, server: subprocess.Popen[bytes]) -> None:
 
 
 def main() -> None:
-    """Build the stages that are named, serve from `cpu`, and say sizes."""
+    """Build the stages that are named, run each, and say sizes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stages", nargs="*", default=["cpu"])
     parser.add_argument("--work", type=Path, default=Path("build/images").absolute())
@@ -258,10 +283,10 @@ def main() -> None:
         root = build(name, every, chosen.work)
         taken = size(root)
         say(f"{name}: {taken / 1e6:,.0f} MB")
-        if name == "cpu":
-            serve(every[name], root)
-            if taken > LIMIT:
-                raise SystemExit(f"expected at most {LIMIT / 1e6:,.0f} MB, found {taken / 1e6:,.0f}")
+        prove = train if name == "train" else serve
+        prove(every[name], root, furnished(every[name], chosen.work))
+        if name == "cpu" and taken > LIMIT:
+            raise SystemExit(f"expected at most {LIMIT / 1e6:,.0f} MB, found {taken / 1e6:,.0f}")
 
 
 if __name__ == "__main__":

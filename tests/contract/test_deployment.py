@@ -51,6 +51,21 @@ def test_hadolint_finds_nothing() -> None:
     assert (said.returncode, said.stdout) == (0, "")
 
 
+@pytest.mark.parametrize(
+    ("schema", "file"),
+    [
+        ("compose-spec", "compose.yaml"),
+        ("dependabot", ".github/dependabot.yml"),
+        ("github-workflows", ".github/workflows/ci.yml"),
+    ],
+)
+def test_schema_takes_it(schema: str, file: str) -> None:
+    check = Path(sys.executable).parent / "check-jsonschema"
+    words = [check, "--builtin-schema", f"vendor.{schema}", ROOT / file]
+    said = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stdout + said.stderr
+
+
 @pytest.mark.parametrize("document", list(documents(DEPLOY / "kubernetes" / "base")), ids=lambda d: d["kind"])
 def test_kubernetes_schema_takes_it(document: dict[str, Any]) -> None:
     if document["kind"] == "Deployment":  # kustomize adds the labels and this selector
@@ -70,14 +85,20 @@ def test_kustomize_builds_it(overlay: str) -> None:
     kinds = [document["kind"] for document in yaml.safe_load_all(said.stdout)]
     expected = ["Service", "Deployment", "PodDisruptionBudget", "HorizontalPodAutoscaler"]
     assert kinds == expected + (["Milvus"] if overlay == "milvus" else [])
-    assert ("milvus://" in said.stdout) == (overlay == "milvus")
+    milvus = overlay == "milvus"
+    for words in ("milvus://", 'name: ALEXNET_READ_ONLY\n          value: "false"'):
+        assert (words in said.stdout) == milvus
+    assert ("claimName: alexnet-indexes" in said.stdout) != milvus
+    assert said.stdout.count("/data/artifacts") == 1
 
 
 def test_settings_are_settings(compose: dict[str, Any]) -> None:
     environment = [line.partition("=")[0] for line in compose["services"]["server"]["environment"]]
     environment += [variable["name"] for variable in container()["env"]]
     patches = yaml.safe_load((DEPLOY / "kubernetes" / "milvus" / "kustomization.yaml").read_text())["patches"]
-    environment += [change["value"]["name"] for patch in patches for change in yaml.safe_load(patch["patch"])]
+    for patch in patches:
+        (changed,) = yaml.safe_load(patch["patch"])["spec"]["template"]["spec"]["containers"]
+        environment += [variable["name"] for variable in changed["env"]]
     assert {name.removeprefix("ALEXNET_").lower() for name in environment} <= set(Settings.model_fields)
 
 
