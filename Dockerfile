@@ -36,12 +36,15 @@ RUN /opt/alexnet/bin/pip install --no-cache-dir --constraint constraints.txt '.[
 
 FROM base AS train
 COPY --from=build-train /opt/alexnet /opt/alexnet
+# numba keeps compiled loops beside the source, which the user can't write
+ENV NUMBA_CACHE_DIR=/tmp/numba NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 1000
 ENTRYPOINT ["alexnet"]
 CMD ["train", "--help"]
 
 FROM base AS gpu
 COPY --from=build-gpu /opt/alexnet /opt/alexnet
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 1000
 EXPOSE 8000
 HEALTHCHECK --start-period=60s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/live', timeout=3)"]

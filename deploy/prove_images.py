@@ -3,7 +3,7 @@
 Reads the Dockerfile itself, so that nothing can differ: RUN is a command in the root (chroot), COPY a copy, USER,
 WORKDIR and ENV are kept for what follows. The finished root is mounted read-only, with a tmpfs on /tmp; as the stage's
 user a server runs in it with the bundled network and is asked, or a small network is trained. Needs root, debootstrap,
-and Debian's and Python's packages.
+and Debian's and Python's packages. A build argument is a variable of the environment.
 """
 
 from __future__ import annotations
@@ -107,8 +107,11 @@ def apply(stage: Stage, word: str, rest: str, root: Path, every: dict[str, Stage
     elif word == "WORKDIR":
         stage.folder = rest
         (root / rest.lstrip("/")).mkdir(parents=True, exist_ok=True)
-    elif word in ("ENV", "ARG"):
+    elif word == "ENV":
         stage.variables |= dict(pair.split("=", 1) for pair in shlex.split(rest))
+    elif word == "ARG":
+        name, default = rest.split("=")
+        stage.variables[name] = os.environ.get(name, default)
     elif word in ("ENTRYPOINT", "CMD"):
         stage.command += json.loads(rest)
     elif word == "USER":
@@ -175,7 +178,7 @@ def size(root: Path) -> int:
 
 def inside(stage: Stage, root: Path, data: Path, more: list[str]) -> list[str]:
     """The stage's command with `more`, as its user; only /data and a tmpfs on /tmp can be written."""
-    inner = shlex.join(["env", *(f"{n}={v}" for n, v in stage.variables.items()), *stage.command, *more])
+    inner = shlex.join(["env", "HOME=/data", *(f"{n}={v}" for n, v in stage.variables.items()), *stage.command, *more])
     script = f"""set -e
 mount --bind {root} {root}
 mount --bind {data} {root}/data
@@ -214,7 +217,7 @@ def serve(stage: Stage, root: Path, data: Path) -> None:
         address = f"http://127.0.0.1:{port}"
         wait(f"{address}/ready", server)
         with urllib.request.urlopen(f"{address}/info", timeout=30) as answer:
-            say("device:", json.loads(answer.read())["model"]["device"])
+            say("device:", json.loads(answer.read())["device"])
         for path in ("/classify", "/similar"):
             asked = urllib.request.Request(address + path, picture.read_bytes(), {"Content-Type": "image/png"})
             try:
@@ -285,7 +288,7 @@ def main() -> None:
         say(f"{name}: {taken / 1e6:,.0f} MB")
         prove = train if name == "train" else serve
         prove(every[name], root, furnished(every[name], chosen.work))
-        if name == "cpu" and taken > LIMIT:
+        if name == "cpu" and "EXTRAS" not in os.environ and taken > LIMIT:
             raise SystemExit(f"expected at most {LIMIT / 1e6:,.0f} MB, found {taken / 1e6:,.0f}")
 
 

@@ -61,7 +61,7 @@ def test_hadolint_finds_nothing() -> None:
 )
 def test_schema_takes_it(schema: str, file: str) -> None:
     check = Path(sys.executable).parent / "check-jsonschema"
-    words = [check, "--builtin-schema", f"vendor.{schema}", ROOT / file]
+    words = [str(check), "--builtin-schema", f"vendor.{schema}", str(ROOT / file)]
     said = subprocess.run(words, capture_output=True, text=True, check=False)
     assert said.returncode == 0, said.stdout + said.stderr
 

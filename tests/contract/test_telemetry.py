@@ -1,7 +1,9 @@
-"""Traces: a request's phases reach an OpenTelemetry collector."""
+"""Traces: a request's phases reach an OpenTelemetry collector. Nothing else tells anybody anything."""
 
 from __future__ import annotations
 
+import os
+import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -11,7 +13,7 @@ import httpx2
 import pytest
 
 from model.artifact import Artifact
-from tests.serve import served
+from tests.serve import ALEXNET, served
 
 
 class Collector(HTTPServer):
@@ -59,3 +61,16 @@ def test_phases_are_spans_of_the_request(
         assert collector.came.wait(10)
     for span in (b"POST /classify", b"decode", b"queue", b"inference"):
         assert span in collector.traces, span
+
+
+def test_onnxruntime_s_makers_are_told_nothing(artifact: Artifact, pictures: Path, tmp_path: Path) -> None:
+    """Its own telemetry, on by default, begins with files in the user's home; where CI is set it is off."""
+    picture = next(pictures.rglob("*.jpg"))
+    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
+    subprocess.run(
+        [ALEXNET, "classify", picture, "--artifact", artifact.path],
+        env=environment | {"HOME": str(tmp_path), "XDG_CACHE_HOME": ""},
+        check=True,
+        capture_output=True,
+    )
+    assert not list(tmp_path.iterdir())

@@ -1,13 +1,15 @@
 """Figure 1: a four-layer network on CIFAR-10 with ReLU and with tanh: epochs to a training error of 25 %.
 
 Three convolutions and a fully connected layer (of the authors' public networks, the nearest to the figure), no
-regularisation of any kind, and for each activation the rate of a grid that gets there soonest, as in the paper.
+regularisation of any kind, and for each activation the rate of a grid that gets there soonest, as in the paper. Weights
+begin so that signals keep their size through the layers, by rules of 2010 and 2015; with `--as-in-2012`, as the authors'
+did, and pixels are as large as theirs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,11 +33,14 @@ HOPELESS, STEPS = 0.85, 1_000
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "tanh": torch.tanh}
 GAINS = {"relu": 2.0, "tanh": 1.0}
 """Variance of the weights at the start times the inputs of a neuron: He et al. 2015, Glorot and Bengio 2010."""
+DEVIATIONS = {"conv1": 1e-4, "conv2": 0.01, "conv3": 0.01, "fc": 0.01}
+"""Of the weights at the start in the authors' public configuration (layers-19pct)."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`rates`: the grid. `most`: epochs after which a run is given up. `part`: of an epoch, between measurements."""
+    """`rates`: the grid. `most`: epochs after which a run is given up. `part`: of an epoch, between measurements.
+    `scale`: of the pixels. `authors`: weights begin by `DEVIATIONS`, not by `GAINS`."""
 
     pictures: int = 50_000
     target: float = 0.25
@@ -45,12 +50,13 @@ class Settings:
     part: float = 0.25
     momentum: float = 0.9
     scale: float = 1 / 64
+    authors: bool = False
 
 
 class FourLayers(nn.Module):
     """(N, 3, 32, 32) -> logits (N, 10); poolings of 3 with stride 2, the first by maximum, by the ceil rule."""
 
-    def __init__(self, activation: str, scale: float) -> None:
+    def __init__(self, activation: str, scale: float, authors: bool) -> None:
         super().__init__()
         self.act, self.scale = ACTIVATIONS[activation], scale
         self.conv1 = nn.Conv2d(3, 32, 5, padding=2)
@@ -58,10 +64,10 @@ class FourLayers(nn.Module):
         self.conv3 = nn.Conv2d(32, 64, 5, padding=2)
         self.fc = nn.Linear(64 * 4 * 4, CLASSES)
         for name, parameter in self.named_parameters():
-            inputs = parameter[0].numel()
-            nn.init.zeros_(parameter) if name.endswith("bias") else nn.init.normal_(
-                parameter, 0, (GAINS[activation] / inputs) ** 0.5
-            )
+            layer, _, kind = name.partition(".")
+            kept = (GAINS[activation] / parameter[0].numel()) ** 0.5
+            deviation = 0.0 if kind == "bias" else DEVIATIONS[layer] if authors else kept
+            nn.init.normal_(parameter, 0, deviation)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -80,7 +86,7 @@ def race(
     is given up early.
     """
     torch.manual_seed(seed)
-    network = FourLayers(activation, settings.scale)
+    network = FourLayers(activation, settings.scale, settings.authors)
     optimiser = torch.optim.SGD(network.parameters(), rate, settings.momentum)
     generator = torch.Generator().manual_seed(seed)
     every = max(1, round(settings.part * len(pictures.labels) / cifar.BATCH))
@@ -161,18 +167,22 @@ def main(
     archive: Annotated[Path | None, typer.Option(help="The zip file of cifar10.")] = None,
     pictures: Annotated[int, typer.Option(min=256, help="Training pictures.")] = Settings.pictures,
     seeds: Annotated[int, typer.Option(min=2, help="Runs at the chosen rate.")] = Settings.seeds,
+    as_in_2012: Annotated[bool, typer.Option("--as-in-2012", help="The authors' first weights and pixels.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Seconds: few pictures, an easier target.")] = False,
     output: Annotated[Path, typer.Option(help="Where the results go.")] = Path("docs/results"),
     cache: Annotated[Path, typer.Option(help="Decoded pictures.")] = Path("cache"),
 ) -> None:
     """Epochs to 25 % training error with ReLU and with tanh; stopped, it goes on where it was."""
     settings = Settings(pictures=pictures, seeds=seeds)
+    if as_in_2012:
+        settings = replace(settings, authors=True, scale=1.0, rates=(0.003, 0.001, 0.01), most=100.0)
     if quick:
         settings = Settings(pictures=512, target=0.75, rates=(0.003, 0.01), seeds=2, most=8, part=0.5)
-    results = Results(output / "activation.json", asdict(settings))
+    name = "activation-2012" if as_in_2012 else "activation"
+    results = Results(output / f"{name}.json", asdict(settings))
     train, _ = cifar.load(archive, cache, settings.pictures)
     found = measure(settings, train, results)
-    draw(results, settings.target).savefig(output / "activation.png", dpi=110)
+    draw(results, settings.target).savefig(output / f"{name}.png", dpi=110)
     typer.echo(summary(found, settings))
 
 
