@@ -2,8 +2,8 @@
 
 Three convolutions and a fully connected layer (of the authors' public networks, the nearest to the figure), no
 regularisation of any kind, and for each activation the rate of a grid that gets there soonest, as in the paper. Weights
-begin so that signals keep their size through the layers, by rules of 2010 and 2015; with `--as-in-2012`, as the authors'
-did, and pixels are as large as theirs.
+begin so that signals keep their size in all layers, by rules of 2010 and 2015; with `--as-in-2012` weights begin as the
+authors' did, and pixels are as large as theirs.
 """
 
 from __future__ import annotations
