@@ -19,6 +19,7 @@ from server import errors
 from server.drain import hears_hangup
 from server.logs import request_answered
 from server.metrics import Metrics
+from server.origins import allowed, require_own_page
 from server.routes import classify, health, network, pictures, similar, square, v2
 from server.service import Service
 from server.timing import Phases
@@ -27,7 +28,7 @@ from server.upload import require_read
 WEB = Path(__file__).parent / "web"
 REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"description": "Keys are asked for, and none that is known came."},
-    403: {"description": "The key is for less."},
+    403: {"description": "The key is for less, or a web page asked that may not."},
 }
 PAGE_POLICY = (
     b"default-src 'self'; img-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'none'; "
@@ -49,9 +50,10 @@ def create_app(service: Service) -> ASGIApp:
         summary="Name a picture, and find the pictures most like it, with the 2012 network.",
         version=version("alexnet-server"),
         lifespan=lifespan,
+        dependencies=[Depends(require_own_page)],
     )
     app.state.service = service
-    if origins := [origin.strip() for origin in service.settings.cors_origins.split(",") if origin.strip()]:
+    if origins := allowed(service.settings):
         app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"],
                            expose_headers=["Server-Timing", "X-Request-ID", "Retry-After"])  # fmt: skip
     add_routes(app)

@@ -24,6 +24,7 @@ from model.errors import (
 from server.inference import BrokenInferenceError, DeadlineError, OverloadedError
 from server.keys import ForbiddenError, UnauthorizedError
 from server.logs import log
+from server.origins import ForeignPageError
 from server.schemas import ErrorAnswer, ErrorDetail
 from server.serving import NotServableError
 from server.upload import BodyTooLargeError, InvalidBodyError, SlowBodyError
@@ -32,6 +33,7 @@ STATUS: dict[type[AlexNetError], tuple[int, str]] = {
     NotServableError: (409, "not_servable"),
     UnauthorizedError: (401, "unauthorized"),
     ForbiddenError: (403, "forbidden"),
+    ForeignPageError: (403, "foreign_page"),
     UnsupportedPictureError: (415, "unsupported_picture"),
     PictureTooLargeError: (413, "picture_too_large"),
     InvalidPictureError: (422, "invalid_picture"),

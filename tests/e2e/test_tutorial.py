@@ -37,6 +37,8 @@ def test_the_tutorial_s_commands(few: Path, tmp_path: Path) -> None:
     assert '"label":"circles"' in done.stdout
 
 
-@pytest.mark.parametrize("page", ["tutorial.md", "faq.md", "client.md", "deployment.md", "pretrained.md"])
+@pytest.mark.parametrize(
+    "page", ["tutorial.md", "faq.md", "client.md", "deployment.md", "pretrained.md", "scale.md", "security.md"]
+)
 def test_pages_are_in_the_site(page: str) -> None:
     assert f"- {page}" in (ROOT / "mkdocs.yml").read_text()

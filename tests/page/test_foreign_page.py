@@ -1,0 +1,55 @@
+"""Somebody else's page, open in the same browser: it adds nothing to the index and takes nothing away."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import httpx2
+import numpy as np
+import pytest
+from playwright.sync_api import Browser
+
+from tests.patterns import encode
+
+ASK = """async ([url, bytes]) => {
+  const form = new FormData();
+  form.append("image", new Blob([new Uint8Array(bytes)]), "a.png");
+  return (await fetch(url, {method: "POST", mode: "no-cors", body: form})).type;
+}"""
+
+
+class _Foreign(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def foreign() -> Iterator[str]:
+    """Another origin on the same machine, so that no browser's own rule about networks is in the way."""
+    with HTTPServer(("127.0.0.1", 0), _Foreign) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://localhost:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+def test_it_can_add_nothing(browser: Browser, url: str, foreign: str) -> None:
+    def count() -> int:
+        return int(httpx2.get(f"{url}/info").json()["index"]["size"])
+
+    picture = list(encode(np.full((60, 60, 3), 77, np.uint8), "PNG"))
+    before, page = count(), browser.new_page()
+    page.goto(foreign)
+    assert page.evaluate(ASK, [f"{url}/pictures", picture]) == "opaque"  # it was sent, and answered
+    page.close()
+    assert count() == before
+    httpx2.post(f"{url}/pictures", files={"image": bytes(picture)}).raise_for_status()
+    assert count() == before + 1  # it could have been
