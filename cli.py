@@ -224,8 +224,10 @@ def _index(
 
     if data in datasets.NAMED or data.endswith(".csv"):
         dataset = datasets.load(data, archive=archive)
-        root = Path(os.path.commonpath([example.path for example in dataset.examples]))
-        mine = [example for example in dataset.examples if shard is None or shard.has(example.path, root)]
+        mine = list(dataset.examples)
+        if shard:
+            root = Path(os.path.commonpath([example.path.absolute() for example in mine]))
+            mine = [example for example in mine if shard.has(example.path.absolute(), root)]
         sources = [Source(example.path, dataset.labels[example.label].name) for example in mine]
     else:
         sources = sources_in(Path(data), shard)

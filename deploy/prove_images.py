@@ -19,7 +19,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -176,18 +175,26 @@ def size(root: Path) -> int:
     return int(said.stdout.split()[0])
 
 
-def inside(stage: Stage, root: Path, data: Path, more: list[str]) -> list[str]:
-    """The stage's command with `more`, as its user; only /data and a tmpfs on /tmp can be written."""
+def inside(stage: Stage, root: Path, data: Path, more: list[str], data_mode: str) -> list[str]:
+    """The stage's command with `more`, as its user; only a tmpfs on /tmp can be written, and /data if `rw`."""
     inner = shlex.join(["env", "HOME=/data", *(f"{n}={v}" for n, v in stage.variables.items()), *stage.command, *more])
     script = f"""set -e
 mount --bind {root} {root}
 mount --bind {data} {root}/data
+mount -o remount,bind,{data_mode} {root}/data
 mount -o remount,bind,ro {root}
 mount -t tmpfs tmpfs {root}/tmp
 mount -t proc proc {root}/proc
 mount --bind /dev {root}/dev
 exec chroot --userspec={stage.user}:{stage.user} {root} /usr/bin/env --chdir={stage.folder} {inner}"""
     return ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script]
+
+
+def require(found: object, expected: object, what: str) -> None:
+    """End with a word where it isn't so."""
+    say(f"{what}:", found)
+    if found != expected:
+        raise SystemExit(f"expected {expected} for {what}, found {found}")
 
 
 def furnished(stage: Stage, work: Path) -> Path:
@@ -203,8 +210,9 @@ def train(stage: Stage, root: Path, data: Path) -> None:
     """A small network, trained by the stage's entry point."""
     stage.command = stage.command[:1]
     small = ["--hidden", "16", "--epochs", "1", "--batch", "8", "--measure", "centre"]
-    run(*inside(stage, root, data, ["train", "--data", "/data/pictures", *small]))
-    say("made", *sorted(path.relative_to(data) for path in data.glob("artifacts/pictures/1/*")))
+    run(*inside(stage, root, data, ["train", "--data", "/data/pictures", *small], "rw"))
+    made = sorted(path.name for path in data.glob("artifacts/pictures/1/*"))
+    require(made, ["history.json", "labels.json", "manifest.json", "network.onnx"], "the artifact")
 
 
 def serve(stage: Stage, root: Path, data: Path) -> None:
@@ -212,29 +220,26 @@ def serve(stage: Stage, root: Path, data: Path) -> None:
     picture = next(data.glob("pictures/*/*.png"))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    server = subprocess.Popen(inside(stage, root, data, ["--port", str(port), "--device", "auto"]))
+    server = subprocess.Popen(inside(stage, root, data, ["--port", str(port), "--device", "auto"], "ro"))
     try:
         address = f"http://127.0.0.1:{port}"
         wait(f"{address}/ready", server)
         with urllib.request.urlopen(f"{address}/info", timeout=30) as answer:
-            say("device:", json.loads(answer.read())["device"])
-        for path in ("/classify", "/similar"):
-            asked = urllib.request.Request(address + path, picture.read_bytes(), {"Content-Type": "image/png"})
-            try:
-                with urllib.request.urlopen(asked, timeout=30) as answer:
-                    say(path, answer.status, answer.read(200))
-            except urllib.error.HTTPError as error:
-                say(path, error.code, error.read(200))  # no index was mounted
+            require(json.loads(answer.read())["device"], "cpu", "device")
+        asked = urllib.request.Request(f"{address}/classify", picture.read_bytes(), {"Content-Type": "image/png"})
+        with urllib.request.urlopen(asked, timeout=30) as answer:
+            require(answer.status, 200, "/classify")
         status = Path(f"/proc/{child_of(server.pid)}/status").read_text()
-        say("user of the server:", re.search(r"Uid:\s+(\d+)", status).group(1))  # type: ignore[union-attr]
+        require(re.findall(r"Uid:\s+(\d+)", status), [stage.user], "user of the server")
     finally:
         inner_pid = child_of(server.pid)
         os.kill(inner_pid, signal.SIGTERM)
         try:
-            say("stopped by SIGTERM with status", server.wait(30))
+            ended = server.wait(30)
         except subprocess.TimeoutExpired:
             os.kill(inner_pid, signal.SIGKILL)
             raise
+    require(ended, 0, "status after SIGTERM")
 
 
 UNPACK = """

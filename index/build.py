@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,14 +80,25 @@ def sources_in(root: Path, shard: Shard | None = None) -> list[Source]:
     if not root.is_dir():
         raise DatasetError(f"expected a folder of pictures, found no folder at {root}")
     chosen, found = list[Path](), False
-    for path in root.rglob("*"):
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts):
-            found = True
-            if shard is None or shard.has(path, root):
-                chosen.append(path)
+    for path in _files(root):
+        found = True
+        if shard is None or shard.has(path, root):
+            chosen.append(path)
     if not found:
         raise DatasetError(f"expected pictures in {root}, found no file")
     return [Source(path, _label(path, root)) for path in sorted(chosen)]
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """The visible ones below it, one at a time: a list of all might not fit. Links to folders aren't followed."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(Path(entry.path))
+            elif entry.is_file():
+                yield Path(entry.path)
 
 
 def _label(path: Path, root: Path) -> str | None:

@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server import errors
+from server.changes import BoundedChanges
 from server.drain import hears_hangup
 from server.logs import request_answered
 from server.metrics import Metrics
@@ -60,7 +61,8 @@ def create_app(service: Service) -> ASGIApp:
     app.mount("/page", StaticFiles(directory=WEB), name="page")
     app.add_api_route("/", _page, methods=["GET", "HEAD"], include_in_schema=False)
     errors.install(app)
-    return Observed(app, service.metrics)  # outside everything, so that an internal error carries its id too
+    bounded = BoundedChanges(app, service.settings.max_body_seconds)
+    return Observed(bounded, service.metrics)  # outside everything, so that an internal error carries its id too
 
 
 def add_routes(app: FastAPI) -> None:
@@ -90,7 +92,7 @@ class Observed:
         scope["phases"] = phases = Phases()
         status = 499  # nobody was answered: the client hung up
         added = [(b"x-request-id", scope["request_id"].encode()), (b"x-content-type-options", b"nosniff"),
-                 (b"referrer-policy", b"no-referrer")]  # fmt: skip
+                 (b"referrer-policy", b"no-referrer"), (b"cross-origin-resource-policy", b"same-origin")]  # fmt: skip
         if not scope["path"].startswith(("/docs", "/redoc")):  # FastAPI's own pages load scripts from elsewhere
             added.append((b"content-security-policy", PAGE_POLICY))
         if scope["path"] == "/" or scope["path"].startswith("/page/"):  # files of two versions don't go together

@@ -99,6 +99,8 @@ def _validation(request: Request, error: Exception) -> Response:
 
 def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if isinstance(error.__cause__, AlexNetError):  # of a body that the framework was reading
+        return _ours(request, error.__cause__)
     if error.status_code == 400:  # what the framework says of a body that isn't even text
         return _answer(request, *STATUS[InvalidBodyError], f"expected a body of JSON or a form, found: {error.detail}")
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")

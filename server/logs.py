@@ -31,6 +31,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         facts = " ".join(f"{name}={value}" for name, value in getattr(record, "facts", {}).items())
+        facts = facts.encode("unicode_escape").decode()  # a path may have the end of a line in it
         return f"{super().format(record)} {facts}".rstrip()
 
 

@@ -173,8 +173,8 @@ def _each(upload: Upload, field: str) -> list[str | None]:
 def original(index: Index, picture_id: int) -> tuple[bytes, str]:
     """The bytes that were indexed, and their format. Raises UnknownPictureError where they are gone or changed."""
     entry = index.entry(picture_id)
-    try:
-        data = entry.source.read_bytes() if entry.source is not None else b""
+    try:  # an index may come from others: no device, no pipe
+        data = entry.source.read_bytes() if entry.source is not None and entry.source.is_file() else b""
     except OSError:
         data = b""
     if hashlib.sha256(data).hexdigest() != index.catalog.sha256(picture_id):

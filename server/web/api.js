@@ -23,7 +23,7 @@ export async function ask(path, options = {}) {
   }
   if (response.ok) return response;
   const refusal = await refusalOf(response);
-  if ([401, 403].includes(refusal.status) && await askForKey(refusal.message, used)) return ask(path, options);
+  if (["unauthorized", "forbidden"].includes(refusal.code) && await askForKey(refusal.message, used)) return ask(path, options);
   throw refusal;
 }
 

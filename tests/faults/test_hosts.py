@@ -228,6 +228,7 @@ print(answer.status, answer.read().decode())
         ("POST", "/classify", Settings().max_body_bytes + 1, 9_000_000, "413 .*body_too_large"),
         ("POST", "/reload", 0, 0, "404 ask a server itself"),
         ("GET", "/metrics", 0, 0, "404 ask a server itself"),
+        ("GET", "/%6detrics", 0, 0, "404 ask a server itself"),
         ("GET", "/ready", 0, 0, "200 ready"),
         ("GET", "/info", 0, 0, '200 .*"patterns"'),
         ("DELETE", "/pictures/1", 0, 0, "409 .*read_only_index"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -167,6 +168,17 @@ def test_a_damaged_row_is_refused(artifact: Artifact, tmp_path: Path, where: str
     index = PictureIndex.open(into)
     assert len(index) + len(index.damaged) == 1
     index.close()
+
+
+def test_a_part_s_list_is_as_long_as_the_part(tmp_path: Path) -> None:
+    """Files that belong to others are forgotten as they are seen: a list of hundreds of millions wouldn't fit."""
+    for number in range(3_000):
+        (tmp_path / f"{number:04}.jpg").touch()
+    tracemalloc.start()
+    assert len(sources_in(tmp_path, Shard(1, 1000))) < 20
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100 * 3_000
 
 
 def test_a_shard_without_pictures(data: Path, artifact: Artifact, model: OnnxModel, tmp_path: Path) -> None:
