@@ -40,7 +40,7 @@ LISTED, CODES = 50_000, 8_000_000
 KILLED_AFTER, FOUND_AGAIN = 15.0, 5.0
 """Seconds after which a machine is killed here, and until it is started again."""
 CLUSTERS = ((1_000_000, 1), (100_000_000, 16), (1_000_000_000, 64))
-"""Pictures and machines, each of so many cores, that die so often and are found so late: assumptions."""
+"""Pictures and machines, each of so many cores; a process dies so often, and is started again so late: assumptions."""
 REPEATS = 3
 CORES, DAYS_BETWEEN_DEATHS, FOUND_LATE = 16, 30, 600.0
 
@@ -49,7 +49,7 @@ CORES, DAYS_BETWEEN_DEATHS, FOUND_LATE = 16, 30, 600.0
 class Rates:
     """A core's, with all cores at work: pictures a second that are indexed; that are there already and only read; that
     one process merges. `started`, `merge_started`: seconds before the first. `listed`: seconds a file of the folder.
-    `compared`: codes a second, all cores."""
+    `compared`: codes a second, all cores. `together`: pictures a second, indexed by one process that has all cores."""
 
     started: float
     indexed: float
@@ -61,34 +61,33 @@ class Rates:
     features_bytes: float
     catalogue_bytes: float
     compared: float
+    together: float
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Seconds until the last part is indexed; machines that died meanwhile."""
+    """Seconds until the last part is indexed; processes that died meanwhile."""
 
     indexing: float
     deaths: int
 
 
-def simulate(
-    sizes: Sequence[int], machines: int, rates: Rates, cores: int, lives: Iterator[float], found: float
-) -> Plan:
-    """Parts of so many pictures, each taken by the machine that is free first.
+def simulate(sizes: Sequence[int], processes: int, rates: Rates, lives: Iterator[float], found: float) -> Plan:
+    """Parts of so many pictures, each taken by the process that is free first.
 
-    `lives`: seconds from each start of a machine to its death; it is started again `found` seconds later, lists all
+    `lives`: seconds from each start of a process to its death; it is started again `found` seconds later, lists all
     files, reads what it has, and goes on.
     """
-    free, last, deaths = [0.0] * machines, 0.0, 0
+    free, last, deaths = [0.0] * processes, 0.0, 0
     start = rates.started + sum(sizes) * rates.listed
     for size in sizes:
         at, done = heapq.heappop(free), 0.0
         while True:
-            before = start + done / (rates.known * cores)
-            needed, life = before + (size - done) / (rates.indexed * cores), next(lives)
+            before = start + done / rates.known
+            needed, life = before + (size - done) / rates.indexed, next(lives)
             if life >= needed:
                 break
-            deaths, done = deaths + 1, done + max(0.0, life - before) * rates.indexed * cores
+            deaths, done = deaths + 1, done + max(0.0, life - before) * rates.indexed
             at += life + found
         heapq.heappush(free, at + needed)
         last = max(last, at + needed)
@@ -101,14 +100,14 @@ def part(home: Path, shard: str) -> Path:
 
 
 class Machine:
-    """A core of this machine, with `alexnet` on it."""
+    """A core of this machine, or several as `0,1`, with `alexnet` on it."""
 
-    def __init__(self, core: int, options: list[str], home: Path) -> None:
+    def __init__(self, core: str, options: list[str], home: Path) -> None:
         self.core, self.options, self.home = core, options, home
 
     def start(self, shard: str) -> subprocess.Popen[bytes]:
         words = [*ALEXNET, *self.options, "--index", part(self.home, shard), "--shard", shard]
-        pinned = ["taskset", "--cpu-list", str(self.core), *map(str, words)]
+        pinned = ["taskset", "--cpu-list", self.core, *map(str, words)]
         return subprocess.Popen(pinned, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
@@ -176,6 +175,13 @@ def compared() -> float:
     return CODES / statistics.median(times)
 
 
+def together(machines: list[Machine], home: Path, started: float, pictures: float) -> float:
+    """Pictures a second of one process that has all cores."""
+    everywhere = Machine(",".join(one.core for one in machines), machines[0].options, home / "together")
+    seconds, _ = index_all([everywhere], ["1/1"])
+    return pictures / (seconds - started)
+
+
 def line(few: float, many: float, short: Sequence[float], long: Sequence[float]) -> tuple[float, float]:
     """Seconds before the first picture and pictures a second, from the medians of two sizes."""
     quick, slow = statistics.median(short), statistics.median(long)
@@ -207,6 +213,7 @@ def measure(machines: list[Machine], home: Path) -> Rates:
         features_bytes=features / (2 * many),
         catalogue_bytes=catalogue / (2 * many),
         compared=compared(),
+        together=together(machines, home, started, 2 * many),
     )
 
 
@@ -217,7 +224,7 @@ def check(machines: list[Machine], home: Path, rates: Rates) -> dict[str, Any]:
     merging = merge(home, "all", shards)
     sizes = [size(home, shard) for shard in shards]
     lives = chain([KILLED_AFTER], repeat(np.inf))
-    told = simulate(sizes, len(machines), rates, 1, lives, FOUND_AGAIN)
+    told = simulate(sizes, len(machines), rates, lives, FOUND_AGAIN)
     return {
         "pictures": sum(sizes),
         "indexing": {"seconds": seconds, "foretold": told.indexing},
@@ -226,22 +233,24 @@ def check(machines: list[Machine], home: Path, rates: Rates) -> dict[str, Any]:
 
 
 def cluster(pictures: int, machines: int, rates: Rates, seed: int = 0) -> dict[str, Any]:
-    """Hours and bytes of so many pictures; four parts a machine, as unequal as a hash makes them."""
+    """Hours and bytes of so many pictures; a process and a part a core, parts as unequal as a hash makes them."""
     generator = np.random.default_rng(seed)
-    shards = 4 * machines
-    sizes = generator.multinomial(pictures, np.full(shards, 1 / shards))
+    processes = machines * CORES
+    sizes = generator.multinomial(pictures, np.full(processes, 1 / processes))
     every = DAYS_BETWEEN_DEATHS * 86400
     plan = simulate(
-        sizes.tolist(), machines, rates, CORES, iter(lambda: float(generator.exponential(every)), None), FOUND_LATE
+        sizes.tolist(), processes, rates, iter(lambda: float(generator.exponential(every)), None), FOUND_LATE
     )
     return {
         "pictures": pictures,
         "machines": machines,
+        "processes": processes,
         "core_hours": pictures / rates.indexed / 3600,
         "hours": plan.indexing / 3600,
         "deaths": plan.deaths,
+        "list_hours": pictures * rates.listed / 3600,
+        "list_gb": pictures / processes * rates.list_bytes / 1e9,
         "merge_hours": pictures / rates.merged / 3600,
-        "list_gb": pictures * rates.list_bytes / 1e9 / shards,
         "features_gb": pictures * rates.features_bytes / 1e9,
         "catalogue_gb": pictures * rates.catalogue_bytes / 1e9,
         "codes_gb": pictures * 32 / 1e9,
@@ -257,7 +266,7 @@ def main(
 ) -> None:
     """Measure, compare the simulation with a run, simulate clusters, print and write a dated result."""
     options = ["--data", data, "--artifact", str(artifact), "--precision", precision]
-    cores = sorted(os.sched_getaffinity(0))
+    cores = [str(core) for core in sorted(os.sched_getaffinity(0))]
     with tempfile.TemporaryDirectory(dir=".") as home:
         rates = measure([Machine(core, options, Path(home)) for core in cores], Path(home))
     typer.echo(f"rates: {asdict(rates)}")
