@@ -156,7 +156,8 @@ def test_who_may_write(artifact: Artifact, folder: Path, new: list[bytes]) -> No
         for call in (("POST", "/pictures"), ("DELETE", "/pictures/1"), ("PATCH", "/pictures/1")):
             for key, status in ((None, 401), (READ, 403)):
                 headers = {"X-API-Key": key} if key else {}
-                assert client.request(*call, headers=headers, content=new[0]).status_code == status
+                content = b"{}" if call[0] == "PATCH" else new[0]
+                assert client.request(*call, headers=headers, content=content).status_code == status
         assert client.post("/pictures", headers={"X-API-Key": WRITE}, content=new[0]).status_code == 200
 
 
@@ -173,7 +174,7 @@ def test_an_index_that_another_changes_is_only_read(artifact: Artifact, folder: 
 
 
 def test_a_reload_keeps_the_index_that_is_changed(living: TestClient, new: list[bytes]) -> None:
-    service: Service = living.app.app.state.service  # type: ignore[attr-defined]
+    service: Service = living.app.app.app.state.service  # type: ignore[attr-defined]
     before = service.now
     living.portal.call(service.reload)  # type: ignore[union-attr]
     assert service.now is not before
