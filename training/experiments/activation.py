@@ -175,7 +175,7 @@ def main(
     """Epochs to 25 % training error with ReLU and with tanh; stopped, it goes on where it was."""
     settings = Settings(pictures=pictures, seeds=seeds)
     if as_in_2012:
-        settings = replace(settings, authors=True, scale=1.0, rates=(0.003, 0.001, 0.01, 0.03), most=100.0)
+        settings = replace(settings, authors=True, scale=1.0, rates=(0.003, 0.001, 0.01, 0.03, 0.1), most=100.0)
     if quick:
         settings = Settings(pictures=512, target=0.75, rates=(0.003, 0.01), seeds=2, most=8, part=0.5)
     name = "activation-2012" if as_in_2012 else "activation"
