@@ -153,11 +153,11 @@ def test_fields_that_do_not_fit(living: TestClient, new: list[bytes]) -> None:
 def test_who_may_write(artifact: Artifact, folder: Path, new: list[bytes]) -> None:
     service = Service(Settings(artifact=artifact.path, index=folder, keys=f"read:{READ},write:{WRITE}"))
     with TestClient(create_app(service)) as client:
-        for call in (("POST", "/pictures"), ("DELETE", "/pictures/1"), ("PATCH", "/pictures/1")):
+        calls = [("POST", "/pictures", new[0]), ("DELETE", "/pictures/1", b""), ("PATCH", "/pictures/1", b"{}")]
+        for method, path, content in calls:
             for key, status in ((None, 401), (READ, 403)):
                 headers = {"X-API-Key": key} if key else {}
-                content = b"{}" if call[0] == "PATCH" else new[0]
-                assert client.request(*call, headers=headers, content=content).status_code == status
+                assert client.request(method, path, headers=headers, content=content).status_code == status
         assert client.post("/pictures", headers={"X-API-Key": WRITE}, content=new[0]).status_code == 200
 
 
