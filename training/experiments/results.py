@@ -45,10 +45,11 @@ class Results:
         now = time.monotonic()
         self.runs[name] = run | {"seconds": round(now - self._started), "commit": commit()}
         self._started = now
-        text = {
-            "settings": self._settings,
-            "machine": machine(),
-            "date": f"{datetime.now(UTC):%Y-%m-%d}",
-            "runs": self.runs,
-        }
-        replace_file(self.path, json.dumps(text, indent=1) + "\n")
+        head = {"settings": self._settings, "machine": machine(), "date": f"{datetime.now(UTC):%Y-%m-%d}"}
+        replace_file(self.path, written(head, self.runs))
+
+
+def written(head: dict[str, Any], runs: dict[str, dict[str, Any]]) -> str:
+    """JSON with a run a line, so that a difference of two versions shows which runs are new."""
+    lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(run)}" for name, run in runs.items())
+    return json.dumps(head, indent=1).removesuffix("\n}") + f',\n "runs": {{\n{lines}\n }}\n}}\n'
