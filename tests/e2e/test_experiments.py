@@ -19,6 +19,7 @@ from PIL import Image
 from model.errors import TrainingError
 from training.experiments import ablation, activation, normalisation, solar_cells
 from training.experiments.cifar import Pictures, _cropped
+from training.experiments.command import QUICK
 from training.experiments.results import Results
 
 FOLDER = Path(activation.__file__).parent
@@ -82,10 +83,10 @@ def test_quick_runs_and_is_not_run_again(
     first = here(experiment.main)
     assert f"the paper{said}" in first
     name = experiment.__name__.rpartition(".")[2]
-    assert (tmp_path / f"{name}.png").stat().st_size > 1000
-    before = (tmp_path / f"{name}.json").read_text()
+    assert (tmp_path / QUICK / f"{name}.png").stat().st_size > 1000
+    before = (tmp_path / QUICK / f"{name}.json").read_text()
     assert here(experiment.main) == first
-    assert (tmp_path / f"{name}.json").read_text() == before
+    assert (tmp_path / QUICK / f"{name}.json").read_text() == before
     runs = json.loads(before)["runs"]
     assert all(run["commit"] and "seconds" in run for run in runs.values())
 
@@ -95,7 +96,7 @@ def test_an_ablation_goes_on(here: Callable[..., str], few: Path, tmp_path: Path
     assert "| towers apart | 1 | " in said
     assert "| one view instead of ten | 2 | " in said
     assert "| several networks as one | 2 | " in said
-    file = tmp_path / "ablation.json"
+    file = tmp_path / QUICK / "ablation.json"
     found = json.loads(file.read_text())
     assert sorted(found["runs"]) == [ablation.TOGETHER, *(f"{row}, seed {seed}" for row, seed in RUNS)]
     lost = found["runs"].pop("towers apart, seed 0")
@@ -123,7 +124,7 @@ def test_a_stopped_ablation_says_how_to_go_on(data: Path, tmp_path: Path) -> Non
     assert errors.splitlines()[-1].startswith("error: stopped; ")
     assert errors.endswith("go on with the same command\n")
     assert "Traceback" not in errors
-    assert list(json.loads((tmp_path / "ablation.json").read_text())["runs"]) == ["the network, seed 0"]
+    assert list(json.loads((tmp_path / QUICK / "ablation.json").read_text())["runs"]) == ["the network, seed 0"]
 
 
 def test_results_of_other_settings_are_refused(tmp_path: Path) -> None:
@@ -141,7 +142,7 @@ def test_solar_cells_beside_the_published(data: Path, tmp_path: Path) -> None:
     said = run("solar_cells", data, tmp_path)
     assert "from nothing: " in said
     assert "Deitsch et al. 2019: SVM 82.44 %, CNN 88.42 %" in said
-    (found,) = json.loads((tmp_path / "solar_cells.json").read_text())["runs"].values()
+    (found,) = json.loads((tmp_path / QUICK / "solar_cells.json").read_text())["runs"].values()
     assert (count := sum(map(sum, found["confusion"]))) == 17
     assert found["accuracy"] == pytest.approx(
         100 * (found["confusion"][0][0] + found["confusion"][1][1]) / count, abs=0.01

@@ -136,7 +136,7 @@ def main(
     seeds: Annotated[int, typer.Option(min=1, max=MOST_SEEDS, help="Runs of a row.")] = 3,
     finished: Annotated[bool, typer.Option("--finished", help="Only table and plot of the runs so far.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="A minute: one epoch of narrow networks, two rows.")] = False,
-    output: Annotated[Path, typer.Option(help="Where the results go.")] = Path("docs/results"),
+    output: Annotated[Path, typer.Option(help="Where the results go.")] = command.RESULTS,
     cache: Annotated[Path, typer.Option(help="Decoded pictures.")] = Path("cache"),
 ) -> None:
     """Train every row of the grid with several seeds; stopped, it goes on with the run where it was."""
@@ -145,6 +145,7 @@ def main(
         raise TrainingError(f"expected a row {WHOLE!r} in {grid}, found none")
     chosen["base"] |= {"data": data} if data else {}
     if quick:
+        output /= command.QUICK
         seeds, chosen["members"] = 1, 2
         chosen["base"] |= {"epochs": 1, "hidden": 16, "widths": [4, 8, 8, 8, 8], "batch": 8}
         chosen["rows"] = {row: chosen["rows"][row] for row in (WHOLE, "towers apart")}

@@ -169,7 +169,7 @@ def main(
     seeds: Annotated[int, typer.Option(min=2, help="Runs at the chosen rate.")] = Settings.seeds,
     as_in_2012: Annotated[bool, typer.Option("--as-in-2012", help="The authors' first weights and pixels.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Seconds: few pictures, an easier target.")] = False,
-    output: Annotated[Path, typer.Option(help="Where the results go.")] = Path("docs/results"),
+    output: Annotated[Path, typer.Option(help="Where the results go.")] = command.RESULTS,
     cache: Annotated[Path, typer.Option(help="Decoded pictures.")] = Path("cache"),
 ) -> None:
     """Epochs to 25 % training error with ReLU and with tanh; stopped, it goes on where it was."""
@@ -177,6 +177,7 @@ def main(
     if as_in_2012:
         settings = replace(settings, authors=True, scale=1.0, rates=(0.003, 0.001, 0.01, 0.03, 0.1), most=100.0)
     if quick:
+        output /= command.QUICK
         settings = Settings(pictures=512, target=0.75, rates=(0.003, 0.01), seeds=2, most=8, part=0.5)
     name = "activation-2012" if as_in_2012 else "activation"
     results = Results(output / f"{name}.json", asdict(settings))

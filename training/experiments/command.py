@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import typer
 
 from model.errors import AlexNetError
+
+RESULTS = Path("runs/experiments")
+"""Not docs/results, whose files other settings made."""
+QUICK = "quick"
+"""The folder in it of trials: they can't be taken for results, nor stand in their way."""
 
 
 def run(main: Callable[..., None]) -> None:

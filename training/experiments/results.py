@@ -34,8 +34,8 @@ class Results:
             for name in names:
                 if theirs.get(name) != self._settings.get(name):
                     raise TrainingError(
-                        f"expected {name} {self._settings.get(name)} in {path}, found {theirs.get(name)}: move the "
-                        "file away, or start as it was started"
+                        f"expected {name} {self._settings.get(name)} in {path}, found {theirs.get(name)}: name "
+                        "another folder with --output, or start as it was started"
                     )
         path.parent.mkdir(parents=True, exist_ok=True)
         self._started = time.monotonic()

@@ -24,6 +24,7 @@ from model.runtime import OnnxModel
 from training import config, datasets
 from training.datasets import Dataset
 from training.evaluate import predict, read
+from training.experiments import command
 from training.experiments.results import Results
 from training.folders import ABOUT
 from training.run import main as train
@@ -120,13 +121,14 @@ def main(
     quick: Annotated[
         bool, typer.Option("--quick", help="Seconds: an epoch of a narrow network on every 40th cell.")
     ] = False,
-    output: Annotated[Path, typer.Option(help="Where the results go.")] = Path("docs/results"),
+    output: Annotated[Path, typer.Option(help="Where the results go.")] = command.RESULTS,
     cache: Annotated[Path, typer.Option(help="Decoded pictures.")] = Path("cache"),
 ) -> None:
     """Accuracy, confusion matrix and curve for functional against defective; stopped, it goes on where it was."""
     options: dict[str, Any] = {"epochs": epochs, "measure": "centre"}
     options |= {"hidden": 256, "widths": (16, 40, 64, 64, 40)} if narrow else {}
     if quick:
+        output /= command.QUICK
         seeds, options = 1, {"epochs": 1, "hidden": 16, "widths": (4, 8, 8, 8, 8), "measure": "centre"}
     starts: dict[str, dict[str, Any]] = {"from nothing": {}}
     for path in init_from or []:
@@ -163,4 +165,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    command.run(main)

@@ -16,8 +16,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from model import artifact as artifacts
+from model.errors import TrainingError
 from model.kernels import read_kernels
 from model.weights import architecture_of
+from training.experiments import command
 from training.provenance import commit
 
 Array = NDArray[np.float64]
@@ -81,14 +83,14 @@ def draw(colours: dict[str, Array]) -> Figure:
 
 def main(
     networks: Annotated[list[Path], typer.Argument(help="Artifacts of two towers, such as runs with several seeds.")],
-    output: Annotated[Path, typer.Option(help="Where the results go.")] = Path("docs/results"),
+    output: Annotated[Path, typer.Option(help="Where the results go.")] = command.RESULTS,
 ) -> None:
     """How far apart the towers of each network are in colour."""
     colours, result = {}, {}
     for path in networks:
         artifact = artifacts.load(path)
         if architecture_of(artifact.manifest).towers != 2:
-            raise typer.BadParameter(f"expected networks of two towers, found one in {path}")
+            raise TrainingError(f"expected networks of two towers, found one in {path}")
         name = f"{artifact.manifest.name} {artifact.manifest.version}"
         colours[name] = colour(read_kernels(artifact.network))
         found = specialisation(colours[name])
@@ -104,4 +106,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    command.run(main)
