@@ -10,6 +10,7 @@ the centre); EXIF orientation.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
 
+from model.containers import crowded
 from model.errors import InvalidPictureError, PictureTooLargeError, UnsupportedPictureError
 
 SIDE = 256
@@ -25,6 +28,9 @@ CONTRACT = "rgb-256-centre-bilinear-1"
 """Changes whenever the same bytes would give other pixels; kept in caches, artifacts and indexes."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+MOST_EXIF = 1_000_000
+BAND = 256
+"""Rows that are converted at once."""
 _ORIENTATION_TAG = 0x0112
 _JPEG_SCAN = b"\xff\xda"  # can't stand inside compressed data, where every ff is followed by 00
 _UPRIGHT = {
@@ -71,10 +77,12 @@ def read_picture(
     Raises UnsupportedPictureError, PictureTooLargeError or InvalidPictureError; never anything else.
     """
     limits = limits or PictureLimits()
+    if crowded(data):
+        raise InvalidPictureError(f"expected a picture, found {_describe(data)} of far more parts than one has")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check(image, data.count(_JPEG_SCAN), limits)
-            with room(image.width * image.height):
+            with room(_decoded(image)):
                 return _read(image)
     except InvalidPictureError:
         raise
@@ -103,15 +111,26 @@ def _check(image: Image.Image, scans: int, limits: PictureLimits) -> None:
     width, height = image.size
     if min(width, height) < 1:
         raise InvalidPictureError(f"expected at least 1 x 1 pixels, found {width} x {height}")
-    if width * height > limits.max_pixels or max(width, height) > limits.max_side:
+    if _decoded(image) > limits.max_pixels or max(width, height) > limits.max_side:
         raise PictureTooLargeError(
             f"expected at most {limits.max_pixels:,} pixels and {limits.max_side:,} a side, "
-            f"found {width:,} x {height:,}"
+            f"found {width:,} x {height:,}" + (", in larger tiles" if _decoded(image) > width * height else "")
         )
+    if len(image.info.get("exif", b"")) > MOST_EXIF:
+        raise PictureTooLargeError(f"expected at most {MOST_EXIF:,} bytes of EXIF data, found more")
     if image.format in ("JPEG", "MPO") and scans * width * height > max(limits.max_scanned_pixels, limits.max_pixels):
         raise PictureTooLargeError(
             f"expected at most {limits.max_scanned_pixels:,} pixels in all scans of a JPEG, found {scans:,} scans"
         )
+
+
+def _decoded(image: Image.Image) -> int:
+    """Pixels that decoding takes: a TIFF's tiles are decoded whole, and may be larger than its picture."""
+    width, height = image.size
+    if isinstance(image, TiffImageFile) and TILEWIDTH in image.tag_v2:
+        across, down = (max(1, int(image.tag_v2[tag])) for tag in (TILEWIDTH, TILELENGTH))
+        width, height = across * math.ceil(width / across), down * math.ceil(height / down)
+    return width * height
 
 
 def _read(image: Image.Image) -> Picture:
@@ -151,10 +170,13 @@ def _square(image: Image.Image) -> Image.Image:
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """16-bit grey -> L, scaled: convert("RGB") would clip it to white."""
-    samples = np.asarray(image)
-    if image.mode == "I" and samples.min() >= 0 and samples.max() <= 255:
-        return Image.fromarray(samples.astype(np.uint8))
-    return Image.fromarray((samples.clip(0, 65535) // 257).astype(np.uint8))
+    least, most = np.ravel(image.getextrema())
+    bytes_already = image.mode == "I" and least >= 0 and most <= 255
+    scaled = np.empty((image.height, image.width), np.uint8)
+    for top in range(0, image.height, BAND):  # not all at once: samples are up to four times as large
+        band = np.asarray(image.crop((0, top, image.width, min(image.height, top + BAND))))
+        scaled[top : top + BAND] = band if bytes_already else band.clip(0, 65535) // 257
+    return Image.fromarray(scaled)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
