@@ -6,12 +6,12 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model.errors import IndexStoreError, InvalidRequestError, StorageFullError, UnknownPictureError
+from model.errors import BusyIndexError, IndexStoreError, InvalidRequestError, StorageFullError, UnknownPictureError
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -75,35 +75,34 @@ class Line:
 
 
 class Catalog:
-    """One SQLite file, usable from any thread.
+    """One SQLite file, usable from any thread. What is read is what was committed last, without waiting for a change.
 
-    Raises IndexStoreError if the file is damaged, StorageFullError if the disk is full.
+    Raises IndexStoreError if the file is damaged, StorageFullError if the disk is full, BusyIndexError if another
+    program holds it.
     """
 
     def __init__(self, path: Path, writable: bool = True) -> None:
         self._path = path
-        self._lock = threading.RLock()
+        self._lock, self._asking = threading.RLock(), threading.RLock()
         address = path.resolve().as_uri()
         if not writable and not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
             address += "?immutable=1"  # SQLite can't read a database in WAL mode without writing beside it
-        try:
-            self._database = sqlite3.connect(address, uri=True, check_same_thread=False, isolation_level=None)
-        except sqlite3.Error as error:
-            raise self._fault(error) from error
-        try:
-            if writable:
-                self._database.execute("PRAGMA journal_mode = WAL")
-                self._database.execute("PRAGMA synchronous = FULL")
-                self._database.executescript(SCHEMA)
-            else:
-                self._database.execute("PRAGMA query_only = ON")
-        except sqlite3.DatabaseError as error:
-            self._database.close()
-            raise self._fault(error) from error
+        with ExitStack() as opened:
+            try:
+                self._database = self._readable = opened.enter_context(closing(_connected(address)))
+                if writable:
+                    self._database.execute("PRAGMA journal_mode = WAL")
+                    self._database.execute("PRAGMA synchronous = FULL")
+                    self._database.executescript(SCHEMA)
+                    self._readable = opened.enter_context(closing(_connected(address)))
+                self._readable.execute("PRAGMA query_only = ON")
+            except sqlite3.Error as error:
+                raise self._fault(error) from error
+            self._opened = opened.pop_all()
 
     def close(self) -> None:
-        with self._lock:
-            self._database.close()
+        with self._lock, self._asking:
+            self._opened.close()
 
     def settings(self) -> dict[str, str]:
         return dict(self._query("SELECT key, value FROM settings"))
@@ -212,10 +211,8 @@ class Catalog:
         columns = "id, sha256, label, source, format, width, height, thumbnail, key"
         statement = f"SELECT {columns} FROM pictures WHERE NOT removed AND id > ? ORDER BY id LIMIT ?"
         return [
-            (number, NewEntry(sha256, label, Path(source) if source else None, form, width, height, thumbnail, key))
-            for number, sha256, label, source, form, width, height, thumbnail, key in self._query(
-                statement, after, limit
-            )
+            (number, NewEntry(sha256, label, Path(source) if source else None, *rest))
+            for number, sha256, label, source, *rest in self._query(statement, after, limit)
         ]
 
     def everything(self, label: str | None = None) -> Iterator[Entry]:
@@ -241,15 +238,22 @@ class Catalog:
 
     def _query(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         try:
-            with self._lock:
-                return self._database.execute(statement, parameters).fetchall()
+            with self._asking:
+                return self._readable.execute(statement, parameters).fetchall()
         except sqlite3.DatabaseError as error:
             raise self._fault(error) from error
 
     def _fault(self, error: sqlite3.Error) -> IndexStoreError:
-        if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_FULL:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without what SQLite adds to it
+        if code == sqlite3.SQLITE_FULL:
             return StorageFullError("expected room for the catalogue, found a full disk: nothing was changed")
+        if code == sqlite3.SQLITE_BUSY:
+            return BusyIndexError("expected to change the catalogue, found another program holding it: try again")
         return IndexStoreError(f"expected an index catalogue at {self._path}, found a damaged file: {error}")
+
+
+def _connected(address: str) -> sqlite3.Connection:
+    return sqlite3.connect(address, uri=True, check_same_thread=False, isolation_level=None)
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:

@@ -6,6 +6,7 @@ checksum is wrong, or that is missing, is encoded anew.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -63,17 +64,17 @@ class Codes:
         """The codes that count, (count, bytes)."""
         return self._codes[: self._count]
 
-    def append(self, features: NDArray[np.float32]) -> None:
-        """Codes of the next rows."""
-        new = self.encoder.encode(features)
+    def append(self, new: Packed) -> None:
+        """Codes of the next rows, (N, bytes). What can't be written is made again when the index is opened anew."""
         end = self._count + len(new)
         if end > len(self._codes):
             self._codes = np.pad(self._codes, ((0, 2 * end - len(self._codes)), (0, 0)))
         self._codes[self._count : end] = new
-        if self.path is not None:
-            with self.path.open("r+b" if self.path.exists() else "wb") as file:
-                file.seek(self._count * (self.encoder.bytes + CHECK))
-                file.write(_checked(new))
+        with contextlib.suppress(OSError):
+            if self.path is not None:
+                with self.path.open("r+b" if self.path.exists() else "wb") as file:
+                    file.seek(self._count * (self.encoder.bytes + CHECK))
+                    file.write(_checked(new))
         self._count = end
 
     def shortlist(

@@ -130,12 +130,11 @@ class PictureIndex:
         self._waiting.append(addition)
         with self._writing:
             if not addition.done.done():
-                self._add_waiting()
+                self._add_together([self._waiting.popleft() for _ in range(len(self._waiting))])
         return addition.done.result()
 
-    def _add_waiting(self) -> None:
-        """All that wait, in one commit."""
-        waiting = [self._waiting.popleft() for _ in range(len(self._waiting))]
+    def _add_together(self, waiting: Sequence[Addition]) -> None:
+        """In one commit; where that fails each in its own: what is wrong with one is no matter of the others."""
         together = Together(self.catalog)
         try:
             for addition in waiting:
@@ -143,7 +142,11 @@ class PictureIndex:
             ids = self._append(list(together.fresh.values()))
             self._set_removed(together.removed, False)
         except Exception as error:
-            together.fail(waiting, error)
+            if len(waiting) == 1:
+                together.fail(waiting, error)
+            for addition in waiting:
+                if not addition.done.done():
+                    self._add_together([addition])
         else:
             together.finish(ids)
 
@@ -153,10 +156,11 @@ class PictureIndex:
             return []
         entries, features = [entry for entry, _ in pictures], np.stack([feature for _, feature in pictures])
         rows, members, codes = self._now.rows, self._now.members, self._now.codes
+        coded = None if codes is None else codes.encoder.encode(features)
         rows.append(features)
-        ids = self.catalog.add(rows.count, rows.checksums(features), entries)
-        if codes is not None:
-            codes.append(features)
+        ids = self.catalog.add(rows.count, rows.checksums(features), entries)  # from here on nothing may fail
+        if codes is not None and coded is not None:
+            codes.append(coded)
         rows.commit(len(entries))
         members.append(ids, [entry.label for entry in entries])
         return ids

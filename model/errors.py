@@ -60,6 +60,10 @@ class StorageFullError(IndexStoreError):
     """The disk has no room for what was to be added; what was there before is as it was."""
 
 
+class BusyIndexError(IndexStoreError):
+    """Another program holds the catalogue; nothing was changed."""
+
+
 class ReadOnlyIndexError(IndexStoreError):
     """The index is open for reading, or isn't this process's to change."""
 

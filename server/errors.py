@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from model.errors import (
     AlexNetError,
+    BusyIndexError,
     InvalidPictureError,
     InvalidRequestError,
     PictureTooLargeError,
@@ -42,6 +43,7 @@ STATUS: dict[type[AlexNetError], tuple[int, str]] = {
     InvalidBodyError: (422, "invalid_body"),
     InvalidRequestError: (422, "invalid_request"),
     StorageFullError: (507, "storage_full"),
+    BusyIndexError: (503, "busy_index"),
     ReadOnlyIndexError: (409, "read_only_index"),
     UnknownPictureError: (404, "unknown_picture"),
     UnknownModelError: (404, "unknown_model"),
@@ -61,6 +63,7 @@ def install(app: FastAPI) -> None:
 
 
 def _answer(request: Request, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
+    message = message.encode(errors="backslashreplace").decode()  # JSON may name what no text can hold
     detail = ErrorDetail(code=code, message=message, request_id=request.scope.get("request_id", ""))
     request.scope["error_code"] = code
     if request.url.path.startswith("/v2"):  # the protocol's own form
@@ -75,7 +78,8 @@ def _status(error: Exception) -> tuple[int, str]:
 def error_answer(request: Request, error: AlexNetError) -> ErrorAnswer:
     """What is answered for one of several pictures."""
     code, request_id = _status(error)[1], request.scope.get("request_id", "")
-    return ErrorAnswer(error=ErrorDetail(code=code, message=str(error), request_id=request_id))
+    message = str(error).encode(errors="backslashreplace").decode()
+    return ErrorAnswer(error=ErrorDetail(code=code, message=message, request_id=request_id))
 
 
 def _ours(request: Request, error: Exception) -> Response:
@@ -84,7 +88,8 @@ def _ours(request: Request, error: Exception) -> Response:
     status, code = _status(error)
     if status >= 500 and error.__cause__ is not None:
         log.error("request %s failed", request.scope.get("request_id"), exc_info=error)
-    headers = {"Retry-After": f"{math.ceil(error.retry_after)}"} if isinstance(error, OverloadedError) else None
+    later = math.ceil(getattr(error, "retry_after", 1.0))
+    headers = {"Retry-After": f"{later}"} if status == 503 else None
     if isinstance(error, UnauthorizedError):
         headers = {"WWW-Authenticate": "Bearer"}
     return _answer(request, status, code, str(error), headers)

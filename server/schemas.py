@@ -118,7 +118,7 @@ class PictureChange(Schema):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     label: Annotated[str | None, Field(min_length=1, max_length=200)] = None
-    removed: bool | None = None
+    removed: Literal[False] | None = None
 
 
 class AddedPicture(Schema):

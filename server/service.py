@@ -57,6 +57,7 @@ class Service:
         self._decoders = ThreadPoolExecutor(available_cpus(), thread_name_prefix="decode")
         self._searches = Searches()
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
+        self._reloading = asyncio.Lock()
 
     def close(self) -> None:
         """Finish what is in work, then let go of threads and files."""
@@ -72,16 +73,17 @@ class Service:
         Raises NotServableError; what was served before then stays. Requests under way are answered by the version that
         they began with.
         """
-        try:
-            load = partial(Serving, self.settings, self.metrics.batches.observe, self.now)
-            loaded = await self._call(self._loader, load)
-        except Exception as error:
-            log.error("reload refused: %s", error)  # with the path, which is no business of a client's
-            raise NotServableError(
-                "expected a whole artifact, and the index that belongs to it, found none: the log has the reason"
-            ) from error
-        before, self.now = self.now, loaded
-        before.retire()
+        async with self._reloading:  # each begins with what the one before it made: the index is handed on
+            try:
+                load = partial(Serving, self.settings, self.metrics.batches.observe, self.now)
+                loaded = await self._call(self._loader, load)
+            except Exception as error:
+                log.error("reload refused: %s", error)  # with the path, which is no business of a client's
+                raise NotServableError(
+                    "expected a whole artifact, and the index that belongs to it, found none: the log has the reason"
+                ) from error
+            before, self.now = self.now, loaded
+            before.retire(loaded)
         manifest = loaded.artifact.manifest
         log.info("serving %s version %s", manifest.name, manifest.version)
         return loaded

@@ -68,7 +68,6 @@ class Serving:
         if before is None or index is None or not index.writable or index.path != path:
             return None
         index.require(self.artifact)
-        before._passed_on = True
         return index
 
     def require_index(self) -> Index:
@@ -85,8 +84,10 @@ class Serving:
         self._held -= 1
         self._close_if_free()
 
-    def retire(self) -> None:
-        """Another version took over: close when the last request that holds this one is answered."""
+    def retire(self, after: Serving | None = None) -> None:
+        """`after` took over, if any: close when the last request that holds this one is answered, but for the index
+        where it goes on with `after`."""
+        self._passed_on = after is not None and after.index is self.index
         self._retired = True
         self._close_if_free()
 

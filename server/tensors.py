@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import math
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ from model.errors import InvalidRequestError
 from model.preprocess import SIDE
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
+MOST_VALUES = 5_000_000
+"""Commas and opening brackets of a JSON part, more than sixteen pictures as numbers have: each is an object of
+Python's, and while they are read nothing else is done."""
 FLOATS = {"FP32": np.dtype("<f4")}
 
 Tensor = NDArray[np.generic]
@@ -51,11 +55,13 @@ def parse(body: bytes, header_length: str | None, known_outputs: Sequence[str]) 
     """Read the body of an infer call. Raises InvalidRequestError."""
     size = len(body)
     if header_length is not None:
-        if not header_length.isdecimal() or int(header_length) > len(body):
+        if not header_length.isdecimal() or len(header_length) > 18 or int(header_length) > len(body):
             raise InvalidRequestError(
-                f"expected a length up to {len(body)} in {LENGTH_HEADER}, found {header_length!r}"
+                f"expected a length up to {len(body)} in {LENGTH_HEADER}, found {header_length[:20]!r}"
             )
         size = int(header_length)
+    if sum(body.count(mark, 0, size) for mark in b",[{") > MOST_VALUES:
+        raise InvalidRequestError(f"expected at most {MOST_VALUES:,} values of JSON, found more: send bytes instead")
     try:
         document = json.loads(body[:size])
     except (ValueError, RecursionError):
@@ -70,19 +76,25 @@ def parse(body: bytes, header_length: str | None, known_outputs: Sequence[str]) 
     images = pictures = None
     if (entry.get("name"), entry.get("datatype")) == ("image", "BYTES"):
         images = _elements(raw) if raw is not None else _from_base64(entry.get("data"))
-        if len(images) != int(np.prod(shape)):
-            raise InvalidRequestError(
-                f"expected {int(np.prod(shape))} pictures by the shape {shape}, found {len(images)}"
-            )
+        if len(images) != math.prod(shape):
+            raise InvalidRequestError(f"expected {math.prod(shape)} pictures by the shape {shape}, found {len(images)}")
     elif (entry.get("name"), entry.get("datatype")) == ("pictures", "UINT8"):
         pictures = _pictures(raw, entry.get("data"), shape)
     else:
         raise InvalidRequestError(
             f"expected the input `image` of type BYTES or `pictures` of type UINT8, "
-            f"found {str(entry.get('name'))[:40]!r} of type {str(entry.get('datatype'))[:40]!r}"
+            f"found {_short(entry.get('name'))} of type {_short(entry.get('datatype'))}"
         )
     wishes = _wishes(document.get("outputs"), parameters, known_outputs)
-    return InferRequest(str(document.get("id", "")), images, pictures, parameters, wishes)
+    name = document.get("id", "")
+    if not isinstance(name, str) or len(name) > 200 or not name.isprintable():
+        raise InvalidRequestError(f"expected an id of up to 200 characters, found {_short(name)}")
+    return InferRequest(name, images, pictures, parameters, wishes)
+
+
+def _short(value: Any) -> str:
+    """What was found, in a message: text by its beginning, and of what may be deep and long only the kind."""
+    return ascii(value[:40]) if isinstance(value, str) else value.__class__.__name__
 
 
 def _mapping(value: Any) -> dict[str, Any]:
@@ -105,7 +117,7 @@ def _binary(entry: Mapping[str, Any], rest: bytes) -> bytes | None:
     if size is None:
         return None
     if type(size) is not int or size != len(rest):
-        raise InvalidRequestError(f"expected binary_data_size of {len(rest)} bytes, as come, found {str(size)[:20]}")
+        raise InvalidRequestError(f"expected binary_data_size of {len(rest)} bytes, as come, found {_short(size)}")
     return rest
 
 
@@ -134,14 +146,14 @@ def _from_base64(data: Any) -> list[bytes]:
 def _pictures(raw: bytes | None, data: Any, shape: list[int]) -> NDArray[np.uint8]:
     if len(shape) != 4 or shape[1:] != [SIDE, SIDE, 3]:
         raise InvalidRequestError(f"expected pictures of shape [N, {SIDE}, {SIDE}, 3], found {shape}")
-    count = int(np.prod(shape))
+    count = math.prod(shape)
     if raw is not None:
         if len(raw) != count:
             raise InvalidRequestError(f"expected {count:,} bytes by the shape, found {len(raw):,}")
         return np.frombuffer(raw, np.uint8).reshape(shape)
     try:
-        values = np.array(data, dtype=np.int64)
-        if values.size != count or values.min() < 0 or values.max() > 255:
+        values = np.array(data)
+        if values.dtype.kind != "i" or values.size != count or values.min() < 0 or values.max() > 255:
             raise ValueError
     except (ValueError, TypeError, OverflowError):
         raise InvalidRequestError(f"expected {count:,} whole numbers from 0 to 255, found something else") from None
@@ -158,7 +170,7 @@ def _wishes(outputs: Any, parameters: Mapping[str, Any], known: Sequence[str]) -
     for output in outputs:
         chosen, name = _mapping(output.get("parameters")), output.get("name")
         if name not in known:
-            raise InvalidRequestError(f"expected an output of {', '.join(known)}, found {str(name)[:40]!r}")
+            raise InvalidRequestError(f"expected an output of {', '.join(known)}, found {_short(name)}")
         best = chosen.get("classification", 0)
         if type(best) is not int or not 0 <= best <= 1000 or (best and name != "probabilities"):
             raise InvalidRequestError("expected classification of `probabilities`, up to 1000, found something else")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, Path, Request
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
@@ -25,6 +26,7 @@ from server.timing import Phases, phases_of
 T = TypeVar("T")
 
 FIELD = "image"
+CHARSETS = (b"utf-8", b"utf8", b"us-ascii")
 TIMEOUT_HEADER = "X-Request-Timeout"
 
 OPENAPI_BODY: dict[str, Any] = {
@@ -117,19 +119,24 @@ class Upload:
         return self.pictures[0]
 
     async def answered(self, work: Awaitable[T]) -> T:
-        """The result of `work`, given up when the time is over (DeadlineError) or the client has left."""
-        task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_left(self.request))
-        try:
-            left = max(0.0, self.deadline - time.monotonic())
-            await asyncio.wait({task, gone}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            if gone.done():
-                raise ClientDisconnect
-            raise DeadlineError("expected to be done in time, found the time over: ask for more, or try again later")
-        finally:
-            task.cancel()
-            gone.cancel()
+        """As `answered` says."""
+        return await answered(self.request, self.deadline, work)
+
+
+async def answered(request: Request, deadline: float, work: Awaitable[T]) -> T:
+    """The result of `work`, given up when the time is over (DeadlineError) or the client has left."""
+    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_left(request))
+    try:
+        left = max(0.0, deadline - time.monotonic())
+        await asyncio.wait({task, gone}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        if gone.done():
+            raise ClientDisconnect
+        raise DeadlineError("expected to be done in time, found the time over: ask for more, or try again later")
+    finally:
+        task.cancel()
+        gone.cancel()
 
 
 async def _left(request: Request) -> None:
@@ -184,9 +191,12 @@ async def _pictures(request: Request, service: Service, body: Body) -> tuple[lis
     stream, most = _bounded(request, service.settings.max_body_bytes, body), service.settings.max_pictures
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         return [b"".join([chunk async for chunk in stream])], {}
+    charset = parse_options_header(request.headers["content-type"])[1].get(b"charset", b"utf-8")
+    if charset.lower() not in CHARSETS:  # names are decoded beside every other request: some codecs take their time
+        raise InvalidBodyError(f"expected a multipart body in UTF-8, found one in {charset[:40]!r}")
     try:
         form = await MultiPartParser(request.headers, stream, max_files=most, max_fields=4 * most).parse()
-    except (MultiPartException, KeyError, ValueError) as error:  # ValueError: a charset that Python refuses
+    except (MultiPartException, KeyError) as error:
         reason = getattr(error, "message", "the boundary is missing")
         raise InvalidBodyError(
             f"expected up to {most} pictures in the multipart field '{FIELD}', found: {reason}"
@@ -195,7 +205,7 @@ async def _pictures(request: Request, service: Service, body: Body) -> tuple[lis
         files = form.getlist(FIELD)
         if not files:
             found = ", ".join(sorted(form)) or "no field"
-            raise InvalidBodyError(f"expected a picture file in the multipart field '{FIELD}', found {found}")
+            raise InvalidBodyError(f"expected a picture file in the multipart field '{FIELD}', found {found[:80]}")
         if not all(isinstance(file, UploadFile) for file in files):
             raise InvalidBodyError(f"expected a file in the field '{FIELD}', found text (curl: -F {FIELD}=@FILE)")
         fields = {name: [value for value in form.getlist(name) if isinstance(value, str)] for name in form}
@@ -204,4 +214,11 @@ async def _pictures(request: Request, service: Service, body: Body) -> tuple[lis
         await form.close()
 
 
+async def admitted(request: Request, service: ServiceDep) -> AsyncGenerator[float, None]:
+    """A request without pictures, in work until it is answered: by when. Raises OverloadedError or InvalidBodyError."""
+    with service.admission.request():
+        yield _deadline(request, service.settings.max_seconds)
+
+
 UploadDep = Annotated[Upload, Depends(upload)]
+DeadlineDep = Annotated[float, Depends(admitted)]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
-from typing import Annotated
+import os
+from collections.abc import Iterator
+from typing import Annotated, BinaryIO
 
 import numpy as np
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
+from starlette.responses import StreamingResponse
 
 from index.addition import Added
 from index.build import new_entry
@@ -30,9 +34,21 @@ from server.schemas import (
     PictureInfo,
     PictureList,
 )
-from server.upload import OPENAPI_BODY, PictureId, ServiceDep, ServingDep, Upload, UploadDep, require_write
+from server.upload import (
+    OPENAPI_BODY,
+    DeadlineDep,
+    PictureId,
+    ServiceDep,
+    ServingDep,
+    Upload,
+    UploadDep,
+    answered,
+    require_write,
+)
 
 router = APIRouter(tags=["the index"], responses=NOT_FOUND)
+PART = 65_536
+"""Bytes of a file that are sent at once."""
 IMMUTABLE = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
 WRITING: dict[int | str, dict[str, object]] = {
     409: {"model": ErrorAnswer, "description": "The index is open for reading: another process changes it."},
@@ -116,8 +132,8 @@ def picture(picture_id: PictureId, serving: ServingDep) -> PictureInfo:
 def change(picture_id: PictureId, serving: ServingDep, change: PictureChange) -> PictureInfo:
     """`label`: another one, or null for none. `removed`: false brings a removed picture back."""
     index = serving.require_index()
-    if change.removed is not None:
-        (index.remove if change.removed else index.restore)(picture_id)
+    if change.removed is False:
+        index.restore(picture_id)
     if "label" in change.model_fields_set:
         index.relabel(picture_id, change.label)
     return picture_info(index.entry(picture_id))
@@ -140,10 +156,12 @@ def thumbnail(picture_id: PictureId, serving: ServingDep) -> Response:
 
 
 @router.get("/pictures/{picture_id}/image", summary="The original file", response_class=Response)
-async def image(picture_id: PictureId, serving: ServingDep) -> Response:
+async def image(request: Request, deadline: DeadlineDep, picture_id: PictureId, serving: ServingDep) -> Response:
     """The bytes that were indexed, as long as they are still where they were; a picture that was sent has none."""
-    data, kind = await run_in_threadpool(original, serving.require_index(), picture_id)
-    return Response(data, media_type=f"image/{kind.lower()}", headers=IMMUTABLE)
+    found = run_in_threadpool(original, serving.require_index(), picture_id)
+    file, kind = await answered(request, deadline, found)
+    headers = IMMUTABLE | {"Content-Length": str(os.fstat(file.fileno()).st_size)}
+    return StreamingResponse(_parts(file), media_type=f"image/{kind.lower()}", headers=headers)
 
 
 def picture_info(entry: Entry) -> PictureInfo:
@@ -170,15 +188,22 @@ def _each(upload: Upload, field: str) -> list[str | None]:
     return list(values) or [None] * count
 
 
-def original(index: Index, picture_id: int) -> tuple[bytes, str]:
-    """The bytes that were indexed, and their format. Raises UnknownPictureError where they are gone or changed."""
+def original(index: Index, picture_id: int) -> tuple[BinaryIO, str]:
+    """The file that was indexed, at its beginning, and its format. Raises UnknownPictureError where it is gone or
+    changed."""
     entry = index.entry(picture_id)
-    try:  # an index may come from others: no device, no pipe
-        data = entry.source.read_bytes() if entry.source is not None and entry.source.is_file() else b""
-    except OSError:
-        data = b""
-    if hashlib.sha256(data).hexdigest() != index.catalog.sha256(picture_id):
-        raise UnknownPictureError(
-            f"expected the file of picture {picture_id} as it was indexed, found it gone or changed"
-        )
-    return data, entry.format
+    with contextlib.ExitStack() as opened, contextlib.suppress(OSError):
+        if entry.source is not None and entry.source.is_file():  # an index may come from others: no device, no pipe
+            file = opened.enter_context(entry.source.open("rb"))
+            if hashlib.file_digest(file, "sha256").hexdigest() == index.catalog.sha256(picture_id):
+                file.seek(0)
+                opened.pop_all()
+                return file, entry.format
+    raise UnknownPictureError(f"expected the file of picture {picture_id} as it was indexed, found it gone or changed")
+
+
+def _parts(file: BinaryIO) -> Iterator[bytes]:
+    """A large file isn't kept in memory for a client that is slow to take it."""
+    with file:
+        while part := file.read(PART):
+            yield part

@@ -9,6 +9,7 @@ from typing import Annotated
 import numpy as np
 from fastapi import APIRouter, Depends, Query, Request
 from numpy.typing import NDArray
+from starlette.concurrency import run_in_threadpool
 
 from index.interface import Index
 from index.search import MAX_NEIGHBOURS, Neighbour, Search
@@ -17,7 +18,7 @@ from server.routes.classify import ERRORS, image_info, model_ref
 from server.schemas import CodesRef, ErrorAnswer, ImageInfo, IndexRef, NeighbourInfo, SimilarAnswer
 from server.serving import Serving
 from server.timing import phases_of
-from server.upload import OPENAPI_BODY, PictureId, ServiceDep, ServingDep, UploadDep
+from server.upload import OPENAPI_BODY, DeadlineDep, PictureId, ServiceDep, ServingDep, UploadDep, answered
 
 router = APIRouter(tags=["pictures in, answers out"])
 NOT_FOUND: dict[int | str, dict[str, object]] = {
@@ -63,7 +64,7 @@ async def similar(upload: UploadDep, service: ServiceDep, serving: ServingDep, w
         features = await asyncio.gather(
             *[service.feature(serving, picture, upload.deadline, upload.phases) for picture in pictures]
         )
-        query = _query(serving, list(features), wish)
+        query = await run_in_threadpool(_query, serving, list(features), wish)  # it may wait for the disk
         neighbours = await service.search(serving, query, wish, upload.phases)
         return _answer(serving, neighbours, image_info(pictures[0]) if len(pictures) == 1 else None)
 
@@ -72,13 +73,21 @@ async def similar(upload: UploadDep, service: ServiceDep, serving: ServingDep, w
 
 @router.get("/pictures/{picture_id}/similar", responses=NOT_FOUND | ERRORS, summary="Find pictures like an indexed one")
 async def similar_to(
-    request: Request, picture_id: PictureId, service: ServiceDep, serving: ServingDep, wish: WishDep
+    request: Request,
+    deadline: DeadlineDep,
+    picture_id: PictureId,
+    service: ServiceDep,
+    serving: ServingDep,
+    wish: WishDep,
 ) -> SimilarAnswer:
     """As `POST /similar`, from the stored features; the picture itself comes first, at distance 0."""
-    feature = serving.require_index().feature(picture_id)
-    with service.admission.request():
-        query = _query(serving, [feature], wish)
+    index = serving.require_index()
+
+    async def work() -> SimilarAnswer:
+        query = await run_in_threadpool(lambda: _query(serving, [index.feature(picture_id)], wish))
         return _answer(serving, await service.search(serving, query, wish, phases_of(request.scope)), None)
+
+    return await answered(request, deadline, work())
 
 
 def index_ref(index: Index) -> IndexRef:

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from starlette.concurrency import run_in_threadpool
 
+from index.interface import Index
 from server.routes.classify import ERRORS
 from server.routes.pictures import IMMUTABLE, original
 from server.routes.similar import NOT_FOUND
 from server.timing import phases_of
-from server.upload import OPENAPI_BODY, PictureId, ServiceDep, ServingDep, UploadDep
+from server.upload import OPENAPI_BODY, DeadlineDep, PictureId, ServiceDep, ServingDep, UploadDep, answered
 
 router = APIRouter(tags=["pictures in, answers out"])
 
@@ -42,14 +43,26 @@ async def square(upload: UploadDep, service: ServiceDep) -> Response:
     response_class=Response,
     summary="An indexed picture as the network saw it",
 )
-async def square_of(request: Request, picture_id: PictureId, service: ServiceDep, serving: ServingDep) -> Response:
+async def square_of(
+    request: Request, deadline: DeadlineDep, picture_id: PictureId, service: ServiceDep, serving: ServingDep
+) -> Response:
     """From the original file, as long as it is still where it was."""
-    with service.admission.request():
-        data, _ = await run_in_threadpool(original, serving.require_index(), picture_id)
+    index = serving.require_index()
+
+    async def work() -> Response:
+        data = await run_in_threadpool(_bytes, index, picture_id)
         picture = await service.read(data, phases_of(request.scope))
-        answer = await service.in_thread(lambda: _png(picture.pixels))
+        return await service.in_thread(lambda: _png(picture.pixels))
+
+    answer = await answered(request, deadline, work())
     answer.headers.update(IMMUTABLE)
     return answer
+
+
+def _bytes(index: Index, picture_id: int) -> bytes:
+    file, _ = original(index, picture_id)
+    with file:
+        return file.read()
 
 
 def _png(pixels: NDArray[np.uint8]) -> Response:

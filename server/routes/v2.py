@@ -109,10 +109,10 @@ async def infer(
 ) -> Response:
     """`parameters.views`: 10, or 1 for the central view. One broken picture fails the whole call."""
     length = request.headers.get(LENGTH_HEADER)
-    asked = await service.in_thread(partial(parse, upload.picture, length, OUTPUTS))
+    asked = await upload.answered(service.in_thread(partial(parse, upload.picture, length, OUTPUTS)))
     views = asked.parameters.get("views", 10)
     if views not in (1, 10):
-        raise InvalidRequestError(f"expected views of 1 or 10, found {str(views)[:20]}")
+        raise InvalidRequestError("expected views of 1 or 10, found something else")
 
     async def one(position: int) -> Answer:
         pixels = None if asked.pictures is None else asked.pictures[position : position + 1]

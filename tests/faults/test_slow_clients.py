@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 import time
@@ -95,3 +96,57 @@ def test_headers_without_end_are_refused(port: int) -> None:
         client.sendall(b"GET /live HTTP/1.1\r\nHost: x\r\n" + b"X-Long: " + b"x" * 2 * HEADER_BYTES)
         assert client.recv(100).startswith(b"HTTP/1.1 400")
         assert client.recv(1000) is not None
+
+
+def test_an_answer_that_nobody_takes_frees_its_place(
+    port: int, pictures: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two clients ask on and read nothing, with a picture as the last: until they are cut off both places are taken."""
+    monkeypatch.setattr(server.connection, "TAKING_SECONDS", 2.0)
+    url, data = f"http://127.0.0.1:{port}", (pictures / "checks" / "01.jpg").read_bytes()
+    ask = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 300
+    head = b"POST /square HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(data)
+    deaf = []
+    for _ in range(2):
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", port))
+        connection.settimeout(0.5)
+        deaf.append(connection)
+        with contextlib.suppress(TimeoutError):
+            for _ in range(100):
+                connection.sendall(ask + head + data)
+    begun = time.monotonic()
+    while httpx2.post(f"{url}/classify", content=data).status_code != 200:
+        assert time.monotonic() - begun < 20
+        time.sleep(0.2)
+    time.sleep(2 * 2.0)
+    for connection in deaf:
+        with pytest.raises(ConnectionError):
+            connection.sendall(ask * 100)
+        connection.close()
+
+
+def test_one_that_takes_its_answers_slowly_gets_them(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server.connection, "TAKING_SECONDS", 0.5)
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as slow:
+        slow.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 100 + b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n")
+        answers, taken = b"", -1
+        while answers.count(b"HTTP/1.1 200") <= 100 and len(answers) > taken:
+            taken = len(answers)
+            answers += slow.recv(100_000)
+            time.sleep(0.01)
+        assert answers.count(b"HTTP/1.1 200") == 101
+
+
+def test_a_body_that_nobody_reads_ends_the_connection(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer is there already; without an end the connection would be kept."""
+    monkeypatch.setattr(server.connection, "HEADER_SECONDS", 0.3)
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(b"GET /live HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+        connection.sendall(b"x")
+        begun = time.monotonic()
+        while connection.recv(1000):
+            pass
+        assert time.monotonic() - begun < 3

@@ -10,12 +10,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2
 import pytest
 from starlette.testclient import TestClient
 
+from index.store import PictureIndex
 from model.artifact import Artifact, Manifest
 from model.publication import publish
 from server.app import create_app
@@ -154,3 +156,19 @@ def _wait_for(log: Path, text: str) -> None:
     while text not in log.read_text():
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.05)
+
+
+def test_versions_in_a_hurry_hand_the_index_on(root: Path, artifact: Artifact, tmp_path: Path, pictures: Path) -> None:
+    """Several reloads at once: the one that serves in the end has an index that is open, and closes it at its end."""
+    folder, data = tmp_path / "index", (pictures / "checks" / "01.jpg").read_bytes()
+    PictureIndex.create(folder, artifact).close()
+    service = Service(Settings(artifact=root, index=folder, keys=KEYS + f",write:{'w' * 16}"))
+    with TestClient(create_app(service), raise_server_exceptions=False) as client:
+        with ThreadPoolExecutor(4) as together:
+            asked = [together.submit(client.post, "/reload", headers=ADMIN) for _ in range(4)]
+            assert {answer.result().status_code for answer in asked} == {200}
+        time.sleep(0.3)  # those before have retired
+        added = client.post("/pictures", content=data, headers={"X-API-Key": "w" * 16})
+        assert added.json()["pictures"][0]["status"] == "added"
+        assert client.get("/pictures/1/similar", headers=READ).json()["neighbours"][0]["distance"] == 0
+    PictureIndex.create(folder, artifact).close()  # nobody holds it

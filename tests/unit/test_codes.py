@@ -159,6 +159,29 @@ def test_codes_follow_the_index(index: PictureIndex, encoder: Encoder, artifact:
     index.__init__(index.path, writable=True)  # type: ignore[misc]
 
 
+def test_a_full_disk_takes_no_codes_and_loses_nothing(index: PictureIndex, encoder: Encoder, tmp_path: Path) -> None:
+    """Pictures that were added are there, are found by their codes, and have them again after a restart."""
+    index.use(encoder)
+    (file,) = index.path.glob("codes-*")
+    before = file.read_bytes()
+    file.unlink()
+    file.symlink_to("/dev/full")
+    more = clusters(5, 6)
+    assert [added.id for added in index.add(more, [entry(n) for n in range(300, 305)])] == list(range(301, 306))
+    assert [added.id for added in index.add(clusters(1, 7), [entry(305)])] == [306]
+    assert index.search(Query(more[0], 1, search="binary"))[0].entry.id == 301
+    index.close()
+    file.unlink()
+    file.write_bytes(before)
+    again = PictureIndex(index.path, writable=True)
+    again.use(encoder)
+    assert not again.damaged
+    assert len(file.read_bytes()) // 306 * 300 == len(before)
+    assert again.search(Query(more[0], 1, search="binary"))[0].entry.id == 301
+    again.close()
+    index.__init__(index.path, writable=True)  # type: ignore[misc]
+
+
 def test_what_is_no_encoder_of_these_features_is_refused(index: PictureIndex, tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"x")
     with pytest.raises(ArtifactError, match=r"expected an encoder in broken\.onnx"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,9 +15,9 @@ from numpy.typing import NDArray
 from index.addition import Added
 from index.catalog import NewEntry
 from index.search import Query
-from index.store import PictureIndex
+from index.store import CATALOG, PictureIndex
 from model.artifact import Artifact
-from model.errors import InvalidRequestError, ReadOnlyIndexError, StorageFullError, UnknownPictureError
+from model.errors import BusyIndexError, InvalidRequestError, ReadOnlyIndexError, StorageFullError, UnknownPictureError
 
 ZERO = np.zeros(64, np.float32)
 
@@ -243,3 +245,53 @@ def test_additions_that_wait_are_one_commit(index: PictureIndex, monkeypatch: py
     assert results[3] == [Added(7, "exists")]
     assert results[4] == [Added(10, "added")]
     assert sorted(found(index)) == list(range(1, 11))
+
+
+def test_one_that_can_not_be_stored_fails_alone(index: PictureIndex) -> None:
+    """Here a label that is no text; the others of its commit are on the disk."""
+    results: dict[int, list[Added] | Exception] = {}
+
+    def adding(number: int, one: NewEntry) -> None:
+        try:
+            results[number] = index.add(at(number), [one])
+        except UnicodeEncodeError as error:
+            results[number] = error
+
+    entries = [entry(20 + number, "\ud800" if number == 1 else "good") for number in range(4)]
+    threads = [threading.Thread(target=adding, args=(number, one)) for number, one in enumerate(entries)]
+    with index._writing:
+        for thread in threads:
+            thread.start()
+        while len(index._waiting) < len(threads):
+            pass
+    for thread in threads:
+        thread.join()
+    assert isinstance(results[1], UnicodeEncodeError)
+    assert sorted(added[0].id for added in results.values() if isinstance(added, list)) == [7, 8, 9]
+    assert index.labels() == {"a": 3, "b": 3, "good": 3}
+
+
+def test_reading_waits_for_no_other_program(index: PictureIndex) -> None:
+    """And changing says who is in the way, and does nothing."""
+    other = sqlite3.connect(index.path / CATALOG, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    errors: list[Exception] = []
+
+    def relabel() -> None:
+        try:
+            index.relabel(1, "c")
+        except BusyIndexError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=relabel)
+    thread.start()
+    begun = time.monotonic()
+    while thread.is_alive():
+        assert index.entry(1).label == "a"
+        assert found(index, 1) == [1]
+    assert time.monotonic() - begun > 3  # as long as SQLite waits
+    assert len(errors) == 1
+    other.execute("ROLLBACK")
+    other.close()
+    index.relabel(1, "c")
+    assert found(index, label="c") == [1]
