@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hmac
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -26,29 +28,29 @@ class ForbiddenError(AlexNetError):
 
 
 class Keys:
-    """Keys and their scopes. Lines "SCOPE KEY" of a file, or "SCOPE:KEY,SCOPE:KEY" of an environment variable."""
+    """Keys and their scopes, from entries "SCOPE KEY" or "SCOPE:KEY"; a key is printable ASCII without spaces, as a
+    header can carry it. Raises KeyFileError, with no part of a key in it."""
 
-    def __init__(self, text: str = "") -> None:
+    def __init__(self, entries: Iterable[str] = ()) -> None:
         self._scopes: list[tuple[bytes, int]] = []
-        for entry in text.replace(",", "\n").splitlines():
-            scope, _, key = entry.strip().replace(":", " ", 1).partition(" ")
-            if not scope or scope.startswith("#"):
+        for place, entry in enumerate((e.strip() for e in entries), 1):
+            if not entry or entry.startswith("#"):
                 continue
-            key = key.strip()
-            if scope not in SCOPES or len(key) < 16:
+            scope, _, key = re.sub(r"[:\s]\s*", " ", entry, count=1).partition(" ")
+            if scope not in SCOPES or not re.fullmatch(r"[!-~]{16,}", key):
                 raise KeyFileError(
-                    f"expected lines of {', '.join(SCOPES)} and a key of at least 16 characters, "
-                    f"found {scope[:5]!r} and {len(key)} characters"
+                    f"expected {', '.join(SCOPES)} and a key of at least 16 printable ASCII characters, "
+                    f"found entry {place} to be something else: SCOPE:KEY,SCOPE:KEY, or in a file a line SCOPE KEY each"
                 )
             self._scopes.append((key.encode(), SCOPES.index(scope)))
 
     @classmethod
     def read(cls, path: Path | None, text: str = "") -> Keys:
-        """From a file, or from the text. Raises KeyFileError."""
+        """From the lines of a file, or from the text, where commas are between them. Raises KeyFileError."""
         if path is None:
-            return cls(text)
+            return cls(text.replace(",", "\n").splitlines())
         try:
-            return cls(path.read_text())
+            return cls(path.read_text().splitlines())
         except OSError as error:
             raise KeyFileError(f"expected keys in {path}, found: {error.strerror}") from error
 

@@ -27,7 +27,10 @@ Picture = bytes | Path
 """The bytes of a picture file, or where it is."""
 
 LATER = (429, 503)
-BROKEN = (httpx2.TransportError,)
+BROKEN = (httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.ConnectTimeout)
+"""What may be tried again. A server that takes too long for its answer is busy enough."""
+STATUS = {"unsupported_picture": 415, "picture_too_large": 413, "inference_failed": 500}
+"""Of an error in the place of one of several pictures; 422 otherwise."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Retries:
             asked = float(answer.headers["Retry-After"]) if answer is not None else 0.0
         except (KeyError, ValueError):
             asked = 0.0
-        return min(self.most, asked + drawn)
+        return min(self.most, max(0.0, asked) + drawn) if asked == asked else drawn
 
 
 class AlexNetServerError(Exception):
@@ -112,7 +115,7 @@ class _Asked:
 
 
 def _pictures(pictures: Sequence[Picture]) -> list[tuple[str, tuple[str, bytes]]]:
-    return [("image", (getattr(p, "name", "picture"), p if isinstance(p, bytes) else p.read_bytes())) for p in pictures]
+    return [("image", ("picture", p if isinstance(p, bytes) else p.read_bytes())) for p in pictures]
 
 
 def _classify(pictures: Sequence[Picture], top: int, views: int) -> _Asked:
@@ -130,7 +133,8 @@ def _add(pictures: Sequence[Picture], label: str | None) -> _Asked:
 
 
 def _answer(response: httpx2.Response, gone_is_good: bool) -> Any:
-    """The JSON of an answer. Raises AlexNetServerError. `gone_is_good`: an attempt before may have removed it."""
+    """The JSON of an answer. Raises AlexNetServerError. `gone_is_good`: an attempt whose answer was lost may have
+    removed it."""
     if response.is_success:
         return response.json() if response.content else None
     if gone_is_good and response.status_code == 404:
@@ -145,14 +149,15 @@ def _answer(response: httpx2.Response, gone_is_good: bool) -> Any:
         ) from None
 
 
-def _refused(status: int, error: Mapping[str, str]) -> AlexNetServerError:
+def _refused(status: int | None, error: Mapping[str, str]) -> AlexNetServerError:
+    status = STATUS.get(error["code"], 422) if status is None else status
     return AlexNetServerError(status, error["code"], error["message"], error.get("request_id", ""))
 
 
 def _classified(answer: Mapping[str, Any]) -> Classified | AlexNetServerError:
     """One of several may be an error of its own."""
     if "error" in answer:
-        return _refused(422, answer["error"])
+        return _refused(None, answer["error"])
     model = answer["model"]
     found = tuple(Prediction(p["class"], p["id"], p["name"], p["probability"]) for p in answer["predictions"])
     return Classified((model["name"], model["version"]), found)
@@ -170,7 +175,7 @@ def _neighbours(answer: Mapping[str, Any]) -> list[Neighbour]:
 
 
 def _added(answer: Mapping[str, Any]) -> list[Added | AlexNetServerError]:
-    return [_refused(422, p["error"]) if "error" in p else Added(p["id"], p["status"]) for p in answer["pictures"]]
+    return [_refused(None, p["error"]) if "error" in p else Added(p["id"], p["status"]) for p in answer["pictures"]]
 
 
 class _Settings:
@@ -244,15 +249,17 @@ class Client(_Settings):
             return False
 
     def _ask(self, asked: _Asked) -> Any:
+        broken = False
         for attempt in range(self._retries.attempts):
             last, answer = attempt + 1 == self._retries.attempts, None
             try:
                 answer = self._http.request(asked.method, asked.path, **asked.options())
             except BROKEN:
+                broken = True
                 if last:
                     raise
             if answer is not None and (last or answer.status_code not in LATER):
-                return _answer(answer, gone_is_good=asked.method == "DELETE" and attempt > 0)
+                return _answer(answer, gone_is_good=asked.method == "DELETE" and broken)
             time.sleep(self._retries.pause(attempt, answer))
         raise ValueError("expected at least one attempt")
 
@@ -288,15 +295,17 @@ class AsyncClient(_Settings):
         return _added(await self._ask(_add(pictures, label)))
 
     async def _ask(self, asked: _Asked) -> Any:
+        broken = False
         for attempt in range(self._retries.attempts):
             last, answer = attempt + 1 == self._retries.attempts, None
             try:
                 answer = await self._http.request(asked.method, asked.path, **asked.options())
             except BROKEN:
+                broken = True
                 if last:
                     raise
             if answer is not None and (last or answer.status_code not in LATER):
-                return _answer(answer, gone_is_good=asked.method == "DELETE" and attempt > 0)
+                return _answer(answer, gone_is_good=asked.method == "DELETE" and broken)
             await asyncio.sleep(self._retries.pause(attempt, answer))
         raise ValueError("expected at least one attempt")
 

@@ -257,11 +257,27 @@ def test_one_request_too_many_is_told_to_come_back(artifact: Artifact, jpeg: byt
         assert busy.post("/classify", content=jpeg).status_code == 200
 
 
-@pytest.mark.parametrize("charset", ["undefined", "a\x7fb", "utf-16", "rot13"])
+@pytest.mark.parametrize("charset", ["undefined", "a\x7fb", "utf-16", "rot13", "punycode", "unicode_escape"])
 def test_odd_charsets_of_a_form(client: TestClient, charset: str) -> None:
     body = b'--B\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\nx\r\n--B--\r\n'
     kind = f"multipart/form-data; boundary=B; charset={charset}"
-    assert client.post("/classify", content=body, headers={"content-type": kind}).status_code in (415, 422)
+    answer = client.post("/classify", content=body, headers={"content-type": kind})
+    assert answer.status_code == 422
+    assert "expected a multipart body in UTF-8" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("charset", ["", "; charset=utf-8", '; charset="UTF-8"'])
+def test_charsets_of_a_form(client: TestClient, jpeg: bytes, charset: str) -> None:
+    body = b'--B\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n' + jpeg + b"\r\n--B--\r\n"
+    kind = f"multipart/form-data; boundary=B{charset}"
+    assert client.post("/classify", content=body, headers={"content-type": kind}).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/pictures/1/similar", "/pictures/1/square", "/pictures/1/image"])
+def test_requests_without_pictures_have_a_deadline(client: TestClient, path: str) -> None:
+    assert client.get(path).status_code == 200
+    assert client.get(path, headers={"X-Request-Timeout": "1e-7"}).status_code == 504
+    assert client.get(path, headers={"X-Request-Timeout": "soon"}).status_code == 422
 
 
 def test_an_internal_error_has_an_id_and_tells_nothing(artifact: Artifact, jpeg: bytes) -> None:

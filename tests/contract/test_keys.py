@@ -46,13 +46,13 @@ def test_with_one_everything(locked: TestClient, pictures: Path, headers: dict[s
 @pytest.mark.parametrize("key", ["", READ[:-1], READ + "x", "\u00e9" * 16])
 def test_a_wrong_key(key: str) -> None:
     with pytest.raises(UnauthorizedError):
-        Keys(TEXT).require("read", f"Bearer {key}", None)
+        Keys.read(None, TEXT).require("read", f"Bearer {key}", None)
     with pytest.raises(UnauthorizedError):
-        Keys(TEXT).require("read", None, key)
+        Keys.read(None, TEXT).require("read", None, key)
 
 
 def test_scopes_include_the_lower_ones() -> None:
-    keys = Keys(TEXT)
+    keys = Keys.read(None, TEXT)
     keys.require("read", None, WRITE)
     keys.require("write", None, ADMIN)
     with pytest.raises(ForbiddenError, match="expected a key with the scope write, found one with read"):
@@ -66,10 +66,20 @@ def test_a_file_of_keys(tmp_path: Path) -> None:
     Keys.read(file).require("admin", None, ADMIN)
     with pytest.raises(KeyFileError, match="No such file"):
         Keys.read(tmp_path / "nothing")
-    for wrong in (f"reader {READ}", "read short", READ):
-        with pytest.raises(KeyFileError, match="at least 16 characters") as refused:
-            Keys(wrong)
-        assert READ not in str(refused.value)
+    for wrong in (f"reader {READ}", "read short", READ, f"read {READ} {READ}", "read " + "\u00e9" * 16):
+        with pytest.raises(KeyFileError, match="at least 16 printable") as refused:
+            Keys([wrong])
+        assert READ[:5] not in str(refused.value)
+
+
+def test_keys_have_any_printable_characters(tmp_path: Path) -> None:
+    """In a file also commas; and comments are lines, whatever is in them."""
+    file = tmp_path / "keys"
+    file.write_text("# of ann, bob\nread abcdefgh:ijklmnop,qr\nwrite\tstuvwxyz-stuvwxyz\nadmin: 0123456789abcdef\n")
+    Keys.read(file).require("read", None, "abcdefgh:ijklmnop,qr")
+    Keys.read(file).require("write", None, "stuvwxyz-stuvwxyz")
+    Keys.read(file).require("admin", None, "0123456789abcdef")
+    Keys.read(None, "read:abcdefgh:ijklmnop").require("read", None, "abcdefgh:ijklmnop")
 
 
 def test_settings_do_not_show_keys() -> None:

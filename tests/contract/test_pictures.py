@@ -102,7 +102,8 @@ def test_removed_and_brought_back(living: TestClient) -> None:
     assert living.patch("/pictures/5", json={"label": "odd"}).json()["label"] == "odd"
     assert [n["id"] for n in living.get("/pictures/4/similar?label=odd").json()["neighbours"]] == [5]
     assert living.patch("/pictures/5", json={"label": None}).json()["label"] is None
-    for wrong in ({"labels": "x"}, {"label": ""}, {"removed": "perhaps"}):
+    removed = {"removed": True, "label": "x"}
+    for wrong in ({"labels": "x"}, {"label": ""}, {"removed": "perhaps"}, {"removed": True}, removed):
         assert living.patch("/pictures/5", json=wrong).status_code == 422
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import numpy as np
 import pytest
 import uvicorn
@@ -19,12 +20,14 @@ from numpy.typing import NDArray
 from starlette.testclient import TestClient
 
 from model.artifact import Artifact
+from model.errors import InvalidRequestError
 from model.preprocess import read_picture
 from model.runtime import OnnxModel
 from model.views import CENTRE, TEN
 from server.app import create_app
 from server.service import Service
 from server.settings import Settings
+from server.tensors import parse
 
 
 @pytest.fixture(scope="module")
@@ -189,3 +192,41 @@ def test_what_is_wrong_is_said_in_the_protocol_s_form(client: TestClient, body: 
     assert answer.status_code in (415, 422), answer.text
     assert list(answer.json()) == ["error"]
     assert answer.json()["error"].startswith("expected ")
+
+
+@pytest.mark.parametrize(
+    ("entry", "parameters"),
+    [
+        ({"name": "image", "datatype": "BYTES", "shape": [65536] * 4, "data": []}, {}),
+        ({"name": "\ud800", "datatype": "BYTES", "shape": [1], "data": ["eA=="]}, {}),
+        ({"name": "image", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": "\ud800"}}, {}),
+        ({"name": "image", "datatype": "BYTES", "shape": [1], "data": ["eA=="]}, {"views": "\ud800"}),
+        ({"name": "pictures", "datatype": "UINT8", "shape": [1, 256, 256, 3], "data": [0.9] * 196_608}, {}),
+        ({"name": "pictures", "datatype": "UINT8", "shape": [1, 256, 256, 3], "data": [True] * 196_608}, {}),
+    ],
+    ids=["shape", "name", "size", "views", "fractions", "truths"],
+)
+def test_odd_values_are_refused(address: str, entry: dict[str, Any], parameters: dict[str, Any]) -> None:
+    body = json.dumps({"inputs": [entry], "parameters": parameters}).encode()
+    assert httpx2.post(f"http://{address}/v2/models/patterns/infer", content=body).status_code == 422
+
+
+def test_a_length_of_thousands_of_digits(address: str) -> None:
+    headers = {"Inference-Header-Content-Length": "9" * 5000}
+    assert httpx2.post(f"http://{address}/v2/models/patterns/infer", content=b"{}", headers=headers).status_code == 422
+
+
+@pytest.mark.parametrize("value", [b"[]", b"{}", b"0"])
+def test_millions_of_values_are_refused_before_they_are_read(value: bytes) -> None:
+    body = b'{"inputs":[' + b",".join([value] * 5_000_001) + b"]}"
+    begun = time.monotonic()
+    with pytest.raises(InvalidRequestError, match="expected at most 5,000,000 values of JSON"):
+        parse(body, None, ("features",))
+    assert time.monotonic() - begun < 1
+
+
+def test_deep_ids_are_refused(address: str) -> None:
+    image = {"name": "image", "datatype": "BYTES", "shape": [1], "data": ["eA=="]}
+    for deep in ('["a"]', "[" * 900 + "]" * 900):
+        body = json.dumps({"inputs": [image], "id": 0})[:-2] + deep + "}"
+        assert httpx2.post(f"http://{address}/v2/models/patterns/infer", content=body.encode()).status_code == 422

@@ -153,7 +153,35 @@ def test_pauses_grow_and_differ(module: ModuleType) -> None:
         assert 0.5 * min(8, 2**attempt) <= min(drawn_) < max(drawn_) <= min(8, 2**attempt)
     assert retries.pause(0, httpx2.Response(503, headers={"Retry-After": "3"})) >= 3.5
     assert retries.pause(0, httpx2.Response(503, headers={"Retry-After": "300"})) == 8
-    assert retries.pause(0, httpx2.Response(503, headers={"Retry-After": "Wed, 21 Oct"})) <= 1
+    for odd in ("Wed, 21 Oct", "-30", "nan"):
+        assert 0 <= retries.pause(0, httpx2.Response(503, headers={"Retry-After": odd})) <= 1
+
+
+def test_what_never_was_is_not_removed(module: ModuleType) -> None:
+    """A 503 did nothing: a 404 after it is an error, unlike one after an answer that was lost."""
+    head = "HTTP/1.1 {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}"
+    error = '{"error": {"code": "unknown_picture", "message": "none"}}'
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        answers = [head.format("503 Later", 0, ""), head.format("404 Not Found", len(error), error)]
+
+        def serve() -> None:
+            for answer in answers:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(answer.encode())
+
+        threading.Thread(target=serve, daemon=True).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        client = module.Client(url, retries=module.Retries(first=0.01))
+        with client, pytest.raises(module.AlexNetServerError, match="404 unknown_picture"):
+            client.remove(17)
+
+
+def test_an_address_without_a_scheme_is_said_at_once(module: ModuleType) -> None:
+    client = module.Client("127.0.0.1:8000", retries=module.Retries(first=60))
+    with client, pytest.raises(httpx2.UnsupportedProtocol):
+        client.info()
 
 
 def test_the_asynchronous_one(module: ModuleType, url: str, tmp_path: Path) -> None:
