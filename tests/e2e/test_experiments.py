@@ -9,13 +9,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from model.artifact import Label
 from model.errors import TrainingError
 from training.experiments import ablation, activation, normalisation, solar_cells
 from training.experiments.cifar import Pictures, _cropped
@@ -147,6 +148,17 @@ def test_solar_cells_beside_the_published(data: Path, tmp_path: Path) -> None:
     assert found["accuracy"] == pytest.approx(
         100 * (found["confusion"][0][0] + found["confusion"][1][1]) / count, abs=0.01
     )
+
+
+def test_both_readings_of_a_doubt() -> None:
+    labels = tuple(Label(id=f"mono-{percent}", name="") for percent in (0, 33, 67, 100))
+    dataset = SimpleNamespace(labels=labels)
+    half = solar_cells.cells(dataset, doubtful=False)  # type: ignore[arg-type]
+    assert half.defective.tolist() == [False, False, True, True]
+    np.testing.assert_allclose(half.weights, [1, 2 / 3, 2 / 3, 1])
+    doubted = solar_cells.cells(dataset, doubtful=True)  # type: ignore[arg-type]
+    assert doubted.defective.tolist() == [False, True, True, True]
+    np.testing.assert_allclose(doubted.weights, [1, 1 / 3, 2 / 3, 1])
 
 
 def test_the_curve_of_alarms() -> None:

@@ -16,11 +16,10 @@ import typer
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from model.errors import StoppedError, TrainingError
+from model.errors import TrainingError
 from training import config, ensemble
 from training.experiments import command
 from training.experiments.results import Results
-from training.run import main as train
 
 Errors = NDArray[np.float64]
 GRID = Path(__file__).with_suffix(".toml")
@@ -35,11 +34,7 @@ def run(options: Mapping[str, Any], seed: int, folder: Path, places: Mapping[str
     given = {name: value for name, value in options.items() if name not in WORDS}
     given |= {"widths": tuple(given["widths"])} if "widths" in given else {}
     chosen = config.configure({"seed": seed, "name": f"seed-{seed}"} | given | dict(places) | {"artifacts": folder})
-    try:
-        artifact = train(chosen)
-    except StoppedError:  # which says how to go on with the run alone, whose folder is gone now
-        raise StoppedError("stopped; the runs before this one are kept: go on with the same command") from None
-    assert artifact is not None
+    artifact = command.trained(chosen)
     return {f"{m.views}": [m.top1_error, m.top5_error] for m in artifact.manifest.measurements}
 
 

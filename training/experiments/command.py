@@ -7,12 +7,25 @@ from pathlib import Path
 
 import typer
 
-from model.errors import AlexNetError
+from model.artifact import Artifact
+from model.errors import AlexNetError, StoppedError
+from training.config import RunConfig
+from training.run import main as train
 
 RESULTS = Path("runs/experiments")
 """Not docs/results, whose files other settings made."""
 QUICK = "quick"
 """The folder in it of trials: they can't be taken for results, nor stand in their way."""
+
+
+def trained(chosen: RunConfig) -> Artifact:
+    """One of an experiment's networks. Raises StoppedError."""
+    try:
+        artifact = train(chosen)
+    except StoppedError:  # which says how to go on with the run alone, whose folder is gone now
+        raise StoppedError("stopped; the runs before this one are kept: go on with the same command") from None
+    assert artifact is not None
+    return artifact
 
 
 def run(main: Callable[..., None]) -> None:
