@@ -87,5 +87,5 @@ $(MILVUS)/installed: pyproject.toml
 	$(MILVUS)/bin/pip install --quiet --disable-pip-version-check -e '.[cpu,milvus-test]'
 	touch $@
 
-clean: ## what was made here, environments included
-	rm -rf $(DEMO) $(DEV) $(MILVUS) demo artifacts indexes cache runs .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+clean: ## what was made here, environments included; data/ stays, which was downloaded
+	rm -rf $(DEMO) $(DEV) $(MILVUS) demo artifacts indexes cache runs build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import ValidationError
 
-from index.asking import similar
+from index.asking import pixels_of, similar
 from index.command import IndexArgument, add_commands, opened
 from index.evaluating import evaluate_index
 from model.artifact import ENCODER, Artifact
-from model.errors import AlexNetError
+from model.errors import AlexNetError, StoppedError
 from model.options import (
     ARTIFACTS,
     INDEXES,
@@ -26,6 +26,7 @@ from model.options import (
     JsonOption,
     PictureArgument,
     PrecisionOption,
+    RowsOption,
 )
 from server.command import require_free, run, serve_command, settings
 from training.command import DataOption, dense, draw, evaluate, export, pull, quantize
@@ -72,6 +73,7 @@ def index(
     archive: ArchiveOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
+    rows: RowsOption = "float32",
     shard: ShardOption = None,
 ) -> None:
     """Compute the features of pictures and keep them, with labels and thumbnails, to be searched.
@@ -83,7 +85,7 @@ def index(
         return
     if not data:
         raise typer.BadParameter("expected pictures, found none", param_hint="--data")
-    add(data, artifact, index, archive, device, precision, shard=shard)
+    add(data, artifact, index, archive, device, precision, rows, shard)
 
 
 @indexes.command()
@@ -94,7 +96,7 @@ def add(
     archive: ArchiveOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
-    rows: Annotated[str, typer.Option(help="Of a new index: float32, or float16 in half the memory.")] = "float32",
+    rows: RowsOption = "float32",
     shard: ShardOption = None,
 ) -> None:
     """The same as `alexnet index --data ...`."""
@@ -121,14 +123,13 @@ def classify(
     import numpy as np
 
     from model import artifact as artifacts
-    from model.preprocess import read_picture
     from model.runtime import OnnxModel
     from model.views import CENTRE, TEN
 
     if views not in (1, 10):
         raise typer.BadParameter("expected 1 or 10", param_hint="--views")
     loaded = artifacts.load(artifact, precision)
-    pixels = read_picture(picture.read_bytes()).pixels
+    pixels = pixels_of(picture)
     model = OnnxModel(loaded.network, device)
     probabilities = model.run(pixels[None], TEN if views == 10 else CENTRE)[0][0]
     chosen = np.argsort(-probabilities, kind="stable")[:top]
@@ -159,7 +160,8 @@ def train_codes(
 ) -> None:
     """Train a binary code on an index's features, and put its encoder into the artifact that made them.
 
-    A server that is started or reloaded from then on keeps codes of all pictures, and answers `search=binary`.
+    The index must have over 400 pictures. A server that is started or reloaded from then on keeps codes of all
+    pictures, and answers `search=binary`.
     """
     import numpy as np
 
@@ -197,7 +199,7 @@ def demo(
     typer.echo("the bundled network, as measured on pictures held out from its training:")
     typer.echo(table(artifact.manifest.measurements))
     index = artifact.index_in(folder / "indexes")
-    _index("elpv", None, artifact, index, "auto", "float32")
+    _index("elpv", None, artifact, index, "auto", "float32", None)
     examples = [example.path for example in elpv().test[:3]]
     url = f"http://{host}:{port}"
     typer.echo(f"\nthe page: {url}/   the interface: {url}/openapi.json\ntry:")
@@ -208,13 +210,7 @@ def demo(
 
 
 def _index(
-    data: str,
-    archive: Path | None,
-    artifact: Artifact,
-    folder: Path,
-    device: str,
-    rows: str,
-    shard: Shard | None = None,
+    data: str, archive: Path | None, artifact: Artifact, folder: Path, device: str, rows: str, shard: Shard | None
 ) -> None:
     from index.build import Source, build, sources_in
     from index.opening import to_change
@@ -232,7 +228,10 @@ def _index(
     else:
         sources = sources_in(Path(data), shard)
     store = to_change(folder, artifact, kind_named(rows))
-    report = build(store, OnnxModel(artifact.network, device), sources)
+    try:
+        report = build(store, OnnxModel(artifact.network, device), sources)
+    except KeyboardInterrupt:
+        raise StoppedError("stopped: what was added is kept; the same command goes on") from None
     typer.echo(
         f"index {folder}: {len(store):,} pictures ({report.added:,} added, {report.known:,} there already, "
         f"{report.skipped:,} unreadable)"

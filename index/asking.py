@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from model.errors import InvalidPictureError
 from model.options import (
     ARTIFACTS,
     INDEXES,
@@ -18,6 +19,20 @@ from model.options import (
     PictureArgument,
     PrecisionOption,
 )
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def pixels_of(picture: Path) -> NDArray[np.uint8]:
+    """A picture file as (256, 256, 3) uint8. Raises InvalidPictureError, or its kind, with the file's name."""
+    from model.preprocess import read_picture
+
+    try:
+        return read_picture(picture.read_bytes()).pixels
+    except InvalidPictureError as error:
+        raise type(error)(f"{error}: {picture}") from error
 
 
 def similar(
@@ -36,7 +51,6 @@ def similar(
     from index.search import Query, search_named
     from model import artifact as artifacts
     from model.encoder import Encoder
-    from model.preprocess import read_picture
     from model.runtime import OnnxModel
 
     loaded = artifacts.load(artifact, precision)
@@ -46,7 +60,7 @@ def similar(
         way = search_named(search)
         if way != "exact":
             store.use(Encoder.of(loaded))
-        pixels = read_picture(Path(picture).read_bytes()).pixels
+        pixels = pixels_of(picture)
         feature = OnnxModel(loaded.network, device).features(pixels[None], store.views)[0]
         neighbours = store.search(Query(feature, k, label, search=way))
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from model.errors import IndexStoreError, InvalidRequestError
 
 IndexArgument = Annotated[Path, typer.Argument(help="The index's folder.")]
 IdsArgument = Annotated[list[int], typer.Argument(help="Ids of pictures.", min=1)]
+DRAWS = {"matplotlib": "matplotlib", "sklearn": "scikit-learn"}
+"""Modules that drawing needs, and their packages."""
 
 
 def add_commands(app: typer.Typer) -> None:
@@ -44,6 +47,8 @@ def listing(
 ) -> None:
     """The pictures of an index, by id."""
     with opened(index) as found:
+        if label is not None and label not in found.labels():
+            raise InvalidRequestError(f"expected a label of the index, found {label[:80]!r}")
         for e in found.catalog.everything(label):
             row = {"id": e.id, "key": e.key, "label": e.label, "source": str(e.source) if e.source else None}
             typer.echo(json.dumps(row) if as_json else f"{e.id:8}  {e.label or '-'}  {e.source or e.key or ''}")
@@ -54,6 +59,7 @@ def remove(index: IndexArgument, ids: IdsArgument) -> None:
     with opened(index, writable=True) as found:
         for number in ids:
             found.remove(number)
+    typer.echo(f"{_pictures(len(ids))} removed")
 
 
 def restore(index: IndexArgument, ids: IdsArgument) -> None:
@@ -61,6 +67,7 @@ def restore(index: IndexArgument, ids: IdsArgument) -> None:
     with opened(index, writable=True) as found:
         for number in ids:
             found.restore(number)
+    typer.echo(f"{_pictures(len(ids))} restored")
 
 
 def verify(index: IndexArgument) -> None:
@@ -73,13 +80,13 @@ def verify(index: IndexArgument) -> None:
                 f"expected {len(found) + len(found.damaged):,} whole pictures, found {len(found.damaged):,} damaged: "
                 "`alexnet index compact` takes them out, adding their files again brings them back"
             )
-        typer.echo(f"{len(found):,} pictures, all whole")
+        typer.echo(f"{_pictures(len(found))}, all whole")
 
 
 def compact(index: IndexArgument) -> None:
     """Forget removed and damaged pictures for good, and give their room back."""
     with opened(index, writable=True) as found:
-        typer.echo(f"{found.compact():,} pictures forgotten, {len(found):,} kept")
+        typer.echo(f"{_pictures(found.compact())} forgotten, {len(found):,} kept")
 
 
 def merge(
@@ -104,7 +111,7 @@ def export(index: IndexArgument, target: Annotated[Path, typer.Argument(help="A 
             labels=np.array([entry.label or "" for entry in entries]),
             features=np.stack(features) if features else np.empty((0, found.dim), np.float32),
         )
-        typer.echo(f"{len(entries):,} pictures in {target}")
+        typer.echo(f"{_pictures(len(entries))} in {target}")
 
 
 def duplicates(
@@ -124,7 +131,7 @@ def duplicates(
                 if near.entry.id > entry.id:
                     pairs += 1
                     typer.echo(f"{entry.id}\t{near.entry.id}\t{near.distance:.6g}")
-        typer.echo(f"{pairs:,} pairs", err=True)
+        typer.echo(f"{pairs:,} pair{'' if pairs == 1 else 's'}", err=True)
 
 
 def draw(
@@ -134,9 +141,20 @@ def draw(
     most: Annotated[int, typer.Option(min=10, help="Pictures on the map, drawn from all.")] = 3_000,
     seed: Annotated[int, typer.Option(min=0, help="Of what is drawn at random.")] = 0,
 ) -> None:
-    """Figure 4's right half, pictures with their six neighbours; and a map of the features by t-SNE, by label."""
+    """Figure 4's right half, pictures with their six neighbours; and a map of the features by t-SNE, by label.
+
+    Needs the extras `train` and `baselines`.
+    """
     from index.drawing import draw as drawn
 
+    if missing := [package for module, package in DRAWS.items() if importlib.util.find_spec(module) is None]:
+        raise IndexStoreError(
+            f"expected {' and '.join(missing)} to draw, found none: pip install -e '.[cpu,train,baselines]'"
+        )
     with opened(index) as found:
         for file in drawn(found, output, queries, most, seed):
             typer.echo(f"wrote {file}")
+
+
+def _pictures(count: int) -> str:
+    return f"{count:,} picture{'' if count == 1 else 's'}"

@@ -122,7 +122,10 @@ def _alone(
         return nearest(rows, query.feature, query.last, pool, wanted, version.rows.scan)
     codes = version.codes
     if codes is None:
-        raise InvalidRequestError(f"expected an index with codes for a search by {query.search}, found one without")
+        raise InvalidRequestError(
+            f"expected an index with codes for a search by {query.search}, found one without: make them with "
+            "`alexnet codes train`"
+        )
     if query.search == "binary":
         count = max(SHORTLIST, 4 * query.last, min(MOST, len(codes) // SHARE))
         near = codes.shortlist(query.feature, count, pool, wanted)

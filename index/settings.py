@@ -68,7 +68,8 @@ class Settings:
         if self.network_sha256 != artifact.network_sha256:
             raise IndexStoreError(
                 f"expected an index made by {artifact.manifest.name} version {artifact.manifest.version}, found one at "
-                f"{path} made by another network: their distances mean nothing to each other; build another index"
+                f"{path} made by another network: name that one with --artifact, or build another index, since their "
+                "distances mean nothing to each other"
             )
         if self.dim != artifact.manifest.feature_dim:
             raise IndexStoreError(

@@ -123,7 +123,7 @@ def find(path: Path) -> Path:
     folders = [file.parent for depth in ("*", "*/*") for file in path.glob(f"{depth}/{MANIFEST}")]
     published = [folder for folder in folders if not folder.name.startswith(".")]
     if not published:
-        raise ArtifactError(f"expected an artifact in {path}, found none: train one, or name one with --artifact")
+        raise ArtifactError(f"expected an artifact in {path}, found none: train one, or name another folder")
 
     def age(folder: Path) -> tuple[datetime, int]:
         manifest = read_manifest(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shlex
 import socket
 import tomllib
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from model.errors import AddressError, AlexNetError
+from model.options import alexnet
 from server.settings import Settings
 
 SECRET = ("keys",)
@@ -92,6 +94,9 @@ def run(chosen: Settings) -> None:
         + (f" with an index of {len(now.index):,} pictures" if now.index else "")
         + f" at http://{chosen.host}:{chosen.port}/"
     )
+    if now.index is None:
+        make = shlex.join([alexnet(), "index", "--artifact", str(now.artifact.path), "--data"])
+        typer.echo(f"no index of its features: /similar answers 404 until one is made with {make} FOLDER")
     configure(chosen.log_format)
     app = create_app(service)
     config = uvicorn.Config(

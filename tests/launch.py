@@ -20,14 +20,14 @@ Weights = dict[str, Tensor]
 
 
 def start(home: Path, *options: object, processes: int = 1, script: Path = RUN) -> subprocess.Popen[str]:
-    """A training in a session of its own, in the folder `home`."""
+    """A training in a session of its own, in the folder `home`, in an activated environment."""
     python = [sys.executable] if processes == 1 else [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)
     ]  # fmt: skip
     return subprocess.Popen(
         [*python, str(script), *map(str, options)],
         cwd=home,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         preexec_fn=_hears_ctrl_c,

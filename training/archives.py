@@ -178,4 +178,5 @@ def _unpack(name: str, archive: Archive, file: Path, target: Path) -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(packed.read(info))  # which compares the checksum
     except (OSError, zipfile.BadZipFile) as error:
-        raise DatasetError(f"expected a zip file with the {name} data set at {file}, found: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise DatasetError(f"expected a zip file with the {name} data set at {file}, found: {reason}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,7 +11,7 @@ import typer
 
 from model.artifact import NETWORKS
 from model.errors import ArtifactError, InvalidRequestError
-from model.options import ARTIFACTS, ArchiveOption, DeviceOption, PrecisionOption
+from model.options import ARTIFACTS, ArchiveOption, DeviceOption, PrecisionOption, alexnet
 from training.run import DATA_HELP
 
 DataOption = Annotated[str, typer.Option(help=DATA_HELP)]
@@ -33,7 +34,8 @@ def evaluate(
         Path | None, typer.Option(help="Instead of --data: the folder of ImageNet's 50,000 validation pictures.")
     ] = None,
     baseline: Annotated[
-        Literal["fisher"] | None, typer.Option(help="Instead of artifacts: SIFT, Fisher vectors and linear SVMs.")
+        Literal["fisher"] | None,
+        typer.Option(help="Instead of artifacts: SIFT, Fisher vectors and linear SVMs; the extra baselines."),
     ] = None,
 ) -> None:
     """Measure top-1 and top-5 error, centre view and ten views, of an artifact, or of several as one.
@@ -46,7 +48,8 @@ def evaluate(
 
     chosen = artifacts or [Path(os.environ.get("ALEXNET_ARTIFACT", ARTIFACTS))]
     if (data is None) == (imagenet_val is None):
-        raise InvalidRequestError("expected one of --data and --imagenet-val, found both or neither")
+        found = "neither" if data is None else "both"
+        raise InvalidRequestError(f"expected one of --data and --imagenet-val, found {found}")
     if baseline is not None and data is not None:
         from training import fisher
 
@@ -144,9 +147,9 @@ def pull(
     typer.echo(table(artifact.manifest.measurements))
     typer.echo(f"licence: {artifact.manifest.licence}")
     typer.echo(f"artifact: {artifact.path}")
-    typer.echo(
-        f"next: alexnet classify picture.jpg --artifact {artifact.path}; alexnet serve --artifact {artifact.path}"
-    )
+    asked = (["classify", "picture.jpg"], ["serve"])
+    commands = [shlex.join([alexnet(), *words, "--artifact", str(artifact.path)]) for words in asked]
+    typer.echo(f"next: {'; '.join(commands)}")
 
 
 def export(

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from model.architecture import Architecture, Scheme
+from model.artifact import MANIFEST
 from model.errors import TrainingError
 
 NEVER = 1e9
@@ -163,10 +164,12 @@ class RunConfig:
 
 MACHINE = (
     "data", "archive", "towers", "micro_batch", "precision", "device", "compiled", "save_steps", "artifacts", "cache",
-    "runs", "cache_format", "measure",
+    "runs", "measure",
 )  # fmt: skip
-"""What may change when a run goes on: where and how it computes, not what."""
+"""What may change when a run goes on: where and how it computes, not what. JPEGs lose, so their cache isn't here."""
 FILE = "config.json"
+ARTIFACT = "artifact.txt"
+"""Where the artifact of a finished run is, in the run's folder."""
 
 
 def configure(given: Mapping[str, Any]) -> RunConfig:
@@ -185,7 +188,9 @@ def configure(given: Mapping[str, Any]) -> RunConfig:
         chosen = chosen.with_epochs(given["epochs"])
     run = _of(RunConfig, given, ("recipe",))
     run.setdefault("data", RunConfig.data)
-    run["name"] = run.get("name") or Path(run["data"]).resolve().stem
+    run["name"] = name = run.get("name") or Path(run["data"]).resolve().stem.lstrip(".")
+    if not name or name.startswith(".") or any(mark in name for mark in "/\\\0"):
+        raise TrainingError(f"expected a --name that can be one folder's, without a dot in front, found {name!r}")
     return RunConfig(recipe=replace(chosen, architecture=architecture, **changes), asked=tuple(asked), **run)
 
 
@@ -203,7 +208,12 @@ def go_on(run: Path, given: Mapping[str, Any]) -> RunConfig:
     if fixed:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in fixed)
         raise TrainingError(f"expected a run to go on as it was started, found {options} beside --resume")
-    return replace(read(run), **given)
+    chosen = read(run)
+    if (run / ARTIFACT).is_file():
+        made = Path((run / ARTIFACT).read_text(encoding="utf-8").rstrip("\n"))
+        if (made / MANIFEST).is_file():
+            raise TrainingError(f"expected a run that isn't finished, found one with its artifact: {made}")
+    return replace(chosen, **given)
 
 
 def read(run: Path) -> RunConfig:

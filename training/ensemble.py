@@ -40,7 +40,7 @@ def evaluate(
     if part not in parts:
         raise InvalidRequestError(f"expected --part {', '.join(parts)}, found {part!r}")
     for member in members:
-        require_fit(member, dataset, data, part)
+        require_fit(member, dataset, data, part, ", or measure on every picture of it with --part all")
     weights = _equal(members)
     if weighted and len(members) > 1:
         if part in ("validation", "all"):
@@ -83,8 +83,11 @@ def _scores(
     return [score.model_copy(update={"precision": members[0].precision}) for score in scores]
 
 
-def require_fit(artifact: Artifact, dataset: Dataset, data: str, part: str) -> None:
-    """Raise DatasetError unless the data set has the network's classes and, but for `all`, its training's split."""
+def require_fit(artifact: Artifact, dataset: Dataset, data: str, part: str, instead: str = "") -> None:
+    """Raise DatasetError unless the data set has the network's classes and, but for `all`, its training's split.
+
+    `instead`: what else can be done without that split, in words.
+    """
     if [label.id for label in dataset.labels] != [label.id for label in artifact.labels]:
         raise DatasetError(
             f"expected the artifact's classes ({', '.join(label.id for label in artifact.labels[:5])} ...), "
@@ -93,7 +96,7 @@ def require_fit(artifact: Artifact, dataset: Dataset, data: str, part: str) -> N
     if part != "all" and artifact.manifest.training.get("split_sha256") != dataset.split_sha256():
         raise DatasetError(
             f"expected the split that the network was trained with, found another in {data}: files were added or "
-            "removed, or it is another data set; measure on every picture of it with --part all"
+            f"removed, or it is another data set; name its run's own, --data runs/NAME-DATE-TIME/split.csv{instead}"
         )
 
 

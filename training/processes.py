@@ -6,15 +6,19 @@ Process r of W holds tower r mod T of replica r div T: a mesh (W / T, T), so tha
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
 
 from model.errors import TrainingError
+from model.options import alexnet, called
 from model.towers import Between, Exchange
 
 WAIT = timedelta(hours=24)
@@ -44,12 +48,17 @@ class Processes:
         """Takes part in gathering the whole network for a checkpoint."""
         return self.replica == 0
 
-    @property
-    def command(self) -> str:
-        """What starts as many processes on as many machines."""
-        local = int(os.environ.get("LOCAL_WORLD_SIZE", self.size))
-        nodes = f"--nnodes {self.size // local} --rdzv-endpoint HOST:PORT " if local < self.size else ""
-        return "python" if self.size == 1 else f"torchrun {nodes}--nproc-per-node {local}"
+    def going_on(self, run: Path) -> str:
+        """The command that goes on with the run in that folder, by as many processes, as it was started."""
+        script, more = sys.argv[0], ["--resume", str(run)]
+        if not script.endswith(".py"):
+            return shlex.join([alexnet(), "train", *more])
+        python, local = Path(sys.executable), int(os.environ.get("LOCAL_WORLD_SIZE", self.size))
+        starter = [called(python)]
+        if self.size > 1:
+            nodes = ["--nnodes", str(self.size // local), "--rdzv-endpoint", "HOST:PORT"] if local < self.size else []
+            starter = [called(python.with_name("torchrun")), *nodes, "--nproc-per-node", str(local)]
+        return shlex.join([*starter, script, *more])
 
     def share(self, value: Any) -> Any:
         """The first process's `value`, in all."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -16,6 +15,7 @@ import typer
 
 from model.artifact import Artifact
 from model.errors import AlexNetError, StoppedError, TrainingError
+from model.options import alexnet
 from model.publication import now
 from training import config, datasets
 from training.memory import keep_freed
@@ -150,15 +150,19 @@ def train(
 
     typer.echo(table(artifact.manifest.measurements))
     typer.echo(f"artifact: {artifact.path}")
-    index = shlex.join(["alexnet", "index", "--artifact", str(artifact.path), "--data", chosen.data])
-    typer.echo(f"next: {index}; alexnet serve")
+    index = [alexnet(), "index", "--artifact", str(artifact.path), "--data", chosen.data]
+    typer.echo(f"next: {shlex.join(index)}; {shlex.join([alexnet(), 'serve'])}")
 
 
 def main(chosen: config.RunConfig, resume: Path | None = None) -> Artifact | None:
     """Train as configured, or go on with the run in `resume`; the artifact, in the first process."""
     processes = _processes(chosen)
     try:
-        return _train(prepare(chosen, processes, resume))
+        try:
+            trainer = prepare(chosen, processes, resume)
+        except KeyboardInterrupt:
+            raise StoppedError("stopped before the first step: start again") from None
+        return _train(trainer)
     finally:
         from training.processes import end
 
@@ -177,22 +181,16 @@ def _train(trainer: Trainer) -> Artifact | None:
         if not processes.first:
             return None
         try:
-            return finish(trainer, weights)
+            artifact = finish(trainer, weights)
+            config.replace_file(trainer.run / config.ARTIFACT, f"{artifact.path.absolute()}\n")
+            return artifact
         except KeyboardInterrupt:
             raise StoppedError("stopped while the network was measured") from None
     except StoppedError as stopped:
-        raise StoppedError(f"{stopped}; go on with: {_again(trainer)}") from None
+        raise StoppedError(f"{stopped}; go on with: {processes.going_on(trainer.run)}") from None
     finally:
         if trainer.lock is not None:
             trainer.lock.close()
-
-
-def _again(trainer: Trainer) -> str:
-    """The command that goes on, as the run was started."""
-    program, more = Path(sys.argv[0]), ["--resume", str(trainer.run)]
-    if program.suffix != ".py":
-        return shlex.join([program.name, "train", *more])
-    return f"{trainer.processes.command} {shlex.join([str(program), *more])}"
 
 
 def _processes(chosen: config.RunConfig) -> Processes:
@@ -213,6 +211,7 @@ def prepare(chosen: config.RunConfig, processes: Processes, resume: Path | None 
     from training import cache as picture_cache
     from training import checkpoint, symptoms
     from training.engine import Trainer
+    from training.precision import pick_precision
     from training.record import write_down
     from training.start import again, begin
 
@@ -220,10 +219,10 @@ def prepare(chosen: config.RunConfig, processes: Processes, resume: Path | None 
         if processes.first:
             typer.echo(text)
 
+    pick_precision(chosen.precision, processes.device)  # what is wrong is said before the pictures are read
     dataset = datasets.load(chosen.data, chosen.split_seed, chosen.archive)
     sizes = ", ".join(f"{len(examples):,} {part}" for part, examples in dataset.parts().items())
     say(f"{dataset.name}: {len(dataset.labels)} classes; {sizes}; split: {dataset.split}")
-    cache = picture_cache.build(dataset, chosen.cache, chosen.cache_format)
     run = processes.share(resume or chosen.runs / f"{chosen.name}-{now():%Y%m%d-%H%M%S}")
     if resume is None:
         # also from the first: all replicas must have the same weights, whatever artifact another machine holds
@@ -231,6 +230,7 @@ def prepare(chosen: config.RunConfig, processes: Processes, resume: Path | None 
     else:  # from the first process: other machines needn't see its file
         state = processes.share(checkpoint.load(resume) if processes.first else None)
         start = again(state)
+    cache = picture_cache.build(dataset, chosen.cache, chosen.cache_format)
     trainer = Trainer(chosen, dataset, cache, run, processes, start)
     if processes.first:
         write_down(trainer, resume is not None)

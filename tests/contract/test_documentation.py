@@ -29,6 +29,36 @@ def commands() -> list[list[str]]:
     return [words for words in lines if words]
 
 
+def inline() -> list[list[str]]:
+    """Every `alexnet ...` in the text of all documents, as words; of `a|b|c`, one line each."""
+    lines = []
+    for document in DOCUMENTS:
+        prose = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
+        for code in re.findall(r"`([^`]+)`", prose):
+            words = code.split()
+            if "alexnet" in (names := [word.rpartition("/")[2] for word in words[:-1]]):
+                words = words[names.index("alexnet") :]
+                several = next((word for word in words if "|" in word), "")
+                lines += [[one if word == several else word for word in words] for one in several.split("|")]
+    return lines
+
+
+def require_known(words: list[str]) -> str:
+    """The command of a line `alexnet COMMAND ...`, which must exist, as must its options."""
+    group = get_command(cli.app)
+    assert isinstance(group, typer.core.TyperGroup)
+    name, arguments = words[1], words[2:]
+    assert name in group.commands, words
+    command = group.commands[name]
+    if isinstance(command, typer.core.TyperGroup) and arguments and not arguments[0].startswith("--"):
+        assert arguments[0] in command.commands, words
+        command, arguments = command.commands[arguments[0]], arguments[1:]
+    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    for argument in arguments:
+        assert not argument.startswith("--") or argument.partition("=")[0] in known, words
+    return name
+
+
 def test_make_targets_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     asked = {word for words in commands() if words[0] == "make" for word in words[1:]}
@@ -41,20 +71,20 @@ def test_alexnet_commands_and_options_exist() -> None:
     seen = set()
     for words in commands():
         if words[0].endswith("alexnet"):
-            name, arguments = words[1], words[2:]
+            seen.add(require_known(words))
         elif "training/run.py" in words:
-            name, arguments = "train", words[words.index("training/run.py") + 1 :]
-        else:
-            continue
-        seen.add(name)
-        command = group.commands[name]
-        if isinstance(command, typer.core.TyperGroup) and arguments and not arguments[0].startswith("--"):
-            command, arguments = command.commands[arguments[0]], arguments[1:]
-        known = {option for parameter in command.params for option in parameter.opts}
-        for argument in arguments:
-            if argument.startswith("--"):
-                assert argument.partition("=")[0] in known, words
+            seen.add(require_known(["alexnet", "train", *words[words.index("training/run.py") + 1 :]]))
     assert seen == set(group.commands)
+
+
+def test_alexnet_commands_and_options_in_the_text_exist() -> None:
+    found = inline()
+    assert ["alexnet", "evaluate", "demo/artifacts", "--data", "elpv"] in found
+    assert {"list", "merge"} <= {words[2] for words in found if words[1] == "index" and len(words) > 2}
+    for words in found:
+        require_known(words)
+    with pytest.raises(AssertionError):
+        require_known(["alexnet", "evaluate", "--data", "elpv", "--artifact", "demo/artifacts"])
 
 
 def test_scripts_and_their_options_exist() -> None:

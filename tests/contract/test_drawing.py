@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from index.command import draw
 from index.drawing import by_similarity
 from index.store import PictureIndex
 from model.artifact import Artifact
+from model.errors import IndexStoreError
 from training.experiments import specialisation
 from training.experiments.specialisation import colour
 
@@ -31,6 +33,15 @@ def test_an_index_in_pictures(index_path: Path, tmp_path: Path) -> None:
         assert f"wrote {tmp_path / name}.png" in said.stdout
         picture = np.asarray(Image.open(tmp_path / f"{name}.png").convert("RGB"))
         assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 50
+
+
+def test_without_its_packages_nothing_is_drawn(
+    index_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(IndexStoreError, match=r"expected scikit-learn to draw, found none: .*train,baselines"):
+        draw(index_path, tmp_path / "figures", 5, 3000, 0)
+    assert not (tmp_path / "figures").exists()
 
 
 def test_an_artifact_in_pictures(artifact: Artifact, pictures: Path, few: Path, tmp_path: Path) -> None:

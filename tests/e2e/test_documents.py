@@ -110,7 +110,7 @@ def furnish(home: Path, script: str, artifact: Artifact, index: Path, pictures: 
             rows = np.random.default_rng(0).random((ROWS, grown.dim), np.float32)
             grown.add(rows, [NewEntry(f"{n:064x}", "drawn", None, "JPEG", 1, 1, thumbnail) for n in range(ROWS)])
     (run,) = (artifact.path.parents[2] / "runs").iterdir()
-    shutil.copytree(run, home / "runs" / "patterns-1")
+    shutil.copytree(run, home / "runs" / "patterns-1", ignore=shutil.ignore_patterns("artifact.txt"))  # as if stopped
     (home / "training").symlink_to(ROOT / "training")
 
 

@@ -48,6 +48,33 @@ def test_index_killed_and_built_on(
     index.close()
 
 
+def test_ctrl_c_says_that_what_was_added_is_kept(artifact: Artifact, pictures: Path, tmp_path: Path) -> None:
+    many, path = tmp_path / "many", tmp_path / "index"
+    many.mkdir()
+    for number, file in enumerate(sorted(pictures.rglob("*.jpg")) * 5):
+        (many / f"{number}.jpg").write_bytes(file.read_bytes() + bytes([number // 90]))
+    command = [str(p) for p in (ALEXNET, "index", "--data", many, "--artifact", artifact.path, "--index", path)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_hears_ctrl_c
+    ) as process:
+        features = path / "features-1.f32"
+        while process.poll() is None and not (features.exists() and features.stat().st_size >= 48 * 64 * 4):
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors == "error: stopped: what was added is kept; the same command goes on\n"
+    index = PictureIndex.open(path)
+    kept = len(index)
+    index.close()
+    assert 0 < kept < 450
+
+
+def _hears_ctrl_c() -> None:
+    """What a shell starts in its background ignores SIGINT, and so would what we start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("place", [0.001, 0.3, 0.5, 0.9, 0.9999])
 def test_one_flipped_bit_anywhere_is_found(artifact: Artifact, tmp_path: Path, place: float) -> None:
     copy = tmp_path / "1"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 import torch
 
 from tests import launch
+
+PYTHON = Path(sys.executable).name
 
 
 @pytest.mark.parametrize(
@@ -68,9 +71,27 @@ def test_ctrl_c_saves_and_says_how_to_go_on(few: Path, tmp_path: Path) -> None:
     run = launch.only_run(tmp_path).relative_to(tmp_path)
     assert process.returncode == 1
     assert "stopping after this step, to save where the run is" in printed
-    assert f"go on with: python {launch.RUN} --resume {run}" in printed
+    assert f"go on with: {PYTHON} {launch.RUN} --resume {run}\n" in printed
     assert "Traceback" not in printed
     assert "artifact: artifacts/few/1" in launch.finish(launch.start(tmp_path, "--resume", run))
+    again, _ = launch.start(tmp_path, "--resume", run).communicate(timeout=60)
+    assert (
+        f"error: expected a run that isn't finished, found one with its artifact: {tmp_path}/artifacts/few/1\n" in again
+    )
+    assert not (tmp_path / "artifacts" / "few" / "2").exists()
+
+
+def test_ctrl_c_before_the_first_step_says_so(few: Path, tmp_path: Path) -> None:
+    process = launch.start(tmp_path, "--data", few, *launch.OPTIONS)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "3 classes" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert printed.endswith("error: stopped before the first step: start again\n")
+    assert "Traceback" not in printed
 
 
 def test_ctrl_c_while_measuring_says_how_to_go_on(pictures: Path, tmp_path: Path) -> None:
@@ -83,7 +104,7 @@ def test_ctrl_c_while_measuring_says_how_to_go_on(pictures: Path, tmp_path: Path
     process.send_signal(signal.SIGINT)
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "error: stopped while the network was measured; go on with: python" in printed
+    assert f"error: stopped while the network was measured; go on with: {PYTHON}" in printed
     assert "Traceback" not in printed
     assert "artifact: artifacts/patterns/1" in launch.finish(
         launch.start(tmp_path, "--resume", launch.only_run(tmp_path))

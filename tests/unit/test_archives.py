@@ -77,6 +77,8 @@ def test_other_files_and_broken_ones_are_refused(tmp_path: Path, home: Path) -> 
     (tmp_path / "damaged.zip").write_bytes(damaged)
     with pytest.raises(DatasetError, match="Bad CRC"):
         unpacked("pets", pets(), tmp_path / "damaged.zip")
+    with pytest.raises(DatasetError, match=r"nope\.zip, found: No such file or directory$"):
+        unpacked("pets", pets(), tmp_path / "nope.zip")
     assert visible(home) == []
 
 

@@ -55,8 +55,10 @@ def test_what_cannot_be_trained_on_is_refused(tmp_path: Path, files: dict[str, i
 
 
 def test_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"a \.csv file, or one of elpv, grocery, cifar10, found no folder at elvp"):
+        datasets.load("elvp")
     with pytest.raises(DatasetError, match="found no folder"):
-        datasets.load(str(tmp_path / "nothing"))
+        folder(tmp_path / "nothing")
 
 
 def test_solar_cells() -> None:

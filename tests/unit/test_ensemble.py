@@ -9,6 +9,7 @@ import pytest
 
 from model.artifact import Artifact
 from model.errors import DatasetError, InvalidRequestError
+from training.calibration import add_dense
 from training.ensemble import evaluate, search
 
 GOOD = np.array([[0.8, 0.2], [0.3, 0.7], [0.6, 0.4]], np.float32)
@@ -50,8 +51,10 @@ def test_what_does_not_fit_is_refused(artifact: Artifact, pictures: Path, few: P
         evaluate([artifact.path], str(pictures), "tests", None, False, "cpu", "float32", print)
     with pytest.raises(InvalidRequestError, match="another part to measure on than the weights'"):
         evaluate([artifact.path] * 2, str(pictures), "validation", None, True, "cpu", "float32", print)
-    with pytest.raises(DatasetError, match="expected the split"):
+    with pytest.raises(DatasetError, match=r"expected the split.*/split\.csv, or measure .* with --part all"):
         evaluate([artifact.path], str(few), "test", None, False, "cpu", "float32", print)
+    with pytest.raises(DatasetError, match=r"name its run's own, --data runs/NAME-DATE-TIME/split\.csv$"):
+        add_dense(artifact.path, str(few), None, "cpu", print)
     assert evaluate([artifact.path], str(few), "all", None, False, "cpu", "float32", print)[0].pictures == 33
     with pytest.raises(DatasetError, match="expected the artifact's classes"):
         evaluate([artifact.path], "elpv", "test", None, False, "cpu", "float32", print)

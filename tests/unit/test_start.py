@@ -16,6 +16,7 @@ from model.artifact import Artifact, Label
 from model.errors import ArtifactError, TrainingError
 from model.weights import read_weights
 from training import config
+from training.run import main
 from training.start import begin
 
 OTHERS = tuple(Label(id=name, name=name) for name in ("a", "b", "c", "d"))
@@ -92,6 +93,18 @@ def test_mistakes_are_said(artifact: Artifact, tmp_path: Path) -> None:
     new = artifact.manifest.model_copy(update={"architecture": {"pool": 5}})
     with pytest.raises(ArtifactError, match="a fault at pool"):
         read_weights(replace(artifact, manifest=new))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"init_from": Path("nope")}, {"rates": {"foo": 1.0}}, {"frozen": ("conv9",)}, {"precision": "int8"}],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_mistakes_are_said_before_any_picture_is_read(few: Path, tmp_path: Path, wrong: dict[str, Any]) -> None:
+    places = {place: tmp_path / place for place in ("artifacts", "cache", "runs")}
+    with pytest.raises((ArtifactError, TrainingError), match="expected"):
+        main(config.configure({"data": str(few)} | places | wrong))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_bundled_network_can_be_started_from(tmp_path: Path) -> None:
