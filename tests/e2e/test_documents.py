@@ -58,7 +58,6 @@ STAND_FOR = {
     r"\bNAME\b": "patterns",
     r"indexes/cats/": "indexes/patterns/",
     r"--label cat\b": "--label circles",
-    r"--label cat\b": "--label circles",
     r" /pictures|(?<=--data )grocery": " ~/pictures",
     r"(codes train \S+)( --bits 256)?": r"\1 --bits 32",  # of 64 features, not 4096
     r"(artifacts|indexes)/grocery": r"\1/patterns",
