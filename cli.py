@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import ValidationError
 
-from index.asking import pixels_of, similar
+from index.asking import similar
 from index.command import IndexArgument, add_commands, opened
 from index.evaluating import evaluate_index
 from model.artifact import ENCODER, Artifact
 from model.errors import AlexNetError, StoppedError
 from model.options import (
     ARTIFACTS,
-    INDEXES,
     ArchiveOption,
     ArtifactOption,
     DeviceOption,
@@ -27,6 +26,7 @@ from model.options import (
     PictureArgument,
     PrecisionOption,
     RowsOption,
+    indexes_folder,
 )
 from server.command import require_free, run, serve_command, settings
 from training.command import DataOption, dense, draw, evaluate, export, pull, quantize
@@ -105,7 +105,7 @@ def add(
 
     part = Shard.named(shard) if shard else None
     loaded = artifacts.load(artifact, precision)
-    whole = loaded.index_in(INDEXES)
+    whole = loaded.index_in(indexes_folder())
     _index(data, archive, loaded, index or (part.index(whole) if part else whole), device, rows, part)
 
 
@@ -123,13 +123,14 @@ def classify(
     import numpy as np
 
     from model import artifact as artifacts
+    from model.preprocess import read_file
     from model.runtime import OnnxModel
     from model.views import CENTRE, TEN
 
     if views not in (1, 10):
         raise typer.BadParameter("expected 1 or 10", param_hint="--views")
     loaded = artifacts.load(artifact, precision)
-    pixels = pixels_of(picture)
+    pixels = read_file(picture).pixels
     model = OnnxModel(loaded.network, device)
     probabilities = model.run(pixels[None], TEN if views == 10 else CENTRE)[0][0]
     chosen = np.argsort(-probabilities, kind="stable")[:top]

@@ -3,36 +3,20 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from model.errors import InvalidPictureError
 from model.options import (
     ARTIFACTS,
-    INDEXES,
     ArtifactOption,
     DeviceOption,
     IndexOption,
     JsonOption,
     PictureArgument,
     PrecisionOption,
+    indexes_folder,
 )
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-
-def pixels_of(picture: Path) -> NDArray[np.uint8]:
-    """A picture file as (256, 256, 3) uint8. Raises InvalidPictureError, or its kind, with the file's name."""
-    from model.preprocess import read_picture
-
-    try:
-        return read_picture(picture.read_bytes()).pixels
-    except InvalidPictureError as error:
-        raise type(error)(f"{error}: {picture}") from error
 
 
 def similar(
@@ -51,16 +35,17 @@ def similar(
     from index.search import Query, search_named
     from model import artifact as artifacts
     from model.encoder import Encoder
+    from model.preprocess import read_file
     from model.runtime import OnnxModel
 
     loaded = artifacts.load(artifact, precision)
-    store = to_read(index or loaded.index_in(INDEXES))
+    store = to_read(index or loaded.index_in(indexes_folder()))
     try:
         store.require(loaded)
         way = search_named(search)
         if way != "exact":
             store.use(Encoder.of(loaded))
-        pixels = pixels_of(picture)
+        pixels = read_file(picture).pixels
         feature = OnnxModel(loaded.network, device).features(pixels[None], store.views)[0]
         neighbours = store.search(Query(feature, k, label, search=way))
     finally:

@@ -70,11 +70,10 @@ class Codes:
         if end > len(self._codes):
             self._codes = np.pad(self._codes, ((0, 2 * end - len(self._codes)), (0, 0)))
         self._codes[self._count : end] = new
-        with contextlib.suppress(OSError):
-            if self.path is not None:
-                with self.path.open("r+b" if self.path.exists() else "wb") as file:
-                    file.seek(self._count * (self.encoder.bytes + CHECK))
-                    file.write(_checked(new))
+        if self.path is not None:
+            with contextlib.suppress(OSError), self.path.open("r+b" if self.path.exists() else "wb") as file:
+                file.seek(self._count * (self.encoder.bytes + CHECK))
+                file.write(_checked(new))
         self._count = end
 
     def shortlist(

@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,8 +82,9 @@ def read_picture(
         raise InvalidPictureError(f"expected a picture, found {_describe(data)} of far more parts than one has")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            _check(image, data.count(_JPEG_SCAN), limits)
-            with room(_decoded(image)):
+            decoded = _decoded(image)
+            _check(image, decoded, data.count(_JPEG_SCAN), limits)
+            with room(decoded):
                 return _read(image)
     except InvalidPictureError:
         raise
@@ -103,18 +105,26 @@ def read_picture(
         ) from error
 
 
+def read_file(path: Path) -> Picture:
+    """The same of a file, which its errors name."""
+    try:
+        return read_picture(path.read_bytes())
+    except InvalidPictureError as error:
+        raise type(error)(f"{error}: {path}") from error
+
+
 def _describe(data: bytes) -> str:
     return f"{len(data):,} bytes" if data else "an empty body"
 
 
-def _check(image: Image.Image, scans: int, limits: PictureLimits) -> None:
+def _check(image: Image.Image, decoded: int, scans: int, limits: PictureLimits) -> None:
     width, height = image.size
     if min(width, height) < 1:
         raise InvalidPictureError(f"expected at least 1 x 1 pixels, found {width} x {height}")
-    if _decoded(image) > limits.max_pixels or max(width, height) > limits.max_side:
+    if decoded > limits.max_pixels or max(width, height) > limits.max_side:
         raise PictureTooLargeError(
             f"expected at most {limits.max_pixels:,} pixels and {limits.max_side:,} a side, "
-            f"found {width:,} x {height:,}" + (", in larger tiles" if _decoded(image) > width * height else "")
+            f"found {width:,} x {height:,}" + (", in larger tiles" if decoded > width * height else "")
         )
     if len(image.info.get("exif", b"")) > MOST_EXIF:
         raise PictureTooLargeError(f"expected at most {MOST_EXIF:,} bytes of EXIF data, found more")

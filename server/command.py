@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from model.errors import AddressError, AlexNetError
-from model.options import alexnet
+from model.program import alexnet
 from server.settings import Settings
 
 SECRET = ("keys",)

@@ -63,12 +63,16 @@ def install(app: FastAPI) -> None:
 
 
 def _answer(request: Request, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
-    message = message.encode(errors="backslashreplace").decode()  # JSON may name what no text can hold
-    detail = ErrorDetail(code=code, message=message, request_id=request.scope.get("request_id", ""))
+    detail = _detail(request, code, message)
     request.scope["error_code"] = code
     if request.url.path.startswith("/v2"):  # the protocol's own form
-        return JSONResponse({"error": message}, status, headers)
+        return JSONResponse({"error": detail.message}, status, headers)
     return JSONResponse(ErrorAnswer(error=detail).model_dump(), status, headers)
+
+
+def _detail(request: Request, code: str, message: str) -> ErrorDetail:
+    text = message.encode(errors="backslashreplace").decode()  # JSON may name what no text can hold
+    return ErrorDetail(code=code, message=text, request_id=request.scope.get("request_id", ""))
 
 
 def _status(error: Exception) -> tuple[int, str]:
@@ -77,9 +81,7 @@ def _status(error: Exception) -> tuple[int, str]:
 
 def error_answer(request: Request, error: AlexNetError) -> ErrorAnswer:
     """What is answered for one of several pictures."""
-    code, request_id = _status(error)[1], request.scope.get("request_id", "")
-    message = str(error).encode(errors="backslashreplace").decode()
-    return ErrorAnswer(error=ErrorDetail(code=code, message=message, request_id=request_id))
+    return ErrorAnswer(error=_detail(request, _status(error)[1], str(error)))
 
 
 def _ours(request: Request, error: Exception) -> Response:
@@ -88,8 +90,7 @@ def _ours(request: Request, error: Exception) -> Response:
     status, code = _status(error)
     if status >= 500 and error.__cause__ is not None:
         log.error("request %s failed", request.scope.get("request_id"), exc_info=error)
-    later = math.ceil(getattr(error, "retry_after", 1.0))
-    headers = {"Retry-After": f"{later}"} if status == 503 else None
+    headers = {"Retry-After": f"{math.ceil(getattr(error, 'retry_after', 1.0))}"} if status == 503 else None
     if isinstance(error, UnauthorizedError):
         headers = {"WWW-Authenticate": "Bearer"}
     return _answer(request, status, code, str(error), headers)

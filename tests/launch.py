@@ -30,12 +30,12 @@ def start(home: Path, *options: object, processes: int = 1, script: Path = RUN) 
         env=os.environ | {"OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        preexec_fn=_hears_ctrl_c,
+        preexec_fn=hears_ctrl_c,
         text=True,
     )
 
 
-def _hears_ctrl_c() -> None:
+def hears_ctrl_c() -> None:
     """What a shell starts in its background ignores SIGINT, and so would what we start."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 

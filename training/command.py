@@ -11,7 +11,8 @@ import typer
 
 from model.artifact import NETWORKS
 from model.errors import ArtifactError, InvalidRequestError
-from model.options import ARTIFACTS, ArchiveOption, DeviceOption, PrecisionOption, alexnet
+from model.options import ARTIFACTS, ArchiveOption, DeviceOption, PrecisionOption
+from model.program import alexnet
 from training.run import DATA_HELP
 
 DataOption = Annotated[str, typer.Option(help=DATA_HELP)]

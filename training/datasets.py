@@ -14,7 +14,6 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from model.artifact import Label
-from model.errors import DatasetError
 
 NAMED = ("elpv", "grocery", "cifar10")
 PARTS = ("train", "validation", "test")
@@ -101,9 +100,6 @@ def load(data: str, seed: int = 0, archive: Path | None = None) -> Dataset:
 
     if data in NAMED:
         return archives.named(data, archive)
-    if not data.endswith(".csv") and not Path(data).is_dir():
-        known = f"a .csv file, or one of {', '.join(NAMED)}"
-        raise DatasetError(f"expected a folder with one subfolder a class, {known}, found no folder at {data}")
     return folders.table(Path(data), seed) if data.endswith(".csv") else folders.folder(Path(data), seed)
 
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from model.artifact import Label
 from model.errors import DatasetError
-from training.datasets import PARTS, Account, Dataset, Example, stratified
+from training.datasets import NAMED, PARTS, Account, Dataset, Example, stratified
 
 ABOUT = ".about.json"
 SPLIT_FOLDERS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
@@ -29,7 +29,8 @@ def folder(root: Path, seed: int = 0) -> Dataset:
     `val`, a tenth of `train`. ImageNet's lists of synsets and of validation classes are used where they are in `root`.
     """
     if not root.is_dir():
-        raise DatasetError(f"expected a folder with one subfolder a class, found no folder at {root}")
+        known = f"a .csv file, or one of {', '.join(NAMED)}"
+        raise DatasetError(f"expected a folder with one subfolder a class, {known}, found no folder at {root}")
     subfolders = _subfolders(root)
     given = {SPLIT_FOLDERS[path.name]: path for path in subfolders if path.name in SPLIT_FOLDERS}
     if "train" in given:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from model.errors import TrainingError
-from model.options import alexnet, called
+from model.program import alexnet, called
 from model.towers import Between, Exchange
 
 WAIT = timedelta(hours=24)

@@ -15,7 +15,7 @@ import typer
 
 from model.artifact import Artifact
 from model.errors import AlexNetError, StoppedError, TrainingError
-from model.options import alexnet
+from model.program import alexnet
 from model.publication import now
 from training import config, datasets
 from training.memory import keep_freed

@@ -149,15 +149,18 @@ def _answer(response: httpx2.Response, gone_is_good: bool) -> Any:
         ) from None
 
 
-def _refused(status: int | None, error: Mapping[str, str]) -> AlexNetServerError:
-    status = STATUS.get(error["code"], 422) if status is None else status
+def _refused(status: int, error: Mapping[str, str]) -> AlexNetServerError:
     return AlexNetServerError(status, error["code"], error["message"], error.get("request_id", ""))
+
+
+def _refused_among(error: Mapping[str, str]) -> AlexNetServerError:
+    return _refused(STATUS.get(error["code"], 422), error)
 
 
 def _classified(answer: Mapping[str, Any]) -> Classified | AlexNetServerError:
     """One of several may be an error of its own."""
     if "error" in answer:
-        return _refused(None, answer["error"])
+        return _refused_among(answer["error"])
     model = answer["model"]
     found = tuple(Prediction(p["class"], p["id"], p["name"], p["probability"]) for p in answer["predictions"])
     return Classified((model["name"], model["version"]), found)
@@ -175,7 +178,7 @@ def _neighbours(answer: Mapping[str, Any]) -> list[Neighbour]:
 
 
 def _added(answer: Mapping[str, Any]) -> list[Added | AlexNetServerError]:
-    return [_refused(None, p["error"]) if "error" in p else Added(p["id"], p["status"]) for p in answer["pictures"]]
+    return [_refused_among(p["error"]) if "error" in p else Added(p["id"], p["status"]) for p in answer["pictures"]]
 
 
 class _Settings:

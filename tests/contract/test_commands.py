@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from index.asking import pixels_of
 from index.command import listing
 from index.search import Query
 from index.store import PictureIndex
 from model.artifact import Artifact
 from model.errors import InvalidRequestError, UnsupportedPictureError
+from model.preprocess import read_file
 from training.command import evaluate
 
 ALEXNET = Path(sys.executable).parent / "alexnet"
@@ -56,7 +56,7 @@ def test_a_label_that_is_none_is_said(index_path: Path, capsys: pytest.CaptureFi
 def test_a_picture_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"no picture")
     with pytest.raises(UnsupportedPictureError, match=r"expected a picture .*: .*bad\.jpg$"):
-        pixels_of(tmp_path / "bad.jpg")
+        read_file(tmp_path / "bad.jpg")
 
 
 def test_a_search_without_codes_says_how_to_have_them(index_path: Path) -> None:

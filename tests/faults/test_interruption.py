@@ -18,6 +18,7 @@ from model.artifact import Artifact
 from model.errors import ArtifactError
 from model.preprocess import read_picture
 from model.runtime import OnnxModel
+from tests import launch
 
 ALEXNET = Path(sys.executable).parent / "alexnet"
 
@@ -55,7 +56,7 @@ def test_ctrl_c_says_that_what_was_added_is_kept(artifact: Artifact, pictures: P
         (many / f"{number}.jpg").write_bytes(file.read_bytes() + bytes([number // 90]))
     command = [str(p) for p in (ALEXNET, "index", "--data", many, "--artifact", artifact.path, "--index", path)]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_hears_ctrl_c
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=launch.hears_ctrl_c
     ) as process:
         features = path / "features-1.f32"
         while process.poll() is None and not (features.exists() and features.stat().st_size >= 48 * 64 * 4):
@@ -68,11 +69,6 @@ def test_ctrl_c_says_that_what_was_added_is_kept(artifact: Artifact, pictures: P
     kept = len(index)
     index.close()
     assert 0 < kept < 450
-
-
-def _hears_ctrl_c() -> None:
-    """What a shell starts in its background ignores SIGINT, and so would what we start."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize("place", [0.001, 0.3, 0.5, 0.9, 0.9999])

@@ -131,7 +131,7 @@ def main(
     seeds: Annotated[int, typer.Option(min=1, max=MOST_SEEDS, help="Runs of a row.")] = 3,
     finished: Annotated[bool, typer.Option("--finished", help="Only table and plot of the runs so far.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="A minute: one epoch of narrow networks, two rows.")] = False,
-    output: Annotated[Path, typer.Option(help="Where the results go.")] = command.RESULTS,
+    output: command.OutputOption = command.RESULTS,
     cache: Annotated[Path, typer.Option(help="Decoded pictures.")] = Path("cache"),
 ) -> None:
     """Train every row of the grid with several seeds; stopped, it goes on with the run where it was."""

@@ -169,7 +169,7 @@ def main(
     seeds: Annotated[int, typer.Option(min=2, help="Runs at the chosen rate.")] = Settings.seeds,
     as_in_2012: Annotated[bool, typer.Option("--as-in-2012", help="The authors' first weights and pixels.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="Seconds: few pictures, an easier target.")] = False,
-    output: Annotated[Path, typer.Option(help="Where the results go.")] = command.RESULTS,
+    output: command.OutputOption = command.RESULTS,
     cache: Annotated[Path, typer.Option(help="Decoded pictures.")] = Path("cache"),
 ) -> None:
     """Epochs to 25 % training error with ReLU and with tanh; stopped, it goes on where it was."""

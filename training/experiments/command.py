@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -14,6 +15,7 @@ from training.run import main as train
 
 RESULTS = Path("runs/experiments")
 """Not docs/results, whose files other settings made."""
+OutputOption = Annotated[Path, typer.Option(help="Where the results go.")]
 QUICK = "quick"
 """The folder in it of trials: they can't be taken for results, nor stand in their way."""
 

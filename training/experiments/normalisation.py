@@ -159,7 +159,7 @@ def main(
     epochs: Annotated[int, typer.Option(min=1, help="160 as in the authors' schedule.")] = Settings.epochs,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each kind.")] = Settings.seeds,
     quick: Annotated[bool, typer.Option("--quick", help="Seconds: few pictures, one epoch.")] = False,
-    output: Annotated[Path, typer.Option(help="Where the results go.")] = command.RESULTS,
+    output: command.OutputOption = command.RESULTS,
     cache: Annotated[Path, typer.Option(help="Decoded pictures.")] = Path("cache"),
 ) -> None:
     """Test error with and without response normalisation; stopped, it goes on with the run where it was."""

@@ -135,7 +135,7 @@ def main(
     quick: Annotated[
         bool, typer.Option("--quick", help="Seconds: an epoch of a narrow network on every 40th cell.")
     ] = False,
-    output: Annotated[Path, typer.Option(help="Where the results go.")] = command.RESULTS,
+    output: command.OutputOption = command.RESULTS,
     cache: Annotated[Path, typer.Option(help="Decoded pictures.")] = Path("cache"),
 ) -> None:
     """Accuracy, confusion matrix and curve for functional against defective; stopped, it goes on where it was."""

@@ -83,7 +83,7 @@ def draw(colours: dict[str, Array]) -> Figure:
 
 def main(
     networks: Annotated[list[Path], typer.Argument(help="Artifacts of two towers, such as runs with several seeds.")],
-    output: Annotated[Path, typer.Option(help="Where the results go.")] = command.RESULTS,
+    output: command.OutputOption = command.RESULTS,
 ) -> None:
     """How far apart the towers of each network are in colour."""
     colours, result = {}, {}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.options import alexnet, called
+from model.program import alexnet, called
 from training.processes import Processes
 
 
