@@ -17,7 +17,8 @@ FROM base AS build
 RUN apt-get update && apt-get install --yes --no-install-recommends python3-venv && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
 RUN python3 -m venv /opt/alexnet
-COPY constraints.txt pyproject.toml README.md LICENSE cli.py ./
+COPY constraints.txt pyproject.toml README.md LICENSE ./
+COPY alexnet alexnet
 COPY model model
 COPY index index
 COPY training training

@@ -4,7 +4,7 @@ DEMO := .venv-demo
 DEV := .venv
 MILVUS := .venv-milvus
 # their processes need the cores to themselves, as all of tests/faults and tests/page
-TOWERS := tests/e2e/test_towers.py
+TOWERS := tests/system/test_towers.py
 
 .PHONY: demo test test-milvus test-slow check format clean chromium hosts constraints prove-images package audit docs
 
@@ -13,7 +13,7 @@ demo: $(DEMO)/installed ## unpack the bundled network, index the solar cells, se
 
 test: chromium hosts ## everything that continuous integration runs
 	$(MAKE) --jobs 2 --output-sync check $(MILVUS)/installed
-	OMP_NUM_THREADS=1 $(DEV)/bin/pytest --numprocesses 2 --dist loadfile tests/unit tests/contract tests/e2e --ignore $(TOWERS)
+	OMP_NUM_THREADS=1 $(DEV)/bin/pytest --numprocesses 2 --dist loadfile tests/unit tests/project tests/system --ignore $(TOWERS)
 	$(DEV)/bin/pytest $(TOWERS) tests/faults tests/page
 	$(MAKE) --jobs 2 --output-sync test-milvus package
 
@@ -49,7 +49,7 @@ package: $(DEV)/installed ## wheel and source archive, the wheel installed in an
 	rm -rf dist build/package && mkdir -p build
 	$(DEV)/bin/python -m build --quiet --outdir dist .
 	$(PYTHON) -m zipfile --list dist/*.whl | awk 'NR > 1 && !/dist-info/ {print $$1}' | sort > build/wheel
-	git ls-files cli.py model index training server | sort | diff - build/wheel
+	git ls-files alexnet model index training server | sort | diff - build/wheel
 	tar -tzf dist/*.tar.gz | sed 's|^[^/]*/||' | grep -vx PKG-INFO | sort > build/sdist
 	git ls-files | sort | diff - build/sdist
 	$(PYTHON) -m venv build/package

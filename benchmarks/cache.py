@@ -26,12 +26,12 @@ import torch
 import typer
 
 from benchmarks.machine import commit, machine, write
-from model.errors import InvalidPictureError
-from model.preprocess import read_picture
+from model.exceptions import InvalidPictureError
+from model.images.preprocess import read_picture
 from model.runtime import available_cpus
-from training import cache, datasets
-from training.datasets import Dataset, Example
-from training.memory import keep_freed
+from training.data import cache, datasets
+from training.data.datasets import Dataset, Example
+from training.loop.malloc import keep_freed
 
 
 def decoded(dataset: Dataset) -> float:

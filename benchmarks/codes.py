@@ -26,12 +26,12 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
+from alexnet.cli.index import opened
 from benchmarks.machine import commit, machine, write
-from index.command import opened
 from index.evaluation import average_precision
-from training.autoencoder import CodeConfig
-from training.coders import Array, Coder, linear
-from training.encoding import CODERS, make
+from training.hashing.autoencoder import CodeConfig
+from training.hashing.coders import Array, Coder, linear
+from training.hashing.train_codes import CODERS, make
 
 BITS, LISTS, NEAR, SHOWN = (28, 64, 128, 256), (100, 1000), (6, 10), 5
 PIXELS = 32

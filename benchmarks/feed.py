@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from model.artifact import Label
-from training.cache import PictureCache
+from model.artifacts.artifact import Label
 from training.config import RECIPES, RunConfig
-from training.datasets import Dataset, Example
-from training.learner import Learner
-from training.processes import Processes
-from training.start import begin
-from training.storage import RawPictures
+from training.data.cache import PictureCache
+from training.data.datasets import Dataset, Example
+from training.data.storage import RawPictures
+from training.loop.distributed import Processes
+from training.loop.train_step import Learner
+from training.optim.initial_weights import begin
 
 
 def fed(batch: int, device: torch.device, precision: str, compiled: bool, steps: int = 30) -> dict[str, float]:

@@ -28,8 +28,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from benchmarks.machine import commit, machine, write
-from model import normalisation
-from model.nodes import Nodes
+from model.lrn import formula
+from model.network.onnx_builder import Nodes
 from model.runtime import available_cpus
 
 Array = NDArray[np.float32]
@@ -61,7 +61,7 @@ def halves(nodes: Nodes) -> list[str]:
 
 def normalisations(channels: int, side: int) -> dict[str, Callable[[Array], Array]]:
     """Over the tower's own channels, as the network has it."""
-    shape, half, (alpha, k, _) = (CROPS, channels, side, side), channels // 2, normalisation.NORMS["paper"]
+    shape, half, (alpha, k, _) = (CROPS, channels, side, side), channels // 2, formula.NORMS["paper"]
     own = Nodes()
     parts = halves(own)
     sides = [own.add("LRN", part, name=f"{part}_lrn", alpha=5 * alpha, beta=0.75, bias=k, size=5) for part in parts]
@@ -71,7 +71,7 @@ def normalisations(channels: int, side: int) -> dict[str, Callable[[Array], Arra
         ("banded 1x1 convolution, power", True),
     ):
         nodes = Nodes()
-        band = np.tile(alpha * normalisation.band(half, 1), (2, 1)).astype(np.float32)[:, :, None, None]
+        band = np.tile(alpha * formula.band(half, 1), (2, 1)).astype(np.float32)[:, :, None, None]
         square = nodes.add("Mul", "x", "x", name="square")
         bias = nodes.constant("k", np.full(channels, k, np.float32))
         scale = nodes.add("Conv", square, nodes.constant("band", band), bias, name="scale", group=2)

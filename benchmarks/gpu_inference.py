@@ -27,14 +27,14 @@ from numpy.typing import NDArray
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from benchmarks.machine import commit, machine, write
-from model import artifact as artifacts
-from model.artifact import Artifact
-from model.graph import build
-from model.layers import Layers
-from model.views import TEN
-from model.weights import architecture_of, read_folded
-from training import datasets
-from training.evaluate import read
+from model.artifacts import artifact as artifacts
+from model.artifacts.artifact import Artifact
+from model.artifacts.weights import architecture_of, read_folded
+from model.images.crops import TEN
+from model.network.onnx_graph import build
+from model.network.onnx_layers import Layers
+from training.data import datasets
+from training.evaluation.evaluate import read
 
 Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"

@@ -21,7 +21,7 @@ import typer
 
 from benchmarks.machine import commit, machine, write
 from benchmarks.retrieval import DIM, K, features
-from index.gpu import GpuRows
+from index.gpu_scanner import GpuRows
 from index.nearest import nearest, threads
 
 

@@ -30,15 +30,15 @@ from numpy.typing import NDArray
 
 from benchmarks.machine import commit, machine, matrix_peak, write
 from benchmarks.stock import TenCrops, export_by_default, stock
-from model import artifact as artifacts
-from model.artifact import Artifact
-from model.graph import build
-from model.layers import Layers
-from model.preprocess import read_picture
+from model.artifacts import artifact as artifacts
+from model.artifacts.artifact import Artifact
+from model.artifacts.weights import architecture_of, read_folded
+from model.images.crops import TEN
+from model.images.preprocess import read_picture
+from model.network.onnx_graph import build
+from model.network.onnx_layers import Layers
 from model.runtime import OnnxModel, available_cpus
-from model.views import TEN
-from model.weights import architecture_of, read_folded
-from training import datasets
+from training.data import datasets
 
 GFLOP = 2 * 0.7246
 """A crop's: 724.6 M multiply-adds (1000 classes; fc8 is less than 1 % of it)."""

@@ -28,7 +28,7 @@ from index.catalog import NewEntry
 from index.nearest import Rows
 from index.search import Query
 from index.store import PictureIndex
-from model.compact import unpack_bundled
+from model.artifacts.packed import unpack_bundled
 
 
 def entries(first: int, count: int, label: str | None = None) -> list[NewEntry]:

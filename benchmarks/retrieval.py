@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from benchmarks.machine import commit, machine, write
 from index.features import FeatureRows
-from index.halves import Halves
+from index.float16_scanner import Halves
 from index.nearest import Rows, nearest, nearest_together, scan, threads
 from model.runtime import available_cpus
 

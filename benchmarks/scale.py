@@ -25,15 +25,15 @@ import torch
 import typer
 from numpy.typing import NDArray
 
+from alexnet.cli.index import opened
 from benchmarks.living import entries, percentiles
 from benchmarks.machine import commit, machine, write
-from index.command import opened
 from index.search import Query
 from index.store import PictureIndex
-from model.compact import unpack_bundled
+from model.artifacts.packed import unpack_bundled
 from model.encoder import Encoder
-from training.autoencoder import CodeConfig
-from training.encoding import make
+from training.hashing.autoencoder import CodeConfig
+from training.hashing.train_codes import make
 
 Array = NDArray[np.float32]
 CHUNK = 8192

@@ -32,11 +32,11 @@ from PIL import Image
 from benchmarks.load import closed, open_loop, percentiles, rate_of
 from benchmarks.machine import commit, machine, write
 from benchmarks.servers import Server, started
-from model import artifact as artifacts
-from model.preprocess import SIDE, read_picture
+from model.artifacts import artifact as artifacts
+from model.images.crops import TEN
+from model.images.preprocess import SIDE, read_picture
 from model.runtime import OnnxModel
-from model.views import TEN
-from training import datasets
+from training.data import datasets
 
 CLIENTS = 4
 DEADLINE = 2.0
@@ -189,7 +189,7 @@ def main(
     pictures = mix(data, archive, 100)
     network, ours = (
         ["--network", str(chosen.network), "--port", "{port}"],
-        ["cli.py", "serve", "--artifact", str(chosen.path)],
+        ["-m", "alexnet", "serve", "--artifact", str(chosen.path)],
     )
     plain = ["-m", "benchmarks.peers.plain", *network, "--runtime"]
     commands = {

@@ -44,7 +44,7 @@ def main(
     pictures = mix(data, archive, 100)
     bodies = [body[: len(body) // 2] if number % 20 == 7 else body for number, body in enumerate(pictures)]
     memory, over = list[int](), threading.Event()
-    command = ["cli.py", "serve", "--artifact", str(artifact), "--port", "{port}"]
+    command = ["-m", "alexnet", "serve", "--artifact", str(artifact), "--port", "{port}"]
     with started(command, pictures[0]) as server, server.awake():
         peak = rate_of(asyncio.run(closed(server.url, pictures, CLIENTS, 20)), 20)
         watcher = threading.Thread(target=watch, args=(server, over, memory))

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from model import nodes
-from model.views import TEN, coordinates
+from model.images.crops import TEN, coordinates
+from model.network import onnx_builder
 
 CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")
 
@@ -52,7 +52,10 @@ class Stock(nn.Module):
 
 def constants(network: Path) -> dict[str, NDArray[np.float32]]:
     """The weights and the mean of an artifact's network.onnx, by name."""
-    return {name: numpy_helper.to_array(copies[0]) for name, copies in nodes.constants(onnx.load(str(network))).items()}
+    return {
+        name: numpy_helper.to_array(copies[0])
+        for name, copies in onnx_builder.constants(onnx.load(str(network))).items()
+    }
 
 
 def stock(network: Path) -> Stock:

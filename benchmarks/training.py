@@ -31,18 +31,18 @@ from torch.nn import functional as F
 from benchmarks.feed import fed
 from benchmarks.machine import commit, machine, matrix_peak, timed, write
 from benchmarks.stock import Stock
-from model.alexnet import AlexNet
-from model.architecture import Architecture
-from model.initialisation import initialise
-from model.lrn import local_response_norm
+from model.lrn.functional import local_response_norm
+from model.network.initialization import initialise
+from model.network.spec import Architecture
+from model.network.torch_module import AlexNet
 from model.runtime import available_cpus
-from training.augment import Augmentation
 from training.config import RECIPES
-from training.crops import cut
-from training.dropout import kept_outputs
-from training.memory import keep_freed
-from training.precision import pick_device
-from training.sgd import MomentumSGD, learning_rates
+from training.data.augment import Augmentation
+from training.data.crop_kernels import cut
+from training.loop.malloc import keep_freed
+from training.loop.precision import pick_device
+from training.optim.dropout import kept_outputs
+from training.optim.sgd import MomentumSGD, learning_rates
 
 GFLOP = 3 * 2 * 0.7246
 """A picture's step: 724.6 M multiply-adds forward, twice that backward (see docs/performance.md)."""

@@ -15,8 +15,10 @@ from server.app import add_routes
 
 ROOT = Path(__file__).parents[1]
 MODULES = (
-    "model.alexnet", "model.architecture", "model.preprocess", "model.views", "model.graph", "model.runtime",
-    "model.artifact", "index.store", "index.search", "training.config", "training.datasets", "server.settings",
+    "model.network.torch_module", "model.network.spec", "model.images.preprocess", "model.images.crops",
+    "model.network.onnx_graph", "model.runtime",
+    "model.artifacts.artifact", "index.store", "index.search", "training.config", "training.data.datasets",
+    "server.settings",
 )  # fmt: skip
 
 

@@ -16,10 +16,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from index.catalog import NewEntry
-from index.interface import Index
+from index.protocol import Index
 from index.shards import Shard
-from model.errors import DatasetError, InvalidPictureError
-from model.preprocess import Picture, read_picture
+from model.exceptions import DatasetError, InvalidPictureError
+from model.images.preprocess import Picture, read_picture
 from model.runtime import OnnxModel, available_cpus
 
 BATCH = 16

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model.errors import BusyIndexError, IndexStoreError, InvalidRequestError, StorageFullError, UnknownPictureError
+from model.exceptions import BusyIndexError, IndexStoreError, InvalidRequestError, StorageFullError, UnknownPictureError
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from index.nearest import Rows
 from model.encoder import Encoder
-from model.errors import InvalidRequestError
+from model.exceptions import InvalidRequestError
 
 Packed = NDArray[np.uint8]
 CHUNK = 1024

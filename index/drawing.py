@@ -12,7 +12,7 @@ from PIL import Image
 from index.catalog import Entry
 from index.search import Query
 from index.store import PictureIndex
-from model.errors import IndexStoreError
+from model.exceptions import IndexStoreError
 
 NEIGHBOURS = 6
 COLOURS = [f"C{number}" for number in range(10) if number != 7] + ["navy", "gold", "black", "teal", "salmon", "lime"]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index.interface import Index
+from index.protocol import Index
 from index.search import MAX_NEIGHBOURS, Query, Search
 
 TOGETHER = 32

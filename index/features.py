@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.catalog import Line
-from index.gpu import GpuRows
-from index.halves import Halves
+from index.float16_scanner import Halves
+from index.gpu_scanner import GpuRows
 from index.nearest import Candidates, Rows, scan
-from model.errors import DeviceError, StorageFullError
+from model.exceptions import DeviceError, StorageFullError
 
 COPIED = 1024
 """Rows that are copied at once."""

@@ -6,7 +6,7 @@ import fcntl
 from pathlib import Path
 from typing import IO
 
-from model.errors import ReadOnlyIndexError
+from model.exceptions import ReadOnlyIndexError
 
 LOCK = "lock"
 

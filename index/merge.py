@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from index.backends import on_milvus
 from index.catalog import Catalog, NewEntry
 from index.lock import lock
-from index.opening import on_milvus
-from index.settings import Settings
+from index.metadata import Settings
 from index.store import CATALOG, PictureIndex
-from model.errors import IndexStoreError, InvalidRequestError
+from model.exceptions import IndexStoreError, InvalidRequestError
 
 BATCH = 1024
 """Pictures in a commit."""

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from index.catalog import Entry
 from index.codes import Codes
 from index.features import FeatureRows
-from index.membership import Membership
 from index.nearest import TOGETHER, Found, Rows, nearest, nearest_together, rank, scan
-from model.errors import InvalidRequestError
+from index.row_table import Membership
+from model.exceptions import InvalidRequestError
 
 Search = Literal["exact", "binary", "addresses"]
 MAX_NEIGHBOURS = 1000

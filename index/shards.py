@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.errors import InvalidRequestError
+from model.exceptions import InvalidRequestError
 
 
 @dataclass(frozen=True)

@@ -22,19 +22,19 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from index.addition import Added, Addition, Together
 from index.catalog import Catalog, Entry, NewEntry
 from index.codes import Codes
 from index.features import FeatureRows
 from index.lock import lock
-from index.membership import Membership
+from index.metadata import Kind, Settings
 from index.nearest import Rows, threads
+from index.row_table import Membership
 from index.search import Neighbour, Query, Version, answer, neighbours
-from index.settings import Kind, Settings
-from model.artifact import Artifact
+from index.write_batch import Added, Addition, Together
+from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
-from model.errors import IndexStoreError, InvalidRequestError, ReadOnlyIndexError, UnknownPictureError
-from model.views import CENTRE
+from model.exceptions import IndexStoreError, InvalidRequestError, ReadOnlyIndexError, UnknownPictureError
+from model.images.crops import CENTRE
 
 CATALOG = "catalog.sqlite"
 

@@ -13,10 +13,10 @@ from ssl import SSLError
 
 from tqdm import tqdm
 
-from model.artifact import sha256_of
-from model.errors import DownloadError
+from model.artifacts.artifact import sha256_of
+from model.exceptions import DownloadError
 from model.lock import alone
-from model.published import Release
+from model.pretrained.specs import Release
 
 ATTEMPTS = 5
 """In a row without a byte more."""

@@ -9,8 +9,8 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from model.artifact import ENCODER, Artifact, sha256_of
-from model.errors import ArtifactError
+from model.artifacts.artifact import ENCODER, Artifact, sha256_of
+from model.exceptions import ArtifactError
 from model.runtime import available_cpus
 
 

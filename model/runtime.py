@@ -11,9 +11,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from model.errors import ArtifactError, DeviceError, InvalidRequestError
-from model.preprocess import SIDE
-from model.views import TEN
+from model.exceptions import ArtifactError, DeviceError, InvalidRequestError
+from model.images.crops import TEN
+from model.images.preprocess import SIDE
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 

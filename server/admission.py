@@ -1,6 +1,6 @@
 """What the server takes on at once, counted in what costs: requests, bytes of bodies, pixels being decoded.
 
-Crops that wait for the network are counted by `server.inference`.
+Crops that wait for the network are counted by `server.workers.inference`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from server.inference import OverloadedError
+from server.workers.inference import OverloadedError
 
 
 class Admission:

@@ -15,16 +15,16 @@ from starlette.responses import FileResponse
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server import errors
-from server.changes import BoundedChanges
-from server.drain import hears_hangup
-from server.logs import request_answered
+from server import error_handlers
+from server.access_log import request_answered
+from server.body_limit import BoundedChanges
 from server.metrics import Metrics
 from server.origins import allowed, require_own_page
-from server.routes import classify, health, network, pictures, similar, square, v2
+from server.routes import classify, health, images, network, preprocessed, similar, v2
 from server.service import Service
+from server.shutdown import hears_hangup
 from server.timing import Phases
-from server.upload import require_read
+from server.uploads import require_read
 
 WEB = Path(__file__).parent / "web"
 REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -60,14 +60,14 @@ def create_app(service: Service) -> ASGIApp:
     add_routes(app)
     app.mount("/page", StaticFiles(directory=WEB), name="page")
     app.add_api_route("/", _page, methods=["GET", "HEAD"], include_in_schema=False)
-    errors.install(app)
+    error_handlers.install(app)
     bounded = BoundedChanges(app, service.settings.max_body_seconds)
     return Observed(bounded, service.metrics)  # outside everything, so that an internal error carries its id too
 
 
 def add_routes(app: FastAPI) -> None:
     """Everything that is in the OpenAPI document."""
-    for module in (classify, similar, square, pictures, network):
+    for module in (classify, similar, preprocessed, images, network):
         app.include_router(module.router, dependencies=[Depends(require_read)], responses=REFUSALS)
     for router in (health.router, v2.router, v2.locked):
         app.include_router(router, responses=REFUSALS)

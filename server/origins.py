@@ -8,7 +8,7 @@ import re
 
 from starlette.requests import Request
 
-from model.errors import AlexNetError
+from model.exceptions import AlexNetError
 from server.service import Service
 from server.settings import Settings
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from model.history import History
+from model.artifacts.history import History
 
 
 class Schema(BaseModel):

@@ -14,18 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.search import Neighbour, Query
-from model.preprocess import Picture, PictureLimits, read_picture
+from model.images.crops import TEN
+from model.images.preprocess import Picture, PictureLimits, read_picture
 from model.runtime import available_cpus
-from model.views import TEN
+from server.access_log import log
 from server.admission import Admission, PixelRoom
-from server.inference import Answer, Job, OverloadedError, Pixels
-from server.keys import Keys
-from server.logs import log
+from server.api_keys import Keys
+from server.loaded_model import NotServableError, Serving
 from server.metrics import Metrics
-from server.searches import Searches
-from server.serving import NotServableError, Serving
 from server.settings import Settings
 from server.timing import Phases
+from server.workers.inference import Answer, Job, OverloadedError, Pixels
+from server.workers.search import Searches
 
 if TYPE_CHECKING:
     from server.routes.similar import Wish

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from model.artifact import Precision
+from model.artifacts.artifact import Precision
 
 
 class Settings(BaseSettings):

@@ -11,13 +11,13 @@ from starlette.testclient import TestClient
 
 from index.build import build, sources_in
 from index.store import PictureIndex
-from model import artifact as artifacts
-from model.artifact import Artifact
+from model.artifacts import artifact as artifacts
+from model.artifacts.artifact import Artifact
 from model.runtime import OnnxModel
 from server.app import create_app
 from server.service import Service
 from server.settings import Settings
-from tests.patterns import CLASSES, draw, encode
+from tests.helpers.drawings import CLASSES, draw, encode
 
 
 def drawn(root: Path, count: int, seed: int) -> Path:

@@ -1,7 +1,7 @@
 """`python training/compact.py RUN`: a trained network made small enough for git, and an ordinary artifact of it.
 
 Han et al. 2016, "Deep Compression": the smallest weights of the large fully connected layers are set to zero, the rest
-are trained a little more, rounded to a few levels, and entropy-coded (see `model.compact`).
+are trained a little more, rounded to a few levels, and entropy-coded (see `model.artifacts.packed`).
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Annotated
 
 import typer
 
-from model.artifact import LABELS, MANIFEST
-from model.compact import CONVOLUTION_LEVELS, LINEAR_LEVELS, PACKED, pack
-from model.errors import AlexNetError
+from model.artifacts.artifact import LABELS, MANIFEST
+from model.artifacts.packed import CONVOLUTION_LEVELS, LINEAR_LEVELS, PACKED, pack
+from model.exceptions import AlexNetError
 from training import config
-from training.evaluate import table
+from training.evaluation.evaluate import table
 from training.run import prepare
 
 PRUNED_LAYERS = ("fc6", "fc7")
@@ -33,10 +33,10 @@ def compact(
     """Prune, train on, round, measure, publish and pack the network of a run. Stopped, it is begun anew."""
     import torch
 
-    from training.precision import pick_device
-    from training.processes import Processes
-    from training.publish import finish
-    from training.schedule import Plateau
+    from training.loop.distributed import Processes
+    from training.loop.precision import pick_device
+    from training.optim.schedule import Plateau
+    from training.publish.export_run import finish
 
     chosen = config.read(run)
     trainer = prepare(chosen, Processes(torch.device(pick_device(chosen.device))), run)

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
-from model.architecture import Architecture, Scheme
-from model.artifact import MANIFEST
-from model.errors import TrainingError
+from model.artifacts.artifact import MANIFEST
+from model.exceptions import TrainingError
+from model.network.spec import Architecture, Scheme
 
 NEVER = 1e9
 """An epoch that doesn't come; JSON knows no infinity."""

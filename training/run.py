@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from model.artifact import Artifact
-from model.errors import AlexNetError, StoppedError, TrainingError
-from model.program import alexnet
-from model.publication import now
-from training import config, datasets
-from training.memory import keep_freed
+from model.artifacts.artifact import Artifact
+from model.artifacts.writer import now
+from model.exceptions import AlexNetError, StoppedError, TrainingError
+from model.shell_command import alexnet
+from training import config
+from training.data import datasets
+from training.loop.malloc import keep_freed
 
 if TYPE_CHECKING:
-    from training.engine import Trainer
-    from training.processes import Processes
+    from training.loop.distributed import Processes
+    from training.loop.trainer import Trainer
 
 OTHERS_SECONDS = 1
 """How long the others keep an error to themselves: the first has it, too, most often, and torchrun ends them."""
@@ -146,7 +147,7 @@ def train(
     artifact = main(chosen, resume)
     if artifact is None:  # another process says it
         return
-    from training.evaluate import table
+    from training.evaluation.evaluate import table
 
     typer.echo(table(artifact.manifest.measurements))
     typer.echo(f"artifact: {artifact.path}")
@@ -164,13 +165,13 @@ def main(chosen: config.RunConfig, resume: Path | None = None) -> Artifact | Non
             raise StoppedError("stopped before the first step: start again") from None
         return _train(trainer)
     finally:
-        from training.processes import end
+        from training.loop.distributed import end
 
         end()
 
 
 def _train(trainer: Trainer) -> Artifact | None:
-    from training.publish import finish
+    from training.publish.export_run import finish
 
     processes = trainer.processes
     try:
@@ -196,8 +197,8 @@ def _train(trainer: Trainer) -> Artifact | None:
 def _processes(chosen: config.RunConfig) -> Processes:
     keep_freed()
     try:
-        from training.precision import pick_device
-        from training.processes import start
+        from training.loop.distributed import start
+        from training.loop.precision import pick_device
     except ModuleNotFoundError as error:
         raise TrainingError(f"expected {error.name} for training, found none: pip install -e '.[cpu,train]'") from error
     device = pick_device(chosen.device)
@@ -208,12 +209,12 @@ def _processes(chosen: config.RunConfig) -> Processes:
 
 def prepare(chosen: config.RunConfig, processes: Processes, resume: Path | None = None) -> Trainer:
     """Read the pictures and set up a run in a folder of its own."""
-    from training import cache as picture_cache
-    from training import checkpoint, symptoms
-    from training.engine import Trainer
-    from training.precision import pick_precision
-    from training.record import write_down
-    from training.start import again, begin
+    from training.data import cache as picture_cache
+    from training.loop import checkpoint, diagnostics
+    from training.loop.precision import pick_precision
+    from training.loop.run_directory import write_down
+    from training.loop.trainer import Trainer
+    from training.optim.initial_weights import again, begin
 
     def say(text: str) -> None:
         if processes.first:
@@ -240,7 +241,7 @@ def prepare(chosen: config.RunConfig, processes: Processes, resume: Path | None 
         say(f"started from {start.origin}")
     if chosen.compiled:
         say("the first step compiles the network: a minute or so without a sign")
-    if warning := symptoms.large_batch(chosen.recipe.batch):
+    if warning := diagnostics.large_batch(chosen.recipe.batch):
         say(warning)
     where = f"{trainer.learner.device}, {processes.size} process{'es' if processes.size > 1 else ''}"
     say(f"recipe {chosen.recipe.name} in {trainer.learner.precision} on {where}; the run's folder: {run}")

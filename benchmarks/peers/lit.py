@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.peers.plain import top, with_onnxruntime
 from benchmarks.stock import TenCrops
-from model.preprocess import read_picture
+from model.images.preprocess import read_picture
 
 
 class Classifier(litserve.LitAPI):  # type: ignore[misc]  # LitServe has no types

@@ -22,7 +22,7 @@ from fastapi import FastAPI, File, UploadFile
 from numpy.typing import NDArray
 
 from benchmarks.stock import TenCrops, export_by_default, stock
-from model.preprocess import read_picture
+from model.images.preprocess import read_picture
 from model.runtime import available_cpus
 
 Forward = Callable[[NDArray[np.float32]], NDArray[np.float32]]

@@ -11,14 +11,14 @@ import numpy as np
 from fastapi import APIRouter, Query
 from numpy.typing import NDArray
 
-from model.artifact import Artifact, Label
-from model.errors import InvalidPictureError
-from model.preprocess import Picture
-from model.views import CENTRE, TEN
-from server.errors import error_answer
-from server.inference import BrokenInferenceError
+from model.artifacts.artifact import Artifact, Label
+from model.exceptions import InvalidPictureError
+from model.images.crops import CENTRE, TEN
+from model.images.preprocess import Picture
+from server.error_handlers import error_answer
 from server.schemas import ClassifyAnswer, ErrorAnswer, ImageInfo, ModelRef, Prediction
-from server.upload import OPENAPI_BODY, ServiceDep, ServingDep, UploadDep
+from server.uploads import OPENAPI_BODY, ServiceDep, ServingDep, UploadDep
+from server.workers.inference import BrokenInferenceError
 
 router = APIRouter(tags=["pictures in, answers out"])
 

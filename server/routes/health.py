@@ -8,7 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from server.routes.classify import model_ref
 from server.routes.similar import index_ref
 from server.schemas import ErrorAnswer, Health, ModelRef, ServiceInfo
-from server.upload import ServiceDep, ServingDep, require_admin, require_read
+from server.uploads import ServiceDep, ServingDep, require_admin, require_read
 
 router = APIRouter(tags=["operation"])
 

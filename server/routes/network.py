@@ -7,11 +7,11 @@ import io
 from fastapi import APIRouter, Response
 from PIL import Image
 
-from model.artifact import NETWORK
-from model.history import read_history
-from model.kernels import read_kernels, sheet
+from model.artifacts.artifact import NETWORK
+from model.artifacts.history import read_history
+from model.artifacts.kernels import read_kernels, sheet
 from server.schemas import HistoryAnswer
-from server.upload import ServingDep
+from server.uploads import ServingDep
 
 router = APIRouter(tags=["operation"])
 

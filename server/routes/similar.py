@@ -11,14 +11,14 @@ from fastapi import APIRouter, Depends, Query, Request
 from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 
-from index.interface import Index
+from index.protocol import Index
 from index.search import MAX_NEIGHBOURS, Neighbour, Search
-from model.errors import InvalidRequestError
+from model.exceptions import InvalidRequestError
+from server.loaded_model import Serving
 from server.routes.classify import ERRORS, image_info, model_ref
 from server.schemas import CodesRef, ErrorAnswer, ImageInfo, IndexRef, NeighbourInfo, SimilarAnswer
-from server.serving import Serving
 from server.timing import phases_of
-from server.upload import OPENAPI_BODY, DeadlineDep, PictureId, ServiceDep, ServingDep, UploadDep, answered
+from server.uploads import OPENAPI_BODY, DeadlineDep, PictureId, ServiceDep, ServingDep, UploadDep, answered
 
 router = APIRouter(tags=["pictures in, answers out"])
 NOT_FOUND: dict[int | str, dict[str, object]] = {

@@ -1,7 +1,8 @@
 """The Open Inference Protocol v2: what Triton's, KServe's and other clients speak.
 
 One model, the one that is served, under its name and version. Its input is `image` (BYTES, encoded pictures) or
-`pictures` (UINT8, [N, 256, 256, 3] as `model.preprocess` makes them); its outputs are `probabilities` and `features`.
+`pictures` (UINT8, [N, 256, 256, 3] as `model.images.preprocess` makes them); its outputs are `probabilities` and
+`features`.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ import numpy as np
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
-from model.errors import InvalidRequestError, UnknownModelError
-from model.views import CENTRE, TEN
-from server.inference import Answer
+from model.exceptions import InvalidRequestError, UnknownModelError
+from model.images.crops import CENTRE, TEN
+from server.loaded_model import Serving
+from server.open_inference import LENGTH_HEADER, InferRequest, OutputWish, Tensor, answer, parse
 from server.schemas import ProtocolError
 from server.service import Service
-from server.serving import Serving
-from server.tensors import LENGTH_HEADER, InferRequest, OutputWish, Tensor, answer, parse
-from server.upload import ServiceDep, ServingDep, UploadDep, require_read
+from server.uploads import ServiceDep, ServingDep, UploadDep, require_read
+from server.workers.inference import Answer
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol v2"])
 locked = APIRouter(prefix="/v2", tags=["Open Inference Protocol v2"], dependencies=[Depends(require_read)])

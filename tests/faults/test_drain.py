@@ -11,8 +11,8 @@ from pathlib import Path
 
 import httpx2
 
-from model.artifact import Artifact
-from tests.serve import ALEXNET, wait_until_ready
+from model.artifacts.artifact import Artifact
+from tests.helpers.server import ALEXNET, wait_until_ready
 
 
 def test_nothing_accepted_is_lost(artifact: Artifact, pictures: Path, tmp_path: Path) -> None:

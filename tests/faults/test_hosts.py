@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.artifact import Artifact
+from model.artifacts.artifact import Artifact
 from server.settings import Settings
 from tests.faults.test_swap import ALEXNET, add_version
-from tests.hosts import Host, hosts, missing
-from tests.patterns import encode
+from tests.helpers.drawings import encode
+from tests.helpers.hosts import Host, hosts, missing
 
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "haproxy.cfg"
 LOAD = """

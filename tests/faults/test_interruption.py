@@ -13,12 +13,12 @@ import pytest
 from index.build import build, sources_in
 from index.search import Query
 from index.store import PictureIndex
-from model import artifact as artifacts
-from model.artifact import Artifact
-from model.errors import ArtifactError
-from model.preprocess import read_picture
+from model.artifacts import artifact as artifacts
+from model.artifacts.artifact import Artifact
+from model.exceptions import ArtifactError
+from model.images.preprocess import read_picture
 from model.runtime import OnnxModel
-from tests import launch
+from tests.helpers import training_runs
 
 ALEXNET = Path(sys.executable).parent / "alexnet"
 
@@ -56,7 +56,7 @@ def test_ctrl_c_says_that_what_was_added_is_kept(artifact: Artifact, pictures: P
         (many / f"{number}.jpg").write_bytes(file.read_bytes() + bytes([number // 90]))
     command = [str(p) for p in (ALEXNET, "index", "--data", many, "--artifact", artifact.path, "--index", path)]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=launch.hears_ctrl_c
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=training_runs.hears_ctrl_c
     ) as process:
         features = path / "features-1.f32"
         while process.poll() is None and not (features.exists() and features.stat().st_size >= 48 * 64 * 4):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from index.catalog import NewEntry
 from index.search import Query
 from index.store import PictureIndex
-from model.artifact import Artifact
+from model.artifacts.artifact import Artifact
 
 WRITER = """
 import sys

@@ -14,8 +14,8 @@ import numpy as np
 from index.catalog import NewEntry
 from index.merge import merge
 from index.store import PictureIndex
-from model.artifact import Artifact
-from tests.unit.test_merge import contents
+from model.artifacts.artifact import Artifact
+from tests.unit.index.test_merge import contents
 
 SMALL_STEPS = """
 import sys

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests import launch
+from tests.helpers import training_runs
 
 PYTHON = Path(sys.executable).name
 
@@ -25,18 +25,18 @@ def test_killed_twice_and_resumed(few: Path, tmp_path: Path, processes: int, tow
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir()
     broken.mkdir()
-    options = ["--data", few, *launch.OPTIONS, "--precision", "float32", "--towers", towers]
-    launch.finish(launch.start(whole, *options, processes=processes))
+    options = ["--data", few, *training_runs.OPTIONS, "--precision", "float32", "--towers", towers]
+    training_runs.finish(training_runs.start(whole, *options, processes=processes))
 
-    process = launch.start(broken, *options, processes=processes)
-    launch.kill_when(process, lambda: any(broken.glob("runs/*/checkpoint.pt")))
-    run = launch.only_run(broken)
-    process = launch.start(broken, "--resume", run, processes=processes)
+    process = training_runs.start(broken, *options, processes=processes)
+    training_runs.kill_when(process, lambda: any(broken.glob("runs/*/checkpoint.pt")))
+    run = training_runs.only_run(broken)
+    process = training_runs.start(broken, "--resume", run, processes=processes)
     stamp = (run / "checkpoint.pt").stat().st_mtime_ns
-    launch.kill_when(process, lambda: (run / "checkpoint.pt").stat().st_mtime_ns != stamp and _after_a_while())
-    launch.finish(launch.start(broken, "--resume", run, processes=processes))
+    training_runs.kill_when(process, lambda: (run / "checkpoint.pt").stat().st_mtime_ns != stamp and _after_a_while())
+    training_runs.finish(training_runs.start(broken, "--resume", run, processes=processes))
 
-    for ours, theirs in zip(launch.saved(broken), launch.saved(whole), strict=True):
+    for ours, theirs in zip(training_runs.saved(broken), training_runs.saved(whole), strict=True):
         for name, tensor in theirs.items():
             assert torch.equal(ours[name], tensor), name
     networks = {path.read_bytes() for path in tmp_path.glob("*/artifacts/few/1/network.onnx")}
@@ -49,18 +49,20 @@ def _after_a_while() -> bool:
 
 
 def test_killed_while_saving_the_one_before_is_whole(few: Path, tmp_path: Path) -> None:
-    process = launch.start(tmp_path, "--data", few, *launch.OPTIONS)
+    process = training_runs.start(tmp_path, "--data", few, *training_runs.OPTIONS)
 
     def saving() -> bool:
         return any(tmp_path.glob("runs/*/checkpoint.pt")) and any(tmp_path.glob("runs/*/checkpoint.pt.partial"))
 
-    launch.kill_when(process, saving)
-    network, _ = launch.saved(tmp_path)
+    training_runs.kill_when(process, saving)
+    network, _ = training_runs.saved(tmp_path)
     assert all(tensor.isfinite().all() for tensor in network.values())
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(few: Path, tmp_path: Path) -> None:
-    process = launch.start(tmp_path, "--data", few, *[o for o in launch.OPTIONS if o != "--save-steps"][:-1])
+    process = training_runs.start(
+        tmp_path, "--data", few, *[o for o in training_runs.OPTIONS if o != "--save-steps"][:-1]
+    )
     assert process.stdout is not None
     for line in process.stdout:
         if "the run's folder" in line:
@@ -68,13 +70,13 @@ def test_ctrl_c_saves_and_says_how_to_go_on(few: Path, tmp_path: Path) -> None:
     time.sleep(3)  # into the steps
     process.send_signal(signal.SIGINT)
     printed, _ = process.communicate(timeout=60)
-    run = launch.only_run(tmp_path).relative_to(tmp_path)
+    run = training_runs.only_run(tmp_path).relative_to(tmp_path)
     assert process.returncode == 1
     assert "stopping after this step, to save where the run is" in printed
-    assert f"go on with: {PYTHON} {launch.RUN} --resume {run}\n" in printed
+    assert f"go on with: {PYTHON} {training_runs.RUN} --resume {run}\n" in printed
     assert "Traceback" not in printed
-    assert "artifact: artifacts/few/1" in launch.finish(launch.start(tmp_path, "--resume", run))
-    again, _ = launch.start(tmp_path, "--resume", run).communicate(timeout=60)
+    assert "artifact: artifacts/few/1" in training_runs.finish(training_runs.start(tmp_path, "--resume", run))
+    again, _ = training_runs.start(tmp_path, "--resume", run).communicate(timeout=60)
     assert (
         f"error: expected a run that isn't finished, found one with its artifact: {tmp_path}/artifacts/few/1\n" in again
     )
@@ -82,7 +84,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(few: Path, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_before_the_first_step_says_so(few: Path, tmp_path: Path) -> None:
-    process = launch.start(tmp_path, "--data", few, *launch.OPTIONS)
+    process = training_runs.start(tmp_path, "--data", few, *training_runs.OPTIONS)
     assert process.stdout is not None
     for line in process.stdout:
         if "3 classes" in line:
@@ -95,7 +97,7 @@ def test_ctrl_c_before_the_first_step_says_so(few: Path, tmp_path: Path) -> None
 
 
 def test_ctrl_c_while_measuring_says_how_to_go_on(pictures: Path, tmp_path: Path) -> None:
-    process = launch.start(tmp_path, "--data", pictures, *launch.OPTIONS, "--epochs", 1)
+    process = training_runs.start(tmp_path, "--data", pictures, *training_runs.OPTIONS, "--epochs", 1)
     deadline = time.monotonic() + 120
     while not any(tmp_path.glob("artifacts/patterns/.*/network.onnx")):  # it is exported, and measured next
         assert time.monotonic() < deadline
@@ -106,30 +108,30 @@ def test_ctrl_c_while_measuring_says_how_to_go_on(pictures: Path, tmp_path: Path
     assert process.returncode == 1
     assert f"error: stopped while the network was measured; go on with: {PYTHON}" in printed
     assert "Traceback" not in printed
-    assert "artifact: artifacts/patterns/1" in launch.finish(
-        launch.start(tmp_path, "--resume", launch.only_run(tmp_path))
+    assert "artifact: artifacts/patterns/1" in training_runs.finish(
+        training_runs.start(tmp_path, "--resume", training_runs.only_run(tmp_path))
     )
 
 
 def test_two_processes_on_one_run_are_refused(few: Path, tmp_path: Path) -> None:
-    first = launch.start(tmp_path, "--data", few, *launch.OPTIONS)
+    first = training_runs.start(tmp_path, "--data", few, *training_runs.OPTIONS)
 
     def second_is_refused() -> bool:
         if not any(tmp_path.glob("runs/*/checkpoint.pt")):
             return False
-        second = launch.start(tmp_path, "--resume", launch.only_run(tmp_path))
+        second = training_runs.start(tmp_path, "--resume", training_runs.only_run(tmp_path))
         printed, _ = second.communicate(timeout=60)
         assert second.returncode == 1
         assert "found another that works on it" in printed
         return True
 
-    launch.kill_when(first, second_is_refused)
+    training_runs.kill_when(first, second_is_refused)
 
 
 def test_a_run_keeps_its_recipe(few: Path, tmp_path: Path) -> None:
-    process = launch.start(tmp_path, "--data", few, *launch.OPTIONS, "--epochs", 1)
-    launch.finish(process)
-    process = launch.start(tmp_path, "--resume", launch.only_run(tmp_path), "--batch", 5)
+    process = training_runs.start(tmp_path, "--data", few, *training_runs.OPTIONS, "--epochs", 1)
+    training_runs.finish(process)
+    process = training_runs.start(tmp_path, "--resume", training_runs.only_run(tmp_path), "--batch", 5)
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "expected a run to go on as it was started, found --batch beside --resume" in printed

@@ -12,8 +12,8 @@ import httpx2
 import numpy as np
 from PIL import Image
 
-from model.compact import unpack_bundled
-from tests.serve import served
+from model.artifacts.packed import unpack_bundled
+from tests.helpers.server import served
 
 
 def phone_picture() -> bytes:

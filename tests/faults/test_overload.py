@@ -8,8 +8,8 @@ from pathlib import Path
 
 import httpx2
 
-from model.artifact import Artifact
-from tests.serve import served
+from model.artifacts.artifact import Artifact
+from tests.helpers.server import served
 
 CLIENTS, LIMIT = 40, 8
 

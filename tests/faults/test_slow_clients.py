@@ -13,10 +13,10 @@ import httpx2
 import pytest
 import uvicorn
 
-import server.connection
-from model.artifact import Artifact
+from model.artifacts.artifact import Artifact
+from server import http_protocol
 from server.app import create_app
-from server.connection import HEADER_BYTES, Connection
+from server.http_protocol import HEADER_BYTES, Connection
 from server.service import Service
 from server.settings import Settings
 
@@ -62,7 +62,7 @@ def test_a_client_that_hangs_up_frees_its_place(port: int, pictures: Path) -> No
 
 @pytest.mark.parametrize("sent", [b"", b"G", b"GET /live HTTP/1.1\r\nHost: x\r\n"])
 def test_headers_that_stop_end_the_connection(port: int, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server.connection, "HEADER_SECONDS", 0.3)
+    monkeypatch.setattr(http_protocol, "HEADER_SECONDS", 0.3)
     whole = b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n"
     with socket.create_connection(("127.0.0.1", port), timeout=5) as first:
         first.sendall(sent)
@@ -82,7 +82,7 @@ def test_headers_that_stop_end_the_connection(port: int, sent: bytes, monkeypatc
 
 
 def test_a_slow_answer_is_not_cut_off(port: int, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server.connection, "HEADER_SECONDS", 0.2)
+    monkeypatch.setattr(http_protocol, "HEADER_SECONDS", 0.2)
     data = (pictures / "checks" / "01.jpg").read_bytes()
     with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
         client.sendall(f"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data[:9])
@@ -102,7 +102,7 @@ def test_an_answer_that_nobody_takes_frees_its_place(
     port: int, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two clients ask on and read nothing, with a picture as the last: until they are cut off both places are taken."""
-    monkeypatch.setattr(server.connection, "TAKING_SECONDS", 2.0)
+    monkeypatch.setattr(http_protocol, "TAKING_SECONDS", 2.0)
     url, data = f"http://127.0.0.1:{port}", (pictures / "checks" / "01.jpg").read_bytes()
     ask = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 300
     head = b"POST /square HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(data)
@@ -128,7 +128,7 @@ def test_an_answer_that_nobody_takes_frees_its_place(
 
 
 def test_one_that_takes_its_answers_slowly_gets_them(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server.connection, "TAKING_SECONDS", 0.5)
+    monkeypatch.setattr(http_protocol, "TAKING_SECONDS", 0.5)
     with socket.create_connection(("127.0.0.1", port), timeout=5) as slow:
         slow.sendall(b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 100 + b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n")
         answers, taken = b"", -1
@@ -141,7 +141,7 @@ def test_one_that_takes_its_answers_slowly_gets_them(port: int, monkeypatch: pyt
 
 def test_a_body_that_nobody_reads_ends_the_connection(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The answer is there already; without an end the connection would be kept."""
-    monkeypatch.setattr(server.connection, "HEADER_SECONDS", 0.3)
+    monkeypatch.setattr(http_protocol, "HEADER_SECONDS", 0.3)
     with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
         connection.sendall(b"GET /live HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
         assert connection.recv(1000).startswith(b"HTTP/1.1 200")

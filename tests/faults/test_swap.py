@@ -18,8 +18,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from index.store import PictureIndex
-from model.artifact import Artifact, Manifest
-from model.publication import publish
+from model.artifacts.artifact import Artifact, Manifest
+from model.artifacts.writer import publish
 from server.app import create_app
 from server.service import Service
 from server.settings import Settings

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from starlette.testclient import TestClient
 
-from index.addition import Added
+from index.backends import to_change, to_read
 from index.catalog import NewEntry
-from index.interface import Index
-from index.opening import to_change, to_read
+from index.protocol import Index
 from index.search import Query
-from model.artifact import NETWORK, Artifact, FileRecord, Manifest
-from model.compact import unpack_bundled
-from model.errors import IndexStoreError, InvalidRequestError, ReadOnlyIndexError, UnknownPictureError
+from index.write_batch import Added
+from model.artifacts.artifact import NETWORK, Artifact, FileRecord, Manifest
+from model.artifacts.packed import unpack_bundled
+from model.exceptions import IndexStoreError, InvalidRequestError, ReadOnlyIndexError, UnknownPictureError
 
 pytest.importorskip("pymilvus", reason="pymilvus is in an environment of its own: make test-milvus")
 pytest.importorskip("milvus_lite", reason="milvus-lite is in an environment of its own: make test-milvus")

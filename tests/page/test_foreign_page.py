@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser
 
-from tests.patterns import encode
+from tests.helpers.drawings import encode
 
 ASK = """async ([url, bytes]) => {
   const form = new FormData();

@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from model.artifact import Artifact
+from model.artifacts.artifact import Artifact
+from tests.helpers.drawings import draw, encode
+from tests.helpers.server import served
 from tests.page.conftest import OpenPage
-from tests.patterns import draw, encode
-from tests.serve import served
 
 WIDTH = """async image => {
   for (let tries = 0; !image.naturalWidth && tries < 500; tries++) await new Promise(done => setTimeout(done, 20));

@@ -16,9 +16,9 @@ import httpx2
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from model.artifact import Artifact
+from model.artifacts.artifact import Artifact
+from tests.helpers.server import served
 from tests.page.conftest import PHONE, SCREENSHOTS, WIDE, OpenPage
-from tests.serve import served
 
 HAND_OVER = """([event, name, content]) => {
   const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));

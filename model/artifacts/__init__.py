@@ -1,0 +1,1 @@
+"""Artifacts: the folder that training writes and everything else reads."""

@@ -1,0 +1,170 @@
+"""A trained network in a few megabytes (Han et al. 2016, "Deep Compression"), and back, bit for bit.
+
+`pack` rounds the weights of a network.onnx to whole multiples of a step a row (63 levels for the fully connected
+layers, 255 for the convolutions), in place, and writes a file with everything needed to make that very network.onnx
+again: the ONNX file without its weights, the places of the weights that pruning left, and their levels, all
+entropy-coded by LZMA. `unpack` needs neither torch nor onnx.
+"""
+
+from __future__ import annotations
+
+import json
+import lzma
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.artifacts import artifact as artifacts
+from model.artifacts.artifact import NETWORK, Artifact, Manifest
+from model.artifacts.writer import publish
+from model.exceptions import ArtifactError
+
+PACKED = "network.pack"
+BUNDLED = Path(__file__).parents[1] / "bundled"
+MAGIC = b"ALEXPACK2"
+CONVOLUTION_LEVELS, LINEAR_LEVELS = 127, 31
+MEAN_STEP = 1 / 64
+ESCAPE = 255
+_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "lp": 0, "pb": 0}]
+
+
+def pack(network: Path, target: Path) -> None:
+    """Round the weights in `network` in place, and write its packed form to `target`. Needs the onnx package."""
+    import onnx
+    from onnx import numpy_helper
+
+    from model.network.onnx_builder import constants
+
+    model = onnx.load(str(network))
+    tensors, streams, raws = [], list[bytes](), list[tuple[bytes, int]]()
+    for name, copies in constants(model).items():
+        if not (name.endswith(".weight") or name == "mean"):
+            continue
+        values = numpy_helper.to_array(copies[0])
+        codes, steps = _round(name, values)
+        for constant in copies:
+            constant.raw_data = _values(codes, steps).tobytes()
+        tensors.append({"name": name, "shape": list(values.shape)})
+        streams += [steps.tobytes(), *_encode(codes)]
+        raws.append((copies[0].raw_data, len(copies)))
+    content = model.SerializeToString()
+    network.write_bytes(content)
+    pieces, position, length = [], 0, 0
+    offsets: list[list[int]] = [[] for _ in tensors]
+    found = [(start, n) for n, (raw, count) in enumerate(raws) for start in _places(content, raw, count)]
+    for start, number in sorted(found):
+        pieces.append(content[position:start])
+        length += start - position
+        offsets[number].append(length)  # where to put the weights back into the rest
+        position = start + len(raws[number][0])
+    skeleton = b"".join([*pieces, content[position:]])
+    header = json.dumps({"tensors": [t | {"offsets": o} for t, o in zip(tensors, offsets, strict=True)]}).encode()
+    blocks = [lzma.compress(block, lzma.FORMAT_RAW, filters=_FILTERS) for block in (header, skeleton, *streams)]
+    target.write_bytes(MAGIC + b"".join(struct.pack("<I", len(block)) + block for block in blocks))
+
+
+def unpack(packed: bytes) -> bytes:
+    """The network.onnx that `pack` rounded. Raises ArtifactError if the bytes aren't a packed network."""
+    try:
+        blocks = _blocks(packed)
+        tensors: list[dict[str, Any]] = json.loads(blocks[0])["tensors"]
+        content, streams = blocks[1], blocks[2:]
+        raws = []
+        for number, tensor in enumerate(tensors):
+            steps, gaps, levels = streams[3 * number : 3 * number + 3]
+            codes = _decode(gaps, levels, tuple(tensor["shape"]))
+            raws.append(_values(codes, np.frombuffer(steps, np.float32)).tobytes())
+        pieces, position = [], 0
+        for offset, number in sorted((offset, n) for n, tensor in enumerate(tensors) for offset in tensor["offsets"]):
+            pieces += [content[position:offset], raws[number]]
+            position = offset
+        return b"".join([*pieces, content[position:]])
+    except (ValueError, KeyError, IndexError, lzma.LZMAError, struct.error) as error:
+        raise ArtifactError("expected a packed network, found a damaged file") from error
+
+
+def unpack_bundled(name: str, root: Path) -> Artifact:
+    """The artifact that comes with the project, unpacked to `root/name/VERSION` at first use and verified."""
+    source = BUNDLED / name
+    manifest = artifacts.read_manifest(source)
+    target = root / name / str(manifest.version)
+    if target.is_dir():
+        present = artifacts.load(target)
+        if present.network_sha256 != manifest.files[NETWORK].sha256:
+            raise ArtifactError(f"expected the bundled network {name} at {target}, found another one: move it away")
+        return present
+    labels = artifacts.read_labels(source)
+
+    def write(folder: Path) -> Manifest:
+        (folder / NETWORK).write_bytes(unpack((source / PACKED).read_bytes()))
+        if artifacts.sha256_of(folder / NETWORK) != manifest.files[NETWORK].sha256:
+            raise ArtifactError(f"expected the bundled network {name} to unpack to its checksum, found another")
+        return manifest
+
+    return publish(root, name, labels, write, manifest.version)
+
+
+def _places(content: bytes, raw: bytes, count: int) -> list[int]:
+    """Where the `count` copies of a constant begin."""
+    places, position = [], 0
+    for _ in range(count):
+        places.append(content.index(raw, position))
+        position = places[-1] + len(raw)
+    return places
+
+
+def _round(name: str, values: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Codes, one a weight, and the step of each row (or of the whole mean picture)."""
+    if name == "mean":
+        return np.rint(values / MEAN_STEP).astype(np.int32), np.array([MEAN_STEP], np.float32)
+    levels = LINEAR_LEVELS if name.startswith("fc") else CONVOLUTION_LEVELS
+    rows = values.reshape(len(values), -1)
+    steps = (np.abs(rows).max(1) / levels).astype(np.float32)
+    steps[steps == 0] = 1
+    return np.rint(rows / steps[:, None]).astype(np.int32).reshape(values.shape), steps
+
+
+def _values(codes: NDArray[np.int32], steps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The float32 weights: one multiplication each, the same on every machine."""
+    rows = codes.reshape(len(steps), -1).astype(np.float32) * steps[:, None]
+    return rows.reshape(codes.shape)
+
+
+def _encode(codes: NDArray[np.int32]) -> tuple[bytes, bytes]:
+    """(gaps, levels): how many zeros stand before each non-zero code, and the codes; two bytes each in the mean."""
+    flat = codes.ravel()
+    if np.abs(flat).max() > 127:  # the mean picture: differences of neighbours of the same colour
+        differences = np.diff(codes.reshape(-1, 3), axis=0, prepend=0).T.ravel()
+        return b"", differences.astype("<i2").tobytes()
+    places = np.flatnonzero(flat)
+    gaps = np.diff(places, prepend=-1) - 1
+    escapes = gaps // ESCAPE
+    stream = np.full(int(escapes.sum()) + len(gaps), ESCAPE, np.uint8)
+    stream[np.cumsum(escapes + 1) - 1] = gaps % ESCAPE
+    return stream.tobytes(), flat[places].astype(np.int8).tobytes()
+
+
+def _decode(gaps: bytes, levels: bytes, shape: tuple[int, ...]) -> NDArray[np.int32]:
+    flat = np.zeros(int(np.prod(shape)), np.int32)
+    if not gaps and levels:
+        differences = np.frombuffer(levels, "<i2").astype(np.int32).reshape(3, -1).T
+        return np.cumsum(differences, axis=0, dtype=np.int32).reshape(shape)
+    stream = np.frombuffer(gaps, np.uint8).astype(np.int64)
+    ends = np.cumsum(stream + (stream != ESCAPE))[stream != ESCAPE]
+    flat[ends - 1] = np.frombuffer(levels, np.int8)
+    return flat.reshape(shape)
+
+
+def _blocks(packed: bytes) -> list[bytes]:
+    if not packed.startswith(MAGIC):
+        raise ValueError("not a packed network")
+    blocks, position = [], len(MAGIC)
+    while position < len(packed):
+        (size,) = struct.unpack_from("<I", packed, position)
+        block = packed[position + 4 : position + 4 + size]
+        blocks.append(lzma.decompress(block, lzma.FORMAT_RAW, filters=_FILTERS))
+        position += 4 + size
+    return blocks

@@ -1,0 +1,119 @@
+"""Writing artifacts: whole or not at all, and durable.
+
+A new one is written beside its place, fsynced and renamed. The files of a published one are never changed; one that is
+added is there before the manifest that names it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from model.artifacts.artifact import (
+    LABELS,
+    MANIFEST,
+    Artifact,
+    FileRecord,
+    Label,
+    Manifest,
+    Measurement,
+    load,
+    sha256_of,
+)
+from model.exceptions import ArtifactError
+
+
+def publish(
+    root: Path, name: str, labels: tuple[Label, ...], write: Callable[[Path], Manifest], version: int | None = None
+) -> Artifact:
+    """Make `root/name/VERSION` in one step and return it.
+
+    `write` puts the files into the folder it is given and returns the manifest; name, version, time and checksums are
+    filled in here. `version` is one more than the highest present unless given. Nothing is left behind on failure.
+    """
+    home = root / name
+    home.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".unpublished-", dir=home))
+    try:
+        (folder / LABELS).write_text(json.dumps([label.model_dump() for label in labels], indent=1) + "\n")
+        manifest = write(folder)
+        files = {
+            file.name: FileRecord(bytes=file.stat().st_size, sha256=sha256_of(file))
+            for file in sorted(folder.iterdir())
+        }
+        version = version or 1 + max((int(p.name) for p in home.iterdir() if p.name.isdigit()), default=0)
+        manifest = manifest.model_copy(update={"name": name, "version": version, "files": files})
+        (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
+        folder.chmod(0o755)
+        _sync(folder)
+        target = home / str(version)
+        try:
+            folder.rename(target)
+        except OSError as error:
+            raise ArtifactError(f"expected to publish {target}, found: {error.strerror}; run it again") from error
+        _sync_folder(home)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return load(target)
+
+
+def add(artifact: Artifact, name: str, write: Callable[[Path], list[Measurement]]) -> Artifact:
+    """Put the file `name` into a published artifact, in one step, and return the artifact as it is then.
+
+    `write` makes the file at the place that it is given and returns what was measured of it, which joins the manifest
+    in the place of older measurements of the same. Nothing changes on failure.
+    """
+    before = artifact.manifest
+    others = {file: record for file, record in before.files.items() if file != name}
+    with tempfile.TemporaryDirectory(prefix=".unpublished-", dir=artifact.path) as folder:
+        new = Path(folder) / name
+        measured = write(new)
+        record = FileRecord(bytes=new.stat().st_size, sha256=sha256_of(new))
+        kept = [m for m in before.measurements if _subject(m) not in map(_subject, measured)]
+        if name in before.files:  # so that no manifest ever names another file than the one that is there
+            _replace_manifest(artifact.path, before.model_copy(update={"files": others}))
+        _sync(Path(folder))
+        new.replace(artifact.path / name)
+        update = {"files": others | {name: record}, "measurements": kept + measured}
+        _replace_manifest(artifact.path, before.model_copy(update=update))
+    return load(artifact.path)
+
+
+def _replace_manifest(path: Path, manifest: Manifest) -> None:
+    _sync_folder(path)
+    new = path / f".{MANIFEST}"
+    new.write_text(manifest.model_dump_json(indent=1) + "\n")
+    with new.open("rb") as opened:
+        os.fsync(opened.fileno())
+    new.replace(path / MANIFEST)
+    _sync_folder(path)
+
+
+def _subject(measurement: Measurement) -> tuple[str, int, str]:
+    return measurement.split, measurement.views, measurement.precision
+
+
+def now() -> datetime:
+    """The current time, UTC, whole seconds."""
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def _sync(folder: Path) -> None:
+    for file in folder.iterdir():
+        with file.open("rb") as opened:
+            os.fsync(opened.fileno())
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,85 @@
+"""The project's exceptions. Each says what was expected and what was found.
+
+`server.error_handlers` maps them to HTTP statuses in one table; the command line prints the message
+and exits with status 1.
+"""
+
+
+class AlexNetError(Exception):
+    """Base of all errors that a user can act on."""
+
+
+class InvalidPictureError(AlexNetError):
+    """The bytes are of a picture format that we read, but broken."""
+
+
+class UnsupportedPictureError(InvalidPictureError):
+    """The bytes are no picture of a format that we read."""
+
+
+class PictureTooLargeError(InvalidPictureError):
+    """The picture has more pixels or longer sides than allowed."""
+
+
+class InvalidRequestError(AlexNetError):
+    """A parameter of a query is out of its range."""
+
+
+class ArtifactError(AlexNetError):
+    """An artifact is missing, incomplete, damaged, or doesn't fit what it is used with."""
+
+
+class ExportError(AlexNetError):
+    """The exported ONNX graph doesn't compute what the torch network computes."""
+
+
+class DownloadError(AlexNetError):
+    """A file can't be fetched, or isn't the one that was published."""
+
+
+class QuantisationError(AlexNetError):
+    """The network in int8 makes too many errors more than in float32."""
+
+
+class DatasetError(AlexNetError):
+    """A data set is missing, empty, or can't be trained on."""
+
+
+class TrainingError(AlexNetError):
+    """Training can't go on: the loss is no longer finite, or a checkpoint doesn't fit."""
+
+
+class StoppedError(TrainingError):
+    """Training was asked to stop, and saved where it is."""
+
+
+class IndexStoreError(AlexNetError):
+    """An index is missing, damaged, in use, or made by another network."""
+
+
+class StorageFullError(IndexStoreError):
+    """The disk has no room for what was to be added; what was there before is as it was."""
+
+
+class BusyIndexError(IndexStoreError):
+    """Another program holds the catalogue; nothing was changed."""
+
+
+class ReadOnlyIndexError(IndexStoreError):
+    """The index is open for reading, or isn't this process's to change."""
+
+
+class UnknownPictureError(AlexNetError):
+    """No picture has this id."""
+
+
+class UnknownModelError(AlexNetError):
+    """No model of this name and version is served."""
+
+
+class AddressError(AlexNetError):
+    """The server can't listen where it should."""
+
+
+class DeviceError(AlexNetError):
+    """The requested device isn't what would really run, or a package is missing or doubled."""

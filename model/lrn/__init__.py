@@ -1,0 +1,1 @@
+"""Local response normalization (paper, section 3.3)."""

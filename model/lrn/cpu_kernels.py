@@ -1,0 +1,120 @@
+"""The loops of `model.lrn.functional` for the CPU, compiled by numba on first use (seconds) and kept on disk.
+
+One pass over memory: a row of channels is normalised while it is in the processor's registers and first-level cache.
+Rows are channels-last, float32, or bfloat16 as its bits in uint16; arithmetic is float32.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+Rows = NDArray[np.float32] | NDArray[np.uint16]
+
+SIXTEEN, HALF, ONE = np.uint32(16), np.uint32(0x7FFF), np.uint32(1)
+UNIT = np.float32(1)
+FAST = {"contract", "arcp", "nsz", "reassoc"}  # infinities and NaN stay what they are: a diverged run must be seen
+
+
+@njit(inline="always")
+def _load(row: Any, values: Any, bits: Any) -> None:
+    """A row as float32 into `values`, whose memory `bits` shares."""
+    if row.itemsize == 2:
+        for c in range(len(row)):
+            bits[c] = np.uint32(row[c]) << SIXTEEN
+    else:
+        for c in range(len(row)):
+            values[c] = row[c]
+
+
+@njit(inline="always")
+def _store(values: Any, bits: Any, row: Any) -> None:
+    """`values` into a row; to bfloat16 by rounding to nearest, ties to even."""
+    if row.itemsize == 2:
+        for c in range(len(row)):
+            row[c] = np.uint16((bits[c] + HALF + ((bits[c] >> SIXTEEN) & ONE)) >> SIXTEEN)
+    else:
+        for c in range(len(row)):
+            row[c] = values[c]
+
+
+@njit(nogil=True, fastmath=FAST, error_model="numpy", cache=True)
+def _forward(x: Any, y: Any, towers: int, k: float, alpha: float) -> None:
+    rows, channels = x.shape
+    width = channels // towers
+    k32, alpha32 = np.float32(k), np.float32(alpha)
+    bits = np.empty(channels, np.uint32)
+    values = bits.view(np.float32)
+    square = np.zeros(width + 4, np.float32)  # two zeros at each end: the window of 5 ends at the tower's edge
+    for r in range(rows):
+        _load(x[r], values, bits)
+        for t in range(towers):
+            v = values[t * width : (t + 1) * width]
+            for c in range(width):
+                square[c + 2] = v[c] * v[c]
+            for c in range(width):
+                total = square[c] + square[c + 1] + square[c + 2] + square[c + 3] + square[c + 4]
+                root = UNIT / np.sqrt(k32 + alpha32 * total)
+                v[c] = v[c] * (root * np.sqrt(root))
+        _store(values, bits, y[r])
+
+
+@njit(nogil=True, fastmath=FAST, error_model="numpy", cache=True)
+def _backward(x: Any, above: Any, below: Any, towers: int, k: float, alpha: float) -> None:
+    rows, channels = x.shape
+    width = channels // towers
+    k32, alpha32, factor = np.float32(k), np.float32(alpha), np.float32(1.5 * alpha)
+    x_bits = np.empty(channels, np.uint32)
+    g_bits = np.empty(channels, np.uint32)
+    x_values, g_values = x_bits.view(np.float32), g_bits.view(np.float32)
+    square = np.zeros(width + 4, np.float32)
+    term = np.zeros(width + 4, np.float32)
+    for r in range(rows):
+        _load(x[r], x_values, x_bits)
+        _load(above[r], g_values, g_bits)
+        for t in range(towers):
+            v = x_values[t * width : (t + 1) * width]
+            g = g_values[t * width : (t + 1) * width]
+            for c in range(width):
+                square[c + 2] = v[c] * v[c]
+            for c in range(width):
+                total = square[c] + square[c + 1] + square[c + 2] + square[c + 3] + square[c + 4]
+                root = UNIT / np.sqrt(k32 + alpha32 * total)
+                g[c] = g[c] * (root * np.sqrt(root))
+                term[c + 2] = g[c] * v[c] * (root * root)
+            for c in range(width):
+                g[c] -= factor * v[c] * (term[c] + term[c + 1] + term[c + 2] + term[c + 3] + term[c + 4])
+        _store(g_values, g_bits, below[r])
+
+
+@cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="lrn")
+
+
+def _in_slices(loop: Any, threads: int, arrays: tuple[Rows, ...], *constants: Any) -> None:
+    """Run `loop` over equal slices of the arrays' rows at the same time."""
+    edges = np.linspace(0, len(arrays[0]), threads + 1).astype(int)
+    slices = [slice(a, b) for a, b in pairwise(edges)]
+    if threads == 1:
+        loop(*arrays, *constants)
+        return
+    pool = _pool(threads)
+    for done in [pool.submit(loop, *[array[s] for array in arrays], *constants) for s in slices]:
+        done.result()
+
+
+def forward(x: Rows, y: Rows, towers: int, k: float, alpha: float, threads: int) -> None:
+    """Normalise the (R, C) rows of `x` into `y`; beta is 0.75."""
+    _in_slices(_forward, threads, (x, y), towers, k, alpha)
+
+
+def backward(x: Rows, above: Rows, below: Rows, towers: int, k: float, alpha: float, threads: int) -> None:
+    """From the input `x` and the gradient `above` of the output to the gradient `below` of the input, all (R, C)."""
+    _in_slices(_backward, threads, (x, above, below), towers, k, alpha)

@@ -1,0 +1,112 @@
+"""Local response normalisation, forward and backward, fast on CPU and GPU (`model.lrn.formula` has the formula).
+
+Nothing but the input is kept for the backward pass. On CPU the loops of `model.lrn.cpu_kernels` do the work; elsewhere,
+and in float64, the window sum is a product with a banded matrix.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from model.lrn.formula import BETA, NORMS, SIZE, SPATIAL_SCALE, Norm, band
+
+
+def _rows(x: Tensor) -> Tensor:
+    """Channels-last (N, C, H, W) -> a view (N * H * W, C)."""
+    return x.permute(0, 2, 3, 1).view(-1, x.shape[1])
+
+
+def _arrays(*tensors: Tensor) -> list[Any]:
+    """The rows of CPU tensors as numpy sees them: bfloat16 as uint16."""
+    return [_rows(t.view(torch.uint16) if t.dtype == torch.bfloat16 else t).numpy() for t in tensors]
+
+
+def _scale_and_power(rows: Tensor, weights: Tensor, k: float) -> tuple[Tensor, Tensor]:
+    """scale = k + alpha * window sum of squares, and scale^-beta; both (R, C)."""
+    scale = torch.mm(rows * rows, weights).add_(k)
+    root = scale.rsqrt()
+    return scale, root.sqrt().mul_(root)
+
+
+class _InLoops(torch.autograd.Function):
+    """On CPU, float32 or bfloat16."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, groups: int, alpha: float, k: float) -> Tensor:
+        from model.lrn import cpu_kernels
+
+        x = x.contiguous(memory_format=torch.channels_last)
+        ctx.save_for_backward(x)
+        ctx.constants = groups, k, alpha
+        y = torch.empty_like(x)
+        rows, result = _arrays(x.detach(), y)
+        cpu_kernels.forward(rows, result, groups, k, alpha, torch.get_num_threads())
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        from model.lrn import cpu_kernels
+
+        (x,) = ctx.saved_tensors
+        above = gradients[0].contiguous(memory_format=torch.channels_last)
+        below = torch.empty_like(x)
+        rows, over, under = _arrays(x, above, below)
+        groups, k, alpha = ctx.constants
+        cpu_kernels.backward(rows, over, under, groups, k, alpha, torch.get_num_threads())
+        return below, None, None, None
+
+
+class _InMatrices(torch.autograd.Function):
+    """Anywhere, in float32 at least."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, groups: int, alpha: float, k: float) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
+        wide = torch.promote_types(x.dtype, torch.float32)
+        weights = torch.from_numpy(alpha * band(x.shape[1], groups)).to(x.device, wide)
+        ctx.k = k
+        ctx.save_for_backward(x, weights)
+        rows = _rows(x).to(wide)
+        _, power = _scale_and_power(rows, weights, k)
+        y = torch.empty_like(x)
+        _rows(y).copy_(power.mul_(rows))
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        x, weights = ctx.saved_tensors
+        above = gradients[0].contiguous(memory_format=torch.channels_last)
+        rows = _rows(x).to(weights.dtype)
+        scale, power = _scale_and_power(rows, weights, ctx.k)
+        scaled = power.mul_(_rows(above))
+        spread = torch.mm((scaled * rows).div_(scale), weights)
+        below = torch.empty_like(x)
+        _rows(below).copy_(scaled.sub_(spread.mul_(rows).mul_(2 * BETA)))
+        return below, None, None, None
+
+
+def local_response_norm(x: Tensor, groups: int, norm: Norm = NORMS["paper"]) -> Tensor:
+    """Normalise (N, C, H, W) across the channels of each of `groups` equal groups; the result is channels-last.
+
+    Computed in float32 at least: bfloat16 has steps of 0.016 at 2, which would lose the sum.
+    """
+    in_loops = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16)
+    with torch.autocast(x.device.type, enabled=False):
+        function = _InLoops if in_loops else _InMatrices
+        result: Tensor = function.apply(x, groups, norm.alpha, norm.k)  # type: ignore[no-untyped-call]
+    return result
+
+
+def spatial_norm(x: Tensor) -> Tensor:
+    """The authors' second normalisation after conv2, which the paper does not name: over 5x5 pixels of the same map.
+
+    a / (1 + 1e-3 / 25 * sum a^2)^0.75, (N, C, H, W); zeros beyond the border.
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        mean = F.avg_pool2d(wide * wide, SIZE, 1, SIZE // 2, count_include_pad=True)
+        return (wide * (1 + SPATIAL_SCALE * mean) ** -BETA).to(x.dtype)

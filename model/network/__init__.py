@@ -1,0 +1,1 @@
+"""The network: its specification, and what interprets it in torch and in ONNX."""

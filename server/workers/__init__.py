@@ -1,0 +1,1 @@
+"""Worker threads: one runs the network, one searches the index."""

@@ -1,0 +1,1 @@
+"""What several tests share: images, servers, training runs, hosts and files of pretrained networks."""

@@ -1,0 +1,47 @@
+"""`alexnet serve` as a user starts it: a process of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx2
+
+from model.artifacts.artifact import Artifact
+
+ALEXNET = Path(sys.executable).parent / "alexnet"
+
+
+@contextmanager
+def served(artifact: Artifact, home: Path, environment: dict[str, str]) -> Iterator[tuple[str, int]]:
+    """The address and process of a server that is ready; ended after use. What it prints is in `home`/log."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    command = [str(ALEXNET), "serve", "--artifact", str(artifact.path), "--port", str(port)]
+    with (home / "log").open("w") as log:
+        server = subprocess.Popen(command, cwd=home, stdout=log, stderr=log, env=os.environ | environment)
+        try:
+            wait_until_ready(url, server)
+            yield url, server.pid
+        finally:
+            server.terminate()
+            assert server.wait(30) == 0, (home / "log").read_text()
+
+
+def wait_until_ready(url: str, server: subprocess.Popen[bytes]) -> None:
+    """Until /ready answers 200; 60 seconds at most."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            if httpx2.get(f"{url}/ready").status_code == 200:
+                return
+        except httpx2.TransportError:
+            time.sleep(0.05)
+    raise AssertionError("expected a server that becomes ready")

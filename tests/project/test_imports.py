@@ -1,0 +1,51 @@
+"""What is served never loads torch; and the test that says so can fail."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+TORCH_FREE = [
+    "alexnet.cli.app",
+    "server.app",
+    "server.service",
+    "index.store",
+    "index.build",
+    "model.runtime",
+    "model.artifacts.packed",
+]
+
+
+def loaded_after(code: str) -> set[str]:
+    """Modules in a fresh interpreter after `code`."""
+    script = f"{code}\nimport sys; print(' '.join(sys.modules))"
+    command = [sys.executable, "-c", script]
+    return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+
+
+@pytest.mark.parametrize("module", TORCH_FREE)
+def test_no_torch(module: str) -> None:
+    assert not {"torch", "onnx"} & loaded_after(f"import {module}")
+
+
+def test_the_test_can_fail() -> None:
+    assert "torch" in loaded_after("import server.app, model.lrn.functional")
+
+
+@pytest.mark.parametrize("package", ["model", "index", "training", "server", "server.routes"])
+def test_a_package_s_init_is_its_docstring(package: str) -> None:
+    names = loaded_after(f"import {package}; assert {package}.__doc__")
+    root = package.split(".")[0]
+    assert {name for name in names if name.split(".")[0] == root} <= {root, package}
+
+
+def test_two_distributions_of_one_package_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    from model import runtime
+    from model.exceptions import DeviceError
+
+    doubled = {"onnxruntime": ["onnxruntime", "onnxruntime-gpu"]}
+    monkeypatch.setattr(runtime, "packages_distributions", lambda: doubled)
+    with pytest.raises(DeviceError, match="onnxruntime and onnxruntime-gpu, which overwrite each other"):
+        runtime.check_single_distribution("onnxruntime")

@@ -1,0 +1,204 @@
+"""The Python client against a real server: what it answers, when it comes back, and that nothing is done twice."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from urllib.parse import urlsplit
+
+import httpx2
+import numpy as np
+import pytest
+
+from model.artifacts.artifact import Artifact
+from tests.conftest import drawn
+from tests.helpers.drawings import draw, encode
+from tests.helpers.server import served
+
+FILE = Path(__file__).parents[2] / "clients" / "python" / "alexnet_client.py"
+KEY = "a-key-for-the-tests"
+
+
+@pytest.fixture(scope="module")
+def module() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("alexnet_client", FILE)
+    assert spec is not None
+    assert spec.loader is not None
+    found = importlib.util.module_from_spec(spec)
+    sys.modules["alexnet_client"] = found
+    spec.loader.exec_module(found)
+    return found
+
+
+@pytest.fixture(scope="module")
+def url(artifact: Artifact, index_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server with an index of its own, which asks for a key and takes two requests at once."""
+    import shutil
+
+    home = tmp_path_factory.mktemp("client")
+    shutil.copytree(index_path, home / "index")
+    environment = {"ALEXNET_INDEX": str(home / "index"), "ALEXNET_MAX_WAITING": "2", "ALEXNET_KEYS": f"write:{KEY}"}
+    with served(artifact, home, environment) as (address, _):
+        yield address
+
+
+@pytest.fixture
+def picture() -> bytes:
+    return encode(draw("circles", np.random.default_rng()))
+
+
+def test_every_call(module: ModuleType, url: str, picture: bytes, tmp_path: Path) -> None:
+    (tmp_path / "picture.jpg").write_bytes(picture)
+    with module.Client(url, KEY) as client:
+        assert client.ready()
+        named = client.classify(tmp_path / "picture.jpg", top=2)
+        assert named.model == ("patterns", 1)
+        assert len(named.predictions) == 2
+        assert named.predictions[0].probability >= named.predictions[1].probability
+        (added,) = client.add([picture], label="mine")
+        assert added.status == "added"
+        nearest, *_ = client.similar(picture, k=3)
+        assert (nearest.id, nearest.label) == (added.id, "mine")
+        assert client.similar(added.id, k=1)[0].id == added.id
+        assert client.add([picture])[0] == module.Added(added.id, "exists")
+        client.relabel(added.id, None)
+        assert dict(client.pictures(page=40))[added.id] is None
+        client.remove(added.id)
+        assert added.id not in dict(client.pictures())
+        assert client.info()["model"]["name"] == "patterns"
+
+
+def test_several_with_one_that_is_broken(module: ModuleType, url: str, picture: bytes) -> None:
+    with module.Client(url, KEY) as client:
+        first, second, third = client.classify_all([picture, picture[:900], picture])
+        assert first.predictions == third.predictions
+        assert (second.code, second.request_id != "") == ("invalid_picture", True)
+        good, bad = client.add([encode(draw("checks", np.random.default_rng())), picture[:900]])
+        assert good.status == "added"
+        assert bad.code == "invalid_picture"
+
+
+def test_a_refusal_says_what_the_server_said(module: ModuleType, url: str, picture: bytes) -> None:
+    with module.Client(url) as stranger, pytest.raises(module.AlexNetServerError) as caught:
+        stranger.classify(picture)
+    assert (caught.value.status, caught.value.code) == (401, "unauthorized")
+    with module.Client(url, KEY) as client:
+        with pytest.raises(module.AlexNetServerError, match=r"found 4711 \(404 unknown_picture, request "):
+            client.similar(4711)
+        with pytest.raises(module.AlexNetServerError) as caught:
+            client.classify(b"no picture")
+        assert caught.value.code == "unsupported_picture"
+        with pytest.raises(module.AlexNetServerError):
+            client.remove(4711)  # at the first attempt, gone isn't good
+
+
+def test_it_comes_back_when_the_server_has_time(module: ModuleType, url: str, picture: bytes) -> None:
+    """Two requests whose bodies don't end fill the server; they go, and the client's later attempt is answered."""
+    held = [socket.create_connection((urlsplit(url).hostname, urlsplit(url).port)) for _ in range(2)]
+    for connection in held:
+        head = f"POST /classify HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {KEY}\r\nContent-Length: 1000\r\n\r\nx"
+        connection.sendall(head.encode())
+    deadline = time.monotonic() + 20
+    while True:
+        full = httpx2.get(f"{url}/pictures/1/similar", headers={"Authorization": f"Bearer {KEY}"})
+        if full.status_code == 503:
+            break
+        assert time.monotonic() < deadline
+    assert float(full.headers["Retry-After"]) >= 1
+    with module.Client(url, KEY, retries=module.Retries(attempts=1)) as hasty:
+        with pytest.raises(module.AlexNetServerError) as caught:
+            hasty.classify(picture)
+        assert (caught.value.status, caught.value.code) == (503, "overloaded")
+    for connection in held:
+        threading.Timer(0.5, connection.close).start()
+    begun = time.monotonic()
+    with module.Client(url, KEY) as client:
+        assert client.classify(picture).predictions
+    assert time.monotonic() - begun >= 1  # as Retry-After asked
+
+
+def test_a_connection_that_breaks_is_made_again(module: ModuleType) -> None:
+    """A server that hangs up twice, then says that what is to be removed is gone."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        answers = [b"", b"", b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"]
+
+        def serve() -> None:
+            for answer in answers:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        port = listener.getsockname()[1]
+        with module.Client(f"http://127.0.0.1:{port}", retries=module.Retries(first=0.01)) as client:
+            client.remove(17)
+    with module.Client(f"http://127.0.0.1:{port}", retries=module.Retries(attempts=2, first=0.01)) as client:
+        assert not client.ready()
+        with pytest.raises(httpx2.ConnectError):
+            client.info()
+
+
+def test_pauses_grow_and_differ(module: ModuleType) -> None:
+    retries = module.Retries(first=1, most=8)
+    pauses = [[retries.pause(attempt, None) for _ in range(50)] for attempt in range(5)]
+    for attempt, drawn_ in enumerate(pauses):
+        assert 0.5 * min(8, 2**attempt) <= min(drawn_) < max(drawn_) <= min(8, 2**attempt)
+    assert retries.pause(0, httpx2.Response(503, headers={"Retry-After": "3"})) >= 3.5
+    assert retries.pause(0, httpx2.Response(503, headers={"Retry-After": "300"})) == 8
+    for odd in ("Wed, 21 Oct", "-30", "nan"):
+        assert 0 <= retries.pause(0, httpx2.Response(503, headers={"Retry-After": odd})) <= 1
+
+
+def test_what_never_was_is_not_removed(module: ModuleType) -> None:
+    """A 503 did nothing: a 404 after it is an error, unlike one after an answer that was lost."""
+    head = "HTTP/1.1 {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}"
+    error = '{"error": {"code": "unknown_picture", "message": "none"}}'
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        answers = [head.format("503 Later", 0, ""), head.format("404 Not Found", len(error), error)]
+
+        def serve() -> None:
+            for answer in answers:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(answer.encode())
+
+        threading.Thread(target=serve, daemon=True).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        client = module.Client(url, retries=module.Retries(first=0.01))
+        with client, pytest.raises(module.AlexNetServerError, match="404 unknown_picture"):
+            client.remove(17)
+
+
+def test_an_address_without_a_scheme_is_said_at_once(module: ModuleType) -> None:
+    client = module.Client("127.0.0.1:8000", retries=module.Retries(first=60))
+    with client, pytest.raises(httpx2.UnsupportedProtocol):
+        client.info()
+
+
+def test_the_asynchronous_one(module: ModuleType, url: str, tmp_path: Path) -> None:
+    """Many at once against a server that takes two: all are answered."""
+    files = sorted(drawn(tmp_path / "some", 4, 3).rglob("*.jpg"))
+
+    async def ask() -> tuple[list[object], object]:
+        async with module.AsyncClient(url, KEY, retries=module.Retries(attempts=12, first=0.05)) as client:
+            named = await asyncio.gather(*[client.classify(file, top=1) for file in files])
+            (added,) = await client.add([files[0]])
+            return named, (await client.similar(added.id, k=1))[0].id == added.id
+
+    named, found = asyncio.run(ask())
+    assert found
+    assert len(named) == 12
+
+
+def test_it_is_one_file_with_one_dependency() -> None:
+    assert "import httpx2" in FILE.read_text()
+    assert not [line for line in FILE.read_text().splitlines() if line.startswith(("from server", "from model"))]

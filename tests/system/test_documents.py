@@ -1,0 +1,136 @@
+"""The shell blocks of the documents, each in a folder of its own with a small network, its index and a few pictures.
+
+What trains gets options that make it small; what serves goes on while `curl` asks it; a few words stand for a reader's
+own. The tutorial is one story, in test_tutorial.py.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from alexnet.cli.index import opened
+from index.catalog import NewEntry
+from model.artifacts.artifact import Artifact
+from tests.helpers.drawings import CLASSES, encode
+from tests.project.test_documentation import DOCUMENTS, ROOT
+
+ROWS = 400
+SMALL = "--hidden 64 --epochs 1 --batch 10 --measure centre"
+SHELL = f"""set -euo pipefail
+shopt -s expand_aliases
+trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
+small() {{
+  case "$*" in
+    *--resume*) "$@" ;;
+    "command alexnet train"*|*training/run.py*) "$@" {SMALL} ;;
+    *) "$@" ;;
+  esac
+}}
+alexnet() {{ stop; small command alexnet "$@"; }}
+python() {{ stop; small command python "$@"; }}
+torchrun() {{ stop; small command torchrun "$@"; }}
+curl() {{ [ -n "$server" ] || serve; command curl --silent --show-error --fail "$@"; }}
+server=
+stop() {{ [ -z "$server" ] || {{ kill $server; wait $server; server=; }}; }}
+serve() {{
+  stop
+  command alexnet serve "$@" &
+  server=$!
+  until command curl --silent --fail $ALEXNET_READY; do kill -0 $server; sleep 0.1; done
+}}
+"""
+STAND_FOR = {
+    r"\.venv/bin/": "",
+    r"alexnet serve": "serve",
+    r"127\.0\.0\.1:8000": "127.0.0.1:$ALEXNET_PORT",
+    r"NAME/VERSION": "patterns/1",
+    r"runs/NAME-DATE-TIME": "runs/patterns-1",
+    r"\bNAME\b": "patterns",
+    r"indexes/cats/": "indexes/patterns/",
+    r"--label cat\b": "--label circles",
+    r" /pictures|(?<=--data )grocery": " ~/pictures",
+    r"(codes train \S+)( --bits 256)?": r"\1 --bits 32",  # of 64 features, not 4096
+    r"(artifacts|indexes)/grocery": r"\1/patterns",
+}
+ELSEWHERE = {
+    r"^make ": "continuous integration and contributors run them as they are",
+    r"^docker |docker compose|^kubectl ": "what can be seen without them: tests/project/test_deployment.py",
+    r"pip install|-m venv": "this environment is what they make",
+    r"milvus": "tests/milvus",
+    r"alexnet pull|--imagenet-val": "tests/system/test_pulled.py, from a server of its own",
+    r"--node-rank": "tests/system/test_two_hosts.py",
+    r"experiments/|--baseline": "tests/system/test_experiments.py, quick",
+    r"benchmarks/": "each writes a result below docs/results",
+    r"run\.py --data (grocery|cifar10)|~/imagenet|training/run\.py$": "minutes to days of training",
+    r"seven_cnns": "eight long runs",
+    r"training/compact": "what it made: tests/unit/model/test_bundled.py",
+    r"_demo|\$CELL|^CELL=|alexnet demo|pictures/1/thumbnail": "tests/system/test_solar_cells.py",
+}
+
+
+MINUTES = r"run\.py|alexnet (quantize|dense|draw|evaluate) "
+
+
+def blocks() -> list[Any]:
+    """The script of every block with something to run."""
+    found = []
+    for document in DOCUMENTS:
+        texts = re.findall(r"```sh\n(.*?)```", document.read_text(), re.DOTALL)
+        for number, text in enumerate(texts if document.name != "tutorial.md" else [], 1):
+            lines = [re.sub(r"\s+#.*", "", line) for line in text.replace("\\\n", " ").splitlines()]
+            run = [line for line in lines if line and not any(re.search(words, line) for words in ELSEWHERE)]
+            if run:
+                script = "\n".join(run)
+                marks = [pytest.mark.slow] if re.search(MINUTES, script) else []
+                found.append(pytest.param(script, id=f"{document.stem}-{number}", marks=marks))
+    return found
+
+
+def furnish(home: Path, script: str, artifact: Artifact, index: Path, pictures: Path) -> None:
+    """A reader's folder: what the lines name is there."""
+    for name in ("pictures", "queries"):
+        (home / name).symlink_to(pictures)
+    for number, name in enumerate(("picture", "a", "b")):
+        shutil.copy(pictures / CLASSES[0] / f"{number:02}.jpg", home / f"{name}.jpg")
+    for name in {"patterns", *re.findall(r"artifacts/([\w-]+)", script)}:
+        shutil.copytree(artifact.path, home / "artifacts" / name / "1")
+    shutil.copytree(index, home / "indexes" / "patterns" / "1")
+    if "codes train" in script:  # it asks for more than are drawn
+        with opened(home / "indexes" / "patterns" / "1", writable=True) as grown:
+            thumbnail = encode(np.zeros((1, 1, 3), np.uint8))
+            rows = np.random.default_rng(0).random((ROWS, grown.dim), np.float32)
+            grown.add(rows, [NewEntry(f"{n:064x}", "drawn", None, "JPEG", 1, 1, thumbnail) for n in range(ROWS)])
+    (run,) = (artifact.path.parents[2] / "runs").iterdir()
+    shutil.copytree(run, home / "runs" / "patterns-1", ignore=shutil.ignore_patterns("artifact.txt"))  # as if stopped
+    (home / "training").symlink_to(ROOT / "training")
+
+
+@pytest.mark.parametrize("script", blocks())
+def test_block(script: str, artifact: Artifact, index_path: Path, pictures: Path, tmp_path: Path) -> None:
+    for words, meant in STAND_FOR.items():
+        script = re.sub(words, meant, script)
+    furnish(tmp_path, script, artifact, index_path, pictures)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    places = {"HOME": str(tmp_path), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    server = {"ALEXNET_PORT": str(port), "ALEXNET_READY": f"http://127.0.0.1:{port}/ready"}
+    done = subprocess.run(
+        ["bash", "-c", f"{SHELL}{script}\nstop\n"], cwd=tmp_path, text=True, capture_output=True, timeout=300,
+        check=False, env=os.environ | places | server,
+    )  # fmt: skip
+    assert done.returncode == 0, script + done.stdout + done.stderr
+
+
+def test_nothing_is_left_out_without_need() -> None:
+    lines = "\n".join(line for document in DOCUMENTS for line in document.read_text().splitlines())
+    assert all(re.search(words, lines, re.MULTILINE) for words in ELSEWHERE)

@@ -1,0 +1,227 @@
+"""The commands of docs/experiments.md on a few drawn pictures: whether they run, go on, and count rightly."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from experiments import ablation, activation, normalization, solar_cells
+from experiments.cifar import Pictures, _cropped
+from experiments.command import QUICK
+from experiments.results import Results
+from model.artifacts.artifact import Label
+from model.exceptions import TrainingError
+
+FOLDER = Path(activation.__file__).parent
+RUNS = (("the network", 0), ("the network", 1), ("towers apart", 0))
+KINDS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in CIFAR-10's layout: ten classes of one colour each, with noise."""
+    home = tmp_path_factory.mktemp("experiments")
+    generator = np.random.default_rng(0)
+    for part, count in (("train", 60), ("test", 20)):
+        for number, kind in enumerate(KINDS):
+            folder = home / "cifar10" / part / kind
+            folder.mkdir(parents=True)
+            for place in range(count):
+                pixels = generator.normal(25 * number, 20, (32, 32, 3)).clip(0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{place:04d}.jpg")
+    return home
+
+
+def run(name: str, data: Path, output: Path, *options: object) -> str:
+    process = start(name, data, output, *options)
+    said, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    return said
+
+
+def start(name: str, data: Path, output: Path, *options: object) -> subprocess.Popen[str]:
+    command = [sys.executable, FOLDER / f"{name}.py", "--output", output, "--cache", data / "cache", "--quick"]
+    return subprocess.Popen(
+        [str(part) for part in (*command, *options)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={"ALEXNET_DATA": str(data), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+
+
+@pytest.fixture
+def here(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Runs an experiment's `main` in this process; what it said."""
+    monkeypatch.setenv("ALEXNET_DATA", str(data))
+    monkeypatch.chdir(tmp_path)
+
+    def run(main: Callable[..., None], **options: object) -> str:
+        main(**({"quick": True, "output": tmp_path, "cache": data / "cache"} | options))
+        return capsys.readouterr().out
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("experiment", "said"),
+    [(activation, ": 6"), (normalization, ": 13 %")],
+    ids=["activation", "normalisation"],
+)
+def test_quick_runs_and_is_not_run_again(
+    experiment: ModuleType, said: str, here: Callable[..., str], tmp_path: Path
+) -> None:
+    first = here(experiment.main)
+    assert f"the paper{said}" in first
+    name = experiment.__name__.rpartition(".")[2]
+    assert (tmp_path / QUICK / f"{name}.png").stat().st_size > 1000
+    before = (tmp_path / QUICK / f"{name}.json").read_text()
+    assert here(experiment.main) == first
+    assert (tmp_path / QUICK / f"{name}.json").read_text() == before
+    runs = json.loads(before)["runs"]
+    assert all(run["commit"] and "seconds" in run for run in runs.values())
+
+
+def test_an_ablation_goes_on(here: Callable[..., str], few: Path, tmp_path: Path) -> None:
+    said = here(ablation.main, data=str(few))
+    assert "| towers apart | 1 | " in said
+    assert "| one view instead of ten | 2 | " in said
+    assert "| several networks as one | 2 | " in said
+    file = tmp_path / QUICK / "ablation.json"
+    found = json.loads(file.read_text())
+    assert sorted(found["runs"]) == [ablation.TOGETHER, *(f"{row}, seed {seed}" for row, seed in RUNS)]
+    lost = found["runs"].pop("towers apart, seed 0")
+    file.write_text(json.dumps(found))
+    assert "towers apart" not in here(ablation.main, data=str(few), finished=True)
+    again = here(ablation.main, data=str(few))
+    assert [line for line in again.splitlines() if "|" in line] == [line for line in said.splitlines() if "|" in line]
+    anew = json.loads(file.read_text())["runs"]["towers apart, seed 0"]
+    assert anew["10"] == lost["10"]  # the same seed, the same network
+
+
+def test_a_stopped_ablation_says_how_to_go_on(data: Path, tmp_path: Path) -> None:
+    """And not with the run alone, whose folder is gone; what was finished is kept."""
+    process = start("ablation", data, tmp_path, "--data", "cifar10")
+    assert process.stdout is not None
+    runs = 0
+    for line in process.stdout:
+        runs += "the run's folder" in line
+        if runs == 2:
+            break
+    time.sleep(0.5)  # into its steps
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert errors.splitlines()[-1].startswith("error: stopped; ")
+    assert errors.endswith("go on with the same command\n")
+    assert "Traceback" not in errors
+    assert list(json.loads((tmp_path / QUICK / "ablation.json").read_text())["runs"]) == ["the network, seed 0"]
+
+
+def test_results_of_other_settings_are_refused(tmp_path: Path) -> None:
+    Results(tmp_path / "r.json", {"epochs": 2, "seeds": 1}).add("one", {"error": 0.5})
+    more = Results(tmp_path / "r.json", {"epochs": 2, "seeds": 3})
+    assert list(more.runs) == ["one"]  # more seeds are more runs
+    with pytest.raises(TrainingError, match=r"expected epochs 3 in .*, found 2"):
+        Results(tmp_path / "r.json", {"epochs": 3, "seeds": 1})
+    (tmp_path / "r.json").write_text("{}")
+    with pytest.raises(TrainingError, match="expected the results of an experiment"):
+        Results(tmp_path / "r.json", {"epochs": 2})
+
+
+def test_solar_cells_beside_the_published(data: Path, tmp_path: Path) -> None:
+    said = run("solar_cells", data, tmp_path)
+    assert "from nothing: " in said
+    assert "Deitsch et al. 2019: SVM 82.44 %, CNN 88.42 %" in said
+    (found,) = json.loads((tmp_path / QUICK / "solar_cells.json").read_text())["runs"].values()
+    assert (count := sum(map(sum, found["confusion"]))) == 17
+    assert found["accuracy"] == pytest.approx(
+        100 * (found["confusion"][0][0] + found["confusion"][1][1]) / count, abs=0.01
+    )
+
+
+def test_both_readings_of_a_doubt() -> None:
+    labels = tuple(Label(id=f"mono-{percent}", name="") for percent in (0, 33, 67, 100))
+    dataset = SimpleNamespace(labels=labels)
+    half = solar_cells.cells(dataset, doubtful=False)  # type: ignore[arg-type]
+    assert half.defective.tolist() == [False, False, True, True]
+    np.testing.assert_allclose(half.weights, [1, 2 / 3, 2 / 3, 1])
+    doubted = solar_cells.cells(dataset, doubtful=True)  # type: ignore[arg-type]
+    assert doubted.defective.tolist() == [False, True, True, True]
+    np.testing.assert_allclose(doubted.weights, [1, 1 / 3, 2 / 3, 1])
+
+
+def test_the_curve_of_alarms() -> None:
+    truth = solar_cells.Cells(np.array([True, False, True, False]), np.array([1.0, 1.0, 1.0, 1.0]))
+    places, found, area = solar_cells.curve(np.array([0.9, 0.8, 0.7, 0.1]), truth)
+    assert area == pytest.approx(0.75)
+    assert (found[places < 0.49] == 0.5).all()
+    assert (found[places > 0.51] == 1.0).all()
+    assert solar_cells.curve(np.full(4, 0.5), truth)[2] == pytest.approx(0.5)  # all are one threshold
+    sure = truth._replace(weights=np.array([1.0, 0.5, 1.0, 1.0]))
+    assert solar_cells.curve(np.array([0.9, 0.8, 0.7, 0.1]), sure)[2] == pytest.approx(1 - 0.5 * 0.5 / 1.5)
+
+
+def test_changes_are_those_of_the_same_seed(tmp_path: Path) -> None:
+    results = Results(tmp_path / "r.json", {})
+    for seed in range(5):
+        results.add(f"the network, seed {seed}", {"10": [0.5 + 0.01 * seed, 0.2], "1": [0.53 + 0.01 * seed, 0.21]})
+        results.add(f"tanh, seed {seed}", {"10": [0.6, 0.3], "1": [0.7, 0.4]})
+    results.add(ablation.TOGETHER, {"10": [0.45, 0.15], "1": [0.5, 0.2], "members": 5})
+    np.testing.assert_allclose(ablation.differences(results, "tanh")[:2], [[10, 10], [9, 10]])
+    np.testing.assert_allclose(ablation.differences(results, ablation.CENTRE), [[3, 1]] * 5)
+    np.testing.assert_allclose(ablation.differences(results, ablation.TOGETHER), [[-7, -5]])
+
+
+def test_where_a_curve_meets_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half-way between two measurements where the error is as far above as below."""
+    errors = iter([0.9, 0.5, 0.3, 0.2])
+    monkeypatch.setattr(activation, "error", lambda *_: next(errors))
+    pictures = Pictures(torch.randn(256, 3, 32, 32), torch.zeros(256, dtype=torch.int64))
+    settings = activation.Settings(pictures=256, part=1)
+    assert activation.race("relu", 0.01, 0, pictures, settings, 9)["epochs"] == pytest.approx(2.5)
+
+
+def test_a_run_that_diverged_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long before its epochs are over, which are an hour elsewhere."""
+    monkeypatch.setattr(activation, "STEPS", 4)
+    pictures = Pictures(100 * torch.randn(256, 3, 32, 32), torch.arange(256) % 10)
+    found = activation.race("relu", 1e4, 0, pictures, activation.Settings(pictures=256, part=1), 9)
+    assert found["epochs"] is None
+    assert found["curve"][-1][0] <= 2
+
+
+def test_layers_are_what_they_say() -> None:
+    """A local layer with equal kernels is a convolution; the norm is torch's."""
+    x = torch.randn(2, 4, 6, 6, generator=torch.Generator().manual_seed(0))
+    convolution, local = torch.nn.Conv2d(4, 5, 3, padding=1), normalization.Local(4, 5)
+    with torch.no_grad():
+        local.weight.copy_(convolution.weight.reshape(5, 36).T.expand(36, 36, 5))
+        local.bias.copy_(convolution.bias.expand(36, 5))  # type: ignore[union-attr]
+    torch.testing.assert_close(local(x), convolution(x))
+    x = 30 * torch.randn(2, 64, 3, 3)
+    expected = torch.nn.functional.local_response_norm(x, 9, 1e-3, 0.75, 1.0)
+    torch.testing.assert_close(normalization.Normalisation(64)(x), expected)
+
+
+def test_crops_are_each_picture_s_own() -> None:
+    row = torch.arange(32.0).expand(3, 32, 32)  # a pixel says its column
+    pixels = torch.stack([row, row + 100] * 20)
+    found = _cropped(pixels, 24, torch.Generator().manual_seed(0))
+    assert found.shape == (40, 3, 24, 24)
+    firsts = found[:, 0, 0, 0] % 100
+    steps = found[:, 0, 0, 1] - found[:, 0, 0, 0]
+    assert set(steps.tolist()) == {1.0, -1.0}
+    assert len(set(firsts.tolist())) > 8
+    assert (found[1::2] >= 100).all()
+    assert (found[::2] < 100).all()

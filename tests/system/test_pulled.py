@@ -1,0 +1,242 @@
+"""A published network, from a server to an answer: pulled, classified with, measured, exported, fine-tuned."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from google.protobuf import text_format
+from pydantic import TypeAdapter
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from model.artifacts.artifact import Artifact
+from model.images.crops import CENTRE, TEN
+from model.network.export import torch_answer
+from model.network.spec import Architecture
+from model.network.torch_module import AlexNet
+from model.pretrained import importer
+from model.pretrained.specs import BVLC_ALEXNET
+from model.runtime import OnnxModel
+from tests.helpers import pretrained_files
+from tests.helpers.drawings import CLASSES, draw, encode
+
+ALEXNET = Path(sys.executable).parent / "alexnet"
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        """Says nothing."""
+
+
+def run(*options: object, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [str(ALEXNET), *map(str, options)]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=180, check=False, cwd=folder, env=os.environ | {"LANG": "C"}
+    )
+
+
+@pytest.fixture(scope="module")
+def mirror(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    folder = tmp_path_factory.mktemp("mirror")
+    with ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder))) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", folder
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def pulled(mirror: tuple[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    address, folder = mirror
+    onnx.save(pretrained_files.zoo(), str(folder / "net.onnx"))
+    home = tmp_path_factory.mktemp("pulled")
+    published = pretrained_files.small(BVLC_ALEXNET, folder / "net.onnx")
+    return importer.pull(published, home / "artifacts", home / "data", address, lambda _: None)
+
+
+@pytest.fixture(scope="module")
+def validation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ImageNet's layout with six pictures."""
+    root = tmp_path_factory.mktemp("imagenet") / "val"
+    root.mkdir()
+    generator = np.random.default_rng(2)
+    for number in range(6):
+        content = encode(draw(CLASSES[number % 3], generator))
+        (root / f"ILSVRC2012_val_{number + 1:08d}.JPEG").write_bytes(content)
+    return root
+
+
+def pictures(root: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    from model.images.preprocess import read_picture
+
+    return np.stack([read_picture(path.read_bytes()).pixels for path in sorted(root.glob("*.JPEG"))])
+
+
+def test_classify_says_imagenet_s_words(pulled: Artifact, validation: Path) -> None:
+    said = run("classify", next(validation.glob("*.JPEG")), "--artifact", pulled.path, "--json")
+    assert said.returncode == 0, said.stderr
+    answers = json.loads(said.stdout)
+    assert len(answers) == 5
+    assert all(answer["id"].startswith("n") and answer["name"] for answer in answers)
+
+
+def test_errors_on_imagenet_s_validation_pictures(pulled: Artifact, validation: Path) -> None:
+    """Every form of the truth gives the same errors, which are those of the network's own answers."""
+    model, pixels = OnnxModel(pulled.network, "cpu"), pictures(validation)
+    order = np.argsort(-model.run(pixels, TEN)[0], axis=1)
+    truth = [int(order[0, 0]), int(order[1, 0]), int(order[2, 3]), int(order[3, 4]), int(order[4, 7]), 999]
+    expected = [np.mean([t not in row[:k] for t, row in zip(truth, order, strict=True)]) for k in (1, 5)]
+    line = f"top-1 error {100 * expected[0]:.2f} %, top-5 error {100 * expected[1]:.2f} %"
+    ids = [pulled.labels[number].id for number in truth]
+    files = sorted(path.name for path in validation.glob("*.JPEG"))
+    lists = {
+        "LOC_val_solution.csv": "ImageId,PredictionString\n"
+        + "".join(f"{name[:-5]},{synset} 1 2 3 4\n" for name, synset in zip(files, ids, strict=True)),
+        "imagenet_2012_validation_synset_labels.txt": "\n".join(ids) + "\n",
+        "val.txt": "".join(f"{name} {number}\n" for name, number in zip(files, truth, strict=True)),
+    }
+    for name, content in lists.items():
+        (validation.parent / name).write_text(content)
+        said = run("evaluate", pulled.path, "--imagenet-val", validation)
+        assert said.returncode == 0, said.stderr
+        assert "6 pictures, 10 views" in said.stdout
+        assert said.stdout.count(line) >= 1
+        (validation.parent / name).unlink()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "error"),
+    [
+        ("", "", "expected one of LOC_val_solution.csv"),
+        ("synset_labels.txt", "n01440764\n", "expected a class for each of the 6 pictures"),
+        ("synset_labels.txt", "n00000000\n" * 6, "expected synsets that the network knows"),
+        ("val.txt", "ILSVRC2012_val_00000001.JPEG 1\n", "expected a class for each of the 6 pictures"),
+    ],
+)
+def test_a_truth_that_does_not_fit(pulled: Artifact, validation: Path, name: str, content: str, error: str) -> None:
+    if name:
+        (validation / name).write_text(content)
+    said = run("evaluate", pulled.path, "--imagenet-val", validation)
+    if name:
+        (validation / name).unlink()
+    assert (said.returncode, said.stderr.count("\n")) == (1, 1)
+    assert said.stderr.startswith(f"error: {error}")
+
+
+def test_as_onnx(pulled: Artifact, validation: Path, tmp_path: Path) -> None:
+    said = run("export", pulled.path, tmp_path / "net.onnx")
+    assert said.stdout == f"wrote {tmp_path / 'net.onnx'}\n"
+    session = ort.InferenceSession(tmp_path / "net.onnx")
+    assert len(json.loads(session.get_modelmeta().custom_metadata_map["labels"])) == 1000
+    asked = {"pictures": pictures(validation), "views": np.array(CENTRE)}
+    expected = OnnxModel(pulled.network, "cpu").run(asked["pictures"], CENTRE)
+    np.testing.assert_allclose(session.run(["probabilities"], asked)[0], expected[0], atol=1e-6)
+    assert run("export", pulled.path, tmp_path / "net.onnx").stderr.startswith("error: expected nothing at")
+
+
+def test_as_safetensors(pulled: Artifact, validation: Path, tmp_path: Path) -> None:
+    """A state dict that the torch network takes, and with which it says what is served."""
+    assert run("export", pulled.path, tmp_path / "net.safetensors", "--format", "safetensors").returncode == 0
+    with safe_open(tmp_path / "net.safetensors", "pt") as file:
+        header = file.metadata()
+    state = load_file(tmp_path / "net.safetensors")
+    mean = state.pop("mean").numpy()
+    network = AlexNet(TypeAdapter(Architecture).validate_json(header["architecture"]))
+    network.load_state_dict(state)
+    expected = torch_answer(network.eval(), mean, pictures(validation)[:2], TEN)
+    found = OnnxModel(pulled.network, "cpu").run(pictures(validation)[:2], TEN)
+    np.testing.assert_allclose(found[0], expected[0], atol=1e-5)
+    np.testing.assert_allclose(found[1], expected[1], atol=1e-4 * expected[1].max())
+    assert len(json.loads(header["labels"])) == 1000
+
+
+def triton_s_words() -> ModuleType:
+    """The schema of Triton's config.pbtxt, from its own client, without the rest of which it is a part."""
+    spec = importlib.util.find_spec("tritonclient")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    file = Path(next(iter(spec.submodule_search_locations))) / "grpc" / "model_config_pb2.py"
+    found = importlib.util.spec_from_file_location("model_config_pb2", file)
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def test_as_a_model_repository_of_triton(pulled: Artifact, validation: Path, tmp_path: Path) -> None:
+    """Triton's own schema takes the configuration, and the model has the inputs and outputs that it names."""
+    assert run("export", pulled.path, tmp_path / "models", "--format", "triton").returncode == 0
+    words, pixels = triton_s_words(), pictures(validation)
+    numpy_types = {"TYPE_UINT8": "tensor(uint8)", "TYPE_FP32": "tensor(float)"}
+    for name, views in (("bvlc-alexnet", TEN), ("bvlc-alexnet-centre", CENTRE)):
+        folder = tmp_path / "models" / name
+        config = text_format.Parse((folder / "config.pbtxt").read_text(), words.ModelConfig())
+        assert (config.name, config.platform) == (name, "onnxruntime_onnx")
+        assert config.max_batch_size > 1
+        assert config.HasField("dynamic_batching")
+        session = ort.InferenceSession(folder / "1" / "model.onnx")
+        for declared, real in ((config.input, session.get_inputs()), (config.output, session.get_outputs())):
+            listed = [(d.name, numpy_types[words.DataType.Name(d.data_type)], list(d.dims)) for d in declared]
+            assert listed == [(r.name, r.type, list(r.shape[1:])) for r in real]
+            assert not any(isinstance(r.shape[0], int) for r in real)  # the batch's axis is free
+        assert len((folder / config.output[0].label_filename).read_text().splitlines()) == 1000
+        found = session.run(None, {"pictures": pixels})
+        expected = OnnxModel(pulled.network, "cpu").run(pixels, views)
+        np.testing.assert_allclose(found[0], expected[0], atol=1e-6)
+        np.testing.assert_allclose(found[1], expected[1], atol=1e-5 * expected[1].max())
+
+
+def test_fine_tuned(pulled: Artifact, few: Path, tmp_path: Path) -> None:
+    """The README's line: all layers but the last are copied and learn slowly; it is served like any other."""
+    places = {place: tmp_path / place for place in ("artifacts", "cache", "runs")}
+    options = [value for place, path in places.items() for value in (f"--{place}", path)]
+    said = run("train", "--data", few, "--init-from", pulled.path, "--epochs", 1, "--batch", 8, *options)
+    assert said.returncode == 0, said.stderr
+    assert "started from bvlc-alexnet version 1" in said.stdout
+    assert "fc8 anew" in said.stdout
+    manifest = json.loads((tmp_path / "artifacts" / "few" / "1" / "manifest.json").read_text())
+    assert (manifest["architecture"]["normalisation"], manifest["architecture"]["border"]) == ("caffe", "none")
+    weights = AlexNet(TypeAdapter(Architecture).validate_python(manifest["architecture"])).state_dict()
+    assert torch.Size(weights["fc8.weight"].shape) == (3, pretrained_files.HIDDEN)
+
+
+def test_mistakes_are_one_line(mirror: tuple[str, Path], pulled: Artifact, tmp_path: Path) -> None:
+    address, folder = mirror
+    (folder / "caffenet-12.onnx").write_text("<html>not here</html>")
+    mistakes: list[tuple[list[object], str]] = [
+        (["pull", "alexnet"], "expected a published network of bvlc-alexnet, caffenet, torchvision-alexnet"),
+        (["pull", "caffenet", "--mirror", address], "expected 243,863,798 bytes at"),
+        (["pull", "bvlc-alexnet", "--mirror", f"{address}/none"], "expected bvlcalexnet-12.onnx at"),
+        (["pull", "bvlc-alexnet", "--from", folder / "caffenet-12.onnx"], "expected bvlcalexnet-12.onnx (sha256 6b0da"),
+        (["pull", "bvlc-alexnet", "--from", folder / "net.onnx", "--unverified"], "expected fc6 in net.onnx to be"),
+        (["pull", "bvlc-alexnet", "--from", folder / "none.onnx"], "expected a file at"),
+        (["evaluate", pulled.path], "expected one of --data and --imagenet-val"),
+    ]
+    for command, error in mistakes:
+        said = run(*command, folder=tmp_path)
+        assert (said.returncode, said.stderr.strip().count("\n")) == (1, 0), said.stderr
+        assert said.stderr.startswith(f"error: {error}"), said.stderr
+    assert not list(tmp_path.rglob("*.onnx"))
+
+
+def test_a_published_network_is_imported_without_torch(tmp_path: Path) -> None:
+    imported = "import sys, model.pretrained, model.onnx_reader, model.formats, model.graph"
+    code = f"{imported}; print('torch' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert said.stdout == "False\n"

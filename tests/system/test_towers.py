@@ -1,0 +1,132 @@
+"""One process and many train the same network: two towers, two replicas, and both at once (section 3.2)."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.helpers import training_runs
+
+
+@pytest.fixture(scope="module")
+def alone(few: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("alone")
+    training_runs.finish(training_runs.start(home, "--data", few, *training_runs.OPTIONS))
+    return home
+
+
+def records(home: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (training_runs.only_run(home) / "metrics.jsonl").read_text().splitlines()]
+
+
+def require_same(home: Path, alone: Path) -> None:
+    """Equal to rounding in float64, after 9 steps with dropout, augmentation and a short last batch."""
+    for ours, theirs in zip(training_runs.saved(home), training_runs.saved(alone), strict=True):
+        assert ours.keys() == theirs.keys()
+        for name, tensor in theirs.items():
+            assert tensor.dtype == torch.float64
+            torch.testing.assert_close(ours[name], tensor, rtol=1e-9, atol=1e-13, msg=name)
+    for ours_, theirs_ in zip(records(home), records(alone), strict=True):
+        assert ours_["train_loss"] == pytest.approx(theirs_["train_loss"], rel=1e-12)
+        assert ours_["validation_loss"] == pytest.approx(theirs_["validation_loss"], rel=1e-12)
+        assert ours_["validation_top1_error"] == theirs_["validation_top1_error"]  # no picture counted twice
+
+
+@pytest.mark.parametrize(
+    ("processes", "towers"),
+    [pytest.param(2, 2, marks=pytest.mark.slow), (4, 2), pytest.param(3, 1, marks=pytest.mark.slow)],
+    ids=["2 towers", "2 towers x 2 replicas", "3 replicas"],
+)
+def test_many_processes_are_one_network(few: Path, alone: Path, tmp_path: Path, processes: int, towers: int) -> None:
+    options = ["--data", few, *training_runs.OPTIONS, "--towers", towers]
+    printed = training_runs.finish(training_runs.start(tmp_path, *options, processes=processes))
+    assert printed.count("artifact: artifacts/few/1") == 1
+    require_same(tmp_path, alone)
+
+
+@pytest.mark.slow
+def test_frozen_layers_with_replicas(few: Path, tmp_path: Path) -> None:
+    options = ["--data", few, *training_runs.OPTIONS, "--epochs", 1, "--frozen", "conv1,conv2"]
+    training_runs.finish(training_runs.start(tmp_path, *options, processes=2))
+
+
+@pytest.mark.slow
+def test_each_reads_the_other_s_checkpoint(few: Path, alone: Path, tmp_path: Path) -> None:
+    """Begun by two towers, gone on with by four processes, ended by one."""
+    first = training_runs.start(tmp_path, "--data", few, *training_runs.OPTIONS, "--towers", 2, processes=2)
+    training_runs.kill_when(first, lambda: _steps(tmp_path) >= 2)
+    run = training_runs.only_run(tmp_path)
+    shutil.copy(run / "checkpoint.pt", tmp_path / "early.pt")
+    second = training_runs.start(tmp_path, "--resume", run, "--towers", 2, processes=4)
+    training_runs.kill_when(second, lambda: _steps(tmp_path) >= 5)
+    training_runs.finish(training_runs.start(tmp_path, "--resume", run, "--towers", 1))
+    require_same(tmp_path, alone)
+
+
+STOPPED = """
+import os, signal, sys
+from training import learner
+validate = learner.Learner.validate
+def stopped(self, rows, hear):
+    if os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGTERM)
+    return validate(self, rows, hear)
+if "--resume" not in sys.argv:
+    learner.Learner.validate = stopped
+exec(compile(open(os.environ["RUN"]).read(), os.environ["RUN"], "exec"))
+"""
+"""training/run.py, whose second process is told to stop in the first validation."""
+
+
+def test_one_stopped_in_the_validation_stops_all(
+    few: Path, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both end together, when the first has saved; the error is said once, with the command that goes on."""
+    script = tmp_path / "a run.py"
+    script.write_text(STOPPED)
+    monkeypatch.setenv("RUN", str(training_runs.RUN))
+    options = [
+        "--data",
+        few,
+        *training_runs.OPTIONS,
+        "--micro-batch",
+        1,
+    ]  # so that the validation has slices to stop between
+    process = training_runs.start(tmp_path, *options, processes=2, script=script)
+    printed, _ = process.communicate(timeout=120)
+    run = training_runs.only_run(tmp_path)
+    assert process.returncode == 1, printed
+    assert printed.count("error: stopped in the validation of epoch 1; go on with: torchrun") == 1, printed
+    again = f"torchrun --nproc-per-node 2 {shlex.quote(str(script))} --resume {run.relative_to(tmp_path)}"
+    assert again in printed
+    assert torch.load(run / "checkpoint.pt", weights_only=True)["epoch"] == 0
+    training_runs.finish(training_runs.start(tmp_path, "--resume", run, processes=2))
+    require_same(tmp_path, alone)
+
+
+def test_an_error_of_all_is_said_once(tmp_path: Path) -> None:
+    process = training_runs.start(tmp_path, "--data", tmp_path / "none", processes=2)
+    printed, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert printed.count("error: expected a folder with one subfolder a class") == 1, printed
+
+
+def _steps(home: Path) -> int:
+    """Steps done at the newest checkpoint."""
+    paths = list(home.glob("runs/*/checkpoint.pt"))
+    if not paths:
+        return 0
+    state = torch.load(paths[0], weights_only=True, mmap=True)
+    return 3 * int(state["epoch"]) + int(state["step"])
+
+
+def test_an_odd_number_of_processes_is_refused(few: Path, tmp_path: Path) -> None:
+    process = training_runs.start(tmp_path, "--data", few, *training_runs.OPTIONS, "--towers", 2)
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "expected processes in pairs for --towers 2, found 1: torchrun --nproc-per-node 2" in printed

@@ -1,0 +1,178 @@
+"""The main job as a user does it, by commands: a folder of pictures -> artifact -> index -> server -> answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from model.images.preprocess import read_picture
+
+ROOT = Path(__file__).parents[2]
+ALEXNET = Path(sys.executable).parent / "alexnet"
+
+
+def run(*command: object, cwd: Path, code: int = 0) -> str:
+    done = subprocess.run([str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=300)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def home(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's folder after training and indexing."""
+    home = tmp_path_factory.mktemp("home")
+    shutil.copytree(pictures, home / "patterns")
+    (home / "patterns" / "stripes" / "broken.jpg").write_bytes(b"not a picture")
+    printed = run(
+        sys.executable, ROOT / "training" / "run.py", "--data", "patterns",
+        "--hidden", 64, "--epochs", 3, "--batch", 8, cwd=home,
+    )  # fmt: skip
+    assert "skipped 1 of 91 files" in printed
+    assert "broken.jpg" in printed
+    assert re.search(r"artifact: artifacts/patterns/1\n", printed)
+    assert "top-1 error" in printed
+    assert "1 unreadable" in run(ALEXNET, "index", "--data", "patterns", cwd=home)
+    return home
+
+
+@pytest.fixture(scope="module")
+def url(home: Path) -> Iterator[str]:
+    """A running `alexnet serve`."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    log = (home / "server.log").open("w")
+    with subprocess.Popen([ALEXNET, "serve", "--port", str(port)], cwd=home, stdout=log, stderr=log) as process:
+        url = f"http://127.0.0.1:{port}"
+        for _ in range(300):
+            try:
+                if httpx2.get(f"{url}/ready").status_code == 200:
+                    break
+            except httpx2.TransportError:
+                time.sleep(0.1)
+        yield url
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+    log.close()
+    assert "Traceback" not in (home / "server.log").read_text()
+
+
+def test_the_server_says_what_the_onnx_file_says(home: Path, url: str, pictures: Path) -> None:
+    path = pictures / "checks" / "11.jpg"
+    with path.open("rb") as file:
+        answer = httpx2.post(f"{url}/classify", files={"image": file}).json()
+    alone = ort.InferenceSession(str(home / "artifacts" / "patterns" / "1" / "network.onnx"))
+    pixels = read_picture(path.read_bytes()).pixels
+    expected, _ = alone.run(None, {"pictures": pixels[None], "views": np.arange(10)})
+    got = {entry["class"]: entry["probability"] for entry in answer["predictions"]}
+    np.testing.assert_allclose([got[i] for i in range(3)], expected[0], atol=1e-6)
+    assert sum(got.values()) <= 1 + 1e-6
+
+
+def test_an_indexed_picture_finds_itself_at_zero(url: str, pictures: Path) -> None:
+    for path in sorted(pictures.glob("*/1*.jpg")):
+        neighbours = httpx2.post(f"{url}/similar", content=path.read_bytes()).json()["neighbours"]
+        assert len(neighbours) == 6
+        assert neighbours[0]["distance"] == 0
+        assert neighbours[0]["label"] == path.parent.name
+        assert httpx2.get(url + neighbours[0]["thumbnail"]).status_code == 200
+
+
+def test_the_terminal_says_the_same(home: Path, url: str, pictures: Path) -> None:
+    path = pictures / "circles" / "03.jpg"
+    indexed = home / "patterns" / "circles" / "03.jpg"
+    served = httpx2.post(f"{url}/classify", content=path.read_bytes()).json()["predictions"]
+    printed = json.loads(run(ALEXNET, "classify", path, "--json", cwd=home))
+    assert [entry["id"] for entry in printed] == [entry["id"] for entry in served]
+    np.testing.assert_allclose(
+        [entry["probability"] for entry in printed], [entry["probability"] for entry in served], atol=1e-6
+    )
+    neighbours = json.loads(run(ALEXNET, "similar", path, "--json", cwd=home))
+    assert neighbours[0] == {"id": neighbours[0]["id"], "distance": 0.0, "label": "circles", "path": str(indexed)}
+    assert "%  circles" in run(ALEXNET, "classify", path, cwd=home)
+
+
+def test_evaluate_says_what_the_manifest_says(home: Path) -> None:
+    manifest = json.loads((home / "artifacts" / "patterns" / "1" / "manifest.json").read_text())
+    printed = run(ALEXNET, "evaluate", "--data", "patterns", cwd=home)
+    for measurement in manifest["measurements"]:
+        assert f"{100 * measurement['top1_error']:.2f} %" in printed
+    assert manifest["training"]["skipped"] == 1
+
+
+def test_indexing_again_adds_nothing(home: Path, url: str) -> None:
+    assert "another process" in run(ALEXNET, "index", "--data", "patterns", cwd=home, code=1)  # the server holds it
+    shutil.copytree(home / "indexes" / "patterns" / "1", home / "copy")
+    again = run(ALEXNET, "index", "--data", "patterns", "--index", "copy", cwd=home)
+    assert "90 pictures (0 added, 90 there already, 1 unreadable)" in again
+    assert "90 pictures, all whole" in run(ALEXNET, "index", "verify", "copy", cwd=home)
+    assert run(ALEXNET, "index", "list", "copy", "--label", "circles", cwd=home).count("circles") >= 30
+    assert run(ALEXNET, "index", "remove", "copy", 1, 2, cwd=home) == "2 pictures removed\n"
+    assert run(ALEXNET, "index", "restore", "copy", 2, cwd=home) == "1 picture restored\n"
+    assert "1 picture forgotten, 89 kept" in run(ALEXNET, "index", "compact", "copy", cwd=home)
+    assert "89 pictures" in run(ALEXNET, "index", "export", "copy", "all.npz", cwd=home)
+    with np.load(home / "all.npz") as arrays:
+        assert arrays["features"].shape == (89, 64)
+        assert sorted(set(arrays["labels"])) == ["checks", "circles", "stripes"]
+    assert "pairs" in run(ALEXNET, "index", "duplicates", "copy", cwd=home)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_where_it_was_stopped(pictures: Path, tmp_path: Path) -> None:
+    common = [sys.executable, ROOT / "training" / "run.py", "--data", pictures, "--hidden", 16, "--batch", 8]
+    run(*common, "--epochs", 2, "--runs", "whole", cwd=tmp_path)
+    command = [str(part) for part in [*common, "--epochs", 2, "--runs", "stopped"]]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("epoch   1"):
+                os.kill(process.pid, signal.SIGINT)
+        assert process.wait(60) == 1
+    (stopped,) = (tmp_path / "stopped").iterdir()
+    assert len((stopped / "metrics.jsonl").read_text().splitlines()) == 1
+    run(sys.executable, ROOT / "training" / "run.py", "--resume", stopped, cwd=tmp_path)
+    (whole,) = (tmp_path / "whole").iterdir()
+    losses = [
+        [json.loads(line)["train_loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        for folder in (whole, stopped)
+    ]
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["train", "--data", "nothing"], "error: expected a folder with one subfolder a class"),
+        (["train", "--recipe", "large"], "error: expected a recipe of paper, source, small, found 'large'"),
+        (["train", "--resume", "nothing"], "error: expected the folder of a run"),
+        (["serve", "--port", "0"], "error: expected an artifact in artifacts, found none"),
+        (["serve", "--host", "203.0.113.1"], "error: expected to listen on 203.0.113.1:8000"),
+        (["index", "--data", "elpv"], "error: expected an artifact in artifacts, found none"),
+        (["evaluate", "--data", "elpv"], "error: expected an artifact in artifacts, found none"),
+    ],
+)
+def test_mistakes_are_one_line(tmp_path: Path, command: list[str], message: str) -> None:
+    printed = run(ALEXNET, *command, cwd=tmp_path, code=1)
+    assert message in printed
+    assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize("command", ["train", "index", "serve", "classify", "similar", "evaluate", "demo"])
+def test_every_command_has_help(tmp_path: Path, command: str) -> None:
+    assert "Usage: alexnet " + command in run(ALEXNET, command, "--help", cwd=tmp_path)

@@ -1,0 +1,73 @@
+"""What the commands of `alexnet` print and refuse, on a small network."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from alexnet.cli.artifact import evaluate
+from alexnet.cli.index import listing
+from index.search import Query
+from index.store import PictureIndex
+from model.artifacts.artifact import Artifact
+from model.exceptions import InvalidRequestError, UnsupportedPictureError
+from model.images.preprocess import read_file
+
+ALEXNET = Path(sys.executable).parent / "alexnet"
+
+
+def run(*words: object, cwd: Path, **variables: str) -> str:
+    command, environment = [str(ALEXNET), *map(str, words)], os.environ | variables
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_indexes_are_where_the_server_looks_for_them(artifact: Artifact, pictures: Path, tmp_path: Path) -> None:
+    """In the folder of ALEXNET_INDEXES; `alexnet index` alone has the options of `alexnet index add`."""
+    data, options = pictures / "circles", ("--artifact", artifact.path)
+    run("index", "--data", data, *options, "--rows", "float16", cwd=tmp_path, ALEXNET_INDEXES="elsewhere")
+    assert (tmp_path / "elsewhere" / "patterns" / "1" / "features-1.f16").is_file()
+    assert not (tmp_path / "indexes").exists()
+    found = run("similar", data / "00.jpg", *options, cwd=tmp_path, ALEXNET_INDEXES="elsewhere")
+    assert found.splitlines()[0].endswith(str(data / "00.jpg"))
+
+
+def test_one_picture_is_no_pictures(index_path: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "index"
+    shutil.copytree(index_path, copy)
+    assert run("index", "remove", copy, 1, 2, cwd=tmp_path) == "2 pictures removed\n"
+    assert run("index", "restore", copy, 2, cwd=tmp_path) == "1 picture restored\n"
+    assert run("index", "compact", copy, cwd=tmp_path) == "1 picture forgotten, 89 kept\n"
+
+
+def test_a_label_that_is_none_is_said(index_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    listing(index_path, "circles")
+    assert len(capsys.readouterr().out.splitlines()) == 30
+    with pytest.raises(InvalidRequestError, match="expected a label of the index, found 'circels'"):
+        listing(index_path, "circels")
+
+
+def test_a_picture_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    with pytest.raises(UnsupportedPictureError, match=r"expected a picture .*: .*bad\.jpg$"):
+        read_file(tmp_path / "bad.jpg")
+
+
+def test_a_search_without_codes_says_how_to_have_them(index_path: Path) -> None:
+    index = PictureIndex.open(index_path)
+    with pytest.raises(InvalidRequestError, match="make them with `alexnet codes train`"):
+        index.search(Query(index.feature(1), search="binary"))
+    index.close()
+
+
+def test_one_of_two_options_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRequestError, match="expected one of --data and --imagenet-val, found neither"):
+        evaluate()
+    with pytest.raises(InvalidRequestError, match="expected one of --data and --imagenet-val, found both"):
+        evaluate("elpv", imagenet_val=tmp_path)

@@ -1,0 +1,191 @@
+"""Binary codes: what ONNX computes, kept beside the rows, shortlists and addresses, and what becomes of damage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from index.catalog import NewEntry
+from index.codes import Codes
+from index.nearest import threads
+from index.search import Query, search_named
+from index.store import PictureIndex
+from model.artifacts.artifact import Artifact
+from model.encoder import Encoder
+from model.exceptions import ArtifactError, IndexStoreError, InvalidRequestError, TrainingError
+from training.hashing import coders
+from training.hashing.autoencoder import CodeConfig, train
+
+Array = NDArray[np.float32]
+DIM = 64
+
+
+def clusters(count: int, seed: int) -> Array:
+    """Rectified features about 20 centres."""
+    draw = np.random.default_rng(seed)
+    centres = np.random.default_rng(9).normal(0, 2, (20, DIM))
+    return np.maximum(centres[draw.integers(20, size=count)] + draw.normal(0, 1, (count, DIM)), 0).astype(np.float32)
+
+
+def saved(coder: coders.Coder, path: Path) -> Encoder:
+    onnx.save(coder.graph(), path)
+    return Encoder(path)
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> Encoder:
+    return saved(coders.itq(clusters(500, 0), 28), tmp_path / "encoder.onnx")
+
+
+@pytest.fixture
+def index(artifact: Artifact, tmp_path: Path) -> Iterator[PictureIndex]:
+    made = PictureIndex.create(tmp_path / "i", artifact)
+    made.add(clusters(300, 1), [entry(n) for n in range(300)])
+    yield made
+    made.close()
+
+
+def entry(number: int) -> NewEntry:
+    return NewEntry(f"{number:064d}", "ab"[number % 2], None, "PNG", 1, 1, b"jpeg")
+
+
+@pytest.mark.parametrize("bits", [8, 28, 32])
+@pytest.mark.parametrize("kind", ["lsh", "pca", "itq", "autoencoder"])
+def test_onnx_computes_the_coder_s_bits(kind: str, bits: int, tmp_path: Path) -> None:
+    features = clusters(300, 0)
+    coder = (
+        train(features, bits, CodeConfig(hidden=16, steps=20, batch=100))
+        if kind == "autoencoder"
+        else coders.LINEAR[kind](features, bits, 0)
+    )
+    found = saved(coder, tmp_path / "encoder.onnx")
+    assert (found.coder, found.bits, found.bytes, found.dim) == (kind, bits, -(-bits // 8), DIM)
+    same = np.unpackbits(found.encode(features) ^ coder.encode(features)).mean()
+    assert same < 1e-3  # a value within rounding of its threshold may fall on either side
+    used = np.unpackbits(coder.encode(features), axis=1)[:, :bits].mean(0)
+    assert ((used > 0.02) & (used < 0.98)).mean() > 0.9
+
+
+def test_the_autoencoder_keeps_neighbours_better_than_itq() -> None:
+    draw = np.random.default_rng(0)
+    latent, spread = draw.normal(0, 1, (1200, 20)), draw.normal(0, 1, (20, DIM))
+    features, queries = np.split(np.maximum(latent @ spread, 0).astype(np.float32), [1000])
+    trained = train(features, 32, CodeConfig(hidden=64, batch=500))
+    begun = coders.itq(features, 32)
+    assert recall(trained, features, queries) > recall(begun, features, queries) + 0.02
+
+
+def recall(coder: coders.Coder, features: Array, queries: Array) -> float:
+    """Of the nearest ten among the forty by Hamming distance."""
+    bits, asked = (np.unpackbits(coder.encode(x), axis=1).astype(np.int64) for x in (features, queries))
+    hamming = (bits[None] != asked[:, None]).sum(2)
+    distances = np.linalg.norm(features[None] - queries[:, None], axis=2)
+    near, listed = np.argsort(distances, 1)[:, :10], np.argsort(hamming, 1, kind="stable")[:, :40]
+    return float(np.mean([len(set(a) & set(b)) / 10 for a, b in zip(near, listed, strict=True)]))
+
+
+def test_codes_with_labels_and_the_same_seed(tmp_path: Path) -> None:
+    features, labels = clusters(200, 0), np.arange(200) % 3
+    chosen = CodeConfig(hidden=8, steps=5, batch=50, supervised=0.5)
+    first, second = (train(features, 8, chosen, labels) for _ in range(2))
+    np.testing.assert_array_equal(first.straight, second.straight)
+    with pytest.raises(TrainingError, match="expected labels for supervised codes"):
+        train(features, 8, chosen)
+    with pytest.raises(TrainingError, match="expected more than 32 pictures, and features as long"):
+        coders.itq(features[:20], 32)
+
+
+def test_a_shortlist_is_the_nearest_by_hamming_distance(encoder: Encoder) -> None:
+    rows = clusters(3000, 1)
+    codes, query = Codes(encoder, rows, None), clusters(1, 2)[0]
+    differing = np.unpackbits(encoder.encode(rows) ^ encoder.encode(query[None]), axis=1).sum(1)
+    wanted = np.arange(3000) % 2 == 0
+    with threads() as pool:
+        for mask in (None, wanted):
+            listed = codes.shortlist(query, 50, pool, mask)
+            among = differing if mask is None else differing[mask]
+            np.testing.assert_array_equal(np.sort(differing[listed]), np.sort(among)[:50])
+            assert mask is None or mask[listed].all()
+    near = codes.within(query, 2, None)
+    np.testing.assert_array_equal(near, np.flatnonzero(differing <= 2))
+    np.testing.assert_array_equal(codes.within(query, 2, wanted), np.flatnonzero((differing <= 2) & wanted))
+
+
+def test_long_codes_are_no_addresses(tmp_path: Path) -> None:
+    long = saved(coders.lsh(clusters(100, 0), 40), tmp_path / "long.onnx")
+    with pytest.raises(InvalidRequestError, match="at most 32 bits to be addresses, found 40"):
+        Codes(long, clusters(10, 0), None).within(clusters(1, 0)[0], 2, None)
+
+
+def test_binary_and_exact_agree_where_the_shortlist_holds_all(index: PictureIndex, encoder: Encoder) -> None:
+    query = clusters(1, 3)[0]
+    with pytest.raises(InvalidRequestError, match="expected an index with codes"):
+        index.search(Query(query, search="binary"))
+    index.use(encoder)
+    exact = index.search(Query(query, 20))
+    assert index.search(Query(query, 20, search="binary")) == exact
+    assert index.search(Query(query, 5, "b", 3, search="binary")) == index.search(Query(query, 5, "b", 3))
+    by_address = index.search(Query(query, 20, search="addresses"))
+    assert {n.entry.id for n in by_address} <= {n.entry.id for n in index.search(Query(query, 300))}
+    with pytest.raises(InvalidRequestError, match="expected a search of exact, binary, addresses"):
+        search_named("fast")
+
+
+def test_codes_follow_the_index(index: PictureIndex, encoder: Encoder, artifact: Artifact) -> None:
+    index.use(encoder)
+    index.add(clusters(1500, 4), [entry(n) for n in range(300, 1800)])
+    for number in range(1, 1000, 3):
+        index.remove(number)
+    query = clusters(1, 5)[0]
+    before = index.search(Query(query, 300, search="binary"))
+    index.compact()
+    assert index.search(Query(query, 300, search="binary")) == before
+    assert len(list(index.path.glob("codes-*"))) == 1
+    index.add(clusters(5, 6), [entry(n) for n in range(2000, 2005)])
+    index.close()
+    (file,) = index.path.glob("codes-*")
+    stored = file.read_bytes()
+    for damaged in (stored[:-10], stored[:100] + bytes([stored[100] ^ 1]) + stored[101:], b""):
+        file.write_bytes(damaged)
+        again = PictureIndex(index.path, writable=True)
+        again.use(encoder)
+        assert file.read_bytes() == stored  # made anew from the features
+        again.close()
+    index.__init__(index.path, writable=True)  # type: ignore[misc]
+
+
+def test_a_full_disk_takes_no_codes_and_loses_nothing(index: PictureIndex, encoder: Encoder, tmp_path: Path) -> None:
+    """Pictures that were added are there, are found by their codes, and have them again after a restart."""
+    index.use(encoder)
+    (file,) = index.path.glob("codes-*")
+    before = file.read_bytes()
+    file.unlink()
+    file.symlink_to("/dev/full")
+    more = clusters(5, 6)
+    assert [added.id for added in index.add(more, [entry(n) for n in range(300, 305)])] == list(range(301, 306))
+    assert [added.id for added in index.add(clusters(1, 7), [entry(305)])] == [306]
+    assert index.search(Query(more[0], 1, search="binary"))[0].entry.id == 301
+    index.close()
+    file.unlink()
+    file.write_bytes(before)
+    again = PictureIndex(index.path, writable=True)
+    again.use(encoder)
+    assert not again.damaged
+    assert len(file.read_bytes()) // 306 * 300 == len(before)
+    assert again.search(Query(more[0], 1, search="binary"))[0].entry.id == 301
+    again.close()
+    index.__init__(index.path, writable=True)  # type: ignore[misc]
+
+
+def test_what_is_no_encoder_of_these_features_is_refused(index: PictureIndex, tmp_path: Path) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"x")
+    with pytest.raises(ArtifactError, match=r"expected an encoder in broken\.onnx"):
+        Encoder(tmp_path / "broken.onnx")
+    other = saved(coders.lsh(np.ones((10, 32), np.float32), 8), tmp_path / "other.onnx")
+    with pytest.raises(IndexStoreError, match="expected an encoder of 64 numbers, found one of 32"):
+        index.use(other)

@@ -1,0 +1,78 @@
+"""The network that comes with the project: small in git, verified when unpacked, and what its model card says."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from model.artifacts import artifact as artifacts
+from model.artifacts.artifact import Artifact
+from model.artifacts.packed import BUNDLED, PACKED, unpack_bundled
+from model.exceptions import ArtifactError
+from model.images.preprocess import read_picture
+from training.data.archives import elpv
+
+CARD = Path(__file__).parents[3] / "docs" / "model-card.md"
+
+
+@pytest.fixture(scope="module")
+def bundled(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    return unpack_bundled("elpv", tmp_path_factory.mktemp("bundled"))
+
+
+def test_it_is_the_full_network_in_at_most_12_megabytes(bundled: Artifact) -> None:
+    assert sum(file.stat().st_size for file in (BUNDLED / "elpv").iterdir()) <= 12_000_000
+    assert (bundled.manifest.parameters, bundled.manifest.feature_dim, bundled.manifest.classes) == (
+        56_901_000,
+        4096,
+        8,
+    )
+    assert unpack_bundled("elpv", bundled.path.parents[1]) == bundled  # the second time it is only verified
+
+
+def test_its_split_is_the_file_that_is_kept(bundled: Artifact) -> None:
+    assert bundled.manifest.training["split_sha256"] == elpv().split_sha256()
+
+
+def test_the_model_card_says_what_was_measured(bundled: Artifact) -> None:
+    card = CARD.read_text()
+    centre, ten = bundled.manifest.measurements
+    for label, values in {
+        "top-1 error, 8 classes": [m.top1_error for m in (centre, ten)],
+        "functional or defective, right": [m.groups["functional or defective"] for m in (centre, ten)],
+        "cell type, right": [m.groups["cell type"] for m in (centre, ten)],
+    }.items():
+        assert f"| {label} | {100 * values[0]:.2f} % | {100 * values[1]:.2f} % |" in card
+    assert bundled.manifest.training["commit"] in card
+
+
+def test_onnxruntime_alone_measures_the_same(bundled: Artifact) -> None:
+    """Every eighth held-out picture, with nothing of ours but the decoder."""
+    dataset = elpv()
+    session = ort.InferenceSession(str(bundled.network))
+    right = 0
+    examples = dataset.test[::8]
+    for example in examples:
+        pixels = read_picture(example.path.read_bytes()).pixels
+        probabilities, _ = session.run(
+            ["probabilities", "features"], {"pictures": pixels[None], "views": np.array([4])}
+        )
+        right += int(probabilities[0].argmax() == example.label)
+    expected = 1 - bundled.manifest.measurements[0].top1_error
+    assert abs(right / len(examples) - expected) < 4 * (expected * (1 - expected) / len(examples)) ** 0.5
+
+
+def test_a_damaged_bundle_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(BUNDLED / "elpv", tmp_path / "elpv")
+    packed = bytearray((tmp_path / "elpv" / PACKED).read_bytes())
+    packed[len(packed) // 2] ^= 1
+    (tmp_path / "elpv" / PACKED).write_bytes(packed)
+    monkeypatch.setattr(packed, "BUNDLED", tmp_path)
+    with pytest.raises(ArtifactError):
+        unpack_bundled("elpv", tmp_path / "out")
+    with pytest.raises(ArtifactError, match="found none"):
+        artifacts.load(tmp_path / "out")

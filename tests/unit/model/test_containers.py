@@ -1,0 +1,85 @@
+"""Small pictures in files that would keep a decoder busy for long, or fill the memory."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.exceptions import InvalidPictureError, PictureTooLargeError
+from model.images.containers import MOST_BLOCKS, MOST_CHUNKS, crowded
+from model.images.preprocess import FORMATS, MOST_EXIF, read_picture
+
+
+def saved(form: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8)
+    Image.fromarray(pixels).save(file, form, **options)
+    return file.getvalue()
+
+
+def chunk(name: bytes, content: bytes = b"") -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def tiff(tags: list[tuple[int, int, int, int]], big: bool = False) -> bytes:
+    """A head and nothing else: tag, type, count, value."""
+    if big:
+        entries = b"".join(struct.pack("<HHQQ", *tag) for tag in tags)
+        return b"II" + struct.pack("<HHHQQ", 43, 8, 0, 16, len(tags)) + entries + bytes(8)
+    entries = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    return b"II" + struct.pack("<HIH", 42, 8, len(tags)) + entries + bytes(4)
+
+
+PNG, JPEG, GIF = saved("PNG"), saved("JPEG"), saved("GIF")
+LAYOUT = [(256, 4, 1, 16), (257, 4, 1, 16), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1), (277, 3, 1, 1)]
+CROWDED = {
+    "png": PNG[:33] + chunk(b"prVt") * (MOST_CHUNKS + 1) + PNG[33:],
+    "png, at its end": PNG[:-12] + chunk(b"prVt") * (MOST_CHUNKS + 1) + PNG[-12:],
+    "jpeg": JPEG[:2] + b"\xff\xe5\x00\x02" * (MOST_CHUNKS + 1) + JPEG[2:],
+    "jpeg, junk": JPEG[:20] + b"\x00" * (MOST_CHUNKS + 1) + JPEG[20:],
+    "jpeg, padding": JPEG[:2] + b"\xff" * (MOST_CHUNKS + 1) + JPEG[2:],
+    "jpeg, restarts": JPEG[:2] + b"\xff\xd0" * (MOST_CHUNKS + 1) + JPEG[2:],
+    "gif": GIF[:-1] + b"\x21\xfe\x01x\x00" * MOST_BLOCKS + b";",
+    "gif, in a block": GIF[:-1] + b"\x21\xfe" + b"\x01x" * (MOST_BLOCKS + 1) + b"\x00;",
+    "gif, junk": GIF[:-1] + b"\x01" * (MOST_BLOCKS + 1) + b";",
+    "tiff": tiff([*LAYOUT, (273, 4, MOST_CHUNKS + 1, 200)]),
+    "big tiff": tiff([*LAYOUT, (273, 4, MOST_CHUNKS + 1, 200)], big=True),
+    "big tiff, tags": tiff([(256, 4, 1, 16)] * (MOST_CHUNKS + 1), big=True),
+}
+
+
+@pytest.mark.parametrize("data", CROWDED.values(), ids=CROWDED)
+def test_too_many_parts(data: bytes) -> None:
+    with pytest.raises(InvalidPictureError, match="of far more parts than one has"):
+        read_picture(data)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_pictures_are_not_crowded(form: str) -> None:
+    assert not crowded(saved(form))
+    read_picture(saved(form))
+
+
+def test_damaged_files_are_their_decoders_to_name() -> None:
+    for data in (b"", PNG[:20], JPEG[:3], GIF[:9], tiff(LAYOUT)[:9], b"GIF89a", b"\xff\xd8", b"II*\x00"):
+        assert not crowded(data)
+        with pytest.raises(InvalidPictureError):
+            read_picture(data)
+
+
+def test_tiles_larger_than_their_picture() -> None:
+    """Decoded whole by libtiff: of 16 x 16 pixels two gigabytes."""
+    tiles = [(322, 4, 1, 65_536), (323, 4, 1, 32_752), (324, 4, 1, 200), (325, 4, 1, 100)]
+    with pytest.raises(PictureTooLargeError, match="found 16 x 16, in larger tiles"):
+        read_picture(tiff([*LAYOUT, *tiles]))
+
+
+def test_exif_of_megabytes() -> None:
+    entries = [(0x9000 + n % 1000, 4, 1, n) for n in range(60_000)]
+    with pytest.raises(PictureTooLargeError, match="bytes of EXIF data"):
+        read_picture(saved("PNG", exif=b"Exif\x00\x00" + tiff(entries) + bytes(MOST_EXIF)))

@@ -1,0 +1,159 @@
+"""Files from a network that cuts, lies and fails: whole or not at all, and never fetched twice from the start."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model import download
+from model.download import fetch
+from model.exceptions import DownloadError
+from model.pretrained.specs import Release
+
+CONTENT = np.random.default_rng(0).bytes(3_000_000)
+PAGE = b"<!DOCTYPE html><html><body>Sign in</body></html>"
+
+
+class Server(ThreadingHTTPServer):
+    """What the next answers do is in `plan`, one word an answer; after it, everything is as it should be."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.plan: list[str] = []
+        self.ranges: list[str | None] = []
+
+    def handle_error(self, *_: Any) -> None:
+        """A client that hangs up is part of it."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        asked = self.headers["Range"]
+        self.server.ranges.append(asked)
+        do = self.server.plan.pop(0) if self.server.plan else ""
+        if do in ("404", "503"):
+            return self.send_error(int(do))
+        body = {"page": PAGE, "wrong": CONTENT[::-1], "short": CONTENT[:-5]}.get(do, CONTENT)
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and do != "no ranges" else 0
+        if start >= len(body):
+            return self.send_error(416)
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(body) - start))
+        self.end_headers()
+        end = start + 1_000_000 if do == "cut" else len(body)
+        self.wfile.write(body[start:end])
+        self.close_connection = True
+        return None
+
+    def log_message(self, *_: Any) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as running:
+        threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield running
+        running.shutdown()
+
+
+def release(server: Server, size: int = len(CONTENT)) -> Release:
+    address = f"http://127.0.0.1:{server.server_port}/net.onnx"
+    return Release("net.onnx", address, size, hashlib.sha256(CONTENT).hexdigest())
+
+
+def visible(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def test_fetched_once(server: Server, tmp_path: Path) -> None:
+    assert fetch(release(server), tmp_path / "data").read_bytes() == CONTENT
+    fetch(release(server), tmp_path / "data")
+    assert server.ranges == [None]
+    assert visible(tmp_path / "data") == ["net.onnx"]
+
+
+def test_a_cut_connection_goes_on_where_it_was_cut(server: Server, tmp_path: Path) -> None:
+    server.plan = ["cut", "503", "cut"]
+    assert fetch(release(server), tmp_path, pause=0).read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=1000000-", "bytes=1000000-", "bytes=2000000-"]
+
+
+def test_a_later_call_goes_on_too(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "ATTEMPTS", 1)
+    server.plan = ["cut", "503"]
+    with pytest.raises(DownloadError, match=r"503 Service Unavailable; fetch http.* elsewhere and put it at"):
+        fetch(release(server), tmp_path, pause=0)
+    assert visible(tmp_path) == ["net.onnx.part"]
+    assert fetch(release(server), tmp_path).read_bytes() == CONTENT
+    assert server.ranges[2:] == ["bytes=1000000-"]
+
+
+def test_a_server_without_ranges_begins_anew(server: Server, tmp_path: Path) -> None:
+    server.plan = ["cut", "no ranges"]
+    assert fetch(release(server), tmp_path, pause=0).read_bytes() == CONTENT
+
+
+def test_all_but_the_name_was_there(server: Server, tmp_path: Path) -> None:
+    """Killed between the last byte and the renaming: the server has no more, and the checksum decides."""
+    (tmp_path / "net.onnx.part").write_bytes(CONTENT)
+    assert fetch(release(server), tmp_path).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("plan", "size", "found"),
+    [
+        ("page", len(CONTENT), "3,000,000 bytes at http://127.0.0.1:.*, found 48 of"),
+        ("page", 0, "found a web page"),
+        ("short", len(CONTENT), "found 2,999,995"),
+        ("wrong", len(CONTENT), "found other bytes: sha256 "),
+        ("404", len(CONTENT), "found 404 Not Found"),
+    ],
+)
+def test_other_bytes_are_refused_and_removed(server: Server, tmp_path: Path, plan: str, size: int, found: str) -> None:
+    server.plan = [plan]
+    with pytest.raises(DownloadError, match=found):
+        fetch(release(server, size), tmp_path, pause=0)
+    assert visible(tmp_path) == []
+
+
+def test_a_mirror_has_the_file_by_its_name(server: Server, tmp_path: Path) -> None:
+    there = release(server)
+    elsewhere = there._replace(address="http://127.0.0.1:9/net.onnx")
+    mirror = there.address.removesuffix("net.onnx")
+    assert fetch(elsewhere, tmp_path, mirror).read_bytes() == CONTENT
+
+
+def test_without_a_network_it_says_what_to_do(tmp_path: Path) -> None:
+    away = Release("net.onnx", "http://127.0.0.1:9/net.onnx", 1, "0" * 64)
+    with pytest.raises(DownloadError, match=r"Connection refused.*put it at .*net.onnx, or name it with --from FILE"):
+        fetch(away, tmp_path, pause=0)
+    with pytest.raises(DownloadError, match="expected an address"):
+        fetch(away, tmp_path, mirror="no address")
+    assert visible(tmp_path) == []
+
+
+def test_a_full_disk_is_said_before_and_while(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DownloadError, match="bytes free in"):
+        fetch(release(server, 1 << 60), tmp_path)
+    (tmp_path / "net.onnx.part").symlink_to("/dev/full")
+    with pytest.raises(DownloadError, match=r"expected to write .*No space left"):
+        fetch(release(server), tmp_path, pause=0)
+    assert not (tmp_path / "net.onnx").exists()
+
+
+def test_a_damaged_file_that_is_there_is_named_and_kept(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_bytes(CONTENT[:-1] + b"?")
+    with pytest.raises(DownloadError, match="found other bytes"):
+        fetch(release(server), tmp_path)
+    assert visible(tmp_path) == ["net.onnx"]

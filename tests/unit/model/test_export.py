@@ -1,0 +1,164 @@
+"""The ONNX file says what torch says, on pictures, batch sizes and views that the export never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from model.exceptions import ArtifactError, DeviceError, ExportError, InvalidRequestError
+from model.images.crops import CENTRE, TEN
+from model.network.export import export, prove_equal, torch_answer
+from model.network.initialization import initialise
+from model.network.onnx_builder import constants
+from model.network.spec import Architecture
+from model.network.torch_module import AlexNet
+from model.runtime import OnnxModel
+from tests.helpers.drawings import CLASSES, draw
+
+Exported = tuple[AlexNet, NDArray[np.float32], Path]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    network = AlexNet(Architecture(classes=7, hidden=48, input_scale=1 / 64))
+    initialise(network, "he", 0)
+    with torch.no_grad():
+        network.fc8.weight.normal_(0, 0.5, generator=torch.Generator().manual_seed(1))
+        for name, parameter in network.named_parameters():
+            if name.endswith("bias"):
+                parameter.normal_(0, 0.1, generator=torch.Generator().manual_seed(2))
+    mean = np.random.default_rng(0).uniform(90, 150, (256, 256, 3)).astype(np.float32)
+    path = tmp_path_factory.mktemp("exported") / "network.onnx"
+    export(network, mean, path)
+    return network, mean, path
+
+
+@pytest.fixture(scope="module")
+def drawn() -> NDArray[np.uint8]:
+    generator = np.random.default_rng(3)
+    return np.stack([draw(CLASSES[i % 3], generator, 256)[:, :256] for i in range(5)])
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+@pytest.mark.parametrize("views", [CENTRE, TEN, (0,), (9, 0, 5), (4, 4)])
+def test_equals_torch(exported: Exported, drawn: NDArray[np.uint8], count: int, views: tuple[int, ...]) -> None:
+    network, mean, path = exported
+    probabilities, features = OnnxModel(path, "cpu").run(drawn[:count], views)
+    expected_probabilities, expected_features = torch_answer(network, mean, drawn[:count], views)
+    assert probabilities.shape == (count, 7)
+    assert features.shape == (count, 48)
+    np.testing.assert_allclose(probabilities, expected_probabilities, atol=1e-5)
+    np.testing.assert_allclose(features, expected_features, atol=1e-4 * expected_features.max())
+    np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"normalisation": "source", "mean": "centre", "input_scale": 1.0},
+        {"activation": "tanh", "pool": 2, "normalisation": "none"},
+        {"towers": 1, "dropout": 0.2},
+        {"joined": False, "sixth": True},
+        {"without": "conv3", "dropout": 0.0},
+        {"without": "conv5"},
+        {"without": "fc7"},
+    ],
+    ids=["source", "tanh", "one tower", "sixth", "without conv3", "without conv5", "without fc7"],
+)
+def test_every_variant_equals_torch(drawn: NDArray[np.uint8], tmp_path: Path, choices: dict[str, Any]) -> None:
+    network = AlexNet(Architecture(**{"classes": 7, "hidden": 48, "input_scale": 1 / 64} | choices))
+    initialise(network, "source" if "source" in choices.values() else "he", 0)
+    mean = np.random.default_rng(0).uniform(90, 150, (256, 256, 3)).astype(np.float32)
+    export(network, mean, tmp_path / "network.onnx")
+    probabilities, features = OnnxModel(tmp_path / "network.onnx", "cpu").run(drawn[:2], TEN)
+    expected_probabilities, expected_features = torch_answer(network, mean, drawn[:2], TEN)
+    np.testing.assert_allclose(probabilities, expected_probabilities, atol=1e-5)
+    np.testing.assert_allclose(features, expected_features, atol=1e-4 * np.abs(expected_features).max())
+    assert np.ptp(probabilities) > 1e-3
+
+
+def test_a_view_is_the_crop_that_the_paper_means(exported: Exported, drawn: NDArray[np.uint8]) -> None:
+    network, mean, path = exported
+    offsets = [(0, 0), (0, 32), (32, 0), (32, 32), (16, 16)]
+    centred = drawn[0].astype(np.float32) - mean
+    for view in TEN:
+        top, left = offsets[view % 5]
+        crop = centred[top : top + 224, left : left + 224]
+        crop = crop[:, ::-1] if view >= 5 else crop
+        with torch.no_grad():
+            expected = network.eval()(torch.from_numpy(crop.copy()).permute(2, 0, 1)[None]).logits.softmax(1)
+        got, _ = OnnxModel(path, "cpu").run(drawn[:1], [view])
+        np.testing.assert_allclose(got, expected.numpy(), atol=1e-5, err_msg=f"view {view}")
+
+
+def test_answers_do_not_depend_on_batch_or_threads(exported: Exported, drawn: NDArray[np.uint8]) -> None:
+    one, two = OnnxModel(exported[2], "cpu", threads=1), OnnxModel(exported[2], "cpu", threads=2)
+    together = one.features(drawn, CENTRE)
+    np.testing.assert_array_equal(two.features(drawn, CENTRE), together)
+    for position, picture in enumerate(drawn):
+        np.testing.assert_array_equal(one.features(picture[None], CENTRE)[0], together[position])
+
+
+def _change(name: str, edit: Callable[[NDArray[Any]], NDArray[Any]]) -> Callable[[onnx.ModelProto], None]:
+    def change(proto: onnx.ModelProto) -> None:
+        for constant in constants(proto)[name]:
+            values = numpy_helper.to_array(constant)
+            constant.raw_data = np.ascontiguousarray(edit(values), values.dtype).tobytes()
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        _change("conv1.weight", lambda w: w[:, ::-1]),
+        _change("conv2.weight", lambda w: np.roll(w, 128, 0)),
+        _change("mean", lambda m: m + 2),
+        _change("view_columns", lambda c: np.clip(c + 1, 0, 255)),
+        _change("view_rows", lambda r: r[::-1]),
+        _change("lrn1.band", lambda b: b / 5),
+        _change("lrn2.k", lambda k: k / 2),
+        _change("fc7.weight", lambda w: w * 2),
+        _change("fc8.bias", lambda b: b[::-1]),
+    ],
+    ids=["BGR", "towers swapped", "mean", "a column off", "views mixed up", "alpha / n", "k = 1", "dropout", "classes"],
+)
+def test_every_planted_fault_is_caught(
+    exported: Exported, tmp_path: Path, fault: Callable[[onnx.ModelProto], None]
+) -> None:
+    network, mean, path = exported
+    proto = onnx.load(str(path))
+    fault(proto)
+    onnx.save(proto, str(tmp_path / "faulty.onnx"))
+    with pytest.raises(ExportError, match="found differences"):
+        prove_equal(network, mean, tmp_path / "faulty.onnx")
+
+
+def test_a_refused_export_leaves_no_file(exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("model.network.export.PROBABILITY_TOLERANCE", -1.0)
+    with pytest.raises(ExportError):
+        export(exported[0], exported[1], tmp_path / "network.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_runtime_refuses_what_is_wrong(exported: Exported, drawn: NDArray[np.uint8], tmp_path: Path) -> None:
+    model = OnnxModel(exported[2], "cpu")
+    with pytest.raises(InvalidRequestError, match="uint8 pictures"):
+        model.run(drawn[:, :224], CENTRE)
+    with pytest.raises(InvalidRequestError, match="from 0 to 9"):
+        model.run(drawn, [10])
+    (tmp_path / "network.onnx").write_bytes(b"no network")
+    with pytest.raises(ArtifactError, match="doesn't load"):
+        OnnxModel(tmp_path / "network.onnx")
+    with pytest.raises(DeviceError, match="install the 'gpu' extra"):
+        OnnxModel(exported[2], "cuda")
+    with pytest.raises(DeviceError, match="expected device"):
+        OnnxModel(exported[2], "tpu")

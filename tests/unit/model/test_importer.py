@@ -1,0 +1,302 @@
+"""Published networks become artifacts that answer as their files do, and no fault in between goes unseen.
+
+The files are written here, laid out as their publishers' are, with random weights and 32 hidden neurons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import elpv_dataset
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from model.artifacts import artifact as artifacts
+from model.artifacts.artifact import Artifact
+from model.exceptions import ArtifactError, DownloadError, ExportError
+from model.images.crops import CENTRE, TEN
+from model.images.preprocess import read_picture
+from model.network.spec import Architecture
+from model.pretrained import importer
+from model.pretrained.specs import BVLC_ALEXNET, CAFFENET, NETWORKS, TORCHVISION_ALEXNET, Published, Source
+from model.runtime import OnnxModel
+from tests.helpers import pretrained_files
+from tests.helpers.drawings import CLASSES, draw, encode
+from tests.helpers.pretrained_files import ONE_TOWER, SHAPES, random_weights, small
+
+GROCERY = Path(__file__).parents[4] / "shared" / "data" / "grocery.zip"
+PLACES = {
+    "conv1": "features.0", "conv2": "features.3", "conv3": "features.6", "conv4": "features.8", "conv5": "features.10",
+    "fc6": "classifier.1", "fc7": "classifier.4", "fc8": "classifier.6",
+}  # fmt: skip
+FORMS = {
+    "bvlc opset 3": (BVLC_ALEXNET, "net.onnx"),
+    "bvlc opset 12": (BVLC_ALEXNET, "net.onnx"),
+    "caffenet opset 12": (CAFFENET, "net.onnx"),
+    "torchvision": (TORCHVISION_ALEXNET, "net.pth"),
+    "torchvision exported": (TORCHVISION_ALEXNET, "net.onnx"),
+    "bvlc in Caffe": (BVLC_ALEXNET, "net.caffemodel"),
+    "caffenet in Caffe": (CAFFENET, "net.caffemodel"),
+}
+
+
+def write(form: str, folder: Path) -> tuple[Published, Path]:
+    """A file of this form, and what is published of it."""
+    published, name = FORMS[form]
+    file, words = folder / name, form.split()
+    if name.endswith(".caffemodel"):
+        file.write_bytes(pretrained_files.caffemodel(random_weights(SHAPES)))
+    elif words[0] == "torchvision":
+        weights = random_weights(ONE_TOWER, 1.0)
+        if name.endswith(".onnx"):
+            onnx.save(pretrained_files.exported(weights), str(file))
+        else:
+            torch.save(state_dict(weights), file)
+    else:
+        onnx.save(pretrained_files.zoo(int(words[2]), words[0] == "caffenet"), str(file))
+    return small(published, file), file
+
+
+def state_dict(weights: dict[str, NDArray[np.float32]]) -> dict[str, torch.Tensor]:
+    return {
+        f"{place}.{kind}": torch.from_numpy(weights[f"{layer}_{kind[0]}_0"])
+        for layer, place in PLACES.items()
+        for kind in ("weight", "bias")
+    }
+
+
+@pytest.fixture(scope="module")
+def photographs() -> NDArray[np.uint8]:
+    """Solar cells, which are real but grey, and drawings, which are in colour."""
+    folder = Path(elpv_dataset.__path__[0]) / "data" / "images"
+    real = [read_picture((folder / f"cell{number:04d}.png").read_bytes()).pixels for number in (1,)]
+    drawn = [read_picture(encode(draw(kind, np.random.default_rng(5)))).pixels for kind in CLASSES[:2]]
+    return np.stack(real + drawn)
+
+
+@pytest.fixture(scope="module", params=FORMS)
+def imported(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Published, Source, Artifact]:
+    folder = tmp_path_factory.mktemp("published")
+    published, file = write(request.param, folder)
+    artifact = importer.take(published, folder / "artifacts", file, published.releases[0], lambda _: None)
+    return published, importer.read(published, file)[1], artifact
+
+
+@pytest.mark.parametrize("views", [CENTRE, TEN], ids=["centre", "ten"])
+def test_the_artifact_says_what_the_file_says(
+    imported: tuple[Published, Source, Artifact], photographs: NDArray[np.uint8], views: tuple[int, ...]
+) -> None:
+    published, source, artifact = imported
+    probabilities, features = importer.answers(published, source, photographs, views)
+    found = OnnxModel(artifact.network, "cpu").run(photographs, views)
+    np.testing.assert_allclose(found[0], probabilities, atol=1e-5)
+    np.testing.assert_allclose(found[1], features, atol=1e-5 * features.max())
+    assert np.ptp(probabilities, axis=0).max() > 1e-3  # pictures differ
+    assert (features > 0).mean() > 0.1
+
+
+def test_what_an_imported_artifact_says_of_itself(imported: tuple[Published, Source, Artifact]) -> None:
+    published, _, artifact = imported
+    manifest = artifact.manifest
+    assert (manifest.name, manifest.classes, len(artifact.labels)) == (published.name, 1000, 1000)
+    assert (artifact.labels[0].id, artifact.labels[999].id) == ("n01440764", "n15075141")
+    (figure,) = manifest.measurements
+    assert figure.published
+    assert manifest.training["sha256"] == published.releases[0].sha256
+    assert "BSD-3-Clause" in manifest.licence
+    assert manifest.export_difference <= 1e-5
+
+
+@pytest.mark.shared
+def test_photographs_in_colour(tmp_path: Path) -> None:
+    import zipfile
+
+    if not GROCERY.is_file():
+        pytest.skip("no grocery.zip in ../shared/data")
+    with zipfile.ZipFile(GROCERY) as packed:
+        names = [name for name in packed.namelist() if "/test/" in name and name.endswith(".jpg")][::400]
+        pictures = np.stack([read_picture(packed.read(name)).pixels for name in names])
+    for form in ("bvlc opset 12", "caffenet opset 12", "torchvision"):
+        published, file = write(form, tmp_path)
+        architecture, source = importer.read(published, file)
+        importer.convert(published, architecture, source, tmp_path / "served.onnx")
+        expected = importer.answers(published, source, pictures, CENTRE)
+        found = OnnxModel(tmp_path / "served.onnx", "cpu").run(pictures, CENTRE)
+        np.testing.assert_allclose(found[0], expected[0], atol=1e-5)
+        np.testing.assert_allclose(found[1], expected[1], atol=1e-5 * expected[1].max())
+
+
+def _weights(name: str, edit: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> Callable[..., Any]:
+    return lambda p, a, s: (p, a, s._replace(weights=dict(s.weights) | {name: edit(s.weights[name])}))
+
+
+def _other(**changes: Any) -> Callable[..., Any]:
+    return lambda p, a, s: (p, replace(a, **changes), s)
+
+
+def _sight(**changes: Any) -> Callable[..., Any]:
+    """The file is asked as before; the artifact is made by other rules."""
+    return lambda p, a, s: (replace(p, **changes), a, s._replace(answer=lambda x: s.answer(_undo(p, changes, x))))
+
+
+def _undo(published: Published, changes: dict[str, Any], seen: NDArray[np.float32]) -> NDArray[np.float32]:
+    wrong = replace(published, **changes)
+    x = seen.transpose(0, 2, 3, 1)
+    x = x[..., ::-1] if wrong.colours == "BGR" else x
+    return published.seen(x * np.array(wrong.deviation, np.float32) + np.array(wrong.mean, np.float32))
+
+
+FAULTS = {
+    "RGB for BGR": ("bvlc opset 12", _sight(colours="RGB")),
+    "another mean": ("bvlc opset 12", _sight(mean=(121.0, 116.779, 103.939))),
+    "no deviation": ("torchvision", _sight(deviation=(1.0, 1.0, 1.0))),
+    "BGR for RGB": ("torchvision", _sight(colours="BGR")),
+    "the paper's norm": ("bvlc opset 12", _other(normalisation="paper")),
+    "the norm by tower": ("bvlc opset 12", _other(normalisation="source")),
+    "no norm": ("caffenet opset 12", _other(normalisation="none")),
+    "norm before pooling": ("caffenet opset 12", _other(pool_first=False)),
+    "pooling before norm": ("bvlc opset 12", _other(pool_first=True)),
+    "a border": ("bvlc opset 12", _other(border="ceil")),
+    "towers swapped in conv2": ("bvlc opset 12", _weights("conv2.weight", lambda w: np.roll(w, 128, 0))),
+    "channels swapped in conv4": ("bvlc opset 12", _weights("conv4.weight", lambda w: w[:, ::-1])),
+    "a kernel turned": ("torchvision", _weights("conv1.weight", lambda w: w.transpose(0, 1, 3, 2))),
+    "classes turned round": ("torchvision", _weights("fc8.bias", lambda b: b[::-1])),
+    "maps in another order": (
+        "bvlc in Caffe",
+        _weights("fc6.weight", lambda w: w.reshape(-1, 256, 36).transpose(0, 2, 1).reshape(-1, 9216)),
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_planted_fault_is_caught(fault: str, tmp_path: Path) -> None:
+    form, plant = FAULTS[fault]
+    published, file = write(form, tmp_path)
+    published, architecture, source = plant(published, *importer.read(published, file))
+    with pytest.raises(ExportError, match="found differences"):
+        importer.convert(published, architecture, source, tmp_path / "served.onnx")
+    assert not (tmp_path / "served.onnx").exists()
+
+
+def _turned(weights: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    return weights | {"fc7_w_0": np.zeros((16, 32), np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        ({"norm1": {"alpha": 5e-4}}, r"expected norm1 .*alpha 0.0001.*; found norm \(size 5, alpha 0.0005"),
+        ({"norm2": {"bias": 2.0}}, "expected norm2 .*k 1.0.*found .*k 2.0"),
+        ({"conv4": {"group": 1}}, "expected conv4 .*groups 2.*found .*groups 1"),
+        ({"conv1": {"strides": [2, 2]}}, r"expected conv1 .*strides \(4, 4\).*found .*strides \(2, 2\)"),
+        ({"conv3": {"dilations": [2, 2]}}, "found auto_pad or dilations"),
+        ({"pool5": {"pads": [0, 0, 0, 0]}}, r"expected pool5 .*pads \(0, 0, 1, 1\)"),
+        ({"pool_first": True}, "expected norm1 .*; found pool"),
+        (
+            {"weights": _turned(random_weights(SHAPES))},
+            r"expected fc7 .*outputs 32, biases 32, inputs 32\); found .*outputs 16, biases 32",
+        ),
+    ],
+)
+def test_another_architecture_is_named_by_its_layer(model: dict[str, Any], expected: str, tmp_path: Path) -> None:
+    onnx.save(pretrained_files.zoo(**model), str(tmp_path / "net.onnx"))
+    with pytest.raises(ArtifactError, match=expected):
+        importer.read(small(BVLC_ALEXNET), tmp_path / "net.onnx")
+
+
+def test_other_weights_are_refused(tmp_path: Path) -> None:
+    weights = random_weights(ONE_TOWER)
+    state = state_dict(weights) | {"features.0.weight": torch.zeros(96, 3, 11, 11)}
+    torch.save(state, tmp_path / "net.pth")
+    with pytest.raises(ArtifactError, match=r"found another network: features.0.weight differs"):
+        importer.read(small(TORCHVISION_ALEXNET), tmp_path / "net.pth")
+    (tmp_path / "net.caffemodel").write_bytes(pretrained_files.caffemodel(random_weights(SHAPES))[:-40_000])
+    with pytest.raises(ArtifactError, match="expected a whole Caffe model"):
+        importer.read(small(BVLC_ALEXNET), tmp_path / "net.caffemodel")
+
+
+@pytest.mark.parametrize("name", ["net.onnx", "net.pth"])
+@pytest.mark.parametrize("content", [b"<!DOCTYPE html><html>", b"", b"\x08\x07\x12\x04none", b"PK\x03\x04"])
+def test_what_is_no_network(name: str, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    published = small(TORCHVISION_ALEXNET if name.endswith("pth") else BVLC_ALEXNET)
+    with pytest.raises(
+        ArtifactError, match=r"expected (an ONNX file|a whole ONNX file|a whole file of torch weights) at"
+    ):
+        importer.read(published, tmp_path / name)
+
+
+def test_another_network_is_refused(tmp_path: Path) -> None:
+    light = Path(onnx.__file__).parent / "backend/test/data/light"
+    with pytest.raises(ArtifactError, match=r"expected conv1 .*to be convolution"):
+        importer.read(BVLC_ALEXNET, light / "light_zfnet512.onnx")
+
+
+def test_the_light_model_of_the_zoo(tmp_path: Path) -> None:
+    """Its structure is the published file's; its weights are one number, so that every class has a thousandth."""
+    light = Path(onnx.__file__).parent / "backend/test/data/light/light_bvlc_alexnet.onnx"
+    architecture, source = importer.read(BVLC_ALEXNET, light)
+    assert architecture == Architecture(normalisation="caffe", border="none")
+    assert sum(values.size for values in source.weights.values()) == 60_965_224
+    importer.convert(BVLC_ALEXNET, architecture, source, tmp_path / "served.onnx")
+    probabilities, features = OnnxModel(tmp_path / "served.onnx", "cpu").run(np.zeros((1, 256, 256, 3), np.uint8), TEN)
+    np.testing.assert_allclose(probabilities, 0.001, atol=1e-6)
+    assert features.shape == (1, 4096)
+
+
+def test_files_are_known_by_their_bytes(tmp_path: Path) -> None:
+    published, file = write("bvlc opset 12", tmp_path)
+    assert importer.known(published, file) == published.releases[0]
+    with pytest.raises(DownloadError, match="found none"):
+        importer.known(published, tmp_path / "none.onnx")
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(DownloadError, match="found other bytes: sha256 "):
+        importer.known(published, file)
+    file.write_bytes(content[:-9])
+    with pytest.raises(DownloadError, match="bytes instead of"):
+        importer.known(published, file)
+
+
+def test_nothing_is_half_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    published, file = write("bvlc opset 12", tmp_path)
+    monkeypatch.setattr(importer, "TOLERANCE", -1.0)
+    with pytest.raises(ExportError):
+        importer.take(published, tmp_path / "artifacts", file, None, lambda _: None)
+    assert list((tmp_path / "artifacts" / "bvlc-alexnet").iterdir()) == []
+
+
+def test_the_same_file_is_imported_once(tmp_path: Path) -> None:
+    published, file = write("bvlc opset 12", tmp_path)
+    said: list[str] = []
+    first = importer.take(published, tmp_path / "artifacts", file, published.releases[0], said.append)
+    again = importer.pull(published, tmp_path / "artifacts", tmp_path / "data", "", said.append)
+    assert first.path == again.path
+    assert said[-1].startswith("there already")
+    unverified = importer.take(published, tmp_path / "others", file, None, said.append)
+    assert unverified.manifest.measurements == []  # nobody knows whose weights these are
+
+
+def test_every_published_network_is_whole() -> None:
+    """Names, addresses and checksums have the form that they must have, and no two files are one."""
+    releases = [release for published in NETWORKS.values() for release in published.releases]
+    assert len({release.sha256 for release in releases}) == len(releases) == 13
+    for release in releases:
+        assert len(bytes.fromhex(release.sha256)) == 32
+        assert release.address.startswith("https://")
+        assert release.address.endswith(f"/{release.file}")
+
+
+def test_it_is_found_again_as_any_artifact(tmp_path: Path) -> None:
+    published, file = write("caffenet opset 12", tmp_path)
+    artifact = importer.take(published, tmp_path / "artifacts", file, published.releases[0], lambda _: None)
+    assert artifacts.load(tmp_path / "artifacts").network_sha256 == artifact.network_sha256

@@ -1,0 +1,49 @@
+"""Section 3.3's formula, its gradient, and the border between the towers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from model.lrn.functional import local_response_norm
+
+
+def by_the_formula(a: torch.Tensor, towers: int) -> torch.Tensor:
+    """The paper's sum, written out."""
+    width = a.shape[1] // towers
+    b = torch.empty_like(a)
+    for i in range(a.shape[1]):
+        tower = i // width
+        first, last = max(tower * width, i - 2), min((tower + 1) * width - 1, i + 2)
+        b[:, i] = a[:, i] / (2 + 1e-4 * (a[:, first : last + 1] ** 2).sum(1)) ** 0.75
+    return b
+
+
+@pytest.mark.parametrize("towers", [1, 2])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_equals_the_formula(towers: int, layout: torch.memory_format) -> None:
+    a = (100 * torch.randn(3, 12, 5, 7, dtype=torch.float64)).contiguous(memory_format=layout)
+    torch.testing.assert_close(local_response_norm(a, towers), by_the_formula(a, towers), rtol=1e-12, atol=1e-12)
+
+
+def test_the_other_tower_is_not_seen() -> None:
+    a = torch.full((1, 8, 1, 1), 100.0)
+    a[:, 4:] = 1e6
+    b = local_response_norm(a, 2)
+    torch.testing.assert_close(b[:, :4], by_the_formula(a[:, :4], 1))
+
+
+def test_gradient() -> None:
+    a = (50 * torch.randn(2, 12, 2, 3, dtype=torch.float64)).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: local_response_norm(x, 2), (a,))
+
+
+def test_many_rows_are_the_same_as_few() -> None:
+    a = 30 * torch.randn(40, 96, 13, 13)
+    torch.testing.assert_close(local_response_norm(a, 2)[17:18], local_response_norm(a[17:18], 2))
+
+
+def test_bfloat16_keeps_the_sum() -> None:
+    a = torch.full((1, 8, 2, 2), 3.0, dtype=torch.bfloat16)
+    expected = by_the_formula(a.double(), 2)
+    torch.testing.assert_close(local_response_norm(a, 2).double(), expected, rtol=4e-3, atol=0)

@@ -1,0 +1,213 @@
+"""The picture contract, one real sample a row."""
+
+from __future__ import annotations
+
+import io
+import struct
+import time
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.exceptions import InvalidPictureError, PictureTooLargeError, UnsupportedPictureError
+from model.images.preprocess import PictureLimits, read_picture
+
+RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
+
+
+def saved(image: Image.Image, form: str, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def quarters(width: int = 320, height: int = 320) -> Image.Image:
+    """Red top left, green top right, blue bottom left, white bottom right."""
+    image = Image.new("RGB", (width, height), WHITE)
+    for colour, (x, y) in {RED: (0, 0), GREEN: (1, 0), BLUE: (0, 1)}.items():
+        image.paste(colour, (x * width // 2, y * height // 2, (x + 1) * width // 2, (y + 1) * height // 2))
+    return image
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
+def test_every_allowed_format_is_read(form: str) -> None:
+    picture = read_picture(saved(quarters(), form))
+    assert picture.format == form
+    assert picture.pixels.shape == (256, 256, 3)
+    assert picture.pixels.dtype == np.uint8
+    assert np.abs(picture.pixels[30, 30].astype(int) - RED).max() < 12
+    assert np.abs(picture.pixels[220, 30].astype(int) - BLUE).max() < 12
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("size", [(320, 320), (400, 300), (301, 455)])
+def test_orientation_gives_the_same_upright_picture(orientation: int, size: tuple[int, int]) -> None:
+    upright = quarters(*size)
+    inverse = {
+        1: None,
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }[orientation]
+    stored = upright if inverse is None else upright.transpose(inverse)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = read_picture(saved(stored, "PNG", exif=exif))
+    assert picture.orientation == orientation
+    expected = read_picture(saved(upright, "PNG")).pixels
+    assert np.abs(picture.pixels.astype(int) - expected).max() <= 1
+
+
+def test_central_square_equals_resizing_the_shorter_side() -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (512, 768, 3), dtype=np.uint8))
+    resized = image.resize((384, 256), Image.Resampling.BILINEAR)
+    expected = np.asarray(resized.crop((64, 0, 320, 256)))
+    np.testing.assert_array_equal(read_picture(saved(image, "PNG")).pixels, expected)
+
+
+def test_sixteen_bits_are_scaled_not_clipped() -> None:
+    samples = np.full((300, 300), 0x8000, np.uint16)
+    picture = read_picture(saved(Image.fromarray(samples), "PNG"))
+    assert picture.mode.startswith("I")
+    assert (picture.pixels == 127).all()
+
+
+@pytest.mark.parametrize(
+    ("image", "form"),
+    [
+        (Image.new("RGBA", (300, 300), (255, 0, 0, 0)), "PNG"),
+        (Image.new("LA", (300, 300), (0, 0)), "PNG"),
+        (Image.new("RGBA", (300, 300), (0, 0, 0, 0)), "WEBP"),
+    ],
+)
+def test_transparent_pixels_are_white(image: Image.Image, form: str) -> None:
+    assert (read_picture(saved(image, form)).pixels == 255).all()
+
+
+def test_palette_with_transparency_is_white_there() -> None:
+    image = Image.new("P", (300, 300), 0)
+    image.putpalette([255, 0, 0, 0, 255, 0])
+    assert (read_picture(saved(image, "PNG", transparency=0)).pixels == 255).all()
+
+
+@pytest.mark.parametrize(("mode", "colour"), [("L", 70), ("1", 1), ("CMYK", (255, 0, 0, 0)), ("YCbCr", (70, 128, 128))])
+def test_other_modes_become_rgb(mode: str, colour: object) -> None:
+    form = "PNG" if mode in ("L", "1") else "JPEG"
+    image = Image.new(mode, (300, 300), colour)  # type: ignore[arg-type]
+    expected = np.asarray(image.convert("RGB"))[0, 0].astype(int)
+    assert np.abs(read_picture(saved(image, form)).pixels.astype(int) - expected).max() <= 4
+
+
+def test_first_frame_of_an_animation_and_says_so() -> None:
+    frames = [Image.new("RGB", (300, 300), colour) for colour in (RED, GREEN, BLUE)]
+    picture = read_picture(saved(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    assert picture.frames_ignored
+    assert tuple(picture.pixels[100, 100]) == RED
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 300), (20000, 1), (1, 20000)])
+def test_extreme_shapes_are_read(size: tuple[int, int]) -> None:
+    assert (read_picture(saved(Image.new("RGB", size, GREEN), "PNG")).pixels == GREEN).all()
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", b"<html></html>" * 100, b"%PDF-1.7\n", bytes(1000)])
+def test_no_picture_is_unsupported(data: bytes) -> None:
+    with pytest.raises(UnsupportedPictureError, match="expected a picture"):
+        read_picture(data)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"])
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_truncated_file_is_an_invalid_picture(form: str, share: float) -> None:
+    noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (300, 300, 3), dtype=np.uint8))
+    data = saved(noise, form)
+    with pytest.raises(InvalidPictureError):
+        read_picture(data[: int(share * len(data))])
+
+
+def test_a_bomb_is_refused_on_its_header() -> None:
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    data = bytearray(saved(Image.new("RGB", (10, 10)), "PNG"))
+    data[16:29] = header
+    data[29:33] = struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    with pytest.raises(PictureTooLargeError):
+        read_picture(bytes(data))
+
+
+@pytest.mark.parametrize("limits", [PictureLimits(max_pixels=300 * 300 - 1), PictureLimits(max_side=299)])
+def test_limits_are_kept(limits: PictureLimits) -> None:
+    data = saved(Image.new("RGB", (300, 300)), "PNG")
+    with pytest.raises(PictureTooLargeError, match="expected at most"):
+        read_picture(data, limits)
+
+
+def _raiser(error: Exception) -> Callable[..., Image.Image]:
+    def fail(*_: object, **__: object) -> Image.Image:
+        raise error
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ValueError(), IndexError(), TypeError(), SyntaxError(), struct.error(), OSError(), KeyError(), OverflowError()],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_pillow_raises_is_an_invalid_picture(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "open", _raiser(error))
+    with pytest.raises(InvalidPictureError, match=type(error).__name__):
+        read_picture(b"x")
+
+
+def test_reduced_decoding_stays_close_to_full_decoding() -> None:
+    y, x = np.mgrid[:3000, :4000]
+    pixels = np.stack([x % 256, y % 256, (x + y) // 28], -1).astype(np.uint8)
+    large = Image.fromarray(pixels).resize((4000, 3000))
+    reduced = read_picture(saved(large, "JPEG", quality=95)).pixels.astype(int)
+    full = read_picture(saved(large, "PNG")).pixels.astype(int)
+    assert np.abs(reduced - full).mean() < 2
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_orientation_is_applied_once_whatever_the_format(form: str, orientation: int) -> None:
+    back = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90}[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    picture = read_picture(saved(quarters().transpose(back), form, exif=exif))
+    assert np.abs(picture.pixels[40, 40].astype(int) - RED).max() < 12
+    assert np.abs(picture.pixels[40, 216].astype(int) - GREEN).max() < 12
+
+
+def test_hidden_colours_do_not_bleed_over_the_edge_of_transparency() -> None:
+    image = Image.new("RGBA", (512, 512), (0, 0, 0, 0))
+    image.paste((255, 255, 255, 255), (0, 0, 255, 512))
+    assert (read_picture(saved(image, "PNG")).pixels == 255).all()
+
+
+def test_a_phone_s_multi_picture_file_is_a_jpeg() -> None:
+    picture = read_picture(saved(quarters(), "MPO", save_all=True, append_images=[quarters()]))
+    assert (picture.format, picture.frames_ignored) == ("JPEG", True)
+
+
+def test_a_jpeg_of_a_thousand_scans_is_refused_before_it_is_decoded() -> None:
+    data = saved(Image.new("L", (4000, 4000), 128), "JPEG", progressive=True)
+    start = data.rindex(b"\xff\xda")
+    bomb = data[:start] + data[start:-2] * 1000 + data[-2:]
+    started = time.monotonic()
+    with pytest.raises(PictureTooLargeError, match="scans"):
+        read_picture(bomb)
+    assert time.monotonic() - started < 1
+    assert read_picture(data).pixels.shape == (256, 256, 3)
+
+
+def test_an_orientation_that_is_no_number_is_ignored() -> None:
+    exif = b"Exif\0\0II*\0" + struct.pack("<IHHHI4sI", 8, 1, 0x0112, 2, 3, b"up\0\0", 0)  # type 2 is text
+    assert read_picture(saved(quarters(), "JPEG", exif=exif)).orientation == 1

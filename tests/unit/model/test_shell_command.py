@@ -1,0 +1,65 @@
+"""Commands that are printed can be typed as they are, in an activated environment or without one."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.shell_command import alexnet, called
+from training.loop.distributed import Processes
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An environment's programs, below the working directory, not found by their names."""
+    folder = tmp_path / ".venv" / "bin"
+    folder.mkdir(parents=True)
+    for name in ("python", "alexnet", "torchrun"):
+        (folder / name).write_text("")
+        (folder / name).chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", str(folder / "python"))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    return folder
+
+
+def test_a_program_that_is_found_has_its_name(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert called(programs / "alexnet") == called(Path(".venv/bin/alexnet")) == ".venv/bin/alexnet"
+    monkeypatch.chdir(programs)
+    assert called(programs / "alexnet") == "./alexnet"
+    (programs / "elsewhere").mkdir()
+    monkeypatch.chdir(programs / "elsewhere")
+    assert called(programs / "alexnet") == str(programs / "alexnet")
+    monkeypatch.setenv("PATH", str(programs))
+    assert called(programs / "alexnet") == "alexnet"
+    assert called(programs / "nothing") == "nothing"
+
+
+def test_another_one_of_the_same_name_is_not_it(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's own program, too: an environment's is a link to it."""
+    other = programs.parent / "other"
+    other.mkdir()
+    (other / "python").symlink_to(programs / "python")
+    monkeypatch.setenv("PATH", str(programs))
+    assert called(other / "python") == ".venv/other/python"
+
+
+def test_alexnet_by_itself_and_by_a_script(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["training/run.py"])
+    assert alexnet() == ".venv/bin/alexnet"
+    monkeypatch.setattr(sys, "argv", [str(programs / "alexnet")])
+    assert alexnet() == ".venv/bin/alexnet"
+    assert Processes(torch.device("cpu")).going_on(Path("runs/a b")) == ".venv/bin/alexnet train --resume 'runs/a b'"
+
+
+def test_what_goes_on_is_what_was_started(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["training/run.py"])
+    one, four = Processes(torch.device("cpu")), Processes(torch.device("cpu"), size=4)
+    assert one.going_on(Path("runs/a")) == ".venv/bin/python training/run.py --resume runs/a"
+    assert four.going_on(Path("runs/a")) == (".venv/bin/torchrun --nproc-per-node 4 training/run.py --resume runs/a")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setenv("PATH", str(programs))
+    assert four.going_on(Path("runs/a")).startswith("torchrun --nnodes 2 --rdzv-endpoint HOST:PORT --nproc-per-node 2 ")

@@ -1,0 +1,208 @@
+"""The network's thread: greedy batches, one culprit at a time, deadlines, clients that left, a bound on what waits."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from functools import partial
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from starlette.testclient import TestClient
+
+from model.artifacts.artifact import Artifact
+from model.images.crops import CENTRE, TEN
+from model.runtime import OnnxModel
+from server.app import create_app
+from server.service import Service
+from server.settings import Settings
+from server.workers.inference import Answer, BrokenInferenceError, DeadlineError, Inference, Job, OverloadedError
+
+POISON = 77
+
+
+class Gate:
+    """The real network behind a gate; a picture that begins with POISON makes the runtime fail."""
+
+    def __init__(self, model: OnnxModel) -> None:
+        self.model, self.device = model, "cpu"
+        self.open = threading.Event()
+        self.entered = threading.Event()
+        self.batches: list[int] = []
+
+    def features(self, pixels: NDArray[np.uint8], views: Sequence[int]) -> NDArray[np.float32]:
+        return self.run(pixels, views)[1]
+
+    def run(self, pixels: NDArray[np.uint8], views: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        self.entered.set()
+        assert self.open.wait(20)
+        self.batches.append(len(pixels))
+        if (pixels[:, 0, 0, 0] == POISON).any():
+            raise RuntimeError("a kernel failed")
+        return self.model.run(pixels, views)
+
+
+@pytest.fixture
+def gate(model: OnnxModel) -> Gate:
+    return Gate(model)
+
+
+@pytest.fixture
+def inference(gate: Gate) -> Iterator[Inference]:
+    inference = Inference(gate, max_crops=20)  # type: ignore[arg-type]
+    yield inference
+    gate.open.set()
+    inference.close()
+
+
+def job(value: int = 0, views: tuple[int, ...] = CENTRE, seconds: float = 20.0) -> Job:
+    return Job(np.full((1, 256, 256, 3), value, np.uint8), views, True, time.monotonic() + seconds)
+
+
+def _note(order: list[str], name: str, future: Future[Answer]) -> None:
+    order.append(name)
+
+
+def occupied(inference: Inference, gate: Gate) -> Job:
+    """A job that the network is busy with."""
+    first = job()
+    inference.submit(first)
+    assert gate.entered.wait(20)
+    return first
+
+
+def test_what_waits_goes_together(inference: Inference, gate: Gate, model: OnnxModel) -> None:
+    occupied(inference, gate)
+    jobs = [job(value) for value in range(12)]
+    futures = [inference.submit(j) for j in jobs]
+    gate.open.set()
+    for value, future in enumerate(futures):
+        expected = model.run(jobs[value].pixels, CENTRE)
+        answer = future.result(20)
+        assert answer.probabilities is not None
+        np.testing.assert_allclose(answer.probabilities[0], expected[0][0], atol=1e-6)
+        np.testing.assert_array_equal(answer.features, expected[1])
+    assert gate.batches == [1, 10, 2]  # as soon as it is free, and ten crops at the most
+
+
+def test_ten_views_are_not_split_and_others_go_round_them(inference: Inference, gate: Gate) -> None:
+    occupied(inference, gate)
+    order: list[str] = []
+    futures = []
+    for name, views in (("a", CENTRE), ("ten", TEN), ("b", CENTRE)):
+        future = inference.submit(job(views=views))
+        future.add_done_callback(partial(_note, order, name))
+        futures.append(future)
+    gate.open.set()
+    for future in futures:
+        future.result(20)
+    assert gate.batches == [1, 2, 1]
+    assert order == ["a", "b", "ten"]
+
+
+def test_only_the_culprit_fails(inference: Inference, gate: Gate) -> None:
+    occupied(inference, gate)
+    futures = [inference.submit(job(value)) for value in (1, POISON, 2, 3)]
+    gate.open.set()
+    for value, future in zip((1, POISON, 2, 3), futures, strict=True):
+        if value == POISON:
+            with pytest.raises(BrokenInferenceError, match="on this picture"):
+                future.result(20)
+        else:
+            assert future.result(20).features.shape == (1, 64)
+    assert gate.batches == [1, 4, 1, 1, 1, 1]
+    assert inference.alive
+
+
+def test_late_jobs_and_those_of_clients_that_left_are_not_run(inference: Inference, gate: Gate) -> None:
+    occupied(inference, gate)
+    late, gone, good = (inference.submit(job(seconds=s)) for s in (0.05, 20, 20))
+    assert gone.cancel()
+    time.sleep(0.1)
+    gate.open.set()
+    good.result(20)
+    with pytest.raises(DeadlineError):
+        late.result(20)
+    assert gate.batches == [1, 1]
+
+
+def test_what_waits_is_bounded(inference: Inference, gate: Gate) -> None:
+    occupied(inference, gate)
+    for _ in range(2):
+        inference.submit(job(views=TEN))
+    with pytest.raises(OverloadedError) as refused:
+        inference.submit(job())
+    assert refused.value.retry_after > 0
+    assert inference.waiting_crops == 20
+
+
+def test_closing_finishes_what_waits(gate: Gate) -> None:
+    inference = Inference(gate, max_crops=20)  # type: ignore[arg-type]
+    futures = [inference.submit(job()) for _ in range(3)]
+    gate.open.set()
+    inference.close()
+    assert all(future.done() for future in futures)
+    with pytest.raises(BrokenInferenceError, match="its thread ended"):
+        inference.submit(job())
+
+
+def test_the_death_of_the_thread_turns_liveness_red(artifact: Artifact, pictures: object) -> None:
+    service = Service(Settings(artifact=artifact.path))
+    with TestClient(create_app(service)) as client:
+        assert client.get("/live").status_code == 200
+        service.now.inference._take = None  # type: ignore[method-assign, assignment]
+        with service.now.inference._changed:
+            service.now.inference._closing = True
+            service.now.inference._changed.notify()
+        service.now.inference._thread.join(20)
+        answer = client.get("/live")
+        assert answer.status_code == 503
+        assert "gone or stuck" in answer.json()["status"]
+        service.now.inference._thread = threading.Thread(target=lambda: None)
+        service.now.inference._thread.start()
+
+
+def test_a_stuck_network_turns_liveness_red(inference: Inference, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    occupied(inference, gate)
+    assert inference.alive
+    monkeypatch.setattr("server.workers.inference.HUNG_SECONDS", 0.01)
+    time.sleep(0.05)
+    assert not inference.alive
+
+
+def test_a_job_that_would_be_late_is_not_begun_while_others_wait(inference: Inference, gate: Gate) -> None:
+    occupied(inference, gate)
+    inference._speeds.extend([10.0] * 9)  # a crop takes 0.1 seconds
+    late, good = inference.submit(job(views=TEN, seconds=0.9)), inference.submit(job())
+    gate.open.set()
+    good.result(20)
+    with pytest.raises(DeadlineError):
+        late.result(20)
+    alone = inference.submit(
+        job(views=TEN, seconds=0.9)
+    )  # nothing is lost by trying, and a wrong speed is measured anew
+    assert alone.result(20)
+    assert gate.batches == [1, 1, 1]
+
+
+def test_work_is_refused_at_once_when_it_could_not_be_done_in_time(artifact: Artifact) -> None:
+    service = Service(Settings(artifact=artifact.path))
+    try:
+        inference = service.now.inference
+        inference._speeds.extend([10.0] * 9)
+        soon = time.monotonic() + 1.2
+        service.require_time(soon)  # nothing waits: whatever the speed, it is tried
+        service.decoding = 1
+        with pytest.raises(OverloadedError, match=r"found 2\.5 seconds of work waiting") as refused:
+            service.require_time(soon)
+        assert refused.value.retry_after == pytest.approx(2.5)
+        service.require_time(time.monotonic() + 3)
+        with pytest.raises(OverloadedError):
+            service.require_time(time.monotonic() + 3, pictures=2)
+        inference._speeds.append(0.001)  # the machine stood still for a moment
+        service.require_time(time.monotonic() + 3)
+    finally:
+        service.close()

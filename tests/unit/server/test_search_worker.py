@@ -1,0 +1,64 @@
+"""Searches that wait are answered together; one that is refused is refused alone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from index.catalog import NewEntry
+from index.search import Neighbour, Query
+from index.store import PictureIndex
+from model.artifacts.artifact import Artifact
+from model.exceptions import InvalidRequestError
+from server.workers.search import Searches
+
+
+@pytest.fixture
+def index(artifact: Artifact, tmp_path: Path) -> Iterator[PictureIndex]:
+    made = PictureIndex.create(tmp_path / "i", artifact)
+    rows = np.random.default_rng(0).random((100, 64), np.float32)
+    made.add(rows, [NewEntry(f"{n:064d}", "ab"[n % 2], None, "PNG", 1, 1, b"jpeg") for n in range(100)])
+    yield made
+    made.close()
+
+
+def test_together(index: PictureIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    first, go_on = threading.Event(), threading.Event()
+    search_many = index.search_many
+
+    def watched(queries: Sequence[Query]) -> list[list[Neighbour]]:
+        asked.append(len(queries))
+        first.set()
+        go_on.wait(20)
+        return search_many(queries)
+
+    monkeypatch.setattr(index, "search_many", watched)
+    searches = Searches()
+    queries = [Query(np.random.default_rng(n).random(64, np.float32), 3) for n in range(40)]
+    queries[7] = Query(queries[7].feature, 3, "a")
+    wrong = Query(queries[0].feature, 3, "no such label")
+    begun = searches.submit(index, queries[0])
+    assert first.wait(20)
+    waiting = [searches.submit(index, query) for query in queries[1:20]]
+    refused, unwanted = searches.submit(index, wrong), searches.submit(index, queries[20])
+    unwanted.cancel()
+    go_on.set()
+    answers = [future.result(20) for future in (begun, *waiting)]
+    assert answers == [search_many([query])[0] for query in queries[:20]]
+    with pytest.raises(InvalidRequestError, match="expected a label of the index"):
+        refused.result(20)
+    assert asked[:2] == [1, 20]  # 19 and the one that is refused; then each alone
+    assert len(asked) == 2 + 20
+    searches.close()
+
+
+def test_what_waits_is_answered_before_the_end(index: PictureIndex) -> None:
+    searches = Searches()
+    futures = [searches.submit(index, Query(np.zeros(64, np.float32), 1)) for _ in range(100)]
+    searches.close()
+    assert all(future.done() for future in futures)

@@ -1,0 +1,47 @@
+"""Flag before variable before file, and a mistake in one line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from alexnet.cli.serve import SettingsFileError, settings
+from server.settings import Settings
+
+ALEXNET = Path(sys.executable).parent / "alexnet"
+
+
+def test_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "server.toml"
+    file.write_text('max_waiting = 1\nmax_bytes = 2\nport = 3\nlog_format = "json"\n')
+    monkeypatch.setenv("ALEXNET_MAX_WAITING", "10")
+    monkeypatch.setenv("ALEXNET_MAX_BYTES", "20")
+    chosen = settings(file, {"max_waiting": 100})
+    assert (chosen.max_waiting, chosen.max_bytes, chosen.port, chosen.log_format) == (100, 20, 3, "json")
+
+
+@pytest.mark.parametrize("text", ["max_wating = 1", "max_waiting =", "keyz = 'x'"])
+def test_a_file_with_a_mistake(tmp_path: Path, text: str) -> None:
+    (tmp_path / "server.toml").write_text(text)
+    with pytest.raises(SettingsFileError, match="expected"):
+        settings(tmp_path / "server.toml", {})
+    with pytest.raises(SettingsFileError, match="No such file"):
+        settings(tmp_path / "nothing.toml", {})
+
+
+def test_every_setting_is_a_flag_but_the_keys() -> None:
+    help_text = subprocess.run(
+        [ALEXNET, "serve", "--help"], capture_output=True, text=True, check=True, env={"COLUMNS": "200"}
+    ).stdout
+    for name in Settings.model_fields:
+        assert (f"--{name.replace('_', '-')} " in help_text) == (name != "keys"), name
+
+
+def test_a_value_out_of_range_is_one_line(tmp_path: Path) -> None:
+    done = subprocess.run([ALEXNET, "serve", "--max-waiting", "0"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: max_waiting: ")
+    assert len(done.stderr.splitlines()) == 1

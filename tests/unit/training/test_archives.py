@@ -1,0 +1,113 @@
+"""Data sets that come in a file: checked before they are unpacked, unpacked once, and fetched where they can be."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+import zipfile
+import zlib
+from pathlib import Path
+
+import pytest
+
+from model.exceptions import DatasetError
+from model.lock import alone
+from training.data.archives import Archive, named, unpacked
+
+SHARED = Path(__file__).parents[4] / "shared" / "data"
+FILES = {"train/cat/0.jpg": b"a cat", "train/dog/0.jpg": b"a dog"}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ALEXNET_DATA", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def packed(path: Path, files: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("pets-main/README.md", "about")
+        for name, content in files.items():
+            archive.writestr(f"pets-main/{name}", content)
+    return path
+
+
+def pets(url: str = "file:///nothing") -> Archive:
+    lines = sorted(f"{name}\t{len(content)}\t{zlib.crc32(content):08x}" for name, content in FILES.items())
+    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return Archive(url, r"(?:^|/)(train/[a-z]+/[0-9]+\.jpg)$", digest)
+
+
+def visible(home: Path) -> list[str]:
+    """All but the lock, which stays."""
+    return [path.name for path in home.iterdir() if path.name != ".pets.lock"]
+
+
+def test_unpacked_once(tmp_path: Path, home: Path) -> None:
+    file = packed(tmp_path / "pets.zip", FILES)
+    root = unpacked("pets", pets(), file)
+    assert root == home / "pets"
+    assert {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*.jpg")} == FILES
+    assert not (root / "README.md").exists()
+    file.unlink()
+    assert unpacked("pets", pets(), file) == root
+    assert visible(home) == ["pets"]
+
+
+def test_downloaded(tmp_path: Path) -> None:
+    file = packed(tmp_path / "pets.zip", FILES)
+    assert (unpacked("pets", pets(file.as_uri()), None) / "train/cat/0.jpg").read_bytes() == b"a cat"
+
+
+def test_no_network_says_what_to_do(home: Path) -> None:
+    with pytest.raises(DatasetError, match="fetch it elsewhere and name it with --archive"):
+        unpacked("pets", pets(), None)
+    assert visible(home) == []
+
+
+def test_other_files_and_broken_ones_are_refused(tmp_path: Path, home: Path) -> None:
+    with pytest.raises(DatasetError, match="found other files"):
+        unpacked("pets", pets(), packed(tmp_path / "other.zip", FILES | {"train/dog/0.jpg": b"a fox"}))
+    (tmp_path / "page.zip").write_text("<html>not found</html>")
+    with pytest.raises(DatasetError, match="not a zip file"):
+        unpacked("pets", pets(), tmp_path / "page.zip")
+    damaged = bytearray(packed(tmp_path / "pets.zip", FILES).read_bytes())
+    damaged[damaged.index(b"a cat")] ^= 1
+    (tmp_path / "damaged.zip").write_bytes(damaged)
+    with pytest.raises(DatasetError, match="Bad CRC"):
+        unpacked("pets", pets(), tmp_path / "damaged.zip")
+    with pytest.raises(DatasetError, match=r"nope\.zip, found: No such file or directory$"):
+        unpacked("pets", pets(), tmp_path / "nope.zip")
+    assert visible(home) == []
+
+
+def test_one_process_fetches_for_all(tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The second waits, says so, and finds the first one's files: its own archive isn't even opened."""
+    home.mkdir()
+    found: list[Path] = []
+    second = threading.Thread(target=lambda: found.append(unpacked("pets", pets(), tmp_path / "none.zip")))
+    with alone(home / ".pets.lock", "fetching pets"):
+        second.start()
+        deadline, said = time.monotonic() + 20, ""
+        while "another process is fetching pets: waiting for it" not in said:
+            assert time.monotonic() < deadline
+            said += capsys.readouterr().out
+            time.sleep(0.01)
+        (home / "pets").mkdir()
+    second.join(20)
+    assert found == [home / "pets"]
+
+
+@pytest.mark.shared
+def test_the_real_grocery_store() -> None:
+    file = SHARED / "grocery.zip"
+    if not file.is_file():
+        pytest.skip("no grocery.zip in ../shared/data")
+    dataset = named("grocery", file)
+    assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (2640, 296, 2485)
+    assert len(dataset.labels) == 81
+    assert len(set(dataset.groupings["coarse class"])) == 43
+    assert {example.label for example in dataset.train} == set(range(81))
+    assert dataset.labels[0].name == "Golden Delicious"
+    assert all(example.path.is_file() for example in dataset.examples[::50])

@@ -1,0 +1,127 @@
+"""Section 4.1: crops at 33 x 33 offsets, mirrors, the colour shift, and the mean that belongs to each pixel."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from training.config import RECIPES
+from training.data.augment import Augmentation, uniforms
+from training.data.crop_kernels import centred, centred_on_device, cut
+
+PLAIN = replace(RECIPES["paper"], colour_deviation=0.0)
+ROWS = np.array([2, 0])
+
+
+@pytest.fixture(scope="module")
+def pictures() -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (4, 256, 256, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def mean() -> NDArray[np.float32]:
+    return np.random.default_rng(1).uniform(100, 140, (256, 256, 3)).astype(np.float32)
+
+
+def augmentation(recipe: object = PLAIN, turned: bool = False, seed: int = 3) -> Augmentation:
+    return Augmentation.of(recipe, 900 * np.eye(3), seed, turned)  # type: ignore[arg-type]
+
+
+def test_reproducible_and_different_each_epoch(pictures: NDArray[np.uint8], mean: NDArray[np.float32]) -> None:
+    draw = augmentation(RECIPES["paper"]).draw
+    first = centred(pictures, draw(1, ROWS, ROWS), mean)
+    np.testing.assert_array_equal(first, centred(pictures, draw(1, ROWS, ROWS + 9), mean))
+    np.testing.assert_array_equal(first[::-1], centred(pictures, draw(1, ROWS[::-1], ROWS), mean))
+    assert not np.array_equal(first, centred(pictures, draw(2, ROWS, ROWS), mean))
+
+
+def test_all_offsets_and_both_directions_occur_equally_often() -> None:
+    rows = np.arange(33 * 33 * 40)
+    start, down, right = augmentation().draw(0, rows, rows).walks.T
+    assert set(down) == {256}
+    start = np.where(right == 1, start, start - 223)
+    counts = np.bincount(start // 256 * 33 + start % 256, minlength=33 * 33)
+    assert len(counts) == 33 * 33
+    assert counts.min() > 10
+    assert 0.49 < (right == -1).mean() < 0.51
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_crop_is_what_numpy_cuts(pictures: NDArray[np.uint8], turned: bool) -> None:
+    seen = set()
+    for epoch in range(40):
+        upright = augmentation().draw(epoch, ROWS, ROWS)
+        crops = augmentation(turned=turned).draw(epoch, ROWS, ROWS)
+        for got, plain, row in zip(cut(pictures, crops), upright.walks, ROWS, strict=True):
+            top, left = divmod(int(plain[0]) - (223 if plain[2] == -1 else 0), 256)
+            expected = pictures[row][top : top + 224, left : left + 224][:, :: int(plain[2])]
+            turns = next(n for n in range(4) if np.array_equal(np.rot90(expected, n), got))
+            seen.add(turns)
+    assert seen == ({0, 1, 2, 3} if turned else {0})
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_each_pixel_meets_its_own_mean(pictures: NDArray[np.uint8], mean: NDArray[np.float32], turned: bool) -> None:
+    crops = augmentation(turned=turned).draw(0, np.arange(4), np.arange(4))
+    own = cut((mean[None].repeat(4, 0)).astype(np.uint8), crops)
+    expected = cut(pictures, crops).astype(np.float32) - own
+    np.testing.assert_allclose(centred(pictures, crops, np.trunc(mean)), expected)
+
+
+def test_the_authors_mean_is_the_central_one(pictures: NDArray[np.uint8], mean: NDArray[np.float32]) -> None:
+    recipe = replace(RECIPES["source"], colour_deviation=0.0)
+    crops = augmentation(recipe).draw(0, ROWS, ROWS)
+    expected = cut(pictures, crops) - mean[16:240, 16:240]
+    np.testing.assert_array_equal(centred(pictures, crops, mean), expected)
+
+
+def test_the_authors_crops_are_shared_by_32() -> None:
+    rows = np.random.default_rng(0).permutation(96)
+    walks = augmentation(RECIPES["source"]).draw(0, rows, np.arange(96)).walks
+    assert [len(np.unique(walks[start : start + 32], axis=0)) for start in (0, 32, 64)] == [1, 1, 1]
+    assert len(np.unique(walks, axis=0)) == 3
+
+
+def test_the_same_on_a_device_as_on_the_cpu(pictures: NDArray[np.uint8], mean: NDArray[np.float32]) -> None:
+    for recipe in (RECIPES["paper"], RECIPES["source"]):
+        crops = augmentation(recipe, turned=True).draw(0, np.arange(4), np.arange(4))
+        pixels = torch.from_numpy(cut(pictures, crops))
+        got = centred_on_device(pixels, crops, torch.from_numpy(mean).view(-1, 3)).numpy()
+        np.testing.assert_allclose(got, centred(pictures, crops, mean), atol=1e-4)
+
+
+def test_centre_view(pictures: NDArray[np.uint8], mean: NDArray[np.float32]) -> None:
+    got = centred(pictures, augmentation().centre(np.array([1])), mean)[0]
+    np.testing.assert_array_equal(got, pictures[1, 16:240, 16:240] - mean[16:240, 16:240])
+
+
+@pytest.mark.parametrize(("name", "power"), [("paper", 1), ("source", 0.5)])
+def test_colour_shift_has_its_spread(name: str, power: float) -> None:
+    """The paper's eigenvalue, for pixels of 0..1, or the authors' square root of it; scaled back to 0..255."""
+    eigenvalues = np.array([100, 400, 255**2 * 0.2]) / 255**2
+    draw = Augmentation.of(RECIPES[name], np.diag(eigenvalues * 255**2), 0).draw
+    rows = np.arange(20_000)
+    crops = draw(0, rows, rows)
+    np.testing.assert_allclose(crops.shifts.std(0), 0.1 * eigenvalues**power * 255, rtol=0.03)
+    np.testing.assert_allclose(crops.shifts.mean(0), 0, atol=0.2)
+    assert crops.factor == pytest.approx(1.0 if name == "paper" else 1 / 1.1)
+
+
+def test_the_authors_colour_shift_ends() -> None:
+    rows = np.arange(4)
+    assert augmentation(RECIPES["source"]).draw(66, rows, rows).shifts.any()
+    late = augmentation(RECIPES["source"]).draw(67, rows, rows)
+    assert not late.shifts.any()
+    assert late.factor == 1
+
+
+def test_uniform_numbers_are_uniform_and_unrelated() -> None:
+    numbers = uniforms((0, 1, 2), np.arange(100_000), 2)
+    assert np.histogram(numbers, 20, (0, 1))[0].std() < 5 * 10_000**0.5 * 1.5
+    assert abs(float(np.corrcoef(numbers.T).ravel()[1])) < 0.01
+    assert abs(float(np.corrcoef(numbers[:-1, 0], numbers[1:, 0]).ravel()[1])) < 0.01
+    assert not np.isin(numbers, uniforms((0, 2, 2), np.arange(100_000), 2)).any()

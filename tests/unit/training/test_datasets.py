@@ -1,0 +1,92 @@
+"""Folders and the solar cells: splits that are stratified and reproducible, and clear refusals."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from model.exceptions import DatasetError
+from training.data import datasets
+from training.data.archives import elpv
+from training.data.folders import folder
+
+
+def make(root: Path, files: dict[str, int]) -> Path:
+    for name, count in files.items():
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            (root / name / f"{number}.jpg").write_bytes(b"x")
+    return root
+
+
+def test_each_class_is_split_alike(tmp_path: Path) -> None:
+    dataset = folder(make(tmp_path / "d", {"cat": 20, "dog": 40, "eel": 3}))
+    counted = {part: Counter(example.label for example in es) for part, es in dataset.parts().items()}
+    assert counted["test"] == {0: 3, 1: 6, 2: 1}
+    assert counted["validation"] == {0: 2, 1: 4, 2: 1}
+    assert counted["train"] == {0: 15, 1: 30, 2: 1}
+    assert len({example.path for example in dataset.examples}) == 63
+    assert dataset == folder(tmp_path / "d")
+    assert dataset.test != folder(tmp_path / "d", seed=1).test
+
+
+def test_given_parts_are_kept(tmp_path: Path) -> None:
+    root = make(tmp_path / "d", {"train/cat": 3, "train/dog": 3, "val/cat": 1, "val/dog": 2})
+    dataset = folder(root)
+    assert [label.id for label in dataset.labels] == ["cat", "dog"]
+    assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (6, 3, 0)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "found no subfolder"),
+        ({"cat": 5}, "at least two classes"),
+        ({"cat": 5, "dog": 0}, "found 1 empty: dog"),
+        ({"cat": 2, "dog": 2}, "at least three pictures"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_refused(tmp_path: Path, files: dict[str, int], message: str) -> None:
+    (tmp_path / "d").mkdir()
+    with pytest.raises(DatasetError, match=message):
+        folder(make(tmp_path / "d", files))
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"a \.csv file, or one of elpv, grocery, cifar10, found no folder at elvp"):
+        datasets.load("elvp")
+    with pytest.raises(DatasetError, match="found no folder"):
+        folder(tmp_path / "nothing")
+
+
+def test_solar_cells() -> None:
+    dataset = elpv()
+    assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (1774, 196, 654)
+    assert len(dataset.labels) == 8
+    assert Counter(dataset.groupings["functional or defective"]) == {"functional": 4, "defective": 4}
+    held_out = {example.path for example in dataset.test}
+    assert held_out.isdisjoint(example.path for example in dataset.train + dataset.validation)
+    assert {example.label for example in dataset.test} == set(range(8))
+
+
+def test_validation_is_held_out_of_train_where_there_is_none(tmp_path: Path) -> None:
+    root = make(tmp_path / "d", {"train/cat": 20, "train/dog": 20, "test/cat": 3, "test/dog": 3})
+    dataset = folder(root)
+    assert [label.id for label in dataset.labels] == ["cat", "dog"]
+    assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (36, 4, 6)
+    assert all(example.path.parts[-3] == "train" for example in dataset.train + dataset.validation)
+    (root / "val").mkdir()
+    (root / "validation").mkdir()
+    with pytest.raises(DatasetError, match="found both"):
+        folder(root)
+
+
+def test_a_changed_folder_is_another_split(tmp_path: Path) -> None:
+    root = make(tmp_path / "d", {"cat": 20, "dog": 20, ".thumbs": 3, "cat/.thumbs": 3})
+    before = folder(root)
+    assert len(before.examples) == 40
+    assert before.split_sha256() == folder(root).split_sha256()
+    (root / "cat" / "7.jpg").unlink()
+    assert before.split_sha256() != folder(root).split_sha256()

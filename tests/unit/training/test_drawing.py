@@ -1,0 +1,100 @@
+"""Figures 3 and 4, the map of an index, and the measure of what the towers see."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from alexnet.cli.index import draw
+from experiments import specialization
+from experiments.specialization import colour
+from index.drawing import by_similarity
+from index.store import PictureIndex
+from model.artifacts.artifact import Artifact
+from model.exceptions import IndexStoreError
+
+ALEXNET = Path(sys.executable).parent / "alexnet"
+
+
+def run(*options: object) -> subprocess.CompletedProcess[str]:
+    command = [str(ALEXNET), *map(str, options)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_an_index_in_pictures(index_path: Path, tmp_path: Path) -> None:
+    said = run("index", "draw", index_path, "--output", tmp_path, "--queries", 3)
+    assert said.returncode == 0, said.stderr
+    for name in ("neighbours", "map"):
+        assert f"wrote {tmp_path / name}.png" in said.stdout
+        picture = np.asarray(Image.open(tmp_path / f"{name}.png").convert("RGB"))
+        assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 50
+
+
+def test_without_its_packages_nothing_is_drawn(
+    index_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    with pytest.raises(IndexStoreError, match=r"expected scikit-learn to draw, found none: .*train,baselines"):
+        draw(index_path, tmp_path / "figures", 5, 3000, 0)
+    assert not (tmp_path / "figures").exists()
+
+
+def test_an_artifact_in_pictures(artifact: Artifact, pictures: Path, few: Path, tmp_path: Path) -> None:
+    said = run("draw", artifact.path, "--data", pictures, "--output", tmp_path, "--count", 5)
+    assert said.returncode == 0, said.stderr
+    for name in ("kernels", "answers"):
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            assert min(picture.size) > 200
+    (few / "other").mkdir(exist_ok=True)
+    try:
+        assert "expected" in run("draw", artifact.path, "--data", few, "--output", tmp_path).stderr
+    finally:
+        (few / "other").rmdir()
+
+
+def test_neighbours_are_near_each_other_on_the_map(index_path: Path) -> None:
+    index = PictureIndex.open(index_path)
+    try:
+        entries = list(index.catalog.everything())
+        features = np.stack([index.feature(entry.id) for entry in entries])
+    finally:
+        index.close()
+    places = by_similarity(features, 0)
+    np.testing.assert_array_equal(places, by_similarity(features, 0))
+    apart = np.linalg.norm(places[:, None] - places[None], axis=2)
+    np.fill_diagonal(apart, np.inf)
+    labels = np.array([entry.label for entry in entries])
+    assert (labels[apart.argmin(1)] == labels).mean() > 0.8
+
+
+def test_the_colour_of_a_kernel() -> None:
+    generator = np.random.default_rng(0)
+    grey = np.repeat(generator.normal(size=(4, 11, 11, 1)), 3, 3)
+    opponent = generator.normal(size=(4, 11, 11, 1)) * [1.0, -1.0, 0.0]
+    planes = generator.normal(size=(400, 11, 11, 3))
+    np.testing.assert_allclose(colour(grey.astype(np.float32)), 0, atol=1e-12)
+    np.testing.assert_allclose(colour(opponent.astype(np.float32)), 1, atol=1e-6)
+    assert colour(planes.astype(np.float32)).mean() == pytest.approx(2 / 3, abs=0.01)
+
+
+def test_towers_that_are_apart_and_towers_that_are_not() -> None:
+    generator = np.random.default_rng(0)
+    apart = specialization.specialisation(np.r_[generator.uniform(0, 0.4, 48), generator.uniform(0.5, 1, 48)])
+    assert (apart.apart, apart.chance) == (1.0, 0.0)
+    alike = specialization.specialisation(np.tile(generator.uniform(0, 1, 48), 2))
+    assert alike.apart < 0.03
+    assert alike.chance > 0.8
+
+
+def test_the_measure_of_an_artifact(artifact: Artifact, tmp_path: Path) -> None:
+    script = Path(specialization.__file__)
+    command = [sys.executable, str(script), str(artifact.path), "--output", str(tmp_path)]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert said.stdout.startswith("patterns 1: colour 0.")
+    assert (tmp_path / "specialisation.json").is_file()
+    assert (tmp_path / "specialisation.png").stat().st_size > 2000

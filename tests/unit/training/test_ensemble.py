@@ -1,0 +1,60 @@
+"""Several networks as one: the mean of their probabilities, and weights found on held-out pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.artifacts.artifact import Artifact
+from model.exceptions import DatasetError, InvalidRequestError
+from training.evaluation.ensemble import evaluate, search
+from training.evaluation.variants import add_dense
+
+GOOD = np.array([[0.8, 0.2], [0.3, 0.7], [0.6, 0.4]], np.float32)
+BAD = np.array([[0.1, 0.9], [0.9, 0.1], [0.45, 0.55]], np.float32)
+TRUTH = np.array([0, 1, 0])
+
+
+def test_a_useless_member_gets_no_weight() -> None:
+    weights = search(np.stack([BAD, GOOD]), TRUTH)
+    np.testing.assert_allclose(weights, [0, 1])
+    assert search(np.stack([GOOD, GOOD]), TRUTH).sum() == pytest.approx(1)
+
+
+def test_weights_lower_the_error() -> None:
+    generator = np.random.default_rng(0)
+    truth = generator.integers(0, 10, 300)
+    signal = np.eye(10)[truth]
+    members = np.stack([signal * s + generator.gumbel(size=(300, 10)) for s in (2.5, 2.0, 0.0)])
+    members = np.exp(members) / np.exp(members).sum(2, keepdims=True)
+    weights = search(members.astype(np.float32), truth)
+
+    def errors(w: np.ndarray) -> int:
+        return int((np.tensordot(w, members, 1).argmax(1) != truth).sum())
+
+    assert errors(weights) < errors(np.full(3, 1 / 3))
+    assert weights[2] < 0.2
+
+
+def test_a_network_twice_is_itself(artifact: Artifact, pictures: Path) -> None:
+    one = evaluate([artifact.path], str(pictures), "test", None, False, "cpu", "float32", print)
+    two = evaluate([artifact.path] * 2, str(pictures), "test", None, True, "cpu", "float32", print)
+    assert [(m.top1_error, m.pictures, m.views) for m in one] == [(m.top1_error, m.pictures, m.views) for m in two]
+    assert two[0].split == "patterns 75/10/15, seed 0, test, 2 networks"
+    assert [m.top1_error for m in one] == [m.top1_error for m in artifact.manifest.measurements]
+
+
+def test_what_does_not_fit_is_refused(artifact: Artifact, pictures: Path, few: Path) -> None:
+    with pytest.raises(InvalidRequestError, match="expected --part"):
+        evaluate([artifact.path], str(pictures), "tests", None, False, "cpu", "float32", print)
+    with pytest.raises(InvalidRequestError, match="another part to measure on than the weights'"):
+        evaluate([artifact.path] * 2, str(pictures), "validation", None, True, "cpu", "float32", print)
+    with pytest.raises(DatasetError, match=r"expected the split.*/split\.csv, or measure .* with --part all"):
+        evaluate([artifact.path], str(few), "test", None, False, "cpu", "float32", print)
+    with pytest.raises(DatasetError, match=r"name its run's own, --data runs/NAME-DATE-TIME/split\.csv$"):
+        add_dense(artifact.path, str(few), None, "cpu", print)
+    assert evaluate([artifact.path], str(few), "all", None, False, "cpu", "float32", print)[0].pictures == 33
+    with pytest.raises(DatasetError, match="expected the artifact's classes"):
+        evaluate([artifact.path], "elpv", "test", None, False, "cpu", "float32", print)

@@ -1,0 +1,41 @@
+"""Errors and group accuracies, by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.exceptions import DatasetError
+from model.runtime import OnnxModel
+from training.data.folders import folder
+from training.evaluation.evaluate import predict, read, score, table
+
+
+def test_score() -> None:
+    probability = np.array([[0.4, 0.35, 0.25], [0.1, 0.2, 0.7], [0.6, 0.25, 0.15], [0.2, 0.5, 0.3]], np.float32)
+    labels = np.array([0, 2, 1, 2])
+    m = score(probability, labels, "here", 1, {"coarse": ("x", "y", "y")})
+    assert m.top1_error == 0.5
+    assert m.top5_error == 0
+    # the probability of y is 0.6, 0.9, 0.4, 0.8; the truth is x, y, y, y
+    assert m.groups == {"coarse": 0.5}
+    assert "top-1 error 50.00 %" in table([m])
+
+
+def test_top5_among_many() -> None:
+    probability = np.tile(np.linspace(0.3, 0.01, 10, dtype=np.float32), (10, 1))
+    m = score(probability, np.arange(10), "here", 10, {})
+    assert (round(m.top1_error, 6), round(m.top5_error, 6)) == (0.9, 0.5)
+
+
+def test_unreadable_files_are_left_out(pictures: Path, model: OnnxModel, tmp_path: Path) -> None:
+    dataset = folder(pictures)
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"")
+    examples = (dataset.test[0]._replace(file=str(broken)), *dataset.test[:3])
+    centre, ten = predict(model, read(examples), 4).scores("here", {})
+    assert (centre.pictures, centre.views, ten.views) == (3, 1, 10)
+    with pytest.raises(DatasetError, match="found none"):
+        predict(model, read(examples[:1]), 1)

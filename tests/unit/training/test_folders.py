@@ -1,0 +1,139 @@
+"""ImageNet's layout and CSV tables: classes, names and parts as their files say, and clear refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from model.exceptions import DatasetError
+from training.data import datasets
+from training.data.archives import elpv
+from training.data.folders import ABOUT, folder, table
+from training.loop.run_directory import SPLIT
+
+SYNSETS = {"n01440764": "tench, Tinca tinca", "n01443537": "goldfish, Carassius auratus"}
+
+
+@pytest.fixture
+def imagenet(tmp_path: Path) -> Path:
+    root = tmp_path / "imagenet"
+    for synset in SYNSETS:
+        (root / "train" / synset).mkdir(parents=True)
+        for number in range(4):
+            (root / "train" / synset / f"{synset}_{number}.JPEG").write_bytes(b"x")
+    (root / "val").mkdir()
+    for number in range(1, 4):
+        (root / "val" / f"ILSVRC2012_val_{number:08d}.JPEG").write_bytes(b"x")
+    (root / "synset_words.txt").write_text("".join(f"{synset} {name}\n" for synset, name in SYNSETS.items()))
+    lines = [f"ILSVRC2012_val_{n:08d},{synset} 1 2 3 4 \n" for n, synset in ((1, "n01443537"), (2, "n01440764"))]
+    lines.append("ILSVRC2012_val_00000003,n01443537 1 2 3 4 n01443537 5 6 7 8\n")
+    (root / "LOC_val_solution.csv").write_text("ImageId,PredictionString\n" + "".join(lines))
+    return root
+
+
+def test_imagenet_with_its_lists(imagenet: Path) -> None:
+    dataset = folder(imagenet)
+    assert [(label.id, label.name) for label in dataset.labels] == list(SYNSETS.items())
+    assert len(dataset.train) == 8
+    assert [example.label for example in dataset.validation] == [1, 0, 1]
+
+
+def test_imagenet_with_folders_in_val(imagenet: Path) -> None:
+    (imagenet / "LOC_val_solution.csv").unlink()
+    for path in list((imagenet / "val").iterdir()):
+        (imagenet / "val" / "n01440764").mkdir(exist_ok=True)
+        path.rename(imagenet / "val" / "n01440764" / path.name)
+    assert [example.label for example in folder(imagenet).validation] == [0, 0, 0]
+
+
+def test_an_unknown_synset_is_refused(imagenet: Path) -> None:
+    listing = imagenet / "LOC_val_solution.csv"
+    listing.write_text(listing.read_text().replace("n01440764", "n99999999"))
+    with pytest.raises(DatasetError, match="found n99999999"):
+        folder(imagenet)
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+def test_a_table_with_parts(tmp_path: Path) -> None:
+    lines = "".join(
+        f"{part}{n}.jpg,{'cat' if n % 2 else 'dog'},{part}\n" for part in ("train", "val") for n in range(6)
+    )
+    dataset = table(write(tmp_path / "t.csv", "path,label,part\n" + lines))
+    assert [label.id for label in dataset.labels] == ["cat", "dog"]
+    assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (6, 6, 0)
+    assert dataset.train[1] == (str(tmp_path / "train1.jpg"), 0)
+
+
+def test_a_table_without_parts_is_split(tmp_path: Path) -> None:
+    lines = "".join(f"{n}.jpg,{n % 2}\n" for n in range(40))
+    dataset = table(write(tmp_path / "t.csv", "path,class\n" + lines))
+    assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (30, 4, 6)
+
+
+def test_a_run_s_split_is_such_a_table(pictures: Path, tmp_path: Path) -> None:
+    before = folder(pictures)
+    again = datasets.load(str(write(tmp_path / SPLIT, before.split_csv())))
+    assert again.labels == before.labels
+    assert again.split_sha256() == before.split_sha256()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "columns path and label"),
+        ("file,label\na.jpg,cat\n", "columns path and label"),
+        ("path,label\na.jpg,\n", "line 2"),
+        ("path,label\na.jpg,cat,dog\n", "line 2"),
+        ("path,label,part\na.jpg,cat,train\nb.jpg,cat,tset\n", "line 3"),
+        ("path,label\na.jpg,cat\n", "at least two classes"),
+    ],
+)
+def test_what_is_no_table_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DatasetError, match=message):
+        table(write(tmp_path / "t.csv", text))
+    with pytest.raises(DatasetError, match="found no file"):
+        table(tmp_path / "other.csv")
+
+
+def test_a_split_keeps_the_order_of_the_classes(tmp_path: Path) -> None:
+    """Words as folders are sorted, whatever their length; numbers by their value."""
+    root = tmp_path / "zoo"
+    for name in ("ant", "butterfly", "cat", "zebra"):
+        (root / name).mkdir(parents=True)
+        for number in range(4):
+            (root / name / f"{number}.jpg").write_bytes(b"x")
+    before = folder(root)
+    assert table(write(tmp_path / SPLIT, before.split_csv())).labels == before.labels
+    lines = "".join(f"{n}.jpg,{n}\n" * 3 for n in (10, 9, 100))
+    assert [label.id for label in table(write(tmp_path / "n.csv", "path,label\n" + lines)).labels] == ["9", "10", "100"]
+
+
+def test_a_part_that_does_not_fit_is_not_left_out(imagenet: Path) -> None:
+    (imagenet / "LOC_val_solution.csv").unlink()
+    with pytest.raises(DatasetError, match="found files alone"):
+        folder(imagenet)
+    for path in list((imagenet / "val").iterdir()):
+        path.unlink()
+    (imagenet / "val" / "N01440764").mkdir()
+    with pytest.raises(DatasetError, match="found also N01440764"):
+        folder(imagenet)
+
+
+def test_a_run_s_split_is_the_same_data_set(tmp_path: Path) -> None:
+    """Names, licence, groupings, turning and the order of the classes come back from the file beside the table."""
+    before = elpv()
+    path = write(tmp_path / SPLIT, before.split_csv())
+    assert table(path) != before
+    about = write(path.with_suffix(ABOUT), before.account().model_dump_json())
+    assert table(path) == before
+    about.write_text(about.read_text().replace("mono-33", "mono-34"))
+    with pytest.raises(DatasetError, match="found also 'mono-33'"):
+        table(path)
+    about.write_text("{}")
+    with pytest.raises(DatasetError, match="expected an account of the pictures"):
+        table(path)

@@ -1,0 +1,115 @@
+"""What a run leaves to look at: metrics, TensorBoard's file, and a report that needs nothing outside itself."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from model.artifacts.artifact import Artifact
+from model.artifacts.history import HISTORY, Epoch, read_history
+from model.network.spec import Architecture
+from training.loop import metrics
+from training.publish import figures
+
+
+@pytest.fixture(scope="module")
+def run(artifact: Artifact) -> Path:
+    (run,) = (artifact.path.parents[2] / "runs").iterdir()
+    return run
+
+
+def test_the_report_stands_alone(run: Path, artifact: Artifact) -> None:
+    page = (run / "report.html").read_text()
+    HTMLParser().feed(page)
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
+    headings = re.findall(r"<h2>(.*?)</h2>", page)
+    assert headings[:2] == ["Errors", "Curves"]
+    assert {"8 pictures held out", "What is taken for what", "Kernels of conv1", "How it was made"} <= set(headings)
+    for measurement in artifact.manifest.measurements:
+        assert f"{100 * measurement.top1_error:.2f} %" in page
+    pictures = re.findall(r"data:image/png;base64,([^\"]+)", page)
+    assert len(pictures) >= 4
+    for data in pictures:
+        with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
+            assert np.asarray(picture.convert("L")).std() > 5  # something is drawn
+
+
+def test_an_epoch_a_line(run: Path) -> None:
+    records = metrics.read(run)
+    assert [record["epoch"] for record in records] == [1, 2, 3, 4]
+    for record in records:
+        assert record["pictures_per_second"] > 0
+        assert 0 <= record["waited"] <= 1
+        assert 0 <= record["train_top1_error"] <= 1
+
+
+def test_tensorboard_has_the_same(run: Path) -> None:
+    events = EventAccumulator(str(run / "tensorboard")).Reload()
+    scalars = events.Scalars("train/loss")
+    assert [s.step for s in scalars] == [1, 2, 3, 4]
+    assert [s.value for s in scalars] == pytest.approx([record["train_loss"] for record in metrics.read(run)], rel=1e-6)
+
+
+def test_records_after_the_checkpoint_are_forgotten(tmp_path: Path) -> None:
+    lines = [{"epoch": epoch, "train_loss": 1.0} for epoch in (1, 2, 3)]
+    (tmp_path / metrics.METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    metrics.RunLog(tmp_path, 2).close()
+    assert [record["epoch"] for record in metrics.read(tmp_path)] == [1, 2]
+
+
+def test_tower_one_stands_above_tower_two() -> None:
+    weights = np.zeros((96, 3, 11, 11), np.float32)
+    weights[:48] = 1.0
+    figure = figures.kernels({"conv1.weight": weights}, Architecture())
+    first, second = figure.axes
+    assert first.get_position().y0 > second.get_position().y0
+    assert first.get_title(loc="left") == "tower 1"
+    assert np.asarray(first.images[0].get_array()).mean() > np.asarray(second.images[0].get_array()).mean()
+
+
+def test_the_true_class_is_pink() -> None:
+    probabilities = np.array([[0.1, 0.6, 0.3]], np.float32)
+    figure = figures.answers([np.zeros((8, 8, 3), np.uint8)], [2], probabilities, ["a", "b", "c$"])
+    bars = figure.axes[4].patches
+    widths = [bar.get_width() for bar in bars]  # type: ignore[attr-defined]
+    assert widths == pytest.approx([0.1, 0.3, 0.6])
+    pink = [bar.get_facecolor()[:3] == pytest.approx((0.839, 0.251, 0.624), abs=0.01) for bar in bars]
+    assert pink == [False, True, False]
+
+
+def test_a_line_that_a_full_disk_cut_harms_no_other(tmp_path: Path) -> None:
+    (tmp_path / metrics.METRICS).write_text('{"epoch": 1, "train_loss": 1.0}\n{"epoch": 2, "tra')
+    log = metrics.RunLog(tmp_path, 9)
+    (tmp_path / metrics.METRICS).write_text('{"epoch": 1, "train_loss": 1.0}\n{"epoch": 2, "tra')
+    fields = ("rate", "train_loss", "validation_loss", "validation_top1_error", "pictures_per_second", "waited")
+    log.write({"epoch": 3} | dict.fromkeys(fields, 0.5))
+    log.close()
+    assert [record["epoch"] for record in metrics.read(tmp_path)] == [1, 3]
+
+
+def test_the_artifact_carries_its_history(run: Path, artifact: Artifact) -> None:
+    history = read_history(artifact)
+    assert history is not None
+    assert [epoch.model_dump() for epoch in history.epochs] == [
+        {name: record[name] for name in Epoch.model_fields} for record in metrics.read(run)
+    ]
+    confusion, measured = np.array(history.confusion), artifact.manifest.measurements[-1]
+    assert confusion.shape == (3, 3)
+    assert confusion.sum() == measured.pictures
+    assert 1 - confusion.trace() / confusion.sum() == pytest.approx(measured.top1_error)
+    assert history.part == measured.split
+
+
+def test_an_artifact_without_a_history(artifact: Artifact) -> None:
+    files = {name: file for name, file in artifact.manifest.files.items() if name != HISTORY}
+    assert read_history(replace(artifact, manifest=artifact.manifest.model_copy(update={"files": files}))) is None

@@ -1,0 +1,1 @@
+"""Data sets: folders, tables and archives, the cache of decoded images, augmentation."""

@@ -1,0 +1,1 @@
+"""Errors of networks and ensembles, and the baseline of Table 1."""

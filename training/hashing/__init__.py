@@ -1,0 +1,1 @@
+"""Binary codes of features (paper, section 6.1)."""

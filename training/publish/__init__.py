@@ -1,0 +1,1 @@
+"""A trained run becomes an artifact and a report."""
