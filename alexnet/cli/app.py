@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import ValidationError
 
-from alexnet.cli.artifact import DataOption, dense, draw, evaluate, export, pull, quantize
+from alexnet.cli.artifact import DataOption, draw, evaluate, export, pull, quantize
 from alexnet.cli.evaluate_index import evaluate_index
 from alexnet.cli.index import IndexArgument, add_commands, opened
 from alexnet.cli.options import (
@@ -46,7 +46,6 @@ app.command(name="train")(train)
 app.command(name="similar")(similar)
 app.command(name="evaluate")(evaluate)
 app.command(name="quantize")(quantize)
-app.command(name="dense")(dense)
 app.command(name="draw")(draw)
 app.command(name="pull")(pull)
 app.command(name="export")(export)

@@ -77,7 +77,7 @@ def quantize(
 
     Refused, with nothing written, where int8 makes more errors than --max-loss allows. Serve it with --precision int8.
     """
-    from training.evaluation.variants import add_int8
+    from training.evaluation.quantize import add_int8
 
     found = add_int8(artifact, data, archive, pictures, max_loss, device, typer.echo)
     typer.echo(f"added {found.path / NETWORKS['int8']}")
@@ -99,22 +99,6 @@ def draw(
 
     for file in drawn(artifact, data, archive, output, count, seed):
         typer.echo(f"wrote {file}")
-
-
-def dense(
-    artifact: Annotated[Path, typer.Argument(help="An artifact, or a folder whose newest one is taken.")],
-    data: DataOption,
-    archive: ArchiveOption = None,
-    device: DeviceOption = "auto",
-) -> None:
-    """Add the dense network to an artifact: one pass over the whole picture instead of crops, with its own errors.
-
-    It is never used unless asked for with --precision dense, since its answers are others than ten views'.
-    """
-    from training.evaluation.variants import add_dense
-
-    found = add_dense(artifact, data, archive, device, typer.echo)
-    typer.echo(f"added {found.path / NETWORKS['dense']}")
 
 
 def pull(

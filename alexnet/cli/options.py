@@ -20,7 +20,7 @@ IndexOption = Annotated[
     typer.Option(envvar="ALEXNET_INDEX", help="The index's folder; NAME/VERSION of the artifact below indexes."),
 ]
 ArchiveOption = Annotated[Path | None, typer.Option(help="The zip file of grocery or cifar10, where it was fetched.")]
-PrecisionOption = Annotated[Precision, typer.Option(envvar="ALEXNET_PRECISION", help="float32, int8 or dense.")]
+PrecisionOption = Annotated[Precision, typer.Option(envvar="ALEXNET_PRECISION", help="float32 or int8.")]
 DeviceOption = Annotated[str, typer.Option(envvar="ALEXNET_DEVICE", help="auto, cpu or cuda.")]
 PictureArgument = Annotated[Path, typer.Argument(help="A picture file.", exists=True, dir_okay=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]

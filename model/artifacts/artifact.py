@@ -6,7 +6,6 @@
       labels.json     class index -> {"id", "name"}
       history.json    how its training went, for people (see `model.artifacts.history`)
       network.int8.onnx   the same in whole numbers (see `model.network.quantization`); where `alexnet quantize` made it
-      network.dense.onnx  one pass over the whole picture (see `model.network.dense`); where `alexnet dense` made it
       encoder.onnx    features -> binary codes (see `model.encoder`); where `alexnet codes train` made it
 
 `model.artifacts.writer` writes it.
@@ -28,10 +27,10 @@ from model.images.preprocess import CONTRACT
 MANIFEST, NETWORK, LABELS = "manifest.json", "network.onnx", "labels.json"
 ENCODER = "encoder.onnx"
 
-Precision = Literal["float32", "int8", "dense"]
-"""In which form a network is used; `dense`: float32, the whole picture at once (see `model.network.dense`)."""
-NETWORKS: dict[Precision, str] = {"float32": NETWORK, "int8": "network.int8.onnx", "dense": "network.dense.onnx"}
-MAKERS: dict[Precision, str] = {"int8": "quantize", "dense": "dense"}
+Precision = Literal["float32", "int8"]
+"""In which form a network is used."""
+NETWORKS: dict[Precision, str] = {"float32": NETWORK, "int8": "network.int8.onnx"}
+MAKERS: dict[Precision, str] = {"int8": "quantize"}
 """Commands that add the other forms."""
 
 

@@ -78,7 +78,7 @@ ELSEWHERE = {
 }
 
 
-MINUTES = r"run\.py|alexnet (quantize|dense|draw|evaluate) "
+MINUTES = r"run\.py|alexnet (quantize|draw|evaluate) "
 
 
 def blocks() -> list[Any]:

@@ -22,7 +22,7 @@ from server.service import Service
 from server.settings import Settings
 from training.data import datasets
 from training.evaluation.evaluate import read
-from training.evaluation.variants import add_int8
+from training.evaluation.quantize import add_int8
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from model.artifacts.artifact import Artifact
 from model.exceptions import DatasetError, InvalidRequestError
 from training.evaluation.ensemble import evaluate, search
-from training.evaluation.variants import add_dense
+from training.evaluation.quantize import add_int8
 
 GOOD = np.array([[0.8, 0.2], [0.3, 0.7], [0.6, 0.4]], np.float32)
 BAD = np.array([[0.1, 0.9], [0.9, 0.1], [0.45, 0.55]], np.float32)
@@ -54,7 +54,7 @@ def test_what_does_not_fit_is_refused(artifact: Artifact, pictures: Path, few: P
     with pytest.raises(DatasetError, match=r"expected the split.*/split\.csv, or measure .* with --part all"):
         evaluate([artifact.path], str(few), "test", None, False, "cpu", "float32", print)
     with pytest.raises(DatasetError, match=r"name its run's own, --data runs/NAME-DATE-TIME/split\.csv$"):
-        add_dense(artifact.path, str(few), None, "cpu", print)
+        add_int8(artifact.path, str(few), None, 8, 100.0, "cpu", print)
     assert evaluate([artifact.path], str(few), "all", None, False, "cpu", "float32", print)[0].pictures == 33
     with pytest.raises(DatasetError, match="expected the artifact's classes"):
         evaluate([artifact.path], "elpv", "test", None, False, "cpu", "float32", print)

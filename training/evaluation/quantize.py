@@ -1,4 +1,4 @@
-"""`alexnet quantize`, `alexnet dense`: an artifact gets another form of its network, measured on held-out pictures."""
+"""`alexnet quantize`: an artifact gets an int8 form of its network, calibrated and measured on its own pictures."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import NETWORKS, Artifact, Measurement, Precision
-from model.artifacts.weights import architecture_of, read_folded
 from model.artifacts.writer import add
 from model.exceptions import InvalidRequestError, QuantisationError
 from model.images.crops import TEN
-from model.network.dense import dense
-from model.network.onnx_layers import Layers
 from model.network.quantization import quantise
 from model.runtime import OnnxModel
 from training.data import datasets
@@ -61,21 +57,6 @@ def add_int8(
         return measured
 
     return add(artifact, NETWORKS["int8"], write)
-
-
-def add_dense(path: Path, data: str, archive: Path | None, device: str, say: Callable[[str], None]) -> Artifact:
-    """Put network.dense.onnx and its errors on the test part (or the validation part) into the artifact.
-
-    Raises DatasetError when `data` isn't what the network was trained on.
-    """
-    artifact, dataset = _opened(path, data, archive)
-
-    def write(target: Path) -> list[Measurement]:
-        weights, mean = read_folded(artifact)
-        onnx.save(dense(Layers(architecture_of(artifact.manifest), weights), mean), str(target))
-        return _measured(artifact, dataset, "dense", target, device, say)
-
-    return add(artifact, NETWORKS["dense"], write)
 
 
 def _opened(path: Path, data: str, archive: Path | None) -> tuple[Artifact, Dataset]:
