@@ -1,4 +1,4 @@
-"""`python benchmarks/bulk.py PICTURES`: what indexing a million, a hundred million and a billion pictures takes.
+"""`python benchmarks/bulk.py IMAGES`: what indexing a million, a hundred million and a billion images takes.
 
 Machines of one core each run `alexnet index --shard`, are killed and started again, and their indexes are merged. Rates
 come from the first runs; `simulate` says with them how long another run will take, one that loses a machine, and is
@@ -40,16 +40,16 @@ LISTED, CODES = 50_000, 8_000_000
 KILLED_AFTER, FOUND_AGAIN = 15.0, 5.0
 """Seconds after which a machine is killed here, and until it is started again."""
 CLUSTERS = ((1_000_000, 1), (100_000_000, 16), (1_000_000_000, 64))
-"""Pictures and machines, each of so many cores; a process dies so often, and is started again so late: assumptions."""
+"""Images and machines, each of so many cores; a process dies so often, and is started again so late: assumptions."""
 REPEATS = 3
 CORES, DAYS_BETWEEN_DEATHS, FOUND_LATE = 16, 30, 600.0
 
 
 @dataclass(frozen=True)
 class Rates:
-    """A core's, with all cores at work: pictures a second that are indexed; that are there already and only read; that
+    """A core's, with all cores at work: images a second that are indexed; that are there already and only read; that
     one process merges. `started`, `merge_started`: seconds before the first. `listed`: seconds a file of the folder.
-    `compared`: codes a second, all cores. `together`: pictures a second, indexed by one process that has all cores."""
+    `compared`: codes a second, all cores. `together`: images a second, indexed by one process that has all cores."""
 
     started: float
     indexed: float
@@ -59,7 +59,7 @@ class Rates:
     listed: float
     list_bytes: float
     features_bytes: float
-    catalogue_bytes: float
+    catalog_bytes: float
     compared: float
     together: float
 
@@ -73,7 +73,7 @@ class Plan:
 
 
 def simulate(sizes: Sequence[int], processes: int, rates: Rates, lives: Iterator[float], found: float) -> Plan:
-    """Parts of so many pictures, each taken by the process that is free first.
+    """Parts of so many images, each taken by the process that is free first.
 
     `lives`: seconds from each start of a process to its death; it is started again `found` seconds later, lists all
     files, reads what it has, and goes on.
@@ -138,7 +138,7 @@ def index_all(machines: list[Machine], shards: list[str], kill: float | None = N
 
 
 def size(home: Path, shard: str) -> int:
-    """Pictures in a part's index."""
+    """Images in a part's index."""
     words = [*ALEXNET, "list", str(part(home, shard))]
     return len(subprocess.run(words, check=True, capture_output=True).stdout.splitlines())
 
@@ -175,15 +175,15 @@ def compared() -> float:
     return CODES / statistics.median(times)
 
 
-def together(machines: list[Machine], home: Path, started: float, pictures: float) -> float:
-    """Pictures a second of one process that has all cores."""
+def together(machines: list[Machine], home: Path, started: float, images: float) -> float:
+    """Images a second of one process that has all cores."""
     everywhere = Machine(",".join(one.core for one in machines), machines[0].options, home / "together")
     seconds, _ = index_all([everywhere], ["1/1"])
-    return pictures / (seconds - started)
+    return images / (seconds - started)
 
 
 def line(few: float, many: float, short: Sequence[float], long: Sequence[float]) -> tuple[float, float]:
-    """Seconds before the first picture and pictures a second, from the medians of two sizes."""
+    """Seconds before the first image and images a second, from the medians of two sizes."""
     quick, slow = statistics.median(short), statistics.median(long)
     rate = (many - few) / max(slow - quick, 1e-3)
     return quick - few / rate, rate
@@ -201,7 +201,7 @@ def measure(machines: list[Machine], home: Path) -> Rates:
     merge_started, merged = line(len(small) * few, len(large) * many, *merges)
     folders = [part(home, shard) for shard in large]
     features = sum(file.stat().st_size for folder in folders for file in folder.glob("features-*"))
-    catalogue = sum((folder / "catalog.sqlite").stat().st_size for folder in folders)
+    catalog = sum((folder / "catalog.sqlite").stat().st_size for folder in folders)
     return Rates(
         started=started,
         indexed=indexed,
@@ -211,14 +211,14 @@ def measure(machines: list[Machine], home: Path) -> Rates:
         listed=listed,
         list_bytes=list_bytes,
         features_bytes=features / (2 * many),
-        catalogue_bytes=catalogue / (2 * many),
+        catalog_bytes=catalog / (2 * many),
         compared=compared(),
         together=together(machines, home, started, 2 * many),
     )
 
 
 def check(machines: list[Machine], home: Path, rates: Rates) -> dict[str, Any]:
-    """All pictures in six parts, one machine killed: seconds as they were, and as foretold."""
+    """All images in six parts, one machine killed: seconds as they were, and as foretold."""
     shards = [f"{n}/6" for n in range(1, 7)]
     seconds, _ = index_all(machines, shards, KILLED_AFTER)
     merging = merge(home, "all", shards)
@@ -226,40 +226,40 @@ def check(machines: list[Machine], home: Path, rates: Rates) -> dict[str, Any]:
     lives = chain([KILLED_AFTER], repeat(np.inf))
     told = simulate(sizes, len(machines), rates, lives, FOUND_AGAIN)
     return {
-        "pictures": sum(sizes),
+        "images": sum(sizes),
         "indexing": {"seconds": seconds, "foretold": told.indexing},
         "merging": {"seconds": merging, "foretold": rates.merge_started + sum(sizes) / rates.merged},
     }
 
 
-def cluster(pictures: int, machines: int, rates: Rates, seed: int = 0) -> dict[str, Any]:
-    """Hours and bytes of so many pictures; a process and a part a core, parts as unequal as a hash makes them."""
+def cluster(images: int, machines: int, rates: Rates, seed: int = 0) -> dict[str, Any]:
+    """Hours and bytes of so many images; a process and a part a core, parts as unequal as a hash makes them."""
     generator = np.random.default_rng(seed)
     processes = machines * CORES
-    sizes = generator.multinomial(pictures, np.full(processes, 1 / processes))
+    sizes = generator.multinomial(images, np.full(processes, 1 / processes))
     every = DAYS_BETWEEN_DEATHS * 86400
     plan = simulate(
         sizes.tolist(), processes, rates, iter(lambda: float(generator.exponential(every)), None), FOUND_LATE
     )
     return {
-        "pictures": pictures,
+        "images": images,
         "machines": machines,
         "processes": processes,
-        "core_hours": pictures / rates.indexed / 3600,
+        "core_hours": images / rates.indexed / 3600,
         "hours": plan.indexing / 3600,
         "deaths": plan.deaths,
-        "list_hours": pictures * rates.listed / 3600,
-        "list_gb": pictures / processes * rates.list_bytes / 1e9,
-        "merge_hours": pictures / rates.merged / 3600,
-        "features_gb": pictures * rates.features_bytes / 1e9,
-        "catalogue_gb": pictures * rates.catalogue_bytes / 1e9,
-        "codes_gb": pictures * 32 / 1e9,
-        "compare_seconds": pictures / rates.compared,
+        "list_hours": images * rates.listed / 3600,
+        "list_gb": images / processes * rates.list_bytes / 1e9,
+        "merge_hours": images / rates.merged / 3600,
+        "features_gb": images * rates.features_bytes / 1e9,
+        "catalog_gb": images * rates.catalog_bytes / 1e9,
+        "codes_gb": images * 32 / 1e9,
+        "compare_seconds": images / rates.compared,
     }
 
 
 def main(
-    data: Annotated[str, typer.Argument(help="Some thousand pictures, as for `alexnet index --data`.")],
+    data: Annotated[str, typer.Argument(help="Some thousand images, as for `alexnet index --data`.")],
     artifact: Annotated[Path, typer.Option(help="The network.")] = Path("artifacts"),
     precision: Annotated[str, typer.Option(help="float32 or int8.")] = "float32",
     output: Annotated[Path, typer.Option(help="Folder of the result.")] = ROOT / "docs" / "results",
@@ -273,7 +273,7 @@ def main(
     with tempfile.TemporaryDirectory(dir=".") as home:
         checked = check([Machine(core, options, Path(home)) for core in cores], Path(home), rates)
     typer.echo(f"foretold and seen: {checked}")
-    found = [cluster(pictures, count, rates) for pictures, count in CLUSTERS]
+    found = [cluster(images, count, rates) for images, count in CLUSTERS]
     for row in found:
         typer.echo(f"{row}")
     result: dict[str, Any] = {"date": f"{date.today()}", "commit": commit(), "machine": machine(torch.device("cpu"))}

@@ -1,4 +1,4 @@
-"""`python benchmarks/cache.py --data PICTURES`: building the picture cache, beside the bare decoder on the same files.
+"""`python benchmarks/cache.py --data IMAGES`: building the image cache, beside the bare decoder on the same files.
 
 The decoder's side reads and decodes every file on all cores and forgets it: no cache can be built faster. Both forms of
 the cache and the decoder take turns; memory is that of the process without file pages. Writes docs/results/.
@@ -26,8 +26,8 @@ import torch
 import typer
 
 from benchmarks.machine import commit, machine, write
-from model.exceptions import InvalidPictureError
-from model.images.preprocess import read_picture
+from model.exceptions import InvalidImageError
+from model.images.preprocess import decode_image
 from model.runtime import available_cpus
 from training.data import cache, datasets
 from training.data.datasets import Dataset, Example
@@ -35,11 +35,11 @@ from training.loop.malloc import keep_freed
 
 
 def decoded(dataset: Dataset) -> float:
-    """Seconds of the bare decoder over all pictures."""
+    """Seconds of the bare decoder over all images."""
 
     def decode(example: Example) -> None:
-        with suppress(InvalidPictureError):  # a cache skips it, too
-            read_picture(example.path.read_bytes())
+        with suppress(InvalidImageError):  # a cache skips it, too
+            decode_image(example.path.read_bytes())
 
     started = time.perf_counter()
     with ThreadPoolExecutor(available_cpus()) as pool:
@@ -75,7 +75,7 @@ def _memory() -> int:
 def main(
     data: Annotated[str, typer.Option(help="As for training/run.py.")],
     archive: Annotated[Path | None, typer.Option(help="As for training/run.py.")] = None,
-    times: Annotated[int, typer.Option(min=1, help="Read each training picture so many times.")] = 1,
+    times: Annotated[int, typer.Option(min=1, help="Read each training image so many times.")] = 1,
     turns: Annotated[int, typer.Option(min=1, help="Turns of each.")] = 3,
     output: Annotated[Path, typer.Option(help="Where the result file goes.")] = ROOT / "docs" / "results",
 ) -> None:
@@ -85,7 +85,7 @@ def main(
     dataset = replace(dataset, train=dataset.train * times)
     count = len(dataset.examples)
     decoded(replace(dataset, train=dataset.train[:256], validation=(), test=()))
-    result: dict[str, Any] = {"date": f"{date.today()}", "data": dataset.name, "pictures": count, "commit": commit()}
+    result: dict[str, Any] = {"date": f"{date.today()}", "data": dataset.name, "images": count, "commit": commit()}
     result["machine"] = machine(torch.device("cpu"))
     sides: dict[str, list[float]] = {"decoder": [], "raw": [], "jpeg": []}
     memory: dict[str, list[int]] = {}
@@ -96,8 +96,8 @@ def main(
             sides[form].append(seconds)
     for side, seconds_ in sides.items():
         share = statistics.median(d / s for d, s in zip(sides["decoder"], seconds_, strict=True))
-        result[side] = {"pictures_per_second": count / statistics.median(seconds_), "share_of_decoder": share}
-        line = f"{side:8s} {result[side]['pictures_per_second']:7.0f} pictures/s, {share:.2f} of the decoder's speed"
+        result[side] = {"images_per_second": count / statistics.median(seconds_), "share_of_decoder": share}
+        line = f"{side:8s} {result[side]['images_per_second']:7.0f} images/s, {share:.2f} of the decoder's speed"
         if memory.get(side):
             held = memory[side]
             quarter = statistics.median(held[len(held) // 4 : len(held) // 2 + 1])

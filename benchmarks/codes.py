@@ -1,8 +1,8 @@
 """`python benchmarks/codes.py INDEX ...`: coders side by side on the features of indexes, and on their pixels.
 
-A seeded fifth of each index's pictures, 500 at most, ask; the coders are trained on the rest. Recall is the share of
+A seeded fifth of each index's images, 500 at most, ask; the coders are trained on the rest. Recall is the share of
 the exact nearest among the first 100 and 1,000 by Hamming distance; mAP is by label, of the first 1,000. ITQ is
-FAISS's as well as ours. Pixels are the thumbnails at 32 x 32. Writes docs/results/, a table and two pictures.
+FAISS's as well as ours. Pixels are the thumbnails at 32 x 32. Writes docs/results/, a table and two images.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ MAKERS: dict[str, Callable[[Array, int], Coder]] = {kind: named(kind) for kind i
 MAKERS["itq (FAISS)"] = itq_of_faiss
 
 
-class Pictures:
+class Images:
     """An index's features, pixels and labels; `asking`: those that ask, `rest`: those that are asked."""
 
     def __init__(self, path: Path) -> None:
@@ -68,7 +68,7 @@ class Pictures:
     def pixels(self) -> Array:
         """(N, 3072) float32, 0..255."""
         small = [Image.open(io.BytesIO(data)).convert("RGB").resize((PIXELS, PIXELS)) for data in self.thumbnails]
-        return np.stack([np.asarray(picture, np.float32).ravel() for picture in small])
+        return np.stack([np.asarray(image, np.float32).ravel() for image in small])
 
 
 def ranked(coder: Coder, asked: Array, rows: Array) -> NDArray[np.int64]:
@@ -89,14 +89,14 @@ def measure(order: NDArray[np.int64], exact: NDArray[np.int64], right: NDArray[n
     return found | {"mAP": float(np.mean([average_precision(hits) for hits in right]))}
 
 
-def compare(pictures: Pictures, say: Callable[[str], None]) -> dict[str, Any]:
+def compare(images: Images, say: Callable[[str], None]) -> dict[str, Any]:
     """Every coder at every length; the exact ranking by features first, and codes of pixels last."""
-    features, pixels = pictures.features, pictures.pixels()
-    asked, rows, labels = features[pictures.asking], features[pictures.rest], pictures.labels
+    features, pixels = images.features, images.pixels()
+    asked, rows, labels = features[images.asking], features[images.rest], images.labels
     exact = np.asarray(faiss.knn(asked, rows, min(max(LISTS), len(rows)))[1])
 
     def right(order: NDArray[np.int64]) -> NDArray[np.bool_]:
-        return np.asarray(labels[pictures.rest][order] == labels[pictures.asking][:, None])
+        return np.asarray(labels[images.rest][order] == labels[images.asking][:, None])
 
     found: dict[str, Any] = {"exact": measure(exact, exact[:, :10], right(exact))}
     for bits in BITS:
@@ -105,28 +105,28 @@ def compare(pictures: Pictures, say: Callable[[str], None]) -> dict[str, Any]:
             order = ranked(maker(rows, bits), asked, rows)
             row = measure(order, exact[:, :10], right(order)) | {"seconds": time.perf_counter() - begun}
             found[f"{name}, {bits}"] = row
-            say(f"{pictures.name:8} {bits:3} bits {name:12} " + "  ".join(f"{k} {v:.3f}" for k, v in row.items()))
-    coder = make("autoencoder", pixels[pictures.rest], 256, CodeConfig(), None)
-    order = ranked(coder, pixels[pictures.asking], pixels[pictures.rest])
+            say(f"{images.name:8} {bits:3} bits {name:12} " + "  ".join(f"{k} {v:.3f}" for k, v in row.items()))
+    coder = make("autoencoder", pixels[images.rest], 256, CodeConfig(), None)
+    order = ranked(coder, pixels[images.asking], pixels[images.rest])
     found["autoencoder of pixels, 256"] = measure(order, exact[:, :10], right(order))
-    say(f"{pictures.name:8} 256 bits of pixels      {found['autoencoder of pixels, 256']}")
+    say(f"{images.name:8} 256 bits of pixels      {found['autoencoder of pixels, 256']}")
     codes = ranked(make("autoencoder", rows, 256, CodeConfig(), None), asked, rows)
     found["shown"] = {"features": codes[:SHOWN, :6].tolist(), "pixels": order[:SHOWN, :6].tolist()}
     return found
 
 
-def drawing(pictures: Pictures, shown: dict[str, list[list[int]]], path: Path) -> None:
-    """Five queries, six neighbours by codes of features and six by codes of pixels."""
+def drawing(images: Images, shown: dict[str, list[list[int]]], path: Path) -> None:
+    """Five queries, six neighbors by codes of features and six by codes of pixels."""
     figure = Figure(figsize=(13, 1.15 * SHOWN), layout="constrained")
     axes = figure.subplots(SHOWN, 13)
     for row in range(SHOWN):
-        chosen = [("query", pictures.asking[row])]
-        chosen += [(kind, pictures.rest[place]) for kind in ("features", "pixels") for place in shown[kind][row]]
+        chosen = [("query", images.asking[row])]
+        chosen += [(kind, images.rest[place]) for kind in ("features", "pixels") for place in shown[kind][row]]
         for axis, (kind, place) in zip(axes[row], chosen, strict=True):
-            axis.imshow(np.asarray(Image.open(io.BytesIO(pictures.thumbnails[place]))), cmap="gray")
+            axis.imshow(np.asarray(Image.open(io.BytesIO(images.thumbnails[place]))), cmap="gray")
             axis.set_xticks([])
             axis.set_yticks([])
-            same = pictures.labels[place] == pictures.labels[pictures.asking[row]]
+            same = images.labels[place] == images.labels[images.asking[row]]
             for side in axis.spines.values():
                 side.set(color="black" if kind == "query" else "#1a7f37" if same else "#cf222e", linewidth=2)
     for place, title in ((0, "query"), (3, "by codes of features"), (9, "by codes of pixels")):
@@ -155,10 +155,10 @@ def main(
     result: dict[str, Any] = {"date": f"{date.today()}", "commit": commit(), "machine": machine(torch.device("cpu"))}
     found: dict[str, dict[str, Any]] = {}
     for path in indexes:
-        pictures = Pictures(path)
-        found[pictures.name] = compare(pictures, typer.echo)
-        shown = found[pictures.name].pop("shown")
-        drawing(pictures, shown, output / f"codes-{pictures.name}.jpg")
+        images = Images(path)
+        found[images.name] = compare(images, typer.echo)
+        shown = found[images.name].pop("shown")
+        drawing(images, shown, output / f"codes-{images.name}.jpg")
     curves(found, output / "codes-recall.png")
     typer.echo(f"written: {write(result | {'indexes': found}, output, 'codes')}")
 

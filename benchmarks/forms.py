@@ -1,6 +1,6 @@
 """`python benchmarks/forms.py`: the same layers in several ONNX forms, one by one, in onnxruntime.
 
-Response normalisation as onnxruntime's own operator, as ours (a banded 1x1 convolution and two square roots) and with a
+Response normalization as onnxruntime's own operator, as ours (a banded 1x1 convolution and two square roots) and with a
 power instead of the roots; a grouped convolution whole and as two towers, laid out by onnxruntime in blocks of
 channels (its default) and not; a product with its weights packed beforehand and not, by rows and by columns. Ten crops
 at once, all processors; the sides of a group take turns. Writes docs/results/.
@@ -59,7 +59,7 @@ def halves(nodes: Nodes) -> list[str]:
     return ["tower0", "tower1"]
 
 
-def normalisations(channels: int, side: int) -> dict[str, Callable[[Array], Array]]:
+def normalizations(channels: int, side: int) -> dict[str, Callable[[Array], Array]]:
     """Over the tower's own channels, as the network has it."""
     shape, half, (alpha, k, _) = (CROPS, channels, side, side), channels // 2, formula.NORMS["paper"]
     own = Nodes()
@@ -154,8 +154,8 @@ def main(
     """Measure, print and write a dated result."""
     draw, found = np.random.default_rng(1), dict[str, dict[str, float]]()
     groups: dict[str, tuple[dict[str, Callable[[Array], Array]], tuple[int, ...]]] = {
-        "normalisation, 10 x 96 x 55 x 55": (normalisations(96, 55), (CROPS, 96, 55, 55)),
-        "normalisation, 10 x 256 x 27 x 27": (normalisations(256, 27), (CROPS, 256, 27, 27)),
+        "normalization, 10 x 96 x 55 x 55": (normalizations(96, 55), (CROPS, 96, 55, 55)),
+        "normalization, 10 x 256 x 27 x 27": (normalizations(256, 27), (CROPS, 256, 27, 27)),
         "conv2, 96 to 256 at 27 x 27": (convolutions(96, 256, 27, 5), (CROPS, 96, 27, 27)),
         "conv4, 384 to 384 at 13 x 13": (convolutions(384, 384, 13, 3), (CROPS, 384, 13, 13)),
         "fc6, 9216 to 4096": (products(9216, 4096), (CROPS, 9216)),

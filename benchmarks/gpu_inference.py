@@ -1,6 +1,6 @@
-"""`python benchmarks/gpu_inference.py`: ten views on a GPU, in float32 and float16, with CUDA graphs and with TensorRT.
+"""`python benchmarks/gpu_inference.py`: ten crops on a GPU, in float32 and float16, with CUDA graphs and with TensorRT.
 
-Each side's answers are compared with the CPU's in float32. Normalisation stays in float32: squares of the first maps
+Each side's answers are compared with the CPU's in float32. Normalization stays in float32: squares of the first maps
 are beyond float16. Without a GPU, `--device cpu` tries the graphs themselves. Writes docs/results/.
 """
 
@@ -30,7 +30,7 @@ from benchmarks.machine import commit, machine, write
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
 from model.artifacts.weights import architecture_of, read_folded
-from model.images.crops import TEN
+from model.images.crops import TEN_CROP
 from model.network.onnx_graph import build
 from model.network.onnx_layers import Layers
 from training.data import datasets
@@ -53,12 +53,12 @@ def _nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
 
 
 def sides(artifact: Artifact, folder: Path, device: str, batch: int) -> dict[str, Run]:
-    """What is measured, ready to run batches of `batch` pictures."""
+    """What is measured, ready to run batches of `batch` images."""
     weights, mean = read_folded(artifact)
     apart = build(Layers(architecture_of(artifact.manifest), weights), mean, share=False)
-    graphs = {"shared views, float32": onnx.load(str(artifact.network)), "views apart, float32": apart}
+    graphs = {"shared crops, float32": onnx.load(str(artifact.network)), "crops apart, float32": apart}
     graphs |= {
-        "views apart, float16": in_float16(build(Layers(architecture_of(artifact.manifest), weights), mean, False))
+        "crops apart, float16": in_float16(build(Layers(architecture_of(artifact.manifest), weights), mean, False))
     }
     found: dict[str, Run] = {}
     for name, graph in graphs.items():
@@ -87,24 +87,24 @@ def _session(file: Path, providers: list[Any]) -> ort.InferenceSession:
 
 
 def _plain(session: ort.InferenceSession) -> Run:
-    views = np.array(TEN)
-    return lambda pictures: session.run(["probabilities"], {"pictures": pictures, "views": views})[0]
+    crops = np.array(TEN_CROP)
+    return lambda images: session.run(["probabilities"], {"images": images, "crops": crops})[0]
 
 
 def _recorded(session: ort.InferenceSession, batch: int) -> Run:
     """Inputs and outputs have places of their own on the GPU, as a recorded graph needs them."""
-    pictures = ort.OrtValue.ortvalue_from_numpy(np.zeros((batch, 256, 256, 3), np.uint8), "cuda", 0)
-    views = ort.OrtValue.ortvalue_from_numpy(np.array(TEN), "cuda", 0)
+    images = ort.OrtValue.ortvalue_from_numpy(np.zeros((batch, 256, 256, 3), np.uint8), "cuda", 0)
+    crops = ort.OrtValue.ortvalue_from_numpy(np.array(TEN_CROP), "cuda", 0)
     shapes = [(o.name, (batch, o.shape[1])) for o in session.get_outputs()]
     places = {n: ort.OrtValue.ortvalue_from_shape_and_type(s, np.float32, "cuda", 0) for n, s in shapes}
     binding = session.io_binding()
-    binding.bind_ortvalue_input("pictures", pictures)
-    binding.bind_ortvalue_input("views", views)
+    binding.bind_ortvalue_input("images", images)
+    binding.bind_ortvalue_input("crops", crops)
     for name, place in places.items():
         binding.bind_ortvalue_output(name, place)
 
     def run(some: NDArray[np.uint8]) -> NDArray[np.float32]:
-        pictures.update_inplace(some)
+        images.update_inplace(some)
         session.run_with_iobinding(binding)
         answer: NDArray[np.float32] = places["probabilities"].numpy()
         return answer
@@ -114,29 +114,29 @@ def _recorded(session: ort.InferenceSession, batch: int) -> Run:
 
 def main(
     artifact: Annotated[Path, typer.Option(help="An artifact.")] = Path("artifacts"),
-    data: Annotated[str, typer.Option(help="Where the pictures are from.")] = "elpv",
+    data: Annotated[str, typer.Option(help="Where the images are from.")] = "elpv",
     device: Annotated[str, typer.Option(help="cuda, or cpu to try the graphs.")] = "cuda",
-    batch: Annotated[int, typer.Option(min=1, help="Pictures at once.")] = 64,
+    batch: Annotated[int, typer.Option(min=1, help="Images at once.")] = 64,
     rounds: Annotated[int, typer.Option(min=1, help="Batches of each side.")] = 20,
     output: Annotated[Path, typer.Option(help="Folder of the result.")] = ROOT / "docs" / "results",
 ) -> None:
     """Compare, print and write a dated result."""
     loaded = artifacts.load(artifact)
     dataset = datasets.load(data)
-    pictures = np.concatenate([some for some, _ in read((dataset.test or dataset.validation)[:batch])])
-    batch = len(pictures)
+    images = np.concatenate([some for some, _ in read((dataset.test or dataset.validation)[:batch])])
+    batch = len(images)
     with tempfile.TemporaryDirectory() as folder:
-        expected = _plain(_session(loaded.network, ["CPUExecutionProvider"]))(pictures)
+        expected = _plain(_session(loaded.network, ["CPUExecutionProvider"]))(images)
         result: dict[str, Any] = {}
         for name, run in sides(loaded, Path(folder), device, batch).items():
-            answers = [run(pictures) for _ in range(3)]
+            answers = [run(images) for _ in range(3)]
             seconds = []
             for _ in range(rounds):
                 begun = time.perf_counter()
-                run(pictures)
+                run(images)
                 seconds.append(time.perf_counter() - begun)
             result[name] = {
-                "pictures_a_second": round(batch / statistics.median(seconds), 1),
+                "images_a_second": round(batch / statistics.median(seconds), 1),
                 "difference": float(np.abs(answers[-1] - expected).max()),
                 "same_class": float((answers[-1].argmax(1) == expected.argmax(1)).mean()),
             }

@@ -1,6 +1,6 @@
-"""`python benchmarks/inference.py`: ten views of one picture, without HTTP, by everything that could compute them.
+"""`python benchmarks/inference.py`: ten crops of one image, without HTTP, by everything that could compute them.
 
-All sides have the same weights, the same pictures and all processors, and take turns. Crops a second are set beside the
+All sides have the same weights, the same images and all processors, and take turns. Crops a second are set beside the
 machine's own float32 matrix products: 1.00 is what a program would reach that computed ten separate crops at their
 speed. Writes docs/results/ and a plot.
 """
@@ -33,8 +33,8 @@ from benchmarks.stock import TenCrops, export_by_default, stock
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
 from model.artifacts.weights import architecture_of, read_folded
-from model.images.crops import TEN
-from model.images.preprocess import read_picture
+from model.images.crops import TEN_CROP
+from model.images.preprocess import decode_image
 from model.network.onnx_graph import build
 from model.network.onnx_layers import Layers
 from model.runtime import OnnxModel, available_cpus
@@ -47,7 +47,7 @@ REST = 0.3
 """Seconds between sides: OpenMP's threads, torch's, go on spinning after their work and would slow the next side."""
 
 Side = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""(256, 256, 3) -> (classes,) probabilities, the mean of ten views."""
+"""(256, 256, 3) -> (classes,) probabilities, the mean of ten crops."""
 
 
 def mean_of_softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -61,9 +61,9 @@ def of_torch(artifact: Artifact, compiled: bool) -> Side:
     module, crops = stock(artifact.network), TenCrops(artifact.network)
     forward = torch.compile(module) if compiled else module
 
-    def run(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def run(image: NDArray[np.uint8]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            return mean_of_softmax(forward(torch.from_numpy(crops(picture))).numpy())
+            return mean_of_softmax(forward(torch.from_numpy(crops(image))).numpy())
 
     return run
 
@@ -73,13 +73,13 @@ def of_default_export(artifact: Artifact, folder: Path) -> Side:
     export_by_default(stock(artifact.network), folder / "default.onnx")
     session, crops = ort.InferenceSession(str(folder / "default.onnx")), TenCrops(artifact.network)
     name = session.get_inputs()[0].name
-    return lambda picture: mean_of_softmax(session.run(None, {name: crops(picture)})[0])
+    return lambda image: mean_of_softmax(session.run(None, {name: crops(image)})[0])
 
 
 def of_ours(network: Path) -> Side:
     """As the server runs it."""
     model = OnnxModel(network, "cpu")
-    return lambda picture: model.run(picture[None], TEN)[0][0]
+    return lambda image: model.run(image[None], TEN_CROP)[0][0]
 
 
 def of_openvino(network: Path, precision: str) -> Side:
@@ -89,8 +89,8 @@ def of_openvino(network: Path, precision: str) -> Side:
     hints = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
     compiled = openvino.Core().compile_model(str(network), "CPU", hints | {"INFERENCE_NUM_THREADS": available_cpus()})
 
-    def run(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-        answer: NDArray[np.float32] = compiled([picture[None], np.array(TEN)])["probabilities"][0]
+    def run(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        answer: NDArray[np.float32] = compiled([image[None], np.array(TEN_CROP)])["probabilities"][0]
         return answer
 
     return run
@@ -105,7 +105,7 @@ def sides(artifact: Artifact, folder: Path) -> dict[str, Callable[[], Side]]:
         "torch, eager": lambda: of_torch(artifact, False),
         "torch, compiled": lambda: of_torch(artifact, True),
         "onnxruntime, exported by default": lambda: of_default_export(artifact, folder),
-        "ours, views apart": lambda: of_ours(plain),
+        "ours, crops apart": lambda: of_ours(plain),
         "ours": lambda: of_ours(artifact.network),
     }
     for form in artifacts.MAKERS:
@@ -121,23 +121,23 @@ def sides(artifact: Artifact, folder: Path) -> dict[str, Callable[[], Side]]:
     return found
 
 
-def measure(artifact: Artifact, pictures: list[NDArray[np.uint8]]) -> dict[str, dict[str, Any]]:
-    """Seconds of a picture and how far each side is from the first; in turns, after three that aren't counted."""
+def measure(artifact: Artifact, images: list[NDArray[np.uint8]]) -> dict[str, dict[str, Any]]:
+    """Seconds of an image and how far each side is from the first; in turns, after three that aren't counted."""
     with tempfile.TemporaryDirectory() as folder:
         ready, seconds, differences = {}, dict[str, list[float]](), dict[str, float]()
         for name, make in sides(artifact, Path(folder)).items():
             begun = time.perf_counter()
             ready[name] = make()
-            for picture in pictures[:3]:
-                ready[name](picture)
+            for image in images[:3]:
+                ready[name](image)
             typer.echo(f"{name}: ready after {time.perf_counter() - begun:.1f} seconds")
-        for picture in pictures:
+        for image in images:
             expected = None
             for name, run in ready.items():
                 time.sleep(REST)
-                run(picture)  # as in a busy server, the weights come from a warm cache, and the next run is timed
+                run(image)  # as in a busy server, the weights come from a warm cache, and the next run is timed
                 begun = time.perf_counter()
-                answer = run(picture)
+                answer = run(image)
                 seconds.setdefault(name, []).append(time.perf_counter() - begun)
                 expected = answer if expected is None else expected
                 differences[name] = max(differences.get(name, 0.0), float(np.abs(answer - expected).max()))
@@ -155,9 +155,9 @@ def measure(artifact: Artifact, pictures: list[NDArray[np.uint8]]) -> dict[str, 
 
 STAGES = {
     "crops, conv1 to pool1": (
-        r"(conv|lrn|pool)1|/crop|/row|/column|^(rows|columns|crops)|cut|mean|pixel|centred|planes|mirror|pair"
+        r"(conv|lrn|pool)1|/crop|/row|/column|^(rows|columns|crops)|cut|mean|pixel|centerd|planes|mirror|pair"
     ),
-    "conv2 to pool2": r"(conv|lrn|pool)2|/(five|views|top|left|low|right)",
+    "conv2 to pool2": r"(conv|lrn|pool)2|/(five|crops|top|left|low|right)",
     "conv3 to conv5": r"(conv|pool)[3-5]|flat",
     "fully connected": r"fc|softmax|features|probabilities",
     "layouts between them": r"Reorder|Transpose",
@@ -165,15 +165,15 @@ STAGES = {
 """Which nodes belong to what, by their names; the first that fits."""
 
 
-def by_stage(network: Path, pictures: list[NDArray[np.uint8]]) -> dict[str, float]:
-    """Milliseconds of each stage, as onnxruntime's profiler counts its nodes; medians over pictures."""
+def by_stage(network: Path, images: list[NDArray[np.uint8]]) -> dict[str, float]:
+    """Milliseconds of each stage, as onnxruntime's profiler counts its nodes; medians over images."""
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.enable_profiling = available_cpus(), True
     with tempfile.TemporaryDirectory() as folder:
         options.profile_file_prefix = f"{folder}/profile"
         session = ort.InferenceSession(str(network), options, providers=["CPUExecutionProvider"])
-        for picture in pictures:
-            session.run(None, {"pictures": picture[None], "views": np.array(TEN)})
+        for image in images:
+            session.run(None, {"images": image[None], "crops": np.array(TEN_CROP)})
         events = json.loads(Path(session.end_profiling()).read_text())
     nodes: dict[str, list[float]] = {}
     for event in events:
@@ -204,18 +204,18 @@ def plot(result: dict[str, Any], target: Path) -> None:
 
 def main(
     artifact: Annotated[Path, typer.Option(help="A full-size artifact; with int8, that is measured, too.")],
-    data: Annotated[str, typer.Option(help="Whose test pictures are taken.")] = "elpv",
+    data: Annotated[str, typer.Option(help="Whose test images are taken.")] = "elpv",
     archive: Annotated[Path | None, typer.Option(help="The zip file of the data set.")] = None,
-    turns: Annotated[int, typer.Option(min=1, help="Pictures.")] = 40,
+    turns: Annotated[int, typer.Option(min=1, help="Images.")] = 40,
     output: Annotated[Path, typer.Option(help="Folder of the result.")] = ROOT / "docs" / "results",
 ) -> None:
     """Measure, print and write a dated result."""
     torch.set_num_threads(available_cpus())
     test = datasets.load(data, archive=archive).test
-    pictures = [read_picture(example.path.read_bytes()).pixels for example in test[:turns]]
+    images = [decode_image(example.path.read_bytes()).pixels for example in test[:turns]]
     peaks = [matrix_peak(torch.device("cpu"))]
     chosen = artifacts.load(artifact)
-    found = measure(chosen, pictures)
+    found = measure(chosen, images)
     peaks.append(matrix_peak(torch.device("cpu")))
     peak = max(peaks) * 1000 / GFLOP
     for row in found.values():
@@ -224,7 +224,7 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "plain.onnx"
         onnx.save(build(Layers(architecture_of(chosen.manifest), weights), mean, share=False), str(plain))
-        stages = {"views apart": by_stage(plain, pictures), "shared": by_stage(chosen.network, pictures)}
+        stages = {"crops apart": by_stage(plain, images), "shared": by_stage(chosen.network, images)}
     result = {
         "date": str(date.today()), "commit": commit(), "machine": machine(torch.device("cpu")),
         "matrix_tflops": peaks, "peak_crops_per_second": peak, "sides": found, "milliseconds_by_stage": stages,

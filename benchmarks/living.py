@@ -1,4 +1,4 @@
-"""`python benchmarks/living.py`: searching while pictures are added, beside searching in quiet.
+"""`python benchmarks/living.py`: searching while images are added, beside searching in quiet.
 
 20,000 rows; one thread searches without a pause while four add ready features, 200 a second in all. Every addition is
 on the disk when it returns. Writes docs/results/.
@@ -27,24 +27,24 @@ from benchmarks.retrieval import features
 from index.catalog import NewEntry
 from index.nearest import Rows
 from index.search import Query
-from index.store import PictureIndex
+from index.store import ImageIndex
 from model.artifacts.packed import unpack_bundled
 
 
 def entries(first: int, count: int, label: str | None = None) -> list[NewEntry]:
-    """Pictures that aren't there: what is stored beside a feature, thumbnails of a usual size."""
+    """Images that aren't there: what is stored beside a feature, thumbnails of a usual size."""
     return [NewEntry(f"{n:064d}", label, None, "JPEG", 256, 256, bytes(4000)) for n in range(first, first + count)]
 
 
-def filled(path: Path, artifacts: Path, rows: Rows) -> PictureIndex:
+def filled(path: Path, artifacts: Path, rows: Rows) -> ImageIndex:
     """A new index of these (N, 4096) features."""
-    index = PictureIndex.create(path, unpack_bundled("elpv", artifacts))
+    index = ImageIndex.create(path, unpack_bundled("elpv", artifacts))
     for start in range(0, len(rows), 2000):
         index.add(rows[start : start + 2000], entries(start, len(rows[start : start + 2000])))
     return index
 
 
-def searching(index: PictureIndex, queries: Rows, seconds: float) -> list[float]:
+def searching(index: ImageIndex, queries: Rows, seconds: float) -> list[float]:
     """Milliseconds of searches, one after the other, for so long."""
     taken, over, place = [], time.perf_counter() + seconds, 0
     while (begun := time.perf_counter()) < over:
@@ -54,7 +54,7 @@ def searching(index: PictureIndex, queries: Rows, seconds: float) -> list[float]
     return taken
 
 
-def adding(index: PictureIndex, rows: Rows, first: int, rate: float, taken: list[float]) -> None:
+def adding(index: ImageIndex, rows: Rows, first: int, rate: float, taken: list[float]) -> None:
     """Add one by one, `rate` a second; milliseconds of each."""
     begun = time.perf_counter()
     for place in range(len(rows)):

@@ -32,13 +32,13 @@ class Sample:
         return self.done - self.due
 
 
-async def closed(url: str, pictures: Sequence[bytes], workers: int, seconds: float) -> list[Sample]:
-    """`workers` clients that each send the next picture as soon as the last is answered."""
+async def closed(url: str, images: Sequence[bytes], workers: int, seconds: float) -> list[Sample]:
+    """`workers` clients that each send the next image as soon as the last is answered."""
     start, samples, turn = time.perf_counter(), list[Sample](), iter(range(10**9))
 
     async def client() -> None:
         while (due := time.perf_counter() - start) < seconds:
-            samples.append(await _send(session, url, pictures[next(turn) % len(pictures)], due, start, {}))
+            samples.append(await _send(session, url, images[next(turn) % len(images)], due, start, {}))
 
     async with _session() as session:
         await asyncio.gather(*[client() for _ in range(workers)])
@@ -46,19 +46,19 @@ async def closed(url: str, pictures: Sequence[bytes], workers: int, seconds: flo
 
 
 async def open_loop(
-    url: str, pictures: Sequence[bytes], rate: float, seconds: float, seed: int, timeout: float | None = None
+    url: str, images: Sequence[bytes], rate: float, seconds: float, seed: int, timeout: float | None = None
 ) -> list[Sample]:
     """`rate` requests a second on average, for `seconds`. `timeout`: asked for with X-Request-Timeout."""
     generator = np.random.default_rng(seed)
     times = np.cumsum(generator.exponential(1 / rate, int(2 * rate * seconds) + 10))
-    chosen = generator.integers(len(pictures), size=len(times))
+    chosen = generator.integers(len(images), size=len(times))
     headers = {} if timeout is None else {"X-Request-Timeout": f"{timeout:g}"}
     start = time.perf_counter()
     async with _session() as session, asyncio.TaskGroup() as group:
         tasks = []
         for due, number in zip(times[times < seconds], chosen, strict=False):
             await asyncio.sleep(max(0.0, start + due - time.perf_counter()))
-            work = _send(session, url, pictures[number], float(due), start, headers)
+            work = _send(session, url, images[number], float(due), start, headers)
             tasks.append(group.create_task(work))
     return [task.result() for task in tasks]
 
@@ -69,11 +69,11 @@ def _session() -> httpx2.AsyncClient:
 
 
 async def _send(
-    session: httpx2.AsyncClient, url: str, picture: bytes, due: float, start: float, headers: dict[str, str]
+    session: httpx2.AsyncClient, url: str, image: bytes, due: float, start: float, headers: dict[str, str]
 ) -> Sample:
     sent = time.perf_counter() - start
     try:
-        answer = await session.post(url, files={"image": ("picture.jpg", picture)}, headers=headers)
+        answer = await session.post(url, files={"image": ("image.jpg", image)}, headers=headers)
         status = answer.status_code
     except httpx2.HTTPError:
         status = 0

@@ -38,10 +38,10 @@ Search = Callable[[Rows], NDArray[np.int64]]
 
 
 def features(count: int, seed: int) -> Rows:
-    """(count, 4096): 1 of 500 centres and noise, rectified."""
+    """(count, 4096): 1 of 500 centers and noise, rectified."""
     generator = np.random.default_rng(seed)
-    centres = np.random.default_rng(0).normal(-1, 2, (500, DIM)).astype(np.float32)
-    rows = centres[generator.integers(500, size=count)]
+    centers = np.random.default_rng(0).normal(-1, 2, (500, DIM)).astype(np.float32)
+    rows = centers[generator.integers(500, size=count)]
     for start in range(0, count, 4096):
         some = rows[start : start + 4096]
         some += generator.normal(0, 1, some.shape).astype(np.float32)

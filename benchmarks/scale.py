@@ -1,4 +1,4 @@
-"""`python benchmarks/scale.py INDEX`: a million pictures on one machine, searched by codes of 256 bits and exactly.
+"""`python benchmarks/scale.py INDEX`: a million images on one machine, searched by codes of 256 bits and exactly.
 
 The rows are those of INDEX, real, and mixtures of two real ones of the same label with noise, below zero cut off,
 until there are a million: 16.4 GB, mapped into memory. The binary search takes a shortlist by Hamming distance and
@@ -29,7 +29,7 @@ from alexnet.cli.index import opened
 from benchmarks.living import entries, percentiles
 from benchmarks.machine import commit, machine, write
 from index.search import Query
-from index.store import PictureIndex
+from index.store import ImageIndex
 from model.artifacts.packed import unpack_bundled
 from model.encoder import Encoder
 from training.hashing.autoencoder import CodeConfig
@@ -49,7 +49,7 @@ def real(path: Path) -> tuple[Array, NDArray[np.int64]]:
 
 
 def mixed(features: Array, labels: NDArray[np.int64], count: int, seed: int) -> Array:
-    """(count, dim): two pictures of a label in some proportion, and noise where either isn't zero."""
+    """(count, dim): two images of a label in some proportion, and noise where either isn't zero."""
     draw = np.random.default_rng(seed)
     order = np.argsort(labels, kind="stable")
     first = draw.integers(len(order), size=count)
@@ -96,7 +96,7 @@ def main(
         onnx.save(make("autoencoder", some, bits, chosen, None).graph(), Path(home) / "encoder.onnx")
         encoder = Encoder(Path(home) / "encoder.onnx")
         begun = time.perf_counter()
-        made = PictureIndex.create(Path(home) / "index", unpack_bundled("elpv", Path(home) / "artifacts"))
+        made = ImageIndex.create(Path(home) / "index", unpack_bundled("elpv", Path(home) / "artifacts"))
         made.use(encoder)
         for piece in pieces(features, labels, rows):
             made.add(piece, entries(len(made), len(piece)))
@@ -105,7 +105,7 @@ def main(
         typer.echo(f"built in {result['build_seconds']:.0f} s")
         del made
         before, begun = held(), time.perf_counter()
-        store = PictureIndex.open(Path(home) / "index")
+        store = ImageIndex.open(Path(home) / "index")
         store.use(encoder)
         result |= {"open_seconds": time.perf_counter() - begun}
         asked = mixed(features, labels, queries, 0)

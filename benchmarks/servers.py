@@ -21,7 +21,7 @@ from benchmarks.machine import ROOT
 
 @dataclass(frozen=True)
 class Server:
-    """A running server. `url`: where pictures are classified."""
+    """A running server. `url`: where images are classified."""
 
     process: subprocess.Popen[bytes]
     url: str
@@ -67,8 +67,8 @@ def family(pid: int) -> list[int]:
 
 
 @contextmanager
-def started(command: Sequence[str], picture: bytes, environment: dict[str, str] | None = None) -> Iterator[Server]:
-    """`command` with a free port for `{port}`; ready when it has classified a picture, ended after use."""
+def started(command: Sequence[str], image: bytes, environment: dict[str, str] | None = None) -> Iterator[Server]:
+    """`command` with a free port for `{port}`; ready when it has classified an image, ended after use."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with tempfile.TemporaryFile() as output:
@@ -83,7 +83,7 @@ def started(command: Sequence[str], picture: bytes, environment: dict[str, str] 
                     output.seek(0)
                     raise SystemExit(f"expected a server, found that it ended:\n{output.read().decode()[-2000:]}")
                 try:
-                    if httpx2.post(server.url, files={"image": ("picture.jpg", picture)}).status_code == 200:
+                    if httpx2.post(server.url, files={"image": ("image.jpg", image)}).status_code == 200:
                         break
                 except httpx2.HTTPError:
                     pass

@@ -1,4 +1,4 @@
-"""`python benchmarks/serving.py`: ten-view classification over HTTP, beside what others would write for it.
+"""`python benchmarks/serving.py`: ten-crop classification over HTTP, beside what others would write for it.
 
 All servers decode alike and have the same weights and cores; those that aren't measured are stopped. Throughput is
 measured in turns with four clients, and a ratio is the median of the ratios of the same turn. Then our server alone: an
@@ -33,8 +33,8 @@ from benchmarks.load import closed, open_loop, percentiles, rate_of
 from benchmarks.machine import commit, machine, write
 from benchmarks.servers import Server, started
 from model.artifacts import artifact as artifacts
-from model.images.crops import TEN
-from model.images.preprocess import SIDE, read_picture
+from model.images.crops import TEN_CROP
+from model.images.preprocess import SIDE, decode_image
 from model.runtime import OnnxModel
 from training.data import datasets
 
@@ -53,14 +53,14 @@ def mix(data: str, archive: Path | None, count: int) -> list[bytes]:
 
 
 def enlarged(file: bytes) -> bytes:
-    """A picture as a JPEG of 4000 x 3000."""
-    with Image.open(io.BytesIO(file)) as image:
+    """An image as a JPEG of 4000 x 3000."""
+    with Image.open(io.BytesIO(file)) as opened:
         buffer = io.BytesIO()
-        image.convert("RGB").resize(PHONE, Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=92)
+        opened.convert("RGB").resize(PHONE, Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=92)
     return buffer.getvalue()
 
 
-def throughput(servers: dict[str, Server], pictures: Sequence[bytes], turns: int, seconds: float) -> dict[str, Any]:
+def throughput(servers: dict[str, Server], images: Sequence[bytes], turns: int, seconds: float) -> dict[str, Any]:
     """Answers a second and CPU seconds an answer of every server, in turns after one that isn't counted."""
     rates: dict[str, list[float]] = {name: [] for name in servers}
     costs: dict[str, list[float]] = {name: [] for name in servers}
@@ -68,7 +68,7 @@ def throughput(servers: dict[str, Server], pictures: Sequence[bytes], turns: int
         for name, server in servers.items():
             with server.awake():
                 before = server.cpu_seconds
-                samples = asyncio.run(closed(server.url, pictures, CLIENTS, seconds))
+                samples = asyncio.run(closed(server.url, images, CLIENTS, seconds))
                 spent = server.cpu_seconds - before
             if turn:
                 rates[name].append(rate_of(samples, seconds))
@@ -76,7 +76,7 @@ def throughput(servers: dict[str, Server], pictures: Sequence[bytes], turns: int
         typer.echo(f"turn {turn}: " + ", ".join(f"{n} {r[-1]:.2f}/s" for n, r in rates.items() if r))
     return {
         name: {
-            "pictures_per_second": statistics.median(rates[name]),
+            "images_per_second": statistics.median(rates[name]),
             "cpu_ms": 1000 * statistics.median(costs[name]),
             "times_plain": statistics.median(a / b for a, b in zip(rates[name], rates["plain"], strict=True)),
             "memory_mb": server.memory / 1e6,
@@ -85,21 +85,21 @@ def throughput(servers: dict[str, Server], pictures: Sequence[bytes], turns: int
     }
 
 
-def largest_difference(ours: Server, theirs: Server, pictures: Sequence[bytes]) -> float:
+def largest_difference(ours: Server, theirs: Server, images: Sequence[bytes]) -> float:
     """Of any probability of any class."""
     worst = 0.0
     with ours.awake(), theirs.awake():
-        for picture in pictures:
+        for image in images:
             found = [
-                {p["class"]: p["probability"] for p in httpx2.post(url, files={"image": picture}).json()["predictions"]}
+                {p["class"]: p["probability"] for p in httpx2.post(url, files={"image": image}).json()["predictions"]}
                 for url in (f"{ours.url}?top=1000", f"{theirs.url}?count=1000")
             ]
             worst = max(worst, max(abs(found[0][label] - found[1][label]) for label in found[0]))
     return worst
 
 
-def added_latency(server: Server, model: OnnxModel, pictures: Sequence[bytes]) -> dict[str, float]:
-    """Milliseconds of a lone request, and of the network alone on the same picture; medians, taken in turns.
+def added_latency(server: Server, model: OnnxModel, images: Sequence[bytes]) -> dict[str, float]:
+    """Milliseconds of a lone request, and of the network alone on the same image; medians, taken in turns.
 
     With Python's own HTTP client: the others take two milliseconds more, of their own.
     """
@@ -108,16 +108,16 @@ def added_latency(server: Server, model: OnnxModel, pictures: Sequence[bytes]) -
     address = urlsplit(server.url)
     client = http.client.HTTPConnection(address.netloc)
 
-    def ask(picture: bytes) -> None:
-        client.request("POST", address.path, picture)
+    def ask(image: bytes) -> None:
+        client.request("POST", address.path, image)
         assert len(client.getresponse().read()) > 0
 
     with server.awake():
-        for picture in pictures:
-            pixels = read_picture(picture).pixels[None]
+        for image in images:
+            pixels = decode_image(image).pixels[None]
             for times, work in (
-                (bare, lambda pixels=pixels: model.run(pixels, TEN)),
-                (whole, lambda picture=picture: ask(picture)),
+                (bare, lambda pixels=pixels: model.run(pixels, TEN_CROP)),
+                (whole, lambda image=image: ask(image)),
             ):
                 time.sleep(0.05)
                 begun = time.perf_counter()
@@ -130,14 +130,14 @@ def added_latency(server: Server, model: OnnxModel, pictures: Sequence[bytes]) -
     }
 
 
-def under_load(server: Server, pictures: Sequence[bytes], seconds: float) -> list[dict[str, Any]]:
+def under_load(server: Server, images: Sequence[bytes], seconds: float) -> list[dict[str, Any]]:
     """Open loop at shares of the peak that was measured just before: latency of what was answered, goodput within the
     deadline, what was refused."""
     rows = []
     for share in LOADS:
         with server.awake():
-            peak = rate_of(asyncio.run(closed(server.url, pictures, CLIENTS, seconds / 2)), seconds / 2)
-            samples = asyncio.run(open_loop(server.url, pictures, share * peak, seconds, 1, DEADLINE))
+            peak = rate_of(asyncio.run(closed(server.url, images, CLIENTS, seconds / 2)), seconds / 2)
+            samples = asyncio.run(open_loop(server.url, images, share * peak, seconds, 1, DEADLINE))
         statuses = [sample.status for sample in samples]
         rows.append(
             {
@@ -154,31 +154,31 @@ def under_load(server: Server, pictures: Sequence[bytes], seconds: float) -> lis
     return rows
 
 
-def decoding(model: OnnxModel, pictures: Sequence[bytes]) -> dict[str, float]:
+def decoding(model: OnnxModel, images: Sequence[bytes]) -> dict[str, float]:
     """CPU milliseconds to read a 12-megapixel JPEG, by us and at full scale, and how often the top five are equal."""
     ours, full, equal = [], [], 0
-    for picture in pictures:
+    for image in images:
         begun = time.process_time()
-        pixels = read_picture(picture).pixels
+        pixels = decode_image(image).pixels
         ours.append(1000 * (time.process_time() - begun))
         begun = time.process_time()
-        with Image.open(io.BytesIO(picture)) as image:
-            left = (image.width - image.height) / 2
-            box = (left, 0, left + image.height, image.height)
-            whole = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=box))
+        with Image.open(io.BytesIO(image)) as opened:
+            left = (opened.width - opened.height) / 2
+            box = (left, 0, left + opened.height, opened.height)
+            whole = np.asarray(opened.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=box))
         full.append(1000 * (time.process_time() - begun))
-        best = [np.argsort(-model.run(p[None], TEN)[0][0], kind="stable")[:5].tolist() for p in (pixels, whole)]
+        best = [np.argsort(-model.run(p[None], TEN_CROP)[0][0], kind="stable")[:5].tolist() for p in (pixels, whole)]
         equal += best[0] == best[1]
     return {
         "ours_cpu_ms": statistics.median(ours),
         "full_cpu_ms": statistics.median(full),
-        "equal_top5": equal / len(pictures),
+        "equal_top5": equal / len(images),
     }
 
 
 def main(
     artifact: Annotated[Path, typer.Option(help="A full-size artifact; with int8, that is measured, too.")],
-    data: Annotated[str, typer.Option(help="Whose test pictures are sent.")] = "grocery",
+    data: Annotated[str, typer.Option(help="Whose test images are sent.")] = "grocery",
     archive: Annotated[Path | None, typer.Option(help="The zip file of the data set.")] = None,
     turns: Annotated[int, typer.Option(min=1)] = 3,
     seconds: Annotated[float, typer.Option(min=1, help="Of a turn; an open loop takes three times as long.")] = 8.0,
@@ -186,7 +186,7 @@ def main(
 ) -> None:
     """Measure, print and write a dated result."""
     chosen = artifacts.load(artifact)
-    pictures = mix(data, archive, 100)
+    images = mix(data, archive, 100)
     network, ours = (
         ["--network", str(chosen.network), "--port", "{port}"],
         ["-m", "alexnet", "serve", "--artifact", str(chosen.path)],
@@ -203,18 +203,18 @@ def main(
         del commands["ours, int8"]
     model = OnnxModel(chosen.network, "cpu")
     with ExitStack() as stack:
-        servers = {n: stack.enter_context(started(command, pictures[0])) for n, command in commands.items()}
-        difference = largest_difference(servers["ours"], servers["plain"], pictures[:50])
+        servers = {n: stack.enter_context(started(command, images[0])) for n, command in commands.items()}
+        difference = largest_difference(servers["ours"], servers["plain"], images[:50])
         typer.echo(f"largest difference of a probability from the plain server's: {difference:.2g}")
-        speeds = throughput(servers, pictures, turns, seconds)
-        lone = added_latency(servers["ours"], model, [p for i, p in enumerate(pictures[:50]) if i % 10 != 9])
-        loads = under_load(servers["ours"], pictures, 3 * seconds)
+        speeds = throughput(servers, images, turns, seconds)
+        lone = added_latency(servers["ours"], model, [p for i, p in enumerate(images[:50]) if i % 10 != 9])
+        loads = under_load(servers["ours"], images, 3 * seconds)
     result = {
         "date": str(date.today()), "commit": commit(), "machine": machine(torch.device("cpu")),
         "artifact": chosen.manifest.name,
         "measurements": [m.model_dump() for m in chosen.manifest.measurements],
         "largest_difference": difference, "throughput": speeds, "lone_request": lone, "open_loop": loads,
-        "decoding_12_megapixels": decoding(model, pictures[9::10]),
+        "decoding_12_megapixels": decoding(model, images[9::10]),
     }  # fmt: skip
     for key in ("throughput", "lone_request", "decoding_12_megapixels"):
         typer.echo(f"{key}: {result[key]}")

@@ -35,18 +35,18 @@ def watch(server: Server, over: threading.Event, found: list[int]) -> None:
 
 def main(
     artifact: Annotated[Path, typer.Option(help="A full-size artifact.")],
-    data: Annotated[str, typer.Option(help="Whose test pictures are sent.")] = "grocery",
+    data: Annotated[str, typer.Option(help="Whose test images are sent.")] = "grocery",
     archive: Annotated[Path | None, typer.Option(help="The zip file of the data set.")] = None,
     seconds: Annotated[float, typer.Option(min=60)] = 600.0,
     output: Annotated[Path, typer.Option(help="Folder of the result.")] = ROOT / "docs" / "results",
 ) -> None:
     """Measure, print and write a dated result."""
-    pictures = mix(data, archive, 100)
-    bodies = [body[: len(body) // 2] if number % 20 == 7 else body for number, body in enumerate(pictures)]
+    images = mix(data, archive, 100)
+    bodies = [body[: len(body) // 2] if number % 20 == 7 else body for number, body in enumerate(images)]
     memory, over = list[int](), threading.Event()
     command = ["-m", "alexnet", "serve", "--artifact", str(artifact), "--port", "{port}"]
-    with started(command, pictures[0]) as server, server.awake():
-        peak = rate_of(asyncio.run(closed(server.url, pictures, CLIENTS, 20)), 20)
+    with started(command, images[0]) as server, server.awake():
+        peak = rate_of(asyncio.run(closed(server.url, images, CLIENTS, 20)), 20)
         watcher = threading.Thread(target=watch, args=(server, over, memory))
         watcher.start()
         samples = asyncio.run(open_loop(server.url, bodies, peak, seconds, 1, DEADLINE))

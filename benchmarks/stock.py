@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from model.images.crops import TEN, coordinates
+from model.images.crops import TEN_CROP, coordinates
 from model.network import onnx_builder
 
 CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")
@@ -73,7 +73,7 @@ def stock(network: Path) -> Stock:
 
 
 def export_by_default(module: Stock, target: Path) -> None:
-    """`torch.onnx.export` with its defaults, for the ten crops of a picture."""
+    """`torch.onnx.export` with its defaults, for the ten crops of an image."""
     torch.onnx.export(module, (torch.zeros(10, 3, 224, 224),), str(target), external_data=False, verbose=False)
 
 
@@ -83,8 +83,8 @@ class TenCrops:
     def __init__(self, network: Path) -> None:
         self.mean = constants(network)["mean"].reshape(256, 256, 3)
         rows, columns = coordinates()
-        self.places = [np.ix_(rows[view], columns[view]) for view in TEN]
+        self.places = [np.ix_(rows[view], columns[view]) for view in TEN_CROP]
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        centred = pixels - self.mean
-        return np.ascontiguousarray(np.stack([centred[place] for place in self.places]).transpose(0, 3, 1, 2))
+        centerd = pixels - self.mean
+        return np.ascontiguousarray(np.stack([centerd[place] for place in self.places]).transpose(0, 3, 1, 2))

@@ -1,8 +1,8 @@
-"""`python benchmarks/training.py`: a training step, its normalisation and its input, beside PyTorch's stock modules.
+"""`python benchmarks/training.py`: a training step, its normalization and its input, beside PyTorch's stock modules.
 
 Both sides take turns on the same batch, so that a change of the machine's speed meets both; in processes of their own,
 because training/run.py tells the allocator to keep memory and a plain PyTorch program doesn't. Each figure is the
-median of its turns; a ratio is the median of the ratios of neighbouring turns. Writes docs/results/.
+median of its turns; a ratio is the median of the ratios of neighboring turns. Writes docs/results/.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from benchmarks.feed import fed
 from benchmarks.machine import commit, machine, matrix_peak, timed, write
 from benchmarks.stock import Stock
 from model.lrn.functional import local_response_norm
-from model.network.initialization import initialise
+from model.network.initialization import initialize
 from model.network.spec import Architecture
 from model.network.torch_module import AlexNet
 from model.runtime import available_cpus
@@ -45,7 +45,7 @@ from training.optim.dropout import kept_outputs
 from training.optim.sgd import MomentumSGD, learning_rates
 
 GFLOP = 3 * 2 * 0.7246
-"""A picture's step: 724.6 M multiply-adds forward, twice that backward (see docs/performance.md)."""
+"""An image's step: 724.6 M multiply-adds forward, twice that backward (see docs/performance.md)."""
 
 
 SIDES = (
@@ -103,15 +103,15 @@ def apart(keep: bool, make: Callable[..., Callable[[], None]], *arguments: Any) 
 
 
 def step_of_ours(batch: int, device: torch.device, precision: str, compiled: bool) -> Callable[[], None]:
-    """One step of training.learner's network and optimiser on a fixed batch."""
+    """One step of training.learner's network and optimizer on a fixed batch."""
     recipe = RECIPES["paper"]
     network = AlexNet(Architecture())
-    initialise(network, "source", 0)
+    initialize(network, "source", 0)
     network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     names = [name for name, _ in network.named_parameters()]
-    optimiser = MomentumSGD(network.named_parameters(), learning_rates(names, recipe, 1e-3, 0, {}), recipe)
+    optimizer = MomentumSGD(network.named_parameters(), learning_rates(names, recipe, 1e-3, 0, {}), recipe)
     forward = torch.compile(network) if compiled else network
-    x = _pictures(batch, device).contiguous(memory_format=torch.channels_last)
+    x = _images(batch, device).contiguous(memory_format=torch.channels_last)
     y, number = torch.arange(batch, device=device) % 1000, 0
 
     def step() -> None:
@@ -121,34 +121,34 @@ def step_of_ours(batch: int, device: torch.device, precision: str, compiled: boo
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             logits = forward(x, kept).logits
         F.cross_entropy(logits.float(), y).backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
 
     return step
 
 
 def step_of_stock(batch: int, device: torch.device, tuned: bool = False) -> Callable[[], None]:
     """One step of the stock modules, eager: in float32 with torch.optim.SGD as it comes, or `tuned` by what PyTorch's
-    guide advises, channels-last, bfloat16 autocast and the fused optimiser."""
-    network, x = Stock(norm=nn.LocalResponseNorm).to(device), _pictures(batch, device)
+    guide advises, channels-last, bfloat16 autocast and the fused optimizer."""
+    network, x = Stock(norm=nn.LocalResponseNorm).to(device), _images(batch, device)
     if tuned:
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         x = x.contiguous(memory_format=torch.channels_last)
-    optimiser = torch.optim.SGD(network.parameters(), 1e-5, momentum=0.9, weight_decay=5e-4, fused=tuned)
+    optimizer = torch.optim.SGD(network.parameters(), 1e-5, momentum=0.9, weight_decay=5e-4, fused=tuned)
     y = torch.arange(batch, device=device) % 1000
 
     def step() -> None:
         with torch.autocast(device.type, torch.bfloat16, enabled=tuned):
             logits = network(x)
         F.cross_entropy(logits.float(), y).backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
 
     return step
 
 
-def normalisation(work: Callable[[Tensor], Tensor], x: Tensor, above: Tensor) -> Callable[[], None]:
-    """Forward and backward of a normalisation of `x`."""
+def normalization(work: Callable[[Tensor], Tensor], x: Tensor, above: Tensor) -> Callable[[], None]:
+    """Forward and backward of a normalization of `x`."""
     x = x.clone(memory_format=torch.preserve_format).requires_grad_()
 
     def step() -> None:
@@ -158,20 +158,20 @@ def normalisation(work: Callable[[Tensor], Tensor], x: Tensor, above: Tensor) ->
     return step
 
 
-def _pictures(batch: int, device: torch.device) -> Tensor:
+def _images(batch: int, device: torch.device) -> Tensor:
     return 58 * torch.randn(batch, 3, 224, 224, generator=torch.Generator().manual_seed(0)).to(device)
 
 
-def crops_a_second(pictures: int = 2000, batch: int = 128) -> float:
+def crops_a_second(images: int = 2000, batch: int = 128) -> float:
     """Augmented 224 x 224 crops that one core cuts out of a cache in memory, random draws included."""
-    stored = np.random.default_rng(0).integers(0, 256, (pictures, 256, 256, 3), dtype=np.uint8)
+    stored = np.random.default_rng(0).integers(0, 256, (images, 256, 256, 3), dtype=np.uint8)
     augmentation = Augmentation.of(RECIPES["paper"], 4000 * np.eye(3), 0)
-    order = np.random.default_rng(1).permutation(pictures)
+    order = np.random.default_rng(1).permutation(images)
     out = np.empty((batch, 224, 224, 3), np.uint8)
     cut(stored, augmentation.draw(0, order[:batch], order[:batch]), out)
     started, count = time.thread_time(), 0
     for epoch in range(5):
-        for start in range(0, pictures - batch, batch):
+        for start in range(0, images - batch, batch):
             rows = order[start : start + batch]
             cut(stored, augmentation.draw(epoch, rows, rows), out)
             count += batch
@@ -179,7 +179,7 @@ def crops_a_second(pictures: int = 2000, batch: int = 128) -> float:
 
 
 def main(
-    batch: Annotated[int, typer.Option(help="Pictures a step.")] = 128,
+    batch: Annotated[int, typer.Option(help="Images a step.")] = 128,
     turns: Annotated[int, typer.Option(min=1, help="Measured turns of each pair.")] = 5,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     compiled: Annotated[Literal["no", "yes"], typer.Option(help="Our step through torch.compile.")] = "no",
@@ -199,33 +199,33 @@ def main(
             apart(keep, step_of_stock, batch, on, tuned) as theirs,
         ):
             measured = paired(ours, theirs, turns)
-        measured["pictures_per_second"] = batch / measured["ours_seconds"]
-        measured["theirs_pictures_per_second"] = batch / measured["theirs_seconds"]
+        measured["images_per_second"] = batch / measured["ours_seconds"]
+        measured["theirs_images_per_second"] = batch / measured["theirs_seconds"]
         name = "bfloat16, channels-last, fused" if tuned else "float32"
         name += ", our allocator" if keep else ""
         result[f"ours in {precision}, stock in {name}"] = measured
         typer.echo(
-            f"step, ours in {precision}: {measured['pictures_per_second']:.1f} pictures/s "
-            f"({measured['pictures_per_second'] * GFLOP / 1000 / peaks[precision]:.2f} of the peak), stock in {name}: "
-            f"{measured['theirs_pictures_per_second']:.1f}; ratio {measured['ratio']:.2f}"
+            f"step, ours in {precision}: {measured['images_per_second']:.1f} images/s "
+            f"({measured['images_per_second'] * GFLOP / 1000 / peaks[precision]:.2f} of the peak), stock in {name}: "
+            f"{measured['theirs_images_per_second']:.1f}; ratio {measured['ratio']:.2f}"
         )
     for shape in ((batch, 96, 55, 55), (batch, 256, 27, 27)):
         x = 30 * torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(on)
         above, last = torch.randn_like(x), {"memory_format": torch.channels_last}
-        ours_ = normalisation(lambda x: local_response_norm(x, 2), x.contiguous(**last), above.contiguous(**last))
-        theirs_ = normalisation(nn.LocalResponseNorm(5, 5e-4, 0.75, 2.0), x, above)
+        ours_ = normalization(lambda x: local_response_norm(x, 2), x.contiguous(**last), above.contiguous(**last))
+        theirs_ = normalization(nn.LocalResponseNorm(5, 5e-4, 0.75, 2.0), x, above)
         measured = paired(partial(timed, ours_, on), partial(timed, theirs_, on), turns)
         result[f"lrn_{shape[1]}x{shape[2]}x{shape[3]}"] = measured
         typer.echo(
-            f"response normalisation, forward and backward, float32, {shape}: "
+            f"response normalization, forward and backward, float32, {shape}: "
             f"{1000 * measured['ours_seconds']:.1f} ms, stock {1000 * measured['theirs_seconds']:.1f} ms; "
             f"ratio {measured['ratio']:.1f}"
         )
     for precision in ("float32", "bfloat16"):
         result[f"fed in {precision}"] = found = fed(batch, on, precision, compiled == "yes")
         typer.echo(
-            f"training/run.py's steps, fed from a cache, in {precision}: {found['pictures_per_second']:.1f} "
-            f"pictures/s, {100 * found['waited']:.1f} % of the time waiting for pictures"
+            f"training/run.py's steps, fed from a cache, in {precision}: {found['images_per_second']:.1f} "
+            f"images/s, {100 * found['waited']:.1f} % of the time waiting for images"
         )
     result["crops_per_second_a_core"] = crops_a_second()
     typer.echo(f"crops from the cache: {result['crops_per_second_a_core']:,.0f} a second a core")

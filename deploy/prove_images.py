@@ -198,7 +198,7 @@ def require(found: object, expected: object, what: str) -> None:
 
 
 def furnished(stage: Stage, work: Path) -> Path:
-    """What a volume on /data would have: a network and pictures, the stage's user's own."""
+    """What a volume on /data would have: a network and images, the stage's user's own."""
     data = work / "data"
     shutil.rmtree(data, ignore_errors=True)
     run(sys.executable, "-c", UNPACK, SOURCE, data)
@@ -209,15 +209,15 @@ def furnished(stage: Stage, work: Path) -> Path:
 def train(stage: Stage, root: Path, data: Path) -> None:
     """A small network, trained by the stage's entry point."""
     stage.command = stage.command[:1]
-    small = ["--hidden", "16", "--epochs", "1", "--batch", "8", "--measure", "centre"]
-    run(*inside(stage, root, data, ["train", "--data", "/data/pictures", *small], "rw"))
-    made = sorted(path.name for path in data.glob("artifacts/pictures/1/*"))
+    small = ["--hidden", "16", "--epochs", "1", "--batch", "8", "--measure", "center"]
+    run(*inside(stage, root, data, ["train", "--data", "/data/images", *small], "rw"))
+    made = sorted(path.name for path in data.glob("artifacts/images/1/*"))
     require(made, ["history.json", "labels.json", "manifest.json", "network.onnx"], "the artifact")
 
 
 def serve(stage: Stage, root: Path, data: Path) -> None:
     """Start the stage's command, and ask it."""
-    picture = next(data.glob("pictures/*/*.png"))
+    image = next(data.glob("images/*/*.png"))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     server = subprocess.Popen(inside(stage, root, data, ["--port", str(port), "--device", "auto"], "ro"))
@@ -226,7 +226,7 @@ def serve(stage: Stage, root: Path, data: Path) -> None:
         wait(f"{address}/ready", server)
         with urllib.request.urlopen(f"{address}/info", timeout=30) as answer:
             require(json.loads(answer.read())["device"], "cpu", "device")
-        asked = urllib.request.Request(f"{address}/classify", picture.read_bytes(), {"Content-Type": "image/png"})
+        asked = urllib.request.Request(f"{address}/classify", image.read_bytes(), {"Content-Type": "image/png"})
         with urllib.request.urlopen(asked, timeout=30) as answer:
             require(answer.status, 200, "/classify")
         status = Path(f"/proc/{child_of(server.pid)}/status").read_text()
@@ -251,7 +251,7 @@ import elpv_dataset
 home = Path(sys.argv[2])
 unpack_bundled("elpv", home / "artifacts")
 for number in range(1, 41):
-    place = home / "pictures" / ("odd" if number % 2 else "even")
+    place = home / "images" / ("odd" if number % 2 else "even")
     place.mkdir(parents=True, exist_ok=True)
     shutil.copy(Path(elpv_dataset.__path__[0]) / "data" / "images" / f"cell{number:04}.png", place)
 """

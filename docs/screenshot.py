@@ -1,4 +1,4 @@
-"""README's picture: the demo's page in Debian's Chromium, after a solar cell was chosen. `python docs/screenshot.py`.
+"""README's image: the demo's page in Debian's Chromium, after a solar cell was chosen. `python docs/screenshot.py`.
 
 Needs the extras `cpu`, `demo` and `dev`, and chromium on PATH.
 """
@@ -22,7 +22,7 @@ MINUTES = 5
 
 
 def main() -> None:
-    """Start the demo on a free port, take the picture, end the demo."""
+    """Start the demo on a free port, take the image, end the demo."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     url = f"http://127.0.0.1:{port}"

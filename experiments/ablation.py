@@ -1,6 +1,6 @@
 """What each part of the network and of its training is worth: a grid of runs, a table and a plot.
 
-The rows are in `ablation.toml`. Besides them: one view instead of ten, and several networks as one.
+The rows are in `ablation.toml`. Besides them: one crop instead of ten, and several networks as one.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from training.evaluation import ensemble
 Errors = NDArray[np.float64]
 GRID = Path(__file__).with_suffix(".toml")
 WORDS = ("paper", "authors")
-WHOLE, CENTRE, TOGETHER = "the network", "one view instead of ten", "several networks as one"
+WHOLE, CENTER_CROP, TOGETHER = "the network", "one crop instead of ten", "several networks as one"
 MOST_SEEDS = 9
-PAPER = {CENTRE: ("+1.5 / +1.3", "+1.6 / +1.3"), TOGETHER: ("-2.6 / -1.8", "")}
+PAPER = {CENTER_CROP: ("+1.5 / +1.3", "+1.6 / +1.3"), TOGETHER: ("-2.6 / -1.8", "")}
 
 
 def run(options: Mapping[str, Any], seed: int, folder: Path, places: Mapping[str, Path]) -> dict[str, Any]:
-    """One network, trained and measured with ten views and one: errors from 0 to 1."""
+    """One network, trained and measured with ten crops and one: errors from 0 to 1."""
     given = {name: value for name, value in options.items() if name not in WORDS}
     given |= {"widths": tuple(given["widths"])} if "widths" in given else {}
     chosen = config.configure({"seed": seed, "name": f"seed-{seed}"} | given | dict(places) | {"artifacts": folder})
     artifact = command.trained(chosen)
-    return {f"{m.views}": [m.top1_error, m.top5_error] for m in artifact.manifest.measurements}
+    return {f"{m.crops}": [m.top1_error, m.top5_error] for m in artifact.manifest.measurements}
 
 
 def together(data: str, members: Sequence[Path], archive: Path | None) -> dict[str, Any]:
     """The mean of the probabilities of several artifacts."""
     found = ensemble.evaluate(members, data, "test", archive, False, "auto", "float32", typer.echo)
-    return {f"{m.views}": [m.top1_error, m.top5_error] for m in found} | {"members": len(members)}
+    return {f"{m.crops}": [m.top1_error, m.top5_error] for m in found} | {"members": len(members)}
 
 
 def differences(results: Results, row: str) -> Errors:
@@ -51,9 +51,9 @@ def differences(results: Results, row: str) -> Errors:
     if row == TOGETHER:
         members = [runs[f"{WHOLE}, seed {seed}"]["10"] for seed in range(runs[TOGETHER]["members"])]
         return np.array(100 * (np.array([runs[TOGETHER]["10"]]) - np.mean(members, axis=0)))
-    views, name = ("1", WHOLE) if row == CENTRE else ("10", row)
+    crops, name = ("1", WHOLE) if row == CENTER_CROP else ("10", row)
     pairs = [
-        (runs[f"{name}, seed {seed}"][views], runs[f"{WHOLE}, seed {seed}"]["10"])
+        (runs[f"{name}, seed {seed}"][crops], runs[f"{WHOLE}, seed {seed}"]["10"])
         for seed in range(MOST_SEEDS)
         if f"{name}, seed {seed}" in runs
     ]
@@ -65,7 +65,7 @@ def table(grid: Mapping[str, Any], results: Results) -> str:
     whole = [run["10"] for name, run in results.runs.items() if name.startswith(f"{WHOLE}, ")]
     errors = [f"{one.mean():.2f} ({one.min():.2f} to {one.max():.2f})" for one in 100 * np.array(whole).T]
     lines = [
-        f"The network: top-1 error {errors[0]} %, top-5 error {errors[1]} %, ten views, {len(whole)} seeds.",
+        f"The network: top-1 error {errors[0]} %, top-5 error {errors[1]} %, ten crops, {len(whole)} seeds.",
         "",
         "| change | seeds | top-1, points | top-5, points | the paper | the authors' logs |",
         "|---|---|---|---|---|---|",
@@ -85,13 +85,13 @@ def table(grid: Mapping[str, Any], results: Results) -> str:
 def rows(grid: Mapping[str, Any], results: Results) -> list[str]:
     """All rows that are compared with the whole network and have a run."""
     measured = [row for row in grid["rows"] if row != WHOLE and f"{row}, seed 0" in results.runs]
-    return [*measured, CENTRE, *([TOGETHER] if TOGETHER in results.runs else [])]
+    return [*measured, CENTER_CROP, *([TOGETHER] if TOGETHER in results.runs else [])]
 
 
 def draw(grid: Mapping[str, Any], results: Results) -> Figure:
     """Changes of the top-1 error: the mean, and from the least to the greatest of the seeds.
 
-    The grey band is as far as a seed of the whole network is from the mean of the others.
+    The gray band is as far as a seed of the whole network is from the mean of the others.
     """
     names = rows(grid, results)[::-1]
     found = [differences(results, row)[:, 0] for row in names]
@@ -102,7 +102,7 @@ def draw(grid: Mapping[str, Any], results: Results) -> Figure:
     whole = 100 * np.array([run["10"][0] for name, run in results.runs.items() if name.startswith(f"{WHOLE}, ")])
     axes.axvspan(*(whole[[whole.argmin(), whole.argmax()]] - whole.mean()), color="0.9", label="the network itself")
     axes.errorbar(means, range(len(names)), xerr=spread.T, fmt="o", color="black", capsize=3)
-    axes.axvline(0, color="grey", linewidth=1)
+    axes.axvline(0, color="gray", linewidth=1)
     axes.set_yticks(range(len(names)), names)
     axes.set(xlabel="change of the top-1 error, percentage points")
     axes.spines[["top", "right"]].set_visible(False)
@@ -127,13 +127,13 @@ def measure(grid: Mapping[str, Any], results: Results, seeds: int, places: Mappi
 
 def main(
     grid: Annotated[Path, typer.Option(help="The rows.")] = GRID,
-    data: Annotated[str | None, typer.Option(help="Other pictures than the grid's.")] = None,
+    data: Annotated[str | None, typer.Option(help="Other images than the grid's.")] = None,
     archive: Annotated[Path | None, typer.Option(help="The zip file of grocery or cifar10.")] = None,
     seeds: Annotated[int, typer.Option(min=1, max=MOST_SEEDS, help="Runs of a row.")] = 3,
     finished: Annotated[bool, typer.Option("--finished", help="Only table and plot of the runs so far.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="A minute: one epoch of narrow networks, two rows.")] = False,
     output: command.OutputOption = command.RESULTS,
-    cache: Annotated[Path, typer.Option(help="Decoded pictures.")] = Path("cache"),
+    cache: Annotated[Path, typer.Option(help="Decoded images.")] = Path("cache"),
 ) -> None:
     """Train every row of the grid with several seeds; stopped, it goes on with the run where it was."""
     chosen = tomllib.loads(grid.read_text())

@@ -1,7 +1,7 @@
 """Figure 1: a four-layer network on CIFAR-10 with ReLU and with tanh: epochs to a training error of 25 %.
 
 Three convolutions and a fully connected layer (of the authors' public networks, the nearest to the figure), no
-regularisation of any kind, and for each activation the rate of a grid that gets there soonest, as in the paper. Weights
+regularization of any kind, and for each activation the rate of a grid that gets there soonest, as in the paper. Weights
 begin so that signals keep their size in all layers, by rules of 2010 and 2015; with `--as-in-2012` weights begin as the
 authors' did, and pixels are as large as theirs.
 """
@@ -21,13 +21,13 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from experiments import cifar, command
-from experiments.cifar import CLASSES, Pictures
+from experiments.cifar import CLASSES, Images
 from experiments.results import Results
 
 PAPER = 6.0
 """Times as many epochs for tanh (section 3.1)."""
 MEASURED_ON = 5_000
-"""Training pictures, the same ones each time."""
+"""Training images, the same ones each time."""
 HOPELESS, STEPS = 0.85, 1_000
 """An error near that of guessing, and the steps after which a run that has it is given up."""
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "tanh": torch.tanh}
@@ -42,7 +42,7 @@ class Settings:
     """`rates`: the grid. `most`: epochs after which a run is given up. `part`: of an epoch, between measurements.
     `scale`: of the pixels. `authors`: weights begin by `DEVIATIONS`, not by `GAINS`."""
 
-    pictures: int = 50_000
+    images: int = 50_000
     target: float = 0.25
     rates: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1)
     seeds: int = 3
@@ -77,29 +77,27 @@ class FourLayers(nn.Module):
         return self.fc(x.flatten(1))  # type: ignore[no-any-return]
 
 
-def race(
-    activation: str, rate: float, seed: int, pictures: Pictures, settings: Settings, most: float
-) -> dict[str, Any]:
-    """Train until the error on training pictures is the target, or `most` epochs have passed.
+def race(activation: str, rate: float, seed: int, images: Images, settings: Settings, most: float) -> dict[str, Any]:
+    """Train until the error on training images is the target, or `most` epochs have passed.
 
     `epochs`: where a straight line between two measurements meets the target; null if it didn't. A run that diverged
     is given up early.
     """
     torch.manual_seed(seed)
     network = FourLayers(activation, settings.scale, settings.authors)
-    optimiser = torch.optim.SGD(network.parameters(), rate, settings.momentum)
+    optimizer = torch.optim.SGD(network.parameters(), rate, settings.momentum)
     generator = torch.Generator().manual_seed(seed)
-    every = max(1, round(settings.part * len(pictures.labels) / cifar.BATCH))
-    curve = [(0.0, error(network, pictures))]
-    steps, passes = 0, len(pictures.labels) / cifar.BATCH
+    every = max(1, round(settings.part * len(images.labels) / cifar.BATCH))
+    curve = [(0.0, error(network, images))]
+    steps, passes = 0, len(images.labels) / cifar.BATCH
     with tqdm(total=most, desc=f"{activation} {rate:g} seed {seed}", unit="epoch", disable=None) as bar:
         while steps < most * passes:
-            for pixels, labels in cifar.batches(pictures, generator):
-                loss = cifar.step(network, optimiser, pixels, labels)
+            for pixels, labels in cifar.batches(images, generator):
+                loss = cifar.step(network, optimizer, pixels, labels)
                 steps += 1
                 if steps % every:
                     continue
-                curve.append((round(steps / passes, 3), error(network, pictures)))
+                curve.append((round(steps / passes, 3), error(network, images)))
                 bar.update(every / passes)
                 if curve[-1][1] <= settings.target:
                     (a, before), (b, after) = curve[-2:]
@@ -112,24 +110,24 @@ def race(
 
 
 @torch.no_grad()
-def error(network: nn.Module, pictures: Pictures) -> float:
-    """The share of the first training pictures that is named wrongly."""
-    pixels, labels = pictures.pixels[:MEASURED_ON], pictures.labels[:MEASURED_ON]
+def error(network: nn.Module, images: Images) -> float:
+    """The share of the first training images that is named wrongly."""
+    pixels, labels = images.pixels[:MEASURED_ON], images.labels[:MEASURED_ON]
     found = torch.cat([cifar.logits(network, some).argmax(1) for some in torch.split(pixels, 1000)])
     return round(float((found != labels).float().mean()), 4)
 
 
-def measure(settings: Settings, pictures: Pictures, results: Results) -> dict[str, list[float | None]]:
+def measure(settings: Settings, images: Images, results: Results) -> dict[str, list[float | None]]:
     """Epochs by activation, a seed each, at the best rate of the grid; runs that are in `results` aren't run again."""
     found = {}
     for activation in ACTIVATIONS:
         best, best_rate = settings.most, settings.rates[0]
         for rate in settings.rates:  # no run goes on after the best so far would have won
-            run = _run(activation, rate, 0, pictures, settings, results, best)
+            run = _run(activation, rate, 0, images, settings, results, best)
             if run["epochs"] is not None and run["epochs"] < best:
                 best, best_rate = run["epochs"], rate
         seeds = [
-            _run(activation, best_rate, seed, pictures, settings, results, settings.most)
+            _run(activation, best_rate, seed, images, settings, results, settings.most)
             for seed in range(settings.seeds)
         ]
         found[activation] = [run["epochs"] for run in seeds]
@@ -137,11 +135,11 @@ def measure(settings: Settings, pictures: Pictures, results: Results) -> dict[st
 
 
 def _run(
-    activation: str, rate: float, seed: int, pictures: Pictures, settings: Settings, results: Results, most: float
+    activation: str, rate: float, seed: int, images: Images, settings: Settings, results: Results, most: float
 ) -> dict[str, Any]:
     name = f"{activation}, rate {rate:g}, seed {seed}"
     if name not in results.runs:
-        results.add(name, race(activation, rate, seed, pictures, settings, most))
+        results.add(name, race(activation, rate, seed, images, settings, most))
     return results.runs[name]
 
 
@@ -149,14 +147,14 @@ def draw(results: Results, target: float) -> Figure:
     """Error against epochs: all seeds of the rate that was chosen."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    colours = {"relu": "black", "tanh": "tab:red"}
-    for activation, colour in colours.items():
+    colors = {"relu": "black", "tanh": "tab:red"}
+    for activation, color in colors.items():
         names = [name for name in results.runs if name.startswith(activation)]
         chosen = next(name.rpartition(",")[0] for name in names if not name.endswith("seed 0"))
         for name in (name for name in names if name.startswith(f"{chosen},")):
             epochs, errors = zip(*results.runs[name]["curve"], strict=True)
-            axes.plot(epochs, errors, color=colour, alpha=0.8, label=f"{chosen}" if name.endswith("seed 0") else None)
-    axes.axhline(target, color="grey", linestyle=":", linewidth=1)
+            axes.plot(epochs, errors, color=color, alpha=0.8, label=f"{chosen}" if name.endswith("seed 0") else None)
+    axes.axhline(target, color="gray", linestyle=":", linewidth=1)
     axes.set(xlabel="epochs", ylabel="training error", ylim=(0, 0.9))
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
@@ -165,23 +163,23 @@ def draw(results: Results, target: float) -> Figure:
 
 def main(
     archive: Annotated[Path | None, typer.Option(help="The zip file of cifar10.")] = None,
-    pictures: Annotated[int, typer.Option(min=256, help="Training pictures.")] = Settings.pictures,
+    images: Annotated[int, typer.Option(min=256, help="Training images.")] = Settings.images,
     seeds: Annotated[int, typer.Option(min=2, help="Runs at the chosen rate.")] = Settings.seeds,
     as_in_2012: Annotated[bool, typer.Option("--as-in-2012", help="The authors' first weights and pixels.")] = False,
-    quick: Annotated[bool, typer.Option("--quick", help="Seconds: few pictures, an easier target.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Seconds: few images, an easier target.")] = False,
     output: command.OutputOption = command.RESULTS,
-    cache: Annotated[Path, typer.Option(help="Decoded pictures.")] = Path("cache"),
+    cache: Annotated[Path, typer.Option(help="Decoded images.")] = Path("cache"),
 ) -> None:
     """Epochs to 25 % training error with ReLU and with tanh; stopped, it goes on where it was."""
-    settings = Settings(pictures=pictures, seeds=seeds)
+    settings = Settings(images=images, seeds=seeds)
     if as_in_2012:
         settings = replace(settings, authors=True, scale=1.0, rates=(0.003, 0.001, 0.01, 0.03, 0.1), most=100.0)
     if quick:
         output /= command.QUICK
-        settings = Settings(pictures=512, target=0.75, rates=(0.003, 0.01), seeds=2, most=8, part=0.5)
+        settings = Settings(images=512, target=0.75, rates=(0.003, 0.01), seeds=2, most=8, part=0.5)
     name = "activation-2012" if as_in_2012 else "activation"
     results = Results(output / f"{name}.json", asdict(settings))
-    train, _ = cifar.load(archive, cache, settings.pictures)
+    train, _ = cifar.load(archive, cache, settings.images)
     found = measure(settings, train, results)
     draw(results, settings.target).savefig(output / f"{name}.png", dpi=110)
     typer.echo(summary(found, settings))
@@ -189,7 +187,7 @@ def main(
 
 def summary(found: dict[str, list[float | None]], settings: Settings) -> str:
     """A few lines for people."""
-    lines = [f"epochs to {100 * settings.target:g} % training error on {settings.pictures:,} pictures"]
+    lines = [f"epochs to {100 * settings.target:g} % training error on {settings.images:,} images"]
     means = {}
     for activation, needed in found.items():
         epochs = [e for e in needed if e is not None]

@@ -1,7 +1,7 @@
 """CIFAR-10 in memory at its own 32 x 32 pixels, and a loop for the small networks of section 3 on it.
 
-This doesn't go through the picture contract of 256 x 256: the networks of the paper's Figure 1 and section 3.3 saw
-small pictures.
+This doesn't go through the image contract of 256 x 256: the networks of the paper's Figure 1 and section 3.3 saw
+small images.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from training.loop.precision import pick_precision
 SIDE, CLASSES, BATCH = 32, 10, 128
 
 
-class Pictures(NamedTuple):
-    """`pixels` (N, 3, 32, 32) float32 0..255 minus the training pictures' mean; `labels` (N,)."""
+class Images(NamedTuple):
+    """`pixels` (N, 3, 32, 32) float32 0..255 minus the training images' mean; `labels` (N,)."""
 
     pixels: Tensor
     labels: Tensor
 
 
-def load(archive: Path | None, cache: Path, count: int | None = None) -> tuple[Pictures, Pictures]:
-    """Training pictures (the validation part among them: these experiments have no use for one), and test pictures,
-    both in an order drawn with seed 0. `count`: only so many training pictures.
+def load(archive: Path | None, cache: Path, count: int | None = None) -> tuple[Images, Images]:
+    """Training images (the validation part among them: these experiments have no use for one), and test images,
+    both in an order drawn with seed 0. `count`: only so many training images.
     """
     dataset = datasets.load("cifar10", archive=archive)
     train, test = (
@@ -65,19 +65,19 @@ def _decoded(examples: tuple[Example, ...], file: Path, part: str) -> tuple[np.n
         return found["pixels"], found["labels"]
 
 
-def _tensors(pixels: np.ndarray, labels: np.ndarray) -> Pictures:
+def _tensors(pixels: np.ndarray, labels: np.ndarray) -> Images:
     planes = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
-    return Pictures(planes.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels.astype(np.int64)))
+    return Images(planes.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels.astype(np.int64)))
 
 
-def batches(pictures: Pictures, generator: torch.Generator, crop: int = SIDE) -> Iterator[tuple[Tensor, Tensor]]:
-    """One pass in a new order. `crop` below 32: random crops, half of them mirrored, each picture its own."""
-    order = torch.randperm(len(pictures.labels), generator=generator)
+def batches(images: Images, generator: torch.Generator, crop: int = SIDE) -> Iterator[tuple[Tensor, Tensor]]:
+    """One pass in a new order. `crop` below 32: random crops, half of them mirrored, each image its own."""
+    order = torch.randperm(len(images.labels), generator=generator)
     for chosen in torch.split(order, BATCH):
-        pixels = pictures.pixels[chosen]
+        pixels = images.pixels[chosen]
         if crop < SIDE:
             pixels = _cropped(pixels, crop, generator)
-        yield pixels, pictures.labels[chosen]
+        yield pixels, images.labels[chosen]
 
 
 def _cropped(pixels: Tensor, crop: int, generator: torch.Generator) -> Tensor:
@@ -90,12 +90,12 @@ def _cropped(pixels: Tensor, crop: int, generator: torch.Generator) -> Tensor:
     return found.permute(0, 3, 1, 2)  # (N, 3, crop, crop), channels-last
 
 
-def step(network: nn.Module, optimiser: torch.optim.Optimizer, pixels: Tensor, labels: Tensor) -> float:
+def step(network: nn.Module, optimizer: torch.optim.Optimizer, pixels: Tensor, labels: Tensor) -> float:
     """One step of gradient descent; the loss before it."""
     loss = F.cross_entropy(logits(network, pixels), labels)
-    optimiser.zero_grad()
+    optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
-    optimiser.step()
+    optimizer.step()
     return float(loss.detach())
 
 

@@ -1,7 +1,7 @@
-"""Section 3.3 on CIFAR-10: test error with and without response normalisation (the paper: 11 % and 13 %).
+"""Section 3.3 on CIFAR-10: test error with and without response normalization (the paper: 11 % and 13 %).
 
 The network and the schedule are those of the authors' public configuration for 13 %: two convolutions and two locally
-connected layers, 24 x 24 crops and mirror images, nine views at test. With normalisation, it is that of their
+connected layers, 24 x 24 crops and mirror images, nine crops at test. With normalization, it is that of their
 configuration for 11 %, and nothing else differs; in theirs, the locally connected layers differed, too.
 """
 
@@ -20,13 +20,13 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from experiments import cifar, command
-from experiments.cifar import CLASSES, Pictures
+from experiments.cifar import CLASSES, Images
 from experiments.results import Results
 
 PAPER = {"with": 0.11, "without": 0.13}
 CROP = 24
 VIEWS = (0, 4, 8)
-"""Rows and columns of the nine views at test."""
+"""Rows and columns of the nine crops at test."""
 SIZE, ALPHA, BETA = 9, 1e-3, 0.75
 """Channels of a window, and constants; k is 1, and the sum is divided by the size."""
 
@@ -36,8 +36,8 @@ class Settings:
     """The rate is divided by ten at 14/16 and 15/16 of the epochs: 140 and 150 of 160."""
 
     epochs: int = 160
-    pictures: int = 50_000
-    test_pictures: int = 10_000
+    images: int = 50_000
+    test_images: int = 10_000
     seeds: int = 2
     rate: float = 0.001
     bias_rate: float = 2.0
@@ -59,7 +59,7 @@ class Local(nn.Module):
         return answer.permute(1, 2, 0).reshape(len(x), -1, 6, 6)
 
 
-class Normalisation(nn.Module):
+class Normalization(nn.Module):
     """x / (1 + alpha / n * the sum of x^2 over n channels)^beta, by a banded 1x1 convolution."""
 
     band: Tensor
@@ -80,12 +80,12 @@ class Normalisation(nn.Module):
 class FourLayers(nn.Module):
     """(N, 3, 24, 24) pixels 0..255 minus the mean -> logits (N, 10)."""
 
-    def __init__(self, normalised: bool) -> None:
+    def __init__(self, normalized: bool) -> None:
         super().__init__()
         self.conv1, self.conv2 = nn.Conv2d(3, 64, 5, padding=2), nn.Conv2d(64, 64, 5, padding=2)
         self.local3, self.local4 = Local(64, 32), Local(32, 32)
         self.fc = nn.Linear(36 * 32, CLASSES)
-        self.norm = Normalisation(64) if normalised else nn.Identity()
+        self.norm = Normalization(64) if normalized else nn.Identity()
         for layer, deviation in ((self.conv1, 1e-4), (self.conv2, 0.01), (self.fc, 0.01)):
             nn.init.normal_(layer.weight, 0, deviation)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
@@ -98,23 +98,23 @@ class FourLayers(nn.Module):
         return self.fc(x.flatten(1))  # type: ignore[no-any-return]
 
 
-def train(normalised: bool, seed: int, data: tuple[Pictures, Pictures], settings: Settings) -> dict[str, Any]:
-    """One run: the loss of each epoch, and the test error at the end, of the centre view and of nine."""
+def train(normalized: bool, seed: int, data: tuple[Images, Images], settings: Settings) -> dict[str, Any]:
+    """One run: the loss of each epoch, and the test error at the end, of the center crop and of nine."""
     torch.manual_seed(seed)
-    network = FourLayers(normalised)
-    optimiser = torch.optim.SGD(_groups(network, settings), settings.rate, settings.momentum)
+    network = FourLayers(normalized)
+    optimizer = torch.optim.SGD(_groups(network, settings), settings.rate, settings.momentum)
     schedule = torch.optim.lr_scheduler.MultiStepLR(
-        optimiser, [round(settings.epochs * part / 16) for part in (14, 15)]
+        optimizer, [round(settings.epochs * part / 16) for part in (14, 15)]
     )
     generator = torch.Generator().manual_seed(seed)
     losses = []
-    title = f"{'with' if normalised else 'without'} normalisation, seed {seed}"
+    title = f"{'with' if normalized else 'without'} normalization, seed {seed}"
     for _ in tqdm(range(settings.epochs), desc=title, unit="epoch", disable=None):
-        steps = [cifar.step(network, optimiser, *batch) for batch in cifar.batches(data[0], generator, CROP)]
+        steps = [cifar.step(network, optimizer, *batch) for batch in cifar.batches(data[0], generator, CROP)]
         schedule.step()
         losses.append(round(float(np.mean(steps)), 4))
-    centre, nine = (errors(network, data[1], views) for views in (VIEWS[1:2], VIEWS))
-    return {"loss": losses, "centre_error": centre, "error": nine}
+    center, nine = (errors(network, data[1], crops) for crops in (VIEWS[1:2], VIEWS))
+    return {"loss": losses, "center_error": center, "error": nine}
 
 
 def _groups(network: nn.Module, settings: Settings) -> list[dict[str, Any]]:
@@ -129,14 +129,14 @@ def _groups(network: nn.Module, settings: Settings) -> list[dict[str, Any]]:
 
 
 @torch.no_grad()
-def errors(network: nn.Module, pictures: Pictures, views: tuple[int, ...]) -> float:
-    """The test error of the mean probabilities of crops at all pairs of `views`."""
+def errors(network: nn.Module, images: Images, crops: tuple[int, ...]) -> float:
+    """The test error of the mean probabilities of crops at all pairs of `crops`."""
     wrong = 0
-    for pixels, labels in zip(torch.split(pictures.pixels, 500), torch.split(pictures.labels, 500), strict=True):
-        crops = [pixels[:, :, top : top + CROP, left : left + CROP] for top in views for left in views]
-        mean = torch.stack([cifar.logits(network, crop).softmax(1) for crop in crops]).mean(0)
+    for pixels, labels in zip(torch.split(images.pixels, 500), torch.split(images.labels, 500), strict=True):
+        cut = [pixels[:, :, top : top + CROP, left : left + CROP] for top in crops for left in crops]
+        mean = torch.stack([cifar.logits(network, crop).softmax(1) for crop in cut]).mean(0)
         wrong += int((mean.argmax(1) != labels).sum())
-    return round(wrong / len(pictures.labels), 4)
+    return round(wrong / len(images.labels), 4)
 
 
 def draw(results: Results) -> Figure:
@@ -144,12 +144,10 @@ def draw(results: Results) -> Figure:
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
     for name, run in results.runs.items():
-        colour = "tab:blue" if name.startswith("with ") else "tab:orange"
-        axes.plot(
-            range(1, len(run["loss"]) + 1), run["loss"], color=colour, label=f"{name}: {100 * run['error']:.2f} %"
-        )
+        color = "tab:blue" if name.startswith("with ") else "tab:orange"
+        axes.plot(range(1, len(run["loss"]) + 1), run["loss"], color=color, label=f"{name}: {100 * run['error']:.2f} %")
     axes.set(xlabel="epoch", ylabel="training loss")
-    axes.legend(frameon=False, title="test error, nine views")
+    axes.legend(frameon=False, title="test error, nine crops")
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
@@ -158,28 +156,28 @@ def main(
     archive: Annotated[Path | None, typer.Option(help="The zip file of cifar10.")] = None,
     epochs: Annotated[int, typer.Option(min=1, help="160 as in the authors' schedule.")] = Settings.epochs,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each kind.")] = Settings.seeds,
-    quick: Annotated[bool, typer.Option("--quick", help="Seconds: few pictures, one epoch.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Seconds: few images, one epoch.")] = False,
     output: command.OutputOption = command.RESULTS,
-    cache: Annotated[Path, typer.Option(help="Decoded pictures.")] = Path("cache"),
+    cache: Annotated[Path, typer.Option(help="Decoded images.")] = Path("cache"),
 ) -> None:
-    """Test error with and without response normalisation; stopped, it goes on with the run where it was."""
+    """Test error with and without response normalization; stopped, it goes on with the run where it was."""
     settings = Settings(epochs=epochs, seeds=seeds)
     if quick:
         output /= command.QUICK
-        settings = Settings(epochs=1, pictures=512, test_pictures=200, seeds=1)
-    results = Results(output / "normalisation.json", asdict(settings))
-    learnt, test = cifar.load(archive, cache, settings.pictures)
-    data = (learnt, Pictures(*(values[: settings.test_pictures] for values in test)))
+        settings = Settings(epochs=1, images=512, test_images=200, seeds=1)
+    results = Results(output / "normalization.json", asdict(settings))
+    learnt, test = cifar.load(archive, cache, settings.images)
+    data = (learnt, Images(*(values[: settings.test_images] for values in test)))
     for seed in range(settings.seeds):
         for kind in PAPER:
-            name = f"{kind} normalisation, seed {seed}"
+            name = f"{kind} normalization, seed {seed}"
             if name not in results.runs:
                 results.add(name, train(kind == "with", seed, data, settings))
-    draw(results).savefig(output / "normalisation.png", dpi=110)
+    draw(results).savefig(output / "normalization.png", dpi=110)
     for kind, paper in PAPER.items():
         found = [100 * run["error"] for name, run in results.runs.items() if name.startswith(f"{kind} ")]
         each = ", ".join(f"{error:.2f}" for error in found)
-        typer.echo(f"{kind} normalisation: {np.mean(found):.2f} % test error ({each}); the paper: {100 * paper:g} %")
+        typer.echo(f"{kind} normalization: {np.mean(found):.2f} % test error ({each}); the paper: {100 * paper:g} %")
 
 
 if __name__ == "__main__":

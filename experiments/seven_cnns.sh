@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Section 6, Table 2: 1 CNN, 5 CNNs, 1 CNN* and 7 CNNs* on one's own pictures.
+# Section 6, Table 2: 1 CNN, 5 CNNs, 1 CNN* and 7 CNNs* on one's own images.
 #
-#   experiments/seven_cnns.sh --data PICTURES --wider MORE_PICTURES [--archive ZIP] [--wider-archive ZIP]
+#   experiments/seven_cnns.sh --data IMAGES --wider MORE_IMAGES [--archive ZIP] [--wider-archive ZIP]
 #                          [--artifacts FOLDER] [options of training/run.py for every network]
 #
-# Five networks from scratch on PICTURES; two pre-trained with a sixth convolution on MORE_PICTURES (more classes, as the
-# paper's Fall 2011 release) and fine-tuned on PICTURES; the mean of their ten-view probabilities. What is there already,
+# Five networks from scratch on IMAGES; two pre-trained with a sixth convolution on MORE_IMAGES (more classes, as the
+# paper's Fall 2011 release) and fine-tuned on IMAGES; the mean of their ten-crop probabilities. What is there already,
 # below the artifacts, is not trained again.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)

@@ -1,7 +1,7 @@
 """Functional or defective solar cells (ELPV), beside Deitsch et al. 2019: several seeds, from nothing and not.
 
 As they did, 75 % of the cells to train and 25 % to test, split by type and probability of a defect. The network has
-eight classes, type times probability. Two readings of these probabilities, ten views each: a cell is defective where
+eight classes, type times probability. Two readings of these probabilities, ten crops each: a cell is defective where
 its probability is above a half, and weighs as much as that is sure, 1 for 0 and 1, 2/3 for 1/3 and 2/3; or every doubt
 is a defect, which weighs its probability. The probability of a defect is the sum over the classes that are defective.
 """
@@ -109,20 +109,20 @@ def draw(results: Results, starts: Mapping[str, Any]) -> Figure:
         axes.imshow(total / total.sum(1, keepdims=True), cmap="Blues", vmin=0, vmax=1)
         for row, column in np.ndindex(2, 2):
             share = total[row, column] / total[row].sum()
-            colour = "white" if share > 0.5 else "black"
-            axes.text(column, row, f"{100 * share:.1f} %", ha="center", va="center", color=colour)
+            color = "white" if share > 0.5 else "black"
+            axes.text(column, row, f"{100 * share:.1f} %", ha="center", va="center", color=color)
         kinds = ["functional", "defective"]
         axes.set_xticks([0, 1], kinds, fontsize=8)
         axes.set_yticks([0, 1], kinds, fontsize=8, rotation=90, va="center")
         axes.set(title=start, xlabel="named", ylabel="true")
-    curves.plot([0, 1], [0, 1], color="grey", linewidth=1, linestyle=":")
+    curves.plot([0, 1], [0, 1], color="gray", linewidth=1, linestyle=":")
     curves.set(xlabel="false alarms", ylabel="defects found", xlim=(0, 1), ylim=(0, 1))
     curves.legend(frameon=False, loc="lower right")
     return figure
 
 
 def _table(dataset: Dataset, path: Path) -> Path:
-    """A file that `--data` takes, of these pictures alone."""
+    """A file that `--data` takes, of these images alone."""
     path.write_text(dataset.split_csv())
     path.with_suffix(ABOUT).write_text(dataset.account().model_dump_json())
     return path
@@ -137,14 +137,14 @@ def main(
         bool, typer.Option("--quick", help="Seconds: an epoch of a narrow network on every 40th cell.")
     ] = False,
     output: command.OutputOption = command.RESULTS,
-    cache: Annotated[Path, typer.Option(help="Decoded pictures.")] = Path("cache"),
+    cache: Annotated[Path, typer.Option(help="Decoded images.")] = Path("cache"),
 ) -> None:
     """Accuracy, confusion matrix and curve for functional against defective; stopped, it goes on where it was."""
-    options: dict[str, Any] = {"epochs": epochs, "measure": "centre"}
+    options: dict[str, Any] = {"epochs": epochs, "measure": "center"}
     options |= {"hidden": 256, "widths": (16, 40, 64, 64, 40)} if narrow else {}
     if quick:
         output /= command.QUICK
-        seeds, options = 1, {"epochs": 1, "hidden": 16, "widths": (4, 8, 8, 8, 8), "measure": "centre"}
+        seeds, options = 1, {"epochs": 1, "hidden": 16, "widths": (4, 8, 8, 8, 8), "measure": "center"}
     starts: dict[str, dict[str, Any]] = {"from nothing": {}}
     for path in init_from or []:
         artifact = artifacts.load(path)

@@ -1,7 +1,7 @@
-"""Section 6.1: does one tower see colour and the other not? Measured on the kernels of conv1, of any artifacts.
+"""Section 6.1: does one tower see color and the other not? Measured on the kernels of conv1, of any artifacts.
 
-A kernel's colour is the share of its energy that is left when the mean of its three planes is taken away at every
-pixel: 0 where it sees grey alone, 2/3 on average where its planes are independent. Figure 3 has it in pictures.
+A kernel's color is the share of its energy that is left when the mean of its three planes is taken away at every
+pixel: 0 where it sees gray alone, 2/3 on average where its planes are independent. Figure 3 has it in images.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ DRAWS = 10_000
 """Random divisions of the kernels into two towers, for the probability of so great a difference by chance."""
 
 
-class Specialisation(NamedTuple):
-    """`means`: the mean colour of each tower's kernels. `apart`: the probability that a kernel of one tower has more
-    colour than one of the other, as its distance from a half, times two: 0 where towers are alike, 1 where each kernel
+class Specialization(NamedTuple):
+    """`means`: the mean color of each tower's kernels. `apart`: the probability that a kernel of one tower has more
+    color than one of the other, as its distance from a half, times two: 0 where towers are alike, 1 where each kernel
     of one has more. `chance`: how often towers drawn at random are as far apart."""
 
     means: tuple[float, float]
@@ -37,24 +37,24 @@ class Specialisation(NamedTuple):
     chance: float
 
 
-def colour(kernels: NDArray[np.float32]) -> Array:
+def color(kernels: NDArray[np.float32]) -> Array:
     """(N, h, w, 3) -> (N,), from 0 to 1."""
-    grey = kernels.mean(3, keepdims=True)
+    gray = kernels.mean(3, keepdims=True)
     energy = np.maximum((kernels.astype(np.float64) ** 2).sum((1, 2, 3)), 1e-30)
-    found: Array = ((kernels - grey).astype(np.float64) ** 2).sum((1, 2, 3)) / energy
+    found: Array = ((kernels - gray).astype(np.float64) ** 2).sum((1, 2, 3)) / energy
     return found
 
 
-def specialisation(colours: Array, seed: int = 0) -> Specialisation:
-    """Of (N,) colours, the first half of them the first tower's."""
-    half = len(colours) // 2
-    ranks = colours.argsort(kind="stable").argsort(kind="stable")
+def specialization(colors: Array, seed: int = 0) -> Specialization:
+    """Of (N,) colors, the first half of them the first tower's."""
+    half = len(colors) // 2
+    ranks = colors.argsort(kind="stable").argsort(kind="stable")
     generator = np.random.default_rng(seed)
     found = _apart(ranks[:half], len(ranks))
     drawn = np.stack([generator.permutation(ranks)[:half] for _ in range(DRAWS)])
     chance = float((_apart(drawn, len(ranks)) >= found - 1e-12).mean())
-    means = (float(colours[:half].mean()), float(colours[half:].mean()))
-    return Specialisation(means, float(found), chance)
+    means = (float(colors[:half].mean()), float(colors[half:].mean()))
+    return Specialization(means, float(found), chance)
 
 
 def _apart(ranks: NDArray[np.int64], count: int) -> Array:
@@ -64,18 +64,18 @@ def _apart(ranks: NDArray[np.int64], count: int) -> Array:
     return np.asarray(np.abs(2 * greater / (half * (count - half)) - 1))
 
 
-def draw(colours: dict[str, Array]) -> Figure:
+def draw(colors: dict[str, Array]) -> Figure:
     """A point a kernel, the towers side by side."""
-    figure = Figure(figsize=(1.5 + 1.1 * len(colours), 4), layout="constrained")
+    figure = Figure(figsize=(1.5 + 1.1 * len(colors), 4), layout="constrained")
     axes = figure.subplots()
-    for place, values in enumerate(colours.values()):
+    for place, values in enumerate(colors.values()):
         for tower, some in enumerate(np.split(values, 2)):
             spread = np.linspace(-0.12, 0.12, len(some)) + place + 0.34 * tower - 0.17
             axes.plot(
                 spread, some, ".", color=("black", "tab:red")[tower], label=f"tower {tower + 1}" if not place else None
             )
-    axes.set_xticks(range(len(colours)), colours, rotation=20, ha="right")
-    axes.set(ylabel="colour of a kernel", ylim=(0, 1))
+    axes.set_xticks(range(len(colors)), colors, rotation=20, ha="right")
+    axes.set(ylabel="color of a kernel", ylim=(0, 1))
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
@@ -85,24 +85,22 @@ def main(
     networks: Annotated[list[Path], typer.Argument(help="Artifacts of two towers, such as runs with several seeds.")],
     output: command.OutputOption = command.RESULTS,
 ) -> None:
-    """How far apart the towers of each network are in colour."""
-    colours, result = {}, {}
+    """How far apart the towers of each network are in color."""
+    colors, result = {}, {}
     for path in networks:
         artifact = artifacts.load(path)
         if architecture_of(artifact.manifest).towers != 2:
             raise TrainingError(f"expected networks of two towers, found one in {path}")
         name = f"{artifact.manifest.name} {artifact.manifest.version}"
-        colours[name] = colour(read_kernels(artifact.network))
-        found = specialisation(colours[name])
+        colors[name] = color(read_kernels(artifact.network))
+        found = specialization(colors[name])
         result[name] = found._asdict() | {"commit": artifact.manifest.training.get("commit")}
         first, second = found.means
-        typer.echo(
-            f"{name}: colour {first:.3f} and {second:.3f}, apart {found.apart:.2f}, by chance {found.chance:.2f}"
-        )
+        typer.echo(f"{name}: color {first:.3f} and {second:.3f}, apart {found.apart:.2f}, by chance {found.chance:.2f}")
     output.mkdir(parents=True, exist_ok=True)
-    draw(colours).savefig(output / "specialisation.png", dpi=110)
+    draw(colors).savefig(output / "specialization.png", dpi=110)
     text = json.dumps({"commit": commit(), "networks": result}, indent=1)
-    (output / "specialisation.json").write_text(text + "\n")
+    (output / "specialization.json").write_text(text + "\n")
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Pictures on disk and in memory: catalogue, feature rows and exact search."""
+"""Images on disk and in memory: catalog, feature rows and exact search."""

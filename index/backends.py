@@ -7,10 +7,10 @@ from pathlib import Path
 
 from index.metadata import Kind
 from index.protocol import Index
-from index.store import CATALOG, PictureIndex
+from index.store import CATALOG, ImageIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import ReadOnlyIndexError
-from model.images.crops import CENTRE
+from model.images.crops import CENTER_CROP
 
 SCHEME = "milvus:"
 
@@ -25,8 +25,8 @@ def to_change(address: Path, artifact: Artifact, kind: Kind = "float32") -> Inde
     if on_milvus(address):
         from index.milvus.store import MilvusIndex
 
-        return MilvusIndex.create(address, artifact, CENTRE)
-    return PictureIndex.create(address, artifact, kind=kind)
+        return MilvusIndex.create(address, artifact, CENTER_CROP)
+    return ImageIndex.create(address, artifact, kind=kind)
 
 
 def to_read(address: Path) -> Index:
@@ -35,7 +35,7 @@ def to_read(address: Path) -> Index:
         from index.milvus.store import MilvusIndex
 
         return MilvusIndex(address, writable=False)
-    return PictureIndex.open(address)
+    return ImageIndex.open(address)
 
 
 def to_serve(address: Path, artifact: Artifact, read_only: bool) -> tuple[Index, str]:

@@ -1,4 +1,4 @@
-"""Pictures -> an index: read, compute features, add; with a progress bar, and restartable at any moment."""
+"""Images -> an index: read, compute features, add; with a progress bar, and restartable at any moment."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tqdm import tqdm
 from index.catalog import NewEntry
 from index.protocol import Index
 from index.shards import Shard
-from model.exceptions import DatasetError, InvalidPictureError
-from model.images.preprocess import Picture, read_picture
+from model.exceptions import DatasetError, InvalidImageError
+from model.images.preprocess import DecodedImage, decode_image
 from model.runtime import OnnxModel, available_cpus
 
 BATCH = 16
@@ -29,7 +29,7 @@ PARTS = ("train", "val", "validation", "test")
 
 @dataclass(frozen=True)
 class Source:
-    """A picture file to index, and its label if it has one."""
+    """An image file to index, and its label if it has one."""
 
     path: Path
     label: str | None
@@ -37,7 +37,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Report:
-    """How many pictures were added, were there already (same bytes), and can't be read."""
+    """How many images were added, were there already (same bytes), and can't be read."""
 
     added: int
     known: int
@@ -56,7 +56,7 @@ def build(index: Index, model: OnnxModel, sources: Sequence[Source]) -> Report:
     batches = [sources[start : start + BATCH] for start in range(0, len(sources), BATCH)]
     with (
         ThreadPoolExecutor(available_cpus()) as pool,
-        tqdm(total=len(sources), desc="indexing", unit="picture", disable=None) as bar,
+        tqdm(total=len(sources), desc="indexing", unit="image", disable=None) as bar,
     ):
         ahead = _submit(pool, index, batches[0]) if batches else []
         for position, batch in enumerate(batches):
@@ -78,14 +78,14 @@ def sources_in(root: Path, shard: Shard | None = None) -> list[Source]:
     `shard`: only that part's files, since a list of all of them may be too long for one machine. Raises DatasetError.
     """
     if not root.is_dir():
-        raise DatasetError(f"expected a folder of pictures, found no folder at {root}")
+        raise DatasetError(f"expected a folder of images, found no folder at {root}")
     chosen, found = list[Path](), False
     for path in _files(root):
         found = True
         if shard is None or shard.has(path, root):
             chosen.append(path)
     if not found:
-        raise DatasetError(f"expected pictures in {root}, found no file")
+        raise DatasetError(f"expected images in {root}, found no file")
     return [Source(path, _label(path, root)) for path in sorted(chosen)]
 
 
@@ -112,49 +112,49 @@ def _submit(pool: ThreadPoolExecutor, index: Index, batch: Sequence[Source]) -> 
     return [pool.submit(_read, index, source) for source in batch]
 
 
-def _add_new(index: Index, model: OnnxModel, pictures: Sequence[_Read]) -> int:
-    """Add those pictures whose bytes aren't in the index, once each; how many."""
+def _add_new(index: Index, model: OnnxModel, images: Sequence[_Read]) -> int:
+    """Add those images whose bytes aren't in the index, once each; how many."""
     fresh: dict[str, _Read] = {}
-    for picture in pictures:
-        fresh.setdefault(picture.entry.sha256, picture)
+    for image in images:
+        fresh.setdefault(image.entry.sha256, image)
     for sha256, (_, removed) in index.catalog.known(list(fresh)).items():
         if not removed:
             del fresh[sha256]
     if fresh:
         new = list(fresh.values())
-        features = model.features(np.stack([picture.pixels for picture in new]), index.views)
-        index.add(features, [picture.entry for picture in new])
+        features = model.features(np.stack([image.pixels for image in new]), index.crops)
+        index.add(features, [image.entry for image in new])
     return len(fresh)
 
 
 def _read(index: Index, source: Source) -> _Read | str | None:
-    """The picture; None if its bytes are in the index already; or why it can't be read."""
+    """The image; None if its bytes are in the index already; or why it can't be read."""
     try:
         f"{source.path.resolve()}{source.label or ''}".encode()
         data = source.path.read_bytes()
         sha256 = hashlib.sha256(data).hexdigest()
         if not index.catalog.known([sha256]).get(sha256, (0, True))[1]:
             return None
-        picture = read_picture(data)
+        image = decode_image(data)
     except UnicodeEncodeError:
         return "expected a file name in UTF-8, found another encoding"
-    except (InvalidPictureError, OSError) as error:
+    except (InvalidImageError, OSError) as error:
         return str(error)
-    return _Read(picture.pixels, new_entry(data, picture, source.label, source.path.resolve()))
+    return _Read(image.pixels, new_entry(data, image, source.label, source.path.resolve()))
 
 
 def new_entry(
-    data: bytes, picture: Picture, label: str | None, source: Path | None, key: str | None = None
+    data: bytes, image: DecodedImage, label: str | None, source: Path | None, key: str | None = None
 ) -> NewEntry:
-    """What the catalogue keeps of a picture that was read from `data`."""
+    """What the catalog keeps of an image that was read from `data`."""
     return NewEntry(
         sha256=hashlib.sha256(data).hexdigest(),
         label=label,
         source=source,
-        format=picture.format,
-        width=picture.width,
-        height=picture.height,
-        thumbnail=thumbnail(picture.pixels),
+        format=image.format,
+        width=image.width,
+        height=image.height,
+        thumbnail=thumbnail(image.pixels),
         key=key,
     )
 

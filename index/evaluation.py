@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.protocol import Index
-from index.search import MAX_NEIGHBOURS, Query, Search
+from index.search import MAX_NEIGHBORS, Query, Search
 
 TOGETHER = 32
 PRECISION_AT, RECALL_AT = (1, 6, 10), (6, 10)
@@ -20,7 +20,7 @@ PRECISION_AT, RECALL_AT = (1, 6, 10), (6, 10)
 
 @dataclass(frozen=True)
 class Asked:
-    """A (dim,) feature whose right neighbours have `label`. `itself`: the id of the picture that it is, which is no
+    """A (dim,) feature whose right neighbors have `label`. `itself`: the id of the image that it is, which is no
     answer; 0 if it isn't indexed."""
 
     feature: NDArray[np.float32]
@@ -61,7 +61,7 @@ def evaluate(index: Index, asked: Sequence[Asked], searches: Sequence[Search]) -
     ranked: list[NDArray[np.int64]] = []
     for start in range(0, len(asked), TOGETHER):
         some = asked[start : start + TOGETHER]
-        found = index.answers([Query(one.feature, MAX_NEIGHBOURS) for one in some])
+        found = index.answers([Query(one.feature, MAX_NEIGHBORS) for one in some])
         ranked += [ids[ids != one.itself] for (ids, _), one in zip(found, some, strict=True)]
     right = [
         np.array([labels.get(int(i)) == one.label for i in ids], np.bool_)
@@ -112,7 +112,7 @@ def table(found: Evaluation) -> str:
 
 
 def plot(found: Evaluation, path: Path) -> None:
-    """Average precision of each label, worst first, and precision by k, as a picture. Needs matplotlib."""
+    """Average precision of each label, worst first, and precision by k, as an image. Needs matplotlib."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4), layout="constrained")

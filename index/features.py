@@ -1,4 +1,4 @@
-"""Feature rows on disk: float32 or float16, one after another and nothing else; which of them count is the catalogue's
+"""Feature rows on disk: float32 or float16, one after another and nothing else; which of them count is the catalog's
 word."""
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class FeatureRows:
 
     @property
     def present(self) -> int:
-        """Whole rows in the file, whatever the catalogue says."""
+        """Whole rows in the file, whatever the catalog says."""
         return os.fstat(self._file.fileno()).st_size // (self.type.itemsize * self.dim) if self._file else 0
 
     def append(self, rows: Rows) -> None:
@@ -113,7 +113,7 @@ class FeatureRows:
             return self._norms[: len(rows)]
 
     def damaged(self, lines: Iterable[Line]) -> dict[int, str]:
-        """Pictures whose rows are cut off, or don't have their checksum: id -> what is wrong."""
+        """Images whose rows are cut off, or don't have their checksum: id -> what is wrong."""
         rows, found = self.view(), {}
         for line in lines:
             if line.row >= len(rows):

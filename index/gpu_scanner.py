@@ -13,7 +13,7 @@ from index.nearest import UNIT, Rows, Scanned, scan
 from model.exceptions import DeviceError
 
 MOST = 2048
-"""Neighbours that FAISS finds at once on a GPU."""
+"""Neighbors that FAISS finds at once on a GPU."""
 
 
 class GpuRows:

@@ -1,6 +1,6 @@
 """Several indexes -> one, as if one machine had made it.
 
-Pictures come in the order of their files' names, which is that of `alexnet index` over one folder: a merged index has
+Images come in the order of their files' names, which is that of `alexnet index` over one folder: a merged index has
 the ids, the rows and the answers of an index that was made at once. What is there already isn't added again, and every
 batch is on the disk before the next, so that a merge that was killed goes on where it was, to the same end.
 """
@@ -20,38 +20,38 @@ from index.backends import on_milvus
 from index.catalog import Catalog, NewEntry
 from index.lock import lock
 from index.metadata import Settings
-from index.store import CATALOG, PictureIndex
+from index.store import CATALOG, ImageIndex
 from model.exceptions import IndexStoreError, InvalidRequestError
 
 BATCH = 1024
-"""Pictures in a commit."""
+"""Images in a commit."""
 
 
 @dataclass(frozen=True)
 class Merged:
-    """How many pictures the index has now, how many of the others' were added, and how many were there already."""
+    """How many images the index has now, how many of the others' were added, and how many were there already."""
 
-    pictures: int
+    images: int
     added: int
     known: int
 
 
 @dataclass(frozen=True)
-class _Picture:
-    index: PictureIndex
+class _Image:
+    index: ImageIndex
     id: int
     entry: NewEntry
 
 
 def merge(into: Path, others: Sequence[Path]) -> Merged:
-    """Add the pictures of the indexes `others` to the one at `into`, which is begun where there is none.
+    """Add the images of the indexes `others` to the one at `into`, which is begun where there is none.
 
-    Pictures with the same bytes count once: the one that is there, else the one whose file's name comes first. A
-    picture that was removed from one of the others isn't taken from that one; one that was removed from `into` is there
+    Images with the same bytes count once: the one that is there, else the one whose file's name comes first. A
+    image that was removed from one of the others isn't taken from that one; one that was removed from `into` is there
     again if another has it, as with every addition.
 
-    Raises InvalidRequestError for the same index twice, or the same key for two pictures; ReadOnlyIndexError while one
-    of them is being changed; IndexStoreError, before anything is added, unless all were made by the same network, views
+    Raises InvalidRequestError for the same index twice, or the same key for two images; ReadOnlyIndexError while one
+    of them is being changed; IndexStoreError, before anything is added, unless all were made by the same network, crops
     and kind of rows and every row has its checksum.
     """
     paths = [into, *others]
@@ -69,61 +69,61 @@ def merge(into: Path, others: Sequence[Path]) -> Merged:
         _require_alike(into, Settings.read(target.catalog, into), others[0], settings[0])
         _require_whole(target)
         added = 0
-        with tqdm(total=sum(map(len, found)), desc="merging", unit="picture", disable=None) as bar:
-            for batch in _batches(heapq.merge(*map(_pictures, found), key=_name)):
+        with tqdm(total=sum(map(len, found)), desc="merging", unit="image", disable=None) as bar:
+            for batch in _batches(heapq.merge(*map(_images, found), key=_name)):
                 added += _add_new(target, batch)
                 bar.update(len(batch))
         return Merged(len(target), added, sum(map(len, found)) - added)
 
 
-def _opened(path: Path, opened: ExitStack) -> PictureIndex:
+def _opened(path: Path, opened: ExitStack) -> ImageIndex:
     """An index to read, which nobody changes meanwhile: one that is still being made isn't merged by mistake."""
     if (path / CATALOG).is_file():
         with suppress(OSError):  # on a disk that can't be written nobody changes it
             opened.enter_context(lock(path))
-    return opened.enter_context(closing(PictureIndex.open(path)))
+    return opened.enter_context(closing(ImageIndex.open(path)))
 
 
-def _begun(path: Path, settings: Settings) -> PictureIndex:
+def _begun(path: Path, settings: Settings) -> ImageIndex:
     path.mkdir(parents=True, exist_ok=True)
     with lock(path), closing(Catalog(path / CATALOG)) as catalog:
         settings.repeat(catalog)
-    return PictureIndex(path, writable=True)
+    return ImageIndex(path, writable=True)
 
 
 def _require_alike(path: Path, settings: Settings, other: Path, others: Settings) -> None:
     if replace(settings, features=1) != replace(others, features=1):
         raise IndexStoreError(
-            f"expected indexes of the same network, views and rows, found {path} and {other} made by others: "
+            f"expected indexes of the same network, crops and rows, found {path} and {other} made by others: "
             "their distances mean nothing to each other"
         )
 
 
-def _require_whole(index: PictureIndex) -> None:
+def _require_whole(index: ImageIndex) -> None:
     for number, fault in index.damaged.items():
         raise IndexStoreError(
-            f"expected whole pictures in {index.path}, found {len(index.damaged):,} damaged, such as {number} "
+            f"expected whole images in {index.path}, found {len(index.damaged):,} damaged, such as {number} "
             f"({fault}): `alexnet index compact` takes them out, adding their files again brings them back"
         )
 
 
-def _pictures(index: PictureIndex) -> Iterator[_Picture]:
+def _images(index: ImageIndex) -> Iterator[_Image]:
     """All, by id."""
     after = 0
     while some := index.catalog.stored(after, BATCH):
-        yield from (_Picture(index, number, entry) for number, entry in some)
+        yield from (_Image(index, number, entry) for number, entry in some)
         after = some[-1][0]
 
 
-def _name(picture: _Picture) -> tuple[str, ...]:
-    """What orders files as `index.build.sources_in` does; pictures that came without one are first."""
-    return () if picture.entry.source is None else picture.entry.source.parts
+def _name(image: _Image) -> tuple[str, ...]:
+    """What orders files as `index.build.sources_in` does; images that came without one are first."""
+    return () if image.entry.source is None else image.entry.source.parts
 
 
-def _batches(pictures: Iterable[_Picture]) -> Iterator[list[_Picture]]:
+def _batches(images: Iterable[_Image]) -> Iterator[list[_Image]]:
     batch = []
-    for picture in pictures:
-        batch.append(picture)
+    for image in images:
+        batch.append(image)
         if len(batch) == BATCH:
             yield batch
             batch = []
@@ -131,15 +131,15 @@ def _batches(pictures: Iterable[_Picture]) -> Iterator[list[_Picture]]:
         yield batch
 
 
-def _add_new(target: PictureIndex, pictures: Sequence[_Picture]) -> int:
+def _add_new(target: ImageIndex, images: Sequence[_Image]) -> int:
     """Add those whose bytes aren't there, once each; how many."""
-    fresh: dict[str, _Picture] = {}
-    for picture in pictures:
-        fresh.setdefault(picture.entry.sha256, picture)
+    fresh: dict[str, _Image] = {}
+    for image in images:
+        fresh.setdefault(image.entry.sha256, image)
     for sha256, (_, removed) in target.catalog.known(list(fresh)).items():
         if not removed:
             del fresh[sha256]
     if fresh:
-        features = np.stack([picture.index.feature(picture.id) for picture in fresh.values()])
-        target.add(features, [picture.entry for picture in fresh.values()])
+        features = np.stack([image.index.feature(image.id) for image in fresh.values()])
+        target.add(features, [image.entry for image in fresh.values()])
     return len(fresh)

@@ -1,4 +1,4 @@
-"""What an index was made for: the network and the views behind its features, and how its rows are kept."""
+"""What an index was made for: the network and the crops behind its features, and how its rows are kept."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Settings:
     """`features`: the number of the file with the rows, which are `rows` of `dim` numbers."""
 
     network_sha256: str
-    views: tuple[int, ...]
+    crops: tuple[int, ...]
     dim: int
     features: int
     rows: str
@@ -40,22 +40,22 @@ class Settings:
         if found.get("format") != FORMAT:
             raise IndexStoreError(f"expected an index of format {FORMAT} at {path}, found {found.get('format')}")
         try:
-            views = tuple(int(view) for view in found["views"].split(","))
+            crops = tuple(int(view) for view in found["crops"].split(","))
             rows = found.get("rows", "float32")
             SUFFIXES[rows]
-            return cls(found["network_sha256"], views, int(found["feature_dim"]), int(found["features"]), rows)
+            return cls(found["network_sha256"], crops, int(found["feature_dim"]), int(found["features"]), rows)
         except (KeyError, ValueError) as error:
             raise IndexStoreError(f"expected the settings of an index at {path}, found them damaged") from error
 
     @staticmethod
-    def begin(catalog: Catalog, artifact: Artifact, views: Sequence[int], rows: Kind) -> None:
+    def begin(catalog: Catalog, artifact: Artifact, crops: Sequence[int], rows: Kind) -> None:
         """Those of a new index for the features of `artifact`; an index that has some keeps them."""
-        Settings(artifact.network_sha256, tuple(views), artifact.manifest.feature_dim, 1, rows).repeat(catalog)
+        Settings(artifact.network_sha256, tuple(crops), artifact.manifest.feature_dim, 1, rows).repeat(catalog)
 
     def repeat(self, catalog: Catalog) -> None:
         """The same of a new index; an index that has some keeps them."""
         if not catalog.settings():
-            made_by = {"network_sha256": self.network_sha256, "views": ",".join(map(str, self.views))}
+            made_by = {"network_sha256": self.network_sha256, "crops": ",".join(map(str, self.crops))}
             kept = {"feature_dim": str(self.dim), "rows": self.rows, "features": "1"}
             catalog.set_settings({"format": FORMAT} | made_by | kept)
 

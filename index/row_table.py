@@ -1,4 +1,4 @@
-"""Which rows are pictures of the index, and of which label: what a search asks before it compares anything."""
+"""Which rows are images of the index, and of which label: what a search asks before it compares anything."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from index.catalog import Line
 from model.exceptions import InvalidRequestError
 
 NOBODY = -1
-"""The label's number of a picture without a label."""
+"""The label's number of an image without a label."""
 
 
 class Membership:
@@ -32,26 +32,26 @@ class Membership:
 
     @property
     def count(self) -> int:
-        """Pictures that can be found."""
+        """Images that can be found."""
         return int(np.count_nonzero(self._here[: self._size]))
 
     def labels(self) -> dict[str, int]:
-        """How many pictures each label has; those without any aren't counted."""
+        """How many images each label has; those without any aren't counted."""
         with self._changing:
             numbers, here = self._labels[: self._size], self._here[: self._size]
             counts = np.bincount(numbers[here & (numbers >= 0)], minlength=len(self._numbers))
             return {label: int(counts[number]) for label, number in self._numbers.items() if counts[number]}
 
-    def row_of(self, picture_id: int) -> int | None:
-        """Where the feature of a picture is, be it removed or not."""
+    def row_of(self, image_id: int) -> int | None:
+        """Where the feature of an image is, be it removed or not."""
         with self._changing:
-            row = int(np.searchsorted(self._ids[: self._size], picture_id))
-            return row if row < self._size and self._ids[row] == picture_id else None
+            row = int(np.searchsorted(self._ids[: self._size], image_id))
+            return row if row < self._size and self._ids[row] == image_id else None
 
     def select(self, rows: int, label: str | None) -> tuple[NDArray[np.int64], NDArray[np.bool_] | None]:
         """The ids of the first `rows` rows, and which of them to search; None: all.
 
-        Raises InvalidRequestError for a label that no picture ever had.
+        Raises InvalidRequestError for a label that no image ever had.
         """
         with self._changing:
             known = min(rows, self._size)
@@ -64,7 +64,7 @@ class Membership:
         return ids, None if wanted.all() else wanted
 
     def append(self, ids: Sequence[int], labels: Sequence[str | None]) -> None:
-        """New pictures in the next rows."""
+        """New images in the next rows."""
         with self._changing:
             end = self._size + len(ids)
             if end > len(self._ids):
@@ -75,14 +75,14 @@ class Membership:
             self._labels[self._size : end] = [self._number(label) for label in labels]
             self._size = end
 
-    def set_here(self, picture_id: int, here: bool) -> None:
-        """A picture was removed, or is back."""
-        row = self.row_of(picture_id)
+    def set_here(self, image_id: int, here: bool) -> None:
+        """An image was removed, or is back."""
+        row = self.row_of(image_id)
         if row is not None:
             self._here[row] = here
 
-    def relabel(self, picture_id: int, label: str | None) -> None:
-        row = self.row_of(picture_id)
+    def relabel(self, image_id: int, label: str | None) -> None:
+        row = self.row_of(image_id)
         if row is not None:
             with self._changing:
                 self._labels[row] = self._number(label)

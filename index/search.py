@@ -18,10 +18,10 @@ from index.row_table import Membership
 from model.exceptions import InvalidRequestError
 
 Search = Literal["exact", "binary", "addresses"]
-MAX_NEIGHBOURS = 1000
+MAX_NEIGHBORS = 1000
 SHORTLIST, SHARE, MOST = 1000, 100, 10_000
 """Candidates by Hamming distance that are measured exactly: one row in 100, at least the first number and four for each
-neighbour that is asked for, at most the last, whose rows are read in some hundredths of a second."""
+neighbor that is asked for, at most the last, whose rows are read in some hundredths of a second."""
 RADIUS = 2
 """Bits in which an address may differ (Salakhutdinov and Hinton's semantic hashing)."""
 FEW = 256
@@ -29,7 +29,7 @@ FEW = 256
 
 
 class Present(Protocol):
-    """What knows the pictures of ids."""
+    """What knows the images of ids."""
 
     def present(self, ids: Sequence[int]) -> list[Entry]: ...
 
@@ -43,7 +43,7 @@ def search_named(name: str) -> Search:
 
 @dataclass(frozen=True)
 class Query:
-    """The k nearest pictures of a (dim,) float32 `feature` behind the first `offset`.
+    """The k nearest images of a (dim,) float32 `feature` behind the first `offset`.
 
     `label`: of those with this label only. `max_distance`: none that is further. `search`: `exact`; `binary`, the best
     of a shortlist by Hamming distance; `addresses`, of those whose codes differ in at most two bits, be they fewer
@@ -65,15 +65,15 @@ class Query:
         """Raise InvalidRequestError unless it can be asked of features of `dim` numbers."""
         if self.feature.shape != (dim,) or not np.isfinite(self.feature).all():
             raise InvalidRequestError(f"expected a finite feature of {dim} numbers, found {self.feature.shape}")
-        if not 1 <= self.k <= MAX_NEIGHBOURS or self.offset < 0:
+        if not 1 <= self.k <= MAX_NEIGHBORS or self.offset < 0:
             raise InvalidRequestError(
-                f"expected k from 1 to {MAX_NEIGHBOURS} and an offset, found {self.k} and {self.offset}"
+                f"expected k from 1 to {MAX_NEIGHBORS} and an offset, found {self.k} and {self.offset}"
             )
 
 
 @dataclass(frozen=True)
-class Neighbour:
-    """A picture and its Euclidean distance from the query."""
+class Neighbor:
+    """An image and its Euclidean distance from the query."""
 
     entry: Entry
     distance: float
@@ -89,7 +89,7 @@ class Version:
 
 
 def answer(version: Version, rows: Rows, queries: Sequence[Query], pool: ThreadPoolExecutor) -> list[Found]:
-    """The ids and distances of each query's pictures, nearest first, ties by id: the same alone or together.
+    """The ids and distances of each query's images, nearest first, ties by id: the same alone or together.
 
     `rows`: the version's, as they are now. Raises InvalidRequestError.
     """
@@ -134,11 +134,11 @@ def _alone(
     return rank(rows, near, query.feature, query.last, pool)
 
 
-def neighbours(found: Sequence[Found], catalog: Present) -> list[list[Neighbour]]:
-    """Answers as pictures; one that was removed meanwhile is left out."""
+def neighbors(found: Sequence[Found], catalog: Present) -> list[list[Neighbor]]:
+    """Answers as images; one that was removed meanwhile is left out."""
     ids = sorted({int(number) for numbers, _ in found for number in numbers})
     entries = {entry.id: entry for entry in catalog.present(ids)}
     return [
-        [Neighbour(entries[i], d) for i, d in zip(ids.tolist(), ds.tolist(), strict=True) if i in entries]
+        [Neighbor(entries[i], d) for i, d in zip(ids.tolist(), ds.tolist(), strict=True) if i in entries]
         for ids, ds in found
     ]

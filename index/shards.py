@@ -1,4 +1,4 @@
-"""Which machine indexes which picture, where several divide a data set without a word to each other."""
+"""Which machine indexes which image, where several divide a data set without a word to each other."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from model.exceptions import InvalidRequestError
 class Shard:
     """Number `number` of `count` parts, from 1.
 
-    A picture belongs to part 1 + h mod `count`, where h is the number that the first eight bytes of the SHA-256 of its
+    An image belongs to part 1 + h mod `count`, where h is the number that the first eight bytes of the SHA-256 of its
     path make (big-endian): the path below the data's folder, with `/`, in the file system's bytes. So it depends on
-    nothing else: not on the other pictures, not on their order, not on where the folder is.
+    nothing else: not on the other images, not on their order, not on where the folder is.
     """
 
     number: int
@@ -36,6 +36,6 @@ class Shard:
         return whole.with_name(f"{whole.name}.{self.number}-of-{self.count}")
 
     def has(self, path: Path, root: Path) -> bool:
-        """Whether a picture below `root` belongs to this part."""
+        """Whether an image below `root` belongs to this part."""
         name = os.fsencode(path.relative_to(root).as_posix())
         return int.from_bytes(hashlib.sha256(name).digest()[:8], "big") % self.count == self.number - 1

@@ -1,13 +1,13 @@
-"""PictureIndex: a folder that holds pictures' features, labels and thumbnails, and finds the nearest.
+"""ImageIndex: a folder that holds images' features, labels and thumbnails, and finds the nearest.
 
     INDEX/
-      catalog.sqlite    which pictures there are, and the network and views that made their features
-      features-1.f32    one row a picture, float32 or float16; the number grows when the index is compacted
+      catalog.sqlite    which images there are, and the network and crops that made their features
+      features-1.f32    one row an image, float32 or float16; the number grows when the index is compacted
       codes-1-....u8    their binary codes, where the network has an encoder; made again where they are missing
       lock              held by the process that changes it
 
-What `add`, `remove` and the others changed is durable when they return: rows are fsynced before the catalogue commits.
-Searching never waits for them, and sees a picture when its addition has returned.
+What `add`, `remove` and the others changed is durable when they return: rows are fsynced before the catalog commits.
+Searching never waits for them, and sees an image when its addition has returned.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from index.lock import lock
 from index.metadata import Kind, Settings
 from index.nearest import Rows, threads
 from index.row_table import Membership
-from index.search import Neighbour, Query, Version, answer, neighbours
+from index.search import Neighbor, Query, Version, answer, neighbors
 from index.write_batch import Added, Addition, Together
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
-from model.exceptions import IndexStoreError, InvalidRequestError, ReadOnlyIndexError, UnknownPictureError
-from model.images.crops import CENTRE
+from model.exceptions import IndexStoreError, InvalidRequestError, ReadOnlyIndexError, UnknownImageError
+from model.images.crops import CENTER_CROP
 
 CATALOG = "catalog.sqlite"
 
 
-class PictureIndex:
+class ImageIndex:
     """An index on disk. All methods may be called from any thread; one process at a time may change an index.
 
-    `views`: those whose mean the features are. `damaged`: pictures whose rows are cut off or don't have their checksum;
+    `crops`: those whose mean the features are. `damaged`: images whose rows are cut off or don't have their checksum;
     they aren't found, the others are.
     """
 
@@ -54,7 +54,7 @@ class PictureIndex:
                 opened.enter_context(lock(path))
             self.catalog = opened.enter_context(closing(Catalog(path / CATALOG, writable)))
             self._settings = Settings.read(self.catalog, path)
-            self.dim, self.views, self._number = self._settings.dim, self._settings.views, self._settings.features
+            self.dim, self.crops, self._number = self._settings.dim, self._settings.crops, self._settings.features
             lines = self.catalog.lines()
             rows = FeatureRows(self._settings.file(path, self._number), self.dim, len(lines), self._settings.rows)
             self.damaged = rows.damaged(lines)
@@ -64,7 +64,7 @@ class PictureIndex:
             self._opened = opened.pop_all()
 
     @classmethod
-    def open(cls, path: Path) -> PictureIndex:
+    def open(cls, path: Path) -> ImageIndex:
         """For reading. Raises IndexStoreError."""
         if not (path / CATALOG).is_file():
             raise IndexStoreError(f"expected an index at {path}, found none: build one with `alexnet index`")
@@ -72,15 +72,15 @@ class PictureIndex:
 
     @classmethod
     def create(
-        cls, path: Path, artifact: Artifact, views: Sequence[int] = CENTRE, kind: Kind = "float32"
-    ) -> PictureIndex:
+        cls, path: Path, artifact: Artifact, crops: Sequence[int] = CENTER_CROP, kind: Kind = "float32"
+    ) -> ImageIndex:
         """For changing: a new index for the features of `artifact`, or the one at `path` of the same network.
 
         `kind`: of the rows of a new one.
         """
         path.mkdir(parents=True, exist_ok=True)
         with lock(path), closing(Catalog(path / CATALOG)) as catalog:
-            Settings.begin(catalog, artifact, views, kind)
+            Settings.begin(catalog, artifact, crops, kind)
             Settings.read(catalog, path).require(artifact, path)
         return cls(path, writable=True)
 
@@ -92,16 +92,16 @@ class PictureIndex:
         return self._now.members.count
 
     def labels(self) -> dict[str, int]:
-        """How many pictures each label has."""
+        """How many images each label has."""
         return self._now.members.labels()
 
     @property
     def codes(self) -> Codes | None:
-        """Those of all pictures, while an encoder is in use."""
+        """Those of all images, while an encoder is in use."""
         return self._now.codes
 
     def use(self, encoder: Encoder | None) -> None:
-        """Keep codes of all pictures by this encoder, from now on; those that aren't there are made. None: no codes."""
+        """Keep codes of all images by this encoder, from now on; those that aren't there are made. None: no codes."""
         with self._writing:
             before = self._now.codes
             if encoder is None or before is None or before.encoder.sha256 != encoder.sha256:
@@ -116,7 +116,7 @@ class PictureIndex:
         self._now.rows.close()
 
     def add(self, features: NDArray[np.float32], entries: Sequence[NewEntry]) -> list[Added]:
-        """Add pictures with their (N, dim) features; durable when this returns. One that was removed is there again.
+        """Add images with their (N, dim) features; durable when this returns. One that was removed is there again.
 
         Additions that wait for one another are brought to the disk together. Raises InvalidRequestError,
         StorageFullError, or IndexStoreError when the index is open for reading.
@@ -150,11 +150,11 @@ class PictureIndex:
         else:
             together.finish(ids)
 
-    def _append(self, pictures: Sequence[tuple[NewEntry, NDArray[np.float32]]]) -> list[int]:
-        """New pictures to the disk, and then to what is searched; their ids."""
-        if not pictures:
+    def _append(self, images: Sequence[tuple[NewEntry, NDArray[np.float32]]]) -> list[int]:
+        """New images to the disk, and then to what is searched; their ids."""
+        if not images:
             return []
-        entries, features = [entry for entry, _ in pictures], np.stack([feature for _, feature in pictures])
+        entries, features = [entry for entry, _ in images], np.stack([feature for _, feature in images])
         rows, members, codes = self._now.rows, self._now.members, self._now.codes
         coded = None if codes is None else codes.encoder.encode(features)
         rows.append(features)
@@ -165,36 +165,36 @@ class PictureIndex:
         members.append(ids, [entry.label for entry in entries])
         return ids
 
-    def remove(self, picture_id: int) -> None:
-        """Take a picture out; `restore` brings it back until the index is compacted. Raises UnknownPictureError."""
+    def remove(self, image_id: int) -> None:
+        """Take an image out; `restore` brings it back until the index is compacted. Raises UnknownImageError."""
         self._require_writable()
         with self._writing:
-            self.entry(picture_id)
-            self._set_removed([picture_id], True)
+            self.entry(image_id)
+            self._set_removed([image_id], True)
 
-    def restore(self, picture_id: int) -> None:
-        """The other way. Raises UnknownPictureError."""
+    def restore(self, image_id: int) -> None:
+        """The other way. Raises UnknownImageError."""
         self._require_writable()
         with self._writing:
-            if self._now.members.row_of(picture_id) is None:
-                raise UnknownPictureError(f"expected the id of a removed picture, found {picture_id}")
-            self._set_removed([picture_id], False)
+            if self._now.members.row_of(image_id) is None:
+                raise UnknownImageError(f"expected the id of a removed image, found {image_id}")
+            self._set_removed([image_id], False)
 
-    def relabel(self, picture_id: int, label: str | None) -> None:
-        """Raises UnknownPictureError."""
+    def relabel(self, image_id: int, label: str | None) -> None:
+        """Raises UnknownImageError."""
         self._require_writable()
         with self._writing:
-            self.entry(picture_id)
-            self.catalog.set_label(picture_id, label)
-            self._now.members.relabel(picture_id, label)
+            self.entry(image_id)
+            self.catalog.set_label(image_id, label)
+            self._now.members.relabel(image_id, label)
 
-    def search(self, query: Query) -> list[Neighbour]:
-        """The nearest pictures, nearest first, ties by id. Raises InvalidRequestError."""
+    def search(self, query: Query) -> list[Neighbor]:
+        """The nearest images, nearest first, ties by id. Raises InvalidRequestError."""
         return self.search_many([query])[0]
 
-    def search_many(self, queries: Sequence[Query]) -> list[list[Neighbour]]:
+    def search_many(self, queries: Sequence[Query]) -> list[list[Neighbor]]:
         """The same for several queries, in less time than one by one."""
-        return neighbours(self.answers(queries), self.catalog)
+        return neighbors(self.answers(queries), self.catalog)
 
     def answers(self, queries: Sequence[Query]) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
         """The same as ids and distances alone."""
@@ -203,23 +203,23 @@ class PictureIndex:
         version, rows = self._look()
         return answer(version, rows, queries, self._threads)
 
-    def feature(self, picture_id: int) -> NDArray[np.float32]:
-        """The stored (dim,) feature of a picture. Raises UnknownPictureError."""
-        self.entry(picture_id)
+    def feature(self, image_id: int) -> NDArray[np.float32]:
+        """The stored (dim,) feature of an image. Raises UnknownImageError."""
+        self.entry(image_id)
         version, rows = self._look()
-        row = version.members.row_of(picture_id)
-        if row is None or picture_id in self.damaged:
-            raise UnknownPictureError(f"expected a whole feature of picture {picture_id}, found it damaged")
+        row = version.members.row_of(image_id)
+        if row is None or image_id in self.damaged:
+            raise UnknownImageError(f"expected a whole feature of image {image_id}, found it damaged")
         return np.array(rows[row], np.float32)
 
-    def entry(self, picture_id: int) -> Entry:
-        """What the catalogue says of a picture. Raises UnknownPictureError."""
-        if self._now.members.row_of(picture_id) is None:  # added by another process since this one opened the index
-            raise UnknownPictureError(f"expected the id of an indexed picture, found {picture_id}")
-        return self.catalog.get(picture_id)
+    def entry(self, image_id: int) -> Entry:
+        """What the catalog says of an image. Raises UnknownImageError."""
+        if self._now.members.row_of(image_id) is None:  # added by another process since this one opened the index
+            raise UnknownImageError(f"expected the id of an indexed image, found {image_id}")
+        return self.catalog.get(image_id)
 
     def compact(self) -> int:
-        """Forget removed and damaged pictures for good, and give their room back; how many."""
+        """Forget removed and damaged images for good, and give their room back; how many."""
         self._require_writable()
         with self._writing:
             self._set_removed(list(self.damaged), True)
@@ -252,8 +252,8 @@ class PictureIndex:
     def _set_removed(self, ids: Sequence[int], removed: bool) -> None:
         if ids:
             self.catalog.set_removed(ids, removed)
-        for picture_id in ids:
-            self._now.members.set_here(picture_id, not removed and picture_id not in self.damaged)
+        for image_id in ids:
+            self._now.members.set_here(image_id, not removed and image_id not in self.damaged)
 
     def _require_writable(self) -> None:
         if not self.writable:

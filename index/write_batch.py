@@ -1,4 +1,4 @@
-"""Pictures that wait to be added, and those that are brought to the disk together."""
+"""Images that wait to be added, and those that are brought to the disk together."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Status = Literal["added", "exists", "restored"]
 
 @dataclass(frozen=True)
 class Added:
-    """What became of a picture that was to be added: the same bytes have the same id."""
+    """What became of an image that was to be added: the same bytes have the same id."""
 
     id: int
     status: Status
@@ -36,7 +36,7 @@ class Addition:
 class Together:
     """Additions in one commit, with the answers that they would have had one after the other.
 
-    `fresh`: those pictures that are new, by the checksum of their bytes; of several with the same, the first.
+    `fresh`: those images that are new, by the checksum of their bytes; of several with the same, the first.
     """
 
     def __init__(self, catalog: Catalog) -> None:
@@ -47,7 +47,7 @@ class Together:
 
     @property
     def removed(self) -> list[int]:
-        """Pictures that were taken out, and are to be there again."""
+        """Images that were taken out, and are to be there again."""
         return sorted({number for number, removed in self._known.values() if removed})
 
     def take(self, addition: Addition) -> None:

@@ -9,16 +9,16 @@ class AlexNetError(Exception):
     """Base of all errors that a user can act on."""
 
 
-class InvalidPictureError(AlexNetError):
-    """The bytes are of a picture format that we read, but broken."""
+class InvalidImageError(AlexNetError):
+    """The bytes are of an image format that we read, but broken."""
 
 
-class UnsupportedPictureError(InvalidPictureError):
-    """The bytes are no picture of a format that we read."""
+class UnsupportedImageError(InvalidImageError):
+    """The bytes are no image of a format that we read."""
 
 
-class PictureTooLargeError(InvalidPictureError):
-    """The picture has more pixels or longer sides than allowed."""
+class ImageTooLargeError(InvalidImageError):
+    """The image has more pixels or longer sides than allowed."""
 
 
 class InvalidRequestError(AlexNetError):
@@ -37,7 +37,7 @@ class DownloadError(AlexNetError):
     """A file can't be fetched, or isn't the one that was published."""
 
 
-class QuantisationError(AlexNetError):
+class QuantizationError(AlexNetError):
     """The network in int8 makes too many errors more than in float32."""
 
 
@@ -62,15 +62,15 @@ class StorageFullError(IndexStoreError):
 
 
 class BusyIndexError(IndexStoreError):
-    """Another program holds the catalogue; nothing was changed."""
+    """Another program holds the catalog; nothing was changed."""
 
 
 class ReadOnlyIndexError(IndexStoreError):
     """The index is open for reading, or isn't this process's to change."""
 
 
-class UnknownPictureError(AlexNetError):
-    """No picture has this id."""
+class UnknownImageError(AlexNetError):
+    """No image has this id."""
 
 
 class UnknownModelError(AlexNetError):

@@ -1,4 +1,4 @@
-"""OnnxModel: pictures -> probabilities and features, on a device that is what it says."""
+"""OnnxModel: images -> probabilities and features, on a device that is what it says."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from model.exceptions import ArtifactError, DeviceError, InvalidRequestError
-from model.images.crops import TEN
+from model.images.crops import TEN_CROP
 from model.images.preprocess import SIDE
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -73,25 +73,25 @@ class OnnxModel:
         if self.device == "cpu":  # the memory of a large batch; that of a small one is needed again at once
             self._given_back.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
-    def run(self, pictures: NDArray[np.uint8], views: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def run(self, images: NDArray[np.uint8], crops: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(N, 256, 256, 3) uint8 -> probabilities (N, classes) and features (N, feature_dim), float32."""
-        probabilities, features = self._run(["probabilities", "features"], pictures, views)
+        probabilities, features = self._run(["probabilities", "features"], images, crops)
         return probabilities, features
 
-    def features(self, pictures: NDArray[np.uint8], views: Sequence[int]) -> NDArray[np.float32]:
+    def features(self, images: NDArray[np.uint8], crops: Sequence[int]) -> NDArray[np.float32]:
         """(N, 256, 256, 3) uint8 -> features (N, feature_dim) float32 alone."""
-        (features,) = self._run(["features"], pictures, views)
+        (features,) = self._run(["features"], images, crops)
         return features
 
-    def _run(self, outputs: list[str], pictures: NDArray[np.uint8], views: Sequence[int]) -> list[NDArray[np.float32]]:
-        if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[1:] != (SIDE, SIDE, 3):
+    def _run(self, outputs: list[str], images: NDArray[np.uint8], crops: Sequence[int]) -> list[NDArray[np.float32]]:
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (SIDE, SIDE, 3):
             raise InvalidRequestError(
-                f"expected uint8 pictures of shape (N, {SIDE}, {SIDE}, 3), found {pictures.dtype} {pictures.shape}"
+                f"expected uint8 images of shape (N, {SIDE}, {SIDE}, 3), found {images.dtype} {images.shape}"
             )
-        if not views or any(view not in TEN for view in views):
-            raise InvalidRequestError(f"expected view ids from 0 to 9, found {list(views)}")
-        inputs = {"pictures": pictures, "views": np.asarray(views, dtype=np.int64)}
-        options = self._kept if len(pictures) * len(views) <= len(TEN) else self._given_back
+        if not crops or any(view not in TEN_CROP for view in crops):
+            raise InvalidRequestError(f"expected view ids from 0 to 9, found {list(crops)}")
+        inputs = {"images": images, "crops": np.asarray(crops, dtype=np.int64)}
+        options = self._kept if len(images) * len(crops) <= len(TEN_CROP) else self._given_back
         answer: list[NDArray[np.float32]] = self._session.run(outputs, inputs, options)
         return answer
 

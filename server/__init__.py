@@ -1,1 +1,1 @@
-"""HTTP: name a picture, find the pictures most like it, and the page that shows both."""
+"""HTTP: name an image, find the images most like it, and the page that shows both."""

@@ -43,14 +43,14 @@ class Body:
         """Raises OverloadedError when the bodies in work are too large together."""
         if self.admission.bytes + count > self.admission.max_bytes and self.admission.bytes > self.bytes:
             raise OverloadedError(
-                f"expected at most {self.admission.max_bytes:,} bytes of pictures at once: try again in a second"
+                f"expected at most {self.admission.max_bytes:,} bytes of images at once: try again in a second"
             )
         self.bytes += count
         self.admission.bytes += count
 
 
 class PixelRoom:
-    """Lets decoders in as long as their pictures are small enough together; a single large one always gets in."""
+    """Lets decoders in as long as their images are small enough together; a single large one always gets in."""
 
     def __init__(self, max_pixels: int) -> None:
         self.max_pixels, self.pixels = max_pixels, 0

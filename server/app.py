@@ -48,7 +48,7 @@ def create_app(service: Service) -> ASGIApp:
 
     app = FastAPI(
         title="alexnet-server",
-        summary="Name a picture, and find the pictures most like it, with the 2012 network.",
+        summary="Name an image, and find the images most like it, with the 2012 network.",
         version=version("alexnet-server"),
         lifespan=lifespan,
         dependencies=[Depends(require_own_page)],

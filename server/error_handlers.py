@@ -13,14 +13,14 @@ from starlette.responses import JSONResponse, Response
 from model.exceptions import (
     AlexNetError,
     BusyIndexError,
-    InvalidPictureError,
+    ImageTooLargeError,
+    InvalidImageError,
     InvalidRequestError,
-    PictureTooLargeError,
     ReadOnlyIndexError,
     StorageFullError,
+    UnknownImageError,
     UnknownModelError,
-    UnknownPictureError,
-    UnsupportedPictureError,
+    UnsupportedImageError,
 )
 from server.access_log import log
 from server.api_keys import ForbiddenError, UnauthorizedError
@@ -35,9 +35,9 @@ STATUS: dict[type[AlexNetError], tuple[int, str]] = {
     UnauthorizedError: (401, "unauthorized"),
     ForbiddenError: (403, "forbidden"),
     ForeignPageError: (403, "foreign_page"),
-    UnsupportedPictureError: (415, "unsupported_picture"),
-    PictureTooLargeError: (413, "picture_too_large"),
-    InvalidPictureError: (422, "invalid_picture"),
+    UnsupportedImageError: (415, "unsupported_image"),
+    ImageTooLargeError: (413, "image_too_large"),
+    InvalidImageError: (422, "invalid_image"),
     SlowBodyError: (408, "slow_body"),
     BodyTooLargeError: (413, "body_too_large"),
     InvalidBodyError: (422, "invalid_body"),
@@ -45,7 +45,7 @@ STATUS: dict[type[AlexNetError], tuple[int, str]] = {
     StorageFullError: (507, "storage_full"),
     BusyIndexError: (503, "busy_index"),
     ReadOnlyIndexError: (409, "read_only_index"),
-    UnknownPictureError: (404, "unknown_picture"),
+    UnknownImageError: (404, "unknown_image"),
     UnknownModelError: (404, "unknown_model"),
     OverloadedError: (503, "overloaded"),
     DeadlineError: (504, "deadline"),
@@ -80,7 +80,7 @@ def _status(error: Exception) -> tuple[int, str]:
 
 
 def error_answer(request: Request, error: AlexNetError) -> ErrorAnswer:
-    """What is answered for one of several pictures."""
+    """What is answered for one of several images."""
     return ErrorAnswer(error=_detail(request, _status(error)[1], str(error)))
 
 

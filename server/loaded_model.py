@@ -13,8 +13,8 @@ from index.backends import to_serve
 from index.protocol import Index
 from model.artifacts import artifact as artifacts
 from model.encoder import Encoder
-from model.exceptions import AlexNetError, ArtifactError, UnknownPictureError
-from model.images.crops import CENTRE, TEN
+from model.exceptions import AlexNetError, ArtifactError, UnknownImageError
+from model.images.crops import CENTER_CROP, TEN_CROP
 from model.runtime import OnnxModel
 from server.access_log import log
 from server.settings import Settings
@@ -53,8 +53,8 @@ class Serving:
     def _warm_up(self) -> None:
         """The first runs are slower, and tell how long work takes: not a client's."""
         pixels = np.zeros((1, 256, 256, 3), np.uint8)
-        for views in (CENTRE, TEN, TEN):
-            self.inference.submit(Job(pixels, views, True, time.monotonic() + 600)).result()
+        for crops in (CENTER_CROP, TEN_CROP, TEN_CROP):
+            self.inference.submit(Job(pixels, crops, True, time.monotonic() + 600)).result()
 
     def _opened(self, path: Path, read_only: bool) -> Index:
         index, reason = to_serve(path, self.artifact, read_only)
@@ -72,7 +72,7 @@ class Serving:
 
     def require_index(self) -> Index:
         if self.index is None:
-            raise UnknownPictureError("expected a server with an index, found none: start it with --index")
+            raise UnknownImageError("expected a server with an index, found none: start it with --index")
         return self.index
 
     def hold(self) -> None:

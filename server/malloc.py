@@ -1,4 +1,4 @@
-"""Memory of a server: a burst of large pictures must not stay with it."""
+"""Memory of a server: a burst of large images must not stay with it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LARGE = 1_000_000
 
 
 def give_back_freed() -> None:
-    """Tell glibc to map large blocks apart, so that decoded pictures go back to the system when they are freed.
+    """Tell glibc to map large blocks apart, so that decoded images go back to the system when they are freed.
 
     Elsewhere than on glibc nothing is changed.
     """

@@ -34,7 +34,7 @@ class Metrics:
             "alexnet_phase_seconds", "Time of a request by phase.", ("phase",), buckets=SECONDS, registry=self.registry
         )
         self.batches = Histogram(
-            "alexnet_batch_crops", "Views that went through the network at once.", buckets=CROPS, registry=self.registry
+            "alexnet_batch_crops", "Crops that went through the network at once.", buckets=CROPS, registry=self.registry
         )
 
     def watch(self, service: Service) -> None:
@@ -64,13 +64,13 @@ class _State(Collector):
         values = {
             "alexnet_requests_in_work": ("Admitted requests.", service.admission.requests),
             "alexnet_bytes_in_work": ("Bytes of their bodies.", service.admission.bytes),
-            "alexnet_crops_waiting": ("Views that wait for the network.", now.inference.waiting_crops),
+            "alexnet_crops_waiting": ("Crops that wait for the network.", now.inference.waiting_crops),
             "alexnet_crops_per_second": (
                 "Speed of the network, median of the last batches.",
                 now.inference.crops_per_second,
             ),
             "alexnet_inference_alive": ("1 while the network's thread works.", now.inference.alive),
-            "alexnet_index_pictures": ("Pictures in the index.", len(now.index) if now.index else 0),
+            "alexnet_index_images": ("Images in the index.", len(now.index) if now.index else 0),
         }
         for name, (description, value) in values.items():
             yield GaugeMetricFamily(name, description, value=float(value))

@@ -24,7 +24,7 @@ from model.images.preprocess import SIDE
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
 MOST_VALUES = 5_000_000
-"""Commas and opening brackets of a JSON part, more than sixteen pictures as numbers have: each is an object of
+"""Commas and opening brackets of a JSON part, more than sixteen images as numbers have: each is an object of
 Python's, and while they are read nothing else is done."""
 FLOATS = {"FP32": np.dtype("<f4")}
 
@@ -42,11 +42,11 @@ class OutputWish:
 
 @dataclass(frozen=True)
 class InferRequest:
-    """`images`: encoded pictures, or `pictures` (N, 256, 256, 3) uint8; exactly one of them."""
+    """`images`: encoded images, or `pixels` (N, 256, 256, 3) uint8; exactly one of them."""
 
     id: str
     images: list[bytes] | None
-    pictures: NDArray[np.uint8] | None
+    pixels: NDArray[np.uint8] | None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     outputs: tuple[OutputWish, ...] = ()
 
@@ -68,28 +68,28 @@ def parse(body: bytes, header_length: str | None, known_outputs: Sequence[str]) 
         raise InvalidRequestError("expected a JSON object, found something else") from None
     inputs = document.get("inputs") if isinstance(document, dict) else None
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
-        raise InvalidRequestError("expected one input, `image` (BYTES) or `pictures` (UINT8), found something else")
+        raise InvalidRequestError("expected one input, `image` (BYTES) or `pixels` (UINT8), found something else")
     entry = inputs[0]
     parameters = _mapping(document.get("parameters"))
     raw = _binary(entry, body[size:])
     shape = _shape(entry)
-    images = pictures = None
+    images = pixels = None
     if (entry.get("name"), entry.get("datatype")) == ("image", "BYTES"):
         images = _elements(raw) if raw is not None else _from_base64(entry.get("data"))
         if len(images) != math.prod(shape):
-            raise InvalidRequestError(f"expected {math.prod(shape)} pictures by the shape {shape}, found {len(images)}")
-    elif (entry.get("name"), entry.get("datatype")) == ("pictures", "UINT8"):
-        pictures = _pictures(raw, entry.get("data"), shape)
+            raise InvalidRequestError(f"expected {math.prod(shape)} images by the shape {shape}, found {len(images)}")
+    elif (entry.get("name"), entry.get("datatype")) == ("pixels", "UINT8"):
+        pixels = _pixels(raw, entry.get("data"), shape)
     else:
         raise InvalidRequestError(
-            f"expected the input `image` of type BYTES or `pictures` of type UINT8, "
+            f"expected the input `image` of type BYTES or `pixels` of type UINT8, "
             f"found {_short(entry.get('name'))} of type {_short(entry.get('datatype'))}"
         )
     wishes = _wishes(document.get("outputs"), parameters, known_outputs)
     name = document.get("id", "")
     if not isinstance(name, str) or len(name) > 200 or not name.isprintable():
         raise InvalidRequestError(f"expected an id of up to 200 characters, found {_short(name)}")
-    return InferRequest(name, images, pictures, parameters, wishes)
+    return InferRequest(name, images, pixels, parameters, wishes)
 
 
 def _short(value: Any) -> str:
@@ -140,12 +140,12 @@ def _from_base64(data: Any) -> list[bytes]:
             raise ValueError
         return [base64.b64decode(text, validate=True) for text in data]
     except (ValueError, TypeError, binascii.Error):
-        raise InvalidRequestError("expected a list of pictures as base64 text, found something else") from None
+        raise InvalidRequestError("expected a list of images as base64 text, found something else") from None
 
 
-def _pictures(raw: bytes | None, data: Any, shape: list[int]) -> NDArray[np.uint8]:
+def _pixels(raw: bytes | None, data: Any, shape: list[int]) -> NDArray[np.uint8]:
     if len(shape) != 4 or shape[1:] != [SIDE, SIDE, 3]:
-        raise InvalidRequestError(f"expected pictures of shape [N, {SIDE}, {SIDE}, 3], found {shape}")
+        raise InvalidRequestError(f"expected images of shape [N, {SIDE}, {SIDE}, 3], found {shape}")
     count = math.prod(shape)
     if raw is not None:
         if len(raw) != count:

@@ -22,7 +22,7 @@ class ModelRef(Schema):
 
 
 class ImageInfo(Schema):
-    """How the picture was read: as the file has it, before it was turned upright and cut to the central square."""
+    """How the image was read: as the file has it, before it was turned upright and cut to the central square."""
 
     format: Annotated[str, Field(examples=["PNG"])]
     width: Annotated[int, Field(examples=[300])]
@@ -63,27 +63,27 @@ class IndexRef(Schema):
     codes: Annotated[CodesRef | None, Field(description="For `search=binary`; null where there are none.")]
 
 
-class NeighbourInfo(Schema):
-    """One picture of the index."""
+class NeighborInfo(Schema):
+    """One image of the index."""
 
     id: Annotated[int, Field(examples=[17])]
-    distance: Annotated[float, Field(description="Euclidean, of the 4096-d features; 0: the same picture.")]
+    distance: Annotated[float, Field(description="Euclidean, of the 4096-d features; 0: the same image.")]
     label: Annotated[str | None, Field(examples=["mono, defect 100 %"])]
-    url: Annotated[str, Field(examples=["/pictures/17"])]
-    thumbnail: Annotated[str, Field(examples=["/pictures/17/thumbnail"])]
+    url: Annotated[str, Field(examples=["/images/17"])]
+    thumbnail: Annotated[str, Field(examples=["/images/17/thumbnail"])]
 
 
 class SimilarAnswer(Schema):
-    """The nearest pictures, nearest first, ties by id."""
+    """The nearest images, nearest first, ties by id."""
 
     model: ModelRef
     index: IndexRef
     image: ImageInfo | None
-    neighbours: list[NeighbourInfo]
+    neighbors: list[NeighborInfo]
 
 
-class PictureInfo(Schema):
-    """An indexed picture."""
+class IndexedImage(Schema):
+    """An indexed image."""
 
     id: int
     key: Annotated[str | None, Field(description="The name that was given with it.")]
@@ -96,24 +96,24 @@ class PictureInfo(Schema):
     similar: str
 
 
-class PictureList(Schema):
+class ImageList(Schema):
     """One page of the index, by id."""
 
     index: IndexRef
-    pictures: list[PictureInfo]
+    images: list[IndexedImage]
     next: Annotated[int | None, Field(description="`cursor` of the next page; null on the last one.")]
 
 
 class LabelCount(Schema):
     label: str
-    pictures: int
+    images: int
 
 
 class Labels(Schema):
     labels: list[LabelCount]
 
 
-class PictureChange(Schema):
+class ImageChange(Schema):
     """What is to be changed; what isn't named stays."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -121,12 +121,12 @@ class PictureChange(Schema):
     removed: Literal[False] | None = None
 
 
-class AddedPicture(Schema):
+class AddedImage(Schema):
     """The same bytes have the same id."""
 
     id: int
     status: Annotated[Literal["added", "exists", "restored"], Field(examples=["added"])]
-    url: Annotated[str, Field(examples=["/pictures/17"])]
+    url: Annotated[str, Field(examples=["/images/17"])]
 
 
 class ServiceInfo(Schema):
@@ -138,7 +138,7 @@ class ServiceInfo(Schema):
     precision: Annotated[str, Field(description="Of its numbers.", examples=["float32"])]
     index: IndexRef | None
     measurements: list[dict[str, object]]
-    licence: str
+    license: str
     created: datetime
     parameters: int
     towers: Annotated[int, Field(description="Halves of the network that were apart on two GPUs.", examples=[2])]
@@ -157,8 +157,8 @@ class Health(Schema):
 
 
 class ErrorDetail(Schema):
-    code: Annotated[str, Field(examples=["invalid_picture"])]
-    message: Annotated[str, Field(examples=["expected a whole picture, found 12 bytes that can't be decoded"])]
+    code: Annotated[str, Field(examples=["invalid_image"])]
+    message: Annotated[str, Field(examples=["expected a whole image, found 12 bytes that can't be decoded"])]
     request_id: str
 
 
@@ -175,7 +175,7 @@ class ErrorAnswer(Schema):
 
 
 class AddAnswer(Schema):
-    """What became of each picture, in their order."""
+    """What became of each image, in their order."""
 
     index: IndexRef
-    pictures: list[AddedPicture | ErrorAnswer]
+    images: list[AddedImage | ErrorAnswer]

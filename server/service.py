@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from index.search import Neighbour, Query
-from model.images.crops import TEN
-from model.images.preprocess import Picture, PictureLimits, read_picture
+from index.search import Neighbor, Query
+from model.images.crops import TEN_CROP
+from model.images.preprocess import DecodedImage, ImageLimits, decode_image
 from model.runtime import available_cpus
 from server.access_log import log
 from server.admission import Admission, PixelRoom
@@ -37,7 +37,7 @@ RESERVE = 1.25
 
 
 class Service:
-    """Pictures are decoded in several threads and computed in one, so that the event loop stays free.
+    """Images are decoded in several threads and computed in one, so that the event loop stays free.
 
     Raises ArtifactError, IndexStoreError, DeviceError or KeyFileError when it can't serve what it is told to.
     """
@@ -49,10 +49,10 @@ class Service:
         self.now = Serving(settings, self.metrics.batches.observe)
         self.draining = False
         self.decoding = 0
-        """Pictures in the decoders' threads, or before them."""
+        """Images in the decoders' threads, or before them."""
         self.admission = Admission(settings.max_waiting, settings.max_bytes)
         self.metrics.watch(self)
-        self._limits = PictureLimits(max_pixels=settings.max_pixels)
+        self._limits = ImageLimits(max_pixels=settings.max_pixels)
         self._room = PixelRoom(settings.max_pixels)
         self._decoders = ThreadPoolExecutor(available_cpus(), thread_name_prefix="decode")
         self._searches = Searches()
@@ -103,11 +103,11 @@ class Service:
         """Whether new requests are welcome."""
         return self.now.inference.alive and not self.draining
 
-    def require_time(self, deadline: float, pictures: int = 1) -> None:
+    def require_time(self, deadline: float, images: int = 1) -> None:
         """Refuse work at once that could not be done in time: OverloadedError."""
         inference = self.now.inference
-        before = inference.unfinished_crops + len(TEN) * self.decoding
-        waits = RESERVE * inference.seconds_for(before + len(TEN) * pictures)
+        before = inference.unfinished_crops + len(TEN_CROP) * self.decoding
+        waits = RESERVE * inference.seconds_for(before + len(TEN_CROP) * images)
         if before and time.monotonic() + waits > deadline:
             raise OverloadedError(f"expected to answer in time, found {waits:.1f} seconds of work waiting", waits)
 
@@ -115,32 +115,34 @@ class Service:
         """Run something that takes its time beside the event loop."""
         return await self._call(self._decoders, work)
 
-    async def read(self, data: bytes, phases: Phases) -> Picture:
-        """Decode; raises InvalidPictureError and its kin."""
+    async def read(self, data: bytes, phases: Phases) -> DecodedImage:
+        """Decode; raises InvalidImageError and its kin."""
         self.decoding += 1
         try:
             with phases.measured("decode"):
-                return await self._call(self._decoders, partial(read_picture, data, self._limits, self._room))
+                return await self._call(self._decoders, partial(decode_image, data, self._limits, self._room))
         finally:
             self.decoding -= 1
 
     async def infer(
-        self, serving: Serving, pixels: Pixels, views: tuple[int, ...], deadline: float, phases: Phases
+        self, serving: Serving, pixels: Pixels, crops: tuple[int, ...], deadline: float, phases: Phases
     ) -> Answer:
-        """Probabilities and features of (N, 256, 256, 3) pictures."""
-        return await self._submit(serving, Job(pixels, views, True, deadline), phases)
+        """Probabilities and features of (N, 256, 256, 3) images."""
+        return await self._submit(serving, Job(pixels, crops, True, deadline), phases)
 
-    async def feature(self, serving: Serving, picture: Picture, deadline: float, phases: Phases) -> NDArray[np.float32]:
-        """The (dim,) feature by which the index knows a picture."""
-        views = serving.require_index().views
-        answer = await self._submit(serving, Job(picture.pixels[None], views, False, deadline), phases)
+    async def feature(
+        self, serving: Serving, image: DecodedImage, deadline: float, phases: Phases
+    ) -> NDArray[np.float32]:
+        """The (dim,) feature by which the index knows an image."""
+        crops = serving.require_index().crops
+        answer = await self._submit(serving, Job(image.pixels[None], crops, False, deadline), phases)
         feature: NDArray[np.float32] = answer.features[0]
         return feature
 
     async def search(
         self, serving: Serving, feature: NDArray[np.float32], wish: Wish, phases: Phases
-    ) -> list[Neighbour]:
-        """The indexed pictures nearest to a feature."""
+    ) -> list[Neighbor]:
+        """The indexed images nearest to a feature."""
         query = Query(feature, wish.k, wish.label, wish.offset, wish.max_distance, wish.search)
         with phases.measured("search"):
             return await asyncio.wrap_future(self._searches.submit(serving.require_index(), query))

@@ -28,9 +28,7 @@ class Settings(BaseSettings):
     threads: int | None = Field(None, ge=1, description="Threads of inference; all processors by default.")
     max_body_bytes: int = Field(32 * 1024 * 1024, ge=1, description="Largest request body.")
     max_body_seconds: float = Field(20.0, gt=0, description="Longest time for a request's body to come.")
-    max_pixels: int = Field(
-        64_000_000, ge=1, le=89_000_000, description="Largest picture, checked before it is decoded."
-    )
+    max_pixels: int = Field(64_000_000, ge=1, le=89_000_000, description="Largest image, checked before it is decoded.")
     keys: str = Field("", repr=False, description="SCOPE:KEY,SCOPE:KEY; scopes are read, write and admin.")
     keys_file: Path | None = Field(None, description="A file with a line SCOPE KEY for each key, instead.")
     open_metrics: bool = Field(False, description="/metrics without a key, where keys are asked for.")
@@ -39,6 +37,6 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(0.0, ge=0, description="Between not being ready and closing the listener, at the end.")
     max_waiting: int = Field(64, ge=1, description="Requests in work at once; one more is answered 503.")
     max_bytes: int = Field(256 * 1024 * 1024, ge=1, description="Bytes of all bodies in work at once.")
-    max_crops: int = Field(640, ge=1, description="Views that wait for the network at once; a picture has up to ten.")
-    max_pictures: int = Field(16, ge=1, description="Pictures in one request.")
+    max_crops: int = Field(640, ge=1, description="Crops that wait for the network at once; an image has up to ten.")
+    max_images: int = Field(16, ge=1, description="Images in one request.")
     max_seconds: float = Field(30.0, gt=0, description="Longest time for an answer, if the client asks for no shorter.")

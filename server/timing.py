@@ -16,7 +16,7 @@ PHASES = ("decode", "queue", "inference", "search")
 
 
 class Phases:
-    """Seconds by phase. Several pictures of one request add up."""
+    """Seconds by phase. Several images of one request add up."""
 
     def __init__(self) -> None:
         self.started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The pictures of a request: the multipart fields `image`, or the whole body. Bounded in size and time as they come."""
+"""The images of a request: the multipart fields `image`, or the whole body. Bounded in size and time as they come."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ OPENAPI_BODY: dict[str, Any] = {
                         FIELD: {
                             "type": "array",
                             "items": {"type": "string", "format": "binary"},
-                            "description": "A picture file, or several.",
+                            "description": "An image file, or several.",
                         }
                     },
                 }
@@ -97,26 +97,26 @@ async def serving_of(service: ServiceDep) -> AsyncGenerator[Serving, None]:
 
 
 ServingDep = Annotated[Serving, Depends(serving_of)]
-PictureId = Annotated[int, Path(ge=1, le=2**63 - 1, description="As answers name it.")]
+ImageId = Annotated[int, Path(ge=1, le=2**63 - 1, description="As answers name it.")]
 
 
 @dataclass(frozen=True)
 class Upload:
-    """The pictures' bytes and other form fields of an admitted request, until when (time.monotonic) it is to be
+    """The images' bytes and other form fields of an admitted request, until when (time.monotonic) it is to be
     answered, and its times."""
 
     request: Request
-    pictures: list[bytes]
+    images: list[bytes]
     fields: dict[str, list[str]]
     deadline: float
     phases: Phases
 
     @property
-    def picture(self) -> bytes:
+    def image(self) -> bytes:
         """The only one. Raises InvalidBodyError."""
-        if len(self.pictures) > 1:
-            raise InvalidBodyError(f"expected one picture, found {len(self.pictures)}")
-        return self.pictures[0]
+        if len(self.images) > 1:
+            raise InvalidBodyError(f"expected one image, found {len(self.images)}")
+        return self.images[0]
 
     async def answered(self, work: Awaitable[T]) -> T:
         """As `answered` says."""
@@ -168,7 +168,7 @@ async def _bounded(request: Request, limit: int, body: Body) -> AsyncGenerator[b
 
 
 async def upload(request: Request, service: ServiceDep) -> AsyncGenerator[Upload, None]:
-    """The pictures of a request that counts as in work until it is answered.
+    """The images of a request that counts as in work until it is answered.
 
     Raises OverloadedError, SlowBodyError, BodyTooLargeError or InvalidBodyError.
     """
@@ -177,18 +177,18 @@ async def upload(request: Request, service: ServiceDep) -> AsyncGenerator[Upload
     with service.admission.request() as body:
         try:
             async with asyncio.timeout(service.settings.max_body_seconds):
-                pictures, fields = await _pictures(request, service, body)
+                images, fields = await _images(request, service, body)
         except TimeoutError:
             seconds = service.settings.max_body_seconds
             raise SlowBodyError(
                 f"expected the whole body within {seconds:g} seconds, found only a part of it"
             ) from None
-        service.require_time(deadline, len(pictures))
-        yield Upload(request, pictures, fields, deadline, phases_of(request.scope))
+        service.require_time(deadline, len(images))
+        yield Upload(request, images, fields, deadline, phases_of(request.scope))
 
 
-async def _pictures(request: Request, service: Service, body: Body) -> tuple[list[bytes], dict[str, list[str]]]:
-    stream, most = _bounded(request, service.settings.max_body_bytes, body), service.settings.max_pictures
+async def _images(request: Request, service: Service, body: Body) -> tuple[list[bytes], dict[str, list[str]]]:
+    stream, most = _bounded(request, service.settings.max_body_bytes, body), service.settings.max_images
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         return [b"".join([chunk async for chunk in stream])], {}
     charset = parse_options_header(request.headers["content-type"])[1].get(b"charset", b"utf-8")
@@ -199,13 +199,13 @@ async def _pictures(request: Request, service: Service, body: Body) -> tuple[lis
     except (MultiPartException, KeyError) as error:
         reason = getattr(error, "message", "the boundary is missing")
         raise InvalidBodyError(
-            f"expected up to {most} pictures in the multipart field '{FIELD}', found: {reason}"
+            f"expected up to {most} images in the multipart field '{FIELD}', found: {reason}"
         ) from error
     try:
         files = form.getlist(FIELD)
         if not files:
             found = ", ".join(sorted(form)) or "no field"
-            raise InvalidBodyError(f"expected a picture file in the multipart field '{FIELD}', found {found[:80]}")
+            raise InvalidBodyError(f"expected an image file in the multipart field '{FIELD}', found {found[:80]}")
         if not all(isinstance(file, UploadFile) for file in files):
             raise InvalidBodyError(f"expected a file in the field '{FIELD}', found text (curl: -F {FIELD}=@FILE)")
         fields = {name: [value for value in form.getlist(name) if isinstance(value, str)] for name in form}
@@ -215,7 +215,7 @@ async def _pictures(request: Request, service: Service, body: Body) -> tuple[lis
 
 
 async def admitted(request: Request, service: ServiceDep) -> AsyncGenerator[float, None]:
-    """A request without pictures, in work until it is answered: by when. Raises OverloadedError or InvalidBodyError."""
+    """A request without images, in work until it is answered: by when. Raises OverloadedError or InvalidBodyError."""
     with service.admission.request():
         yield _deadline(request, service.settings.max_seconds)
 

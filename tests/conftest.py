@@ -1,4 +1,4 @@
-"""A tiny real network, trained on pictures made here: the real thing with 64 hidden neurons instead of 4096."""
+"""A tiny real network, trained on images made here: the real thing with 64 hidden neurons instead of 4096."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from index.build import build, sources_in
-from index.store import PictureIndex
+from index.store import ImageIndex
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
 from model.runtime import OnnxModel
@@ -21,7 +21,7 @@ from tests.helpers.drawings import CLASSES, draw, encode
 
 
 def drawn(root: Path, count: int, seed: int) -> Path:
-    """`count` pictures of each class, one subfolder a class."""
+    """`count` images of each class, one subfolder a class."""
     generator = np.random.default_rng(seed)
     for kind in CLASSES:
         (root / kind).mkdir(parents=True)
@@ -31,27 +31,27 @@ def drawn(root: Path, count: int, seed: int) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """3 classes x 30 pictures."""
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """3 classes x 30 images."""
     return drawn(tmp_path_factory.mktemp("data") / "patterns", 30, 7)
 
 
 @pytest.fixture(scope="session")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """3 classes x 11 pictures."""
+    """3 classes x 11 images."""
     return drawn(tmp_path_factory.mktemp("data") / "few", 11, 8)
 
 
 @pytest.fixture(scope="session")
-def artifact(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    """A small network trained on `pictures` by the real loop, exported, measured and published."""
+def artifact(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """A small network trained on `images` by the real loop, exported, measured and published."""
     from training import config
     from training.run import main
 
     home = tmp_path_factory.mktemp("trained")
     places = {place: home / place for place in ("artifacts", "cache", "runs")}
     options = {"epochs": 4, "batch": 8, "learning_rate": 0.005, "hidden": 64, "precision": "float32"}
-    published = main(config.configure({"data": str(pictures), "name": "patterns"} | options | places))
+    published = main(config.configure({"data": str(images), "name": "patterns"} | options | places))
     assert published is not None
     return published
 
@@ -62,11 +62,11 @@ def model(artifact: Artifact) -> OnnxModel:
 
 
 @pytest.fixture(scope="session")
-def index_path(artifact: Artifact, model: OnnxModel, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An index of all `pictures`."""
+def index_path(artifact: Artifact, model: OnnxModel, images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index of all `images`."""
     path = tmp_path_factory.mktemp("index") / "patterns"
-    index = PictureIndex.create(path, artifact)
-    build(index, model, sources_in(pictures))
+    index = ImageIndex.create(path, artifact)
+    build(index, model, sources_in(images))
     index.close()
     return path
 

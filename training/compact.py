@@ -49,7 +49,7 @@ def compact(
         trainer.learner.masks[f"{layer}.weight"] = mask
         with torch.no_grad():
             weight.mul_(mask)
-            trainer.learner.optimiser.momenta()[f"{layer}.weight"].mul_(mask)
+            trainer.learner.optimizer.momenta()[f"{layer}.weight"].mul_(mask)
     trainer.run = run / "compact"
     trainer.run.mkdir(exist_ok=True)
     for rate, passes in ((learning_rate, epochs), (learning_rate / 10, epochs // 4)):

@@ -23,24 +23,24 @@ NEVER = 1e9
 class Recipe:
     """How the network is trained. The defaults are sections 4 and 5 of the paper.
 
-    `batch`: pictures a step, over all processes. `bias_rate`: the biases' learning rate in units of the weights';
+    `batch`: images a step, over all processes. `bias_rate`: the biases' learning rate in units of the weights';
     `bias_rate_falls`: it is divided as theirs is. `decay_biases`: the paper's rule has no exception for biases.
 
-    `colour`: what the PCA colour shift's N(0, `colour_deviation`) multiplies. `eigenvalue`, of the covariance of pixels
-    taken as 0..1 (the reading under which the paper's formula gives a few grey levels), or `deviation`, its square
-    root, after which the whole picture is divided by 1 + `colour_deviation` (the authors' program).
+    `color`: what the PCA color shift's N(0, `color_deviation`) multiplies. `eigenvalue`, of the covariance of pixels
+    taken as 0..1 (the reading under which the paper's formula gives a few gray levels), or `deviation`, its square
+    root, after which the whole image is divided by 1 + `color_deviation` (the authors' program).
 
     `schedule`: `plateau` divides the rate by ten after `patience` epochs without a better validation error; after
     `drops` divisions the next one ends the run. `milestones` divides it at the epochs in `milestones`; after
-    `colour_end` the colour shift is off, after `conv1_slow` conv1 learns at a tenth, after `conv1_end` not at all.
+    `color_end` the color shift is off, after `conv1_slow` conv1 learns at a tenth, after `conv1_end` not at all.
     These epochs are for a run of `epochs`, and scale with it (see `with_epochs`).
 
-    `crop_group`: so many consecutive pictures share crop and mirror. `shuffle`: another order in every epoch.
+    `crop_group`: so many consecutive images share crop and mirror. `shuffle`: another order in every epoch.
     """
 
     name: str
     architecture: Architecture = field(default_factory=Architecture)
-    initialisation: Scheme = "paper"
+    initialization: Scheme = "paper"
     batch: int = 128
     learning_rate: float = 0.01
     momentum: float = 0.9
@@ -48,8 +48,8 @@ class Recipe:
     decay_biases: bool = True
     bias_rate: float = 1.0
     bias_rate_falls: bool = True
-    colour: Literal["eigenvalue", "deviation"] = "eigenvalue"
-    colour_deviation: float = 0.1
+    color: Literal["eigenvalue", "deviation"] = "eigenvalue"
+    color_deviation: float = 0.1
     mirror: bool = True
     crop: bool = True
     crop_group: int = 1
@@ -59,7 +59,7 @@ class Recipe:
     patience: int = 6
     drops: int = 3
     milestones: tuple[float, ...] = ()
-    colour_end: float = NEVER
+    color_end: float = NEVER
     conv1_slow: float = NEVER
     conv1_end: float = NEVER
 
@@ -74,7 +74,7 @@ class Recipe:
             self,
             epochs=epochs,
             milestones=tuple(scale * epoch for epoch in self.milestones),
-            colour_end=scale * self.colour_end,
+            color_end=scale * self.color_end,
             conv1_slow=scale * self.conv1_slow,
             conv1_end=scale * self.conv1_end,
         )
@@ -84,18 +84,18 @@ RECIPES = {
     "paper": Recipe("paper"),
     "source": Recipe(
         "source",
-        architecture=Architecture(normalisation="source", mean="centre"),
-        initialisation="source",
+        architecture=Architecture(normalization="source", mean="center"),
+        initialization="source",
         decay_biases=False,
         bias_rate=2.0,
         bias_rate_falls=False,
-        colour="deviation",
+        color="deviation",
         crop_group=32,
         shuffle=False,
         epochs=91,
         schedule="milestones",
         milestones=(25, 51, 79),
-        colour_end=67,
+        color_end=67,
         conv1_slow=67,
         conv1_end=72,
     ),
@@ -103,7 +103,7 @@ RECIPES = {
         "small",
         # pixels to about unit variance; a power of two, so that folding it into conv1 is exact
         architecture=Architecture(input_scale=1 / 64),
-        initialisation="he",
+        initialization="he",
         batch=32,
         learning_rate=0.005,
         decay_biases=False,
@@ -123,15 +123,15 @@ def recipe(name: str) -> Recipe:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One run: where its pictures and results are, and what it does besides the recipe.
+    """One run: where its images and results are, and what it does besides the recipe.
 
     `seed`: of weights, order, crops and dropout; `split_seed`: of the split, where the data has none of its own.
-    `towers`: processes that share one network. `micro_batch`: at most so many pictures at once in a process, whose
+    `towers`: processes that share one network. `micro_batch`: at most so many images at once in a process, whose
     gradients add up to the whole batch's; 0: its whole share. `precision`: `float32`, `bfloat16` (autocast),
     `float64`, or `auto`: bfloat16 where the processor has it. `rates`: factors of the learning rate by layer;
     `frozen`: layers that stay as they are. `asked`: fields of the architecture that were chosen by name, whatever the
     recipe or the artifact to start from say. `save_steps`: steps between checkpoints within an epoch, besides one
-    every ten minutes; 0: none. `measure`: the errors at the end with ten views, or of the centre alone.
+    every ten minutes; 0: none. `measure`: the errors at the end with ten crops, or of the center alone.
     """
 
     recipe: Recipe
@@ -151,7 +151,7 @@ class RunConfig:
     compiled: bool = False
     save_steps: int = 0
     cache_format: Literal["raw", "jpeg"] = "raw"
-    measure: Literal["ten", "centre"] = "ten"
+    measure: Literal["ten", "center"] = "ten"
     artifacts: Path = Path("artifacts")
     cache: Path = Path("cache")
     runs: Path = Path("runs")

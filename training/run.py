@@ -1,4 +1,4 @@
-"""`python training/run.py`: pictures in, a measured artifact out. The steps are those of sections 2, 4, 5 and 6.
+"""`python training/run.py`: images in, a measured artifact out. The steps are those of sections 2, 4, 5 and 6.
 
 With several processes: `torchrun --nproc-per-node N training/run.py ...`, see docs/training.md.
 """
@@ -46,26 +46,26 @@ def train(
     ] = None,
     recipe: Annotated[
         str | None,
-        typer.Option(help="small (default): a few thousand pictures; paper; source.", rich_help_panel=RECIPE),
+        typer.Option(help="small (default): a few thousand images; paper; source.", rich_help_panel=RECIPE),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="At most so many passes.", rich_help_panel=RECIPE)] = None,
     batch: Annotated[
         int | None,
-        typer.Option(min=1, help="Pictures a step, in all; the rate scales with it.", rich_help_panel=RECIPE),
+        typer.Option(min=1, help="Images a step, in all; the rate scales with it.", rich_help_panel=RECIPE),
     ] = None,
     learning_rate: Annotated[float | None, typer.Option(min=0, help="At the start.", rich_help_panel=RECIPE)] = None,
     weight_decay: Annotated[float | None, typer.Option(min=0, help="Of weights.", rich_help_panel=RECIPE)] = None,
     patience: Annotated[
         int | None, typer.Option(min=1, help="Epochs without a better error before a drop.", rich_help_panel=RECIPE)
     ] = None,
-    colour_deviation: Annotated[
-        float | None, typer.Option(min=0, help="Of the PCA colour shift; 0: none.", rich_help_panel=RECIPE)
+    color_deviation: Annotated[
+        float | None, typer.Option(min=0, help="Of the PCA color shift; 0: none.", rich_help_panel=RECIPE)
     ] = None,
     mirror: Annotated[
         bool | None, typer.Option("--mirror/--no-mirror", help="Mirror half of the crops.", rich_help_panel=RECIPE)
     ] = None,
     crop: Annotated[
-        bool | None, typer.Option("--crop/--no-crop", help="Random crops, or the centre.", rich_help_panel=RECIPE)
+        bool | None, typer.Option("--crop/--no-crop", help="Random crops, or the center.", rich_help_panel=RECIPE)
     ] = None,
     hidden: Annotated[
         int | None, typer.Option(min=2, help="Width of fc6 and fc7; 4096.", rich_help_panel=NETWORK)
@@ -79,9 +79,9 @@ def train(
     pool: Annotated[
         int | None, typer.Option(min=2, max=3, help="Window; 3 overlaps, 2 doesn't.", rich_help_panel=NETWORK)
     ] = None,
-    normalisation: Annotated[
+    normalization: Annotated[
         Literal["paper", "source", "none"] | None,
-        typer.Option(help="Response normalisation after conv1 and conv2.", rich_help_panel=NETWORK),
+        typer.Option(help="Response normalization after conv1 and conv2.", rich_help_panel=NETWORK),
     ] = None,
     one_tower: Annotated[
         bool, typer.Option("--one-tower", help="The half-size network of footnote 2.", rich_help_panel=NETWORK)
@@ -108,7 +108,7 @@ def train(
         int | None, typer.Option(min=1, max=2, help="Processes a network, by torchrun.", rich_help_panel=MACHINE)
     ] = None,
     micro_batch: Annotated[
-        int | None, typer.Option(min=0, help="At most so many pictures at once.", rich_help_panel=MACHINE)
+        int | None, typer.Option(min=0, help="At most so many images at once.", rich_help_panel=MACHINE)
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.", rich_help_panel=MACHINE)] = None,
     precision: Annotated[
@@ -123,17 +123,17 @@ def train(
     ] = None,
     cache_format: Annotated[
         Literal["raw", "jpeg"] | None,
-        typer.Option(help="raw: 196,608 bytes a picture; jpeg: about 17,000.", rich_help_panel=MACHINE),
+        typer.Option(help="raw: 196,608 bytes an image; jpeg: about 17,000.", rich_help_panel=MACHINE),
     ] = None,
     measure: Annotated[
-        Literal["ten", "centre"] | None,
-        typer.Option(help="Errors of one view and ten, or of one: an eleventh of the time.", rich_help_panel=MACHINE),
+        Literal["ten", "center"] | None,
+        typer.Option(help="Errors of one crop and ten, or of one: an eleventh of the time.", rich_help_panel=MACHINE),
     ] = None,
     artifacts: Annotated[Path | None, typer.Option(help="Published; artifacts.", rich_help_panel=PLACES)] = None,
-    cache: Annotated[Path | None, typer.Option(help="Decoded pictures; cache.", rich_help_panel=PLACES)] = None,
+    cache: Annotated[Path | None, typer.Option(help="Decoded images; cache.", rich_help_panel=PLACES)] = None,
     runs: Annotated[Path | None, typer.Option(help="Logs and checkpoints; runs.", rich_help_panel=PLACES)] = None,
 ) -> None:
-    """Train the network on labelled pictures, export it, measure it and publish an artifact to serve."""
+    """Train the network on labeled images, export it, measure it and publish an artifact to serve."""
     given = {option: value for option, value in locals().items() if value is not None and value is not False}
     given.pop("resume", None)
     given |= {
@@ -208,8 +208,8 @@ def _processes(chosen: config.RunConfig) -> Processes:
 
 
 def prepare(chosen: config.RunConfig, processes: Processes, resume: Path | None = None) -> Trainer:
-    """Read the pictures and set up a run in a folder of its own."""
-    from training.data import cache as picture_cache
+    """Read the images and set up a run in a folder of its own."""
+    from training.data import cache as image_cache
     from training.loop import checkpoint, diagnostics
     from training.loop.precision import pick_precision
     from training.loop.run_directory import write_down
@@ -220,7 +220,7 @@ def prepare(chosen: config.RunConfig, processes: Processes, resume: Path | None 
         if processes.first:
             typer.echo(text)
 
-    pick_precision(chosen.precision, processes.device)  # what is wrong is said before the pictures are read
+    pick_precision(chosen.precision, processes.device)  # what is wrong is said before the images are read
     dataset = datasets.load(chosen.data, chosen.split_seed, chosen.archive)
     sizes = ", ".join(f"{len(examples):,} {part}" for part, examples in dataset.parts().items())
     say(f"{dataset.name}: {len(dataset.labels)} classes; {sizes}; split: {dataset.split}")
@@ -231,7 +231,7 @@ def prepare(chosen: config.RunConfig, processes: Processes, resume: Path | None 
     else:  # from the first process: other machines needn't see its file
         state = processes.share(checkpoint.load(resume) if processes.first else None)
         start = again(state)
-    cache = picture_cache.build(dataset, chosen.cache, chosen.cache_format)
+    cache = image_cache.build(dataset, chosen.cache, chosen.cache_format)
     trainer = Trainer(chosen, dataset, cache, run, processes, start)
     if processes.first:
         write_down(trainer, resume is not None)

@@ -19,9 +19,9 @@ from alexnet.cli.options import (
     ArchiveOption,
     ArtifactOption,
     DeviceOption,
+    ImageArgument,
     IndexOption,
     JsonOption,
-    PictureArgument,
     PrecisionOption,
     RowsOption,
     indexes_folder,
@@ -39,7 +39,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Train the 2012 AlexNet on your own pictures, and serve it: name a picture, find the pictures most like it.",
+    help="Train the 2012 AlexNet on your own images, and serve it: name an image, find the images most like it.",
 )
 
 app.command(name="train")(train)
@@ -53,7 +53,7 @@ app.command(name="evaluate-index")(evaluate_index)
 app.command(name="serve")(serve_command())
 
 
-ShardOption = Annotated[str | None, typer.Option(help="The part of the pictures for this machine, as 3/16.")]
+ShardOption = Annotated[str | None, typer.Option(help="The part of the images for this machine, as 3/16.")]
 
 codes = typer.Typer(no_args_is_help=True, help="Binary codes of features (section 6.1 of the paper).")
 app.add_typer(codes, name="codes")
@@ -75,15 +75,15 @@ def index(
     rows: RowsOption = "float32",
     shard: ShardOption = None,
 ) -> None:
-    """Compute the features of pictures and keep them, with labels and thumbnails, to be searched.
+    """Compute the features of images and keep them, with labels and thumbnails, to be searched.
 
-    Call it again to go on after an interruption, or to add more pictures; what is there already is not computed anew.
+    Call it again to go on after an interruption, or to add more images; what is there already is not computed anew.
     The commands below look at an index and change it.
     """
     if context.invoked_subcommand is not None:
         return
     if not data:
-        raise typer.BadParameter("expected pictures, found none", param_hint="--data")
+        raise typer.BadParameter("expected images, found none", param_hint="--data")
     add(data, artifact, index, archive, device, precision, rows, shard)
 
 
@@ -110,28 +110,28 @@ def add(
 
 @app.command()
 def classify(
-    picture: PictureArgument,
+    image: ImageArgument,
     artifact: ArtifactOption = ARTIFACTS,
     top: Annotated[int, typer.Option(min=1, help="How many classes.")] = 5,
-    views: Annotated[int, typer.Option(min=1, max=10, help="10 as in the paper, or 1: the centre.")] = 10,
+    crops: Annotated[int, typer.Option(min=1, max=10, help="10 as in the paper, or 1: the center.")] = 10,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
     as_json: JsonOption = False,
 ) -> None:
-    """Name a picture: its most probable classes, from ten views."""
+    """Name an image: its most probable classes, from ten crops."""
     import numpy as np
 
     from model.artifacts import artifact as artifacts
-    from model.images.crops import CENTRE, TEN
-    from model.images.preprocess import read_file
+    from model.images.crops import CENTER_CROP, TEN_CROP
+    from model.images.preprocess import decode_file
     from model.runtime import OnnxModel
 
-    if views not in (1, 10):
-        raise typer.BadParameter("expected 1 or 10", param_hint="--views")
+    if crops not in (1, 10):
+        raise typer.BadParameter("expected 1 or 10", param_hint="--crops")
     loaded = artifacts.load(artifact, precision)
-    pixels = read_file(picture).pixels
+    pixels = decode_file(image).pixels
     model = OnnxModel(loaded.network, device)
-    probabilities = model.run(pixels[None], TEN if views == 10 else CENTRE)[0][0]
+    probabilities = model.run(pixels[None], TEN_CROP if crops == 10 else CENTER_CROP)[0][0]
     chosen = np.argsort(-probabilities, kind="stable")[:top]
     answer = [
         {"id": loaded.labels[i].id, "name": loaded.labels[i].name, "probability": float(probabilities[i])}
@@ -155,13 +155,13 @@ def train_codes(
     bits: Annotated[int, typer.Option(min=8, max=1024, help="Of a code; up to 32, codes are addresses, too.")] = 128,
     coder: Annotated[str, typer.Option(help="autoencoder; itq, pca or lsh to compare.")] = "autoencoder",
     steps: Annotated[int, typer.Option(min=1, help="Of the autoencoder's training.")] = 300,
-    supervised: Annotated[float, typer.Option(min=0, help="Weight of the pictures' labels; 0: not used.")] = 0.0,
+    supervised: Annotated[float, typer.Option(min=0, help="Weight of the images' labels; 0: not used.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Train a binary code on an index's features, and put its encoder into the artifact that made them.
 
-    The index must have over 400 pictures. A server that is started or reloaded from then on keeps codes of all
-    pictures, and answers `search=binary`.
+    The index must have over 400 images. A server that is started or reloaded from then on keeps codes of all
+    images, and answers `search=binary`.
     """
     import numpy as np
 
@@ -189,14 +189,14 @@ def demo(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on.")] = 8000,
     folder: Annotated[Path, typer.Option(help="Where the unpacked artifact and the index go.")] = Path("demo"),
 ) -> None:
-    """Unpack the bundled solar-cell network, index the 2,624 ELPV pictures, and serve both."""
+    """Unpack the bundled solar-cell network, index the 2,624 ELPV images, and serve both."""
     from model.artifacts.packed import unpack_bundled
     from training.data.archives import elpv
     from training.evaluation.evaluate import table
 
     require_free(host, port)
     artifact = unpack_bundled("elpv", folder / "artifacts")
-    typer.echo("the bundled network, as measured on pictures held out from its training:")
+    typer.echo("the bundled network, as measured on images held out from its training:")
     typer.echo(table(artifact.manifest.measurements))
     index = artifact.index_in(folder / "indexes")
     _index("elpv", None, artifact, index, "auto", "float32", None)
@@ -205,7 +205,7 @@ def demo(
     typer.echo(f"\nthe page: {url}/   the interface: {url}/openapi.json\ntry:")
     typer.echo(f"  curl -F image=@{examples[0]} {url}/classify")
     typer.echo(f"  curl -F image=@{examples[1]} {url}/similar")
-    typer.echo(f"  curl {url}/pictures/1/thumbnail -o neighbour.jpg\n")
+    typer.echo(f"  curl {url}/images/1/thumbnail -o neighbor.jpg\n")
     run(settings(None, {"artifact": artifact.path, "index": index, "host": host, "port": port}))
 
 
@@ -233,7 +233,7 @@ def _index(
     except KeyboardInterrupt:
         raise StoppedError("stopped: what was added is kept; the same command goes on") from None
     typer.echo(
-        f"index {folder}: {len(store):,} pictures ({report.added:,} added, {report.known:,} there already, "
+        f"index {folder}: {len(store):,} images ({report.added:,} added, {report.known:,} there already, "
         f"{report.skipped:,} unreadable)"
     )
     store.close()

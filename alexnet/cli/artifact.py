@@ -32,14 +32,14 @@ def evaluate(
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
     imagenet_val: Annotated[
-        Path | None, typer.Option(help="Instead of --data: the folder of ImageNet's 50,000 validation pictures.")
+        Path | None, typer.Option(help="Instead of --data: the folder of ImageNet's 50,000 validation images.")
     ] = None,
     baseline: Annotated[
         Literal["fisher"] | None,
         typer.Option(help="Instead of artifacts: SIFT, Fisher vectors and linear SVMs; the extra baselines."),
     ] = None,
 ) -> None:
-    """Measure top-1 and top-5 error, centre view and ten views, of an artifact, or of several as one.
+    """Measure top-1 and top-5 error, center crop and ten crops, of an artifact, or of several as one.
 
     Several networks answer with the mean of their probabilities (section 6: 5 CNNs, 7 CNNs).
     """
@@ -67,19 +67,17 @@ def quantize(
     artifact: Annotated[Path, typer.Argument(help="An artifact, or a folder whose newest one is taken.")],
     data: DataOption,
     archive: ArchiveOption = None,
-    pictures: Annotated[
-        int, typer.Option(min=1, help="Training pictures to measure the activations' ranges on.")
-    ] = 200,
+    images: Annotated[int, typer.Option(min=1, help="Training images to measure the activations' ranges on.")] = 200,
     max_loss: Annotated[float, typer.Option(min=0, help="Percentage points of top-1 error that int8 may lose.")] = 0.5,
     device: DeviceOption = "auto",
 ) -> None:
-    """Add the network in int8 to an artifact, with the errors of both measured on its held-out pictures.
+    """Add the network in int8 to an artifact, with the errors of both measured on its held-out images.
 
     Refused, with nothing written, where int8 makes more errors than --max-loss allows. Serve it with --precision int8.
     """
     from training.evaluation.quantize import add_int8
 
-    found = add_int8(artifact, data, archive, pictures, max_loss, device, typer.echo)
+    found = add_int8(artifact, data, archive, images, max_loss, device, typer.echo)
     typer.echo(f"added {found.path / NETWORKS['int8']}")
 
 
@@ -88,12 +86,12 @@ def draw(
     data: DataOption,
     output: Annotated[Path, typer.Option(help="The folder for kernels.png and answers.png.")],
     archive: ArchiveOption = None,
-    count: Annotated[int, typer.Option(min=1, help="Pictures with their five classes.")] = 8,
-    seed: Annotated[int, typer.Option(min=0, help="Of the choice of pictures.")] = 0,
+    count: Annotated[int, typer.Option(min=1, help="Images with their five classes.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, help="Of the choice of images.")] = 0,
 ) -> None:
-    """Figures 3 and 4 of any artifact: the first layer's kernels, and held-out pictures with their five classes.
+    """Figures 3 and 4 of any artifact: the first layer's kernels, and held-out images with their five classes.
 
-    The figure's right half, neighbours, is drawn by `alexnet index draw`.
+    The figure's right half, neighbors, is drawn by `alexnet index draw`.
     """
     from training.publish.drawing import draw as drawn
 
@@ -130,9 +128,9 @@ def pull(
         release = None if unverified else importer.known(published, file)
         artifact = importer.take(published, artifacts, file, release, typer.echo)
     typer.echo(table(artifact.manifest.measurements))
-    typer.echo(f"licence: {artifact.manifest.licence}")
+    typer.echo(f"license: {artifact.manifest.license}")
     typer.echo(f"artifact: {artifact.path}")
-    asked = (["classify", "picture.jpg"], ["serve"])
+    asked = (["classify", "image.jpg"], ["serve"])
     commands = [shlex.join([alexnet(), *words, "--artifact", str(artifact.path)]) for words in asked]
     typer.echo(f"next: {'; '.join(commands)}")
 

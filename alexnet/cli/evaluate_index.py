@@ -13,7 +13,7 @@ from alexnet.cli.index import IndexArgument, opened
 from alexnet.cli.options import ARTIFACTS, ArtifactOption, DeviceOption, PrecisionOption
 from index.evaluation import Asked, evaluate, plot, table
 from index.search import Search
-from index.store import PictureIndex
+from index.store import ImageIndex
 from model.artifacts import artifact as artifacts
 from model.encoder import Encoder
 from model.exceptions import IndexStoreError
@@ -21,17 +21,17 @@ from model.exceptions import IndexStoreError
 
 def evaluate_index(
     index: IndexArgument,
-    pictures: Annotated[
+    images: Annotated[
         Path | None, typer.Option(help="A folder with a subfolder a label, to ask with; else indexed ones ask.")
     ] = None,
     count: Annotated[int, typer.Option(min=1, help="At most so many queries, drawn with a seed.")] = 500,
     artifact: ArtifactOption = ARTIFACTS,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
-    picture: Annotated[Path | None, typer.Option("--plot", help="A .png of it.")] = None,
+    image: Annotated[Path | None, typer.Option("--plot", help="A .png of it.")] = None,
     as_json: Annotated[Path | None, typer.Option("--json", help="A .json of it.")] = None,
 ) -> None:
-    """Ask an index with pictures whose labels are known, and measure its answers."""
+    """Ask an index with images whose labels are known, and measure its answers."""
     with opened(index) as found:
         loaded = artifacts.load(artifact, precision)
         found.require(loaded)
@@ -40,13 +40,13 @@ def evaluate_index(
         if encoder is not None:
             found.use(encoder)
             searches = ["binary", "addresses"] if encoder.bits <= 32 else ["binary"]
-        asked = _indexed(found, count) if pictures is None else _sent(found, pictures, count, loaded.network, device)
+        asked = _indexed(found, count) if images is None else _sent(found, images, count, loaded.network, device)
         if not asked:
-            raise IndexStoreError("expected pictures with labels to ask with, found none")
+            raise IndexStoreError("expected images with labels to ask with, found none")
         result = evaluate(found, asked, searches)
     typer.echo(table(result))
-    if picture is not None:
-        plot(result, picture)
+    if image is not None:
+        plot(result, image)
     if as_json is not None:
         as_json.write_text(json.dumps(result.plain(), indent=1) + "\n")
 
@@ -55,20 +55,20 @@ def _drawn(total: int, count: int) -> list[int]:
     return sorted(np.random.default_rng(0).permutation(total)[:count].tolist())
 
 
-def _indexed(index: PictureIndex, count: int) -> list[Asked]:
+def _indexed(index: ImageIndex, count: int) -> list[Asked]:
     entries = [entry for entry in index.catalog.everything() if entry.label and entry.id not in index.damaged]
     chosen = [entries[place] for place in _drawn(len(entries), count)]
     return [Asked(index.feature(entry.id), entry.label or "", entry.id) for entry in chosen]
 
 
-def _sent(index: PictureIndex, folder: Path, count: int, network: Path, device: str) -> list[Asked]:
+def _sent(index: ImageIndex, folder: Path, count: int, network: Path, device: str) -> list[Asked]:
     from index.build import sources_in
-    from model.images.preprocess import read_picture
+    from model.images.preprocess import decode_image
     from model.runtime import OnnxModel
 
     model, sources = OnnxModel(network, device), [source for source in sources_in(folder) if source.label]
     asked = []
     for place in _drawn(len(sources), count):
-        pixels = read_picture(sources[place].path.read_bytes()).pixels
-        asked.append(Asked(model.features(pixels[None], index.views)[0], sources[place].label or ""))
+        pixels = decode_image(sources[place].path.read_bytes()).pixels
+        asked.append(Asked(model.features(pixels[None], index.crops)[0], sources[place].label or ""))
     return asked

@@ -13,11 +13,11 @@ import numpy as np
 import typer
 
 from index.search import Query
-from index.store import CATALOG, PictureIndex
+from index.store import CATALOG, ImageIndex
 from model.exceptions import IndexStoreError, InvalidRequestError
 
 IndexArgument = Annotated[Path, typer.Argument(help="The index's folder.")]
-IdsArgument = Annotated[list[int], typer.Argument(help="Ids of pictures.", min=1)]
+IdsArgument = Annotated[list[int], typer.Argument(help="Ids of images.", min=1)]
 DRAWS = {"matplotlib": "matplotlib", "sklearn": "scikit-learn"}
 """Modules that drawing needs, and their packages."""
 
@@ -29,11 +29,11 @@ def add_commands(app: typer.Typer) -> None:
 
 
 @contextmanager
-def opened(path: Path, writable: bool = False) -> Iterator[PictureIndex]:
+def opened(path: Path, writable: bool = False) -> Iterator[ImageIndex]:
     """Raises IndexStoreError."""
     if not (path / CATALOG).is_file():
         raise IndexStoreError(f"expected an index at {path}, found none: build one with `alexnet index`")
-    index = PictureIndex(path, writable)
+    index = ImageIndex(path, writable)
     try:
         yield index
     finally:
@@ -45,7 +45,7 @@ def listing(
     label: Annotated[str | None, typer.Option(help="Only those with this label.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line.")] = False,
 ) -> None:
-    """The pictures of an index, by id."""
+    """The images of an index, by id."""
     with opened(index) as found:
         if label is not None and label not in found.labels():
             raise InvalidRequestError(f"expected a label of the index, found {label[:80]!r}")
@@ -55,49 +55,49 @@ def listing(
 
 
 def remove(index: IndexArgument, ids: IdsArgument) -> None:
-    """Take pictures out; `restore` brings them back until the index is compacted."""
+    """Take images out; `restore` brings them back until the index is compacted."""
     with opened(index, writable=True) as found:
         for number in ids:
             found.remove(number)
-    typer.echo(f"{_pictures(len(ids))} removed")
+    typer.echo(f"{_images(len(ids))} removed")
 
 
 def restore(index: IndexArgument, ids: IdsArgument) -> None:
-    """Bring removed pictures back."""
+    """Bring removed images back."""
     with opened(index, writable=True) as found:
         for number in ids:
             found.restore(number)
-    typer.echo(f"{_pictures(len(ids))} restored")
+    typer.echo(f"{_images(len(ids))} restored")
 
 
 def verify(index: IndexArgument) -> None:
     """Compare every row with its checksum; an error where one is damaged."""
     with opened(index) as found:
         for number, fault in found.damaged.items():
-            typer.echo(f"picture {number}: {fault}", err=True)
+            typer.echo(f"image {number}: {fault}", err=True)
         if found.damaged:
             raise IndexStoreError(
-                f"expected {len(found) + len(found.damaged):,} whole pictures, found {len(found.damaged):,} damaged: "
+                f"expected {len(found) + len(found.damaged):,} whole images, found {len(found.damaged):,} damaged: "
                 "`alexnet index compact` takes them out, adding their files again brings them back"
             )
-        typer.echo(f"{_pictures(len(found))}, all whole")
+        typer.echo(f"{_images(len(found))}, all whole")
 
 
 def compact(index: IndexArgument) -> None:
-    """Forget removed and damaged pictures for good, and give their room back."""
+    """Forget removed and damaged images for good, and give their room back."""
     with opened(index, writable=True) as found:
-        typer.echo(f"{_pictures(found.compact())} forgotten, {len(found):,} kept")
+        typer.echo(f"{_images(found.compact())} forgotten, {len(found):,} kept")
 
 
 def merge(
     into: Annotated[Path, typer.Argument(help="The index to add to; begun where there is none.")],
     others: Annotated[list[Path], typer.Argument(help="Indexes by the same network.", min=1)],
 ) -> None:
-    """Add the pictures of other indexes; what is there already counts once. Call it again after an interruption."""
+    """Add the images of other indexes; what is there already counts once. Call it again after an interruption."""
     from index.merge import merge as merged
 
     report = merged(into, others)
-    typer.echo(f"index {into}: {report.pictures:,} pictures ({report.added:,} added, {report.known:,} there already)")
+    typer.echo(f"index {into}: {report.images:,} images ({report.added:,} added, {report.known:,} there already)")
 
 
 def export(index: IndexArgument, target: Annotated[Path, typer.Argument(help="A file, .npz.")]) -> None:
@@ -111,15 +111,15 @@ def export(index: IndexArgument, target: Annotated[Path, typer.Argument(help="A 
             labels=np.array([entry.label or "" for entry in entries]),
             features=np.stack(features) if features else np.empty((0, found.dim), np.float32),
         )
-        typer.echo(f"{_pictures(len(entries))} in {target}")
+        typer.echo(f"{_images(len(entries))} in {target}")
 
 
 def duplicates(
     index: IndexArgument,
     distance: Annotated[float, typer.Option(min=0, help="Pairs at most as far apart.")] = 1e-3,
-    neighbours: Annotated[int, typer.Option(min=1, max=100, help="Looked at for each picture.")] = 10,
+    neighbors: Annotated[int, typer.Option(min=1, max=100, help="Looked at for each image.")] = 10,
 ) -> None:
-    """Pairs of pictures that are nearly the same: id, id, distance."""
+    """Pairs of images that are nearly the same: id, id, distance."""
     if not distance >= 0:
         raise InvalidRequestError(f"expected a distance of 0 or more, found {distance}")
     with opened(index) as found:
@@ -127,7 +127,7 @@ def duplicates(
         for entry in found.catalog.everything():
             if entry.id in found.damaged:
                 continue
-            for near in found.search(Query(found.feature(entry.id), neighbours + 1, max_distance=distance)):
+            for near in found.search(Query(found.feature(entry.id), neighbors + 1, max_distance=distance)):
                 if near.entry.id > entry.id:
                     pairs += 1
                     typer.echo(f"{entry.id}\t{near.entry.id}\t{near.distance:.6g}")
@@ -136,12 +136,12 @@ def duplicates(
 
 def draw(
     index: IndexArgument,
-    output: Annotated[Path, typer.Option(help="The folder for neighbours.png and map.png.")],
+    output: Annotated[Path, typer.Option(help="The folder for neighbors.png and map.png.")],
     queries: Annotated[int, typer.Option(min=1, help="Rows of the first.")] = 5,
-    most: Annotated[int, typer.Option(min=10, help="Pictures on the map, drawn from all.")] = 3_000,
+    most: Annotated[int, typer.Option(min=10, help="Images on the map, drawn from all.")] = 3_000,
     seed: Annotated[int, typer.Option(min=0, help="Of what is drawn at random.")] = 0,
 ) -> None:
-    """Figure 4's right half, pictures with their six neighbours; and a map of the features by t-SNE, by label.
+    """Figure 4's right half, images with their six neighbors; and a map of the features by t-SNE, by label.
 
     Needs the extras `train` and `baselines`.
     """
@@ -156,5 +156,5 @@ def draw(
             typer.echo(f"wrote {file}")
 
 
-def _pictures(count: int) -> str:
-    return f"{count:,} picture{'' if count == 1 else 's'}"
+def _images(count: int) -> str:
+    return f"{count:,} image{'' if count == 1 else 's'}"

@@ -22,7 +22,7 @@ IndexOption = Annotated[
 ArchiveOption = Annotated[Path | None, typer.Option(help="The zip file of grocery or cifar10, where it was fetched.")]
 PrecisionOption = Annotated[Precision, typer.Option(envvar="ALEXNET_PRECISION", help="float32 or int8.")]
 DeviceOption = Annotated[str, typer.Option(envvar="ALEXNET_DEVICE", help="auto, cpu or cuda.")]
-PictureArgument = Annotated[Path, typer.Argument(help="A picture file.", exists=True, dir_okay=False)]
+ImageArgument = Annotated[Path, typer.Argument(help="An image file.", exists=True, dir_okay=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
 RowsOption = Annotated[str, typer.Option(help="Of a new index: float32, or float16 in half the memory.")]
 

@@ -91,7 +91,7 @@ def run(chosen: Settings) -> None:
     manifest = now.artifact.manifest
     typer.echo(
         f"serving {manifest.name} version {manifest.version} on {now.model.device}"
-        + (f" with an index of {len(now.index):,} pictures" if now.index else "")
+        + (f" with an index of {len(now.index):,} images" if now.index else "")
         + f" at http://{chosen.host}:{chosen.port}/"
     )
     if now.index is None:

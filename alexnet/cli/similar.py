@@ -1,4 +1,4 @@
-"""`alexnet similar`: the indexed pictures most like given ones, without a server."""
+"""`alexnet similar`: the indexed images most like given ones, without a server."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from alexnet.cli.options import (
     ARTIFACTS,
     ArtifactOption,
     DeviceOption,
+    ImageArgument,
     IndexOption,
     JsonOption,
-    PictureArgument,
     PrecisionOption,
     indexes_folder,
 )
 
 
 def similar(
-    picture: PictureArgument,
+    image: ImageArgument,
     artifact: ArtifactOption = ARTIFACTS,
     index: IndexOption = None,
-    k: Annotated[int, typer.Option(min=1, max=1000, help="How many neighbours.")] = 6,
-    label: Annotated[str | None, typer.Option(help="Of the pictures with this label only.")] = None,
+    k: Annotated[int, typer.Option(min=1, max=1000, help="How many neighbors.")] = 6,
+    label: Annotated[str | None, typer.Option(help="Of the images with this label only.")] = None,
     search: Annotated[str, typer.Option(help="exact; binary or addresses where there are codes.")] = "exact",
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
     as_json: JsonOption = False,
 ) -> None:
-    """Find the indexed pictures most like a picture, by the Euclidean distance of their features."""
+    """Find the indexed images most like an image, by the Euclidean distance of their features."""
     from index.backends import to_read
     from index.search import Query, search_named
     from model.artifacts import artifact as artifacts
     from model.encoder import Encoder
-    from model.images.preprocess import read_file
+    from model.images.preprocess import decode_file
     from model.runtime import OnnxModel
 
     loaded = artifacts.load(artifact, precision)
@@ -45,17 +45,17 @@ def similar(
         way = search_named(search)
         if way != "exact":
             store.use(Encoder.of(loaded))
-        pixels = read_file(picture).pixels
-        feature = OnnxModel(loaded.network, device).features(pixels[None], store.views)[0]
-        neighbours = store.search(Query(feature, k, label, search=way))
+        pixels = decode_file(image).pixels
+        feature = OnnxModel(loaded.network, device).features(pixels[None], store.crops)[0]
+        neighbors = store.search(Query(feature, k, label, search=way))
     finally:
         store.close()
     if as_json:
         rows = [
             {"id": n.entry.id, "distance": n.distance, "label": n.entry.label, "path": str(n.entry.source)}
-            for n in neighbours
+            for n in neighbors
         ]
         typer.echo(json.dumps(rows))
     else:
-        for n in neighbours:
+        for n in neighbors:
             typer.echo(f"{n.distance:9.3f}  {n.entry.label or '-'}  {n.entry.source}")

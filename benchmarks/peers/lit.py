@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.peers.plain import top, with_onnxruntime
 from benchmarks.stock import TenCrops
-from model.images.preprocess import read_picture
+from model.images.preprocess import decode_image
 
 
 class Classifier(litserve.LitAPI):  # type: ignore[misc]  # LitServe has no types
@@ -26,7 +26,7 @@ class Classifier(litserve.LitAPI):  # type: ignore[misc]  # LitServe has no type
         self.forward, self.crops = with_onnxruntime(self.network), TenCrops(self.network)
 
     def decode_request(self, request: Request) -> NDArray[np.float32]:  # LitServe makes it a form
-        return self.crops(read_picture(request["image"].file.read()).pixels)
+        return self.crops(decode_image(request["image"].file.read()).pixels)
 
     def predict(self, crops: NDArray[np.float32]) -> NDArray[np.float32]:
         return self.forward(crops)

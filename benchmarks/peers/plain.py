@@ -22,7 +22,7 @@ from fastapi import FastAPI, File, UploadFile
 from numpy.typing import NDArray
 
 from benchmarks.stock import TenCrops, export_by_default, stock
-from model.images.preprocess import read_picture
+from model.images.preprocess import decode_image
 from model.runtime import available_cpus
 
 Forward = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -63,7 +63,7 @@ def create_app(network: Path, runtime: str) -> FastAPI:
 
     @app.post("/classify")
     def classify(image: Annotated[UploadFile, File()], count: int = 5) -> dict[str, Any]:
-        return {"predictions": top(forward(crops(read_picture(image.file.read()).pixels)), count)}
+        return {"predictions": top(forward(crops(decode_image(image.file.read()).pixels)), count)}
 
     return app
 

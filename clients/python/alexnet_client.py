@@ -2,12 +2,12 @@
 
     with Client("http://127.0.0.1:8000") as client:
         print(client.classify(Path("cell.png")).predictions[0].name)
-        for neighbour in client.similar(Path("cell.png"), k=6):
-            print(neighbour.id, neighbour.distance, neighbour.label)
+        for neighbor in client.similar(Path("cell.png"), k=6):
+            print(neighbor.id, neighbor.distance, neighbor.label)
 
 Answers that say "later" (429, 503) and connections that break are tried again: after the server's `Retry-After`, and a
 time that doubles and is drawn at random, so that many clients don't come back together. Nothing is done twice by that:
-a picture that is added again is found to be there, one that is removed again is gone.
+an image that is added again is found to be there, one that is removed again is gone.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from typing import Any, Self
 
 import httpx2
 
-Picture = bytes | Path
-"""The bytes of a picture file, or where it is."""
+Image = bytes | Path
+"""The bytes of an image file, or where it is."""
 
 LATER = (429, 503)
 BROKEN = (httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.ConnectTimeout)
 """What may be tried again. A server that takes too long for its answer is busy enough."""
-STATUS = {"unsupported_picture": 415, "picture_too_large": 413, "inference_failed": 500}
-"""Of an error in the place of one of several pictures; 422 otherwise."""
+STATUS = {"unsupported_image": 415, "image_too_large": 413, "inference_failed": 500}
+"""Of an error in the place of one of several images; 422 otherwise."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ class Classified:
 
 
 @dataclass(frozen=True)
-class Neighbour:
-    """An indexed picture and its Euclidean distance from the query."""
+class Neighbor:
+    """An indexed image and its Euclidean distance from the query."""
 
     id: int
     distance: float
@@ -114,22 +114,22 @@ class _Asked:
         return found
 
 
-def _pictures(pictures: Sequence[Picture]) -> list[tuple[str, tuple[str, bytes]]]:
-    return [("image", ("picture", p if isinstance(p, bytes) else p.read_bytes())) for p in pictures]
+def _images(images: Sequence[Image]) -> list[tuple[str, tuple[str, bytes]]]:
+    return [("image", ("image", p if isinstance(p, bytes) else p.read_bytes())) for p in images]
 
 
-def _classify(pictures: Sequence[Picture], top: int, views: int) -> _Asked:
-    return _Asked("POST", "/classify", {"top": top, "views": views}, _pictures(pictures))
+def _classify(images: Sequence[Image], top: int, crops: int) -> _Asked:
+    return _Asked("POST", "/classify", {"top": top, "crops": crops}, _images(images))
 
 
-def _similar(picture: Picture | int, query: Mapping[str, Any]) -> _Asked:
-    if isinstance(picture, int):
-        return _Asked("GET", f"/pictures/{picture}/similar", query)
-    return _Asked("POST", "/similar", query, _pictures([picture]))
+def _similar(image: Image | int, query: Mapping[str, Any]) -> _Asked:
+    if isinstance(image, int):
+        return _Asked("GET", f"/images/{image}/similar", query)
+    return _Asked("POST", "/similar", query, _images([image]))
 
 
-def _add(pictures: Sequence[Picture], label: str | None) -> _Asked:
-    return _Asked("POST", "/pictures", {}, _pictures(pictures), {} if label is None else {"label": label})
+def _add(images: Sequence[Image], label: str | None) -> _Asked:
+    return _Asked("POST", "/images", {}, _images(images), {} if label is None else {"label": label})
 
 
 def _answer(response: httpx2.Response, gone_is_good: bool) -> Any:
@@ -173,12 +173,12 @@ def _one(answer: Mapping[str, Any]) -> Classified:
     return found
 
 
-def _neighbours(answer: Mapping[str, Any]) -> list[Neighbour]:
-    return [Neighbour(n["id"], n["distance"], n["label"]) for n in answer["neighbours"]]
+def _neighbors(answer: Mapping[str, Any]) -> list[Neighbor]:
+    return [Neighbor(n["id"], n["distance"], n["label"]) for n in answer["neighbors"]]
 
 
 def _added(answer: Mapping[str, Any]) -> list[Added | AlexNetServerError]:
-    return [_refused_among(p["error"]) if "error" in p else Added(p["id"], p["status"]) for p in answer["pictures"]]
+    return [_refused_among(p["error"]) if "error" in p else Added(p["id"], p["status"]) for p in answer["images"]]
 
 
 class _Settings:
@@ -202,42 +202,42 @@ class Client(_Settings):
         super().__init__(address, key, timeout, retries)
         self._http = httpx2.Client(**self._options)
 
-    def classify(self, picture: Picture, top: int = 5, views: int = 10) -> Classified:
-        """The most probable classes of a picture. Raises AlexNetServerError."""
-        return _one(self._ask(_classify([picture], top, views)))
+    def classify(self, image: Image, top: int = 5, crops: int = 10) -> Classified:
+        """The most probable classes of an image. Raises AlexNetServerError."""
+        return _one(self._ask(_classify([image], top, crops)))
 
     def classify_all(
-        self, pictures: Sequence[Picture], top: int = 5, views: int = 10
+        self, images: Sequence[Image], top: int = 5, crops: int = 10
     ) -> list[Classified | AlexNetServerError]:
         """Of several, in one request; one that can't be read has its error in its place."""
-        if len(pictures) == 1:
-            return [self.classify(pictures[0], top, views)]
-        return [_classified(answer) for answer in self._ask(_classify(pictures, top, views))]
+        if len(images) == 1:
+            return [self.classify(images[0], top, crops)]
+        return [_classified(answer) for answer in self._ask(_classify(images, top, crops))]
 
-    def similar(self, picture: Picture | int, k: int = 6, **query: Any) -> list[Neighbour]:
-        """The indexed pictures most like a file, or like an indexed picture by its id. `query`: `label`, `offset`,
+    def similar(self, image: Image | int, k: int = 6, **query: Any) -> list[Neighbor]:
+        """The indexed images most like a file, or like an indexed image by its id. `query`: `label`, `offset`,
         `max_distance`, `search` ("exact", "binary") and the rest of the server's parameters."""
-        return _neighbours(self._ask(_similar(picture, {"k": k} | query)))
+        return _neighbors(self._ask(_similar(image, {"k": k} | query)))
 
-    def add(self, pictures: Sequence[Picture], label: str | None = None) -> list[Added | AlexNetServerError]:
-        """Put pictures into the index. What is answered is on the server's disk; the same bytes are one picture."""
-        return _added(self._ask(_add(pictures, label)))
+    def add(self, images: Sequence[Image], label: str | None = None) -> list[Added | AlexNetServerError]:
+        """Put images into the index. What is answered is on the server's disk; the same bytes are one image."""
+        return _added(self._ask(_add(images, label)))
 
-    def pictures(self, label: str | None = None, page: int = 1000) -> Iterator[tuple[int, str | None]]:
-        """Id and label of every indexed picture, page by page."""
+    def images(self, label: str | None = None, page: int = 1000) -> Iterator[tuple[int, str | None]]:
+        """Id and label of every indexed image, page by page."""
         cursor: int | None = 0
         while cursor is not None:
-            answer = self._ask(_Asked("GET", "/pictures", {"label": label, "cursor": cursor, "limit": page}))
-            yield from ((p["id"], p["label"]) for p in answer["pictures"])
+            answer = self._ask(_Asked("GET", "/images", {"label": label, "cursor": cursor, "limit": page}))
+            yield from ((p["id"], p["label"]) for p in answer["images"])
             cursor = answer["next"]
 
-    def relabel(self, picture: int, label: str | None) -> None:
+    def relabel(self, image: int, label: str | None) -> None:
         """Another label, or none."""
-        self._ask(_Asked("PATCH", f"/pictures/{picture}", body={"label": label}))
+        self._ask(_Asked("PATCH", f"/images/{image}", body={"label": label}))
 
-    def remove(self, picture: int) -> None:
-        """Take a picture out of the index."""
-        self._ask(_Asked("DELETE", f"/pictures/{picture}"))
+    def remove(self, image: int) -> None:
+        """Take an image out of the index."""
+        self._ask(_Asked("DELETE", f"/images/{image}"))
 
     def info(self) -> dict[str, Any]:
         """What is loaded: network, device, measured errors, index."""
@@ -277,7 +277,7 @@ class Client(_Settings):
 
 
 class AsyncClient(_Settings):
-    """The same for asyncio. `async with AsyncClient(address) as client: await client.classify(picture)`."""
+    """The same for asyncio. `async with AsyncClient(address) as client: await client.classify(image)`."""
 
     def __init__(
         self, address: str, key: str | None = None, timeout: float = 60.0, retries: Retries | None = None
@@ -285,17 +285,17 @@ class AsyncClient(_Settings):
         super().__init__(address, key, timeout, retries)
         self._http = httpx2.AsyncClient(**self._options)
 
-    async def classify(self, picture: Picture, top: int = 5, views: int = 10) -> Classified:
+    async def classify(self, image: Image, top: int = 5, crops: int = 10) -> Classified:
         """As `Client.classify`."""
-        return _one(await self._ask(_classify([picture], top, views)))
+        return _one(await self._ask(_classify([image], top, crops)))
 
-    async def similar(self, picture: Picture | int, k: int = 6, **query: Any) -> list[Neighbour]:
+    async def similar(self, image: Image | int, k: int = 6, **query: Any) -> list[Neighbor]:
         """As `Client.similar`."""
-        return _neighbours(await self._ask(_similar(picture, {"k": k} | query)))
+        return _neighbors(await self._ask(_similar(image, {"k": k} | query)))
 
-    async def add(self, pictures: Sequence[Picture], label: str | None = None) -> list[Added | AlexNetServerError]:
+    async def add(self, images: Sequence[Image], label: str | None = None) -> list[Added | AlexNetServerError]:
         """As `Client.add`."""
-        return _added(await self._ask(_add(pictures, label)))
+        return _added(await self._ask(_add(images, label)))
 
     async def _ask(self, asked: _Asked) -> Any:
         broken = False

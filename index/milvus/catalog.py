@@ -1,4 +1,4 @@
-"""Which pictures a Milvus collection holds; `index.catalog` for the folder's."""
+"""Which images a Milvus collection holds; `index.catalog` for the folder's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from index.catalog import Entry
 from index.milvus import collection
 from index.milvus.collection import ABOUT, literal
-from model.exceptions import UnknownPictureError
+from model.exceptions import UnknownImageError
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -24,7 +24,7 @@ class MilvusCatalog:
         self._client, self._name = client, name
 
     def known(self, sha256s: Sequence[str]) -> dict[str, tuple[int, bool]]:
-        """Those of the checksums whose pictures are here: their ids, and whether they are removed."""
+        """Those of the checksums whose images are here: their ids, and whether they are removed."""
         found: dict[str, tuple[int, bool]] = {}
         for start in range(0, len(sha256s), PAGE):
             condition = f"sha256 in {literal(list(sha256s[start : start + PAGE]))}"
@@ -33,7 +33,7 @@ class MilvusCatalog:
         return found
 
     def page(self, after: int, limit: int, label: str | None = None) -> list[Entry]:
-        """The next pictures by id, of a label if one is given."""
+        """The next images by id, of a label if one is given."""
         condition = f"removed == false and id > {int(after)}"
         if label is not None:
             condition += f" and label == {literal(label)}"
@@ -45,13 +45,13 @@ class MilvusCatalog:
             yield from some
             after = some[-1].id
 
-    def thumbnail(self, picture_id: int) -> bytes:
-        """JPEG bytes. Raises UnknownPictureError."""
-        return base64.b64decode(self.one(picture_id, "thumbnail"))
+    def thumbnail(self, image_id: int) -> bytes:
+        """JPEG bytes. Raises UnknownImageError."""
+        return base64.b64decode(self.one(image_id, "thumbnail"))
 
-    def sha256(self, picture_id: int) -> str:
-        """Of the bytes that were indexed. Raises UnknownPictureError."""
-        return str(self.one(picture_id, "sha256"))
+    def sha256(self, image_id: int) -> str:
+        """Of the bytes that were indexed. Raises UnknownImageError."""
+        return str(self.one(image_id, "sha256"))
 
     def present(self, ids: Sequence[int]) -> list[Entry]:
         """The entries of those that are here."""
@@ -61,15 +61,15 @@ class MilvusCatalog:
             found += self.entries(f"removed == false and id in {some}", len(some))
         return found
 
-    def one(self, picture_id: int, field: str) -> Any:
-        """A field of a picture. Raises UnknownPictureError."""
-        rows = self.query(f"id == {int(picture_id)} and removed == false", [field])
+    def one(self, image_id: int, field: str) -> Any:
+        """A field of an image. Raises UnknownImageError."""
+        rows = self.query(f"id == {int(image_id)} and removed == false", [field])
         if not rows:
-            raise UnknownPictureError(f"expected the id of an indexed picture, found {picture_id}")
+            raise UnknownImageError(f"expected the id of an indexed image, found {image_id}")
         return rows[0][field]
 
     def entries(self, condition: str, limit: int) -> list[Entry]:
-        """Pictures by one of Milvus's conditions."""
+        """Images by one of Milvus's conditions."""
         return [collection.entry(row) for row in self.query(condition, ["id", "key", "label", ABOUT], limit)]
 
     def query(self, condition: str, fields: list[str], limit: int | None = None) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ FORMAT = "1"
 CHUNK_BYTES = 16 * 2**20
 """Of one insertion; Milvus takes 64 MB at most."""
 TEXT = 65_535
-EMBEDDED = "pictures"
+EMBEDDED = "images"
 """The collection's name in a file."""
 
 
@@ -51,7 +51,7 @@ def connect(address: Path) -> tuple[MilvusClient, str]:
         raise IndexStoreError(f"expected Milvus at {address}, found: {reason}") from error
 
 
-def make(address: Path, network_sha256: str, dim: int, views: Sequence[int]) -> None:
+def make(address: Path, network_sha256: str, dim: int, crops: Sequence[int]) -> None:
     """The collection, unless it is there. Raises IndexStoreError."""
     from pymilvus import DataType, MilvusClient
 
@@ -59,7 +59,7 @@ def make(address: Path, network_sha256: str, dim: int, views: Sequence[int]) -> 
     try:
         if client.has_collection(name):
             return
-        about = {"format": FORMAT, "network_sha256": network_sha256, "feature_dim": dim, "views": list(views)}
+        about = {"format": FORMAT, "network_sha256": network_sha256, "feature_dim": dim, "crops": list(crops)}
         schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False, description=json.dumps(about))
         schema.add_field("id", DataType.INT64, is_primary=True)
         for field, length in (("sha256", 64), ("key", 1024), ("label", 1024), (ABOUT, TEXT), ("thumbnail", TEXT)):
@@ -74,19 +74,19 @@ def make(address: Path, network_sha256: str, dim: int, views: Sequence[int]) -> 
 
 
 def settings(client: MilvusClient, name: str, address: Path) -> tuple[str, int, tuple[int, ...]]:
-    """The network's sha256, the features' length and their views. Raises IndexStoreError."""
+    """The network's sha256, the features' length and their crops. Raises IndexStoreError."""
     if not client.has_collection(name):
         raise IndexStoreError(f"expected an index at {address}, found none: build one with `alexnet index add`")
     try:
         about = json.loads(client.describe_collection(name)["description"])
         if about["format"] != FORMAT:
             raise IndexStoreError(f"expected an index of format {FORMAT} at {address}, found {about['format']}")
-        return about["network_sha256"], int(about["feature_dim"]), tuple(map(int, about["views"]))
+        return about["network_sha256"], int(about["feature_dim"]), tuple(map(int, about["crops"]))
     except (KeyError, TypeError, ValueError) as error:
         raise IndexStoreError(f"expected a collection made by `alexnet index` at {address}, found another") from error
 
 
-def picture_id(sha256: str) -> int:
+def image_id(sha256: str) -> int:
     """The first 53 bits, which JavaScript's numbers hold exactly; at least 1."""
     return max(1, int(sha256[:14], 16) >> 3)
 

@@ -1,8 +1,8 @@
 """An index on Milvus: many machines, many writers, one interface with the folder's (`index.protocol`).
 
-One collection holds everything about a picture: its feature, label, thumbnail and checksum; what the collection was
+One collection holds everything about an image: its feature, label, thumbnail and checksum; what the collection was
 made for stands in its description. Ids are the first 53 bits of the bytes' sha256 (the next free number, should two
-pictures ever meet there), so that the same bytes are the same picture whoever adds them.
+images ever meet there), so that the same bytes are the same image whoever adds them.
 
 Milvus answers squared distances in float32: a few more than were asked for are fetched with their features, measured
 again in float64, and ordered by distance and id.
@@ -24,14 +24,14 @@ from index.milvus import collection
 from index.milvus.catalog import PAGE, MilvusCatalog
 from index.milvus.collection import FIELDS, literal
 from index.nearest import SPARE
-from index.search import Neighbour, Query, neighbours
+from index.search import Neighbor, Query, neighbors
 from index.write_batch import Added
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
-from model.exceptions import DeviceError, IndexStoreError, InvalidRequestError, ReadOnlyIndexError, UnknownPictureError
+from model.exceptions import DeviceError, IndexStoreError, InvalidRequestError, ReadOnlyIndexError, UnknownImageError
 
 MOST = 16_384
-"""Neighbours that Milvus finds at once."""
+"""Neighbors that Milvus finds at once."""
 COUNTED_SECONDS = 1.0
 
 
@@ -46,15 +46,15 @@ class MilvusIndex:
         except BaseException:
             self._client.close()
             raise
-        self._network_sha256, self.dim, self.views = settings
+        self._network_sha256, self.dim, self.crops = settings
         self.catalog = MilvusCatalog(self._client, self._name)
         self.damaged: Mapping[int, str] = {}
         self._counted = (-COUNTED_SECONDS, 0)
 
     @classmethod
-    def create(cls, address: Path, artifact: Artifact, views: Sequence[int]) -> MilvusIndex:
+    def create(cls, address: Path, artifact: Artifact, crops: Sequence[int]) -> MilvusIndex:
         """A new collection for the features of `artifact`, or the one that is there, if it is of the same network."""
-        collection.make(address, artifact.network_sha256, artifact.manifest.feature_dim, views)
+        collection.make(address, artifact.network_sha256, artifact.manifest.feature_dim, crops)
         index = cls(address, writable=True)
         try:
             index.require(artifact)
@@ -127,27 +127,27 @@ class MilvusIndex:
                 said.add(sha256)
         return found
 
-    def remove(self, picture_id: int) -> None:
+    def remove(self, image_id: int) -> None:
         self._require_writable()
-        self.entry(picture_id)
-        self._set_removed([picture_id], True)
+        self.entry(image_id)
+        self._set_removed([image_id], True)
 
-    def restore(self, picture_id: int) -> None:
+    def restore(self, image_id: int) -> None:
         self._require_writable()
-        if not self.catalog.query(f"id == {int(picture_id)}", ["id"]):
-            raise UnknownPictureError(f"expected the id of a removed picture, found {picture_id}")
-        self._set_removed([picture_id], False)
+        if not self.catalog.query(f"id == {int(image_id)}", ["id"]):
+            raise UnknownImageError(f"expected the id of a removed image, found {image_id}")
+        self._set_removed([image_id], False)
 
-    def relabel(self, picture_id: int, label: str | None) -> None:
+    def relabel(self, image_id: int, label: str | None) -> None:
         self._require_writable()
-        self.entry(picture_id)
-        self._change([picture_id], {"label": label or ""})
+        self.entry(image_id)
+        self._change([image_id], {"label": label or ""})
 
-    def search(self, query: Query) -> list[Neighbour]:
+    def search(self, query: Query) -> list[Neighbor]:
         return self.search_many([query])[0]
 
-    def search_many(self, queries: Sequence[Query]) -> list[list[Neighbour]]:
-        return neighbours(self.answers(queries), self.catalog)
+    def search_many(self, queries: Sequence[Query]) -> list[list[Neighbor]]:
+        return neighbors(self.answers(queries), self.catalog)
 
     def answers(self, queries: Sequence[Query]) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
         return [self._answer(query) for query in queries]
@@ -157,7 +157,7 @@ class MilvusIndex:
         if query.search != "exact":
             raise InvalidRequestError(f"expected an index with codes for a search by {query.search}, found one without")
         if query.last + SPARE > MOST:
-            raise InvalidRequestError(f"expected at most {MOST - SPARE} neighbours on Milvus, found {query.last}")
+            raise InvalidRequestError(f"expected at most {MOST - SPARE} neighbors on Milvus, found {query.last}")
         condition = "removed == false"
         if query.label is not None:
             condition += f" and label == {literal(query.label)}"
@@ -177,36 +177,36 @@ class MilvusIndex:
             order = order[distances[order] <= query.max_distance]
         return ids[order], distances[order]
 
-    def feature(self, picture_id: int) -> NDArray[np.float32]:
-        return np.array(self.catalog.one(picture_id, "feature"), np.float32)
+    def feature(self, image_id: int) -> NDArray[np.float32]:
+        return np.array(self.catalog.one(image_id, "feature"), np.float32)
 
-    def entry(self, picture_id: int) -> Entry:
-        found = self.catalog.entries(f"id == {int(picture_id)} and removed == false", 1)
+    def entry(self, image_id: int) -> Entry:
+        found = self.catalog.entries(f"id == {int(image_id)} and removed == false", 1)
         if not found:
-            raise UnknownPictureError(f"expected the id of an indexed picture, found {picture_id}")
+            raise UnknownImageError(f"expected the id of an indexed image, found {image_id}")
         return found[0]
 
     def _free_ids(self, sha256s: Sequence[str]) -> dict[str, int]:
-        """The ids that new pictures get."""
-        ids = {sha256: collection.picture_id(sha256) for sha256 in sha256s}
+        """The ids that new images get."""
+        ids = {sha256: collection.image_id(sha256) for sha256 in sha256s}
         used: set[int] = set()
         for start in range(0, len(sha256s), PAGE):
             wanted = [ids[sha256] for sha256 in sha256s[start : start + PAGE]]
             used |= {int(row["id"]) for row in self.catalog.query(f"id in {wanted}", ["id"])}
         for sha256 in sha256s:
-            while ids[sha256] in used or (ids[sha256] != collection.picture_id(sha256) and self._taken(ids[sha256])):
+            while ids[sha256] in used or (ids[sha256] != collection.image_id(sha256) and self._taken(ids[sha256])):
                 ids[sha256] += 1
             used.add(ids[sha256])
         return ids
 
-    def _taken(self, picture_id: int) -> bool:
-        return bool(self.catalog.query(f"id == {picture_id}", ["id"]))
+    def _taken(self, image_id: int) -> bool:
+        return bool(self.catalog.query(f"id == {image_id}", ["id"]))
 
     def _require_new_keys(self, keys: Sequence[str]) -> None:
         taken = {row["key"] for row in self.catalog.query(f"key in {literal(list(keys))}", ["key"])} if keys else set()
         for key in keys:
             if key in taken or keys.count(key) > 1:
-                raise InvalidRequestError(f"expected a key that no other picture has, found {key[:80]!r}")
+                raise InvalidRequestError(f"expected a key that no other image has, found {key[:80]!r}")
 
     def _set_removed(self, ids: Sequence[int], removed: bool) -> None:
         self._change(ids, {"removed": removed})

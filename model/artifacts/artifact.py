@@ -2,7 +2,7 @@
 
     artifacts/NAME/VERSION/
       manifest.json   what it is, how it was made, what was measured, and the sha256 of every other file
-      network.onnx    uint8 pictures + view ids -> probabilities, features (see `model.network.onnx_graph`)
+      network.onnx    uint8 images + view ids -> probabilities, features (see `model.network.onnx_graph`)
       labels.json     class index -> {"id", "name"}
       history.json    how its training went, for people (see `model.artifacts.history`)
       network.int8.onnx   the same in whole numbers (see `model.network.quantization`); where `alexnet quantize` made it
@@ -43,13 +43,13 @@ class Label(BaseModel):
 
 
 class Measurement(BaseModel):
-    """Errors on one split. `views` is 1 (centre) or 10; `groups` holds accuracies of coarser classes by grouping;
+    """Errors on one split. `crops` is 1 (center) or 10; `groups` holds accuracies of coarser classes by grouping;
     `published`: by others, not measured here."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     split: str
-    pictures: int
-    views: int
+    images: int
+    crops: int
     precision: Precision = "float32"
     top1_error: float
     top5_error: float
@@ -77,8 +77,8 @@ class Manifest(BaseModel):
     feature_dim: int
     architecture: dict[str, Any] = {}
     parameters: int
-    picture_contract: str = CONTRACT
-    licence: str
+    image_contract: str = CONTRACT
+    license: str
     training: dict[str, Any]
     measurements: list[Measurement] = []
     export_difference: float
@@ -149,9 +149,9 @@ def load(path: Path, precision: Precision = "float32") -> Artifact:
     """Find, read and verify. Raises ArtifactError naming the file that is missing, damaged or made for other code."""
     path = find(path)
     manifest = read_manifest(path)
-    if manifest.picture_contract != CONTRACT:
+    if manifest.image_contract != CONTRACT:
         raise ArtifactError(
-            f"expected an artifact for pictures read as {CONTRACT}, found {manifest.picture_contract} in {path}"
+            f"expected an artifact for images read as {CONTRACT}, found {manifest.image_contract} in {path}"
         )
     for name in (NETWORK, LABELS):
         if name not in manifest.files:

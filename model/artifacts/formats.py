@@ -18,12 +18,12 @@ from safetensors.numpy import save_file
 from model.artifacts.artifact import Artifact
 from model.artifacts.weights import read_folded, read_weights
 from model.exceptions import ArtifactError
-from model.images.crops import CENTRE, TEN
+from model.images.crops import CENTER_CROP, TEN_CROP
 from model.images.preprocess import SIDE
 
 Format = Literal["onnx", "safetensors", "triton"]
 MOST_IN_A_BATCH = 16
-"""Pictures; 160 views of ten."""
+"""Images; 160 crops of ten."""
 
 
 def write(artifact: Artifact, target: Path, form: Format) -> Path:
@@ -44,42 +44,42 @@ def write(artifact: Artifact, target: Path, form: Format) -> Path:
 
 
 def _onnx(artifact: Artifact, target: Path) -> None:
-    """The served graph, with classes, licence and the rest of the manifest among its properties."""
+    """The served graph, with classes, license and the rest of the manifest among its properties."""
     model = onnx.load(str(artifact.network))
     facts = {"labels": json.dumps([label.model_dump() for label in artifact.labels])}
-    facts |= {"manifest": artifact.manifest.model_dump_json(), "licence": artifact.manifest.licence}
+    facts |= {"manifest": artifact.manifest.model_dump_json(), "license": artifact.manifest.license}
     for name, value in facts.items():
         model.metadata_props.add(key=name, value=value)
     onnx.save(model, str(target))
 
 
 def _safetensors(artifact: Artifact, target: Path) -> None:
-    """The state dict of `model.network.torch_module.AlexNet` in float32, and `mean`, the (256, 256, 3) picture to
+    """The state dict of `model.network.torch_module.AlexNet` in float32, and `mean`, the (256, 256, 3) image to
     subtract first; the architecture and the classes are in the header."""
     architecture, weights = read_weights(artifact)
     _, mean = read_folded(artifact)
     tensors = {name: np.ascontiguousarray(values) for name, values in weights.items()} | {"mean": mean.copy()}
-    header = {"architecture": json.dumps(asdict(architecture)), "licence": artifact.manifest.licence}
+    header = {"architecture": json.dumps(asdict(architecture)), "license": artifact.manifest.license}
     header |= {"labels": json.dumps([label.model_dump() for label in artifact.labels])}
     save_file(tensors, target, metadata=header)
 
 
 def _triton(artifact: Artifact, target: Path) -> None:
-    """NAME takes pictures and looks at ten views, NAME-centre at the centre, as an index's features do."""
-    for name, views in ((artifact.manifest.name, TEN), (f"{artifact.manifest.name}-centre", CENTRE)):
+    """NAME takes images and looks at ten crops, NAME-center at the center, as an index's features do."""
+    for name, crops in ((artifact.manifest.name, TEN_CROP), (f"{artifact.manifest.name}-center", CENTER_CROP)):
         folder = target / name
         (folder / "1").mkdir(parents=True)
-        onnx.save(_with_views(onnx.load(str(artifact.network)), views), str(folder / "1" / "model.onnx"))
+        onnx.save(_with_views(onnx.load(str(artifact.network)), crops), str(folder / "1" / "model.onnx"))
         (folder / "config.pbtxt").write_text(_config(artifact, name))
         (folder / "labels.txt").write_text("".join(f"{label.name}\n" for label in artifact.labels))
     shutil.copy(artifact.path / "manifest.json", target / artifact.manifest.name)
 
 
-def _with_views(model: onnx.ModelProto, views: tuple[int, ...]) -> onnx.ModelProto:
-    """The input `views` becomes a constant: Triton batches only models whose inputs all have the batch's axis."""
-    (entry,) = [value for value in model.graph.input if value.name == "views"]
+def _with_views(model: onnx.ModelProto, crops: tuple[int, ...]) -> onnx.ModelProto:
+    """The input `crops` becomes a constant: Triton batches only models whose inputs all have the batch's axis."""
+    (entry,) = [value for value in model.graph.input if value.name == "crops"]
     model.graph.input.remove(entry)
-    model.graph.initializer.append(numpy_helper.from_array(np.array(views, np.int64), "views"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(crops, np.int64), "crops"))
     onnx.checker.check_model(model)
     return model
 
@@ -90,7 +90,7 @@ def _config(artifact: Artifact, name: str) -> str:
 platform: "onnxruntime_onnx"
 max_batch_size: {MOST_IN_A_BATCH}
 input [
-  {{ name: "pictures" data_type: TYPE_UINT8 dims: [ {SIDE}, {SIDE}, 3 ] }}
+  {{ name: "images" data_type: TYPE_UINT8 dims: [ {SIDE}, {SIDE}, 3 ] }}
 ]
 output [
   {{ name: "probabilities" data_type: TYPE_FP32 dims: [ {manifest.classes} ] label_filename: "labels.txt" }},

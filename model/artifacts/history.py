@@ -13,7 +13,7 @@ MOST_CLASSES = 100
 
 
 class Epoch(BaseModel):
-    """One pass over the training pictures; errors are shares from 0 to 1, null where they were no numbers."""
+    """One pass over the training images; errors are shares from 0 to 1, null where they were no numbers."""
 
     model_config = ConfigDict(frozen=True)
     epoch: int
@@ -25,7 +25,7 @@ class Epoch(BaseModel):
 
 
 class History(BaseModel):
-    """`confusion`: pictures of the part `part`, a row a true class, a column the class named first, in the order of the
+    """`confusion`: images of the part `part`, a row a true class, a column the class named first, in the order of the
     labels; empty where there are more than a hundred classes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -43,14 +43,14 @@ def read_kernels(network: Path) -> NDArray[np.float32]:
 
 
 def sheet(kernels: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """(N, h, w, 3) -> one picture of them, 16 a row, all on one scale, with a white pixel between."""
+    """(N, h, w, 3) -> one image of them, 16 a row, all on one scale, with a white pixel between."""
     count, height, width, _ = kernels.shape
     scaled = (kernels - kernels.min()) / max(float(np.ptp(kernels)), 1e-12)
-    picture = np.ones(((height + 1) * -(-count // A_ROW) - 1, (width + 1) * A_ROW - 1, 3))
+    image = np.ones(((height + 1) * -(-count // A_ROW) - 1, (width + 1) * A_ROW - 1, 3))
     for number, kernel in enumerate(scaled):
         top, left = (height + 1) * (number // A_ROW), (width + 1) * (number % A_ROW)
-        picture[top : top + height, left : left + width] = kernel
-    pixels: NDArray[np.uint8] = (255 * picture).round().astype(np.uint8)
+        image[top : top + height, left : left + width] = kernel
+    pixels: NDArray[np.uint8] = (255 * image).round().astype(np.uint8)
     return pixels
 
 

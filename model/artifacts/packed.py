@@ -117,7 +117,7 @@ def _places(content: bytes, raw: bytes, count: int) -> list[int]:
 
 
 def _round(name: str, values: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Codes, one a weight, and the step of each row (or of the whole mean picture)."""
+    """Codes, one a weight, and the step of each row (or of the whole mean image)."""
     if name == "mean":
         return np.rint(values / MEAN_STEP).astype(np.int32), np.array([MEAN_STEP], np.float32)
     levels = LINEAR_LEVELS if name.startswith("fc") else CONVOLUTION_LEVELS
@@ -136,7 +136,7 @@ def _values(codes: NDArray[np.int32], steps: NDArray[np.float32]) -> NDArray[np.
 def _encode(codes: NDArray[np.int32]) -> tuple[bytes, bytes]:
     """(gaps, levels): how many zeros stand before each non-zero code, and the codes; two bytes each in the mean."""
     flat = codes.ravel()
-    if np.abs(flat).max() > 127:  # the mean picture: differences of neighbours of the same colour
+    if np.abs(flat).max() > 127:  # the mean image: differences of neighbors of the same color
         differences = np.diff(codes.reshape(-1, 3), axis=0, prepend=0).T.ravel()
         return b"", differences.astype("<i2").tobytes()
     places = np.flatnonzero(flat)

@@ -41,7 +41,7 @@ def read_weights(artifact: Artifact) -> tuple[Architecture, dict[str, Array]]:
 
 
 def read_folded(artifact: Artifact) -> tuple[dict[str, Array], Array]:
-    """The weights and biases by name, as they stand in network.onnx, and the mean picture (256, 256, 3)."""
+    """The weights and biases by name, as they stand in network.onnx, and the mean image (256, 256, 3)."""
     found = {
         name: numpy_helper.to_array(copies[0])
         for name, copies in constants(onnx.load(str(artifact.path / NETWORK))).items()

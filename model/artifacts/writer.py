@@ -96,7 +96,7 @@ def _replace_manifest(path: Path, manifest: Manifest) -> None:
 
 
 def _subject(measurement: Measurement) -> tuple[str, int, str]:
-    return measurement.split, measurement.views, measurement.precision
+    return measurement.split, measurement.crops, measurement.precision
 
 
 def now() -> datetime:

@@ -1,4 +1,4 @@
-"""Picture files with more parts than any picture needs, found before Pillow opens them.
+"""Image files with more parts than any image needs, found before Pillow opens them.
 
 Pillow walks over a file's parts in Python: 32 MB of empty ones take it half a minute and a gigabyte. This walks in its
 steps, but no further than the limits.
@@ -63,7 +63,7 @@ def _gif(data: bytes) -> bool:
     place, blocks = 13 + _palette(data[10]), 0
     while data[place] != 0x3B and blocks <= MOST_BLOCKS:
         blocks += 1
-        if data[place] == 0x2C:  # an image: its place, perhaps its colours, and the first code's size
+        if data[place] == 0x2C:  # an image: its place, perhaps its colors, and the first code's size
             place += 11 + _palette(data[place + 9])
         elif data[place] == 0x21:
             place += 2

@@ -1,4 +1,4 @@
-"""The ten views of a picture (paper, section 4.1): four corners and the centre, then their mirror images."""
+"""The ten crops of an image (paper, section 4.1): four corners and the center, then their mirror images."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from model.images.preprocess import SIDE
 CROP: Final = 224
 MARGIN = SIDE - CROP
 OFFSETS = ((0, 0), (0, MARGIN), (MARGIN, 0), (MARGIN, MARGIN), (MARGIN // 2, MARGIN // 2))
-"""(top, left) of views 0 to 4; view i + 5 is the mirror image of view i."""
+"""(top, left) of crops 0 to 4; view i + 5 is the mirror image of view i."""
 
-CENTRE = (4,)
-TEN = tuple(range(10))
+CENTER_CROP = (4,)
+TEN_CROP = tuple(range(10))
 
 
 def coordinates(crop: int = CROP) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and columns of the 256 x 256 picture that each view shows: two (10, crop) tables."""
+    """Rows and columns of the 256 x 256 image that each crop shows: two (10, crop) tables."""
     span = np.arange(crop)
     offsets = [(top * (SIDE - crop) // MARGIN, left * (SIDE - crop) // MARGIN) for top, left in OFFSETS]
     rows = np.stack([top + span for top, _ in offsets] * 2)

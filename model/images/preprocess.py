@@ -1,10 +1,10 @@
-"""The one picture contract: bytes -> upright RGB -> 256 x 256 x 3 uint8 (paper, section 2).
+"""The one image contract: bytes -> upright RGB -> 256 x 256 x 3 uint8 (paper, section 2).
 
-Training, evaluation, indexing and serving all read pictures through `read_picture`. In order: a list of allowed
+Training, evaluation, indexing and serving all read images through `decode_image`. In order: a list of allowed
 formats; limits checked on the header, before decoding; the first frame; JPEG decoded at a reduced scale of at least
-512 pixels a side; 16-bit samples scaled, not clipped; transparency composited on white; CMYK, palette and grey
+512 pixels a side; 16-bit samples scaled, not clipped; transparency composited on white; CMYK, palette and gray
 converted to RGB; the central square resized to 256 x 256 (which equals resizing the shorter side to 256 and cutting
-the centre); EXIF orientation.
+the center); EXIF orientation.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
 
-from model.exceptions import InvalidPictureError, PictureTooLargeError, UnsupportedPictureError
+from model.exceptions import ImageTooLargeError, InvalidImageError, UnsupportedImageError
 from model.images.containers import crowded
 
 SIDE = 256
-CONTRACT = "rgb-256-centre-bilinear-1"
+CONTRACT = "rgb-256-center-bilinear-1"
 """Changes whenever the same bytes would give other pixels; kept in caches, artifacts and indexes."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
@@ -46,17 +46,17 @@ _UPRIGHT = {
 
 
 @dataclass(frozen=True)
-class PictureLimits:
+class ImageLimits:
     """What is refused before any pixel is decoded."""
 
     max_pixels: int = 64_000_000
     max_side: int = 30_000
     max_scanned_pixels: int = 1_000_000_000
-    """Pixels times scans of a progressive JPEG: a scan of a few bytes costs as much time as the whole picture."""
+    """Pixels times scans of a progressive JPEG: a scan of a few bytes costs as much time as the whole image."""
 
 
 @dataclass(frozen=True)
-class Picture:
+class DecodedImage:
     """`pixels` (256, 256, 3) uint8 RGB, and how the bytes were read."""
 
     pixels: NDArray[np.uint8]
@@ -68,48 +68,48 @@ class Picture:
     frames_ignored: bool
 
 
-def read_picture(
+def decode_image(
     data: bytes,
-    limits: PictureLimits | None = None,
+    limits: ImageLimits | None = None,
     room: Callable[[int], AbstractContextManager[None]] = lambda pixels: nullcontext(),
-) -> Picture:
-    """Decode one picture. `room` is asked for so many pixels before they are decoded, and may wait.
+) -> DecodedImage:
+    """Decode one image. `room` is asked for so many pixels before they are decoded, and may wait.
 
-    Raises UnsupportedPictureError, PictureTooLargeError or InvalidPictureError; never anything else.
+    Raises UnsupportedImageError, ImageTooLargeError or InvalidImageError; never anything else.
     """
-    limits = limits or PictureLimits()
+    limits = limits or ImageLimits()
     if crowded(data):
-        raise InvalidPictureError(f"expected a picture, found {_describe(data)} of far more parts than one has")
+        raise InvalidImageError(f"expected an image, found {_describe(data)} of far more parts than one has")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             decoded = _decoded(image)
             _check(image, decoded, data.count(_JPEG_SCAN), limits)
             with room(decoded):
                 return _read(image)
-    except InvalidPictureError:
+    except InvalidImageError:
         raise
     except UnidentifiedImageError:
         expected = ", ".join(FORMATS)
-        raise UnsupportedPictureError(
-            f"expected a picture ({expected}), found {_describe(data)} that none of them can read"
+        raise UnsupportedImageError(
+            f"expected an image ({expected}), found {_describe(data)} that none of them can read"
         ) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise PictureTooLargeError(f"expected at most {limits.max_pixels:,} pixels, found far more") from None
+        raise ImageTooLargeError(f"expected at most {limits.max_pixels:,} pixels, found far more") from None
     except MemoryError:
-        raise PictureTooLargeError("expected a picture that fits into memory, found a larger one") from None
+        raise ImageTooLargeError("expected an image that fits into memory, found a larger one") from None
     except (
         Exception
     ) as error:  # Pillow's decoders raise ValueError, IndexError, TypeError, SyntaxError, struct.error ...
-        raise InvalidPictureError(
-            f"expected a whole picture, found {_describe(data)} that can't be decoded ({type(error).__name__})"
+        raise InvalidImageError(
+            f"expected a whole image, found {_describe(data)} that can't be decoded ({type(error).__name__})"
         ) from error
 
 
-def read_file(path: Path) -> Picture:
+def decode_file(path: Path) -> DecodedImage:
     """The same of a file, which its errors name."""
     try:
-        return read_picture(path.read_bytes())
-    except InvalidPictureError as error:
+        return decode_image(path.read_bytes())
+    except InvalidImageError as error:
         raise type(error)(f"{error}: {path}") from error
 
 
@@ -117,25 +117,25 @@ def _describe(data: bytes) -> str:
     return f"{len(data):,} bytes" if data else "an empty body"
 
 
-def _check(image: Image.Image, decoded: int, scans: int, limits: PictureLimits) -> None:
+def _check(image: Image.Image, decoded: int, scans: int, limits: ImageLimits) -> None:
     width, height = image.size
     if min(width, height) < 1:
-        raise InvalidPictureError(f"expected at least 1 x 1 pixels, found {width} x {height}")
+        raise InvalidImageError(f"expected at least 1 x 1 pixels, found {width} x {height}")
     if decoded > limits.max_pixels or max(width, height) > limits.max_side:
-        raise PictureTooLargeError(
+        raise ImageTooLargeError(
             f"expected at most {limits.max_pixels:,} pixels and {limits.max_side:,} a side, "
             f"found {width:,} x {height:,}" + (", in larger tiles" if decoded > width * height else "")
         )
     if len(image.info.get("exif", b"")) > MOST_EXIF:
-        raise PictureTooLargeError(f"expected at most {MOST_EXIF:,} bytes of EXIF data, found more")
+        raise ImageTooLargeError(f"expected at most {MOST_EXIF:,} bytes of EXIF data, found more")
     if image.format in ("JPEG", "MPO") and scans * width * height > max(limits.max_scanned_pixels, limits.max_pixels):
-        raise PictureTooLargeError(
+        raise ImageTooLargeError(
             f"expected at most {limits.max_scanned_pixels:,} pixels in all scans of a JPEG, found {scans:,} scans"
         )
 
 
 def _decoded(image: Image.Image) -> int:
-    """Pixels that decoding takes: a TIFF's tiles are decoded whole, and may be larger than its picture."""
+    """Pixels that decoding takes: a TIFF's tiles are decoded whole, and may be larger than its image."""
     width, height = image.size
     if isinstance(image, TiffImageFile) and TILEWIDTH in image.tag_v2:
         across, down = (max(1, int(image.tag_v2[tag])) for tag in (TILEWIDTH, TILELENGTH))
@@ -143,7 +143,7 @@ def _decoded(image: Image.Image) -> int:
     return width * height
 
 
-def _read(image: Image.Image) -> Picture:
+def _read(image: Image.Image) -> DecodedImage:
     width, height = image.size
     mode, frames = image.mode, bool(getattr(image, "is_animated", False))
     tag = image.getexif().get(_ORIENTATION_TAG)
@@ -152,7 +152,7 @@ def _read(image: Image.Image) -> Picture:
     square = _rgb(_square(image))
     if orientation in _UPRIGHT and image.format != "TIFF":  # Pillow itself turns TIFF upright
         square = square.transpose(_UPRIGHT[orientation])
-    return Picture(
+    return DecodedImage(
         pixels=np.asarray(square, dtype=np.uint8),
         format="JPEG" if image.format == "MPO" else str(image.format),
         width=width,
@@ -164,7 +164,7 @@ def _read(image: Image.Image) -> Picture:
 
 
 def _square(image: Image.Image) -> Image.Image:
-    """The central square as 256 x 256, bilinear with antialiasing; colours are converted after it, to save memory."""
+    """The central square as 256 x 256, bilinear with antialiasing; colors are converted after it, to save memory."""
     image.load()
     if image.mode in ("P", "1", "PA") or "transparency" in image.info:
         transparent = image.mode == "PA" or "transparency" in image.info
@@ -174,12 +174,12 @@ def _square(image: Image.Image) -> Image.Image:
     width, height = image.size
     side = min(width, height)
     left, top = (width - side) / 2, (height - side) / 2
-    # transparent pixels don't bleed their hidden colour: Pillow resizes RGBA and LA with premultiplied alpha
+    # transparent pixels don't bleed their hidden color: Pillow resizes RGBA and LA with premultiplied alpha
     return image.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey -> L, scaled: convert("RGB") would clip it to white."""
+    """16-bit gray -> L, scaled: convert("RGB") would clip it to white."""
     least, most = np.ravel(image.getextrema())
     bytes_already = image.mode == "I" and least >= 0 and most <= 255
     scaled = np.empty((image.height, image.width), np.uint8)
@@ -192,7 +192,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 def _rgb(image: Image.Image) -> Image.Image:
     """Any mode that `_square` gives -> RGB, on white where it is transparent."""
     if image.mode == "F":
-        raise InvalidPictureError("expected whole-number pixels of 1, 8 or 16 bits, found floating-point pixels")
+        raise InvalidImageError("expected whole-number pixels of 1, 8 or 16 bits, found floating-point pixels")
     if "A" in image.mode or "a" in image.mode:
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")

@@ -1,6 +1,6 @@
 """The loops of `model.lrn.functional` for the CPU, compiled by numba on first use (seconds) and kept on disk.
 
-One pass over memory: a row of channels is normalised while it is in the processor's registers and first-level cache.
+One pass over memory: a row of channels is normalized while it is in the processor's registers and first-level cache.
 Rows are channels-last, float32, or bfloat16 as its bits in uint16; arithmetic is float32.
 """
 
@@ -111,7 +111,7 @@ def _in_slices(loop: Any, threads: int, arrays: tuple[Rows, ...], *constants: An
 
 
 def forward(x: Rows, y: Rows, towers: int, k: float, alpha: float, threads: int) -> None:
-    """Normalise the (R, C) rows of `x` into `y`; beta is 0.75."""
+    """Normalize the (R, C) rows of `x` into `y`; beta is 0.75."""
     _in_slices(_forward, threads, (x, y), towers, k, alpha)
 
 

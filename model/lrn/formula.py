@@ -1,4 +1,4 @@
-"""Local response normalisation (paper, section 3.3): its constants, and who is near whom.
+"""Local response normalization (paper, section 3.3): its constants, and who is near whom.
 
     b_i = a_i / (k + alpha * sum_j a_j^2)^beta,   j from i - n/2 to i + n/2, n=5, beta=0.75
 
@@ -17,7 +17,7 @@ SIZE = 5
 BETA = 0.75
 """Fixed: the code takes s^-0.75 from square roots."""
 SPATIAL_SCALE = 1e-3
-"""Of the second normalisation in the authors' program, over pixels."""
+"""Of the second normalization in the authors' program, over pixels."""
 
 
 class Norm(NamedTuple):

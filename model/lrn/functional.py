@@ -1,4 +1,4 @@
-"""Local response normalisation, forward and backward, fast on CPU and GPU (`model.lrn.formula` has the formula).
+"""Local response normalization, forward and backward, fast on CPU and GPU (`model.lrn.formula` has the formula).
 
 Nothing but the input is kept for the backward pass. On CPU the loops of `model.lrn.cpu_kernels` do the work; elsewhere,
 and in float64, the window sum is a product with a banded matrix.
@@ -90,7 +90,7 @@ class _InMatrices(torch.autograd.Function):
 
 
 def local_response_norm(x: Tensor, groups: int, norm: Norm = NORMS["paper"]) -> Tensor:
-    """Normalise (N, C, H, W) across the channels of each of `groups` equal groups; the result is channels-last.
+    """Normalize (N, C, H, W) across the channels of each of `groups` equal groups; the result is channels-last.
 
     Computed in float32 at least: bfloat16 has steps of 0.016 at 2, which would lose the sum.
     """
@@ -102,7 +102,7 @@ def local_response_norm(x: Tensor, groups: int, norm: Norm = NORMS["paper"]) -> 
 
 
 def spatial_norm(x: Tensor) -> Tensor:
-    """The authors' second normalisation after conv2, which the paper does not name: over 5x5 pixels of the same map.
+    """The authors' second normalization after conv2, which the paper does not name: over 5x5 pixels of the same map.
 
     a / (1 + 1e-3 / 25 * sum a^2)^0.75, (N, C, H, W); zeros beyond the border.
     """

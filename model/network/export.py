@@ -1,4 +1,4 @@
-"""torch -> ONNX, and the proof that both say the same on pictures that neither has seen."""
+"""torch -> ONNX, and the proof that both say the same on images that neither has seen."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.exceptions import ExportError
-from model.images.crops import CENTRE, TEN, coordinates
+from model.images.crops import CENTER_CROP, TEN_CROP, coordinates
 from model.network.onnx_graph import build
 from model.network.onnx_layers import Layers, folded
 from model.network.torch_module import AlexNet
@@ -40,38 +40,38 @@ def export(network: AlexNet, mean: NDArray[np.float32], path: Path) -> float:
 
 
 def prove_equal(network: AlexNet, mean: NDArray[np.float32], path: Path) -> float:
-    """Compare torch and the ONNX file on random pictures, on several batch sizes and choices of views."""
+    """Compare torch and the ONNX file on random images, on several batch sizes and choices of crops."""
     model = OnnxModel(path, device="cpu")
-    generator = np.random.default_rng()  # unseeded: other pictures at each export
+    generator = np.random.default_rng()  # unseeded: other images at each export
     worst = 0.0
-    for count, views in ((1, CENTRE), (3, (7, 2)), (2, TEN)):
-        pictures = _random_pictures(generator, count)
-        expected_probabilities, expected_features = torch_answer(network, mean, pictures, views)
-        probabilities, features = model.run(pictures, views)
+    for count, crops in ((1, CENTER_CROP), (3, (7, 2)), (2, TEN_CROP)):
+        images = _random_images(generator, count)
+        expected_probabilities, expected_features = torch_answer(network, mean, images, crops)
+        probabilities, features = model.run(images, crops)
         difference = float(np.abs(probabilities - expected_probabilities).max())
         deviation = float(np.abs(features - expected_features).max() / max(expected_features.max(), 1e-6))
         if not (difference <= PROBABILITY_TOLERANCE and deviation <= FEATURE_TOLERANCE):
             raise ExportError(
                 f"expected the ONNX graph to equal the torch network to {PROBABILITY_TOLERANCE:g}, found differences "
                 f"of {difference:g} in the probabilities and {deviation:g} in the features "
-                f"({count} pictures, views {views})"
+                f"({count} images, crops {crops})"
             )
         worst = max(worst, difference)
     return worst
 
 
 def torch_answer(
-    network: AlexNet, mean: NDArray[np.float32], pictures: NDArray[np.uint8], views: tuple[int, ...]
+    network: AlexNet, mean: NDArray[np.float32], images: NDArray[np.uint8], crops: tuple[int, ...]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """What the graph must say, computed by torch: probabilities (N, classes) and features (N, hidden)."""
     rows, columns = coordinates(network.architecture.side)
     device = next(network.parameters()).device
-    pixels = torch.from_numpy(pictures.astype(np.float32)).to(device).permute(0, 3, 1, 2)  # (N, 3, 256, 256)
+    pixels = torch.from_numpy(images.astype(np.float32)).to(device).permute(0, 3, 1, 2)  # (N, 3, 256, 256)
     means = torch.from_numpy(mean).to(device).permute(2, 0, 1)[None]
     answers = []
     with torch.no_grad():
-        for view in views:
-            window = CENTRE[0] if network.architecture.mean == "centre" else view
+        for view in crops:
+            window = CENTER_CROP[0] if network.architecture.mean == "center" else view
             crop = (
                 pixels[:, :, rows[view]][:, :, :, columns[view]] - means[:, :, rows[window]][:, :, :, columns[window]]
             )
@@ -81,8 +81,8 @@ def torch_answer(
     return probabilities.cpu().numpy(), features.cpu().numpy()
 
 
-def _random_pictures(generator: np.random.Generator, count: int) -> NDArray[np.uint8]:
-    """Blocks of colour with noise on them: (count, 256, 256, 3)."""
+def _random_images(generator: np.random.Generator, count: int) -> NDArray[np.uint8]:
+    """Blocks of color with noise on them: (count, 256, 256, 3)."""
     blocks = generator.integers(0, 256, (count, 8, 8, 3)).repeat(32, 1).repeat(32, 2)
     noise = generator.normal(0, 30, blocks.shape)
     return (blocks + noise).clip(0, 255).astype(np.uint8)

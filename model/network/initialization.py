@@ -14,7 +14,7 @@ WIDER_LAYERS = ("conv3", "conv4", "conv5", "conv6")
 """Layers whose weights start at N(0, 0.03) in the authors' program."""
 
 
-def initialise(network: AlexNet, scheme: Scheme, seed: int) -> None:
+def initialize(network: AlexNet, scheme: Scheme, seed: int) -> None:
     """Set all weights and biases of a whole network in place.
 
     `paper` (section 5): N(0, 0.01) weights, biases 1 in `BIASED_LAYERS`, 0 elsewhere. `source`: the same, but
@@ -36,5 +36,5 @@ def initialise(network: AlexNet, scheme: Scheme, seed: int) -> None:
 def initial_state(architecture: Architecture, scheme: Scheme, seed: int) -> dict[str, Tensor]:
     """The whole network's weights and biases at the start, by name, float32."""
     network = AlexNet(architecture)
-    initialise(network, scheme, seed)
+    initialize(network, scheme, seed)
     return {name: tensor.detach() for name, tensor in network.state_dict().items()}

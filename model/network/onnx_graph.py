@@ -1,12 +1,12 @@
 """The served ONNX graph: plain pixels in, probabilities and features out.
 
-Inputs: `pictures` uint8 (N, 256, 256, 3) RGB and `views` int64 (V), ids 0 to 9 of `model.images.crops`.
-Outputs: `probabilities` float32 (N, classes), the mean of the softmax over the views (paper, section 4.1), and
-`features` float32 (N, hidden), the last hidden layer after ReLU, mean over the views (section 6.1).
+Inputs: `images` uint8 (N, 256, 256, 3) RGB and `crops` int64 (V), ids 0 to 9 of `model.images.crops`.
+Outputs: `probabilities` float32 (N, classes), the mean of the softmax over the crops (paper, section 4.1), and
+`features` float32 (N, hidden), the last hidden layer after ReLU, mean over the crops (section 6.1).
 
 Cropping, mirroring, mean subtraction and averaging are nodes of the graph, so any ONNX runtime that loads the file gets
 the right answer. Constant factors (the input scale, dropout's factor at test) are folded into the next layer's weights.
-All ten views together take a shorter way to the same answer: the node `maps`, an If, has both ways.
+All ten crops together take a shorter way to the same answer: the node `maps`, an If, has both ways.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from model.images.crops import CENTRE, CROP, TEN, coordinates
+from model.images.crops import CENTER_CROP, CROP, TEN_CROP, coordinates
 from model.images.preprocess import SIDE
 from model.network import ten_crop_graph
 from model.network.onnx_builder import Nodes
@@ -27,9 +27,9 @@ IR_VERSION = 8
 
 
 def build(layers: Layers, mean: Array, share: bool = True) -> onnx.ModelProto:
-    """The graph of a trained network. `mean` (256, 256, 3): the mean picture of the training set, 0..255.
+    """The graph of a trained network. `mean` (256, 256, 3): the mean image of the training set, 0..255.
 
-    `share`: compute once what ten views have in common (`model.network.ten_crop_graph`), where the architecture
+    `share`: compute once what ten crops have in common (`model.network.ten_crop_graph`), where the architecture
     lets it.
     """
     graph, architecture = Nodes(), layers.architecture
@@ -49,8 +49,8 @@ def finished(graph: Nodes, architecture: Architecture) -> onnx.ModelProto:
         graph.nodes,
         "alexnet",
         [
-            helper.make_tensor_value_info("pictures", TensorProto.UINT8, ["N", SIDE, SIDE, 3]),
-            helper.make_tensor_value_info("views", TensorProto.INT64, ["V"]),
+            helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", SIDE, SIDE, 3]),
+            helper.make_tensor_value_info("crops", TensorProto.INT64, ["V"]),
         ],
         [
             helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", architecture.classes]),
@@ -72,28 +72,28 @@ def _crops(graph: Nodes, mean: Array, architecture: Architecture) -> str:
     """(N, 256, 256, 3) uint8 -> (N * V, 3, 224, 224) float32 with the mean subtracted."""
     side = architecture.side
     rows, columns = coordinates(side)
-    row = graph.add("Gather", graph.constant("view_rows", rows * SIDE), "views", name="rows")  # (V, 224)
-    column = graph.add("Gather", graph.constant("view_columns", columns), "views", name="columns")  # (V, 224)
+    row = graph.add("Gather", graph.constant("view_rows", rows * SIDE), "crops", name="rows")  # (V, 224)
+    column = graph.add("Gather", graph.constant("view_columns", columns), "crops", name="columns")  # (V, 224)
     two, one = graph.constant("axis_2", np.array([2])), graph.constant("axis_1", np.array([1]))
     row = graph.add("Unsqueeze", row, two, name="rows_3d")
     column = graph.add("Unsqueeze", column, one, name="columns_3d")
     pixel = graph.add("Add", row, column, name="pixel")  # (V, 224, 224)
-    flat = graph.add("Reshape", "pictures", graph.constant("flat", np.array([0, SIDE * SIDE, 3])), name="pixels")
+    flat = graph.add("Reshape", "images", graph.constant("flat", np.array([0, SIDE * SIDE, 3])), name="pixels")
     cut = graph.add("Gather", flat, pixel, name="cut", axis=1)  # (N, V, 224, 224, 3)
     cut = graph.add("Cast", cut, name="cut_float", to=TensorProto.FLOAT)
     mean_pixels = graph.constant("mean", mean.reshape(-1, 3))
-    if architecture.mean == "centre":
-        central = rows[CENTRE[0]][:, None] * SIDE + columns[CENTRE[0]]  # (224, 224)
-        pixel = graph.constant("centre", central)
+    if architecture.mean == "center":
+        central = rows[CENTER_CROP[0]][:, None] * SIDE + columns[CENTER_CROP[0]]  # (224, 224)
+        pixel = graph.constant("center", central)
     mean_cut = graph.add("Gather", mean_pixels, pixel, name="mean_cut", axis=0)
-    centred = graph.add("Sub", cut, mean_cut, name="centred")
-    planes = graph.add("Transpose", centred, name="planes", perm=[0, 1, 4, 2, 3])  # (N, V, 3, 224, 224)
+    centerd = graph.add("Sub", cut, mean_cut, name="centerd")
+    planes = graph.add("Transpose", centerd, name="planes", perm=[0, 1, 4, 2, 3])  # (N, V, 3, 224, 224)
     shape = graph.constant("crop_shape", np.array([-1, 3, side, side]))
     return graph.add("Reshape", planes, shape, name="crops")
 
 
 def _second_maps(graph: Nodes, layers: Layers, mean: Array, share: bool) -> str:
-    """Pictures -> what conv3 sees, (N * V, 256, 13, 13): shared between the views where all ten are asked for."""
+    """Images -> what conv3 sees, (N * V, 256, 13, 13): shared between the crops where all ten are asked for."""
 
     def plain(nodes: Nodes) -> str:
         x = _crops(nodes, mean, layers.architecture)
@@ -109,20 +109,20 @@ def _second_maps(graph: Nodes, layers: Layers, mean: Array, share: bool) -> str:
 
 
 def shareable(architecture: Architecture) -> bool:
-    """Whether views are cut from the same maps: they meet the same mean, norms look at one position, and the border
+    """Whether crops are cut from the same maps: they meet the same mean, norms look at one position, and the border
     is the one that `model.network.ten_crop_graph` knows."""
     ours = (
         (architecture.border, architecture.side) == ("ceil", CROP)
         and not architecture.pool_first
         and architecture.without != "conv2"
     )
-    return ours and architecture.mean == "own" and architecture.normalisation != "source"
+    return ours and architecture.mean == "own" and architecture.normalization != "source"
 
 
 def _all_ten(graph: Nodes) -> str:
-    """Whether the views are ten, and none of them is twice among them; their order makes no difference to a mean."""
-    column = graph.add("Unsqueeze", "views", graph.numbers(1), name="views_column")
-    each = graph.add("Equal", column, graph.numbers(*TEN), name="views_found")  # (V, 10)
+    """Whether the crops are ten, and none of them is twice among them; their order makes no difference to a mean."""
+    column = graph.add("Unsqueeze", "crops", graph.numbers(1), name="views_column")
+    each = graph.add("Equal", column, graph.numbers(*TEN_CROP), name="views_found")  # (V, 10)
     each = graph.add("Cast", each, name="views_found_float", to=TensorProto.FLOAT)
     times = graph.add("ReduceSum", each, graph.numbers(0), name="views_times", keepdims=0)  # (10,)
     least = graph.add("ReduceMin", times, name="views_least", keepdims=0)
@@ -133,17 +133,17 @@ def _all_ten(graph: Nodes) -> str:
 
 
 def with_mirror_images(graph: Nodes, mean: Array) -> str:
-    """(N, 256, 256, 3) uint8 -> (2N, 3, 256, 256): each picture, mean subtracted, then its mirror image."""
-    pixels = graph.add("Cast", "pictures", name="pixels_float", to=TensorProto.FLOAT)
+    """(N, 256, 256, 3) uint8 -> (2N, 3, 256, 256): each image, mean subtracted, then its mirror image."""
+    pixels = graph.add("Cast", "images", name="pixels_float", to=TensorProto.FLOAT)
     means = graph.constant("mean", mean.reshape(-1, 3))
-    means = graph.add("Reshape", means, graph.numbers(SIDE, SIDE, 3), name="mean_picture")
-    centred = graph.add("Sub", pixels, means, name="centred")
-    planes = graph.add("Transpose", centred, name="planes", perm=[0, 3, 1, 2])
+    means = graph.add("Reshape", means, graph.numbers(SIDE, SIDE, 3), name="mean_image")
+    centerd = graph.add("Sub", pixels, means, name="centerd")
+    planes = graph.add("Transpose", centerd, name="planes", perm=[0, 3, 1, 2])
     bounds = [graph.numbers(-1), graph.numbers(-SIDE - 1), graph.numbers(3), graph.numbers(-1)]
     mirrored = graph.add("Slice", planes, *bounds, name="mirrored")
     both = [
         graph.add("Unsqueeze", x, graph.numbers(1), name=f"{name}_of_pair")
-        for name, x in (("picture", planes), ("mirror_image", mirrored))
+        for name, x in (("image", planes), ("mirror_image", mirrored))
     ]
     pairs = graph.add("Concat", *both, name="pairs", axis=1)  # (N, 2, 3, 256, 256)
     return graph.add("Reshape", pairs, graph.numbers(-1, 3, SIDE, SIDE), name="both")
@@ -151,10 +151,10 @@ def with_mirror_images(graph: Nodes, mean: Array) -> str:
 
 def _mean_over_views(graph: Nodes, x: str, name: str) -> None:
     """(N * V, D) -> (N, D) as the output `name`."""
-    if not any(node.name == "by_picture" for node in graph.nodes):
-        shape = graph.add("Shape", "pictures", name="picture_count", start=0, end=1)
-        views = graph.add("Shape", "views", name="view_count")
+    if not any(node.name == "by_image" for node in graph.nodes):
+        shape = graph.add("Shape", "images", name="image_count", start=0, end=1)
+        crops = graph.add("Shape", "crops", name="view_count")
         last = graph.constant("minus_one", np.array([-1]))
-        graph.add("Concat", shape, views, last, name="by_picture", axis=0)  # (N, V, -1)
-    grouped = graph.add("Reshape", x, "by_picture", name=f"{name}_by_view")
+        graph.add("Concat", shape, crops, last, name="by_image", axis=0)  # (N, V, -1)
+    grouped = graph.add("Reshape", x, "by_image", name=f"{name}_by_view")
     graph.add("ReduceMean", grouped, name=name, axes=[1], keepdims=0)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from model.lrn import formula
 from model.network.onnx_builder import Nodes
-from model.network.spec import NORMALISED, POOLED, Architecture, Convolution, convolutions, linears
+from model.network.spec import NORMALIZED, POOLED, Architecture, Convolution, convolutions, linears
 
 Array = NDArray[np.float32]
 Range = tuple[float, float]
@@ -62,19 +62,19 @@ class Layers:
         return {"relu": "Relu", "tanh": "Tanh"}[self.architecture.activation]
 
     def _convolve(self, nodes: Nodes, x: str, name: str, pads: list[int], layer: Convolution) -> str:
-        norm, kind = name.replace("conv", "lrn"), self.architecture.normalisation
+        norm, kind = name.replace("conv", "lrn"), self.architecture.normalization
         group = 1 if layer.joined else self.architecture.towers
         operands = self._operands(nodes, x, layer.name, name)
         x = nodes.add("Conv", *operands, name=name, group=group, pads=pads, strides=[layer.stride] * 2)
         if kind == "source" and layer.name == "conv1":
-            return nodes.add(self._activation, self._normalise(nodes, x, norm, layer), name=f"{name}_act")
+            return nodes.add(self._activation, self._normalize(nodes, x, norm, layer), name=f"{name}_act")
         x = self._rounded(nodes, nodes.add(self._activation, x, name=f"{name}_act"), f"{layer.name}.out", name)
         if self.architecture.pool_first and layer.name in POOLED:
             x = self._pool(nodes, x, name, layer.name)
-        if layer.name not in NORMALISED or kind == "none":
+        if layer.name not in NORMALIZED or kind == "none":
             return x
-        x = self._normalise(nodes, x, norm, layer)
-        return _normalise_over_pixels(nodes, x) if kind == "source" else x
+        x = self._normalize(nodes, x, norm, layer)
+        return _normalize_over_pixels(nodes, x) if kind == "source" else x
 
     def _operands(self, nodes: Nodes, x: str, layer: str, name: str) -> tuple[str, str, str]:
         """What a convolution or product works on: activations, weights and bias."""
@@ -101,10 +101,10 @@ class Layers:
         x = nodes.add("QuantizeLinear", x, *grid, name=f"{name}_whole")
         return nodes.add("DequantizeLinear", x, *grid, name=f"{name}_rounded")
 
-    def _normalise(self, nodes: Nodes, x: str, name: str, layer: Convolution) -> str:
+    def _normalize(self, nodes: Nodes, x: str, name: str, layer: Convolution) -> str:
         """Section 3.3 as a banded 1x1 convolution and two square roots: faster in onnxruntime than its LRN and Pow."""
         channels, constant = layer.outputs, layer.name.replace("conv", "lrn")
-        groups, norm = self.architecture.norm_groups, formula.NORMS[self.architecture.normalisation]
+        groups, norm = self.architecture.norm_groups, formula.NORMS[self.architecture.normalization]
         band = norm.alpha * formula.band(channels // groups, 1)
         kernel = np.tile(band, (groups, 1)).astype(np.float32)[:, :, None, None]
         weight = nodes.constant(f"{constant}.band", kernel)  # (channels, width, 1, 1)
@@ -127,7 +127,7 @@ def points(architecture: Architecture) -> list[str]:
     Where both are the same tensor, onnxruntime takes it for one; it needs both to see a whole-number layer.
     """
     names = [*(layer.name for layer in convolutions(architecture)), *linears(architecture)]
-    unrounded = {"fc8", "conv1" if architecture.normalisation == "source" else ""}
+    unrounded = {"fc8", "conv1" if architecture.normalization == "source" else ""}
     return [f"{name}.in" for name in names] + [f"{name}.out" for name in names if name not in unrounded]
 
 
@@ -145,7 +145,7 @@ def _whole(nodes: Nodes, constant: str, values: NDArray[np.generic], steps: Arra
     return nodes.add("DequantizeLinear", *kept, name=f"{name}_{constant.rpartition('.')[2]}", axis=0)
 
 
-def _normalise_over_pixels(nodes: Nodes, x: str) -> str:
+def _normalize_over_pixels(nodes: Nodes, x: str) -> str:
     """`model.lrn.functional.spatial_norm`."""
     square = nodes.add("Mul", x, x, name="spatial_square")
     pads, window = [formula.SIZE // 2] * 4, [formula.SIZE] * 2

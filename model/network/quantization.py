@@ -1,6 +1,6 @@
 """network.onnx -> network.int8.onnx: convolutions and matrix products in whole numbers, about a quarter of the bytes.
 
-Static: the ranges of all activations are measured once, on real pictures. Weights have a step for each output.
+Static: the ranges of all activations are measured once, on real images. Weights have a step for each output.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from onnx import TensorProto, helper
 
 from model.artifacts.artifact import Artifact
 from model.artifacts.weights import architecture_of, read_folded
-from model.images.crops import TEN
+from model.images.crops import TEN_CROP
 from model.network.onnx_graph import build
 from model.network.onnx_layers import Array, Layers, Range, points
 
 
-def quantise(artifact: Artifact, batches: Iterable[NDArray[np.uint8]], target: Path) -> None:
-    """Write the int8 form of an artifact's network. `batches`: (N, 256, 256, 3) uint8 pictures like those to come.
+def quantize(artifact: Artifact, batches: Iterable[NDArray[np.uint8]], target: Path) -> None:
+    """Write the int8 form of an artifact's network. `batches`: (N, 256, 256, 3) uint8 images like those to come.
 
     Raises ArtifactError where the artifact doesn't name its architecture.
     """
@@ -34,7 +34,7 @@ def quantise(artifact: Artifact, batches: Iterable[NDArray[np.uint8]], target: P
 
 
 def ranges(layers: Layers, mean: Array, batches: Iterable[NDArray[np.uint8]]) -> dict[str, Range]:
-    """The least and greatest value at each of `points`, over ten views of all pictures."""
+    """The least and greatest value at each of `points`, over ten crops of all images."""
     model = build(layers, mean, share=False)
     wanted = points(layers.architecture)
     for point in wanted:
@@ -48,6 +48,6 @@ def ranges(layers: Layers, mean: Array, batches: Iterable[NDArray[np.uint8]]) ->
         onnx.save(model, str(Path(folder) / "watched.onnx"))
         session = ort.InferenceSession(str(Path(folder) / "watched.onnx"), providers=["CPUExecutionProvider"])
     outputs = [f"{point}.{op}" for op in ("ReduceMin", "ReduceMax") for point in wanted]
-    seen = np.array([session.run(outputs, {"pictures": some, "views": np.array(TEN)}) for some in batches])
+    seen = np.array([session.run(outputs, {"images": some, "crops": np.array(TEN_CROP)}) for some in batches])
     low, high = np.split(seen, 2, axis=1)  # (batches, points) each
     return {p: (float(a), float(b)) for p, a, b in zip(wanted, low.min(0), high.max(0), strict=True)}

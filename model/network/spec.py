@@ -10,7 +10,7 @@ from model.exceptions import TrainingError
 WIDTHS = {"conv1": 96, "conv2": 256, "conv3": 384, "conv4": 384, "conv5": 256}
 ONE_TOWER_WIDTHS = {"conv1": 48, "conv2": 128, "conv3": 192, "conv4": 192, "conv5": 256}
 POOLED = ("conv1", "conv2", "conv5")
-NORMALISED = ("conv1", "conv2")
+NORMALIZED = ("conv1", "conv2")
 REMOVABLE = ("conv2", "conv3", "conv4", "conv5", "fc7")
 LAYERS = (*WIDTHS, "conv6", "fc6", "fc7", "fc8")
 BORDERS = {"ceil": (0, 0, 3, 3), "none": (0, 0, 0, 0), "around": (2, 2, 2, 2)}
@@ -26,16 +26,16 @@ class Architecture:
 
     `hidden`: the width of fc6 and fc7. `dropout`: the probability of setting an output of fc6 or fc7 to zero.
     `input_scale` multiplies the mean-subtracted pixels. `pool`: window of the max pooling, whose stride is 2: 3
-    overlaps (section 3.4), 2 doesn't, with the same sizes of maps. `normalisation`: `paper` (section 3.3), `source`
+    overlaps (section 3.4), 2 doesn't, with the same sizes of maps. `normalization`: `paper` (section 3.3), `source`
     (the authors' program: alpha / n, before the first ReLU, a second one over pixels after conv2), `caffe` (alpha / n,
     k = 1, over all channels) or `none`.
     `towers`: 2, or 1 for the half-size network of footnote 2. `joined`: conv3 sees both towers. `sixth`: a convolution
     after the last pooling, as in the networks of section 6 that were trained on more classes. `without`: one layer
-    left out, of `REMOVABLE`. `mean`: each pixel of a view meets `own` mean, or that of the `centre` view (the authors'
+    left out, of `REMOVABLE`. `mean`: each pixel of a view meets `own` mean, or that of the `center` view (the authors'
     program).
 
     The rest is for networks that others published (`model.pretrained.specs`). `pool_first`: pooling before
-    normalisation. `border`, of `BORDERS`: 55 x 55 positions of conv1 by the `ceil` rule; with `none`, 54 x 54, and the
+    normalization. `border`, of `BORDERS`: 55 x 55 positions of conv1 by the `ceil` rule; with `none`, 54 x 54, and the
     last pooling reaches over the edge; with zeros `around`, 55 x 55. `widths`: channels of conv1 to conv5, if not the
     paper's. `side`: pixels a side of a view.
     """
@@ -46,12 +46,12 @@ class Architecture:
     input_scale: float = 1.0
     activation: Literal["relu", "tanh"] = "relu"
     pool: Literal[2, 3] = 3
-    normalisation: Literal["paper", "source", "caffe", "none"] = "paper"
+    normalization: Literal["paper", "source", "caffe", "none"] = "paper"
     towers: Literal[1, 2] = 2
     joined: bool = True
     sixth: bool = False
     without: str = ""
-    mean: Literal["own", "centre"] = "own"
+    mean: Literal["own", "center"] = "own"
     pool_first: bool = False
     border: Literal["ceil", "none", "around"] = "ceil"
     widths: tuple[int, ...] = ()
@@ -69,8 +69,8 @@ class Architecture:
 
     @property
     def norm_groups(self) -> int:
-        """Groups of channels that are normalised apart."""
-        return 1 if self.normalisation == "caffe" else self.towers
+        """Groups of channels that are normalized apart."""
+        return 1 if self.normalization == "caffe" else self.towers
 
     def last_pads(self, layer: str) -> tuple[int, int, int, int]:
         """How far the pooling after `layer` reaches over the edge: by the ceil rule, 12 x 12 maps give 6 x 6."""

@@ -1,18 +1,18 @@
-"""What ten views have in common, computed once: everything up to the second pooling.
+"""What ten crops have in common, computed once: everything up to the second pooling.
 
 The crops' offsets (0, 16, 32) are multiples of the strides up to there (4, 8 and 16 pixels), so a crop's maps are cut
-from the maps of the whole picture, but for a border: where a window reaches over the crop's edge, the whole picture has
+from the maps of the whole image, but for a border: where a window reaches over the crop's edge, the whole image has
 pixels and the crop has zeros. Those positions lie in bands of a few rows or columns, which are computed by themselves.
-Views 5 to 9 are crops of the mirrored picture at the same offsets.
+Crops 5 to 9 are crops of the mirrored image at the same offsets.
 
-    the picture and its mirror image               (2N, 3, 256, 256)
+    the image and its mirror image               (2N, 3, 256, 256)
     conv1, norm, pool1: the whole                  (2N, 96, 31, 31), of which a crop shows 27 x 27
-        its last row and column, by bands          where the crop ends before the picture: offsets 0 and 16
+        its last row and column, by bands          where the crop ends before the image: offsets 0 and 16
     five crops                                     (10N, 96, 27, 27)
     conv2, norm, pool2: the whole                  (2N, 256, 15, 15), of which a crop shows 13 x 13
         its first row and column                   offsets 16 and 32
         its last two rows and columns              offsets 0 and 16
-    five crops                                     (10N, 256, 13, 13), picture by picture
+    five crops                                     (10N, 256, 13, 13), image by image
 
 The border is exact, not approximated: the answer differs from separate crops only by the order of float32 sums.
 """
@@ -27,24 +27,24 @@ LAST = 19 - 3
 """Pixels of a crop, and 3 zeros, that the last position of pool1 sees: 3 windows of 11 at stride 4."""
 
 
-def shared(nodes: Nodes, layers: Layers, centred: str) -> str:
-    """(2N, 3, 256, 256): each picture, mean subtracted, and its mirror image -> (10N, 256, 13, 13), picture by
-    picture."""
-    whole, crops = _five_of_pool1(nodes, layers, centred)
+def shared(nodes: Nodes, layers: Layers, centerd: str) -> str:
+    """(2N, 3, 256, 256): each image, mean subtracted, and its mirror image -> (10N, 256, 13, 13), image by
+    image."""
+    whole, crops = _five_of_pool1(nodes, layers, centerd)
     five = _five_of_pool2(nodes, layers, whole, crops)  # (2N, 5, 256, 13, 13)
     channels = len(layers.weights["conv2.weight"])
-    return nodes.add("Reshape", five, nodes.numbers(-1, channels, 13, 13), name="views")
+    return nodes.add("Reshape", five, nodes.numbers(-1, channels, 13, 13), name="crops")
 
 
-def _five_of_pool1(nodes: Nodes, layers: Layers, centred: str) -> tuple[str, list[str]]:
+def _five_of_pool1(nodes: Nodes, layers: Layers, centerd: str) -> tuple[str, list[str]]:
     """pool1 of the whole (2N, 96, 31, 31), and of the five crops (2N, 96, 27, 27)."""
-    whole = layers.convolution(nodes, centred, "conv1", [0, 0, 3, 3], "whole")
+    whole = layers.convolution(nodes, centerd, "conv1", [0, 0, 3, 3], "whole")
     ends = {offset: (offset + CROP - LAST, offset + CROP) for offset in (0, MARGIN // 2)}
     rows, columns = {}, {}
     for offset, end in ends.items():
-        row = nodes.cut(centred, f"row{offset}", end, (0, 0))
+        row = nodes.cut(centerd, f"row{offset}", end, (0, 0))
         rows[offset] = layers.convolution(nodes, row, "conv1", [0, 0, 3, 3], f"row{offset}")  # (2N, 96, 1, 31)
-        column = nodes.cut(centred, f"column{offset}", (0, 0), end)
+        column = nodes.cut(centerd, f"column{offset}", (0, 0), end)
         columns[offset] = layers.convolution(nodes, column, "conv1", [0, 0, 3, 3], f"column{offset}")  # (2N, 96, 31, 1)
     crops = []
     for number, (top, left) in enumerate(OFFSETS):
@@ -57,7 +57,7 @@ def _five_of_pool1(nodes: Nodes, layers: Layers, centred: str) -> tuple[str, lis
         if top < MARGIN:
             low = nodes.cut(rows[top], f"{name}_low", (0, 0), (b, b + width))
             if left < MARGIN:
-                corner = nodes.cut(centred, f"{name}_corner", ends[top], ends[left])
+                corner = nodes.cut(centerd, f"{name}_corner", ends[top], ends[left])
                 corner = layers.convolution(nodes, corner, "conv1", [0, 0, 3, 3], f"{name}_corner")
                 low = nodes.add("Concat", low, corner, name=f"{name}_lowest", axis=3)
             crop = nodes.add("Concat", crop, low, name=f"{name}_high", axis=2)
@@ -68,7 +68,7 @@ def _five_of_pool1(nodes: Nodes, layers: Layers, centred: str) -> tuple[str, lis
 def _five_of_pool2(nodes: Nodes, layers: Layers, whole: str, crops: list[str]) -> str:
     """pool2 of the five crops: (2N, 96, 27, 27) five times -> (2N, 5, 256, 13, 13)."""
     pooled = layers.convolution(nodes, whole, "conv2", [2] * 4, "whole")  # (2N, 256, 15, 15)
-    starts, ends = (  # crops that begin, or end, inside the picture: by rows, and by columns
+    starts, ends = (  # crops that begin, or end, inside the image: by rows, and by columns
         [[number for number, offset in enumerate(OFFSETS) if offset[axis] != own] for axis in (0, 1)]
         for own in (0, MARGIN)
     )

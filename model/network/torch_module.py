@@ -2,7 +2,7 @@
 
     layer   kernels            sees           output              after
     input                                     3 x 224 x 224       mean subtracted
-    conv1   96  of 11x11x3 /4  the picture    96 x 55 x 55        ReLU, LRN, pool -> 96 x 27 x 27
+    conv1   96  of 11x11x3 /4  the image    96 x 55 x 55        ReLU, LRN, pool -> 96 x 27 x 27
     conv2   256 of 5x5x48      its own tower  256 x 27 x 27       ReLU, LRN, pool -> 256 x 13 x 13
     conv3   384 of 3x3x256     both towers    384 x 13 x 13       ReLU
     conv4   384 of 3x3x192     its own tower  384 x 13 x 13       ReLU
@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from model.exceptions import TrainingError
 from model.lrn.formula import NORMS
 from model.lrn.functional import local_response_norm, spatial_norm
-from model.network.spec import BORDERS, NORMALISED, POOLED, WIDTHS, Architecture, convolutions, linears
+from model.network.spec import BORDERS, NORMALIZED, POOLED, WIDTHS, Architecture, convolutions, linears
 from model.network.tower_parallel import Exchange
 
 
@@ -61,8 +61,8 @@ class AlexNet(nn.Module):
         parts = self.exchange.parts
         if architecture.towers % parts:
             raise TrainingError(f"expected a network of {parts} towers for {parts} processes, found one tower")
-        if parts > 1 and architecture.normalisation == "caffe":
-            raise TrainingError("expected one process a network whose normalisation reaches across towers, found two")
+        if parts > 1 and architecture.normalization == "caffe":
+            raise TrainingError("expected one process a network whose normalization reaches across towers, found two")
         self.groups = architecture.towers // parts
         self.convolutions = convolutions(architecture)
         for c in self.convolutions:
@@ -103,17 +103,17 @@ class AlexNet(nn.Module):
         architecture = self.architecture
         layer = next(c for c in self.convolutions if c.name == name)
         x = self.get_submodule(name)(self.exchange.gather(x) if layer.joined and name != "conv1" else x)
-        norm = NORMS.get(architecture.normalisation)
-        if norm is not None and architecture.normalisation == "source" and name == "conv1":
+        norm = NORMS.get(architecture.normalization)
+        if norm is not None and architecture.normalization == "source" and name == "conv1":
             return act(local_response_norm(x, self.groups, norm))
         x = act(x)
         if architecture.pool_first and name in POOLED:
             x = self._pool(name, x)
-        if name not in NORMALISED or norm is None:
+        if name not in NORMALIZED or norm is None:
             return x
         x = local_response_norm(x, 1 if norm.across else self.groups, norm)
-        return spatial_norm(x) if architecture.normalisation == "source" else x
+        return spatial_norm(x) if architecture.normalization == "source" else x
 
     def _pool(self, name: str, x: Tensor) -> Tensor:
-        """Over the edge by the ceil rule, where the maps are those of a picture without a border."""
+        """Over the edge by the ceil rule, where the maps are those of an image without a border."""
         return F.max_pool2d(x, self.architecture.pool, 2, ceil_mode=any(self.architecture.last_pads(name)))

@@ -10,7 +10,7 @@ import numpy as np
 
 from model.exceptions import ArtifactError
 from model.lrn.formula import BETA, NORMS, SIZE
-from model.network.spec import NORMALISED, POOLED, Architecture, convolutions, linears
+from model.network.spec import NORMALIZED, POOLED, Architecture, convolutions, linears
 from model.pretrained.specs import Array, Source
 
 CROP = 227
@@ -40,9 +40,9 @@ def read(path: Path, architecture: Architecture) -> Source:
     except cv2.error as error:
         raise ArtifactError(f"expected a whole Caffe model of this network at {path}, found: {error.err}") from error
 
-    def answer(views: Array) -> tuple[Array, Array]:
+    def answer(crops: Array) -> tuple[Array, Array]:
         answers = []
-        for view in views:
+        for view in crops:
             network.setInput(view[None])
             answers.append([np.asarray(found, np.float32) for found in network.forward(["prob", "relu_fc7"])])
         probabilities, features = (np.concatenate(found) for found in zip(*answers, strict=True))
@@ -71,14 +71,14 @@ def prototxt(architecture: Architecture) -> str:
 
 
 def _layers(architecture: Architecture) -> Iterator[tuple[str, str, str]]:
-    norm = NORMS[architecture.normalisation]
+    norm = NORMS[architecture.normalization]
     for layer in convolutions(architecture):
         groups = 1 if layer.joined else architecture.towers
         facts = _facts(num_output=layer.outputs, kernel_size=layer.kernel, stride=layer.stride, pad=layer.padding)
         yield layer.name, "Convolution", f"convolution_param {{ {facts} group: {groups} }}"
         yield f"relu_{layer.name}", "ReLU", ""
         number, after = layer.name[-1], []
-        if layer.name in NORMALISED:
+        if layer.name in NORMALIZED:
             facts = _facts(local_size=SIZE, alpha=SIZE * norm.alpha, beta=BETA, k=norm.k)
             after.append((f"norm{number}", "LRN", f"lrn_param {{ {facts} }}"))
         if layer.name in POOLED:

@@ -1,7 +1,7 @@
 """`alexnet pull`: a published file becomes an artifact that answers as the file itself does.
 
-Colour order and deviations go into conv1's weights, the mean into the graph's mean picture, so that the artifact takes
-plain RGB pixels as every other one does, is served, indexed, quantised and fine-tuned like them.
+Color order and deviations go into conv1's weights, the mean into the graph's mean image, so that the artifact takes
+plain RGB pixels as every other one does, is served, indexed, quantized and fine-tuned like them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from model.artifacts.artifact import NETWORK, Artifact, Label, Manifest, sha256_
 from model.artifacts.writer import now, publish
 from model.download import fetch, verify
 from model.exceptions import ArtifactError, DownloadError, ExportError
-from model.images.crops import CENTRE, TEN, coordinates
+from model.images.crops import CENTER_CROP, TEN_CROP, coordinates
 from model.images.preprocess import SIDE
 from model.network.spec import Architecture
 from model.pretrained.specs import Array, Published, Release, Source
@@ -30,7 +30,7 @@ TOLERANCE = 1e-4
 """Largest difference of a probability, and of a feature in units of the largest one. Sums in another order move them by
 less than 1e-5; a swapped channel, group, mean or norm by more than 1e-3."""
 PROVEN_ON = 2
-"""Pictures."""
+"""Images."""
 
 
 def pull(published: Published, root: Path, downloads: Path, mirror: str, say: Callable[[str], None]) -> Artifact:
@@ -120,7 +120,7 @@ def _import(published: Published, root: Path, file: Path, checksum: str, release
             feature_dim=architecture.hidden,
             architecture=asdict(architecture),
             parameters=sum(values.size for values in source.weights.values()),
-            licence=published.licence,
+            license=published.license,
             training=_provenance(published, file, checksum, release),
             measurements=[published.measurement()] if release is not None else [],
             export_difference=difference,
@@ -130,7 +130,7 @@ def _import(published: Published, root: Path, file: Path, checksum: str, release
 
 
 def _provenance(published: Published, file: Path, checksum: str, release: Release | None) -> dict[str, Any]:
-    order = " ".join(published.colours)
+    order = " ".join(published.colors)
     return {
         "dataset": "ImageNet (ILSVRC 2012)",
         "file": release.file if release else file.name,
@@ -152,7 +152,7 @@ def convert(published: Published, architecture: Architecture, source: Source, ta
 
     mean = np.broadcast_to(np.array(published.mean, np.float32), (SIDE, SIDE, 3))
     first = source.weights["conv1.weight"]
-    first = first[:, ::-1] if published.colours == "BGR" else first
+    first = first[:, ::-1] if published.colors == "BGR" else first
     first = first / np.array(published.deviation, np.float32)[:, None, None]
     weights = dict(source.weights) | {"conv1.weight": np.ascontiguousarray(first, np.float32)}
     onnx.save(build(Layers(architecture, weights), mean), str(target))
@@ -164,31 +164,31 @@ def convert(published: Published, architecture: Architecture, source: Source, ta
 
 
 def prove_equal(published: Published, source: Source, network: Path) -> float:
-    """Compare the served graph with the published file on random pictures, the centre view and ten views."""
-    generator = np.random.default_rng()  # unseeded: other pictures at each import
+    """Compare the served graph with the published file on random images, the center crop and ten crops."""
+    generator = np.random.default_rng()  # unseeded: other images at each import
     blocks = generator.integers(0, 256, (PROVEN_ON, 8, 8, 3)).repeat(32, 1).repeat(32, 2)
-    pictures = (blocks + generator.normal(0, 30, blocks.shape)).clip(0, 255).astype(np.uint8)
+    images = (blocks + generator.normal(0, 30, blocks.shape)).clip(0, 255).astype(np.uint8)
     model, worst = OnnxModel(network, "cpu"), 0.0
-    for views in (CENTRE, TEN):
-        expected = answers(published, source, pictures, views)
-        found = model.run(pictures, views)
+    for crops in (CENTER_CROP, TEN_CROP):
+        expected = answers(published, source, images, crops)
+        found = model.run(images, crops)
         difference = float(np.abs(found[0] - expected[0]).max())
         deviation = float(np.abs(found[1] - expected[1]).max() / max(float(expected[1].max()), 1e-6))
         if not (difference <= TOLERANCE and deviation <= TOLERANCE):
             raise ExportError(
                 f"expected the artifact to answer as {published.name}'s file to {TOLERANCE:g}, found differences of "
-                f"{difference:g} in the probabilities and {deviation:g} in the features (views {views})"
+                f"{difference:g} in the probabilities and {deviation:g} in the features (crops {crops})"
             )
         worst = max(worst, difference)
     return worst
 
 
 def answers(
-    published: Published, source: Source, pictures: NDArray[np.uint8], views: tuple[int, ...]
+    published: Published, source: Source, images: NDArray[np.uint8], crops: tuple[int, ...]
 ) -> tuple[Array, Array]:
-    """What the file itself says of (N, 256, 256, 3) pictures: probabilities and features, means over the views."""
+    """What the file itself says of (N, 256, 256, 3) images: probabilities and features, means over the crops."""
     rows, columns = coordinates(source.crop)
-    pixels = pictures.astype(np.float32)
-    said = [source.answer(published.seen(pixels[:, rows[view]][:, :, columns[view]])) for view in views]
+    pixels = images.astype(np.float32)
+    said = [source.answer(published.seen(pixels[:, rows[view]][:, :, columns[view]])) for view in crops]
     probabilities, features = (np.mean(found, axis=0) for found in zip(*said, strict=True))
     return probabilities, features

@@ -20,7 +20,7 @@ from onnx.reference import ReferenceEvaluator
 
 from model.exceptions import ArtifactError
 from model.lrn.formula import BETA, NORMS, SIZE
-from model.network.spec import BORDERS, NORMALISED, POOLED, Architecture, convolutions, linears
+from model.network.spec import BORDERS, NORMALIZED, POOLED, Architecture, convolutions, linears
 from model.pretrained.specs import Array, Source
 
 UNCHANGED = ("Dropout", "Identity", "Reshape", "Flatten", "AveragePool")
@@ -70,7 +70,7 @@ def read(path: Path, architecture: Architecture) -> Source:
 
 def expected(architecture: Architecture) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Layer, kind and facts of every operator of an architecture, in order."""
-    norm = NORMS.get(architecture.normalisation)
+    norm = NORMS.get(architecture.normalization)
     for layer in convolutions(architecture):
         groups = 1 if layer.joined else architecture.towers
         pads = BORDERS[architecture.border] if layer.name == "conv1" else (layer.padding,) * 4
@@ -79,7 +79,7 @@ def expected(architecture: Architecture) -> Iterator[tuple[str, str, dict[str, A
         yield layer.name, "convolution", facts | {"groups": groups, "strides": (layer.stride,) * 2, "pads": pads}
         yield layer.name, "relu", {}
         after: list[tuple[str, str, dict[str, Any]]] = []
-        if norm is not None and layer.name in NORMALISED:
+        if norm is not None and layer.name in NORMALIZED:
             # ONNX divides alpha by the size, as Caffe does
             constants = {"size": SIZE, "alpha": round(SIZE * norm.alpha, 9), "beta": BETA, "k": norm.k}
             after.append((layer.name.replace("conv", "norm"), "norm", constants))
@@ -200,9 +200,9 @@ class _Answers:
         self._session = ort.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
         self._entry, self._logits = entry, last.kind != "softmax"
 
-    def __call__(self, views: Array) -> tuple[Array, Array]:
+    def __call__(self, crops: Array) -> tuple[Array, Array]:
         """One view at a time: published graphs have a batch of one."""
-        answers = [self._session.run(None, {self._entry: view[None]}) for view in views]
+        answers = [self._session.run(None, {self._entry: view[None]}) for view in crops]
         probabilities = np.concatenate([answer[0] for answer in answers])
         if self._logits:
             powers = np.exp(probabilities - probabilities.max(1, keepdims=True))

@@ -1,4 +1,4 @@
-"""Networks that others trained on ImageNet's 1000 classes and published: where, what they are, how they see pictures.
+"""Networks that others trained on ImageNet's 1000 classes and published: where, what they are, how they see images.
 
 Figures are their publishers', never measured here. No file is trusted by its name: `model.pretrained.importer` compares
 its checksum, every layer's shape, and what it answers.
@@ -36,17 +36,17 @@ class Release(NamedTuple):
 class Published:
     """`releases`: the first is the one that is fetched; the others are known, too.
 
-    A view is (x - `mean`) / `deviation`, both of RGB 0..255, in the order of `colours`. `top1_error`, `top5_error`: of
-    one view on ImageNet's 50,000 validation pictures, in `terms` of the publisher.
+    A view is (x - `mean`) / `deviation`, both of RGB 0..255, in the order of `colors`. `top1_error`, `top5_error`: of
+    one crop on ImageNet's 50,000 validation images, in `terms` of the publisher.
     """
 
     name: str
     architecture: Architecture
     releases: tuple[Release, ...]
-    colours: Literal["RGB", "BGR"]
+    colors: Literal["RGB", "BGR"]
     mean: tuple[float, float, float]
     deviation: tuple[float, float, float]
-    licence: str
+    license: str
     top1_error: float
     top5_error: float
     terms: str
@@ -55,8 +55,8 @@ class Published:
         """The publisher's figures, marked as such."""
         return Measurement(
             split=f"{VALIDATION} ({self.terms})",
-            pictures=50_000,
-            views=1,
+            images=50_000,
+            crops=1,
             top1_error=self.top1_error,
             top5_error=self.top5_error,
             published=True,
@@ -64,8 +64,8 @@ class Published:
 
     def seen(self, view: Array) -> Array:
         """What the published network sees of (N, H, W, 3) RGB pixels 0..255: (N, 3, H, W)."""
-        centred = (view - np.array(self.mean, np.float32)) / np.array(self.deviation, np.float32)
-        ordered = centred[..., ::-1] if self.colours == "BGR" else centred
+        centerd = (view - np.array(self.mean, np.float32)) / np.array(self.deviation, np.float32)
+        ordered = centerd[..., ::-1] if self.colors == "BGR" else centerd
         return np.ascontiguousarray(ordered.transpose(0, 3, 1, 2), np.float32)
 
 
@@ -85,10 +85,10 @@ def _onnx(folder: str, stem: str, versions: Mapping[int, tuple[int, str]]) -> tu
     )
 
 
-CAFFE = Architecture(normalisation="caffe", border="none")
+CAFFE = Architecture(normalization="caffe", border="none")
 MEAN_OF_ZOO = (123.68, 116.779, 103.939)
 UNIT = (1.0, 1.0, 1.0)
-SQUEEZED = "published: the whole picture as 224 x 224"
+SQUEEZED = "published: the whole image as 224 x 224"
 
 BVLC_ALEXNET = Published(
     name="bvlc-alexnet",
@@ -105,17 +105,17 @@ BVLC_ALEXNET = Published(
             3: (243_863_514, "e9e222ef55ba873b219f22987130fb0567cb7bc7d3f1afeb47ff442bc0e11b6d"),
         },
     ),
-    colours="BGR",
+    colors="BGR",
     mean=MEAN_OF_ZOO,
     deviation=UNIT,
-    licence="BSD-3-Clause (ONNX files of the model zoo; trained on ImageNet by Berkeley's BVLC)",
+    license="BSD-3-Clause (ONNX files of the model zoo; trained on ImageNet by Berkeley's BVLC)",
     top1_error=0.4520,
     top5_error=0.2177,
     terms=SQUEEZED,
 )
 CAFFENET = Published(
     name="caffenet",
-    architecture=Architecture(normalisation="caffe", border="none", pool_first=True),
+    architecture=Architecture(normalization="caffe", border="none", pool_first=True),
     releases=_onnx(
         "caffenet",
         "caffenet",
@@ -128,17 +128,17 @@ CAFFENET = Published(
             3: (243_863_525, "e362cbd353e7a0432d46ec608bfc38646aa8d70207ddb92788008816603ce835"),
         },
     ),
-    colours="BGR",
+    colors="BGR",
     mean=MEAN_OF_ZOO,
     deviation=UNIT,
-    licence="BSD-3-Clause (ONNX files of the model zoo; trained on ImageNet by Berkeley's BVLC)",
+    license="BSD-3-Clause (ONNX files of the model zoo; trained on ImageNet by Berkeley's BVLC)",
     top1_error=0.4373,
     top5_error=0.2048,
     terms=SQUEEZED,
 )
 TORCHVISION_ALEXNET = Published(
     name="torchvision-alexnet",
-    architecture=Architecture(normalisation="none", towers=1, border="around", widths=(64, 192, 384, 256, 256)),
+    architecture=Architecture(normalization="none", towers=1, border="around", widths=(64, 192, 384, 256, 256)),
     releases=(
         Release(
             "alexnet-owt-7be5be79.pth",
@@ -147,13 +147,13 @@ TORCHVISION_ALEXNET = Published(
             "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
         ),
     ),
-    colours="RGB",
+    colors="RGB",
     mean=(255 * 0.485, 255 * 0.456, 255 * 0.406),
     deviation=(255 * 0.229, 255 * 0.224, 255 * 0.225),
-    licence="BSD-3-Clause (torchvision; trained on ImageNet; the one-tower network of Krizhevsky 2014, not of 2012)",
+    license="BSD-3-Clause (torchvision; trained on ImageNet; the one-tower network of Krizhevsky 2014, not of 2012)",
     top1_error=0.43478,
     top5_error=0.20934,
-    terms="published: shorter side 256, centre 224",
+    terms="published: shorter side 256, center 224",
 )
 NETWORKS = {published.name: published for published in (BVLC_ALEXNET, CAFFENET, TORCHVISION_ALEXNET)}
 

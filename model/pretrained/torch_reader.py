@@ -29,9 +29,9 @@ def read(path: Path, architecture: Architecture) -> Source:
     network.load_state_dict(state)
     weights = {f"{layer}.{kind}": state[f"{place}.{kind}"].numpy() for layer, place in places.items() for kind in KINDS}
 
-    def answer(views: Array) -> tuple[Array, Array]:
+    def answer(crops: Array) -> tuple[Array, Array]:
         with torch.no_grad():
-            maps = network.get_submodule("features")(torch.from_numpy(views)).flatten(1)
+            maps = network.get_submodule("features")(torch.from_numpy(crops)).flatten(1)
             classifier = network.get_submodule("classifier")
             assert isinstance(classifier, nn.Sequential)
             features = classifier[:-1](maps)

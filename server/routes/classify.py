@@ -1,4 +1,4 @@
-"""POST /classify: five classes of a picture, from ten views."""
+"""POST /classify: five classes of an image, from ten crops."""
 
 from __future__ import annotations
 
@@ -12,70 +12,70 @@ from fastapi import APIRouter, Query
 from numpy.typing import NDArray
 
 from model.artifacts.artifact import Artifact, Label
-from model.exceptions import InvalidPictureError
-from model.images.crops import CENTRE, TEN
-from model.images.preprocess import Picture
+from model.exceptions import InvalidImageError
+from model.images.crops import CENTER_CROP, TEN_CROP
+from model.images.preprocess import DecodedImage
 from server.error_handlers import error_answer
 from server.schemas import ClassifyAnswer, ErrorAnswer, ImageInfo, ModelRef, Prediction
 from server.uploads import OPENAPI_BODY, ServiceDep, ServingDep, UploadDep
 from server.workers.inference import BrokenInferenceError
 
-router = APIRouter(tags=["pictures in, answers out"])
+router = APIRouter(tags=["images in, answers out"])
 
 ERRORS: dict[int | str, dict[str, object]] = {
     status: {"model": ErrorAnswer, "description": text}
     for status, text in {
         408: "The body didn't come in time.",
-        413: "The body or the picture is too large.",
-        415: "The bytes are no picture that is read here.",
-        422: "The picture is broken, or a parameter is out of range.",
+        413: "The body or the image is too large.",
+        415: "The bytes are no image that is read here.",
+        422: "The image is broken, or a parameter is out of range.",
         503: "Too much work at once; `Retry-After` says when to come back.",
         504: "The time of `X-Request-Timeout`, or the server's own limit, was over.",
     }.items()
 }
 
 
-class Views(IntEnum):
-    """How many views of a picture are averaged."""
+class Crops(IntEnum):
+    """How many crops of an image are averaged."""
 
-    CENTRE = 1
-    TEN = 10
+    CENTER_CROP = 1
+    TEN_CROP = 10
 
 
-@router.post("/classify", responses=ERRORS, openapi_extra=OPENAPI_BODY, summary="Name a picture, or several")
+@router.post("/classify", responses=ERRORS, openapi_extra=OPENAPI_BODY, summary="Name an image, or several")
 async def classify(
     upload: UploadDep,
     service: ServiceDep,
     serving: ServingDep,
     top: Annotated[int, Query(ge=1, le=1000, description="How many classes.")] = 5,
-    views: Annotated[Views, Query(description="10: corners, centre, mirrors, averaged. 1: centre.")] = Views.TEN,
+    crops: Annotated[Crops, Query(description="10: corners, center, mirrors, averaged. 1: center.")] = Crops.TEN_CROP,
 ) -> ClassifyAnswer | list[ClassifyAnswer | ErrorAnswer]:
-    """The most probable classes: the mean of the softmax over ten views (paper, section 4.1).
+    """The most probable classes: the mean of the softmax over ten crops (paper, section 4.1).
 
-    Send the picture as the multipart field `image`, or as the whole body. Several fields `image` are answered with a
-    list in their order, in which a picture that can't be read has an error of its own.
+    Send the image as the multipart field `image`, or as the whole body. Several fields `image` are answered with a
+    list in their order, in which an image that can't be read has an error of its own.
     """
 
     async def one(data: bytes) -> ClassifyAnswer:
-        picture = await service.read(data, upload.phases)
-        chosen = TEN if views == Views.TEN else CENTRE
-        answer = await service.infer(serving, picture.pixels[None], chosen, upload.deadline, upload.phases)
+        image = await service.read(data, upload.phases)
+        chosen = TEN_CROP if crops == Crops.TEN_CROP else CENTER_CROP
+        answer = await service.infer(serving, image.pixels[None], chosen, upload.deadline, upload.phases)
         assert answer.probabilities is not None
         return ClassifyAnswer(
             model=model_ref(serving.artifact),
-            image=image_info(picture),
+            image=image_info(image),
             predictions=_predictions(answer.probabilities[0], top, serving.artifact.labels),
         )
 
     async def or_error(data: bytes) -> ClassifyAnswer | ErrorAnswer:
         try:
             return await one(data)
-        except (InvalidPictureError, BrokenInferenceError) as error:
+        except (InvalidImageError, BrokenInferenceError) as error:
             return error_answer(upload.request, error)
 
-    if len(upload.pictures) == 1:
-        return await upload.answered(one(upload.picture))
-    return await upload.answered(asyncio.gather(*[or_error(data) for data in upload.pictures]))
+    if len(upload.images) == 1:
+        return await upload.answered(one(upload.image))
+    return await upload.answered(asyncio.gather(*[or_error(data) for data in upload.images]))
 
 
 def _predictions(probabilities: NDArray[np.float32], top: int, labels: Sequence[Label]) -> list[Prediction]:
@@ -97,12 +97,12 @@ def model_ref(artifact: Artifact) -> ModelRef:
     return ModelRef(name=artifact.manifest.name, version=artifact.manifest.version)
 
 
-def image_info(picture: Picture) -> ImageInfo:
+def image_info(image: DecodedImage) -> ImageInfo:
     return ImageInfo(
-        format=picture.format,
-        width=picture.width,
-        height=picture.height,
-        mode=picture.mode,
-        orientation=picture.orientation,
-        frames_ignored=picture.frames_ignored,
+        format=image.format,
+        width=image.width,
+        height=image.height,
+        mode=image.mode,
+        orientation=image.orientation,
+        frames_ignored=image.frames_ignored,
     )

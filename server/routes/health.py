@@ -52,7 +52,7 @@ async def info(serving: ServingDep) -> ServiceInfo:
         precision=serving.artifact.precision,
         index=index_ref(serving.index) if serving.index is not None else None,
         measurements=[measurement.model_dump() for measurement in manifest.measurements],
-        licence=manifest.licence,
+        license=manifest.license,
         created=manifest.created,
         parameters=manifest.parameters,
         towers=manifest.architecture.get("towers", 2),

@@ -1,4 +1,4 @@
-"""The picture as the network sees it: upright, its central square, 256 x 256."""
+"""The image as the network sees it: upright, its central square, 256 x 256."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from server.routes.classify import ERRORS
 from server.routes.images import IMMUTABLE, original
 from server.routes.similar import NOT_FOUND
 from server.timing import phases_of
-from server.uploads import OPENAPI_BODY, DeadlineDep, PictureId, ServiceDep, ServingDep, UploadDep, answered
+from server.uploads import OPENAPI_BODY, DeadlineDep, ImageId, ServiceDep, ServingDep, UploadDep, answered
 
-router = APIRouter(tags=["pictures in, answers out"])
+router = APIRouter(tags=["images in, answers out"])
 
 
 @router.post(
@@ -25,42 +25,42 @@ router = APIRouter(tags=["pictures in, answers out"])
     responses=ERRORS,
     openapi_extra=OPENAPI_BODY,
     response_class=Response,
-    summary="A picture as the network sees it",
+    summary="An image as the network sees it",
 )
 async def square(upload: UploadDep, service: ServiceDep) -> Response:
-    """A PNG of 256 x 256 pixels. Sent to `/classify` or `/similar` it is answered as the picture itself is."""
+    """A PNG of 256 x 256 pixels. Sent to `/classify` or `/similar` it is answered as the image itself is."""
 
     async def work() -> Response:
-        picture = await service.read(upload.picture, upload.phases)
-        return await service.in_thread(lambda: _png(picture.pixels))
+        image = await service.read(upload.image, upload.phases)
+        return await service.in_thread(lambda: _png(image.pixels))
 
     return await upload.answered(work())
 
 
 @router.get(
-    "/pictures/{picture_id}/square",
+    "/images/{image_id}/square",
     responses=NOT_FOUND | ERRORS,
     response_class=Response,
-    summary="An indexed picture as the network saw it",
+    summary="An indexed image as the network saw it",
 )
 async def square_of(
-    request: Request, deadline: DeadlineDep, picture_id: PictureId, service: ServiceDep, serving: ServingDep
+    request: Request, deadline: DeadlineDep, image_id: ImageId, service: ServiceDep, serving: ServingDep
 ) -> Response:
     """From the original file, as long as it is still where it was."""
     index = serving.require_index()
 
     async def work() -> Response:
-        data = await run_in_threadpool(_bytes, index, picture_id)
-        picture = await service.read(data, phases_of(request.scope))
-        return await service.in_thread(lambda: _png(picture.pixels))
+        data = await run_in_threadpool(_bytes, index, image_id)
+        image = await service.read(data, phases_of(request.scope))
+        return await service.in_thread(lambda: _png(image.pixels))
 
     answer = await answered(request, deadline, work())
     answer.headers.update(IMMUTABLE)
     return answer
 
 
-def _bytes(index: Index, picture_id: int) -> bytes:
-    file, _ = original(index, picture_id)
+def _bytes(index: Index, image_id: int) -> bytes:
+    file, _ = original(index, image_id)
     with file:
         return file.read()
 

@@ -1,7 +1,7 @@
 """The Open Inference Protocol v2: what Triton's, KServe's and other clients speak.
 
-One model, the one that is served, under its name and version. Its input is `image` (BYTES, encoded pictures) or
-`pictures` (UINT8, [N, 256, 256, 3] as `model.images.preprocess` makes them); its outputs are `probabilities` and
+One model, the one that is served, under its name and version. Its input is `image` (BYTES, encoded images) or
+`pixels` (UINT8, [N, 256, 256, 3] as `model.images.preprocess` makes them); its outputs are `probabilities` and
 `features`.
 """
 
@@ -17,7 +17,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
 from model.exceptions import InvalidRequestError, UnknownModelError
-from model.images.crops import CENTRE, TEN
+from model.images.crops import CENTER_CROP, TEN_CROP
 from server.loaded_model import Serving
 from server.open_inference import LENGTH_HEADER, InferRequest, OutputWish, Tensor, answer, parse
 from server.schemas import ProtocolError
@@ -83,7 +83,7 @@ async def metadata(serving: ServingDep, name: ServedName) -> dict[str, Any]:
             {"name": "probabilities", "datatype": "FP32", "shape": [-1, serving.model.classes]},
             {"name": "features", "datatype": "FP32", "shape": [-1, serving.model.feature_dim]},
         ],
-        "parameters": {"device": serving.model.device, "also": "pictures UINT8 [-1,256,256,3] instead of image"},
+        "parameters": {"device": serving.model.device, "also": "pixels UINT8 [-1,256,256,3] instead of image"},
     }
 
 
@@ -95,7 +95,7 @@ async def model_ready(name: ServedName) -> dict[str, Any]:
 
 @locked.post(
     MODEL + "/infer",
-    summary="Probabilities and features of pictures",
+    summary="Probabilities and features of images",
     response_class=Response,
     responses=NO_MODEL | {status: {"model": ProtocolError} for status in (408, 413, 415, 422, 503, 504)},
     openapi_extra=OPENAPI_BODY,
@@ -108,19 +108,21 @@ async def infer(
     serving: ServingDep,
     name: ServedName,
 ) -> Response:
-    """`parameters.views`: 10, or 1 for the central view. One broken picture fails the whole call."""
+    """`parameters.crops`: 10, or 1 for the central view. One broken image fails the whole call."""
     length = request.headers.get(LENGTH_HEADER)
-    asked = await upload.answered(service.in_thread(partial(parse, upload.picture, length, OUTPUTS)))
-    views = asked.parameters.get("views", 10)
-    if views not in (1, 10):
-        raise InvalidRequestError("expected views of 1 or 10, found something else")
+    asked = await upload.answered(service.in_thread(partial(parse, upload.image, length, OUTPUTS)))
+    crops = asked.parameters.get("crops", 10)
+    if crops not in (1, 10):
+        raise InvalidRequestError("expected crops of 1 or 10, found something else")
 
     async def one(position: int) -> Answer:
-        pixels = None if asked.pictures is None else asked.pictures[position : position + 1]
+        pixels = None if asked.pixels is None else asked.pixels[position : position + 1]
         if asked.images is not None:
             pixels = (await service.read(asked.images[position], upload.phases)).pixels[None]
         assert pixels is not None
-        return await service.infer(serving, pixels, TEN if views == 10 else CENTRE, upload.deadline, upload.phases)
+        return await service.infer(
+            serving, pixels, TEN_CROP if crops == 10 else CENTER_CROP, upload.deadline, upload.phases
+        )
 
     count = _count(asked, service)
     results = await upload.answered(asyncio.gather(*[one(position) for position in range(count)]))
@@ -141,9 +143,9 @@ async def infer(
 
 
 def _count(asked: InferRequest, service: Service) -> int:
-    count = len(asked.images) if asked.images is not None else len(asked.pictures) if asked.pictures is not None else 0
-    if count > service.settings.max_pictures:
-        raise InvalidRequestError(f"expected at most {service.settings.max_pictures} pictures, found {count}")
+    count = len(asked.images) if asked.images is not None else len(asked.pixels) if asked.pixels is not None else 0
+    if count > service.settings.max_images:
+        raise InvalidRequestError(f"expected at most {service.settings.max_images} images, found {count}")
     return count
 
 

@@ -1,4 +1,4 @@
-// Pictures added to the index: files or whole folders, one request each, what goes wrong named file by file.
+// Images added to the index: files or whole folders, one request each, what goes wrong named file by file.
 
 import { askJson, Refusal } from "./api.js";
 import { byId, count, element } from "./element.js";
@@ -12,7 +12,7 @@ let done = () => {};
 let running = false;
 let stopped = false;
 
-/** `callback()`: called when pictures were added. */
+/** `callback()`: called when images were added. */
 export const whenDone = (callback) => { done = callback; };
 
 stop.addEventListener("click", () => { stopped = true; });
@@ -60,8 +60,8 @@ async function add(file, label, result) {
   body.append("image", file);
   if (label) body.append("label", label);
   try {
-    const { pictures: [picture] } = await askJson("pictures", { method: "POST", body });
-    result[picture.status === "exists" ? "known" : "added"] += 1;
+    const { images: [image] } = await askJson("images", { method: "POST", body });
+    result[image.status === "exists" ? "known" : "added"] += 1;
   } catch (error) {
     if (!(error instanceof Refusal) || ALL_THE_SAME.includes(error.status)) throw error;
     if (error.retryAfter !== null && !stopped) {
@@ -77,7 +77,7 @@ async function add(file, label, result) {
 function tell({ total, added, known, refused }) {
   bar.max = total;
   bar.value = added + known + refused;
-  told.textContent = `${added} of ${count(total, "picture")} added`
+  told.textContent = `${added} of ${count(total, "image")} added`
     + (known ? `, ${known} there already` : "") + (refused ? `, ${refused} refused` : "") + ".";
 }
 

@@ -29,8 +29,8 @@ export async function ask(path, options = {}) {
 
 export const askJson = async (path, options) => (await ask(path, options)).json();
 
-/** A change of an indexed picture: `{label}` or `{removed}`. */
-export const change = (id, changes) => askJson(`pictures/${id}`, {
+/** A change of an indexed image: `{label}` or `{removed}`. */
+export const change = (id, changes) => askJson(`images/${id}`, {
   method: "PATCH", body: JSON.stringify(changes), headers: { "Content-Type": "application/json" },
 });
 
@@ -40,7 +40,7 @@ export function times(response) {
   return Object.fromEntries([...header.matchAll(/(\w+);dur=([\d.]+)/g)].map(([, phase, dur]) => [phase, Number(dur)]));
 }
 
-/** Show a picture of the server's, with the key where there is one. */
+/** Show an image of the server's, with the key where there is one. */
 export async function showImage(image, path) {
   if (!key()) {
     image.src = path;
@@ -53,7 +53,7 @@ export async function showImage(image, path) {
   }
 }
 
-/** Show a picture that is here; its address is let go of when it was drawn. */
+/** Show an image that is here; its address is let go of when it was drawn. */
 export function showBlob(image, blob) {
   image.src = URL.createObjectURL(blob);
   return image.decode().catch(() => {}).finally(() => URL.revokeObjectURL(image.src));

@@ -1,4 +1,4 @@
-// The page: three views, one address each; pictures that are dropped or pasted go to the view that is open.
+// The page: three crops, one address each; images that are dropped or pasted go to the view that is open.
 
 import { askJson } from "./api.js";
 import * as adding from "./adding.js";

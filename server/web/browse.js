@@ -1,4 +1,4 @@
-// The view of the index: its labels with their counts, its pictures page by page.
+// The view of the index: its labels with their counts, its images page by page.
 
 import * as adding from "./adding.js";
 import { askJson } from "./api.js";
@@ -15,7 +15,7 @@ let cursor = 0;
 const more = new More(byId("more-entries"), grow);
 adding.whenDone(() => here().view === "index" && show(here()).catch((error) => explain(error)));
 
-/** Show the pictures of the query's label, or all. Raises Refusal. */
+/** Show the images of the query's label, or all. Raises Refusal. */
 export async function show(query) {
   cursor = 0;
   byId("entries").replaceChildren();
@@ -27,24 +27,24 @@ async function grow() {
   const { label } = here();
   const parameters = new URLSearchParams({ cursor, limit: PAGE });
   if (label) parameters.set("label", label);
-  const { pictures, next } = await askJson(`pictures?${parameters}`);
-  byId("entries").append(...pictures.map((picture) => entry(picture, showLabels)));
+  const { images, next } = await askJson(`images?${parameters}`);
+  byId("entries").append(...images.map((image) => entry(image, showLabels)));
   cursor = next;
   return next !== null;
 }
 
 async function showLabels() {
-  const [{ labels }, { index }] = await Promise.all([askJson("labels"), askJson("pictures?limit=1")]);
+  const [{ labels }, { index }] = await Promise.all([askJson("labels"), askJson("images?limit=1")]);
   const query = here();
-  const item = (label, name, pictures) => {
+  const item = (label, name, images) => {
     const link = element("a", { href: address({ ...query, label }) }, name);
     if (label === query.label) link.setAttribute("aria-current", "true");
-    return element("li", {}, link, element("span", {}, pictures.toLocaleString("en")));
+    return element("li", {}, link, element("span", {}, images.toLocaleString("en")));
   };
   byId("labels").replaceChildren(item("", "all", index.size),
-    ...labels.map(({ label, pictures }) => item(label, label, pictures)));
+    ...labels.map(({ label, images }) => item(label, label, images)));
   byId("known-labels").replaceChildren(...labels.map(({ label }) => element("option", { value: label })));
   byId("entries-heading").textContent = query.label
-    ? `${query.label}: ${count(labels.find(({ label }) => label === query.label)?.pictures ?? 0, "picture")}`
-    : count(index.size, "picture");
+    ? `${query.label}: ${count(labels.find(({ label }) => label === query.label)?.images ?? 0, "image")}`
+    : count(index.size, "image");
 }

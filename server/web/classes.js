@@ -1,4 +1,4 @@
-// Figure 4: the most probable classes as bars; the true one, where it is known, in another colour and said in words.
+// Figure 4: the most probable classes as bars; the true one, where it is known, in another color and said in words.
 
 import { byId, element } from "./element.js";
 
@@ -7,7 +7,7 @@ let shown = [];
 /** Show predictions, most probable first, and the milliseconds that they took; null: none are known. */
 export function show(predictions, took) {
   byId("named").hidden = !predictions;
-  byId("took").textContent = took === undefined ? "" : `Ten views, averaged, in ${took.toFixed(0)} ms.`;
+  byId("took").textContent = took === undefined ? "" : `Ten crops, averaged, in ${took.toFixed(0)} ms.`;
   shown = (predictions ?? []).map((prediction) => {
     const percent = `${(100 * prediction.probability).toFixed(1)} %`;
     const bar = element("div", { className: "bar" });

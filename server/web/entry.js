@@ -1,4 +1,4 @@
-// One picture of the index in the browse view: searched from, labelled anew, removed and brought back.
+// One image of the index in the browse view: searched from, labeled anew, removed and brought back.
 
 import { ask, change, showImage } from "./api.js";
 import { element } from "./element.js";
@@ -19,20 +19,20 @@ export function entry({ id, label, width, height }, changed) {
   };
 
   const show = (focused) => {
-    const alt = `Picture ${id}, ${width} × ${height}`;
+    const alt = `Image ${id}, ${width} × ${height}`;
     const image = element("img", { alt, width: 128, height: 128, loading: "lazy" });
-    showImage(image, `pictures/${id}/thumbnail`);
+    showImage(image, `images/${id}/thumbnail`);
     const link = element("a", { href: address({ ...EMPTY, like: [id] }), title: "Search from it" }, image,
-      element("span", { className: "label" }, label ?? "no label"), element("small", {}, `picture ${id}`));
-    const edit = button("Edit", `the label of picture ${id}`, askForLabel);
-    const removal = button("Remove", `picture ${id}`, remove);
+      element("span", { className: "label" }, label ?? "no label"), element("small", {}, `image ${id}`));
+    const edit = button("Edit", `the label of image ${id}`, askForLabel);
+    const removal = button("Remove", `image ${id}`, remove);
     item.replaceChildren(link, element("div", { className: "row signs" }, edit, removal));
     if (focused) edit.focus();
   };
 
   const askForLabel = () => {
     const input = element("input", {
-      value: label ?? "", maxLength: 200, list: "known-labels", "aria-label": `Label of picture ${id}`,
+      value: label ?? "", maxLength: 200, list: "known-labels", "aria-label": `Label of image ${id}`,
     });
     const form = element("form", { className: "row" }, input, element("button", {}, "Save"));
     form.addEventListener("submit", (event) => {
@@ -48,12 +48,12 @@ export function entry({ id, label, width, height }, changed) {
   };
 
   const remove = () => attempt(async () => {
-    await ask(`pictures/${id}`, { method: "DELETE" });
-    const undo = button("Undo", `bring picture ${id} back`, () => attempt(async () => {
+    await ask(`images/${id}`, { method: "DELETE" });
+    const undo = button("Undo", `bring image ${id} back`, () => attempt(async () => {
       await change(id, { removed: false });
       show(true);
     }));
-    item.replaceChildren(element("p", { className: "removed", role: "status" }, `Picture ${id} is removed.`), undo);
+    item.replaceChildren(element("p", { className: "removed", role: "status" }, `Image ${id} is removed.`), undo);
     undo.focus();
   });
 

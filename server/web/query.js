@@ -1,6 +1,6 @@
-// What is searched for: pictures that were sent, indexed pictures (by id), those to stay away from; and its address.
+// What is searched for: images that were sent, indexed images (by id), those to stay away from; and its address.
 
-/** Pictures that were sent, by a number of their own: `{file, square, known}`. They are in no address. */
+/** Images that were sent, by a number of their own: `{file, square, known}`. They are in no address. */
 export const sent = new Map();
 
 export const EMPTY = { view: "search", sent: [], like: [], unlike: [], label: "", method: "" };
@@ -63,7 +63,7 @@ export const without = (query, { kind, number }) => (
 export const parts = (query) => ["sent", "like", "unlike"]
   .flatMap((kind) => query[kind].map((number) => ({ kind, number })));
 
-/** Path and options of the search; `form` holds the sent pictures' squares, or is null. */
+/** Path and options of the search; `form` holds the sent images' squares, or is null. */
 export function request(query, method, k, offset, squares) {
   const [first, ...others] = squares.length ? [null, ...query.like] : query.like;
   const parameters = new URLSearchParams({ k, offset });
@@ -71,7 +71,7 @@ export function request(query, method, k, offset, squares) {
   for (const id of query.unlike) parameters.append("minus", id);
   if (query.label) parameters.set("label", query.label);
   if (method) parameters.set("search", method);
-  if (!squares.length) return [`pictures/${first}/similar?${parameters}`, {}];
+  if (!squares.length) return [`images/${first}/similar?${parameters}`, {}];
   const body = new FormData();
   for (const square of squares) body.append("image", square, "square.png");
   return [`similar?${parameters}`, { method: "POST", body }];

@@ -1,7 +1,7 @@
 """One thread runs the network; requests wait for it in a bounded queue and leave it when their time is over.
 
-The thread takes what waits as soon as it is free, without a timer. Jobs of the same views go together while that pays:
-ten views of one picture fill a CPU already, one-view jobs gain a third from company.
+The thread takes what waits as soon as it is free, without a timer. Jobs of the same crops go together while that pays:
+ten crops of one image fill a CPU already, one-crop jobs gain a third from company.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class DeadlineError(AlexNetError):
 
 
 class BrokenInferenceError(AlexNetError):
-    """The network could not be run on this picture, or no longer at all."""
+    """The network could not be run on this image, or no longer at all."""
 
 
 @dataclass(frozen=True)
@@ -58,18 +58,18 @@ class Answer:
 
 @dataclass(eq=False)
 class Job:
-    """(N, 256, 256, 3) pictures, the views of each, and until when (time.monotonic) an answer is wanted."""
+    """(N, 256, 256, 3) images, the crops of each, and until when (time.monotonic) an answer is wanted."""
 
     pixels: Pixels
-    views: tuple[int, ...]
+    crops: tuple[int, ...]
     classify: bool
     deadline: float
     future: Future[Answer] = field(default_factory=Future)
     queued: float = field(default_factory=time.monotonic)
 
     @property
-    def crops(self) -> int:
-        return len(self.pixels) * len(self.views)
+    def num_crops(self) -> int:
+        return len(self.pixels) * len(self.crops)
 
 
 class Inference:
@@ -93,8 +93,8 @@ class Inference:
         with self._changed:
             if not self.alive:
                 raise BrokenInferenceError("expected a running network, found its thread ended")
-            waiting = sum(waiting.crops for waiting in self._waiting)
-            if self._waiting and waiting + job.crops > self.max_crops:
+            waiting = sum(waiting.num_crops for waiting in self._waiting)
+            if self._waiting and waiting + job.num_crops > self.max_crops:
                 raise OverloadedError(
                     f"expected at most {self.max_crops:,} crops waiting, found {waiting:,}: try again later",
                     max(1.0, self.seconds_for(waiting)),
@@ -121,7 +121,7 @@ class Inference:
 
     @property
     def waiting_crops(self) -> int:
-        return sum(job.crops for job in list(self._waiting))
+        return sum(job.num_crops for job in list(self._waiting))
 
     @property
     def unfinished_crops(self) -> int:
@@ -137,7 +137,7 @@ class Inference:
 
     def _work(self) -> None:
         while batch := self._take():
-            self._busy_since, self._running = time.monotonic(), sum(job.crops for job in batch)
+            self._busy_since, self._running = time.monotonic(), sum(job.num_crops for job in batch)
             self._run(batch)
             self._busy_since, self._running = None, 0
 
@@ -152,14 +152,14 @@ class Inference:
                 first = self._waiting.popleft()
                 if self._wanted(first):
                     break
-            batch, crops = [first], first.crops
+            batch, crops = [first], first.num_crops
             for job in list(self._waiting):
-                alike = (job.views, job.classify) == (first.views, first.classify)
-                if alike and crops + job.crops <= self.batch_crops:
+                alike = (job.crops, job.classify) == (first.crops, first.classify)
+                if alike and crops + job.num_crops <= self.batch_crops:
                     self._waiting.remove(job)
                     if self._wanted(job):
                         batch.append(job)
-                        crops += job.crops
+                        crops += job.num_crops
             return batch
 
     def _run(self, batch: Sequence[Job]) -> None:
@@ -171,12 +171,12 @@ class Inference:
                 for job in batch:
                     self._run([job])
             else:
-                failure = BrokenInferenceError("expected the network to run on this picture, found that it failed")
+                failure = BrokenInferenceError("expected the network to run on this image, found that it failed")
                 failure.__cause__ = error
                 batch[0].future.set_exception(failure)
             return
         took = time.monotonic() - started
-        crops = sum(job.crops for job in batch)
+        crops = sum(job.num_crops for job in batch)
         self.observe(crops)
         self._speeds.append(crops / max(took, 1e-6))
         position = 0
@@ -189,14 +189,14 @@ class Inference:
     def _infer(self, batch: Sequence[Job]) -> tuple[NDArray[np.float32] | None, NDArray[np.float32]]:
         pixels = batch[0].pixels if len(batch) == 1 else np.concatenate([job.pixels for job in batch])
         if batch[0].classify:
-            return self.model.run(pixels, batch[0].views)
-        return None, self.model.features(pixels, batch[0].views)
+            return self.model.run(pixels, batch[0].crops)
+        return None, self.model.features(pixels, batch[0].crops)
 
     def _wanted(self, job: Job) -> bool:
         """Mark a job as running, unless its client has left, or it would be done too late while others wait."""
         if not job.future.set_running_or_notify_cancel():
             return False
-        needs = self.seconds_for(job.crops) if self._waiting else 0.0
+        needs = self.seconds_for(job.num_crops) if self._waiting else 0.0
         if time.monotonic() + needs > job.deadline:
             job.future.set_exception(DeadlineError("expected to be done in time, found the time over in the queue"))
             return False

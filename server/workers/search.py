@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 
 from index.protocol import Index
-from index.search import Neighbour, Query
+from index.search import Neighbor, Query
 
 MOST = 32
 
@@ -17,7 +17,7 @@ MOST = 32
 class _Search:
     index: Index
     query: Query
-    answer: Future[list[Neighbour]] = field(default_factory=Future)
+    answer: Future[list[Neighbor]] = field(default_factory=Future)
 
 
 class Searches:
@@ -28,7 +28,7 @@ class Searches:
         self._thread = threading.Thread(target=self._run, name="search", daemon=True)
         self._thread.start()
 
-    def submit(self, index: Index, query: Query) -> Future[list[Neighbour]]:
+    def submit(self, index: Index, query: Query) -> Future[list[Neighbor]]:
         """The answer when its turn has come; a future that is cancelled before is left out."""
         search = _Search(index, query)
         self._queue.put(search)

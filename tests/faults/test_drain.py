@@ -15,11 +15,11 @@ from model.artifacts.artifact import Artifact
 from tests.helpers.server import ALEXNET, wait_until_ready
 
 
-def test_nothing_accepted_is_lost(artifact: Artifact, pictures: Path, tmp_path: Path) -> None:
+def test_nothing_accepted_is_lost(artifact: Artifact, images: Path, tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    url, data = f"http://127.0.0.1:{port}", (pictures / "checks" / "01.jpg").read_bytes()
+    url, data = f"http://127.0.0.1:{port}", (images / "checks" / "01.jpg").read_bytes()
     command = [str(ALEXNET), "serve", "--artifact", str(artifact.path), "--port", str(port)]
     log = (tmp_path / "log").open("w")
     environment = {"ALEXNET_DRAIN_SECONDS": "1.5", "ALEXNET_LOG_FORMAT": "json"}

@@ -59,8 +59,8 @@ while socket.socket().connect_ex(("127.0.0.1", 8080)):
 class Cluster:
     """Two servers, each with a copy of the index, and the balancer with its client."""
 
-    def __init__(self, home: Path, root: Path, index: Path, made: list[Host], pictures: list[Path]) -> None:
-        self.home, self.root, self.pictures = home, root, pictures
+    def __init__(self, home: Path, root: Path, index: Path, made: list[Host], images: list[Path]) -> None:
+        self.home, self.root, self.images = home, root, images
         self.servers, self.client = made[:2], made[2]
         self.processes: dict[int, subprocess.Popen[str]] = {}
         for number in (1, 2):
@@ -116,7 +116,7 @@ class Cluster:
         """Four clients that ask as fast as they are answered; afterwards the list has all answers."""
         answers, path = list[list[object]](), self.home / "answers"
         with path.open("w") as output:
-            command = [sys.executable, "-c", LOAD, *self.pictures]
+            command = [sys.executable, "-c", LOAD, *self.images]
             process = self.client.start(command, stdin=subprocess.PIPE, stdout=output)
             self.wait("answers", "200", least=8)
             yield answers
@@ -127,7 +127,7 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def cluster(
-    artifact: Artifact, index_path: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory
+    artifact: Artifact, index_path: Path, images: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Cluster]:
     if reason := missing() or ("" if shutil.which("haproxy") else "expected HAProxy: make hosts"):
         pytest.skip(reason)
@@ -136,7 +136,7 @@ def cluster(
     large = home / "large.png"  # 1.5 MB, many buffers of HAProxy's default
     large.write_bytes(encode(np.random.default_rng(0).integers(0, 256, (700, 700, 3), dtype=np.uint8), "PNG"))
     with hosts(3) as made, ExitStack() as running:
-        sent = [pictures / "checks" / "01.jpg", large]
+        sent = [images / "checks" / "01.jpg", large]
         cluster = Cluster(home, home / "artifacts", index_path, made, sent)
         running.callback(cluster.stop)
         yield cluster
@@ -231,7 +231,7 @@ print(answer.status, answer.read().decode())
         ("GET", "/%6detrics", 0, 0, "404 ask a server itself"),
         ("GET", "/ready", 0, 0, "200 ready"),
         ("GET", "/info", 0, 0, '200 .*"patterns"'),
-        ("DELETE", "/pictures/1", 0, 0, "409 .*read_only_index"),
+        ("DELETE", "/images/1", 0, 0, "409 .*read_only_index"),
     ],
 )
 def test_what_passes(cluster: Cluster, method: str, path: str, length: int, sent: int, expected: str) -> None:

@@ -12,11 +12,11 @@ import pytest
 
 from index.build import build, sources_in
 from index.search import Query
-from index.store import PictureIndex
+from index.store import ImageIndex
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
 from model.exceptions import ArtifactError
-from model.images.preprocess import read_picture
+from model.images.preprocess import decode_image
 from model.runtime import OnnxModel
 from tests.helpers import training_runs
 
@@ -25,34 +25,34 @@ ALEXNET = Path(sys.executable).parent / "alexnet"
 
 @pytest.mark.parametrize("rows", [16, 48])
 def test_index_killed_and_built_on(
-    artifact: Artifact, model: OnnxModel, pictures: Path, tmp_path: Path, rows: int
+    artifact: Artifact, model: OnnxModel, images: Path, tmp_path: Path, rows: int
 ) -> None:
     path = tmp_path / "index"
-    command = [str(p) for p in (ALEXNET, "index", "--data", pictures, "--artifact", artifact.path, "--index", path)]
+    command = [str(p) for p in (ALEXNET, "index", "--data", images, "--artifact", artifact.path, "--index", path)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         features = path / "features-1.f32"
         while process.poll() is None and not (features.exists() and features.stat().st_size >= rows * 64 * 4):
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
-    half = PictureIndex.open(path)
+    half = ImageIndex.open(path)
     kept = len(half)
-    for number in range(kept):  # no half row: each one is its picture's
+    for number in range(kept):  # no half row: each one is its image's
         source = half.catalog.get(number + 1).source
         assert source is not None
-        feature = model.features(read_picture(source.read_bytes()).pixels[None], half.views)[0]
+        feature = model.features(decode_image(source.read_bytes()).pixels[None], half.crops)[0]
         assert half.search(Query(feature, 1))[0].entry.id == number + 1
     half.close()
-    index = PictureIndex.create(path, artifact)
-    report = build(index, model, sources_in(pictures))
+    index = ImageIndex.create(path, artifact)
+    report = build(index, model, sources_in(images))
     assert (report.added, report.known) == (90 - kept, kept)
     assert len(index) == 90
     index.close()
 
 
-def test_ctrl_c_says_that_what_was_added_is_kept(artifact: Artifact, pictures: Path, tmp_path: Path) -> None:
+def test_ctrl_c_says_that_what_was_added_is_kept(artifact: Artifact, images: Path, tmp_path: Path) -> None:
     many, path = tmp_path / "many", tmp_path / "index"
     many.mkdir()
-    for number, file in enumerate(sorted(pictures.rglob("*.jpg")) * 5):
+    for number, file in enumerate(sorted(images.rglob("*.jpg")) * 5):
         (many / f"{number}.jpg").write_bytes(file.read_bytes() + bytes([number // 90]))
     command = [str(p) for p in (ALEXNET, "index", "--data", many, "--artifact", artifact.path, "--index", path)]
     with subprocess.Popen(
@@ -65,7 +65,7 @@ def test_ctrl_c_says_that_what_was_added_is_kept(artifact: Artifact, pictures: P
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert errors == "error: stopped: what was added is kept; the same command goes on\n"
-    index = PictureIndex.open(path)
+    index = ImageIndex.open(path)
     kept = len(index)
     index.close()
     assert 0 < kept < 450

@@ -1,4 +1,4 @@
-"""kill -9 while pictures are added and removed: what was acknowledged is there, and nothing is half there."""
+"""kill -9 while images are added and removed: what was acknowledged is there, and nothing is half there."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 
 from index.catalog import NewEntry
 from index.search import Query
-from index.store import PictureIndex
+from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
 
 WRITER = """
 import sys
 from pathlib import Path
-from index.store import PictureIndex
+from index.store import ImageIndex
 from tests.faults.test_killed_index import entry, feature
-index = PictureIndex(Path(sys.argv[1]), writable=True)
+index = ImageIndex(Path(sys.argv[1]), writable=True)
 number = int(sys.argv[2])
 while True:
     added = index.add(feature(number), [entry(number)])
@@ -47,7 +47,7 @@ def feature(number: int) -> NDArray[np.float32]:
 
 @pytest.mark.parametrize("rounds", [8, pytest.param(100, marks=pytest.mark.slow)])
 def test_what_was_acknowledged_is_there(artifact: Artifact, tmp_path: Path, rounds: int) -> None:
-    PictureIndex.create(tmp_path / "i", artifact).close()
+    ImageIndex.create(tmp_path / "i", artifact).close()
     moments = random.Random(0)
     present: dict[int, int] = {}
     removed: set[int] = set()
@@ -69,16 +69,16 @@ def test_what_was_acknowledged_is_there(artifact: Artifact, tmp_path: Path, roun
                 present[int(numbers[0])] = int(numbers[1])
             elif word == "removed" and len(numbers) == 2:
                 removed.add(int(numbers[0]))
-        last = max(present, key=lambda picture_id: present[picture_id])
+        last = max(present, key=lambda image_id: present[image_id])
         if present[last] % 5 == 0:  # it may have been removed, or not, without a word
             removed.add(last)
         number = present[last] + 2  # another one may have been added without a word
-        index = PictureIndex.open(tmp_path / "i")
+        index = ImageIndex.open(tmp_path / "i")
         assert index.damaged == {}
         looked_at = set(present) if turn == rounds - 1 else set(present) - before
-        for picture_id in looked_at - removed:
-            nearest = index.search(Query(feature(present[picture_id])[0], 1))[0]
-            assert (nearest.entry.id, nearest.distance) == (picture_id, 0)
+        for image_id in looked_at - removed:
+            nearest = index.search(Query(feature(present[image_id])[0], 1))[0]
+            assert (nearest.entry.id, nearest.distance) == (image_id, 0)
         assert len(set(present) - removed) <= len(index) <= len(set(present) - removed) + 2 * rounds
         index.close()
     assert len(present) > 10 * rounds

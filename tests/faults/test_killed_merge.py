@@ -13,7 +13,7 @@ import numpy as np
 
 from index.catalog import NewEntry
 from index.merge import merge
-from index.store import PictureIndex
+from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
 from tests.unit.index.test_merge import contents
 
@@ -32,7 +32,7 @@ def test_killed_and_begun_again(artifact: Artifact, tmp_path: Path) -> None:
     features = draw.random((900, 64), np.float32)
     parts = [tmp_path / name for name in "abc"]
     for number, part in enumerate(parts):
-        index = PictureIndex.create(part, artifact)
+        index = ImageIndex.create(part, artifact)
         mine = [n for n in range(900) if n % 3 == number or n % 50 == 0]  # some are in all
         index.add(
             features[mine],
@@ -40,7 +40,7 @@ def test_killed_and_begun_again(artifact: Artifact, tmp_path: Path) -> None:
         )
         index.close()
     undisturbed, into = tmp_path / "undisturbed", tmp_path / "into"
-    assert merge(undisturbed, parts).pictures == 900
+    assert merge(undisturbed, parts).images == 900
     kills = 0
     while True:
         command = [sys.executable, "-c", SMALL_STEPS, str(into), *map(str, parts)]

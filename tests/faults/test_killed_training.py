@@ -96,8 +96,8 @@ def test_ctrl_c_before_the_first_step_says_so(few: Path, tmp_path: Path) -> None
     assert "Traceback" not in printed
 
 
-def test_ctrl_c_while_measuring_says_how_to_go_on(pictures: Path, tmp_path: Path) -> None:
-    process = training_runs.start(tmp_path, "--data", pictures, *training_runs.OPTIONS, "--epochs", 1)
+def test_ctrl_c_while_measuring_says_how_to_go_on(images: Path, tmp_path: Path) -> None:
+    process = training_runs.start(tmp_path, "--data", images, *training_runs.OPTIONS, "--epochs", 1)
     deadline = time.monotonic() + 120
     while not any(tmp_path.glob("artifacts/patterns/.*/network.onnx")):  # it is exported, and measured next
         assert time.monotonic() < deadline

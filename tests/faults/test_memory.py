@@ -1,4 +1,4 @@
-"""A burst of large pictures, of what is refused and of broken ones leaves the server as small as it was."""
+"""A burst of large images, of what is refused and of broken ones leaves the server as small as it was."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from model.artifacts.packed import unpack_bundled
 from tests.helpers.server import served
 
 
-def phone_picture() -> bytes:
+def phone_image() -> bytes:
     """12 megapixels."""
     blocks = np.random.default_rng(0).integers(0, 256, (150, 200, 3), dtype=np.uint8)
     buffer = io.BytesIO()
@@ -30,9 +30,9 @@ def resident(pid: int) -> int:
 
 def test_memory_returns_after_a_burst(tmp_path: Path) -> None:
     artifact = unpack_bundled("elpv", tmp_path / "artifacts")  # full size: a share of what a real server holds
-    large, small = phone_picture(), io.BytesIO()
+    large, small = phone_image(), io.BytesIO()
     Image.new("RGB", (300, 300), "red").save(small, "PNG")
-    bodies = [large, large, large[: len(large) // 2], b"no picture"] * 10
+    bodies = [large, large, large[: len(large) // 2], b"no image"] * 10
 
     with served(artifact, tmp_path, {}) as (url, pid), ThreadPoolExecutor(len(bodies)) as clients:
 

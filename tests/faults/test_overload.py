@@ -14,9 +14,9 @@ from tests.helpers.server import served
 CLIENTS, LIMIT = 40, 8
 
 
-def test_health_answers_under_any_load(artifact: Artifact, pictures: Path, tmp_path: Path) -> None:
-    data = (pictures / "checks" / "01.jpg").read_bytes()
-    files = [("image", ("a", data))] * 16  # 160 views a request
+def test_health_answers_under_any_load(artifact: Artifact, images: Path, tmp_path: Path) -> None:
+    data = (images / "checks" / "01.jpg").read_bytes()
+    files = [("image", ("a", data))] * 16  # 160 crops a request
     environment = {"ALEXNET_MAX_WAITING": str(LIMIT), "ALEXNET_MAX_CROPS": "2000"}
     with served(artifact, tmp_path, environment) as (url, _), ThreadPoolExecutor(CLIENTS) as pool:
 

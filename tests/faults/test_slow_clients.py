@@ -37,9 +37,9 @@ def port(artifact: Artifact) -> Iterator[int]:
     listener.close()
 
 
-def test_a_body_that_stops_is_answered_408_and_its_place_is_free(port: int, pictures: Path) -> None:
+def test_a_body_that_stops_is_answered_408_and_its_place_is_free(port: int, images: Path) -> None:
     head = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx"
-    url, data = f"http://127.0.0.1:{port}/classify", (pictures / "checks" / "01.jpg").read_bytes()
+    url, data = f"http://127.0.0.1:{port}/classify", (images / "checks" / "01.jpg").read_bytes()
     slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(2)]
     for connection in slow:
         connection.sendall(head)
@@ -51,8 +51,8 @@ def test_a_body_that_stops_is_answered_408_and_its_place_is_free(port: int, pict
     assert httpx2.post(url, content=data).status_code == 200
 
 
-def test_a_client_that_hangs_up_frees_its_place(port: int, pictures: Path) -> None:
-    data = (pictures / "checks" / "01.jpg").read_bytes()
+def test_a_client_that_hangs_up_frees_its_place(port: int, images: Path) -> None:
+    data = (images / "checks" / "01.jpg").read_bytes()
     for _ in range(5):
         with socket.create_connection(("127.0.0.1", port)) as connection:
             connection.sendall(b"POST /similar HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx")
@@ -81,9 +81,9 @@ def test_headers_that_stop_end_the_connection(port: int, sent: bytes, monkeypatc
         assert time.monotonic() - begun < 3
 
 
-def test_a_slow_answer_is_not_cut_off(port: int, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_answer_is_not_cut_off(port: int, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_protocol, "HEADER_SECONDS", 0.2)
-    data = (pictures / "checks" / "01.jpg").read_bytes()
+    data = (images / "checks" / "01.jpg").read_bytes()
     with socket.create_connection(("127.0.0.1", port), timeout=20) as client:
         client.sendall(f"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n\r\n".encode() + data[:9])
         time.sleep(0.3)
@@ -98,12 +98,10 @@ def test_headers_without_end_are_refused(port: int) -> None:
         assert client.recv(1000) is not None
 
 
-def test_an_answer_that_nobody_takes_frees_its_place(
-    port: int, pictures: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Two clients ask on and read nothing, with a picture as the last: until they are cut off both places are taken."""
+def test_an_answer_that_nobody_takes_frees_its_place(port: int, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two clients ask on and read nothing, with an image as the last: until they are cut off both places are taken."""
     monkeypatch.setattr(http_protocol, "TAKING_SECONDS", 2.0)
-    url, data = f"http://127.0.0.1:{port}", (pictures / "checks" / "01.jpg").read_bytes()
+    url, data = f"http://127.0.0.1:{port}", (images / "checks" / "01.jpg").read_bytes()
     ask = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n" * 300
     head = b"POST /square HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(data)
     deaf = []

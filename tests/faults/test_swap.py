@@ -17,7 +17,7 @@ import httpx2
 import pytest
 from starlette.testclient import TestClient
 
-from index.store import PictureIndex
+from index.store import ImageIndex
 from model.artifacts.artifact import Artifact, Manifest
 from model.artifacts.writer import publish
 from server.app import create_app
@@ -55,15 +55,15 @@ def client(root: Path, tmp_path: Path) -> Iterator[TestClient]:
 
 @pytest.mark.parametrize("swaps", [10, pytest.param(100, marks=pytest.mark.slow)])
 def test_no_request_fails_while_versions_change(
-    client: TestClient, root: Path, artifact: Artifact, pictures: Path, swaps: int
+    client: TestClient, root: Path, artifact: Artifact, images: Path, swaps: int
 ) -> None:
-    data = (pictures / "checks" / "01.jpg").read_bytes()
+    data = (images / "checks" / "01.jpg").read_bytes()
     seen: list[tuple[int, int]] = []
     over = threading.Event()
 
     def ask() -> None:
         while not over.is_set():
-            answer = client.post("/classify?views=1", content=data, headers=READ)
+            answer = client.post("/classify?crops=1", content=data, headers=READ)
             seen.append((answer.status_code, answer.json().get("model", {}).get("version", 0)))
 
     threads = [threading.Thread(target=ask) for _ in range(3)]
@@ -86,7 +86,7 @@ def test_no_request_fails_while_versions_change(
 
 @pytest.mark.parametrize("damage", ["network", "manifest", "half"])
 def test_a_broken_artifact_is_refused_and_the_old_one_stays(
-    client: TestClient, root: Path, artifact: Artifact, pictures: Path, damage: str
+    client: TestClient, root: Path, artifact: Artifact, images: Path, damage: str
 ) -> None:
     new = add_version(root, artifact).path
     if damage == "network":
@@ -100,14 +100,12 @@ def test_a_broken_artifact_is_refused_and_the_old_one_stays(
     answer = client.post("/reload", headers=ADMIN)
     assert (answer.status_code, answer.json()["error"]["code"]) == (409, "not_servable")
     assert str(root) not in answer.text
-    data = (pictures / "checks" / "01.jpg").read_bytes()
+    data = (images / "checks" / "01.jpg").read_bytes()
     assert client.post("/classify", content=data, headers=READ).json()["model"]["version"] == 1
     assert client.get("/ready").status_code == 200
 
 
-def test_an_index_of_another_network_is_refused(
-    artifact: Artifact, index_path: Path, root: Path, pictures: Path
-) -> None:
+def test_an_index_of_another_network_is_refused(artifact: Artifact, index_path: Path, root: Path, images: Path) -> None:
     service = Service(Settings(artifact=root, index=index_path, keys=KEYS))
     with TestClient(create_app(service), raise_server_exceptions=False) as client:
 
@@ -119,8 +117,8 @@ def test_an_index_of_another_network_is_refused(
         publish(root, "patterns", artifact.labels, other)
         answer = client.post("/reload", headers=ADMIN)
         assert (answer.status_code, answer.json()["error"]["code"]) == (409, "not_servable")
-        data = (pictures / "checks" / "01.jpg").read_bytes()
-        assert client.post("/similar?k=1", content=data, headers=READ).json()["neighbours"][0]["distance"] == 0
+        data = (images / "checks" / "01.jpg").read_bytes()
+        assert client.post("/similar?k=1", content=data, headers=READ).json()["neighbors"][0]["distance"] == 0
 
 
 def test_who_may_reload(client: TestClient, artifact: Artifact) -> None:
@@ -158,17 +156,17 @@ def _wait_for(log: Path, text: str) -> None:
         time.sleep(0.05)
 
 
-def test_versions_in_a_hurry_hand_the_index_on(root: Path, artifact: Artifact, tmp_path: Path, pictures: Path) -> None:
+def test_versions_in_a_hurry_hand_the_index_on(root: Path, artifact: Artifact, tmp_path: Path, images: Path) -> None:
     """Several reloads at once: the one that serves in the end has an index that is open, and closes it at its end."""
-    folder, data = tmp_path / "index", (pictures / "checks" / "01.jpg").read_bytes()
-    PictureIndex.create(folder, artifact).close()
+    folder, data = tmp_path / "index", (images / "checks" / "01.jpg").read_bytes()
+    ImageIndex.create(folder, artifact).close()
     service = Service(Settings(artifact=root, index=folder, keys=KEYS + f",write:{'w' * 16}"))
     with TestClient(create_app(service), raise_server_exceptions=False) as client:
         with ThreadPoolExecutor(4) as together:
             asked = [together.submit(client.post, "/reload", headers=ADMIN) for _ in range(4)]
             assert {answer.result().status_code for answer in asked} == {200}
         time.sleep(0.3)  # those before have retired
-        added = client.post("/pictures", content=data, headers={"X-API-Key": "w" * 16})
-        assert added.json()["pictures"][0]["status"] == "added"
-        assert client.get("/pictures/1/similar", headers=READ).json()["neighbours"][0]["distance"] == 0
-    PictureIndex.create(folder, artifact).close()  # nobody holds it
+        added = client.post("/images", content=data, headers={"X-API-Key": "w" * 16})
+        assert added.json()["images"][0]["status"] == "added"
+        assert client.get("/images/1/similar", headers=READ).json()["neighbors"][0]["distance"] == 0
+    ImageIndex.create(folder, artifact).close()  # nobody holds it

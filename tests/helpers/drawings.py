@@ -1,4 +1,4 @@
-"""Pictures of three classes, drawn here: circles, checks and stripes."""
+"""Images of three classes, drawn here: circles, checks and stripes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CLASSES = ("circles", "checks", "stripes")
 
 
 def draw(kind: str, generator: np.random.Generator, side: int = 300) -> NDArray[np.uint8]:
-    """One (side, side + 40, 3) picture of a class, with its own period, phase, colour and noise."""
+    """One (side, side + 40, 3) image of a class, with its own period, phase, color and noise."""
     period = generator.uniform(24, 40)
     phase = generator.uniform(0, period)
     y, x = np.mgrid[:side, : side + 40]
@@ -21,10 +21,10 @@ def draw(kind: str, generator: np.random.Generator, side: int = 300) -> NDArray[
         "checks": np.sin(2 * np.pi * (x + phase) / period) * np.sin(2 * np.pi * (y + phase) / period),
         "circles": np.sin(2 * np.pi * (np.hypot(x - side / 2, y - side / 2) + phase) / period),
     }[kind]
-    colour = generator.uniform(10, 40, 3)
-    colour[CLASSES.index(kind)] = generator.uniform(60, 110)
+    color = generator.uniform(10, 40, 3)
+    color[CLASSES.index(kind)] = generator.uniform(60, 110)
     noise = generator.normal(0, 12, (side, side + 40, 3))
-    pixels: NDArray[np.uint8] = (128 + wave[..., None] * colour + noise).clip(0, 255).astype(np.uint8)
+    pixels: NDArray[np.uint8] = (128 + wave[..., None] * color + noise).clip(0, 255).astype(np.uint8)
     return pixels
 
 

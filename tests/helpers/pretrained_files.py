@@ -46,7 +46,7 @@ def small(published: Published, file: Path | None = None) -> Published:
 
 
 def random_weights(shapes: dict[str, tuple[int, ...]], first: float = 0.05) -> dict[str, NDArray[np.float32]]:
-    """Such that a picture's answer depends on all of them. `first`: the scale of conv1, for pixels of 0..255."""
+    """Such that an image's answer depends on all of them. `first`: the scale of conv1, for pixels of 0..255."""
     generator = np.random.default_rng(0)
     weights = {}
     for name, shape in shapes.items():

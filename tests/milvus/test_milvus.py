@@ -21,7 +21,7 @@ from index.search import Query
 from index.write_batch import Added
 from model.artifacts.artifact import NETWORK, Artifact, FileRecord, Manifest
 from model.artifacts.packed import unpack_bundled
-from model.exceptions import IndexStoreError, InvalidRequestError, ReadOnlyIndexError, UnknownPictureError
+from model.exceptions import IndexStoreError, InvalidRequestError, ReadOnlyIndexError, UnknownImageError
 
 pytest.importorskip("pymilvus", reason="pymilvus is in an environment of its own: make test-milvus")
 pytest.importorskip("milvus_lite", reason="milvus-lite is in an environment of its own: make test-milvus")
@@ -34,7 +34,7 @@ STRANGE = 'it\'s "quoted" \\ and größer} or removed == true'
 def made_by(network: str = "a" * 64) -> Artifact:
     """What an index looks at of an artifact."""
     files = {NETWORK: FileRecord(bytes=1, sha256=network)}
-    unseen = {"classes": 2, "parameters": 1, "licence": "", "training": {}, "export_difference": 0.0}
+    unseen = {"classes": 2, "parameters": 1, "license": "", "training": {}, "export_difference": 0.0}
     manifest = Manifest(
         name="net", version=1, created=datetime.now(UTC), feature_dim=DIM, files=files, **unseen,
     )  # fmt: skip
@@ -55,7 +55,7 @@ def at(*distances: float) -> NDArray[np.float32]:
 
 @pytest.fixture(params=["folder", "milvus"])
 def address(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    return Path(f"milvus:{tmp_path}/pictures.db") if request.param == "milvus" else tmp_path / "index"
+    return Path(f"milvus:{tmp_path}/images.db") if request.param == "milvus" else tmp_path / "index"
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def found(index: Index, k: int = 10, **wish: object) -> list[int]:
     return [n.entry.id for n in index.search(Query(ZERO, k, **wish))]  # type: ignore[arg-type]
 
 
-def test_the_same_bytes_are_the_same_picture(index: Index, ids: list[int]) -> None:
+def test_the_same_bytes_are_the_same_image(index: Index, ids: list[int]) -> None:
     added = index.add(at(7, 2, 8, 7), [entry(6), entry(1), entry(7), entry(6)])
     assert [one.status for one in added] == ["added", "exists", "added", "exists"]
     assert added[0].id == added[3].id
@@ -91,11 +91,11 @@ def test_removed_and_brought_back(index: Index, ids: list[int]) -> None:
     assert found(index) == [*ids[:2], *ids[3:]]
     assert len(index) == 5
     for ask in (index.entry, index.feature, index.catalog.thumbnail, index.catalog.sha256, index.remove):
-        with pytest.raises(UnknownPictureError):
+        with pytest.raises(UnknownImageError):
             ask(ids[2])
     index.restore(ids[2])
     assert found(index) == ids
-    with pytest.raises(UnknownPictureError):
+    with pytest.raises(UnknownImageError):
         index.restore(123_456)
 
 
@@ -128,15 +128,15 @@ def test_labels_of_any_text(index: Index, ids: list[int]) -> None:
     assert index.labels() == {"a": 2, "b": 3}
 
 
-def test_keys_are_one_picture_s(index: Index) -> None:
+def test_keys_are_one_image_s(index: Index) -> None:
     (added,) = index.add(at(10), [entry(40, key='k"')])
     assert index.entry(added.id).key == 'k"'
-    with pytest.raises(InvalidRequestError, match="expected a key that no other picture has"):
+    with pytest.raises(InvalidRequestError, match="expected a key that no other image has"):
         index.add(at(11), [entry(41, key='k"')])
     assert index.add(at(10), [entry(40, key='k"')]) == [Added(added.id, "exists")]
 
 
-def test_what_the_catalogue_says(index: Index, ids: list[int]) -> None:
+def test_what_the_catalog_says(index: Index, ids: list[int]) -> None:
     first = index.entry(ids[0])
     assert (first.source, first.format, first.width, first.height) == (Path("/a.png"), "PNG", 3, 2)
     assert index.catalog.thumbnail(ids[0]) == b"jpeg"
@@ -154,7 +154,7 @@ def test_opened_again_and_by_another_network(index: Index, address: Path, ids: l
     index.close()
     reader = to_read(address)
     assert found(reader) == ids
-    assert (reader.dim, reader.views, len(reader)) == (DIM, (4,), 6)
+    assert (reader.dim, reader.crops, len(reader)) == (DIM, (4,), 6)
     with pytest.raises(ReadOnlyIndexError):
         reader.remove(ids[0])
     with pytest.raises(IndexStoreError, match="made by another network"):
@@ -191,20 +191,20 @@ def test_a_server_on_milvus(tmp_path: Path) -> None:
 
     artifact = unpack_bundled("elpv", tmp_path / "artifacts")
     address = Path(f"milvus:{tmp_path}/cells.db")
-    pictures = []
+    images = []
     for number in range(3):
         buffer = io.BytesIO()
         Image.fromarray(np.random.default_rng(number).integers(0, 256, (300, 300, 3), np.uint8)).save(buffer, "PNG")
-        pictures.append(buffer.getvalue())
+        images.append(buffer.getvalue())
     with TestClient(create_app(Service(Settings(artifact=artifact.path, index=address)))) as client:
-        added = [client.post("/pictures", files={"image": data}, data={"label": "noise"}).json() for data in pictures]
-        ids = [answer["pictures"][0]["id"] for answer in added]
-        near = client.post("/similar?label=noise", content=pictures[1]).json()["neighbours"]
+        added = [client.post("/images", files={"image": data}, data={"label": "noise"}).json() for data in images]
+        ids = [answer["images"][0]["id"] for answer in added]
+        near = client.post("/similar?label=noise", content=images[1]).json()["neighbors"]
         assert (near[0]["id"], near[0]["distance"], len(near)) == (ids[1], 0, 3)
-        assert client.delete(f"/pictures/{ids[1]}").status_code == 204
-        assert client.get(f"/pictures/{ids[0]}/similar").json()["neighbours"][0]["id"] == ids[0]
-        assert client.get(f"/pictures/{ids[1]}").status_code == 404
-        assert client.patch(f"/pictures/{ids[1]}", json={"removed": False}).status_code == 200
+        assert client.delete(f"/images/{ids[1]}").status_code == 204
+        assert client.get(f"/images/{ids[0]}/similar").json()["neighbors"][0]["id"] == ids[0]
+        assert client.get(f"/images/{ids[1]}").status_code == 404
+        assert client.patch(f"/images/{ids[1]}", json={"removed": False}).status_code == 200
         assert client.get("/info").json()["index"] == {"size": 3, "codes": None}
-        assert client.get("/labels").json() == {"labels": [{"label": "noise", "pictures": 3}]}
-        assert client.post("/similar?search=binary", content=pictures[0]).status_code == 422
+        assert client.get("/labels").json() == {"labels": [{"label": "noise", "images": 3}]}
+        assert client.post("/similar?search=binary", content=images[0]).status_code == 422

@@ -56,7 +56,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
 
 @pytest.fixture(scope="module")
 def url(artifact: Artifact, index_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server of the small network and its own copy of the index of 90 pictures."""
+    """A server of the small network and its own copy of the index of 90 images."""
     home = tmp_path_factory.mktemp("page")
     shutil.copytree(index_path, home / "index")
     with served(artifact, home, {"ALEXNET_INDEX": str(home / "index")}) as (address, _):

@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from tests.page.conftest import PHONE, SCREENSHOTS, OpenPage
 
-VIEWS = {"": "#neighbours li", "?id=17&id=3&minus=5": "#classes li", "?view=index": "#entries li", "?view=model": "dl"}
+VIEWS = {"": "#neighbors li", "?id=17&id=3&minus=5": "#classes li", "?view=index": "#entries li", "?view=model": "dl"}
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -32,11 +32,11 @@ def test_the_keyboard_is_enough(url: str, open_page: OpenPage) -> None:
     _wait(page, "")
     for _ in range(20):
         page.keyboard.press("Tab")
-        if page.evaluate("document.activeElement.closest('#neighbours') !== null"):
+        if page.evaluate("document.activeElement.closest('#neighbors') !== null"):
             break
     page.keyboard.press("Enter")
     expect(page.locator("#classes li")).to_have_count(3)
-    expect(page.locator("#picture-heading")).to_be_focused()
+    expect(page.locator("#image-heading")).to_be_focused()
 
 
 @pytest.mark.parametrize("view", VIEWS)

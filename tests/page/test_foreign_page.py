@@ -45,12 +45,12 @@ def test_it_can_add_nothing(browser: Browser, url: str, foreign: str) -> None:
     def count() -> int:
         return int(httpx2.get(f"{url}/info").json()["index"]["size"])
 
-    picture = list(encode(np.full((60, 60, 3), 77, np.uint8), "PNG"))
+    image = list(encode(np.full((60, 60, 3), 77, np.uint8), "PNG"))
     before, page = count(), browser.new_page()
     page.goto(foreign)
-    page.evaluate(ASK, [f"{url}/pictures", picture])
+    page.evaluate(ASK, [f"{url}/images", image])
     page.close()
     assert count() == before
     assert 'code="foreign_page"' in httpx2.get(f"{url}/metrics").text  # it was sent, and refused
-    httpx2.post(f"{url}/pictures", files={"image": bytes(picture)}).raise_for_status()
+    httpx2.post(f"{url}/images", files={"image": bytes(image)}).raise_for_status()
     assert count() == before + 1  # it could have been

@@ -1,4 +1,4 @@
-"""The views of the index and of the network: add, label, remove, undo, look; with keys and without."""
+"""The crops of the index and of the network: add, label, remove, undo, look; with keys and without."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.page.conftest import OpenPage
 WIDTH = """async image => {
   for (let tries = 0; !image.naturalWidth && tries < 500; tries++) await new Promise(done => setTimeout(done, 20));
   return image.naturalWidth;
-}"""  # with a key, pictures are fetched by the page: for a moment an image has no source
+}"""  # with a key, images are fetched by the page: for a moment an image has no source
 READ, WRITE = "r" * 16, "w" * 16
 
 
@@ -42,7 +42,7 @@ def labels(page: Page) -> dict[str, int]:
     return {row[0]: int(row[1]) for row in rows}
 
 
-def test_labels_and_pictures(url: str, open_page: OpenPage) -> None:
+def test_labels_and_images(url: str, open_page: OpenPage) -> None:
     page = open_page(f"{url}/?view=index")
     expect(page.locator("#entries li")).to_have_count(60)
     assert labels(page) == {"all": 90, "checks": 30, "circles": 30, "stripes": 30}
@@ -51,11 +51,11 @@ def test_labels_and_pictures(url: str, open_page: OpenPage) -> None:
     page.get_by_role("link", name="circles", exact=True).click()
     expect(page).to_have_url(f"{url}/?view=index&label=circles")
     expect(page.locator("#entries li")).to_have_count(30)
-    expect(page.locator("#entries-heading")).to_have_text("circles: 30 pictures")
+    expect(page.locator("#entries-heading")).to_have_text("circles: 30 images")
     page.locator("#entries a").first.click()
     expect(page.locator("#truth")).to_contain_text("circles is its label")
     page.go_back()
-    expect(page.locator("#entries-heading")).to_have_text("circles: 30 pictures")
+    expect(page.locator("#entries-heading")).to_have_text("circles: 30 images")
 
 
 def test_a_folder_is_added_and_faults_are_named(url: str, open_page: OpenPage, tmp_path: Path) -> None:
@@ -65,14 +65,14 @@ def test_a_folder_is_added_and_faults_are_named(url: str, open_page: OpenPage, t
         for number in range(2):
             (tmp_path / "new" / name / f"{number}.jpg").write_bytes(encode(draw(kind, generator)))
     shutil.copy(tmp_path / "new" / "rings" / "0.jpg", tmp_path / "new" / "rings" / "again.jpg")
-    (tmp_path / "new" / "boards" / "notes.txt").write_text("no picture")
+    (tmp_path / "new" / "boards" / "notes.txt").write_text("no image")
     (tmp_path / "new" / ".hidden").write_text("not sent")
     page = open_page(f"{url}/?view=index")
     expect(page.locator("#entries li")).to_have_count(60)
     page.locator("#new-folder").set_input_files(tmp_path / "new")
     told = page.locator("#added [role=status]")
-    expect(told).to_have_text("4 of 6 pictures added, 1 there already, 1 refused.")
-    refused = httpx2.post(f"{url}/pictures", files={"image": b"no picture"}).json()["error"]["message"]
+    expect(told).to_have_text("4 of 6 images added, 1 there already, 1 refused.")
+    refused = httpx2.post(f"{url}/images", files={"image": b"no image"}).json()["error"]["message"]
     expect(page.locator(".faults li")).to_have_text(f"new/boards/notes.txt {refused}")
     expect(page.locator("#labels")).to_contain_text("rings")
     assert labels(page) == {"all": 94, "boards": 2, "checks": 30, "circles": 30, "rings": 2, "stripes": 30}
@@ -81,23 +81,23 @@ def test_a_folder_is_added_and_faults_are_named(url: str, open_page: OpenPage, t
 def test_remove_undo_and_label(url: str, open_page: OpenPage) -> None:
     page = open_page(f"{url}/?view=index&label=stripes")
     item = page.locator("#entries li").nth(3)
-    expect(item).to_contain_text("picture")
-    number = int(re.findall(r"picture (\d+)", item.inner_text())[0])
+    expect(item).to_contain_text("image")
+    number = int(re.findall(r"image (\d+)", item.inner_text())[0])
     item.get_by_role("button", name="Remove").click()
-    expect(item).to_contain_text(f"Picture {number} is removed.")
-    assert httpx2.get(f"{url}/pictures/{number}").status_code == 404
-    expect(page.locator("#entries-heading")).to_have_text("stripes: 29 pictures")
+    expect(item).to_contain_text(f"Image {number} is removed.")
+    assert httpx2.get(f"{url}/images/{number}").status_code == 404
+    expect(page.locator("#entries-heading")).to_have_text("stripes: 29 images")
     expect(item.get_by_role("button", name="Undo")).to_be_focused()
     page.keyboard.press("Enter")
-    expect(page.locator("#entries-heading")).to_have_text("stripes: 30 pictures")
-    assert httpx2.get(f"{url}/pictures/{number}").json()["label"] == "stripes"
+    expect(page.locator("#entries-heading")).to_have_text("stripes: 30 images")
+    assert httpx2.get(f"{url}/images/{number}").json()["label"] == "stripes"
     item.get_by_role("button", name="Edit").click()
     page.keyboard.type("odd")
     page.keyboard.press("Enter")
     expect(item.locator(".label")).to_have_text("odd")
-    assert httpx2.get(f"{url}/pictures/{number}").json()["label"] == "odd"
+    assert httpx2.get(f"{url}/images/{number}").json()["label"] == "odd"
     item.get_by_role("button", name="Edit").click()
-    page.get_by_label(f"Label of picture {number}").fill("stripes")
+    page.get_by_label(f"Label of image {number}").fill("stripes")
     page.keyboard.press("Enter")
     expect(item.locator(".label")).to_have_text("stripes")
 
@@ -115,10 +115,10 @@ def test_keys_are_asked_for_and_kept(locked: str, open_page: OpenPage) -> None:
     page.locator("#key").fill(READ)
     page.keyboard.press("Enter")
     expect(dialog).to_be_hidden()
-    expect(page.locator("#neighbours li")).to_have_count(6)
-    assert page.locator("#neighbours img").first.evaluate(WIDTH) == 128
+    expect(page.locator("#neighbors li")).to_have_count(6)
+    assert page.locator("#neighbors img").first.evaluate(WIDTH) == 128
     page.reload()
-    expect(page.locator("#neighbours li")).to_have_count(6)
+    expect(page.locator("#neighbors li")).to_have_count(6)
     page.goto(f"{locked}/?view=index")
     item = page.locator("#entries li").first
     item.get_by_role("button", name="Remove").click()
@@ -132,24 +132,24 @@ def test_keys_are_asked_for_and_kept(locked: str, open_page: OpenPage) -> None:
 
 
 def test_an_index_that_is_only_read_says_so(
-    artifact: Artifact, index_path: Path, pictures: Path, tmp_path: Path, open_page: OpenPage
+    artifact: Artifact, index_path: Path, images: Path, tmp_path: Path, open_page: OpenPage
 ) -> None:
     environment = {"ALEXNET_INDEX": str(index_path), "ALEXNET_READ_ONLY": "true"}
     with served(artifact, tmp_path, environment) as (url, _):
         page = open_page(f"{url}/?view=index")
-        page.locator("#new-files").set_input_files(pictures / "checks" / "00.jpg")
+        page.locator("#new-files").set_input_files(images / "checks" / "00.jpg")
         expect(page.get_by_role("alert")).to_contain_text("opened for reading")
         page.locator("#entries li").first.get_by_role("button", name="Remove").click()
         expect(page.get_by_role("alert")).to_contain_text("opened for reading")
         page.close()
 
 
-def test_without_an_index_pictures_are_named(
-    artifact: Artifact, pictures: Path, tmp_path: Path, open_page: OpenPage
+def test_without_an_index_images_are_named(
+    artifact: Artifact, images: Path, tmp_path: Path, open_page: OpenPage
 ) -> None:
     with served(artifact, tmp_path, {}) as (url, _):
         page = open_page(url)
-        page.locator("#file").set_input_files(pictures / "checks" / "00.jpg")
+        page.locator("#file").set_input_files(images / "checks" / "00.jpg")
         expect(page.locator("#classes li").first).to_contain_text("checks")
         expect(page.locator("#found")).to_be_hidden()
         page.goto(f"{url}/?view=index")
@@ -160,7 +160,7 @@ def test_without_an_index_pictures_are_named(
 def test_the_network_that_is_served(url: str, artifact: Artifact, open_page: OpenPage) -> None:
     page = open_page(f"{url}/?view=model")
     facts = page.locator("#model dl")
-    for text in ("cpu, float32", "patterns", f"{artifact.manifest.parameters:,}", artifact.manifest.licence):
+    for text in ("cpu, float32", "patterns", f"{artifact.manifest.parameters:,}", artifact.manifest.license):
         expect(facts).to_contain_text(text)
     rows = page.get_by_role("region", name="Measured errors").locator("tbody tr")
     expect(rows).to_have_count(2)

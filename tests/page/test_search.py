@@ -1,4 +1,4 @@
-"""What a person does with the page: drop a picture, read its classes, click through its neighbours, go back."""
+"""What a person does with the page: drop an image, read its classes, click through its neighbors, go back."""
 
 from __future__ import annotations
 
@@ -29,114 +29,114 @@ HAND_OVER = """([event, name, content]) => {
     ? new ClipboardEvent("paste", {...options, clipboardData: data})
     : new DragEvent("drop", {...options, dataTransfer: data}));
 }"""
-NEIGHBOURS = "#neighbours li"
+NEIGHBORS = "#neighbors li"
 
 
 def hand_over(page: Page, content: bytes, event: str = "drop") -> None:
     """Drop a file on the page, or paste it."""
-    page.evaluate(HAND_OVER, [event, "picture.jpg", base64.b64encode(content).decode()])
+    page.evaluate(HAND_OVER, [event, "image.jpg", base64.b64encode(content).decode()])
 
 
 def ids(page: Page) -> list[int]:
-    """Those of the neighbours that are shown."""
-    links = page.locator(f"{NEIGHBOURS} a").evaluate_all("links => links.map(link => link.search)")
+    """Those of the neighbors that are shown."""
+    links = page.locator(f"{NEIGHBORS} a").evaluate_all("links => links.map(link => link.search)")
     return [int(re.findall(r"[?&]id=(\d+)", link)[0]) for link in links]
 
 
 @pytest.fixture(scope="module")
-def jpeg(pictures: Path) -> bytes:
-    return (pictures / "stripes" / "04.jpg").read_bytes()
+def jpeg(images: Path) -> bytes:
+    return (images / "stripes" / "04.jpg").read_bytes()
 
 
 @pytest.mark.parametrize("window", [WIDE, PHONE], ids=["wide", "phone"])
-def test_drop_classes_neighbours_click_back(window: dict[str, Any], url: str, open_page: OpenPage, jpeg: bytes) -> None:
+def test_drop_classes_neighbors_click_back(window: dict[str, Any], url: str, open_page: OpenPage, jpeg: bytes) -> None:
     page = open_page(url, **window)
-    expect(page.locator(NEIGHBOURS)).to_have_count(6)  # to start from
+    expect(page.locator(NEIGHBORS)).to_have_count(6)  # to start from
     expect(page.get_by_text("Take a photo")).to_be_visible(visible="is_mobile" in window)
     hand_over(page, jpeg)
     expect(page.locator("#classes li")).to_have_count(3)
     expect(page.locator("#classes li.right")).to_contain_text("stripes")
-    expect(page.locator("#truth")).to_contain_text("stripes is its label: it is picture")
-    expect(page.locator(NEIGHBOURS)).to_have_count(6)
-    expect(page.locator("#status")).to_contain_text(re.compile(r"90 pictures searched in [\d.]+ ms"))
+    expect(page.locator("#truth")).to_contain_text("stripes is its label: it is image")
+    expect(page.locator(NEIGHBORS)).to_have_count(6)
+    expect(page.locator("#status")).to_contain_text(re.compile(r"90 images searched in [\d.]+ ms"))
     assert page.locator("#square").evaluate("image => image.naturalWidth") == 256
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.screenshot(path=SCREENSHOTS / f"search-{page.viewport_size['width']}.png")  # type: ignore[index]
     first = ids(page)
-    page.locator(f"{NEIGHBOURS} a").nth(1).click()
+    page.locator(f"{NEIGHBORS} a").nth(1).click()
     expect(page).to_have_url(f"{url}/?id={first[1]}")
-    expect(page.locator("#square")).to_have_attribute("alt", f"Picture {first[1]} of the index")
-    expect(page.locator("#status")).to_contain_text("90 pictures")
+    expect(page.locator("#square")).to_have_attribute("alt", f"Image {first[1]} of the index")
+    expect(page.locator("#status")).to_contain_text("90 images")
     second = ids(page)
     assert len(second) == 6
     assert first[1] not in second
     page.go_back()
     expect(page).to_have_url(f"{url}/")
-    expect(page.locator("#square")).to_have_attribute("alt", "The picture that was sent")
-    expect(page.locator("#status")).to_contain_text("90 pictures")
+    expect(page.locator("#square")).to_have_attribute("alt", "The image that was sent")
+    expect(page.locator("#status")).to_contain_text("90 images")
     assert ids(page) == first
     page.go_forward()
-    expect(page.locator("#square")).to_have_attribute("alt", f"Picture {first[1]} of the index")
+    expect(page.locator("#square")).to_have_attribute("alt", f"Image {first[1]} of the index")
 
 
 def test_the_ten_views_are_drawn_on_demand(url: str, open_page: OpenPage) -> None:
     page = open_page(f"{url}/?id=1")
-    page.locator("#views summary").click()
-    expect(page.locator("#views canvas")).to_have_count(10)
+    page.locator("#crops summary").click()
+    expect(page.locator("#crops canvas")).to_have_count(10)
     left, mirrored = (
-        page.locator("#views canvas").nth(view).evaluate("c => [...c.getContext('2d').getImageData(0, 9, 224, 1).data]")
+        page.locator("#crops canvas").nth(view).evaluate("c => [...c.getContext('2d').getImageData(0, 9, 224, 1).data]")
         for view in (4, 9)
     )
     pixels = [mirrored[4 * x : 4 * x + 4] for x in range(224)]
     assert [value for pixel in reversed(pixels) for value in pixel] == left
 
 
-def test_paste_and_choose(url: str, open_page: OpenPage, jpeg: bytes, pictures: Path) -> None:
+def test_paste_and_choose(url: str, open_page: OpenPage, jpeg: bytes, images: Path) -> None:
     page = open_page(url)
     hand_over(page, jpeg, "paste")
     expect(page.locator("#truth")).to_contain_text("stripes")
-    page.locator("#file").set_input_files([pictures / "checks" / "00.jpg", pictures / "checks" / "01.jpg"])
-    expect(page.locator("#picture-heading")).to_have_text("A query of 2 pictures")
+    page.locator("#file").set_input_files([images / "checks" / "00.jpg", images / "checks" / "01.jpg"])
+    expect(page.locator("#image-heading")).to_have_text("A query of 2 images")
     expect(page.locator("#parts li")).to_have_count(2)
-    expect(page.locator(NEIGHBOURS)).to_have_count(6)
+    expect(page.locator(NEIGHBORS)).to_have_count(6)
 
 
-def test_a_query_of_several_pictures_is_an_address(url: str, open_page: OpenPage) -> None:
+def test_a_query_of_several_images_is_an_address(url: str, open_page: OpenPage) -> None:
     page = open_page(f"{url}/?id=17")
-    expect(page.locator(NEIGHBOURS)).to_have_count(6)
+    expect(page.locator(NEIGHBORS)).to_have_count(6)
     first = ids(page)
-    page.locator(f"{NEIGHBOURS} a").nth(0).click(modifiers=["Shift"])
+    page.locator(f"{NEIGHBORS} a").nth(0).click(modifiers=["Shift"])
     expect(page).to_have_url(f"{url}/?id=17&id={first[0]}")
     expect(page.locator("#parts li")).to_have_count(2)
-    expect(page.locator("#status")).to_contain_text("90 pictures")
+    expect(page.locator("#status")).to_contain_text("90 images")
     away = ids(page)[5]
-    page.locator(f"{NEIGHBOURS} a").nth(5).click(modifiers=["Alt"])
+    page.locator(f"{NEIGHBORS} a").nth(5).click(modifiers=["Alt"])
     expect(page).to_have_url(f"{url}/?id=17&id={first[0]}&minus={away}")
-    expect(page.locator("#status")).to_contain_text("90 pictures")
+    expect(page.locator("#status")).to_contain_text("90 images")
     shown = ids(page)
-    asked = httpx2.get(f"{url}/pictures/17/similar?id={first[0]}&minus={away}&k=9").json()["neighbours"]
+    asked = httpx2.get(f"{url}/images/17/similar?id={first[0]}&minus={away}&k=9").json()["neighbors"]
     assert shown == [n["id"] for n in asked if n["id"] not in (17, first[0], away)][:6]
     again = open_page(page.url)
-    expect(again.locator("#status")).to_contain_text("90 pictures")
+    expect(again.locator("#status")).to_contain_text("90 images")
     assert ids(again) == shown
-    again.get_by_label(f"Take out picture {away}", exact=True).click()
+    again.get_by_label(f"Take out image {away}", exact=True).click()
     expect(again).to_have_url(f"{url}/?id=17&id={first[0]}")
 
 
 def test_label_filter_and_endless_scrolling(url: str, open_page: OpenPage) -> None:
     page = open_page(f"{url}/?id=17")
-    expect(page.locator(NEIGHBOURS)).to_have_count(6)
+    expect(page.locator(NEIGHBORS)).to_have_count(6)
     page.locator("#found").get_by_label("Label").select_option("circles")
     expect(page).to_have_url(f"{url}/?id=17&label=circles")
-    expect(page.locator("#status")).to_contain_text("labelled circles")
+    expect(page.locator("#status")).to_contain_text("labeled circles")
     for _ in range(8):
         page.mouse.wheel(0, 4000)
         page.wait_for_timeout(100)
     expect(page.locator("#more")).to_be_hidden()
     shown = ids(page)
-    asked = httpx2.get(f"{url}/pictures/17/similar?label=circles&k=40").json()["neighbours"]
+    asked = httpx2.get(f"{url}/images/17/similar?label=circles&k=40").json()["neighbors"]
     assert shown == [n["id"] for n in asked if n["id"] != 17]
-    assert set(page.locator(f"{NEIGHBOURS} .label").all_text_contents()) == {"circles"}
+    assert set(page.locator(f"{NEIGHBORS} .label").all_text_contents()) == {"circles"}
 
 
 @pytest.mark.parametrize("cut", [0, 20, 2000])
@@ -152,9 +152,9 @@ def test_a_broken_file_is_refused_in_the_api_s_words(cut: int, url: str, open_pa
     expect(page.locator("#notice")).to_be_hidden()
 
 
-def test_a_picture_that_is_not_there(url: str, open_page: OpenPage) -> None:
+def test_a_image_that_is_not_there(url: str, open_page: OpenPage) -> None:
     page = open_page(f"{url}/?id=4711")
-    expect(page.get_by_role("alert")).to_have_text("expected the id of an indexed picture, found 4711")
+    expect(page.get_by_role("alert")).to_have_text("expected the id of an indexed image, found 4711")
 
 
 @contextmanager
@@ -163,7 +163,7 @@ def full(url: str) -> Iterator[None]:
     itself, ours was refused, and another takes its place."""
     with ExitStack() as stack:
         deadline = time.monotonic() + 20
-        while httpx2.get(f"{url}/pictures/1/similar").status_code != 503:
+        while httpx2.get(f"{url}/images/1/similar").status_code != 503:
             assert time.monotonic() < deadline
             connection = stack.enter_context(socket.create_connection((urlsplit(url).hostname, urlsplit(url).port)))
             connection.sendall(b"POST /classify HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nx")
@@ -174,9 +174,9 @@ def test_overloaded_then_answered(artifact: Artifact, index_path: Path, tmp_path
     environment = {"ALEXNET_INDEX": str(index_path), "ALEXNET_MAX_WAITING": "4", "ALEXNET_READ_ONLY": "true"}
     with served(artifact, tmp_path, environment) as (url, _):
         page = open_page(url)
-        expect(page.locator(NEIGHBOURS)).to_have_count(6)
+        expect(page.locator(NEIGHBORS)).to_have_count(6)
         with full(url):
-            page.locator(f"{NEIGHBOURS} a").nth(2).click()
+            page.locator(f"{NEIGHBORS} a").nth(2).click()
             expect(page.get_by_role("alert")).to_contain_text("expected at most 4 requests at once")
             expect(page.get_by_role("alert")).to_contain_text("Trying again in")
         expect(page.locator("#classes li")).to_have_count(3)
@@ -186,9 +186,9 @@ def test_overloaded_then_answered(artifact: Artifact, index_path: Path, tmp_path
 
 def test_offline_then_answered(url: str, open_page: OpenPage) -> None:
     page = open_page(url)
-    expect(page.locator(NEIGHBOURS)).to_have_count(6)
+    expect(page.locator(NEIGHBORS)).to_have_count(6)
     page.context.set_offline(True)
-    page.locator(f"{NEIGHBOURS} a").nth(2).click()
+    page.locator(f"{NEIGHBORS} a").nth(2).click()
     expect(page.get_by_role("alert")).to_contain_text("The server can't be reached.")
     expect(page.locator("#square")).to_be_hidden()
     page.context.set_offline(False)
@@ -200,7 +200,7 @@ def test_offline_then_answered(url: str, open_page: OpenPage) -> None:
 def test_exact_and_binary_side_by_side(url: str, open_page: OpenPage) -> None:
     """As far as the page goes: what the two searches find is the server's."""
     page = open_page(f"{url}/?id=17")
-    expect(page.locator(NEIGHBOURS)).to_have_count(6)
+    expect(page.locator(NEIGHBORS)).to_have_count(6)
     expect(page.locator("#method-field")).to_be_hidden()  # this index has no binary codes
 
     def with_codes(route: Route) -> None:
@@ -220,7 +220,7 @@ def test_exact_and_binary_side_by_side(url: str, open_page: OpenPage) -> None:
     expect(page).to_have_url(f"{url}/?id=17&search=both")
     expect(page.get_by_role("heading", name=re.compile(r"Exact: [\d.]+ ms"))).to_be_visible()
     expect(page.get_by_role("heading", name=re.compile(r"Binary codes: [\d.]+ ms"))).to_be_visible()
-    expect(page.locator(NEIGHBOURS)).to_have_count(12)
+    expect(page.locator(NEIGHBORS)).to_have_count(12)
     assert {found[0] for address in asked if (found := re.findall("search=(exact|binary)", address))} == {
         "exact",
         "binary",

@@ -50,56 +50,56 @@ def url(artifact: Artifact, index_path: Path, tmp_path_factory: pytest.TempPathF
 
 
 @pytest.fixture
-def picture() -> bytes:
+def image() -> bytes:
     return encode(draw("circles", np.random.default_rng()))
 
 
-def test_every_call(module: ModuleType, url: str, picture: bytes, tmp_path: Path) -> None:
-    (tmp_path / "picture.jpg").write_bytes(picture)
+def test_every_call(module: ModuleType, url: str, image: bytes, tmp_path: Path) -> None:
+    (tmp_path / "image.jpg").write_bytes(image)
     with module.Client(url, KEY) as client:
         assert client.ready()
-        named = client.classify(tmp_path / "picture.jpg", top=2)
+        named = client.classify(tmp_path / "image.jpg", top=2)
         assert named.model == ("patterns", 1)
         assert len(named.predictions) == 2
         assert named.predictions[0].probability >= named.predictions[1].probability
-        (added,) = client.add([picture], label="mine")
+        (added,) = client.add([image], label="mine")
         assert added.status == "added"
-        nearest, *_ = client.similar(picture, k=3)
+        nearest, *_ = client.similar(image, k=3)
         assert (nearest.id, nearest.label) == (added.id, "mine")
         assert client.similar(added.id, k=1)[0].id == added.id
-        assert client.add([picture])[0] == module.Added(added.id, "exists")
+        assert client.add([image])[0] == module.Added(added.id, "exists")
         client.relabel(added.id, None)
-        assert dict(client.pictures(page=40))[added.id] is None
+        assert dict(client.images(page=40))[added.id] is None
         client.remove(added.id)
-        assert added.id not in dict(client.pictures())
+        assert added.id not in dict(client.images())
         assert client.info()["model"]["name"] == "patterns"
 
 
-def test_several_with_one_that_is_broken(module: ModuleType, url: str, picture: bytes) -> None:
+def test_several_with_one_that_is_broken(module: ModuleType, url: str, image: bytes) -> None:
     with module.Client(url, KEY) as client:
-        first, second, third = client.classify_all([picture, picture[:900], picture])
+        first, second, third = client.classify_all([image, image[:900], image])
         assert first.predictions == third.predictions
-        assert (second.code, second.request_id != "") == ("invalid_picture", True)
-        good, bad = client.add([encode(draw("checks", np.random.default_rng())), picture[:900]])
+        assert (second.code, second.request_id != "") == ("invalid_image", True)
+        good, bad = client.add([encode(draw("checks", np.random.default_rng())), image[:900]])
         assert good.status == "added"
-        assert bad.code == "invalid_picture"
+        assert bad.code == "invalid_image"
 
 
-def test_a_refusal_says_what_the_server_said(module: ModuleType, url: str, picture: bytes) -> None:
+def test_a_refusal_says_what_the_server_said(module: ModuleType, url: str, image: bytes) -> None:
     with module.Client(url) as stranger, pytest.raises(module.AlexNetServerError) as caught:
-        stranger.classify(picture)
+        stranger.classify(image)
     assert (caught.value.status, caught.value.code) == (401, "unauthorized")
     with module.Client(url, KEY) as client:
-        with pytest.raises(module.AlexNetServerError, match=r"found 4711 \(404 unknown_picture, request "):
+        with pytest.raises(module.AlexNetServerError, match=r"found 4711 \(404 unknown_image, request "):
             client.similar(4711)
         with pytest.raises(module.AlexNetServerError) as caught:
-            client.classify(b"no picture")
-        assert caught.value.code == "unsupported_picture"
+            client.classify(b"no image")
+        assert caught.value.code == "unsupported_image"
         with pytest.raises(module.AlexNetServerError):
             client.remove(4711)  # at the first attempt, gone isn't good
 
 
-def test_it_comes_back_when_the_server_has_time(module: ModuleType, url: str, picture: bytes) -> None:
+def test_it_comes_back_when_the_server_has_time(module: ModuleType, url: str, image: bytes) -> None:
     """Two requests whose bodies don't end fill the server; they go, and the client's later attempt is answered."""
     held = [socket.create_connection((urlsplit(url).hostname, urlsplit(url).port)) for _ in range(2)]
     for connection in held:
@@ -107,20 +107,20 @@ def test_it_comes_back_when_the_server_has_time(module: ModuleType, url: str, pi
         connection.sendall(head.encode())
     deadline = time.monotonic() + 20
     while True:
-        full = httpx2.get(f"{url}/pictures/1/similar", headers={"Authorization": f"Bearer {KEY}"})
+        full = httpx2.get(f"{url}/images/1/similar", headers={"Authorization": f"Bearer {KEY}"})
         if full.status_code == 503:
             break
         assert time.monotonic() < deadline
     assert float(full.headers["Retry-After"]) >= 1
     with module.Client(url, KEY, retries=module.Retries(attempts=1)) as hasty:
         with pytest.raises(module.AlexNetServerError) as caught:
-            hasty.classify(picture)
+            hasty.classify(image)
         assert (caught.value.status, caught.value.code) == (503, "overloaded")
     for connection in held:
         threading.Timer(0.5, connection.close).start()
     begun = time.monotonic()
     with module.Client(url, KEY) as client:
-        assert client.classify(picture).predictions
+        assert client.classify(image).predictions
     assert time.monotonic() - begun >= 1  # as Retry-After asked
 
 
@@ -160,7 +160,7 @@ def test_pauses_grow_and_differ(module: ModuleType) -> None:
 def test_what_never_was_is_not_removed(module: ModuleType) -> None:
     """A 503 did nothing: a 404 after it is an error, unlike one after an answer that was lost."""
     head = "HTTP/1.1 {}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{}"
-    error = '{"error": {"code": "unknown_picture", "message": "none"}}'
+    error = '{"error": {"code": "unknown_image", "message": "none"}}'
     with socket.create_server(("127.0.0.1", 0)) as listener:
         answers = [head.format("503 Later", 0, ""), head.format("404 Not Found", len(error), error)]
 
@@ -174,7 +174,7 @@ def test_what_never_was_is_not_removed(module: ModuleType) -> None:
         threading.Thread(target=serve, daemon=True).start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         client = module.Client(url, retries=module.Retries(first=0.01))
-        with client, pytest.raises(module.AlexNetServerError, match="404 unknown_picture"):
+        with client, pytest.raises(module.AlexNetServerError, match="404 unknown_image"):
             client.remove(17)
 
 

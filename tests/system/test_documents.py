@@ -1,4 +1,4 @@
-"""The shell blocks of the documents, each in a folder of its own with a small network, its index and a few pictures.
+"""The shell blocks of the documents, each in a folder of its own with a small network, its index and a few images.
 
 What trains gets options that make it small; what serves goes on while `curl` asks it; a few words stand for a reader's
 own. The tutorial is one story, in test_tutorial.py.
@@ -25,7 +25,7 @@ from tests.helpers.drawings import CLASSES, encode
 from tests.project.test_documentation import DOCUMENTS, ROOT
 
 ROWS = 400
-SMALL = "--hidden 64 --epochs 1 --batch 10 --measure centre"
+SMALL = "--hidden 64 --epochs 1 --batch 10 --measure center"
 SHELL = f"""set -euo pipefail
 shopt -s expand_aliases
 trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
@@ -58,7 +58,7 @@ STAND_FOR = {
     r"\bNAME\b": "patterns",
     r"indexes/cats/": "indexes/patterns/",
     r"--label cat\b": "--label circles",
-    r" /pictures|(?<=--data )grocery": " ~/pictures",
+    r" /images|(?<=--data )grocery": " ~/images",
     r"(codes train \S+)( --bits 256)?": r"\1 --bits 32",  # of 64 features, not 4096
     r"(artifacts|indexes)/grocery": r"\1/patterns",
 }
@@ -74,7 +74,7 @@ ELSEWHERE = {
     r"run\.py --data (grocery|cifar10)|~/imagenet|training/run\.py$": "minutes to days of training",
     r"seven_cnns": "eight long runs",
     r"training/compact": "what it made: tests/unit/model/test_bundled.py",
-    r"_demo|\$CELL|^CELL=|alexnet demo|pictures/1/thumbnail": "tests/system/test_solar_cells.py",
+    r"_demo|\$CELL|^CELL=|alexnet demo|images/1/thumbnail": "tests/system/test_solar_cells.py",
 }
 
 
@@ -96,12 +96,12 @@ def blocks() -> list[Any]:
     return found
 
 
-def furnish(home: Path, script: str, artifact: Artifact, index: Path, pictures: Path) -> None:
+def furnish(home: Path, script: str, artifact: Artifact, index: Path, images: Path) -> None:
     """A reader's folder: what the lines name is there."""
-    for name in ("pictures", "queries"):
-        (home / name).symlink_to(pictures)
-    for number, name in enumerate(("picture", "a", "b")):
-        shutil.copy(pictures / CLASSES[0] / f"{number:02}.jpg", home / f"{name}.jpg")
+    for name in ("images", "queries"):
+        (home / name).symlink_to(images)
+    for number, name in enumerate(("image", "a", "b")):
+        shutil.copy(images / CLASSES[0] / f"{number:02}.jpg", home / f"{name}.jpg")
     for name in {"patterns", *re.findall(r"artifacts/([\w-]+)", script)}:
         shutil.copytree(artifact.path, home / "artifacts" / name / "1")
     shutil.copytree(index, home / "indexes" / "patterns" / "1")
@@ -116,10 +116,10 @@ def furnish(home: Path, script: str, artifact: Artifact, index: Path, pictures: 
 
 
 @pytest.mark.parametrize("script", blocks())
-def test_block(script: str, artifact: Artifact, index_path: Path, pictures: Path, tmp_path: Path) -> None:
+def test_block(script: str, artifact: Artifact, index_path: Path, images: Path, tmp_path: Path) -> None:
     for words, meant in STAND_FOR.items():
         script = re.sub(words, meant, script)
-    furnish(tmp_path, script, artifact, index_path, pictures)
+    furnish(tmp_path, script, artifact, index_path, images)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     places = {"HOME": str(tmp_path), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}

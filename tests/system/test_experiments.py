@@ -1,4 +1,4 @@
-"""The commands of docs/experiments.md on a few drawn pictures: whether they run, go on, and count rightly."""
+"""The commands of docs/experiments.md on a few drawn images: whether they run, go on, and count rightly."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from experiments import ablation, activation, normalization, solar_cells
-from experiments.cifar import Pictures, _cropped
+from experiments.cifar import Images, _cropped
 from experiments.command import QUICK
 from experiments.results import Results
 from model.artifacts.artifact import Label
@@ -30,7 +30,7 @@ KINDS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse"
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in CIFAR-10's layout: ten classes of one colour each, with noise."""
+    """A folder in CIFAR-10's layout: ten classes of one color each, with noise."""
     home = tmp_path_factory.mktemp("experiments")
     generator = np.random.default_rng(0)
     for part, count in (("train", 60), ("test", 20)):
@@ -76,7 +76,7 @@ def here(
 @pytest.mark.parametrize(
     ("experiment", "said"),
     [(activation, ": 6"), (normalization, ": 13 %")],
-    ids=["activation", "normalisation"],
+    ids=["activation", "normalization"],
 )
 def test_quick_runs_and_is_not_run_again(
     experiment: ModuleType, said: str, here: Callable[..., str], tmp_path: Path
@@ -95,7 +95,7 @@ def test_quick_runs_and_is_not_run_again(
 def test_an_ablation_goes_on(here: Callable[..., str], few: Path, tmp_path: Path) -> None:
     said = here(ablation.main, data=str(few))
     assert "| towers apart | 1 | " in said
-    assert "| one view instead of ten | 2 | " in said
+    assert "| one crop instead of ten | 2 | " in said
     assert "| several networks as one | 2 | " in said
     file = tmp_path / QUICK / "ablation.json"
     found = json.loads(file.read_text())
@@ -179,7 +179,7 @@ def test_changes_are_those_of_the_same_seed(tmp_path: Path) -> None:
         results.add(f"tanh, seed {seed}", {"10": [0.6, 0.3], "1": [0.7, 0.4]})
     results.add(ablation.TOGETHER, {"10": [0.45, 0.15], "1": [0.5, 0.2], "members": 5})
     np.testing.assert_allclose(ablation.differences(results, "tanh")[:2], [[10, 10], [9, 10]])
-    np.testing.assert_allclose(ablation.differences(results, ablation.CENTRE), [[3, 1]] * 5)
+    np.testing.assert_allclose(ablation.differences(results, ablation.CENTER_CROP), [[3, 1]] * 5)
     np.testing.assert_allclose(ablation.differences(results, ablation.TOGETHER), [[-7, -5]])
 
 
@@ -187,16 +187,16 @@ def test_where_a_curve_meets_the_target(monkeypatch: pytest.MonkeyPatch) -> None
     """Half-way between two measurements where the error is as far above as below."""
     errors = iter([0.9, 0.5, 0.3, 0.2])
     monkeypatch.setattr(activation, "error", lambda *_: next(errors))
-    pictures = Pictures(torch.randn(256, 3, 32, 32), torch.zeros(256, dtype=torch.int64))
-    settings = activation.Settings(pictures=256, part=1)
-    assert activation.race("relu", 0.01, 0, pictures, settings, 9)["epochs"] == pytest.approx(2.5)
+    images = Images(torch.randn(256, 3, 32, 32), torch.zeros(256, dtype=torch.int64))
+    settings = activation.Settings(images=256, part=1)
+    assert activation.race("relu", 0.01, 0, images, settings, 9)["epochs"] == pytest.approx(2.5)
 
 
 def test_a_run_that_diverged_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Long before its epochs are over, which are an hour elsewhere."""
     monkeypatch.setattr(activation, "STEPS", 4)
-    pictures = Pictures(100 * torch.randn(256, 3, 32, 32), torch.arange(256) % 10)
-    found = activation.race("relu", 1e4, 0, pictures, activation.Settings(pictures=256, part=1), 9)
+    images = Images(100 * torch.randn(256, 3, 32, 32), torch.arange(256) % 10)
+    found = activation.race("relu", 1e4, 0, images, activation.Settings(images=256, part=1), 9)
     assert found["epochs"] is None
     assert found["curve"][-1][0] <= 2
 
@@ -211,10 +211,10 @@ def test_layers_are_what_they_say() -> None:
     torch.testing.assert_close(local(x), convolution(x))
     x = 30 * torch.randn(2, 64, 3, 3)
     expected = torch.nn.functional.local_response_norm(x, 9, 1e-3, 0.75, 1.0)
-    torch.testing.assert_close(normalization.Normalisation(64)(x), expected)
+    torch.testing.assert_close(normalization.Normalization(64)(x), expected)
 
 
-def test_crops_are_each_picture_s_own() -> None:
+def test_crops_are_each_image_s_own() -> None:
     row = torch.arange(32.0).expand(3, 32, 32)  # a pixel says its column
     pixels = torch.stack([row, row + 100] * 20)
     found = _cropped(pixels, 24, torch.Generator().manual_seed(0))

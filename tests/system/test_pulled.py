@@ -26,7 +26,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from model.artifacts.artifact import Artifact
-from model.images.crops import CENTRE, TEN
+from model.images.crops import CENTER_CROP, TEN_CROP
 from model.network.export import torch_answer
 from model.network.spec import Architecture
 from model.network.torch_module import AlexNet
@@ -71,7 +71,7 @@ def pulled(mirror: tuple[str, Path], tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="module")
 def validation(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """ImageNet's layout with six pictures."""
+    """ImageNet's layout with six images."""
     root = tmp_path_factory.mktemp("imagenet") / "val"
     root.mkdir()
     generator = np.random.default_rng(2)
@@ -81,10 +81,10 @@ def validation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def pictures(root: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    from model.images.preprocess import read_picture
+def images(root: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    from model.images.preprocess import decode_image
 
-    return np.stack([read_picture(path.read_bytes()).pixels for path in sorted(root.glob("*.JPEG"))])
+    return np.stack([decode_image(path.read_bytes()).pixels for path in sorted(root.glob("*.JPEG"))])
 
 
 def test_classify_says_imagenet_s_words(pulled: Artifact, validation: Path) -> None:
@@ -95,10 +95,10 @@ def test_classify_says_imagenet_s_words(pulled: Artifact, validation: Path) -> N
     assert all(answer["id"].startswith("n") and answer["name"] for answer in answers)
 
 
-def test_errors_on_imagenet_s_validation_pictures(pulled: Artifact, validation: Path) -> None:
+def test_errors_on_imagenet_s_validation_images(pulled: Artifact, validation: Path) -> None:
     """Every form of the truth gives the same errors, which are those of the network's own answers."""
-    model, pixels = OnnxModel(pulled.network, "cpu"), pictures(validation)
-    order = np.argsort(-model.run(pixels, TEN)[0], axis=1)
+    model, pixels = OnnxModel(pulled.network, "cpu"), images(validation)
+    order = np.argsort(-model.run(pixels, TEN_CROP)[0], axis=1)
     truth = [int(order[0, 0]), int(order[1, 0]), int(order[2, 3]), int(order[3, 4]), int(order[4, 7]), 999]
     expected = [np.mean([t not in row[:k] for t, row in zip(truth, order, strict=True)]) for k in (1, 5)]
     line = f"top-1 error {100 * expected[0]:.2f} %, top-5 error {100 * expected[1]:.2f} %"
@@ -114,7 +114,7 @@ def test_errors_on_imagenet_s_validation_pictures(pulled: Artifact, validation: 
         (validation.parent / name).write_text(content)
         said = run("evaluate", pulled.path, "--imagenet-val", validation)
         assert said.returncode == 0, said.stderr
-        assert "6 pictures, 10 views" in said.stdout
+        assert "6 images, 10 crops" in said.stdout
         assert said.stdout.count(line) >= 1
         (validation.parent / name).unlink()
 
@@ -123,9 +123,9 @@ def test_errors_on_imagenet_s_validation_pictures(pulled: Artifact, validation: 
     ("name", "content", "error"),
     [
         ("", "", "expected one of LOC_val_solution.csv"),
-        ("synset_labels.txt", "n01440764\n", "expected a class for each of the 6 pictures"),
+        ("synset_labels.txt", "n01440764\n", "expected a class for each of the 6 images"),
         ("synset_labels.txt", "n00000000\n" * 6, "expected synsets that the network knows"),
-        ("val.txt", "ILSVRC2012_val_00000001.JPEG 1\n", "expected a class for each of the 6 pictures"),
+        ("val.txt", "ILSVRC2012_val_00000001.JPEG 1\n", "expected a class for each of the 6 images"),
     ],
 )
 def test_a_truth_that_does_not_fit(pulled: Artifact, validation: Path, name: str, content: str, error: str) -> None:
@@ -143,8 +143,8 @@ def test_as_onnx(pulled: Artifact, validation: Path, tmp_path: Path) -> None:
     assert said.stdout == f"wrote {tmp_path / 'net.onnx'}\n"
     session = ort.InferenceSession(tmp_path / "net.onnx")
     assert len(json.loads(session.get_modelmeta().custom_metadata_map["labels"])) == 1000
-    asked = {"pictures": pictures(validation), "views": np.array(CENTRE)}
-    expected = OnnxModel(pulled.network, "cpu").run(asked["pictures"], CENTRE)
+    asked = {"images": images(validation), "crops": np.array(CENTER_CROP)}
+    expected = OnnxModel(pulled.network, "cpu").run(asked["images"], CENTER_CROP)
     np.testing.assert_allclose(session.run(["probabilities"], asked)[0], expected[0], atol=1e-6)
     assert run("export", pulled.path, tmp_path / "net.onnx").stderr.startswith("error: expected nothing at")
 
@@ -158,8 +158,8 @@ def test_as_safetensors(pulled: Artifact, validation: Path, tmp_path: Path) -> N
     mean = state.pop("mean").numpy()
     network = AlexNet(TypeAdapter(Architecture).validate_json(header["architecture"]))
     network.load_state_dict(state)
-    expected = torch_answer(network.eval(), mean, pictures(validation)[:2], TEN)
-    found = OnnxModel(pulled.network, "cpu").run(pictures(validation)[:2], TEN)
+    expected = torch_answer(network.eval(), mean, images(validation)[:2], TEN_CROP)
+    found = OnnxModel(pulled.network, "cpu").run(images(validation)[:2], TEN_CROP)
     np.testing.assert_allclose(found[0], expected[0], atol=1e-5)
     np.testing.assert_allclose(found[1], expected[1], atol=1e-4 * expected[1].max())
     assert len(json.loads(header["labels"])) == 1000
@@ -182,9 +182,9 @@ def triton_s_words() -> ModuleType:
 def test_as_a_model_repository_of_triton(pulled: Artifact, validation: Path, tmp_path: Path) -> None:
     """Triton's own schema takes the configuration, and the model has the inputs and outputs that it names."""
     assert run("export", pulled.path, tmp_path / "models", "--format", "triton").returncode == 0
-    words, pixels = triton_s_words(), pictures(validation)
+    words, pixels = triton_s_words(), images(validation)
     numpy_types = {"TYPE_UINT8": "tensor(uint8)", "TYPE_FP32": "tensor(float)"}
-    for name, views in (("bvlc-alexnet", TEN), ("bvlc-alexnet-centre", CENTRE)):
+    for name, crops in (("bvlc-alexnet", TEN_CROP), ("bvlc-alexnet-center", CENTER_CROP)):
         folder = tmp_path / "models" / name
         config = text_format.Parse((folder / "config.pbtxt").read_text(), words.ModelConfig())
         assert (config.name, config.platform) == (name, "onnxruntime_onnx")
@@ -196,8 +196,8 @@ def test_as_a_model_repository_of_triton(pulled: Artifact, validation: Path, tmp
             assert listed == [(r.name, r.type, list(r.shape[1:])) for r in real]
             assert not any(isinstance(r.shape[0], int) for r in real)  # the batch's axis is free
         assert len((folder / config.output[0].label_filename).read_text().splitlines()) == 1000
-        found = session.run(None, {"pictures": pixels})
-        expected = OnnxModel(pulled.network, "cpu").run(pixels, views)
+        found = session.run(None, {"images": pixels})
+        expected = OnnxModel(pulled.network, "cpu").run(pixels, crops)
         np.testing.assert_allclose(found[0], expected[0], atol=1e-6)
         np.testing.assert_allclose(found[1], expected[1], atol=1e-5 * expected[1].max())
 
@@ -211,7 +211,7 @@ def test_fine_tuned(pulled: Artifact, few: Path, tmp_path: Path) -> None:
     assert "started from bvlc-alexnet version 1" in said.stdout
     assert "fc8 anew" in said.stdout
     manifest = json.loads((tmp_path / "artifacts" / "few" / "1" / "manifest.json").read_text())
-    assert (manifest["architecture"]["normalisation"], manifest["architecture"]["border"]) == ("caffe", "none")
+    assert (manifest["architecture"]["normalization"], manifest["architecture"]["border"]) == ("caffe", "none")
     weights = AlexNet(TypeAdapter(Architecture).validate_python(manifest["architecture"])).state_dict()
     assert torch.Size(weights["fc8.weight"].shape) == (3, pretrained_files.HIDDEN)
 

@@ -34,7 +34,7 @@ def require_same(home: Path, alone: Path) -> None:
     for ours_, theirs_ in zip(records(home), records(alone), strict=True):
         assert ours_["train_loss"] == pytest.approx(theirs_["train_loss"], rel=1e-12)
         assert ours_["validation_loss"] == pytest.approx(theirs_["validation_loss"], rel=1e-12)
-        assert ours_["validation_top1_error"] == theirs_["validation_top1_error"]  # no picture counted twice
+        assert ours_["validation_top1_error"] == theirs_["validation_top1_error"]  # no image counted twice
 
 
 @pytest.mark.parametrize(

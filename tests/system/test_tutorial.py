@@ -1,4 +1,4 @@
-"""Every command of the tutorial, in order, in one shell, as a reader would type them, on a few drawn pictures."""
+"""Every command of the tutorial, in order, in one shell, as a reader would type them, on a few drawn images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_the_tutorial_s_commands(few: Path, tmp_path: Path) -> None:
     blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "tutorial.md").read_text(), re.DOTALL)
     left_out = [block for block in blocks if INSTALLING in block]
     assert len(left_out) == 1  # this environment is what they make
-    shutil.copytree(few, tmp_path / "pictures")
+    shutil.copytree(few, tmp_path / "images")
     (tmp_path / ".venv").symlink_to(Path(sys.prefix))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -32,8 +32,8 @@ def test_the_tutorial_s_commands(few: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "artifact: artifacts/tutorial/1" in done.stdout
     assert '"predictions"' in done.stdout
-    assert '"neighbours"' in done.stdout
-    assert '"status":"exists"' in done.stdout  # the picture that was added was there
+    assert '"neighbors"' in done.stdout
+    assert '"status":"exists"' in done.stdout  # the image that was added was there
     assert '"label":"circles"' in done.stdout
 
 

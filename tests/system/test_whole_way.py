@@ -1,4 +1,4 @@
-"""The main job as a user does it, by commands: a folder of pictures -> artifact -> index -> server -> answers."""
+"""The main job as a user does it, by commands: a folder of images -> artifact -> index -> server -> answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from model.images.preprocess import read_picture
+from model.images.preprocess import decode_image
 
 ROOT = Path(__file__).parents[2]
 ALEXNET = Path(sys.executable).parent / "alexnet"
@@ -32,11 +32,11 @@ def run(*command: object, cwd: Path, code: int = 0) -> str:
 
 
 @pytest.fixture(scope="module")
-def home(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A user's folder after training and indexing."""
     home = tmp_path_factory.mktemp("home")
-    shutil.copytree(pictures, home / "patterns")
-    (home / "patterns" / "stripes" / "broken.jpg").write_bytes(b"not a picture")
+    shutil.copytree(images, home / "patterns")
+    (home / "patterns" / "stripes" / "broken.jpg").write_bytes(b"not an image")
     printed = run(
         sys.executable, ROOT / "training" / "run.py", "--data", "patterns",
         "--hidden", 64, "--epochs", 3, "--batch", 8, cwd=home,
@@ -71,29 +71,29 @@ def url(home: Path) -> Iterator[str]:
     assert "Traceback" not in (home / "server.log").read_text()
 
 
-def test_the_server_says_what_the_onnx_file_says(home: Path, url: str, pictures: Path) -> None:
-    path = pictures / "checks" / "11.jpg"
+def test_the_server_says_what_the_onnx_file_says(home: Path, url: str, images: Path) -> None:
+    path = images / "checks" / "11.jpg"
     with path.open("rb") as file:
         answer = httpx2.post(f"{url}/classify", files={"image": file}).json()
     alone = ort.InferenceSession(str(home / "artifacts" / "patterns" / "1" / "network.onnx"))
-    pixels = read_picture(path.read_bytes()).pixels
-    expected, _ = alone.run(None, {"pictures": pixels[None], "views": np.arange(10)})
+    pixels = decode_image(path.read_bytes()).pixels
+    expected, _ = alone.run(None, {"images": pixels[None], "crops": np.arange(10)})
     got = {entry["class"]: entry["probability"] for entry in answer["predictions"]}
     np.testing.assert_allclose([got[i] for i in range(3)], expected[0], atol=1e-6)
     assert sum(got.values()) <= 1 + 1e-6
 
 
-def test_an_indexed_picture_finds_itself_at_zero(url: str, pictures: Path) -> None:
-    for path in sorted(pictures.glob("*/1*.jpg")):
-        neighbours = httpx2.post(f"{url}/similar", content=path.read_bytes()).json()["neighbours"]
-        assert len(neighbours) == 6
-        assert neighbours[0]["distance"] == 0
-        assert neighbours[0]["label"] == path.parent.name
-        assert httpx2.get(url + neighbours[0]["thumbnail"]).status_code == 200
+def test_an_indexed_image_finds_itself_at_zero(url: str, images: Path) -> None:
+    for path in sorted(images.glob("*/1*.jpg")):
+        neighbors = httpx2.post(f"{url}/similar", content=path.read_bytes()).json()["neighbors"]
+        assert len(neighbors) == 6
+        assert neighbors[0]["distance"] == 0
+        assert neighbors[0]["label"] == path.parent.name
+        assert httpx2.get(url + neighbors[0]["thumbnail"]).status_code == 200
 
 
-def test_the_terminal_says_the_same(home: Path, url: str, pictures: Path) -> None:
-    path = pictures / "circles" / "03.jpg"
+def test_the_terminal_says_the_same(home: Path, url: str, images: Path) -> None:
+    path = images / "circles" / "03.jpg"
     indexed = home / "patterns" / "circles" / "03.jpg"
     served = httpx2.post(f"{url}/classify", content=path.read_bytes()).json()["predictions"]
     printed = json.loads(run(ALEXNET, "classify", path, "--json", cwd=home))
@@ -101,8 +101,8 @@ def test_the_terminal_says_the_same(home: Path, url: str, pictures: Path) -> Non
     np.testing.assert_allclose(
         [entry["probability"] for entry in printed], [entry["probability"] for entry in served], atol=1e-6
     )
-    neighbours = json.loads(run(ALEXNET, "similar", path, "--json", cwd=home))
-    assert neighbours[0] == {"id": neighbours[0]["id"], "distance": 0.0, "label": "circles", "path": str(indexed)}
+    neighbors = json.loads(run(ALEXNET, "similar", path, "--json", cwd=home))
+    assert neighbors[0] == {"id": neighbors[0]["id"], "distance": 0.0, "label": "circles", "path": str(indexed)}
     assert "%  circles" in run(ALEXNET, "classify", path, cwd=home)
 
 
@@ -118,13 +118,13 @@ def test_indexing_again_adds_nothing(home: Path, url: str) -> None:
     assert "another process" in run(ALEXNET, "index", "--data", "patterns", cwd=home, code=1)  # the server holds it
     shutil.copytree(home / "indexes" / "patterns" / "1", home / "copy")
     again = run(ALEXNET, "index", "--data", "patterns", "--index", "copy", cwd=home)
-    assert "90 pictures (0 added, 90 there already, 1 unreadable)" in again
-    assert "90 pictures, all whole" in run(ALEXNET, "index", "verify", "copy", cwd=home)
+    assert "90 images (0 added, 90 there already, 1 unreadable)" in again
+    assert "90 images, all whole" in run(ALEXNET, "index", "verify", "copy", cwd=home)
     assert run(ALEXNET, "index", "list", "copy", "--label", "circles", cwd=home).count("circles") >= 30
-    assert run(ALEXNET, "index", "remove", "copy", 1, 2, cwd=home) == "2 pictures removed\n"
-    assert run(ALEXNET, "index", "restore", "copy", 2, cwd=home) == "1 picture restored\n"
-    assert "1 picture forgotten, 89 kept" in run(ALEXNET, "index", "compact", "copy", cwd=home)
-    assert "89 pictures" in run(ALEXNET, "index", "export", "copy", "all.npz", cwd=home)
+    assert run(ALEXNET, "index", "remove", "copy", 1, 2, cwd=home) == "2 images removed\n"
+    assert run(ALEXNET, "index", "restore", "copy", 2, cwd=home) == "1 image restored\n"
+    assert "1 image forgotten, 89 kept" in run(ALEXNET, "index", "compact", "copy", cwd=home)
+    assert "89 images" in run(ALEXNET, "index", "export", "copy", "all.npz", cwd=home)
     with np.load(home / "all.npz") as arrays:
         assert arrays["features"].shape == (89, 64)
         assert sorted(set(arrays["labels"])) == ["checks", "circles", "stripes"]
@@ -132,8 +132,8 @@ def test_indexing_again_adds_nothing(home: Path, url: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_where_it_was_stopped(pictures: Path, tmp_path: Path) -> None:
-    common = [sys.executable, ROOT / "training" / "run.py", "--data", pictures, "--hidden", 16, "--batch", 8]
+def test_a_run_goes_on_where_it_was_stopped(images: Path, tmp_path: Path) -> None:
+    common = [sys.executable, ROOT / "training" / "run.py", "--data", images, "--hidden", 16, "--batch", 8]
     run(*common, "--epochs", 2, "--runs", "whole", cwd=tmp_path)
     command = [str(part) for part in [*common, "--epochs", 2, "--runs", "stopped"]]
     with subprocess.Popen(

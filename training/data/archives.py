@@ -1,4 +1,4 @@
-"""The named data sets: where each comes from, its checksum, licence and split.
+"""The named data sets: where each comes from, its checksum, license and split.
 
 An archive is unpacked once, below `data/` (or the folder named by ALEXNET_DATA), after its contents were compared with
 the checksum of the copy that the published numbers were measured on.
@@ -81,14 +81,14 @@ def elpv() -> Dataset:
     with ELPV_SPLIT.open(newline="") as file:
         part_of = {row["path"]: row["part"] for row in csv.DictReader(file)}
     if set(part_of) != set(label_of):
-        raise DatasetError(f"expected the {len(part_of):,} pictures of {ELPV_SPLIT.name}, found other ones in {root}")
+        raise DatasetError(f"expected the {len(part_of):,} images of {ELPV_SPLIT.name}, found other ones in {root}")
     parts: dict[str, list[Example]] = {part: [] for part in PARTS}
     for path, label in label_of.items():
         parts[part_of[path]].append(Example(str(root / path), label))
     return Dataset(
         name="elpv",
         split="elpv 75/25, seed 0",
-        licence="CC BY-NC-SA 4.0 (trained on ELPV, non-commercial, share alike)",
+        license="CC BY-NC-SA 4.0 (trained on ELPV, non-commercial, share alike)",
         labels=tuple(Label(id=f"{cell}-{percent}", name=f"{cell}, defect {percent} %") for cell, percent in kinds),
         train=tuple(parts["train"]),
         validation=tuple(parts["validation"]),
@@ -102,7 +102,7 @@ def elpv() -> Dataset:
 
 
 def grocery(root: Path) -> Dataset:
-    """5,421 phone pictures in a shop, 81 classes in 43 coarse ones (MIT; Klasson et al. 2019), with their own split."""
+    """5,421 phone images in a shop, 81 classes in 43 coarse ones (MIT; Klasson et al. 2019), with their own split."""
     with (root / "dataset" / "classes.csv").open(newline="") as file:
         classes = [row[:4] for row in csv.reader(file)][1:]
 
@@ -113,7 +113,7 @@ def grocery(root: Path) -> Dataset:
     return Dataset(
         name="grocery",
         split="grocery, its published parts",
-        licence="MIT (trained on the Grocery Store data set)",
+        license="MIT (trained on the Grocery Store data set)",
         labels=tuple(Label(id=name, name=name.replace("-", " ")) for name, *_ in classes),
         train=listed("train.txt"),
         validation=listed("val.txt"),
@@ -123,10 +123,10 @@ def grocery(root: Path) -> Dataset:
 
 
 def cifar10(root: Path) -> Dataset:
-    """60,000 pictures of 32 x 32, 10 classes (Krizhevsky 2009), in their JPEG form: the pixels differ a little from
+    """60,000 images of 32 x 32, 10 classes (Krizhevsky 2009), in their JPEG form: the pixels differ a little from
     those of the original files. Its own test part; a seeded tenth of its training part for validation."""
-    licence = "none stated by its authors (trained on CIFAR-10)"
-    return replace(folder(root, seed=0), licence=licence)
+    terms = "none stated by its authors (trained on CIFAR-10)"
+    return replace(folder(root, seed=0), license=terms)
 
 
 def unpacked(name: str, archive: Archive, file: Path | None) -> Path:

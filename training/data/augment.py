@@ -1,4 +1,4 @@
-"""Section 4.1: random crops, mirror images and the PCA colour shift, reproducible from (seed, epoch, picture)."""
+"""Section 4.1: random crops, mirror images and the PCA color shift, reproducible from (seed, epoch, image)."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.images.crops import CENTRE, CROP, MARGIN, OFFSETS
+from model.images.crops import CENTER_CROP, CROP, MARGIN, OFFSETS
 from model.images.preprocess import SIDE
 from training.config import Recipe
 
-OF_CROP, OF_COLOUR = 0, 1
+OF_CROP, OF_COLOR = 0, 1
 
 
 class Crops(NamedTuple):
-    """What to cut, N pictures.
+    """What to cut, N images.
 
-    `rows` (N,) of the cache. `walks` (N, 3) int64: where in the 65,536 pixels of a picture a crop starts, and the steps
+    `rows` (N,) of the cache. `walks` (N, 3) int64: where in the 65,536 pixels of an image a crop starts, and the steps
     to its next row and column; mirrors and quarter turns are other starts and steps. `mean_walks`: the same through the
-    mean picture. `shifts` (N, 3) float32 grey levels, added after the mean was subtracted; `factor` multiplies the
+    mean image. `shifts` (N, 3) float32 gray levels, added after the mean was subtracted; `factor` multiplies the
     result.
     """
 
@@ -33,10 +33,10 @@ class Crops(NamedTuple):
 
 @dataclass(frozen=True)
 class Augmentation:
-    """The random draws of a recipe, for pictures of an RGB covariance.
+    """The random draws of a recipe, for images of an RGB covariance.
 
     `axes` (3, 3): column i is p_i times the eigenvalue lambda_i, for pixels of 0..1 and scaled back to 0..255, or
-    times its square root (see `training.config.Recipe`). `turned`: for pictures without an up, crops are also turned by
+    times its square root (see `training.config.Recipe`). `turned`: for images without an up, crops are also turned by
     quarter turns.
     """
 
@@ -50,10 +50,10 @@ class Augmentation:
         """`covariance` (3, 3) of the training pixels, 0..255."""
         values, vectors = np.linalg.eigh(covariance / 255**2)
         values = values.clip(min=0)
-        return cls(recipe, vectors * (values if recipe.colour == "eigenvalue" else np.sqrt(values)) * 255, seed, turned)
+        return cls(recipe, vectors * (values if recipe.color == "eigenvalue" else np.sqrt(values)) * 255, seed, turned)
 
     def draw(self, epoch: int, rows: NDArray[np.int64], positions: NDArray[np.int64]) -> Crops:
-        """Crops of the pictures in `rows`, which stand at `positions` of the epoch's order."""
+        """Crops of the images in `rows`, which stand at `positions` of the epoch's order."""
         recipe, count = self.recipe, len(rows)
         keys = rows if recipe.crop_group == 1 else positions // recipe.crop_group
         uniform = uniforms((self.seed, epoch, OF_CROP), keys, 4)
@@ -62,24 +62,24 @@ class Augmentation:
         turns = (uniform[:, 3] * 4).astype(np.int64) if self.turned else np.zeros(count, np.int64)
         walks = _walks(offsets, mirrored, turns)
         shifts, factor = np.zeros((count, 3), np.float32), 1.0
-        if recipe.colour_deviation and epoch < recipe.colour_end:
-            normal = recipe.colour_deviation * _normals((self.seed, epoch, OF_COLOUR), rows)
+        if recipe.color_deviation and epoch < recipe.color_end:
+            normal = recipe.color_deviation * _normals((self.seed, epoch, OF_COLOR), rows)
             shifts = (normal @ self.axes.T).astype(np.float32)
-            if recipe.colour == "deviation":
-                factor = 1 / (1 + recipe.colour_deviation)
+            if recipe.color == "deviation":
+                factor = 1 / (1 + recipe.color_deviation)
         return Crops(rows, walks, self._mean_walks(walks), shifts, factor)
 
-    def centre(self, rows: NDArray[np.int64]) -> Crops:
-        """The central views of the pictures in `rows`, as they are."""
+    def center(self, rows: NDArray[np.int64]) -> Crops:
+        """The central crops of the images in `rows`, as they are."""
         none = np.zeros(len(rows), np.int64)
-        walks = _walks(np.tile(OFFSETS[CENTRE[0]], (len(rows), 1)), none.astype(bool), none)
+        walks = _walks(np.tile(OFFSETS[CENTER_CROP[0]], (len(rows), 1)), none.astype(bool), none)
         return Crops(rows, walks, walks, np.zeros((len(rows), 3), np.float32), 1.0)
 
     def _mean_walks(self, walks: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Each pixel's own mean, or the central view of the mean picture for every crop."""
+        """Each pixel's own mean, or the central view of the mean image for every crop."""
         if self.recipe.architecture.mean == "own":
             return walks
-        top, left = OFFSETS[CENTRE[0]]
+        top, left = OFFSETS[CENTER_CROP[0]]
         return np.tile(np.array([top * SIDE + left, SIDE, 1]), (len(walks), 1))
 
 

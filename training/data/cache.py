@@ -1,6 +1,6 @@
-"""All pictures of a data set decoded once, with the mean picture and the RGB covariance of the training part.
+"""All images of a data set decoded once, with the mean image and the RGB covariance of the training part.
 
-One pass: each file is read, brought to 256 x 256 by the picture contract, and added to exact integer sums, so that the
+One pass: each file is read, brought to 256 x 256 by the image contract, and added to exact integer sums, so that the
 statistics depend neither on order nor on rounding. The pass is restartable; broken files are listed and skipped.
 """
 
@@ -21,12 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from model.exceptions import DatasetError, InvalidPictureError
-from model.images.preprocess import CONTRACT, SIDE, read_picture
+from model.exceptions import DatasetError, InvalidImageError
+from model.images.preprocess import CONTRACT, SIDE, decode_image
 from model.lock import alone
 from model.runtime import available_cpus
 from training.data.datasets import Dataset, Example
-from training.data.storage import JpegPictures, Pixels, RawPictures
+from training.data.storage import JpegImages, Pixels, RawImages
 
 CHUNK = 256
 SAVE_SECONDS = 10
@@ -35,13 +35,13 @@ Format = Literal["raw", "jpeg"]
 
 
 @dataclass(frozen=True)
-class PictureCache:
-    """`pictures`: N of 256 x 256 in the order of `dataset.examples`; `skipped`: row -> what is wrong with it.
+class ImageCache:
+    """`images`: N of 256 x 256 in the order of `dataset.examples`; `skipped`: row -> what is wrong with it.
 
     `mean` (256, 256, 3) float32 and `covariance` (3, 3) float64 are over the training part, pixels 0..255.
     """
 
-    pictures: RawPictures | JpegPictures
+    images: RawImages | JpegImages
     mean: NDArray[np.float32]
     covariance: NDArray[np.float64]
     skipped: dict[int, str]
@@ -53,42 +53,42 @@ class PictureCache:
         return rows[~np.isin(rows, list(self.skipped))]
 
 
-def build(dataset: Dataset, root: Path, form: Format = "raw") -> PictureCache:
+def build(dataset: Dataset, root: Path, form: Format = "raw") -> ImageCache:
     """Open the cache of `dataset` below `root`, decoding what isn't there yet. Raises DatasetError.
 
     One process at a time works on a cache; others wait, and find it finished.
     """
     home = root / f"{dataset.name}-{_fingerprint(dataset, form)}"
     home.mkdir(parents=True, exist_ok=True)
-    with alone(home / "lock", "reading the same pictures into the cache"):
-        pictures = (JpegPictures if form == "jpeg" else RawPictures)(home, len(dataset.examples))
+    with alone(home / "lock", "reading the same images into the cache"):
+        images = (JpegImages if form == "jpeg" else RawImages)(home, len(dataset.examples))
         progress = _Progress(home / "progress.npz")
         progress.load()
-        if not pictures.go_on(progress.done):
+        if not images.go_on(progress.done):
             progress.path.unlink()  # first: killed from here on, the next run must not believe it
             progress = _Progress(progress.path)
-            pictures.go_on(0)
-        _decode(dataset.examples, len(dataset.train), pictures, progress)
+            images.go_on(0)
+        _decode(dataset.examples, len(dataset.train), images, progress)
     _report(dataset, progress.skipped, home)
     mean, covariance = progress.statistics()
-    return PictureCache(pictures, mean, covariance, progress.skipped)
+    return ImageCache(images, mean, covariance, progress.skipped)
 
 
 def _fingerprint(dataset: Dataset, form: Format) -> str:
-    """Changes when a file, its part, or the picture contract changes."""
+    """Changes when a file, its part, or the image contract changes."""
     digest = hashlib.sha256(f"{CONTRACT} {form}".encode())
     for part, examples in dataset.parts().items():
         for example in examples:
             try:
                 stat = example.path.stat()
             except OSError as error:
-                raise DatasetError(f"expected a picture at {example.file}, found: {error.strerror}") from error
+                raise DatasetError(f"expected an image at {example.file}, found: {error.strerror}") from error
             digest.update(f"{part}\0{example.path.absolute()}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
 
 
 class _Progress:
-    """How many pictures are done, what was skipped, and the integer sums over the training part so far."""
+    """How many images are done, what was skipped, and the integer sums over the training part so far."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.done = path, 0
@@ -120,35 +120,35 @@ class _Progress:
         )
         os.replace(partial, self.path)
 
-    def add(self, picture: Pixels) -> None:
-        """Add a (256, 256, 3) training picture to the sums; they hold a hundred million pictures exactly."""
+    def add(self, image: Pixels) -> None:
+        """Add a (256, 256, 3) training image to the sums; they hold a hundred million images exactly."""
         from training.data.crop_kernels import add_to_sums
 
         self.count += 1
-        add_to_sums(picture, self.image_sum, self.outer_sum)
+        add_to_sums(image, self.image_sum, self.outer_sum)
 
     def statistics(self) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-        """Mean picture and the 3 x 3 covariance of all training pixels."""
+        """Mean image and the 3 x 3 covariance of all training pixels."""
         if not self.count:
-            raise DatasetError("expected readable pictures to train on, found none")
+            raise DatasetError("expected readable images to train on, found none")
         pixels = self.count * SIDE * SIDE
         mean_rgb = self.image_sum.sum((0, 1)) / pixels
         covariance = self.outer_sum / pixels - np.outer(mean_rgb, mean_rgb)
         return (self.image_sum / self.count).astype(np.float32), covariance
 
 
-def _decode(examples: Sequence[Example], train: int, pictures: RawPictures | JpegPictures, progress: _Progress) -> None:
+def _decode(examples: Sequence[Example], train: int, images: RawImages | JpegImages, progress: _Progress) -> None:
     """Read what isn't done yet: decoders on all cores, a chunk ahead of the one that is written."""
     if progress.done == len(examples):
         return
-    title = "reading pictures"
+    title = "reading images"
     with (
         ThreadPoolExecutor(available_cpus()) as pool,
-        tqdm(total=len(examples), initial=progress.done, desc=title, unit="picture", smoothing=0, disable=None) as bar,
+        tqdm(total=len(examples), initial=progress.done, desc=title, unit="image", smoothing=0, disable=None) as bar,
     ):
 
         def submit(start: int) -> list[Future[Any]]:
-            return [pool.submit(_read, example.path, pictures) for example in examples[start : start + CHUNK]]
+            return [pool.submit(_read, example.path, images) for example in examples[start : start + CHUNK]]
 
         ahead, saved = submit(progress.done), time.monotonic()
         for start in range(progress.done, len(examples), CHUNK):
@@ -157,16 +157,16 @@ def _decode(examples: Sequence[Example], train: int, pictures: RawPictures | Jpe
                 result = future.result()
                 if isinstance(result, str):
                     progress.skipped[row] = result
-                    pictures.write(row, np.zeros((SIDE, SIDE, 3), np.uint8), b"")
+                    images.write(row, np.zeros((SIDE, SIDE, 3), np.uint8), b"")
                 else:
-                    pictures.write(row, *result)
+                    images.write(row, *result)
                     if row < train:
                         progress.add(result[0])
                 bar.update()
             progress.done = start + len(current)
             if time.monotonic() - saved > SAVE_SECONDS or progress.done == len(examples):
                 try:
-                    pictures.flush()
+                    images.flush()
                     progress.save()
                 except OSError as error:
                     raise DatasetError(
@@ -176,10 +176,10 @@ def _decode(examples: Sequence[Example], train: int, pictures: RawPictures | Jpe
                 saved = time.monotonic()
 
 
-def _read(path: Path, pictures: RawPictures | JpegPictures) -> tuple[Pixels, bytes] | str:
+def _read(path: Path, images: RawImages | JpegImages) -> tuple[Pixels, bytes] | str:
     try:
-        return pictures.encode(read_picture(path.read_bytes()).pixels)
-    except (InvalidPictureError, OSError) as error:
+        return images.encode(decode_image(path.read_bytes()).pixels)
+    except (InvalidImageError, OSError) as error:
         return str(error)
 
 
@@ -197,9 +197,7 @@ def _report(dataset: Dataset, skipped: dict[int, str], home: Path) -> None:
     left = {example.label for row, example in enumerate(dataset.train) if row not in skipped}
     lost = [label.name for position, label in enumerate(dataset.labels) if position not in left]
     if lost:
-        raise DatasetError(
-            f"expected readable pictures to train on in every class, found none in: {', '.join(lost[:5])}"
-        )
+        raise DatasetError(f"expected readable images to train on in every class, found none in: {', '.join(lost[:5])}")
 
 
 def batches(rows: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:

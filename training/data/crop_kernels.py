@@ -1,4 +1,4 @@
-"""Loops over pixels, compiled by numba: crops of the cache (bytes for a GPU, centred float32 for the CPU), and sums.
+"""Loops over pixels, compiled by numba: crops of the cache (bytes for a GPU, centerd float32 for the CPU), and sums.
 
 All let go of the interpreter's lock, so that they run beside a training step.
 """
@@ -20,17 +20,17 @@ ROW = 3 * CROP
 
 
 @njit(nogil=True, cache=True)
-def _cut(pictures: Any, rows: Any, walks: Any, out: Any) -> None:
+def _cut(images: Any, rows: Any, walks: Any, out: Any) -> None:
     for n in range(len(rows)):
-        picture = pictures[rows[n]]
+        image = images[rows[n]]
         start, down, right = walks[n]
         for r in range(CROP):
             begin = 3 * (start + r * down)
             target = out[n, r]
             if right == 1:
-                target[:] = picture[begin : begin + ROW]
+                target[:] = image[begin : begin + ROW]
             elif right == -1:
-                source = picture[begin + 3 - ROW : begin + 3]
+                source = image[begin + 3 - ROW : begin + 3]
                 for c in range(CROP):
                     target[3 * c] = source[ROW - 3 - 3 * c]
                     target[3 * c + 1] = source[ROW - 2 - 3 * c]
@@ -38,17 +38,15 @@ def _cut(pictures: Any, rows: Any, walks: Any, out: Any) -> None:
             else:
                 for c in range(CROP):
                     pixel = begin + 3 * c * right
-                    target[3 * c] = picture[pixel]
-                    target[3 * c + 1] = picture[pixel + 1]
-                    target[3 * c + 2] = picture[pixel + 2]
+                    target[3 * c] = image[pixel]
+                    target[3 * c + 1] = image[pixel + 1]
+                    target[3 * c + 2] = image[pixel + 2]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _centre(
-    pictures: Any, rows: Any, walks: Any, mean: Any, mean_walks: Any, shifts: Any, factor: Any, out: Any
-) -> None:
+def _center(images: Any, rows: Any, walks: Any, mean: Any, mean_walks: Any, shifts: Any, factor: Any, out: Any) -> None:
     for n in range(len(rows)):
-        picture = pictures[rows[n]]
+        image = images[rows[n]]
         start, down, right = walks[n]
         mean_start, mean_down, mean_right = mean_walks[n]
         red, green, blue = shifts[n]
@@ -56,18 +54,18 @@ def _centre(
             target = out[n, r]
             pixel, mean_pixel = 3 * (start + r * down), 3 * (mean_start + r * mean_down)
             for c in range(0, ROW, 3):
-                target[c] = (np.float32(picture[pixel]) - mean[mean_pixel] + red) * factor
-                target[c + 1] = (np.float32(picture[pixel + 1]) - mean[mean_pixel + 1] + green) * factor
-                target[c + 2] = (np.float32(picture[pixel + 2]) - mean[mean_pixel + 2] + blue) * factor
+                target[c] = (np.float32(image[pixel]) - mean[mean_pixel] + red) * factor
+                target[c + 1] = (np.float32(image[pixel + 1]) - mean[mean_pixel + 1] + green) * factor
+                target[c + 2] = (np.float32(image[pixel + 2]) - mean[mean_pixel + 2] + blue) * factor
                 pixel += 3 * right
                 mean_pixel += 3 * mean_right
 
 
 @njit(nogil=True, cache=True)
-def _add(picture: Any, image_sum: Any, outer_sum: Any) -> None:
+def _add(image: Any, image_sum: Any, outer_sum: Any) -> None:
     rr = rg = rb = gg = gb = bb = np.uint64(0)
-    for i in range(0, len(picture), 3):
-        r, g, b = np.uint64(picture[i]), np.uint64(picture[i + 1]), np.uint64(picture[i + 2])
+    for i in range(0, len(image), 3):
+        r, g, b = np.uint64(image[i]), np.uint64(image[i + 1]), np.uint64(image[i + 2])
         rr += r * r
         rg += r * g
         rb += r * b
@@ -75,36 +73,36 @@ def _add(picture: Any, image_sum: Any, outer_sum: Any) -> None:
         gb += g * b
         bb += b * b
     outer_sum += np.array([[rr, rg, rb], [rg, gg, gb], [rb, gb, bb]], np.uint64).astype(np.int64)
-    for i in range(len(picture)):
-        image_sum[i] += picture[i]
+    for i in range(len(image)):
+        image_sum[i] += image[i]
 
 
-def add_to_sums(picture: NDArray[np.uint8], image_sum: NDArray[np.int64], outer_sum: NDArray[np.int64]) -> None:
-    """Add a (256, 256, 3) picture to the (256, 256, 3) sum of pictures, and its pixels' products to the (3, 3) sum."""
-    _add(np.ascontiguousarray(picture).ravel(), image_sum.reshape(-1), outer_sum)
+def add_to_sums(image: NDArray[np.uint8], image_sum: NDArray[np.int64], outer_sum: NDArray[np.int64]) -> None:
+    """Add a (256, 256, 3) image to the (256, 256, 3) sum of images, and its pixels' products to the (3, 3) sum."""
+    _add(np.ascontiguousarray(image).ravel(), image_sum.reshape(-1), outer_sum)
 
 
-def cut(pictures: NDArray[np.uint8], crops: Crops, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+def cut(images: NDArray[np.uint8], crops: Crops, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
     """(N, 224, 224, 3) bytes of the crops, out of the cache's (M, 256, 256, 3)."""
     if out is None:
         out = np.empty((len(crops.rows), CROP, CROP, 3), np.uint8)
-    _cut(_flat(pictures), crops.rows, crops.walks, out.reshape(len(out), CROP, ROW))
+    _cut(_flat(images), crops.rows, crops.walks, out.reshape(len(out), CROP, ROW))
     return out
 
 
-def centred(pictures: NDArray[np.uint8], crops: Crops, mean: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N, 224, 224, 3) float32: the crops less their mean, plus the colour shift, times the factor.
+def centerd(images: NDArray[np.uint8], crops: Crops, mean: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, 224, 224, 3) float32: the crops less their mean, plus the color shift, times the factor.
 
     `mean` (256, 256, 3).
     """
     out = np.empty((len(crops.rows), CROP, CROP, 3), np.float32)
     target, factor = out.reshape(len(out), CROP, ROW), np.float32(crops.factor)
-    _centre(_flat(pictures), crops.rows, crops.walks, mean.ravel(), crops.mean_walks, crops.shifts, factor, target)
+    _center(_flat(images), crops.rows, crops.walks, mean.ravel(), crops.mean_walks, crops.shifts, factor, target)
     return out
 
 
-def centred_on_device(pixels: Tensor, crops: Crops, mean: Tensor) -> Tensor:
-    """`centred` for bytes that `cut` cut, where they are now: (N, 224, 224, 3) uint8 -> float32 of the same shape.
+def centerd_on_device(pixels: Tensor, crops: Crops, mean: Tensor) -> Tensor:
+    """`centerd` for bytes that `cut` cut, where they are now: (N, 224, 224, 3) uint8 -> float32 of the same shape.
 
     `mean` (65536, 3) on the same device.
     """
@@ -116,6 +114,6 @@ def centred_on_device(pixels: Tensor, crops: Crops, mean: Tensor) -> Tensor:
     return (pixels.float() - own + shifts[:, None, None, :]) * crops.factor
 
 
-def _flat(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _flat(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(M, 196608), as a plain array: numba doesn't know memory maps."""
-    return np.asarray(pictures).reshape(len(pictures), -1)
+    return np.asarray(images).reshape(len(images), -1)

@@ -1,4 +1,4 @@
-"""Labelled pictures in three parts, as `training.data.folders` and `archives` find them, and how a split is drawn."""
+"""Labeled images in three parts, as `training.data.folders` and `archives` find them, and how a split is drawn."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ PARTS = ("train", "validation", "test")
 
 
 class Account(BaseModel):
-    """What a table of a data set's pictures doesn't say, in a file beside it (see `Dataset`)."""
+    """What a table of a data set's images doesn't say, in a file beside it (see `Dataset`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str
     split: str
-    licence: str
+    license: str
     labels: tuple[Label, ...]
     groupings: dict[str, tuple[str, ...]] = {}
     upright: bool = True
 
 
 class Example(NamedTuple):
-    """One picture file and the index of its class. The path is text: a million `Path` objects are a gigabyte."""
+    """One image file and the index of its class. The path is text: a million `Path` objects are a gigabyte."""
 
     file: str
     label: int
@@ -44,15 +44,15 @@ class Example(NamedTuple):
 
 @dataclass(frozen=True)
 class Dataset:
-    """Pictures in three parts. `validation` steers the learning rate; `test` is measured once, at the end.
+    """Images in three parts. `validation` steers the learning rate; `test` is measured once, at the end.
 
     `groupings` names coarser classes: grouping -> the group of each class, in the order of `labels`. `upright`: the
-    pictures have an up, as photographs do.
+    images have an up, as photographs do.
     """
 
     name: str
     split: str
-    licence: str
+    license: str
     labels: tuple[Label, ...]
     train: tuple[Example, ...]
     validation: tuple[Example, ...]
@@ -62,21 +62,21 @@ class Dataset:
 
     @property
     def examples(self) -> tuple[Example, ...]:
-        """All pictures: train, then validation, then test."""
+        """All images: train, then validation, then test."""
         return self.train + self.validation + self.test
 
     def parts(self) -> dict[str, tuple[Example, ...]]:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
     def split_sha256(self) -> str:
-        """Changes when a picture is added, removed, renamed, or changes its part or class; names no folder."""
+        """Changes when an image is added, removed, renamed, or changes its part or class; names no folder."""
         lines = sorted(
             f"{part}\t{self.labels[e.label].id}\t{e.path.name}" for part, es in self.parts().items() for e in es
         )
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def account(self) -> Account:
-        """All but the pictures."""
+        """All but the images."""
         return Account(**{name: getattr(self, name) for name in Account.model_fields})
 
     def split_csv(self) -> str:
@@ -104,7 +104,7 @@ def load(data: str, seed: int = 0, archive: Path | None = None) -> Dataset:
 
 
 def stratified(examples: Sequence[Example], shares: Mapping[str, float], seed: int) -> dict[str, list[Example]]:
-    """Split class by class. `shares` of each class, at least one picture where it has three, go to the named parts in
+    """Split class by class. `shares` of each class, at least one image where it has three, go to the named parts in
     their order; the rest is `train`."""
     generator = np.random.default_rng(seed)
     members: dict[int, list[Example]] = {}

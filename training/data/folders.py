@@ -1,4 +1,4 @@
-"""A user's own pictures: a folder with one subfolder a class, ImageNet's layout, or a CSV table."""
+"""A user's own images: a folder with one subfolder a class, ImageNet's layout, or a CSV table."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SPLIT_FOLDERS = {"train": "train", "val": "validation", "validation": "validatio
 SYNSET_LISTS = ("synset_words.txt", "LOC_synset_mapping.txt")
 """Lines of "n01440764 tench, Tinca tinca": names for people, as ImageNet brings them."""
 VALIDATION_LIST = "LOC_val_solution.csv"
-"""The classes of ImageNet's validation pictures where these are all in one folder: lines of "ID,n01440764 1 2 3 4"."""
-OWN_LICENCE = "that of the pictures it was trained on"
+"""The classes of ImageNet's validation images where these are all in one folder: lines of "ID,n01440764 1 2 3 4"."""
+OWN_LICENSE = "that of the images it was trained on"
 
 
 def folder(root: Path, seed: int = 0) -> Dataset:
-    """A folder of pictures: `root/CLASS/*`, or `root/train/CLASS/*` with `val` and perhaps `test` beside `train`.
+    """A folder of images: `root/CLASS/*`, or `root/train/CLASS/*` with `val` and perhaps `test` beside `train`.
 
     Without given parts, a seeded tenth of each class is held out for validation and 15 % for test; with `train` but no
     `val`, a tenth of `train`. ImageNet's lists of synsets and of validation classes are used where they are in `root`.
@@ -54,11 +54,11 @@ def table(path: Path, seed: int = 0) -> Dataset:
     """A CSV file with the columns `path` and `label` (or `class`), and perhaps `part`; paths are relative to the file.
 
     `part` is train, val (or validation) or test; without it the split is drawn as for a folder. A run's `split.csv` is
-    such a table; from `split.about.json` beside it come the names and the order of the classes, the licence and the
+    such a table; from `split.about.json` beside it come the names and the order of the classes, the license and the
     rest of `training.data.datasets.Account`.
     """
     if not path.is_file():
-        raise DatasetError(f"expected a table of pictures, found no file at {path}")
+        raise DatasetError(f"expected a table of images, found no file at {path}")
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     columns = set(rows[0]) if rows else set()
@@ -94,7 +94,7 @@ def _account(path: Path) -> Account | None:
         return Account.model_validate_json(path.read_bytes())
     except ValidationError as error:
         problem = error.errors()[0]["msg"]
-        raise DatasetError(f"expected an account of the pictures in {path}, found: {problem}") from error
+        raise DatasetError(f"expected an account of the images in {path}, found: {problem}") from error
 
 
 def _require_known(path: Path, names: list[str], known: list[str]) -> None:
@@ -114,12 +114,12 @@ def _dataset(root: Path, names: list[str], parts: dict[str, list[Example]], spli
         parts |= stratified(parts["train"], {"validation": 0.10}, seed)
         split += f", a tenth of train for validation, seed {seed}"
     if not parts["validation"]:
-        raise DatasetError(f"expected at least three pictures in some class of {root}, found too few to hold one out")
+        raise DatasetError(f"expected at least three images in some class of {root}, found too few to hold one out")
     described = _synsets(root)
     return Dataset(
         name=root.resolve().stem,
         split=split,
-        licence=OWN_LICENCE,
+        license=OWN_LICENSE,
         labels=tuple(Label(id=name, name=described.get(name, name.replace("_", " "))) for name in names),
         train=tuple(parts["train"]),
         validation=tuple(parts["validation"]),
@@ -143,7 +143,7 @@ def _check_part(root: Path, names: list[str], found: list[Example]) -> None:
 
 
 def _listed(root: Path, names: list[str]) -> list[Example]:
-    """Every visible file below `root/CLASS`; whether it is a picture is found out when it is read."""
+    """Every visible file below `root/CLASS`; whether it is an image is found out when it is read."""
     found = []
     for label, name in enumerate(names):
         files = []
@@ -182,4 +182,4 @@ def _check(root: Path, names: list[str], examples: list[Example]) -> None:
     empty = set(range(len(names))) - {example.label for example in examples}
     if empty:
         listed = ", ".join(names[label] for label in sorted(empty)[:5])
-        raise DatasetError(f"expected pictures in every class of {root}, found {len(empty)} empty: {listed}")
+        raise DatasetError(f"expected images in every class of {root}, found {len(empty)} empty: {listed}")

@@ -1,4 +1,4 @@
-"""ImageNet's validation pictures in their standard layout: 50,000 files in one folder, or a folder a synset."""
+"""ImageNet's validation images in their standard layout: 50,000 files in one folder, or a folder a synset."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ SUFFIXES = (".jpeg", ".jpg")
 
 
 def validation(root: Path, labels: tuple[Label, ...]) -> tuple[Example, ...]:
-    """The pictures and their classes, the ids of `labels` being synsets. Raises DatasetError.
+    """The images and their classes, the ids of `labels` being synsets. Raises DatasetError.
 
     The truth comes from the subfolders' names, or from a list in `root` or beside it: `LOC_val_solution.csv`,
     `imagenet_2012_validation_synset_labels.txt` or `val.txt`.
     """
     if not root.is_dir():
-        raise DatasetError(f"expected a folder of ImageNet's validation pictures, found none at {root}")
+        raise DatasetError(f"expected a folder of ImageNet's validation images, found none at {root}")
     files = sorted(path for path in root.iterdir() if path.suffix.lower() in SUFFIXES)
     truth = _listed(root, files, labels) if files else _by_folder(root)
     numbers = {label.id: number for number, label in enumerate(labels)}
@@ -43,7 +43,7 @@ def _by_folder(root: Path) -> list[tuple[Path, str]]:
         if file.suffix.lower() in SUFFIXES
     ]
     if not found:
-        raise DatasetError(f"expected pictures (.JPEG) in {root}, or in a subfolder a synset, found none")
+        raise DatasetError(f"expected images (.JPEG) in {root}, or in a subfolder a synset, found none")
     return found
 
 
@@ -66,5 +66,5 @@ def _listed(root: Path, files: list[Path], labels: tuple[Label, ...]) -> list[tu
         return list(zip(files, lines, strict=True))
     except (KeyError, ValueError, IndexError) as error:
         raise DatasetError(
-            f"expected a class for each of the {len(files):,} pictures in {listing}, found another list: {error}"
+            f"expected a class for each of the {len(files):,} images in {listing}, found another list: {error}"
         ) from error

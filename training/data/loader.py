@@ -1,4 +1,4 @@
-"""Pictures for the training steps, cut in threads while the step before runs; how long the steps waited is counted."""
+"""Images for the training steps, cut in threads while the step before runs; how long the steps waited is counted."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from torch import Tensor
 from model.images.crops import CROP
 from training.data import crop_kernels as cutting
 from training.data.augment import Augmentation, Crops
-from training.data.cache import PictureCache
-from training.data.storage import RawPictures
+from training.data.cache import ImageCache
+from training.data.storage import RawImages
 
 SHAPE = (CROP, CROP, 3)
 
 
 class Piece(NamedTuple):
-    """Pictures that go through the network at once. `places`: where they stand in the step's batch.
+    """Images that go through the network at once. `places`: where they stand in the step's batch.
 
-    `weight` is 0 for a picture that only keeps a process busy whose share of the last batch is empty.
+    `weight` is 0 for an image that only keeps a process busy whose share of the last batch is empty.
     """
 
     step: int
@@ -39,7 +39,7 @@ class Piece(NamedTuple):
 def pieces(
     order: NDArray[np.int64], batch: int, micro_batch: int, replica: int, replicas: int, first_step: int
 ) -> Iterator[Piece]:
-    """One replica's pieces of an epoch's order from `first_step` on: every `replicas`-th picture of each batch."""
+    """One replica's pieces of an epoch's order from `first_step` on: every `replicas`-th image of each batch."""
     for step in range(first_step, -(-len(order) // batch)):
         rows = order[step * batch : (step + 1) * batch]
         places, weight = np.arange(replica, len(rows), replicas), 1.0
@@ -54,7 +54,7 @@ def pieces(
 class Feed:
     """Cuts crops of a cache for a device. `waited`: seconds that `pixels` let its caller wait."""
 
-    def __init__(self, cache: PictureCache, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, cache: ImageCache, device: torch.device, dtype: torch.dtype) -> None:
         self.cache, self.device, self.dtype = cache, device, dtype
         self.waited = 0.0
         on_cpu = device.type == "cpu"
@@ -69,9 +69,9 @@ class Feed:
         draws = [partial(augmentation.draw, epoch, p.rows, p.step * batch + p.places) for p in work]
         yield from zip(work, self._cut_ahead(draws), strict=True)
 
-    def centres(self, slices: Sequence[NDArray[np.int64]], augmentation: Augmentation) -> Iterator[Tensor]:
-        """The central views of the pictures in each of `slices`."""
-        yield from self._cut_ahead([partial(augmentation.centre, rows) for rows in slices])
+    def centers(self, slices: Sequence[NDArray[np.int64]], augmentation: Augmentation) -> Iterator[Tensor]:
+        """The central crops of the images in each of `slices`."""
+        yield from self._cut_ahead([partial(augmentation.center, rows) for rows in slices])
 
     def _cut_ahead(self, draws: Sequence[Callable[[], Crops]]) -> Iterator[Tensor]:
         waiting: deque[Future[tuple[Tensor, Crops]]] = deque()
@@ -88,7 +88,7 @@ class Feed:
 
     def _let_catch_up(self) -> None:
         """Wait until the GPU has done all but the last two steps: else what it still has to do would be taken for
-        waiting for pictures, and pictures would pile up before it."""
+        waiting for images, and images would pile up before it."""
         if self.device.type == "cuda":
             self._steps.append(torch.cuda.Event())  # type: ignore[no-untyped-call]
             self._steps[-1].record()
@@ -97,20 +97,20 @@ class Feed:
 
     def _cut(self, draw: Callable[[], Crops]) -> tuple[Tensor, Crops]:
         crops = draw()
-        stored, found = self.cache.pictures, crops
-        pictures: NDArray[np.uint8]
-        if isinstance(stored, RawPictures):
-            pictures = stored.map
+        stored, found = self.cache.images, crops
+        images: NDArray[np.uint8]
+        if isinstance(stored, RawImages):
+            images = stored.map
         else:
-            pictures, found = stored.read(crops.rows), crops._replace(rows=np.arange(len(crops.rows)))
+            images, found = stored.read(crops.rows), crops._replace(rows=np.arange(len(crops.rows)))
         if self.device.type == "cpu":
-            return torch.from_numpy(cutting.centred(pictures, found, self.cache.mean)), crops
+            return torch.from_numpy(cutting.centerd(images, found, self.cache.mean)), crops
         pinned = torch.empty((len(crops.rows), *SHAPE), dtype=torch.uint8, pin_memory=True)
-        cutting.cut(pictures, found, pinned.numpy())
+        cutting.cut(images, found, pinned.numpy())
         return pinned, crops
 
     def _ready(self, pixels: Tensor, crops: Crops) -> Tensor:
         """(N, 224, 224, 3) -> (N, 3, 224, 224), channels-last without a copy, on the device."""
         if self.mean is not None:
-            pixels = cutting.centred_on_device(pixels.to(self.device, non_blocking=True), crops, self.mean)
+            pixels = cutting.centerd_on_device(pixels.to(self.device, non_blocking=True), crops, self.mean)
         return pixels.to(self.dtype).permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""Where the cache keeps its 256 x 256 pictures: as bytes in a memory map (196,608 each), or as JPEG (about 17,000)."""
+"""Where the cache keeps its 256 x 256 images: as bytes in a memory map (196,608 each), or as JPEG (about 17,000)."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ JPEG_QUALITY = 90
 Pixels = NDArray[np.uint8]
 
 
-class RawPictures:
+class RawImages:
     """(N, 256, 256, 3) uint8 in one file; rows are written in order, and read in any."""
 
     def __init__(self, folder: Path, count: int) -> None:
-        self.path, self.count = folder / "pictures.u8", count
+        self.path, self.count = folder / "images.u8", count
 
     @staticmethod
     def encode(pixels: Pixels) -> tuple[Pixels, bytes]:
@@ -51,11 +51,11 @@ class RawPictures:
         return True
 
 
-class JpegPictures:
-    """The same pictures, compressed: a twelfth of the space, and a decoder's work at each reading."""
+class JpegImages:
+    """The same images, compressed: a twelfth of the space, and a decoder's work at each reading."""
 
     def __init__(self, folder: Path, count: int) -> None:
-        self.path = folder / "pictures.jpg"
+        self.path = folder / "images.jpg"
         self.path.touch()
         ends = folder / "ends.u64"
         if not ends.is_file() or ends.stat().st_size != 8 * (count + 1):
@@ -105,8 +105,8 @@ class JpegPictures:
 
 
 def _decode(stored: bytes) -> Pixels:
-    with Image.open(io.BytesIO(stored), formats=["JPEG"]) as picture:
-        return np.asarray(picture)
+    with Image.open(io.BytesIO(stored), formats=["JPEG"]) as image:
+        return np.asarray(image)
 
 
 def _reserve(path: Path, size: int) -> None:

@@ -1,4 +1,4 @@
-"""Several networks as one (section 6: 5 CNNs, 7 CNNs): the mean of their ten-view probabilities, perhaps weighted."""
+"""Several networks as one (section 6: 5 CNNs, 7 CNNs): the mean of their ten-crop probabilities, perhaps weighted."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def evaluate(
     if part not in parts:
         raise InvalidRequestError(f"expected --part {', '.join(parts)}, found {part!r}")
     for member in members:
-        require_fit(member, dataset, data, part, ", or measure on every picture of it with --part all")
+        require_fit(member, dataset, data, part, ", or measure on every image of it with --part all")
     weights = _equal(members)
     if weighted and len(members) > 1:
         if part in ("validation", "all"):
@@ -52,7 +52,7 @@ def evaluate(
 
 
 def on_imagenet(paths: Sequence[Path], folder: Path, device: str, precision: Precision) -> list[Measurement]:
-    """Errors of artifacts with ImageNet's classes, taken together, on its validation pictures. Raises AlexNetError."""
+    """Errors of artifacts with ImageNet's classes, taken together, on its validation images. Raises AlexNetError."""
     members = [artifacts.load(path, precision) for path in paths]
     for member in members:
         if member.labels != members[0].labels:
@@ -74,12 +74,12 @@ def _scores(
     device: str,
 ) -> list[Measurement]:
     found = [_predictions(member, examples, device) for member in members]
-    centre, ten = (
+    center, ten = (
         np.tensordot(weights, np.stack(v), 1).astype(np.float32)
-        for v in ([p.centre for p in found], [p.best for p in found])
+        for v in ([p.center for p in found], [p.best for p in found])
     )
     title += f", {len(members)} networks" if len(members) > 1 else ""
-    scores = Predictions(found[0].labels, centre, ten).scores(title, groupings)
+    scores = Predictions(found[0].labels, center, ten).scores(title, groupings)
     return [score.model_copy(update={"precision": members[0].precision}) for score in scores]
 
 

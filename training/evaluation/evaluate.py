@@ -1,4 +1,4 @@
-"""Top-1 and top-5 error of an exported network, centre view and ten views, as it is served."""
+"""Top-1 and top-5 error of an exported network, center crop and ten crops, as it is served."""
 
 from __future__ import annotations
 
@@ -11,56 +11,56 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from model.artifacts.artifact import Measurement
-from model.exceptions import DatasetError, InvalidPictureError
-from model.images.crops import CENTRE, TEN
-from model.images.preprocess import read_picture
+from model.exceptions import DatasetError, InvalidImageError
+from model.images.crops import CENTER_CROP, TEN_CROP
+from model.images.preprocess import decode_image
 from model.runtime import OnnxModel, available_cpus
 from training.data.datasets import Example
 
 BATCH = 8
 
-Labelled = tuple[NDArray[np.uint8], NDArray[np.int64]]
-"""Pictures (B, 256, 256, 3) and their classes (B,)."""
+Labeled = tuple[NDArray[np.uint8], NDArray[np.int64]]
+"""Images (B, 256, 256, 3) and their classes (B,)."""
 
 
 class Predictions(NamedTuple):
-    """`labels` (M,), and the probabilities (M, classes) of the centre view and, where they were asked for, of ten."""
+    """`labels` (M,), and the probabilities (M, classes) of the center crop and, where they were asked for, of ten."""
 
     labels: NDArray[np.int64]
-    centre: NDArray[np.float32]
+    center: NDArray[np.float32]
     ten: NDArray[np.float32] | None
 
     @property
     def best(self) -> NDArray[np.float32]:
-        """Those of the most views."""
-        return self.centre if self.ten is None else self.ten
+        """Those of the most crops."""
+        return self.center if self.ten is None else self.ten
 
     def scores(self, split: str, groupings: Mapping[str, tuple[str, ...]]) -> list[Measurement]:
-        """The errors of the centre view and of ten views."""
-        measured = [score(self.centre, self.labels, split, len(CENTRE), groupings)]
+        """The errors of the center crop and of ten crops."""
+        measured = [score(self.center, self.labels, split, len(CENTER_CROP), groupings)]
         if self.ten is not None:
-            measured.append(score(self.ten, self.labels, split, len(TEN), groupings))
+            measured.append(score(self.ten, self.labels, split, len(TEN_CROP), groupings))
         return measured
 
 
-def predict(model: OnnxModel, batches: Iterable[Labelled], total: int, ten_views: bool = True) -> Predictions:
+def predict(model: OnnxModel, batches: Iterable[Labeled], total: int, ten_views: bool = True) -> Predictions:
     """What the served network says of all `batches`. Raises DatasetError where there are none."""
     labels: list[NDArray[np.int64]] = []
-    centre: list[NDArray[np.float32]] = []
+    center: list[NDArray[np.float32]] = []
     ten: list[NDArray[np.float32]] = []
-    with tqdm(total=total, desc="measuring", unit="picture", disable=None) as bar:
-        for pictures, classes in batches:
+    with tqdm(total=total, desc="measuring", unit="image", disable=None) as bar:
+        for images, classes in batches:
             labels.append(classes)
-            centre.append(model.run(pictures, CENTRE)[0])
+            center.append(model.run(images, CENTER_CROP)[0])
             if ten_views:
-                ten.append(model.run(pictures, TEN)[0])
+                ten.append(model.run(images, TEN_CROP)[0])
             bar.update(len(classes))
     if not labels:
-        raise DatasetError("expected readable pictures to measure on, found none")
-    return Predictions(np.concatenate(labels), np.concatenate(centre), np.concatenate(ten) if ten else None)
+        raise DatasetError("expected readable images to measure on, found none")
+    return Predictions(np.concatenate(labels), np.concatenate(center), np.concatenate(ten) if ten else None)
 
 
-def read(examples: Sequence[Example]) -> Iterator[Labelled]:
+def read(examples: Sequence[Example]) -> Iterator[Labeled]:
     """Decode files batch by batch, one batch ahead of its use; files that can't be read are named and left out."""
     with ThreadPoolExecutor(available_cpus()) as pool:
         pieces = [examples[start : start + BATCH] for start in range(0, len(examples), BATCH)]
@@ -76,8 +76,8 @@ def read(examples: Sequence[Example]) -> Iterator[Labelled]:
 
 def _pixels(example: Example) -> NDArray[np.uint8] | None:
     try:
-        return read_picture(example.path.read_bytes()).pixels
-    except (InvalidPictureError, OSError) as error:
+        return decode_image(example.path.read_bytes()).pixels
+    except (InvalidImageError, OSError) as error:
         tqdm.write(f"left out {example.path}: {error}")
         return None
 
@@ -86,7 +86,7 @@ def score(
     probability: NDArray[np.float32],
     labels: NDArray[np.int64],
     split: str,
-    views: int,
+    crops: int,
     groupings: Mapping[str, tuple[str, ...]],
 ) -> Measurement:
     """Errors from (M, classes) probabilities and (M,) labels. A group's probability is the sum of its classes'."""
@@ -102,8 +102,8 @@ def score(
         )
     return Measurement(
         split=split,
-        pictures=len(labels),
-        views=views,
+        images=len(labels),
+        crops=crops,
         top1_error=float(1 - hit[:, :1].any(1).mean()),
         top5_error=float(1 - hit[:, :5].any(1).mean()),
         groups=groups,
@@ -115,7 +115,7 @@ def table(measurements: Sequence[Measurement]) -> str:
     lines = []
     for m in measurements:
         precision = "" if m.precision == "float32" else f", {m.precision}"
-        lines.append(f"{m.split}: {m.pictures:,} pictures, {m.views} view{'s' if m.views > 1 else ''}{precision}")
+        lines.append(f"{m.split}: {m.images:,} images, {m.crops} view{'s' if m.crops > 1 else ''}{precision}")
         others = " (published, not measured here)" if m.published else ""
         lines.append(f"  top-1 error {100 * m.top1_error:.2f} %, top-5 error {100 * m.top5_error:.2f} %{others}")
         lines += [f"  {grouping}: {100 * accuracy:.2f} % right" for grouping, accuracy in m.groups.items()]

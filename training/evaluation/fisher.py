@@ -1,8 +1,8 @@
 """What came before (Table 1 of the paper: SIFT + FVs): dense SIFT, Fisher vectors, a linear SVM for each class.
 
-Sanchez and Perronnin 2011, without their colour statistics and at the size of a small data set: descriptors of three
+Sanchez and Perronnin 2011, without their color statistics and at the size of a small data set: descriptors of three
 scales on a grid of 8 pixels, reduced to 64 values by PCA, a mixture of 64 Gaussians, vectors of 8,256 values with
-square roots and unit length. It sees the same 256 x 256 pictures and the same split as the network. Needs the extra
+square roots and unit length. It sees the same 256 x 256 images and the same split as the network. Needs the extra
 `baselines`.
 """
 
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from model.artifacts.artifact import Measurement
-from model.exceptions import DatasetError, InvalidPictureError
-from model.images.preprocess import read_picture
+from model.exceptions import DatasetError, InvalidImageError
+from model.images.preprocess import decode_image
 from model.runtime import available_cpus
 from training.data import datasets
 from training.data.datasets import Dataset, Example
@@ -31,15 +31,15 @@ BINS = (4, 6, 8)
 STEP, ORIENTATIONS, CLIP = 8, 8, 0.2
 VALUES, GAUSSIANS = 64, 64
 LEARNT_FROM, MOST_SAMPLED = 200_000, 1_000
-"""Descriptors for PCA and mixture, of so many pictures."""
+"""Descriptors for PCA and mixture, of so many images."""
 
 
 def dense_sift(pixels: NDArray[np.uint8]) -> Array:
     """(H, W, 3) -> descriptors (M, 128) of Lowe 2004 on a grid: lengths 1, values clipped at 0.2."""
     from scipy.ndimage import uniform_filter
 
-    grey = pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
-    down, right = np.gradient(grey)
+    gray = pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    down, right = np.gradient(gray)
     turn = (np.arctan2(down, right) * np.float32(ORIENTATIONS / (2 * np.pi))) % ORIENTATIONS
     size = np.hypot(down, right)
     apart = np.abs(
@@ -50,7 +50,7 @@ def dense_sift(pixels: NDArray[np.uint8]) -> Array:
     for side in BINS:
         smooth = uniform_filter(maps, size=(0, side, side))
         cells = ((np.arange(4) - 1.5) * side).round().astype(int)
-        rows, columns = (np.arange(2 * side, length - 2 * side, STEP)[:, None] + cells for length in grey.shape)
+        rows, columns = (np.arange(2 * side, length - 2 * side, STEP)[:, None] + cells for length in gray.shape)
         taken = smooth[:, rows[:, None, :, None], columns[None, :, None, :]]  # (8, Y, X, 4, 4)
         found.append(taken.transpose(1, 2, 3, 4, 0).reshape(-1, 16 * ORIENTATIONS))
     descriptors = np.concatenate(found)
@@ -64,7 +64,7 @@ def _lengths(rows: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 class FisherVectors:
-    """PCA and mixture, learnt from the descriptors of some pictures; then a vector a picture."""
+    """PCA and mixture, learnt from the descriptors of some images; then a vector an image."""
 
     def __init__(self, descriptors: Array, seed: int = 0) -> None:
         """`descriptors` (M, 128)."""
@@ -95,7 +95,7 @@ def evaluate(
     dataset = datasets.load(data, archive=archive)
     learnt, measured = (_some(dataset, name, most, seed) for name in ("train", part))
     pixels, labels = _read(learnt)
-    say(f"learning a vocabulary from {len(pixels):,} pictures")
+    say(f"learning a vocabulary from {len(pixels):,} images")
     vectors = FisherVectors(_sample(pixels, seed), seed)
     machine = LinearSVC(C=1.0, random_state=seed)
     machine.fit(_all(vectors, pixels, "training vectors"), labels)
@@ -112,7 +112,7 @@ def evaluate(
 def _some(dataset: Dataset, part: str, most: int | None, seed: int) -> list[Example]:
     found = dataset.parts().get(part, ())
     if not found:
-        raise DatasetError(f"expected pictures in the part {part!r} of {dataset.name}, found none")
+        raise DatasetError(f"expected images in the part {part!r} of {dataset.name}, found none")
     order = np.random.default_rng(seed).permutation(len(found))[:most]
     return [found[place] for place in np.sort(order)]
 
@@ -120,15 +120,15 @@ def _some(dataset: Dataset, part: str, most: int | None, seed: int) -> list[Exam
 def _read(examples: Sequence[Example]) -> tuple[list[NDArray[np.uint8]], NDArray[np.int64]]:
     def pixels(example: Example) -> NDArray[np.uint8] | None:
         try:
-            return read_picture(example.path.read_bytes()).pixels
-        except (InvalidPictureError, OSError) as error:
+            return decode_image(example.path.read_bytes()).pixels
+        except (InvalidImageError, OSError) as error:
             tqdm.write(f"left out {example.path}: {error}")
             return None
 
     with ThreadPoolExecutor(available_cpus()) as pool:
         found = list(pool.map(pixels, examples))
-    good = [(picture, e.label) for picture, e in zip(found, examples, strict=True) if picture is not None]
-    return [picture for picture, _ in good], np.array([label for _, label in good])
+    good = [(image, e.label) for image, e in zip(found, examples, strict=True) if image is not None]
+    return [image for image, _ in good], np.array([label for _, label in good])
 
 
 def _sample(pixels: Sequence[NDArray[np.uint8]], seed: int) -> Array:
@@ -149,4 +149,4 @@ def _pooled(
     work: Callable[[NDArray[np.uint8]], Array], pixels: Sequence[NDArray[np.uint8]], title: str
 ) -> Iterable[Array]:
     with ThreadPoolExecutor(available_cpus()) as pool:
-        yield from tqdm(pool.map(work, pixels), total=len(pixels), desc=title, unit="picture", disable=None)
+        yield from tqdm(pool.map(work, pixels), total=len(pixels), desc=title, unit="image", disable=None)

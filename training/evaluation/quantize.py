@@ -1,4 +1,4 @@
-"""`alexnet quantize`: an artifact gets an int8 form of its network, calibrated and measured on its own pictures."""
+"""`alexnet quantize`: an artifact gets an int8 form of its network, calibrated and measured on its own images."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import NETWORKS, Artifact, Measurement, Precision
 from model.artifacts.writer import add
-from model.exceptions import InvalidRequestError, QuantisationError
-from model.images.crops import TEN
-from model.network.quantization import quantise
+from model.exceptions import InvalidRequestError, QuantizationError
+from model.images.crops import TEN_CROP
+from model.network.quantization import quantize
 from model.runtime import OnnxModel
 from training.data import datasets
 from training.data.datasets import Dataset, Example
@@ -25,34 +25,34 @@ def add_int8(
     path: Path,
     data: str,
     archive: Path | None,
-    pictures: int,
+    images: int,
     max_loss: float,
     device: str,
     say: Callable[[str], None],
 ) -> Artifact:
-    """Calibrate on `pictures` training pictures, measure float32 and int8 on the test part (the validation part where
+    """Calibrate on `images` training images, measure float32 and int8 on the test part (the validation part where
     there is none), and put network.int8.onnx and both errors into the artifact.
 
-    Raises QuantisationError, with the artifact as it was, when int8 has over `max_loss` percentage points more top-1
-    errors, ten views; DatasetError when `data` isn't what the network was trained on.
+    Raises QuantizationError, with the artifact as it was, when int8 has over `max_loss` percentage points more top-1
+    errors, ten crops; DatasetError when `data` isn't what the network was trained on.
     """
     artifact, dataset = _opened(path, data, archive)
-    if pictures < 1:
-        raise InvalidRequestError(f"expected at least 1 picture to calibrate on, found {pictures}")
-    order = np.random.default_rng(0).permutation(len(dataset.train))[:pictures]
+    if images < 1:
+        raise InvalidRequestError(f"expected at least 1 image to calibrate on, found {images}")
+    order = np.random.default_rng(0).permutation(len(dataset.train))[:images]
     chosen = [dataset.train[i] for i in order]
     measured: list[Measurement] = []
 
     def write(target: Path) -> list[Measurement]:
-        say(f"measuring the ranges of the activations on {len(chosen):,} training pictures")
-        quantise(artifact, _batches(chosen), target)
+        say(f"measuring the ranges of the activations on {len(chosen):,} training images")
+        quantize(artifact, _batches(chosen), target)
         measured.extend(_measured(artifact, dataset, "int8", target, device, say))
-        float32, int8 = (m.top1_error for m in measured if m.views == len(TEN))
+        float32, int8 = (m.top1_error for m in measured if m.crops == len(TEN_CROP))
         loss = 100 * (int8 - float32)
         if not loss <= max_loss:
-            raise QuantisationError(
+            raise QuantizationError(
                 f"expected at most {max_loss:g} percentage points more top-1 errors in int8, found {loss:.2f}: nothing "
-                "was written; calibrate with more --pictures, or allow more with --max-loss"
+                "was written; calibrate with more --images, or allow more with --max-loss"
             )
         return measured
 

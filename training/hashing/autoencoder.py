@@ -1,12 +1,12 @@
-"""The binary autoencoder's training: codes whose Hamming neighbours are the features' Euclidean neighbours.
+"""The binary autoencoder's training: codes whose Hamming neighbors are the features' Euclidean neighbors.
 
-It begins as ITQ and is trained on the principal components of an index's own features, by batches, to minimise the sum
+It begins as ITQ and is trained on the principal components of an index's own features, by batches, to minimize the sum
 of
 
-- the cross-entropy between each picture's neighbours in the batch by Euclidean distance and by (relaxed) Hamming
-  distance, as in stochastic neighbour embedding;
+- the cross-entropy between each image's neighbors in the batch by Euclidean distance and by (relaxed) Hamming
+  distance, as in stochastic neighbor embedding;
 - the squared error of the features that the decoder makes of the code;
-- the squared mean of each bit, so that it divides the pictures in halves;
+- the squared mean of each bit, so that it divides the images in halves;
 - with labels, the cross-entropy of a linear classifier of the code.
 """
 
@@ -29,17 +29,17 @@ from training.hashing.coders import Array, Coder, Correction, components, rotati
 
 @dataclass(frozen=True)
 class CodeConfig:
-    """`components`: principal components of the features that are looked at; `neighbours`: the distance to so many sets
-    the scale on which a picture's neighbours count; `temperature`: bits of Hamming distance that make a neighbour e
+    """`components`: principal components of the features that are looked at; `neighbors`: the distance to so many sets
+    the scale on which an image's neighbors count; `temperature`: bits of Hamming distance that make a neighbor e
     times less likely, as a share of all bits; the weights of reconstruction, balance and classification; `noise` before
-    the threshold; `mixed`: how far, at most, a picture is moved towards another one of its batch."""
+    the threshold; `mixed`: how far, at most, an image is moved towards another one of its batch."""
 
     components: int = 512
     hidden: int = 256
     steps: int = 300
     batch: int = 1024
     rate: float = 1e-3
-    neighbours: int = 20
+    neighbors: int = 20
     temperature: float = 1 / 20
     reconstruction: float = 0.1
     balance: float = 0.1
@@ -61,20 +61,20 @@ def train(
     network, unit = _from_itq(rows.numpy(), bits, chosen)
     classifier = nn.Linear(bits, 1 + int(labels.max()) if labels is not None else 1)
     rest = [p for name, p in network.named_parameters() if "straight" not in name]
-    optimiser = torch.optim.Adam(
+    optimizer = torch.optim.Adam(
         [
             {"params": network.straight.parameters(), "lr": chosen.rate / unit},
             {"params": [*rest, *classifier.parameters()], "lr": chosen.rate},
         ]
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, chosen.steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, chosen.steps))
     draw = np.random.default_rng(chosen.seed)
     for step in (bar := tqdm(range(chosen.steps), desc=f"{bits} bits", unit="step", disable=None, leave=False)):
         some = torch.from_numpy(np.sort(draw.choice(len(rows), min(chosen.batch, len(rows)), replace=False)))
         share = chosen.mixed * torch.rand(len(some), 1)
         x = rows[some].lerp(rows[some[torch.randperm(len(some))]], share)
         code = binary(network.encode(x), 1 + 3 * step / chosen.steps, chosen.noise)
-        loss = neighbour_loss(x, code, chosen)
+        loss = neighbor_loss(x, code, chosen)
         loss = loss + chosen.reconstruction * F.mse_loss(network.decode(code), x / network.unit)
         loss = loss + chosen.balance * code.mean(0).square().mean()
         if labels is not None and chosen.supervised:
@@ -82,21 +82,21 @@ def train(
             loss = loss + chosen.supervised * F.cross_entropy(classifier(code), wanted)
         if not math.isfinite(loss.item()):
             raise TrainingError(f"expected a finite loss, found {loss.item()} at step {step} of the autoencoder")
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        optimizer.step()
         schedule.step()
         bar.set_postfix_str(f"loss {loss.item():.3f}")
     return _coder(network, mean, directions)
 
 
-def neighbour_loss(features: Tensor, code: Tensor, chosen: CodeConfig) -> Tensor:
-    """Cross-entropy between neighbourhoods by (N, dim) features and by (N, bits) codes of -1..1."""
+def neighbor_loss(features: Tensor, code: Tensor, chosen: CodeConfig) -> Tensor:
+    """Cross-entropy between neighborhoods by (N, dim) features and by (N, bits) codes of -1..1."""
     bits, itself = code.shape[1], torch.eye(len(code), dtype=torch.bool)
     with torch.no_grad():
         squares = torch.cdist(features, features).square().fill_diagonal_(math.inf)
         nearest = squares.min(1, keepdim=True).values
-        width = squares.kthvalue(min(chosen.neighbours, len(code) - 1), 1, keepdim=True).values - nearest
+        width = squares.kthvalue(min(chosen.neighbors, len(code) - 1), 1, keepdim=True).values - nearest
         wanted = torch.softmax(-3 * (squares - nearest) / width.clamp_min(1e-9), 1)
     differing = (bits - code @ code.T) / 2
     found = torch.log_softmax(-differing.masked_fill(itself, 1e9) / (bits * chosen.temperature), 1)
@@ -121,7 +121,7 @@ def _rate(step: int, steps: int) -> float:
 
 
 def _coder(network: Autoencoder, mean: Array, directions: Array) -> Coder:
-    """The encoder for whole features: centring and components are folded into its matrices."""
+    """The encoder for whole features: centering and components are folded into its matrices."""
 
     def folded(layer: nn.Linear, unit: float) -> tuple[Array, Array]:
         weight = directions @ layer.weight.detach().numpy().T / np.float32(unit)

@@ -55,9 +55,7 @@ def add_encoder(
     """
     artifact = artifacts.load(path)
     if len(features) <= 4 * LISTED:
-        raise TrainingError(
-            f"expected over {4 * LISTED} pictures in the index to train codes on, found {len(features)}"
-        )
+        raise TrainingError(f"expected over {4 * LISTED} images in the index to train codes on, found {len(features)}")
     order = np.random.default_rng(chosen.seed).permutation(len(features))
     held_out = order[: min(MOST_HELD_OUT, int(HELD_OUT * len(order)))]
     rest = np.sort(order[len(held_out) :])

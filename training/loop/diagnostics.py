@@ -25,13 +25,13 @@ def require_finite(loss: float, epoch: int, step: int) -> None:
 
 
 def require_mean(pixels: Tensor) -> None:
-    """Raise TrainingError when the first batch isn't centred: a mean picture of other pictures stalls training."""
+    """Raise TrainingError when the first batch isn't centerd: a mean image of other images stalls training."""
     means = pixels.float().mean((1, 2, 3))
     rest = float(means.mean())
     if len(means) >= 8 and abs(rest) > FAR_FROM_ZERO + 4 * float(means.std()) / len(means) ** 0.5:
         raise TrainingError(
-            f"expected pixels about 0 after the mean was subtracted, found {rest:.0f} grey levels on average: the mean "
-            "picture is not that of these pictures; delete the cache folder and run again"
+            f"expected pixels about 0 after the mean was subtracted, found {rest:.0f} gray levels on average: the mean "
+            "image is not that of these images; delete the cache folder and run again"
         )
 
 
@@ -43,7 +43,7 @@ def flat_start(loss: float, labels: NDArray[np.int64], epochs: int, batch: int, 
         return None
     advice = "try another --seed or --learning-rate"
     if recipe != "small":
-        advice = "for a few thousand pictures use --recipe small, else " + advice
+        advice = "for a few thousand images use --recipe small, else " + advice
     return (
         f"warning: after {steps:,} steps the loss ({loss:.3f}) is still that of guessing by class frequency "
         f"({flat:.3f}): {advice}"
@@ -51,11 +51,11 @@ def flat_start(loss: float, labels: NDArray[np.int64], epochs: int, batch: int, 
 
 
 def starving(waited: float, seconds: float) -> str | None:
-    """A warning when an epoch's steps waited for pictures for a large share of its time."""
+    """A warning when an epoch's steps waited for images for a large share of its time."""
     if seconds < 5 or waited < STARVING * seconds:
         return None
     return (
-        f"warning: {100 * waited / seconds:.0f} % of the time went to waiting for pictures: put --cache on a faster "
+        f"warning: {100 * waited / seconds:.0f} % of the time went to waiting for images: put --cache on a faster "
         "disk, or, where it doesn't fit into memory, use --cache-format jpeg"
     )
 
@@ -64,13 +64,11 @@ def large_batch(batch: int) -> str | None:
     """A warning for a batch at which the linear rule for the rate no longer holds."""
     if batch < LARGE_BATCH:
         return None
-    return (
-        f"warning: a rate in proportion to the batch is known to hold to about 256 pictures; this batch has {batch:,}"
-    )
+    return f"warning: a rate in proportion to the batch is known to hold to about 256 images; this batch has {batch:,}"
 
 
 def entropy(labels: NDArray[np.int64]) -> float:
-    """The loss of answering every picture with the class frequencies."""
+    """The loss of answering every image with the class frequencies."""
     shares = np.bincount(labels) / len(labels)
     shares = shares[shares > 0]
     return float(-(shares * np.log(shares)).sum())

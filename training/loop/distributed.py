@@ -1,6 +1,6 @@
 """The processes of a run: replicas of the network, each one process or two towers (section 3.2), started by torchrun.
 
-Process r of W holds tower r mod T of replica r div T: a mesh (W / T, T), so that towers are neighbours on one machine.
+Process r of W holds tower r mod T of replica r div T: a mesh (W / T, T), so that towers are neighbors on one machine.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ class RunLog:
         tqdm.write(
             f"epoch {epoch:3d}  rate {record['rate']:<8g} train loss {record['train_loss']:.4f}  "
             f"validation loss {record['validation_loss']:.4f}  error {100 * record['validation_top1_error']:.2f} %  "
-            f"{record['pictures_per_second']:.0f} pictures/s  waited {100 * record['waited']:.0f} %"
+            f"{record['images_per_second']:.0f} images/s  waited {100 * record['waited']:.0f} %"
         )
 
     def close(self) -> None:

@@ -26,7 +26,7 @@ def write_down(trainer: Trainer, goes_on: bool) -> None:
     trainer.lock = lock
     before = (run / SPLIT).read_text() if goes_on and (run / SPLIT).is_file() else split
     if datasets.split_names(before) != datasets.split_names(split):
-        raise TrainingError(f"expected the pictures of {run / SPLIT}, found other ones: a run can't change its split")
+        raise TrainingError(f"expected the images of {run / SPLIT}, found other ones: a run can't change its split")
     config.save(run, trainer.config)
     config.replace_file(run / SPLIT, split)
     config.replace_file((run / SPLIT).with_suffix(ABOUT), trainer.dataset.account().model_dump_json(indent=1) + "\n")

@@ -15,7 +15,7 @@ from model.network.torch_module import AlexNet
 from model.network.tower_parallel import split
 from training.config import RunConfig
 from training.data.augment import Augmentation
-from training.data.cache import PictureCache, batches
+from training.data.cache import ImageCache, batches
 from training.data.datasets import Dataset
 from training.data.loader import Feed, pieces
 from training.loop import diagnostics
@@ -27,10 +27,10 @@ from training.optim.sgd import MomentumSGD, learning_rates
 
 
 class Learner:
-    """The network (this process's tower of it), its optimiser, and the pictures they are fed with."""
+    """The network (this process's tower of it), its optimizer, and the images they are fed with."""
 
     def __init__(
-        self, config: RunConfig, dataset: Dataset, cache: PictureCache, processes: Processes, start: Start
+        self, config: RunConfig, dataset: Dataset, cache: ImageCache, processes: Processes, start: Start
     ) -> None:
         self.config, self.processes, self.layer_rates = config, processes, start.rates
         self.recipe = replace(config.recipe, architecture=start.architecture)
@@ -46,7 +46,7 @@ class Learner:
         for name, parameter in self.network.named_parameters():
             parameter.requires_grad_(start.rates.get(name.partition(".")[0], 1.0) > 0)
         self.forward = torch.compile(self.network) if config.compiled else self.network
-        self.optimiser = MomentumSGD(self.network.named_parameters(), self.rates(1.0, 0), self.recipe)
+        self.optimizer = MomentumSGD(self.network.named_parameters(), self.rates(1.0, 0), self.recipe)
         self.gradients = GradientSum(self.network.parameters(), processes.replica_group)
         self.feed = Feed(cache, self.device, self.dtype)
         self.augmentation = Augmentation.of(self.recipe, cache.covariance, config.seed, not dataset.upright)
@@ -61,7 +61,7 @@ class Learner:
 
     def steps(self, order: NDArray[np.int64], epoch: int, first: int) -> Iterator[tuple[int, Tensor]]:
         """Makes the steps of an epoch from the `first` on. After each: its number, and the loss, the wrong answers and
-        the pictures that this process has seen since the caller last set them to zero."""
+        the images that this process has seen since the caller last set them to zero."""
         replica, replicas = self.processes.replica, self.processes.replicas
         work = list(pieces(order, self.recipe.batch, self.config.micro_batch, replica, replicas, first))
         totals = torch.zeros(3, dtype=torch.float64, device=self.device)
@@ -91,22 +91,22 @@ class Learner:
 
     def _update(self) -> None:
         self.gradients.finish()
-        self.optimiser.step()
-        self.optimiser.zero_grad()
+        self.optimizer.step()
+        self.optimizer.zero_grad()
         with torch.no_grad():
             for name, mask in self.masks.items():
                 self.network.get_parameter(name).mul_(mask)
 
     @torch.no_grad()
     def validate(self, rows: NDArray[np.int64], hear: Callable[[], None]) -> dict[str, float]:
-        """Mean loss and top-1 error of the centre views of pictures; each counts once, whatever the processes.
+        """Mean loss and top-1 error of the center crops of images; each counts once, whatever the processes.
 
         `hear` is called between slices, as often in all processes, and may raise.
         """
         own, size = rows[self.processes.replica :: self.processes.replicas], min(128, self.config.micro_batch or 128)
         slices, common = list(batches(own, size)), len(rows) // self.processes.replicas // size
         totals = torch.zeros(2, dtype=torch.float64, device=self.device)
-        for number, (some, pixels) in enumerate(zip(slices, self.feed.centres(slices, self.augmentation), strict=True)):
+        for number, (some, pixels) in enumerate(zip(slices, self.feed.centers(slices, self.augmentation), strict=True)):
             if number < common:
                 hear()
             targets = self._targets(some)

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from model.exceptions import DatasetError, StoppedError, TrainingError
 from model.network.tower_parallel import gather_state, split
 from training.config import RunConfig
-from training.data.cache import PictureCache
+from training.data.cache import ImageCache
 from training.data.datasets import Dataset
 from training.loop import checkpoint, diagnostics
 from training.loop.distributed import Processes
@@ -34,14 +34,14 @@ LOOK_STEPS = {"cpu": 1, "cuda": 20}
 
 
 class Trainer:
-    """One run's network, optimiser, schedule and position; `fit` trains it to the end.
+    """One run's network, optimizer, schedule and position; `fit` trains it to the end.
 
     After `fit` the network holds the weights of the last epoch. With several processes each has a Trainer; all of them
     call the same methods.
     """
 
     def __init__(
-        self, config: RunConfig, dataset: Dataset, cache: PictureCache, run: Path, processes: Processes, start: Start
+        self, config: RunConfig, dataset: Dataset, cache: ImageCache, run: Path, processes: Processes, start: Start
     ) -> None:
         self.config, self.dataset, self.cache, self.run, self.processes = config, dataset, cache, run, processes
         self.start = replace(start, weights={})
@@ -49,12 +49,12 @@ class Trainer:
         self.recipe = self.learner.recipe
         self.schedule = schedule.start(self.recipe)
         self.epoch = self.step = 0
-        self.totals = torch.zeros(3, dtype=torch.float64)  # of the epoch so far: loss, wrong, pictures
+        self.totals = torch.zeros(3, dtype=torch.float64)  # of the epoch so far: loss, wrong, images
         self.train_rows = cache.rows(dataset, "train")
         self.validation_rows = cache.rows(dataset, "validation")
         for part, examples in dataset.parts().items():
             if (examples or part == "validation") and not len(cache.rows(dataset, part)):
-                raise DatasetError(f"expected readable pictures in the {part} part, found none")
+                raise DatasetError(f"expected readable images in the {part} part, found none")
         self.lock: IO[str] | None = None
         """Held open as long as this process works on the run (see `training.run`)."""
 
@@ -77,7 +77,7 @@ class Trainer:
         started = self._saved = time.monotonic()
         self.learner.feed.waited = 0.0
         before = float(self.totals[2])
-        self.learner.optimiser.set_rates(self.learner.rates(self.schedule.factor, self.epoch))
+        self.learner.optimizer.set_rates(self.learner.rates(self.schedule.factor, self.epoch))
         rate = self.recipe.learning_rate * self.schedule.factor
         self._train()
         self._hear()  # a run that goes on after the last step goes on with the validation
@@ -95,7 +95,7 @@ class Trainer:
             "validation_loss": validation["loss"],
             "validation_top1_error": validation["error"],
             "seconds": time.monotonic() - started,
-            "pictures_per_second": (count - before) / seconds,
+            "images_per_second": (count - before) / seconds,
             "waited": waited / seconds,
         }
         if log is not None:  # before saving: what is logged after the checkpoint is forgotten when the run goes on
@@ -120,7 +120,7 @@ class Trainer:
         order = self._order()
         title, started, first = f"epoch {self.epoch + 1}/{self.recipe.epochs}", time.monotonic(), int(self.totals[2])
         quiet, said = None if self.processes.first else True, started  # None: no bar without a terminal
-        with tqdm(total=len(order), initial=first, desc=title, unit="picture", leave=False, disable=quiet) as bar:
+        with tqdm(total=len(order), initial=first, desc=title, unit="image", leave=False, disable=quiet) as bar:
             for step, totals in self.learner.steps(order, self.epoch, self.step):
                 self.step = step + 1
                 if not self._looks(len(order)):
@@ -139,15 +139,15 @@ class Trainer:
                 bar.set_postfix_str(state)
                 if bar.disable and time.monotonic() - said > QUIET_SECONDS:
                     said = time.monotonic()
-                    self._say(f"{title}: {int(count):,} of {len(order):,} pictures, {state}")
+                    self._say(f"{title}: {int(count):,} of {len(order):,} images, {state}")
                 self._save_between()
 
-    def _looks(self, pictures: int) -> bool:
+    def _looks(self, images: int) -> bool:
         """Whether the loss is read, and saving thought of, after this step; the same in all processes."""
         every = self.config.save_steps
         due = bool(every) and self.step % every == 0
         alone = self.processes.size == 1 and self._wish.wished
-        last = pictures <= self.step * self.recipe.batch
+        last = images <= self.step * self.recipe.batch
         return due or alone or last or self.step % LOOK_STEPS[self.processes.device.type] == 0
 
     def _order(self) -> NDArray[np.int64]:
@@ -186,7 +186,7 @@ class Trainer:
         self._saved = time.monotonic()
         if not self.processes.saves:
             return
-        network, momenta = self.whole(self.learner.network.state_dict()), self.whole(self.learner.optimiser.momenta())
+        network, momenta = self.whole(self.learner.network.state_dict()), self.whole(self.learner.optimizer.momenta())
         if not self.processes.first:
             return
         try:
@@ -207,7 +207,7 @@ class Trainer:
             "upright": self.dataset.upright,
             "origin": self.start.origin,
             "layer_rates": dict(self.start.rates),
-            "rates": {group["name"]: group["lr"] for group in self.learner.optimiser.param_groups},
+            "rates": {group["name"]: group["lr"] for group in self.learner.optimizer.param_groups},
             "masks": self.learner.masks,
             "schedule": self.schedule.state(),
             "epoch": self.epoch,
@@ -226,7 +226,7 @@ class Trainer:
                 raise TrainingError(
                     f"expected the {name} of the checkpoint, {before}, found {now.get(name)} in the run's config.json"
                 )
-        self.learner.optimiser.restore(split(state["momenta"], self.processes.exchange), state["rates"])
+        self.learner.optimizer.restore(split(state["momenta"], self.processes.exchange), state["rates"])
         self.learner.masks = {name: mask.to(self.processes.device) for name, mask in state["masks"].items()}
         self.schedule = schedule.go_on(self.recipe, state["schedule"])
         self.epoch, self.step = state["epoch"], state["step"]

@@ -16,7 +16,7 @@ OF_DROPOUT = 2
 def kept_outputs(
     architecture: Architecture, exchange: Exchange, seed: int, step: int, count: int, like: Tensor
 ) -> tuple[Tensor, ...]:
-    """0 or 1 for each output of this process's half of fc6 and of fc7, for all `count` pictures of a step.
+    """0 or 1 for each output of this process's half of fc6 and of fc7, for all `count` images of a step.
 
     (count, hidden / parts) each, on the device and of the type of `like`. Every process draws the numbers of all towers
     and replicas and takes its own: the draw costs next to nothing, and a run is the same on one process and on many.

@@ -47,12 +47,12 @@ def begin(chosen: RunConfig, labels: tuple[Label, ...]) -> Start:
     recipe = chosen.recipe
     if chosen.init_from is None:
         architecture = replace(recipe.architecture, classes=len(labels))
-        return Start(architecture, initial_state(architecture, recipe.initialisation, chosen.seed), rates)
+        return Start(architecture, initial_state(architecture, recipe.initialization, chosen.seed), rates)
     artifact = artifacts.load(chosen.init_from)
     before, weights = read_weights(artifact)
     asked = {name: getattr(recipe.architecture, name) for name in chosen.asked}
     architecture = replace(before, classes=len(labels), side=CROP, **asked)
-    fresh = initial_state(architecture, recipe.initialisation, chosen.seed)
+    fresh = initial_state(architecture, recipe.initialization, chosen.seed)
     other = {"fc8"} if artifact.labels != labels else set()
     if architecture.sixth != before.sixth:
         other |= {"fc6", "fc7", "fc8"}  # what they see comes from another layer now

@@ -10,7 +10,7 @@ from model.artifacts import artifact as artifacts
 from model.artifacts.kernels import read_kernels
 from model.artifacts.weights import architecture_of
 from model.exceptions import DatasetError
-from model.images.crops import TEN
+from model.images.crops import TEN_CROP
 from model.runtime import OnnxModel
 from training.data import datasets
 from training.evaluation.evaluate import read
@@ -18,7 +18,7 @@ from training.publish import figures
 
 
 def draw(path: Path, data: str, archive: Path | None, output: Path, count: int, seed: int) -> list[Path]:
-    """The files kernels.png and answers.png. The pictures are of the test part, or of the validation part.
+    """The files kernels.png and answers.png. The images are of the test part, or of the validation part.
 
     Raises DatasetError when the data has other classes than the network.
     """
@@ -29,13 +29,13 @@ def draw(path: Path, data: str, archive: Path | None, output: Path, count: int, 
     held_out = dataset.test or dataset.validation
     chosen = [held_out[place] for place in np.random.default_rng(seed).permutation(len(held_out))[:count]]
     batches = list(read(chosen))
-    pictures, truth = (np.concatenate(parts) for parts in zip(*batches, strict=True))
-    probabilities, _ = OnnxModel(artifact.network).run(pictures, TEN)
+    images, truth = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    probabilities, _ = OnnxModel(artifact.network).run(images, TEN_CROP)
     kernels = {"conv1.weight": read_kernels(artifact.network).transpose(0, 3, 1, 2)}
     drawn = {
         "kernels": figures.kernels(kernels, architecture_of(artifact.manifest)),
         "answers": figures.answers(
-            list(pictures), truth.tolist(), probabilities, [label.name for label in dataset.labels]
+            list(images), truth.tolist(), probabilities, [label.name for label in dataset.labels]
         ),
     }
     output.mkdir(parents=True, exist_ok=True)

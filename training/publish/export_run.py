@@ -18,7 +18,7 @@ from model.artifacts.writer import now, publish
 from model.network.export import export
 from model.network.torch_module import AlexNet
 from model.runtime import OnnxModel
-from training.data import cache as picture_cache
+from training.data import cache as image_cache
 from training.evaluation.evaluate import BATCH, Predictions, predict
 from training.loop import metrics
 from training.loop.trainer import Trainer
@@ -57,7 +57,7 @@ def finish(
             feature_dim=trainer.start.architecture.hidden,
             architecture=asdict(trainer.start.architecture),
             parameters=sum(p.numel() for p in network.parameters()),
-            licence=dataset.licence,
+            license=dataset.license,
             training=provenance(trainer) | (extra or {}),
             measurements=measured[0].scores(f"{dataset.split}, {part}", dataset.groupings),
             export_difference=difference,
@@ -69,12 +69,12 @@ def finish(
 
 
 def predictions(trainer: Trainer, model: OnnxModel, part: str) -> Predictions:
-    """What a served network says of one part of the trainer's pictures, out of the cache."""
+    """What a served network says of one part of the trainer's images, out of the cache."""
     rows = trainer.cache.rows(trainer.dataset, part)
-    batches = picture_cache.batches(rows, BATCH)
+    batches = image_cache.batches(rows, BATCH)
     return predict(
         model,
-        ((trainer.cache.pictures.read(some), trainer.learner.labels[some]) for some in batches),
+        ((trainer.cache.images.read(some), trainer.learner.labels[some]) for some in batches),
         len(rows),
         trainer.config.measure == "ten",
     )
@@ -101,7 +101,7 @@ def provenance(trainer: Trainer) -> dict[str, Any]:
         "split": trainer.dataset.split,
         "split_seed": chosen.split_seed,
         "split_sha256": trainer.dataset.split_sha256(),
-        "pictures": {part: len(trainer.cache.rows(trainer.dataset, part)) for part in trainer.dataset.parts()},
+        "images": {part: len(trainer.cache.rows(trainer.dataset, part)) for part in trainer.dataset.parts()},
         "skipped": len(trainer.cache.skipped),
         "recipe": asdict(trainer.recipe),
         "seed": chosen.seed,

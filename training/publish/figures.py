@@ -1,4 +1,4 @@
-"""Pictures of a training: curves, Figure 3's kernels, Figure 4's bars, the confusion matrix."""
+"""Images of a training: curves, Figure 3's kernels, Figure 4's bars, the confusion matrix."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def curves(records: Sequence[Mapping[str, Any]]) -> Figure:
     loss, error, rate = figure.subplots(1, 3)
     epochs = [record["epoch"] for record in records]
     for axes, name in ((loss, "loss"), (error, "top1_error")):
-        for part, colour in (("train", "black"), ("validation", "#c0392b")):
+        for part, color in (("train", "black"), ("validation", "#c0392b")):
             values = [record.get(f"{part}_{name}", np.nan) for record in records]
-            axes.plot(epochs, values, color=colour, label=part, linewidth=1.4)
+            axes.plot(epochs, values, color=color, label=part, linewidth=1.4)
         axes.set(title=name.replace("_", " ").replace("top1", "top-1"), xlabel="epoch", ylim=(0, None))
         axes.legend(frameon=False)
     rate.step(epochs, [record["rate"] for record in records], where="mid", color="black")
@@ -48,29 +48,29 @@ def kernels(weights: Mapping[str, NDArray[np.float32]], architecture: Architectu
     return figure
 
 
-def _tiled(pictures: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N, h, w, 3) -> one picture of them, 16 a row, with a white pixel between."""
-    count, height, width, _ = pictures.shape
+def _tiled(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(N, h, w, 3) -> one image of them, 16 a row, with a white pixel between."""
+    count, height, width, _ = images.shape
     sheet = np.ones(((height + 1) * -(-count // 16) - 1, (width + 1) * min(16, count) - 1, 3), np.float32)
-    for number, picture in enumerate(pictures):
+    for number, image in enumerate(images):
         top, left = (height + 1) * (number // 16), (width + 1) * (number % 16)
-        sheet[top : top + height, left : left + width] = picture
+        sheet[top : top + height, left : left + width] = image
     return sheet
 
 
 def answers(
-    pictures: Sequence[Pixels], truth: Sequence[int], probabilities: NDArray[np.float32], names: Sequence[str]
+    images: Sequence[Pixels], truth: Sequence[int], probabilities: NDArray[np.float32], names: Sequence[str]
 ) -> Figure:
-    """Figure 4, left: pictures with their true class below, and the five most probable classes as bars."""
+    """Figure 4, left: images with their true class below, and the five most probable classes as bars."""
     columns = 4
-    rows = -(-len(pictures) // columns)
+    rows = -(-len(images) // columns)
     figure = Figure(figsize=(11, 3.6 * rows), layout="constrained")
     grid = figure.subplots(2 * rows, columns, squeeze=False, gridspec_kw={"height_ratios": [3, 2] * rows})
     for axes in grid.flat:
         axes.set_axis_off()
-    for number, picture in enumerate(pictures):
+    for number, image in enumerate(images):
         top, bars = grid[2 * (number // columns) : 2 * (number // columns) + 2, number % columns]
-        top.imshow(picture)
+        top.imshow(image)
         top.set_title(_short(names[truth[number]]), fontsize=9)
         _bars(bars, probabilities[number], truth[number], names)
     return figure
@@ -102,8 +102,8 @@ def confusion(truth: NDArray[np.int64], named: NDArray[np.int64], names: Sequenc
         axes.set_yticks(range(classes), [_short(name) for name in names], fontsize=small)
     if classes <= 20:
         for row, column in zip(*np.nonzero(counts), strict=True):
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center", color=colour, fontsize=8)
+            color = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center", color=color, fontsize=8)
     return figure
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from model.artifacts.artifact import Artifact
 from model.artifacts.weights import read_weights
 from model.exceptions import AlexNetError, DatasetError
-from training.data.cache import PictureCache
+from training.data.cache import ImageCache
 from training.data.datasets import Dataset
 from training.evaluation.evaluate import Predictions
 from training.loop import metrics
@@ -39,11 +39,11 @@ def write(
     run: Path,
     artifact: Artifact,
     dataset: Dataset,
-    cache: PictureCache,
+    cache: ImageCache,
     rows: NDArray[np.int64],
     predictions: Predictions,
 ) -> Path:
-    """Write the report of a run; `rows` of the cache are the pictures of `predictions`, in order."""
+    """Write the report of a run; `rows` of the cache are the images of `predictions`, in order."""
     names = [label.name for label in dataset.labels]
     truth, probabilities = predictions.labels, predictions.best
     named = probabilities.argmax(1)
@@ -54,15 +54,15 @@ def write(
     architecture, weights = read_weights(artifact)
 
     def sample(chosen: NDArray[np.int64]) -> Figure:
-        pictures = list(cache.pictures.read(rows[chosen]))
-        return figures.answers(pictures, truth[chosen].tolist(), probabilities[chosen], names)
+        images = list(cache.images.read(rows[chosen]))
+        return figures.answers(images, truth[chosen].tolist(), probabilities[chosen], names)
 
     sections = [("Errors", _errors(artifact))]
     if records:
         sections.append(("Curves", _image(figures.curves(records), "loss, error and learning rate by epoch")))
-    sections.append((f"{len(shown)} pictures held out", _image(sample(shown), "pictures with their five classes")))
+    sections.append((f"{len(shown)} images held out", _image(sample(shown), "images with their five classes")))
     if len(worst):
-        sections.append(("Worst mistakes", _image(sample(worst), "pictures named wrongly with most confidence")))
+        sections.append(("Worst mistakes", _image(sample(worst), "images named wrongly with most confidence")))
     taken = _confusions(truth, named, names)
     if len(names) <= MOST_IN_MATRIX:
         taken = _image(figures.confusion(truth, named, names), "confusion matrix") + taken
@@ -78,7 +78,7 @@ def write(
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style><h1>{escape(title)}</h1>'
         f"<p>{manifest.parameters:,} parameters, {manifest.classes:,} classes; {len(records)} epochs; "
-        f"network sha256 {artifact.network_sha256[:16]}…; licence: {escape(manifest.licence)}.</p>{body}</html>\n"
+        f"network sha256 {artifact.network_sha256[:16]}…; license: {escape(manifest.license)}.</p>{body}</html>\n"
     )
     target = run / REPORT
     target.write_text(page, encoding="utf-8")
@@ -86,11 +86,11 @@ def write(
 
 
 def _errors(artifact: Artifact) -> str:
-    lines = ["<table><tr><th>on<th>views<th>top-1 error<th>top-5 error<th>groups, right</tr>"]
+    lines = ["<table><tr><th>on<th>crops<th>top-1 error<th>top-5 error<th>groups, right</tr>"]
     for m in artifact.manifest.measurements:
         groups = "<br>".join(f"{escape(name)}: {100 * right:.2f} %" for name, right in m.groups.items())
         lines.append(
-            f"<tr><td>{escape(m.split)}, {m.pictures:,} pictures<td>{m.views}<td>{100 * m.top1_error:.2f} %"
+            f"<tr><td>{escape(m.split)}, {m.images:,} images<td>{m.crops}<td>{100 * m.top1_error:.2f} %"
             f"<td>{100 * m.top5_error:.2f} %<td>{groups}</tr>"
         )
     return "".join(lines) + "</table>"
@@ -120,7 +120,7 @@ def main(
     from model.artifacts import artifact as artifacts
     from model.runtime import OnnxModel
     from training import config
-    from training.data import cache as picture_cache
+    from training.data import cache as image_cache
     from training.data import datasets
     from training.evaluation.evaluate import BATCH, predict
 
@@ -129,10 +129,10 @@ def main(
     dataset = datasets.load(chosen.data, chosen.split_seed, chosen.archive)
     if loaded.labels != dataset.labels:
         raise DatasetError(f"expected an artifact with the classes of {chosen.data}, found others in {loaded.path}")
-    cache = picture_cache.build(dataset, chosen.cache, chosen.cache_format)
+    cache = image_cache.build(dataset, chosen.cache, chosen.cache_format)
     rows = cache.rows(dataset, "test" if dataset.test else "validation")
     labels = np.array([example.label for example in dataset.examples])
-    pieces = ((cache.pictures.read(some), labels[some]) for some in picture_cache.batches(rows, BATCH))
+    pieces = ((cache.images.read(some), labels[some]) for some in image_cache.batches(rows, BATCH))
     typer.echo(
         write(
             run,

@@ -30,7 +30,7 @@ def alexnet(*options: object) -> str:
 
 @pytest.fixture(scope="module")
 def coded(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    """An artifact of its own with an encoder, and an index of 420 pictures in float16 beside it."""
+    """An artifact of its own with an encoder, and an index of 420 images in float16 beside it."""
     home = tmp_path_factory.mktemp("coded")
     shutil.copytree(artifact.path, home / "a" / "1")
     drawn(home / "many", 140, 8)
@@ -50,43 +50,43 @@ def test_the_encoder_is_the_artifact_s(coded: Artifact) -> None:
     assert (coded.path.parents[1] / "i" / "features-1.f16").stat().st_size == 420 * 64 * 2
 
 
-def test_an_index_is_evaluated(coded: Artifact, pictures: Path) -> None:
+def test_an_index_is_evaluated(coded: Artifact, images: Path) -> None:
     home = coded.path.parents[1]
     options = ["--artifact", home / "a", "--count", 60, "--plot", home / "p.png", "--json", home / "e.json"]
     said = alexnet("evaluate-index", home / "i", *options)
     assert "60 queries; mean average precision by label" in said
     found = json.loads((home / "e.json").read_text())
     assert found["recall"]["exact"] == {"6": 1.0, "10": 1.0}
-    assert found["recall"]["binary"]["10"] > 0.99  # 420 pictures fit the shortlist
+    assert found["recall"]["binary"]["10"] > 0.99  # 420 images fit the shortlist
     assert 0 < found["recall"]["addresses"]["10"] <= 1
     assert found["precision"]["1"] > 0.8
     assert (home / "p.png").read_bytes().startswith(b"\x89PNG")
-    said = alexnet("evaluate-index", home / "i", "--artifact", home / "a", "--pictures", pictures, "--count", 10)
+    said = alexnet("evaluate-index", home / "i", "--artifact", home / "a", "--images", images, "--count", 10)
     assert said.startswith("10 queries; ")
 
 
-def test_similar_by_codes(coded: Artifact, pictures: Path) -> None:
-    home, picture = coded.path.parents[1], next(pictures.rglob("*.jpg"))
+def test_similar_by_codes(coded: Artifact, images: Path) -> None:
+    home, image = coded.path.parents[1], next(images.rglob("*.jpg"))
     rows = {
         search: json.loads(
-            alexnet("similar", picture, "--artifact", home / "a", "--index", home / "i", "--search", search, "--json")
+            alexnet("similar", image, "--artifact", home / "a", "--index", home / "i", "--search", search, "--json")
         )
         for search in ("exact", "binary")
     }
     assert [row["id"] for row in rows["binary"]] == [row["id"] for row in rows["exact"]]
 
 
-def test_a_server_answers_by_codes(coded: Artifact, pictures: Path, tmp_path: Path) -> None:
-    home, picture = coded.path.parents[1], next(pictures.rglob("*.jpg")).read_bytes()
+def test_a_server_answers_by_codes(coded: Artifact, images: Path, tmp_path: Path) -> None:
+    home, image = coded.path.parents[1], next(images.rglob("*.jpg")).read_bytes()
     with served(coded, tmp_path, {"ALEXNET_INDEX": str(home / "i")}) as (url, _):
         assert httpx2.get(f"{url}/info").json()["index"] == {
             "size": 420, "codes": {"coder": "autoencoder", "bits": 28}
         }  # fmt: skip
         exact, binary = (
-            httpx2.post(f"{url}/similar?search={search}", content=picture).json()["neighbours"]
+            httpx2.post(f"{url}/similar?search={search}", content=image).json()["neighbors"]
             for search in ("exact", "binary")
         )
         assert exact == binary
-        answer = httpx2.get(f"{url}/pictures/1/similar?search=addresses&k=3").json()
-        assert answer["neighbours"][0]["id"] == 1
-        assert httpx2.get(f"{url}/pictures/1/similar?search=fast").status_code == 422
+        answer = httpx2.get(f"{url}/images/1/similar?search=addresses&k=3").json()
+        assert answer["neighbors"][0]["id"] == 1
+        assert httpx2.get(f"{url}/images/1/similar?search=fast").status_code == 422

@@ -13,10 +13,10 @@ import pytest
 from alexnet.cli.artifact import evaluate
 from alexnet.cli.index import listing
 from index.search import Query
-from index.store import PictureIndex
+from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
-from model.exceptions import InvalidRequestError, UnsupportedPictureError
-from model.images.preprocess import read_file
+from model.exceptions import InvalidRequestError, UnsupportedImageError
+from model.images.preprocess import decode_file
 
 ALEXNET = Path(sys.executable).parent / "alexnet"
 
@@ -28,9 +28,9 @@ def run(*words: object, cwd: Path, **variables: str) -> str:
     return done.stdout
 
 
-def test_indexes_are_where_the_server_looks_for_them(artifact: Artifact, pictures: Path, tmp_path: Path) -> None:
+def test_indexes_are_where_the_server_looks_for_them(artifact: Artifact, images: Path, tmp_path: Path) -> None:
     """In the folder of ALEXNET_INDEXES; `alexnet index` alone has the options of `alexnet index add`."""
-    data, options = pictures / "circles", ("--artifact", artifact.path)
+    data, options = images / "circles", ("--artifact", artifact.path)
     run("index", "--data", data, *options, "--rows", "float16", cwd=tmp_path, ALEXNET_INDEXES="elsewhere")
     assert (tmp_path / "elsewhere" / "patterns" / "1" / "features-1.f16").is_file()
     assert not (tmp_path / "indexes").exists()
@@ -38,12 +38,12 @@ def test_indexes_are_where_the_server_looks_for_them(artifact: Artifact, picture
     assert found.splitlines()[0].endswith(str(data / "00.jpg"))
 
 
-def test_one_picture_is_no_pictures(index_path: Path, tmp_path: Path) -> None:
+def test_one_image_is_no_images(index_path: Path, tmp_path: Path) -> None:
     copy = tmp_path / "index"
     shutil.copytree(index_path, copy)
-    assert run("index", "remove", copy, 1, 2, cwd=tmp_path) == "2 pictures removed\n"
-    assert run("index", "restore", copy, 2, cwd=tmp_path) == "1 picture restored\n"
-    assert run("index", "compact", copy, cwd=tmp_path) == "1 picture forgotten, 89 kept\n"
+    assert run("index", "remove", copy, 1, 2, cwd=tmp_path) == "2 images removed\n"
+    assert run("index", "restore", copy, 2, cwd=tmp_path) == "1 image restored\n"
+    assert run("index", "compact", copy, cwd=tmp_path) == "1 image forgotten, 89 kept\n"
 
 
 def test_a_label_that_is_none_is_said(index_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,14 +53,14 @@ def test_a_label_that_is_none_is_said(index_path: Path, capsys: pytest.CaptureFi
         listing(index_path, "circels")
 
 
-def test_a_picture_that_is_none_is_named(tmp_path: Path) -> None:
-    (tmp_path / "bad.jpg").write_bytes(b"no picture")
-    with pytest.raises(UnsupportedPictureError, match=r"expected a picture .*: .*bad\.jpg$"):
-        read_file(tmp_path / "bad.jpg")
+def test_a_image_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
+    with pytest.raises(UnsupportedImageError, match=r"expected an image .*: .*bad\.jpg$"):
+        decode_file(tmp_path / "bad.jpg")
 
 
 def test_a_search_without_codes_says_how_to_have_them(index_path: Path) -> None:
-    index = PictureIndex.open(index_path)
+    index = ImageIndex.open(index_path)
     with pytest.raises(InvalidRequestError, match="make them with `alexnet codes train`"):
         index.search(Query(index.feature(1), search="binary"))
     index.close()

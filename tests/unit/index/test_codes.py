@@ -14,7 +14,7 @@ from index.catalog import NewEntry
 from index.codes import Codes
 from index.nearest import threads
 from index.search import Query, search_named
-from index.store import PictureIndex
+from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
 from model.exceptions import ArtifactError, IndexStoreError, InvalidRequestError, TrainingError
@@ -26,10 +26,10 @@ DIM = 64
 
 
 def clusters(count: int, seed: int) -> Array:
-    """Rectified features about 20 centres."""
+    """Rectified features about 20 centers."""
     draw = np.random.default_rng(seed)
-    centres = np.random.default_rng(9).normal(0, 2, (20, DIM))
-    return np.maximum(centres[draw.integers(20, size=count)] + draw.normal(0, 1, (count, DIM)), 0).astype(np.float32)
+    centers = np.random.default_rng(9).normal(0, 2, (20, DIM))
+    return np.maximum(centers[draw.integers(20, size=count)] + draw.normal(0, 1, (count, DIM)), 0).astype(np.float32)
 
 
 def saved(coder: coders.Coder, path: Path) -> Encoder:
@@ -43,8 +43,8 @@ def encoder(tmp_path: Path) -> Encoder:
 
 
 @pytest.fixture
-def index(artifact: Artifact, tmp_path: Path) -> Iterator[PictureIndex]:
-    made = PictureIndex.create(tmp_path / "i", artifact)
+def index(artifact: Artifact, tmp_path: Path) -> Iterator[ImageIndex]:
+    made = ImageIndex.create(tmp_path / "i", artifact)
     made.add(clusters(300, 1), [entry(n) for n in range(300)])
     yield made
     made.close()
@@ -71,7 +71,7 @@ def test_onnx_computes_the_coder_s_bits(kind: str, bits: int, tmp_path: Path) ->
     assert ((used > 0.02) & (used < 0.98)).mean() > 0.9
 
 
-def test_the_autoencoder_keeps_neighbours_better_than_itq() -> None:
+def test_the_autoencoder_keeps_neighbors_better_than_itq() -> None:
     draw = np.random.default_rng(0)
     latent, spread = draw.normal(0, 1, (1200, 20)), draw.normal(0, 1, (20, DIM))
     features, queries = np.split(np.maximum(latent @ spread, 0).astype(np.float32), [1000])
@@ -96,7 +96,7 @@ def test_codes_with_labels_and_the_same_seed(tmp_path: Path) -> None:
     np.testing.assert_array_equal(first.straight, second.straight)
     with pytest.raises(TrainingError, match="expected labels for supervised codes"):
         train(features, 8, chosen)
-    with pytest.raises(TrainingError, match="expected more than 32 pictures, and features as long"):
+    with pytest.raises(TrainingError, match="expected more than 32 images, and features as long"):
         coders.itq(features[:20], 32)
 
 
@@ -122,7 +122,7 @@ def test_long_codes_are_no_addresses(tmp_path: Path) -> None:
         Codes(long, clusters(10, 0), None).within(clusters(1, 0)[0], 2, None)
 
 
-def test_binary_and_exact_agree_where_the_shortlist_holds_all(index: PictureIndex, encoder: Encoder) -> None:
+def test_binary_and_exact_agree_where_the_shortlist_holds_all(index: ImageIndex, encoder: Encoder) -> None:
     query = clusters(1, 3)[0]
     with pytest.raises(InvalidRequestError, match="expected an index with codes"):
         index.search(Query(query, search="binary"))
@@ -136,7 +136,7 @@ def test_binary_and_exact_agree_where_the_shortlist_holds_all(index: PictureInde
         search_named("fast")
 
 
-def test_codes_follow_the_index(index: PictureIndex, encoder: Encoder, artifact: Artifact) -> None:
+def test_codes_follow_the_index(index: ImageIndex, encoder: Encoder, artifact: Artifact) -> None:
     index.use(encoder)
     index.add(clusters(1500, 4), [entry(n) for n in range(300, 1800)])
     for number in range(1, 1000, 3):
@@ -152,15 +152,15 @@ def test_codes_follow_the_index(index: PictureIndex, encoder: Encoder, artifact:
     stored = file.read_bytes()
     for damaged in (stored[:-10], stored[:100] + bytes([stored[100] ^ 1]) + stored[101:], b""):
         file.write_bytes(damaged)
-        again = PictureIndex(index.path, writable=True)
+        again = ImageIndex(index.path, writable=True)
         again.use(encoder)
         assert file.read_bytes() == stored  # made anew from the features
         again.close()
     index.__init__(index.path, writable=True)  # type: ignore[misc]
 
 
-def test_a_full_disk_takes_no_codes_and_loses_nothing(index: PictureIndex, encoder: Encoder, tmp_path: Path) -> None:
-    """Pictures that were added are there, are found by their codes, and have them again after a restart."""
+def test_a_full_disk_takes_no_codes_and_loses_nothing(index: ImageIndex, encoder: Encoder, tmp_path: Path) -> None:
+    """Images that were added are there, are found by their codes, and have them again after a restart."""
     index.use(encoder)
     (file,) = index.path.glob("codes-*")
     before = file.read_bytes()
@@ -173,7 +173,7 @@ def test_a_full_disk_takes_no_codes_and_loses_nothing(index: PictureIndex, encod
     index.close()
     file.unlink()
     file.write_bytes(before)
-    again = PictureIndex(index.path, writable=True)
+    again = ImageIndex(index.path, writable=True)
     again.use(encoder)
     assert not again.damaged
     assert len(file.read_bytes()) // 306 * 300 == len(before)
@@ -182,7 +182,7 @@ def test_a_full_disk_takes_no_codes_and_loses_nothing(index: PictureIndex, encod
     index.__init__(index.path, writable=True)  # type: ignore[misc]
 
 
-def test_what_is_no_encoder_of_these_features_is_refused(index: PictureIndex, tmp_path: Path) -> None:
+def test_what_is_no_encoder_of_these_features_is_refused(index: ImageIndex, tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"x")
     with pytest.raises(ArtifactError, match=r"expected an encoder in broken\.onnx"):
         Encoder(tmp_path / "broken.onnx")

@@ -1,4 +1,4 @@
-"""An index that changes: added, removed, brought back, labelled, compacted; filtered and paged; damaged and full."""
+"""An index that changes: added, removed, brought back, labeled, compacted; filtered and paged; damaged and full."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from index.catalog import NewEntry
 from index.search import Query
-from index.store import CATALOG, PictureIndex
+from index.store import CATALOG, ImageIndex
 from index.write_batch import Added
 from model.artifacts.artifact import Artifact
 from model.exceptions import (
@@ -22,7 +22,7 @@ from model.exceptions import (
     InvalidRequestError,
     ReadOnlyIndexError,
     StorageFullError,
-    UnknownPictureError,
+    UnknownImageError,
 )
 
 ZERO = np.zeros(64, np.float32)
@@ -40,18 +40,18 @@ def at(*distances: float) -> NDArray[np.float32]:
 
 
 @pytest.fixture
-def index(artifact: Artifact, tmp_path: Path) -> Iterator[PictureIndex]:
-    made = PictureIndex.create(tmp_path / "i", artifact)
+def index(artifact: Artifact, tmp_path: Path) -> Iterator[ImageIndex]:
+    made = ImageIndex.create(tmp_path / "i", artifact)
     made.add(at(1, 2, 3, 4, 5, 6), [entry(n, "ab"[n % 2]) for n in range(6)])
     yield made
     made.close()
 
 
-def found(index: PictureIndex, k: int = 10, **wish: object) -> list[int]:
+def found(index: ImageIndex, k: int = 10, **wish: object) -> list[int]:
     return [n.entry.id for n in index.search(Query(ZERO, k, **wish))]  # type: ignore[arg-type]
 
 
-def test_the_same_bytes_are_the_same_picture(index: PictureIndex) -> None:
+def test_the_same_bytes_are_the_same_image(index: ImageIndex) -> None:
     assert index.add(at(7, 2, 8, 7), [entry(6), entry(1), entry(7), entry(6)]) == [
         Added(7, "added"), Added(2, "exists"), Added(8, "added"), Added(7, "exists")
     ]  # fmt: skip
@@ -60,20 +60,20 @@ def test_the_same_bytes_are_the_same_picture(index: PictureIndex) -> None:
     assert found(index) == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
-def test_removed_is_not_found_until_it_is_back(index: PictureIndex) -> None:
+def test_removed_is_not_found_until_it_is_back(index: ImageIndex) -> None:
     index.remove(3)
     assert found(index) == [1, 2, 4, 5, 6]
     assert len(index) == 5
     for ask in (index.entry, index.feature, index.catalog.thumbnail, index.remove):
-        with pytest.raises(UnknownPictureError):
+        with pytest.raises(UnknownImageError):
             ask(3)
     index.restore(3)
     assert found(index) == [1, 2, 3, 4, 5, 6]
-    with pytest.raises(UnknownPictureError):
+    with pytest.raises(UnknownImageError):
         index.restore(4711)
 
 
-def test_filtered_before_ranking_paged_and_bounded(index: PictureIndex) -> None:
+def test_filtered_before_ranking_paged_and_bounded(index: ImageIndex) -> None:
     assert found(index, 2, label="b") == [2, 4]
     assert found(index, 2, label="b", offset=2) == [6]
     assert found(index, 2, offset=4) == [5, 6]
@@ -93,7 +93,7 @@ def test_a_filter_of_many_rows_finds_what_brute_force_finds(artifact: Artifact, 
     generator = np.random.default_rng(0)
     rows = generator.exponential(1, (5000, 64)).astype(np.float32)
     labels = generator.choice(["much", "little", "rare"], 5000, p=[0.8, 0.19, 0.01])
-    index = PictureIndex.create(tmp_path / "i", artifact)
+    index = ImageIndex.create(tmp_path / "i", artifact)
     index.add(rows, [entry(n, label) for n, label in enumerate(labels)])
     for number in range(0, 5000, 7):
         index.remove(number + 1)
@@ -101,21 +101,21 @@ def test_a_filter_of_many_rows_finds_what_brute_force_finds(artifact: Artifact, 
     for label in ("much", "little", "rare"):
         distances = np.linalg.norm(rows.astype(np.float64) - rows[3], axis=1)
         distances[~here | (labels != label)] = np.inf
-        neighbours = index.search(Query(rows[3], 20, label=label))
-        assert [n.entry.id - 1 for n in neighbours] == np.argsort(distances, kind="stable")[:20].tolist()
+        neighbors = index.search(Query(rows[3], 20, label=label))
+        assert [n.entry.id - 1 for n in neighbors] == np.argsort(distances, kind="stable")[:20].tolist()
     index.close()
 
 
-def test_keys_are_one_picture_s(index: PictureIndex) -> None:
+def test_keys_are_one_image_s(index: ImageIndex) -> None:
     index.add(at(9), [entry(10, key="mine")])
     assert index.entry(7).key == "mine"
     for keys in (["mine"], ["new", "new"]):
-        with pytest.raises(InvalidRequestError, match="expected a key that no other picture has"):
+        with pytest.raises(InvalidRequestError, match="expected a key that no other image has"):
             index.add(at(*[1.0] * len(keys)), [entry(20 + n, key=key) for n, key in enumerate(keys)])
     assert len(index) == 7
 
 
-def test_compacting_forgets_and_keeps_ids(index: PictureIndex, artifact: Artifact) -> None:
+def test_compacting_forgets_and_keeps_ids(index: ImageIndex, artifact: Artifact) -> None:
     for number in (1, 4):
         index.remove(number)
     before = (index.path / "features-1.f32").stat().st_size
@@ -126,13 +126,13 @@ def test_compacting_forgets_and_keeps_ids(index: PictureIndex, artifact: Artifac
     assert index.add(at(0.5), [entry(0)]) == [Added(7, "added")]  # an id is never given twice
     np.testing.assert_array_equal(index.feature(5), at(5)[0])
     index.close()
-    again = PictureIndex.create(index.path, artifact)
+    again = ImageIndex.create(index.path, artifact)
     assert found(again) == [7, 2, 3, 5, 6]
     again.close()
 
 
-def test_a_reader_changes_nothing(index: PictureIndex) -> None:
-    reader = PictureIndex.open(index.path)
+def test_a_reader_changes_nothing(index: ImageIndex) -> None:
+    reader = ImageIndex.open(index.path)
     for change in (lambda: reader.add(at(1), [entry(9)]), lambda: reader.remove(1), reader.compact):
         with pytest.raises(ReadOnlyIndexError, match="opened for reading"):
             change()
@@ -140,17 +140,17 @@ def test_a_reader_changes_nothing(index: PictureIndex) -> None:
 
 
 @pytest.mark.parametrize("damage", ["bit", "cut"])
-def test_a_damaged_row_is_named_and_the_rest_is_served(index: PictureIndex, artifact: Artifact, damage: str) -> None:
+def test_a_damaged_row_is_named_and_the_rest_is_served(index: ImageIndex, artifact: Artifact, damage: str) -> None:
     index.close()
     file = index.path / "features-1.f32"
     data = bytearray(file.read_bytes())
     if damage == "bit":
         data[5 * 256 + 2] ^= 1
     file.write_bytes(data if damage == "bit" else data[: 5 * 256 + 100])
-    again = PictureIndex.create(index.path, artifact)
+    again = ImageIndex.create(index.path, artifact)
     assert list(again.damaged) == [6]
     assert found(again) == [1, 2, 3, 4, 5]
-    with pytest.raises(UnknownPictureError, match="damaged"):
+    with pytest.raises(UnknownImageError, match="damaged"):
         again.feature(6)
     again.add(at(0.5), [entry(30)])
     assert found(again) == [7, 1, 2, 3, 4, 5]
@@ -159,7 +159,7 @@ def test_a_damaged_row_is_named_and_the_rest_is_served(index: PictureIndex, arti
     again.close()
 
 
-def test_a_full_disk_loses_nothing(index: PictureIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_loses_nothing(index: ImageIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     import resource
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -176,13 +176,13 @@ def test_a_full_disk_loses_nothing(index: PictureIndex, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("wrong", [at(1, 2), np.zeros((1, 63), np.float32), np.full((1, 64), np.nan, np.float32)])
-def test_wrong_features_are_refused(index: PictureIndex, wrong: NDArray[np.float32]) -> None:
+def test_wrong_features_are_refused(index: ImageIndex, wrong: NDArray[np.float32]) -> None:
     with pytest.raises(InvalidRequestError, match="expected finite features of shape"):
         index.add(wrong, [entry(9)])
     assert len(index) == 6
 
 
-def test_searching_goes_on_while_pictures_come_and_go(index: PictureIndex) -> None:
+def test_searching_goes_on_while_images_come_and_go(index: ImageIndex) -> None:
     failures: list[BaseException] = []
     over = threading.Event()
 
@@ -211,7 +211,7 @@ def test_searching_goes_on_while_pictures_come_and_go(index: PictureIndex) -> No
     assert len(index) == 206
 
 
-def test_additions_that_wait_are_one_commit(index: PictureIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_additions_that_wait_are_one_commit(index: ImageIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     """And have the answers of one after the other; one that is refused is no matter of the others."""
     commits: list[int] = []
     add = index.catalog.add
@@ -247,13 +247,13 @@ def test_additions_that_wait_are_one_commit(index: PictureIndex, monkeypatch: py
     assert commits == [6]
     assert results[0] == [Added(7, "added"), Added(8, "added")]
     assert results[1] == [Added(8, "exists"), Added(9, "added"), Added(2, "exists")]
-    assert results[2] == "expected a key that no other picture has, found 'k'"
+    assert results[2] == "expected a key that no other image has, found 'k'"
     assert results[3] == [Added(7, "exists")]
     assert results[4] == [Added(10, "added")]
     assert sorted(found(index)) == list(range(1, 11))
 
 
-def test_one_that_can_not_be_stored_fails_alone(index: PictureIndex) -> None:
+def test_one_that_can_not_be_stored_fails_alone(index: ImageIndex) -> None:
     """Here a label that is no text; the others of its commit are on the disk."""
     results: dict[int, list[Added] | Exception] = {}
 
@@ -277,7 +277,7 @@ def test_one_that_can_not_be_stored_fails_alone(index: PictureIndex) -> None:
     assert index.labels() == {"a": 3, "b": 3, "good": 3}
 
 
-def test_reading_waits_for_no_other_program(index: PictureIndex) -> None:
+def test_reading_waits_for_no_other_program(index: ImageIndex) -> None:
     """And changing says who is in the way, and does nothing."""
     other = sqlite3.connect(index.path / CATALOG, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

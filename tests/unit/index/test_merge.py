@@ -18,17 +18,17 @@ from index.lock import lock
 from index.merge import Merged, merge
 from index.search import Query
 from index.shards import Shard
-from index.store import PictureIndex
+from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import IndexStoreError, InvalidRequestError, ReadOnlyIndexError
 from model.runtime import OnnxModel
 
 
 def contents(path: Path) -> tuple[bytes, list[tuple[object, ...]]]:
-    """The bytes of all rows, and all lines of the catalogue with labels, sources and thumbnails."""
+    """The bytes of all rows, and all lines of the catalog with labels, sources and thumbnails."""
     (rows,) = path.glob("features-*")
     with sqlite3.connect(path / "catalog.sqlite") as database:
-        lines = database.execute("SELECT * FROM pictures ORDER BY id").fetchall()
+        lines = database.execute("SELECT * FROM images ORDER BY id").fetchall()
     database.close()
     return rows.read_bytes(), lines
 
@@ -38,7 +38,7 @@ def entry(number: int, label: str | None = None, key: str | None = None) -> NewE
 
 
 def made(path: Path, artifact: Artifact, *entries: NewEntry) -> Path:
-    index = PictureIndex.create(path, artifact)
+    index = ImageIndex.create(path, artifact)
     numbers = [int(e.sha256) for e in entries]
     index.add(np.random.default_rng(0).random((64, 64), np.float32)[numbers], entries)
     index.close()
@@ -68,16 +68,16 @@ def test_no_such_part(name: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def data(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six pictures of each class, two of them again under other names and labels, and one that can't be read."""
+def data(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six images of each class, two of them again under other names and labels, and one that can't be read."""
     root = tmp_path_factory.mktemp("divided") / "data"
-    for folder in pictures.iterdir():
+    for folder in images.iterdir():
         (root / folder.name).mkdir(parents=True)
         for path in sorted(folder.iterdir())[:6]:
             shutil.copy(path, root / folder.name)
     for number in range(2):
         shutil.copy(root / "stripes" / f"{number:02d}.jpg", root / "checks" / f"again-{number}.jpg")
-    (root / "checks" / "broken.jpg").write_bytes(b"no picture")
+    (root / "checks" / "broken.jpg").write_bytes(b"no image")
     return root
 
 
@@ -93,9 +93,9 @@ def test_merged_is_as_made_by_one_machine(
     parts = sorted(map(str, Path("indexes").glob("*/*-of-3")))
     assert [Path(part).name for part in parts] == [f"{artifact.path.name}.{number}-of-3" for number in (1, 2, 3)]
     printed = CliRunner().invoke(cli.app, ["index", "merge", "merged", *parts])
-    assert "index merged: 18 pictures (18 added, " in printed.output
+    assert "index merged: 18 images (18 added, " in printed.output
     assert contents(tmp_path / "merged") == contents(tmp_path / "one")
-    with_one, merged = PictureIndex.open(Path("one")), PictureIndex.open(Path("merged"))
+    with_one, merged = ImageIndex.open(Path("one")), ImageIndex.open(Path("merged"))
     for number in range(1, 19):
         query = Query(merged.feature(number), 18)
         assert merged.search(query) == with_one.search(query)
@@ -104,7 +104,7 @@ def test_merged_is_as_made_by_one_machine(
     for index in (with_one, merged):
         index.close()
     again = CliRunner().invoke(cli.app, ["index", "merge", "merged", *parts])
-    assert "18 pictures (0 added, " in again.output
+    assert "18 images (0 added, " in again.output
     assert CliRunner().invoke(cli.app, [*options, "--index", "merged"]).output.count("0 added, 20 there already")
 
 
@@ -112,11 +112,11 @@ def test_an_index_that_is_there_keeps_its_ids(artifact: Artifact, tmp_path: Path
     into = made(tmp_path / "into", artifact, entry(5, "kept"))
     first = made(tmp_path / "a", artifact, entry(5, "other"), entry(3), entry(1))
     second = made(tmp_path / "b", artifact, entry(2), entry(4))
-    index = PictureIndex(second, writable=True)
+    index = ImageIndex(second, writable=True)
     index.remove(2)
     index.close()
     assert merge(into, [first, second]) == Merged(4, 3, 1)
-    found = PictureIndex.open(into)
+    found = ImageIndex.open(into)
     names = [(e.id, e.label, str(e.source)) for e in found.catalog.everything()]
     found.close()
     assert names == [
@@ -142,17 +142,17 @@ def test_what_is_refused(artifact: Artifact, tmp_path: Path) -> None:
     with sqlite3.connect(second / "catalog.sqlite") as database:
         database.execute("UPDATE settings SET value = 'other' WHERE key = 'network_sha256'")
     database.close()
-    with pytest.raises(IndexStoreError, match="same network, views and rows"):
+    with pytest.raises(IndexStoreError, match="same network, crops and rows"):
         merge(into, [first, second])
     assert not into.exists()
-    with pytest.raises(IndexStoreError, match="same network, views and rows"):
+    with pytest.raises(IndexStoreError, match="same network, crops and rows"):
         merge(second, [first])
 
 
-def test_a_key_of_two_pictures_is_refused(artifact: Artifact, tmp_path: Path) -> None:
+def test_a_key_of_two_images_is_refused(artifact: Artifact, tmp_path: Path) -> None:
     first = made(tmp_path / "a", artifact, entry(1, key="mine"))
     second = made(tmp_path / "b", artifact, entry(3, key="mine"))
-    with pytest.raises(InvalidRequestError, match="expected a key that no other picture has, found 'mine'"):
+    with pytest.raises(InvalidRequestError, match="expected a key that no other image has, found 'mine'"):
         merge(tmp_path / "into", [first, second])
 
 
@@ -163,9 +163,9 @@ def test_a_damaged_row_is_refused(artifact: Artifact, tmp_path: Path, where: str
     content = bytearray(rows.read_bytes())
     content[-1] ^= 1
     rows.write_bytes(content)
-    with pytest.raises(IndexStoreError, match=f"whole pictures in .*{where}, found 1 damaged"):
+    with pytest.raises(IndexStoreError, match=f"whole images in .*{where}, found 1 damaged"):
         merge(into, [other])
-    index = PictureIndex.open(into)
+    index = ImageIndex.open(into)
     assert len(index) + len(index.damaged) == 1
     index.close()
 
@@ -181,9 +181,9 @@ def test_a_part_s_list_is_as_long_as_the_part(tmp_path: Path) -> None:
     assert peak < 100 * 3_000
 
 
-def test_a_shard_without_pictures(data: Path, artifact: Artifact, model: OnnxModel, tmp_path: Path) -> None:
+def test_a_shard_without_images(data: Path, artifact: Artifact, model: OnnxModel, tmp_path: Path) -> None:
     made(tmp_path / "a", artifact, entry(1))
-    empty = PictureIndex.create(tmp_path / "empty", artifact)
+    empty = ImageIndex.create(tmp_path / "empty", artifact)
     build(empty, model, sources_in(data, Shard(1, 999_999_999)))
     empty.close()
     assert merge(tmp_path / "into", [tmp_path / "empty", tmp_path / "a"]) == Merged(1, 1, 0)

@@ -14,9 +14,9 @@ from index.build import Report, Source, build, sources_in
 from index.catalog import Catalog, NewEntry
 from index.nearest import nearest, threads
 from index.search import Query
-from index.store import PictureIndex
+from index.store import ImageIndex
 from model.artifacts.artifact import Artifact, FileRecord
-from model.exceptions import DatasetError, DeviceError, IndexStoreError, InvalidRequestError, UnknownPictureError
+from model.exceptions import DatasetError, DeviceError, IndexStoreError, InvalidRequestError, UnknownImageError
 from model.runtime import OnnxModel
 
 
@@ -39,7 +39,7 @@ def test_nearest_equals_brute_force(count: int) -> None:
 
 
 def test_search_answers_true_distances_with_ties_by_id(artifact: Artifact, tmp_path: Path) -> None:
-    index = PictureIndex.create(tmp_path / "i", artifact)
+    index = ImageIndex.create(tmp_path / "i", artifact)
     rows = np.zeros((3, 64), np.float32)
     rows[1, 0] = 3
     rows[1, 1] = 4
@@ -51,16 +51,16 @@ def test_search_answers_true_distances_with_ties_by_id(artifact: Artifact, tmp_p
 
 
 def test_what_is_added_is_there_after_opening_again(artifact: Artifact, tmp_path: Path) -> None:
-    index = PictureIndex.create(tmp_path / "i", artifact)
+    index = ImageIndex.create(tmp_path / "i", artifact)
     rows = np.random.default_rng(0).random((4, 64), np.float32)
     index.add(rows[:3], [entry(n) for n in range(3)])
     index.close()
     with (tmp_path / "i" / "features-1.f32").open("ab") as file:
         file.write(b"torn row")  # as if killed between row and commit
-    again = PictureIndex.create(tmp_path / "i", artifact)
+    again = ImageIndex.create(tmp_path / "i", artifact)
     again.add(rows[3:], [entry(3)])
     again.close()
-    reader = PictureIndex.open(tmp_path / "i")
+    reader = ImageIndex.open(tmp_path / "i")
     assert len(reader) == 4
     for number in range(4):
         assert reader.search(Query(rows[number], 1))[0].entry.id == number + 1
@@ -68,44 +68,44 @@ def test_what_is_added_is_there_after_opening_again(artifact: Artifact, tmp_path
 
 
 def test_a_file_cut_in_its_first_row_is_named(artifact: Artifact, tmp_path: Path) -> None:
-    index = PictureIndex.create(tmp_path / "i", artifact)
+    index = ImageIndex.create(tmp_path / "i", artifact)
     index.add(np.ones((3, 64), np.float32), [entry(n) for n in range(3)])
     index.close()
     with (tmp_path / "i" / "features-1.f32").open("r+b") as file:
         file.truncate(100)
-    reader = PictureIndex.open(tmp_path / "i")
+    reader = ImageIndex.open(tmp_path / "i")
     assert list(reader.damaged) == [1, 2, 3]
     assert reader.search(Query(np.ones(64, np.float32), 3)) == []
     reader.close()
 
 
-def test_a_damaged_catalogue_is_refused(artifact: Artifact, tmp_path: Path) -> None:
-    PictureIndex.create(tmp_path / "i", artifact).close()
+def test_a_damaged_catalog_is_refused(artifact: Artifact, tmp_path: Path) -> None:
+    ImageIndex.create(tmp_path / "i", artifact).close()
     (tmp_path / "i" / "catalog.sqlite").write_bytes(b"no database" * 1000)
     with pytest.raises(IndexStoreError, match="damaged"):
-        PictureIndex.open(tmp_path / "i")
+        ImageIndex.open(tmp_path / "i")
 
 
 def test_one_writer_at_a_time(artifact: Artifact, tmp_path: Path) -> None:
-    index = PictureIndex.create(tmp_path / "i", artifact)
+    index = ImageIndex.create(tmp_path / "i", artifact)
     with pytest.raises(IndexStoreError, match="another process"):
-        PictureIndex.create(tmp_path / "i", artifact)
-    PictureIndex.open(tmp_path / "i").close()
+        ImageIndex.create(tmp_path / "i", artifact)
+    ImageIndex.open(tmp_path / "i").close()
     index.close()
-    PictureIndex.create(tmp_path / "i", artifact).close()
+    ImageIndex.create(tmp_path / "i", artifact).close()
 
 
 def test_another_network_is_refused(artifact: Artifact, tmp_path: Path) -> None:
-    PictureIndex.create(tmp_path / "i", artifact).close()
+    ImageIndex.create(tmp_path / "i", artifact).close()
     files = artifact.manifest.files | {"network.onnx": FileRecord(bytes=1, sha256="0" * 64)}
     other = replace(artifact, manifest=artifact.manifest.model_copy(update={"files": files}))
     with pytest.raises(IndexStoreError, match="another network"):
-        PictureIndex.create(tmp_path / "i", other)
+        ImageIndex.create(tmp_path / "i", other)
 
 
 @pytest.mark.parametrize("feature", [np.zeros(63, np.float32), np.full(64, np.nan, np.float32)])
 def test_a_wrong_query_is_refused(index_path: Path, feature: np.typing.NDArray[np.float32]) -> None:
-    index = PictureIndex.open(index_path)
+    index = ImageIndex.open(index_path)
     with pytest.raises(InvalidRequestError, match="expected a finite feature of 64"):
         index.search(Query(feature, 6))
     index.close()
@@ -113,27 +113,27 @@ def test_a_wrong_query_is_refused(index_path: Path, feature: np.typing.NDArray[n
 
 @pytest.mark.parametrize("k", [0, -1, 1_000_000])
 def test_k_has_bounds(index_path: Path, k: int) -> None:
-    index = PictureIndex.open(index_path)
+    index = ImageIndex.open(index_path)
     with pytest.raises(InvalidRequestError, match="expected k"):
         index.search(Query(np.zeros(64, np.float32), k))
     index.close()
 
 
 def test_unknown_id(index_path: Path) -> None:
-    index = PictureIndex.open(index_path)
+    index = ImageIndex.open(index_path)
     for ask in (index.catalog.get, index.catalog.thumbnail, index.catalog.sha256, index.feature):
-        with pytest.raises(UnknownPictureError):
+        with pytest.raises(UnknownImageError):
             ask(4711)
     index.close()
 
 
 def test_build_skips_the_broken_and_knows_the_known(
-    artifact: Artifact, model: OnnxModel, pictures: Path, tmp_path: Path
+    artifact: Artifact, model: OnnxModel, images: Path, tmp_path: Path
 ) -> None:
-    sources = sources_in(pictures)[:5]
-    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    sources = sources_in(images)[:5]
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
     twice = [*sources, Source(tmp_path / "broken.jpg", None), sources[0]]
-    index = PictureIndex.create(tmp_path / "i", artifact)
+    index = ImageIndex.create(tmp_path / "i", artifact)
     assert build(index, model, twice) == Report(added=5, known=1, skipped=1)
     assert build(index, model, twice) == Report(added=0, known=6, skipped=1)
     assert len(index) == 5
@@ -149,7 +149,7 @@ def test_labels_come_from_folders(tmp_path: Path) -> None:
     assert found == {"a.png": None, "b.png": "red fox", "c.png": "cat", "d.png": "cat"}
 
 
-def test_no_pictures_to_index(tmp_path: Path) -> None:
+def test_no_images_to_index(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="found no file"):
         sources_in(tmp_path)
     with pytest.raises(DatasetError, match="found no folder"):
@@ -157,12 +157,12 @@ def test_no_pictures_to_index(tmp_path: Path) -> None:
 
 
 def test_a_reader_sees_what_was_there_when_it_opened(artifact: Artifact, tmp_path: Path) -> None:
-    writer = PictureIndex.create(tmp_path / "i", artifact)
+    writer = ImageIndex.create(tmp_path / "i", artifact)
     writer.add(np.zeros((2, 64), np.float32), [entry(0), entry(1)])
-    reader = PictureIndex.open(tmp_path / "i")
+    reader = ImageIndex.open(tmp_path / "i")
     writer.add(np.ones((1, 64), np.float32), [entry(2)])
     for ask in (reader.entry, reader.feature):
-        with pytest.raises(UnknownPictureError):
+        with pytest.raises(UnknownImageError):
             ask(3)
     assert [n.entry.id for n in reader.search(Query(np.ones(64, np.float32), 6))] == [1, 2]
     writer.close()
@@ -172,20 +172,20 @@ def test_a_reader_sees_what_was_there_when_it_opened(artifact: Artifact, tmp_pat
 def test_an_index_killed_before_its_settings_is_made_again(artifact: Artifact, tmp_path: Path) -> None:
     (tmp_path / "i").mkdir()
     Catalog(tmp_path / "i" / "catalog.sqlite").close()
-    PictureIndex.create(tmp_path / "i", artifact).close()
-    PictureIndex.open(tmp_path / "i").close()
+    ImageIndex.create(tmp_path / "i", artifact).close()
+    ImageIndex.open(tmp_path / "i").close()
 
 
-def test_a_missing_picture_and_damaged_settings_are_found_at_opening(artifact: Artifact, tmp_path: Path) -> None:
-    index = PictureIndex.create(tmp_path / "i", artifact)
+def test_a_missing_image_and_damaged_settings_are_found_at_opening(artifact: Artifact, tmp_path: Path) -> None:
+    index = ImageIndex.create(tmp_path / "i", artifact)
     index.add(np.ones((3, 64), np.float32), [entry(n) for n in range(3)])
     index.close()
     for damage, message in {
-        "DELETE FROM settings WHERE key = 'views'": "damaged",
-        "INSERT OR REPLACE INTO settings VALUES ('views', '4'), ('feature_dim', 'x')": "damaged",
+        "DELETE FROM settings WHERE key = 'crops'": "damaged",
+        "INSERT OR REPLACE INTO settings VALUES ('crops', '4'), ('feature_dim', 'x')": "damaged",
         "INSERT OR REPLACE INTO settings VALUES ('feature_dim', '32')": "features of 64 numbers, found 32",
         "INSERT OR REPLACE INTO settings VALUES ('feature_dim', '64')": "",
-        "DELETE FROM pictures WHERE id = 2": "some were taken out",
+        "DELETE FROM images WHERE id = 2": "some were taken out",
     }.items():
         database = sqlite3.connect(tmp_path / "i" / "catalog.sqlite")
         with database:
@@ -193,23 +193,23 @@ def test_a_missing_picture_and_damaged_settings_are_found_at_opening(artifact: A
         database.close()
         if message:
             with pytest.raises(IndexStoreError, match=message):
-                PictureIndex.create(tmp_path / "i", artifact)
+                ImageIndex.create(tmp_path / "i", artifact)
 
 
 def test_a_reader_needs_no_right_to_write(artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    index = PictureIndex.create(tmp_path / "i", artifact)
+    index = ImageIndex.create(tmp_path / "i", artifact)
     index.add(np.ones((1, 64), np.float32), [entry(0)])
     index.close()
     before = sorted(path.name for path in (tmp_path / "i").iterdir())
     monkeypatch.setattr("index.catalog.os.access", lambda *_: False)  # root may write anywhere, so it is only said
-    reader = PictureIndex.open(tmp_path / "i")
+    reader = ImageIndex.open(tmp_path / "i")
     assert reader.search(Query(np.ones(64, np.float32), 1))[0].distance == 0
     assert sorted(path.name for path in (tmp_path / "i").iterdir()) == before
     reader.close()
 
 
-def test_a_damaged_row_is_never_a_neighbour(artifact: Artifact, tmp_path: Path) -> None:
-    index = PictureIndex.create(tmp_path / "i", artifact)
+def test_a_damaged_row_is_never_a_neighbor(artifact: Artifact, tmp_path: Path) -> None:
+    index = ImageIndex.create(tmp_path / "i", artifact)
     index.add(np.ones((3, 64), np.float32), [entry(n) for n in range(3)])
     with (tmp_path / "i" / "features-1.f32").open("r+b") as file:
         file.write(b"\xff" * 64 * 4)
@@ -222,14 +222,14 @@ def test_a_damaged_row_is_never_a_neighbour(artifact: Artifact, tmp_path: Path) 
 
 def test_a_name_that_is_not_utf8_is_skipped(artifact: Artifact, model: OnnxModel, tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"b\xff.png")).write_bytes(b"x")
-    index = PictureIndex.create(tmp_path / "i", artifact)
+    index = ImageIndex.create(tmp_path / "i", artifact)
     assert build(index, model, [Source(tmp_path / os.fsdecode(b"b\xff.png"), None)]) == Report(0, 0, 1)
     index.close()
 
 
 def test_together_is_as_alone(artifact: Artifact, tmp_path: Path) -> None:
     """Queries in one matrix product have the answers of one by one, bit for bit: ties, removed rows and all."""
-    index = PictureIndex.create(tmp_path / "i", artifact)
+    index = ImageIndex.create(tmp_path / "i", artifact)
     draw = np.random.default_rng(0)
     rows = draw.exponential(1, (3000, 64)).astype(np.float32) * 50
     rows[1000:1100] = rows[0]  # more ties than spare candidates
@@ -247,8 +247,8 @@ def test_together_is_as_alone(artifact: Artifact, tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [5, 2048, 7000])
 def test_half_precision_finds_the_same(artifact: Artifact, tmp_path: Path, count: int) -> None:
     rows = np.random.default_rng(0).exponential(50, (count, 64)).astype(np.float32)
-    exact = PictureIndex.create(tmp_path / "exact", artifact)
-    half = PictureIndex.create(tmp_path / "half", artifact, kind="float16")
+    exact = ImageIndex.create(tmp_path / "exact", artifact)
+    half = ImageIndex.create(tmp_path / "half", artifact, kind="float16")
     for index in (exact, half):
         index.add(rows, [entry(n, "ab"[n % 2]) for n in range(count)])
     hits = 0
@@ -261,7 +261,7 @@ def test_half_precision_finds_the_same(artifact: Artifact, tmp_path: Path, count
     assert hits >= 0.99 * 2 * min(count, 50) * (min(count, 10) if count > 10 else 4)
     assert (half.path / "features-1.f16").stat().st_size == count * 64 * 2
     half.close()
-    again = PictureIndex.open(half.path)
+    again = ImageIndex.open(half.path)
     assert again.damaged == {}
     np.testing.assert_array_equal(again.feature(1), rows[0].astype(np.float16).astype(np.float32))
     for index in (exact, again):
@@ -273,7 +273,7 @@ def test_a_gpu_that_is_not_there_is_said(artifact: Artifact, tmp_path: Path) -> 
 
     if getattr(faiss, "get_num_gpus", lambda: 0)():
         pytest.skip("there is a GPU")
-    index = PictureIndex.create(tmp_path / "i", artifact)
+    index = ImageIndex.create(tmp_path / "i", artifact)
     with pytest.raises(DeviceError, match="expected a GPU and faiss-gpu to search on, found none"):
         index.search_on_gpu()
     index.close()

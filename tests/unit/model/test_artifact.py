@@ -23,7 +23,7 @@ def write(folder: Path) -> Manifest:
         classes=2,
         feature_dim=4,
         parameters=10,
-        licence="none",
+        license="none",
         training={},
         export_difference=0.0,
     )

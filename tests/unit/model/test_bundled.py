@@ -13,7 +13,7 @@ from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
 from model.artifacts.packed import BUNDLED, PACKED, unpack_bundled
 from model.exceptions import ArtifactError
-from model.images.preprocess import read_picture
+from model.images.preprocess import decode_image
 from training.data.archives import elpv
 
 CARD = Path(__file__).parents[3] / "docs" / "model-card.md"
@@ -40,27 +40,25 @@ def test_its_split_is_the_file_that_is_kept(bundled: Artifact) -> None:
 
 def test_the_model_card_says_what_was_measured(bundled: Artifact) -> None:
     card = CARD.read_text()
-    centre, ten = bundled.manifest.measurements
+    center, ten = bundled.manifest.measurements
     for label, values in {
-        "top-1 error, 8 classes": [m.top1_error for m in (centre, ten)],
-        "functional or defective, right": [m.groups["functional or defective"] for m in (centre, ten)],
-        "cell type, right": [m.groups["cell type"] for m in (centre, ten)],
+        "top-1 error, 8 classes": [m.top1_error for m in (center, ten)],
+        "functional or defective, right": [m.groups["functional or defective"] for m in (center, ten)],
+        "cell type, right": [m.groups["cell type"] for m in (center, ten)],
     }.items():
         assert f"| {label} | {100 * values[0]:.2f} % | {100 * values[1]:.2f} % |" in card
     assert bundled.manifest.training["commit"] in card
 
 
 def test_onnxruntime_alone_measures_the_same(bundled: Artifact) -> None:
-    """Every eighth held-out picture, with nothing of ours but the decoder."""
+    """Every eighth held-out image, with nothing of ours but the decoder."""
     dataset = elpv()
     session = ort.InferenceSession(str(bundled.network))
     right = 0
     examples = dataset.test[::8]
     for example in examples:
-        pixels = read_picture(example.path.read_bytes()).pixels
-        probabilities, _ = session.run(
-            ["probabilities", "features"], {"pictures": pixels[None], "views": np.array([4])}
-        )
+        pixels = decode_image(example.path.read_bytes()).pixels
+        probabilities, _ = session.run(["probabilities", "features"], {"images": pixels[None], "crops": np.array([4])})
         right += int(probabilities[0].argmax() == example.label)
     expected = 1 - bundled.manifest.measurements[0].top1_error
     assert abs(right / len(examples) - expected) < 4 * (expected * (1 - expected) / len(examples)) ** 0.5

@@ -1,4 +1,4 @@
-"""Small pictures in files that would keep a decoder busy for long, or fill the memory."""
+"""Small images in files that would keep a decoder busy for long, or fill the memory."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.exceptions import InvalidPictureError, PictureTooLargeError
+from model.exceptions import ImageTooLargeError, InvalidImageError
 from model.images.containers import MOST_BLOCKS, MOST_CHUNKS, crowded
-from model.images.preprocess import FORMATS, MOST_EXIF, read_picture
+from model.images.preprocess import FORMATS, MOST_EXIF, decode_image
 
 
 def saved(form: str, **options: object) -> bytes:
@@ -55,31 +55,31 @@ CROWDED = {
 
 @pytest.mark.parametrize("data", CROWDED.values(), ids=CROWDED)
 def test_too_many_parts(data: bytes) -> None:
-    with pytest.raises(InvalidPictureError, match="of far more parts than one has"):
-        read_picture(data)
+    with pytest.raises(InvalidImageError, match="of far more parts than one has"):
+        decode_image(data)
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_pictures_are_not_crowded(form: str) -> None:
+def test_images_are_not_crowded(form: str) -> None:
     assert not crowded(saved(form))
-    read_picture(saved(form))
+    decode_image(saved(form))
 
 
 def test_damaged_files_are_their_decoders_to_name() -> None:
     for data in (b"", PNG[:20], JPEG[:3], GIF[:9], tiff(LAYOUT)[:9], b"GIF89a", b"\xff\xd8", b"II*\x00"):
         assert not crowded(data)
-        with pytest.raises(InvalidPictureError):
-            read_picture(data)
+        with pytest.raises(InvalidImageError):
+            decode_image(data)
 
 
-def test_tiles_larger_than_their_picture() -> None:
+def test_tiles_larger_than_their_image() -> None:
     """Decoded whole by libtiff: of 16 x 16 pixels two gigabytes."""
     tiles = [(322, 4, 1, 65_536), (323, 4, 1, 32_752), (324, 4, 1, 200), (325, 4, 1, 100)]
-    with pytest.raises(PictureTooLargeError, match="found 16 x 16, in larger tiles"):
-        read_picture(tiff([*LAYOUT, *tiles]))
+    with pytest.raises(ImageTooLargeError, match="found 16 x 16, in larger tiles"):
+        decode_image(tiff([*LAYOUT, *tiles]))
 
 
 def test_exif_of_megabytes() -> None:
     entries = [(0x9000 + n % 1000, 4, 1, n) for n in range(60_000)]
-    with pytest.raises(PictureTooLargeError, match="bytes of EXIF data"):
-        read_picture(saved("PNG", exif=b"Exif\x00\x00" + tiff(entries) + bytes(MOST_EXIF)))
+    with pytest.raises(ImageTooLargeError, match="bytes of EXIF data"):
+        decode_image(saved("PNG", exif=b"Exif\x00\x00" + tiff(entries) + bytes(MOST_EXIF)))

@@ -1,4 +1,4 @@
-"""The ONNX file says what torch says, on pictures, batch sizes and views that the export never saw."""
+"""The ONNX file says what torch says, on images, batch sizes and crops that the export never saw."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from model.exceptions import ArtifactError, DeviceError, ExportError, InvalidRequestError
-from model.images.crops import CENTRE, TEN
+from model.images.crops import CENTER_CROP, TEN_CROP
 from model.network.export import export, prove_equal, torch_answer
-from model.network.initialization import initialise
+from model.network.initialization import initialize
 from model.network.onnx_builder import constants
 from model.network.spec import Architecture
 from model.network.torch_module import AlexNet
@@ -29,7 +29,7 @@ Exported = tuple[AlexNet, NDArray[np.float32], Path]
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     network = AlexNet(Architecture(classes=7, hidden=48, input_scale=1 / 64))
-    initialise(network, "he", 0)
+    initialize(network, "he", 0)
     with torch.no_grad():
         network.fc8.weight.normal_(0, 0.5, generator=torch.Generator().manual_seed(1))
         for name, parameter in network.named_parameters():
@@ -48,11 +48,11 @@ def drawn() -> NDArray[np.uint8]:
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
-@pytest.mark.parametrize("views", [CENTRE, TEN, (0,), (9, 0, 5), (4, 4)])
-def test_equals_torch(exported: Exported, drawn: NDArray[np.uint8], count: int, views: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("crops", [CENTER_CROP, TEN_CROP, (0,), (9, 0, 5), (4, 4)])
+def test_equals_torch(exported: Exported, drawn: NDArray[np.uint8], count: int, crops: tuple[int, ...]) -> None:
     network, mean, path = exported
-    probabilities, features = OnnxModel(path, "cpu").run(drawn[:count], views)
-    expected_probabilities, expected_features = torch_answer(network, mean, drawn[:count], views)
+    probabilities, features = OnnxModel(path, "cpu").run(drawn[:count], crops)
+    expected_probabilities, expected_features = torch_answer(network, mean, drawn[:count], crops)
     assert probabilities.shape == (count, 7)
     assert features.shape == (count, 48)
     np.testing.assert_allclose(probabilities, expected_probabilities, atol=1e-5)
@@ -63,8 +63,8 @@ def test_equals_torch(exported: Exported, drawn: NDArray[np.uint8], count: int, 
 @pytest.mark.parametrize(
     "choices",
     [
-        {"normalisation": "source", "mean": "centre", "input_scale": 1.0},
-        {"activation": "tanh", "pool": 2, "normalisation": "none"},
+        {"normalization": "source", "mean": "center", "input_scale": 1.0},
+        {"activation": "tanh", "pool": 2, "normalization": "none"},
         {"towers": 1, "dropout": 0.2},
         {"joined": False, "sixth": True},
         {"without": "conv3", "dropout": 0.0},
@@ -75,11 +75,11 @@ def test_equals_torch(exported: Exported, drawn: NDArray[np.uint8], count: int, 
 )
 def test_every_variant_equals_torch(drawn: NDArray[np.uint8], tmp_path: Path, choices: dict[str, Any]) -> None:
     network = AlexNet(Architecture(**{"classes": 7, "hidden": 48, "input_scale": 1 / 64} | choices))
-    initialise(network, "source" if "source" in choices.values() else "he", 0)
+    initialize(network, "source" if "source" in choices.values() else "he", 0)
     mean = np.random.default_rng(0).uniform(90, 150, (256, 256, 3)).astype(np.float32)
     export(network, mean, tmp_path / "network.onnx")
-    probabilities, features = OnnxModel(tmp_path / "network.onnx", "cpu").run(drawn[:2], TEN)
-    expected_probabilities, expected_features = torch_answer(network, mean, drawn[:2], TEN)
+    probabilities, features = OnnxModel(tmp_path / "network.onnx", "cpu").run(drawn[:2], TEN_CROP)
+    expected_probabilities, expected_features = torch_answer(network, mean, drawn[:2], TEN_CROP)
     np.testing.assert_allclose(probabilities, expected_probabilities, atol=1e-5)
     np.testing.assert_allclose(features, expected_features, atol=1e-4 * np.abs(expected_features).max())
     assert np.ptp(probabilities) > 1e-3
@@ -88,10 +88,10 @@ def test_every_variant_equals_torch(drawn: NDArray[np.uint8], tmp_path: Path, ch
 def test_a_view_is_the_crop_that_the_paper_means(exported: Exported, drawn: NDArray[np.uint8]) -> None:
     network, mean, path = exported
     offsets = [(0, 0), (0, 32), (32, 0), (32, 32), (16, 16)]
-    centred = drawn[0].astype(np.float32) - mean
-    for view in TEN:
+    centerd = drawn[0].astype(np.float32) - mean
+    for view in TEN_CROP:
         top, left = offsets[view % 5]
-        crop = centred[top : top + 224, left : left + 224]
+        crop = centerd[top : top + 224, left : left + 224]
         crop = crop[:, ::-1] if view >= 5 else crop
         with torch.no_grad():
             expected = network.eval()(torch.from_numpy(crop.copy()).permute(2, 0, 1)[None]).logits.softmax(1)
@@ -101,10 +101,10 @@ def test_a_view_is_the_crop_that_the_paper_means(exported: Exported, drawn: NDAr
 
 def test_answers_do_not_depend_on_batch_or_threads(exported: Exported, drawn: NDArray[np.uint8]) -> None:
     one, two = OnnxModel(exported[2], "cpu", threads=1), OnnxModel(exported[2], "cpu", threads=2)
-    together = one.features(drawn, CENTRE)
-    np.testing.assert_array_equal(two.features(drawn, CENTRE), together)
-    for position, picture in enumerate(drawn):
-        np.testing.assert_array_equal(one.features(picture[None], CENTRE)[0], together[position])
+    together = one.features(drawn, CENTER_CROP)
+    np.testing.assert_array_equal(two.features(drawn, CENTER_CROP), together)
+    for position, image in enumerate(drawn):
+        np.testing.assert_array_equal(one.features(image[None], CENTER_CROP)[0], together[position])
 
 
 def _change(name: str, edit: Callable[[NDArray[Any]], NDArray[Any]]) -> Callable[[onnx.ModelProto], None]:
@@ -129,7 +129,7 @@ def _change(name: str, edit: Callable[[NDArray[Any]], NDArray[Any]]) -> Callable
         _change("fc7.weight", lambda w: w * 2),
         _change("fc8.bias", lambda b: b[::-1]),
     ],
-    ids=["BGR", "towers swapped", "mean", "a column off", "views mixed up", "alpha / n", "k = 1", "dropout", "classes"],
+    ids=["BGR", "towers swapped", "mean", "a column off", "crops mixed up", "alpha / n", "k = 1", "dropout", "classes"],
 )
 def test_every_planted_fault_is_caught(
     exported: Exported, tmp_path: Path, fault: Callable[[onnx.ModelProto], None]
@@ -151,8 +151,8 @@ def test_a_refused_export_leaves_no_file(exported: Exported, tmp_path: Path, mon
 
 def test_the_runtime_refuses_what_is_wrong(exported: Exported, drawn: NDArray[np.uint8], tmp_path: Path) -> None:
     model = OnnxModel(exported[2], "cpu")
-    with pytest.raises(InvalidRequestError, match="uint8 pictures"):
-        model.run(drawn[:, :224], CENTRE)
+    with pytest.raises(InvalidRequestError, match="uint8 images"):
+        model.run(drawn[:, :224], CENTER_CROP)
     with pytest.raises(InvalidRequestError, match="from 0 to 9"):
         model.run(drawn, [10])
     (tmp_path / "network.onnx").write_bytes(b"no network")

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
 from model.exceptions import ArtifactError, DownloadError, ExportError
-from model.images.crops import CENTRE, TEN
-from model.images.preprocess import read_picture
+from model.images.crops import CENTER_CROP, TEN_CROP
+from model.images.preprocess import decode_image
 from model.network.spec import Architecture
 from model.pretrained import importer
 from model.pretrained.specs import BVLC_ALEXNET, CAFFENET, NETWORKS, TORCHVISION_ALEXNET, Published, Source
@@ -73,10 +73,10 @@ def state_dict(weights: dict[str, NDArray[np.float32]]) -> dict[str, torch.Tenso
 
 @pytest.fixture(scope="module")
 def photographs() -> NDArray[np.uint8]:
-    """Solar cells, which are real but grey, and drawings, which are in colour."""
+    """Solar cells, which are real but gray, and drawings, which are in color."""
     folder = Path(elpv_dataset.__path__[0]) / "data" / "images"
-    real = [read_picture((folder / f"cell{number:04d}.png").read_bytes()).pixels for number in (1,)]
-    drawn = [read_picture(encode(draw(kind, np.random.default_rng(5)))).pixels for kind in CLASSES[:2]]
+    real = [decode_image((folder / f"cell{number:04d}.png").read_bytes()).pixels for number in (1,)]
+    drawn = [decode_image(encode(draw(kind, np.random.default_rng(5)))).pixels for kind in CLASSES[:2]]
     return np.stack(real + drawn)
 
 
@@ -90,16 +90,16 @@ def imported(
     return published, importer.read(published, file)[1], artifact
 
 
-@pytest.mark.parametrize("views", [CENTRE, TEN], ids=["centre", "ten"])
+@pytest.mark.parametrize("crops", [CENTER_CROP, TEN_CROP], ids=["center", "ten"])
 def test_the_artifact_says_what_the_file_says(
-    imported: tuple[Published, Source, Artifact], photographs: NDArray[np.uint8], views: tuple[int, ...]
+    imported: tuple[Published, Source, Artifact], photographs: NDArray[np.uint8], crops: tuple[int, ...]
 ) -> None:
     published, source, artifact = imported
-    probabilities, features = importer.answers(published, source, photographs, views)
-    found = OnnxModel(artifact.network, "cpu").run(photographs, views)
+    probabilities, features = importer.answers(published, source, photographs, crops)
+    found = OnnxModel(artifact.network, "cpu").run(photographs, crops)
     np.testing.assert_allclose(found[0], probabilities, atol=1e-5)
     np.testing.assert_allclose(found[1], features, atol=1e-5 * features.max())
-    assert np.ptp(probabilities, axis=0).max() > 1e-3  # pictures differ
+    assert np.ptp(probabilities, axis=0).max() > 1e-3  # images differ
     assert (features > 0).mean() > 0.1
 
 
@@ -111,25 +111,25 @@ def test_what_an_imported_artifact_says_of_itself(imported: tuple[Published, Sou
     (figure,) = manifest.measurements
     assert figure.published
     assert manifest.training["sha256"] == published.releases[0].sha256
-    assert "BSD-3-Clause" in manifest.licence
+    assert "BSD-3-Clause" in manifest.license
     assert manifest.export_difference <= 1e-5
 
 
 @pytest.mark.shared
-def test_photographs_in_colour(tmp_path: Path) -> None:
+def test_photographs_in_color(tmp_path: Path) -> None:
     import zipfile
 
     if not GROCERY.is_file():
         pytest.skip("no grocery.zip in ../shared/data")
     with zipfile.ZipFile(GROCERY) as packed:
         names = [name for name in packed.namelist() if "/test/" in name and name.endswith(".jpg")][::400]
-        pictures = np.stack([read_picture(packed.read(name)).pixels for name in names])
+        images = np.stack([decode_image(packed.read(name)).pixels for name in names])
     for form in ("bvlc opset 12", "caffenet opset 12", "torchvision"):
         published, file = write(form, tmp_path)
         architecture, source = importer.read(published, file)
         importer.convert(published, architecture, source, tmp_path / "served.onnx")
-        expected = importer.answers(published, source, pictures, CENTRE)
-        found = OnnxModel(tmp_path / "served.onnx", "cpu").run(pictures, CENTRE)
+        expected = importer.answers(published, source, images, CENTER_CROP)
+        found = OnnxModel(tmp_path / "served.onnx", "cpu").run(images, CENTER_CROP)
         np.testing.assert_allclose(found[0], expected[0], atol=1e-5)
         np.testing.assert_allclose(found[1], expected[1], atol=1e-5 * expected[1].max())
 
@@ -150,18 +150,18 @@ def _sight(**changes: Any) -> Callable[..., Any]:
 def _undo(published: Published, changes: dict[str, Any], seen: NDArray[np.float32]) -> NDArray[np.float32]:
     wrong = replace(published, **changes)
     x = seen.transpose(0, 2, 3, 1)
-    x = x[..., ::-1] if wrong.colours == "BGR" else x
+    x = x[..., ::-1] if wrong.colors == "BGR" else x
     return published.seen(x * np.array(wrong.deviation, np.float32) + np.array(wrong.mean, np.float32))
 
 
 FAULTS = {
-    "RGB for BGR": ("bvlc opset 12", _sight(colours="RGB")),
+    "RGB for BGR": ("bvlc opset 12", _sight(colors="RGB")),
     "another mean": ("bvlc opset 12", _sight(mean=(121.0, 116.779, 103.939))),
     "no deviation": ("torchvision", _sight(deviation=(1.0, 1.0, 1.0))),
-    "BGR for RGB": ("torchvision", _sight(colours="BGR")),
-    "the paper's norm": ("bvlc opset 12", _other(normalisation="paper")),
-    "the norm by tower": ("bvlc opset 12", _other(normalisation="source")),
-    "no norm": ("caffenet opset 12", _other(normalisation="none")),
+    "BGR for RGB": ("torchvision", _sight(colors="BGR")),
+    "the paper's norm": ("bvlc opset 12", _other(normalization="paper")),
+    "the norm by tower": ("bvlc opset 12", _other(normalization="source")),
+    "no norm": ("caffenet opset 12", _other(normalization="none")),
     "norm before pooling": ("caffenet opset 12", _other(pool_first=False)),
     "pooling before norm": ("bvlc opset 12", _other(pool_first=True)),
     "a border": ("bvlc opset 12", _other(border="ceil")),
@@ -244,10 +244,12 @@ def test_the_light_model_of_the_zoo(tmp_path: Path) -> None:
     """Its structure is the published file's; its weights are one number, so that every class has a thousandth."""
     light = Path(onnx.__file__).parent / "backend/test/data/light/light_bvlc_alexnet.onnx"
     architecture, source = importer.read(BVLC_ALEXNET, light)
-    assert architecture == Architecture(normalisation="caffe", border="none")
+    assert architecture == Architecture(normalization="caffe", border="none")
     assert sum(values.size for values in source.weights.values()) == 60_965_224
     importer.convert(BVLC_ALEXNET, architecture, source, tmp_path / "served.onnx")
-    probabilities, features = OnnxModel(tmp_path / "served.onnx", "cpu").run(np.zeros((1, 256, 256, 3), np.uint8), TEN)
+    probabilities, features = OnnxModel(tmp_path / "served.onnx", "cpu").run(
+        np.zeros((1, 256, 256, 3), np.uint8), TEN_CROP
+    )
     np.testing.assert_allclose(probabilities, 0.001, atol=1e-6)
     assert features.shape == (1, 4096)
 

@@ -1,4 +1,4 @@
-"""The picture contract, one real sample a row."""
+"""The image contract, one real sample a row."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.exceptions import InvalidPictureError, PictureTooLargeError, UnsupportedPictureError
-from model.images.preprocess import PictureLimits, read_picture
+from model.exceptions import ImageTooLargeError, InvalidImageError, UnsupportedImageError
+from model.images.preprocess import ImageLimits, decode_image
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -27,24 +27,24 @@ def saved(image: Image.Image, form: str, **options: object) -> bytes:
 def quarters(width: int = 320, height: int = 320) -> Image.Image:
     """Red top left, green top right, blue bottom left, white bottom right."""
     image = Image.new("RGB", (width, height), WHITE)
-    for colour, (x, y) in {RED: (0, 0), GREEN: (1, 0), BLUE: (0, 1)}.items():
-        image.paste(colour, (x * width // 2, y * height // 2, (x + 1) * width // 2, (y + 1) * height // 2))
+    for color, (x, y) in {RED: (0, 0), GREEN: (1, 0), BLUE: (0, 1)}.items():
+        image.paste(color, (x * width // 2, y * height // 2, (x + 1) * width // 2, (y + 1) * height // 2))
     return image
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
 def test_every_allowed_format_is_read(form: str) -> None:
-    picture = read_picture(saved(quarters(), form))
-    assert picture.format == form
-    assert picture.pixels.shape == (256, 256, 3)
-    assert picture.pixels.dtype == np.uint8
-    assert np.abs(picture.pixels[30, 30].astype(int) - RED).max() < 12
-    assert np.abs(picture.pixels[220, 30].astype(int) - BLUE).max() < 12
+    image = decode_image(saved(quarters(), form))
+    assert image.format == form
+    assert image.pixels.shape == (256, 256, 3)
+    assert image.pixels.dtype == np.uint8
+    assert np.abs(image.pixels[30, 30].astype(int) - RED).max() < 12
+    assert np.abs(image.pixels[220, 30].astype(int) - BLUE).max() < 12
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("size", [(320, 320), (400, 300), (301, 455)])
-def test_orientation_gives_the_same_upright_picture(orientation: int, size: tuple[int, int]) -> None:
+def test_orientation_gives_the_same_upright_image(orientation: int, size: tuple[int, int]) -> None:
     upright = quarters(*size)
     inverse = {
         1: None,
@@ -59,24 +59,24 @@ def test_orientation_gives_the_same_upright_picture(orientation: int, size: tupl
     stored = upright if inverse is None else upright.transpose(inverse)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    picture = read_picture(saved(stored, "PNG", exif=exif))
-    assert picture.orientation == orientation
-    expected = read_picture(saved(upright, "PNG")).pixels
-    assert np.abs(picture.pixels.astype(int) - expected).max() <= 1
+    image = decode_image(saved(stored, "PNG", exif=exif))
+    assert image.orientation == orientation
+    expected = decode_image(saved(upright, "PNG")).pixels
+    assert np.abs(image.pixels.astype(int) - expected).max() <= 1
 
 
 def test_central_square_equals_resizing_the_shorter_side() -> None:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (512, 768, 3), dtype=np.uint8))
     resized = image.resize((384, 256), Image.Resampling.BILINEAR)
     expected = np.asarray(resized.crop((64, 0, 320, 256)))
-    np.testing.assert_array_equal(read_picture(saved(image, "PNG")).pixels, expected)
+    np.testing.assert_array_equal(decode_image(saved(image, "PNG")).pixels, expected)
 
 
 def test_sixteen_bits_are_scaled_not_clipped() -> None:
     samples = np.full((300, 300), 0x8000, np.uint16)
-    picture = read_picture(saved(Image.fromarray(samples), "PNG"))
-    assert picture.mode.startswith("I")
-    assert (picture.pixels == 127).all()
+    image = decode_image(saved(Image.fromarray(samples), "PNG"))
+    assert image.mode.startswith("I")
+    assert (image.pixels == 127).all()
 
 
 @pytest.mark.parametrize(
@@ -88,48 +88,48 @@ def test_sixteen_bits_are_scaled_not_clipped() -> None:
     ],
 )
 def test_transparent_pixels_are_white(image: Image.Image, form: str) -> None:
-    assert (read_picture(saved(image, form)).pixels == 255).all()
+    assert (decode_image(saved(image, form)).pixels == 255).all()
 
 
 def test_palette_with_transparency_is_white_there() -> None:
     image = Image.new("P", (300, 300), 0)
     image.putpalette([255, 0, 0, 0, 255, 0])
-    assert (read_picture(saved(image, "PNG", transparency=0)).pixels == 255).all()
+    assert (decode_image(saved(image, "PNG", transparency=0)).pixels == 255).all()
 
 
-@pytest.mark.parametrize(("mode", "colour"), [("L", 70), ("1", 1), ("CMYK", (255, 0, 0, 0)), ("YCbCr", (70, 128, 128))])
-def test_other_modes_become_rgb(mode: str, colour: object) -> None:
+@pytest.mark.parametrize(("mode", "color"), [("L", 70), ("1", 1), ("CMYK", (255, 0, 0, 0)), ("YCbCr", (70, 128, 128))])
+def test_other_modes_become_rgb(mode: str, color: object) -> None:
     form = "PNG" if mode in ("L", "1") else "JPEG"
-    image = Image.new(mode, (300, 300), colour)  # type: ignore[arg-type]
+    image = Image.new(mode, (300, 300), color)  # type: ignore[arg-type]
     expected = np.asarray(image.convert("RGB"))[0, 0].astype(int)
-    assert np.abs(read_picture(saved(image, form)).pixels.astype(int) - expected).max() <= 4
+    assert np.abs(decode_image(saved(image, form)).pixels.astype(int) - expected).max() <= 4
 
 
 def test_first_frame_of_an_animation_and_says_so() -> None:
-    frames = [Image.new("RGB", (300, 300), colour) for colour in (RED, GREEN, BLUE)]
-    picture = read_picture(saved(frames[0], "GIF", save_all=True, append_images=frames[1:]))
-    assert picture.frames_ignored
-    assert tuple(picture.pixels[100, 100]) == RED
+    frames = [Image.new("RGB", (300, 300), color) for color in (RED, GREEN, BLUE)]
+    image = decode_image(saved(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    assert image.frames_ignored
+    assert tuple(image.pixels[100, 100]) == RED
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 300), (20000, 1), (1, 20000)])
 def test_extreme_shapes_are_read(size: tuple[int, int]) -> None:
-    assert (read_picture(saved(Image.new("RGB", size, GREEN), "PNG")).pixels == GREEN).all()
+    assert (decode_image(saved(Image.new("RGB", size, GREEN), "PNG")).pixels == GREEN).all()
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"<html></html>" * 100, b"%PDF-1.7\n", bytes(1000)])
-def test_no_picture_is_unsupported(data: bytes) -> None:
-    with pytest.raises(UnsupportedPictureError, match="expected a picture"):
-        read_picture(data)
+def test_no_image_is_unsupported(data: bytes) -> None:
+    with pytest.raises(UnsupportedImageError, match="expected an image"):
+        decode_image(data)
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"])
 @pytest.mark.parametrize("share", [0.5, 0.9])
-def test_truncated_file_is_an_invalid_picture(form: str, share: float) -> None:
+def test_truncated_file_is_an_invalid_image(form: str, share: float) -> None:
     noise = Image.fromarray(np.random.default_rng(1).integers(0, 256, (300, 300, 3), dtype=np.uint8))
     data = saved(noise, form)
-    with pytest.raises(InvalidPictureError):
-        read_picture(data[: int(share * len(data))])
+    with pytest.raises(InvalidImageError):
+        decode_image(data[: int(share * len(data))])
 
 
 def test_a_bomb_is_refused_on_its_header() -> None:
@@ -137,15 +137,15 @@ def test_a_bomb_is_refused_on_its_header() -> None:
     data = bytearray(saved(Image.new("RGB", (10, 10)), "PNG"))
     data[16:29] = header
     data[29:33] = struct.pack(">I", zlib.crc32(b"IHDR" + header))
-    with pytest.raises(PictureTooLargeError):
-        read_picture(bytes(data))
+    with pytest.raises(ImageTooLargeError):
+        decode_image(bytes(data))
 
 
-@pytest.mark.parametrize("limits", [PictureLimits(max_pixels=300 * 300 - 1), PictureLimits(max_side=299)])
-def test_limits_are_kept(limits: PictureLimits) -> None:
+@pytest.mark.parametrize("limits", [ImageLimits(max_pixels=300 * 300 - 1), ImageLimits(max_side=299)])
+def test_limits_are_kept(limits: ImageLimits) -> None:
     data = saved(Image.new("RGB", (300, 300)), "PNG")
-    with pytest.raises(PictureTooLargeError, match="expected at most"):
-        read_picture(data, limits)
+    with pytest.raises(ImageTooLargeError, match="expected at most"):
+        decode_image(data, limits)
 
 
 def _raiser(error: Exception) -> Callable[..., Image.Image]:
@@ -160,18 +160,18 @@ def _raiser(error: Exception) -> Callable[..., Image.Image]:
     [ValueError(), IndexError(), TypeError(), SyntaxError(), struct.error(), OSError(), KeyError(), OverflowError()],
     ids=lambda error: type(error).__name__,
 )
-def test_whatever_pillow_raises_is_an_invalid_picture(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whatever_pillow_raises_is_an_invalid_image(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "open", _raiser(error))
-    with pytest.raises(InvalidPictureError, match=type(error).__name__):
-        read_picture(b"x")
+    with pytest.raises(InvalidImageError, match=type(error).__name__):
+        decode_image(b"x")
 
 
 def test_reduced_decoding_stays_close_to_full_decoding() -> None:
     y, x = np.mgrid[:3000, :4000]
     pixels = np.stack([x % 256, y % 256, (x + y) // 28], -1).astype(np.uint8)
     large = Image.fromarray(pixels).resize((4000, 3000))
-    reduced = read_picture(saved(large, "JPEG", quality=95)).pixels.astype(int)
-    full = read_picture(saved(large, "PNG")).pixels.astype(int)
+    reduced = decode_image(saved(large, "JPEG", quality=95)).pixels.astype(int)
+    full = decode_image(saved(large, "PNG")).pixels.astype(int)
     assert np.abs(reduced - full).mean() < 2
 
 
@@ -181,20 +181,20 @@ def test_orientation_is_applied_once_whatever_the_format(form: str, orientation:
     back = {3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90}[orientation]
     exif = Image.Exif()
     exif[0x0112] = orientation
-    picture = read_picture(saved(quarters().transpose(back), form, exif=exif))
-    assert np.abs(picture.pixels[40, 40].astype(int) - RED).max() < 12
-    assert np.abs(picture.pixels[40, 216].astype(int) - GREEN).max() < 12
+    image = decode_image(saved(quarters().transpose(back), form, exif=exif))
+    assert np.abs(image.pixels[40, 40].astype(int) - RED).max() < 12
+    assert np.abs(image.pixels[40, 216].astype(int) - GREEN).max() < 12
 
 
-def test_hidden_colours_do_not_bleed_over_the_edge_of_transparency() -> None:
+def test_hidden_colors_do_not_bleed_over_the_edge_of_transparency() -> None:
     image = Image.new("RGBA", (512, 512), (0, 0, 0, 0))
     image.paste((255, 255, 255, 255), (0, 0, 255, 512))
-    assert (read_picture(saved(image, "PNG")).pixels == 255).all()
+    assert (decode_image(saved(image, "PNG")).pixels == 255).all()
 
 
-def test_a_phone_s_multi_picture_file_is_a_jpeg() -> None:
-    picture = read_picture(saved(quarters(), "MPO", save_all=True, append_images=[quarters()]))
-    assert (picture.format, picture.frames_ignored) == ("JPEG", True)
+def test_a_phone_s_multi_image_file_is_a_jpeg() -> None:
+    image = decode_image(saved(quarters(), "MPO", save_all=True, append_images=[quarters()]))
+    assert (image.format, image.frames_ignored) == ("JPEG", True)
 
 
 def test_a_jpeg_of_a_thousand_scans_is_refused_before_it_is_decoded() -> None:
@@ -202,12 +202,12 @@ def test_a_jpeg_of_a_thousand_scans_is_refused_before_it_is_decoded() -> None:
     start = data.rindex(b"\xff\xda")
     bomb = data[:start] + data[start:-2] * 1000 + data[-2:]
     started = time.monotonic()
-    with pytest.raises(PictureTooLargeError, match="scans"):
-        read_picture(bomb)
+    with pytest.raises(ImageTooLargeError, match="scans"):
+        decode_image(bomb)
     assert time.monotonic() - started < 1
-    assert read_picture(data).pixels.shape == (256, 256, 3)
+    assert decode_image(data).pixels.shape == (256, 256, 3)
 
 
 def test_an_orientation_that_is_no_number_is_ignored() -> None:
     exif = b"Exif\0\0II*\0" + struct.pack("<IHHHI4sI", 8, 1, 0x0112, 2, 3, b"up\0\0", 0)  # type 2 is text
-    assert read_picture(saved(quarters(), "JPEG", exif=exif)).orientation == 1
+    assert decode_image(saved(quarters(), "JPEG", exif=exif)).orientation == 1

@@ -10,12 +10,12 @@ import pytest
 from starlette.testclient import TestClient
 
 from index.build import build, sources_in
-from index.store import PictureIndex
+from index.store import ImageIndex
 from model.artifacts import artifact as artifacts
 from model.artifacts import writer
 from model.artifacts.artifact import Artifact
-from model.exceptions import ArtifactError, DatasetError, IndexStoreError, QuantisationError
-from model.images.crops import CENTRE, TEN
+from model.exceptions import ArtifactError, DatasetError, IndexStoreError, QuantizationError
+from model.images.crops import CENTER_CROP, TEN_CROP
 from model.runtime import OnnxModel
 from server.app import create_app
 from server.service import Service
@@ -26,21 +26,21 @@ from training.evaluation.quantize import add_int8
 
 
 @pytest.fixture(scope="module")
-def both(artifact: Artifact, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def both(artifact: Artifact, images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the small artifact, with int8 beside float32."""
     path = tmp_path_factory.mktemp("int8") / artifact.manifest.name / "1"
     shutil.copytree(artifact.path, path)
-    add_int8(path, str(pictures), None, 30, 0.5, "cpu", print)
+    add_int8(path, str(images), None, 30, 0.5, "cpu", print)
     return path
 
 
-def test_int8_says_what_float32_says(both: Path, pictures: Path) -> None:
-    dataset = datasets.load(str(pictures))
+def test_int8_says_what_float32_says(both: Path, images: Path) -> None:
+    dataset = datasets.load(str(images))
     pixels = np.concatenate([some for some, _ in read(dataset.test)])
     float32, int8 = (OnnxModel(artifacts.load(both, p).network, "cpu") for p in ("float32", "int8"))
-    for views in (CENTRE, TEN):
-        expected, expected_features = float32.run(pixels, views)
-        found, found_features = int8.run(pixels, views)
+    for crops in (CENTER_CROP, TEN_CROP):
+        expected, expected_features = float32.run(pixels, crops)
+        found, found_features = int8.run(pixels, crops)
         assert 0 < np.abs(found - expected).max() < 0.1
         assert (found.argmax(1) == expected.argmax(1)).mean() >= 0.9
         assert np.abs(found_features - expected_features).max() < 0.1 * expected_features.max()
@@ -48,26 +48,26 @@ def test_int8_says_what_float32_says(both: Path, pictures: Path) -> None:
 
 def test_both_errors_are_in_the_manifest_and_the_rest_is_as_it_was(both: Path, artifact: Artifact) -> None:
     manifest = artifacts.load(both).manifest
-    assert [(m.precision, m.views) for m in manifest.measurements] == [
+    assert [(m.precision, m.crops) for m in manifest.measurements] == [
         ("float32", 1), ("float32", 10), ("int8", 1), ("int8", 10)
     ]  # fmt: skip
-    assert len({(m.split, m.pictures) for m in manifest.measurements}) == 1
+    assert len({(m.split, m.images) for m in manifest.measurements}) == 1
     assert manifest.measurements[:2] == artifact.manifest.measurements
     assert manifest.files.items() > artifact.manifest.files.items()
     assert manifest.files["network.int8.onnx"].bytes < 0.35 * manifest.files["network.onnx"].bytes
     assert sorted(file.name for file in both.iterdir()) == sorted([*manifest.files, "manifest.json"])
 
 
-def test_int8_that_is_worse_is_refused_and_leaves_nothing(artifact: Artifact, pictures: Path, tmp_path: Path) -> None:
+def test_int8_that_is_worse_is_refused_and_leaves_nothing(artifact: Artifact, images: Path, tmp_path: Path) -> None:
     path = tmp_path / "copy"
     shutil.copytree(artifact.path, path)
-    with pytest.raises(QuantisationError, match="expected at most -100 percentage points"):
-        add_int8(path, str(pictures), None, 3, -100.0, "cpu", print)
+    with pytest.raises(QuantizationError, match="expected at most -100 percentage points"):
+        add_int8(path, str(images), None, 3, -100.0, "cpu", print)
     assert sorted(file.name for file in path.iterdir()) == sorted(file.name for file in artifact.path.iterdir())
     assert artifacts.load(path).manifest == artifact.manifest
 
 
-def test_other_pictures_are_refused(artifact: Artifact, few: Path) -> None:
+def test_other_images_are_refused(artifact: Artifact, few: Path) -> None:
     with pytest.raises(DatasetError, match="expected the split that the network was trained with"):
         add_int8(artifact.path, str(few), None, 3, 1.0, "cpu", print)
 
@@ -100,19 +100,19 @@ def test_a_file_is_replaced_without_a_moment_in_which_the_manifest_is_wrong(
     assert after.manifest.files["network.int8.onnx"].bytes == 5
 
 
-def test_it_is_served_and_has_an_index_of_its_own(both: Path, index_path: Path, pictures: Path, tmp_path: Path) -> None:
+def test_it_is_served_and_has_an_index_of_its_own(both: Path, index_path: Path, images: Path, tmp_path: Path) -> None:
     with pytest.raises(IndexStoreError, match="made by another network"):
         Service(Settings(artifact=both, precision="int8", index=index_path))
     int8 = artifacts.load(both, "int8")
     own = int8.index_in(tmp_path)
     assert own == tmp_path / "patterns" / "1-int8"
-    index = PictureIndex.create(own, int8)
-    build(index, OnnxModel(int8.network, "cpu"), sources_in(pictures / "checks"))
+    index = ImageIndex.create(own, int8)
+    build(index, OnnxModel(int8.network, "cpu"), sources_in(images / "checks"))
     index.close()
-    picture = (pictures / "checks" / "01.jpg").read_bytes()
+    image = (images / "checks" / "01.jpg").read_bytes()
     service = Service(Settings(artifact=both, precision="int8", indexes=tmp_path))
     with TestClient(create_app(service)) as client:
         assert client.get("/info").json()["precision"] == "int8"
         assert 'precision="int8"' in client.get("/metrics").text
-        assert client.post("/similar", content=picture).json()["neighbours"][0]["distance"] < 1e-5
-        assert len(client.post("/classify", content=picture).json()["predictions"]) == 3
+        assert client.post("/similar", content=image).json()["neighbors"][0]["distance"] < 1e-5
+        assert len(client.post("/classify", content=image).json()["predictions"]) == 3

@@ -1,4 +1,4 @@
-"""Ten views with what they share computed once, against the same ten views apart, on real pictures."""
+"""Ten crops with what they share computed once, against the same ten crops apart, on real images."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from model.artifacts.artifact import Artifact
 from model.artifacts.packed import unpack_bundled
-from model.images.crops import TEN
-from model.images.preprocess import read_picture
+from model.images.crops import TEN_CROP
+from model.images.preprocess import decode_image
 from model.runtime import OnnxModel
 from training.data import datasets
 
@@ -25,16 +25,16 @@ def full_size(tmp_path_factory: pytest.TempPathFactory) -> OnnxModel:
     return OnnxModel(artifact.network, "cpu")
 
 
-def apart(model: OnnxModel, picture: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Five and five views don't share anything."""
-    halves = [model.run(picture, views) for views in (TEN[:5], TEN[5:])]
+def apart(model: OnnxModel, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Five and five crops don't share anything."""
+    halves = [model.run(image, crops) for crops in (TEN_CROP[:5], TEN_CROP[5:])]
     return (halves[0][0] + halves[1][0]) / np.float32(2), (halves[0][1] + halves[1][1]) / np.float32(2)
 
 
 def assert_equal(model: OnnxModel, files: list[Path]) -> None:
     for file in files:
-        picture = read_picture(file.read_bytes()).pixels[None]
-        (expected, expected_features), (found, found_features) = apart(model, picture), model.run(picture, TEN)
+        image = decode_image(file.read_bytes()).pixels[None]
+        (expected, expected_features), (found, found_features) = apart(model, image), model.run(image, TEN_CROP)
         np.testing.assert_allclose(found, expected, atol=1e-5)
         np.testing.assert_allclose(found_features, expected_features, atol=1e-4 * expected_features.max())
         assert np.argsort(-found[0])[:5].tolist() == np.argsort(-expected[0])[:5].tolist()
@@ -46,25 +46,25 @@ def test_solar_cells(full_size: OnnxModel) -> None:
 
 @pytest.mark.slow
 @pytest.mark.shared
-@pytest.mark.skipif(not SHARED.is_file(), reason="the Grocery Store pictures are not in ../shared/data")
-def test_two_hundred_colour_pictures(full_size: OnnxModel) -> None:
+@pytest.mark.skipif(not SHARED.is_file(), reason="the Grocery Store images are not in ../shared/data")
+def test_two_hundred_color_images(full_size: OnnxModel) -> None:
     test = datasets.load("grocery", archive=SHARED).test
     assert_equal(full_size, [test[i].path for i in np.random.default_rng(0).permutation(len(test))[:200]])
 
 
-def test_several_pictures_and_any_order_of_the_views(model: OnnxModel) -> None:
-    pictures = np.random.default_rng(0).integers(0, 256, (3, 256, 256, 3), dtype=np.uint8)
-    together = model.run(pictures, TEN)
-    for number, picture in enumerate(pictures):
-        for views in (TEN, TEN[::-1]):
-            for whole, one in zip(together, model.run(picture[None], views), strict=True):
+def test_several_images_and_any_order_of_the_views(model: OnnxModel) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 256, 256, 3), dtype=np.uint8)
+    together = model.run(images, TEN_CROP)
+    for number, image in enumerate(images):
+        for crops in (TEN_CROP, TEN_CROP[::-1]):
+            for whole, one in zip(together, model.run(image[None], crops), strict=True):
                 np.testing.assert_allclose(one[0], whole[number], atol=1e-5 * whole.max())
 
 
 def test_ten_times_the_same_view_is_that_view(model: OnnxModel) -> None:
-    picture = np.random.default_rng(1).integers(0, 256, (1, 256, 256, 3), dtype=np.uint8)
-    np.testing.assert_allclose(model.run(picture, [4] * 10)[0], model.run(picture, [4])[0], atol=1e-6)
-    assert np.abs(model.run(picture, TEN)[0] - model.run(picture, [4])[0]).max() > 1e-4
+    image = np.random.default_rng(1).integers(0, 256, (1, 256, 256, 3), dtype=np.uint8)
+    np.testing.assert_allclose(model.run(image, [4] * 10)[0], model.run(image, [4])[0], atol=1e-6)
+    assert np.abs(model.run(image, TEN_CROP)[0] - model.run(image, [4])[0]).max() > 1e-4
 
 
 def test_the_graph_has_both_ways(artifact: Artifact) -> None:

@@ -9,7 +9,7 @@ from torch import nn
 from model.exceptions import TrainingError
 from model.lrn.formula import NORMS
 from model.lrn.functional import local_response_norm, spatial_norm
-from model.network.initialization import BIASED_LAYERS, WIDER_LAYERS, initialise
+from model.network.initialization import BIASED_LAYERS, WIDER_LAYERS, initialize
 from model.network.spec import WIDTHS, Architecture, convolutions
 from model.network.torch_module import AlexNet
 
@@ -28,7 +28,7 @@ LAYERS = {
 @pytest.fixture(scope="module")
 def network() -> AlexNet:
     network = AlexNet(Architecture())
-    initialise(network, "paper", 0)
+    initialize(network, "paper", 0)
     return network.eval()
 
 
@@ -86,10 +86,10 @@ def reach(network: AlexNet, layer: str, source: str) -> torch.Tensor:
     for name in {layer, source}:
         watch(name)
     generator = torch.Generator().manual_seed(1)
-    picture = 100 * torch.randn(1, 3, 224, 224, generator=generator)
+    image = 100 * torch.randn(1, 3, 224, 224, generator=generator)
     with torch.no_grad():
         for _ in range(2):  # as it is, then with the first tower doubled
-            network(picture)
+            network(image)
             answers.append(seen[layer])
     for handle in hooks:
         handle.remove()
@@ -108,16 +108,16 @@ def test_towers_meet_only_where_the_paper_says(network: AlexNet, layer: str, sou
     assert bool(changed[half:].any()) == joined
 
 
-def test_initialisation_of_the_paper(network: AlexNet) -> None:
+def test_initialization_of_the_paper(network: AlexNet) -> None:
     for name in LAYERS:
         weight, bias = network.get_parameter(f"{name}.weight"), network.get_parameter(f"{name}.bias")
         assert abs(weight.std().item() - 0.01) < 2e-4, name
         assert (bias == (1.0 if name in BIASED_LAYERS else 0.0)).all(), name
 
 
-def test_initialisation_of_the_authors_program() -> None:
+def test_initialization_of_the_authors_program() -> None:
     network = AlexNet(Architecture(hidden=64))
-    initialise(network, "source", 0)
+    initialize(network, "source", 0)
     for name, layer in network.named_children():
         expected = 0.03 if name in WIDER_LAYERS else 0.01
         assert abs(layer.get_parameter("weight").std().item() - expected) < 0.03 * expected, name
@@ -126,7 +126,7 @@ def test_initialisation_of_the_authors_program() -> None:
 def test_dropout_of_the_paper() -> None:
     """Zero by the mask in training with no rescaling; at test, times the probability of being kept (section 4.2)."""
     network = AlexNet(Architecture(classes=5, hidden=8))
-    initialise(network, "he", 0)
+    initialize(network, "he", 0)
     x = 50 * torch.randn(2, 3, 224, 224)
     with torch.no_grad():
         one, none = torch.ones(2, 8), torch.zeros(2, 8)
@@ -178,7 +178,7 @@ def test_pooling_without_overlap_keeps_the_sizes() -> None:
 
 def test_towers_apart(network: AlexNet) -> None:
     apart = AlexNet(Architecture(classes=5, hidden=8, joined=False))
-    initialise(apart, "he", 0)
+    initialize(apart, "he", 0)
     changed = reach(apart, "conv3", "conv2")
     assert changed[:192].any()
     assert not changed[192:].any()
@@ -192,8 +192,8 @@ def test_what_cannot_be_built_is_refused(wrong: dict[str, object]) -> None:
 
 def test_the_authors_order_of_layers() -> None:
     """conv1, LRN, pool, ReLU; conv2, ReLU, LRN, the norm over pixels, pool; LRN's alpha divided by n."""
-    network = AlexNet(Architecture(classes=5, hidden=8, normalisation="source"))
-    initialise(network, "source", 0)
+    network = AlexNet(Architecture(classes=5, hidden=8, normalization="source"))
+    initialize(network, "source", 0)
     network.requires_grad_(False)
     x = 50 * torch.randn(1, 3, 224, 224)
     y = network.conv1(nn.functional.pad(x, (0, 3, 0, 3)))
@@ -213,7 +213,7 @@ def test_widths_are_the_table_s() -> None:
 @pytest.mark.parametrize("classes", [10_184, 21_843])
 def test_many_classes_step(classes: int) -> None:
     network = AlexNet(Architecture(classes=classes, hidden=16, sixth=True))
-    initialise(network, "he", 0)
+    initialize(network, "he", 0)
     loss = nn.functional.cross_entropy(network(torch.randn(2, 3, 224, 224)).logits, torch.tensor([0, classes - 1]))
     loss.backward()  # type: ignore[no-untyped-call]
     for name, parameter in network.named_parameters():

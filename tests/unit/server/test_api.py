@@ -10,8 +10,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from model.artifacts.artifact import Artifact
-from model.images.crops import CENTRE, TEN
-from model.images.preprocess import read_picture
+from model.images.crops import CENTER_CROP, TEN_CROP
+from model.images.preprocess import decode_image
 from model.runtime import OnnxModel
 from server.app import WEB, create_app
 from server.service import Service
@@ -19,8 +19,8 @@ from server.settings import Settings
 
 
 @pytest.fixture(scope="module")
-def jpeg(pictures: Path) -> bytes:
-    return (pictures / "stripes" / "04.jpg").read_bytes()
+def jpeg(images: Path) -> bytes:
+    return (images / "stripes" / "04.jpg").read_bytes()
 
 
 def test_classify_by_form_and_by_body(client: TestClient, jpeg: bytes, model: OnnxModel) -> None:
@@ -33,7 +33,7 @@ def test_classify_by_form_and_by_body(client: TestClient, jpeg: bytes, model: On
     assert answer["image"] == {
         "format": "JPEG", "width": 340, "height": 300, "mode": "RGB", "orientation": 1, "frames_ignored": False,
     }  # fmt: skip
-    expected, _ = model.run(read_picture(jpeg).pixels[None], TEN)
+    expected, _ = model.run(decode_image(jpeg).pixels[None], TEN_CROP)
     got = {entry["class"]: entry["probability"] for entry in answer["predictions"]}
     np.testing.assert_allclose([got[i] for i in range(3)], expected[0], atol=1e-6)
     probabilities = [entry["probability"] for entry in answer["predictions"]]
@@ -42,47 +42,47 @@ def test_classify_by_form_and_by_body(client: TestClient, jpeg: bytes, model: On
 
 
 def test_top_and_views(client: TestClient, jpeg: bytes, model: OnnxModel) -> None:
-    answer = client.post("/classify?top=1&views=1", content=jpeg).json()
-    expected, _ = model.run(read_picture(jpeg).pixels[None], CENTRE)
+    answer = client.post("/classify?top=1&crops=1", content=jpeg).json()
+    expected, _ = model.run(decode_image(jpeg).pixels[None], CENTER_CROP)
     assert len(answer["predictions"]) == 1
     assert answer["predictions"][0]["probability"] == pytest.approx(float(expected.max()), abs=1e-6)
 
 
 def test_similar_finds_itself_first_at_zero(client: TestClient, jpeg: bytes) -> None:
     answer = client.post("/similar", files={"image": ("a.jpg", jpeg, "image/jpeg")}).json()
-    neighbours = answer["neighbours"]
-    assert len(neighbours) == 6
+    neighbors = answer["neighbors"]
+    assert len(neighbors) == 6
     assert answer["index"] == {"size": 90, "codes": None}
-    assert neighbours[0]["distance"] == 0
-    assert [n["distance"] for n in neighbours] == sorted(n["distance"] for n in neighbours)
-    assert neighbours[0]["label"] == "stripes"
-    assert sum(n["label"] == "stripes" for n in neighbours) >= 5
-    again = client.get(f"/pictures/{neighbours[0]['id']}/similar").json()
-    assert again["neighbours"] == neighbours
-    assert len(client.post("/similar?k=20", content=jpeg).json()["neighbours"]) == 20
+    assert neighbors[0]["distance"] == 0
+    assert [n["distance"] for n in neighbors] == sorted(n["distance"] for n in neighbors)
+    assert neighbors[0]["label"] == "stripes"
+    assert sum(n["label"] == "stripes" for n in neighbors) >= 5
+    again = client.get(f"/images/{neighbors[0]['id']}/similar").json()
+    assert again["neighbors"] == neighbors
+    assert len(client.post("/similar?k=20", content=jpeg).json()["neighbors"]) == 20
 
 
-def test_an_indexed_picture_its_thumbnail_and_its_file(client: TestClient, jpeg: bytes) -> None:
-    first = client.post("/similar?k=1", content=jpeg).json()["neighbours"][0]
-    picture = client.get(first["url"]).json()
-    assert (picture["label"], picture["format"], picture["width"]) == ("stripes", "JPEG", 340)
+def test_an_indexed_image_its_thumbnail_and_its_file(client: TestClient, jpeg: bytes) -> None:
+    first = client.post("/similar?k=1", content=jpeg).json()["neighbors"][0]
+    image = client.get(first["url"]).json()
+    assert (image["label"], image["format"], image["width"]) == ("stripes", "JPEG", 340)
     thumbnail = client.get(first["thumbnail"])
     assert thumbnail.headers["content-type"] == "image/jpeg"
-    assert read_picture(thumbnail.content).width == 128
-    image = client.get(picture["image"])
-    assert image.content == jpeg
-    assert image.headers["content-type"] == "image/jpeg"
+    assert decode_image(thumbnail.content).width == 128
+    file = client.get(image["image"])
+    assert file.content == jpeg
+    assert file.headers["content-type"] == "image/jpeg"
 
 
 @pytest.mark.parametrize(
     ("path", "content", "status", "code"),
     [
-        ("/classify", b"", 415, "unsupported_picture"),
-        ("/classify", b"hello", 415, "unsupported_picture"),
-        ("/classify", b"\xff\xd8\xff\xe0" + bytes(50), 415, "unsupported_picture"),
+        ("/classify", b"", 415, "unsupported_image"),
+        ("/classify", b"hello", 415, "unsupported_image"),
+        ("/classify", b"\xff\xd8\xff\xe0" + bytes(50), 415, "unsupported_image"),
         ("/classify", bytes(5_000_001), 413, "body_too_large"),
         ("/classify?top=0", b"x", 422, "invalid_request"),
-        ("/classify?views=3", b"x", 422, "invalid_request"),
+        ("/classify?crops=3", b"x", 422, "invalid_request"),
         ("/similar?k=0", b"x", 422, "invalid_request"),
         ("/similar?k=1000000", b"x", 422, "invalid_request"),
         ("/similar?k=six", b"x", 422, "invalid_request"),
@@ -102,13 +102,13 @@ def test_bad_posts(client: TestClient, path: str, content: bytes, status: int, c
 @pytest.mark.parametrize(
     ("path", "status", "code"),
     [
-        ("/pictures/4711", 404, "unknown_picture"),
-        ("/pictures/4711/thumbnail", 404, "unknown_picture"),
-        ("/pictures/4711/image", 404, "unknown_picture"),
-        ("/pictures/4711/similar", 404, "unknown_picture"),
-        ("/pictures/99999999999999999999999", 422, "invalid_request"),
-        ("/pictures/0", 422, "invalid_request"),
-        ("/pictures/x", 422, "invalid_request"),
+        ("/images/4711", 404, "unknown_image"),
+        ("/images/4711/thumbnail", 404, "unknown_image"),
+        ("/images/4711/image", 404, "unknown_image"),
+        ("/images/4711/similar", 404, "unknown_image"),
+        ("/images/99999999999999999999999", 422, "invalid_request"),
+        ("/images/0", 422, "invalid_request"),
+        ("/images/x", 422, "invalid_request"),
         ("/nothing", 404, "not_found"),
         ("/classify", 405, "method_not_allowed"),
         ("/page/../app.py", 404, "not_found"),
@@ -119,9 +119,9 @@ def test_bad_gets(client: TestClient, path: str, status: int, code: str) -> None
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
 
 
-def test_a_broken_picture_is_422_and_names_no_path(client: TestClient, jpeg: bytes) -> None:
+def test_a_broken_image_is_422_and_names_no_path(client: TestClient, jpeg: bytes) -> None:
     answer = client.post("/classify", content=jpeg[: len(jpeg) // 2])
-    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_picture")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_image")
     assert "/" not in answer.json()["error"]["message"]
 
 
@@ -140,23 +140,23 @@ def test_bad_forms(client: TestClient, kind: str, content: bytes) -> None:
 
 
 def test_wrong_field_and_two_bodies(client: TestClient, jpeg: bytes) -> None:
-    wrong = client.post("/classify", files={"picture": ("a.jpg", jpeg)})
-    assert "found picture" in wrong.json()["error"]["message"]
+    wrong = client.post("/classify", files={"image": ("a.jpg", jpeg)})
+    assert "found image" in wrong.json()["error"]["message"]
     two = client.post("/v2/models/patterns/infer", files=[("image", ("a.jpg", jpeg)), ("image", ("b.jpg", jpeg))])
     assert two.status_code == 422
 
 
-def test_several_pictures_and_the_one_that_is_broken(client: TestClient, jpeg: bytes, pictures: Path) -> None:
-    other = (pictures / "checks" / "04.jpg").read_bytes()
-    files = [("image", ("a", data)) for data in (jpeg, b"no picture", other, jpeg[:500])]
+def test_several_images_and_the_one_that_is_broken(client: TestClient, jpeg: bytes, images: Path) -> None:
+    other = (images / "checks" / "04.jpg").read_bytes()
+    files = [("image", ("a", data)) for data in (jpeg, b"no image", other, jpeg[:500])]
     answer = client.post("/classify?top=1", files=files)
     assert answer.status_code == 200
     first, second, third, fourth = answer.json()
     assert first == client.post("/classify?top=1", content=jpeg).json()
     assert third == client.post("/classify?top=1", content=other).json()
-    assert second["error"]["code"] == "unsupported_picture"
+    assert second["error"]["code"] == "unsupported_image"
     assert second["error"]["request_id"] == answer.headers["x-request-id"]
-    assert fourth["error"]["code"] == "invalid_picture"
+    assert fourth["error"]["code"] == "invalid_image"
     too_many = client.post("/classify", files=[("image", ("a", jpeg))] * 17)
     assert (too_many.status_code, too_many.json()["error"]["code"]) == (422, "invalid_body")
 
@@ -190,7 +190,7 @@ def test_health_and_info(client: TestClient) -> None:
     assert client.get("/ready").json() == {"status": "ready"}
     info = client.get("/info").json()
     assert (info["classes"], info["device"], info["index"]) == (3, "cpu", {"size": 90, "codes": None})
-    assert {m["views"] for m in info["measurements"]} == {1, 10}
+    assert {m["crops"] for m in info["measurements"]} == {1, 10}
 
 
 def test_the_page_needs_no_other_host_and_is_small(client: TestClient) -> None:
@@ -209,7 +209,7 @@ def test_the_page_needs_no_other_host_and_is_small(client: TestClient) -> None:
 
 
 def test_no_page_may_load_or_send_anywhere_else(client: TestClient) -> None:
-    for path in ("/", "/page/app.js", "/pictures/1/thumbnail", "/nothing"):
+    for path in ("/", "/page/app.js", "/images/1/thumbnail", "/nothing"):
         policy = dict(
             part.split(maxsplit=1) for part in client.get(path).headers["content-security-policy"].split("; ")
         )
@@ -221,7 +221,7 @@ def test_no_page_may_load_or_send_anywhere_else(client: TestClient) -> None:
 
 def test_openapi_describes_every_call(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
-    for path, method in {"/classify": "post", "/similar": "post", "/pictures/{picture_id}": "get"}.items():
+    for path, method in {"/classify": "post", "/similar": "post", "/images/{image_id}": "get"}.items():
         operation = document["paths"][path][method]
         assert operation["summary"]
         assert "200" in operation["responses"]
@@ -273,8 +273,8 @@ def test_charsets_of_a_form(client: TestClient, jpeg: bytes, charset: str) -> No
     assert client.post("/classify", content=body, headers={"content-type": kind}).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/pictures/1/similar", "/pictures/1/square", "/pictures/1/image"])
-def test_requests_without_pictures_have_a_deadline(client: TestClient, path: str) -> None:
+@pytest.mark.parametrize("path", ["/images/1/similar", "/images/1/square", "/images/1/image"])
+def test_requests_without_images_have_a_deadline(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 200
     assert client.get(path, headers={"X-Request-Timeout": "1e-7"}).status_code == 504
     assert client.get(path, headers={"X-Request-Timeout": "soon"}).status_code == 422

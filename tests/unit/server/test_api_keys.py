@@ -25,10 +25,10 @@ def locked(artifact: Artifact) -> Iterator[TestClient]:
         yield client
 
 
-def test_without_a_key_nothing_is_answered(locked: TestClient, pictures: Path) -> None:
-    jpeg = (pictures / "checks" / "01.jpg").read_bytes()
+def test_without_a_key_nothing_is_answered(locked: TestClient, images: Path) -> None:
+    jpeg = (images / "checks" / "01.jpg").read_bytes()
     for method, path in (("POST", "/classify"), ("POST", "/similar"), ("GET", "/info"), ("GET", "/metrics"),
-                         ("GET", "/pictures/1"), ("POST", "/square"), ("GET", "/pictures/1/square"),
+                         ("GET", "/images/1"), ("POST", "/square"), ("GET", "/images/1/square"),
                          ("GET", "/kernels"), ("GET", "/history")):  # fmt: skip
         answer = locked.request(method, path, content=jpeg)
         assert (answer.status_code, answer.json()["error"]["code"]) == (401, "unauthorized"), path
@@ -37,8 +37,8 @@ def test_without_a_key_nothing_is_answered(locked: TestClient, pictures: Path) -
 
 
 @pytest.mark.parametrize("headers", [{"Authorization": f"Bearer {READ}"}, {"X-API-Key": ADMIN}])
-def test_with_one_everything(locked: TestClient, pictures: Path, headers: dict[str, str]) -> None:
-    jpeg = (pictures / "checks" / "01.jpg").read_bytes()
+def test_with_one_everything(locked: TestClient, images: Path, headers: dict[str, str]) -> None:
+    jpeg = (images / "checks" / "01.jpg").read_bytes()
     assert locked.post("/classify", content=jpeg, headers=headers).status_code == 200
     assert locked.get("/metrics", headers=headers).status_code == 200
 

@@ -19,10 +19,10 @@ def test_a_long_one_is_refused_as_it_comes(client: TestClient) -> None:
         for _ in range(1000):
             yield bytes(1000)
 
-    answer = client.patch("/pictures/1", content=body(), headers={"Content-Type": "application/json"})
+    answer = client.patch("/images/1", content=body(), headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
     long = json.dumps({"label": "x" * 200}) + " " * (MOST_BYTES - 300)
-    answer = client.patch("/pictures/1", content=long, headers={"Content-Type": "application/json"})
+    answer = client.patch("/images/1", content=long, headers={"Content-Type": "application/json"})
     assert answer.status_code != 413
 
 

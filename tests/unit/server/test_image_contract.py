@@ -1,4 +1,4 @@
-"""docs/operations.md's table of pictures: one real sample a row, sent to a server."""
+"""docs/operations.md's table of images: one real sample a row, sent to a server."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def saved(image: Image.Image, form: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def plain(mode: str = "RGB", size: tuple[int, int] = (300, 200), colour: object = None) -> Image.Image:
-    return Image.new(mode, size, colour)  # type: ignore[arg-type]
+def plain(mode: str = "RGB", size: tuple[int, int] = (300, 200), color: object = None) -> Image.Image:
+    return Image.new(mode, size, color)  # type: ignore[arg-type]
 
 
 def noise() -> Image.Image:
@@ -38,7 +38,7 @@ def oriented() -> bytes:
 
 
 def animated(form: str) -> bytes:
-    return saved(plain(colour="red"), form, save_all=True, append_images=[plain(colour="blue")])
+    return saved(plain(color="red"), form, save_all=True, append_images=[plain(color="blue")])
 
 
 def claimed_size(width: int, height: int) -> bytes:
@@ -57,21 +57,21 @@ def many_scans() -> bytes:
 
 def profiled() -> bytes:
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    return saved(plain("CMYK", colour=(200, 30, 30, 10)), "JPEG", icc_profile=profile)
+    return saved(plain("CMYK", color=(200, 30, 30, 10)), "JPEG", icc_profile=profile)
 
 
 SAMPLES: dict[str, Callable[[], bytes]] = {
     "JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF": lambda: saved(noise(), "AVIF"),
     "EXIF orientation 1 to 8": oriented,
-    "16-bit grey": lambda: saved(Image.fromarray(np.full((300, 300), 40000, np.uint16)), "PNG"),
-    "CMYK": lambda: saved(plain("CMYK", colour=(200, 30, 30, 10)), "JPEG"),
+    "16-bit gray": lambda: saved(Image.fromarray(np.full((300, 300), 40000, np.uint16)), "PNG"),
+    "CMYK": lambda: saved(plain("CMYK", color=(200, 30, 30, 10)), "JPEG"),
     "CMYK with a profile": profiled,
     "palette with transparency": lambda: saved(plain("P"), "PNG", transparency=0),
-    "alpha": lambda: saved(plain("RGBA", colour=(255, 0, 0, 0)), "PNG"),
-    "grey with alpha": lambda: saved(plain("LA", colour=(9, 0)), "PNG"),
+    "alpha": lambda: saved(plain("RGBA", color=(255, 0, 0, 0)), "PNG"),
+    "gray with alpha": lambda: saved(plain("LA", color=(9, 0)), "PNG"),
     "one bit": lambda: saved(plain("1"), "TIFF"),
     "animated": lambda: animated("GIF"),
-    "a phone's multi-picture JPEG": lambda: animated("MPO"),
+    "a phone's multi-image JPEG": lambda: animated("MPO"),
     "1 x 1": lambda: saved(plain(size=(1, 1)), "PNG"),
     "20000 x 1": lambda: saved(plain(size=(20000, 1)), "PNG"),
     "cut off": lambda: saved(noise(), "JPEG")[:9000],
@@ -85,7 +85,7 @@ SAMPLES: dict[str, Callable[[], bytes]] = {
 
 def rows() -> dict[str, tuple[str, int]]:
     """The table: what is sent -> what is done with it, and the status."""
-    table = DOCUMENT.read_text().split("## How pictures are read")[1].split("\n## ")[0]
+    table = DOCUMENT.read_text().split("## How images are read")[1].split("\n## ")[0]
     found = re.findall(r"^\| (.+?) \| (.+?) \| (\d+)[^|]*\|$", table, re.MULTILINE)
     return {sent: (done, int(status)) for sent, done, status in found}
 
@@ -96,7 +96,7 @@ def test_every_row_has_a_sample() -> None:
 
 @pytest.mark.parametrize("sent", SAMPLES)
 def test_the_row_is_true(sent: str, client: TestClient) -> None:
-    answer = client.post("/classify", files={"image": ("picture", SAMPLES[sent]())})
+    answer = client.post("/classify", files={"image": ("image", SAMPLES[sent]())})
     assert answer.status_code == rows()[sent][1], answer.text
     if answer.status_code != 200:
         assert answer.json()["error"]["message"].startswith("expected ")

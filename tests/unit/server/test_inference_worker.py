@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from starlette.testclient import TestClient
 
 from model.artifacts.artifact import Artifact
-from model.images.crops import CENTRE, TEN
+from model.images.crops import CENTER_CROP, TEN_CROP
 from model.runtime import OnnxModel
 from server.app import create_app
 from server.service import Service
@@ -25,7 +25,7 @@ POISON = 77
 
 
 class Gate:
-    """The real network behind a gate; a picture that begins with POISON makes the runtime fail."""
+    """The real network behind a gate; an image that begins with POISON makes the runtime fail."""
 
     def __init__(self, model: OnnxModel) -> None:
         self.model, self.device = model, "cpu"
@@ -33,16 +33,16 @@ class Gate:
         self.entered = threading.Event()
         self.batches: list[int] = []
 
-    def features(self, pixels: NDArray[np.uint8], views: Sequence[int]) -> NDArray[np.float32]:
-        return self.run(pixels, views)[1]
+    def features(self, pixels: NDArray[np.uint8], crops: Sequence[int]) -> NDArray[np.float32]:
+        return self.run(pixels, crops)[1]
 
-    def run(self, pixels: NDArray[np.uint8], views: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def run(self, pixels: NDArray[np.uint8], crops: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         self.entered.set()
         assert self.open.wait(20)
         self.batches.append(len(pixels))
         if (pixels[:, 0, 0, 0] == POISON).any():
             raise RuntimeError("a kernel failed")
-        return self.model.run(pixels, views)
+        return self.model.run(pixels, crops)
 
 
 @pytest.fixture
@@ -58,8 +58,8 @@ def inference(gate: Gate) -> Iterator[Inference]:
     inference.close()
 
 
-def job(value: int = 0, views: tuple[int, ...] = CENTRE, seconds: float = 20.0) -> Job:
-    return Job(np.full((1, 256, 256, 3), value, np.uint8), views, True, time.monotonic() + seconds)
+def job(value: int = 0, crops: tuple[int, ...] = CENTER_CROP, seconds: float = 20.0) -> Job:
+    return Job(np.full((1, 256, 256, 3), value, np.uint8), crops, True, time.monotonic() + seconds)
 
 
 def _note(order: list[str], name: str, future: Future[Answer]) -> None:
@@ -80,7 +80,7 @@ def test_what_waits_goes_together(inference: Inference, gate: Gate, model: OnnxM
     futures = [inference.submit(j) for j in jobs]
     gate.open.set()
     for value, future in enumerate(futures):
-        expected = model.run(jobs[value].pixels, CENTRE)
+        expected = model.run(jobs[value].pixels, CENTER_CROP)
         answer = future.result(20)
         assert answer.probabilities is not None
         np.testing.assert_allclose(answer.probabilities[0], expected[0][0], atol=1e-6)
@@ -92,8 +92,8 @@ def test_ten_views_are_not_split_and_others_go_round_them(inference: Inference, 
     occupied(inference, gate)
     order: list[str] = []
     futures = []
-    for name, views in (("a", CENTRE), ("ten", TEN), ("b", CENTRE)):
-        future = inference.submit(job(views=views))
+    for name, crops in (("a", CENTER_CROP), ("ten", TEN_CROP), ("b", CENTER_CROP)):
+        future = inference.submit(job(crops=crops))
         future.add_done_callback(partial(_note, order, name))
         futures.append(future)
     gate.open.set()
@@ -109,7 +109,7 @@ def test_only_the_culprit_fails(inference: Inference, gate: Gate) -> None:
     gate.open.set()
     for value, future in zip((1, POISON, 2, 3), futures, strict=True):
         if value == POISON:
-            with pytest.raises(BrokenInferenceError, match="on this picture"):
+            with pytest.raises(BrokenInferenceError, match="on this image"):
                 future.result(20)
         else:
             assert future.result(20).features.shape == (1, 64)
@@ -132,7 +132,7 @@ def test_late_jobs_and_those_of_clients_that_left_are_not_run(inference: Inferen
 def test_what_waits_is_bounded(inference: Inference, gate: Gate) -> None:
     occupied(inference, gate)
     for _ in range(2):
-        inference.submit(job(views=TEN))
+        inference.submit(job(crops=TEN_CROP))
     with pytest.raises(OverloadedError) as refused:
         inference.submit(job())
     assert refused.value.retry_after > 0
@@ -149,7 +149,7 @@ def test_closing_finishes_what_waits(gate: Gate) -> None:
         inference.submit(job())
 
 
-def test_the_death_of_the_thread_turns_liveness_red(artifact: Artifact, pictures: object) -> None:
+def test_the_death_of_the_thread_turns_liveness_red(artifact: Artifact, images: object) -> None:
     service = Service(Settings(artifact=artifact.path))
     with TestClient(create_app(service)) as client:
         assert client.get("/live").status_code == 200
@@ -176,13 +176,13 @@ def test_a_stuck_network_turns_liveness_red(inference: Inference, gate: Gate, mo
 def test_a_job_that_would_be_late_is_not_begun_while_others_wait(inference: Inference, gate: Gate) -> None:
     occupied(inference, gate)
     inference._speeds.extend([10.0] * 9)  # a crop takes 0.1 seconds
-    late, good = inference.submit(job(views=TEN, seconds=0.9)), inference.submit(job())
+    late, good = inference.submit(job(crops=TEN_CROP, seconds=0.9)), inference.submit(job())
     gate.open.set()
     good.result(20)
     with pytest.raises(DeadlineError):
         late.result(20)
     alone = inference.submit(
-        job(views=TEN, seconds=0.9)
+        job(crops=TEN_CROP, seconds=0.9)
     )  # nothing is lost by trying, and a wrong speed is measured anew
     assert alone.result(20)
     assert gate.batches == [1, 1, 1]
@@ -201,7 +201,7 @@ def test_work_is_refused_at_once_when_it_could_not_be_done_in_time(artifact: Art
         assert refused.value.retry_after == pytest.approx(2.5)
         service.require_time(time.monotonic() + 3)
         with pytest.raises(OverloadedError):
-            service.require_time(time.monotonic() + 3, pictures=2)
+            service.require_time(time.monotonic() + 3, images=2)
         inference._speeds.append(0.001)  # the machine stood still for a moment
         service.require_time(time.monotonic() + 3)
     finally:

@@ -40,30 +40,30 @@ def counted(client: TestClient, route: str, status: int, code: str = "") -> floa
     return samples(client).get(("alexnet_requests_total", labels), 0)
 
 
-def test_requests_are_counted_by_route_status_and_reason(client: TestClient, pictures: Path) -> None:
-    jpeg = (pictures / "checks" / "01.jpg").read_bytes()
+def test_requests_are_counted_by_route_status_and_reason(client: TestClient, images: Path) -> None:
+    jpeg = (images / "checks" / "01.jpg").read_bytes()
     for _ in range(2):
         client.post("/classify", content=jpeg)
-    client.post("/classify", content=b"no picture")
-    client.get("/pictures/4711")
-    client.get("/pictures/4712")
+    client.post("/classify", content=b"no image")
+    client.get("/images/4711")
+    client.get("/images/4712")
     for number in range(5):
         client.get(f"/nothing/{number}")
     assert counted(client, "/classify", 200) == 2
-    assert counted(client, "/classify", 415, "unsupported_picture") == 1
-    assert counted(client, "/pictures/{picture_id}", 404, "unknown_picture") == 2
+    assert counted(client, "/classify", 415, "unsupported_image") == 1
+    assert counted(client, "/images/{image_id}", 404, "unknown_image") == 2
     assert counted(client, "other", 404, "not_found") == 5  # what clients make up doesn't grow the metrics
 
 
-def test_phases_batches_and_state(client: TestClient, pictures: Path) -> None:
+def test_phases_batches_and_state(client: TestClient, images: Path) -> None:
     before = samples(client)
-    client.post("/similar", content=(pictures / "checks" / "01.jpg").read_bytes())
+    client.post("/similar", content=(images / "checks" / "01.jpg").read_bytes())
     after = samples(client)
     for phase in ("decode", "queue", "inference", "search"):
         name = ("alexnet_phase_seconds_count", (("phase", phase),))
         assert after[name] - before.get(name, 0) == 1
     assert after["alexnet_batch_crops_count", ()] - before["alexnet_batch_crops_count", ()] == 1
-    assert after["alexnet_index_pictures", ()] == 90
+    assert after["alexnet_index_images", ()] == 90
     assert after["alexnet_inference_alive", ()] == 1
     assert after["alexnet_requests_in_work", ()] == 0
     assert after["alexnet_crops_per_second", ()] > 0
@@ -71,20 +71,20 @@ def test_phases_batches_and_state(client: TestClient, pictures: Path) -> None:
     assert (info["name"], info["version"], info["device"]) == ("patterns", "1", "cpu")
 
 
-def test_a_line_a_request(client: TestClient, pictures: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_line_a_request(client: TestClient, images: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "alexnet.server")
-    answer = client.post("/classify", content=b"no picture")
+    answer = client.post("/classify", content=b"no image")
     (record,) = [record for record in caplog.records if record.message == "request"]
     line = json.loads(JsonFormatter().format(record))
     assert line["request_id"] == answer.headers["x-request-id"]
     assert (line["method"], line["path"], line["status"]) == ("POST", "/classify", 415)
-    assert line["code"] == "unsupported_picture"
+    assert line["code"] == "unsupported_image"
     assert line["total_ms"] > 0
     assert "status=415" in TextFormatter().format(record)
 
 
-def test_the_dashboard_asks_for_metrics_that_exist(client: TestClient, pictures: Path) -> None:
-    client.post("/similar", content=(pictures / "checks" / "01.jpg").read_bytes())
+def test_the_dashboard_asks_for_metrics_that_exist(client: TestClient, images: Path) -> None:
+    client.post("/similar", content=(images / "checks" / "01.jpg").read_bytes())
     present = {name for name, _ in samples(client)}
     dashboard = (Path(__file__).parents[3] / "deploy" / "grafana" / "alexnet-server.json").read_text()
     asked = {

@@ -13,7 +13,7 @@ from tests.helpers.server import served
 
 KEY = "a-key-of-this-test-only"
 LEFT_OUT = "positive_data_acceptance,ensure_resource_availability"
-"""What a schema allows is refused where it is no picture: no schema can say what a picture is. A picture that was sent
+"""What a schema allows is refused where it is no image: no schema can say what an image is. An image that was sent
 has a thumbnail and no file: its square is 404, as documented."""
 
 

@@ -35,11 +35,11 @@ def asked(artifact: Artifact) -> TestClient:
     ],
 )
 def test_who_may_change_something(asked: TestClient, headers: dict[str, str], passes: bool) -> None:
-    for method, path in (("POST", "/classify"), ("POST", "/pictures"), ("POST", "/v2/models/patterns/infer")):
+    for method, path in (("POST", "/classify"), ("POST", "/images"), ("POST", "/v2/models/patterns/infer")):
         answer = asked.request(method, path, headers=headers)
         assert (answer.status_code != 403) == passes, (path, answer.text)
     assert asked.get("/info", headers=headers).status_code == 200  # which no other page can read
-    assert asked.delete("/pictures/1", headers=headers).status_code == (404 if passes else 403)
+    assert asked.delete("/images/1", headers=headers).status_code == (404 if passes else 403)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,6 @@ def test_names_that_lead_here(asked: TestClient, host: str, passes: bool) -> Non
 @pytest.mark.parametrize("settings", [{"cors_origins": "*"}, {"keys": KEY}])
 def test_any_name_and_page_where_that_is_wanted(artifact: Artifact, settings: dict[str, str]) -> None:
     with TestClient(create_app(Service(Settings.model_validate({"artifact": artifact.path} | settings)))) as client:
-        headers = {"Host": "pictures.example", "X-API-Key": KEY.partition(":")[2], "Origin": "http://b.example"}
+        headers = {"Host": "images.example", "X-API-Key": KEY.partition(":")[2], "Origin": "http://b.example"}
         assert client.get("/info", headers=headers).status_code == 200
-        assert client.post("/classify", headers=headers).status_code == 415  # nothing is no picture
+        assert client.post("/classify", headers=headers).status_code == 415  # nothing is no image

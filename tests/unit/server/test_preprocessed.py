@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from model.artifacts.artifact import NETWORK, Artifact
 from model.artifacts.kernels import read_kernels, sheet
 from model.exceptions import ArtifactError
-from model.images.preprocess import read_picture
+from model.images.preprocess import decode_image
 from model.network.onnx_builder import constants
 
 
@@ -23,15 +23,15 @@ def pixels(content: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(content)))
 
 
-def test_the_square_is_what_the_network_sees(client: TestClient, pictures: Path) -> None:
-    upright = Image.open(pictures / "circles" / "03.jpg")
+def test_the_square_is_what_the_network_sees(client: TestClient, images: Path) -> None:
+    upright = Image.open(images / "circles" / "03.jpg")
     file, exif = io.BytesIO(), Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter
     upright.save(file, "JPEG", exif=exif)
     square = client.post("/square", content=file.getvalue())
     assert square.headers["content-type"] == "image/png"
-    np.testing.assert_array_equal(pixels(square.content), read_picture(file.getvalue()).pixels)
-    np.testing.assert_array_equal(read_picture(square.content).pixels, read_picture(file.getvalue()).pixels)
+    np.testing.assert_array_equal(pixels(square.content), decode_image(file.getvalue()).pixels)
+    np.testing.assert_array_equal(decode_image(square.content).pixels, decode_image(file.getvalue()).pixels)
     by_square, by_file = (
         client.post("/classify", content=body).json()["predictions"] for body in (square.content, file.getvalue())
     )
@@ -40,18 +40,18 @@ def test_the_square_is_what_the_network_sees(client: TestClient, pictures: Path)
     ]
 
 
-def test_the_square_of_an_indexed_picture(client: TestClient, pictures: Path) -> None:
-    jpeg = (pictures / "stripes" / "04.jpg").read_bytes()
-    number = client.post("/similar?k=1", content=jpeg).json()["neighbours"][0]["id"]
-    square = client.get(f"/pictures/{number}/square")
-    np.testing.assert_array_equal(pixels(square.content), read_picture(jpeg).pixels)
-    assert client.get("/pictures/4711/square").status_code == 404
+def test_the_square_of_an_indexed_image(client: TestClient, images: Path) -> None:
+    jpeg = (images / "stripes" / "04.jpg").read_bytes()
+    number = client.post("/similar?k=1", content=jpeg).json()["neighbors"][0]["id"]
+    square = client.get(f"/images/{number}/square")
+    np.testing.assert_array_equal(pixels(square.content), decode_image(jpeg).pixels)
+    assert client.get("/images/4711/square").status_code == 404
 
 
-def test_no_square_of_what_is_no_picture(client: TestClient, pictures: Path) -> None:
-    jpeg = (pictures / "stripes" / "04.jpg").read_bytes()
-    assert client.post("/square", content=b"no picture").json()["error"]["code"] == "unsupported_picture"
-    assert client.post("/square", content=jpeg[:2000]).json()["error"]["code"] == "invalid_picture"
+def test_no_square_of_what_is_no_image(client: TestClient, images: Path) -> None:
+    jpeg = (images / "stripes" / "04.jpg").read_bytes()
+    assert client.post("/square", content=b"no image").json()["error"]["code"] == "unsupported_image"
+    assert client.post("/square", content=jpeg[:2000]).json()["error"]["code"] == "invalid_image"
     both = [("image", ("a", jpeg)), ("image", ("b", jpeg))]
     assert client.post("/square", files=both).json()["error"]["code"] == "invalid_body"
 
@@ -64,8 +64,8 @@ def test_the_kernels_are_the_network_s(client: TestClient, artifact: Artifact) -
     np.testing.assert_array_equal(shown, sheet(kernels))
     assert shown.shape == (6 * 12 - 1, 16 * 12 - 1, 3)
     lowest, highest = (np.unravel_index(f(kernels), kernels.shape) for f in (np.argmin, np.argmax))
-    for (number, row, column, colour), value in ((lowest, 0), (highest, 255)):
-        assert shown[12 * (number // 16) + row, 12 * (number % 16) + column, colour] == value
+    for (number, row, column, color), value in ((lowest, 0), (highest, 255)):
+        assert shown[12 * (number // 16) + row, 12 * (number % 16) + column, color] == value
 
 
 @pytest.mark.parametrize("content", [b"\x00", b"no network" * 9, b"\x3a\x05abc", b"\xff" * 30])

@@ -10,28 +10,28 @@ import numpy as np
 import pytest
 
 from index.catalog import NewEntry
-from index.search import Neighbour, Query
-from index.store import PictureIndex
+from index.search import Neighbor, Query
+from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import InvalidRequestError
 from server.workers.search import Searches
 
 
 @pytest.fixture
-def index(artifact: Artifact, tmp_path: Path) -> Iterator[PictureIndex]:
-    made = PictureIndex.create(tmp_path / "i", artifact)
+def index(artifact: Artifact, tmp_path: Path) -> Iterator[ImageIndex]:
+    made = ImageIndex.create(tmp_path / "i", artifact)
     rows = np.random.default_rng(0).random((100, 64), np.float32)
     made.add(rows, [NewEntry(f"{n:064d}", "ab"[n % 2], None, "PNG", 1, 1, b"jpeg") for n in range(100)])
     yield made
     made.close()
 
 
-def test_together(index: PictureIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_together(index: ImageIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     first, go_on = threading.Event(), threading.Event()
     search_many = index.search_many
 
-    def watched(queries: Sequence[Query]) -> list[list[Neighbour]]:
+    def watched(queries: Sequence[Query]) -> list[list[Neighbor]]:
         asked.append(len(queries))
         first.set()
         go_on.wait(20)
@@ -57,7 +57,7 @@ def test_together(index: PictureIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     searches.close()
 
 
-def test_what_waits_is_answered_before_the_end(index: PictureIndex) -> None:
+def test_what_waits_is_answered_before_the_end(index: ImageIndex) -> None:
     searches = Searches()
     futures = [searches.submit(index, Query(np.zeros(64, np.float32), 1)) for _ in range(100)]
     searches.close()

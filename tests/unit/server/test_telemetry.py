@@ -47,7 +47,7 @@ def collector() -> Iterator[Collector]:
 
 
 def test_phases_are_spans_of_the_request(
-    collector: Collector, artifact: Artifact, pictures: Path, tmp_path: Path
+    collector: Collector, artifact: Artifact, images: Path, tmp_path: Path
 ) -> None:
     environment = {
         "FASTAPI_OTEL_AUTO_CONFIGURE": "true",
@@ -57,18 +57,18 @@ def test_phases_are_spans_of_the_request(
         "OTEL_BSP_SCHEDULE_DELAY": "100",
     }
     with served(artifact, tmp_path, environment) as (url, _):
-        httpx2.post(f"{url}/classify", content=(pictures / "checks" / "01.jpg").read_bytes()).raise_for_status()
+        httpx2.post(f"{url}/classify", content=(images / "checks" / "01.jpg").read_bytes()).raise_for_status()
         assert collector.came.wait(10)
     for span in (b"POST /classify", b"decode", b"queue", b"inference"):
         assert span in collector.traces, span
 
 
-def test_onnxruntime_s_makers_are_told_nothing(artifact: Artifact, pictures: Path, tmp_path: Path) -> None:
+def test_onnxruntime_s_makers_are_told_nothing(artifact: Artifact, images: Path, tmp_path: Path) -> None:
     """Its own telemetry, on by default, begins with files in the user's home; where CI is set it is off."""
-    picture = next(pictures.rglob("*.jpg"))
+    image = next(images.rglob("*.jpg"))
     environment = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
     subprocess.run(
-        [ALEXNET, "classify", picture, "--artifact", artifact.path],
+        [ALEXNET, "classify", image, "--artifact", artifact.path],
         env=environment | {"HOME": str(tmp_path), "XDG_CACHE_HOME": ""},
         check=True,
         capture_output=True,

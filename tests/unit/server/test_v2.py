@@ -21,8 +21,8 @@ from starlette.testclient import TestClient
 
 from model.artifacts.artifact import Artifact
 from model.exceptions import InvalidRequestError
-from model.images.crops import CENTRE, TEN
-from model.images.preprocess import read_picture
+from model.images.crops import CENTER_CROP, TEN_CROP
+from model.images.preprocess import decode_image
 from model.runtime import OnnxModel
 from server.app import create_app
 from server.open_inference import parse
@@ -31,8 +31,8 @@ from server.settings import Settings
 
 
 @pytest.fixture(scope="module")
-def jpeg(pictures: Path) -> bytes:
-    return (pictures / "stripes" / "04.jpg").read_bytes()
+def jpeg(images: Path) -> bytes:
+    return (images / "stripes" / "04.jpg").read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +58,8 @@ def triton(address: str) -> Iterator[Any]:
         yield client
 
 
-def expected(model: OnnxModel, jpeg: bytes, views: tuple[int, ...] = TEN) -> tuple[NDArray[np.float32], ...]:
-    return model.run(read_picture(jpeg).pixels[None], views)
+def expected(model: OnnxModel, jpeg: bytes, crops: tuple[int, ...] = TEN_CROP) -> tuple[NDArray[np.float32], ...]:
+    return model.run(decode_image(jpeg).pixels[None], crops)
 
 
 def test_triton_s_client_asks_about_the_model(triton: Any) -> None:
@@ -74,7 +74,7 @@ def test_triton_s_client_asks_about_the_model(triton: Any) -> None:
 
 
 @pytest.mark.parametrize("binary", [True, False])
-def test_triton_s_client_classifies_a_picture(triton: Any, jpeg: bytes, model: OnnxModel, binary: bool) -> None:
+def test_triton_s_client_classifies_a_image(triton: Any, jpeg: bytes, model: OnnxModel, binary: bool) -> None:
     from tritonclient import http
 
     image = http.InferInput("image", [1], "BYTES")
@@ -92,11 +92,11 @@ def test_triton_s_client_classifies_a_picture(triton: Any, jpeg: bytes, model: O
 def test_triton_s_client_sends_pixels_and_asks_for_classes(triton: Any, jpeg: bytes, model: OnnxModel) -> None:
     from tritonclient import http
 
-    pixels = np.stack([read_picture(jpeg).pixels] * 2)
-    pictures = http.InferInput("pictures", list(pixels.shape), "UINT8").set_data_from_numpy(pixels)
+    pixels = np.stack([decode_image(jpeg).pixels] * 2)
+    images = http.InferInput("pixels", list(pixels.shape), "UINT8").set_data_from_numpy(pixels)
     classes = http.InferRequestedOutput("probabilities", class_count=2)
-    result = triton.infer("patterns", [pictures], outputs=[classes], parameters={"views": 1})
-    probabilities, _ = expected(model, jpeg, CENTRE)
+    result = triton.infer("patterns", [images], outputs=[classes], parameters={"crops": 1})
+    probabilities, _ = expected(model, jpeg, CENTER_CROP)
     texts = result.as_numpy("probabilities")
     assert texts.shape == (2, 2)
     value, index, name = texts[0, 0].decode().split(":")
@@ -109,8 +109,8 @@ def test_triton_s_client_gets_our_errors(triton: Any, jpeg: bytes) -> None:
     from tritonclient.utils import InferenceServerException
 
     image = http.InferInput("image", [1], "BYTES")
-    image.set_data_from_numpy(np.array([b"no picture"], dtype=np.object_))
-    with pytest.raises(InferenceServerException, match="expected a picture"):
+    image.set_data_from_numpy(np.array([b"no image"], dtype=np.object_))
+    with pytest.raises(InferenceServerException, match="expected an image"):
         triton.infer("patterns", [image])
     with pytest.raises(InferenceServerException, match="expected the model patterns version 1"):
         triton.infer("resnet", [image])
@@ -140,7 +140,7 @@ def binary(head: dict[str, Any], rest: bytes, length: int | None = None) -> tupl
 
 
 BYTES = {"name": "image", "datatype": "BYTES", "shape": [1]}
-UINT8 = {"name": "pictures", "datatype": "UINT8", "shape": [1, 256, 256, 3]}
+UINT8 = {"name": "pixels", "datatype": "UINT8", "shape": [1, 256, 256, 3]}
 
 
 def sized(entry: dict[str, Any], size: Any) -> dict[str, Any]:
@@ -170,7 +170,7 @@ def sized(entry: dict[str, Any], size: Any) -> dict[str, Any]:
         (json.dumps({"inputs": [BYTES | {"parameters": 3, "data": [""]}]}).encode(), {}),
         (json.dumps(document(b"x") | {"outputs": [{"name": "logits"}]}).encode(), {}),
         (json.dumps(document(b"x") | {"outputs": []}).encode(), {}),
-        (json.dumps(document(b"x") | {"parameters": {"views": 3}}).encode(), {}),
+        (json.dumps(document(b"x") | {"parameters": {"crops": 3}}).encode(), {}),
         (
             json.dumps(
                 document(b"x") | {"outputs": [{"name": "features", "parameters": {"classification": 2}}]}
@@ -200,11 +200,11 @@ def test_what_is_wrong_is_said_in_the_protocol_s_form(client: TestClient, body: 
         ({"name": "image", "datatype": "BYTES", "shape": [65536] * 4, "data": []}, {}),
         ({"name": "\ud800", "datatype": "BYTES", "shape": [1], "data": ["eA=="]}, {}),
         ({"name": "image", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": "\ud800"}}, {}),
-        ({"name": "image", "datatype": "BYTES", "shape": [1], "data": ["eA=="]}, {"views": "\ud800"}),
-        ({"name": "pictures", "datatype": "UINT8", "shape": [1, 256, 256, 3], "data": [0.9] * 196_608}, {}),
-        ({"name": "pictures", "datatype": "UINT8", "shape": [1, 256, 256, 3], "data": [True] * 196_608}, {}),
+        ({"name": "image", "datatype": "BYTES", "shape": [1], "data": ["eA=="]}, {"crops": "\ud800"}),
+        ({"name": "pixels", "datatype": "UINT8", "shape": [1, 256, 256, 3], "data": [0.9] * 196_608}, {}),
+        ({"name": "pixels", "datatype": "UINT8", "shape": [1, 256, 256, 3], "data": [True] * 196_608}, {}),
     ],
-    ids=["shape", "name", "size", "views", "fractions", "truths"],
+    ids=["shape", "name", "size", "crops", "fractions", "truths"],
 )
 def test_odd_values_are_refused(address: str, entry: dict[str, Any], parameters: dict[str, Any]) -> None:
     body = json.dumps({"inputs": [entry], "parameters": parameters}).encode()

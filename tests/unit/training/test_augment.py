@@ -1,4 +1,4 @@
-"""Section 4.1: crops at 33 x 33 offsets, mirrors, the colour shift, and the mean that belongs to each pixel."""
+"""Section 4.1: crops at 33 x 33 offsets, mirrors, the color shift, and the mean that belongs to each pixel."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from training.config import RECIPES
 from training.data.augment import Augmentation, uniforms
-from training.data.crop_kernels import centred, centred_on_device, cut
+from training.data.crop_kernels import centerd, centerd_on_device, cut
 
-PLAIN = replace(RECIPES["paper"], colour_deviation=0.0)
+PLAIN = replace(RECIPES["paper"], color_deviation=0.0)
 ROWS = np.array([2, 0])
 
 
 @pytest.fixture(scope="module")
-def pictures() -> NDArray[np.uint8]:
+def images() -> NDArray[np.uint8]:
     return np.random.default_rng(0).integers(0, 256, (4, 256, 256, 3), dtype=np.uint8)
 
 
@@ -31,12 +31,12 @@ def augmentation(recipe: object = PLAIN, turned: bool = False, seed: int = 3) ->
     return Augmentation.of(recipe, 900 * np.eye(3), seed, turned)  # type: ignore[arg-type]
 
 
-def test_reproducible_and_different_each_epoch(pictures: NDArray[np.uint8], mean: NDArray[np.float32]) -> None:
+def test_reproducible_and_different_each_epoch(images: NDArray[np.uint8], mean: NDArray[np.float32]) -> None:
     draw = augmentation(RECIPES["paper"]).draw
-    first = centred(pictures, draw(1, ROWS, ROWS), mean)
-    np.testing.assert_array_equal(first, centred(pictures, draw(1, ROWS, ROWS + 9), mean))
-    np.testing.assert_array_equal(first[::-1], centred(pictures, draw(1, ROWS[::-1], ROWS), mean))
-    assert not np.array_equal(first, centred(pictures, draw(2, ROWS, ROWS), mean))
+    first = centerd(images, draw(1, ROWS, ROWS), mean)
+    np.testing.assert_array_equal(first, centerd(images, draw(1, ROWS, ROWS + 9), mean))
+    np.testing.assert_array_equal(first[::-1], centerd(images, draw(1, ROWS[::-1], ROWS), mean))
+    assert not np.array_equal(first, centerd(images, draw(2, ROWS, ROWS), mean))
 
 
 def test_all_offsets_and_both_directions_occur_equally_often() -> None:
@@ -51,32 +51,32 @@ def test_all_offsets_and_both_directions_occur_equally_often() -> None:
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_a_crop_is_what_numpy_cuts(pictures: NDArray[np.uint8], turned: bool) -> None:
+def test_a_crop_is_what_numpy_cuts(images: NDArray[np.uint8], turned: bool) -> None:
     seen = set()
     for epoch in range(40):
         upright = augmentation().draw(epoch, ROWS, ROWS)
         crops = augmentation(turned=turned).draw(epoch, ROWS, ROWS)
-        for got, plain, row in zip(cut(pictures, crops), upright.walks, ROWS, strict=True):
+        for got, plain, row in zip(cut(images, crops), upright.walks, ROWS, strict=True):
             top, left = divmod(int(plain[0]) - (223 if plain[2] == -1 else 0), 256)
-            expected = pictures[row][top : top + 224, left : left + 224][:, :: int(plain[2])]
+            expected = images[row][top : top + 224, left : left + 224][:, :: int(plain[2])]
             turns = next(n for n in range(4) if np.array_equal(np.rot90(expected, n), got))
             seen.add(turns)
     assert seen == ({0, 1, 2, 3} if turned else {0})
 
 
 @pytest.mark.parametrize("turned", [False, True])
-def test_each_pixel_meets_its_own_mean(pictures: NDArray[np.uint8], mean: NDArray[np.float32], turned: bool) -> None:
+def test_each_pixel_meets_its_own_mean(images: NDArray[np.uint8], mean: NDArray[np.float32], turned: bool) -> None:
     crops = augmentation(turned=turned).draw(0, np.arange(4), np.arange(4))
     own = cut((mean[None].repeat(4, 0)).astype(np.uint8), crops)
-    expected = cut(pictures, crops).astype(np.float32) - own
-    np.testing.assert_allclose(centred(pictures, crops, np.trunc(mean)), expected)
+    expected = cut(images, crops).astype(np.float32) - own
+    np.testing.assert_allclose(centerd(images, crops, np.trunc(mean)), expected)
 
 
-def test_the_authors_mean_is_the_central_one(pictures: NDArray[np.uint8], mean: NDArray[np.float32]) -> None:
-    recipe = replace(RECIPES["source"], colour_deviation=0.0)
+def test_the_authors_mean_is_the_central_one(images: NDArray[np.uint8], mean: NDArray[np.float32]) -> None:
+    recipe = replace(RECIPES["source"], color_deviation=0.0)
     crops = augmentation(recipe).draw(0, ROWS, ROWS)
-    expected = cut(pictures, crops) - mean[16:240, 16:240]
-    np.testing.assert_array_equal(centred(pictures, crops, mean), expected)
+    expected = cut(images, crops) - mean[16:240, 16:240]
+    np.testing.assert_array_equal(centerd(images, crops, mean), expected)
 
 
 def test_the_authors_crops_are_shared_by_32() -> None:
@@ -86,21 +86,21 @@ def test_the_authors_crops_are_shared_by_32() -> None:
     assert len(np.unique(walks, axis=0)) == 3
 
 
-def test_the_same_on_a_device_as_on_the_cpu(pictures: NDArray[np.uint8], mean: NDArray[np.float32]) -> None:
+def test_the_same_on_a_device_as_on_the_cpu(images: NDArray[np.uint8], mean: NDArray[np.float32]) -> None:
     for recipe in (RECIPES["paper"], RECIPES["source"]):
         crops = augmentation(recipe, turned=True).draw(0, np.arange(4), np.arange(4))
-        pixels = torch.from_numpy(cut(pictures, crops))
-        got = centred_on_device(pixels, crops, torch.from_numpy(mean).view(-1, 3)).numpy()
-        np.testing.assert_allclose(got, centred(pictures, crops, mean), atol=1e-4)
+        pixels = torch.from_numpy(cut(images, crops))
+        got = centerd_on_device(pixels, crops, torch.from_numpy(mean).view(-1, 3)).numpy()
+        np.testing.assert_allclose(got, centerd(images, crops, mean), atol=1e-4)
 
 
-def test_centre_view(pictures: NDArray[np.uint8], mean: NDArray[np.float32]) -> None:
-    got = centred(pictures, augmentation().centre(np.array([1])), mean)[0]
-    np.testing.assert_array_equal(got, pictures[1, 16:240, 16:240] - mean[16:240, 16:240])
+def test_center_view(images: NDArray[np.uint8], mean: NDArray[np.float32]) -> None:
+    got = centerd(images, augmentation().center(np.array([1])), mean)[0]
+    np.testing.assert_array_equal(got, images[1, 16:240, 16:240] - mean[16:240, 16:240])
 
 
 @pytest.mark.parametrize(("name", "power"), [("paper", 1), ("source", 0.5)])
-def test_colour_shift_has_its_spread(name: str, power: float) -> None:
+def test_color_shift_has_its_spread(name: str, power: float) -> None:
     """The paper's eigenvalue, for pixels of 0..1, or the authors' square root of it; scaled back to 0..255."""
     eigenvalues = np.array([100, 400, 255**2 * 0.2]) / 255**2
     draw = Augmentation.of(RECIPES[name], np.diag(eigenvalues * 255**2), 0).draw
@@ -111,7 +111,7 @@ def test_colour_shift_has_its_spread(name: str, power: float) -> None:
     assert crops.factor == pytest.approx(1.0 if name == "paper" else 1 / 1.1)
 
 
-def test_the_authors_colour_shift_ends() -> None:
+def test_the_authors_color_shift_ends() -> None:
     rows = np.arange(4)
     assert augmentation(RECIPES["source"]).draw(66, rows, rows).shifts.any()
     late = augmentation(RECIPES["source"]).draw(67, rows, rows)

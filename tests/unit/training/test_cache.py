@@ -11,100 +11,98 @@ import numpy as np
 import pytest
 
 from model.exceptions import DatasetError
-from model.images.preprocess import read_picture
-from training.data import cache as picture_cache
+from model.images.preprocess import decode_image
+from training.data import cache as image_cache
 from training.data.folders import folder
-from training.data.storage import JpegPictures, RawPictures
+from training.data.storage import JpegImages, RawImages
 
 
-def test_statistics_are_exact(pictures: Path, tmp_path: Path) -> None:
-    dataset = folder(pictures)
-    cache = picture_cache.build(dataset, tmp_path)
-    train = np.stack([read_picture(example.path.read_bytes()).pixels for example in dataset.train]).astype(np.float64)
-    np.testing.assert_array_equal(cache.pictures.read(np.arange(len(train))), train)
+def test_statistics_are_exact(images: Path, tmp_path: Path) -> None:
+    dataset = folder(images)
+    cache = image_cache.build(dataset, tmp_path)
+    train = np.stack([decode_image(example.path.read_bytes()).pixels for example in dataset.train]).astype(np.float64)
+    np.testing.assert_array_equal(cache.images.read(np.arange(len(train))), train)
     np.testing.assert_allclose(cache.mean, train.mean(0), atol=1e-4)
     np.testing.assert_allclose(cache.covariance, np.cov(train.reshape(-1, 3).T, bias=True), rtol=1e-9)
 
 
 @pytest.mark.parametrize("form", ["raw", "jpeg"])
 def test_goes_on_after_an_interruption(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: Literal["raw", "jpeg"]
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: Literal["raw", "jpeg"]
 ) -> None:
-    dataset = folder(pictures)
-    whole = picture_cache.build(dataset, tmp_path / "whole", form)
-    monkeypatch.setattr(picture_cache, "CHUNK", 16)
-    monkeypatch.setattr(picture_cache, "SAVE_SECONDS", 0)
-    read, calls = picture_cache._read, []
+    dataset = folder(images)
+    whole = image_cache.build(dataset, tmp_path / "whole", form)
+    monkeypatch.setattr(image_cache, "CHUNK", 16)
+    monkeypatch.setattr(image_cache, "SAVE_SECONDS", 0)
+    read, calls = image_cache._read, []
 
-    def interrupted(path: Path, pictures: RawPictures | JpegPictures) -> object:
+    def interrupted(path: Path, images: RawImages | JpegImages) -> object:
         calls.append(path)
         if len(calls) == 60:
             raise RuntimeError("killed")
-        return read(path, pictures)
+        return read(path, images)
 
-    monkeypatch.setattr(picture_cache, "_read", interrupted)
+    monkeypatch.setattr(image_cache, "_read", interrupted)
     with pytest.raises(RuntimeError, match="killed"):
-        picture_cache.build(dataset, tmp_path / "restarted", form)
+        image_cache.build(dataset, tmp_path / "restarted", form)
     done = len(calls)
-    restarted = picture_cache.build(dataset, tmp_path / "restarted", form)
+    restarted = image_cache.build(dataset, tmp_path / "restarted", form)
     assert len(calls) - done in (90 - 48, 90 - 32)  # whole chunks of 16 were kept
     rows = np.arange(90)
-    np.testing.assert_array_equal(restarted.pictures.read(rows), whole.pictures.read(rows))
+    np.testing.assert_array_equal(restarted.images.read(rows), whole.images.read(rows))
     np.testing.assert_array_equal(restarted.mean, whole.mean)
     np.testing.assert_array_equal(restarted.covariance, whole.covariance)
 
 
-def test_jpeg_takes_little_space_and_looks_the_same(pictures: Path, tmp_path: Path) -> None:
-    dataset, rows = folder(pictures), np.arange(90)
-    raw = picture_cache.build(dataset, tmp_path, "raw").pictures.read(rows).astype(np.float64)
-    cache = picture_cache.build(dataset, tmp_path, "jpeg")
-    (stored,) = tmp_path.glob("*/pictures.jpg")
+def test_jpeg_takes_little_space_and_looks_the_same(images: Path, tmp_path: Path) -> None:
+    dataset, rows = folder(images), np.arange(90)
+    raw = image_cache.build(dataset, tmp_path, "raw").images.read(rows).astype(np.float64)
+    cache = image_cache.build(dataset, tmp_path, "jpeg")
+    (stored,) = tmp_path.glob("*/images.jpg")
     assert stored.stat().st_size < raw.size / 4
-    assert np.abs(cache.pictures.read(rows) - raw).mean() < 8  # these are noisy pictures
-    train = cache.pictures.read(rows[: len(dataset.train)]).astype(np.float64)
+    assert np.abs(cache.images.read(rows) - raw).mean() < 8  # these are noisy images
+    train = cache.images.read(rows[: len(dataset.train)]).astype(np.float64)
     np.testing.assert_allclose(cache.mean, train.mean(0), atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["pictures.jpg", "ends.u64"])
-def test_a_lost_file_of_jpegs_is_made_again(pictures: Path, tmp_path: Path, name: str) -> None:
-    dataset, rows = folder(pictures), np.arange(90)
-    whole = picture_cache.build(dataset, tmp_path, "jpeg")
-    expected = whole.pictures.read(rows)
+@pytest.mark.parametrize("name", ["images.jpg", "ends.u64"])
+def test_a_lost_file_of_jpegs_is_made_again(images: Path, tmp_path: Path, name: str) -> None:
+    dataset, rows = folder(images), np.arange(90)
+    whole = image_cache.build(dataset, tmp_path, "jpeg")
+    expected = whole.images.read(rows)
     (lost,) = tmp_path.glob(f"*/{name}")
     lost.unlink()
-    again = picture_cache.build(dataset, tmp_path, "jpeg")
-    np.testing.assert_array_equal(again.pictures.read(rows), expected)
+    again = image_cache.build(dataset, tmp_path, "jpeg")
+    np.testing.assert_array_equal(again.images.read(rows), expected)
     np.testing.assert_array_equal(again.mean, whole.mean)
 
 
-def test_two_processes_share_one_cache(pictures: Path, tmp_path: Path) -> None:
+def test_two_processes_share_one_cache(images: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from training import cache, folders; "
         "print(cache.build(folders.folder(Path(sys.argv[1])), Path(sys.argv[2])).mean.sum())"
     )
-    command = [sys.executable, "-c", code, str(pictures), str(tmp_path)]
+    command = [sys.executable, "-c", code, str(images), str(tmp_path)]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     sums = {process.communicate(timeout=120)[0].splitlines()[-1] for process in both}
     assert len(sums) == 1
     assert [process.returncode for process in both] == [0, 0]
 
 
-def copy(pictures: Path, root: Path) -> Path:
-    for source in pictures.rglob("*.jpg"):
-        target = root / source.relative_to(pictures)
+def copy(images: Path, root: Path) -> Path:
+    for source in images.rglob("*.jpg"):
+        target = root / source.relative_to(images)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(source.read_bytes())
     return root
 
 
-def test_broken_files_are_listed_and_skipped(
-    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    root = copy(pictures, tmp_path / "data")
-    (root / "stripes" / "notes.txt").write_text("no picture")
+def test_broken_files_are_listed_and_skipped(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = copy(images, tmp_path / "data")
+    (root / "stripes" / "notes.txt").write_text("no image")
     (root / "checks" / "cut.jpg").write_bytes((root / "checks" / "00.jpg").read_bytes()[:900])
     dataset = folder(root)
-    cache = picture_cache.build(dataset, tmp_path / "cache")
+    cache = image_cache.build(dataset, tmp_path / "cache")
     assert len(cache.skipped) == 2
     rows = np.concatenate([cache.rows(dataset, part) for part in dataset.parts()])
     assert len(rows) == 90
@@ -114,32 +112,32 @@ def test_broken_files_are_listed_and_skipped(
     assert "cut.jpg" in next((tmp_path / "cache").glob("*/skipped.txt")).read_text()
 
 
-def test_a_class_of_broken_files_is_refused(pictures: Path, tmp_path: Path) -> None:
-    root = copy(pictures, tmp_path / "data")
+def test_a_class_of_broken_files_is_refused(images: Path, tmp_path: Path) -> None:
+    root = copy(images, tmp_path / "data")
     for path in (root / "stripes").iterdir():
-        path.write_bytes(b"no picture")
+        path.write_bytes(b"no image")
     with pytest.raises(DatasetError, match="found none in: stripes"):
-        picture_cache.build(folder(root), tmp_path / "cache")
+        image_cache.build(folder(root), tmp_path / "cache")
 
 
-def test_a_changed_file_is_read_again(pictures: Path, tmp_path: Path) -> None:
-    root = copy(pictures, tmp_path / "data")
-    before = picture_cache.build(folder(root), tmp_path / "cache").mean
+def test_a_changed_file_is_read_again(images: Path, tmp_path: Path) -> None:
+    root = copy(images, tmp_path / "data")
+    before = image_cache.build(folder(root), tmp_path / "cache").mean
     for path in (root / "stripes").iterdir():
         path.write_bytes((root / "checks" / path.name).read_bytes())
-    after = picture_cache.build(folder(root), tmp_path / "cache").mean
+    after = image_cache.build(folder(root), tmp_path / "cache").mean
     assert not np.array_equal(before, after)
 
 
-def test_a_lost_or_cut_store_is_made_again(pictures: Path, tmp_path: Path) -> None:
-    dataset = folder(pictures)
+def test_a_lost_or_cut_store_is_made_again(images: Path, tmp_path: Path) -> None:
+    dataset = folder(images)
     rows = np.arange(90)
-    whole = picture_cache.build(dataset, tmp_path).pictures.read(rows)
-    (store,) = tmp_path.glob("*/pictures.u8")
+    whole = image_cache.build(dataset, tmp_path).images.read(rows)
+    (store,) = tmp_path.glob("*/images.u8")
     for damage in (
         store.unlink,
         lambda: store.write_bytes(b"cut"),
         lambda: store.with_name("progress.npz").write_bytes(b""),
     ):
         damage()
-        np.testing.assert_array_equal(picture_cache.build(dataset, tmp_path).pictures.read(rows), whole)
+        np.testing.assert_array_equal(image_cache.build(dataset, tmp_path).images.read(rows), whole)

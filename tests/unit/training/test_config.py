@@ -20,7 +20,7 @@ def test_a_name_is_one_folder_s(name: str) -> None:
 def test_ordinary_names_and_folders_names_stand(tmp_path: Path) -> None:
     assert config.configure({"name": "Solar cells, 2nd try"}).name == "Solar cells, 2nd try"
     for folder, name in (
-        ("my pictures", "my pictures"),
+        ("my images", "my images"),
         ("K\u00e4fer", "K\u00e4fer"),
         ("a.csv", "a"),
         (".hidden", "hidden"),

@@ -45,7 +45,7 @@ def test_given_parts_are_kept(tmp_path: Path) -> None:
         ({}, "found no subfolder"),
         ({"cat": 5}, "at least two classes"),
         ({"cat": 5, "dog": 0}, "found 1 empty: dog"),
-        ({"cat": 2, "dog": 2}, "at least three pictures"),
+        ({"cat": 2, "dog": 2}, "at least three images"),
     ],
 )
 def test_what_cannot_be_trained_on_is_refused(tmp_path: Path, files: dict[str, int], message: str) -> None:

@@ -12,9 +12,9 @@ from PIL import Image
 
 from alexnet.cli.index import draw
 from experiments import specialization
-from experiments.specialization import colour
+from experiments.specialization import color
 from index.drawing import by_similarity
-from index.store import PictureIndex
+from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import IndexStoreError
 
@@ -26,13 +26,13 @@ def run(*options: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_an_index_in_pictures(index_path: Path, tmp_path: Path) -> None:
+def test_an_index_in_images(index_path: Path, tmp_path: Path) -> None:
     said = run("index", "draw", index_path, "--output", tmp_path, "--queries", 3)
     assert said.returncode == 0, said.stderr
-    for name in ("neighbours", "map"):
+    for name in ("neighbors", "map"):
         assert f"wrote {tmp_path / name}.png" in said.stdout
-        picture = np.asarray(Image.open(tmp_path / f"{name}.png").convert("RGB"))
-        assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 50
+        image = np.asarray(Image.open(tmp_path / f"{name}.png").convert("RGB"))
+        assert len(np.unique(image.reshape(-1, 3), axis=0)) > 50
 
 
 def test_without_its_packages_nothing_is_drawn(
@@ -44,12 +44,12 @@ def test_without_its_packages_nothing_is_drawn(
     assert not (tmp_path / "figures").exists()
 
 
-def test_an_artifact_in_pictures(artifact: Artifact, pictures: Path, few: Path, tmp_path: Path) -> None:
-    said = run("draw", artifact.path, "--data", pictures, "--output", tmp_path, "--count", 5)
+def test_an_artifact_in_images(artifact: Artifact, images: Path, few: Path, tmp_path: Path) -> None:
+    said = run("draw", artifact.path, "--data", images, "--output", tmp_path, "--count", 5)
     assert said.returncode == 0, said.stderr
     for name in ("kernels", "answers"):
-        with Image.open(tmp_path / f"{name}.png") as picture:
-            assert min(picture.size) > 200
+        with Image.open(tmp_path / f"{name}.png") as image:
+            assert min(image.size) > 200
     (few / "other").mkdir(exist_ok=True)
     try:
         assert "expected" in run("draw", artifact.path, "--data", few, "--output", tmp_path).stderr
@@ -57,8 +57,8 @@ def test_an_artifact_in_pictures(artifact: Artifact, pictures: Path, few: Path, 
         (few / "other").rmdir()
 
 
-def test_neighbours_are_near_each_other_on_the_map(index_path: Path) -> None:
-    index = PictureIndex.open(index_path)
+def test_neighbors_are_near_each_other_on_the_map(index_path: Path) -> None:
+    index = ImageIndex.open(index_path)
     try:
         entries = list(index.catalog.everything())
         features = np.stack([index.feature(entry.id) for entry in entries])
@@ -72,21 +72,21 @@ def test_neighbours_are_near_each_other_on_the_map(index_path: Path) -> None:
     assert (labels[apart.argmin(1)] == labels).mean() > 0.8
 
 
-def test_the_colour_of_a_kernel() -> None:
+def test_the_color_of_a_kernel() -> None:
     generator = np.random.default_rng(0)
-    grey = np.repeat(generator.normal(size=(4, 11, 11, 1)), 3, 3)
+    gray = np.repeat(generator.normal(size=(4, 11, 11, 1)), 3, 3)
     opponent = generator.normal(size=(4, 11, 11, 1)) * [1.0, -1.0, 0.0]
     planes = generator.normal(size=(400, 11, 11, 3))
-    np.testing.assert_allclose(colour(grey.astype(np.float32)), 0, atol=1e-12)
-    np.testing.assert_allclose(colour(opponent.astype(np.float32)), 1, atol=1e-6)
-    assert colour(planes.astype(np.float32)).mean() == pytest.approx(2 / 3, abs=0.01)
+    np.testing.assert_allclose(color(gray.astype(np.float32)), 0, atol=1e-12)
+    np.testing.assert_allclose(color(opponent.astype(np.float32)), 1, atol=1e-6)
+    assert color(planes.astype(np.float32)).mean() == pytest.approx(2 / 3, abs=0.01)
 
 
 def test_towers_that_are_apart_and_towers_that_are_not() -> None:
     generator = np.random.default_rng(0)
-    apart = specialization.specialisation(np.r_[generator.uniform(0, 0.4, 48), generator.uniform(0.5, 1, 48)])
+    apart = specialization.specialization(np.r_[generator.uniform(0, 0.4, 48), generator.uniform(0.5, 1, 48)])
     assert (apart.apart, apart.chance) == (1.0, 0.0)
-    alike = specialization.specialisation(np.tile(generator.uniform(0, 1, 48), 2))
+    alike = specialization.specialization(np.tile(generator.uniform(0, 1, 48), 2))
     assert alike.apart < 0.03
     assert alike.chance > 0.8
 
@@ -95,6 +95,6 @@ def test_the_measure_of_an_artifact(artifact: Artifact, tmp_path: Path) -> None:
     script = Path(specialization.__file__)
     command = [sys.executable, str(script), str(artifact.path), "--output", str(tmp_path)]
     said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    assert said.stdout.startswith("patterns 1: colour 0.")
-    assert (tmp_path / "specialisation.json").is_file()
-    assert (tmp_path / "specialisation.png").stat().st_size > 2000
+    assert said.stdout.startswith("patterns 1: color 0.")
+    assert (tmp_path / "specialization.json").is_file()
+    assert (tmp_path / "specialization.png").stat().st_size > 2000

@@ -1,4 +1,4 @@
-"""Several networks as one: the mean of their probabilities, and weights found on held-out pictures."""
+"""Several networks as one: the mean of their probabilities, and weights found on held-out images."""
 
 from __future__ import annotations
 
@@ -38,23 +38,23 @@ def test_weights_lower_the_error() -> None:
     assert weights[2] < 0.2
 
 
-def test_a_network_twice_is_itself(artifact: Artifact, pictures: Path) -> None:
-    one = evaluate([artifact.path], str(pictures), "test", None, False, "cpu", "float32", print)
-    two = evaluate([artifact.path] * 2, str(pictures), "test", None, True, "cpu", "float32", print)
-    assert [(m.top1_error, m.pictures, m.views) for m in one] == [(m.top1_error, m.pictures, m.views) for m in two]
+def test_a_network_twice_is_itself(artifact: Artifact, images: Path) -> None:
+    one = evaluate([artifact.path], str(images), "test", None, False, "cpu", "float32", print)
+    two = evaluate([artifact.path] * 2, str(images), "test", None, True, "cpu", "float32", print)
+    assert [(m.top1_error, m.images, m.crops) for m in one] == [(m.top1_error, m.images, m.crops) for m in two]
     assert two[0].split == "patterns 75/10/15, seed 0, test, 2 networks"
     assert [m.top1_error for m in one] == [m.top1_error for m in artifact.manifest.measurements]
 
 
-def test_what_does_not_fit_is_refused(artifact: Artifact, pictures: Path, few: Path) -> None:
+def test_what_does_not_fit_is_refused(artifact: Artifact, images: Path, few: Path) -> None:
     with pytest.raises(InvalidRequestError, match="expected --part"):
-        evaluate([artifact.path], str(pictures), "tests", None, False, "cpu", "float32", print)
+        evaluate([artifact.path], str(images), "tests", None, False, "cpu", "float32", print)
     with pytest.raises(InvalidRequestError, match="another part to measure on than the weights'"):
-        evaluate([artifact.path] * 2, str(pictures), "validation", None, True, "cpu", "float32", print)
+        evaluate([artifact.path] * 2, str(images), "validation", None, True, "cpu", "float32", print)
     with pytest.raises(DatasetError, match=r"expected the split.*/split\.csv, or measure .* with --part all"):
         evaluate([artifact.path], str(few), "test", None, False, "cpu", "float32", print)
     with pytest.raises(DatasetError, match=r"name its run's own, --data runs/NAME-DATE-TIME/split\.csv$"):
         add_int8(artifact.path, str(few), None, 8, 100.0, "cpu", print)
-    assert evaluate([artifact.path], str(few), "all", None, False, "cpu", "float32", print)[0].pictures == 33
+    assert evaluate([artifact.path], str(few), "all", None, False, "cpu", "float32", print)[0].images == 33
     with pytest.raises(DatasetError, match="expected the artifact's classes"):
         evaluate([artifact.path], "elpv", "test", None, False, "cpu", "float32", print)

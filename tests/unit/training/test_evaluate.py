@@ -30,12 +30,12 @@ def test_top5_among_many() -> None:
     assert (round(m.top1_error, 6), round(m.top5_error, 6)) == (0.9, 0.5)
 
 
-def test_unreadable_files_are_left_out(pictures: Path, model: OnnxModel, tmp_path: Path) -> None:
-    dataset = folder(pictures)
+def test_unreadable_files_are_left_out(images: Path, model: OnnxModel, tmp_path: Path) -> None:
+    dataset = folder(images)
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"")
     examples = (dataset.test[0]._replace(file=str(broken)), *dataset.test[:3])
-    centre, ten = predict(model, read(examples), 4).scores("here", {})
-    assert (centre.pictures, centre.views, ten.views) == (3, 1, 10)
+    center, ten = predict(model, read(examples), 4).scores("here", {})
+    assert (center.images, center.crops, ten.crops) == (3, 1, 10)
     with pytest.raises(DatasetError, match="found none"):
         predict(model, read(examples[:1]), 1)

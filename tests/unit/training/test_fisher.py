@@ -13,10 +13,10 @@ from training.evaluation.fisher import FisherVectors, dense_sift
 
 
 def gradient(down: float, right: float) -> np.ndarray:
-    """A grey picture that gets lighter in one direction."""
+    """A gray image that gets lighter in one direction."""
     y, x = np.mgrid[:256, :256]
-    grey = 128 + 0.4 * (down * (y - 128) + right * (x - 128))
-    return np.repeat(grey[:, :, None], 3, 2).clip(0, 255).astype(np.uint8)
+    gray = 128 + 0.4 * (down * (y - 128) + right * (x - 128))
+    return np.repeat(gray[:, :, None], 3, 2).clip(0, 255).astype(np.uint8)
 
 
 def test_a_descriptor_says_where_it_gets_lighter() -> None:
@@ -28,7 +28,7 @@ def test_a_descriptor_says_where_it_gets_lighter() -> None:
         np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
 
 
-def test_contrast_makes_no_difference_and_a_blank_picture_no_nan() -> None:
+def test_contrast_makes_no_difference_and_a_blank_image_no_nan() -> None:
     noise = np.random.default_rng(0).integers(0, 100, (256, 256, 3)).astype(np.uint8)
     np.testing.assert_allclose(dense_sift(noise), dense_sift(2 * noise), atol=1e-4)
     assert np.isfinite(dense_sift(np.zeros((256, 256, 3), np.uint8))).all()
@@ -46,8 +46,8 @@ def test_a_vector_has_square_roots_and_unit_length() -> None:
 def test_it_learns(few: Path) -> None:
     (measured,) = fisher.evaluate(str(few), "test", None, lambda _: None)
     assert measured.split.endswith("SIFT and Fisher vectors")
-    assert (measured.pictures, measured.views) == (6, 1)
+    assert (measured.images, measured.crops) == (6, 1)
     assert measured.top1_error < 0.4  # a guess: 0.67
     assert measured.top5_error == 0
-    with pytest.raises(DatasetError, match="expected pictures in the part 'none'"):
+    with pytest.raises(DatasetError, match="expected images in the part 'none'"):
         fisher.evaluate(str(few), "none", None, lambda _: None)

@@ -75,8 +75,8 @@ def test_a_table_without_parts_is_split(tmp_path: Path) -> None:
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (30, 4, 6)
 
 
-def test_a_run_s_split_is_such_a_table(pictures: Path, tmp_path: Path) -> None:
-    before = folder(pictures)
+def test_a_run_s_split_is_such_a_table(images: Path, tmp_path: Path) -> None:
+    before = folder(images)
     again = datasets.load(str(write(tmp_path / SPLIT, before.split_csv())))
     assert again.labels == before.labels
     assert again.split_sha256() == before.split_sha256()
@@ -125,7 +125,7 @@ def test_a_part_that_does_not_fit_is_not_left_out(imagenet: Path) -> None:
 
 
 def test_a_run_s_split_is_the_same_data_set(tmp_path: Path) -> None:
-    """Names, licence, groupings, turning and the order of the classes come back from the file beside the table."""
+    """Names, license, groupings, turning and the order of the classes come back from the file beside the table."""
     before = elpv()
     path = write(tmp_path / SPLIT, before.split_csv())
     assert table(path) != before
@@ -135,5 +135,5 @@ def test_a_run_s_split_is_the_same_data_set(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="found also 'mono-33'"):
         table(path)
     about.write_text("{}")
-    with pytest.raises(DatasetError, match="expected an account of the pictures"):
+    with pytest.raises(DatasetError, match="expected an account of the images"):
         table(path)

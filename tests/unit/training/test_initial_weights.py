@@ -100,7 +100,7 @@ def test_mistakes_are_said(artifact: Artifact, tmp_path: Path) -> None:
     [{"init_from": Path("nope")}, {"rates": {"foo": 1.0}}, {"frozen": ("conv9",)}, {"precision": "int8"}],
     ids=lambda wrong: next(iter(wrong)),
 )
-def test_mistakes_are_said_before_any_picture_is_read(few: Path, tmp_path: Path, wrong: dict[str, Any]) -> None:
+def test_mistakes_are_said_before_any_image_is_read(few: Path, tmp_path: Path, wrong: dict[str, Any]) -> None:
     places = {place: tmp_path / place for place in ("artifacts", "cache", "runs")}
     with pytest.raises((ArtifactError, TrainingError), match="expected"):
         main(config.configure({"data": str(few)} | places | wrong))

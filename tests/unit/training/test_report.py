@@ -34,21 +34,21 @@ def test_the_report_stands_alone(run: Path, artifact: Artifact) -> None:
     assert not re.search(r"(src|href)=\"(?!data:)", page)
     headings = re.findall(r"<h2>(.*?)</h2>", page)
     assert headings[:2] == ["Errors", "Curves"]
-    assert {"8 pictures held out", "What is taken for what", "Kernels of conv1", "How it was made"} <= set(headings)
+    assert {"8 images held out", "What is taken for what", "Kernels of conv1", "How it was made"} <= set(headings)
     for measurement in artifact.manifest.measurements:
         assert f"{100 * measurement.top1_error:.2f} %" in page
-    pictures = re.findall(r"data:image/png;base64,([^\"]+)", page)
-    assert len(pictures) >= 4
-    for data in pictures:
-        with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
-            assert np.asarray(picture.convert("L")).std() > 5  # something is drawn
+    images = re.findall(r"data:image/png;base64,([^\"]+)", page)
+    assert len(images) >= 4
+    for data in images:
+        with Image.open(io.BytesIO(base64.b64decode(data))) as image:
+            assert np.asarray(image.convert("L")).std() > 5  # something is drawn
 
 
 def test_an_epoch_a_line(run: Path) -> None:
     records = metrics.read(run)
     assert [record["epoch"] for record in records] == [1, 2, 3, 4]
     for record in records:
-        assert record["pictures_per_second"] > 0
+        assert record["images_per_second"] > 0
         assert 0 <= record["waited"] <= 1
         assert 0 <= record["train_top1_error"] <= 1
 
@@ -91,7 +91,7 @@ def test_a_line_that_a_full_disk_cut_harms_no_other(tmp_path: Path) -> None:
     (tmp_path / metrics.METRICS).write_text('{"epoch": 1, "train_loss": 1.0}\n{"epoch": 2, "tra')
     log = metrics.RunLog(tmp_path, 9)
     (tmp_path / metrics.METRICS).write_text('{"epoch": 1, "train_loss": 1.0}\n{"epoch": 2, "tra')
-    fields = ("rate", "train_loss", "validation_loss", "validation_top1_error", "pictures_per_second", "waited")
+    fields = ("rate", "train_loss", "validation_loss", "validation_top1_error", "images_per_second", "waited")
     log.write({"epoch": 3} | dict.fromkeys(fields, 0.5))
     log.close()
     assert [record["epoch"] for record in metrics.read(tmp_path)] == [1, 3]
@@ -105,7 +105,7 @@ def test_the_artifact_carries_its_history(run: Path, artifact: Artifact) -> None
     ]
     confusion, measured = np.array(history.confusion), artifact.manifest.measurements[-1]
     assert confusion.shape == (3, 3)
-    assert confusion.sum() == measured.pictures
+    assert confusion.sum() == measured.images
     assert 1 - confusion.trace() / confusion.sum() == pytest.approx(measured.top1_error)
     assert history.part == measured.split
 

@@ -61,7 +61,7 @@ def test_the_authors_epochs() -> None:
 def test_a_shorter_run_has_its_epochs_in_proportion() -> None:
     recipe = RECIPES["source"].with_epochs(9)
     assert recipe.milestones == pytest.approx((25 * 9 / 91, 51 * 9 / 91, 79 * 9 / 91))
-    assert recipe.colour_end == pytest.approx(67 * 9 / 91)
+    assert recipe.color_end == pytest.approx(67 * 9 / 91)
 
 
 def test_the_rate_is_in_proportion_to_the_batch() -> None:

@@ -15,13 +15,13 @@ RECIPE = replace(RECIPES["paper"], decay_biases=False)
 
 def test_rule_with_a_falling_rate() -> None:
     parameters = {"fc.weight": nn.Parameter(torch.tensor([2.0])), "fc.bias": nn.Parameter(torch.tensor([1.0]))}
-    optimiser = MomentumSGD(parameters.items(), dict.fromkeys(parameters, 0.1), RECIPE)
+    optimizer = MomentumSGD(parameters.items(), dict.fromkeys(parameters, 0.1), RECIPE)
     w, b, v, u = 2.0, 1.0, 0.0, 0.0
     for rate, gradient in ((0.1, 3.0), (0.1, -1.0), (0.01, 0.5), (0.01, 0.5)):
-        optimiser.set_rates(dict.fromkeys(parameters, rate))
+        optimizer.set_rates(dict.fromkeys(parameters, rate))
         for parameter in parameters.values():
             parameter.grad = torch.tensor([gradient])
-        optimiser.step()
+        optimizer.step()
         v = 0.9 * v - 0.0005 * rate * w - rate * gradient
         u = 0.9 * u - rate * gradient
         w, b = w + v, b + u
@@ -31,15 +31,15 @@ def test_rule_with_a_falling_rate() -> None:
 
 def test_differs_from_torch_only_after_the_rate_falls() -> None:
     ours, theirs = nn.Parameter(torch.tensor([2.0])), nn.Parameter(torch.tensor([2.0]))
-    optimiser = MomentumSGD([("w", ours)], {"w": 0.1}, RECIPE)
+    optimizer = MomentumSGD([("w", ours)], {"w": 0.1}, RECIPE)
     stock = torch.optim.SGD([theirs], lr=0.1, momentum=0.9, weight_decay=0.0005)
     for step in range(4):
         if step == 3:
-            optimiser.set_rates({"w": 0.01})
+            optimizer.set_rates({"w": 0.01})
             stock.param_groups[0]["lr"] = 0.01
         for parameter in (ours, theirs):
             parameter.grad = torch.tensor([1.0])
-        optimiser.step()
+        optimizer.step()
         stock.step()
         if step == 2:
             torch.testing.assert_close(ours, theirs)
@@ -48,11 +48,11 @@ def test_differs_from_torch_only_after_the_rate_falls() -> None:
 
 def test_a_rate_of_zero_stops_at_once() -> None:
     w = nn.Parameter(torch.tensor([2.0]))
-    optimiser = MomentumSGD([("w", w)], {"w": 0.1}, RECIPE)
+    optimizer = MomentumSGD([("w", w)], {"w": 0.1}, RECIPE)
     for rate in (0.1, 0.0, 0.0):
-        optimiser.set_rates({"w": rate})
+        optimizer.set_rates({"w": rate})
         w.grad = torch.tensor([1.0])
-        optimiser.step()
+        optimizer.step()
         if rate:
             stopped = w.item()
     assert w.item() == stopped < 2
@@ -62,14 +62,14 @@ def test_what_is_restored_goes_on_alike() -> None:
     values = []
     for restored in (False, True):
         w = nn.Parameter(torch.tensor([2.0]))
-        optimiser = MomentumSGD([("w", w)], {"w": 0.1}, RECIPE)
+        optimizer = MomentumSGD([("w", w)], {"w": 0.1}, RECIPE)
         for step in range(4):
             if step == 2 and restored:
-                momenta = {name: tensor.clone() for name, tensor in optimiser.momenta().items()}
-                optimiser = MomentumSGD([("w", w)], {"w": 0.01}, RECIPE)
-                optimiser.restore(momenta, {"w": 0.1})
-            optimiser.set_rates({"w": 0.1 if step < 3 else 0.01})
+                momenta = {name: tensor.clone() for name, tensor in optimizer.momenta().items()}
+                optimizer = MomentumSGD([("w", w)], {"w": 0.01}, RECIPE)
+                optimizer.restore(momenta, {"w": 0.1})
+            optimizer.set_rates({"w": 0.1 if step < 3 else 0.01})
             w.grad = torch.tensor([1.0])
-            optimiser.step()
+            optimizer.step()
         values.append(w.item())
     assert values[0] == values[1]

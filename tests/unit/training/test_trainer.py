@@ -14,7 +14,7 @@ import torch
 from model.artifacts.artifact import Artifact
 from model.exceptions import DatasetError, StoppedError, TrainingError
 from training import config, run
-from training.data import cache as picture_cache
+from training.data import cache as image_cache
 from training.data.folders import folder
 from training.loop import checkpoint, diagnostics
 from training.loop.distributed import Processes
@@ -27,12 +27,12 @@ Make = Callable[..., Trainer]
 
 
 @pytest.fixture(scope="module")
-def cached(few: Path, tmp_path_factory: pytest.TempPathFactory) -> picture_cache.PictureCache:
-    return picture_cache.build(folder(few), tmp_path_factory.mktemp("cache"))
+def cached(few: Path, tmp_path_factory: pytest.TempPathFactory) -> image_cache.ImageCache:
+    return image_cache.build(folder(few), tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture
-def make(few: Path, cached: picture_cache.PictureCache, tmp_path: Path) -> Make:
+def make(few: Path, cached: image_cache.ImageCache, tmp_path: Path) -> Make:
     dataset = folder(few)
 
     def trainer(state: dict[str, Any] | None = None, **options: Any) -> Trainer:
@@ -65,15 +65,15 @@ def test_a_starving_loader_is_said_in_words() -> None:
     assert diagnostics.starving(1.0, 20.0) is None
     said = diagnostics.starving(10.0, 20.0)
     assert said is not None
-    assert "50 % of the time went to waiting for pictures" in said
+    assert "50 % of the time went to waiting for images" in said
 
 
-def test_a_wrong_mean_ends_the_run(make: Make, cached: picture_cache.PictureCache) -> None:
+def test_a_wrong_mean_ends_the_run(make: Make, cached: image_cache.ImageCache) -> None:
     trainer = make()
-    object.__setattr__(trainer.learner.feed, "cache", picture_cache.PictureCache(
-        cached.pictures, np.zeros_like(cached.mean), cached.covariance, cached.skipped
+    object.__setattr__(trainer.learner.feed, "cache", image_cache.ImageCache(
+        cached.images, np.zeros_like(cached.mean), cached.covariance, cached.skipped
     ))  # fmt: skip
-    with pytest.raises(TrainingError, match="the mean picture is not that of these pictures"):
+    with pytest.raises(TrainingError, match="the mean image is not that of these images"):
         trainer.fit()
 
 
@@ -96,7 +96,7 @@ def test_pruned_weights_stay_zero(make: Make) -> None:
 
 
 def test_gradients_of_small_pieces_add_up(make: Make) -> None:
-    """The same steps whatever the number of pictures that go through the network at once."""
+    """The same steps whatever the number of images that go through the network at once."""
     trained = []
     for micro_batch in (0, 5):
         trainer = make(micro_batch=micro_batch, precision="float64")
@@ -177,7 +177,7 @@ def test_the_mean_is_the_network_s(make: Make, artifact: Artifact) -> None:
     assert trainer.learner.augmentation.recipe.architecture.mean == "own"
 
 
-def test_no_readable_validation_picture_is_refused(make: Make) -> None:
+def test_no_readable_validation_image_is_refused(make: Make) -> None:
     trainer = make()
     rows = range(len(trainer.dataset.train), len(trainer.dataset.train) + len(trainer.dataset.validation))
     cache = replace(trainer.cache, skipped=dict.fromkeys(rows, "broken"))
@@ -252,7 +252,7 @@ def test_a_full_disk_leaves_the_configuration(tmp_path: Path) -> None:
 
 def test_classes_in_another_order_are_refused(make: Make) -> None:
     trainer = make()
-    state = trainer.state() | {"momenta": trainer.learner.optimiser.momenta()}
+    state = trainer.state() | {"momenta": trainer.learner.optimizer.momenta()}
     state["classes"] = state["classes"][::-1]
     with pytest.raises(TrainingError, match="expected the classes of the checkpoint"):
         trainer.restore(state)

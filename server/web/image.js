@@ -1,11 +1,11 @@
-// The picture as the network sees it: the square of 256 x 256, and the ten views that are cut from it.
+// The image as the network sees it: the square of 256 x 256, and the ten crops that are cut from it.
 
 import { ask, showBlob, showImage } from "./api.js";
 import { byId, element } from "./element.js";
 
 const CROP = 224;
 const PLACES = [
-  ["top left", 0, 0], ["top right", 32, 0], ["bottom left", 0, 32], ["bottom right", 32, 32], ["centre", 16, 16],
+  ["top left", 0, 0], ["top right", 32, 0], ["bottom left", 0, 32], ["bottom right", 32, 32], ["center", 16, 16],
 ];
 
 /** The square of a file, as a PNG. */
@@ -14,27 +14,27 @@ export async function squareOf(file, signal) {
   return (await ask("square", { method: "POST", body: file, headers, signal })).blob();
 }
 
-/** No picture: the invitation. */
+/** No image: the invitation. */
 export function showNone() {
-  byId("square").hidden = byId("views").hidden = true;
+  byId("square").hidden = byId("crops").hidden = true;
   byId("invitation").hidden = false;
 }
 
-/** Show a square, and keep the ten views for whoever opens them. */
+/** Show a square, and keep the ten crops for whoever opens them. */
 export function showSquare(blob, description) {
   const image = prepared(description);
-  byId("views").hidden = false;
+  byId("crops").hidden = false;
   const drawn = showBlob(image, blob);
-  const views = byId("views");
-  const draw = () => views.open && drawn.then(() => views.querySelector("div").replaceChildren(...tenViews(image)));
-  views.ontoggle = draw;
+  const crops = byId("crops");
+  const draw = () => crops.open && drawn.then(() => crops.querySelector("div").replaceChildren(...tenCrops(image)));
+  crops.ontoggle = draw;
   draw();
 }
 
-/** Show what is left of an indexed picture whose file is gone. */
+/** Show what is left of an indexed image whose file is gone. */
 export function showThumbnail(id, description) {
-  byId("views").hidden = true;
-  showImage(prepared(description), `pictures/${id}/thumbnail`);
+  byId("crops").hidden = true;
+  showImage(prepared(description), `images/${id}/thumbnail`);
 }
 
 function prepared(description) {
@@ -45,7 +45,7 @@ function prepared(description) {
   return image;
 }
 
-function tenViews(image) {
+function tenCrops(image) {
   return [false, true].flatMap((mirrored) => PLACES.map(([place, left, top]) => {
     const name = mirrored ? `${place}, mirrored` : place;
     const canvas = element("canvas", { width: CROP, height: CROP, role: "img", "aria-label": name, title: name });
