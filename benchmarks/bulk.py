@@ -32,7 +32,7 @@ import typer
 
 from benchmarks.machine import commit, machine, write
 from benchmarks.scale import held
-from index.build import sources_in
+from index.build import find_images
 
 ALEXNET = [str(Path(sys.executable).parent / "alexnet"), "index"]
 LISTED, CODES = 50_000, 8_000_000
@@ -157,7 +157,7 @@ def listing() -> tuple[float, float]:
         for number in range(LISTED):
             (Path(folder) / f"{number:012}.jpg").touch()
         before, begun = held(), time.perf_counter()
-        sources = sources_in(Path(folder))
+        sources = find_images(Path(folder))
         seconds = time.perf_counter() - begun
         return seconds / len(sources), 1e6 * (held() - before) / len(sources)
 

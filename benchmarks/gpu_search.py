@@ -21,7 +21,7 @@ import typer
 
 from benchmarks.machine import commit, machine, write
 from benchmarks.retrieval import DIM, K, features
-from index.gpu_scanner import GpuRows
+from index.gpu_scanner import GpuScanner
 from index.nearest import nearest, threads
 
 
@@ -31,7 +31,7 @@ def main(
     output: Annotated[Path, typer.Option(help="Folder of the result.")] = ROOT / "docs" / "results",
 ) -> None:
     """Compare, print and write a dated result; an error where an answer differs."""
-    made, asked, on_gpu = features(rows, 1), features(queries, 2), GpuRows(DIM)
+    made, asked, on_gpu = features(rows, 1), features(queries, 2), GpuScanner(DIM)
     wanted = np.arange(rows) % 1000 != 0
     taken: dict[str, list[float]] = {"cpu": [], "cuda": []}
     with threads() as pool:

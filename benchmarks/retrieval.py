@@ -27,9 +27,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from benchmarks.machine import commit, machine, write
-from index.features import FeatureRows
-from index.float16_scanner import Halves
-from index.nearest import Rows, nearest, nearest_together, scan, threads
+from index.features import FeatureFile
+from index.float16_scanner import Float16Scanner
+from index.nearest import Rows, nearest, nearest_batch, scan, threads
 from model.runtime import available_cpus
 
 DIM, K = 4096, 10
@@ -118,7 +118,7 @@ def together(rows: Rows, norms: NDArray[np.float32], queries: Rows, pool: Thread
         for query in queries:
             nearest(rows, query, K, pool)
         middle = time.perf_counter()
-        nearest_together(rows, norms, queries, K, pool, none)
+        nearest_batch(rows, norms, queries, K, pool, none)
         pairs.append((middle - begun, time.perf_counter() - middle))
     alone, at_once = (1000 * statistics.median(column) for column in zip(*pairs[1:], strict=True))
     return {"one_by_one_ms": alone, "together_ms": at_once, "ratio": alone / at_once}
@@ -146,7 +146,7 @@ def main(
     """Measure, print and write a dated result."""
     asked = features(max(queries, 32) + 2, 2)
     with tempfile.TemporaryDirectory(dir=".") as folder, threads() as pool:
-        stored, halves = (FeatureRows(Path(folder) / kind, DIM, 0, kind) for kind in ("float32", "float16"))
+        stored, halves = (FeatureFile(Path(folder) / kind, DIM, 0, kind) for kind in ("float32", "float16"))
         made = features(rows, 1)
         for kept in (stored, halves):
             for start in range(0, rows, 4096):
@@ -155,8 +155,8 @@ def main(
         del made
         all_rows = stored.view()
 
-        def of_ours(kept: FeatureRows, count: int) -> Search:
-            some, scanned = kept.view()[:count], scan if kept is stored else Halves().scan
+        def of_ours(kept: FeatureFile, count: int) -> Search:
+            some, scanned = kept.view()[:count], scan if kept is stored else Float16Scanner().scan
             return lambda query: nearest(some, query, K, pool, None, scanned)[0]
 
         def exact(count: int) -> dict[str, Search]:

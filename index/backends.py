@@ -20,7 +20,7 @@ def on_milvus(address: Path) -> bool:
     return str(address).startswith(SCHEME)
 
 
-def to_change(address: Path, artifact: Artifact, kind: Kind = "float32") -> Index:
+def open_writable(address: Path, artifact: Artifact, kind: Kind = "float32") -> Index:
     """A new index for the features of `artifact`, or the one that is there. Raises IndexStoreError."""
     if on_milvus(address):
         from index.milvus.store import MilvusIndex
@@ -29,7 +29,7 @@ def to_change(address: Path, artifact: Artifact, kind: Kind = "float32") -> Inde
     return ImageIndex.create(address, artifact, kind=kind)
 
 
-def to_read(address: Path) -> Index:
+def open_readonly(address: Path) -> Index:
     """One that is there. Raises IndexStoreError."""
     if on_milvus(address):
         from index.milvus.store import MilvusIndex
@@ -38,15 +38,15 @@ def to_read(address: Path) -> Index:
     return ImageIndex.open(address)
 
 
-def to_serve(address: Path, artifact: Artifact, read_only: bool) -> tuple[Index, str]:
+def open_for_serving(address: Path, artifact: Artifact, read_only: bool) -> tuple[Index, str]:
     """For changing if that is wanted, possible, and nobody else does; else for reading, and why. IndexStoreError."""
     reason = ""
     if not read_only and (on_milvus(address) or (address / CATALOG).is_file()):
         try:
-            return to_change(address, artifact), reason
+            return open_writable(address, artifact), reason
         except (ReadOnlyIndexError, PermissionError) as error:
             reason = str(error)
-    index = to_read(address)
+    index = open_readonly(address)
     try:
         index.require(artifact)
     except BaseException:

@@ -72,7 +72,7 @@ def build(index: Index, model: OnnxModel, sources: Sequence[Source]) -> Report:
     return Report(added, known, skipped)
 
 
-def sources_in(root: Path, shard: Shard | None = None) -> list[Source]:
+def find_images(root: Path, shard: Shard | None = None) -> list[Source]:
     """Every visible file below a folder; the label is the name of its first subfolder after a train/val/test part.
 
     `shard`: only that part's files, since a list of all of them may be too long for one machine. Raises DatasetError.

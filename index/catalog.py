@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model.exceptions import BusyIndexError, IndexStoreError, InvalidRequestError, StorageFullError, UnknownImageError
+from model.exceptions import IndexLockedError, IndexStoreError, InvalidRequestError, StorageFullError, UnknownImageError
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -77,7 +77,7 @@ class Line:
 class Catalog:
     """One SQLite file, usable from any thread. What is read is what was committed last, without waiting for a change.
 
-    Raises IndexStoreError if the file is damaged, StorageFullError if the disk is full, BusyIndexError if another
+    Raises IndexStoreError if the file is damaged, StorageFullError if the disk is full, IndexLockedError if another
     program holds it.
     """
 
@@ -248,7 +248,7 @@ class Catalog:
         if code == sqlite3.SQLITE_FULL:
             return StorageFullError("expected room for the catalog, found a full disk: nothing was changed")
         if code == sqlite3.SQLITE_BUSY:
-            return BusyIndexError("expected to change the catalog, found another program holding it: try again")
+            return IndexLockedError("expected to change the catalog, found another program holding it: try again")
         return IndexStoreError(f"expected an index catalog at {self._path}, found a damaged file: {error}")
 
 

@@ -59,7 +59,7 @@ def _neighbors(index: ImageIndex, queries: list[Entry], target: Path) -> None:
 def _map(index: ImageIndex, entries: list[Entry], target: Path, seed: int) -> None:
     from matplotlib.figure import Figure
 
-    places = by_similarity(np.stack([index.feature(entry.id) for entry in entries]), seed)
+    places = embed_2d(np.stack([index.feature(entry.id) for entry in entries]), seed)
     labels = [entry.label or "none" for entry in entries]
     names, counts = np.unique(labels, return_counts=True)
     shown = list(names[np.argsort(-counts, kind="stable")][: len(COLORS)])
@@ -75,7 +75,7 @@ def _map(index: ImageIndex, entries: list[Entry], target: Path, seed: int) -> No
     figure.savefig(target, dpi=110)
 
 
-def by_similarity(features: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+def embed_2d(features: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
     """(N, dim) -> places (N, 2) by t-SNE, after 50 principal components (van der Maaten and Hinton 2008)."""
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE

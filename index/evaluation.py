@@ -19,7 +19,7 @@ PRECISION_AT, RECALL_AT = (1, 6, 10), (6, 10)
 
 
 @dataclass(frozen=True)
-class Asked:
+class LabeledQuery:
     """A (dim,) feature whose right neighbors have `label`. `itself`: the id of the image that it is, which is no
     answer; 0 if it isn't indexed."""
 
@@ -55,7 +55,7 @@ def average_precision(right: NDArray[np.bool_]) -> float:
     return float(((1 + np.arange(len(places))) / (1 + places)).mean()) if len(places) else 0.0
 
 
-def evaluate(index: Index, asked: Sequence[Asked], searches: Sequence[Search]) -> Evaluation:
+def evaluate(index: Index, asked: Sequence[LabeledQuery], searches: Sequence[Search]) -> Evaluation:
     """Ask everything by the exact search, 32 at once, and by each of `searches`."""
     labels = {entry.id: entry.label for entry in index.catalog.everything()}
     ranked: list[NDArray[np.int64]] = []
@@ -84,7 +84,7 @@ def evaluate(index: Index, asked: Sequence[Asked], searches: Sequence[Search]) -
 
 
 def _against(
-    index: Index, asked: Sequence[Asked], ranked: Sequence[NDArray[np.int64]], search: Search
+    index: Index, asked: Sequence[LabeledQuery], ranked: Sequence[NDArray[np.int64]], search: Search
 ) -> tuple[dict[int, float], float]:
     """Recall at each k of RECALL_AT, and the median time."""
     hits: dict[int, list[float]] = {k: [] for k in RECALL_AT}

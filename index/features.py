@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.catalog import Line
-from index.float16_scanner import Halves
-from index.gpu_scanner import GpuRows
+from index.float16_scanner import Float16Scanner
+from index.gpu_scanner import GpuScanner
 from index.nearest import Candidates, Rows, scan
 from model.exceptions import DeviceError, StorageFullError
 
@@ -25,7 +25,7 @@ COPIED = 1024
 TYPES: dict[str, type[np.float32] | type[np.float16]] = {"float32": np.float32, "float16": np.float16}
 
 
-class FeatureRows:
+class FeatureFile:
     """`count` rows of `dim` numbers in `path`; bytes behind them are left from an interrupted addition.
 
     `scan` finds candidates among them.
@@ -33,7 +33,7 @@ class FeatureRows:
 
     def __init__(self, path: Path, dim: int, count: int, kind: str = "float32") -> None:
         self.path, self.dim, self.count, self.type = path, dim, count, np.dtype(TYPES[kind])
-        self.scan: Candidates = Halves().scan if kind == "float16" else scan
+        self.scan: Candidates = Float16Scanner().scan if kind == "float16" else scan
         self._on_gpu = False
         self._mapped: Rows = np.empty((0, dim), self.type)
         self._norms, self._measuring = np.empty(0, np.float32), threading.Lock()
@@ -43,7 +43,7 @@ class FeatureRows:
         """Find candidates on a GPU from now on. Raises DeviceError, for rows in float16, too."""
         if self.type != np.float32:
             raise DeviceError(f"expected rows in float32 to search on a GPU, found {self.type}")
-        self.scan, self._on_gpu = GpuRows(self.dim).scan, True
+        self.scan, self._on_gpu = GpuScanner(self.dim).scan, True
 
     @property
     def present(self) -> int:
@@ -89,10 +89,10 @@ class FeatureRows:
         self._mapped = np.frombuffer(mapped, self.type).reshape(count, self.dim)
         return self._mapped
 
-    def copied(self, path: Path, rows: Sequence[int]) -> FeatureRows:
+    def copied(self, path: Path, rows: Sequence[int]) -> FeatureFile:
         """A new file with some of the rows, in that order. Raises StorageFullError."""
         path.unlink(missing_ok=True)  # of an earlier try
-        new, present = FeatureRows(path, self.dim, 0, self.type.name), self.view()
+        new, present = FeatureFile(path, self.dim, 0, self.type.name), self.view()
         if self._on_gpu:
             new.to_gpu()
         for start in range(0, len(rows), COPIED):

@@ -14,7 +14,7 @@ from index.nearest import Rows, Scanned, merge
 PIECE = 2048
 
 
-class Halves:
+class Float16Scanner:
     """A copy of the rows in pieces of 2,048, since FAISS can't search an index that grows; the rows behind the last
     whole piece are copied for each search."""
 

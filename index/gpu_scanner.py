@@ -16,7 +16,7 @@ MOST = 2048
 """Neighbors that FAISS finds at once on a GPU."""
 
 
-class GpuRows:
+class GpuScanner:
     """float32 rows on the first GPU; grows with them. Raises DeviceError where there is none."""
 
     def __init__(self, dim: int) -> None:

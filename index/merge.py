@@ -116,7 +116,7 @@ def _images(index: ImageIndex) -> Iterator[_Image]:
 
 
 def _name(image: _Image) -> tuple[str, ...]:
-    """What orders files as `index.build.sources_in` does; images that came without one are first."""
+    """What orders files as `index.build.find_images` does; images that came without one are first."""
     return () if image.entry.source is None else image.entry.source.parts
 
 

@@ -16,7 +16,7 @@ Kind = Literal["float32", "float16"]
 SUFFIXES: dict[str, str] = {"float32": "f32", "float16": "f16"}
 
 
-def kind_named(name: str) -> Kind:
+def parse_dtype(name: str) -> Kind:
     """A kind of rows by its name. Raises InvalidRequestError."""
     if name not in get_args(Kind):
         raise InvalidRequestError(f"expected rows of {' or '.join(get_args(Kind))}, found {name!r}")

@@ -26,7 +26,7 @@ a sum of squares."""
 Candidates = Callable[[Rows, NDArray[np.float32], int, ThreadPoolExecutor, NDArray[np.bool_] | None], Scanned]
 """(rows, query, k, pool, wanted) -> the k nearest, or all that are wanted."""
 
-SPARE = 16
+OVERFETCH = 16
 """Candidates beyond k."""
 UNIT = 2.0**-24
 """What float32 rounds away, at most, as a share of a number."""
@@ -83,7 +83,7 @@ def nearest(
         numbers = np.flatnonzero(wanted)
         found, distances = nearest(rows[numbers].astype(np.float32), query, k, pool)
         return numbers[found], distances
-    numbers, squares, slack = candidates(rows, query, min(count, k + SPARE), pool, wanted)
+    numbers, squares, slack = candidates(rows, query, min(count, k + OVERFETCH), pool, wanted)
     if len(numbers) < count and len(numbers) <= k:  # rows that are damaged since the index was opened are near nothing
         return exact(rows, numbers, query, k)
     bound = float(squares[k - 1]) * (1 + 3 * rows.shape[1] * UNIT) + 2 * slack
@@ -93,7 +93,7 @@ def nearest(
     return exact(rows, near, query, k)
 
 
-def nearest_together(
+def nearest_batch(
     rows: Rows,
     norms: NDArray[np.float32],
     queries: NDArray[np.float32],
@@ -109,7 +109,7 @@ def nearest_together(
     k = min(count, k)
     if not k:
         return [nearest(rows, query, 0, pool) for query in queries]
-    many = min(len(rows), k + SPARE + len(unwanted))
+    many = min(len(rows), k + OVERFETCH + len(unwanted))
     starts, ends = _parts(len(rows), pool)
     found = list(pool.map(lambda start, end: _knn(queries, rows[start:end], many, norms[start:end]), starts, ends))
     longest = float(np.nanmax(norms))

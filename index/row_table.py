@@ -15,7 +15,7 @@ NOBODY = -1
 """The label's number of an image without a label."""
 
 
-class Membership:
+class RowTable:
     """Row -> id, label and whether it counts. Ids grow with rows. One thread changes it, any may read."""
 
     def __init__(self, lines: Sequence[Line], damaged: Collection[int]) -> None:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from index.catalog import Entry
 from index.codes import Codes
-from index.features import FeatureRows
-from index.nearest import TOGETHER, Found, Rows, nearest, nearest_together, rank, scan
-from index.row_table import Membership
+from index.features import FeatureFile
+from index.nearest import TOGETHER, Found, Rows, nearest, nearest_batch, rank, scan
+from index.row_table import RowTable
 from model.exceptions import InvalidRequestError
 
 Search = Literal["exact", "binary", "addresses"]
@@ -34,7 +34,7 @@ class Present(Protocol):
     def present(self, ids: Sequence[int]) -> list[Entry]: ...
 
 
-def search_named(name: str) -> Search:
+def parse_search_mode(name: str) -> Search:
     """A way to search by its name. Raises InvalidRequestError."""
     if name not in get_args(Search):
         raise InvalidRequestError(f"expected a search of {', '.join(get_args(Search))}, found {name!r}")
@@ -83,8 +83,8 @@ class Neighbor:
 class Version:
     """What is searched at one time; compacting replaces it as a whole."""
 
-    rows: FeatureRows
-    members: Membership
+    rows: FeatureFile
+    members: RowTable
     codes: Codes | None = None
 
 
@@ -100,7 +100,7 @@ def answer(version: Version, rows: Rows, queries: Sequence[Query], pool: ThreadP
     if len(together) >= TOGETHER and len(rows) and len(unwanted) <= FEW and version.rows.scan is scan:
         features = np.stack([query.feature for query in together])
         k = max(query.last for query in together)
-        answers = nearest_together(rows, version.rows.norms(rows), features, k, pool, unwanted)
+        answers = nearest_batch(rows, version.rows.norms(rows), features, k, pool, unwanted)
         found = {id(query): one for query, one in zip(together, answers, strict=True)}
     results = []
     for query in queries:

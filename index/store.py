@@ -24,13 +24,13 @@ from numpy.typing import NDArray
 
 from index.catalog import Catalog, Entry, NewEntry
 from index.codes import Codes
-from index.features import FeatureRows
+from index.features import FeatureFile
 from index.lock import lock
 from index.metadata import Kind, Settings
 from index.nearest import Rows, threads
-from index.row_table import Membership
+from index.row_table import RowTable
 from index.search import Neighbor, Query, Version, answer, neighbors
-from index.write_batch import Added, Addition, Together
+from index.write_batch import AddResult, PendingAdd, WriteBatch
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
 from model.exceptions import IndexStoreError, InvalidRequestError, ReadOnlyIndexError, UnknownImageError
@@ -56,10 +56,10 @@ class ImageIndex:
             self._settings = Settings.read(self.catalog, path)
             self.dim, self.crops, self._number = self._settings.dim, self._settings.crops, self._settings.features
             lines = self.catalog.lines()
-            rows = FeatureRows(self._settings.file(path, self._number), self.dim, len(lines), self._settings.rows)
+            rows = FeatureFile(self._settings.file(path, self._number), self.dim, len(lines), self._settings.rows)
             self.damaged = rows.damaged(lines)
-            self._now = Version(rows, Membership(lines, self.damaged))
-            self._waiting: deque[Addition] = deque()
+            self._now = Version(rows, RowTable(lines, self.damaged))
+            self._waiting: deque[PendingAdd] = deque()
             self._threads = opened.enter_context(threads())
             self._opened = opened.pop_all()
 
@@ -115,7 +115,7 @@ class ImageIndex:
         self._opened.close()
         self._now.rows.close()
 
-    def add(self, features: NDArray[np.float32], entries: Sequence[NewEntry]) -> list[Added]:
+    def add(self, features: NDArray[np.float32], entries: Sequence[NewEntry]) -> list[AddResult]:
         """Add images with their (N, dim) features; durable when this returns. One that was removed is there again.
 
         Additions that wait for one another are brought to the disk together. Raises InvalidRequestError,
@@ -126,16 +126,16 @@ class ImageIndex:
             raise InvalidRequestError(
                 f"expected finite features of shape {(len(entries), self.dim)}, found {features.shape}"
             )
-        addition = Addition(features, entries)
+        addition = PendingAdd(features, entries)
         self._waiting.append(addition)
         with self._writing:
             if not addition.done.done():
                 self._add_together([self._waiting.popleft() for _ in range(len(self._waiting))])
         return addition.done.result()
 
-    def _add_together(self, waiting: Sequence[Addition]) -> None:
+    def _add_together(self, waiting: Sequence[PendingAdd]) -> None:
         """In one commit; where that fails each in its own: what is wrong with one is no matter of the others."""
-        together = Together(self.catalog)
+        together = WriteBatch(self.catalog)
         try:
             for addition in waiting:
                 together.take(addition)
@@ -230,7 +230,7 @@ class ImageIndex:
             self.catalog.compact([(row, line.id) for row, line in enumerate(kept)], number)
             self._number, self.damaged = number, {}
             with self._swapping:
-                self._now = Version(new, Membership(self.catalog.lines(), ()))
+                self._now = Version(new, RowTable(self.catalog.lines(), ()))
                 before.rows.close()
             for file in (before.rows.path, *self.path.glob(f"codes-{number - 1}-*")):
                 file.unlink(missing_ok=True)

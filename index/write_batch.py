@@ -17,7 +17,7 @@ Status = Literal["added", "exists", "restored"]
 
 
 @dataclass(frozen=True)
-class Added:
+class AddResult:
     """What became of an image that was to be added: the same bytes have the same id."""
 
     id: int
@@ -25,15 +25,15 @@ class Added:
 
 
 @dataclass(frozen=True)
-class Addition:
+class PendingAdd:
     """(N, dim) features and what is stored beside them; `done` has what became of each."""
 
     features: NDArray[np.float32]
     entries: Sequence[NewEntry]
-    done: Future[list[Added]] = field(default_factory=Future)
+    done: Future[list[AddResult]] = field(default_factory=Future)
 
 
-class Together:
+class WriteBatch:
     """Additions in one commit, with the answers that they would have had one after the other.
 
     `fresh`: those images that are new, by the checksum of their bytes; of several with the same, the first.
@@ -41,7 +41,7 @@ class Together:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._taken: list[Addition] = []
+        self._taken: list[PendingAdd] = []
         self._known: dict[str, tuple[int, bool]] = {}
         self.fresh: dict[str, tuple[NewEntry, NDArray[np.float32]]] = {}
 
@@ -50,7 +50,7 @@ class Together:
         """Images that were taken out, and are to be there again."""
         return sorted({number for number, removed in self._known.values() if removed})
 
-    def take(self, addition: Addition) -> None:
+    def take(self, addition: PendingAdd) -> None:
         """Join an addition, unless one of its keys is taken: that is its answer, and no matter of the others."""
         known = self._catalog.known([entry.sha256 for entry in addition.entries])
         new: dict[str, tuple[NewEntry, NDArray[np.float32]]] = {}
@@ -72,16 +72,16 @@ class Together:
         for addition in self._taken:
             addition.done.set_result([self._became(entry.sha256, new, said) for entry in addition.entries])
 
-    def fail(self, additions: Iterable[Addition], error: BaseException) -> None:
+    def fail(self, additions: Iterable[PendingAdd], error: BaseException) -> None:
         """Nothing of them was added."""
         for addition in additions:
             if not addition.done.done():
                 addition.done.set_exception(error)
 
-    def _became(self, sha256: str, new: dict[str, int], said: set[str]) -> Added:
+    def _became(self, sha256: str, new: dict[str, int], said: set[str]) -> AddResult:
         if sha256 in self._known:
             number, removed = self._known[sha256]
-            return Added(number, "restored" if removed else "exists")
+            return AddResult(number, "restored" if removed else "exists")
         status: Status = "exists" if sha256 in said else "added"
         said.add(sha256)
-        return Added(new[sha256], status)
+        return AddResult(new[sha256], status)

@@ -61,7 +61,7 @@ class StorageFullError(IndexStoreError):
     """The disk has no room for what was to be added; what was there before is as it was."""
 
 
-class BusyIndexError(IndexStoreError):
+class IndexLockedError(IndexStoreError):
     """Another program holds the catalog; nothing was changed."""
 
 

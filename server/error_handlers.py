@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from model.exceptions import (
     AlexNetError,
-    BusyIndexError,
+    IndexLockedError,
     ImageTooLargeError,
     InvalidImageError,
     InvalidRequestError,
@@ -43,7 +43,7 @@ STATUS: dict[type[AlexNetError], tuple[int, str]] = {
     InvalidBodyError: (422, "invalid_body"),
     InvalidRequestError: (422, "invalid_request"),
     StorageFullError: (507, "storage_full"),
-    BusyIndexError: (503, "busy_index"),
+    IndexLockedError: (503, "busy_index"),
     ReadOnlyIndexError: (409, "read_only_index"),
     UnknownImageError: (404, "unknown_image"),
     UnknownModelError: (404, "unknown_model"),

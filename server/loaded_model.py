@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from index.backends import to_serve
+from index.backends import open_for_serving
 from index.protocol import Index
 from model.artifacts import artifact as artifacts
 from model.encoder import Encoder
@@ -57,7 +57,7 @@ class Serving:
             self.inference.submit(Job(pixels, crops, True, time.monotonic() + 600)).result()
 
     def _opened(self, path: Path, read_only: bool) -> Index:
-        index, reason = to_serve(path, self.artifact, read_only)
+        index, reason = open_for_serving(path, self.artifact, read_only)
         if reason:
             log.warning("the index is served for reading only: %s", reason)
         return index

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from index.build import build, sources_in
+from index.build import build, find_images
 from index.store import ImageIndex
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
@@ -66,7 +66,7 @@ def index_path(artifact: Artifact, model: OnnxModel, images: Path, tmp_path_fact
     """An index of all `images`."""
     path = tmp_path_factory.mktemp("index") / "patterns"
     index = ImageIndex.create(path, artifact)
-    build(index, model, sources_in(images))
+    build(index, model, find_images(images))
     index.close()
     return path
 

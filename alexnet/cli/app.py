@@ -212,9 +212,9 @@ def demo(
 def _index(
     data: str, archive: Path | None, artifact: Artifact, folder: Path, device: str, rows: str, shard: Shard | None
 ) -> None:
-    from index.backends import to_change
-    from index.build import Source, build, sources_in
-    from index.metadata import kind_named
+    from index.backends import open_writable
+    from index.build import Source, build, find_images
+    from index.metadata import parse_dtype
     from model.runtime import OnnxModel
     from training.data import datasets
 
@@ -226,8 +226,8 @@ def _index(
             mine = [example for example in mine if shard.has(example.path.absolute(), root)]
         sources = [Source(example.path, dataset.labels[example.label].name) for example in mine]
     else:
-        sources = sources_in(Path(data), shard)
-    store = to_change(folder, artifact, kind_named(rows))
+        sources = find_images(Path(data), shard)
+    store = open_writable(folder, artifact, parse_dtype(rows))
     try:
         report = build(store, OnnxModel(artifact.network, device), sources)
     except KeyboardInterrupt:

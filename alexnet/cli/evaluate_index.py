@@ -11,7 +11,7 @@ import typer
 
 from alexnet.cli.index import IndexArgument, opened
 from alexnet.cli.options import ARTIFACTS, ArtifactOption, DeviceOption, PrecisionOption
-from index.evaluation import Asked, evaluate, plot, table
+from index.evaluation import LabeledQuery, evaluate, plot, table
 from index.search import Search
 from index.store import ImageIndex
 from model.artifacts import artifact as artifacts
@@ -55,20 +55,20 @@ def _drawn(total: int, count: int) -> list[int]:
     return sorted(np.random.default_rng(0).permutation(total)[:count].tolist())
 
 
-def _indexed(index: ImageIndex, count: int) -> list[Asked]:
+def _indexed(index: ImageIndex, count: int) -> list[LabeledQuery]:
     entries = [entry for entry in index.catalog.everything() if entry.label and entry.id not in index.damaged]
     chosen = [entries[place] for place in _drawn(len(entries), count)]
-    return [Asked(index.feature(entry.id), entry.label or "", entry.id) for entry in chosen]
+    return [LabeledQuery(index.feature(entry.id), entry.label or "", entry.id) for entry in chosen]
 
 
-def _sent(index: ImageIndex, folder: Path, count: int, network: Path, device: str) -> list[Asked]:
-    from index.build import sources_in
+def _sent(index: ImageIndex, folder: Path, count: int, network: Path, device: str) -> list[LabeledQuery]:
+    from index.build import find_images
     from model.images.preprocess import decode_image
     from model.runtime import OnnxModel
 
-    model, sources = OnnxModel(network, device), [source for source in sources_in(folder) if source.label]
+    model, sources = OnnxModel(network, device), [source for source in find_images(folder) if source.label]
     asked = []
     for place in _drawn(len(sources), count):
         pixels = decode_image(sources[place].path.read_bytes()).pixels
-        asked.append(Asked(model.features(pixels[None], index.crops)[0], sources[place].label or ""))
+        asked.append(LabeledQuery(model.features(pixels[None], index.crops)[0], sources[place].label or ""))
     return asked

@@ -31,18 +31,18 @@ def similar(
     as_json: JsonOption = False,
 ) -> None:
     """Find the indexed images most like an image, by the Euclidean distance of their features."""
-    from index.backends import to_read
-    from index.search import Query, search_named
+    from index.backends import open_readonly
+    from index.search import Query, parse_search_mode
     from model.artifacts import artifact as artifacts
     from model.encoder import Encoder
     from model.images.preprocess import decode_file
     from model.runtime import OnnxModel
 
     loaded = artifacts.load(artifact, precision)
-    store = to_read(index or loaded.index_in(indexes_folder()))
+    store = open_readonly(index or loaded.index_in(indexes_folder()))
     try:
         store.require(loaded)
-        way = search_named(search)
+        way = parse_search_mode(search)
         if way != "exact":
             store.use(Encoder.of(loaded))
         pixels = decode_file(image).pixels

@@ -23,9 +23,9 @@ from index.codes import Codes
 from index.milvus import collection
 from index.milvus.catalog import PAGE, MilvusCatalog
 from index.milvus.collection import FIELDS, literal
-from index.nearest import SPARE
+from index.nearest import OVERFETCH
 from index.search import Neighbor, Query, neighbors
-from index.write_batch import Added
+from index.write_batch import AddResult
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
 from model.exceptions import DeviceError, IndexStoreError, InvalidRequestError, ReadOnlyIndexError, UnknownImageError
@@ -99,7 +99,7 @@ class MilvusIndex:
                 counts[entry.label] = counts.get(entry.label, 0) + 1
         return counts
 
-    def add(self, features: NDArray[np.float32], entries: Sequence[NewEntry]) -> list[Added]:
+    def add(self, features: NDArray[np.float32], entries: Sequence[NewEntry]) -> list[AddResult]:
         """As the folder's; but the check of keys and the addition are two steps, between which others may add."""
         self._require_writable()
         if features.shape != (len(entries), self.dim) or not np.isfinite(features).all():
@@ -121,9 +121,9 @@ class MilvusIndex:
         found, said = [], set[str]()
         for sha256 in (entry.sha256 for entry in entries):
             if sha256 in known:
-                found.append(Added(known[sha256][0], "restored" if known[sha256][1] else "exists"))
+                found.append(AddResult(known[sha256][0], "restored" if known[sha256][1] else "exists"))
             else:
-                found.append(Added(ids[sha256], "exists" if sha256 in said else "added"))
+                found.append(AddResult(ids[sha256], "exists" if sha256 in said else "added"))
                 said.add(sha256)
         return found
 
@@ -156,15 +156,15 @@ class MilvusIndex:
         query.require(self.dim)
         if query.search != "exact":
             raise InvalidRequestError(f"expected an index with codes for a search by {query.search}, found one without")
-        if query.last + SPARE > MOST:
-            raise InvalidRequestError(f"expected at most {MOST - SPARE} neighbors on Milvus, found {query.last}")
+        if query.last + OVERFETCH > MOST:
+            raise InvalidRequestError(f"expected at most {MOST - OVERFETCH} neighbors on Milvus, found {query.last}")
         condition = "removed == false"
         if query.label is not None:
             condition += f" and label == {literal(query.label)}"
             if not self.catalog.query(f"label == {literal(query.label)}", ["id"], 1):
                 raise InvalidRequestError(f"expected a label of the index, found {query.label[:80]!r}")
         (hits,) = self._client.search(
-            self._name, data=[query.feature], limit=query.last + SPARE, anns_field="feature", filter=condition,
+            self._name, data=[query.feature], limit=query.last + OVERFETCH, anns_field="feature", filter=condition,
             output_fields=["feature"], search_params={"metric_type": "L2"}, consistency_level="Strong",
         )  # fmt: skip
         if not hits:

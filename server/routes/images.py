@@ -18,7 +18,7 @@ from starlette.responses import StreamingResponse
 from index.build import new_entry
 from index.catalog import Entry, NewEntry
 from index.protocol import Index
-from index.write_batch import Added
+from index.write_batch import AddResult
 from model.exceptions import InvalidImageError, InvalidRequestError, UnknownImageError
 from server.error_handlers import error_answer
 from server.routes.classify import ERRORS
@@ -170,7 +170,7 @@ def image_info(entry: Entry) -> IndexedImage:
     )  # fmt: skip
 
 
-def _added(result: Added) -> AddedImage:
+def _added(result: AddResult) -> AddedImage:
     return AddedImage(id=result.id, status=result.status, url=f"/images/{result.id}")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from index.build import build, sources_in
+from index.build import build, find_images
 from index.search import Query
 from index.store import ImageIndex
 from model.artifacts import artifact as artifacts
@@ -43,7 +43,7 @@ def test_index_killed_and_built_on(
         assert half.search(Query(feature, 1))[0].entry.id == number + 1
     half.close()
     index = ImageIndex.create(path, artifact)
-    report = build(index, model, sources_in(images))
+    report = build(index, model, find_images(images))
     assert (report.added, report.known) == (90 - kept, kept)
     assert len(index) == 90
     index.close()

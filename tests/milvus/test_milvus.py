@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from starlette.testclient import TestClient
 
-from index.backends import to_change, to_read
+from index.backends import open_readonly, open_writable
 from index.catalog import NewEntry
 from index.protocol import Index
 from index.search import Query
-from index.write_batch import Added
+from index.write_batch import AddResult
 from model.artifacts.artifact import NETWORK, Artifact, FileRecord, Manifest
 from model.artifacts.packed import unpack_bundled
 from model.exceptions import IndexStoreError, InvalidRequestError, ReadOnlyIndexError, UnknownImageError
@@ -60,7 +60,7 @@ def address(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def index(address: Path) -> Iterator[Index]:
-    made = to_change(address, made_by())
+    made = open_writable(address, made_by())
     made.add(at(1, 2, 3, 4, 5, 6), [entry(n, "ab"[n % 2]) for n in range(6)])
     yield made
     made.close()
@@ -82,7 +82,7 @@ def test_the_same_bytes_are_the_same_image(index: Index, ids: list[int]) -> None
     assert added[0].id == added[3].id
     assert added[1].id == ids[1]
     index.remove(ids[1])
-    assert index.add(at(2), [entry(1)]) == [Added(ids[1], "restored")]
+    assert index.add(at(2), [entry(1)]) == [AddResult(ids[1], "restored")]
     assert found(index) == [*ids, added[0].id, added[2].id]
 
 
@@ -133,7 +133,7 @@ def test_keys_are_one_image_s(index: Index) -> None:
     assert index.entry(added.id).key == 'k"'
     with pytest.raises(InvalidRequestError, match="expected a key that no other image has"):
         index.add(at(11), [entry(41, key='k"')])
-    assert index.add(at(10), [entry(40, key='k"')]) == [Added(added.id, "exists")]
+    assert index.add(at(10), [entry(40, key='k"')]) == [AddResult(added.id, "exists")]
 
 
 def test_what_the_catalog_says(index: Index, ids: list[int]) -> None:
@@ -152,7 +152,7 @@ def test_opened_again_and_by_another_network(index: Index, address: Path, ids: l
     with pytest.raises(InvalidRequestError, match="expected finite features of shape"):
         index.add(at(1, 2), [entry(50)])
     index.close()
-    reader = to_read(address)
+    reader = open_readonly(address)
     assert found(reader) == ids
     assert (reader.dim, reader.crops, len(reader)) == (DIM, (4,), 6)
     with pytest.raises(ReadOnlyIndexError):
@@ -165,12 +165,12 @@ def test_opened_again_and_by_another_network(index: Index, address: Path, ids: l
 @pytest.mark.parametrize("wrong", ["milvus:", "milvus://host:19530", "milvus://host/a/b"])
 def test_an_address_that_is_none(wrong: str) -> None:
     with pytest.raises(IndexStoreError, match="expected milvus://HOST:PORT/NAME"):
-        to_read(Path(wrong))
+        open_readonly(Path(wrong))
 
 
 def test_no_index_there(tmp_path: Path) -> None:
     with pytest.raises(IndexStoreError, match="found none: build one"):
-        to_read(Path(f"milvus:{tmp_path}/none.db"))
+        open_readonly(Path(f"milvus:{tmp_path}/none.db"))
 
 
 def test_random_features_as_brute_force(index: Index) -> None:

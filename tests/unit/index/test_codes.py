@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from index.catalog import NewEntry
 from index.codes import Codes
 from index.nearest import threads
-from index.search import Query, search_named
+from index.search import Query, parse_search_mode
 from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
@@ -133,7 +133,7 @@ def test_binary_and_exact_agree_where_the_shortlist_holds_all(index: ImageIndex,
     by_address = index.search(Query(query, 20, search="addresses"))
     assert {n.entry.id for n in by_address} <= {n.entry.id for n in index.search(Query(query, 300))}
     with pytest.raises(InvalidRequestError, match="expected a search of exact, binary, addresses"):
-        search_named("fast")
+        parse_search_mode("fast")
 
 
 def test_codes_follow_the_index(index: ImageIndex, encoder: Encoder, artifact: Artifact) -> None:

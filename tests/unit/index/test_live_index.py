@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from index.catalog import NewEntry
 from index.search import Query
 from index.store import CATALOG, ImageIndex
-from index.write_batch import Added
+from index.write_batch import AddResult
 from model.artifacts.artifact import Artifact
 from model.exceptions import (
-    BusyIndexError,
+    IndexLockedError,
     InvalidRequestError,
     ReadOnlyIndexError,
     StorageFullError,
@@ -53,10 +53,10 @@ def found(index: ImageIndex, k: int = 10, **wish: object) -> list[int]:
 
 def test_the_same_bytes_are_the_same_image(index: ImageIndex) -> None:
     assert index.add(at(7, 2, 8, 7), [entry(6), entry(1), entry(7), entry(6)]) == [
-        Added(7, "added"), Added(2, "exists"), Added(8, "added"), Added(7, "exists")
+        AddResult(7, "added"), AddResult(2, "exists"), AddResult(8, "added"), AddResult(7, "exists")
     ]  # fmt: skip
     index.remove(2)
-    assert index.add(at(2), [entry(1)]) == [Added(2, "restored")]
+    assert index.add(at(2), [entry(1)]) == [AddResult(2, "restored")]
     assert found(index) == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
@@ -123,7 +123,7 @@ def test_compacting_forgets_and_keeps_ids(index: ImageIndex, artifact: Artifact)
     assert (index.path / "features-2.f32").stat().st_size < before
     assert not (index.path / "features-1.f32").exists()
     assert found(index) == [2, 3, 5, 6]
-    assert index.add(at(0.5), [entry(0)]) == [Added(7, "added")]  # an id is never given twice
+    assert index.add(at(0.5), [entry(0)]) == [AddResult(7, "added")]  # an id is never given twice
     np.testing.assert_array_equal(index.feature(5), at(5)[0])
     index.close()
     again = ImageIndex.create(index.path, artifact)
@@ -171,7 +171,7 @@ def test_a_full_disk_loses_nothing(index: ImageIndex, monkeypatch: pytest.Monkey
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert found(index) == [1, 2, 3, 4, 5, 6]
-    assert index.add(at(9), [entry(9)]) == [Added(7, "added")]
+    assert index.add(at(9), [entry(9)]) == [AddResult(7, "added")]
     assert found(index) == [1, 2, 3, 4, 5, 6, 7]
 
 
@@ -221,7 +221,7 @@ def test_additions_that_wait_are_one_commit(index: ImageIndex, monkeypatch: pyte
         return add(row, sums, entries)
 
     monkeypatch.setattr(index.catalog, "add", counted)
-    results: dict[int, list[Added] | str] = {}
+    results: dict[int, list[AddResult] | str] = {}
 
     def adding(number: int, *entries: NewEntry) -> None:
         try:
@@ -245,17 +245,17 @@ def test_additions_that_wait_are_one_commit(index: ImageIndex, monkeypatch: pyte
     for thread in threads:
         thread.join()
     assert commits == [6]
-    assert results[0] == [Added(7, "added"), Added(8, "added")]
-    assert results[1] == [Added(8, "exists"), Added(9, "added"), Added(2, "exists")]
+    assert results[0] == [AddResult(7, "added"), AddResult(8, "added")]
+    assert results[1] == [AddResult(8, "exists"), AddResult(9, "added"), AddResult(2, "exists")]
     assert results[2] == "expected a key that no other image has, found 'k'"
-    assert results[3] == [Added(7, "exists")]
-    assert results[4] == [Added(10, "added")]
+    assert results[3] == [AddResult(7, "exists")]
+    assert results[4] == [AddResult(10, "added")]
     assert sorted(found(index)) == list(range(1, 11))
 
 
 def test_one_that_can_not_be_stored_fails_alone(index: ImageIndex) -> None:
     """Here a label that is no text; the others of its commit are on the disk."""
-    results: dict[int, list[Added] | Exception] = {}
+    results: dict[int, list[AddResult] | Exception] = {}
 
     def adding(number: int, one: NewEntry) -> None:
         try:
@@ -286,7 +286,7 @@ def test_reading_waits_for_no_other_program(index: ImageIndex) -> None:
     def relabel() -> None:
         try:
             index.relabel(1, "c")
-        except BusyIndexError as error:
+        except IndexLockedError as error:
             errors.append(error)
 
     thread = threading.Thread(target=relabel)

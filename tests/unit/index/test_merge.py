@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from alexnet.cli import app as cli
-from index.build import build, sources_in
+from index.build import build, find_images
 from index.catalog import NewEntry
 from index.lock import lock
 from index.merge import Merged, merge
@@ -175,7 +175,7 @@ def test_a_part_s_list_is_as_long_as_the_part(tmp_path: Path) -> None:
     for number in range(3_000):
         (tmp_path / f"{number:04}.jpg").touch()
     tracemalloc.start()
-    assert len(sources_in(tmp_path, Shard(1, 1000))) < 20
+    assert len(find_images(tmp_path, Shard(1, 1000))) < 20
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 100 * 3_000
@@ -184,6 +184,6 @@ def test_a_part_s_list_is_as_long_as_the_part(tmp_path: Path) -> None:
 def test_a_shard_without_images(data: Path, artifact: Artifact, model: OnnxModel, tmp_path: Path) -> None:
     made(tmp_path / "a", artifact, entry(1))
     empty = ImageIndex.create(tmp_path / "empty", artifact)
-    build(empty, model, sources_in(data, Shard(1, 999_999_999)))
+    build(empty, model, find_images(data, Shard(1, 999_999_999)))
     empty.close()
     assert merge(tmp_path / "into", [tmp_path / "empty", tmp_path / "a"]) == Merged(1, 1, 0)

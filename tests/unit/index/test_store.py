@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.build import Report, Source, build, sources_in
+from index.build import Report, Source, build, find_images
 from index.catalog import Catalog, NewEntry
 from index.nearest import nearest, threads
 from index.search import Query
@@ -130,7 +130,7 @@ def test_unknown_id(index_path: Path) -> None:
 def test_build_skips_the_broken_and_knows_the_known(
     artifact: Artifact, model: OnnxModel, images: Path, tmp_path: Path
 ) -> None:
-    sources = sources_in(images)[:5]
+    sources = find_images(images)[:5]
     (tmp_path / "broken.jpg").write_bytes(b"no image")
     twice = [*sources, Source(tmp_path / "broken.jpg", None), sources[0]]
     index = ImageIndex.create(tmp_path / "i", artifact)
@@ -145,15 +145,15 @@ def test_labels_come_from_folders(tmp_path: Path) -> None:
     for name in ("a.png", "red_fox/b.png", "train/cat/c.png", "cat/deep/d.png", ".hidden/e.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    found = {source.path.name: source.label for source in sources_in(tmp_path)}
+    found = {source.path.name: source.label for source in find_images(tmp_path)}
     assert found == {"a.png": None, "b.png": "red fox", "c.png": "cat", "d.png": "cat"}
 
 
 def test_no_images_to_index(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="found no file"):
-        sources_in(tmp_path)
+        find_images(tmp_path)
     with pytest.raises(DatasetError, match="found no folder"):
-        sources_in(tmp_path / "nothing")
+        find_images(tmp_path / "nothing")
 
 
 def test_a_reader_sees_what_was_there_when_it_opened(artifact: Artifact, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from index.build import build, sources_in
+from index.build import build, find_images
 from index.store import ImageIndex
 from model.artifacts import artifact as artifacts
 from model.artifacts import writer
@@ -107,7 +107,7 @@ def test_it_is_served_and_has_an_index_of_its_own(both: Path, index_path: Path, 
     own = int8.index_in(tmp_path)
     assert own == tmp_path / "patterns" / "1-int8"
     index = ImageIndex.create(own, int8)
-    build(index, OnnxModel(int8.network, "cpu"), sources_in(images / "checks"))
+    build(index, OnnxModel(int8.network, "cpu"), find_images(images / "checks"))
     index.close()
     image = (images / "checks" / "01.jpg").read_bytes()
     service = Service(Settings(artifact=both, precision="int8", indexes=tmp_path))

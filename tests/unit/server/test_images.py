@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from index.build import build, sources_in
+from index.build import build, find_images
 from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
 from model.runtime import OnnxModel
@@ -26,7 +26,7 @@ def folder(artifact: Artifact, model: OnnxModel, few: Path, tmp_path: Path) -> P
     """An index of 33 images: 11 of each label."""
     path = tmp_path / "index"
     index = ImageIndex.create(path, artifact)
-    build(index, model, sources_in(few))
+    build(index, model, find_images(few))
     index.close()
     return path
 

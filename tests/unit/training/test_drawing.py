@@ -13,7 +13,7 @@ from PIL import Image
 from alexnet.cli.index import draw
 from experiments import specialization
 from experiments.specialization import color
-from index.drawing import by_similarity
+from index.drawing import embed_2d
 from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import IndexStoreError
@@ -64,8 +64,8 @@ def test_neighbors_are_near_each_other_on_the_map(index_path: Path) -> None:
         features = np.stack([index.feature(entry.id) for entry in entries])
     finally:
         index.close()
-    places = by_similarity(features, 0)
-    np.testing.assert_array_equal(places, by_similarity(features, 0))
+    places = embed_2d(features, 0)
+    np.testing.assert_array_equal(places, embed_2d(features, 0))
     apart = np.linalg.norm(places[:, None] - places[None], axis=2)
     np.fill_diagonal(apart, np.inf)
     labels = np.array([entry.label for entry in entries])
