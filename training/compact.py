@@ -1,4 +1,4 @@
-"""`python training/compact.py RUN`: a trained network made small enough for git, and an ordinary artifact of it.
+"""`alexnet pack RUN`: a trained network made small enough for git, and an ordinary artifact of it.
 
 Han et al. 2016, "Deep Compression": the smallest weights of the large fully connected layers are set to zero, the rest
 are trained a little more, rounded to a few levels, and entropy-coded (see `model.artifacts.packed`).
@@ -7,15 +7,12 @@ are trained a little more, rounded to a few levels, and entropy-coded (see `mode
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from model.artifacts.artifact import LABELS, MANIFEST
+from model.artifacts.artifact import LABELS, MANIFEST, Artifact
 from model.artifacts.packed import CONVOLUTION_LEVELS, LINEAR_LEVELS, PACKED, pack
-from model.exceptions import AlexNetError
 from training import config
 from training.evaluation.evaluate import table
 from training.run import prepare
@@ -23,14 +20,19 @@ from training.run import prepare
 PRUNED_LAYERS = ("fc6", "fc7")
 
 
-def compact(
-    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
-    output: Annotated[Path, typer.Option(help="Where manifest, labels and the packed network go.")],
-    density: Annotated[float, typer.Option(help="Share of the weights of fc6 and fc7 that stay.")] = 0.12,
-    epochs: Annotated[int, typer.Option(help="Passes of training after pruning, and a quarter as many more.")] = 8,
-    learning_rate: Annotated[float, typer.Option(help="Of these passes; a tenth of it in the last quarter.")] = 0.001,
-) -> None:
-    """Prune, train on, round, measure, publish and pack the network of a run. Stopped, it is begun anew."""
+def compact_run(
+    run: Path,
+    output: Path,
+    density: float = 0.12,
+    epochs: int = 8,
+    learning_rate: float = 0.001,
+    log: Callable[[str], None] = lambda _: None,
+) -> Artifact:
+    """Prune, train on, round, measure, publish and pack the network of a run. Stopped, it begins again.
+
+    `density`: the share of the weights of fc6 and fc7 that stays; `epochs` of training at `learning_rate`, and a
+    quarter as many at a tenth of it. `output` gets manifest, labels and the packed network.
+    """
     import torch
 
     from training.loop.distributed import Processes
@@ -72,15 +74,6 @@ def compact(
     artifact = finish(trainer, weights, note, lambda network: pack(network, output / PACKED))
     for name in (MANIFEST, LABELS):
         shutil.copy(artifact.path / name, output / name)
-    typer.echo(table(artifact.manifest.measurements))
-    typer.echo(f"packed: {output / PACKED}, {(output / PACKED).stat().st_size:,} bytes; artifact: {artifact.path}")
-
-
-if __name__ == "__main__":
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(compact)
-    try:
-        app()
-    except AlexNetError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise SystemExit(1) from None
+    log(table(artifact.manifest.measurements))
+    log(f"packed: {output / PACKED}, {(output / PACKED).stat().st_size:,} bytes; artifact: {artifact.path}")
+    return artifact

@@ -1,160 +1,187 @@
-"""`alexnet index ...`: an index looked at and changed from the command line."""
+"""`alexnet index`: build, inspect and change an index."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import typer
 
-from index.search import Query
-from index.store import CATALOG, ImageIndex
+from alexnet.cli.evaluate_index import evaluate
+from alexnet.cli.options import (
+    HOME,
+    ArchiveOption,
+    ArtifactOption,
+    DataOption,
+    DeviceOption,
+    HomeOption,
+    IndexOption,
+    JsonOption,
+    MaxImagesOption,
+    OutputOption,
+    PrecisionOption,
+    SeedOption,
+    index_uri,
+    load_artifact,
+    open_index,
+)
 from model.exceptions import IndexStoreError, InvalidRequestError
 
-IndexArgument = Annotated[Path, typer.Argument(help="The index's folder.")]
 IdsArgument = Annotated[list[int], typer.Argument(help="Ids of images.", min=1)]
-DRAWS = {"matplotlib": "matplotlib", "sklearn": "scikit-learn"}
-"""Modules that drawing needs, and their packages."""
+
+index_app = typer.Typer(no_args_is_help=True, help="Build, inspect and change an index.")
+index_app.command()(evaluate)
 
 
-def add_commands(app: typer.Typer) -> None:
-    """Everything but the building of an index, which needs a network and data."""
-    for command in (listing, remove, restore, verify, compact, merge, export, duplicates, draw):
-        app.command(name="list" if command is listing else None)(command)
-
-
-@contextmanager
-def opened(path: Path, writable: bool = False) -> Iterator[ImageIndex]:
-    """Raises IndexStoreError."""
-    if not (path / CATALOG).is_file():
-        raise IndexStoreError(f"expected an index at {path}, found none: build one with `alexnet index`")
-    index = ImageIndex(path, writable)
-    try:
-        yield index
-    finally:
-        index.close()
-
-
-def listing(
-    index: IndexArgument,
-    label: Annotated[str | None, typer.Option(help="Only those with this label.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line.")] = False,
+@index_app.command()
+def add(
+    data: DataOption,
+    artifact: ArtifactOption = None,
+    index: IndexOption = None,
+    archive: ArchiveOption = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "float32",
+    dtype: Annotated[str, typer.Option(help="Feature type of a new index: float32, or float16 (half the size).")] = (
+        "float32"
+    ),
+    shard: Annotated[str | None, typer.Option(help="Index only shard K of N, as K/N (for several machines).")] = None,
+    home: HomeOption = HOME,
 ) -> None:
-    """The images of an index, by id."""
-    with opened(index) as found:
-        if label is not None and label not in found.labels():
-            raise InvalidRequestError(f"expected a label of the index, found {label[:80]!r}")
-        for e in found.catalog.everything(label):
+    """Add images to an index, with their features, labels and thumbnails; the index is created if needed.
+
+    Run it again to resume after an interruption or to add more images: indexed images are not computed again.
+    """
+    from alexnet.indexing import index_dataset
+    from index.shards import Shard
+
+    loaded, part = load_artifact(artifact, home, precision), Shard.named(shard) if shard else None
+    uri = index_uri(index, loaded, home)
+    target = part.index(uri) if part and index is None else uri
+    report, size = index_dataset(data, loaded, target, archive=archive, device=device, dtype=dtype, shard=part)
+    counts = f"{report.added:,} added, {report.known:,} already indexed, {report.skipped:,} unreadable"
+    typer.echo(f"index {target}: {size:,} images ({counts})")
+
+
+@index_app.command(name="list")
+def list_images(
+    index: IndexOption = None,
+    label: Annotated[str | None, typer.Option(help="Only images with this label.")] = None,
+    as_json: JsonOption = False,
+    home: HomeOption = HOME,
+) -> None:
+    """List the images of an index by id (--json: one JSON object per line)."""
+    with open_index(index, home) as store:
+        if label is not None and label not in store.labels():
+            raise InvalidRequestError(f"no image of the index has the label {label[:80]!r}")
+        for e in store.catalog.iter_entries(label):
             row = {"id": e.id, "key": e.key, "label": e.label, "source": str(e.source) if e.source else None}
             typer.echo(json.dumps(row) if as_json else f"{e.id:8}  {e.label or '-'}  {e.source or e.key or ''}")
 
 
-def remove(index: IndexArgument, ids: IdsArgument) -> None:
-    """Take images out; `restore` brings them back until the index is compacted."""
-    with opened(index, writable=True) as found:
-        for number in ids:
-            found.remove(number)
-    typer.echo(f"{_images(len(ids))} removed")
+@index_app.command()
+def remove(ids: IdsArgument, index: IndexOption = None, home: HomeOption = HOME) -> None:
+    """Remove images; `alexnet index restore` undoes it until the index is compacted."""
+    with open_index(index, home, writable=True) as store:
+        for image_id in ids:
+            store.remove(image_id)
+    typer.echo(f"{_num_images(len(ids))} removed")
 
 
-def restore(index: IndexArgument, ids: IdsArgument) -> None:
-    """Bring removed images back."""
-    with opened(index, writable=True) as found:
-        for number in ids:
-            found.restore(number)
-    typer.echo(f"{_images(len(ids))} restored")
+@index_app.command()
+def restore(ids: IdsArgument, index: IndexOption = None, home: HomeOption = HOME) -> None:
+    """Restore removed images."""
+    with open_index(index, home, writable=True) as store:
+        for image_id in ids:
+            store.restore(image_id)
+    typer.echo(f"{_num_images(len(ids))} restored")
 
 
-def verify(index: IndexArgument) -> None:
-    """Compare every row with its checksum; an error where one is damaged."""
-    with opened(index) as found:
-        for number, fault in found.damaged.items():
-            typer.echo(f"image {number}: {fault}", err=True)
-        if found.damaged:
+@index_app.command()
+def verify(index: IndexOption = None, home: HomeOption = HOME) -> None:
+    """Verify the checksum of every image; exit with status 1 if one is damaged."""
+    with open_index(index, home) as store:
+        for image_id, fault in store.damaged.items():
+            typer.echo(f"image {image_id}: {fault}", err=True)
+        if store.damaged:
             raise IndexStoreError(
-                f"expected {len(found) + len(found.damaged):,} whole images, found {len(found.damaged):,} damaged: "
-                "`alexnet index compact` takes them out, adding their files again brings them back"
+                f"{_num_images(len(store.damaged))} damaged, {len(store):,} intact: remove the damaged ones with "
+                "`alexnet index compact`, then add their files again"
             )
-        typer.echo(f"{_images(len(found))}, all whole")
+        typer.echo(f"{_num_images(len(store))}, all intact")
 
 
-def compact(index: IndexArgument) -> None:
-    """Forget removed and damaged images for good, and give their room back."""
-    with opened(index, writable=True) as found:
-        typer.echo(f"{_images(found.compact())} forgotten, {len(found):,} kept")
+@index_app.command()
+def compact(index: IndexOption = None, home: HomeOption = HOME) -> None:
+    """Delete removed and damaged images for good and free their disk space."""
+    with open_index(index, home, writable=True) as store:
+        typer.echo(f"{_num_images(store.compact())} deleted, {len(store):,} kept")
 
 
+@index_app.command()
 def merge(
-    into: Annotated[Path, typer.Argument(help="The index to add to; begun where there is none.")],
-    others: Annotated[list[Path], typer.Argument(help="Indexes by the same network.", min=1)],
+    others: Annotated[list[Path], typer.Argument(help="Indexes of the same network.", min=1, show_default=False)],
+    index: IndexOption = None,
+    home: HomeOption = HOME,
 ) -> None:
-    """Add the images of other indexes; what is there already counts once. Call it again after an interruption."""
-    from index.merge import merge as merged
+    """Add the images of other indexes to an index; the index is created if needed.
 
-    report = merged(into, others)
-    typer.echo(f"index {into}: {report.images:,} images ({report.added:,} added, {report.known:,} there already)")
+    Run it again to resume after an interruption: images that are in both count once.
+    """
+    from index.merge import merge as merge_indexes
 
-
-def export(index: IndexArgument, target: Annotated[Path, typer.Argument(help="A file, .npz.")]) -> None:
-    """Ids, labels and features as numpy's arrays `ids`, `labels`, `features`."""
-    with opened(index) as found:
-        entries = [entry for entry in found.catalog.everything() if entry.id not in found.damaged]
-        features = [found.feature(entry.id) for entry in entries]
-        np.savez(
-            target,
-            ids=np.array([entry.id for entry in entries], np.int64),
-            labels=np.array([entry.label or "" for entry in entries]),
-            features=np.stack(features) if features else np.empty((0, found.dim), np.float32),
-        )
-        typer.echo(f"{_images(len(entries))} in {target}")
+    target = index_uri(index, None, home)
+    report = merge_indexes(target, others)
+    counts = f"{report.added:,} added, {report.known:,} already indexed"
+    typer.echo(f"index {target}: {report.images:,} images ({counts})")
 
 
+@index_app.command()
+def export(output: OutputOption, index: IndexOption = None, home: HomeOption = HOME) -> None:
+    """Export ids, labels and features as NumPy arrays (.npz)."""
+    from index.export import export_features
+
+    with open_index(index, home) as store:
+        typer.echo(f"{_num_images(export_features(store, output))} in {output}")
+
+
+@index_app.command()
 def duplicates(
-    index: IndexArgument,
-    distance: Annotated[float, typer.Option(min=0, help="Pairs at most as far apart.")] = 1e-3,
-    neighbors: Annotated[int, typer.Option(min=1, max=100, help="Looked at for each image.")] = 10,
+    index: IndexOption = None,
+    max_distance: Annotated[float, typer.Option(min=0, help="Maximum distance of a pair.")] = 1e-3,
+    neighbors: Annotated[int, typer.Option(min=1, max=100, help="Neighbors to compare per image.")] = 10,
+    home: HomeOption = HOME,
 ) -> None:
-    """Pairs of images that are nearly the same: id, id, distance."""
-    if not distance >= 0:
-        raise InvalidRequestError(f"expected a distance of 0 or more, found {distance}")
-    with opened(index) as found:
+    """Find pairs of near-duplicate images: id, id, distance."""
+    from index.duplicates import find_duplicates
+
+    with open_index(index, home) as store:
         pairs = 0
-        for entry in found.catalog.everything():
-            if entry.id in found.damaged:
-                continue
-            for near in found.search(Query(found.feature(entry.id), neighbors + 1, max_distance=distance)):
-                if near.entry.id > entry.id:
-                    pairs += 1
-                    typer.echo(f"{entry.id}\t{near.entry.id}\t{near.distance:.6g}")
+        for first, second, distance in find_duplicates(store, max_distance, neighbors):
+            pairs += 1
+            typer.echo(f"{first}\t{second}\t{distance:.6g}")
         typer.echo(f"{pairs:,} pair{'' if pairs == 1 else 's'}", err=True)
 
 
+@index_app.command()
 def draw(
-    index: IndexArgument,
-    output: Annotated[Path, typer.Option(help="The folder for neighbors.png and map.png.")],
-    queries: Annotated[int, typer.Option(min=1, help="Rows of the first.")] = 5,
-    most: Annotated[int, typer.Option(min=10, help="Images on the map, drawn from all.")] = 3_000,
-    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn at random.")] = 0,
+    output: OutputOption,
+    index: IndexOption = None,
+    queries: Annotated[int, typer.Option(min=1, help="Images in the figure of neighbors.")] = 5,
+    max_images: MaxImagesOption = 3_000,
+    seed: SeedOption = 0,
+    home: HomeOption = HOME,
 ) -> None:
-    """Figure 4's right half, images with their six neighbors; and a map of the features by t-SNE, by label.
+    """Draw images with their six nearest neighbors (Figure 4, right) and a t-SNE map of the features by label.
 
     Needs the extras `train` and `baselines`.
     """
-    from index.drawing import draw as drawn
+    from index.drawing import draw as draw_figures
 
-    if missing := [package for module, package in DRAWS.items() if importlib.util.find_spec(module) is None]:
-        raise IndexStoreError(
-            f"expected {' and '.join(missing)} to draw, found none: pip install -e '.[cpu,train,baselines]'"
-        )
-    with opened(index) as found:
-        for file in drawn(found, output, queries, most, seed):
+    with open_index(index, home) as store:
+        for file in draw_figures(store, output, queries, max_images, seed):
             typer.echo(f"wrote {file}")
 
 
-def _images(count: int) -> str:
+def _num_images(count: int) -> str:
     return f"{count:,} image{'' if count == 1 else 's'}"

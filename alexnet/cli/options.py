@@ -1,32 +1,102 @@
-"""Options that several commands of `alexnet` have."""
+"""Options that several commands have: each is named and explained once, here."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from model.artifacts.artifact import Precision
+from model.artifacts import artifact as artifacts
+from model.artifacts.artifact import Artifact, Precision
+from model.exceptions import IndexStoreError
 
-ARTIFACTS = Path("artifacts")
+if TYPE_CHECKING:
+    from index.store import ImageIndex
 
+DATA_HELP = (
+    "elpv, grocery or cifar10; a folder with one subfolder per class; or a .csv file with the columns path, label and "
+    "(optional) split."
+)
+
+ArchiveOption = Annotated[
+    Path | None, typer.Option(help="Zip file of grocery or cifar10 (default: it is downloaded).", show_default=False)
+]
 ArtifactOption = Annotated[
-    Path, typer.Option(envvar="ALEXNET_ARTIFACT", help="An artifact, or a folder whose newest one is taken.")
-]
-IndexOption = Annotated[
     Path | None,
-    typer.Option(envvar="ALEXNET_INDEX", help="The index's folder; NAME/VERSION of the artifact below indexes."),
+    typer.Option(
+        envvar="ALEXNET_ARTIFACT",
+        help="Artifact, or a folder of artifacts, whose newest is used (default: artifacts below --home).",
+        show_default=False,
+    ),
 ]
-ArchiveOption = Annotated[Path | None, typer.Option(help="The zip file of grocery or cifar10, where it was fetched.")]
-PrecisionOption = Annotated[Precision, typer.Option(envvar="ALEXNET_PRECISION", help="float32 or int8.")]
-DeviceOption = Annotated[str, typer.Option(envvar="ALEXNET_DEVICE", help="auto, cpu or cuda.")]
-ImageArgument = Annotated[Path, typer.Argument(help="An image file.", exists=True, dir_okay=False)]
-JsonOption = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
-RowsOption = Annotated[str, typer.Option(help="Of a new index: float32, or float16 in half the memory.")]
+ArtifactsOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--artifact",
+        envvar="ALEXNET_ARTIFACT",
+        help="Artifact, or a folder of artifacts, whose newest is used; repeat it to average several networks.",
+        show_default=False,
+    ),
+]
+CropsOption = Annotated[Literal["1", "10"], typer.Option(help="10: the paper's ten crops; 1: the center crop.")]
+DataOption = Annotated[str, typer.Option(help=DATA_HELP, show_default=False)]
+DeviceOption = Annotated[
+    Literal["auto", "cpu", "cuda"], typer.Option(envvar="ALEXNET_DEVICE", help="Device to compute on.")
+]
+HomeOption = Annotated[
+    Path, typer.Option(envvar="ALEXNET_HOME", help="Folder that holds artifacts, indexes, runs and cache.")
+]
+ImageArgument = Annotated[Path, typer.Argument(help="Image file.", exists=True, dir_okay=False)]
+IndexOption = Annotated[
+    str | None,
+    typer.Option(
+        envvar="ALEXNET_INDEX",
+        help="Index: a folder or milvus://HOST:PORT/NAME (default: that of the artifact, indexes/NAME/VERSION).",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+MaxImagesOption = Annotated[int, typer.Option(min=1, help="Maximum number of images.")]
+OutputOption = Annotated[Path, typer.Option(help="File or folder to write.", show_default=False)]
+PrecisionOption = Annotated[
+    Precision, typer.Option(envvar="ALEXNET_PRECISION", help="Numeric precision of the network.")
+]
+RunArgument = Annotated[Path, typer.Argument(help="Folder of a finished run, runs/NAME-DATE-TIME.", show_default=False)]
+SeedOption = Annotated[int, typer.Option(min=0, help="Random seed.")]
+SplitOption = Annotated[Literal["train", "validation", "test", "all"], typer.Option(help="Split of the data.")]
+
+HOME = Path()
 
 
-def indexes_folder() -> Path:
-    """Where the indexes NAME/VERSION are, unless one is named."""
-    return Path(os.environ.get("ALEXNET_INDEXES", "indexes"))
+def load_artifact(artifact: Path | None, home: Path, precision: Precision = "float32") -> Artifact:
+    """The artifact that --artifact names, else the newest below --home. Raises ArtifactError."""
+    return artifacts.load(artifact or home / "artifacts", precision)
+
+
+def index_uri(index: str | None, artifact: Path | Artifact | None, home: Path) -> Path:
+    """The index that --index names, else the artifact's own below --home. Raises ArtifactError."""
+    if index is not None:
+        return Path(index)
+    loaded = artifact if isinstance(artifact, Artifact) else load_artifact(artifact, home)
+    return loaded.index_in(home / "indexes")
+
+
+@contextmanager
+def open_index(index: str | None, home: Path, writable: bool = False) -> Iterator[ImageIndex]:
+    """The index in a folder that --index names, else that of the newest artifact below --home.
+
+    Raises IndexStoreError, ArtifactError.
+    """
+    from index.store import CATALOG, ImageIndex
+
+    path = index_uri(index, None, home)
+    if not (path / CATALOG).is_file():
+        raise IndexStoreError(f"no index at {path}: build one with `alexnet index add`")
+    store = ImageIndex(path, writable)
+    try:
+        yield store
+    finally:
+        store.close()

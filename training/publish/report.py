@@ -1,4 +1,4 @@
-"""A run as one page: `report.html` in its folder, self-contained. Also `python training/publish/report.py RUN`."""
+"""A run as one page: `report.html` in its folder, self-contained. Also `alexnet report RUN`."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ import io
 import json
 from html import escape
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
-import typer
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from model.artifacts.artifact import Artifact
 from model.artifacts.weights import read_weights
-from model.exceptions import AlexNetError, DatasetError
+from model.exceptions import DatasetError
 from training.data.cache import ImageCache
 from training.data.datasets import Dataset
 from training.evaluation.evaluate import Predictions
@@ -112,11 +110,8 @@ def _image(figure: Figure, description: str) -> str:
     return f'<img alt="{escape(description)}" src="data:image/png;base64,{data}">'
 
 
-def main(
-    run: Annotated[Path, typer.Argument(help="The folder of a run.")],
-    artifact: Annotated[Path | None, typer.Option(help="What the run published; by default its newest.")] = None,
-) -> None:
-    """Measure the artifact of a run once more, and write the run's report anew."""
+def rewrite_report(run: Path, artifact: Path | None = None) -> Path:
+    """Measure the artifact of a run again and write its report anew; `artifact`: by default the newest of its name."""
     from model.artifacts import artifact as artifacts
     from model.runtime import OnnxModel
     from training import config
@@ -133,21 +128,5 @@ def main(
     rows = cache.rows(dataset, "test" if dataset.test else "validation")
     labels = np.array([example.label for example in dataset.examples])
     pieces = ((cache.images.read(some), labels[some]) for some in image_cache.batches(rows, BATCH))
-    typer.echo(
-        write(
-            run,
-            loaded,
-            dataset,
-            cache,
-            rows,
-            predict(OnnxModel(loaded.network), pieces, len(rows), chosen.measure == "ten"),
-        )
-    )
-
-
-if __name__ == "__main__":
-    try:
-        typer.run(main)
-    except AlexNetError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise SystemExit(1) from None
+    predictions = predict(OnnxModel(loaded.network), pieces, len(rows), chosen.measure == "ten")
+    return write(run, loaded, dataset, cache, rows, predictions)

@@ -1,0 +1,31 @@
+"""Classification of image files without a server."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from model.artifacts.artifact import Artifact
+from model.images.crops import CENTER_CROP, TEN_CROP
+from model.images.preprocess import decode_file
+from model.runtime import OnnxModel
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A class and its probability."""
+
+    id: str
+    name: str
+    probability: float
+
+
+def classify_file(image: Path, artifact: Artifact, top: int, crops: int, device: str) -> list[Prediction]:
+    """The `top` most probable classes of an image file, from 1 crop or 10. Raises InvalidImageError, DeviceError."""
+    pixels = decode_file(image).pixels
+    model = OnnxModel(artifact.network, device)
+    probabilities = model.run(pixels[None], TEN_CROP if crops == 10 else CENTER_CROP)[0][0]
+    order = np.argsort(-probabilities, kind="stable")[:top]
+    return [Prediction(artifact.labels[i].id, artifact.labels[i].name, float(probabilities[i])) for i in order]

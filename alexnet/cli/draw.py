@@ -1,0 +1,35 @@
+"""`alexnet draw`: Figures 3 and 4 of the paper for an artifact."""
+
+from __future__ import annotations
+
+import typer
+
+from alexnet.cli.options import (
+    HOME,
+    ArchiveOption,
+    ArtifactOption,
+    DataOption,
+    HomeOption,
+    MaxImagesOption,
+    OutputOption,
+    SeedOption,
+)
+
+
+def draw(
+    data: DataOption,
+    output: OutputOption,
+    artifact: ArtifactOption = None,
+    archive: ArchiveOption = None,
+    max_images: MaxImagesOption = 8,
+    seed: SeedOption = 0,
+    home: HomeOption = HOME,
+) -> None:
+    """Draw Figures 3 and 4 of the paper: the kernels of conv1, and held-out images with their top-5 classes.
+
+    `alexnet index draw` draws the right half of Figure 4, images with their nearest neighbors.
+    """
+    from training.publish.drawing import draw as draw_figures
+
+    for file in draw_figures(artifact or home / "artifacts", data, archive, output, max_images, seed):
+        typer.echo(f"wrote {file}")

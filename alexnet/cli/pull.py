@@ -1,0 +1,52 @@
+"""`alexnet pull`: artifacts of published ImageNet networks."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from alexnet.cli.options import HOME, HomeOption
+
+if TYPE_CHECKING:
+    from model.artifacts.artifact import Artifact
+
+
+def pull(
+    name: Annotated[str, typer.Argument(help="bvlc-alexnet, caffenet or torchvision-alexnet.", show_default=False)],
+    file: Annotated[
+        Path | None,
+        typer.Option("--from", help="Import this .onnx, .pth or .caffemodel file instead of downloading."),
+    ] = None,
+    skip_checksum: Annotated[
+        bool, typer.Option("--skip-checksum", help="Accept a file with another checksum (only with --from).")
+    ] = False,
+    mirror: Annotated[str, typer.Option(help="URL of a server that has the file (default: its publisher's).")] = "",
+    home: HomeOption = HOME,
+) -> None:
+    """Download a published network with ImageNet's 1000 classes and make an artifact of it.
+
+    The checksum, every layer and the outputs are compared with the published ones before the artifact is written.
+    """
+    from model.shell_command import alexnet
+    from training.evaluation.evaluate import table
+
+    artifact = _import(name, file, skip_checksum, mirror, home)
+    typer.echo(table(artifact.manifest.measurements))
+    typer.echo(f"license: {artifact.manifest.license}")
+    typer.echo(f"artifact: {artifact.path}")
+    commands = [[*words, "--artifact", str(artifact.path)] for words in (["classify", "image.jpg"], ["serve"])]
+    typer.echo("next: " + "; ".join(shlex.join([alexnet(), *words]) for words in commands))
+
+
+def _import(name: str, file: Path | None, skip_checksum: bool, mirror: str, home: Path) -> Artifact:
+    from model.pretrained import importer
+    from model.pretrained.specs import named
+
+    spec, artifacts = named(name), home / "artifacts"
+    if file is None:
+        return importer.pull(spec, artifacts, home / "cache" / "downloads", mirror, typer.echo)
+    release = None if skip_checksum else importer.known(spec, file)
+    return importer.take(spec, artifacts, file, release, typer.echo)

@@ -1,0 +1,41 @@
+"""`alexnet quantize`: int8 network of an artifact."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from alexnet.cli.options import (
+    HOME,
+    ArchiveOption,
+    ArtifactOption,
+    DataOption,
+    DeviceOption,
+    HomeOption,
+    MaxImagesOption,
+)
+
+
+def quantize(
+    data: DataOption,
+    artifact: ArtifactOption = None,
+    archive: ArchiveOption = None,
+    max_images: MaxImagesOption = 200,
+    max_error_increase: Annotated[
+        float, typer.Option(min=0, help="Largest increase of the top-1 error, in percentage points.")
+    ] = 0.5,
+    device: DeviceOption = "auto",
+    home: HomeOption = HOME,
+) -> None:
+    """Add an int8 network to an artifact, calibrated on training images (at most --max-images).
+
+    Float32 and int8 are both measured on held-out images. Nothing is written if int8 makes more errors than
+    --max-error-increase allows. Serve it with --precision int8.
+    """
+    from model.artifacts.artifact import NETWORKS
+    from training.evaluation.quantize import add_int8
+
+    path = artifact or home / "artifacts"
+    quantized = add_int8(path, data, archive, max_images, max_error_increase, device, typer.echo)
+    typer.echo(f"added {quantized.path / NETWORKS['int8']}")

@@ -1,0 +1,30 @@
+"""The demo: the bundled solar-cell network, and an index of the 2,624 ELPV images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from alexnet.indexing import index_dataset
+from model.artifacts.packed import unpack_bundled
+from server.run import check_address, load_settings, serve
+from training.data.archives import elpv
+from training.evaluation.evaluate import table
+
+
+def run_demo(host: str, port: int, home: Path, log: Callable[[str], None]) -> None:
+    """Unpack the bundled network below `home`, index the ELPV images and serve both. Raises AlexNetError."""
+    check_address(host, port)
+    artifact = unpack_bundled("elpv", home / "artifacts")
+    log("errors of the bundled network on held-out images:")
+    log(table(artifact.manifest.measurements))
+    index = artifact.index_in(home / "indexes")
+    report, size = index_dataset("elpv", artifact, index)
+    log(f"index {index}: {size:,} images ({report.added:,} added, {report.known:,} already indexed)")
+    examples = [example.path for example in elpv().test[:2]]
+    url = f"http://{host}:{port}"
+    log(f"\nweb page: {url}/   API: {url}/docs\ntry:")
+    log(f"  curl -F image=@{examples[0]} {url}/classify")
+    log(f"  curl -F image=@{examples[1]} {url}/similar")
+    log(f"  curl {url}/images/1/thumbnail -o neighbor.jpg\n")
+    serve(load_settings(None, {"artifact": artifact.path, "index": index, "host": host, "port": port}), log)

@@ -1,0 +1,28 @@
+"""Similarity search with image files without a server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from index.backends import open_readonly
+from index.search import Neighbor, Query, parse_search_mode
+from model.artifacts.artifact import Artifact
+from model.encoder import Encoder
+from model.images.preprocess import decode_file
+from model.runtime import OnnxModel
+
+
+def find_similar(
+    image: Path, artifact: Artifact, index: Path, k: int, label: str | None, search: str, device: str
+) -> Sequence[Neighbor]:
+    """The `k` nearest indexed images of an image file, by a search mode of `index.search`. Raises AlexNetError."""
+    mode = parse_search_mode(search)
+    with closing(open_readonly(index)) as store:
+        store.require(artifact)
+        if mode != "exact":
+            store.use(Encoder.of(artifact))
+        pixels = decode_file(image).pixels
+        feature = OnnxModel(artifact.network, device).features(pixels[None], store.crops)[0]
+        return store.search(Query(feature, k, label, search=mode))
