@@ -17,7 +17,7 @@ const drawn = (name, attributes, text = "") => {
 export function sections({ classes, history }) {
   const made = [];
   if (history?.epochs.length > 1) {
-    made.push(element("section", { "aria-labeledby": "curves-heading" },
+    made.push(element("section", { "aria-labelledby": "curves-heading" },
       element("h2", { id: "curves-heading" }, `Training, ${count(history.epochs.length, "epoch")}`),
       element("div", { className: "curves" }, curves(history.epochs, "loss", "loss", String),
         curves(history.epochs, "top1_error", "top-1 error", (share) => `${Math.round(100 * share)} %`))));
@@ -64,10 +64,10 @@ function matrix(classes, { part, confusion }) {
     });
     return element("tr", {}, element("th", { scope: "row" }, `${truth + 1} ${classes[truth]}`), ...cells);
   });
-  return element("section", { "aria-labeledby": "matrix-heading" },
+  return element("section", { "aria-labelledby": "matrix-heading" },
     element("h2", { id: "matrix-heading" }, "What is taken for what"),
     element("p", { className: "quiet" }, `Images of ${part}: rows are their classes, columns the class named first.`),
-    element("div", { className: "wide", tabIndex: 0, role: "region", "aria-labeledby": "matrix-heading" },
+    element("div", { className: "wide", tabIndex: 0, role: "region", "aria-labelledby": "matrix-heading" },
       element("table", { className: "matrix" }, element("thead", {}, element("tr", {}, element("td"), ...head)),
         element("tbody", {}, ...rows))));
 }

@@ -11,7 +11,7 @@ export async function show(query, info, signal) {
   const { model, training, measurements } = info;
   const history = await askJson("history", { signal });
   byId("model").replaceChildren(
-    element("section", { "aria-labeledby": "model-heading" },
+    element("section", { "aria-labelledby": "model-heading" },
       element("h2", { id: "model-heading" }, `${model.name}, version ${model.version}`), facts(info, training)),
     ...(measurements.length ? [errors(measurements)] : []),
     ...sections(history),
@@ -47,9 +47,9 @@ function errors(measurements) {
     ...groups.map((group) => (group in measurement.groups ? percent(measurement.groups[group]) : "")),
   ].map((value) => element("td", {}, String(value))));
   const head = ["Measured on", ...titles].map((title) => element("th", { scope: "col" }, title));
-  return element("section", { "aria-labeledby": "errors-heading" },
+  return element("section", { "aria-labelledby": "errors-heading" },
     element("h2", { id: "errors-heading" }, "Measured errors"),
-    element("div", { className: "wide", tabIndex: 0, role: "region", "aria-labeledby": "errors-heading" },
+    element("div", { className: "wide", tabIndex: 0, role: "region", "aria-labelledby": "errors-heading" },
       element("table", {}, element("thead", {}, element("tr", {}, ...head)),
         element("tbody", {}, ...measurements.map(row)))));
 }
@@ -58,7 +58,7 @@ function kernels(towers) {
   const image = element("img", { id: "kernels", alt: "The kernels of the first layer, 16 a row" });
   showImage(image, "kernels");
   const caption = towers === 2 ? " The upper half is the first tower's, the lower half the second's." : "";
-  return element("section", { "aria-labeledby": "kernels-heading" },
+  return element("section", { "aria-labelledby": "kernels-heading" },
     element("h2", { id: "kernels-heading" }, "What the first layer looks for"),
     element("figure", {}, image, element("figcaption", { className: "quiet" },
       `The kernels of 11 × 11 × 3 weights (Figure 3), all on one scale.${caption}`)));

@@ -140,8 +140,8 @@ def test_bad_forms(client: TestClient, kind: str, content: bytes) -> None:
 
 
 def test_wrong_field_and_two_bodies(client: TestClient, jpeg: bytes) -> None:
-    wrong = client.post("/classify", files={"image": ("a.jpg", jpeg)})
-    assert "found image" in wrong.json()["error"]["message"]
+    wrong = client.post("/classify", files={"photo": ("a.jpg", jpeg)})
+    assert "found photo" in wrong.json()["error"]["message"]
     two = client.post("/v2/models/patterns/infer", files=[("image", ("a.jpg", jpeg)), ("image", ("b.jpg", jpeg))])
     assert two.status_code == 422
 
