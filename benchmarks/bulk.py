@@ -1,7 +1,7 @@
 """`python benchmarks/bulk.py IMAGES`: what indexing a million, a hundred million and a billion images takes.
 
-Machines of one core each run `alexnet index --shard`, are killed and started again, and their indexes are merged. Rates
-come from the first runs; `simulate` says with them how long another run will take, one that loses a machine, and is
+Machines of one core each run `alexnet index add --shard`, are killed and started again, and their indexes are merged.
+Rates come from the first runs; `simulate` says with them how long another run will take, one that loses a machine, and is
 compared with it; then it says the same of clusters that aren't here. Writes docs/results/.
 """
 
@@ -106,7 +106,7 @@ class Machine:
         self.core, self.options, self.home = core, options, home
 
     def start(self, shard: str) -> subprocess.Popen[bytes]:
-        words = [*ALEXNET, *self.options, "--index", part(self.home, shard), "--shard", shard]
+        words = [*ALEXNET, "add", *self.options, "--index", part(self.home, shard), "--shard", shard]
         pinned = ["taskset", "--cpu-list", self.core, *map(str, words)]
         return subprocess.Popen(pinned, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
@@ -139,20 +139,20 @@ def index_all(machines: list[Machine], shards: list[str], kill: float | None = N
 
 def size(home: Path, shard: str) -> int:
     """Images in a part's index."""
-    words = [*ALEXNET, "list", str(part(home, shard))]
+    words = [*ALEXNET, "list", "--index", str(part(home, shard))]
     return len(subprocess.run(words, check=True, capture_output=True).stdout.splitlines())
 
 
 def merge(home: Path, into: str, shards: list[str]) -> float:
     """Seconds of `alexnet index merge`."""
-    words = [*ALEXNET, "merge", home / into, *(part(home, shard) for shard in shards)]
+    words = [*ALEXNET, "merge", *(part(home, shard) for shard in shards), "--index", home / into]
     begun = time.perf_counter()
     subprocess.run([str(word) for word in words], check=True, capture_output=True)
     return time.perf_counter() - begun
 
 
 def listing() -> tuple[float, float]:
-    """Seconds and bytes of memory a file that `alexnet index` lists."""
+    """Seconds and bytes of memory a file that `alexnet index add` lists."""
     with tempfile.TemporaryDirectory() as folder:
         for number in range(LISTED):
             (Path(folder) / f"{number:012}.jpg").touch()
@@ -259,7 +259,7 @@ def cluster(images: int, machines: int, rates: Rates, seed: int = 0) -> dict[str
 
 
 def main(
-    data: Annotated[str, typer.Argument(help="Some thousand images, as for `alexnet index --data`.")],
+    data: Annotated[str, typer.Argument(help="Some thousand images, as for `alexnet index add --data`.")],
     artifact: Annotated[Path, typer.Option(help="The network.")] = Path("artifacts"),
     precision: Annotated[str, typer.Option(help="float32 or int8.")] = "float32",
     output: Annotated[Path, typer.Option(help="Folder of the result.")] = ROOT / "docs" / "results",

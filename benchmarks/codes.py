@@ -11,6 +11,7 @@ import io
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,9 +27,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from alexnet.cli.index import opened
 from benchmarks.machine import commit, machine, write
 from index.evaluation import average_precision
+from index.store import ImageIndex
 from training.hashing.autoencoder import CodeConfig
 from training.hashing.coders import Array, Coder, linear
 from training.hashing.train_codes import CODERS, make
@@ -57,7 +58,7 @@ class Images:
     """An index's features, pixels and labels; `asking`: those that ask, `rest`: those that are asked."""
 
     def __init__(self, path: Path) -> None:
-        with opened(path) as index:
+        with closing(ImageIndex.open(path)) as index:
             entries = [e for e in index.catalog.everything() if e.label and e.id not in index.damaged]
             self.name, self.labels = path.name, np.array([entry.label for entry in entries])
             self.features = np.stack([index.feature(entry.id) for entry in entries])

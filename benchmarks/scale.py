@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,7 +26,6 @@ import torch
 import typer
 from numpy.typing import NDArray
 
-from alexnet.cli.index import opened
 from benchmarks.living import entries, percentiles
 from benchmarks.machine import commit, machine, write
 from index.search import Query
@@ -41,7 +41,7 @@ CHUNK = 8192
 
 def real(path: Path) -> tuple[Array, NDArray[np.int64]]:
     """Features and labels' numbers of an index."""
-    with opened(path) as index:
+    with closing(ImageIndex.open(path)) as index:
         found = [entry for entry in index.catalog.everything() if entry.label]
         numbers: dict[str | None, int] = {}
         labels = np.array([numbers.setdefault(entry.label, len(numbers)) for entry in found])

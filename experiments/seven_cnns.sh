@@ -49,7 +49,9 @@ done
 evaluate() {
   echo "== $1"
   shift
-  "$alexnet" evaluate "$@" --data "$data" "${own[@]}"
+  local members=() path
+  for path; do members+=(--artifact "$path"); done
+  "$alexnet" evaluate "${members[@]}" --data "$data" "${own[@]}"
 }
 evaluate "1 CNN" "${scratch[0]}"
 evaluate "5 CNNs" "${scratch[@]}"

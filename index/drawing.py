@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 from pathlib import Path
 
@@ -21,19 +22,24 @@ COLORS = [f"C{number}" for number in range(10) if number != 7] + ["navy", "gold"
 
 def draw(index: ImageIndex, output: Path, queries: int, most: int, seed: int) -> list[Path]:
     """The files neighbors.png and map.png. Raises IndexStoreError: images are too few, or a package is missing."""
+    _require_packages()
     entries = [entry for entry in index.catalog.everything() if entry.id not in index.damaged]
     if len(entries) <= NEIGHBORS:
         raise IndexStoreError(f"expected over {NEIGHBORS} images to draw, found {len(entries)}")
     output.mkdir(parents=True, exist_ok=True)
     order = np.random.default_rng(seed).permutation(len(entries))
-    try:
-        _neighbors(index, [entries[place] for place in order[:queries]], output / "neighbors.png")
-        _map(index, [entries[place] for place in order[:most]], output / "map.png", seed)
-    except ModuleNotFoundError as error:
-        raise IndexStoreError(
-            f"expected {error.name} to draw, found none: pip install -e '.[cpu,train,baselines]'"
-        ) from error
+    _neighbors(index, [entries[place] for place in order[:queries]], output / "neighbors.png")
+    _map(index, [entries[place] for place in order[:most]], output / "map.png", seed)
     return [output / "neighbors.png", output / "map.png"]
+
+
+def _require_packages() -> None:
+    """Raise IndexStoreError before anything is written if a package for drawing is missing."""
+    packages = {"matplotlib": "matplotlib", "sklearn": "scikit-learn"}
+    if missing := [package for module, package in packages.items() if importlib.util.find_spec(module) is None]:
+        raise IndexStoreError(
+            f"missing package {', '.join(missing)}; install it: pip install -e '.[cpu,train,baselines]'"
+        )
 
 
 def _neighbors(index: ImageIndex, queries: list[Entry], target: Path) -> None:

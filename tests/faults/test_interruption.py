@@ -28,7 +28,9 @@ def test_index_killed_and_built_on(
     artifact: Artifact, model: OnnxModel, images: Path, tmp_path: Path, rows: int
 ) -> None:
     path = tmp_path / "index"
-    command = [str(p) for p in (ALEXNET, "index", "--data", images, "--artifact", artifact.path, "--index", path)]
+    command = [
+        str(p) for p in (ALEXNET, "index", "add", "--data", images, "--artifact", artifact.path, "--index", path)
+    ]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         features = path / "features-1.f32"
         while process.poll() is None and not (features.exists() and features.stat().st_size >= rows * 64 * 4):
@@ -54,7 +56,7 @@ def test_ctrl_c_says_that_what_was_added_is_kept(artifact: Artifact, images: Pat
     many.mkdir()
     for number, file in enumerate(sorted(images.rglob("*.jpg")) * 5):
         (many / f"{number}.jpg").write_bytes(file.read_bytes() + bytes([number // 90]))
-    command = [str(p) for p in (ALEXNET, "index", "--data", many, "--artifact", artifact.path, "--index", path)]
+    command = [str(p) for p in (ALEXNET, "index", "add", "--data", many, "--artifact", artifact.path, "--index", path)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=training_runs.hears_ctrl_c
     ) as process:
@@ -64,7 +66,7 @@ def test_ctrl_c_says_that_what_was_added_is_kept(artifact: Artifact, images: Pat
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert errors == "error: stopped: what was added is kept; the same command goes on\n"
+    assert errors == "error: stopped; what was added is kept: run the same command to resume\n"
     index = ImageIndex.open(path)
     kept = len(index)
     index.close()

@@ -112,7 +112,7 @@ def test_errors_on_imagenet_s_validation_images(pulled: Artifact, validation: Pa
     }
     for name, content in lists.items():
         (validation.parent / name).write_text(content)
-        said = run("evaluate", pulled.path, "--imagenet-val", validation)
+        said = run("evaluate", "--artifact", pulled.path, "--imagenet-val", validation)
         assert said.returncode == 0, said.stderr
         assert "6 images, 10 crops" in said.stdout
         assert said.stdout.count(line) >= 1
@@ -131,7 +131,7 @@ def test_errors_on_imagenet_s_validation_images(pulled: Artifact, validation: Pa
 def test_a_truth_that_does_not_fit(pulled: Artifact, validation: Path, name: str, content: str, error: str) -> None:
     if name:
         (validation / name).write_text(content)
-    said = run("evaluate", pulled.path, "--imagenet-val", validation)
+    said = run("evaluate", "--artifact", pulled.path, "--imagenet-val", validation)
     if name:
         (validation / name).unlink()
     assert (said.returncode, said.stderr.count("\n")) == (1, 1)
@@ -139,19 +139,26 @@ def test_a_truth_that_does_not_fit(pulled: Artifact, validation: Path, name: str
 
 
 def test_as_onnx(pulled: Artifact, validation: Path, tmp_path: Path) -> None:
-    said = run("export", pulled.path, tmp_path / "net.onnx")
+    said = run("export", "--artifact", pulled.path, "--output", tmp_path / "net.onnx")
     assert said.stdout == f"wrote {tmp_path / 'net.onnx'}\n"
     session = ort.InferenceSession(tmp_path / "net.onnx")
     assert len(json.loads(session.get_modelmeta().custom_metadata_map["labels"])) == 1000
     asked = {"images": images(validation), "crops": np.array(CENTER_CROP)}
     expected = OnnxModel(pulled.network, "cpu").run(asked["images"], CENTER_CROP)
     np.testing.assert_allclose(session.run(["probabilities"], asked)[0], expected[0], atol=1e-6)
-    assert run("export", pulled.path, tmp_path / "net.onnx").stderr.startswith("error: expected nothing at")
+    assert run("export", "--artifact", pulled.path, "--output", tmp_path / "net.onnx").stderr.startswith(
+        "error: expected nothing at"
+    )
 
 
 def test_as_safetensors(pulled: Artifact, validation: Path, tmp_path: Path) -> None:
     """A state dict that the torch network takes, and with which it says what is served."""
-    assert run("export", pulled.path, tmp_path / "net.safetensors", "--format", "safetensors").returncode == 0
+    assert (
+        run(
+            "export", "--artifact", pulled.path, "--output", tmp_path / "net.safetensors", "--format", "safetensors"
+        ).returncode
+        == 0
+    )
     with safe_open(tmp_path / "net.safetensors", "pt") as file:
         header = file.metadata()
     state = load_file(tmp_path / "net.safetensors")
@@ -181,7 +188,9 @@ def triton_s_words() -> ModuleType:
 
 def test_as_a_model_repository_of_triton(pulled: Artifact, validation: Path, tmp_path: Path) -> None:
     """Triton's own schema takes the configuration, and the model has the inputs and outputs that it names."""
-    assert run("export", pulled.path, tmp_path / "models", "--format", "triton").returncode == 0
+    assert (
+        run("export", "--artifact", pulled.path, "--output", tmp_path / "models", "--format", "triton").returncode == 0
+    )
     words, pixels = triton_s_words(), images(validation)
     numpy_types = {"TYPE_UINT8": "tensor(uint8)", "TYPE_FP32": "tensor(float)"}
     for name, crops in (("bvlc-alexnet", TEN_CROP), ("bvlc-alexnet-center", CENTER_CROP)):
@@ -224,9 +233,9 @@ def test_mistakes_are_one_line(mirror: tuple[str, Path], pulled: Artifact, tmp_p
         (["pull", "caffenet", "--mirror", address], "expected 243,863,798 bytes at"),
         (["pull", "bvlc-alexnet", "--mirror", f"{address}/none"], "expected bvlcalexnet-12.onnx at"),
         (["pull", "bvlc-alexnet", "--from", folder / "caffenet-12.onnx"], "expected bvlcalexnet-12.onnx (sha256 6b0da"),
-        (["pull", "bvlc-alexnet", "--from", folder / "net.onnx", "--unverified"], "expected fc6 in net.onnx to be"),
+        (["pull", "bvlc-alexnet", "--from", folder / "net.onnx", "--skip-checksum"], "expected fc6 in net.onnx to be"),
         (["pull", "bvlc-alexnet", "--from", folder / "none.onnx"], "expected a file at"),
-        (["evaluate", pulled.path], "expected one of --data and --imagenet-val"),
+        (["evaluate", "--artifact", pulled.path], "give either --data or --imagenet-val"),
     ]
     for command, error in mistakes:
         said = run(*command, folder=tmp_path)

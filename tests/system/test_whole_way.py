@@ -45,7 +45,7 @@ def home(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "broken.jpg" in printed
     assert re.search(r"artifact: artifacts/patterns/1\n", printed)
     assert "top-1 error" in printed
-    assert "1 unreadable" in run(ALEXNET, "index", "--data", "patterns", cwd=home)
+    assert "1 unreadable" in run(ALEXNET, "index", "add", "--data", "patterns", cwd=home)
     return home
 
 
@@ -115,20 +115,22 @@ def test_evaluate_says_what_the_manifest_says(home: Path) -> None:
 
 
 def test_indexing_again_adds_nothing(home: Path, url: str) -> None:
-    assert "another process" in run(ALEXNET, "index", "--data", "patterns", cwd=home, code=1)  # the server holds it
+    assert "another process" in run(
+        ALEXNET, "index", "add", "--data", "patterns", cwd=home, code=1
+    )  # the server holds it
     shutil.copytree(home / "indexes" / "patterns" / "1", home / "copy")
-    again = run(ALEXNET, "index", "--data", "patterns", "--index", "copy", cwd=home)
-    assert "90 images (0 added, 90 there already, 1 unreadable)" in again
-    assert "90 images, all whole" in run(ALEXNET, "index", "verify", "copy", cwd=home)
-    assert run(ALEXNET, "index", "list", "copy", "--label", "circles", cwd=home).count("circles") >= 30
-    assert run(ALEXNET, "index", "remove", "copy", 1, 2, cwd=home) == "2 images removed\n"
-    assert run(ALEXNET, "index", "restore", "copy", 2, cwd=home) == "1 image restored\n"
-    assert "1 image forgotten, 89 kept" in run(ALEXNET, "index", "compact", "copy", cwd=home)
-    assert "89 images" in run(ALEXNET, "index", "export", "copy", "all.npz", cwd=home)
+    again = run(ALEXNET, "index", "add", "--data", "patterns", "--index", "copy", cwd=home)
+    assert "90 images (0 added, 90 already indexed, 1 unreadable)" in again
+    assert "90 images, all intact" in run(ALEXNET, "index", "verify", "--index", "copy", cwd=home)
+    assert run(ALEXNET, "index", "list", "--index", "copy", "--label", "circles", cwd=home).count("circles") >= 30
+    assert run(ALEXNET, "index", "remove", 1, 2, "--index", "copy", cwd=home) == "2 images removed\n"
+    assert run(ALEXNET, "index", "restore", 2, "--index", "copy", cwd=home) == "1 image restored\n"
+    assert "1 image deleted, 89 kept" in run(ALEXNET, "index", "compact", "--index", "copy", cwd=home)
+    assert "89 images" in run(ALEXNET, "index", "export", "--index", "copy", "--output", "all.npz", cwd=home)
     with np.load(home / "all.npz") as arrays:
         assert arrays["features"].shape == (89, 64)
         assert sorted(set(arrays["labels"])) == ["checks", "circles", "stripes"]
-    assert "pairs" in run(ALEXNET, "index", "duplicates", "copy", cwd=home)
+    assert "pairs" in run(ALEXNET, "index", "duplicates", "--index", "copy", cwd=home)
 
 
 @pytest.mark.slow
@@ -162,8 +164,8 @@ def test_a_run_goes_on_where_it_was_stopped(images: Path, tmp_path: Path) -> Non
         (["train", "--recipe", "large"], "error: expected a recipe of paper, source, small, found 'large'"),
         (["train", "--resume", "nothing"], "error: expected the folder of a run"),
         (["serve", "--port", "0"], "error: expected an artifact in artifacts, found none"),
-        (["serve", "--host", "203.0.113.1"], "error: expected to listen on 203.0.113.1:8000"),
-        (["index", "--data", "elpv"], "error: expected an artifact in artifacts, found none"),
+        (["serve", "--host", "203.0.113.1"], "error: cannot listen on 203.0.113.1:8000"),
+        (["index", "add", "--data", "elpv"], "error: expected an artifact in artifacts, found none"),
         (["evaluate", "--data", "elpv"], "error: expected an artifact in artifacts, found none"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`alexnet codes train`, `evaluate-index` and a server that answers by codes, on a small network."""
+"""`alexnet codes train`, `alexnet index evaluate` and a server that answers by codes, on a small network."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def coded(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Artif
     shutil.copytree(artifact.path, home / "a" / "1")
     drawn(home / "many", 140, 8)
     alexnet(
-        "index", "add", "--data", home / "many", "--artifact", home / "a", "--index", home / "i", "--rows", "float16"
+        "index", "add", "--data", home / "many", "--artifact", home / "a", "--index", home / "i", "--dtype", "float16"
     )
-    said = alexnet("codes", "train", home / "i", "--artifact", home / "a", "--bits", 28, "--steps", 60)
+    said = alexnet("codes", "train", "--index", home / "i", "--artifact", home / "a", "--bits", 28, "--steps", 60)
     assert "autoencoder, 28 bits: " in said
     assert "itq, 28 bits: " in said
     return replace(artifacts.load(home / "a"), path=home / "a" / "1")
@@ -52,8 +52,8 @@ def test_the_encoder_is_the_artifact_s(coded: Artifact) -> None:
 
 def test_an_index_is_evaluated(coded: Artifact, images: Path) -> None:
     home = coded.path.parents[1]
-    options = ["--artifact", home / "a", "--count", 60, "--plot", home / "p.png", "--json", home / "e.json"]
-    said = alexnet("evaluate-index", home / "i", *options)
+    options = ["--artifact", home / "a", "--max-images", 60, "--plot", home / "p.png", "--output", home / "e.json"]
+    said = alexnet("index", "evaluate", "--index", home / "i", *options)
     assert "60 queries; mean average precision by label" in said
     found = json.loads((home / "e.json").read_text())
     assert found["recall"]["exact"] == {"6": 1.0, "10": 1.0}
@@ -61,7 +61,9 @@ def test_an_index_is_evaluated(coded: Artifact, images: Path) -> None:
     assert 0 < found["recall"]["addresses"]["10"] <= 1
     assert found["precision"]["1"] > 0.8
     assert (home / "p.png").read_bytes().startswith(b"\x89PNG")
-    said = alexnet("evaluate-index", home / "i", "--artifact", home / "a", "--images", images, "--count", 10)
+    said = alexnet(
+        "index", "evaluate", "--index", home / "i", "--artifact", home / "a", "--data", images, "--max-images", 10
+    )
     assert said.startswith("10 queries; ")
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from alexnet.cli.artifact import evaluate
-from alexnet.cli.index import listing
+from alexnet.cli.evaluate import evaluate
+from alexnet.cli.index import list_images
 from index.search import Query
 from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
@@ -29,28 +29,28 @@ def run(*words: object, cwd: Path, **variables: str) -> str:
 
 
 def test_indexes_are_where_the_server_looks_for_them(artifact: Artifact, images: Path, tmp_path: Path) -> None:
-    """In the folder of ALEXNET_INDEXES; `alexnet index` alone has the options of `alexnet index add`."""
+    """Below the folder of ALEXNET_HOME, unless one is named."""
     data, options = images / "circles", ("--artifact", artifact.path)
-    run("index", "--data", data, *options, "--rows", "float16", cwd=tmp_path, ALEXNET_INDEXES="elsewhere")
-    assert (tmp_path / "elsewhere" / "patterns" / "1" / "features-1.f16").is_file()
+    run("index", "add", "--data", data, *options, "--dtype", "float16", cwd=tmp_path, ALEXNET_HOME="elsewhere")
+    assert (tmp_path / "elsewhere" / "indexes" / "patterns" / "1" / "features-1.f16").is_file()
     assert not (tmp_path / "indexes").exists()
-    found = run("similar", data / "00.jpg", *options, cwd=tmp_path, ALEXNET_INDEXES="elsewhere")
+    found = run("similar", data / "00.jpg", *options, cwd=tmp_path, ALEXNET_HOME="elsewhere")
     assert found.splitlines()[0].endswith(str(data / "00.jpg"))
 
 
 def test_one_image_is_no_images(index_path: Path, tmp_path: Path) -> None:
     copy = tmp_path / "index"
     shutil.copytree(index_path, copy)
-    assert run("index", "remove", copy, 1, 2, cwd=tmp_path) == "2 images removed\n"
-    assert run("index", "restore", copy, 2, cwd=tmp_path) == "1 image restored\n"
-    assert run("index", "compact", copy, cwd=tmp_path) == "1 image forgotten, 89 kept\n"
+    assert run("index", "remove", 1, 2, "--index", copy, cwd=tmp_path) == "2 images removed\n"
+    assert run("index", "restore", 2, "--index", copy, cwd=tmp_path) == "1 image restored\n"
+    assert run("index", "compact", "--index", copy, cwd=tmp_path) == "1 image deleted, 89 kept\n"
 
 
 def test_a_label_that_is_none_is_said(index_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    listing(index_path, "circles")
+    list_images(str(index_path), "circles")
     assert len(capsys.readouterr().out.splitlines()) == 30
-    with pytest.raises(InvalidRequestError, match="expected a label of the index, found 'circels'"):
-        listing(index_path, "circels")
+    with pytest.raises(InvalidRequestError, match="no image of the index has the label 'circels'"):
+        list_images(str(index_path), "circels")
 
 
 def test_a_image_that_is_none_is_named(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_search_without_codes_says_how_to_have_them(index_path: Path) -> None:
 
 
 def test_one_of_two_options_is_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(InvalidRequestError, match="expected one of --data and --imagenet-val, found neither"):
+    with pytest.raises(InvalidRequestError, match="either --data or --imagenet-val"):
         evaluate()
-    with pytest.raises(InvalidRequestError, match="expected one of --data and --imagenet-val, found both"):
+    with pytest.raises(InvalidRequestError, match="either --data or --imagenet-val"):
         evaluate("elpv", imagenet_val=tmp_path)

@@ -86,13 +86,13 @@ def test_merged_is_as_made_by_one_machine(
     data: Path, artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    options = ["index", "add", "--data", str(data), "--artifact", str(artifact.path), "--rows", rows]
+    options = ["index", "add", "--data", str(data), "--artifact", str(artifact.path), "--dtype", rows]
     assert CliRunner().invoke(cli.app, [*options, "--index", "one"]).exit_code == 0
     for number in (1, 2, 3):
         assert CliRunner().invoke(cli.app, [*options, "--shard", f"{number}/3"]).exit_code == 0
     parts = sorted(map(str, Path("indexes").glob("*/*-of-3")))
     assert [Path(part).name for part in parts] == [f"{artifact.path.name}.{number}-of-3" for number in (1, 2, 3)]
-    printed = CliRunner().invoke(cli.app, ["index", "merge", "merged", *parts])
+    printed = CliRunner().invoke(cli.app, ["index", "merge", *parts, "--index", "merged"])
     assert "index merged: 18 images (18 added, " in printed.output
     assert contents(tmp_path / "merged") == contents(tmp_path / "one")
     with_one, merged = ImageIndex.open(Path("one")), ImageIndex.open(Path("merged"))
@@ -103,9 +103,9 @@ def test_merged_is_as_made_by_one_machine(
     assert merged.labels() == with_one.labels()
     for index in (with_one, merged):
         index.close()
-    again = CliRunner().invoke(cli.app, ["index", "merge", "merged", *parts])
+    again = CliRunner().invoke(cli.app, ["index", "merge", *parts, "--index", "merged"])
     assert "18 images (0 added, " in again.output
-    assert CliRunner().invoke(cli.app, [*options, "--index", "merged"]).output.count("0 added, 20 there already")
+    assert CliRunner().invoke(cli.app, [*options, "--index", "merged"]).output.count("0 added, 20 already indexed")
 
 
 def test_an_index_that_is_there_keeps_its_ids(artifact: Artifact, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from alexnet.cli.serve import SettingsFileError, settings
+from server.run import SettingsFileError, load_settings
 from server.settings import Settings
 
 ALEXNET = Path(sys.executable).parent / "alexnet"
@@ -19,17 +19,17 @@ def test_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.write_text('max_waiting = 1\nmax_bytes = 2\nport = 3\nlog_format = "json"\n')
     monkeypatch.setenv("ALEXNET_MAX_WAITING", "10")
     monkeypatch.setenv("ALEXNET_MAX_BYTES", "20")
-    chosen = settings(file, {"max_waiting": 100})
+    chosen = load_settings(file, {"max_waiting": 100})
     assert (chosen.max_waiting, chosen.max_bytes, chosen.port, chosen.log_format) == (100, 20, 3, "json")
 
 
 @pytest.mark.parametrize("text", ["max_wating = 1", "max_waiting =", "keyz = 'x'"])
 def test_a_file_with_a_mistake(tmp_path: Path, text: str) -> None:
     (tmp_path / "server.toml").write_text(text)
-    with pytest.raises(SettingsFileError, match="expected"):
-        settings(tmp_path / "server.toml", {})
+    with pytest.raises(SettingsFileError, match="settings"):
+        load_settings(tmp_path / "server.toml", {})
     with pytest.raises(SettingsFileError, match="No such file"):
-        settings(tmp_path / "nothing.toml", {})
+        load_settings(tmp_path / "nothing.toml", {})
 
 
 def test_every_setting_is_a_flag_but_the_keys() -> None:

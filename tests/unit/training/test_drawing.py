@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet.cli.index import draw
 from experiments import specialization
 from experiments.specialization import color
-from index.drawing import embed_2d
+from index.drawing import draw, embed_2d
 from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import IndexStoreError
@@ -27,7 +26,7 @@ def run(*options: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_an_index_in_images(index_path: Path, tmp_path: Path) -> None:
-    said = run("index", "draw", index_path, "--output", tmp_path, "--queries", 3)
+    said = run("index", "draw", "--index", index_path, "--output", tmp_path, "--queries", 3)
     assert said.returncode == 0, said.stderr
     for name in ("neighbors", "map"):
         assert f"wrote {tmp_path / name}.png" in said.stdout
@@ -39,20 +38,22 @@ def test_without_its_packages_nothing_is_drawn(
     index_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(IndexStoreError, match=r"expected scikit-learn to draw, found none: .*train,baselines"):
-        draw(index_path, tmp_path / "figures", 5, 3000, 0)
+    index = ImageIndex.open(index_path)
+    with pytest.raises(IndexStoreError, match=r"missing package scikit-learn; install it: .*train,baselines"):
+        draw(index, tmp_path / "figures", 5, 3000, 0)
+    index.close()
     assert not (tmp_path / "figures").exists()
 
 
 def test_an_artifact_in_images(artifact: Artifact, images: Path, few: Path, tmp_path: Path) -> None:
-    said = run("draw", artifact.path, "--data", images, "--output", tmp_path, "--count", 5)
+    said = run("draw", "--artifact", artifact.path, "--data", images, "--output", tmp_path, "--max-images", 5)
     assert said.returncode == 0, said.stderr
     for name in ("kernels", "answers"):
         with Image.open(tmp_path / f"{name}.png") as image:
             assert min(image.size) > 200
     (few / "other").mkdir(exist_ok=True)
     try:
-        assert "expected" in run("draw", artifact.path, "--data", few, "--output", tmp_path).stderr
+        assert "expected" in run("draw", "--artifact", artifact.path, "--data", few, "--output", tmp_path).stderr
     finally:
         (few / "other").rmdir()
 
