@@ -1,8 +1,8 @@
 """`python benchmarks/bulk.py IMAGES`: what indexing a million, a hundred million and a billion images takes.
 
 Machines of one core each run `alexnet index add --shard`, are killed and started again, and their indexes are merged.
-Rates come from the first runs; `simulate` says with them how long another run will take, one that loses a machine, and is
-compared with it; then it says the same of clusters that aren't here. Writes docs/results/.
+Rates come from the first runs; `simulate` says with them how long another run will take, one that loses a machine, and
+is compared with it; then it says the same of clusters that aren't here. Writes docs/results/.
 """
 
 from __future__ import annotations
