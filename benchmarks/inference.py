@@ -155,7 +155,7 @@ def measure(artifact: Artifact, images: list[NDArray[np.uint8]]) -> dict[str, di
 
 STAGES = {
     "crops, conv1 to pool1": (
-        r"(conv|lrn|pool)1|/crop|/row|/column|^(rows|columns|crops)|cut|mean|pixel|centerd|planes|mirror|pair"
+        r"(conv|lrn|pool)1|/crop|/row|/column|^(rows|columns|crops)|cut|mean|pixel|centered|planes|mirror|pair"
     ),
     "conv2 to pool2": r"(conv|lrn|pool)2|/(five|crops|top|left|low|right)",
     "conv3 to conv5": r"(conv|pool)[3-5]|flat",

@@ -83,8 +83,8 @@ class TenCrops:
     def __init__(self, network: Path) -> None:
         self.mean = constants(network)["mean"].reshape(256, 256, 3)
         rows, columns = coordinates()
-        self.places = [np.ix_(rows[view], columns[view]) for view in TEN_CROP]
+        self.places = [np.ix_(rows[crop], columns[crop]) for crop in TEN_CROP]
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        centerd = pixels - self.mean
-        return np.ascontiguousarray(np.stack([centerd[place] for place in self.places]).transpose(0, 3, 1, 2))
+        centered = pixels - self.mean
+        return np.ascontiguousarray(np.stack([centered[place] for place in self.places]).transpose(0, 3, 1, 2))

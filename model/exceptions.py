@@ -57,6 +57,10 @@ class IndexStoreError(AlexNetError):
     """An index is missing, damaged, in use, or made by another network."""
 
 
+class IndexNotFoundError(IndexStoreError):
+    """There is no index at the given location."""
+
+
 class StorageFullError(IndexStoreError):
     """The disk has no room for what was to be added; what was there before is as it was."""
 

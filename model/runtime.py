@@ -88,8 +88,8 @@ class OnnxModel:
             raise InvalidRequestError(
                 f"expected uint8 images of shape (N, {SIDE}, {SIDE}, 3), found {images.dtype} {images.shape}"
             )
-        if not crops or any(view not in TEN_CROP for view in crops):
-            raise InvalidRequestError(f"expected view ids from 0 to 9, found {list(crops)}")
+        if not crops or any(crop not in TEN_CROP for crop in crops):
+            raise InvalidRequestError(f"expected crop ids from 0 to 9, found {list(crops)}")
         inputs = {"images": images, "crops": np.asarray(crops, dtype=np.int64)}
         options = self._kept if len(images) * len(crops) <= len(TEN_CROP) else self._given_back
         answer: list[NDArray[np.float32]] = self._session.run(outputs, inputs, options)

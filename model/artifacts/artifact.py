@@ -2,7 +2,7 @@
 
     artifacts/NAME/VERSION/
       manifest.json   what it is, how it was made, what was measured, and the sha256 of every other file
-      network.onnx    uint8 images + view ids -> probabilities, features (see `model.network.onnx_graph`)
+      network.onnx    uint8 images + crop ids -> probabilities, features (see `model.network.onnx_graph`)
       labels.json     class index -> {"id", "name"}
       history.json    how its training went, for people (see `model.artifacts.history`)
       network.int8.onnx   the same in whole numbers (see `model.network.quantization`); where `alexnet quantize` made it

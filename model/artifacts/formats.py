@@ -69,13 +69,13 @@ def _triton(artifact: Artifact, target: Path) -> None:
     for name, crops in ((artifact.manifest.name, TEN_CROP), (f"{artifact.manifest.name}-center", CENTER_CROP)):
         folder = target / name
         (folder / "1").mkdir(parents=True)
-        onnx.save(_with_views(onnx.load(str(artifact.network)), crops), str(folder / "1" / "model.onnx"))
+        onnx.save(_with_crops(onnx.load(str(artifact.network)), crops), str(folder / "1" / "model.onnx"))
         (folder / "config.pbtxt").write_text(_config(artifact, name))
         (folder / "labels.txt").write_text("".join(f"{label.name}\n" for label in artifact.labels))
     shutil.copy(artifact.path / "manifest.json", target / artifact.manifest.name)
 
 
-def _with_views(model: onnx.ModelProto, crops: tuple[int, ...]) -> onnx.ModelProto:
+def _with_crops(model: onnx.ModelProto, crops: tuple[int, ...]) -> onnx.ModelProto:
     """The input `crops` becomes a constant: Triton batches only models whose inputs all have the batch's axis."""
     (entry,) = [value for value in model.graph.input if value.name == "crops"]
     model.graph.input.remove(entry)

@@ -12,7 +12,7 @@ from model.images.preprocess import SIDE
 CROP: Final = 224
 MARGIN = SIDE - CROP
 OFFSETS = ((0, 0), (0, MARGIN), (MARGIN, 0), (MARGIN, MARGIN), (MARGIN // 2, MARGIN // 2))
-"""(top, left) of crops 0 to 4; view i + 5 is the mirror image of view i."""
+"""(top, left) of crops 0 to 4; crop i + 5 is the mirror image of crop i."""
 
 CENTER_CROP = (4,)
 TEN_CROP = tuple(range(10))

@@ -19,7 +19,7 @@ from model.runtime import OnnxModel
 PROBABILITY_TOLERANCE = 1e-4
 """Largest difference of a probability. The two runtimes add up to 9,216 float32 products in another order, which moves
 a logit by some 1e-6 of its size; measured differences stay below 1e-5, real mistakes (a swapped channel, a wrong mean,
-a view off by a pixel) above 1e-3."""
+a crop off by a pixel) above 1e-3."""
 
 FEATURE_TOLERANCE = 1e-4
 """Largest difference of a feature, relative to the largest feature of the batch; for the same reason."""
@@ -70,10 +70,11 @@ def torch_answer(
     means = torch.from_numpy(mean).to(device).permute(2, 0, 1)[None]
     answers = []
     with torch.no_grad():
-        for view in crops:
-            window = CENTER_CROP[0] if network.architecture.mean == "center" else view
+        for crop_id in crops:
+            window = CENTER_CROP[0] if network.architecture.mean == "center" else crop_id
             crop = (
-                pixels[:, :, rows[view]][:, :, :, columns[view]] - means[:, :, rows[window]][:, :, :, columns[window]]
+                pixels[:, :, rows[crop_id]][:, :, :, columns[crop_id]]
+                - means[:, :, rows[window]][:, :, :, columns[window]]
             )
             answers.append(network(crop))
     probabilities = torch.stack([answer.logits.softmax(1) for answer in answers]).mean(0)

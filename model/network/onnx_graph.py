@@ -1,6 +1,6 @@
 """The served ONNX graph: plain pixels in, probabilities and features out.
 
-Inputs: `images` uint8 (N, 256, 256, 3) RGB and `crops` int64 (V), ids 0 to 9 of `model.images.crops`.
+Inputs: `images` uint8 (N, 256, 256, 3) RGB and `crops` int64 (C), ids 0 to 9 of `model.images.crops`.
 Outputs: `probabilities` float32 (N, classes), the mean of the softmax over the crops (paper, section 4.1), and
 `features` float32 (N, hidden), the last hidden layer after ReLU, mean over the crops (section 6.1).
 
@@ -33,13 +33,13 @@ def build(layers: Layers, mean: Array, share: bool = True) -> onnx.ModelProto:
     lets it.
     """
     graph, architecture = Nodes(), layers.architecture
-    x = _second_maps(graph, layers, mean, share)  # (N * V, 256, 13, 13)
+    x = _second_maps(graph, layers, mean, share)  # (N * C, 256, 13, 13)
     for name in ("conv3", "conv4", "conv5", "conv6"):  # (., 384, 13, 13) twice, (., 256, 6, 6)
         x = layers.convolution(graph, x, name, [1] * 4)
     x = graph.add("Flatten", x, name="flat_maps")  # (., 9216)
     probabilities, features = layers.classifier(graph, x)
     for name, source in (("probabilities", probabilities), ("features", features)):
-        _mean_over_views(graph, source, name)
+        _mean_over_crops(graph, source, name)
     return finished(graph, architecture)
 
 
@@ -50,7 +50,7 @@ def finished(graph: Nodes, architecture: Architecture) -> onnx.ModelProto:
         "alexnet",
         [
             helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", SIDE, SIDE, 3]),
-            helper.make_tensor_value_info("crops", TensorProto.INT64, ["V"]),
+            helper.make_tensor_value_info("crops", TensorProto.INT64, ["C"]),
         ],
         [
             helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", architecture.classes]),
@@ -69,31 +69,31 @@ def finished(graph: Nodes, architecture: Architecture) -> onnx.ModelProto:
 
 
 def _crops(graph: Nodes, mean: Array, architecture: Architecture) -> str:
-    """(N, 256, 256, 3) uint8 -> (N * V, 3, 224, 224) float32 with the mean subtracted."""
+    """(N, 256, 256, 3) uint8 -> (N * C, 3, 224, 224) float32 with the mean subtracted."""
     side = architecture.side
     rows, columns = coordinates(side)
-    row = graph.add("Gather", graph.constant("view_rows", rows * SIDE), "crops", name="rows")  # (V, 224)
-    column = graph.add("Gather", graph.constant("view_columns", columns), "crops", name="columns")  # (V, 224)
+    row = graph.add("Gather", graph.constant("crop_rows", rows * SIDE), "crops", name="rows")  # (C, 224)
+    column = graph.add("Gather", graph.constant("crop_columns", columns), "crops", name="columns")  # (C, 224)
     two, one = graph.constant("axis_2", np.array([2])), graph.constant("axis_1", np.array([1]))
     row = graph.add("Unsqueeze", row, two, name="rows_3d")
     column = graph.add("Unsqueeze", column, one, name="columns_3d")
-    pixel = graph.add("Add", row, column, name="pixel")  # (V, 224, 224)
+    pixel = graph.add("Add", row, column, name="pixel")  # (C, 224, 224)
     flat = graph.add("Reshape", "images", graph.constant("flat", np.array([0, SIDE * SIDE, 3])), name="pixels")
-    cut = graph.add("Gather", flat, pixel, name="cut", axis=1)  # (N, V, 224, 224, 3)
+    cut = graph.add("Gather", flat, pixel, name="cut", axis=1)  # (N, C, 224, 224, 3)
     cut = graph.add("Cast", cut, name="cut_float", to=TensorProto.FLOAT)
     mean_pixels = graph.constant("mean", mean.reshape(-1, 3))
     if architecture.mean == "center":
         central = rows[CENTER_CROP[0]][:, None] * SIDE + columns[CENTER_CROP[0]]  # (224, 224)
         pixel = graph.constant("center", central)
     mean_cut = graph.add("Gather", mean_pixels, pixel, name="mean_cut", axis=0)
-    centerd = graph.add("Sub", cut, mean_cut, name="centerd")
-    planes = graph.add("Transpose", centerd, name="planes", perm=[0, 1, 4, 2, 3])  # (N, V, 3, 224, 224)
+    centered = graph.add("Sub", cut, mean_cut, name="centered")
+    planes = graph.add("Transpose", centered, name="planes", perm=[0, 1, 4, 2, 3])  # (N, C, 3, 224, 224)
     shape = graph.constant("crop_shape", np.array([-1, 3, side, side]))
-    return graph.add("Reshape", planes, shape, name="crops")
+    return graph.add("Reshape", planes, shape, name="crop_batch")
 
 
 def _second_maps(graph: Nodes, layers: Layers, mean: Array, share: bool) -> str:
-    """Images -> what conv3 sees, (N * V, 256, 13, 13): shared between the crops where all ten are asked for."""
+    """Images -> what conv3 sees, (N * C, 256, 13, 13): shared between the crops where all ten are asked for."""
 
     def plain(nodes: Nodes) -> str:
         x = _crops(nodes, mean, layers.architecture)
@@ -121,12 +121,12 @@ def shareable(architecture: Architecture) -> bool:
 
 def _all_ten(graph: Nodes) -> str:
     """Whether the crops are ten, and none of them is twice among them; their order makes no difference to a mean."""
-    column = graph.add("Unsqueeze", "crops", graph.numbers(1), name="views_column")
-    each = graph.add("Equal", column, graph.numbers(*TEN_CROP), name="views_found")  # (V, 10)
-    each = graph.add("Cast", each, name="views_found_float", to=TensorProto.FLOAT)
-    times = graph.add("ReduceSum", each, graph.numbers(0), name="views_times", keepdims=0)  # (10,)
-    least = graph.add("ReduceMin", times, name="views_least", keepdims=0)
-    most = graph.add("ReduceMax", times, name="views_most", keepdims=0)
+    column = graph.add("Unsqueeze", "crops", graph.numbers(1), name="crops_column")
+    each = graph.add("Equal", column, graph.numbers(*TEN_CROP), name="crop_matches")  # (C, 10)
+    each = graph.add("Cast", each, name="crop_matches_float", to=TensorProto.FLOAT)
+    times = graph.add("ReduceSum", each, graph.numbers(0), name="crop_counts", keepdims=0)  # (10,)
+    least = graph.add("ReduceMin", times, name="fewest", keepdims=0)
+    most = graph.add("ReduceMax", times, name="most", keepdims=0)
     one = graph.constant("one", np.array(1, np.float32))
     both = [graph.add("Equal", value, one, name=f"{value}_is_one") for value in (least, most)]
     return graph.add("And", *both, name="all_ten")
@@ -137,8 +137,8 @@ def with_mirror_images(graph: Nodes, mean: Array) -> str:
     pixels = graph.add("Cast", "images", name="pixels_float", to=TensorProto.FLOAT)
     means = graph.constant("mean", mean.reshape(-1, 3))
     means = graph.add("Reshape", means, graph.numbers(SIDE, SIDE, 3), name="mean_image")
-    centerd = graph.add("Sub", pixels, means, name="centerd")
-    planes = graph.add("Transpose", centerd, name="planes", perm=[0, 3, 1, 2])
+    centered = graph.add("Sub", pixels, means, name="centered")
+    planes = graph.add("Transpose", centered, name="planes", perm=[0, 3, 1, 2])
     bounds = [graph.numbers(-1), graph.numbers(-SIDE - 1), graph.numbers(3), graph.numbers(-1)]
     mirrored = graph.add("Slice", planes, *bounds, name="mirrored")
     both = [
@@ -149,12 +149,12 @@ def with_mirror_images(graph: Nodes, mean: Array) -> str:
     return graph.add("Reshape", pairs, graph.numbers(-1, 3, SIDE, SIDE), name="both")
 
 
-def _mean_over_views(graph: Nodes, x: str, name: str) -> None:
-    """(N * V, D) -> (N, D) as the output `name`."""
+def _mean_over_crops(graph: Nodes, x: str, name: str) -> None:
+    """(N * C, D) -> (N, D) as the output `name`."""
     if not any(node.name == "by_image" for node in graph.nodes):
         shape = graph.add("Shape", "images", name="image_count", start=0, end=1)
-        crops = graph.add("Shape", "crops", name="view_count")
+        crops = graph.add("Shape", "crops", name="crop_count")
         last = graph.constant("minus_one", np.array([-1]))
-        graph.add("Concat", shape, crops, last, name="by_image", axis=0)  # (N, V, -1)
-    grouped = graph.add("Reshape", x, "by_image", name=f"{name}_by_view")
+        graph.add("Concat", shape, crops, last, name="by_image", axis=0)  # (N, C, -1)
+    grouped = graph.add("Reshape", x, "by_image", name=f"{name}_by_crop")
     graph.add("ReduceMean", grouped, name=name, axes=[1], keepdims=0)

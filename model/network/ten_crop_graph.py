@@ -27,24 +27,24 @@ LAST = 19 - 3
 """Pixels of a crop, and 3 zeros, that the last position of pool1 sees: 3 windows of 11 at stride 4."""
 
 
-def shared(nodes: Nodes, layers: Layers, centerd: str) -> str:
+def shared(nodes: Nodes, layers: Layers, centered: str) -> str:
     """(2N, 3, 256, 256): each image, mean subtracted, and its mirror image -> (10N, 256, 13, 13), image by
     image."""
-    whole, crops = _five_of_pool1(nodes, layers, centerd)
+    whole, crops = _five_of_pool1(nodes, layers, centered)
     five = _five_of_pool2(nodes, layers, whole, crops)  # (2N, 5, 256, 13, 13)
     channels = len(layers.weights["conv2.weight"])
-    return nodes.add("Reshape", five, nodes.numbers(-1, channels, 13, 13), name="crops")
+    return nodes.add("Reshape", five, nodes.numbers(-1, channels, 13, 13), name="crop_maps")
 
 
-def _five_of_pool1(nodes: Nodes, layers: Layers, centerd: str) -> tuple[str, list[str]]:
+def _five_of_pool1(nodes: Nodes, layers: Layers, centered: str) -> tuple[str, list[str]]:
     """pool1 of the whole (2N, 96, 31, 31), and of the five crops (2N, 96, 27, 27)."""
-    whole = layers.convolution(nodes, centerd, "conv1", [0, 0, 3, 3], "whole")
+    whole = layers.convolution(nodes, centered, "conv1", [0, 0, 3, 3], "whole")
     ends = {offset: (offset + CROP - LAST, offset + CROP) for offset in (0, MARGIN // 2)}
     rows, columns = {}, {}
     for offset, end in ends.items():
-        row = nodes.cut(centerd, f"row{offset}", end, (0, 0))
+        row = nodes.cut(centered, f"row{offset}", end, (0, 0))
         rows[offset] = layers.convolution(nodes, row, "conv1", [0, 0, 3, 3], f"row{offset}")  # (2N, 96, 1, 31)
-        column = nodes.cut(centerd, f"column{offset}", (0, 0), end)
+        column = nodes.cut(centered, f"column{offset}", (0, 0), end)
         columns[offset] = layers.convolution(nodes, column, "conv1", [0, 0, 3, 3], f"column{offset}")  # (2N, 96, 31, 1)
     crops = []
     for number, (top, left) in enumerate(OFFSETS):
@@ -57,7 +57,7 @@ def _five_of_pool1(nodes: Nodes, layers: Layers, centerd: str) -> tuple[str, lis
         if top < MARGIN:
             low = nodes.cut(rows[top], f"{name}_low", (0, 0), (b, b + width))
             if left < MARGIN:
-                corner = nodes.cut(centerd, f"{name}_corner", ends[top], ends[left])
+                corner = nodes.cut(centered, f"{name}_corner", ends[top], ends[left])
                 corner = layers.convolution(nodes, corner, "conv1", [0, 0, 3, 3], f"{name}_corner")
                 low = nodes.add("Concat", low, corner, name=f"{name}_lowest", axis=3)
             crop = nodes.add("Concat", crop, low, name=f"{name}_high", axis=2)
@@ -86,7 +86,7 @@ def _five_of_pool2(nodes: Nodes, layers: Layers, whole: str, crops: list[str]) -
                   for where, side in (("left", left), ("right", right))]  # fmt: skip
         crop = _joined(nodes, [beside[0], crop, beside[1]], f"{name}_wide", 3)
         crop = _joined(nodes, [top.get(number, ""), crop, low.get(number, "")], f"{name}_high", 2)
-        found.append(nodes.add("Unsqueeze", crop, nodes.numbers(1), name=f"{name}_view"))
+        found.append(nodes.add("Unsqueeze", crop, nodes.numbers(1), name=f"{name}_crop"))
     return nodes.add("Concat", *found, name="five", axis=1)
 
 

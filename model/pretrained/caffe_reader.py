@@ -14,7 +14,7 @@ from model.network.spec import NORMALIZED, POOLED, Architecture, convolutions, l
 from model.pretrained.specs import Array, Source
 
 CROP = 227
-"""Pixels a side of a view in Caffe: 55 x 55 positions of conv1 without a border."""
+"""Pixels a side of a crop in Caffe: 55 x 55 positions of conv1 without a border."""
 
 
 def read(path: Path, architecture: Architecture) -> Source:
@@ -42,8 +42,8 @@ def read(path: Path, architecture: Architecture) -> Source:
 
     def answer(crops: Array) -> tuple[Array, Array]:
         answers = []
-        for view in crops:
-            network.setInput(view[None])
+        for crop in crops:
+            network.setInput(crop[None])
             answers.append([np.asarray(found, np.float32) for found in network.forward(["prob", "relu_fc7"])])
         probabilities, features = (np.concatenate(found) for found in zip(*answers, strict=True))
         return probabilities, features

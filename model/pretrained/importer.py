@@ -189,6 +189,6 @@ def answers(
     """What the file itself says of (N, 256, 256, 3) images: probabilities and features, means over the crops."""
     rows, columns = coordinates(source.crop)
     pixels = images.astype(np.float32)
-    said = [source.answer(published.seen(pixels[:, rows[view]][:, :, columns[view]])) for view in crops]
+    said = [source.answer(published.seen(pixels[:, rows[crop]][:, :, columns[crop]])) for crop in crops]
     probabilities, features = (np.mean(found, axis=0) for found in zip(*said, strict=True))
     return probabilities, features

@@ -201,8 +201,8 @@ class _Answers:
         self._entry, self._logits = entry, last.kind != "softmax"
 
     def __call__(self, crops: Array) -> tuple[Array, Array]:
-        """One view at a time: published graphs have a batch of one."""
-        answers = [self._session.run(None, {self._entry: view[None]}) for view in crops]
+        """One crop at a time: published graphs have a batch of one."""
+        answers = [self._session.run(None, {self._entry: crop[None]}) for crop in crops]
         probabilities = np.concatenate([answer[0] for answer in answers])
         if self._logits:
             powers = np.exp(probabilities - probabilities.max(1, keepdims=True))

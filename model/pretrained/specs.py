@@ -36,7 +36,7 @@ class Release(NamedTuple):
 class Published:
     """`releases`: the first is the one that is fetched; the others are known, too.
 
-    A view is (x - `mean`) / `deviation`, both of RGB 0..255, in the order of `colors`. `top1_error`, `top5_error`: of
+    A crop is (x - `mean`) / `deviation`, both of RGB 0..255, in the order of `colors`. `top1_error`, `top5_error`: of
     one crop on ImageNet's 50,000 validation images, in `terms` of the publisher.
     """
 
@@ -62,10 +62,10 @@ class Published:
             published=True,
         )
 
-    def seen(self, view: Array) -> Array:
+    def seen(self, crop: Array) -> Array:
         """What the published network sees of (N, H, W, 3) RGB pixels 0..255: (N, 3, H, W)."""
-        centerd = (view - np.array(self.mean, np.float32)) / np.array(self.deviation, np.float32)
-        ordered = centerd[..., ::-1] if self.colors == "BGR" else centerd
+        centered = (crop - np.array(self.mean, np.float32)) / np.array(self.deviation, np.float32)
+        ordered = centered[..., ::-1] if self.colors == "BGR" else centered
         return np.ascontiguousarray(ordered.transpose(0, 3, 1, 2), np.float32)
 
 

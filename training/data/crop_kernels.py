@@ -1,4 +1,4 @@
-"""Loops over pixels, compiled by numba: crops of the cache (bytes for a GPU, centerd float32 for the CPU), and sums.
+"""Loops over pixels, compiled by numba: crops of the cache (bytes for a GPU, centered float32 for the CPU), and sums.
 
 All let go of the interpreter's lock, so that they run beside a training step.
 """
@@ -20,10 +20,10 @@ ROW = 3 * CROP
 
 
 @njit(nogil=True, cache=True)
-def _cut(images: Any, rows: Any, walks: Any, out: Any) -> None:
+def _cut_crops_kernel(images: Any, rows: Any, strides: Any, out: Any) -> None:
     for n in range(len(rows)):
         image = images[rows[n]]
-        start, down, right = walks[n]
+        start, down, right = strides[n]
         for r in range(CROP):
             begin = 3 * (start + r * down)
             target = out[n, r]
@@ -44,25 +44,25 @@ def _cut(images: Any, rows: Any, walks: Any, out: Any) -> None:
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _center(images: Any, rows: Any, walks: Any, mean: Any, mean_walks: Any, shifts: Any, factor: Any, out: Any) -> None:
+def _subtract_mean_kernel(images: Any, rows: Any, strides: Any, mean: Any, mean_strides: Any, color_shifts: Any, scale: Any, out: Any) -> None:
     for n in range(len(rows)):
         image = images[rows[n]]
-        start, down, right = walks[n]
-        mean_start, mean_down, mean_right = mean_walks[n]
-        red, green, blue = shifts[n]
+        start, down, right = strides[n]
+        mean_start, mean_down, mean_right = mean_strides[n]
+        red, green, blue = color_shifts[n]
         for r in range(CROP):
             target = out[n, r]
             pixel, mean_pixel = 3 * (start + r * down), 3 * (mean_start + r * mean_down)
             for c in range(0, ROW, 3):
-                target[c] = (np.float32(image[pixel]) - mean[mean_pixel] + red) * factor
-                target[c + 1] = (np.float32(image[pixel + 1]) - mean[mean_pixel + 1] + green) * factor
-                target[c + 2] = (np.float32(image[pixel + 2]) - mean[mean_pixel + 2] + blue) * factor
+                target[c] = (np.float32(image[pixel]) - mean[mean_pixel] + red) * scale
+                target[c + 1] = (np.float32(image[pixel + 1]) - mean[mean_pixel + 1] + green) * scale
+                target[c + 2] = (np.float32(image[pixel + 2]) - mean[mean_pixel + 2] + blue) * scale
                 pixel += 3 * right
                 mean_pixel += 3 * mean_right
 
 
 @njit(nogil=True, cache=True)
-def _add(image: Any, image_sum: Any, outer_sum: Any) -> None:
+def _add_to_sums_kernel(image: Any, image_sum: Any, outer_sum: Any) -> None:
     rr = rg = rb = gg = gb = bb = np.uint64(0)
     for i in range(0, len(image), 3):
         r, g, b = np.uint64(image[i]), np.uint64(image[i + 1]), np.uint64(image[i + 2])
@@ -78,42 +78,39 @@ def _add(image: Any, image_sum: Any, outer_sum: Any) -> None:
 
 
 def add_to_sums(image: NDArray[np.uint8], image_sum: NDArray[np.int64], outer_sum: NDArray[np.int64]) -> None:
-    """Add a (256, 256, 3) image to the (256, 256, 3) sum of images, and its pixels' products to the (3, 3) sum."""
-    _add(np.ascontiguousarray(image).ravel(), image_sum.reshape(-1), outer_sum)
+    """Add a (256, 256, 3) image to the (256, 256, 3) sum of images, and the products of its channels to the (3, 3) sum."""
+    _add_to_sums_kernel(np.ascontiguousarray(image).ravel(), image_sum.reshape(-1), outer_sum)
 
 
-def cut(images: NDArray[np.uint8], crops: Crops, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-    """(N, 224, 224, 3) bytes of the crops, out of the cache's (M, 256, 256, 3)."""
+def cut_crops(images: NDArray[np.uint8], crops: Crops, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+    """Cut crops out of the cache's (M, 256, 256, 3) uint8: (N, 224, 224, 3) uint8, into `out` if given."""
     if out is None:
         out = np.empty((len(crops.rows), CROP, CROP, 3), np.uint8)
-    _cut(_flat(images), crops.rows, crops.walks, out.reshape(len(out), CROP, ROW))
+    _cut_crops_kernel(_flat(images), crops.rows, crops.strides, out.reshape(len(out), CROP, ROW))
     return out
 
 
-def centerd(images: NDArray[np.uint8], crops: Crops, mean: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N, 224, 224, 3) float32: the crops less their mean, plus the color shift, times the factor.
-
-    `mean` (256, 256, 3).
-    """
+def centered(images: NDArray[np.uint8], crops: Crops, mean: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Cut crops, subtract the mean, add the color shift and scale: (N, 224, 224, 3) float32. `mean` (256, 256, 3)."""
     out = np.empty((len(crops.rows), CROP, CROP, 3), np.float32)
-    target, factor = out.reshape(len(out), CROP, ROW), np.float32(crops.factor)
-    _center(_flat(images), crops.rows, crops.walks, mean.ravel(), crops.mean_walks, crops.shifts, factor, target)
+    target, scale = out.reshape(len(out), CROP, ROW), np.float32(crops.scale)
+    _subtract_mean_kernel(_flat(images), crops.rows, crops.strides, mean.ravel(), crops.mean_strides, crops.color_shifts, scale, target)
     return out
 
 
-def centerd_on_device(pixels: Tensor, crops: Crops, mean: Tensor) -> Tensor:
-    """`centerd` for bytes that `cut` cut, where they are now: (N, 224, 224, 3) uint8 -> float32 of the same shape.
+def subtract_mean_on_device(pixels: Tensor, crops: Crops, mean: Tensor) -> Tensor:
+    """`centered` for bytes that `cut_crops` cut, where they are now: (N, 224, 224, 3) uint8 -> float32 of the same shape.
 
     `mean` (65536, 3) on the same device.
     """
     span = torch.arange(CROP, device=pixels.device)
-    walks = torch.from_numpy(crops.mean_walks).to(pixels.device, non_blocking=True)
-    start, down, right = walks[:, :, None, None].unbind(1)
+    strides = torch.from_numpy(crops.mean_strides).to(pixels.device, non_blocking=True)
+    start, down, right = strides[:, :, None, None].unbind(1)
     own = mean[start + span[:, None] * down + span * right]  # (N, 224, 224, 3)
-    shifts = torch.from_numpy(crops.shifts).to(pixels.device, non_blocking=True)
-    return (pixels.float() - own + shifts[:, None, None, :]) * crops.factor
+    color_shifts = torch.from_numpy(crops.color_shifts).to(pixels.device, non_blocking=True)
+    return (pixels.float() - own + color_shifts[:, None, None, :]) * crops.scale
 
 
 def _flat(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(M, 196608), as a plain array: numba doesn't know memory maps."""
+    """(M, 196608) as a plain array: numba doesn't accept memory maps."""
     return np.asarray(images).reshape(len(images), -1)

@@ -130,7 +130,7 @@ def components(features: Array, count: int, seed: int = 0) -> tuple[Array, Array
 
 
 def rotation(values: Array, seed: int = 0, rounds: int = 50) -> Array:
-    """(bits, bits): the rotation of (N, bits) centerd values that brings them nearest to their signs."""
+    """(bits, bits): the rotation of (N, bits) centered values that brings them nearest to their signs."""
     draw = np.random.default_rng(seed)
     turned = np.linalg.qr(draw.standard_normal((values.shape[1], values.shape[1])))[0].astype(np.float32)
     for _ in range(rounds):

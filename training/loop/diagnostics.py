@@ -25,7 +25,7 @@ def require_finite(loss: float, epoch: int, step: int) -> None:
 
 
 def require_mean(pixels: Tensor) -> None:
-    """Raise TrainingError when the first batch isn't centerd: a mean image of other images stalls training."""
+    """Raise TrainingError when the first batch isn't centered: a mean image of other images stalls training."""
     means = pixels.float().mean((1, 2, 3))
     rest = float(means.mean())
     if len(means) >= 8 and abs(rest) > FAR_FROM_ZERO + 4 * float(means.std()) / len(means) ** 0.5:

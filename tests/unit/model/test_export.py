@@ -88,10 +88,10 @@ def test_every_variant_equals_torch(drawn: NDArray[np.uint8], tmp_path: Path, ch
 def test_a_view_is_the_crop_that_the_paper_means(exported: Exported, drawn: NDArray[np.uint8]) -> None:
     network, mean, path = exported
     offsets = [(0, 0), (0, 32), (32, 0), (32, 32), (16, 16)]
-    centerd = drawn[0].astype(np.float32) - mean
+    centered = drawn[0].astype(np.float32) - mean
     for view in TEN_CROP:
         top, left = offsets[view % 5]
-        crop = centerd[top : top + 224, left : left + 224]
+        crop = centered[top : top + 224, left : left + 224]
         crop = crop[:, ::-1] if view >= 5 else crop
         with torch.no_grad():
             expected = network.eval()(torch.from_numpy(crop.copy()).permute(2, 0, 1)[None]).logits.softmax(1)
@@ -122,8 +122,8 @@ def _change(name: str, edit: Callable[[NDArray[Any]], NDArray[Any]]) -> Callable
         _change("conv1.weight", lambda w: w[:, ::-1]),
         _change("conv2.weight", lambda w: np.roll(w, 128, 0)),
         _change("mean", lambda m: m + 2),
-        _change("view_columns", lambda c: np.clip(c + 1, 0, 255)),
-        _change("view_rows", lambda r: r[::-1]),
+        _change("crop_columns", lambda c: np.clip(c + 1, 0, 255)),
+        _change("crop_rows", lambda r: r[::-1]),
         _change("lrn1.band", lambda b: b / 5),
         _change("lrn2.k", lambda k: k / 2),
         _change("fc7.weight", lambda w: w * 2),

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from training.config import RECIPES
 from training.data.augment import Augmentation, uniforms
-from training.data.crop_kernels import centerd, centerd_on_device, cut
+from training.data.crop_kernels import centered, centerd_on_device, cut
 
 PLAIN = replace(RECIPES["paper"], color_deviation=0.0)
 ROWS = np.array([2, 0])
@@ -33,10 +33,10 @@ def augmentation(recipe: object = PLAIN, turned: bool = False, seed: int = 3) ->
 
 def test_reproducible_and_different_each_epoch(images: NDArray[np.uint8], mean: NDArray[np.float32]) -> None:
     draw = augmentation(RECIPES["paper"]).draw
-    first = centerd(images, draw(1, ROWS, ROWS), mean)
-    np.testing.assert_array_equal(first, centerd(images, draw(1, ROWS, ROWS + 9), mean))
-    np.testing.assert_array_equal(first[::-1], centerd(images, draw(1, ROWS[::-1], ROWS), mean))
-    assert not np.array_equal(first, centerd(images, draw(2, ROWS, ROWS), mean))
+    first = centered(images, draw(1, ROWS, ROWS), mean)
+    np.testing.assert_array_equal(first, centered(images, draw(1, ROWS, ROWS + 9), mean))
+    np.testing.assert_array_equal(first[::-1], centered(images, draw(1, ROWS[::-1], ROWS), mean))
+    assert not np.array_equal(first, centered(images, draw(2, ROWS, ROWS), mean))
 
 
 def test_all_offsets_and_both_directions_occur_equally_often() -> None:
@@ -69,14 +69,14 @@ def test_each_pixel_meets_its_own_mean(images: NDArray[np.uint8], mean: NDArray[
     crops = augmentation(turned=turned).draw(0, np.arange(4), np.arange(4))
     own = cut((mean[None].repeat(4, 0)).astype(np.uint8), crops)
     expected = cut(images, crops).astype(np.float32) - own
-    np.testing.assert_allclose(centerd(images, crops, np.trunc(mean)), expected)
+    np.testing.assert_allclose(centered(images, crops, np.trunc(mean)), expected)
 
 
 def test_the_authors_mean_is_the_central_one(images: NDArray[np.uint8], mean: NDArray[np.float32]) -> None:
     recipe = replace(RECIPES["source"], color_deviation=0.0)
     crops = augmentation(recipe).draw(0, ROWS, ROWS)
     expected = cut(images, crops) - mean[16:240, 16:240]
-    np.testing.assert_array_equal(centerd(images, crops, mean), expected)
+    np.testing.assert_array_equal(centered(images, crops, mean), expected)
 
 
 def test_the_authors_crops_are_shared_by_32() -> None:
@@ -91,11 +91,11 @@ def test_the_same_on_a_device_as_on_the_cpu(images: NDArray[np.uint8], mean: NDA
         crops = augmentation(recipe, turned=True).draw(0, np.arange(4), np.arange(4))
         pixels = torch.from_numpy(cut(images, crops))
         got = centerd_on_device(pixels, crops, torch.from_numpy(mean).view(-1, 3)).numpy()
-        np.testing.assert_allclose(got, centerd(images, crops, mean), atol=1e-4)
+        np.testing.assert_allclose(got, centered(images, crops, mean), atol=1e-4)
 
 
 def test_center_view(images: NDArray[np.uint8], mean: NDArray[np.float32]) -> None:
-    got = centerd(images, augmentation().center(np.array([1])), mean)[0]
+    got = centered(images, augmentation().center(np.array([1])), mean)[0]
     np.testing.assert_array_equal(got, images[1, 16:240, 16:240] - mean[16:240, 16:240])
 
 
