@@ -1,51 +1,66 @@
-# Every command works in a fresh clone with Python 3.11 or newer; environments are made as needed.
+# Every command works in a fresh clone with Python 3.11 or newer; environments are created as needed.
 PYTHON ?= python3
 DEMO := .venv-demo
 DEV := .venv
 MILVUS := .venv-milvus
-# their processes need the cores to themselves, as all of tests/faults and tests/page
+PIP_OPTIONS := --quiet --disable-pip-version-check
+# multi-process training needs both cores, as do all of tests/faults and tests/page
 TOWERS := tests/system/test_towers.py
 
-.PHONY: demo test test-milvus test-slow check format clean chromium hosts constraints prove-images package audit docs
+.PHONY: demo test test-milvus test-slow check format pre-commit clean chromium hosts constraints constraints-dev prove-images package audit docs
 
-demo: $(DEMO)/installed ## unpack the bundled network, index the solar cells, serve both on http://127.0.0.1:8000
+demo: $(DEMO)/installed ## serve the bundled network and an index of solar cells on http://127.0.0.1:8000
 	$(DEMO)/bin/alexnet demo
 
-test: chromium hosts ## everything that continuous integration runs
+test: chromium hosts ## all tests of continuous integration
 	$(MAKE) --jobs 2 --output-sync check $(MILVUS)/installed
 	OMP_NUM_THREADS=1 $(DEV)/bin/pytest --numprocesses 2 --dist loadfile tests/unit tests/project tests/system --ignore $(TOWERS)
 	$(DEV)/bin/pytest $(TOWERS) tests/faults tests/page
 	$(MAKE) --jobs 2 --output-sync test-milvus package
 
-test-milvus: $(MILVUS)/installed ## an index on Milvus, embedded, in an environment of its own
+test-milvus: $(MILVUS)/installed ## tests of the Milvus index, in an environment of its own
 	$(MILVUS)/bin/pytest tests/milvus
 
-test-slow: $(DEV)/installed chromium hosts ## minutes of real training on top
+test-slow: $(DEV)/installed chromium hosts ## all tests, with minutes of training
 	$(DEV)/bin/pytest -m "slow or not slow"
 
-check: $(DEV)/installed ## lint, format, types, import rules
+check: $(DEV)/installed ## lint, format, spelling, types, import contracts
 	$(DEV)/bin/ruff check .
 	$(DEV)/bin/ruff format --check .
+	$(DEV)/bin/codespell
 	$(DEV)/bin/mypy
 	$(DEV)/bin/lint-imports
 
-chromium: ## the browser of the page's tests, from Debian, where there is none
+format: $(DEV)/installed ## fix lint findings and format the source
+	$(DEV)/bin/ruff check --fix .
+	$(DEV)/bin/ruff format .
+
+pre-commit: $(DEV)/installed ## run the quick checks before each commit
+	$(DEV)/bin/pre-commit install
+
+chromium: ## install the browser of the page tests (Debian), if missing
 	command -v chromium >/dev/null || (apt-get update --quiet && apt-get install --quiet --yes chromium)
 
-hosts: ## what makes hosts of one machine for tests, and the balancer between them, from Debian, where there is none
+hosts: ## install what the multi-host tests need (Debian), if missing
 	(command -v haproxy && command -v ip) >/dev/null || (apt-get update --quiet && apt-get install --quiet --yes haproxy iproute2)
 
-constraints: ## the versions that images are built with, as they are found by a new environment
+constraints: ## pin the versions of the container images in constraints.txt
 	rm -rf build/constraints && $(PYTHON) -m venv build/constraints
-	build/constraints/bin/pip install --quiet --disable-pip-version-check '.[cpu,train,pull,milvus]'
+	build/constraints/bin/pip install $(PIP_OPTIONS) '.[cpu,train,pull,milvus]'
 	build/constraints/bin/pip freeze --exclude alexnet-server | sed -e 's/ @ .*//' -e 's/+cpu$$//' > constraints.txt
 
-prove-images: $(DEV)/installed ## the Dockerfile's stages in fresh Debian roots, without Docker; needs root
+constraints-dev: ## pin the versions of the developers' environment in constraints-dev.txt
+	rm -rf build/constraints-dev && $(PYTHON) -m venv build/constraints-dev
+	build/constraints-dev/bin/pip install $(PIP_OPTIONS) --upgrade pip
+	build/constraints-dev/bin/pip install $(PIP_OPTIONS) '.[cpu,train,demo]' --group dev
+	build/constraints-dev/bin/pip freeze --exclude alexnet-server | sed -e 's/ @ .*//' -e 's/+cpu$$//' > constraints-dev.txt
+
+prove-images: $(DEV)/installed ## build the Dockerfile's stages in fresh Debian roots, without Docker; needs root
 	command -v debootstrap >/dev/null || (apt-get update --quiet && apt-get install --quiet --yes debootstrap)
 	rm -rf build/images
 	$(DEV)/bin/python deploy/prove_images.py cpu train
 
-package: $(DEV)/installed ## wheel and source archive, the wheel installed in an environment of its own
+package: $(DEV)/installed ## build wheel and source archive, and install the wheel in a new environment
 	rm -rf dist build/package && mkdir -p build
 	$(DEV)/bin/python -m build --quiet --outdir dist .
 	$(PYTHON) -m zipfile --list dist/*.whl | awk 'NR > 1 && !/dist-info/ {print $$1}' | sort > build/wheel
@@ -53,39 +68,39 @@ package: $(DEV)/installed ## wheel and source archive, the wheel installed in an
 	tar -tzf dist/*.tar.gz | sed 's|^[^/]*/||' | grep -vx PKG-INFO | sort > build/sdist
 	git ls-files | sort | diff - build/sdist
 	$(PYTHON) -m venv build/package
-	build/package/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt "$$(echo dist/*.whl)[cpu]"
-	cd build/package && bin/alexnet --help >/dev/null && bin/python -c "import server.app; from model.compact import unpack_bundled; from pathlib import Path; unpack_bundled('elpv', Path('artifacts'))"
+	build/package/bin/pip install $(PIP_OPTIONS) --constraint constraints.txt "$$(echo dist/*.whl)[cpu]"
+	cd build/package && bin/alexnet --help >/dev/null && bin/python -c "import server.app; from model.artifacts.packed import unpack_bundled; from pathlib import Path; unpack_bundled('elpv', Path('artifacts'))"
 
-audit: ## known vulnerabilities of the pinned versions, and a bill of materials; asks the network
+audit: ## look for known vulnerabilities of the pinned versions, and write a bill of materials; needs the network
 	$(PYTHON) -m venv build/audit
-	build/audit/bin/pip install --quiet --disable-pip-version-check '.[audit]'
+	build/audit/bin/pip install $(PIP_OPTIONS) --upgrade pip
+	build/audit/bin/pip install $(PIP_OPTIONS) --group audit
 	build/audit/bin/cyclonedx-py requirements constraints.txt --output-file build/sbom.json
 	build/audit/bin/pip-audit --requirement constraints.txt --disable-pip --no-deps
 
-docs: ## the documents as a site, in build/site
+docs: ## build the documentation site in build/site
 	$(PYTHON) -m venv build/docs
-	build/docs/bin/pip install --quiet --disable-pip-version-check -e '.[cpu,docs]'
+	build/docs/bin/pip install $(PIP_OPTIONS) --upgrade pip
+	build/docs/bin/pip install $(PIP_OPTIONS) -e '.[cpu]' --group docs
 	PYTHONPATH=. build/docs/bin/mkdocs build --strict --quiet
 	@echo "build/site/index.html"
 
-format: $(DEV)/installed ## put the source in order
-	$(DEV)/bin/ruff check --fix .
-	$(DEV)/bin/ruff format .
-
 $(DEMO)/installed: pyproject.toml
 	$(PYTHON) -m venv $(DEMO)
-	$(DEMO)/bin/pip install --quiet --disable-pip-version-check -e '.[cpu,demo]'
+	$(DEMO)/bin/pip install $(PIP_OPTIONS) -e '.[cpu,demo]'
 	touch $@
 
-$(DEV)/installed: pyproject.toml
+$(DEV)/installed: pyproject.toml constraints-dev.txt
 	$(PYTHON) -m venv $(DEV)
-	$(DEV)/bin/pip install --quiet --disable-pip-version-check -e '.[cpu,train,demo,dev]'
+	$(DEV)/bin/pip install $(PIP_OPTIONS) --upgrade pip
+	$(DEV)/bin/pip install $(PIP_OPTIONS) --constraint constraints-dev.txt -e '.[cpu,train,demo]' --group dev
 	touch $@
 
 $(MILVUS)/installed: pyproject.toml
 	$(PYTHON) -m venv $(MILVUS)
-	$(MILVUS)/bin/pip install --quiet --disable-pip-version-check -e '.[cpu,milvus-test]'
+	$(MILVUS)/bin/pip install $(PIP_OPTIONS) --upgrade pip
+	$(MILVUS)/bin/pip install $(PIP_OPTIONS) -e '.[cpu]' --group milvus-test
 	touch $@
 
-clean: ## what was made here, environments included; data/ stays, which was downloaded
-	rm -rf $(DEMO) $(DEV) $(MILVUS) demo artifacts indexes cache runs build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+clean: ## remove environments, build outputs and tool caches; artifacts, indexes, runs, cache and data stay
+	rm -rf $(DEMO) $(DEV) $(MILVUS) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
