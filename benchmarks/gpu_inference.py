@@ -29,7 +29,7 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from benchmarks.machine import commit, machine, write
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
-from model.artifacts.weights import architecture_of, read_folded
+from model.artifacts.weights import architecture_of, read_folded_weights
 from model.images.crops import TEN_CROP
 from model.network.onnx_graph import build
 from model.network.onnx_layers import Layers
@@ -54,7 +54,7 @@ def _nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
 
 def sides(artifact: Artifact, folder: Path, device: str, batch: int) -> dict[str, Run]:
     """What is measured, ready to run batches of `batch` images."""
-    weights, mean = read_folded(artifact)
+    weights, mean = read_folded_weights(artifact)
     apart = build(Layers(architecture_of(artifact.manifest), weights), mean, share=False)
     graphs = {"shared crops, float32": onnx.load(str(artifact.network)), "crops apart, float32": apart}
     graphs |= {

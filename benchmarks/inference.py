@@ -32,7 +32,7 @@ from benchmarks.machine import commit, machine, matrix_peak, write
 from benchmarks.stock import TenCrops, export_by_default, stock
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
-from model.artifacts.weights import architecture_of, read_folded
+from model.artifacts.weights import architecture_of, read_folded_weights
 from model.images.crops import TEN_CROP
 from model.images.preprocess import decode_image
 from model.network.onnx_graph import build
@@ -98,7 +98,7 @@ def of_openvino(network: Path, precision: str) -> Side:
 
 def sides(artifact: Artifact, folder: Path) -> dict[str, Callable[[], Side]]:
     """What is measured, in the order of the table."""
-    weights, mean = read_folded(artifact)
+    weights, mean = read_folded_weights(artifact)
     plain = folder / "plain.onnx"
     onnx.save(build(Layers(architecture_of(artifact.manifest), weights), mean, share=False), str(plain))
     found: dict[str, Callable[[], Side]] = {
@@ -220,7 +220,7 @@ def main(
     peak = max(peaks) * 1000 / GFLOP
     for row in found.values():
         row["share_of_peak"] = row["crops_per_second"] / peak
-    weights, mean = read_folded(chosen)
+    weights, mean = read_folded_weights(chosen)
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "plain.onnx"
         onnx.save(build(Layers(architecture_of(chosen.manifest), weights), mean, share=False), str(plain))

@@ -34,7 +34,7 @@ from benchmarks.machine import commit, machine, write
 from benchmarks.servers import Server, started
 from model.artifacts import artifact as artifacts
 from model.images.crops import TEN_CROP
-from model.images.preprocess import SIDE, decode_image
+from model.images.preprocess import IMAGE_SIZE, decode_image
 from model.runtime import OnnxModel
 from training.data import datasets
 
@@ -165,7 +165,7 @@ def decoding(model: OnnxModel, images: Sequence[bytes]) -> dict[str, float]:
         with Image.open(io.BytesIO(image)) as opened:
             left = (opened.width - opened.height) / 2
             box = (left, 0, left + opened.height, opened.height)
-            whole = np.asarray(opened.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=box))
+            whole = np.asarray(opened.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BILINEAR, box=box))
         full.append(1000 * (time.process_time() - begun))
         best = [np.argsort(-model.run(p[None], TEN_CROP)[0][0], kind="stable")[:5].tolist() for p in (pixels, whole)]
         equal += best[0] == best[1]

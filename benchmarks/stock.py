@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from model.images.crops import TEN_CROP, coordinates
+from model.images.crops import TEN_CROP, crop_coordinates
 from model.network import onnx_builder
 
 CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")
@@ -82,7 +82,7 @@ class TenCrops:
 
     def __init__(self, network: Path) -> None:
         self.mean = constants(network)["mean"].reshape(256, 256, 3)
-        rows, columns = coordinates()
+        rows, columns = crop_coordinates()
         self.places = [np.ix_(rows[crop], columns[crop]) for crop in TEN_CROP]
 
     def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

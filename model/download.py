@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 import urllib.error
@@ -13,9 +12,8 @@ from ssl import SSLError
 
 from tqdm import tqdm
 
-from model.artifacts.artifact import sha256_of
 from model.exceptions import DownloadError
-from model.lock import alone
+from model.files import exclusive_lock, move_durably, sha256_of
 from model.pretrained.specs import Release
 
 ATTEMPTS = 5
@@ -32,7 +30,7 @@ def fetch(release: Release, folder: Path, mirror: str = "", pause: float = PAUSE
     """
     target = folder / release.file
     folder.mkdir(parents=True, exist_ok=True)
-    with alone(folder / f".{release.file}.lock", f"fetching {release.file}"):
+    with exclusive_lock(folder / f".{release.file}.lock", f"fetching {release.file}"):
         if target.is_file():
             verify(target, release)
             return target
@@ -46,9 +44,7 @@ def fetch(release: Release, folder: Path, mirror: str = "", pause: float = PAUSE
             raise DownloadError(
                 f"{error}; fetch {release.address} elsewhere and put it at {target}, or name it with --from FILE"
             ) from error
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.rename(target)
+        move_durably(part, target)
     return target
 
 

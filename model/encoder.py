@@ -9,8 +9,9 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from model.artifacts.artifact import ENCODER, Artifact, sha256_of
+from model.artifacts.artifact import ENCODER, Artifact
 from model.exceptions import ArtifactError
+from model.files import sha256_of
 from model.runtime import available_cpus
 
 

@@ -81,7 +81,7 @@ class UnknownModelError(AlexNetError):
     """No model of this name and version is served."""
 
 
-class AddressError(AlexNetError):
+class BindError(AlexNetError):
     """The server can't listen where it should."""
 
 

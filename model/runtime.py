@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from model.exceptions import ArtifactError, DeviceError, InvalidRequestError
 from model.images.crops import TEN_CROP
-from model.images.preprocess import SIDE
+from model.images.preprocess import IMAGE_SIZE
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
@@ -84,9 +85,9 @@ class OnnxModel:
         return features
 
     def _run(self, outputs: list[str], images: NDArray[np.uint8], crops: Sequence[int]) -> list[NDArray[np.float32]]:
-        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (SIDE, SIDE, 3):
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE, 3):
             raise InvalidRequestError(
-                f"expected uint8 images of shape (N, {SIDE}, {SIDE}, 3), found {images.dtype} {images.shape}"
+                f"images must be uint8 of shape (N, {IMAGE_SIZE}, {IMAGE_SIZE}, 3), not {images.dtype} {images.shape}"
             )
         if not crops or any(crop not in TEN_CROP for crop in crops):
             raise InvalidRequestError(f"expected crop ids from 0 to 9, found {list(crops)}")
@@ -94,6 +95,12 @@ class OnnxModel:
         options = self._kept if len(images) * len(crops) <= len(TEN_CROP) else self._given_back
         answer: list[NDArray[np.float32]] = self._session.run(outputs, inputs, options)
         return answer
+
+
+def top_k(scores: NDArray[np.floating[Any]], k: int) -> NDArray[np.int64]:
+    """Indices of the `k` highest scores along the last axis, highest first; of equal scores, the lower index first."""
+    indices: NDArray[np.int64] = np.argsort(-scores, axis=-1, kind="stable")[..., :k]
+    return indices
 
 
 def _providers(device: str) -> list[str]:

@@ -13,7 +13,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +21,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from model.exceptions import ArtifactError
-from model.images.preprocess import CONTRACT
+from model.files import sha256_of
+from model.images.preprocess import IMAGE_CONTRACT
 
 MANIFEST, NETWORK, LABELS = "manifest.json", "network.onnx", "labels.json"
 ENCODER = "encoder.onnx"
@@ -77,7 +77,7 @@ class Manifest(BaseModel):
     feature_dim: int
     architecture: dict[str, Any] = {}
     parameters: int
-    image_contract: str = CONTRACT
+    image_contract: str = IMAGE_CONTRACT
     license: str
     training: dict[str, Any]
     measurements: list[Measurement] = []
@@ -99,7 +99,7 @@ class Artifact:
     def network(self) -> Path:
         return self.path / NETWORKS[self.precision]
 
-    def index_in(self, indexes: Path) -> Path:
+    def default_index_path(self, indexes: Path) -> Path:
         """Where the index of this network's features is, unless told otherwise: one network, one index."""
         version = str(self.manifest.version) + ("" if self.precision == "float32" else f"-{self.precision}")
         return indexes / self.manifest.name / version
@@ -107,12 +107,6 @@ class Artifact:
     @property
     def network_sha256(self) -> str:
         return self.manifest.files[NETWORKS[self.precision]].sha256
-
-
-def sha256_of(path: Path) -> str:
-    """Hexadecimal sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def find(path: Path) -> Path:
@@ -149,9 +143,9 @@ def load(path: Path, precision: Precision = "float32") -> Artifact:
     """Find, read and verify. Raises ArtifactError naming the file that is missing, damaged or made for other code."""
     path = find(path)
     manifest = read_manifest(path)
-    if manifest.image_contract != CONTRACT:
+    if manifest.image_contract != IMAGE_CONTRACT:
         raise ArtifactError(
-            f"expected an artifact for images read as {CONTRACT}, found {manifest.image_contract} in {path}"
+            f"expected an artifact for images read as {IMAGE_CONTRACT}, found {manifest.image_contract} in {path}"
         )
     for name in (NETWORK, LABELS):
         if name not in manifest.files:

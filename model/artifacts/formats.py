@@ -16,13 +16,13 @@ from onnx import numpy_helper
 from safetensors.numpy import save_file
 
 from model.artifacts.artifact import Artifact
-from model.artifacts.weights import read_folded, read_weights
+from model.artifacts.weights import read_folded_weights, read_weights
 from model.exceptions import ArtifactError
 from model.images.crops import CENTER_CROP, TEN_CROP
-from model.images.preprocess import SIDE
+from model.images.preprocess import IMAGE_SIZE
 
 Format = Literal["onnx", "safetensors", "triton"]
-MOST_IN_A_BATCH = 16
+MAX_BATCH_SIZE = 16
 """Images; 160 crops of ten."""
 
 
@@ -57,7 +57,7 @@ def _safetensors(artifact: Artifact, target: Path) -> None:
     """The state dict of `model.network.torch_module.AlexNet` in float32, and `mean`, the (256, 256, 3) image to
     subtract first; the architecture and the classes are in the header."""
     architecture, weights = read_weights(artifact)
-    _, mean = read_folded(artifact)
+    _, mean = read_folded_weights(artifact)
     tensors = {name: np.ascontiguousarray(values) for name, values in weights.items()} | {"mean": mean.copy()}
     header = {"architecture": json.dumps(asdict(architecture)), "license": artifact.manifest.license}
     header |= {"labels": json.dumps([label.model_dump() for label in artifact.labels])}
@@ -88,9 +88,9 @@ def _config(artifact: Artifact, name: str) -> str:
     manifest = artifact.manifest
     return f"""name: "{name}"
 platform: "onnxruntime_onnx"
-max_batch_size: {MOST_IN_A_BATCH}
+max_batch_size: {MAX_BATCH_SIZE}
 input [
-  {{ name: "images" data_type: TYPE_UINT8 dims: [ {SIDE}, {SIDE}, 3 ] }}
+  {{ name: "images" data_type: TYPE_UINT8 dims: [ {IMAGE_SIZE}, {IMAGE_SIZE}, 3 ] }}
 ]
 output [
   {{ name: "probabilities" data_type: TYPE_FP32 dims: [ {manifest.classes} ] label_filename: "labels.txt" }},

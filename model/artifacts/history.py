@@ -8,7 +8,7 @@ from model.artifacts.artifact import Artifact
 from model.exceptions import ArtifactError
 
 HISTORY = "history.json"
-MOST_CLASSES = 100
+MAX_CONFUSION_CLASSES = 100
 """Of a confusion matrix that a person could read."""
 
 
@@ -24,7 +24,7 @@ class Epoch(BaseModel):
     validation_top1_error: float | None
 
 
-class History(BaseModel):
+class TrainingHistory(BaseModel):
     """`confusion`: images of the part `part`, a row a true class, a column the class named first, in the order of the
     labels; empty where there are more than a hundred classes."""
 
@@ -34,11 +34,11 @@ class History(BaseModel):
     confusion: list[list[int]]
 
 
-def read_history(artifact: Artifact) -> History | None:
+def read_history(artifact: Artifact) -> TrainingHistory | None:
     """None where the artifact has none. Raises ArtifactError."""
     if HISTORY not in artifact.manifest.files:
         return None
     try:
-        return History.model_validate_json((artifact.path / HISTORY).read_bytes())
+        return TrainingHistory.model_validate_json((artifact.path / HISTORY).read_bytes())
     except (OSError, ValidationError) as error:
         raise ArtifactError(f"expected the history of a training in {HISTORY}, found another file") from error

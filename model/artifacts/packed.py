@@ -21,6 +21,7 @@ from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import NETWORK, Artifact, Manifest
 from model.artifacts.writer import publish
 from model.exceptions import ArtifactError
+from model.files import sha256_of
 
 PACKED = "network.pack"
 BUNDLED = Path(__file__).parents[1] / "bundled"
@@ -100,7 +101,7 @@ def unpack_bundled(name: str, root: Path) -> Artifact:
 
     def write(folder: Path) -> Manifest:
         (folder / NETWORK).write_bytes(unpack((source / PACKED).read_bytes()))
-        if artifacts.sha256_of(folder / NETWORK) != manifest.files[NETWORK].sha256:
+        if sha256_of(folder / NETWORK) != manifest.files[NETWORK].sha256:
             raise ArtifactError(f"expected the bundled network {name} to unpack to its checksum, found another")
         return manifest
 

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from model.artifacts.artifact import NETWORK, Artifact, Manifest
 from model.exceptions import ArtifactError
-from model.images.preprocess import SIDE
+from model.images.preprocess import IMAGE_SIZE
 from model.network.onnx_builder import constants
 from model.network.onnx_layers import Array, folded
 from model.network.spec import Architecture
@@ -35,16 +35,16 @@ def read_weights(artifact: Artifact) -> tuple[Architecture, dict[str, Array]]:
     The factors that the export folds into the weights (input scale, dropout at test) are taken out again.
     """
     architecture = architecture_of(artifact.manifest)
-    kept, _ = read_folded(artifact)
+    kept, _ = read_folded_weights(artifact)
     factors = folded(architecture, {name: np.ones(1, np.float32) for name in kept})
     return architecture, {name: value / factors[name] for name, value in kept.items()}
 
 
-def read_folded(artifact: Artifact) -> tuple[dict[str, Array], Array]:
+def read_folded_weights(artifact: Artifact) -> tuple[dict[str, Array], Array]:
     """The weights and biases by name, as they stand in network.onnx, and the mean image (256, 256, 3)."""
     found = {
         name: numpy_helper.to_array(copies[0])
         for name, copies in constants(onnx.load(str(artifact.path / NETWORK))).items()
     }
     kept = {name: value.copy() for name, value in found.items() if name.endswith((".weight", ".bias"))}
-    return kept, found["mean"].reshape(SIDE, SIDE, 3)
+    return kept, found["mean"].reshape(IMAGE_SIZE, IMAGE_SIZE, 3)

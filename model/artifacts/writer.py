@@ -7,7 +7,6 @@ added is there before the manifest that names it.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -23,9 +22,9 @@ from model.artifacts.artifact import (
     Manifest,
     Measurement,
     load,
-    sha256_of,
 )
 from model.exceptions import ArtifactError
+from model.files import atomic_write, fsync, move_durably, sha256_of
 
 
 def publish(
@@ -50,13 +49,15 @@ def publish(
         manifest = manifest.model_copy(update={"name": name, "version": version, "files": files})
         (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
         folder.chmod(0o755)
-        _sync(folder)
+        for file in folder.iterdir():
+            fsync(file)
+        fsync(folder)
         target = home / str(version)
         try:
             folder.rename(target)
         except OSError as error:
             raise ArtifactError(f"expected to publish {target}, found: {error.strerror}; run it again") from error
-        _sync_folder(home)
+        fsync(home)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -78,21 +79,16 @@ def add(artifact: Artifact, name: str, write: Callable[[Path], list[Measurement]
         kept = [m for m in before.measurements if _subject(m) not in map(_subject, measured)]
         if name in before.files:  # so that no manifest ever names another file than the one that is there
             _replace_manifest(artifact.path, before.model_copy(update={"files": others}))
-        _sync(Path(folder))
-        new.replace(artifact.path / name)
+        move_durably(new, artifact.path / name)
         update = {"files": others | {name: record}, "measurements": kept + measured}
         _replace_manifest(artifact.path, before.model_copy(update=update))
     return load(artifact.path)
 
 
 def _replace_manifest(path: Path, manifest: Manifest) -> None:
-    _sync_folder(path)
-    new = path / f".{MANIFEST}"
-    new.write_text(manifest.model_dump_json(indent=1) + "\n")
-    with new.open("rb") as opened:
-        os.fsync(opened.fileno())
-    new.replace(path / MANIFEST)
-    _sync_folder(path)
+    fsync(path)
+    with atomic_write(path / MANIFEST) as file:
+        file.write(manifest.model_dump_json(indent=1) + "\n")
 
 
 def _subject(measurement: Measurement) -> tuple[str, int, str]:
@@ -102,18 +98,3 @@ def _subject(measurement: Measurement) -> tuple[str, int, str]:
 def now() -> datetime:
     """The current time, UTC, whole seconds."""
     return datetime.now(UTC).replace(microsecond=0)
-
-
-def _sync(folder: Path) -> None:
-    for file in folder.iterdir():
-        with file.open("rb") as opened:
-            os.fsync(opened.fileno())
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

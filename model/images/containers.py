@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import struct
 
-MOST_CHUNKS = 65_536
+MAX_CHUNKS = 65_536
 """Of a PNG, or segments of a JPEG before its first scan and bytes between them, or values of a TIFF's tag. A PNG of 64
 million pixels has some 30,000, of 8 kB each."""
-MOST_BLOCKS = 262_144
+MAX_BLOCKS = 262_144
 """Of a GIF, of at most 255 bytes each: 64 MB."""
 PNG, JPEG, GIF, TIFF = b"\x89PNG\r\n\x1a\n", b"\xff\xd8", (b"GIF87a", b"GIF89a"), (b"II", b"MM")
 SCAN, ALONE = 0xDA, {0x00, 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)}
@@ -20,8 +20,8 @@ NUMBERS, LAYOUT = {1, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 16}, 400
 """Of a TIFF: types of values that are read one by one, and below which tags say how pixels lie."""
 
 
-def crowded(data: bytes) -> bool:
-    """Whether a file has too many parts. A damaged one isn't crowded: its decoder will say what it is."""
+def exceeds_structure_limits(data: bytes) -> bool:
+    """Whether a file has more parts than any image needs. False for damaged files, which their decoders will reject."""
     try:
         if data.startswith(PNG):
             return _png(data)
@@ -36,7 +36,7 @@ def crowded(data: bytes) -> bool:
 
 def _png(data: bytes) -> bool:
     place = len(PNG)
-    for _ in range(MOST_CHUNKS):
+    for _ in range(MAX_CHUNKS):
         if place >= len(data):
             return False
         place += 12 + int.from_bytes(data[place : place + 4], "big")  # length, name and checksum round the content
@@ -45,10 +45,10 @@ def _png(data: bytes) -> bool:
 
 def _jpeg(data: bytes) -> bool:
     place, steps = len(JPEG), 0
-    while steps < MOST_CHUNKS:
+    while steps < MAX_CHUNKS:
         marker = data.find(b"\xff", place)
         if marker < 0:
-            return len(data) - place > MOST_CHUNKS
+            return len(data) - place > MAX_CHUNKS
         steps += 1 + marker - place
         place = marker + 1
         if data[place] == SCAN:
@@ -61,7 +61,7 @@ def _jpeg(data: bytes) -> bool:
 
 def _gif(data: bytes) -> bool:
     place, blocks = 13 + _palette(data[10]), 0
-    while data[place] != 0x3B and blocks <= MOST_BLOCKS:
+    while data[place] != 0x3B and blocks <= MAX_BLOCKS:
         blocks += 1
         if data[place] == 0x2C:  # an image: its place, perhaps its colors, and the first code's size
             place += 11 + _palette(data[place + 9])
@@ -70,11 +70,11 @@ def _gif(data: bytes) -> bool:
         else:
             place += 1  # no block
             continue
-        while data[place] and blocks <= MOST_BLOCKS:
+        while data[place] and blocks <= MAX_BLOCKS:
             place += 1 + data[place]
             blocks += 1
         place += 1
-    return blocks > MOST_BLOCKS
+    return blocks > MAX_BLOCKS
 
 
 def _palette(flags: int) -> int:
@@ -85,9 +85,9 @@ def _tiff(data: bytes) -> bool:
     order, big = "<" if data.startswith(b"II") else ">", 43 in data[2:4]
     (place,) = struct.unpack_from(f"{order}{'Q' if big else 'I'}", data, 8 if big else 4)
     (tags,) = struct.unpack_from(f"{order}{'Q' if big else 'H'}", data, place)
-    if tags > MOST_CHUNKS:
+    if tags > MAX_CHUNKS:
         return True
     entry, step = (f"{order}HHQ", 20) if big else (f"{order}HHI", 12)
     places = range(place + (8 if big else 2), len(data), step)[:tags]
     found = (struct.unpack_from(entry, data, place) for place in places)
-    return any(tag < LAYOUT and kind in NUMBERS and count > MOST_CHUNKS for tag, kind, count in found)
+    return any(tag < LAYOUT and kind in NUMBERS and count > MAX_CHUNKS for tag, kind, count in found)

@@ -7,10 +7,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model.images.preprocess import SIDE
+from model.images.preprocess import IMAGE_SIZE
 
-CROP: Final = 224
-MARGIN = SIDE - CROP
+CROP_SIZE: Final = 224
+MARGIN = IMAGE_SIZE - CROP_SIZE
 OFFSETS = ((0, 0), (0, MARGIN), (MARGIN, 0), (MARGIN, MARGIN), (MARGIN // 2, MARGIN // 2))
 """(top, left) of crops 0 to 4; crop i + 5 is the mirror image of crop i."""
 
@@ -18,10 +18,10 @@ CENTER_CROP = (4,)
 TEN_CROP = tuple(range(10))
 
 
-def coordinates(crop: int = CROP) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def crop_coordinates(crop: int = CROP_SIZE) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows and columns of the 256 x 256 image that each crop shows: two (10, crop) tables."""
     span = np.arange(crop)
-    offsets = [(top * (SIDE - crop) // MARGIN, left * (SIDE - crop) // MARGIN) for top, left in OFFSETS]
+    offsets = [(top * (IMAGE_SIZE - crop) // MARGIN, left * (IMAGE_SIZE - crop) // MARGIN) for top, left in OFFSETS]
     rows = np.stack([top + span for top, _ in offsets] * 2)
     columns = np.stack([left + span for _, left in offsets] + [left + span[::-1] for _, left in offsets])
     return rows.astype(np.int64), columns.astype(np.int64)

@@ -22,14 +22,14 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
 
 from model.exceptions import ImageTooLargeError, InvalidImageError, UnsupportedImageError
-from model.images.containers import crowded
+from model.images.containers import exceeds_structure_limits
 
-SIDE = 256
-CONTRACT = "rgb-256-center-bilinear-1"
+IMAGE_SIZE = 256
+IMAGE_CONTRACT = "rgb-256-center-bilinear-1"
 """Changes whenever the same bytes would give other pixels; kept in caches, artifacts and indexes."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-MOST_EXIF = 1_000_000
+MAX_EXIF_BYTES = 1_000_000
 BAND = 256
 """Rows that are converted at once."""
 _ORIENTATION_TAG = 0x0112
@@ -71,20 +71,20 @@ class DecodedImage:
 def decode_image(
     data: bytes,
     limits: ImageLimits | None = None,
-    room: Callable[[int], AbstractContextManager[None]] = lambda pixels: nullcontext(),
+    acquire_pixels: Callable[[int], AbstractContextManager[None]] = lambda pixels: nullcontext(),
 ) -> DecodedImage:
-    """Decode one image. `room` is asked for so many pixels before they are decoded, and may wait.
+    """Decode one image. `acquire_pixels` is asked for so many pixels before they are decoded, and may wait.
 
     Raises UnsupportedImageError, ImageTooLargeError or InvalidImageError; never anything else.
     """
     limits = limits or ImageLimits()
-    if crowded(data):
+    if exceeds_structure_limits(data):
         raise InvalidImageError(f"expected an image, found {_describe(data)} of far more parts than one has")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             decoded = _decoded(image)
             _check(image, decoded, data.count(_JPEG_SCAN), limits)
-            with room(decoded):
+            with acquire_pixels(decoded):
                 return _read(image)
     except InvalidImageError:
         raise
@@ -126,8 +126,8 @@ def _check(image: Image.Image, decoded: int, scans: int, limits: ImageLimits) ->
             f"expected at most {limits.max_pixels:,} pixels and {limits.max_side:,} a side, "
             f"found {width:,} x {height:,}" + (", in larger tiles" if decoded > width * height else "")
         )
-    if len(image.info.get("exif", b"")) > MOST_EXIF:
-        raise ImageTooLargeError(f"expected at most {MOST_EXIF:,} bytes of EXIF data, found more")
+    if len(image.info.get("exif", b"")) > MAX_EXIF_BYTES:
+        raise ImageTooLargeError(f"expected at most {MAX_EXIF_BYTES:,} bytes of EXIF data, found more")
     if image.format in ("JPEG", "MPO") and scans * width * height > max(limits.max_scanned_pixels, limits.max_pixels):
         raise ImageTooLargeError(
             f"expected at most {limits.max_scanned_pixels:,} pixels in all scans of a JPEG, found {scans:,} scans"
@@ -148,7 +148,7 @@ def _read(image: Image.Image) -> DecodedImage:
     mode, frames = image.mode, bool(getattr(image, "is_animated", False))
     tag = image.getexif().get(_ORIENTATION_TAG)
     orientation = tag if isinstance(tag, int) else 1
-    image.draft("RGB", (2 * SIDE, 2 * SIDE))  # JPEG only: decodes at 1/2, 1/4 or 1/8 while that stays this large
+    image.draft("RGB", (2 * IMAGE_SIZE, 2 * IMAGE_SIZE))  # JPEG only: 1/2, 1/4 or 1/8 scale
     square = _rgb(_square(image))
     if orientation in _UPRIGHT and image.format != "TIFF":  # Pillow itself turns TIFF upright
         square = square.transpose(_UPRIGHT[orientation])
@@ -175,7 +175,7 @@ def _square(image: Image.Image) -> Image.Image:
     side = min(width, height)
     left, top = (width - side) / 2, (height - side) / 2
     # transparent pixels don't bleed their hidden color: Pillow resizes RGBA and LA with premultiplied alpha
-    return image.resize((SIDE, SIDE), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+    return image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

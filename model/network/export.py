@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from model.exceptions import ExportError
-from model.images.crops import CENTER_CROP, TEN_CROP, coordinates
+from model.images.crops import CENTER_CROP, TEN_CROP, crop_coordinates
 from model.network.onnx_graph import build
 from model.network.onnx_layers import Layers, folded
 from model.network.torch_module import AlexNet
@@ -46,7 +46,7 @@ def prove_equal(network: AlexNet, mean: NDArray[np.float32], path: Path) -> floa
     worst = 0.0
     for count, crops in ((1, CENTER_CROP), (3, (7, 2)), (2, TEN_CROP)):
         images = _random_images(generator, count)
-        expected_probabilities, expected_features = torch_answer(network, mean, images, crops)
+        expected_probabilities, expected_features = run_torch(network, mean, images, crops)
         probabilities, features = model.run(images, crops)
         difference = float(np.abs(probabilities - expected_probabilities).max())
         deviation = float(np.abs(features - expected_features).max() / max(expected_features.max(), 1e-6))
@@ -60,11 +60,11 @@ def prove_equal(network: AlexNet, mean: NDArray[np.float32], path: Path) -> floa
     return worst
 
 
-def torch_answer(
+def run_torch(
     network: AlexNet, mean: NDArray[np.float32], images: NDArray[np.uint8], crops: tuple[int, ...]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """What the graph must say, computed by torch: probabilities (N, classes) and features (N, hidden)."""
-    rows, columns = coordinates(network.architecture.side)
+    rows, columns = crop_coordinates(network.architecture.side)
     device = next(network.parameters()).device
     pixels = torch.from_numpy(images.astype(np.float32)).to(device).permute(0, 3, 1, 2)  # (N, 3, 256, 256)
     means = torch.from_numpy(mean).to(device).permute(2, 0, 1)[None]

@@ -15,8 +15,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from model.images.crops import CENTER_CROP, CROP, TEN_CROP, coordinates
-from model.images.preprocess import SIDE
+from model.images.crops import CENTER_CROP, CROP_SIZE, TEN_CROP, crop_coordinates
+from model.images.preprocess import IMAGE_SIZE
 from model.network import ten_crop_graph
 from model.network.onnx_builder import Nodes
 from model.network.onnx_layers import Array, Layers
@@ -49,7 +49,7 @@ def finished(graph: Nodes, architecture: Architecture) -> onnx.ModelProto:
         graph.nodes,
         "alexnet",
         [
-            helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", SIDE, SIDE, 3]),
+            helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", IMAGE_SIZE, IMAGE_SIZE, 3]),
             helper.make_tensor_value_info("crops", TensorProto.INT64, ["C"]),
         ],
         [
@@ -71,19 +71,19 @@ def finished(graph: Nodes, architecture: Architecture) -> onnx.ModelProto:
 def _crops(graph: Nodes, mean: Array, architecture: Architecture) -> str:
     """(N, 256, 256, 3) uint8 -> (N * C, 3, 224, 224) float32 with the mean subtracted."""
     side = architecture.side
-    rows, columns = coordinates(side)
-    row = graph.add("Gather", graph.constant("crop_rows", rows * SIDE), "crops", name="rows")  # (C, 224)
+    rows, columns = crop_coordinates(side)
+    row = graph.add("Gather", graph.constant("crop_rows", rows * IMAGE_SIZE), "crops", name="rows")  # (C, 224)
     column = graph.add("Gather", graph.constant("crop_columns", columns), "crops", name="columns")  # (C, 224)
     two, one = graph.constant("axis_2", np.array([2])), graph.constant("axis_1", np.array([1]))
     row = graph.add("Unsqueeze", row, two, name="rows_3d")
     column = graph.add("Unsqueeze", column, one, name="columns_3d")
     pixel = graph.add("Add", row, column, name="pixel")  # (C, 224, 224)
-    flat = graph.add("Reshape", "images", graph.constant("flat", np.array([0, SIDE * SIDE, 3])), name="pixels")
+    flat = graph.add("Reshape", "images", graph.constant("flat", np.array([0, IMAGE_SIZE**2, 3])), name="pixels")
     cut = graph.add("Gather", flat, pixel, name="cut", axis=1)  # (N, C, 224, 224, 3)
     cut = graph.add("Cast", cut, name="cut_float", to=TensorProto.FLOAT)
     mean_pixels = graph.constant("mean", mean.reshape(-1, 3))
     if architecture.mean == "center":
-        central = rows[CENTER_CROP[0]][:, None] * SIDE + columns[CENTER_CROP[0]]  # (224, 224)
+        central = rows[CENTER_CROP[0]][:, None] * IMAGE_SIZE + columns[CENTER_CROP[0]]  # (224, 224)
         pixel = graph.constant("center", central)
     mean_cut = graph.add("Gather", mean_pixels, pixel, name="mean_cut", axis=0)
     centered = graph.add("Sub", cut, mean_cut, name="centered")
@@ -112,7 +112,7 @@ def shareable(architecture: Architecture) -> bool:
     """Whether crops are cut from the same maps: they meet the same mean, norms look at one position, and the border
     is the one that `model.network.ten_crop_graph` knows."""
     ours = (
-        (architecture.border, architecture.side) == ("ceil", CROP)
+        (architecture.border, architecture.side) == ("ceil", CROP_SIZE)
         and not architecture.pool_first
         and architecture.without != "conv2"
     )
@@ -136,17 +136,17 @@ def with_mirror_images(graph: Nodes, mean: Array) -> str:
     """(N, 256, 256, 3) uint8 -> (2N, 3, 256, 256): each image, mean subtracted, then its mirror image."""
     pixels = graph.add("Cast", "images", name="pixels_float", to=TensorProto.FLOAT)
     means = graph.constant("mean", mean.reshape(-1, 3))
-    means = graph.add("Reshape", means, graph.numbers(SIDE, SIDE, 3), name="mean_image")
+    means = graph.add("Reshape", means, graph.numbers(IMAGE_SIZE, IMAGE_SIZE, 3), name="mean_image")
     centered = graph.add("Sub", pixels, means, name="centered")
     planes = graph.add("Transpose", centered, name="planes", perm=[0, 3, 1, 2])
-    bounds = [graph.numbers(-1), graph.numbers(-SIDE - 1), graph.numbers(3), graph.numbers(-1)]
+    bounds = [graph.numbers(-1), graph.numbers(-IMAGE_SIZE - 1), graph.numbers(3), graph.numbers(-1)]
     mirrored = graph.add("Slice", planes, *bounds, name="mirrored")
     both = [
         graph.add("Unsqueeze", x, graph.numbers(1), name=f"{name}_of_pair")
         for name, x in (("image", planes), ("mirror_image", mirrored))
     ]
     pairs = graph.add("Concat", *both, name="pairs", axis=1)  # (N, 2, 3, 256, 256)
-    return graph.add("Reshape", pairs, graph.numbers(-1, 3, SIDE, SIDE), name="both")
+    return graph.add("Reshape", pairs, graph.numbers(-1, 3, IMAGE_SIZE, IMAGE_SIZE), name="both")
 
 
 def _mean_over_crops(graph: Nodes, x: str, name: str) -> None:

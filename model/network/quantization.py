@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from model.artifacts.artifact import Artifact
-from model.artifacts.weights import architecture_of, read_folded
+from model.artifacts.weights import architecture_of, read_folded_weights
 from model.images.crops import TEN_CROP
 from model.network.onnx_graph import build
 from model.network.onnx_layers import Array, Layers, Range, points
@@ -28,7 +28,7 @@ def quantize(artifact: Artifact, batches: Iterable[NDArray[np.uint8]], target: P
     Raises ArtifactError where the artifact doesn't name its architecture.
     """
     architecture = architecture_of(artifact.manifest)
-    weights, mean = read_folded(artifact)
+    weights, mean = read_folded_weights(artifact)
     layers = Layers(architecture, weights)
     onnx.save(build(Layers(architecture, weights, ranges(layers, mean, batches)), mean), str(target))
 

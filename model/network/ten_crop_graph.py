@@ -19,7 +19,7 @@ The border is exact, not approximated: the answer differs from separate crops on
 
 from __future__ import annotations
 
-from model.images.crops import CROP, MARGIN, OFFSETS
+from model.images.crops import CROP_SIZE, MARGIN, OFFSETS
 from model.network.onnx_builder import Nodes
 from model.network.onnx_layers import Layers
 
@@ -39,7 +39,7 @@ def shared(nodes: Nodes, layers: Layers, centered: str) -> str:
 def _five_of_pool1(nodes: Nodes, layers: Layers, centered: str) -> tuple[str, list[str]]:
     """pool1 of the whole (2N, 96, 31, 31), and of the five crops (2N, 96, 27, 27)."""
     whole = layers.convolution(nodes, centered, "conv1", [0, 0, 3, 3], "whole")
-    ends = {offset: (offset + CROP - LAST, offset + CROP) for offset in (0, MARGIN // 2)}
+    ends = {offset: (offset + CROP_SIZE - LAST, offset + CROP_SIZE) for offset in (0, MARGIN // 2)}
     rows, columns = {}, {}
     for offset, end in ends.items():
         row = nodes.cut(centered, f"row{offset}", end, (0, 0))

@@ -1,7 +1,8 @@
 """Where the towers meet when each lives in a process of its own (section 3.2: one a GPU).
 
-A tower holds half of every layer. `Exchange` is one process with both towers, where nothing has to travel; `Between`
-is one tower a process. The network calls them at the same places: into the layers that see both towers, and after fc8.
+A tower holds half of every layer. `Exchange` is one process with both towers, where nothing has to travel;
+`DistributedExchange` is one tower per process. The network calls them at the same places: into the layers that see
+both towers, and after fc8.
 
 `torch.distributed.nn.functional.all_gather` isn't used: its gradient is silently wrong where the result is joined along
 channels (the parts of the gradient aren't contiguous).
@@ -35,7 +36,7 @@ class Exchange:
         return x
 
 
-class Between(Exchange):
+class DistributedExchange(Exchange):
     """One tower in each process of `group`; every process must call the same methods in the same order."""
 
     def __init__(self, group: distributed.ProcessGroup) -> None:
@@ -55,7 +56,7 @@ class _Gather(torch.autograd.Function):
     """Joins channels; a tower's gradient is the sum of what the layers of both towers say about its channels."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, between: Between) -> Tensor:
+    def forward(ctx: Any, x: Tensor, between: DistributedExchange) -> Tensor:
         ctx.between = between
         own = x.movedim(1, -1).contiguous()  # channels last: no copy for the layout that the convolutions use
         parts = [torch.empty_like(own) for _ in range(between.parts)]
@@ -74,7 +75,7 @@ class _Total(torch.autograd.Function):
     """Adds up; every summand has the sum's gradient."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, between: Between) -> Tensor:
+    def forward(ctx: Any, x: Tensor, between: DistributedExchange) -> Tensor:
         total = x.clone(memory_format=torch.contiguous_format)
         distributed.all_reduce(total, group=between.group)
         return total
@@ -103,7 +104,7 @@ def join(shares: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 def gather_state(share: Mapping[str, Tensor], exchange: Exchange) -> dict[str, Tensor]:
     """The whole network's tensors, on the CPU of every process that takes part."""
-    if not isinstance(exchange, Between):
+    if not isinstance(exchange, DistributedExchange):
         return {name: tensor.detach().cpu() for name, tensor in share.items()}
     shares: list[dict[str, Tensor]] = [{} for _ in range(exchange.parts)]
     for name, tensor in share.items():

@@ -13,7 +13,7 @@ from model.lrn.formula import BETA, NORMS, SIZE
 from model.network.spec import NORMALIZED, POOLED, Architecture, convolutions, linears
 from model.pretrained.specs import Array, Source
 
-CROP = 227
+CROP_SIZE = 227
 """Pixels a side of a crop in Caffe: 55 x 55 positions of conv1 without a border."""
 
 
@@ -48,7 +48,7 @@ def read(path: Path, architecture: Architecture) -> Source:
         probabilities, features = (np.concatenate(found) for found in zip(*answers, strict=True))
         return probabilities, features
 
-    return Source(weights, CROP, answer)
+    return Source(weights, CROP_SIZE, answer)
 
 
 def _shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
@@ -61,7 +61,7 @@ def _shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
 
 def prototxt(architecture: Architecture) -> str:
     """The network in Caffe's words, which a `.caffemodel` needs beside it."""
-    lines = [f'input: "data" input_dim: 1 input_dim: 3 input_dim: {CROP} input_dim: {CROP}']
+    lines = [f'input: "data" input_dim: 1 input_dim: 3 input_dim: {CROP_SIZE} input_dim: {CROP_SIZE}']
     below = "data"
     for name, kind, facts in _layers(architecture):
         above = below if kind == "ReLU" else name

@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.artifacts import artifact as artifacts
-from model.artifacts.artifact import NETWORK, Artifact, Label, Manifest, sha256_of
+from model.artifacts.artifact import NETWORK, Artifact, Label, Manifest
 from model.artifacts.writer import now, publish
 from model.download import fetch, verify
 from model.exceptions import ArtifactError, DownloadError, ExportError
-from model.images.crops import CENTER_CROP, TEN_CROP, coordinates
-from model.images.preprocess import SIDE
+from model.files import sha256_of
+from model.images.crops import CENTER_CROP, TEN_CROP, crop_coordinates
+from model.images.preprocess import IMAGE_SIZE
 from model.network.spec import Architecture
 from model.pretrained.specs import Array, Published, Release, Source
 from model.runtime import OnnxModel
@@ -150,7 +151,7 @@ def convert(published: Published, architecture: Architecture, source: Source, ta
     from model.network.onnx_graph import build
     from model.network.onnx_layers import Layers
 
-    mean = np.broadcast_to(np.array(published.mean, np.float32), (SIDE, SIDE, 3))
+    mean = np.broadcast_to(np.array(published.mean, np.float32), (IMAGE_SIZE, IMAGE_SIZE, 3))
     first = source.weights["conv1.weight"]
     first = first[:, ::-1] if published.colors == "BGR" else first
     first = first / np.array(published.deviation, np.float32)[:, None, None]
@@ -187,7 +188,7 @@ def answers(
     published: Published, source: Source, images: NDArray[np.uint8], crops: tuple[int, ...]
 ) -> tuple[Array, Array]:
     """What the file itself says of (N, 256, 256, 3) images: probabilities and features, means over the crops."""
-    rows, columns = coordinates(source.crop)
+    rows, columns = crop_coordinates(source.crop)
     pixels = images.astype(np.float32)
     said = [source.answer(published.seen(pixels[:, rows[crop]][:, :, columns[crop]])) for crop in crops]
     probabilities, features = (np.mean(found, axis=0) for found in zip(*said, strict=True))

@@ -69,7 +69,7 @@ def test_a_damaged_bundle_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     packed = bytearray((tmp_path / "elpv" / PACKED).read_bytes())
     packed[len(packed) // 2] ^= 1
     (tmp_path / "elpv" / PACKED).write_bytes(packed)
-    monkeypatch.setattr(packed, "BUNDLED", tmp_path)
+    monkeypatch.setattr("model.artifacts.packed.BUNDLED", tmp_path)
     with pytest.raises(ArtifactError):
         unpack_bundled("elpv", tmp_path / "out")
     with pytest.raises(ArtifactError, match="found none"):

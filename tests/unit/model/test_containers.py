@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from model.exceptions import ImageTooLargeError, InvalidImageError
-from model.images.containers import MOST_BLOCKS, MOST_CHUNKS, crowded
-from model.images.preprocess import FORMATS, MOST_EXIF, decode_image
+from model.images.containers import MAX_BLOCKS, MAX_CHUNKS, exceeds_structure_limits
+from model.images.preprocess import FORMATS, MAX_EXIF_BYTES, decode_image
 
 
 def saved(form: str, **options: object) -> bytes:
@@ -38,18 +38,18 @@ def tiff(tags: list[tuple[int, int, int, int]], big: bool = False) -> bytes:
 PNG, JPEG, GIF = saved("PNG"), saved("JPEG"), saved("GIF")
 LAYOUT = [(256, 4, 1, 16), (257, 4, 1, 16), (258, 3, 1, 8), (259, 3, 1, 8), (262, 3, 1, 1), (277, 3, 1, 1)]
 CROWDED = {
-    "png": PNG[:33] + chunk(b"prVt") * (MOST_CHUNKS + 1) + PNG[33:],
-    "png, at its end": PNG[:-12] + chunk(b"prVt") * (MOST_CHUNKS + 1) + PNG[-12:],
-    "jpeg": JPEG[:2] + b"\xff\xe5\x00\x02" * (MOST_CHUNKS + 1) + JPEG[2:],
-    "jpeg, junk": JPEG[:20] + b"\x00" * (MOST_CHUNKS + 1) + JPEG[20:],
-    "jpeg, padding": JPEG[:2] + b"\xff" * (MOST_CHUNKS + 1) + JPEG[2:],
-    "jpeg, restarts": JPEG[:2] + b"\xff\xd0" * (MOST_CHUNKS + 1) + JPEG[2:],
-    "gif": GIF[:-1] + b"\x21\xfe\x01x\x00" * MOST_BLOCKS + b";",
-    "gif, in a block": GIF[:-1] + b"\x21\xfe" + b"\x01x" * (MOST_BLOCKS + 1) + b"\x00;",
-    "gif, junk": GIF[:-1] + b"\x01" * (MOST_BLOCKS + 1) + b";",
-    "tiff": tiff([*LAYOUT, (273, 4, MOST_CHUNKS + 1, 200)]),
-    "big tiff": tiff([*LAYOUT, (273, 4, MOST_CHUNKS + 1, 200)], big=True),
-    "big tiff, tags": tiff([(256, 4, 1, 16)] * (MOST_CHUNKS + 1), big=True),
+    "png": PNG[:33] + chunk(b"prVt") * (MAX_CHUNKS + 1) + PNG[33:],
+    "png, at its end": PNG[:-12] + chunk(b"prVt") * (MAX_CHUNKS + 1) + PNG[-12:],
+    "jpeg": JPEG[:2] + b"\xff\xe5\x00\x02" * (MAX_CHUNKS + 1) + JPEG[2:],
+    "jpeg, junk": JPEG[:20] + b"\x00" * (MAX_CHUNKS + 1) + JPEG[20:],
+    "jpeg, padding": JPEG[:2] + b"\xff" * (MAX_CHUNKS + 1) + JPEG[2:],
+    "jpeg, restarts": JPEG[:2] + b"\xff\xd0" * (MAX_CHUNKS + 1) + JPEG[2:],
+    "gif": GIF[:-1] + b"\x21\xfe\x01x\x00" * MAX_BLOCKS + b";",
+    "gif, in a block": GIF[:-1] + b"\x21\xfe" + b"\x01x" * (MAX_BLOCKS + 1) + b"\x00;",
+    "gif, junk": GIF[:-1] + b"\x01" * (MAX_BLOCKS + 1) + b";",
+    "tiff": tiff([*LAYOUT, (273, 4, MAX_CHUNKS + 1, 200)]),
+    "big tiff": tiff([*LAYOUT, (273, 4, MAX_CHUNKS + 1, 200)], big=True),
+    "big tiff, tags": tiff([(256, 4, 1, 16)] * (MAX_CHUNKS + 1), big=True),
 }
 
 
@@ -61,13 +61,13 @@ def test_too_many_parts(data: bytes) -> None:
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_images_are_not_crowded(form: str) -> None:
-    assert not crowded(saved(form))
+    assert not exceeds_structure_limits(saved(form))
     decode_image(saved(form))
 
 
 def test_damaged_files_are_their_decoders_to_name() -> None:
     for data in (b"", PNG[:20], JPEG[:3], GIF[:9], tiff(LAYOUT)[:9], b"GIF89a", b"\xff\xd8", b"II*\x00"):
-        assert not crowded(data)
+        assert not exceeds_structure_limits(data)
         with pytest.raises(InvalidImageError):
             decode_image(data)
 
@@ -82,4 +82,4 @@ def test_tiles_larger_than_their_image() -> None:
 def test_exif_of_megabytes() -> None:
     entries = [(0x9000 + n % 1000, 4, 1, n) for n in range(60_000)]
     with pytest.raises(ImageTooLargeError, match="bytes of EXIF data"):
-        decode_image(saved("PNG", exif=b"Exif\x00\x00" + tiff(entries) + bytes(MOST_EXIF)))
+        decode_image(saved("PNG", exif=b"Exif\x00\x00" + tiff(entries) + bytes(MAX_EXIF_BYTES)))

@@ -15,7 +15,7 @@ from onnx import numpy_helper
 
 from model.exceptions import ArtifactError, DeviceError, ExportError, InvalidRequestError
 from model.images.crops import CENTER_CROP, TEN_CROP
-from model.network.export import export, prove_equal, torch_answer
+from model.network.export import export, prove_equal, run_torch
 from model.network.initialization import initialize
 from model.network.onnx_builder import constants
 from model.network.spec import Architecture
@@ -52,7 +52,7 @@ def drawn() -> NDArray[np.uint8]:
 def test_equals_torch(exported: Exported, drawn: NDArray[np.uint8], count: int, crops: tuple[int, ...]) -> None:
     network, mean, path = exported
     probabilities, features = OnnxModel(path, "cpu").run(drawn[:count], crops)
-    expected_probabilities, expected_features = torch_answer(network, mean, drawn[:count], crops)
+    expected_probabilities, expected_features = run_torch(network, mean, drawn[:count], crops)
     assert probabilities.shape == (count, 7)
     assert features.shape == (count, 48)
     np.testing.assert_allclose(probabilities, expected_probabilities, atol=1e-5)
@@ -79,7 +79,7 @@ def test_every_variant_equals_torch(drawn: NDArray[np.uint8], tmp_path: Path, ch
     mean = np.random.default_rng(0).uniform(90, 150, (256, 256, 3)).astype(np.float32)
     export(network, mean, tmp_path / "network.onnx")
     probabilities, features = OnnxModel(tmp_path / "network.onnx", "cpu").run(drawn[:2], TEN_CROP)
-    expected_probabilities, expected_features = torch_answer(network, mean, drawn[:2], TEN_CROP)
+    expected_probabilities, expected_features = run_torch(network, mean, drawn[:2], TEN_CROP)
     np.testing.assert_allclose(probabilities, expected_probabilities, atol=1e-5)
     np.testing.assert_allclose(features, expected_features, atol=1e-4 * np.abs(expected_features).max())
     assert np.ptp(probabilities) > 1e-3
@@ -151,7 +151,7 @@ def test_a_refused_export_leaves_no_file(exported: Exported, tmp_path: Path, mon
 
 def test_the_runtime_refuses_what_is_wrong(exported: Exported, drawn: NDArray[np.uint8], tmp_path: Path) -> None:
     model = OnnxModel(exported[2], "cpu")
-    with pytest.raises(InvalidRequestError, match="uint8 images"):
+    with pytest.raises(InvalidRequestError, match="images must be uint8"):
         model.run(drawn[:, :224], CENTER_CROP)
     with pytest.raises(InvalidRequestError, match="from 0 to 9"):
         model.run(drawn, [10])

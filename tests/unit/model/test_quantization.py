@@ -83,7 +83,7 @@ def test_a_file_is_replaced_without_a_moment_in_which_the_manifest_is_wrong(
     path = tmp_path / "copy"
     shutil.copytree(both, path)
 
-    def stop(folder: Path) -> None:
+    def stop(*_: Path) -> None:
         raise OSError("disk full")
 
     def new(target: Path) -> list[artifacts.Measurement]:
@@ -92,7 +92,7 @@ def test_a_file_is_replaced_without_a_moment_in_which_the_manifest_is_wrong(
 
     before = artifacts.load(path)
     with monkeypatch.context() as patched:
-        patched.setattr(writer, "_sync", stop)  # between the old record's end and the new file's place
+        patched.setattr(writer, "move_durably", stop)  # between the old record's end and the new file's place
         with pytest.raises(OSError, match="disk full"):
             writer.add(before, "network.int8.onnx", new)
     assert "network.int8.onnx" not in artifacts.load(path).manifest.files
@@ -104,7 +104,7 @@ def test_it_is_served_and_has_an_index_of_its_own(both: Path, index_path: Path, 
     with pytest.raises(IndexStoreError, match="made by another network"):
         Service(Settings(artifact=both, precision="int8", index=index_path))
     int8 = artifacts.load(both, "int8")
-    own = int8.index_in(tmp_path)
+    own = int8.default_index_path(tmp_path)
     assert own == tmp_path / "patterns" / "1-int8"
     index = ImageIndex.create(own, int8)
     build(index, OnnxModel(int8.network, "cpu"), find_images(images / "checks"))

@@ -1,0 +1,68 @@
+"""Files: atomic and durable writes, checksums, and locks between processes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def atomic_write(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]]:
+    """Open a temporary file beside `path` (`NAME.partial`, text in UTF-8) that replaces it when the block ends.
+
+    Readers see the old file or the new one, never a part of it, after a crash or a power cut, too. If the block or the
+    disk fails, `path` is unchanged and the temporary file is removed. Raises OSError.
+    """
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        with partial.open(mode, encoding="utf-8" if mode == "w" else None) as file:
+            yield file
+        move_durably(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def move_durably(source: Path, target: Path) -> None:
+    """Rename a file, replacing `target`; its contents and its name are on the disk when this returns."""
+    fsync(source)
+    os.replace(source, target)
+    fsync(target.parent)
+
+
+def fsync(path: Path) -> None:
+    """Flush a file's contents, or a folder's list of names, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def exclusive_lock(path: Path, activity: str) -> Iterator[None]:
+    """Hold a lock on the file `path`, which is created and stays. While another process holds it, print its `activity`
+    and wait."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        tqdm.write(f"another process is {activity}: waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
