@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from alexnet.indexing import index_dataset
+from index.backends import IndexUri
 from model.artifacts.packed import unpack_bundled
 from server.run import check_address, load_settings, serve
 from training.data.archives import elpv
@@ -18,9 +19,9 @@ def run_demo(host: str, port: int, home: Path, log: Callable[[str], None]) -> No
     artifact = unpack_bundled("elpv", home / "artifacts")
     log("errors of the bundled network on held-out images:")
     log(table(artifact.manifest.measurements))
-    index = artifact.index_in(home / "indexes")
-    report, size = index_dataset("elpv", artifact, index)
-    log(f"index {index}: {size:,} images ({report.added:,} added, {report.known:,} already indexed)")
+    index = artifact.default_index_path(home / "indexes")
+    report, size = index_dataset("elpv", artifact, IndexUri(index))
+    log(f"index {index}: {size:,} images ({report.added:,} added, {report.existing:,} already indexed)")
     examples = [example.path for example in elpv().test[:2]]
     url = f"http://{host}:{port}"
     log(f"\nweb page: {url}/   API: {url}/docs\ntry:")

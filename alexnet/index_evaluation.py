@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from index.codes import MAX_LOOKUP_BITS
 from index.evaluation import Evaluation, LabeledQuery, evaluate
-from index.search import Search
-from index.store import ImageIndex
+from index.protocol import Index, SupportsCodes, intact_entries
+from index.search import SearchMode
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
 from model.exceptions import IndexStoreError
@@ -18,19 +19,17 @@ MAX_TRAINING_FEATURES = 50_000
 """Features that a code is trained on: 0.8 GB."""
 
 
-def evaluate_index(
-    index: ImageIndex, artifact: Artifact, data: Path | None, max_images: int, device: str
-) -> Evaluation:
+def evaluate_index(index: Index, artifact: Artifact, data: Path | None, max_images: int, device: str) -> Evaluation:
     """Search an index with the images below a folder, or with its own, and measure the results by label.
 
     At most `max_images` queries, chosen at random with a fixed seed. Raises IndexStoreError without labeled images.
     """
-    index.require(artifact)
+    index.check_compatible(artifact)
     encoder = Encoder.of(artifact)
-    searches: list[Search] = []
-    if encoder is not None:
-        index.use(encoder)
-        searches = ["binary", "addresses"] if encoder.bits <= 32 else ["binary"]
+    modes: list[SearchMode] = []
+    if encoder is not None and isinstance(index, SupportsCodes):
+        index.set_encoder(encoder)
+        modes = ["binary", "hash_lookup"] if encoder.bits <= MAX_LOOKUP_BITS else ["binary"]
     queries = (
         _indexed_queries(index, max_images)
         if data is None
@@ -38,12 +37,12 @@ def evaluate_index(
     )
     if not queries:
         raise IndexStoreError("no labeled images to search with: label images of the index, or give some with --data")
-    return evaluate(index, queries, searches)
+    return evaluate(index, queries, modes)
 
 
 def train_codes(
     path: Path,
-    index: ImageIndex,
+    index: Index,
     coder: str,
     bits: int,
     steps: int,
@@ -58,7 +57,7 @@ def train_codes(
     from training.hashing.autoencoder import CodeConfig
     from training.hashing.train_codes import add_encoder
 
-    entries = [entry for entry in index.catalog.iter_entries() if entry.id not in index.damaged]
+    entries = intact_entries(index)
     if len(entries) > MAX_TRAINING_FEATURES:
         entries = [entries[row] for row in _sample(len(entries), MAX_TRAINING_FEATURES, seed)]
     features = np.stack([index.feature(entry.id) for entry in entries]) if entries else np.empty((0, 1), np.float32)
@@ -72,13 +71,13 @@ def _sample(total: int, count: int, seed: int = 0) -> list[int]:
     return sorted(np.random.default_rng(seed).permutation(total)[:count].tolist())
 
 
-def _indexed_queries(index: ImageIndex, max_images: int) -> list[LabeledQuery]:
-    entries = [entry for entry in index.catalog.iter_entries() if entry.label and entry.id not in index.damaged]
-    chosen = [entries[row] for row in _sample(len(entries), max_images)]
-    return [LabeledQuery(index.feature(entry.id), entry.label or "", entry.id) for entry in chosen]
+def _indexed_queries(index: Index, max_images: int) -> list[LabeledQuery]:
+    entries = [entry for entry in intact_entries(index) if entry.label]
+    sample = [entries[row] for row in _sample(len(entries), max_images)]
+    return [LabeledQuery(index.feature(entry.id), entry.label or "", entry.id) for entry in sample]
 
 
-def _file_queries(index: ImageIndex, folder: Path, max_images: int, network: Path, device: str) -> list[LabeledQuery]:
+def _file_queries(index: Index, folder: Path, max_images: int, network: Path, device: str) -> list[LabeledQuery]:
     from index.build import find_images
     from model.images.preprocess import decode_image
     from model.runtime import OnnxModel

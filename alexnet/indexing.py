@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from index.backends import open_writable
-from index.build import Report, Source, build, find_images
+from index.backends import IndexUri, open_writable
+from index.build import BuildReport, ImageSource, build, find_images
 from index.metadata import parse_dtype
 from index.shards import Shard
 from model.artifacts.artifact import Artifact
@@ -21,13 +21,13 @@ from training.data.loading import load_dataset
 def index_dataset(
     data: str,
     artifact: Artifact,
-    index: Path,
+    index: IndexUri,
     *,
     archive: Path | None = None,
     device: str = "auto",
     dtype: str = "float32",
     shard: Shard | None = None,
-) -> tuple[Report, int]:
+) -> tuple[BuildReport, int]:
     """Add the images of a data set to an index, which is created if it doesn't exist; what was done, and its size.
 
     Raises StoppedError on Ctrl-C: what was added is kept. Raises AlexNetError.
@@ -40,12 +40,12 @@ def index_dataset(
             raise StoppedError("stopped; what was added is kept: run the same command to resume") from None
 
 
-def _sources(data: str, archive: Path | None, shard: Shard | None) -> Sequence[Source]:
+def _sources(data: str, archive: Path | None, shard: Shard | None) -> Sequence[ImageSource]:
     if data not in NAMED_DATASETS and not data.endswith(".csv"):
         return find_images(Path(data), shard)
     dataset = load_dataset(data, archive=archive)
     examples = list(dataset.examples)
     if shard:
         root = Path(os.path.commonpath([example.path.absolute() for example in examples]))
-        examples = [example for example in examples if shard.has(example.path.absolute(), root)]
-    return [Source(example.path, dataset.labels[example.label].name) for example in examples]
+        examples = [example for example in examples if shard.contains(example.path.absolute(), root)]
+    return [ImageSource(example.path, dataset.labels[example.label].name) for example in examples]

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from index.backends import open_readonly
+from index.backends import IndexUri, open_readonly
+from index.protocol import require_codes
 from index.search import Neighbor, Query, parse_search_mode
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
@@ -15,14 +16,14 @@ from model.runtime import OnnxModel
 
 
 def find_similar(
-    image: Path, artifact: Artifact, index: Path, k: int, label: str | None, search: str, device: str
+    image: Path, artifact: Artifact, index: IndexUri, k: int, label: str | None, search: str, device: str
 ) -> Sequence[Neighbor]:
     """The `k` nearest indexed images of an image file, by a search mode of `index.search`. Raises AlexNetError."""
     mode = parse_search_mode(search)
     with closing(open_readonly(index)) as store:
-        store.require(artifact)
+        store.check_compatible(artifact)
         if mode != "exact":
-            store.use(Encoder.of(artifact))
+            require_codes(store).set_encoder(Encoder.of(artifact))
         pixels = decode_file(image).pixels
         feature = OnnxModel(artifact.network, device).features(pixels[None], store.crops)[0]
-        return store.search(Query(feature, k, label, search=mode))
+        return store.search(Query(feature, k, label, mode=mode))

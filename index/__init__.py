@@ -1,1 +1,1 @@
-"""Images on disk and in memory: catalog, feature rows and exact search."""
+"""Index: images' features, labels and thumbnails, and the search for the nearest."""

@@ -1,28 +1,37 @@
-"""Which images an index holds: SQLite in WAL mode. An image is in the index when its line is committed here."""
+"""Catalog: which images an index holds, in SQLite (WAL). An image is indexed when its row is committed here."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from model.exceptions import IndexLockedError, IndexStoreError, InvalidRequestError, StorageFullError, UnknownImageError
+from index.entries import Entry, NewEntry, StoredId
+from model.exceptions import (
+    IndexLockedError,
+    IndexNotFoundError,
+    IndexStoreError,
+    InvalidRequestError,
+    StorageFullError,
+    UnknownImageError,
+)
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS settings (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS metadata (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS images (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never given twice
-    row INTEGER NOT NULL UNIQUE,           -- of the file of features
+    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used twice
+    row INTEGER NOT NULL UNIQUE,           -- in the file of features
     checksum INTEGER NOT NULL,             -- CRC-32 of the row's bytes
     sha256 TEXT NOT NULL UNIQUE,           -- of the image's bytes
     key TEXT UNIQUE,                       -- the caller's own name for it
     label TEXT,
-    source TEXT NOT NULL,                  -- where the file was when it was added; empty: it came without one
+    source TEXT NOT NULL,                  -- path of the file when it was added; empty: there was none
     format TEXT NOT NULL,
     width INTEGER NOT NULL,
     height INTEGER NOT NULL,
@@ -31,41 +40,17 @@ CREATE TABLE IF NOT EXISTS images (
 );
 CREATE INDEX IF NOT EXISTS by_label ON images (label, id);
 """
-COLUMNS = "id, key, label, source, format, width, height"
-PLACEHOLDERS = 10_000
-"""Parameters in one statement; SQLite takes 32,766."""
+ENTRY_COLUMNS = "id, key, label, source, format, width, height"
+MAX_PARAMETERS = 10_000
+"""Parameters per statement; SQLite takes 32,766."""
+PAGE_SIZE = 1000
+BUSY_TIMEOUT_SECONDS = 5.0
+"""How long a change waits for another program that locks the catalog."""
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One image as the catalog keeps it; its checksums, its row and its thumbnail aside."""
-
-    id: int
-    key: str | None
-    label: str | None
-    source: Path | None
-    format: str
-    width: int
-    height: int
-
-
-@dataclass(frozen=True)
-class NewEntry:
-    """What is stored of an image that is added."""
-
-    sha256: str
-    label: str | None
-    source: Path | None
-    format: str
-    width: int
-    height: int
-    thumbnail: bytes
-    key: str | None = None
-
-
-@dataclass(frozen=True)
-class Line:
-    """Of each image what searching needs."""
+class RowRecord:
+    """What searching needs of an image. `checksum`: CRC-32 of its row of features."""
 
     id: int
     row: int
@@ -75,185 +60,211 @@ class Line:
 
 
 class Catalog:
-    """One SQLite file, usable from any thread. What is read is what was committed last, without waiting for a change.
+    """One SQLite file, usable from any thread. Reads see the last commit and never wait for a write.
 
-    Raises IndexStoreError if the file is damaged, StorageFullError if the disk is full, IndexLockedError if another
-    program holds it.
+    Raises IndexStoreError if the file is damaged or of another format, IndexNotFoundError if it has no tables yet and
+    isn't writable, StorageFullError if the disk is full, IndexLockedError if another program locks it.
     """
 
     def __init__(self, path: Path, writable: bool = True) -> None:
         self._path = path
-        self._lock, self._asking = threading.RLock(), threading.RLock()
-        address = path.resolve().as_uri()
+        self._write_lock, self._read_lock = threading.RLock(), threading.RLock()
+        uri = path.resolve().as_uri()
         if not writable and not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
-            address += "?immutable=1"  # SQLite can't read a database in WAL mode without writing beside it
-        with ExitStack() as opened:
+            uri += "?immutable=1"  # SQLite can't read a database in WAL mode without writing beside it
+        with ExitStack() as stack:
             try:
-                self._database = self._readable = opened.enter_context(closing(_connected(address)))
+                self._writer = self._reader = stack.enter_context(closing(_connect(uri)))
+                self._check_tables(writable)
                 if writable:
-                    self._database.execute("PRAGMA journal_mode = WAL")
-                    self._database.execute("PRAGMA synchronous = FULL")
-                    self._database.executescript(SCHEMA)
-                    self._readable = opened.enter_context(closing(_connected(address)))
-                self._readable.execute("PRAGMA query_only = ON")
+                    self._writer.execute("PRAGMA journal_mode = WAL")
+                    self._writer.execute("PRAGMA synchronous = FULL")
+                    self._writer.executescript(SCHEMA)
+                    self._reader = stack.enter_context(closing(_connect(uri)))
+                self._reader.execute("PRAGMA query_only = ON")
             except sqlite3.Error as error:
-                raise self._fault(error) from error
-            self._opened = opened.pop_all()
+                raise self._index_error(error) from error
+            self._connections = stack.pop_all()
 
     def close(self) -> None:
-        with self._lock, self._asking:
-            self._opened.close()
+        with self._write_lock, self._read_lock:
+            self._connections.close()
 
-    def settings(self) -> dict[str, str]:
-        return dict(self._query("SELECT key, value FROM settings"))
+    def metadata(self) -> dict[str, str]:
+        return dict(self._query("SELECT key, value FROM metadata"))
 
-    def set_settings(self, settings: dict[str, str]) -> None:
-        with self.change() as database:
-            database.executemany("INSERT OR REPLACE INTO settings VALUES (?, ?)", settings.items())
+    def set_metadata(self, metadata: dict[str, str]) -> None:
+        with self.transaction() as database:
+            database.executemany("INSERT OR REPLACE INTO metadata VALUES (?, ?)", metadata.items())
 
     @contextmanager
-    def change(self) -> Iterator[sqlite3.Connection]:
-        """A transaction: on the disk when it ends, undone when it fails."""
-        with self._lock:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Changes that are durable when the block ends, and rolled back when it raises."""
+        with self._write_lock:
             try:
-                self._database.execute("BEGIN IMMEDIATE")
+                self._writer.execute("BEGIN IMMEDIATE")
                 try:
-                    yield self._database
+                    yield self._writer
                 except BaseException:
-                    self._database.execute("ROLLBACK")
+                    self._writer.execute("ROLLBACK")
                     raise
-                self._database.execute("COMMIT")
+                self._writer.execute("COMMIT")
             except sqlite3.DatabaseError as error:
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
-                raise self._fault(error) from error
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
+                raise self._index_error(error) from error
 
-    def lines(self) -> list[Line]:
-        """All images, the removed ones too, by their rows, which have no gaps. Raises IndexStoreError."""
-        rows = self._query("SELECT id, row, checksum, label, removed FROM images ORDER BY row")
-        if rows and rows[-1][1] != len(rows) - 1:
+    def rows(self) -> list[RowRecord]:
+        """All images, removed ones included, by row. Raises IndexStoreError where a row is missing."""
+        records = self._query("SELECT id, row, checksum, label, removed FROM images ORDER BY row")
+        if records and records[-1][1] != len(records) - 1:
             raise IndexStoreError(
-                f"expected {rows[-1][1] + 1:,} images in {self._path}, found {len(rows):,}: some were taken out"
+                f"{records[-1][1] + 1 - len(records):,} rows are missing from the catalog {self._path}: "
+                "it was changed by another program; build the index again"
             )
-        return [Line(row[0], row[1], row[2], row[3], bool(row[4])) for row in rows]
+        return [RowRecord(id_, row, checksum, label, bool(removed)) for id_, row, checksum, label, removed in records]
 
-    def known(self, sha256s: Sequence[str]) -> dict[str, tuple[int, bool]]:
-        """Those of the checksums whose images are here: their ids, and whether they are removed."""
-        marks = ",".join("?" * len(sha256s))
-        found = self._query(f"SELECT sha256, id, removed FROM images WHERE sha256 IN ({marks})", *sha256s)
-        return {sha256: (number, bool(removed)) for sha256, number, removed in found}
+    def find(self, sha256s: Sequence[str]) -> dict[str, StoredId]:
+        """The images with these checksums that the index holds, removed ones included, by checksum."""
+        stored: dict[str, StoredId] = {}
+        for part, marks in _batches(sha256s):
+            for sha256, image_id, removed in self._query(
+                f"SELECT sha256, id, removed FROM images WHERE sha256 IN ({marks})", *part
+            ):
+                stored[sha256] = StoredId(image_id, bool(removed))
+        return stored
 
-    def require_new_keys(self, keys: Sequence[str]) -> None:
-        """Raise InvalidRequestError when an image has one of the callers' keys, or two are to have the same."""
-        for key in keys:
-            if keys.count(key) > 1 or self._query("SELECT id FROM images WHERE key = ?", key):
-                raise InvalidRequestError(f"expected a key that no other image has, found {key[:80]!r}")
+    def check_new_keys(self, keys: Sequence[str]) -> None:
+        """Raise InvalidRequestError if an image has one of the keys already, or two new ones share a key."""
+        used: set[str] = set()
+        for part, marks in _batches(keys):
+            used |= {key for (key,) in self._query(f"SELECT key FROM images WHERE key IN ({marks})", *part)}
+        raise_for_used_keys(keys, used)
 
     def add(self, first_row: int, checksums: Sequence[int], entries: Iterable[NewEntry]) -> list[int]:
-        """Commit the entries with the rows `first_row`, `first_row` + 1, ...; their ids."""
+        """Commit entries in the rows `first_row`, `first_row` + 1, ... Returns their ids."""
         statement = (
             "INSERT INTO images (row, checksum, sha256, key, label, source, format, width, height, thumbnail) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
         )
         ids = []
-        with self.change() as database:
-            for offset, (checksum, e) in enumerate(zip(checksums, entries, strict=True)):
+        with self.transaction() as database:
+            for row, (checksum, e) in enumerate(zip(checksums, entries, strict=True), first_row):
                 source = "" if e.source is None else str(e.source)
-                values = (checksum, e.sha256, e.key, e.label, source, e.format, e.width, e.height, e.thumbnail)
-                ids.append(int(database.execute(statement, (first_row + offset, *values)).lastrowid or 0))
+                values = (row, checksum, e.sha256, e.key, e.label, source, e.format, e.width, e.height, e.thumbnail)
+                ids.append(int(database.execute(statement, values).lastrowid or 0))
         return ids
 
-    def compact(self, rows: Sequence[tuple[int, int]], features: int) -> None:
-        """Forget the removed images; the others' rows by (new row, id), in the file with the number `features`."""
-        with self.change() as database:
+    def compact(self, rows: Sequence[tuple[int, int]], generation: int) -> None:
+        """Delete removed images. `rows`: (new row, id) of the others, in the file of features `generation`."""
+        with self.transaction() as database:
             database.execute("DELETE FROM images WHERE removed")
-            database.execute("UPDATE images SET row = -row - 1")  # out of the way: a row is one image's
+            database.execute("UPDATE images SET row = -row - 1")  # out of the way: rows are unique
             database.executemany("UPDATE images SET row = ? WHERE id = ?", rows)
-            database.execute("UPDATE settings SET value = ? WHERE key = 'features'", (str(features),))
+            database.execute("UPDATE metadata SET value = ? WHERE key = 'generation'", (str(generation),))
 
     def set_removed(self, ids: Sequence[int], removed: bool) -> None:
-        with self.change() as database:
-            database.executemany("UPDATE images SET removed = ? WHERE id = ?", [(removed, number) for number in ids])
+        with self.transaction() as database:
+            database.executemany("UPDATE images SET removed = ? WHERE id = ?", [(removed, id_) for id_ in ids])
 
     def set_label(self, image_id: int, label: str | None) -> None:
-        with self.change() as database:
+        with self.transaction() as database:
             database.execute("UPDATE images SET label = ? WHERE id = ?", (label, image_id))
 
     def get(self, image_id: int) -> Entry:
-        """Raises UnknownImageError."""
-        return self.get_many([image_id])[0]
+        """Raises UnknownImageError for an id that isn't indexed, or is removed."""
+        entries = self.lookup([image_id])
+        if not entries:
+            raise unknown_image_error(image_id)
+        return entries[0]
 
-    def get_many(self, ids: Sequence[int]) -> list[Entry]:
-        """Entries in the order of `ids`. Raises UnknownImageError for an id that isn't here, or is removed."""
-        found = self.present(ids)
-        if missing := set(ids) - {entry.id for entry in found}:
-            raise UnknownImageError(f"expected the id of an indexed image, found {min(missing)}")
-        return found
-
-    def present(self, ids: Sequence[int]) -> list[Entry]:
-        """The entries of those that are here, in the order of `ids`."""
-        found: dict[int, Entry] = {}
-        for start in range(0, len(ids), PLACEHOLDERS):
-            some = ids[start : start + PLACEHOLDERS]
-            marks = ",".join("?" * len(some))
-            rows = self._query(f"SELECT {COLUMNS} FROM images WHERE NOT removed AND id IN ({marks})", *some)
-            found |= {row[0]: _entry(row) for row in rows}
-        return [found[image_id] for image_id in ids if image_id in found]
+    def lookup(self, ids: Sequence[int]) -> list[Entry]:
+        """The entries of those ids that exist and aren't removed, in the order of `ids`."""
+        entries: dict[int, Entry] = {}
+        for part, marks in _batches(ids):
+            rows = self._query(f"SELECT {ENTRY_COLUMNS} FROM images WHERE NOT removed AND id IN ({marks})", *part)
+            entries |= {row[0]: _entry(row) for row in rows}
+        return [entries[image_id] for image_id in ids if image_id in entries]
 
     def page(self, after: int, limit: int, label: str | None = None) -> list[Entry]:
-        """The next images by id, of a label if one is given."""
+        """The next entries by id, `after` excluded; with a label, those that have it."""
         condition, values = ("AND label = ?", [label]) if label is not None else ("", [])
-        statement = f"SELECT {COLUMNS} FROM images WHERE NOT removed AND id > ? {condition} ORDER BY id LIMIT ?"
+        statement = f"SELECT {ENTRY_COLUMNS} FROM images WHERE NOT removed AND id > ? {condition} ORDER BY id LIMIT ?"
         return [_entry(row) for row in self._query(statement, after, *values, limit)]
 
-    def stored(self, after: int, limit: int) -> list[tuple[int, NewEntry]]:
-        """The next images by id with all that is kept of them, as another index would keep it."""
+    def iter_entries(self, label: str | None = None) -> Iterator[Entry]:
+        """All entries by id; with a label, those that have it."""
+        after = 0
+        while page := self.page(after, PAGE_SIZE, label):
+            yield from page
+            after = page[-1].id
+
+    def page_to_copy(self, after: int, limit: int) -> list[tuple[int, NewEntry]]:
+        """The next images as (id, everything that another index would store of them), by id."""
         columns = "id, sha256, label, source, format, width, height, thumbnail, key"
         statement = f"SELECT {columns} FROM images WHERE NOT removed AND id > ? ORDER BY id LIMIT ?"
         return [
-            (number, NewEntry(sha256, label, Path(source) if source else None, *rest))
-            for number, sha256, label, source, *rest in self._query(statement, after, limit)
+            (image_id, NewEntry(sha256, label, Path(source) if source else None, *rest))
+            for image_id, sha256, label, source, *rest in self._query(statement, after, limit)
         ]
-
-    def everything(self, label: str | None = None) -> Iterator[Entry]:
-        """All images, or those of a label, by id."""
-        after = 0
-        while some := self.page(after, 1000, label):
-            yield from some
-            after = some[-1].id
 
     def thumbnail(self, image_id: int) -> bytes:
         """JPEG bytes. Raises UnknownImageError."""
-        return bytes(self._one("thumbnail", image_id))
+        return bytes(self._value("thumbnail", image_id))
 
     def sha256(self, image_id: int) -> str:
-        """Of the bytes that were indexed. Raises UnknownImageError."""
-        return str(self._one("sha256", image_id))
+        """Checksum of the bytes that were indexed. Raises UnknownImageError."""
+        return str(self._value("sha256", image_id))
 
-    def _one(self, column: str, image_id: int) -> Any:
+    def _check_tables(self, writable: bool) -> None:
+        tables = {name for (name,) in self._reader.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if tables and "metadata" not in tables:
+            raise IndexStoreError(f"{self._path} is of a format that is no longer read: build the index again")
+        if not tables and not writable:
+            raise IndexNotFoundError(f"{self._path} is empty: build the index with `alexnet index add`")
+
+    def _value(self, column: str, image_id: int) -> Any:
         rows = self._query(f"SELECT {column} FROM images WHERE NOT removed AND id = ?", image_id)
         if not rows:
-            raise UnknownImageError(f"expected the id of an indexed image, found {image_id}")
+            raise unknown_image_error(image_id)
         return rows[0][0]
 
     def _query(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
         try:
-            with self._asking:
-                return self._readable.execute(statement, parameters).fetchall()
+            with self._read_lock:
+                return self._reader.execute(statement, parameters).fetchall()
         except sqlite3.DatabaseError as error:
-            raise self._fault(error) from error
+            raise self._index_error(error) from error
 
-    def _fault(self, error: sqlite3.Error) -> IndexStoreError:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # without what SQLite adds to it
+    def _index_error(self, error: sqlite3.Error) -> IndexStoreError:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary result code
         if code == sqlite3.SQLITE_FULL:
-            return StorageFullError("expected room for the catalog, found a full disk: nothing was changed")
+            return StorageFullError("no space left on the index's disk: nothing was changed")
         if code == sqlite3.SQLITE_BUSY:
-            return IndexLockedError("expected to change the catalog, found another program holding it: try again")
-        return IndexStoreError(f"expected an index catalog at {self._path}, found a damaged file: {error}")
+            return IndexLockedError("another program locks the index catalog, nothing was changed: try again")
+        return IndexStoreError(f"the index catalog {self._path} is damaged ({error}): build the index again")
 
 
-def _connected(address: str) -> sqlite3.Connection:
-    return sqlite3.connect(address, uri=True, check_same_thread=False, isolation_level=None)
+def raise_for_used_keys(keys: Sequence[str], used: set[str]) -> None:
+    """Raise InvalidRequestError if one of the keys is in `used`, or occurs twice."""
+    for key, count in Counter(keys).items():
+        if key in used or count > 1:
+            raise InvalidRequestError(f"the key {key[:80]!r} belongs to another image: keys are unique")
+
+
+def unknown_image_error(image_id: int) -> UnknownImageError:
+    return UnknownImageError(f"no indexed image has the id {image_id}")
+
+
+def _batches(values: Sequence[Any]) -> Iterator[tuple[Sequence[Any], str]]:
+    """Parts of at most `MAX_PARAMETERS` values, with the placeholders for them."""
+    for start in range(0, len(values), MAX_PARAMETERS):
+        part = values[start : start + MAX_PARAMETERS]
+        yield part, ",".join("?" * len(part))
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    return sqlite3.connect(uri, BUSY_TIMEOUT_SECONDS, uri=True, check_same_thread=False, isolation_level=None)
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:

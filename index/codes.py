@@ -1,7 +1,8 @@
-"""Binary codes of the rows: a shortlist by Hamming distance, or by address (semantic hashing), to be ranked exactly.
+"""Codes: binary codes of the features, in memory and in a file.
 
-They can be made again from the features at any time. So they are written without waiting for the disk, and a row whose
-checksum is wrong, or that is missing, is encoded anew.
+A search takes a shortlist by Hamming distance, or looks codes up in a table (semantic hashing), and reranks it exactly.
+Codes can always be made again from the features. So they are written without waiting for the disk, and a code that is
+missing or has another checksum is computed anew.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import faiss
@@ -17,122 +17,128 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from index.nearest import Rows
+from index.scanners import FeatureMatrix, Mask, SearchPool
 from model.encoder import Encoder
 from model.exceptions import InvalidRequestError
 
-Packed = NDArray[np.uint8]
-CHUNK = 1024
-ADDRESS_BITS = 32
-"""Up to so many, a code is an address: sorted once, all codes within a radius are looked up."""
-CHECK = 4
-"""Bytes of a row's CRC-32, behind its code."""
+PackedCodes = NDArray[np.uint8]
+"""(N, bytes): eight bits per byte, the first in the highest."""
+ENCODE_ROWS = 1024
+MIN_CAPACITY = 1024
+MIN_CODES_PER_THREAD = 100_000
+MAX_LOOKUP_BITS = 32
+"""Longest code that fits the table of hash lookup."""
+CHECKSUM_BYTES = 4
+"""CRC-32 of a code, stored behind it."""
 
 
 class Codes:
-    """One code a row of features, in memory, and in `path` if given. One thread changes it, any may read."""
+    """One code per row of features, in memory and, if given, in `path`. One thread changes it, any may read it."""
 
-    def __init__(self, encoder: Encoder, rows: Rows, path: Path | None) -> None:
+    def __init__(self, encoder: Encoder, features: FeatureMatrix, path: Path | None) -> None:
         self.encoder, self.path = encoder, path
-        self._codes = np.zeros((max(1024, len(rows)), encoder.bytes), np.uint8)
-        self._count = 0
-        self._sorted: tuple[NDArray[np.uint32], NDArray[np.int64]] | None = None
-        self._take(rows)
-
-    def _take(self, rows: Rows) -> None:
-        """The codes in the file, as far as they are whole, and those of the other rows made anew."""
-        width = self.encoder.bytes + CHECK
-        stored = np.zeros((0, width), np.uint8)
-        if self.path is not None and self.path.is_file():
-            whole = min(self.path.stat().st_size // width, len(rows))
-            stored = np.fromfile(self.path, np.uint8, whole * width).reshape(whole, width)
-        checks = np.array([zlib.crc32(row) for row in stored[:, :-CHECK]], "<u4")
-        good = np.flatnonzero(checks == np.ascontiguousarray(stored[:, -CHECK:]).view("<u4").ravel())
-        self._codes[good] = stored[good, :-CHECK]
-        missing = np.setdiff1d(np.arange(len(rows)), good)
-        for start in tqdm(range(0, len(missing), CHUNK), desc="encoding", unit="chunk", disable=None, leave=False):
-            some = missing[start : start + CHUNK]
-            self._codes[some] = self.encoder.encode(rows[some].astype(np.float32))
-        self._count = len(rows)
-        if len(missing) and self.path is not None:
-            self.path.write_bytes(_checked(self.view()))
+        self._codes = np.zeros((max(MIN_CAPACITY, len(features)), encoder.bytes), np.uint8)
+        self._count = len(features)
+        self._table: tuple[NDArray[np.uint32], NDArray[np.int64]] | None = None
+        self._load(features)
 
     def __len__(self) -> int:
         return self._count
 
-    def view(self) -> Packed:
-        """The codes that count, (count, bytes)."""
+    def matrix(self) -> PackedCodes:
+        """The (count, bytes) codes."""
         return self._codes[: self._count]
 
-    def append(self, new: Packed) -> None:
-        """Codes of the next rows, (N, bytes). What can't be written is made again when the index is opened anew."""
-        end = self._count + len(new)
+    def append(self, codes: PackedCodes) -> None:
+        """Add (N, bytes) codes of the next rows. What can't be written is made again when the index is next opened."""
+        end = self._count + len(codes)
         if end > len(self._codes):
             self._codes = np.pad(self._codes, ((0, 2 * end - len(self._codes)), (0, 0)))
-        self._codes[self._count : end] = new
+        self._codes[self._count : end] = codes
         if self.path is not None:
             with contextlib.suppress(OSError), self.path.open("r+b" if self.path.exists() else "wb") as file:
-                file.seek(self._count * (self.encoder.bytes + CHECK))
-                file.write(_checked(new))
+                file.seek(self._count * (self.encoder.bytes + CHECKSUM_BYTES))
+                file.write(_with_checksums(codes))
         self._count = end
 
     def shortlist(
-        self, feature: NDArray[np.float32], count: int, pool: ThreadPoolExecutor, wanted: NDArray[np.bool_] | None
+        self, feature: NDArray[np.float32], count: int, pool: SearchPool, mask: Mask | None
     ) -> NDArray[np.int64]:
-        """`count` rows with the least Hamming distances from the code of a (dim,) feature."""
-        codes, numbers = self.view(), None
-        if wanted is not None:
-            numbers = np.flatnonzero(wanted[: len(codes)])
-            codes = codes[numbers]
+        """The `count` rows whose codes have the smallest Hamming distances from that of a (dim,) feature."""
+        codes, selected = self.matrix(), None
+        if mask is not None:
+            selected = np.flatnonzero(mask[: len(codes)])
+            codes = codes[selected]
         code, count = self.encoder.encode(feature[None]), min(count, len(codes))
         if not count:
             return np.empty(0, np.int64)
-        parts = max(1, min(pool._max_workers, len(codes) // 100_000))
-        bounds = [len(codes) * part // parts for part in range(parts + 1)]
+        num_parts = max(1, min(pool.num_threads, len(codes) // MIN_CODES_PER_THREAD))
+        bounds = [len(codes) * part // num_parts for part in range(num_parts + 1)]
 
-        def part(start: int, end: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-            distances, found = faiss.knn_hamming(code, codes[start:end], min(count, end - start), variant="mc")
-            return distances[0], found[0] + start
+        def scan_part(start: int, end: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+            distances, rows = faiss.knn_hamming(code, codes[start:end], min(count, end - start), variant="mc")
+            return distances[0], rows[0] + start
 
-        found = list(pool.map(part, bounds[:-1], bounds[1:]))
-        distances, rows = (np.concatenate(columns) for columns in zip(*found, strict=True))
-        near = rows[np.argsort(distances, kind="stable")[:count]].astype(np.int64)
-        return near if numbers is None else numbers[near]
+        parts = list(pool.map(scan_part, bounds[:-1], bounds[1:]))
+        distances, rows = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        nearest = rows[np.argsort(distances, kind="stable")[:count]].astype(np.int64)
+        return nearest if selected is None else selected[nearest]
 
-    def within(self, feature: NDArray[np.float32], radius: int, wanted: NDArray[np.bool_] | None) -> NDArray[np.int64]:
-        """All rows whose codes differ in at most `radius` bits from that of a (dim,) feature: no code is compared, they
-        are looked up as addresses. Raises InvalidRequestError for codes that are too long."""
-        if self.encoder.bits > ADDRESS_BITS:
+    def radius_search(self, feature: NDArray[np.float32], radius: int, mask: Mask | None) -> NDArray[np.int64]:
+        """All rows whose codes differ in at most `radius` bits from that of a (dim,) feature.
+
+        No code is compared: all codes within the radius are looked up in a sorted table. Raises InvalidRequestError
+        for codes that are too long for one.
+        """
+        if self.encoder.bits > MAX_LOOKUP_BITS:
             raise InvalidRequestError(
-                f"expected codes of at most {ADDRESS_BITS} bits to be addresses, found {self.encoder.bits}"
+                f"hash lookup needs codes of at most {MAX_LOOKUP_BITS} bits, and these have {self.encoder.bits}: use "
+                "the search mode binary"
             )
-        table = self._sorted
+        table = self._table
         if table is None or len(table[0]) != self._count:
-            addresses = _addresses(self.view())
-            order = np.argsort(addresses, kind="stable")
-            table = self._sorted = addresses[order], order
-        addresses, order = table
-        near = _addresses(self.encoder.encode(feature[None])) ^ _flips(self.encoder.bits, radius)
-        starts, ends = np.searchsorted(addresses, near, "left"), np.searchsorted(addresses, near, "right")
+            values = _as_integers(self.matrix())
+            order = np.argsort(values, kind="stable")
+            table = self._table = values[order], order
+        values, order = table
+        lookups = _as_integers(self.encoder.encode(feature[None])) ^ _flip_masks(self.encoder.bits, radius)
+        starts, ends = np.searchsorted(values, lookups, "left"), np.searchsorted(values, lookups, "right")
         rows = np.concatenate([order[start:end] for start, end in zip(starts, ends, strict=True)])
-        return np.sort(rows if wanted is None else rows[wanted[rows]])
+        return np.sort(rows if mask is None else rows[mask[rows]])
+
+    def _load(self, features: FeatureMatrix) -> None:
+        """Read the codes whose checksums are right, and encode the other rows."""
+        width = self.encoder.bytes + CHECKSUM_BYTES
+        stored = np.zeros((0, width), np.uint8)
+        if self.path is not None and self.path.is_file():
+            count = min(self.path.stat().st_size // width, len(features))
+            stored = np.fromfile(self.path, np.uint8, count * width).reshape(count, width)
+        checksums = np.array([zlib.crc32(row) for row in stored[:, :-CHECKSUM_BYTES]], "<u4")
+        intact = np.flatnonzero(checksums == np.ascontiguousarray(stored[:, -CHECKSUM_BYTES:]).view("<u4").ravel())
+        self._codes[intact] = stored[intact, :-CHECKSUM_BYTES]
+        missing = np.setdiff1d(np.arange(len(features)), intact)
+        chunks = range(0, len(missing), ENCODE_ROWS)
+        for start in tqdm(chunks, desc="encoding", unit="chunk", disable=None, leave=False):
+            rows = missing[start : start + ENCODE_ROWS]
+            self._codes[rows] = self.encoder.encode(features[rows].astype(np.float32))
+        if len(missing) and self.path is not None:
+            self.path.write_bytes(_with_checksums(self.matrix()))
 
 
-def _addresses(codes: Packed) -> NDArray[np.uint32]:
+def _as_integers(codes: PackedCodes) -> NDArray[np.uint32]:
     padded = np.zeros((len(codes), 4), np.uint8)
     padded[:, : codes.shape[1]] = codes
     return padded.view(">u4").ravel().astype(np.uint32)
 
 
-def _flips(bits: int, radius: int) -> NDArray[np.uint32]:
-    """All patterns of at most `radius` of the first `bits` bits."""
+def _flip_masks(bits: int, radius: int) -> NDArray[np.uint32]:
+    """All integers in which at most `radius` of the first `bits` bits are set."""
     single = [1 << (31 - bit) for bit in range(bits)]
     return np.array(
-        [sum(chosen) for count in range(radius + 1) for chosen in itertools.combinations(single, count)], np.uint32
+        [sum(flips) for count in range(radius + 1) for flips in itertools.combinations(single, count)], np.uint32
     )
 
 
-def _checked(codes: Packed) -> bytes:
-    """Codes with their checksums behind them."""
-    checks = np.array([zlib.crc32(code) for code in codes], "<u4").reshape(-1, 1).view(np.uint8)
-    return np.hstack([codes, checks]).tobytes()
+def _with_checksums(codes: PackedCodes) -> bytes:
+    checksums = np.array([zlib.crc32(code) for code in codes], "<u4").reshape(-1, 1).view(np.uint8)
+    return np.hstack([codes, checksums]).tobytes()

@@ -1,4 +1,4 @@
-"""How good the answers of an index are: by label, and of its faster searches against the exact one."""
+"""Search quality: precision by label, and recall and time of each search mode against the exact one."""
 
 from __future__ import annotations
 
@@ -12,29 +12,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.protocol import Index
-from index.search import MAX_NEIGHBORS, Query, Search
+from index.search import MAX_NEIGHBORS, Query, SearchMode
 
-TOGETHER = 32
-PRECISION_AT, RECALL_AT = (1, 6, 10), (6, 10)
+BATCH_SIZE = 32
+PRECISION_AT = (1, 6, 10)
+RECALL_AT = (6, 10)
 
 
 @dataclass(frozen=True)
 class LabeledQuery:
-    """A (dim,) feature whose right neighbors have `label`. `itself`: the id of the image that it is, which is no
-    answer; 0 if it isn't indexed."""
+    """A (dim,) feature whose relevant neighbors have `label`.
+
+    `exclude_id`: the id of the query's own image, which doesn't count as a neighbor; 0 if it isn't indexed.
+    """
 
     feature: NDArray[np.float32]
     label: str
-    itself: int = 0
+    exclude_id: int = 0
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`precision`: k -> the share of the k nearest with the query's label. `average_precision`: label -> the mean over
-    its queries, of the first 1000. `recall`: search -> k -> the share of the exact k nearest that it finds.
-    `milliseconds`: search -> of one query, the median."""
+    """Search quality over `num_queries` queries.
 
-    queries: int
+    `precision`: k -> share of the k nearest with the query's label. `average_precision`: label -> mean over its
+    queries, of the first 1,000 neighbors. `recall`: search mode -> k -> share of the exact k nearest that it finds.
+    `milliseconds`: search mode -> median time per query.
+    """
+
+    num_queries: int
     precision: dict[int, float]
     average_precision: dict[str, float]
     recall: dict[str, dict[int, float]]
@@ -44,82 +50,84 @@ class Evaluation:
     def mean_average_precision(self) -> float:
         return float(np.mean(list(self.average_precision.values())))
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self) | {"mean_average_precision": self.mean_average_precision}
 
 
-def average_precision(right: NDArray[np.bool_]) -> float:
-    """Of one ranked answer: the mean of the precision at each right place; 0 without any."""
-    places = np.flatnonzero(right)
-    return float(((1 + np.arange(len(places))) / (1 + places)).mean()) if len(places) else 0.0
+def average_precision(relevant: NDArray[np.bool_]) -> float:
+    """Mean of the precision at each relevant rank of one ranking; 0 without any."""
+    ranks = np.flatnonzero(relevant)
+    return float(((1 + np.arange(len(ranks))) / (1 + ranks)).mean()) if len(ranks) else 0.0
 
 
-def evaluate(index: Index, asked: Sequence[LabeledQuery], searches: Sequence[Search]) -> Evaluation:
-    """Ask everything by the exact search, 32 at once, and by each of `searches`."""
-    labels = {entry.id: entry.label for entry in index.catalog.everything()}
-    ranked: list[NDArray[np.int64]] = []
-    for start in range(0, len(asked), TOGETHER):
-        some = asked[start : start + TOGETHER]
-        found = index.answers([Query(one.feature, MAX_NEIGHBORS) for one in some])
-        ranked += [ids[ids != one.itself] for (ids, _), one in zip(found, some, strict=True)]
-    right = [
-        np.array([labels.get(int(i)) == one.label for i in ids], np.bool_)
-        for ids, one in zip(ranked, asked, strict=True)
+def evaluate(index: Index, queries: Sequence[LabeledQuery], modes: Sequence[SearchMode]) -> Evaluation:
+    """Run all queries with the exact search, in batches of 32, and one by one with it and each of `modes`."""
+    labels = {entry.id: entry.label for entry in index.catalog.iter_entries()}
+    rankings: list[NDArray[np.int64]] = []
+    for start in range(0, len(queries), BATCH_SIZE):
+        batch = queries[start : start + BATCH_SIZE]
+        results = index.search_ids([Query(query.feature, MAX_NEIGHBORS) for query in batch])
+        rankings += [r.ids[r.ids != query.exclude_id] for r, query in zip(results, batch, strict=True)]
+    relevant = [
+        np.array([labels.get(int(image_id)) == query.label for image_id in ids], np.bool_)
+        for ids, query in zip(rankings, queries, strict=True)
     ]
     by_label: dict[str, list[float]] = {}
-    for one, hits in zip(asked, right, strict=True):
-        by_label.setdefault(one.label, []).append(average_precision(hits))
+    for query, hits in zip(queries, relevant, strict=True):
+        by_label.setdefault(query.label, []).append(average_precision(hits))
     recall: dict[str, dict[int, float]] = {}
     milliseconds: dict[str, float] = {}
-    for search in dict.fromkeys(("exact", *searches)):
-        recall[search], milliseconds[search] = _against(index, asked, ranked, search)
+    for mode in dict.fromkeys(("exact", *modes)):
+        recall[mode], milliseconds[mode] = _measure_mode(index, queries, rankings, mode)
     return Evaluation(
-        len(asked),
-        {k: float(np.mean([hits[:k].mean() if len(hits) else 0 for hits in right])) for k in PRECISION_AT},
+        len(queries),
+        {k: float(np.mean([hits[:k].mean() if len(hits) else 0 for hits in relevant])) for k in PRECISION_AT},
         {label: float(np.mean(values)) for label, values in sorted(by_label.items())},
         recall,
         milliseconds,
     )
 
 
-def _against(
-    index: Index, asked: Sequence[LabeledQuery], ranked: Sequence[NDArray[np.int64]], search: Search
+def _measure_mode(
+    index: Index, queries: Sequence[LabeledQuery], rankings: Sequence[NDArray[np.int64]], mode: SearchMode
 ) -> tuple[dict[int, float], float]:
-    """Recall at each k of RECALL_AT, and the median time."""
-    hits: dict[int, list[float]] = {k: [] for k in RECALL_AT}
+    """Recall at each k of RECALL_AT against the exact `rankings`, and the median time per query."""
+    recall: dict[int, list[float]] = {k: [] for k in RECALL_AT}
     times = []
-    for one, exact in zip(asked, ranked, strict=True):
-        begun = time.perf_counter()
-        ((ids, _),) = index.answers([Query(one.feature, 1 + max(RECALL_AT), search=search)])
-        times.append(1000 * (time.perf_counter() - begun))
-        ids = ids[ids != one.itself]
+    for query, exact in zip(queries, rankings, strict=True):
+        start = time.perf_counter()
+        ((ids, _),) = index.search_ids([Query(query.feature, 1 + max(RECALL_AT), mode=mode)])
+        times.append(1000 * (time.perf_counter() - start))
+        ids = ids[ids != query.exclude_id]
         for k in RECALL_AT:
             if len(exact):
-                hits[k].append(len(set(ids[:k].tolist()) & set(exact[:k].tolist())) / min(k, len(exact)))
-    return {k: float(np.mean(shares)) for k, shares in hits.items()}, float(np.median(times))
+                recall[k].append(len(set(ids[:k].tolist()) & set(exact[:k].tolist())) / min(k, len(exact)))
+    return {k: float(np.mean(shares)) for k, shares in recall.items()}, float(np.median(times))
 
 
-def table(found: Evaluation) -> str:
-    """For people."""
-    lines = [f"{found.queries:,} queries; mean average precision by label {100 * found.mean_average_precision:.2f} %"]
-    lines += [f"precision at {k:2}: {100 * share:6.2f} %" for k, share in found.precision.items()]
-    lines.append(f"{'search':10} {'recall at 6':>12} {'recall at 10':>13} {'a query':>10}")
-    for search, shares in found.recall.items():
-        six, ten = (100 * shares[k] for k in RECALL_AT)
-        lines.append(f"{search:10} {six:10.2f} % {ten:11.2f} % {found.milliseconds[search]:7.1f} ms")
+def format_table(result: Evaluation) -> str:
+    """The evaluation as text."""
+    lines = [
+        f"{result.num_queries:,} queries; mean average precision by label {100 * result.mean_average_precision:.2f} %"
+    ]
+    lines += [f"precision at {k:2}: {100 * share:6.2f} %" for k, share in result.precision.items()]
+    lines.append(f"{'search mode':12} {'recall at 6':>12} {'recall at 10':>13} {'per query':>10}")
+    for mode, shares in result.recall.items():
+        at_6, at_10 = (100 * shares[k] for k in RECALL_AT)
+        lines.append(f"{mode:12} {at_6:10.2f} % {at_10:11.2f} % {result.milliseconds[mode]:7.1f} ms")
     return "\n".join(lines)
 
 
-def plot(found: Evaluation, path: Path) -> None:
-    """Average precision of each label, worst first, and precision by k, as an image. Needs matplotlib."""
+def plot(result: Evaluation, path: Path) -> None:
+    """Draw precision by k, and the average precision of each label, worst first. Needs matplotlib."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 3))
-    left.bar([str(k) for k in found.precision], [100 * share for share in found.precision.values()], color="#2563a8")
+    left.bar([str(k) for k in result.precision], [100 * share for share in result.precision.values()], color="#2563a8")
     left.set(xlabel="k nearest", ylabel="with the same label, %", ylim=(0, 100))
-    values = sorted(found.average_precision.items(), key=lambda item: item[1])
+    values = sorted(result.average_precision.items(), key=lambda item: item[1])
     right.bar(range(len(values)), [100 * value for _, value in values], color="#2563a8")
     right.set(ylabel="average precision, %", ylim=(0, 100))
     if len(values) <= 100:

@@ -1,4 +1,4 @@
-"""The features of an index as a NumPy file."""
+"""Export the features of an index for NumPy."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from index.store import ImageIndex
+from index.protocol import Index, intact_entries
 
 
-def export_features(index: ImageIndex, path: Path) -> int:
-    """Write the arrays `ids`, `labels` and `features` of all whole images to an .npz file; the number of images."""
-    entries = [entry for entry in index.catalog.iter_entries() if entry.id not in index.damaged]
+def export_features(index: Index, path: Path) -> int:
+    """Write `ids` (N,), `labels` (N,) and `features` (N, dim) of all intact images to an .npz file. Returns N."""
+    entries = intact_entries(index)
     features = [index.feature(entry.id) for entry in entries]
     np.savez(
         path,

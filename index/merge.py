@@ -1,8 +1,9 @@
-"""Several indexes -> one, as if one machine had made it.
+"""Merge indexes into one, as if one machine had built it.
 
-Images come in the order of their files' names, which is that of `alexnet index` over one folder: a merged index has
-the ids, the rows and the answers of an index that was made at once. What is there already isn't added again, and every
-batch is on the disk before the next, so that a merge that was killed goes on where it was, to the same end.
+Images are added in the order of their files' paths, which is that of `alexnet index add` over one folder: a merged
+index has the ids, the rows and the search results of an index that was built at once. Images that it has already
+aren't added again, and every batch is on the disk before the next, so that a merge that was killed resumes where it
+was, with the same result.
 """
 
 from __future__ import annotations
@@ -10,30 +11,30 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
-from index.backends import on_milvus
-from index.catalog import Catalog, NewEntry
-from index.lock import lock
-from index.metadata import Settings
-from index.store import CATALOG, ImageIndex
+from index.build import add_new
+from index.entries import NewEntry
+from index.metadata import IndexMetadata
+from index.store import ImageIndex, create_folder, is_index, lock_for_writing
 from model.exceptions import IndexStoreError, InvalidRequestError
 
-BATCH = 1024
-"""Images in a commit."""
+BATCH_SIZE = 1024
+"""Images per commit."""
 
 
 @dataclass(frozen=True)
-class Merged:
-    """How many images the index has now, how many of the others' were added, and how many were there already."""
+class MergeReport:
+    """Number of images in the merged index, of those added to it, and of those that it had already."""
 
     images: int
     added: int
-    known: int
+    existing: int
 
 
 @dataclass(frozen=True)
@@ -43,80 +44,66 @@ class _Image:
     entry: NewEntry
 
 
-def merge(into: Path, others: Sequence[Path]) -> Merged:
-    """Add the images of the indexes `others` to the one at `into`, which is begun where there is none.
+def merge(target: Path, sources: Sequence[Path]) -> MergeReport:
+    """Add the images of the indexes `sources` to the one at `target`, which is created where there is none.
 
-    Images with the same bytes count once: the one that is there, else the one whose file's name comes first. A
-    image that was removed from one of the others isn't taken from that one; one that was removed from `into` is there
-    again if another has it, as with every addition.
+    Images with the same bytes count once: the one in `target`, else the one whose file's path comes first. An image
+    that is removed in a source isn't taken from it; one that is removed in `target` is restored if a source has it, as
+    with every addition.
 
-    Raises InvalidRequestError for the same index twice, or the same key for two images; ReadOnlyIndexError while one
-    of them is being changed; IndexStoreError, before anything is added, unless all were made by the same network, crops
-    and kind of rows and every row has its checksum.
+    Raises InvalidRequestError for the same index twice, or the same key for two images; ReadOnlyIndexError while
+    another process changes one of them; IndexStoreError, before anything is added, unless all have the same network,
+    crops and dtype and no row is damaged.
     """
-    paths = [into, *others]
+    paths = [target, *sources]
     if len({path.resolve() for path in paths}) < len(paths):
-        raise InvalidRequestError("expected different indexes, found one of them twice")
-    if on_milvus(into):
-        raise IndexStoreError("expected a folder to merge into, found Milvus: there, many may add to one collection")
-    with ExitStack() as opened:
-        found = [_opened(path, opened) for path in others]
-        settings = [Settings.read(index.catalog, index.path) for index in found]
-        for index, its in zip(found, settings, strict=True):
-            _require_alike(index.path, its, others[0], settings[0])
-            _require_whole(index)
-        target = opened.enter_context(closing(_begun(into, settings[0])))
-        _require_alike(into, Settings.read(target.catalog, into), others[0], settings[0])
-        _require_whole(target)
-        added = 0
-        with tqdm(total=sum(map(len, found)), desc="merging", unit="image", disable=None) as bar:
-            for batch in _batches(heapq.merge(*map(_images, found), key=_name)):
-                added += _add_new(target, batch)
+        raise InvalidRequestError("the same index is given twice: name each index once")
+    with ExitStack() as stack:
+        opened = [_open_source(path, stack) for path in sources]
+        for index in opened:
+            _check_mergeable(index, opened[0])
+        create_folder(target, IndexMetadata.read(opened[0].catalog, opened[0].path))
+        merged = stack.enter_context(closing(ImageIndex.open(target, writable=True)))
+        _check_mergeable(merged, opened[0])
+        total, added = sum(map(len, opened)), 0
+        with tqdm(total=total, desc="merging", unit="image", disable=None) as bar:
+            for batch in _batches(heapq.merge(*map(_iter_images, opened), key=_path_order)):
+                added += _add_batch(merged, batch)
                 bar.update(len(batch))
-        return Merged(len(target), added, sum(map(len, found)) - added)
+        return MergeReport(len(merged), added, total - added)
 
 
-def _opened(path: Path, opened: ExitStack) -> ImageIndex:
-    """An index to read, which nobody changes meanwhile: one that is still being made isn't merged by mistake."""
-    if (path / CATALOG).is_file():
-        with suppress(OSError):  # on a disk that can't be written nobody changes it
-            opened.enter_context(lock(path))
-    return opened.enter_context(closing(ImageIndex.open(path)))
+def _open_source(path: Path, stack: ExitStack) -> ImageIndex:
+    """Open an index for reading and lock it, so that one that is still being built isn't merged by mistake."""
+    if is_index(path):
+        with suppress(OSError):  # nobody changes an index on a read-only disk
+            stack.callback(lock_for_writing(path).release)
+    return stack.enter_context(closing(ImageIndex.open(path)))
 
 
-def _begun(path: Path, settings: Settings) -> ImageIndex:
-    path.mkdir(parents=True, exist_ok=True)
-    with lock(path), closing(Catalog(path / CATALOG)) as catalog:
-        settings.repeat(catalog)
-    return ImageIndex(path, writable=True)
-
-
-def _require_alike(path: Path, settings: Settings, other: Path, others: Settings) -> None:
-    if replace(settings, features=1) != replace(others, features=1):
+def _check_mergeable(index: ImageIndex, first: ImageIndex) -> None:
+    if not index.can_merge(first):
         raise IndexStoreError(
-            f"expected indexes of the same network, crops and rows, found {path} and {other} made by others: "
-            "their distances mean nothing to each other"
+            f"{index.path} and {first.path} differ in network, crops or dtype, so their distances can't be compared: "
+            "build them with the same artifact and options"
+        )
+    for image_id, fault in index.damaged.items():
+        raise IndexStoreError(
+            f"{len(index.damaged):,} images in {index.path} are damaged, such as {image_id} ({fault}): take them out "
+            "with `alexnet index compact`, and add their files again"
         )
 
 
-def _require_whole(index: ImageIndex) -> None:
-    for number, fault in index.damaged.items():
-        raise IndexStoreError(
-            f"expected whole images in {index.path}, found {len(index.damaged):,} damaged, such as {number} "
-            f"({fault}): `alexnet index compact` takes them out, adding their files again brings them back"
-        )
-
-
-def _images(index: ImageIndex) -> Iterator[_Image]:
-    """All, by id."""
+def _iter_images(index: ImageIndex) -> Iterator[_Image]:
+    """All images of an index by id."""
     after = 0
-    while some := index.catalog.stored(after, BATCH):
-        yield from (_Image(index, number, entry) for number, entry in some)
-        after = some[-1][0]
+    while page := index.catalog.page_to_copy(after, BATCH_SIZE):
+        yield from (_Image(index, image_id, entry) for image_id, entry in page)
+        after = page[-1][0]
 
 
-def _name(image: _Image) -> tuple[str, ...]:
-    """What orders files as `index.build.find_images` does; images that came without one are first."""
+def _path_order(image: _Image) -> tuple[str, ...]:
+    """Sort key that orders files as `index.build.find_images` does; images without a file come first."""
     return () if image.entry.source is None else image.entry.source.parts
 
 
@@ -124,22 +111,15 @@ def _batches(images: Iterable[_Image]) -> Iterator[list[_Image]]:
     batch = []
     for image in images:
         batch.append(image)
-        if len(batch) == BATCH:
+        if len(batch) == BATCH_SIZE:
             yield batch
             batch = []
     if batch:
         yield batch
 
 
-def _add_new(target: ImageIndex, images: Sequence[_Image]) -> int:
-    """Add those whose bytes aren't there, once each; how many."""
-    fresh: dict[str, _Image] = {}
-    for image in images:
-        fresh.setdefault(image.entry.sha256, image)
-    for sha256, (_, removed) in target.catalog.known(list(fresh)).items():
-        if not removed:
-            del fresh[sha256]
-    if fresh:
-        features = np.stack([image.index.feature(image.id) for image in fresh.values()])
-        target.add(features, [image.entry for image in fresh.values()])
-    return len(fresh)
+def _add_batch(target: ImageIndex, images: Sequence[_Image]) -> int:
+    def read_features(numbers: Sequence[int]) -> NDArray[np.float32]:
+        return np.stack([images[number].index.feature(images[number].id) for number in numbers])
+
+    return add_new(target, [image.entry for image in images], read_features)

@@ -1,9 +1,9 @@
-"""What an index was made for: the network and the crops behind its features, and how its rows are kept."""
+"""IndexMetadata: the network and crops that an index belongs to, and how its features are stored."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast, get_args
 
@@ -11,67 +11,83 @@ from index.catalog import Catalog
 from model.artifacts.artifact import Artifact
 from model.exceptions import IndexStoreError, InvalidRequestError
 
-FORMAT = "2"
-Kind = Literal["float32", "float16"]
+FORMAT = "3"
+RowDType = Literal["float32", "float16"]
 SUFFIXES: dict[str, str] = {"float32": "f32", "float16": "f16"}
 
 
-def parse_dtype(name: str) -> Kind:
-    """A kind of rows by its name. Raises InvalidRequestError."""
-    if name not in get_args(Kind):
-        raise InvalidRequestError(f"expected rows of {' or '.join(get_args(Kind))}, found {name!r}")
-    return cast(Kind, name)
+def parse_dtype(name: str) -> RowDType:
+    """The dtype of an index's features by its name. Raises InvalidRequestError."""
+    if name not in get_args(RowDType):
+        raise InvalidRequestError(f"unknown dtype {name!r}: use {' or '.join(get_args(RowDType))}")
+    return cast(RowDType, name)
 
 
 @dataclass(frozen=True)
-class Settings:
-    """`features`: the number of the file with the rows, which are `rows` of `dim` numbers."""
+class IndexMetadata:
+    """Metadata of an index in a folder. `generation`: number of the current file of features."""
 
     network_sha256: str
     crops: tuple[int, ...]
     dim: int
-    features: int
-    rows: str
+    dtype: str
+    generation: int
 
     @classmethod
-    def read(cls, catalog: Catalog, path: Path) -> Settings:
-        """Those of the index at `path`. Raises IndexStoreError."""
-        found = catalog.settings()
-        if found.get("format") != FORMAT:
-            raise IndexStoreError(f"expected an index of format {FORMAT} at {path}, found {found.get('format')}")
+    def for_artifact(cls, artifact: Artifact, crops: Sequence[int], dtype: RowDType) -> IndexMetadata:
+        """Metadata of a new index for features of `artifact`."""
+        return cls(artifact.network_sha256, tuple(crops), artifact.manifest.feature_dim, dtype, generation=1)
+
+    @classmethod
+    def read(cls, catalog: Catalog, path: Path) -> IndexMetadata:
+        """Metadata of the index at `path`. Raises IndexStoreError."""
+        stored = catalog.metadata()
+        if stored.get("format") != FORMAT:
+            raise IndexStoreError(
+                f"the index at {path} has the format {stored.get('format')}, and only {FORMAT} is read: build it again"
+            )
         try:
-            crops = tuple(int(view) for view in found["crops"].split(","))
-            rows = found.get("rows", "float32")
-            SUFFIXES[rows]
-            return cls(found["network_sha256"], crops, int(found["feature_dim"]), int(found["features"]), rows)
+            crops = tuple(int(crop) for crop in stored["crops"].split(","))
+            SUFFIXES[stored["dtype"]]
+            dim, generation = int(stored["feature_dim"]), int(stored["generation"])
+            return cls(stored["network_sha256"], crops, dim, stored["dtype"], generation)
         except (KeyError, ValueError) as error:
-            raise IndexStoreError(f"expected the settings of an index at {path}, found them damaged") from error
+            raise IndexStoreError(f"the metadata of the index at {path} is damaged: build the index again") from error
 
-    @staticmethod
-    def begin(catalog: Catalog, artifact: Artifact, crops: Sequence[int], rows: Kind) -> None:
-        """Those of a new index for the features of `artifact`; an index that has some keeps them."""
-        Settings(artifact.network_sha256, tuple(crops), artifact.manifest.feature_dim, 1, rows).repeat(catalog)
-
-    def repeat(self, catalog: Catalog) -> None:
-        """The same of a new index; an index that has some keeps them."""
-        if not catalog.settings():
-            made_by = {"network_sha256": self.network_sha256, "crops": ",".join(map(str, self.crops))}
-            kept = {"feature_dim": str(self.dim), "rows": self.rows, "features": "1"}
-            catalog.set_settings({"format": FORMAT} | made_by | kept)
-
-    def file(self, path: Path, number: int) -> Path:
-        """Where the rows are in the index at `path`."""
-        return path / f"features-{number}.{SUFFIXES[self.rows]}"
-
-    def require(self, artifact: Artifact, path: Path) -> None:
-        """Raise IndexStoreError unless the features of the index at `path` are those of this network."""
-        if self.network_sha256 != artifact.network_sha256:
-            raise IndexStoreError(
-                f"expected an index made by {artifact.manifest.name} version {artifact.manifest.version}, found one at "
-                f"{path} made by another network: name that one with --artifact, or build another index, since their "
-                "distances mean nothing to each other"
+    def write_if_new(self, catalog: Catalog) -> None:
+        """Store these metadata in a new catalog; one that has metadata keeps its own."""
+        if not catalog.metadata():
+            catalog.set_metadata(
+                {
+                    "format": FORMAT,
+                    "network_sha256": self.network_sha256,
+                    "crops": ",".join(map(str, self.crops)),
+                    "feature_dim": str(self.dim),
+                    "dtype": self.dtype,
+                    "generation": "1",
+                }
             )
-        if self.dim != artifact.manifest.feature_dim:
-            raise IndexStoreError(
-                f"expected features of {artifact.manifest.feature_dim} numbers, found {self.dim} at {path}"
-            )
+
+    def features_path(self, path: Path, generation: int) -> Path:
+        """The file of features in the index at `path`."""
+        return path / f"features-{generation}.{SUFFIXES[self.dtype]}"
+
+    def can_merge(self, other: IndexMetadata) -> bool:
+        """Whether rows of one index can be copied to the other."""
+        return replace(self, generation=1) == replace(other, generation=1)
+
+    def check_compatible(self, artifact: Artifact, path: Path) -> None:
+        """Raise IndexStoreError unless the index at `path` has features of this network."""
+        check_network(artifact, self.network_sha256, self.dim, str(path))
+
+
+def check_network(artifact: Artifact, network_sha256: str, dim: int, uri: str) -> None:
+    """Raise IndexStoreError unless an index of that network and feature length belongs to `artifact`."""
+    if network_sha256 != artifact.network_sha256:
+        raise IndexStoreError(
+            f"the index at {uri} was made by another network than {artifact.manifest.name} version "
+            f"{artifact.manifest.version}, so their distances can't be compared: name the artifact that made it with "
+            "--artifact, or build another index"
+        )
+    if dim != artifact.manifest.feature_dim:
+        raise IndexStoreError(f"expected features of {artifact.manifest.feature_dim} numbers, got {dim} at {uri}")

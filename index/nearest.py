@@ -1,217 +1,175 @@
-"""The exact Euclidean search over feature rows (paper, section 6.1), at the speed at which memory is read.
+"""Exact Euclidean nearest neighbors (paper, section 6.1), limited by memory bandwidth.
 
-FAISS finds candidates in float32; all rows that could be among the nearest, given its rounding, are measured again as
-float64 differences. So an answer depends on neither batch nor thread count, and ties are broken by row.
+A scanner finds candidates in float32. All rows that could be among the nearest, given its rounding, are measured again
+in float64. So a result depends on neither batch nor number of threads, and ties are broken by row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import NamedTuple
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from model.runtime import available_cpus
-
-Rows = NDArray[np.floating[Any]]
-"""float32 or float16."""
-Found = tuple[NDArray[np.int64], NDArray[np.float64]]
-"""Row numbers and their true distances, nearest first."""
-Scanned = tuple[NDArray[np.int64], NDArray[np.float32], float]
-"""Row numbers and squared distances as FAISS has them, nearest first, and the error that these may have besides that of
-a sum of squares."""
-Candidates = Callable[[Rows, NDArray[np.float32], int, ThreadPoolExecutor, NDArray[np.bool_] | None], Scanned]
-"""(rows, query, k, pool, wanted) -> the k nearest, or all that are wanted."""
+from index.scanners import (
+    UNIT_ROUNDOFF,
+    FeatureMatrix,
+    Float32Scanner,
+    Mask,
+    Scanner,
+    SearchPool,
+    knn,
+    matrix_product_error,
+    merge_parts,
+)
 
 OVERFETCH = 16
 """Candidates beyond k."""
-UNIT = 2.0**-24
-"""What float32 rounds away, at most, as a share of a number."""
-SMALL = 0.125
-"""Below this share of all rows the wanted ones are copied out; above it, FAISS passes over the others."""
-TOGETHER = 3
-"""Queries from which on a matrix product over all of them is faster than one pass for each."""
-PRODUCT_ROWS = 512
-"""Rows in one matrix product: with the queries they stay in the cache."""
-CHUNK = 4096
-GATHERED = 256
-"""Rows from all over the file that a thread measures at once."""
+MIN_SCAN_SHARE = 0.125
+"""Share of selected rows below which they are copied out; above it, the scanner skips the others."""
+MIN_BATCH_QUERIES = 3
+"""Queries from which on one matrix product over all of them is faster than one pass for each."""
+CHUNK_ROWS = 4096
+GATHER_ROWS = 256
+"""Scattered rows that a thread measures at once."""
+FLOAT32_SCANNER = Float32Scanner()
 
 
-def threads() -> ThreadPoolExecutor:
-    """A thread a processor. FAISS divides a single query badly, so each thread gets a part of the rows, and FAISS none
-    of its own threads."""
-    faiss.cvar.distance_compute_blas_threshold = 2 * 4096  # else it makes a pass for each query up to the 31st
-    faiss.cvar.distance_compute_blas_database_bs = PRODUCT_ROWS
-    return ThreadPoolExecutor(available_cpus(), "nearest", faiss.omp_set_num_threads, (1,))
+class NearestRows(NamedTuple):
+    """(k,) int64 rows and their (k,) float64 Euclidean distances, nearest first."""
+
+    rows: NDArray[np.int64]
+    distances: NDArray[np.float64]
 
 
-def scan(
-    rows: Rows, query: NDArray[np.float32], k: int, pool: ThreadPoolExecutor, wanted: NDArray[np.bool_] | None
-) -> Scanned:
-    """Candidates among float32 rows, one pass."""
-    bits = None if wanted is None else np.packbits(wanted, bitorder="little")
-
-    def part(start: int, end: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        selector = None
-        if bits is not None:
-            selector = faiss.IDSelectorBitmap(end - start, faiss.swig_ptr(bits[start // 8 :]))
-        return _knn(query[None], rows[start:end], k, None, selector)
-
-    starts, ends = _parts(len(rows), pool)
-    found = [part(starts[0], ends[0])] if len(starts) == 1 else list(pool.map(part, starts, ends))
-    return *merge([(numbers[0], squares[0]) for squares, numbers in found], starts, k), 0.0
+EMPTY = NearestRows(np.empty(0, np.int64), np.empty(0, np.float64))
 
 
 def nearest(
-    rows: Rows,
+    features: FeatureMatrix,
     query: NDArray[np.float32],
     k: int,
-    pool: ThreadPoolExecutor,
-    wanted: NDArray[np.bool_] | None = None,
-    candidates: Candidates = scan,
-) -> Found:
-    """The k rows nearest to `query` (dim,), of those that are `wanted` (all)."""
-    count = len(rows) if wanted is None else int(wanted.sum())
+    pool: SearchPool,
+    mask: Mask | None = None,
+    scanner: Scanner = FLOAT32_SCANNER,
+) -> NearestRows:
+    """The k rows of (N, dim) `features` nearest to a (dim,) query, of those that `mask` selects (None: all)."""
+    count = len(features) if mask is None else int(mask.sum())
     k = min(count, k)
     if not k:
-        return np.empty(0, np.int64), np.empty(0, np.float64)
-    if wanted is not None and count < SMALL * len(rows):
-        numbers = np.flatnonzero(wanted)
-        found, distances = nearest(rows[numbers].astype(np.float32), query, k, pool)
-        return numbers[found], distances
-    numbers, squares, slack = candidates(rows, query, min(count, k + OVERFETCH), pool, wanted)
-    if len(numbers) < count and len(numbers) <= k:  # rows that are damaged since the index was opened are near nothing
-        return exact(rows, numbers, query, k)
-    bound = float(squares[k - 1]) * (1 + 3 * rows.shape[1] * UNIT) + 2 * slack
-    near = numbers[squares <= bound]
-    if len(near) == len(numbers) < count:  # even more rows may be as near: all within the bound, however many
-        near = _within(rows, query, bound, pool, wanted)
-    return exact(rows, near, query, k)
+        return EMPTY
+    if mask is not None and count < MIN_SCAN_SHARE * len(features):
+        selected = np.flatnonzero(mask)
+        result = nearest(features[selected].astype(np.float32), query, k, pool)
+        return NearestRows(selected[result.rows], result.distances)
+    rows, squared, error = scanner.scan(features, query, min(count, k + OVERFETCH), pool, mask)
+    if len(rows) < count and len(rows) <= k:  # rows damaged since the index was opened (NaN) are near nothing
+        return exact_distances(features, rows, query, k)
+    bound = float(squared[k - 1]) * _sum_of_squares_factor(features) + 2 * error
+    candidates = rows[squared <= bound]
+    if len(candidates) == len(rows) < count:  # more rows may be as near: all within the bound, however many
+        candidates = _rows_within(features, query, bound, pool, mask)
+    return exact_distances(features, candidates, query, k)
 
 
 def nearest_batch(
-    rows: Rows,
-    norms: NDArray[np.float32],
+    features: FeatureMatrix,
+    squared_norms: NDArray[np.float32],
     queries: NDArray[np.float32],
     k: int,
-    pool: ThreadPoolExecutor,
-    unwanted: NDArray[np.int64],
-) -> list[Found]:
-    """What `nearest` answers to each of (Q, dim) `queries`, of all float32 rows but the few `unwanted` ones.
+    pool: SearchPool,
+    excluded: NDArray[np.int64],
+) -> list[NearestRows]:
+    """What `nearest` returns for each of (Q, dim) `queries`, of all float32 rows but the few `excluded` ones.
 
-    `norms`: the rows' squared lengths. |x|^2 + |y|^2 - 2xy is one matrix product for all queries, and rounds more.
+    `squared_norms`: (N,) of the rows. |x|^2 + |y|^2 - 2xy is one matrix product for all queries, and rounds more.
     """
-    count = len(rows) - len(unwanted)
+    count = len(features) - len(excluded)
     k = min(count, k)
     if not k:
-        return [nearest(rows, query, 0, pool) for query in queries]
-    many = min(len(rows), k + OVERFETCH + len(unwanted))
-    starts, ends = _parts(len(rows), pool)
-    found = list(pool.map(lambda start, end: _knn(queries, rows[start:end], many, norms[start:end]), starts, ends))
-    longest = float(np.nanmax(norms))
+        return [EMPTY] * len(queries)
+    num_candidates = min(len(features), k + OVERFETCH + len(excluded))
+    starts, ends = pool.split(len(features))
+    parts = list(
+        pool.map(
+            lambda start, end: knn(queries, features[start:end], num_candidates, squared_norms[start:end]), starts, ends
+        )
+    )
+    max_squared_norm = float(np.nanmax(squared_norms))
 
-    def answer(place: int) -> Found:
-        query = queries[place]
-        numbers, squares = merge([(ns[place], ss[place]) for ss, ns in found], starts, many)
-        last, here = squares[-1], np.isin(numbers, unwanted, invert=True)
-        numbers, squares = numbers[here], squares[here]
-        if len(numbers) < k:
-            return exact(rows, numbers, query, k)
-        # the usual growth of rounding errors in a sum, times four
-        slack = 4 * np.sqrt(rows.shape[1]) * UNIT * (longest + float(query @ query))
-        bound = float(squares[k - 1]) + 2 * slack
-        if last <= bound and len(numbers) < count:
-            wanted = None if not len(unwanted) else np.isin(np.arange(len(rows)), unwanted, invert=True)
-            return nearest(rows, query, k, pool, wanted)
-        return exact(rows, numbers[squares <= bound], query, k)
+    def rerank_query(number: int) -> NearestRows:
+        query = queries[number]
+        rows, squared = merge_parts([(r[number], s[number]) for r, s in parts], starts, num_candidates)
+        last, included = squared[-1], np.isin(rows, excluded, invert=True)
+        rows, squared = rows[included], squared[included]
+        if len(rows) < k:
+            return exact_distances(features, rows, query, k)
+        bound = float(squared[k - 1]) + 2 * matrix_product_error(features.shape[1], max_squared_norm, query)
+        if last <= bound and len(rows) < count:
+            mask = None if not len(excluded) else np.isin(np.arange(len(features)), excluded, invert=True)
+            return nearest(features, query, k, pool, mask)
+        return exact_distances(features, rows[squared <= bound], query, k)
 
-    return [answer(place) for place in range(len(queries))]
+    return [rerank_query(number) for number in range(len(queries))]
 
 
-def rank(rows: Rows, numbers: NDArray[np.int64], query: NDArray[np.float32], k: int, pool: ThreadPoolExecutor) -> Found:
-    """The k nearest of the rows `numbers`; as `exact`, for many."""
-    numbers = np.sort(numbers)
-    squares = np.empty(len(numbers), np.float32)
+def rerank(
+    features: FeatureMatrix, rows: NDArray[np.int64], query: NDArray[np.float32], k: int, pool: SearchPool
+) -> NearestRows:
+    """The k nearest of the candidates `rows`, in any order: as `exact_distances`, for thousands of them."""
+    rows = np.sort(rows)
+    squared = np.empty(len(rows), np.float32)
 
-    def part(start: int) -> None:
-        some = numbers[start : start + GATHERED]
-        if rows.dtype == np.float32:  # where they are
-            out, x, y, ids = (faiss.swig_ptr(array) for array in (squares[start:], query, rows, some))
-            faiss.fvec_L2sqr_by_idx(out, x, y, ids, rows.shape[1], 1, len(some))  # type: ignore[attr-defined]
+    def measure_part(start: int) -> None:
+        part = rows[start : start + GATHER_ROWS]
+        if features.dtype == np.float32:  # without copying them
+            out, x, y, ids = (faiss.swig_ptr(array) for array in (squared[start:], query, features, part))
+            faiss.fvec_L2sqr_by_idx(out, x, y, ids, features.shape[1], 1, len(part))  # type: ignore[attr-defined]
         else:
-            _measure(squares[start : start + GATHERED], query, rows[some].astype(np.float32))
+            _squared_distances(squared[start : start + GATHER_ROWS], query, features[part].astype(np.float32))
 
-    list(pool.map(part, range(0, len(numbers), GATHERED)))
-    if k >= len(numbers):
-        return exact(rows, numbers, query, k)
-    bound = float(np.partition(squares, k - 1)[k - 1]) * (1 + 3 * rows.shape[1] * UNIT)
-    return exact(rows, numbers[squares <= bound], query, k)
+    list(pool.map(measure_part, range(0, len(rows), GATHER_ROWS)))
+    if k >= len(rows):
+        return exact_distances(features, rows, query, k)
+    bound = float(np.partition(squared, k - 1)[k - 1]) * _sum_of_squares_factor(features)
+    return exact_distances(features, rows[squared <= bound], query, k)
 
 
-def exact(rows: Rows, numbers: NDArray[np.int64], query: NDArray[np.float32], k: int) -> Found:
-    """The k nearest of the rows `numbers`, measured in float64; ties by row."""
-    numbers = np.sort(numbers)
-    distances = np.empty(len(numbers))
-    for start in range(0, len(numbers), CHUNK):
-        difference = rows[numbers[start : start + CHUNK]].astype(np.float64) - query
-        distances[start : start + CHUNK] = np.sqrt(np.einsum("ij,ij->i", difference, difference))
+def exact_distances(
+    features: FeatureMatrix, rows: NDArray[np.int64], query: NDArray[np.float32], k: int
+) -> NearestRows:
+    """The k nearest of the candidates `rows`, measured in float64; ties by row."""
+    rows = np.sort(rows)
+    distances = np.empty(len(rows))
+    for start in range(0, len(rows), CHUNK_ROWS):
+        difference = features[rows[start : start + CHUNK_ROWS]].astype(np.float64) - query
+        distances[start : start + CHUNK_ROWS] = np.sqrt(np.einsum("ij,ij->i", difference, difference))
     order = np.argsort(distances, kind="stable")[:k]
-    return numbers[order], distances[order]
+    return NearestRows(rows[order], distances[order])
 
 
-def merge(
-    found: list[tuple[NDArray[np.int64], NDArray[np.float32]]], starts: list[int], k: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The k nearest of all parts: row numbers (in a part from its start on; -1: none) and squared distances."""
-    numbers = np.concatenate([np.where(n >= 0, n + start, -1) for (n, _), start in zip(found, starts, strict=True)])
-    squares = np.concatenate([squares for _, squares in found])
-    real = numbers >= 0
-    order = np.argsort(squares[real], kind="stable")[:k]
-    return numbers[real][order], squares[real][order]
+def _sum_of_squares_factor(features: FeatureMatrix) -> float:
+    """Factor for a bound on a float32 sum of `dim` squares, so that no nearer row is left out."""
+    return 1 + 3 * int(features.shape[1]) * UNIT_ROUNDOFF
 
 
-def _within(
-    rows: Rows, query: NDArray[np.float32], bound: float, pool: ThreadPoolExecutor, wanted: NDArray[np.bool_] | None
+def _rows_within(
+    features: FeatureMatrix, query: NDArray[np.float32], bound: float, pool: SearchPool, mask: Mask | None
 ) -> NDArray[np.int64]:
     """All rows whose squared distance is at most `bound`."""
-    squares = np.empty(len(rows), np.float32)
+    squared = np.empty(len(features), np.float32)
 
-    def part(start: int) -> None:
-        _measure(squares[start : start + CHUNK], query, rows[start : start + CHUNK].astype(np.float32, copy=False))
+    def measure_part(start: int) -> None:
+        part = features[start : start + CHUNK_ROWS].astype(np.float32, copy=False)
+        _squared_distances(squared[start : start + CHUNK_ROWS], query, part)
 
-    list(pool.map(part, range(0, len(rows), CHUNK)))
-    near = squares <= bound * (1 + rows.shape[1] * UNIT)
-    return np.flatnonzero(near if wanted is None else near & wanted)
-
-
-def _measure(squares: NDArray[np.float32], query: NDArray[np.float32], rows: Rows) -> None:
-    """Squared distances of (N, dim) float32 rows, in float32."""
-    out, x, y = (faiss.swig_ptr(array) for array in (squares, query, rows))
-    faiss.fvec_L2sqr_ny(out, x, y, rows.shape[1], len(rows))  # type: ignore[attr-defined]
+    list(pool.map(measure_part, range(0, len(features), CHUNK_ROWS)))
+    near = squared <= bound * (1 + features.shape[1] * UNIT_ROUNDOFF)
+    return np.flatnonzero(near if mask is None else near & mask)
 
 
-def _parts(count: int, pool: ThreadPoolExecutor) -> tuple[list[int], list[int]]:
-    """Starts and ends of each thread's rows; whole bytes of a bitmap."""
-    parts = max(1, min(pool._max_workers, count // 1024))
-    starts = [count * part // parts // 8 * 8 for part in range(parts)]
-    return starts, [*starts[1:], count]
-
-
-def _knn(
-    queries: NDArray[np.float32],
-    rows: Rows,
-    k: int,
-    norms: NDArray[np.float32] | None,
-    selector: faiss.IDSelector | None = None,
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """(Q, k) squared distances and rows, -1 where there are too few."""
-    squares, numbers = np.empty((len(queries), k), np.float32), np.empty((len(queries), k), np.int64)
-    faiss.knn_L2sqr(
-        faiss.swig_ptr(queries), faiss.swig_ptr(rows), rows.shape[1], len(queries), len(rows), k,
-        faiss.swig_ptr(squares), faiss.swig_ptr(numbers), None if norms is None else faiss.swig_ptr(norms), selector,
-    )  # fmt: skip
-    return squares, numbers
+def _squared_distances(out: NDArray[np.float32], query: NDArray[np.float32], features: FeatureMatrix) -> None:
+    """Write the (N,) squared distances of (N, dim) float32 features to `out`."""
+    result, x, y = (faiss.swig_ptr(array) for array in (out, query, features))
+    faiss.fvec_L2sqr_ny(result, x, y, features.shape[1], len(features))  # type: ignore[attr-defined]

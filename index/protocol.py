@@ -1,58 +1,107 @@
-"""What an index is to the server and the commands: a folder (`index.store`) or on Milvus (`index.milvus.store`)."""
+"""Index: what every backend offers, and the capabilities that only some have.
+
+A caller that needs a capability checks it where its option is given: `require_codes`, `require_gpu`,
+`require_compaction`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.catalog import Entry, NewEntry
 from index.codes import Codes
-from index.search import Neighbor, Query
-from index.write_batch import AddResult
+from index.entries import AddResult, Entry, NewEntry, StoredId
+from index.search import NearestIds, Neighbor, Query
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
+from model.exceptions import DeviceError, InvalidRequestError
 
 
-class Images(Protocol):
-    """Which images there are; see `index.catalog.Catalog`."""
+class CatalogReader(Protocol):
+    """Which images an index holds; see `index.catalog.Catalog`."""
 
-    def known(self, sha256s: Sequence[str]) -> dict[str, tuple[int, bool]]: ...
+    def find(self, sha256s: Sequence[str]) -> dict[str, StoredId]: ...
     def page(self, after: int, limit: int, label: str | None = None) -> list[Entry]: ...
-    def everything(self, label: str | None = None) -> Iterator[Entry]: ...
+    def iter_entries(self, label: str | None = None) -> Iterator[Entry]: ...
     def thumbnail(self, image_id: int) -> bytes: ...
     def sha256(self, image_id: int) -> str: ...
 
 
 class Index(Protocol):
-    """See `index.store.ImageIndex`."""
+    """Images with their features, labels and thumbnails; see `index.store.ImageIndex`."""
 
-    path: Path
+    uri: str
     dim: int
     crops: tuple[int, ...]
     writable: bool
 
     @property
-    def catalog(self) -> Images: ...
-    @property
-    def codes(self) -> Codes | None: ...
-    @property
-    def damaged(self) -> Mapping[int, str]: ...
+    def catalog(self) -> CatalogReader: ...
     def __len__(self) -> int: ...
     def labels(self) -> dict[str, int]: ...
-    def require(self, artifact: Artifact) -> None: ...
-    def use(self, encoder: Encoder | None) -> None: ...
-    def search_on_gpu(self) -> None: ...
+    def check_compatible(self, artifact: Artifact) -> None: ...
     def add(self, features: NDArray[np.float32], entries: Sequence[NewEntry]) -> list[AddResult]: ...
     def remove(self, image_id: int) -> None: ...
     def restore(self, image_id: int) -> None: ...
-    def relabel(self, image_id: int, label: str | None) -> None: ...
+    def update(self, image_id: int, label: str | None) -> None: ...
     def search(self, query: Query) -> list[Neighbor]: ...
     def search_many(self, queries: Sequence[Query]) -> list[list[Neighbor]]: ...
-    def answers(self, queries: Sequence[Query]) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]: ...
+    def search_ids(self, queries: Sequence[Query]) -> list[NearestIds]: ...
     def feature(self, image_id: int) -> NDArray[np.float32]: ...
     def entry(self, image_id: int) -> Entry: ...
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class SupportsCodes(Protocol):
+    """Keeps binary codes for the search modes other than `exact`."""
+
+    @property
+    def codes(self) -> Codes | None: ...
+    def set_encoder(self, encoder: Encoder | None) -> None: ...
+
+
+@runtime_checkable
+class SupportsGpu(Protocol):
+    """Can search on a GPU."""
+
+    def search_on_gpu(self) -> None: ...
+
+
+@runtime_checkable
+class SupportsCompaction(Protocol):
+    """Checks its rows for damage, and frees the space of removed and damaged images."""
+
+    @property
+    def damaged(self) -> Mapping[int, str]: ...
+    def compact(self) -> int: ...
+
+
+def require_codes(index: Index) -> SupportsCodes:
+    """The index, if it can keep binary codes. Raises InvalidRequestError."""
+    if not isinstance(index, SupportsCodes):
+        raise InvalidRequestError(f"{index.uri} keeps no binary codes: use the search mode exact")
+    return index
+
+
+def require_gpu(index: Index) -> SupportsGpu:
+    """The index, if it can search on a GPU. Raises DeviceError."""
+    if not isinstance(index, SupportsGpu):
+        raise DeviceError(f"{index.uri} can't be searched on a GPU here: leave out --search-device")
+    return index
+
+
+def require_compaction(index: Index) -> SupportsCompaction:
+    """The index, if it checks and compacts its own files. Raises InvalidRequestError."""
+    if not isinstance(index, SupportsCompaction):
+        raise InvalidRequestError(f"{index.uri} can't be verified or compacted here: its database does that itself")
+    return index
+
+
+def intact_entries(index: Index) -> list[Entry]:
+    """All entries by id, without those whose features are damaged."""
+    damaged = index.damaged if isinstance(index, SupportsCompaction) else {}
+    return [entry for entry in index.catalog.iter_entries() if entry.id not in damaged]

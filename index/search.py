@@ -1,53 +1,52 @@
-"""Queries and their answers: exact, by binary code, or by a code as an address; filtered, paged and bounded."""
+"""Queries and how they are run: the search modes, filters, pages and distance limits.
+
+A search mode is a name in `SearchMode` and its entry in `SEARCHERS`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, cast, get_args
+from typing import Literal, NamedTuple, Protocol, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.catalog import Entry
 from index.codes import Codes
+from index.entries import Entry
 from index.features import FeatureFile
-from index.nearest import TOGETHER, Found, Rows, nearest, nearest_batch, rank, scan
+from index.nearest import MIN_BATCH_QUERIES, NearestRows, nearest, nearest_batch, rerank
 from index.row_table import RowTable
+from index.scanners import FeatureMatrix, Float32Scanner, Mask, SearchPool
 from model.exceptions import InvalidRequestError
 
-Search = Literal["exact", "binary", "addresses"]
+SearchMode = Literal["exact", "binary", "hash_lookup"]
 MAX_NEIGHBORS = 1000
-SHORTLIST, SHARE, MOST = 1000, 100, 10_000
-"""Candidates by Hamming distance that are measured exactly: one row in 100, at least the first number and four for each
-neighbor that is asked for, at most the last, whose rows are read in some hundredths of a second."""
-RADIUS = 2
-"""Bits in which an address may differ (Salakhutdinov and Hinton's semantic hashing)."""
-FEW = 256
-"""Rows that don't count, up to which queries are still answered together."""
+MIN_SHORTLIST = 1000
+SHORTLIST_FRACTION = 100
+"""Shortlist by Hamming distance: one row in so many."""
+MAX_SHORTLIST = 10_000
+"""Rows that are read from the disk in some hundredths of a second."""
+SHORTLIST_PER_NEIGHBOR = 4
+LOOKUP_RADIUS = 2
+"""Bits in which a code may differ in hash lookup (Salakhutdinov and Hinton, Semantic Hashing)."""
+MAX_EXCLUDED_IN_BATCH = 256
+"""Removed and damaged rows up to which queries are run as one batch."""
 
 
-class Present(Protocol):
-    """What knows the images of ids."""
-
-    def present(self, ids: Sequence[int]) -> list[Entry]: ...
-
-
-def parse_search_mode(name: str) -> Search:
-    """A way to search by its name. Raises InvalidRequestError."""
-    if name not in get_args(Search):
-        raise InvalidRequestError(f"expected a search of {', '.join(get_args(Search))}, found {name!r}")
-    return cast(Search, name)
+def parse_search_mode(name: str) -> SearchMode:
+    """Raises InvalidRequestError."""
+    if name not in get_args(SearchMode):
+        raise InvalidRequestError(f"unknown search mode {name!r}: use {', '.join(get_args(SearchMode))}")
+    return cast(SearchMode, name)
 
 
 @dataclass(frozen=True)
 class Query:
-    """The k nearest images of a (dim,) float32 `feature` behind the first `offset`.
+    """The k images nearest to a (dim,) float32 `feature`, after the first `offset`.
 
-    `label`: of those with this label only. `max_distance`: none that is further. `search`: `exact`; `binary`, the best
-    of a shortlist by Hamming distance; `addresses`, of those whose codes differ in at most two bits, be they fewer
-    than k. Distances are exact in all of them.
+    `label`: only images with this label. `max_distance`: none further away. `mode`: how candidates are found; distances
+    are exact in every mode.
     """
 
     feature: NDArray[np.float32]
@@ -55,19 +54,22 @@ class Query:
     label: str | None = None
     offset: int = 0
     max_distance: float | None = None
-    search: Search = "exact"
+    mode: SearchMode = "exact"
 
     @property
-    def last(self) -> int:
+    def end(self) -> int:
+        """Neighbors to find, those before `offset` included."""
         return self.offset + self.k
 
-    def require(self, dim: int) -> None:
-        """Raise InvalidRequestError unless it can be asked of features of `dim` numbers."""
-        if self.feature.shape != (dim,) or not np.isfinite(self.feature).all():
-            raise InvalidRequestError(f"expected a finite feature of {dim} numbers, found {self.feature.shape}")
+    def check(self, dim: int) -> None:
+        """Raise InvalidRequestError unless the query fits features of `dim` numbers."""
+        if self.feature.shape != (dim,):
+            raise InvalidRequestError(f"expected a feature of {dim} numbers, got the shape {self.feature.shape}")
+        if not np.isfinite(self.feature).all():
+            raise InvalidRequestError("the feature of a query must consist of finite numbers")
         if not 1 <= self.k <= MAX_NEIGHBORS or self.offset < 0:
             raise InvalidRequestError(
-                f"expected k from 1 to {MAX_NEIGHBORS} and an offset, found {self.k} and {self.offset}"
+                f"k must be from 1 to {MAX_NEIGHBORS} and the offset 0 or more, got {self.k} and {self.offset}"
             )
 
 
@@ -79,66 +81,130 @@ class Neighbor:
     distance: float
 
 
-@dataclass(frozen=True)
-class Version:
-    """What is searched at one time; compacting replaces it as a whole."""
+class NearestIds(NamedTuple):
+    """(k,) int64 image ids and their (k,) float64 Euclidean distances, nearest first."""
 
-    rows: FeatureFile
-    members: RowTable
+    ids: NDArray[np.int64]
+    distances: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What a search sees of an index; compacting replaces it as a whole."""
+
+    features: FeatureFile
+    rows: RowTable
     codes: Codes | None = None
 
 
-def answer(version: Version, rows: Rows, queries: Sequence[Query], pool: ThreadPoolExecutor) -> list[Found]:
-    """The ids and distances of each query's images, nearest first, ties by id: the same alone or together.
+class EntryLookup(Protocol):
+    """See `index.catalog.Catalog.lookup`."""
 
-    `rows`: the version's, as they are now. Raises InvalidRequestError.
+    def lookup(self, ids: Sequence[int]) -> list[Entry]: ...
+
+
+@dataclass(frozen=True)
+class Searcher:
+    """A search mode: its help text, and the function that runs one query over the rows that the mask selects."""
+
+    help: str
+    run: Callable[[Snapshot, FeatureMatrix, Query, Mask | None, SearchPool], NearestRows]
+
+
+def _search_exact(
+    snapshot: Snapshot, matrix: FeatureMatrix, query: Query, mask: Mask | None, pool: SearchPool
+) -> NearestRows:
+    return nearest(matrix, query.feature, query.end, pool, mask, snapshot.features.scanner)
+
+
+def _search_binary(
+    snapshot: Snapshot, matrix: FeatureMatrix, query: Query, mask: Mask | None, pool: SearchPool
+) -> NearestRows:
+    codes = _require_codes(snapshot, query)
+    fraction = min(MAX_SHORTLIST, len(codes) // SHORTLIST_FRACTION)
+    count = max(MIN_SHORTLIST, SHORTLIST_PER_NEIGHBOR * query.end, fraction)
+    return rerank(matrix, codes.shortlist(query.feature, count, pool, mask), query.feature, query.end, pool)
+
+
+def _search_by_lookup(
+    snapshot: Snapshot, matrix: FeatureMatrix, query: Query, mask: Mask | None, pool: SearchPool
+) -> NearestRows:
+    rows = _require_codes(snapshot, query).radius_search(query.feature, LOOKUP_RADIUS, mask)
+    return rerank(matrix, rows, query.feature, query.end, pool)
+
+
+SEARCHERS: dict[SearchMode, Searcher] = {
+    "exact": Searcher("compares the query with every image", _search_exact),
+    "binary": Searcher("reranks a shortlist by Hamming distance of binary codes", _search_binary),
+    "hash_lookup": Searcher(
+        f"looks up binary codes of up to 32 bits that differ in at most {LOOKUP_RADIUS}; may find fewer than k",
+        _search_by_lookup,
+    ),
+}
+SEARCH_MODE_HELP = "; ".join(f"{mode}: {searcher.help}" for mode, searcher in SEARCHERS.items()) + "."
+"""Help text for an option or parameter that takes a search mode."""
+
+
+def run_queries(
+    snapshot: Snapshot, matrix: FeatureMatrix, queries: Sequence[Query], pool: SearchPool
+) -> list[NearestIds]:
+    """The nearest images of each query, ties by id. The result is the same alone or in a batch.
+
+    `matrix`: the snapshot's rows that count. Raises InvalidRequestError.
     """
-    together = [query for query in queries if query.search == "exact" and query.label is None]
-    ids, wanted = version.members.select(len(rows), None)
-    unwanted = np.empty(0, np.int64) if wanted is None else np.flatnonzero(~wanted)
-    found: dict[int, Found] = {}
-    if len(together) >= TOGETHER and len(rows) and len(unwanted) <= FEW and version.rows.scan is scan:
-        features = np.stack([query.feature for query in together])
-        k = max(query.last for query in together)
-        answers = nearest_batch(rows, version.rows.norms(rows), features, k, pool, unwanted)
-        found = {id(query): one for query, one in zip(together, answers, strict=True)}
+    ids, mask = snapshot.rows.select(len(matrix), None)
+    batched = _run_batch(snapshot, matrix, queries, mask, pool)
     results = []
-    for query in queries:
-        numbers, distances = found[id(query)] if id(query) in found else _alone(version, rows, query, wanted, pool)
-        page = slice(query.offset, query.last)
-        numbers, distances = numbers[page], distances[page]
+    for number, query in enumerate(queries):
+        result = batched.get(number)
+        if result is None:
+            query_mask = mask if query.label is None else snapshot.rows.select(len(matrix), query.label)[1]
+            result = SEARCHERS[query.mode].run(snapshot, matrix, query, query_mask, pool)
+        rows, distances = result.rows[query.offset : query.end], result.distances[query.offset : query.end]
         if query.max_distance is not None:
-            numbers, distances = numbers[distances <= query.max_distance], distances[distances <= query.max_distance]
-        results.append((ids[numbers], distances))
+            near = distances <= query.max_distance
+            rows, distances = rows[near], distances[near]
+        results.append(NearestIds(ids[rows], distances))
     return results
 
 
-def _alone(
-    version: Version, rows: Rows, query: Query, wanted: NDArray[np.bool_] | None, pool: ThreadPoolExecutor
-) -> Found:
-    if query.label is not None:
-        wanted = version.members.select(len(rows), query.label)[1]
-    if query.search == "exact":
-        return nearest(rows, query.feature, query.last, pool, wanted, version.rows.scan)
-    codes = version.codes
-    if codes is None:
+def attach_entries(results: Sequence[NearestIds], catalog: EntryLookup) -> list[list[Neighbor]]:
+    """Ids as neighbors with their entries; images that were removed meanwhile are left out."""
+    ids = sorted({int(image_id) for result in results for image_id in result.ids})
+    entries = {entry.id: entry for entry in catalog.lookup(ids)}
+    return [
+        [
+            Neighbor(entries[image_id], distance)
+            for image_id, distance in zip(result.ids.tolist(), result.distances.tolist(), strict=True)
+            if image_id in entries
+        ]
+        for result in results
+    ]
+
+
+def _run_batch(
+    snapshot: Snapshot, matrix: FeatureMatrix, queries: Sequence[Query], mask: Mask | None, pool: SearchPool
+) -> dict[int, NearestRows]:
+    """Results of the exact queries without a label by their number, where one matrix product is faster; else none."""
+    numbers = [number for number, query in enumerate(queries) if query.mode == "exact" and query.label is None]
+    excluded = np.empty(0, np.int64) if mask is None else np.flatnonzero(~mask)
+    if (
+        len(numbers) < MIN_BATCH_QUERIES
+        or not len(matrix)
+        or len(excluded) > MAX_EXCLUDED_IN_BATCH
+        or not isinstance(snapshot.features.scanner, Float32Scanner)
+    ):
+        return {}
+    stacked = np.stack([queries[number].feature for number in numbers])
+    k = max(queries[number].end for number in numbers)
+    results = nearest_batch(matrix, snapshot.features.squared_norms(matrix), stacked, k, pool, excluded)
+    return dict(zip(numbers, results, strict=True))
+
+
+def _require_codes(snapshot: Snapshot, query: Query) -> Codes:
+    if snapshot.codes is None:
         raise InvalidRequestError(
-            f"expected an index with codes for a search by {query.search}, found one without: make them with "
+            f"the search mode {query.mode} needs binary codes, and this index has none: make them with "
             "`alexnet codes train`"
         )
-    if query.search == "binary":
-        count = max(SHORTLIST, 4 * query.last, min(MOST, len(codes) // SHARE))
-        near = codes.shortlist(query.feature, count, pool, wanted)
-    else:
-        near = codes.within(query.feature, RADIUS, wanted)
-    return rank(rows, near, query.feature, query.last, pool)
-
-
-def neighbors(found: Sequence[Found], catalog: Present) -> list[list[Neighbor]]:
-    """Answers as images; one that was removed meanwhile is left out."""
-    ids = sorted({int(number) for numbers, _ in found for number in numbers})
-    entries = {entry.id: entry for entry in catalog.present(ids)}
-    return [
-        [Neighbor(entries[i], d) for i, d in zip(ids.tolist(), ds.tolist(), strict=True) if i in entries]
-        for ids, ds in found
-    ]
+    return snapshot.codes

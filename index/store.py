@@ -1,13 +1,13 @@
-"""ImageIndex: a folder that holds images' features, labels and thumbnails, and finds the nearest.
+"""ImageIndex: an index in a folder, which holds images' features, labels and thumbnails, and finds the nearest.
 
     INDEX/
       catalog.sqlite    which images there are, and the network and crops that made their features
-      features-1.f32    one row an image, float32 or float16; the number grows when the index is compacted
+      features-1.f32    one row per image, float32 or float16; the number grows when the index is compacted
       codes-1-....u8    their binary codes, where the network has an encoder; made again where they are missing
-      lock              held by the process that changes it
+      lock              held by the process that may change the index
 
-What `add`, `remove` and the others changed is durable when they return: rows are fsynced before the catalog commits.
-Searching never waits for them, and sees an image when its addition has returned.
+A change is durable when its method returns: features are synced to the disk before the catalog commits. A search never
+waits for a change, and sees an image when `add` has returned.
 """
 
 from __future__ import annotations
@@ -20,241 +20,283 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from index.catalog import Catalog, Entry, NewEntry
+from index.catalog import Catalog, unknown_image_error
 from index.codes import Codes
+from index.entries import AddResult, Entry, NewEntry
 from index.features import FeatureFile
-from index.lock import lock
-from index.metadata import Kind, Settings
-from index.nearest import Rows, threads
+from index.metadata import IndexMetadata, RowDType
 from index.row_table import RowTable
-from index.search import Neighbor, Query, Version, answer, neighbors
-from index.write_batch import AddResult, PendingAdd, WriteBatch
+from index.scanners import FeatureMatrix, SearchPool
+from index.search import NearestIds, Neighbor, Query, Snapshot, attach_entries, run_queries
+from index.write_batch import PendingAdd, WriteBatch
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
-from model.exceptions import IndexStoreError, InvalidRequestError, ReadOnlyIndexError, UnknownImageError
+from model.exceptions import IndexNotFoundError, IndexStoreError, ReadOnlyIndexError, UnknownImageError
 from model.images.crops import CENTER_CROP
 
 CATALOG = "catalog.sqlite"
+LOCK = "lock"
+
+
+def is_index(path: Path) -> bool:
+    """Whether the folder holds an index."""
+    return (path / CATALOG).is_file()
+
+
+def lock_for_writing(path: Path) -> FileLock:
+    """Lock the index at `path` until `release` or the end of the process. Raises ReadOnlyIndexError."""
+    lock = FileLock(path / LOCK, timeout=0, thread_local=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ReadOnlyIndexError(
+            f"another process, such as a server, is changing the index at {path}: stop it, or let it make the change"
+        ) from None
+    return lock
 
 
 class ImageIndex:
     """An index on disk. All methods may be called from any thread; one process at a time may change an index.
 
-    `crops`: those whose mean the features are. `damaged`: images whose rows are cut off or don't have their checksum;
-    they aren't found, the others are.
+    `crops`: those whose mean the features are. `damaged`: id -> fault of images whose rows are truncated or don't match
+    their checksum; a search doesn't find them, but the others.
     """
 
     def __init__(self, path: Path, writable: bool) -> None:
-        self.path, self.writable = path, writable
-        self._writing, self._swapping = threading.Lock(), threading.Lock()
-        with ExitStack() as opened:
+        if not is_index(path):
+            raise IndexNotFoundError(f"no index at {path}: build one with `alexnet index add`")
+        self.path, self.uri, self.writable = path, str(path), writable
+        self._write_lock, self._swap_lock = threading.Lock(), threading.Lock()
+        self._queue: deque[PendingAdd] = deque()
+        with ExitStack() as stack:
             if writable:
-                opened.enter_context(lock(path))
-            self.catalog = opened.enter_context(closing(Catalog(path / CATALOG, writable)))
-            self._settings = Settings.read(self.catalog, path)
-            self.dim, self.crops, self._number = self._settings.dim, self._settings.crops, self._settings.features
-            lines = self.catalog.lines()
-            rows = FeatureFile(self._settings.file(path, self._number), self.dim, len(lines), self._settings.rows)
-            self.damaged = rows.damaged(lines)
-            self._now = Version(rows, RowTable(lines, self.damaged))
-            self._waiting: deque[PendingAdd] = deque()
-            self._threads = opened.enter_context(threads())
-            self._opened = opened.pop_all()
+                stack.callback(lock_for_writing(path).release)
+            self.catalog = stack.enter_context(closing(Catalog(path / CATALOG, writable)))
+            self._metadata = IndexMetadata.read(self.catalog, path)
+            self.dim, self.crops = self._metadata.dim, self._metadata.crops
+            self._generation = self._metadata.generation
+            records = self.catalog.rows()
+            features_path = self._metadata.features_path(path, self._generation)
+            features = FeatureFile(features_path, self.dim, len(records), self._metadata.dtype)
+            self.damaged = features.find_damaged(records)
+            self._current = Snapshot(features, RowTable(records, self.damaged))
+            self._pool = stack.enter_context(SearchPool())
+            self._resources = stack.pop_all()
 
     @classmethod
-    def open(cls, path: Path) -> ImageIndex:
-        """For reading. Raises IndexStoreError."""
-        if not (path / CATALOG).is_file():
-            raise IndexStoreError(f"expected an index at {path}, found none: build one with `alexnet index`")
-        return cls(path, writable=False)
+    def open(cls, path: Path, writable: bool = False) -> ImageIndex:
+        """Open an existing index. Raises IndexNotFoundError, IndexStoreError, or ReadOnlyIndexError if locked."""
+        return cls(path, writable)
 
     @classmethod
     def create(
-        cls, path: Path, artifact: Artifact, crops: Sequence[int] = CENTER_CROP, kind: Kind = "float32"
+        cls, path: Path, artifact: Artifact, crops: Sequence[int] = CENTER_CROP, dtype: RowDType = "float32"
     ) -> ImageIndex:
-        """For changing: a new index for the features of `artifact`, or the one at `path` of the same network.
+        """Open an index for writing, after creating it where there is none.
 
-        `kind`: of the rows of a new one.
+        `crops`, `dtype`: those of a new index. Raises IndexStoreError if an existing one belongs to another network.
         """
-        path.mkdir(parents=True, exist_ok=True)
-        with lock(path), closing(Catalog(path / CATALOG)) as catalog:
-            Settings.begin(catalog, artifact, crops, kind)
-            Settings.read(catalog, path).require(artifact, path)
+        create_folder(path, IndexMetadata.for_artifact(artifact, crops, dtype), artifact)
         return cls(path, writable=True)
 
-    def require(self, artifact: Artifact) -> None:
+    def check_compatible(self, artifact: Artifact) -> None:
         """Raise IndexStoreError unless the features here are those of this network."""
-        self._settings.require(artifact, self.path)
+        self._metadata.check_compatible(artifact, self.path)
+
+    def can_merge(self, other: ImageIndex) -> bool:
+        """Whether both have the same network, crops and dtype."""
+        return self._metadata.can_merge(other._metadata)
 
     def __len__(self) -> int:
-        return self._now.members.count
+        return self._current.rows.num_active
 
     def labels(self) -> dict[str, int]:
-        """How many images each label has."""
-        return self._now.members.labels()
+        """Images per label."""
+        return self._current.rows.label_counts()
+
+    @property
+    def pending(self) -> int:
+        """Additions that wait for the one that is being written."""
+        return len(self._queue)
 
     @property
     def codes(self) -> Codes | None:
-        """Those of all images, while an encoder is in use."""
-        return self._now.codes
+        """Binary codes of all images, while an encoder is set."""
+        return self._current.codes
 
-    def use(self, encoder: Encoder | None) -> None:
-        """Keep codes of all images by this encoder, from now on; those that aren't there are made. None: no codes."""
-        with self._writing:
-            before = self._now.codes
+    def set_encoder(self, encoder: Encoder | None) -> None:
+        """Keep binary codes of all images by this encoder from now on, and make those that are missing. None: none."""
+        with self._write_lock:
+            before = self._current.codes
             if encoder is None or before is None or before.encoder.sha256 != encoder.sha256:
-                self._now = replace(self._now, codes=None if encoder is None else self._codes(encoder))
+                self._current = replace(self._current, codes=None if encoder is None else self._load_codes(encoder))
 
     def search_on_gpu(self) -> None:
-        """Find candidates on a GPU from now on. Raises DeviceError."""
-        self._now.rows.to_gpu()
+        """Scan features on a GPU from now on. Raises DeviceError."""
+        self._current.features.scan_on_gpu()
 
     def close(self) -> None:
-        self._opened.close()
-        self._now.rows.close()
+        self._resources.close()
+        self._current.features.close()
 
     def add(self, features: NDArray[np.float32], entries: Sequence[NewEntry]) -> list[AddResult]:
-        """Add images with their (N, dim) features; durable when this returns. One that was removed is there again.
+        """Add images with their (N, dim) features; durable when this returns.
 
-        Additions that wait for one another are brought to the disk together. Raises InvalidRequestError,
-        StorageFullError, or IndexStoreError when the index is open for reading.
+        The same bytes are the same image: adding one again changes nothing, or restores it if it was removed. Additions
+        that wait for one another are written in one commit. Raises InvalidRequestError, StorageFullError, or
+        ReadOnlyIndexError.
         """
         self._require_writable()
-        if features.shape != (len(entries), self.dim) or not np.isfinite(features.astype(self._now.rows.type)).all():
-            raise InvalidRequestError(
-                f"expected finite features of shape {(len(entries), self.dim)}, found {features.shape}"
-            )
         addition = PendingAdd(features, entries)
-        self._waiting.append(addition)
-        with self._writing:
-            if not addition.done.done():
-                self._add_together([self._waiting.popleft() for _ in range(len(self._waiting))])
-        return addition.done.result()
-
-    def _add_together(self, waiting: Sequence[PendingAdd]) -> None:
-        """In one commit; where that fails each in its own: what is wrong with one is no matter of the others."""
-        together = WriteBatch(self.catalog)
-        try:
-            for addition in waiting:
-                together.take(addition)
-            ids = self._append(list(together.fresh.values()))
-            self._set_removed(together.removed, False)
-        except Exception as error:
-            if len(waiting) == 1:
-                together.fail(waiting, error)
-            for addition in waiting:
-                if not addition.done.done():
-                    self._add_together([addition])
-        else:
-            together.finish(ids)
-
-    def _append(self, images: Sequence[tuple[NewEntry, NDArray[np.float32]]]) -> list[int]:
-        """New images to the disk, and then to what is searched; their ids."""
-        if not images:
-            return []
-        entries, features = [entry for entry, _ in images], np.stack([feature for _, feature in images])
-        rows, members, codes = self._now.rows, self._now.members, self._now.codes
-        coded = None if codes is None else codes.encoder.encode(features)
-        rows.append(features)
-        ids = self.catalog.add(rows.count, rows.checksums(features), entries)  # from here on nothing may fail
-        if codes is not None and coded is not None:
-            codes.append(coded)
-        rows.commit(len(entries))
-        members.append(ids, [entry.label for entry in entries])
-        return ids
+        addition.check(self.dim, self._current.features.dtype)
+        self._queue.append(addition)
+        with self._write_lock:
+            if not addition.results.done():
+                self._write([self._queue.popleft() for _ in range(len(self._queue))])
+        return addition.results.result()
 
     def remove(self, image_id: int) -> None:
-        """Take an image out; `restore` brings it back until the index is compacted. Raises UnknownImageError."""
+        """Remove an image; `restore` brings it back until the index is compacted. Raises UnknownImageError."""
         self._require_writable()
-        with self._writing:
+        with self._write_lock:
             self.entry(image_id)
             self._set_removed([image_id], True)
 
     def restore(self, image_id: int) -> None:
-        """The other way. Raises UnknownImageError."""
+        """Undo a removal. Raises UnknownImageError."""
         self._require_writable()
-        with self._writing:
-            if self._now.members.row_of(image_id) is None:
-                raise UnknownImageError(f"expected the id of a removed image, found {image_id}")
+        with self._write_lock:
+            if self._current.rows.row_of(image_id) is None:
+                raise unknown_image_error(image_id)
             self._set_removed([image_id], False)
 
-    def relabel(self, image_id: int, label: str | None) -> None:
-        """Raises UnknownImageError."""
+    def update(self, image_id: int, label: str | None) -> None:
+        """Change the label of an image. Raises UnknownImageError."""
         self._require_writable()
-        with self._writing:
+        with self._write_lock:
             self.entry(image_id)
             self.catalog.set_label(image_id, label)
-            self._now.members.relabel(image_id, label)
+            self._current.rows.set_label(image_id, label)
 
     def search(self, query: Query) -> list[Neighbor]:
         """The nearest images, nearest first, ties by id. Raises InvalidRequestError."""
         return self.search_many([query])[0]
 
     def search_many(self, queries: Sequence[Query]) -> list[list[Neighbor]]:
-        """The same for several queries, in less time than one by one."""
-        return neighbors(self.answers(queries), self.catalog)
+        """`search` for several queries, in less time than one by one."""
+        return attach_entries(self.search_ids(queries), self.catalog)
 
-    def answers(self, queries: Sequence[Query]) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
-        """The same as ids and distances alone."""
+    def search_ids(self, queries: Sequence[Query]) -> list[NearestIds]:
+        """`search_many` without reading entries from the catalog."""
         for query in queries:
-            query.require(self.dim)
-        version, rows = self._look()
-        return answer(version, rows, queries, self._threads)
+            query.check(self.dim)
+        snapshot, matrix = self._snapshot()
+        return run_queries(snapshot, matrix, queries, self._pool)
 
     def feature(self, image_id: int) -> NDArray[np.float32]:
         """The stored (dim,) feature of an image. Raises UnknownImageError."""
         self.entry(image_id)
-        version, rows = self._look()
-        row = version.members.row_of(image_id)
+        snapshot, matrix = self._snapshot()
+        row = snapshot.rows.row_of(image_id)
         if row is None or image_id in self.damaged:
-            raise UnknownImageError(f"expected a whole feature of image {image_id}, found it damaged")
-        return np.array(rows[row], np.float32)
+            raise UnknownImageError(f"the stored feature of image {image_id} is damaged: add the image again")
+        return np.array(matrix[row], np.float32)
 
     def entry(self, image_id: int) -> Entry:
-        """What the catalog says of an image. Raises UnknownImageError."""
-        if self._now.members.row_of(image_id) is None:  # added by another process since this one opened the index
-            raise UnknownImageError(f"expected the id of an indexed image, found {image_id}")
+        """The entry of an image. Raises UnknownImageError."""
+        if self._current.rows.row_of(image_id) is None:  # added by another process since this one opened the index
+            raise unknown_image_error(image_id)
         return self.catalog.get(image_id)
 
     def compact(self) -> int:
-        """Forget removed and damaged images for good, and give their room back; how many."""
+        """Delete removed and damaged images for good and free their space. Returns how many."""
         self._require_writable()
-        with self._writing:
+        with self._write_lock:
             self._set_removed(list(self.damaged), True)
-            lines = self.catalog.lines()
-            kept = [line for line in lines if not line.removed]
-            before, number = self._now, self._number + 1
-            new = before.rows.copied(self._settings.file(self.path, number), [line.row for line in kept])
-            self.catalog.compact([(row, line.id) for row, line in enumerate(kept)], number)
-            self._number, self.damaged = number, {}
-            with self._swapping:
-                self._now = Version(new, RowTable(self.catalog.lines(), ()))
-                before.rows.close()
-            for file in (before.rows.path, *self.path.glob(f"codes-{number - 1}-*")):
+            records = self.catalog.rows()
+            kept = [record for record in records if not record.removed]
+            before, generation = self._current, self._generation + 1
+            path = self._metadata.features_path(self.path, generation)
+            features = before.features.copy_rows(path, [record.row for record in kept])
+            self.catalog.compact([(row, record.id) for row, record in enumerate(kept)], generation)
+            self._generation, self.damaged = generation, {}
+            with self._swap_lock:
+                self._current = Snapshot(features, RowTable(self.catalog.rows(), ()))
+                before.features.close()
+            for file in (before.features.path, *self.path.glob(f"codes-{generation - 1}-*")):
                 file.unlink(missing_ok=True)
             if before.codes is not None:
-                self._now = replace(self._now, codes=self._codes(before.codes.encoder))
-        return len(lines) - len(kept)
+                self._current = replace(self._current, codes=self._load_codes(before.codes.encoder))
+        return len(records) - len(kept)
 
-    def _codes(self, encoder: Encoder) -> Codes:
+    def _write(self, additions: Sequence[PendingAdd]) -> None:
+        """Write additions in one commit; where that fails each in its own, so that a bad one fails alone."""
+        batch = WriteBatch(self.catalog)
+        try:
+            for addition in additions:
+                batch.accept(addition)
+            ids = self._append(list(batch.new.values()))
+            self._set_removed(batch.removed_ids, False)
+        except Exception as error:
+            if len(additions) == 1:
+                batch.fail(additions, error)
+            for addition in additions:
+                if not addition.results.done():
+                    self._write([addition])
+        else:
+            batch.finish(ids)
+
+    def _append(self, images: Sequence[tuple[NewEntry, NDArray[np.float32]]]) -> list[int]:
+        """Write new images to the disk, then make them visible to searches. Returns their ids."""
+        if not images:
+            return []
+        entries, stacked = [entry for entry, _ in images], np.stack([feature for _, feature in images])
+        features, rows, codes = self._current.features, self._current.rows, self._current.codes
+        new_codes = None if codes is None else codes.encoder.encode(stacked)
+        features.append(stacked)
+        ids = self.catalog.add(features.count, features.checksums(stacked), entries)  # from here on nothing may fail
+        if codes is not None and new_codes is not None:
+            codes.append(new_codes)
+        features.commit(len(entries))
+        rows.append(ids, [entry.label for entry in entries])
+        return ids
+
+    def _load_codes(self, encoder: Encoder) -> Codes:
         if encoder.dim != self.dim:
-            raise IndexStoreError(f"expected an encoder of {self.dim} numbers, found one of {encoder.dim}")
-        file = self.path / f"codes-{self._number}-{encoder.sha256[:16]}.u8"
-        return Codes(encoder, self._now.rows.view(), file if self.writable else None)
+            raise IndexStoreError(f"expected an encoder of features of {self.dim} numbers, got one of {encoder.dim}")
+        path = self.path / f"codes-{self._generation}-{encoder.sha256[:16]}.u8"
+        return Codes(encoder, self._current.features.matrix(), path if self.writable else None)
 
-    def _look(self) -> tuple[Version, Rows]:
-        """What is there now, and stays as it is while it is held."""
-        with self._swapping:
-            return self._now, self._now.rows.view()
+    def _snapshot(self) -> tuple[Snapshot, FeatureMatrix]:
+        """The current state, and its rows that count; both stay as they are while they are held."""
+        with self._swap_lock:
+            return self._current, self._current.features.matrix()
 
     def _set_removed(self, ids: Sequence[int], removed: bool) -> None:
         if ids:
             self.catalog.set_removed(ids, removed)
         for image_id in ids:
-            self._now.members.set_here(image_id, not removed and image_id not in self.damaged)
+            self._current.rows.set_active(image_id, not removed and image_id not in self.damaged)
 
     def _require_writable(self) -> None:
         if not self.writable:
-            raise ReadOnlyIndexError(f"expected an index opened for adding, found {self.path.name} opened for reading")
+            raise ReadOnlyIndexError(f"the index at {self.path} is open for reading only")
+
+
+def create_folder(path: Path, metadata: IndexMetadata, artifact: Artifact | None = None) -> None:
+    """Create an index without images, unless there is one.
+
+    Raises IndexStoreError if `artifact` is given and an existing one belongs to another network.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    lock = lock_for_writing(path)
+    try:
+        with closing(Catalog(path / CATALOG)) as catalog:
+            metadata.write_if_new(catalog)
+            if artifact is not None:
+                IndexMetadata.read(catalog, path).check_compatible(artifact, path)
+    finally:
+        lock.release()

@@ -1,87 +1,95 @@
-"""Images that wait to be added, and those that are brought to the disk together."""
+"""WriteBatch: additions that wait for one another are written in one commit (group commit).
+
+Both backends decide here which images are new, which exist, and which are restored.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from index.catalog import Catalog, NewEntry
+from index.entries import AddResult, AddStatus, NewEntry, StoredId
 from model.exceptions import InvalidRequestError
 
-Status = Literal["added", "exists", "restored"]
 
+class StoredImages(Protocol):
+    """What a batch needs of a catalog; see `index.catalog.Catalog`."""
 
-@dataclass(frozen=True)
-class AddResult:
-    """What became of an image that was to be added: the same bytes have the same id."""
-
-    id: int
-    status: Status
+    def find(self, sha256s: Sequence[str]) -> dict[str, StoredId]: ...
+    def check_new_keys(self, keys: Sequence[str]) -> None: ...
 
 
 @dataclass(frozen=True)
 class PendingAdd:
-    """(N, dim) features and what is stored beside them; `done` has what became of each."""
+    """An addition that waits for its commit: (N, dim) features and their entries. `results`: set when it is done."""
 
     features: NDArray[np.float32]
     entries: Sequence[NewEntry]
-    done: Future[list[AddResult]] = field(default_factory=Future)
+    results: Future[list[AddResult]] = field(default_factory=Future)
+
+    def check(self, dim: int, dtype: DTypeLike = np.float32) -> None:
+        """Raise InvalidRequestError unless the features are (N, dim) and finite as `dtype`."""
+        shape = (len(self.entries), dim)
+        if self.features.shape != shape:
+            raise InvalidRequestError(f"expected features of shape {shape}, got {self.features.shape}")
+        if not np.isfinite(self.features.astype(dtype)).all():
+            raise InvalidRequestError(f"features must be finite numbers of {np.dtype(dtype)}, and some are not")
 
 
 class WriteBatch:
-    """Additions in one commit, with the answers that they would have had one after the other.
+    """Additions in one commit, with the results that they would have had one after the other.
 
-    `fresh`: those images that are new, by the checksum of their bytes; of several with the same, the first.
+    `new`: the images that aren't stored yet, by sha256; of several with the same bytes, the first.
     """
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: StoredImages) -> None:
         self._catalog = catalog
-        self._taken: list[PendingAdd] = []
-        self._known: dict[str, tuple[int, bool]] = {}
-        self.fresh: dict[str, tuple[NewEntry, NDArray[np.float32]]] = {}
+        self._accepted: list[PendingAdd] = []
+        self._stored: dict[str, StoredId] = {}
+        self.new: dict[str, tuple[NewEntry, NDArray[np.float32]]] = {}
 
     @property
-    def removed(self) -> list[int]:
-        """Images that were taken out, and are to be there again."""
-        return sorted({number for number, removed in self._known.values() if removed})
+    def removed_ids(self) -> list[int]:
+        """Removed images that are added again: to be restored."""
+        return sorted({stored.id for stored in self._stored.values() if stored.removed})
 
-    def take(self, addition: PendingAdd) -> None:
-        """Join an addition, unless one of its keys is taken: that is its answer, and no matter of the others."""
-        known = self._catalog.known([entry.sha256 for entry in addition.entries])
+    def accept(self, addition: PendingAdd) -> None:
+        """Join an addition. One whose key is used already fails alone, with InvalidRequestError as its result."""
+        stored = self._catalog.find([entry.sha256 for entry in addition.entries])
         new: dict[str, tuple[NewEntry, NDArray[np.float32]]] = {}
         for entry, feature in zip(addition.entries, addition.features, strict=True):
-            if entry.sha256 not in known and entry.sha256 not in self.fresh:
+            if entry.sha256 not in stored and entry.sha256 not in self.new:
                 new.setdefault(entry.sha256, (entry, feature))
         try:
-            self._catalog.require_new_keys([e.key for e, _ in (*self.fresh.values(), *new.values()) if e.key])
+            self._catalog.check_new_keys([e.key for e, _ in (*self.new.values(), *new.values()) if e.key])
         except InvalidRequestError as error:
-            addition.done.set_exception(error)
+            addition.results.set_exception(error)
             return
-        self.fresh |= new
-        self._known |= known
-        self._taken.append(addition)
+        self.new |= new
+        self._stored |= stored
+        self._accepted.append(addition)
 
-    def finish(self, ids: Sequence[int]) -> None:
-        """All are on the disk; `ids`: of the fresh ones."""
-        new, said = dict(zip(self.fresh, ids, strict=True)), set[str]()
-        for addition in self._taken:
-            addition.done.set_result([self._became(entry.sha256, new, said) for entry in addition.entries])
+    def finish(self, new_ids: Sequence[int]) -> None:
+        """Set all results after the commit. `new_ids`: those of `new`, in order."""
+        ids, reported = dict(zip(self.new, new_ids, strict=True)), set[str]()
+        for addition in self._accepted:
+            addition.results.set_result([self._result(entry.sha256, ids, reported) for entry in addition.entries])
 
     def fail(self, additions: Iterable[PendingAdd], error: BaseException) -> None:
-        """Nothing of them was added."""
+        """Set `error` as the result of those additions that have none: nothing of them was added."""
         for addition in additions:
-            if not addition.done.done():
-                addition.done.set_exception(error)
+            if not addition.results.done():
+                addition.results.set_exception(error)
 
-    def _became(self, sha256: str, new: dict[str, int], said: set[str]) -> AddResult:
-        if sha256 in self._known:
-            number, removed = self._known[sha256]
-            return AddResult(number, "restored" if removed else "exists")
-        status: Status = "exists" if sha256 in said else "added"
-        said.add(sha256)
-        return AddResult(new[sha256], status)
+    def _result(self, sha256: str, new_ids: dict[str, int], reported: set[str]) -> AddResult:
+        if sha256 in self._stored:
+            stored = self._stored[sha256]
+            return AddResult(stored.id, "restored" if stored.removed else "exists")
+        status: AddStatus = "exists" if sha256 in reported else "added"
+        reported.add(sha256)
+        return AddResult(new_ids[sha256], status)

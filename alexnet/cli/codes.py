@@ -39,6 +39,6 @@ def train(
 
     with open_index(index, home) as store:
         loaded = load_artifact(artifact, home)
-        store.require(loaded)
+        store.check_compatible(loaded)
         updated = train_codes(loaded.path, store, coder, bits, steps, supervised, seed, typer.echo)
     typer.echo(f"added {updated.path / ENCODER}")

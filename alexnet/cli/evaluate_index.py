@@ -37,13 +37,13 @@ def evaluate(
 ) -> None:
     """Search an index with labeled images and measure precision, recall and time."""
     from alexnet.index_evaluation import evaluate_index
+    from index.evaluation import format_table
     from index.evaluation import plot as draw_plot
-    from index.evaluation import table
 
     with open_index(index, home) as store:
         result = evaluate_index(store, load_artifact(artifact, home, precision), data, max_images, device)
-    typer.echo(table(result))
+    typer.echo(format_table(result))
     if plot is not None:
         draw_plot(result, plot)
     if output is not None:
-        output.write_text(json.dumps(result.plain(), indent=1) + "\n")
+        output.write_text(json.dumps(result.to_dict(), indent=1) + "\n")

@@ -53,14 +53,16 @@ def add(
     Run it again to resume after an interruption or to add more images: indexed images are not computed again.
     """
     from alexnet.indexing import index_dataset
+    from index.backends import IndexUri
     from index.shards import Shard
 
-    loaded, part = load_artifact(artifact, home, precision), Shard.named(shard) if shard else None
+    loaded, part = load_artifact(artifact, home, precision), Shard.parse(shard) if shard else None
     uri = index_uri(index, loaded, home)
-    target = part.index(uri) if part and index is None else uri
-    report, size = index_dataset(data, loaded, target, archive=archive, device=device, dtype=dtype, shard=part)
-    counts = f"{report.added:,} added, {report.known:,} already indexed, {report.skipped:,} unreadable"
-    typer.echo(f"index {target}: {size:,} images ({counts})")
+    if part and index is None and uri.folder is not None:
+        uri = IndexUri(part.index_path(uri.folder))
+    report, size = index_dataset(data, loaded, uri, archive=archive, device=device, dtype=dtype, shard=part)
+    counts = f"{report.added:,} added, {report.existing:,} already indexed, {report.unreadable:,} unreadable"
+    typer.echo(f"index {uri}: {size:,} images ({counts})")
 
 
 @index_app.command(name="list")
@@ -100,12 +102,15 @@ def restore(ids: IdsArgument, index: IndexOption = None, home: HomeOption = HOME
 @index_app.command()
 def verify(index: IndexOption = None, home: HomeOption = HOME) -> None:
     """Verify the checksum of every image; exit with status 1 if one is damaged."""
+    from index.protocol import require_compaction
+
     with open_index(index, home) as store:
-        for image_id, fault in store.damaged.items():
+        damaged = require_compaction(store).damaged
+        for image_id, fault in damaged.items():
             typer.echo(f"image {image_id}: {fault}", err=True)
-        if store.damaged:
+        if damaged:
             raise IndexStoreError(
-                f"{_num_images(len(store.damaged))} damaged, {len(store):,} intact: remove the damaged ones with "
+                f"{_num_images(len(damaged))} damaged, {len(store):,} intact: remove the damaged ones with "
                 "`alexnet index compact`, then add their files again"
             )
         typer.echo(f"{_num_images(len(store))}, all intact")
@@ -114,8 +119,10 @@ def verify(index: IndexOption = None, home: HomeOption = HOME) -> None:
 @index_app.command()
 def compact(index: IndexOption = None, home: HomeOption = HOME) -> None:
     """Delete removed and damaged images for good and free their disk space."""
+    from index.protocol import require_compaction
+
     with open_index(index, home, writable=True) as store:
-        typer.echo(f"{_num_images(store.compact())} deleted, {len(store):,} kept")
+        typer.echo(f"{_num_images(require_compaction(store).compact())} deleted, {len(store):,} kept")
 
 
 @index_app.command()
@@ -128,12 +135,13 @@ def merge(
 
     Run it again to resume after an interruption: images that are in both count once.
     """
+    from index.backends import require_folder
     from index.merge import merge as merge_indexes
 
-    target = index_uri(index, None, home)
-    report = merge_indexes(target, others)
-    counts = f"{report.added:,} added, {report.known:,} already indexed"
-    typer.echo(f"index {target}: {report.images:,} images ({counts})")
+    uri = index_uri(index, None, home)
+    report = merge_indexes(require_folder(uri), others)
+    counts = f"{report.added:,} added, {report.existing:,} already indexed"
+    typer.echo(f"index {uri}: {report.images:,} images ({counts})")
 
 
 @index_app.command()

@@ -11,10 +11,10 @@ import typer
 
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact, Precision
-from model.exceptions import IndexStoreError
 
 if TYPE_CHECKING:
-    from index.store import ImageIndex
+    from index.backends import IndexUri
+    from index.protocol import Index
 
 DATA_HELP = (
     "elpv, grocery or cifar10; a folder with one subfolder per class; or a .csv file with the columns path, label and "
@@ -76,26 +76,26 @@ def load_artifact(artifact: Path | None, home: Path, precision: Precision = "flo
     return artifacts.load(artifact or home / "artifacts", precision)
 
 
-def index_uri(index: str | None, artifact: Path | Artifact | None, home: Path) -> Path:
-    """The index that --index names, else the artifact's own below --home. Raises ArtifactError."""
+def index_uri(index: str | None, artifact: Path | Artifact | None, home: Path) -> IndexUri:
+    """The index that --index names, else the artifact's own below --home. Raises ArtifactError, InvalidRequestError."""
+    from index.backends import IndexUri
+
     if index is not None:
-        return Path(index)
+        return IndexUri.parse(index)
     loaded = artifact if isinstance(artifact, Artifact) else load_artifact(artifact, home)
-    return loaded.index_in(home / "indexes")
+    return IndexUri(loaded.default_index_path(home / "indexes"))
 
 
 @contextmanager
-def open_index(index: str | None, home: Path, writable: bool = False) -> Iterator[ImageIndex]:
-    """The index in a folder that --index names, else that of the newest artifact below --home.
+def open_index(index: str | None, home: Path, writable: bool = False) -> Iterator[Index]:
+    """The existing index that --index names, else that of the newest artifact below --home.
 
     Raises IndexStoreError, ArtifactError.
     """
-    from index.store import CATALOG, ImageIndex
+    from index.backends import open_existing, open_readonly
 
-    path = index_uri(index, None, home)
-    if not (path / CATALOG).is_file():
-        raise IndexStoreError(f"no index at {path}: build one with `alexnet index add`")
-    store = ImageIndex(path, writable)
+    uri = index_uri(index, None, home)
+    store = open_existing(uri) if writable else open_readonly(uri)
     try:
         yield store
     finally:

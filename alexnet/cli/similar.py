@@ -30,7 +30,7 @@ def similar(
     index: IndexOption = None,
     k: Annotated[int, typer.Option(min=1, max=1000, help="Number of neighbors.")] = 6,
     label: Annotated[str | None, typer.Option(help="Search only images with this label.")] = None,
-    search: Annotated[str, typer.Option(help="Search mode: exact; binary, if the index has codes.")] = "exact",
+    search: Annotated[str, typer.Option(help="Search mode: exact; with codes also binary or hash_lookup.")] = "exact",
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
     as_json: JsonOption = False,

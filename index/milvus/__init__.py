@@ -1,1 +1,1 @@
-"""An index on Milvus."""
+"""Backend: an index on Milvus."""

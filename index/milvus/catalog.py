@@ -1,4 +1,4 @@
-"""Which images a Milvus collection holds; `index.catalog` for the folder's."""
+"""MilvusCatalog: which images a Milvus collection holds; the counterpart of `index.catalog`."""
 
 from __future__ import annotations
 
@@ -6,75 +6,83 @@ import base64
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from index.catalog import Entry
-from index.milvus import collection
-from index.milvus.collection import ABOUT, literal
-from model.exceptions import UnknownImageError
+from index.catalog import raise_for_used_keys, unknown_image_error
+from index.entries import Entry, StoredId
+from index.milvus.collection import DETAILS, quote, to_entry
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
-PAGE = 1000
+PAGE_SIZE = 1000
+NOT_REMOVED = "removed == false"
 
 
 class MilvusCatalog:
-    """Reads a collection; all answers are of its newest state."""
+    """Reads a collection in its newest state."""
 
-    def __init__(self, client: MilvusClient, name: str) -> None:
-        self._client, self._name = client, name
+    def __init__(self, client: MilvusClient, collection: str) -> None:
+        self._client, self._collection = client, collection
 
-    def known(self, sha256s: Sequence[str]) -> dict[str, tuple[int, bool]]:
-        """Those of the checksums whose images are here: their ids, and whether they are removed."""
-        found: dict[str, tuple[int, bool]] = {}
-        for start in range(0, len(sha256s), PAGE):
-            condition = f"sha256 in {literal(list(sha256s[start : start + PAGE]))}"
+    def find(self, sha256s: Sequence[str]) -> dict[str, StoredId]:
+        """The images with these checksums that the collection holds, removed ones included, by checksum."""
+        stored: dict[str, StoredId] = {}
+        for start in range(0, len(sha256s), PAGE_SIZE):
+            condition = f"sha256 in {quote(list(sha256s[start : start + PAGE_SIZE]))}"
             for row in self.query(condition, ["id", "sha256", "removed"]):
-                found[row["sha256"]] = int(row["id"]), bool(row["removed"])
-        return found
+                stored[row["sha256"]] = StoredId(int(row["id"]), bool(row["removed"]))
+        return stored
+
+    def check_new_keys(self, keys: Sequence[str]) -> None:
+        """Raise InvalidRequestError if an image has one of the keys already, or two new ones share a key."""
+        rows = self.query(f"key in {quote(list(keys))}", ["key"]) if keys else []
+        raise_for_used_keys(keys, {row["key"] for row in rows})
 
     def page(self, after: int, limit: int, label: str | None = None) -> list[Entry]:
-        """The next images by id, of a label if one is given."""
-        condition = f"removed == false and id > {int(after)}"
+        """The next entries by id, `after` excluded; with a label, those that have it."""
+        condition = f"{NOT_REMOVED} and id > {int(after)}"
         if label is not None:
-            condition += f" and label == {literal(label)}"
+            condition += f" and label == {quote(label)}"
         return sorted(self.entries(condition, limit), key=lambda entry: entry.id)
 
-    def everything(self, label: str | None = None) -> Iterator[Entry]:
+    def iter_entries(self, label: str | None = None) -> Iterator[Entry]:
+        """All entries by id; with a label, those that have it."""
         after = 0
-        while some := self.page(after, PAGE, label):
-            yield from some
-            after = some[-1].id
+        while page := self.page(after, PAGE_SIZE, label):
+            yield from page
+            after = page[-1].id
+
+    def lookup(self, ids: Sequence[int]) -> list[Entry]:
+        """The entries of those ids that exist and aren't removed."""
+        entries: list[Entry] = []
+        for start in range(0, len(ids), PAGE_SIZE):
+            part = list(map(int, ids[start : start + PAGE_SIZE]))
+            entries += self.entries(f"{NOT_REMOVED} and id in {part}", len(part))
+        return entries
 
     def thumbnail(self, image_id: int) -> bytes:
         """JPEG bytes. Raises UnknownImageError."""
-        return base64.b64decode(self.one(image_id, "thumbnail"))
+        return base64.b64decode(self.value(image_id, "thumbnail"))
 
     def sha256(self, image_id: int) -> str:
-        """Of the bytes that were indexed. Raises UnknownImageError."""
-        return str(self.one(image_id, "sha256"))
+        """Checksum of the bytes that were indexed. Raises UnknownImageError."""
+        return str(self.value(image_id, "sha256"))
 
-    def present(self, ids: Sequence[int]) -> list[Entry]:
-        """The entries of those that are here."""
-        found: list[Entry] = []
-        for start in range(0, len(ids), PAGE):
-            some = list(map(int, ids[start : start + PAGE]))
-            found += self.entries(f"removed == false and id in {some}", len(some))
-        return found
-
-    def one(self, image_id: int, field: str) -> Any:
-        """A field of an image. Raises UnknownImageError."""
-        rows = self.query(f"id == {int(image_id)} and removed == false", [field])
+    def value(self, image_id: int, field: str) -> Any:
+        """One field of an image. Raises UnknownImageError."""
+        rows = self.query(f"id == {int(image_id)} and {NOT_REMOVED}", [field])
         if not rows:
-            raise UnknownImageError(f"expected the id of an indexed image, found {image_id}")
+            raise unknown_image_error(image_id)
         return rows[0][field]
 
     def entries(self, condition: str, limit: int) -> list[Entry]:
-        """Images by one of Milvus's conditions."""
-        return [collection.entry(row) for row in self.query(condition, ["id", "key", "label", ABOUT], limit)]
+        """Entries by a Milvus filter expression."""
+        return [to_entry(row) for row in self.query(condition, ["id", "key", "label", DETAILS], limit)]
 
     def query(self, condition: str, fields: list[str], limit: int | None = None) -> list[dict[str, Any]]:
-        """Rows by one of Milvus's conditions; what was acknowledged before is seen."""
-        more = {} if limit is None else {"limit": limit}
+        """Rows by a Milvus filter expression; sees everything that was acknowledged before."""
+        options = {} if limit is None else {"limit": limit}
         return list(
-            self._client.query(self._name, filter=condition, output_fields=fields, consistency_level="Strong", **more)
+            self._client.query(
+                self._collection, filter=condition, output_fields=fields, consistency_level="Strong", **options
+            )
         )

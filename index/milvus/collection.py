@@ -1,132 +1,175 @@
-"""The Milvus collection of an index: its fields, its rows, and how it is reached."""
+"""The Milvus collection of an index: its address, its schema and its rows."""
 
 from __future__ import annotations
 
 import base64
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.catalog import Entry, NewEntry
-from model.exceptions import IndexStoreError
+from index.entries import Entry, NewEntry
+from model.exceptions import IndexNotFoundError, IndexStoreError, InvalidRequestError
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
-ABOUT = "about"
-FIELDS = ("id", "sha256", "key", "label", ABOUT, "thumbnail", "removed", "feature")
-FORMAT = "1"
-CHUNK_BYTES = 16 * 2**20
-"""Of one insertion; Milvus takes 64 MB at most."""
-TEXT = 65_535
-EMBEDDED = "images"
-"""The collection's name in a file."""
+SCHEME = "milvus:"
+FORMAT = "2"
+DETAILS = "details"
+"""Field of an entry's values that aren't searched, as JSON."""
+FIELDS = ("id", "sha256", "key", "label", DETAILS, "thumbnail", "removed", "feature")
+MAX_INSERT_BYTES = 16 * 2**20
+"""Milvus takes 64 MB at most."""
+MAX_TEXT_LENGTH = 65_535
+EMBEDDED_COLLECTION = "images"
+"""Name of the collection in a file."""
 
 
-def connect(address: Path) -> tuple[MilvusClient, str]:
-    """A client, and the collection's name, of `milvus://HOST:PORT/NAME` or `milvus:FILE.db`. Raises IndexStoreError."""
+@dataclass(frozen=True)
+class MilvusAddress:
+    """Location of a collection. `server`: the URI that pymilvus connects to, `http://HOST:PORT` or a file."""
+
+    server: str
+    collection: str
+
+    @classmethod
+    def parse(cls, text: str) -> MilvusAddress:
+        """Parse `milvus://HOST:PORT/COLLECTION` or `milvus:FILE.db`. Raises InvalidRequestError."""
+        rest = text.removeprefix(SCHEME)
+        if rest.endswith(".db") and not rest.startswith("//"):
+            return cls(rest, EMBEDDED_COLLECTION)
+        host, _, collection = rest.removeprefix("//").partition("/")
+        if not rest.startswith("//") or not host or not collection or "/" in collection:
+            raise InvalidRequestError(
+                f"invalid index {text[:200]!r}: give milvus://HOST:PORT/COLLECTION or milvus:FILE.db"
+            )
+        return cls(f"http://{host}", collection)
+
+    def __str__(self) -> str:
+        host = self.server.removeprefix("http://")
+        return f"{SCHEME}{host}" if host == self.server else f"{SCHEME}//{host}/{self.collection}"
+
+
+@dataclass(frozen=True)
+class CollectionMetadata:
+    """The network and crops that the features of a collection belong to; stored in its description."""
+
+    network_sha256: str
+    dim: int
+    crops: tuple[int, ...]
+
+    def to_json(self) -> str:
+        return json.dumps(
+            {
+                "format": FORMAT,
+                "network_sha256": self.network_sha256,
+                "feature_dim": self.dim,
+                "crops": list(self.crops),
+            }
+        )
+
+    @classmethod
+    def read(cls, client: MilvusClient, address: MilvusAddress) -> CollectionMetadata:
+        """Raises IndexNotFoundError or IndexStoreError."""
+        if not client.has_collection(address.collection):
+            raise IndexNotFoundError(f"no index at {address}: build one with `alexnet index add`")
+        try:
+            stored = json.loads(client.describe_collection(address.collection)["description"])
+            if stored["format"] != FORMAT:
+                raise IndexStoreError(
+                    f"the index at {address} has the format {stored['format']}, this program reads {FORMAT}: build it "
+                    "again"
+                )
+            return cls(stored["network_sha256"], int(stored["feature_dim"]), tuple(map(int, stored["crops"])))
+        except (KeyError, TypeError, ValueError) as error:
+            raise IndexStoreError(
+                f"the collection at {address} was not made by `alexnet index add`: choose another name"
+            ) from error
+
+
+def connect(address: MilvusAddress) -> MilvusClient:
+    """Connect to Milvus, or open its file. Raises IndexStoreError."""
     try:
         from pymilvus import MilvusClient
         from pymilvus.exceptions import MilvusException
     except ModuleNotFoundError as error:
-        raise IndexStoreError(
-            "expected pymilvus for an index on Milvus, found none: install the extra milvus"
-        ) from error
-    place = str(address).removeprefix("milvus:")
-    if place.endswith(".db"):
-        uri, name = place, EMBEDDED
-    else:
-        host, _, name = place.lstrip("/").partition("/")
-        uri = f"http://{host}"
-        if not host or not name or "/" in name:
-            raise IndexStoreError(f"expected milvus://HOST:PORT/NAME or milvus:FILE.db, found {address}")
+        raise IndexStoreError("an index on Milvus needs pymilvus: install the extra 'milvus'") from error
     try:
-        return MilvusClient(uri), name
+        return MilvusClient(address.server)
     except (MilvusException, ValueError, OSError) as error:
-        reason = getattr(error, "message", str(error))
-        raise IndexStoreError(f"expected Milvus at {address}, found: {reason}") from error
+        raise IndexStoreError(f"cannot connect to Milvus at {address}: {getattr(error, 'message', error)}") from error
 
 
-def make(address: Path, network_sha256: str, dim: int, crops: Sequence[int]) -> None:
-    """The collection, unless it is there. Raises IndexStoreError."""
-    from pymilvus import DataType, MilvusClient
-
-    client, name = connect(address)
+def create_collection(address: MilvusAddress, metadata: CollectionMetadata) -> None:
+    """Create the collection, unless it exists. Raises IndexStoreError."""
+    client = connect(address)
     try:
-        if client.has_collection(name):
+        if client.has_collection(address.collection):
             return
-        about = {"format": FORMAT, "network_sha256": network_sha256, "feature_dim": dim, "crops": list(crops)}
-        schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False, description=json.dumps(about))
+        from pymilvus import DataType, MilvusClient
+
+        schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False, description=metadata.to_json())
         schema.add_field("id", DataType.INT64, is_primary=True)
-        for field, length in (("sha256", 64), ("key", 1024), ("label", 1024), (ABOUT, TEXT), ("thumbnail", TEXT)):
+        lengths = {"sha256": 64, "key": 1024, "label": 1024, DETAILS: MAX_TEXT_LENGTH, "thumbnail": MAX_TEXT_LENGTH}
+        for field, length in lengths.items():
             schema.add_field(field, DataType.VARCHAR, max_length=length)
         schema.add_field("removed", DataType.BOOL)
-        schema.add_field("feature", DataType.FLOAT_VECTOR, dim=dim)
-        indexed = client.prepare_index_params()
-        indexed.add_index(field_name="feature", index_type="FLAT", metric_type="L2")
-        client.create_collection(name, schema=schema, index_params=indexed, consistency_level="Strong")
+        schema.add_field("feature", DataType.FLOAT_VECTOR, dim=metadata.dim)
+        params = client.prepare_index_params()
+        params.add_index(field_name="feature", index_type="FLAT", metric_type="L2")
+        client.create_collection(address.collection, schema=schema, index_params=params, consistency_level="Strong")
     finally:
         client.close()
 
 
-def settings(client: MilvusClient, name: str, address: Path) -> tuple[str, int, tuple[int, ...]]:
-    """The network's sha256, the features' length and their crops. Raises IndexStoreError."""
-    if not client.has_collection(name):
-        raise IndexStoreError(f"expected an index at {address}, found none: build one with `alexnet index add`")
-    try:
-        about = json.loads(client.describe_collection(name)["description"])
-        if about["format"] != FORMAT:
-            raise IndexStoreError(f"expected an index of format {FORMAT} at {address}, found {about['format']}")
-        return about["network_sha256"], int(about["feature_dim"]), tuple(map(int, about["crops"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise IndexStoreError(f"expected a collection made by `alexnet index` at {address}, found another") from error
-
-
-def image_id(sha256: str) -> int:
+def id_from_sha256(sha256: str) -> int:
     """The first 53 bits, which JavaScript's numbers hold exactly; at least 1."""
     return max(1, int(sha256[:14], 16) >> 3)
 
 
-def row(number: int, entry: NewEntry, feature: NDArray[np.float32]) -> dict[str, Any]:
-    about = {"source": str(entry.source or ""), "format": entry.format, "width": entry.width, "height": entry.height}
+def to_row(image_id: int, entry: NewEntry, feature: NDArray[np.float32]) -> dict[str, Any]:
+    """The collection's row of a new image."""
+    details = {"source": str(entry.source or ""), "format": entry.format, "width": entry.width, "height": entry.height}
     return {
-        "id": number,
+        "id": image_id,
         "sha256": entry.sha256,
         "key": entry.key or "",
         "label": entry.label or "",
-        ABOUT: json.dumps(about),
+        DETAILS: json.dumps(details),
         "thumbnail": base64.b64encode(entry.thumbnail).decode(),
         "removed": False,
         "feature": feature,
     }
 
 
-def entry(found: dict[str, Any]) -> Entry:
-    about = json.loads(found[ABOUT])
-    source = Path(about["source"]) if about["source"] else None
-    label, key = found["label"] or None, found["key"] or None
-    return Entry(int(found["id"]), key, label, source, about["format"], about["width"], about["height"])
+def to_entry(row: dict[str, Any]) -> Entry:
+    """The entry that a row of the collection stores."""
+    details = json.loads(row[DETAILS])
+    source = Path(details["source"]) if details["source"] else None
+    label, key = row["label"] or None, row["key"] or None
+    return Entry(int(row["id"]), key, label, source, details["format"], details["width"], details["height"])
 
 
-def chunks(rows: Sequence[dict[str, Any]], dim: int) -> Iterator[list[dict[str, Any]]]:
-    """Rows in insertions of a bounded size."""
-    some: list[dict[str, Any]] = []
-    size = 0
-    for one in rows:
-        bytes_ = 4 * dim + sum(len(value) for value in one.values() if isinstance(value, str))
-        if some and size + bytes_ > CHUNK_BYTES:
-            yield some
-            some, size = [], 0
-        some.append(one)
-        size += bytes_
-    if some:
-        yield some
+def split_inserts(rows: Sequence[dict[str, Any]], dim: int) -> Iterator[list[dict[str, Any]]]:
+    """Divide rows into insertions of at most `MAX_INSERT_BYTES`."""
+    batch: list[dict[str, Any]] = []
+    batch_bytes = 0
+    for row in rows:
+        row_bytes = 4 * dim + sum(len(value) for value in row.values() if isinstance(value, str))
+        if batch and batch_bytes + row_bytes > MAX_INSERT_BYTES:
+            yield batch
+            batch, batch_bytes = [], 0
+        batch.append(row)
+        batch_bytes += row_bytes
+    if batch:
+        yield batch
 
 
-def literal(value: str | list[str]) -> str:
-    """A text, or several, in one of Milvus's conditions: quoted, so that it stays a text whatever is in it."""
+def quote(value: str | list[str]) -> str:
+    """A string, or several, as a literal in a Milvus filter expression, whatever characters it has."""
     return json.dumps(value, ensure_ascii=False)

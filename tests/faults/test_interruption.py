@@ -46,7 +46,7 @@ def test_index_killed_and_built_on(
     half.close()
     index = ImageIndex.create(path, artifact)
     report = build(index, model, find_images(images))
-    assert (report.added, report.known) == (90 - kept, kept)
+    assert (report.added, report.existing) == (90 - kept, kept)
     assert len(index) == 90
     index.close()
 

@@ -8,24 +8,22 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from index.catalog import NewEntry
 from index.search import Query
 from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
+from tests.helpers.indexes import random_feature
 
 WRITER = """
 import sys
 from pathlib import Path
 from index.store import ImageIndex
-from tests.faults.test_killed_index import entry, feature
-index = ImageIndex(Path(sys.argv[1]), writable=True)
+from tests.helpers.indexes import make_entry, random_feature
+index = ImageIndex.open(Path(sys.argv[1]), writable=True)
 number = int(sys.argv[2])
 while True:
-    added = index.add(feature(number), [entry(number)])
+    added = index.add(random_feature(number), [make_entry(number)])
     print("added", added[0].id, number, flush=True)
     if number % 5 == 0:
         index.remove(added[0].id)
@@ -35,14 +33,6 @@ while True:
         print("compacted", flush=True)
     number += 1
 """
-
-
-def entry(number: int) -> NewEntry:
-    return NewEntry(f"{number:064d}", f"label {number % 3}", None, "PNG", 1, 1, b"jpeg")
-
-
-def feature(number: int) -> NDArray[np.float32]:
-    return np.random.default_rng(number).random((1, 64), np.float32)
 
 
 @pytest.mark.parametrize("rounds", [8, pytest.param(100, marks=pytest.mark.slow)])
@@ -59,25 +49,25 @@ def test_what_was_acknowledged_is_there(artifact: Artifact, tmp_path: Path, roun
             stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
         ) as writer:  # fmt: skip
             assert writer.stdout is not None
-            said = [writer.stdout.readline()]  # it has begun
+            lines = [writer.stdout.readline()]  # it has started
             time.sleep(moments.uniform(0, 0.4))
             writer.kill()
-            said += writer.stdout.read().splitlines()
-        for line in said:
+            lines += writer.stdout.read().splitlines()
+        for line in lines:
             word, *numbers = line.split()
-            if word == "added" and len(numbers) == 2:  # a line that was cut off was no acknowledgement
+            if word == "added" and len(numbers) == 2:  # a line that was cut off acknowledges nothing
                 present[int(numbers[0])] = int(numbers[1])
             elif word == "removed" and len(numbers) == 2:
                 removed.add(int(numbers[0]))
         last = max(present, key=lambda image_id: present[image_id])
-        if present[last] % 5 == 0:  # it may have been removed, or not, without a word
+        if present[last] % 5 == 0:  # it may have been removed without an acknowledgment
             removed.add(last)
-        number = present[last] + 2  # another one may have been added without a word
+        number = present[last] + 2  # another one may have been added without an acknowledgment
         index = ImageIndex.open(tmp_path / "i")
         assert index.damaged == {}
-        looked_at = set(present) if turn == rounds - 1 else set(present) - before
-        for image_id in looked_at - removed:
-            nearest = index.search(Query(feature(present[image_id])[0], 1))[0]
+        checked = set(present) if turn == rounds - 1 else set(present) - before
+        for image_id in checked - removed:
+            nearest = index.search(Query(random_feature(present[image_id])[0], 1))[0]
             assert (nearest.entry.id, nearest.distance) == (image_id, 0)
         assert len(set(present) - removed) <= len(index) <= len(set(present) - removed) + 2 * rounds
         index.close()

@@ -1,4 +1,4 @@
-"""kill -9 while indexes are merged, again and again: the end is that of a merge that nobody disturbed."""
+"""kill -9 while indexes are merged, again and again: the result is that of an uninterrupted merge."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from pathlib import Path
 
 import numpy as np
 
-from index.catalog import NewEntry
+from index.entries import NewEntry
 from index.merge import merge
 from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
-from tests.unit.index.test_merge import contents
+from tests.helpers.indexes import read_files
 
 SMALL_STEPS = """
 import sys
 from pathlib import Path
 import index.merge
-index.merge.BATCH = 3
+index.merge.BATCH_SIZE = 3
 print("begins", flush=True)
 index.merge.merge(Path(sys.argv[1]), [Path(other) for other in sys.argv[2:]])
 """
 
 
-def test_killed_and_begun_again(artifact: Artifact, tmp_path: Path) -> None:
+def test_a_killed_merge_resumes(artifact: Artifact, tmp_path: Path) -> None:
     moments, draw = random.Random(1), np.random.default_rng(1)
     features = draw.random((900, 64), np.float32)
     parts = [tmp_path / name for name in "abc"]
@@ -39,8 +39,8 @@ def test_killed_and_begun_again(artifact: Artifact, tmp_path: Path) -> None:
             [NewEntry(f"{n:064d}", f"of {number}", Path(f"/{n:03d}.png"), "PNG", 1, 1, b"%d" % n) for n in mine],
         )
         index.close()
-    undisturbed, into = tmp_path / "undisturbed", tmp_path / "into"
-    assert merge(undisturbed, parts).images == 900
+    uninterrupted, into = tmp_path / "uninterrupted", tmp_path / "into"
+    assert merge(uninterrupted, parts).images == 900
     kills = 0
     while True:
         command = [sys.executable, "-c", SMALL_STEPS, str(into), *map(str, parts)]
@@ -55,4 +55,4 @@ def test_killed_and_begun_again(artifact: Artifact, tmp_path: Path) -> None:
             break
         assert process.returncode == -signal.SIGKILL
     assert kills >= 3
-    assert contents(into) == contents(undisturbed)
+    assert read_files(into) == read_files(uninterrupted)

@@ -1,4 +1,4 @@
-"""Binary codes: what ONNX computes, kept beside the rows, shortlists and addresses, and what becomes of damage."""
+"""Binary codes: computed by ONNX, kept beside the features, searched by Hamming distance and hash lookup, repaired."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from index.catalog import NewEntry
 from index.codes import Codes
-from index.nearest import threads
-from index.search import Query, parse_search_mode
+from index.scanners import SearchPool
+from index.search import Query
 from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
 from model.exceptions import ArtifactError, IndexStoreError, InvalidRequestError, TrainingError
+from tests.helpers.indexes import make_entry
 from training.hashing import coders
 from training.hashing.autoencoder import CodeConfig, train
 
@@ -44,14 +44,10 @@ def encoder(tmp_path: Path) -> Encoder:
 
 @pytest.fixture
 def index(artifact: Artifact, tmp_path: Path) -> Iterator[ImageIndex]:
-    made = ImageIndex.create(tmp_path / "i", artifact)
-    made.add(clusters(300, 1), [entry(n) for n in range(300)])
-    yield made
-    made.close()
-
-
-def entry(number: int) -> NewEntry:
-    return NewEntry(f"{number:064d}", "ab"[number % 2], None, "PNG", 1, 1, b"jpeg")
+    created = ImageIndex.create(tmp_path / "i", artifact)
+    created.add(clusters(300, 1), [make_entry(n, "ab"[n % 2]) for n in range(300)])
+    yield created
+    created.close()
 
 
 @pytest.mark.parametrize("bits", [8, 28, 32])
@@ -100,92 +96,87 @@ def test_codes_with_labels_and_the_same_seed(tmp_path: Path) -> None:
         coders.itq(features[:20], 32)
 
 
-def test_a_shortlist_is_the_nearest_by_hamming_distance(encoder: Encoder) -> None:
+def test_a_shortlist_and_a_radius_search_are_by_hamming_distance(encoder: Encoder) -> None:
     rows = clusters(3000, 1)
     codes, query = Codes(encoder, rows, None), clusters(1, 2)[0]
-    differing = np.unpackbits(encoder.encode(rows) ^ encoder.encode(query[None]), axis=1).sum(1)
-    wanted = np.arange(3000) % 2 == 0
-    with threads() as pool:
-        for mask in (None, wanted):
-            listed = codes.shortlist(query, 50, pool, mask)
-            among = differing if mask is None else differing[mask]
-            np.testing.assert_array_equal(np.sort(differing[listed]), np.sort(among)[:50])
-            assert mask is None or mask[listed].all()
-    near = codes.within(query, 2, None)
-    np.testing.assert_array_equal(near, np.flatnonzero(differing <= 2))
-    np.testing.assert_array_equal(codes.within(query, 2, wanted), np.flatnonzero((differing <= 2) & wanted))
+    distances = np.unpackbits(encoder.encode(rows) ^ encoder.encode(query[None]), axis=1).sum(1)
+    even = np.arange(3000) % 2 == 0
+    with SearchPool() as pool:
+        for mask in (None, even):
+            shortlist = codes.shortlist(query, 50, pool, mask)
+            selected = distances if mask is None else distances[mask]
+            np.testing.assert_array_equal(np.sort(distances[shortlist]), np.sort(selected)[:50])
+            assert mask is None or mask[shortlist].all()
+    np.testing.assert_array_equal(codes.radius_search(query, 2, None), np.flatnonzero(distances <= 2))
+    np.testing.assert_array_equal(codes.radius_search(query, 2, even), np.flatnonzero((distances <= 2) & even))
 
 
-def test_long_codes_are_no_addresses(tmp_path: Path) -> None:
+def test_long_codes_have_no_hash_lookup(tmp_path: Path) -> None:
     long = saved(coders.lsh(clusters(100, 0), 40), tmp_path / "long.onnx")
-    with pytest.raises(InvalidRequestError, match="at most 32 bits to be addresses, found 40"):
-        Codes(long, clusters(10, 0), None).within(clusters(1, 0)[0], 2, None)
+    with pytest.raises(InvalidRequestError, match="at most 32 bits, and these have 40"):
+        Codes(long, clusters(10, 0), None).radius_search(clusters(1, 0)[0], 2, None)
 
 
 def test_binary_and_exact_agree_where_the_shortlist_holds_all(index: ImageIndex, encoder: Encoder) -> None:
     query = clusters(1, 3)[0]
-    with pytest.raises(InvalidRequestError, match="expected an index with codes"):
-        index.search(Query(query, search="binary"))
-    index.use(encoder)
+    with pytest.raises(InvalidRequestError, match="needs binary codes"):
+        index.search(Query(query, mode="binary"))
+    index.set_encoder(encoder)
     exact = index.search(Query(query, 20))
-    assert index.search(Query(query, 20, search="binary")) == exact
-    assert index.search(Query(query, 5, "b", 3, search="binary")) == index.search(Query(query, 5, "b", 3))
-    by_address = index.search(Query(query, 20, search="addresses"))
-    assert {n.entry.id for n in by_address} <= {n.entry.id for n in index.search(Query(query, 300))}
-    with pytest.raises(InvalidRequestError, match="expected a search of exact, binary, addresses"):
-        parse_search_mode("fast")
+    assert index.search(Query(query, 20, mode="binary")) == exact
+    assert index.search(Query(query, 5, "b", 3, mode="binary")) == index.search(Query(query, 5, "b", 3))
+    found_by_lookup = index.search(Query(query, 20, mode="hash_lookup"))
+    assert {n.entry.id for n in found_by_lookup} <= {n.entry.id for n in index.search(Query(query, 300))}
 
 
 def test_codes_follow_the_index(index: ImageIndex, encoder: Encoder, artifact: Artifact) -> None:
-    index.use(encoder)
-    index.add(clusters(1500, 4), [entry(n) for n in range(300, 1800)])
+    index.set_encoder(encoder)
+    index.add(clusters(1500, 4), [make_entry(n) for n in range(300, 1800)])
     for number in range(1, 1000, 3):
         index.remove(number)
     query = clusters(1, 5)[0]
-    before = index.search(Query(query, 300, search="binary"))
+    before = index.search(Query(query, 300, mode="binary"))
     index.compact()
-    assert index.search(Query(query, 300, search="binary")) == before
+    assert index.search(Query(query, 300, mode="binary")) == before
     assert len(list(index.path.glob("codes-*"))) == 1
-    index.add(clusters(5, 6), [entry(n) for n in range(2000, 2005)])
+    index.add(clusters(5, 6), [make_entry(n) for n in range(2000, 2005)])
     index.close()
     (file,) = index.path.glob("codes-*")
     stored = file.read_bytes()
     for damaged in (stored[:-10], stored[:100] + bytes([stored[100] ^ 1]) + stored[101:], b""):
         file.write_bytes(damaged)
-        again = ImageIndex(index.path, writable=True)
-        again.use(encoder)
+        again = ImageIndex.open(index.path, writable=True)
+        again.set_encoder(encoder)
         assert file.read_bytes() == stored  # made anew from the features
         again.close()
-    index.__init__(index.path, writable=True)  # type: ignore[misc]
 
 
-def test_a_full_disk_takes_no_codes_and_loses_nothing(index: ImageIndex, encoder: Encoder, tmp_path: Path) -> None:
+def test_a_full_disk_stores_no_codes_and_loses_nothing(index: ImageIndex, encoder: Encoder, tmp_path: Path) -> None:
     """Images that were added are there, are found by their codes, and have them again after a restart."""
-    index.use(encoder)
+    index.set_encoder(encoder)
     (file,) = index.path.glob("codes-*")
     before = file.read_bytes()
     file.unlink()
     file.symlink_to("/dev/full")
     more = clusters(5, 6)
-    assert [added.id for added in index.add(more, [entry(n) for n in range(300, 305)])] == list(range(301, 306))
-    assert [added.id for added in index.add(clusters(1, 7), [entry(305)])] == [306]
-    assert index.search(Query(more[0], 1, search="binary"))[0].entry.id == 301
+    assert [added.id for added in index.add(more, [make_entry(n) for n in range(300, 305)])] == list(range(301, 306))
+    assert [added.id for added in index.add(clusters(1, 7), [make_entry(305)])] == [306]
+    assert index.search(Query(more[0], 1, mode="binary"))[0].entry.id == 301
     index.close()
     file.unlink()
     file.write_bytes(before)
-    again = ImageIndex(index.path, writable=True)
-    again.use(encoder)
+    again = ImageIndex.open(index.path, writable=True)
+    again.set_encoder(encoder)
     assert not again.damaged
     assert len(file.read_bytes()) // 306 * 300 == len(before)
-    assert again.search(Query(more[0], 1, search="binary"))[0].entry.id == 301
+    assert again.search(Query(more[0], 1, mode="binary"))[0].entry.id == 301
     again.close()
-    index.__init__(index.path, writable=True)  # type: ignore[misc]
 
 
-def test_what_is_no_encoder_of_these_features_is_refused(index: ImageIndex, tmp_path: Path) -> None:
+def test_an_encoder_of_other_features_is_rejected(index: ImageIndex, tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"x")
     with pytest.raises(ArtifactError, match=r"expected an encoder in broken\.onnx"):
         Encoder(tmp_path / "broken.onnx")
     other = saved(coders.lsh(np.ones((10, 32), np.float32), 8), tmp_path / "other.onnx")
-    with pytest.raises(IndexStoreError, match="expected an encoder of 64 numbers, found one of 32"):
-        index.use(other)
+    with pytest.raises(IndexStoreError, match="expected an encoder of features of 64 numbers, got one of 32"):
+        index.set_encoder(other)

@@ -1,101 +1,272 @@
-"""Exact search, and an index that is restartable, exclusive to its writer and tied to its network."""
+"""ImageIndex: added, removed, restored, labeled, compacted; durable, restartable, and one writer at a time."""
 
 from __future__ import annotations
 
-import os
 import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from index.build import Report, Source, build, find_images
-from index.catalog import Catalog, NewEntry
-from index.nearest import nearest, threads
+from index.entries import AddResult, NewEntry
 from index.search import Query
-from index.store import ImageIndex
+from index.store import CATALOG, ImageIndex
 from model.artifacts.artifact import Artifact, FileRecord
-from model.exceptions import DatasetError, DeviceError, IndexStoreError, InvalidRequestError, UnknownImageError
-from model.runtime import OnnxModel
+from model.exceptions import (
+    IndexLockedError,
+    IndexNotFoundError,
+    IndexStoreError,
+    InvalidRequestError,
+    ReadOnlyIndexError,
+    StorageFullError,
+    UnknownImageError,
+)
+from tests.helpers.indexes import features_at, make_entry
+from tests.helpers.waiting import wait_until
+
+ZERO = np.zeros(64, np.float32)
+ONES = np.ones((3, 64), np.float32)
 
 
-def entry(number: int, label: str | None = None) -> NewEntry:
-    return NewEntry(f"{number:064d}", label, Path(f"/{number}.png"), "PNG", 1, 1, b"jpeg")
+@pytest.fixture
+def index(artifact: Artifact, tmp_path: Path) -> Iterator[ImageIndex]:
+    """Six images at the distances 1 to 6 from zero, labeled a and b in turns."""
+    created = ImageIndex.create(tmp_path / "i", artifact)
+    created.add(features_at(1, 2, 3, 4, 5, 6), [make_entry(n, "ab"[n % 2]) for n in range(6)])
+    yield created
+    created.close()
 
 
-@pytest.mark.parametrize("count", [1, 5, 400, 12_000])
-def test_nearest_equals_brute_force(count: int) -> None:
-    generator = np.random.default_rng(count)
-    rows = generator.exponential(1, (count, 64)).astype(np.float32)
-    rows[count // 2] = rows[0]  # a tie
-    for query in (rows[0], generator.exponential(1, 64).astype(np.float32)):
-        with threads() as pool:
-            numbers, distances = nearest(rows, query, 10, pool)
-        expected = np.linalg.norm(rows.astype(np.float64) - query, axis=1)
-        order = np.argsort(expected, kind="stable")[:10]
-        np.testing.assert_array_equal(numbers, order)
-        np.testing.assert_allclose(distances, expected[order], rtol=1e-12)
+def search_ids(index: ImageIndex, k: int = 10, label: str | None = None) -> list[int]:
+    return [neighbor.entry.id for neighbor in index.search(Query(ZERO, k, label))]
 
 
-def test_search_answers_true_distances_with_ties_by_id(artifact: Artifact, tmp_path: Path) -> None:
-    index = ImageIndex.create(tmp_path / "i", artifact)
-    rows = np.zeros((3, 64), np.float32)
-    rows[1, 0] = 3
-    rows[1, 1] = 4
-    index.add(rows, [entry(n, "x") for n in range(3)])
-    found = index.search(Query(np.zeros(64, np.float32), 6))
-    assert [(n.entry.id, n.distance) for n in found] == [(1, 0.0), (3, 0.0), (2, 5.0)]
-    np.testing.assert_array_equal(index.feature(2), rows[1])
+def test_the_same_bytes_are_the_same_image(index: ImageIndex) -> None:
+    entries = [make_entry(number) for number in (6, 1, 7, 6)]
+    assert index.add(features_at(7, 2, 8, 7), entries) == [
+        AddResult(7, "added"), AddResult(2, "exists"), AddResult(8, "added"), AddResult(7, "exists")
+    ]  # fmt: skip
+    index.remove(2)
+    assert index.add(features_at(2), [make_entry(1)]) == [AddResult(2, "restored")]
+    assert search_ids(index) == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_a_removed_image_is_not_found_until_it_is_restored(index: ImageIndex) -> None:
+    index.remove(3)
+    assert search_ids(index) == [1, 2, 4, 5, 6]
+    assert len(index) == 5
+    for method in (index.entry, index.feature, index.catalog.thumbnail, index.remove):
+        with pytest.raises(UnknownImageError):
+            method(3)
+    index.restore(3)
+    assert search_ids(index) == [1, 2, 3, 4, 5, 6]
+    with pytest.raises(UnknownImageError):
+        index.restore(4711)
+
+
+def test_labels_are_updated(index: ImageIndex) -> None:
+    index.update(6, "c")
+    assert search_ids(index, label="c") == [6]
+    assert index.labels() == {"a": 3, "b": 2, "c": 1}
+    index.update(6, None)
+    assert index.labels() == {"a": 3, "b": 2}
+    assert search_ids(index, label="c") == []
+
+
+def test_keys_are_unique(index: ImageIndex) -> None:
+    index.add(features_at(9), [make_entry(10, key="mine")])
+    assert index.entry(7).key == "mine"
+    for keys in (["mine"], ["new", "new"]):
+        with pytest.raises(InvalidRequestError, match="belongs to another image: keys are unique"):
+            index.add(features_at(*[1.0] * len(keys)), [make_entry(20 + n, key=key) for n, key in enumerate(keys)])
+    assert len(index) == 7
+
+
+def test_compacting_deletes_images_and_keeps_ids(index: ImageIndex, artifact: Artifact) -> None:
+    for image_id in (1, 4):
+        index.remove(image_id)
+    before = (index.path / "features-1.f32").stat().st_size
+    assert index.compact() == 2
+    assert (index.path / "features-2.f32").stat().st_size < before
+    assert not (index.path / "features-1.f32").exists()
+    assert search_ids(index) == [2, 3, 5, 6]
+    assert index.add(features_at(0.5), [make_entry(0)]) == [AddResult(7, "added")]  # an id is never used twice
+    np.testing.assert_array_equal(index.feature(5), features_at(5)[0])
+    index.close()
+    again = ImageIndex.create(index.path, artifact)
+    assert search_ids(again) == [7, 2, 3, 5, 6]
+    again.close()
+
+
+def test_a_reader_changes_nothing(index: ImageIndex) -> None:
+    reader = ImageIndex.open(index.path)
+    for change in (lambda: reader.add(features_at(1), [make_entry(9)]), lambda: reader.remove(1), reader.compact):
+        with pytest.raises(ReadOnlyIndexError, match="open for reading only"):
+            change()
+    reader.close()
+
+
+def test_a_reader_sees_the_index_as_it_was_opened(index: ImageIndex) -> None:
+    reader = ImageIndex.open(index.path)
+    index.add(features_at(0), [make_entry(9)])
+    for method in (reader.entry, reader.feature):
+        with pytest.raises(UnknownImageError):
+            method(7)
+    assert search_ids(reader) == [1, 2, 3, 4, 5, 6]
+    reader.close()
+
+
+def test_an_unknown_id(index: ImageIndex) -> None:
+    for method in (index.catalog.get, index.catalog.thumbnail, index.catalog.sha256, index.feature):
+        with pytest.raises(UnknownImageError, match="no indexed image has the id 4711"):
+            method(4711)
+
+
+@pytest.mark.parametrize(
+    "features", [features_at(1, 2), np.zeros((1, 63), np.float32), np.full((1, 64), np.nan, np.float32)]
+)
+def test_wrong_features_are_rejected(index: ImageIndex, features: NDArray[np.float32]) -> None:
+    with pytest.raises(InvalidRequestError, match="expected features of shape|must be finite"):
+        index.add(features, [make_entry(9)])
+    assert len(index) == 6
+
+
+def test_features_that_float16_cannot_hold_are_rejected(artifact: Artifact, tmp_path: Path) -> None:
+    index = ImageIndex.create(tmp_path / "i", artifact, dtype="float16")
+    with np.errstate(over="ignore"), pytest.raises(InvalidRequestError, match="finite numbers of float16"):
+        index.add(features_at(1e6), [make_entry(0)])
     index.close()
 
 
-def test_what_is_added_is_there_after_opening_again(artifact: Artifact, tmp_path: Path) -> None:
+def test_float16_rows_take_half_the_space(artifact: Artifact, tmp_path: Path) -> None:
+    features = np.random.default_rng(0).exponential(50, (7, 64)).astype(np.float32)
+    index = ImageIndex.create(tmp_path / "i", artifact, dtype="float16")
+    index.add(features, [make_entry(n) for n in range(7)])
+    assert (index.path / "features-1.f16").stat().st_size == 7 * 64 * 2
+    index.close()
+    again = ImageIndex.open(index.path)
+    assert again.damaged == {}
+    np.testing.assert_array_equal(again.feature(1), features[0].astype(np.float16).astype(np.float32))
+    again.close()
+
+
+# Durability
+
+
+def test_images_are_durable_and_a_torn_row_is_overwritten(artifact: Artifact, tmp_path: Path) -> None:
     index = ImageIndex.create(tmp_path / "i", artifact)
-    rows = np.random.default_rng(0).random((4, 64), np.float32)
-    index.add(rows[:3], [entry(n) for n in range(3)])
+    features = np.random.default_rng(0).random((4, 64), np.float32)
+    index.add(features[:3], [make_entry(n) for n in range(3)])
     index.close()
     with (tmp_path / "i" / "features-1.f32").open("ab") as file:
         file.write(b"torn row")  # as if killed between row and commit
     again = ImageIndex.create(tmp_path / "i", artifact)
-    again.add(rows[3:], [entry(3)])
+    again.add(features[3:], [make_entry(3)])
     again.close()
     reader = ImageIndex.open(tmp_path / "i")
     assert len(reader) == 4
     for number in range(4):
-        assert reader.search(Query(rows[number], 1))[0].entry.id == number + 1
+        assert reader.search(Query(features[number], 1))[0].entry.id == number + 1
     reader.close()
 
 
-def test_a_file_cut_in_its_first_row_is_named(artifact: Artifact, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["bit", "cut"])
+def test_a_damaged_row_is_named_and_the_rest_is_served(index: ImageIndex, artifact: Artifact, damage: str) -> None:
+    index.close()
+    file = index.path / "features-1.f32"
+    data = bytearray(file.read_bytes())
+    if damage == "bit":
+        data[5 * 256 + 2] ^= 1
+    file.write_bytes(data if damage == "bit" else data[: 5 * 256 + 100])
+    again = ImageIndex.create(index.path, artifact)
+    assert list(again.damaged) == [6]
+    assert search_ids(again) == [1, 2, 3, 4, 5]
+    with pytest.raises(UnknownImageError, match="damaged"):
+        again.feature(6)
+    again.add(features_at(0.5), [make_entry(30)])
+    assert search_ids(again) == [7, 1, 2, 3, 4, 5]
+    assert again.compact() == 1
+    assert again.damaged == {}
+    again.close()
+
+
+def test_a_file_cut_in_its_first_row(artifact: Artifact, tmp_path: Path) -> None:
     index = ImageIndex.create(tmp_path / "i", artifact)
-    index.add(np.ones((3, 64), np.float32), [entry(n) for n in range(3)])
+    index.add(ONES, [make_entry(n) for n in range(3)])
     index.close()
     with (tmp_path / "i" / "features-1.f32").open("r+b") as file:
         file.truncate(100)
     reader = ImageIndex.open(tmp_path / "i")
     assert list(reader.damaged) == [1, 2, 3]
-    assert reader.search(Query(np.ones(64, np.float32), 3)) == []
+    assert reader.search(Query(ONES[0], 3)) == []
     reader.close()
 
 
-def test_a_damaged_catalog_is_refused(artifact: Artifact, tmp_path: Path) -> None:
-    ImageIndex.create(tmp_path / "i", artifact).close()
-    (tmp_path / "i" / "catalog.sqlite").write_bytes(b"no database" * 1000)
-    with pytest.raises(IndexStoreError, match="damaged"):
+def test_a_row_damaged_after_opening_is_never_a_neighbor(artifact: Artifact, tmp_path: Path) -> None:
+    index = ImageIndex.create(tmp_path / "i", artifact)
+    index.add(ONES, [make_entry(n) for n in range(3)])
+    with (tmp_path / "i" / "features-1.f32").open("r+b") as file:
+        file.write(b"\xff" * 64 * 4)
+    assert [neighbor.entry.id for neighbor in index.search(Query(ONES[0], 6))] == [2, 3]
+    index.close()
+
+
+def test_a_full_disk_loses_nothing(index: ImageIndex) -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    limit = (index.path / "features-1.f32").stat().st_size + 100  # half a row
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(StorageFullError, match="no space left"):
+            index.add(features_at(9), [make_entry(9)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert search_ids(index) == [1, 2, 3, 4, 5, 6]
+    assert index.add(features_at(9), [make_entry(9)]) == [AddResult(7, "added")]
+    assert search_ids(index) == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_an_index_killed_before_its_metadata_is_created_again(artifact: Artifact, tmp_path: Path) -> None:
+    (tmp_path / "i").mkdir()
+    sqlite3.connect(tmp_path / "i" / CATALOG).close()
+    (tmp_path / "i" / CATALOG).touch()
+    with pytest.raises(IndexNotFoundError, match="is empty"):
         ImageIndex.open(tmp_path / "i")
+    ImageIndex.create(tmp_path / "i", artifact).close()
+    ImageIndex.open(tmp_path / "i").close()
+
+
+# Opening
+
+
+def test_no_index(tmp_path: Path) -> None:
+    for writable in (False, True):
+        with pytest.raises(IndexNotFoundError, match="no index at .*: build one"):
+            ImageIndex.open(tmp_path / "none", writable)
 
 
 def test_one_writer_at_a_time(artifact: Artifact, tmp_path: Path) -> None:
     index = ImageIndex.create(tmp_path / "i", artifact)
-    with pytest.raises(IndexStoreError, match="another process"):
-        ImageIndex.create(tmp_path / "i", artifact)
+    for open_again in (
+        lambda: ImageIndex.create(tmp_path / "i", artifact),
+        lambda: ImageIndex.open(tmp_path / "i", writable=True),
+    ):
+        with pytest.raises(ReadOnlyIndexError, match="another process"):
+            open_again()
     ImageIndex.open(tmp_path / "i").close()
-    index.close()
+    thread = threading.Thread(target=index.close)  # a server closes its index in another thread
+    thread.start()
+    thread.join()
     ImageIndex.create(tmp_path / "i", artifact).close()
 
 
-def test_another_network_is_refused(artifact: Artifact, tmp_path: Path) -> None:
+def test_the_index_of_another_network_is_rejected(artifact: Artifact, tmp_path: Path) -> None:
     ImageIndex.create(tmp_path / "i", artifact).close()
     files = artifact.manifest.files | {"network.onnx": FileRecord(bytes=1, sha256="0" * 64)}
     other = replace(artifact, manifest=artifact.manifest.model_copy(update={"files": files}))
@@ -103,177 +274,141 @@ def test_another_network_is_refused(artifact: Artifact, tmp_path: Path) -> None:
         ImageIndex.create(tmp_path / "i", other)
 
 
-@pytest.mark.parametrize("feature", [np.zeros(63, np.float32), np.full(64, np.nan, np.float32)])
-def test_a_wrong_query_is_refused(index_path: Path, feature: np.typing.NDArray[np.float32]) -> None:
-    index = ImageIndex.open(index_path)
-    with pytest.raises(InvalidRequestError, match="expected a finite feature of 64"):
-        index.search(Query(feature, 6))
-    index.close()
+# Concurrency
 
 
-@pytest.mark.parametrize("k", [0, -1, 1_000_000])
-def test_k_has_bounds(index_path: Path, k: int) -> None:
-    index = ImageIndex.open(index_path)
-    with pytest.raises(InvalidRequestError, match="expected k"):
-        index.search(Query(np.zeros(64, np.float32), k))
-    index.close()
+def test_searching_while_images_are_added_and_removed(index: ImageIndex) -> None:
+    failures: list[BaseException] = []
+    stop = threading.Event()
+
+    def search() -> None:
+        try:
+            while not stop.is_set():
+                ids = search_ids(index, 5)
+                assert ids[0] == 1
+                assert len(set(ids)) == 5
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=search) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for number in range(100, 400):
+        (added,) = index.add(features_at(number), [make_entry(number)])
+        if number % 3 == 0:
+            index.remove(added.id)
+        if number % 100 == 0:
+            index.compact()
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len(index) == 206
 
 
-def test_unknown_id(index_path: Path) -> None:
-    index = ImageIndex.open(index_path)
-    for ask in (index.catalog.get, index.catalog.thumbnail, index.catalog.sha256, index.feature):
-        with pytest.raises(UnknownImageError):
-            ask(4711)
-    index.close()
+class BlockedWriter:
+    """Holds the first commit of an index until all others wait behind it. `commits`: the first row of each."""
+
+    def __init__(self, index: ImageIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._index, self.commits = index, list[int]()
+        self._waiting, self._add = threading.Event(), index.catalog.add
+        monkeypatch.setattr(index.catalog, "add", self._blocked_add)
+        self._first = threading.Thread(target=index.add, args=(features_at(7), [make_entry(7, "blocked")]))
+        self._first.start()
+        wait_until(lambda: len(self.commits) == 1)
+
+    def _blocked_add(self, row: int, checksums: Sequence[int], entries: Sequence[NewEntry]) -> list[int]:
+        self.commits.append(row)
+        assert self._waiting.wait(30)
+        return self._add(row, checksums, entries)
+
+    def run(self, threads: Sequence[threading.Thread]) -> None:
+        """Start the threads, each of which adds to the index, in this order, and let them commit."""
+        for number, thread in enumerate(threads, 1):
+            thread.start()
+            wait_until(lambda expected=number: self._index.pending == expected)  # type: ignore[misc]
+        self._waiting.set()
+        for thread in (self._first, *threads):
+            thread.join()
 
 
-def test_build_skips_the_broken_and_knows_the_known(
-    artifact: Artifact, model: OnnxModel, images: Path, tmp_path: Path
+def test_additions_that_wait_are_one_commit(index: ImageIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And have the results of one after the other; one that is rejected doesn't affect the others."""
+    writer = BlockedWriter(index, monkeypatch)
+    results: dict[int, list[AddResult] | str] = {}
+
+    def add(number: int, *entries: NewEntry) -> None:
+        try:
+            results[number] = index.add(features_at(*range(20, 20 + len(entries))), entries)
+        except InvalidRequestError as error:
+            results[number] = str(error)
+
+    additions = [
+        (make_entry(20, key="k"), make_entry(21)),
+        (make_entry(21), make_entry(22), make_entry(1)),
+        (make_entry(23, key="k"),),
+        (make_entry(20, key="k"),),
+        (make_entry(24),),
+    ]
+    writer.run([threading.Thread(target=add, args=(n, *entries)) for n, entries in enumerate(additions)])
+    assert writer.commits == [6, 7]
+    assert results[0] == [AddResult(8, "added"), AddResult(9, "added")]
+    assert results[1] == [AddResult(9, "exists"), AddResult(10, "added"), AddResult(2, "exists")]
+    assert results[2] == "the key 'k' belongs to another image: keys are unique"
+    assert results[3] == [AddResult(8, "exists")]
+    assert results[4] == [AddResult(11, "added")]
+    assert index.pending == 0
+    assert sorted(search_ids(index, 20)) == list(range(1, 12))
+
+
+def test_an_entry_that_cannot_be_stored_fails_alone(index: ImageIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here a label that is no text; the others of its commit are on the disk."""
+    writer = BlockedWriter(index, monkeypatch)
+    results: dict[int, list[AddResult] | Exception] = {}
+
+    def add(number: int, entry: NewEntry) -> None:
+        try:
+            results[number] = index.add(features_at(number), [entry])
+        except UnicodeEncodeError as error:
+            results[number] = error
+
+    entries = [make_entry(20 + number, "\ud800" if number == 1 else "good") for number in range(4)]
+    writer.run([threading.Thread(target=add, args=(number, entry)) for number, entry in enumerate(entries)])
+    assert isinstance(results[1], UnicodeEncodeError)
+    assert sorted(added[0].id for added in results.values() if isinstance(added, list)) == [8, 9, 10]
+    assert index.labels() == {"a": 3, "b": 3, "blocked": 1, "good": 3}
+
+
+def test_reads_never_wait_for_another_program(
+    artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sources = find_images(images)[:5]
-    (tmp_path / "broken.jpg").write_bytes(b"no image")
-    twice = [*sources, Source(tmp_path / "broken.jpg", None), sources[0]]
+    """A change says that the catalog is locked, and does nothing."""
+    monkeypatch.setattr("index.catalog.BUSY_TIMEOUT_SECONDS", 0.5)
     index = ImageIndex.create(tmp_path / "i", artifact)
-    assert build(index, model, twice) == Report(added=5, known=1, skipped=1)
-    assert build(index, model, twice) == Report(added=0, known=6, skipped=1)
-    assert len(index) == 5
-    assert index.catalog.get(1).label == "checks"
-    index.close()
+    index.add(features_at(1), [make_entry(1, "a")])
+    other = sqlite3.connect(index.path / CATALOG, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    errors: list[Exception] = []
 
+    def update() -> None:
+        try:
+            index.update(1, "c")
+        except IndexLockedError as error:
+            errors.append(error)
 
-def test_labels_come_from_folders(tmp_path: Path) -> None:
-    for name in ("a.png", "red_fox/b.png", "train/cat/c.png", "cat/deep/d.png", ".hidden/e.png"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    found = {source.path.name: source.label for source in find_images(tmp_path)}
-    assert found == {"a.png": None, "b.png": "red fox", "c.png": "cat", "d.png": "cat"}
-
-
-def test_no_images_to_index(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="found no file"):
-        find_images(tmp_path)
-    with pytest.raises(DatasetError, match="found no folder"):
-        find_images(tmp_path / "nothing")
-
-
-def test_a_reader_sees_what_was_there_when_it_opened(artifact: Artifact, tmp_path: Path) -> None:
-    writer = ImageIndex.create(tmp_path / "i", artifact)
-    writer.add(np.zeros((2, 64), np.float32), [entry(0), entry(1)])
-    reader = ImageIndex.open(tmp_path / "i")
-    writer.add(np.ones((1, 64), np.float32), [entry(2)])
-    for ask in (reader.entry, reader.feature):
-        with pytest.raises(UnknownImageError):
-            ask(3)
-    assert [n.entry.id for n in reader.search(Query(np.ones(64, np.float32), 6))] == [1, 2]
-    writer.close()
-    reader.close()
-
-
-def test_an_index_killed_before_its_settings_is_made_again(artifact: Artifact, tmp_path: Path) -> None:
-    (tmp_path / "i").mkdir()
-    Catalog(tmp_path / "i" / "catalog.sqlite").close()
-    ImageIndex.create(tmp_path / "i", artifact).close()
-    ImageIndex.open(tmp_path / "i").close()
-
-
-def test_a_missing_image_and_damaged_settings_are_found_at_opening(artifact: Artifact, tmp_path: Path) -> None:
-    index = ImageIndex.create(tmp_path / "i", artifact)
-    index.add(np.ones((3, 64), np.float32), [entry(n) for n in range(3)])
-    index.close()
-    for damage, message in {
-        "DELETE FROM settings WHERE key = 'crops'": "damaged",
-        "INSERT OR REPLACE INTO settings VALUES ('crops', '4'), ('feature_dim', 'x')": "damaged",
-        "INSERT OR REPLACE INTO settings VALUES ('feature_dim', '32')": "features of 64 numbers, found 32",
-        "INSERT OR REPLACE INTO settings VALUES ('feature_dim', '64')": "",
-        "DELETE FROM images WHERE id = 2": "some were taken out",
-    }.items():
-        database = sqlite3.connect(tmp_path / "i" / "catalog.sqlite")
-        with database:
-            database.execute(damage)
-        database.close()
-        if message:
-            with pytest.raises(IndexStoreError, match=message):
-                ImageIndex.create(tmp_path / "i", artifact)
-
-
-def test_a_reader_needs_no_right_to_write(artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    index = ImageIndex.create(tmp_path / "i", artifact)
-    index.add(np.ones((1, 64), np.float32), [entry(0)])
-    index.close()
-    before = sorted(path.name for path in (tmp_path / "i").iterdir())
-    monkeypatch.setattr("index.catalog.os.access", lambda *_: False)  # root may write anywhere, so it is only said
-    reader = ImageIndex.open(tmp_path / "i")
-    assert reader.search(Query(np.ones(64, np.float32), 1))[0].distance == 0
-    assert sorted(path.name for path in (tmp_path / "i").iterdir()) == before
-    reader.close()
-
-
-def test_a_damaged_row_is_never_a_neighbor(artifact: Artifact, tmp_path: Path) -> None:
-    index = ImageIndex.create(tmp_path / "i", artifact)
-    index.add(np.ones((3, 64), np.float32), [entry(n) for n in range(3)])
-    with (tmp_path / "i" / "features-1.f32").open("r+b") as file:
-        file.write(b"\xff" * 64 * 4)
-    assert [n.entry.id for n in index.search(Query(np.ones(64, np.float32), 6))] == [
-        2,
-        3,
-    ]  # even before it is opened again
-    index.close()
-
-
-def test_a_name_that_is_not_utf8_is_skipped(artifact: Artifact, model: OnnxModel, tmp_path: Path) -> None:
-    (tmp_path / os.fsdecode(b"b\xff.png")).write_bytes(b"x")
-    index = ImageIndex.create(tmp_path / "i", artifact)
-    assert build(index, model, [Source(tmp_path / os.fsdecode(b"b\xff.png"), None)]) == Report(0, 0, 1)
-    index.close()
-
-
-def test_together_is_as_alone(artifact: Artifact, tmp_path: Path) -> None:
-    """Queries in one matrix product have the answers of one by one, bit for bit: ties, removed rows and all."""
-    index = ImageIndex.create(tmp_path / "i", artifact)
-    draw = np.random.default_rng(0)
-    rows = draw.exponential(1, (3000, 64)).astype(np.float32) * 50
-    rows[1000:1100] = rows[0]  # more ties than spare candidates
-    index.add(rows, [entry(n) for n in range(3000)])
-    asked = [Query(rows[n] if n % 2 else draw.exponential(50, 64).astype(np.float32), 10, offset=n) for n in range(12)]
-    asked.append(Query(rows[0], 60))
-    assert index.search_many(asked) == [index.search(query) for query in asked]
-    for number in (1, 2, 3, 500, 1050):
-        index.remove(number)
-    assert index.search_many(asked) == [index.search(query) for query in asked]
-    assert [n.entry.id for n in index.search(Query(rows[0], 60))] == [n for n in range(1001, 1062) if n != 1050]
-    index.close()
-
-
-@pytest.mark.parametrize("count", [5, 2048, 7000])
-def test_half_precision_finds_the_same(artifact: Artifact, tmp_path: Path, count: int) -> None:
-    rows = np.random.default_rng(0).exponential(50, (count, 64)).astype(np.float32)
-    exact = ImageIndex.create(tmp_path / "exact", artifact)
-    half = ImageIndex.create(tmp_path / "half", artifact, kind="float16")
-    for index in (exact, half):
-        index.add(rows, [entry(n, "ab"[n % 2]) for n in range(count)])
-    hits = 0
-    for query in rows[: min(count, 50)]:
-        for label in (None, "a"):
-            wish = Query(query, min(count, 10), label)
-            near, other = (index.search(wish) for index in (exact, half))
-            hits += len({n.entry.id for n in near} & {n.entry.id for n in other})
-            assert [n.distance for n in near] == pytest.approx([n.distance for n in other], rel=1e-3, abs=0.5)
-    assert hits >= 0.99 * 2 * min(count, 50) * (min(count, 10) if count > 10 else 4)
-    assert (half.path / "features-1.f16").stat().st_size == count * 64 * 2
-    half.close()
-    again = ImageIndex.open(half.path)
-    assert again.damaged == {}
-    np.testing.assert_array_equal(again.feature(1), rows[0].astype(np.float16).astype(np.float32))
-    for index in (exact, again):
-        index.close()
-
-
-def test_a_gpu_that_is_not_there_is_said(artifact: Artifact, tmp_path: Path) -> None:
-    import faiss
-
-    if getattr(faiss, "get_num_gpus", lambda: 0)():
-        pytest.skip("there is a GPU")
-    index = ImageIndex.create(tmp_path / "i", artifact)
-    with pytest.raises(DeviceError, match="expected a GPU and faiss-gpu to search on, found none"):
-        index.search_on_gpu()
+    thread = threading.Thread(target=update)
+    start = time.monotonic()
+    thread.start()
+    reads = 0
+    while thread.is_alive():
+        assert index.entry(1).label == "a"
+        assert search_ids(index, 1) == [1]
+        reads += 1
+    assert time.monotonic() - start > 0.4  # as long as SQLite waits
+    assert reads > 5
+    assert len(errors) == 1
+    other.execute("ROLLBACK")
+    other.close()
+    index.update(1, "c")
+    assert search_ids(index, label="c") == [1]
     index.close()

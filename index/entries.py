@@ -1,0 +1,88 @@
+"""Entries: what an index stores about an image besides its feature."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from model.images.preprocess import DecodedImage
+
+THUMBNAIL_SIZE = 128
+THUMBNAIL_QUALITY = 88
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An indexed image. `key`: the caller's own name for it. `source`: its file when it was added, if it had one."""
+
+    id: int
+    key: str | None
+    label: str | None
+    source: Path | None
+    format: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class NewEntry:
+    """An image to add. `sha256`: of its bytes, which identify it. `thumbnail`: JPEG bytes, 128 x 128."""
+
+    sha256: str
+    label: str | None
+    source: Path | None
+    format: str
+    width: int
+    height: int
+    thumbnail: bytes
+    key: str | None = None
+
+    @classmethod
+    def from_image(
+        cls, data: bytes, image: DecodedImage, label: str | None, source: Path | None, key: str | None = None
+    ) -> NewEntry:
+        """The entry of an image that was decoded from `data`."""
+        return cls(
+            sha256=hashlib.sha256(data).hexdigest(),
+            label=label,
+            source=source,
+            format=image.format,
+            width=image.width,
+            height=image.height,
+            thumbnail=make_thumbnail(image.pixels),
+            key=key,
+        )
+
+
+@dataclass(frozen=True)
+class StoredId:
+    """Id of an image that an index holds, and whether it is removed."""
+
+    id: int
+    removed: bool
+
+
+AddStatus = Literal["added", "exists", "restored"]
+
+
+@dataclass(frozen=True)
+class AddResult:
+    """What happened to an image that was to be added; the same bytes always get the same id."""
+
+    id: int
+    status: AddStatus
+
+
+def make_thumbnail(pixels: NDArray[np.uint8]) -> bytes:
+    """(256, 256, 3) uint8 -> JPEG bytes, 128 x 128."""
+    buffer = io.BytesIO()
+    image = Image.fromarray(pixels).resize((THUMBNAIL_SIZE, THUMBNAIL_SIZE), Image.Resampling.BILINEAR)
+    image.save(buffer, "JPEG", quality=THUMBNAIL_QUALITY)
+    return buffer.getvalue()

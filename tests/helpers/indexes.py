@@ -1,0 +1,51 @@
+"""Small indexes: entries without images, features at given distances, and what is in the files of an index."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.entries import NewEntry
+from index.store import ImageIndex
+from model.artifacts.artifact import Artifact
+
+DIM = 64
+"""Features of the tests' network."""
+
+
+def make_entry(number: int, label: str | None = None, key: str | None = None) -> NewEntry:
+    """An entry whose checksum is `number`."""
+    return NewEntry(f"{number:064d}", label, Path(f"/{number:04d}.png"), "PNG", 1, 1, b"jpeg", key)
+
+
+def features_at(*distances: float) -> NDArray[np.float32]:
+    """(N, 64) features at these distances from zero."""
+    features = np.zeros((len(distances), DIM), np.float32)
+    features[:, 0] = distances
+    return features
+
+
+def random_feature(number: int) -> NDArray[np.float32]:
+    """The (1, 64) feature of image `number`."""
+    return np.random.default_rng(number).random((1, DIM), np.float32)
+
+
+def make_index(path: Path, artifact: Artifact, *entries: NewEntry) -> Path:
+    """Create an index of these entries. The same entry has the same feature in every index."""
+    index = ImageIndex.create(path, artifact)
+    numbers = [int(entry.sha256) for entry in entries]
+    index.add(np.random.default_rng(0).random((64, DIM), np.float32)[numbers], entries)
+    index.close()
+    return path
+
+
+def read_files(path: Path) -> tuple[bytes, list[tuple[object, ...]]]:
+    """The bytes of all features, and all rows of the catalog with labels, sources and thumbnails."""
+    (features,) = path.glob("features-*")
+    with sqlite3.connect(path / "catalog.sqlite") as database:
+        rows = database.execute("SELECT * FROM images ORDER BY id").fetchall()
+    database.close()
+    return features.read_bytes(), rows

@@ -1,0 +1,78 @@
+"""Index URIs, and what opening by one returns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from index.backends import IndexUri, open_existing, open_for_serving, open_readonly, open_writable, require_folder
+from index.milvus.collection import MilvusAddress
+from index.protocol import SupportsCodes, SupportsCompaction, SupportsGpu
+from model.artifacts.artifact import Artifact
+from model.exceptions import IndexNotFoundError, InvalidRequestError
+
+
+@pytest.mark.parametrize(
+    ("text", "location"),
+    [
+        ("indexes/cats/1", Path("indexes/cats/1")),
+        ("/data/milvus", Path("/data/milvus")),
+        ("milvus://milvus.example:19530/images", MilvusAddress("http://milvus.example:19530", "images")),
+        ("milvus:images.db", MilvusAddress("images.db", "images")),
+        ("milvus:/data/images.db", MilvusAddress("/data/images.db", "images")),
+        ("milvus://host/name.db", MilvusAddress("http://host", "name.db")),
+    ],
+)
+def test_an_index_uri(text: str, location: Path | MilvusAddress) -> None:
+    uri = IndexUri.parse(text)
+    assert uri.location == location
+    assert str(uri) == text
+    assert uri.folder == (location if isinstance(location, Path) else None)
+
+
+@pytest.mark.parametrize(
+    "text", ["milvus:", "milvus://host:19530", "milvus://host/a/b", "milvus:host/a", "milvus:///a"]
+)
+def test_an_incomplete_milvus_address(text: str) -> None:
+    with pytest.raises(InvalidRequestError, match="give milvus://HOST:PORT/COLLECTION or milvus:FILE.db"):
+        IndexUri.parse(text)
+
+
+def test_an_operation_on_folders_only() -> None:
+    assert require_folder(IndexUri(Path("a"))) == Path("a")
+    with pytest.raises(InvalidRequestError, match="is not a folder"):
+        require_folder(IndexUri.parse("milvus:x.db"))
+
+
+def test_a_missing_index(artifact: Artifact, tmp_path: Path) -> None:
+    uri = IndexUri(tmp_path / "none")
+    for attempt in (
+        lambda: open_readonly(uri),
+        lambda: open_existing(uri),
+        lambda: open_for_serving(uri, artifact, read_only=False),
+        lambda: open_for_serving(uri, artifact, read_only=True),
+    ):
+        with pytest.raises(IndexNotFoundError, match="no index at"):
+            attempt()
+
+
+def test_serving_an_index_that_another_process_changes(artifact: Artifact, tmp_path: Path) -> None:
+    uri = IndexUri(tmp_path / "i")
+    writer = open_writable(uri, artifact)
+    index, reason = open_for_serving(uri, artifact, read_only=False)
+    assert not index.writable
+    assert "another process" in reason
+    index.close()
+    writer.close()
+    for read_only in (False, True):
+        index, reason = open_for_serving(uri, artifact, read_only)
+        assert (index.writable, reason, index.uri) == (not read_only, "", str(uri))
+        index.close()
+
+
+def test_an_index_in_a_folder_has_all_capabilities(artifact: Artifact, tmp_path: Path) -> None:
+    index = open_writable(IndexUri(tmp_path / "i"), artifact)
+    for capability in (SupportsCodes, SupportsGpu, SupportsCompaction):
+        assert isinstance(index, capability)
+    index.close()

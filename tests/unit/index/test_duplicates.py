@@ -1,0 +1,24 @@
+"""Near-duplicates of an index."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from index.duplicates import find_duplicates
+from index.store import ImageIndex
+from model.artifacts.artifact import Artifact
+from model.exceptions import InvalidRequestError
+from tests.helpers.indexes import features_at, make_entry
+
+
+def test_each_pair_is_found_once(artifact: Artifact, tmp_path: Path) -> None:
+    index = ImageIndex.create(tmp_path / "i", artifact)
+    index.add(features_at(1, 9, 1.25, 5), [make_entry(n) for n in range(4)])
+    assert list(find_duplicates(index, 0.5, 10)) == [(1, 3, 0.25)]
+    for wrong in (-1, math.nan):
+        with pytest.raises(InvalidRequestError, match="must be 0 or more"):
+            list(find_duplicates(index, wrong, 10))
+    index.close()

@@ -1,0 +1,32 @@
+"""Search quality: precision, average precision and recall of small rankings that can be computed by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from index.evaluation import LabeledQuery, average_precision, evaluate, format_table
+from index.store import ImageIndex
+from model.artifacts.artifact import Artifact
+from tests.helpers.indexes import features_at, make_entry
+
+
+def test_average_precision() -> None:
+    assert average_precision(np.array([True, False, True])) == pytest.approx((1 / 1 + 2 / 3) / 2)
+    assert average_precision(np.zeros(3, np.bool_)) == 0.0
+
+
+def test_an_index_is_evaluated(artifact: Artifact, tmp_path: Path) -> None:
+    index = ImageIndex.create(tmp_path / "i", artifact)
+    index.add(features_at(1, 2, 3, 4), [make_entry(n, label) for n, label in enumerate("abab")])
+    queries = [LabeledQuery(features_at(1)[0], "a", exclude_id=1), LabeledQuery(features_at(5)[0], "b")]
+    result = evaluate(index, queries, [])
+    index.close()
+    assert result.num_queries == 2
+    assert result.precision[1] == pytest.approx((0 + 1) / 2)  # its own image is left out
+    assert result.average_precision == pytest.approx({"a": 1 / 2, "b": (1 / 1 + 2 / 3) / 2})
+    assert result.recall == {"exact": {6: 1.0, 10: 1.0}}
+    assert result.to_dict()["mean_average_precision"] == pytest.approx((1 / 2 + 5 / 6) / 2)
+    assert "2 queries; mean average precision" in format_table(result)

@@ -1,0 +1,27 @@
+"""Features for NumPy, without those that are damaged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from index.export import export_features
+from index.store import ImageIndex
+from model.artifacts.artifact import Artifact
+from tests.helpers.indexes import features_at, make_entry
+
+
+def test_features_are_exported(artifact: Artifact, tmp_path: Path) -> None:
+    index = ImageIndex.create(tmp_path / "i", artifact)
+    index.add(features_at(1, 2, 3), [make_entry(n, label) for n, label in enumerate(("a", None, "b"))])
+    index.remove(3)
+    index.close()
+    with (tmp_path / "i" / "features-1.f32").open("r+b") as file:
+        file.write(b"\xff")
+    index = ImageIndex.open(tmp_path / "i")
+    assert export_features(index, tmp_path / "all.npz") == 1
+    index.close()
+    with np.load(tmp_path / "all.npz") as arrays:
+        assert (arrays["ids"].tolist(), arrays["labels"].tolist()) == ([2], [""])
+        np.testing.assert_array_equal(arrays["features"], features_at(2))
