@@ -1,9 +1,9 @@
-"""What the documents say is so: commands, options, links, settings, error codes, recipes."""
+"""Documents agree with the code: commands, options, links, settings, error codes, recipes."""
 
 from __future__ import annotations
 
 import re
-import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,36 +11,10 @@ import typer
 from typer.main import get_command
 
 from alexnet.cli import app as cli
-from server.error_handlers import STATUS
+from server.exceptions import all_errors
 from server.settings import Settings
+from tests.helpers.documents import DOCUMENTS, ROOT, commands, inline_commands
 from training.config import RECIPES
-
-ROOT = Path(__file__).parents[2]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
-
-
-def commands() -> list[list[str]]:
-    """Every line of the shell blocks of all documents, as words."""
-    lines = []
-    for document in DOCUMENTS:
-        for block in re.findall(r"```sh\n(.*?)```", document.read_text(), re.DOTALL):
-            joined = block.replace("\\\n", " ")
-            lines += [shlex.split(line, comments=True) for line in joined.splitlines() if line.strip()]
-    return [words for words in lines if words]
-
-
-def inline() -> list[list[str]]:
-    """Every `alexnet ...` in the text of all documents, as words; of `a|b|c`, one line each."""
-    lines = []
-    for document in DOCUMENTS:
-        prose = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
-        for code in re.findall(r"`([^`]+)`", prose):
-            words = code.split()
-            if "alexnet" in (names := [word.rpartition("/")[2] for word in words[:-1]]):
-                words = words[names.index("alexnet") :]
-                several = next((word for word in words if "|" in word), "")
-                lines += [[one if word == several else word for word in words] for one in several.split("|")]
-    return lines
 
 
 def require_known(words: list[str]) -> str:
@@ -78,13 +52,12 @@ def test_alexnet_commands_and_options_exist() -> None:
 
 
 def test_alexnet_commands_and_options_in_the_text_exist() -> None:
-    found = inline()
-    assert ["alexnet", "evaluate", "demo/artifacts", "--data", "elpv"] in found
-    assert {"list", "merge"} <= {words[2] for words in found if words[1] == "index" and len(words) > 2}
-    for words in found:
+    lines = inline_commands()
+    assert ["alexnet", "evaluate", "--artifact", "demo/artifacts", "--data", "elpv"] in lines
+    for words in lines:
         require_known(words)
     with pytest.raises(AssertionError):
-        require_known(["alexnet", "evaluate", "--data", "elpv", "--artifact", "demo/artifacts"])
+        require_known(["alexnet", "evaluate", "--data", "elpv", "--index", "demo/artifacts"])
 
 
 def test_scripts_and_their_options_exist() -> None:
@@ -123,12 +96,14 @@ def test_options_named_in_the_text_exist() -> None:
             assert option in known | elsewhere, (document.name, option)
 
 
-def test_extras_exist() -> None:
-    configured = (ROOT / "pyproject.toml").read_text()
+def test_extras_and_groups_exist() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras, groups = project["project"]["optional-dependencies"], project["dependency-groups"]
     for words in commands():
-        for extras in re.findall(r"\[([a-z,]+)\]", " ".join(words)):
-            for extra in extras.split(","):
-                assert f"\n{extra} = [" in configured, words
+        line = " ".join(words)
+        named = {extra for match in re.findall(r"\.\[([a-z,]+)\]", line) for extra in match.split(",")}
+        assert named <= set(extras), line
+        assert set(re.findall(r"--group ([a-z-]+)", line)) <= set(groups), line
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -143,14 +118,14 @@ def test_every_setting_is_documented_with_its_default() -> None:
     defaults = Settings()
     for name in Settings.model_fields:
         assert f"`ALEXNET_{name.upper()}`" in text, name
-    for name in ("max_body_bytes", "max_pixels", "max_waiting"):
+    for name in ("max_body_bytes", "max_pixels", "max_concurrent_requests"):
         assert f"| `ALEXNET_{name.upper()}` | {getattr(defaults, name)} |" in text
 
 
 def test_every_error_code_is_documented() -> None:
     text = (ROOT / "docs" / "operations.md").read_text()
-    for status, code in STATUS.values():
-        assert re.search(rf"^\| {status} \|.*`{code}`", text, re.MULTILINE), code
+    for error in all_errors():
+        assert re.search(rf"^\| {error.status} \|.*`{error.code}`", text, re.MULTILINE), error.code
 
 
 def test_the_table_of_recipes_is_the_recipes() -> None:
@@ -160,10 +135,10 @@ def test_the_table_of_recipes_is_the_recipes() -> None:
         if len(cells) == 5:
             rows[cells[0]] = dict(zip(("paper", "source", "small"), cells[1:4], strict=True))
     for name, recipe in RECIPES.items():
-        assert rows["batch"][name] == str(recipe.batch)
+        assert rows["batch size"][name] == str(recipe.batch_size)
         assert rows["learning rate"][name] == str(recipe.learning_rate)
         assert rows["epochs"][name] == str(recipe.epochs)
-        assert rows["decay of biases"][name].startswith("yes" if recipe.decay_biases else "no")
+        assert rows["weight decay of biases"][name].startswith("yes" if recipe.decay_biases else "no")
         if recipe.schedule == "plateau":
             assert rows["divided by ten after"][name].startswith(str(recipe.patience))
         else:

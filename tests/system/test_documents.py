@@ -22,11 +22,11 @@ import pytest
 from index.catalog import NewEntry
 from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
+from tests.helpers.documents import DOCUMENTS, ROOT, shell_blocks
 from tests.helpers.drawings import CLASSES, encode
-from tests.project.test_documentation import DOCUMENTS, ROOT
 
 ROWS = 400
-SMALL = "--hidden 64 --epochs 1 --batch 10 --measure center"
+SMALL = "--hidden 64 --epochs 1 --batch-size 10 --crops 1"
 SHELL = f"""set -euo pipefail
 shopt -s expand_aliases
 trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
@@ -60,7 +60,7 @@ STAND_FOR = {
     r"indexes/cats/": "indexes/patterns/",
     r"--label cat\b": "--label circles",
     r" /images|(?<=--data )grocery": " ~/images",
-    r"(codes train \S+)( --bits 256)?": r"\1 --bits 32",  # of 64 features, not 4096
+    r"(?m)(codes train.*?)(?: --bits 256)?$": r"\1 --bits 32",  # of 64 features, not 4096
     r"(artifacts|indexes)/grocery": r"\1/patterns",
 }
 ELSEWHERE = {
@@ -74,7 +74,7 @@ ELSEWHERE = {
     r"benchmarks/": "each writes a result below docs/results",
     r"run\.py --data (grocery|cifar10)|~/imagenet|training/run\.py$": "minutes to days of training",
     r"seven_cnns": "eight long runs",
-    r"training/compact": "what it made: tests/unit/model/test_bundled.py",
+    r"alexnet pack": "what it made: tests/unit/model/test_bundled.py",
     r"_demo|\$CELL|^CELL=|alexnet demo|images/1/thumbnail": "tests/system/test_solar_cells.py",
 }
 
@@ -86,9 +86,8 @@ def blocks() -> list[Any]:
     """The script of every block with something to run."""
     found = []
     for document in DOCUMENTS:
-        texts = re.findall(r"```sh\n(.*?)```", document.read_text(), re.DOTALL)
-        for number, text in enumerate(texts if document.name != "tutorial.md" else [], 1):
-            lines = [re.sub(r"\s+#.*", "", line) for line in text.replace("\\\n", " ").splitlines()]
+        for number, block in enumerate(shell_blocks(document) if document.name != "tutorial.md" else [], 1):
+            lines = [re.sub(r"\s+#.*", "", line) for line in block.splitlines()]
             run = [line for line in lines if line and not any(re.search(words, line) for words in ELSEWHERE)]
             if run:
                 script = "\n".join(run)

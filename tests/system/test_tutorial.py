@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
-import pytest
+from tests.helpers.documents import ROOT, shell_blocks
 
-ROOT = Path(__file__).parents[2]
 INSTALLING = "python3 -m venv"
 
 
 def test_the_tutorial_s_commands(few: Path, tmp_path: Path) -> None:
-    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "docs" / "tutorial.md").read_text(), re.DOTALL)
+    blocks = shell_blocks(ROOT / "docs" / "tutorial.md")
     left_out = [block for block in blocks if INSTALLING in block]
-    assert len(left_out) == 1  # this environment is what they make
+    assert len(left_out) == 1  # they create this environment
     shutil.copytree(few, tmp_path / "images")
     (tmp_path / ".venv").symlink_to(Path(sys.prefix))
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -35,10 +33,3 @@ def test_the_tutorial_s_commands(few: Path, tmp_path: Path) -> None:
     assert '"neighbors"' in done.stdout
     assert '"status":"exists"' in done.stdout  # the image that was added was there
     assert '"label":"circles"' in done.stdout
-
-
-@pytest.mark.parametrize(
-    "page", ["tutorial.md", "faq.md", "client.md", "deployment.md", "pretrained.md", "scale.md", "security.md"]
-)
-def test_pages_are_in_the_site(page: str) -> None:
-    assert f"- {page}" in (ROOT / "mkdocs.yml").read_text()
