@@ -1,9 +1,9 @@
 # The server without torch is the last stage and the default:
 #   docker build --tag alexnet-server .
 #   docker run --publish 8000:8000 --read-only --tmpfs /tmp --volume "$PWD/artifacts:/data/artifacts:ro" alexnet-server
-# For a GPU: --target gpu. To train: --target train. `make prove-images` runs these very lines without Docker.
+# For a GPU: --target gpu. To train: --target train. `make prove-images` runs these lines without Docker.
 FROM debian:bookworm-slim AS base
-# versions aren't named: Debian's fixes are wanted
+# no versions: Debian's security fixes are wanted
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends ca-certificates python3 && rm -rf /var/lib/apt/lists/*
 RUN useradd --create-home --home-dir /data --uid 1000 alexnet && mkdir /data/artifacts /data/indexes && chown alexnet: /data/*
@@ -12,7 +12,7 @@ ENV PATH=/opt/alexnet/bin:/usr/local/bin:/usr/bin:/bin
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
 
 FROM base AS build
-# versions aren't named: Debian's fixes are wanted
+# no versions: Debian's security fixes are wanted
 # hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends python3-venv && rm -rf /var/lib/apt/lists/*
 WORKDIR /source
@@ -25,7 +25,7 @@ COPY training training
 COPY server server
 
 FROM build AS build-cpu
-# with an index on Milvus: --build-arg EXTRAS=cpu,milvus
+# for an index on Milvus: --build-arg EXTRAS=cpu,milvus
 ARG EXTRAS=cpu
 RUN /opt/alexnet/bin/pip install --no-cache-dir --constraint constraints.txt ".[$EXTRAS]"
 
@@ -37,7 +37,7 @@ RUN /opt/alexnet/bin/pip install --no-cache-dir --constraint constraints.txt '.[
 
 FROM base AS train
 COPY --from=build-train /opt/alexnet /opt/alexnet
-# numba keeps compiled loops beside the source, which the user can't write
+# by default numba caches compiled loops beside the source, which the user can't write
 ENV NUMBA_CACHE_DIR=/tmp/numba NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 1000
 ENTRYPOINT ["alexnet"]

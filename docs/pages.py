@@ -1,4 +1,4 @@
-"""What `make docs` adds to the files of docs/: the README first, and the HTTP interface from the server itself."""
+"""Hooks of `make docs`: the README as first page, the HTTP API from the server, the Python reference."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from server.app import add_routes
 
 ROOT = Path(__file__).parents[1]
 MODULES = (
-    "model.network.torch_module", "model.network.spec", "model.images.preprocess", "model.images.crops",
+    "model.network.spec", "model.network.registry", "model.network.torch_module", "model.images.preprocess", "model.images.crops",
     "model.network.onnx_graph", "model.runtime",
     "model.artifacts.artifact", "index.store", "index.search", "training.config", "training.data.datasets",
     "server.settings",
@@ -23,19 +23,21 @@ MODULES = (
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Pages that are made and not written."""
+    """Add the generated pages."""
     readme = (ROOT / "README.md").read_text().replace("](docs/", "](")
     reference = "# Python\n\n" + "\n\n".join(f"::: {module}" for module in MODULES)
-    pages = {"index.md": readme, "interface.md": "\n".join(interface()), "reference.md": reference}
+    pages = {"index.md": readme, "interface.md": "\n".join(http_api()), "reference.md": reference}
     for name, text in pages.items():
         files.append(File.generated(config, name, content=text))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Links to source files become their names: the site has the documents alone."""
+    """Replace links to source files by their names: the site has documents only."""
     endings = r"(?:py|toml|sh|json|yaml|yml|cfg|md|csv)"
-    outside = r"\[`?([^\]`]*)`?\]\((?:\.\./|(?=[a-z]+/|[A-Z]))(?!results/)([^)#:]*\." + endings + r"|LICENSE)\)"
+    outside = (
+        r"\[`?([^\]`]*)`?\]\((?:\.\./|(?=[a-z]+/|[A-Z]))(?!results/|decisions/)([^)#:]*\." + endings + r"|LICENSE)\)"
+    )
     return re.sub(outside, _named, markdown)
 
 
@@ -44,11 +46,11 @@ def _named(link: re.Match[str]) -> str:
     return f"`{path}`" if text in path else f"{text} (`{path}`)"
 
 
-def interface() -> Iterator[str]:
-    """Every operation of the HTTP interface, in Markdown, from the server's own OpenAPI document."""
+def http_api() -> Iterator[str]:
+    """Every operation of the HTTP API, in Markdown, from the server's OpenAPI document."""
     app = FastAPI()
     add_routes(app)
-    yield "# HTTP\n\nThe whole, for programs: `/openapi.json` of a running server; to try it: `/docs`.\n"
+    yield "# HTTP\n\nA running server has the OpenAPI document at `/openapi.json`, and a page to try it at `/docs`.\n"
     for path, operations in app.openapi()["paths"].items():
         for method, operation in operations.items():
             yield f"## {method.upper()} {path}\n\n**{operation['summary']}.** {operation.get('description', '')}\n"
@@ -56,7 +58,7 @@ def interface() -> Iterator[str]:
                 yield "| parameter | in | |\n|---|---|---|"
                 for parameter in parameters:
                     default = parameter.get("schema", {}).get("default")
-                    said = parameter.get("description", "") + (f" ({default})" if default is not None else "")
-                    yield f"| `{parameter['name']}` | {parameter['in']} | {said} |"
+                    text = parameter.get("description", "") + (f" ({default})" if default is not None else "")
+                    yield f"| `{parameter['name']}` | {parameter['in']} | {text} |"
                 yield ""
-            yield "Answers: " + ", ".join(f"{status}" for status in operation["responses"]) + ".\n"
+            yield "Responses: " + ", ".join(f"{status}" for status in operation["responses"]) + ".\n"
