@@ -15,8 +15,8 @@ from server.app import add_routes
 
 ROOT = Path(__file__).parents[1]
 MODULES = (
-    "model.network.spec", "model.network.registry", "model.network.torch_module", "model.images.preprocess", "model.images.crops",
-    "model.network.onnx_graph", "model.runtime",
+    "model.network.spec", "model.network.registry", "model.network.torch_module", "model.network.onnx_graph",
+    "model.images.preprocess", "model.images.crops", "model.runtime",
     "model.artifacts.artifact", "index.store", "index.search", "training.config", "training.data.datasets",
     "server.settings",
 )  # fmt: skip
