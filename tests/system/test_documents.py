@@ -84,7 +84,7 @@ MINUTES = r"run\.py|alexnet (quantize|draw|evaluate) "
 
 def blocks() -> list[Any]:
     """The script of every block with something to run."""
-    found = []
+    scripts = []
     for document in DOCUMENTS:
         for number, block in enumerate(shell_blocks(document) if document.name != "tutorial.md" else [], 1):
             lines = [re.sub(r"\s+#.*", "", line) for line in block.splitlines()]
@@ -92,8 +92,8 @@ def blocks() -> list[Any]:
             if run:
                 script = "\n".join(run)
                 marks = [pytest.mark.slow] if re.search(MINUTES, script) else []
-                found.append(pytest.param(script, id=f"{document.stem}-{number}", marks=marks))
-    return found
+                scripts.append(pytest.param(script, id=f"{document.stem}-{number}", marks=marks))
+    return scripts
 
 
 def furnish(home: Path, script: str, artifact: Artifact, index: Path, images: Path) -> None:

@@ -1,4 +1,4 @@
-"""A published network, from a server to an answer: pulled, classified with, measured, exported, fine-tuned."""
+"""A published network from download to fine-tuning: pull, classify, evaluate, export, train."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from safetensors.torch import load_file
 
 from model.artifacts.artifact import Artifact
 from model.images.crops import CENTER_CROP, TEN_CROP
-from model.network.export import torch_answer
+from model.network.export import run_torch
 from model.network.spec import Architecture
 from model.network.torch_module import AlexNet
 from model.pretrained import importer
@@ -87,16 +87,16 @@ def images(root: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.stack([decode_image(path.read_bytes()).pixels for path in sorted(root.glob("*.JPEG"))])
 
 
-def test_classify_says_imagenet_s_words(pulled: Artifact, validation: Path) -> None:
-    said = run("classify", next(validation.glob("*.JPEG")), "--artifact", pulled.path, "--json")
-    assert said.returncode == 0, said.stderr
-    answers = json.loads(said.stdout)
-    assert len(answers) == 5
-    assert all(answer["id"].startswith("n") and answer["name"] for answer in answers)
+def test_classify_prints_imagenet_names(pulled: Artifact, validation: Path) -> None:
+    result = run("classify", next(validation.glob("*.JPEG")), "--artifact", pulled.path, "--json")
+    assert result.returncode == 0, result.stderr
+    predictions = json.loads(result.stdout)
+    assert len(predictions) == 5
+    assert all(entry["id"].startswith("n") and entry["name"] for entry in predictions)
 
 
 def test_errors_on_imagenet_s_validation_images(pulled: Artifact, validation: Path) -> None:
-    """Every form of the truth gives the same errors, which are those of the network's own answers."""
+    """Every form of the class list gives the same errors, those of the network's own outputs."""
     model, pixels = OnnxModel(pulled.network, "cpu"), images(validation)
     order = np.argsort(-model.run(pixels, TEN_CROP)[0], axis=1)
     truth = [int(order[0, 0]), int(order[1, 0]), int(order[2, 3]), int(order[3, 4]), int(order[4, 7]), 999]
@@ -112,10 +112,10 @@ def test_errors_on_imagenet_s_validation_images(pulled: Artifact, validation: Pa
     }
     for name, content in lists.items():
         (validation.parent / name).write_text(content)
-        said = run("evaluate", "--artifact", pulled.path, "--imagenet-val", validation)
-        assert said.returncode == 0, said.stderr
-        assert "6 images, 10 crops" in said.stdout
-        assert said.stdout.count(line) >= 1
+        result = run("evaluate", "--artifact", pulled.path, "--imagenet-val", validation)
+        assert result.returncode == 0, result.stderr
+        assert "6 images, 10 crops" in result.stdout
+        assert result.stdout.count(line) >= 1
         (validation.parent / name).unlink()
 
 
@@ -128,19 +128,19 @@ def test_errors_on_imagenet_s_validation_images(pulled: Artifact, validation: Pa
         ("val.txt", "ILSVRC2012_val_00000001.JPEG 1\n", "expected a class for each of the 6 images"),
     ],
 )
-def test_a_truth_that_does_not_fit(pulled: Artifact, validation: Path, name: str, content: str, error: str) -> None:
+def test_class_file_that_does_not_fit(pulled: Artifact, validation: Path, name: str, content: str, error: str) -> None:
     if name:
         (validation / name).write_text(content)
-    said = run("evaluate", "--artifact", pulled.path, "--imagenet-val", validation)
+    result = run("evaluate", "--artifact", pulled.path, "--imagenet-val", validation)
     if name:
         (validation / name).unlink()
-    assert (said.returncode, said.stderr.count("\n")) == (1, 1)
-    assert said.stderr.startswith(f"error: {error}")
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+    assert result.stderr.startswith(f"error: {error}")
 
 
-def test_as_onnx(pulled: Artifact, validation: Path, tmp_path: Path) -> None:
-    said = run("export", "--artifact", pulled.path, "--output", tmp_path / "net.onnx")
-    assert said.stdout == f"wrote {tmp_path / 'net.onnx'}\n"
+def test_export_onnx(pulled: Artifact, validation: Path, tmp_path: Path) -> None:
+    result = run("export", "--artifact", pulled.path, "--output", tmp_path / "net.onnx")
+    assert result.stdout == f"wrote {tmp_path / 'net.onnx'}\n"
     session = ort.InferenceSession(tmp_path / "net.onnx")
     assert len(json.loads(session.get_modelmeta().custom_metadata_map["labels"])) == 1000
     asked = {"images": images(validation), "crops": np.array(CENTER_CROP)}
@@ -151,7 +151,7 @@ def test_as_onnx(pulled: Artifact, validation: Path, tmp_path: Path) -> None:
     )
 
 
-def test_as_safetensors(pulled: Artifact, validation: Path, tmp_path: Path) -> None:
+def test_export_safetensors(pulled: Artifact, validation: Path, tmp_path: Path) -> None:
     """A state dict that the torch network takes, and with which it says what is served."""
     assert (
         run(
@@ -165,33 +165,33 @@ def test_as_safetensors(pulled: Artifact, validation: Path, tmp_path: Path) -> N
     mean = state.pop("mean").numpy()
     network = AlexNet(TypeAdapter(Architecture).validate_json(header["architecture"]))
     network.load_state_dict(state)
-    expected = torch_answer(network.eval(), mean, images(validation)[:2], TEN_CROP)
-    found = OnnxModel(pulled.network, "cpu").run(images(validation)[:2], TEN_CROP)
-    np.testing.assert_allclose(found[0], expected[0], atol=1e-5)
-    np.testing.assert_allclose(found[1], expected[1], atol=1e-4 * expected[1].max())
+    expected = run_torch(network.eval(), mean, images(validation)[:2], TEN_CROP)
+    outputs = OnnxModel(pulled.network, "cpu").run(images(validation)[:2], TEN_CROP)
+    np.testing.assert_allclose(outputs[0], expected[0], atol=1e-5)
+    np.testing.assert_allclose(outputs[1], expected[1], atol=1e-4 * expected[1].max())
     assert len(json.loads(header["labels"])) == 1000
 
 
-def triton_s_words() -> ModuleType:
+def triton_schema() -> ModuleType:
     """The schema of Triton's config.pbtxt, from its own client, without the rest of which it is a part."""
     spec = importlib.util.find_spec("tritonclient")
     assert spec is not None
     assert spec.submodule_search_locations is not None
     file = Path(next(iter(spec.submodule_search_locations))) / "grpc" / "model_config_pb2.py"
-    found = importlib.util.spec_from_file_location("model_config_pb2", file)
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    found.loader.exec_module(module)
+    module_spec = importlib.util.spec_from_file_location("model_config_pb2", file)
+    assert module_spec is not None
+    assert module_spec.loader is not None
+    module = importlib.util.module_from_spec(module_spec)
+    module_spec.loader.exec_module(module)
     return module
 
 
-def test_as_a_model_repository_of_triton(pulled: Artifact, validation: Path, tmp_path: Path) -> None:
+def test_export_triton_model_repository(pulled: Artifact, validation: Path, tmp_path: Path) -> None:
     """Triton's own schema takes the configuration, and the model has the inputs and outputs that it names."""
     assert (
         run("export", "--artifact", pulled.path, "--output", tmp_path / "models", "--format", "triton").returncode == 0
     )
-    words, pixels = triton_s_words(), images(validation)
+    words, pixels = triton_schema(), images(validation)
     numpy_types = {"TYPE_UINT8": "tensor(uint8)", "TYPE_FP32": "tensor(float)"}
     for name, crops in (("bvlc-alexnet", TEN_CROP), ("bvlc-alexnet-center", CENTER_CROP)):
         folder = tmp_path / "models" / name
@@ -205,27 +205,27 @@ def test_as_a_model_repository_of_triton(pulled: Artifact, validation: Path, tmp
             assert listed == [(r.name, r.type, list(r.shape[1:])) for r in real]
             assert not any(isinstance(r.shape[0], int) for r in real)  # the batch's axis is free
         assert len((folder / config.output[0].label_filename).read_text().splitlines()) == 1000
-        found = session.run(None, {"images": pixels})
+        outputs = session.run(None, {"images": pixels})
         expected = OnnxModel(pulled.network, "cpu").run(pixels, crops)
-        np.testing.assert_allclose(found[0], expected[0], atol=1e-6)
-        np.testing.assert_allclose(found[1], expected[1], atol=1e-5 * expected[1].max())
+        np.testing.assert_allclose(outputs[0], expected[0], atol=1e-6)
+        np.testing.assert_allclose(outputs[1], expected[1], atol=1e-5 * expected[1].max())
 
 
-def test_fine_tuned(pulled: Artifact, few: Path, tmp_path: Path) -> None:
+def test_fine_tuning(pulled: Artifact, few: Path, tmp_path: Path) -> None:
     """The README's line: all layers but the last are copied and learn slowly; it is served like any other."""
     places = {place: tmp_path / place for place in ("artifacts", "cache", "runs")}
     options = [value for place, path in places.items() for value in (f"--{place}", path)]
-    said = run("train", "--data", few, "--init-from", pulled.path, "--epochs", 1, "--batch", 8, *options)
-    assert said.returncode == 0, said.stderr
-    assert "started from bvlc-alexnet version 1" in said.stdout
-    assert "fc8 anew" in said.stdout
+    result = run("train", "--data", few, "--init-from", pulled.path, "--epochs", 1, "--batch-size", 8, *options)
+    assert result.returncode == 0, result.stderr
+    assert "started from bvlc-alexnet version 1" in result.stdout
+    assert "fc8 anew" in result.stdout
     manifest = json.loads((tmp_path / "artifacts" / "few" / "1" / "manifest.json").read_text())
     assert (manifest["architecture"]["normalization"], manifest["architecture"]["border"]) == ("caffe", "none")
     weights = AlexNet(TypeAdapter(Architecture).validate_python(manifest["architecture"])).state_dict()
     assert torch.Size(weights["fc8.weight"].shape) == (3, pretrained_files.HIDDEN)
 
 
-def test_mistakes_are_one_line(mirror: tuple[str, Path], pulled: Artifact, tmp_path: Path) -> None:
+def test_errors_are_one_line(mirror: tuple[str, Path], pulled: Artifact, tmp_path: Path) -> None:
     address, folder = mirror
     (folder / "caffenet-12.onnx").write_text("<html>not here</html>")
     mistakes: list[tuple[list[object], str]] = [
@@ -238,14 +238,14 @@ def test_mistakes_are_one_line(mirror: tuple[str, Path], pulled: Artifact, tmp_p
         (["evaluate", "--artifact", pulled.path], "give either --data or --imagenet-val"),
     ]
     for command, error in mistakes:
-        said = run(*command, folder=tmp_path)
-        assert (said.returncode, said.stderr.strip().count("\n")) == (1, 0), said.stderr
-        assert said.stderr.startswith(f"error: {error}"), said.stderr
+        result = run(*command, folder=tmp_path)
+        assert (result.returncode, result.stderr.strip().count("\n")) == (1, 0), result.stderr
+        assert result.stderr.startswith(f"error: {error}"), result.stderr
     assert not list(tmp_path.rglob("*.onnx"))
 
 
-def test_a_published_network_is_imported_without_torch(tmp_path: Path) -> None:
-    imported = "import sys, model.pretrained, model.onnx_reader, model.formats, model.graph"
-    code = f"{imported}; print('torch' in sys.modules)"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert said.stdout == "False\n"
+def test_import_without_torch(tmp_path: Path) -> None:
+    modules = "model.pretrained.importer, model.pretrained.onnx_reader, model.artifacts.formats, model.network.onnx_graph"
+    code = f"import sys, {modules}; print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert result.stdout == "False\n"

@@ -39,7 +39,7 @@ def home(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (home / "patterns" / "stripes" / "broken.jpg").write_bytes(b"not an image")
     printed = run(
         sys.executable, ROOT / "training" / "run.py", "--data", "patterns",
-        "--hidden", 64, "--epochs", 3, "--batch", 8, cwd=home,
+        "--hidden", 64, "--epochs", 3, "--batch-size", 8, cwd=home,
     )  # fmt: skip
     assert "skipped 1 of 91 files" in printed
     assert "broken.jpg" in printed
@@ -71,19 +71,19 @@ def url(home: Path) -> Iterator[str]:
     assert "Traceback" not in (home / "server.log").read_text()
 
 
-def test_the_server_says_what_the_onnx_file_says(home: Path, url: str, images: Path) -> None:
+def test_server_agrees_with_the_onnx_file(home: Path, url: str, images: Path) -> None:
     path = images / "checks" / "11.jpg"
     with path.open("rb") as file:
-        answer = httpx2.post(f"{url}/classify", files={"image": file}).json()
+        response = httpx2.post(f"{url}/classify", files={"image": file}).json()
     alone = ort.InferenceSession(str(home / "artifacts" / "patterns" / "1" / "network.onnx"))
     pixels = decode_image(path.read_bytes()).pixels
     expected, _ = alone.run(None, {"images": pixels[None], "crops": np.arange(10)})
-    got = {entry["class"]: entry["probability"] for entry in answer["predictions"]}
+    got = {entry["class"]: entry["probability"] for entry in response["predictions"]}
     np.testing.assert_allclose([got[i] for i in range(3)], expected[0], atol=1e-6)
     assert sum(got.values()) <= 1 + 1e-6
 
 
-def test_an_indexed_image_finds_itself_at_zero(url: str, images: Path) -> None:
+def test_indexed_image_finds_itself_at_distance_0(url: str, images: Path) -> None:
     for path in sorted(images.glob("*/1*.jpg")):
         neighbors = httpx2.post(f"{url}/similar", content=path.read_bytes()).json()["neighbors"]
         assert len(neighbors) == 6
@@ -92,7 +92,7 @@ def test_an_indexed_image_finds_itself_at_zero(url: str, images: Path) -> None:
         assert httpx2.get(url + neighbors[0]["thumbnail"]).status_code == 200
 
 
-def test_the_terminal_says_the_same(home: Path, url: str, images: Path) -> None:
+def test_terminal_agrees_with_the_server(home: Path, url: str, images: Path) -> None:
     path = images / "circles" / "03.jpg"
     indexed = home / "patterns" / "circles" / "03.jpg"
     served = httpx2.post(f"{url}/classify", content=path.read_bytes()).json()["predictions"]
@@ -106,7 +106,7 @@ def test_the_terminal_says_the_same(home: Path, url: str, images: Path) -> None:
     assert "%  circles" in run(ALEXNET, "classify", path, cwd=home)
 
 
-def test_evaluate_says_what_the_manifest_says(home: Path) -> None:
+def test_evaluate_agrees_with_the_manifest(home: Path) -> None:
     manifest = json.loads((home / "artifacts" / "patterns" / "1" / "manifest.json").read_text())
     printed = run(ALEXNET, "evaluate", "--data", "patterns", cwd=home)
     for measurement in manifest["measurements"]:
@@ -134,8 +134,8 @@ def test_indexing_again_adds_nothing(home: Path, url: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_where_it_was_stopped(images: Path, tmp_path: Path) -> None:
-    common = [sys.executable, ROOT / "training" / "run.py", "--data", images, "--hidden", 16, "--batch", 8]
+def test_resumed_run_equals_uninterrupted_run(images: Path, tmp_path: Path) -> None:
+    common = [sys.executable, ROOT / "training" / "run.py", "--data", images, "--hidden", 16, "--batch-size", 8]
     run(*common, "--epochs", 2, "--runs", "whole", cwd=tmp_path)
     command = [str(part) for part in [*common, "--epochs", 2, "--runs", "stopped"]]
     with subprocess.Popen(
@@ -169,7 +169,7 @@ def test_a_run_goes_on_where_it_was_stopped(images: Path, tmp_path: Path) -> Non
         (["evaluate", "--data", "elpv"], "error: expected an artifact in artifacts, found none"),
     ],
 )
-def test_mistakes_are_one_line(tmp_path: Path, command: list[str], message: str) -> None:
+def test_errors_are_one_line(tmp_path: Path, command: list[str], message: str) -> None:
     printed = run(ALEXNET, *command, cwd=tmp_path, code=1)
     assert message in printed
     assert "Traceback" not in printed

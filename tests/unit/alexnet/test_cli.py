@@ -48,9 +48,9 @@ def test_shared_options_are_explained_once() -> None:
                 for option in SHARED & set(parameter.opts):
                     texts.setdefault(option, set()).add(parameter.help or "")
     assert texts.keys() == SHARED
-    for option, found in texts.items():
+    for option, help_texts in texts.items():
         named = {"--artifact": 2, "--data": 2, "--output": 2}  # several artifacts; a folder of queries; a .json file
-        assert len(found) <= named.get(option, 1), f"{option}: {found}"
+        assert len(help_texts) <= named.get(option, 1), f"{option}: {help_texts}"
 
 
 def test_help() -> None:

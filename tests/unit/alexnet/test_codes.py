@@ -1,4 +1,4 @@
-"""`alexnet codes train`, `alexnet index evaluate` and a server that answers by codes, on a small network."""
+"""`alexnet codes train`, `alexnet index evaluate` and a server that searches by codes, on a small network."""
 
 from __future__ import annotations
 
@@ -37,34 +37,34 @@ def coded(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Artif
     alexnet(
         "index", "add", "--data", home / "many", "--artifact", home / "a", "--index", home / "i", "--dtype", "float16"
     )
-    said = alexnet("codes", "train", "--index", home / "i", "--artifact", home / "a", "--bits", 28, "--steps", 60)
-    assert "autoencoder, 28 bits: " in said
-    assert "itq, 28 bits: " in said
+    printed = alexnet("codes", "train", "--index", home / "i", "--artifact", home / "a", "--bits", 28, "--steps", 60)
+    assert "autoencoder, 28 bits: " in printed
+    assert "itq, 28 bits: " in printed
     return replace(artifacts.load(home / "a"), path=home / "a" / "1")
 
 
-def test_the_encoder_is_the_artifact_s(coded: Artifact) -> None:
+def test_encoder_belongs_to_the_artifact(coded: Artifact) -> None:
     encoder = Encoder.of(coded)
     assert encoder is not None
     assert (encoder.coder, encoder.bits, encoder.dim) == ("autoencoder", 28, 64)
     assert (coded.path.parents[1] / "i" / "features-1.f16").stat().st_size == 420 * 64 * 2
 
 
-def test_an_index_is_evaluated(coded: Artifact, images: Path) -> None:
+def test_evaluate_index(coded: Artifact, images: Path) -> None:
     home = coded.path.parents[1]
     options = ["--artifact", home / "a", "--max-images", 60, "--plot", home / "p.png", "--output", home / "e.json"]
-    said = alexnet("index", "evaluate", "--index", home / "i", *options)
-    assert "60 queries; mean average precision by label" in said
-    found = json.loads((home / "e.json").read_text())
-    assert found["recall"]["exact"] == {"6": 1.0, "10": 1.0}
-    assert found["recall"]["binary"]["10"] > 0.99  # 420 images fit the shortlist
-    assert 0 < found["recall"]["addresses"]["10"] <= 1
-    assert found["precision"]["1"] > 0.8
+    printed = alexnet("index", "evaluate", "--index", home / "i", *options)
+    assert "60 queries; mean average precision by label" in printed
+    result = json.loads((home / "e.json").read_text())
+    assert result["recall"]["exact"] == {"6": 1.0, "10": 1.0}
+    assert result["recall"]["binary"]["10"] > 0.99  # 420 images fit the shortlist
+    assert 0 < result["recall"]["addresses"]["10"] <= 1
+    assert result["precision"]["1"] > 0.8
     assert (home / "p.png").read_bytes().startswith(b"\x89PNG")
-    said = alexnet(
+    printed = alexnet(
         "index", "evaluate", "--index", home / "i", "--artifact", home / "a", "--data", images, "--max-images", 10
     )
-    assert said.startswith("10 queries; ")
+    assert printed.startswith("10 queries; ")
 
 
 def test_similar_by_codes(coded: Artifact, images: Path) -> None:
@@ -78,7 +78,7 @@ def test_similar_by_codes(coded: Artifact, images: Path) -> None:
     assert [row["id"] for row in rows["binary"]] == [row["id"] for row in rows["exact"]]
 
 
-def test_a_server_answers_by_codes(coded: Artifact, images: Path, tmp_path: Path) -> None:
+def test_server_searches_by_codes(coded: Artifact, images: Path, tmp_path: Path) -> None:
     home, image = coded.path.parents[1], next(images.rglob("*.jpg")).read_bytes()
     with served(coded, tmp_path, {"ALEXNET_INDEX": str(home / "i")}) as (url, _):
         assert httpx2.get(f"{url}/info").json()["index"] == {
@@ -89,6 +89,6 @@ def test_a_server_answers_by_codes(coded: Artifact, images: Path, tmp_path: Path
             for search in ("exact", "binary")
         )
         assert exact == binary
-        answer = httpx2.get(f"{url}/images/1/similar?search=addresses&k=3").json()
-        assert answer["neighbors"][0]["id"] == 1
+        response = httpx2.get(f"{url}/images/1/similar?search=addresses&k=3").json()
+        assert response["neighbors"][0]["id"] == 1
         assert httpx2.get(f"{url}/images/1/similar?search=fast").status_code == 422

@@ -1,4 +1,4 @@
-"""What the commands of `alexnet` print and refuse, on a small network."""
+"""Output and errors of the commands, on a small network."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ def run(*words: object, cwd: Path, **variables: str) -> str:
     return done.stdout
 
 
-def test_indexes_are_where_the_server_looks_for_them(artifact: Artifact, images: Path, tmp_path: Path) -> None:
+def test_default_index_is_below_home(artifact: Artifact, images: Path, tmp_path: Path) -> None:
     """Below the folder of ALEXNET_HOME, unless one is named."""
     data, options = images / "circles", ("--artifact", artifact.path)
     run("index", "add", "--data", data, *options, "--dtype", "float16", cwd=tmp_path, ALEXNET_HOME="elsewhere")
     assert (tmp_path / "elsewhere" / "indexes" / "patterns" / "1" / "features-1.f16").is_file()
     assert not (tmp_path / "indexes").exists()
-    found = run("similar", data / "00.jpg", *options, cwd=tmp_path, ALEXNET_HOME="elsewhere")
-    assert found.splitlines()[0].endswith(str(data / "00.jpg"))
+    printed = run("similar", data / "00.jpg", *options, cwd=tmp_path, ALEXNET_HOME="elsewhere")
+    assert printed.splitlines()[0].endswith(str(data / "00.jpg"))
 
 
-def test_one_image_is_no_images(index_path: Path, tmp_path: Path) -> None:
+def test_singular_and_plural(index_path: Path, tmp_path: Path) -> None:
     copy = tmp_path / "index"
     shutil.copytree(index_path, copy)
     assert run("index", "remove", 1, 2, "--index", copy, cwd=tmp_path) == "2 images removed\n"
@@ -46,27 +46,27 @@ def test_one_image_is_no_images(index_path: Path, tmp_path: Path) -> None:
     assert run("index", "compact", "--index", copy, cwd=tmp_path) == "1 image deleted, 89 kept\n"
 
 
-def test_a_label_that_is_none_is_said(index_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unknown_label(index_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     list_images(str(index_path), "circles")
     assert len(capsys.readouterr().out.splitlines()) == 30
     with pytest.raises(InvalidRequestError, match="no image of the index has the label 'circels'"):
         list_images(str(index_path), "circels")
 
 
-def test_a_image_that_is_none_is_named(tmp_path: Path) -> None:
+def test_unreadable_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"no image")
     with pytest.raises(UnsupportedImageError, match=r"expected an image .*: .*bad\.jpg$"):
         decode_file(tmp_path / "bad.jpg")
 
 
-def test_a_search_without_codes_says_how_to_have_them(index_path: Path) -> None:
+def test_binary_search_without_codes(index_path: Path) -> None:
     index = ImageIndex.open(index_path)
     with pytest.raises(InvalidRequestError, match="make them with `alexnet codes train`"):
         index.search(Query(index.feature(1), search="binary"))
     index.close()
 
 
-def test_one_of_two_options_is_asked_for(tmp_path: Path) -> None:
+def test_data_or_imagenet_val(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequestError, match="either --data or --imagenet-val"):
         evaluate()
     with pytest.raises(InvalidRequestError, match="either --data or --imagenet-val"):
