@@ -6,8 +6,8 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import pytest
+from typer.core import TyperCommand, TyperGroup, TyperOption
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -20,15 +20,15 @@ OWN_HELP = {"train", "serve"}
 """Commands with more precisions, devices or seeds than the others, or with the server's descriptions."""
 
 
-def all_commands() -> Iterator[tuple[str, click.Command]]:
+def all_commands() -> Iterator[tuple[str, TyperCommand]]:
     """Every command by its name, as typed."""
     group = get_command(cli.app)
-    assert isinstance(group, click.Group)
+    assert isinstance(group, TyperGroup)
     for name, command in group.commands.items():
-        if isinstance(command, click.Group):
-            yield from ((f"{name} {part}", member) for part, member in command.commands.items())
-        else:
-            yield name, command
+        members = command.commands if isinstance(command, TyperGroup) else {"": command}
+        for part, member in members.items():
+            assert isinstance(member, TyperCommand)
+            yield f"{name} {part}".strip(), member
 
 
 @pytest.mark.parametrize("module", [path for path in FOLDER.glob("*.py") if path.stem != "train"], ids=lambda p: p.stem)
@@ -44,7 +44,7 @@ def test_shared_options_are_explained_once() -> None:
     texts: dict[str, set[str]] = {}
     for name, command in all_commands():
         for parameter in command.params:
-            if isinstance(parameter, click.Option) and name not in OWN_HELP:
+            if isinstance(parameter, TyperOption) and name not in OWN_HELP:
                 for option in SHARED & set(parameter.opts):
                     texts.setdefault(option, set()).add(parameter.help or "")
     assert texts.keys() == SHARED
