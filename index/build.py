@@ -17,7 +17,7 @@ from index.entries import NewEntry
 from index.protocol import Index
 from index.shards import Shard
 from model.exceptions import DatasetError, InvalidImageError
-from model.images.pool import ordered_map
+from model.thread_pool import ordered_map
 from model.images.preprocess import decode_image
 from model.runtime import OnnxModel
 

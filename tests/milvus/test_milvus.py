@@ -14,14 +14,20 @@ from numpy.typing import NDArray
 from PIL import Image
 from starlette.testclient import TestClient
 
-from index.backends import open_readonly, open_writable
-from index.catalog import NewEntry
-from index.protocol import Index
+from index.backends import IndexUri, open_readonly, open_writable
+from index.entries import AddResult, NewEntry
+from index.protocol import Index, SupportsCodes, SupportsCompaction, SupportsGpu, require_compaction, require_gpu
 from index.search import Query
-from index.write_batch import AddResult
 from model.artifacts.artifact import NETWORK, Artifact, FileRecord, Manifest
 from model.artifacts.packed import unpack_bundled
-from model.exceptions import IndexStoreError, InvalidRequestError, ReadOnlyIndexError, UnknownImageError
+from model.exceptions import (
+    DeviceError,
+    IndexNotFoundError,
+    IndexStoreError,
+    InvalidRequestError,
+    ReadOnlyIndexError,
+    UnknownImageError,
+)
 
 pytest.importorskip("pymilvus", reason="pymilvus is in an environment of its own: make test-milvus")
 pytest.importorskip("milvus_lite", reason="milvus-lite is in an environment of its own: make test-milvus")
@@ -31,7 +37,7 @@ ZERO = np.zeros(DIM, np.float32)
 STRANGE = 'it\'s "quoted" \\ and größer} or removed == true'
 
 
-def made_by(network: str = "a" * 64) -> Artifact:
+def make_artifact(network: str = "a" * 64) -> Artifact:
     """What an index looks at of an artifact."""
     files = {NETWORK: FileRecord(bytes=1, sha256=network)}
     unseen = {"classes": 2, "parameters": 1, "license": "", "training": {}, "export_difference": 0.0}
@@ -54,26 +60,28 @@ def at(*distances: float) -> NDArray[np.float32]:
 
 
 @pytest.fixture(params=["folder", "milvus"])
-def address(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    return Path(f"milvus:{tmp_path}/images.db") if request.param == "milvus" else tmp_path / "index"
+def uri(request: pytest.FixtureRequest, tmp_path: Path) -> IndexUri:
+    return IndexUri.parse(f"milvus:{tmp_path}/images.db" if request.param == "milvus" else str(tmp_path / "index"))
 
 
 @pytest.fixture
-def index(address: Path) -> Iterator[Index]:
-    made = open_writable(address, made_by())
-    made.add(at(1, 2, 3, 4, 5, 6), [entry(n, "ab"[n % 2]) for n in range(6)])
-    yield made
-    made.close()
+def index(uri: IndexUri) -> Iterator[Index]:
+    created = open_writable(uri, make_artifact())
+    created.add(at(1, 2, 3, 4, 5, 6), [entry(n, "ab"[n % 2]) for n in range(6)])
+    yield created
+    created.close()
 
 
 @pytest.fixture
 def ids(index: Index) -> list[int]:
     """Of the six, by their distances."""
-    return found(index)
+    return search_ids(index)
 
 
-def found(index: Index, k: int = 10, **wish: object) -> list[int]:
-    return [n.entry.id for n in index.search(Query(ZERO, k, **wish))]  # type: ignore[arg-type]
+def search_ids(
+    index: Index, k: int = 10, label: str | None = None, offset: int = 0, max_distance: float | None = None
+) -> list[int]:
+    return [neighbor.entry.id for neighbor in index.search(Query(ZERO, k, label, offset, max_distance))]
 
 
 def test_the_same_bytes_are_the_same_image(index: Index, ids: list[int]) -> None:
@@ -83,33 +91,33 @@ def test_the_same_bytes_are_the_same_image(index: Index, ids: list[int]) -> None
     assert added[1].id == ids[1]
     index.remove(ids[1])
     assert index.add(at(2), [entry(1)]) == [AddResult(ids[1], "restored")]
-    assert found(index) == [*ids, added[0].id, added[2].id]
+    assert search_ids(index) == [*ids, added[0].id, added[2].id]
 
 
-def test_removed_and_brought_back(index: Index, ids: list[int]) -> None:
+def test_removed_and_restored(index: Index, ids: list[int]) -> None:
     index.remove(ids[2])
-    assert found(index) == [*ids[:2], *ids[3:]]
+    assert search_ids(index) == [*ids[:2], *ids[3:]]
     assert len(index) == 5
-    for ask in (index.entry, index.feature, index.catalog.thumbnail, index.catalog.sha256, index.remove):
+    for method in (index.entry, index.feature, index.catalog.thumbnail, index.catalog.sha256, index.remove):
         with pytest.raises(UnknownImageError):
-            ask(ids[2])
+            method(ids[2])
     index.restore(ids[2])
-    assert found(index) == ids
+    assert search_ids(index) == ids
     with pytest.raises(UnknownImageError):
         index.restore(123_456)
 
 
 def test_distances_filters_pages_and_bounds(index: Index, ids: list[int]) -> None:
     assert [n.distance for n in index.search(Query(ZERO, 3))] == [1.0, 2.0, 3.0]
-    assert found(index, label="b") == [ids[1], ids[3], ids[5]]
-    assert found(index, 2, offset=3) == ids[3:5]
-    assert found(index, max_distance=2.0) == ids[:2]
-    assert found(index, 2, label="a", offset=1, max_distance=4) == [ids[2]]
+    assert search_ids(index, label="b") == [ids[1], ids[3], ids[5]]
+    assert search_ids(index, 2, offset=3) == ids[3:5]
+    assert search_ids(index, max_distance=2.0) == ids[:2]
+    assert search_ids(index, 2, label="a", offset=1, max_distance=4) == [ids[2]]
     assert index.search_many([Query(ZERO, 2), Query(at(6)[0], 1)])[1][0].entry.id == ids[5]
-    for wrong in (Query(ZERO, 0), Query(ZERO, 1001), Query(ZERO, 1, "no such label"), Query(ZERO, search="binary")):
+    for query in (Query(ZERO, 0), Query(ZERO, 1001), Query(ZERO, 1, "no such label"), Query(ZERO, mode="binary")):
         with pytest.raises(InvalidRequestError):
-            index.search(wrong)
-    with pytest.raises(InvalidRequestError, match="expected a finite feature"):
+            index.search(query)
+    with pytest.raises(InvalidRequestError, match="finite numbers"):
         index.search(Query(np.full(DIM, np.nan, np.float32), 1))
 
 
@@ -120,57 +128,62 @@ def test_ties_are_broken_by_id(index: Index) -> None:
 
 
 def test_labels_of_any_text(index: Index, ids: list[int]) -> None:
-    index.relabel(ids[0], STRANGE)
+    index.update(ids[0], STRANGE)
     assert index.labels() == {STRANGE: 1, "a": 2, "b": 3}
-    assert found(index, label=STRANGE) == [ids[0]]
+    assert search_ids(index, label=STRANGE) == [ids[0]]
     assert index.entry(ids[0]).label == STRANGE
-    index.relabel(ids[0], None)
+    index.update(ids[0], None)
     assert index.labels() == {"a": 2, "b": 3}
 
 
-def test_keys_are_one_image_s(index: Index) -> None:
+def test_keys_are_unique(index: Index) -> None:
     (added,) = index.add(at(10), [entry(40, key='k"')])
     assert index.entry(added.id).key == 'k"'
-    with pytest.raises(InvalidRequestError, match="expected a key that no other image has"):
+    with pytest.raises(InvalidRequestError, match="belongs to another image: keys are unique"):
         index.add(at(11), [entry(41, key='k"')])
     assert index.add(at(10), [entry(40, key='k"')]) == [AddResult(added.id, "exists")]
 
 
-def test_what_the_catalog_says(index: Index, ids: list[int]) -> None:
+def test_the_catalog(index: Index, ids: list[int]) -> None:
     first = index.entry(ids[0])
     assert (first.source, first.format, first.width, first.height) == (Path("/a.png"), "PNG", 3, 2)
     assert index.catalog.thumbnail(ids[0]) == b"jpeg"
     assert index.catalog.sha256(ids[0]) == entry(0).sha256
     np.testing.assert_array_equal(index.feature(ids[3]), at(4)[0])
-    everything = [e.id for e in index.catalog.everything()]
-    assert everything == sorted(ids)
-    assert [e.id for e in index.catalog.page(everything[1], 2)] == everything[2:4]
-    assert {e.label for e in index.catalog.everything("b")} == {"b"}
+    all_ids = [e.id for e in index.catalog.iter_entries()]
+    assert all_ids == sorted(ids)
+    assert [e.id for e in index.catalog.page(all_ids[1], 2)] == all_ids[2:4]
+    assert {e.label for e in index.catalog.iter_entries("b")} == {"b"}
 
 
-def test_opened_again_and_by_another_network(index: Index, address: Path, ids: list[int]) -> None:
-    with pytest.raises(InvalidRequestError, match="expected finite features of shape"):
+def test_opened_again_and_by_another_network(index: Index, uri: IndexUri, ids: list[int]) -> None:
+    with pytest.raises(InvalidRequestError, match="expected features of shape"):
         index.add(at(1, 2), [entry(50)])
     index.close()
-    reader = open_readonly(address)
-    assert found(reader) == ids
+    reader = open_readonly(uri)
+    assert search_ids(reader) == ids
     assert (reader.dim, reader.crops, len(reader)) == (DIM, (4,), 6)
     with pytest.raises(ReadOnlyIndexError):
         reader.remove(ids[0])
-    with pytest.raises(IndexStoreError, match="made by another network"):
-        reader.require(made_by("b" * 64))
+    with pytest.raises(IndexStoreError, match="another network"):
+        reader.check_compatible(make_artifact("b" * 64))
     reader.close()
 
 
-@pytest.mark.parametrize("wrong", ["milvus:", "milvus://host:19530", "milvus://host/a/b"])
-def test_an_address_that_is_none(wrong: str) -> None:
-    with pytest.raises(IndexStoreError, match="expected milvus://HOST:PORT/NAME"):
-        open_readonly(Path(wrong))
+def test_a_missing_collection(tmp_path: Path) -> None:
+    with pytest.raises(IndexNotFoundError, match="no index at milvus:"):
+        open_readonly(IndexUri.parse(f"milvus:{tmp_path}/none.db"))
 
 
-def test_no_index_there(tmp_path: Path) -> None:
-    with pytest.raises(IndexStoreError, match="found none: build one"):
-        open_readonly(Path(f"milvus:{tmp_path}/none.db"))
+def test_capabilities_that_milvus_does_not_have(tmp_path: Path) -> None:
+    index = open_writable(IndexUri.parse(f"milvus:{tmp_path}/images.db"), make_artifact())
+    for capability in (SupportsCodes, SupportsGpu, SupportsCompaction):
+        assert not isinstance(index, capability)
+    with pytest.raises(DeviceError, match="can't be searched on a GPU"):
+        require_gpu(index)
+    with pytest.raises(InvalidRequestError, match="can't be verified or compacted"):
+        require_compaction(index)
+    index.close()
 
 
 def test_random_features_as_brute_force(index: Index) -> None:
@@ -190,13 +203,13 @@ def test_a_server_on_milvus(tmp_path: Path) -> None:
     from server.settings import Settings
 
     artifact = unpack_bundled("elpv", tmp_path / "artifacts")
-    address = Path(f"milvus:{tmp_path}/cells.db")
+    uri = f"milvus:{tmp_path}/cells.db"
     images = []
     for number in range(3):
         buffer = io.BytesIO()
         Image.fromarray(np.random.default_rng(number).integers(0, 256, (300, 300, 3), np.uint8)).save(buffer, "PNG")
         images.append(buffer.getvalue())
-    with TestClient(create_app(Service(Settings(artifact=artifact.path, index=address)))) as client:
+    with TestClient(create_app(Service(Settings(artifact=artifact.path, index=uri)))) as client:
         added = [client.post("/images", files={"image": data}, data={"label": "noise"}).json() for data in images]
         ids = [answer["images"][0]["id"] for answer in added]
         near = client.post("/similar?label=noise", content=images[1]).json()["neighbors"]

@@ -35,7 +35,7 @@ def test_an_index_uri(text: str, location: Path | MilvusAddress) -> None:
     "text", ["milvus:", "milvus://host:19530", "milvus://host/a/b", "milvus:host/a", "milvus:///a"]
 )
 def test_an_incomplete_milvus_address(text: str) -> None:
-    with pytest.raises(InvalidRequestError, match="give milvus://HOST:PORT/COLLECTION or milvus:FILE.db"):
+    with pytest.raises(InvalidRequestError, match="give milvus://HOST:PORT/COLLECTION or"):
         IndexUri.parse(text)
 
 

@@ -30,10 +30,9 @@ def test_a_former_format_is_rejected_and_left_alone(artifact: Artifact, tmp_path
     database.close()
     before = (tmp_path / "i" / CATALOG).read_bytes()
     with pytest.raises(IndexStoreError, match="format that is no longer read: build the index again"):
-        if writable:
-            ImageIndex.create(tmp_path / "i", artifact)
-        else:
-            ImageIndex.open(tmp_path / "i")
+        ImageIndex.open(tmp_path / "i", writable)
+    with pytest.raises(IndexStoreError, match="format that is no longer read"):
+        ImageIndex.create(tmp_path / "i", artifact)
     assert (tmp_path / "i" / CATALOG).read_bytes() == before
 
 

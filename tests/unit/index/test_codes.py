@@ -1,4 +1,4 @@
-"""Binary codes: computed by ONNX, kept beside the features, searched by Hamming distance and hash lookup, repaired."""
+"""Binary codes: kept beside the features, searched by Hamming distance and hash lookup, repaired after damage."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from index.search import Query
 from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
-from model.exceptions import ArtifactError, IndexStoreError, InvalidRequestError, TrainingError
+from model.exceptions import ArtifactError, IndexStoreError, InvalidRequestError
 from tests.helpers.indexes import make_entry
-from training.hashing import coders
-from training.hashing.autoencoder import CodeConfig, train
+from training.hashing.binary_encoder import BinaryEncoder
 
 Array = NDArray[np.float32]
 DIM = 64
@@ -32,14 +31,17 @@ def clusters(count: int, seed: int) -> Array:
     return np.maximum(centers[draw.integers(20, size=count)] + draw.normal(0, 1, (count, DIM)), 0).astype(np.float32)
 
 
-def saved(coder: coders.Coder, path: Path) -> Encoder:
-    onnx.save(coder.graph(), path)
+def make_encoder(path: Path, bits: int, dim: int = DIM) -> Encoder:
+    """An encoder whose bits are the signs of random directions from the mean of `clusters`."""
+    directions = np.random.default_rng(3).normal(size=(dim, bits)).astype(np.float32)
+    bias = -clusters(500, 0).mean(0)[:dim] @ directions
+    onnx.save(BinaryEncoder("random", directions, bias).to_onnx(), path)
     return Encoder(path)
 
 
 @pytest.fixture
 def encoder(tmp_path: Path) -> Encoder:
-    return saved(coders.itq(clusters(500, 0), 28), tmp_path / "encoder.onnx")
+    return make_encoder(tmp_path / "encoder.onnx", 28)
 
 
 @pytest.fixture
@@ -48,52 +50,6 @@ def index(artifact: Artifact, tmp_path: Path) -> Iterator[ImageIndex]:
     created.add(clusters(300, 1), [make_entry(n, "ab"[n % 2]) for n in range(300)])
     yield created
     created.close()
-
-
-@pytest.mark.parametrize("bits", [8, 28, 32])
-@pytest.mark.parametrize("kind", ["lsh", "pca", "itq", "autoencoder"])
-def test_onnx_computes_the_coder_s_bits(kind: str, bits: int, tmp_path: Path) -> None:
-    features = clusters(300, 0)
-    coder = (
-        train(features, bits, CodeConfig(hidden=16, steps=20, batch=100))
-        if kind == "autoencoder"
-        else coders.LINEAR[kind](features, bits, 0)
-    )
-    found = saved(coder, tmp_path / "encoder.onnx")
-    assert (found.coder, found.bits, found.bytes, found.dim) == (kind, bits, -(-bits // 8), DIM)
-    same = np.unpackbits(found.encode(features) ^ coder.encode(features)).mean()
-    assert same < 1e-3  # a value within rounding of its threshold may fall on either side
-    used = np.unpackbits(coder.encode(features), axis=1)[:, :bits].mean(0)
-    assert ((used > 0.02) & (used < 0.98)).mean() > 0.9
-
-
-def test_the_autoencoder_keeps_neighbors_better_than_itq() -> None:
-    draw = np.random.default_rng(0)
-    latent, spread = draw.normal(0, 1, (1200, 20)), draw.normal(0, 1, (20, DIM))
-    features, queries = np.split(np.maximum(latent @ spread, 0).astype(np.float32), [1000])
-    trained = train(features, 32, CodeConfig(hidden=64, batch=500))
-    begun = coders.itq(features, 32)
-    assert recall(trained, features, queries) > recall(begun, features, queries) + 0.02
-
-
-def recall(coder: coders.Coder, features: Array, queries: Array) -> float:
-    """Of the nearest ten among the forty by Hamming distance."""
-    bits, asked = (np.unpackbits(coder.encode(x), axis=1).astype(np.int64) for x in (features, queries))
-    hamming = (bits[None] != asked[:, None]).sum(2)
-    distances = np.linalg.norm(features[None] - queries[:, None], axis=2)
-    near, listed = np.argsort(distances, 1)[:, :10], np.argsort(hamming, 1, kind="stable")[:, :40]
-    return float(np.mean([len(set(a) & set(b)) / 10 for a, b in zip(near, listed, strict=True)]))
-
-
-def test_codes_with_labels_and_the_same_seed(tmp_path: Path) -> None:
-    features, labels = clusters(200, 0), np.arange(200) % 3
-    chosen = CodeConfig(hidden=8, steps=5, batch=50, supervised=0.5)
-    first, second = (train(features, 8, chosen, labels) for _ in range(2))
-    np.testing.assert_array_equal(first.straight, second.straight)
-    with pytest.raises(TrainingError, match="expected labels for supervised codes"):
-        train(features, 8, chosen)
-    with pytest.raises(TrainingError, match="expected more than 32 images, and features as long"):
-        coders.itq(features[:20], 32)
 
 
 def test_a_shortlist_and_a_radius_search_are_by_hamming_distance(encoder: Encoder) -> None:
@@ -112,7 +68,7 @@ def test_a_shortlist_and_a_radius_search_are_by_hamming_distance(encoder: Encode
 
 
 def test_long_codes_have_no_hash_lookup(tmp_path: Path) -> None:
-    long = saved(coders.lsh(clusters(100, 0), 40), tmp_path / "long.onnx")
+    long = make_encoder(tmp_path / "long.onnx", 40)
     with pytest.raises(InvalidRequestError, match="at most 32 bits, and these have 40"):
         Codes(long, clusters(10, 0), None).radius_search(clusters(1, 0)[0], 2, None)
 
@@ -177,6 +133,6 @@ def test_an_encoder_of_other_features_is_rejected(index: ImageIndex, tmp_path: P
     (tmp_path / "broken.onnx").write_bytes(b"x")
     with pytest.raises(ArtifactError, match=r"expected an encoder in broken\.onnx"):
         Encoder(tmp_path / "broken.onnx")
-    other = saved(coders.lsh(np.ones((10, 32), np.float32), 8), tmp_path / "other.onnx")
+    other = make_encoder(tmp_path / "other.onnx", 8, dim=32)
     with pytest.raises(IndexStoreError, match="expected an encoder of features of 64 numbers, got one of 32"):
         index.set_encoder(other)

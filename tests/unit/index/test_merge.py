@@ -7,11 +7,10 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from alexnet.cli import app as cli
-from index.build import build, find_images
+from index.build import BuildReport, build, find_images
 from index.merge import MergeReport, merge
+from index.metadata import RowDType
 from index.search import Query
 from index.shards import Shard
 from index.store import ImageIndex, lock_for_writing
@@ -35,31 +34,31 @@ def data(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("rows", ["float32", "float16"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_a_merged_index_equals_one_that_was_built_at_once(
-    data: Path, artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: str
+    data: Path, artifact: Artifact, model: OnnxModel, tmp_path: Path, dtype: RowDType
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    options = ["index", "add", "--data", str(data), "--artifact", str(artifact.path), "--dtype", rows]
-    assert CliRunner().invoke(cli.app, [*options, "--index", "one"]).exit_code == 0
-    for number in (1, 2, 3):
-        assert CliRunner().invoke(cli.app, [*options, "--shard", f"{number}/3"]).exit_code == 0
-    parts = sorted(map(str, Path("indexes").glob("*/*-of-3")))
-    assert [Path(part).name for part in parts] == [f"{artifact.path.name}.{number}-of-3" for number in (1, 2, 3)]
-    printed = CliRunner().invoke(cli.app, ["index", "merge", *parts, "--index", "merged"])
-    assert "index merged: 18 images (18 added, " in printed.output
-    assert read_files(tmp_path / "merged") == read_files(tmp_path / "one")
-    with_one, merged = ImageIndex.open(Path("one")), ImageIndex.open(Path("merged"))
-    for number in range(1, 19):
-        query = Query(merged.feature(number), 18)
-        assert merged.search(query) == with_one.search(query)
-        assert merged.catalog.thumbnail(number) == with_one.catalog.thumbnail(number)
-    assert merged.labels() == with_one.labels()
-    for index in (with_one, merged):
+    def build_index(name: str, shard: Shard | None) -> Path:
+        index = ImageIndex.create(tmp_path / name, artifact, dtype=dtype)
+        build(index, model, find_images(data, shard))
         index.close()
-    again = CliRunner().invoke(cli.app, ["index", "merge", *parts, "--index", "merged"])
-    assert "18 images (0 added, " in again.output
-    assert CliRunner().invoke(cli.app, [*options, "--index", "merged"]).output.count("0 added, 20 already indexed")
+        return index.path
+
+    whole = build_index("whole", None)
+    shards = [build_index(f"shard {number}", Shard(number, 3)) for number in (1, 2, 3)]
+    report = merge(tmp_path / "merged", shards)
+    assert (report.images, report.added) == (18, 18)
+    assert read_files(tmp_path / "merged") == read_files(whole)
+    at_once, merged = ImageIndex.open(whole), ImageIndex.open(tmp_path / "merged", writable=True)
+    for image_id in range(1, 19):
+        query = Query(merged.feature(image_id), 18)
+        assert merged.search(query) == at_once.search(query)
+        assert merged.catalog.thumbnail(image_id) == at_once.catalog.thumbnail(image_id)
+    assert merged.labels() == at_once.labels()
+    assert build(merged, model, find_images(data)) == BuildReport(added=0, existing=20, unreadable=1)
+    for index in (at_once, merged):
+        index.close()
+    assert merge(tmp_path / "merged", shards).added == 0
 
 
 def test_an_existing_index_keeps_its_ids(artifact: Artifact, tmp_path: Path) -> None:

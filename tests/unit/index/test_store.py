@@ -131,7 +131,7 @@ def test_an_unknown_id(index: ImageIndex) -> None:
     "features", [features_at(1, 2), np.zeros((1, 63), np.float32), np.full((1, 64), np.nan, np.float32)]
 )
 def test_wrong_features_are_rejected(index: ImageIndex, features: NDArray[np.float32]) -> None:
-    with pytest.raises(InvalidRequestError, match="expected features of shape|must be finite"):
+    with pytest.raises(InvalidRequestError, match=r"expected features of shape|must be finite"):
         index.add(features, [make_entry(9)])
     assert len(index) == 6
 
@@ -247,7 +247,7 @@ def test_an_index_killed_before_its_metadata_is_created_again(artifact: Artifact
 
 def test_no_index(tmp_path: Path) -> None:
     for writable in (False, True):
-        with pytest.raises(IndexNotFoundError, match="no index at .*: build one"):
+        with pytest.raises(IndexNotFoundError, match=r"no index at .*: build one"):
             ImageIndex.open(tmp_path / "none", writable)
 
 

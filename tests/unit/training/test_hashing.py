@@ -1,0 +1,70 @@
+"""Binary codes: what ONNX computes, the autoencoder beside ITQ, labels and seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from benchmarks.baselines.hashing import LINEAR_ENCODERS, itq
+from model.encoder import Encoder
+from model.exceptions import TrainingError
+from training.hashing.autoencoder import CodeConfig, train_autoencoder
+from training.hashing.binary_encoder import Array, BinaryEncoder
+
+DIM = 64
+
+
+def clusters(count: int, seed: int) -> Array:
+    """Rectified features about 20 centers."""
+    draw = np.random.default_rng(seed)
+    centers = np.random.default_rng(9).normal(0, 2, (20, DIM))
+    return np.maximum(centers[draw.integers(20, size=count)] + draw.normal(0, 1, (count, DIM)), 0).astype(np.float32)
+
+
+def recall(encoder: BinaryEncoder, features: Array, queries: Array) -> float:
+    """Recall of the nearest ten among the forty nearest by Hamming distance."""
+    bits, query_bits = (np.unpackbits(encoder.encode(x), axis=1).astype(np.int64) for x in (features, queries))
+    hamming = (bits[None] != query_bits[:, None]).sum(2)
+    distances = np.linalg.norm(features[None] - queries[:, None], axis=2)
+    nearest, shortlist = np.argsort(distances, 1)[:, :10], np.argsort(hamming, 1, kind="stable")[:, :40]
+    return float(np.mean([len(set(a) & set(b)) / 10 for a, b in zip(nearest, shortlist, strict=True)]))
+
+
+@pytest.mark.parametrize("bits", [8, 28, 32])
+@pytest.mark.parametrize("name", ["lsh", "pca", "itq", "autoencoder"])
+def test_onnx_computes_the_encoder_s_bits(name: str, bits: int, tmp_path: Path) -> None:
+    features = clusters(300, 0)
+    encoder = (
+        train_autoencoder(features, bits, CodeConfig(hidden=16, steps=20, batch_size=100))
+        if name == "autoencoder"
+        else LINEAR_ENCODERS[name](features, bits, 0)
+    )
+    onnx.save(encoder.to_onnx(), tmp_path / "encoder.onnx")
+    loaded = Encoder(tmp_path / "encoder.onnx")
+    assert (loaded.coder, loaded.bits, loaded.bytes, loaded.dim) == (name, bits, -(-bits // 8), DIM)
+    different = np.unpackbits(loaded.encode(features) ^ encoder.encode(features)).mean()
+    assert different < 1e-3  # a value within rounding of its threshold may fall on either side
+    used = np.unpackbits(encoder.encode(features), axis=1)[:, :bits].mean(0)
+    assert ((used > 0.02) & (used < 0.98)).mean() > 0.9
+
+
+def test_the_autoencoder_keeps_neighbors_better_than_itq() -> None:
+    draw = np.random.default_rng(0)
+    latent, spread = draw.normal(0, 1, (1200, 20)), draw.normal(0, 1, (20, DIM))
+    features, queries = np.split(np.maximum(latent @ spread, 0).astype(np.float32), [1000])
+    trained = train_autoencoder(features, 32, CodeConfig(hidden=64, batch_size=500))
+    assert recall(trained, features, queries) > recall(itq(features, 32), features, queries) + 0.02
+
+
+def test_codes_with_labels_and_the_same_seed() -> None:
+    features, labels = clusters(200, 0), np.arange(200) % 3
+    config = CodeConfig(hidden=8, steps=5, batch_size=50, supervised=0.5)
+    first, second = (train_autoencoder(features, 8, config, labels) for _ in range(2))
+    np.testing.assert_array_equal(first.projection, second.projection)
+    with pytest.raises(TrainingError, match="supervised codes need labels"):
+        train_autoencoder(features, 8, config)
+    with pytest.raises(TrainingError, match="codes of 32 bits need more than 32 images and features as long"):
+        itq(features[:20], 32)
