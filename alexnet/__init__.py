@@ -1,1 +1,1 @@
-"""The command line of alexnet-server."""
+"""alexnet-server: the command line, and the functions behind it."""

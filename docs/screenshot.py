@@ -1,6 +1,6 @@
-"""README's image: the demo's page in Debian's Chromium, after a solar cell was chosen. `python docs/screenshot.py`.
+"""`python docs/screenshot.py`: the README's screenshot of the demo's page in Chromium, after a solar cell was chosen.
 
-Needs the extras `cpu`, `demo` and `dev`, and chromium on PATH.
+Needs the extras `cpu` and `demo`, the group `dev`, and chromium on PATH.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from playwright.sync_api import expect, sync_playwright
 
 TARGET = Path(__file__).with_name("page.png")
 CELL = Path(elpv_dataset.__path__[0]) / "data" / "images" / "cell0017.png"
-MINUTES = 5
+TIMEOUT = 300
 
 
 def main() -> None:
-    """Start the demo on a free port, take the image, end the demo."""
+    """Start the demo on a free port, take the screenshot, stop the demo."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     demo = subprocess.Popen([Path(sys.executable).with_name("alexnet"), "demo", "--port", str(port)])
     try:
         _wait_until_ready(url, demo)
-        _take(url)
+        _take_screenshot(url)
     finally:
         demo.terminate()
         demo.wait()
 
 
-def _take(url: str) -> None:
+def _take_screenshot(url: str) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
         page = browser.new_page(viewport={"width": 1180, "height": 900})
@@ -49,14 +49,14 @@ def _take(url: str) -> None:
 
 
 def _wait_until_ready(url: str, demo: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60 * MINUTES
+    deadline = time.monotonic() + TIMEOUT
     while time.monotonic() < deadline and demo.poll() is None:
         try:
             with urllib.request.urlopen(f"{url}/ready"):
                 return
         except OSError:
             time.sleep(0.5)
-    raise SystemExit("error: expected the demo to become ready")
+    raise SystemExit("error: the demo did not become ready; see its output")
 
 
 if __name__ == "__main__":

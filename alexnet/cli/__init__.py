@@ -1,1 +1,1 @@
-"""One module per command of `alexnet`; `app` puts them together."""
+"""One module per command of `alexnet`; `app` combines them."""

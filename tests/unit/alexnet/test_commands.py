@@ -62,7 +62,7 @@ def test_unreadable_image_is_named(tmp_path: Path) -> None:
 def test_binary_search_without_codes(index_path: Path) -> None:
     index = ImageIndex.open(index_path)
     with pytest.raises(InvalidRequestError, match="make them with `alexnet codes train`"):
-        index.search(Query(index.feature(1), search="binary"))
+        index.search(Query(index.feature(1), mode="binary"))
     index.close()
 
 
