@@ -283,7 +283,7 @@ class ImageIndex:
 
     def _require_writable(self) -> None:
         if not self.writable:
-            raise ReadOnlyIndexError(f"the index at {self.path} is open for reading only")
+            raise ReadOnlyIndexError("the index is open for reading only")
 
 
 def create_folder(path: Path, metadata: IndexMetadata, artifact: Artifact | None = None) -> None:

@@ -29,6 +29,10 @@ class ArtifactError(AlexNetError):
     """An artifact is missing, incomplete, damaged, or doesn't fit what it is used with."""
 
 
+class NetworkConfigError(AlexNetError):
+    """The options of a network are invalid or contradict each other."""
+
+
 class ExportError(AlexNetError):
     """The exported ONNX graph doesn't compute what the torch network computes."""
 
@@ -75,14 +79,6 @@ class ReadOnlyIndexError(IndexStoreError):
 
 class UnknownImageError(AlexNetError):
     """No image has this id."""
-
-
-class UnknownModelError(AlexNetError):
-    """No model of this name and version is served."""
-
-
-class BindError(AlexNetError):
-    """The server can't listen where it should."""
 
 
 class DeviceError(AlexNetError):

@@ -1,1 +1,1 @@
-"""HTTP: name an image, find the images most like it, and the page that shows both."""
+"""HTTP server: classification, similarity search, the index, and the web page."""

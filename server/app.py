@@ -1,114 +1,82 @@
-"""The application, assembled: a service, its routes, the page, and the errors."""
+"""The application: a service, its routes, the page, error handlers and middleware."""
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-from fastapi import Depends, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
+from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import FileResponse
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from server import error_handlers
-from server.access_log import request_answered
-from server.body_limit import BoundedChanges
-from server.metrics import Metrics
-from server.origins import allowed, require_own_page
-from server.routes import classify, health, images, network, preprocessed, similar, v2
+from server.dependencies import require_read, require_same_origin
+from server.limits import BodyLimitMiddleware
+from server.middleware import AccessLogMiddleware, RequestIdMiddleware, SecurityHeadersMiddleware
+from server.responses import AUTH_RESPONSES
+from server.routes import classify, health, images, network, preview, similar, v2
 from server.service import Service
-from server.shutdown import hears_hangup
-from server.timing import Phases
-from server.uploads import require_read
+from server.shutdown import reload_on_sighup
 
 WEB = Path(__file__).parent / "web"
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    401: {"description": "Keys are asked for, and none that is known came."},
-    403: {"description": "The key is for less, or a web page asked that may not."},
-}
-PAGE_POLICY = (
-    b"default-src 'self'; img-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'none'; "
-    b"frame-ancestors 'none'"
-)
+AUTHENTICATED = (classify.router, similar.router, preview.router, images.router, network.router)
+OTHERS = (health.router, v2.router, v2.authenticated_router)
+"""Routers with open routes, or with dependencies of their own."""
 
 
 def create_app(service: Service) -> ASGIApp:
-    """The HTTP interface of a loaded service, which is closed when the application ends."""
+    """The HTTP interface of a service, which is closed when the application ends."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with hears_hangup(service):
+        with reload_on_sighup(service):
             yield
         service.close()
 
     app = FastAPI(
         title="alexnet-server",
-        summary="Name an image, and find the images most like it, with the 2012 network.",
+        summary="Classify images and find similar ones with the network of Krizhevsky, Sutskever and Hinton (2012).",
         version=version("alexnet-server"),
         lifespan=lifespan,
-        dependencies=[Depends(require_own_page)],
+        dependencies=[Depends(require_same_origin)],
     )
     app.state.service = service
-    if origins := allowed(service.settings):
+    app.state.methods = methods_by_path()
+    if origins := service.settings.allowed_origins:
         app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"],
                            expose_headers=["Server-Timing", "X-Request-ID", "Retry-After"])  # fmt: skip
     add_routes(app)
     app.mount("/page", StaticFiles(directory=WEB), name="page")
     app.add_api_route("/", _page, methods=["GET", "HEAD"], include_in_schema=False)
     error_handlers.install(app)
-    bounded = BoundedChanges(app, service.settings.max_body_seconds)
-    return Observed(bounded, service.metrics)  # outside everything, so that an internal error carries its id too
+    # outside of FastAPI's own error handling, so that the response of an internal error is logged and has an id, too
+    limited = BodyLimitMiddleware(app, service.settings.request_timeout)
+    logged = AccessLogMiddleware(limited, service.metrics)
+    return RequestIdMiddleware(SecurityHeadersMiddleware(logged))
 
 
 def add_routes(app: FastAPI) -> None:
-    """Everything that is in the OpenAPI document."""
-    for module in (classify, similar, preprocessed, images, network):
-        app.include_router(module.router, dependencies=[Depends(require_read)], responses=REFUSALS)
-    for router in (health.router, v2.router, v2.locked):
-        app.include_router(router, responses=REFUSALS)
+    """Add every route of the OpenAPI document."""
+    for router in AUTHENTICATED:
+        app.include_router(router, dependencies=[Depends(require_read)], responses=AUTH_RESPONSES)
+    for router in OTHERS:
+        app.include_router(router, responses=AUTH_RESPONSES)
+
+
+def methods_by_path() -> dict[str, set[str]]:
+    """The methods of each address, for the `Allow` header."""
+    methods: dict[str, set[str]] = {}
+    routers: tuple[APIRouter, ...] = (*AUTHENTICATED, *OTHERS)
+    for route in (route for router in routers for route in router.routes):
+        if isinstance(route, APIRoute):
+            methods.setdefault(route.path, set()).update(route.methods or ())
+    return methods
 
 
 async def _page() -> FileResponse:
     return FileResponse(WEB / "index.html")
-
-
-class Observed:
-    """Gives each request an id, and each answer that id, where its time went, and the security headers; counts and
-    logs it."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self.app, self.metrics = app, metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        scope["request_id"] = uuid.uuid4().hex
-        scope["phases"] = phases = Phases()
-        status = 499  # nobody was answered: the client hung up
-        added = [(b"x-request-id", scope["request_id"].encode()), (b"x-content-type-options", b"nosniff"),
-                 (b"referrer-policy", b"no-referrer"), (b"cross-origin-resource-policy", b"same-origin")]  # fmt: skip
-        if not scope["path"].startswith(("/docs", "/redoc")):  # FastAPI's own pages load scripts from elsewhere
-            added.append((b"content-security-policy", PAGE_POLICY))
-        if scope["path"] == "/" or scope["path"].startswith("/page/"):  # files of two versions don't go together
-            added.append((b"cache-control", b"no-cache"))
-
-        async def send_with_headers(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message["headers"], *added, (b"server-timing", phases.header())]
-            await send(message)
-
-        try:
-            await self.app(scope, receive, send_with_headers)
-        finally:
-            code = scope.get("error_code", "")
-            self.metrics.answered(getattr(scope.get("route"), "path", "other"), status, code, phases)
-            seconds = phases.seconds | {"total": phases.total}
-            request_answered(scope["method"], scope["path"], status, code, scope["request_id"], seconds)

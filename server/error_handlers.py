@@ -1,8 +1,10 @@
-"""One table from exception to HTTP status, and one JSON shape for every error."""
+"""Exception handlers: every exception becomes a response with a status, a code and one JSON shape."""
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Mapping
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -10,117 +12,82 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
-from model.exceptions import (
-    AlexNetError,
-    IndexLockedError,
-    ImageTooLargeError,
-    InvalidImageError,
-    InvalidRequestError,
-    ReadOnlyIndexError,
-    StorageFullError,
-    UnknownImageError,
-    UnknownModelError,
-    UnsupportedImageError,
+from model.exceptions import AlexNetError, InvalidRequestError
+from server.exceptions import (
+    BAD_REQUEST,
+    INTERNAL_ERROR,
+    METHOD_NOT_ALLOWED,
+    NOT_FOUND,
+    ErrorInfo,
+    OverloadedError,
+    error_info,
 )
-from server.access_log import log
-from server.api_keys import ForbiddenError, UnauthorizedError
-from server.loaded_model import NotServableError
-from server.origins import ForeignPageError
-from server.schemas import ErrorAnswer, ErrorDetail
-from server.uploads import BodyTooLargeError, InvalidBodyError, SlowBodyError
-from server.workers.inference import BrokenInferenceError, DeadlineError, OverloadedError
+from server.responses import error_detail
+from server.schemas import ErrorResponse
 
-STATUS: dict[type[AlexNetError], tuple[int, str]] = {
-    NotServableError: (409, "not_servable"),
-    UnauthorizedError: (401, "unauthorized"),
-    ForbiddenError: (403, "forbidden"),
-    ForeignPageError: (403, "foreign_page"),
-    UnsupportedImageError: (415, "unsupported_image"),
-    ImageTooLargeError: (413, "image_too_large"),
-    InvalidImageError: (422, "invalid_image"),
-    SlowBodyError: (408, "slow_body"),
-    BodyTooLargeError: (413, "body_too_large"),
-    InvalidBodyError: (422, "invalid_body"),
-    InvalidRequestError: (422, "invalid_request"),
-    StorageFullError: (507, "storage_full"),
-    IndexLockedError: (503, "busy_index"),
-    ReadOnlyIndexError: (409, "read_only_index"),
-    UnknownImageError: (404, "unknown_image"),
-    UnknownModelError: (404, "unknown_model"),
-    OverloadedError: (503, "overloaded"),
-    DeadlineError: (504, "deadline"),
-    BrokenInferenceError: (500, "inference_failed"),
-}
+logger = logging.getLogger(__name__)
+
+CLIENT_CLOSED_REQUEST = 499
+"""nginx's status for a client that disconnected; only the log and the metrics see it."""
+FRAMEWORK = {info.status: info for info in (BAD_REQUEST, NOT_FOUND, METHOD_NOT_ALLOWED)}
 
 
 def install(app: FastAPI) -> None:
-    """Answer every exception as an ErrorAnswer."""
-    app.add_exception_handler(AlexNetError, _ours)
-    app.add_exception_handler(RequestValidationError, _validation)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(ClientDisconnect, _gone)
-    app.add_exception_handler(Exception, _unexpected)
+    """Handle every exception of the application."""
+    app.add_exception_handler(AlexNetError, _handle_alexnet_error)
+    app.add_exception_handler(RequestValidationError, _handle_validation_error)
+    app.add_exception_handler(HTTPException, _handle_http_exception)
+    app.add_exception_handler(ClientDisconnect, _handle_disconnect)
+    app.add_exception_handler(Exception, _handle_unexpected)
 
 
-def _answer(request: Request, status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
-    detail = _detail(request, code, message)
-    request.scope["error_code"] = code
-    if request.url.path.startswith("/v2"):  # the protocol's own form
-        return JSONResponse({"error": detail.message}, status, headers)
-    return JSONResponse(ErrorAnswer(error=detail).model_dump(), status, headers)
+def _respond(request: Request, info: ErrorInfo, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    request.scope["error_code"] = info.code
+    detail = error_detail(request, info.code, message)
+    if request.url.path.startswith("/v2"):  # the Open Inference Protocol has a shape of its own
+        return JSONResponse({"error": detail.message}, info.status, headers)
+    return JSONResponse(ErrorResponse(error=detail).model_dump(), info.status, headers)
 
 
-def _detail(request: Request, code: str, message: str) -> ErrorDetail:
-    text = message.encode(errors="backslashreplace").decode()  # JSON may name what no text can hold
-    return ErrorDetail(code=code, message=text, request_id=request.scope.get("request_id", ""))
+def _handle_alexnet_error(request: Request, error: Exception) -> Response:
+    info = error_info(type(error))
+    if info == INTERNAL_ERROR:
+        return _handle_unexpected(request, error)
+    if info.status >= 500 and error.__cause__ is not None:
+        logger.error("request %s failed", request.scope.get("request_id"), exc_info=error)
+    headers = {}
+    if info.status == 503:
+        seconds = error.retry_after if isinstance(error, OverloadedError) else 1.0
+        headers["Retry-After"] = f"{math.ceil(seconds)}"
+    if info.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return _respond(request, info, str(error), headers)
 
 
-def _status(error: Exception) -> tuple[int, str]:
-    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
-
-
-def error_answer(request: Request, error: AlexNetError) -> ErrorAnswer:
-    """What is answered for one of several images."""
-    return ErrorAnswer(error=_detail(request, _status(error)[1], str(error)))
-
-
-def _ours(request: Request, error: Exception) -> Response:
-    if not any(kind in STATUS for kind in type(error).__mro__):
-        return _unexpected(request, error)
-    status, code = _status(error)
-    if status >= 500 and error.__cause__ is not None:
-        log.error("request %s failed", request.scope.get("request_id"), exc_info=error)
-    headers = {"Retry-After": f"{math.ceil(getattr(error, 'retry_after', 1.0))}"} if status == 503 else None
-    if isinstance(error, UnauthorizedError):
-        headers = {"WWW-Authenticate": "Bearer"}
-    return _answer(request, status, code, str(error), headers)
-
-
-def _validation(request: Request, error: Exception) -> Response:
+def _handle_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     problem = error.errors()[0]
-    where = " ".join(str(part) for part in problem["loc"])
-    return _answer(request, 422, "invalid_request", f"{where}: {problem['msg']}")
+    place = " ".join(str(part) for part in problem["loc"])
+    return _respond(request, error_info(InvalidRequestError), f"{place}: {problem['msg']}")
 
 
-def _http(request: Request, error: Exception) -> Response:
+def _handle_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    if isinstance(error.__cause__, AlexNetError):  # of a body that the framework was reading
-        return _ours(request, error.__cause__)
-    if error.status_code == 400:  # what the framework says of a body that isn't even text
-        return _answer(request, *STATUS[InvalidBodyError], f"expected a body of JSON or a form, found: {error.detail}")
-    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "http_error")
+    if isinstance(error.__cause__, AlexNetError):  # raised while the framework read a body
+        return _handle_alexnet_error(request, error.__cause__)
+    info = FRAMEWORK.get(error.status_code, ErrorInfo(error.status_code, "http_error", ""))
     headers = dict(error.headers or {})
-    if error.status_code == 405:  # an address has a route for each method; the framework names those of the first
-        document = request.app.openapi()["paths"].get(getattr(request.scope.get("route"), "path", ""), {})
-        headers["Allow"] = ", ".join(sorted(method.upper() for method in document)) or headers.get("Allow", "")
-    return _answer(request, error.status_code, code, str(error.detail), headers)
+    if info == METHOD_NOT_ALLOWED:  # an address has a route per method; the framework's header names only the first's
+        path = getattr(request.scope.get("route"), "path", "")
+        methods = request.app.state.methods.get(path)
+        headers["Allow"] = ", ".join(sorted(methods)) if methods else headers.get("Allow", "")
+    return _respond(request, info, str(error.detail), headers)
 
 
-def _gone(request: Request, error: Exception) -> Response:
-    return Response(status_code=499)  # nobody reads it: the client hung up while it was sending
+def _handle_disconnect(request: Request, error: Exception) -> Response:
+    return Response(status_code=CLIENT_CLOSED_REQUEST)  # the client disconnected while it was sending: nobody reads it
 
 
-def _unexpected(request: Request, error: Exception) -> Response:
-    log.error("request %s failed", request.scope.get("request_id"), exc_info=error)
-    return _answer(request, 500, "internal_error", "the server failed at this request; its log has the reason")
+def _handle_unexpected(request: Request, error: Exception) -> Response:
+    logger.error("request %s failed", request.scope.get("request_id"), exc_info=error)
+    return _respond(request, INTERNAL_ERROR, "internal error; the server's log has the reason under this request id")

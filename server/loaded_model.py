@@ -1,105 +1,116 @@
-"""What is served at one time, as a whole: an artifact, its network in its thread, and the index that belongs to it."""
+"""The loaded model: an artifact, the worker that runs its network, and its index."""
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
-from index.backends import open_for_serving
-from index.protocol import Index
+from index.backends import IndexUri, open_for_serving
+from index.protocol import Index, SupportsCodes, require_gpu
 from model.artifacts import artifact as artifacts
 from model.encoder import Encoder
-from model.exceptions import AlexNetError, ArtifactError, UnknownImageError
+from model.exceptions import ArtifactError
 from model.images.crops import CENTER_CROP, TEN_CROP
 from model.runtime import OnnxModel
-from server.access_log import log
+from server.exceptions import NoIndexError
 from server.settings import Settings
-from server.workers.inference import Inference, Job
+from server.workers.inference import InferenceJob, InferenceWorker
+
+logger = logging.getLogger(__name__)
+
+WARM_UP_SECONDS = 600.0
 
 
-class NotServableError(AlexNetError):
-    """The artifact or index that should be served next is missing, damaged, or doesn't fit; the log says which."""
+class LoadedModel:
+    """One version of network and index. A request holds it (`hold`) until its response is complete.
 
-
-class Serving:
-    """One version of network and index. Requests hold it (`hold`) until they are answered by it.
-
-    Raises ArtifactError, IndexStoreError or DeviceError when what it is told to serve can't be served.
+    Raises ArtifactError, IndexStoreError or DeviceError.
     """
 
-    def __init__(self, settings: Settings, observe: Callable[[float], None], before: Serving | None = None) -> None:
-        self.artifact = artifacts.load(settings.artifact, settings.precision)
+    def __init__(
+        self, settings: Settings, observe_batch: Callable[[int], None], previous: LoadedModel | None = None
+    ) -> None:
+        self.artifact = artifacts.load(settings.artifact_path, settings.precision)
         self.model = OnnxModel(self.artifact.network, settings.device, settings.threads)
-        shape = (self.model.classes, self.model.feature_dim)
-        if shape != (self.artifact.manifest.classes, self.artifact.manifest.feature_dim):
-            raise ArtifactError(f"expected a network with the classes and features of its manifest, found {shape}")
-        path = settings.index or self.artifact.index_in(settings.indexes)
-        self.index: Index | None = None
-        self._passed_on = False
-        if settings.index or path.is_dir():
-            self.index = self._passed_by(before, path) or self._opened(path, settings.read_only)
-            if settings.search_device == "cuda":
-                self.index.search_on_gpu()
-            self.index.use(Encoder.of(self.artifact))
-        self.inference = Inference(self.model, settings.max_crops, observe)
-        self._held, self._retired = 0, False
+        manifest = self.artifact.manifest
+        if (self.model.classes, self.model.feature_dim) != (manifest.classes, manifest.feature_dim):
+            raise ArtifactError(
+                f"{self.artifact.path}: expected {manifest.classes} classes and {manifest.feature_dim} features by the "
+                f"manifest, got {self.model.classes} and {self.model.feature_dim} from the network"
+            )
+        self._index_passed_on = False
+        self.index = self._open_index(settings, previous)
+        self.inference = InferenceWorker(self.model, settings.max_queued_crops, observe_batch)
+        self._holders, self._retired = 0, False
         self._closer = threading.Thread(target=self._close, name="retire")
         self._warm_up()
 
+    def _open_index(self, settings: Settings, previous: LoadedModel | None) -> Index | None:
+        default = self.artifact.default_index_path(settings.home / "indexes")
+        if settings.index is None and not default.is_dir():
+            return None
+        uri = IndexUri.parse(settings.index or str(default))
+        index = self._take_over_index(previous, uri)
+        if index is None:
+            index, reason = open_for_serving(uri, self.artifact, settings.read_only)
+            if reason:
+                logger.warning("the index is open for reading only: %s", reason)
+        if settings.search_device == "cuda":
+            require_gpu(index).search_on_gpu()
+        if isinstance(index, SupportsCodes):
+            index.set_encoder(Encoder.of(self.artifact))
+        return index
+
+    def _take_over_index(self, previous: LoadedModel | None, uri: IndexUri) -> Index | None:
+        """The previous version's index, if it is the same one and writable: this process holds its lock."""
+        index = previous.index if previous else None
+        if index is None or not index.writable or index.uri != str(uri):
+            return None
+        index.check_compatible(self.artifact)
+        return index
+
     def _warm_up(self) -> None:
-        """The first runs are slower, and tell how long work takes: not a client's."""
+        """The first runs are slower, and measure the network's speed: not with a client's request."""
         pixels = np.zeros((1, 256, 256, 3), np.uint8)
         for crops in (CENTER_CROP, TEN_CROP, TEN_CROP):
-            self.inference.submit(Job(pixels, crops, True, time.monotonic() + 600)).result()
-
-    def _opened(self, path: Path, read_only: bool) -> Index:
-        index, reason = open_for_serving(path, self.artifact, read_only)
-        if reason:
-            log.warning("the index is served for reading only: %s", reason)
-        return index
-
-    def _passed_by(self, before: Serving | None, path: Path) -> Index | None:
-        """The index of the version before, where it goes on with this one: this process alone may change it."""
-        index = before.index if before else None
-        if before is None or index is None or not index.writable or index.path != path:
-            return None
-        index.require(self.artifact)
-        return index
+            self.inference.submit(InferenceJob(pixels, crops, time.monotonic() + WARM_UP_SECONDS)).result()
 
     def require_index(self) -> Index:
+        """The index. Raises NoIndexError."""
         if self.index is None:
-            raise UnknownImageError("expected a server with an index, found none: start it with --index")
+            raise NoIndexError(
+                "this server has no index: build one with `alexnet index add`, then start it with --index"
+            )
         return self.index
 
     def hold(self) -> None:
         """A request begins. Only the event loop calls `hold`, `release` and `retire`."""
-        self._held += 1
+        self._holders += 1
 
     def release(self) -> None:
-        """A request is answered."""
-        self._held -= 1
+        """A request is complete."""
+        self._holders -= 1
         self._close_if_free()
 
-    def retire(self, after: Serving | None = None) -> None:
-        """`after` took over, if any: close when the last request that holds this one is answered, but for the index
-        where it goes on with `after`."""
-        self._passed_on = after is not None and after.index is self.index
+    def retire(self, successor: LoadedModel | None = None) -> None:
+        """Close as soon as no request holds it. The index stays open if `successor` took it over."""
+        self._index_passed_on = successor is not None and successor.index is self.index
         self._retired = True
         self._close_if_free()
 
     def join(self) -> None:
-        """After `retire`, when nobody holds it: wait until it is closed."""
+        """After `retire`, when no request holds it: wait until it is closed."""
         self._closer.join()
 
     def _close_if_free(self) -> None:
-        if self._retired and not self._held and self._closer.ident is None:
-            self._closer.start()  # not here: what clients left behind in the queue may take its time
+        if self._retired and not self._holders and self._closer.ident is None:
+            self._closer.start()  # in a thread: jobs that clients left behind in the queue may take their time
 
     def _close(self) -> None:
         self.inference.close()
-        if self.index is not None and not self._passed_on:
+        if self.index is not None and not self._index_passed_on:
             self.index.close()

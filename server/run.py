@@ -11,19 +11,15 @@ from typing import Any
 
 import uvicorn
 
-from model.exceptions import AddressError, AlexNetError
 from model.shell_command import alexnet
-from server.access_log import configure
+from server.access_log import configure_logging
 from server.app import create_app
-from server.http_protocol import HEADER_BYTES, Connection
-from server.malloc import give_back_freed
+from server.exceptions import BindError, SettingsFileError
+from server.http_protocol import MAX_HEADER_BYTES, TimeoutH11Protocol
+from server.malloc import return_memory_to_os
 from server.service import Service
 from server.settings import Settings
 from server.shutdown import DrainingServer
-
-
-class SettingsFileError(AlexNetError):
-    """The settings file is unreadable or contains an unknown name."""
 
 
 def load_settings(config: Path | None, flags: Mapping[str, Any]) -> Settings:
@@ -48,10 +44,10 @@ def load_settings(config: Path | None, flags: Mapping[str, Any]) -> Settings:
 
 def serve(settings: Settings, log: Callable[[str], None]) -> None:
     """Serve until a signal. Raises AlexNetError if the artifact or the index can't be served, or the port is in use."""
-    give_back_freed()
+    return_memory_to_os()
     check_address(settings.host, settings.port)
     service = Service(settings)
-    current = service.now
+    current = service.current
     manifest = current.artifact.manifest
     log(
         f"serving {manifest.name} version {manifest.version} on {current.model.device}"
@@ -61,20 +57,18 @@ def serve(settings: Settings, log: Callable[[str], None]) -> None:
     if current.index is None:
         command = shlex.join([alexnet(), "index", "add", "--artifact", str(current.artifact.path), "--data"])
         log(f"no index: /similar returns 404 until you build one: {command} FOLDER")
-    configure(settings.log_format)
+    configure_logging(settings.log_format)
     config = uvicorn.Config(
-        create_app(service), host=settings.host, port=settings.port, http=Connection,
-        h11_max_incomplete_event_size=HEADER_BYTES, timeout_keep_alive=65, log_config=None, access_log=False,
+        create_app(service), host=settings.host, port=settings.port, http=TimeoutH11Protocol,
+        h11_max_incomplete_event_size=MAX_HEADER_BYTES, timeout_keep_alive=65, log_config=None, access_log=False,
     )  # fmt: skip
     DrainingServer(config, service).run()
 
 
 def check_address(host: str, port: int) -> None:
-    """Raise AddressError, before anything slow is done, if the server can't listen on this address."""
+    """Raise BindError, before anything slow is done, if the server can't listen on this address."""
     try:
         with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
             pass
     except OSError as error:
-        raise AddressError(
-            f"cannot listen on {host}:{port}: {error.strerror}; choose another port with --port"
-        ) from error
+        raise BindError(f"cannot listen on {host}:{port}: {error.strerror}; choose another port with --port") from error

@@ -1,4 +1,4 @@
-"""The public contract of the HTTP interface: every answer's fields, with examples."""
+"""Schemas of the HTTP interface: the fields of every response, with examples."""
 
 from __future__ import annotations
 
@@ -7,41 +7,65 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from model.artifacts.history import History
+from index.entries import AddResult, AddStatus, Entry
+from index.protocol import Index, SupportsCodes
+from index.search import Neighbor
+from model.artifacts.artifact import Artifact
+from model.artifacts.history import TrainingHistory
+from model.images.preprocess import DecodedImage
 
 
 class Schema(BaseModel):
+    """Base of the schemas."""
+
     model_config = ConfigDict(frozen=True)
 
 
 class ModelRef(Schema):
-    """Which network answered."""
+    """Name and version of a model."""
 
     name: Annotated[str, Field(examples=["elpv"])]
     version: Annotated[int, Field(examples=[1])]
 
+    @classmethod
+    def of(cls, artifact: Artifact) -> ModelRef:
+        return cls(name=artifact.manifest.name, version=artifact.manifest.version)
+
 
 class ImageInfo(Schema):
-    """How the image was read: as the file has it, before it was turned upright and cut to the central square."""
+    """The image file, before it was turned upright and cropped."""
 
     format: Annotated[str, Field(examples=["PNG"])]
     width: Annotated[int, Field(examples=[300])]
     height: Annotated[int, Field(examples=[300])]
-    mode: Annotated[str, Field(description="The file's pixel mode.", examples=["L"])]
-    orientation: Annotated[int, Field(description="EXIF orientation that was applied; 1 is upright.", examples=[1])]
+    mode: Annotated[str, Field(description="Pixel mode of the file.", examples=["L"])]
+    orientation: Annotated[int, Field(description="EXIF orientation that was applied; 1: upright.", examples=[1])]
     frames_ignored: Annotated[bool, Field(description="The file is animated; its first frame was used.")]
+
+    @classmethod
+    def of(cls, image: DecodedImage) -> ImageInfo:
+        return cls(
+            format=image.format,
+            width=image.width,
+            height=image.height,
+            mode=image.mode,
+            orientation=image.orientation,
+            frames_ignored=image.frames_ignored,
+        )
 
 
 class Prediction(Schema):
     """One class and its probability."""
 
-    class_: Annotated[int, Field(alias="class", description="Position in the network's output.", examples=[3])]
+    class_: Annotated[
+        int, Field(alias="class", description="Index of the class in the network's output.", examples=[3])
+    ]
     id: Annotated[str, Field(examples=["mono-100"])]
     name: Annotated[str, Field(examples=["mono, defect 100 %"])]
     probability: Annotated[float, Field(ge=0, le=1, examples=[0.93])]
 
 
-class ClassifyAnswer(Schema):
+class ClassifyResponse(Schema):
     """The most probable classes, most probable first."""
 
     model: ModelRef
@@ -57,23 +81,40 @@ class CodesRef(Schema):
 
 
 class IndexRef(Schema):
-    """Which index was searched."""
+    """Size of an index, and its binary codes."""
 
     size: Annotated[int, Field(examples=[2624])]
-    codes: Annotated[CodesRef | None, Field(description="For `search=binary`; null where there are none.")]
+    codes: Annotated[CodesRef | None, Field(description="Null if the index has none.")]
+
+    @classmethod
+    def of(cls, index: Index) -> IndexRef:
+        codes = index.codes if isinstance(index, SupportsCodes) else None
+        ref = None if codes is None else CodesRef(coder=codes.encoder.coder, bits=codes.encoder.bits)
+        return cls(size=len(index), codes=ref)
 
 
 class NeighborInfo(Schema):
-    """One image of the index."""
+    """An indexed image and its distance from the query."""
 
     id: Annotated[int, Field(examples=[17])]
-    distance: Annotated[float, Field(description="Euclidean, of the 4096-d features; 0: the same image.")]
+    distance: Annotated[float, Field(description="Euclidean distance of the features; 0: the same image.")]
     label: Annotated[str | None, Field(examples=["mono, defect 100 %"])]
     url: Annotated[str, Field(examples=["/images/17"])]
     thumbnail: Annotated[str, Field(examples=["/images/17/thumbnail"])]
 
+    @classmethod
+    def of(cls, neighbor: Neighbor) -> NeighborInfo:
+        url = f"/images/{neighbor.entry.id}"
+        return cls(
+            id=neighbor.entry.id,
+            distance=neighbor.distance,
+            label=neighbor.entry.label,
+            url=url,
+            thumbnail=f"{url}/thumbnail",
+        )
 
-class SimilarAnswer(Schema):
+
+class SimilarResponse(Schema):
     """The nearest images, nearest first, ties by id."""
 
     model: ModelRef
@@ -86,35 +127,54 @@ class IndexedImage(Schema):
     """An indexed image."""
 
     id: int
-    key: Annotated[str | None, Field(description="The name that was given with it.")]
+    key: Annotated[str | None, Field(description="The name that the caller gave it.")]
     label: str | None
     format: str
     width: int
     height: int
-    image: Annotated[str | None, Field(description="The original file, while it stays where it was indexed.")]
+    image: Annotated[str | None, Field(description="The original file; null for an uploaded image.")]
     thumbnail: str
     similar: str
 
+    @classmethod
+    def of(cls, entry: Entry) -> IndexedImage:
+        url = f"/images/{entry.id}"
+        return cls(
+            id=entry.id,
+            key=entry.key,
+            label=entry.label,
+            format=entry.format,
+            width=entry.width,
+            height=entry.height,
+            image=f"{url}/image" if entry.source else None,
+            thumbnail=f"{url}/thumbnail",
+            similar=f"{url}/similar",
+        )
 
-class ImageList(Schema):
+
+class ImagesResponse(Schema):
     """One page of the index, by id."""
 
     index: IndexRef
     images: list[IndexedImage]
-    next: Annotated[int | None, Field(description="`cursor` of the next page; null on the last one.")]
+    next_cursor: Annotated[int | None, Field(description="`cursor` of the next page; null on the last.")]
 
 
 class LabelCount(Schema):
+    """A label and its number of images."""
+
     label: str
     images: int
 
 
-class Labels(Schema):
+class LabelsResponse(Schema):
+    """The labels of the index."""
+
     labels: list[LabelCount]
 
 
-class ImageChange(Schema):
-    """What is to be changed; what isn't named stays."""
+class ImageUpdate(Schema):
+    """Changes of an indexed image; a field that is left out stays as it is."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     label: Annotated[str | None, Field(min_length=1, max_length=200)] = None
@@ -122,60 +182,68 @@ class ImageChange(Schema):
 
 
 class AddedImage(Schema):
-    """The same bytes have the same id."""
+    """An image that was added; the same bytes always have the same id."""
 
     id: int
-    status: Annotated[Literal["added", "exists", "restored"], Field(examples=["added"])]
+    status: Annotated[AddStatus, Field(examples=["added"])]
     url: Annotated[str, Field(examples=["/images/17"])]
 
+    @classmethod
+    def of(cls, result: AddResult) -> AddedImage:
+        return cls(id=result.id, status=result.status, url=f"/images/{result.id}")
 
-class ServiceInfo(Schema):
-    """What is loaded, for people and the page."""
+
+class InfoResponse(Schema):
+    """The loaded model and index."""
 
     model: ModelRef
     classes: int
-    device: Annotated[str, Field(description="What the network really runs on.", examples=["cpu"])]
-    precision: Annotated[str, Field(description="Of its numbers.", examples=["float32"])]
+    device: Annotated[str, Field(description="Device that the network runs on.", examples=["cpu"])]
+    precision: Annotated[str, Field(description="Numeric precision of the network.", examples=["float32"])]
     index: IndexRef | None
     measurements: list[dict[str, object]]
     license: str
     created: datetime
     parameters: int
-    towers: Annotated[int, Field(description="Halves of the network that were apart on two GPUs.", examples=[2])]
-    training: Annotated[dict[str, object], Field(description="How it came about: its data, recipe and commit.")]
+    towers: Annotated[int, Field(description="Towers of the network.", examples=[2])]
+    training: Annotated[dict[str, object], Field(description="Dataset, recipe and commit of the training.")]
 
 
-class HistoryAnswer(Schema):
-    """How the network that is served came about."""
+class HistoryResponse(Schema):
+    """Training history of the network."""
 
     classes: list[str]
-    history: Annotated[History | None, Field(description="Null where the artifact carries none.")]
+    history: Annotated[TrainingHistory | None, Field(description="Null if the artifact has none.")]
 
 
-class Health(Schema):
+class HealthResponse(Schema):
+    """State of the server."""
+
     status: Annotated[str, Field(examples=["ready"])]
 
 
 class ErrorDetail(Schema):
+    """An error: its code, what is wrong and what to do, and the id of the request."""
+
     code: Annotated[str, Field(examples=["invalid_image"])]
-    message: Annotated[str, Field(examples=["expected a whole image, found 12 bytes that can't be decoded"])]
+    message: Annotated[str, Field(examples=["the image is damaged: send a complete file"])]
     request_id: str
 
 
 class ProtocolError(Schema):
-    """The Open Inference Protocol's form of an error, under /v2."""
+    """An error of the Open Inference Protocol, under /v2."""
 
     error: str
 
 
-class ErrorAnswer(Schema):
-    """Every answer with a status of 400 or more."""
+class ErrorResponse(Schema):
+    """Every response with a status of 400 or more."""
 
     error: ErrorDetail
 
 
-class AddAnswer(Schema):
-    """What became of each image, in their order."""
+class AddImagesResponse(Schema):
+    """The result of each image, in the order of the request."""
 
     index: IndexRef
-    images: list[AddedImage | ErrorAnswer]
+    images: list[AddedImage | ErrorResponse]

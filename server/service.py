@@ -1,159 +1,113 @@
-"""A running server: what it serves now, what it has admitted, and the threads beside the event loop."""
+"""The service: loads a model, swaps it for another version, and stops."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from index.search import Neighbor, Query
 from model.images.crops import TEN_CROP
-from model.images.preprocess import DecodedImage, ImageLimits, decode_image
-from model.runtime import available_cpus
-from server.access_log import log
-from server.admission import Admission, PixelRoom
-from server.api_keys import Keys
-from server.loaded_model import NotServableError, Serving
-from server.metrics import Metrics
+from server.exceptions import ReloadError
+from server.limits import Admission
+from server.loaded_model import LoadedModel
+from server.metrics import Metrics, ServerState
+from server.security import Keys
 from server.settings import Settings
-from server.timing import Phases
-from server.workers.inference import Answer, Job, OverloadedError, Pixels
-from server.workers.search import Searches
+from server.workers.decode import DecodePool
+from server.workers.search import SearchWorker
 
-if TYPE_CHECKING:
-    from server.routes.similar import Wish
+logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-RESERVE = 1.25
-"""Work is taken on if it would be done in time even this many times slower than measured: decoding shares the cores."""
+SAFETY_FACTOR = 1.25
+"""Work is accepted if it would be done in time even this many times slower than measured: decoding shares the cores."""
 
 
 class Service:
-    """Images are decoded in several threads and computed in one, so that the event loop stays free.
+    """Everything that requests share: the loaded model, limits, metrics, and the threads beside the event loop.
 
-    Raises ArtifactError, IndexStoreError, DeviceError or KeyFileError when it can't serve what it is told to.
+    Raises ArtifactError, IndexStoreError, DeviceError or KeyFileError if it can't start.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.metrics = Metrics()
         self.keys = Keys.read(settings.keys_file, settings.keys)
-        self.now = Serving(settings, self.metrics.batches.observe)
+        self.metrics = Metrics(self.snapshot)
+        self.admission = Admission(settings.max_concurrent_requests, settings.max_inflight_bytes)
+        self.current = LoadedModel(settings, self.metrics.observe_batch)
+        self.decoder = DecodePool(settings.max_pixels)
+        self.searcher = SearchWorker()
         self.draining = False
-        self.decoding = 0
-        """Images in the decoders' threads, or before them."""
-        self.admission = Admission(settings.max_waiting, settings.max_bytes)
-        self.metrics.watch(self)
-        self._limits = ImageLimits(max_pixels=settings.max_pixels)
-        self._room = PixelRoom(settings.max_pixels)
-        self._decoders = ThreadPoolExecutor(available_cpus(), thread_name_prefix="decode")
-        self._searches = Searches()
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
-        self._reloading = asyncio.Lock()
+        self._reload_lock = asyncio.Lock()
 
     def close(self) -> None:
-        """Finish what is in work, then let go of threads and files."""
+        """Finish what was begun, then release threads and files."""
         self._loader.shutdown()
-        self._decoders.shutdown()
-        self.now.retire()
-        self.now.join()
-        self._searches.close()
-
-    async def reload(self) -> Serving:
-        """Load the newest artifact and its index anew, warm up, and serve them from then on.
-
-        Raises NotServableError; what was served before then stays. Requests under way are answered by the version that
-        they began with.
-        """
-        async with self._reloading:  # each begins with what the one before it made: the index is handed on
-            try:
-                load = partial(Serving, self.settings, self.metrics.batches.observe, self.now)
-                loaded = await self._call(self._loader, load)
-            except Exception as error:
-                log.error("reload refused: %s", error)  # with the path, which is no business of a client's
-                raise NotServableError(
-                    "expected a whole artifact, and the index that belongs to it, found none: the log has the reason"
-                ) from error
-            before, self.now = self.now, loaded
-            before.retire(loaded)
-        manifest = loaded.artifact.manifest
-        log.info("serving %s version %s", manifest.name, manifest.version)
-        return loaded
-
-    @contextmanager
-    def serving(self) -> Iterator[Serving]:
-        """What is served now, for the whole of one request."""
-        current = self.now
-        current.hold()
-        try:
-            yield current
-        finally:
-            current.release()
+        self.decoder.close()
+        self.current.retire()
+        self.current.join()
+        self.searcher.close()
 
     @property
     def ready(self) -> bool:
-        """Whether new requests are welcome."""
-        return self.now.inference.alive and not self.draining
+        """Whether the server accepts new requests."""
+        return self.current.inference.is_alive and not self.draining
 
-    def require_time(self, deadline: float, images: int = 1) -> None:
-        """Refuse work at once that could not be done in time: OverloadedError."""
-        inference = self.now.inference
-        before = inference.unfinished_crops + len(TEN_CROP) * self.decoding
-        waits = RESERVE * inference.seconds_for(before + len(TEN_CROP) * images)
-        if before and time.monotonic() + waits > deadline:
-            raise OverloadedError(f"expected to answer in time, found {waits:.1f} seconds of work waiting", waits)
-
-    async def in_thread(self, work: Callable[[], T]) -> T:
-        """Run something that takes its time beside the event loop."""
-        return await self._call(self._decoders, work)
-
-    async def read(self, data: bytes, phases: Phases) -> DecodedImage:
-        """Decode; raises InvalidImageError and its kin."""
-        self.decoding += 1
+    @contextmanager
+    def hold_current(self) -> Iterator[LoadedModel]:
+        """The current model, kept open for the whole of one request."""
+        loaded = self.current
+        loaded.hold()
         try:
-            with phases.measured("decode"):
-                return await self._call(self._decoders, partial(decode_image, data, self._limits, self._room))
+            yield loaded
         finally:
-            self.decoding -= 1
+            loaded.release()
 
-    async def infer(
-        self, serving: Serving, pixels: Pixels, crops: tuple[int, ...], deadline: float, phases: Phases
-    ) -> Answer:
-        """Probabilities and features of (N, 256, 256, 3) images."""
-        return await self._submit(serving, Job(pixels, crops, True, deadline), phases)
+    async def reload(self) -> LoadedModel:
+        """Load the newest artifact and its index, warm up, and serve them from then on.
 
-    async def feature(
-        self, serving: Serving, image: DecodedImage, deadline: float, phases: Phases
-    ) -> NDArray[np.float32]:
-        """The (dim,) feature by which the index knows an image."""
-        crops = serving.require_index().crops
-        answer = await self._submit(serving, Job(image.pixels[None], crops, False, deadline), phases)
-        feature: NDArray[np.float32] = answer.features[0]
-        return feature
+        Requests in flight are answered by the version that they began with. Raises ReloadError; the current model then
+        keeps serving.
+        """
+        async with self._reload_lock:  # one at a time: each takes over the index of the one before
+            load = partial(LoadedModel, self.settings, self.metrics.observe_batch, self.current)
+            try:
+                loaded = await asyncio.get_running_loop().run_in_executor(self._loader, load)
+            except Exception as error:
+                logger.error("reload failed: %s", error)  # with the path, which clients must not see
+                raise ReloadError("no valid artifact and index to load; the server's log has the reason") from error
+            previous, self.current = self.current, loaded
+            previous.retire(loaded)
+        manifest = loaded.artifact.manifest
+        logger.info("serving %s version %s", manifest.name, manifest.version)
+        return loaded
 
-    async def search(
-        self, serving: Serving, feature: NDArray[np.float32], wish: Wish, phases: Phases
-    ) -> list[Neighbor]:
-        """The indexed images nearest to a feature."""
-        query = Query(feature, wish.k, wish.label, wish.offset, wish.max_distance, wish.search)
-        with phases.measured("search"):
-            return await asyncio.wrap_future(self._searches.submit(serving.require_index(), query))
+    def estimate_seconds(self, images: int) -> tuple[float, bool]:
+        """Estimated seconds until so many new images would be classified, and whether anything is before them."""
+        inference = self.current.inference
+        crops_before = inference.unfinished_crops + len(TEN_CROP) * self.decoder.pending
+        seconds = inference.throughput.seconds_for(crops_before + len(TEN_CROP) * images)
+        return SAFETY_FACTOR * seconds, crops_before > 0
 
-    @staticmethod
-    async def _submit(serving: Serving, job: Job, phases: Phases) -> Answer:
-        answer = await asyncio.wrap_future(serving.inference.submit(job))
-        phases.add("queue", answer.waited)
-        phases.add("inference", answer.took)
-        return answer
-
-    @staticmethod
-    async def _call(pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(pool, work)
+    def snapshot(self) -> ServerState:
+        """The state that `/metrics` reports."""
+        loaded = self.current
+        manifest = loaded.artifact.manifest
+        return ServerState(
+            inflight_requests=self.admission.requests,
+            inflight_bytes=self.admission.bytes,
+            queued_crops=loaded.inference.queued_crops,
+            crops_per_second=loaded.inference.throughput.crops_per_second,
+            inference_alive=loaded.inference.is_alive,
+            index_images=0 if loaded.index is None else len(loaded.index),
+            model={
+                "name": manifest.name,
+                "version": str(manifest.version),
+                "device": loaded.model.device,
+                "precision": loaded.artifact.precision,
+                "sha256": loaded.artifact.network_sha256,
+            },
+        )

@@ -1,42 +1,63 @@
-"""What a deployment chooses: environment variables with the prefix ALEXNET_, or `alexnet serve`'s flags."""
+"""Server settings: environment variables with the prefix ALEXNET_, flags of `alexnet serve`, or a TOML file."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model.artifacts.artifact import Precision
 
 
 class Settings(BaseSettings):
-    """Frozen after start. `index` absent: `/similar` answers 404 and everything else works."""
+    """The server's settings, frozen after start."""
 
     model_config = SettingsConfigDict(env_prefix="ALEXNET_", frozen=True)
 
-    artifact: Path = Field(Path("artifacts"), description="An artifact, or a folder whose newest one is served.")
-    index: Path | None = Field(None, description="An index made by the same network.")
-    indexes: Path = Field(Path("indexes"), description="Where the index NAME/VERSION of an artifact is, if not named.")
+    home: Path = Field(Path(), description="Folder that holds artifacts and indexes.")
+    artifact: Path | None = Field(
+        None,
+        description="Artifact, or a folder of artifacts, whose newest is served (default: artifacts below --home).",
+    )
+    index: str | None = Field(
+        None,
+        description="Index of the same network: a folder or milvus://HOST:PORT/NAME "
+        "(default: indexes/NAME/VERSION below --home).",
+    )
     read_only: bool = Field(False, description="Never change the index.")
-    precision: Precision = Field("float32", description="float32, or int8 where `alexnet quantize` made it.")
-    host: str = Field("127.0.0.1", description="Address to listen on; loopback unless told otherwise.")
-    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0: any that is free.")
-    device: str = Field("auto", description="auto, cpu or cuda.")
-    search_device: Literal["cpu", "cuda"] = Field("cpu", description="cuda: the rows on a GPU, by faiss-gpu.")
-    threads: int | None = Field(None, ge=1, description="Threads of inference; all processors by default.")
-    max_body_bytes: int = Field(32 * 1024 * 1024, ge=1, description="Largest request body.")
-    max_body_seconds: float = Field(20.0, gt=0, description="Longest time for a request's body to come.")
-    max_pixels: int = Field(64_000_000, ge=1, le=89_000_000, description="Largest image, checked before it is decoded.")
-    keys: str = Field("", repr=False, description="SCOPE:KEY,SCOPE:KEY; scopes are read, write and admin.")
-    keys_file: Path | None = Field(None, description="A file with a line SCOPE KEY for each key, instead.")
-    open_metrics: bool = Field(False, description="/metrics without a key, where keys are asked for.")
-    cors_origins: str = Field("", description="Web pages that may ask, as ORIGIN,ORIGIN; none by default.")
-    log_format: Literal["text", "json"] = Field("text", description="A line a request, for people or for machines.")
-    drain_seconds: float = Field(0.0, ge=0, description="Between not being ready and closing the listener, at the end.")
-    max_waiting: int = Field(64, ge=1, description="Requests in work at once; one more is answered 503.")
-    max_bytes: int = Field(256 * 1024 * 1024, ge=1, description="Bytes of all bodies in work at once.")
-    max_crops: int = Field(640, ge=1, description="Crops that wait for the network at once; an image has up to ten.")
-    max_images: int = Field(16, ge=1, description="Images in one request.")
-    max_seconds: float = Field(30.0, gt=0, description="Longest time for an answer, if the client asks for no shorter.")
+    precision: Precision = Field("float32", description="Numeric precision of the network: float32 or int8.")
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Device to compute on.")
+    search_device: Literal["cpu", "cuda"] = Field("cpu", description="Device to search on; cuda needs faiss-gpu.")
+    threads: int | None = Field(None, ge=1, description="Inference threads (default: all processors).")
+    keys: str = Field("", repr=False, description="API keys, as SCOPE:KEY,SCOPE:KEY; scopes are read, write, admin.")
+    keys_file: Path | None = Field(None, description="File with API keys, one line SCOPE KEY for each.")
+    public_metrics: bool = Field(False, description="Serve /metrics without an API key.")
+    cors_origins: str = Field("", description="Allowed CORS origins, comma-separated.")
+    log_format: Literal["text", "json"] = Field("text", description="Log format.")
+    drain_seconds: float = Field(0.0, ge=0, description="Seconds between not being ready and closing, on SIGTERM.")
+    request_timeout: float = Field(30.0, gt=0, description="Maximum seconds for a request's body and its response.")
+    max_concurrent_requests: int = Field(64, ge=1, description="Maximum requests in flight.")
+    max_inflight_bytes: int = Field(256 * 1024 * 1024, ge=1, description="Maximum bytes of all bodies in flight.")
+    max_queued_crops: int = Field(640, ge=1, description="Maximum crops waiting for the network, up to ten per image.")
+    max_body_bytes: int = Field(32 * 1024 * 1024, ge=1, description="Maximum bytes of a request's body.")
+    max_images_per_request: int = Field(16, ge=1, description="Maximum images in one request.")
+    max_pixels: int = Field(64_000_000, ge=1, le=89_000_000, description="Maximum pixels of an image.")
+
+    @field_validator("index", mode="before")
+    @classmethod
+    def _folder_as_text(cls, value: object) -> object:
+        return str(value) if isinstance(value, Path) else value
+
+    @property
+    def artifact_path(self) -> Path:
+        """The artifact, or the folder of artifacts."""
+        return self.artifact or self.home / "artifacts"
+
+    @property
+    def allowed_origins(self) -> list[str]:
+        """Origins of other web pages that may use the server; `*` for all."""
+        return [origin.strip() for origin in self.cors_origins.split(",") if origin.strip()]

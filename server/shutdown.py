@@ -1,5 +1,4 @@
-"""Signals. SIGTERM stops without losing a request: not ready first, still serving for a while, then finish what is
-accepted. SIGHUP reloads."""
+"""Signals: SIGTERM drains and stops without losing a request, SIGHUP reloads."""
 
 from __future__ import annotations
 
@@ -12,12 +11,15 @@ from types import FrameType
 
 import uvicorn
 
+from server.exceptions import ReloadError
 from server.service import Service
 
 
 class DrainingServer(uvicorn.Server):
-    """On SIGTERM or Ctrl-C: `/ready` answers 503, so that a balancer sends no more; after `drain_seconds` the listener
-    closes, and what was accepted is finished. A second signal doesn't wait."""
+    """On SIGTERM or Ctrl-C `/ready` returns 503, so that a load balancer sends no more requests.
+
+    After `drain_seconds` the listener closes, and accepted requests are finished. A second signal doesn't wait.
+    """
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
@@ -39,23 +41,23 @@ class DrainingServer(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def hears_hangup(service: Service) -> Iterator[None]:
-    """Reload on SIGHUP, while the event loop of the main thread runs; elsewhere signals aren't heard."""
+def reload_on_sighup(service: Service) -> Iterator[None]:
+    """Reload on SIGHUP while the event loop of the main thread runs; other threads can't receive signals."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    loop, under_way = asyncio.get_running_loop(), set[asyncio.Task[None]]()
+    loop, tasks = asyncio.get_running_loop(), set[asyncio.Task[None]]()
 
     async def reload() -> None:
-        with contextlib.suppress(Exception):  # it is in the log, and what was served stays
+        with contextlib.suppress(ReloadError):  # it is in the log, and the current model keeps serving
             await service.reload()
 
-    def hear() -> None:
+    def start_reload() -> None:
         task = loop.create_task(reload())
-        under_way.add(task)
-        task.add_done_callback(under_way.discard)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
-    loop.add_signal_handler(signal.SIGHUP, hear)
+    loop.add_signal_handler(signal.SIGHUP, start_reload)
     try:
         yield
     finally:

@@ -207,4 +207,4 @@ class MilvusIndex:
 
     def _require_writable(self) -> None:
         if not self.writable:
-            raise ReadOnlyIndexError(f"the index at {self.uri} is open for reading only")
+            raise ReadOnlyIndexError("the index is open for reading only")

@@ -1,1 +1,1 @@
-"""One module a group of calls: take a request, call the service, answer with a schema."""
+"""Routes: one module per group of endpoints."""

@@ -1,4 +1,4 @@
-"""POST /classify: five classes of an image, from ten crops."""
+"""POST /classify: the most probable classes of an image, from ten crops."""
 
 from __future__ import annotations
 
@@ -11,28 +11,18 @@ import numpy as np
 from fastapi import APIRouter, Query
 from numpy.typing import NDArray
 
-from model.artifacts.artifact import Artifact, Label
+from model.artifacts.artifact import Label
 from model.exceptions import InvalidImageError
 from model.images.crops import CENTER_CROP, TEN_CROP
-from model.images.preprocess import DecodedImage
-from server.error_handlers import error_answer
-from server.schemas import ClassifyAnswer, ErrorAnswer, ImageInfo, ModelRef, Prediction
-from server.uploads import OPENAPI_BODY, ServiceDep, ServingDep, UploadDep
-from server.workers.inference import BrokenInferenceError
+from model.runtime import top_k
+from server.dependencies import ContextDep, UploadDep
+from server.exceptions import InferenceError
+from server.request_context import RequestContext
+from server.responses import UPLOAD_RESPONSES, image_error
+from server.schemas import ClassifyResponse, ErrorResponse, ImageInfo, ModelRef, Prediction
+from server.uploads import OPENAPI_BODY
 
-router = APIRouter(tags=["images in, answers out"])
-
-ERRORS: dict[int | str, dict[str, object]] = {
-    status: {"model": ErrorAnswer, "description": text}
-    for status, text in {
-        408: "The body didn't come in time.",
-        413: "The body or the image is too large.",
-        415: "The bytes are no image that is read here.",
-        422: "The image is broken, or a parameter is out of range.",
-        503: "Too much work at once; `Retry-After` says when to come back.",
-        504: "The time of `X-Request-Timeout`, or the server's own limit, was over.",
-    }.items()
-}
+router = APIRouter(tags=["classification and search"])
 
 
 class Crops(IntEnum):
@@ -42,67 +32,57 @@ class Crops(IntEnum):
     TEN_CROP = 10
 
 
-@router.post("/classify", responses=ERRORS, openapi_extra=OPENAPI_BODY, summary="Name an image, or several")
+@router.post("/classify", responses=UPLOAD_RESPONSES, openapi_extra=OPENAPI_BODY, summary="Classify images")
 async def classify(
+    context: ContextDep,
     upload: UploadDep,
-    service: ServiceDep,
-    serving: ServingDep,
-    top: Annotated[int, Query(ge=1, le=1000, description="How many classes.")] = 5,
-    crops: Annotated[Crops, Query(description="10: corners, center, mirrors, averaged. 1: center.")] = Crops.TEN_CROP,
-) -> ClassifyAnswer | list[ClassifyAnswer | ErrorAnswer]:
+    top: Annotated[int, Query(ge=1, le=1000, description="Number of classes.")] = 5,
+    crops: Annotated[
+        Crops, Query(description="10: four corners and center, mirrored too. 1: center.")
+    ] = Crops.TEN_CROP,
+) -> ClassifyResponse | list[ClassifyResponse | ErrorResponse]:
     """The most probable classes: the mean of the softmax over ten crops (paper, section 4.1).
 
-    Send the image as the multipart field `image`, or as the whole body. Several fields `image` are answered with a
-    list in their order, in which an image that can't be read has an error of its own.
+    Send the image as the multipart field `image`, or as the whole body. The response to several fields `image` is a
+    list in their order, in which an image that can't be decoded has an error of its own.
     """
-
-    async def one(data: bytes) -> ClassifyAnswer:
-        image = await service.read(data, upload.phases)
-        chosen = TEN_CROP if crops == Crops.TEN_CROP else CENTER_CROP
-        answer = await service.infer(serving, image.pixels[None], chosen, upload.deadline, upload.phases)
-        assert answer.probabilities is not None
-        return ClassifyAnswer(
-            model=model_ref(serving.artifact),
-            image=image_info(image),
-            predictions=_predictions(answer.probabilities[0], top, serving.artifact.labels),
-        )
-
-    async def or_error(data: bytes) -> ClassifyAnswer | ErrorAnswer:
-        try:
-            return await one(data)
-        except (InvalidImageError, BrokenInferenceError) as error:
-            return error_answer(upload.request, error)
-
+    crop_ids = TEN_CROP if crops == Crops.TEN_CROP else CENTER_CROP
     if len(upload.images) == 1:
-        return await upload.answered(one(upload.image))
-    return await upload.answered(asyncio.gather(*[or_error(data) for data in upload.images]))
+        return await context.run(_classify_image(context, upload.image, top, crop_ids))
+    work = [_classify_or_error(context, data, top, crop_ids) for data in upload.images]
+    return await context.run(asyncio.gather(*work))
 
 
-def _predictions(probabilities: NDArray[np.float32], top: int, labels: Sequence[Label]) -> list[Prediction]:
-    order = np.argsort(-probabilities, kind="stable")[:top]
+async def _classify_image(context: RequestContext, data: bytes, top: int, crops: tuple[int, ...]) -> ClassifyResponse:
+    image = await context.decode(data)
+    result = await context.infer(image.pixels[None], crops)
+    assert result.probabilities is not None
+    artifact = context.loaded_model.artifact
+    return ClassifyResponse(
+        model=ModelRef.of(artifact),
+        image=ImageInfo.of(image),
+        predictions=_top_predictions(result.probabilities[0], top, artifact.labels),
+    )
+
+
+async def _classify_or_error(
+    context: RequestContext, data: bytes, top: int, crops: tuple[int, ...]
+) -> ClassifyResponse | ErrorResponse:
+    try:
+        return await _classify_image(context, data, top, crops)
+    except (InvalidImageError, InferenceError) as error:
+        return image_error(context.request, error)
+
+
+def _top_predictions(probabilities: NDArray[np.float32], top: int, labels: Sequence[Label]) -> list[Prediction]:
     return [
         Prediction.model_validate(
             {
-                "class": int(position),
-                "id": labels[position].id,
-                "name": labels[position].name,
-                "probability": min(1.0, float(probabilities[position])),
+                "class": int(number),
+                "id": labels[number].id,
+                "name": labels[number].name,
+                "probability": min(1.0, float(probabilities[number])),
             }
         )
-        for position in order
+        for number in top_k(probabilities, top)
     ]
-
-
-def model_ref(artifact: Artifact) -> ModelRef:
-    return ModelRef(name=artifact.manifest.name, version=artifact.manifest.version)
-
-
-def image_info(image: DecodedImage) -> ImageInfo:
-    return ImageInfo(
-        format=image.format,
-        width=image.width,
-        height=image.height,
-        mode=image.mode,
-        orientation=image.orientation,
-        frames_ignored=image.frames_ignored,
-    )

@@ -1,56 +1,58 @@
-"""Whether the server lives, is ready, and what it has loaded."""
+"""Health, metrics, information about the loaded model, and reload."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from server.routes.classify import model_ref
-from server.routes.similar import index_ref
-from server.schemas import ErrorAnswer, Health, ModelRef, ServiceInfo
-from server.uploads import ServiceDep, ServingDep, require_admin, require_read
+from server.dependencies import ApiKeyDep, LoadedModelDep, ServiceDep, require_admin, require_read
+from server.exceptions import ReloadError
+from server.responses import Responses, responses_for
+from server.schemas import HealthResponse, IndexRef, InfoResponse, ModelRef
 
 router = APIRouter(tags=["operation"])
 
-GONE: dict[int | str, dict[str, object]] = {503: {"model": Health, "description": "No."}}
+UNAVAILABLE: Responses = {503: {"model": HealthResponse, "description": "No."}}
+STOPPED = "inference worker stopped or stuck"
 
 
-@router.get("/live", responses=GONE, summary="Is the process alive?")
-async def live(service: ServiceDep, response: Response) -> Health:
-    """200 as long as the event loop turns and the network's thread works; 503 when the process should be restarted."""
-    if service.now.inference.alive:
-        return Health(status="live")
+@router.get("/live", responses=UNAVAILABLE, summary="Liveness")
+async def live(service: ServiceDep, response: Response) -> HealthResponse:
+    """503 when the process should be restarted: the inference worker has stopped or is stuck."""
+    if service.current.inference.is_alive:
+        return HealthResponse(status="live")
     response.status_code = 503
-    return Health(status="the network's thread is gone or stuck")
+    return HealthResponse(status=STOPPED)
 
 
-@router.get("/ready", responses=GONE, summary="Can it answer?")
-async def ready(service: ServiceDep, response: Response) -> Health:
-    """200 once network and index are loaded and the network has run once; 503 when the server is about to stop."""
+@router.get("/ready", responses=UNAVAILABLE, summary="Readiness")
+async def ready(service: ServiceDep, response: Response) -> HealthResponse:
+    """200 once model and index are loaded and the network has run; 503 when the server is about to stop."""
     if service.ready:
-        return Health(status="ready")
+        return HealthResponse(status="ready")
     response.status_code = 503
-    return Health(status="draining" if service.draining else "the network's thread is gone or stuck")
+    return HealthResponse(status="draining" if service.draining else STOPPED)
 
 
-@router.get("/metrics", summary="For Prometheus", response_class=Response)
-async def metrics(request: Request, service: ServiceDep) -> Response:
-    """Requests by route, status and reason, time by phase, batches, the queue, and what is served."""
-    if not service.settings.open_metrics:
-        await require_read(request, service)
-    return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+@router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
+async def metrics(service: ServiceDep, api_key: ApiKeyDep) -> Response:
+    """Requests by route, status and error code, seconds by phase, batches, the queue, and the model."""
+    if not service.settings.public_metrics:
+        service.keys.require("read", api_key)
+    return Response(service.metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get("/info", dependencies=[Depends(require_read)], summary="What is loaded")
-async def info(serving: ServingDep) -> ServiceInfo:
-    """The network, the device that it runs on, its measured errors, and the index."""
-    manifest = serving.artifact.manifest
-    return ServiceInfo(
-        model=model_ref(serving.artifact),
+@router.get("/info", dependencies=[Depends(require_read)], summary="The loaded model and index")
+async def info(loaded_model: LoadedModelDep) -> InfoResponse:
+    """The network, its device, its measured errors, and the index."""
+    artifact, index = loaded_model.artifact, loaded_model.index
+    manifest = artifact.manifest
+    return InfoResponse(
+        model=ModelRef.of(artifact),
         classes=manifest.classes,
-        device=serving.model.device,
-        precision=serving.artifact.precision,
-        index=index_ref(serving.index) if serving.index is not None else None,
+        device=loaded_model.model.device,
+        precision=artifact.precision,
+        index=None if index is None else IndexRef.of(index),
         measurements=[measurement.model_dump() for measurement in manifest.measurements],
         license=manifest.license,
         created=manifest.created,
@@ -63,13 +65,13 @@ async def info(serving: ServingDep) -> ServiceInfo:
 @router.post(
     "/reload",
     dependencies=[Depends(require_admin)],
-    responses={409: {"model": ErrorAnswer, "description": "There is nothing whole to serve; the old one stays."}},
-    summary="Serve the newest artifact and its index",
+    responses=responses_for(ReloadError),
+    summary="Load the newest artifact and its index",
 )
 async def reload(service: ServiceDep) -> ModelRef:
-    """Load anew what the server was told to serve, warm up, and swap. Requests under way are answered by the version
-    that they began with. A broken or mismatched artifact is refused, and the old one stays.
+    """Load the newest artifact and its index, warm up, and swap. Requests in flight finish with the version that they
+    began with. If the new artifact is damaged or doesn't fit its index, the current one keeps serving.
 
-    Asks for a key with the scope admin; without keys, send the process SIGHUP instead.
+    Needs an API key with the scope admin; without keys, send the process SIGHUP instead.
     """
-    return model_ref((await service.reload()).artifact)
+    return ModelRef.of((await service.reload()).artifact)

@@ -1,7 +1,7 @@
-"""The Open Inference Protocol v2: what Triton's, KServe's and other clients speak.
+"""/v2: the Open Inference Protocol, for the clients of Triton and KServe.
 
-One model, the one that is served, under its name and version. Its input is `image` (BYTES, encoded images) or
-`pixels` (UINT8, [N, 256, 256, 3] as `model.images.preprocess` makes them); its outputs are `probabilities` and
+There is one model, the one that is served, under its name and version. Its input is `image` (BYTES, encoded images) or
+`pixels` (UINT8, [N, 256, 256, 3], as `model.images.preprocess` makes them); its outputs are `probabilities` and
 `features`.
 """
 
@@ -16,20 +16,33 @@ import numpy as np
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
-from model.exceptions import InvalidRequestError, UnknownModelError
+from model.exceptions import InvalidRequestError
 from model.images.crops import CENTER_CROP, TEN_CROP
-from server.loaded_model import Serving
-from server.open_inference import LENGTH_HEADER, InferRequest, OutputWish, Tensor, answer, parse
+from model.runtime import top_k
+from server.dependencies import ContextDep, LoadedModelDep, ServiceDep, UploadDep, require_read
+from server.exceptions import UnknownModelError
+from server.loaded_model import LoadedModel
+from server.open_inference import (
+    LENGTH_HEADER,
+    InferRequest,
+    RequestedOutput,
+    Tensor,
+    encode_infer_response,
+    parse_infer_request,
+)
+from server.request_context import RequestContext
+from server.responses import UPLOAD_ERRORS, responses_for
 from server.schemas import ProtocolError
-from server.service import Service
-from server.uploads import ServiceDep, ServingDep, UploadDep, require_read
-from server.workers.inference import Answer
+from server.workers.inference import InferenceResult
 
 router = APIRouter(prefix="/v2", tags=["Open Inference Protocol v2"])
-locked = APIRouter(prefix="/v2", tags=["Open Inference Protocol v2"], dependencies=[Depends(require_read)])
+authenticated_router = APIRouter(
+    prefix="/v2", tags=["Open Inference Protocol v2"], dependencies=[Depends(require_read)]
+)
 OUTPUTS = ("probabilities", "features")
 EXTENSIONS = ["binary_tensor_data", "classification"]
-NO_MODEL: dict[int | str, dict[str, Any]] = {404: {"model": ProtocolError, "description": "No such model."}}
+MODEL_RESPONSES = responses_for(UnknownModelError, schema=ProtocolError)
+INFER_RESPONSES = responses_for(UnknownModelError, *UPLOAD_ERRORS, schema=ProtocolError)
 OPENAPI_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -42,119 +55,117 @@ OPENAPI_BODY: dict[str, Any] = {
 MODEL, VERSIONED = "/models/{name}", "/models/{name}/versions/{version}"
 
 
-def _served(request: Request, serving: ServingDep, name: str) -> str:
-    """The name in the path, which must be that of the model that is served; so must the version, where there is one."""
-    manifest, wanted = serving.artifact.manifest, request.path_params.get("version")
-    if name != manifest.name or wanted not in (None, str(manifest.version)):
-        raise UnknownModelError(
-            f"expected the model {manifest.name} version {manifest.version}, found {name[:80]!r} {(wanted or '')[:20]}"
-        )
+async def check_model(request: Request, loaded_model: LoadedModelDep, name: str) -> str:
+    """The name in the path. Raises UnknownModelError unless name and version, if any, are those of the served model."""
+    manifest, requested = loaded_model.artifact.manifest, request.path_params.get("version")
+    if name != manifest.name or requested not in (None, str(manifest.version)):
+        requested_name = f"{name[:80]!r}" + (f" version {requested[:20]!r}" if requested else "")
+        raise UnknownModelError(f"unknown model {requested_name}: served is {manifest.name} version {manifest.version}")
     return name
 
 
-ServedName = Annotated[str, Depends(_served)]
+ModelName = Annotated[str, Depends(check_model)]
 
 
-@locked.get("", summary="The server")
-@locked.get("/", include_in_schema=False)
-async def server() -> dict[str, Any]:
+@authenticated_router.get("", summary="Server metadata")
+@authenticated_router.get("/", include_in_schema=False)
+async def server_metadata() -> dict[str, Any]:
     return {"name": "alexnet-server", "version": version("alexnet-server"), "extensions": EXTENSIONS}
 
 
-@router.get("/health/live", responses={503: {}}, summary="Is the process alive?")
+@router.get("/health/live", responses={503: {}}, summary="Liveness")
 async def live(service: ServiceDep) -> JSONResponse:
-    return JSONResponse({"live": service.now.inference.alive}, 200 if service.now.inference.alive else 503)
+    alive = service.current.inference.is_alive
+    return JSONResponse({"live": alive}, 200 if alive else 503)
 
 
-@router.get("/health/ready", responses={503: {}}, summary="Can it answer?")
+@router.get("/health/ready", responses={503: {}}, summary="Readiness")
 async def ready(service: ServiceDep) -> JSONResponse:
     return JSONResponse({"ready": service.ready}, 200 if service.ready else 503)
 
 
-@locked.get(MODEL, responses=NO_MODEL, summary="The model's inputs and outputs")
-@locked.get(VERSIONED, include_in_schema=False)
-async def metadata(serving: ServingDep, name: ServedName) -> dict[str, Any]:
+@authenticated_router.get(MODEL, responses=MODEL_RESPONSES, summary="Model metadata")
+@authenticated_router.get(VERSIONED, include_in_schema=False)
+async def model_metadata(loaded_model: LoadedModelDep, name: ModelName) -> dict[str, Any]:
+    model = loaded_model.model
     return {
         "name": name,
-        "versions": [str(serving.artifact.manifest.version)],
+        "versions": [str(loaded_model.artifact.manifest.version)],
         "platform": "onnx_onnxv1",
         "inputs": [{"name": "image", "datatype": "BYTES", "shape": [-1]}],
         "outputs": [
-            {"name": "probabilities", "datatype": "FP32", "shape": [-1, serving.model.classes]},
-            {"name": "features", "datatype": "FP32", "shape": [-1, serving.model.feature_dim]},
+            {"name": "probabilities", "datatype": "FP32", "shape": [-1, model.classes]},
+            {"name": "features", "datatype": "FP32", "shape": [-1, model.feature_dim]},
         ],
-        "parameters": {"device": serving.model.device, "also": "pixels UINT8 [-1,256,256,3] instead of image"},
+        "parameters": {"device": model.device, "alternative_input": "pixels UINT8 [-1,256,256,3]"},
     }
 
 
-@locked.get(MODEL + "/ready", responses=NO_MODEL, summary="Can the model answer?")
-@locked.get(VERSIONED + "/ready", include_in_schema=False)
-async def model_ready(name: ServedName) -> dict[str, Any]:
+@authenticated_router.get(MODEL + "/ready", responses=MODEL_RESPONSES, summary="Model readiness")
+@authenticated_router.get(VERSIONED + "/ready", include_in_schema=False)
+async def model_ready(name: ModelName) -> dict[str, Any]:
     return {"name": name, "ready": True}
 
 
-@locked.post(
+@authenticated_router.post(
     MODEL + "/infer",
     summary="Probabilities and features of images",
     response_class=Response,
-    responses=NO_MODEL | {status: {"model": ProtocolError} for status in (408, 413, 415, 422, 503, 504)},
+    responses=INFER_RESPONSES,
     openapi_extra=OPENAPI_BODY,
 )
-@locked.post(VERSIONED + "/infer", include_in_schema=False)
-async def infer(
-    request: Request,
-    upload: UploadDep,
-    service: ServiceDep,
-    serving: ServingDep,
-    name: ServedName,
-) -> Response:
-    """`parameters.crops`: 10, or 1 for the central view. One broken image fails the whole call."""
-    length = request.headers.get(LENGTH_HEADER)
-    asked = await upload.answered(service.in_thread(partial(parse, upload.image, length, OUTPUTS)))
-    crops = asked.parameters.get("crops", 10)
-    if crops not in (1, 10):
-        raise InvalidRequestError("expected crops of 1 or 10, found something else")
-
-    async def one(position: int) -> Answer:
-        pixels = None if asked.pixels is None else asked.pixels[position : position + 1]
-        if asked.images is not None:
-            pixels = (await service.read(asked.images[position], upload.phases)).pixels[None]
-        assert pixels is not None
-        return await service.infer(
-            serving, pixels, TEN_CROP if crops == 10 else CENTER_CROP, upload.deadline, upload.phases
-        )
-
-    count = _count(asked, service)
-    results = await upload.answered(asyncio.gather(*[one(position) for position in range(count)]))
+@authenticated_router.post(VERSIONED + "/infer", include_in_schema=False)
+async def infer(request: Request, context: ContextDep, upload: UploadDep, name: ModelName) -> Response:
+    """`parameters.crops`: 10, or 1 for the center crop. One damaged image fails the whole request."""
+    parse = partial(parse_infer_request, upload.image, request.headers.get(LENGTH_HEADER), OUTPUTS)
+    infer_request = await context.run(context.run_in_pool(parse))
+    crops = _crops(infer_request)
+    max_images = context.service.settings.max_images_per_request
+    if infer_request.num_images > max_images:
+        raise InvalidRequestError(f"{infer_request.num_images} images sent: the limit is {max_images} per request")
+    work = [_infer_image(context, infer_request, number, crops) for number in range(infer_request.num_images)]
+    results = await context.run(asyncio.gather(*work))
     tensors = {
-        "probabilities": np.concatenate(
-            [result.probabilities for result in results if result.probabilities is not None]
-        ),
-        "features": np.concatenate([result.features for result in results]),
+        "probabilities": np.concatenate([r.probabilities for r in results if r.probabilities is not None]),
+        "features": np.concatenate([r.features for r in results]),
     }
-    outputs = [(wish, _tensor(wish, tensors[wish.name], serving)) for wish in asked.outputs]
-    head: dict[str, Any] = {"model_name": name, "model_version": str(serving.artifact.manifest.version)}
-    if asked.id:
-        head["id"] = asked.id
-    body, json_length = answer(head, outputs)
+    outputs = [
+        (output, _output_tensor(output, tensors[output.name], context.loaded_model)) for output in infer_request.outputs
+    ]
+    head: dict[str, Any] = {
+        "model_name": name, "model_version": str(context.loaded_model.artifact.manifest.version),
+    }  # fmt: skip
+    if infer_request.id:
+        head["id"] = infer_request.id
+    body, json_length = encode_infer_response(head, outputs)
     if json_length is None:
         return Response(body, media_type="application/json")
     return Response(body, media_type="application/octet-stream", headers={LENGTH_HEADER: str(json_length)})
 
 
-def _count(asked: InferRequest, service: Service) -> int:
-    count = len(asked.images) if asked.images is not None else len(asked.pixels) if asked.pixels is not None else 0
-    if count > service.settings.max_images:
-        raise InvalidRequestError(f"expected at most {service.settings.max_images} images, found {count}")
-    return count
+async def _infer_image(
+    context: RequestContext, infer_request: InferRequest, number: int, crops: tuple[int, ...]
+) -> InferenceResult:
+    if infer_request.pixels is not None:
+        return await context.infer(infer_request.pixels[number : number + 1], crops)
+    assert infer_request.images is not None
+    image = await context.decode(infer_request.images[number])
+    return await context.infer(image.pixels[None], crops)
 
 
-def _tensor(wish: OutputWish, values: Tensor, serving: Serving) -> Tensor:
-    """The values, or with `classification` the best classes as "value:index:name", as Triton writes them."""
-    if not wish.classification:
+def _crops(infer_request: InferRequest) -> tuple[int, ...]:
+    crops = infer_request.parameters.get("crops", 10)
+    if crops not in (1, 10):
+        raise InvalidRequestError("invalid parameter `crops`: it must be 1 or 10")
+    return TEN_CROP if crops == 10 else CENTER_CROP
+
+
+def _output_tensor(output: RequestedOutput, values: Tensor, loaded_model: LoadedModel) -> Tensor:
+    """The values, or with `classification` the most probable classes as "value:index:name", as Triton writes them."""
+    if not output.classification:
         return values
-    rows = []
+    labels, rows = loaded_model.artifact.labels, []
     for row in values:
-        order = np.argsort(-row.astype(np.float64), kind="stable")[: wish.classification]
-        rows.append([f"{row[i]:.6f}:{i}:{serving.artifact.labels[i].name}" for i in order])
+        order = top_k(row, output.classification)
+        rows.append([f"{row[i]:.6f}:{i}:{labels[i].name}" for i in order])
     return np.array(rows, dtype=object)

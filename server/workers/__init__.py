@@ -1,1 +1,1 @@
-"""Worker threads: one runs the network, one searches the index."""
+"""Worker threads: decoding, inference, search."""

@@ -17,7 +17,7 @@ CLIENTS, LIMIT = 40, 8
 def test_health_answers_under_any_load(artifact: Artifact, images: Path, tmp_path: Path) -> None:
     data = (images / "checks" / "01.jpg").read_bytes()
     files = [("image", ("a", data))] * 16  # 160 crops a request
-    environment = {"ALEXNET_MAX_WAITING": str(LIMIT), "ALEXNET_MAX_CROPS": "2000"}
+    environment = {"ALEXNET_MAX_CONCURRENT_REQUESTS": str(LIMIT), "ALEXNET_MAX_QUEUED_CROPS": "2000"}
     with served(artifact, tmp_path, environment) as (url, _), ThreadPoolExecutor(CLIENTS) as pool:
 
         def ask(_: int) -> httpx2.Response:

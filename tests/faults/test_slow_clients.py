@@ -23,7 +23,7 @@ from server.settings import Settings
 
 @pytest.fixture
 def port(artifact: Artifact) -> Iterator[int]:
-    service = Service(Settings(artifact=artifact.path, max_waiting=2, max_body_seconds=0.5))
+    service = Service(Settings(artifact=artifact.path, max_concurrent_requests=2, max_body_seconds=0.5))
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
         create_app(service), http=Connection, h11_max_incomplete_event_size=HEADER_BYTES, log_level="critical"

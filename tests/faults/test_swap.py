@@ -98,7 +98,7 @@ def test_a_broken_artifact_is_refused_and_the_old_one_stays(
     else:
         (new / "labels.json").unlink()
     answer = client.post("/reload", headers=ADMIN)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "not_servable")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "reload_failed")
     assert str(root) not in answer.text
     data = (images / "checks" / "01.jpg").read_bytes()
     assert client.post("/classify", content=data, headers=READ).json()["model"]["version"] == 1
@@ -116,7 +116,7 @@ def test_an_index_of_another_network_is_refused(artifact: Artifact, index_path: 
 
         publish(root, "patterns", artifact.labels, other)
         answer = client.post("/reload", headers=ADMIN)
-        assert (answer.status_code, answer.json()["error"]["code"]) == (409, "not_servable")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (409, "reload_failed")
         data = (images / "checks" / "01.jpg").read_bytes()
         assert client.post("/similar?k=1", content=data, headers=READ).json()["neighbors"][0]["distance"] == 0
 

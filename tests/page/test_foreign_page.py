@@ -51,6 +51,6 @@ def test_it_can_add_nothing(browser: Browser, url: str, foreign: str) -> None:
     page.evaluate(ASK, [f"{url}/images", image])
     page.close()
     assert count() == before
-    assert 'code="foreign_page"' in httpx2.get(f"{url}/metrics").text  # it was sent, and refused
+    assert 'code="cross_origin"' in httpx2.get(f"{url}/metrics").text  # it was sent, and refused
     httpx2.post(f"{url}/images", files={"image": bytes(image)}).raise_for_status()
     assert count() == before + 1  # it could have been

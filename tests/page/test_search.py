@@ -171,7 +171,7 @@ def full(url: str) -> Iterator[None]:
 
 
 def test_overloaded_then_answered(artifact: Artifact, index_path: Path, tmp_path: Path, open_page: OpenPage) -> None:
-    environment = {"ALEXNET_INDEX": str(index_path), "ALEXNET_MAX_WAITING": "4", "ALEXNET_READ_ONLY": "true"}
+    environment = {"ALEXNET_INDEX": str(index_path), "ALEXNET_MAX_CONCURRENT_REQUESTS": "4", "ALEXNET_READ_ONLY": "true"}
     with served(artifact, tmp_path, environment) as (url, _):
         page = open_page(url)
         expect(page.locator(NEIGHBORS)).to_have_count(6)

@@ -120,11 +120,11 @@ def test_there_is_time_to_finish(compose: dict[str, Any]) -> None:
     """A pod isn't killed while what it accepted may still be answered."""
     (deployment,) = [d for d in documents(DEPLOY / "kubernetes" / "base") if d["kind"] == "Deployment"]
     values = {variable["name"]: variable.get("value") for variable in container()["env"]}
-    least = float(values["ALEXNET_DRAIN_SECONDS"]) + float(values["ALEXNET_MAX_SECONDS"])
+    least = float(values["ALEXNET_DRAIN_SECONDS"]) + float(values["ALEXNET_REQUEST_TIMEOUT"])
     assert deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] > least
     assert container()["readinessProbe"]["periodSeconds"] < float(values["ALEXNET_DRAIN_SECONDS"])
     grace = float(compose["services"]["server"]["stop_grace_period"].removesuffix("s"))
-    assert grace > Settings.model_fields["max_seconds"].default
+    assert grace > Settings.model_fields["request_timeout"].default
 
 
 def test_metrics_are_metrics(client: TestClient) -> None:

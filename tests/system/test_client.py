@@ -44,7 +44,7 @@ def url(artifact: Artifact, index_path: Path, tmp_path_factory: pytest.TempPathF
 
     home = tmp_path_factory.mktemp("client")
     shutil.copytree(index_path, home / "index")
-    environment = {"ALEXNET_INDEX": str(home / "index"), "ALEXNET_MAX_WAITING": "2", "ALEXNET_KEYS": f"write:{KEY}"}
+    environment = {"ALEXNET_INDEX": str(home / "index"), "ALEXNET_MAX_CONCURRENT_REQUESTS": "2", "ALEXNET_KEYS": f"write:{KEY}"}
     with served(artifact, home, environment) as (address, _):
         yield address
 

@@ -104,13 +104,13 @@ def test_it_is_served_and_has_an_index_of_its_own(both: Path, index_path: Path, 
     with pytest.raises(IndexStoreError, match="made by another network"):
         Service(Settings(artifact=both, precision="int8", index=index_path))
     int8 = artifacts.load(both, "int8")
-    own = int8.default_index_path(tmp_path)
-    assert own == tmp_path / "patterns" / "1-int8"
+    own = int8.default_index_path(tmp_path / "indexes")
+    assert own == tmp_path / "indexes" / "patterns" / "1-int8"
     index = ImageIndex.create(own, int8)
     build(index, OnnxModel(int8.network, "cpu"), find_images(images / "checks"))
     index.close()
     image = (images / "checks" / "01.jpg").read_bytes()
-    service = Service(Settings(artifact=both, precision="int8", indexes=tmp_path))
+    service = Service(Settings(artifact=both, precision="int8", home=tmp_path))
     with TestClient(create_app(service)) as client:
         assert client.get("/info").json()["precision"] == "int8"
         assert 'precision="int8"' in client.get("/metrics").text

@@ -1,9 +1,8 @@
-"""What Prometheus and the log see of a request."""
+"""Metrics: requests, phases, batches and the state of the server."""
 
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
 from model.artifacts.artifact import Artifact
-from server.access_log import JsonFormatter, TextFormatter
 from server.app import create_app
 from server.service import Service
 from server.settings import Settings
@@ -60,27 +58,15 @@ def test_phases_batches_and_state(client: TestClient, images: Path) -> None:
     client.post("/similar", content=(images / "checks" / "01.jpg").read_bytes())
     after = samples(client)
     for phase in ("decode", "queue", "inference", "search"):
-        name = ("alexnet_phase_seconds_count", (("phase", phase),))
+        name = ("alexnet_phase_duration_seconds_count", (("phase", phase),))
         assert after[name] - before.get(name, 0) == 1
     assert after["alexnet_batch_crops_count", ()] - before["alexnet_batch_crops_count", ()] == 1
     assert after["alexnet_index_images", ()] == 90
     assert after["alexnet_inference_alive", ()] == 1
-    assert after["alexnet_requests_in_work", ()] == 0
+    assert after["alexnet_inflight_requests", ()] == 0
     assert after["alexnet_crops_per_second", ()] > 0
     (info,) = [dict(labels) for (name, labels), _ in after.items() if name == "alexnet_model_info"]
     assert (info["name"], info["version"], info["device"]) == ("patterns", "1", "cpu")
-
-
-def test_a_line_a_request(client: TestClient, images: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "alexnet.server")
-    answer = client.post("/classify", content=b"no image")
-    (record,) = [record for record in caplog.records if record.message == "request"]
-    line = json.loads(JsonFormatter().format(record))
-    assert line["request_id"] == answer.headers["x-request-id"]
-    assert (line["method"], line["path"], line["status"]) == ("POST", "/classify", 415)
-    assert line["code"] == "unsupported_image"
-    assert line["total_ms"] > 0
-    assert "status=415" in TextFormatter().format(record)
 
 
 def test_the_dashboard_asks_for_metrics_that_exist(client: TestClient, images: Path) -> None:

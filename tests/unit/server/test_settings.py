@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from server.run import SettingsFileError, load_settings
+from server.exceptions import SettingsFileError
+from server.run import load_settings
 from server.settings import Settings
 
 ALEXNET = Path(sys.executable).parent / "alexnet"
@@ -16,14 +17,19 @@ ALEXNET = Path(sys.executable).parent / "alexnet"
 
 def test_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "server.toml"
-    file.write_text('max_waiting = 1\nmax_bytes = 2\nport = 3\nlog_format = "json"\n')
-    monkeypatch.setenv("ALEXNET_MAX_WAITING", "10")
-    monkeypatch.setenv("ALEXNET_MAX_BYTES", "20")
-    chosen = load_settings(file, {"max_waiting": 100})
-    assert (chosen.max_waiting, chosen.max_bytes, chosen.port, chosen.log_format) == (100, 20, 3, "json")
+    file.write_text('max_concurrent_requests = 1\nmax_inflight_bytes = 2\nport = 3\nlog_format = "json"\n')
+    monkeypatch.setenv("ALEXNET_MAX_CONCURRENT_REQUESTS", "10")
+    monkeypatch.setenv("ALEXNET_MAX_INFLIGHT_BYTES", "20")
+    chosen = load_settings(file, {"max_concurrent_requests": 100})
+    assert (chosen.max_concurrent_requests, chosen.max_inflight_bytes, chosen.port, chosen.log_format) == (
+        100,
+        20,
+        3,
+        "json",
+    )
 
 
-@pytest.mark.parametrize("text", ["max_wating = 1", "max_waiting =", "keyz = 'x'"])
+@pytest.mark.parametrize("text", ["max_wating = 1", "max_concurrent_requests =", "keyz = 'x'"])
 def test_a_file_with_a_mistake(tmp_path: Path, text: str) -> None:
     (tmp_path / "server.toml").write_text(text)
     with pytest.raises(SettingsFileError, match="settings"):
@@ -41,7 +47,9 @@ def test_every_setting_is_a_flag_but_the_keys() -> None:
 
 
 def test_a_value_out_of_range_is_one_line(tmp_path: Path) -> None:
-    done = subprocess.run([ALEXNET, "serve", "--max-waiting", "0"], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        [ALEXNET, "serve", "--max-concurrent-requests", "0"], cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.returncode == 1
-    assert done.stderr.startswith("error: max_waiting: ")
+    assert done.stderr.startswith("error: max_concurrent_requests: ")
     assert len(done.stderr.splitlines()) == 1

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.catalog import NewEntry
+from index.entries import NewEntry
 from index.search import Neighbor, Query
 from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import InvalidRequestError
-from server.workers.search import Searches
+from server.workers.search import SearchJob, SearchWorker
 
 
 @pytest.fixture
@@ -38,19 +38,19 @@ def test_together(index: ImageIndex, monkeypatch: pytest.MonkeyPatch) -> None:
         return search_many(queries)
 
     monkeypatch.setattr(index, "search_many", watched)
-    searches = Searches()
+    searches = SearchWorker()
     queries = [Query(np.random.default_rng(n).random(64, np.float32), 3) for n in range(40)]
     queries[7] = Query(queries[7].feature, 3, "a")
     wrong = Query(queries[0].feature, 3, "no such label")
-    begun = searches.submit(index, queries[0])
+    begun = searches.submit(SearchJob(index, queries[0]))
     assert first.wait(20)
-    waiting = [searches.submit(index, query) for query in queries[1:20]]
-    refused, unwanted = searches.submit(index, wrong), searches.submit(index, queries[20])
+    waiting = [searches.submit(SearchJob(index, query)) for query in queries[1:20]]
+    refused, unwanted = searches.submit(SearchJob(index, wrong)), searches.submit(SearchJob(index, queries[20]))
     unwanted.cancel()
     go_on.set()
     answers = [future.result(20) for future in (begun, *waiting)]
     assert answers == [search_many([query])[0] for query in queries[:20]]
-    with pytest.raises(InvalidRequestError, match="expected a label of the index"):
+    with pytest.raises(InvalidRequestError, match="no image of the index has the label"):
         refused.result(20)
     assert asked[:2] == [1, 20]  # 19 and the one that is refused; then each alone
     assert len(asked) == 2 + 20
@@ -58,7 +58,7 @@ def test_together(index: ImageIndex, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_waits_is_answered_before_the_end(index: ImageIndex) -> None:
-    searches = Searches()
-    futures = [searches.submit(index, Query(np.zeros(64, np.float32), 1)) for _ in range(100)]
+    searches = SearchWorker()
+    futures = [searches.submit(SearchJob(index, Query(np.zeros(64, np.float32), 1))) for _ in range(100)]
     searches.close()
     assert all(future.done() for future in futures)

@@ -1,4 +1,4 @@
-"""The square that the network sees, and Figure 3's kernels: the very pixels and weights."""
+"""Previews, and Figure 3's kernels: the very pixels and weights."""
 
 from __future__ import annotations
 
@@ -23,37 +23,37 @@ def pixels(content: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(content)))
 
 
-def test_the_square_is_what_the_network_sees(client: TestClient, images: Path) -> None:
+def test_the_preview_is_what_the_network_sees(client: TestClient, images: Path) -> None:
     upright = Image.open(images / "circles" / "03.jpg")
     file, exif = io.BytesIO(), Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter
     upright.save(file, "JPEG", exif=exif)
-    square = client.post("/square", content=file.getvalue())
-    assert square.headers["content-type"] == "image/png"
-    np.testing.assert_array_equal(pixels(square.content), decode_image(file.getvalue()).pixels)
-    np.testing.assert_array_equal(decode_image(square.content).pixels, decode_image(file.getvalue()).pixels)
-    by_square, by_file = (
-        client.post("/classify", content=body).json()["predictions"] for body in (square.content, file.getvalue())
+    preview = client.post("/preview", content=file.getvalue())
+    assert preview.headers["content-type"] == "image/png"
+    np.testing.assert_array_equal(pixels(preview.content), decode_image(file.getvalue()).pixels)
+    np.testing.assert_array_equal(decode_image(preview.content).pixels, decode_image(file.getvalue()).pixels)
+    by_preview, by_file = (
+        client.post("/classify", content=body).json()["predictions"] for body in (preview.content, file.getvalue())
     )
-    assert [(p["name"], pytest.approx(p["probability"], abs=1e-6)) for p in by_square] == [
+    assert [(p["name"], pytest.approx(p["probability"], abs=1e-6)) for p in by_preview] == [
         (p["name"], p["probability"]) for p in by_file
     ]
 
 
-def test_the_square_of_an_indexed_image(client: TestClient, images: Path) -> None:
+def test_the_preview_of_an_indexed_image(client: TestClient, images: Path) -> None:
     jpeg = (images / "stripes" / "04.jpg").read_bytes()
     number = client.post("/similar?k=1", content=jpeg).json()["neighbors"][0]["id"]
-    square = client.get(f"/images/{number}/square")
-    np.testing.assert_array_equal(pixels(square.content), decode_image(jpeg).pixels)
-    assert client.get("/images/4711/square").status_code == 404
+    preview = client.get(f"/images/{number}/preview")
+    np.testing.assert_array_equal(pixels(preview.content), decode_image(jpeg).pixels)
+    assert client.get("/images/4711/preview").status_code == 404
 
 
-def test_no_square_of_what_is_no_image(client: TestClient, images: Path) -> None:
+def test_no_preview_of_what_is_no_image(client: TestClient, images: Path) -> None:
     jpeg = (images / "stripes" / "04.jpg").read_bytes()
-    assert client.post("/square", content=b"no image").json()["error"]["code"] == "unsupported_image"
-    assert client.post("/square", content=jpeg[:2000]).json()["error"]["code"] == "invalid_image"
+    assert client.post("/preview", content=b"no image").json()["error"]["code"] == "unsupported_image"
+    assert client.post("/preview", content=jpeg[:2000]).json()["error"]["code"] == "invalid_image"
     both = [("image", ("a", jpeg)), ("image", ("b", jpeg))]
-    assert client.post("/square", files=both).json()["error"]["code"] == "invalid_body"
+    assert client.post("/preview", files=both).json()["error"]["code"] == "invalid_body"
 
 
 def test_the_kernels_are_the_network_s(client: TestClient, artifact: Artifact) -> None:

@@ -17,9 +17,11 @@ from model.artifacts.artifact import Artifact
 from model.images.crops import CENTER_CROP, TEN_CROP
 from model.runtime import OnnxModel
 from server.app import create_app
+from server.exceptions import DeadlineExceededError, InferenceError, OverloadedError
 from server.service import Service
 from server.settings import Settings
-from server.workers.inference import Answer, BrokenInferenceError, DeadlineError, Inference, Job, OverloadedError
+from server.workers.inference import InferenceJob, InferenceResult, InferenceWorker
+from tests.helpers.polling import wait_until
 
 POISON = 77
 
@@ -51,22 +53,28 @@ def gate(model: OnnxModel) -> Gate:
 
 
 @pytest.fixture
-def inference(gate: Gate) -> Iterator[Inference]:
-    inference = Inference(gate, max_crops=20)  # type: ignore[arg-type]
+def inference(gate: Gate) -> Iterator[InferenceWorker]:
+    inference = InferenceWorker(gate, max_queued_crops=20)  # type: ignore[arg-type]
     yield inference
     gate.open.set()
     inference.close()
 
 
-def job(value: int = 0, crops: tuple[int, ...] = CENTER_CROP, seconds: float = 20.0) -> Job:
-    return Job(np.full((1, 256, 256, 3), value, np.uint8), crops, True, time.monotonic() + seconds)
+def job(value: int = 0, crops: tuple[int, ...] = CENTER_CROP, seconds: float = 20.0) -> InferenceJob:
+    return InferenceJob(np.full((1, 256, 256, 3), value, np.uint8), crops, time.monotonic() + seconds)
 
 
-def _note(order: list[str], name: str, future: Future[Answer]) -> None:
+def _note(order: list[str], name: str, future: Future[InferenceResult]) -> None:
     order.append(name)
 
 
-def occupied(inference: Inference, gate: Gate) -> Job:
+def slow_down(inference: InferenceWorker) -> None:
+    """As if the last batches had run at 10 crops per second."""
+    for _ in range(9):
+        inference.throughput.record(10, 1.0)
+
+
+def occupied(inference: InferenceWorker, gate: Gate) -> InferenceJob:
     """A job that the network is busy with."""
     first = job()
     inference.submit(first)
@@ -74,7 +82,7 @@ def occupied(inference: Inference, gate: Gate) -> Job:
     return first
 
 
-def test_what_waits_goes_together(inference: Inference, gate: Gate, model: OnnxModel) -> None:
+def test_what_waits_goes_together(inference: InferenceWorker, gate: Gate, model: OnnxModel) -> None:
     occupied(inference, gate)
     jobs = [job(value) for value in range(12)]
     futures = [inference.submit(j) for j in jobs]
@@ -88,7 +96,7 @@ def test_what_waits_goes_together(inference: Inference, gate: Gate, model: OnnxM
     assert gate.batches == [1, 10, 2]  # as soon as it is free, and ten crops at the most
 
 
-def test_ten_views_are_not_split_and_others_go_round_them(inference: Inference, gate: Gate) -> None:
+def test_ten_crops_are_not_split_and_others_go_round_them(inference: InferenceWorker, gate: Gate) -> None:
     occupied(inference, gate)
     order: list[str] = []
     futures = []
@@ -103,106 +111,89 @@ def test_ten_views_are_not_split_and_others_go_round_them(inference: Inference, 
     assert order == ["a", "b", "ten"]
 
 
-def test_only_the_culprit_fails(inference: Inference, gate: Gate) -> None:
+def test_only_the_culprit_fails(inference: InferenceWorker, gate: Gate) -> None:
     occupied(inference, gate)
     futures = [inference.submit(job(value)) for value in (1, POISON, 2, 3)]
     gate.open.set()
     for value, future in zip((1, POISON, 2, 3), futures, strict=True):
         if value == POISON:
-            with pytest.raises(BrokenInferenceError, match="on this image"):
+            with pytest.raises(InferenceError, match="on this image"):
                 future.result(20)
         else:
             assert future.result(20).features.shape == (1, 64)
     assert gate.batches == [1, 4, 1, 1, 1, 1]
-    assert inference.alive
+    assert inference.is_alive
 
 
-def test_late_jobs_and_those_of_clients_that_left_are_not_run(inference: Inference, gate: Gate) -> None:
+def test_late_jobs_and_those_of_clients_that_left_are_not_run(inference: InferenceWorker, gate: Gate) -> None:
     occupied(inference, gate)
-    late, gone, good = (inference.submit(job(seconds=s)) for s in (0.05, 20, 20))
+    late, gone, good = (inference.submit(job(seconds=s)) for s in (-1, 20, 20))
     assert gone.cancel()
-    time.sleep(0.1)
     gate.open.set()
     good.result(20)
-    with pytest.raises(DeadlineError):
+    with pytest.raises(DeadlineExceededError):
         late.result(20)
     assert gate.batches == [1, 1]
 
 
-def test_what_waits_is_bounded(inference: Inference, gate: Gate) -> None:
+def test_what_waits_is_bounded(inference: InferenceWorker, gate: Gate) -> None:
     occupied(inference, gate)
     for _ in range(2):
         inference.submit(job(crops=TEN_CROP))
     with pytest.raises(OverloadedError) as refused:
         inference.submit(job())
     assert refused.value.retry_after > 0
-    assert inference.waiting_crops == 20
+    assert inference.queued_crops == 20
 
 
 def test_closing_finishes_what_waits(gate: Gate) -> None:
-    inference = Inference(gate, max_crops=20)  # type: ignore[arg-type]
+    inference = InferenceWorker(gate, max_queued_crops=20)  # type: ignore[arg-type]
     futures = [inference.submit(job()) for _ in range(3)]
     gate.open.set()
     inference.close()
     assert all(future.done() for future in futures)
-    with pytest.raises(BrokenInferenceError, match="its thread ended"):
+    with pytest.raises(InferenceError, match="has stopped"):
         inference.submit(job())
 
 
-def test_the_death_of_the_thread_turns_liveness_red(artifact: Artifact, images: object) -> None:
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_the_death_of_the_thread_turns_liveness_red(artifact: Artifact) -> None:
     service = Service(Settings(artifact=artifact.path))
+    inference = service.current.inference
+
+    def die(pixels: object, crops: object) -> None:
+        raise SystemExit  # ends a thread without a word, as nothing else in the worker can
+
     with TestClient(create_app(service)) as client:
         assert client.get("/live").status_code == 200
-        service.now.inference._take = None  # type: ignore[method-assign, assignment]
-        with service.now.inference._changed:
-            service.now.inference._closing = True
-            service.now.inference._changed.notify()
-        service.now.inference._thread.join(20)
-        answer = client.get("/live")
-        assert answer.status_code == 503
-        assert "gone or stuck" in answer.json()["status"]
-        service.now.inference._thread = threading.Thread(target=lambda: None)
-        service.now.inference._thread.start()
+        service.current.model.run = die  # type: ignore[method-assign, assignment]
+        with pytest.raises(InferenceError, match="has stopped"):
+            inference.submit(job()).result(20)
+        wait_until(lambda: client.get("/live").status_code == 503)
+        assert "stopped or stuck" in client.get("/live").json()["status"]
+        with pytest.raises(InferenceError, match="has stopped"):
+            inference.submit(job())
 
 
-def test_a_stuck_network_turns_liveness_red(inference: Inference, gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stuck_network_turns_liveness_red(gate: Gate) -> None:
+    inference = InferenceWorker(gate, max_queued_crops=20, stall_timeout=0.01)  # type: ignore[arg-type]
+    assert inference.is_alive
     occupied(inference, gate)
-    assert inference.alive
-    monkeypatch.setattr("server.workers.inference.HUNG_SECONDS", 0.01)
-    time.sleep(0.05)
-    assert not inference.alive
+    wait_until(lambda: not inference.is_alive)
+    gate.open.set()
+    inference.close()
 
 
-def test_a_job_that_would_be_late_is_not_begun_while_others_wait(inference: Inference, gate: Gate) -> None:
+def test_a_job_that_would_be_late_is_not_begun_while_others_wait(inference: InferenceWorker, gate: Gate) -> None:
     occupied(inference, gate)
-    inference._speeds.extend([10.0] * 9)  # a crop takes 0.1 seconds
+    slow_down(inference)  # a crop takes 0.1 seconds
     late, good = inference.submit(job(crops=TEN_CROP, seconds=0.9)), inference.submit(job())
     gate.open.set()
     good.result(20)
-    with pytest.raises(DeadlineError):
+    with pytest.raises(DeadlineExceededError):
         late.result(20)
     alone = inference.submit(
         job(crops=TEN_CROP, seconds=0.9)
     )  # nothing is lost by trying, and a wrong speed is measured anew
     assert alone.result(20)
     assert gate.batches == [1, 1, 1]
-
-
-def test_work_is_refused_at_once_when_it_could_not_be_done_in_time(artifact: Artifact) -> None:
-    service = Service(Settings(artifact=artifact.path))
-    try:
-        inference = service.now.inference
-        inference._speeds.extend([10.0] * 9)
-        soon = time.monotonic() + 1.2
-        service.require_time(soon)  # nothing waits: whatever the speed, it is tried
-        service.decoding = 1
-        with pytest.raises(OverloadedError, match=r"found 2\.5 seconds of work waiting") as refused:
-            service.require_time(soon)
-        assert refused.value.retry_after == pytest.approx(2.5)
-        service.require_time(time.monotonic() + 3)
-        with pytest.raises(OverloadedError):
-            service.require_time(time.monotonic() + 3, images=2)
-        inference._speeds.append(0.001)  # the machine stood still for a moment
-        service.require_time(time.monotonic() + 3)
-    finally:
-        service.close()

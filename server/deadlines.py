@@ -1,0 +1,56 @@
+"""Deadlines: how long a request may take, and giving up work when its time is over or its client has left."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable
+from typing import TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+
+from model.exceptions import InvalidRequestError
+from server.exceptions import DeadlineExceededError
+
+T = TypeVar("T")
+
+TIMEOUT_HEADER = "X-Request-Timeout"
+
+
+def parse_deadline(value: str | None, max_seconds: float) -> float:
+    """When (time.monotonic) a request that starts now must be answered. `value`: its X-Request-Timeout, in seconds.
+
+    Raises InvalidRequestError.
+    """
+    try:
+        seconds = max_seconds if value is None else float(value)
+    except ValueError:
+        seconds = math.nan
+    if not seconds > 0:
+        raise InvalidRequestError(f"invalid {TIMEOUT_HEADER} {value!r}: send a number of seconds above 0")
+    return time.monotonic() + min(seconds, max_seconds)
+
+
+async def run_until_deadline(request: Request, deadline: float, work: Awaitable[T]) -> T:
+    """The result of `work`, which is cancelled at the deadline or when the client disconnects.
+
+    Raises DeadlineExceededError or ClientDisconnect.
+    """
+    task, disconnect = asyncio.ensure_future(work), asyncio.ensure_future(_wait_for_disconnect(request))
+    try:
+        remaining = max(0.0, deadline - time.monotonic())
+        await asyncio.wait({task, disconnect}, timeout=remaining, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        if disconnect.done():
+            raise ClientDisconnect
+        raise DeadlineExceededError(f"deadline exceeded: raise {TIMEOUT_HEADER} or retry later")
+    finally:
+        task.cancel()
+        disconnect.cancel()
+
+
+async def _wait_for_disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

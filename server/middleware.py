@@ -1,0 +1,111 @@
+"""Middleware: request ids, security headers, and the access log with metrics and `Server-Timing`."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.access_log import log_request
+from server.error_handlers import CLIENT_CLOSED_REQUEST
+from server.metrics import Metrics
+from server.timing import Timings
+
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")
+"""W3C Trace Context; the group is the trace id."""
+
+CONTENT_SECURITY_POLICY = (
+    b"default-src 'self'; img-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'none'; "
+    b"frame-ancestors 'none'"
+)
+SECURITY_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+
+
+class RequestIdMiddleware:
+    """Gives a request the id of its `X-Request-ID`, or a new one, and returns it in the response.
+
+    `scope["request_id"]` and `scope["trace_id"]` (of `traceparent`, else empty) go into errors and the log. An id of
+    other characters, or longer than 128, is replaced.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        trace = TRACEPARENT.fullmatch(headers.get("traceparent", ""))
+        scope["request_id"] = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        scope["trace_id"] = trace.group(1) if trace else ""
+        await self.app(scope, receive, _with_headers(send, [(b"x-request-id", scope["request_id"].encode())]))
+
+
+class SecurityHeadersMiddleware:
+    """Adds security headers to every response."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        path, headers = scope["path"], list(SECURITY_HEADERS)
+        if not path.startswith(("/docs", "/redoc")):  # FastAPI's own pages load scripts from elsewhere
+            headers.append((b"content-security-policy", CONTENT_SECURITY_POLICY))
+        if path == "/" or path.startswith("/page/"):  # files of two versions of the page don't fit together
+            headers.append((b"cache-control", b"no-cache"))
+        await self.app(scope, receive, _with_headers(send, headers))
+
+
+class AccessLogMiddleware:
+    """Measures, counts and logs every request; needs RequestIdMiddleware outside of it.
+
+    `scope["timings"]` takes the time of each phase.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app, self.metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        scope["timings"] = timings = Timings()
+        status = CLIENT_CLOSED_REQUEST  # until a response begins
+
+        async def send_with_timing(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"server-timing", timings.header())]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_timing)
+        finally:
+            code = scope.get("error_code", "")
+            self.metrics.observe_request(getattr(scope.get("route"), "path", "other"), status, code, timings)
+            log_request(
+                scope["method"], scope["path"], status, code, scope["request_id"], scope["trace_id"],
+                timings.seconds | {"total": timings.total},
+            )  # fmt: skip
+
+
+def _with_headers(send: Send, headers: list[tuple[bytes, bytes]]) -> Send:
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], *headers]
+        await send(message)
+
+    return send_with_headers

@@ -1,0 +1,82 @@
+"""Request context: what one admitted request has of its own, and the work that it can ask for."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from fastapi import Request
+from numpy.typing import NDArray
+
+from index.search import Neighbor, Query
+from model.images.preprocess import DecodedImage
+from server.deadlines import run_until_deadline
+from server.exceptions import OverloadedError
+from server.limits import BodyQuota
+from server.loaded_model import LoadedModel
+from server.service import Service
+from server.timing import Timings
+from server.workers.inference import InferenceJob, InferenceResult, Pixels
+from server.workers.search import SearchJob
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class RequestContext:
+    """An admitted request, the model that answers it, and its deadline (time.monotonic)."""
+
+    request: Request
+    service: Service
+    loaded_model: LoadedModel
+    quota: BodyQuota
+    deadline: float
+
+    @property
+    def timings(self) -> Timings:
+        timings: Timings = self.request.scope["timings"]
+        return timings
+
+    async def run(self, work: Awaitable[T]) -> T:
+        """Await `work`. Raises DeadlineExceededError, or ClientDisconnect when the client has left."""
+        return await run_until_deadline(self.request, self.deadline, work)
+
+    async def run_in_pool(self, work: Callable[[], T]) -> T:
+        """Run what would block the event loop in a thread."""
+        return await self.service.decoder.run(work)
+
+    def check_deadline(self, images: int = 1) -> None:
+        """Raise OverloadedError if so many images could not be classified before the deadline."""
+        seconds, queued = self.service.estimate_seconds(images)
+        if queued and time.monotonic() + seconds > self.deadline:
+            raise OverloadedError(f"queue too long: {seconds:.1f} s of work pending; retry later", seconds)
+
+    async def decode(self, data: bytes) -> DecodedImage:
+        """Decode an image. Raises InvalidImageError or a subclass."""
+        with self.timings.measure("decode"):
+            return await self.service.decoder.decode(data)
+
+    async def infer(self, pixels: Pixels, crops: tuple[int, ...], classify: bool = True) -> InferenceResult:
+        """Probabilities and features of (N, 256, 256, 3) uint8 images; without `classify` only features."""
+        job = InferenceJob(pixels, crops, self.deadline, classify)
+        result: InferenceResult = await asyncio.wrap_future(self.loaded_model.inference.submit(job))
+        self.timings.add("queue", result.queue_seconds)
+        self.timings.add("inference", result.inference_seconds)
+        return result
+
+    async def extract_feature(self, image: DecodedImage) -> NDArray[np.float32]:
+        """The (dim,) feature by which the index knows an image. Raises NoIndexError."""
+        crops = self.loaded_model.require_index().crops
+        feature: NDArray[np.float32] = (await self.infer(image.pixels[None], crops, classify=False)).features[0]
+        return feature
+
+    async def search(self, query: Query) -> list[Neighbor]:
+        """The nearest images of the index. Raises NoIndexError or InvalidRequestError."""
+        job = SearchJob(self.loaded_model.require_index(), query)
+        with self.timings.measure("search"):
+            neighbors: list[Neighbor] = await asyncio.wrap_future(self.service.searcher.submit(job))
+        return neighbors

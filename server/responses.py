@@ -1,0 +1,91 @@
+"""Error responses: the JSON of an error, and the `responses=` of the OpenAPI document, from the table of exceptions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+from starlette.requests import Request
+
+from model.exceptions import (
+    AlexNetError,
+    ImageTooLargeError,
+    IndexLockedError,
+    InvalidImageError,
+    InvalidRequestError,
+    ReadOnlyIndexError,
+    StorageFullError,
+    UnknownImageError,
+    UnsupportedImageError,
+)
+from server.exceptions import (
+    BodyTooLargeError,
+    CrossOriginError,
+    DeadlineExceededError,
+    ForbiddenError,
+    HostNotAllowedError,
+    InferenceError,
+    InvalidBodyError,
+    NoIndexError,
+    OverloadedError,
+    RequestTimeoutError,
+    UnauthorizedError,
+    error_info,
+)
+from server.schemas import ErrorDetail, ErrorResponse
+
+Responses = dict[int | str, dict[str, Any]]
+"""What FastAPI takes as `responses=`."""
+
+
+def responses_for(*errors: type[AlexNetError], schema: type[BaseModel] = ErrorResponse) -> Responses:
+    """The OpenAPI responses of exceptions; those of one status share an entry."""
+    descriptions: dict[int, list[str]] = {}
+    for info in map(error_info, errors):
+        descriptions.setdefault(info.status, []).append(f"`{info.code}`: {info.description}")
+    return {
+        status: {"model": schema, "description": "\n\n".join(texts)} for status, texts in sorted(descriptions.items())
+    }
+
+
+AUTH_RESPONSES = responses_for(UnauthorizedError, ForbiddenError, CrossOriginError, HostNotAllowedError)
+INDEX_RESPONSES = responses_for(UnknownImageError, NoIndexError)
+UPLOAD_ERRORS = (
+    RequestTimeoutError,
+    BodyTooLargeError,
+    ImageTooLargeError,
+    UnsupportedImageError,
+    InvalidImageError,
+    InvalidBodyError,
+    InvalidRequestError,
+    InferenceError,
+    OverloadedError,
+    DeadlineExceededError,
+)
+UPLOAD_RESPONSES = responses_for(*UPLOAD_ERRORS)
+DEADLINE_RESPONSES = responses_for(InvalidRequestError, OverloadedError, DeadlineExceededError)
+WRITE_RESPONSES = responses_for(ReadOnlyIndexError, IndexLockedError, StorageFullError)
+
+
+def merge_responses(*parts: Responses) -> Responses:
+    """Several `responses=` as one; where two describe the same status, both descriptions stand."""
+    merged: Responses = {}
+    for part in parts:
+        for status, entry in part.items():
+            if status in merged and merged[status]["description"] != entry["description"]:
+                description = f"{merged[status]['description']}\n\n{entry['description']}"
+                merged[status] = entry | {"description": description}
+            else:
+                merged[status] = entry
+    return merged
+
+
+def error_detail(request: Request, code: str, message: str) -> ErrorDetail:
+    """The error with the id of its request."""
+    text = message.encode(errors="backslashreplace").decode()  # JSON may contain lone surrogates, which no UTF-8 can
+    return ErrorDetail(code=code, message=text, request_id=request.scope.get("request_id", ""))
+
+
+def image_error(request: Request, error: AlexNetError) -> ErrorResponse:
+    """The entry of one of several images that failed alone."""
+    return ErrorResponse(error=error_detail(request, error_info(type(error)).code, str(error)))

@@ -1,0 +1,60 @@
+"""Previews: an image as the network sees it, upright, its center square, 256 x 256."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from fastapi import APIRouter, Response
+from numpy.typing import NDArray
+from PIL import Image
+from starlette.concurrency import run_in_threadpool
+
+from server.dependencies import ContextDep, ImageId, UploadDep
+from server.originals import CACHE_HEADERS, read_original
+from server.request_context import RequestContext
+from server.responses import INDEX_RESPONSES, UPLOAD_RESPONSES, merge_responses
+from server.uploads import OPENAPI_BODY
+
+router = APIRouter(tags=["classification and search"])
+
+
+@router.post(
+    "/preview",
+    responses=UPLOAD_RESPONSES,
+    openapi_extra=OPENAPI_BODY,
+    response_class=Response,
+    summary="An image as the network sees it",
+)
+async def preview(context: ContextDep, upload: UploadDep) -> Response:
+    """A PNG of 256 x 256 pixels. `/classify` and `/similar` give the same result for it as for the image itself."""
+    return await context.run(_render(context, upload.image))
+
+
+@router.get(
+    "/images/{image_id}/preview",
+    responses=merge_responses(INDEX_RESPONSES, UPLOAD_RESPONSES),
+    response_class=Response,
+    summary="An indexed image as the network sees it",
+)
+async def preview_indexed(context: ContextDep, image_id: ImageId) -> Response:
+    """From the original file, while it is unchanged; an uploaded image has none."""
+    index = context.loaded_model.require_index()
+
+    async def work() -> Response:
+        return await _render(context, await run_in_threadpool(read_original, index, image_id))
+
+    response = await context.run(work())
+    response.headers.update(CACHE_HEADERS)
+    return response
+
+
+async def _render(context: RequestContext, data: bytes) -> Response:
+    image = await context.decode(data)
+    return await context.run_in_pool(lambda: _png(image.pixels))
+
+
+def _png(pixels: NDArray[np.uint8]) -> Response:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+    return Response(file.getvalue(), media_type="image/png")

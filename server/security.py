@@ -1,0 +1,120 @@
+"""API keys with scopes, and protection of a server without keys against web pages: same origin and known hosts.
+
+Starlette's TrustedHostMiddleware doesn't fit: it knows names and `*.domain`, but not "any address" or "any name without
+a dot", which is what a server without a configured name must accept, and it would guard the page too.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from fastapi.security import APIKeyHeader, HTTPBearer
+from starlette.requests import Request
+
+from server.exceptions import CrossOriginError, ForbiddenError, HostNotAllowedError, KeyFileError, UnauthorizedError
+
+Scope = Literal["read", "write", "admin"]
+SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
+"""Each includes the ones before it."""
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+"""RFC 9110; a browser keeps their responses from pages of other origins by itself."""
+
+bearer_scheme = HTTPBearer(auto_error=False, description="An API key, where the server has keys.")
+api_key_scheme = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same as a header of its own.")
+
+
+class Keys:
+    """API keys and their scopes, from entries "SCOPE KEY" or "SCOPE:KEY".
+
+    A key is printable ASCII without spaces, as a header can carry it. Without any key, every request is allowed: the
+    server of one's own machine. Raises KeyFileError, with no part of a key in its message.
+    """
+
+    def __init__(self, entries: Iterable[str] = ()) -> None:
+        self._levels: list[tuple[bytes, int]] = []
+        for number, entry in enumerate((entry.strip() for entry in entries), 1):
+            if not entry or entry.startswith("#"):
+                continue
+            scope, _, key = re.sub(r"[:\s]\s*", " ", entry, count=1).partition(" ")
+            if scope not in SCOPES or not re.fullmatch(r"[!-~]{16,}", key):
+                raise KeyFileError(
+                    f"invalid API key, entry {number}: write a scope ({', '.join(SCOPES)}) and a key of at least 16 "
+                    "printable ASCII characters, as SCOPE:KEY,SCOPE:KEY or, in a file, as lines SCOPE KEY"
+                )
+            self._levels.append((key.encode(), SCOPES.index(scope)))
+
+    @classmethod
+    def read(cls, path: Path | None, text: str = "") -> Keys:
+        """From the lines of a file, or from comma-separated text. Raises KeyFileError."""
+        if path is None:
+            return cls(text.replace(",", "\n").splitlines())
+        try:
+            return cls(path.read_text().splitlines())
+        except OSError as error:
+            raise KeyFileError(f"cannot read API keys from {path}: {error.strerror}") from error
+
+    def __bool__(self) -> bool:
+        return bool(self._levels)
+
+    def require(self, scope: Scope, key: str | None) -> None:
+        """Raises UnauthorizedError or ForbiddenError unless `key` has the scope.
+
+        Every key is compared, each in constant time, so that the time of a response tells nothing.
+        """
+        if not self._levels:
+            return
+        given, level = (key or "").encode(), -1
+        for known, known_level in self._levels:
+            if hmac.compare_digest(known, given):
+                level = max(level, known_level)
+        if level < 0:
+            raise UnauthorizedError("missing or unknown API key: send Authorization: Bearer KEY or X-API-Key: KEY")
+        if level < SCOPES.index(scope):
+            raise ForbiddenError(f"this API key has scope '{SCOPES[level]}'; '{scope}' is required")
+
+
+def check_host(request: Request, allowed_origins: Sequence[str]) -> None:
+    """Raise HostNotAllowedError unless the Host header is an address, a name without a dot, or an allowed origin's.
+
+    Against DNS rebinding: a web page whose own domain was made to resolve to this server sends that domain.
+    """
+    host = request.headers.get("host", "")
+    name = _host_name(host)
+    allowed = {_host_name(origin.partition("://")[2]) for origin in allowed_origins}
+    if "." in name and not (name.endswith(".localhost") or _is_address(name) or name in allowed):
+        raise HostNotAllowedError(
+            f"Host header not allowed: {host[:80]!r}. Use localhost or an address, allow this name with "
+            "ALEXNET_CORS_ORIGINS=https://NAME, or set API keys"
+        )
+
+
+def check_same_origin(request: Request, allowed_origins: Sequence[str]) -> None:
+    """Raise CrossOriginError if a web page of another origin sent this request and it could change something.
+
+    Such a page is recognized by `Sec-Fetch-Site`, or in browsers without it by an `Origin` other than the Host header.
+    """
+    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
+    if request.method in SAFE_METHODS or origin in allowed_origins or site in ("same-origin", "none"):
+        return
+    if site is not None or (origin is not None and origin.partition("://")[2] != request.headers.get("host", "")):
+        raise CrossOriginError(
+            f"cross-origin request from {(origin or 'another site')[:80]}: allow the page with ALEXNET_CORS_ORIGINS"
+        )
+
+
+def _host_name(host: str) -> str:
+    """NAME of `NAME:PORT`."""
+    return re.sub(r":\d*$", "", host).strip("[]").lower().removesuffix(".")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,14 @@
+"""Waiting for a condition instead of sleeping."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    """Return as soon as the condition holds. Raises AssertionError when it doesn't in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "the condition didn't hold in time"
+        time.sleep(0.01)

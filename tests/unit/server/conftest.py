@@ -1,0 +1,53 @@
+"""Fixtures of the server's tests: an image, and a server whose index may be changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from index.build import build, find_images
+from index.store import ImageIndex
+from model.artifacts.artifact import Artifact
+from model.runtime import OnnxModel
+from server.app import create_app
+from server.service import Service
+from server.settings import Settings
+from tests.helpers.drawings import draw, encode
+
+
+@pytest.fixture(scope="session")
+def jpeg(images: Path) -> bytes:
+    """An indexed image, of the class stripes."""
+    return (images / "stripes" / "04.jpg").read_bytes()
+
+
+@pytest.fixture
+def writable_folder(artifact: Artifact, model: OnnxModel, few: Path, tmp_path: Path) -> Path:
+    """An index of 33 images: 11 of each label."""
+    path = tmp_path / "index"
+    index = ImageIndex.create(path, artifact)
+    build(index, model, find_images(few))
+    index.close()
+    return path
+
+
+@pytest.fixture
+def writable_service(artifact: Artifact, writable_folder: Path) -> Service:
+    """A service of that index; `writable_client` closes it."""
+    return Service(Settings(artifact=artifact.path, index=writable_folder))
+
+
+@pytest.fixture
+def writable_client(writable_service: Service) -> Iterator[TestClient]:
+    with TestClient(create_app(writable_service), raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def new_images() -> list[bytes]:
+    """Three images that no index has."""
+    return [encode(draw("circles", np.random.default_rng(seed))) for seed in (1001, 1002, 1003)]

@@ -1,0 +1,71 @@
+"""POST /classify: probabilities of ten crops, several images, and where the time went."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from starlette.testclient import TestClient
+
+from model.images.crops import CENTER_CROP, TEN_CROP
+from model.images.preprocess import decode_image
+from model.runtime import OnnxModel
+
+
+def test_classify_by_form_and_by_body(client: TestClient, jpeg: bytes, model: OnnxModel) -> None:
+    by_form = client.post("/classify", files={"image": ("a.jpg", jpeg, "image/jpeg")})
+    by_body = client.post("/classify", content=jpeg, headers={"content-type": "image/jpeg"})
+    assert by_form.status_code == by_body.status_code == 200
+    answer = by_form.json()
+    assert answer == by_body.json()
+    assert answer["model"] == {"name": "patterns", "version": 1}
+    assert answer["image"] == {
+        "format": "JPEG", "width": 340, "height": 300, "mode": "RGB", "orientation": 1, "frames_ignored": False,
+    }  # fmt: skip
+    expected, _ = model.run(decode_image(jpeg).pixels[None], TEN_CROP)
+    got = {entry["class"]: entry["probability"] for entry in answer["predictions"]}
+    np.testing.assert_allclose([got[i] for i in range(3)], expected[0], atol=1e-6)
+    probabilities = [entry["probability"] for entry in answer["predictions"]]
+    assert probabilities == sorted(probabilities, reverse=True)
+    assert answer["predictions"][0]["name"] == "stripes"
+
+
+def test_top_and_crops(client: TestClient, jpeg: bytes, model: OnnxModel) -> None:
+    answer = client.post("/classify?top=1&crops=1", content=jpeg).json()
+    expected, _ = model.run(decode_image(jpeg).pixels[None], CENTER_CROP)
+    assert len(answer["predictions"]) == 1
+    assert answer["predictions"][0]["probability"] == pytest.approx(float(expected.max()), abs=1e-6)
+
+
+def test_a_broken_image_is_422_and_names_no_path(client: TestClient, jpeg: bytes) -> None:
+    answer = client.post("/classify", content=jpeg[: len(jpeg) // 2])
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_image")
+    assert "/" not in answer.json()["error"]["message"]
+
+
+def test_several_images_and_the_one_that_is_broken(client: TestClient, jpeg: bytes, images: Path) -> None:
+    other = (images / "checks" / "04.jpg").read_bytes()
+    files = [("image", ("a", data)) for data in (jpeg, b"no image", other, jpeg[:500])]
+    answer = client.post("/classify?top=1", files=files)
+    assert answer.status_code == 200
+    first, second, third, fourth = answer.json()
+    assert first == client.post("/classify?top=1", content=jpeg).json()
+    assert third == client.post("/classify?top=1", content=other).json()
+    assert second["error"]["code"] == "unsupported_image"
+    assert second["error"]["request_id"] == answer.headers["x-request-id"]
+    assert fourth["error"]["code"] == "invalid_image"
+    too_many = client.post("/classify", files=[("image", ("a", jpeg))] * 17)
+    assert (too_many.status_code, too_many.json()["error"]["code"]) == (422, "invalid_body")
+
+
+def test_where_the_time_went(client: TestClient, jpeg: bytes) -> None:
+    phases = {}
+    for path in ("/classify", "/similar"):
+        header = client.post(path, content=jpeg).headers["server-timing"]
+        phases[path] = {part.partition(";")[0]: float(part.partition("=")[2]) for part in header.split(", ")}
+    assert list(phases["/classify"]) == ["decode", "queue", "inference", "total"]
+    assert list(phases["/similar"]) == ["decode", "queue", "inference", "search", "total"]
+    for times in phases.values():
+        assert sum(times.values()) - times["total"] <= times["total"]
+        assert times["inference"] > 0

@@ -1,0 +1,13 @@
+"""Health and information."""
+
+from __future__ import annotations
+
+from starlette.testclient import TestClient
+
+
+def test_health_and_info(client: TestClient) -> None:
+    assert client.get("/live").json() == {"status": "live"}
+    assert client.get("/ready").json() == {"status": "ready"}
+    info = client.get("/info").json()
+    assert (info["classes"], info["device"], info["index"]) == (3, "cpu", {"size": 90, "codes": None})
+    assert {m["crops"] for m in info["measurements"]} == {1, 10}

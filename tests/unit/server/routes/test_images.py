@@ -1,0 +1,140 @@
+"""The index over HTTP: images are added, listed, labeled, removed and restored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from index.store import ImageIndex
+from model.artifacts.artifact import Artifact
+from model.images.preprocess import decode_image
+from server.app import create_app
+from server.service import Service
+from server.settings import Settings
+
+WRITE, READ = "w" * 16, "r" * 16
+
+
+def post(client: TestClient, images: list[bytes], **fields: list[str]) -> list[dict[str, object]]:
+    files = [("image", ("a.jpg", data)) for data in images]
+    answer = client.post("/images", files=files, data=fields)
+    assert answer.status_code == 200, answer.text
+    found: list[dict[str, object]] = answer.json()["images"]
+    return found
+
+
+def test_added_images_are_found_at_once(
+    writable_client: TestClient, new_images: list[bytes], artifact: Artifact, writable_folder: Path
+) -> None:
+    added = post(
+        writable_client,
+        [new_images[0], b"no image", new_images[1], new_images[0]],
+        label=["new"],
+        key=["a", "b", "c", "d"],
+    )
+    assert [entry.get("status") for entry in added] == ["added", None, "added", "exists"]
+    assert added[1]["error"]["code"] == "unsupported_image"  # type: ignore[index]
+    assert added[0]["id"] == added[3]["id"] == 34
+    for data, place in ((new_images[0], 0), (new_images[1], 2)):
+        nearest = writable_client.post("/similar?k=1", content=data).json()["neighbors"][0]
+        assert (nearest["id"], nearest["label"]) == (added[place]["id"], "new")
+        assert nearest["distance"] == pytest.approx(0, abs=1e-5)
+    assert writable_client.get("/images/34").json()["key"] == "a"
+    assert writable_client.get("/images/34").json()["image"] is None
+    assert writable_client.get("/images/34/thumbnail").status_code == 200
+    assert writable_client.get("/images/34/image").status_code == 404
+    writable_client.__exit__(None, None, None)
+    again = ImageIndex.open(writable_folder)  # as after a restart
+    assert len(again) == 35
+    again.close()
+
+
+def test_one_broken_image_is_an_error(writable_client: TestClient) -> None:
+    assert writable_client.post("/images", content=b"no image").status_code == 415
+    assert writable_client.get("/images").json()["index"]["size"] == 33
+
+
+def test_listing_by_pages_and_label(writable_client: TestClient) -> None:
+    seen, cursor = [], 0
+    while cursor is not None:
+        page = writable_client.get(f"/images?limit=10&cursor={cursor}").json()
+        seen += [image["id"] for image in page["images"]]
+        cursor = page["next_cursor"]
+    assert seen == list(range(1, 34))
+    assert len(writable_client.get("/images?label=circles").json()["images"]) == 11
+    assert writable_client.get("/labels").json()["labels"] == [
+        {"label": label, "images": 11} for label in ("checks", "circles", "stripes")
+    ]
+
+
+def test_removed_and_brought_back(writable_client: TestClient) -> None:
+    assert writable_client.delete("/images/5").status_code == 204
+    for path in ("/images/5", "/images/5/similar", "/images/5/thumbnail"):
+        assert writable_client.get(path).status_code == 404
+    assert writable_client.delete("/images/5").status_code == 404
+    assert 5 not in [n["id"] for n in writable_client.get("/images/4/similar?k=40").json()["neighbors"]]
+    assert writable_client.patch("/images/5", json={"removed": False}).json()["id"] == 5
+    assert 5 in [n["id"] for n in writable_client.get("/images/4/similar?k=40").json()["neighbors"]]
+    assert writable_client.patch("/images/5", json={"label": "odd"}).json()["label"] == "odd"
+    assert [n["id"] for n in writable_client.get("/images/4/similar?label=odd").json()["neighbors"]] == [5]
+    assert writable_client.patch("/images/5", json={"label": None}).json()["label"] is None
+    removed = {"removed": True, "label": "x"}
+    for wrong in ({"labels": "x"}, {"label": ""}, {"removed": "perhaps"}, {"removed": True}, removed):
+        assert writable_client.patch("/images/5", json=wrong).status_code == 422
+
+
+def test_fields_that_do_not_fit(writable_client: TestClient, new_images: list[bytes]) -> None:
+    files = [("image", ("a", data)) for data in new_images]
+    for fields in ({"label": ["a", "b"]}, {"key": ["k"]}, {"label": [""]}, {"label": ["x" * 201]}, {"key": ["k"] * 3}):
+        assert writable_client.post("/images", files=files, data=fields).status_code == 422
+    assert writable_client.get("/images").json()["index"]["size"] == 33
+
+
+def test_who_may_write(artifact: Artifact, writable_folder: Path, new_images: list[bytes]) -> None:
+    service = Service(Settings(artifact=artifact.path, index=writable_folder, keys=f"read:{READ},write:{WRITE}"))
+    with TestClient(create_app(service)) as client:
+        calls = [("POST", "/images", new_images[0]), ("DELETE", "/images/1", b""), ("PATCH", "/images/1", b"{}")]
+        for method, path, content in calls:
+            for key, status in ((None, 401), (READ, 403)):
+                headers = {"X-API-Key": key} if key else {}
+                assert client.request(method, path, headers=headers, content=content).status_code == status
+        assert client.post("/images", headers={"X-API-Key": WRITE}, content=new_images[0]).status_code == 200
+
+
+def test_an_index_that_another_changes_is_only_read(
+    artifact: Artifact, writable_folder: Path, new_images: list[bytes]
+) -> None:
+    with_lock = ImageIndex.create(writable_folder, artifact)
+    for read_only in (False, True):
+        settings = Settings(artifact=artifact.path, index=writable_folder, read_only=read_only)
+        with TestClient(create_app(Service(settings))) as client:
+            assert client.get("/images/1/similar").status_code == 200
+            refused = client.post("/images", content=new_images[0])
+            assert (refused.status_code, refused.json()["error"]["code"]) == (409, "read_only_index")
+            assert str(writable_folder) not in refused.text
+        with_lock.close()
+
+
+def test_a_reload_keeps_the_index_that_is_changed(
+    writable_service: Service, writable_client: TestClient, new_images: list[bytes]
+) -> None:
+    before = writable_service.current
+    writable_client.portal.call(writable_service.reload)  # type: ignore[union-attr]
+    assert writable_service.current is not before
+    assert writable_service.current.index is before.index
+    assert post(writable_client, [new_images[2]])[0]["status"] == "added"
+    assert writable_client.get("/images/34/similar").status_code == 200
+
+
+def test_an_indexed_image_its_thumbnail_and_its_file(client: TestClient, jpeg: bytes) -> None:
+    first = client.post("/similar?k=1", content=jpeg).json()["neighbors"][0]
+    image = client.get(first["url"]).json()
+    assert (image["label"], image["format"], image["width"]) == ("stripes", "JPEG", 340)
+    thumbnail = client.get(first["thumbnail"])
+    assert thumbnail.headers["content-type"] == "image/jpeg"
+    assert decode_image(thumbnail.content).width == 128
+    file = client.get(image["image"])
+    assert file.content == jpeg
+    assert file.headers["content-type"] == "image/jpeg"

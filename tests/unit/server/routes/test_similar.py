@@ -1,0 +1,71 @@
+"""Similarity search over HTTP: by uploaded and indexed images, with every parameter."""
+
+from __future__ import annotations
+
+import pytest
+from starlette.testclient import TestClient
+
+from model.artifacts.artifact import Artifact
+from server.app import create_app
+from server.service import Service
+from server.settings import Settings
+
+
+def test_similar_finds_itself_first_at_zero(client: TestClient, jpeg: bytes) -> None:
+    answer = client.post("/similar", files={"image": ("a.jpg", jpeg, "image/jpeg")}).json()
+    neighbors = answer["neighbors"]
+    assert len(neighbors) == 6
+    assert answer["index"] == {"size": 90, "codes": None}
+    assert neighbors[0]["distance"] == 0
+    assert [n["distance"] for n in neighbors] == sorted(n["distance"] for n in neighbors)
+    assert neighbors[0]["label"] == "stripes"
+    assert sum(n["label"] == "stripes" for n in neighbors) >= 5
+    again = client.get(f"/images/{neighbors[0]['id']}/similar").json()
+    assert again["neighbors"] == neighbors
+    assert len(client.post("/similar?k=20", content=jpeg).json()["neighbors"]) == 20
+
+
+def test_without_an_index(artifact: Artifact, jpeg: bytes) -> None:
+    with TestClient(create_app(Service(Settings(artifact=artifact.path)))) as bare:
+        assert bare.post("/classify", content=jpeg).status_code == 200
+        answer = bare.post("/similar", content=jpeg)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "no_index")
+        assert "--index" in answer.json()["error"]["message"]
+        assert bare.get("/info").json()["index"] is None
+
+
+def test_every_way_to_ask(writable_client: TestClient, new_images: list[bytes]) -> None:
+    def ids(path: str, **sent: object) -> list[int]:
+        answer = writable_client.post(path, **sent)  # type: ignore[arg-type]
+        assert answer.status_code == 200, answer.text
+        return [neighbor["id"] for neighbor in answer.json()["neighbors"]]
+
+    whole = ids("/similar?k=33", content=new_images[0])
+    assert ids("/similar?k=5&offset=5", content=new_images[0]) == whole[5:10]
+    assert ids("/similar?k=5&label=checks", content=new_images[0]) == [n for n in whole if n <= 11][:5]
+    assert ids("/similar?id=7&k=1") == [7]
+    assert ids("/similar?id=7&id=8&k=33") == ids("/similar?id=8&id=7&k=33")
+    both = [("image", ("a", new_images[0])), ("image", ("b", new_images[1]))]
+    assert len(ids("/similar", files=both)) == 6
+    assert writable_client.post("/similar", files=both).json()["image"] is None
+    away = writable_client.post(f"/similar?minus={whole[0]}&k=33", content=new_images[0]).json()["neighbors"]
+    near = writable_client.post("/similar?k=33", content=new_images[0]).json()["neighbors"]
+    assert {n["id"]: n["distance"] for n in away}[whole[0]] > near[0]["distance"]
+    bound = near[4]["distance"]
+    assert ids(f"/similar?k=33&max_distance={bound}", content=new_images[0]) == whole[:5]
+    assert writable_client.get("/images/7/similar?minus=9").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/similar?k=0&id=1", 422), ("/similar?k=1000000&id=1", 422), ("/similar?offset=-1&id=1", 422),
+        ("/similar?id=4711", 404), ("/similar?id=1&minus=4711", 404), ("/similar?id=1&label=nothing", 422),
+        ("/similar?id=1&max_distance=nan", 422), ("/similar?id=1&max_distance=-1", 422), ("/similar?id=x", 422),
+        ("/similar", 415),
+    ],
+)  # fmt: skip
+def test_wrong_questions(writable_client: TestClient, path: str, status: int) -> None:
+    answer = writable_client.post(path)
+    assert answer.status_code == status, answer.text
+    assert answer.json()["error"]["message"]

@@ -1,0 +1,42 @@
+"""The access log: one line per request, as JSON and as text."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+from starlette.testclient import TestClient
+
+from server.access_log import log_request, make_formatter
+
+
+def test_one_line_per_request(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "server.access_log")
+    response = client.post("/classify", content=b"no image")
+    (record,) = [record for record in caplog.records if record.name == "server.access_log"]
+    line = json.loads(make_formatter("json").format(record))
+    assert line["request_id"] == response.headers["x-request-id"]
+    assert (line["method"], line["path"], line["status"]) == ("POST", "/classify", 415)
+    assert (line["code"], line["level"]) == ("unsupported_image", "INFO")
+    assert line["total_ms"] > 0
+    assert line["time"]
+    text = make_formatter("text").format(record)
+    assert text.startswith("INFO request method=POST path=/classify status=415 code=unsupported_image ")
+
+
+def test_a_path_with_a_line_break_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "server.access_log")
+    log_request("GET", "/a\nINFO forged", 404, "not_found", "7", "", {"total": 0.001})
+    for form in ("text", "json"):
+        assert "\n" not in make_formatter(form).format(caplog.records[0])
+
+
+def test_an_exception_is_in_the_json(caplog: pytest.LogCaptureFixture) -> None:
+    try:
+        raise ValueError("why")
+    except ValueError as error:
+        logging.getLogger("server").error("failed", exc_info=error)
+    line = json.loads(make_formatter("json").format(caplog.records[0]))
+    assert "ValueError: why" in line["exc_info"]
+    assert line["message"] == "failed"

@@ -1,0 +1,50 @@
+"""The application: the page, its security policy, and the OpenAPI document."""
+
+from __future__ import annotations
+
+import re
+
+from starlette.testclient import TestClient
+
+from server.app import WEB
+
+
+def test_the_page_needs_no_other_host_and_is_small(client: TestClient) -> None:
+    page = client.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    assert not re.search(r"<style|<script(?![^>]* src=)|\son\w+=|\sstyle=", page.text)
+    sizes = len(page.content)
+    for file in WEB.iterdir():
+        answer = client.get(f"/page/{file.name}")
+        assert answer.status_code == 200
+        assert answer.headers["cache-control"] == "no-cache"
+        assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", answer.text), file.name
+        assert len(answer.text.splitlines()) <= 200, file.name
+        sizes += len(answer.content) if file.name != "index.html" else 0
+    assert sizes < 60_000
+
+
+def test_no_page_may_load_or_send_anywhere_else(client: TestClient) -> None:
+    for path in ("/", "/page/app.js", "/images/1/thumbnail", "/nothing"):
+        policy = dict(
+            part.split(maxsplit=1) for part in client.get(path).headers["content-security-policy"].split("; ")
+        )
+        assert policy == {
+            "default-src": "'self'", "img-src": "'self' blob:", "object-src": "'none'", "base-uri": "'none'",
+            "form-action": "'none'", "frame-ancestors": "'none'",
+        }  # fmt: skip
+
+
+def test_openapi_describes_every_call(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    for path, method in {"/classify": "post", "/similar": "post", "/images/{image_id}": "get"}.items():
+        operation = document["paths"][path][method]
+        assert operation["summary"]
+        assert "200" in operation["responses"]
+    body = document["paths"]["/classify"]["post"]["requestBody"]["content"]
+    assert set(body) == {"multipart/form-data", "image/*", "application/octet-stream"}
+    answers = document["paths"]["/classify"]["post"]["responses"]
+    assert set(answers) == {"200", "401", "403", "408", "413", "415", "422", "500", "503", "504"}
+    for status in ("413", "415", "422", "503"):
+        assert answers[status]["content"]["application/json"]["schema"]["$ref"].endswith("/ErrorResponse")
+    assert document["components"]["schemas"]["Prediction"]["properties"]["name"]["examples"]

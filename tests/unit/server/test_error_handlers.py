@@ -1,0 +1,100 @@
+"""Error responses: one shape, the right status and code, and nothing of the server's inside."""
+
+from __future__ import annotations
+
+import pytest
+from starlette.testclient import TestClient
+
+from model.artifacts.artifact import Artifact
+from model.exceptions import ArtifactError
+from server.app import create_app
+from server.service import Service
+from server.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "status", "code"),
+    [
+        ("/classify", b"", 415, "unsupported_image"),
+        ("/classify", b"hello", 415, "unsupported_image"),
+        ("/classify", b"\xff\xd8\xff\xe0" + bytes(50), 415, "unsupported_image"),
+        ("/classify", bytes(5_000_001), 413, "body_too_large"),
+        ("/classify?top=0", b"x", 422, "invalid_request"),
+        ("/classify?crops=3", b"x", 422, "invalid_request"),
+        ("/similar?k=0", b"x", 422, "invalid_request"),
+        ("/similar?k=1000000", b"x", 422, "invalid_request"),
+        ("/similar?k=six", b"x", 422, "invalid_request"),
+        ("/nothing", b"x", 404, "not_found"),
+        ("/live", b"x", 405, "method_not_allowed"),
+    ],
+)
+def test_bad_posts(client: TestClient, path: str, content: bytes, status: int, code: str) -> None:
+    answer = client.post(path, content=content)
+    assert answer.status_code == status
+    error = answer.json()["error"]
+    assert error["code"] == code
+    assert error["message"]
+    assert error["request_id"] == answer.headers["x-request-id"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/images/4711", 404, "unknown_image"),
+        ("/images/4711/thumbnail", 404, "unknown_image"),
+        ("/images/4711/image", 404, "unknown_image"),
+        ("/images/4711/similar", 404, "unknown_image"),
+        ("/images/99999999999999999999999", 422, "invalid_request"),
+        ("/images/0", 422, "invalid_request"),
+        ("/images/x", 422, "invalid_request"),
+        ("/nothing", 404, "not_found"),
+        ("/classify", 405, "method_not_allowed"),
+        ("/page/../app.py", 404, "not_found"),
+    ],
+)
+def test_bad_gets(client: TestClient, path: str, status: int, code: str) -> None:
+    answer = client.get(path)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+
+
+def test_an_internal_error_has_an_id_and_tells_nothing(artifact: Artifact, jpeg: bytes) -> None:
+    service = Service(Settings(artifact=artifact.path))
+    with TestClient(create_app(service), raise_server_exceptions=False) as broken:
+        service.current.model.run = None  # type: ignore[assignment, method-assign]
+        answer = broken.post("/classify", content=jpeg)
+        assert answer.status_code == 500
+        assert answer.json()["error"]["request_id"] == answer.headers["x-request-id"]
+        assert "NoneType" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "allow"),
+    [
+        ("/images/17", "DELETE, GET, PATCH"),
+        ("/images", "GET, POST"),
+        ("/classify", "POST"),
+        ("/v2/models/patterns", "GET"),
+    ],
+)
+def test_a_wrong_method_is_told_all_methods(client: TestClient, path: str, allow: str) -> None:
+    response = client.put(path)
+    assert (response.status_code, response.headers["allow"]) == (405, allow)
+
+
+def test_a_body_that_the_framework_cannot_parse_is_a_bad_request(client: TestClient) -> None:
+    body, headers = b'{"label": "\xff"}', {"Content-Type": "application/json"}
+    response = client.patch("/images/1", content=body, headers=headers)
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "bad_request")
+
+
+def test_an_exception_without_an_entry_is_a_500_without_details(artifact: Artifact) -> None:
+    service = Service(Settings(artifact=artifact.path))
+    with TestClient(create_app(service), raise_server_exceptions=False) as broken:
+
+        def fail() -> None:
+            raise ArtifactError("/a/path/of/the/server")
+
+        service.hold_current = fail  # type: ignore[method-assign, assignment]
+        response = broken.get("/info")
+    assert (response.status_code, response.json()["error"]["code"]) == (500, "internal_error")
+    assert "/a/path" not in response.text

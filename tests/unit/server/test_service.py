@@ -1,0 +1,40 @@
+"""The service: work that could not be done in time is refused at once."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from starlette.requests import Request
+
+from model.artifacts.artifact import Artifact
+from server.exceptions import OverloadedError
+from server.limits import Admission, BodyQuota
+from server.request_context import RequestContext
+from server.service import Service
+from server.settings import Settings
+
+
+def test_work_is_refused_at_once_when_it_could_not_be_done_in_time(artifact: Artifact) -> None:
+    service = Service(Settings(artifact=artifact.path))
+
+    def check_deadline(seconds: float, images: int = 1) -> None:
+        request, quota = Request({"type": "http"}), BodyQuota(Admission(1, 1))
+        context = RequestContext(request, service, service.current, quota, time.monotonic() + seconds)
+        context.check_deadline(images)
+
+    try:
+        for _ in range(9):
+            service.current.inference.throughput.record(10, 1.0)
+        check_deadline(1.2)  # nothing waits: whatever the speed, it is tried
+        service.decoder.pending = 1
+        with pytest.raises(OverloadedError, match=r"queue too long: 2\.5 s of work pending") as refused:
+            check_deadline(1.2)
+        assert refused.value.retry_after == pytest.approx(2.5)
+        check_deadline(3)
+        with pytest.raises(OverloadedError):
+            check_deadline(3, images=2)
+        service.current.inference.throughput.record(1, 1000.0)  # the machine stood still for a moment
+        check_deadline(3)
+    finally:
+        service.close()
