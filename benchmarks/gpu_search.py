@@ -1,6 +1,6 @@
-"""`python benchmarks/gpu_search.py`, where there is a GPU and faiss-gpu: the search on it beside the CPU's.
+"""`python benchmarks/gpu_search.py`: search on a GPU (with faiss-gpu) beside the CPU.
 
-Answers must be the same, distances and all; times are of one query at a time. Writes docs/results/.
+Results must be the same, distances included; times are of one query at a time. Writes docs/results/.
 """
 
 from __future__ import annotations
@@ -20,35 +20,35 @@ import torch
 import typer
 
 from benchmarks.machine import commit, machine, write
-from benchmarks.retrieval import DIM, K, features
-from index.gpu_scanner import GpuScanner
-from index.nearest import nearest, threads
+from benchmarks.retrieval import DIM, K, draw_features
+from index.nearest import nearest
+from index.scanners import GpuScanner, SearchPool
 
 
 def main(
-    rows: Annotated[int, typer.Option(min=1000)] = 100_000,
-    queries: Annotated[int, typer.Option(min=1)] = 50,
-    output: Annotated[Path, typer.Option(help="Folder of the result.")] = ROOT / "docs" / "results",
+    rows: Annotated[int, typer.Option(min=1000, help="Number of features.")] = 100_000,
+    queries: Annotated[int, typer.Option(min=1, help="Number of queries.")] = 50,
+    output: Annotated[Path, typer.Option(help="Folder for the result.")] = ROOT / "docs" / "results",
 ) -> None:
-    """Compare, print and write a dated result; an error where an answer differs."""
-    made, asked, on_gpu = features(rows, 1), features(queries, 2), GpuScanner(DIM)
-    wanted = np.arange(rows) % 1000 != 0
-    taken: dict[str, list[float]] = {"cpu": [], "cuda": []}
-    with threads() as pool:
-        for query in asked:
-            for mask in (None, wanted):
-                begun = time.perf_counter()
-                there = nearest(made, query, K, pool, mask, on_gpu.scan)
+    """Compare, print and write a dated result; an error where a result differs."""
+    features, query_features, scanner = draw_features(rows, 1), draw_features(queries, 2), GpuScanner(DIM)
+    few_masked = np.arange(rows) % 1000 != 0
+    times: dict[str, list[float]] = {"cpu": [], "cuda": []}
+    with SearchPool() as pool:
+        for query in query_features:
+            for mask in (None, few_masked):
+                start = time.perf_counter()
+                on_gpu = nearest(features, query, K, pool, mask, scanner)
                 middle = time.perf_counter()
-                here = nearest(made, query, K, pool, mask)
-                taken["cuda"].append(1000 * (middle - begun))
-                taken["cpu"].append(1000 * (time.perf_counter() - middle))
-                np.testing.assert_array_equal(there[0], here[0])
-                np.testing.assert_array_equal(there[1], here[1])
-    medians = {side: statistics.median(times) for side, times in taken.items()}
-    typer.echo(f"{queries} queries over {rows:,} rows, all answers the same; milliseconds: {medians}")
+                on_cpu = nearest(features, query, K, pool, mask)
+                times["cuda"].append(1000 * (middle - start))
+                times["cpu"].append(1000 * (time.perf_counter() - middle))
+                np.testing.assert_array_equal(on_gpu.rows, on_cpu.rows)
+                np.testing.assert_array_equal(on_gpu.distances, on_cpu.distances)
+    medians = {device: statistics.median(values) for device, values in times.items()}
+    typer.echo(f"{queries} queries over {rows:,} rows, all results equal; milliseconds: {medians}")
     result = {"date": f"{date.today()}", "commit": commit(), "machine": machine(torch.device("cuda"))}
-    typer.echo(f"written: {write(result | {'rows': rows, 'milliseconds': medians}, output, 'retrieval-cuda')}")
+    typer.echo(f"wrote {write(result | {'rows': rows, 'milliseconds': medians}, output, 'retrieval-cuda')}")
 
 
 if __name__ == "__main__":

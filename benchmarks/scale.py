@@ -1,8 +1,7 @@
-"""`python benchmarks/scale.py INDEX`: a million images on one machine, searched by codes of 256 bits and exactly.
+"""`python benchmarks/scale.py INDEX`: an index of a million images, searched by binary codes of 256 bits and exactly.
 
-The rows are those of INDEX, real, and mixtures of two real ones of the same label with noise, below zero cut off,
-until there are a million: 16.4 GB, mapped into memory. The binary search takes a shortlist by Hamming distance and
-measures it exactly. Writes docs/results/.
+The features are those of INDEX, and mixtures of two real ones of the same label with noise, rectified, until there are
+a million: 16.4 GB, mapped into memory. Writes docs/results/.
 """
 
 from __future__ import annotations
@@ -26,29 +25,30 @@ import torch
 import typer
 from numpy.typing import NDArray
 
-from benchmarks.living import entries, percentiles
+from benchmarks.living import make_entries, percentiles
 from benchmarks.machine import commit, machine, write
-from index.search import Query
+from index.search import Query, SearchMode
 from index.store import ImageIndex
 from model.artifacts.packed import unpack_bundled
 from model.encoder import Encoder
-from training.hashing.autoencoder import CodeConfig
-from training.hashing.train_codes import make
+from training.hashing.autoencoder import CodeConfig, train_autoencoder
 
 Array = NDArray[np.float32]
-CHUNK = 8192
+CHUNK_ROWS = 8192
+K = 6
+MODES: tuple[SearchMode, ...] = ("binary", "exact")
 
 
-def real(path: Path) -> tuple[Array, NDArray[np.int64]]:
-    """Features and labels' numbers of an index."""
+def read_index(path: Path) -> tuple[Array, NDArray[np.int64]]:
+    """Features and label numbers of the labeled images of an index."""
     with closing(ImageIndex.open(path)) as index:
-        found = [entry for entry in index.catalog.everything() if entry.label]
+        entries = [entry for entry in index.catalog.iter_entries() if entry.label]
         numbers: dict[str | None, int] = {}
-        labels = np.array([numbers.setdefault(entry.label, len(numbers)) for entry in found])
-        return np.stack([index.feature(entry.id) for entry in found]), labels
+        labels = np.array([numbers.setdefault(entry.label, len(numbers)) for entry in entries])
+        return np.stack([index.feature(entry.id) for entry in entries]), labels
 
 
-def mixed(features: Array, labels: NDArray[np.int64], count: int, seed: int) -> Array:
+def mix(features: Array, labels: NDArray[np.int64], count: int, seed: int) -> Array:
     """(count, dim): two images of a label in some proportion, and noise where either isn't zero."""
     draw = np.random.default_rng(seed)
     order = np.argsort(labels, kind="stable")
@@ -62,71 +62,76 @@ def mixed(features: Array, labels: NDArray[np.int64], count: int, seed: int) -> 
     return np.maximum(rows, 0, out=rows)
 
 
-def pieces(features: Array, labels: NDArray[np.int64], rows: int) -> Iterator[Array]:
-    """The real rows, then mixtures, made in two threads."""
-    yield from np.array_split(features, -(-len(features) // CHUNK))
-    left = rows - len(features)
-    counts = [min(CHUNK, left - start) for start in range(0, left, CHUNK)]
+def iter_chunks(features: Array, labels: NDArray[np.int64], rows: int) -> Iterator[Array]:
+    """The real features, then mixtures, made in two threads."""
+    yield from np.array_split(features, -(-len(features) // CHUNK_ROWS))
+    rest = rows - len(features)
+    counts = [min(CHUNK_ROWS, rest - start) for start in range(0, rest, CHUNK_ROWS)]
     with ThreadPoolExecutor(2) as pool:
         for start in range(0, len(counts), 4):
-            some = range(start, min(start + 4, len(counts)))
-            yield from pool.map(lambda place: mixed(features, labels, counts[place], 1 + place), some)
+            numbers = range(start, min(start + 4, len(counts)))
+            yield from pool.map(lambda number: mix(features, labels, counts[number], 1 + number), numbers)
 
 
-def held() -> float:
+def resident_mb() -> float:
     """Resident memory that is this process's own, in MB; pages of mapped files aside."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) / 1024
 
 
+def measure_searches(index: ImageIndex, queries: Array) -> dict[str, Any]:
+    """Percentiles of the milliseconds of each mode, and the recall of the binary one, after a warm-up."""
+    index.search_ids([Query(queries[0], K)])
+    for query in queries:
+        index.search_ids([Query(query, K, mode="binary")])
+    times: dict[str, list[float]] = {mode: [] for mode in MODES}
+    recall = []
+    for query in queries:
+        ids: dict[str, set[int]] = {}
+        for mode in MODES:
+            start = time.perf_counter()
+            (result,) = index.search_ids([Query(query, K, mode=mode)])
+            times[mode].append(1000 * (time.perf_counter() - start))
+            ids[mode] = set(result.ids.tolist())
+        recall.append(len(ids["binary"] & ids["exact"]) / K)
+    return {mode: percentiles(values) for mode, values in times.items()} | {"recall_at_6": float(np.mean(recall))}
+
+
 def main(
-    index: Annotated[Path, typer.Argument(help="An index with labels, of features as long as the bundled network's.")],
-    rows: Annotated[int, typer.Option(min=10_000)] = 1_000_000,
-    bits: Annotated[int, typer.Option(min=8)] = 256,
-    queries: Annotated[int, typer.Option(min=1)] = 100,
-    folder: Annotated[Path, typer.Option(help="Where 17 GB go.")] = Path(),
-    output: Annotated[Path, typer.Option(help="Folder of the result.")] = ROOT / "docs" / "results",
+    index: Annotated[Path, typer.Argument(help="Index with labels, of features as long as the bundled network's.")],
+    rows: Annotated[int, typer.Option(min=10_000, help="Images of the large index.")] = 1_000_000,
+    bits: Annotated[int, typer.Option(min=8, help="Code length.")] = 256,
+    queries: Annotated[int, typer.Option(min=1, help="Number of queries.")] = 100,
+    folder: Annotated[Path, typer.Option(help="Folder for 17 GB of temporary files.")] = Path(),
+    output: Annotated[Path, typer.Option(help="Folder for the result.")] = ROOT / "docs" / "results",
 ) -> None:
     """Build, open, search, print and write a dated result."""
-    features, labels = real(index)
+    features, labels = read_index(index)
     result: dict[str, Any] = {"date": f"{date.today()}", "commit": commit(), "machine": machine(torch.device("cpu"))}
     with tempfile.TemporaryDirectory(dir=folder) as home:
-        some = np.concatenate([features, mixed(features, labels, 2 * CHUNK, rows)])
-        chosen = CodeConfig(steps=500, temperature=1 / 32)
-        onnx.save(make("autoencoder", some, bits, chosen, None).graph(), Path(home) / "encoder.onnx")
+        sample = np.concatenate([features, mix(features, labels, 2 * CHUNK_ROWS, rows)])
+        config = CodeConfig(steps=500, temperature=1 / 32)
+        onnx.save(train_autoencoder(sample, bits, config).to_onnx(), Path(home) / "encoder.onnx")
         encoder = Encoder(Path(home) / "encoder.onnx")
-        begun = time.perf_counter()
-        made = ImageIndex.create(Path(home) / "index", unpack_bundled("elpv", Path(home) / "artifacts"))
-        made.use(encoder)
-        for piece in pieces(features, labels, rows):
-            made.add(piece, entries(len(made), len(piece)))
-        made.close()
-        result |= {"rows": rows, "bits": bits, "build_seconds": time.perf_counter() - begun}
+        start = time.perf_counter()
+        large = ImageIndex.create(Path(home) / "index", unpack_bundled("elpv", Path(home) / "artifacts"))
+        large.set_encoder(encoder)
+        for chunk in iter_chunks(features, labels, rows):
+            large.add(chunk, make_entries(len(large), len(chunk)))
+        large.close()
+        result |= {"rows": rows, "bits": bits, "build_seconds": time.perf_counter() - start}
         typer.echo(f"built in {result['build_seconds']:.0f} s")
-        del made
-        before, begun = held(), time.perf_counter()
+        del large
+        before, start = resident_mb(), time.perf_counter()
         store = ImageIndex.open(Path(home) / "index")
-        store.use(encoder)
-        result |= {"open_seconds": time.perf_counter() - begun}
-        asked = mixed(features, labels, queries, 0)
-        taken: dict[str, list[float]] = {"binary": [], "exact": []}
-        hits = []
-        for turn in (0, 1):  # the first brings the rows into memory
-            for query in asked:
-                answers = {}
-                for search in ("binary", "exact") if turn or query is asked[0] else ("binary",):
-                    begun = time.perf_counter()
-                    ((answers[search], _),) = store.answers([Query(query, 6, search=search)])
-                    if turn:
-                        taken[search].append(1000 * (time.perf_counter() - begun))
-                if turn:
-                    hits.append(len(set(answers["binary"].tolist()) & set(answers["exact"].tolist())) / 6)
-        result |= {search: percentiles(times) for search, times in taken.items()}
-        result |= {"recall_at_6": float(np.mean(hits)), "memory_mb": held() - before, "process_mb": held()}
+        store.set_encoder(encoder)
+        result |= {"open_seconds": time.perf_counter() - start}
+        result |= measure_searches(store, mix(features, labels, queries, 0))
+        result |= {"memory_mb": resident_mb() - before, "process_mb": resident_mb()}
         store.close()
     for name in ("open_seconds", "binary", "exact", "recall_at_6", "memory_mb", "process_mb"):
         typer.echo(f"{name}: {result[name]}")
-    typer.echo(f"written: {write(result, output, 'scale-cpu')}")
+    typer.echo(f"wrote {write(result, output, 'scale-cpu')}")
 
 
 if __name__ == "__main__":
