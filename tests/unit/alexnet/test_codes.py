@@ -58,7 +58,7 @@ def test_evaluate_index(coded: Artifact, images: Path) -> None:
     result = json.loads((home / "e.json").read_text())
     assert result["recall"]["exact"] == {"6": 1.0, "10": 1.0}
     assert result["recall"]["binary"]["10"] > 0.99  # 420 images fit the shortlist
-    assert 0 < result["recall"]["addresses"]["10"] <= 1
+    assert 0 < result["recall"]["hash_lookup"]["10"] <= 1
     assert result["precision"]["1"] > 0.8
     assert (home / "p.png").read_bytes().startswith(b"\x89PNG")
     printed = alexnet(
@@ -89,6 +89,6 @@ def test_server_searches_by_codes(coded: Artifact, images: Path, tmp_path: Path)
             for search in ("exact", "binary")
         )
         assert exact == binary
-        response = httpx2.get(f"{url}/images/1/similar?search=addresses&k=3").json()
+        response = httpx2.get(f"{url}/images/1/similar?search=hash_lookup&k=3").json()
         assert response["neighbors"][0]["id"] == 1
         assert httpx2.get(f"{url}/images/1/similar?search=fast").status_code == 422
