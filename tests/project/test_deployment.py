@@ -1,5 +1,4 @@
-"""The files for operators name commands, settings, addresses and metrics that the program has, and their own schemas
-take them."""
+"""Deployment files match their schemas, and the commands, settings, endpoints and metrics in them exist."""
 
 from __future__ import annotations
 
@@ -35,20 +34,20 @@ def documents(folder: Path) -> Iterator[dict[str, Any]]:
 
 def container() -> dict[str, Any]:
     (deployment,) = [d for d in documents(DEPLOY / "kubernetes" / "base") if d["kind"] == "Deployment"]
-    found: dict[str, Any] = deployment["spec"]["template"]["spec"]["containers"][0]
-    return found
+    first: dict[str, Any] = deployment["spec"]["template"]["spec"]["containers"][0]
+    return first
 
 
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
-    found: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
-    return found
+    content: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    return content
 
 
-def test_hadolint_finds_nothing() -> None:
+def test_hadolint() -> None:
     hadolint = Path(sys.executable).parent / "hadolint"
-    said = subprocess.run([hadolint, ROOT / "Dockerfile"], capture_output=True, text=True, check=False)
-    assert (said.returncode, said.stdout) == (0, "")
+    result = subprocess.run([hadolint, ROOT / "Dockerfile"], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (0, "")
 
 
 @pytest.mark.parametrize(
@@ -59,15 +58,15 @@ def test_hadolint_finds_nothing() -> None:
         ("github-workflows", ".github/workflows/ci.yml"),
     ],
 )
-def test_schema_takes_it(schema: str, file: str) -> None:
+def test_file_matches_its_schema(schema: str, file: str) -> None:
     check = Path(sys.executable).parent / "check-jsonschema"
     words = [str(check), "--builtin-schema", f"vendor.{schema}", str(ROOT / file)]
-    said = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert said.returncode == 0, said.stdout + said.stderr
+    result = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 @pytest.mark.parametrize("document", list(documents(DEPLOY / "kubernetes" / "base")), ids=lambda d: d["kind"])
-def test_kubernetes_schema_takes_it(document: dict[str, Any]) -> None:
+def test_kubernetes_schema(document: dict[str, Any]) -> None:
     if document["kind"] == "Deployment":  # kustomize adds the labels and this selector
         labels = {"app.kubernetes.io/name": "alexnet-server"}
         document["spec"]["selector"] = {"matchLabels": labels}
@@ -76,23 +75,23 @@ def test_kubernetes_schema_takes_it(document: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("overlay", ["base", "milvus"])
-def test_kustomize_builds_it(overlay: str) -> None:
+def test_kustomize_build(overlay: str) -> None:
     if shutil.which("kubectl") is None:
         pytest.skip("no kubectl here, which has kustomize in it")
-    said = subprocess.run(
+    result = subprocess.run(
         ["kubectl", "kustomize", str(DEPLOY / "kubernetes" / overlay)], capture_output=True, text=True, check=True
     )
-    kinds = [document["kind"] for document in yaml.safe_load_all(said.stdout)]
+    kinds = [document["kind"] for document in yaml.safe_load_all(result.stdout)]
     expected = ["Service", "Deployment", "PodDisruptionBudget", "HorizontalPodAutoscaler"]
     assert kinds == expected + (["Milvus"] if overlay == "milvus" else [])
     milvus = overlay == "milvus"
     for words in ("milvus://", 'name: ALEXNET_READ_ONLY\n          value: "false"'):
-        assert (words in said.stdout) == milvus
-    assert ("claimName: alexnet-indexes" in said.stdout) != milvus
-    assert said.stdout.count("/data/artifacts") == 1
+        assert (words in result.stdout) == milvus
+    assert ("claimName: alexnet-indexes" in result.stdout) != milvus
+    assert result.stdout.count("/data/artifacts") == 1
 
 
-def test_settings_are_settings(compose: dict[str, Any]) -> None:
+def test_settings_exist(compose: dict[str, Any]) -> None:
     environment = [line.partition("=")[0] for line in compose["services"]["server"]["environment"]]
     environment += [variable["name"] for variable in container()["env"]]
     patches = yaml.safe_load((DEPLOY / "kubernetes" / "milvus" / "kustomization.yaml").read_text())["patches"]
@@ -102,13 +101,13 @@ def test_settings_are_settings(compose: dict[str, Any]) -> None:
     assert {name.removeprefix("ALEXNET_").lower() for name in environment} <= set(Settings.model_fields)
 
 
-def test_probes_ask_what_answers(client: TestClient) -> None:
-    found = container()
-    (port,) = found["ports"]
+def test_probes_have_endpoints(client: TestClient) -> None:
+    server = container()
+    (port,) = server["ports"]
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-        asked = found[probe]["httpGet"]
-        assert asked["port"] == port["name"]
-        assert client.get(asked["path"]).status_code == 200
+        request = server[probe]["httpGet"]
+        assert request["port"] == port["name"]
+        assert client.get(request["path"]).status_code == 200
     checks = re.findall(r"127\.0\.0\.1:(\d+)(/\w+)", (ROOT / "Dockerfile").read_text())
     assert len(checks) == 2
     for number, path in checks:
@@ -116,7 +115,7 @@ def test_probes_ask_what_answers(client: TestClient) -> None:
         assert client.get(path).status_code == 200
 
 
-def test_there_is_time_to_finish(compose: dict[str, Any]) -> None:
+def test_grace_period_covers_requests(compose: dict[str, Any]) -> None:
     """A pod isn't killed while what it accepted may still be answered."""
     (deployment,) = [d for d in documents(DEPLOY / "kubernetes" / "base") if d["kind"] == "Deployment"]
     values = {variable["name"]: variable.get("value") for variable in container()["env"]}
@@ -127,17 +126,17 @@ def test_there_is_time_to_finish(compose: dict[str, Any]) -> None:
     assert grace > Settings.model_fields["request_timeout"].default
 
 
-def test_metrics_are_metrics(client: TestClient) -> None:
-    found = set(re.findall(r"^# TYPE (alexnet_\w+)", client.get("/metrics").text, re.MULTILINE))
+def test_metrics_exist(client: TestClient) -> None:
+    exported = set(re.findall(r"^# TYPE (alexnet_\w+)", client.get("/metrics").text, re.MULTILINE))
     files = [DEPLOY / "prometheus" / "alerts.yml", DEPLOY / "kubernetes" / "adapter-rule.yaml"]
     files += [DEPLOY / "kubernetes" / "base" / "autoscaling.yaml", DEPLOY / "grafana" / "alexnet-server.json"]
     for file in files:
         named = {PARTS.sub("", name) for name in METRIC.findall(file.read_text())}
         assert named, file.name
-        assert named <= found | FROM_THE_ADAPTER, file.name
+        assert named <= exported | FROM_THE_ADAPTER, file.name
 
 
-def test_compose_mounts_what_is_there(compose: dict[str, Any]) -> None:
+def test_compose_mounts_existing_files(compose: dict[str, Any]) -> None:
     for name, service in compose["services"].items():
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
@@ -154,7 +153,7 @@ def test_compose_mounts_what_is_there(compose: dict[str, Any]) -> None:
     assert scraped[0]["static_configs"][0]["targets"] == ["server:8000"]
 
 
-def test_the_dashboard_is_provisioned() -> None:
+def test_dashboard_is_provisioned() -> None:
     dashboard = json.loads((DEPLOY / "grafana" / "alexnet-server.json").read_text())
     providers = yaml.safe_load((DEPLOY / "grafana/provisioning/dashboards/dashboards.yml").read_text())["providers"]
     target = f"{providers[0]['options']['path']}/alexnet-server.json"

@@ -1,4 +1,4 @@
-"""What is served never loads torch; and the test that says so can fail."""
+"""Server and index never import torch, and `__init__` files import nothing."""
 
 from __future__ import annotations
 
@@ -30,22 +30,24 @@ def test_no_torch(module: str) -> None:
     assert not {"torch", "onnx"} & loaded_after(f"import {module}")
 
 
-def test_the_test_can_fail() -> None:
+def test_this_test_can_fail() -> None:
     assert "torch" in loaded_after("import server.app, model.lrn.functional")
 
 
 @pytest.mark.parametrize("package", ["model", "index", "training", "server", "server.routes"])
-def test_a_package_s_init_is_its_docstring(package: str) -> None:
+def test_package_init_is_a_docstring(package: str) -> None:
     names = loaded_after(f"import {package}; assert {package}.__doc__")
     root = package.split(".")[0]
     assert {name for name in names if name.split(".")[0] == root} <= {root, package}
 
 
-def test_two_distributions_of_one_package_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_distributions_of_one_package_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     from model import runtime
     from model.exceptions import DeviceError
 
     doubled = {"onnxruntime": ["onnxruntime", "onnxruntime-gpu"]}
     monkeypatch.setattr(runtime, "packages_distributions", lambda: doubled)
-    with pytest.raises(DeviceError, match="onnxruntime and onnxruntime-gpu, which overwrite each other"):
+    with pytest.raises(
+        DeviceError, match="onnxruntime and onnxruntime-gpu are both installed and overwrite"
+    ):
         runtime.check_single_distribution("onnxruntime")
