@@ -38,11 +38,11 @@ STRANGE = 'it\'s "quoted" \\ and größer} or removed == true'
 
 
 def make_artifact(network: str = "a" * 64) -> Artifact:
-    """What an index looks at of an artifact."""
+    """An artifact with what an index reads of it."""
     files = {NETWORK: FileRecord(bytes=1, sha256=network)}
-    unseen = {"classes": 2, "parameters": 1, "license": "", "training": {}, "export_difference": 0.0}
+    unused = {"num_classes": 2, "parameters": 1, "license": "", "training": {}, "export_difference": 0.0}
     manifest = Manifest(
-        name="net", version=1, created=datetime.now(UTC), feature_dim=DIM, files=files, **unseen,
+        name="net", version=1, created=datetime.now(UTC), feature_dim=DIM, files=files, **unused,
     )  # fmt: skip
     return Artifact(Path(), manifest, ())
 
