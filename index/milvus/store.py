@@ -180,8 +180,8 @@ class MilvusIndex:
         ids = {sha256: collection.id_from_sha256(sha256) for sha256 in sha256s}
         used: set[int] = set()
         for start in range(0, len(sha256s), PAGE_SIZE):
-            wanted = [ids[sha256] for sha256 in sha256s[start : start + PAGE_SIZE]]
-            used |= {int(row["id"]) for row in self.catalog.query(f"id in {wanted}", ["id"])}
+            part = [ids[sha256] for sha256 in sha256s[start : start + PAGE_SIZE]]
+            used |= {int(row["id"]) for row in self.catalog.query(f"id in {part}", ["id"])}
         for sha256 in sha256s:
             first = ids[sha256]
             while ids[sha256] in used or (ids[sha256] != first and self._exists(ids[sha256])):
