@@ -1,1 +1,1 @@
-"""Data sets: folders, tables and archives, the cache of decoded images, augmentation."""
+"""Datasets: folders, tables and archives, the cache of decoded images, augmentation, and the loader of crops."""

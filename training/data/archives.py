@@ -1,4 +1,4 @@
-"""The named data sets: where each comes from, its checksum, license and split.
+"""The named datasets: where each comes from, its checksum, license and split.
 
 An archive is unpacked once, below `data/` (or the folder named by ALEXNET_DATA), after its contents were compared with
 the checksum of the copy that the published numbers were measured on.
@@ -22,18 +22,21 @@ from tqdm import tqdm
 
 from model.artifacts.artifact import Label
 from model.exceptions import DatasetError
-from model.lock import alone
-from training.data.datasets import PARTS, Dataset, Example
-from training.data.folders import folder
+from model.files import exclusive_lock
+from training.data.datasets import SPLITS, Dataset, Example
+from training.data.folders import load_folder
 
+NAMED_DATASETS = ("elpv", "grocery", "cifar10")
 ELPV_SPLIT = Path(__file__).parents[1] / "splits" / "elpv.csv"
-SOLAR_CELLS = "elpv"
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A zip file. `contents` finds a member's name below whatever folder it was packed in; `sha256` is over the sorted
-    lines "name, size, crc32" of these members, so that it holds for every way of packing the same files."""
+    """A zip file on the network.
+
+    `contents`: a pattern whose group is a member's name below whatever folder it was packed in. `sha256`: of the sorted
+    lines "name, size, crc32" of these members, so that it holds for every way of packing the same files.
+    """
 
     url: str
     contents: str
@@ -54,23 +57,23 @@ ARCHIVES = {
 }
 
 
-def named(name: str, archive: Path | None = None) -> Dataset:
-    """One of `training.data.datasets.NAMED`, unpacked from `archive`, or downloaded, else downloaded. DatasetError."""
-    if name == SOLAR_CELLS:
-        return elpv()
-    root = unpacked(name, ARCHIVES[name], archive)
-    return grocery(root) if name == "grocery" else cifar10(root)
+def load_named(name: str, archive: Path | None = None) -> Dataset:
+    """One of `NAMED_DATASETS`, unpacked from `archive`, or else downloaded. Raises DatasetError."""
+    if name == "elpv":
+        return load_elpv()
+    root = unpack(name, ARCHIVES[name], archive)
+    return load_grocery(root) if name == "grocery" else load_cifar10(root)
 
 
-def elpv() -> Dataset:
-    """2,624 solar cells, four defect probabilities x two types: 8 classes (CC BY-NC-SA 4.0).
+def load_elpv() -> Dataset:
+    """2,624 solar cells, four defect probabilities x two cell types: 8 classes (CC BY-NC-SA 4.0).
 
-    The split is the file `training/splits/elpv.csv`, made by `stratified` with seed 0: 75 % to train (a tenth of them
-    for validation) and 25 % to test, the shares of Deitsch et al. 2019.
+    The split is the file `training/splits/elpv.csv`, made by `stratified_split` with seed 0: 75 % to train (a tenth of
+    them for validation) and 25 % to test, the shares of Deitsch et al. 2019. Raises DatasetError.
     """
     spec = importlib.util.find_spec("elpv_dataset")
     if spec is None or spec.origin is None:
-        raise DatasetError("expected the package elpv-dataset, found none: pip install -e '.[cpu,demo]'")
+        raise DatasetError("the package elpv-dataset is not installed: pip install -e '.[cpu,demo]'")
     root = Path(spec.origin).parent / "data"
     kinds = [(cell, percent) for cell in ("mono", "poly") for percent in (0, 33, 67, 100)]
     index = {kind: position for position, kind in enumerate(kinds)}
@@ -79,20 +82,20 @@ def elpv() -> Dataset:
         path, probability, cell = line.split()
         label_of[path] = index[cell, round(100 * float(probability))]
     with ELPV_SPLIT.open(newline="") as file:
-        part_of = {row["path"]: row["part"] for row in csv.DictReader(file)}
-    if set(part_of) != set(label_of):
-        raise DatasetError(f"expected the {len(part_of):,} images of {ELPV_SPLIT.name}, found other ones in {root}")
-    parts: dict[str, list[Example]] = {part: [] for part in PARTS}
+        split_of = {row["path"]: row["split"] for row in csv.DictReader(file)}
+    if set(split_of) != set(label_of):
+        raise DatasetError(f"the images in {root} are not the {len(split_of):,} of {ELPV_SPLIT.name}")
+    splits: dict[str, list[Example]] = {split: [] for split in SPLITS}
     for path, label in label_of.items():
-        parts[part_of[path]].append(Example(str(root / path), label))
+        splits[split_of[path]].append(Example(str(root / path), label))
     return Dataset(
         name="elpv",
-        split="elpv 75/25, seed 0",
+        split_description="elpv 75/25, seed 0",
         license="CC BY-NC-SA 4.0 (trained on ELPV, non-commercial, share alike)",
         labels=tuple(Label(id=f"{cell}-{percent}", name=f"{cell}, defect {percent} %") for cell, percent in kinds),
-        train=tuple(parts["train"]),
-        validation=tuple(parts["validation"]),
-        test=tuple(parts["test"]),
+        train=tuple(splits["train"]),
+        validation=tuple(splits["validation"]),
+        test=tuple(splits["test"]),
         groupings={
             "functional or defective": tuple("defective" if p > 50 else "functional" for _, p in kinds),
             "cell type": tuple(cell for cell, _ in kinds),
@@ -101,64 +104,65 @@ def elpv() -> Dataset:
     )
 
 
-def grocery(root: Path) -> Dataset:
-    """5,421 phone images in a shop, 81 classes in 43 coarse ones (MIT; Klasson et al. 2019), with their own split."""
+def load_grocery(root: Path) -> Dataset:
+    """5,421 phone images in a shop, 81 classes in 43 coarse ones, with their own split (MIT; Klasson et al. 2019)."""
     with (root / "dataset" / "classes.csv").open(newline="") as file:
         classes = [row[:4] for row in csv.reader(file)][1:]
 
-    def listed(name: str) -> tuple[Example, ...]:
+    def read_list(name: str) -> tuple[Example, ...]:
         rows = [line.split(", ") for line in (root / "dataset" / name).read_text().splitlines() if line]
         return tuple(Example(str(root / "dataset" / path), int(fine)) for path, fine, _ in rows)
 
     return Dataset(
         name="grocery",
-        split="grocery, its published parts",
-        license="MIT (trained on the Grocery Store data set)",
+        split_description="grocery, its published splits",
+        license="MIT (trained on the Grocery Store dataset)",
         labels=tuple(Label(id=name, name=name.replace("-", " ")) for name, *_ in classes),
-        train=listed("train.txt"),
-        validation=listed("val.txt"),
-        test=listed("test.txt"),
+        train=read_list("train.txt"),
+        validation=read_list("val.txt"),
+        test=read_list("test.txt"),
         groupings={"coarse class": tuple(coarse for _, _, coarse, _ in classes)},
     )
 
 
-def cifar10(root: Path) -> Dataset:
-    """60,000 images of 32 x 32, 10 classes (Krizhevsky 2009), in their JPEG form: the pixels differ a little from
-    those of the original files. Its own test part; a seeded tenth of its training part for validation."""
-    terms = "none stated by its authors (trained on CIFAR-10)"
-    return replace(folder(root, seed=0), license=terms)
+def load_cifar10(root: Path) -> Dataset:
+    """60,000 images of 32 x 32, 10 classes (Krizhevsky 2009), as JPEG: pixels differ a little from the original files.
+
+    Its own test split; a tenth of its training split, drawn with seed 0, for validation.
+    """
+    return replace(load_folder(root, seed=0), license="none stated by its authors (trained on CIFAR-10)")
 
 
-def unpacked(name: str, archive: Archive, file: Path | None) -> Path:
-    """The folder with the files of an archive, unpacked from `file`, or downloaded, if it isn't there yet."""
-    home = Path(os.environ.get("ALEXNET_DATA", "data")) / name
-    if home.is_dir():
-        return home
-    home.parent.mkdir(parents=True, exist_ok=True)
+def unpack(name: str, archive: Archive, file: Path | None) -> Path:
+    """Unpack an archive from `file`, or download it, unless its folder exists; the folder. Raises DatasetError."""
+    folder = Path(os.environ.get("ALEXNET_DATA", "data")) / name
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
     with (
-        alone(home.parent / f".{name}.lock", f"fetching {name}"),
-        tempfile.TemporaryDirectory(prefix=f".{name}-", dir=home.parent) as scratch,
+        exclusive_lock(folder.parent / f".{name}.lock", f"fetching {name}"),
+        tempfile.TemporaryDirectory(prefix=f".{name}-", dir=folder.parent) as scratch,
     ):
-        if home.is_dir():
-            return home
+        if folder.is_dir():
+            return folder
         if file is None:
             file = Path(scratch) / "download"
             _download(name, archive.url, file)
         target = Path(scratch) / "files"
         _unpack(name, archive, file, target)
-        target.rename(home)
-    return home
+        target.rename(folder)
+    return folder
 
 
 def _download(name: str, url: str, file: Path) -> None:
     try:
-        with urllib.request.urlopen(url, timeout=60) as answer, file.open("wb") as output:
-            total = int(answer.headers.get("Content-Length") or 0) or None
+        with urllib.request.urlopen(url, timeout=60) as response, file.open("wb") as output:
+            total = int(response.headers.get("Content-Length") or 0) or None
             with tqdm.wrapattr(output, "write", total=total, desc=f"downloading {name}", disable=None) as counted:
-                shutil.copyfileobj(answer, counted)
+                shutil.copyfileobj(response, counted)
     except OSError as error:
         raise DatasetError(
-            f"expected to download {name} from {url}, found: {error}; fetch it elsewhere and name it with --archive"
+            f"cannot download {name} from {url}: {error}; fetch it elsewhere and name it with --archive"
         ) from error
 
 
@@ -166,17 +170,17 @@ def _unpack(name: str, archive: Archive, file: Path, target: Path) -> None:
     try:
         with zipfile.ZipFile(file) as packed:
             members = {
-                found.group(1): info
+                match.group(1): info
                 for info in packed.infolist()
-                if (found := re.search(archive.contents, info.filename))
+                if (match := re.search(archive.contents, info.filename))
             }
             lines = sorted(f"{member}\t{info.file_size}\t{info.CRC:08x}" for member, info in members.items())
             if hashlib.sha256("\n".join(lines).encode()).hexdigest() != archive.sha256:
-                raise DatasetError(f"expected the {name} data set in {file}, found other files")
+                raise DatasetError(f"{file} does not contain the {name} dataset: its files have another checksum")
             for member, info in tqdm(members.items(), desc=f"unpacking {name}", unit="file", disable=None):
                 path = target / member
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(packed.read(info))  # which compares the checksum
+                path.write_bytes(packed.read(info))  # compares the CRC
     except (OSError, zipfile.BadZipFile) as error:
         reason = getattr(error, "strerror", None) or error
-        raise DatasetError(f"expected a zip file with the {name} data set at {file}, found: {reason}") from error
+        raise DatasetError(f"cannot read {file}, which should be a zip file of the {name} dataset: {reason}") from error

@@ -1,44 +1,48 @@
-"""All images of a data set decoded once, with the mean image and the RGB covariance of the training part.
+"""The image cache: all images of a dataset decoded once, with the mean image and RGB covariance of the training split.
 
 One pass: each file is read, brought to 256 x 256 by the image contract, and added to exact integer sums, so that the
-statistics depend neither on order nor on rounding. The pass is restartable; broken files are listed and skipped.
+statistics depend neither on order nor on rounding. The pass can be resumed; broken files are listed and skipped.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 import zipfile
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from model.exceptions import DatasetError, InvalidImageError
-from model.images.preprocess import CONTRACT, SIDE, decode_image
-from model.lock import alone
-from model.runtime import available_cpus
+from model.files import atomic_write, exclusive_lock
+from model.images.preprocess import IMAGE_CONTRACT, IMAGE_SIZE, decode_image
+from model.thread_pool import ordered_map
+from training.data.crop_kernels import add_to_sums
 from training.data.datasets import Dataset, Example
 from training.data.storage import JpegImages, Pixels, RawImages
 
 CHUNK = 256
+"""Images between two looks at the clock: whether to save."""
+AHEAD = 512
+"""Decoded images that may wait to be written: 100 MB."""
 SAVE_SECONDS = 10
 
-Format = Literal["raw", "jpeg"]
+CacheFormat = Literal["raw", "jpeg"]
 
 
 @dataclass(frozen=True)
 class ImageCache:
-    """`images`: N of 256 x 256 in the order of `dataset.examples`; `skipped`: row -> what is wrong with it.
+    """Decoded images of a dataset, and their statistics.
 
-    `mean` (256, 256, 3) float32 and `covariance` (3, 3) float64 are over the training part, pixels 0..255.
+    `images`: N of 256 x 256 in the order of `dataset.examples`. `skipped`: row -> why its file couldn't be decoded.
+    `mean` (256, 256, 3) float32 and `covariance` (3, 3) float64 are of the training split, pixels 0..255.
     """
 
     images: RawImages | JpegImages
@@ -46,59 +50,59 @@ class ImageCache:
     covariance: NDArray[np.float64]
     skipped: dict[int, str]
 
-    def rows(self, dataset: Dataset, part: str) -> NDArray[np.int64]:
-        """The rows of one part whose files could be read."""
-        start = {"train": 0, "validation": len(dataset.train)}.get(part, len(dataset.train) + len(dataset.validation))
-        rows = np.arange(start, start + len(dataset.parts()[part]))
+    def rows(self, dataset: Dataset, split: str) -> NDArray[np.int64]:
+        """The rows of one split whose files could be decoded."""
+        start = {"train": 0, "validation": len(dataset.train)}.get(split, len(dataset.train) + len(dataset.validation))
+        rows = np.arange(start, start + len(dataset.splits()[split]))
         return rows[~np.isin(rows, list(self.skipped))]
 
 
-def build(dataset: Dataset, root: Path, form: Format = "raw") -> ImageCache:
-    """Open the cache of `dataset` below `root`, decoding what isn't there yet. Raises DatasetError.
+def build_cache(dataset: Dataset, root: Path, cache_format: CacheFormat = "raw") -> ImageCache:
+    """Open the cache of `dataset` below `root`, decoding the images that it doesn't have yet. Raises DatasetError.
 
-    One process at a time works on a cache; others wait, and find it finished.
+    One process at a time works on a cache; others wait, and find it complete.
     """
-    home = root / f"{dataset.name}-{_fingerprint(dataset, form)}"
-    home.mkdir(parents=True, exist_ok=True)
-    with alone(home / "lock", "reading the same images into the cache"):
-        images = (JpegImages if form == "jpeg" else RawImages)(home, len(dataset.examples))
-        progress = _Progress(home / "progress.npz")
+    folder = root / f"{dataset.name}-{_fingerprint(dataset, cache_format)}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with exclusive_lock(folder / "lock", "reading the same images into the cache"):
+        images = (JpegImages if cache_format == "jpeg" else RawImages)(folder, len(dataset.examples))
+        progress = _Progress(folder / "progress.npz")
         progress.load()
-        if not images.go_on(progress.done):
-            progress.path.unlink()  # first: killed from here on, the next run must not believe it
+        if not images.resume(progress.done):
+            progress.path.unlink()  # first: if we are killed after this, the next run must not believe it
             progress = _Progress(progress.path)
-            images.go_on(0)
-        _decode(dataset.examples, len(dataset.train), images, progress)
-    _report(dataset, progress.skipped, home)
+            images.resume(0)
+        _decode_rest(dataset.examples, len(dataset.train), images, progress)
+    _check_skipped(dataset, progress.skipped, folder)
     mean, covariance = progress.statistics()
     return ImageCache(images, mean, covariance, progress.skipped)
 
 
-def _fingerprint(dataset: Dataset, form: Format) -> str:
-    """Changes when a file, its part, or the image contract changes."""
-    digest = hashlib.sha256(f"{CONTRACT} {form}".encode())
-    for part, examples in dataset.parts().items():
+def _fingerprint(dataset: Dataset, cache_format: CacheFormat) -> str:
+    """Changes when a file, its split, or the image contract changes."""
+    digest = hashlib.sha256(f"{IMAGE_CONTRACT} {cache_format}".encode())
+    for split, examples in dataset.splits().items():
         for example in examples:
             try:
                 stat = example.path.stat()
             except OSError as error:
-                raise DatasetError(f"expected an image at {example.file}, found: {error.strerror}") from error
-            digest.update(f"{part}\0{example.path.absolute()}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+                raise DatasetError(f"cannot read {example.file}: {error.strerror}") from error
+            digest.update(f"{split}\0{example.path.absolute()}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
 
 
 class _Progress:
-    """How many images are done, what was skipped, and the integer sums over the training part so far."""
+    """How many images are done, which were skipped, and the integer sums over the training split so far."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.done = path, 0
         self.skipped: dict[int, str] = {}
         self.count = 0
-        self.image_sum = np.zeros((SIDE, SIDE, 3), np.int64)
+        self.image_sum = np.zeros((IMAGE_SIZE, IMAGE_SIZE, 3), np.int64)
         self.outer_sum = np.zeros((3, 3), np.int64)
 
     def load(self) -> None:
-        """Take up what was saved; from the start if nothing whole was."""
+        """Read what was saved; start from zero if no complete file exists."""
         try:
             with np.load(self.path) as saved:
                 values = {name: saved[name] for name in saved.files}
@@ -109,95 +113,91 @@ class _Progress:
         self.image_sum, self.outer_sum = values["image_sum"], values["outer_sum"]
 
     def save(self) -> None:
-        partial = self.path.with_suffix(".partial.npz")
-        np.savez(
-            partial,
-            done=self.done,
-            count=self.count,
-            skipped=json.dumps(self.skipped),
-            image_sum=self.image_sum,
-            outer_sum=self.outer_sum,
-        )
-        os.replace(partial, self.path)
+        with atomic_write(self.path, "wb") as file:
+            np.savez(
+                file,
+                done=self.done,
+                count=self.count,
+                skipped=json.dumps(self.skipped),
+                image_sum=self.image_sum,
+                outer_sum=self.outer_sum,
+            )
 
     def add(self, image: Pixels) -> None:
         """Add a (256, 256, 3) training image to the sums; they hold a hundred million images exactly."""
-        from training.data.crop_kernels import add_to_sums
-
         self.count += 1
         add_to_sums(image, self.image_sum, self.outer_sum)
 
     def statistics(self) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """Mean image and the 3 x 3 covariance of all training pixels."""
         if not self.count:
-            raise DatasetError("expected readable images to train on, found none")
-        pixels = self.count * SIDE * SIDE
+            raise DatasetError("no image of the training split can be decoded")
+        pixels = self.count * IMAGE_SIZE * IMAGE_SIZE
         mean_rgb = self.image_sum.sum((0, 1)) / pixels
         covariance = self.outer_sum / pixels - np.outer(mean_rgb, mean_rgb)
         return (self.image_sum / self.count).astype(np.float32), covariance
 
 
-def _decode(examples: Sequence[Example], train: int, images: RawImages | JpegImages, progress: _Progress) -> None:
-    """Read what isn't done yet: decoders on all cores, a chunk ahead of the one that is written."""
-    if progress.done == len(examples):
-        return
-    title = "reading images"
-    with (
-        ThreadPoolExecutor(available_cpus()) as pool,
-        tqdm(total=len(examples), initial=progress.done, desc=title, unit="image", smoothing=0, disable=None) as bar,
-    ):
-
-        def submit(start: int) -> list[Future[Any]]:
-            return [pool.submit(_read, example.path, images) for example in examples[start : start + CHUNK]]
-
-        ahead, saved = submit(progress.done), time.monotonic()
-        for start in range(progress.done, len(examples), CHUNK):
-            current, ahead = ahead, submit(start + CHUNK)
-            for row, future in enumerate(current, start):
-                result = future.result()
-                if isinstance(result, str):
-                    progress.skipped[row] = result
-                    images.write(row, np.zeros((SIDE, SIDE, 3), np.uint8), b"")
-                else:
-                    images.write(row, *result)
-                    if row < train:
-                        progress.add(result[0])
-                bar.update()
-            progress.done = start + len(current)
-            if time.monotonic() - saved > SAVE_SECONDS or progress.done == len(examples):
-                try:
-                    images.flush()
-                    progress.save()
-                except OSError as error:
-                    raise DatasetError(
-                        f"expected space for the cache in {progress.path.parent}, found: {error.strerror}; "
-                        "what was saved is kept, and the same command goes on from there"
-                    ) from error
+def _decode_rest(
+    examples: Sequence[Example], num_train: int, images: RawImages | JpegImages, progress: _Progress
+) -> None:
+    """Decode what isn't done yet on all cores, and save the progress every few seconds."""
+    start, saved = progress.done, time.monotonic()
+    rest = examples[start:]
+    decoded = ordered_map(partial(decode_example, images=images), rest, ahead=AHEAD)
+    with tqdm(
+        total=len(examples), initial=start, desc="reading images", unit="image", smoothing=0, disable=None
+    ) as bar:
+        for row, result in enumerate(decoded, start):
+            if isinstance(result, str):
+                progress.skipped[row] = result
+                images.write(row, np.zeros((IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8), b"")
+            else:
+                images.write(row, *result)
+                if row < num_train:
+                    progress.add(result[0])
+            bar.update()
+            last = row + 1 == len(examples)
+            if (row + 1 - start) % CHUNK and not last:
+                continue
+            progress.done = row + 1
+            if last or time.monotonic() - saved > SAVE_SECONDS:
+                _save(images, progress)
                 saved = time.monotonic()
 
 
-def _read(path: Path, images: RawImages | JpegImages) -> tuple[Pixels, bytes] | str:
+def _save(images: RawImages | JpegImages, progress: _Progress) -> None:
     try:
-        return images.encode(decode_image(path.read_bytes()).pixels)
+        images.flush()
+        progress.save()
+    except OSError as error:
+        raise DatasetError(
+            f"cannot write the cache in {progress.path.parent}: {error.strerror}; free some space and run the same "
+            "command again, which resumes it"
+        ) from error
+
+
+def decode_example(example: Example, images: RawImages | JpegImages) -> tuple[Pixels, bytes] | str:
+    """The pixels of a file as `images` stores them, and their encoded bytes; or why it can't be decoded."""
+    try:
+        return images.encode(decode_image(example.path.read_bytes()).pixels)
     except (InvalidImageError, OSError) as error:
         return str(error)
 
 
-def _report(dataset: Dataset, skipped: dict[int, str], home: Path) -> None:
-    """Name the files that were skipped, and refuse a class of which none is left to train on."""
+def _check_skipped(dataset: Dataset, skipped: dict[int, str], folder: Path) -> None:
+    """List the files that were skipped; raise DatasetError if a class has no image left to train on."""
     examples = dataset.examples
     if skipped:
-        listing = home / "skipped.txt"
+        listing = folder / "skipped.txt"
         listing.write_text("".join(f"{examples[row].path}\t{reason}\n" for row, reason in skipped.items()))
-        tqdm.write(
-            f"skipped {len(skipped):,} of {len(examples):,} files that can't be read; all are listed in {listing}"
-        )
+        tqdm.write(f"skipped {len(skipped):,} of {len(examples):,} files that cannot be decoded, listed in {listing}")
         for row, reason in list(skipped.items())[:5]:
             tqdm.write(f"  {examples[row].path}: {reason}")
-    left = {example.label for row, example in enumerate(dataset.train) if row not in skipped}
-    lost = [label.name for position, label in enumerate(dataset.labels) if position not in left]
+    remaining = {example.label for row, example in enumerate(dataset.train) if row not in skipped}
+    lost = [label.name for position, label in enumerate(dataset.labels) if position not in remaining]
     if lost:
-        raise DatasetError(f"expected readable images to train on in every class, found none in: {', '.join(lost[:5])}")
+        raise DatasetError(f"no image to train on can be decoded in these classes: {', '.join(lost[:5])}")
 
 
 def batches(rows: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:

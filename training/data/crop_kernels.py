@@ -1,6 +1,6 @@
-"""Loops over pixels, compiled by numba: crops of the cache (bytes for a GPU, centered float32 for the CPU), and sums.
+"""Pixel loops compiled by numba: crops of the cache (uint8 for a GPU, mean-subtracted float32 for the CPU), and sums.
 
-All let go of the interpreter's lock, so that they run beside a training step.
+All release the GIL, so that they run beside a training step.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.images.crops import CROP
+from model.images.crops import CROP_SIZE
 from training.data.augment import Crops
 
-ROW = 3 * CROP
+ROW = 3 * CROP_SIZE
 
 
 @njit(nogil=True, cache=True)
@@ -24,19 +24,19 @@ def _cut_crops_kernel(images: Any, rows: Any, strides: Any, out: Any) -> None:
     for n in range(len(rows)):
         image = images[rows[n]]
         start, down, right = strides[n]
-        for r in range(CROP):
+        for r in range(CROP_SIZE):
             begin = 3 * (start + r * down)
             target = out[n, r]
             if right == 1:
                 target[:] = image[begin : begin + ROW]
             elif right == -1:
                 source = image[begin + 3 - ROW : begin + 3]
-                for c in range(CROP):
+                for c in range(CROP_SIZE):
                     target[3 * c] = source[ROW - 3 - 3 * c]
                     target[3 * c + 1] = source[ROW - 2 - 3 * c]
                     target[3 * c + 2] = source[ROW - 1 - 3 * c]
             else:
-                for c in range(CROP):
+                for c in range(CROP_SIZE):
                     pixel = begin + 3 * c * right
                     target[3 * c] = image[pixel]
                     target[3 * c + 1] = image[pixel + 1]
@@ -44,13 +44,15 @@ def _cut_crops_kernel(images: Any, rows: Any, strides: Any, out: Any) -> None:
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _subtract_mean_kernel(images: Any, rows: Any, strides: Any, mean: Any, mean_strides: Any, color_shifts: Any, scale: Any, out: Any) -> None:
+def _subtract_mean_kernel(
+    images: Any, rows: Any, strides: Any, mean: Any, mean_strides: Any, color_shifts: Any, scale: Any, out: Any
+) -> None:
     for n in range(len(rows)):
         image = images[rows[n]]
         start, down, right = strides[n]
         mean_start, mean_down, mean_right = mean_strides[n]
         red, green, blue = color_shifts[n]
-        for r in range(CROP):
+        for r in range(CROP_SIZE):
             target = out[n, r]
             pixel, mean_pixel = 3 * (start + r * down), 3 * (mean_start + r * mean_down)
             for c in range(0, ROW, 3):
@@ -78,32 +80,34 @@ def _add_to_sums_kernel(image: Any, image_sum: Any, outer_sum: Any) -> None:
 
 
 def add_to_sums(image: NDArray[np.uint8], image_sum: NDArray[np.int64], outer_sum: NDArray[np.int64]) -> None:
-    """Add a (256, 256, 3) image to the (256, 256, 3) sum of images, and the products of its channels to the (3, 3) sum."""
+    """Add a (256, 256, 3) image to the sum of images, and the products of its channels to the (3, 3) sum."""
     _add_to_sums_kernel(np.ascontiguousarray(image).ravel(), image_sum.reshape(-1), outer_sum)
 
 
 def cut_crops(images: NDArray[np.uint8], crops: Crops, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
     """Cut crops out of the cache's (M, 256, 256, 3) uint8: (N, 224, 224, 3) uint8, into `out` if given."""
     if out is None:
-        out = np.empty((len(crops.rows), CROP, CROP, 3), np.uint8)
-    _cut_crops_kernel(_flat(images), crops.rows, crops.strides, out.reshape(len(out), CROP, ROW))
+        out = np.empty((len(crops.rows), CROP_SIZE, CROP_SIZE, 3), np.uint8)
+    _cut_crops_kernel(_flat(images), crops.rows, crops.strides, out.reshape(len(out), CROP_SIZE, ROW))
     return out
 
 
-def centered(images: NDArray[np.uint8], crops: Crops, mean: NDArray[np.float32]) -> NDArray[np.float32]:
+def subtract_mean(images: NDArray[np.uint8], crops: Crops, mean: NDArray[np.float32]) -> NDArray[np.float32]:
     """Cut crops, subtract the mean, add the color shift and scale: (N, 224, 224, 3) float32. `mean` (256, 256, 3)."""
-    out = np.empty((len(crops.rows), CROP, CROP, 3), np.float32)
-    target, scale = out.reshape(len(out), CROP, ROW), np.float32(crops.scale)
-    _subtract_mean_kernel(_flat(images), crops.rows, crops.strides, mean.ravel(), crops.mean_strides, crops.color_shifts, scale, target)
+    out = np.empty((len(crops.rows), CROP_SIZE, CROP_SIZE, 3), np.float32)
+    target, scale = out.reshape(len(out), CROP_SIZE, ROW), np.float32(crops.scale)
+    _subtract_mean_kernel(
+        _flat(images), crops.rows, crops.strides, mean.ravel(), crops.mean_strides, crops.color_shifts, scale, target
+    )
     return out
 
 
 def subtract_mean_on_device(pixels: Tensor, crops: Crops, mean: Tensor) -> Tensor:
-    """`centered` for bytes that `cut_crops` cut, where they are now: (N, 224, 224, 3) uint8 -> float32 of the same shape.
+    """`subtract_mean` on a device, for the output of `cut_crops`: (N, 224, 224, 3) uint8 -> float32.
 
     `mean` (65536, 3) on the same device.
     """
-    span = torch.arange(CROP, device=pixels.device)
+    span = torch.arange(CROP_SIZE, device=pixels.device)
     strides = torch.from_numpy(crops.mean_strides).to(pixels.device, non_blocking=True)
     start, down, right = strides[:, :, None, None].unbind(1)
     own = mean[start + span[:, None] * down + span * right]  # (N, 224, 224, 3)

@@ -1,4 +1,4 @@
-"""Labeled images in three parts, as `training.data.folders` and `archives` find them, and how a split is drawn."""
+"""`Dataset`: labeled image files in three splits; and how a split is drawn. Readers: `training.data.loading`."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ from pydantic import BaseModel, ConfigDict
 
 from model.artifacts.artifact import Label
 
-NAMED = ("elpv", "grocery", "cifar10")
-PARTS = ("train", "validation", "test")
+SPLITS = ("train", "validation", "test")
 
 
-class Account(BaseModel):
-    """What a table of a data set's images doesn't say, in a file beside it (see `Dataset`)."""
+class DatasetInfo(BaseModel):
+    """What a table of images doesn't hold, written to a JSON file beside it (see `Dataset`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str
-    split: str
+    split_description: str
     license: str
     labels: tuple[Label, ...]
     groupings: dict[str, tuple[str, ...]] = {}
@@ -32,7 +31,7 @@ class Account(BaseModel):
 
 
 class Example(NamedTuple):
-    """One image file and the index of its class. The path is text: a million `Path` objects are a gigabyte."""
+    """One image file and the index of its class. The path is a string: a million `Path` objects take a gigabyte."""
 
     file: str
     label: int
@@ -44,14 +43,16 @@ class Example(NamedTuple):
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images in three parts. `validation` steers the learning rate; `test` is measured once, at the end.
+    """Labeled images in three splits.
 
-    `groupings` names coarser classes: grouping -> the group of each class, in the order of `labels`. `upright`: the
-    images have an up, as photographs do.
+    `validation` steers the learning rate; `test` is measured once, at the end. `split_description`: how the images
+    were split, for manifests and reports. `groupings`: coarser classes, grouping -> the group of each class in the
+    order of `labels`. `upright`: whether images have a natural orientation, as photographs have; if not, training
+    also rotates them.
     """
 
     name: str
-    split: str
+    split_description: str
     license: str
     labels: tuple[Label, ...]
     train: tuple[Example, ...]
@@ -65,58 +66,62 @@ class Dataset:
         """All images: train, then validation, then test."""
         return self.train + self.validation + self.test
 
-    def parts(self) -> dict[str, tuple[Example, ...]]:
+    def splits(self) -> dict[str, tuple[Example, ...]]:
+        """Split name -> its images, in the order of `SPLITS`."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
+    @property
+    def held_out_split(self) -> str:
+        """The split that a network is measured on: test, or validation where there is no test split."""
+        return "test" if self.test else "validation"
+
     def split_sha256(self) -> str:
-        """Changes when an image is added, removed, renamed, or changes its part or class; names no folder."""
+        """Checksum of the split: changes when an image is added, removed, renamed, or changes its split or class.
+
+        Folders don't count, since images may be moved.
+        """
         lines = sorted(
-            f"{part}\t{self.labels[e.label].id}\t{e.path.name}" for part, es in self.parts().items() for e in es
+            f"{split}\t{self.labels[example.label].id}\t{example.path.name}"
+            for split, examples in self.splits().items()
+            for example in examples
         )
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
-    def account(self) -> Account:
-        """All but the images."""
-        return Account(**{name: getattr(self, name) for name in Account.model_fields})
+    def info(self) -> DatasetInfo:
+        """Everything but the images."""
+        return DatasetInfo(**{name: getattr(self, name) for name in DatasetInfo.model_fields})
 
     def split_csv(self) -> str:
-        """The split as a table that `--data` takes back: path, label, part."""
+        """The split as a CSV table that `--data` accepts: path, label, split."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(("path", "label", "part"))
-        for part, examples in self.parts().items():
-            writer.writerows((Path(e.file).absolute(), self.labels[e.label].id, part) for e in examples)
+        writer.writerow(("path", "label", "split"))
+        for split, examples in self.splits().items():
+            writer.writerows((Path(e.file).absolute(), self.labels[e.label].id, split) for e in examples)
         return text.getvalue()
 
 
-def split_names(split: str) -> list[tuple[str, ...]]:
-    """The rows of a split's table without the folders, which may have moved."""
-    return [(Path(path).name, *rest) for path, *rest in csv.reader(split.splitlines())]
+def split_rows(split_csv: str) -> list[tuple[str, ...]]:
+    """The rows of a split's table without folders, which may have moved."""
+    return [(Path(path).name, *rest) for path, *rest in csv.reader(split_csv.splitlines())]
 
 
-def load(data: str, seed: int = 0, archive: Path | None = None) -> Dataset:
-    """One of `NAMED` (`archive`: the file it comes in), a CSV table, or a folder. Raises DatasetError."""
-    from training.data import archives, folders
+def stratified_split(examples: Sequence[Example], shares: Mapping[str, float], seed: int) -> dict[str, list[Example]]:
+    """Split class by class.
 
-    if data in NAMED:
-        return archives.named(data, archive)
-    return folders.table(Path(data), seed) if data.endswith(".csv") else folders.folder(Path(data), seed)
-
-
-def stratified(examples: Sequence[Example], shares: Mapping[str, float], seed: int) -> dict[str, list[Example]]:
-    """Split class by class. `shares` of each class, at least one image where it has three, go to the named parts in
-    their order; the rest is `train`."""
+    `shares`: split -> its share of each class, at least one image where the class has three. The rest is `train`.
+    """
     generator = np.random.default_rng(seed)
     members: dict[int, list[Example]] = {}
     for example in examples:
         members.setdefault(example.label, []).append(example)
-    parts: dict[str, list[Example]] = {"train": [], **{part: [] for part in shares}}
+    splits: dict[str, list[Example]] = {"train": [], **{split: [] for split in shares}}
     for label in sorted(members):
         order = [members[label][i] for i in generator.permutation(len(members[label]))]
         total = len(order)
-        for part, share in shares.items():
+        for split, share in shares.items():
             count = max(1, round(share * total)) if total >= 3 else 0
-            parts[part] += order[:count]
+            splits[split] += order[:count]
             order = order[count:]
-        parts["train"] += order
-    return parts
+        splits["train"] += order
+    return splits

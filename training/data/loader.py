@@ -13,14 +13,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.images.crops import CROP
-from model.images.pool import ordered_map
+from model.images.crops import CROP_SIZE
+from model.thread_pool import ordered_map
 from training.data.augment import Augmentation, Crops
 from training.data.cache import ImageCache
 from training.data.crop_kernels import cut_crops, subtract_mean, subtract_mean_on_device
 from training.data.storage import RawImages
 
-SHAPE = (CROP, CROP, 3)
+SHAPE = (CROP_SIZE, CROP_SIZE, 3)
 
 
 class MicroBatch(NamedTuple):

@@ -1,4 +1,4 @@
-"""Where the cache keeps its 256 x 256 images: as bytes in a memory map (196,608 each), or as JPEG (about 17,000)."""
+"""How the cache stores its 256 x 256 images: uint8 in a memory map (196,608 bytes each), or JPEG (about 17,000)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.exceptions import DatasetError
-from model.images.preprocess import SIDE
+from model.images.preprocess import IMAGE_SIZE
 
 JPEG_QUALITY = 90
 
@@ -20,39 +20,41 @@ Pixels = NDArray[np.uint8]
 
 
 class RawImages:
-    """(N, 256, 256, 3) uint8 in one file; rows are written in order, and read in any."""
+    """(N, 256, 256, 3) uint8 in one file; rows are written in order and read in any order."""
 
     def __init__(self, folder: Path, count: int) -> None:
         self.path, self.count = folder / "images.u8", count
 
     @staticmethod
     def encode(pixels: Pixels) -> tuple[Pixels, bytes]:
-        """What is read back later, and what is stored."""
+        """The pixels that are read back later, and the bytes to store for them."""
         return pixels, b""
 
-    def write(self, row: int, pixels: Pixels, stored: bytes) -> None:
+    def write(self, row: int, pixels: Pixels, encoded: bytes) -> None:
+        """Write one row."""
         self.map[row] = pixels
 
     def flush(self) -> None:
+        """Make what was written durable."""
         self.map.flush()
 
     def read(self, rows: NDArray[np.int64]) -> Pixels:
         """(len(rows), 256, 256, 3)."""
         return np.asarray(self.map[rows])
 
-    def go_on(self, done: int) -> bool:
-        """Prepare to write after the first `done` rows; whether these are there. Where not, nothing is prepared."""
-        size = self.count * SIDE * SIDE * 3
+    def resume(self, done: int) -> bool:
+        """Open the file to write after its first `done` rows. False, with nothing changed, if these don't exist."""
+        size = self.count * IMAGE_SIZE * IMAGE_SIZE * 3
         if not self.path.is_file() or self.path.stat().st_size != size:
             if done:
                 return False
             _reserve(self.path, size)
-        self.map = np.memmap(self.path, np.uint8, "r+", shape=(self.count, SIDE, SIDE, 3))
+        self.map = np.memmap(self.path, np.uint8, "r+", shape=(self.count, IMAGE_SIZE, IMAGE_SIZE, 3))
         return True
 
 
 class JpegImages:
-    """The same images, compressed: a twelfth of the space, and a decoder's work at each reading."""
+    """The same images, compressed: a twelfth of the space, but decoded again each time they are read."""
 
     def __init__(self, folder: Path, count: int) -> None:
         self.path = folder / "images.jpg"
@@ -66,16 +68,18 @@ class JpegImages:
 
     @staticmethod
     def encode(pixels: Pixels) -> tuple[Pixels, bytes]:
-        """What is read back later, and what is stored."""
+        """The pixels that are read back later, and the bytes to store for them."""
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "JPEG", quality=JPEG_QUALITY)
         return _decode(buffer.getvalue()), buffer.getvalue()
 
-    def write(self, row: int, pixels: Pixels, stored: bytes) -> None:
-        self._unwritten.append(stored)
-        self.ends[row + 1] = self.ends[row] + len(stored)
+    def write(self, row: int, pixels: Pixels, encoded: bytes) -> None:
+        """Write one row; it can be read after `flush`."""
+        self._unwritten.append(encoded)
+        self.ends[row + 1] = self.ends[row] + len(encoded)
 
     def flush(self) -> None:
+        """Make what was written durable."""
         with self.path.open("ab") as file:
             file.writelines(self._unwritten)
             file.flush()
@@ -83,16 +87,16 @@ class JpegImages:
         self._unwritten.clear()
         self.ends.flush()
 
-    def go_on(self, done: int) -> bool:
-        """Prepare to write after the first `done` rows; whether these are there."""
+    def resume(self, done: int) -> bool:
+        """Truncate the file after its first `done` rows. False, with the file empty, if these don't exist."""
         size = self.path.stat().st_size
-        there = done < len(self.ends) and (done == 0 or 0 < int(self.ends[done]) <= size)
-        os.truncate(self.path, int(self.ends[done]) if there else 0)
-        return there
+        exists = done < len(self.ends) and (done == 0 or 0 < int(self.ends[done]) <= size)
+        os.truncate(self.path, int(self.ends[done]) if exists else 0)
+        return exists
 
     def read(self, rows: NDArray[np.int64]) -> Pixels:
-        """(len(rows), 256, 256, 3); black where nothing is stored."""
-        out = np.zeros((len(rows), SIDE, SIDE, 3), np.uint8)
+        """(len(rows), 256, 256, 3); black where no image is stored."""
+        out = np.zeros((len(rows), IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
         with self.path.open("rb") as file:
 
             def decode(position: int) -> None:
@@ -104,19 +108,19 @@ class JpegImages:
         return out
 
 
-def _decode(stored: bytes) -> Pixels:
-    with Image.open(io.BytesIO(stored), formats=["JPEG"]) as image:
+def _decode(encoded: bytes) -> Pixels:
+    with Image.open(io.BytesIO(encoded), formats=["JPEG"]) as image:
         return np.asarray(image)
 
 
 def _reserve(path: Path, size: int) -> None:
-    """Take the space at once: running out of it later would kill the process without a word."""
+    """Allocate the whole file now: a disk that fills up later would kill the process with SIGBUS."""
     try:
         with path.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, size) if hasattr(os, "posix_fallocate") else file.truncate(size)
     except OSError as error:
         path.unlink(missing_ok=True)
         raise DatasetError(
-            f"expected {size:,} bytes of free space for {path}, found: {error.strerror}; --cache-format jpeg needs a "
-            "twelfth"
+            f"cannot reserve {size:,} bytes for {path}: {error.strerror}; free some space, or use --cache-format jpeg, "
+            "which needs a twelfth"
         ) from error

@@ -1,4 +1,4 @@
-"""Data sets that come in a file: checked before they are unpacked, unpacked once, and fetched where they can be."""
+"""Datasets that come in a file: checked before they are unpacked, unpacked once, and downloaded."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from model.exceptions import DatasetError
-from model.lock import alone
-from training.data.archives import Archive, named, unpacked
+from model.files import exclusive_lock
+from training.data.archives import Archive, load_named, unpack
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
 FILES = {"train/cat/0.jpg": b"a cat", "train/dog/0.jpg": b"a dog"}
@@ -46,39 +46,39 @@ def visible(home: Path) -> list[str]:
 
 def test_unpacked_once(tmp_path: Path, home: Path) -> None:
     file = packed(tmp_path / "pets.zip", FILES)
-    root = unpacked("pets", pets(), file)
+    root = unpack("pets", pets(), file)
     assert root == home / "pets"
     assert {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*.jpg")} == FILES
     assert not (root / "README.md").exists()
     file.unlink()
-    assert unpacked("pets", pets(), file) == root
+    assert unpack("pets", pets(), file) == root
     assert visible(home) == ["pets"]
 
 
 def test_downloaded(tmp_path: Path) -> None:
     file = packed(tmp_path / "pets.zip", FILES)
-    assert (unpacked("pets", pets(file.as_uri()), None) / "train/cat/0.jpg").read_bytes() == b"a cat"
+    assert (unpack("pets", pets(file.as_uri()), None) / "train/cat/0.jpg").read_bytes() == b"a cat"
 
 
 def test_no_network_says_what_to_do(home: Path) -> None:
     with pytest.raises(DatasetError, match="fetch it elsewhere and name it with --archive"):
-        unpacked("pets", pets(), None)
+        unpack("pets", pets(), None)
     assert visible(home) == []
 
 
 def test_other_files_and_broken_ones_are_refused(tmp_path: Path, home: Path) -> None:
-    with pytest.raises(DatasetError, match="found other files"):
-        unpacked("pets", pets(), packed(tmp_path / "other.zip", FILES | {"train/dog/0.jpg": b"a fox"}))
+    with pytest.raises(DatasetError, match="its files have another checksum"):
+        unpack("pets", pets(), packed(tmp_path / "other.zip", FILES | {"train/dog/0.jpg": b"a fox"}))
     (tmp_path / "page.zip").write_text("<html>not found</html>")
     with pytest.raises(DatasetError, match="not a zip file"):
-        unpacked("pets", pets(), tmp_path / "page.zip")
+        unpack("pets", pets(), tmp_path / "page.zip")
     damaged = bytearray(packed(tmp_path / "pets.zip", FILES).read_bytes())
     damaged[damaged.index(b"a cat")] ^= 1
     (tmp_path / "damaged.zip").write_bytes(damaged)
     with pytest.raises(DatasetError, match="Bad CRC"):
-        unpacked("pets", pets(), tmp_path / "damaged.zip")
-    with pytest.raises(DatasetError, match=r"nope\.zip, found: No such file or directory$"):
-        unpacked("pets", pets(), tmp_path / "nope.zip")
+        unpack("pets", pets(), tmp_path / "damaged.zip")
+    with pytest.raises(DatasetError, match=r"cannot read .*nope\.zip, .*: No such file or directory$"):
+        unpack("pets", pets(), tmp_path / "nope.zip")
     assert visible(home) == []
 
 
@@ -86,8 +86,8 @@ def test_one_process_fetches_for_all(tmp_path: Path, home: Path, capsys: pytest.
     """The second waits, says so, and finds the first one's files: its own archive isn't even opened."""
     home.mkdir()
     found: list[Path] = []
-    second = threading.Thread(target=lambda: found.append(unpacked("pets", pets(), tmp_path / "none.zip")))
-    with alone(home / ".pets.lock", "fetching pets"):
+    second = threading.Thread(target=lambda: found.append(unpack("pets", pets(), tmp_path / "none.zip")))
+    with exclusive_lock(home / ".pets.lock", "fetching pets"):
         second.start()
         deadline, said = time.monotonic() + 20, ""
         while "another process is fetching pets: waiting for it" not in said:
@@ -104,7 +104,7 @@ def test_the_real_grocery_store() -> None:
     file = SHARED / "grocery.zip"
     if not file.is_file():
         pytest.skip("no grocery.zip in ../shared/data")
-    dataset = named("grocery", file)
+    dataset = load_named("grocery", file)
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (2640, 296, 2485)
     assert len(dataset.labels) == 81
     assert len(set(dataset.groupings["coarse class"])) == 43

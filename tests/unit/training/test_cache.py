@@ -13,13 +13,14 @@ import pytest
 from model.exceptions import DatasetError
 from model.images.preprocess import decode_image
 from training.data import cache as image_cache
-from training.data.folders import folder
+from training.data.datasets import Example
+from training.data.folders import load_folder
 from training.data.storage import JpegImages, RawImages
 
 
 def test_statistics_are_exact(images: Path, tmp_path: Path) -> None:
-    dataset = folder(images)
-    cache = image_cache.build(dataset, tmp_path)
+    dataset = load_folder(images)
+    cache = image_cache.build_cache(dataset, tmp_path)
     train = np.stack([decode_image(example.path.read_bytes()).pixels for example in dataset.train]).astype(np.float64)
     np.testing.assert_array_equal(cache.images.read(np.arange(len(train))), train)
     np.testing.assert_allclose(cache.mean, train.mean(0), atol=1e-4)
@@ -27,26 +28,26 @@ def test_statistics_are_exact(images: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["raw", "jpeg"])
-def test_goes_on_after_an_interruption(
+def test_resumed_after_an_interruption(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: Literal["raw", "jpeg"]
 ) -> None:
-    dataset = folder(images)
-    whole = image_cache.build(dataset, tmp_path / "whole", form)
+    dataset = load_folder(images)
+    whole = image_cache.build_cache(dataset, tmp_path / "whole", form)
     monkeypatch.setattr(image_cache, "CHUNK", 16)
     monkeypatch.setattr(image_cache, "SAVE_SECONDS", 0)
-    read, calls = image_cache._read, []
+    decode, calls = image_cache.decode_example, []
 
-    def interrupted(path: Path, images: RawImages | JpegImages) -> object:
-        calls.append(path)
+    def interrupted(example: Example, images: RawImages | JpegImages) -> object:
+        calls.append(example)
         if len(calls) == 60:
             raise RuntimeError("killed")
-        return read(path, images)
+        return decode(example, images)
 
-    monkeypatch.setattr(image_cache, "_read", interrupted)
+    monkeypatch.setattr(image_cache, "decode_example", interrupted)
     with pytest.raises(RuntimeError, match="killed"):
-        image_cache.build(dataset, tmp_path / "restarted", form)
+        image_cache.build_cache(dataset, tmp_path / "restarted", form)
     done = len(calls)
-    restarted = image_cache.build(dataset, tmp_path / "restarted", form)
+    restarted = image_cache.build_cache(dataset, tmp_path / "restarted", form)
     assert len(calls) - done in (90 - 48, 90 - 32)  # whole chunks of 16 were kept
     rows = np.arange(90)
     np.testing.assert_array_equal(restarted.images.read(rows), whole.images.read(rows))
@@ -55,9 +56,9 @@ def test_goes_on_after_an_interruption(
 
 
 def test_jpeg_takes_little_space_and_looks_the_same(images: Path, tmp_path: Path) -> None:
-    dataset, rows = folder(images), np.arange(90)
-    raw = image_cache.build(dataset, tmp_path, "raw").images.read(rows).astype(np.float64)
-    cache = image_cache.build(dataset, tmp_path, "jpeg")
+    dataset, rows = load_folder(images), np.arange(90)
+    raw = image_cache.build_cache(dataset, tmp_path, "raw").images.read(rows).astype(np.float64)
+    cache = image_cache.build_cache(dataset, tmp_path, "jpeg")
     (stored,) = tmp_path.glob("*/images.jpg")
     assert stored.stat().st_size < raw.size / 4
     assert np.abs(cache.images.read(rows) - raw).mean() < 8  # these are noisy images
@@ -67,20 +68,20 @@ def test_jpeg_takes_little_space_and_looks_the_same(images: Path, tmp_path: Path
 
 @pytest.mark.parametrize("name", ["images.jpg", "ends.u64"])
 def test_a_lost_file_of_jpegs_is_made_again(images: Path, tmp_path: Path, name: str) -> None:
-    dataset, rows = folder(images), np.arange(90)
-    whole = image_cache.build(dataset, tmp_path, "jpeg")
+    dataset, rows = load_folder(images), np.arange(90)
+    whole = image_cache.build_cache(dataset, tmp_path, "jpeg")
     expected = whole.images.read(rows)
     (lost,) = tmp_path.glob(f"*/{name}")
     lost.unlink()
-    again = image_cache.build(dataset, tmp_path, "jpeg")
+    again = image_cache.build_cache(dataset, tmp_path, "jpeg")
     np.testing.assert_array_equal(again.images.read(rows), expected)
     np.testing.assert_array_equal(again.mean, whole.mean)
 
 
 def test_two_processes_share_one_cache(images: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from training import cache, folders; "
-        "print(cache.build(folders.folder(Path(sys.argv[1])), Path(sys.argv[2])).mean.sum())"
+        "import sys; from pathlib import Path; from training.data import cache, folders; "
+        "print(cache.build_cache(folders.load_folder(Path(sys.argv[1])), Path(sys.argv[2])).mean.sum())"
     )
     command = [sys.executable, "-c", code, str(images), str(tmp_path)]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -101,10 +102,10 @@ def test_broken_files_are_listed_and_skipped(images: Path, tmp_path: Path, capsy
     root = copy(images, tmp_path / "data")
     (root / "stripes" / "notes.txt").write_text("no image")
     (root / "checks" / "cut.jpg").write_bytes((root / "checks" / "00.jpg").read_bytes()[:900])
-    dataset = folder(root)
-    cache = image_cache.build(dataset, tmp_path / "cache")
+    dataset = load_folder(root)
+    cache = image_cache.build_cache(dataset, tmp_path / "cache")
     assert len(cache.skipped) == 2
-    rows = np.concatenate([cache.rows(dataset, part) for part in dataset.parts()])
+    rows = np.concatenate([cache.rows(dataset, split) for split in dataset.splits()])
     assert len(rows) == 90
     printed = capsys.readouterr().out
     assert "skipped 2 of 92 files" in printed
@@ -116,23 +117,23 @@ def test_a_class_of_broken_files_is_refused(images: Path, tmp_path: Path) -> Non
     root = copy(images, tmp_path / "data")
     for path in (root / "stripes").iterdir():
         path.write_bytes(b"no image")
-    with pytest.raises(DatasetError, match="found none in: stripes"):
-        image_cache.build(folder(root), tmp_path / "cache")
+    with pytest.raises(DatasetError, match="can be decoded in these classes: stripes"):
+        image_cache.build_cache(load_folder(root), tmp_path / "cache")
 
 
 def test_a_changed_file_is_read_again(images: Path, tmp_path: Path) -> None:
     root = copy(images, tmp_path / "data")
-    before = image_cache.build(folder(root), tmp_path / "cache").mean
+    before = image_cache.build_cache(load_folder(root), tmp_path / "cache").mean
     for path in (root / "stripes").iterdir():
         path.write_bytes((root / "checks" / path.name).read_bytes())
-    after = image_cache.build(folder(root), tmp_path / "cache").mean
+    after = image_cache.build_cache(load_folder(root), tmp_path / "cache").mean
     assert not np.array_equal(before, after)
 
 
 def test_a_lost_or_cut_store_is_made_again(images: Path, tmp_path: Path) -> None:
-    dataset = folder(images)
+    dataset = load_folder(images)
     rows = np.arange(90)
-    whole = image_cache.build(dataset, tmp_path).images.read(rows)
+    whole = image_cache.build_cache(dataset, tmp_path).images.read(rows)
     (store,) = tmp_path.glob("*/images.u8")
     for damage in (
         store.unlink,
@@ -140,4 +141,4 @@ def test_a_lost_or_cut_store_is_made_again(images: Path, tmp_path: Path) -> None
         lambda: store.with_name("progress.npz").write_bytes(b""),
     ):
         damage()
-        np.testing.assert_array_equal(image_cache.build(dataset, tmp_path).images.read(rows), whole)
+        np.testing.assert_array_equal(image_cache.build_cache(dataset, tmp_path).images.read(rows), whole)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from model.exceptions import DatasetError
-from training.data import datasets
-from training.data.archives import elpv
-from training.data.folders import ABOUT, folder, table
+from training.data.archives import load_elpv
+from training.data.folders import INFO_SUFFIX, load_folder, load_table
+from training.data.loading import load_dataset
 from training.loop.run_directory import SPLIT
 
 SYNSETS = {"n01440764": "tench, Tinca tinca", "n01443537": "goldfish, Carassius auratus"}
@@ -33,7 +33,7 @@ def imagenet(tmp_path: Path) -> Path:
 
 
 def test_imagenet_with_its_lists(imagenet: Path) -> None:
-    dataset = folder(imagenet)
+    dataset = load_folder(imagenet)
     assert [(label.id, label.name) for label in dataset.labels] == list(SYNSETS.items())
     assert len(dataset.train) == 8
     assert [example.label for example in dataset.validation] == [1, 0, 1]
@@ -44,14 +44,14 @@ def test_imagenet_with_folders_in_val(imagenet: Path) -> None:
     for path in list((imagenet / "val").iterdir()):
         (imagenet / "val" / "n01440764").mkdir(exist_ok=True)
         path.rename(imagenet / "val" / "n01440764" / path.name)
-    assert [example.label for example in folder(imagenet).validation] == [0, 0, 0]
+    assert [example.label for example in load_folder(imagenet).validation] == [0, 0, 0]
 
 
 def test_an_unknown_synset_is_refused(imagenet: Path) -> None:
     listing = imagenet / "LOC_val_solution.csv"
     listing.write_text(listing.read_text().replace("n01440764", "n99999999"))
-    with pytest.raises(DatasetError, match="found n99999999"):
-        folder(imagenet)
+    with pytest.raises(DatasetError, match="unknown class n99999999"):
+        load_folder(imagenet)
 
 
 def write(path: Path, text: str) -> Path:
@@ -59,25 +59,25 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def test_a_table_with_parts(tmp_path: Path) -> None:
+def test_a_table_with_splits(tmp_path: Path) -> None:
     lines = "".join(
-        f"{part}{n}.jpg,{'cat' if n % 2 else 'dog'},{part}\n" for part in ("train", "val") for n in range(6)
+        f"{split}{n}.jpg,{'cat' if n % 2 else 'dog'},{split}\n" for split in ("train", "val") for n in range(6)
     )
-    dataset = table(write(tmp_path / "t.csv", "path,label,part\n" + lines))
+    dataset = load_table(write(tmp_path / "t.csv", "path,label,split\n" + lines))
     assert [label.id for label in dataset.labels] == ["cat", "dog"]
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (6, 6, 0)
     assert dataset.train[1] == (str(tmp_path / "train1.jpg"), 0)
 
 
-def test_a_table_without_parts_is_split(tmp_path: Path) -> None:
+def test_a_table_without_splits_is_split(tmp_path: Path) -> None:
     lines = "".join(f"{n}.jpg,{n % 2}\n" for n in range(40))
-    dataset = table(write(tmp_path / "t.csv", "path,class\n" + lines))
+    dataset = load_table(write(tmp_path / "t.csv", "path,class\n" + lines))
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (30, 4, 6)
 
 
 def test_a_run_s_split_is_such_a_table(images: Path, tmp_path: Path) -> None:
-    before = folder(images)
-    again = datasets.load(str(write(tmp_path / SPLIT, before.split_csv())))
+    before = load_folder(images)
+    again = load_dataset(str(write(tmp_path / SPLIT, before.split_csv())))
     assert again.labels == before.labels
     assert again.split_sha256() == before.split_sha256()
 
@@ -89,15 +89,16 @@ def test_a_run_s_split_is_such_a_table(images: Path, tmp_path: Path) -> None:
         ("file,label\na.jpg,cat\n", "columns path and label"),
         ("path,label\na.jpg,\n", "line 2"),
         ("path,label\na.jpg,cat,dog\n", "line 2"),
-        ("path,label,part\na.jpg,cat,train\nb.jpg,cat,tset\n", "line 3"),
+        ("path,label,split\na.jpg,cat,train\nb.jpg,cat,tset\n", "line 3"),
+        ("path,label,part\na.jpg,cat,train\n", "unknown column part"),
         ("path,label\na.jpg,cat\n", "at least two classes"),
     ],
 )
-def test_what_is_no_table_is_refused(tmp_path: Path, text: str, message: str) -> None:
+def test_invalid_tables_are_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(DatasetError, match=message):
-        table(write(tmp_path / "t.csv", text))
-    with pytest.raises(DatasetError, match="found no file"):
-        table(tmp_path / "other.csv")
+        load_table(write(tmp_path / "t.csv", text))
+    with pytest.raises(DatasetError, match="no file at"):
+        load_table(tmp_path / "other.csv")
 
 
 def test_a_split_keeps_the_order_of_the_classes(tmp_path: Path) -> None:
@@ -107,33 +108,37 @@ def test_a_split_keeps_the_order_of_the_classes(tmp_path: Path) -> None:
         (root / name).mkdir(parents=True)
         for number in range(4):
             (root / name / f"{number}.jpg").write_bytes(b"x")
-    before = folder(root)
-    assert table(write(tmp_path / SPLIT, before.split_csv())).labels == before.labels
+    before = load_folder(root)
+    assert load_table(write(tmp_path / SPLIT, before.split_csv())).labels == before.labels
     lines = "".join(f"{n}.jpg,{n}\n" * 3 for n in (10, 9, 100))
-    assert [label.id for label in table(write(tmp_path / "n.csv", "path,label\n" + lines)).labels] == ["9", "10", "100"]
+    assert [label.id for label in load_table(write(tmp_path / "n.csv", "path,label\n" + lines)).labels] == [
+        "9",
+        "10",
+        "100",
+    ]
 
 
-def test_a_part_that_does_not_fit_is_not_left_out(imagenet: Path) -> None:
+def test_a_split_that_does_not_fit_is_not_left_out(imagenet: Path) -> None:
     (imagenet / "LOC_val_solution.csv").unlink()
-    with pytest.raises(DatasetError, match="found files alone"):
-        folder(imagenet)
+    with pytest.raises(DatasetError, match="no subfolders in"):
+        load_folder(imagenet)
     for path in list((imagenet / "val").iterdir()):
         path.unlink()
     (imagenet / "val" / "N01440764").mkdir()
-    with pytest.raises(DatasetError, match="found also N01440764"):
-        folder(imagenet)
+    with pytest.raises(DatasetError, match="unknown classes in .*: N01440764"):
+        load_folder(imagenet)
 
 
-def test_a_run_s_split_is_the_same_data_set(tmp_path: Path) -> None:
-    """Names, license, groupings, turning and the order of the classes come back from the file beside the table."""
-    before = elpv()
+def test_a_run_s_split_is_the_same_dataset(tmp_path: Path) -> None:
+    """Names, license, groupings, orientation and the order of the classes come back from the file beside the table."""
+    before = load_elpv()
     path = write(tmp_path / SPLIT, before.split_csv())
-    assert table(path) != before
-    about = write(path.with_suffix(ABOUT), before.account().model_dump_json())
-    assert table(path) == before
-    about.write_text(about.read_text().replace("mono-33", "mono-34"))
-    with pytest.raises(DatasetError, match="found also 'mono-33'"):
-        table(path)
-    about.write_text("{}")
-    with pytest.raises(DatasetError, match="expected an account of the images"):
-        table(path)
+    assert load_table(path) != before
+    info = write(path.with_suffix(INFO_SUFFIX), before.info().model_dump_json())
+    assert load_table(path) == before
+    info.write_text(info.read_text().replace("mono-33", "mono-34"))
+    with pytest.raises(DatasetError, match="unknown class 'mono-33'"):
+        load_table(path)
+    info.write_text("{}")
+    with pytest.raises(DatasetError, match="invalid dataset metadata"):
+        load_table(path)
