@@ -43,7 +43,6 @@ def evaluate_index(index: Index, artifact: Artifact, data: Path | None, max_imag
 def train_codes(
     path: Path,
     index: Index,
-    coder: str,
     bits: int,
     steps: int,
     supervised: float,
@@ -64,7 +63,7 @@ def train_codes(
     numbers: dict[str | None, int] = {}
     labels = np.array([numbers.setdefault(entry.label, len(numbers)) for entry in entries]) if supervised else None
     config = CodeConfig(steps=steps, supervised=supervised, seed=seed)
-    return add_encoder(path, features, coder, bits, config, labels, log)
+    return add_encoder(path, features, bits, config, labels, log)
 
 
 def _sample(total: int, count: int, seed: int = 0) -> list[int]:

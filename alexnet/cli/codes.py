@@ -23,7 +23,6 @@ def train(
     bits: Annotated[
         int, typer.Option(min=8, max=1024, help="Code length in bits; 32 or fewer also enable hash lookup.")
     ] = 128,
-    coder: Annotated[str, typer.Option(help="autoencoder; itq, pca or lsh to compare.")] = "autoencoder",
     steps: Annotated[int, typer.Option(min=1, help="Training steps of the autoencoder.")] = 300,
     supervised: Annotated[float, typer.Option(min=0, help="Weight of the images' labels (0: unsupervised).")] = 0.0,
     seed: SeedOption = 0,
@@ -40,5 +39,5 @@ def train(
     with open_index(index, home) as store:
         loaded = load_artifact(artifact, home)
         store.check_compatible(loaded)
-        updated = train_codes(loaded.path, store, coder, bits, steps, supervised, seed, typer.echo)
+        updated = train_codes(loaded.path, store, bits, steps, supervised, seed, typer.echo)
     typer.echo(f"added {updated.path / ENCODER}")

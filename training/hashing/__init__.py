@@ -1,1 +1,1 @@
-"""Binary codes of features (paper, section 6.1)."""
+"""Learned hashing: binary codes of features (section 6.1)."""

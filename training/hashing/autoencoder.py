@@ -1,11 +1,11 @@
-"""The binary autoencoder's training: codes whose Hamming neighbors are the features' Euclidean neighbors.
+"""Binary autoencoder (section 6.1): codes whose Hamming neighbors are the features' Euclidean neighbors.
 
-It begins as ITQ and is trained on the principal components of an index's own features, by batches, to minimize the sum
+It starts as ITQ and is trained on the principal components of an index's own features, by batches, to minimize the sum
 of
 
 - the cross-entropy between each image's neighbors in the batch by Euclidean distance and by (relaxed) Hamming
   distance, as in stochastic neighbor embedding;
-- the squared error of the features that the decoder makes of the code;
+- the squared error of the features that the decoder reconstructs from the code;
 - the squared mean of each bit, so that it divides the images in halves;
 - with labels, the cross-entropy of a linear classifier of the code.
 """
@@ -23,112 +23,156 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from model.exceptions import TrainingError
-from training.hashing.autoencoder_module import Autoencoder, binary
-from training.hashing.coders import Array, Coder, Correction, components, rotation
+from training.hashing.binary_encoder import Array, BinaryEncoder, Correction, itq_rotation, principal_components
+
+WARMUP_STEPS = 30
 
 
 @dataclass(frozen=True)
 class CodeConfig:
-    """`components`: principal components of the features that are looked at; `neighbors`: the distance to so many sets
-    the scale on which an image's neighbors count; `temperature`: bits of Hamming distance that make a neighbor e
-    times less likely, as a share of all bits; the weights of reconstruction, balance and classification; `noise` before
-    the threshold; `mixed`: how far, at most, an image is moved towards another one of its batch."""
+    """How an autoencoder is trained.
+
+    `components`: principal components of the features that it sees. `num_neighbors`: the distance to so many sets the
+    scale on which an image's neighbors count. `temperature`: bits of Hamming distance that make a neighbor e times less
+    likely, as a share of all bits. `reconstruction`, `balance`, `supervised`: weights in the loss. `noise`: standard
+    deviation of the noise before the threshold. `mixup`: how far, at most, an image is moved toward another one of its
+    batch.
+    """
 
     components: int = 512
     hidden: int = 256
     steps: int = 300
-    batch: int = 1024
-    rate: float = 1e-3
-    neighbors: int = 20
+    batch_size: int = 1024
+    learning_rate: float = 1e-3
+    num_neighbors: int = 20
     temperature: float = 1 / 20
     reconstruction: float = 0.1
     balance: float = 0.1
     supervised: float = 0.0
     noise: float = 0.5
-    mixed: float = 0.5
+    mixup: float = 0.5
     seed: int = 0
 
 
-def train(
-    features: Array, bits: int, chosen: CodeConfig | None = None, labels: NDArray[np.int64] | None = None
-) -> Coder:
-    """A coder trained on (N, dim) features. `labels`: of each, for the supervised part. Raises TrainingError."""
-    chosen = chosen or CodeConfig()
-    if chosen.supervised and labels is None:
-        raise TrainingError("expected labels for supervised codes, found none")
-    mean, directions = components(features, max(bits, min(chosen.components, min(features.shape) - 1)), chosen.seed)
+class Autoencoder(nn.Module):
+    """(N, dim) features -> (N, bits) numbers whose signs are the code -> (N, dim) features.
+
+    The encoder is a linear projection, which can start as a known encoder's, and a correction of it by one hidden
+    layer, which starts as zero. `scale`: the features' standard deviation, the unit of hidden layer and decoder.
+    """
+
+    def __init__(self, dim: int, bits: int, hidden: int, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+        self.projection = nn.Linear(dim, bits)
+        self.hidden, self.correction = nn.Linear(dim, hidden), nn.Linear(hidden, bits)
+        nn.init.zeros_(self.correction.weight)
+        nn.init.zeros_(self.correction.bias)
+        self.decoder = nn.Sequential(nn.Linear(bits, hidden), nn.ReLU(), nn.Linear(hidden, dim))
+
+    def encode(self, features: Tensor) -> Tensor:
+        """(N, dim) -> (N, bits), values before the threshold at zero."""
+        projected: Tensor = self.projection(features)
+        correction: Tensor = self.correction(F.relu(self.hidden(features / self.scale)))
+        return projected + correction
+
+    def decode(self, code: Tensor) -> Tensor:
+        """(N, bits) of -1..1 -> (N, dim) features in units of `scale`."""
+        features: Tensor = self.decoder(code)
+        return features
+
+
+def relaxed_sign(values: Tensor, steepness: float, noise: float) -> Tensor:
+    """Values before the threshold -> -1..1, by a tanh.
+
+    `noise`, as a standard deviation, drives values away from the threshold (Salakhutdinov and Hinton's deep codes).
+    """
+    return torch.tanh(steepness * (values + noise * torch.randn_like(values)))
+
+
+def train_autoencoder(
+    features: Array, bits: int, config: CodeConfig | None = None, labels: NDArray[np.int64] | None = None
+) -> BinaryEncoder:
+    """An encoder trained on (N, dim) features. `labels` (N,): for the supervised loss. Raises TrainingError."""
+    config = config or CodeConfig()
+    if config.supervised and labels is None:
+        raise TrainingError("supervised codes need labels: label the images of the index")
+    count = max(bits, min(config.components, min(features.shape) - 1))
+    mean, directions = principal_components(features, count, config.seed)
     rows = torch.from_numpy((features - mean) @ directions)  # (N, components)
-    network, unit = _from_itq(rows.numpy(), bits, chosen)
+    network, scale = _start_as_itq(rows.numpy(), bits, config)
     classifier = nn.Linear(bits, 1 + int(labels.max()) if labels is not None else 1)
-    rest = [p for name, p in network.named_parameters() if "straight" not in name]
+    rest = [p for name, p in network.named_parameters() if "projection" not in name]
     optimizer = torch.optim.Adam(
         [
-            {"params": network.straight.parameters(), "lr": chosen.rate / unit},
-            {"params": [*rest, *classifier.parameters()], "lr": chosen.rate},
+            {"params": network.projection.parameters(), "lr": config.learning_rate / scale},
+            {"params": [*rest, *classifier.parameters()], "lr": config.learning_rate},
         ]
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, chosen.steps))
-    draw = np.random.default_rng(chosen.seed)
-    for step in (bar := tqdm(range(chosen.steps), desc=f"{bits} bits", unit="step", disable=None, leave=False)):
-        some = torch.from_numpy(np.sort(draw.choice(len(rows), min(chosen.batch, len(rows)), replace=False)))
-        share = chosen.mixed * torch.rand(len(some), 1)
-        x = rows[some].lerp(rows[some[torch.randperm(len(some))]], share)
-        code = binary(network.encode(x), 1 + 3 * step / chosen.steps, chosen.noise)
-        loss = neighbor_loss(x, code, chosen)
-        loss = loss + chosen.reconstruction * F.mse_loss(network.decode(code), x / network.unit)
-        loss = loss + chosen.balance * code.mean(0).square().mean()
-        if labels is not None and chosen.supervised:
-            wanted = torch.from_numpy(labels)[some]
-            loss = loss + chosen.supervised * F.cross_entropy(classifier(code), wanted)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _lr_factor(step, config.steps))
+    generator = np.random.default_rng(config.seed)
+    for step in (bar := tqdm(range(config.steps), desc=f"{bits} bits", unit="step", disable=None, leave=False)):
+        batch = torch.from_numpy(np.sort(generator.choice(len(rows), min(config.batch_size, len(rows)), replace=False)))
+        share = config.mixup * torch.rand(len(batch), 1)
+        x = rows[batch].lerp(rows[batch[torch.randperm(len(batch))]], share)
+        code = relaxed_sign(network.encode(x), 1 + 3 * step / config.steps, config.noise)
+        loss = neighbor_loss(x, code, config)
+        loss = loss + config.reconstruction * F.mse_loss(network.decode(code), x / network.scale)
+        loss = loss + config.balance * code.mean(0).square().mean()
+        if labels is not None and config.supervised:
+            loss = loss + config.supervised * F.cross_entropy(classifier(code), torch.from_numpy(labels)[batch])
         if not math.isfinite(loss.item()):
-            raise TrainingError(f"expected a finite loss, found {loss.item()} at step {step} of the autoencoder")
+            raise TrainingError(f"the loss of the autoencoder is {loss.item()} at step {step}: try another --seed")
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
         bar.set_postfix_str(f"loss {loss.item():.3f}")
-    return _coder(network, mean, directions)
+    return _to_encoder(network, mean, directions)
 
 
-def neighbor_loss(features: Tensor, code: Tensor, chosen: CodeConfig) -> Tensor:
+def neighbor_loss(features: Tensor, code: Tensor, config: CodeConfig) -> Tensor:
     """Cross-entropy between neighborhoods by (N, dim) features and by (N, bits) codes of -1..1."""
     bits, itself = code.shape[1], torch.eye(len(code), dtype=torch.bool)
     with torch.no_grad():
         squares = torch.cdist(features, features).square().fill_diagonal_(math.inf)
         nearest = squares.min(1, keepdim=True).values
-        width = squares.kthvalue(min(chosen.neighbors, len(code) - 1), 1, keepdim=True).values - nearest
-        wanted = torch.softmax(-3 * (squares - nearest) / width.clamp_min(1e-9), 1)
-    differing = (bits - code @ code.T) / 2
-    found = torch.log_softmax(-differing.masked_fill(itself, 1e9) / (bits * chosen.temperature), 1)
-    return -(wanted * found.masked_fill(itself, 0)).sum(1).mean()
+        width = squares.kthvalue(min(config.num_neighbors, len(code) - 1), 1, keepdim=True).values - nearest
+        targets = torch.softmax(-3 * (squares - nearest) / width.clamp_min(1e-9), 1)
+    hamming = (bits - code @ code.T) / 2
+    logits = torch.log_softmax(-hamming.masked_fill(itself, 1e9) / (bits * config.temperature), 1)
+    return -(targets * logits.masked_fill(itself, 0)).sum(1).mean()
 
 
-def _from_itq(rows: Array, bits: int, chosen: CodeConfig) -> tuple[Autoencoder, float]:
-    """A network whose linear part is ITQ's projection of (N, components) rows to unit variance; and the deviation that
-    the projection had."""
-    turned = rotation(rows[:, :bits], chosen.seed)
-    unit = float((rows[:, :bits] @ turned).std()) or 1.0
-    network = Autoencoder(rows.shape[1], bits, chosen.hidden, float(np.sqrt(np.square(rows).mean())) or 1.0)
+def _start_as_itq(rows: Array, bits: int, config: CodeConfig) -> tuple[Autoencoder, float]:
+    """A network whose linear part is ITQ's projection of (N, components) rows, scaled to unit variance; and the
+    standard deviation that the projection had."""
+    rotation = itq_rotation(rows[:, :bits], config.seed)
+    deviation = float((rows[:, :bits] @ rotation).std()) or 1.0
+    network = Autoencoder(rows.shape[1], bits, config.hidden, float(np.sqrt(np.square(rows).mean())) or 1.0)
     with torch.no_grad():
-        network.straight.weight.zero_()[:, :bits] = torch.from_numpy(turned.T / unit)
-        network.straight.bias.zero_()
-    return network, unit
+        network.projection.weight.zero_()[:, :bits] = torch.from_numpy(rotation.T / deviation)
+        network.projection.bias.zero_()
+    return network, deviation
 
 
-def _rate(step: int, steps: int) -> float:
-    """Up in 30 steps, down by a cosine."""
-    return min(1.0, (step + 1) / 30) * 0.5 * (1 + math.cos(math.pi * step / steps))
+def _lr_factor(step: int, steps: int) -> float:
+    """Linear warm-up, then a cosine."""
+    return min(1.0, (step + 1) / WARMUP_STEPS) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def _coder(network: Autoencoder, mean: Array, directions: Array) -> Coder:
-    """The encoder for whole features: centering and components are folded into its matrices."""
+def _to_encoder(network: Autoencoder, mean: Array, directions: Array) -> BinaryEncoder:
+    """The encoder for whole features: centering and principal components are folded into its matrices."""
 
-    def folded(layer: nn.Linear, unit: float) -> tuple[Array, Array]:
-        weight = directions @ layer.weight.detach().numpy().T / np.float32(unit)
+    def fold(layer: nn.Linear, scale: float) -> tuple[Array, Array]:
+        weight = directions @ layer.weight.detach().numpy().T / np.float32(scale)
         return np.ascontiguousarray(weight), layer.bias.detach().numpy() - mean @ weight
 
-    (straight, bias), (into, into_bias) = folded(network.straight, 1.0), folded(network.hidden, network.unit)
-    out = np.ascontiguousarray(network.correction.weight.detach().numpy().T)
-    return Coder(
-        "autoencoder", straight, bias + network.correction.bias.detach().numpy(), Correction(into, into_bias, out)
+    (projection, bias), (hidden, hidden_bias) = fold(network.projection, 1.0), fold(network.hidden, network.scale)
+    output = np.ascontiguousarray(network.correction.weight.detach().numpy().T)
+    return BinaryEncoder(
+        "autoencoder",
+        projection,
+        bias + network.correction.bias.detach().numpy(),
+        Correction(hidden, hidden_bias, output),
     )

@@ -1,4 +1,4 @@
-"""`alexnet codes train`: an encoder made from features, measured beside the other coders, and put into an artifact."""
+"""`alexnet codes train`: an encoder trained on an index's features, measured, and added to an artifact."""
 
 from __future__ import annotations
 
@@ -11,62 +11,57 @@ from numpy.typing import NDArray
 
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import ENCODER, Artifact, Measurement
-from model.artifacts.writer import add
+from model.artifacts.writer import add_file
 from model.exceptions import InvalidRequestError, TrainingError
-from training.hashing.autoencoder import CodeConfig, train
-from training.hashing.coders import LINEAR, Array, Coder
+from training.hashing.autoencoder import CodeConfig, train_autoencoder
+from training.hashing.binary_encoder import Array, BinaryEncoder
 
-CODERS = ("autoencoder", *LINEAR)
-HELD_OUT, MOST_HELD_OUT = 0.2, 500
-LISTED = 100
-
-
-def make(kind: str, features: Array, bits: int, chosen: CodeConfig, labels: NDArray[np.int64] | None) -> Coder:
-    """A coder of `CODERS`, trained on (N, dim) features. Raises InvalidRequestError or TrainingError."""
-    if kind not in CODERS:
-        raise InvalidRequestError(f"expected a coder of {', '.join(CODERS)}, found {kind!r}")
-    if not 8 <= bits <= 1024:
-        raise InvalidRequestError(f"expected codes of 8 to 1024 bits, found {bits}")
-    return train(features, bits, chosen, labels) if kind == "autoencoder" else LINEAR[kind](features, bits, chosen.seed)
+HELD_OUT, MAX_HELD_OUT = 0.2, 500
+"""Share of the images that recall is measured with, and their largest number."""
+SHORTLIST = 100
 
 
-def recall(coder: Coder, features: Array, queries: Array, k: int = 10, listed: int = LISTED) -> float:
-    """The share of the k nearest of each query by Euclidean distance among the `listed` nearest by Hamming distance."""
+def hamming_recall(
+    encoder: BinaryEncoder, features: Array, queries: Array, k: int = 10, shortlist: int = SHORTLIST
+) -> float:
+    """The share of each query's k Euclidean neighbors that are among its `shortlist` nearest by Hamming distance."""
     import faiss
 
-    _, near = faiss.knn(queries, features, k)
-    _, short = faiss.knn_hamming(coder.encode(queries), coder.encode(features), min(listed, len(features)))
-    return float(np.mean([len(set(a) & set(b)) / k for a, b in zip(near.tolist(), short.tolist(), strict=True)]))
+    _, nearest = faiss.knn(queries, features, k)
+    size = min(shortlist, len(features))
+    _, candidates = faiss.knn_hamming(encoder.encode(queries), encoder.encode(features), size)
+    pairs = zip(nearest.tolist(), candidates.tolist(), strict=True)
+    return float(np.mean([len(set(exact) & set(short)) / k for exact, short in pairs]))
 
 
 def add_encoder(
     path: Path,
     features: Array,
-    kind: str,
     bits: int,
-    chosen: CodeConfig,
+    config: CodeConfig,
     labels: NDArray[np.int64] | None,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> Artifact:
-    """Train on four fifths of the features and say the recall on the rest, beside ITQ's; then train on all, and put
-    encoder.onnx into the artifact at `path`.
+    """Train on four fifths of the features and log the recall on the rest; then train on all, and put encoder.onnx into
+    the artifact at `path`.
 
     Raises InvalidRequestError, TrainingError or ArtifactError, with the artifact as it was.
     """
     artifact = artifacts.load(path)
-    if len(features) <= 4 * LISTED:
-        raise TrainingError(f"expected over {4 * LISTED} images in the index to train codes on, found {len(features)}")
-    order = np.random.default_rng(chosen.seed).permutation(len(features))
-    held_out = order[: min(MOST_HELD_OUT, int(HELD_OUT * len(order)))]
+    if not 8 <= bits <= 1024:
+        raise InvalidRequestError(f"invalid --bits {bits}: codes have 8 to 1024 bits")
+    if len(features) <= 4 * SHORTLIST:
+        raise TrainingError(f"codes need over {4 * SHORTLIST} images in the index to be trained, got {len(features)}")
+    order = np.random.default_rng(config.seed).permutation(len(features))
+    held_out = order[: min(MAX_HELD_OUT, int(HELD_OUT * len(order)))]
     rest = np.sort(order[len(held_out) :])
-    for name in dict.fromkeys((kind, "itq")):
-        tried = make(name, features[rest], bits, chosen, None if labels is None else labels[rest])
-        share = recall(tried, features[rest], features[held_out])
-        say(f"{name}, {bits} bits: {100 * share:.1f} % of the nearest 10 among the first {LISTED} by Hamming distance")
-    coder = make(kind, features, bits, chosen, labels)
+    trial = train_autoencoder(features[rest], bits, config, None if labels is None else labels[rest])
+    share = hamming_recall(trial, features[rest], features[held_out])
+    log(f"{bits} bits: {100 * share:.1f} % of the 10 nearest are among the first {SHORTLIST} by Hamming distance")
+    encoder = train_autoencoder(features, bits, config, labels)
 
     def write(target: Path) -> list[Measurement]:
-        onnx.save(coder.graph(), target)
+        onnx.save(encoder.to_onnx(), target)
         return []
 
-    return add(artifact, ENCODER, write)
+    return add_file(artifact, ENCODER, write)

@@ -10,6 +10,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.baselines import hashing
 from index.codes import Codes
 from index.scanners import SearchPool
 from index.search import Query

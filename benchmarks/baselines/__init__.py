@@ -1,0 +1,1 @@
+"""Methods that ours are compared with."""

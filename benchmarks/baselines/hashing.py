@@ -1,0 +1,35 @@
+"""Linear hashing: random directions (LSH), principal components, and ITQ (Gong and Lazebnik 2011)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from training.hashing.binary_encoder import Array, BinaryEncoder, itq_rotation, principal_components
+
+
+def linear_encoder(name: str, mean: Array, directions: Array) -> BinaryEncoder:
+    """The signs of (x - mean) @ directions (dim, bits)."""
+    directions = np.ascontiguousarray(directions, np.float32)
+    return BinaryEncoder(name, directions, (-mean @ directions).astype(np.float32))
+
+
+def lsh(features: Array, bits: int, seed: int = 0) -> BinaryEncoder:
+    """Random directions, orthogonal to one another, from the mean."""
+    directions = np.linalg.qr(np.random.default_rng(seed).standard_normal((features.shape[1], bits)))[0]
+    return linear_encoder("lsh", features.mean(0), directions)
+
+
+def pca(features: Array, bits: int, seed: int = 0) -> BinaryEncoder:
+    """The signs of the principal components."""
+    return linear_encoder("pca", *principal_components(features, bits, seed))
+
+
+def itq(features: Array, bits: int, seed: int = 0) -> BinaryEncoder:
+    """Principal components rotated so that they lose least by being rounded to -1 and 1."""
+    mean, directions = principal_components(features, bits, seed)
+    return linear_encoder("itq", mean, np.dot(directions, itq_rotation(np.dot(features - mean, directions), seed)))
+
+
+LINEAR_ENCODERS: dict[str, Callable[[Array, int, int], BinaryEncoder]] = {"lsh": lsh, "pca": pca, "itq": itq}
