@@ -9,8 +9,8 @@ from alexnet.indexing import index_dataset
 from index.backends import IndexUri
 from model.artifacts.packed import unpack_bundled
 from server.run import check_address, load_settings, serve
-from training.data.archives import elpv
-from training.evaluation.evaluate import table
+from training.data.archives import load_elpv
+from training.evaluation.evaluate import format_measurements
 
 
 def run_demo(host: str, port: int, home: Path, log: Callable[[str], None]) -> None:
@@ -18,11 +18,11 @@ def run_demo(host: str, port: int, home: Path, log: Callable[[str], None]) -> No
     check_address(host, port)
     artifact = unpack_bundled("elpv", home / "artifacts")
     log("errors of the bundled network on held-out images:")
-    log(table(artifact.manifest.measurements))
+    log(format_measurements(artifact.manifest.measurements))
     index = artifact.default_index_path(home / "indexes")
     report, size = index_dataset("elpv", artifact, IndexUri(index))
     log(f"index {index}: {size:,} images ({report.added:,} added, {report.existing:,} already indexed)")
-    examples = [example.path for example in elpv().test[:2]]
+    examples = [example.path for example in load_elpv().test[:2]]
     url = f"http://{host}:{port}"
     log(f"\nweb page: {url}/   API: {url}/docs\ntry:")
     log(f"  curl -F image=@{examples[0]} {url}/classify")

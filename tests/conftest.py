@@ -45,13 +45,16 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def artifact(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """A small network trained on `images` by the real loop, exported, measured and published."""
-    from training import config
-    from training.run import main
+    from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
+    from training.train import train
 
-    home = tmp_path_factory.mktemp("trained")
-    places = {place: home / place for place in ("artifacts", "cache", "runs")}
-    options = {"epochs": 4, "batch": 8, "learning_rate": 0.005, "hidden": 64, "precision": "float32"}
-    published = main(config.configure({"data": str(images), "name": "patterns"} | options | places))
+    config = TrainConfig.create(
+        recipe=RecipeOptions(epochs=4, batch_size=8, learning_rate=0.005),
+        network=NetworkOptions(hidden=64),
+        run=RunOptions(name="patterns"),
+        environment=Environment(data=str(images), precision="float32", home=tmp_path_factory.mktemp("trained")),
+    )
+    published = train(config)
     assert published is not None
     return published
 

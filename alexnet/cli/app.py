@@ -20,8 +20,8 @@ from alexnet.cli.quantize import quantize
 from alexnet.cli.report import report
 from alexnet.cli.serve import serve_command
 from alexnet.cli.similar import similar
+from alexnet.cli.train import train
 from model.exceptions import AlexNetError
-from training.run import train
 
 app = typer.Typer(
     add_completion=False,

@@ -29,7 +29,7 @@ def draw(
 
     `alexnet index draw` draws the right half of Figure 4, images with their nearest neighbors.
     """
-    from training.publish.drawing import draw as draw_figures
+    from training.publish.drawing import draw_figures
 
     for file in draw_figures(artifact or home / "artifacts", data, archive, output, max_images, seed):
         typer.echo(f"wrote {file}")

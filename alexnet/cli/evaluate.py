@@ -46,23 +46,22 @@ def evaluate(
 
     The probabilities of several networks are averaged (section 6 of the paper: 5 CNNs, 7 CNNs).
     """
-    from training.evaluation.ensemble import evaluate as evaluate_networks
-    from training.evaluation.ensemble import on_imagenet
-    from training.evaluation.evaluate import table
+    from training.evaluation.ensemble import evaluate_ensemble, evaluate_on_imagenet
+    from training.evaluation.evaluate import format_measurements
 
     paths = artifact or [home / "artifacts"]
     if (data is None) == (imagenet_val is None):
         raise InvalidRequestError("give either --data or --imagenet-val")
     if imagenet_val is not None:
-        typer.echo(table(on_imagenet(paths, imagenet_val, device, precision)))
+        typer.echo(format_measurements(evaluate_on_imagenet(paths, imagenet_val, device, precision)))
     elif baseline is not None:
-        typer.echo(table(_evaluate_fisher(data or "", split, archive)))
+        typer.echo(format_measurements(_evaluate_fisher(data or "", split, archive)))
     else:
-        result = evaluate_networks(paths, data or "", split, archive, weighted, device, precision, typer.echo)
-        typer.echo(table(result))
+        result = evaluate_ensemble(paths, data or "", split, archive, weighted, device, precision, typer.echo)
+        typer.echo(format_measurements(result))
 
 
 def _evaluate_fisher(data: str, split: str, archive: Path | None) -> list[Measurement]:
-    from training.evaluation.fisher import evaluate as evaluate_fisher
+    from training.evaluation.fisher import evaluate_fisher
 
     return evaluate_fisher(data, split, archive, typer.echo)

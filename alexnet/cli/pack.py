@@ -17,6 +17,6 @@ def pack(
     learning_rate: Annotated[float, typer.Option(help="Learning rate after pruning.")] = 0.001,
 ) -> None:
     """Prune the network of a run, fine-tune, round, measure and pack it (Han et al. 2016, "Deep Compression")."""
-    from training.compact import compact_run
+    from training.publish.pack import pack_run
 
-    compact_run(run, output, density, epochs, learning_rate, typer.echo)
+    pack_run(run, output, density, epochs, learning_rate, typer.echo)

@@ -30,23 +30,23 @@ def pull(
 
     The checksum, every layer and the outputs are compared with the published ones before the artifact is written.
     """
-    from model.shell_command import alexnet
-    from training.evaluation.evaluate import table
+    from model.shell_command import alexnet_command
+    from training.evaluation.evaluate import format_measurements
 
     artifact = _import(name, file, skip_checksum, mirror, home)
-    typer.echo(table(artifact.manifest.measurements))
+    typer.echo(format_measurements(artifact.manifest.measurements))
     typer.echo(f"license: {artifact.manifest.license}")
     typer.echo(f"artifact: {artifact.path}")
     commands = [[*words, "--artifact", str(artifact.path)] for words in (["classify", "image.jpg"], ["serve"])]
-    typer.echo("next: " + "; ".join(shlex.join([alexnet(), *words]) for words in commands))
+    typer.echo("next: " + "; ".join(shlex.join([alexnet_command(), *words]) for words in commands))
 
 
 def _import(name: str, file: Path | None, skip_checksum: bool, mirror: str, home: Path) -> Artifact:
     from model.pretrained import importer
-    from model.pretrained.specs import named
+    from model.pretrained.specs import get_pretrained
 
-    spec, artifacts = named(name), home / "artifacts"
+    spec, artifacts = get_pretrained(name), home / "artifacts"
     if file is None:
         return importer.pull(spec, artifacts, home / "cache" / "downloads", mirror, typer.echo)
-    release = None if skip_checksum else importer.known(spec, file)
-    return importer.take(spec, artifacts, file, release, typer.echo)
+    release = None if skip_checksum else importer.identify_release(spec, file)
+    return importer.import_file(spec, artifacts, file, release, typer.echo)

@@ -58,7 +58,7 @@ def test_ctrl_c_says_that_what_was_added_is_kept(artifact: Artifact, images: Pat
         (many / f"{number}.jpg").write_bytes(file.read_bytes() + bytes([number // 90]))
     command = [str(p) for p in (ALEXNET, "index", "add", "--data", many, "--artifact", artifact.path, "--index", path)]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=training_runs.hears_ctrl_c
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=training_runs.accept_ctrl_c
     ) as process:
         features = path / "features-1.f32"
         while process.poll() is None and not (features.exists() and features.stat().st_size >= 48 * 64 * 4):

@@ -1,4 +1,4 @@
-"""kill -9 at any moment: the run goes on from its checkpoint, and ends bit for bit as if nothing had been."""
+"""kill -9 at any moment: the run is resumed from its checkpoint, and ends bit for bit as without it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_killed_twice_and_resumed(few: Path, tmp_path: Path, processes: int, tow
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir()
     broken.mkdir()
-    options = ["--data", few, *training_runs.OPTIONS, "--precision", "float32", "--towers", towers]
+    options = ["--data", few, *training_runs.OPTIONS, "--precision", "float32", "--processes-per-network", towers]
     training_runs.finish(training_runs.start(whole, *options, processes=processes))
 
     process = training_runs.start(broken, *options, processes=processes)
@@ -36,7 +36,7 @@ def test_killed_twice_and_resumed(few: Path, tmp_path: Path, processes: int, tow
     training_runs.kill_when(process, lambda: (run / "checkpoint.pt").stat().st_mtime_ns != stamp and _after_a_while())
     training_runs.finish(training_runs.start(broken, "--resume", run, processes=processes))
 
-    for ours, theirs in zip(training_runs.saved(broken), training_runs.saved(whole), strict=True):
+    for ours, theirs in zip(training_runs.load_checkpoint(broken), training_runs.load_checkpoint(whole), strict=True):
         for name, tensor in theirs.items():
             assert torch.equal(ours[name], tensor), name
     networks = {path.read_bytes() for path in tmp_path.glob("*/artifacts/few/1/network.onnx")}
@@ -55,31 +55,27 @@ def test_killed_while_saving_the_one_before_is_whole(few: Path, tmp_path: Path) 
         return any(tmp_path.glob("runs/*/checkpoint.pt")) and any(tmp_path.glob("runs/*/checkpoint.pt.partial"))
 
     training_runs.kill_when(process, saving)
-    network, _ = training_runs.saved(tmp_path)
+    network, _ = training_runs.load_checkpoint(tmp_path)
     assert all(tensor.isfinite().all() for tensor in network.values())
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(few: Path, tmp_path: Path) -> None:
-    process = training_runs.start(
-        tmp_path, "--data", few, *[o for o in training_runs.OPTIONS if o != "--save-steps"][:-1]
-    )
+def test_ctrl_c_saves_and_names_the_command_to_resume(few: Path, tmp_path: Path) -> None:
+    process = training_runs.start(tmp_path, "--data", few, *training_runs.UNSAVED)
     assert process.stdout is not None
     for line in process.stdout:
-        if "the run's folder" in line:
+        if "run directory" in line:
             break
     time.sleep(3)  # into the steps
     process.send_signal(signal.SIGINT)
     printed, _ = process.communicate(timeout=60)
     run = training_runs.only_run(tmp_path).relative_to(tmp_path)
     assert process.returncode == 1
-    assert "stopping after this step, to save where the run is" in printed
-    assert f"go on with: {PYTHON} {training_runs.RUN} --resume {run}\n" in printed
+    assert "stopping after this step to save a checkpoint" in printed
+    assert f"resume with: {PYTHON} {training_runs.RUN} --resume {run}\n" in printed
     assert "Traceback" not in printed
     assert "artifact: artifacts/few/1" in training_runs.finish(training_runs.start(tmp_path, "--resume", run))
     again, _ = training_runs.start(tmp_path, "--resume", run).communicate(timeout=60)
-    assert (
-        f"error: expected a run that isn't finished, found one with its artifact: {tmp_path}/artifacts/few/1\n" in again
-    )
+    assert f"error: this run is finished: its artifact is {tmp_path}/artifacts/few/1\n" in again
     assert not (tmp_path / "artifacts" / "few" / "2").exists()
 
 
@@ -96,7 +92,7 @@ def test_ctrl_c_before_the_first_step_says_so(few: Path, tmp_path: Path) -> None
     assert "Traceback" not in printed
 
 
-def test_ctrl_c_while_measuring_says_how_to_go_on(images: Path, tmp_path: Path) -> None:
+def test_ctrl_c_while_measuring_names_the_command_to_resume(images: Path, tmp_path: Path) -> None:
     process = training_runs.start(tmp_path, "--data", images, *training_runs.OPTIONS, "--epochs", 1)
     deadline = time.monotonic() + 120
     while not any(tmp_path.glob("artifacts/patterns/.*/network.onnx")):  # it is exported, and measured next
@@ -106,7 +102,7 @@ def test_ctrl_c_while_measuring_says_how_to_go_on(images: Path, tmp_path: Path) 
     process.send_signal(signal.SIGINT)
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert f"error: stopped while the network was measured; go on with: {PYTHON}" in printed
+    assert f"error: stopped while the network was measured; resume with: {PYTHON}" in printed
     assert "Traceback" not in printed
     assert "artifact: artifacts/patterns/1" in training_runs.finish(
         training_runs.start(tmp_path, "--resume", training_runs.only_run(tmp_path))
@@ -122,7 +118,7 @@ def test_two_processes_on_one_run_are_refused(few: Path, tmp_path: Path) -> None
         second = training_runs.start(tmp_path, "--resume", training_runs.only_run(tmp_path))
         printed, _ = second.communicate(timeout=60)
         assert second.returncode == 1
-        assert "found another that works on it" in printed
+        assert "another process is working on the run" in printed
         return True
 
     training_runs.kill_when(first, second_is_refused)
@@ -131,7 +127,7 @@ def test_two_processes_on_one_run_are_refused(few: Path, tmp_path: Path) -> None
 def test_a_run_keeps_its_recipe(few: Path, tmp_path: Path) -> None:
     process = training_runs.start(tmp_path, "--data", few, *training_runs.OPTIONS, "--epochs", 1)
     training_runs.finish(process)
-    process = training_runs.start(tmp_path, "--resume", training_runs.only_run(tmp_path), "--batch", 5)
+    process = training_runs.start(tmp_path, "--resume", training_runs.only_run(tmp_path), "--batch-size", 5)
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "expected a run to go on as it was started, found --batch beside --resume" in printed
+    assert "error: --batch-size cannot be combined with --resume" in printed

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 RUN = Path(__file__).parents[2] / "training" / "run.py"
-OPTIONS = ["--hidden", "16", "--epochs", "3", "--batch", "10", "--precision", "float64", "--device", "cpu"]
-OPTIONS += ["--save-steps", "1"]
+UNSAVED = ["--hidden", "16", "--epochs", "3", "--batch-size", "10", "--precision", "float64", "--device", "cpu"]
+OPTIONS = [*UNSAVED, "--save-steps", "1"]
 Weights = dict[str, Tensor]
 
 
 def start(home: Path, *options: object, processes: int = 1, script: Path = RUN) -> subprocess.Popen[str]:
-    """A training in a session of its own, in the folder `home`, in an activated environment."""
+    """Start a training in the folder `home`, as in an activated environment."""
     python = [sys.executable] if processes == 1 else [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)
     ]  # fmt: skip
@@ -30,48 +30,48 @@ def start(home: Path, *options: object, processes: int = 1, script: Path = RUN) 
         env=os.environ | {"OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        preexec_fn=hears_ctrl_c,
+        preexec_fn=accept_ctrl_c,
         text=True,
     )
 
 
-def hears_ctrl_c() -> None:
-    """What a shell starts in its background ignores SIGINT, and so would what we start."""
+def accept_ctrl_c() -> None:
+    """Restore the default of SIGINT: processes that a shell starts in its background ignore it, and so would ours."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def finish(process: subprocess.Popen[str]) -> str:
-    """Wait for its end, which must be a good one; what it printed."""
+    """Wait until the process succeeds; its output."""
     printed, _ = process.communicate(timeout=300)
     assert process.returncode == 0, printed
     return printed
 
 
-def kill_when(process: subprocess.Popen[str], moment: Callable[[], bool]) -> None:
-    """kill -9 the training and all its processes as soon as `moment` comes."""
+def kill_when(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
+    """kill -9 the training and all its processes as soon as `condition` holds."""
     deadline = time.monotonic() + 120
-    while not moment():
+    while not condition():
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline
         time.sleep(0.001)
-    for pid in _family(process.pid):  # torchrun's workers have sessions of their own and would live on
+    for pid in _process_tree(process.pid):  # torchrun's workers have sessions of their own and would live on
         os.kill(pid, signal.SIGKILL)
     process.communicate()
 
 
-def _family(pid: int) -> list[int]:
-    """A process, then its children, and theirs."""
+def _process_tree(pid: int) -> list[int]:
+    """A process and its descendants."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(member for child in children for member in _family(int(child)))]
+    return [pid, *(member for child in children for member in _process_tree(int(child)))]
 
 
 def only_run(home: Path) -> Path:
-    """The folder of the only run in `home`."""
+    """The folder of the only run below `home`."""
     (run,) = (home / "runs").iterdir()
     return run
 
 
-def saved(home: Path) -> tuple[Weights, Weights]:
+def load_checkpoint(home: Path) -> tuple[Weights, Weights]:
     """The weights and momenta of the only run's checkpoint."""
     state = torch.load(only_run(home) / "checkpoint.pt", weights_only=True)
-    return state["network"], state["momenta"]
+    return state["weights"], state["momenta"]

@@ -26,7 +26,7 @@ def records(home: Path) -> list[dict[str, float]]:
 
 def require_same(home: Path, alone: Path) -> None:
     """Equal to rounding in float64, after 9 steps with dropout, augmentation and a short last batch."""
-    for ours, theirs in zip(training_runs.saved(home), training_runs.saved(alone), strict=True):
+    for ours, theirs in zip(training_runs.load_checkpoint(home), training_runs.load_checkpoint(alone), strict=True):
         assert ours.keys() == theirs.keys()
         for name, tensor in theirs.items():
             assert tensor.dtype == torch.float64
@@ -43,7 +43,7 @@ def require_same(home: Path, alone: Path) -> None:
     ids=["2 towers", "2 towers x 2 replicas", "3 replicas"],
 )
 def test_many_processes_are_one_network(few: Path, alone: Path, tmp_path: Path, processes: int, towers: int) -> None:
-    options = ["--data", few, *training_runs.OPTIONS, "--towers", towers]
+    options = ["--data", few, *training_runs.OPTIONS, "--processes-per-network", towers]
     printed = training_runs.finish(training_runs.start(tmp_path, *options, processes=processes))
     assert printed.count("artifact: artifacts/few/1") == 1
     require_same(tmp_path, alone)
@@ -57,36 +57,38 @@ def test_frozen_layers_with_replicas(few: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_each_reads_the_other_s_checkpoint(few: Path, alone: Path, tmp_path: Path) -> None:
-    """Begun by two towers, gone on with by four processes, ended by one."""
-    first = training_runs.start(tmp_path, "--data", few, *training_runs.OPTIONS, "--towers", 2, processes=2)
+    """Started with two towers, resumed with four processes, finished with one."""
+    first = training_runs.start(
+        tmp_path, "--data", few, *training_runs.OPTIONS, "--processes-per-network", 2, processes=2
+    )
     training_runs.kill_when(first, lambda: _steps(tmp_path) >= 2)
     run = training_runs.only_run(tmp_path)
     shutil.copy(run / "checkpoint.pt", tmp_path / "early.pt")
-    second = training_runs.start(tmp_path, "--resume", run, "--towers", 2, processes=4)
+    second = training_runs.start(tmp_path, "--resume", run, "--processes-per-network", 2, processes=4)
     training_runs.kill_when(second, lambda: _steps(tmp_path) >= 5)
-    training_runs.finish(training_runs.start(tmp_path, "--resume", run, "--towers", 1))
+    training_runs.finish(training_runs.start(tmp_path, "--resume", run, "--processes-per-network", 1))
     require_same(tmp_path, alone)
 
 
 STOPPED = """
 import os, signal, sys
-from training import learner
-validate = learner.Learner.validate
-def stopped(self, rows, hear):
+from training.loop.train_step import TrainStep
+validate = TrainStep.validate
+def stopped(self, rows, check_stop):
     if os.environ["RANK"] == "1":
         os.kill(os.getpid(), signal.SIGTERM)
-    return validate(self, rows, hear)
+    return validate(self, rows, check_stop)
 if "--resume" not in sys.argv:
-    learner.Learner.validate = stopped
+    TrainStep.validate = stopped
 exec(compile(open(os.environ["RUN"]).read(), os.environ["RUN"], "exec"))
 """
-"""training/run.py, whose second process is told to stop in the first validation."""
+"""training/run.py, whose second process gets SIGTERM in the first validation."""
 
 
 def test_one_stopped_in_the_validation_stops_all(
     few: Path, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both end together, when the first has saved; the error is said once, with the command that goes on."""
+    """Both end together, when the first has saved; the error is printed once, with the command to resume."""
     script = tmp_path / "a run.py"
     script.write_text(STOPPED)
     monkeypatch.setenv("RUN", str(training_runs.RUN))
@@ -101,7 +103,7 @@ def test_one_stopped_in_the_validation_stops_all(
     printed, _ = process.communicate(timeout=120)
     run = training_runs.only_run(tmp_path)
     assert process.returncode == 1, printed
-    assert printed.count("error: stopped in the validation of epoch 1; go on with: torchrun") == 1, printed
+    assert printed.count("error: stopped in the validation of epoch 1; resume with: torchrun") == 1, printed
     again = f"torchrun --nproc-per-node 2 {shlex.quote(str(script))} --resume {run.relative_to(tmp_path)}"
     assert again in printed
     assert torch.load(run / "checkpoint.pt", weights_only=True)["epoch"] == 0
@@ -109,11 +111,11 @@ def test_one_stopped_in_the_validation_stops_all(
     require_same(tmp_path, alone)
 
 
-def test_an_error_of_all_is_said_once(tmp_path: Path) -> None:
+def test_an_error_of_all_is_printed_once(tmp_path: Path) -> None:
     process = training_runs.start(tmp_path, "--data", tmp_path / "none", processes=2)
     printed, _ = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert printed.count("error: expected a folder with one subfolder a class") == 1, printed
+    assert printed.count("error: no folder at") == 1, printed
 
 
 def _steps(home: Path) -> int:
@@ -126,7 +128,7 @@ def _steps(home: Path) -> int:
 
 
 def test_an_odd_number_of_processes_is_refused(few: Path, tmp_path: Path) -> None:
-    process = training_runs.start(tmp_path, "--data", few, *training_runs.OPTIONS, "--towers", 2)
+    process = training_runs.start(tmp_path, "--data", few, *training_runs.OPTIONS, "--processes-per-network", 2)
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "expected processes in pairs for --towers 2, found 1: torchrun --nproc-per-node 2" in printed
+    assert "--processes-per-network 2 needs an even number of processes, got 1: torchrun --nproc-per-node 2" in printed

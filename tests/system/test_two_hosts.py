@@ -1,4 +1,4 @@
-"""torchrun over two hosts, one of them killed: the run goes on from its checkpoint, to the same weights."""
+"""torchrun over two hosts, one of them killed: the run is resumed from its checkpoint, to the same weights."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_killed_and_resumed(few: Path, tmp_path: Path, towers: int) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir()
     broken.mkdir()
-    options = ["--data", few, *training_runs.OPTIONS, "--towers", towers]
+    options = ["--data", few, *training_runs.OPTIONS, "--processes-per-network", towers]
     training_runs.finish(training_runs.start(whole, *options, processes=2))
     with hosts(2) as made:
         first, second = start(made, broken, *options)
@@ -45,7 +45,7 @@ def test_killed_and_resumed(few: Path, tmp_path: Path, towers: int) -> None:
         assert torch.load(run / "checkpoint.pt", weights_only=True)["epoch"] < 3
         for process in start(made, broken, "--resume", run):
             training_runs.finish(process)
-    for ours, theirs in zip(training_runs.saved(broken), training_runs.saved(whole), strict=True):
+    for ours, theirs in zip(training_runs.load_checkpoint(broken), training_runs.load_checkpoint(whole), strict=True):
         assert ours.keys() == theirs.keys()
         for name, tensor in theirs.items():
             assert torch.equal(ours[name], tensor), name

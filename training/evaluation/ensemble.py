@@ -1,4 +1,4 @@
-"""Several networks as one (section 6: 5 CNNs, 7 CNNs): the mean of their ten-crop probabilities, perhaps weighted."""
+"""Ensembles of networks (section 6: 5 CNNs, 7 CNNs): the mean of their ten-crop probabilities, optionally weighted."""
 
 from __future__ import annotations
 
@@ -13,59 +13,69 @@ from model.artifacts.artifact import Artifact, Measurement, Precision
 from model.exceptions import DatasetError, InvalidRequestError
 from model.pretrained.specs import VALIDATION
 from model.runtime import OnnxModel
-from training.data import datasets, imagenet
+from training.data import imagenet
 from training.data.datasets import Dataset, Example
-from training.evaluation.evaluate import Predictions, predict, read
+from training.data.loading import load_dataset
+from training.evaluation.evaluate import Predictions, decode_batches, predict
 
-STEP, ROUNDS = 0.05, 5
+GRID_STEP, MAX_ROUNDS = 0.05, 5
+"""Grid and rounds of the search for weights."""
 
 
-def evaluate(
+def load_training_dataset(artifact: Artifact, data: str, archive: Path | None) -> Dataset:
+    """The dataset `data`, split with the seed that the artifact was trained with. Raises DatasetError."""
+    return load_dataset(data, int(artifact.manifest.training.get("seed", 0)), archive)
+
+
+def evaluate_ensemble(
     paths: Sequence[Path],
     data: str,
-    part: str,
+    split: str,
     archive: Path | None,
     weighted: bool,
     device: str,
     precision: Precision,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> list[Measurement]:
-    """Errors of the artifacts at `paths` taken together, on one part of a data set. Raises AlexNetError.
+    """Errors of the mean of the artifacts at `paths`, on one split of a dataset ("all": every image).
 
-    `weighted`: weights are searched on the validation part first.
+    `weighted`: weights are searched on the validation split first. Raises AlexNetError.
     """
     members = [artifacts.load(path, precision) for path in paths]
-    dataset = datasets.load(data, int(members[0].manifest.training.get("split_seed", 0)), archive)
-    parts = dataset.parts() | {"all": dataset.examples}
-    if part not in parts:
-        raise InvalidRequestError(f"expected --part {', '.join(parts)}, found {part!r}")
+    dataset = load_training_dataset(members[0], data, archive)
+    splits = dataset.splits() | {"all": dataset.examples}
+    if split not in splits:
+        raise InvalidRequestError(f"unknown --split {split!r}: choose one of {', '.join(splits)}")
     for member in members:
-        require_fit(member, dataset, data, part, ", or measure on every image of it with --part all")
-    weights = _equal(members)
+        check_same_split(member, dataset, data, split, ", or measure on every image of it with --split all")
+    weights = _equal_weights(members)
     if weighted and len(members) > 1:
-        if part in ("validation", "all"):
-            raise InvalidRequestError(f"expected another part to measure on than the weights', found --part {part}")
-        held_out = [_predictions(member, dataset.validation, device) for member in members]
-        weights = search(np.stack([p.best for p in held_out]), held_out[0].labels)
-        say("weights: " + ", ".join(f"{w:.3f} {m.path}" for w, m in zip(weights, members, strict=True)))
-    return _scores(members, weights, parts[part], f"{dataset.split}, {part}", dataset.groupings, device)
+        if split in ("validation", "all"):
+            raise InvalidRequestError(
+                f"weights are chosen on the validation split, so --weighted cannot measure on --split {split}"
+            )
+        validation = [_predict(member, dataset.validation, device) for member in members]
+        weights = search_weights(np.stack([p.best for p in validation]), validation[0].labels)
+        log("weights: " + ", ".join(f"{w:.3f} {m.path}" for w, m in zip(weights, members, strict=True)))
+    title = f"{dataset.split_description}, {split}"
+    return _measure(members, weights, splits[split], title, dataset.groupings, device)
 
 
-def on_imagenet(paths: Sequence[Path], folder: Path, device: str, precision: Precision) -> list[Measurement]:
-    """Errors of artifacts with ImageNet's classes, taken together, on its validation images. Raises AlexNetError."""
+def evaluate_on_imagenet(paths: Sequence[Path], folder: Path, device: str, precision: Precision) -> list[Measurement]:
+    """Errors of the mean of artifacts with ImageNet's classes on its validation images. Raises AlexNetError."""
     members = [artifacts.load(path, precision) for path in paths]
     for member in members:
         if member.labels != members[0].labels:
-            raise DatasetError(f"expected artifacts with the same classes, found others in {member.path}")
-    examples = imagenet.validation(folder, members[0].labels)
-    return _scores(members, _equal(members), examples, VALIDATION, {}, device)
+            raise DatasetError(f"the classes of {member.path} differ from those of {members[0].path}")
+    examples = imagenet.load_validation(folder, members[0].labels)
+    return _measure(members, _equal_weights(members), examples, VALIDATION, {}, device)
 
 
-def _equal(members: Sequence[Artifact]) -> NDArray[np.float64]:
+def _equal_weights(members: Sequence[Artifact]) -> NDArray[np.float64]:
     return np.full(len(members), 1 / len(members))
 
 
-def _scores(
+def _measure(
     members: Sequence[Artifact],
     weights: NDArray[np.float64],
     examples: Sequence[Example],
@@ -73,62 +83,62 @@ def _scores(
     groupings: Mapping[str, tuple[str, ...]],
     device: str,
 ) -> list[Measurement]:
-    found = [_predictions(member, examples, device) for member in members]
+    predictions = [_predict(member, examples, device) for member in members]
     center, ten = (
-        np.tensordot(weights, np.stack(v), 1).astype(np.float32)
-        for v in ([p.center for p in found], [p.best for p in found])
+        np.tensordot(weights, np.stack(probabilities), 1).astype(np.float32)
+        for probabilities in ([p.center for p in predictions], [p.best for p in predictions])
     )
     title += f", {len(members)} networks" if len(members) > 1 else ""
-    scores = Predictions(found[0].labels, center, ten).scores(title, groupings)
-    return [score.model_copy(update={"precision": members[0].precision}) for score in scores]
+    measurements = Predictions(predictions[0].labels, center, ten).measurements(title, groupings)
+    return [m.model_copy(update={"precision": members[0].precision}) for m in measurements]
 
 
-def require_fit(artifact: Artifact, dataset: Dataset, data: str, part: str, instead: str = "") -> None:
-    """Raise DatasetError unless the data set has the network's classes and, but for `all`, its training's split.
+def check_same_split(artifact: Artifact, dataset: Dataset, data: str, split: str, alternative: str = "") -> None:
+    """Raise DatasetError unless the dataset has the network's classes and, except for `all`, its training's split.
 
-    `instead`: what else can be done without that split, in words.
+    `alternative`: what else can be done without that split, in words.
     """
     if [label.id for label in dataset.labels] != [label.id for label in artifact.labels]:
         raise DatasetError(
             f"expected the artifact's classes ({', '.join(label.id for label in artifact.labels[:5])} ...), "
-            f"found {', '.join(label.id for label in dataset.labels[:5])} ... in {data}"
+            f"got {', '.join(label.id for label in dataset.labels[:5])} ... in {data}"
         )
-    if part != "all" and artifact.manifest.training.get("split_sha256") != dataset.split_sha256():
+    if split != "all" and artifact.manifest.training.get("split_sha256") != dataset.split_sha256():
         raise DatasetError(
-            f"expected the split that the network was trained with, found another in {data}: files were added or "
-            f"removed, or it is another data set; name its run's own, --data runs/NAME-DATE-TIME/split.csv{instead}"
+            f"{data} is split differently than in the network's training: files were added or removed, or it is "
+            f"another dataset; use the split of its run, --data runs/NAME-DATE-TIME/split.csv{alternative}"
         )
 
 
-def _predictions(artifact: Artifact, examples: Sequence[Example], device: str) -> Predictions:
-    return predict(OnnxModel(artifact.network, device), read(examples), len(examples))
+def _predict(artifact: Artifact, examples: Sequence[Example], device: str) -> Predictions:
+    return predict(OnnxModel(artifact.network, device), decode_batches(examples), len(examples))
 
 
-def search(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Weights, of sum 1, for (members, M, classes) probabilities: fewest top-5, then top-1 errors, then least log loss.
+def search_weights(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Weights of sum 1 for (members, M, classes) probabilities: fewest top-5, then top-1 errors, then least log loss.
 
     By coordinates from equal weights on a grid of 0.05, as the authors' program did for the top-5 error.
     """
     weights = np.full(len(probabilities), 0.5)
     best = _loss(probabilities, labels, weights)
-    for _ in range(ROUNDS):
+    for _ in range(MAX_ROUNDS):
         before = best
         for member in range(len(weights)):
-            for value in np.arange(0, 1 + STEP / 2, STEP):
-                tried = weights.copy()
-                tried[member] = value
-                if tried.sum() > 0 and (loss := _loss(probabilities, labels, tried)) < best:
-                    weights, best = tried, loss
+            for value in np.arange(0, 1 + GRID_STEP / 2, GRID_STEP):
+                candidate = weights.copy()
+                candidate[member] = value
+                if candidate.sum() > 0 and (loss := _loss(probabilities, labels, candidate)) < best:
+                    weights, best = candidate, loss
         if best == before:
             break
-    found: NDArray[np.float64] = weights / weights.sum()
-    return found
+    normalized: NDArray[np.float64] = weights / weights.sum()
+    return normalized
 
 
 def _loss(
     probabilities: NDArray[np.float32], labels: NDArray[np.int64], weights: NDArray[np.float64]
 ) -> tuple[int, int, float]:
     mean = np.tensordot(weights / weights.sum(), probabilities, 1)
-    own = mean[np.arange(len(labels)), labels]
-    rank = (mean > own[:, None]).sum(1)
-    return int((rank >= 5).sum()), int((rank >= 1).sum()), float(-np.log(np.maximum(own, 1e-12)).sum())
+    true_class = mean[np.arange(len(labels)), labels]
+    rank = (mean > true_class[:, None]).sum(1)
+    return int((rank >= 5).sum()), int((rank >= 1).sum()), float(-np.log(np.maximum(true_class, 1e-12)).sum())

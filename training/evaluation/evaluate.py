@@ -1,9 +1,8 @@
-"""Top-1 and top-5 error of an exported network, center crop and ten crops, as it is served."""
+"""Top-1 and top-5 error of an exported network as it is served, with the center crop and with ten crops."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -14,37 +13,38 @@ from model.artifacts.artifact import Measurement
 from model.exceptions import DatasetError, InvalidImageError
 from model.images.crops import CENTER_CROP, TEN_CROP
 from model.images.preprocess import decode_image
-from model.runtime import OnnxModel, available_cpus
+from model.runtime import OnnxModel
+from model.thread_pool import ordered_map
 from training.data.datasets import Example
 
-BATCH = 8
+BATCH_SIZE = 8
 
-Labeled = tuple[NDArray[np.uint8], NDArray[np.int64]]
+LabeledBatch = tuple[NDArray[np.uint8], NDArray[np.int64]]
 """Images (B, 256, 256, 3) and their classes (B,)."""
 
 
 class Predictions(NamedTuple):
-    """`labels` (M,), and the probabilities (M, classes) of the center crop and, where they were asked for, of ten."""
+    """Probabilities (M, classes) from the center crop and, where they were computed, from ten crops; `labels` (M,)."""
 
     labels: NDArray[np.int64]
     center: NDArray[np.float32]
-    ten: NDArray[np.float32] | None
+    ten_crop: NDArray[np.float32] | None
 
     @property
     def best(self) -> NDArray[np.float32]:
-        """Those of the most crops."""
-        return self.center if self.ten is None else self.ten
+        """The probabilities from the most crops."""
+        return self.center if self.ten_crop is None else self.ten_crop
 
-    def scores(self, split: str, groupings: Mapping[str, tuple[str, ...]]) -> list[Measurement]:
-        """The errors of the center crop and of ten crops."""
-        measured = [score(self.center, self.labels, split, len(CENTER_CROP), groupings)]
-        if self.ten is not None:
-            measured.append(score(self.ten, self.labels, split, len(TEN_CROP), groupings))
-        return measured
+    def measurements(self, split: str, groupings: Mapping[str, tuple[str, ...]]) -> list[Measurement]:
+        """The errors with the center crop and with ten crops."""
+        result = [measure(self.center, self.labels, split, len(CENTER_CROP), groupings)]
+        if self.ten_crop is not None:
+            result.append(measure(self.ten_crop, self.labels, split, len(TEN_CROP), groupings))
+        return result
 
 
-def predict(model: OnnxModel, batches: Iterable[Labeled], total: int, ten_views: bool = True) -> Predictions:
-    """What the served network says of all `batches`. Raises DatasetError where there are none."""
+def predict(model: OnnxModel, batches: Iterable[LabeledBatch], total: int, ten_crop: bool = True) -> Predictions:
+    """Run a served network on all `batches`, of `total` images. Raises DatasetError if there are none."""
     labels: list[NDArray[np.int64]] = []
     center: list[NDArray[np.float32]] = []
     ten: list[NDArray[np.float32]] = []
@@ -52,57 +52,57 @@ def predict(model: OnnxModel, batches: Iterable[Labeled], total: int, ten_views:
         for images, classes in batches:
             labels.append(classes)
             center.append(model.run(images, CENTER_CROP)[0])
-            if ten_views:
+            if ten_crop:
                 ten.append(model.run(images, TEN_CROP)[0])
             bar.update(len(classes))
     if not labels:
-        raise DatasetError("expected readable images to measure on, found none")
+        raise DatasetError("no image to measure on can be decoded")
     return Predictions(np.concatenate(labels), np.concatenate(center), np.concatenate(ten) if ten else None)
 
 
-def read(examples: Sequence[Example]) -> Iterator[Labeled]:
-    """Decode files batch by batch, one batch ahead of its use; files that can't be read are named and left out."""
-    with ThreadPoolExecutor(available_cpus()) as pool:
-        pieces = [examples[start : start + BATCH] for start in range(0, len(examples), BATCH)]
-        ahead = [pool.submit(_pixels, example) for example in pieces[0]] if pieces else []
-        for position, piece in enumerate(pieces):
-            results = [future.result() for future in ahead]
-            following = pieces[position + 1] if position + 1 < len(pieces) else []
-            ahead = [pool.submit(_pixels, example) for example in following]
-            good = [(pixels, e.label) for pixels, e in zip(results, piece, strict=True) if pixels is not None]
-            if good:
-                yield np.stack([pixels for pixels, _ in good]), np.array([label for _, label in good])
+def decode_batches(examples: Sequence[Example], batch_size: int = BATCH_SIZE) -> Iterator[LabeledBatch]:
+    """Decode files batch by batch, ahead of their use; files that can't be decoded are named and left out."""
+    images, labels = list[NDArray[np.uint8]](), list[int]()
+    decoded = ordered_map(decode_or_skip, examples, ahead=2 * batch_size)
+    for number, (example, pixels) in enumerate(zip(examples, decoded, strict=True), 1):
+        if pixels is not None:
+            images.append(pixels)
+            labels.append(example.label)
+        if images and (number % batch_size == 0 or number == len(examples)):
+            yield np.stack(images), np.array(labels)
+            images, labels = [], []
 
 
-def _pixels(example: Example) -> NDArray[np.uint8] | None:
+def decode_or_skip(example: Example) -> NDArray[np.uint8] | None:
+    """(256, 256, 3) pixels; None, with a line that names the file, if it can't be decoded."""
     try:
         return decode_image(example.path.read_bytes()).pixels
     except (InvalidImageError, OSError) as error:
-        tqdm.write(f"left out {example.path}: {error}")
+        tqdm.write(f"skipped {example.path}: {error}")
         return None
 
 
-def score(
-    probability: NDArray[np.float32],
+def measure(
+    probabilities: NDArray[np.float32],
     labels: NDArray[np.int64],
     split: str,
     crops: int,
     groupings: Mapping[str, tuple[str, ...]],
 ) -> Measurement:
     """Errors from (M, classes) probabilities and (M,) labels. A group's probability is the sum of its classes'."""
-    order = np.argsort(-probability, axis=1, kind="stable")
+    order = np.argsort(-probabilities, axis=1, kind="stable")
     hit = order == labels[:, None]
     groups = {}
     for grouping, group_of in groupings.items():
         names = sorted(set(group_of))
         member = np.array([[group == name for name in names] for group in group_of], dtype=np.float64)
-        chosen = (probability @ member).argmax(1)
+        predicted = (probabilities @ member).argmax(1)
         groups[grouping] = float(
-            np.mean([names[c] == group_of[label] for c, label in zip(chosen, labels, strict=True)])
+            np.mean([names[group] == group_of[label] for group, label in zip(predicted, labels, strict=True)])
         )
     return Measurement(
         split=split,
-        images=len(labels),
+        num_images=len(labels),
         crops=crops,
         top1_error=float(1 - hit[:, :1].any(1).mean()),
         top5_error=float(1 - hit[:, :5].any(1).mean()),
@@ -110,13 +110,13 @@ def score(
     )
 
 
-def table(measurements: Sequence[Measurement]) -> str:
-    """A few lines for people."""
+def format_measurements(measurements: Sequence[Measurement]) -> str:
+    """Measurements as a few lines of text."""
     lines = []
     for m in measurements:
         precision = "" if m.precision == "float32" else f", {m.precision}"
-        lines.append(f"{m.split}: {m.images:,} images, {m.crops} view{'s' if m.crops > 1 else ''}{precision}")
-        others = " (published, not measured here)" if m.published else ""
-        lines.append(f"  top-1 error {100 * m.top1_error:.2f} %, top-5 error {100 * m.top5_error:.2f} %{others}")
-        lines += [f"  {grouping}: {100 * accuracy:.2f} % right" for grouping, accuracy in m.groups.items()]
+        lines.append(f"{m.split}: {m.num_images:,} images, {m.crops} crop{'s' if m.crops > 1 else ''}{precision}")
+        published = " (published, not measured here)" if m.published else ""
+        lines.append(f"  top-1 error {100 * m.top1_error:.2f} %, top-5 error {100 * m.top5_error:.2f} %{published}")
+        lines += [f"  {grouping}: {100 * accuracy:.2f} % correct" for grouping, accuracy in m.groups.items()]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""`alexnet quantize`: an artifact gets an int8 form of its network, calibrated and measured on its own images."""
+"""`alexnet quantize`: an int8 network for an artifact, calibrated on training images, measured on held-out ones."""
 
 from __future__ import annotations
 
@@ -9,82 +9,74 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.artifacts import artifact as artifacts
-from model.artifacts.artifact import NETWORKS, Artifact, Measurement, Precision
-from model.artifacts.writer import add
+from model.artifacts.artifact import NETWORK_FILES, Artifact, Measurement, Precision
+from model.artifacts.weights import read_folded_weights, read_spec
+from model.artifacts.writer import add_file
 from model.exceptions import InvalidRequestError, QuantizationError
 from model.images.crops import TEN_CROP
 from model.network.quantization import quantize
 from model.runtime import OnnxModel
-from training.data import datasets
 from training.data.datasets import Dataset, Example
-from training.evaluation.ensemble import require_fit
-from training.evaluation.evaluate import predict, read, table
+from training.evaluation.ensemble import check_same_split, load_training_dataset
+from training.evaluation.evaluate import decode_batches, format_measurements, predict
 
 
 def add_int8(
     path: Path,
     data: str,
     archive: Path | None,
-    images: int,
-    max_loss: float,
+    max_images: int,
+    max_error_increase: float,
     device: str,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> Artifact:
-    """Calibrate on `images` training images, measure float32 and int8 on the test part (the validation part where
-    there is none), and put network.int8.onnx and both errors into the artifact.
+    """Calibrate on at most `max_images` training images, measure float32 and int8 on the held-out split, and put
+    network.int8.onnx and both errors into the artifact.
 
-    Raises QuantizationError, with the artifact as it was, when int8 has over `max_loss` percentage points more top-1
-    errors, ten crops; DatasetError when `data` isn't what the network was trained on.
+    Raises QuantizationError, with the artifact as it was, if the top-1 error of int8 with ten crops is over
+    `max_error_increase` percentage points higher; DatasetError if `data` isn't what the network was trained on.
     """
-    artifact, dataset = _opened(path, data, archive)
-    if images < 1:
-        raise InvalidRequestError(f"expected at least 1 image to calibrate on, found {images}")
-    order = np.random.default_rng(0).permutation(len(dataset.train))[:images]
-    chosen = [dataset.train[i] for i in order]
-    measured: list[Measurement] = []
+    if max_images < 1:
+        raise InvalidRequestError(f"invalid --max-images {max_images}: at least 1 image is needed for calibration")
+    artifact = artifacts.load(path)
+    dataset = load_training_dataset(artifact, data, archive)
+    check_same_split(artifact, dataset, data, dataset.held_out_split)
+    order = np.random.default_rng(0).permutation(len(dataset.train))[:max_images]
+    examples = [dataset.train[i] for i in order]
+    measurements: list[Measurement] = []
 
     def write(target: Path) -> list[Measurement]:
-        say(f"measuring the ranges of the activations on {len(chosen):,} training images")
-        quantize(artifact, _batches(chosen), target)
-        measured.extend(_measured(artifact, dataset, "int8", target, device, say))
-        float32, int8 = (m.top1_error for m in measured if m.crops == len(TEN_CROP))
-        loss = 100 * (int8 - float32)
-        if not loss <= max_loss:
+        log(f"calibrating the ranges of activations on {len(examples):,} training images")
+        weights, mean = read_folded_weights(artifact)
+        quantize(read_spec(artifact.manifest), weights, mean, _images(examples), target)
+        measurements.extend(_measure(artifact, dataset, "int8", target, device, log))
+        float32, int8 = (m.top1_error for m in measurements if m.crops == len(TEN_CROP))
+        increase = 100 * (int8 - float32)
+        if not increase <= max_error_increase:
             raise QuantizationError(
-                f"expected at most {max_loss:g} percentage points more top-1 errors in int8, found {loss:.2f}: nothing "
-                "was written; calibrate with more --images, or allow more with --max-loss"
+                f"the top-1 error of int8 is {increase:.2f} percentage points higher, over the {max_error_increase:g} "
+                "allowed: nothing was written; use more --max-images, or allow more with --max-error-increase"
             )
-        return measured
+        return measurements
 
-    return add(artifact, NETWORKS["int8"], write)
-
-
-def _opened(path: Path, data: str, archive: Path | None) -> tuple[Artifact, Dataset]:
-    artifact = artifacts.load(path)
-    dataset = datasets.load(data, int(artifact.manifest.training.get("split_seed", 0)), archive)
-    require_fit(artifact, dataset, data, _part(dataset))
-    return artifact, dataset
+    return add_file(artifact, NETWORK_FILES["int8"], write)
 
 
-def _part(dataset: Dataset) -> str:
-    return "test" if dataset.test else "validation"
-
-
-def _measured(
-    artifact: Artifact, dataset: Dataset, precision: Precision, network: Path, device: str, say: Callable[[str], None]
+def _measure(
+    artifact: Artifact, dataset: Dataset, precision: Precision, network: Path, device: str, log: Callable[[str], None]
 ) -> list[Measurement]:
     """The errors of the artifact's float32 network and of the new one."""
-    part, measured = _part(dataset), list[Measurement]()
-    held_out = dataset.parts()[part]
-    forms: tuple[tuple[Precision, Path], ...] = (("float32", artifact.network), (precision, network))
-    for form, file in forms:
-        say(f"measuring the errors of {form}")
-        predictions = predict(OnnxModel(file, device), read(held_out), len(held_out))
-        found = predictions.scores(f"{dataset.split}, {part}", dataset.groupings)
-        measured += [m.model_copy(update={"precision": form}) for m in found]
-    say(table(measured))
-    return measured
+    split, measurements = dataset.held_out_split, list[Measurement]()
+    examples = dataset.splits()[split]
+    networks: tuple[tuple[Precision, Path], ...] = (("float32", artifact.network), (precision, network))
+    for name, file in networks:
+        log(f"measuring the errors of {name}")
+        predictions = predict(OnnxModel(file, device), decode_batches(examples), len(examples))
+        errors = predictions.measurements(f"{dataset.split_description}, {split}", dataset.groupings)
+        measurements += [m.model_copy(update={"precision": name}) for m in errors]
+    log(format_measurements(measurements))
+    return measurements
 
 
-def _batches(examples: Sequence[Example]) -> Iterator[NDArray[np.uint8]]:
-    return (pixels for pixels, _ in read(examples))
+def _images(examples: Sequence[Example]) -> Iterator[NDArray[np.uint8]]:
+    return (images for images, _ in decode_batches(examples))

@@ -1,1 +1,1 @@
-"""The training loop: steps, epochs, checkpoints and distributed runs."""
+"""The training loop: set-up, steps, epochs, checkpoints and distributed runs."""

@@ -1,4 +1,4 @@
-"""What goes wrong in training without an exception, and what to do about it, in words."""
+"""Training diagnostics: errors and warnings for divergence, a wrong mean, no progress, data stalls, large batches."""
 
 from __future__ import annotations
 
@@ -9,66 +9,81 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.exceptions import TrainingError
+from training.data.datasets import Dataset
+from training.optim.initial_weights import InitialState
 
-FLAT_START_STEPS = 100
-STARVING = 0.2
-FAR_FROM_ZERO = 30.0
+MIN_STEPS_FOR_PROGRESS = 100
+MAX_STALL_SHARE = 0.2
+MAX_MEAN_PIXEL = 30.0
 LARGE_BATCH = 1024
 
 
-def require_finite(loss: float, epoch: int, step: int) -> None:
-    """Raise TrainingError for a loss that is no number; `epoch` and `step` count from 0."""
+def check_finite(loss: float, epoch: int, step: int) -> None:
+    """Raise TrainingError if the loss is NaN or infinite; `epoch` and `step` count from 0."""
     if not math.isfinite(loss):
-        raise TrainingError(
-            f"expected a finite loss, found {loss} in epoch {epoch + 1}, step {step + 1}: use a smaller --learning-rate"
-        )
+        raise TrainingError(f"the loss is {loss} in epoch {epoch + 1}, step {step + 1}: use a smaller --learning-rate")
 
 
-def require_mean(pixels: Tensor) -> None:
-    """Raise TrainingError when the first batch isn't centered: a mean image of other images stalls training."""
+def check_mean(pixels: Tensor) -> None:
+    """Raise TrainingError if the first batch isn't centered: a mean image of other images stalls training."""
     means = pixels.float().mean((1, 2, 3))
     rest = float(means.mean())
-    if len(means) >= 8 and abs(rest) > FAR_FROM_ZERO + 4 * float(means.std()) / len(means) ** 0.5:
+    if len(means) >= 8 and abs(rest) > MAX_MEAN_PIXEL + 4 * float(means.std()) / len(means) ** 0.5:
         raise TrainingError(
-            f"expected pixels about 0 after the mean was subtracted, found {rest:.0f} gray levels on average: the mean "
-            "image is not that of these images; delete the cache folder and run again"
+            f"pixels have a mean of {rest:.0f} gray levels after the mean image was subtracted: the mean image is not "
+            "that of these images; delete the cache folder and start again"
         )
 
 
-def flat_start(loss: float, labels: NDArray[np.int64], epochs: int, batch: int, recipe: str) -> str | None:
-    """A warning when the loss of the last of `epochs` is still that of naming classes by their frequency."""
-    steps = epochs * math.ceil(len(labels) / batch)
-    flat = entropy(labels)
-    if epochs < 2 or steps < FLAT_START_STEPS or loss < 0.99 * flat:
+def no_progress_warning(
+    loss: float, labels: NDArray[np.int64], epochs: int, batch_size: int, recipe: str
+) -> str | None:
+    """A warning if the loss of the last of `epochs` is still that of predicting the class frequencies."""
+    steps = epochs * math.ceil(len(labels) / batch_size)
+    chance = entropy(labels)
+    if epochs < 2 or steps < MIN_STEPS_FOR_PROGRESS or loss < 0.99 * chance:
         return None
     advice = "try another --seed or --learning-rate"
     if recipe != "small":
         advice = "for a few thousand images use --recipe small, else " + advice
     return (
         f"warning: after {steps:,} steps the loss ({loss:.3f}) is still that of guessing by class frequency "
-        f"({flat:.3f}): {advice}"
+        f"({chance:.3f}): {advice}"
     )
 
 
-def starving(waited: float, seconds: float) -> str | None:
-    """A warning when an epoch's steps waited for images for a large share of its time."""
-    if seconds < 5 or waited < STARVING * seconds:
+def data_stall_warning(stall_seconds: float, seconds: float) -> str | None:
+    """A warning if an epoch's steps waited for images for a large share of its time."""
+    if seconds < 5 or stall_seconds < MAX_STALL_SHARE * seconds:
         return None
     return (
-        f"warning: {100 * waited / seconds:.0f} % of the time went to waiting for images: put --cache on a faster "
-        "disk, or, where it doesn't fit into memory, use --cache-format jpeg"
+        f"warning: {100 * stall_seconds / seconds:.0f} % of the time was spent waiting for images: put --cache on a "
+        "faster disk, or use --cache-format jpeg if it doesn't fit into memory"
     )
 
 
-def large_batch(batch: int) -> str | None:
-    """A warning for a batch at which the linear rule for the rate no longer holds."""
-    if batch < LARGE_BATCH:
+def large_batch_warning(batch_size: int) -> str | None:
+    """A warning for a batch at which scaling the learning rate linearly no longer holds."""
+    if batch_size < LARGE_BATCH:
         return None
-    return f"warning: a rate in proportion to the batch is known to hold to about 256 images; this batch has {batch:,}"
+    return (
+        f"warning: the learning rate is scaled with the batch size, which is known to hold up to about 256 images; "
+        f"this batch has {batch_size:,}"
+    )
+
+
+def split_warning(initial: InitialState, dataset: Dataset) -> str | None:
+    """A warning if the network to start from was trained on another split of the same dataset."""
+    if initial.origin_dataset != dataset.name or initial.origin_split in ("", dataset.split_sha256()):
+        return None
+    return (
+        f"warning: the network of --init-from was trained on another split of {dataset.name}, so this run's test "
+        "images may be among its training images: use its --seed, or split.csv of its run as --data"
+    )
 
 
 def entropy(labels: NDArray[np.int64]) -> float:
-    """The loss of answering every image with the class frequencies."""
+    """The cross-entropy of predicting the class frequencies for every image."""
     shares = np.bincount(labels) / len(labels)
     shares = shares[shares > 0]
     return float(-(shares * np.log(shares)).sum())

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish that the loop sees between two steps; a second Ctrl-C stops at once."""
+"""Graceful stop: SIGINT and SIGTERM set a flag that is checked between steps; a second SIGINT stops at once."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from tqdm import tqdm
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class StopWish:
-    """`wished` after a signal, while the context lasts. Only the main thread hears signals; elsewhere never wished."""
+class GracefulStop:
+    """`requested` is true after a signal, while the context lasts. Signals reach only the main thread."""
 
     def __init__(self) -> None:
-        self.wished = False
+        self.requested = False
         self._before: dict[signal.Signals, Any] = {}
 
-    def __enter__(self) -> StopWish:
+    def __enter__(self) -> GracefulStop:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._hear) for number in SIGNALS}
+            self._before = {number: signal.signal(number, self._handle) for number in SIGNALS}
         return self
 
     def __exit__(
@@ -30,7 +30,7 @@ class StopWish:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def _hear(self, number: int, frame: FrameType | None) -> None:
-        self.wished = True
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        tqdm.write("stopping after this step, to save where the run is")
+        tqdm.write("stopping after this step to save a checkpoint")

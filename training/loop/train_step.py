@@ -1,9 +1,9 @@
-"""One network at its steps: forward, backward, the gradients of all replicas, the update; and validation."""
+"""`TrainStep`: forward, backward, the gradients of all replicas, the update; and validation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,110 +12,154 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model.network.torch_module import AlexNet
-from model.network.tower_parallel import split
-from training.config import RunConfig
+from model.network.tower_parallel import split_state
+from training.config import TrainConfig
 from training.data.augment import Augmentation
 from training.data.cache import ImageCache, batches
 from training.data.datasets import Dataset
-from training.data.loader import Feed, pieces
+from training.data.loader import CropLoader, MicroBatch, micro_batches
 from training.loop import diagnostics
-from training.loop.distributed import GradientSum, Processes
-from training.loop.precision import pick_precision
-from training.optim.dropout import kept_outputs
-from training.optim.initial_weights import Start
-from training.optim.sgd import MomentumSGD, learning_rates
+from training.loop.distributed import DistributedContext, GradientAllReducer
+from training.loop.runtime import pick_precision
+from training.optim.dropout import dropout_masks
+from training.optim.initial_weights import InitialState
+from training.optim.sgd import MomentumSGD, scheduled_learning_rates
+
+VALIDATION_BATCH = 128
 
 
-class Learner:
-    """The network (this process's tower of it), its optimizer, and the images they are fed with."""
+@dataclass
+class EpochTotals:
+    """Sums over the images of an epoch so far: loss, wrong top-1 predictions, number of images."""
+
+    loss: float = 0.0
+    errors: float = 0.0
+    images: int = 0
+
+    def add(self, sums: Tensor) -> None:
+        """Add (3,) sums of loss, errors and images."""
+        loss, errors, images = sums.tolist()
+        self.loss += loss
+        self.errors += errors
+        self.images += round(images)
+
+    @property
+    def mean_loss(self) -> float:
+        return self.loss / self.images
+
+    @property
+    def top1_error(self) -> float:
+        return self.errors / self.images
+
+
+class TrainStep:
+    """The network (this process's share of it), its optimizer, and the loader of its crops."""
 
     def __init__(
-        self, config: RunConfig, dataset: Dataset, cache: ImageCache, processes: Processes, start: Start
+        self,
+        config: TrainConfig,
+        dataset: Dataset,
+        cache: ImageCache,
+        context: DistributedContext,
+        initial: InitialState,
     ) -> None:
-        self.config, self.processes, self.layer_rates = config, processes, start.rates
-        self.recipe = replace(config.recipe, architecture=start.architecture)
-        self.device = processes.device
-        self.precision = pick_precision(config.precision, self.device)
+        self.context, self.lr_multipliers = context, initial.lr_multipliers
+        self.spec, self.recipe = initial.spec, replace(config.recipe, network=initial.spec.config)
+        self.seed, self.micro_batch = config.run.seed, config.environment.micro_batch
+        self.device = context.device
+        self.precision = pick_precision(config.environment.precision, self.device)
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # float32 is float32
         self.dtype = torch.float64 if self.precision == "float64" else torch.float32
-        self.network = AlexNet(start.architecture, processes.exchange).to(self.dtype)
-        self.network.load_state_dict(split(start.weights, processes.exchange))
+        self.network = AlexNet(self.spec, context.exchange).to(self.dtype)
+        self.network.load_state_dict(split_state(initial.weights, self.spec, context.exchange))
         self.network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for name, parameter in self.network.named_parameters():
-            parameter.requires_grad_(start.rates.get(name.partition(".")[0], 1.0) > 0)
-        self.forward = torch.compile(self.network) if config.compiled else self.network
-        self.optimizer = MomentumSGD(self.network.named_parameters(), self.rates(1.0, 0), self.recipe)
-        self.gradients = GradientSum(self.network.parameters(), processes.replica_group)
-        self.feed = Feed(cache, self.device, self.dtype)
-        self.augmentation = Augmentation.of(self.recipe, cache.covariance, config.seed, not dataset.upright)
+            parameter.requires_grad_(initial.lr_multipliers.get(name.partition(".")[0], 1.0) > 0)
+        self.forward = torch.compile(self.network) if config.environment.compile else self.network
+        self.optimizer = MomentumSGD(self.network.named_parameters(), self.learning_rates(1.0, 0), self.recipe)
+        self.all_reducer = GradientAllReducer(self.network.parameters(), context.replica_group)
+        self.loader = CropLoader(cache, self.device, self.dtype)
+        self.augmentation = Augmentation.create(self.recipe, cache.covariance, self.seed, not dataset.upright)
         self.labels = np.array([example.label for example in dataset.examples])
-        self.masks: dict[str, Tensor] = {}
-        """Weights held at zero after pruning (see `training.compact`): parameter name -> mask."""
+        self.pruning_masks: dict[str, Tensor] = {}
+        """Weights that stay zero after pruning (see `training.publish.pack`): parameter name -> mask."""
 
-    def rates(self, factor: float, epoch: int) -> dict[str, float]:
+    def learning_rates(self, factor: float, epoch: int) -> dict[str, float]:
         """The learning rate of every parameter. `factor`: the schedule's."""
-        names = [name for name, _ in self.network.named_parameters()]
-        return learning_rates(names, self.recipe, factor, epoch, self.layer_rates)
+        return scheduled_learning_rates(self.spec, self.recipe, factor, epoch, self.lr_multipliers)
 
-    def steps(self, order: NDArray[np.int64], epoch: int, first: int) -> Iterator[tuple[int, Tensor]]:
-        """Makes the steps of an epoch from the `first` on. After each: its number, and the loss, the wrong answers and
-        the images that this process has seen since the caller last set them to zero."""
-        replica, replicas = self.processes.replica, self.processes.replicas
-        work = list(pieces(order, self.recipe.batch, self.config.micro_batch, replica, replicas, first))
-        totals = torch.zeros(3, dtype=torch.float64, device=self.device)
-        recipe, step, kept = self.recipe, -1, tuple[Tensor, ...]()
-        for piece, pixels in self.feed.training(work, self.augmentation, epoch, recipe.batch):
+    def run_epoch(self, order: NDArray[np.int64], epoch: int, first_step: int) -> Iterator[tuple[int, Tensor]]:
+        """Make the steps of an epoch from `first_step` on.
+
+        Yields after each step its number, and (3,) sums of loss, errors and images of this process since the caller
+        last set them to zero.
+        """
+        context, batch_size = self.context, self.recipe.batch_size
+        work = list(
+            micro_batches(order, batch_size, self.micro_batch, context.replica, context.num_replicas, first_step)
+        )
+        sums = torch.zeros(3, dtype=torch.float64, device=self.device)
+        step, masks = -1, tuple[Tensor, ...]()
+        for micro_batch, pixels in self.loader.train_crops(work, self.augmentation, epoch, batch_size):
             if step < 0 and not epoch:
-                diagnostics.require_mean(pixels)
-            count = min(recipe.batch, len(order) - piece.step * recipe.batch)
-            if piece.step != step:
-                step, number = piece.step, epoch * -(-len(order) // recipe.batch) + piece.step
-                kept = kept_outputs(
-                    self.network.architecture, self.processes.exchange, self.config.seed, number, count, pixels
-                )
-            places = torch.from_numpy(piece.places).to(self.device, non_blocking=True)
-            targets = self._targets(piece.rows)
-            with self._autocast():
-                logits = self.forward(pixels, tuple(mask[places] for mask in kept)).logits
-            loss = F.cross_entropy(logits.to(self.dtype), targets, reduction="sum") * (piece.weight / count)
-            self.gradients.last = piece.last
-            loss.backward()  # type: ignore[no-untyped-call]
-            wrong = (logits.detach().argmax(1) != targets).sum() * piece.weight
-            seen = torch.full((), len(targets) * piece.weight, device=self.device)
-            totals += torch.stack([(loss.detach() * count).double(), wrong.double(), seen.double()])
-            if piece.last:
+                diagnostics.check_mean(pixels)
+            count = min(batch_size, len(order) - micro_batch.step * batch_size)
+            if micro_batch.step != step:
+                step, number = micro_batch.step, epoch * -(-len(order) // batch_size) + micro_batch.step
+                masks = dropout_masks(self.spec, context.exchange, self.seed, number, count, pixels)
+            sums += self._backward(micro_batch, pixels, masks, count)
+            if micro_batch.is_last:
                 self._update()
-                yield piece.step, totals
+                yield step, sums
+
+    def _backward(self, micro_batch: MicroBatch, pixels: Tensor, masks: tuple[Tensor, ...], count: int) -> Tensor:
+        """Forward and backward pass of a micro-batch of a batch of `count`: (3,) sums of loss, errors and images."""
+        weight, targets = micro_batch.weight, self._targets(micro_batch.rows)
+        positions = torch.from_numpy(micro_batch.positions).to(self.device, non_blocking=True)
+        with self._autocast():
+            logits = self.forward(pixels, tuple(mask[positions] for mask in masks)).logits
+        loss = F.cross_entropy(logits.to(self.dtype), targets, reduction="sum") * (weight / count)
+        self.all_reducer.is_last_micro_batch = micro_batch.is_last
+        loss.backward()  # type: ignore[no-untyped-call]
+        errors = (logits.detach().argmax(1) != targets).sum() * weight
+        images = torch.full((), len(targets) * weight, device=self.device)
+        return torch.stack([(loss.detach() * count).double(), errors.double(), images.double()])
 
     def _update(self) -> None:
-        self.gradients.finish()
+        self.all_reducer.wait()
         self.optimizer.step()
         self.optimizer.zero_grad()
-        with torch.no_grad():
-            for name, mask in self.masks.items():
-                self.network.get_parameter(name).mul_(mask)
+        self.apply_pruning_masks()
 
     @torch.no_grad()
-    def validate(self, rows: NDArray[np.int64], hear: Callable[[], None]) -> dict[str, float]:
-        """Mean loss and top-1 error of the center crops of images; each counts once, whatever the processes.
+    def apply_pruning_masks(self) -> None:
+        """Set pruned weights to zero."""
+        for name, mask in self.pruning_masks.items():
+            self.network.get_parameter(name).mul_(mask)
 
-        `hear` is called between slices, as often in all processes, and may raise.
+    @torch.no_grad()
+    def validate(self, rows: NDArray[np.int64], check_stop: Callable[[], None]) -> dict[str, float]:
+        """Mean loss and top-1 error of center crops; each image counts once, whatever the number of processes.
+
+        `check_stop` is called between batches, as often in all processes, and may raise.
         """
-        own, size = rows[self.processes.replica :: self.processes.replicas], min(128, self.config.micro_batch or 128)
-        slices, common = list(batches(own, size)), len(rows) // self.processes.replicas // size
-        totals = torch.zeros(2, dtype=torch.float64, device=self.device)
-        for number, (some, pixels) in enumerate(zip(slices, self.feed.centers(slices, self.augmentation), strict=True)):
-            if number < common:
-                hear()
-            targets = self._targets(some)
+        context, size = self.context, min(VALIDATION_BATCH, self.micro_batch or VALIDATION_BATCH)
+        slices = list(batches(rows[context.replica :: context.num_replicas], size))
+        in_all_processes = len(rows) // context.num_replicas // size
+        sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        crops = self.loader.center_crops(slices, self.augmentation)
+        for number, (batch, pixels) in enumerate(zip(slices, crops, strict=True)):
+            if number < in_all_processes:
+                check_stop()
+            targets = self._targets(batch)
             with self._autocast():
                 logits = self.network(pixels).logits
             loss = F.cross_entropy(logits.to(self.dtype), targets, reduction="sum")
-            totals += torch.stack([loss.double(), (logits.argmax(1) != targets).sum().double()])
-        loss, wrong = self.processes.total(totals).tolist()
-        return {"loss": loss / len(rows), "error": wrong / len(rows)}
+            sums += torch.stack([loss.double(), (logits.argmax(1) != targets).sum().double()])
+        loss, errors = context.all_reduce(sums).tolist()
+        return {"loss": loss / len(rows), "error": errors / len(rows)}
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")

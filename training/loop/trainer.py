@@ -1,233 +1,248 @@
-"""The training loop: epochs over the cache, validation, the schedule, checkpoints, and a log line an epoch."""
+"""`Trainer`: epochs over the cache, validation, learning rate schedule, checkpoints, and one log line per epoch."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import asdict, replace
-from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
 from model.exceptions import DatasetError, StoppedError, TrainingError
-from model.network.tower_parallel import gather_state, split
-from training.config import RunConfig
+from model.network.tower_parallel import gather_state, split_state
+from training.config import TrainConfig
 from training.data.cache import ImageCache
 from training.data.datasets import Dataset
-from training.loop import checkpoint, diagnostics
-from training.loop.distributed import Processes
-from training.loop.graceful_stop import StopWish
-from training.loop.metrics import RunLog
-from training.loop.train_step import Learner
-from training.optim import schedule
-from training.optim.initial_weights import Start
+from training.loop import diagnostics
+from training.loop.distributed import DistributedContext
+from training.loop.graceful_stop import GracefulStop
+from training.loop.metrics import MetricsLog
+from training.loop.run_directory import RunDirectory
+from training.loop.train_step import EpochTotals, TrainStep
+from training.optim.initial_weights import InitialState
+from training.optim.schedule import create_schedule
 
 SAVE_SECONDS = 600
-QUIET_SECONDS = 60
-"""How long a run without a terminal says nothing."""
-LOOK_STEPS = {"cpu": 1, "cuda": 20}
-"""Steps after which a loss is read: on a GPU each reading waits for all that is under way."""
+LOG_SECONDS = 60
+"""Seconds between two log lines within an epoch where there is no terminal, and so no progress bar."""
+LOG_INTERVAL = {"cpu": 1, "cuda": 20}
+"""Steps between two readings of the loss: on a GPU each reading waits for everything that is under way."""
 
 
 class Trainer:
-    """One run's network, optimizer, schedule and position; `fit` trains it to the end.
+    """Trains the network of one run; `fit` trains it to the end.
 
-    After `fit` the network holds the weights of the last epoch. With several processes each has a Trainer; all of them
-    call the same methods.
+    After `fit` the network holds the weights of the last epoch. With several processes each has a Trainer, and all of
+    them call the same methods.
     """
 
     def __init__(
-        self, config: RunConfig, dataset: Dataset, cache: ImageCache, run: Path, processes: Processes, start: Start
+        self,
+        config: TrainConfig,
+        dataset: Dataset,
+        cache: ImageCache,
+        run: RunDirectory,
+        context: DistributedContext,
+        initial: InitialState,
     ) -> None:
-        self.config, self.dataset, self.cache, self.run, self.processes = config, dataset, cache, run, processes
-        self.start = replace(start, weights={})
-        self.learner = Learner(config, dataset, cache, processes, start)
-        self.recipe = self.learner.recipe
-        self.schedule = schedule.start(self.recipe)
+        self.config, self.dataset, self.cache, self.run, self.context = config, dataset, cache, run, context
+        self.initial = replace(initial, weights={})  # not held in memory twice
+        self.train_step = TrainStep(config, dataset, cache, context, initial)
+        self.recipe = self.train_step.recipe
+        self.schedule = create_schedule(self.recipe)
         self.epoch = self.step = 0
-        self.totals = torch.zeros(3, dtype=torch.float64)  # of the epoch so far: loss, wrong, images
+        self.totals = EpochTotals()
         self.train_rows = cache.rows(dataset, "train")
         self.validation_rows = cache.rows(dataset, "validation")
-        for part, examples in dataset.parts().items():
-            if (examples or part == "validation") and not len(cache.rows(dataset, part)):
-                raise DatasetError(f"expected readable images in the {part} part, found none")
-        self.lock: IO[str] | None = None
-        """Held open as long as this process works on the run (see `training.run`)."""
+        self.stop = GracefulStop()
+        self._saved = time.monotonic()
+        for name, examples in dataset.splits().items():
+            if (examples or name == "validation") and not len(cache.rows(dataset, name)):
+                raise DatasetError(f"no image of the {name} split can be decoded")
 
     def fit(self) -> None:
-        """Train to the recipe's end. Ctrl-C saves where the run is, and StoppedError says how to go on."""
-        log = RunLog(self.run, self.epoch) if self.processes.first else None
+        """Train to the recipe's end. Raises StoppedError after SIGINT or SIGTERM, when a checkpoint is written."""
+        metrics = MetricsLog(self.run.path, self.epoch) if self.context.is_main else None
         try:
-            with StopWish() as self._wish:
-                while self.epoch < self.recipe.epochs and not self.schedule.over:
-                    self._one_epoch(log)
-                    if self.processes.any(self._wish.wished):
-                        self._stop(f"after epoch {self.epoch}")
+            with self.stop:
+                while self.epoch < self.recipe.epochs and not self.schedule.finished:
+                    self._run_epoch(metrics)
+                    if self.context.any(self.stop.requested):
+                        self._raise_stopped(f"after epoch {self.epoch}")
         finally:
-            if log is not None:
-                log.close()
-        if self.schedule.over:
-            self._say("the validation error no longer improves at the smallest learning rate: done")
+            if metrics is not None:
+                metrics.close()
+        if self.schedule.finished:
+            self.context.log("finished: the validation error no longer improves at the smallest learning rate")
 
-    def _one_epoch(self, log: RunLog | None) -> None:
+    def _run_epoch(self, metrics: MetricsLog | None) -> None:
+        step, loader = self.train_step, self.train_step.loader
         started = self._saved = time.monotonic()
-        self.learner.feed.waited = 0.0
-        before = float(self.totals[2])
-        self.learner.optimizer.set_rates(self.learner.rates(self.schedule.factor, self.epoch))
-        rate = self.recipe.learning_rate * self.schedule.factor
+        loader.stall_seconds = 0.0
+        before = self.totals.images
+        step.optimizer.set_learning_rates(step.learning_rates(self.schedule.factor, self.epoch))
+        learning_rate = self.recipe.learning_rate * self.schedule.factor
         self._train()
-        self._hear()  # a run that goes on after the last step goes on with the validation
-        waited, seconds = self.learner.feed.waited, time.monotonic() - started
-        loss, wrong, count = self.totals.tolist()
-        validation = self.learner.validate(self.validation_rows, self._hear)
+        self.check_stop()  # a run that is resumed after the last step continues with the validation
+        stalled, seconds, totals = loader.stall_seconds, time.monotonic() - started, self.totals
+        validation = step.validate(self.validation_rows, self.check_stop)
         self.schedule.update(validation["error"])
-        self.epoch, self.step = self.epoch + 1, 0
-        self.totals.zero_()
+        self.epoch, self.step, self.totals = self.epoch + 1, 0, EpochTotals()
         record = {
             "epoch": self.epoch,
-            "rate": rate,
-            "train_loss": loss / count,
-            "train_top1_error": wrong / count,
+            "learning_rate": learning_rate,
+            "train_loss": totals.mean_loss,
+            "train_top1_error": totals.top1_error,
             "validation_loss": validation["loss"],
             "validation_top1_error": validation["error"],
             "seconds": time.monotonic() - started,
-            "images_per_second": (count - before) / seconds,
-            "waited": waited / seconds,
+            "images_per_second": (totals.images - before) / seconds,
+            "data_stall": stalled / seconds,
         }
-        if log is not None:  # before saving: what is logged after the checkpoint is forgotten when the run goes on
-            self._log(log, record)
+        if metrics is not None:  # before saving: records after the checkpoint are removed when the run is resumed
+            self._write_metrics(metrics, record)
         self.save()
-        labels = self.learner.labels[self.train_rows]
+        labels, recipe = step.labels[self.train_rows], self.recipe
         for warning in (
-            diagnostics.flat_start(loss / count, labels, self.epoch, self.recipe.batch, self.recipe.name),
-            diagnostics.starving(waited, seconds),
+            diagnostics.no_progress_warning(totals.mean_loss, labels, self.epoch, recipe.batch_size, recipe.name),
+            diagnostics.data_stall_warning(stalled, seconds),
         ):
             if warning:
-                self._say(warning)
+                self.context.log(warning)
 
-    def _log(self, log: RunLog, record: dict[str, Any]) -> None:
+    def _write_metrics(self, metrics: MetricsLog, record: dict[str, Any]) -> None:
         try:
-            log.write(record)
+            metrics.write(record)
         except OSError as error:
-            self._say(f"warning: expected to log epoch {self.epoch} in {self.run}, found: {error.strerror}")
+            self.context.log(f"warning: cannot log epoch {self.epoch} in {self.run.path}: {error.strerror}")
 
     def _train(self) -> None:
-        """The rest of an epoch's steps."""
-        order = self._order()
-        title, started, first = f"epoch {self.epoch + 1}/{self.recipe.epochs}", time.monotonic(), int(self.totals[2])
-        quiet, said = None if self.processes.first else True, started  # None: no bar without a terminal
-        with tqdm(total=len(order), initial=first, desc=title, unit="image", leave=False, disable=quiet) as bar:
-            for step, totals in self.learner.steps(order, self.epoch, self.step):
+        """The remaining steps of an epoch."""
+        order, loader, totals = self._order(), self.train_step.loader, self.totals
+        title, started, first = f"epoch {self.epoch + 1}/{self.recipe.epochs}", time.monotonic(), totals.images
+        disable = None if self.context.is_main else True  # None: no bar without a terminal
+        logged = started
+        with tqdm(total=len(order), initial=first, desc=title, unit="image", leave=False, disable=disable) as bar:
+            for step, sums in self.train_step.run_epoch(order, self.epoch, self.step):
                 self.step = step + 1
-                if not self._looks(len(order)):
+                if not self._should_log(len(order)):
                     continue
-                self.totals += self.processes.total(totals.clone()).cpu()
-                totals.zero_()
-                loss, wrong, count = self.totals.tolist()
-                diagnostics.require_finite(loss, self.epoch, step)
-                bar.update(count - bar.n)
+                totals.add(self.context.all_reduce(sums.clone()))
+                sums.zero_()
+                diagnostics.check_finite(totals.loss, self.epoch, step)
+                bar.update(totals.images - bar.n)
                 passed = time.monotonic() - started
-                left = (len(order) * (self.recipe.epochs - self.epoch) - count) * passed / (count - first)
+                remaining = len(order) * (self.recipe.epochs - self.epoch) - totals.images
                 state = (
-                    f"loss {loss / count:.3f} error {100 * wrong / count:.1f} % "
-                    f"waited {100 * self.learner.feed.waited / passed:.0f} % all epochs {tqdm.format_interval(left)}"
+                    f"loss {totals.mean_loss:.3f} error {100 * totals.top1_error:.1f} % "
+                    f"data stall {100 * loader.stall_seconds / passed:.0f} % "
+                    f"all epochs {tqdm.format_interval(remaining * passed / (totals.images - first))}"
                 )
                 bar.set_postfix_str(state)
-                if bar.disable and time.monotonic() - said > QUIET_SECONDS:
-                    said = time.monotonic()
-                    self._say(f"{title}: {int(count):,} of {len(order):,} images, {state}")
-                self._save_between()
+                if bar.disable and time.monotonic() - logged > LOG_SECONDS:
+                    logged = time.monotonic()
+                    self.context.log(f"{title}: {totals.images:,} of {len(order):,} images, {state}")
+                self._save_within_epoch()
 
-    def _looks(self, images: int) -> bool:
-        """Whether the loss is read, and saving thought of, after this step; the same in all processes."""
-        every = self.config.save_steps
-        due = bool(every) and self.step % every == 0
-        alone = self.processes.size == 1 and self._wish.wished
-        last = images <= self.step * self.recipe.batch
-        return due or alone or last or self.step % LOOK_STEPS[self.processes.device.type] == 0
+    def _should_log(self, num_images: int) -> bool:
+        """Whether to read the loss, and to think of saving, after this step; the same in all processes."""
+        every = self.config.environment.save_steps
+        save_due = bool(every) and self.step % every == 0
+        stopping = self.context.world_size == 1 and self.stop.requested
+        last = num_images <= self.step * self.recipe.batch_size
+        return save_due or stopping or last or self.step % LOG_INTERVAL[self.context.device.type] == 0
 
     def _order(self) -> NDArray[np.int64]:
-        """The rows of the epoch, in the order that all processes share; shuffled once where the recipe says so."""
+        """The rows of the epoch in the order that all processes share; shuffled once if the recipe says so."""
         epoch = self.epoch if self.recipe.shuffle else 0
-        return np.random.default_rng((self.config.seed, epoch)).permutation(self.train_rows)
+        return np.random.default_rng((self.config.run.seed, epoch)).permutation(self.train_rows)
 
-    def _say(self, text: str) -> None:
-        if self.processes.first:
-            tqdm.write(text)
-
-    def _save_between(self) -> None:
-        """Save within an epoch where it's due, and stop where that is wished."""
-        due, wished = time.monotonic() - self._saved > SAVE_SECONDS, self._wish.wished
-        if self.processes.size > 1:  # clocks and signals differ between processes
-            due, wished = self.processes.any(due), self.processes.any(wished)
-        every = self.config.save_steps
-        if wished or due or (every and self.step % every == 0):
+    def _save_within_epoch(self) -> None:
+        """Save if it is due, and stop if that was requested."""
+        due, requested = time.monotonic() - self._saved > SAVE_SECONDS, self.stop.requested
+        if self.context.world_size > 1:  # clocks and signals differ between processes
+            due, requested = self.context.any(due), self.context.any(requested)
+        every = self.config.environment.save_steps
+        if requested or due or (every and self.step % every == 0):
             self.save()
-        if wished:
-            self._stop(f"after {self.step:,} steps of epoch {self.epoch + 1}")
+        if requested:
+            self._raise_stopped(f"after {self.step:,} steps of epoch {self.epoch + 1}")
 
-    def _hear(self) -> None:
-        """Save and stop, if that is wished in any process; called by all of them."""
-        if self.processes.any(self._wish.wished):
+    def check_stop(self) -> None:
+        """Save and stop if that was requested in any process; called by all of them."""
+        if self.context.any(self.stop.requested):
             self.save()
-            self._stop(f"in the validation of epoch {self.epoch + 1}")
+            self._raise_stopped(f"in the validation of epoch {self.epoch + 1}")
 
-    def _stop(self, where: str) -> NoReturn:
+    def _raise_stopped(self, where: str) -> NoReturn:
         """All at once, when the first has saved: once a process has ended, torchrun gives the others 30 seconds."""
-        self.processes.any(True)
+        self.context.any(True)
         raise StoppedError(f"stopped {where}")
 
     def save(self) -> None:
-        """Write the checkpoint. Where that fails, it is said, and the run goes on with the one before."""
+        """Write the checkpoint. If that fails, a warning is logged, and the run continues with the previous one."""
         self._saved = time.monotonic()
-        if not self.processes.saves:
+        if not self.context.gathers_weights:
             return
-        network, momenta = self.whole(self.learner.network.state_dict()), self.whole(self.learner.optimizer.momenta())
-        if not self.processes.first:
+        state = self.state()
+        if not self.context.is_main:
             return
         try:
-            checkpoint.save(self.run, self.state() | {"network": network, "momenta": momenta})
+            self.run.save_checkpoint(state)
         except TrainingError as error:
-            self._say(f"warning: {error}; the run goes on and tries again")
+            self.context.log(f"warning: {error}; the run continues and tries again")
 
-    def whole(self, share: dict[str, Tensor]) -> dict[str, Tensor]:
+    def gather(self, share: dict[str, Tensor]) -> dict[str, Tensor]:
         """Both towers' tensors from this process's share, on the CPU."""
-        return gather_state(share, self.processes.exchange)
+        return gather_state(share, self.initial.spec, self.context.exchange)
+
+    def weights(self) -> dict[str, Tensor]:
+        """The whole network's weights, on the CPU. Called by all processes that gather weights."""
+        return self.gather(self.train_step.network.state_dict())
 
     def state(self) -> dict[str, Any]:
-        """Everything that `restore` needs besides the whole network's weights and momenta."""
+        """Everything that `restore` needs, of the whole network. Called by all processes that gather weights."""
         return {
-            "architecture": asdict(self.learner.network.architecture),
+            "network": asdict(self.recipe.network),
             "classes": [label.id for label in self.dataset.labels],
-            "config": self.config.account(),
+            "config": self.config.resume_fingerprint(),
             "upright": self.dataset.upright,
-            "origin": self.start.origin,
-            "layer_rates": dict(self.start.rates),
-            "rates": {group["name"]: group["lr"] for group in self.learner.optimizer.param_groups},
-            "masks": self.learner.masks,
+            "origin": self.initial.origin,
+            "lr_multipliers": dict(self.initial.lr_multipliers),
+            "learning_rates": self.train_step.optimizer.learning_rates(),
+            "pruning_masks": self.train_step.pruning_masks,
             "schedule": self.schedule.state(),
             "epoch": self.epoch,
             "step": self.step,
-            "totals": self.totals,
+            "totals": asdict(self.totals),
+            "weights": self.weights(),
+            "momenta": self.gather(self.train_step.optimizer.momenta()),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint's state; the weights came with `training.optim.initial_weights.again`."""
+        """Resume from a checkpoint's state, whose weights came with `InitialState.from_checkpoint`.
+
+        Raises TrainingError if it is of another configuration or of other classes.
+        """
         classes = [label.id for label in self.dataset.labels]
         if (state["classes"], state["upright"]) != (classes, self.dataset.upright):
-            raise TrainingError("expected the classes of the checkpoint in their order, found other ones in --data")
-        now = self.config.account()
-        for name, before in state["config"].items():
-            if now.get(name) != before:
-                raise TrainingError(
-                    f"expected the {name} of the checkpoint, {before}, found {now.get(name)} in the run's config.json"
-                )
-        self.learner.optimizer.restore(split(state["momenta"], self.processes.exchange), state["rates"])
-        self.learner.masks = {name: mask.to(self.processes.device) for name, mask in state["masks"].items()}
-        self.schedule = schedule.go_on(self.recipe, state["schedule"])
+            raise TrainingError("the classes of --data differ from the checkpoint's, or are in another order")
+        for section, values in self.config.resume_fingerprint().items():
+            for name, value in values.items():
+                before = state["config"].get(section, {}).get(name)
+                if before != value:
+                    raise TrainingError(f"{section}.{name} is {value} in config.json, but {before} in the checkpoint")
+        self.load_optimizer(state)
+        self.schedule = create_schedule(self.recipe, state["schedule"])
         self.epoch, self.step = state["epoch"], state["step"]
-        self.totals = state["totals"].clone()
+        self.totals = EpochTotals(**state["totals"])
+
+    def load_optimizer(self, state: dict[str, Any]) -> None:
+        """Momenta, learning rates and pruning masks of a checkpoint's state."""
+        momenta = split_state(state["momenta"], self.initial.spec, self.context.exchange)
+        self.train_step.optimizer.restore(momenta, state["learning_rates"])
+        masks = state["pruning_masks"].items()
+        self.train_step.pruning_masks = {name: mask.to(self.context.device) for name, mask in masks}

@@ -1,1 +1,1 @@
-"""Section 5: the update rule, the learning rate, dropout and the first weights."""
+"""Optimization (section 5): update rule, learning rate schedule, dropout and initial weights."""

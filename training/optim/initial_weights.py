@@ -1,10 +1,11 @@
-"""Where a run's weights start: drawn anew, or taken from a published artifact to be fine-tuned (section 6)."""
+"""Initial weights of a run: drawn at random, or copied from an artifact to fine-tune it (section 6)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -15,64 +16,94 @@ from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Label
 from model.artifacts.weights import read_weights
 from model.exceptions import TrainingError
-from model.images.crops import CROP
+from model.images.crops import CROP_SIZE
 from model.network.initialization import initial_state
-from model.network.spec import LAYERS, Architecture
-from training.config import RunConfig
+from model.network.registry import LAYER_NAMES, build_spec
+from model.network.spec import NetworkConfig, NetworkSpec
+from training.config import TrainConfig
 
-COPIED_RATE = 0.1
-"""Copied layers learn at a tenth of the rate of fresh ones: Krizhevsky's fine-tuning had 1e-3 against 1e-2 in fc8."""
+FINETUNE_LR_FACTOR = 0.1
+"""Copied layers learn at a tenth of the rate of new ones: Krizhevsky's fine-tuning had 1e-3 against 1e-2 in fc8."""
 
 
 @dataclass(frozen=True)
-class Start:
-    """`weights`: the whole network's. `rates`: factors of the learning rate by layer. `origin`, in words."""
+class InitialState:
+    """What a run starts from.
 
-    architecture: Architecture
+    `weights`: of the whole network, on the CPU. `lr_multipliers`: learning rate multipliers by layer. `origin`: the
+    artifact that layers were copied from, in words. `origin_dataset`, `origin_split`: name of the dataset that this
+    artifact was trained on, and checksum of its split.
+    """
+
+    spec: NetworkSpec
     weights: Mapping[str, Tensor]
-    rates: Mapping[str, float]
+    lr_multipliers: Mapping[str, float]
     origin: str = ""
+    origin_dataset: str = ""
+    origin_split: str = ""
+
+    @classmethod
+    def create(cls, config: TrainConfig, labels: tuple[Label, ...]) -> InitialState:
+        """The initial state of a new run. Raises TrainingError, NetworkConfigError or ArtifactError."""
+        _check_layer_names(config)
+        if config.run.init_from is not None:
+            return cls._from_artifact(config, labels)
+        network = replace(config.network.apply(config.recipe.network), num_classes=len(labels))
+        spec = build_spec(network)
+        weights = initial_state(spec, config.recipe.initialization, config.run.seed)
+        return cls(spec, weights, _multipliers(config, spec, {}))
+
+    @classmethod
+    def _from_artifact(cls, config: TrainConfig, labels: tuple[Label, ...]) -> InitialState:
+        assert config.run.init_from is not None
+        artifact = artifacts.load(config.run.init_from)
+        source, trained = read_weights(artifact)
+        network = replace(config.network.apply(source.config), num_classes=len(labels), input_size=CROP_SIZE)
+        spec = build_spec(network)
+        drawn = initial_state(spec, config.recipe.initialization, config.run.seed)
+        usable = _common_layers(source, spec)
+        if artifact.labels != labels:
+            usable.discard(spec.weighted_layers[-1].name)
+        copied = {
+            name: torch.from_numpy(trained[name])
+            for name, tensor in drawn.items()
+            if name.partition(".")[0] in usable and trained[name].shape == tensor.shape
+        }
+        layers = {name.partition(".")[0] for name in copied}
+        if not layers:
+            raise TrainingError(f"no layer of {artifact.path} fits the network: choose another --init-from")
+        manifest = artifact.manifest
+        origin = f"{manifest.name} version {manifest.version}, network {artifact.network_sha256[:12]}"
+        if new := [layer.name for layer in spec.weighted_layers if layer.name not in layers]:
+            origin += f"; {', '.join(new)} initialized at random"
+        multipliers = _multipliers(config, spec, dict.fromkeys(sorted(layers), FINETUNE_LR_FACTOR))
+        dataset, split = (str(manifest.training.get(name, "")) for name in ("dataset", "split_sha256"))
+        return cls(spec, drawn | copied, multipliers, origin, dataset, split)
+
+    @classmethod
+    def from_checkpoint(cls, state: dict[str, Any]) -> InitialState:
+        """The initial state of a run that is resumed from a checkpoint's state."""
+        network = TypeAdapter(NetworkConfig).validate_python(state["network"])
+        return cls(build_spec(network), state["weights"], state["lr_multipliers"], state["origin"])
 
 
-def begin(chosen: RunConfig, labels: tuple[Label, ...]) -> Start:
-    """The start of a new run. Raises TrainingError or ArtifactError."""
-    for layer in (*chosen.rates, *chosen.frozen):
-        if layer not in LAYERS:
-            raise TrainingError(f"expected a layer of {', '.join(LAYERS)}, found {layer!r}")
-    rates = dict(chosen.rates) | dict.fromkeys(chosen.frozen, 0.0)
-    if any(not 0 <= factor < math.inf for factor in rates.values()) or all(
-        rates.get(layer) == 0 for layer in LAYERS if layer != "conv6"
+def _common_layers(first: NetworkSpec, second: NetworkSpec) -> set[str]:
+    """Names of the layers up to where two networks differ: the inputs of what follows come from other layers."""
+    pairs = zip(first.weighted_layers, second.weighted_layers, strict=False)
+    return {layer.name for layer, _ in takewhile(lambda pair: pair[0].name == pair[1].name, pairs)}
+
+
+def _check_layer_names(config: TrainConfig) -> None:
+    for layer in (*config.run.lr_multipliers, *config.run.frozen):
+        if layer not in LAYER_NAMES:
+            raise TrainingError(f"unknown layer {layer!r}: choose from {', '.join(LAYER_NAMES)}")
+
+
+def _multipliers(config: TrainConfig, spec: NetworkSpec, defaults: Mapping[str, float]) -> dict[str, float]:
+    """Learning rate multipliers by layer, those that were chosen before `defaults`. Raises TrainingError."""
+    multipliers = dict(defaults) | dict(config.run.lr_multipliers) | dict.fromkeys(config.run.frozen, 0.0)
+    if any(not 0 <= factor < math.inf for factor in multipliers.values()) or all(
+        multipliers.get(layer.name) == 0 for layer in spec.weighted_layers
     ):
-        raise TrainingError("expected factors of 0 or more, and some layer above 0, found others")
-    recipe = chosen.recipe
-    if chosen.init_from is None:
-        architecture = replace(recipe.architecture, classes=len(labels))
-        return Start(architecture, initial_state(architecture, recipe.initialization, chosen.seed), rates)
-    artifact = artifacts.load(chosen.init_from)
-    before, weights = read_weights(artifact)
-    asked = {name: getattr(recipe.architecture, name) for name in chosen.asked}
-    architecture = replace(before, classes=len(labels), side=CROP, **asked)
-    fresh = initial_state(architecture, recipe.initialization, chosen.seed)
-    other = {"fc8"} if artifact.labels != labels else set()
-    if architecture.sixth != before.sixth:
-        other |= {"fc6", "fc7", "fc8"}  # what they see comes from another layer now
-    copied = {
-        name: torch.from_numpy(weights[name])
-        for name, tensor in fresh.items()
-        if name in weights and weights[name].shape == tensor.shape and name.partition(".")[0] not in other
-    }
-    layers = {name.partition(".")[0] for name in copied}
-    if not layers:
-        raise TrainingError(f"expected an artifact with layers to start from at {artifact.path}, found none that fit")
-    manifest = artifact.manifest
-    anew = [layer for layer in LAYERS if f"{layer}.weight" in fresh and layer not in layers]
-    origin = f"{manifest.name} version {manifest.version}, network {artifact.network_sha256[:12]}"
-    if anew:
-        origin += f"; {', '.join(anew)} anew"
-    return Start(architecture, fresh | copied, dict.fromkeys(sorted(layers), COPIED_RATE) | rates, origin)
-
-
-def again(state: dict[str, Any]) -> Start:
-    """The start of a run that goes on from a checkpoint's state."""
-    architecture = TypeAdapter(Architecture).validate_python(state["architecture"])
-    return Start(architecture, state["network"], state["layer_rates"], state["origin"])
+        raise TrainingError("invalid --lr-multipliers or --frozen: multipliers must be >= 0, and at least one > 0")
+    return multipliers

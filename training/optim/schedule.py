@@ -1,6 +1,6 @@
-"""Section 5: divide the learning rate by ten when the validation error stops improving; a fixed number of times.
+"""Learning rate schedules: divide by ten when the validation error stops improving (section 5), or at fixed epochs.
 
-And the authors' own way of it, written down from their notes: at given epochs.
+Fixed epochs are the authors' own way, from their notes.
 """
 
 from __future__ import annotations
@@ -13,30 +13,33 @@ from training.config import Recipe
 
 @dataclass
 class Plateau:
-    """The state of the rule: the `factor` of the learning rate now, the best error so far, epochs waited for a better
-    one, divisions left, and whether training should end."""
+    """Divide the learning rate by ten after `patience` epochs without a better error.
+
+    `factor`: of the learning rate now. `best`: lowest error so far. `epochs_without_improvement`: since then.
+    `finished`: whether training should end, as no drops are left.
+    """
 
     patience: int
     drops_left: int
     factor: float = 1.0
     best: float = float("inf")
-    waited: int = 0
-    over: bool = False
+    epochs_without_improvement: int = 0
+    finished: bool = False
 
     def update(self, error: float) -> None:
-        """Take in one epoch's validation error."""
+        """Take the validation error of one more epoch into account."""
         if error < self.best:
-            self.best, self.waited = error, 0
+            self.best, self.epochs_without_improvement = error, 0
             return
-        self.waited += 1
-        if self.waited < self.patience:
+        self.epochs_without_improvement += 1
+        if self.epochs_without_improvement < self.patience:
             return
         if not self.drops_left:
-            self.over = True
+            self.finished = True
             return
         self.factor /= 10
         self.drops_left -= 1
-        self.waited = 0
+        self.epochs_without_improvement = 0
 
     def state(self) -> dict[str, Any]:
         return asdict(self)
@@ -44,18 +47,18 @@ class Plateau:
 
 @dataclass
 class Milestones:
-    """The `factor` of the learning rate after so many epochs of a fixed plan."""
+    """Divide the learning rate by ten at each of the `milestones`. `epoch`: number of epochs done."""
 
     milestones: tuple[float, ...]
     epoch: int = 0
-    over: bool = False
+    finished: bool = False
 
     @property
     def factor(self) -> float:
         return float(10.0 ** -sum(self.epoch >= milestone for milestone in self.milestones))
 
     def update(self, error: float) -> None:
-        """Another epoch is done; its error doesn't matter."""
+        """Count one more epoch; its error doesn't matter."""
         self.epoch += 1
 
     def state(self) -> dict[str, Any]:
@@ -65,13 +68,8 @@ class Milestones:
 Schedule = Plateau | Milestones
 
 
-def start(recipe: Recipe) -> Schedule:
-    """The recipe's schedule at its beginning."""
+def create_schedule(recipe: Recipe, state: dict[str, Any] | None = None) -> Schedule:
+    """The recipe's schedule at its beginning, or with the `state` of a checkpoint."""
     if recipe.schedule == "milestones":
-        return Milestones(recipe.milestones)
-    return Plateau(recipe.patience, recipe.drops)
-
-
-def go_on(recipe: Recipe, state: dict[str, Any]) -> Schedule:
-    """The recipe's schedule as a checkpoint left it."""
-    return Milestones(recipe.milestones, **state) if recipe.schedule == "milestones" else Plateau(**state)
+        return Milestones(recipe.milestones, **(state or {}))
+    return Plateau(**(state or {"patience": recipe.patience, "drops_left": recipe.max_drops}))

@@ -1,1 +1,1 @@
-"""A trained run becomes an artifact and a report."""
+"""Publishing a run: artifact, report, figures, packed network, provenance."""

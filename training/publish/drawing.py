@@ -1,4 +1,4 @@
-"""`alexnet draw`: Figure 3 and the left half of Figure 4, of any artifact whose data is at hand."""
+"""`alexnet draw`: Figure 3 and the left half of Figure 4 of the paper, for any artifact whose data is at hand."""
 
 from __future__ import annotations
 
@@ -8,34 +8,36 @@ import numpy as np
 
 from model.artifacts import artifact as artifacts
 from model.artifacts.kernels import read_kernels
-from model.artifacts.weights import architecture_of
-from model.exceptions import DatasetError
+from model.artifacts.weights import read_spec
+from model.exceptions import ArtifactError, DatasetError
 from model.images.crops import TEN_CROP
 from model.runtime import OnnxModel
-from training.data import datasets
-from training.evaluation.evaluate import read
+from training.evaluation.ensemble import load_training_dataset
+from training.evaluation.evaluate import decode_batches
 from training.publish import figures
 
 
-def draw(path: Path, data: str, archive: Path | None, output: Path, count: int, seed: int) -> list[Path]:
-    """The files kernels.png and answers.png. The images are of the test part, or of the validation part.
+def draw_figures(path: Path, data: str, archive: Path | None, output: Path, max_images: int, seed: int) -> list[Path]:
+    """Write kernels.png and predictions.png, the latter with images of the held-out split; their paths.
 
-    Raises DatasetError when the data has other classes than the network.
+    Raises DatasetError if the data has other classes than the network, ArtifactError if this has no kernels.
     """
     artifact = artifacts.load(path)
-    dataset = datasets.load(data, int(artifact.manifest.training.get("split_seed", 0)), archive)
+    dataset = load_training_dataset(artifact, data, archive)
     if dataset.labels != artifact.labels:
-        raise DatasetError(f"expected the artifact's classes, found others in {data}")
-    held_out = dataset.test or dataset.validation
-    chosen = [held_out[place] for place in np.random.default_rng(seed).permutation(len(held_out))[:count]]
-    batches = list(read(chosen))
-    images, truth = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+        raise DatasetError(f"the classes of {data} differ from the artifact's")
+    held_out = dataset.splits()[dataset.held_out_split]
+    examples = [held_out[place] for place in np.random.default_rng(seed).permutation(len(held_out))[:max_images]]
+    batches = list(decode_batches(examples))
+    images, labels = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
     probabilities, _ = OnnxModel(artifact.network).run(images, TEN_CROP)
-    kernels = {"conv1.weight": read_kernels(artifact.network).transpose(0, 3, 1, 2)}
+    kernels = read_kernels(artifact)
+    if kernels is None:
+        raise ArtifactError(f"{artifact.path} has no kernels of its first layer: publish it again")
     drawn = {
-        "kernels": figures.kernels(kernels, architecture_of(artifact.manifest)),
-        "answers": figures.answers(
-            list(images), truth.tolist(), probabilities, [label.name for label in dataset.labels]
+        "kernels": figures.draw_kernels(kernels, read_spec(artifact.manifest).towers),
+        "predictions": figures.draw_predictions(
+            list(images), labels.tolist(), probabilities, [label.name for label in dataset.labels]
         ),
     }
     output.mkdir(parents=True, exist_ok=True)

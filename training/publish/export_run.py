@@ -1,4 +1,4 @@
-"""A trained network becomes an artifact: exported, proven equal, measured as it is served, published; and a report."""
+"""A trained network becomes an artifact: exported, checked, measured as it is served, published; and a report."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ import torch
 from torch import Tensor
 
 from model.artifacts.artifact import NETWORK, Artifact, Manifest
-from model.artifacts.history import HISTORY, MOST_CLASSES, Epoch, History
-from model.artifacts.writer import now, publish
+from model.artifacts.history import HISTORY, MAX_CONFUSION_CLASSES, Epoch, TrainingHistory
+from model.artifacts.weights import write_kernels
+from model.artifacts.writer import publish, utc_now
 from model.network.export import export
 from model.network.torch_module import AlexNet
 from model.runtime import OnnxModel
-from training.data import cache as image_cache
-from training.evaluation.evaluate import BATCH, Predictions, predict
-from training.loop import metrics
+from training.evaluation.evaluate import Predictions
+from training.loop.metrics import read_metrics
 from training.loop.trainer import Trainer
-from training.publish import report
 from training.publish.provenance import commit
+from training.publish.report import predict_split, write_report
+
+PACKAGES = ("torch", "onnx", "onnxruntime", "numpy", "pillow")
 
 
-def finish(
+def export_and_publish(
     trainer: Trainer,
     weights: Mapping[str, Tensor],
     extra: dict[str, Any] | None = None,
@@ -34,86 +36,73 @@ def finish(
 ) -> Artifact:
     """Export the whole network's `weights`, measure, publish, and write the run's report.
 
-    `extra` joins the manifest's account of the training; `round_weights` may change the exported file before it is
-    measured.
+    `extra` joins what the manifest records of the training. `round_weights` may change the exported file before it is
+    measured. Raises AlexNetError.
     """
-    chosen, dataset, cache = trainer.config, trainer.dataset, trainer.cache
-    network = AlexNet(trainer.start.architecture)
+    config, dataset, cache = trainer.config, trainer.dataset, trainer.cache
+    spec, split = trainer.initial.spec, dataset.held_out_split
+    network = AlexNet(spec)
     network.load_state_dict(weights)
-    part = "test" if dataset.test else "validation"
     measured: list[Predictions] = []
 
     def write(folder: Path) -> Manifest:
         difference = export(network, cache.mean, folder / NETWORK)
         if round_weights is not None:
             round_weights(folder / NETWORK)
-        measured.append(predictions(trainer, OnnxModel(folder / NETWORK), part))
-        (folder / HISTORY).write_text(_history(trainer, measured[0], part).model_dump_json() + "\n")
+        write_kernels(folder)
+        ten_crop = config.environment.crops == "10"
+        measured.append(predict_split(OnnxModel(folder / NETWORK), dataset, cache, split, ten_crop))
+        (folder / HISTORY).write_text(_history(trainer, measured[0], split).model_dump_json() + "\n")
         return Manifest(
-            name=chosen.name,
+            name=config.run.name,
             version=1,
-            created=now(),
-            classes=len(dataset.labels),
-            feature_dim=trainer.start.architecture.hidden,
-            architecture=asdict(trainer.start.architecture),
+            created=utc_now(),
+            num_classes=len(dataset.labels),
+            feature_dim=spec.config.hidden,
+            network=spec.config,
             parameters=sum(p.numel() for p in network.parameters()),
             license=dataset.license,
             training=provenance(trainer) | (extra or {}),
-            measurements=measured[0].scores(f"{dataset.split}, {part}", dataset.groupings),
+            measurements=measured[0].measurements(f"{dataset.split_description}, {split}", dataset.groupings),
             export_difference=difference,
         )
 
-    artifact = publish(chosen.artifacts, chosen.name, dataset.labels, write)
-    report.write(trainer.run, artifact, dataset, cache, cache.rows(dataset, part), measured[0])
+    artifact = publish(config.environment.artifacts_folder, config.run.name, dataset.labels, write)
+    write_report(trainer.run.path, artifact, dataset, cache, measured[0])
     return artifact
 
 
-def predictions(trainer: Trainer, model: OnnxModel, part: str) -> Predictions:
-    """What a served network says of one part of the trainer's images, out of the cache."""
-    rows = trainer.cache.rows(trainer.dataset, part)
-    batches = image_cache.batches(rows, BATCH)
-    return predict(
-        model,
-        ((trainer.cache.images.read(some), trainer.learner.labels[some]) for some in batches),
-        len(rows),
-        trainer.config.measure == "ten",
-    )
-
-
-def _history(trainer: Trainer, predicted: Predictions, part: str) -> History:
-    """The curves so far, and what is taken for what."""
+def _history(trainer: Trainer, predictions: Predictions, split: str) -> TrainingHistory:
+    """The curves so far and the confusion matrix."""
     classes = len(trainer.dataset.labels)
     confusion = np.zeros((classes, classes), np.int64)
-    if classes <= MOST_CLASSES:
-        np.add.at(confusion, (predicted.labels, predicted.best.argmax(1)), 1)
-    return History(
-        epochs=[Epoch.model_validate(record) for record in metrics.read(trainer.run)],
-        part=f"{trainer.dataset.split}, {part}",
-        confusion=confusion.tolist() if classes <= MOST_CLASSES else [],
+    if classes <= MAX_CONFUSION_CLASSES:
+        np.add.at(confusion, (predictions.labels, predictions.best.argmax(1)), 1)
+    return TrainingHistory(
+        epochs=[Epoch.model_validate(record) for record in read_metrics(trainer.run.path)],
+        split=f"{trainer.dataset.split_description}, {split}",
+        confusion=confusion.tolist() if classes <= MAX_CONFUSION_CLASSES else [],
     )
 
 
 def provenance(trainer: Trainer) -> dict[str, Any]:
-    """How the network came about, for the manifest. No path of the machine is in it."""
-    chosen = trainer.config
+    """How the network was trained, for the manifest. It names no path of the machine."""
+    config, dataset, device = trainer.config, trainer.dataset, trainer.context.device
     return {
-        "dataset": trainer.dataset.name,
-        "split": trainer.dataset.split,
-        "split_seed": chosen.split_seed,
-        "split_sha256": trainer.dataset.split_sha256(),
-        "images": {part: len(trainer.cache.rows(trainer.dataset, part)) for part in trainer.dataset.parts()},
+        "dataset": dataset.name,
+        "split": dataset.split_description,
+        "split_sha256": dataset.split_sha256(),
+        "images": {split: len(trainer.cache.rows(dataset, split)) for split in dataset.splits()},
         "skipped": len(trainer.cache.skipped),
         "recipe": asdict(trainer.recipe),
-        "seed": chosen.seed,
-        "started_from": trainer.start.origin,
-        "layer_rates": dict(trainer.start.rates),
+        "seed": config.run.seed,
+        "initialized_from": trainer.initial.origin,
+        "lr_multipliers": dict(trainer.initial.lr_multipliers),
         "epochs": trainer.epoch,
-        "precision": trainer.learner.precision,
-        "processes": trainer.processes.size,
-        "towers": chosen.towers,
-        "device": torch.cuda.get_device_name()
-        if trainer.learner.device.type == "cuda"
-        else trainer.learner.device.type,
+        "precision": trainer.train_step.precision,
+        "processes": trainer.context.world_size,
+        "processes_per_network": config.environment.processes_per_network,
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else device.type,
         "commit": commit(),
-        "packages": {package: version(package) for package in ("torch", "onnx", "onnxruntime", "numpy", "pillow")},
+        "packages": {package: version(package) for package in PACKAGES},
     }

@@ -1,4 +1,4 @@
-"""What a result came from: the commit of the source, and the machine."""
+"""Provenance of a result: commit of the source, and machine."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from model.runtime import available_cpus
 
 
 def commit() -> str:
-    """The commit of the source tree, with `+` where files were changed; `unknown` outside a repository."""
+    """The commit of the source tree, with `+` if files were changed; `unknown` outside a repository."""
     command = ["git", "describe", "--always", "--abbrev=12", "--dirty=+"]
     try:
-        answer = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+        process = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return answer.stdout.strip()
+    return process.stdout.strip()
 
 
 def machine() -> str:
-    """In words: the GPU, or the processor with the cores that this process may use."""
+    """Name of the GPU, or of the processor with the number of cores that this process may use."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
     try:

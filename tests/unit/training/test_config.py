@@ -1,46 +1,97 @@
-"""What a run may be called, and when it may go on."""
+"""Configurations: names, recipes, round trips through JSON, and that every field of options has an effect."""
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from model.artifacts.artifact import MANIFEST
-from model.exceptions import TrainingError
-from training import config
+from model.exceptions import NetworkConfigError, TrainingError
+from model.network.spec import NetworkConfig
+from training.config import (
+    RECIPES,
+    Environment,
+    NetworkOptions,
+    Recipe,
+    RecipeOptions,
+    RunOptions,
+    TrainConfig,
+    parse_lr_multipliers,
+)
 
 
 @pytest.mark.parametrize("name", ["a/b", "../evil", ".", "..", ".hidden", "/", "a\\b", "a\0b"])
-def test_a_name_is_one_folder_s(name: str) -> None:
-    with pytest.raises(TrainingError, match="expected a --name that can be one folder's"):
-        config.configure({"name": name})
+def test_a_name_is_one_path_component(name: str) -> None:
+    with pytest.raises(TrainingError, match="invalid --name"):
+        TrainConfig.create(run=RunOptions(name=name))
 
 
 def test_ordinary_names_and_folders_names_stand(tmp_path: Path) -> None:
-    assert config.configure({"name": "Solar cells, 2nd try"}).name == "Solar cells, 2nd try"
+    assert TrainConfig.create(run=RunOptions(name="Solar cells, 2nd try")).run.name == "Solar cells, 2nd try"
     for folder, name in (
         ("my images", "my images"),
         ("K\u00e4fer", "K\u00e4fer"),
         ("a.csv", "a"),
         (".hidden", "hidden"),
     ):
-        assert config.configure({"data": str(tmp_path / folder)}).name == name
+        assert TrainConfig.create(environment=Environment(data=str(tmp_path / folder))).run.name == name
     with pytest.raises(TrainingError, match="--name"):
-        config.configure({"data": "/"})
+        TrainConfig.create(environment=Environment(data="/"))
 
 
-def test_a_finished_run_does_not_go_on(tmp_path: Path) -> None:
-    """It would publish the same network again. Without its artifact it may."""
-    artifact = tmp_path / "artifacts" / "elpv" / "1"
-    artifact.mkdir(parents=True)
-    (artifact / MANIFEST).touch()
-    config.save(tmp_path, config.configure({}))
-    assert config.go_on(tmp_path, {}) == config.configure({})
-    (tmp_path / config.ARTIFACT).write_text(f"{artifact}\n")
-    with pytest.raises(
-        TrainingError, match=f"expected a run that isn't finished, found one with its artifact: {artifact}"
+def test_options_are_fields_of_what_they_change() -> None:
+    assert {option.name for option in fields(NetworkOptions)} <= {known.name for known in fields(NetworkConfig)}
+    assert {option.name for option in fields(RecipeOptions)} <= {known.name for known in fields(Recipe)}
+
+
+def test_recipe_options_change_the_recipe() -> None:
+    options = RecipeOptions("paper", 9, 256, None, 0.1, 2, 0.2, mirror=False, random_crop=False, initialization="he")
+    expected = replace(
+        RECIPES["paper"].with_batch_size(256).with_epochs(9),
+        weight_decay=0.1, patience=2, pca_color_std=0.2, mirror=False, random_crop=False, initialization="he",
+    )  # fmt: skip
+    assert options.resolve() == expected
+    assert RecipeOptions(batch_size=64, learning_rate=0.5).resolve().learning_rate == 0.5
+    with pytest.raises(TrainingError, match="unknown recipe 'large': choose one of paper, source, small"):
+        RecipeOptions("large").resolve()
+
+
+def test_mistakes_in_options_are_refused() -> None:
+    with pytest.raises(ValidationError, match="hiden"):
+        NetworkOptions(hiden=3)  # type: ignore[call-arg]
+    with pytest.raises(NetworkConfigError, match="invalid hidden width 3"):
+        TrainConfig.create(network=NetworkOptions(hidden=3))
+    with pytest.raises(TrainingError, match=r"invalid --lr-multipliers 'conv1': write them like conv1=0\.01,fc8=1"):
+        parse_lr_multipliers("conv1")
+    assert parse_lr_multipliers("conv1=0.01,fc8=1") == {"conv1": 0.01, "fc8": 1.0}
+
+
+def test_json_round_trip() -> None:
+    config = TrainConfig.create(
+        RecipeOptions("source", epochs=3),
+        NetworkOptions(hidden=16, channels=(4, 8, 8, 8, 8)),
+        RunOptions(seed=3, init_from=Path("a"), lr_multipliers={"fc8": 2.0}, frozen=("conv1",)),
+        Environment(data="x/y", archive=Path("z.zip"), micro_batch=4),
+    )
+    assert TrainConfig.from_json(config.to_json()) == config
+
+
+def test_only_the_environment_may_change_when_a_run_is_resumed() -> None:
+    config = TrainConfig.create()
+    assert set(config.resume_fingerprint()) == {"network", "recipe", "run"}
+    elsewhere = replace(config, environment=Environment(device="cpu", micro_batch=3, home=Path("/elsewhere")))
+    assert elsewhere.resume_fingerprint() == config.resume_fingerprint()
+    for other in (
+        TrainConfig.create(RecipeOptions(weight_decay=0.1)),
+        TrainConfig.create(network=NetworkOptions(hidden=16)),
+        TrainConfig.create(run=RunOptions(seed=1)),
     ):
-        config.go_on(tmp_path, {})
-    (artifact / MANIFEST).unlink()
-    assert config.go_on(tmp_path, {"device": "cpu"}).device == "cpu"
+        assert other.resume_fingerprint() != config.resume_fingerprint()
+
+
+def test_folders_are_below_home_unless_given() -> None:
+    environment = Environment(home=Path("/h"), cache=Path("/fast"))
+    folders = (environment.artifacts_folder, environment.runs_folder, environment.cache_folder)
+    assert folders == (Path("/h/artifacts"), Path("/h/runs"), Path("/fast"))

@@ -1,4 +1,4 @@
-"""Figures 3 and 4, the map of an index, and the measure of what the towers see."""
+"""Figures 3 and 4 of an artifact, and the measure of what the towers see."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ from PIL import Image
 
 from experiments import specialization
 from experiments.specialization import color
-from index.drawing import draw, embed_2d
-from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
-from model.exceptions import IndexStoreError
 
 ALEXNET = Path(sys.executable).parent / "alexnet"
 
@@ -23,26 +20,6 @@ ALEXNET = Path(sys.executable).parent / "alexnet"
 def run(*options: object) -> subprocess.CompletedProcess[str]:
     command = [str(ALEXNET), *map(str, options)]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-
-
-def test_an_index_in_images(index_path: Path, tmp_path: Path) -> None:
-    said = run("index", "draw", "--index", index_path, "--output", tmp_path, "--queries", 3)
-    assert said.returncode == 0, said.stderr
-    for name in ("neighbors", "map"):
-        assert f"wrote {tmp_path / name}.png" in said.stdout
-        image = np.asarray(Image.open(tmp_path / f"{name}.png").convert("RGB"))
-        assert len(np.unique(image.reshape(-1, 3), axis=0)) > 50
-
-
-def test_without_its_packages_nothing_is_drawn(
-    index_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn", None)
-    index = ImageIndex.open(index_path)
-    with pytest.raises(IndexStoreError, match=r"missing package scikit-learn; install it: .*train,baselines"):
-        draw(index, tmp_path / "figures", 5, 3000, 0)
-    index.close()
-    assert not (tmp_path / "figures").exists()
 
 
 def test_an_artifact_in_images(artifact: Artifact, images: Path, few: Path, tmp_path: Path) -> None:
@@ -56,21 +33,6 @@ def test_an_artifact_in_images(artifact: Artifact, images: Path, few: Path, tmp_
         assert "expected" in run("draw", "--artifact", artifact.path, "--data", few, "--output", tmp_path).stderr
     finally:
         (few / "other").rmdir()
-
-
-def test_neighbors_are_near_each_other_on_the_map(index_path: Path) -> None:
-    index = ImageIndex.open(index_path)
-    try:
-        entries = list(index.catalog.everything())
-        features = np.stack([index.feature(entry.id) for entry in entries])
-    finally:
-        index.close()
-    places = embed_2d(features, 0)
-    np.testing.assert_array_equal(places, embed_2d(features, 0))
-    apart = np.linalg.norm(places[:, None] - places[None], axis=2)
-    np.fill_diagonal(apart, np.inf)
-    labels = np.array([entry.label for entry in entries])
-    assert (labels[apart.argmin(1)] == labels).mean() > 0.8
 
 
 def test_the_color_of_a_kernel() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from model.artifacts.artifact import Artifact
 from model.exceptions import DatasetError, InvalidRequestError
-from training.evaluation.ensemble import evaluate, search
+from training.evaluation.ensemble import evaluate_ensemble, search_weights
 from training.evaluation.quantize import add_int8
 
 GOOD = np.array([[0.8, 0.2], [0.3, 0.7], [0.6, 0.4]], np.float32)
@@ -18,9 +18,9 @@ TRUTH = np.array([0, 1, 0])
 
 
 def test_a_useless_member_gets_no_weight() -> None:
-    weights = search(np.stack([BAD, GOOD]), TRUTH)
+    weights = search_weights(np.stack([BAD, GOOD]), TRUTH)
     np.testing.assert_allclose(weights, [0, 1])
-    assert search(np.stack([GOOD, GOOD]), TRUTH).sum() == pytest.approx(1)
+    assert search_weights(np.stack([GOOD, GOOD]), TRUTH).sum() == pytest.approx(1)
 
 
 def test_weights_lower_the_error() -> None:
@@ -29,7 +29,7 @@ def test_weights_lower_the_error() -> None:
     signal = np.eye(10)[truth]
     members = np.stack([signal * s + generator.gumbel(size=(300, 10)) for s in (2.5, 2.0, 0.0)])
     members = np.exp(members) / np.exp(members).sum(2, keepdims=True)
-    weights = search(members.astype(np.float32), truth)
+    weights = search_weights(members.astype(np.float32), truth)
 
     def errors(w: np.ndarray) -> int:
         return int((np.tensordot(w, members, 1).argmax(1) != truth).sum())
@@ -39,22 +39,22 @@ def test_weights_lower_the_error() -> None:
 
 
 def test_a_network_twice_is_itself(artifact: Artifact, images: Path) -> None:
-    one = evaluate([artifact.path], str(images), "test", None, False, "cpu", "float32", print)
-    two = evaluate([artifact.path] * 2, str(images), "test", None, True, "cpu", "float32", print)
-    assert [(m.top1_error, m.images, m.crops) for m in one] == [(m.top1_error, m.images, m.crops) for m in two]
+    one = evaluate_ensemble([artifact.path], str(images), "test", None, False, "cpu", "float32", print)
+    two = evaluate_ensemble([artifact.path] * 2, str(images), "test", None, True, "cpu", "float32", print)
+    assert [(m.top1_error, m.num_images, m.crops) for m in one] == [(m.top1_error, m.num_images, m.crops) for m in two]
     assert two[0].split == "patterns 75/10/15, seed 0, test, 2 networks"
     assert [m.top1_error for m in one] == [m.top1_error for m in artifact.manifest.measurements]
 
 
 def test_what_does_not_fit_is_refused(artifact: Artifact, images: Path, few: Path) -> None:
-    with pytest.raises(InvalidRequestError, match="expected --part"):
-        evaluate([artifact.path], str(images), "tests", None, False, "cpu", "float32", print)
-    with pytest.raises(InvalidRequestError, match="another part to measure on than the weights'"):
-        evaluate([artifact.path] * 2, str(images), "validation", None, True, "cpu", "float32", print)
-    with pytest.raises(DatasetError, match=r"expected the split.*/split\.csv, or measure .* with --part all"):
-        evaluate([artifact.path], str(few), "test", None, False, "cpu", "float32", print)
-    with pytest.raises(DatasetError, match=r"name its run's own, --data runs/NAME-DATE-TIME/split\.csv$"):
+    with pytest.raises(InvalidRequestError, match="unknown --split"):
+        evaluate_ensemble([artifact.path], str(images), "tests", None, False, "cpu", "float32", print)
+    with pytest.raises(InvalidRequestError, match="--weighted cannot measure on --split validation"):
+        evaluate_ensemble([artifact.path] * 2, str(images), "validation", None, True, "cpu", "float32", print)
+    with pytest.raises(DatasetError, match=r"is split differently.*/split\.csv, or measure .* with --split all"):
+        evaluate_ensemble([artifact.path], str(few), "test", None, False, "cpu", "float32", print)
+    with pytest.raises(DatasetError, match=r"use the split of its run, --data runs/NAME-DATE-TIME/split\.csv$"):
         add_int8(artifact.path, str(few), None, 8, 100.0, "cpu", print)
-    assert evaluate([artifact.path], str(few), "all", None, False, "cpu", "float32", print)[0].images == 33
+    assert evaluate_ensemble([artifact.path], str(few), "all", None, False, "cpu", "float32", print)[0].num_images == 33
     with pytest.raises(DatasetError, match="expected the artifact's classes"):
-        evaluate([artifact.path], "elpv", "test", None, False, "cpu", "float32", print)
+        evaluate_ensemble([artifact.path], "elpv", "test", None, False, "cpu", "float32", print)

@@ -1,4 +1,4 @@
-"""The old world's classifier: descriptors by their definition, vectors of the right form, and answers that learn."""
+"""Baseline of Table 1: descriptors by their definition, Fisher vectors of the right form, a classifier that learns."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def gradient(down: float, right: float) -> np.ndarray:
 def test_a_descriptor_says_where_it_gets_lighter() -> None:
     for direction, expected in (((0, 1), 0), ((1, 0), 2), ((0, -1), 4), ((-1, 0), 6)):
         found = dense_sift(gradient(*direction))
-        assert found.shape == (sum(len(range(2 * side, 256 - 2 * side, 8)) ** 2 for side in fisher.BINS), 128)
+        assert found.shape == (sum(len(range(2 * side, 256 - 2 * side, 8)) ** 2 for side in fisher.CELL_SIZES), 128)
         strongest = found.reshape(len(found), 16, 8).sum(1).argmax(1)
         assert (strongest == expected).mean() > 0.99
         np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
@@ -37,17 +37,17 @@ def test_contrast_makes_no_difference_and_a_blank_image_no_nan() -> None:
 def test_a_vector_has_square_roots_and_unit_length() -> None:
     noise = np.random.default_rng(0).integers(0, 255, (256, 256, 3)).astype(np.uint8)
     vectors = FisherVectors(dense_sift(noise))
-    found = vectors.of(noise)
+    found = vectors.encode(noise)
     assert found.shape == (64 + 2 * 64 * 64,)
     assert np.linalg.norm(found) == pytest.approx(1, abs=1e-4)
-    np.testing.assert_array_equal(found, vectors.of(noise))
+    np.testing.assert_array_equal(found, vectors.encode(noise))
 
 
 def test_it_learns(few: Path) -> None:
-    (measured,) = fisher.evaluate(str(few), "test", None, lambda _: None)
+    (measured,) = fisher.evaluate_fisher(str(few), "test", None, lambda _: None)
     assert measured.split.endswith("SIFT and Fisher vectors")
-    assert (measured.images, measured.crops) == (6, 1)
+    assert (measured.num_images, measured.crops) == (6, 1)
     assert measured.top1_error < 0.4  # a guess: 0.67
     assert measured.top5_error == 0
-    with pytest.raises(DatasetError, match="expected images in the part 'none'"):
-        fisher.evaluate(str(few), "none", None, lambda _: None)
+    with pytest.raises(DatasetError, match="no images in the split 'none'"):
+        fisher.evaluate_fisher(str(few), "none", None, lambda _: None)

@@ -1,8 +1,8 @@
-"""Fine-tuning: what is copied from an artifact, what is fresh, and how fast each learns."""
+"""Fine-tuning: what is copied from an artifact, what is initialized at random, and how fast each layer learns."""
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,96 +14,111 @@ from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact, Label
 from model.artifacts.weights import read_weights
 from model.exceptions import ArtifactError, TrainingError
-from model.network.spec import LAYERS, Architecture
-from training import config
-from training.optim.initial_weights import begin
-from training.run import main
+from model.network.registry import LAYER_NAMES
+from training.config import RECIPES, Environment, NetworkOptions, RunOptions, TrainConfig
+from training.optim.initial_weights import InitialState
+from training.train import train
 
 OTHERS = tuple(Label(id=name, name=name) for name in ("a", "b", "c", "d"))
 
 
-def options(artifact: Artifact, **others: Any) -> config.RunConfig:
-    return config.configure({"init_from": artifact.path} | others)
+def config(artifact: Artifact, network: NetworkOptions | None = None, **run: Any) -> TrainConfig:
+    return TrainConfig.create(network=network, run=RunOptions(init_from=artifact.path, **run))
 
 
 def test_weights_come_back_from_the_artifact(artifact: Artifact, tmp_path: Path) -> None:
     """Exported and read again they are the checkpoint's: what the export folds in is taken out."""
     (run,) = (artifact.path.parents[2] / "runs").iterdir()
-    trained = torch.load(run / "checkpoint.pt", weights_only=True)["network"]
-    architecture, weights = read_weights(artifact)
-    assert (architecture.hidden, architecture.input_scale) == (64, 1 / 64)
+    trained = torch.load(run / "checkpoint.pt", weights_only=True)["weights"]
+    spec, weights = read_weights(artifact)
+    assert (spec.config.hidden, spec.config.input_scale) == (64, 1 / 64)
     assert weights.keys() == trained.keys()
     for name, values in weights.items():
         assert np.array_equal(values, trained[name].numpy()), name
 
 
-def test_other_classes_get_a_fresh_last_layer(artifact: Artifact) -> None:
-    start = begin(options(artifact), OTHERS)
-    before = read_weights(artifact)[1]
-    assert start.architecture == replace(read_weights(artifact)[0], classes=4)
-    for name, tensor in start.weights.items():
+def test_other_classes_get_a_new_last_layer(artifact: Artifact) -> None:
+    initial = InitialState.create(config(artifact), OTHERS)
+    source, before = read_weights(artifact)
+    assert initial.spec.config == replace(source.config, num_classes=4)
+    for name, tensor in initial.weights.items():
         assert np.array_equal(tensor.numpy(), before[name]) != name.startswith("fc8"), name
-    assert start.weights["fc8.weight"].shape == (4, 64)
-    assert start.rates == dict.fromkeys(("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7"), 0.1)
-    assert start.origin.startswith("patterns version 1, network ")
-    assert start.origin.endswith("; fc8 anew")
+    assert initial.weights["fc8.weight"].shape == (4, 64)
+    copied = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
+    assert initial.lr_multipliers == dict.fromkeys(copied, 0.1)
+    assert initial.origin.startswith("patterns version 1, network ")
+    assert initial.origin.endswith("; fc8 initialized at random")
+    assert (initial.origin_dataset, initial.origin_split) == (
+        "patterns", artifact.manifest.training["split_sha256"],
+    )  # fmt: skip
 
 
 def test_as_many_but_other_classes_are_not_taken_for_the_same(artifact: Artifact) -> None:
-    before = read_weights(artifact)[1]
-    assert not np.array_equal(begin(options(artifact), OTHERS[:3]).weights["fc8.weight"].numpy(), before["fc8.weight"])
-    assert np.array_equal(begin(options(artifact), artifact.labels).weights["fc8.weight"].numpy(), before["fc8.weight"])
+    before = read_weights(artifact)[1]["fc8.weight"]
+    for labels, same in ((OTHERS[:3], False), (artifact.labels, True)):
+        weights = InitialState.create(config(artifact), labels).weights
+        assert np.array_equal(weights["fc8.weight"].numpy(), before) == same
 
 
-def test_a_sixth_convolution_makes_what_follows_fresh(artifact: Artifact) -> None:
-    start = begin(options(artifact, sixth=True), OTHERS)
+def test_layers_after_a_sixth_convolution_are_new(artifact: Artifact) -> None:
+    initial = InitialState.create(config(artifact, NetworkOptions(name="alexnet-six-conv")), OTHERS)
     before = read_weights(artifact)[1]
-    copied = {name for name in before if np.array_equal(start.weights[name].numpy(), before[name])}
+    copied = {name for name in before if np.array_equal(initial.weights[name].numpy(), before[name])}
     assert copied == {f"conv{i}.{kind}" for i in range(1, 6) for kind in ("weight", "bias")}
-    assert start.origin.endswith("; conv6, fc6, fc7, fc8 anew")
+    assert initial.origin.endswith("; conv6, fc6, fc7, fc8 initialized at random")
 
 
-def test_another_width_is_fresh_from_there(artifact: Artifact) -> None:
-    start = begin(options(artifact, hidden=32), OTHERS)
-    assert start.weights["fc6.weight"].shape == (32, 9216)
-    assert start.origin.endswith("; fc6, fc7, fc8 anew")
+def test_layers_of_another_width_are_new(artifact: Artifact) -> None:
+    initial = InitialState.create(config(artifact, NetworkOptions(hidden=32)), OTHERS)
+    assert initial.weights["fc6.weight"].shape == (32, 9216)
+    assert initial.origin.endswith("; fc6, fc7, fc8 initialized at random")
 
 
-def test_given_rates_stand(artifact: Artifact) -> None:
-    start = begin(options(artifact, rates={"conv1": 0.01, "fc8": 2.0}, frozen=("conv2",)), OTHERS)
-    assert (start.rates["conv1"], start.rates["conv2"], start.rates["conv3"], start.rates["fc8"]) == (0.01, 0.0, 0.1, 2)
+def test_given_multipliers_stand(artifact: Artifact) -> None:
+    given = config(artifact, lr_multipliers={"conv1": 0.01, "fc8": 2.0}, frozen=("conv2",))
+    multipliers = InitialState.create(given, OTHERS).lr_multipliers
+    assert [multipliers[layer] for layer in ("conv1", "conv2", "conv3", "fc8")] == [0.01, 0.0, 0.1, 2.0]
 
 
-def test_what_was_asked_for_stands_even_where_it_is_the_recipe_s(artifact: Artifact) -> None:
-    assert begin(options(artifact), OTHERS).architecture.hidden == 64
-    assert begin(options(artifact, hidden=4096), OTHERS).architecture.hidden == 4096
+def test_given_options_stand_even_where_they_are_the_recipe_s(artifact: Artifact) -> None:
+    assert InitialState.create(config(artifact), OTHERS).spec.config.hidden == 64
+    wide = InitialState.create(config(artifact, NetworkOptions(hidden=4096)), OTHERS)
+    assert wide.spec.config.hidden == 4096
 
 
-def test_mistakes_are_said(artifact: Artifact, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"expected a layer of conv1, .*, found 'conv9'"):
-        begin(options(artifact, frozen=("conv9",)), OTHERS)
-    for wrong in ({"rates": {"conv1": -1.0}}, {"rates": {"conv1": float("nan")}}, {"frozen": tuple(LAYERS)}):
-        with pytest.raises(TrainingError, match="expected factors of 0 or more"):
-            begin(options(artifact, **wrong), OTHERS)
-    with pytest.raises(ArtifactError, match="found none"):
-        begin(config.configure({"init_from": tmp_path}), OTHERS)
-    old = artifact.manifest.model_copy(update={"architecture": {}})
-    with pytest.raises(ArtifactError, match="names its architecture"):
-        read_weights(replace(artifact, manifest=old))
-    new = artifact.manifest.model_copy(update={"architecture": {"pool": 5}})
-    with pytest.raises(ArtifactError, match="a fault at pool"):
-        read_weights(replace(artifact, manifest=new))
+def test_mistakes_are_named(artifact: Artifact, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"unknown layer 'conv9': choose from conv1, "):
+        InitialState.create(config(artifact, frozen=("conv9",)), OTHERS)
+    wrong: dict[str, Any]
+    for wrong in (
+        {"lr_multipliers": {"conv1": -1.0}},
+        {"lr_multipliers": {"conv1": float("nan")}},
+        {"frozen": tuple(LAYER_NAMES)},
+    ):
+        with pytest.raises(TrainingError, match="multipliers must be >= 0, and at least one > 0"):
+            InitialState.create(config(artifact, **wrong), OTHERS)
+    with pytest.raises(ArtifactError):
+        InitialState.create(TrainConfig.create(run=RunOptions(init_from=tmp_path)), OTHERS)
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"init_from": Path("nope")}, {"rates": {"foo": 1.0}}, {"frozen": ("conv9",)}, {"precision": "int8"}],
-    ids=lambda wrong: next(iter(wrong)),
+    [
+        RunOptions(init_from=Path("nope")),
+        RunOptions(lr_multipliers={"foo": 1.0}),
+        RunOptions(frozen=("conv9",)),
+        Environment(precision="int8"),
+    ],
+    ids=["init_from", "lr_multipliers", "frozen", "precision"],
 )
-def test_mistakes_are_said_before_any_image_is_read(few: Path, tmp_path: Path, wrong: dict[str, Any]) -> None:
-    places = {place: tmp_path / place for place in ("artifacts", "cache", "runs")}
-    with pytest.raises((ArtifactError, TrainingError), match="expected"):
-        main(config.configure({"data": str(few)} | places | wrong))
+def test_mistakes_are_found_before_any_image_is_read(
+    few: Path, tmp_path: Path, wrong: RunOptions | Environment
+) -> None:
+    run = wrong if isinstance(wrong, RunOptions) else None
+    environment = wrong if isinstance(wrong, Environment) else Environment()
+    environment = replace(environment, data=str(few), home=tmp_path)
+    with pytest.raises((ArtifactError, TrainingError)):
+        train(TrainConfig.create(run=run, environment=environment))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -111,16 +126,6 @@ def test_the_bundled_network_can_be_started_from(tmp_path: Path) -> None:
     from model.artifacts.packed import unpack_bundled
 
     bundled = unpack_bundled("elpv", tmp_path)
-    start = begin(config.configure({"init_from": artifacts.find(bundled.path)}), OTHERS)
-    assert start.architecture == replace(config.RECIPES["small"].architecture, classes=4)
-    assert start.origin.endswith("; fc8 anew")
-
-
-def test_an_option_means_one_thing() -> None:
-    """Options are sorted by the fields of run, recipe and architecture: no name may be a field of two of them."""
-    names = [{known.name for known in fields(kind)} for kind in (config.RunConfig, config.Recipe, Architecture)]
-    assert names[0] & names[1] == {"name"}  # a run's is the artifact's, a recipe's is chosen as `recipe`
-    assert names[0] & names[2] == {"towers"}  # a run's are processes; a network's one tower is asked for in its words
-    assert not names[1] & names[2]
-    chosen = config.configure({"crop": False, "mirror": False})
-    assert (chosen.recipe.crop, chosen.recipe.architecture.side) == (False, 224)
+    initial = InitialState.create(config(artifacts.load(bundled.path)), OTHERS)
+    assert initial.spec.config == replace(RECIPES["small"].network, num_classes=4)
+    assert initial.origin.endswith("; fc8 initialized at random")

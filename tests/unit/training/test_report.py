@@ -1,4 +1,4 @@
-"""What a run leaves to look at: metrics, TensorBoard's file, and a report that needs nothing outside itself."""
+"""What a run writes for people: metrics, TensorBoard's file, and a self-contained report."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from model.artifacts.artifact import Artifact
 from model.artifacts.history import HISTORY, Epoch, read_history
-from model.network.spec import Architecture
-from training.loop import metrics
+from training.loop.metrics import METRICS, MetricsLog, read_metrics
 from training.publish import figures
 
 
@@ -34,7 +33,7 @@ def test_the_report_stands_alone(run: Path, artifact: Artifact) -> None:
     assert not re.search(r"(src|href)=\"(?!data:)", page)
     headings = re.findall(r"<h2>(.*?)</h2>", page)
     assert headings[:2] == ["Errors", "Curves"]
-    assert {"8 images held out", "What is taken for what", "Kernels of conv1", "How it was made"} <= set(headings)
+    assert {"8 held-out images", "Most frequent confusions", "Kernels of conv1", "Training"} <= set(headings)
     for measurement in artifact.manifest.measurements:
         assert f"{100 * measurement.top1_error:.2f} %" in page
     images = re.findall(r"data:image/png;base64,([^\"]+)", page)
@@ -44,12 +43,12 @@ def test_the_report_stands_alone(run: Path, artifact: Artifact) -> None:
             assert np.asarray(image.convert("L")).std() > 5  # something is drawn
 
 
-def test_an_epoch_a_line(run: Path) -> None:
-    records = metrics.read(run)
+def test_one_line_per_epoch(run: Path) -> None:
+    records = read_metrics(run)
     assert [record["epoch"] for record in records] == [1, 2, 3, 4]
     for record in records:
         assert record["images_per_second"] > 0
-        assert 0 <= record["waited"] <= 1
+        assert 0 <= record["data_stall"] <= 1
         assert 0 <= record["train_top1_error"] <= 1
 
 
@@ -57,20 +56,20 @@ def test_tensorboard_has_the_same(run: Path) -> None:
     events = EventAccumulator(str(run / "tensorboard")).Reload()
     scalars = events.Scalars("train/loss")
     assert [s.step for s in scalars] == [1, 2, 3, 4]
-    assert [s.value for s in scalars] == pytest.approx([record["train_loss"] for record in metrics.read(run)], rel=1e-6)
+    assert [s.value for s in scalars] == pytest.approx([record["train_loss"] for record in read_metrics(run)], rel=1e-6)
 
 
-def test_records_after_the_checkpoint_are_forgotten(tmp_path: Path) -> None:
+def test_records_after_the_checkpoint_are_removed(tmp_path: Path) -> None:
     lines = [{"epoch": epoch, "train_loss": 1.0} for epoch in (1, 2, 3)]
-    (tmp_path / metrics.METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines))
-    metrics.RunLog(tmp_path, 2).close()
-    assert [record["epoch"] for record in metrics.read(tmp_path)] == [1, 2]
+    (tmp_path / METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    MetricsLog(tmp_path, 2).close()
+    assert [record["epoch"] for record in read_metrics(tmp_path)] == [1, 2]
 
 
 def test_tower_one_stands_above_tower_two() -> None:
-    weights = np.zeros((96, 3, 11, 11), np.float32)
-    weights[:48] = 1.0
-    figure = figures.kernels({"conv1.weight": weights}, Architecture())
+    kernels = np.zeros((96, 11, 11, 3), np.float32)
+    kernels[:48] = 1.0
+    figure = figures.draw_kernels(kernels, 2)
     first, second = figure.axes
     assert first.get_position().y0 > second.get_position().y0
     assert first.get_title(loc="left") == "tower 1"
@@ -79,7 +78,7 @@ def test_tower_one_stands_above_tower_two() -> None:
 
 def test_the_true_class_is_pink() -> None:
     probabilities = np.array([[0.1, 0.6, 0.3]], np.float32)
-    figure = figures.answers([np.zeros((8, 8, 3), np.uint8)], [2], probabilities, ["a", "b", "c$"])
+    figure = figures.draw_predictions([np.zeros((8, 8, 3), np.uint8)], [2], probabilities, ["a", "b", "c$"])
     bars = figure.axes[4].patches
     widths = [bar.get_width() for bar in bars]  # type: ignore[attr-defined]
     assert widths == pytest.approx([0.1, 0.3, 0.6])
@@ -88,26 +87,28 @@ def test_the_true_class_is_pink() -> None:
 
 
 def test_a_line_that_a_full_disk_cut_harms_no_other(tmp_path: Path) -> None:
-    (tmp_path / metrics.METRICS).write_text('{"epoch": 1, "train_loss": 1.0}\n{"epoch": 2, "tra')
-    log = metrics.RunLog(tmp_path, 9)
-    (tmp_path / metrics.METRICS).write_text('{"epoch": 1, "train_loss": 1.0}\n{"epoch": 2, "tra')
-    fields = ("rate", "train_loss", "validation_loss", "validation_top1_error", "images_per_second", "waited")
+    (tmp_path / METRICS).write_text('{"epoch": 1, "train_loss": 1.0}\n{"epoch": 2, "tra')
+    log = MetricsLog(tmp_path, 9)
+    (tmp_path / METRICS).write_text('{"epoch": 1, "train_loss": 1.0}\n{"epoch": 2, "tra')
+    fields = (
+        "learning_rate", "train_loss", "validation_loss", "validation_top1_error", "images_per_second", "data_stall",
+    )  # fmt: skip
     log.write({"epoch": 3} | dict.fromkeys(fields, 0.5))
     log.close()
-    assert [record["epoch"] for record in metrics.read(tmp_path)] == [1, 3]
+    assert [record["epoch"] for record in read_metrics(tmp_path)] == [1, 3]
 
 
 def test_the_artifact_carries_its_history(run: Path, artifact: Artifact) -> None:
     history = read_history(artifact)
     assert history is not None
     assert [epoch.model_dump() for epoch in history.epochs] == [
-        {name: record[name] for name in Epoch.model_fields} for record in metrics.read(run)
+        {name: record[name] for name in Epoch.model_fields} for record in read_metrics(run)
     ]
     confusion, measured = np.array(history.confusion), artifact.manifest.measurements[-1]
     assert confusion.shape == (3, 3)
-    assert confusion.sum() == measured.images
+    assert confusion.sum() == measured.num_images
     assert 1 - confusion.trace() / confusion.sum() == pytest.approx(measured.top1_error)
-    assert history.part == measured.split
+    assert history.split == measured.split
 
 
 def test_an_artifact_without_a_history(artifact: Artifact) -> None:

@@ -18,7 +18,7 @@ def test_rule_with_a_falling_rate() -> None:
     optimizer = MomentumSGD(parameters.items(), dict.fromkeys(parameters, 0.1), RECIPE)
     w, b, v, u = 2.0, 1.0, 0.0, 0.0
     for rate, gradient in ((0.1, 3.0), (0.1, -1.0), (0.01, 0.5), (0.01, 0.5)):
-        optimizer.set_rates(dict.fromkeys(parameters, rate))
+        optimizer.set_learning_rates(dict.fromkeys(parameters, rate))
         for parameter in parameters.values():
             parameter.grad = torch.tensor([gradient])
         optimizer.step()
@@ -35,7 +35,7 @@ def test_differs_from_torch_only_after_the_rate_falls() -> None:
     stock = torch.optim.SGD([theirs], lr=0.1, momentum=0.9, weight_decay=0.0005)
     for step in range(4):
         if step == 3:
-            optimizer.set_rates({"w": 0.01})
+            optimizer.set_learning_rates({"w": 0.01})
             stock.param_groups[0]["lr"] = 0.01
         for parameter in (ours, theirs):
             parameter.grad = torch.tensor([1.0])
@@ -50,7 +50,7 @@ def test_a_rate_of_zero_stops_at_once() -> None:
     w = nn.Parameter(torch.tensor([2.0]))
     optimizer = MomentumSGD([("w", w)], {"w": 0.1}, RECIPE)
     for rate in (0.1, 0.0, 0.0):
-        optimizer.set_rates({"w": rate})
+        optimizer.set_learning_rates({"w": rate})
         w.grad = torch.tensor([1.0])
         optimizer.step()
         if rate:
@@ -58,7 +58,7 @@ def test_a_rate_of_zero_stops_at_once() -> None:
     assert w.item() == stopped < 2
 
 
-def test_what_is_restored_goes_on_alike() -> None:
+def test_a_restored_optimizer_continues_alike() -> None:
     values = []
     for restored in (False, True):
         w = nn.Parameter(torch.tensor([2.0]))
@@ -68,7 +68,7 @@ def test_what_is_restored_goes_on_alike() -> None:
                 momenta = {name: tensor.clone() for name, tensor in optimizer.momenta().items()}
                 optimizer = MomentumSGD([("w", w)], {"w": 0.01}, RECIPE)
                 optimizer.restore(momenta, {"w": 0.1})
-            optimizer.set_rates({"w": 0.1 if step < 3 else 0.01})
+            optimizer.set_learning_rates({"w": 0.1 if step < 3 else 0.01})
             w.grad = torch.tensor([1.0])
             optimizer.step()
         values.append(w.item())

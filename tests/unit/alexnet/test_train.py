@@ -1,0 +1,123 @@
+"""`alexnet train`: every option reaches a field of the configuration, and what may stand beside --resume."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from alexnet.cli import train as command
+from model.exceptions import TrainingError
+from training.config import Environment, TrainConfig
+from training.loop.run_directory import RunDirectory
+
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "data": ("--data", "x.csv"),
+    "archive": ("--archive", "x.zip"),
+    "name": ("--name", "other"),
+    "seed": ("--seed", "7"),
+    "recipe": ("--recipe", "paper"),
+    "epochs": ("--epochs", "3"),
+    "batch_size": ("--batch-size", "5"),
+    "learning_rate": ("--learning-rate", "0.5"),
+    "weight_decay": ("--weight-decay", "0.5"),
+    "patience": ("--patience", "3"),
+    "pca_color_std": ("--pca-color-std", "0.5"),
+    "mirror": ("--no-mirror",),
+    "random_crop": ("--no-random-crop",),
+    "network": ("--network", "alexnet-one-tower"),
+    "hidden": ("--hidden", "16"),
+    "dropout": ("--dropout", "0.25"),
+    "activation": ("--activation", "tanh"),
+    "pool_size": ("--pool-size", "2"),
+    "normalization": ("--normalization", "none"),
+    "conv3_cross_tower": ("--no-conv3-cross-tower",),
+    "omit_layer": ("--omit-layer", "conv4"),
+    "init_from": ("--init-from", "a"),
+    "lr_multipliers": ("--lr-multipliers", "conv1=0.5"),
+    "frozen": ("--frozen", "conv1"),
+    "processes_per_network": ("--processes-per-network", "2"),
+    "micro_batch": ("--micro-batch", "3"),
+    "device": ("--device", "cpu"),
+    "precision": ("--precision", "float64"),
+    "compile_": ("--compile",),
+    "save_steps": ("--save-steps", "3"),
+    "cache_format": ("--cache-format", "jpeg"),
+    "crops": ("--crops", "1"),
+    "home": ("--home", "h"),
+    "artifacts": ("--artifacts", "a"),
+    "runs": ("--runs", "r"),
+    "cache": ("--cache", "c"),
+}
+"""An option with another value than its default, by the name of its parameter."""
+
+
+@pytest.fixture
+def app() -> typer.Typer:
+    app = typer.Typer(add_completion=False)
+    app.command()(command.train)
+    return app
+
+
+@pytest.fixture
+def received(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What `train` passes on, instead of training."""
+    calls: list[Any] = []
+    monkeypatch.setattr(command, "run_training", lambda *arguments: calls.append(arguments))
+    return calls
+
+
+def config_of(app: typer.Typer, received: list[Any], *options: str) -> TrainConfig:
+    result = CliRunner().invoke(app, list(options), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    config: TrainConfig = received[-1][0]
+    return config
+
+
+def flat(config: TrainConfig) -> dict[str, object]:
+    return {f"{section}.{name}": value for section, values in asdict(config).items() for name, value in values.items()}
+
+
+def test_no_option_is_forgotten(app: typer.Typer) -> None:
+    parameters = {parameter.name for parameter in typer.main.get_command(app).params}
+    assert parameters == OPTIONS.keys() | {"resume"}
+
+
+def test_every_option_reaches_a_field(app: typer.Typer, received: list[Any]) -> None:
+    plain, changed = flat(config_of(app, received)), set()
+    for name, options in OPTIONS.items():
+        config = flat(config_of(app, received, *options))
+        different = {field for field, value in config.items() if value != plain[field]}
+        assert different, f"{name} has no effect"
+        assert received[-1][2] == {name.rstrip("_")}
+        changed |= different
+    untouched = {field for field in plain if field.partition(".")[0] != "recipe"} - changed
+    assert untouched == {"network.channels"}  # for tests and experiments
+
+
+def test_options_of_the_environment_are_its_fields() -> None:
+    """`--resume` takes their values over by name."""
+    assert {known.name for known in fields(Environment)} <= {name.rstrip("_") for name in OPTIONS}
+
+
+def test_a_run_is_resumed_with_what_was_given_of_the_environment(
+    app: typer.Typer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from training import train as library
+
+    config = TrainConfig.create(environment=Environment(micro_batch=3, device="cpu"))
+    with RunDirectory(tmp_path) as run:
+        run.write_config(config)
+    calls: list[TrainConfig] = []
+    monkeypatch.setattr(library, "train", lambda config, resume: calls.append(config))
+    result = CliRunner().invoke(app, ["--resume", str(tmp_path), "--save-steps", "5"], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    assert (calls[0].environment.save_steps, calls[0].environment.micro_batch) == (5, 3)
+    assert calls[0].resume_fingerprint() == config.resume_fingerprint()
+    for option in ("--seed", "--batch-size"):
+        with pytest.raises(TrainingError, match=f"^{option} cannot be combined with --resume"):
+            CliRunner().invoke(app, ["--resume", str(tmp_path), option, "1"], catch_exceptions=False)

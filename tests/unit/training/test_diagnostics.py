@@ -1,0 +1,47 @@
+"""Diagnostics of training: when a warning is due, and what it advises."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from model.artifacts.artifact import Artifact
+from training.config import RunOptions, TrainConfig
+from training.data.folders import load_folder
+from training.loop import diagnostics
+from training.optim.initial_weights import InitialState
+
+
+def test_no_progress() -> None:
+    labels = np.arange(90) % 3
+    assert diagnostics.no_progress_warning(0.9, labels, 50, 32, "paper") is None
+    assert diagnostics.no_progress_warning(1.0986, labels, 2, 32, "paper") is None  # too early
+    warning = diagnostics.no_progress_warning(1.0986, labels, 50, 32, "paper")
+    assert warning is not None
+    assert "still that of guessing by class frequency (1.099)" in warning
+    assert "--recipe small" in warning
+
+
+def test_data_stall() -> None:
+    assert diagnostics.data_stall_warning(1.0, 20.0) is None
+    warning = diagnostics.data_stall_warning(10.0, 20.0)
+    assert warning is not None
+    assert "50 % of the time was spent waiting for images" in warning
+
+
+def test_large_batch() -> None:
+    assert diagnostics.large_batch_warning(512) is None
+    assert "this batch has 2,048" in (diagnostics.large_batch_warning(2048) or "")
+
+
+def test_a_network_of_another_split_of_the_same_data(artifact: Artifact, images: Path) -> None:
+    """Its training images may be this run's test images."""
+    config = TrainConfig.create(run=RunOptions(init_from=artifact.path))
+    dataset, other = load_folder(images, seed=0), load_folder(images, seed=1)
+    initial = InitialState.create(config, dataset.labels)
+    assert diagnostics.split_warning(initial, dataset) is None
+    assert "trained on another split of patterns" in (diagnostics.split_warning(initial, other) or "")
+    assert diagnostics.split_warning(initial, replace(other, name="others")) is None
+    assert diagnostics.split_warning(InitialState.create(TrainConfig.create(), dataset.labels), other) is None

@@ -1,0 +1,94 @@
+"""A run's folder: one process at a time, files that are replaced as a whole, and when a run can be resumed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.artifacts.artifact import MANIFEST, Artifact
+from model.exceptions import TrainingError
+from training.config import Environment, NetworkOptions, RecipeOptions, TrainConfig
+from training.data.folders import INFO_SUFFIX, load_folder
+from training.loop.run_directory import CHECKPOINT, CONFIG, SPLIT, RunDirectory, resume_config
+
+
+def test_a_folder_is_one_process_s(tmp_path: Path) -> None:
+    with (
+        RunDirectory(tmp_path / "run"),
+        pytest.raises(TrainingError, match="another process is working on the run"),
+        RunDirectory(tmp_path / "run"),
+    ):
+        pass
+    with RunDirectory(tmp_path / "run"):
+        pass
+
+
+def test_a_run_cannot_change_its_split(few: Path, tmp_path: Path) -> None:
+    dataset, config = load_folder(few), TrainConfig.create()
+    with RunDirectory(tmp_path) as run:
+        run.claim(config, dataset, resumed=False)
+        assert run.read_config() == config
+        assert (tmp_path / SPLIT).with_suffix(INFO_SUFFIX).is_file()
+        run.claim(config, dataset, resumed=True)
+        with pytest.raises(TrainingError, match="a run can't change its split"):
+            run.claim(config, replace(dataset, train=dataset.train[1:]), resumed=True)
+
+
+def test_a_full_disk_leaves_the_configuration(tmp_path: Path) -> None:
+    config, run = TrainConfig.create(RecipeOptions(epochs=3), NetworkOptions(hidden=16)), RunDirectory(tmp_path)
+    run.write_config(config)
+    (tmp_path / f"{CONFIG}.partial").symlink_to("/dev/full")
+    with pytest.raises(TrainingError, match="nothing was changed"):
+        run.write_config(TrainConfig.create())
+    assert run.read_config() == config
+
+
+def test_other_configurations_are_refused(tmp_path: Path) -> None:
+    (tmp_path / CONFIG).write_text('{"recipe": {}}')
+    with pytest.raises(TrainingError, match="is not a configuration of this version: "):
+        RunDirectory(tmp_path).read_config()
+    with pytest.raises(TrainingError, match=r"it has no config\.json"):
+        RunDirectory(tmp_path / "nothing").read_config()
+
+
+def test_a_full_disk_leaves_the_checkpoint(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    run.save_checkpoint({"epoch": 1})
+    before = (tmp_path / CHECKPOINT).read_bytes()
+    (tmp_path / f"{CHECKPOINT}.partial").symlink_to("/dev/full")  # every write to it finds no space
+    with pytest.raises(
+        TrainingError, match=r"(No space left|could not be written).*; the previous one is kept"
+    ):
+        run.save_checkpoint({"weights": torch.zeros(1_000_000)})
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
+    assert not (tmp_path / f"{CHECKPOINT}.partial").exists()
+
+
+def test_other_checkpoints_are_refused(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path)
+    with pytest.raises(TrainingError, match="no checkpoint at"):
+        run.load_checkpoint()
+    torch.save({"weights": torch.zeros(1)}, tmp_path / CHECKPOINT)
+    with pytest.raises(TrainingError, match="written by another version"):
+        run.load_checkpoint()
+    (tmp_path / CHECKPOINT).write_bytes(b"no checkpoint")
+    with pytest.raises(TrainingError, match="is damaged"):
+        run.load_checkpoint()
+
+
+def test_a_finished_run_is_not_resumed(tmp_path: Path, artifact: Artifact) -> None:
+    """It would publish the same network again. Without its artifact it may."""
+    finished = replace(artifact, path=tmp_path / "artifacts" / "elpv" / "1")
+    finished.path.mkdir(parents=True)
+    (finished.path / MANIFEST).touch()
+    config, run = TrainConfig.create(), RunDirectory(tmp_path)
+    run.write_config(config)
+    assert resume_config(tmp_path, Environment(), set()) == config
+    run.write_artifact(finished)
+    with pytest.raises(TrainingError, match=f"this run is finished: its artifact is {finished.path}"):
+        resume_config(tmp_path, Environment(), set())
+    (finished.path / MANIFEST).unlink()
+    assert resume_config(tmp_path, Environment(device="cpu"), {"device"}).environment.device == "cpu"

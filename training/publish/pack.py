@@ -1,0 +1,104 @@
+"""`alexnet pack`: a trained network made small enough for git, and an ordinary artifact of it.
+
+Han et al. 2016, "Deep Compression": the smallest weights of the large fully connected layers are set to zero, the rest
+are fine-tuned, rounded to a few levels, and entropy-coded (see `model.artifacts.packed`).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from model.artifacts.artifact import LABELS, MANIFEST, Artifact
+from model.artifacts.packed import CONVOLUTION_LEVELS, LINEAR_LEVELS, PACKED, pack
+from training.evaluation.evaluate import format_measurements
+from training.loop.distributed import DistributedContext
+from training.loop.run_directory import RunDirectory
+from training.loop.runtime import pick_device
+from training.loop.setup import set_up
+from training.loop.trainer import Trainer
+from training.optim.initial_weights import InitialState
+from training.publish.export_run import export_and_publish
+
+
+def pack_run(
+    run: Path,
+    output: Path,
+    density: float,
+    epochs: int,
+    learning_rate: float,
+    log: Callable[[str], None],
+) -> Artifact:
+    """Prune, fine-tune, round, measure, publish and pack the network of a run.
+
+    `density`: the share of the weights of fc6 and fc7 that stays. `epochs` at `learning_rate` are followed by a quarter
+    as many at a tenth of it. `output`: the folder for manifest, labels and packed network. If it is stopped, it starts
+    from the beginning again. Raises AlexNetError.
+    """
+    config = RunDirectory(run).read_config()
+    context = DistributedContext(torch.device(pick_device(config.environment.device)))
+    with set_up(config, context, run) as trained, RunDirectory(run / "packing") as packing:
+        state = prune(trained, density)
+        phases = ((learning_rate, epochs), (learning_rate / 10, epochs // 4))
+        for rate, num_epochs in phases:
+            trainer = _fine_tune(trained, packing, state, rate, num_epochs)
+            state = trainer.state()
+        output.mkdir(parents=True, exist_ok=True)
+        note = {
+            "packing": {
+                "density": {name.partition(".")[0]: density for name in state["pruning_masks"]},
+                "epochs": epochs,
+                "learning_rate": learning_rate,
+                "levels": {"convolutions": 2 * CONVOLUTION_LEVELS + 1, "fully connected": 2 * LINEAR_LEVELS + 1},
+            }
+        }
+        packed = output / PACKED
+        artifact = export_and_publish(trainer, state["weights"], note, lambda network: pack(network, packed))
+    for name in (MANIFEST, LABELS):
+        shutil.copy(artifact.path / name, output / name)
+    log(format_measurements(artifact.manifest.measurements))
+    log(f"packed: {packed}, {packed.stat().st_size:,} bytes; artifact: {artifact.path}")
+    return artifact
+
+
+def prune(trainer: Trainer, density: float) -> dict[str, Any]:
+    """The trainer's state with all but the largest weights of fc6 and fc7 set to zero, and masks that keep them so."""
+    state = trainer.state()
+    masks = {}
+    hidden = [layer for layer in trainer.initial.spec.linears if layer.parallel == "column"]
+    for name in (f"{layer.name}.weight" for layer in hidden):
+        weight = state["weights"][name]
+        kept = max(1, round(density * weight.numel()))
+        threshold = weight.abs().flatten().kthvalue(weight.numel() - kept + 1).values
+        masks[name] = (weight.abs() >= threshold).to(weight.dtype)
+    pruned = {
+        key: {name: tensor * masks.get(name, 1) for name, tensor in state[key].items()}
+        for key in ("weights", "momenta")
+    }
+    return state | pruned | {"pruning_masks": masks}
+
+
+def _fine_tune(
+    trained: Trainer, folder: RunDirectory, state: dict[str, Any], learning_rate: float, epochs: int
+) -> Trainer:
+    """Train `epochs` more from `state` at a constant learning rate, by a trainer of its own."""
+    recipe = replace(
+        trained.config.recipe,
+        epochs=state["epoch"] + epochs,
+        learning_rate=learning_rate,
+        schedule="plateau",
+        patience=epochs + 1,
+        max_drops=0,
+    )
+    config = replace(trained.config, recipe=recipe)
+    initial = InitialState.from_checkpoint(state)
+    trainer = Trainer(config, trained.dataset, trained.cache, folder, trained.context, initial)
+    trainer.load_optimizer(state)
+    trainer.epoch = state["epoch"]
+    trainer.fit()
+    return trainer

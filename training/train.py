@@ -1,0 +1,61 @@
+"""`train`: images in, a measured and published artifact out. The steps are those of sections 2, 4, 5 and 6."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from model.artifacts.artifact import Artifact
+from model.exceptions import StoppedError, TrainingError
+from training.config import TrainConfig
+from training.loop.distributed import DistributedContext, init_distributed, shut_down_distributed
+from training.loop.runtime import disable_malloc_trim, pick_device
+from training.loop.setup import set_up
+from training.loop.trainer import Trainer
+from training.publish.export_run import export_and_publish
+
+
+def train(config: TrainConfig, resume: Path | None = None) -> Artifact | None:
+    """Train as configured, or resume the run in the folder `resume`; the artifact in the main process, else None.
+
+    Raises AlexNetError; StoppedError after SIGINT or SIGTERM, with the command that resumes the run.
+    """
+    disable_malloc_trim()
+    device = pick_device(config.environment.device)
+    if config.environment.compile and device == "cpu":
+        raise TrainingError("--compile needs a GPU: the loops for the CPU are compiled already")
+    context = init_distributed(device, config.environment.processes_per_network)
+    try:
+        return _train(config, context, resume)
+    finally:
+        shut_down_distributed()
+
+
+def _train(config: TrainConfig, context: DistributedContext, resume: Path | None) -> Artifact | None:
+    ready = False
+    try:
+        with set_up(config, context, resume) as trainer:
+            ready = True
+            return _fit_and_publish(trainer)
+    except KeyboardInterrupt:
+        if ready:
+            raise
+        raise StoppedError("stopped before the first step: start again") from None
+
+
+def _fit_and_publish(trainer: Trainer) -> Artifact | None:
+    context, run = trainer.context, trainer.run
+    try:
+        trainer.fit()
+        if not context.gathers_weights:
+            return None
+        weights = trainer.weights()
+        if not context.is_main:
+            return None
+        try:
+            artifact = export_and_publish(trainer, weights)
+        except KeyboardInterrupt:
+            raise StoppedError("stopped while the network was measured") from None
+        run.write_artifact(artifact)
+        return artifact
+    except StoppedError as stopped:
+        raise StoppedError(f"{stopped}; resume with: {context.resume_command(run.path)}") from None
