@@ -29,9 +29,10 @@ from benchmarks.machine import commit, machine, write
 from model.exceptions import InvalidImageError
 from model.images.preprocess import decode_image
 from model.runtime import available_cpus
-from training.data import cache, datasets
+from training.data.cache import CacheFormat, build_cache
 from training.data.datasets import Dataset, Example
-from training.loop.malloc import keep_freed
+from training.data.loading import load_dataset
+from training.loop.runtime import disable_malloc_trim
 
 
 def decoded(dataset: Dataset) -> float:
@@ -47,7 +48,7 @@ def decoded(dataset: Dataset) -> float:
     return time.perf_counter() - started
 
 
-def built(dataset: Dataset, form: cache.Format) -> tuple[float, list[int]]:
+def built(dataset: Dataset, cache_format: CacheFormat) -> tuple[float, list[int]]:
     """Seconds of a build, and the memory in MB once a second meanwhile."""
     memory: list[int] = []
     over = threading.Event()
@@ -60,7 +61,7 @@ def built(dataset: Dataset, form: cache.Format) -> tuple[float, list[int]]:
         watcher = threading.Thread(target=watch)
         watcher.start()
         started = time.perf_counter()
-        cache.build(dataset, Path(folder), form)
+        build_cache(dataset, Path(folder), cache_format)
         seconds = time.perf_counter() - started
         over.set()
         watcher.join()
@@ -80,8 +81,8 @@ def main(
     output: Annotated[Path, typer.Option(help="Where the result file goes.")] = ROOT / "docs" / "results",
 ) -> None:
     """Measure, print, and write a dated result."""
-    keep_freed()  # as training/run.py does
-    dataset = datasets.load(data, archive=archive)
+    disable_malloc_trim()  # as training/run.py does
+    dataset = load_dataset(data, archive=archive)
     dataset = replace(dataset, train=dataset.train * times)
     count = len(dataset.examples)
     decoded(replace(dataset, train=dataset.train[:256], validation=(), test=()))

@@ -17,7 +17,7 @@ from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 ROOT = Path(__file__).parents[1]
 sys.path[0] = str(ROOT)  # instead of this folder, whose `training` would hide the project's
@@ -28,21 +28,20 @@ import typer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.feed import fed
+from benchmarks.feed import measure_loading
 from benchmarks.machine import commit, machine, matrix_peak, timed, write
 from benchmarks.stock import Stock
 from model.lrn.functional import local_response_norm
 from model.network.initialization import initialize
-from model.network.spec import Architecture
+from model.network.registry import build_spec
 from model.network.torch_module import AlexNet
 from model.runtime import available_cpus
 from training.config import RECIPES
 from training.data.augment import Augmentation
-from training.data.crop_kernels import cut
-from training.loop.malloc import keep_freed
-from training.loop.precision import pick_device
-from training.optim.dropout import kept_outputs
-from training.optim.sgd import MomentumSGD, learning_rates
+from training.data.crop_kernels import cut_crops
+from training.loop.runtime import disable_malloc_trim, pick_device
+from training.optim.dropout import dropout_masks
+from training.optim.sgd import MomentumSGD, scheduled_learning_rates
 
 GFLOP = 3 * 2 * 0.7246
 """An image's step: 724.6 M multiply-adds forward, twice that backward (see docs/performance.md)."""
@@ -70,7 +69,7 @@ def paired(ours: Callable[[], float], theirs: Callable[[], float], turns: int) -
 def _serve(pipe: Connection, keep: bool, make: Callable[..., Callable[[], None]], arguments: tuple[Any, ...]) -> None:
     """In a process of its own: one timed step for each message, until there are no more."""
     if keep:
-        keep_freed()
+        disable_malloc_trim()
     torch.set_num_threads(available_cpus())
     step = make(*arguments)
     while pipe.recv():
@@ -78,8 +77,10 @@ def _serve(pipe: Connection, keep: bool, make: Callable[..., Callable[[], None]]
 
 
 @contextmanager
-def apart(keep: bool, make: Callable[..., Callable[[], None]], *arguments: Any) -> Iterator[Callable[[], float]]:
-    """A side in a process of its own; each call is one step there. `keep`: the allocator as training/run.py sets it."""
+def separate_process(
+    keep: bool, make: Callable[..., Callable[[], None]], *arguments: Any
+) -> Iterator[Callable[[], float]]:
+    """A side in a process of its own; each call is one step there. `keep`: the allocator as in training/run.py."""
     context = get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_serve, args=(there, keep, make, arguments), daemon=True)
@@ -91,7 +92,7 @@ def apart(keep: bool, make: Callable[..., Callable[[], None]], *arguments: Any) 
             here.send(True)
             seconds: float = here.recv()
         except (EOFError, OSError):
-            raise SystemExit("expected both sides to run, found that one has ended: its reason stands above") from None
+            raise SystemExit("one side has ended: see its error above") from None
         return seconds
 
     try:
@@ -103,13 +104,14 @@ def apart(keep: bool, make: Callable[..., Callable[[], None]], *arguments: Any) 
 
 
 def step_of_ours(batch: int, device: torch.device, precision: str, compiled: bool) -> Callable[[], None]:
-    """One step of training.learner's network and optimizer on a fixed batch."""
+    """One step of our network and optimizer on a fixed batch."""
     recipe = RECIPES["paper"]
-    network = AlexNet(Architecture())
+    spec = build_spec(recipe.network)
+    network = AlexNet(spec)
     initialize(network, "source", 0)
     network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    names = [name for name, _ in network.named_parameters()]
-    optimizer = MomentumSGD(network.named_parameters(), learning_rates(names, recipe, 1e-3, 0, {}), recipe)
+    rates = scheduled_learning_rates(spec, recipe, 1e-3, 0, {})
+    optimizer = MomentumSGD(network.named_parameters(), rates, recipe)
     forward = torch.compile(network) if compiled else network
     x = _images(batch, device).contiguous(memory_format=torch.channels_last)
     y, number = torch.arange(batch, device=device) % 1000, 0
@@ -117,9 +119,9 @@ def step_of_ours(batch: int, device: torch.device, precision: str, compiled: boo
     def step() -> None:
         nonlocal number
         number += 1
-        kept = kept_outputs(network.architecture, network.exchange, 0, number, batch, x)
+        masks = dropout_masks(spec, network.exchange, 0, number, batch, x)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            logits = forward(x, kept).logits
+            logits = forward(x, masks).logits
         F.cross_entropy(logits.float(), y).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()
@@ -162,45 +164,50 @@ def _images(batch: int, device: torch.device) -> Tensor:
     return 58 * torch.randn(batch, 3, 224, 224, generator=torch.Generator().manual_seed(0)).to(device)
 
 
-def crops_a_second(images: int = 2000, batch: int = 128) -> float:
-    """Augmented 224 x 224 crops that one core cuts out of a cache in memory, random draws included."""
+def crops_per_second(images: int = 2000, batch: int = 128) -> float:
+    """Augmented 224 x 224 crops per second that one core cuts out of a cache in memory, random draws included."""
     stored = np.random.default_rng(0).integers(0, 256, (images, 256, 256, 3), dtype=np.uint8)
-    augmentation = Augmentation.of(RECIPES["paper"], 4000 * np.eye(3), 0)
+    augmentation = Augmentation.create(RECIPES["paper"], 4000 * np.eye(3), 0)
     order = np.random.default_rng(1).permutation(images)
     out = np.empty((batch, 224, 224, 3), np.uint8)
-    cut(stored, augmentation.draw(0, order[:batch], order[:batch]), out)
+    cut_crops(stored, augmentation.draw(0, order[:batch], order[:batch]), out)
     started, count = time.thread_time(), 0
     for epoch in range(5):
         for start in range(0, images - batch, batch):
             rows = order[start : start + batch]
-            cut(stored, augmentation.draw(epoch, rows, rows), out)
+            cut_crops(stored, augmentation.draw(epoch, rows, rows), out)
             count += batch
     return count / (time.thread_time() - started)
 
 
 def main(
-    batch: Annotated[int, typer.Option(help="Images a step.")] = 128,
+    batch_size: Annotated[int, typer.Option(help="Images per step.")] = 128,
     turns: Annotated[int, typer.Option(min=1, help="Measured turns of each pair.")] = 5,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    compiled: Annotated[Literal["no", "yes"], typer.Option(help="Our step through torch.compile.")] = "no",
-    output: Annotated[Path, typer.Option(help="Where the result file goes.")] = ROOT / "docs" / "results",
+    compile_: Annotated[bool, typer.Option("--compile", help="Use torch.compile for our step.")] = False,
+    output: Annotated[Path, typer.Option(help="Folder of the result file.")] = ROOT / "docs" / "results",
 ) -> None:
     """Measure, print, and write a dated result."""
     on = torch.device(pick_device(device))
     torch.set_num_threads(available_cpus())
-    keep_freed()
-    result: dict[str, Any] = {"date": f"{date.today()}", "batch": batch, "machine": machine(on), "commit": commit()}
+    disable_malloc_trim()
+    result: dict[str, Any] = {
+        "date": f"{date.today()}",
+        "batch_size": batch_size,
+        "machine": machine(on),
+        "commit": commit(),
+    }
     peaks = {name: matrix_peak(on, dtype) for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16))}
     result["matrix_tflops"] = peaks
     typer.echo(f"matrix products, TFLOP/s: {peaks['float32']:.2f} in float32, {peaks['bfloat16']:.2f} in bfloat16")
     for precision, tuned, keep in SIDES:
         with (
-            apart(True, step_of_ours, batch, on, precision, compiled == "yes") as ours,
-            apart(keep, step_of_stock, batch, on, tuned) as theirs,
+            separate_process(True, step_of_ours, batch_size, on, precision, compile_) as ours,
+            separate_process(keep, step_of_stock, batch_size, on, tuned) as theirs,
         ):
             measured = paired(ours, theirs, turns)
-        measured["images_per_second"] = batch / measured["ours_seconds"]
-        measured["theirs_images_per_second"] = batch / measured["theirs_seconds"]
+        measured["images_per_second"] = batch_size / measured["ours_seconds"]
+        measured["theirs_images_per_second"] = batch_size / measured["theirs_seconds"]
         name = "bfloat16, channels-last, fused" if tuned else "float32"
         name += ", our allocator" if keep else ""
         result[f"ours in {precision}, stock in {name}"] = measured
@@ -209,7 +216,7 @@ def main(
             f"({measured['images_per_second'] * GFLOP / 1000 / peaks[precision]:.2f} of the peak), stock in {name}: "
             f"{measured['theirs_images_per_second']:.1f}; ratio {measured['ratio']:.2f}"
         )
-    for shape in ((batch, 96, 55, 55), (batch, 256, 27, 27)):
+    for shape in ((batch_size, 96, 55, 55), (batch_size, 256, 27, 27)):
         x = 30 * torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(on)
         above, last = torch.randn_like(x), {"memory_format": torch.channels_last}
         ours_ = normalization(lambda x: local_response_norm(x, 2), x.contiguous(**last), above.contiguous(**last))
@@ -222,15 +229,15 @@ def main(
             f"ratio {measured['ratio']:.1f}"
         )
     for precision in ("float32", "bfloat16"):
-        result[f"fed in {precision}"] = found = fed(batch, on, precision, compiled == "yes")
+        result[f"from a cache in {precision}"] = loading = measure_loading(batch_size, on, precision, compile_)
         typer.echo(
-            f"training/run.py's steps, fed from a cache, in {precision}: {found['images_per_second']:.1f} "
-            f"images/s, {100 * found['waited']:.1f} % of the time waiting for images"
+            f"steps with images from a cache, in {precision}: {loading['images_per_second']:.1f} "
+            f"images/s, {100 * loading['data_stall']:.1f} % of the time waiting for images"
         )
-    result["crops_per_second_a_core"] = crops_a_second()
-    typer.echo(f"crops from the cache: {result['crops_per_second_a_core']:,.0f} a second a core")
+    result["crops_per_second_per_core"] = crops_per_second()
+    typer.echo(f"crops from the cache: {result['crops_per_second_per_core']:,.0f} per second and core")
     if on.type != "cuda":
-        typer.echo("no GPU here: run this again with --device cuda --batch 1024 --compiled yes where there is one")
+        typer.echo("no GPU here: run this again with --device cuda --batch-size 1024 --compile where there is one")
     typer.echo(f"written: {write(result, output, f'training-{on.type}')}")
 
 
