@@ -17,9 +17,9 @@ from index.entries import NewEntry
 from index.protocol import Index
 from index.shards import Shard
 from model.exceptions import DatasetError, InvalidImageError
-from model.thread_pool import ordered_map
 from model.images.preprocess import decode_image
 from model.runtime import OnnxModel
+from model.thread_pool import ordered_map
 
 BATCH_SIZE = 16
 SPLITS = ("train", "val", "validation", "test")

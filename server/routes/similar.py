@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 
 from index.protocol import Index
-from index.search import MAX_NEIGHBORS, Query, SearchMode
+from index.search import MAX_NEIGHBORS, SEARCH_MODE_HELP, Query, SearchMode
 from model.exceptions import InvalidRequestError
 from server.dependencies import ContextDep, ImageId, UploadDep
 from server.request_context import RequestContext
@@ -39,7 +39,7 @@ class SearchParams:
     max_distance: Annotated[
         float | None, QueryParameter(ge=0, allow_inf_nan=False, description="None further away.")
     ] = None
-    search: Annotated[SearchMode, QueryParameter(description="exact; binary or hash_lookup need codes.")] = "exact"
+    search: Annotated[SearchMode, QueryParameter(description=SEARCH_MODE_HELP)] = "exact"
     id: Annotated[Ids, QueryParameter(max_length=100, description="Indexed images to be similar to.")] = None
     minus: Annotated[Ids, QueryParameter(max_length=100, description="Indexed images to be dissimilar to.")] = None
 
