@@ -1,25 +1,25 @@
-// The page: three crops, one address each; images that are dropped or pasted go to the view that is open.
+// The page: three views, each with an address; dropped and pasted images go to the view that is open.
 
-import { askJson } from "./api.js";
-import * as adding from "./adding.js";
-import * as browse from "./browse.js";
+import { fetchJson } from "./api.js";
 import { byId } from "./element.js";
-import * as model from "./model.js";
-import { here, start } from "./navigation.js";
-import { clear, explain } from "./notice.js";
-import * as search from "./search.js";
+import * as indexView from "./index-view.js";
+import * as modelView from "./model-view.js";
+import { currentQuery, start } from "./navigation.js";
+import { clearNotice, showError } from "./notice.js";
+import * as searchView from "./search-view.js";
+import { droppedFiles, upload } from "./upload.js";
 
-const VIEWS = { search: search.show, index: browse.show, model: model.show };
+const VIEWS = { search: searchView.show, index: indexView.show, model: modelView.show };
 const TITLES = { search: "alexnet-server", index: "Index · alexnet-server", model: "Model · alexnet-server" };
 
 let info = null;
-let under = new AbortController();
+let pending = new AbortController();
 
-async function arrive(query) {
-  under.abort();
-  under = new AbortController();
-  const { signal } = under;
-  clear();
+async function show(query) {
+  pending.abort();
+  pending = new AbortController();
+  const { signal } = pending;
+  clearNotice();
   document.title = TITLES[query.view];
   for (const view of Object.keys(VIEWS)) {
     byId(view).hidden = view !== query.view;
@@ -28,10 +28,10 @@ async function arrive(query) {
     else link.removeAttribute("aria-current");
   }
   try {
-    if (!info || query.view === "model") info = await askJson("info", { signal });
+    if (!info || query.view === "model") info = await fetchJson("info", { signal });
     await VIEWS[query.view](query, info, signal);
   } catch (error) {
-    if (!signal.aborted) explain(error, () => arrive(query));
+    if (!signal.aborted) showError(error, () => show(query));
   }
 }
 
@@ -40,14 +40,15 @@ for (const name of ["dragover", "dragleave", "drop"]) {
     event.preventDefault();
     document.body.classList.toggle("over", name === "dragover");
     if (name !== "drop") return;
-    if (here().view === "index") adding.receive(adding.dropped(event.dataTransfer));
-    else search.receive([...event.dataTransfer.files]);
+    if (currentQuery().view === "index") upload(droppedFiles(event.dataTransfer));
+    else searchView.searchFiles([...event.dataTransfer.files]);
   });
 }
 
 document.addEventListener("paste", (event) => {
-  if (here().view === "index") adding.receive([...event.clipboardData.files].map((file) => ({ file, folder: "" })));
-  else search.receive([...event.clipboardData.files]);
+  const files = [...event.clipboardData.files];
+  if (currentQuery().view === "index") upload(files.map((file) => ({ file, folder: "" })));
+  else searchView.searchFiles(files);
 });
 
-start(arrive);
+start(show);

@@ -1,31 +1,32 @@
-// Figure 4: the most probable classes as bars; the true one, where it is known, in another color and said in words.
+// The most probable classes as bars (Figure 4); the true class, if known, in another color and named in words.
 
 import { byId, element } from "./element.js";
 
-let shown = [];
+let rows = [];
 
-/** Show predictions, most probable first, and the milliseconds that they took; null: none are known. */
-export function show(predictions, took) {
-  byId("named").hidden = !predictions;
-  byId("took").textContent = took === undefined ? "" : `Ten crops, averaged, in ${took.toFixed(0)} ms.`;
-  shown = (predictions ?? []).map((prediction) => {
+/** Show predictions, most probable first, and the milliseconds of inference; null hides them. */
+export function showClasses(predictions, milliseconds) {
+  byId("classification").hidden = !predictions;
+  byId("inference-time").textContent = milliseconds === undefined
+    ? "" : `Average of ten crops, computed in ${milliseconds.toFixed(0)} ms.`;
+  rows = (predictions ?? []).map((prediction) => {
     const percent = `${(100 * prediction.probability).toFixed(1)} %`;
     const bar = element("div", { className: "bar" });
     bar.style.setProperty("--share", `${100 * prediction.probability}%`);
     const name = element("span", { className: "name" }, prediction.name);
     return { prediction, name, item: element("li", {}, bar, name, element("span", { className: "percent" }, percent)) };
   });
-  byId("classes").replaceChildren(...shown.map(({ item }) => item));
+  byId("classes").replaceChildren(...rows.map(({ item }) => item));
 }
 
-/** Say the true label; an empty one: unknown. `source`: how it is known. */
-export function mark(label, source) {
-  byId("truth").hidden = !label;
-  byId("truth").replaceChildren(element("span", { className: "true" }, label), ` ${source}`);
-  for (const { prediction, name, item } of shown) {
-    const right = Boolean(label) && [prediction.name, prediction.id].includes(label);
-    item.classList.toggle("right", right);
-    const said = right ? [element("span", { className: "unseen" }, " (its label)")] : [];
-    name.replaceChildren(prediction.name, ...said);
+/** Mark the true class; an empty label: unknown. `source`: how it is known. */
+export function markLabel(label, source) {
+  byId("known-label").hidden = !label;
+  byId("known-label").replaceChildren(element("span", { className: "true" }, label), ` ${source}`);
+  for (const { prediction, name, item } of rows) {
+    const correct = Boolean(label) && [prediction.name, prediction.id].includes(label);
+    item.classList.toggle("correct", correct);
+    const note = correct ? [element("span", { className: "visually-hidden" }, " (its label)")] : [];
+    name.replaceChildren(prediction.name, ...note);
   }
 }

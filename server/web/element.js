@@ -1,17 +1,17 @@
-// Elements of the page: found by their id, or made.
+// Elements of the page: looked up by id, or created.
 
 export const byId = (id) => document.getElementById(id);
 
-/** An element with properties (`onclick` too), attributes (those with a dash, and what is no property) and children. */
+/** An element with properties (`onclick` too), attributes (names with a dash, or that are no property) and children. */
 export function element(name, properties = {}, ...children) {
-  const made = document.createElement(name);
+  const created = document.createElement(name);
   for (const [key, value] of Object.entries(properties)) {
     if (value === null || value === undefined) continue;
-    if (key.includes("-") || key === "list" || !(key in made)) made.setAttribute(key, value);
-    else made[key] = value;
+    if (key.includes("-") || key === "list" || !(key in created)) created.setAttribute(key, value);
+    else created[key] = value;
   }
-  made.append(...children.filter((child) => child !== null && child !== undefined));
-  return made;
+  created.append(...children.filter((child) => child !== null && child !== undefined));
+  return created;
 }
 
 export const count = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;

@@ -1,28 +1,28 @@
-// Where the page is: the address, the browser's history, and going elsewhere.
+// Navigation: the address of the page, the browser's history, and links between queries.
 
-import { address, read } from "./query.js";
+import { parseAddress, toAddress } from "./query.js";
 
-let arrive;
+let onNavigate;
 
-export const here = () => read(location.search, history.state);
+export const currentQuery = () => parseAddress(location.search, history.state);
 
-/** `callback(query)`: called at every arrival, by a link, back or forward. */
+/** `callback(query)`: called for the current address, and after every link, back or forward. */
 export function start(callback) {
-  arrive = callback;
-  addEventListener("popstate", () => arrive(here()));
+  onNavigate = callback;
+  addEventListener("popstate", () => onNavigate(currentQuery()));
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[href]");
     if (!link || event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
     if (link.origin !== location.origin || link.pathname !== location.pathname) return;
     event.preventDefault();
-    go(read(link.search, null));
+    navigate(parseAddress(link.search, null));
   });
-  arrive(here());
+  onNavigate(currentQuery());
 }
 
-/** Show a query; back leads to the one before. */
-export function go(query) {
-  history.pushState({ sent: query.sent }, "", address(query));
+/** Show a query; the back button returns to the one before. */
+export function navigate(query) {
+  history.pushState({ sent: query.sent }, "", toAddress(query));
   scrollTo({ top: 0 });
-  arrive(query);
+  onNavigate(query);
 }

@@ -1,93 +1,94 @@
-// The most similar images: six, then as many as one scrolls to; by one way of searching or two side by side.
+// The most similar images: six, then more by scrolling; one search mode, or two side by side.
 
-import { ask, showImage, times } from "./api.js";
+import { request, showImage, timings } from "./api.js";
 import { byId, count, element } from "./element.js";
-import { More } from "./more.js";
-import { go, here } from "./navigation.js";
-import { add, address, from, request, subtract } from "./query.js";
+import { InfiniteScroll } from "./infinite-scroll.js";
+import { currentQuery, navigate } from "./navigation.js";
+import { addPositive, addNegative, buildRequest, queryById, toAddress } from "./query.js";
 
-const FIRST = 6;
-const PAGE = 12;
-const NAMES = { exact: "Exact", binary: "Binary codes" };
+const FIRST_PAGE = 6;
+const PAGE_SIZE = 12;
+const MODE_NAMES = { exact: "Exact", binary: "Binary codes" };
 
 let lists = [];
-const more = new More(byId("more"), () => grow(PAGE));
+const scroll = new InfiniteScroll(byId("more"), () => loadPage(PAGE_SIZE));
 
-/** Search, and show the nearest six. `squares`: of the sent images. The nearest one, and how long searching took. */
-export async function show(query, squares, signal) {
-  const both = query.method === "both";
-  lists = (both ? ["exact", "binary"] : [query.method]).map((method) => ({
-    query, squares, signal, method, rank: 0, ended: false,
+/** Search, and show the nearest six. `previews`: of the sent images. Returns the list, with its nearest image. */
+export async function showNeighbors(query, previews, signal) {
+  const both = query.mode === "both";
+  lists = (both ? ["exact", "binary"] : [query.mode]).map((mode) => ({
+    query, previews, signal, mode, offset: 0, ended: false,
     title: element("h3"), items: element("ol", { className: "images" }),
   }));
-  const going = await grow(FIRST);
-  const shown = lists.map(({ title, items }) => element("div", {}, both ? title : "", items));
-  byId("neighbors").replaceChildren(...shown);
+  const available = await loadPage(FIRST_PAGE);
+  const columns = lists.map(({ title, items }) => element("div", {}, both ? title : "", items));
+  byId("neighbors").replaceChildren(...columns);
   byId("neighbors").classList.toggle("two", both);
-  byId("how").hidden = false;
-  more.begin(going);
+  byId("hint").hidden = false;
+  scroll.reset(available);
   return lists[0];
 }
 
 /** Images to start from, in place of neighbors. */
-export function offer(images) {
+export function showStartImages(images) {
   const items = images.map(({ id, label }) => card(id, label, null));
   byId("neighbors").classList.remove("two");
   byId("neighbors").replaceChildren(element("ol", { className: "images" }, ...items));
-  byId("how").hidden = true;
-  more.begin(false);
+  byId("hint").hidden = true;
+  scroll.reset(false);
 }
 
-async function grow(wanted) {
-  const growing = lists;
-  for (const list of growing.filter(({ ended }) => !ended)) await extend(list, wanted); // one by one: they are timed
-  return growing.some(({ ended }) => !ended);
+async function loadPage(size) {
+  const current = lists;
+  for (const list of current.filter(({ ended }) => !ended)) await extend(list, size); // one by one: they are timed
+  return current.some(({ ended }) => !ended);
 }
 
-/** The next images of a list; those that the query is made of are left out. */
-async function extend(list, wanted) {
-  const { query, squares, signal } = list;
-  const left = new Set([...query.like, ...query.unlike]);
-  const k = wanted + left.size;
-  const [path, options] = request(query, list.method, k, list.rank, squares);
-  const response = await ask(path, { ...options, signal });
+/** Append the next images to a list; the images of the query itself are left out. */
+async function extend(list, size) {
+  const { query, previews, signal } = list;
+  const excluded = new Set([...query.like, ...query.unlike]);
+  const k = size + excluded.size;
+  const [path, options] = buildRequest(query, list.mode, k, list.offset, previews);
+  const response = await request(path, { ...options, signal });
   const { neighbors, index } = await response.json();
-  const others = neighbors.filter(({ id }) => !left.has(id)).slice(0, wanted);
-  const last = others.length === wanted ? neighbors.indexOf(others.at(-1)) + 1 : neighbors.length;
-  list.rank += last;
-  list.ended = neighbors.length < k && last === neighbors.length;
-  list.took ??= times(response).search;
+  const shown = neighbors.filter(({ id }) => !excluded.has(id)).slice(0, size);
+  const used = shown.length === size ? neighbors.indexOf(shown.at(-1)) + 1 : neighbors.length;
+  list.offset += used;
+  list.ended = neighbors.length < k && used === neighbors.length;
+  list.milliseconds ??= timings(response).search;
   list.nearest ??= neighbors[0];
   list.size = index.size;
-  list.title.textContent = `${NAMES[list.method]}: ${took(list)}`;
-  list.items.append(...others.map(({ id, label, distance }) => card(id, label, distance)));
+  list.title.textContent = `${MODE_NAMES[list.mode]}: ${searchTime(list)}`;
+  list.items.append(...shown.map(({ id, label, distance }) => card(id, label, distance)));
 }
 
-const took = (list) => (list.took === undefined ? "" : `${list.took.toFixed(1)} ms`);
+const searchTime = ({ milliseconds }) => (milliseconds === undefined ? "" : `${milliseconds.toFixed(1)} ms`);
 
-/** What was searched, and how long it took. */
+/** How many images were searched, and how long it took. */
 export function summary() {
   const [{ query, size }] = lists;
-  const searched = query.method === "both" ? "searched in two ways" : `searched in ${took(lists[0])}`;
-  return `${count(size, "image")} ${searched}${query.label ? `, those labeled ${query.label} shown` : ""}.`;
+  const searched = query.mode === "both" ? "searched in two modes" : `searched in ${searchTime(lists[0])}`;
+  return `${count(size, "image")} ${searched}${query.label ? `; only the label ${query.label} is shown` : ""}.`;
 }
 
 function card(id, label, distance) {
   const image = element("img", { alt: `Image ${id}`, width: 128, height: 128 });
   showImage(image, `images/${id}/thumbnail`);
-  const link = element("a", { href: address(from(here(), id)) }, image,
+  const link = element("a", { href: toAddress(queryById(currentQuery(), id)) }, image,
     element("span", { className: "label" }, label ?? "no label"));
   link.addEventListener("click", (event) => {
-    if (event.ctrlKey || event.metaKey) return; // a tab of its own
+    if (event.ctrlKey || event.metaKey) return; // opens a tab of its own
     event.preventDefault();
-    const change = event.shiftKey ? add : event.altKey ? subtract : from;
-    go(change(here(), id));
+    const change = event.shiftKey ? addPositive : event.altKey ? addNegative : queryById;
+    navigate(change(currentQuery(), id));
   });
   const button = (sign, change, meaning) => element("button", {
-    type: "button", title: meaning, "aria-label": `${meaning}: image ${id}`, onclick: () => go(change(here(), id)),
+    type: "button", title: meaning, "aria-label": `${meaning}: image ${id}`,
+    onclick: () => navigate(change(currentQuery(), id)),
   }, sign);
   if (distance === null) return element("li", {}, link);
-  return element("li", {}, link, element("div", { className: "row signs" },
+  return element("li", {}, link, element("div", { className: "row actions" },
     element("small", {}, `distance ${distance.toFixed(2)}`),
-    element("span", {}, button("+", add, "More like this too"), " ", button("−", subtract, "Less like this"))));
+    element("span", {}, button("+", addPositive, "More like this"), " ", button("−", addNegative, "Less like this"))));
 }

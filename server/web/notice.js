@@ -1,36 +1,36 @@
-// What goes wrong, said above the page; what may go right later is tried again.
+// Error notice above the page; errors that may be temporary are retried.
 
 import { byId, element } from "./element.js";
 
 let countdown = 0;
 
-/** Take back what was said. */
-export function clear() {
+/** Remove the notice. */
+export function clearNotice() {
   clearInterval(countdown);
   byId("notice").hidden = true;
   byId("notice").replaceChildren();
 }
 
-/** Say an error in its own words. `again`: what to do when there is hope, at once by a button or after a while. */
-export function explain(error, again) {
+/** Show the message of an error. `retry`: what to do again, by a button or after a while, if that may help. */
+export function showError(error, retry) {
   if (error.name === "AbortError") return;
-  clear();
-  const retry = () => { clear(); again(); };
+  clearNotice();
+  const tryAgain = () => { clearNotice(); retry(); };
   const notice = byId("notice");
   notice.hidden = false;
   notice.append(element("span", {}, error.message));
   if (error.status === undefined) console.error(error);
-  const asked = [401, 403].includes(error.status); // for a key, which one may have by now
-  if (!again || (error.status > 0 && error.status < 500 && !asked)) return;
-  const remaining = element("span", { "aria-hidden": "true" }); // a reader would read every second
-  notice.append(remaining, element("button", { type: "button", onclick: retry }, "Try now"));
+  const keyMissing = [401, 403].includes(error.status); // the user may have a key by now
+  if (!retry || (error.status > 0 && error.status < 500 && !keyMissing)) return;
+  const remaining = element("span", { "aria-hidden": "true" }); // a screen reader would read every second
+  notice.append(remaining, element("button", { type: "button", onclick: tryAgain }, "Try now"));
   if (error.retryAfter === null || error.retryAfter === undefined) return;
-  let left = error.retryAfter;
-  const tell = () => { remaining.textContent = ` Trying again in ${left} s.`; };
-  tell();
+  let seconds = error.retryAfter;
+  const update = () => { remaining.textContent = ` Retrying in ${seconds} s.`; };
+  update();
   countdown = setInterval(() => {
-    left -= 1;
-    if (left > 0) tell();
-    else retry();
+    seconds -= 1;
+    if (seconds > 0) update();
+    else tryAgain();
   }, 1000);
 }

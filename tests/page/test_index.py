@@ -1,4 +1,4 @@
-"""The crops of the index and of the network: add, label, remove, undo, look; with keys and without."""
+"""The views of the index and of the model: add, label, remove and restore images; with keys and without."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_labels_and_images(url: str, open_page: OpenPage) -> None:
     expect(page.locator("#entries li")).to_have_count(30)
     expect(page.locator("#entries-heading")).to_have_text("circles: 30 images")
     page.locator("#entries a").first.click()
-    expect(page.locator("#truth")).to_contain_text("circles is its label")
+    expect(page.locator("#known-label")).to_contain_text("circles is its label")
     page.go_back()
     expect(page.locator("#entries-heading")).to_have_text("circles: 30 images")
 
@@ -70,10 +70,10 @@ def test_a_folder_is_added_and_faults_are_named(url: str, open_page: OpenPage, t
     page = open_page(f"{url}/?view=index")
     expect(page.locator("#entries li")).to_have_count(60)
     page.locator("#new-folder").set_input_files(tmp_path / "new")
-    told = page.locator("#added [role=status]")
-    expect(told).to_have_text("4 of 6 images added, 1 there already, 1 refused.")
+    status = page.locator("#upload-progress [role=status]")
+    expect(status).to_have_text("4 of 6 images added, 1 already indexed, 1 failed.")
     refused = httpx2.post(f"{url}/images", files={"image": b"no image"}).json()["error"]["message"]
-    expect(page.locator(".faults li")).to_have_text(f"new/boards/notes.txt {refused}")
+    expect(page.locator(".failures li")).to_have_text(f"new/boards/notes.txt {refused}")
     expect(page.locator("#labels")).to_contain_text("rings")
     assert labels(page) == {"all": 94, "boards": 2, "checks": 30, "circles": 30, "rings": 2, "stripes": 30}
 
@@ -84,7 +84,7 @@ def test_remove_undo_and_label(url: str, open_page: OpenPage) -> None:
     expect(item).to_contain_text("image")
     number = int(re.findall(r"image (\d+)", item.inner_text())[0])
     item.get_by_role("button", name="Remove").click()
-    expect(item).to_contain_text(f"Image {number} is removed.")
+    expect(item).to_contain_text(f"Image {number} was removed.")
     assert httpx2.get(f"{url}/images/{number}").status_code == 404
     expect(page.locator("#entries-heading")).to_have_text("stripes: 29 images")
     expect(item.get_by_role("button", name="Undo")).to_be_focused()
@@ -105,9 +105,9 @@ def test_remove_undo_and_label(url: str, open_page: OpenPage) -> None:
 def test_keys_are_asked_for_and_kept(locked: str, open_page: OpenPage) -> None:
     page = open_page(locked)
     dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text("expected a key in Authorization: Bearer or X-API-Key")
+    expect(dialog).to_contain_text("missing or unknown API key")
     page.keyboard.press("Escape")
-    expect(page.get_by_role("alert")).to_contain_text("expected a key in")
+    expect(page.get_by_role("alert")).to_contain_text("missing or unknown API key")
     page.get_by_role("button", name="Try now").click()
     page.locator("#key").fill("not-a-key-of-ours")
     page.keyboard.press("Enter")
@@ -122,13 +122,13 @@ def test_keys_are_asked_for_and_kept(locked: str, open_page: OpenPage) -> None:
     page.goto(f"{locked}/?view=index")
     item = page.locator("#entries li").first
     item.get_by_role("button", name="Remove").click()
-    expect(dialog).to_contain_text("expected a key with the scope write, found one with read")
+    expect(dialog).to_contain_text("this API key has scope 'read'; 'write' is required")
     dialog.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_role("alert")).to_contain_text("expected a key with the scope write")
+    expect(page.get_by_role("alert")).to_contain_text("'write' is required")
     item.get_by_role("button", name="Remove").click()
     page.locator("#key").fill(WRITE)
     page.keyboard.press("Enter")
-    expect(item).to_contain_text("is removed")
+    expect(item).to_contain_text("was removed")
 
 
 def test_an_index_that_is_only_read_says_so(
@@ -138,9 +138,9 @@ def test_an_index_that_is_only_read_says_so(
     with served(artifact, tmp_path, environment) as (url, _):
         page = open_page(f"{url}/?view=index")
         page.locator("#new-files").set_input_files(images / "checks" / "00.jpg")
-        expect(page.get_by_role("alert")).to_contain_text("opened for reading")
+        expect(page.get_by_role("alert")).to_contain_text("open for reading only")
         page.locator("#entries li").first.get_by_role("button", name="Remove").click()
-        expect(page.get_by_role("alert")).to_contain_text("opened for reading")
+        expect(page.get_by_role("alert")).to_contain_text("open for reading only")
         page.close()
 
 
@@ -151,9 +151,9 @@ def test_without_an_index_images_are_named(
         page = open_page(url)
         page.locator("#file").set_input_files(images / "checks" / "00.jpg")
         expect(page.locator("#classes li").first).to_contain_text("checks")
-        expect(page.locator("#found")).to_be_hidden()
+        expect(page.locator("#results")).to_be_hidden()
         page.goto(f"{url}/?view=index")
-        expect(page.get_by_role("alert")).to_contain_text("expected a server with an index, found none")
+        expect(page.get_by_role("alert")).to_contain_text("this server has no index")
         page.close()
 
 

@@ -1,20 +1,20 @@
-// One image of the index in the browse view: searched from, labeled anew, removed and brought back.
+// One image of the index view: search from it, edit its label, remove and restore it.
 
-import { ask, change, showImage } from "./api.js";
+import { request, showImage, updateImage } from "./api.js";
 import { element } from "./element.js";
-import { clear, explain } from "./notice.js";
-import { address, EMPTY } from "./query.js";
+import { clearNotice, showError } from "./notice.js";
+import { EMPTY, toAddress } from "./query.js";
 
-/** Its list item. `changed()`: called when counts of labels are others. */
-export function entry({ id, label, width, height }, changed) {
+/** Its list item. `onChange()`: called when the counts of labels have changed. */
+export function indexEntry({ id, label, width, height }, onChange) {
   const item = element("li");
   const attempt = async (work) => {
     try {
-      clear();
+      clearNotice();
       await work();
-      changed();
+      onChange();
     } catch (error) {
-      explain(error);
+      showError(error);
     }
   };
 
@@ -22,15 +22,15 @@ export function entry({ id, label, width, height }, changed) {
     const alt = `Image ${id}, ${width} × ${height}`;
     const image = element("img", { alt, width: 128, height: 128, loading: "lazy" });
     showImage(image, `images/${id}/thumbnail`);
-    const link = element("a", { href: address({ ...EMPTY, like: [id] }), title: "Search from it" }, image,
+    const link = element("a", { href: toAddress({ ...EMPTY, like: [id] }), title: "Find similar images" }, image,
       element("span", { className: "label" }, label ?? "no label"), element("small", {}, `image ${id}`));
-    const edit = button("Edit", `the label of image ${id}`, askForLabel);
+    const edit = button("Edit", `label of image ${id}`, editLabel);
     const removal = button("Remove", `image ${id}`, remove);
-    item.replaceChildren(link, element("div", { className: "row signs" }, edit, removal));
+    item.replaceChildren(link, element("div", { className: "row actions" }, edit, removal));
     if (focused) edit.focus();
   };
 
-  const askForLabel = () => {
+  const editLabel = () => {
     const input = element("input", {
       value: label ?? "", maxLength: 200, list: "known-labels", "aria-label": `Label of image ${id}`,
     });
@@ -38,7 +38,7 @@ export function entry({ id, label, width, height }, changed) {
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       attempt(async () => {
-        ({ label } = await change(id, { label: input.value.trim() || null }));
+        ({ label } = await updateImage(id, { label: input.value.trim() || null }));
         show(true);
       });
     });
@@ -48,12 +48,12 @@ export function entry({ id, label, width, height }, changed) {
   };
 
   const remove = () => attempt(async () => {
-    await ask(`images/${id}`, { method: "DELETE" });
-    const undo = button("Undo", `bring image ${id} back`, () => attempt(async () => {
-      await change(id, { removed: false });
+    await request(`images/${id}`, { method: "DELETE" });
+    const undo = button("Undo", `restore image ${id}`, () => attempt(async () => {
+      await updateImage(id, { removed: false });
       show(true);
     }));
-    item.replaceChildren(element("p", { className: "removed", role: "status" }, `Image ${id} is removed.`), undo);
+    item.replaceChildren(element("p", { className: "removed", role: "status" }, `Image ${id} was removed.`), undo);
     undo.focus();
   });
 
