@@ -5,14 +5,15 @@
         for neighbor in client.similar(Path("cell.png"), k=6):
             print(neighbor.id, neighbor.distance, neighbor.label)
 
-Answers that say "later" (429, 503) and connections that break are tried again: after the server's `Retry-After`, and a
-time that doubles and is drawn at random, so that many clients don't come back together. Nothing is done twice by that:
-an image that is added again is found to be there, one that is removed again is gone.
+Responses 429 and 503, and broken connections, are retried: after the server's `Retry-After` and an exponential backoff
+with jitter. Retries change nothing twice: an image that is added again exists already, one that is removed again is
+gone.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,35 +25,36 @@ from typing import Any, Self
 import httpx2
 
 Image = bytes | Path
-"""The bytes of an image file, or where it is."""
+"""The bytes of an image file, or its path."""
 
-LATER = (429, 503)
-BROKEN = (httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.ConnectTimeout)
-"""What may be tried again. A server that takes too long for its answer is busy enough."""
-STATUS = {"unsupported_image": 415, "image_too_large": 413, "inference_failed": 500}
-"""Of an error in the place of one of several images; 422 otherwise."""
+RETRY_STATUSES = (429, 503)
+RETRY_ERRORS = (httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.ConnectTimeout)
+"""A response that takes too long isn't retried: the server is busy enough."""
+IMAGE_ERROR_STATUSES = {"invalid_image": 422, "unsupported_image": 415, "image_too_large": 413, "inference_failed": 500}
+"""Status by error code, of an error in the place of one of several images."""
 
 
 @dataclass(frozen=True)
 class Retries:
-    """`attempts` in all; the time between two begins at `first` seconds and is at most `most`, Retry-After included."""
+    """`attempts` in all. The pauses between them begin at `first_pause` seconds, double, and are at most `max_pause`,
+    Retry-After included."""
 
     attempts: int = 5
-    first: float = 0.2
-    most: float = 10.0
+    first_pause: float = 0.2
+    max_pause: float = 10.0
 
-    def pause(self, attempt: int, answer: httpx2.Response | None) -> float:
+    def pause(self, attempt: int, response: httpx2.Response | None) -> float:
         """Seconds before the next attempt; `attempt` counts from 0."""
-        drawn: float = random.uniform(0.5, 1.0) * min(self.most, self.first * 2**attempt)
+        backoff: float = random.uniform(0.5, 1.0) * min(self.max_pause, self.first_pause * 2**attempt)
         try:
-            asked = float(answer.headers["Retry-After"]) if answer is not None else 0.0
+            requested = float(response.headers["Retry-After"]) if response is not None else 0.0
         except (KeyError, ValueError):
-            asked = 0.0
-        return min(self.most, max(0.0, asked) + drawn) if asked == asked else drawn
+            requested = 0.0
+        return backoff if math.isnan(requested) else min(self.max_pause, max(0.0, requested) + backoff)
 
 
 class AlexNetServerError(Exception):
-    """What the server refused: `status`, its `code` (docs/operations.md has all), its sentence, its request's id."""
+    """An error response: `status`, `code` (docs/operations.md lists all), `message` and `request_id`."""
 
     def __init__(self, status: int, code: str, message: str, request_id: str) -> None:
         super().__init__(f"{message} ({status} {code}, request {request_id or 'unknown'})")
@@ -61,17 +63,17 @@ class AlexNetServerError(Exception):
 
 @dataclass(frozen=True)
 class Prediction:
-    """One class: its place among the network's, its id in the data set, its name, its probability."""
+    """One class: its index in the network's output, its id in the dataset, its name, its probability."""
 
-    place: int
+    index: int
     id: str
     name: str
     probability: float
 
 
 @dataclass(frozen=True)
-class Classified:
-    """`model`: name and version of the network that answered."""
+class Classification:
+    """The most probable classes, most probable first. `model`: name and version of the network."""
 
     model: tuple[str, int]
     predictions: tuple[Prediction, ...]
@@ -87,16 +89,16 @@ class Neighbor:
 
 
 @dataclass(frozen=True)
-class Added:
-    """`status`: added; exists: it was there already; or restored: it had been removed."""
+class AddedImage:
+    """`status`: `added`; `exists`: it was indexed already; or `restored`: it had been removed."""
 
     id: int
     status: str
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """A request, and nothing about how it is sent."""
+class _Request:
+    """A request, independent of how it is sent."""
 
     method: str
     path: str
@@ -106,42 +108,41 @@ class _Asked:
     body: Any = None
 
     def options(self) -> dict[str, Any]:
-        found: dict[str, Any] = {"params": {k: v for k, v in self.query.items() if v is not None}}
+        options: dict[str, Any] = {"params": {k: v for k, v in self.query.items() if v is not None}}
         if self.files:
-            found |= {"files": list(self.files), "data": dict(self.form)}
+            options |= {"files": list(self.files), "data": dict(self.form)}
         if self.body is not None:
-            found["json"] = self.body
-        return found
+            options["json"] = self.body
+        return options
 
 
-def _images(images: Sequence[Image]) -> list[tuple[str, tuple[str, bytes]]]:
-    return [("image", ("image", p if isinstance(p, bytes) else p.read_bytes())) for p in images]
+def _image_files(images: Sequence[Image]) -> list[tuple[str, tuple[str, bytes]]]:
+    return [("image", ("image", image if isinstance(image, bytes) else image.read_bytes())) for image in images]
 
 
-def _classify(images: Sequence[Image], top: int, crops: int) -> _Asked:
-    return _Asked("POST", "/classify", {"top": top, "crops": crops}, _images(images))
+def _classify_request(images: Sequence[Image], top: int, crops: int) -> _Request:
+    return _Request("POST", "/classify", {"top": top, "crops": crops}, _image_files(images))
 
 
-def _similar(image: Image | int, query: Mapping[str, Any]) -> _Asked:
+def _similar_request(image: Image | int, query: Mapping[str, Any]) -> _Request:
     if isinstance(image, int):
-        return _Asked("GET", f"/images/{image}/similar", query)
-    return _Asked("POST", "/similar", query, _images([image]))
+        return _Request("GET", f"/images/{image}/similar", query)
+    return _Request("POST", "/similar", query, _image_files([image]))
 
 
-def _add(images: Sequence[Image], label: str | None) -> _Asked:
-    return _Asked("POST", "/images", {}, _images(images), {} if label is None else {"label": label})
+def _add_request(images: Sequence[Image], label: str | None) -> _Request:
+    return _Request("POST", "/images", {}, _image_files(images), {} if label is None else {"label": label})
 
 
-def _answer(response: httpx2.Response, gone_is_good: bool) -> Any:
-    """The JSON of an answer. Raises AlexNetServerError. `gone_is_good`: an attempt whose answer was lost may have
-    removed it."""
+def _parse_response(response: httpx2.Response, ignore_missing: bool) -> Any:
+    """The JSON of a response. Raises AlexNetServerError. `ignore_missing`: an earlier attempt, whose response was lost,
+    may have removed the image."""
     if response.is_success:
         return response.json() if response.content else None
-    if gone_is_good and response.status_code == 404:
+    if ignore_missing and response.status_code == 404:
         return None
     try:
-        error = response.json()["error"]
-        raise _refused(response.status_code, error)
+        raise _server_error(response.status_code, response.json()["error"])
     except (ValueError, KeyError, TypeError):
         text = response.text[:200] or response.reason_phrase
         raise AlexNetServerError(
@@ -149,52 +150,49 @@ def _answer(response: httpx2.Response, gone_is_good: bool) -> Any:
         ) from None
 
 
-def _refused(status: int, error: Mapping[str, str]) -> AlexNetServerError:
+def _server_error(status: int, error: Mapping[str, str]) -> AlexNetServerError:
     return AlexNetServerError(status, error["code"], error["message"], error.get("request_id", ""))
 
 
-def _refused_among(error: Mapping[str, str]) -> AlexNetServerError:
-    return _refused(STATUS.get(error["code"], 422), error)
+def _image_error(error: Mapping[str, str]) -> AlexNetServerError:
+    return _server_error(IMAGE_ERROR_STATUSES.get(error["code"], 422), error)
 
 
-def _classified(answer: Mapping[str, Any]) -> Classified | AlexNetServerError:
-    """One of several may be an error of its own."""
-    if "error" in answer:
-        return _refused_among(answer["error"])
-    model = answer["model"]
-    found = tuple(Prediction(p["class"], p["id"], p["name"], p["probability"]) for p in answer["predictions"])
-    return Classified((model["name"], model["version"]), found)
+def _parse_classification(body: Mapping[str, Any]) -> Classification:
+    model = body["model"]
+    predictions = tuple(Prediction(p["class"], p["id"], p["name"], p["probability"]) for p in body["predictions"])
+    return Classification((model["name"], model["version"]), predictions)
 
 
-def _one(answer: Mapping[str, Any]) -> Classified:
-    found = _classified(answer)
-    if isinstance(found, AlexNetServerError):
-        raise found
-    return found
+def _parse_classifications(body: Sequence[Mapping[str, Any]]) -> list[Classification | AlexNetServerError]:
+    return [_image_error(item["error"]) if "error" in item else _parse_classification(item) for item in body]
 
 
-def _neighbors(answer: Mapping[str, Any]) -> list[Neighbor]:
-    return [Neighbor(n["id"], n["distance"], n["label"]) for n in answer["neighbors"]]
+def _parse_neighbors(body: Mapping[str, Any]) -> list[Neighbor]:
+    return [Neighbor(n["id"], n["distance"], n["label"]) for n in body["neighbors"]]
 
 
-def _added(answer: Mapping[str, Any]) -> list[Added | AlexNetServerError]:
-    return [_refused_among(p["error"]) if "error" in p else Added(p["id"], p["status"]) for p in answer["images"]]
+def _parse_added(body: Mapping[str, Any]) -> list[AddedImage | AlexNetServerError]:
+    return [
+        _image_error(item["error"]) if "error" in item else AddedImage(item["id"], item["status"])
+        for item in body["images"]
+    ]
 
 
 class _Settings:
-    """What both clients are made with."""
+    """Options of both clients."""
 
     def __init__(
         self, address: str, key: str | None = None, timeout: float = 60.0, retries: Retries | None = None
     ) -> None:
-        """`key`: of the server's API keys. `timeout`: seconds of one attempt. `address` without a trailing path."""
+        """`address`: URL of the server. `key`: API key. `timeout`: seconds per attempt."""
         self._retries = retries or Retries()
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._options: dict[str, Any] = {"base_url": address, "headers": headers, "timeout": timeout}
 
 
 class Client(_Settings):
-    """Synchronous; one may be used by several threads. Close it, or use it in a `with`."""
+    """Synchronous client, which several threads may share. Close it, or use it in a `with`."""
 
     def __init__(
         self, address: str, key: str | None = None, timeout: float = 60.0, retries: Retries | None = None
@@ -202,69 +200,71 @@ class Client(_Settings):
         super().__init__(address, key, timeout, retries)
         self._http = httpx2.Client(**self._options)
 
-    def classify(self, image: Image, top: int = 5, crops: int = 10) -> Classified:
+    def classify(self, image: Image, top: int = 5, crops: int = 10) -> Classification:
         """The most probable classes of an image. Raises AlexNetServerError."""
-        return _one(self._ask(_classify([image], top, crops)))
+        return _parse_classification(self._send(_classify_request([image], top, crops)))
 
     def classify_all(
         self, images: Sequence[Image], top: int = 5, crops: int = 10
-    ) -> list[Classified | AlexNetServerError]:
-        """Of several, in one request; one that can't be read has its error in its place."""
+    ) -> list[Classification | AlexNetServerError]:
+        """Classify several images in one request; one that can't be decoded has its error in its place."""
         if len(images) == 1:
             return [self.classify(images[0], top, crops)]
-        return [_classified(answer) for answer in self._ask(_classify(images, top, crops))]
+        return _parse_classifications(self._send(_classify_request(images, top, crops)))
 
     def similar(self, image: Image | int, k: int = 6, **query: Any) -> list[Neighbor]:
-        """The indexed images most like a file, or like an indexed image by its id. `query`: `label`, `offset`,
-        `max_distance`, `search` ("exact", "binary") and the rest of the server's parameters."""
-        return _neighbors(self._ask(_similar(image, {"k": k} | query)))
+        """The images of the index most similar to a file, or to an indexed image by its id. Raises AlexNetServerError.
 
-    def add(self, images: Sequence[Image], label: str | None = None) -> list[Added | AlexNetServerError]:
-        """Put images into the index. What is answered is on the server's disk; the same bytes are one image."""
-        return _added(self._ask(_add(images, label)))
+        `query`: other parameters of the server, such as `label`, `offset`, `max_distance` and `search`.
+        """
+        return _parse_neighbors(self._send(_similar_request(image, {"k": k} | query)))
 
-    def images(self, label: str | None = None, page: int = 1000) -> Iterator[tuple[int, str | None]]:
-        """Id and label of every indexed image, page by page."""
+    def add(self, images: Sequence[Image], label: str | None = None) -> list[AddedImage | AlexNetServerError]:
+        """Add images to the index; they are on the server's disk when it returns. The same bytes are the same image."""
+        return _parse_added(self._send(_add_request(images, label)))
+
+    def images(self, label: str | None = None, page_size: int = 1000) -> Iterator[tuple[int, str | None]]:
+        """Id and label of every indexed image, fetched page by page."""
         cursor: int | None = 0
         while cursor is not None:
-            answer = self._ask(_Asked("GET", "/images", {"label": label, "cursor": cursor, "limit": page}))
-            yield from ((p["id"], p["label"]) for p in answer["images"])
-            cursor = answer["next"]
+            page = self._send(_Request("GET", "/images", {"label": label, "cursor": cursor, "limit": page_size}))
+            yield from ((image["id"], image["label"]) for image in page["images"])
+            cursor = page["next_cursor"]
 
-    def relabel(self, image: int, label: str | None) -> None:
-        """Another label, or none."""
-        self._ask(_Asked("PATCH", f"/images/{image}", body={"label": label}))
+    def set_label(self, image_id: int, label: str | None) -> None:
+        """Set the label of an indexed image; None for no label."""
+        self._send(_Request("PATCH", f"/images/{image_id}", body={"label": label}))
 
-    def remove(self, image: int) -> None:
-        """Take an image out of the index."""
-        self._ask(_Asked("DELETE", f"/images/{image}"))
+    def remove(self, image_id: int) -> None:
+        """Remove an image from the index."""
+        self._send(_Request("DELETE", f"/images/{image_id}"))
 
     def info(self) -> dict[str, Any]:
-        """What is loaded: network, device, measured errors, index."""
-        found: dict[str, Any] = self._ask(_Asked("GET", "/info"))
-        return found
+        """The loaded model and index."""
+        info: dict[str, Any] = self._send(_Request("GET", "/info"))
+        return info
 
     def ready(self) -> bool:
-        """Whether the server takes requests now; not tried again."""
+        """Whether the server accepts requests now; not retried."""
         try:
             return self._http.get("/ready").status_code == 200
-        except BROKEN:
+        except RETRY_ERRORS:
             return False
 
-    def _ask(self, asked: _Asked) -> Any:
-        broken = False
+    def _send(self, request: _Request) -> Any:
+        response_lost = False
         for attempt in range(self._retries.attempts):
-            last, answer = attempt + 1 == self._retries.attempts, None
+            last, response = attempt + 1 == self._retries.attempts, None
             try:
-                answer = self._http.request(asked.method, asked.path, **asked.options())
-            except BROKEN:
-                broken = True
+                response = self._http.request(request.method, request.path, **request.options())
+            except RETRY_ERRORS:
+                response_lost = True
                 if last:
                     raise
-            if answer is not None and (last or answer.status_code not in LATER):
-                return _answer(answer, gone_is_good=asked.method == "DELETE" and broken)
-            time.sleep(self._retries.pause(attempt, answer))
-        raise ValueError("expected at least one attempt")
+            if response is not None and (last or response.status_code not in RETRY_STATUSES):
+                return _parse_response(response, ignore_missing=request.method == "DELETE" and response_lost)
+            time.sleep(self._retries.pause(attempt, response))
+        raise ValueError("Retries.attempts must be at least 1")
 
     def close(self) -> None:
         self._http.close()
@@ -277,7 +277,7 @@ class Client(_Settings):
 
 
 class AsyncClient(_Settings):
-    """The same for asyncio. `async with AsyncClient(address) as client: await client.classify(image)`."""
+    """Client for asyncio. `async with AsyncClient(address) as client: await client.classify(image)`."""
 
     def __init__(
         self, address: str, key: str | None = None, timeout: float = 60.0, retries: Retries | None = None
@@ -285,32 +285,32 @@ class AsyncClient(_Settings):
         super().__init__(address, key, timeout, retries)
         self._http = httpx2.AsyncClient(**self._options)
 
-    async def classify(self, image: Image, top: int = 5, crops: int = 10) -> Classified:
+    async def classify(self, image: Image, top: int = 5, crops: int = 10) -> Classification:
         """As `Client.classify`."""
-        return _one(await self._ask(_classify([image], top, crops)))
+        return _parse_classification(await self._send(_classify_request([image], top, crops)))
 
     async def similar(self, image: Image | int, k: int = 6, **query: Any) -> list[Neighbor]:
         """As `Client.similar`."""
-        return _neighbors(await self._ask(_similar(image, {"k": k} | query)))
+        return _parse_neighbors(await self._send(_similar_request(image, {"k": k} | query)))
 
-    async def add(self, images: Sequence[Image], label: str | None = None) -> list[Added | AlexNetServerError]:
+    async def add(self, images: Sequence[Image], label: str | None = None) -> list[AddedImage | AlexNetServerError]:
         """As `Client.add`."""
-        return _added(await self._ask(_add(images, label)))
+        return _parse_added(await self._send(_add_request(images, label)))
 
-    async def _ask(self, asked: _Asked) -> Any:
-        broken = False
+    async def _send(self, request: _Request) -> Any:
+        response_lost = False
         for attempt in range(self._retries.attempts):
-            last, answer = attempt + 1 == self._retries.attempts, None
+            last, response = attempt + 1 == self._retries.attempts, None
             try:
-                answer = await self._http.request(asked.method, asked.path, **asked.options())
-            except BROKEN:
-                broken = True
+                response = await self._http.request(request.method, request.path, **request.options())
+            except RETRY_ERRORS:
+                response_lost = True
                 if last:
                     raise
-            if answer is not None and (last or answer.status_code not in LATER):
-                return _answer(answer, gone_is_good=asked.method == "DELETE" and broken)
-            await asyncio.sleep(self._retries.pause(attempt, answer))
-        raise ValueError("expected at least one attempt")
+            if response is not None and (last or response.status_code not in RETRY_STATUSES):
+                return _parse_response(response, ignore_missing=request.method == "DELETE" and response_lost)
+            await asyncio.sleep(self._retries.pause(attempt, response))
+        raise ValueError("Retries.attempts must be at least 1")
 
     async def __aenter__(self) -> Self:
         return self

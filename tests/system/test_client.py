@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import os
+import shutil
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -18,6 +21,7 @@ import numpy as np
 import pytest
 
 from model.artifacts.artifact import Artifact
+from server.exceptions import all_errors
 from tests.conftest import drawn
 from tests.helpers.drawings import draw, encode
 from tests.helpers.server import served
@@ -40,11 +44,13 @@ def module() -> ModuleType:
 @pytest.fixture(scope="module")
 def url(artifact: Artifact, index_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server with an index of its own, which asks for a key and takes two requests at once."""
-    import shutil
-
     home = tmp_path_factory.mktemp("client")
     shutil.copytree(index_path, home / "index")
-    environment = {"ALEXNET_INDEX": str(home / "index"), "ALEXNET_MAX_CONCURRENT_REQUESTS": "2", "ALEXNET_KEYS": f"write:{KEY}"}
+    environment = {
+        "ALEXNET_INDEX": str(home / "index"),
+        "ALEXNET_MAX_CONCURRENT_REQUESTS": "2",
+        "ALEXNET_KEYS": f"write:{KEY}",
+    }
     with served(artifact, home, environment) as (address, _):
         yield address
 
@@ -67,9 +73,9 @@ def test_every_call(module: ModuleType, url: str, image: bytes, tmp_path: Path) 
         nearest, *_ = client.similar(image, k=3)
         assert (nearest.id, nearest.label) == (added.id, "mine")
         assert client.similar(added.id, k=1)[0].id == added.id
-        assert client.add([image])[0] == module.Added(added.id, "exists")
-        client.relabel(added.id, None)
-        assert dict(client.images(page=40))[added.id] is None
+        assert client.add([image])[0] == module.AddedImage(added.id, "exists")
+        client.set_label(added.id, None)
+        assert dict(client.images(page_size=40))[added.id] is None
         client.remove(added.id)
         assert added.id not in dict(client.images())
         assert client.info()["model"]["name"] == "patterns"
@@ -90,7 +96,7 @@ def test_a_refusal_says_what_the_server_said(module: ModuleType, url: str, image
         stranger.classify(image)
     assert (caught.value.status, caught.value.code) == (401, "unauthorized")
     with module.Client(url, KEY) as client:
-        with pytest.raises(module.AlexNetServerError, match=r"found 4711 \(404 unknown_image, request "):
+        with pytest.raises(module.AlexNetServerError, match=r"4711.* \(404 unknown_image, request "):
             client.similar(4711)
         with pytest.raises(module.AlexNetServerError) as caught:
             client.classify(b"no image")
@@ -138,16 +144,16 @@ def test_a_connection_that_breaks_is_made_again(module: ModuleType) -> None:
 
         threading.Thread(target=serve, daemon=True).start()
         port = listener.getsockname()[1]
-        with module.Client(f"http://127.0.0.1:{port}", retries=module.Retries(first=0.01)) as client:
+        with module.Client(f"http://127.0.0.1:{port}", retries=module.Retries(first_pause=0.01)) as client:
             client.remove(17)
-    with module.Client(f"http://127.0.0.1:{port}", retries=module.Retries(attempts=2, first=0.01)) as client:
+    with module.Client(f"http://127.0.0.1:{port}", retries=module.Retries(attempts=2, first_pause=0.01)) as client:
         assert not client.ready()
         with pytest.raises(httpx2.ConnectError):
             client.info()
 
 
 def test_pauses_grow_and_differ(module: ModuleType) -> None:
-    retries = module.Retries(first=1, most=8)
+    retries = module.Retries(first_pause=1, max_pause=8)
     pauses = [[retries.pause(attempt, None) for _ in range(50)] for attempt in range(5)]
     for attempt, drawn_ in enumerate(pauses):
         assert 0.5 * min(8, 2**attempt) <= min(drawn_) < max(drawn_) <= min(8, 2**attempt)
@@ -173,13 +179,13 @@ def test_what_never_was_is_not_removed(module: ModuleType) -> None:
 
         threading.Thread(target=serve, daemon=True).start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        client = module.Client(url, retries=module.Retries(first=0.01))
+        client = module.Client(url, retries=module.Retries(first_pause=0.01))
         with client, pytest.raises(module.AlexNetServerError, match="404 unknown_image"):
             client.remove(17)
 
 
 def test_an_address_without_a_scheme_is_said_at_once(module: ModuleType) -> None:
-    client = module.Client("127.0.0.1:8000", retries=module.Retries(first=60))
+    client = module.Client("127.0.0.1:8000", retries=module.Retries(first_pause=60))
     with client, pytest.raises(httpx2.UnsupportedProtocol):
         client.info()
 
@@ -189,7 +195,7 @@ def test_the_asynchronous_one(module: ModuleType, url: str, tmp_path: Path) -> N
     files = sorted(drawn(tmp_path / "some", 4, 3).rglob("*.jpg"))
 
     async def ask() -> tuple[list[object], object]:
-        async with module.AsyncClient(url, KEY, retries=module.Retries(attempts=12, first=0.05)) as client:
+        async with module.AsyncClient(url, KEY, retries=module.Retries(attempts=12, first_pause=0.05)) as client:
             named = await asyncio.gather(*[client.classify(file, top=1) for file in files])
             (added,) = await client.add([files[0]])
             return named, (await client.similar(added.id, k=1))[0].id == added.id
@@ -199,6 +205,21 @@ def test_the_asynchronous_one(module: ModuleType, url: str, tmp_path: Path) -> N
     assert len(named) == 12
 
 
-def test_it_is_one_file_with_one_dependency() -> None:
-    assert "import httpx2" in FILE.read_text()
-    assert not [line for line in FILE.read_text().splitlines() if line.startswith(("from server", "from model"))]
+def test_it_needs_nothing_but_httpx2(tmp_path: Path) -> None:
+    """Copied elsewhere, as docs/client.md says, it loads no module of the server's packages."""
+    shutil.copy(FILE, tmp_path)
+    script = (
+        "import sys, alexnet_client; print(sorted({'alexnet', 'index', 'model', 'server', 'numpy'} & set(sys.modules)))"
+    )
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_its_statuses_are_the_server_s(module: ModuleType) -> None:
+    statuses = {error.code: error.status for error in all_errors()}
+    for code, status in module.IMAGE_ERROR_STATUSES.items():
+        assert statuses[code] == status
+    assert {error.status for error in all_errors() if error.code == "overloaded"} <= set(module.RETRY_STATUSES)
