@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import FileResponse
@@ -18,15 +18,16 @@ from server import error_handlers
 from server.dependencies import require_read, require_same_origin
 from server.limits import BodyLimitMiddleware
 from server.middleware import AccessLogMiddleware, RequestIdMiddleware, SecurityHeadersMiddleware
-from server.responses import AUTH_RESPONSES
+from server.responses import AUTH_ERRORS, AUTH_RESPONSES, responses_for
 from server.routes import classify, health, images, network, preview, similar, v2
+from server.schemas import ProtocolError
 from server.service import Service
 from server.shutdown import reload_on_sighup
 
 WEB = Path(__file__).parent / "web"
 AUTHENTICATED = (classify.router, similar.router, preview.router, images.router, network.router)
-OTHERS = (health.router, v2.router, v2.authenticated_router)
-"""Routers with open routes, or with dependencies of their own."""
+OPEN_INFERENCE = (v2.router, v2.authenticated_router)
+ROUTERS = (*AUTHENTICATED, health.router, *OPEN_INFERENCE)
 
 
 def create_app(service: Service) -> ASGIApp:
@@ -64,15 +65,15 @@ def add_routes(app: FastAPI) -> None:
     """Add every route of the OpenAPI document."""
     for router in AUTHENTICATED:
         app.include_router(router, dependencies=[Depends(require_read)], responses=AUTH_RESPONSES)
-    for router in OTHERS:
-        app.include_router(router, responses=AUTH_RESPONSES)
+    app.include_router(health.router, responses=AUTH_RESPONSES)
+    for router in OPEN_INFERENCE:
+        app.include_router(router, responses=responses_for(*AUTH_ERRORS, schema=ProtocolError))
 
 
 def methods_by_path() -> dict[str, set[str]]:
     """The methods of each address, for the `Allow` header."""
     methods: dict[str, set[str]] = {}
-    routers: tuple[APIRouter, ...] = (*AUTHENTICATED, *OTHERS)
-    for route in (route for router in routers for route in router.routes):
+    for route in (route for router in ROUTERS for route in router.routes):
         if isinstance(route, APIRoute):
             methods.setdefault(route.path, set()).update(route.methods or ())
     return methods

@@ -48,7 +48,8 @@ def responses_for(*errors: type[AlexNetError], schema: type[BaseModel] = ErrorRe
     }
 
 
-AUTH_RESPONSES = responses_for(UnauthorizedError, ForbiddenError, CrossOriginError, HostNotAllowedError)
+AUTH_ERRORS = (UnauthorizedError, ForbiddenError, CrossOriginError, HostNotAllowedError)
+AUTH_RESPONSES = responses_for(*AUTH_ERRORS)
 INDEX_RESPONSES = responses_for(UnknownImageError, NoIndexError)
 UPLOAD_ERRORS = (
     RequestTimeoutError,

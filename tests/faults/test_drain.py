@@ -6,12 +6,12 @@ import signal
 import socket
 import subprocess
 import threading
-import time
 from pathlib import Path
 
 import httpx2
 
 from model.artifacts.artifact import Artifact
+from tests.helpers.polling import wait_until
 from tests.helpers.server import ALEXNET, wait_until_ready
 
 
@@ -22,7 +22,7 @@ def test_nothing_accepted_is_lost(artifact: Artifact, images: Path, tmp_path: Pa
     url, data = f"http://127.0.0.1:{port}", (images / "checks" / "01.jpg").read_bytes()
     command = [str(ALEXNET), "serve", "--artifact", str(artifact.path), "--port", str(port)]
     log = (tmp_path / "log").open("w")
-    environment = {"ALEXNET_DRAIN_SECONDS": "1.5", "ALEXNET_LOG_FORMAT": "json"}
+    environment = {"ALEXNET_DRAIN_SECONDS": "2", "ALEXNET_LOG_FORMAT": "json"}
     with subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, env=environment) as server:
         wait_until_ready(url, server)
         statuses: list[object] = []
@@ -47,11 +47,10 @@ def test_nothing_accepted_is_lost(artifact: Artifact, images: Path, tmp_path: Pa
         threads = [threading.Thread(target=ask) for _ in range(4)]
         for thread in threads:
             thread.start()
-        time.sleep(1)
+        wait_until(lambda: len(statuses) >= 4)
         server.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
-        not_ready = httpx2.get(f"{url}/ready")
-        assert (not_ready.status_code, not_ready.json()["status"]) == (503, "draining")
+        wait_until(lambda: httpx2.get(f"{url}/ready").status_code == 503)
+        assert httpx2.get(f"{url}/ready").json()["status"] == "draining"
         over.set()  # as a balancer does when it sees that
         last = threading.Thread(target=ask_for_many)  # under way when the listener closes
         last.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -13,9 +14,20 @@ from pathlib import Path
 
 import httpx2
 
-from model.artifacts.artifact import Artifact
+from model.artifacts.artifact import Artifact, Manifest
+from model.artifacts.writer import publish
 
 ALEXNET = Path(sys.executable).parent / "alexnet"
+
+
+def add_version(root: Path, artifact: Artifact) -> Artifact:
+    """Publish the next version below `root`, with the network of `artifact`."""
+
+    def write(folder: Path) -> Manifest:
+        shutil.copy(artifact.network, folder)
+        return artifact.manifest
+
+    return publish(root, "patterns", artifact.labels, write)
 
 
 @contextmanager

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections import Counter
 
 from model import exceptions as lower
 from model.exceptions import AlexNetError, ArtifactError, ImageTooLargeError, UnsupportedImageError
 from server import exceptions
+from server.app import WEB
 from server.exceptions import INTERNAL_ERROR, LOWER_ERRORS, ServerError, all_errors, error_info
 
 
@@ -39,3 +41,11 @@ def test_the_table_names_exceptions_of_the_packages_below() -> None:
     assert set(LOWER_ERRORS) <= declared
     assert not any(issubclass(kind, ServerError) for kind in declared)
     assert all(kind.__module__ == exceptions.__name__ for kind in ServerError.__subclasses__())
+
+
+def test_the_page_knows_only_codes_and_statuses_of_the_table() -> None:
+    codes, statuses = ({getattr(error, name) for error in all_errors()} for name in ("code", "status"))
+    (listed,) = re.findall(r"\[([^]]+)\]\.includes\(error\.code\)", (WEB / "api.js").read_text())
+    assert set(re.findall(r'"(\w+)"', listed)) <= codes
+    (fatal,) = re.findall(r"FATAL_STATUSES = \[([\d, ]+)\]", (WEB / "upload.js").read_text())
+    assert {int(status) for status in fatal.split(",")} - {0} <= statuses

