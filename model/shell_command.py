@@ -1,4 +1,4 @@
-"""Programs by the names that a person here can type, in an activated environment or without one."""
+"""Names of programs as the user can type them, in an activated environment or without one."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ import sys
 from pathlib import Path
 
 
-def called(program: Path) -> str:
-    """How a shell here calls `program`: by its bare name where that finds it, else by its path, a relative one below
-    the working directory. One that isn't there keeps its name."""
-    path, here = program.absolute(), Path.cwd()
-    found = shutil.which(program.name)
-    if not path.is_file() or (found is not None and Path(found).absolute() == path):
+def shell_command(program: Path) -> str:
+    """What to type in this shell to run `program`: its bare name if PATH finds it, else its path, relative to the
+    working directory if it is below it. The bare name, too, if the program doesn't exist."""
+    path, folder = program.absolute(), Path.cwd()
+    on_path = shutil.which(program.name)
+    if not path.is_file() or (on_path is not None and Path(on_path).absolute() == path):
         return program.name
-    if path.parent == here:
+    if path.parent == folder:
         return f"./{path.name}"
-    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
 
 
-def alexnet() -> str:
-    """How `alexnet` was called; by a script of Python's, the one of the same environment."""
+def alexnet_command() -> str:
+    """What to type to run `alexnet`: as this process was started, or, from a Python script, the one of the same
+    environment."""
     program = Path(sys.argv[0])
-    return called(Path(sys.executable).with_name("alexnet") if program.suffix == ".py" else program)
+    return shell_command(Path(sys.executable).with_name("alexnet") if program.suffix == ".py" else program)

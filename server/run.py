@@ -11,7 +11,7 @@ from typing import Any
 
 import uvicorn
 
-from model.shell_command import alexnet
+from model.shell_command import alexnet_command
 from server.access_log import configure_logging
 from server.app import create_app
 from server.exceptions import BindError, SettingsFileError
@@ -55,7 +55,7 @@ def serve(settings: Settings, log: Callable[[str], None]) -> None:
         + f" at http://{settings.host}:{settings.port}/"
     )
     if current.index is None:
-        command = shlex.join([alexnet(), "index", "add", "--artifact", str(current.artifact.path), "--data"])
+        command = shlex.join([alexnet_command(), "index", "add", "--artifact", str(current.artifact.path), "--data"])
         log(f"no index: /similar returns 404 until you build one: {command} FOLDER")
     configure_logging(settings.log_format)
     config = uvicorn.Config(

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from model.shell_command import alexnet, called
-from training.loop.distributed import Processes
+from model.shell_command import alexnet_command, shell_command
+from training.loop.distributed import DistributedContext
 
 
 @pytest.fixture
@@ -27,15 +27,15 @@ def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_program_that_is_found_has_its_name(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert called(programs / "alexnet") == called(Path(".venv/bin/alexnet")) == ".venv/bin/alexnet"
+    assert shell_command(programs / "alexnet") == shell_command(Path(".venv/bin/alexnet")) == ".venv/bin/alexnet"
     monkeypatch.chdir(programs)
-    assert called(programs / "alexnet") == "./alexnet"
+    assert shell_command(programs / "alexnet") == "./alexnet"
     (programs / "elsewhere").mkdir()
     monkeypatch.chdir(programs / "elsewhere")
-    assert called(programs / "alexnet") == str(programs / "alexnet")
+    assert shell_command(programs / "alexnet") == str(programs / "alexnet")
     monkeypatch.setenv("PATH", str(programs))
-    assert called(programs / "alexnet") == "alexnet"
-    assert called(programs / "nothing") == "nothing"
+    assert shell_command(programs / "alexnet") == "alexnet"
+    assert shell_command(programs / "nothing") == "nothing"
 
 
 def test_another_one_of_the_same_name_is_not_it(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,22 +44,29 @@ def test_another_one_of_the_same_name_is_not_it(programs: Path, monkeypatch: pyt
     other.mkdir()
     (other / "python").symlink_to(programs / "python")
     monkeypatch.setenv("PATH", str(programs))
-    assert called(other / "python") == ".venv/other/python"
+    assert shell_command(other / "python") == ".venv/other/python"
 
 
 def test_alexnet_by_itself_and_by_a_script(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["training/run.py"])
-    assert alexnet() == ".venv/bin/alexnet"
+    assert alexnet_command() == ".venv/bin/alexnet"
     monkeypatch.setattr(sys, "argv", [str(programs / "alexnet")])
-    assert alexnet() == ".venv/bin/alexnet"
-    assert Processes(torch.device("cpu")).going_on(Path("runs/a b")) == ".venv/bin/alexnet train --resume 'runs/a b'"
+    assert alexnet_command() == ".venv/bin/alexnet"
+    assert (
+        DistributedContext(torch.device("cpu")).resume_command(Path("runs/a b"))
+        == ".venv/bin/alexnet train --resume 'runs/a b'"
+    )
 
 
 def test_what_goes_on_is_what_was_started(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["training/run.py"])
-    one, four = Processes(torch.device("cpu")), Processes(torch.device("cpu"), size=4)
-    assert one.going_on(Path("runs/a")) == ".venv/bin/python training/run.py --resume runs/a"
-    assert four.going_on(Path("runs/a")) == (".venv/bin/torchrun --nproc-per-node 4 training/run.py --resume runs/a")
+    one, four = DistributedContext(torch.device("cpu")), DistributedContext(torch.device("cpu"), world_size=4)
+    assert one.resume_command(Path("runs/a")) == ".venv/bin/python training/run.py --resume runs/a"
+    assert four.resume_command(Path("runs/a")) == (
+        ".venv/bin/torchrun --nproc-per-node 4 training/run.py --resume runs/a"
+    )
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     monkeypatch.setenv("PATH", str(programs))
-    assert four.going_on(Path("runs/a")).startswith("torchrun --nnodes 2 --rdzv-endpoint HOST:PORT --nproc-per-node 2 ")
+    assert four.resume_command(Path("runs/a")).startswith(
+        "torchrun --nnodes 2 --rdzv-endpoint HOST:PORT --nproc-per-node 2 "
+    )

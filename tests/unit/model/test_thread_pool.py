@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from model.images.pool import ordered_map
+from model.thread_pool import ordered_map
 
 
 def test_results_come_in_order() -> None:
