@@ -29,7 +29,7 @@ from onnx import TensorProto, helper
 
 from benchmarks.machine import commit, machine, write
 from model.lrn import formula
-from model.network.onnx_builder import Nodes
+from model.network.onnx_builder import GraphBuilder
 from model.runtime import available_cpus
 
 Array = NDArray[np.float32]
@@ -37,7 +37,7 @@ CROPS, OPSET = 10, 17
 BLOCKS = "onnxruntime's blocks of channels"
 
 
-def session(nodes: Nodes, output: str, shape: tuple[int, ...], **settings: str) -> Callable[[Array], Array]:
+def session(nodes: GraphBuilder, output: str, shape: tuple[int, ...], **settings: str) -> Callable[[Array], Array]:
     """Runs the nodes on `x` of this shape. Settings: of onnxruntime; `layout=plain`: channels as they come."""
     value = helper.make_tensor_value_info
     inputs, outputs = [value("x", TensorProto.FLOAT, shape)], [value(output, TensorProto.FLOAT, None)]
@@ -53,7 +53,7 @@ def session(nodes: Nodes, output: str, shape: tuple[int, ...], **settings: str) 
     return lambda x: np.asarray(loaded.run(None, {"x": x})[0])
 
 
-def halves(nodes: Nodes) -> list[str]:
+def halves(nodes: GraphBuilder) -> list[str]:
     """The two towers' channels of `x`."""
     nodes.nodes.append(helper.make_node("Split", ["x"], ["tower0", "tower1"], name="towers", axis=1))
     return ["tower0", "tower1"]
@@ -61,8 +61,8 @@ def halves(nodes: Nodes) -> list[str]:
 
 def normalizations(channels: int, side: int) -> dict[str, Callable[[Array], Array]]:
     """Over the tower's own channels, as the network has it."""
-    shape, half, (alpha, k, _) = (CROPS, channels, side, side), channels // 2, formula.NORMS["paper"]
-    own = Nodes()
+    shape, half, (alpha, k) = (CROPS, channels, side, side), channels // 2, formula.CONSTANTS["paper"]
+    own = GraphBuilder()
     parts = halves(own)
     sides = [own.add("LRN", part, name=f"{part}_lrn", alpha=5 * alpha, beta=0.75, bias=k, size=5) for part in parts]
     found = {"the LRN operator, by tower": session(own, own.add("Concat", *sides, name="y", axis=1), shape)}
@@ -70,8 +70,8 @@ def normalizations(channels: int, side: int) -> dict[str, Callable[[Array], Arra
         ("banded 1x1 convolution, two roots (ours)", False),
         ("banded 1x1 convolution, power", True),
     ):
-        nodes = Nodes()
-        band = np.tile(alpha * formula.band(half, 1), (2, 1)).astype(np.float32)[:, :, None, None]
+        nodes = GraphBuilder()
+        band = np.tile(alpha * formula.window_matrix(half, 1), (2, 1)).astype(np.float32)[:, :, None, None]
         square = nodes.add("Mul", "x", "x", name="square")
         bias = nodes.constant("k", np.full(channels, k, np.float32))
         scale = nodes.add("Conv", square, nodes.constant("band", band), bias, name="scale", group=2)
@@ -82,13 +82,13 @@ def normalizations(channels: int, side: int) -> dict[str, Callable[[Array], Arra
             power = nodes.add("Mul", root, nodes.add("Sqrt", root, name="root4"), name="power")
         name = f"banded 1x1 convolution, {'power' if by_power else 'two roots (ours)'}"
         found[name] = session(nodes, nodes.add("Div", "x", power, name="y"), shape)
-    nodes = Nodes()
+    nodes = GraphBuilder()
     square = nodes.add("Mul", "x", "x", name="square")
-    grouped = nodes.add("Reshape", square, nodes.numbers(2 * CROPS, 1, half, side * side), name="grouped")
+    grouped = nodes.add("Reshape", square, nodes.int64s(2 * CROPS, 1, half, side * side), name="grouped")
     sums = nodes.add("AveragePool", grouped, name="sums", kernel_shape=[5, 1], pads=[2, 0, 2, 0], count_include_pad=1)
     scaled = nodes.add("Mul", sums, nodes.constant("alpha", np.array(5 * alpha, np.float32)), name="scaled")
     scale = nodes.add("Add", scaled, nodes.constant("k", np.array(k, np.float32)), name="scale")
-    scale = nodes.add("Reshape", scale, nodes.numbers(*shape), name="whole")
+    scale = nodes.add("Reshape", scale, nodes.int64s(*shape), name="whole")
     root = nodes.add("Sqrt", scale, name="root")
     power = nodes.add("Mul", root, nodes.add("Sqrt", root, name="root4"), name="power")
     found["average pooling over channels, two roots"] = session(nodes, nodes.add("Div", "x", power, name="y"), shape)
@@ -101,7 +101,7 @@ def convolutions(inputs: int, outputs: int, side: int, kernel: int) -> dict[str,
     draw = np.random.default_rng(0)
     weight = (0.01 * draw.standard_normal((outputs, inputs // 2, kernel, kernel))).astype(np.float32)
     pads = [kernel // 2] * 4
-    whole, parted = Nodes(), Nodes()
+    whole, parted = GraphBuilder(), GraphBuilder()
     whole.add("Conv", "x", whole.constant("w", weight), name="y", group=2, pads=pads)
     sides = [
         parted.add("Conv", part, parted.constant(f"w{place}", half), name=f"y{place}", pads=pads)
@@ -119,7 +119,7 @@ def convolutions(inputs: int, outputs: int, side: int, kernel: int) -> dict[str,
 def products(inputs: int, outputs: int) -> dict[str, Callable[[Array], Array]]:
     """A fully connected layer on ten crops."""
     weight = (0.01 * np.random.default_rng(0).standard_normal((outputs, inputs))).astype(np.float32)
-    by_rows, by_columns = Nodes(), Nodes()
+    by_rows, by_columns = GraphBuilder(), GraphBuilder()
     by_rows.add("Gemm", "x", by_rows.constant("w", weight), name="y", transB=1)
     by_columns.add("MatMul", "x", by_columns.constant("w", np.ascontiguousarray(weight.T)), name="y")
     unpacked = {"session.disable_prepacking": "1"}

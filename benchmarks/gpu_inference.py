@@ -29,12 +29,11 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from benchmarks.machine import commit, machine, write
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
-from model.artifacts.weights import architecture_of, read_folded_weights
+from model.artifacts.weights import read_folded_weights, read_spec
 from model.images.crops import TEN_CROP
-from model.network.onnx_graph import build
-from model.network.onnx_layers import Layers
-from training.data import datasets
-from training.evaluation.evaluate import read
+from model.network.onnx_graph import build_graph
+from training.data.loading import load_dataset
+from training.evaluation.evaluate import decode_batches
 
 Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
@@ -55,10 +54,10 @@ def _nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
 def sides(artifact: Artifact, folder: Path, device: str, batch: int) -> dict[str, Run]:
     """What is measured, ready to run batches of `batch` images."""
     weights, mean = read_folded_weights(artifact)
-    apart = build(Layers(architecture_of(artifact.manifest), weights), mean, share=False)
+    apart = build_graph(read_spec(artifact.manifest), weights, mean, share_crops=False)
     graphs = {"shared crops, float32": onnx.load(str(artifact.network)), "crops apart, float32": apart}
     graphs |= {
-        "crops apart, float16": in_float16(build(Layers(architecture_of(artifact.manifest), weights), mean, False))
+        "crops apart, float16": in_float16(build_graph(read_spec(artifact.manifest), weights, mean, share_crops=False))
     }
     found: dict[str, Run] = {}
     for name, graph in graphs.items():
@@ -122,8 +121,8 @@ def main(
 ) -> None:
     """Compare, print and write a dated result."""
     loaded = artifacts.load(artifact)
-    dataset = datasets.load(data)
-    images = np.concatenate([some for some, _ in read((dataset.test or dataset.validation)[:batch])])
+    dataset = load_dataset(data)
+    images = np.concatenate([some for some, _ in decode_batches((dataset.test or dataset.validation)[:batch])])
     batch = len(images)
     with tempfile.TemporaryDirectory() as folder:
         expected = _plain(_session(loaded.network, ["CPUExecutionProvider"]))(images)

@@ -32,13 +32,12 @@ from benchmarks.machine import commit, machine, matrix_peak, write
 from benchmarks.stock import TenCrops, export_by_default, stock
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
-from model.artifacts.weights import architecture_of, read_folded_weights
+from model.artifacts.weights import read_folded_weights, read_spec
 from model.images.crops import TEN_CROP
 from model.images.preprocess import decode_image
-from model.network.onnx_graph import build
-from model.network.onnx_layers import Layers
+from model.network.onnx_graph import build_graph
 from model.runtime import OnnxModel, available_cpus
-from training.data import datasets
+from training.data.loading import load_dataset
 
 GFLOP = 2 * 0.7246
 """A crop's: 724.6 M multiply-adds (1000 classes; fc8 is less than 1 % of it)."""
@@ -100,7 +99,7 @@ def sides(artifact: Artifact, folder: Path) -> dict[str, Callable[[], Side]]:
     """What is measured, in the order of the table."""
     weights, mean = read_folded_weights(artifact)
     plain = folder / "plain.onnx"
-    onnx.save(build(Layers(architecture_of(artifact.manifest), weights), mean, share=False), str(plain))
+    onnx.save(build_graph(read_spec(artifact.manifest), weights, mean, share_crops=False), str(plain))
     found: dict[str, Callable[[], Side]] = {
         "torch, eager": lambda: of_torch(artifact, False),
         "torch, compiled": lambda: of_torch(artifact, True),
@@ -108,9 +107,9 @@ def sides(artifact: Artifact, folder: Path) -> dict[str, Callable[[], Side]]:
         "ours, crops apart": lambda: of_ours(plain),
         "ours": lambda: of_ours(artifact.network),
     }
-    for form in artifacts.MAKERS:
-        if artifacts.NETWORKS[form] in artifact.manifest.files:
-            found[f"ours, {form}"] = lambda form=form: of_ours(artifact.path / artifacts.NETWORKS[form])  # type: ignore[misc]
+    for form in artifacts.PRECISION_COMMANDS:
+        if artifacts.NETWORK_FILES[form] in artifact.manifest.files:
+            found[f"ours, {form}"] = lambda form=form: of_ours(artifact.path / artifacts.NETWORK_FILES[form])  # type: ignore[misc]
     try:
         import openvino  # noqa: F401
     except ImportError:
@@ -211,7 +210,7 @@ def main(
 ) -> None:
     """Measure, print and write a dated result."""
     torch.set_num_threads(available_cpus())
-    test = datasets.load(data, archive=archive).test
+    test = load_dataset(data, archive=archive).test
     images = [decode_image(example.path.read_bytes()).pixels for example in test[:turns]]
     peaks = [matrix_peak(torch.device("cpu"))]
     chosen = artifacts.load(artifact)
@@ -223,7 +222,7 @@ def main(
     weights, mean = read_folded_weights(chosen)
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "plain.onnx"
-        onnx.save(build(Layers(architecture_of(chosen.manifest), weights), mean, share=False), str(plain))
+        onnx.save(build_graph(read_spec(chosen.manifest), weights, mean, share_crops=False), str(plain))
         stages = {"crops apart": by_stage(plain, images), "shared": by_stage(chosen.network, images)}
     result = {
         "date": str(date.today()), "commit": commit(), "machine": machine(torch.device("cpu")),

@@ -36,7 +36,7 @@ from model.artifacts import artifact as artifacts
 from model.images.crops import TEN_CROP
 from model.images.preprocess import IMAGE_SIZE, decode_image
 from model.runtime import OnnxModel
-from training.data import datasets
+from training.data.loading import load_dataset
 
 CLIENTS = 4
 DEADLINE = 2.0
@@ -46,7 +46,7 @@ PHONE = (4000, 3000)
 
 def mix(data: str, archive: Path | None, count: int) -> list[bytes]:
     """JPEGs as they come: of the test part, nine in ten as they are, the tenth enlarged to a phone's 12 megapixels."""
-    test = datasets.load(data, archive=archive).test
+    test = load_dataset(data, archive=archive).test
     chosen = [test[i] for i in np.random.default_rng(0).permutation(len(test))[:count]]
     files = [example.path.read_bytes() for example in chosen]
     return [enlarged(file) if number % 10 == 9 else file for number, file in enumerate(files)]
@@ -199,7 +199,7 @@ def main(
         "LitServe": ["-m", "benchmarks.peers.lit", *network],
         "torch eager": [*plain, "torch"],
     }
-    if artifacts.NETWORKS["int8"] not in chosen.manifest.files:
+    if artifacts.NETWORK_FILES["int8"] not in chosen.manifest.files:
         del commands["ours, int8"]
     model = OnnxModel(chosen.network, "cpu")
     with ExitStack() as stack:

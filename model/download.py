@@ -1,4 +1,4 @@
-"""A file fetched from the network: with progress, going on after a cut, whole or not at all."""
+"""Resumable, atomic download of files with known checksums."""
 
 from __future__ import annotations
 
@@ -9,124 +9,138 @@ import urllib.request
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from ssl import SSLError
+from typing import NamedTuple
 
 from tqdm import tqdm
 
 from model.exceptions import DownloadError
 from model.files import exclusive_lock, move_durably, sha256_of
-from model.pretrained.specs import Release
 
-ATTEMPTS = 5
-"""In a row without a byte more."""
-PAUSE_SECONDS = 1.0
+MAX_ATTEMPTS = 5
+"""Attempts in a row that received nothing."""
+RETRY_SECONDS = 1.0
 TIMEOUT_SECONDS = 60
-CHUNK = 1 << 20
+CHUNK_BYTES = 1 << 20
+RETRIED_STATUSES = (408, 429)
+"""HTTP statuses below 500 that may be temporary."""
 
 
-def fetch(release: Release, folder: Path, mirror: str = "", pause: float = PAUSE_SECONDS) -> Path:
-    """The file in `folder`, which is fetched unless it is there. Its checksum is compared before it gets its name.
+class RemoteFile(NamedTuple):
+    """A file to download. `bytes` is 0 if its publisher doesn't say how many."""
 
-    What came before a cut is kept in NAME.part, and the next call goes on from there. Raises DownloadError.
+    name: str
+    url: str
+    bytes: int
+    sha256: str
+
+
+def fetch(file: RemoteFile, folder: Path, mirror: str = "", retry_seconds: float = RETRY_SECONDS) -> Path:
+    """The file in `folder`, downloaded unless it is there already. Its checksum is compared before it gets its name.
+
+    `mirror`: a URL to which the file's name is added. An interrupted download is kept in NAME.part, and the next call
+    resumes it. Raises DownloadError.
     """
-    target = folder / release.file
+    target = folder / file.name
     folder.mkdir(parents=True, exist_ok=True)
-    with exclusive_lock(folder / f".{release.file}.lock", f"fetching {release.file}"):
+    with exclusive_lock(folder / f".{file.name}.lock", f"downloading {file.name}"):
         if target.is_file():
-            verify(target, release)
+            verify(target, file)
             return target
-        address = f"{mirror.rstrip('/')}/{release.file}" if mirror else release.address
-        part = folder / f"{release.file}.part"
-        _room(part, release)
+        url = f"{mirror.rstrip('/')}/{file.name}" if mirror else file.url
+        part = folder / f"{file.name}.part"
+        _check_free_space(part, file)
         try:
-            _all_of_it(address, part, release, pause)
-            verify(part, release)
+            _download(url, part, file, retry_seconds)
+            verify(part, file)
         except DownloadError as error:
             raise DownloadError(
-                f"{error}; fetch {release.address} elsewhere and put it at {target}, or name it with --from FILE"
+                f"{error}. Download {file.url} elsewhere and put it at {target}, or name it with --from FILE"
             ) from error
         move_durably(part, target)
     return target
 
 
-def verify(file: Path, release: Release) -> None:
-    """Raise DownloadError, removing a part, unless a file is the release."""
-    with file.open("rb") as opened:
+def verify(path: Path, file: RemoteFile) -> None:
+    """Raise DownloadError, removing an incomplete download, unless `path` has the file's size and checksum."""
+    with path.open("rb") as opened:
         start = opened.read(512).lstrip().lower()
-    size = file.stat().st_size
+    size = path.stat().st_size
     if start.startswith((b"<!doctype", b"<html")):
-        found = "a web page"
-    elif release.bytes and size != release.bytes:
-        found = f"{size:,} bytes instead of {release.bytes:,}"
-    elif (checksum := sha256_of(file)) != release.sha256:
-        found = f"other bytes: sha256 {checksum}"
+        problem = "it is a web page"
+    elif file.bytes and size != file.bytes:
+        problem = f"expected {file.bytes:,} bytes, got {size:,}"
+    elif (checksum := sha256_of(path)) != file.sha256:
+        problem = f"expected sha256 {file.sha256}, got {checksum}"
     else:
         return
-    if file.suffix == ".part":
-        file.unlink()
-    raise DownloadError(f"expected {release.file} (sha256 {release.sha256[:12]}...) in {file}, found {found}")
+    if path.suffix == ".part":
+        path.unlink()
+    raise DownloadError(f"{path} isn't the published {file.name}: {problem}")
 
 
-def _room(part: Path, release: Release) -> None:
-    have = part.stat().st_size if part.is_file() else 0
+def _check_free_space(part: Path, file: RemoteFile) -> None:
+    missing = file.bytes - _size(part)
     free = shutil.disk_usage(part.parent).free
-    if free < release.bytes - have:
-        raise DownloadError(f"expected {release.bytes - have:,} bytes free in {part.parent}, found {free:,}")
+    if free < missing:
+        raise DownloadError(f"not enough free space in {part.parent} for {missing:,} bytes: {free:,} are free")
 
 
-def _all_of_it(address: str, part: Path, release: Release, pause: float) -> None:
-    """Append to `part` until the server has no more; a cut connection is tried again from where it was cut."""
-    failed, reason = 0, ""
-    with tqdm(desc=f"downloading {release.file}", unit="B", unit_scale=True, unit_divisor=1024, disable=None) as bar:
-        while failed < ATTEMPTS:
-            before = part.stat().st_size if part.is_file() else 0
+def _download(url: str, part: Path, file: RemoteFile, retry_seconds: float) -> None:
+    """Append to `part` until it is complete; after an interruption, resume from where it was."""
+    failures, reason = 0, ""
+    with tqdm(desc=f"downloading {file.name}", unit="B", unit_scale=True, unit_divisor=1024, disable=None) as bar:
+        while failures < MAX_ATTEMPTS:
+            before = _size(part)
             try:
-                if _go_on(address, part, release, bar):
+                if _resume(url, part, file, bar):
                     return
-                reason = "a connection that was cut"
+                reason = "the connection was closed early"
             except urllib.error.HTTPError as error:
-                if error.code == 416:  # nothing after what is there
+                if error.code == 416:  # range not satisfiable: there is nothing after what we have
                     return
-                if error.code < 500 and error.code not in (408, 429):
-                    raise DownloadError(
-                        f"expected {release.file} at {address}, found {error.code} {error.reason}"
-                    ) from error
+                if error.code < 500 and error.code not in RETRIED_STATUSES:
+                    raise DownloadError(f"can't download {url}: {error.code} {error.reason}") from error
                 reason = f"{error.code} {error.reason}"
             except (HTTPException, TimeoutError, ConnectionError, SSLError, urllib.error.URLError) as error:
                 cause = getattr(error, "reason", error)
                 reason = str(getattr(cause, "strerror", None) or cause) or type(error).__name__
             except ValueError as error:
-                raise DownloadError(f"expected an address, found {address!r}") from error
+                raise DownloadError(f"invalid URL {url!r}") from error
             except OSError as error:
-                raise DownloadError(f"expected to write {part}, found: {error.strerror or error}") from error
-            more = (part.stat().st_size if part.is_file() else 0) > before
-            failed = 0 if more else failed + 1
-            if failed < ATTEMPTS:
-                time.sleep(pause * 2 ** max(failed - 1, 0))
-    raise DownloadError(f"expected {release.file} from {address}, found: {reason}")
+                raise DownloadError(f"can't write {part}: {error.strerror or error}") from error
+            failures = 0 if _size(part) > before else failures + 1
+            if failures < MAX_ATTEMPTS:
+                time.sleep(retry_seconds * 2 ** max(failures - 1, 0))
+    raise DownloadError(f"can't download {url}: {reason}")
 
 
-def _go_on(address: str, part: Path, release: Release, bar: tqdm[None]) -> bool:
-    """Ask for what is missing and append it. Whether that was all of it."""
-    have = part.stat().st_size if part.is_file() else 0
-    asked = urllib.request.Request(address, headers={"Range": f"bytes={have}-"} if have else {})
-    with urllib.request.urlopen(asked, timeout=TIMEOUT_SECONDS) as answer:
-        if answer.status != 206:  # the whole again
-            have = 0
-        total = _total(answer, have)
-        if total is not None and release.bytes and total != release.bytes:
+def _resume(url: str, part: Path, file: RemoteFile, bar: tqdm[None]) -> bool:
+    """Request what is missing and append it; whether `part` is complete now."""
+    size = _size(part)
+    request = urllib.request.Request(url, headers={"Range": f"bytes={size}-"} if size else {})
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
+        if response.status != 206:  # the server sends all of it
+            size = 0
+        total = _total_size(response, size)
+        if total is not None and file.bytes and total != file.bytes:
+            kind = response.headers.get_content_type()
             raise DownloadError(
-                f"expected {release.bytes:,} bytes at {address}, found {total:,} of {answer.headers.get_content_type()}"
+                f"{url} isn't the published file: expected {file.bytes:,} bytes, got {total:,} of {kind}"
             )
-        bar.total, bar.n = total, have
-        with part.open("ab" if have else "wb") as output:
-            while chunk := answer.read(CHUNK):
+        bar.total, bar.n = total, size
+        with part.open("ab" if size else "wb") as output:
+            while chunk := response.read(CHUNK_BYTES):
                 output.write(chunk)
-                have += len(chunk)
+                size += len(chunk)
                 bar.update(len(chunk))
-    return total is None or have >= total
+    return total is None or size >= total
 
 
-def _total(answer: HTTPResponse, have: int) -> int | None:
-    """Bytes of the whole file, where the server says them."""
-    length = answer.headers.get("Content-Length")
-    return None if length is None else have + int(length)
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.is_file() else 0
+
+
+def _total_size(response: HTTPResponse, offset: int) -> int | None:
+    """Bytes of the whole file, if the server says."""
+    length = response.headers.get("Content-Length")
+    return None if length is None else offset + int(length)

@@ -1,5 +1,4 @@
-"""Encoder: features -> binary codes, as an artifact's encoder.onnx computes them (paper, section 6.1: a code from an
-autoencoder)."""
+"""Encoder: features -> binary codes, by the encoder.onnx of an artifact (section 6.1 suggests an autoencoder)."""
 
 from __future__ import annotations
 
@@ -16,8 +15,9 @@ from model.runtime import available_cpus
 
 
 class Encoder:
-    """`coder`: how it was made, such as `autoencoder` or `itq`; `bits` of a code, which fill whole bytes in `bytes`.
+    """A loaded encoder.onnx.
 
+    `coder`: the method, such as `autoencoder`. `bits` and `bytes`: length of a code. `dim`: length of a feature.
     Raises ArtifactError if the file isn't an encoder.
     """
 
@@ -28,20 +28,20 @@ class Encoder:
         options.log_severity_level = 3
         try:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-            described = self._session.get_modelmeta().custom_metadata_map
-            self.coder, self.bits = described["coder"], int(described["bits"])
+            metadata = self._session.get_modelmeta().custom_metadata_map
+            self.coder, self.bits = metadata["coder"], int(metadata["bits"])
             self.dim = int(self._session.get_inputs()[0].shape[1])
             self.bytes = int(self._session.get_outputs()[0].shape[1])
         except Exception as error:
-            raise ArtifactError(f"expected an encoder in {path.name}, found a file that isn't one") from error
+            raise ArtifactError(f"{path} isn't an encoder of binary codes") from error
         self.sha256 = sha256_of(path)
 
     @classmethod
     def of(cls, artifact: Artifact) -> Encoder | None:
-        """The artifact's, if it has one."""
+        """The encoder of an artifact; None if it has none."""
         return cls(artifact.path / ENCODER) if ENCODER in artifact.manifest.files else None
 
     def encode(self, features: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """(N, dim) -> (N, bytes), eight bits a byte, the first in the highest."""
+        """(N, dim) -> (N, bytes) uint8, eight bits per byte, the first one the most significant."""
         codes: NDArray[np.uint8] = self._session.run(None, {"features": features.astype(np.float32, copy=False)})[0]
         return codes

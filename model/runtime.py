@@ -1,4 +1,4 @@
-"""OnnxModel: images -> probabilities and features, on a device that is what it says."""
+"""OnnxModel: images -> probabilities and features, on a verified execution provider."""
 
 from __future__ import annotations
 
@@ -20,31 +20,32 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 def available_cpus() -> int:
-    """Processors that this process may really use: its affinity, bounded by the control group's quota."""
+    """Number of processors that this process may use: its affinity, limited by the quota of its control group."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         if quota != "max":
             count = min(count, max(1, int(quota) // int(period)))
     except (OSError, ValueError):
-        pass  # no control groups, or another form of them: the affinity stands
+        pass  # no control groups, or another version of them
     return count
 
 
 def check_single_distribution(package: str) -> None:
     """Raise DeviceError when two distributions of `package` overwrite each other, e.g. onnxruntime and -gpu."""
-    found = sorted(set(packages_distributions().get(package, [])))
-    if len(found) > 1:
+    installed = sorted(set(packages_distributions().get(package, [])))
+    if len(installed) > 1:
         raise DeviceError(
-            f"expected one distribution of {package}, found {' and '.join(found)}, which overwrite each other: "
-            "make a new environment with either the 'cpu' or the 'gpu' extra"
+            f"{' and '.join(installed)} are both installed and overwrite each other: create a new environment with "
+            "either the 'cpu' or the 'gpu' extra"
         )
 
 
 class OnnxModel:
-    """One exported network, loaded. `run` is safe to call from several threads.
+    """A loaded network.onnx. `run` is thread-safe.
 
-    `device` is `cpu`, `cuda` (an error unless CUDA is what runs) or `auto`; `self.device` says what was chosen.
+    `device`: `cpu`, `cuda` (DeviceError unless CUDA is what runs) or `auto`; `self.device` is the one that is used.
+    Raises ArtifactError if the file isn't such a network.
     """
 
     def __init__(self, path: Path, device: str = "auto", threads: int | None = None) -> None:
@@ -58,29 +59,30 @@ class OnnxModel:
         try:
             self._session = ort.InferenceSession(str(path), options, providers=providers)
         except Exception as error:
-            raise ArtifactError(f"expected an ONNX network in {path.name}, found a file that doesn't load") from error
+            raise ArtifactError(f"{path} isn't an ONNX network that can be loaded") from error
         running = self._session.get_providers()[0]
         self.device = next((name for name, provider in PROVIDERS.items() if provider == running), running)
         if device == "cuda" and self.device != "cuda":
             raise DeviceError(
-                f"expected the network to run on cuda, found that onnxruntime would run it on {self.device}"
+                f"onnxruntime can't run the network on cuda, and would run it on {self.device}: check the CUDA "
+                "installation, or choose --device cpu"
             )
         outputs = {output.name: output for output in self._session.get_outputs()}
         if set(outputs) != {"probabilities", "features"}:
-            raise ArtifactError(f"expected outputs probabilities and features, found {sorted(outputs)}")
-        self.classes = int(outputs["probabilities"].shape[1])
+            raise ArtifactError(f"{path}: expected outputs probabilities and features, got {sorted(outputs)}")
+        self.num_classes = int(outputs["probabilities"].shape[1])
         self.feature_dim = int(outputs["features"].shape[1])
-        self._kept, self._given_back = ort.RunOptions(), ort.RunOptions()
-        if self.device == "cpu":  # the memory of a large batch; that of a small one is needed again at once
-            self._given_back.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        self._keep_arena, self._shrink_arena = ort.RunOptions(), ort.RunOptions()
+        if self.device == "cpu":  # after large batches; the memory of a small one is needed again at once
+            self._shrink_arena.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
     def run(self, images: NDArray[np.uint8], crops: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """(N, 256, 256, 3) uint8 -> probabilities (N, classes) and features (N, feature_dim), float32."""
+        """(N, 256, 256, 3) uint8 -> probabilities (N, num_classes) and features (N, feature_dim), float32."""
         probabilities, features = self._run(["probabilities", "features"], images, crops)
         return probabilities, features
 
     def features(self, images: NDArray[np.uint8], crops: Sequence[int]) -> NDArray[np.float32]:
-        """(N, 256, 256, 3) uint8 -> features (N, feature_dim) float32 alone."""
+        """(N, 256, 256, 3) uint8 -> features (N, feature_dim), float32."""
         (features,) = self._run(["features"], images, crops)
         return features
 
@@ -90,11 +92,11 @@ class OnnxModel:
                 f"images must be uint8 of shape (N, {IMAGE_SIZE}, {IMAGE_SIZE}, 3), not {images.dtype} {images.shape}"
             )
         if not crops or any(crop not in TEN_CROP for crop in crops):
-            raise InvalidRequestError(f"expected crop ids from 0 to 9, found {list(crops)}")
+            raise InvalidRequestError(f"invalid crops {list(crops)}: give ids from 0 to 9")
         inputs = {"images": images, "crops": np.asarray(crops, dtype=np.int64)}
-        options = self._kept if len(images) * len(crops) <= len(TEN_CROP) else self._given_back
-        answer: list[NDArray[np.float32]] = self._session.run(outputs, inputs, options)
-        return answer
+        options = self._keep_arena if len(images) * len(crops) <= len(TEN_CROP) else self._shrink_arena
+        results: list[NDArray[np.float32]] = self._session.run(outputs, inputs, options)
+        return results
 
 
 def top_k(scores: NDArray[np.floating[Any]], k: int) -> NDArray[np.int64]:
@@ -104,11 +106,11 @@ def top_k(scores: NDArray[np.floating[Any]], k: int) -> NDArray[np.int64]:
 
 
 def _providers(device: str) -> list[str]:
-    present = ort.get_available_providers()
+    available = ort.get_available_providers()
     if device == "auto":
-        return [provider for provider in (PROVIDERS["cuda"], PROVIDERS["cpu"]) if provider in present]
+        return [provider for provider in (PROVIDERS["cuda"], PROVIDERS["cpu"]) if provider in available]
     if device not in PROVIDERS:
-        raise DeviceError(f"expected device cpu, cuda or auto, found {device!r}")
-    if PROVIDERS[device] not in present:
-        raise DeviceError(f"expected onnxruntime with {device}, found {', '.join(present)}: install the 'gpu' extra")
+        raise DeviceError(f"unknown device {device!r}: choose cpu, cuda or auto")
+    if PROVIDERS[device] not in available:
+        raise DeviceError(f"onnxruntime is installed without {device}: install the 'gpu' extra")
     return [PROVIDERS[device]]

@@ -95,6 +95,13 @@ class UnknownModelError(ServerError):
     description = "No model of this name and version is served."
 
 
+class NoKernelsError(ServerError):
+    """The artifact has no kernels.npy."""
+
+    status, code = 404, "no_kernels"
+    description = "The artifact has no figure of its kernels."
+
+
 class RequestTimeoutError(ServerError):
     """The request's body didn't arrive in time."""
 

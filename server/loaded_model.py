@@ -37,10 +37,10 @@ class LoadedModel:
         self.artifact = artifacts.load(settings.artifact_path, settings.precision)
         self.model = OnnxModel(self.artifact.network, settings.device, settings.threads)
         manifest = self.artifact.manifest
-        if (self.model.classes, self.model.feature_dim) != (manifest.classes, manifest.feature_dim):
+        if (self.model.num_classes, self.model.feature_dim) != (manifest.num_classes, manifest.feature_dim):
             raise ArtifactError(
-                f"{self.artifact.path}: expected {manifest.classes} classes and {manifest.feature_dim} features by the "
-                f"manifest, got {self.model.classes} and {self.model.feature_dim} from the network"
+                f"{self.artifact.path}: expected {manifest.num_classes} classes and {manifest.feature_dim} features by the "
+                f"manifest, got {self.model.num_classes} and {self.model.feature_dim} from the network"
             )
         self._index_passed_on = False
         self.index = self._open_index(settings, previous)

@@ -21,4 +21,4 @@ def export(
         from model.artifacts import formats
     except ModuleNotFoundError as error:
         raise ArtifactError(f"missing package {error.name}; install it: pip install -e '.[cpu,pull]'") from error
-    typer.echo(f"wrote {formats.write(load_artifact(artifact, home), output, form)}")
+    typer.echo(f"wrote {formats.export_artifact(load_artifact(artifact, home), output, form)}")

@@ -33,9 +33,9 @@ def quantize(
     Float32 and int8 are both measured on held-out images. Nothing is written if int8 makes more errors than
     --max-error-increase allows. Serve it with --precision int8.
     """
-    from model.artifacts.artifact import NETWORKS
+    from model.artifacts.artifact import NETWORK_FILES
     from training.evaluation.quantize import add_int8
 
     path = artifact or home / "artifacts"
     quantized = add_int8(path, data, archive, max_images, max_error_increase, device, typer.echo)
-    typer.echo(f"added {quantized.path / NETWORKS['int8']}")
+    typer.echo(f"added {quantized.path / NETWORK_FILES['int8']}")

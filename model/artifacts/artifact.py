@@ -1,12 +1,13 @@
 """The artifact: the folder that training writes and everything else reads.
 
     artifacts/NAME/VERSION/
-      manifest.json   what it is, how it was made, what was measured, and the sha256 of every other file
-      network.onnx    uint8 images + crop ids -> probabilities, features (see `model.network.onnx_graph`)
-      labels.json     class index -> {"id", "name"}
-      history.json    how its training went, for people (see `model.artifacts.history`)
-      network.int8.onnx   the same in whole numbers (see `model.network.quantization`); where `alexnet quantize` made it
-      encoder.onnx    features -> binary codes (see `model.encoder`); where `alexnet codes train` made it
+      manifest.json       what it is, how it was made, what was measured, and the sha256 of every other file
+      network.onnx        uint8 images and crop ids -> probabilities and features (`model.network.onnx_graph`)
+      labels.json         class index -> {"id", "name"}
+      kernels.npy         the kernels of conv1, for Figure 3 (`model.artifacts.kernels`); optional
+      history.json        loss and errors of its training (`model.artifacts.history`); optional
+      network.int8.onnx   the network in int8 (`model.network.quantization`); optional, from `alexnet quantize`
+      encoder.onnx        features -> binary codes (`model.encoder`); optional, from `alexnet codes train`
 
 `model.artifacts.writer` writes it.
 """
@@ -23,19 +24,21 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from model.exceptions import ArtifactError
 from model.files import sha256_of
 from model.images.preprocess import IMAGE_CONTRACT
+from model.network.spec import NetworkConfig
 
+SCHEMA_VERSION: Literal[2] = 2
 MANIFEST, NETWORK, LABELS = "manifest.json", "network.onnx", "labels.json"
 ENCODER = "encoder.onnx"
 
 Precision = Literal["float32", "int8"]
-"""In which form a network is used."""
-NETWORKS: dict[Precision, str] = {"float32": NETWORK, "int8": "network.int8.onnx"}
-MAKERS: dict[Precision, str] = {"int8": "quantize"}
-"""Commands that add the other forms."""
+"""Numeric precision of a served network."""
+NETWORK_FILES: dict[Precision, str] = {"float32": NETWORK, "int8": "network.int8.onnx"}
+PRECISION_COMMANDS: dict[Precision, str] = {"int8": "quantize"}
+"""The commands that add networks in other precisions."""
 
 
 class Label(BaseModel):
-    """One class: `id` as in the data set (a folder or a synset), `name` for people."""
+    """A class: `id` as in the dataset (a folder or a synset), and a `name` to show."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     id: str
@@ -43,12 +46,12 @@ class Label(BaseModel):
 
 
 class Measurement(BaseModel):
-    """Errors on one split. `crops` is 1 (center) or 10; `groups` holds accuracies of coarser classes by grouping;
-    `published`: by others, not measured here."""
+    """Errors on one split. `crops` is 1 (center) or 10. `groups`: accuracy of coarser classes, by grouping.
+    `published`: reported by the network's publisher, not measured here."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     split: str
-    images: int
+    num_images: int
     crops: int
     precision: Precision = "float32"
     top1_error: float
@@ -66,16 +69,16 @@ class FileRecord(BaseModel):
 
 
 class Manifest(BaseModel):
-    """What stands in manifest.json."""
+    """The contents of manifest.json. `network`: the options of the network; None if it isn't one of ours."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = SCHEMA_VERSION
     name: str
     version: int
     created: datetime
-    classes: int
+    num_classes: int
     feature_dim: int
-    architecture: dict[str, Any] = {}
+    network: NetworkConfig | None = None
     parameters: int
     image_contract: str = IMAGE_CONTRACT
     license: str
@@ -87,8 +90,7 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True)
 class Artifact:
-    """A verified artifact: every file has the size and checksum that its manifest names. `precision`: of the network
-    that is to be used."""
+    """A verified artifact: every file has the size and checksum in its manifest. `precision`: of the network to use."""
 
     path: Path
     manifest: Manifest
@@ -97,16 +99,17 @@ class Artifact:
 
     @property
     def network(self) -> Path:
-        return self.path / NETWORKS[self.precision]
+        """The ONNX file of the network."""
+        return self.path / NETWORK_FILES[self.precision]
 
     def default_index_path(self, indexes: Path) -> Path:
-        """Where the index of this network's features is, unless told otherwise: one network, one index."""
+        """Where the index of this network's features is by default: each network has an index of its own."""
         version = str(self.manifest.version) + ("" if self.precision == "float32" else f"-{self.precision}")
         return indexes / self.manifest.name / version
 
     @property
     def network_sha256(self) -> str:
-        return self.manifest.files[NETWORKS[self.precision]].sha256
+        return self.manifest.files[NETWORK_FILES[self.precision]].sha256
 
 
 def find(path: Path) -> Path:
@@ -116,7 +119,7 @@ def find(path: Path) -> Path:
     folders = [file.parent for depth in ("*", "*/*") for file in path.glob(f"{depth}/{MANIFEST}")]
     published = [folder for folder in folders if not folder.name.startswith(".")]
     if not published:
-        raise ArtifactError(f"expected an artifact in {path}, found none: train one, or name another folder")
+        raise ArtifactError(f"no artifact in {path}: train one, or name another folder")
 
     def age(folder: Path) -> tuple[datetime, int]:
         manifest = read_manifest(folder)
@@ -125,40 +128,45 @@ def find(path: Path) -> Path:
     return max(published, key=age)
 
 
+class _SchemaVersion(BaseModel):
+    schema_version: int
+
+
 def read_manifest(path: Path) -> Manifest:
     """Parse the manifest in the folder `path`. Raises ArtifactError."""
     try:
-        return Manifest.model_validate_json((path / MANIFEST).read_bytes())
+        content = (path / MANIFEST).read_bytes()
+        if _SchemaVersion.model_validate_json(content).schema_version != SCHEMA_VERSION:
+            raise ArtifactError(f"{path} was made by another version of this program: train or pull it again")
+        return Manifest.model_validate_json(content)
     except OSError as error:
-        raise ArtifactError(f"expected {MANIFEST} in {path}, found: {error.strerror}") from error
+        raise ArtifactError(f"can't read {path / MANIFEST}: {error.strerror}") from error
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"])
-        raise ArtifactError(
-            f"expected a valid {MANIFEST} in {path}, found a fault at {where}: {problem['msg']}"
-        ) from error
+        raise ArtifactError(f"invalid {path / MANIFEST}, at {where or 'its beginning'}: {problem['msg']}") from error
 
 
 def load(path: Path, precision: Precision = "float32") -> Artifact:
-    """Find, read and verify. Raises ArtifactError naming the file that is missing, damaged or made for other code."""
+    """Find, read and verify an artifact. Raises ArtifactError naming the file that is missing or damaged."""
     path = find(path)
     manifest = read_manifest(path)
     if manifest.image_contract != IMAGE_CONTRACT:
         raise ArtifactError(
-            f"expected an artifact for images read as {IMAGE_CONTRACT}, found {manifest.image_contract} in {path}"
+            f"{path} is for images decoded by the contract {manifest.image_contract}, and this program decodes them by "
+            f"{IMAGE_CONTRACT}: train or pull it again"
         )
     for name in (NETWORK, LABELS):
         if name not in manifest.files:
-            raise ArtifactError(f"expected {name} among the files of the manifest in {path}, found it missing")
-    if NETWORKS[precision] not in manifest.files:
-        raise ArtifactError(
-            f"expected a network in {precision} in {path}, found none: make it with `alexnet {MAKERS[precision]}`"
-        )
+            raise ArtifactError(f"the manifest in {path} doesn't list {name}: the artifact is incomplete")
+    if NETWORK_FILES[precision] not in manifest.files:
+        command = PRECISION_COMMANDS[precision]
+        raise ArtifactError(f"{path} has no network in {precision}: add it with `alexnet {command}`")
     for name, record in manifest.files.items():
         _verify(path / name, record)
     labels = read_labels(path)
-    if len(labels) != manifest.classes:
-        raise ArtifactError(f"expected {manifest.classes} labels in {path}, found {len(labels)}")
+    if len(labels) != manifest.num_classes:
+        raise ArtifactError(f"expected {manifest.num_classes} labels in {path / LABELS}, got {len(labels)}")
     return Artifact(path, manifest, labels, precision)
 
 
@@ -167,14 +175,14 @@ def read_labels(path: Path) -> tuple[Label, ...]:
     try:
         return tuple(TypeAdapter(list[Label]).validate_json((path / LABELS).read_bytes()))
     except (OSError, ValidationError) as error:
-        raise ArtifactError(f"expected a list of labels in {path / LABELS}, found none") from error
+        raise ArtifactError(f"{path / LABELS} is missing or isn't a list of labels") from error
 
 
 def _verify(path: Path, record: FileRecord) -> None:
     if not path.is_file():
-        raise ArtifactError(f"expected the file {path.name} in {path.parent}, found none")
+        raise ArtifactError(f"{path} is missing: the artifact is incomplete")
     size = path.stat().st_size
     if size != record.bytes:
-        raise ArtifactError(f"expected {record.bytes:,} bytes in {path}, found {size:,}")
+        raise ArtifactError(f"{path} is damaged: expected {record.bytes:,} bytes, got {size:,}")
     if sha256_of(path) != record.sha256:
-        raise ArtifactError(f"expected {path} to have the checksum of its manifest, found another: the file is damaged")
+        raise ArtifactError(f"{path} is damaged: its checksum isn't the one in the manifest")

@@ -1,4 +1,4 @@
-"""An artifact's network for other programs: one ONNX file, safetensors, or a model repository of Triton's."""
+"""Export of an artifact's network for other programs: an ONNX file, safetensors, or a Triton model repository."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import onnx
 from onnx import numpy_helper
 from safetensors.numpy import save_file
 
-from model.artifacts.artifact import Artifact
+from model.artifacts.artifact import MANIFEST, Artifact
 from model.artifacts.weights import read_folded_weights, read_weights
 from model.exceptions import ArtifactError
 from model.images.crops import CENTER_CROP, TEN_CROP
@@ -23,60 +23,66 @@ from model.images.preprocess import IMAGE_SIZE
 
 Format = Literal["onnx", "safetensors", "triton"]
 MAX_BATCH_SIZE = 16
-"""Images; 160 crops of ten."""
+"""Images per batch in Triton; 160 crops with ten-crop."""
 
 
-def write(artifact: Artifact, target: Path, form: Format) -> Path:
-    """Write `target`, whole or not at all. Raises ArtifactError where something is there already."""
+def export_artifact(artifact: Artifact, target: Path, file_format: Format) -> Path:
+    """Write `target` atomically. Raises ArtifactError if it exists already."""
     if target.exists():
-        raise ArtifactError(f"expected nothing at {target}, found something: name another place")
+        raise ArtifactError(f"{target} exists already: choose another output")
     target.parent.mkdir(parents=True, exist_ok=True)
-    make: dict[str, Callable[[Artifact, Path], None]] = {
-        "onnx": _onnx,
-        "safetensors": _safetensors,
-        "triton": _triton,
+    writers: dict[Format, Callable[[Artifact, Path], None]] = {
+        "onnx": _write_onnx,
+        "safetensors": _write_safetensors,
+        "triton": _write_triton,
     }
     with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=target.parent) as folder:
-        new = Path(folder) / target.name
-        make[form](artifact, new)
-        new.rename(target)
+        partial = Path(folder) / target.name
+        writers[file_format](artifact, partial)
+        partial.rename(target)
     return target
 
 
-def _onnx(artifact: Artifact, target: Path) -> None:
-    """The served graph, with classes, license and the rest of the manifest among its properties."""
+def _write_onnx(artifact: Artifact, target: Path) -> None:
+    """The served graph, with labels, license and manifest among its metadata."""
     model = onnx.load(str(artifact.network))
-    facts = {"labels": json.dumps([label.model_dump() for label in artifact.labels])}
-    facts |= {"manifest": artifact.manifest.model_dump_json(), "license": artifact.manifest.license}
-    for name, value in facts.items():
+    metadata = {
+        "labels": json.dumps([label.model_dump() for label in artifact.labels]),
+        "manifest": artifact.manifest.model_dump_json(),
+        "license": artifact.manifest.license,
+    }
+    for name, value in metadata.items():
         model.metadata_props.add(key=name, value=value)
     onnx.save(model, str(target))
 
 
-def _safetensors(artifact: Artifact, target: Path) -> None:
+def _write_safetensors(artifact: Artifact, target: Path) -> None:
     """The state dict of `model.network.torch_module.AlexNet` in float32, and `mean`, the (256, 256, 3) image to
-    subtract first; the architecture and the classes are in the header."""
-    architecture, weights = read_weights(artifact)
+    subtract first. The network's options, labels and license are in the header."""
+    spec, weights = read_weights(artifact)
     _, mean = read_folded_weights(artifact)
     tensors = {name: np.ascontiguousarray(values) for name, values in weights.items()} | {"mean": mean.copy()}
-    header = {"architecture": json.dumps(asdict(architecture)), "license": artifact.manifest.license}
-    header |= {"labels": json.dumps([label.model_dump() for label in artifact.labels])}
+    header = {
+        "network": json.dumps(asdict(spec.config)),
+        "labels": json.dumps([label.model_dump() for label in artifact.labels]),
+        "license": artifact.manifest.license,
+    }
     save_file(tensors, target, metadata=header)
 
 
-def _triton(artifact: Artifact, target: Path) -> None:
-    """NAME takes images and looks at ten crops, NAME-center at the center, as an index's features do."""
+def _write_triton(artifact: Artifact, target: Path) -> None:
+    """The model NAME uses ten crops, NAME-center the center crop, as the features of an index do."""
     for name, crops in ((artifact.manifest.name, TEN_CROP), (f"{artifact.manifest.name}-center", CENTER_CROP)):
         folder = target / name
         (folder / "1").mkdir(parents=True)
-        onnx.save(_with_crops(onnx.load(str(artifact.network)), crops), str(folder / "1" / "model.onnx"))
-        (folder / "config.pbtxt").write_text(_config(artifact, name))
+        onnx.save(_with_fixed_crops(onnx.load(str(artifact.network)), crops), str(folder / "1" / "model.onnx"))
+        (folder / "config.pbtxt").write_text(_triton_config(artifact, name))
         (folder / "labels.txt").write_text("".join(f"{label.name}\n" for label in artifact.labels))
-    shutil.copy(artifact.path / "manifest.json", target / artifact.manifest.name)
+    shutil.copy(artifact.path / MANIFEST, target / artifact.manifest.name)
 
 
-def _with_crops(model: onnx.ModelProto, crops: tuple[int, ...]) -> onnx.ModelProto:
-    """The input `crops` becomes a constant: Triton batches only models whose inputs all have the batch's axis."""
+def _with_fixed_crops(model: onnx.ModelProto, crops: tuple[int, ...]) -> onnx.ModelProto:
+    """The input `crops` becomes a constant: Triton only batches models whose inputs all have the batch axis."""
     (entry,) = [value for value in model.graph.input if value.name == "crops"]
     model.graph.input.remove(entry)
     model.graph.initializer.append(numpy_helper.from_array(np.array(crops, np.int64), "crops"))
@@ -84,7 +90,7 @@ def _with_crops(model: onnx.ModelProto, crops: tuple[int, ...]) -> onnx.ModelPro
     return model
 
 
-def _config(artifact: Artifact, name: str) -> str:
+def _triton_config(artifact: Artifact, name: str) -> str:
     manifest = artifact.manifest
     return f"""name: "{name}"
 platform: "onnxruntime_onnx"
@@ -93,7 +99,7 @@ input [
   {{ name: "images" data_type: TYPE_UINT8 dims: [ {IMAGE_SIZE}, {IMAGE_SIZE}, 3 ] }}
 ]
 output [
-  {{ name: "probabilities" data_type: TYPE_FP32 dims: [ {manifest.classes} ] label_filename: "labels.txt" }},
+  {{ name: "probabilities" data_type: TYPE_FP32 dims: [ {manifest.num_classes} ] label_filename: "labels.txt" }},
   {{ name: "features" data_type: TYPE_FP32 dims: [ {manifest.feature_dim} ] }}
 ]
 dynamic_batching {{ }}

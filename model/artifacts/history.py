@@ -1,4 +1,4 @@
-"""How a network came about, for people to look at: an artifact's history.json, where training wrote one."""
+"""The training history in an artifact: history.json, from networks that were trained here."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from model.exceptions import ArtifactError
 
 HISTORY = "history.json"
 MAX_CONFUSION_CLASSES = 100
-"""Of a confusion matrix that a person could read."""
+"""Largest confusion matrix that is kept."""
 
 
 class Epoch(BaseModel):
-    """One pass over the training images; errors are shares from 0 to 1, null where they were no numbers."""
+    """One epoch; errors are fractions from 0 to 1, null if they weren't finite."""
 
     model_config = ConfigDict(frozen=True)
     epoch: int
-    rate: float
+    learning_rate: float
     train_loss: float | None
     train_top1_error: float | None
     validation_loss: float | None
@@ -25,20 +25,20 @@ class Epoch(BaseModel):
 
 
 class TrainingHistory(BaseModel):
-    """`confusion`: images of the part `part`, a row a true class, a column the class named first, in the order of the
-    labels; empty where there are more than a hundred classes."""
+    """`confusion`: number of images of `split` by true class (row) and predicted class (column), in the order of
+    the labels; empty if there are more than a hundred classes."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     epochs: list[Epoch]
-    part: str
+    split: str
     confusion: list[list[int]]
 
 
 def read_history(artifact: Artifact) -> TrainingHistory | None:
-    """None where the artifact has none. Raises ArtifactError."""
+    """The history; None if the artifact has none. Raises ArtifactError."""
     if HISTORY not in artifact.manifest.files:
         return None
     try:
         return TrainingHistory.model_validate_json((artifact.path / HISTORY).read_bytes())
     except (OSError, ValidationError) as error:
-        raise ArtifactError(f"expected the history of a training in {HISTORY}, found another file") from error
+        raise ArtifactError(f"{artifact.path / HISTORY} isn't a training history") from error

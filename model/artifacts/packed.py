@@ -1,15 +1,16 @@
-"""A trained network in a few megabytes (Han et al. 2016, "Deep Compression"), and back, bit for bit.
+"""Compression of a trained network to a few megabytes (Han et al. 2016, "Deep Compression"), lossless after rounding.
 
-`pack` rounds the weights of a network.onnx to whole multiples of a step a row (63 levels for the fully connected
-layers, 255 for the convolutions), in place, and writes a file with everything needed to make that very network.onnx
-again: the ONNX file without its weights, the places of the weights that pruning left, and their levels, all
-entropy-coded by LZMA. `unpack` needs neither torch nor onnx.
+`pack` rounds the weights of a network.onnx to multiples of a step per row (63 levels for the fully connected layers,
+255 for the convolutions), in place, and writes a file from which `unpack` makes the same network.onnx again: the ONNX
+file without its weights, the positions of the weights that pruning left, and their levels, all compressed with LZMA.
+`unpack` needs neither torch nor onnx.
 """
 
 from __future__ import annotations
 
 import json
 import lzma
+import shutil
 import struct
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import NETWORK, Artifact, Manifest
+from model.artifacts.kernels import KERNELS
 from model.artifacts.writer import publish
 from model.exceptions import ArtifactError
 from model.files import sha256_of
@@ -33,7 +35,7 @@ _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0
 
 
 def pack(network: Path, target: Path) -> None:
-    """Round the weights in `network` in place, and write its packed form to `target`. Needs the onnx package."""
+    """Round the weights of `network` in place, and write the packed network to `target`. Needs the onnx package."""
     import onnx
     from onnx import numpy_helper
 
@@ -55,8 +57,8 @@ def pack(network: Path, target: Path) -> None:
     network.write_bytes(content)
     pieces, position, length = [], 0, 0
     offsets: list[list[int]] = [[] for _ in tensors]
-    found = [(start, n) for n, (raw, count) in enumerate(raws) for start in _places(content, raw, count)]
-    for start, number in sorted(found):
+    places = [(start, n) for n, (raw, count) in enumerate(raws) for start in _places(content, raw, count)]
+    for start, number in sorted(places):
         pieces.append(content[position:start])
         length += start - position
         offsets[number].append(length)  # where to put the weights back into the rest
@@ -68,7 +70,7 @@ def pack(network: Path, target: Path) -> None:
 
 
 def unpack(packed: bytes) -> bytes:
-    """The network.onnx that `pack` rounded. Raises ArtifactError if the bytes aren't a packed network."""
+    """The network.onnx that `pack` rounded. Raises ArtifactError."""
     try:
         blocks = _blocks(packed)
         tensors: list[dict[str, Any]] = json.loads(blocks[0])["tensors"]
@@ -84,32 +86,37 @@ def unpack(packed: bytes) -> bytes:
             position = offset
         return b"".join([*pieces, content[position:]])
     except (ValueError, KeyError, IndexError, lzma.LZMAError, struct.error) as error:
-        raise ArtifactError("expected a packed network, found a damaged file") from error
+        raise ArtifactError("the packed network is damaged, or isn't one") from error
 
 
 def unpack_bundled(name: str, root: Path) -> Artifact:
-    """The artifact that comes with the project, unpacked to `root/name/VERSION` at first use and verified."""
+    """The artifact that is included in the package, unpacked to `root/name/VERSION` at first use and verified.
+
+    Raises ArtifactError.
+    """
     source = BUNDLED / name
     manifest = artifacts.read_manifest(source)
     target = root / name / str(manifest.version)
     if target.is_dir():
-        present = artifacts.load(target)
-        if present.network_sha256 != manifest.files[NETWORK].sha256:
-            raise ArtifactError(f"expected the bundled network {name} at {target}, found another one: move it away")
-        return present
+        existing = artifacts.load(target)
+        if existing.network_sha256 != manifest.files[NETWORK].sha256:
+            raise ArtifactError(f"{target} isn't the bundled network {name}: move it away")
+        return existing
     labels = artifacts.read_labels(source)
 
     def write(folder: Path) -> Manifest:
         (folder / NETWORK).write_bytes(unpack((source / PACKED).read_bytes()))
         if sha256_of(folder / NETWORK) != manifest.files[NETWORK].sha256:
-            raise ArtifactError(f"expected the bundled network {name} to unpack to its checksum, found another")
+            raise ArtifactError(f"the bundled network {name} is damaged: its checksum isn't the one in the manifest")
+        if KERNELS in manifest.files:
+            shutil.copyfile(source / KERNELS, folder / KERNELS)
         return manifest
 
     return publish(root, name, labels, write, manifest.version)
 
 
 def _places(content: bytes, raw: bytes, count: int) -> list[int]:
-    """Where the `count` copies of a constant begin."""
+    """Where each of the `count` copies of a constant begins."""
     places, position = [], 0
     for _ in range(count):
         places.append(content.index(raw, position))
@@ -118,10 +125,10 @@ def _places(content: bytes, raw: bytes, count: int) -> list[int]:
 
 
 def _round(name: str, values: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Codes, one a weight, and the step of each row (or of the whole mean image)."""
+    """The code of each weight, and the step of each row (or of the whole mean image)."""
     if name == "mean":
         return np.rint(values / MEAN_STEP).astype(np.int32), np.array([MEAN_STEP], np.float32)
-    levels = LINEAR_LEVELS if name.startswith("fc") else CONVOLUTION_LEVELS
+    levels = LINEAR_LEVELS if values.ndim == 2 else CONVOLUTION_LEVELS
     rows = values.reshape(len(values), -1)
     steps = (np.abs(rows).max(1) / levels).astype(np.float32)
     steps[steps == 0] = 1
@@ -129,13 +136,13 @@ def _round(name: str, values: NDArray[np.float32]) -> tuple[NDArray[np.int32], N
 
 
 def _values(codes: NDArray[np.int32], steps: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The float32 weights: one multiplication each, the same on every machine."""
+    """The float32 weights: one multiplication each, with the same result on every machine."""
     rows = codes.reshape(len(steps), -1).astype(np.float32) * steps[:, None]
     return rows.reshape(codes.shape)
 
 
 def _encode(codes: NDArray[np.int32]) -> tuple[bytes, bytes]:
-    """(gaps, levels): how many zeros stand before each non-zero code, and the codes; two bytes each in the mean."""
+    """Gaps (zeros before each non-zero code), and codes; for the mean image no gaps, and two bytes per code."""
     flat = codes.ravel()
     if np.abs(flat).max() > 127:  # the mean image: differences of neighbors of the same color
         differences = np.diff(codes.reshape(-1, 3), axis=0, prepend=0).T.ravel()

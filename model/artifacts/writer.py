@@ -1,7 +1,7 @@
-"""Writing artifacts: whole or not at all, and durable.
+"""Writing artifacts, atomically and durably.
 
-A new one is written beside its place, fsynced and renamed. The files of a published one are never changed; one that is
-added is there before the manifest that names it.
+A new artifact is written beside its place, flushed to the disk and renamed. The files of a published one are never
+changed; a file that is added is there before the manifest that lists it.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ from model.files import atomic_write, fsync, move_durably, sha256_of
 def publish(
     root: Path, name: str, labels: tuple[Label, ...], write: Callable[[Path], Manifest], version: int | None = None
 ) -> Artifact:
-    """Make `root/name/VERSION` in one step and return it.
+    """Create `root/name/VERSION` in one step and return it.
 
-    `write` puts the files into the folder it is given and returns the manifest; name, version, time and checksums are
-    filled in here. `version` is one more than the highest present unless given. Nothing is left behind on failure.
+    `write` puts the files into the folder it is given and returns the manifest, in which name, version and checksums
+    are set here. `version`: one more than the highest that exists unless given. On failure nothing is left behind.
+    Raises ArtifactError.
     """
     home = root / name
     home.mkdir(parents=True, exist_ok=True)
@@ -56,7 +57,7 @@ def publish(
         try:
             folder.rename(target)
         except OSError as error:
-            raise ArtifactError(f"expected to publish {target}, found: {error.strerror}; run it again") from error
+            raise ArtifactError(f"can't publish {target}: {error.strerror}; run it again") from error
         fsync(home)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -64,23 +65,23 @@ def publish(
     return load(target)
 
 
-def add(artifact: Artifact, name: str, write: Callable[[Path], list[Measurement]]) -> Artifact:
-    """Put the file `name` into a published artifact, in one step, and return the artifact as it is then.
+def add_file(artifact: Artifact, name: str, write: Callable[[Path], list[Measurement]]) -> Artifact:
+    """Add the file `name` to a published artifact, or replace it, in one step; the artifact after that.
 
-    `write` makes the file at the place that it is given and returns what was measured of it, which joins the manifest
-    in the place of older measurements of the same. Nothing changes on failure.
+    `write` writes the file to the path it is given and returns measurements, which replace those of the same split,
+    crops and precision in the manifest. On failure nothing changes.
     """
     before = artifact.manifest
     others = {file: record for file, record in before.files.items() if file != name}
     with tempfile.TemporaryDirectory(prefix=".unpublished-", dir=artifact.path) as folder:
         new = Path(folder) / name
-        measured = write(new)
+        measurements = write(new)
         record = FileRecord(bytes=new.stat().st_size, sha256=sha256_of(new))
-        kept = [m for m in before.measurements if _subject(m) not in map(_subject, measured)]
-        if name in before.files:  # so that no manifest ever names another file than the one that is there
+        kept = [m for m in before.measurements if _subject(m) not in map(_subject, measurements)]
+        if name in before.files:  # no manifest may ever list another file than the one that is there
             _replace_manifest(artifact.path, before.model_copy(update={"files": others}))
         move_durably(new, artifact.path / name)
-        update = {"files": others | {name: record}, "measurements": kept + measured}
+        update = {"files": others | {name: record}, "measurements": kept + measurements}
         _replace_manifest(artifact.path, before.model_copy(update=update))
     return load(artifact.path)
 
@@ -95,6 +96,6 @@ def _subject(measurement: Measurement) -> tuple[str, int, str]:
     return measurement.split, measurement.crops, measurement.precision
 
 
-def now() -> datetime:
-    """The current time, UTC, whole seconds."""
+def utc_now() -> datetime:
+    """The current time in UTC, whole seconds."""
     return datetime.now(UTC).replace(microsecond=0)

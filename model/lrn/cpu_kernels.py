@@ -1,7 +1,7 @@
-"""The loops of `model.lrn.functional` for the CPU, compiled by numba on first use (seconds) and kept on disk.
+"""CPU kernels of local response normalization, compiled by numba on first use (seconds) and cached on disk.
 
 One pass over memory: a row of channels is normalized while it is in the processor's registers and first-level cache.
-Rows are channels-last, float32, or bfloat16 as its bits in uint16; arithmetic is float32.
+Rows are channels-last, float32, or bfloat16 as uint16; arithmetic is float32.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Rows = NDArray[np.float32] | NDArray[np.uint16]
 
 SIXTEEN, HALF, ONE = np.uint32(16), np.uint32(0x7FFF), np.uint32(1)
 UNIT = np.float32(1)
-FAST = {"contract", "arcp", "nsz", "reassoc"}  # infinities and NaN stay what they are: a diverged run must be seen
+FAST = {"contract", "arcp", "nsz", "reassoc"}  # not nnan and ninf: a diverged run must show
 
 
 @njit(inline="always")
@@ -66,7 +66,7 @@ def _forward(x: Any, y: Any, towers: int, k: float, alpha: float) -> None:
 
 
 @njit(nogil=True, fastmath=FAST, error_model="numpy", cache=True)
-def _backward(x: Any, above: Any, below: Any, towers: int, k: float, alpha: float) -> None:
+def _backward(x: Any, grad_output: Any, grad_input: Any, towers: int, k: float, alpha: float) -> None:
     rows, channels = x.shape
     width = channels // towers
     k32, alpha32, factor = np.float32(k), np.float32(alpha), np.float32(1.5 * alpha)
@@ -77,7 +77,7 @@ def _backward(x: Any, above: Any, below: Any, towers: int, k: float, alpha: floa
     term = np.zeros(width + 4, np.float32)
     for r in range(rows):
         _load(x[r], x_values, x_bits)
-        _load(above[r], g_values, g_bits)
+        _load(grad_output[r], g_values, g_bits)
         for t in range(towers):
             v = x_values[t * width : (t + 1) * width]
             g = g_values[t * width : (t + 1) * width]
@@ -90,7 +90,7 @@ def _backward(x: Any, above: Any, below: Any, towers: int, k: float, alpha: floa
                 term[c + 2] = g[c] * v[c] * (root * root)
             for c in range(width):
                 g[c] -= factor * v[c] * (term[c] + term[c + 1] + term[c + 2] + term[c + 3] + term[c + 4])
-        _store(g_values, g_bits, below[r])
+        _store(g_values, g_bits, grad_input[r])
 
 
 @cache
@@ -98,23 +98,23 @@ def _pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="lrn")
 
 
-def _in_slices(loop: Any, threads: int, arrays: tuple[Rows, ...], *constants: Any) -> None:
-    """Run `loop` over equal slices of the arrays' rows at the same time."""
+def _run_parallel(kernel: Any, threads: int, arrays: tuple[Rows, ...], *constants: Any) -> None:
+    """Run `kernel` over equal slices of the arrays' rows in parallel."""
     edges = np.linspace(0, len(arrays[0]), threads + 1).astype(int)
     slices = [slice(a, b) for a, b in pairwise(edges)]
     if threads == 1:
-        loop(*arrays, *constants)
+        kernel(*arrays, *constants)
         return
     pool = _pool(threads)
-    for done in [pool.submit(loop, *[array[s] for array in arrays], *constants) for s in slices]:
-        done.result()
+    for future in [pool.submit(kernel, *[array[s] for array in arrays], *constants) for s in slices]:
+        future.result()
 
 
 def forward(x: Rows, y: Rows, towers: int, k: float, alpha: float, threads: int) -> None:
     """Normalize the (R, C) rows of `x` into `y`; beta is 0.75."""
-    _in_slices(_forward, threads, (x, y), towers, k, alpha)
+    _run_parallel(_forward, threads, (x, y), towers, k, alpha)
 
 
-def backward(x: Rows, above: Rows, below: Rows, towers: int, k: float, alpha: float, threads: int) -> None:
-    """From the input `x` and the gradient `above` of the output to the gradient `below` of the input, all (R, C)."""
-    _in_slices(_backward, threads, (x, above, below), towers, k, alpha)
+def backward(x: Rows, grad_output: Rows, grad_input: Rows, towers: int, k: float, alpha: float, threads: int) -> None:
+    """Write the gradient of the input `x` into `grad_input`, given that of the output; all (R, C)."""
+    _run_parallel(_backward, threads, (x, grad_output, grad_input), towers, k, alpha)

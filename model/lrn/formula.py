@@ -1,4 +1,4 @@
-"""Local response normalization (paper, section 3.3): its constants, and who is near whom.
+"""Local response normalization (paper, section 3.3): the constants, and which channels are in a window.
 
     b_i = a_i / (k + alpha * sum_j a_j^2)^beta,   j from i - n/2 to i + n/2, n=5, beta=0.75
 
@@ -15,24 +15,24 @@ from numpy.typing import NDArray
 
 SIZE = 5
 BETA = 0.75
-"""Fixed: the code takes s^-0.75 from square roots."""
+"""Fixed: s^-0.75 is computed from square roots."""
 SPATIAL_SCALE = 1e-3
-"""Of the second normalization in the authors' program, over pixels."""
+"""Constant of the authors' second normalization, over pixels."""
 
 
-class Norm(NamedTuple):
-    """Constants. `across`: the window reaches over the border between towers."""
+class Constants(NamedTuple):
+    """`alpha` (not divided by n) and k of the formula."""
 
     alpha: float
     k: float
-    across: bool = False
 
 
-NORMS = {"paper": Norm(1e-4, 2.0), "source": Norm(1e-4 / SIZE, 2.0), "caffe": Norm(1e-4 / SIZE, 1.0, across=True)}
+CONSTANTS = {"paper": Constants(1e-4, 2.0), "source": Constants(1e-4 / SIZE, 2.0), "caffe": Constants(1e-4 / SIZE, 1.0)}
+"""Of the paper, of the authors' program, and of Caffe's networks."""
 
 
-def band(channels: int, groups: int) -> NDArray[np.float64]:
-    """(channels, channels): 1 where two channels are of one group and at most n/2 apart."""
+def window_matrix(channels: int, groups: int) -> NDArray[np.float64]:
+    """(channels, channels): 1 where two channels are in the same group and at most n/2 apart, else 0."""
     position = np.arange(channels)
     near = np.abs(position[:, None] - position) <= SIZE // 2
     group = position // (channels // groups)

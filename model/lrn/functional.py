@@ -1,6 +1,6 @@
-"""Local response normalization, forward and backward, fast on CPU and GPU (`model.lrn.formula` has the formula).
+"""Local response normalization in torch, forward and backward (formula: `model.lrn.formula`).
 
-Nothing but the input is kept for the backward pass. On CPU the loops of `model.lrn.cpu_kernels` do the work; elsewhere,
+Only the input is kept for the backward pass. On the CPU the kernels of `model.lrn.cpu_kernels` do the work; elsewhere,
 and in float64, the window sum is a product with a banded matrix.
 """
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.lrn.formula import BETA, NORMS, SIZE, SPATIAL_SCALE, Norm, band
+from model.lrn.formula import BETA, CONSTANTS, SIZE, SPATIAL_SCALE, window_matrix
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -21,7 +21,7 @@ def _rows(x: Tensor) -> Tensor:
 
 
 def _arrays(*tensors: Tensor) -> list[Any]:
-    """The rows of CPU tensors as numpy sees them: bfloat16 as uint16."""
+    """The rows of CPU tensors as numpy arrays, bfloat16 as uint16."""
     return [_rows(t.view(torch.uint16) if t.dtype == torch.bfloat16 else t).numpy() for t in tensors]
 
 
@@ -32,8 +32,8 @@ def _scale_and_power(rows: Tensor, weights: Tensor, k: float) -> tuple[Tensor, T
     return scale, root.sqrt().mul_(root)
 
 
-class _InLoops(torch.autograd.Function):
-    """On CPU, float32 or bfloat16."""
+class _KernelFunction(torch.autograd.Function):
+    """CPU, float32 or bfloat16."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, groups: int, alpha: float, k: float) -> Tensor:
@@ -52,22 +52,22 @@ class _InLoops(torch.autograd.Function):
         from model.lrn import cpu_kernels
 
         (x,) = ctx.saved_tensors
-        above = gradients[0].contiguous(memory_format=torch.channels_last)
-        below = torch.empty_like(x)
-        rows, over, under = _arrays(x, above, below)
+        grad_output = gradients[0].contiguous(memory_format=torch.channels_last)
+        grad_input = torch.empty_like(x)
+        rows, grad_output_rows, grad_input_rows = _arrays(x, grad_output, grad_input)
         groups, k, alpha = ctx.constants
-        cpu_kernels.backward(rows, over, under, groups, k, alpha, torch.get_num_threads())
-        return below, None, None, None
+        cpu_kernels.backward(rows, grad_output_rows, grad_input_rows, groups, k, alpha, torch.get_num_threads())
+        return grad_input, None, None, None
 
 
-class _InMatrices(torch.autograd.Function):
-    """Anywhere, in float32 at least."""
+class _MatrixFunction(torch.autograd.Function):
+    """Any device; computed in float32 or wider."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, groups: int, alpha: float, k: float) -> Tensor:
         x = x.contiguous(memory_format=torch.channels_last)
         wide = torch.promote_types(x.dtype, torch.float32)
-        weights = torch.from_numpy(alpha * band(x.shape[1], groups)).to(x.device, wide)
+        weights = torch.from_numpy(alpha * window_matrix(x.shape[1], groups)).to(x.device, wide)
         ctx.k = k
         ctx.save_for_backward(x, weights)
         rows = _rows(x).to(wide)
@@ -79,32 +79,34 @@ class _InMatrices(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
         x, weights = ctx.saved_tensors
-        above = gradients[0].contiguous(memory_format=torch.channels_last)
+        grad_output = gradients[0].contiguous(memory_format=torch.channels_last)
         rows = _rows(x).to(weights.dtype)
         scale, power = _scale_and_power(rows, weights, ctx.k)
-        scaled = power.mul_(_rows(above))
+        scaled = power.mul_(_rows(grad_output))
         spread = torch.mm((scaled * rows).div_(scale), weights)
-        below = torch.empty_like(x)
-        _rows(below).copy_(scaled.sub_(spread.mul_(rows).mul_(2 * BETA)))
-        return below, None, None, None
+        grad_input = torch.empty_like(x)
+        _rows(grad_input).copy_(scaled.sub_(spread.mul_(rows).mul_(2 * BETA)))
+        return grad_input, None, None, None
 
 
-def local_response_norm(x: Tensor, groups: int, norm: Norm = NORMS["paper"]) -> Tensor:
+def local_response_norm(
+    x: Tensor, groups: int, alpha: float = CONSTANTS["paper"].alpha, k: float = CONSTANTS["paper"].k
+) -> Tensor:
     """Normalize (N, C, H, W) across the channels of each of `groups` equal groups; the result is channels-last.
 
     Computed in float32 at least: bfloat16 has steps of 0.016 at 2, which would lose the sum.
     """
-    in_loops = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16)
+    on_cpu = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16)
     with torch.autocast(x.device.type, enabled=False):
-        function = _InLoops if in_loops else _InMatrices
-        result: Tensor = function.apply(x, groups, norm.alpha, norm.k)  # type: ignore[no-untyped-call]
+        function = _KernelFunction if on_cpu else _MatrixFunction
+        result: Tensor = function.apply(x, groups, alpha, k)  # type: ignore[no-untyped-call]
     return result
 
 
 def spatial_norm(x: Tensor) -> Tensor:
-    """The authors' second normalization after conv2, which the paper does not name: over 5x5 pixels of the same map.
+    """The authors' second normalization after conv2, which isn't in the paper: over 5x5 pixels of the same map.
 
-    a / (1 + 1e-3 / 25 * sum a^2)^0.75, (N, C, H, W); zeros beyond the border.
+    a / (1 + 1e-3 / 25 * sum a^2)^0.75, (N, C, H, W), with zeros beyond the border.
     """
     with torch.autocast(x.device.type, enabled=False):
         wide = x.to(torch.promote_types(x.dtype, torch.float32))

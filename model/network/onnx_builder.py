@@ -1,4 +1,4 @@
-"""Nodes and constants of an ONNX graph in the making."""
+"""GraphBuilder: collects the nodes and constants of an ONNX graph."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 
-class Nodes:
-    """In the order in which they are added; each call returns the name of its result.
+class GraphBuilder:
+    """Nodes in the order in which they are added; each method returns the name of its result.
 
     A branch (`branch`) has nodes of its own, whose names begin with the branch's, and constants of its own:
-    onnxruntime lays out the weights of convolutions beforehand only where it finds them in the same graph.
+    onnxruntime prepares the weights of convolutions in advance only if it finds them in the same graph.
     """
 
     def __init__(self) -> None:
@@ -22,37 +22,38 @@ class Nodes:
         self.constants: dict[str, onnx.TensorProto] = {}
         self.prefix = ""
 
-    def branch(self, name: str) -> Nodes:
-        """Nodes for one side of an If."""
-        branch = Nodes()
+    def branch(self, name: str) -> GraphBuilder:
+        """A builder for one branch of an If."""
+        branch = GraphBuilder()
         branch.prefix = f"{name}/"
         return branch
 
     def constant(self, name: str, value: NDArray[np.generic]) -> str:
-        """The same name is the same constant."""
+        """A constant; one that is there by this name is used again."""
         if name not in self.constants:
             self.constants[name] = numpy_helper.from_array(np.asarray(value, order="C"), name)
         return name
 
-    def numbers(self, *values: int) -> str:
+    def int64s(self, *values: int) -> str:
         """A constant int64 vector."""
         return self.constant("n" + "_".join(map(str, values)), np.array(values, np.int64))
 
     def add(self, op: str, *inputs: str, name: str, **attributes: Any) -> str:
+        """A node with one output, which has the node's name."""
         result = self.prefix + name
         self.nodes.append(helper.make_node(op, list(inputs), [result], name=result, **attributes))
         return result
 
-    def cut(self, x: str, name: str, rows: tuple[int, int], columns: tuple[int, int]) -> str:
-        """Rows and columns, from and to, of (N, C, H, W); those that are whole aren't named: (0, 0)."""
+    def slice(self, x: str, name: str, rows: tuple[int, int], columns: tuple[int, int]) -> str:
+        """Rows and columns, from and to, of (N, C, H, W); (0, 0): all of them."""
         for axis, (start, end) in ((2, rows), (3, columns)):
             if (start, end) != (0, 0):
-                bounds = [self.numbers(start), self.numbers(end), self.numbers(axis)]
+                bounds = [self.int64s(start), self.int64s(end), self.int64s(axis)]
                 x = self.add("Slice", x, *bounds, name=f"{name}_{'rows' if axis == 2 else 'columns'}")
         return x
 
     def split(self, x: str, count: int, name: str) -> list[str]:
-        """`count` equal parts of the first axis."""
+        """`count` equal parts along the first axis."""
         parts = [f"{self.prefix}{name}_{number}" for number in range(count)]
         self.nodes.append(helper.make_node("Split", [x], parts, name=self.prefix + name, axis=0))
         return parts
@@ -64,9 +65,9 @@ class Nodes:
 
 
 def constants(model: onnx.ModelProto) -> dict[str, list[onnx.TensorProto]]:
-    """Those of a model by name; in the branches of an If there may be copies of one."""
+    """The constants of a model by name; the branches of an If may have copies of one."""
     graphs = [model.graph, *(a.g for node in model.graph.node for a in node.attribute if a.HasField("g"))]
-    found: dict[str, list[onnx.TensorProto]] = {}
+    by_name: dict[str, list[onnx.TensorProto]] = {}
     for constant in (constant for graph in graphs for constant in graph.initializer):
-        found.setdefault(constant.name, []).append(constant)
-    return found
+        by_name.setdefault(constant.name, []).append(constant)
+    return by_name

@@ -1,163 +1,165 @@
-"""The network's layers as ONNX nodes, in float32 or in whole numbers."""
+"""The ONNX nodes of a network: interprets the layers of a `NetworkSpec`, in float32 or in int8."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.lrn import formula
-from model.network.onnx_builder import Nodes
-from model.network.spec import NORMALIZED, POOLED, Architecture, Convolution, convolutions, linears
+from model.network.onnx_builder import GraphBuilder
+from model.network.spec import (
+    LRN,
+    Activation,
+    Conv,
+    Dropout,
+    Flatten,
+    Layer,
+    Linear,
+    MaxPool,
+    NetworkSpec,
+    Padding,
+    SpatialNorm,
+    Weighted,
+)
 
 Array = NDArray[np.float32]
 Range = tuple[float, float]
-"""The least and the greatest value of an activation."""
+"""Minimum and maximum of an activation."""
 
 WEIGHT_LEVELS = 64
-"""Seven bits: processors without VNNI add two products of 8 by 8 bits in 16, and would clip sums of more."""
+"""Seven bits: processors without VNNI add two products of 8 by 8 bits in 16 bits, which would saturate with eight."""
 
 
 @dataclass(frozen=True)
-class Layers:
-    """`weights` by name, constant factors folded in (`folded`). `ranges`, of `points(architecture)`: whole numbers of
-    eight bits where they were measured; None: float32."""
+class LayerWriter:
+    """Writes layers as nodes of a graph.
 
-    architecture: Architecture
+    `weights`: weights and biases by name, constant factors folded in (`fold_constants`). `ranges`: of every name in
+    `quantization_points`, for int8; None: float32.
+    """
+
     weights: Mapping[str, Array]
     ranges: Mapping[str, Range] | None = None
 
-    def convolution(self, nodes: Nodes, x: str, layer: str, pads: list[int], part: str = "") -> str:
-        """A convolution, if the network has it, with all up to the pooling, as in `model.network.torch_module`.
+    def write(
+        self, graph: GraphBuilder, x: str, layers: Sequence[Layer], copy: str = "", padding: Padding | None = None
+    ) -> str:
+        """Add the nodes of `layers` with the input `x`; returns their output.
 
-        `part` tells apart the copies of a layer in one graph.
+        `copy`: distinguishes several copies of a layer in one graph. `padding`: of convolutions, if not the layer's.
         """
-        found = {convolution.name: convolution for convolution in convolutions(self.architecture)}
-        name = f"{part}_{layer}" if part else layer
-        if layer in found:
-            x = self._convolve(nodes, x, name, pads, found[layer])
-        if self.architecture.pool_first or layer not in POOLED:
-            return x  # pooled already
-        return self._pool(nodes, x, name, layer)
+        for layer in layers:
+            x = self._write(graph, x, layer, f"{copy}_{layer.name}" if copy else layer.name, padding)
+        return x
 
-    def _pool(self, nodes: Nodes, x: str, name: str, layer: str) -> str:
-        window, pads = [self.architecture.pool] * 2, self.architecture.last_pads(layer)
-        over = {"pads": pads} if any(pads) else {}
-        return nodes.add("MaxPool", x, name=name.replace("conv", "pool"), kernel_shape=window, strides=[2, 2], **over)
+    def _write(self, graph: GraphBuilder, x: str, layer: Layer, name: str, padding: Padding | None) -> str:
+        if isinstance(layer, Conv):
+            operands = self._operands(graph, x, layer, name)
+            attributes = {"group": layer.groups, "pads": padding or layer.padding, "strides": [layer.stride] * 2}
+            return graph.add("Conv", *operands, name=name, **attributes)
+        if isinstance(layer, Linear):
+            return graph.add("Gemm", *self._operands(graph, x, layer, name), name=name, transB=1)
+        if isinstance(layer, Activation):
+            x = graph.add({"relu": "Relu", "tanh": "Tanh"}[layer.function], x, name=name)
+            return self._fake_quantize(graph, x, layer.name, name) if layer.quantize else x
+        if isinstance(layer, LRN):
+            return _normalize(graph, x, layer, name)
+        if isinstance(layer, SpatialNorm):
+            return _normalize_over_pixels(graph, x, name)
+        if isinstance(layer, MaxPool):
+            pads = {"pads": layer.padding} if layer.ceil_mode else {}
+            window = {"kernel_shape": [layer.kernel_size] * 2, "strides": [layer.stride] * 2}
+            return graph.add("MaxPool", x, name=name, **window, **pads)
+        if isinstance(layer, Flatten):
+            return graph.add("Flatten", x, name=name)
+        assert isinstance(layer, Dropout)
+        return x  # a constant factor, which is folded into the next layer's weights
 
-    def classifier(self, nodes: Nodes, x: str) -> tuple[str, str]:
-        """(M, 9216) -> probabilities (M, classes) and features (M, hidden)."""
-        features = x
-        for layer in linears(self.architecture):
-            x = nodes.add("Gemm", *self._operands(nodes, x, layer, layer), name=layer, transB=1)
-            if layer != "fc8":
-                x = nodes.add(self._activation, x, name=f"{layer}_act")
-                x = features = self._rounded(nodes, x, f"{layer}.out", layer)
-        return nodes.add("Softmax", x, name="softmax", axis=-1), features
-
-    @property
-    def _activation(self) -> str:
-        return {"relu": "Relu", "tanh": "Tanh"}[self.architecture.activation]
-
-    def _convolve(self, nodes: Nodes, x: str, name: str, pads: list[int], layer: Convolution) -> str:
-        norm, kind = name.replace("conv", "lrn"), self.architecture.normalization
-        group = 1 if layer.joined else self.architecture.towers
-        operands = self._operands(nodes, x, layer.name, name)
-        x = nodes.add("Conv", *operands, name=name, group=group, pads=pads, strides=[layer.stride] * 2)
-        if kind == "source" and layer.name == "conv1":
-            return nodes.add(self._activation, self._normalize(nodes, x, norm, layer), name=f"{name}_act")
-        x = self._rounded(nodes, nodes.add(self._activation, x, name=f"{name}_act"), f"{layer.name}.out", name)
-        if self.architecture.pool_first and layer.name in POOLED:
-            x = self._pool(nodes, x, name, layer.name)
-        if layer.name not in NORMALIZED or kind == "none":
-            return x
-        x = self._normalize(nodes, x, norm, layer)
-        return _normalize_over_pixels(nodes, x) if kind == "source" else x
-
-    def _operands(self, nodes: Nodes, x: str, layer: str, name: str) -> tuple[str, str, str]:
-        """What a convolution or product works on: activations, weights and bias."""
-        weight, bias = self.weights[f"{layer}.weight"], self.weights[f"{layer}.bias"]
-        if self.ranges is None:
-            return x, nodes.constant(f"{layer}.weight", weight), nodes.constant(f"{layer}.bias", bias)
-        scale, _ = _scale(self.ranges[f"{layer}.in"])
-        greatest = np.abs(weight.reshape(len(weight), -1)).max(1)
-        steps = (np.where(greatest > 0, greatest, 1) / WEIGHT_LEVELS).astype(np.float32)  # one an output
-        whole = np.rint(weight / steps.reshape(-1, *[1] * (weight.ndim - 1))).astype(np.int8)
-        sums = np.rint(bias / (steps * scale)).clip(-(2**31), 2**31 - 1).astype(np.int32)
+    def _operands(self, graph: GraphBuilder, x: str, layer: Weighted, name: str) -> tuple[str, str, str]:
+        """Input, weight and bias of a convolution or product."""
+        weight, bias = self.weights[f"{layer.name}.weight"], self.weights[f"{layer.name}.bias"]
+        if self.ranges is None or not layer.quantize:
+            return x, graph.constant(f"{layer.name}.weight", weight), graph.constant(f"{layer.name}.bias", bias)
+        point = f"{layer.name}.in"
+        scale, _ = _scale_and_zero(self.ranges[point])
+        maximum = np.abs(weight.reshape(len(weight), -1)).max(1)
+        steps = (np.where(maximum > 0, maximum, 1) / WEIGHT_LEVELS).astype(np.float32)  # one per output
+        weight_int8 = np.rint(weight / steps.reshape(-1, *[1] * (weight.ndim - 1))).astype(np.int8)
+        bias_int32 = np.rint(bias / (steps * scale)).clip(-(2**31), 2**31 - 1).astype(np.int32)
         return (
-            self._rounded(nodes, x, f"{layer}.in", f"{name}_in"),
-            _whole(nodes, f"{layer}.weight", whole, steps, name),
-            _whole(nodes, f"{layer}.bias", sums, (steps * scale).astype(np.float32), name),
+            self._fake_quantize(graph, x, point, f"{name}_in"),
+            _quantized_constant(graph, f"{layer.name}.weight", weight_int8, steps, name),
+            _quantized_constant(graph, f"{layer.name}.bias", bias_int32, (steps * scale).astype(np.float32), name),
         )
 
-    def _rounded(self, nodes: Nodes, x: str, point: str, name: str) -> str:
-        """Eight bits of an activation."""
+    def _fake_quantize(self, graph: GraphBuilder, x: str, point: str, name: str) -> str:
+        """Round an activation to uint8 and back."""
         if self.ranges is None:
             return x
-        scale, zero = _scale(self.ranges[point])
-        grid = (nodes.constant(f"{point}.scale", scale), nodes.constant(f"{point}.zero", zero))
-        x = nodes.add("QuantizeLinear", x, *grid, name=f"{name}_whole")
-        return nodes.add("DequantizeLinear", x, *grid, name=f"{name}_rounded")
-
-    def _normalize(self, nodes: Nodes, x: str, name: str, layer: Convolution) -> str:
-        """Section 3.3 as a banded 1x1 convolution and two square roots: faster in onnxruntime than its LRN and Pow."""
-        channels, constant = layer.outputs, layer.name.replace("conv", "lrn")
-        groups, norm = self.architecture.norm_groups, formula.NORMS[self.architecture.normalization]
-        band = norm.alpha * formula.band(channels // groups, 1)
-        kernel = np.tile(band, (groups, 1)).astype(np.float32)[:, :, None, None]
-        weight = nodes.constant(f"{constant}.band", kernel)  # (channels, width, 1, 1)
-        bias = nodes.constant(f"{constant}.k", np.full(channels, norm.k, np.float32))
-        square = nodes.add("Mul", x, x, name=f"{name}_square")
-        scale = nodes.add("Conv", square, weight, bias, name=f"{name}_scale", group=groups)
-        return _over_three_quarters(nodes, x, scale, name)
+        scale, zero = _scale_and_zero(self.ranges[point])
+        grid = (graph.constant(f"{point}.scale", scale), graph.constant(f"{point}.zero", zero))
+        x = graph.add("QuantizeLinear", x, *grid, name=f"{name}_quantized")
+        return graph.add("DequantizeLinear", x, *grid, name=f"{name}_dequantized")
 
 
-def folded(architecture: Architecture, weights: Mapping[str, Array]) -> dict[str, Array]:
-    """The weights of a state dict with the constant factors: the input's scale, and dropout's at test."""
-    factors = {"conv1.weight": architecture.input_scale}
-    factors |= {f"{name}.weight": 1 - architecture.dropout for name in list(linears(architecture))[1:]}
+def fold_constants(spec: NetworkSpec, weights: Mapping[str, Array]) -> dict[str, Array]:
+    """The weights and biases of a state dict, multiplied by the constant factors of the layers' inputs."""
+    factors = {f"{layer.name}.weight": factor for layer, factor in spec.constant_factors()}
     return {name: value * np.float32(factors.get(name, 1.0)) for name, value in weights.items()}
 
 
-def points(architecture: Architecture) -> list[str]:
-    """Where activations are rounded: into each layer, and out of each after its activation.
+def quantization_points(spec: NetworkSpec) -> list[str]:
+    """Where activations are quantized: LAYER.in of layers with weights, and the outputs of activations.
 
-    Where both are the same tensor, onnxruntime takes it for one; it needs both to see a whole-number layer.
+    Where both are the same tensor, onnxruntime merges them; it needs both to recognize an int8 layer.
     """
-    names = [*(layer.name for layer in convolutions(architecture)), *linears(architecture)]
-    unrounded = {"fc8", "conv1" if architecture.normalization == "source" else ""}
-    return [f"{name}.in" for name in names] + [f"{name}.out" for name in names if name not in unrounded]
+    inputs = [f"{layer.name}.in" for layer in spec.weighted_layers if layer.quantize]
+    return inputs + [layer.name for layer in spec.layers if isinstance(layer, Activation) and layer.quantize]
 
 
-def _scale(span: Range) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Step and zero of uint8 over a range, which contains 0."""
+def _scale_and_zero(span: Range) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Step and zero point of uint8 over a range, which is extended to contain 0."""
     low, high = min(span[0], 0.0), max(span[1], 0.0)
     step = (high - low) / 255 or 1.0
     return np.array(step, np.float32), np.array(round(-low / step), np.uint8)
 
 
-def _whole(nodes: Nodes, constant: str, values: NDArray[np.generic], steps: Array, name: str) -> str:
-    """Whole numbers, with a step for each output. onnxruntime wants to see their zero, too."""
-    kept = [nodes.constant(constant, values), nodes.constant(f"{constant}.step", steps)]
-    kept.append(nodes.constant(f"{constant}.zero", np.zeros(len(steps), values.dtype)))
-    return nodes.add("DequantizeLinear", *kept, name=f"{name}_{constant.rpartition('.')[2]}", axis=0)
+def _quantized_constant(
+    graph: GraphBuilder, constant: str, values: NDArray[np.generic], steps: Array, name: str
+) -> str:
+    """Integers with a step per output. onnxruntime needs their zero points, too."""
+    operands = [graph.constant(constant, values), graph.constant(f"{constant}.step", steps)]
+    operands.append(graph.constant(f"{constant}.zero", np.zeros(len(steps), values.dtype)))
+    return graph.add("DequantizeLinear", *operands, name=f"{name}_{constant.rpartition('.')[2]}", axis=0)
 
 
-def _normalize_over_pixels(nodes: Nodes, x: str) -> str:
+def _normalize(graph: GraphBuilder, x: str, layer: LRN, name: str) -> str:
+    """Section 3.3 as a banded 1x1 convolution and two square roots: faster in onnxruntime than its LRN and Pow."""
+    window = layer.alpha * formula.window_matrix(layer.channels // layer.groups, 1)
+    kernel = np.tile(window, (layer.groups, 1)).astype(np.float32)[:, :, None, None]
+    weight = graph.constant(f"{layer.name}.band", kernel)  # (channels, channels of a group, 1, 1)
+    bias = graph.constant(f"{layer.name}.k", np.full(layer.channels, layer.k, np.float32))
+    square = graph.add("Mul", x, x, name=f"{name}_square")
+    scale = graph.add("Conv", square, weight, bias, name=f"{name}_scale", group=layer.groups)
+    return _divide_by_power(graph, x, scale, name)
+
+
+def _normalize_over_pixels(graph: GraphBuilder, x: str, name: str) -> str:
     """`model.lrn.functional.spatial_norm`."""
-    square = nodes.add("Mul", x, x, name="spatial_square")
+    square = graph.add("Mul", x, x, name=f"{name}_square")
     pads, window = [formula.SIZE // 2] * 4, [formula.SIZE] * 2
-    mean = nodes.add("AveragePool", square, name="spatial_mean", kernel_shape=window, pads=pads, count_include_pad=1)
-    factor = nodes.constant("spatial.scale", np.array([formula.SPATIAL_SCALE], np.float32))
-    part = nodes.add("Mul", mean, factor, name="spatial_part")
-    scale = nodes.add("Add", part, nodes.constant("spatial.one", np.array([1], np.float32)), name="spatial_sum")
-    return _over_three_quarters(nodes, x, scale, "spatial")
+    mean = graph.add("AveragePool", square, name=f"{name}_mean", kernel_shape=window, pads=pads, count_include_pad=1)
+    factor = graph.constant(f"{name}.scale", np.array([formula.SPATIAL_SCALE], np.float32))
+    scaled = graph.add("Mul", mean, factor, name=f"{name}_scaled")
+    scale = graph.add("Add", scaled, graph.constant(f"{name}.one", np.array([1], np.float32)), name=f"{name}_sum")
+    return _divide_by_power(graph, x, scale, name)
 
 
-def _over_three_quarters(nodes: Nodes, x: str, scale: str, name: str) -> str:
+def _divide_by_power(graph: GraphBuilder, x: str, scale: str, name: str) -> str:
     """x / scale^0.75."""
-    root = nodes.add("Sqrt", scale, name=f"{name}_root")
-    root4 = nodes.add("Sqrt", root, name=f"{name}_root4")
-    return nodes.add("Div", x, nodes.add("Mul", root, root4, name=f"{name}_power"), name=name)
+    root = graph.add("Sqrt", scale, name=f"{name}_root")
+    root4 = graph.add("Sqrt", root, name=f"{name}_root4")
+    return graph.add("Div", x, graph.add("Mul", root, root4, name=f"{name}_power"), name=name)

@@ -1,12 +1,12 @@
-"""network.onnx -> network.int8.onnx: convolutions and matrix products in whole numbers, about a quarter of the bytes.
+"""Post-training quantization: the network in int8, about a quarter of the bytes.
 
-Static: the ranges of all activations are measured once, on real images. Weights have a step for each output.
+Static: the ranges of all activations are measured once, on real images. Weights have a step per output.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,39 +15,41 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from model.artifacts.artifact import Artifact
-from model.artifacts.weights import architecture_of, read_folded_weights
 from model.images.crops import TEN_CROP
-from model.network.onnx_graph import build
-from model.network.onnx_layers import Array, Layers, Range, points
+from model.network.onnx_graph import build_graph
+from model.network.onnx_layers import Array, Range, quantization_points
+from model.network.spec import NetworkSpec
 
 
-def quantize(artifact: Artifact, batches: Iterable[NDArray[np.uint8]], target: Path) -> None:
-    """Write the int8 form of an artifact's network. `batches`: (N, 256, 256, 3) uint8 images like those to come.
+def quantize(
+    spec: NetworkSpec, weights: Mapping[str, Array], mean: Array, batches: Iterable[NDArray[np.uint8]], target: Path
+) -> None:
+    """Write a network in int8 to `target`.
 
-    Raises ArtifactError where the artifact doesn't name its architecture.
+    `weights`, `mean`: as for `model.network.onnx_graph.build_graph`. `batches`: (N, 256, 256, 3) uint8 images, similar
+    to those that the network will see.
     """
-    architecture = architecture_of(artifact.manifest)
-    weights, mean = read_folded_weights(artifact)
-    layers = Layers(architecture, weights)
-    onnx.save(build(Layers(architecture, weights, ranges(layers, mean, batches)), mean), str(target))
+    ranges = measure_ranges(spec, weights, mean, batches)
+    onnx.save(build_graph(spec, weights, mean, ranges), str(target))
 
 
-def ranges(layers: Layers, mean: Array, batches: Iterable[NDArray[np.uint8]]) -> dict[str, Range]:
-    """The least and greatest value at each of `points`, over ten crops of all images."""
-    model = build(layers, mean, share=False)
-    wanted = points(layers.architecture)
-    for point in wanted:
-        layer, _, side = point.partition(".")
-        (node,) = [node for node in model.graph.node if node.name == layer]
-        watched = node.input[0] if side == "in" else f"{layer}_act"
+def measure_ranges(
+    spec: NetworkSpec, weights: Mapping[str, Array], mean: Array, batches: Iterable[NDArray[np.uint8]]
+) -> dict[str, Range]:
+    """Minimum and maximum at each of `quantization_points`, over ten crops of all images."""
+    model = build_graph(spec, weights, mean, share_crops=False)
+    points = quantization_points(spec)
+    nodes = {node.name: node for node in model.graph.node}
+    for point in points:
+        value = nodes[point.removesuffix(".in")].input[0] if point.endswith(".in") else point
         for op in ("ReduceMin", "ReduceMax"):
-            model.graph.node.append(helper.make_node(op, [watched], [f"{point}.{op}"], keepdims=0))
+            model.graph.node.append(helper.make_node(op, [value], [f"{point}.{op}"], keepdims=0))
             model.graph.output.append(helper.make_tensor_value_info(f"{point}.{op}", TensorProto.FLOAT, []))
     with tempfile.TemporaryDirectory() as folder:
-        onnx.save(model, str(Path(folder) / "watched.onnx"))
-        session = ort.InferenceSession(str(Path(folder) / "watched.onnx"), providers=["CPUExecutionProvider"])
-    outputs = [f"{point}.{op}" for op in ("ReduceMin", "ReduceMax") for point in wanted]
-    seen = np.array([session.run(outputs, {"images": some, "crops": np.array(TEN_CROP)}) for some in batches])
-    low, high = np.split(seen, 2, axis=1)  # (batches, points) each
-    return {p: (float(a), float(b)) for p, a, b in zip(wanted, low.min(0), high.max(0), strict=True)}
+        file = Path(folder) / "observed.onnx"
+        onnx.save(model, str(file))
+        session = ort.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    outputs = [f"{point}.{op}" for op in ("ReduceMin", "ReduceMax") for point in points]
+    observed = np.array([session.run(outputs, {"images": batch, "crops": np.array(TEN_CROP)}) for batch in batches])
+    low, high = np.split(observed, 2, axis=1)  # (batches, points) each
+    return {p: (float(a), float(b)) for p, a, b in zip(points, low.min(0), high.max(0), strict=True)}

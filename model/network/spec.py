@@ -1,115 +1,235 @@
-"""What can be chosen about the network, and the layers that follow from it (`model.network.torch_module`)."""
+"""Description of a network: its layers in order of execution, with everything that belongs to each of them.
+
+`model.network.torch_module` and `model.network.onnx_layers` interpret a specification; the readers in
+`model.pretrained` compare files with it; initialization, dropout, quantization and the division between processes are
+attributes of its layers. `model.network.registry` builds the specifications that exist.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
-from model.exceptions import TrainingError
+from pydantic import ConfigDict
 
-WIDTHS = {"conv1": 96, "conv2": 256, "conv3": 384, "conv4": 384, "conv5": 256}
-ONE_TOWER_WIDTHS = {"conv1": 48, "conv2": 128, "conv3": 192, "conv4": 192, "conv5": 256}
-POOLED = ("conv1", "conv2", "conv5")
-NORMALIZED = ("conv1", "conv2")
-REMOVABLE = ("conv2", "conv3", "conv4", "conv5", "fc7")
-LAYERS = (*WIDTHS, "conv6", "fc6", "fc7", "fc8")
-BORDERS = {"ceil": (0, 0, 3, 3), "none": (0, 0, 0, 0), "around": (2, 2, 2, 2)}
-"""Zeros round what conv1 sees: top, left, bottom, right."""
+from model.exceptions import NetworkConfigError
 
 Scheme = Literal["paper", "source", "he"]
-"""How weights start: see `model.network.initialization`."""
+"""How weights are initialized: as in section 5, as in the authors' program, or by fan-in (He et al. 2015)."""
+Padding = tuple[int, int, int, int]
+"""Zeros at the top, left, bottom and right."""
+Parallel = Literal["tower", "column", "row"]
+"""How a layer is divided between processes that hold one tower each (column and row: the terms of Megatron-LM).
+
+`tower`: outputs are divided, and an output sees the inputs of its own tower. `column`: outputs are divided, and see
+the inputs of all towers, which are gathered first. `row`: inputs are divided, and the partial sums are added up; the
+bias is replicated.
+"""
+
+
+class Init(NamedTuple):
+    """Weights from a normal distribution with mean 0 and this standard deviation, and a constant bias."""
+
+    std: float
+    bias: float
 
 
 @dataclass(frozen=True)
-class Architecture:
-    """What can be chosen about the network. The defaults are the paper's.
+class Conv:
+    """A convolution over the channels of all towers. `anneals_early`: the authors lower its learning rate first."""
 
-    `hidden`: the width of fc6 and fc7. `dropout`: the probability of setting an output of fc6 or fc7 to zero.
-    `input_scale` multiplies the mean-subtracted pixels. `pool`: window of the max pooling, whose stride is 2: 3
-    overlaps (section 3.4), 2 doesn't, with the same sizes of maps. `normalization`: `paper` (section 3.3), `source`
-    (the authors' program: alpha / n, before the first ReLU, a second one over pixels after conv2), `caffe` (alpha / n,
-    k = 1, over all channels) or `none`.
-    `towers`: 2, or 1 for the half-size network of footnote 2. `joined`: conv3 sees both towers. `sixth`: a convolution
-    after the last pooling, as in the networks of section 6 that were trained on more classes. `without`: one layer
-    left out, of `REMOVABLE`. `mean`: each pixel of a view meets `own` mean, or that of the `center` view (the authors'
-    program).
+    name: str
+    in_channels: int
+    out_channels: int
+    kernel_size: int
+    stride: int
+    padding: Padding
+    groups: int
+    init: Mapping[Scheme, Init]
+    anneals_early: bool = False
+    quantize: bool = True
 
-    The rest is for networks that others published (`model.pretrained.specs`). `pool_first`: pooling before
-    normalization. `border`, of `BORDERS`: 55 x 55 positions of conv1 by the `ceil` rule; with `none`, 54 x 54, and the
-    last pooling reaches over the edge; with zeros `around`, 55 x 55. `widths`: channels of conv1 to conv5, if not the
-    paper's. `side`: pixels a side of a view.
+    @property
+    def weight_shape(self) -> tuple[int, int, int, int]:
+        return self.out_channels, self.in_channels // self.groups, self.kernel_size, self.kernel_size
+
+    @property
+    def parallel(self) -> Parallel:
+        return "tower" if self.groups > 1 else "column"
+
+
+@dataclass(frozen=True)
+class Linear:
+    """A fully connected layer."""
+
+    name: str
+    in_features: int
+    out_features: int
+    parallel: Parallel
+    init: Mapping[Scheme, Init]
+    quantize: bool = True
+
+    @property
+    def weight_shape(self) -> tuple[int, int]:
+        return self.out_features, self.in_features
+
+
+@dataclass(frozen=True)
+class Activation:
+    """ReLU or tanh. `quantize`: its outputs are quantized, too, because a layer with weights is right before it."""
+
+    name: str
+    function: Literal["relu", "tanh"]
+    quantize: bool = True
+
+
+@dataclass(frozen=True)
+class LRN:
+    """Local response normalization (section 3.3) within each of `groups` groups of channels.
+
+    `alpha` isn't divided by the size of the window; see `model.lrn.formula`.
     """
 
-    classes: int = 1000
+    name: str
+    channels: int
+    groups: int
+    alpha: float
+    k: float
+
+
+@dataclass(frozen=True)
+class SpatialNorm:
+    """The authors' second normalization after conv2: over 5 x 5 pixels of the same map (`model.lrn.functional`)."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class MaxPool:
+    """Max pooling (section 3.4). `ceil_mode`: the last window may reach over the edge by one pixel."""
+
+    name: str
+    kernel_size: int
+    stride: int = 2
+    ceil_mode: bool = False
+
+    @property
+    def padding(self) -> Padding:
+        return (0, 0, 1, 1) if self.ceil_mode else (0, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Flatten:
+    """(N, C, H, W) -> (N, C * H * W)."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """Dropout of the paper (section 4.2): zeros in training with probability `p`, times 1 - p otherwise."""
+
+    name: str
+    features: int
+    p: float
+
+
+Weighted = Conv | Linear
+Layer = Conv | Linear | Activation | LRN | SpatialNorm | MaxPool | Flatten | Dropout
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The options of a network; stands in manifests and checkpoints. The defaults are the paper's.
+
+    `name`: a key of `model.network.registry.NETWORKS`. `hidden`: outputs of fc6 and fc7. `dropout`: probability of
+    setting an output of fc6 or fc7 to zero. `input_scale`: factor of the pixels after the mean is subtracted.
+    `input_size`: pixels per side of a crop. `mean`: what is subtracted from a crop: the mean image at its `own`
+    position, or at the `center` (the authors' program). `pool_size`: window of the max pooling with stride 2; 3
+    overlaps, 2 doesn't, with maps of the same size. `normalization`: `paper` (section 3.3), `source` (the authors'
+    program: alpha / n, before the first ReLU, and a second one over pixels after conv2) or `none`.
+    `conv3_cross_tower`: conv3 sees both towers. `omit_layer`: a layer to leave out. `channels`: of conv1 to conv5, if
+    not the network's own.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    name: str = "alexnet"
+    num_classes: int = 1000
     hidden: int = 4096
     dropout: float = 0.5
     input_scale: float = 1.0
-    activation: Literal["relu", "tanh"] = "relu"
-    pool: Literal[2, 3] = 3
-    normalization: Literal["paper", "source", "caffe", "none"] = "paper"
-    towers: Literal[1, 2] = 2
-    joined: bool = True
-    sixth: bool = False
-    without: str = ""
+    input_size: Literal[224, 227] = 224
     mean: Literal["own", "center"] = "own"
-    pool_first: bool = False
-    border: Literal["ceil", "none", "around"] = "ceil"
-    widths: tuple[int, ...] = ()
-    side: Literal[224, 227] = 224
+    activation: Literal["relu", "tanh"] = "relu"
+    pool_size: Literal[2, 3] = 3
+    normalization: Literal["paper", "source", "none"] = "paper"
+    conv3_cross_tower: bool = True
+    omit_layer: str = ""
+    channels: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.without and self.without not in REMOVABLE:
-            raise TrainingError(f"expected a layer of {', '.join(REMOVABLE)} to leave out, found {self.without!r}")
-        if self.hidden < 2 or self.hidden % 2 or not 0 <= self.dropout < 1:
-            raise TrainingError(
-                f"expected an even hidden width and a dropout from 0 to below 1, found {self.hidden}, {self.dropout}"
-            )
-        if self.widths and (len(self.widths) != len(WIDTHS) or any(w < 1 or w % self.towers for w in self.widths)):
-            raise TrainingError(f"expected {len(WIDTHS)} widths that {self.towers} towers share, found {self.widths}")
+        if self.hidden < 2 or self.hidden % 2:
+            raise NetworkConfigError(f"invalid hidden width {self.hidden}: it must be even and at least 2")
+        if not 0 <= self.dropout < 1:
+            raise NetworkConfigError(f"invalid dropout probability {self.dropout}: it must be at least 0 and below 1")
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """A network: the layers from a crop (3, input_size, input_size), mean subtracted, to the logits of the classes.
+
+    The pixels are multiplied by `config.input_scale` before the first layer.
+    """
+
+    config: NetworkConfig
+    towers: int
+    layers: tuple[Layer, ...]
 
     @property
-    def norm_groups(self) -> int:
-        """Groups of channels that are normalized apart."""
-        return 1 if self.normalization == "caffe" else self.towers
+    def weighted_layers(self) -> list[Weighted]:
+        """The layers with weights and biases."""
+        return [layer for layer in self.layers if isinstance(layer, Conv | Linear)]
 
-    def last_pads(self, layer: str) -> tuple[int, int, int, int]:
-        """How far the pooling after `layer` reaches over the edge: by the ceil rule, 12 x 12 maps give 6 x 6."""
-        return (0, 0, 1, 1) if layer == "conv5" and self.border == "none" else (0, 0, 0, 0)
+    @property
+    def convolutions(self) -> list[Conv]:
+        return [layer for layer in self.layers if isinstance(layer, Conv)]
 
+    @property
+    def linears(self) -> list[Linear]:
+        return [layer for layer in self.layers if isinstance(layer, Linear)]
 
-class Convolution(NamedTuple):
-    """One convolutional layer: channels of both towers, and whether a kernel sees all of them."""
+    @property
+    def dropouts(self) -> list[Dropout]:
+        return [layer for layer in self.layers if isinstance(layer, Dropout)]
 
-    name: str
-    inputs: int
-    outputs: int
-    kernel: int
-    stride: int
-    padding: int
-    joined: bool
+    @property
+    def feature_layers(self) -> tuple[Layer, ...]:
+        """The layers up to the features: the last hidden layer after its activation, before dropout."""
+        return self.layers[: self._features_end]
 
+    @property
+    def output_layers(self) -> tuple[Layer, ...]:
+        """The layers from the features to the logits."""
+        return self.layers[self._features_end :]
 
-def convolutions(architecture: Architecture) -> list[Convolution]:
-    """The convolutional layers of an architecture, in order. Without conv3, the towers meet at conv4."""
-    widths = WIDTHS if architecture.towers == 2 else ONE_TOWER_WIDTHS
-    if architecture.widths:
-        widths = dict(zip(WIDTHS, architecture.widths, strict=True))
-    forms = {"conv1": (11, 4, 0), "conv2": (5, 1, 2)}  # conv1: `BORDERS` besides
-    meeting = "conv4" if architecture.without == "conv3" else "conv3"
-    layers, inputs = [], 3
-    for name, outputs in widths.items():
-        if name != architecture.without:
-            joined = name == "conv1" or (name == meeting and architecture.joined)
-            layers.append(Convolution(name, inputs, outputs, *forms.get(name, (3, 1, 1)), joined))
-            inputs = outputs
-    if architecture.sixth:
-        layers.append(Convolution("conv6", inputs, widths["conv5"], 3, 1, 1, True))
-    return layers
+    @property
+    def blocks(self) -> list[tuple[Layer, ...]]:
+        """Each layer with weights, with the layers after it up to the next one with weights."""
+        starts = [place for place, layer in enumerate(self.layers) if isinstance(layer, Conv | Linear)]
+        return [self.layers[start:end] for start, end in zip(starts, [*starts[1:], len(self.layers)], strict=True)]
 
+    def constant_factors(self) -> Iterator[tuple[Weighted, float]]:
+        """Each layer with weights, and the constant that its inputs are multiplied by outside training."""
+        factor = self.config.input_scale
+        for layer in self.layers:
+            if isinstance(layer, Dropout):
+                factor *= 1 - layer.p
+            elif isinstance(layer, Conv | Linear):
+                yield layer, factor
+                factor = 1.0
 
-def linears(architecture: Architecture) -> dict[str, tuple[int, int]]:
-    """Inputs and outputs of the fully connected layers, of both towers together."""
-    hidden = architecture.hidden
-    layers = {"fc6": (36 * convolutions(architecture)[-1].outputs, hidden), "fc7": (hidden, hidden)}
-    layers.pop(architecture.without, None)
-    return layers | {"fc8": (hidden, architecture.classes)}
+    @property
+    def _features_end(self) -> int:
+        return max(place for place, layer in enumerate(self.layers) if isinstance(layer, Activation)) + 1

@@ -1,8 +1,8 @@
-"""Where the towers meet when each lives in a process of its own (section 3.2: one a GPU).
+"""Tower parallelism: one tower of the network in each of two processes (section 3.2: one per GPU).
 
-A tower holds half of every layer. `Exchange` is one process with both towers, where nothing has to travel;
-`DistributedExchange` is one tower per process. The network calls them at the same places: into the layers that see
-both towers, and after fc8.
+A process holds half of every layer. `LocalExchange` is one process with both towers, where nothing has to be sent;
+`DistributedExchange` is one tower per process. The network calls them before the layers that see both towers, and after
+the last one.
 
 `torch.distributed.nn.functional.all_gather` isn't used: its gradient is silently wrong where the result is joined along
 channels (the parts of the gradient aren't contiguous).
@@ -16,68 +16,69 @@ from typing import Any
 import torch
 from torch import Tensor, distributed
 
-BY_INPUT = ("fc8.weight",)
-"""fc8 is cut along its inputs: each tower adds its share of the logits. All other layers are cut along outputs."""
-WHOLE = ("fc8.bias",)
+from model.network.spec import NetworkSpec
 
 
-class Exchange:
+class LocalExchange:
     """Both towers in this process."""
 
-    parts = 1
-    part = 0
+    size = 1
+    rank = 0
 
     def gather(self, x: Tensor) -> Tensor:
         """This process's channels (N, C, ...) -> the channels of both towers, the first tower's first."""
         return x
 
-    def total(self, x: Tensor) -> Tensor:
+    def all_reduce(self, x: Tensor) -> Tensor:
         """The sum over both towers."""
         return x
 
 
-class DistributedExchange(Exchange):
+class DistributedExchange:
     """One tower in each process of `group`; every process must call the same methods in the same order."""
 
     def __init__(self, group: distributed.ProcessGroup) -> None:
         self.group = group
-        self.parts, self.part = group.size(), group.rank()
+        self.size, self.rank = group.size(), group.rank()
 
     def gather(self, x: Tensor) -> Tensor:
         gathered: Tensor = _Gather.apply(x, self)  # type: ignore[no-untyped-call]
         return gathered
 
-    def total(self, x: Tensor) -> Tensor:
-        summed: Tensor = _Total.apply(x, self)  # type: ignore[no-untyped-call]
-        return summed
+    def all_reduce(self, x: Tensor) -> Tensor:
+        total: Tensor = _AllReduce.apply(x, self)  # type: ignore[no-untyped-call]
+        return total
+
+
+Exchange = LocalExchange | DistributedExchange
 
 
 class _Gather(torch.autograd.Function):
-    """Joins channels; a tower's gradient is the sum of what the layers of both towers say about its channels."""
+    """Joins the towers' channels; the gradient of a tower's channels is the sum over the layers of both towers."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, between: DistributedExchange) -> Tensor:
-        ctx.between = between
+    def forward(ctx: Any, x: Tensor, exchange: DistributedExchange) -> Tensor:
+        ctx.exchange = exchange
         own = x.movedim(1, -1).contiguous()  # channels last: no copy for the layout that the convolutions use
-        parts = [torch.empty_like(own) for _ in range(between.parts)]
-        distributed.all_gather(parts, own, between.group)
-        return torch.cat(parts, -1).movedim(-1, 1)
+        shares = [torch.empty_like(own) for _ in range(exchange.size)]
+        distributed.all_gather(shares, own, exchange.group)
+        return torch.cat(shares, -1).movedim(-1, 1)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        between = ctx.between
-        whole = gradients[0].movedim(1, -1).clone(memory_format=torch.contiguous_format)
-        distributed.all_reduce(whole, group=between.group)
-        return whole.chunk(between.parts, -1)[between.part].movedim(-1, 1), None
+        exchange = ctx.exchange
+        total = gradients[0].movedim(1, -1).clone(memory_format=torch.contiguous_format)
+        distributed.all_reduce(total, group=exchange.group)
+        return total.chunk(exchange.size, -1)[exchange.rank].movedim(-1, 1), None
 
 
-class _Total(torch.autograd.Function):
-    """Adds up; every summand has the sum's gradient."""
+class _AllReduce(torch.autograd.Function):
+    """Adds up; every summand has the gradient of the sum."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, between: DistributedExchange) -> Tensor:
+    def forward(ctx: Any, x: Tensor, exchange: DistributedExchange) -> Tensor:
         total = x.clone(memory_format=torch.contiguous_format)
-        distributed.all_reduce(total, group=between.group)
+        distributed.all_reduce(total, group=exchange.group)
         return total
 
     @staticmethod
@@ -85,36 +86,42 @@ class _Total(torch.autograd.Function):
         return gradients[0], None
 
 
-def split(state: Mapping[str, Tensor], exchange: Exchange) -> dict[str, Tensor]:
-    """This process's share of the whole network's tensors (weights, or anything of their names and shapes)."""
+def split_state(state: Mapping[str, Tensor], spec: NetworkSpec, exchange: Exchange) -> dict[str, Tensor]:
+    """This process's share of the whole network's tensors (weights, or others with their names and shapes)."""
     return {
-        name: tensor if name in WHOLE else tensor.chunk(exchange.parts, _cut(name))[exchange.part]
+        name: tensor if dim is None else tensor.chunk(exchange.size, dim)[exchange.rank]
         for name, tensor in state.items()
+        for dim in [_shard_dim(spec, name)]
     }
 
 
-def join(shares: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def join_states(shares: Sequence[Mapping[str, Tensor]], spec: NetworkSpec) -> dict[str, Tensor]:
     """The whole network's tensors from the towers' shares, in the order of the towers."""
-    first = shares[0]
     return {
-        name: tensor if name in WHOLE else torch.cat([share[name] for share in shares], _cut(name))
-        for name, tensor in first.items()
+        name: tensor if dim is None else torch.cat([share[name] for share in shares], dim)
+        for name, tensor in shares[0].items()
+        for dim in [_shard_dim(spec, name)]
     }
 
 
-def gather_state(share: Mapping[str, Tensor], exchange: Exchange) -> dict[str, Tensor]:
+def gather_state(share: Mapping[str, Tensor], spec: NetworkSpec, exchange: Exchange) -> dict[str, Tensor]:
     """The whole network's tensors, on the CPU of every process that takes part."""
-    if not isinstance(exchange, DistributedExchange):
+    if isinstance(exchange, LocalExchange):
         return {name: tensor.detach().cpu() for name, tensor in share.items()}
-    shares: list[dict[str, Tensor]] = [{} for _ in range(exchange.parts)]
+    shares: list[dict[str, Tensor]] = [{} for _ in range(exchange.size)]
     for name, tensor in share.items():
         own = tensor.detach().contiguous()
-        parts = [torch.empty_like(own) for _ in range(exchange.parts)]
-        distributed.all_gather(parts, own, exchange.group)
-        for target, part in zip(shares, parts, strict=True):
+        gathered = [torch.empty_like(own) for _ in range(exchange.size)]
+        distributed.all_gather(gathered, own, exchange.group)
+        for target, part in zip(shares, gathered, strict=True):
             target[name] = part.cpu()
-    return join(shares)
+    return join_states(shares, spec)
 
 
-def _cut(name: str) -> int:
-    return 1 if name in BY_INPUT else 0
+def _shard_dim(spec: NetworkSpec, name: str) -> int | None:
+    """The dimension along which a tensor is divided; None: every process has all of it."""
+    layer_name, _, kind = name.partition(".")
+    (layer,) = [layer for layer in spec.weighted_layers if layer.name == layer_name]
+    if layer.parallel != "row":
+        return 0
+    return 1 if kind == "weight" else None

@@ -1,13 +1,13 @@
-"""`alexnet pull`: a published file becomes an artifact that answers as the file itself does.
+"""Import of published networks: a file becomes an artifact that computes what the file does.
 
-Color order and deviations go into conv1's weights, the mean into the graph's mean image, so that the artifact takes
-plain RGB pixels as every other one does, is served, indexed, quantized and fine-tuned like them.
+Channel order and standard deviations go into conv1's weights, the mean into the graph's mean image, so that the
+artifact takes plain RGB pixels and is served, indexed, quantized and fine-tuned like every other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,60 +16,51 @@ from numpy.typing import NDArray
 
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import NETWORK, Artifact, Label, Manifest
-from model.artifacts.writer import now, publish
-from model.download import fetch, verify
+from model.artifacts.writer import publish, utc_now
+from model.download import RemoteFile, fetch, verify
 from model.exceptions import ArtifactError, DownloadError, ExportError
 from model.files import sha256_of
 from model.images.crops import CENTER_CROP, TEN_CROP, crop_coordinates
 from model.images.preprocess import IMAGE_SIZE
-from model.network.spec import Architecture
-from model.pretrained.specs import Array, Published, Release, Source
-from model.runtime import OnnxModel
+from model.network.registry import build_spec
+from model.network.spec import NetworkSpec
+from model.pretrained.specs import Array, PretrainedFile, PretrainedSpec
 
 SYNSETS = Path(__file__).parents[1] / "imagenet.tsv"
-TOLERANCE = 1e-4
-"""Largest difference of a probability, and of a feature in units of the largest one. Sums in another order move them by
-less than 1e-5; a swapped channel, group, mean or norm by more than 1e-3."""
-PROVEN_ON = 2
-"""Images."""
+CASES = ((2, CENTER_CROP), (2, TEN_CROP))
+"""Numbers of images, and crops, on which the artifact is compared with the file."""
 
 
-def pull(published: Published, root: Path, downloads: Path, mirror: str, say: Callable[[str], None]) -> Artifact:
-    """The artifact of a published network, fetched and imported unless it is in `root` already.
+def pull(pretrained: PretrainedSpec, root: Path, downloads: Path, mirror: str, log: Callable[[str], None]) -> Artifact:
+    """The artifact of a published network, downloaded and imported unless it is in `root` already.
 
-    Raises DownloadError, ArtifactError or ExportError, and leaves nothing half-made but a part to go on from.
+    Raises DownloadError, ArtifactError or ExportError; only an incomplete download may be left, to be resumed.
     """
-    release = published.releases[0]
-    if (present := _present(published, root, release.sha256, say)) is not None:
-        return present
-    return take(published, root, fetch(release, downloads, mirror), release, say)
+    release = pretrained.releases[0]
+    if (existing := _find_imported(pretrained, root, release.sha256, log)) is not None:
+        return existing
+    return import_file(pretrained, root, fetch(release, downloads, mirror), release, log)
 
 
-def take(published: Published, root: Path, file: Path, release: Release | None, say: Callable[[str], None]) -> Artifact:
-    """The artifact of a file on disk, which is `release`, or (None) not one that its publisher gives a checksum of."""
+def import_file(
+    pretrained: PretrainedSpec, root: Path, file: Path, release: RemoteFile | None, log: Callable[[str], None]
+) -> Artifact:
+    """The artifact of a file on disk. `release`: which of the published files it is; None: another one."""
     checksum = release.sha256 if release is not None else sha256_of(file)
-    if (present := _present(published, root, checksum, say)) is not None:
-        return present
-    say(f"importing {file}")
-    return _import(published, root, file, checksum, release)
+    if (existing := _find_imported(pretrained, root, checksum, log)) is not None:
+        return existing
+    log(f"importing {file}")
+    return _import(pretrained, root, file, checksum, release)
 
 
-def _present(published: Published, root: Path, checksum: str, say: Callable[[str], None]) -> Artifact | None:
-    for manifest in sorted((root / published.name).glob("*/manifest.json")):
-        if artifacts.read_manifest(manifest.parent).training.get("sha256") == checksum:
-            say(f"there already, from the same file: {manifest.parent}")
-            return artifacts.load(manifest.parent)
-    return None
-
-
-def known(published: Published, file: Path) -> Release:
-    """Which release a file is, by size and checksum. Raises DownloadError where it is none of them."""
+def identify_release(pretrained: PretrainedSpec, file: Path) -> RemoteFile:
+    """The published file that `file` is, by size and checksum. Raises DownloadError if it is none of them."""
     if not file.is_file():
-        raise DownloadError(f"expected a file at {file}, found none")
+        raise DownloadError(f"{file} doesn't exist")
     size = file.stat().st_size
-    alike = [release for release in published.releases if release.bytes in (0, size)] or list(published.releases[:1])
+    candidates = [release for release in pretrained.releases if release.bytes in (0, size)]
     errors = []
-    for release in alike:
+    for release in candidates or pretrained.releases[:1]:
         try:
             verify(file, release)
         except DownloadError as error:
@@ -79,117 +70,110 @@ def known(published: Published, file: Path) -> Release:
     raise errors[0]
 
 
-def labels() -> tuple[Label, ...]:
-    """ImageNet's 1000 classes in the order of their synsets, which is that of all published networks; words of
-    WordNet."""
+def read_imagenet_labels() -> tuple[Label, ...]:
+    """ImageNet's 1000 classes in the order of their synsets, as in all published networks; names from WordNet."""
     lines = SYNSETS.read_text(encoding="utf-8").splitlines()
     return tuple(Label(id=synset, name=words) for synset, _, words in (line.partition("\t") for line in lines))
 
 
-def read(published: Published, file: Path) -> tuple[Architecture, Source]:
-    """The file's layers, compared with the architecture they should have. Raises ArtifactError."""
-    architecture = published.architecture
+def read_file(pretrained: PretrainedSpec, file: Path) -> tuple[NetworkSpec, PretrainedFile]:
+    """Read a file and compare its layers with the network's. Raises ArtifactError."""
+    spec = build_spec(pretrained.network)
     try:
         if file.suffix == ".pth":
             from model.pretrained import torch_reader
 
-            source = torch_reader.read(file, architecture)
+            contents = torch_reader.read(file, spec)
         elif file.suffix == ".caffemodel":
             from model.pretrained import caffe_reader
 
-            source = caffe_reader.read(file, architecture)
+            contents = caffe_reader.read(file, spec)
         else:
             from model.pretrained import onnx_reader
 
-            source = onnx_reader.read(file, architecture)
+            contents = onnx_reader.read(file, spec)
     except ModuleNotFoundError as error:
         extra = "train" if error.name == "torch" else "pull"
-        raise ArtifactError(f"expected {error.name}, found none: pip install -e '.[cpu,{extra}]'") from error
-    return replace(architecture, side=source.crop), source  # type: ignore[arg-type]
+        raise ArtifactError(f"{error.name} is needed to read {file}: pip install -e '.[cpu,{extra}]'") from error
+    config = replace(pretrained.network, input_size=contents.input_size)  # type: ignore[arg-type]
+    return build_spec(config), contents
 
 
-def _import(published: Published, root: Path, file: Path, checksum: str, release: Release | None) -> Artifact:
-    architecture, source = read(published, file)
+def _find_imported(
+    pretrained: PretrainedSpec, root: Path, checksum: str, log: Callable[[str], None]
+) -> Artifact | None:
+    for manifest in sorted((root / pretrained.name).glob("*/manifest.json")):
+        if artifacts.read_manifest(manifest.parent).training.get("sha256") == checksum:
+            log(f"already imported from the same file: {manifest.parent}")
+            return artifacts.load(manifest.parent)
+    return None
+
+
+def _import(pretrained: PretrainedSpec, root: Path, file: Path, checksum: str, release: RemoteFile | None) -> Artifact:
+    spec, contents = read_file(pretrained, file)
 
     def write(folder: Path) -> Manifest:
-        difference = convert(published, architecture, source, folder / NETWORK)
+        from model.artifacts.weights import write_kernels
+
+        difference = convert(pretrained, spec, contents, folder / NETWORK)
+        write_kernels(folder)
         return Manifest(
-            name=published.name,
+            name=pretrained.name,
             version=1,
-            created=now(),
-            classes=architecture.classes,
-            feature_dim=architecture.hidden,
-            architecture=asdict(architecture),
-            parameters=sum(values.size for values in source.weights.values()),
-            license=published.license,
-            training=_provenance(published, file, checksum, release),
-            measurements=[published.measurement()] if release is not None else [],
+            created=utc_now(),
+            num_classes=spec.config.num_classes,
+            feature_dim=spec.config.hidden,
+            network=spec.config,
+            parameters=sum(values.size for values in contents.weights.values()),
+            license=pretrained.license,
+            training=_provenance(pretrained, file, checksum, release),
+            measurements=[pretrained.measurement()] if release is not None else [],
             export_difference=difference,
         )
 
-    return publish(root, published.name, labels(), write)
+    return publish(root, pretrained.name, read_imagenet_labels(), write)
 
 
-def _provenance(published: Published, file: Path, checksum: str, release: Release | None) -> dict[str, Any]:
-    order = " ".join(published.colors)
+def _provenance(pretrained: PretrainedSpec, file: Path, checksum: str, release: RemoteFile | None) -> dict[str, Any]:
+    order = " ".join(pretrained.channel_order)
     return {
         "dataset": "ImageNet (ILSVRC 2012)",
-        "file": release.file if release else file.name,
-        "address": release.address if release else "",
+        "file": release.name if release else file.name,
+        "url": release.url if release else "",
         "sha256": checksum,
-        "preprocessing": f"{order}, minus {published.mean} (RGB), over {published.deviation}",
+        "preprocessing": f"{order}, minus {pretrained.mean} (RGB), over {pretrained.std}",
     }
 
 
-def convert(published: Published, architecture: Architecture, source: Source, target: Path) -> float:
-    """Write the served graph and return the largest difference of a probability from the file's own answers.
+def convert(pretrained: PretrainedSpec, spec: NetworkSpec, contents: PretrainedFile, target: Path) -> float:
+    """Write the served graph, and return the largest difference of a probability from what the file computes.
 
     Raises ExportError, leaving no file, when they differ.
     """
     import onnx
 
-    from model.network.onnx_graph import build
-    from model.network.onnx_layers import Layers
+    from model.network.equivalence import check_equivalence
+    from model.network.onnx_graph import build_graph
 
-    mean = np.broadcast_to(np.array(published.mean, np.float32), (IMAGE_SIZE, IMAGE_SIZE, 3))
-    first = source.weights["conv1.weight"]
-    first = first[:, ::-1] if published.colors == "BGR" else first
-    first = first / np.array(published.deviation, np.float32)[:, None, None]
-    weights = dict(source.weights) | {"conv1.weight": np.ascontiguousarray(first, np.float32)}
-    onnx.save(build(Layers(architecture, weights), mean), str(target))
+    mean = np.broadcast_to(np.array(pretrained.mean, np.float32), (IMAGE_SIZE, IMAGE_SIZE, 3))
+    conv1 = contents.weights["conv1.weight"]
+    conv1 = conv1[:, ::-1] if pretrained.channel_order == "BGR" else conv1
+    conv1 = conv1 / np.array(pretrained.std, np.float32)[:, None, None]
+    weights = dict(contents.weights) | {"conv1.weight": np.ascontiguousarray(conv1, np.float32)}
+    onnx.save(build_graph(spec, weights, mean), str(target))
     try:
-        return prove_equal(published, source, target)
+        return check_equivalence(target, lambda images, crops: run_file(pretrained, contents, images, crops), CASES)
     except ExportError:
         target.unlink()
         raise
 
 
-def prove_equal(published: Published, source: Source, network: Path) -> float:
-    """Compare the served graph with the published file on random images, the center crop and ten crops."""
-    generator = np.random.default_rng()  # unseeded: other images at each import
-    blocks = generator.integers(0, 256, (PROVEN_ON, 8, 8, 3)).repeat(32, 1).repeat(32, 2)
-    images = (blocks + generator.normal(0, 30, blocks.shape)).clip(0, 255).astype(np.uint8)
-    model, worst = OnnxModel(network, "cpu"), 0.0
-    for crops in (CENTER_CROP, TEN_CROP):
-        expected = answers(published, source, images, crops)
-        found = model.run(images, crops)
-        difference = float(np.abs(found[0] - expected[0]).max())
-        deviation = float(np.abs(found[1] - expected[1]).max() / max(float(expected[1].max()), 1e-6))
-        if not (difference <= TOLERANCE and deviation <= TOLERANCE):
-            raise ExportError(
-                f"expected the artifact to answer as {published.name}'s file to {TOLERANCE:g}, found differences of "
-                f"{difference:g} in the probabilities and {deviation:g} in the features (crops {crops})"
-            )
-        worst = max(worst, difference)
-    return worst
-
-
-def answers(
-    published: Published, source: Source, images: NDArray[np.uint8], crops: tuple[int, ...]
+def run_file(
+    pretrained: PretrainedSpec, contents: PretrainedFile, images: NDArray[np.uint8], crops: tuple[int, ...]
 ) -> tuple[Array, Array]:
-    """What the file itself says of (N, 256, 256, 3) images: probabilities and features, means over the crops."""
-    rows, columns = crop_coordinates(source.crop)
+    """What the file itself computes from (N, 256, 256, 3) images: probabilities and features, means over the crops."""
+    rows, columns = crop_coordinates(contents.input_size)
     pixels = images.astype(np.float32)
-    said = [source.answer(published.seen(pixels[:, rows[crop]][:, :, columns[crop]])) for crop in crops]
-    probabilities, features = (np.mean(found, axis=0) for found in zip(*said, strict=True))
+    results = [contents.run(pretrained.preprocess(pixels[:, rows[crop]][:, :, columns[crop]])) for crop in crops]
+    probabilities, features = (np.mean(values, axis=0) for values in zip(*results, strict=True))
     return probabilities, features

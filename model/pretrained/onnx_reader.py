@@ -1,7 +1,7 @@
-"""A published ONNX file, read layer by layer: what each does is compared with what the network should do.
+"""A published ONNX file, read operator by operator and compared with the layers that the network should have.
 
 The operators from the input to the output must be one chain. Opsets 3 to 20: constants are initializers or nodes,
-products are Gemm or MatMul and Add, a reshape's target is an attribute or an input; dropout does nothing at test.
+products are Gemm or MatMul and Add, the target of a reshape is an attribute or an input; dropout does nothing.
 """
 
 from __future__ import annotations
@@ -19,110 +19,106 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from model.exceptions import ArtifactError
-from model.lrn.formula import BETA, NORMS, SIZE
-from model.network.spec import BORDERS, NORMALIZED, POOLED, Architecture, convolutions, linears
-from model.pretrained.specs import Array, Source
+from model.lrn.formula import BETA, SIZE
+from model.network.spec import LRN, Activation, Conv, Layer, Linear, MaxPool, NetworkSpec
+from model.pretrained.specs import Array, PretrainedFile
 
-UNCHANGED = ("Dropout", "Identity", "Reshape", "Flatten", "AveragePool")
-"""Operators that leave the values as they are; the shapes that they give are proven by the next layer's weights."""
-OLDEST_OF_ONNXRUNTIME = 7
+NO_OPERATION = ("Dropout", "Identity", "Reshape", "Flatten", "AveragePool")
+"""Operators that leave the values unchanged; the shapes that they produce are checked by the next layer's weights."""
+MIN_OPSET = 7
+"""The oldest that onnxruntime runs."""
 
 
 class Step(NamedTuple):
-    """One operator of the chain. `facts` are compared; `output` names its result."""
+    """One operator of the chain. `attributes` are compared with the layer's; `output` is the name of its result."""
 
     kind: str
-    facts: dict[str, Any]
+    attributes: dict[str, Any]
     output: str
     weight: Array | None = None
     bias: Array | None = None
 
 
-def read(path: Path, architecture: Architecture) -> Source:
-    """Raises ArtifactError naming the first layer that isn't the architecture's, and what was found there."""
+def read(path: Path, spec: NetworkSpec) -> PretrainedFile:
+    """Raises ArtifactError naming the first layer that isn't the network's, and what the file has in its place."""
     model = _load(path)
     constants = _constants(model)
+    side = spec.config.input_size
     (entry,) = [value for value in model.graph.input if value.name not in constants][:1] or [None]
-    sides = [d.dim_value for d in entry.type.tensor_type.shape.dim][1:] if entry is not None else []
-    if sides != [3, architecture.side, architecture.side]:
-        raise ArtifactError(
-            f"expected an input of 3 x {architecture.side} x {architecture.side} in {path.name}, found {sides}"
-        )
-    found = list(_chain(model, entry.name, constants, path.name))
+    shape = [d.dim_value for d in entry.type.tensor_type.shape.dim][1:] if entry is not None else []
+    if shape != [3, side, side]:
+        raise ArtifactError(f"expected an input of 3 x {side} x {side} in {path.name}, got {shape}")
+    steps = list(_chain(model, entry.name, constants, path.name))
     weights: dict[str, Array] = {}
-    hidden = ""
-    for place, (layer, kind, facts) in enumerate(expected(architecture)):
-        step = found[place] if place < len(found) else Step("the end", {}, "")
+    features, last_activation = "", spec.feature_layers[-1].name
+    expected = [(layer.name, *description) for layer in spec.layers if (description := _describe(layer))]
+    for place, (name, kind, attributes) in enumerate([*expected, ("the output", "softmax", {})]):
+        step = steps[place] if place < len(steps) else Step("the end", {}, "")
         if kind == "softmax" and step.kind == "the end":
             break
-        if (step.kind, step.facts) != (kind, facts):
+        if (step.kind, step.attributes) != (kind, attributes):
             raise ArtifactError(
-                f"expected {layer} in {path.name} to be {_words(kind, facts)}; found {_words(step.kind, step.facts)}"
+                f"{path.name} isn't {spec.config.name}: expected {name} to be {_format(kind, attributes)}, "
+                f"got {_format(step.kind, step.attributes)}"
             )
         if step.weight is not None and step.bias is not None:
-            weights |= {f"{layer}.weight": step.weight, f"{layer}.bias": step.bias}
-        if layer == "fc7":
-            hidden = step.output
-    if len(found) > place + 1:
-        raise ArtifactError(f"expected the end of the network in {path.name}, found {found[place + 1].kind}")
-    return Source(weights, architecture.side, _Answers(model, entry.name, found[-1], hidden))
+            weights |= {f"{name}.weight": step.weight, f"{name}.bias": step.bias}
+        if name == last_activation:
+            features = step.output
+    if len(steps) > place + 1:
+        raise ArtifactError(f"expected the end of the network in {path.name}, got {steps[place + 1].kind}")
+    return PretrainedFile(weights, side, _FileRunner(model, entry.name, steps[-1], features))
 
 
-def expected(architecture: Architecture) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Layer, kind and facts of every operator of an architecture, in order."""
-    norm = NORMS.get(architecture.normalization)
-    for layer in convolutions(architecture):
-        groups = 1 if layer.joined else architecture.towers
-        pads = BORDERS[architecture.border] if layer.name == "conv1" else (layer.padding,) * 4
-        facts: dict[str, Any] = {"kernels": layer.outputs, "biases": layer.outputs, "sees": layer.inputs // groups}
-        facts |= {"window": (layer.kernel,) * 2}
-        yield layer.name, "convolution", facts | {"groups": groups, "strides": (layer.stride,) * 2, "pads": pads}
-        yield layer.name, "relu", {}
-        after: list[tuple[str, str, dict[str, Any]]] = []
-        if norm is not None and layer.name in NORMALIZED:
-            # ONNX divides alpha by the size, as Caffe does
-            constants = {"size": SIZE, "alpha": round(SIZE * norm.alpha, 9), "beta": BETA, "k": norm.k}
-            after.append((layer.name.replace("conv", "norm"), "norm", constants))
-        if layer.name in POOLED:
-            pooling = {"window": (architecture.pool,) * 2, "strides": (2, 2)}
-            pool = (layer.name.replace("conv", "pool"), "pool", pooling | {"pads": architecture.last_pads(layer.name)})
-            after.insert(0 if architecture.pool_first else len(after), pool)
-        yield from after
-    for name, (inputs, outputs) in linears(architecture).items():
-        yield name, "linear", {"outputs": outputs, "biases": outputs, "inputs": inputs}
-        if name != "fc8":
-            yield name, "relu", {}
-    yield "the output", "softmax", {}
+def _describe(layer: Layer) -> tuple[str, dict[str, Any]] | None:
+    """Kind and attributes of the operator that computes a layer; None: there may be one that does nothing."""
+    if isinstance(layer, Conv):
+        out, per_group, *window = layer.weight_shape
+        shapes = {"kernels": out, "biases": out, "channels per kernel": per_group, "window": tuple(window)}
+        form = {"groups": layer.groups, "strides": (layer.stride,) * 2, "pads": layer.padding}
+        return "convolution", shapes | form
+    if isinstance(layer, Linear):
+        return "linear", {"outputs": layer.out_features, "biases": layer.out_features, "inputs": layer.in_features}
+    if isinstance(layer, Activation):
+        return layer.function, {}
+    if isinstance(layer, LRN):  # ONNX divides alpha by the size, as Caffe does
+        return "lrn", {"size": SIZE, "alpha": round(SIZE * layer.alpha, 9), "beta": BETA, "k": layer.k}
+    if isinstance(layer, MaxPool):
+        form = {"window": (layer.kernel_size,) * 2, "strides": (layer.stride,) * 2}
+        return "pool", form | {"pads": layer.padding}
+    return None
 
 
-def _words(kind: str, facts: dict[str, Any]) -> str:
-    return f"{kind} ({', '.join(f'{name} {value}' for name, value in facts.items())})" if facts else kind
+def _format(kind: str, attributes: dict[str, Any]) -> str:
+    if not attributes:
+        return kind
+    return f"{kind} ({', '.join(f'{name} {value}' for name, value in attributes.items())})"
 
 
 def _load(path: Path) -> onnx.ModelProto:
     with path.open("rb") as file:
         start = file.read(512).lstrip().lower()
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise ArtifactError(f"expected an ONNX file at {path}, found a web page")
+        raise ArtifactError(f"{path} is a web page, not an ONNX file")
     try:
         model = onnx.load(str(path))
         onnx.checker.check_model(model)
     except (DecodeError, onnx.checker.ValidationError, ValueError, OSError) as error:
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise ArtifactError(f"expected a whole ONNX file at {path}, found: {reason}") from error
+        raise ArtifactError(f"{path} isn't a complete ONNX file: {reason}") from error
     return model
 
 
 def _constants(model: onnx.ModelProto) -> dict[str, np.ndarray[Any, Any]]:
-    """Initializers, and the results of nodes that see nothing else."""
+    """Initializers, and the results of nodes whose inputs are all constant."""
     known = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     for node in model.graph.node:
         if all(name in known for name in node.input) and (node.input or node.op_type == "Constant"):
             inputs = [helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in node.input]
             outputs = [helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None) for name in node.output]
-            alone = helper.make_graph([node], "constant", inputs, outputs)
-            folded = helper.make_model(alone, opset_imports=model.opset_import, ir_version=model.ir_version)
-            values = ReferenceEvaluator(folded).run(None, {name: known[name] for name in node.input})
+            subgraph = helper.make_graph([node], "constant", inputs, outputs)
+            constant_model = helper.make_model(subgraph, opset_imports=model.opset_import, ir_version=model.ir_version)
+            values = ReferenceEvaluator(constant_model).run(None, {name: known[name] for name in node.input})
             known |= dict(zip(node.output, values, strict=True))
     return known
 
@@ -133,7 +129,7 @@ def _chain(
     nodes = [node for node in model.graph.node if node.output[0] not in constants]
     while following := [node for node in nodes if current in node.input]:
         if len(following) > 1:
-            raise ArtifactError(f"expected one operator after {current} in {file}, found {len(following)}")
+            raise ArtifactError(f"expected one operator after {current} in {file}, got {len(following)}")
         node = following[0]
         given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
         operands = [constants[name] for name in node.input if name in constants]
@@ -143,7 +139,7 @@ def _chain(
             if added.op_type == "Add":
                 operands += [constants[name] for name in added.input if name in constants]
                 current = added.output[0]
-        if node.op_type in UNCHANGED and set(given.get("kernel_shape", [1])) == {1}:
+        if node.op_type in NO_OPERATION and set(given.get("kernel_shape", [1])) == {1}:
             continue
         yield _step(node.op_type, given, operands, current, file)
 
@@ -151,71 +147,82 @@ def _chain(
 def _step(op: str, given: dict[str, Any], operands: list[np.ndarray[Any, Any]], output: str, file: str) -> Step:
     for values in operands:
         if values.dtype != np.float32:
-            raise ArtifactError(f"expected float32 weights in {file}, found {values.dtype} before {output}")
+            raise ArtifactError(f"expected float32 weights before {output} in {file}, got {values.dtype}")
     if op == "Conv" and operands:
         return _convolution(given, operands, output, file)
     if op in ("Gemm", "MatMul") and operands and operands[0].ndim == 2:
         weight = operands[0] if given.get("transB") else operands[0].T  # (outputs, inputs)
         bias = _bias(operands, len(weight))
-        facts = {"outputs": weight.shape[0], "biases": len(bias), "inputs": weight.shape[1]}
+        attributes = {"outputs": weight.shape[0], "biases": len(bias), "inputs": weight.shape[1]}
         odd = {name: given[name] for name in ("alpha", "beta", "transA") if given.get(name, 1) not in (0, 1)}
         odd |= {"transA": 1} if given.get("transA") else {}
-        return Step("linear", facts | odd, output, weight, bias)
+        return Step("linear", attributes | odd, output, weight, bias)
     if op == "LRN":
         alpha, k = round(float(given.get("alpha", 1e-4)), 9), float(given.get("bias", 1.0))
-        return Step("norm", {"size": given["size"], "alpha": alpha, "beta": given.get("beta", 0.75), "k": k}, output)
+        return Step("lrn", {"size": given["size"], "alpha": alpha, "beta": given.get("beta", 0.75), "k": k}, output)
     if op == "MaxPool":
         pads = tuple(given.get("pads", (0,) * 4))
         pads = (0, 0, 1, 1) if given.get("ceil_mode") and not any(pads) else pads
-        facts = {"window": tuple(given["kernel_shape"]), "strides": tuple(given.get("strides", (1, 1))), "pads": pads}
-        return Step("pool", facts, output)
-    return Step({"Relu": "relu", "Softmax": "softmax"}.get(op, op), {}, output)
+        attributes = {
+            "window": tuple(given["kernel_shape"]),
+            "strides": tuple(given.get("strides", (1, 1))),
+            "pads": pads,
+        }
+        return Step("pool", attributes, output)
+    return Step({"Relu": "relu", "Tanh": "tanh", "Softmax": "softmax"}.get(op, op), {}, output)
 
 
 def _convolution(given: dict[str, Any], operands: list[np.ndarray[Any, Any]], output: str, file: str) -> Step:
-    weight = operands[0]  # (kernels, sees, height, width)
+    weight = operands[0]  # (kernels, channels per kernel, height, width)
     if given.get("auto_pad", b"NOTSET") != b"NOTSET" or set(given.get("dilations", [1])) != {1}:
-        raise ArtifactError(f"expected plain convolutions in {file}, found auto_pad or dilations before {output}")
+        raise ArtifactError(f"{file} has a convolution with auto_pad or dilations before {output}: not supported")
     bias = _bias(operands, len(weight))
-    facts = {"kernels": weight.shape[0], "biases": len(bias), "sees": weight.shape[1], "window": weight.shape[2:]}
-    facts |= {"groups": given.get("group", 1), "strides": tuple(given.get("strides", (1, 1)))}
+    attributes = {
+        "kernels": weight.shape[0],
+        "biases": len(bias),
+        "channels per kernel": weight.shape[1],
+        "window": weight.shape[2:],
+    }
+    attributes |= {"groups": given.get("group", 1), "strides": tuple(given.get("strides", (1, 1)))}
     pads = tuple(given.get("pads", (0,) * 4))
-    return Step("convolution", facts | {"pads": pads}, output, weight, bias)
+    return Step("convolution", attributes | {"pads": pads}, output, weight, bias)
 
 
 def _bias(operands: list[np.ndarray[Any, Any]], outputs: int) -> Array:
     return np.zeros(outputs, np.float32) if len(operands) < 2 else operands[1].ravel()
 
 
-class _Answers:
-    """What the file itself says, in onnxruntime; the features are taken after fc7's ReLU."""
+class _FileRunner:
+    """Runs the file itself in onnxruntime; the features are the output of the last activation."""
 
-    def __init__(self, model: onnx.ModelProto, entry: str, last: Step, hidden: str) -> None:
-        watched = _modern(model)
-        del watched.graph.output[:]
-        for name in (last.output, hidden):
-            watched.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    def __init__(self, model: onnx.ModelProto, entry: str, last: Step, features: str) -> None:
+        model_with_outputs = _upgrade(model)
+        del model_with_outputs.graph.output[:]
+        for name in (last.output, features):
+            model_with_outputs.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
         options = ort.SessionOptions()
         options.log_severity_level = 3
-        self._session = ort.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        self._session = ort.InferenceSession(
+            model_with_outputs.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
         self._entry, self._logits = entry, last.kind != "softmax"
 
     def __call__(self, crops: Array) -> tuple[Array, Array]:
-        """One crop at a time: published graphs have a batch of one."""
-        answers = [self._session.run(None, {self._entry: crop[None]}) for crop in crops]
-        probabilities = np.concatenate([answer[0] for answer in answers])
+        """One crop at a time: published graphs have a batch size of one."""
+        results = [self._session.run(None, {self._entry: crop[None]}) for crop in crops]
+        probabilities = np.concatenate([result[0] for result in results])
         if self._logits:
             powers = np.exp(probabilities - probabilities.max(1, keepdims=True))
             probabilities = powers / powers.sum(1, keepdims=True)
-        return probabilities, np.concatenate([answer[1] for answer in answers])
+        return probabilities, np.concatenate([result[1] for result in results])
 
 
-def _modern(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Opsets 3 to 6 in the words of 7, the oldest that onnxruntime runs: for these operators only words changed."""
-    if model.opset_import[0].version >= OLDEST_OF_ONNXRUNTIME:
+def _upgrade(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Opsets 3 to 6 as `MIN_OPSET`: of these operators, only attributes changed."""
+    if model.opset_import[0].version >= MIN_OPSET:
         return copy.deepcopy(model)
     new = copy.deepcopy(model)
-    new.opset_import[0].version = OLDEST_OF_ONNXRUNTIME
+    new.opset_import[0].version = MIN_OPSET
     for number, node in enumerate(new.graph.node):
         kept = [a for a in node.attribute if a.name not in ("broadcast", "is_test", "consumed_inputs", "shape")]
         shapes = [list(a.ints) for a in node.attribute if a.name == "shape" and node.op_type == "Reshape"]

@@ -1,7 +1,7 @@
-"""Networks that others trained on ImageNet's 1000 classes and published: where, what they are, how they see images.
+"""Networks that others trained on ImageNet's 1000 classes and published: files, preprocessing and reported errors.
 
-Figures are their publishers', never measured here. No file is trusted by its name: `model.pretrained.importer` compares
-its checksum, every layer's shape, and what it answers.
+The errors are their publishers', not measured here. `model.pretrained.importer` trusts no file by its name: it compares
+the checksum, every layer with the network's specification, and what it computes.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.artifacts.artifact import Measurement
+from model.download import RemoteFile
 from model.exceptions import ArtifactError
-from model.network.spec import Architecture
+from model.network.spec import NetworkConfig
 
 Array = NDArray[np.float32]
 
@@ -23,77 +24,69 @@ ZOO = "https://huggingface.co/onnxmodelzoo/legacy_models/resolve/main/validated/
 VALIDATION = "ImageNet 2012, validation"
 
 
-class Release(NamedTuple):
-    """One file of a network. `bytes` is 0 where its publisher doesn't say."""
-
-    file: str
-    address: str
-    bytes: int
-    sha256: str
-
-
 @dataclass(frozen=True)
-class Published:
-    """`releases`: the first is the one that is fetched; the others are known, too.
+class PretrainedSpec:
+    """A published network.
 
-    A crop is (x - `mean`) / `deviation`, both of RGB 0..255, in the order of `colors`. `top1_error`, `top5_error`: of
-    one crop on ImageNet's 50,000 validation images, in `terms` of the publisher.
+    `releases`: its files; the first is the one that is downloaded. A crop is (x - `mean`) / `std`, both of RGB 0..255,
+    with the channels in `channel_order`. `top1_error`, `top5_error`: of one crop, on ImageNet's 50,000 validation
+    images, measured as in `conditions`.
     """
 
     name: str
-    architecture: Architecture
-    releases: tuple[Release, ...]
-    colors: Literal["RGB", "BGR"]
+    network: NetworkConfig
+    releases: tuple[RemoteFile, ...]
+    channel_order: Literal["RGB", "BGR"]
     mean: tuple[float, float, float]
-    deviation: tuple[float, float, float]
+    std: tuple[float, float, float]
     license: str
     top1_error: float
     top5_error: float
-    terms: str
+    conditions: str
 
     def measurement(self) -> Measurement:
-        """The publisher's figures, marked as such."""
+        """The publisher's errors, marked as such."""
         return Measurement(
-            split=f"{VALIDATION} ({self.terms})",
-            images=50_000,
+            split=f"{VALIDATION} ({self.conditions})",
+            num_images=50_000,
             crops=1,
             top1_error=self.top1_error,
             top5_error=self.top5_error,
             published=True,
         )
 
-    def seen(self, crop: Array) -> Array:
-        """What the published network sees of (N, H, W, 3) RGB pixels 0..255: (N, 3, H, W)."""
-        centered = (crop - np.array(self.mean, np.float32)) / np.array(self.deviation, np.float32)
-        ordered = centered[..., ::-1] if self.colors == "BGR" else centered
+    def preprocess(self, crops: Array) -> Array:
+        """(N, H, W, 3) RGB pixels 0..255 -> the input of the published network (N, 3, H, W)."""
+        normalized = (crops - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
+        ordered = normalized[..., ::-1] if self.channel_order == "BGR" else normalized
         return np.ascontiguousarray(ordered.transpose(0, 3, 1, 2), np.float32)
 
 
-class Source(NamedTuple):
-    """A published file, read: weights and biases by layer as they stand in it, the side of its input in pixels, and
-    what it answers itself: (N, 3, side, side) -> probabilities (N, 1000) and features (N, 4096)."""
+class PretrainedFile(NamedTuple):
+    """A published file that was read: weights and biases by name as they are in it, the pixels per side of its input,
+    and what it computes itself: (N, 3, side, side) -> probabilities (N, 1000) and features (N, hidden)."""
 
     weights: Mapping[str, Array]
-    crop: int
-    answer: Callable[[Array], tuple[Array, Array]]
+    input_size: int
+    run: Callable[[Array], tuple[Array, Array]]
 
 
-def _onnx(folder: str, stem: str, versions: Mapping[int, tuple[int, str]]) -> tuple[Release, ...]:
+def _zoo_files(folder: str, stem: str, versions: Mapping[int, tuple[int, str]]) -> tuple[RemoteFile, ...]:
+    """Files of the ONNX model zoo: opset -> bytes and sha256."""
     return tuple(
-        Release(f"{stem}-{opset}.onnx", f"{ZOO}/{folder}/model/{stem}-{opset}.onnx", size, sha256)
+        RemoteFile(f"{stem}-{opset}.onnx", f"{ZOO}/{folder}/model/{stem}-{opset}.onnx", size, sha256)
         for opset, (size, sha256) in versions.items()
     )
 
 
-CAFFE = Architecture(normalization="caffe", border="none")
-MEAN_OF_ZOO = (123.68, 116.779, 103.939)
-UNIT = (1.0, 1.0, 1.0)
+ZOO_MEAN = (123.68, 116.779, 103.939)
+UNIT_STD = (1.0, 1.0, 1.0)
 SQUEEZED = "published: the whole image as 224 x 224"
 
-BVLC_ALEXNET = Published(
+BVLC_ALEXNET = PretrainedSpec(
     name="bvlc-alexnet",
-    architecture=CAFFE,
-    releases=_onnx(
+    network=NetworkConfig("bvlc-alexnet"),
+    releases=_zoo_files(
         "alexnet",
         "bvlcalexnet",
         {
@@ -105,18 +98,18 @@ BVLC_ALEXNET = Published(
             3: (243_863_514, "e9e222ef55ba873b219f22987130fb0567cb7bc7d3f1afeb47ff442bc0e11b6d"),
         },
     ),
-    colors="BGR",
-    mean=MEAN_OF_ZOO,
-    deviation=UNIT,
+    channel_order="BGR",
+    mean=ZOO_MEAN,
+    std=UNIT_STD,
     license="BSD-3-Clause (ONNX files of the model zoo; trained on ImageNet by Berkeley's BVLC)",
     top1_error=0.4520,
     top5_error=0.2177,
-    terms=SQUEEZED,
+    conditions=SQUEEZED,
 )
-CAFFENET = Published(
+CAFFENET = PretrainedSpec(
     name="caffenet",
-    architecture=Architecture(normalization="caffe", border="none", pool_first=True),
-    releases=_onnx(
+    network=NetworkConfig("caffenet"),
+    releases=_zoo_files(
         "caffenet",
         "caffenet",
         {
@@ -128,38 +121,38 @@ CAFFENET = Published(
             3: (243_863_525, "e362cbd353e7a0432d46ec608bfc38646aa8d70207ddb92788008816603ce835"),
         },
     ),
-    colors="BGR",
-    mean=MEAN_OF_ZOO,
-    deviation=UNIT,
+    channel_order="BGR",
+    mean=ZOO_MEAN,
+    std=UNIT_STD,
     license="BSD-3-Clause (ONNX files of the model zoo; trained on ImageNet by Berkeley's BVLC)",
     top1_error=0.4373,
     top5_error=0.2048,
-    terms=SQUEEZED,
+    conditions=SQUEEZED,
 )
-TORCHVISION_ALEXNET = Published(
+TORCHVISION_ALEXNET = PretrainedSpec(
     name="torchvision-alexnet",
-    architecture=Architecture(normalization="none", towers=1, border="around", widths=(64, 192, 384, 256, 256)),
+    network=NetworkConfig("torchvision-alexnet"),
     releases=(
-        Release(
+        RemoteFile(
             "alexnet-owt-7be5be79.pth",
             "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
             0,
             "7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
         ),
     ),
-    colors="RGB",
+    channel_order="RGB",
     mean=(255 * 0.485, 255 * 0.456, 255 * 0.406),
-    deviation=(255 * 0.229, 255 * 0.224, 255 * 0.225),
+    std=(255 * 0.229, 255 * 0.224, 255 * 0.225),
     license="BSD-3-Clause (torchvision; trained on ImageNet; the one-tower network of Krizhevsky 2014, not of 2012)",
     top1_error=0.43478,
     top5_error=0.20934,
-    terms="published: shorter side 256, center 224",
+    conditions="published: shorter side 256, center 224",
 )
-NETWORKS = {published.name: published for published in (BVLC_ALEXNET, CAFFENET, TORCHVISION_ALEXNET)}
+PRETRAINED = {spec.name: spec for spec in (BVLC_ALEXNET, CAFFENET, TORCHVISION_ALEXNET)}
 
 
-def named(name: str) -> Published:
-    """One of `NETWORKS`. Raises ArtifactError."""
-    if name not in NETWORKS:
-        raise ArtifactError(f"expected a published network of {', '.join(NETWORKS)}, found {name!r}")
-    return NETWORKS[name]
+def get_pretrained(name: str) -> PretrainedSpec:
+    """The published network of this name. Raises ArtifactError."""
+    if name not in PRETRAINED:
+        raise ArtifactError(f"unknown published network {name!r}: choose one of {', '.join(PRETRAINED)}")
+    return PRETRAINED[name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Depends, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from model.network.registry import build_spec
 from server.dependencies import ApiKeyDep, LoadedModelDep, ServiceDep, require_admin, require_read
 from server.exceptions import ReloadError
 from server.responses import Responses, responses_for
@@ -49,7 +50,7 @@ async def info(loaded_model: LoadedModelDep) -> InfoResponse:
     manifest = artifact.manifest
     return InfoResponse(
         model=ModelRef.of(artifact),
-        classes=manifest.classes,
+        classes=manifest.num_classes,
         device=loaded_model.model.device,
         precision=artifact.precision,
         index=None if index is None else IndexRef.of(index),
@@ -57,7 +58,7 @@ async def info(loaded_model: LoadedModelDep) -> InfoResponse:
         license=manifest.license,
         created=manifest.created,
         parameters=manifest.parameters,
-        towers=manifest.architecture.get("towers", 2),
+        towers=2 if manifest.network is None else build_spec(manifest.network).towers,
         training=manifest.training,
     )
 

@@ -94,7 +94,7 @@ async def model_metadata(loaded_model: LoadedModelDep, name: ModelName) -> dict[
         "platform": "onnx_onnxv1",
         "inputs": [{"name": "image", "datatype": "BYTES", "shape": [-1]}],
         "outputs": [
-            {"name": "probabilities", "datatype": "FP32", "shape": [-1, model.classes]},
+            {"name": "probabilities", "datatype": "FP32", "shape": [-1, model.num_classes]},
             {"name": "features", "datatype": "FP32", "shape": [-1, model.feature_dim]},
         ],
         "parameters": {"device": model.device, "alternative_input": "pixels UINT8 [-1,256,256,3]"},

@@ -13,7 +13,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from model.pretrained.specs import Published, Release
+from model.download import RemoteFile
+from model.pretrained.specs import PretrainedSpec
 
 HIDDEN, CLASSES = 32, 1000
 SHAPES = {
@@ -35,14 +36,14 @@ ONE_TOWER = SHAPES | {
 }
 
 
-def small(published: Published, file: Path | None = None) -> Published:
+def small(pretrained: PretrainedSpec, file: Path | None = None) -> PretrainedSpec:
     """The same with 32 hidden neurons; with one release, `file`."""
-    releases = published.releases
+    releases = pretrained.releases
     if file is not None:
         content = file.read_bytes()
         digest = hashlib.sha256(content).hexdigest()
-        releases = (Release(file.name, f"http://127.0.0.1:9/{file.name}", len(content), digest),)
-    return replace(published, architecture=replace(published.architecture, hidden=HIDDEN), releases=releases)
+        releases = (RemoteFile(file.name, f"http://127.0.0.1:9/{file.name}", len(content), digest),)
+    return replace(pretrained, network=replace(pretrained.network, hidden=HIDDEN), releases=releases)
 
 
 def random_weights(shapes: dict[str, tuple[int, ...]], first: float = 0.05) -> dict[str, NDArray[np.float32]]:
@@ -84,7 +85,7 @@ def zoo(
         pads = [0, 0, 1, 1] if layer == "conv5" else [0] * 4
         pool: tuple[str, dict[str, Any]] = ("MaxPool", {"kernel_shape": [3, 3], "strides": [2, 2], "pads": pads})
         norm: tuple[str, dict[str, Any]] = ("LRN", {"size": 5, "alpha": 1e-4, "beta": 0.75, "bias": 1.0})
-        norm[1].update(changes.get(layer.replace("conv", "norm"), {}))
+        norm[1].update(changes.get(layer.replace("conv", "lrn"), {}))
         pool[1].update(changes.get(layer.replace("conv", "pool"), {}))
         after = {"conv1": [norm, pool], "conv2": [norm, pool], "conv5": [pool]}.get(layer, [])
         for op, facts in reversed(after) if pool_first else after:

@@ -19,8 +19,8 @@ def write(folder: Path) -> Manifest:
     return Manifest(
         name="",
         version=0,
-        created=writer.now(),
-        classes=2,
+        created=writer.utc_now(),
+        num_classes=2,
         feature_dim=4,
         parameters=10,
         license="none",
@@ -52,11 +52,11 @@ def test_a_failed_publication_leaves_nothing(tmp_path: Path) -> None:
     ("damage", "message"),
     [
         (lambda path: (path / "network.onnx").write_bytes(b"the weightz"), "damaged"),
-        (lambda path: (path / "network.onnx").write_bytes(b"the"), "expected 11 bytes"),
-        (lambda path: (path / "network.onnx").unlink(), "found none"),
+        (lambda path: (path / "network.onnx").write_bytes(b"the"), "expected 11 bytes, got 3"),
+        (lambda path: (path / "network.onnx").unlink(), "is missing"),
         (lambda path: (path / "labels.json").write_text("[]"), "bytes"),
-        (lambda path: (path / "manifest.json").write_text("{}"), "found a fault at name"),
-        (lambda path: (path / "manifest.json").unlink(), "found none"),
+        (lambda path: (path / "manifest.json").write_text("{}"), "at schema_version"),
+        (lambda path: (path / "manifest.json").unlink(), "no artifact in"),
     ],
 )
 def test_damage_is_named(tmp_path: Path, damage: object, message: str) -> None:
@@ -64,6 +64,13 @@ def test_damage_is_named(tmp_path: Path, damage: object, message: str) -> None:
     assert callable(damage)
     damage(artifact.path)
     with pytest.raises(ArtifactError, match=message):
+        artifacts.load(artifact.path)
+
+
+def test_a_manifest_of_the_former_format_is_refused(tmp_path: Path) -> None:
+    artifact = writer.publish(tmp_path, "net", LABELS, write)
+    (artifact.path / "manifest.json").write_text('{"schema_version": 1, "name": "net", "licence": "none"}')
+    with pytest.raises(ArtifactError, match="made by another version of this program: train or pull it again"):
         artifacts.load(artifact.path)
 
 
@@ -94,5 +101,5 @@ def test_a_manifest_without_the_network_or_with_broken_labels_is_refused(tmp_pat
     artifact = writer.publish(tmp_path, "net", LABELS, write)
     manifest = artifact.path / "manifest.json"
     manifest.write_text(artifact.manifest.model_copy(update={"files": {}}).model_dump_json())
-    with pytest.raises(ArtifactError, match=r"expected network\.onnx among the files"):
+    with pytest.raises(ArtifactError, match=r"doesn't list network\.onnx"):
         artifacts.load(artifact.path)

@@ -14,7 +14,7 @@ from model.artifacts.artifact import Artifact
 from model.artifacts.packed import BUNDLED, PACKED, unpack_bundled
 from model.exceptions import ArtifactError
 from model.images.preprocess import decode_image
-from training.data.archives import elpv
+from training.data.archives import load_elpv
 
 CARD = Path(__file__).parents[3] / "docs" / "model-card.md"
 
@@ -26,7 +26,7 @@ def bundled(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 
 def test_it_is_the_full_network_in_at_most_12_megabytes(bundled: Artifact) -> None:
     assert sum(file.stat().st_size for file in (BUNDLED / "elpv").iterdir()) <= 12_000_000
-    assert (bundled.manifest.parameters, bundled.manifest.feature_dim, bundled.manifest.classes) == (
+    assert (bundled.manifest.parameters, bundled.manifest.feature_dim, bundled.manifest.num_classes) == (
         56_901_000,
         4096,
         8,
@@ -35,7 +35,7 @@ def test_it_is_the_full_network_in_at_most_12_megabytes(bundled: Artifact) -> No
 
 
 def test_its_split_is_the_file_that_is_kept(bundled: Artifact) -> None:
-    assert bundled.manifest.training["split_sha256"] == elpv().split_sha256()
+    assert bundled.manifest.training["split_sha256"] == load_elpv().split_sha256()
 
 
 def test_the_model_card_says_what_was_measured(bundled: Artifact) -> None:
@@ -52,7 +52,7 @@ def test_the_model_card_says_what_was_measured(bundled: Artifact) -> None:
 
 def test_onnxruntime_alone_measures_the_same(bundled: Artifact) -> None:
     """Every eighth held-out image, with nothing of ours but the decoder."""
-    dataset = elpv()
+    dataset = load_elpv()
     session = ort.InferenceSession(str(bundled.network))
     right = 0
     examples = dataset.test[::8]
@@ -72,5 +72,5 @@ def test_a_damaged_bundle_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("model.artifacts.packed.BUNDLED", tmp_path)
     with pytest.raises(ArtifactError):
         unpack_bundled("elpv", tmp_path / "out")
-    with pytest.raises(ArtifactError, match="found none"):
+    with pytest.raises(ArtifactError, match="no artifact in"):
         artifacts.load(tmp_path / "out")

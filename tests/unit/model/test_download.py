@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 
 from model import download
-from model.download import fetch
+from model.download import RemoteFile, fetch
 from model.exceptions import DownloadError
-from model.pretrained.specs import Release
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
 PAGE = b"<!DOCTYPE html><html><body>Sign in</body></html>"
@@ -67,9 +66,9 @@ def server() -> Iterator[Server]:
         running.shutdown()
 
 
-def release(server: Server, size: int = len(CONTENT)) -> Release:
+def release(server: Server, size: int = len(CONTENT)) -> RemoteFile:
     address = f"http://127.0.0.1:{server.server_port}/net.onnx"
-    return Release("net.onnx", address, size, hashlib.sha256(CONTENT).hexdigest())
+    return RemoteFile("net.onnx", address, size, hashlib.sha256(CONTENT).hexdigest())
 
 
 def visible(folder: Path) -> list[str]:
@@ -85,15 +84,15 @@ def test_fetched_once(server: Server, tmp_path: Path) -> None:
 
 def test_a_cut_connection_goes_on_where_it_was_cut(server: Server, tmp_path: Path) -> None:
     server.plan = ["cut", "503", "cut"]
-    assert fetch(release(server), tmp_path, pause=0).read_bytes() == CONTENT
+    assert fetch(release(server), tmp_path, retry_seconds=0).read_bytes() == CONTENT
     assert server.ranges == [None, "bytes=1000000-", "bytes=1000000-", "bytes=2000000-"]
 
 
 def test_a_later_call_goes_on_too(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "ATTEMPTS", 1)
+    monkeypatch.setattr(download, "MAX_ATTEMPTS", 1)
     server.plan = ["cut", "503"]
-    with pytest.raises(DownloadError, match=r"503 Service Unavailable; fetch http.* elsewhere and put it at"):
-        fetch(release(server), tmp_path, pause=0)
+    with pytest.raises(DownloadError, match=r"503 Service Unavailable\. Download http.* elsewhere and put it at"):
+        fetch(release(server), tmp_path, retry_seconds=0)
     assert visible(tmp_path) == ["net.onnx.part"]
     assert fetch(release(server), tmp_path).read_bytes() == CONTENT
     assert server.ranges[2:] == ["bytes=1000000-"]
@@ -101,7 +100,7 @@ def test_a_later_call_goes_on_too(server: Server, tmp_path: Path, monkeypatch: p
 
 def test_a_server_without_ranges_begins_anew(server: Server, tmp_path: Path) -> None:
     server.plan = ["cut", "no ranges"]
-    assert fetch(release(server), tmp_path, pause=0).read_bytes() == CONTENT
+    assert fetch(release(server), tmp_path, retry_seconds=0).read_bytes() == CONTENT
 
 
 def test_all_but_the_name_was_there(server: Server, tmp_path: Path) -> None:
@@ -113,47 +112,47 @@ def test_all_but_the_name_was_there(server: Server, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("plan", "size", "found"),
     [
-        ("page", len(CONTENT), "3,000,000 bytes at http://127.0.0.1:.*, found 48 of"),
-        ("page", 0, "found a web page"),
-        ("short", len(CONTENT), "found 2,999,995"),
-        ("wrong", len(CONTENT), "found other bytes: sha256 "),
-        ("404", len(CONTENT), "found 404 Not Found"),
+        ("page", len(CONTENT), "expected 3,000,000 bytes, got 48 of"),
+        ("page", 0, "it is a web page"),
+        ("short", len(CONTENT), "got 2,999,995"),
+        ("wrong", len(CONTENT), "expected sha256 .*, got "),
+        ("404", len(CONTENT), "404 Not Found"),
     ],
 )
 def test_other_bytes_are_refused_and_removed(server: Server, tmp_path: Path, plan: str, size: int, found: str) -> None:
     server.plan = [plan]
     with pytest.raises(DownloadError, match=found):
-        fetch(release(server, size), tmp_path, pause=0)
+        fetch(release(server, size), tmp_path, retry_seconds=0)
     assert visible(tmp_path) == []
 
 
 def test_a_mirror_has_the_file_by_its_name(server: Server, tmp_path: Path) -> None:
     there = release(server)
-    elsewhere = there._replace(address="http://127.0.0.1:9/net.onnx")
-    mirror = there.address.removesuffix("net.onnx")
+    elsewhere = there._replace(url="http://127.0.0.1:9/net.onnx")
+    mirror = there.url.removesuffix("net.onnx")
     assert fetch(elsewhere, tmp_path, mirror).read_bytes() == CONTENT
 
 
 def test_without_a_network_it_says_what_to_do(tmp_path: Path) -> None:
-    away = Release("net.onnx", "http://127.0.0.1:9/net.onnx", 1, "0" * 64)
+    away = RemoteFile("net.onnx", "http://127.0.0.1:9/net.onnx", 1, "0" * 64)
     with pytest.raises(DownloadError, match=r"Connection refused.*put it at .*net.onnx, or name it with --from FILE"):
-        fetch(away, tmp_path, pause=0)
-    with pytest.raises(DownloadError, match="expected an address"):
+        fetch(away, tmp_path, retry_seconds=0)
+    with pytest.raises(DownloadError, match="invalid URL"):
         fetch(away, tmp_path, mirror="no address")
     assert visible(tmp_path) == []
 
 
 def test_a_full_disk_is_said_before_and_while(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DownloadError, match="bytes free in"):
+    with pytest.raises(DownloadError, match="not enough free space"):
         fetch(release(server, 1 << 60), tmp_path)
     (tmp_path / "net.onnx.part").symlink_to("/dev/full")
-    with pytest.raises(DownloadError, match=r"expected to write .*No space left"):
-        fetch(release(server), tmp_path, pause=0)
+    with pytest.raises(DownloadError, match=r"can't write .*No space left"):
+        fetch(release(server), tmp_path, retry_seconds=0)
     assert not (tmp_path / "net.onnx").exists()
 
 
 def test_a_damaged_file_that_is_there_is_named_and_kept(server: Server, tmp_path: Path) -> None:
     (tmp_path / "net.onnx").write_bytes(CONTENT[:-1] + b"?")
-    with pytest.raises(DownloadError, match="found other bytes"):
+    with pytest.raises(DownloadError, match="expected sha256"):
         fetch(release(server), tmp_path)
     assert visible(tmp_path) == ["net.onnx"]

@@ -1,4 +1,4 @@
-"""The ONNX file says what torch says, on images, batch sizes and crops that the export never saw."""
+"""The ONNX file computes what torch does, on images, batch sizes and crops that the export never saw."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from onnx import numpy_helper
 
 from model.exceptions import ArtifactError, DeviceError, ExportError, InvalidRequestError
 from model.images.crops import CENTER_CROP, TEN_CROP
-from model.network.export import export, prove_equal, run_torch
+from model.network.export import check_export, export, run_torch
 from model.network.initialization import initialize
 from model.network.onnx_builder import constants
-from model.network.spec import Architecture
+from model.network.registry import build_spec
+from model.network.spec import NetworkConfig
 from model.network.torch_module import AlexNet
 from model.runtime import OnnxModel
 from tests.helpers.drawings import CLASSES, draw
@@ -28,10 +29,10 @@ Exported = tuple[AlexNet, NDArray[np.float32], Path]
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    network = AlexNet(Architecture(classes=7, hidden=48, input_scale=1 / 64))
+    network = AlexNet(build_spec(NetworkConfig(num_classes=7, hidden=48, input_scale=1 / 64)))
     initialize(network, "he", 0)
     with torch.no_grad():
-        network.fc8.weight.normal_(0, 0.5, generator=torch.Generator().manual_seed(1))
+        network.get_parameter("fc8.weight").normal_(0, 0.5, generator=torch.Generator().manual_seed(1))
         for name, parameter in network.named_parameters():
             if name.endswith("bias"):
                 parameter.normal_(0, 0.1, generator=torch.Generator().manual_seed(2))
@@ -64,17 +65,18 @@ def test_equals_torch(exported: Exported, drawn: NDArray[np.uint8], count: int, 
     "choices",
     [
         {"normalization": "source", "mean": "center", "input_scale": 1.0},
-        {"activation": "tanh", "pool": 2, "normalization": "none"},
-        {"towers": 1, "dropout": 0.2},
-        {"joined": False, "sixth": True},
-        {"without": "conv3", "dropout": 0.0},
-        {"without": "conv5"},
-        {"without": "fc7"},
+        {"activation": "tanh", "pool_size": 2, "normalization": "none"},
+        {"name": "alexnet-one-tower", "dropout": 0.2},
+        {"name": "alexnet-six-conv", "conv3_cross_tower": False},
+        {"omit_layer": "conv3", "dropout": 0.0},
+        {"omit_layer": "conv5"},
+        {"omit_layer": "fc7"},
     ],
-    ids=["source", "tanh", "one tower", "sixth", "without conv3", "without conv5", "without fc7"],
+    ids=["source", "tanh", "one tower", "six conv", "no conv3", "no conv5", "no fc7"],
 )
 def test_every_variant_equals_torch(drawn: NDArray[np.uint8], tmp_path: Path, choices: dict[str, Any]) -> None:
-    network = AlexNet(Architecture(**{"classes": 7, "hidden": 48, "input_scale": 1 / 64} | choices))
+    config = NetworkConfig(**{"num_classes": 7, "hidden": 48, "input_scale": 1 / 64} | choices)
+    network = AlexNet(build_spec(config))
     initialize(network, "source" if "source" in choices.values() else "he", 0)
     mean = np.random.default_rng(0).uniform(90, 150, (256, 256, 3)).astype(np.float32)
     export(network, mean, tmp_path / "network.onnx")
@@ -85,21 +87,21 @@ def test_every_variant_equals_torch(drawn: NDArray[np.uint8], tmp_path: Path, ch
     assert np.ptp(probabilities) > 1e-3
 
 
-def test_a_view_is_the_crop_that_the_paper_means(exported: Exported, drawn: NDArray[np.uint8]) -> None:
+def test_crops_are_those_of_the_paper(exported: Exported, drawn: NDArray[np.uint8]) -> None:
     network, mean, path = exported
     offsets = [(0, 0), (0, 32), (32, 0), (32, 32), (16, 16)]
     centered = drawn[0].astype(np.float32) - mean
-    for view in TEN_CROP:
-        top, left = offsets[view % 5]
+    for crop_id in TEN_CROP:
+        top, left = offsets[crop_id % 5]
         crop = centered[top : top + 224, left : left + 224]
-        crop = crop[:, ::-1] if view >= 5 else crop
+        crop = crop[:, ::-1] if crop_id >= 5 else crop
         with torch.no_grad():
             expected = network.eval()(torch.from_numpy(crop.copy()).permute(2, 0, 1)[None]).logits.softmax(1)
-        got, _ = OnnxModel(path, "cpu").run(drawn[:1], [view])
-        np.testing.assert_allclose(got, expected.numpy(), atol=1e-5, err_msg=f"view {view}")
+        got, _ = OnnxModel(path, "cpu").run(drawn[:1], [crop_id])
+        np.testing.assert_allclose(got, expected.numpy(), atol=1e-5, err_msg=f"crop {crop_id}")
 
 
-def test_answers_do_not_depend_on_batch_or_threads(exported: Exported, drawn: NDArray[np.uint8]) -> None:
+def test_results_do_not_depend_on_batch_or_threads(exported: Exported, drawn: NDArray[np.uint8]) -> None:
     one, two = OnnxModel(exported[2], "cpu", threads=1), OnnxModel(exported[2], "cpu", threads=2)
     together = one.features(drawn, CENTER_CROP)
     np.testing.assert_array_equal(two.features(drawn, CENTER_CROP), together)
@@ -138,27 +140,27 @@ def test_every_planted_fault_is_caught(
     proto = onnx.load(str(path))
     fault(proto)
     onnx.save(proto, str(tmp_path / "faulty.onnx"))
-    with pytest.raises(ExportError, match="found differences"):
-        prove_equal(network, mean, tmp_path / "faulty.onnx")
+    with pytest.raises(ExportError, match="differ by"):
+        check_export(network, mean, tmp_path / "faulty.onnx")
 
 
 def test_a_refused_export_leaves_no_file(exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("model.network.export.PROBABILITY_TOLERANCE", -1.0)
+    monkeypatch.setattr("model.network.equivalence.TOLERANCE", -1.0)
     with pytest.raises(ExportError):
         export(exported[0], exported[1], tmp_path / "network.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_runtime_refuses_what_is_wrong(exported: Exported, drawn: NDArray[np.uint8], tmp_path: Path) -> None:
+def test_the_runtime_rejects_invalid_input(exported: Exported, drawn: NDArray[np.uint8], tmp_path: Path) -> None:
     model = OnnxModel(exported[2], "cpu")
     with pytest.raises(InvalidRequestError, match="images must be uint8"):
         model.run(drawn[:, :224], CENTER_CROP)
     with pytest.raises(InvalidRequestError, match="from 0 to 9"):
         model.run(drawn, [10])
     (tmp_path / "network.onnx").write_bytes(b"no network")
-    with pytest.raises(ArtifactError, match="doesn't load"):
+    with pytest.raises(ArtifactError, match="isn't an ONNX network"):
         OnnxModel(tmp_path / "network.onnx")
     with pytest.raises(DeviceError, match="install the 'gpu' extra"):
         OnnxModel(exported[2], "cuda")
-    with pytest.raises(DeviceError, match="expected device"):
+    with pytest.raises(DeviceError, match="unknown device"):
         OnnxModel(exported[2], "tpu")

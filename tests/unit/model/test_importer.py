@@ -1,4 +1,4 @@
-"""Published networks become artifacts that answer as their files do, and no fault in between goes unseen.
+"""Published networks become artifacts that compute what their files do, and no fault in between goes unnoticed.
 
 The files are written here, laid out as their publishers' are, with random weights and 32 hidden neurons.
 """
@@ -22,9 +22,17 @@ from model.artifacts.artifact import Artifact
 from model.exceptions import ArtifactError, DownloadError, ExportError
 from model.images.crops import CENTER_CROP, TEN_CROP
 from model.images.preprocess import decode_image
-from model.network.spec import Architecture
+from model.network.registry import build_spec
+from model.network.spec import LRN, Conv, Layer, MaxPool, NetworkConfig, NetworkSpec
 from model.pretrained import importer
-from model.pretrained.specs import BVLC_ALEXNET, CAFFENET, NETWORKS, TORCHVISION_ALEXNET, Published, Source
+from model.pretrained.specs import (
+    BVLC_ALEXNET,
+    CAFFENET,
+    PRETRAINED,
+    TORCHVISION_ALEXNET,
+    PretrainedFile,
+    PretrainedSpec,
+)
 from model.runtime import OnnxModel
 from tests.helpers import pretrained_files
 from tests.helpers.drawings import CLASSES, draw, encode
@@ -46,8 +54,8 @@ FORMS = {
 }
 
 
-def write(form: str, folder: Path) -> tuple[Published, Path]:
-    """A file of this form, and what is published of it."""
+def write(form: str, folder: Path) -> tuple[PretrainedSpec, Path]:
+    """A file of this form, and its specification."""
     published, name = FORMS[form]
     file, words = folder / name, form.split()
     if name.endswith(".caffemodel"):
@@ -83,19 +91,19 @@ def photographs() -> NDArray[np.uint8]:
 @pytest.fixture(scope="module", params=FORMS)
 def imported(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Published, Source, Artifact]:
+) -> tuple[PretrainedSpec, PretrainedFile, Artifact]:
     folder = tmp_path_factory.mktemp("published")
     published, file = write(request.param, folder)
-    artifact = importer.take(published, folder / "artifacts", file, published.releases[0], lambda _: None)
-    return published, importer.read(published, file)[1], artifact
+    artifact = importer.import_file(published, folder / "artifacts", file, published.releases[0], lambda _: None)
+    return published, importer.read_file(published, file)[1], artifact
 
 
 @pytest.mark.parametrize("crops", [CENTER_CROP, TEN_CROP], ids=["center", "ten"])
-def test_the_artifact_says_what_the_file_says(
-    imported: tuple[Published, Source, Artifact], photographs: NDArray[np.uint8], crops: tuple[int, ...]
+def test_the_artifact_computes_what_the_file_does(
+    imported: tuple[PretrainedSpec, PretrainedFile, Artifact], photographs: NDArray[np.uint8], crops: tuple[int, ...]
 ) -> None:
     published, source, artifact = imported
-    probabilities, features = importer.answers(published, source, photographs, crops)
+    probabilities, features = importer.run_file(published, source, photographs, crops)
     found = OnnxModel(artifact.network, "cpu").run(photographs, crops)
     np.testing.assert_allclose(found[0], probabilities, atol=1e-5)
     np.testing.assert_allclose(found[1], features, atol=1e-5 * features.max())
@@ -103,10 +111,10 @@ def test_the_artifact_says_what_the_file_says(
     assert (features > 0).mean() > 0.1
 
 
-def test_what_an_imported_artifact_says_of_itself(imported: tuple[Published, Source, Artifact]) -> None:
+def test_the_manifest_of_an_imported_artifact(imported: tuple[PretrainedSpec, PretrainedFile, Artifact]) -> None:
     published, _, artifact = imported
     manifest = artifact.manifest
-    assert (manifest.name, manifest.classes, len(artifact.labels)) == (published.name, 1000, 1000)
+    assert (manifest.name, manifest.num_classes, len(artifact.labels)) == (published.name, 1000, 1000)
     assert (artifact.labels[0].id, artifact.labels[999].id) == ("n01440764", "n15075141")
     (figure,) = manifest.measurements
     assert figure.published
@@ -126,9 +134,9 @@ def test_photographs_in_color(tmp_path: Path) -> None:
         images = np.stack([decode_image(packed.read(name)).pixels for name in names])
     for form in ("bvlc opset 12", "caffenet opset 12", "torchvision"):
         published, file = write(form, tmp_path)
-        architecture, source = importer.read(published, file)
-        importer.convert(published, architecture, source, tmp_path / "served.onnx")
-        expected = importer.answers(published, source, images, CENTER_CROP)
+        spec, source = importer.read_file(published, file)
+        importer.convert(published, spec, source, tmp_path / "served.onnx")
+        expected = importer.run_file(published, source, images, CENTER_CROP)
         found = OnnxModel(tmp_path / "served.onnx", "cpu").run(images, CENTER_CROP)
         np.testing.assert_allclose(found[0], expected[0], atol=1e-5)
         np.testing.assert_allclose(found[1], expected[1], atol=1e-5 * expected[1].max())
@@ -138,33 +146,52 @@ def _weights(name: str, edit: Callable[[NDArray[np.float32]], NDArray[np.float32
     return lambda p, a, s: (p, a, s._replace(weights=dict(s.weights) | {name: edit(s.weights[name])}))
 
 
-def _other(**changes: Any) -> Callable[..., Any]:
-    return lambda p, a, s: (p, replace(a, **changes), s)
+def _layers(edit: Callable[[Layer], Layer | None]) -> Callable[..., Any]:
+    """Layers of another network; None: left out."""
+
+    def change(spec: NetworkSpec) -> NetworkSpec:
+        return replace(spec, layers=tuple(new for layer in spec.layers if (new := edit(layer)) is not None))
+
+    return lambda p, a, s: (p, change(a), s)
 
 
-def _sight(**changes: Any) -> Callable[..., Any]:
-    """The file is asked as before; the artifact is made by other rules."""
-    return lambda p, a, s: (replace(p, **changes), a, s._replace(answer=lambda x: s.answer(_undo(p, changes, x))))
+def _lrn(**changes: Any) -> Callable[..., Any]:
+    return _layers(lambda layer: replace(layer, **changes) if isinstance(layer, LRN) else layer)
 
 
-def _undo(published: Published, changes: dict[str, Any], seen: NDArray[np.float32]) -> NDArray[np.float32]:
+def _as(name: str) -> Callable[..., Any]:
+    return lambda p, a, s: (p, build_spec(replace(a.config, name=name)), s)
+
+
+def _with_border(layer: Layer) -> Layer:
+    if isinstance(layer, Conv) and layer.name == "conv1":
+        return replace(layer, padding=(0, 0, 3, 3))
+    return replace(layer, ceil_mode=False) if isinstance(layer, MaxPool) else layer
+
+
+def _preprocessing(**changes: Any) -> Callable[..., Any]:
+    """The file is run as before; the artifact is made with other preprocessing."""
+    return lambda p, a, s: (replace(p, **changes), a, s._replace(run=lambda x: s.run(_undo(p, changes, x))))
+
+
+def _undo(published: PretrainedSpec, changes: dict[str, Any], seen: NDArray[np.float32]) -> NDArray[np.float32]:
     wrong = replace(published, **changes)
     x = seen.transpose(0, 2, 3, 1)
-    x = x[..., ::-1] if wrong.colors == "BGR" else x
-    return published.seen(x * np.array(wrong.deviation, np.float32) + np.array(wrong.mean, np.float32))
+    x = x[..., ::-1] if wrong.channel_order == "BGR" else x
+    return published.preprocess(x * np.array(wrong.std, np.float32) + np.array(wrong.mean, np.float32))
 
 
 FAULTS = {
-    "RGB for BGR": ("bvlc opset 12", _sight(colors="RGB")),
-    "another mean": ("bvlc opset 12", _sight(mean=(121.0, 116.779, 103.939))),
-    "no deviation": ("torchvision", _sight(deviation=(1.0, 1.0, 1.0))),
-    "BGR for RGB": ("torchvision", _sight(colors="BGR")),
-    "the paper's norm": ("bvlc opset 12", _other(normalization="paper")),
-    "the norm by tower": ("bvlc opset 12", _other(normalization="source")),
-    "no norm": ("caffenet opset 12", _other(normalization="none")),
-    "norm before pooling": ("caffenet opset 12", _other(pool_first=False)),
-    "pooling before norm": ("bvlc opset 12", _other(pool_first=True)),
-    "a border": ("bvlc opset 12", _other(border="ceil")),
+    "RGB for BGR": ("bvlc opset 12", _preprocessing(channel_order="RGB")),
+    "another mean": ("bvlc opset 12", _preprocessing(mean=(121.0, 116.779, 103.939))),
+    "no standard deviation": ("torchvision", _preprocessing(std=(1.0, 1.0, 1.0))),
+    "BGR for RGB": ("torchvision", _preprocessing(channel_order="BGR")),
+    "the paper's norm": ("bvlc opset 12", _lrn(alpha=1e-4, k=2.0, groups=2)),
+    "the norm by tower": ("bvlc opset 12", _lrn(k=2.0, groups=2)),
+    "no norm": ("caffenet opset 12", _layers(lambda layer: None if isinstance(layer, LRN) else layer)),
+    "norm before pooling": ("caffenet opset 12", _as("bvlc-alexnet")),
+    "pooling before norm": ("bvlc opset 12", _as("caffenet")),
+    "a border": ("bvlc opset 12", _layers(_with_border)),
     "towers swapped in conv2": ("bvlc opset 12", _weights("conv2.weight", lambda w: np.roll(w, 128, 0))),
     "channels swapped in conv4": ("bvlc opset 12", _weights("conv4.weight", lambda w: w[:, ::-1])),
     "a kernel turned": ("torchvision", _weights("conv1.weight", lambda w: w.transpose(0, 1, 3, 2))),
@@ -180,9 +207,9 @@ FAULTS = {
 def test_every_planted_fault_is_caught(fault: str, tmp_path: Path) -> None:
     form, plant = FAULTS[fault]
     published, file = write(form, tmp_path)
-    published, architecture, source = plant(published, *importer.read(published, file))
-    with pytest.raises(ExportError, match="found differences"):
-        importer.convert(published, architecture, source, tmp_path / "served.onnx")
+    published, spec, source = plant(published, *importer.read_file(published, file))
+    with pytest.raises(ExportError, match="differ by"):
+        importer.convert(published, spec, source, tmp_path / "served.onnx")
     assert not (tmp_path / "served.onnx").exists()
 
 
@@ -193,34 +220,34 @@ def _turned(weights: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.flo
 @pytest.mark.parametrize(
     ("model", "expected"),
     [
-        ({"norm1": {"alpha": 5e-4}}, r"expected norm1 .*alpha 0.0001.*; found norm \(size 5, alpha 0.0005"),
-        ({"norm2": {"bias": 2.0}}, "expected norm2 .*k 1.0.*found .*k 2.0"),
-        ({"conv4": {"group": 1}}, "expected conv4 .*groups 2.*found .*groups 1"),
-        ({"conv1": {"strides": [2, 2]}}, r"expected conv1 .*strides \(4, 4\).*found .*strides \(2, 2\)"),
-        ({"conv3": {"dilations": [2, 2]}}, "found auto_pad or dilations"),
+        ({"lrn1": {"alpha": 5e-4}}, r"expected lrn1 .*alpha 0.0001.*, got lrn \(size 5, alpha 0.0005"),
+        ({"lrn2": {"bias": 2.0}}, "expected lrn2 .*k 1.0.*got .*k 2.0"),
+        ({"conv4": {"group": 1}}, "expected conv4 .*groups 2.*got .*groups 1"),
+        ({"conv1": {"strides": [2, 2]}}, r"expected conv1 .*strides \(4, 4\).*got .*strides \(2, 2\)"),
+        ({"conv3": {"dilations": [2, 2]}}, "auto_pad or dilations"),
         ({"pool5": {"pads": [0, 0, 0, 0]}}, r"expected pool5 .*pads \(0, 0, 1, 1\)"),
-        ({"pool_first": True}, "expected norm1 .*; found pool"),
+        ({"pool_first": True}, "expected lrn1 .*, got pool"),
         (
             {"weights": _turned(random_weights(SHAPES))},
-            r"expected fc7 .*outputs 32, biases 32, inputs 32\); found .*outputs 16, biases 32",
+            r"expected fc7 .*outputs 32, biases 32, inputs 32\), got .*outputs 16, biases 32",
         ),
     ],
 )
 def test_another_architecture_is_named_by_its_layer(model: dict[str, Any], expected: str, tmp_path: Path) -> None:
     onnx.save(pretrained_files.zoo(**model), str(tmp_path / "net.onnx"))
     with pytest.raises(ArtifactError, match=expected):
-        importer.read(small(BVLC_ALEXNET), tmp_path / "net.onnx")
+        importer.read_file(small(BVLC_ALEXNET), tmp_path / "net.onnx")
 
 
 def test_other_weights_are_refused(tmp_path: Path) -> None:
     weights = random_weights(ONE_TOWER)
     state = state_dict(weights) | {"features.0.weight": torch.zeros(96, 3, 11, 11)}
     torch.save(state, tmp_path / "net.pth")
-    with pytest.raises(ArtifactError, match=r"found another network: features.0.weight differs"):
-        importer.read(small(TORCHVISION_ALEXNET), tmp_path / "net.pth")
+    with pytest.raises(ArtifactError, match=r"isn't torchvision-alexnet: features.0.weight differs"):
+        importer.read_file(small(TORCHVISION_ALEXNET), tmp_path / "net.pth")
     (tmp_path / "net.caffemodel").write_bytes(pretrained_files.caffemodel(random_weights(SHAPES))[:-40_000])
-    with pytest.raises(ArtifactError, match="expected a whole Caffe model"):
-        importer.read(small(BVLC_ALEXNET), tmp_path / "net.caffemodel")
+    with pytest.raises(ArtifactError, match="isn't a complete Caffe model"):
+        importer.read_file(small(BVLC_ALEXNET), tmp_path / "net.caffemodel")
 
 
 @pytest.mark.parametrize("name", ["net.onnx", "net.pth"])
@@ -229,24 +256,24 @@ def test_what_is_no_network(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     published = small(TORCHVISION_ALEXNET if name.endswith("pth") else BVLC_ALEXNET)
     with pytest.raises(
-        ArtifactError, match=r"expected (an ONNX file|a whole ONNX file|a whole file of torch weights) at"
+        ArtifactError, match=r"(is a web page|isn't a complete ONNX file|isn't a complete file of torch weights)"
     ):
-        importer.read(published, tmp_path / name)
+        importer.read_file(published, tmp_path / name)
 
 
 def test_another_network_is_refused(tmp_path: Path) -> None:
     light = Path(onnx.__file__).parent / "backend/test/data/light"
     with pytest.raises(ArtifactError, match=r"expected conv1 .*to be convolution"):
-        importer.read(BVLC_ALEXNET, light / "light_zfnet512.onnx")
+        importer.read_file(BVLC_ALEXNET, light / "light_zfnet512.onnx")
 
 
 def test_the_light_model_of_the_zoo(tmp_path: Path) -> None:
     """Its structure is the published file's; its weights are one number, so that every class has a thousandth."""
     light = Path(onnx.__file__).parent / "backend/test/data/light/light_bvlc_alexnet.onnx"
-    architecture, source = importer.read(BVLC_ALEXNET, light)
-    assert architecture == Architecture(normalization="caffe", border="none")
+    spec, source = importer.read_file(BVLC_ALEXNET, light)
+    assert spec == build_spec(NetworkConfig("bvlc-alexnet"))
     assert sum(values.size for values in source.weights.values()) == 60_965_224
-    importer.convert(BVLC_ALEXNET, architecture, source, tmp_path / "served.onnx")
+    importer.convert(BVLC_ALEXNET, spec, source, tmp_path / "served.onnx")
     probabilities, features = OnnxModel(tmp_path / "served.onnx", "cpu").run(
         np.zeros((1, 256, 256, 3), np.uint8), TEN_CROP
     )
@@ -256,49 +283,49 @@ def test_the_light_model_of_the_zoo(tmp_path: Path) -> None:
 
 def test_files_are_known_by_their_bytes(tmp_path: Path) -> None:
     published, file = write("bvlc opset 12", tmp_path)
-    assert importer.known(published, file) == published.releases[0]
-    with pytest.raises(DownloadError, match="found none"):
-        importer.known(published, tmp_path / "none.onnx")
+    assert importer.identify_release(published, file) == published.releases[0]
+    with pytest.raises(DownloadError, match="doesn't exist"):
+        importer.identify_release(published, tmp_path / "none.onnx")
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(content)
-    with pytest.raises(DownloadError, match="found other bytes: sha256 "):
-        importer.known(published, file)
+    with pytest.raises(DownloadError, match=r"expected sha256 .*, got "):
+        importer.identify_release(published, file)
     file.write_bytes(content[:-9])
-    with pytest.raises(DownloadError, match="bytes instead of"):
-        importer.known(published, file)
+    with pytest.raises(DownloadError, match=r"expected .* bytes, got"):
+        importer.identify_release(published, file)
 
 
 def test_nothing_is_half_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     published, file = write("bvlc opset 12", tmp_path)
-    monkeypatch.setattr(importer, "TOLERANCE", -1.0)
+    monkeypatch.setattr("model.network.equivalence.TOLERANCE", -1.0)
     with pytest.raises(ExportError):
-        importer.take(published, tmp_path / "artifacts", file, None, lambda _: None)
+        importer.import_file(published, tmp_path / "artifacts", file, None, lambda _: None)
     assert list((tmp_path / "artifacts" / "bvlc-alexnet").iterdir()) == []
 
 
 def test_the_same_file_is_imported_once(tmp_path: Path) -> None:
     published, file = write("bvlc opset 12", tmp_path)
     said: list[str] = []
-    first = importer.take(published, tmp_path / "artifacts", file, published.releases[0], said.append)
+    first = importer.import_file(published, tmp_path / "artifacts", file, published.releases[0], said.append)
     again = importer.pull(published, tmp_path / "artifacts", tmp_path / "data", "", said.append)
     assert first.path == again.path
-    assert said[-1].startswith("there already")
-    unverified = importer.take(published, tmp_path / "others", file, None, said.append)
+    assert said[-1].startswith("already imported")
+    unverified = importer.import_file(published, tmp_path / "others", file, None, said.append)
     assert unverified.manifest.measurements == []  # nobody knows whose weights these are
 
 
 def test_every_published_network_is_whole() -> None:
-    """Names, addresses and checksums have the form that they must have, and no two files are one."""
-    releases = [release for published in NETWORKS.values() for release in published.releases]
+    """Names, URLs and checksums are well-formed, and no two files are the same."""
+    releases = [release for published in PRETRAINED.values() for release in published.releases]
     assert len({release.sha256 for release in releases}) == len(releases) == 13
     for release in releases:
         assert len(bytes.fromhex(release.sha256)) == 32
-        assert release.address.startswith("https://")
-        assert release.address.endswith(f"/{release.file}")
+        assert release.url.startswith("https://")
+        assert release.url.endswith(f"/{release.name}")
 
 
 def test_it_is_found_again_as_any_artifact(tmp_path: Path) -> None:
     published, file = write("caffenet opset 12", tmp_path)
-    artifact = importer.take(published, tmp_path / "artifacts", file, published.releases[0], lambda _: None)
+    artifact = importer.import_file(published, tmp_path / "artifacts", file, published.releases[0], lambda _: None)
     assert artifacts.load(tmp_path / "artifacts").network_sha256 == artifact.network_sha256

@@ -54,5 +54,5 @@ def test_damage_is_refused(packed: tuple[Path, Path], tmp_path: Path) -> None:
     data = packed[1].read_bytes()
     shutil.copy(packed[1], tmp_path)
     for damaged in (b"", data[:100], data[: len(data) // 2], b"x" + data[1:]):
-        with pytest.raises(ArtifactError, match="packed network"):
+        with pytest.raises(ArtifactError, match="packed network is damaged"):
             unpack(damaged)

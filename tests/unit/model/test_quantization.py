@@ -20,8 +20,8 @@ from model.runtime import OnnxModel
 from server.app import create_app
 from server.service import Service
 from server.settings import Settings
-from training.data import datasets
-from training.evaluation.evaluate import read
+from training.data.loading import load_dataset
+from training.evaluation.evaluate import decode_batches
 from training.evaluation.quantize import add_int8
 
 
@@ -35,8 +35,8 @@ def both(artifact: Artifact, images: Path, tmp_path_factory: pytest.TempPathFact
 
 
 def test_int8_says_what_float32_says(both: Path, images: Path) -> None:
-    dataset = datasets.load(str(images))
-    pixels = np.concatenate([some for some, _ in read(dataset.test)])
+    dataset = load_dataset(str(images))
+    pixels = np.concatenate([some for some, _ in decode_batches(dataset.test)])
     float32, int8 = (OnnxModel(artifacts.load(both, p).network, "cpu") for p in ("float32", "int8"))
     for crops in (CENTER_CROP, TEN_CROP):
         expected, expected_features = float32.run(pixels, crops)
@@ -51,7 +51,7 @@ def test_both_errors_are_in_the_manifest_and_the_rest_is_as_it_was(both: Path, a
     assert [(m.precision, m.crops) for m in manifest.measurements] == [
         ("float32", 1), ("float32", 10), ("int8", 1), ("int8", 10)
     ]  # fmt: skip
-    assert len({(m.split, m.images) for m in manifest.measurements}) == 1
+    assert len({(m.split, m.num_images) for m in manifest.measurements}) == 1
     assert manifest.measurements[:2] == artifact.manifest.measurements
     assert manifest.files.items() > artifact.manifest.files.items()
     assert manifest.files["network.int8.onnx"].bytes < 0.35 * manifest.files["network.onnx"].bytes
@@ -94,9 +94,9 @@ def test_a_file_is_replaced_without_a_moment_in_which_the_manifest_is_wrong(
     with monkeypatch.context() as patched:
         patched.setattr(writer, "move_durably", stop)  # between the old record's end and the new file's place
         with pytest.raises(OSError, match="disk full"):
-            writer.add(before, "network.int8.onnx", new)
+            writer.add_file(before, "network.int8.onnx", new)
     assert "network.int8.onnx" not in artifacts.load(path).manifest.files
-    after = writer.add(before, "network.int8.onnx", new)
+    after = writer.add_file(before, "network.int8.onnx", new)
     assert after.manifest.files["network.int8.onnx"].bytes == 5
 
 

@@ -14,7 +14,7 @@ from model.artifacts.packed import unpack_bundled
 from model.images.crops import TEN_CROP
 from model.images.preprocess import decode_image
 from model.runtime import OnnxModel
-from training.data import datasets
+from training.data.loading import load_dataset
 
 SHARED = Path(__file__).parents[4] / "shared" / "data" / "grocery.zip"
 
@@ -41,14 +41,14 @@ def assert_equal(model: OnnxModel, files: list[Path]) -> None:
 
 
 def test_solar_cells(full_size: OnnxModel) -> None:
-    assert_equal(full_size, [example.path for example in datasets.load("elpv").test[:40]])
+    assert_equal(full_size, [example.path for example in load_dataset("elpv").test[:40]])
 
 
 @pytest.mark.slow
 @pytest.mark.shared
 @pytest.mark.skipif(not SHARED.is_file(), reason="the Grocery Store images are not in ../shared/data")
 def test_two_hundred_color_images(full_size: OnnxModel) -> None:
-    test = datasets.load("grocery", archive=SHARED).test
+    test = load_dataset("grocery", archive=SHARED).test
     assert_equal(full_size, [test[i].path for i in np.random.default_rng(0).permutation(len(test))[:200]])
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +14,14 @@ from onnx import numpy_helper
 from PIL import Image
 from starlette.testclient import TestClient
 
-from model.artifacts.artifact import NETWORK, Artifact
-from model.artifacts.kernels import read_kernels, sheet
+from model.artifacts.artifact import MANIFEST, NETWORK, Artifact
+from model.artifacts.kernels import KERNELS, draw_sheet, read_kernels
 from model.exceptions import ArtifactError
 from model.images.preprocess import decode_image
 from model.network.onnx_builder import constants
+from server.app import create_app
+from server.service import Service
+from server.settings import Settings
 
 
 def pixels(content: bytes) -> np.ndarray:
@@ -58,18 +63,30 @@ def test_no_preview_of_what_is_no_image(client: TestClient, images: Path) -> Non
 
 def test_the_kernels_are_the_network_s(client: TestClient, artifact: Artifact) -> None:
     weights = numpy_helper.to_array(constants(onnx.load(str(artifact.path / NETWORK)))["conv1.weight"][0])
-    kernels = read_kernels(artifact.path / NETWORK)
+    kernels = read_kernels(artifact)
+    assert kernels is not None
     np.testing.assert_array_equal(kernels, weights.transpose(0, 2, 3, 1))
     shown = pixels(client.get("/kernels").content)
-    np.testing.assert_array_equal(shown, sheet(kernels))
+    np.testing.assert_array_equal(shown, draw_sheet(kernels))
     assert shown.shape == (6 * 12 - 1, 16 * 12 - 1, 3)
     lowest, highest = (np.unravel_index(f(kernels), kernels.shape) for f in (np.argmin, np.argmax))
     for (number, row, column, color), value in ((lowest, 0), (highest, 255)):
         assert shown[12 * (number // 16) + row, 12 * (number % 16) + column, color] == value
 
 
-@pytest.mark.parametrize("content", [b"\x00", b"no network" * 9, b"\x3a\x05abc", b"\xff" * 30])
-def test_kernels_of_what_is_no_network(content: bytes, tmp_path: Path) -> None:
-    (tmp_path / NETWORK).write_bytes(content)
-    with pytest.raises(ArtifactError, match="expected"):
-        read_kernels(tmp_path / NETWORK)
+def test_no_figure_without_kernels(artifact: Artifact, tmp_path: Path) -> None:
+    files = {name: record for name, record in artifact.manifest.files.items() if name != KERNELS}
+    shutil.copytree(artifact.path, tmp_path / "copy", ignore=shutil.ignore_patterns(KERNELS))
+    manifest = artifact.manifest.model_copy(update={"files": files})
+    (tmp_path / "copy" / MANIFEST).write_text(manifest.model_dump_json())
+    with TestClient(create_app(Service(Settings(artifact=tmp_path / "copy", home=tmp_path)))) as without:
+        response = without.get("/kernels")
+        assert (response.status_code, response.json()["error"]["code"]) == (404, "no_kernels")
+        assert without.get("/info").status_code == 200
+
+
+@pytest.mark.parametrize("content", [b"\x00", b"no array" * 9, b"\x93NUMPY\x01\x00"])
+def test_damaged_kernels_are_named(artifact: Artifact, content: bytes, tmp_path: Path) -> None:
+    (tmp_path / KERNELS).write_bytes(content)
+    with pytest.raises(ArtifactError, match="isn't an array of kernels"):
+        read_kernels(replace(artifact, path=tmp_path))
