@@ -113,11 +113,11 @@ def test_the_openapi_document_names_the_schemes_and_they_are_enforced(locked: Te
                 unprotected.add(path)
                 continue
             assert [set(option) for option in operation["security"]] == [{name} for name in schemes]
-            body = {"json": {}} if method == "patch" else {}
+            json: dict[str, str] | None = {} if method == "patch" else None
             for key in (None, "x" * 16):
                 headers = {} if key is None else {"X-API-Key": key}
                 url = path.format(image_id=1, name="patterns")
-                assert locked.request(method, url, headers=headers, **body).status_code == 401, path
+                assert locked.request(method, url, headers=headers, json=json).status_code == 401, path
     assert unprotected == {"/live", "/ready", "/v2/health/live", "/v2/health/ready"}
 
 
