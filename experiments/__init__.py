@@ -1,1 +1,1 @@
-"""The paper's claims, measured: a command each, which can be stopped and goes on, and writes JSON and a plot."""
+"""Experiments of the paper: one command each, which can be stopped and resumed, and writes JSON and a plot."""

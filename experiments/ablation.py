@@ -1,12 +1,13 @@
-"""What each part of the network and of its training is worth: a grid of runs, a table and a plot.
+"""Ablations: what each part of the network and of its training is worth, as a grid of runs, a table and a plot.
 
-The rows are in `ablation.toml`. Besides them: one crop instead of ten, and several networks as one.
+The rows are in `ablation.toml`. In addition: one crop instead of ten, and an ensemble.
 """
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -19,86 +20,88 @@ from numpy.typing import NDArray
 from experiments import command
 from experiments.results import Results
 from model.exceptions import TrainingError
-from training import config
-from training.evaluation import ensemble
+from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
+from training.data.folders import write_table
+from training.data.loading import load_dataset
+from training.evaluation.ensemble import evaluate_ensemble
 
 Errors = NDArray[np.float64]
 GRID = Path(__file__).with_suffix(".toml")
-WORDS = ("paper", "authors")
-WHOLE, CENTER_CROP, TOGETHER = "the network", "one crop instead of ten", "several networks as one"
-MOST_SEEDS = 9
-PAPER = {CENTER_CROP: ("+1.5 / +1.3", "+1.6 / +1.3"), TOGETHER: ("-2.6 / -1.8", "")}
+REPORTED = ("paper", "authors")
+WHOLE, CENTER_CROP, ENSEMBLE = "the network", "one crop instead of ten", "ensemble"
+MAX_SEEDS = 9
+PAPER = {CENTER_CROP: ("+1.5 / +1.3", "+1.6 / +1.3"), ENSEMBLE: ("-2.6 / -1.8", "")}
 
 
-def run(options: Mapping[str, Any], seed: int, folder: Path, places: Mapping[str, Path]) -> dict[str, Any]:
-    """One network, trained and measured with ten crops and one: errors from 0 to 1."""
-    given = {name: value for name, value in options.items() if name not in WORDS}
-    given |= {"widths": tuple(given["widths"])} if "widths" in given else {}
-    chosen = config.configure({"seed": seed, "name": f"seed-{seed}"} | given | dict(places) | {"artifacts": folder})
-    artifact = command.trained(chosen)
+def train_row(base: Mapping[str, Any], row: Mapping[str, Any], seed: int, environment: Environment) -> dict[str, Any]:
+    """Train and measure one network; its top-1 and top-5 errors from 0 to 1 by number of crops."""
+    config = TrainConfig.create(
+        RecipeOptions(**base.get("recipe", {}) | row.get("recipe", {})),
+        NetworkOptions(**base.get("network", {}) | row.get("network", {})),
+        RunOptions(name=f"seed-{seed}", seed=seed),
+        environment,
+    )
+    artifact = command.train_network(config)
     return {f"{m.crops}": [m.top1_error, m.top5_error] for m in artifact.manifest.measurements}
 
 
-def together(data: str, members: Sequence[Path], archive: Path | None) -> dict[str, Any]:
-    """The mean of the probabilities of several artifacts."""
-    found = ensemble.evaluate(members, data, "test", archive, False, "auto", "float32", typer.echo)
-    return {f"{m.crops}": [m.top1_error, m.top5_error] for m in found} | {"members": len(members)}
+def measure_ensemble(data: str, members: Sequence[Path]) -> dict[str, Any]:
+    """Errors of the mean of the probabilities of several artifacts."""
+    measurements = evaluate_ensemble(members, data, "test", None, False, "auto", "float32", typer.echo)
+    return {f"{m.crops}": [m.top1_error, m.top5_error] for m in measurements} | {"members": len(members)}
 
 
 def differences(results: Results, row: str) -> Errors:
     """(seeds, 2): top-1 and top-5 errors of a row minus those of the whole network with the same seed, in points."""
     runs = results.runs
-    if row == TOGETHER:
-        members = [runs[f"{WHOLE}, seed {seed}"]["10"] for seed in range(runs[TOGETHER]["members"])]
-        return np.array(100 * (np.array([runs[TOGETHER]["10"]]) - np.mean(members, axis=0)))
+    if row == ENSEMBLE:
+        members = [runs[f"{WHOLE}, seed {seed}"]["10"] for seed in range(runs[ENSEMBLE]["members"])]
+        return np.array(100 * (np.array([runs[ENSEMBLE]["10"]]) - np.mean(members, axis=0)))
     crops, name = ("1", WHOLE) if row == CENTER_CROP else ("10", row)
     pairs = [
         (runs[f"{name}, seed {seed}"][crops], runs[f"{WHOLE}, seed {seed}"]["10"])
-        for seed in range(MOST_SEEDS)
+        for seed in range(MAX_SEEDS)
         if f"{name}, seed {seed}" in runs
     ]
     return np.array([100 * np.subtract(*pair) for pair in pairs])
 
 
-def table(grid: Mapping[str, Any], results: Results) -> str:
-    """Markdown: a row's change in points, from the least to the greatest of the seeds, and what others found."""
+def format_table(grid: Mapping[str, Any], results: Results) -> str:
+    """Markdown: a row's change in points, minimum and maximum over the seeds, and what was reported elsewhere."""
     whole = [run["10"] for name, run in results.runs.items() if name.startswith(f"{WHOLE}, ")]
-    errors = [f"{one.mean():.2f} ({one.min():.2f} to {one.max():.2f})" for one in 100 * np.array(whole).T]
+    errors = [f"{e.mean():.2f} ({e.min():.2f} to {e.max():.2f})" for e in 100 * np.array(whole).T]
     lines = [
         f"The network: top-1 error {errors[0]} %, top-5 error {errors[1]} %, ten crops, {len(whole)} seeds.",
         "",
         "| change | seeds | top-1, points | top-5, points | the paper | the authors' logs |",
         "|---|---|---|---|---|---|",
     ]
-    for row in rows(grid, results):
-        change = differences(results, row)
-        ours = [
-            f"{one.mean():+.2f}" + (f" ({one.min():+.2f} to {one.max():+.2f})" if len(one) > 1 else "")
-            for one in change.T
-        ]
-        told = PAPER.get(row) or tuple(grid["rows"][row].get(word, "") for word in WORDS)
-        seeds = str(results.runs[row]["members"] if row == TOGETHER else len(change))
-        lines.append(f"| {' | '.join((row, seeds, *ours, *told))} |")
+    for row in measured_rows(grid, results):
+        changes = differences(results, row)
+        ours = [f"{c.mean():+.2f}" + (f" ({c.min():+.2f} to {c.max():+.2f})" if len(c) > 1 else "") for c in changes.T]
+        reported = PAPER.get(row) or tuple(grid["rows"][row].get(source, "") for source in REPORTED)
+        seeds = str(results.runs[row]["members"] if row == ENSEMBLE else len(changes))
+        lines.append(f"| {' | '.join((row, seeds, *ours, *reported))} |")
     return "\n".join(lines)
 
 
-def rows(grid: Mapping[str, Any], results: Results) -> list[str]:
+def measured_rows(grid: Mapping[str, Any], results: Results) -> list[str]:
     """All rows that are compared with the whole network and have a run."""
     measured = [row for row in grid["rows"] if row != WHOLE and f"{row}, seed 0" in results.runs]
-    return [*measured, CENTER_CROP, *([TOGETHER] if TOGETHER in results.runs else [])]
+    return [*measured, CENTER_CROP, *([ENSEMBLE] if ENSEMBLE in results.runs else [])]
 
 
 def draw(grid: Mapping[str, Any], results: Results) -> Figure:
-    """Changes of the top-1 error: the mean, and from the least to the greatest of the seeds.
+    """Changes of the top-1 error: mean, minimum and maximum over the seeds.
 
-    The gray band is as far as a seed of the whole network is from the mean of the others.
+    The gray band is the range of the whole network's seeds around their mean.
     """
-    names = rows(grid, results)[::-1]
-    found = [differences(results, row)[:, 0] for row in names]
+    names = measured_rows(grid, results)[::-1]
+    changes = [differences(results, row)[:, 0] for row in names]
     figure = Figure(figsize=(7, 0.3 * len(names) + 1), layout="constrained")
     axes = figure.subplots()
-    means = np.array([one.mean() for one in found])
-    spread = np.array([[mean - one.min(), one.max() - mean] for mean, one in zip(means, found, strict=True)])
+    means = np.array([c.mean() for c in changes])
+    spread = np.array([[mean - c.min(), c.max() - mean] for mean, c in zip(means, changes, strict=True)])
     whole = 100 * np.array([run["10"][0] for name, run in results.runs.items() if name.startswith(f"{WHOLE}, ")])
     axes.axvspan(*(whole[[whole.argmin(), whole.argmax()]] - whole.mean()), color="0.9", label="the network itself")
     axes.errorbar(means, range(len(names)), xerr=spread.T, fmt="o", color="black", capsize=3)
@@ -109,50 +112,56 @@ def draw(grid: Mapping[str, Any], results: Results) -> Figure:
     return figure
 
 
-def measure(grid: Mapping[str, Any], results: Results, seeds: int, places: Mapping[str, Path], members: Path) -> None:
-    """Run what isn't in `results`: a seed of every row, then the next, so that it may be stopped at any time."""
+def measure(grid: Mapping[str, Any], results: Results, seeds: int, places: Environment, members: Path) -> None:
+    """Run what isn't in `results`: one seed of every row, then the next, so that it may be stopped at any time.
+
+    `places`: data and cache. `members`: folder of the artifacts of the whole network.
+    """
     with TemporaryDirectory() as scratch:
         for seed in range(max(seeds, grid["members"])):
-            for row in grid["rows"]:
+            for row, options in grid["rows"].items():
                 name = f"{row}, seed {seed}"
                 if name in results.runs or (row != WHOLE and seed >= seeds):
                     continue
-                folder = members if row == WHOLE else Path(scratch) / "artifacts"
-                options = grid["base"] | grid["rows"][row]
-                results.add(name, run(options, seed, folder, {"runs": Path(scratch) / "runs"} | dict(places)))
-    if TOGETHER not in results.runs:
+                artifacts = members if row == WHOLE else None
+                environment = replace(places, home=Path(scratch), artifacts=artifacts)
+                results.add(name, train_row(grid["base"], options, seed, environment))
+    if ENSEMBLE not in results.runs:
         networks = [members / f"seed-{seed}" for seed in range(grid["members"])]
-        results.add(TOGETHER, together(grid["base"]["data"], networks, places.get("archive")))
+        results.add(ENSEMBLE, measure_ensemble(places.data, networks))
 
 
 def main(
-    grid: Annotated[Path, typer.Option(help="The rows.")] = GRID,
+    grid: Annotated[Path, typer.Option(help="TOML file of the rows.")] = GRID,
     data: Annotated[str | None, typer.Option(help="Other images than the grid's.")] = None,
-    archive: Annotated[Path | None, typer.Option(help="The zip file of grocery or cifar10.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, max=MOST_SEEDS, help="Runs of a row.")] = 3,
+    archive: command.ArchiveOption = None,
+    seeds: Annotated[int, typer.Option(min=1, max=MAX_SEEDS, help="Runs per row.")] = 3,
     finished: Annotated[bool, typer.Option("--finished", help="Only table and plot of the runs so far.")] = False,
-    quick: Annotated[bool, typer.Option("--quick", help="A minute: one epoch of narrow networks, two rows.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="One epoch of narrow networks, two rows: a minute.")] = False,
     output: command.OutputOption = command.RESULTS,
-    cache: Annotated[Path, typer.Option(help="Decoded images.")] = Path("cache"),
+    cache: command.CacheOption = command.CACHE,
 ) -> None:
-    """Train every row of the grid with several seeds; stopped, it goes on with the run where it was."""
-    chosen = tomllib.loads(grid.read_text())
-    if WHOLE not in chosen.get("rows", {}):
-        raise TrainingError(f"expected a row {WHOLE!r} in {grid}, found none")
-    chosen["base"] |= {"data": data} if data else {}
+    """Train every row of the grid with several seeds; if stopped, the same command resumes it."""
+    table = tomllib.loads(grid.read_text())
+    if WHOLE not in table.get("rows", {}):
+        raise TrainingError(f"{grid} has no row named {WHOLE!r}, which the others are compared with")
+    base = table["base"]
+    base |= {"data": data} if data else {}
     if quick:
         output /= command.QUICK
-        seeds, chosen["members"] = 1, 2
-        chosen["base"] |= {"epochs": 1, "hidden": 16, "widths": [4, 8, 8, 8, 8], "batch": 8}
-        chosen["rows"] = {row: chosen["rows"][row] for row in (WHOLE, "towers apart")}
-    results = Results(output / "ablation.json", {"base": chosen["base"], "rows": chosen["rows"]})
-    places = {"cache": cache} | ({"archive": archive} if archive is not None else {})
+        seeds, table["members"] = 1, 2
+        base["recipe"] |= {"epochs": 1, "batch_size": 8}
+        base["network"] |= {"hidden": 16, "channels": [4, 8, 8, 8, 8]}
+        table["rows"] = {row: table["rows"][row] for row in (WHOLE, "no cross-tower connection")}
+    results = Results(output / "ablation.json", {"base": base, "rows": table["rows"]})
     if not finished:
-        measure(chosen, results, seeds, places, output / "ablation-members")
+        split = output / "ablation-split.csv"  # one for all seeds, also of a folder
+        write_table(load_dataset(base["data"], archive=archive), split)
+        measure(table, results, seeds, Environment(str(split), cache=cache), output / "ablation-members")
     elif f"{WHOLE}, seed 0" not in results.runs:
-        raise TrainingError(f"expected a run of {WHOLE} in {results.path}, found none yet")
-    draw(chosen, results).savefig(output / "ablation.png", dpi=110)
-    typer.echo(table(chosen, results))
+        raise TrainingError(f"{results.path} has no run of {WHOLE} yet: leave --finished out")
+    draw(table, results).savefig(output / "ablation.png", dpi=110)
+    typer.echo(format_table(table, results))
 
 
 if __name__ == "__main__":

@@ -1,106 +1,104 @@
-"""CIFAR-10 in memory at its own 32 x 32 pixels, and a loop for the small networks of section 3 on it.
+"""CIFAR-10 in memory at its own 32 x 32 pixels, and a training loop for the small networks of section 3.
 
-This doesn't go through the image contract of 256 x 256: the networks of the paper's Figure 1 and section 3.3 saw
-small images.
+This doesn't use the image contract of 256 x 256: the networks of the paper's Figure 1 and section 3.3 saw small images.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from training.data import datasets
+from model.files import atomic_write
 from training.data.datasets import Example
-from training.loop.precision import pick_precision
+from training.data.loading import load_dataset
+from training.loop.runtime import pick_precision
 
-SIDE, CLASSES, BATCH = 32, 10, 128
+IMAGE_SIZE, NUM_CLASSES, BATCH_SIZE = 32, 10, 128
 
 
 class Images(NamedTuple):
-    """`pixels` (N, 3, 32, 32) float32 0..255 minus the training images' mean; `labels` (N,)."""
+    """`pixels` (N, 3, 32, 32) float32, 0..255 minus the training images' mean; `labels` (N,)."""
 
     pixels: Tensor
     labels: Tensor
 
 
-def load(archive: Path | None, cache: Path, count: int | None = None) -> tuple[Images, Images]:
-    """Training images (the validation part among them: these experiments have no use for one), and test images,
-    both in an order drawn with seed 0. `count`: only so many training images.
+def load_cifar(archive: Path | None, cache: Path, max_images: int | None = None) -> tuple[Images, Images]:
+    """Training images (with the validation split: these experiments don't need one) and test images, in an order drawn
+    with seed 0. `max_images`: maximum number of training images.
     """
-    dataset = datasets.load("cifar10", archive=archive)
-    train, test = (
-        _decoded(examples, cache / f"cifar10-{part}-32.npz", part)
-        for part, examples in (("train", dataset.train + dataset.validation), ("test", dataset.test))
+    dataset = load_dataset("cifar10", archive=archive)
+    (train, train_labels), (test, test_labels) = (
+        _decode(examples, cache / f"cifar10-{split}-32.npz", split)
+        for split, examples in (("train", dataset.train + dataset.validation), ("test", dataset.test))
     )
     generator = np.random.default_rng(0)
-    chosen, mixed = generator.permutation(len(train[1]))[:count], generator.permutation(len(test[1]))
-    pixels = train[0][chosen].astype(np.float32)
+    sample, order = generator.permutation(len(train_labels))[:max_images], generator.permutation(len(test_labels))
+    pixels = train[sample].astype(np.float32)
     mean = pixels.mean(0)
-    return _tensors(pixels - mean, train[1][chosen]), _tensors(test[0][mixed].astype(np.float32) - mean, test[1][mixed])
+    test_pixels = test[order].astype(np.float32)
+    return _to_images(pixels - mean, train_labels[sample]), _to_images(test_pixels - mean, test_labels[order])
 
 
-def _decoded(examples: tuple[Example, ...], file: Path, part: str) -> tuple[np.ndarray, np.ndarray]:
+def _decode(examples: tuple[Example, ...], file: Path, split: str) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     if not file.is_file():
         ordered = sorted(examples)
-        pixels = np.stack(
-            [
-                np.asarray(Image.open(e.file).convert("RGB"))
-                for e in tqdm(ordered, desc=f"decoding {part}", disable=None)
-            ]
-        )
+        bar = tqdm(ordered, desc=f"decoding {split}", disable=None)
+        pixels = np.stack([np.asarray(Image.open(example.file).convert("RGB")) for example in bar])
         file.parent.mkdir(parents=True, exist_ok=True)
-        part_file = file.with_suffix(f".{os.getpid()}.npz")
-        np.savez(part_file, pixels=pixels, labels=np.array([e.label for e in ordered]))
-        part_file.rename(file)
-    with np.load(file) as found:
-        return found["pixels"], found["labels"]
+        with atomic_write(file, "wb") as output:
+            np.savez(output, pixels=pixels, labels=np.array([example.label for example in ordered]))
+    with np.load(file) as arrays:
+        return arrays["pixels"], arrays["labels"]
 
 
-def _tensors(pixels: np.ndarray, labels: np.ndarray) -> Images:
+def _to_images(pixels: NDArray[np.float32], labels: NDArray[np.int64]) -> Images:
     planes = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
     return Images(planes.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels.astype(np.int64)))
 
 
-def batches(images: Images, generator: torch.Generator, crop: int = SIDE) -> Iterator[tuple[Tensor, Tensor]]:
-    """One pass in a new order. `crop` below 32: random crops, half of them mirrored, each image its own."""
+def batches(images: Images, generator: torch.Generator, crop_size: int = IMAGE_SIZE) -> Iterator[tuple[Tensor, Tensor]]:
+    """One epoch in a new order. `crop_size` below 32: random crops, half of them mirrored, each image its own."""
     order = torch.randperm(len(images.labels), generator=generator)
-    for chosen in torch.split(order, BATCH):
-        pixels = images.pixels[chosen]
-        if crop < SIDE:
-            pixels = _cropped(pixels, crop, generator)
-        yield pixels, images.labels[chosen]
+    for batch in torch.split(order, BATCH_SIZE):
+        pixels = images.pixels[batch]
+        if crop_size < IMAGE_SIZE:
+            pixels = random_crops(pixels, crop_size, generator)
+        yield pixels, images.labels[batch]
 
 
-def _cropped(pixels: Tensor, crop: int, generator: torch.Generator) -> Tensor:
-    count, margin = len(pixels), SIDE - crop
+def random_crops(pixels: Tensor, crop_size: int, generator: torch.Generator) -> Tensor:
+    """(N, 3, 32, 32) -> (N, 3, crop_size, crop_size), channels-last."""
+    count, margin = len(pixels), IMAGE_SIZE - crop_size
     top, left = torch.randint(0, margin + 1, (2, count, 1), generator=generator)
     mirrored = torch.rand(count, 1, generator=generator) < 0.5
-    span = torch.arange(crop)
-    rows, columns = top + span, torch.where(mirrored, left + crop - 1 - span, left + span)  # (N, crop)
-    found = pixels.permute(0, 2, 3, 1)[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
-    return found.permute(0, 3, 1, 2)  # (N, 3, crop, crop), channels-last
+    span = torch.arange(crop_size)
+    rows = top + span
+    columns = torch.where(mirrored, left + crop_size - 1 - span, left + span)  # (N, crop_size)
+    crops = pixels.permute(0, 2, 3, 1)[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    return crops.permute(0, 3, 1, 2)
 
 
-def step(network: nn.Module, optimizer: torch.optim.Optimizer, pixels: Tensor, labels: Tensor) -> float:
+def train_step(network: nn.Module, optimizer: torch.optim.Optimizer, pixels: Tensor, labels: Tensor) -> float:
     """One step of gradient descent; the loss before it."""
-    loss = F.cross_entropy(logits(network, pixels), labels)
+    loss = F.cross_entropy(compute_logits(network, pixels), labels)
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
     return float(loss.detach())
 
 
-def logits(network: nn.Module, pixels: Tensor) -> Tensor:
+def compute_logits(network: nn.Module, pixels: Tensor) -> Tensor:
     """Float32, computed in bfloat16 where the processor has it."""
     with torch.autocast("cpu", torch.bfloat16, enabled=pick_precision("auto", torch.device("cpu")) == "bfloat16"):
-        answer: Tensor = network(pixels)
-    return answer.float()
+        logits: Tensor = network(pixels)
+    return logits.float()

@@ -1,4 +1,4 @@
-"""An experiment as a program: what goes wrong is one line on standard error, as in `alexnet`."""
+"""What the commands of experiments have in common: options, errors on one line, training of a network."""
 
 from __future__ import annotations
 
@@ -10,28 +10,31 @@ import typer
 
 from model.artifacts.artifact import Artifact
 from model.exceptions import AlexNetError, StoppedError
-from training.config import RunConfig
-from training.run import main as train
+from training.config import TrainConfig
+from training.train import train
 
 RESULTS = Path("runs/experiments")
-"""Not docs/results, whose files other settings made."""
-OutputOption = Annotated[Path, typer.Option(help="Where the results go.")]
+"""Default folder of results; not docs/results, whose files were made with other settings."""
 QUICK = "quick"
-"""The folder in it of trials: they can't be taken for results, nor stand in their way."""
+"""Folder in it for trials, which must not be mistaken for results or stand in their way."""
+OutputOption = Annotated[Path, typer.Option(help="Folder of the results.")]
+CacheOption = Annotated[Path, typer.Option(help="Folder of decoded images.")]
+ArchiveOption = Annotated[Path | None, typer.Option(help="Zip file of grocery or cifar10 (default: it is downloaded).")]
+CACHE = Path("cache")
 
 
-def trained(chosen: RunConfig) -> Artifact:
-    """One of an experiment's networks. Raises StoppedError."""
+def train_network(config: TrainConfig) -> Artifact:
+    """Train one of an experiment's networks. Raises StoppedError."""
     try:
-        artifact = train(chosen)
-    except StoppedError:  # which says how to go on with the run alone, whose folder is gone now
-        raise StoppedError("stopped; the runs before this one are kept: go on with the same command") from None
+        artifact = train(config)
+    except StoppedError:  # it names the command that resumes the run alone, whose folder is temporary
+        raise StoppedError("stopped; finished runs are kept: resume with the same command") from None
     assert artifact is not None
     return artifact
 
 
 def run(main: Callable[..., None]) -> None:
-    """Run `main` with the options of the command line; our own errors end with exit status 1."""
+    """Run `main` with the options of the command line; an AlexNetError ends with exit status 1."""
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(main)
     try:

@@ -1,4 +1,4 @@
-"""Section 3.3 on CIFAR-10: test error with and without response normalization (the paper: 11 % and 13 %).
+"""Local response normalization (section 3.3) on CIFAR-10: test error with and without (the paper: 11 % and 13 %).
 
 The network and the schedule are those of the authors' public configuration for 13 %: two convolutions and two locally
 connected layers, 24 x 24 crops and mirror images, nine crops at test. With normalization, it is that of their
@@ -8,7 +8,6 @@ configuration for 11 %, and nothing else differs; in theirs, the locally connect
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -20,32 +19,32 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from experiments import cifar, command
-from experiments.cifar import CLASSES, Images
+from experiments.cifar import NUM_CLASSES, Images
 from experiments.results import Results
 
-PAPER = {"with": 0.11, "without": 0.13}
-CROP = 24
-VIEWS = (0, 4, 8)
+PAPER_ERRORS = {"with": 0.11, "without": 0.13}
+CROP_SIZE = 24
+NINE_CROPS = (0, 4, 8)
 """Rows and columns of the nine crops at test."""
-SIZE, ALPHA, BETA = 9, 1e-3, 0.75
-"""Channels of a window, and constants; k is 1, and the sum is divided by the size."""
+WINDOW, ALPHA, BETA = 9, 1e-3, 0.75
+"""Channels of a window, and constants of the normalization; k is 1, and the sum is divided by the window."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The rate is divided by ten at 14/16 and 15/16 of the epochs: 140 and 150 of 160."""
+    """The learning rate is divided by ten at 14/16 and 15/16 of the epochs: 140 and 150 of 160."""
 
     epochs: int = 160
     images: int = 50_000
     test_images: int = 10_000
     seeds: int = 2
-    rate: float = 0.001
-    bias_rate: float = 2.0
+    learning_rate: float = 0.001
+    bias_lr_multiplier: float = 2.0
     momentum: float = 0.9
-    decay: float = 0.004
+    weight_decay: float = 0.004
 
 
-class Local(nn.Module):
+class LocallyConnected(nn.Module):
     """A 3x3 convolution with a kernel of its own at each of 6 x 6 positions: (N, in, 6, 6) -> (N, out, 6, 6)."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -54,21 +53,21 @@ class Local(nn.Module):
         self.bias = nn.Parameter(torch.zeros(36, outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        seen = F.unfold(x, 3, padding=1).permute(2, 0, 1)  # (36, N, 9 * in)
-        answer = torch.bmm(seen, self.weight) + self.bias[:, None]  # (36, N, out)
-        return answer.permute(1, 2, 0).reshape(len(x), -1, 6, 6)
+        patches = F.unfold(x, 3, padding=1).permute(2, 0, 1)  # (36, N, 9 * in)
+        result = torch.bmm(patches, self.weight) + self.bias[:, None]  # (36, N, out)
+        return result.permute(1, 2, 0).reshape(len(x), -1, 6, 6)
 
 
-class Normalization(nn.Module):
+class ResponseNorm(nn.Module):
     """x / (1 + alpha / n * the sum of x^2 over n channels)^beta, by a banded 1x1 convolution."""
 
     band: Tensor
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        place = torch.arange(channels)
-        near = (place[:, None] - place).abs() <= SIZE // 2
-        self.register_buffer("band", (near * ALPHA / SIZE)[:, :, None, None].float())
+        channel = torch.arange(channels)
+        in_window = (channel[:, None] - channel).abs() <= WINDOW // 2
+        self.register_buffer("band", (in_window * ALPHA / WINDOW)[:, :, None, None].float())
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.float()
@@ -83,11 +82,11 @@ class FourLayers(nn.Module):
     def __init__(self, normalized: bool) -> None:
         super().__init__()
         self.conv1, self.conv2 = nn.Conv2d(3, 64, 5, padding=2), nn.Conv2d(64, 64, 5, padding=2)
-        self.local3, self.local4 = Local(64, 32), Local(32, 32)
-        self.fc = nn.Linear(36 * 32, CLASSES)
-        self.norm = Normalization(64) if normalized else nn.Identity()
-        for layer, deviation in ((self.conv1, 1e-4), (self.conv2, 0.01), (self.fc, 0.01)):
-            nn.init.normal_(layer.weight, 0, deviation)
+        self.local3, self.local4 = LocallyConnected(64, 32), LocallyConnected(32, 32)
+        self.fc = nn.Linear(36 * 32, NUM_CLASSES)
+        self.norm = ResponseNorm(64) if normalized else nn.Identity()
+        for layer, std in ((self.conv1, 1e-4), (self.conv2, 0.01), (self.fc, 0.01)):
+            nn.init.normal_(layer.weight, 0, std)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -98,22 +97,22 @@ class FourLayers(nn.Module):
         return self.fc(x.flatten(1))  # type: ignore[no-any-return]
 
 
-def train(normalized: bool, seed: int, data: tuple[Images, Images], settings: Settings) -> dict[str, Any]:
+def train_network(normalized: bool, seed: int, data: tuple[Images, Images], settings: Settings) -> dict[str, Any]:
     """One run: the loss of each epoch, and the test error at the end, of the center crop and of nine."""
     torch.manual_seed(seed)
     network = FourLayers(normalized)
-    optimizer = torch.optim.SGD(_groups(network, settings), settings.rate, settings.momentum)
+    optimizer = torch.optim.SGD(_groups(network, settings), settings.learning_rate, settings.momentum)
     schedule = torch.optim.lr_scheduler.MultiStepLR(
-        optimizer, [round(settings.epochs * part / 16) for part in (14, 15)]
+        optimizer, [round(settings.epochs * sixteenths / 16) for sixteenths in (14, 15)]
     )
     generator = torch.Generator().manual_seed(seed)
     losses = []
     title = f"{'with' if normalized else 'without'} normalization, seed {seed}"
     for _ in tqdm(range(settings.epochs), desc=title, unit="epoch", disable=None):
-        steps = [cifar.step(network, optimizer, *batch) for batch in cifar.batches(data[0], generator, CROP)]
+        steps = [cifar.train_step(network, optimizer, *batch) for batch in cifar.batches(data[0], generator, CROP_SIZE)]
         schedule.step()
         losses.append(round(float(np.mean(steps)), 4))
-    center, nine = (errors(network, data[1], crops) for crops in (VIEWS[1:2], VIEWS))
+    center, nine = (measure_error(network, data[1], crops) for crops in (NINE_CROPS[1:2], NINE_CROPS))
     return {"loss": losses, "center_error": center, "error": nine}
 
 
@@ -122,21 +121,21 @@ def _groups(network: nn.Module, settings: Settings) -> list[dict[str, Any]]:
     groups = []
     for name, parameter in network.named_parameters():
         bias, convolution = name.endswith("bias"), name.startswith("conv")
-        decay = 0.0 if bias or convolution else settings.decay
-        rate = settings.rate * (settings.bias_rate if bias else 1)
+        decay = 0.0 if bias or convolution else settings.weight_decay
+        rate = settings.learning_rate * (settings.bias_lr_multiplier if bias else 1)
         groups.append({"params": [parameter], "weight_decay": decay, "lr": rate})
     return groups
 
 
 @torch.no_grad()
-def errors(network: nn.Module, images: Images, crops: tuple[int, ...]) -> float:
-    """The test error of the mean probabilities of crops at all pairs of `crops`."""
-    wrong = 0
+def measure_error(network: nn.Module, images: Images, offsets: tuple[int, ...]) -> float:
+    """The test error of the mean probabilities of crops at all pairs of `offsets`."""
+    errors = 0
     for pixels, labels in zip(torch.split(images.pixels, 500), torch.split(images.labels, 500), strict=True):
-        cut = [pixels[:, :, top : top + CROP, left : left + CROP] for top in crops for left in crops]
-        mean = torch.stack([cifar.logits(network, crop).softmax(1) for crop in cut]).mean(0)
-        wrong += int((mean.argmax(1) != labels).sum())
-    return round(wrong / len(images.labels), 4)
+        cut = [pixels[:, :, top : top + CROP_SIZE, left : left + CROP_SIZE] for top in offsets for left in offsets]
+        mean = torch.stack([cifar.compute_logits(network, crop).softmax(1) for crop in cut]).mean(0)
+        errors += int((mean.argmax(1) != labels).sum())
+    return round(errors / len(images.labels), 4)
 
 
 def draw(results: Results) -> Figure:
@@ -153,31 +152,33 @@ def draw(results: Results) -> Figure:
 
 
 def main(
-    archive: Annotated[Path | None, typer.Option(help="The zip file of cifar10.")] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="160 as in the authors' schedule.")] = Settings.epochs,
+    archive: command.ArchiveOption = None,
+    epochs: Annotated[
+        int, typer.Option(min=1, help="Number of epochs (the authors' schedule: 160).")
+    ] = Settings.epochs,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each kind.")] = Settings.seeds,
-    quick: Annotated[bool, typer.Option("--quick", help="Seconds: few images, one epoch.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Few images and one epoch: seconds.")] = False,
     output: command.OutputOption = command.RESULTS,
-    cache: Annotated[Path, typer.Option(help="Decoded images.")] = Path("cache"),
+    cache: command.CacheOption = command.CACHE,
 ) -> None:
-    """Test error with and without response normalization; stopped, it goes on with the run where it was."""
+    """Measure the test error with and without response normalization; if stopped, the same command resumes it."""
     settings = Settings(epochs=epochs, seeds=seeds)
     if quick:
         output /= command.QUICK
         settings = Settings(epochs=1, images=512, test_images=200, seeds=1)
     results = Results(output / "normalization.json", asdict(settings))
-    learnt, test = cifar.load(archive, cache, settings.images)
-    data = (learnt, Images(*(values[: settings.test_images] for values in test)))
+    train_images, test = cifar.load_cifar(archive, cache, settings.images)
+    data = (train_images, Images(*(values[: settings.test_images] for values in test)))
     for seed in range(settings.seeds):
-        for kind in PAPER:
+        for kind in PAPER_ERRORS:
             name = f"{kind} normalization, seed {seed}"
             if name not in results.runs:
-                results.add(name, train(kind == "with", seed, data, settings))
+                results.add(name, train_network(kind == "with", seed, data, settings))
     draw(results).savefig(output / "normalization.png", dpi=110)
-    for kind, paper in PAPER.items():
-        found = [100 * run["error"] for name, run in results.runs.items() if name.startswith(f"{kind} ")]
-        each = ", ".join(f"{error:.2f}" for error in found)
-        typer.echo(f"{kind} normalization: {np.mean(found):.2f} % test error ({each}); the paper: {100 * paper:g} %")
+    for kind, paper in PAPER_ERRORS.items():
+        errors = [100 * run["error"] for name, run in results.runs.items() if name.startswith(f"{kind} ")]
+        each = ", ".join(f"{error:.2f}" for error in errors)
+        typer.echo(f"{kind} normalization: {np.mean(errors):.2f} % test error ({each}); the paper: {100 * paper:g} %")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The results of an experiment: a JSON file that grows by a run at a time, so that one that was stopped goes on."""
+"""`Results`: the results of an experiment in a JSON file that grows run by run, so that it can be resumed."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from model.exceptions import TrainingError
-from training.config import replace_file
+from model.files import atomic_write
 from training.publish.provenance import commit, machine
 
-MORE = "seeds"
-"""The setting that may differ from the file's: more seeds are more runs."""
+VARIABLE = ("seeds",)
+"""Settings that may differ from the file's: more seeds are more runs."""
 
 
 class Results:
-    """`runs` by name. `settings`: what all of them have in common; those of a file that is there must be the same, but
-    for `MORE`. Raises TrainingError."""
+    """Runs of an experiment by name.
+
+    `settings`: what all runs have in common; an existing file must have the same, except for `VARIABLE`. Raises
+    TrainingError.
+    """
 
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
         self.path = path
@@ -26,30 +29,30 @@ class Results:
         self.runs: dict[str, dict[str, Any]] = {}
         if path.is_file():
             try:
-                found = json.loads(path.read_text())
-                theirs, self.runs = found["settings"], found["runs"]
+                content = json.loads(path.read_text())
+                before, self.runs = content["settings"], content["runs"]
             except (ValueError, KeyError, TypeError) as error:
-                raise TrainingError(f"expected the results of an experiment in {path}, found {error!r}") from None
-            names = sorted((theirs.keys() | self._settings.keys()) - {MORE})
-            for name in names:
-                if theirs.get(name) != self._settings.get(name):
+                raise TrainingError(f"{path} does not contain the results of an experiment: {error!r}") from None
+            for name in sorted((before.keys() | self._settings.keys()) - set(VARIABLE)):
+                if before.get(name) != self._settings.get(name):
                     raise TrainingError(
-                        f"expected {name} {self._settings.get(name)} in {path}, found {theirs.get(name)}: name "
-                        "another folder with --output, or start as it was started"
+                        f"{path} was made with {name} {before.get(name)}, not {self._settings.get(name)}: choose "
+                        "another --output, or the same settings"
                     )
         path.parent.mkdir(parents=True, exist_ok=True)
         self._started = time.monotonic()
 
     def add(self, name: str, run: dict[str, Any]) -> None:
-        """Keep a run; it is on disk when this returns. Its seconds are those since the one before, or the start."""
+        """Keep a run, durably. Its seconds are those since the one before, or since the start."""
         now = time.monotonic()
         self.runs[name] = run | {"seconds": round(now - self._started), "commit": commit()}
         self._started = now
         head = {"settings": self._settings, "machine": machine(), "date": f"{datetime.now(UTC):%Y-%m-%d}"}
-        replace_file(self.path, written(head, self.runs))
+        with atomic_write(self.path) as file:
+            file.write(format_json(head, self.runs))
 
 
-def written(head: dict[str, Any], runs: dict[str, dict[str, Any]]) -> str:
-    """JSON with a run a line, so that a difference of two versions shows which runs are new."""
+def format_json(head: dict[str, Any], runs: dict[str, dict[str, Any]]) -> str:
+    """JSON with one run per line, so that the difference of two versions shows which runs are new."""
     lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(run)}" for name, run in runs.items())
     return json.dumps(head, indent=1).removesuffix("\n}") + f',\n "runs": {{\n{lines}\n }}\n}}\n'

@@ -1,9 +1,10 @@
-"""Functional or defective solar cells (ELPV), beside Deitsch et al. 2019: several seeds, from nothing and not.
+"""Functional or defective solar cells (ELPV), beside Deitsch et al. 2019: several seeds, from scratch and fine-tuned.
 
-As they did, 75 % of the cells to train and 25 % to test, split by type and probability of a defect. The network has
-eight classes, type times probability. Two readings of these probabilities, ten crops each: a cell is defective where
-its probability is above a half, and weighs as much as that is sure, 1 for 0 and 1, 2/3 for 1/3 and 2/3; or every doubt
-is a defect, which weighs its probability. The probability of a defect is the sum over the classes that are defective.
+As they did, 75 % of the cells to train and 25 % to test, split by type and defect probability. The network has eight
+classes, type times probability. Two readings of these probabilities, ten crops each: a cell is defective if its
+probability is above a half, and is weighted by how certain that is, 1 for 0 and 1, 2/3 for 1/3 and 2/3; or any
+probability above zero is a defect, weighted by it. The predicted probability of a defect is the sum over the classes
+that are defective.
 """
 
 from __future__ import annotations
@@ -23,87 +24,93 @@ from experiments import command
 from experiments.results import Results
 from model.artifacts import artifact as artifacts
 from model.runtime import OnnxModel
-from training import config
-from training.data import datasets
+from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
+from training.data.archives import load_elpv
 from training.data.datasets import Dataset
-from training.data.folders import ABOUT
-from training.evaluation.evaluate import Predictions, predict, read
+from training.data.folders import write_table
+from training.evaluation.evaluate import Predictions, decode_batches, predict
 
 PUBLISHED = {"SVM": 82.44, "CNN": 88.42}
-"""Accuracy in percent, of Deitsch et al. 2019: hand-made features, and a VGG-19 started from ImageNet."""
+"""Accuracy in percent, of Deitsch et al. 2019: hand-made features, and a VGG-19 pre-trained on ImageNet."""
 COPIED = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
 """Layers that are copied; they learn at the full rate, since cells look like nothing else."""
-POINTS = 101
-"""Of a curve that is kept."""
+CURVE_POINTS = 101
+NARROW = NetworkOptions(hidden=256, channels=(16, 40, 64, 64, 40))
+"""The network of the ablations."""
 
 
-class Cells(NamedTuple):
-    """What is known of cells, or of classes of them: `defective` (M,), and `weights` (M,)."""
+class Truth(NamedTuple):
+    """Of M cells, or of classes of them: `defective` (M,), and the weight of each, `weights` (M,)."""
 
     defective: NDArray[np.bool_]
     weights: NDArray[np.float64]
 
 
-def cells(dataset: Dataset, doubtful: bool) -> Cells:
-    """By class: whether it is defective, and how sure that is; `doubtful`: every doubt is a defect. Classes are called
-    mono-0, poly-67 and so on."""
+def class_truth(dataset: Dataset, any_doubt: bool) -> Truth:
+    """Which classes are defective, and how certain that is; `any_doubt`: any probability above zero is a defect.
+
+    Classes are named mono-0, poly-67 and so on, by type and defect probability in percent.
+    """
     percent = np.array([int(label.id.rpartition("-")[2]) for label in dataset.labels])
     thirds = np.round(3 * percent / 100)
-    if doubtful:
-        return Cells(percent > 0, np.where(percent > 0, thirds / 3, 1.0))
-    return Cells(percent > 50, np.where(thirds % 3 == 0, 1.0, 2 / 3))
+    if any_doubt:
+        return Truth(percent > 0, np.where(percent > 0, thirds / 3, 1.0))
+    return Truth(percent > 50, np.where(thirds % 3 == 0, 1.0, 2 / 3))
 
 
 def measure(network: Path, dataset: Dataset) -> dict[str, Any]:
-    """Accuracies by both readings, and by the first the confusion matrix (rows: truth; functional first) and the curve,
-    on the test part."""
-    found = predict(OnnxModel(network), read(dataset.test), len(dataset.test))
-    doubted, classes = cells(dataset, doubtful=True), cells(dataset, doubtful=False)
-    probability, truth = _test_cells(found, classes)
-    named = probability > 0.5
-    matrix = [[int(((truth.defective == row) & (named == column)).sum()) for column in (0, 1)] for row in (0, 1)]
-    false, true, area = curve(probability, truth)
+    """Accuracies on the test split by both readings; by the first, also confusion matrix and ROC curve.
+
+    Rows of the matrix are the truth, functional first.
+    """
+    predictions = predict(OnnxModel(network), decode_batches(dataset.test), len(dataset.test))
+    probability, truth = _test_cells(predictions, class_truth(dataset, any_doubt=False))
+    predicted = probability > 0.5
+    matrix = [[int(((truth.defective == row) & (predicted == column)).sum()) for column in (0, 1)] for row in (0, 1)]
+    false, true, area = roc_curve(probability, truth)
     return {
-        "accuracy": _right(probability, truth._replace(weights=np.ones(len(named)))),
-        "weighted_accuracy": _right(probability, truth),
-        "doubted_accuracy": _right(*_test_cells(found, doubted)),
+        "accuracy": _accuracy(probability, truth._replace(weights=np.ones(len(predicted)))),
+        "weighted_accuracy": _accuracy(probability, truth),
+        "any_doubt_accuracy": _accuracy(*_test_cells(predictions, class_truth(dataset, any_doubt=True))),
         "confusion": matrix,
         "area": round(area, 4),
         "curve": [np.round(false, 4).tolist(), np.round(true, 4).tolist()],
     }
 
 
-def _test_cells(found: Predictions, classes: Cells) -> tuple[NDArray[np.float64], Cells]:
-    """The probability that each test cell is defective, and what it is."""
-    truth = Cells(classes.defective[found.labels], classes.weights[found.labels])
-    return found.best[:, classes.defective].sum(1, dtype=np.float64), truth
+def _test_cells(predictions: Predictions, classes: Truth) -> tuple[NDArray[np.float64], Truth]:
+    """The predicted probability that each test cell is defective, and the truth."""
+    truth = Truth(classes.defective[predictions.labels], classes.weights[predictions.labels])
+    return predictions.best[:, classes.defective].sum(1, dtype=np.float64), truth
 
 
-def _right(probability: NDArray[np.float64], truth: Cells) -> float:
-    """Percent named rightly, each with its weight."""
+def _accuracy(probability: NDArray[np.float64], truth: Truth) -> float:
+    """Weighted accuracy in percent."""
     return round(100 * float(np.average((probability > 0.5) == truth.defective, weights=truth.weights)), 2)
 
 
-def curve(probability: NDArray[np.floating], truth: Cells) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Rates of false and of true alarms at `POINTS` places, and the area below, each cell with its weight."""
+def roc_curve(
+    probability: NDArray[np.floating], truth: Truth
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
+    """Weighted false and true positive rates at `CURVE_POINTS`, and the area below."""
     order = np.argsort(-probability, kind="stable")
-    alarms, weights, ranked = truth.defective[order], truth.weights[order], probability[order]
-    true, false = np.cumsum(weights * alarms), np.cumsum(weights * ~alarms)
+    positive, weights, ranked = truth.defective[order], truth.weights[order], probability[order]
+    true, false = np.cumsum(weights * positive), np.cumsum(weights * ~positive)
     last = np.r_[np.flatnonzero(np.diff(ranked)), len(ranked) - 1]  # equal probabilities are one threshold
     true, false = np.r_[0, true[last] / true[-1]], np.r_[0, false[last] / false[-1]]
-    places = np.linspace(0, 1, POINTS)
-    return places, np.interp(places, false, true), float(np.trapezoid(true, false))
+    points = np.linspace(0, 1, CURVE_POINTS)
+    return points, np.interp(points, false, true), float(np.trapezoid(true, false))
 
 
 def draw(results: Results, starts: Mapping[str, Any]) -> Figure:
-    """All curves, and the sum of the confusion matrices by start."""
+    """All curves, and the sum of the confusion matrices of each start."""
     figure = Figure(figsize=(4 + 2.6 * len(starts), 4), layout="constrained")
     curves, *matrices = figure.subplots(1, 1 + len(starts), width_ratios=[4, *[2.6] * len(starts)])
     for number, (start, axes) in enumerate(zip(starts, matrices, strict=True)):
         runs = [run for name, run in results.runs.items() if name.startswith(f"{start}, ")]
-        for place, run in enumerate(runs):
+        for number_of_run, run in enumerate(runs):
             area = np.mean([r["area"] for r in runs])
-            label = None if place else f"{start}, area {area:.3f}"
+            label = None if number_of_run else f"{start}, area {area:.3f}"
             curves.plot(*run["curve"], color=f"C{number}", alpha=0.7, label=label)
         total = np.sum([run["confusion"] for run in runs], axis=0)
         axes.imshow(total / total.sum(1, keepdims=True), cmap="Blues", vmin=0, vmax=1)
@@ -111,47 +118,55 @@ def draw(results: Results, starts: Mapping[str, Any]) -> Figure:
             share = total[row, column] / total[row].sum()
             color = "white" if share > 0.5 else "black"
             axes.text(column, row, f"{100 * share:.1f} %", ha="center", va="center", color=color)
-        kinds = ["functional", "defective"]
-        axes.set_xticks([0, 1], kinds, fontsize=8)
-        axes.set_yticks([0, 1], kinds, fontsize=8, rotation=90, va="center")
-        axes.set(title=start, xlabel="named", ylabel="true")
+        names = ["functional", "defective"]
+        axes.set_xticks([0, 1], names, fontsize=8)
+        axes.set_yticks([0, 1], names, fontsize=8, rotation=90, va="center")
+        axes.set(title=start, xlabel="predicted", ylabel="true")
     curves.plot([0, 1], [0, 1], color="gray", linewidth=1, linestyle=":")
-    curves.set(xlabel="false alarms", ylabel="defects found", xlim=(0, 1), ylim=(0, 1))
+    curves.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(0, 1), ylim=(0, 1))
     curves.legend(frameon=False, loc="lower right")
     return figure
 
 
-def _table(dataset: Dataset, path: Path) -> Path:
-    """A file that `--data` takes, of these images alone."""
-    path.write_text(dataset.split_csv())
-    path.with_suffix(ABOUT).write_text(dataset.account().model_dump_json())
-    return path
+def format_summary(results: Results, start: str) -> str:
+    """Mean accuracies of the runs with one start, as a line of text."""
+    runs = [run for name, run in results.runs.items() if name.startswith(f"{start}, ")]
+    readings = ("accuracy", "weighted_accuracy", "any_doubt_accuracy")
+    means = [f"{np.mean([run[reading] for run in runs]):.2f}" for reading in readings]
+    each = ", ".join(f"{run['accuracy']:.2f}" for run in runs)
+    area = np.mean([run["area"] for run in runs])
+    return (
+        f"{start}: accuracy {means[0]} % ({each}), weighted {means[1]} %, any doubt a defect {means[2]} %, "
+        f"area {area:.3f}"
+    )
 
 
 def main(
-    init_from: Annotated[list[Path] | None, typer.Option(help="Artifacts to start from, besides from nothing.")] = None,
+    init_from: Annotated[list[Path] | None, typer.Option(help="Artifact to start from; may be repeated.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each start.")] = 3,
-    epochs: Annotated[int, typer.Option(min=1, help="At most so many.")] = 60,
-    narrow: Annotated[bool, typer.Option("--narrow", help="The network of the ablations: minutes a run.")] = False,
+    epochs: Annotated[int, typer.Option(min=1, help="Maximum number of epochs.")] = 60,
+    narrow: Annotated[bool, typer.Option("--narrow", help="The network of the ablations: minutes per run.")] = False,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Seconds: an epoch of a narrow network on every 40th cell.")
+        bool, typer.Option("--quick", help="One epoch of a narrow network on every 40th cell: seconds.")
     ] = False,
     output: command.OutputOption = command.RESULTS,
-    cache: Annotated[Path, typer.Option(help="Decoded images.")] = Path("cache"),
+    cache: command.CacheOption = command.CACHE,
 ) -> None:
-    """Accuracy, confusion matrix and curve for functional against defective; stopped, it goes on where it was."""
-    options: dict[str, Any] = {"epochs": epochs, "measure": "center"}
-    options |= {"hidden": 256, "widths": (16, 40, 64, 64, 40)} if narrow else {}
+    """Measure functional against defective cells, from scratch and from artifacts; if stopped, the same command resumes
+    it."""
+    recipe, network = RecipeOptions(epochs=epochs), NARROW if narrow else NetworkOptions()
     if quick:
         output /= command.QUICK
-        seeds, options = 1, {"epochs": 1, "hidden": 16, "widths": (4, 8, 8, 8, 8), "measure": "center"}
-    starts: dict[str, dict[str, Any]] = {"from nothing": {}}
+        seeds, recipe = 1, RecipeOptions(epochs=1)
+        network = NetworkOptions(hidden=16, channels=(4, 8, 8, 8, 8))
+    starts: dict[str, RunOptions] = {"from scratch": RunOptions()}
     for path in init_from or []:
         artifact = artifacts.load(path)
-        begun = {"init_from": artifact.path, "rates": dict.fromkeys(COPIED, 1.0)}
-        starts[f"from {artifact.manifest.name}"] = begun
-    results = Results(output / "solar_cells.json", {"options": options})
-    dataset = datasets.load("elpv")
+        starts[f"from {artifact.manifest.name}"] = RunOptions(
+            init_from=artifact.path, lr_multipliers=dict.fromkeys(COPIED, 1.0)
+        )
+    results = Results(output / "solar_cells.json", {"epochs": recipe.epochs, "narrow": narrow or quick})
+    dataset = load_elpv()
     with TemporaryDirectory() as scratch:
         data = "elpv"
         if quick:
@@ -159,26 +174,21 @@ def main(
             dataset = replace(
                 dataset, train=dataset.train[few], validation=dataset.validation[few], test=dataset.test[few]
             )
-            data = str(_table(dataset, Path(scratch) / "cells.csv"))
-        places = {"artifacts": Path(scratch) / "artifacts", "runs": Path(scratch) / "runs", "cache": cache}
+            data = str(Path(scratch) / "cells.csv")
+            write_table(dataset, Path(data))
+        environment = Environment(data, crops="1", home=Path(scratch), cache=cache)
         for seed in range(seeds):
-            for start, begun in starts.items():
+            for start, options in starts.items():
                 name = f"{start}, seed {seed}"
                 if name not in results.runs:
-                    given = {"data": data, "name": "cells", "seed": seed} | options | begun | places
-                    results.add(name, measure(command.trained(config.configure(given)).network, dataset))
+                    run = replace(options, name="cells", seed=seed)
+                    config = TrainConfig.create(recipe, network, run, environment)
+                    results.add(name, measure(command.train_network(config).network, dataset))
     draw(results, starts).savefig(output / "solar_cells.png", dpi=100)
     for start in starts:
-        runs = [run for name, run in results.runs.items() if name.startswith(f"{start}, ")]
-        kinds = ("accuracy", "weighted_accuracy", "doubted_accuracy")
-        said = [f"{np.mean([run[kind] for run in runs]):.2f}" for kind in kinds]
-        each = ", ".join(f"{run['accuracy']:.2f}" for run in runs)
-        area = np.mean([run["area"] for run in runs])
-        typer.echo(
-            f"{start}: {said[0]} % right ({each}), {said[1]} % by weight, {said[2]} % with every doubt a defect, "
-            f"area {area:.3f}"
-        )
-    typer.echo(f"Deitsch et al. 2019: {', '.join(f'{name} {right} %' for name, right in PUBLISHED.items())}")
+        typer.echo(format_summary(results, start))
+    published = ", ".join(f"{name} {accuracy} %" for name, accuracy in PUBLISHED.items())
+    typer.echo(f"Deitsch et al. 2019: {published}")
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ class Specialization(NamedTuple):
     """How different the towers are in color.
 
     `means`: mean color of each tower's kernels. `separation`: the probability that a kernel of one tower has more color
-    than one of the other, as its distance from a half, times two: 0 if the towers are alike, 1 if each kernel of one has
-    more. `p_value`: how often towers drawn at random are as different.
+    than one of the other, as its distance from a half, times two: 0 if the towers are alike, 1 if each kernel of one
+    has more. `p_value`: how often towers drawn at random are as different.
     """
 
     means: tuple[float, float]
@@ -75,7 +75,11 @@ def draw(colors: dict[str, Array]) -> Figure:
         for tower, points in enumerate(np.split(values, 2)):
             spread = np.linspace(-0.12, 0.12, len(points)) + place + 0.34 * tower - 0.17
             axes.plot(
-                spread, points, ".", color=("black", "tab:red")[tower], label=f"tower {tower + 1}" if not place else None
+                spread,
+                points,
+                ".",
+                color=("black", "tab:red")[tower],
+                label=f"tower {tower + 1}" if not place else None,
             )
     axes.set_xticks(range(len(colors)), colors, rotation=20, ha="right")
     axes.set(ylabel="color of a kernel", ylim=(0, 1))

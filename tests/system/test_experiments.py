@@ -1,4 +1,4 @@
-"""The commands of docs/experiments.md on a few drawn images: whether they run, go on, and count rightly."""
+"""The commands of docs/experiments.md on a few drawn images: whether they run, can be resumed, and count rightly."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ import pytest
 import torch
 from PIL import Image
 
-from experiments import ablation, activation, normalization, solar_cells
-from experiments.cifar import Images, _cropped
+from experiments import ablation, activation, normalization, solar_cells, specialization
+from experiments.cifar import Images, random_crops
 from experiments.command import QUICK
 from experiments.results import Results
-from model.artifacts.artifact import Label
+from model.artifacts.artifact import Artifact, Label
 from model.exceptions import TrainingError
 
 FOLDER = Path(activation.__file__).parent
-RUNS = (("the network", 0), ("the network", 1), ("towers apart", 0))
+RUNS = (("the network", 0), ("the network", 1), ("no cross-tower connection", 0))
 KINDS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
@@ -92,30 +92,30 @@ def test_quick_runs_and_is_not_run_again(
     assert all(run["commit"] and "seconds" in run for run in runs.values())
 
 
-def test_an_ablation_goes_on(here: Callable[..., str], few: Path, tmp_path: Path) -> None:
+def test_an_ablation_is_resumed(here: Callable[..., str], few: Path, tmp_path: Path) -> None:
     said = here(ablation.main, data=str(few))
-    assert "| towers apart | 1 | " in said
+    assert "| no cross-tower connection | 1 | " in said
     assert "| one crop instead of ten | 2 | " in said
-    assert "| several networks as one | 2 | " in said
+    assert "| ensemble | 2 | " in said
     file = tmp_path / QUICK / "ablation.json"
     found = json.loads(file.read_text())
-    assert sorted(found["runs"]) == [ablation.TOGETHER, *(f"{row}, seed {seed}" for row, seed in RUNS)]
-    lost = found["runs"].pop("towers apart, seed 0")
+    assert found["runs"].keys() == {ablation.ENSEMBLE, *(f"{row}, seed {seed}" for row, seed in RUNS)}
+    lost = found["runs"].pop("no cross-tower connection, seed 0")
     file.write_text(json.dumps(found))
-    assert "towers apart" not in here(ablation.main, data=str(few), finished=True)
+    assert "no cross-tower connection" not in here(ablation.main, data=str(few), finished=True)
     again = here(ablation.main, data=str(few))
     assert [line for line in again.splitlines() if "|" in line] == [line for line in said.splitlines() if "|" in line]
-    anew = json.loads(file.read_text())["runs"]["towers apart, seed 0"]
+    anew = json.loads(file.read_text())["runs"]["no cross-tower connection, seed 0"]
     assert anew["10"] == lost["10"]  # the same seed, the same network
 
 
-def test_a_stopped_ablation_says_how_to_go_on(data: Path, tmp_path: Path) -> None:
+def test_a_stopped_ablation_names_the_way_to_resume_it(data: Path, tmp_path: Path) -> None:
     """And not with the run alone, whose folder is gone; what was finished is kept."""
     process = start("ablation", data, tmp_path, "--data", "cifar10")
     assert process.stdout is not None
     runs = 0
     for line in process.stdout:
-        runs += "the run's folder" in line
+        runs += "run directory" in line
         if runs == 2:
             break
     time.sleep(0.5)  # into its steps
@@ -123,7 +123,7 @@ def test_a_stopped_ablation_says_how_to_go_on(data: Path, tmp_path: Path) -> Non
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert errors.splitlines()[-1].startswith("error: stopped; ")
-    assert errors.endswith("go on with the same command\n")
+    assert errors.endswith("resume with the same command\n")
     assert "Traceback" not in errors
     assert list(json.loads((tmp_path / QUICK / "ablation.json").read_text())["runs"]) == ["the network, seed 0"]
 
@@ -132,16 +132,16 @@ def test_results_of_other_settings_are_refused(tmp_path: Path) -> None:
     Results(tmp_path / "r.json", {"epochs": 2, "seeds": 1}).add("one", {"error": 0.5})
     more = Results(tmp_path / "r.json", {"epochs": 2, "seeds": 3})
     assert list(more.runs) == ["one"]  # more seeds are more runs
-    with pytest.raises(TrainingError, match=r"expected epochs 3 in .*, found 2"):
+    with pytest.raises(TrainingError, match=r"was made with epochs 2, not 3"):
         Results(tmp_path / "r.json", {"epochs": 3, "seeds": 1})
     (tmp_path / "r.json").write_text("{}")
-    with pytest.raises(TrainingError, match="expected the results of an experiment"):
+    with pytest.raises(TrainingError, match="does not contain the results of an experiment"):
         Results(tmp_path / "r.json", {"epochs": 2})
 
 
 def test_solar_cells_beside_the_published(data: Path, tmp_path: Path) -> None:
     said = run("solar_cells", data, tmp_path)
-    assert "from nothing: " in said
+    assert "from scratch: accuracy " in said
     assert "Deitsch et al. 2019: SVM 82.44 %, CNN 88.42 %" in said
     (found,) = json.loads((tmp_path / QUICK / "solar_cells.json").read_text())["runs"].values()
     assert (count := sum(map(sum, found["confusion"]))) == 17
@@ -153,23 +153,23 @@ def test_solar_cells_beside_the_published(data: Path, tmp_path: Path) -> None:
 def test_both_readings_of_a_doubt() -> None:
     labels = tuple(Label(id=f"mono-{percent}", name="") for percent in (0, 33, 67, 100))
     dataset = SimpleNamespace(labels=labels)
-    half = solar_cells.cells(dataset, doubtful=False)  # type: ignore[arg-type]
+    half = solar_cells.class_truth(dataset, any_doubt=False)  # type: ignore[arg-type]
     assert half.defective.tolist() == [False, False, True, True]
     np.testing.assert_allclose(half.weights, [1, 2 / 3, 2 / 3, 1])
-    doubted = solar_cells.cells(dataset, doubtful=True)  # type: ignore[arg-type]
+    doubted = solar_cells.class_truth(dataset, any_doubt=True)  # type: ignore[arg-type]
     assert doubted.defective.tolist() == [False, True, True, True]
     np.testing.assert_allclose(doubted.weights, [1, 1 / 3, 2 / 3, 1])
 
 
-def test_the_curve_of_alarms() -> None:
-    truth = solar_cells.Cells(np.array([True, False, True, False]), np.array([1.0, 1.0, 1.0, 1.0]))
-    places, found, area = solar_cells.curve(np.array([0.9, 0.8, 0.7, 0.1]), truth)
+def test_the_roc_curve() -> None:
+    truth = solar_cells.Truth(np.array([True, False, True, False]), np.array([1.0, 1.0, 1.0, 1.0]))
+    places, found, area = solar_cells.roc_curve(np.array([0.9, 0.8, 0.7, 0.1]), truth)
     assert area == pytest.approx(0.75)
     assert (found[places < 0.49] == 0.5).all()
     assert (found[places > 0.51] == 1.0).all()
-    assert solar_cells.curve(np.full(4, 0.5), truth)[2] == pytest.approx(0.5)  # all are one threshold
+    assert solar_cells.roc_curve(np.full(4, 0.5), truth)[2] == pytest.approx(0.5)  # all are one threshold
     sure = truth._replace(weights=np.array([1.0, 0.5, 1.0, 1.0]))
-    assert solar_cells.curve(np.array([0.9, 0.8, 0.7, 0.1]), sure)[2] == pytest.approx(1 - 0.5 * 0.5 / 1.5)
+    assert solar_cells.roc_curve(np.array([0.9, 0.8, 0.7, 0.1]), sure)[2] == pytest.approx(1 - 0.5 * 0.5 / 1.5)
 
 
 def test_changes_are_those_of_the_same_seed(tmp_path: Path) -> None:
@@ -177,10 +177,10 @@ def test_changes_are_those_of_the_same_seed(tmp_path: Path) -> None:
     for seed in range(5):
         results.add(f"the network, seed {seed}", {"10": [0.5 + 0.01 * seed, 0.2], "1": [0.53 + 0.01 * seed, 0.21]})
         results.add(f"tanh, seed {seed}", {"10": [0.6, 0.3], "1": [0.7, 0.4]})
-    results.add(ablation.TOGETHER, {"10": [0.45, 0.15], "1": [0.5, 0.2], "members": 5})
+    results.add(ablation.ENSEMBLE, {"10": [0.45, 0.15], "1": [0.5, 0.2], "members": 5})
     np.testing.assert_allclose(ablation.differences(results, "tanh")[:2], [[10, 10], [9, 10]])
     np.testing.assert_allclose(ablation.differences(results, ablation.CENTER_CROP), [[3, 1]] * 5)
-    np.testing.assert_allclose(ablation.differences(results, ablation.TOGETHER), [[-7, -5]])
+    np.testing.assert_allclose(ablation.differences(results, ablation.ENSEMBLE), [[-7, -5]])
 
 
 def test_where_a_curve_meets_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,36 +188,36 @@ def test_where_a_curve_meets_the_target(monkeypatch: pytest.MonkeyPatch) -> None
     errors = iter([0.9, 0.5, 0.3, 0.2])
     monkeypatch.setattr(activation, "error", lambda *_: next(errors))
     images = Images(torch.randn(256, 3, 32, 32), torch.zeros(256, dtype=torch.int64))
-    settings = activation.Settings(images=256, part=1)
-    assert activation.race("relu", 0.01, 0, images, settings, 9)["epochs"] == pytest.approx(2.5)
+    settings = activation.Settings(images=256, interval=1)
+    assert activation.train_to_error("relu", 0.01, 0, images, settings, 9)["epochs"] == pytest.approx(2.5)
 
 
 def test_a_run_that_diverged_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Long before its epochs are over, which are an hour elsewhere."""
-    monkeypatch.setattr(activation, "STEPS", 4)
+    monkeypatch.setattr(activation, "GIVE_UP_AFTER_STEPS", 4)
     images = Images(100 * torch.randn(256, 3, 32, 32), torch.arange(256) % 10)
-    found = activation.race("relu", 1e4, 0, images, activation.Settings(images=256, part=1), 9)
+    found = activation.train_to_error("relu", 1e4, 0, images, activation.Settings(images=256, interval=1), 9)
     assert found["epochs"] is None
     assert found["curve"][-1][0] <= 2
 
 
-def test_layers_are_what_they_say() -> None:
+def test_layers_compute_what_their_names_say() -> None:
     """A local layer with equal kernels is a convolution; the norm is torch's."""
     x = torch.randn(2, 4, 6, 6, generator=torch.Generator().manual_seed(0))
-    convolution, local = torch.nn.Conv2d(4, 5, 3, padding=1), normalization.Local(4, 5)
+    convolution, local = torch.nn.Conv2d(4, 5, 3, padding=1), normalization.LocallyConnected(4, 5)
     with torch.no_grad():
         local.weight.copy_(convolution.weight.reshape(5, 36).T.expand(36, 36, 5))
         local.bias.copy_(convolution.bias.expand(36, 5))  # type: ignore[union-attr]
     torch.testing.assert_close(local(x), convolution(x))
     x = 30 * torch.randn(2, 64, 3, 3)
     expected = torch.nn.functional.local_response_norm(x, 9, 1e-3, 0.75, 1.0)
-    torch.testing.assert_close(normalization.Normalization(64)(x), expected)
+    torch.testing.assert_close(normalization.ResponseNorm(64)(x), expected)
 
 
 def test_crops_are_each_image_s_own() -> None:
     row = torch.arange(32.0).expand(3, 32, 32)  # a pixel says its column
     pixels = torch.stack([row, row + 100] * 20)
-    found = _cropped(pixels, 24, torch.Generator().manual_seed(0))
+    found = random_crops(pixels, 24, torch.Generator().manual_seed(0))
     assert found.shape == (40, 3, 24, 24)
     firsts = found[:, 0, 0, 0] % 100
     steps = found[:, 0, 0, 1] - found[:, 0, 0, 0]
@@ -225,3 +225,31 @@ def test_crops_are_each_image_s_own() -> None:
     assert len(set(firsts.tolist())) > 8
     assert (found[1::2] >= 100).all()
     assert (found[::2] < 100).all()
+
+
+def test_the_color_of_a_kernel() -> None:
+    generator = np.random.default_rng(0)
+    gray = np.repeat(generator.normal(size=(4, 11, 11, 1)), 3, 3)
+    opponent = generator.normal(size=(4, 11, 11, 1)) * [1.0, -1.0, 0.0]
+    planes = generator.normal(size=(400, 11, 11, 3))
+    np.testing.assert_allclose(specialization.kernel_color(gray.astype(np.float32)), 0, atol=1e-12)
+    np.testing.assert_allclose(specialization.kernel_color(opponent.astype(np.float32)), 1, atol=1e-6)
+    assert specialization.kernel_color(planes.astype(np.float32)).mean() == pytest.approx(2 / 3, abs=0.01)
+
+
+def test_towers_that_are_apart_and_towers_that_are_not() -> None:
+    generator = np.random.default_rng(0)
+    apart = specialization.measure_specialization(np.r_[generator.uniform(0, 0.4, 48), generator.uniform(0.5, 1, 48)])
+    assert (apart.separation, apart.p_value) == (1.0, 0.0)
+    alike = specialization.measure_specialization(np.tile(generator.uniform(0, 1, 48), 2))
+    assert alike.separation < 0.03
+    assert alike.p_value > 0.8
+
+
+def test_the_measure_of_an_artifact(artifact: Artifact, tmp_path: Path) -> None:
+    script = Path(specialization.__file__)
+    command = [sys.executable, str(script), "--artifact", str(artifact.path), "--output", str(tmp_path)]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert said.stdout.startswith("patterns 1: color 0.")
+    assert (tmp_path / "specialization.json").is_file()
+    assert (tmp_path / "specialization.png").stat().st_size > 2000

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from model.artifacts.artifact import Label
 from model.exceptions import DatasetError
+from model.files import atomic_write
 from training.data.datasets import SPLITS, Dataset, DatasetInfo, Example, stratified_split
 
 INFO_SUFFIX = ".info.json"
@@ -90,6 +91,14 @@ def load_table(path: Path, seed: int = 0) -> Dataset:
         description = f"{path.name} 75/10/15, seed {seed}"
     dataset = _make_dataset(path, names, splits, description, seed)
     return dataset if info is None else replace(dataset, **dict(info))
+
+
+def write_table(dataset: Dataset, path: Path) -> None:
+    """Write what `load_table` reads: the table of a dataset, and its `DatasetInfo` beside it. Raises OSError."""
+    with atomic_write(path) as file:
+        file.write(dataset.split_csv())
+    with atomic_write(path.with_suffix(INFO_SUFFIX)) as file:
+        file.write(dataset.info().model_dump_json(indent=1) + "\n")
 
 
 def _read_info(path: Path) -> DatasetInfo | None:

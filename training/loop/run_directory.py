@@ -17,7 +17,7 @@ from model.exceptions import TrainingError
 from model.files import atomic_write
 from training.config import Environment, TrainConfig
 from training.data.datasets import Dataset, split_rows
-from training.data.folders import INFO_SUFFIX
+from training.data.folders import write_table
 
 CONFIG, CHECKPOINT, SPLIT, ARTIFACT = "config.json", "checkpoint.pt", "split.csv", "artifact.txt"
 CHECKPOINT_FORMAT = 4
@@ -75,14 +75,14 @@ class RunDirectory:
 
     def claim(self, config: TrainConfig, dataset: Dataset, resumed: bool) -> None:
         """Write configuration and split. Raises TrainingError if a resumed run had another split."""
-        split_csv, path = dataset.split_csv(), self.path / SPLIT
-        if resumed and path.is_file() and split_rows(path.read_text()) != split_rows(split_csv):
+        path = self.path / SPLIT
+        if resumed and path.is_file() and split_rows(path.read_text()) != split_rows(dataset.split_csv()):
             raise TrainingError(f"the images differ from those in {path}: a run can't change its split")
         self.write_config(config)
-        self._write(SPLIT, split_csv.encode())
-        self._write(
-            Path(SPLIT).with_suffix(INFO_SUFFIX).name, dataset.info().model_dump_json(indent=1).encode() + b"\n"
-        )
+        try:
+            write_table(dataset, path)
+        except OSError as error:
+            raise TrainingError(f"cannot write {path}: {error.strerror}") from error
 
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Write `state` (tensors and plain values); the previous file stays until this one is complete.
