@@ -1,7 +1,7 @@
-"""The project's exceptions. Each says what was expected and what was found.
+"""Exceptions of `model`, `index` and `training`. Their messages say what is wrong, then what to do.
 
-`server.error_handlers` maps them to HTTP statuses in one table; the command line prints the message
-and exits with status 1.
+`server.exceptions` has the HTTP status and error code of each; the command line prints the message and exits with
+status 1.
 """
 
 
@@ -10,23 +10,23 @@ class AlexNetError(Exception):
 
 
 class InvalidImageError(AlexNetError):
-    """The bytes are of an image format that we read, but broken."""
+    """The file is in a supported image format, but damaged or invalid."""
 
 
 class UnsupportedImageError(InvalidImageError):
-    """The bytes are no image of a format that we read."""
+    """The file isn't in a supported image format."""
 
 
 class ImageTooLargeError(InvalidImageError):
-    """The image has more pixels or longer sides than allowed."""
+    """The image has more pixels, longer sides or more data than allowed."""
 
 
 class InvalidRequestError(AlexNetError):
-    """A parameter of a query is out of its range."""
+    """A parameter of a query or command is invalid."""
 
 
 class ArtifactError(AlexNetError):
-    """An artifact is missing, incomplete, damaged, or doesn't fit what it is used with."""
+    """An artifact is missing, incomplete, damaged, or unsuitable for what it is used for."""
 
 
 class NetworkConfigError(AlexNetError):
@@ -34,27 +34,27 @@ class NetworkConfigError(AlexNetError):
 
 
 class ExportError(AlexNetError):
-    """The exported ONNX graph doesn't compute what the torch network computes."""
+    """The exported ONNX graph doesn't compute what the network does."""
 
 
 class DownloadError(AlexNetError):
-    """A file can't be fetched, or isn't the one that was published."""
+    """A file can't be downloaded, or isn't the published one."""
 
 
 class QuantizationError(AlexNetError):
-    """The network in int8 makes too many errors more than in float32."""
+    """The error of the network in int8 is too much higher than in float32."""
 
 
 class DatasetError(AlexNetError):
-    """A data set is missing, empty, or can't be trained on."""
+    """A dataset is missing, empty, or unsuitable for training."""
 
 
 class TrainingError(AlexNetError):
-    """Training can't go on: the loss is no longer finite, or a checkpoint doesn't fit."""
+    """Training can't start or continue: an option is invalid, the loss isn't finite, or a checkpoint doesn't fit."""
 
 
 class StoppedError(TrainingError):
-    """Training was asked to stop, and saved where it is."""
+    """Training was stopped by a signal, after saving a checkpoint."""
 
 
 class IndexStoreError(AlexNetError):
@@ -66,15 +66,15 @@ class IndexNotFoundError(IndexStoreError):
 
 
 class StorageFullError(IndexStoreError):
-    """The disk has no room for what was to be added; what was there before is as it was."""
+    """The disk is full; nothing was added, and the index is unchanged."""
 
 
 class IndexLockedError(IndexStoreError):
-    """Another program holds the catalog; nothing was changed."""
+    """Another process has locked the index; nothing was changed."""
 
 
 class ReadOnlyIndexError(IndexStoreError):
-    """The index is open for reading, or isn't this process's to change."""
+    """The index is open for reading only, or another process writes to it."""
 
 
 class UnknownImageError(AlexNetError):
@@ -82,4 +82,4 @@ class UnknownImageError(AlexNetError):
 
 
 class DeviceError(AlexNetError):
-    """The requested device isn't what would really run, or a package is missing or doubled."""
+    """The requested device isn't available, or a package that it needs is missing or installed twice."""

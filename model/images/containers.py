@@ -1,7 +1,7 @@
-"""Image files with more parts than any image needs, found before Pillow opens them.
+"""Structure limits: image files with more parts than any image needs are rejected before Pillow opens them.
 
-Pillow walks over a file's parts in Python: 32 MB of empty ones take it half a minute and a gigabyte. This walks in its
-steps, but no further than the limits.
+Pillow walks over a file's parts in Python: 32 MB of empty ones take it half a minute and a gigabyte. This module walks
+in the same steps, but no further than the limits.
 """
 
 from __future__ import annotations
@@ -9,85 +9,98 @@ from __future__ import annotations
 import struct
 
 MAX_CHUNKS = 65_536
-"""Of a PNG, or segments of a JPEG before its first scan and bytes between them, or values of a TIFF's tag. A PNG of 64
-million pixels has some 30,000, of 8 kB each."""
+"""Chunks of a PNG; steps through a JPEG before its first scan (segments, and bytes between them); values of a TIFF tag.
+
+A PNG of 64 million pixels has some 30,000 chunks of 8 kB.
+"""
 MAX_BLOCKS = 262_144
-"""Of a GIF, of at most 255 bytes each: 64 MB."""
-PNG, JPEG, GIF, TIFF = b"\x89PNG\r\n\x1a\n", b"\xff\xd8", (b"GIF87a", b"GIF89a"), (b"II", b"MM")
-SCAN, ALONE = 0xDA, {0x00, 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)}
-"""Of a JPEG's markers: what ends its head, and those without a length behind them."""
-NUMBERS, LAYOUT = {1, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 16}, 400
-"""Of a TIFF: types of values that are read one by one, and below which tags say how pixels lie."""
+"""Blocks of a GIF, of at most 255 bytes each: 64 MB."""
+
+PNG_SIGNATURE, JPEG_SIGNATURE = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
+GIF_SIGNATURES, TIFF_SIGNATURES = (b"GIF87a", b"GIF89a"), (b"II", b"MM")
+
+JPEG_SCAN = 0xDA
+"""The marker that ends the segments before the pixels."""
+JPEG_MARKERS_WITHOUT_LENGTH = {0x00, 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)}
+GIF_IMAGE, GIF_EXTENSION, GIF_END = 0x2C, 0x21, 0x3B
+TIFF_NUMERIC_TYPES = {1, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13, 16}
+"""Types of values that Pillow reads one by one."""
+TIFF_LAYOUT_TAGS = 400
+"""Tags below this number describe the layout of the pixels."""
 
 
 def exceeds_structure_limits(data: bytes) -> bool:
-    """Whether a file has more parts than any image needs. False for damaged files, which their decoders will reject."""
+    """Whether a file has more parts than any image needs. False for damaged files, which their decoders reject."""
     try:
-        if data.startswith(PNG):
-            return _png(data)
-        if data.startswith(JPEG):
-            return _jpeg(data)
-        if data.startswith(TIFF):
-            return _tiff(data)
-        return data.startswith(GIF) and _gif(data)
+        if data.startswith(PNG_SIGNATURE):
+            return _png_exceeds(data)
+        if data.startswith(JPEG_SIGNATURE):
+            return _jpeg_exceeds(data)
+        if data.startswith(TIFF_SIGNATURES):
+            return _tiff_exceeds(data)
+        return data.startswith(GIF_SIGNATURES) and _gif_exceeds(data)
     except (IndexError, struct.error):
         return False
 
 
-def _png(data: bytes) -> bool:
-    place = len(PNG)
+def _png_exceeds(data: bytes) -> bool:
+    position = len(PNG_SIGNATURE)
     for _ in range(MAX_CHUNKS):
-        if place >= len(data):
+        if position >= len(data):
             return False
-        place += 12 + int.from_bytes(data[place : place + 4], "big")  # length, name and checksum round the content
-    return place < len(data)
+        position += 12 + int.from_bytes(data[position : position + 4], "big")  # length, name, content and checksum
+    return position < len(data)
 
 
-def _jpeg(data: bytes) -> bool:
-    place, steps = len(JPEG), 0
+def _jpeg_exceeds(data: bytes) -> bool:
+    position, steps = len(JPEG_SIGNATURE), 0
     while steps < MAX_CHUNKS:
-        marker = data.find(b"\xff", place)
-        if marker < 0:
-            return len(data) - place > MAX_CHUNKS
-        steps += 1 + marker - place
-        place = marker + 1
-        if data[place] == SCAN:
+        start = data.find(b"\xff", position)
+        if start < 0:
+            return len(data) - position > MAX_CHUNKS
+        steps += 1 + start - position
+        position = start + 1
+        marker = data[position]
+        if marker == JPEG_SCAN:
             return False
-        if data[place] == 0xFF:
+        if marker == 0xFF:
             continue
-        place += 1 + (0 if data[place] in ALONE else struct.unpack_from(">H", data, place + 1)[0])
+        has_length = marker not in JPEG_MARKERS_WITHOUT_LENGTH
+        position += 1 + (struct.unpack_from(">H", data, position + 1)[0] if has_length else 0)
     return True
 
 
-def _gif(data: bytes) -> bool:
-    place, blocks = 13 + _palette(data[10]), 0
-    while data[place] != 0x3B and blocks <= MAX_BLOCKS:
+def _gif_exceeds(data: bytes) -> bool:
+    position, blocks = 13 + _palette_bytes(data[10]), 0
+    while data[position] != GIF_END and blocks <= MAX_BLOCKS:
         blocks += 1
-        if data[place] == 0x2C:  # an image: its place, perhaps its colors, and the first code's size
-            place += 11 + _palette(data[place + 9])
-        elif data[place] == 0x21:
-            place += 2
+        if data[position] == GIF_IMAGE:  # its position, perhaps its colors, and the size of the first code
+            position += 11 + _palette_bytes(data[position + 9])
+        elif data[position] == GIF_EXTENSION:
+            position += 2
         else:
-            place += 1  # no block
+            position += 1  # no block
             continue
-        while data[place] and blocks <= MAX_BLOCKS:
-            place += 1 + data[place]
+        while data[position] and blocks <= MAX_BLOCKS:
+            position += 1 + data[position]
             blocks += 1
-        place += 1
+        position += 1
     return blocks > MAX_BLOCKS
 
 
-def _palette(flags: int) -> int:
+def _palette_bytes(flags: int) -> int:
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
-def _tiff(data: bytes) -> bool:
-    order, big = "<" if data.startswith(b"II") else ">", 43 in data[2:4]
-    (place,) = struct.unpack_from(f"{order}{'Q' if big else 'I'}", data, 8 if big else 4)
-    (tags,) = struct.unpack_from(f"{order}{'Q' if big else 'H'}", data, place)
-    if tags > MAX_CHUNKS:
+def _tiff_exceeds(data: bytes) -> bool:
+    order, is_big = "<" if data.startswith(b"II") else ">", 43 in data[2:4]
+    (directory,) = struct.unpack_from(f"{order}{'Q' if is_big else 'I'}", data, 8 if is_big else 4)
+    (num_tags,) = struct.unpack_from(f"{order}{'Q' if is_big else 'H'}", data, directory)
+    if num_tags > MAX_CHUNKS:
         return True
-    entry, step = (f"{order}HHQ", 20) if big else (f"{order}HHI", 12)
-    places = range(place + (8 if big else 2), len(data), step)[:tags]
-    found = (struct.unpack_from(entry, data, place) for place in places)
-    return any(tag < LAYOUT and kind in NUMBERS and count > MAX_CHUNKS for tag, kind, count in found)
+    entry, entry_bytes = (f"{order}HHQ", 20) if is_big else (f"{order}HHI", 12)
+    positions = range(directory + (8 if is_big else 2), len(data), entry_bytes)[:num_tags]
+    entries = (struct.unpack_from(entry, data, position) for position in positions)
+    return any(
+        tag < TIFF_LAYOUT_TAGS and kind in TIFF_NUMERIC_TYPES and count > MAX_CHUNKS for tag, kind, count in entries
+    )

@@ -19,7 +19,7 @@ TEN_CROP = tuple(range(10))
 
 
 def crop_coordinates(crop: int = CROP_SIZE) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and columns of the 256 x 256 image that each crop shows: two (10, crop) tables."""
+    """Rows and columns of the 256 x 256 image in each crop of `crop` x `crop` pixels: two (10, crop) arrays."""
     span = np.arange(crop)
     offsets = [(top * (IMAGE_SIZE - crop) // MARGIN, left * (IMAGE_SIZE - crop) // MARGIN) for top, left in OFFSETS]
     rows = np.stack([top + span for top, _ in offsets] * 2)

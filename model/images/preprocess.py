@@ -30,10 +30,10 @@ IMAGE_CONTRACT = "rgb-256-center-bilinear-1"
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 MAX_EXIF_BYTES = 1_000_000
-BAND = 256
-"""Rows that are converted at once."""
+BAND_ROWS = 256
+"""Rows of 16-bit images that are converted at once."""
 _ORIENTATION_TAG = 0x0112
-_JPEG_SCAN = b"\xff\xda"  # can't stand inside compressed data, where every ff is followed by 00
+_JPEG_SCAN = b"\xff\xda"  # doesn't occur in compressed data, where every ff is followed by 00
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -47,17 +47,17 @@ _UPRIGHT = {
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """What is refused before any pixel is decoded."""
+    """Limits that are checked before any pixel is decoded."""
 
     max_pixels: int = 64_000_000
     max_side: int = 30_000
     max_scanned_pixels: int = 1_000_000_000
-    """Pixels times scans of a progressive JPEG: a scan of a few bytes costs as much time as the whole image."""
+    """Pixels times scans of a progressive JPEG: decoding a scan of a few bytes takes as long as the whole image."""
 
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """`pixels` (256, 256, 3) uint8 RGB, and how the bytes were read."""
+    """`pixels` (256, 256, 3) uint8 RGB, and what the file was."""
 
     pixels: NDArray[np.uint8]
     format: str
@@ -73,40 +73,41 @@ def decode_image(
     limits: ImageLimits | None = None,
     acquire_pixels: Callable[[int], AbstractContextManager[None]] = lambda pixels: nullcontext(),
 ) -> DecodedImage:
-    """Decode one image. `acquire_pixels` is asked for so many pixels before they are decoded, and may wait.
+    """Decode one image.
 
-    Raises UnsupportedImageError, ImageTooLargeError or InvalidImageError; never anything else.
+    `acquire_pixels`: called with the number of pixels before they are decoded; its context lasts as long as they are in
+    memory, and entering it may block. Raises UnsupportedImageError, ImageTooLargeError or InvalidImageError; never
+    anything else.
     """
     limits = limits or ImageLimits()
     if exceeds_structure_limits(data):
-        raise InvalidImageError(f"expected an image, found {_describe(data)} of far more parts than one has")
+        raise InvalidImageError("invalid image: it has more parts than any image needs")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            decoded = _decoded(image)
-            _check(image, decoded, data.count(_JPEG_SCAN), limits)
-            with acquire_pixels(decoded):
-                return _read(image)
+            num_pixels = _count_decoded_pixels(image)
+            _check_limits(image, num_pixels, data.count(_JPEG_SCAN), limits)
+            with acquire_pixels(num_pixels):
+                return _decode(image)
     except InvalidImageError:
         raise
     except UnidentifiedImageError:
-        expected = ", ".join(FORMATS)
         raise UnsupportedImageError(
-            f"expected an image ({expected}), found {_describe(data)} that none of them can read"
+            f"not an image in a supported format ({', '.join(FORMATS)}): {_describe(data)}"
         ) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ImageTooLargeError(f"expected at most {limits.max_pixels:,} pixels, found far more") from None
+        raise ImageTooLargeError(f"image too large: at most {limits.max_pixels:,} pixels are allowed") from None
     except MemoryError:
-        raise ImageTooLargeError("expected an image that fits into memory, found a larger one") from None
+        raise ImageTooLargeError("image too large: it doesn't fit into memory") from None
     except (
         Exception
     ) as error:  # Pillow's decoders raise ValueError, IndexError, TypeError, SyntaxError, struct.error ...
         raise InvalidImageError(
-            f"expected a whole image, found {_describe(data)} that can't be decoded ({type(error).__name__})"
+            f"damaged or incomplete image: {_describe(data)} can't be decoded ({type(error).__name__})"
         ) from error
 
 
 def decode_file(path: Path) -> DecodedImage:
-    """The same of a file, which its errors name."""
+    """Decode an image file; errors name it."""
     try:
         return decode_image(path.read_bytes())
     except InvalidImageError as error:
@@ -114,28 +115,29 @@ def decode_file(path: Path) -> DecodedImage:
 
 
 def _describe(data: bytes) -> str:
-    return f"{len(data):,} bytes" if data else "an empty body"
+    return f"{len(data):,} bytes" if data else "empty"
 
 
-def _check(image: Image.Image, decoded: int, scans: int, limits: ImageLimits) -> None:
+def _check_limits(image: Image.Image, num_pixels: int, scans: int, limits: ImageLimits) -> None:
     width, height = image.size
     if min(width, height) < 1:
-        raise InvalidImageError(f"expected at least 1 x 1 pixels, found {width} x {height}")
-    if decoded > limits.max_pixels or max(width, height) > limits.max_side:
+        raise InvalidImageError(f"invalid image: it has {width} x {height} pixels")
+    if num_pixels > limits.max_pixels or max(width, height) > limits.max_side:
         raise ImageTooLargeError(
-            f"expected at most {limits.max_pixels:,} pixels and {limits.max_side:,} a side, "
-            f"found {width:,} x {height:,}" + (", in larger tiles" if decoded > width * height else "")
+            f"image too large: {width:,} x {height:,} pixels"
+            + (" in larger tiles" if num_pixels > width * height else "")
+            + f"; at most {limits.max_pixels:,} pixels and {limits.max_side:,} per side are allowed"
         )
     if len(image.info.get("exif", b"")) > MAX_EXIF_BYTES:
-        raise ImageTooLargeError(f"expected at most {MAX_EXIF_BYTES:,} bytes of EXIF data, found more")
+        raise ImageTooLargeError(f"too much EXIF data: at most {MAX_EXIF_BYTES:,} bytes are allowed")
     if image.format in ("JPEG", "MPO") and scans * width * height > max(limits.max_scanned_pixels, limits.max_pixels):
         raise ImageTooLargeError(
-            f"expected at most {limits.max_scanned_pixels:,} pixels in all scans of a JPEG, found {scans:,} scans"
+            f"JPEG with too many scans ({scans:,}): all of them may have {limits.max_scanned_pixels:,} pixels"
         )
 
 
-def _decoded(image: Image.Image) -> int:
-    """Pixels that decoding takes: a TIFF's tiles are decoded whole, and may be larger than its image."""
+def _count_decoded_pixels(image: Image.Image) -> int:
+    """Number of pixels in memory: the tiles of a TIFF are decoded whole, and may be larger than the image."""
     width, height = image.size
     if isinstance(image, TiffImageFile) and TILEWIDTH in image.tag_v2:
         across, down = (max(1, int(image.tag_v2[tag])) for tag in (TILEWIDTH, TILELENGTH))
@@ -143,14 +145,14 @@ def _decoded(image: Image.Image) -> int:
     return width * height
 
 
-def _read(image: Image.Image) -> DecodedImage:
+def _decode(image: Image.Image) -> DecodedImage:
     width, height = image.size
     mode, frames = image.mode, bool(getattr(image, "is_animated", False))
     tag = image.getexif().get(_ORIENTATION_TAG)
     orientation = tag if isinstance(tag, int) else 1
     image.draft("RGB", (2 * IMAGE_SIZE, 2 * IMAGE_SIZE))  # JPEG only: 1/2, 1/4 or 1/8 scale
     square = _rgb(_square(image))
-    if orientation in _UPRIGHT and image.format != "TIFF":  # Pillow itself turns TIFF upright
+    if orientation in _UPRIGHT and image.format != "TIFF":  # Pillow turns TIFF upright by itself
         square = square.transpose(_UPRIGHT[orientation])
     return DecodedImage(
         pixels=np.asarray(square, dtype=np.uint8),
@@ -183,16 +185,16 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     least, most = np.ravel(image.getextrema())
     bytes_already = image.mode == "I" and least >= 0 and most <= 255
     scaled = np.empty((image.height, image.width), np.uint8)
-    for top in range(0, image.height, BAND):  # not all at once: samples are up to four times as large
-        band = np.asarray(image.crop((0, top, image.width, min(image.height, top + BAND))))
-        scaled[top : top + BAND] = band if bytes_already else band.clip(0, 65535) // 257
+    for top in range(0, image.height, BAND_ROWS):  # to save memory: samples are up to four times as large
+        band = np.asarray(image.crop((0, top, image.width, min(image.height, top + BAND_ROWS))))
+        scaled[top : top + BAND_ROWS] = band if bytes_already else band.clip(0, 65535) // 257
     return Image.fromarray(scaled)
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """Any mode that `_square` gives -> RGB, on white where it is transparent."""
+    """Any mode -> RGB, composited on white where it is transparent."""
     if image.mode == "F":
-        raise InvalidImageError("expected whole-number pixels of 1, 8 or 16 bits, found floating-point pixels")
+        raise InvalidImageError("unsupported pixels: floating-point images can't be read; convert them to 8 or 16 bits")
     if "A" in image.mode or "a" in image.mode:
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")

@@ -55,7 +55,7 @@ def test_unknown_label(index_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 def test_unreadable_image_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.jpg").write_bytes(b"no image")
-    with pytest.raises(UnsupportedImageError, match=r"expected an image .*: .*bad\.jpg$"):
+    with pytest.raises(UnsupportedImageError, match=r"not an image in a supported format .*: .*bad\.jpg$"):
         decode_file(tmp_path / "bad.jpg")
 
 

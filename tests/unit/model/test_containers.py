@@ -55,7 +55,7 @@ CROWDED = {
 
 @pytest.mark.parametrize("data", CROWDED.values(), ids=CROWDED)
 def test_too_many_parts(data: bytes) -> None:
-    with pytest.raises(InvalidImageError, match="of far more parts than one has"):
+    with pytest.raises(InvalidImageError, match="more parts than any image needs"):
         decode_image(data)
 
 
@@ -75,11 +75,11 @@ def test_damaged_files_are_their_decoders_to_name() -> None:
 def test_tiles_larger_than_their_image() -> None:
     """Decoded whole by libtiff: of 16 x 16 pixels two gigabytes."""
     tiles = [(322, 4, 1, 65_536), (323, 4, 1, 32_752), (324, 4, 1, 200), (325, 4, 1, 100)]
-    with pytest.raises(ImageTooLargeError, match="found 16 x 16, in larger tiles"):
+    with pytest.raises(ImageTooLargeError, match="16 x 16 pixels in larger tiles"):
         decode_image(tiff([*LAYOUT, *tiles]))
 
 
 def test_exif_of_megabytes() -> None:
     entries = [(0x9000 + n % 1000, 4, 1, n) for n in range(60_000)]
-    with pytest.raises(ImageTooLargeError, match="bytes of EXIF data"):
+    with pytest.raises(ImageTooLargeError, match="too much EXIF data"):
         decode_image(saved("PNG", exif=b"Exif\x00\x00" + tiff(entries) + bytes(MAX_EXIF_BYTES)))

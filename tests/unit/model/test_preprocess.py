@@ -119,7 +119,7 @@ def test_extreme_shapes_are_read(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"<html></html>" * 100, b"%PDF-1.7\n", bytes(1000)])
 def test_no_image_is_unsupported(data: bytes) -> None:
-    with pytest.raises(UnsupportedImageError, match="expected an image"):
+    with pytest.raises(UnsupportedImageError, match="not an image in a supported format"):
         decode_image(data)
 
 
@@ -144,7 +144,7 @@ def test_a_bomb_is_refused_on_its_header() -> None:
 @pytest.mark.parametrize("limits", [ImageLimits(max_pixels=300 * 300 - 1), ImageLimits(max_side=299)])
 def test_limits_are_kept(limits: ImageLimits) -> None:
     data = saved(Image.new("RGB", (300, 300)), "PNG")
-    with pytest.raises(ImageTooLargeError, match="expected at most"):
+    with pytest.raises(ImageTooLargeError, match="image too large"):
         decode_image(data, limits)
 
 
