@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from index.features import DTYPES
 from index.nearest import nearest, nearest_batch, rerank
 from index.scanners import SearchPool
 
@@ -39,7 +38,7 @@ def test_only_selected_rows_are_found(share: float) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_candidates_are_reranked_exactly(dtype: str) -> None:
     generator = np.random.default_rng(0)
-    features = generator.exponential(1, (3000, 64)).astype(DTYPES[dtype])
+    features = generator.exponential(1, (3000, 64)).astype(dtype)
     candidates, query = generator.permutation(3000)[:1000], features[5].astype(np.float32)
     with SearchPool() as pool:
         rows, distances = rerank(features, candidates, query, 10, pool)
