@@ -1,8 +1,7 @@
-"""Evaluation of an index with labeled queries, and training of binary codes on its features."""
+"""Evaluation of an index with labeled queries."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +13,6 @@ from index.search import SearchMode
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
 from model.exceptions import IndexStoreError
-
-MAX_TRAINING_FEATURES = 50_000
-"""Features that a code is trained on: 0.8 GB."""
 
 
 def evaluate_index(index: Index, artifact: Artifact, data: Path | None, max_images: int, device: str) -> Evaluation:
@@ -40,34 +36,8 @@ def evaluate_index(index: Index, artifact: Artifact, data: Path | None, max_imag
     return evaluate(index, queries, modes)
 
 
-def train_codes(
-    path: Path,
-    index: Index,
-    bits: int,
-    steps: int,
-    supervised: float,
-    seed: int,
-    log: Callable[[str], None],
-) -> Artifact:
-    """Train a binary code on the features of an index and add its encoder to the artifact at `path`.
-
-    `supervised`: weight of the images' labels. Raises AlexNetError.
-    """
-    from training.hashing.autoencoder import CodeConfig
-    from training.hashing.train_codes import add_encoder
-
-    entries = intact_entries(index)
-    if len(entries) > MAX_TRAINING_FEATURES:
-        entries = [entries[row] for row in _sample(len(entries), MAX_TRAINING_FEATURES, seed)]
-    features = np.stack([index.feature(entry.id) for entry in entries]) if entries else np.empty((0, 1), np.float32)
-    numbers: dict[str | None, int] = {}
-    labels = np.array([numbers.setdefault(entry.label, len(numbers)) for entry in entries]) if supervised else None
-    config = CodeConfig(steps=steps, supervised=supervised, seed=seed)
-    return add_encoder(path, features, bits, config, labels, log)
-
-
-def _sample(total: int, count: int, seed: int = 0) -> list[int]:
-    return sorted(np.random.default_rng(seed).permutation(total)[:count].tolist())
+def _sample(total: int, count: int) -> list[int]:
+    return sorted(np.random.default_rng(0).permutation(total)[:count].tolist())
 
 
 def _indexed_queries(index: Index, max_images: int) -> list[LabeledQuery]:

@@ -33,7 +33,7 @@ def train(
     The index must have over 400 images. A server that is started or reloaded afterwards keeps codes of all images and
     accepts search=binary.
     """
-    from alexnet.index_evaluation import train_codes
+    from alexnet.code_training import train_codes
     from model.artifacts.artifact import ENCODER
 
     with open_index(index, home) as store:

@@ -38,8 +38,8 @@ def coded(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Artif
         "index", "add", "--data", home / "many", "--artifact", home / "a", "--index", home / "i", "--dtype", "float16"
     )
     printed = alexnet("codes", "train", "--index", home / "i", "--artifact", home / "a", "--bits", 28, "--steps", 60)
-    assert "autoencoder, 28 bits: " in printed
-    assert "itq, 28 bits: " in printed
+    assert printed.startswith("28 bits: ")
+    assert "of the 10 nearest are among the first 100" in printed
     return replace(artifacts.load(home / "a"), path=home / "a" / "1")
 
 
