@@ -209,10 +209,10 @@ def furnished(stage: Stage, work: Path) -> Path:
 def train(stage: Stage, root: Path, data: Path) -> None:
     """A small network, trained by the stage's entry point."""
     stage.command = stage.command[:1]
-    small = ["--hidden", "16", "--epochs", "1", "--batch", "8", "--measure", "center"]
+    small = ["--hidden", "16", "--epochs", "1", "--batch-size", "8", "--crops", "1"]
     run(*inside(stage, root, data, ["train", "--data", "/data/images", *small], "rw"))
     made = sorted(path.name for path in data.glob("artifacts/images/1/*"))
-    require(made, ["history.json", "labels.json", "manifest.json", "network.onnx"], "the artifact")
+    require(made, ["history.json", "kernels.npy", "labels.json", "manifest.json", "network.onnx"], "the artifact")
 
 
 def serve(stage: Stage, root: Path, data: Path) -> None:

@@ -50,7 +50,7 @@ def fetch(file: RemoteFile, folder: Path, mirror: str = "", retry_seconds: float
         part = folder / f"{file.name}.part"
         _check_free_space(part, file)
         try:
-            _download(url, part, file, retry_seconds)
+            download(url, part, file, retry_seconds)
             verify(part, file)
         except DownloadError as error:
             raise DownloadError(
@@ -85,8 +85,8 @@ def _check_free_space(part: Path, file: RemoteFile) -> None:
         raise DownloadError(f"not enough free space in {part.parent} for {missing:,} bytes: {free:,} are free")
 
 
-def _download(url: str, part: Path, file: RemoteFile, retry_seconds: float) -> None:
-    """Append to `part` until it is complete; after an interruption, resume from where it was."""
+def download(url: str, part: Path, file: RemoteFile, retry_seconds: float = RETRY_SECONDS) -> None:
+    """Append to `part` until it is complete; after an interruption, resume from where it was. Raises DownloadError."""
     failures, reason = 0, ""
     with tqdm(desc=f"downloading {file.name}", unit="B", unit_scale=True, unit_divisor=1024, disable=None) as bar:
         while failures < MAX_ATTEMPTS:

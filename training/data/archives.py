@@ -11,9 +11,7 @@ import hashlib
 import importlib.util
 import os
 import re
-import shutil
 import tempfile
-import urllib.request
 import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +19,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from model.artifacts.artifact import Label
-from model.exceptions import DatasetError
+from model.download import RETRY_SECONDS, RemoteFile, download
+from model.exceptions import DatasetError, DownloadError
 from model.files import exclusive_lock
 from training.data.datasets import SPLITS, Dataset, Example
 from training.data.folders import load_folder
@@ -133,8 +132,11 @@ def load_cifar10(root: Path) -> Dataset:
     return replace(load_folder(root, seed=0), license="none stated by its authors (trained on CIFAR-10)")
 
 
-def unpack(name: str, archive: Archive, file: Path | None) -> Path:
-    """Unpack an archive from `file`, or download it, unless its folder exists; the folder. Raises DatasetError."""
+def unpack(name: str, archive: Archive, file: Path | None, retry_seconds: float = RETRY_SECONDS) -> Path:
+    """Unpack an archive from `file`, or download it, unless its folder exists; the folder. Raises DatasetError.
+
+    An interrupted download is kept, and the next call resumes it.
+    """
     folder = Path(os.environ.get("ALEXNET_DATA", "data")) / name
     if folder.is_dir():
         return folder
@@ -145,25 +147,24 @@ def unpack(name: str, archive: Archive, file: Path | None) -> Path:
     ):
         if folder.is_dir():
             return folder
-        if file is None:
-            file = Path(scratch) / "download"
-            _download(name, archive.url, file)
-        target = Path(scratch) / "files"
-        _unpack(name, archive, file, target)
+        target, part = Path(scratch) / "files", folder.parent / f".{name}.part"
+        if file is not None:
+            _unpack(name, archive, file, target)
+        else:
+            _download(name, archive.url, part, retry_seconds)
+            try:
+                _unpack(name, archive, part, target)
+            finally:
+                part.unlink()
         target.rename(folder)
     return folder
 
 
-def _download(name: str, url: str, file: Path) -> None:
+def _download(name: str, url: str, part: Path, retry_seconds: float) -> None:
     try:
-        with urllib.request.urlopen(url, timeout=60) as response, file.open("wb") as output:
-            total = int(response.headers.get("Content-Length") or 0) or None
-            with tqdm.wrapattr(output, "write", total=total, desc=f"downloading {name}", disable=None) as counted:
-                shutil.copyfileobj(response, counted)
-    except OSError as error:
-        raise DatasetError(
-            f"cannot download {name} from {url}: {error}; fetch it elsewhere and name it with --archive"
-        ) from error
+        download(url, part, RemoteFile(name, url, 0, ""), retry_seconds)
+    except DownloadError as error:
+        raise DatasetError(f"{error}; download it elsewhere and name it with --archive") from error
 
 
 def _unpack(name: str, archive: Archive, file: Path, target: Path) -> None:

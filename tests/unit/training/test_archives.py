@@ -61,8 +61,8 @@ def test_downloaded(tmp_path: Path) -> None:
 
 
 def test_no_network_says_what_to_do(home: Path) -> None:
-    with pytest.raises(DatasetError, match="fetch it elsewhere and name it with --archive"):
-        unpack("pets", pets(), None)
+    with pytest.raises(DatasetError, match="download it elsewhere and name it with --archive"):
+        unpack("pets", pets(), None, retry_seconds=0)
     assert visible(home) == []
 
 
