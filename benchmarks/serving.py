@@ -163,8 +163,9 @@ def decoding(model: OnnxModel, images: Sequence[bytes]) -> dict[str, float]:
         ours.append(1000 * (time.process_time() - begun))
         begun = time.process_time()
         with Image.open(io.BytesIO(image)) as opened:
-            left = (opened.width - opened.height) / 2
-            box = (left, 0, left + opened.height, opened.height)
+            resized = IMAGE_SIZE * opened.width // opened.height  # landscape
+            start = (resized - IMAGE_SIZE) // 2
+            box = (start * opened.width / resized, 0, (start + IMAGE_SIZE) * opened.width / resized, opened.height)
             whole = np.asarray(opened.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BILINEAR, box=box))
         full.append(1000 * (time.process_time() - begun))
         best = [np.argsort(-model.run(p[None], TEN_CROP)[0][0], kind="stable")[:5].tolist() for p in (pixels, whole)]

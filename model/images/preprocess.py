@@ -1,10 +1,9 @@
-"""The one image contract: bytes -> upright RGB -> 256 x 256 x 3 uint8 (paper, section 2).
+"""The image contract: bytes -> upright RGB, 256 x 256 x 3 uint8 (section 2), in training, indexing and serving.
 
-Training, evaluation, indexing and serving all read images through `decode_image`. In order: a list of allowed
-formats; limits checked on the header, before decoding; the first frame; JPEG decoded at a reduced scale of at least
-512 pixels a side; 16-bit samples scaled, not clipped; transparency composited on white; CMYK, palette and gray
-converted to RGB; the central square resized to 256 x 256 (which equals resizing the shorter side to 256 and cutting
-the center); EXIF orientation.
+`decode_image`, in this order: a list of allowed formats; limits on what the header says, before decoding; the first
+frame; JPEG decoded at a reduced scale of at least 512 pixels per side; 16-bit samples scaled, not clipped; the shorter
+side resized to 256, and the center 256 x 256 cut out between whole pixels; transparency composited on white; CMYK,
+palette and gray converted to RGB; EXIF orientation applied.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from model.exceptions import ImageTooLargeError, InvalidImageError, UnsupportedI
 from model.images.containers import exceeds_structure_limits
 
 IMAGE_SIZE = 256
-IMAGE_CONTRACT = "rgb-256-center-bilinear-1"
+IMAGE_CONTRACT = "rgb-256-center-bilinear-2"
 """Changes whenever the same bytes would give other pixels; kept in caches, artifacts and indexes."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
@@ -34,6 +33,8 @@ BAND_ROWS = 256
 """Rows of 16-bit images that are converted at once."""
 _ORIENTATION_TAG = 0x0112
 _JPEG_SCAN = b"\xff\xda"  # doesn't occur in compressed data, where every ff is followed by 00
+_REVERSED_COLUMNS, _REVERSED_ROWS = (2, 3, 7, 8), (3, 4, 6, 7)
+"""EXIF orientations in which the columns, or the rows, of the file are in reverse order in the upright image."""
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -151,9 +152,10 @@ def _decode(image: Image.Image) -> DecodedImage:
     tag = image.getexif().get(_ORIENTATION_TAG)
     orientation = tag if isinstance(tag, int) else 1
     image.draft("RGB", (2 * IMAGE_SIZE, 2 * IMAGE_SIZE))  # JPEG only: 1/2, 1/4 or 1/8 scale
-    square = _rgb(_square(image))
-    if orientation in _UPRIGHT and image.format != "TIFF":  # Pillow turns TIFF upright by itself
-        square = square.transpose(_UPRIGHT[orientation])
+    to_turn = orientation if image.format != "TIFF" else 1  # Pillow turns TIFF upright by itself
+    square = _rgb(_center_crop(image, to_turn in _REVERSED_COLUMNS, to_turn in _REVERSED_ROWS))
+    if to_turn in _UPRIGHT:
+        square = square.transpose(_UPRIGHT[to_turn])
     return DecodedImage(
         pixels=np.asarray(square, dtype=np.uint8),
         format="JPEG" if image.format == "MPO" else str(image.format),
@@ -165,8 +167,11 @@ def _decode(image: Image.Image) -> DecodedImage:
     )
 
 
-def _square(image: Image.Image) -> Image.Image:
-    """The central square as 256 x 256, bilinear with antialiasing; colors are converted after it, to save memory."""
+def _center_crop(image: Image.Image, columns_reversed: bool, rows_reversed: bool) -> Image.Image:
+    """The center 256 x 256 of the image with its shorter side resized to 256, bilinear with antialiasing.
+
+    Only the center is computed, and colors are converted after it, to save memory.
+    """
     image.load()
     if image.mode in ("P", "1", "PA") or "transparency" in image.info:
         transparent = image.mode == "PA" or "transparency" in image.info
@@ -174,10 +179,23 @@ def _square(image: Image.Image) -> Image.Image:
     elif image.mode.startswith("I"):
         image = _eight_bits(image)
     width, height = image.size
-    side = min(width, height)
-    left, top = (width - side) / 2, (height - side) / 2
+    shorter = min(width, height)
+    left, right = _center_span(width, shorter, columns_reversed)
+    top, bottom = _center_span(height, shorter, rows_reversed)
     # transparent pixels don't bleed their hidden color: Pillow resizes RGBA and LA with premultiplied alpha
-    return image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+    return image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
+
+
+def _center_span(length: int, shorter: int, is_reversed: bool) -> tuple[float, float]:
+    """Where the center 256 pixels of a resized side begin and end in the side of `length` pixels.
+
+    The cut is between whole pixels of the resized image, as after torchvision's Resize; if the number of pixels that
+    are cut off is odd, the extra one is at the end of the upright image.
+    """
+    resized = IMAGE_SIZE * length // shorter
+    excess = resized - IMAGE_SIZE
+    start = excess - excess // 2 if is_reversed else excess // 2
+    return start * length / resized, (start + IMAGE_SIZE) * length / resized
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -43,8 +43,8 @@ def test_the_model_card_says_what_was_measured(bundled: Artifact) -> None:
     center, ten = bundled.manifest.measurements
     for label, values in {
         "top-1 error, 8 classes": [m.top1_error for m in (center, ten)],
-        "functional or defective, right": [m.groups["functional or defective"] for m in (center, ten)],
-        "cell type, right": [m.groups["cell type"] for m in (center, ten)],
+        "functional or defective, correct": [m.groups["functional or defective"] for m in (center, ten)],
+        "cell type, correct": [m.groups["cell type"] for m in (center, ten)],
     }.items():
         assert f"| {label} | {100 * values[0]:.2f} % | {100 * values[1]:.2f} % |" in card
     assert bundled.manifest.training["commit"] in card

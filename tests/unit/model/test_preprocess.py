@@ -43,7 +43,7 @@ def test_every_allowed_format_is_read(form: str) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("size", [(320, 320), (400, 300), (301, 455)])
+@pytest.mark.parametrize("size", [(320, 320), (400, 300), (301, 455), (256, 257), (259, 256)])
 def test_orientation_gives_the_same_upright_image(orientation: int, size: tuple[int, int]) -> None:
     upright = quarters(*size)
     inverse = {
@@ -65,11 +65,29 @@ def test_orientation_gives_the_same_upright_image(orientation: int, size: tuple[
     assert np.abs(image.pixels.astype(int) - expected).max() <= 1
 
 
-def test_central_square_equals_resizing_the_shorter_side() -> None:
-    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (512, 768, 3), dtype=np.uint8))
-    resized = image.resize((384, 256), Image.Resampling.BILINEAR)
-    expected = np.asarray(resized.crop((64, 0, 320, 256)))
-    np.testing.assert_array_equal(decode_image(saved(image, "PNG")).pixels, expected)
+@pytest.mark.parametrize(
+    "size",
+    [(512, 768), (301, 455), (455, 301), (300, 300), (256, 257), (257, 256), (640, 427), (333, 1000), (100, 139)],
+)
+def test_the_center_of_the_resized_image(size: tuple[int, int]) -> None:
+    """As in the paper: the shorter side resized to 256, then the center cut out between whole pixels."""
+    width, height = size
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
+    shorter = min(size)
+    resized = image.resize((256 * width // shorter, 256 * height // shorter), Image.Resampling.BILINEAR)
+    left, top = (resized.width - 256) // 2, (resized.height - 256) // 2
+    expected = np.asarray(resized.crop((left, top, left + 256, top + 256))).astype(int)
+    assert np.abs(decode_image(saved(image, "PNG")).pixels - expected).max() <= 1
+
+
+@pytest.mark.parametrize("side", [257, 259, 383])
+def test_no_blur_where_the_excess_is_odd(side: int) -> None:
+    """A shorter side of 256 pixels isn't resized, so that the pixels stay what they are."""
+    pixels = np.random.default_rng(1).integers(0, 256, (256, side, 3), dtype=np.uint8)
+    start = (side - 256) // 2
+    np.testing.assert_array_equal(
+        decode_image(saved(Image.fromarray(pixels), "PNG")).pixels, pixels[:, start : start + 256]
+    )
 
 
 def test_sixteen_bits_are_scaled_not_clipped() -> None:
