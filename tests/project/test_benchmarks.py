@@ -1,13 +1,17 @@
-"""A benchmark's side that dies ends the benchmark, with a word."""
+"""A benchmark ends with a message if the process of one side dies."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from benchmarks.training import apart, step_of_stock
+from benchmarks.training import separate_process, step_of_stock
 
 
-def test_a_side_that_dies_is_noticed() -> None:
-    with pytest.raises(SystemExit, match="one has ended"), apart(False, step_of_stock, -1, torch.device("cpu")) as turn:
+def test_dead_process_ends_the_benchmark() -> None:
+    device = torch.device("cpu")
+    with (
+        pytest.raises(SystemExit, match="one side has ended"),
+        separate_process(False, step_of_stock, -1, device) as turn,
+    ):
         turn()
