@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from index.catalog import NewEntry
+from index.entries import NewEntry
 from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
 from tests.helpers.documents import DOCUMENTS, ROOT, shell_blocks
