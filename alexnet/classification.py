@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from model.artifacts.artifact import Artifact
 from model.images.crops import CENTER_CROP, TEN_CROP
 from model.images.preprocess import decode_file
-from model.runtime import OnnxModel
+from model.runtime import OnnxModel, top_k
 
 
 @dataclass(frozen=True)
@@ -27,5 +25,5 @@ def classify_file(image: Path, artifact: Artifact, top: int, crops: int, device:
     pixels = decode_file(image).pixels
     model = OnnxModel(artifact.network, device)
     probabilities = model.run(pixels[None], TEN_CROP if crops == 10 else CENTER_CROP)[0][0]
-    order = np.argsort(-probabilities, kind="stable")[:top]
-    return [Prediction(artifact.labels[i].id, artifact.labels[i].name, float(probabilities[i])) for i in order]
+    labels = artifact.labels
+    return [Prediction(labels[i].id, labels[i].name, float(probabilities[i])) for i in top_k(probabilities, top)]

@@ -10,6 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from model.runtime import top_k
+
 Pixels = NDArray[np.uint8]
 TRUE_CLASS, OTHER_CLASS = "#d6409f", "#4c78a8"
 """As in Figure 4: the true class in pink, the others in blue."""
@@ -76,7 +78,7 @@ def draw_predictions(
 
 
 def _bars(axes: Axes, probability: NDArray[np.float32], label: int, names: Sequence[str]) -> None:
-    order = np.argsort(-probability, kind="stable")[:5][::-1]
+    order = top_k(probability, 5)[::-1]
     axes.set_axis_on()
     axes.barh(
         range(len(order)),

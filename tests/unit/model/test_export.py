@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from model.exceptions import ArtifactError, DeviceError, ExportError, InvalidRequestError
+from model.exceptions import ExportError
 from model.images.crops import CENTER_CROP, TEN_CROP
 from model.network.export import check_export, export, run_torch
 from model.network.initialization import initialize
@@ -101,14 +101,6 @@ def test_crops_are_those_of_the_paper(exported: Exported, drawn: NDArray[np.uint
         np.testing.assert_allclose(got, expected.numpy(), atol=1e-5, err_msg=f"crop {crop_id}")
 
 
-def test_results_do_not_depend_on_batch_or_threads(exported: Exported, drawn: NDArray[np.uint8]) -> None:
-    one, two = OnnxModel(exported[2], "cpu", threads=1), OnnxModel(exported[2], "cpu", threads=2)
-    together = one.features(drawn, CENTER_CROP)
-    np.testing.assert_array_equal(two.features(drawn, CENTER_CROP), together)
-    for position, image in enumerate(drawn):
-        np.testing.assert_array_equal(one.features(image[None], CENTER_CROP)[0], together[position])
-
-
 def _change(name: str, edit: Callable[[NDArray[Any]], NDArray[Any]]) -> Callable[[onnx.ModelProto], None]:
     def change(proto: onnx.ModelProto) -> None:
         for constant in constants(proto)[name]:
@@ -149,18 +141,3 @@ def test_a_refused_export_leaves_no_file(exported: Exported, tmp_path: Path, mon
     with pytest.raises(ExportError):
         export(exported[0], exported[1], tmp_path / "network.onnx")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_runtime_rejects_invalid_input(exported: Exported, drawn: NDArray[np.uint8], tmp_path: Path) -> None:
-    model = OnnxModel(exported[2], "cpu")
-    with pytest.raises(InvalidRequestError, match="images must be uint8"):
-        model.run(drawn[:, :224], CENTER_CROP)
-    with pytest.raises(InvalidRequestError, match="from 0 to 9"):
-        model.run(drawn, [10])
-    (tmp_path / "network.onnx").write_bytes(b"no network")
-    with pytest.raises(ArtifactError, match="isn't an ONNX network"):
-        OnnxModel(tmp_path / "network.onnx")
-    with pytest.raises(DeviceError, match="install the 'gpu' extra"):
-        OnnxModel(exported[2], "cuda")
-    with pytest.raises(DeviceError, match="unknown device"):
-        OnnxModel(exported[2], "tpu")

@@ -1,0 +1,79 @@
+"""Files are written whole or not at all, and one process at a time holds a lock."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from pathlib import Path
+
+import pytest
+
+from model.files import atomic_write, exclusive_lock, move_durably, sha256_of
+
+
+def test_a_file_is_replaced_when_the_block_ends(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    with atomic_write(path) as file:
+        file.write("néw")
+        file.flush()
+        assert path.read_text() == "old"
+    assert path.read_text(encoding="utf-8") == "néw"
+    with atomic_write(path, "wb") as file:
+        file.write(b"\x00")
+    assert path.read_bytes() == b"\x00"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failure_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+
+    def fail() -> None:
+        with atomic_write(path) as file:
+            file.write("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    (tmp_path / "file.txt.partial").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"), atomic_write(path) as file:
+        file.write("new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_move_replaces_its_target(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("new")
+    (tmp_path / "b").write_text("old")
+    move_durably(tmp_path / "a", tmp_path / "b")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("b", "new")]
+
+
+def test_a_checksum(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"contents")
+    assert sha256_of(tmp_path / "file") == hashlib.sha256(b"contents").hexdigest()
+
+
+def test_a_second_holder_waits_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    order: list[str] = []
+
+    def second() -> None:
+        with exclusive_lock(tmp_path / "lock", "testing"):
+            order.append("second")
+
+    with exclusive_lock(tmp_path / "lock", "testing"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join(0.2)
+        order.append("first")
+    thread.join(10)
+    assert order == ["first", "second"]
+    assert "another process is testing: waiting for it" in capsys.readouterr().out

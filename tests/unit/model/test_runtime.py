@@ -1,0 +1,47 @@
+"""The runtime: the same results for every batch size and number of threads, invalid input rejected, top k."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.artifacts.artifact import Artifact
+from model.exceptions import ArtifactError, DeviceError, InvalidRequestError
+from model.images.crops import CENTER_CROP
+from model.runtime import OnnxModel, top_k
+
+
+@pytest.fixture(scope="module")
+def pixels() -> np.ndarray:
+    return np.random.default_rng(3).integers(0, 256, (5, 256, 256, 3), dtype=np.uint8)
+
+
+def test_results_do_not_depend_on_batch_or_threads(artifact: Artifact, pixels: np.ndarray) -> None:
+    one, two = OnnxModel(artifact.network, "cpu", threads=1), OnnxModel(artifact.network, "cpu", threads=2)
+    together = one.features(pixels, CENTER_CROP)
+    np.testing.assert_array_equal(two.features(pixels, CENTER_CROP), together)
+    for position, image in enumerate(pixels):
+        np.testing.assert_array_equal(one.features(image[None], CENTER_CROP)[0], together[position])
+
+
+def test_the_runtime_rejects_invalid_input(artifact: Artifact, pixels: np.ndarray, tmp_path: Path) -> None:
+    model = OnnxModel(artifact.network, "cpu")
+    with pytest.raises(InvalidRequestError, match="images must be uint8"):
+        model.run(pixels[:, :224], CENTER_CROP)
+    with pytest.raises(InvalidRequestError, match="from 0 to 9"):
+        model.run(pixels, [10])
+    (tmp_path / "network.onnx").write_bytes(b"no network")
+    with pytest.raises(ArtifactError, match="isn't an ONNX network"):
+        OnnxModel(tmp_path / "network.onnx")
+    with pytest.raises(DeviceError, match="install the 'gpu' extra"):
+        OnnxModel(artifact.network, "cuda")
+    with pytest.raises(DeviceError, match="unknown device"):
+        OnnxModel(artifact.network, "tpu")
+
+
+def test_top_k_is_in_order_and_ties_go_to_the_lower_index() -> None:
+    scores = np.array([[0.1, 0.4, 0.4, 0.1], [0.0, 0.0, 0.0, 1.0]], np.float32)
+    assert top_k(scores, 3).tolist() == [[1, 2, 0], [3, 0, 1]]
+    assert top_k(scores[0], 9).tolist() == [1, 2, 0, 3]
