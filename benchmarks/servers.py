@@ -1,4 +1,4 @@
-"""Servers to be measured: started, awaited, watched, ended."""
+"""Servers to be measured, as child processes."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from benchmarks.machine import ROOT
 
 @dataclass(frozen=True)
 class Server:
-    """A running server. `url`: where images are classified."""
+    """A running server. `url`: of its classification endpoint."""
 
     process: subprocess.Popen[bytes]
     url: str
 
     @property
     def processes(self) -> list[int]:
-        """It and its children."""
-        return family(self.process.pid)
+        """Ids of the process and its descendants."""
+        return process_tree(self.process.pid)
 
     @property
     def cpu_seconds(self) -> float:
-        """Of all its processes so far."""
+        """CPU seconds of all its processes so far."""
         ticks = 0
         for pid in self.processes:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -47,8 +47,8 @@ class Server:
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     @contextmanager
-    def awake(self) -> Iterator[None]:
-        """Lets it run; it is stopped otherwise, so that an idle server costs the others nothing."""
+    def running(self) -> Iterator[None]:
+        """Let it run; it is stopped otherwise, so that an idle server costs the others nothing."""
         self._signal(signal.SIGCONT)
         try:
             yield
@@ -60,15 +60,15 @@ class Server:
             os.kill(pid, number)
 
 
-def family(pid: int) -> list[int]:
-    """A process, then its children, and theirs."""
+def process_tree(pid: int) -> list[int]:
+    """A process and its descendants."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [pid, *(member for child in children for member in family(int(child)))]
+    return [pid, *(member for child in children for member in process_tree(int(child)))]
 
 
 @contextmanager
-def started(command: Sequence[str], image: bytes, environment: dict[str, str] | None = None) -> Iterator[Server]:
-    """`command` with a free port for `{port}`; ready when it has classified an image, ended after use."""
+def start_server(command: Sequence[str], image: bytes, environment: dict[str, str] | None = None) -> Iterator[Server]:
+    """Start `command` with a free port for `{port}`; ready when it has classified an image, ended after use."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with tempfile.TemporaryFile() as output:
@@ -81,7 +81,7 @@ def started(command: Sequence[str], image: bytes, environment: dict[str, str] | 
             for _ in range(1200):
                 if process.poll() is not None:
                     output.seek(0)
-                    raise SystemExit(f"expected a server, found that it ended:\n{output.read().decode()[-2000:]}")
+                    raise SystemExit(f"the server exited:\n{output.read().decode()[-2000:]}")
                 try:
                     if httpx2.post(server.url, files={"image": ("image.jpg", image)}).status_code == 200:
                         break
@@ -91,7 +91,7 @@ def started(command: Sequence[str], image: bytes, environment: dict[str, str] | 
             server._signal(signal.SIGSTOP)
             yield server
         finally:
-            for pid in reversed(family(process.pid) if process.poll() is None else []):
+            for pid in reversed(process_tree(process.pid) if process.poll() is None else []):
                 os.kill(pid, signal.SIGCONT)
                 os.kill(pid, signal.SIGTERM)
             process.wait(30)

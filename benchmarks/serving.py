@@ -29,9 +29,9 @@ import torch
 import typer
 from PIL import Image
 
-from benchmarks.load import closed, open_loop, percentiles, rate_of
+from benchmarks.load import closed_loop, open_loop, percentiles, rate_of
 from benchmarks.machine import commit, machine, write
-from benchmarks.servers import Server, started
+from benchmarks.servers import Server, start_server
 from model.artifacts import artifact as artifacts
 from model.images.crops import TEN_CROP
 from model.images.preprocess import IMAGE_SIZE, decode_image
@@ -40,7 +40,7 @@ from training.data.loading import load_dataset
 
 CLIENTS = 4
 DEADLINE = 2.0
-LOADS = (0.1, 0.5, 0.8, 1.0, 1.5)
+LOAD_FRACTIONS = (0.1, 0.5, 0.8, 1.0, 1.5)
 PHONE = (4000, 3000)
 
 
@@ -49,10 +49,10 @@ def mix(data: str, archive: Path | None, count: int) -> list[bytes]:
     test = load_dataset(data, archive=archive).test
     chosen = [test[i] for i in np.random.default_rng(0).permutation(len(test))[:count]]
     files = [example.path.read_bytes() for example in chosen]
-    return [enlarged(file) if number % 10 == 9 else file for number, file in enumerate(files)]
+    return [enlarge(file) if number % 10 == 9 else file for number, file in enumerate(files)]
 
 
-def enlarged(file: bytes) -> bytes:
+def enlarge(file: bytes) -> bytes:
     """An image as a JPEG of 4000 x 3000."""
     with Image.open(io.BytesIO(file)) as opened:
         buffer = io.BytesIO()
@@ -61,14 +61,14 @@ def enlarged(file: bytes) -> bytes:
 
 
 def throughput(servers: dict[str, Server], images: Sequence[bytes], turns: int, seconds: float) -> dict[str, Any]:
-    """Answers a second and CPU seconds an answer of every server, in turns after one that isn't counted."""
+    """Responses per second and CPU seconds per response of every server, in turns after a warm-up turn."""
     rates: dict[str, list[float]] = {name: [] for name in servers}
     costs: dict[str, list[float]] = {name: [] for name in servers}
     for turn in range(turns + 1):
         for name, server in servers.items():
-            with server.awake():
+            with server.running():
                 before = server.cpu_seconds
-                samples = asyncio.run(closed(server.url, images, CLIENTS, seconds))
+                samples = asyncio.run(closed_loop(server.url, images, CLIENTS, seconds))
                 spent = server.cpu_seconds - before
             if turn:
                 rates[name].append(rate_of(samples, seconds))
@@ -86,9 +86,9 @@ def throughput(servers: dict[str, Server], images: Sequence[bytes], turns: int, 
 
 
 def largest_difference(ours: Server, theirs: Server, images: Sequence[bytes]) -> float:
-    """Of any probability of any class."""
+    """Largest difference of a probability of any class."""
     worst = 0.0
-    with ours.awake(), theirs.awake():
+    with ours.running(), theirs.running():
         for image in images:
             found = [
                 {p["class"]: p["probability"] for p in httpx2.post(url, files={"image": image}).json()["predictions"]}
@@ -99,9 +99,9 @@ def largest_difference(ours: Server, theirs: Server, images: Sequence[bytes]) ->
 
 
 def added_latency(server: Server, model: OnnxModel, images: Sequence[bytes]) -> dict[str, float]:
-    """Milliseconds of a lone request, and of the network alone on the same image; medians, taken in turns.
+    """Milliseconds of a single request, and of the network alone on the same image; medians, in turns.
 
-    With Python's own HTTP client: the others take two milliseconds more, of their own.
+    With Python's own HTTP client: the others add two milliseconds of their own.
     """
     bare: list[float] = []
     whole: list[float] = []
@@ -112,7 +112,7 @@ def added_latency(server: Server, model: OnnxModel, images: Sequence[bytes]) -> 
         client.request("POST", address.path, image)
         assert len(client.getresponse().read()) > 0
 
-    with server.awake():
+    with server.running():
         for image in images:
             pixels = decode_image(image).pixels[None]
             for times, work in (
@@ -131,12 +131,11 @@ def added_latency(server: Server, model: OnnxModel, images: Sequence[bytes]) -> 
 
 
 def under_load(server: Server, images: Sequence[bytes], seconds: float) -> list[dict[str, Any]]:
-    """Open loop at shares of the peak that was measured just before: latency of what was answered, goodput within the
-    deadline, what was refused."""
+    """Open loop at fractions of the peak measured just before: latency, goodput within the deadline, statuses."""
     rows = []
-    for share in LOADS:
-        with server.awake():
-            peak = rate_of(asyncio.run(closed(server.url, images, CLIENTS, seconds / 2)), seconds / 2)
+    for share in LOAD_FRACTIONS:
+        with server.running():
+            peak = rate_of(asyncio.run(closed_loop(server.url, images, CLIENTS, seconds / 2)), seconds / 2)
             samples = asyncio.run(open_loop(server.url, images, share * peak, seconds, 1, DEADLINE))
         statuses = [sample.status for sample in samples]
         rows.append(
@@ -204,7 +203,7 @@ def main(
         del commands["ours, int8"]
     model = OnnxModel(chosen.network, "cpu")
     with ExitStack() as stack:
-        servers = {n: stack.enter_context(started(command, images[0])) for n, command in commands.items()}
+        servers = {n: stack.enter_context(start_server(command, images[0])) for n, command in commands.items()}
         difference = largest_difference(servers["ours"], servers["plain"], images[:50])
         typer.echo(f"largest difference of a probability from the plain server's: {difference:.2g}")
         speeds = throughput(servers, images, turns, seconds)

@@ -19,18 +19,18 @@ import numpy as np
 import torch
 import typer
 
-from benchmarks.load import closed, open_loop, percentiles, rate_of
+from benchmarks.load import closed_loop, open_loop, percentiles, rate_of
 from benchmarks.machine import commit, machine, write
-from benchmarks.servers import Server, started
+from benchmarks.servers import Server, start_server
 from benchmarks.serving import CLIENTS, DEADLINE, mix
 
-EVERY = 5.0
+SAMPLE_INTERVAL = 5.0
 
 
-def watch(server: Server, over: threading.Event, found: list[int]) -> None:
-    """Resident bytes every five seconds."""
-    while not over.wait(EVERY):
-        found.append(server.memory)
+def sample_memory(server: Server, stop: threading.Event, samples: list[int]) -> None:
+    """Append the resident bytes every five seconds."""
+    while not stop.wait(SAMPLE_INTERVAL):
+        samples.append(server.memory)
 
 
 def main(
@@ -43,14 +43,14 @@ def main(
     """Measure, print and write a dated result."""
     images = mix(data, archive, 100)
     bodies = [body[: len(body) // 2] if number % 20 == 7 else body for number, body in enumerate(images)]
-    memory, over = list[int](), threading.Event()
+    memory, stop = list[int](), threading.Event()
     command = ["-m", "alexnet", "serve", "--artifact", str(artifact), "--port", "{port}"]
-    with started(command, images[0]) as server, server.awake():
-        peak = rate_of(asyncio.run(closed(server.url, images, CLIENTS, 20)), 20)
-        watcher = threading.Thread(target=watch, args=(server, over, memory))
+    with start_server(command, images[0]) as server, server.running():
+        peak = rate_of(asyncio.run(closed_loop(server.url, images, CLIENTS, 20)), 20)
+        watcher = threading.Thread(target=sample_memory, args=(server, stop, memory))
         watcher.start()
         samples = asyncio.run(open_loop(server.url, bodies, peak, seconds, 1, DEADLINE))
-        over.set()
+        stop.set()
         watcher.join()
     statuses = [sample.status for sample in samples]
     parts = [float(np.median(part)) / 1e6 for part in np.array_split(memory[len(memory) // 10 :], 3)]
