@@ -22,7 +22,7 @@ from training.config import (
     parse_lr_multipliers,
 )
 
-OTHER_RANKS_DELAY = 1
+OTHER_RANKS_DELAY = 5
 """Seconds before other processes than the first report an error: the first usually reports the same one before."""
 POOL_SIZES: dict[int | None, Literal[2, 3] | None] = {None: None, 2: 2, 3: 3}
 RECIPE, NETWORK, TUNING, MACHINE, FOLDERS = "Recipe", "Network", "Fine-tuning", "Machine", "Folders"
