@@ -246,7 +246,7 @@ UNPACK = """
 import shutil, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
-from model.compact import unpack_bundled
+from model.artifacts.packed import unpack_bundled
 import elpv_dataset
 home = Path(sys.argv[2])
 unpack_bundled("elpv", home / "artifacts")
