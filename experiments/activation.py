@@ -154,10 +154,10 @@ def draw(results: Results, target: float) -> Figure:
     colors = {"relu": "black", "tanh": "tab:red"}
     for activation, color in colors.items():
         names = [name for name in results.runs if name.startswith(activation)]
-        chosen = next(name.rpartition(",")[0] for name in names if not name.endswith("seed 0"))
-        for name in (name for name in names if name.startswith(f"{chosen},")):
+        best = next(name.rpartition(",")[0] for name in names if not name.endswith("seed 0"))
+        for name in (name for name in names if name.startswith(f"{best},")):
             epochs, errors = zip(*results.runs[name]["curve"], strict=True)
-            axes.plot(epochs, errors, color=color, alpha=0.8, label=f"{chosen}" if name.endswith("seed 0") else None)
+            axes.plot(epochs, errors, color=color, alpha=0.8, label=best if name.endswith("seed 0") else None)
     axes.axhline(target, color="gray", linestyle=":", linewidth=1)
     axes.set(xlabel="epochs", ylabel="training error", ylim=(0, 0.9))
     axes.legend(frameon=False)

@@ -147,7 +147,7 @@ class RecipeOptions:
             recipe = recipe.with_batch_size(self.batch_size)
         if self.epochs is not None:
             recipe = recipe.with_epochs(self.epochs)
-        return replace(recipe, **_given(self))
+        return replace(recipe, **_changes(self))
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -169,7 +169,7 @@ class NetworkOptions:
 
     def apply(self, network: NetworkConfig) -> NetworkConfig:
         """`network` with these changes. Raises NetworkConfigError."""
-        return replace(network, **_given(self))
+        return replace(network, **_changes(self))
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -278,7 +278,7 @@ def parse_lr_multipliers(text: str) -> dict[str, float]:
         raise TrainingError(f"invalid --lr-multipliers {text!r}: write them like conv1=0.01,fc8=1") from None
 
 
-def _given(options: RecipeOptions | NetworkOptions) -> dict[str, Any]:
+def _changes(options: RecipeOptions | NetworkOptions) -> dict[str, Any]:
     """The fields that are not None, without those that `resolve` treats apart."""
     values = {known.name: getattr(options, known.name) for known in fields(options)}
     special = ("name", "epochs", "batch_size") if isinstance(options, RecipeOptions) else ()

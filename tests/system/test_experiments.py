@@ -98,10 +98,10 @@ def test_an_ablation_is_resumed(here: Callable[..., str], few: Path, tmp_path: P
     assert "| one crop instead of ten | 2 | " in said
     assert "| ensemble | 2 | " in said
     file = tmp_path / QUICK / "ablation.json"
-    found = json.loads(file.read_text())
-    assert found["runs"].keys() == {ablation.ENSEMBLE, *(f"{row}, seed {seed}" for row, seed in RUNS)}
-    lost = found["runs"].pop("no cross-tower connection, seed 0")
-    file.write_text(json.dumps(found))
+    result = json.loads(file.read_text())
+    assert result["runs"].keys() == {ablation.ENSEMBLE, *(f"{row}, seed {seed}" for row, seed in RUNS)}
+    lost = result["runs"].pop("no cross-tower connection, seed 0")
+    file.write_text(json.dumps(result))
     assert "no cross-tower connection" not in here(ablation.main, data=str(few), finished=True)
     again = here(ablation.main, data=str(few))
     assert [line for line in again.splitlines() if "|" in line] == [line for line in said.splitlines() if "|" in line]
@@ -143,10 +143,10 @@ def test_solar_cells_beside_the_published(data: Path, tmp_path: Path) -> None:
     said = run("solar_cells", data, tmp_path)
     assert "from scratch: accuracy " in said
     assert "Deitsch et al. 2019: SVM 82.44 %, CNN 88.42 %" in said
-    (found,) = json.loads((tmp_path / QUICK / "solar_cells.json").read_text())["runs"].values()
-    assert (count := sum(map(sum, found["confusion"]))) == 17
-    assert found["accuracy"] == pytest.approx(
-        100 * (found["confusion"][0][0] + found["confusion"][1][1]) / count, abs=0.01
+    (result,) = json.loads((tmp_path / QUICK / "solar_cells.json").read_text())["runs"].values()
+    assert (count := sum(map(sum, result["confusion"]))) == 17
+    assert result["accuracy"] == pytest.approx(
+        100 * (result["confusion"][0][0] + result["confusion"][1][1]) / count, abs=0.01
     )
 
 
@@ -163,10 +163,10 @@ def test_both_readings_of_a_doubt() -> None:
 
 def test_the_roc_curve() -> None:
     truth = solar_cells.Truth(np.array([True, False, True, False]), np.array([1.0, 1.0, 1.0, 1.0]))
-    places, found, area = solar_cells.roc_curve(np.array([0.9, 0.8, 0.7, 0.1]), truth)
+    places, result, area = solar_cells.roc_curve(np.array([0.9, 0.8, 0.7, 0.1]), truth)
     assert area == pytest.approx(0.75)
-    assert (found[places < 0.49] == 0.5).all()
-    assert (found[places > 0.51] == 1.0).all()
+    assert (result[places < 0.49] == 0.5).all()
+    assert (result[places > 0.51] == 1.0).all()
     assert solar_cells.roc_curve(np.full(4, 0.5), truth)[2] == pytest.approx(0.5)  # all are one threshold
     sure = truth._replace(weights=np.array([1.0, 0.5, 1.0, 1.0]))
     assert solar_cells.roc_curve(np.array([0.9, 0.8, 0.7, 0.1]), sure)[2] == pytest.approx(1 - 0.5 * 0.5 / 1.5)
@@ -196,9 +196,9 @@ def test_a_run_that_diverged_is_given_up(monkeypatch: pytest.MonkeyPatch) -> Non
     """Long before its epochs are over, which are an hour elsewhere."""
     monkeypatch.setattr(activation, "GIVE_UP_AFTER_STEPS", 4)
     images = Images(100 * torch.randn(256, 3, 32, 32), torch.arange(256) % 10)
-    found = activation.train_to_error("relu", 1e4, 0, images, activation.Settings(images=256, interval=1), 9)
-    assert found["epochs"] is None
-    assert found["curve"][-1][0] <= 2
+    result = activation.train_to_error("relu", 1e4, 0, images, activation.Settings(images=256, interval=1), 9)
+    assert result["epochs"] is None
+    assert result["curve"][-1][0] <= 2
 
 
 def test_layers_compute_what_their_names_say() -> None:
@@ -217,14 +217,14 @@ def test_layers_compute_what_their_names_say() -> None:
 def test_crops_are_each_image_s_own() -> None:
     row = torch.arange(32.0).expand(3, 32, 32)  # a pixel says its column
     pixels = torch.stack([row, row + 100] * 20)
-    found = random_crops(pixels, 24, torch.Generator().manual_seed(0))
-    assert found.shape == (40, 3, 24, 24)
-    firsts = found[:, 0, 0, 0] % 100
-    steps = found[:, 0, 0, 1] - found[:, 0, 0, 0]
+    result = random_crops(pixels, 24, torch.Generator().manual_seed(0))
+    assert result.shape == (40, 3, 24, 24)
+    firsts = result[:, 0, 0, 0] % 100
+    steps = result[:, 0, 0, 1] - result[:, 0, 0, 0]
     assert set(steps.tolist()) == {1.0, -1.0}
     assert len(set(firsts.tolist())) > 8
-    assert (found[1::2] >= 100).all()
-    assert (found[::2] < 100).all()
+    assert (result[1::2] >= 100).all()
+    assert (result[::2] < 100).all()
 
 
 def test_the_color_of_a_kernel() -> None:

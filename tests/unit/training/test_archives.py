@@ -85,8 +85,8 @@ def test_other_files_and_broken_ones_are_refused(tmp_path: Path, home: Path) -> 
 def test_one_process_fetches_for_all(tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The second waits, says so, and finds the first one's files: its own archive isn't even opened."""
     home.mkdir()
-    found: list[Path] = []
-    second = threading.Thread(target=lambda: found.append(unpack("pets", pets(), tmp_path / "none.zip")))
+    result: list[Path] = []
+    second = threading.Thread(target=lambda: result.append(unpack("pets", pets(), tmp_path / "none.zip")))
     with exclusive_lock(home / ".pets.lock", "fetching pets"):
         second.start()
         deadline, said = time.monotonic() + 20, ""
@@ -96,7 +96,7 @@ def test_one_process_fetches_for_all(tmp_path: Path, home: Path, capsys: pytest.
             time.sleep(0.01)
         (home / "pets").mkdir()
     second.join(20)
-    assert found == [home / "pets"]
+    assert result == [home / "pets"]
 
 
 @pytest.mark.shared

@@ -21,11 +21,11 @@ def gradient(down: float, right: float) -> np.ndarray:
 
 def test_a_descriptor_says_where_it_gets_lighter() -> None:
     for direction, expected in (((0, 1), 0), ((1, 0), 2), ((0, -1), 4), ((-1, 0), 6)):
-        found = dense_sift(gradient(*direction))
-        assert found.shape == (sum(len(range(2 * side, 256 - 2 * side, 8)) ** 2 for side in fisher.CELL_SIZES), 128)
-        strongest = found.reshape(len(found), 16, 8).sum(1).argmax(1)
+        result = dense_sift(gradient(*direction))
+        assert result.shape == (sum(len(range(2 * side, 256 - 2 * side, 8)) ** 2 for side in fisher.CELL_SIZES), 128)
+        strongest = result.reshape(len(result), 16, 8).sum(1).argmax(1)
         assert (strongest == expected).mean() > 0.99
-        np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+        np.testing.assert_allclose(np.linalg.norm(result, axis=1), 1, atol=1e-5)
 
 
 def test_contrast_makes_no_difference_and_a_blank_image_no_nan() -> None:
@@ -37,10 +37,10 @@ def test_contrast_makes_no_difference_and_a_blank_image_no_nan() -> None:
 def test_a_vector_has_square_roots_and_unit_length() -> None:
     noise = np.random.default_rng(0).integers(0, 255, (256, 256, 3)).astype(np.uint8)
     vectors = FisherVectors(dense_sift(noise))
-    found = vectors.encode(noise)
-    assert found.shape == (64 + 2 * 64 * 64,)
-    assert np.linalg.norm(found) == pytest.approx(1, abs=1e-4)
-    np.testing.assert_array_equal(found, vectors.encode(noise))
+    result = vectors.encode(noise)
+    assert result.shape == (64 + 2 * 64 * 64,)
+    assert np.linalg.norm(result) == pytest.approx(1, abs=1e-4)
+    np.testing.assert_array_equal(result, vectors.encode(noise))
 
 
 def test_it_learns(few: Path) -> None:

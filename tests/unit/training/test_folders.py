@@ -125,7 +125,7 @@ def test_a_split_that_does_not_fit_is_not_left_out(imagenet: Path) -> None:
     for path in list((imagenet / "val").iterdir()):
         path.unlink()
     (imagenet / "val" / "N01440764").mkdir()
-    with pytest.raises(DatasetError, match="unknown classes in .*: N01440764"):
+    with pytest.raises(DatasetError, match=r"unknown classes in .*: N01440764"):
         load_folder(imagenet)
 
 

@@ -59,9 +59,7 @@ def test_a_full_disk_leaves_the_checkpoint(tmp_path: Path) -> None:
     run.save_checkpoint({"epoch": 1})
     before = (tmp_path / CHECKPOINT).read_bytes()
     (tmp_path / f"{CHECKPOINT}.partial").symlink_to("/dev/full")  # every write to it finds no space
-    with pytest.raises(
-        TrainingError, match=r"(No space left|could not be written).*; the previous one is kept"
-    ):
+    with pytest.raises(TrainingError, match=r"(No space left|could not be written).*; the previous one is kept"):
         run.save_checkpoint({"weights": torch.zeros(1_000_000)})
     assert (tmp_path / CHECKPOINT).read_bytes() == before
     assert not (tmp_path / f"{CHECKPOINT}.partial").exists()
