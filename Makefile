@@ -4,8 +4,6 @@ DEMO := .venv-demo
 DEV := .venv
 MILVUS := .venv-milvus
 PIP_OPTIONS := --quiet --disable-pip-version-check
-# multi-process training needs both cores, as do all of tests/faults and tests/page
-TOWERS := tests/system/test_towers.py
 
 .PHONY: demo test test-milvus test-slow check format pre-commit clean chromium hosts constraints constraints-dev prove-images package audit docs
 
@@ -13,10 +11,10 @@ demo: $(DEMO)/installed ## serve the bundled network and an index of solar cells
 	$(DEMO)/bin/alexnet demo
 
 test: chromium hosts ## all tests of continuous integration
-	$(MAKE) --jobs 2 --output-sync check $(MILVUS)/installed
-	OMP_NUM_THREADS=1 $(DEV)/bin/pytest --numprocesses 2 --dist loadfile tests/unit tests/project tests/system --ignore $(TOWERS)
-	$(DEV)/bin/pytest $(TOWERS) tests/faults tests/page
-	$(MAKE) --jobs 2 --output-sync test-milvus package
+	$(MAKE) --jobs 2 --output-sync check package $(MILVUS)/installed
+	OMP_NUM_THREADS=1 $(DEV)/bin/pytest -m "not slow and not exclusive" --numprocesses 2 --dist loadfile --ignore tests/milvus
+	$(DEV)/bin/pytest -m "exclusive and not slow" --ignore tests/milvus
+	$(MAKE) test-milvus
 
 test-milvus: $(MILVUS)/installed ## tests of the Milvus index, in an environment of its own
 	$(MILVUS)/bin/pytest tests/milvus

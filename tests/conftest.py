@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from starlette.testclient import TestClient
 
 from index.build import build, find_images
@@ -18,6 +21,9 @@ from server.app import create_app
 from server.service import Service
 from server.settings import Settings
 from tests.helpers.drawings import CLASSES, draw, encode
+
+ROOT = Path(__file__).parents[1]
+SMALL_NETWORKS = ROOT / "build" / "test-networks"
 
 
 def drawn(root: Path, count: int, seed: int) -> Path:
@@ -44,7 +50,38 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def artifact(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    """A small network trained on `images` by the real loop, exported, measured and published."""
+    """A small network trained on `images` by the real loop, exported, measured and published.
+
+    It is trained once for all processes of a test run, and again only when the code that makes it has changed.
+    """
+    cached = SMALL_NETWORKS / source_hash()
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{cached}.lock"):
+        if not cached.is_dir():
+            home = tmp_path_factory.mktemp("trained")
+            train_small_network(images, home)
+            for outdated in SMALL_NETWORKS.glob("[0-9a-f]*[0-9a-f]"):
+                shutil.rmtree(outdated, ignore_errors=True)
+            decoded = shutil.ignore_patterns("cache")
+            shutil.copytree(home, cached.with_suffix(".partial"), ignore=decoded, dirs_exist_ok=True)
+            cached.with_suffix(".partial").rename(cached)
+    home = tmp_path_factory.mktemp("home")
+    shutil.copytree(cached, home, dirs_exist_ok=True)  # tests add files to it
+    return artifacts.load(home / "artifacts" / "patterns" / "1")
+
+
+def source_hash() -> str:
+    """A checksum of the code that trains and publishes the small network."""
+    checksum = hashlib.sha256()
+    for folder in ("model", "training", "tests/helpers"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            checksum.update(path.read_bytes())
+    checksum.update(Path(__file__).read_bytes())
+    return checksum.hexdigest()
+
+
+def train_small_network(images: Path, home: Path) -> None:
+    """Train and publish the tests' network; its artifact and its run are below `home`."""
     from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
     from training.train import train
 
@@ -52,11 +89,9 @@ def artifact(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact
         recipe=RecipeOptions(epochs=4, batch_size=8, learning_rate=0.005),
         network=NetworkOptions(hidden=64),
         run=RunOptions(name="patterns"),
-        environment=Environment(data=str(images), precision="float32", home=tmp_path_factory.mktemp("trained")),
+        environment=Environment(data=str(images), precision="float32", home=home),
     )
-    published = train(config)
-    assert published is not None
-    return published
+    assert train(config) is not None
 
 
 @pytest.fixture(scope="session")

@@ -52,6 +52,8 @@ over.set()
 
 LISTENS = """
 import socket, time
+
+pytestmark = pytest.mark.exclusive
 while socket.socket().connect_ex(("127.0.0.1", 8080)):
     time.sleep(0.05)
 """

@@ -13,6 +13,8 @@ import torch
 
 from tests.helpers import training_runs
 
+pytestmark = pytest.mark.exclusive
+
 PYTHON = Path(sys.executable).name
 
 

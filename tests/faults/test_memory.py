@@ -9,11 +9,14 @@ from pathlib import Path
 
 import httpx2
 import numpy as np
+import pytest
 from PIL import Image
 
 from model.artifacts.packed import unpack_bundled
 from tests.helpers.polling import wait_until
 from tests.helpers.server import served
+
+pytestmark = pytest.mark.exclusive
 
 
 def phone_image() -> bytes:

@@ -7,9 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2
+import pytest
 
 from model.artifacts.artifact import Artifact
 from tests.helpers.server import served
+
+pytestmark = pytest.mark.exclusive
 
 CLIENTS, LIMIT = 40, 8
 

@@ -21,6 +21,8 @@ from server.service import Service
 from server.settings import Settings
 from tests.helpers.polling import wait_until
 
+pytestmark = pytest.mark.exclusive
+
 
 @pytest.fixture
 def port(artifact: Artifact) -> Iterator[int]:

@@ -12,6 +12,8 @@ import torch
 
 from tests.helpers import training_runs
 
+pytestmark = pytest.mark.exclusive
+
 
 @pytest.fixture(scope="module")
 def alone(few: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -27,7 +27,7 @@ from model.exceptions import (
     UnknownImageError,
 )
 from tests.helpers.indexes import features_at, make_entry
-from tests.helpers.waiting import wait_until
+from tests.helpers.polling import wait_until
 
 ZERO = np.zeros(64, np.float32)
 ONES = np.ones((3, 64), np.float32)
