@@ -65,7 +65,7 @@ def normalizations(channels: int, side: int) -> dict[str, Callable[[Array], Arra
     own = GraphBuilder()
     parts = halves(own)
     sides = [own.add("LRN", part, name=f"{part}_lrn", alpha=5 * alpha, beta=0.75, bias=k, size=5) for part in parts]
-    found = {"the LRN operator, by tower": session(own, own.add("Concat", *sides, name="y", axis=1), shape)}
+    measured = {"the LRN operator, by tower": session(own, own.add("Concat", *sides, name="y", axis=1), shape)}
     for name, by_power in (
         ("banded 1x1 convolution, two roots (ours)", False),
         ("banded 1x1 convolution, power", True),
@@ -81,7 +81,7 @@ def normalizations(channels: int, side: int) -> dict[str, Callable[[Array], Arra
             root = nodes.add("Sqrt", scale, name="root")
             power = nodes.add("Mul", root, nodes.add("Sqrt", root, name="root4"), name="power")
         name = f"banded 1x1 convolution, {'power' if by_power else 'two roots (ours)'}"
-        found[name] = session(nodes, nodes.add("Div", "x", power, name="y"), shape)
+        measured[name] = session(nodes, nodes.add("Div", "x", power, name="y"), shape)
     nodes = GraphBuilder()
     square = nodes.add("Mul", "x", "x", name="square")
     grouped = nodes.add("Reshape", square, nodes.int64s(2 * CROPS, 1, half, side * side), name="grouped")
@@ -91,8 +91,8 @@ def normalizations(channels: int, side: int) -> dict[str, Callable[[Array], Arra
     scale = nodes.add("Reshape", scale, nodes.int64s(*shape), name="whole")
     root = nodes.add("Sqrt", scale, name="root")
     power = nodes.add("Mul", root, nodes.add("Sqrt", root, name="root4"), name="power")
-    found["average pooling over channels, two roots"] = session(nodes, nodes.add("Div", "x", power, name="y"), shape)
-    return found
+    measured["average pooling over channels, two roots"] = session(nodes, nodes.add("Div", "x", power, name="y"), shape)
+    return measured
 
 
 def convolutions(inputs: int, outputs: int, side: int, kernel: int) -> dict[str, Callable[[Array], Array]]:
@@ -152,7 +152,7 @@ def main(
     output: Annotated[Path, typer.Option(help="Folder of the result.")] = ROOT / "docs" / "results",
 ) -> None:
     """Measure, print and write a dated result."""
-    draw, found = np.random.default_rng(1), dict[str, dict[str, float]]()
+    draw, measured = np.random.default_rng(1), dict[str, dict[str, float]]()
     groups: dict[str, tuple[dict[str, Callable[[Array], Array]], tuple[int, ...]]] = {
         "normalization, 10 x 96 x 55 x 55": (normalizations(96, 55), (CROPS, 96, 55, 55)),
         "normalization, 10 x 256 x 27 x 27": (normalizations(256, 27), (CROPS, 256, 27, 27)),
@@ -161,11 +161,11 @@ def main(
         "fc6, 9216 to 4096": (products(9216, 4096), (CROPS, 9216)),
     }
     for group, (sides, shape) in groups.items():
-        found[group] = measure(sides, 10 * draw.random(shape, np.float32), turns)
-        for name, milliseconds in found[group].items():
+        measured[group] = measure(sides, 10 * draw.random(shape, np.float32), turns)
+        for name, milliseconds in measured[group].items():
             typer.echo(f"{group}: {milliseconds:7.2f} ms  {name}")
     result: dict[str, Any] = {"date": f"{date.today()}", "commit": commit(), "machine": machine(torch.device("cpu"))}
-    typer.echo(f"written: {write(result | {'milliseconds': found}, output, 'forms-cpu')}")
+    typer.echo(f"written: {write(result | {'milliseconds': measured}, output, 'forms-cpu')}")
 
 
 if __name__ == "__main__":

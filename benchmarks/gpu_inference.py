@@ -59,29 +59,29 @@ def sides(artifact: Artifact, folder: Path, device: str, batch: int) -> dict[str
     graphs |= {
         "crops apart, float16": in_float16(build_graph(read_spec(artifact.manifest), weights, mean, share_crops=False))
     }
-    found: dict[str, Run] = {}
+    measured: dict[str, Run] = {}
     for name, graph in graphs.items():
-        file = folder / f"{len(found)}.onnx"
+        file = folder / f"{len(measured)}.onnx"
         onnx.save(graph, str(file))
         if device == "cpu":
-            found[name] = _plain(_session(file, ["CPUExecutionProvider"]))
+            measured[name] = _plain(_session(file, ["CPUExecutionProvider"]))
             continue
-        found[name] = _plain(_session(file, [CUDA]))
+        measured[name] = _plain(_session(file, [CUDA]))
         if "apart" in name:  # one path through the graph, which can be recorded
-            found[f"{name}, CUDA graph"] = _recorded(_session(file, [(CUDA, {"enable_cuda_graph": "1"})]), batch)
+            measured[f"{name}, CUDA graph"] = _recorded(_session(file, [(CUDA, {"enable_cuda_graph": "1"})]), batch)
         if TENSORRT in ort.get_available_providers():
             options = {"trt_fp16_enable": "float16" in name, "trt_engine_cache_enable": False}
-            found[f"{name}, TensorRT"] = _plain(_session(file, [(TENSORRT, options), CUDA]))
-    return found
+            measured[f"{name}, TensorRT"] = _plain(_session(file, [(TENSORRT, options), CUDA]))
+    return measured
 
 
 def _session(file: Path, providers: list[Any]) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.log_severity_level = 3
     session = ort.InferenceSession(str(file), options, providers=providers)
-    wanted = providers[0][0] if isinstance(providers[0], tuple) else providers[0]
-    if session.get_providers()[0] != wanted:
-        raise SystemExit(f"expected to run on {wanted}, found {session.get_providers()[0]}")
+    provider = providers[0][0] if isinstance(providers[0], tuple) else providers[0]
+    if session.get_providers()[0] != provider:
+        raise SystemExit(f"expected {provider}, got {session.get_providers()[0]}")
     return session
 
 
@@ -102,8 +102,8 @@ def _recorded(session: ort.InferenceSession, batch: int) -> Run:
     for name, place in places.items():
         binding.bind_ortvalue_output(name, place)
 
-    def run(some: NDArray[np.uint8]) -> NDArray[np.float32]:
-        images.update_inplace(some)
+    def run(sample: NDArray[np.uint8]) -> NDArray[np.float32]:
+        images.update_inplace(sample)
         session.run_with_iobinding(binding)
         answer: NDArray[np.float32] = places["probabilities"].numpy()
         return answer
@@ -122,7 +122,7 @@ def main(
     """Compare, print and write a dated result."""
     loaded = artifacts.load(artifact)
     dataset = load_dataset(data)
-    images = np.concatenate([some for some, _ in decode_batches((dataset.test or dataset.validation)[:batch])])
+    images = np.concatenate([sample for sample, _ in decode_batches((dataset.test or dataset.validation)[:batch])])
     batch = len(images)
     with tempfile.TemporaryDirectory() as folder:
         expected = _plain(_session(loaded.network, ["CPUExecutionProvider"]))(images)

@@ -100,7 +100,7 @@ def sides(artifact: Artifact, folder: Path) -> dict[str, Callable[[], Side]]:
     weights, mean = read_folded_weights(artifact)
     plain = folder / "plain.onnx"
     onnx.save(build_graph(read_spec(artifact.manifest), weights, mean, share_crops=False), str(plain))
-    found: dict[str, Callable[[], Side]] = {
+    measured: dict[str, Callable[[], Side]] = {
         "torch, eager": lambda: of_torch(artifact, False),
         "torch, compiled": lambda: of_torch(artifact, True),
         "onnxruntime, exported by default": lambda: of_default_export(artifact, folder),
@@ -109,15 +109,15 @@ def sides(artifact: Artifact, folder: Path) -> dict[str, Callable[[], Side]]:
     }
     for form in artifacts.PRECISION_COMMANDS:
         if artifacts.NETWORK_FILES[form] in artifact.manifest.files:
-            found[f"ours, {form}"] = lambda form=form: of_ours(artifact.path / artifacts.NETWORK_FILES[form])  # type: ignore[misc]
+            measured[f"ours, {form}"] = lambda form=form: of_ours(artifact.path / artifacts.NETWORK_FILES[form])  # type: ignore[misc]
     try:
         import openvino  # noqa: F401
     except ImportError:
         typer.echo("without OpenVINO, which isn't installed")
     else:
         for precision in ("f32", "bf16"):
-            found[f"OpenVINO, {precision}"] = lambda precision=precision: of_openvino(plain, precision)  # type: ignore[misc]
-    return found
+            measured[f"OpenVINO, {precision}"] = lambda precision=precision: of_openvino(plain, precision)  # type: ignore[misc]
+    return measured
 
 
 def measure(artifact: Artifact, images: list[NDArray[np.uint8]]) -> dict[str, dict[str, Any]]:
@@ -178,12 +178,12 @@ def by_stage(network: Path, images: list[NDArray[np.uint8]]) -> dict[str, float]
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time") and event["args"]["op_name"] != "If":
             nodes.setdefault(event["name"].removesuffix("_kernel_time"), []).append(event["dur"] / 1000)
-    found = dict.fromkeys(STAGES, 0.0)
+    measured = dict.fromkeys(STAGES, 0.0)
     for name, times in nodes.items():
         stage = next((stage for stage, names in STAGES.items() if re.search(names, name)), None)
         if stage is not None:
-            found[stage] += statistics.median(times)
-    return found
+            measured[stage] += statistics.median(times)
+    return measured
 
 
 def plot(result: dict[str, Any], target: Path) -> None:
@@ -213,22 +213,22 @@ def main(
     test = load_dataset(data, archive=archive).test
     images = [decode_image(example.path.read_bytes()).pixels for example in test[:turns]]
     peaks = [matrix_peak(torch.device("cpu"))]
-    chosen = artifacts.load(artifact)
-    found = measure(chosen, images)
+    selected = artifacts.load(artifact)
+    measured = measure(selected, images)
     peaks.append(matrix_peak(torch.device("cpu")))
     peak = max(peaks) * 1000 / GFLOP
-    for row in found.values():
+    for row in measured.values():
         row["share_of_peak"] = row["crops_per_second"] / peak
-    weights, mean = read_folded_weights(chosen)
+    weights, mean = read_folded_weights(selected)
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "plain.onnx"
-        onnx.save(build_graph(read_spec(chosen.manifest), weights, mean, share_crops=False), str(plain))
-        stages = {"crops apart": by_stage(plain, images), "shared": by_stage(chosen.network, images)}
+        onnx.save(build_graph(read_spec(selected.manifest), weights, mean, share_crops=False), str(plain))
+        stages = {"crops apart": by_stage(plain, images), "shared": by_stage(selected.network, images)}
     result = {
         "date": str(date.today()), "commit": commit(), "machine": machine(torch.device("cpu")),
-        "matrix_tflops": peaks, "peak_crops_per_second": peak, "sides": found, "milliseconds_by_stage": stages,
+        "matrix_tflops": peaks, "peak_crops_per_second": peak, "sides": measured, "milliseconds_by_stage": stages,
     }  # fmt: skip
-    for name, row in found.items():
+    for name, row in measured.items():
         typer.echo(
             f"{name:34} {row['milliseconds']:7.1f} ms  {row['crops_per_second']:6.1f} crops/s  "
             f"{row['share_of_peak']:.2f} of the peak  {row['times_default_export']:.2f} x default export  "

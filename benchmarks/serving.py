@@ -47,8 +47,8 @@ PHONE = (4000, 3000)
 def mix(data: str, archive: Path | None, count: int) -> list[bytes]:
     """JPEGs as they come: of the test part, nine in ten as they are, the tenth enlarged to a phone's 12 megapixels."""
     test = load_dataset(data, archive=archive).test
-    chosen = [test[i] for i in np.random.default_rng(0).permutation(len(test))[:count]]
-    files = [example.path.read_bytes() for example in chosen]
+    options = [test[i] for i in np.random.default_rng(0).permutation(len(test))[:count]]
+    files = [example.path.read_bytes() for example in options]
     return [enlarge(file) if number % 10 == 9 else file for number, file in enumerate(files)]
 
 
@@ -90,11 +90,11 @@ def largest_difference(ours: Server, theirs: Server, images: Sequence[bytes]) ->
     worst = 0.0
     with ours.running(), theirs.running():
         for image in images:
-            found = [
+            measured = [
                 {p["class"]: p["probability"] for p in httpx2.post(url, files={"image": image}).json()["predictions"]}
                 for url in (f"{ours.url}?top=1000", f"{theirs.url}?count=1000")
             ]
-            worst = max(worst, max(abs(found[0][label] - found[1][label]) for label in found[0]))
+            worst = max(worst, max(abs(measured[0][label] - measured[1][label]) for label in measured[0]))
     return worst
 
 
@@ -185,11 +185,11 @@ def main(
     output: Annotated[Path, typer.Option(help="Folder of the result.")] = ROOT / "docs" / "results",
 ) -> None:
     """Measure, print and write a dated result."""
-    chosen = artifacts.load(artifact)
+    options = artifacts.load(artifact)
     images = mix(data, archive, 100)
     network, ours = (
-        ["--network", str(chosen.network), "--port", "{port}"],
-        ["-m", "alexnet", "serve", "--artifact", str(chosen.path)],
+        ["--network", str(options.network), "--port", "{port}"],
+        ["-m", "alexnet", "serve", "--artifact", str(options.path)],
     )
     plain = ["-m", "benchmarks.peers.plain", *network, "--runtime"]
     commands = {
@@ -199,9 +199,9 @@ def main(
         "LitServe": ["-m", "benchmarks.peers.lit", *network],
         "torch eager": [*plain, "torch"],
     }
-    if artifacts.NETWORK_FILES["int8"] not in chosen.manifest.files:
+    if artifacts.NETWORK_FILES["int8"] not in options.manifest.files:
         del commands["ours, int8"]
-    model = OnnxModel(chosen.network, "cpu")
+    model = OnnxModel(options.network, "cpu")
     with ExitStack() as stack:
         servers = {n: stack.enter_context(start_server(command, images[0])) for n, command in commands.items()}
         difference = largest_difference(servers["ours"], servers["plain"], images[:50])
@@ -211,8 +211,8 @@ def main(
         loads = under_load(servers["ours"], images, 3 * seconds)
     result = {
         "date": str(date.today()), "commit": commit(), "machine": machine(torch.device("cpu")),
-        "artifact": chosen.manifest.name,
-        "measurements": [m.model_dump() for m in chosen.manifest.measurements],
+        "artifact": options.manifest.name,
+        "measurements": [m.model_dump() for m in options.manifest.measurements],
         "largest_difference": difference, "throughput": speeds, "lone_request": lone, "open_loop": loads,
         "decoding_12_megapixels": decoding(model, images[9::10]),
     }  # fmt: skip

@@ -54,15 +54,15 @@ class Stage:
 
 def stages(text: str) -> dict[str, Stage]:
     """The stages of a Dockerfile by name, in order."""
-    found: dict[str, Stage] = {}
+    result: dict[str, Stage] = {}
     for line in text.splitlines():
         word, _, rest = line.partition(" ")
         if word == "FROM":
             base, name = re.fullmatch(r"(\S+) AS (\S+)", rest).groups()  # type: ignore[union-attr]
-            found[name] = Stage(name, base)
+            result[name] = Stage(name, base)
         elif line and not line.startswith("#"):
-            list(found.values())[-1].lines.append((word, rest))
-    return found
+            list(result.values())[-1].lines.append((word, rest))
+    return result
 
 
 def build(name: str, every: dict[str, Stage], work: Path) -> Path:
@@ -116,7 +116,7 @@ def apply(stage: Stage, word: str, rest: str, root: Path, every: dict[str, Stage
     elif word == "USER":
         stage.user = rest
     elif word not in ("EXPOSE", "HEALTHCHECK"):
-        raise SystemExit(f"expected lines that this script knows, found {word}")
+        raise SystemExit(f"unknown Dockerfile instruction {word}: teach it to this script")
 
 
 def copy(stage: Stage, words: list[str], root: Path, every: dict[str, Stage], work: Path) -> None:
@@ -190,11 +190,11 @@ exec chroot --userspec={stage.user}:{stage.user} {root} /usr/bin/env --chdir={st
     return ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script]
 
 
-def require(found: object, expected: object, what: str) -> None:
+def require(result: object, expected: object, what: str) -> None:
     """End with a word where it isn't so."""
-    say(f"{what}:", found)
-    if found != expected:
-        raise SystemExit(f"expected {expected} for {what}, found {found}")
+    say(f"{what}:", result)
+    if result != expected:
+        raise SystemExit(f"{what}: expected {expected!r}, got {result!r}")
 
 
 def furnished(stage: Stage, work: Path) -> Path:
@@ -273,7 +273,7 @@ def wait(address: str, server: subprocess.Popen[bytes]) -> None:
             time.sleep(0.2)
         else:
             return
-    raise SystemExit(f"expected {address} to answer, found silence")
+    raise SystemExit(f"no answer from {address}")
 
 
 def main() -> None:
@@ -281,20 +281,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stages", nargs="*", default=["cpu"])
     parser.add_argument("--work", type=Path, default=Path("build/images").absolute())
-    chosen = parser.parse_args()
+    selected = parser.parse_args()
     if ALONE not in os.environ:  # what is mounted is gone when this ends, however it ends
         again = ["unshare", "--mount", "--propagation", "private", sys.executable, *sys.argv]
         os.execvpe(again[0], again, os.environ | {ALONE: "1"})
     every = stages((SOURCE / "Dockerfile").read_text())
-    chosen.work.mkdir(parents=True, exist_ok=True)
-    for name in chosen.stages:
-        root = build(name, every, chosen.work)
+    selected.work.mkdir(parents=True, exist_ok=True)
+    for name in selected.stages:
+        root = build(name, every, selected.work)
         taken = size(root)
         say(f"{name}: {taken / 1e6:,.0f} MB")
         prove = train if name == "train" else serve
-        prove(every[name], root, furnished(every[name], chosen.work))
+        prove(every[name], root, furnished(every[name], selected.work))
         if name == "cpu" and "EXTRAS" not in os.environ and taken > LIMIT:
-            raise SystemExit(f"expected at most {LIMIT / 1e6:,.0f} MB, found {taken / 1e6:,.0f}")
+            raise SystemExit(f"image of {taken / 1e6:,.0f} MB: the limit is {LIMIT / 1e6:,.0f} MB")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 SMALL_NETWORKS = ROOT / "build" / "test-networks"
 
 
-def drawn(root: Path, count: int, seed: int) -> Path:
+def draw_images(root: Path, count: int, seed: int) -> Path:
     """`count` images of each class, one subfolder a class."""
     generator = np.random.default_rng(seed)
     for kind in CLASSES:
@@ -39,13 +39,13 @@ def drawn(root: Path, count: int, seed: int) -> Path:
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """3 classes x 30 images."""
-    return drawn(tmp_path_factory.mktemp("data") / "patterns", 30, 7)
+    return draw_images(tmp_path_factory.mktemp("data") / "patterns", 30, 7)
 
 
 @pytest.fixture(scope="session")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """3 classes x 11 images."""
-    return drawn(tmp_path_factory.mktemp("data") / "few", 11, 8)
+    return draw_images(tmp_path_factory.mktemp("data") / "few", 11, 8)
 
 
 @pytest.fixture(scope="session")

@@ -73,5 +73,5 @@ if __name__ == "__main__":
     parser.add_argument("--network", type=Path, required=True)
     parser.add_argument("--runtime", choices=("onnxruntime", "torch"), required=True)
     parser.add_argument("--port", type=int, required=True)
-    chosen = parser.parse_args()
-    uvicorn.run(create_app(chosen.network, chosen.runtime), port=chosen.port, log_level="warning")
+    options = parser.parse_args()
+    uvicorn.run(create_app(options.network, options.runtime), port=options.port, log_level="warning")

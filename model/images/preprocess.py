@@ -200,8 +200,8 @@ def _center_span(length: int, shorter: int, is_reversed: bool) -> tuple[float, f
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """16-bit gray -> L, scaled: convert("RGB") would clip it to white."""
-    least, most = np.ravel(image.getextrema())
-    bytes_already = image.mode == "I" and least >= 0 and most <= 255
+    minimum, maximum = np.ravel(image.getextrema())
+    bytes_already = image.mode == "I" and minimum >= 0 and maximum <= 255
     scaled = np.empty((image.height, image.width), np.uint8)
     for top in range(0, image.height, BAND_ROWS):  # to save memory: samples are up to four times as large
         band = np.asarray(image.crop((0, top, image.width, min(image.height, top + BAND_ROWS))))

@@ -38,7 +38,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
     """`open_page(url, **options)`: a window of its own, in which no script may fail and nothing be blocked."""
     contexts, faults = [], list[str]()
 
-    def opened(url: str, **options: Any) -> Page:
+    def open_window(url: str, **options: Any) -> Page:
         context = browser.new_context(**(WIDE | options))
         context.set_default_timeout(10_000)
         contexts.append(context)
@@ -48,7 +48,7 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
         page.goto(url)
         return page
 
-    yield opened
+    yield open_window
     for context in contexts:
         context.close()
     assert not faults

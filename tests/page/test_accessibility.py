@@ -50,8 +50,8 @@ def test_nothing_is_cut_off(view: str, url: str, open_page: OpenPage) -> None:
 
 def _serious(page: Page) -> list[tuple[str, str]]:
     """What axe-core calls serious or critical: the rule, and the first element that breaks it."""
-    found = Axe().run(page).response["violations"]
-    return [(fault["id"], fault["nodes"][0]["html"]) for fault in found if fault["impact"] in ("serious", "critical")]
+    result = Axe().run(page).response["violations"]
+    return [(fault["id"], fault["nodes"][0]["html"]) for fault in result if fault["impact"] in ("serious", "critical")]
 
 
 def _wait(page: Page, view: str) -> None:

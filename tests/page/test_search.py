@@ -228,7 +228,7 @@ def test_exact_and_binary_side_by_side(url: str, open_page: OpenPage) -> None:
     expect(page.get_by_role("heading", name=re.compile(r"Exact: [\d.]+ ms"))).to_be_visible()
     expect(page.get_by_role("heading", name=re.compile(r"Binary codes: [\d.]+ ms"))).to_be_visible()
     expect(page.locator(NEIGHBORS)).to_have_count(12)
-    assert {found[0] for address in asked if (found := re.findall("search=(exact|binary)", address))} == {
+    assert {result[0] for address in asked if (result := re.findall("search=(exact|binary)", address))} == {
         "exact",
         "binary",
     }

@@ -47,7 +47,5 @@ def test_two_distributions_of_one_package_are_rejected(monkeypatch: pytest.Monke
 
     doubled = {"onnxruntime": ["onnxruntime", "onnxruntime-gpu"]}
     monkeypatch.setattr(runtime, "packages_distributions", lambda: doubled)
-    with pytest.raises(
-        DeviceError, match="onnxruntime and onnxruntime-gpu are both installed and overwrite"
-    ):
+    with pytest.raises(DeviceError, match="onnxruntime and onnxruntime-gpu are both installed and overwrite"):
         runtime.check_single_distribution("onnxruntime")

@@ -22,7 +22,7 @@ import pytest
 
 from model.artifacts.artifact import Artifact
 from server.exceptions import all_errors
-from tests.conftest import drawn
+from tests.conftest import draw_images
 from tests.helpers.drawings import draw, encode
 from tests.helpers.server import served
 
@@ -35,10 +35,10 @@ def module() -> ModuleType:
     spec = importlib.util.spec_from_file_location("alexnet_client", FILE)
     assert spec is not None
     assert spec.loader is not None
-    found = importlib.util.module_from_spec(spec)
-    sys.modules["alexnet_client"] = found
-    spec.loader.exec_module(found)
-    return found
+    result = importlib.util.module_from_spec(spec)
+    sys.modules["alexnet_client"] = result
+    spec.loader.exec_module(result)
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +192,7 @@ def test_an_address_without_a_scheme_is_said_at_once(module: ModuleType) -> None
 
 def test_the_asynchronous_one(module: ModuleType, url: str, tmp_path: Path) -> None:
     """Many at once against a server that takes two: all are answered."""
-    files = sorted(drawn(tmp_path / "some", 4, 3).rglob("*.jpg"))
+    files = sorted(draw_images(tmp_path / "some", 4, 3).rglob("*.jpg"))
 
     async def ask() -> tuple[list[object], object]:
         async with module.AsyncClient(url, KEY, retries=module.Retries(attempts=12, first_pause=0.05)) as client:
@@ -200,8 +200,8 @@ def test_the_asynchronous_one(module: ModuleType, url: str, tmp_path: Path) -> N
             (added,) = await client.add([files[0]])
             return named, (await client.similar(added.id, k=1))[0].id == added.id
 
-    named, found = asyncio.run(ask())
-    assert found
+    named, result = asyncio.run(ask())
+    assert result
     assert len(named) == 12
 
 

@@ -15,7 +15,7 @@ import pytest
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
-from tests.conftest import drawn
+from tests.conftest import draw_images
 from tests.helpers.server import served
 
 ALEXNET = Path(sys.executable).parent / "alexnet"
@@ -33,7 +33,7 @@ def coded(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Artif
     """An artifact of its own with an encoder, and an index of 420 images in float16 beside it."""
     home = tmp_path_factory.mktemp("coded")
     shutil.copytree(artifact.path, home / "a" / "1")
-    drawn(home / "many", 140, 8)
+    draw_images(home / "many", 140, 8)
     alexnet(
         "index", "add", "--data", home / "many", "--artifact", home / "a", "--index", home / "i", "--dtype", "float16"
     )

@@ -82,13 +82,13 @@ def test_fetched_once(server: Server, tmp_path: Path) -> None:
     assert visible(tmp_path / "data") == ["net.onnx"]
 
 
-def test_a_cut_connection_goes_on_where_it_was_cut(server: Server, tmp_path: Path) -> None:
+def test_an_interrupted_download_is_resumed(server: Server, tmp_path: Path) -> None:
     server.plan = ["cut", "503", "cut"]
     assert fetch(release(server), tmp_path, retry_seconds=0).read_bytes() == CONTENT
     assert server.ranges == [None, "bytes=1000000-", "bytes=1000000-", "bytes=2000000-"]
 
 
-def test_a_later_call_goes_on_too(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_later_call_resumes_too(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "MAX_ATTEMPTS", 1)
     server.plan = ["cut", "503"]
     with pytest.raises(DownloadError, match=r"503 Service Unavailable\. Download http.* elsewhere and put it at"):
@@ -119,9 +119,9 @@ def test_all_but_the_name_was_there(server: Server, tmp_path: Path) -> None:
         ("404", len(CONTENT), "404 Not Found"),
     ],
 )
-def test_other_bytes_are_refused_and_removed(server: Server, tmp_path: Path, plan: str, size: int, found: str) -> None:
+def test_other_bytes_are_refused_and_removed(server: Server, tmp_path: Path, plan: str, size: int, result: str) -> None:
     server.plan = [plan]
-    with pytest.raises(DownloadError, match=found):
+    with pytest.raises(DownloadError, match=result):
         fetch(release(server, size), tmp_path, retry_seconds=0)
     assert visible(tmp_path) == []
 

@@ -104,9 +104,9 @@ def test_the_artifact_computes_what_the_file_does(
 ) -> None:
     published, source, artifact = imported
     probabilities, features = importer.run_file(published, source, photographs, crops)
-    found = OnnxModel(artifact.network, "cpu").run(photographs, crops)
-    np.testing.assert_allclose(found[0], probabilities, atol=1e-5)
-    np.testing.assert_allclose(found[1], features, atol=1e-5 * features.max())
+    result = OnnxModel(artifact.network, "cpu").run(photographs, crops)
+    np.testing.assert_allclose(result[0], probabilities, atol=1e-5)
+    np.testing.assert_allclose(result[1], features, atol=1e-5 * features.max())
     assert np.ptp(probabilities, axis=0).max() > 1e-3  # images differ
     assert (features > 0).mean() > 0.1
 
@@ -137,9 +137,9 @@ def test_photographs_in_color(tmp_path: Path) -> None:
         spec, source = importer.read_file(published, file)
         importer.convert(published, spec, source, tmp_path / "served.onnx")
         expected = importer.run_file(published, source, images, CENTER_CROP)
-        found = OnnxModel(tmp_path / "served.onnx", "cpu").run(images, CENTER_CROP)
-        np.testing.assert_allclose(found[0], expected[0], atol=1e-5)
-        np.testing.assert_allclose(found[1], expected[1], atol=1e-5 * expected[1].max())
+        result = OnnxModel(tmp_path / "served.onnx", "cpu").run(images, CENTER_CROP)
+        np.testing.assert_allclose(result[0], expected[0], atol=1e-5)
+        np.testing.assert_allclose(result[1], expected[1], atol=1e-5 * expected[1].max())
 
 
 def _weights(name: str, edit: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> Callable[..., Any]:

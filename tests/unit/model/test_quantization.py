@@ -36,13 +36,13 @@ def both(artifact: Artifact, images: Path, tmp_path_factory: pytest.TempPathFact
 
 def test_int8_says_what_float32_says(both: Path, images: Path) -> None:
     dataset = load_dataset(str(images))
-    pixels = np.concatenate([some for some, _ in decode_batches(dataset.test)])
+    pixels = np.concatenate([batches for batches, _ in decode_batches(dataset.test)])
     float32, int8 = (OnnxModel(artifacts.load(both, p).network, "cpu") for p in ("float32", "int8"))
     for crops in (CENTER_CROP, TEN_CROP):
         expected, expected_features = float32.run(pixels, crops)
-        found, found_features = int8.run(pixels, crops)
-        assert 0 < np.abs(found - expected).max() < 0.1
-        assert (found.argmax(1) == expected.argmax(1)).mean() >= 0.9
+        result, found_features = int8.run(pixels, crops)
+        assert 0 < np.abs(result - expected).max() < 0.1
+        assert (result.argmax(1) == expected.argmax(1)).mean() >= 0.9
         assert np.abs(found_features - expected_features).max() < 0.1 * expected_features.max()
 
 

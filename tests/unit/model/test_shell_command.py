@@ -58,7 +58,7 @@ def test_alexnet_by_itself_and_by_a_script(programs: Path, monkeypatch: pytest.M
     )
 
 
-def test_what_goes_on_is_what_was_started(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_resume_command_names_what_was_started(programs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["training/run.py"])
     one, four = DistributedContext(torch.device("cpu")), DistributedContext(torch.device("cpu"), world_size=4)
     assert one.resume_command(Path("runs/a")) == ".venv/bin/python training/run.py --resume runs/a"

@@ -34,10 +34,10 @@ def apart(model: OnnxModel, image: NDArray[np.uint8]) -> tuple[NDArray[np.float3
 def assert_equal(model: OnnxModel, files: list[Path]) -> None:
     for file in files:
         image = decode_image(file.read_bytes()).pixels[None]
-        (expected, expected_features), (found, found_features) = apart(model, image), model.run(image, TEN_CROP)
-        np.testing.assert_allclose(found, expected, atol=1e-5)
+        (expected, expected_features), (result, found_features) = apart(model, image), model.run(image, TEN_CROP)
+        np.testing.assert_allclose(result, expected, atol=1e-5)
         np.testing.assert_allclose(found_features, expected_features, atol=1e-4 * expected_features.max())
-        assert np.argsort(-found[0])[:5].tolist() == np.argsort(-expected[0])[:5].tolist()
+        assert np.argsort(-result[0])[:5].tolist() == np.argsort(-expected[0])[:5].tolist()
 
 
 def test_solar_cells(full_size: OnnxModel) -> None:
@@ -52,7 +52,7 @@ def test_two_hundred_color_images(full_size: OnnxModel) -> None:
     assert_equal(full_size, [test[i].path for i in np.random.default_rng(0).permutation(len(test))[:200]])
 
 
-def test_several_images_and_any_order_of_the_views(model: OnnxModel) -> None:
+def test_several_images_and_any_order_of_the_crops(model: OnnxModel) -> None:
     images = np.random.default_rng(0).integers(0, 256, (3, 256, 256, 3), dtype=np.uint8)
     together = model.run(images, TEN_CROP)
     for number, image in enumerate(images):
@@ -61,7 +61,7 @@ def test_several_images_and_any_order_of_the_views(model: OnnxModel) -> None:
                 np.testing.assert_allclose(one[0], whole[number], atol=1e-5 * whole.max())
 
 
-def test_ten_times_the_same_view_is_that_view(model: OnnxModel) -> None:
+def test_ten_times_the_same_crop_is_that_crop(model: OnnxModel) -> None:
     image = np.random.default_rng(1).integers(0, 256, (1, 256, 256, 3), dtype=np.uint8)
     np.testing.assert_allclose(model.run(image, [4] * 10)[0], model.run(image, [4])[0], atol=1e-6)
     assert np.abs(model.run(image, TEN_CROP)[0] - model.run(image, [4])[0]).max() > 1e-4

@@ -86,8 +86,8 @@ SAMPLES: dict[str, Callable[[], bytes]] = {
 def rows() -> dict[str, tuple[str, int]]:
     """The table: what is sent -> what is done with it, and the status."""
     table = DOCUMENT.read_text().split("## How images are read")[1].split("\n## ")[0]
-    found = re.findall(r"^\| (.+?) \| (.+?) \| (\d+)[^|]*\|$", table, re.MULTILINE)
-    return {sent: (done, int(status)) for sent, done, status in found}
+    result = re.findall(r"^\| (.+?) \| (.+?) \| (\d+)[^|]*\|$", table, re.MULTILINE)
+    return {sent: (done, int(status)) for sent, done, status in result}
 
 
 def test_every_row_has_a_sample() -> None:

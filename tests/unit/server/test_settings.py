@@ -20,8 +20,8 @@ def test_precedence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.write_text('max_concurrent_requests = 1\nmax_inflight_bytes = 2\nport = 3\nlog_format = "json"\n')
     monkeypatch.setenv("ALEXNET_MAX_CONCURRENT_REQUESTS", "10")
     monkeypatch.setenv("ALEXNET_MAX_INFLIGHT_BYTES", "20")
-    chosen = load_settings(file, {"max_concurrent_requests": 100})
-    assert (chosen.max_concurrent_requests, chosen.max_inflight_bytes, chosen.port, chosen.log_format) == (
+    selected = load_settings(file, {"max_concurrent_requests": 100})
+    assert (selected.max_concurrent_requests, selected.max_inflight_bytes, selected.port, selected.log_format) == (
         100,
         20,
         3,

@@ -21,8 +21,8 @@ def post(client: TestClient, images: list[bytes], **fields: list[str]) -> list[d
     files = [("image", ("a.jpg", data)) for data in images]
     answer = client.post("/images", files=files, data=fields)
     assert answer.status_code == 200, answer.text
-    found: list[dict[str, object]] = answer.json()["images"]
-    return found
+    result: list[dict[str, object]] = answer.json()["images"]
+    return result
 
 
 def test_added_images_are_found_at_once(

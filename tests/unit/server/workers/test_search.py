@@ -28,13 +28,13 @@ def index(artifact: Artifact, tmp_path: Path) -> Iterator[ImageIndex]:
 
 def test_together(index: ImageIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    first, go_on = threading.Event(), threading.Event()
+    first, release = threading.Event(), threading.Event()
     search_many = index.search_many
 
     def watched(queries: Sequence[Query]) -> list[list[Neighbor]]:
         asked.append(len(queries))
         first.set()
-        go_on.wait(20)
+        release.wait(20)
         return search_many(queries)
 
     monkeypatch.setattr(index, "search_many", watched)
@@ -47,7 +47,7 @@ def test_together(index: ImageIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     waiting = [searches.submit(SearchJob(index, query)) for query in queries[1:20]]
     refused, unwanted = searches.submit(SearchJob(index, wrong)), searches.submit(SearchJob(index, queries[20]))
     unwanted.cancel()
-    go_on.set()
+    release.set()
     answers = [future.result(20) for future in (begun, *waiting)]
     assert answers == [search_many([query])[0] for query in queries[:20]]
     with pytest.raises(InvalidRequestError, match="no image of the index has the label"):
