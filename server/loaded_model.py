@@ -39,8 +39,8 @@ class LoadedModel:
         manifest = self.artifact.manifest
         if (self.model.num_classes, self.model.feature_dim) != (manifest.num_classes, manifest.feature_dim):
             raise ArtifactError(
-                f"{self.artifact.path}: expected {manifest.num_classes} classes and {manifest.feature_dim} features (manifest), "
-                f"got {self.model.num_classes} and {self.model.feature_dim} (network)"
+                f"{self.artifact.path}: expected {manifest.num_classes} classes and {manifest.feature_dim} features "
+                f"(manifest), got {self.model.num_classes} and {self.model.feature_dim} (network)"
             )
         self._index_passed_on = False
         self.index = self._open_index(settings, previous)
