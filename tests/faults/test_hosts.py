@@ -24,6 +24,8 @@ from tests.helpers.hosts import Host, hosts, missing
 from tests.helpers.polling import wait_until
 from tests.helpers.server import ALEXNET, add_version
 
+pytestmark = pytest.mark.exclusive
+
 CONFIGURATION = Path(__file__).parents[2] / "deploy" / "haproxy.cfg"
 LOAD = """
 import http.client, json, sys, threading, time
@@ -52,8 +54,6 @@ over.set()
 
 LISTENS = """
 import socket, time
-
-pytestmark = pytest.mark.exclusive
 while socket.socket().connect_ex(("127.0.0.1", 8080)):
     time.sleep(0.05)
 """

@@ -110,7 +110,7 @@ def test_all_but_the_name_was_there(server: Server, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("plan", "size", "found"),
+    ("plan", "size", "result"),
     [
         ("page", len(CONTENT), "expected 3,000,000 bytes, got 48 of"),
         ("page", 0, "it is a web page"),
