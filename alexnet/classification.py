@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.artifacts.artifact import Artifact
-from model.images.crops import CENTER_CROP, TEN_CROP
+from model.images.crops import CROP_IDS
 from model.images.preprocess import decode_file
 from model.runtime import OnnxModel, top_k
 
@@ -24,6 +24,6 @@ def classify_file(image: Path, artifact: Artifact, top: int, crops: int, device:
     """The `top` most probable classes of an image file, from 1 crop or 10. Raises InvalidImageError, DeviceError."""
     pixels = decode_file(image).pixels
     model = OnnxModel(artifact.network, device)
-    probabilities = model.run(pixels[None], TEN_CROP if crops == 10 else CENTER_CROP)[0][0]
+    probabilities = model.run(pixels[None], CROP_IDS[crops])[0][0]
     labels = artifact.labels
     return [Prediction(labels[i].id, labels[i].name, float(probabilities[i])) for i in top_k(probabilities, top)]

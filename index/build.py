@@ -145,4 +145,4 @@ def _read(index: Index, source: ImageSource) -> _ReadImage | str | None:
         return "its path is not UTF-8: rename it"
     except (InvalidImageError, OSError) as error:
         return str(error)
-    return _ReadImage(image.pixels, NewEntry.from_image(data, image, source.label, source.path.resolve()))
+    return _ReadImage(image.pixels, NewEntry.from_image(sha256, image, source.label, source.path.resolve()))

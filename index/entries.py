@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,11 +45,11 @@ class NewEntry:
 
     @classmethod
     def from_image(
-        cls, data: bytes, image: DecodedImage, label: str | None, source: Path | None, key: str | None = None
+        cls, sha256: str, image: DecodedImage, label: str | None, source: Path | None, key: str | None = None
     ) -> NewEntry:
-        """The entry of an image that was decoded from `data`."""
+        """The entry of a decoded image. `sha256`: of the bytes it was decoded from."""
         return cls(
-            sha256=hashlib.sha256(data).hexdigest(),
+            sha256=sha256,
             label=label,
             source=source,
             format=image.format,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from model.artifacts.artifact import Label
 from model.exceptions import InvalidImageError
-from model.images.crops import CENTER_CROP, TEN_CROP
+from model.images.crops import CROP_IDS
 from model.runtime import top_k
 from server.dependencies import ContextDep, UploadDep
 from server.exceptions import InferenceError
@@ -46,7 +46,7 @@ async def classify(
     Send the image as the multipart field `image`, or as the whole body. The response to several fields `image` is a
     list in their order, in which an image that can't be decoded has an error of its own.
     """
-    crop_ids = TEN_CROP if crops == Crops.TEN_CROP else CENTER_CROP
+    crop_ids = CROP_IDS[crops]
     if len(upload.images) == 1:
         return await context.run(_classify_image(context, upload.image, top, crop_ids))
     work = [_classify_or_error(context, data, top, crop_ids) for data in upload.images]

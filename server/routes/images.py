@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 from typing import Annotated
 
@@ -106,7 +107,8 @@ async def _add(
             if len(upload.images) == 1:
                 raise
             return image_error(context.request, error)
-        return feature, NewEntry.from_image(data, image, labels[number], None, keys[number])
+        sha256 = hashlib.sha256(data).hexdigest()
+        return feature, NewEntry.from_image(sha256, image, labels[number], None, keys[number])
 
     prepared = await asyncio.gather(*[prepare(number, data) for number, data in enumerate(upload.images)])
     good = [item for item in prepared if not isinstance(item, ErrorResponse)]

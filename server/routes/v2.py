@@ -17,7 +17,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
 from model.exceptions import InvalidRequestError
-from model.images.crops import CENTER_CROP, TEN_CROP
+from model.images.crops import CROP_IDS
 from model.runtime import top_k
 from server.dependencies import ContextDep, LoadedModelDep, ServiceDep, UploadDep, require_read
 from server.exceptions import UnknownModelError
@@ -157,7 +157,7 @@ def _crops(infer_request: InferRequest) -> tuple[int, ...]:
     crops = infer_request.parameters.get("crops", 10)
     if crops not in (1, 10):
         raise InvalidRequestError("invalid parameter `crops`: it must be 1 or 10")
-    return TEN_CROP if crops == 10 else CENTER_CROP
+    return CROP_IDS[crops]
 
 
 def _output_tensor(output: RequestedOutput, values: Tensor, loaded_model: LoadedModel) -> Tensor:
