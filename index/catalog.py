@@ -242,6 +242,9 @@ class Catalog:
             return StorageFullError("no space left on the index's disk: nothing was changed")
         if code == sqlite3.SQLITE_BUSY:
             return IndexLockedError("another program locks the index catalog, nothing was changed: try again")
+        if code == sqlite3.SQLITE_IOERR:
+            name = error.sqlite_errorname
+            return IndexStoreError(f"the index catalog {self._path} can't be read or written ({error}, {name}): look at its disk")
         return IndexStoreError(f"the index catalog {self._path} is damaged ({error}): build the index again")
 
 
