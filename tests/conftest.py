@@ -110,8 +110,14 @@ def index_path(artifact: Artifact, model: OnnxModel, images: Path, tmp_path_fact
 
 
 @pytest.fixture(scope="session")
-def client(artifact: Artifact, index_path: Path) -> Iterator[TestClient]:
-    """A server of the small network and its index."""
-    service = Service(Settings(artifact=artifact.path, index=index_path, max_body_bytes=5_000_000))
+def client(artifact: Artifact, index_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """A server of the small network and a copy of its index.
+
+    A copy, because it stays open: when a process reads a file of an open SQLite database by other means, as
+    `shutil.copytree` does, closing it drops the database's locks, and another process may delete its log.
+    """
+    index = tmp_path_factory.mktemp("served") / "patterns"
+    shutil.copytree(index_path, index)
+    service = Service(Settings(artifact=artifact.path, index=index, max_body_bytes=5_000_000))
     with TestClient(create_app(service), raise_server_exceptions=False) as test_client:
         yield test_client
