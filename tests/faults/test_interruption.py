@@ -24,7 +24,7 @@ from tests.helpers import training_runs
 ALEXNET = Path(sys.executable).parent / "alexnet"
 
 
-@pytest.mark.parametrize("rows", [16, 48])
+@pytest.mark.parametrize("rows", [16, pytest.param(48, marks=pytest.mark.slow)])
 def test_index_killed_and_built_on(
     artifact: Artifact, model: OnnxModel, images: Path, tmp_path: Path, rows: int
 ) -> None:

@@ -35,7 +35,7 @@ while True:
 """
 
 
-@pytest.mark.parametrize("rounds", [8, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [4, pytest.param(100, marks=pytest.mark.slow)])
 def test_what_was_acknowledged_is_there(artifact: Artifact, tmp_path: Path, rounds: int) -> None:
     ImageIndex.create(tmp_path / "i", artifact).close()
     moments = random.Random(0)

@@ -41,7 +41,7 @@ def client(root: Path, tmp_path: Path) -> Iterator[TestClient]:
         yield test_client
 
 
-@pytest.mark.parametrize("swaps", [10, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("swaps", [3, pytest.param(100, marks=pytest.mark.slow)])
 def test_no_request_fails_while_versions_change(
     client: TestClient, root: Path, artifact: Artifact, images: Path, swaps: int
 ) -> None:

@@ -79,7 +79,7 @@ ELSEWHERE = {
 }
 
 
-MINUTES = r"run\.py|alexnet (quantize|draw|evaluate) "
+MINUTES = r"run\.py|alexnet (quantize|draw|evaluate|codes|index|export|classify) "
 
 
 def blocks() -> list[Any]:

@@ -75,7 +75,7 @@ def here(
 
 @pytest.mark.parametrize(
     ("experiment", "said"),
-    [(activation, ": 6"), (normalization, ": 13 %")],
+    [(activation, ": 6"), pytest.param(normalization, ": 13 %", marks=pytest.mark.slow)],
     ids=["activation", "normalization"],
 )
 def test_quick_runs_and_is_not_run_again(
@@ -92,6 +92,7 @@ def test_quick_runs_and_is_not_run_again(
     assert all(run["commit"] and "seconds" in run for run in runs.values())
 
 
+@pytest.mark.slow
 def test_an_ablation_is_resumed(here: Callable[..., str], few: Path, tmp_path: Path) -> None:
     said = here(ablation.main, data=str(few))
     assert "| no cross-tower connection | 1 | " in said
@@ -109,6 +110,7 @@ def test_an_ablation_is_resumed(here: Callable[..., str], few: Path, tmp_path: P
     assert anew["10"] == lost["10"]  # the same seed, the same network
 
 
+@pytest.mark.slow
 def test_a_stopped_ablation_names_the_way_to_resume_it(data: Path, tmp_path: Path) -> None:
     """And not with the run alone, whose folder is gone; what was finished is kept."""
     process = start("ablation", data, tmp_path, "--data", "cifar10")
@@ -139,6 +141,7 @@ def test_results_of_other_settings_are_refused(tmp_path: Path) -> None:
         Results(tmp_path / "r.json", {"epochs": 2})
 
 
+@pytest.mark.slow
 def test_solar_cells_beside_the_published(data: Path, tmp_path: Path) -> None:
     said = run("solar_cells", data, tmp_path)
     assert "from scratch: accuracy " in said

@@ -212,6 +212,7 @@ def test_export_triton_model_repository(pulled: Artifact, validation: Path, tmp_
         np.testing.assert_allclose(outputs[1], expected[1], atol=1e-5 * expected[1].max())
 
 
+@pytest.mark.slow
 def test_fine_tuning(pulled: Artifact, few: Path, tmp_path: Path) -> None:
     """The README's line: all layers but the last are copied and learn slowly; it is served like any other."""
     places = {place: tmp_path / place for place in ("artifacts", "cache", "runs")}

@@ -9,11 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.helpers.documents import ROOT, shell_blocks
 
 INSTALLING = "python3 -m venv"
 
 
+@pytest.mark.slow
 def test_the_tutorial_s_commands(few: Path, tmp_path: Path) -> None:
     blocks = shell_blocks(ROOT / "docs" / "tutorial.md")
     left_out = [block for block in blocks if INSTALLING in block]

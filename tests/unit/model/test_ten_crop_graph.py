@@ -40,8 +40,9 @@ def assert_equal(model: OnnxModel, files: list[Path]) -> None:
         assert np.argsort(-result[0])[:5].tolist() == np.argsort(-expected[0])[:5].tolist()
 
 
-def test_solar_cells(full_size: OnnxModel) -> None:
-    assert_equal(full_size, [example.path for example in load_dataset("elpv").test[:40]])
+@pytest.mark.parametrize("num_images", [2, pytest.param(40, marks=pytest.mark.slow)])
+def test_solar_cells(full_size: OnnxModel, num_images: int) -> None:
+    assert_equal(full_size, [example.path for example in load_dataset("elpv").test[:num_images]])
 
 
 @pytest.mark.slow

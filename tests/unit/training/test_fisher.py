@@ -43,6 +43,7 @@ def test_a_vector_has_square_roots_and_unit_length() -> None:
     np.testing.assert_array_equal(result, vectors.encode(noise))
 
 
+@pytest.mark.slow
 def test_it_learns(few: Path) -> None:
     (measured,) = fisher.evaluate_fisher(str(few), "test", None, lambda _: None)
     assert measured.split.endswith("SIFT and Fisher vectors")
