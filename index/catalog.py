@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
 import threading
+import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from index.entries import Entry, NewEntry, StoredId
+from index.entries import Entry, FileState, NewEntry, StoredId, StoredSource
 from model.exceptions import (
     IndexLockedError,
     IndexNotFoundError,
@@ -22,25 +24,7 @@ from model.exceptions import (
     UnknownImageError,
 )
 
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS metadata (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS images (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used twice
-    row INTEGER NOT NULL UNIQUE,           -- in the file of features
-    checksum INTEGER NOT NULL,             -- CRC-32 of the row's bytes
-    sha256 TEXT NOT NULL UNIQUE,           -- of the image's bytes
-    key TEXT UNIQUE,                       -- the caller's own name for it
-    label TEXT,
-    source TEXT NOT NULL,                  -- path of the file when it was added; empty: there was none
-    format TEXT NOT NULL,
-    width INTEGER NOT NULL,
-    height INTEGER NOT NULL,
-    thumbnail BLOB NOT NULL,               -- JPEG, 128 x 128
-    removed INTEGER NOT NULL DEFAULT 0     -- until the index is compacted
-);
-CREATE INDEX IF NOT EXISTS by_label ON images (label, id);
-"""
-ENTRY_COLUMNS = "id, key, label, source, format, width, height"
+COLUMNS = ", ".join(CHECKED_COLUMNS)
 MAX_PARAMETERS = 10_000
 """Parameters per statement; SQLite takes 32,766."""
 PAGE_SIZE = 1000
@@ -50,52 +34,69 @@ BUSY_TIMEOUT_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class RowRecord:
-    """What searching needs of an image. `checksum`: CRC-32 of its row of features."""
+    """What searching needs of an image. `checksum`: CRC-32 of its row of features. `intact`: whether its entry in the
+    catalog has its checksum, too."""
 
     id: int
     row: int
     checksum: int
     label: str | None
     removed: bool
+    intact: bool = True
 
 
 class Catalog:
     """One SQLite file, usable from any thread. Reads see the last commit and never wait for a write.
 
-    Raises IndexStoreError if the file is damaged or of another format, IndexNotFoundError if it has no tables yet and
-    isn't writable, StorageFullError if the disk is full, IndexLockedError if another program locks it.
+    No other code of this process may open the file: closing it would drop SQLite's locks, and another process that
+    closes the catalog would delete the log with the last commits. A reader never deletes the log of another process.
+
+    Raises IndexStoreError if the file is damaged, a link, of another format, or has tables, triggers or views that
+    aren't this program's; IndexNotFoundError if it has no tables yet and isn't writable; StorageFullError if the disk
+    is full; IndexLockedError if another program locks it; ReadOnlyIndexError if it can't be written.
     """
 
     def __init__(self, path: Path, writable: bool = True) -> None:
-        self._path = path
+        self._path, self._log = path, path.with_name(f"{path.name}-wal")
         self._write_lock, self._read_lock = threading.RLock(), threading.RLock()
+        for file in (path, self._log, path.with_name(f"{path.name}-shm"), path.with_name(f"{path.name}-journal")):
+            check_regular(file)
         uri = path.resolve().as_uri()
-        if not writable and not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
+        self._unlocked = None
+        if not writable and self._log.exists():
+            uri += "?mode=ro"  # else SQLite deletes the log when it closes, if the writer's locks were dropped
+        elif not writable and not os.access(path.parent, os.W_OK):
             uri += "?immutable=1"  # SQLite can't read a database in WAL mode without writing beside it
+            self._unlocked = _change_stamp(path)
         with ExitStack() as stack:
             try:
                 self._writer = self._reader = stack.enter_context(closing(_connect(uri)))
                 self._check_tables(writable)
                 if writable:
-                    self._writer.execute("PRAGMA journal_mode = WAL")
-                    self._writer.execute("PRAGMA synchronous = FULL")
-                    self._writer.executescript(SCHEMA)
+                    self._open_for_writing()
                     self._reader = stack.enter_context(closing(_connect(uri)))
                 self._reader.execute("PRAGMA query_only = ON")
+                self._check_lookups(writable)
             except sqlite3.Error as error:
                 raise self._index_error(error) from error
             self._connections = stack.pop_all()
+        self._ids = {file: file_id(file) for file in (path, self._log)} if writable else {}
 
     def close(self) -> None:
         with self._write_lock, self._read_lock:
             self._connections.close()
+
+    def check_files(self) -> None:
+        """Raise IndexReplacedError unless file and log are those that were opened for writing."""
+        for file, known in self._ids.items():
+            check_same(file, known)
 
     def metadata(self) -> dict[str, str]:
         return dict(self._query("SELECT key, value FROM metadata"))
 
     def set_metadata(self, metadata: dict[str, str]) -> None:
         with self.transaction() as database:
-            database.executemany("INSERT OR REPLACE INTO metadata VALUES (?, ?)", metadata.items())
+            _store_metadata(database, metadata)
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
@@ -116,13 +117,30 @@ class Catalog:
 
     def rows(self) -> list[RowRecord]:
         """All images, removed ones included, by row. Raises IndexStoreError where a row is missing."""
-        records = self._query("SELECT id, row, checksum, label, removed FROM images ORDER BY row")
-        if records and records[-1][1] != len(records) - 1:
-            raise IndexStoreError(
-                f"{records[-1][1] + 1 - len(records):,} rows are missing from the catalog {self._path}: "
-                "it was changed by another program; build the index again"
-            )
-        return [RowRecord(id_, row, checksum, label, bool(removed)) for id_, row, checksum, label, removed in records]
+        statement = f"SELECT {COLUMNS}, entry_checksum FROM images ORDER BY id"
+        records = []
+        with self._reading() as database:
+            for row, (*values, checksum) in enumerate(database.execute(statement)):
+                image = dict(zip(CHECKED_COLUMNS, values, strict=True))
+                intact = entry_checksum(values) == checksum
+                if intact and image["row"] != row:
+                    raise IndexStoreError(
+                        f"rows are missing from the catalog {self._path}, the first is {row:,}: it was changed by "
+                        "another program; build the index again"
+                    )
+                removed = bool(image["removed"])
+                records.append(RowRecord(image["id"], row, image["checksum"], image["label"], removed, intact))
+        return records
+
+    def find_damaged_thumbnails(self) -> dict[int, str]:
+        """Compare all thumbnails with their checksums. Returns image id -> what is wrong."""
+        with self._reading() as database:
+            rows = database.execute("SELECT id, thumbnail_checksum, thumbnail FROM images ORDER BY id")
+            return {
+                image_id: "its thumbnail has another checksum"
+                for image_id, checksum, thumbnail in rows
+                if zlib.crc32(thumbnail) != checksum
+            }
 
     def find(self, sha256s: Sequence[str]) -> dict[str, StoredId]:
         """The images with these checksums that the index holds, removed ones included, by checksum."""
@@ -141,35 +159,42 @@ class Catalog:
             used |= {key for (key,) in self._query(f"SELECT key FROM images WHERE key IN ({marks})", *part)}
         raise_for_used_keys(keys, used)
 
-    def add(self, first_row: int, checksums: Sequence[int], entries: Iterable[NewEntry]) -> list[int]:
+    def add(self, first_row: int, checksums: Sequence[int], entries: Sequence[NewEntry]) -> list[int]:
         """Commit entries in the rows `first_row`, `first_row` + 1, ... Returns their ids."""
         statement = (
-            "INSERT INTO images (row, checksum, sha256, key, label, source, format, width, height, thumbnail) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            f"INSERT INTO images ({COLUMNS}, entry_checksum, thumbnail) VALUES ({_marks(len(CHECKED_COLUMNS) + 2)})"
         )
-        ids = []
         with self.transaction() as database:
-            for row, (checksum, e) in enumerate(zip(checksums, entries, strict=True), first_row):
-                source = "" if e.source is None else str(e.source)
-                values = (row, checksum, e.sha256, e.key, e.label, source, e.format, e.width, e.height, e.thumbnail)
-                ids.append(int(database.execute(statement, values).lastrowid or 0))
-        return ids
+            used = database.execute("SELECT seq FROM sqlite_sequence WHERE name = 'images'").fetchone()
+            first_id = 1 + (used[0] if used else 0)
+            for number, (checksum, entry) in enumerate(zip(checksums, entries, strict=True)):
+                values = _values(first_id + number, first_row + number, checksum, entry)
+                database.execute(statement, (*values, entry_checksum(values), entry.thumbnail))
+        return list(range(first_id, first_id + len(entries)))
 
-    def compact(self, rows: Sequence[tuple[int, int]], generation: int) -> None:
-        """Delete removed images. `rows`: (new row, id) of the others, in the file of features `generation`."""
+    def compact(self, deleted: Iterable[int], rows: Iterable[tuple[int, int]], generation: int) -> None:
+        """Delete images for good. `rows`: (new row, id) of all others, in the file of features `generation`.
+
+        Raises IndexStoreError, with nothing changed, if that isn't what is left.
+        """
         with self.transaction() as database:
-            database.execute("DELETE FROM images WHERE removed")
-            database.execute("UPDATE images SET row = -row - 1")  # out of the way: rows are unique
-            database.executemany("UPDATE images SET row = ? WHERE id = ?", rows)
-            database.execute("UPDATE metadata SET value = ? WHERE key = 'generation'", (str(generation),))
+            database.executemany("DELETE FROM images WHERE id = ?", ((image_id,) for image_id in deleted))
+            count = 0
+            for row, image_id in rows:
+                self._change(database, image_id, row=row)
+                count += 1
+            if database.execute("SELECT count(*) FROM images NOT INDEXED").fetchone() != (count,):
+                raise IndexStoreError(f"the catalog {self._path} is damaged: build the index again")
+            _store_metadata(database, {"generation": str(generation)})
 
     def set_removed(self, ids: Sequence[int], removed: bool) -> None:
         with self.transaction() as database:
-            database.executemany("UPDATE images SET removed = ? WHERE id = ?", [(removed, id_) for id_ in ids])
+            for image_id in ids:
+                self._change(database, image_id, removed=int(removed))
 
     def set_label(self, image_id: int, label: str | None) -> None:
         with self.transaction() as database:
-            database.execute("UPDATE images SET label = ? WHERE id = ?", (label, image_id))
+            self._change(database, image_id, label=label)
 
     def get(self, image_id: int) -> Entry:
         """Raises UnknownImageError for an id that isn't indexed, or is removed."""
@@ -179,18 +204,24 @@ class Catalog:
         return entries[0]
 
     def lookup(self, ids: Sequence[int]) -> list[Entry]:
-        """The entries of those ids that exist and aren't removed, in the order of `ids`."""
+        """The entries of those ids that exist, are intact and aren't removed, in the order of `ids`."""
         entries: dict[int, Entry] = {}
         for part, marks in _batches(ids):
-            rows = self._query(f"SELECT {ENTRY_COLUMNS} FROM images WHERE NOT removed AND id IN ({marks})", *part)
-            entries |= {row[0]: _entry(row) for row in rows}
+            entries |= {entry.id: entry for entry in self._entries(f"id IN ({marks})", *part)}
         return [entries[image_id] for image_id in ids if image_id in entries]
 
     def page(self, after: int, limit: int, label: str | None = None) -> list[Entry]:
-        """The next entries by id, `after` excluded; with a label, those that have it."""
+        """The next entries by id, `after` excluded; with a label, those that have it. Damaged ones are left out."""
         condition, values = ("AND label = ?", [label]) if label is not None else ("", [])
-        statement = f"SELECT {ENTRY_COLUMNS} FROM images WHERE NOT removed AND id > ? {condition} ORDER BY id LIMIT ?"
-        return [_entry(row) for row in self._query(statement, after, *values, limit)]
+        where = f"id > ? {condition} ORDER BY id LIMIT ?"
+        entries: list[Entry] = []
+        while len(entries) < limit:
+            rows = self._checked_rows(where, after, *values, limit - len(entries))
+            if not rows:
+                break
+            after = rows[-1][0]["id"]
+            entries += [_entry(image) for image, intact in rows if intact]
+        return entries
 
     def iter_entries(self, label: str | None = None) -> Iterator[Entry]:
         """All entries by id; with a label, those that have it."""
@@ -200,39 +231,113 @@ class Catalog:
             after = page[-1].id
 
     def page_to_copy(self, after: int, limit: int) -> list[tuple[int, NewEntry]]:
-        """The next images as (id, everything that another index would store of them), by id."""
-        columns = "id, sha256, label, source, format, width, height, thumbnail, key"
-        statement = f"SELECT {columns} FROM images WHERE NOT removed AND id > ? ORDER BY id LIMIT ?"
-        return [
-            (image_id, NewEntry(sha256, label, Path(source) if source else None, *rest))
-            for image_id, sha256, label, source, *rest in self._query(statement, after, limit)
-        ]
+        """The next images as (id, everything that another index would store of them), by id.
+
+        Raises IndexStoreError if a thumbnail is damaged.
+        """
+        page = []
+        for entry in self.page(after, limit):
+            values = {name: getattr(entry, name) for name in ("key", "label", "source", "format", "width", "height")}
+            try:
+                stored = NewEntry(sha256=self.sha256(entry.id), thumbnail=self.thumbnail(entry.id), **values)
+            except UnknownImageError as error:
+                raise IndexStoreError(f"{self._path}: {error}") from error
+            page.append((entry.id, stored))
+        return page
 
     def thumbnail(self, image_id: int) -> bytes:
-        """JPEG bytes. Raises UnknownImageError."""
-        return bytes(self._value("thumbnail", image_id))
+        """JPEG bytes. Raises UnknownImageError, also if they are damaged."""
+        image = self._image(image_id)
+        thumbnail = bytes(self._query("SELECT thumbnail FROM images WHERE id = ?", image_id)[0][0])
+        if zlib.crc32(thumbnail) != image["thumbnail_checksum"]:
+            raise UnknownImageError(f"the thumbnail of image {image_id} is damaged: add the image again")
+        return thumbnail
 
     def sha256(self, image_id: int) -> str:
         """Checksum of the bytes that were indexed. Raises UnknownImageError."""
-        return str(self._value("sha256", image_id))
+        return str(self._image(image_id)["sha256"])
 
     def _check_tables(self, writable: bool) -> None:
-        tables = {name for (name,) in self._reader.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if tables and "metadata" not in tables:
-            raise IndexStoreError(f"{self._path} is of a format that is no longer read: build the index again")
-        if not tables and not writable:
+        schema = read_schema(self._reader)
+        if not schema and not writable:
             raise IndexNotFoundError(f"{self._path} is empty: build the index with `alexnet index add`")
+        if not schema or schema == expected_schema():
+            return
+        if ("table", "metadata") not in {row[:2] for row in schema}:
+            raise IndexStoreError(f"{self._path} is of a format that is no longer read: build the index again")
+        stored = dict(self._reader.execute("SELECT key, value FROM metadata WHERE key = 'format'")).get("format")
+        if stored != FORMAT:
+            raise format_error(stored, self._path.parent)
+        raise IndexStoreError(
+            f"{self._path} has tables, triggers or views that this program didn't make: don't use it if you don't know "
+            "where it comes from, and build the index again"
+        )
 
-    def _value(self, column: str, image_id: int) -> Any:
-        rows = self._query(f"SELECT {column} FROM images WHERE NOT removed AND id = ?", image_id)
+    def _open_for_writing(self) -> None:
+        self._writer.execute("PRAGMA journal_mode = WAL")
+        self._writer.execute("PRAGMA synchronous = FULL")
+        if not read_schema(self._writer):
+            self._writer.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT")
+        self._writer.execute("BEGIN IMMEDIATE")  # makes the log, if there is none
+        self._writer.execute("ROLLBACK")
+
+    def _check_lookups(self, writable: bool) -> None:
+        """SQLite's sorted copies of columns must say the same as the images. A writer makes wrong ones again."""
+        for name in wrong_lookups(self._reader):
+            if not writable:
+                raise IndexStoreError(
+                    f"the table {name} of the catalog {self._path} is damaged: `alexnet index compact` makes it again"
+                )
+            logger.warning("the table %s of the catalog %s was damaged, and is made again", name, self._path)
+            self._writer.execute(f"REINDEX {name}")
+
+    def _change(self, database: sqlite3.Connection, image_id: int, **changes: object) -> None:
+        """Change columns of an intact image. Raises IndexStoreError for another."""
+        rows = database.execute(f"SELECT {COLUMNS}, entry_checksum FROM images WHERE id = ?", (image_id,)).fetchall()
+        if not rows or entry_checksum(rows[0][:-1]) != rows[0][-1]:
+            raise IndexStoreError(f"the entry of image {image_id} is damaged: delete it with `alexnet index compact`")
+        before = dict(zip(CHECKED_COLUMNS, rows[0][:-1], strict=True))
+        after = before | changes
+        if after != before:
+            columns = ", ".join(f"{name} = ?" for name in (*changes, "entry_checksum"))
+            values = (*changes.values(), entry_checksum(list(after.values())), image_id)
+            database.execute(f"UPDATE images SET {columns} WHERE id = ?", values)
+
+    def _image(self, image_id: int) -> dict[str, Any]:
+        """The checked columns of an image. Raises UnknownImageError if it doesn't exist, is removed, or is damaged."""
+        rows = self._checked_rows("id = ?", image_id)
         if not rows:
             raise unknown_image_error(image_id)
-        return rows[0][0]
+        image, intact = rows[0]
+        if not intact:
+            raise UnknownImageError(f"the entry of image {image_id} is damaged: add the image again")
+        return image
+
+    def _entries(self, where: str, *parameters: object) -> list[Entry]:
+        return [_entry(image) for image, intact in self._checked_rows(where, *parameters) if intact]
+
+    def _checked_rows(self, where: str, *parameters: object) -> list[tuple[dict[str, Any], bool]]:
+        """The checked columns of images that aren't removed, and whether they have their checksum."""
+        rows = self._query(f"SELECT {COLUMNS}, entry_checksum FROM images WHERE NOT removed AND {where}", *parameters)
+        return [
+            (dict(zip(CHECKED_COLUMNS, values, strict=True)), entry_checksum(values) == checksum)
+            for *values, checksum in rows
+        ]
 
     def _query(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        with self._reading() as database:
+            return database.execute(statement, parameters).fetchall()
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
         try:
             with self._read_lock:
-                return self._reader.execute(statement, parameters).fetchall()
+                if self._unlocked is not None and self._unlocked != _change_stamp(self._path):
+                    raise IndexReplacedError(
+                        f"the index catalog {self._path} was changed since it was opened, and its folder can't be "
+                        "written, so it can't be read beside its writer: reload the server, or run the command again"
+                    )
+                yield self._reader
         except sqlite3.DatabaseError as error:
             raise self._index_error(error) from error
 
@@ -240,12 +345,22 @@ class Catalog:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary result code
         if code == sqlite3.SQLITE_FULL:
             return StorageFullError("no space left on the index's disk: nothing was changed")
-        if code == sqlite3.SQLITE_BUSY:
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return IndexLockedError("another program locks the index catalog, nothing was changed: try again")
-        if code == sqlite3.SQLITE_IOERR:
+        if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+            return ReadOnlyIndexError(f"the index catalog {self._path} can't be written: the index can only be read")
+        if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
             name = error.sqlite_errorname
-            return IndexStoreError(f"the index catalog {self._path} can't be read or written ({error}, {name}): look at its disk")
+            return IndexStoreError(
+                f"the index catalog {self._path} can't be read or written ({error}, {name}): look at its disk and at "
+                "the rights of its folder"
+            )
         return IndexStoreError(f"the index catalog {self._path} is damaged ({error}): build the index again")
+
+
+def format_error(stored: str | None, path: Path) -> IndexStoreError:
+    """For the index at `path`, whose catalog says another format than this program's."""
+    return IndexStoreError(f"the index at {path} has the format {stored}, and only {FORMAT} is read: build it again")
 
 
 def raise_for_used_keys(keys: Sequence[str], used: set[str]) -> None:
@@ -266,9 +381,38 @@ def _batches(values: Sequence[Any]) -> Iterator[tuple[Sequence[Any], str]]:
         yield part, ",".join("?" * len(part))
 
 
+def _marks(count: int) -> str:
+    return ", ".join("?" * count)
+
+
 def _connect(uri: str) -> sqlite3.Connection:
-    return sqlite3.connect(uri, BUSY_TIMEOUT_SECONDS, uri=True, check_same_thread=False, isolation_level=None)
+    database = sqlite3.connect(uri, BUSY_TIMEOUT_SECONDS, uri=True, check_same_thread=False, isolation_level=None)
+    database.text_factory = decode_text
+    return database
 
 
-def _entry(row: tuple[Any, ...]) -> Entry:
-    return Entry(row[0], row[1], row[2], Path(row[3]) if row[3] else None, row[4], row[5], row[6])
+def _change_stamp(path: Path) -> tuple[FileId, int, int]:
+    """Changes when another process writes the file."""
+    status = os.stat(path)
+    return (status.st_dev, status.st_ino), status.st_size, status.st_mtime_ns
+
+
+def _store_metadata(database: sqlite3.Connection, changes: dict[str, str]) -> None:
+    after = dict(database.execute("SELECT key, value FROM metadata")) | changes
+    after[METADATA_CHECKSUM] = metadata_checksum(after)
+    database.executemany("INSERT OR REPLACE INTO metadata VALUES (?, ?)", after.items())
+
+
+def _values(image_id: int, row: int, checksum: int, entry: NewEntry) -> list[object]:
+    """The `CHECKED_COLUMNS` of a new image."""
+    source = "" if entry.source is None else str(entry.source)
+    known = {"id": image_id, "row": row, "checksum": checksum, "source": source, "removed": 0}
+    known["thumbnail_checksum"] = zlib.crc32(entry.thumbnail)
+    return [known[name] if name in known else getattr(entry, name) for name in CHECKED_COLUMNS]
+
+
+def _entry(image: dict[str, Any]) -> Entry:
+    source = Path(image["source"]) if image["source"] else None
+    return Entry(
+        image["id"], image["key"], image["label"], source, image["format"], image["width"], image["height"]
+    )

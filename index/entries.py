@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,25 @@ class NewEntry:
             thumbnail=make_thumbnail(image.pixels),
             key=key,
         )
+
+
+class FileState(NamedTuple):
+    """An image file as it was read last: size in bytes, time of its last change, checksum, and its folder's label."""
+
+    size: int
+    mtime_ns: int
+    sha256: str
+    label: str | None
+
+
+class StoredSource(NamedTuple):
+    """An indexed image and the file that it is of (""; it has none), removed ones included."""
+
+    id: int
+    sha256: str
+    label: str | None
+    source: str
+    removed: bool
 
 
 @dataclass(frozen=True)

@@ -181,6 +181,13 @@ class ImageIndex:
             self.catalog.set_label(image_id, label)
             self._current.rows.set_label(image_id, label)
 
+    def move(self, image_id: int, source: str, label: str | None) -> None:
+        """Record that an image's file is another one with the same bytes, and change its label."""
+        self._require_writable()
+        with self._write_lock:
+            self.catalog.set_source(image_id, source, label)
+            self._current.rows.set_label(image_id, label)
+
     def search(self, query: Query) -> list[Neighbor]:
         """The nearest images, nearest first, ties by id. Raises InvalidRequestError."""
         return self.search_many([query])[0]
