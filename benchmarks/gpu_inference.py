@@ -122,7 +122,7 @@ def main(
     """Compare, print and write a dated result."""
     loaded = artifacts.load(artifact)
     dataset = load_dataset(data)
-    images = np.concatenate([sample for sample, _ in decode_batches((dataset.test or dataset.validation)[:batch])])
+    images = np.concatenate([part.images for part in decode_batches((dataset.test or dataset.validation)[:batch])])
     batch = len(images)
     with tempfile.TemporaryDirectory() as folder:
         expected = _plain(_session(loaded.network, ["CPUExecutionProvider"]))(images)

@@ -42,13 +42,13 @@ def train_row(base: Mapping[str, Any], row: Mapping[str, Any], seed: int, enviro
         environment,
     )
     artifact = command.train_network(config)
-    return {f"{m.crops}": [m.top1_error, m.top5_error] for m in artifact.manifest.measurements}
+    return {f"{m.crops}": [m.top1_error, m.top5_error or 0.0] for m in artifact.manifest.measurements}
 
 
 def measure_ensemble(data: str, members: Sequence[Path]) -> dict[str, Any]:
     """Errors of the mean of the probabilities of several artifacts."""
     measurements = evaluate_ensemble(members, data, "test", None, False, "auto", "float32", typer.echo)
-    return {f"{m.crops}": [m.top1_error, m.top5_error] for m in measurements} | {"members": len(members)}
+    return {f"{m.crops}": [m.top1_error, m.top5_error or 0.0] for m in measurements} | {"members": len(members)}
 
 
 def differences(results: Results, row: str) -> Errors:

@@ -28,7 +28,8 @@ from training.config import Environment, NetworkOptions, RecipeOptions, RunOptio
 from training.data.archives import load_elpv
 from training.data.datasets import Dataset
 from training.data.folders import write_table
-from training.evaluation.evaluate import Predictions, decode_batches, predict
+from training.evaluation.evaluate import decode_batches, predict
+from training.evaluation.predictions import Predictions
 
 PUBLISHED = {"SVM": 82.44, "CNN": 88.42}
 """Accuracy in percent, of Deitsch et al. 2019: hand-made features, and a VGG-19 pre-trained on ImageNet."""

@@ -40,6 +40,10 @@ def evaluate(
         Literal["fisher"] | None,
         typer.Option(help="Instead of --artifact: SIFT, Fisher vectors and linear SVMs (extra `baselines`)."),
     ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder for predictions.csv and per_class.csv (precision, recall, F1).", show_default=False),
+    ] = None,
     home: HomeOption = HOME,
 ) -> None:
     """Measure the top-1 and top-5 error of an artifact with the center crop and with ten crops.
@@ -52,12 +56,14 @@ def evaluate(
     paths = artifact or [home / "artifacts"]
     if (data is None) == (imagenet_val is None):
         raise InvalidRequestError("give either --data or --imagenet-val")
+    if baseline is not None and output is not None:
+        raise InvalidRequestError("--output is for networks: leave it out with --baseline")
     if imagenet_val is not None:
-        typer.echo(format_measurements(evaluate_on_imagenet(paths, imagenet_val, device, precision)))
+        typer.echo(format_measurements(evaluate_on_imagenet(paths, imagenet_val, device, precision, output)))
     elif baseline is not None:
         typer.echo(format_measurements(_evaluate_fisher(data or "", split, archive)))
     else:
-        result = evaluate_ensemble(paths, data or "", split, archive, weighted, device, precision, typer.echo)
+        result = evaluate_ensemble(paths, data or "", split, archive, weighted, device, precision, typer.echo, output)
         typer.echo(format_measurements(result))
 
 

@@ -19,8 +19,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from model.artifacts.intervals import Interval, wilson_interval
 from model.exceptions import ArtifactError
 from model.files import sha256_of
 from model.images.preprocess import IMAGE_CONTRACT
@@ -45,8 +46,21 @@ class Label(BaseModel):
     name: str
 
 
+def _top1_interval(fields: dict[str, Any]) -> Interval:
+    return wilson_interval(fields["top1_error"], fields["num_images"])
+
+
+def _top5_interval(fields: dict[str, Any]) -> Interval | None:
+    error = fields["top5_error"]
+    return None if error is None else wilson_interval(error, fields["num_images"])
+
+
 class Measurement(BaseModel):
     """Errors on one split. `crops` is 1 (center) or 10. `groups`: accuracy of coarser classes, by grouping.
+
+    `top1_interval`, `top5_interval`: 95 % intervals by Wilson's method, from the number of images unless given.
+    `top5_error`: None where there are five classes or fewer, since it says nothing there. `balanced_accuracy`: mean of
+    the recalls of the classes that have images; None where these aren't known.
     `published`: reported by the network's publisher, not measured here."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,7 +69,11 @@ class Measurement(BaseModel):
     crops: int
     precision: Precision = "float32"
     top1_error: float
-    top5_error: float
+    top1_interval: Interval = Field(default_factory=_top1_interval)
+    top5_error: float | None
+    top5_interval: Interval | None = Field(default_factory=_top5_interval)
+    balanced_accuracy: float | None = None
+    balanced_accuracy_interval: Interval | None = None
     groups: dict[str, float] = {}
     published: bool = False
 

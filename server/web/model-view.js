@@ -5,6 +5,8 @@ import { byId, count, element } from "./element.js";
 import { historySections } from "./training-history.js";
 
 const percent = (share) => `${(100 * share).toFixed(2)} %`;
+const error = (share, interval) =>
+  (share === null ? "" : `${percent(share)} (${interval.map((end) => (100 * end).toFixed(1)).join(" to ")})`);
 
 /** Throws ApiError. */
 export async function show(query, info, signal) {
@@ -39,11 +41,11 @@ function factList(info, { dataset, images = {}, epochs, commit }) {
 /** A row per measurement; groups of classes have a column each. */
 function errorTable(measurements) {
   const groups = [...new Set(measurements.flatMap((measurement) => Object.keys(measurement.groups)))];
-  const titles = ["Images", "Crops", "Precision", "Top-1 error", "Top-5 error", ...groups.map((group) => `${group}, correct`)];
+  const titles = ["Images", "Crops", "Precision", "Top-1 error (95 % interval)", "Top-5 error", ...groups.map((group) => `${group}, correct`)];
   const row = (measurement) => element("tr", {},
     element("th", { scope: "row" }, measurement.split + (measurement.published ? " (published, not measured here)" : "")), ...[
       measurement.num_images.toLocaleString("en"), measurement.crops, measurement.precision,
-      percent(measurement.top1_error), percent(measurement.top5_error),
+      error(measurement.top1_error, measurement.top1_interval), error(measurement.top5_error, measurement.top5_interval),
       ...groups.map((group) => (group in measurement.groups ? percent(measurement.groups[group]) : "")),
     ].map((value) => element("td", {}, String(value))));
   const head = ["Split", ...titles].map((title) => element("th", { scope: "col" }, title));

@@ -16,7 +16,8 @@ from model.runtime import OnnxModel
 from training.data import imagenet
 from training.data.datasets import Dataset, Example
 from training.data.loading import load_dataset
-from training.evaluation.evaluate import Predictions, decode_batches, predict
+from training.evaluation.evaluate import decode_batches, predict
+from training.evaluation.predictions import Predictions, write_tables
 
 GRID_STEP, MAX_ROUNDS = 0.05, 5
 """Grid and rounds of the search for weights."""
@@ -36,10 +37,12 @@ def evaluate_ensemble(
     device: str,
     precision: Precision,
     log: Callable[[str], None],
+    output: Path | None = None,
 ) -> list[Measurement]:
     """Errors of the mean of the artifacts at `paths`, on one split of a dataset ("all": every image).
 
-    `weighted`: weights are searched on the validation split first. Raises AlexNetError.
+    `weighted`: weights are searched on the validation split first. `output`: a folder for `write_tables`. Raises
+    AlexNetError.
     """
     members = [artifacts.load(path, precision) for path in paths]
     dataset = load_training_dataset(members[0], data, archive)
@@ -58,17 +61,19 @@ def evaluate_ensemble(
         weights = search_weights(np.stack([p.best for p in validation]), validation[0].labels)
         log("weights: " + ", ".join(f"{w:.3f} {m.path}" for w, m in zip(weights, members, strict=True)))
     title = f"{dataset.split_description}, {split}"
-    return _measure(members, weights, splits[split], title, dataset.groupings, device)
+    return _measure(members, weights, splits[split], title, dataset.groupings, device, output)
 
 
-def evaluate_on_imagenet(paths: Sequence[Path], folder: Path, device: str, precision: Precision) -> list[Measurement]:
+def evaluate_on_imagenet(
+    paths: Sequence[Path], folder: Path, device: str, precision: Precision, output: Path | None = None
+) -> list[Measurement]:
     """Errors of the mean of artifacts with ImageNet's classes on its validation images. Raises AlexNetError."""
     members = [artifacts.load(path, precision) for path in paths]
     for member in members:
         if member.labels != members[0].labels:
             raise DatasetError(f"the classes of {member.path} differ from those of {members[0].path}")
     examples = imagenet.load_validation(folder, members[0].labels)
-    return _measure(members, _equal_weights(members), examples, VALIDATION, {}, device)
+    return _measure(members, _equal_weights(members), examples, VALIDATION, {}, device, output)
 
 
 def _equal_weights(members: Sequence[Artifact]) -> NDArray[np.float64]:
@@ -82,6 +87,7 @@ def _measure(
     title: str,
     groupings: Mapping[str, tuple[str, ...]],
     device: str,
+    output: Path | None,
 ) -> list[Measurement]:
     predictions = [_predict(member, examples, device) for member in members]
     center, ten = (
@@ -89,7 +95,10 @@ def _measure(
         for probabilities in ([p.center for p in predictions], [p.best for p in predictions])
     )
     title += f", {len(members)} networks" if len(members) > 1 else ""
-    measurements = Predictions(predictions[0].labels, center, ten).measurements(title, groupings)
+    mean = predictions[0]._replace(center=center, ten_crop=ten)
+    if output is not None:
+        write_tables(output, mean, members[0].labels)
+    measurements = mean.measurements(title, groupings)
     return [m.model_copy(update={"precision": members[0].precision}) for m in measurements]
 
 

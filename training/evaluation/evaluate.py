@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,67 +10,60 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from model.artifacts.artifact import Measurement
+from model.artifacts.intervals import format_interval, wilson_interval
 from model.exceptions import DatasetError, InvalidImageError
 from model.images.crops import CENTER_CROP, TEN_CROP
 from model.images.preprocess import decode_image
-from model.runtime import OnnxModel, top_k
+from model.runtime import OnnxModel
 from model.thread_pool import ordered_map
 from training.data.datasets import Example
+from training.evaluation.predictions import Predictions
 
 BATCH_SIZE = 8
 
-LabeledBatch = tuple[NDArray[np.uint8], NDArray[np.int64]]
-"""Images (B, 256, 256, 3) and their classes (B,)."""
 
+class LabeledBatch(NamedTuple):
+    """Images (B, 256, 256, 3), their classes (B,), and their files."""
 
-class Predictions(NamedTuple):
-    """Probabilities (M, classes) from the center crop and, where they were computed, from ten crops; `labels` (M,)."""
-
+    images: NDArray[np.uint8]
     labels: NDArray[np.int64]
-    center: NDArray[np.float32]
-    ten_crop: NDArray[np.float32] | None
-
-    @property
-    def best(self) -> NDArray[np.float32]:
-        """The probabilities from the most crops."""
-        return self.center if self.ten_crop is None else self.ten_crop
-
-    def measurements(self, split: str, groupings: Mapping[str, tuple[str, ...]]) -> list[Measurement]:
-        """The errors with the center crop and with ten crops."""
-        result = [measure(self.center, self.labels, split, len(CENTER_CROP), groupings)]
-        if self.ten_crop is not None:
-            result.append(measure(self.ten_crop, self.labels, split, len(TEN_CROP), groupings))
-        return result
+    files: tuple[str, ...]
 
 
 def predict(model: OnnxModel, batches: Iterable[LabeledBatch], total: int, ten_crop: bool = True) -> Predictions:
     """Run a served network on all `batches`, of `total` images. Raises DatasetError if there are none."""
-    labels: list[NDArray[np.int64]] = []
+    labels, files = list[NDArray[np.int64]](), list[str]()
     center: list[NDArray[np.float32]] = []
     ten: list[NDArray[np.float32]] = []
     with tqdm(total=total, desc="measuring", unit="image", disable=None) as bar:
-        for images, classes in batches:
-            labels.append(classes)
-            center.append(model.run(images, CENTER_CROP)[0])
+        for batch in batches:
+            labels.append(batch.labels)
+            files += batch.files
+            center.append(model.run(batch.images, CENTER_CROP)[0])
             if ten_crop:
-                ten.append(model.run(images, TEN_CROP)[0])
-            bar.update(len(classes))
+                ten.append(model.run(batch.images, TEN_CROP)[0])
+            bar.update(len(batch.files))
     if not labels:
         raise DatasetError("no image to measure on can be decoded")
-    return Predictions(np.concatenate(labels), np.concatenate(center), np.concatenate(ten) if ten else None)
+    probabilities = np.concatenate(center), np.concatenate(ten) if ten else None
+    return Predictions(np.concatenate(labels), tuple(files), *probabilities)
 
 
 def decode_batches(examples: Sequence[Example], batch_size: int = BATCH_SIZE) -> Iterator[LabeledBatch]:
-    """Decode files batch by batch, ahead of their use; files that can't be decoded are named and left out."""
-    images, labels = list[NDArray[np.uint8]](), list[int]()
+    """Decode files batch by batch, ahead of their use; files that can't be decoded are named, counted and left out."""
+    images, used, skipped = list[NDArray[np.uint8]](), list[Example](), 0
     decoded = ordered_map(decode_or_skip, examples, ahead=2 * batch_size)
     for number, (example, pixels) in enumerate(zip(examples, decoded, strict=True), 1):
-        if pixels is not None:
+        if pixels is None:
+            skipped += 1
+        else:
             images.append(pixels)
-            labels.append(example.label)
+            used.append(example)
         if images and (number % batch_size == 0 or number == len(examples)):
-            yield np.stack(images), np.array(labels)
-            images, labels = [], []
+            yield LabeledBatch(np.stack(images), np.array([e.label for e in used]), tuple(e.file for e in used))
+            images, used = [], []
+    if skipped:
+        tqdm.write(f"skipped {skipped:,} of {len(examples):,} files that cannot be decoded")
 
 
 def decode_or_skip(example: Example) -> NDArray[np.uint8] | None:
@@ -82,40 +75,25 @@ def decode_or_skip(example: Example) -> NDArray[np.uint8] | None:
         return None
 
 
-def measure(
-    probabilities: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    split: str,
-    crops: int,
-    groupings: Mapping[str, tuple[str, ...]],
-) -> Measurement:
-    """Errors from (M, classes) probabilities and (M,) labels. A group's probability is the sum of its classes'."""
-    hit = top_k(probabilities, 5) == labels[:, None]
-    groups = {}
-    for grouping, group_of in groupings.items():
-        names = sorted(set(group_of))
-        member = np.array([[group == name for name in names] for group in group_of], dtype=np.float64)
-        predicted = (probabilities @ member).argmax(1)
-        groups[grouping] = float(
-            np.mean([names[group] == group_of[label] for group, label in zip(predicted, labels, strict=True)])
-        )
-    return Measurement(
-        split=split,
-        num_images=len(labels),
-        crops=crops,
-        top1_error=float(1 - hit[:, :1].any(1).mean()),
-        top5_error=float(1 - hit.any(1).mean()),
-        groups=groups,
-    )
-
-
 def format_measurements(measurements: Sequence[Measurement]) -> str:
-    """Measurements as a few lines of text."""
+    """Measurements as a few lines of text, errors with their 95 % intervals."""
     lines = []
     for m in measurements:
         precision = "" if m.precision == "float32" else f", {m.precision}"
         lines.append(f"{m.split}: {m.num_images:,} images, {m.crops} crop{'s' if m.crops > 1 else ''}{precision}")
         published = " (published, not measured here)" if m.published else ""
-        lines.append(f"  top-1 error {100 * m.top1_error:.2f} %, top-5 error {100 * m.top5_error:.2f} %{published}")
-        lines += [f"  {grouping}: {100 * accuracy:.2f} % correct" for grouping, accuracy in m.groups.items()]
+        errors = ((1, m.top1_error, m.top1_interval), (5, m.top5_error, m.top5_interval))
+        lines += [
+            f"  top-{k} error {100 * error:.2f} % (95 % interval {format_interval(interval)}){published}"
+            for k, error, interval in errors
+            if error is not None and interval is not None
+        ]
+        if m.balanced_accuracy is not None and m.balanced_accuracy_interval is not None:
+            interval_text = format_interval(m.balanced_accuracy_interval)
+            lines.append(f"  balanced accuracy {100 * m.balanced_accuracy:.2f} % (95 % interval {interval_text})")
+        lines += [
+            f"  {grouping}: {100 * accuracy:.2f} % correct "
+            f"(95 % interval {format_interval(wilson_interval(accuracy, m.num_images))})"
+            for grouping, accuracy in m.groups.items()
+        ]
     return "\n".join(lines)

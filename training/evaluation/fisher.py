@@ -20,7 +20,8 @@ from model.exceptions import DatasetError
 from model.thread_pool import ordered_map
 from training.data.datasets import Dataset, Example
 from training.data.loading import load_dataset
-from training.evaluation.evaluate import decode_or_skip, measure
+from training.evaluation.evaluate import decode_or_skip
+from training.evaluation.predictions import measure
 
 Array = NDArray[np.float32]
 

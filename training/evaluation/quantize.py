@@ -79,4 +79,4 @@ def _measure(
 
 
 def _images(examples: Sequence[Example]) -> Iterator[NDArray[np.uint8]]:
-    return (images for images, _ in decode_batches(examples))
+    return (batch.images for batch in decode_batches(examples))

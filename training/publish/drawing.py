@@ -29,15 +29,16 @@ def draw_figures(path: Path, data: str, archive: Path | None, output: Path, max_
     held_out = dataset.splits()[dataset.held_out_split]
     examples = [held_out[place] for place in np.random.default_rng(seed).permutation(len(held_out))[:max_images]]
     batches = list(decode_batches(examples))
-    images, labels = (np.concatenate(arrays) for arrays in zip(*batches, strict=True))
-    probabilities, _ = OnnxModel(artifact.network).run(images, TEN_CROP)
+    images = [image for batch in batches for image in batch.images]
+    labels = [int(label) for batch in batches for label in batch.labels]
+    probabilities, _ = OnnxModel(artifact.network).run(np.stack(images), TEN_CROP)
     kernels = read_kernels(artifact)
     if kernels is None:
         raise ArtifactError(f"{artifact.path} has no kernels of its first layer: publish it again")
     drawn = {
         "kernels": figures.draw_kernels(kernels, read_spec(artifact.manifest).towers),
         "predictions": figures.draw_predictions(
-            list(images), labels.tolist(), probabilities, [label.name for label in dataset.labels]
+            images, labels, probabilities, [label.name for label in dataset.labels]
         ),
     }
     output.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ from model.artifacts.writer import publish, utc_now
 from model.network.export import export
 from model.network.torch_module import AlexNet
 from model.runtime import OnnxModel
-from training.evaluation.evaluate import Predictions
+from training.evaluation.predictions import Predictions
 from training.loop.metrics import read_metrics
 from training.loop.trainer import Trainer
 from training.publish.provenance import commit

@@ -60,9 +60,16 @@ def _tile(images: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def draw_predictions(
-    images: Sequence[Pixels], labels: Sequence[int], probabilities: NDArray[np.float32], names: Sequence[str]
+    images: Sequence[Pixels],
+    labels: Sequence[int],
+    probabilities: NDArray[np.float32],
+    names: Sequence[str],
+    files: Sequence[str] | None = None,
 ) -> Figure:
-    """Figure 4, left: images with their true class below, and the five most probable classes as bars."""
+    """Figure 4, left: images with their true class above, and the five most probable classes as bars.
+
+    `files`: names to show with the classes.
+    """
     columns = 4
     rows = -(-len(images) // columns)
     figure = Figure(figsize=(11, 3.6 * rows), layout="constrained")
@@ -72,7 +79,8 @@ def draw_predictions(
     for number, image in enumerate(images):
         top, bars = grid[2 * (number // columns) : 2 * (number // columns) + 2, number % columns]
         top.imshow(image)
-        top.set_title(_short(names[labels[number]]), fontsize=9)
+        file = "" if files is None else f"\n{_cut(files[number])}"
+        top.set_title(_short(names[labels[number]]) + file, fontsize=9)
         _bars(bars, probabilities[number], labels[number], names)
     return figure
 
@@ -117,6 +125,10 @@ def draw_confusion(labels: NDArray[np.int64], predicted: NDArray[np.int64], name
 
 
 def _short(name: str) -> str:
-    """The first of a synset's names, cut to fit; `$` would start a formula."""
-    first = name.split(",")[0].replace("$", r"\$")
-    return first if len(first) <= 26 else first[:25] + "…"
+    """The first of a synset's names, cut to fit."""
+    return _cut(name.split(",")[0])
+
+
+def _cut(text: str) -> str:
+    """Text cut to fit; `$` would start a formula."""
+    return (text if len(text) <= 26 else text[:25] + "…").replace("$", r"\$")

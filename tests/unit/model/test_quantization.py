@@ -36,7 +36,7 @@ def both(artifact: Artifact, images: Path, tmp_path_factory: pytest.TempPathFact
 
 def test_int8_says_what_float32_says(both: Path, images: Path) -> None:
     dataset = load_dataset(str(images))
-    pixels = np.concatenate([batches for batches, _ in decode_batches(dataset.test)])
+    pixels = np.concatenate([batch.images for batch in decode_batches(dataset.test)])
     float32, int8 = (OnnxModel(artifacts.load(both, p).network, "cpu") for p in ("float32", "int8"))
     for crops in (CENTER_CROP, TEN_CROP):
         expected, expected_features = float32.run(pixels, crops)

@@ -38,8 +38,9 @@ def test_weights_lower_the_error() -> None:
     assert weights[2] < 0.2
 
 
-def test_a_network_twice_is_itself(artifact: Artifact, images: Path) -> None:
-    one = evaluate_ensemble([artifact.path], str(images), "test", None, False, "cpu", "float32", print)
+def test_a_network_twice_is_itself(artifact: Artifact, images: Path, tmp_path: Path) -> None:
+    one = evaluate_ensemble([artifact.path], str(images), "test", None, False, "cpu", "float32", print, tmp_path)
+    assert len((tmp_path / "predictions.csv").read_text().splitlines()) == 1 + one[0].num_images
     two = evaluate_ensemble([artifact.path] * 2, str(images), "test", None, True, "cpu", "float32", print)
     assert [(m.top1_error, m.num_images, m.crops) for m in one] == [(m.top1_error, m.num_images, m.crops) for m in two]
     assert two[0].split == "patterns 75/10/15, seed 0, test, 2 networks"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import io
 import json
 import re
@@ -17,8 +18,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from model.artifacts.artifact import Artifact
 from model.artifacts.history import HISTORY, Epoch, read_history
+from model.artifacts.intervals import format_interval
+from training.evaluation.predictions import Predictions
 from training.loop.metrics import METRICS, MetricsLog, read_metrics
-from training.publish import figures
+from training.publish import figures, report
 
 
 @pytest.fixture(scope="module")
@@ -33,14 +36,35 @@ def test_the_report_stands_alone(run: Path, artifact: Artifact) -> None:
     assert not re.search(r"(src|href)=\"(?!data:)", page)
     headings = re.findall(r"<h2>(.*?)</h2>", page)
     assert headings[:2] == ["Errors", "Curves"]
-    assert {"8 held-out images", "Most frequent confusions", "Kernels of conv1", "Training"} <= set(headings)
+    assert {"8 held-out images", "Classes", "Most frequent confusions", "Kernels of conv1", "Training"} <= set(headings)
     for measurement in artifact.manifest.measurements:
-        assert f"{100 * measurement.top1_error:.2f} %" in page
+        assert f"{100 * measurement.top1_error:.2f} % ({format_interval(measurement.top1_interval)})" in page
     images = re.findall(r"data:image/png;base64,([^\"]+)", page)
     assert len(images) >= 4
     for data in images:
         with Image.open(io.BytesIO(base64.b64decode(data))) as image:
             assert np.asarray(image.convert("L")).std() > 5  # something is drawn
+
+
+def test_predictions_and_classes_as_tables(run: Path, artifact: Artifact) -> None:
+    with (run / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    measured = artifact.manifest.measurements[-1]
+    assert len(rows) == measured.num_images
+    assert 1 - np.mean([int(row["correct"]) for row in rows]) == pytest.approx(measured.top1_error)
+    assert all(Path(row["path"]).parent.name == row["label"] for row in rows)
+    with (run / "per_class.csv").open(newline="") as file:
+        recalls = [float(row["recall"]) for row in csv.DictReader(file)]
+    assert measured.balanced_accuracy == pytest.approx(np.mean(recalls), abs=1e-4)
+
+
+def test_mistakes_are_listed_by_file() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.2, 0.8]], np.float32)
+    predictions = Predictions(np.array([1, 1]), ("/d/dog/<1>.jpg", "/d/dog/2.jpg"), probabilities, None)
+    table = report._mistake_table(predictions, ["cat", "dog"])
+    assert "<td>&lt;1&gt;.jpg<td>dog<td>cat<td>90.00 %</tr>" in table
+    assert "2.jpg" not in table
+    assert "1 of 2 images are mistaken" in table
 
 
 def test_one_line_per_epoch(run: Path) -> None:

@@ -1,0 +1,103 @@
+"""Predictions of a network for labeled images, by file: the CSV table `predictions.csv`."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.artifacts.artifact import Label, Measurement
+from model.files import atomic_write
+from model.images.crops import CENTER_CROP, TEN_CROP
+from model.runtime import top_k
+from training.evaluation.per_class import PER_CLASS_FILE, balanced_accuracy, measure_classes, write_classes
+
+PREDICTIONS_FILE = "predictions.csv"
+COLUMNS = ("path", "label", "predicted", "correct", "probability", "label_probability")
+MIN_TOP5_CLASSES = 6
+"""With five classes the top five are all of them, and their error is 0 whatever the network does."""
+
+
+class Predictions(NamedTuple):
+    """Probabilities (M, classes) from the center crop and, where they were computed, from ten crops.
+
+    `labels` (M,) and `files`: the true class and the file of each image.
+    """
+
+    labels: NDArray[np.int64]
+    files: tuple[str, ...]
+    center: NDArray[np.float32]
+    ten_crop: NDArray[np.float32] | None
+
+    @property
+    def best(self) -> NDArray[np.float32]:
+        """The probabilities from the most crops."""
+        return self.center if self.ten_crop is None else self.ten_crop
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """The most probable class of each image (M,), from the most crops."""
+        return self.best.argmax(1)
+
+    @property
+    def mistakes(self) -> NDArray[np.int64]:
+        """Places of the wrong predictions, those with the highest confidence first."""
+        wrong = np.flatnonzero(self.predicted != self.labels)
+        return wrong[np.argsort(-self.best[wrong, self.predicted[wrong]], kind="stable")]
+
+    def measurements(self, split: str, groupings: Mapping[str, tuple[str, ...]]) -> list[Measurement]:
+        """The errors with the center crop and with ten crops."""
+        result = [measure(self.center, self.labels, split, len(CENTER_CROP), groupings)]
+        if self.ten_crop is not None:
+            result.append(measure(self.ten_crop, self.labels, split, len(TEN_CROP), groupings))
+        return result
+
+
+def measure(
+    probabilities: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    split: str,
+    crops: int,
+    groupings: Mapping[str, tuple[str, ...]],
+) -> Measurement:
+    """Errors from (M, classes) probabilities and (M,) labels. A group's probability is the sum of its classes'."""
+    hit = top_k(probabilities, 5) == labels[:, None]
+    groups = {}
+    for grouping, group_of in groupings.items():
+        names = sorted(set(group_of))
+        member = np.array([[group == name for name in names] for group in group_of], dtype=np.float64)
+        predicted = (probabilities @ member).argmax(1)
+        groups[grouping] = float(
+            np.mean([names[group] == group_of[label] for group, label in zip(predicted, labels, strict=True)])
+        )
+    balanced, interval = balanced_accuracy(probabilities.argmax(1), labels)
+    return Measurement(
+        split=split,
+        num_images=len(labels),
+        crops=crops,
+        top1_error=float(1 - hit[:, :1].any(1).mean()),
+        top5_error=float(1 - hit.any(1).mean()) if probabilities.shape[1] >= MIN_TOP5_CLASSES else None,
+        balanced_accuracy=balanced,
+        balanced_accuracy_interval=interval,
+        groups=groups,
+    )
+
+
+def write_tables(folder: Path, predictions: Predictions, classes: Sequence[Label]) -> list[Path]:
+    """Write predictions.csv, one row per image, and per_class.csv into `folder`; their paths. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / PREDICTIONS_FILE, folder / PER_CLASS_FILE]
+    probabilities, predicted = predictions.best, predictions.predicted
+    with atomic_write(paths[0]) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for place, (path, label) in enumerate(zip(predictions.files, predictions.labels, strict=True)):
+            best = predicted[place]
+            shares = (f"{probabilities[place, c]:.4f}" for c in (best, label))
+            writer.writerow((path, classes[label].id, classes[best].id, int(best == label), *shares))
+    write_classes(paths[1], measure_classes(predicted, predictions.labels, classes))
+    return paths
