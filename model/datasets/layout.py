@@ -1,0 +1,164 @@
+"""The layout of a folder of images: which subfolders are splits and which are classes, decided by all of them.
+
+Of a folder's subfolders those count that hold images, at any depth.
+
+- No subfolder: images without a class.
+- `CLASS/*`: each subfolder is a class. Images in folders below it belong to it, too.
+- `SPLIT/CLASS/*`: all subfolders have the name of a split (`SPLIT_NAMES`), each another one.
+- `SPLIT/*`: the same, with images directly in them: images without a class, or with one from ImageNet's lists.
+- `CLASS/SPLIT/*`: all subfolders of all classes have the name of a split.
+
+A subfolder called like a split beside others is a class if it holds images directly (a class `train` beside `bus` and
+`car`). Every other mixture is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from model.datasets.names import Split, parse_split, show_path
+from model.datasets.walk import Folder
+from model.exceptions import DatasetError
+
+MAX_NAMES_SHOWN = 5
+
+Kind = Literal["images", "classes", "splits", "classes with splits"]
+
+
+@dataclass
+class Node:
+    """A folder with those below it. `holds_images`: at any depth; `num_files`: at any depth."""
+
+    name: str
+    own: Folder = field(default_factory=Folder)
+    holds_images: bool = False
+    num_files: int = 0
+    children: dict[str, Node] = field(default_factory=dict)
+
+    def bearing(self) -> list[Node]:
+        """The subfolders that hold images, by name."""
+        return [child for _, child in sorted(self.children.items()) if child.holds_images]
+
+
+class Place(NamedTuple):
+    """Where a file stands: its split and the folder of its class, as written, and the folders in between."""
+
+    split: Split | None
+    folder: str | None
+    group: str
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the folders of a data set mean. `split_of`: folder -> split. `notes`: what was guessed."""
+
+    kind: Kind
+    split_of: Mapping[str, Split]
+    notes: tuple[str, ...] = ()
+
+    def place(self, path: str) -> Place:
+        """Where the file at `path`, below the root, stands."""
+        *folders, _ = path.split("/")
+        split: Split | None = None
+        if self.kind == "splits" and folders:
+            split, folders = self.split_of[folders[0]], folders[1:]
+        if not folders:
+            return Place(split, None, "")
+        if self.kind == "classes with splits":
+            split = self.split_of[folders[1]] if len(folders) > 1 else None
+            return Place(split, folders[0], "/".join(folders[2:]))
+        return Place(split, folders[0], "/".join(folders[1:]))
+
+
+def build_tree(folders: Mapping[str, Folder]) -> Node:
+    """The tree of folders, given by their paths below the root; "" is the root itself."""
+    root = Node("", folders[""])
+    for path, folder in folders.items():
+        node = root
+        nodes = [node]
+        for name in path.split("/") if path else ():
+            node = node.children.setdefault(name, Node(name))
+            nodes.append(node)
+        node.own = folder
+        for above in nodes:
+            above.holds_images |= folder.has_images
+            above.num_files += folder.num_files
+    return root
+
+
+def decide_layout(root: Path, tree: Node) -> Layout:
+    """The layout of a folder. Raises DatasetError, with what was seen, for a mixture that can't be told."""
+    bearing = tree.bearing()
+    split_of = {child.name: split for child in bearing if (split := parse_split(child.name))}
+    if not split_of:
+        return _classes(root, bearing)
+    others = [child.name for child in bearing if child.name not in split_of]
+    nested = [child.name for child in bearing if child.name in split_of and child.bearing()]
+    if others and nested:
+        raise DatasetError(
+            f"unknown mixture of folders in {root}: {_names(nested)} with subfolders, as splits have, beside "
+            f"{_names(others)}; leave out what isn't data with --exclude, or put all images into splits"
+        )
+    if others:
+        names = _names(list(split_of))
+        return Layout("classes", {}, (f"{names} taken as a class: it stands beside {_names(others)}",))
+    for split in set(split_of.values()):
+        same = [name for name, of in split_of.items() if of == split]
+        if len(same) > 1:
+            raise DatasetError(f"{root} contains both {same[0]} and {same[1]}: keep one of them, or use --exclude")
+    notes = [f"{name} read as {split}" for name, split in split_of.items() if name != split]
+    if not nested:
+        notes.append(f"{_names(list(split_of))} taken as splits without classes: images are directly in them")
+    return Layout("splits", split_of, tuple(notes))
+
+
+def _classes(root: Path, bearing: list[Node]) -> Layout:
+    """The layout where no subfolder is called like a split: classes, perhaps with splits in each."""
+    inner = {child.name: {node.name: parse_split(node.name) for node in child.bearing()} for child in bearing}
+    if not bearing:
+        return Layout("images", {})
+    if inner and all(splits and all(splits.values()) for splits in inner.values()):
+        return _classes_with_splits(root, bearing)
+    mixed = {name: splits for name, splits in inner.items() if len({*splits.values()} - {None}) > 1}
+    if mixed:
+        name, splits = next(iter(mixed.items()))
+        raise DatasetError(
+            f"unknown mixture of folders in {root}: {_names([f'{name}/{split}' for split in splits])}, of which some "
+            "are called like splits; leave out what isn't data with --exclude"
+        )
+    below = [f"{child.name}/{node.name}" for child in bearing for node in child.bearing()]
+    notes = [f"images in subfolders belong to the class above: {_names(below)}"] if below else []
+    if len(bearing) == 1 and below and not bearing[0].own.has_images:
+        only = bearing[0].name
+        notes.append(f"only one class, {show_path(only)}: if its subfolders are the classes, name that folder as data")
+    return Layout("classes", {}, tuple(notes))
+
+
+def _classes_with_splits(root: Path, bearing: list[Node]) -> Layout:
+    split_of: dict[str, Split] = {}
+    for child in bearing:
+        if child.own.has_images:
+            raise DatasetError(
+                f"unknown mixture of folders in {root}: {show_path(child.name)} has images in splits and beside them"
+            )
+        for node in child.bearing():
+            if len(bearing) == 1 and node.bearing():
+                raise DatasetError(
+                    f"{root} holds one folder, {show_path(child.name)}, which has splits with classes: name that "
+                    "folder as data"
+                )
+            split = parse_split(node.name)
+            if split is not None:
+                split_of[node.name] = split
+        same = [node.name for node in child.bearing()]
+        if len({split_of[name] for name in same}) < len(same):
+            raise DatasetError(f"{root / child.name} contains several folders for one split: {_names(same)}")
+    return Layout("classes with splits", split_of, ("each class has folders of its own for the splits",))
+
+
+def _names(names: list[str]) -> str:
+    shown = ", ".join(show_path(name) for name in names[:MAX_NAMES_SHOWN])
+    return shown + (f" and {len(names) - MAX_NAMES_SHOWN:,} more" if len(names) > MAX_NAMES_SHOWN else "")

@@ -1,0 +1,158 @@
+"""What a folder or a table of images holds: `Listing`, and the `Summary` of it that every command prints alike."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from model.artifacts.artifact import Label
+from model.datasets.names import SPLITS, Split, show_path
+from model.files import atomic_write
+
+SkipReason = Literal[
+    "hidden",
+    "system files and folders",
+    "excluded",
+    "broken links",
+    "links to what is read already",
+    "pipes, sockets and devices",
+    "unreadable folders",
+    "folders without images",
+    "outside the class folders",
+    "missing files",
+    "listed twice",
+    "unreadable files",
+    "not images",
+    "damaged images",
+    "images too large",
+]
+"""Why a file or a folder isn't used."""
+UNCHECKED: tuple[SkipReason, ...] = ("broken links", "unreadable folders", "unreadable files")
+"""Reasons that may be gone tomorrow: a disk that isn't mounted, a right that is missing."""
+MAX_NOTES_SHOWN = 20
+
+
+class Skipped(NamedTuple):
+    """A file or folder that isn't used. `detail`: what the operating system or the decoder says."""
+
+    path: str
+    reason: SkipReason
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{show_path(self.path)}: {self.detail or self.reason}"
+
+
+class ListedImage(NamedTuple):
+    """A file that is to be an image; whether it is one turns out when it is decoded.
+
+    `label`: id of its class, None where nothing says. `split`: None where the data has no splits. `group`: the
+    subfolder of its class, or a table's column `group` or `source`; "" where there is none. The path is a string: a
+    million `Path` objects take a gigabyte.
+    """
+
+    file: str
+    label: str | None
+    split: Split | None
+    group: str
+
+    @property
+    def path(self) -> Path:
+        return Path(self.file)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was read: counts only, and what was guessed or converted. It names no folder outside the data."""
+
+    name: str
+    used: int
+    skipped: Mapping[str, int]
+    classes: int
+    splits: Mapping[str, int]
+    notes: tuple[str, ...]
+
+    @property
+    def found(self) -> int:
+        """Files, and folders that were left out whole."""
+        return self.used + sum(self.skipped.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for a manifest."""
+        return {
+            "found": self.found,
+            "used": self.used,
+            "skipped": dict(self.skipped),
+            "classes": self.classes,
+            "splits": dict(self.splits),
+            "notes": list(self.notes),
+        }
+
+    def __str__(self) -> str:
+        """A few lines of text."""
+        num_skipped = sum(self.skipped.values())
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.skipped.items())
+        splits = ", ".join(f"{count:,} {split}" for split, count in self.splits.items())
+        lines = [
+            f"{self.name}: {self.found:,} found, {self.used:,} used, {num_skipped:,} skipped"
+            + (f" ({reasons})" if reasons else ""),
+            f"  {self.classes:,} class{'' if self.classes == 1 else 'es'}" + (f"; {splits}" if splits else ""),
+            *(f"  {note}" for note in self.notes[:MAX_NOTES_SHOWN]),
+        ]
+        if len(self.notes) > MAX_NOTES_SHOWN:
+            lines.append(f"  and {len(self.notes) - MAX_NOTES_SHOWN:,} more such remarks")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The images of a folder or a table, in the order of their paths (a table: of its rows).
+
+    `root`: the folder, or the table's file. `classes`: in the order in which a network numbers them. `notes`: what was
+    guessed, converted or ignored, one sentence each.
+    """
+
+    root: Path
+    entries: tuple[ListedImage, ...]
+    classes: tuple[Label, ...]
+    has_splits: bool
+    skipped: tuple[Skipped, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def name(self) -> str:
+        return show_path(self.root.resolve().name)
+
+    def label_names(self) -> dict[str | None, str | None]:
+        """The name to show of each class, by its id; None for None."""
+        return {None: None, **{label.id: label.name for label in self.classes}}
+
+    def summary(self, skipped: Iterable[Skipped] = ()) -> Summary:
+        """The counts. `skipped`: those of `entries` that couldn't be read or decoded afterwards."""
+        unused = tuple(skipped)
+        names = {entry.path for entry in unused}
+        used = [entry for entry in self.entries if entry.file not in names] if names else self.entries
+        splits = Counter(entry.split for entry in used if entry.split)
+        return Summary(
+            name=self.name,
+            used=len(used),
+            skipped=count_reasons((*self.skipped, *unused)),
+            classes=len({entry.label for entry in used} - {None}),
+            splits={split: splits[split] for split in SPLITS if splits[split]},
+            notes=self.notes,
+        )
+
+
+def count_reasons(skipped: Sequence[Skipped]) -> dict[str, int]:
+    """How many entries were skipped for each reason, the most frequent first."""
+    return dict(Counter(entry.reason for entry in skipped).most_common())
+
+
+def write_skipped(path: Path, skipped: Sequence[Skipped]) -> None:
+    """Write all skipped entries to a file: path, reason and detail, with tabs between. Raises OSError."""
+    with atomic_write(path) as file:
+        for entry in skipped:
+            file.write(f"{show_path(entry.path)}\t{entry.reason}\t{show_path(entry.detail)}\n")

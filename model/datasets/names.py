@@ -1,0 +1,78 @@
+"""Names of folders, columns and labels as people write them: splits, what systems leave in folders, Unicode forms."""
+
+from __future__ import annotations
+
+import os
+import re
+import string
+import unicodedata
+from typing import Literal
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
+    "train": ("train", "training", "trn"),
+    "validation": ("val", "valid", "validation", "validate", "dev"),
+    "test": ("test", "testing", "tst"),
+}
+"""In any case, also as in `train_set`, `Test Images` and `val2017`."""
+SYSTEM_NAMES = (
+    "@eaDir", "@Recycle", "@Recently-Snapshot", "@tmp", "#recycle", "#snapshot",  # Synology, QNAP
+    "$RECYCLE.BIN", "RECYCLER", "System Volume Information", "Thumbs.db", "ehthumbs.db", "desktop.ini",  # Windows
+    "__MACOSX", "Icon\r", "Network Trash Folder", "Temporary Items",  # macOS
+    "lost+found", "found.000", "__pycache__",
+)  # fmt: skip
+"""Files and folders that systems make themselves, in any case: trash, thumbnails, what a repair has found."""
+SYSTEM_SUFFIXES = ("@SynoEAStream", "@SynoResource")
+
+_SPLIT_PATTERNS = {
+    split: re.compile(rf"(?:{'|'.join(names)})(?:[ _-]?(?:set|data|split|images|imgs))?(?:[ _-]?[0-9]{{1,4}})?")
+    for split, names in SPLIT_NAMES.items()
+}
+_BLANK = string.whitespace + "\u00a0\u200b\ufeff"
+_SYSTEM_NAMES = {name.casefold() for name in SYSTEM_NAMES}
+
+
+def parse_split(name: str) -> Split | None:
+    """The split that a folder or a value of a table names; None: another name."""
+    plain = to_text(name).casefold()
+    return next((split for split, pattern in _SPLIT_PATTERNS.items() if pattern.fullmatch(plain)), None)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is one that systems hide, such as `.thumbnails` and `._0001.jpg`."""
+    return name.startswith(".")
+
+
+def is_system_name(name: str) -> bool:
+    """Whether a file or folder is one of `SYSTEM_NAMES`."""
+    return name.casefold() in _SYSTEM_NAMES or name.endswith(SYSTEM_SUFFIXES)
+
+
+def is_utf8(name: str) -> bool:
+    """Whether the bytes of a path, as Python has read them, are UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def to_text(name: str) -> str:
+    """A label as text: in Unicode's composed form (NFC), without spaces around it.
+
+    Bytes that aren't UTF-8 are read as Windows' cp1252, or else latin-1.
+    """
+    if not is_utf8(name):
+        content = os.fsencode(name)
+        try:
+            name = content.decode("cp1252")
+        except UnicodeDecodeError:
+            name = content.decode("latin-1")
+    return unicodedata.normalize("NFC", name).strip(_BLANK)
+
+
+def show_path(path: str | os.PathLike[str]) -> str:
+    r"""A path that can be printed: bytes that aren't UTF-8 and control characters as `\xe9`."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

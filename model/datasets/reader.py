@@ -1,0 +1,134 @@
+"""`read_images`: the images that a folder or a table holds, with their classes and splits, as a `Listing`."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from pathlib import Path
+
+from model.datasets.classes import list_classes, similar_classes
+from model.datasets.imagenet import VALIDATION_LIST, read_synset_names, read_validation_list
+from model.datasets.layout import Layout, Node, build_tree, decide_layout
+from model.datasets.listing import ListedImage, Listing, Skipped
+from model.datasets.names import is_utf8, show_path, to_text
+from model.datasets.tables import TABLE_SUFFIXES, is_table, read_table
+from model.datasets.walk import WalkResult, walk
+from model.exceptions import DatasetError
+
+
+def read_images(data: Path, exclude: Sequence[str] = (), keep: Callable[[Path], bool] | None = None) -> Listing:
+    """The images of a folder or a table.
+
+    `exclude`: patterns of files and folders to leave out. `keep`: whether a file is listed at all; the others aren't
+    kept in memory, as a shard of a large data set needs. Raises DatasetError.
+    """
+    if data.is_dir():
+        return read_folder(data, exclude, keep)
+    if is_table(data):
+        return read_table(data, exclude)
+    if data.exists():
+        raise DatasetError(
+            f"{show_path(data)} is neither a folder nor a table ({' or '.join(TABLE_SUFFIXES)}): unpack an archive, "
+            "and save a spreadsheet as CSV"
+        )
+    raise DatasetError(
+        f"no folder at {show_path(data)}: --data takes a folder with one subfolder per class, a .csv file, or elpv, "
+        "grocery or cifar10"
+    )
+
+
+def read_folder(root: Path, exclude: Sequence[str] = (), keep: Callable[[Path], bool] | None = None) -> Listing:
+    """The images of a folder, in one of the layouts of `model.datasets.layout`. Raises DatasetError."""
+    found = walk(root, exclude, keep)
+    tree = build_tree(found.folders)
+    layout = decide_layout(root, tree)
+    left_out = _folders_without_images(tree)
+    synset_of = _validation_synsets(root, layout)
+    labels = _LabelReader()
+    entries = []
+    for path in found.files:
+        if left_out and not left_out.isdisjoint(accumulate(path.split("/"), "{}/{}".format)):
+            continue
+        place = layout.place(path)
+        label = labels.read(place.folder)
+        if label is None and place.split == "validation":
+            label = synset_of.get(Path(path).stem)
+        entries.append(ListedImage(f"{root}/{path}", label, place.split, sys.intern(place.group)))
+    skipped = [Skipped(f"{root}/{folder}", "folders without images") for folder in sorted(left_out)]
+    empty = _empty_class_folders(tree, layout)
+    ids = {*labels.ids, *map(to_text, empty), *(entry.label for entry in entries if entry.label is not None)}
+    return Listing(
+        root=root,
+        entries=tuple(entries),
+        classes=list_classes(ids, read_synset_names(root)),
+        has_splits=bool(layout.split_of),
+        skipped=(*found.skipped, *skipped),
+        notes=(*layout.notes, *labels.notes(), *similar_classes(ids), *_walk_notes(found)),
+    )
+
+
+class _LabelReader:
+    """Turns names of folders into labels, and remembers what it changed."""
+
+    def __init__(self) -> None:
+        self._label_of: dict[str, str] = {}
+
+    @property
+    def ids(self) -> set[str]:
+        return set(self._label_of.values())
+
+    def read(self, folder: str | None) -> str | None:
+        if folder is None:
+            return None
+        if folder not in self._label_of:
+            self._label_of[folder] = to_text(folder) or folder
+        return self._label_of[folder]
+
+    def notes(self) -> list[str]:
+        foreign = [label for folder, label in self._label_of.items() if not is_utf8(folder)]
+        folders = Counter(self._label_of.values())
+        joined = [f"{label} ({count} folders)" for label, count in folders.items() if count > 1]
+        notes = []
+        if foreign:
+            notes.append(f"names that aren't UTF-8 read as cp1252: {', '.join(sorted(foreign)[:5])}")
+        if joined:
+            notes.append(f"folders with the same label but for spaces and Unicode forms: {', '.join(joined[:5])}")
+        return notes
+
+
+def _folders_without_images(tree: Node) -> set[str]:
+    """The topmost folders that hold files, but no images, by path below the root."""
+    result, pending = set[str](), [("", tree)]
+    while pending:
+        path, node = pending.pop()
+        for name, child in node.children.items():
+            below = f"{path}/{name}" if path else name
+            if child.holds_images:
+                pending.append((below, child))
+            elif child.num_files:
+                result.add(below)
+    return result
+
+
+def _empty_class_folders(tree: Node, layout: Layout) -> list[str]:
+    """Folders that stand among the classes and hold nothing at all: their images are missing."""
+    if layout.kind == "classes":
+        parents = [tree]
+    elif layout.kind == "splits":
+        parents = [tree.children[name] for name, split in layout.split_of.items() if split == "train"]
+    else:
+        return []
+    return [child.name for node in parents for child in node.children.values() if not child.num_files]
+
+
+def _validation_synsets(root: Path, layout: Layout) -> dict[str, str]:
+    listing = root / VALIDATION_LIST
+    if layout.kind == "splits" and "validation" in layout.split_of.values() and listing.is_file():
+        return read_validation_list(listing)
+    return {}
+
+
+def _walk_notes(found: WalkResult) -> list[str]:
+    return [f"--exclude {pattern} matched nothing" for pattern in found.unused_patterns]

@@ -1,0 +1,303 @@
+"""Tables of images as programs and spreadsheets write them: their form is recognized, or refused with what was seen."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import os
+import stat
+import sys
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from model.datasets.classes import list_classes, similar_classes
+from model.datasets.listing import ListedImage, Listing, Skipped
+from model.datasets.names import Split, is_utf8, parse_split, show_path, to_text
+from model.datasets.walk import Exclusions
+from model.exceptions import DatasetError
+
+TABLE_SUFFIXES = (".csv", ".tsv")
+SEPARATORS = (",", ";", "\t")
+Role = Literal["path", "label", "split", "group"]
+COLUMNS: dict[Role, tuple[str, ...]] = {
+    "path": (
+        "path", "file", "filename", "file_name", "filepath", "file_path", "image", "images", "image_path", "image_file",
+        "image_name", "img", "img_path", "img_name",
+    ),
+    "label": ("label", "labels", "class", "classes", "class_name", "classname", "label_name", "category", "target"),
+    "split": ("split", "part", "partition", "set", "subset", "usage", "phase"),
+    "group": ("group", "source"),
+}  # fmt: skip
+"""What a column may be called, in any case. Where a table has several for one role, it must have the first."""
+BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
+)  # fmt: skip
+MAX_SHOWN = 200
+"""Characters of a header that are repeated in a message."""
+
+
+def is_table(path: Path) -> bool:
+    """Whether a path is a table's: its suffix, in any case."""
+    return path.suffix.lower() in TABLE_SUFFIXES
+
+
+def read_table(path: Path, exclude: Sequence[str] = ()) -> Listing:
+    """The images that a table lists; paths are relative to its folder.
+
+    Rows without an existing file are skipped. Raises DatasetError for a table that isn't understood, a row without a
+    path, label or split, a file with two labels or in two splits, and a table of which no file exists.
+    """
+    table = _Table.read(path)
+    exclusions, finder = Exclusions(exclude), _FileFinder(path.parent)
+    skipped: list[Skipped] = []
+    entries: dict[str, tuple[int, ListedImage]] = {}
+    for row in table.rows():
+        if exclusions.match_any_part(row.path):
+            skipped.append(Skipped(str(path.parent / row.path), "excluded"))
+            continue
+        located = finder.locate(row.path)
+        if isinstance(located, Skipped):
+            skipped.append(located)
+            continue
+        entry = ListedImage(located, row.label, row.split, row.group)
+        if located in entries:
+            first_line, first = entries[located]
+            if (first.label, first.split) != (entry.label, entry.split):
+                raise DatasetError(
+                    f"lines {first_line} and {row.line} of {path} give {show_path(located)} different labels or "
+                    "splits: keep one of them"
+                )
+            skipped.append(Skipped(located, "listed twice"))
+        else:
+            entries[located] = row.line, entry
+    if not entries:
+        raise _no_images_error(path, skipped)
+    ids = {entry.label for _, entry in entries.values() if entry.label is not None}
+    unused = [f"--exclude {pattern} matched nothing" for pattern in exclusions.unused]
+    return Listing(
+        root=path,
+        entries=tuple(entry for _, entry in entries.values()),
+        classes=list_classes(ids),
+        has_splits="split" in table.columns,
+        skipped=tuple(skipped),
+        notes=(*table.notes(), *finder.notes(), *similar_classes(ids), *unused),
+    )
+
+
+def _no_images_error(path: Path, skipped: Sequence[Skipped]) -> DatasetError:
+    missing = [show_path(entry.path) for entry in skipped if entry.reason == "missing files"]
+    if missing:
+        return DatasetError(
+            f"none of the files in {path} exist, such as {missing[0]}: paths are relative to the table's folder"
+        )
+    return DatasetError(f"no image in {path}: it has no rows, or all are left out")
+
+
+class _Row(NamedTuple):
+    line: int
+    path: str
+    label: str | None
+    split: Split | None
+    group: str
+
+
+class _Table:
+    """The text of a table, its separator, and which column has which role."""
+
+    def __init__(self, path: Path, text: str, encoding: str) -> None:
+        self.path, self.encoding = path, encoding
+        self._text = text
+        self._labels: dict[str, str] = {}
+        first, _, rest = text.partition("\n")
+        self._skipped_lines = 0
+        self._separators: tuple[str, ...] = SEPARATORS
+        if (declared := first.strip().casefold()).startswith("sep=") and len(declared) == 5:
+            self._text, self._separators, self._skipped_lines = rest, (declared[4],), 1
+        self.separator, self.header, self.columns = self._read_header()
+
+    @classmethod
+    def read(cls, path: Path) -> _Table:
+        """Raises DatasetError."""
+        text, encoding = _decode(path)
+        if "\0" in text:
+            line = text[: text.index("\0")].count("\n") + 1
+            raise DatasetError(f"invalid line {line} of {path}: it has a NUL character; save the table as text again")
+        return cls(path, text, encoding)
+
+    def rows(self) -> Iterator[_Row]:
+        """All rows but empty ones. Raises DatasetError."""
+        lines = ((line, fields) for line, fields in self._lines() if any(field.strip() for field in fields))
+        next(lines, None)  # the names of the columns
+        for line, fields in lines:
+            if any(field.strip() for field in fields[len(self.header) :]):
+                raise self._error(line, f"it has {len(fields)} values, and there are {len(self.header)} columns")
+            yield self._row(line, fields)
+
+    def notes(self) -> list[str]:
+        """What was guessed, converted and left out."""
+        notes = []
+        if self.encoding == "guessed":
+            converted = [label for value, label in self._labels.items() if not is_utf8(value)]
+            shown = f"; labels such as {', '.join(sorted(converted)[:3])}" if converted else ""
+            notes.append(f"the table isn't in UTF-8: what isn't was read as cp1252{shown}")
+        elif self.encoding != "utf-8":
+            notes.append(f"the table was read as {self.encoding}")
+        unused = [name for number, name in enumerate(self.header) if number not in self.columns.values() and name]
+        if unused:
+            notes.append(f"columns that weren't used: {', '.join(unused)}")
+        used = {role: self.header[number] for role, number in self.columns.items()}
+        renamed = [f"{name} as {role}" for role, name in used.items() if name.casefold() != role]
+        if renamed:
+            notes.append(f"columns were read: {', '.join(renamed)}")
+        spaced = sum(to_text(value) != value and is_utf8(value) for value in self._labels)
+        if spaced:
+            notes.append(f"spaces or Unicode forms of {spaced:,} spellings of labels were made the same")
+        return notes
+
+    def _lines(self) -> Iterator[tuple[int, list[str]]]:
+        reader = csv.reader(io.StringIO(self._text, newline=""), delimiter=self.separator, strict=True)
+        line = 1
+        try:
+            for fields in reader:
+                yield line + self._skipped_lines, fields
+                line = reader.line_num + 1
+        except csv.Error as error:
+            raise self._error(line + self._skipped_lines, f"{error}") from error
+
+    def _row(self, line: int, fields: list[str]) -> _Row:
+        def value(role: Role) -> str:
+            number = self.columns.get(role, len(fields))
+            return fields[number] if number < len(fields) else ""
+
+        label: str | None = None
+        if "label" in self.columns:
+            written = value("label")
+            label = self._labels.setdefault(written, sys.intern(to_text(written)))
+            if not label:
+                raise self._error(line, "it needs a label")
+        split: Split | None = None
+        if "split" in self.columns:
+            split = parse_split(value("split"))
+            if split is None:
+                seen = show_path(value("split")[:MAX_SHOWN])
+                raise self._error(line, f"its split is {seen!r}; it must be train, validation or test")
+        if not value("path").strip():
+            raise self._error(line, "it needs a path")
+        return _Row(line, value("path"), label, split, sys.intern(to_text(value("group"))))
+
+    def _read_header(self) -> tuple[str, tuple[str, ...], dict[Role, int]]:
+        """Separator, names of columns and column by role. Raises DatasetError."""
+        first = next((line for line in self._text.splitlines() if line.strip()), "")
+        candidates = []
+        for separator in self._separators:
+            try:
+                names = tuple(to_text(name) for name in next(csv.reader([first], delimiter=separator, strict=True), []))
+            except csv.Error:
+                continue
+            roles = _roles(names)
+            candidates.append((len(roles), separator, names, roles))
+        _, separator, names, roles = max(candidates, default=(0, ",", (), {}), key=lambda candidate: candidate[0])
+        seen = show_path(first[:MAX_SHOWN]) or "nothing"
+        for role in COLUMNS:
+            if len(roles.get(role, ())) > 1:
+                several = ", ".join(names[number] for number in roles[role])
+                raise DatasetError(f"several columns of {self.path} may be the {role}: {several}; call one {role}")
+        columns = {role: numbers[0] for role, numbers in roles.items()}
+        if "path" not in columns or ("label" not in columns and len(columns) < sum(map(bool, names))):
+            raise DatasetError(
+                f"expected the columns path and label in the first line of {self.path}, with a comma, semicolon or tab "
+                f"between them, got: {seen}"
+            )
+        return separator, names, columns
+
+    def _error(self, line: int, problem: str) -> DatasetError:
+        return DatasetError(f"invalid line {line} of {self.path}: {problem}")
+
+
+def _roles(names: Sequence[str]) -> dict[Role, list[int]]:
+    """The columns for each role. One that has exactly the role's name comes alone."""
+    plain = [name.casefold().replace(" ", "_").replace("-", "_") for name in names]
+    roles: dict[Role, list[int]] = {}
+    for role, known in COLUMNS.items():
+        numbers = [number for number, name in enumerate(plain) if name in known]
+        if plain.count(role) == 1:
+            numbers = [plain.index(role)]
+        if numbers:
+            roles[role] = numbers
+    return roles
+
+
+def _decode(path: Path) -> tuple[str, str]:
+    """The text of a table and its encoding. Raises DatasetError.
+
+    Bytes that aren't UTF-8 are kept as Python keeps them in paths: a field at a time, it is either a file's name as it
+    is on the disk, or text in cp1252, as spreadsheets write it.
+    """
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise DatasetError(f"{path} is not a regular file")
+        content = path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"can't read {path}: {error.strerror}") from error
+    encoding = next((name for mark, name in BYTE_ORDER_MARKS if content.startswith(mark)), None)
+    if encoding is None and b"\0" in content[:4]:
+        encoding = "utf-16-be" if content[:1] == b"\0" else "utf-16-le"
+    try:
+        if encoding is not None:
+            return content.decode(encoding), "utf-8" if encoding == "utf-8-sig" else encoding
+        text = content.decode("utf-8", "surrogateescape")
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"{path} begins as {encoding}, but isn't: save it as CSV in UTF-8") from error
+    return text, "utf-8" if is_utf8(text) else "guessed"
+
+
+class _FileFinder:
+    """Finds the files that a table names, and counts what had to be changed in their names."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = str(root)
+        self._changes = Counter[str]()
+
+    def locate(self, path: str) -> str | Skipped:
+        """The file of a row, or why it can't be used."""
+        problem: Skipped | None = None
+        for change, candidate in _spellings(path):
+            file = os.path.join(self._root, candidate)  # noqa: PTH118
+            try:
+                status = os.stat(file)  # noqa: PTH116
+            except PermissionError as error:
+                return Skipped(file, "unreadable files", error.strerror or "")
+            except (OSError, ValueError):
+                problem = problem or Skipped(file, "missing files")
+                continue
+            if change:
+                self._changes[change] += 1
+            if stat.S_ISDIR(status.st_mode):
+                return Skipped(file, "missing files", "it is a folder")
+            return file if stat.S_ISREG(status.st_mode) else Skipped(file, "pipes, sockets and devices")
+        return problem or Skipped(path, "missing files")
+
+    def notes(self) -> list[str]:
+        """How many names were changed, and how."""
+        return [f"{count:,} paths {change}" for change, count in self._changes.most_common()]
+
+
+def _spellings(path: str) -> Iterator[tuple[str, str]]:
+    """A path as it is, and then as it may have been meant."""
+    yield "", path
+    text = to_text(path)
+    if path.strip() != path:
+        yield "without the spaces around them", path.strip()
+    if "\\" in path:
+        yield "with / for \\", path.strip().replace("\\", "/")
+    if not is_utf8(path):
+        yield "read as cp1252", text
+    for form in ("NFC", "NFD"):
+        if (other := unicodedata.normalize(form, text)) != path:
+            yield "in another Unicode form", other.replace("\\", "/")

@@ -1,0 +1,135 @@
+"""Tables from spreadsheets: encodings, separators and columns are recognized, or refused with what was seen."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from model.datasets.listing import Listing
+from model.datasets.reader import read_images
+from model.exceptions import DatasetError
+
+ROWS = [("p/1.png", "cat"), ("p/2.png", "café"), ("p/3.png", "dog")]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "p").mkdir()
+    for number in range(1, 4):
+        (tmp_path / "p" / f"{number}.png").write_bytes(b"x")
+    return tmp_path
+
+
+def write(folder: Path, text: str, encoding: str = "utf-8", name: str = "t.csv") -> Path:
+    (folder / name).write_bytes(text.encode(encoding))
+    return folder / name
+
+
+def rows(listing: Listing) -> list[tuple[str, str | None]]:
+    return [(Path(entry.file).relative_to(listing.root.parent).as_posix(), entry.label) for entry in listing.entries]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252"])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_encodings_and_separators(folder: Path, encoding: str, separator: str) -> None:
+    text = "\r\n".join(separator.join(row) for row in [("path", "label"), *ROWS]) + "\r\n"
+    listing = read_images(write(folder, text, encoding))
+    assert rows(listing) == ROWS
+    said = {"utf-8": 0, "utf-8-sig": 0}.get(encoding, 1)
+    assert len(listing.notes) == said
+
+
+def test_what_was_guessed_is_said(folder: Path) -> None:
+    listing = read_images(write(folder, "Image;Class;Set;author\np/2.png;café;Training;me\n", "cp1252", "LABELS.CSV"))
+    assert rows(listing) == [("p/2.png", "café")]
+    assert listing.entries[0].split == "train"
+    assert listing.notes == (
+        "the table isn't in UTF-8: what isn't was read as cp1252; labels such as café",
+        "columns that weren't used: author",
+        "columns were read: Image as path, Class as label, Set as split",
+    )
+
+
+@pytest.mark.parametrize("header", ["filename,category", "File Name,Label", "img-path,target", "sep=,\npath,label"])
+def test_names_of_columns(folder: Path, header: str) -> None:
+    assert rows(read_images(write(folder, f"{header}\np/1.png,cat\n", name="t.CSV"))) == [("p/1.png", "cat")]
+
+
+def test_a_column_for_the_split_and_the_group(folder: Path) -> None:
+    text = "path,label,Partition,source\np/1.png,cat,VALID,a\np/2.png,cat,Testing,b\n\n,,,\n"
+    listing = read_images(write(folder, text))
+    assert [(entry.split, entry.group) for entry in listing.entries] == [("validation", "a"), ("test", "b")]
+    assert listing.has_splits
+
+
+def test_labels_are_trimmed_and_counted(folder: Path) -> None:
+    text = f"path,label\np/1.png,cat\np/2.png, cat \np/3.png,{unicodedata.normalize('NFD', 'é')}\n"
+    listing = read_images(write(folder, text))
+    assert [label.id for label in listing.classes] == ["cat", "é"]
+    assert listing.notes == ("spaces or Unicode forms of 2 spellings of labels were made the same",)
+
+
+def test_a_list_of_images_without_labels(folder: Path) -> None:
+    assert rows(read_images(write(folder, "path\np/1.png\n"))) == [("p/1.png", None)]
+
+
+def test_paths_are_found_in_other_spellings(folder: Path) -> None:
+    decomposed, foreign = unicodedata.normalize("NFD", "é.png"), os.fsdecode("ü.png".encode("cp1252"))
+    for name in (decomposed, foreign):
+        (folder / "p" / name).write_bytes(b"x")
+    text = "path,label\np\\1.png,a\n p/2.png ,a\np/é.png,a\n".encode() + b"p/\xfc.png,a\n"
+    (folder / "t.csv").write_bytes(text)
+    listing = read_images(folder / "t.csv")
+    assert [name for name, _ in rows(listing)] == ["p/1.png", "p/2.png", f"p/{decomposed}", f"p/{foreign}"]
+    assert "1 paths with / for \\" in listing.notes
+
+
+def test_rows_that_cannot_be_used_are_skipped_and_named(folder: Path) -> None:
+    os.mkfifo(folder / "p" / "pipe.png")
+    text = "path,label\np/1.png,cat\np/gone.png,cat\np/1.png,cat\np,cat\np/pipe.png,cat\np/3.png,dog\n"
+    listing = read_images(write(folder, text), exclude=["3.png"])
+    assert rows(listing) == [("p/1.png", "cat")]
+    assert [(Path(entry.path).name, entry.reason) for entry in listing.skipped] == [
+        ("gone.png", "missing files"),
+        ("1.png", "listed twice"),
+        ("p", "missing files"),
+        ("pipe.png", "pipes, sockets and devices"),
+        ("3.png", "excluded"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "columns path and label .* got: nothing"),
+        ("p/1.png,cat\n", "got: p/1.png,cat"),
+        ("path|label\np/1.png|cat\n", "got: path|label"),
+        ("path,species\np/1.png,cat\n", "got: path,species"),
+        (
+            "file,image,label\np/1.png,p/2.png,cat\n",
+            "several columns of .* may be the path: file, image; call one path",
+        ),
+        ("path,label\np/1.png,\n", "line 2 .* needs a label"),
+        ("path,label\n\n,cat\n", "line 3 .* needs a path"),
+        ("path,label\np/1.png,cat,dog\n", "line 2 .* 3 values, and there are 2 columns"),
+        ("path,label,split\np/1.png,cat,train\np/2.png,cat,tset\n", "line 3 .* its split is 'tset'"),
+        ("path,label,split\np/1.png,cat,\n", "line 2 .* its split is ''"),
+        ("path,label\np/1.png,cat\np/\0.png,cat\n", "line 3 .* NUL character"),
+        ('path,label\np/1.png,"cat\np/2.png,dog\n', "line 2 .*unexpected end of data"),
+        ("path,label\np/1.png,cat\np/1.png,dog\n", "lines 2 and 3 of .* give .* different labels"),
+        ("path,label\nq/1.png,cat\n", "none of the files in .* exist, such as .*q/1.png"),
+        ("path,label\n", "no image in"),
+    ],
+)
+def test_tables_that_are_not_understood_are_refused(folder: Path, text: str, message: str) -> None:
+    with pytest.raises(DatasetError, match=message):
+        read_images(write(folder, text))
+
+
+def test_an_encoding_that_is_not_what_it_begins_as(folder: Path) -> None:
+    (folder / "t.csv").write_bytes(b"\xff\xfep")
+    with pytest.raises(DatasetError, match="begins as utf-16, but isn't"):
+        read_images(folder / "t.csv")
