@@ -14,15 +14,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from index.catalog_schema import (
+    CHECKED_COLUMNS,
+    FORMAT,
+    METADATA_CHECKSUM,
+    SCHEMA,
+    decode_text,
+    entry_checksum,
+    expected_schema,
+    metadata_checksum,
+    read_schema,
+    wrong_lookups,
+)
 from index.entries import Entry, FileState, NewEntry, StoredId, StoredSource
+from index.files import FileId, check_regular, check_same, file_id
 from model.exceptions import (
     IndexLockedError,
     IndexNotFoundError,
+    IndexReplacedError,
     IndexStoreError,
     InvalidRequestError,
+    ReadOnlyIndexError,
     StorageFullError,
     UnknownImageError,
 )
+
+logger = logging.getLogger(__name__)
 
 COLUMNS = ", ".join(CHECKED_COLUMNS)
 MAX_PARAMETERS = 10_000
@@ -135,7 +152,7 @@ class Catalog:
     def find_damaged_thumbnails(self) -> dict[int, str]:
         """Compare all thumbnails with their checksums. Returns image id -> what is wrong."""
         with self._reading() as database:
-            rows = database.execute("SELECT id, thumbnail_checksum, thumbnail FROM images ORDER BY id")
+            rows = database.execute("SELECT id, thumbnail_checksum, CAST(thumbnail AS BLOB) FROM images ORDER BY id")
             return {
                 image_id: "its thumbnail has another checksum"
                 for image_id, checksum, thumbnail in rows
@@ -196,6 +213,36 @@ class Catalog:
         with self.transaction() as database:
             self._change(database, image_id, label=label)
 
+    def set_source(self, image_id: int, source: str, label: str | None) -> None:
+        """Change the file of an image, and its label."""
+        with self.transaction() as database:
+            self._change(database, image_id, source=source, label=label)
+
+    def sources(self) -> list[StoredSource]:
+        """All images by id with their files, removed ones included, damaged ones not."""
+        rows = self._query(f"SELECT {COLUMNS}, entry_checksum FROM images ORDER BY id")
+        images = [dict(zip(CHECKED_COLUMNS, row, strict=False)) for row in rows if entry_checksum(row[:-1]) == row[-1]]
+        return [StoredSource(i["id"], i["sha256"], i["label"], i["source"], bool(i["removed"])) for i in images]
+
+    def file_states(self) -> dict[str, FileState]:
+        """The files that were read, by path. Damaged records are left out: such a file is read again."""
+        rows = self._query("SELECT path, size, mtime_ns, sha256, label, entry_checksum FROM files")
+        return {row[0]: FileState(*row[1:-1]) for row in rows if entry_checksum(row[:-1]) == row[-1]}
+
+    def set_file_states(self, states: Mapping[str, FileState]) -> None:
+        """Record files as they were read."""
+        with self.transaction() as database:
+            for path, state in states.items():
+                values = (path, *state)
+                database.execute(
+                    f"INSERT OR REPLACE INTO files VALUES ({_marks(6)})", (*values, entry_checksum(values))
+                )
+
+    def delete_file_states(self, paths: Iterable[str]) -> None:
+        """Forget files that are gone."""
+        with self.transaction() as database:
+            database.executemany("DELETE FROM files WHERE path = ?", ((path,) for path in paths))
+
     def get(self, image_id: int) -> Entry:
         """Raises UnknownImageError for an id that isn't indexed, or is removed."""
         entries = self.lookup([image_id])
@@ -248,7 +295,7 @@ class Catalog:
     def thumbnail(self, image_id: int) -> bytes:
         """JPEG bytes. Raises UnknownImageError, also if they are damaged."""
         image = self._image(image_id)
-        thumbnail = bytes(self._query("SELECT thumbnail FROM images WHERE id = ?", image_id)[0][0])
+        thumbnail = bytes(self._query("SELECT CAST(thumbnail AS BLOB) FROM images WHERE id = ?", image_id)[0][0])
         if zlib.crc32(thumbnail) != image["thumbnail_checksum"]:
             raise UnknownImageError(f"the thumbnail of image {image_id} is damaged: add the image again")
         return thumbnail
@@ -393,7 +440,7 @@ def _connect(uri: str) -> sqlite3.Connection:
 
 def _change_stamp(path: Path) -> tuple[FileId, int, int]:
     """Changes when another process writes the file."""
-    status = os.stat(path)
+    status = path.stat()
     return (status.st_dev, status.st_ino), status.st_size, status.st_mtime_ns
 
 
@@ -413,6 +460,4 @@ def _values(image_id: int, row: int, checksum: int, entry: NewEntry) -> list[obj
 
 def _entry(image: dict[str, Any]) -> Entry:
     source = Path(image["source"]) if image["source"] else None
-    return Entry(
-        image["id"], image["key"], image["label"], source, image["format"], image["width"], image["height"]
-    )
+    return Entry(image["id"], image["key"], image["label"], source, image["format"], image["width"], image["height"])

@@ -7,9 +7,10 @@ missing or has another checksum is computed anew.
 
 from __future__ import annotations
 
-import contextlib
 import itertools
+import os
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import faiss
@@ -17,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from index.files import open_regular
 from index.scanners import FeatureMatrix, Mask, SearchPool
 from model.encoder import Encoder
-from model.exceptions import InvalidRequestError
+from model.exceptions import IndexStoreError, InvalidRequestError
 
 PackedCodes = NDArray[np.uint8]
 """(N, bytes): eight bits per byte, the first in the highest."""
@@ -56,9 +58,7 @@ class Codes:
             self._codes = np.pad(self._codes, ((0, 2 * end - len(self._codes)), (0, 0)))
         self._codes[self._count : end] = codes
         if self.path is not None:
-            with contextlib.suppress(OSError), self.path.open("r+b" if self.path.exists() else "wb") as file:
-                file.seek(self._count * (self.encoder.bytes + CHECKSUM_BYTES))
-                file.write(_with_checksums(codes))
+            self._store(self._count, codes)
         self._count = end
 
     def shortlist(
@@ -110,9 +110,10 @@ class Codes:
         """Read the codes whose checksums are right, and encode the other rows."""
         width = self.encoder.bytes + CHECKSUM_BYTES
         stored = np.zeros((0, width), np.uint8)
-        if self.path is not None and self.path.is_file():
-            count = min(self.path.stat().st_size // width, len(features))
-            stored = np.fromfile(self.path, np.uint8, count * width).reshape(count, width)
+        if self.path is not None:
+            with suppress(OSError, IndexStoreError), os.fdopen(open_regular(self.path, os.O_RDONLY), "rb") as file:
+                count = min(os.fstat(file.fileno()).st_size // width, len(features))
+                stored = np.fromfile(file, np.uint8, count * width).reshape(count, width)
         checksums = np.array([zlib.crc32(row) for row in stored[:, :-CHECKSUM_BYTES]], "<u4")
         intact = np.flatnonzero(checksums == np.ascontiguousarray(stored[:, -CHECKSUM_BYTES:]).view("<u4").ravel())
         self._codes[intact] = stored[intact, :-CHECKSUM_BYTES]
@@ -122,7 +123,18 @@ class Codes:
             rows = missing[start : start + ENCODE_ROWS]
             self._codes[rows] = self.encoder.encode(features[rows].astype(np.float32))
         if len(missing) and self.path is not None:
-            self.path.write_bytes(_with_checksums(self.matrix()))
+            self._store(0, self.matrix())
+
+    def _store(self, row: int, codes: PackedCodes) -> None:
+        """Write codes from a row on, if that is possible. What is behind them is of no row."""
+        assert self.path is not None
+        with (
+            suppress(OSError, IndexStoreError),  # full, read-only, or a link
+            os.fdopen(open_regular(self.path, os.O_RDWR | os.O_CREAT), "r+b") as file,
+        ):
+            file.seek(row * (self.encoder.bytes + CHECKSUM_BYTES))
+            file.write(_with_checksums(codes))
+            file.truncate()
 
 
 def _as_integers(codes: PackedCodes) -> NDArray[np.uint32]:

@@ -7,16 +7,25 @@ from pathlib import Path
 import numpy as np
 
 from index.protocol import Index, intact_entries
+from model.exceptions import IndexStoreError
+from model.files import atomic_write
 
 
 def export_features(index: Index, path: Path) -> int:
-    """Write `ids` (N,), `labels` (N,) and `features` (N, dim) of all intact images to an .npz file. Returns N."""
+    """Write `ids` (N,), `labels` (N,) and `features` (N, dim) of all intact images to an .npz file. Returns N.
+
+    Raises IndexStoreError if it can't be written.
+    """
     entries = intact_entries(index)
     features = [index.feature(entry.id) for entry in entries]
-    np.savez(
-        path,
-        ids=np.array([entry.id for entry in entries], np.int64),
-        labels=np.array([entry.label or "" for entry in entries]),
-        features=np.stack(features) if features else np.empty((0, index.dim), np.float32),
-    )
+    try:
+        with atomic_write(path, "wb") as file:  # a file, since NumPy adds .npz to a name without it
+            np.savez(
+                file,
+                ids=np.array([entry.id for entry in entries], np.int64),
+                labels=np.array([entry.label or "" for entry in entries]),
+                features=np.stack(features) if features else np.empty((0, index.dim), np.float32),
+            )
+    except OSError as error:
+        raise IndexStoreError(f"can't write {path}: {error.strerror}") from error
     return len(entries)

@@ -5,24 +5,24 @@ How many rows count is the catalog's to say.
 
 from __future__ import annotations
 
-import errno
 import mmap
 import os
 import threading
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.catalog import RowRecord
+from index.files import check_same, descriptor_id, open_regular, storage_error
 from index.scanners import FeatureMatrix, Float16Scanner, Float32Scanner, GpuScanner, Scanner
-from model.exceptions import DeviceError, StorageFullError
+from model.exceptions import DeviceError
 
 COPY_ROWS = 1024
 """Rows that are copied at once."""
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DTYPES: dict[str, type[np.float32] | type[np.float16]] = {"float32": np.float32, "float16": np.float16}
 
 
@@ -37,7 +37,8 @@ class FeatureFile:
         self.scanner: Scanner = Float16Scanner() if dtype == "float16" else Float32Scanner()
         self._matrix: FeatureMatrix = np.empty((0, dim), self.dtype)
         self._squared_norms, self._norms_lock = np.empty(0, np.float32), threading.Lock()
-        self._file = path.open("rb") if path.exists() else None  # stays readable when compacting unlinks it
+        self._file = self._open(os.O_RDONLY)  # stays readable when compacting unlinks it
+        self._stamp = self._read_stamp()
 
     def scan_on_gpu(self) -> None:
         """Scan on a GPU from now on. Raises DeviceError, also for float16."""
@@ -48,21 +49,31 @@ class FeatureFile:
     def append(self, features: FeatureMatrix) -> None:
         """Write (N, dim) features behind the rows that count and sync them to the disk. `commit` makes them count.
 
-        Raises StorageFullError.
+        Raises StorageFullError, IndexReplacedError.
         """
-        self.path.touch()
-        self._file = self._file or self.path.open("rb")
+        self.check_file()
         try:
-            with self.path.open("r+b") as file:
+            descriptor = open_regular(self.path, os.O_RDWR | (os.O_CREAT if self._file is None else 0))
+            with os.fdopen(descriptor, "r+b") as file:
                 file.seek(self.dtype.itemsize * self.dim * self.count)
                 file.write(np.ascontiguousarray(features, self.dtype).tobytes())
                 file.truncate()
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            if error.errno in DISK_FULL:
-                raise StorageFullError("no space left on the index's disk: nothing was added") from error
-            raise
+            raise storage_error(self.path, error) from error
+        self._file = self._file or self._open(os.O_RDONLY)
+        self._stamp = self._read_stamp()
+
+    def check_file(self) -> None:
+        """Raise IndexReplacedError unless the file at `path` is still the one that was opened."""
+        if self._file is not None:
+            check_same(self.path, descriptor_id(self._file.fileno()))
+
+    @property
+    def changed_outside(self) -> bool:
+        """Whether another program has written to the file since it was opened or last written here."""
+        return self._stamp != self._read_stamp()
 
     def commit(self, count: int) -> None:
         """Make `count` appended rows count."""
@@ -85,7 +96,7 @@ class FeatureFile:
 
     def copy_rows(self, path: Path, rows: Sequence[int]) -> FeatureFile:
         """Write these rows, in this order, to a new file. Raises StorageFullError."""
-        path.unlink(missing_ok=True)  # left by an interrupted attempt
+        path.unlink(missing_ok=True)  # left by an interrupted attempt, or a link
         copy, matrix = FeatureFile(path, self.dim, 0, self.dtype.name), self.matrix()
         if isinstance(self.scanner, GpuScanner):
             copy.scan_on_gpu()
@@ -109,13 +120,30 @@ class FeatureFile:
 
     def find_damaged(self, records: Iterable[RowRecord]) -> dict[int, str]:
         """Compare all rows with their checksums. Returns image id -> what is wrong."""
+        self._stamp = self._read_stamp()
         matrix, damaged = self.matrix(), {}
         for record in records:
-            if record.row >= len(matrix):
+            if not record.intact:
+                damaged[record.id] = "its entry in the catalog has another checksum"
+            elif record.row >= len(matrix):
                 damaged[record.id] = "the file of features is truncated before its row"
             elif zlib.crc32(matrix[record.row]) != record.checksum:
                 damaged[record.id] = "its row has another checksum"
         return damaged
+
+    def _open(self, flags: int) -> IO[bytes] | None:
+        """The file; None where there is none yet."""
+        try:
+            return os.fdopen(open_regular(self.path, flags), "rb")
+        except FileNotFoundError:
+            return None
+
+    def _read_stamp(self) -> tuple[int, int]:
+        """Size and time of the last change."""
+        if self._file is None:
+            return (0, 0)
+        status = os.fstat(self._file.fileno())
+        return status.st_size, status.st_mtime_ns
 
     def _rows_on_disk(self) -> int:
         """Complete rows in the file, whether or not they count."""

@@ -9,8 +9,9 @@ was, with the same result.
 from __future__ import annotations
 
 import heapq
+import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,9 +76,8 @@ def merge(target: Path, sources: Sequence[Path]) -> MergeReport:
 
 def _open_source(path: Path, stack: ExitStack) -> ImageIndex:
     """Open an index for reading and lock it, so that one that is still being built isn't merged by mistake."""
-    if is_index(path):
-        with suppress(OSError):  # nobody changes an index on a read-only disk
-            stack.callback(lock_for_writing(path).release)
+    if is_index(path) and os.access(path, os.W_OK):  # else nobody changes it, as on a read-only disk
+        stack.callback(lock_for_writing(path).release)
     return stack.enter_context(closing(ImageIndex.open(path)))
 
 

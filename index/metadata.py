@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast, get_args
 
-from index.catalog import Catalog
+from index.catalog import Catalog, format_error
+from index.catalog_schema import FORMAT, METADATA_CHECKSUM, metadata_checksum
 from model.artifacts.artifact import Artifact
 from model.exceptions import IndexStoreError, InvalidRequestError
 
-FORMAT = "3"
 RowDType = Literal["float32", "float16"]
 SUFFIXES: dict[str, str] = {"float32": "f32", "float16": "f16"}
 
@@ -43,16 +43,17 @@ class IndexMetadata:
         """Metadata of the index at `path`. Raises IndexStoreError."""
         stored = catalog.metadata()
         if stored.get("format") != FORMAT:
-            raise IndexStoreError(
-                f"the index at {path} has the format {stored.get('format')}, and only {FORMAT} is read: build it again"
-            )
+            raise format_error(stored.get("format"), path)
+        damaged = IndexStoreError(f"the metadata of the index at {path} are damaged: build the index again")
+        if stored.get(METADATA_CHECKSUM) != metadata_checksum(stored):
+            raise damaged
         try:
             crops = tuple(int(crop) for crop in stored["crops"].split(","))
             SUFFIXES[stored["dtype"]]
             dim, generation = int(stored["feature_dim"]), int(stored["generation"])
             return cls(stored["network_sha256"], crops, dim, stored["dtype"], generation)
         except (KeyError, ValueError) as error:
-            raise IndexStoreError(f"the metadata of the index at {path} is damaged: build the index again") from error
+            raise damaged from error
 
     def write_if_new(self, catalog: Catalog) -> None:
         """Store these metadata in a new catalog; one that has metadata keeps its own."""

@@ -29,9 +29,11 @@ class RowTable:
         self._ids = np.zeros(max(self._size, MIN_CAPACITY), np.int64)
         self._labels = np.full(len(self._ids), NO_LABEL, np.int32)
         self._active = np.zeros(len(self._ids), np.bool_)
+        last_id = 0
         for record in records:
-            self._ids[record.row], self._labels[record.row] = record.id, self._label_number(record.label)
-            self._active[record.row] = not record.removed and record.id not in damaged
+            last_id = record.id if record.intact else last_id  # a damaged id must not disturb their order
+            self._ids[record.row], self._labels[record.row] = last_id, self._label_number(record.label)
+            self._active[record.row] = record.intact and not record.removed and record.id not in damaged
 
     @property
     def num_active(self) -> int:
@@ -50,6 +52,11 @@ class RowTable:
         with self._lock:
             row = int(np.searchsorted(self._ids[: self._size], image_id))
             return row if row < self._size and self._ids[row] == image_id else None
+
+    def ids_from(self, row: int) -> list[int]:
+        """The ids of this row and all behind it."""
+        with self._lock:
+            return [int(image_id) for image_id in self._ids[row : self._size]]
 
     def select(self, num_rows: int, label: str | None) -> tuple[NDArray[np.int64], Mask | None]:
         """The ids of the first `num_rows` rows, and which of them to search; None: all.

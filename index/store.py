@@ -7,26 +7,28 @@
       lock              held by the process that may change the index
 
 A change is durable when its method returns: features are synced to the disk before the catalog commits. A search never
-waits for a change, and sees an image when `add` has returned.
+waits for a change, and sees an image when `add` has returned. Before and after each change, the files at these names
+must be those that were opened; they are regular files, never links.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
-from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from index.catalog import Catalog, unknown_image_error
 from index.codes import Codes
 from index.entries import AddResult, Entry, NewEntry
 from index.features import FeatureFile
+from index.files import WriteLock, check_regular, check_same, storage_error
 from index.metadata import IndexMetadata, RowDType
 from index.row_table import RowTable
 from index.scanners import FeatureMatrix, SearchPool
@@ -34,35 +36,37 @@ from index.search import NearestIds, Neighbor, Query, Snapshot, attach_entries, 
 from index.write_batch import PendingAdd, WriteBatch
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
-from model.exceptions import IndexNotFoundError, IndexStoreError, ReadOnlyIndexError, UnknownImageError
+from model.exceptions import (
+    IndexNotFoundError,
+    IndexReplacedError,
+    IndexStoreError,
+    ReadOnlyIndexError,
+    UnknownImageError,
+)
 from model.images.crops import CENTER_CROP
+
+logger = logging.getLogger(__name__)
 
 CATALOG = "catalog.sqlite"
 LOCK = "lock"
 
 
 def is_index(path: Path) -> bool:
-    """Whether the folder holds an index."""
+    """Whether the folder holds an index. Raises IndexStoreError if its catalog is a link, pipe, device or folder."""
+    check_regular(path / CATALOG)
     return (path / CATALOG).is_file()
 
 
-def lock_for_writing(path: Path) -> FileLock:
+def lock_for_writing(path: Path) -> WriteLock:
     """Lock the index at `path` until `release` or the end of the process. Raises ReadOnlyIndexError."""
-    lock = FileLock(path / LOCK, timeout=0, thread_local=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise ReadOnlyIndexError(
-            f"another process, such as a server, is changing the index at {path}: stop it, or let it make the change"
-        ) from None
-    return lock
+    return WriteLock(path / LOCK)
 
 
 class ImageIndex:
     """An index on disk. All methods may be called from any thread; one process at a time may change an index.
 
-    `crops`: those whose mean the features are. `damaged`: id -> fault of images whose rows are truncated or don't match
-    their checksum; a search doesn't find them, but the others.
+    `crops`: those whose mean the features are. `damaged`: id -> fault of images whose rows are truncated, or whose row
+    or entry doesn't match its checksum; a search doesn't find them, but the others.
     """
 
     def __init__(self, path: Path, writable: bool) -> None:
@@ -71,9 +75,11 @@ class ImageIndex:
         self.path, self.uri, self.writable = path, str(path), writable
         self._write_lock, self._swap_lock = threading.Lock(), threading.Lock()
         self._queue: deque[PendingAdd] = deque()
+        self._damage_lock = threading.Lock()
         with ExitStack() as stack:
-            if writable:
-                stack.callback(lock_for_writing(path).release)
+            self._lock = lock_for_writing(path) if writable else None
+            if self._lock is not None:
+                stack.callback(self._lock.release)
             self.catalog = stack.enter_context(closing(Catalog(path / CATALOG, writable)))
             self._metadata = IndexMetadata.read(self.catalog, path)
             self.dim, self.crops = self._metadata.dim, self._metadata.crops
@@ -81,7 +87,8 @@ class ImageIndex:
             records = self.catalog.rows()
             features_path = self._metadata.features_path(path, self._generation)
             features = FeatureFile(features_path, self.dim, len(records), self._metadata.dtype)
-            self.damaged = features.find_damaged(records)
+            stack.callback(features.close)
+            self.damaged: Mapping[int, str] = features.find_damaged(records)
             self._current = Snapshot(features, RowTable(records, self.damaged))
             self._pool = stack.enter_context(SearchPool())
             self._resources = stack.pop_all()
@@ -117,6 +124,10 @@ class ImageIndex:
         """Images per label."""
         return self._current.rows.label_counts()
 
+    def count(self, label: str | None = None) -> int:
+        """Images of a label; None: of all."""
+        return len(self) if label is None else self.labels().get(label, 0)
+
     @property
     def pending(self) -> int:
         """Additions that wait for the one that is being written."""
@@ -147,7 +158,7 @@ class ImageIndex:
 
         The same bytes are the same image: adding one again changes nothing, or restores it if it was removed. Additions
         that wait for one another are written in one commit. Raises InvalidRequestError, StorageFullError, or
-        ReadOnlyIndexError.
+        ReadOnlyIndexError, also as IndexReplacedError.
         """
         self._require_writable()
         addition = PendingAdd(features, entries)
@@ -160,33 +171,51 @@ class ImageIndex:
 
     def remove(self, image_id: int) -> None:
         """Remove an image; `restore` brings it back until the index is compacted. Raises UnknownImageError."""
-        self._require_writable()
-        with self._write_lock:
+        with self._changing():
             self.entry(image_id)
             self._set_removed([image_id], True)
 
     def restore(self, image_id: int) -> None:
         """Undo a removal. Raises UnknownImageError."""
-        self._require_writable()
-        with self._write_lock:
+        with self._changing():
             if self._current.rows.row_of(image_id) is None:
                 raise unknown_image_error(image_id)
             self._set_removed([image_id], False)
 
     def update(self, image_id: int, label: str | None) -> None:
         """Change the label of an image. Raises UnknownImageError."""
-        self._require_writable()
-        with self._write_lock:
+        with self._changing():
             self.entry(image_id)
             self.catalog.set_label(image_id, label)
             self._current.rows.set_label(image_id, label)
 
     def move(self, image_id: int, source: str, label: str | None) -> None:
         """Record that an image's file is another one with the same bytes, and change its label."""
-        self._require_writable()
-        with self._write_lock:
+        with self._changing():
             self.catalog.set_source(image_id, source, label)
             self._current.rows.set_label(image_id, label)
+
+    def is_replaced(self) -> bool:
+        """Whether the files of an index that is open for writing are no longer those at its path."""
+        try:
+            self._check_files()
+        except IndexReplacedError:
+            return True
+        return False
+
+    def stop_writing(self) -> None:
+        """Release the lock after the change that is being written; from then on the index can only be read."""
+        with self._write_lock:
+            self.writable = False
+            if self._lock is not None:
+                self._lock.release()
+
+    def verify(self) -> Mapping[int, str]:
+        """Compare everything with its checksum again, thumbnails too. Returns id -> fault, also kept in `damaged`."""
+        with self._write_lock:
+            found = self._current.features.find_damaged(self.catalog.rows())
+            self._report_damage(found | self.catalog.find_damaged_thumbnails())
+        return self.damaged
 
     def search(self, query: Query) -> list[Neighbor]:
         """The nearest images, nearest first, ties by id. Raises InvalidRequestError."""
@@ -221,14 +250,15 @@ class ImageIndex:
     def compact(self) -> int:
         """Delete removed and damaged images for good and free their space. Returns how many."""
         self._require_writable()
-        with self._write_lock:
-            self._set_removed(list(self.damaged), True)
+        self.verify()
+        with self._changing():
             records = self.catalog.rows()
-            kept = [record for record in records if not record.removed]
+            kept = [r for r in records if r.intact and not r.removed and r.id not in self.damaged]
+            deleted = {record.id for record in records} - {record.id for record in kept}
             before, generation = self._current, self._generation + 1
             path = self._metadata.features_path(self.path, generation)
             features = before.features.copy_rows(path, [record.row for record in kept])
-            self.catalog.compact([(row, record.id) for row, record in enumerate(kept)], generation)
+            self.catalog.compact(deleted, [(row, record.id) for row, record in enumerate(kept)], generation)
             self._generation, self.damaged = generation, {}
             with self._swap_lock:
                 self._current = Snapshot(features, RowTable(self.catalog.rows(), ()))
@@ -243,10 +273,12 @@ class ImageIndex:
         """Write additions in one commit; where that fails each in its own, so that a bad one fails alone."""
         batch = WriteBatch(self.catalog)
         try:
+            self._check_files()
             for addition in additions:
                 batch.accept(addition)
             ids = self._append(list(batch.new.values()))
             self._set_removed(batch.removed_ids, False)
+            self._check_files()  # replaced meanwhile: what was written is in an index that nobody will open
         except Exception as error:
             if len(additions) == 1:
                 batch.fail(additions, error)
@@ -280,13 +312,54 @@ class ImageIndex:
     def _snapshot(self) -> tuple[Snapshot, FeatureMatrix]:
         """The current state, and its rows that count; both stay as they are while they are held."""
         with self._swap_lock:
-            return self._current, self._current.features.matrix()
+            current = self._current
+            count, matrix = current.features.count, current.features.matrix()
+        if len(matrix) < count:
+            self._report_damage(dict.fromkeys(current.rows.ids_from(len(matrix)), "its row was cut off"))
+        return current, matrix
 
     def _set_removed(self, ids: Sequence[int], removed: bool) -> None:
         if ids:
             self.catalog.set_removed(ids, removed)
         for image_id in ids:
             self._current.rows.set_active(image_id, not removed and image_id not in self.damaged)
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """A change of this index. Raises ReadOnlyIndexError; IndexReplacedError, also if the change is lost by that."""
+        with self._write_lock:
+            self._require_writable()
+            self._check_files()
+            yield
+            self._check_files()
+
+    def _check_files(self) -> None:
+        """Raise IndexReplacedError unless all files are those that were opened; find rows that others have changed."""
+        if self._lock is None or not self.writable:
+            return
+        check_same(self._lock.path, self._lock.id)
+        self.catalog.check_files()
+        features = self._current.features
+        features.check_file()
+        if features.changed_outside:
+            logger.warning("another program has changed %s: its rows are compared with their checksums", features.path)
+            self._report_damage(features.find_damaged(self.catalog.rows()))
+
+    def _report_damage(self, found: Mapping[int, str]) -> None:
+        """Leave damaged images out of searches, and say so once."""
+        with self._damage_lock:
+            new = {image_id: fault for image_id, fault in found.items() if image_id not in self.damaged}
+            if not new:
+                return
+            self.damaged = {**self.damaged, **new}
+            for image_id in new:
+                self._current.rows.set_active(image_id, False)
+        image_id, fault = next(iter(new.items()))
+        logger.error(
+            "%d images of the index at %s were damaged while it was open, such as %d (%s): they are left out of "
+            "searches; delete them with `alexnet index compact`, and add their files again",
+            len(new), self.path, image_id, fault,
+        )  # fmt: skip
 
     def _require_writable(self) -> None:
         if not self.writable:
@@ -298,7 +371,10 @@ def create_folder(path: Path, metadata: IndexMetadata, artifact: Artifact | None
 
     Raises IndexStoreError if `artifact` is given and an existing one belongs to another network.
     """
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(path, error) from error
     lock = lock_for_writing(path)
     try:
         with closing(Catalog(path / CATALOG)) as catalog:

@@ -77,6 +77,10 @@ class ReadOnlyIndexError(IndexStoreError):
     """The index is open for reading only, or another process writes to it."""
 
 
+class IndexReplacedError(ReadOnlyIndexError):
+    """The files of the index are others than those that were opened; nothing was changed."""
+
+
 class UnknownImageError(AlexNetError):
     """No image has this id."""
 

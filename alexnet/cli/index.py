@@ -101,11 +101,11 @@ def restore(ids: IdsArgument, index: IndexOption = None, home: HomeOption = HOME
 
 @index_app.command()
 def verify(index: IndexOption = None, home: HomeOption = HOME) -> None:
-    """Verify the checksum of every image; exit with status 1 if one is damaged."""
+    """Verify all checksums: features, entries and thumbnails; exit with status 1 if an image is damaged."""
     from index.protocol import require_compaction
 
     with open_index(index, home) as store:
-        damaged = require_compaction(store).damaged
+        damaged = require_compaction(store).verify()
         for image_id, fault in damaged.items():
             typer.echo(f"image {image_id}: {fault}", err=True)
         if damaged:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from index.catalog_schema import METADATA_CHECKSUM, metadata_checksum
 from index.entries import NewEntry
-from index.store import ImageIndex
+from index.store import CATALOG, ImageIndex
 from model.artifacts.artifact import Artifact
 
 DIM = 64
@@ -49,3 +51,17 @@ def read_files(path: Path) -> tuple[bytes, list[tuple[object, ...]]]:
         rows = database.execute("SELECT * FROM images ORDER BY id").fetchall()
     database.close()
     return features.read_bytes(), rows
+
+
+def execute(path: Path, statement: str, *parameters: object) -> None:
+    """Change the catalog of a closed index, as another program would."""
+    with closing(sqlite3.connect(path / CATALOG)) as database, database:
+        database.execute(statement, parameters)
+
+
+def set_metadata(path: Path, **changes: str) -> None:
+    """Change metadata of a closed index, with the checksum that belongs to them."""
+    with closing(sqlite3.connect(path / CATALOG)) as database, database:
+        metadata = dict(database.execute("SELECT key, value FROM metadata")) | changes
+        metadata[METADATA_CHECKSUM] = metadata_checksum(metadata)
+        database.executemany("INSERT OR REPLACE INTO metadata VALUES (?, ?)", metadata.items())

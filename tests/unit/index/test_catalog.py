@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from index.catalog import Catalog
+from index.entries import FileState
 from index.search import Query
 from index.store import CATALOG, ImageIndex
 from model.artifacts.artifact import Artifact
-from model.exceptions import IndexStoreError
-from tests.helpers.indexes import make_entry
+from model.exceptions import (
+    IndexLockedError,
+    IndexReplacedError,
+    IndexStoreError,
+    ReadOnlyIndexError,
+    StorageFullError,
+    UnknownImageError,
+)
+from tests.helpers.indexes import execute, features_at, make_entry, set_metadata
 
 
 def test_a_damaged_catalog_is_rejected(artifact: Artifact, tmp_path: Path) -> None:
@@ -40,21 +52,21 @@ def test_a_missing_row_and_damaged_metadata_are_found_when_opening(artifact: Art
     index = ImageIndex.create(tmp_path / "i", artifact)
     index.add(np.ones((3, 64), np.float32), [make_entry(n) for n in range(3)])
     index.close()
-    for damage, message in {
-        "DELETE FROM metadata WHERE key = 'crops'": "damaged",
-        "INSERT OR REPLACE INTO metadata VALUES ('crops', '4'), ('feature_dim', 'x')": "damaged",
-        "INSERT OR REPLACE INTO metadata VALUES ('feature_dim', '32')": "expected features of 64 numbers, got 32",
-        "INSERT OR REPLACE INTO metadata VALUES ('feature_dim', '64'), ('format', '9')": "only 3 is read",
-        "INSERT OR REPLACE INTO metadata VALUES ('format', '3')": "",
-        "DELETE FROM images WHERE id = 2": "1 rows are missing",
-    }.items():
-        database = sqlite3.connect(tmp_path / "i" / CATALOG)
-        with database:
-            database.execute(damage)
-        database.close()
-        if message:
-            with pytest.raises(IndexStoreError, match=message):
-                ImageIndex.create(tmp_path / "i", artifact)
+    execute(tmp_path / "i", "UPDATE metadata SET value = '0' WHERE key = 'crops'")
+    with pytest.raises(IndexStoreError, match=r"metadata of the index at .* are damaged"):
+        ImageIndex.open(tmp_path / "i")
+    for changes, message in (
+        ({"crops": "4", "feature_dim": "x"}, "metadata of the index at .* are damaged"),
+        ({"feature_dim": "32"}, "expected features of 64 numbers, got 32"),
+        ({"feature_dim": "64", "format": "9"}, "has the format 9, and only 4 is read"),
+    ):
+        set_metadata(tmp_path / "i", **changes)
+        with pytest.raises(IndexStoreError, match=message):
+            ImageIndex.create(tmp_path / "i", artifact)
+    set_metadata(tmp_path / "i", format="4")
+    execute(tmp_path / "i", "DELETE FROM images WHERE id = 2")
+    with pytest.raises(IndexStoreError, match=r"rows are missing from the catalog .*, the first is 1"):
+        ImageIndex.open(tmp_path / "i")
 
 
 def test_a_reader_needs_no_right_to_write(artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,4 +91,175 @@ def test_more_images_than_a_statement_has_parameters(
     stored = index.catalog.find([entry.sha256 for entry in entries])
     assert [stored[entry.sha256].id for entry in entries] == [1, 2, 3, 4, 5]
     assert [entry.key for entry in index.catalog.lookup([5, 1, 9, 3])] == ["key 4", "key 0", "key 2"]
+    index.close()
+
+
+@pytest.fixture
+def path(artifact: Artifact, tmp_path: Path) -> Path:
+    """A closed index of five images at the distances 1 to 5 from zero, labeled a and b in turns."""
+    index = ImageIndex.create(tmp_path / "i", artifact)
+    index.add(features_at(1, 2, 3, 4, 5), [make_entry(n, "ab"[n % 2], key=f"key {n}") for n in range(5)])
+    index.close()
+    return tmp_path / "i"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "label = 'b'", "label = NULL", "label = CAST(x'e1' AS TEXT)", "label = CAST('a' AS BLOB)", "key = 'key 9'",
+        "sha256 = 'f'", "source = '/other.png'", "format = 'JPEG'", "width = 2", "height = 3", "removed = 1",
+        "checksum = checksum + 1", "thumbnail_checksum = 0", "entry_checksum = 0", "row = 9",
+    ],
+)  # fmt: skip
+def test_a_changed_entry_is_named_and_the_rest_is_served(path: Path, artifact: Artifact, change: str) -> None:
+    execute(path, f"UPDATE images SET {change} WHERE id = 3")
+    index = ImageIndex.create(path, artifact)
+    assert index.damaged == {3: "its entry in the catalog has another checksum"}
+    assert [neighbor.entry.id for neighbor in index.search(Query(np.zeros(64, np.float32), 9))] == [1, 2, 4, 5]
+    assert [entry.id for entry in index.catalog.iter_entries()] == [1, 2, 4, 5]
+    assert index.labels() == {"a": 2, "b": 2}
+    for method in (index.entry, index.feature, index.catalog.thumbnail, index.catalog.sha256):
+        with pytest.raises(UnknownImageError):
+            method(3)
+    with pytest.raises(IndexStoreError, match="the entry of image 3 is damaged"):
+        index.catalog.set_label(3, "c")
+    assert index.compact() == 1
+    index.close()
+    index = ImageIndex.open(path)
+    assert index.verify() == {}
+    assert [neighbor.entry.id for neighbor in index.search(Query(np.zeros(64, np.float32), 9))] == [1, 2, 4, 5]
+    index.close()
+
+
+def test_a_page_is_full_although_entries_are_damaged(path: Path) -> None:
+    execute(path, "UPDATE images SET width = 7 WHERE id < 4")
+    index = ImageIndex.open(path)
+    assert [entry.id for entry in index.catalog.page(0, 2)] == [4, 5]
+    index.close()
+
+
+def test_a_damaged_thumbnail_is_found_by_verify_and_never_sent(path: Path, artifact: Artifact) -> None:
+    execute(path, "UPDATE images SET thumbnail = 'jpeh' WHERE id = 2")
+    index = ImageIndex.create(path, artifact)
+    assert index.damaged == {}
+    with pytest.raises(UnknownImageError, match="the thumbnail of image 2 is damaged"):
+        index.catalog.thumbnail(2)
+    with pytest.raises(IndexStoreError, match="the thumbnail of image 2 is damaged"):
+        index.catalog.page_to_copy(0, 5)
+    assert index.verify() == {2: "its thumbnail has another checksum"}
+    assert index.compact() == 1
+    assert index.verify() == {}
+    index.close()
+
+
+def test_a_bit_of_a_lookup_table(path: Path, artifact: Artifact, caplog: pytest.LogCaptureFixture) -> None:
+    """SQLite finds images by copies of their columns, which a bit makes wrong, too."""
+    content = (path / CATALOG).read_bytes()
+    sha256 = f"{3:064d}".encode()
+    places = [n for n in range(len(content)) if content.startswith(sha256, n)]
+    assert len(places) == 2  # the image and the copy
+    for place in places:
+        damaged = bytearray(content)
+        damaged[place] ^= 1
+        (path / CATALOG).write_bytes(damaged)
+        with closing(sqlite3.connect(path / CATALOG)) as database:
+            table = database.execute("SELECT sha256 FROM images NOT INDEXED WHERE id = 4").fetchone()[0]
+        if table != sha256.decode():
+            continue
+        with pytest.raises(IndexStoreError, match=r"the table by_sha256 of the catalog .* is damaged"):
+            ImageIndex.open(path)
+        index = ImageIndex.create(path, artifact)
+        assert "by_sha256 of the catalog" in caplog.text
+        assert index.catalog.find([sha256.decode()])[sha256.decode()].id == 4
+        assert index.verify() == {}
+        index.close()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TRIGGER t AFTER INSERT ON images BEGIN UPDATE images SET label = 'evil'; END",
+        "CREATE VIEW v AS SELECT * FROM images",
+        "CREATE TABLE more (a)",
+        "DROP INDEX by_label",
+        "ALTER TABLE images ADD COLUMN more",
+    ],
+)
+def test_tables_triggers_and_views_of_others_are_refused(path: Path, statement: str) -> None:
+    execute(path, statement)
+    for writable in (False, True):
+        with pytest.raises(IndexStoreError, match="tables, triggers or views that this program didn't make"):
+            ImageIndex.open(path, writable)
+
+
+def test_a_reader_leaves_the_log_of_a_writer(path: Path, artifact: Artifact) -> None:
+    """Even when the writer's process has lost its locks, as by copying the open catalog: closing that file drops them.
+
+    Else the reader would delete the log as the last one, and what the writer commits would be lost, and every other
+    reader in the writer's process would get "disk I/O error".
+    """
+    index = ImageIndex.create(path, artifact)
+    index.add(features_at(6), [make_entry(6)])
+    (path / CATALOG).read_bytes()
+    code = "import sys; from pathlib import Path; from index.store import ImageIndex as I; p = Path(sys.argv[1]); "
+    command = [sys.executable, "-c", code + "i = I.open(p); print(len(i)); i.close()", str(path)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "6\n"
+    index.add(features_at(7), [make_entry(7)])
+    reader = ImageIndex.open(path)
+    assert len(reader) == 7
+    reader.close()
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "7\n"
+    index.close()
+
+
+def test_a_deleted_log_is_noticed_before_a_change(path: Path, artifact: Artifact) -> None:
+    index = ImageIndex.create(path, artifact)
+    (path / f"{CATALOG}-wal").unlink()
+    with pytest.raises(IndexReplacedError, match=r"catalog\.sqlite-wal is another file, or gone"):
+        index.update(1, "c")
+    index.close()
+
+
+def test_an_error_of_the_disk_or_its_rights_is_not_called_damage(path: Path) -> None:
+    catalog = Catalog(path / CATALOG, writable=False)
+    for code, kind in {
+        sqlite3.SQLITE_IOERR: IndexStoreError,
+        sqlite3.SQLITE_CANTOPEN: IndexStoreError,
+        sqlite3.SQLITE_READONLY: ReadOnlyIndexError,
+        sqlite3.SQLITE_FULL: StorageFullError,
+        sqlite3.SQLITE_BUSY: IndexLockedError,
+    }.items():
+        error = sqlite3.OperationalError("message")
+        error.sqlite_errorcode, error.sqlite_errorname = code, "SQLITE_X"
+        index_error = catalog._index_error(error)
+        assert type(index_error) is kind
+        assert "damaged" not in str(index_error)
+    catalog.close()
+
+
+def test_a_catalog_on_a_read_only_disk_is_not_read_beside_its_writer(
+    path: Path, artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("index.catalog.os.access", lambda *_: False)
+    reader = ImageIndex.open(path)
+    assert reader.entry(1).label == "a"
+    writer = ImageIndex.create(path, artifact)
+    writer.update(1, "c")
+    writer.close()
+    with pytest.raises(IndexReplacedError, match="was changed since it was opened"):
+        reader.entry(1)
+    reader.close()
+
+
+def test_files_are_recorded_and_damaged_records_forgotten(path: Path, artifact: Artifact) -> None:
+    index = ImageIndex.create(path, artifact)
+    states = {f"/{n}.png": FileState(n, 10 + n, f"{n:064d}", "a") for n in range(3)}
+    index.catalog.set_file_states(states)
+    assert index.catalog.file_states() == states
+    index.catalog.delete_file_states(["/2.png"])
+    index.close()
+    execute(path, "UPDATE files SET size = 9 WHERE path = '/1.png'")
+    index = ImageIndex.open(path)
+    assert index.catalog.file_states() == {"/0.png": states["/0.png"]}
+    assert [source.source for source in index.catalog.sources()] == [f"/{n:04d}.png" for n in range(5)]
     index.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,7 @@ from index.store import ImageIndex, lock_for_writing
 from model.artifacts.artifact import Artifact
 from model.exceptions import IndexStoreError, InvalidRequestError, ReadOnlyIndexError
 from model.runtime import OnnxModel
-from tests.helpers.indexes import make_entry, make_index, read_files
+from tests.helpers.indexes import make_entry, make_index, read_files, set_metadata
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +91,7 @@ def test_indexes_that_cannot_be_merged(artifact: Artifact, tmp_path: Path) -> No
     with pytest.raises(ReadOnlyIndexError, match="another process"):
         merge(into, [first, second])
     lock.release()
-    with sqlite3.connect(second / "catalog.sqlite") as database:
-        database.execute("UPDATE metadata SET value = 'other' WHERE key = 'network_sha256'")
-    database.close()
+    set_metadata(second, network_sha256="other")
     with pytest.raises(IndexStoreError, match="differ in network, crops or dtype"):
         merge(into, [first, second])
     assert not into.exists()

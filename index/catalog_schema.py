@@ -1,0 +1,99 @@
+"""The tables of a catalog, and the checksums that show whether they are as this program wrote them."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import zlib
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from functools import cache
+
+FORMAT = "4"
+SCHEMA = """
+CREATE TABLE metadata (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE images (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used twice
+    row INTEGER NOT NULL,                  -- in the file of features; rows grow with ids, without gaps
+    checksum INTEGER NOT NULL,             -- CRC-32 of the row's bytes
+    sha256 TEXT NOT NULL,                  -- of the image's bytes
+    key TEXT,                              -- the caller's own name for it
+    label TEXT,
+    source TEXT NOT NULL,                  -- path of the file when it was added; empty: there was none
+    format TEXT NOT NULL,
+    width INTEGER NOT NULL,
+    height INTEGER NOT NULL,
+    removed INTEGER NOT NULL,              -- 1 until the index is compacted
+    thumbnail_checksum INTEGER NOT NULL,   -- CRC-32 of the thumbnail's bytes
+    entry_checksum INTEGER NOT NULL,       -- CRC-32 of all columns above
+    thumbnail BLOB NOT NULL                -- JPEG, 128 x 128; last, so that the others are read without it
+);
+CREATE TABLE files (
+    path TEXT PRIMARY KEY,                 -- of a file that was read, to find out what has changed since
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    sha256 TEXT NOT NULL,
+    label TEXT,
+    entry_checksum INTEGER NOT NULL        -- CRC-32 of all columns above
+);
+CREATE UNIQUE INDEX by_sha256 ON images (sha256);
+CREATE UNIQUE INDEX by_key ON images (key);
+CREATE INDEX by_label ON images (label, id);
+"""
+CHECKED_COLUMNS = (
+    "id", "row", "checksum", "sha256", "key", "label", "source", "format", "width", "height", "removed",
+    "thumbnail_checksum",
+)  # fmt: skip
+"""The columns that `entry_checksum` covers, in its order."""
+LOOKUPS = {"by_sha256": "sha256", "by_key": "key", "by_label": "label"}
+"""SQLite's own copies of columns, sorted: index -> column."""
+METADATA_CHECKSUM = "checksum"
+
+_encoder = json.JSONEncoder(default=repr)
+
+
+def entry_checksum(values: Sequence[object]) -> int:
+    """CRC-32 of one image's `CHECKED_COLUMNS`, values and types."""
+    return zlib.crc32(_encoder.encode(list(values)).encode())
+
+
+def metadata_checksum(metadata: Mapping[str, str]) -> str:
+    """CRC-32 of all metadata but the checksum itself."""
+    items = sorted((key, value) for key, value in metadata.items() if key != METADATA_CHECKSUM)
+    return str(zlib.crc32(_encoder.encode(items).encode()))
+
+
+def decode_text(content: bytes) -> str:
+    """Text of a column. Bytes that aren't UTF-8 are kept as surrogates: the row's checksum shows the damage."""
+    return content.decode("utf-8", "surrogateescape")
+
+
+def read_schema(database: sqlite3.Connection) -> set[tuple[str, ...]]:
+    """All tables, indexes, triggers and views, without SQLite's statistics."""
+    statement = "SELECT type, name, tbl_name, sql FROM sqlite_master WHERE NOT (type = 'table' AND name GLOB ?)"
+    return set(database.execute(statement, ("sqlite_stat*",)))
+
+
+@cache
+def expected_schema() -> frozenset[tuple[str, ...]]:
+    """What `read_schema` gives for a catalog of this format."""
+    with closing(sqlite3.connect(":memory:")) as database:
+        database.executescript(SCHEMA)
+        return frozenset(read_schema(database))
+
+
+def wrong_lookups(database: sqlite3.Connection) -> list[str]:
+    """The lookup tables that don't say the same as the images: damaged, as a changed bit does."""
+    wrong = []
+    for name, column in LOOKUPS.items():
+        (rows,) = database.execute(f"SELECT count({column}) FROM images NOT INDEXED").fetchone()
+        (entries,) = database.execute(
+            f"SELECT count({column}) FROM images INDEXED BY {name} WHERE {column} IS NOT NULL"
+        ).fetchone()
+        (same,) = database.execute(
+            f"SELECT count(*) FROM images AS image NOT INDEXED CROSS JOIN images AS entry INDEXED BY {name} "
+            f"WHERE entry.{column} = image.{column} AND entry.id = image.id"
+        ).fetchone()
+        if not rows == entries == same:
+            wrong.append(name)
+    return wrong
