@@ -69,22 +69,22 @@ class Summary:
     """What was read: counts only, and what was guessed or converted. It names no folder outside the data."""
 
     name: str
-    used: int
+    num_used: int
     skipped: Mapping[str, int]
     classes: int
     splits: Mapping[str, int]
     notes: tuple[str, ...]
 
     @property
-    def found(self) -> int:
+    def num_found(self) -> int:
         """Files, and folders that were left out whole."""
-        return self.used + sum(self.skipped.values())
+        return self.num_used + sum(self.skipped.values())
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for a manifest."""
         return {
-            "found": self.found,
-            "used": self.used,
+            "found": self.num_found,
+            "used": self.num_used,
             "skipped": dict(self.skipped),
             "classes": self.classes,
             "splits": dict(self.splits),
@@ -97,7 +97,7 @@ class Summary:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.skipped.items())
         splits = ", ".join(f"{count:,} {split}" for split, count in self.splits.items())
         lines = [
-            f"{self.name}: {self.found:,} found, {self.used:,} used, {num_skipped:,} skipped"
+            f"{self.name}: {self.num_found:,} found, {self.num_used:,} used, {num_skipped:,} skipped"
             + (f" ({reasons})" if reasons else ""),
             f"  {self.classes:,} class{'' if self.classes == 1 else 'es'}" + (f"; {splits}" if splits else ""),
             *(f"  {note}" for note in self.notes[:MAX_NOTES_SHOWN]),
@@ -138,7 +138,7 @@ class Listing:
         splits = Counter(entry.split for entry in used if entry.split)
         return Summary(
             name=self.name,
-            used=len(used),
+            num_used=len(used),
             skipped=count_reasons((*self.skipped, *unused)),
             classes=len({entry.label for entry in used} - {None}),
             splits={split: splits[split] for split in SPLITS if splits[split]},

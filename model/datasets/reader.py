@@ -9,6 +9,7 @@ from itertools import accumulate
 from pathlib import Path
 
 from model.datasets.classes import list_classes, similar_classes
+from model.datasets.image_files import begins_as_image_file, has_image_suffix
 from model.datasets.imagenet import VALIDATION_LIST, read_synset_names, read_validation_list
 from model.datasets.layout import Layout, Node, build_tree, decide_layout
 from model.datasets.listing import ListedImage, Listing, Skipped
@@ -24,10 +25,16 @@ def read_images(data: Path, exclude: Sequence[str] = (), keep: Callable[[Path], 
     `exclude`: patterns of files and folders to leave out. `keep`: whether a file is listed at all; the others aren't
     kept in memory, as a shard of a large data set needs. Raises DatasetError.
     """
-    if data.is_dir():
-        return read_folder(data, exclude, keep)
-    if is_table(data):
+    if is_table(data) and not data.is_dir():
         return read_table(data, exclude)
+    check_data(data)
+    return read_folder(data, exclude, keep)
+
+
+def check_data(data: Path) -> None:
+    """Raise DatasetError unless there is a folder at `data`."""
+    if data.is_dir():
+        return
     if data.exists():
         raise DatasetError(
             f"{show_path(data)} is neither a folder nor a table ({' or '.join(TABLE_SUFFIXES)}): unpack an archive, "
@@ -41,22 +48,25 @@ def read_images(data: Path, exclude: Sequence[str] = (), keep: Callable[[Path], 
 
 def read_folder(root: Path, exclude: Sequence[str] = (), keep: Callable[[Path], bool] | None = None) -> Listing:
     """The images of a folder, in one of the layouts of `model.datasets.layout`. Raises DatasetError."""
-    found = walk(root, exclude, keep)
-    tree = build_tree(found.folders)
+    walked = walk(root, exclude, keep)
+    tree = build_tree(walked.folders)
     layout = decide_layout(root, tree)
     left_out = _folders_without_images(tree)
     synset_of = _validation_synsets(root, layout)
     labels = _LabelReader()
-    entries = []
-    for path in found.files:
+    entries = list[ListedImage]()
+    skipped = [Skipped(f"{root}/{folder}", "folders without images") for folder in sorted(left_out)]
+    for path in walked.files:
         if left_out and not left_out.isdisjoint(accumulate(path.split("/"), "{}/{}".format)):
             continue
         place = layout.place(path)
+        if place.folder is None and not has_image_suffix(path) and not begins_as_image_file(f"{root}/{path}"):
+            skipped.append(Skipped(f"{root}/{path}", "not images"))
+            continue
         label = labels.read(place.folder)
         if label is None and place.split == "validation":
             label = synset_of.get(Path(path).stem)
         entries.append(ListedImage(f"{root}/{path}", label, place.split, sys.intern(place.group)))
-    skipped = [Skipped(f"{root}/{folder}", "folders without images") for folder in sorted(left_out)]
     empty = _empty_class_folders(tree, layout)
     ids = {*labels.ids, *map(to_text, empty), *(entry.label for entry in entries if entry.label is not None)}
     return Listing(
@@ -64,8 +74,8 @@ def read_folder(root: Path, exclude: Sequence[str] = (), keep: Callable[[Path], 
         entries=tuple(entries),
         classes=list_classes(ids, read_synset_names(root)),
         has_splits=bool(layout.split_of),
-        skipped=(*found.skipped, *skipped),
-        notes=(*layout.notes, *labels.notes(), *similar_classes(ids), *_walk_notes(found)),
+        skipped=(*walked.skipped, *skipped),
+        notes=(*layout.notes, *labels.notes(), *similar_classes(ids), *_walk_notes(walked)),
     )
 
 
@@ -130,5 +140,5 @@ def _validation_synsets(root: Path, layout: Layout) -> dict[str, str]:
     return {}
 
 
-def _walk_notes(found: WalkResult) -> list[str]:
-    return [f"--exclude {pattern} matched nothing" for pattern in found.unused_patterns]
+def _walk_notes(walked: WalkResult) -> list[str]:
+    return [f"--exclude {pattern} matched nothing" for pattern in walked.unused_patterns]

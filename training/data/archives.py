@@ -9,29 +9,37 @@ from __future__ import annotations
 import csv
 import hashlib
 import importlib.util
+import lzma
 import os
 import re
+import shutil
+import tarfile
 import tempfile
 import zipfile
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
 
 from tqdm import tqdm
 
 from model.artifacts.artifact import Label
+from model.datasets.names import SPLITS
 from model.download import RETRY_SECONDS, RemoteFile, download
 from model.exceptions import DatasetError, DownloadError
 from model.files import exclusive_lock
-from training.data.datasets import SPLITS, Dataset, Example
+from training.data.datasets import Dataset, Example
 from training.data.folders import load_folder
 
 NAMED_DATASETS = ("elpv", "grocery", "cifar10")
+CHUNK_BYTES = 1 << 20
 ELPV_SPLIT = Path(__file__).parents[1] / "splits" / "elpv.csv"
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A zip file on the network.
+    """A zip file on the network, or the same files in a zip or tar archive at hand.
 
     `contents`: a pattern whose group is a member's name below whatever folder it was packed in. `sha256`: of the sorted
     lines "name, size, crc32" of these members, so that it holds for every way of packing the same files.
@@ -169,19 +177,47 @@ def _download(name: str, url: str, part: Path, retry_seconds: float) -> None:
 
 def _unpack(name: str, archive: Archive, file: Path, target: Path) -> None:
     try:
-        with zipfile.ZipFile(file) as packed:
-            members = {
-                match.group(1): info
-                for info in packed.infolist()
-                if (match := re.search(archive.contents, info.filename))
-            }
-            lines = sorted(f"{member}\t{info.file_size}\t{info.CRC:08x}" for member, info in members.items())
-            if hashlib.sha256("\n".join(lines).encode()).hexdigest() != archive.sha256:
-                raise DatasetError(f"{file} does not contain the {name} dataset: its files have another checksum")
-            for member, info in tqdm(members.items(), desc=f"unpacking {name}", unit="file", disable=None):
+        lines = [f"{member}\t{size}\t{crc:08x}" for member, size, crc in _checksums(archive, file)]
+        if hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest() != archive.sha256:
+            raise DatasetError(f"{file} does not contain the {name} dataset: its files have another checksum")
+        with tqdm(total=len(lines), desc=f"unpacking {name}", unit="file", disable=None) as bar:
+            for member, content in _iter_members(archive, file):
                 path = target / member
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(packed.read(info))  # compares the CRC
-    except (OSError, zipfile.BadZipFile) as error:
+                with path.open("wb") as unpacked:
+                    shutil.copyfileobj(content, unpacked)
+                bar.update()
+    except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise DatasetError(f"cannot read {file}, which should be a zip file of the {name} dataset: {reason}") from error
+        raise DatasetError(
+            f"cannot read {file}, which should be a zip or tar archive of the {name} dataset: {reason}"
+        ) from error
+
+
+def _checksums(archive: Archive, file: Path) -> Iterator[tuple[str, int, int]]:
+    """Name, size and CRC-32 of the members that count. Nothing is written."""
+    for member, content in _iter_members(archive, file):
+        size = crc = 0
+        while chunk := content.read(CHUNK_BYTES):
+            size, crc = size + len(chunk), zlib.crc32(chunk, crc)
+        yield member, size, crc
+
+
+def _iter_members(archive: Archive, file: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """The regular files in a zip or tar archive whose names match, each to be read before the next.
+
+    Links and devices in a tar archive don't count.
+    """
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as zipped:
+            for info in zipped.infolist():
+                if match := re.search(archive.contents, info.filename):
+                    with zipped.open(info) as content:  # compares the CRC
+                        yield match[1], content
+        return
+    with tarfile.open(file, "r|*") as tarred:
+        for entry in tarred:
+            if entry.isfile() and (match := re.search(archive.contents, entry.name)):
+                regular = tarred.extractfile(entry)
+                if regular is not None:
+                    yield match[1], regular

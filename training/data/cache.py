@@ -11,7 +11,7 @@ import json
 import time
 import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from model.datasets.image_files import has_image_suffix, read_image_file, skip_reason
+from model.datasets.listing import Skipped, write_skipped
 from model.exceptions import DatasetError, InvalidImageError
 from model.files import atomic_write, exclusive_lock
 from model.images.preprocess import IMAGE_CONTRACT, IMAGE_SIZE, decode_image
@@ -33,6 +35,8 @@ CHUNK = 256
 AHEAD = 512
 """Decoded images that may wait to be written: 100 MB."""
 SAVE_SECONDS = 10
+MAX_UNREADABLE_SHARE = 0.5
+"""Of all files, besides those that neither are nor are called images: with more, training ends."""
 
 CacheFormat = Literal["raw", "jpeg"]
 
@@ -41,14 +45,19 @@ CacheFormat = Literal["raw", "jpeg"]
 class ImageCache:
     """Decoded images of a dataset, and their statistics.
 
-    `images`: N of 256 x 256 in the order of `dataset.examples`. `skipped`: row -> why its file couldn't be decoded.
-    `mean` (256, 256, 3) float32 and `covariance` (3, 3) float64 are of the training split, pixels 0..255.
+    `images`: N of 256 x 256 in the order of `dataset.examples`. `skipped`: row -> the file that couldn't be decoded,
+    and why. `mean` (256, 256, 3) float32 and `covariance` (3, 3) float64 are of the training split, pixels 0..255.
     """
 
     images: RawImages | JpegImages
     mean: NDArray[np.float32]
     covariance: NDArray[np.float64]
-    skipped: dict[int, str]
+    skipped: dict[int, Skipped]
+
+    def with_channel_mean(self) -> ImageCache:
+        """The same with the mean of each channel in place of the mean image."""
+        mean = self.mean.mean((0, 1), dtype=np.float64).astype(np.float32)
+        return replace(self, mean=np.broadcast_to(mean, self.mean.shape).copy())
 
     def rows(self, dataset: Dataset, split: str) -> NDArray[np.int64]:
         """The rows of one split whose files could be decoded."""
@@ -80,14 +89,16 @@ def build_cache(dataset: Dataset, root: Path, cache_format: CacheFormat = "raw")
 
 def _fingerprint(dataset: Dataset, cache_format: CacheFormat) -> str:
     """Changes when a file, its split, or the image contract changes."""
-    digest = hashlib.sha256(f"{IMAGE_CONTRACT} {cache_format}".encode())
+    digest = hashlib.sha256(f"{IMAGE_CONTRACT} {cache_format} 2".encode())
     for split, examples in dataset.splits().items():
         for example in examples:
             try:
-                stat = example.path.stat()
-            except OSError as error:
-                raise DatasetError(f"cannot read {example.file}: {error.strerror}") from error
-            digest.update(f"{split}\0{example.path.absolute()}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+                status = example.path.stat()
+                state = f"{status.st_size}\0{status.st_mtime_ns}"
+            except OSError as error:  # it will be skipped
+                state = str(error.errno)
+            line = f"{split}\0{example.path.absolute()}\0{state}\n"
+            digest.update(line.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:16]
 
 
@@ -96,7 +107,7 @@ class _Progress:
 
     def __init__(self, path: Path) -> None:
         self.path, self.done = path, 0
-        self.skipped: dict[int, str] = {}
+        self.skipped: dict[int, Skipped] = {}
         self.count = 0
         self.image_sum = np.zeros((IMAGE_SIZE, IMAGE_SIZE, 3), np.int64)
         self.outer_sum = np.zeros((3, 3), np.int64)
@@ -109,7 +120,7 @@ class _Progress:
         except (OSError, ValueError, EOFError, zipfile.BadZipFile):
             return
         self.done, self.count = int(values["done"]), int(values["count"])
-        self.skipped = {int(row): reason for row, reason in json.loads(str(values["skipped"])).items()}
+        self.skipped = {int(row): Skipped(*entry) for row, entry in json.loads(str(values["skipped"])).items()}
         self.image_sum, self.outer_sum = values["image_sum"], values["outer_sum"]
 
     def save(self) -> None:
@@ -149,7 +160,7 @@ def _decode_rest(
         total=len(examples), initial=start, desc="reading images", unit="image", smoothing=0, disable=None
     ) as bar:
         for row, result in enumerate(decoded, start):
-            if isinstance(result, str):
+            if isinstance(result, Skipped):
                 progress.skipped[row] = result
                 images.write(row, np.zeros((IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8), b"")
             else:
@@ -177,23 +188,32 @@ def _save(images: RawImages | JpegImages, progress: _Progress) -> None:
         ) from error
 
 
-def decode_example(example: Example, images: RawImages | JpegImages) -> tuple[Pixels, bytes] | str:
+def decode_example(example: Example, images: RawImages | JpegImages) -> tuple[Pixels, bytes] | Skipped:
     """The pixels of a file as `images` stores them, and their encoded bytes; or why it can't be decoded."""
     try:
-        return images.encode(decode_image(example.path.read_bytes()).pixels)
+        return images.encode(decode_image(read_image_file(example.file)).pixels)
     except (InvalidImageError, OSError) as error:
-        return str(error)
+        return Skipped(example.file, skip_reason(error), str(error))
 
 
-def _check_skipped(dataset: Dataset, skipped: dict[int, str], folder: Path) -> None:
-    """List the files that were skipped; raise DatasetError if a class has no image left to train on."""
+def _check_skipped(dataset: Dataset, skipped: dict[int, Skipped], folder: Path) -> None:
+    """List the files that were skipped.
+
+    Raises DatasetError if these are more than `MAX_UNREADABLE_SHARE`, or a class has no image left to train on.
+    """
     examples = dataset.examples
     if skipped:
         listing = folder / "skipped.txt"
-        listing.write_text("".join(f"{examples[row].path}\t{reason}\n" for row, reason in skipped.items()))
+        write_skipped(listing, list(skipped.values()))
         tqdm.write(f"skipped {len(skipped):,} of {len(examples):,} files that cannot be decoded, listed in {listing}")
-        for row, reason in list(skipped.items())[:5]:
-            tqdm.write(f"  {examples[row].path}: {reason}")
+        for entry in list(skipped.values())[:5]:
+            tqdm.write(f"  {entry}")
+    lost_images = sum(entry.reason != "not images" or has_image_suffix(entry.path) for entry in skipped.values())
+    if lost_images > MAX_UNREADABLE_SHARE * len(examples):
+        raise DatasetError(
+            f"{lost_images:,} of {len(examples):,} images can't be decoded, more than {MAX_UNREADABLE_SHARE:.0%}: look "
+            "at the reasons above, and mend the files or leave them out with --exclude"
+        )
     remaining = {example.label for row, example in enumerate(dataset.train) if row not in skipped}
     lost = [label.name for position, label in enumerate(dataset.labels) if position not in remaining]
     if lost:

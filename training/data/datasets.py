@@ -14,8 +14,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from model.artifacts.artifact import Label
-
-SPLITS = ("train", "validation", "test")
+from model.datasets.listing import Skipped, Summary, count_reasons
+from model.datasets.names import SPLITS
 
 
 class DatasetInfo(BaseModel):
@@ -31,10 +31,14 @@ class DatasetInfo(BaseModel):
 
 
 class Example(NamedTuple):
-    """One image file and the index of its class. The path is a string: a million `Path` objects take a gigabyte."""
+    """One image file and the index of its class. The path is a string: a million `Path` objects take a gigabyte.
+
+    `group`: where the image is from, if the data says so; see `model.datasets.listing.ListedImage`.
+    """
 
     file: str
     label: int
+    group: str = ""
 
     @property
     def path(self) -> Path:
@@ -48,7 +52,7 @@ class Dataset:
     `validation` steers the learning rate; `test` is measured once, at the end. `split_description`: how the images
     were split, for manifests and reports. `groupings`: coarser classes, grouping -> the group of each class in the
     order of `labels`. `upright`: whether images have a natural orientation, as photographs have; if not, training
-    also rotates them.
+    also rotates them. `skipped`, `notes`: what the reader left out, guessed and converted (`model.datasets.listing`).
     """
 
     name: str
@@ -60,6 +64,8 @@ class Dataset:
     test: tuple[Example, ...]
     groupings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     upright: bool = True
+    skipped: tuple[Skipped, ...] = field(default=(), compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def examples(self) -> tuple[Example, ...]:
@@ -85,7 +91,22 @@ class Dataset:
             for split, examples in self.splits().items()
             for example in examples
         )
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+    def summary(self, skipped: Mapping[int, Skipped] | None = None) -> Summary:
+        """What was found, used and left out. `skipped`: what can't be decoded, by its place in `examples`."""
+        unreadable = skipped or {}
+        starts = np.cumsum([0, *(len(examples) for examples in self.splits().values())])
+        lost = np.histogram(list(unreadable), starts)[0] if unreadable else np.zeros(len(SPLITS), int)
+        sizes = {split: len(examples) - int(lost[i]) for i, (split, examples) in enumerate(self.splits().items())}
+        return Summary(
+            name=self.name,
+            num_used=sum(sizes.values()),
+            skipped=count_reasons((*self.skipped, *unreadable.values())),
+            classes=len(self.labels),
+            splits={split: size for split, size in sizes.items() if size},
+            notes=self.notes,
+        )
 
     def info(self) -> DatasetInfo:
         """Everything but the images."""

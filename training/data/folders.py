@@ -1,102 +1,58 @@
-"""A user's own images: a folder with one subfolder per class, ImageNet's layout, or a CSV table."""
+"""A user's own images as a `Dataset`: what the reader lists (`model.datasets`), with a split and classes to train."""
 
 from __future__ import annotations
 
-import csv
-import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from model.artifacts.artifact import Label
+from model.datasets.imagenet import VALIDATION_LIST
+from model.datasets.listing import ListedImage, Listing, Skipped
+from model.datasets.names import SPLITS, show_path
+from model.datasets.reader import read_folder
+from model.datasets.tables import read_table
 from model.exceptions import DatasetError
 from model.files import atomic_write
-from training.data.datasets import SPLITS, Dataset, DatasetInfo, Example, stratified_split
+from training.data.datasets import Dataset, DatasetInfo, Example, stratified_split
 
 INFO_SUFFIX = ".info.json"
-SPLIT_NAMES = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
-SYNSET_LISTS = ("synset_words.txt", "LOC_synset_mapping.txt")
-"""Lines of "n01440764 tench, Tinca tinca": class names, as ImageNet has them."""
-VALIDATION_LIST = "LOC_val_solution.csv"
-"""Classes of ImageNet's validation images where they are all in one folder: lines of "ID,n01440764 1 2 3 4"."""
 LICENSE = "that of the images it was trained on"
+SHARES = {"test": 0.15, "validation": 0.10}
+"""Of each class, where the data has no splits."""
 
 
-def load_folder(root: Path, seed: int = 0) -> Dataset:
-    """A folder of images: `root/CLASS/*`, or `root/train/CLASS/*` with `val` and optionally `test` beside `train`.
+def load_folder(root: Path, seed: int = 0, exclude: Sequence[str] = ()) -> Dataset:
+    """A folder of images in one of the layouts of `model.datasets.layout`.
 
-    Without these, 15 % of each class are drawn for test and 10 % for validation; with `train` but no `val`, a tenth of
-    `train`. ImageNet's lists of synsets and of validation classes are used if they are in `root`. Raises DatasetError.
+    Without splits, 15 % of each class are drawn for test and 10 % for validation; with `train` but no validation split,
+    a tenth of `train`. Raises DatasetError.
     """
-    if not root.is_dir():
-        raise DatasetError(
-            f"no folder at {root}: --data takes a folder with one subfolder per class, a .csv file, or elpv, grocery "
-            "or cifar10"
-        )
-    subfolders = _subfolders(root)
-    given = {SPLIT_NAMES[path.name]: path for path in subfolders if path.name in SPLIT_NAMES}
-    if "train" in given:
-        if {"val", "validation"} <= {path.name for path in subfolders}:
-            raise DatasetError(f"{root} contains both val and validation: keep one of them")
-        names = [path.name for path in _subfolders(given["train"])]
-        splits = {split: _list_images(path, names) for split, path in given.items()}
-        if not splits.get("validation") and (root / VALIDATION_LIST).is_file() and "validation" in given:
-            splits["validation"] = _read_validation_list(root / VALIDATION_LIST, given["validation"], names)
-        for split, path in given.items():
-            _check_split_folder(path, names, splits[split])
-        description = f"{root.name}, its own splits"
-    else:
-        names = [path.name for path in subfolders]
-        splits = stratified_split(_list_images(root, names), {"test": 0.15, "validation": 0.10}, seed)
-        description = f"{root.name} 75/10/15, seed {seed}"
-    return _make_dataset(root, names, splits, description, seed)
+    return _make_dataset(read_folder(root, exclude), seed)
 
 
-def load_table(path: Path, seed: int = 0) -> Dataset:
-    """A CSV file with the columns `path` and `label` (or `class`), and optionally `split`; paths are relative to it.
+def load_table(path: Path, seed: int = 0, exclude: Sequence[str] = ()) -> Dataset:
+    """A table as `model.datasets.tables` reads it; without a column for the split it is drawn as for a folder.
 
-    `split` is train, val (or validation) or test; without it the split is drawn as for a folder. A run's `split.csv` is
-    such a table; `split.info.json` beside it (`DatasetInfo`) adds the names and the order of the classes, the license
-    and the rest. Raises DatasetError.
+    A run's `split.csv` is such a table; `split.info.json` beside it (`DatasetInfo`) adds the names and the order of the
+    classes, the license and the rest. Raises DatasetError.
     """
-    if not path.is_file():
-        raise DatasetError(f"no file at {path}")
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = list(csv.DictReader(file))
-    columns = set(rows[0]) if rows else set()
-    label_column = "label" if "label" in columns else "class"
-    if not {"path", label_column} <= columns:
-        raise DatasetError(f"expected the columns path and label in {path}, got {', '.join(columns) or 'none'}")
-    if "part" in columns:
-        raise DatasetError(f"unknown column part in {path}: the column with train, val or test is named split")
-    info = _read_info(path.with_suffix(INFO_SUFFIX))
-    names = sorted({row[label_column] or "" for row in rows}, key=_class_order)
-    if info is not None:
-        known = [label.id for label in info.labels]
-        _check_classes(path, names, known)
-        names = known
-    index = {name: label for label, name in enumerate(names)}
-    splits: dict[str, list[Example]] = {split: [] for split in SPLITS}
-    for number, row in enumerate(rows, start=2):
-        split = SPLIT_NAMES.get(row.get("split") or "train")
-        if not row["path"] or not row[label_column] or split is None or None in row:
-            raise DatasetError(
-                f"invalid line {number} of {path}: it needs a path, a label and one of {', '.join(SPLIT_NAMES)}"
-            )
-        splits[split].append(Example(str(path.parent / row["path"]), index[row[label_column]]))
-    description = f"{path.name}, its own splits"
-    if "split" not in columns:
-        splits = stratified_split(splits["train"], {"test": 0.15, "validation": 0.10}, seed)
-        description = f"{path.name} 75/10/15, seed {seed}"
-    dataset = _make_dataset(path, names, splits, description, seed)
-    return dataset if info is None else replace(dataset, **dict(info))
+    listing, info = read_table(path, exclude), _read_info(path.with_suffix(INFO_SUFFIX))
+    if info is None:
+        return _make_dataset(listing, seed)
+    known = {label.id for label in info.labels}
+    unknown = [label.id for label in listing.classes if label.id not in known]
+    if unknown:
+        raise DatasetError(f"unknown class {unknown[0]!r} in {path}: {path.with_suffix(INFO_SUFFIX)} doesn't list it")
+    return replace(_make_dataset(replace(listing, classes=info.labels), seed), **dict(info))
 
 
 def write_table(dataset: Dataset, path: Path) -> None:
     """Write what `load_table` reads: the table of a dataset, and its `DatasetInfo` beside it. Raises OSError."""
-    with atomic_write(path) as file:
-        file.write(dataset.split_csv())
+    with atomic_write(path, "wb") as file:
+        file.write(dataset.split_csv().encode("utf-8", "surrogateescape"))  # paths as they are on the disk
     with atomic_write(path.with_suffix(INFO_SUFFIX)) as file:
         file.write(dataset.info().model_dump_json(indent=1) + "\n")
 
@@ -110,91 +66,77 @@ def _read_info(path: Path) -> DatasetInfo | None:
         raise DatasetError(f"invalid dataset metadata in {path}: {error.errors()[0]['msg']}") from error
 
 
-def _check_classes(path: Path, names: list[str], known: list[str]) -> None:
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise DatasetError(f"unknown class {unknown[0]!r} in {path}: {path.with_suffix(INFO_SUFFIX)} doesn't list it")
-
-
-def _class_order(name: str) -> tuple[bool, int, str]:
-    """Numbers by value, then words as folders are sorted."""
-    return not name.isdecimal(), int(name) if name.isdecimal() else 0, name
-
-
-def _make_dataset(
-    root: Path, names: list[str], splits: dict[str, list[Example]], description: str, seed: int
-) -> Dataset:
-    _check_training_images(root, names, splits["train"])
-    if not splits.get("validation"):
+def _make_dataset(listing: Listing, seed: int) -> Dataset:
+    """Classes, splits and examples of what was listed. Raises DatasetError."""
+    root, name = listing.root, listing.root.name or listing.root.resolve().name
+    entries, outside = _labeled_entries(listing)
+    classes = _trained_classes(listing, entries)
+    index = {label.id: number for number, label in enumerate(classes)}
+    splits: dict[str, list[Example]] = {split: [] for split in SPLITS}
+    for entry in entries:
+        splits[entry.split or "train"].append(Example(entry.file, index[entry.label or ""], entry.group))
+    description = f"{name}, its own splits"
+    _check_training_images(root, classes, splits["train"])
+    if not listing.has_splits:
+        splits = stratified_split(splits["train"], SHARES, seed)
+        description = f"{name} 75/10/15, seed {seed}"
+    if not splits["validation"]:
         splits |= stratified_split(splits["train"], {"validation": 0.10}, seed)
         description += f", a tenth of train for validation, seed {seed}"
     if not splits["validation"]:
         raise DatasetError(f"too few images in {root} to hold one out: some class needs at least three images")
-    synset_names = _read_synset_names(root)
     return Dataset(
         name=root.resolve().stem,
-        split_description=description,
+        split_description=show_path(description),
         license=LICENSE,
-        labels=tuple(Label(id=name, name=synset_names.get(name, name.replace("_", " "))) for name in names),
+        labels=classes,
         train=tuple(splits["train"]),
         validation=tuple(splits["validation"]),
-        test=tuple(splits.get("test", ())),
+        test=tuple(splits["test"]),
+        skipped=(*listing.skipped, *outside),
+        notes=listing.notes,
     )
 
 
-def _subfolders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+def _labeled_entries(listing: Listing) -> tuple[list[ListedImage], list[Skipped]]:
+    """The entries that have a class, and those outside all class folders, which aren't used.
+
+    Raises DatasetError if a split has images without a class: they mustn't be left out silently.
+    """
+    entries = [entry for entry in listing.entries if entry.label is not None]
+    without = [entry for entry in listing.entries if entry.label is None]
+    if not entries:
+        raise DatasetError(f"no classes in {listing.root}: put the images into one subfolder per class")
+    for split in SPLITS:
+        lost = [entry for entry in without if entry.split == split]
+        if lost:
+            raise DatasetError(
+                f"{len(lost):,} images of the {split} split in {listing.root} have no class, such as "
+                f"{show_path(lost[0].file)}: put them into one subfolder per class (or {VALIDATION_LIST} beside the "
+                "folder), or leave them out with --exclude"
+            )
+    return entries, [Skipped(entry.file, "outside the class folders") for entry in without]
 
 
-def _check_split_folder(root: Path, names: list[str], examples: list[Example]) -> None:
-    """A split's folder with other classes, or without subfolders, must not be left out silently."""
-    unknown = [path.name for path in _subfolders(root) if path.name not in names]
-    if unknown:
-        raise DatasetError(f"unknown classes in {root}: {', '.join(unknown[:5])}; the train folder doesn't have them")
-    if not examples and any(not path.name.startswith(".") and path.is_file() for path in root.iterdir()):
-        raise DatasetError(
-            f"no subfolders in {root}: put its images into one subfolder per class, or {VALIDATION_LIST} beside it"
-        )
+def _trained_classes(listing: Listing, entries: Sequence[ListedImage]) -> tuple[Label, ...]:
+    """The classes of the listing, if all of them may be in the train split. Raises DatasetError."""
+    if not listing.has_splits:
+        return listing.classes
+    trained = {entry.label for entry in entries if entry.split == "train"}
+    for split in ("validation", "test"):
+        unknown = sorted({str(entry.label) for entry in entries if entry.split == split} - trained)
+        if unknown and trained:
+            raise DatasetError(
+                f"unknown classes in the {split} split of {listing.root}: {', '.join(unknown[:5])}; the train split "
+                "doesn't have them"
+            )
+    return listing.classes
 
 
-def _list_images(root: Path, names: list[str]) -> list[Example]:
-    """Every visible file below `root/CLASS`; whether it is an image turns out when it is decoded."""
-    examples = []
-    for label, name in enumerate(names):
-        files = []
-        for folder, inner, contents in os.walk(root / name, followlinks=True):
-            inner[:] = [directory for directory in inner if not directory.startswith(".")]
-            files += [f"{folder}{os.sep}{file}" for file in contents if not file.startswith(".")]
-        examples += [Example(file, label) for file in sorted(files, key=lambda file: Path(file).parts)]
-    return examples
-
-
-def _read_validation_list(listing: Path, root: Path, names: list[str]) -> list[Example]:
-    index = {name: label for label, name in enumerate(names)}
-    examples = []
-    with listing.open(newline="") as file:
-        for row in csv.DictReader(file):
-            name = row["PredictionString"].split()[0]
-            if name not in index:
-                raise DatasetError(f"unknown class {name} in {listing}: the train folder doesn't have it")
-            examples.append(Example(str(root / f"{row['ImageId']}.JPEG"), index[name]))
-    return examples
-
-
-def _read_synset_names(root: Path) -> dict[str, str]:
-    for name in SYNSET_LISTS:
-        if (root / name).is_file():
-            lines = (root / name).read_text(encoding="utf-8").splitlines()
-            return {words[0]: words[2] for words in (line.partition(" ") for line in lines) if words[2]}
-    return {}
-
-
-def _check_training_images(root: Path, names: list[str], examples: list[Example]) -> None:
-    if not names:
-        raise DatasetError(f"no subfolders in {root}: put the images into one subfolder per class")
-    if len(names) == 1:
-        raise DatasetError(f"only one class in {root}, {names[0]}: at least two classes are needed")
-    empty = set(range(len(names))) - {example.label for example in examples}
+def _check_training_images(root: Path, classes: Sequence[Label], examples: Sequence[Example]) -> None:
+    if len(classes) == 1:
+        raise DatasetError(f"only one class in {root}, {classes[0].id}: at least two classes are needed")
+    empty = set(range(len(classes))) - {example.label for example in examples}
     if empty:
-        listed = ", ".join(names[label] for label in sorted(empty)[:5])
+        listed = ", ".join(classes[label].id for label in sorted(empty)[:5])
         raise DatasetError(f"{len(empty)} classes of {root} have no images to train on: {listed}")

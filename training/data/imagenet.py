@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 from model.artifacts.artifact import Label
+from model.datasets.imagenet import VALIDATION_LIST, read_validation_list
+from model.datasets.walk import walk
 from model.exceptions import DatasetError
 from training.data.datasets import Example
-from training.data.folders import VALIDATION_LIST
 
 SYNSET_LABELS = ("imagenet_2012_validation_synset_labels.txt", "synset_labels.txt")
 """One synset per line, in the order of the files' names."""
@@ -23,28 +23,16 @@ def load_validation(root: Path, labels: tuple[Label, ...]) -> tuple[Example, ...
     Classes come from the subfolders' names, or from a list in `root` or beside it: `LOC_val_solution.csv`,
     `imagenet_2012_validation_synset_labels.txt` or `val.txt`.
     """
-    if not root.is_dir():
-        raise DatasetError(f"no folder of ImageNet's validation images at {root}")
-    files = sorted(path for path in root.iterdir() if path.suffix.lower() in SUFFIXES)
-    synsets = _read_list(root, files, labels) if files else _by_subfolder(root)
+    images = [root / path for path in walk(root).files if Path(path).suffix.lower() in SUFFIXES]
+    files = [path for path in images if path.parent == root]
+    synsets = _read_list(root, files, labels) if files else [(file, file.parent.name) for file in images]
+    if not synsets:
+        raise DatasetError(f"no images (.JPEG) in {root} or its subfolders")
     numbers = {label.id: number for number, label in enumerate(labels)}
     for file, synset in synsets:
         if synset not in numbers:
             raise DatasetError(f"unknown synset {synset!r} of {file.name} in {root}: the network doesn't have it")
     return tuple(Example(str(file), numbers[synset]) for file, synset in synsets)
-
-
-def _by_subfolder(root: Path) -> list[tuple[Path, str]]:
-    files = [
-        (file, folder.name)
-        for folder in sorted(root.iterdir())
-        if folder.is_dir() and not folder.name.startswith(".")
-        for file in sorted(folder.iterdir())
-        if file.suffix.lower() in SUFFIXES
-    ]
-    if not files:
-        raise DatasetError(f"no images (.JPEG) in {root} or its subfolders")
-    return files
 
 
 def _read_list(root: Path, files: list[Path], labels: tuple[Label, ...]) -> list[tuple[Path, str]]:
@@ -55,8 +43,7 @@ def _read_list(root: Path, files: list[Path], labels: tuple[Label, ...]) -> list
     listing = lists[0]
     try:
         if listing.name == VALIDATION_LIST:
-            with listing.open(newline="") as table:
-                synset_of = {row["ImageId"]: row["PredictionString"].split()[0] for row in csv.DictReader(table)}
+            synset_of = read_validation_list(listing)
             return [(file, synset_of[file.stem]) for file in files]
         lines = listing.read_text().split("\n")
         lines = [line.strip() for line in lines if line.strip()]

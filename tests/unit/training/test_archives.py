@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
+import lzma
+import shutil
+import tarfile
 import threading
 import time
 import zipfile
@@ -33,6 +38,21 @@ def packed(path: Path, files: dict[str, bytes]) -> Path:
     return path
 
 
+def tarred(path: Path, files: dict[str, bytes]) -> Path:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in {"pets-main/README.md": b"about", **files}.items():
+            entry = tarfile.TarInfo(f"./{name}")
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+        link = tarfile.TarInfo("./train/cat/1.jpg")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(link)
+    compress = {".gz": gzip.compress, ".xz": lzma.compress}.get(path.suffix, bytes)
+    path.write_bytes(compress(buffer.getvalue()))
+    return path
+
+
 def pets(url: str = "file:///nothing") -> Archive:
     lines = sorted(f"{name}\t{len(content)}\t{zlib.crc32(content):08x}" for name, content in FILES.items())
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
@@ -55,6 +75,21 @@ def test_unpacked_once(tmp_path: Path, home: Path) -> None:
     assert visible(home) == ["pets"]
 
 
+@pytest.mark.parametrize("name", ["pets.tar", "pets.tar.gz", "pets.tar.xz"])
+def test_unpacked_from_a_tar_archive(tmp_path: Path, home: Path, name: str) -> None:
+    """Links in it count for nothing, and its files are compared before any is written."""
+    root = unpack("pets", pets(), tarred(tmp_path / name, FILES))
+    assert {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file()} == FILES
+    shutil.rmtree(root)
+    with pytest.raises(DatasetError, match="its files have another checksum"):
+        unpack("pets", pets(), tarred(tmp_path / name, FILES | {"train/dog/0.jpg": b"a fox"}))
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: len(content) // 3])
+    with pytest.raises(DatasetError, match=r"another checksum|should be a zip or tar archive"):
+        unpack("pets", pets(), tmp_path / name)
+    assert visible(home) == []
+
+
 def test_downloaded(tmp_path: Path) -> None:
     file = packed(tmp_path / "pets.zip", FILES)
     assert (unpack("pets", pets(file.as_uri()), None) / "train/cat/0.jpg").read_bytes() == b"a cat"
@@ -70,7 +105,7 @@ def test_other_files_and_broken_ones_are_refused(tmp_path: Path, home: Path) -> 
     with pytest.raises(DatasetError, match="its files have another checksum"):
         unpack("pets", pets(), packed(tmp_path / "other.zip", FILES | {"train/dog/0.jpg": b"a fox"}))
     (tmp_path / "page.zip").write_text("<html>not found</html>")
-    with pytest.raises(DatasetError, match="not a zip file"):
+    with pytest.raises(DatasetError, match="should be a zip or tar archive"):
         unpack("pets", pets(), tmp_path / "page.zip")
     damaged = bytearray(packed(tmp_path / "pets.zip", FILES).read_bytes())
     damaged[damaged.index(b"a cat")] ^= 1
@@ -111,3 +146,14 @@ def test_the_real_grocery_store() -> None:
     assert {example.label for example in dataset.train} == set(range(81))
     assert dataset.labels[0].name == "Golden Delicious"
     assert all(example.path.is_file() for example in dataset.examples[::50])
+
+
+@pytest.mark.shared
+@pytest.mark.slow
+def test_the_real_cifar_10() -> None:
+    file = SHARED / "cifar10.tar.xz"
+    if not file.is_file():
+        pytest.skip("no cifar10.tar.xz in ../shared/data")
+    dataset = load_named("cifar10", file)
+    assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (45_000, 5_000, 10_000)
+    assert dataset.labels[0].id == "airplane"

@@ -42,7 +42,7 @@ def test_given_splits_are_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, "no subfolders in"),
+        ({}, "no classes in"),
         ({"cat": 5}, "at least two classes"),
         ({"cat": 5, "dog": 0}, "1 classes of .* have no images to train on: dog"),
         ({"cat": 2, "dog": 2}, "at least three images"),
@@ -77,9 +77,8 @@ def test_validation_is_held_out_of_train_where_there_is_none(tmp_path: Path) -> 
     assert [label.id for label in dataset.labels] == ["cat", "dog"]
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (36, 4, 6)
     assert all(example.path.parts[-3] == "train" for example in dataset.train + dataset.validation)
-    (root / "val").mkdir()
-    (root / "validation").mkdir()
-    with pytest.raises(DatasetError, match="contains both val and validation"):
+    make(root, {"val/cat": 1, "validation/cat": 1})
+    with pytest.raises(DatasetError, match="contains both val"):
         load_folder(root)
 
 

@@ -50,12 +50,16 @@ def test_imagenet_with_folders_in_val(imagenet: Path) -> None:
 def test_an_unknown_synset_is_refused(imagenet: Path) -> None:
     listing = imagenet / "LOC_val_solution.csv"
     listing.write_text(listing.read_text().replace("n01440764", "n99999999"))
-    with pytest.raises(DatasetError, match="unknown class n99999999"):
+    with pytest.raises(DatasetError, match=r"unknown classes in the validation split .*: n99999999"):
         load_folder(imagenet)
 
 
 def write(path: Path, text: str) -> Path:
+    """Write a table, and the files that it names."""
     path.write_text(text)
+    for name in {line.split(",")[0] for line in text.splitlines()[1:]}:
+        if not (path.parent / name).exists():
+            (path.parent / name).write_bytes(b"x")
     return path
 
 
@@ -66,7 +70,7 @@ def test_a_table_with_splits(tmp_path: Path) -> None:
     dataset = load_table(write(tmp_path / "t.csv", "path,label,split\n" + lines))
     assert [label.id for label in dataset.labels] == ["cat", "dog"]
     assert (len(dataset.train), len(dataset.validation), len(dataset.test)) == (6, 6, 0)
-    assert dataset.train[1] == (str(tmp_path / "train1.jpg"), 0)
+    assert dataset.train[1] == (str(tmp_path / "train1.jpg"), 0, "")
 
 
 def test_a_table_without_splits_is_split(tmp_path: Path) -> None:
@@ -82,22 +86,12 @@ def test_a_run_s_split_is_such_a_table(images: Path, tmp_path: Path) -> None:
     assert again.split_sha256() == before.split_sha256()
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "columns path and label"),
-        ("file,label\na.jpg,cat\n", "columns path and label"),
-        ("path,label\na.jpg,\n", "line 2"),
-        ("path,label\na.jpg,cat,dog\n", "line 2"),
-        ("path,label,split\na.jpg,cat,train\nb.jpg,cat,tset\n", "line 3"),
-        ("path,label,part\na.jpg,cat,train\n", "unknown column part"),
-        ("path,label\na.jpg,cat\n", "at least two classes"),
-    ],
-)
-def test_invalid_tables_are_refused(tmp_path: Path, text: str, message: str) -> None:
-    with pytest.raises(DatasetError, match=message):
-        load_table(write(tmp_path / "t.csv", text))
-    with pytest.raises(DatasetError, match="no file at"):
+def test_tables_that_cannot_be_trained_on_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="at least two classes"):
+        load_table(write(tmp_path / "t.csv", "path,label\na.jpg,cat\n"))
+    with pytest.raises(DatasetError, match="no classes in"):
+        load_table(write(tmp_path / "t.csv", "path\na.jpg\n"))
+    with pytest.raises(DatasetError, match=r"can't read .*other\.csv: No such file"):
         load_table(tmp_path / "other.csv")
 
 
@@ -110,7 +104,7 @@ def test_a_split_keeps_the_order_of_the_classes(tmp_path: Path) -> None:
             (root / name / f"{number}.jpg").write_bytes(b"x")
     before = load_folder(root)
     assert load_table(write(tmp_path / SPLIT, before.split_csv())).labels == before.labels
-    lines = "".join(f"{n}.jpg,{n}\n" * 3 for n in (10, 9, 100))
+    lines = "".join(f"{n}-{i}.jpg,{n}\n" for n in (10, 9, 100) for i in range(3))
     assert [label.id for label in load_table(write(tmp_path / "n.csv", "path,label\n" + lines)).labels] == [
         "9",
         "10",
@@ -120,11 +114,11 @@ def test_a_split_keeps_the_order_of_the_classes(tmp_path: Path) -> None:
 
 def test_a_split_that_does_not_fit_is_not_left_out(imagenet: Path) -> None:
     (imagenet / "LOC_val_solution.csv").unlink()
-    with pytest.raises(DatasetError, match="no subfolders in"):
+    with pytest.raises(DatasetError, match=r"3 images of the validation split .* have no class"):
         load_folder(imagenet)
-    for path in list((imagenet / "val").iterdir()):
-        path.unlink()
     (imagenet / "val" / "N01440764").mkdir()
+    for path in list((imagenet / "val").glob("*.JPEG")):
+        path.rename(imagenet / "val" / "N01440764" / path.name)
     with pytest.raises(DatasetError, match=r"unknown classes in .*: N01440764"):
         load_folder(imagenet)
 
@@ -134,7 +128,8 @@ def test_a_run_s_split_is_the_same_dataset(tmp_path: Path) -> None:
     before = load_elpv()
     path = write(tmp_path / SPLIT, before.split_csv())
     assert load_table(path) != before
-    info = write(path.with_suffix(INFO_SUFFIX), before.info().model_dump_json())
+    info = path.with_suffix(INFO_SUFFIX)
+    info.write_text(before.info().model_dump_json())
     assert load_table(path) == before
     info.write_text(info.read_text().replace("mono-33", "mono-34"))
     with pytest.raises(DatasetError, match="unknown class 'mono-33'"):
