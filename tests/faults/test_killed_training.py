@@ -16,18 +16,19 @@ from tests.helpers import training_runs
 pytestmark = pytest.mark.exclusive
 
 PYTHON = Path(sys.executable).name
+OPTIONS = [*training_runs.OPTIONS, "--precision", "float32"]
 
 
 @pytest.mark.parametrize(
     ("processes", "towers"),
-    [pytest.param(1, 1, marks=pytest.mark.slow), (2, 2)],
+    [(1, 1), pytest.param(2, 2, marks=pytest.mark.slow)],
     ids=["1 process", "2 towers"],
 )
 def test_killed_twice_and_resumed(few: Path, tmp_path: Path, processes: int, towers: int) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     whole.mkdir()
     broken.mkdir()
-    options = ["--data", few, *training_runs.OPTIONS, "--precision", "float32", "--processes-per-network", towers]
+    options = ["--data", few, *OPTIONS, "--processes-per-network", towers]
     training_runs.finish(training_runs.start(whole, *options, processes=processes))
 
     process = training_runs.start(broken, *options, processes=processes)
@@ -51,7 +52,7 @@ def _after_a_while() -> bool:
 
 
 def test_killed_while_saving_the_one_before_is_whole(few: Path, tmp_path: Path) -> None:
-    process = training_runs.start(tmp_path, "--data", few, *training_runs.OPTIONS)
+    process = training_runs.start(tmp_path, "--data", few, *OPTIONS)
 
     def saving() -> bool:
         return any(tmp_path.glob("runs/*/checkpoint.pt")) and any(tmp_path.glob("runs/*/checkpoint.pt.partial"))
@@ -62,7 +63,7 @@ def test_killed_while_saving_the_one_before_is_whole(few: Path, tmp_path: Path) 
 
 
 def test_ctrl_c_saves_and_names_the_command_to_resume(few: Path, tmp_path: Path) -> None:
-    process = training_runs.start(tmp_path, "--data", few, *training_runs.UNSAVED)
+    process = training_runs.start(tmp_path, "--data", few, *training_runs.UNSAVED, "--precision", "float32")
     assert process.stdout is not None
     for line in process.stdout:
         if "run directory" in line:
@@ -82,7 +83,7 @@ def test_ctrl_c_saves_and_names_the_command_to_resume(few: Path, tmp_path: Path)
 
 
 def test_ctrl_c_before_the_first_step_says_so(few: Path, tmp_path: Path) -> None:
-    process = training_runs.start(tmp_path, "--data", few, *training_runs.OPTIONS)
+    process = training_runs.start(tmp_path, "--data", few, *OPTIONS)
     assert process.stdout is not None
     for line in process.stdout:
         if "3 classes" in line:
@@ -95,7 +96,7 @@ def test_ctrl_c_before_the_first_step_says_so(few: Path, tmp_path: Path) -> None
 
 
 def test_ctrl_c_while_measuring_names_the_command_to_resume(images: Path, tmp_path: Path) -> None:
-    process = training_runs.start(tmp_path, "--data", images, *training_runs.OPTIONS, "--epochs", 1)
+    process = training_runs.start(tmp_path, "--data", images, *OPTIONS, "--epochs", 1)
     deadline = time.monotonic() + 120
     while not any(tmp_path.glob("artifacts/patterns/.*/network.onnx")):  # it is exported, and measured next
         assert time.monotonic() < deadline
@@ -112,7 +113,7 @@ def test_ctrl_c_while_measuring_names_the_command_to_resume(images: Path, tmp_pa
 
 
 def test_two_processes_on_one_run_are_refused(few: Path, tmp_path: Path) -> None:
-    first = training_runs.start(tmp_path, "--data", few, *training_runs.OPTIONS)
+    first = training_runs.start(tmp_path, "--data", few, *OPTIONS)
 
     def second_is_refused() -> bool:
         if not any(tmp_path.glob("runs/*/checkpoint.pt")):
@@ -127,7 +128,7 @@ def test_two_processes_on_one_run_are_refused(few: Path, tmp_path: Path) -> None
 
 
 def test_a_run_keeps_its_recipe(few: Path, tmp_path: Path) -> None:
-    process = training_runs.start(tmp_path, "--data", few, *training_runs.OPTIONS, "--epochs", 1)
+    process = training_runs.start(tmp_path, "--data", few, *OPTIONS, "--epochs", 1)
     training_runs.finish(process)
     process = training_runs.start(tmp_path, "--resume", training_runs.only_run(tmp_path), "--batch-size", 5)
     printed, _ = process.communicate(timeout=60)

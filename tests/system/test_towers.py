@@ -27,7 +27,7 @@ def records(home: Path) -> list[dict[str, float]]:
 
 
 def require_same(home: Path, alone: Path) -> None:
-    """Equal to rounding in float64, after 9 steps with dropout, augmentation and a short last batch."""
+    """Equal to rounding in float64, after 6 steps with dropout, augmentation and a short last batch."""
     for ours, theirs in zip(training_runs.load_checkpoint(home), training_runs.load_checkpoint(alone), strict=True):
         assert ours.keys() == theirs.keys()
         for name, tensor in theirs.items():
