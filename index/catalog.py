@@ -213,10 +213,11 @@ class Catalog:
         with self.transaction() as database:
             self._change(database, image_id, label=label)
 
-    def set_source(self, image_id: int, source: str, label: str | None) -> None:
-        """Change the file of an image, and its label."""
+    def set_sources(self, moves: Iterable[tuple[int, str, str | None]]) -> None:
+        """Change the files of images, and their labels: (id, path, label)."""
         with self.transaction() as database:
-            self._change(database, image_id, source=source, label=label)
+            for image_id, source, label in moves:
+                self._change(database, image_id, source=source, label=label)
 
     def sources(self) -> list[StoredSource]:
         """All images by id with their files, removed ones included, damaged ones not."""

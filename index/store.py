@@ -189,11 +189,17 @@ class ImageIndex:
             self.catalog.set_label(image_id, label)
             self._current.rows.set_label(image_id, label)
 
-    def move(self, image_id: int, source: str, label: str | None) -> None:
-        """Record that an image's file is another one with the same bytes, and change its label."""
+    def move(self, moves: Sequence[tuple[int, str, str | None]]) -> None:
+        """Record in one commit that images have other files with the same bytes, and labels: (id, path, label)."""
         with self._changing():
-            self.catalog.set_source(image_id, source, label)
-            self._current.rows.set_label(image_id, label)
+            self.catalog.set_sources(moves)
+            for image_id, _, label in moves:
+                self._current.rows.set_label(image_id, label)
+
+    def set_removed(self, ids: Sequence[int], removed: bool) -> None:
+        """Remove images, or restore them, in one commit."""
+        with self._changing():
+            self._set_removed(ids, removed)
 
     def is_replaced(self) -> bool:
         """Whether the files of an index that is open for writing are no longer those at its path."""
