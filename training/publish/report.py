@@ -56,7 +56,7 @@ def predict_split(
     examples = dataset.examples
 
     def read(batch: NDArray[np.int64]) -> LabeledBatch:
-        files, labels = zip(*(examples[row] for row in batch), strict=True)
+        files, labels, _ = zip(*(examples[row] for row in batch), strict=True)
         return LabeledBatch(cache.images.read(batch), np.array(labels), files)
 
     return predict(model, map(read, batches(rows, BATCH_SIZE)), len(rows), ten_crop)
