@@ -15,6 +15,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from model.compiled_loops import compile_loop
+
 Rows = NDArray[np.float32] | NDArray[np.uint16]
 
 SIXTEEN, HALF, ONE = np.uint32(16), np.uint32(0x7FFF), np.uint32(1)
@@ -44,7 +46,7 @@ def _store(values: Any, bits: Any, row: Any) -> None:
             row[c] = values[c]
 
 
-@njit(nogil=True, fastmath=FAST, error_model="numpy", cache=True)
+@compile_loop(fastmath=FAST, error_model="numpy")
 def _forward(x: Any, y: Any, towers: int, k: float, alpha: float) -> None:
     rows, channels = x.shape
     width = channels // towers
@@ -65,7 +67,7 @@ def _forward(x: Any, y: Any, towers: int, k: float, alpha: float) -> None:
         _store(values, bits, y[r])
 
 
-@njit(nogil=True, fastmath=FAST, error_model="numpy", cache=True)
+@compile_loop(fastmath=FAST, error_model="numpy")
 def _backward(x: Any, grad_output: Any, grad_input: Any, towers: int, k: float, alpha: float) -> None:
     rows, channels = x.shape
     width = channels // towers

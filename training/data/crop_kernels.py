@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.compiled_loops import compile_loop
 from model.images.crops import CROP_SIZE
 from training.data.augment import Crops
 
 ROW = 3 * CROP_SIZE
 
 
-@njit(nogil=True, cache=True)
+@compile_loop()
 def _cut_crops_kernel(images: Any, rows: Any, strides: Any, out: Any) -> None:
     for n in range(len(rows)):
         image = images[rows[n]]
@@ -43,7 +43,7 @@ def _cut_crops_kernel(images: Any, rows: Any, strides: Any, out: Any) -> None:
                     target[3 * c + 2] = image[pixel + 2]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compile_loop(error_model="numpy")
 def _subtract_mean_kernel(
     images: Any, rows: Any, strides: Any, mean: Any, mean_strides: Any, color_shifts: Any, scale: Any, out: Any
 ) -> None:
@@ -63,7 +63,7 @@ def _subtract_mean_kernel(
                 mean_pixel += 3 * mean_right
 
 
-@njit(nogil=True, cache=True)
+@compile_loop()
 def _add_to_sums_kernel(image: Any, image_sum: Any, outer_sum: Any) -> None:
     rr = rg = rb = gg = gb = bb = np.uint64(0)
     for i in range(0, len(image), 3):
