@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from pydantic import ValidationError
+
 from model.artifacts.artifact import Label
+from model.exceptions import DatasetError
 
 
 def list_classes(ids: Iterable[str], names: Mapping[str, str] | None = None) -> tuple[Label, ...]:
     """The classes in their order, with the names to show: those given, or else the ids with spaces for `_`.
 
-    Two classes never get the same name.
+    Two classes never get the same name. Raises DatasetError for a name that can't be shown.
     """
     ordered = sorted(set(ids), key=class_order)
     spaced = [(names or {}).get(name, name.replace("_", " ")) for name in ordered]
-    return tuple(
-        Label(id=name, name=shown if spaced.count(shown) == 1 else name)
-        for name, shown in zip(ordered, spaced, strict=True)
-    )
+    counts = Counter(spaced)
+    try:
+        return tuple(
+            Label(id=name, name=shown if counts[shown] == 1 else name)
+            for name, shown in zip(ordered, spaced, strict=True)
+        )
+    except ValidationError as error:
+        problem = error.errors()[0]
+        raise DatasetError(f"the class {problem['input']!a}: {problem['msg']}") from error
 
 
 def class_order(name: str) -> tuple[bool, int, str]:
