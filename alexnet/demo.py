@@ -20,8 +20,9 @@ def run_demo(host: str, port: int, home: Path, log: Callable[[str], None]) -> No
     log("errors of the bundled network on held-out images:")
     log(format_measurements(artifact.manifest.measurements))
     index = artifact.default_index_path(home / "indexes")
-    report, size = index_dataset("elpv", artifact, IndexUri(index))
-    log(f"index {index}: {size:,} images ({report.added:,} added, {report.existing:,} already indexed)")
+    indexed = index_dataset("elpv", artifact, IndexUri(index))
+    report = indexed.report
+    log(f"index {index}: {indexed.size:,} images ({report.added:,} added, {report.existing:,} already indexed)")
     examples = [example.path for example in load_elpv().test[:2]]
     url = f"http://{host}:{port}"
     log(f"\nweb page: {url}/   API: {url}/docs\ntry:")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from index.codes import MAX_LOOKUP_BITS
 from index.evaluation import Evaluation, LabeledQuery, evaluate
@@ -48,12 +49,16 @@ def _indexed_queries(index: Index, max_images: int) -> list[LabeledQuery]:
 
 def _file_queries(index: Index, folder: Path, max_images: int, network: Path, device: str) -> list[LabeledQuery]:
     from index.build import find_images
-    from model.images.preprocess import decode_image
+    from index.reading import ReadImage, read_image
     from model.runtime import OnnxModel
 
     model, sources = OnnxModel(network, device), [source for source in find_images(folder) if source.label]
     queries = []
     for row in _sample(len(sources), max_images):
-        pixels = decode_image(sources[row].path.read_bytes()).pixels
-        queries.append(LabeledQuery(model.features(pixels[None], index.crops)[0], sources[row].label or ""))
+        image = read_image(sources[row])
+        if isinstance(image, ReadImage):
+            feature = model.features(image.pixels[None], index.crops)[0]
+            queries.append(LabeledQuery(feature, sources[row].label or ""))
+        else:
+            tqdm.write(f"skipped {image}")
     return queries

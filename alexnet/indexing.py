@@ -5,47 +5,129 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from index.backends import IndexUri, open_writable
-from index.build import BuildReport, ImageSource, build, find_images
+from index.backends import IndexUri, open_existing, open_writable
+from index.build import BuildReport, build
 from index.metadata import parse_dtype
+from index.reading import to_sources
 from index.shards import Shard
+from index.sync import SyncReport, sync
 from model.artifacts.artifact import Artifact
+from model.datasets.listing import ListedImage, Listing, Summary, write_skipped
+from model.datasets.names import SPLITS
+from model.datasets.reader import check_data, read_folder
+from model.datasets.tables import is_table, read_table
 from model.exceptions import StoppedError
 from model.runtime import OnnxModel
 from training.data.archives import NAMED_DATASETS
+from training.data.datasets import Dataset
+from training.data.folders import read_info
 from training.data.loading import load_dataset
 
 
+@dataclass(frozen=True)
+class IndexingOptions:
+    """How a data set is indexed.
+
+    `archive`: of a named data set. `dtype`: of a new index's features. `shard`: index only its images. `exclude`:
+    patterns of files and folders to leave out. `list_skipped`: a file for what is skipped, and why.
+    """
+
+    archive: Path | None = None
+    device: str = "auto"
+    dtype: str = "float32"
+    shard: Shard | None = None
+    exclude: tuple[str, ...] = ()
+    list_skipped: Path | None = None
+
+
+@dataclass(frozen=True)
+class SyncOptions:
+    """How an index follows a folder; see `index.sync.sync`."""
+
+    device: str = "auto"
+    exclude: tuple[str, ...] = ()
+    prune: bool = False
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class IndexedData:
+    """What was done: `size`, of the index afterwards; `summary`, of the data."""
+
+    index: IndexUri
+    report: BuildReport
+    size: int
+    summary: Summary
+
+    def __str__(self) -> str:
+        report = self.report
+        counts = f"{report.added:,} added, {report.existing:,} already indexed, {report.unreadable:,} unreadable"
+        return f"{self.summary}\nindex {self.index}: {self.size:,} images ({counts})"
+
+
 def index_dataset(
-    data: str,
-    artifact: Artifact,
-    index: IndexUri,
-    *,
-    archive: Path | None = None,
-    device: str = "auto",
-    dtype: str = "float32",
-    shard: Shard | None = None,
-) -> tuple[BuildReport, int]:
-    """Add the images of a data set to an index, which is created if it doesn't exist; what was done, and its size.
+    data: str, artifact: Artifact, index: IndexUri, options: IndexingOptions | None = None
+) -> IndexedData:
+    """Add the images of a data set to an index, which is created if it doesn't exist.
 
     Raises StoppedError on Ctrl-C: what was added is kept. Raises AlexNetError.
     """
-    sources = _sources(data, archive, shard)
-    with closing(open_writable(index, artifact, parse_dtype(dtype))) as store:
+    options = options or IndexingOptions()
+    listing = list_images(data, options.archive, options.shard, options.exclude)
+    with closing(open_writable(index, artifact, parse_dtype(options.dtype))) as store:
         try:
-            return build(store, OnnxModel(artifact.network, device), sources), len(store)
+            report = build(store, OnnxModel(artifact.network, options.device), to_sources(listing))
         except KeyboardInterrupt:
             raise StoppedError("stopped; what was added is kept: run the same command to resume") from None
+        if options.list_skipped is not None:
+            write_skipped(options.list_skipped, (*listing.skipped, *report.skipped))
+        return IndexedData(index, report, len(store), listing.summary(report.skipped))
 
 
-def _sources(data: str, archive: Path | None, shard: Shard | None) -> Sequence[ImageSource]:
-    if data not in NAMED_DATASETS and not data.endswith(".csv"):
-        return find_images(Path(data), shard)
-    dataset = load_dataset(data, archive=archive)
-    examples = list(dataset.examples)
-    if shard:
-        root = Path(os.path.commonpath([example.path.absolute() for example in examples]))
-        examples = [example for example in examples if shard.contains(example.path.absolute(), root)]
-    return [ImageSource(example.path, dataset.labels[example.label].name) for example in examples]
+def list_images(data: str, archive: Path | None, shard: Shard | None, exclude: Sequence[str]) -> Listing:
+    """The images of a named data set, a folder or a table; with a shard, only its own. Raises DatasetError."""
+    if data not in NAMED_DATASETS and not is_table(Path(data)):
+        check_data(Path(data))
+        root = Path(data).resolve()
+        return read_folder(root, exclude, None if shard is None else lambda path: shard.contains(path, root))
+    listing = _list_named(load_dataset(data, archive=archive)) if data in NAMED_DATASETS else _list_table(data, exclude)
+    if shard is None:
+        return listing
+    paths = [entry.path.absolute() for entry in listing.entries]
+    root = Path(os.path.commonpath(paths))
+    pairs = zip(listing.entries, paths, strict=True)
+    return replace(listing, entries=tuple(entry for entry, path in pairs if shard.contains(path, root)))
+
+
+def _list_named(dataset: Dataset) -> Listing:
+    entries = [
+        ListedImage(example.file, dataset.labels[example.label].id, split, example.group)
+        for split, examples in zip(SPLITS, dataset.splits().values(), strict=True)
+        for example in examples
+    ]
+    return Listing(Path(dataset.name), tuple(entries), dataset.labels, has_splits=True)
+
+
+def _list_table(data: str, exclude: Sequence[str]) -> Listing:
+    """A table; if it is the split of a run, its classes have the names that they have there."""
+    listing, info = read_table(Path(data), exclude), read_info(Path(data))
+    known = set() if info is None else {label.id for label in info.labels}
+    if info is None or not known.issuperset(label.id for label in listing.classes):
+        return listing
+    return replace(listing, classes=info.labels)
+
+
+def sync_folder(folder: Path, artifact: Artifact, index: IndexUri, options: SyncOptions) -> tuple[SyncReport, Summary]:
+    """Bring an existing index to what is in a folder (`index.sync`). Raises AlexNetError."""
+    listing = read_folder(folder.resolve(), options.exclude)
+    with closing(open_existing(index)) as store:
+        store.check_compatible(artifact)
+        try:
+            model = OnnxModel(artifact.network, options.device)
+            report = sync(store, model, listing, prune=options.prune, dry_run=options.dry_run)
+        except KeyboardInterrupt:
+            raise StoppedError("stopped; what was added is kept: run the same command to resume") from None
+    return report, listing.summary()

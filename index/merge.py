@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from index.build import add_new
 from index.entries import NewEntry
 from index.metadata import IndexMetadata
+from index.reading import add_new
 from index.store import ImageIndex, create_folder, is_index, lock_for_writing
 from model.exceptions import IndexStoreError, InvalidRequestError
 

@@ -1,19 +1,19 @@
 """Index: what every backend offers, and the capabilities that only some have.
 
 A caller that needs a capability checks it where its option is given: `require_codes`, `require_gpu`,
-`require_compaction`.
+`require_compaction`, `require_sync`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.codes import Codes
-from index.entries import AddResult, Entry, NewEntry, StoredId
+from index.entries import AddResult, Entry, FileState, NewEntry, StoredId, StoredSource
 from index.search import NearestIds, Neighbor, Query
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
@@ -83,6 +83,25 @@ class SupportsCompaction(Protocol):
     def compact(self) -> int: ...
 
 
+class FileRecords(Protocol):
+    """The files of the images, and how each was read last; see `index.catalog.Catalog`."""
+
+    def sources(self) -> list[StoredSource]: ...
+    def file_states(self) -> dict[str, FileState]: ...
+    def set_file_states(self, states: Mapping[str, FileState]) -> None: ...
+    def delete_file_states(self, paths: Iterable[str]) -> None: ...
+
+
+@runtime_checkable
+class SupportsSync(Protocol):
+    """Can follow a folder: remembers its files, and changes many images in one commit."""
+
+    @property
+    def file_records(self) -> FileRecords: ...
+    def move(self, moves: Sequence[tuple[int, str, str | None]]) -> None: ...
+    def set_removed(self, ids: Sequence[int], removed: bool) -> None: ...
+
+
 def require_codes(index: Index) -> SupportsCodes:
     """The index, if it can keep binary codes. Raises InvalidRequestError."""
     if not isinstance(index, SupportsCodes):
@@ -101,6 +120,13 @@ def require_compaction(index: Index) -> SupportsCompaction:
     """The index, if it checks and compacts its own files. Raises InvalidRequestError."""
     if not isinstance(index, SupportsCompaction):
         raise InvalidRequestError(f"{index.uri} can't be verified or compacted here: its database does that itself")
+    return index
+
+
+def require_sync(index: Index) -> SupportsSync:
+    """The index, if it can follow a folder. Raises InvalidRequestError."""
+    if not isinstance(index, SupportsSync):
+        raise InvalidRequestError(f"{index.uri} can't follow a folder: only an index in a folder of its own can")
     return index
 
 

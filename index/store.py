@@ -129,6 +129,11 @@ class ImageIndex:
         return len(self) if label is None else self.labels().get(label, 0)
 
     @property
+    def file_records(self) -> Catalog:
+        """How the images' files were read last."""
+        return self.catalog
+
+    @property
     def pending(self) -> int:
         """Additions that wait for the one that is being written."""
         return len(self._queue)

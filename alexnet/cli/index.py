@@ -15,9 +15,11 @@ from alexnet.cli.options import (
     ArtifactOption,
     DataOption,
     DeviceOption,
+    ExcludeOption,
     HomeOption,
     IndexOption,
     JsonOption,
+    ListSkippedOption,
     MaxImagesOption,
     OutputOption,
     PrecisionOption,
@@ -46,13 +48,15 @@ def add(
         "float32"
     ),
     shard: Annotated[str | None, typer.Option(help="Index only shard K of N, as K/N (for several machines).")] = None,
+    exclude: ExcludeOption = None,
+    list_skipped: ListSkippedOption = None,
     home: HomeOption = HOME,
 ) -> None:
     """Add images to an index, with their features, labels and thumbnails; the index is created if needed.
 
     Run it again to resume after an interruption or to add more images: indexed images are not computed again.
     """
-    from alexnet.indexing import index_dataset
+    from alexnet.indexing import IndexingOptions, index_dataset
     from index.backends import IndexUri
     from index.shards import Shard
 
@@ -60,9 +64,39 @@ def add(
     uri = index_uri(index, loaded, home)
     if part and index is None and uri.folder is not None:
         uri = IndexUri(part.index_path(uri.folder))
-    report, size = index_dataset(data, loaded, uri, archive=archive, device=device, dtype=dtype, shard=part)
-    counts = f"{report.added:,} added, {report.existing:,} already indexed, {report.unreadable:,} unreadable"
-    typer.echo(f"index {uri}: {size:,} images ({counts})")
+    options = IndexingOptions(archive, device, dtype, part, tuple(exclude or ()), list_skipped)
+    typer.echo(str(index_dataset(data, loaded, uri, options)))
+
+
+@index_app.command()
+def sync(
+    folder: Annotated[Path, typer.Argument(help="Folder of images that the index follows.", show_default=False)],
+    artifact: ArtifactOption = None,
+    index: IndexOption = None,
+    prune: Annotated[bool, typer.Option("--prune", help="Remove the images whose file is gone.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be changed, and change nothing.")] = False,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "float32",
+    exclude: ExcludeOption = None,
+    as_json: JsonOption = False,
+    home: HomeOption = HOME,
+) -> None:
+    """Bring an index to what is in a folder: added, moved, relabeled, edited and gone images, each named and counted.
+
+    Images whose file is gone stay in the index unless --prune is given, and can be restored until it is compacted.
+    """
+    from alexnet.indexing import SyncOptions, sync_folder
+
+    loaded = load_artifact(artifact, home, precision)
+    uri = index_uri(index, loaded, home)
+    options = SyncOptions(device, tuple(exclude or ()), prune, dry_run)
+    report, summary = sync_folder(folder, loaded, uri, options)
+    if as_json:
+        typer.echo(json.dumps(report.to_json()))
+        return
+    for change in report.changes:
+        typer.echo(str(change))
+    typer.echo(f"{summary}\nindex {uri}: {report}")
 
 
 @index_app.command(name="list")

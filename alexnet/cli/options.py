@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from index.protocol import Index
 
 DATA_HELP = (
-    "elpv, grocery or cifar10; a folder with one subfolder per class; or a .csv file with the columns path, label and "
-    "(optional) split."
+    "elpv, grocery or cifar10; a folder with one subfolder per class; or a .csv or .tsv file with the columns path, "
+    "label and (optional) split."
 )
 
 ArchiveOption = Annotated[
-    Path | None, typer.Option(help="Zip file of grocery or cifar10 (default: it is downloaded).", show_default=False)
+    Path | None,
+    typer.Option(help="Zip or tar archive of grocery or cifar10 (default: it is downloaded).", show_default=False),
 ]
 ArtifactOption = Annotated[
     Path | None,
@@ -46,6 +47,15 @@ DataOption = Annotated[str, typer.Option(help=DATA_HELP, show_default=False)]
 DeviceOption = Annotated[
     Literal["auto", "cpu", "cuda"], typer.Option(envvar="ALEXNET_DEVICE", help="Device to compute on.")
 ]
+ExcludeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--exclude",
+        help="Leave out files and folders of this name, or, with a /, of this path below the data; * stands for "
+        "anything. Repeat it for several.",
+        show_default=False,
+    ),
+]
 HomeOption = Annotated[
     Path, typer.Option(envvar="ALEXNET_HOME", help="Folder that holds artifacts, indexes, runs and cache.")
 ]
@@ -59,6 +69,9 @@ IndexOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ListSkippedOption = Annotated[
+    Path | None, typer.Option(help="File to write: all that is skipped, and why.", show_default=False)
+]
 MaxImagesOption = Annotated[int, typer.Option(min=1, help="Maximum number of images.")]
 OutputOption = Annotated[Path, typer.Option(help="File or folder to write.", show_default=False)]
 PrecisionOption = Annotated[

@@ -39,7 +39,7 @@ def load_table(path: Path, seed: int = 0, exclude: Sequence[str] = ()) -> Datase
     A run's `split.csv` is such a table; `split.info.json` beside it (`DatasetInfo`) adds the names and the order of the
     classes, the license and the rest. Raises DatasetError.
     """
-    listing, info = read_table(path, exclude), _read_info(path.with_suffix(INFO_SUFFIX))
+    listing, info = read_table(path, exclude), read_info(path)
     if info is None:
         return _make_dataset(listing, seed)
     known = {label.id for label in info.labels}
@@ -57,7 +57,9 @@ def write_table(dataset: Dataset, path: Path) -> None:
         file.write(dataset.info().model_dump_json(indent=1) + "\n")
 
 
-def _read_info(path: Path) -> DatasetInfo | None:
+def read_info(table: Path) -> DatasetInfo | None:
+    """What a run has written beside the table of its split; None beside other tables. Raises DatasetError."""
+    path = table.with_suffix(INFO_SUFFIX)
     if not path.is_file():
         return None
     try:

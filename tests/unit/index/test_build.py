@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tracemalloc
 from pathlib import Path
 
 import pytest
 
-from index.build import BuildReport, ImageSource, build, find_images
+from index.build import BuildReport, build, find_images
+from index.reading import ImageSource
 from index.shards import Shard
 from index.store import ImageIndex
+from index.sync import sync
 from model.artifacts.artifact import Artifact
+from model.datasets.reader import read_folder
 from model.exceptions import DatasetError
 from model.runtime import OnnxModel
 
@@ -21,24 +25,34 @@ def test_broken_images_are_skipped_and_known_ones_are_not_computed_again(
 ) -> None:
     sources = find_images(images)[:5]
     (tmp_path / "broken.jpg").write_bytes(b"no image")
-    twice = [*sources, ImageSource(tmp_path / "broken.jpg", None), sources[0]]
+    broken = ImageSource(str(tmp_path / "broken.jpg"), None)
+    twice = [*sources, broken, sources[0]]
     index = ImageIndex.create(tmp_path / "i", artifact)
-    assert build(index, model, twice) == BuildReport(added=5, existing=1, unreadable=1)
-    assert build(index, model, twice) == BuildReport(added=0, existing=6, unreadable=1)
+    first, second = build(index, model, twice), build(index, model, twice)
+    assert (first.added, first.existing, first.unreadable) == (5, 1, 1)
+    assert (second.added, second.existing, second.unreadable) == (0, 6, 1)
+    assert [(entry.path, entry.reason) for entry in first.skipped] == [(broken.file, "not images")]
     assert len(index) == 5
     assert index.catalog.get(1).label == "checks"
     index.close()
 
 
-def test_a_name_that_is_not_utf8_is_skipped(artifact: Artifact, model: OnnxModel, tmp_path: Path) -> None:
-    (tmp_path / os.fsdecode(b"b\xff.png")).write_bytes(b"x")
+def test_a_name_that_is_not_utf8_is_indexed_without_its_path(
+    artifact: Artifact, model: OnnxModel, images: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    shutil.copy(next(images.glob("*/*.jpg")), folder / os.fsdecode(b"b\xff.jpg"))
     index = ImageIndex.create(tmp_path / "i", artifact)
-    assert build(index, model, [ImageSource(tmp_path / os.fsdecode(b"b\xff.png"), None)]) == BuildReport(0, 0, 1)
+    assert build(index, model, find_images(tmp_path, exclude=["i"])) == BuildReport(1, 0)
+    assert (index.entry(1).label, index.entry(1).source) == ("café", None)
+    again = sync(index, model, read_folder(tmp_path, ["i"]), prune=True)
+    assert (again.unchanged, again.copies, again.changes) == (1, 0, ())
     index.close()
 
 
 def test_labels_come_from_folders(tmp_path: Path) -> None:
-    for name in ("a.png", "red_fox/b.png", "train/cat/c.png", "cat/deep/d.png", ".hidden/e.png"):
+    for name in ("a.png", "red_fox/b.png", "cat/c.png", "cat/deep/d.png", ".hidden/e.png"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     labels = {source.path.name: source.label for source in find_images(tmp_path)}
@@ -46,9 +60,9 @@ def test_labels_come_from_folders(tmp_path: Path) -> None:
 
 
 def test_no_images_to_index(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="there is no file in"):
+    with pytest.raises(DatasetError, match="there is no image in"):
         find_images(tmp_path)
-    with pytest.raises(DatasetError, match="there is no folder"):
+    with pytest.raises(DatasetError, match="no folder at"):
         find_images(tmp_path / "nothing")
 
 

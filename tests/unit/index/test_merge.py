@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from index.build import BuildReport, build, find_images
+from index.build import build, find_images
 from index.merge import MergeReport, merge
 from index.metadata import RowDType
 from index.search import Query
@@ -54,7 +54,8 @@ def test_a_merged_index_equals_one_that_was_built_at_once(
         assert merged.search(query) == at_once.search(query)
         assert merged.catalog.thumbnail(image_id) == at_once.catalog.thumbnail(image_id)
     assert merged.labels() == at_once.labels()
-    assert build(merged, model, find_images(data)) == BuildReport(added=0, existing=20, unreadable=1)
+    again = build(merged, model, find_images(data))
+    assert (again.added, again.existing, again.unreadable) == (0, 20, 1)
     for index in (at_once, merged):
         index.close()
     assert merge(tmp_path / "merged", shards).added == 0

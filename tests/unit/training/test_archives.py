@@ -48,8 +48,12 @@ def tarred(path: Path, files: dict[str, bytes]) -> Path:
         link = tarfile.TarInfo("./train/cat/1.jpg")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(link)
-    compress = {".gz": gzip.compress, ".xz": lzma.compress}.get(path.suffix, bytes)
-    path.write_bytes(compress(buffer.getvalue()))
+    content = buffer.getvalue()
+    if path.suffix == ".gz":
+        content = gzip.compress(content)
+    elif path.suffix == ".xz":
+        content = lzma.compress(content)
+    path.write_bytes(content)
     return path
 
 

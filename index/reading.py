@@ -1,0 +1,122 @@
+"""Reading of image files for an index: bounded, skipped with a reason, and not decoded if the index has their bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.entries import FileState, NewEntry
+from index.protocol import Index
+from model.datasets.image_files import read_image_file, skip_reason
+from model.datasets.listing import Listing, Skipped
+from model.datasets.names import is_utf8
+from model.exceptions import InvalidImageError
+from model.images.preprocess import decode_image
+from model.runtime import OnnxModel
+
+RACY_NS = 2_000_000_000
+"""A file that was changed less than two seconds before it was read may be changed again within the same time stamp."""
+
+
+class ImageSource(NamedTuple):
+    """An image file to index, and its label if it has one."""
+
+    file: str
+    label: str | None
+
+    @property
+    def path(self) -> Path:
+        return Path(self.file)
+
+
+@dataclass(frozen=True)
+class KnownImage:
+    """A file whose bytes the index has."""
+
+    state: FileState
+
+
+@dataclass(frozen=True)
+class ReadImage:
+    """A file that the index doesn't have, decoded."""
+
+    state: FileState
+    pixels: NDArray[np.uint8]
+    entry: NewEntry
+
+
+def to_sources(listing: Listing) -> list[ImageSource]:
+    """What was listed, with absolute paths and the names of classes as labels."""
+    names = listing.label_names()
+    return [ImageSource(os.path.abspath(entry.file), names[entry.label]) for entry in listing.entries]  # noqa: PTH100
+
+
+def read_source(index: Index, source: ImageSource) -> ReadImage | KnownImage | Skipped:
+    """Read a file, and decode it if the index doesn't have its bytes."""
+
+    def is_known(sha256: str) -> bool:
+        stored = index.catalog.find([sha256]).get(sha256)
+        return stored is not None and not stored.removed
+
+    return _read(source, is_known)
+
+
+def read_image(source: ImageSource) -> ReadImage | Skipped:
+    """Read and decode a file, whatever an index has."""
+    result = _read(source, lambda sha256: False)
+    assert not isinstance(result, KnownImage)
+    return result
+
+
+def _read(source: ImageSource, is_known: Callable[[str], bool]) -> ReadImage | KnownImage | Skipped:
+    try:
+        status = os.stat(source.file)  # noqa: PTH116
+        data = read_image_file(source.file)
+        sha256 = hashlib.sha256(data).hexdigest()
+        mtime_ns = status.st_mtime_ns if time.time_ns() - status.st_mtime_ns > RACY_NS else 0
+        state = FileState(status.st_size, mtime_ns, sha256, source.label)
+        if is_known(sha256):
+            return KnownImage(state)
+        image = decode_image(data)
+    except (InvalidImageError, OSError) as error:
+        return Skipped(source.file, skip_reason(error), str(error))
+    path = Path(source.file) if is_utf8(source.file) else None  # the catalog's text is UTF-8
+    return ReadImage(state, image.pixels, NewEntry.from_image(sha256, image, source.label, path))
+
+
+def add_read(index: Index, model: OnnxModel, images: Sequence[ReadImage]) -> int:
+    """Add decoded images with their features, each once. Returns how many."""
+
+    def compute_features(numbers: Sequence[int]) -> NDArray[np.float32]:
+        return model.features(np.stack([images[number].pixels for number in numbers]), index.crops)
+
+    return add_new(index, [image.entry for image in images], compute_features)
+
+
+def add_new(
+    index: Index,
+    entries: Sequence[NewEntry],
+    compute_features: Callable[[Sequence[int]], NDArray[np.float32]],
+) -> int:
+    """Add those of `entries` whose bytes the index doesn't have, once each. Returns how many.
+
+    `compute_features`: numbers of n entries -> their (n, dim) features.
+    """
+    new: dict[str, int] = {}
+    for number, entry in enumerate(entries):
+        new.setdefault(entry.sha256, number)
+    for sha256, stored in index.catalog.find(list(new)).items():
+        if not stored.removed:
+            del new[sha256]
+    if new:
+        numbers = list(new.values())
+        index.add(compute_features(numbers), [entries[number] for number in numbers])
+    return len(new)

@@ -1,0 +1,272 @@
+"""Let an index follow a folder: images that were added, moved, relabeled, edited in place, or are gone.
+
+Files are compared by size and time of change first, and read only where these differ. The same bytes are the same
+image, wherever the file is now.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate, islice
+from typing import Any, Literal, NamedTuple
+
+from tqdm import tqdm
+
+from index.entries import FileState, StoredSource
+from index.protocol import Index, require_sync
+from index.reading import ImageSource, KnownImage, ReadImage, add_read, read_source, to_sources
+from model.datasets.listing import UNCHECKED, Listing, Skipped
+from model.datasets.names import is_utf8, show_path
+from model.exceptions import DatasetError
+from model.runtime import OnnxModel
+from model.thread_pool import ordered_map
+
+BATCH_SIZE = 16
+ChangeKind = Literal["added", "restored", "moved", "relabeled", "edited", "gone", "not checked", "unreadable"]
+CHANGE_KINDS: tuple[ChangeKind, ...] = (
+    "added", "restored", "moved", "relabeled", "edited", "gone", "not checked", "unreadable",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Change:
+    """What happened to one image of the folder. `path`: below the folder."""
+
+    kind: ChangeKind
+    path: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {show_path(self.path)}" + (f" ({self.detail})" if self.detail else "")
+
+
+@dataclass(frozen=True)
+class SyncReport:
+    """What a folder's index was changed for, or would be (`dry_run`).
+
+    `copies`: files with the bytes of another one. `pruned`: whether images whose file is gone were removed.
+    """
+
+    changes: tuple[Change, ...]
+    unchanged: int
+    copies: int
+    pruned: bool
+    dry_run: bool
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Changes by kind."""
+        counted = Counter(change.kind for change in self.changes)
+        return {kind: counted[kind] for kind in CHANGE_KINDS}
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "counts": self.counts,
+            "unchanged": self.unchanged,
+            "copies": self.copies,
+            "pruned": self.pruned,
+            "dry_run": self.dry_run,
+            "changes": [{"kind": c.kind, "path": show_path(c.path), "detail": c.detail} for c in self.changes],
+        }
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{count:,} {kind}" for kind, count in self.counts.items())
+        lines = [f"{self.unchanged:,} unchanged, {self.copies:,} copies, {counts}"]
+        if self.dry_run:
+            lines.append("nothing was changed: this was a dry run")
+        elif self.counts["gone"] and not self.pruned:
+            lines.append("images whose file is gone are still in the index: remove them with --prune")
+        elif self.counts["gone"]:
+            lines.append("`alexnet index restore` brings removed images back until the index is compacted")
+        return "\n".join(lines)
+
+
+def sync(index: Index, model: OnnxModel, listing: Listing, *, prune: bool = False, dry_run: bool = False) -> SyncReport:
+    """Bring an index to what is in a folder.
+
+    `listing`: of the folder by its real path. `prune`: remove images whose file is gone; `restore` brings them back
+    until the index is compacted. A file edited in place replaces its image, which is removed likewise. Nothing is gone
+    that can't be looked at: below a folder that is empty or unreadable, or behind a broken link.
+
+    Raises DatasetError, with nothing changed, for a folder without images: perhaps it isn't mounted.
+    """
+    if not listing.entries:
+        raise DatasetError(
+            f"no image in {show_path(listing.root)}, so nothing was changed: is its disk mounted? To remove all "
+            "images, delete the index"
+        )
+    return _Sync(index, model, listing, dry_run).run(prune)
+
+
+class _File(NamedTuple):
+    """A file of the folder, and how it was read last."""
+
+    source: ImageSource
+    state: FileState
+
+
+class _Sync:
+    """One comparison of a folder with an index."""
+
+    def __init__(self, index: Index, model: OnnxModel, listing: Listing, dry_run: bool) -> None:
+        self.index, self.model, self.listing, self.dry_run = index, model, listing, dry_run
+        self.follower = require_sync(index)
+        self.root = str(listing.root)
+        self.stored = {image.sha256: image for image in self.follower.file_records.sources()}
+        self.states = self.follower.file_records.file_states()
+        self.new_states: dict[str, FileState] = {}
+        self.files_of: dict[str, list[_File]] = {}  # of the images in `stored`, by checksum
+        self.added: dict[str, ImageSource] = {}  # the others
+        self.unreadable: set[str] = set()
+        self.changes: list[Change] = []
+        self.unchanged = self.copies = 0
+        self._is_empty: dict[str, bool] = {}
+
+    def run(self, prune: bool) -> SyncReport:
+        sources = to_sources(self.listing)
+        self._read([source for source in sources if not self._is_unread(source)])
+        settled = [self._settle(self.stored[sha256], files) for sha256, files in self.files_of.items()]
+        replaced, gone = self._find_missing({source.file for source in sources})
+        if not self.dry_run:
+            restored = [self.stored[sha256].id for sha256 in self.files_of if self.stored[sha256].removed]
+            self.follower.set_removed(restored, False)
+            self.follower.move([move for move in settled if move is not None])
+            self.follower.set_removed(replaced + (gone if prune else []), True)
+            self._record({source.file for source in sources})
+        order = {kind: number for number, kind in enumerate(CHANGE_KINDS)}
+        changes = sorted(self.changes, key=lambda change: (order[change.kind], change.path))
+        return SyncReport(tuple(changes), self.unchanged, self.copies, prune, self.dry_run)
+
+    def _is_unread(self, source: ImageSource) -> bool:
+        """Whether a file is as it was when it was read last, and the index has its image: then it isn't opened."""
+        state = self.states.get(source.file)
+        if state is None or state.sha256 not in self.stored:
+            return False
+        try:
+            status = os.stat(source.file)  # noqa: PTH116
+        except OSError:
+            return False
+        if (status.st_size, status.st_mtime_ns) != (state.size, state.mtime_ns):
+            return False
+        self.files_of.setdefault(state.sha256, []).append(_File(source, state))
+        if state.label != source.label:
+            self.new_states[source.file] = state._replace(label=source.label)
+        return True
+
+    def _read(self, sources: Sequence[ImageSource]) -> None:
+        """Read files, and add the images that the index doesn't have."""
+        reads = ordered_map(lambda source: read_source(self.index, source), sources, ahead=BATCH_SIZE)
+        with tqdm(total=len(sources), desc="reading changed files", unit="image", disable=None) as bar:
+            for start in range(0, len(sources), BATCH_SIZE):
+                batch = sources[start : start + BATCH_SIZE]
+                new = [self._sort(*pair) for pair in zip(batch, islice(reads, len(batch)), strict=True)]
+                if not self.dry_run:
+                    add_read(self.index, self.model, [image for image in new if image is not None])
+                bar.update(len(batch))
+
+    def _sort(self, source: ImageSource, result: ReadImage | KnownImage | Skipped) -> ReadImage | None:
+        """Note what a file is; the image, if it is new."""
+        if isinstance(result, Skipped):
+            self.unreadable.add(source.file)
+            self._note("unreadable", source.file, result.detail or result.reason)
+            return None
+        sha256 = result.state.sha256
+        if is_utf8(source.file):  # as text of the catalog; the path of another is not kept
+            self.new_states[source.file] = result.state
+        if sha256 in self.stored:
+            self.files_of.setdefault(sha256, []).append(_File(source, result.state))
+        elif sha256 in self.added or isinstance(result, KnownImage):
+            self.copies += 1
+        else:
+            self.added[sha256] = source
+            return result
+        return None
+
+    def _settle(self, image: StoredSource, files: Sequence[_File]) -> tuple[int, str, str | None] | None:
+        """The new file and label of an image whose bytes are in `files`; None if nothing changes."""
+        own = next((file for file in files if file.source.file == image.source), None)
+        self.copies += len(files) - 1
+        file = own or files[0]
+        path, label = file.source.file, self._new_label(image, file.source.label)
+        stays_elsewhere = own is None and self._is_elsewhere(image.source)
+        if image.removed:
+            self._note("restored", path, label or "")
+        elif stays_elsewhere:
+            self.copies, self.unchanged = self.copies + is_utf8(path), self.unchanged + (not is_utf8(path))
+        elif own is None:
+            change = "" if label == image.label else f", {image.label or 'no label'} -> {label or 'no label'}"
+            self._note("moved", path, f"from {show_path(self._below(image.source))}{change}")
+        elif label != image.label:
+            self._note("relabeled", path, f"{image.label or 'no label'} -> {label or 'no label'}")
+        else:
+            self.unchanged += 1
+            return None
+        return None if stays_elsewhere or not is_utf8(path) else (image.id, path, label)
+
+    def _new_label(self, image: StoredSource, label: str | None) -> str | None:
+        """The folder's label, unless it is as it was: then a label that was changed by hand stays."""
+        before = self.states.get(image.source)
+        return image.label if before is not None and before.label == label else label
+
+    def _find_missing(self, present: set[str]) -> tuple[list[int], list[int]]:
+        """Ids of the images whose file has other bytes now, and of those whose file is gone."""
+        replaced, gone, edited = [], [], set[str]()
+        for image in self.stored.values():
+            path = image.source
+            if image.removed or image.sha256 in self.files_of or not path.startswith(f"{self.root}/"):
+                continue
+            if path in present:
+                if path not in self.unreadable:
+                    replaced.append(image.id)
+                    edited.add(path)
+            elif reason := self._why_unchecked(path):
+                self._note("not checked", path, reason)
+            else:
+                gone.append(image.id)
+                self._note("gone", path)
+        for path in edited:
+            self._note("edited", path)
+        for source in self.added.values():
+            if source.file not in edited:
+                self._note("added", source.file, source.label or "")
+        return replaced, gone
+
+    def _why_unchecked(self, path: str) -> str:
+        """Why it can't be told whether a file is gone; "" if it can."""
+        above = accumulate(path.removeprefix(f"{self.root}/").split("/"), "{}/{}".format)
+        for part in above:
+            if f"{self.root}/{part}" in self.unchecked:
+                return self.unchecked[f"{self.root}/{part}"]
+        folder = path.rpartition("/")[0]
+        while folder != self.root and not os.path.isdir(folder):  # noqa: PTH112
+            folder = folder.rpartition("/")[0]
+        if folder not in self._is_empty:
+            self._is_empty[folder] = folder != self.root and not os.listdir(folder)  # noqa: PTH208
+        return "its folder is empty: is its disk mounted?" if self._is_empty[folder] else ""
+
+    @cached_property
+    def unchecked(self) -> dict[str, str]:
+        """Files and folders that couldn't be looked at, and why."""
+        return {entry.path: entry.reason for entry in self.listing.skipped if entry.reason in UNCHECKED}
+
+    def _is_elsewhere(self, path: str) -> bool:
+        """Whether an image has no file, or one outside the folder that exists."""
+        return not path or (not path.startswith(f"{self.root}/") and os.path.exists(path))  # noqa: PTH110
+
+    def _record(self, present: set[str]) -> None:
+        """Remember how the files were read, and forget those that are gone."""
+        records = self.follower.file_records
+        records.set_file_states(self.new_states)
+        below = (path for path in self.states if path.startswith(f"{self.root}/"))
+        records.delete_file_states([path for path in below if path not in present and not self._why_unchecked(path)])
+
+    def _note(self, kind: ChangeKind, path: str, detail: str = "") -> None:
+        self.changes.append(Change(kind, self._below(path), detail))
+
+    def _below(self, path: str) -> str:
+        return path.removeprefix(f"{self.root}/")
