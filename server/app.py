@@ -10,17 +10,28 @@ from pathlib import Path
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
-from starlette.responses import FileResponse
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from server import error_handlers
+from server.content_encoding import ContentEncodingMiddleware
 from server.dependencies import require_read, require_same_origin
+from server.forwarded import ForwardedMiddleware
 from server.limits import BodyLimitMiddleware
-from server.middleware import AccessLogMiddleware, RequestIdMiddleware, SecurityHeadersMiddleware
+from server.middleware import (
+    AccessLogMiddleware,
+    HeadMiddleware,
+    HostMiddleware,
+    RequestIdMiddleware,
+    SecurityHeadersMiddleware,
+)
+from server.parameters import check_query
 from server.responses import AUTH_ERRORS, AUTH_RESPONSES, responses_for
 from server.routes import classify, health, images, network, preview, similar, v2
 from server.schemas import ProtocolError
+from server.security import AllowedHosts
 from server.service import Service
 from server.shutdown import reload_on_sighup
 
@@ -45,6 +56,7 @@ def create_app(service: Service) -> ASGIApp:
         version=version("alexnet-server"),
         lifespan=lifespan,
         dependencies=[Depends(require_same_origin)],
+        redirect_slashes=False,
     )
     app.state.service = service
     app.state.methods = methods_by_path()
@@ -53,31 +65,49 @@ def create_app(service: Service) -> ASGIApp:
                            expose_headers=["Server-Timing", "X-Request-ID", "Retry-After"])  # fmt: skip
     add_routes(app)
     app.mount("/page", StaticFiles(directory=WEB), name="page")
-    app.add_api_route("/", _page, methods=["GET", "HEAD"], include_in_schema=False)
+    app.add_route("/", _page, include_in_schema=False)
     error_handlers.install(app)
-    # outside of FastAPI's own error handling, so that the response of an internal error is logged and has an id, too
-    limited = BodyLimitMiddleware(app, service.settings.request_timeout)
-    logged = AccessLogMiddleware(limited, service.metrics)
-    return RequestIdMiddleware(SecurityHeadersMiddleware(logged))
+    return _add_middleware(app, service)
+
+
+def _add_middleware(app: FastAPI, service: Service) -> ASGIApp:
+    """Outside of FastAPI's own error handling, so that the response of an internal error is logged and has an id, too.
+
+    From the inside out.
+    """
+    settings = service.settings
+    hosts = ["*"] if service.keys or "*" in settings.allowed_origins else settings.host_names
+    wrapped: ASGIApp = BodyLimitMiddleware(app, settings.request_timeout, settings.max_body_bytes)
+    wrapped = HeadMiddleware(ContentEncodingMiddleware(wrapped))
+    wrapped = HostMiddleware(wrapped, AllowedHosts(hosts))
+    wrapped = ForwardedMiddleware(wrapped, settings.root_path, settings.proxies)
+    wrapped = AccessLogMiddleware(wrapped, service.metrics)
+    return RequestIdMiddleware(SecurityHeadersMiddleware(wrapped))
 
 
 def add_routes(app: FastAPI) -> None:
     """Add every route of the OpenAPI document."""
+    known = Depends(check_query)
     for router in AUTHENTICATED:
-        app.include_router(router, dependencies=[Depends(require_read)], responses=AUTH_RESPONSES)
-    app.include_router(health.router, responses=AUTH_RESPONSES)
+        app.include_router(router, dependencies=[Depends(require_read), known], responses=AUTH_RESPONSES)
+    app.include_router(health.router, dependencies=[known], responses=AUTH_RESPONSES)
     for router in OPEN_INFERENCE:
-        app.include_router(router, responses=responses_for(*AUTH_ERRORS, schema=ProtocolError))
+        app.include_router(router, dependencies=[known], responses=responses_for(*AUTH_ERRORS, schema=ProtocolError))
 
 
 def methods_by_path() -> dict[str, set[str]]:
-    """The methods of each address, for the `Allow` header."""
+    """The methods of each address, for the `Allow` header; HEAD is wherever GET is (see HeadMiddleware)."""
     methods: dict[str, set[str]] = {}
     for route in (route for router in ROUTERS for route in router.routes):
         if isinstance(route, APIRoute):
-            methods.setdefault(route.path, set()).update(route.methods or ())
+            own = route.methods or set()
+            methods.setdefault(route.path, set()).update(own, {"HEAD"} if "GET" in own else ())
     return methods
 
 
-async def _page() -> FileResponse:
-    return FileResponse(WEB / "index.html")
+async def _page(request: Request) -> Response:
+    """The page. Its links are relative, to the prefix where a proxy has one: `/vision` may come without its slash."""
+    page = (WEB / "index.html").read_text()
+    if prefix := request.scope.get("root_path"):
+        page = page.replace("<head>", f'<head>\n  <base href="{prefix}/">', 1)
+    return HTMLResponse(page)

@@ -10,8 +10,7 @@ from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
-from model.exceptions import InvalidRequestError
-from server.exceptions import DeadlineExceededError
+from server.exceptions import DeadlineExceededError, InvalidHeaderError
 
 T = TypeVar("T")
 
@@ -21,14 +20,14 @@ TIMEOUT_HEADER = "X-Request-Timeout"
 def parse_deadline(value: str | None, max_seconds: float) -> float:
     """When (time.monotonic) a request that starts now must be answered. `value`: its X-Request-Timeout, in seconds.
 
-    Raises InvalidRequestError.
+    Raises InvalidHeaderError.
     """
     try:
         seconds = max_seconds if value is None else float(value)
     except ValueError:
         seconds = math.nan
-    if not seconds > 0:
-        raise InvalidRequestError(f"invalid {TIMEOUT_HEADER} {value!r}: send a number of seconds above 0")
+    if not 0 < seconds < math.inf:
+        raise InvalidHeaderError(f"invalid {TIMEOUT_HEADER} {value!r}: send a number of seconds above 0")
     return time.monotonic() + min(seconds, max_seconds)
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Annotated
 
-from fastapi import Depends, Path, Request, Security
+from fastapi import Depends, Path, Query, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials
 
 from server.deadlines import TIMEOUT_HEADER, parse_deadline
 from server.exceptions import ForbiddenError
+from server.fairness import client_at
 from server.loaded_model import LoadedModel
+from server.parameters import P, known_parameters, merge_parameters
 from server.request_context import RequestContext
-from server.security import api_key_scheme, bearer_scheme, check_host, check_same_origin
+from server.security import api_key_scheme, bearer_scheme, check_same_origin
 from server.service import Service
-from server.uploads import Upload, read_upload
+from server.uploads import Upload, is_form, is_json, read_body, read_form, upload_of_form, upload_of_json
 
 
 async def get_service(request: Request) -> Service:
@@ -57,11 +59,10 @@ async def require_admin(service: ServiceDep, api_key: ApiKeyDep) -> None:
 async def require_same_origin(request: Request, service: ServiceDep) -> None:
     """Keep other web pages out of a server without keys; with keys, no other page has one.
 
-    Raises HostNotAllowedError or CrossOriginError.
+    Raises CrossOriginError.
     """
     origins = service.settings.allowed_origins
     if not service.keys and "*" not in origins:
-        check_host(request, origins)
         check_same_origin(request, origins)
 
 
@@ -75,31 +76,90 @@ LoadedModelDep = Annotated[LoadedModel, Depends(get_loaded_model)]
 ImageId = Annotated[int, Path(ge=1, le=2**63 - 1, description="Id of an indexed image.")]
 
 
+async def get_client(request: Request, service: ServiceDep, api_key: ApiKeyDep) -> str:
+    """Who sends the request: a key, or where there are no keys an address."""
+    if service.keys:
+        return f"key {service.keys.find(api_key)[0]}"
+    return client_at(request.client.host if request.client else "")
+
+
 async def admit(
-    request: Request, service: ServiceDep, loaded_model: LoadedModelDep
+    request: Request,
+    service: ServiceDep,
+    loaded_model: LoadedModelDep,
+    client: Annotated[str, Depends(get_client)],
 ) -> AsyncGenerator[RequestContext, None]:
-    """Count a request as in flight until its response is complete. Raises OverloadedError or InvalidRequestError."""
+    """Count a request as in flight until its response is complete.
+
+    Raises OverloadedError, RateLimitedError or InvalidHeaderError.
+    """
     deadline = parse_deadline(request.headers.get(TIMEOUT_HEADER), service.settings.request_timeout)
-    with service.admission.admit() as quota:
+    service.rate_limit.check(client)
+    with service.admission.admit(client) as quota:
         yield RequestContext(request, service, loaded_model, quota, deadline)
 
 
 ContextDep = Annotated[RequestContext, Depends(admit)]
 
 
-async def receive_upload(context: ContextDep) -> Upload:
-    """The images of a request, refused before and after its body if they could not be classified in time.
+async def receive_body(context: ContextDep) -> bytes:
+    """The body of a request, refused before and after it arrives if an image could not be classified in time.
 
-    Raises OverloadedError, RequestTimeoutError, BodyTooLargeError or InvalidBodyError.
+    Raises OverloadedError, RequestTimeoutError, or BodyTooLargeError.
     """
     settings = context.service.settings
     context.check_deadline()
-    upload = await read_upload(
-        context.request, context.quota, settings.request_timeout,
-        settings.max_body_bytes, settings.max_images_per_request,
-    )  # fmt: skip
+    body = await read_body(context.request, context.quota, settings.request_timeout, settings.max_body_bytes)
+    context.check_deadline()
+    return body
+
+
+BodyDep = Annotated[bytes, Depends(receive_body)]
+
+
+async def receive_optional_upload(context: ContextDep) -> Upload:
+    """The images of a form, of JSON or of the whole body, and the parameters beside them; there may be no image.
+
+    Raises OverloadedError, RequestTimeoutError, BodyTooLargeError, InvalidBodyError, InvalidHeaderError, or
+    InvalidRequestError.
+    """
+    request, settings = context.request, context.service.settings
+    limits = (context.quota, settings.request_timeout, settings.max_body_bytes)
+    known, max_images = known_parameters(request), settings.max_images_per_request
+    context.check_deadline()
+    if is_form(request):
+        upload = upload_of_form(await read_form(request, *limits, max_images), known)
+    elif is_json(request):
+        body = await read_body(request, *limits)
+        upload = await context.run(context.run_in_pool(lambda: upload_of_json(body, known, max_images)))
+    else:
+        upload = Upload.of_body(await read_body(request, *limits))
     context.check_deadline(len(upload.images))
     return upload
 
 
+OptionalUploadDep = Annotated[Upload, Depends(receive_optional_upload)]
+
+
+async def receive_upload(upload: OptionalUploadDep) -> Upload:
+    """The same with at least one image. Raises MissingBodyError."""
+    upload.require_images()
+    return upload
+
+
 UploadDep = Annotated[Upload, Depends(receive_upload)]
+
+
+def parameters_of(model: type[P]) -> Callable[..., Awaitable[P]]:
+    """A dependency: the parameters of the query, of the form and of the JSON, together.
+
+    Raises InvalidRequestError for one that is in two places, RequestValidationError for an invalid value.
+    """
+
+    async def merge(request: Request, query: P, upload: Upload) -> P:
+        return merge_parameters(query, request.query_params.keys(), upload.fields)
+
+    merge.__annotations__ = {
+        "request": Request, "query": Annotated[model, Query()], "upload": OptionalUploadDep, "return": model,
+    }  # fmt: skip
+    return merge

@@ -13,15 +13,23 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
 
 from model.exceptions import AlexNetError, InvalidRequestError
+from server.addresses import route_path
+from server.content_encoding import ACCEPTED
 from server.exceptions import (
     BAD_REQUEST,
     INTERNAL_ERROR,
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
     ErrorInfo,
+    InvalidBodyError,
+    InvalidHeaderError,
+    MissingBodyError,
     OverloadedError,
+    RateLimitedError,
+    UnsupportedEncodingError,
     error_info,
 )
+from server.parameters import unknown_name
 from server.responses import error_detail
 from server.schemas import ErrorResponse
 
@@ -30,51 +38,73 @@ logger = logging.getLogger(__name__)
 CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a client that disconnected; only the log and the metrics see it."""
 FRAMEWORK = {info.status: info for info in (BAD_REQUEST, NOT_FOUND, METHOD_NOT_ALLOWED)}
+INVALID_PLACES: dict[object, type[AlexNetError]] = {"header": InvalidHeaderError, "body": InvalidBodyError}
 
 
 def install(app: FastAPI) -> None:
     """Handle every exception of the application."""
-    app.add_exception_handler(AlexNetError, _handle_alexnet_error)
+    app.add_exception_handler(AlexNetError, respond_to_error)
     app.add_exception_handler(RequestValidationError, _handle_validation_error)
     app.add_exception_handler(HTTPException, _handle_http_exception)
     app.add_exception_handler(ClientDisconnect, _handle_disconnect)
     app.add_exception_handler(Exception, _handle_unexpected)
 
 
+def respond_bad_request(request: Request, message: str) -> Response:
+    """The response to a request that can't be understood."""
+    return _respond(request, BAD_REQUEST, message)
+
+
 def _respond(request: Request, info: ErrorInfo, message: str, headers: Mapping[str, str] | None = None) -> Response:
     request.scope["error_code"] = info.code
     detail = error_detail(request, info.code, message)
-    if request.url.path.startswith("/v2"):  # the Open Inference Protocol has a shape of its own
+    if route_path(request.scope).startswith("/v2"):  # the Open Inference Protocol has a shape of its own
         return JSONResponse({"error": detail.message}, info.status, headers)
     return JSONResponse(ErrorResponse(error=detail).model_dump(), info.status, headers)
 
 
-def _handle_alexnet_error(request: Request, error: Exception) -> Response:
+def respond_to_error(request: Request, error: Exception) -> Response:
+    """The response to an AlexNetError."""
     info = error_info(type(error))
     if info == INTERNAL_ERROR:
         return _handle_unexpected(request, error)
     if info.status >= 500 and error.__cause__ is not None:
         logger.error("request %s failed", request.scope.get("request_id"), exc_info=error)
-    headers = {}
-    if info.status == 503:
-        seconds = error.retry_after if isinstance(error, OverloadedError) else 1.0
-        headers["Retry-After"] = f"{math.ceil(seconds)}"
+    return _respond(request, info, str(error), _error_headers(info, error))
+
+
+def _error_headers(info: ErrorInfo, error: Exception) -> dict[str, str]:
+    if info.status in (429, 503):
+        seconds = error.retry_after if isinstance(error, OverloadedError | RateLimitedError) else 1.0
+        return {"Retry-After": f"{max(1, math.ceil(seconds))}"}
     if info.status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    return _respond(request, info, str(error), headers)
+        return {"WWW-Authenticate": "Bearer"}
+    return {"Accept-Encoding": ACCEPTED} if isinstance(error, UnsupportedEncodingError) else {}
 
 
 def _handle_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     problem = error.errors()[0]
-    place = " ".join(str(part) for part in problem["loc"])
-    return _respond(request, error_info(InvalidRequestError), f"{place}: {problem['msg']}")
+    place, kind, message = problem["loc"], INVALID_PLACES.get(problem["loc"][0], InvalidRequestError), problem["msg"]
+    if problem["type"] == "missing" and place == ("body",):
+        kind, message = MissingBodyError, "the request has no body: send JSON, with Content-Type: application/json"
+    elif problem["type"] == "extra_forbidden":
+        return respond_to_error(request, unknown_name("JSON field", str(place[-1]), _body_fields(request)))
+    elif place[0] == "body" and "application/json" not in request.headers.get("content-type", ""):
+        kind, message = InvalidHeaderError, "send JSON, with the header Content-Type: application/json"
+    return _respond(request, error_info(kind), f"{' '.join(map(str, place))}: {message}")
+
+
+def _body_fields(request: Request) -> list[str]:
+    """Names of the fields of the JSON that the request's route takes."""
+    fields = request.scope["route"].dependant.body_params
+    return [name for field in fields for name in getattr(field.field_info.annotation, "model_fields", ())]
 
 
 def _handle_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if isinstance(error.__cause__, AlexNetError):  # raised while the framework read a body
-        return _handle_alexnet_error(request, error.__cause__)
+        return respond_to_error(request, error.__cause__)
     info = FRAMEWORK.get(error.status_code, ErrorInfo(error.status_code, "http_error", ""))
     headers = dict(error.headers or {})
     if info == METHOD_NOT_ALLOWED:  # an address has a route per method; the framework's header names only the first's

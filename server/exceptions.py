@@ -123,11 +123,43 @@ class BodyTooLargeError(ServerError):
     description = "The request body is too large."
 
 
+class UnsupportedEncodingError(ServerError):
+    """The request's body is compressed in a way that the server doesn't know."""
+
+    status, code = 415, "unsupported_encoding"
+    description = "The body has a `Content-Encoding` that the server does not know; see `Accept-Encoding`."
+
+
 class InvalidBodyError(ServerError):
     """The request's body isn't what the endpoint expects."""
 
     status, code = 422, "invalid_body"
-    description = "The request body is not an image or a form with the field `image`."
+    description = "The request body is not what the address takes: an image, a form, or JSON."
+
+
+class MissingBodyError(ServerError):
+    """The request has no body, or no image in it."""
+
+    status, code = 422, "missing_body"
+    description = "The request has no body, or no image in it."
+
+
+class InvalidHeaderError(ServerError):
+    """A header of the request is missing or invalid."""
+
+    status, code = 422, "invalid_header"
+    description = "A header is missing or invalid."
+
+
+class RateLimitedError(ServerError):
+    """The client sends more requests per second than it may. `retry_after`: seconds until the next is accepted."""
+
+    status, code = 429, "rate_limited"
+    description = "More requests per second than this client may send; see `Retry-After`."
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class InferenceError(ServerError):
@@ -161,7 +193,7 @@ LOWER_ERRORS: dict[type[AlexNetError], ErrorInfo] = {
     ImageTooLargeError: ErrorInfo(413, "image_too_large", "The image has too many pixels."),
     UnsupportedImageError: ErrorInfo(415, "unsupported_image", "The bytes are no image of a supported format."),
     InvalidImageError: ErrorInfo(422, "invalid_image", "The image is damaged."),
-    InvalidRequestError: ErrorInfo(422, "invalid_request", "A parameter or header is invalid."),
+    InvalidRequestError: ErrorInfo(422, "invalid_request", "A parameter is unknown, repeated or invalid."),
     IndexLockedError: ErrorInfo(503, "index_locked", "Another process has locked the index; nothing was changed."),
     StorageFullError: ErrorInfo(507, "storage_full", "The disk is full; nothing was changed."),
 }

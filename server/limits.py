@@ -7,52 +7,72 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.exceptions import BodyTooLargeError, OverloadedError, RequestTimeoutError
+from server.fairness import fits_share
 
 MAX_JSON_BYTES = 16_384
 """Size of a PATCH body."""
 
 
 class Admission:
-    """Counts requests in flight and the bytes of their bodies. Only the event loop calls it."""
+    """Counts requests in flight and the bytes of their bodies, of all and of each client. Only the event loop calls it.
 
-    def __init__(self, max_requests: int, max_bytes: int) -> None:
-        self.max_requests, self.max_bytes = max_requests, max_bytes
+    `estimate_wait`: seconds after which a refused client may expect to be accepted.
+    """
+
+    def __init__(self, max_requests: int, max_bytes: int, estimate_wait: Callable[[], float] = lambda: 1.0) -> None:
+        self.max_requests, self.max_bytes, self.estimate_wait = max_requests, max_bytes, estimate_wait
         self.requests = self.bytes = 0
+        self._requests_of, self._bytes_of = Counter[str](), Counter[str]()
 
     @contextmanager
-    def admit(self) -> Iterator[BodyQuota]:
-        """Count a request as in flight. Raises OverloadedError when the limit is reached."""
-        if self.requests >= self.max_requests:
-            raise OverloadedError(f"server busy: limit of {self.max_requests} concurrent requests reached; retry later")
-        quota = BodyQuota(self)
+    def admit(self, client: str) -> Iterator[BodyQuota]:
+        """Count a request as in flight. Raises OverloadedError when the limit, or the client's share, is reached."""
+        if not fits_share(1, self._requests_of[client], self.requests, self.max_requests):
+            raise self.overloaded(f"limit of {self.max_requests} concurrent requests", self._requests_of[client])
+        quota = BodyQuota(self, client)
         self.requests += 1
+        self._requests_of[client] += 1
         try:
             yield quota
         finally:
             self.requests -= 1
             self.bytes -= quota.bytes
+            for counter, amount in ((self._requests_of, 1), (self._bytes_of, quota.bytes)):
+                counter[client] -= amount
+                if not counter[client]:
+                    del counter[client]
+
+    def add_bytes(self, quota: BodyQuota, count: int) -> None:
+        """Count bytes of a body. Raises OverloadedError; one body alone always fits."""
+        alone = self.bytes == quota.bytes
+        if not alone and not fits_share(count, self._bytes_of[quota.client], self.bytes, self.max_bytes):
+            raise self.overloaded(f"limit of {self.max_bytes:,} bytes in flight", self._bytes_of[quota.client])
+        self.bytes += count
+        self._bytes_of[quota.client] += count
+
+    def overloaded(self, limit: str, held: int) -> OverloadedError:
+        """The error of a client that holds so much of what is limited."""
+        share = f" (this client has {held:,} of them)" if held else ""
+        return OverloadedError(f"server busy: {limit} reached{share}; retry later", self.estimate_wait())
 
 
 class BodyQuota:
     """The bytes of one request's body so far; they count until its response has been sent."""
 
-    def __init__(self, admission: Admission) -> None:
-        self.admission, self.bytes = admission, 0
+    def __init__(self, admission: Admission, client: str) -> None:
+        self.admission, self.client, self.bytes = admission, client, 0
 
     def add(self, count: int) -> None:
-        """Raises OverloadedError when the bodies in flight are too large together; one alone always fits."""
-        if self.admission.bytes + count > self.admission.max_bytes and self.admission.bytes > self.bytes:
-            raise OverloadedError(
-                f"server busy: limit of {self.admission.max_bytes:,} bytes in flight reached; retry later"
-            )
+        """Raises OverloadedError when the bodies in flight are too large together."""
+        self.admission.add_bytes(self, count)
         self.bytes += count
-        self.admission.bytes += count
 
 
 class PixelBudget:
@@ -77,30 +97,38 @@ class PixelBudget:
 
 
 class BodyLimitMiddleware:
-    """Bounds PATCH bodies in size and time: the framework reads them before it checks the API key.
+    """Bounds all bodies in size and time. The framework reads PATCH bodies before it checks the API key.
 
     Whoever reads the body gets BodyTooLargeError or RequestTimeoutError.
     """
 
-    def __init__(self, app: ASGIApp, timeout: float) -> None:
-        self.app, self.timeout = app, timeout
+    def __init__(self, app: ASGIApp, timeout: float, max_bytes: int) -> None:
+        self.app, self.timeout, self.max_bytes = app, timeout, max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "PATCH":
-            receive = aiter(self._limit(receive)).__anext__
+        if scope["type"] == "http":
+            limit = min(MAX_JSON_BYTES, self.max_bytes) if scope["method"] == "PATCH" else self.max_bytes
+            receive = _LimitedBody(receive, self.timeout, limit).receive
         await self.app(scope, receive, send)
 
-    async def _limit(self, receive: Receive) -> AsyncIterator[Message]:
-        size, more, end = 0, True, asyncio.get_running_loop().time() + self.timeout
-        while more:
-            try:
-                async with asyncio.timeout_at(end):
-                    message = await receive()
-            except TimeoutError:
-                raise RequestTimeoutError(f"request body not received within {self.timeout:g} s") from None
-            size, more = size + len(message.get("body", b"")), message.get("more_body", False)
-            if size > MAX_JSON_BYTES:
-                raise BodyTooLargeError(f"request body too large: the limit is {MAX_JSON_BYTES:,} bytes")
-            yield message
-        while True:
-            yield await receive()
+
+class _LimitedBody:
+    """One body, received within limits."""
+
+    def __init__(self, receive: Receive, timeout: float, max_bytes: int) -> None:
+        self._receive, self._timeout, self._max_bytes = receive, timeout, max_bytes
+        self._end, self._size, self._more = asyncio.get_running_loop().time() + timeout, 0, True
+
+    async def receive(self) -> Message:
+        if not self._more:
+            return await self._receive()
+        try:
+            async with asyncio.timeout_at(self._end):
+                message = await self._receive()
+        except TimeoutError:
+            raise RequestTimeoutError(f"request body not received within {self._timeout:g} s") from None
+        self._size += len(message.get("body", b""))
+        self._more = message.get("more_body", False)
+        if self._size > self._max_bytes:
+            raise BodyTooLargeError(f"request body too large: the limit is {self._max_bytes:,} bytes")
+        return message

@@ -6,11 +6,15 @@ import re
 import uuid
 
 from starlette.datastructures import Headers
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.access_log import log_request
-from server.error_handlers import CLIENT_CLOSED_REQUEST
+from server.addresses import route_path
+from server.error_handlers import CLIENT_CLOSED_REQUEST, respond_to_error
+from server.exceptions import HostNotAllowedError
 from server.metrics import Metrics
+from server.security import AllowedHosts
 from server.timing import Timings
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -18,14 +22,16 @@ TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*
 """W3C Trace Context; the group is the trace id."""
 
 CONTENT_SECURITY_POLICY = (
-    b"default-src 'self'; img-src 'self' blob:; object-src 'none'; base-uri 'none'; form-action 'none'; "
-    b"frame-ancestors 'none'"
+    b"default-src 'self'; img-src 'self' blob:; object-src 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
+
+
+HEALTH = ("/live", "/ready")
 
 
 class RequestIdMiddleware:
@@ -57,15 +63,55 @@ class SecurityHeadersMiddleware:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        path, headers = scope["path"], list(SECURITY_HEADERS)
-        if not path.startswith(("/docs", "/redoc")):  # FastAPI's own pages load scripts from elsewhere
-            headers.append((b"content-security-policy", CONTENT_SECURITY_POLICY))
-        if path == "/" or path.startswith("/page/"):  # files of two versions of the page don't fit together
-            headers.append((b"cache-control", b"no-cache"))
-        await self.app(scope, receive, _with_headers(send, headers))
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *_security_headers(scope)]
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+
+def _security_headers(scope: Scope) -> list[tuple[bytes, bytes]]:
+    path, headers = route_path(scope), list(SECURITY_HEADERS)
+    if not path.startswith(("/docs", "/redoc")):  # FastAPI's own pages load scripts from elsewhere
+        base = b"'self'" if path == "/" and scope.get("root_path") else b"'none'"
+        headers.append((b"content-security-policy", CONTENT_SECURITY_POLICY + b"; base-uri " + base))
+    if path == "/" or path.startswith("/page/"):  # files of two versions of the page don't fit together
+        headers.append((b"cache-control", b"no-cache"))
+    return headers
+
+
+class HostMiddleware:
+    """Refuses requests whose Host header isn't known to be this server's, except of `/live` and `/ready`."""
+
+    def __init__(self, app: ASGIApp, hosts: AllowedHosts) -> None:
+        self.app, self.hosts = app, hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self.app
+        if scope["type"] == "http" and route_path(scope) not in HEALTH:
+            try:
+                self.hosts.check(Request(scope))
+            except HostNotAllowedError as error:
+                app = respond_to_error(Request(scope), error)
+        await app(scope, receive, send)
+
+
+class HeadMiddleware:
+    """Answers HEAD as GET without the body, wherever GET is."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_without_body(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message["body"] = b""
+            await send(message)
+
+        if scope["type"] == "http" and scope["method"] == "HEAD":
+            scope["method"], send = "GET", send_without_body
+        await self.app(scope, receive, send)
 
 
 class AccessLogMiddleware:
@@ -82,6 +128,7 @@ class AccessLogMiddleware:
             await self.app(scope, receive, send)
             return
         scope["timings"] = timings = Timings()
+        method = scope["method"]
         status = CLIENT_CLOSED_REQUEST  # until a response begins
 
         async def send_with_timing(message: Message) -> None:
@@ -97,7 +144,7 @@ class AccessLogMiddleware:
             code = scope.get("error_code", "")
             self.metrics.observe_request(getattr(scope.get("route"), "path", "other"), status, code, timings)
             log_request(
-                scope["method"], scope["path"], status, code, scope["request_id"], scope["trace_id"],
+                method, scope["path"], status, code, scope["request_id"], scope["trace_id"],
                 timings.seconds | {"total": timings.total},
             )  # fmt: skip
 

@@ -4,36 +4,49 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import time
 from collections.abc import Iterator
 from typing import BinaryIO
 
 from index.protocol import Index
 from model.exceptions import UnknownImageError
+from server.exceptions import DeadlineExceededError
 
 CHUNK_BYTES = 65_536
+HASH_CHUNK_BYTES = 1024 * 1024
 CACHE_HEADERS = {"Cache-Control": "private, max-age=3600"}
 """The bytes of an indexed image never change."""
 
 
-def open_original(index: Index, image_id: int) -> tuple[BinaryIO, str]:
-    """The file that was indexed, at its beginning, and its format.
+def open_original(index: Index, image_id: int, deadline: float) -> tuple[BinaryIO, str]:
+    """The file that was indexed, at its beginning, and its format. `deadline` (time.monotonic): a file may have become
+    very large, and nobody waits for it any longer.
 
-    Raises UnknownImageError if it is gone or its bytes have changed.
+    Raises UnknownImageError if it is gone or its bytes have changed, DeadlineExceededError.
     """
     entry = index.entry(image_id)
     with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
         if entry.source is not None and entry.source.is_file():  # an index may be somebody else's: no device, no pipe
             file = stack.enter_context(entry.source.open("rb"))
-            if hashlib.file_digest(file, "sha256").hexdigest() == index.catalog.sha256(image_id):
+            if _sha256(file, deadline) == index.catalog.sha256(image_id):
                 file.seek(0)
                 stack.pop_all()
                 return file, entry.format
     raise UnknownImageError(f"the file of image {image_id} is gone, or not as it was indexed")
 
 
-def read_original(index: Index, image_id: int) -> bytes:
-    """The bytes that were indexed. Raises UnknownImageError."""
-    file, _ = open_original(index, image_id)
+def _sha256(file: BinaryIO, deadline: float) -> str:
+    checksum = hashlib.sha256()
+    while chunk := file.read(HASH_CHUNK_BYTES):
+        checksum.update(chunk)
+        if time.monotonic() > deadline:
+            raise DeadlineExceededError("deadline exceeded while the original file was read")
+    return checksum.hexdigest()
+
+
+def read_original(index: Index, image_id: int, deadline: float) -> bytes:
+    """The bytes that were indexed. Raises what `open_original` raises."""
+    file, _ = open_original(index, image_id, deadline)
     with file:
         return file.read()
 

@@ -12,6 +12,7 @@ import numpy as np
 from fastapi import Request
 from numpy.typing import NDArray
 
+from index.protocol import Index
 from index.search import Neighbor, Query
 from model.images.preprocess import DecodedImage
 from server.deadlines import run_until_deadline
@@ -28,13 +29,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class RequestContext:
-    """An admitted request, the model that answers it, and its deadline (time.monotonic)."""
+    """An admitted request, the model that answers it, and its deadline (time.monotonic). `client`: whose share of the
+    limits it takes."""
 
     request: Request
     service: Service
     loaded_model: LoadedModel
     quota: BodyQuota
     deadline: float
+
+    @property
+    def client(self) -> str:
+        return self.quota.client
 
     @property
     def timings(self) -> Timings:
@@ -46,23 +52,39 @@ class RequestContext:
         return await run_until_deadline(self.request, self.deadline, work)
 
     async def run_in_pool(self, work: Callable[[], T]) -> T:
-        """Run what would block the event loop in a thread."""
+        """Run what computes for a while in a thread."""
         return await self.service.decoder.run(work)
+
+    async def read_index(self, work: Callable[[Index], T]) -> T:
+        """Read from the index in a thread. Raises NoIndexError."""
+        index = self.loaded_model.require_index()
+        return await self.service.readers.run(lambda: work(index))
+
+    async def write_index(self, work: Callable[[Index], T]) -> T:
+        """Change the index in a thread. Raises NoIndexError or IndexLockedError."""
+        index = self.loaded_model.require_index()
+        return await self.service.writers.run(lambda: work(index))
+
+    async def read_file(self, work: Callable[[Index], T]) -> T:
+        """Read an original file in a thread. Raises NoIndexError."""
+        index = self.loaded_model.require_index()
+        return await self.service.file_readers.run(lambda: work(index))
 
     def check_deadline(self, images: int = 1) -> None:
         """Raise OverloadedError if so many images could not be classified before the deadline."""
-        seconds, queued = self.service.estimate_seconds(images)
+        seconds, queued = self.service.estimate_seconds(images, self.client)
         if queued and time.monotonic() + seconds > self.deadline:
             raise OverloadedError(f"queue too long: {seconds:.1f} s of work pending; retry later", seconds)
 
     async def decode(self, data: bytes) -> DecodedImage:
-        """Decode an image. Raises InvalidImageError or a subclass."""
-        with self.timings.measure("decode"):
-            return await self.service.decoder.decode(data)
+        """Decode an image, when it is this client's turn. Raises InvalidImageError or a subclass."""
+        async with self.service.decode_turns.take(self.client):
+            with self.timings.measure("decode"):
+                return await self.service.decoder.decode(data)
 
     async def infer(self, pixels: Pixels, crops: tuple[int, ...], classify: bool = True) -> InferenceResult:
         """Probabilities and features of (N, 256, 256, 3) uint8 images; without `classify` only features."""
-        job = InferenceJob(pixels, crops, self.deadline, classify)
+        job = InferenceJob(pixels, crops, self.deadline, classify, client=self.client)
         result: InferenceResult = await asyncio.wrap_future(self.loaded_model.inference.submit(job))
         self.timings.add("queue", result.queue_seconds)
         self.timings.add("inference", result.inference_seconds)
@@ -76,7 +98,7 @@ class RequestContext:
 
     async def search(self, query: Query) -> list[Neighbor]:
         """The nearest images of the index. Raises NoIndexError or InvalidRequestError."""
-        job = SearchJob(self.loaded_model.require_index(), query)
+        job = SearchJob(self.loaded_model.require_index(), query, client=self.client)
         with self.timings.measure("search"):
             neighbors: list[Neighbor] = await asyncio.wrap_future(self.service.searcher.submit(job))
         return neighbors

@@ -26,10 +26,14 @@ from server.exceptions import (
     HostNotAllowedError,
     InferenceError,
     InvalidBodyError,
+    InvalidHeaderError,
+    MissingBodyError,
     NoIndexError,
     OverloadedError,
+    RateLimitedError,
     RequestTimeoutError,
     UnauthorizedError,
+    UnsupportedEncodingError,
     error_info,
 )
 from server.schemas import ErrorDetail, ErrorResponse
@@ -51,20 +55,28 @@ def responses_for(*errors: type[AlexNetError], schema: type[BaseModel] = ErrorRe
 AUTH_ERRORS = (UnauthorizedError, ForbiddenError, CrossOriginError, HostNotAllowedError)
 AUTH_RESPONSES = responses_for(*AUTH_ERRORS)
 INDEX_RESPONSES = responses_for(UnknownImageError, NoIndexError)
+ADMITTED_ERRORS = (
+    InvalidRequestError,
+    InvalidHeaderError,
+    RateLimitedError,
+    OverloadedError,
+    DeadlineExceededError,
+)
+"""Of every request that is counted as in flight."""
+ADMITTED_RESPONSES = responses_for(*ADMITTED_ERRORS)
 UPLOAD_ERRORS = (
     RequestTimeoutError,
     BodyTooLargeError,
     ImageTooLargeError,
     UnsupportedImageError,
+    UnsupportedEncodingError,
     InvalidImageError,
     InvalidBodyError,
-    InvalidRequestError,
+    MissingBodyError,
     InferenceError,
-    OverloadedError,
-    DeadlineExceededError,
+    *ADMITTED_ERRORS,
 )
 UPLOAD_RESPONSES = responses_for(*UPLOAD_ERRORS)
-DEADLINE_RESPONSES = responses_for(InvalidRequestError, OverloadedError, DeadlineExceededError)
 WRITE_RESPONSES = responses_for(ReadOnlyIndexError, IndexLockedError, StorageFullError)
 
 

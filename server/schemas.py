@@ -13,6 +13,7 @@ from index.search import Neighbor
 from model.artifacts.artifact import Artifact
 from model.artifacts.history import TrainingHistory
 from model.images.preprocess import DecodedImage
+from server.parameters import StoredText
 
 
 class Schema(BaseModel):
@@ -177,7 +178,7 @@ class ImageUpdate(Schema):
     """Changes of an indexed image; a field that is left out stays as it is."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-    label: Annotated[str | None, Field(min_length=1, max_length=200)] = None
+    label: StoredText | None = None
     removed: Literal[False] | None = None
 
 

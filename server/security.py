@@ -1,7 +1,7 @@
 """API keys with scopes, and protection of a server without keys against web pages: same origin and known hosts.
 
 Starlette's TrustedHostMiddleware doesn't fit: it knows names and `*.domain`, but not "any address" or "any name without
-a dot", which is what a server without a configured name must accept, and it would guard the page too.
+a dot", which is what a server without a configured name must accept, and it has no exception for health.
 """
 
 from __future__ import annotations
@@ -54,42 +54,60 @@ class Keys:
         if path is None:
             return cls(text.replace(",", "\n").splitlines())
         try:
-            return cls(path.read_text().splitlines())
+            return cls(path.read_text("utf-8-sig").splitlines())  # editors on Windows write a byte-order mark
         except OSError as error:
             raise KeyFileError(f"cannot read API keys from {path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise KeyFileError(f"cannot read API keys from {path}: it is not UTF-8, save it as UTF-8") from error
 
     def __bool__(self) -> bool:
         return bool(self._levels)
 
-    def require(self, scope: Scope, key: str | None) -> None:
-        """Raises UnauthorizedError or ForbiddenError unless `key` has the scope.
+    def find(self, key: str | None) -> tuple[int, int]:
+        """The number of a key, and the level of its scope; -1, -1 for one that isn't known.
 
         Every key is compared, each in constant time, so that the time of a response tells nothing.
         """
+        given, number, level = (key or "").encode(), -1, -1
+        for position, (known, known_level) in enumerate(self._levels):
+            if hmac.compare_digest(known, given) and known_level > level:
+                number, level = position, known_level
+        return number, level
+
+    def require(self, scope: Scope, key: str | None) -> None:
+        """Raises UnauthorizedError or ForbiddenError unless `key` has the scope."""
         if not self._levels:
             return
-        given, level = (key or "").encode(), -1
-        for known, known_level in self._levels:
-            if hmac.compare_digest(known, given):
-                level = max(level, known_level)
+        _, level = self.find(key)
         if level < 0:
             raise UnauthorizedError("missing or unknown API key: send Authorization: Bearer KEY or X-API-Key: KEY")
         if level < SCOPES.index(scope):
             raise ForbiddenError(f"this API key has scope '{SCOPES[level]}'; '{scope}' is required")
 
 
-def check_host(request: Request, allowed_origins: Sequence[str]) -> None:
-    """Raise HostNotAllowedError unless the Host header is an address, a name without a dot, or an allowed origin's.
+class AllowedHosts:
+    """The names under which the server answers: addresses, names without a dot, and `names`, of which `*.domain` is any
+    name below a domain and `*` any at all.
 
     Against DNS rebinding: a web page whose own domain was made to resolve to this server sends that domain.
     """
-    host = request.headers.get("host", "")
-    name = _host_name(host)
-    allowed = {_host_name(origin.partition("://")[2]) for origin in allowed_origins}
-    if "." in name and not (name.endswith(".localhost") or _is_address(name) or name in allowed):
-        raise HostNotAllowedError(
-            f"Host header not allowed: {host[:80]!r}. Use localhost or an address, allow this name with "
-            "ALEXNET_CORS_ORIGINS=https://NAME, or set API keys"
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = {name.lower() for name in names}
+
+    def check(self, request: Request) -> None:
+        """Raise HostNotAllowedError for another name in the Host header, or in `X-Forwarded-Host` of a proxy."""
+        for host in (request.headers.get("host", ""), request.scope.get("forwarded_host", "")):
+            if "*" not in self.names and not self._allows(_host_name(host)):
+                raise HostNotAllowedError(
+                    f"Host header not allowed: {host[:80]!r}. Allow this name with --allowed-hosts NAME "
+                    "(ALEXNET_ALLOWED_HOSTS), use localhost or an address, or set API keys"
+                )
+
+    def _allows(self, name: str) -> bool:
+        own = "." not in name or name.endswith(".localhost") or _is_address(name)
+        return own or any(
+            name == allowed or (allowed.startswith("*.") and name.endswith(allowed[1:])) for allowed in self.names
         )
 
 
@@ -101,9 +119,11 @@ def check_same_origin(request: Request, allowed_origins: Sequence[str]) -> None:
     origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
     if request.method in SAFE_METHODS or origin in allowed_origins or site in ("same-origin", "none"):
         return
-    if site is not None or (origin is not None and origin.partition("://")[2] != request.headers.get("host", "")):
+    own = {request.headers.get("host"), request.scope.get("forwarded_host")} - {None, ""}
+    if site is not None or (origin is not None and origin.partition("://")[2] not in own):
         raise CrossOriginError(
-            f"cross-origin request from {(origin or 'another site')[:80]}: allow the page with ALEXNET_CORS_ORIGINS"
+            f"cross-origin request from {(origin or 'another site')[:80]}: allow the page with --cors-origins ORIGIN "
+            "(ALEXNET_CORS_ORIGINS)"
         )
 
 

@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from functools import partial
 
 from model.images.crops import TEN_CROP
+from model.runtime import available_cpus
 from server.exceptions import ReloadError
+from server.fairness import RateLimit, Turns
 from server.limits import Admission
 from server.loaded_model import LoadedModel
 from server.metrics import Metrics, ServerState
@@ -18,6 +20,7 @@ from server.security import Keys
 from server.settings import Settings
 from server.workers.decode import DecodePool
 from server.workers.search import SearchWorker
+from server.workers.threads import FILE_THREADS, READ_THREADS, WRITE_THREADS, ThreadPool, WritePool
 
 logger = logging.getLogger(__name__)
 
@@ -35,18 +38,24 @@ class Service:
         self.settings = settings
         self.keys = Keys.read(settings.keys_file, settings.keys)
         self.metrics = Metrics(self.snapshot)
-        self.admission = Admission(settings.max_concurrent_requests, settings.max_inflight_bytes)
+        self.admission = Admission(settings.max_concurrent_requests, settings.max_inflight_bytes, self.estimate_wait)
+        self.rate_limit = RateLimit(settings.requests_per_second)
         self.current = LoadedModel(settings, self.metrics.observe_batch)
         self.decoder = DecodePool(settings.max_pixels)
+        self.decode_turns = Turns(2 * available_cpus())
+        self.readers, self.writers = ThreadPool(READ_THREADS, "read"), WritePool(WRITE_THREADS, "write")
+        self.file_readers = ThreadPool(FILE_THREADS, "file")
         self.searcher = SearchWorker()
         self.draining = False
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
         self._reload_lock = asyncio.Lock()
+        self._next_reload: asyncio.Task[LoadedModel] | None = None
 
     def close(self) -> None:
         """Finish what was begun, then release threads and files."""
         self._loader.shutdown()
-        self.decoder.close()
+        for pool in (self.decoder, self.readers, self.writers, self.file_readers):
+            pool.close()
         self.current.retire()
         self.current.join()
         self.searcher.close()
@@ -69,10 +78,16 @@ class Service:
     async def reload(self) -> LoadedModel:
         """Load the newest artifact and its index, warm up, and serve them from then on.
 
-        Requests in flight are answered by the version that they began with. Raises ReloadError; the current model then
-        keeps serving.
+        Requests in flight are answered by the version that they began with. Calls during a reload are one reload after
+        it. Raises ReloadError; the current model then keeps serving.
         """
+        if self._next_reload is None:
+            self._next_reload = asyncio.create_task(self._reload())
+        return await asyncio.shield(self._next_reload)
+
+    async def _reload(self) -> LoadedModel:
         async with self._reload_lock:  # one at a time: each takes over the index of the one before
+            self._next_reload = None
             load = partial(LoadedModel, self.settings, self.metrics.observe_batch, self.current)
             try:
                 loaded = await asyncio.get_running_loop().run_in_executor(self._loader, load)
@@ -85,12 +100,20 @@ class Service:
         logger.info("serving %s version %s", manifest.name, manifest.version)
         return loaded
 
-    def estimate_seconds(self, images: int) -> tuple[float, bool]:
-        """Estimated seconds until so many new images would be classified, and whether anything is before them."""
+    def estimate_seconds(self, images: int, client: str) -> tuple[float, bool]:
+        """Estimated seconds until so many new images of a client would be classified, and whether anything is before
+        them. Clients take turns, so not all that waits is before them."""
+        inference, crops = self.current.inference, len(TEN_CROP) * images
+        undecoded = self.decoder.pending + self.decode_turns.num_before(client, images)
+        crops_before = inference.crops_before(client, crops) + len(TEN_CROP) * undecoded
+        return SAFETY_FACTOR * inference.throughput.seconds_for(crops_before + crops), crops_before > 0
+
+    def estimate_wait(self) -> float:
+        """Estimated seconds until what was accepted is done; at least 1, and at most the time a request may take."""
         inference = self.current.inference
-        crops_before = inference.unfinished_crops + len(TEN_CROP) * self.decoder.pending
-        seconds = inference.throughput.seconds_for(crops_before + len(TEN_CROP) * images)
-        return SAFETY_FACTOR * seconds, crops_before > 0
+        undecoded = self.decoder.pending + self.decode_turns.num_waiting
+        crops = inference.unfinished_crops + len(TEN_CROP) * undecoded
+        return min(max(1.0, inference.throughput.seconds_for(crops)), self.settings.request_timeout)
 
     def snapshot(self) -> ServerState:
         """The state that `/metrics` reports."""

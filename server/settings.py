@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model.artifacts.artifact import Precision
+from server.addresses import normalize_prefix
 
 
 class Settings(BaseSettings):
@@ -30,6 +31,18 @@ class Settings(BaseSettings):
     precision: Precision = Field("float32", description="Numeric precision of the network: float32 or int8.")
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    uds: Path | None = Field(None, description="Unix socket to listen on, instead of an address and a port.")
+    allowed_hosts: str = Field(
+        "",
+        description="Names in the Host header that are this server's, comma-separated; *.DOMAIN for those below it, "
+        "* for any. Addresses and names without a dot always are.",
+    )
+    root_path: str = Field("", description="Prefix of all addresses behind a proxy: /vision.")
+    trusted_proxies: str = Field(
+        "127.0.0.1,::1",
+        description="Addresses or networks of proxies whose X-Forwarded-For, -Proto, -Host and -Prefix count, "
+        "comma-separated; * for any.",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Device to compute on.")
     search_device: Literal["cpu", "cuda"] = Field("cpu", description="Device to search on; cuda needs faiss-gpu.")
     threads: int | None = Field(None, ge=1, description="Inference threads (default: all processors).")
@@ -40,6 +53,9 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field("text", description="Log format.")
     drain_seconds: float = Field(0.0, ge=0, description="Seconds between not being ready and closing, on SIGTERM.")
     request_timeout: float = Field(30.0, gt=0, description="Maximum seconds for a request's body and its response.")
+    requests_per_second: float | None = Field(
+        None, gt=0, description="Maximum requests per second of each API key, or without keys of each address."
+    )
     max_concurrent_requests: int = Field(64, ge=1, description="Maximum requests in flight.")
     max_inflight_bytes: int = Field(256 * 1024 * 1024, ge=1, description="Maximum bytes of all bodies in flight.")
     max_queued_crops: int = Field(640, ge=1, description="Maximum crops waiting for the network, up to ten per image.")
@@ -52,6 +68,11 @@ class Settings(BaseSettings):
     def _folder_as_text(cls, value: object) -> object:
         return str(value) if isinstance(value, Path) else value
 
+    @field_validator("root_path")
+    @classmethod
+    def _check_root_path(cls, value: str) -> str:
+        return normalize_prefix(value)
+
     @property
     def artifact_path(self) -> Path:
         """The artifact, or the folder of artifacts."""
@@ -60,4 +81,18 @@ class Settings(BaseSettings):
     @property
     def allowed_origins(self) -> list[str]:
         """Origins of other web pages that may use the server; `*` for all."""
-        return [origin.strip() for origin in self.cors_origins.split(",") if origin.strip()]
+        return _split(self.cors_origins)
+
+    @property
+    def host_names(self) -> list[str]:
+        """Names of the server, besides addresses and names without a dot; `*` for all."""
+        return _split(self.allowed_hosts)
+
+    @property
+    def proxies(self) -> list[str]:
+        """Addresses and networks of trusted proxies; `*` for all."""
+        return _split(self.trusted_proxies)
+
+
+def _split(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]

@@ -1,23 +1,28 @@
-"""Uploaded images: the multipart field `image`, or the whole body, read within limits of bytes and time."""
+"""Uploaded images: fields `image` of a form or of JSON, or the whole body, read within limits of bytes and time."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+import base64
+import binascii
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import Request
-from python_multipart.multipart import parse_options_header
-from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 
-from server.exceptions import BodyTooLargeError, InvalidBodyError, RequestTimeoutError
+from server.exceptions import BodyTooLargeError, InvalidBodyError, MissingBodyError, RequestTimeoutError
+from server.json_body import parse_json
 from server.limits import BodyQuota
+from server.multipart import Part, parse_form
+from server.parameters import check_names
 
 FIELD = "image"
-CHARSETS = (b"utf-8", b"utf8", b"us-ascii")
+MAX_JSON_VALUES = 10_000
+"""An image is one value, however long; the rest are parameters."""
 
+IMAGE_SCHEMA = {"type": "string", "contentEncoding": "base64", "description": "An image as base64 or as a data URL."}
 OPENAPI_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -30,9 +35,17 @@ OPENAPI_BODY: dict[str, Any] = {
                         FIELD: {
                             "type": "array",
                             "items": {"type": "string", "format": "binary"},
-                            "description": "One or more image files.",
+                            "description": "One or more image files. The parameters may be fields, too.",
                         }
                     },
+                }
+            },
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": [FIELD],
+                    "properties": {FIELD: {"anyOf": [IMAGE_SCHEMA, {"type": "array", "items": IMAGE_SCHEMA}]}},
+                    "description": "The parameters may be members, too.",
                 }
             },
             "image/*": {"schema": {"type": "string", "format": "binary"}},
@@ -44,10 +57,17 @@ OPENAPI_BODY: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Upload:
-    """The bytes of a request's images, and the text fields of its form."""
+    """The bytes of a request's images, their file names (base name, None where it has none), and the parameters of its
+    form or JSON."""
 
     images: list[bytes]
-    fields: dict[str, list[str]] = field(default_factory=dict)
+    file_names: list[str | None]
+    fields: Mapping[str, list[str]] = field(default_factory=dict)
+
+    @classmethod
+    def of_body(cls, body: bytes) -> Upload:
+        """The whole body is an image; an empty one is none."""
+        return cls([body], [None]) if body else cls([], [])
 
     @property
     def image(self) -> bytes:
@@ -56,23 +76,115 @@ class Upload:
             raise InvalidBodyError(f"{len(self.images)} images sent: this endpoint takes one")
         return self.images[0]
 
+    def require_images(self) -> None:
+        """Raise MissingBodyError if there is no image, or the only one is empty."""
+        if not any(self.images):
+            raise MissingBodyError(
+                f"no image was sent: send it as the field '{FIELD}' of a form (curl: -F {FIELD}=@FILE) or as the body"
+            )
 
-async def read_upload(request: Request, quota: BodyQuota, timeout: float, max_bytes: int, max_images: int) -> Upload:
-    """The images of a request, whose body must arrive within `timeout` seconds.
 
-    Raises RequestTimeoutError, BodyTooLargeError, InvalidBodyError, or OverloadedError.
+async def read_body(request: Request, quota: BodyQuota, timeout: float, max_bytes: int) -> bytes:
+    """The body of a request, which must arrive within `timeout` seconds.
+
+    Raises RequestTimeoutError, BodyTooLargeError, or OverloadedError.
     """
-    stream = _limit_bytes(request, max_bytes, quota)
+    async with _limit_time(timeout):
+        return b"".join([chunk async for chunk in limit_bytes(request, quota, max_bytes)])
+
+
+async def read_form(request: Request, quota: BodyQuota, timeout: float, max_bytes: int, max_images: int) -> list[Part]:
+    """The parts of a request's form. Raises what `read_body` raises, InvalidBodyError, or InvalidHeaderError."""
+    async with _limit_time(timeout):
+        stream = limit_bytes(request, quota, max_bytes)
+        return await parse_form(request.headers["content-type"], stream, FIELD, max_images)
+
+
+def is_form(request: Request) -> bool:
+    """Whether the body is a multipart form."""
+    return _media_type(request) == "multipart/form-data"
+
+
+def is_json(request: Request) -> bool:
+    """Whether the body is JSON."""
+    media_type = _media_type(request)
+    return media_type.startswith("application/") and media_type.endswith(("/json", "+json"))
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def upload_of_form(parts: list[Part], known: Mapping[str, bool]) -> Upload:
+    """The images and the parameters of a form. `known`: names of parameters, and whether each may be repeated.
+
+    Raises InvalidRequestError for an unknown field, InvalidBodyError.
+    """
+    parts = [part for part in parts if not part.is_empty_input]
+    check_names("form field", [part.name for part in parts], {**known, FIELD: True})
+    images = [part for part in parts if part.name == FIELD]
+    fields: dict[str, list[str]] = {}
+    for part in parts:
+        if part.name != FIELD:
+            fields.setdefault(part.name, []).append(part.text)
+    return Upload([bytes(part.data) for part in images], [part.file_name or None for part in images], fields)
+
+
+def upload_of_json(body: bytes, known: Mapping[str, bool], max_images: int) -> Upload:
+    """The images, as base64 or data URLs, and the parameters of a JSON object. It takes its time: run it in a thread.
+
+    Raises InvalidRequestError for an unknown member, InvalidBodyError.
+    """
+    document = parse_json(body, MAX_JSON_VALUES)
+    check_names("JSON field", document, {**known, FIELD: True})
+    texts = _as_list(document.pop(FIELD, None))
+    if len(texts) > max_images:
+        raise InvalidBodyError(f"too many images: send up to {max_images} in the field '{FIELD}'")
+    fields = {name: [_as_text(name, item) for item in _as_list(value)] for name, value in document.items()}
+    for name, values in fields.items():
+        check_names("JSON field", [name] * len(values), known)
+    return Upload([_decode_base64(text) for text in texts], [None] * len(texts), {k: v for k, v in fields.items() if v})
+
+
+def _as_list(value: Any) -> list[Any]:
+    """A member as a list; null is one that was not sent."""
+    if value is None:
+        return []
+    return value if isinstance(value, list) else [value]
+
+
+def _as_text(name: str, value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise InvalidBodyError(f"invalid JSON field '{name[:80]}': send text or a number")
+    return str(value)
+
+
+def _decode_base64(text: Any) -> bytes:
+    if isinstance(text, str):
+        data = text
+        if text[:5].lower() == "data:":
+            head, _, data = text.partition(",")
+            if not head.lower().endswith(";base64"):
+                raise InvalidBodyError("a data URL must be base64: data:image/png;base64,...")
+        try:
+            return base64.b64decode("".join(data.split()), validate=True)  # `base64 FILE` breaks lines
+        except (ValueError, binascii.Error):
+            pass
+    raise InvalidBodyError(f"the JSON field '{FIELD}' must be an image as base64 or a data URL, or a list of these")
+
+
+@asynccontextmanager
+async def _limit_time(seconds: float) -> AsyncGenerator[None, None]:
+    """Raise RequestTimeoutError when a block takes longer."""
     try:
-        async with asyncio.timeout(timeout):
-            if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-                return Upload([b"".join([chunk async for chunk in stream])])
-            return await _read_form(request, stream, max_images)
+        async with asyncio.timeout(seconds):
+            yield
     except TimeoutError:
-        raise RequestTimeoutError(f"request body not received within {timeout:g} s") from None
+        raise RequestTimeoutError(f"request body not received within {seconds:g} s") from None
 
 
-async def _limit_bytes(request: Request, max_bytes: int, quota: BodyQuota) -> AsyncGenerator[bytes, None]:
+async def limit_bytes(request: Request, quota: BodyQuota, max_bytes: int) -> AsyncGenerator[bytes, None]:
+    """The body in parts. Raises BodyTooLargeError or OverloadedError."""
     message = f"request body too large: the limit is {max_bytes:,} bytes"
     declared = request.headers.get("content-length", "0")
     if declared.isdecimal() and (len(declared) > 18 or int(declared) > max_bytes):
@@ -82,32 +194,3 @@ async def _limit_bytes(request: Request, max_bytes: int, quota: BodyQuota) -> As
         if quota.bytes > max_bytes:
             raise BodyTooLargeError(message)
         yield chunk
-
-
-async def _read_form(request: Request, stream: AsyncGenerator[bytes, None], max_images: int) -> Upload:
-    charset = parse_options_header(request.headers["content-type"])[1].get(b"charset", b"utf-8")
-    if charset.lower() not in CHARSETS:  # names are decoded on the event loop, and some codecs are slow
-        raise InvalidBodyError(f"unsupported charset {charset[:40]!r}: send the multipart body in UTF-8")
-    try:
-        parser = MultiPartParser(request.headers, stream, max_files=max_images, max_fields=4 * max_images)
-        form = await parser.parse()
-    except (MultiPartException, KeyError) as error:
-        reason = getattr(error, "message", "the boundary is missing")
-        raise InvalidBodyError(
-            f"invalid multipart body: {reason.rstrip('.')}; send up to {max_images} images in the field '{FIELD}'"
-        ) from error
-    try:
-        return await _read_fields(form)
-    finally:
-        await form.close()
-
-
-async def _read_fields(form: FormData) -> Upload:
-    files = form.getlist(FIELD)
-    if not files:
-        fields = ", ".join(sorted(form))[:80] or "no field"
-        raise InvalidBodyError(f"the multipart field '{FIELD}' is missing; the body has {fields}")
-    if not all(isinstance(file, UploadFile) for file in files):
-        raise InvalidBodyError(f"the field '{FIELD}' is text: send a file (curl: -F {FIELD}=@FILE)")
-    texts = {name: [value for value in form.getlist(name) if isinstance(value, str)] for name in form}
-    return Upload([await file.read() for file in files if isinstance(file, UploadFile)], texts)

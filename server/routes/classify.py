@@ -8,15 +8,17 @@ from enum import IntEnum
 from typing import Annotated
 
 import numpy as np
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends
 from numpy.typing import NDArray
+from pydantic import Field
 
 from model.artifacts.artifact import Label
 from model.exceptions import InvalidImageError
 from model.images.crops import CROP_IDS
 from model.runtime import top_k
-from server.dependencies import ContextDep, UploadDep
+from server.dependencies import ContextDep, UploadDep, parameters_of
 from server.exceptions import InferenceError
+from server.parameters import Parameters
 from server.request_context import RequestContext
 from server.responses import UPLOAD_RESPONSES, image_error
 from server.schemas import ClassifyResponse, ErrorResponse, ImageInfo, ModelRef, Prediction
@@ -32,24 +34,26 @@ class Crops(IntEnum):
     TEN_CROP = 10
 
 
+class ClassifyParams(Parameters):
+    """Parameters of a classification."""
+
+    top: Annotated[int, Field(ge=1, le=1000, description="Number of classes.")] = 5
+    crops: Annotated[Crops, Field(description="10: four corners and center, mirrored too. 1: center.")] = Crops.TEN_CROP
+
+
 @router.post("/classify", responses=UPLOAD_RESPONSES, openapi_extra=OPENAPI_BODY, summary="Classify images")
 async def classify(
-    context: ContextDep,
-    upload: UploadDep,
-    top: Annotated[int, Query(ge=1, le=1000, description="Number of classes.")] = 5,
-    crops: Annotated[
-        Crops, Query(description="10: four corners and center, mirrored too. 1: center.")
-    ] = Crops.TEN_CROP,
+    context: ContextDep, upload: UploadDep, params: Annotated[ClassifyParams, Depends(parameters_of(ClassifyParams))]
 ) -> ClassifyResponse | list[ClassifyResponse | ErrorResponse]:
     """The most probable classes: the mean of the softmax over ten crops (paper, section 4.1).
 
-    Send the image as the multipart field `image`, or as the whole body. The response to several fields `image` is a
-    list in their order, in which an image that can't be decoded has an error of its own.
+    Send the image as the multipart field `image`, as the whole body, or in JSON as base64 or a data URL. The response
+    to several images is a list in their order, in which an image that can't be decoded has an error of its own.
     """
-    crop_ids = CROP_IDS[crops]
+    crop_ids = CROP_IDS[params.crops]
     if len(upload.images) == 1:
-        return await context.run(_classify_image(context, upload.image, top, crop_ids))
-    work = [_classify_or_error(context, data, top, crop_ids) for data in upload.images]
+        return await context.run(_classify_image(context, upload.image, params.top, crop_ids))
+    work = [_classify_or_error(context, data, params.top, crop_ids) for data in upload.images]
     return await context.run(asyncio.gather(*work))
 
 

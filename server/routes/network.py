@@ -7,11 +7,12 @@ import io
 from fastapi import APIRouter, Response
 from PIL import Image
 
+from model.artifacts.artifact import Artifact
 from model.artifacts.history import read_history
 from model.artifacts.kernels import draw_sheet, read_kernels
-from server.dependencies import LoadedModelDep
+from server.dependencies import ContextDep
 from server.exceptions import NoKernelsError
-from server.responses import responses_for
+from server.responses import ADMITTED_RESPONSES, merge_responses, responses_for
 from server.schemas import HistoryResponse
 
 router = APIRouter(tags=["operation"])
@@ -20,13 +21,18 @@ router = APIRouter(tags=["operation"])
 @router.get(
     "/kernels",
     response_class=Response,
-    responses=responses_for(NoKernelsError),
+    responses=merge_responses(responses_for(NoKernelsError), ADMITTED_RESPONSES),
     summary="Kernels of the first layer",
 )
-def get_kernels(loaded_model: LoadedModelDep) -> Response:
+async def get_kernels(context: ContextDep) -> Response:
     """A PNG of the 96 kernels of 11 x 11 x 3, 16 per row, one pixel per weight: those of the first tower, then those of
     the second. They are the float32 network's, also where int8 is served."""
-    kernels = read_kernels(loaded_model.artifact)
+    artifact = context.loaded_model.artifact
+    return await context.run(context.service.file_readers.run(lambda: _draw_kernels(artifact)))
+
+
+def _draw_kernels(artifact: Artifact) -> Response:
+    kernels = read_kernels(artifact)
     if kernels is None:
         raise NoKernelsError("this artifact has no figure of its kernels")
     file = io.BytesIO()
@@ -34,8 +40,9 @@ def get_kernels(loaded_model: LoadedModelDep) -> Response:
     return Response(file.getvalue(), media_type="image/png")
 
 
-@router.get("/history", summary="Training history")
-def get_history(loaded_model: LoadedModelDep) -> HistoryResponse:
+@router.get("/history", responses=ADMITTED_RESPONSES, summary="Training history")
+async def get_history(context: ContextDep) -> HistoryResponse:
     """Loss, error and learning rate by epoch, and the confusion matrix, if the artifact has them."""
-    artifact = loaded_model.artifact
-    return HistoryResponse(classes=[label.name for label in artifact.labels], history=read_history(artifact))
+    artifact = context.loaded_model.artifact
+    history = await context.run(context.service.file_readers.run(lambda: read_history(artifact)))
+    return HistoryResponse(classes=[label.name for label in artifact.labels], history=history)

@@ -8,7 +8,6 @@ import numpy as np
 from fastapi import APIRouter, Response
 from numpy.typing import NDArray
 from PIL import Image
-from starlette.concurrency import run_in_threadpool
 
 from server.dependencies import ContextDep, ImageId, UploadDep
 from server.originals import CACHE_HEADERS, read_original
@@ -39,10 +38,11 @@ async def preview(context: ContextDep, upload: UploadDep) -> Response:
 )
 async def preview_indexed(context: ContextDep, image_id: ImageId) -> Response:
     """From the original file, while it is unchanged; an uploaded image has none."""
-    index = context.loaded_model.require_index()
 
     async def work() -> Response:
-        return await _render(context, await run_in_threadpool(read_original, index, image_id))
+        return await _render(
+            context, await context.read_file(lambda index: read_original(index, image_id, context.deadline))
+        )
 
     response = await context.run(work())
     response.headers.update(CACHE_HEADERS)

@@ -19,7 +19,7 @@ from fastapi.responses import JSONResponse
 from model.exceptions import InvalidRequestError
 from model.images.crops import CROP_IDS
 from model.runtime import top_k
-from server.dependencies import ContextDep, LoadedModelDep, ServiceDep, UploadDep, require_read
+from server.dependencies import BodyDep, ContextDep, LoadedModelDep, ServiceDep, require_read
 from server.exceptions import UnknownModelError
 from server.loaded_model import LoadedModel
 from server.open_inference import (
@@ -115,9 +115,9 @@ async def model_ready(name: ModelName) -> dict[str, Any]:
     openapi_extra=OPENAPI_BODY,
 )
 @authenticated_router.post(VERSIONED + "/infer", include_in_schema=False)
-async def infer(request: Request, context: ContextDep, upload: UploadDep, name: ModelName) -> Response:
+async def infer(request: Request, context: ContextDep, body: BodyDep, name: ModelName) -> Response:
     """`parameters.crops`: 10, or 1 for the center crop. One damaged image fails the whole request."""
-    parse = partial(parse_infer_request, upload.image, request.headers.get(LENGTH_HEADER), OUTPUTS)
+    parse = partial(parse_infer_request, body, request.headers.get(LENGTH_HEADER), OUTPUTS)
     infer_request = await context.run(context.run_in_pool(parse))
     crops = _crops(infer_request)
     max_images = context.service.settings.max_images_per_request

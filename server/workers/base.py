@@ -1,23 +1,31 @@
-"""A worker: one thread that takes batches of jobs from a queue, so that the event loop stays free."""
+"""A worker: one thread that takes batches of jobs from a queue, so that the event loop stays free.
+
+Clients take turns in the queue: whoever has many jobs there doesn't keep others waiting.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
+
+from server.fairness import FairQueue
 
 R = TypeVar("R")
 
 
 @dataclass(eq=False, kw_only=True)
 class Job(Generic[R]):
-    """Work for a worker, and the future of its result. `queued`: when (time.monotonic) it was submitted."""
+    """Work for a worker, and the future of its result. `queued`: when (time.monotonic) it was submitted.
 
+    `client`: who takes turns with others.
+    """
+
+    client: str = ""
     future: Future[R] = field(default_factory=Future)
     queued: float = field(default_factory=time.monotonic)
 
@@ -33,7 +41,7 @@ class BatchWorker(ABC, Generic[J]):
     """
 
     def __init__(self, name: str) -> None:
-        self._queue: deque[J] = deque()
+        self._queue: FairQueue[J] = FairQueue()
         self._changed = threading.Condition()
         self._closing = False
         self._busy_since: float | None = None
@@ -81,8 +89,9 @@ class BatchWorker(ABC, Generic[J]):
 
     @property
     def queued_jobs(self) -> list[J]:
-        """Jobs that wait."""
-        return list(self._queue)
+        """Jobs that wait, in the order in which they would be taken."""
+        with self._changed:
+            return list(self._queue)
 
     @property
     def running_jobs(self) -> Sequence[J]:
@@ -121,8 +130,8 @@ class BatchWorker(ABC, Generic[J]):
         with self._changed:
             batch: list[J] = []
             while not batch:
-                self._changed.wait_for(lambda: self._queue or self._closing)
-                if not self._queue:
+                self._changed.wait_for(lambda: len(self._queue) or self._closing)
+                if not len(self._queue):
                     return []
                 self._admit(self._queue.popleft(), batch)
             for job in list(self._queue):

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from model.runtime import OnnxModel
 from server.exceptions import DeadlineExceededError, InferenceError, OverloadedError
+from server.fairness import fits_share
 from server.workers.base import BatchWorker, Job
 
 MAX_BATCH_CROPS = {"cpu": 10, "cuda": 320}
@@ -65,7 +66,7 @@ class Throughput:
         """0 before the first batch."""
         return statistics.median(self._speeds) if self._speeds else 0.0
 
-    def seconds_for(self, crops: int) -> float:
+    def seconds_for(self, crops: float) -> float:
         """Estimated seconds of this many crops."""
         speed = self.crops_per_second
         return crops / speed if speed else 0.0
@@ -101,12 +102,21 @@ class InferenceWorker(BatchWorker[InferenceJob]):
         """Crops that wait, and those that are computed now."""
         return self.queued_crops + sum(job.num_crops for job in self.running_jobs)
 
+    def crops_before(self, client: str, crops: int) -> float:
+        """Crops that are computed now, and those that would be before so many more of a client."""
+        with self._changed:
+            queued = self._queue.before(client, crops, lambda job: job.num_crops)
+        return queued + sum(job.num_crops for job in self.running_jobs)
+
     def check_capacity(self, job: InferenceJob) -> None:
-        """Raises OverloadedError when too many crops wait; a job always fits into an empty queue."""
+        """Raises OverloadedError when too many crops wait, of all or of this client; a job always fits into an empty
+        queue."""
         queued = self.queued_crops
-        if queued and queued + job.num_crops > self.max_queued_crops:
+        own = sum(other.num_crops for other in self._queue.of_client(job.client))
+        if queued and not fits_share(job.num_crops, own, queued, self.max_queued_crops):
             raise OverloadedError(
-                f"server busy: limit of {self.max_queued_crops:,} queued crops reached; retry later",
+                f"server busy: limit of {self.max_queued_crops:,} queued crops reached (this client has {own:,} of "
+                "them); retry later",
                 max(1.0, self.throughput.seconds_for(queued)),
             )
 

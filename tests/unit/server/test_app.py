@@ -42,9 +42,9 @@ def test_openapi_describes_every_call(client: TestClient) -> None:
         assert operation["summary"]
         assert "200" in operation["responses"]
     body = document["paths"]["/classify"]["post"]["requestBody"]["content"]
-    assert set(body) == {"multipart/form-data", "image/*", "application/octet-stream"}
+    assert set(body) == {"multipart/form-data", "application/json", "image/*", "application/octet-stream"}
     answers = document["paths"]["/classify"]["post"]["responses"]
-    assert set(answers) == {"200", "401", "403", "408", "413", "415", "422", "500", "503", "504"}
+    assert set(answers) == {"200", "401", "403", "408", "413", "415", "422", "429", "500", "503", "504"}
     for status in ("413", "415", "422", "503"):
         assert answers[status]["content"]["application/json"]["schema"]["$ref"].endswith("/ErrorResponse")
     assert document["components"]["schemas"]["Prediction"]["properties"]["name"]["examples"]

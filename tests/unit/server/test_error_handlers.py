@@ -15,7 +15,7 @@ from server.settings import Settings
 @pytest.mark.parametrize(
     ("path", "content", "status", "code"),
     [
-        ("/classify", b"", 415, "unsupported_image"),
+        ("/classify", b"", 422, "missing_body"),
         ("/classify", b"hello", 415, "unsupported_image"),
         ("/classify", b"\xff\xd8\xff\xe0" + bytes(50), 415, "unsupported_image"),
         ("/classify", bytes(5_000_001), 413, "body_too_large"),
@@ -70,10 +70,10 @@ def test_an_internal_error_has_an_id_and_tells_nothing(artifact: Artifact, jpeg:
 @pytest.mark.parametrize(
     ("path", "allow"),
     [
-        ("/images/17", "DELETE, GET, PATCH"),
-        ("/images", "GET, POST"),
+        ("/images/17", "DELETE, GET, HEAD, PATCH"),
+        ("/images", "GET, HEAD, POST"),
         ("/classify", "POST"),
-        ("/v2/models/patterns", "GET"),
+        ("/v2/models/patterns", "GET, HEAD"),
     ],
 )
 def test_a_wrong_method_is_told_all_methods(client: TestClient, path: str, allow: str) -> None:

@@ -79,7 +79,7 @@ SAMPLES: dict[str, Callable[[], bytes]] = {
     "more pixels than `ALEXNET_MAX_PIXELS`, or 30,000 a side": lambda: claimed_size(60_000, 60_000),
     "a JPEG of very many scans": many_scans,
     "SVG, PDF, HTML, HEIC, PSD, EPS, video": lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>",
-    "an empty body": lambda: b"",
+    "an empty file": lambda: b"",
 }
 
 

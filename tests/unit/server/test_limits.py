@@ -41,7 +41,7 @@ def test_a_slow_one_is_given_up() -> None:
 
     async def send(message: Message) -> None: ...
 
-    app = BodyLimitMiddleware(reads, 0.2)
+    app = BodyLimitMiddleware(reads, 0.2, 1000)
     with pytest.raises(RequestTimeoutError):
         asyncio.run(app({"type": "http", "method": "PATCH"}, slowly, send))
 
@@ -49,12 +49,12 @@ def test_a_slow_one_is_given_up() -> None:
 def test_one_request_too_many_is_told_to_come_back(artifact: Artifact, jpeg: bytes) -> None:
     service = Service(Settings(artifact=artifact.path, max_concurrent_requests=1))
     with TestClient(create_app(service)) as busy:
-        with service.admission.admit():
+        with service.admission.admit("another"):
             answer = busy.post("/classify", content=jpeg)
         assert answer.status_code == 503
         assert answer.headers["retry-after"] == "1"
         assert answer.json()["error"]["code"] == "overloaded"
         assert busy.get("/live").status_code == 200
         assert busy.post("/classify", content=jpeg).status_code == 200
-        assert busy.post("/classify", content=b"").status_code == 415
+        assert busy.post("/classify", content=b"").status_code == 422
         assert busy.post("/classify", content=jpeg).status_code == 200

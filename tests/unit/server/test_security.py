@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,8 @@ ADMIN_KEY = "admin:0123456789abcdef"
 
 @pytest.fixture(scope="module")
 def asked(artifact: Artifact) -> TestClient:
-    return TestClient(create_app(Service(Settings(artifact=artifact.path, cors_origins="https://a.example"))))
+    settings = Settings(artifact=artifact.path, cors_origins="https://a.example", allowed_hosts="nas.example, *.b.org")
+    return TestClient(create_app(Service(settings)))
 
 
 @pytest.mark.parametrize(
@@ -56,7 +58,12 @@ def test_who_may_change_something(asked: TestClient, headers: dict[str, str], pa
         ("localhost.", True),
         ("me.localhost", True),
         ("workstation", True),
-        ("a.example", True),
+        ("nas.example", True),
+        ("NAS.example.:8000", True),
+        ("x.y.b.org", True),
+        ("b.org", False),
+        ("xb.org", False),
+        ("a.example", False),  # an origin is a page that may send requests, no name of this server
         ("b.example:8000", False),
         ("127.0.0.1.b.example", False),
         ("[.b", False),
@@ -67,14 +74,17 @@ def test_names_that_lead_here(asked: TestClient, host: str, passes: bool) -> Non
     assert answer.status_code == (200 if passes else 403)
     if not passes:
         assert answer.json()["error"]["code"] == "host_not_allowed"
+        assert "--allowed-hosts" in answer.json()["error"]["message"]
 
 
-@pytest.mark.parametrize("settings", [{"cors_origins": "*"}, {"keys": ADMIN_KEY}])
+@pytest.mark.parametrize(
+    "settings", [{"cors_origins": "*"}, {"allowed_hosts": "*", "cors_origins": "http://b.example"}, {"keys": ADMIN_KEY}]
+)
 def test_any_name_and_page_where_that_is_wanted(artifact: Artifact, settings: dict[str, str]) -> None:
     with TestClient(create_app(Service(Settings.model_validate({"artifact": artifact.path} | settings)))) as client:
         headers = {"Host": "images.example", "X-API-Key": ADMIN_KEY.partition(":")[2], "Origin": "http://b.example"}
         assert client.get("/info", headers=headers).status_code == 200
-        assert client.post("/classify", headers=headers).status_code == 415  # nothing is no image
+        assert client.post("/classify", headers=headers).status_code == 422  # there is no image
 
 
 READ, WRITE, ADMIN = "r" * 16, "w" * 20, "a" * 32
@@ -116,7 +126,7 @@ def test_the_openapi_document_names_the_schemes_and_they_are_enforced(locked: Te
             json: dict[str, str] | None = {} if method == "patch" else None
             for key in (None, "x" * 16):
                 headers = {} if key is None else {"X-API-Key": key}
-                url = path.format(image_id=1, name="patterns")
+                url = re.sub(r"\{.*?\}", "1", path)
                 assert locked.request(method, url, headers=headers, json=json).status_code == 401, path
     assert unprotected == {"/live", "/ready", "/v2/health/live", "/v2/health/ready"}
 

@@ -19,7 +19,7 @@ def test_work_is_refused_at_once_when_it_could_not_be_done_in_time(artifact: Art
     service = Service(Settings(artifact=artifact.path))
 
     def check_deadline(seconds: float, images: int = 1) -> None:
-        request, quota = Request({"type": "http"}), BodyQuota(Admission(1, 1))
+        request, quota = Request({"type": "http"}), BodyQuota(Admission(1, 1), "me")
         context = RequestContext(request, service, service.current, quota, time.monotonic() + seconds)
         context.check_deadline(images)
 

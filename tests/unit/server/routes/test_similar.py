@@ -62,7 +62,7 @@ def test_every_way_to_ask(writable_client: TestClient, new_images: list[bytes]) 
         ("/similar?k=0&id=1", 422), ("/similar?k=1000000&id=1", 422), ("/similar?offset=-1&id=1", 422),
         ("/similar?id=4711", 404), ("/similar?id=1&minus=4711", 404), ("/similar?id=1&label=nothing", 422),
         ("/similar?id=1&max_distance=nan", 422), ("/similar?id=1&max_distance=-1", 422), ("/similar?id=x", 422),
-        ("/similar", 415),
+        ("/similar", 422),
     ],
 )  # fmt: skip
 def test_wrong_questions(writable_client: TestClient, path: str, status: int) -> None:

@@ -54,7 +54,7 @@ def gate(model: OnnxModel) -> Gate:
 
 @pytest.fixture
 def inference(gate: Gate) -> Iterator[InferenceWorker]:
-    inference = InferenceWorker(gate, max_queued_crops=20)  # type: ignore[arg-type]
+    inference = InferenceWorker(gate, max_queued_crops=24)  # type: ignore[arg-type]
     yield inference
     gate.open.set()
     inference.close()

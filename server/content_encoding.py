@@ -1,0 +1,161 @@
+"""Compressed request bodies: `Content-Encoding` is undone as the body arrives.
+
+Whoever reads the body counts its decompressed bytes, so that its limits hold for them too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import zlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, Protocol
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.exceptions import InvalidBodyError, UnsupportedEncodingError
+
+MAX_CHUNK_BYTES = 256 * 1024
+"""Decompressed at once, so that other requests are not kept waiting."""
+
+
+class Stream(Protocol):
+    """Compressed data as it arrives. `complete`: whether it may end here."""
+
+    complete: bool
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """The decompressed bytes of the next part, at most MAX_CHUNK_BYTES at a time."""
+
+
+class ZlibStream:
+    """gzip or deflate. `window_bits`: as in `zlib.decompressobj`."""
+
+    def __init__(self, window_bits: int) -> None:
+        self.window_bits, self.complete = window_bits, False
+        self._decompressor = zlib.decompressobj(window_bits)
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        while data:
+            if self.complete:  # several gzip files, one after the other, are one
+                self._decompressor, self.complete = zlib.decompressobj(self.window_bits), False
+            chunk = self._decompressor.decompress(data, MAX_CHUNK_BYTES)
+            while chunk:
+                yield chunk
+                chunk = self._decompressor.decompress(self._decompressor.unconsumed_tail, MAX_CHUNK_BYTES)
+            self.complete, data = self._decompressor.eof, self._decompressor.unused_data
+
+
+class DeflateStream(ZlibStream):
+    """Deflate in zlib's format, as HTTP defines it, or raw, as some clients send it: the first byte tells which."""
+
+    def __init__(self) -> None:
+        super().__init__(zlib.MAX_WBITS)
+        self._first = True
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        if self._first and data and data[0] & 0x0F != zlib.DEFLATED:
+            super().__init__(-zlib.MAX_WBITS)
+        self._first = self._first and not data
+        return super().feed(data)
+
+
+class ZstdStream:
+    """zstd, by a module of Python 3.14 or the package backports.zstd."""
+
+    def __init__(self, module: Any) -> None:
+        self.module, self.complete = module, False
+        self._decompressor = module.ZstdDecompressor()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        while data:
+            if self.complete:
+                self._decompressor, self.complete = self.module.ZstdDecompressor(), False
+            chunk = self._decompressor.decompress(data, MAX_CHUNK_BYTES)
+            while chunk:
+                yield chunk
+                done = self._decompressor.eof or self._decompressor.needs_input
+                chunk = b"" if done else self._decompressor.decompress(b"", MAX_CHUNK_BYTES)
+            self.complete, data = self._decompressor.eof, self._decompressor.unused_data
+
+
+def load_streams() -> tuple[dict[str, Callable[[], Stream]], tuple[type[Exception], ...]]:
+    """The known encodings, and the exceptions for damaged data. zstd is known where a module for it is installed."""
+    streams: dict[str, Callable[[], Stream]] = {
+        "gzip": lambda: ZlibStream(16 + zlib.MAX_WBITS),
+        "deflate": DeflateStream,
+    }
+    for name in ("compression.zstd", "backports.zstd"):
+        try:
+            module = importlib.import_module(name)
+        except ImportError:
+            continue
+        return streams | {"zstd": partial(ZstdStream, module)}, (zlib.error, module.ZstdError)
+    return streams, (zlib.error,)
+
+
+STREAMS, DAMAGES = load_streams()
+ACCEPTED = ", ".join(STREAMS)
+
+
+class ContentEncodingMiddleware:
+    """Decompresses request bodies. Whoever reads one gets UnsupportedEncodingError or InvalidBodyError."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            encoding = ",".join(Headers(scope=scope).getlist("content-encoding")).strip().lower()
+            if encoding not in ("", "identity"):
+                receive = _CompressedBody(receive, encoding).receive
+        await self.app(scope, receive, send)
+
+
+class _CompressedBody:
+    """One body, decompressed as it is received."""
+
+    def __init__(self, receive: Receive, encoding: str) -> None:
+        self._receive, self._encoding = receive, encoding
+        self._stream: Stream | None = None
+        self._chunks: Iterator[bytes] = iter(())
+        self._received = self._ended = False
+
+    async def receive(self) -> Message:
+        if self._stream is None:
+            self._stream = self._open_stream()
+        while not self._ended:
+            if chunk := self._next_chunk():
+                await asyncio.sleep(0)
+                return {"type": "http.request", "body": chunk, "more_body": True}
+            if self._received:
+                return self._end(self._stream)
+            message = await self._receive()
+            if message["type"] != "http.request":
+                return message
+            self._chunks = self._stream.feed(message.get("body", b""))
+            self._received = not message.get("more_body", False)
+        return await self._receive()
+
+    def _open_stream(self) -> Stream:
+        name = self._encoding.removeprefix("x-")  # x-gzip is gzip (RFC 9110, section 8.4.1.3)
+        if name not in STREAMS:
+            raise UnsupportedEncodingError(
+                f"unsupported Content-Encoding {self._encoding[:80]!r}: compress the body once, by {ACCEPTED}, or not "
+                "at all"
+            )
+        return STREAMS[name]()
+
+    def _next_chunk(self) -> bytes:
+        try:
+            return next(self._chunks, b"")
+        except DAMAGES as error:
+            raise InvalidBodyError(f"the {self._encoding} body is damaged: send it again") from error
+
+    def _end(self, stream: Stream) -> Message:
+        if not stream.complete:
+            raise InvalidBodyError(f"the {self._encoding} body ends too early: send it whole")
+        self._ended = True
+        return {"type": "http.request", "body": b"", "more_body": False}

@@ -1,0 +1,180 @@
+"""Fairness between clients: shares of what is limited, turns at what is queued, and requests per second.
+
+A client is an API key, or where there are no keys an address (of IPv6, its /64 network).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import math
+import time
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Generic, Protocol, TypeVar
+
+from server.exceptions import RateLimitedError
+
+MAX_BUCKETS = 10_000
+"""Clients whose requests per second are known; beyond, those that sent nothing for the longest time are forgotten."""
+
+
+def client_at(address: str) -> str:
+    """The client at an address. Whoever has an IPv6 address has all of its /64 network."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv6Address):
+        return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed, 64), strict=False))
+    return address
+
+
+def fits_share(amount: float, held_by_client: float, held_by_all: float, limit: float) -> bool:
+    """Whether a client may take `amount` more of something limited: it must be free, and the client may not hold more
+    than what is free.
+
+    So one client alone gets half of the limit and a bit, two a third each, and something is always left for the next.
+    """
+    free = limit - held_by_all
+    return amount <= free and held_by_client <= free
+
+
+class HasClient(Protocol):
+    """What waits in a fair queue."""
+
+    @property
+    def client(self) -> str: ...
+
+
+T = TypeVar("T", bound=HasClient)
+
+
+class FairQueue(Generic[T]):
+    """A queue in which clients take turns; the items of one client stay in their order."""
+
+    def __init__(self) -> None:
+        self._clients: OrderedDict[str, deque[T]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return sum(map(len, self._clients.values()))
+
+    def __iter__(self) -> Iterator[T]:
+        """All items, in the order in which they would be taken."""
+        queues = [iter(queue) for queue in self._clients.values()]
+        while queues:
+            remaining = []
+            for queue in queues:
+                for item in queue:
+                    yield item
+                    remaining.append(queue)
+                    break
+            queues = remaining
+
+    def append(self, item: T) -> None:
+        """Put an item behind those of its client."""
+        self._clients.setdefault(item.client, deque()).append(item)
+
+    def popleft(self) -> T:
+        """Take the next item; its client is then the last in turn. Raises IndexError if there is none."""
+        if not self._clients:
+            raise IndexError("the queue is empty")
+        item = next(iter(self._clients.values()))[0]
+        self.remove(item)
+        return item
+
+    def remove(self, item: T) -> None:
+        """Take an item out of turn; its client is then the last in turn."""
+        queue = self._clients.pop(item.client)
+        queue.remove(item)
+        if queue:
+            self._clients[item.client] = queue
+
+    def clear(self) -> None:
+        self._clients.clear()
+
+    def of_client(self, client: str) -> list[T]:
+        """The items of one client."""
+        return list(self._clients.get(client, ()))
+
+    def before(self, client: str, amount: float, measure: Callable[[T], float]) -> float:
+        """How much is taken before `amount` more of a client: all of its own, and as much of each other's, at most."""
+        own = sum(map(measure, self._clients.get(client, ())))
+        others = (sum(map(measure, queue)) for name, queue in self._clients.items() if name != client)
+        return own + sum(min(other, own + amount) for other in others)
+
+
+class _Waiter:
+    """A request that waits for its turn."""
+
+    def __init__(self, client: str) -> None:
+        self.client = client
+        self.turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+
+class Turns:
+    """A semaphore at which clients take turns. Only the event loop calls it."""
+
+    def __init__(self, places: int) -> None:
+        self._free = places
+        self._waiting: FairQueue[_Waiter] = FairQueue()
+
+    @property
+    def num_waiting(self) -> int:
+        return len(self._waiting)
+
+    def num_before(self, client: str, amount: int) -> float:
+        """How many have their turn before `amount` more of a client have theirs."""
+        return self._waiting.before(client, amount, lambda waiter: 1.0)
+
+    @asynccontextmanager
+    async def take(self, client: str) -> AsyncIterator[None]:
+        """Hold one of the places for a block."""
+        if self._free:
+            self._free -= 1
+        else:
+            await self._wait(_Waiter(client))
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+    async def _wait(self, waiter: _Waiter) -> None:
+        self._waiting.append(waiter)
+        try:
+            await waiter.turn
+        except asyncio.CancelledError:
+            if waiter.turn.done() and not waiter.turn.cancelled():
+                self._pass_on()  # cancelled when it had its turn already
+            else:
+                self._waiting.remove(waiter)
+            raise
+
+    def _pass_on(self) -> None:
+        if len(self._waiting):
+            self._waiting.popleft().turn.set_result(None)
+        else:
+            self._free += 1
+
+
+class RateLimit:
+    """Requests per second of each client, with a burst of one second's requests. Only the event loop calls it."""
+
+    def __init__(self, requests_per_second: float | None) -> None:
+        self.rate = requests_per_second
+        self._next_free: OrderedDict[str, float] = OrderedDict()
+
+    def check(self, client: str) -> None:
+        """Count a request. Raises RateLimitedError."""
+        if self.rate is None:
+            return
+        now, interval = time.monotonic(), 1 / self.rate
+        due = max(now, self._next_free.get(client, 0.0)) + interval
+        wait = due - now - max(1.0, self.rate) * interval
+        if wait > 0:
+            raise RateLimitedError(f"more than {self.rate:g} requests per second: retry in {math.ceil(wait)} s", wait)
+        self._next_free[client] = due
+        self._next_free.move_to_end(client)
+        if len(self._next_free) > MAX_BUCKETS:
+            self._next_free.popitem(last=False)

@@ -1,0 +1,40 @@
+"""JSON bodies: parsed within limits, since nothing else runs while the parser works."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from model.exceptions import InvalidRequestError
+from server.exceptions import InvalidBodyError
+
+MAX_NAMES = 10_000
+"""Names of members. A request needs a few; each costs as much as ten numbers."""
+
+
+def parse_json(text: bytes, max_values: int) -> dict[str, Any]:
+    """The JSON object of a body. Values are counted by their separators, before any becomes a Python object.
+
+    Raises InvalidBodyError for what isn't an object, or has more than `max_values` values or MAX_NAMES names;
+    InvalidRequestError for a name that occurs twice.
+    """
+    if text.count(b":") > MAX_NAMES:
+        raise InvalidBodyError(f"the JSON has more than {MAX_NAMES:,} names")
+    if sum(text.count(mark) for mark in b",[{") > max_values:
+        raise InvalidBodyError(f"more than {max_values:,} JSON values: send images as files, tensors as binary data")
+    try:
+        document = json.loads(text, object_pairs_hook=_unique)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise InvalidBodyError("the body is not a JSON object")
+    return document
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InvalidRequestError(f"JSON field {twice[:80]!r} is repeated: send it once")
+    return members

@@ -1,0 +1,122 @@
+"""Parameters of queries, forms and JSON: unknown, repeated and misplaced ones are refused, with the nearest known name.
+
+A route declares its parameters once, as a model of its query. Where it takes images, the same parameters may be fields
+of its form or of its JSON.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, TypeVar, get_args, get_origin
+from urllib.parse import unquote_to_bytes
+
+from fastapi import Request
+from fastapi.dependencies.models import Dependant
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+
+from model.exceptions import InvalidRequestError
+
+MAX_TEXT_LENGTH = 200
+
+
+class Parameters(BaseModel):
+    """Base of the models of parameters: each field is a parameter, with its default and its limits."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+P = TypeVar("P", bound=Parameters)
+
+
+def check_text(text: str) -> str:
+    """A label or a key that is stored. Raises ValueError for control characters, blanks at its ends, or no text."""
+    if not text.isprintable() or text != text.strip() or not 1 <= len(text) <= MAX_TEXT_LENGTH:
+        raise ValueError(f"it must have 1 to {MAX_TEXT_LENGTH} printable characters, without blanks at its ends")
+    return text
+
+
+StoredText = Annotated[str, AfterValidator(check_text)]
+
+
+def unknown_name(kind: str, name: str, known: Collection[str]) -> InvalidRequestError:
+    """The error of a name that is unknown, with the nearest one that is known."""
+    names = sorted(known)
+    nearest = difflib.get_close_matches(name.lower(), names, 1, 0.0)
+    hint = f": did you mean '{nearest[0]}'? Known are {', '.join(names)}" if nearest else ": none is known here"
+    return InvalidRequestError(f"unknown {kind} {name[:80]!r}{hint}")
+
+
+async def check_query(request: Request) -> None:
+    """Dependency of every route: refuse parameters of the query that it doesn't know, or that are repeated.
+
+    Raises InvalidRequestError.
+    """
+    query: bytes = request.scope["query_string"]
+    if not query:
+        return
+    try:
+        unquote_to_bytes(query).decode()
+    except UnicodeDecodeError:
+        raise InvalidRequestError("the query is not UTF-8: encode its parameters in UTF-8") from None
+    names = [name for name, _ in request.query_params.multi_items()]
+    check_names("query parameter", names, known_parameters(request))
+
+
+def check_names(kind: str, names: Iterable[str], known: Mapping[str, bool]) -> None:
+    """Raise InvalidRequestError for an unknown name, or one that is repeated. `known`: whether it may be repeated."""
+    seen = set[str]()
+    for name in names:
+        if name not in known:
+            raise unknown_name(kind, name, known)
+        if name in seen and not known[name]:
+            raise InvalidRequestError(f"{kind} '{name}' is repeated: send it once")
+        seen.add(name)
+
+
+def known_parameters(request: Request) -> Mapping[str, bool]:
+    """The parameters of the request's route, and whether each may be repeated."""
+    route = request.scope.get("route")
+    return route_parameters(route) if isinstance(route, APIRoute) else {}
+
+
+def route_parameters(route: APIRoute) -> Mapping[str, bool]:
+    """The query parameters of a route by name, and whether each may be repeated."""
+    return dict(_iter_parameters(route.dependant))
+
+
+def _iter_parameters(dependant: Dependant) -> Iterator[tuple[str, bool]]:
+    for field in dependant.query_params:
+        annotation = field.field_info.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            for name, info in annotation.model_fields.items():
+                yield info.alias or name, _is_list(info.annotation)
+        else:
+            yield field.alias, _is_list(annotation)
+    for dependency in dependant.dependencies:
+        yield from _iter_parameters(dependency)
+
+
+def _is_list(annotation: Any) -> bool:
+    return get_origin(annotation) in (list, Sequence) or any(map(_is_list, get_args(annotation)))
+
+
+def merge_parameters(query: P, sent: Collection[str], fields: Mapping[str, Sequence[str]]) -> P:
+    """The parameters of the query and of the body together. `sent`: names in the query; `fields`: the body's values.
+
+    Raises InvalidRequestError for a parameter that is in both, RequestValidationError for an invalid value.
+    """
+    if both := sorted(set(sent) & set(fields)):
+        raise InvalidRequestError(f"parameter '{both[0]}' is in the query and in the body: send it once")
+    model = type(query)
+    own = {name: values for name, values in fields.items() if name in model.model_fields}
+    body = {
+        name: list(values) if _is_list(model.model_fields[name].annotation) else values[0]
+        for name, values in own.items()
+    }
+    try:
+        return model.model_validate(query.model_dump(exclude_unset=True) | body)
+    except ValidationError as error:
+        raise RequestValidationError([{**item, "loc": ("field", *item["loc"])} for item in error.errors()]) from None

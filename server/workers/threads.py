@@ -1,0 +1,61 @@
+"""Threads for work that waits for the disk: reads of the index, changes of it, and original files, in pools apart.
+
+So a catalog that another program locks, or a slow disk, keeps neither the decoders nor other kinds of work waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from model.exceptions import IndexLockedError
+
+READ_THREADS = 4
+WRITE_THREADS = 8
+"""Additions that wait for one another are written in one commit."""
+FILE_THREADS = 4
+STALLED_SECONDS = 5.0
+"""A change of the index that takes longer waits for something: others are refused until it ends."""
+
+T = TypeVar("T")
+
+
+class ThreadPool:
+    """Threads of one kind of work."""
+
+    def __init__(self, num_threads: int, name: str) -> None:
+        self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix=name)
+        self._running: dict[Future[Any], float] = {}
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run work in a thread. If the caller is cancelled before it began, it is left out."""
+        future = self._threads.submit(work)
+        self._running[future] = time.monotonic()
+        future.add_done_callback(self._running.pop)
+        return await asyncio.wrap_future(future)
+
+    @property
+    def stalled_seconds(self) -> float:
+        """How long the oldest work has been running or waiting."""
+        started = min(list(self._running.values()), default=None)
+        return 0.0 if started is None else time.monotonic() - started
+
+    def close(self) -> None:
+        """Finish what was begun."""
+        self._threads.shutdown(cancel_futures=True)
+
+
+class WritePool(ThreadPool):
+    """Threads that change the index."""
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Raises IndexLockedError at once where an earlier change is waiting for a locked index."""
+        if self.stalled_seconds > STALLED_SECONDS:
+            raise IndexLockedError(
+                f"an earlier change has waited {self.stalled_seconds:.0f} s for the index; nothing was changed: try "
+                "again later"
+            )
+        return await super().run(work)
