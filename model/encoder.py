@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from model.artifacts.artifact import ENCODER, Artifact
 from model.exceptions import ArtifactError
 from model.files import sha256_of
+from model.graph_check import check_graph
 from model.runtime import available_cpus
 
 
@@ -22,6 +23,7 @@ class Encoder:
     """
 
     def __init__(self, path: Path) -> None:
+        check_graph(path)
         options = ort.SessionOptions()
         options.intra_op_num_threads = available_cpus()
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -13,9 +13,12 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from model.exceptions import ArtifactError, DeviceError, InvalidRequestError
+from model.graph_check import check_graph
 from model.images.crops import TEN_CROP
 from model.images.preprocess import IMAGE_SIZE
 
+TOLERANCE = 1e-3
+"""Of probabilities, in any precision."""
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
@@ -45,11 +48,12 @@ class OnnxModel:
     """A loaded network.onnx. `run` is thread-safe.
 
     `device`: `cpu`, `cuda` (DeviceError unless CUDA is what runs) or `auto`; `self.device` is the one that is used.
-    Raises ArtifactError if the file isn't such a network.
+    Raises ArtifactError if the file isn't such a network, or computes no probabilities or no finite features.
     """
 
     def __init__(self, path: Path, device: str = "auto", threads: int | None = None) -> None:
         check_single_distribution("onnxruntime")
+        check_graph(path)
         providers = _providers(device)
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads or available_cpus()
@@ -70,6 +74,7 @@ class OnnxModel:
         outputs = {output.name: output for output in self._session.get_outputs()}
         if set(outputs) != {"probabilities", "features"}:
             raise ArtifactError(f"{path}: expected outputs probabilities and features, got {sorted(outputs)}")
+        self._path = path
         self.num_classes = int(outputs["probabilities"].shape[1])
         self.feature_dim = int(outputs["features"].shape[1])
         self._keep_arena, self._shrink_arena = ort.RunOptions(), ort.RunOptions()
@@ -79,6 +84,8 @@ class OnnxModel:
     def run(self, images: NDArray[np.uint8], crops: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(N, 256, 256, 3) uint8 -> probabilities (N, num_classes) and features (N, feature_dim), float32."""
         probabilities, features = self._run(["probabilities", "features"], images, crops)
+        if not np.all((probabilities >= -TOLERANCE) & (probabilities <= 1 + TOLERANCE)):  # False for NaN, too
+            raise ArtifactError(f"{self._path} answers numbers that are no probabilities: train or pull it again")
         return probabilities, features
 
     def features(self, images: NDArray[np.uint8], crops: Sequence[int]) -> NDArray[np.float32]:
@@ -96,6 +103,8 @@ class OnnxModel:
         inputs = {"images": images, "crops": np.asarray(crops, dtype=np.int64)}
         options = self._keep_arena if len(images) * len(crops) <= len(TEN_CROP) else self._shrink_arena
         results: list[NDArray[np.float32]] = self._session.run(outputs, inputs, options)
+        if not np.isfinite(results[-1]).all():
+            raise ArtifactError(f"{self._path} answers features that are no finite numbers: train or pull it again")
         return results
 
 

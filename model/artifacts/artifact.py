@@ -14,14 +14,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+import logging
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from model.artifacts.intervals import Interval, wilson_interval
+from model.artifacts.names import ClassName, PathName
 from model.exceptions import ArtifactError
 from model.files import sha256_of
 from model.images.preprocess import IMAGE_CONTRACT
@@ -30,6 +31,9 @@ from model.network.spec import NetworkConfig
 SCHEMA_VERSION: Literal[2] = 2
 MANIFEST, NETWORK, LABELS = "manifest.json", "network.onnx", "labels.json"
 ENCODER = "encoder.onnx"
+MAX_JSON_BYTES = 2**26
+
+logger = logging.getLogger(__name__)
 
 Precision = Literal["float32", "int8"]
 """Numeric precision of a served network."""
@@ -42,8 +46,8 @@ class Label(BaseModel):
     """A class: `id` as in the dataset (a folder or a synset), and a `name` to show."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    id: str
-    name: str
+    id: ClassName
+    name: ClassName
 
 
 def _top1_interval(fields: dict[str, Any]) -> Interval:
@@ -91,9 +95,9 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     schema_version: Literal[2] = SCHEMA_VERSION
-    name: str
-    version: int
-    created: datetime
+    name: PathName
+    version: int = Field(ge=0)
+    created: AwareDatetime
     num_classes: int
     feature_dim: int
     network: NetworkConfig | None = None
@@ -103,7 +107,7 @@ class Manifest(BaseModel):
     training: dict[str, Any]
     measurements: list[Measurement] = []
     export_difference: float
-    files: dict[str, FileRecord] = {}
+    files: dict[PathName, FileRecord] = {}
 
 
 @dataclass(frozen=True)
@@ -130,22 +134,6 @@ class Artifact:
         return self.manifest.files[NETWORK_FILES[self.precision]].sha256
 
 
-def find(path: Path) -> Path:
-    """The artifact at `path`, or the newest one in it (`artifacts/NAME` or `artifacts`). Raises ArtifactError."""
-    if (path / MANIFEST).is_file():
-        return path
-    folders = [file.parent for depth in ("*", "*/*") for file in path.glob(f"{depth}/{MANIFEST}")]
-    published = [folder for folder in folders if not folder.name.startswith(".")]
-    if not published:
-        raise ArtifactError(f"no artifact in {path}: train one, or name another folder")
-
-    def age(folder: Path) -> tuple[datetime, int]:
-        manifest = read_manifest(folder)
-        return manifest.created, manifest.version
-
-    return max(published, key=age)
-
-
 class _SchemaVersion(BaseModel):
     schema_version: int
 
@@ -153,21 +141,55 @@ class _SchemaVersion(BaseModel):
 def read_manifest(path: Path) -> Manifest:
     """Parse the manifest in the folder `path`. Raises ArtifactError."""
     try:
-        content = (path / MANIFEST).read_bytes()
+        content = _read_json(path / MANIFEST)
         if _SchemaVersion.model_validate_json(content).schema_version != SCHEMA_VERSION:
             raise ArtifactError(f"{path} was made by another version of this program: train or pull it again")
         return Manifest.model_validate_json(content)
-    except OSError as error:
-        raise ArtifactError(f"can't read {path / MANIFEST}: {error.strerror}") from error
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(str(part) for part in problem["loc"])
         raise ArtifactError(f"invalid {path / MANIFEST}, at {where or 'its beginning'}: {problem['msg']}") from error
 
 
-def load(path: Path, precision: Precision = "float32") -> Artifact:
-    """Find, read and verify an artifact. Raises ArtifactError naming the file that is missing or damaged."""
-    path = find(path)
+def load(path: Path, precision: Precision = "float32", served: Path | None = None) -> Artifact:
+    """Read and verify the artifact at `path`, or the newest in it (`artifacts/NAME` or `artifacts`).
+
+    Raises ArtifactError naming the file that is missing or damaged. Where `path` holds several artifacts, one that
+    can't be used is skipped with a warning and the next newest is taken; not if that is `served`, the folder of the one
+    in use: then the error of the newer one is raised.
+    """
+    artifact = _load_folder(path) if (path / MANIFEST).is_file() else _load_newest(path, served)
+    if NETWORK_FILES[precision] not in artifact.manifest.files:
+        command = PRECISION_COMMANDS[precision]
+        raise ArtifactError(f"{artifact.path} has no network in {precision}: add it with `alexnet {command}`")
+    return replace(artifact, precision=precision)
+
+
+def _load_newest(path: Path, served: Path | None) -> Artifact:
+    files = [file for depth in ("*", "*/*") for file in path.glob(f"{depth}/{MANIFEST}") if file.is_file()]
+    errors: list[ArtifactError] = []
+    dated = []
+    for folder in (file.parent for file in files if not file.parent.name.startswith(".")):
+        try:
+            manifest = read_manifest(folder)
+            dated.append((manifest.created, manifest.version, folder))
+        except ArtifactError as error:
+            errors.append(error)
+    for _, _, folder in sorted(dated, reverse=True):
+        if errors and folder == served:
+            break
+        try:
+            artifact = _load_folder(folder)
+        except ArtifactError as error:
+            errors.append(error)
+            continue
+        for error in errors:
+            logger.warning("skipped an artifact in %s: %s", path, error)
+        return artifact
+    raise errors[0] if errors else ArtifactError(f"no artifact in {path}: train one, or name another folder")
+
+
+def _load_folder(path: Path) -> Artifact:
     manifest = read_manifest(path)
     if manifest.image_contract != IMAGE_CONTRACT:
         raise ArtifactError(
@@ -177,23 +199,30 @@ def load(path: Path, precision: Precision = "float32") -> Artifact:
     for name in (NETWORK, LABELS):
         if name not in manifest.files:
             raise ArtifactError(f"the manifest in {path} doesn't list {name}: the artifact is incomplete")
-    if NETWORK_FILES[precision] not in manifest.files:
-        command = PRECISION_COMMANDS[precision]
-        raise ArtifactError(f"{path} has no network in {precision}: add it with `alexnet {command}`")
     for name, record in manifest.files.items():
         _verify(path / name, record)
     labels = read_labels(path)
     if len(labels) != manifest.num_classes:
         raise ArtifactError(f"expected {manifest.num_classes} labels in {path / LABELS}, got {len(labels)}")
-    return Artifact(path, manifest, labels, precision)
+    return Artifact(path, manifest, labels)
 
 
 def read_labels(path: Path) -> tuple[Label, ...]:
     """The labels in the folder `path`. Raises ArtifactError."""
     try:
-        return tuple(TypeAdapter(list[Label]).validate_json((path / LABELS).read_bytes()))
-    except (OSError, ValidationError) as error:
-        raise ArtifactError(f"{path / LABELS} is missing or isn't a list of labels") from error
+        return tuple(TypeAdapter(list[Label]).validate_json(_read_json(path / LABELS)))
+    except ValidationError as error:
+        raise ArtifactError(f"{path / LABELS} isn't a list of labels: {error.errors()[0]['msg']}") from error
+
+
+def _read_json(path: Path) -> bytes:
+    """Raises ArtifactError, also for what is no regular file and for more than `MAX_JSON_BYTES`."""
+    try:
+        if not path.is_file() or path.stat().st_size > MAX_JSON_BYTES:
+            raise ArtifactError(f"{path} is missing, no regular file, or larger than {MAX_JSON_BYTES:,} bytes")
+        return path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"can't read {path}: {error.strerror}") from error
 
 
 def _verify(path: Path, record: FileRecord) -> None:
@@ -202,5 +231,9 @@ def _verify(path: Path, record: FileRecord) -> None:
     size = path.stat().st_size
     if size != record.bytes:
         raise ArtifactError(f"{path} is damaged: expected {record.bytes:,} bytes, got {size:,}")
-    if sha256_of(path) != record.sha256:
+    try:
+        sha256 = sha256_of(path)
+    except OSError as error:
+        raise ArtifactError(f"can't read {path}: {error.strerror}") from error
+    if sha256 != record.sha256:
         raise ArtifactError(f"{path} is damaged: its checksum isn't the one in the manifest")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +15,7 @@ from onnx import numpy_helper
 from safetensors.numpy import save_file
 
 from model.artifacts.artifact import MANIFEST, Artifact
+from model.artifacts.unpublished import unpublished_folder
 from model.artifacts.weights import read_folded_weights, read_weights
 from model.exceptions import ArtifactError
 from model.images.crops import CENTER_CROP, TEN_CROP
@@ -27,19 +27,22 @@ MAX_BATCH_SIZE = 16
 
 
 def export_artifact(artifact: Artifact, target: Path, file_format: Format) -> Path:
-    """Write `target` atomically. Raises ArtifactError if it exists already."""
+    """Write `target` atomically. Raises ArtifactError if it exists already, or can't be written."""
     if target.exists():
         raise ArtifactError(f"{target} exists already: choose another output")
-    target.parent.mkdir(parents=True, exist_ok=True)
     writers: dict[Format, Callable[[Artifact, Path], None]] = {
         "onnx": _write_onnx,
         "safetensors": _write_safetensors,
         "triton": _write_triton,
     }
-    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=target.parent) as folder:
-        partial = Path(folder) / target.name
-        writers[file_format](artifact, partial)
-        partial.rename(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with unpublished_folder(target.parent) as folder:
+            partial = folder / target.name
+            writers[file_format](artifact, partial)
+            partial.rename(target)
+    except OSError as error:
+        raise ArtifactError(f"can't write {target}: {error.strerror or error}") from error
     return target
 
 

@@ -7,8 +7,6 @@ changed; a file that is added is there before the manifest that lists it.
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +21,8 @@ from model.artifacts.artifact import (
     Measurement,
     load,
 )
+from model.artifacts.names import check_path_name
+from model.artifacts.unpublished import unpublished_folder
 from model.exceptions import ArtifactError
 from model.files import atomic_write, fsync, move_durably, sha256_of
 
@@ -33,35 +33,35 @@ def publish(
     """Create `root/name/VERSION` in one step and return it.
 
     `write` puts the files into the folder it is given and returns the manifest, in which name, version and checksums
-    are set here. `version`: one more than the highest that exists unless given. On failure nothing is left behind.
-    Raises ArtifactError.
+    are set here. `version`: one more than the highest that exists unless given. On failure nothing is left behind;
+    what a killed process left is deleted by the next one. Raises ArtifactError, also for a full disk.
     """
     home = root / name
-    home.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".unpublished-", dir=home))
     try:
-        (folder / LABELS).write_text(json.dumps([label.model_dump() for label in labels], indent=1) + "\n")
-        manifest = write(folder)
-        files = {
-            file.name: FileRecord(bytes=file.stat().st_size, sha256=sha256_of(file))
-            for file in sorted(folder.iterdir())
-        }
-        version = version or 1 + max((int(p.name) for p in home.iterdir() if p.name.isdigit()), default=0)
-        manifest = manifest.model_copy(update={"name": name, "version": version, "files": files})
-        (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
-        folder.chmod(0o755)
-        for file in folder.iterdir():
-            fsync(file)
-        fsync(folder)
-        target = home / str(version)
-        try:
+        check_path_name(name)
+    except ValueError as error:
+        raise ArtifactError(f"can't publish {name!r}: {error}") from error
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with unpublished_folder(home) as folder:
+            (folder / LABELS).write_text(json.dumps([label.model_dump() for label in labels], indent=1) + "\n")
+            manifest = write(folder)
+            files = {
+                file.name: FileRecord(bytes=file.stat().st_size, sha256=sha256_of(file))
+                for file in sorted(folder.iterdir())
+            }
+            version = version or 1 + max((int(p.name) for p in home.iterdir() if p.name.isdecimal()), default=0)
+            manifest = manifest.model_copy(update={"name": name, "version": version, "files": files})
+            (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
+            folder.chmod(0o755)
+            for file in folder.iterdir():
+                fsync(file)
+            fsync(folder)
+            target = home / str(version)
             folder.rename(target)
-        except OSError as error:
-            raise ArtifactError(f"can't publish {target}: {error.strerror}; run it again") from error
-        fsync(home)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+            fsync(home)
+    except OSError as error:
+        raise ArtifactError(f"can't publish in {home}: {error.strerror or error}; run it again") from error
     return load(target)
 
 
@@ -73,16 +73,19 @@ def add_file(artifact: Artifact, name: str, write: Callable[[Path], list[Measure
     """
     before = artifact.manifest
     others = {file: record for file, record in before.files.items() if file != name}
-    with tempfile.TemporaryDirectory(prefix=".unpublished-", dir=artifact.path) as folder:
-        new = Path(folder) / name
-        measurements = write(new)
-        record = FileRecord(bytes=new.stat().st_size, sha256=sha256_of(new))
-        kept = [m for m in before.measurements if _subject(m) not in map(_subject, measurements)]
-        if name in before.files:  # no manifest may ever list another file than the one that is there
-            _replace_manifest(artifact.path, before.model_copy(update={"files": others}))
-        move_durably(new, artifact.path / name)
-        update = {"files": others | {name: record}, "measurements": kept + measurements}
-        _replace_manifest(artifact.path, before.model_copy(update=update))
+    try:
+        with unpublished_folder(artifact.path) as folder:
+            new = folder / name
+            measurements = write(new)
+            record = FileRecord(bytes=new.stat().st_size, sha256=sha256_of(new))
+            kept = [m for m in before.measurements if _subject(m) not in map(_subject, measurements)]
+            if name in before.files:  # no manifest may ever list another file than the one that is there
+                _replace_manifest(artifact.path, before.model_copy(update={"files": others}))
+            move_durably(new, artifact.path / name)
+            update = {"files": others | {name: record}, "measurements": kept + measurements}
+            _replace_manifest(artifact.path, before.model_copy(update=update))
+    except OSError as error:
+        raise ArtifactError(f"can't add {name} to {artifact.path}: {error.strerror or error}") from error
     return load(artifact.path)
 
 

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import multiprocessing
+import os
+import signal
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from model.artifacts import artifact as artifacts
 from model.artifacts import writer
@@ -17,7 +24,7 @@ LABELS = (Label(id="a", name="A"), Label(id="b", name="B"))
 def write(folder: Path) -> Manifest:
     (folder / "network.onnx").write_bytes(b"the weights")
     return Manifest(
-        name="",
+        name="net",
         version=0,
         created=writer.utc_now(),
         num_classes=2,
@@ -41,9 +48,9 @@ def test_versions_count_up_and_the_newest_is_found(tmp_path: Path) -> None:
 def test_a_failed_publication_leaves_nothing(tmp_path: Path) -> None:
     def fail(folder: Path) -> Manifest:
         (folder / "network.onnx").write_bytes(b"half")
-        raise OSError("disk full")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(ArtifactError, match=r"can't publish in .*net: No space left on device"):
         writer.publish(tmp_path, "net", LABELS, fail)
     assert list((tmp_path / "net").iterdir()) == []
 
@@ -94,7 +101,7 @@ def test_an_unfinished_publication_is_not_found(tmp_path: Path) -> None:
     unfinished.mkdir()
     later = artifact.manifest.model_copy(update={"version": 2})
     (unfinished / "manifest.json").write_text(later.model_dump_json())
-    assert artifacts.find(tmp_path) == artifact.path
+    assert artifacts.load(tmp_path).path == artifact.path
 
 
 def test_a_manifest_without_the_network_or_with_broken_labels_is_refused(tmp_path: Path) -> None:
@@ -103,3 +110,100 @@ def test_a_manifest_without_the_network_or_with_broken_labels_is_refused(tmp_pat
     manifest.write_text(artifact.manifest.model_copy(update={"files": {}}).model_dump_json())
     with pytest.raises(ArtifactError, match=r"doesn't list network\.onnx"):
         artifacts.load(artifact.path)
+
+
+def change_manifest(folder: Path, **changes: object) -> None:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize("damage", ["half copied", "stranger", "no time zone", "pipe", "folder", "sparse"])
+def test_what_cannot_be_used_is_skipped_with_a_warning(
+    tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole, broken = (writer.publish(tmp_path, "net", LABELS, write).path for _ in range(2))
+    if damage == "half copied":
+        (broken / "network.onnx").unlink()
+    elif damage == "no time zone":
+        change_manifest(broken, created="2099-01-01T00:00:00")
+    else:
+        (broken / "manifest.json").unlink()
+    if damage == "stranger":
+        (broken / "manifest.json").write_text('{"name": "page", "icons": []}')
+    elif damage == "pipe":
+        os.mkfifo(broken / "manifest.json")
+    elif damage == "folder":
+        (broken / "manifest.json").mkdir()
+    elif damage == "sparse":
+        (broken / "manifest.json").touch()
+        os.truncate(broken / "manifest.json", 2**40)
+    assert artifacts.load(tmp_path).path == whole
+    assert ("skipped an artifact" in caplog.text) == (damage not in ("pipe", "folder"))  # these are no manifests at all
+    if damage in ("half copied", "stranger", "no time zone", "sparse"):
+        with pytest.raises(ArtifactError, match=str(broken)):
+            artifacts.load(broken)  # named by the user
+        with pytest.raises(ArtifactError, match=str(broken)):
+            artifacts.load(tmp_path, served=whole)  # a reload that would change nothing
+
+
+def test_all_are_broken(tmp_path: Path) -> None:
+    artifact = writer.publish(tmp_path, "net", LABELS, write)
+    (artifact.path / "labels.json").unlink()
+    with pytest.raises(ArtifactError, match=r"labels\.json is missing"):
+        artifacts.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "../../outside"}, "at name"),
+        ({"name": "/tmp/outside"}, "at name"),
+        ({"name": ".."}, "at name"),
+        ({"name": ""}, "at name"),
+        ({"name": "a\nb"}, "at name"),
+        ({"name": "a" * 201}, "at name"),
+        ({"version": -1}, "at version"),
+        ({"version": "../1"}, "at version"),
+        ({"files": {"../network.onnx": {"bytes": 1, "sha256": "0"}}}, "at files"),
+    ],
+)
+def test_names_that_are_paths_are_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    artifact = writer.publish(tmp_path, "net", LABELS, write)
+    change_manifest(artifact.path, **changes)
+    with pytest.raises(ArtifactError, match=message):
+        artifacts.load(artifact.path)
+    if "name" in changes:
+        with pytest.raises(ArtifactError, match="can't publish"):
+            writer.publish(tmp_path, str(changes["name"]), LABELS, write)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a\nb", "a\0b", "a\u2028b"])
+def test_a_class_name_can_be_shown(name: str) -> None:
+    with pytest.raises(ValidationError, match="a class name must not"):
+        Label(id="a", name=name)
+    assert Label(id="N/A", name="N/A, \u3000 \u65e5\u672c").id == "N/A"
+
+
+def publish_until_killed(root: Path, written: Event) -> None:
+    def wait(folder: Path) -> Manifest:
+        (folder / "network.onnx").write_bytes(b"half")
+        written.set()
+        signal.pause()
+        raise AssertionError
+
+    writer.publish(root, "net", LABELS, wait)
+
+
+def test_what_a_killed_publication_left_is_deleted(tmp_path: Path) -> None:
+    """But not what another process still writes."""
+    context = multiprocessing.get_context("fork")
+    written = context.Event()
+    process = context.Process(target=publish_until_killed, args=(tmp_path, written), daemon=True)
+    process.start()
+    assert written.wait(20)
+    writer.publish(tmp_path, "net", LABELS, write)
+    assert len(list((tmp_path / "net").glob(".unpublished-*"))) == 1
+    process.kill()
+    process.join()
+    writer.publish(tmp_path, "net", LABELS, write)
+    assert sorted(path.name for path in (tmp_path / "net").iterdir()) == ["1", "2"]

@@ -1,0 +1,34 @@
+"""Names in artifacts, which may come from anybody: one path component for files and networks, printable for classes."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+MAX_NAME_LENGTH = 200
+
+
+def check_path_name(name: str) -> str:
+    """The name, if it is one visible component of a path. Raises ValueError."""
+    if not name or name.startswith(".") or len(name.encode("utf-8", "surrogatepass")) > MAX_NAME_LENGTH:
+        raise ValueError(f"a name must have 1 to {MAX_NAME_LENGTH} bytes and not start with '.'")
+    if "/" in name or "\\" in name or _has_controls(name):
+        raise ValueError("a name must not contain '/', '\\' or control characters")
+    return name
+
+
+def check_class_name(name: str) -> str:
+    """The name, if it can be shown in a line. It is never a part of a path. Raises ValueError."""
+    if not name or name in (".", "..") or _has_controls(name):
+        raise ValueError("a class name must not be empty, '.' or '..', nor contain control characters")
+    return name
+
+
+PathName = Annotated[str, AfterValidator(check_path_name)]
+ClassName = Annotated[str, AfterValidator(check_class_name)]
+
+
+def _has_controls(name: str) -> bool:
+    return any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in name)

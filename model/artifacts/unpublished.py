@@ -1,0 +1,50 @@
+"""Folders of artifacts that aren't published yet; those of killed processes are deleted by the next one."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PREFIX = ".unpublished-"
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def unpublished_folder(home: Path) -> Iterator[Path]:
+    """A new folder in `home`, deleted when the block ends unless it was renamed. Raises OSError.
+
+    It is locked by this process: folders that nobody has locked were left by a kill, and are deleted first.
+    """
+    _delete_abandoned(home)
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=home))
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _delete_abandoned(home: Path) -> None:
+    for folder in home.glob(f"{PREFIX}*"):
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            continue  # another process is writing it
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+            logger.warning("deleted %s, which a process left behind that was killed", folder)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,128 @@
+"""ONNX files that never end, or read other files, are refused before they are loaded; and those that answer NaN."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+from model.artifacts.artifact import Artifact
+from model.encoder import Encoder
+from model.exceptions import ArtifactError
+from model.graph_check import check_graph
+from model.images.crops import CENTER_CROP
+from model.runtime import OnnxModel
+
+IMAGE = np.zeros((1, 256, 256, 3), np.uint8)
+
+
+def make_model(nodes: Sequence[NodeProto] = (), tensors: Sequence[TensorProto] = ()) -> onnx.ModelProto:
+    """Two probabilities of 1/2 and three features of 1; `w`, if there is a tensor of that name, is added to both."""
+    add = any(tensor.name == "w" for tensor in tensors)
+    constants = [
+        numpy_helper.from_array(np.full(n, v, np.float32), name) for n, v, name in ((2, 0.5, "p"), (3, 1, "f"))
+    ]
+    outputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", size])
+        for name, size in (("probabilities", 2), ("features", 3))
+    ]
+    inputs = [
+        helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", 256, 256, 3]),
+        helper.make_tensor_value_info("crops", TensorProto.INT64, ["C"]),
+    ]
+    constants += [numpy_helper.from_array(np.array([1, -1]), "shape"), *tensors]
+    ends = [
+        helper.make_node("Add" if add else "Identity", [name, *(["w"] if add else [])], [f"{name}_row"])
+        for name in "pf"
+    ]
+    ends += [helper.make_node("Reshape", [f"{name[0]}_row", "shape"], [name]) for name in ("probabilities", "features")]
+    graph = helper.make_graph([*nodes, *ends], "g", inputs, outputs, constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def external() -> TensorProto:
+    tensor = TensorProto(name="w", data_type=TensorProto.FLOAT, data_location=TensorProto.EXTERNAL)
+    tensor.dims.extend([1])
+    tensor.external_data.add(key="location", value="w.bin")
+    return tensor
+
+
+def loop(op: str) -> NodeProto:
+    body = helper.make_graph([helper.make_node("Identity", ["c"], ["d"])], "body", [], [])
+    return helper.make_node(op, ["trips", "condition"], ["x"], body=body)
+
+
+def within_if(node: NodeProto) -> NodeProto:
+    branch = helper.make_graph([node], "branch", [], [])
+    return helper.make_node("If", ["condition"], ["y"], then_branch=branch, else_branch=branch)
+
+
+def save(model: onnx.ModelProto, folder: Path) -> Path:
+    (folder / "w.bin").write_bytes(bytes(4))
+    (folder / "network.onnx").write_bytes(model.SerializeToString())
+    return folder / "network.onnx"
+
+
+def test_our_own_networks_pass(artifact: Artifact) -> None:
+    assert "If" in {node.op_type for node in onnx.load(str(artifact.network)).graph.node}
+    check_graph(artifact.network)
+
+
+@pytest.mark.parametrize("op", ["Loop", "Scan", "SequenceMap"])
+def test_loops_are_refused_wherever_they_are(tmp_path: Path, op: str) -> None:
+    for node in (loop(op), within_if(loop(op)), within_if(within_if(loop(op)))):
+        path = save(make_model([node]), tmp_path)
+        for load in (OnnxModel, Encoder):
+            with pytest.raises(ArtifactError, match=f"has the operator {op}, which may never end"):
+                load(path)
+
+
+def test_functions_foreign_operators_and_deep_graphs_are_refused(tmp_path: Path) -> None:
+    model = make_model()
+    model.functions.append(onnx.FunctionProto(name="f", domain="d"))
+    node = loop("Identity")
+    for _ in range(4):
+        node = within_if(node)
+    for bad, message in (
+        (model, "defines functions of its own"),
+        (make_model([helper.make_node("BeamSearch", ["x"], ["y"], domain="com.microsoft")]), "aren't ONNX's own"),
+        (make_model([node]), "graphs within graphs"),
+    ):
+        with pytest.raises(ArtifactError, match=message):
+            OnnxModel(save(bad, tmp_path))
+
+
+def test_weights_in_other_files_are_refused(tmp_path: Path) -> None:
+    constant = helper.make_node("Constant", [], ["x"], value=external())
+    sparse = make_model()
+    sparse.graph.sparse_initializer.add().values.CopyFrom(external())
+    for model in (make_model(tensors=[external()]), make_model([constant]), make_model([within_if(constant)]), sparse):
+        with pytest.raises(ArtifactError, match="keeps weights in another file"):
+            OnnxModel(save(model, tmp_path))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -5, 5])
+def test_answers_that_are_no_probabilities_are_refused(tmp_path: Path, value: float) -> None:
+    assert OnnxModel(save(make_model(), tmp_path)).run(IMAGE, CENTER_CROP)[0].tolist() == [[0.5, 0.5]]
+    tensor = numpy_helper.from_array(np.array([value], np.float32), "w")
+    model = OnnxModel(save(make_model(tensors=[tensor]), tmp_path), "cpu")
+    with pytest.raises(ArtifactError, match=r"answers (numbers that are no probabilities|features that are no finite)"):
+        model.run(IMAGE, CENTER_CROP)
+    if not np.isfinite(value):
+        with pytest.raises(ArtifactError, match="answers features that are no finite numbers"):
+            model.features(IMAGE, CENTER_CROP)
+
+
+def test_damaged_files_are_refused(tmp_path: Path) -> None:
+    content = make_model([within_if(loop("Identity"))]).SerializeToString()
+    path = tmp_path / "network.onnx"
+    for damaged in (b"", b"no network", content[:-1], b"\x38" + content[1:], b"\x0f", b"\xff" * 20):
+        path.write_bytes(damaged)
+        with pytest.raises(ArtifactError):
+            OnnxModel(path)
+    with pytest.raises(ArtifactError, match="can't read"):
+        OnnxModel(tmp_path / "none.onnx")
