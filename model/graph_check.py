@@ -39,7 +39,7 @@ def check_graph(path: Path) -> None:
                 if number == _MODEL_GRAPH:
                     _check_graph(content, value, path, 0)
     except (ValueError, IndexError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path} isn't an ONNX network that can be loaded") from error
+        raise ArtifactError(f"{path} isn't a whole ONNX file") from error
     except OSError as error:
         raise ArtifactError(f"can't read {path}: {error.strerror}") from error
 

@@ -183,8 +183,8 @@ def _load_newest(path: Path, served: Path | None) -> Artifact:
         except ArtifactError as error:
             errors.append(error)
             continue
-        for error in errors:
-            logger.warning("skipped an artifact in %s: %s", path, error)
+        for skipped in errors:
+            logger.warning("skipped an artifact in %s: %s", path, skipped)
         return artifact
     raise errors[0] if errors else ArtifactError(f"no artifact in {path}: train one, or name another folder")
 

@@ -131,7 +131,7 @@ def test_a_full_disk_stores_no_codes_and_loses_nothing(index: ImageIndex, encode
 
 def test_an_encoder_of_other_features_is_rejected(index: ImageIndex, tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"x")
-    with pytest.raises(ArtifactError, match=r"broken\.onnx isn't an encoder"):
+    with pytest.raises(ArtifactError, match=r"broken\.onnx isn't a whole ONNX file"):
         Encoder(tmp_path / "broken.onnx")
     other = make_encoder(tmp_path / "other.onnx", 8, dim=32)
     with pytest.raises(IndexStoreError, match="expected an encoder of features of 64 numbers, got one of 32"):

@@ -33,7 +33,7 @@ def test_the_runtime_rejects_invalid_input(artifact: Artifact, pixels: np.ndarra
     with pytest.raises(InvalidRequestError, match="from 0 to 9"):
         model.run(pixels, [10])
     (tmp_path / "network.onnx").write_bytes(b"no network")
-    with pytest.raises(ArtifactError, match="isn't an ONNX network"):
+    with pytest.raises(ArtifactError, match="isn't a whole ONNX file"):
         OnnxModel(tmp_path / "network.onnx")
     with pytest.raises(DeviceError, match="install the 'gpu' extra"):
         OnnxModel(artifact.network, "cuda")
