@@ -1,0 +1,79 @@
+"""Files of checkpoints: written as a whole, with the one before kept, and compared with their checksums when read.
+
+`torch.save` writes a zip archive, whose members have CRC-32 checksums that `torch.load` doesn't look at.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from model.exceptions import TrainingError
+from model.files import atomic_write
+
+CHECKPOINT_FORMAT = 5
+
+
+def previous_path(path: Path) -> Path:
+    """Where the checkpoint before the one at `path` is kept: `checkpoint.previous.pt`."""
+    return path.with_suffix(f".previous{path.suffix}")
+
+
+def write_checkpoint(path: Path, state: dict[str, Any], keep_previous: bool = False) -> None:
+    """Write `state` (tensors and plain values) to `path`; what is there stays until this is complete.
+
+    `keep_previous`: keep it beside. The one before that is deleted first, so that there are never three. Raises
+    OSError, or torch's RuntimeError, if it can't be written.
+    """
+    previous = previous_path(path)
+    if keep_previous and path.is_file():
+        previous.unlink(missing_ok=True)
+    with atomic_write(path, "wb") as file:
+        torch.save({"format": CHECKPOINT_FORMAT, **state}, file)
+        file.flush()
+        os.fsync(file.fileno())
+        if keep_previous and path.is_file():
+            os.replace(path, previous)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What `write_checkpoint` wrote; anything but tensors and plain values is refused. Raises TrainingError."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise TrainingError(f"the checkpoint at {path} is damaged: {damaged} in it has another checksum")
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except FileNotFoundError as error:
+        raise TrainingError(f"no checkpoint at {path}") from error
+    except TrainingError:
+        raise
+    except Exception as error:
+        raise TrainingError(f"the checkpoint at {path} is damaged") from error
+    if not isinstance(state, dict) or state.get("format") != CHECKPOINT_FORMAT:
+        raise TrainingError(f"the checkpoint at {path} was written by another version of this program")
+    return state
+
+
+def read_latest_checkpoint(path: Path) -> dict[str, Any]:
+    """The checkpoint at `path`, or the one before, with a message, if it is damaged or missing.
+
+    Raises TrainingError for the one at `path` if the one before can't be read either.
+    """
+    try:
+        return read_checkpoint(path)
+    except TrainingError as error:
+        previous = previous_path(path)
+        if not previous.is_file():
+            raise
+        try:
+            state = read_checkpoint(previous)
+        except TrainingError:
+            raise error from None
+        tqdm.write(f"{error}: resuming from {previous.name}, the one before")
+        return state
