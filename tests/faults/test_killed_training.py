@@ -13,15 +13,14 @@ import torch
 
 from tests.helpers import training_runs
 
-pytestmark = pytest.mark.exclusive
-
 PYTHON = Path(sys.executable).name
 OPTIONS = [*training_runs.OPTIONS, "--precision", "float32"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("processes", "towers"),
-    [(1, 1), pytest.param(2, 2, marks=pytest.mark.slow)],
+    [(1, 1), (2, 2)],
     ids=["1 process", "2 towers"],
 )
 def test_killed_twice_and_resumed(few: Path, tmp_path: Path, processes: int, towers: int) -> None:
@@ -63,12 +62,13 @@ def test_killed_while_saving_the_one_before_is_whole(few: Path, tmp_path: Path) 
 
 
 def test_ctrl_c_saves_and_names_the_command_to_resume(few: Path, tmp_path: Path) -> None:
-    process = training_runs.start(tmp_path, "--data", few, *training_runs.UNSAVED, "--precision", "float32")
+    process = training_runs.start(
+        tmp_path, "--data", few, *training_runs.UNSAVED, "--precision", "float32", "--epochs", 3
+    )
     assert process.stdout is not None
     for line in process.stdout:
-        if "run directory" in line:
+        if line.startswith("epoch "):
             break
-    time.sleep(3)  # into the steps
     process.send_signal(signal.SIGINT)
     printed, _ = process.communicate(timeout=60)
     run = training_runs.only_run(tmp_path).relative_to(tmp_path)
@@ -95,6 +95,7 @@ def test_ctrl_c_before_the_first_step_says_so(few: Path, tmp_path: Path) -> None
     assert "Traceback" not in printed
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_measuring_names_the_command_to_resume(images: Path, tmp_path: Path) -> None:
     process = training_runs.start(tmp_path, "--data", images, *OPTIONS, "--epochs", 1)
     deadline = time.monotonic() + 120
@@ -128,8 +129,8 @@ def test_two_processes_on_one_run_are_refused(few: Path, tmp_path: Path) -> None
 
 
 def test_a_run_keeps_its_recipe(few: Path, tmp_path: Path) -> None:
-    process = training_runs.start(tmp_path, "--data", few, *OPTIONS, "--epochs", 1)
-    training_runs.finish(process)
+    process = training_runs.start(tmp_path, "--data", few, *OPTIONS)
+    training_runs.kill_when(process, lambda: any(tmp_path.glob("runs/*/checkpoint.pt")))
     process = training_runs.start(tmp_path, "--resume", training_runs.only_run(tmp_path), "--batch-size", 5)
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == 1

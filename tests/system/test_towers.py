@@ -12,8 +12,6 @@ import torch
 
 from tests.helpers import training_runs
 
-pytestmark = pytest.mark.exclusive
-
 
 @pytest.fixture(scope="module")
 def alone(few: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -87,6 +85,7 @@ exec(compile(open(os.environ["RUN"]).read(), os.environ["RUN"], "exec"))
 """training/run.py, whose second process gets SIGTERM in the first validation."""
 
 
+@pytest.mark.slow
 def test_one_stopped_in_the_validation_stops_all(
     few: Path, alone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
