@@ -1,29 +1,61 @@
-"""How the cache stores its 256 x 256 images: uint8 in a memory map (196,608 bytes each), or JPEG (about 17,000)."""
+"""How the cache stores its 256 x 256 images: uint8 in a memory map (196,608 bytes each), or JPEG (about 17,000).
+
+Each image has a CRC-32 checksum in `checksums.u32`, which is compared when it is first read. A damaged one is decoded
+from its file again.
+"""
 
 from __future__ import annotations
 
 import io
 import os
+import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from tqdm import tqdm
 
 from model.exceptions import DatasetError
 from model.images.preprocess import IMAGE_SIZE
 
 JPEG_QUALITY = 90
+MAX_ENCODED_BYTES = 2**20
+"""A larger JPEG of 256 x 256 pixels is damage."""
 
 Pixels = NDArray[np.uint8]
 
 
-class RawImages:
+class _CheckedImages:
+    """The checksums of `count` images in a folder. `repair`: row -> what `encode` gives for its file, decoded again."""
+
+    def __init__(self, folder: Path, count: int) -> None:
+        self.count = count
+        self.repair: Callable[[int], tuple[Pixels, bytes]] | None = None
+        path = folder / "checksums.u32"
+        self._had_checksums = path.is_file() and path.stat().st_size == 4 * count
+        if not self._had_checksums:
+            np.zeros(count, np.uint32).tofile(path)
+        self._checksums = np.memmap(path, np.uint32, "r+", shape=(count,))
+        self._intact = np.zeros(count, np.bool_)
+        self._repaired: dict[int, Pixels] = {}
+
+    def _repair(self, row: int) -> tuple[Pixels, bytes]:
+        """Raises DatasetError if the image can't be decoded again."""
+        if self.repair is None:
+            raise DatasetError(f"image {row} of the cache is damaged: delete the cache's folder")
+        tqdm.write(f"image {row} of the cache was damaged, and is decoded again")
+        return self.repair(row)
+
+
+class RawImages(_CheckedImages):
     """(N, 256, 256, 3) uint8 in one file; rows are written in order and read in any order."""
 
     def __init__(self, folder: Path, count: int) -> None:
-        self.path, self.count = folder / "images.u8", count
+        super().__init__(folder, count)
+        self.path = folder / "images.u8"
 
     @staticmethod
     def encode(pixels: Pixels) -> tuple[Pixels, bytes]:
@@ -33,18 +65,29 @@ class RawImages:
     def write(self, row: int, pixels: Pixels, encoded: bytes) -> None:
         """Write one row."""
         self.map[row] = pixels
+        self._checksums[row] = zlib.crc32(np.ascontiguousarray(pixels))
 
     def flush(self) -> None:
         """Make what was written durable."""
         self.map.flush()
+        self._checksums.flush()
 
     def read(self, rows: NDArray[np.int64]) -> Pixels:
-        """(len(rows), 256, 256, 3)."""
-        return np.asarray(self.map[rows])
+        """(len(rows), 256, 256, 3). Raises DatasetError for a damaged image that can't be repaired."""
+        images = np.asarray(self.map[rows])
+        for position in np.flatnonzero(~self._intact[rows]):
+            row = int(rows[position])
+            if zlib.crc32(images[position]) != self._checksums[row]:
+                images[position], encoded = self._repair(row)
+                self.write(row, images[position], encoded)
+            self._intact[row] = True
+        return images
 
     def resume(self, done: int) -> bool:
         """Open the file to write after its first `done` rows. False, with nothing changed, if these don't exist."""
         size = self.count * IMAGE_SIZE * IMAGE_SIZE * 3
+        if done and not self._had_checksums:
+            return False
         if not self.path.is_file() or self.path.stat().st_size != size:
             if done:
                 return False
@@ -53,10 +96,11 @@ class RawImages:
         return True
 
 
-class JpegImages:
+class JpegImages(_CheckedImages):
     """The same images, compressed: a twelfth of the space, but decoded again each time they are read."""
 
     def __init__(self, folder: Path, count: int) -> None:
+        super().__init__(folder, count)
         self.path = folder / "images.jpg"
         self.path.touch()
         ends = folder / "ends.u64"
@@ -77,6 +121,7 @@ class JpegImages:
         """Write one row; it can be read after `flush`."""
         self._unwritten.append(encoded)
         self.ends[row + 1] = self.ends[row] + len(encoded)
+        self._checksums[row] = zlib.crc32(encoded)
 
     def flush(self) -> None:
         """Make what was written durable."""
@@ -86,26 +131,35 @@ class JpegImages:
             os.fsync(file.fileno())
         self._unwritten.clear()
         self.ends.flush()
+        self._checksums.flush()
 
     def resume(self, done: int) -> bool:
         """Truncate the file after its first `done` rows. False, with the file empty, if these don't exist."""
         size = self.path.stat().st_size
-        exists = done < len(self.ends) and (done == 0 or 0 < int(self.ends[done]) <= size)
+        exists = done < len(self.ends) and (done == 0 or (self._had_checksums and 0 < int(self.ends[done]) <= size))
         os.truncate(self.path, int(self.ends[done]) if exists else 0)
         return exists
 
     def read(self, rows: NDArray[np.int64]) -> Pixels:
-        """(len(rows), 256, 256, 3); black where no image is stored."""
-        out = np.zeros((len(rows), IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
+        """(len(rows), 256, 256, 3); black where no image is stored. Raises DatasetError as `RawImages.read`."""
+        images = np.zeros((len(rows), IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
         with self.path.open("rb") as file:
 
             def decode(position: int) -> None:
-                start, end = int(self.ends[rows[position]]), int(self.ends[rows[position] + 1])
-                if end > start:
-                    out[position] = _decode(os.pread(file.fileno(), end - start, start))
+                row = int(rows[position])
+                start, size = int(self.ends[row]), int(self.ends[row + 1]) - int(self.ends[row])
+                if row in self._repaired:
+                    images[position] = self._repaired[row]
+                elif size or self._checksums[row]:
+                    encoded = os.pread(file.fileno(), size, start) if 0 < size < MAX_ENCODED_BYTES else b""
+                    if self._intact[row] or zlib.crc32(encoded) == self._checksums[row]:
+                        self._intact[row] = True
+                        images[position] = _decode(encoded)
+                    else:  # kept in memory: other bytes might not fit in its place
+                        images[position] = self._repaired[row] = self._repair(row)[0]
 
             list(self._decoders.map(decode, range(len(rows))))
-        return out
+        return images
 
 
 def _decode(encoded: bytes) -> Pixels:
