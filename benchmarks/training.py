@@ -36,7 +36,7 @@ from model.network.initialization import initialize
 from model.network.registry import build_spec
 from model.network.torch_module import AlexNet
 from model.runtime import available_cpus
-from training.config import RECIPES
+from training.recipes import RECIPES
 from training.data.augment import Augmentation
 from training.data.crop_kernels import cut_crops
 from training.loop.runtime import disable_malloc_trim, pick_device

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+from torch import Tensor
 
 from model.artifacts.artifact import Artifact
 from model.exceptions import StoppedError, TrainingError
@@ -14,10 +17,11 @@ from training.loop.trainer import Trainer
 from training.publish.export_run import export_and_publish
 
 
-def train(config: TrainConfig, resume: Path | None = None) -> Artifact | None:
+def train(config: TrainConfig, resume: Path | None = None, finish: bool = False) -> Artifact | None:
     """Train as configured, or resume the run in the folder `resume`; the artifact in the main process, else None.
 
-    Raises AlexNetError; StoppedError after SIGINT or SIGTERM, with the command that resumes the run.
+    `finish`: publish that run as it is. Raises AlexNetError; StoppedError after SIGINT or SIGTERM, with the command
+    that resumes the run.
     """
     disable_malloc_trim()
     device = pick_device(config.environment.device)
@@ -25,37 +29,56 @@ def train(config: TrainConfig, resume: Path | None = None) -> Artifact | None:
         raise TrainingError("--compile needs a GPU: the loops for the CPU are compiled already")
     context = init_distributed(device, config.environment.processes_per_network)
     try:
-        return _train(config, context, resume)
+        return _train(config, context, resume, finish)
     finally:
         shut_down_distributed()
 
 
-def _train(config: TrainConfig, context: DistributedContext, resume: Path | None) -> Artifact | None:
+def _train(config: TrainConfig, context: DistributedContext, resume: Path | None, finish: bool) -> Artifact | None:
     ready = False
     try:
         with set_up(config, context, resume) as trainer:
             ready = True
-            return _fit_and_publish(trainer)
+            return _fit_and_publish(trainer, finish)
     except KeyboardInterrupt:
         if ready:
             raise
         raise StoppedError("stopped before the first step: start again") from None
 
 
-def _fit_and_publish(trainer: Trainer) -> Artifact | None:
+def _fit_and_publish(trainer: Trainer, finish: bool) -> Artifact | None:
     context, run = trainer.context, trainer.run
     try:
-        trainer.fit()
+        if not finish:
+            trainer.fit()
         if not context.gathers_weights:
             return None
         weights = trainer.weights()
         if not context.is_main:
             return None
         try:
-            artifact = export_and_publish(trainer, weights)
+            artifact = export_and_publish(trainer, *_published(trainer, weights))
         except KeyboardInterrupt:
             raise StoppedError("stopped while the network was measured") from None
         run.write_artifact(artifact)
+        if not trainer.config.environment.keep_checkpoint:
+            run.remove_checkpoints()
         return artifact
     except StoppedError as stopped:
-        raise StoppedError(f"{stopped}; resume with: {context.resume_command(run.path)}") from None
+        raise StoppedError(
+            f"{stopped}; resume with: {context.resume_command(run.path)}; or publish it as it is with --finish instead "
+            "of --resume"
+        ) from None
+
+
+def _published(trainer: Trainer, last: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The weights to publish, `last` or those of the best epoch; and what the manifest says of them."""
+    where = f"{trainer.epoch} epochs" + (f" and {trainer.step:,} steps" if trainer.step else "")
+    if trainer.config.environment.publish == "last":
+        trainer.context.log(f"publishing the weights after {where}")
+        return last, {"published_epoch": trainer.epoch}
+    best = trainer.run.load_best()
+    trainer.context.log(
+        f"publishing the weights of epoch {best['epoch']}, of {where}: validation error {100 * best['error']:.2f} %"
+    )
+    return best["weights"], {"published_epoch": best["epoch"]}

@@ -12,8 +12,21 @@ from alexnet.cli.options import OutputOption, RunArgument
 def pack(
     run: RunArgument,
     output: OutputOption,
-    density: Annotated[float, typer.Option(help="Share of the weights of fc6 and fc7 to keep.")] = 0.12,
-    epochs: Annotated[int, typer.Option(help="Epochs after pruning; a quarter as many follow at a tenth.")] = 8,
+    density: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the weights of fc6 and fc7 to keep (default: 0.12, or as the recipe pruned them).",
+            show_default=False,
+        ),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            help="Epochs after pruning; a quarter as many follow at a tenth (default: 8, or none where the recipe "
+            "pruned).",
+            show_default=False,
+        ),
+    ] = None,
     learning_rate: Annotated[float, typer.Option(help="Learning rate after pruning.")] = 0.001,
 ) -> None:
     """Prune the network of a run, fine-tune, round, measure and pack it (Han et al. 2016, "Deep Compression")."""

@@ -10,7 +10,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from alexnet.cli.options import DATA_HELP, HOME, ArchiveOption, DeviceOption, HomeOption
+from alexnet.cli.options import (
+    DATA_HELP,
+    HOME,
+    ArchiveOption,
+    DeviceOption,
+    ExcludeOption,
+    HomeOption,
+    ListSkippedOption,
+)
 from model.exceptions import AlexNetError, StoppedError, TrainingError
 from model.shell_command import alexnet_command
 from training.config import (
@@ -32,21 +40,54 @@ def train(
     context: typer.Context,
     data: Annotated[str, typer.Option(help=DATA_HELP)] = "elpv",
     archive: ArchiveOption = None,
+    exclude: ExcludeOption = None,
+    list_skipped: ListSkippedOption = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the artifact (default: name of the data).", show_default=False)
     ] = None,
     seed: Annotated[
         int, typer.Option(min=0, help="Random seed for initialization, split, shuffling, crops and dropout.")
     ] = 0,
-    resume: Annotated[Path | None, typer.Option(help="Resume the run in this folder.", show_default=False)] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(help="Resume the run in this folder; --epochs or --minutes make it longer.", show_default=False),
+    ] = None,
+    finish: Annotated[
+        Path | None, typer.Option(help="Publish the run in this folder as it is.", show_default=False)
+    ] = None,
     recipe: Annotated[
-        Literal["small", "paper", "source"],
+        Literal["small", "paper", "source", "photos"],
         typer.Option(
-            help="small: for a few thousand images; paper: as published; source: as in the authors' program.",
+            help="small: for a few thousand images; paper: as published; source: as in the authors' program; photos: "
+            "for photographs from several sources.",
             rich_help_panel=RECIPE,
         ),
     ] = "small",
-    epochs: Annotated[int | None, typer.Option(min=1, help="Maximum number of epochs.", rich_help_panel=RECIPE)] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Maximum number of epochs, to which the schedule fits itself.", rich_help_panel=RECIPE
+        ),
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0.01, help="Minutes of training instead of epochs.", rich_help_panel=RECIPE),
+    ] = None,
+    schedule: Annotated[
+        Literal["plateau", "cosine"] | None,
+        typer.Option(
+            help="plateau: the paper's, by the validation error; cosine: down to the end of the run.",
+            rich_help_panel=RECIPE,
+        ),
+    ] = None,
+    warmup: Annotated[
+        float | None,
+        typer.Option(min=0, max=0.5, help="Share of the run in which the learning rate grows.", rich_help_panel=RECIPE),
+    ] = None,
+    find_rate: Annotated[
+        bool,
+        typer.Option("--find-rate", help="Find the learning rate by a short range test.", rich_help_panel=RECIPE),
+    ] = False,
     batch_size: Annotated[
         int | None,
         typer.Option(
@@ -71,6 +112,25 @@ def train(
     random_crop: Annotated[
         bool | None,
         typer.Option("--random-crop/--no-random-crop", help="Random or center crops.", rich_help_panel=RECIPE),
+    ] = None,
+    augment: Annotated[
+        str | None,
+        typer.Option(
+            help="Other augmentations than the recipe's: boxes,degradation,jitter,mixup,cutmix; or none.",
+            rich_help_panel=RECIPE,
+        ),
+    ] = None,
+    class_weights: Annotated[
+        bool | None,
+        typer.Option(
+            "--class-weights/--no-class-weights",
+            help="Images of small classes count more.",
+            rich_help_panel=RECIPE,
+        ),
+    ] = None,
+    label_smoothing: Annotated[
+        float | None,
+        typer.Option(min=0, max=0.5, help="Share of a target that all classes have alike.", rich_help_panel=RECIPE),
     ] = None,
     network: Annotated[
         Literal["alexnet", "alexnet-one-tower", "alexnet-six-conv"] | None,
@@ -113,7 +173,10 @@ def train(
     ] = None,
     lr_multipliers: Annotated[
         str | None,
-        typer.Option(help="Learning rate multipliers per layer: conv1=0.01,fc8=1.", rich_help_panel=TUNING),
+        typer.Option(
+            help="Learning rate multipliers by layer or group (copied, new, conv, fc): copied=0.3,conv1=0.01.",
+            rich_help_panel=TUNING,
+        ),
     ] = None,
     frozen: Annotated[
         str | None, typer.Option(help="Layers that are not trained: conv1,conv2.", rich_help_panel=TUNING)
@@ -137,6 +200,10 @@ def train(
         Literal["auto", "float32", "bfloat16", "float64"],
         typer.Option(help="Numeric precision of training.", rich_help_panel=MACHINE),
     ] = "auto",
+    threads: Annotated[
+        int,
+        typer.Option(min=0, help="Threads on the CPU; 0: chosen by a short trial.", rich_help_panel=MACHINE),
+    ] = 0,
     compile_: Annotated[
         bool,
         typer.Option("--compile", help="Use torch.compile on a GPU; the first step is slow.", rich_help_panel=MACHINE),
@@ -149,6 +216,18 @@ def train(
             rich_help_panel=MACHINE,
         ),
     ] = 0,
+    keep_checkpoint: Annotated[
+        bool,
+        typer.Option(
+            "--keep-checkpoint", help="Keep the checkpoint of a finished run (435 MB).", rich_help_panel=MACHINE
+        ),
+    ] = False,
+    publish: Annotated[
+        Literal["last", "best"],
+        typer.Option(
+            help="Publish the last epoch's weights, or those of the best validation error.", rich_help_panel=MACHINE
+        ),
+    ] = "last",
     cache_format: Annotated[
         Literal["raw", "jpeg"],
         typer.Option(
@@ -179,6 +258,12 @@ def train(
         recipe=RecipeOptions(
             name=recipe,
             epochs=epochs,
+            minutes=minutes,
+            augment=augment,
+            schedule=schedule,
+            warmup=warmup,
+            class_weights=class_weights,
+            label_smoothing=label_smoothing,
             batch_size=batch_size,
             learning_rate=learning_rate,
             weight_decay=weight_decay,
@@ -208,12 +293,18 @@ def train(
         environment=Environment(
             data=data,
             archive=archive,
+            exclude=tuple(exclude or ()),
+            list_skipped=list_skipped,
             processes_per_network=processes_per_network,
             micro_batch=micro_batch,
             precision=precision,
             device=device,
+            threads=threads,
             compile=compile_,
             save_steps=save_steps,
+            keep_checkpoint=keep_checkpoint,
+            publish=publish,
+            find_rate=find_rate,
             crops=crops,
             home=home,
             artifacts=artifacts,
@@ -221,18 +312,32 @@ def train(
             cache=cache,
         ),
     )
-    run_training(config, resume, given_options(context))
+    run_training(config, resume or finish, given_options(context), finish is not None, (epochs, minutes))
 
 
 def given_options(context: typer.Context) -> set[str]:
-    """The names of the options that were given, on the command line or in the environment, without `resume`."""
+    """The options that were given, on the command line or in the environment, without `resume` and `finish`."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     given = {name.rstrip("_") for name, source in sources.items() if source and source.name != "DEFAULT"}
-    return given - {"resume"}
+    if {"resume", "finish"} <= given:
+        raise TrainingError("--resume and --finish exclude each other: --finish publishes the run without training")
+    if {"find_rate", "learning_rate"} <= given:
+        raise TrainingError("--find-rate chooses the learning rate: leave out --learning-rate")
+    return given - {"resume", "finish"}
 
 
-def run_training(config: TrainConfig, resume: Path | None, given: set[str]) -> None:
-    """Train, or resume a run with what was `given` of its environment; then print errors and the next command."""
+def run_training(
+    config: TrainConfig,
+    resume: Path | None,
+    given: set[str],
+    finish: bool = False,
+    length: tuple[int | None, float | None] = (None, None),
+) -> None:
+    """Train, or resume a run with what was `given` of its environment; then print errors and the next command.
+
+    `finish`: publish the run in `resume` as it is. `length`: epochs and minutes of a run that is resumed.
+    """
+    typer.echo("loading PyTorch")  # seconds
     try:
         from training.evaluation.evaluate import format_measurements
         from training.loop.run_directory import resume_config
@@ -241,13 +346,14 @@ def run_training(config: TrainConfig, resume: Path | None, given: set[str]) -> N
         raise TrainingError(f"{error.name} is not installed: pip install -e '.[cpu,train]'") from error
 
     if resume is not None:
-        config = resume_config(resume, config.environment, given)
-    artifact = train_network(config, resume)
+        config = resume_config(resume, config.environment, given, *length)
+    artifact = train_network(config, resume, finish)
     if artifact is None:  # another process prints it
         return
     typer.echo(format_measurements(artifact.manifest.measurements))
     typer.echo(f"artifact: {artifact.path}")
     index = [alexnet_command(), "index", "add", "--artifact", str(artifact.path), "--data", config.environment.data]
+    index += [word for pattern in config.environment.exclude for word in ("--exclude", pattern)]
     typer.echo(f"next: {shlex.join(index)}; {shlex.join([alexnet_command(), 'serve'])}")
 
 

@@ -14,7 +14,10 @@ import torch
 from torch import Tensor
 
 RUN = Path(__file__).parents[2] / "training" / "run.py"
-UNSAVED = ["--hidden", "16", "--epochs", "3", "--batch-size", "10", "--precision", "float64", "--device", "cpu"]
+UNSAVED = [
+    "--hidden", "16", "--epochs", "2", "--batch-size", "10", "--precision", "float64", "--device", "cpu",
+    "--keep-checkpoint",
+]  # fmt: skip
 OPTIONS = [*UNSAVED, "--save-steps", "1"]
 Weights = dict[str, Tensor]
 

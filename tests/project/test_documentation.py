@@ -14,7 +14,7 @@ from alexnet.cli import app as cli
 from server.exceptions import all_errors
 from server.settings import Settings
 from tests.helpers.documents import DOCUMENTS, ROOT, commands, inline_commands
-from training.config import RECIPES
+from training.recipes import RECIPES
 
 
 def require_known(words: list[str]) -> str:

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from model.images.crops import CENTER_CROP, CROP_SIZE, MARGIN, OFFSETS
 from model.images.preprocess import IMAGE_SIZE
-from training.config import Recipe
+from training.recipes import Recipe
 
-CROP_STREAM, COLOR_STREAM, DROPOUT_STREAM = 0, 1, 2
-"""Streams of random numbers that must not be related, the last one for `training.optim.dropout`."""
+CROP_STREAM, COLOR_STREAM, DROPOUT_STREAM, VIEW_STREAM, MIXING_STREAM, COMPETITION_STREAM = range(6)
+"""Streams of random numbers that must not be related, for this module and the others that augment or drop out."""
 
 
 class Crops(NamedTuple):
@@ -66,11 +66,15 @@ class Augmentation:
         strides = _strides(offsets, mirrored, rotations)
         shifts, scale = np.zeros((count, 3), np.float32), 1.0
         if recipe.pca_color_std and epoch < recipe.color_end_epoch:
-            normal = recipe.pca_color_std * _hash_normal((self.seed, epoch, COLOR_STREAM), rows)
-            shifts = (normal @ self.color_axes.T).astype(np.float32)
+            shifts = self.color_shifts(epoch, rows)
             if recipe.pca_color_scale == "standard_deviation":
                 scale = 1 / (1 + recipe.pca_color_std)
         return Crops(rows, strides, self._mean_strides(strides), shifts, scale)
+
+    def color_shifts(self, epoch: int, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(N, 3) random shifts of all pixels of the images in `rows`, in gray levels."""
+        normal = self.recipe.pca_color_std * _hash_normal((self.seed, epoch, COLOR_STREAM), rows)
+        return (normal @ self.color_axes.T).astype(np.float32)
 
     def center(self, rows: NDArray[np.int64]) -> Crops:
         """The center crops of the images in `rows`, not augmented."""

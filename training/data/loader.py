@@ -13,12 +13,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.images.crops import CROP_SIZE
+from model.images.crops import CENTER_CROP, CROP_SIZE, OFFSETS
 from model.thread_pool import ordered_map
 from training.data.augment import Augmentation, Crops
 from training.data.cache import ImageCache
 from training.data.crop_kernels import cut_crops, subtract_mean, subtract_mean_on_device
+from training.data.mixing import Mix, mix_pixels
+from training.data.rendering import render
 from training.data.storage import RawImages
+from training.data.views import Views, draw_views, has_views
 
 SHAPE = (CROP_SIZE, CROP_SIZE, 3)
 
@@ -27,7 +30,7 @@ class MicroBatch(NamedTuple):
     """Images of one forward and backward pass. `positions`: where they stand in the step's batch.
 
     `is_last`: of its step. `weight` is 0 for an image that only keeps a process busy whose share of an epoch's last
-    batch is empty.
+    batch is empty. `mix`: what is mixed into them.
     """
 
     step: int
@@ -35,24 +38,34 @@ class MicroBatch(NamedTuple):
     rows: NDArray[np.int64]
     positions: NDArray[np.int64]
     weight: float
+    mix: Mix | None = None
 
 
 def micro_batches(
-    order: NDArray[np.int64], batch_size: int, micro_batch: int, replica: int, num_replicas: int, first_step: int
+    order: NDArray[np.int64],
+    batch_size: int,
+    micro_batch: int,
+    replica: int,
+    num_replicas: int,
+    first_step: int,
+    draw_mix: Callable[[int, NDArray[np.int64]], Mix | None] = lambda step, rows: None,
 ) -> Iterator[MicroBatch]:
     """One replica's share of an epoch's order from `first_step` on: every `num_replicas`-th image of each batch.
 
-    `micro_batch`: maximum number of images per pass (0: the whole share).
+    `micro_batch`: maximum number of images per pass (0: the whole share). `draw_mix`: how the
+    batch of a step is mixed, whose images are in these rows of the cache.
     """
     for step in range(first_step, -(-len(order) // batch_size)):
         rows = order[step * batch_size : (step + 1) * batch_size]
+        mix = draw_mix(step, rows)
         positions, weight = np.arange(replica, len(rows), num_replicas), 1.0
         if not len(positions):
             positions, weight = np.zeros(1, np.int64), 0.0
         size = micro_batch or len(positions)
         slices = [positions[start : start + size] for start in range(0, len(positions), size)]
         for number, slice_ in enumerate(slices, 1):
-            yield MicroBatch(step, number == len(slices), rows[slice_], slice_, weight)
+            own_mix = None if mix is None else mix.take(slice_)
+            yield MicroBatch(step, number == len(slices), rows[slice_], slice_, weight, own_mix)
 
 
 class CropLoader:
@@ -63,6 +76,8 @@ class CropLoader:
         self.stall_seconds = 0.0
         on_cpu = device.type == "cpu"
         self.mean = None if on_cpu else torch.from_numpy(cache.mean).reshape(-1, 3).to(device)
+        top, left = OFFSETS[CENTER_CROP[0]]
+        self.center_mean = torch.from_numpy(cache.mean)[top : top + CROP_SIZE, left : left + CROP_SIZE].to(device)
         self.threads, self.ahead = (1, 2) if on_cpu else (4, 8)
         self._events: deque[torch.cuda.Event] = deque()
 
@@ -70,14 +85,15 @@ class CropLoader:
         self, work: Sequence[MicroBatch], augmentation: Augmentation, epoch: int, batch_size: int
     ) -> Iterator[tuple[MicroBatch, Tensor]]:
         """Micro-batches and their augmented pixels, (N, 3, 224, 224) channels-last."""
-        draws = [partial(augmentation.draw, epoch, m.rows, m.step * batch_size + m.positions) for m in work]
-        yield from zip(work, self._load(draws), strict=True)
+        draws = [partial(_draw, augmentation, epoch, micro_batch, batch_size) for micro_batch in work]
+        for micro_batch, pixels in zip(work, self._load(draws), strict=True):
+            yield micro_batch, _mix(pixels, micro_batch)
 
     def center_crops(self, slices: Sequence[NDArray[np.int64]], augmentation: Augmentation) -> Iterator[Tensor]:
         """The center crops of the images in each of `slices`, (N, 3, 224, 224) channels-last."""
         yield from self._load([partial(augmentation.center, rows) for rows in slices])
 
-    def _load(self, draws: Sequence[Callable[[], Crops]]) -> Iterator[Tensor]:
+    def _load(self, draws: Sequence[Callable[[], Crops | Views]]) -> Iterator[Tensor]:
         started = time.perf_counter()
         for pixels, crops in ordered_map(self._cut, draws, self.threads, self.ahead):
             self.stall_seconds += time.perf_counter() - started
@@ -94,22 +110,53 @@ class CropLoader:
             if len(self._events) > 2:
                 self._events.popleft().synchronize()
 
-    def _cut(self, draw: Callable[[], Crops]) -> tuple[Tensor, Crops]:
-        crops = draw()
-        stored, source = self.cache.images, crops
-        images: NDArray[np.uint8]
-        if isinstance(stored, RawImages):
-            images = stored.map
-        else:
-            images, source = stored.read(crops.rows), crops._replace(rows=np.arange(len(crops.rows)))
-        if self.device.type == "cpu":
-            return torch.from_numpy(subtract_mean(images, source, self.cache.mean)), crops
-        pinned = torch.empty((len(crops.rows), *SHAPE), dtype=torch.uint8, pin_memory=True)
+    def _cut(self, draw: Callable[[], Crops | Views]) -> tuple[Tensor, Crops | Views]:
+        drawn, on_cpu = draw(), self.device.type == "cpu"
+        if isinstance(drawn, Views):
+            whole = torch.from_numpy(self.cache.images.read(drawn.rows))
+            return (render(whole, drawn, self.center_mean), drawn) if on_cpu else (whole.pin_memory(), drawn)
+        images, source = self._stored(drawn)
+        if on_cpu:
+            return torch.from_numpy(subtract_mean(images, source, self.cache.mean)), drawn
+        pinned = torch.empty((len(drawn.rows), *SHAPE), dtype=torch.uint8, pin_memory=True)
         cut_crops(images, source, pinned.numpy())
-        return pinned, crops
+        return pinned, drawn
 
-    def _to_device(self, pixels: Tensor, crops: Crops) -> Tensor:
-        """(N, 224, 224, 3) -> (N, 3, 224, 224), channels-last without a copy, on the device."""
+    def _stored(self, crops: Crops) -> tuple[NDArray[np.uint8], Crops]:
+        """Images, and the crops to cut out of them."""
+        stored = self.cache.images
+        if isinstance(stored, RawImages):
+            return stored.map, crops
+        return stored.read(crops.rows), crops._replace(rows=np.arange(len(crops.rows)))
+
+    def _to_device(self, pixels: Tensor, drawn: Crops | Views) -> Tensor:
+        """The crops or views, (N, 3, 224, 224), channels-last, on the device."""
+        pixels = pixels.to(self.device, non_blocking=True)
+        if isinstance(drawn, Views):
+            if self.device.type != "cpu":
+                pixels = render(pixels, drawn, self.center_mean)
+            return pixels.to(self.dtype, memory_format=torch.channels_last)
         if self.mean is not None:
-            pixels = subtract_mean_on_device(pixels.to(self.device, non_blocking=True), crops, self.mean)
-        return pixels.to(self.dtype).permute(0, 3, 1, 2)
+            pixels = subtract_mean_on_device(pixels, drawn, self.mean)
+        return pixels.to(self.dtype).permute(0, 3, 1, 2)  # without a copy
+
+
+def _draw(augmentation: Augmentation, epoch: int, micro_batch: MicroBatch, batch_size: int) -> Crops | Views:
+    """Random crops or views of a micro-batch's images; with a mix, of them and their partners, each once."""
+    rows, positions = micro_batch.rows, micro_batch.positions
+    if micro_batch.mix is not None:
+        rows, first = np.unique(np.concatenate([rows, micro_batch.mix.rows]), return_index=True)
+        positions = np.concatenate([positions, micro_batch.mix.positions])[first]
+    if has_views(augmentation.recipe):
+        return draw_views(augmentation, epoch, rows)
+    return augmentation.draw(epoch, rows, micro_batch.step * batch_size + positions)
+
+
+def _mix(pixels: Tensor, micro_batch: MicroBatch) -> Tensor:
+    """The micro-batch's images out of those that `_draw` had, with their partners mixed in."""
+    if micro_batch.mix is None:
+        return pixels
+    rows = np.concatenate([micro_batch.rows, micro_batch.mix.rows])
+    places = torch.from_numpy(np.unique(rows, return_inverse=True)[1]).to(pixels.device)
+    own, partners = places.chunk(2)
+    return mix_pixels(pixels[own], pixels[partners], micro_batch.mix)

@@ -11,17 +11,24 @@ from torch import Tensor
 from model.exceptions import TrainingError
 from training.data.datasets import Dataset
 from training.optim.initial_weights import InitialState
+from training.recipes import Recipe
 
+MAX_LOSS = 30.0
+"""Of a run that has not diverged, in units of the loss of guessing."""
 MIN_STEPS_FOR_PROGRESS = 100
 MAX_STALL_SHARE = 0.2
 MAX_MEAN_PIXEL = 30.0
 LARGE_BATCH = 1024
 
 
-def check_finite(loss: float, epoch: int, step: int) -> None:
-    """Raise TrainingError if the loss is NaN or infinite; `epoch` and `step` count from 0."""
-    if not math.isfinite(loss):
-        raise TrainingError(f"the loss is {loss} in epoch {epoch + 1}, step {step + 1}: use a smaller --learning-rate")
+def check_loss(loss: float, chance: float, recipe: Recipe, where: str) -> None:
+    """Raise TrainingError if the loss isn't finite, or far above that of guessing, `chance`."""
+    if loss < MAX_LOSS * max(chance, 1.0):
+        return
+    raise TrainingError(
+        f"training diverged: the loss is {loss:.3g} in {where}, and that of guessing {chance:.3g}: use a smaller "
+        f"--learning-rate, such as {recipe.learning_rate / 5:.1g}, or --warmup 0.05; --find-rate looks for a rate"
+    )
 
 
 def check_mean(pixels: Tensor) -> None:
@@ -69,6 +76,16 @@ def large_batch_warning(batch_size: int) -> str | None:
     return (
         f"warning: the learning rate is scaled with the batch size, which is known to hold up to about 256 images; "
         f"this batch has {batch_size:,}"
+    )
+
+
+def competition_warning(recipe: Recipe, num_sources: int) -> str | None:
+    """A warning if images are to compete within their source, and all are of one."""
+    if not recipe.competition or num_sources > 1:
+        return None
+    return (
+        f"warning: recipe {recipe.name} has images compete within their source, but all are of one: it has no effect "
+        "without a column source in the table, or subfolders of the classes"
     )
 
 

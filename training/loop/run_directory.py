@@ -8,7 +8,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
@@ -18,9 +17,9 @@ from model.files import atomic_write
 from training.config import Environment, TrainConfig
 from training.data.datasets import Dataset, split_rows
 from training.data.folders import write_table
+from training.loop.checkpoint_file import previous_path, read_checkpoint, read_latest_checkpoint, write_checkpoint
 
-CONFIG, CHECKPOINT, SPLIT, ARTIFACT = "config.json", "checkpoint.pt", "split.csv", "artifact.txt"
-CHECKPOINT_FORMAT = 4
+CONFIG, CHECKPOINT, BEST, SPLIT, ARTIFACT = "config.json", "checkpoint.pt", "best.pt", "split.csv", "artifact.txt"
 
 
 class RunDirectory:
@@ -28,7 +27,9 @@ class RunDirectory:
 
         config.json       what the run was told (`training.config.TrainConfig`)
         split.csv         its images by split, with split.info.json; `--data` accepts it
-        checkpoint.pt     weights, momenta, schedule and position, to resume from
+        checkpoint.pt     weights, momenta, schedule and position, to resume from, and checkpoint.previous.pt, the one
+                          before (`training.loop.checkpoint_file`); removed when the run is finished
+        best.pt           weights of the epoch with the lowest validation error, where they are to be published
         metrics.jsonl     one line per epoch, and tensorboard/ (`training.loop.metrics`)
         report.html       what a person wants to see of it (`training.publish.report`)
         artifact.txt      where its artifact is, once it is finished
@@ -76,8 +77,10 @@ class RunDirectory:
     def claim(self, config: TrainConfig, dataset: Dataset, resumed: bool) -> None:
         """Write configuration and split. Raises TrainingError if a resumed run had another split."""
         path = self.path / SPLIT
-        if resumed and path.is_file() and split_rows(path.read_text()) != split_rows(dataset.split_csv()):
-            raise TrainingError(f"the images differ from those in {path}: a run can't change its split")
+        if resumed and path.is_file():
+            before = path.read_text(encoding="utf-8", errors="surrogateescape")
+            if split_rows(before) != split_rows(dataset.split_csv()):
+                raise TrainingError(f"the images differ from those in {path}: a run can't change its split")
         self.write_config(config)
         try:
             write_table(dataset, path)
@@ -89,21 +92,29 @@ class RunDirectory:
 
         Raises TrainingError if it can't be written, with the previous file as it was.
         """
-        before = "the previous one is kept" if (self.path / CHECKPOINT).is_file() else "there is none yet"
-        self._write(CHECKPOINT, {"format": CHECKPOINT_FORMAT, **state}, before)
+        self._save(CHECKPOINT, state)
+
+    def save_best(self, state: dict[str, Any]) -> None:
+        """Write the weights of the best epoch so far, in the way of `save_checkpoint`. Raises TrainingError."""
+        self._save(BEST, state)
+
+    def _save(self, name: str, state: dict[str, Any]) -> None:
+        before = "the previous one is kept" if (self.path / name).is_file() else "there is none yet"
+        self._write(name, state, before)
 
     def load_checkpoint(self) -> dict[str, Any]:
-        """The run's checkpoint; anything but tensors and plain values is refused. Raises TrainingError."""
+        """The run's checkpoint, or the one before, with a message, if it is damaged. Raises TrainingError."""
         path = self.path / CHECKPOINT
-        if not path.is_file():
+        if not path.is_file() and not previous_path(path).is_file():
             raise TrainingError(f"no checkpoint at {path}: the run can't be resumed")
-        try:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except Exception as error:
-            raise TrainingError(f"the checkpoint at {path} is damaged") from error
-        if state.get("format") != CHECKPOINT_FORMAT:
-            raise TrainingError(f"the checkpoint at {path} was written by another version of this program")
-        return state
+        return read_latest_checkpoint(path)
+
+    def load_best(self) -> dict[str, Any]:
+        """What `save_best` wrote last. Raises TrainingError."""
+        path = self.path / BEST
+        if not path.is_file():
+            raise TrainingError(f"no checkpoint at {path}: only --publish best keeps the best epoch's weights")
+        return read_checkpoint(path)
 
     def artifact(self) -> Path | None:
         """The artifact of a finished run, if it still exists."""
@@ -117,32 +128,50 @@ class RunDirectory:
         """Note where the artifact of the finished run is. Raises TrainingError."""
         self._write(ARTIFACT, f"{artifact.path.absolute()}\n".encode())
 
+    def remove_checkpoints(self) -> None:
+        """Remove the checkpoint and the best epoch's weights of a finished run: its artifact has them."""
+        for name in (CHECKPOINT, BEST):
+            (self.path / name).unlink(missing_ok=True)
+        previous_path(self.path / CHECKPOINT).unlink(missing_ok=True)
+
     def _write(self, name: str, content: bytes | dict[str, Any], before: str = "nothing was changed") -> None:
         path = self.path / name
         try:
-            with atomic_write(path, "wb") as file:
-                if isinstance(content, bytes):
+            if isinstance(content, bytes):
+                with atomic_write(path, "wb") as file:
                     file.write(content)
-                else:
-                    torch.save(content, file)
+            else:
+                write_checkpoint(path, content, keep_previous=name == CHECKPOINT)
         except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
             reason = error.strerror if isinstance(error, OSError) else "the file could not be written"
             raise TrainingError(f"cannot write {path}: {reason}; {before}") from error
 
 
-def resume_config(folder: Path, environment: Environment, given: set[str]) -> TrainConfig:
+def resume_config(
+    folder: Path, environment: Environment, given: set[str], epochs: int | None = None, minutes: float | None = None
+) -> TrainConfig:
     """The configuration of the run in `folder`, with the fields of `environment` that were `given`.
 
-    `given`: names of all options beside `--resume`. Raises TrainingError if they aren't of the environment, or if the
-    run is finished.
+    `given`: names of all options beside `--resume`. `epochs`, `minutes`: another length of the run, to which its
+    schedule fits itself. Raises TrainingError if other options were given, or if the run is finished.
     """
-    fixed = sorted(given - set(Environment.__dataclass_fields__))
+    fixed = sorted(given - set(Environment.__dataclass_fields__) - {"epochs", "minutes"})
     if fixed:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in fixed)
         raise TrainingError(f"{options} cannot be combined with --resume: the run is resumed as it was started")
     run = RunDirectory(folder)
     config = run.read_config()
+    recipe = config.recipe if epochs is None else config.recipe.with_epochs(epochs)
+    recipe = recipe if minutes is None else recipe.with_minutes(minutes)
     if (artifact := run.artifact()) is not None:
-        raise TrainingError(f"this run is finished: its artifact is {artifact}")
-    changes = {name: getattr(environment, name) for name in given}
-    return replace(config, environment=replace(config.environment, **changes))
+        if recipe == config.recipe:
+            raise TrainingError(
+                f"this run is finished: its artifact is {artifact}; --epochs or --minutes make it longer, if it was "
+                "trained with --keep-checkpoint"
+            )
+        if not (folder / CHECKPOINT).is_file():
+            raise TrainingError(
+                f"this run is finished and kept no checkpoint: start a new one with --init-from {artifact}"
+            )
+    changes = {name: getattr(environment, name) for name in given & set(Environment.__dataclass_fields__)}
+    return replace(config, recipe=recipe, environment=replace(config.environment, **changes))

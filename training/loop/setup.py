@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from model.artifacts.writer import utc_now
+from model.datasets.listing import write_skipped
 from training.config import TrainConfig
 from training.data.cache import build_cache
 from training.data.loading import load_dataset
@@ -14,54 +18,94 @@ from training.loop import diagnostics
 from training.loop.distributed import DistributedContext
 from training.loop.run_directory import RunDirectory
 from training.loop.runtime import pick_precision
+from training.loop.status import stage
 from training.loop.trainer import Trainer
+from training.loop.trials import choose_threads, run_range_test
 from training.optim.initial_weights import InitialState
 
 
 @contextmanager
-def set_up(config: TrainConfig, context: DistributedContext, resume: Path | None = None) -> Iterator[Trainer]:
+def set_up(
+    config: TrainConfig, context: DistributedContext, resume: Path | None = None, initial: InitialState | None = None
+) -> Iterator[Trainer]:
     """A trainer for a new run, or for the one in the folder `resume`, whose folder stays locked in this context.
 
-    Raises AlexNetError. What is wrong with the configuration is raised before any image is read.
+    `initial`: what to start from instead of the checkpoint in `resume`. Raises AlexNetError. What is wrong with the
+    configuration is raised before any image is read.
     """
     environment = config.environment
     pick_precision(environment.precision, context.device)
-    dataset = load_dataset(environment.data, config.run.seed, environment.archive)
+    with stage(f"looking for the images of {environment.data}", context.is_main):
+        dataset = load_dataset(environment.data, config.run.seed, environment.archive, environment.exclude)
     sizes = ", ".join(f"{len(examples):,} {name}" for name, examples in dataset.splits().items())
     context.log(f"{dataset.name}: {len(dataset.labels)} classes; {sizes}; split: {dataset.split_description}")
     folder = context.broadcast(resume or environment.runs_folder / f"{config.run.name}-{utc_now():%Y%m%d-%H%M%S}")
     run = RunDirectory(folder)
-    if resume is None:
-        # from the main process: all replicas need the same weights, whatever artifact another machine has
-        state = None
-        initial = context.broadcast(InitialState.create(config, dataset.labels) if context.is_main else None)
-    else:  # from the main process: other machines needn't see its file
-        state = context.broadcast(run.load_checkpoint() if context.is_main else None)
-        initial = InitialState.from_checkpoint(state)
+    state = None
+    with stage("initializing the network", context.is_main):
+        if resume is None:
+            # from the main process: all replicas need the same weights, whatever artifact another machine has
+            initial = context.broadcast(InitialState.create(config, dataset.labels) if context.is_main else None)
+        elif initial is None:  # from the main process: other machines needn't see its file
+            state = context.broadcast(run.load_checkpoint() if context.is_main else None)
+            initial = InitialState.from_checkpoint(state)
+    assert initial is not None
     cache = build_cache(dataset, environment.cache_folder, config.run.cache_format)
+    context.log(str(dataset.summary(cache.skipped)))
+    if environment.list_skipped is not None and context.is_main:
+        write_skipped(environment.list_skipped, (*dataset.skipped, *cache.skipped.values()))
+    if config.recipe.mean == "channel":
+        cache = cache.with_channel_mean()
     trainer = Trainer(config, dataset, cache, run, context, initial)
-    if not context.is_main:
+    with run if context.is_main else nullcontext():
+        if context.is_main:
+            run.claim(config, dataset, resumed=resume is not None)
         if state is not None:
             trainer.restore(state)
+        choose_threads(trainer, state)
+        if environment.find_rate and resume is None:
+            trainer = _with_found_rate(trainer, initial)
+        if context.is_main:
+            _log_start(trainer, diagnostics.split_warning(initial, dataset))
         yield trainer
-        return
-    with run:
-        run.claim(config, dataset, resumed=resume is not None)
-        if state is not None:
-            trainer.restore(state)
-        _log_start(trainer, diagnostics.split_warning(initial, dataset))
-        yield trainer
+
+
+def _with_found_rate(trainer: Trainer, initial: InitialState) -> Trainer:
+    """A new trainer with the learning rate that a range test finds; the same as before if it finds none."""
+    config, context, run = trainer.config, trainer.context, trainer.run
+    with stage("looking for a learning rate", context.is_main):
+        test = run_range_test(trainer)
+    if context.is_main:
+        test.write(run.path)
+    rate = config.recipe.learning_rate
+    if test.found is None:
+        context.log(f"range test: no learning rate lowered the loss in {len(test.rates)} steps; it stays {rate:g}")
+    else:
+        context.log(f"range test: learning rate {test.found:g} instead of {rate:g}")
+        rate = test.found
+    config = replace(config, recipe=replace(config.recipe, learning_rate=rate))
+    if context.is_main:
+        run.write_config(config)
+    return Trainer(config, trainer.dataset, trainer.cache, run, context, initial)
 
 
 def _log_start(trainer: Trainer, split_warning: str | None) -> None:
-    context, config = trainer.context, trainer.config
+    context, config, recipe = trainer.context, trainer.config, trainer.recipe
     if trainer.initial.origin:
         context.log(f"initialized from {trainer.initial.origin}")
     if config.environment.compile:
         context.log("the first step compiles the network, which takes about a minute")
-    for warning in (diagnostics.large_batch_warning(config.recipe.batch_size), split_warning):
+    for warning in (
+        diagnostics.large_batch_warning(recipe.batch_size),
+        diagnostics.competition_warning(recipe, trainer.train_step.competition.num_sources),
+        split_warning,
+    ):
         if warning:
             context.log(warning)
-    where = f"{context.device}, {context.world_size} process{'es' if context.world_size > 1 else ''}"
+    threads = f", {torch.get_num_threads()} threads" if context.device.type == "cpu" else ""
+    where = f"{context.device}{threads}, {context.world_size} process{'es' if context.world_size > 1 else ''}"
+    length = f"{recipe.minutes:g} minutes" if recipe.minutes else f"at most {recipe.epochs} epochs"
+    if trainer.epoch or trainer.step:
+        length += f", {trainer.epoch} epochs and {trainer.step:,} steps are done"
     precision = trainer.train_step.precision
-    context.log(f"recipe {config.recipe.name} in {precision} on {where}; run directory: {trainer.run.path}")
+    context.log(f"recipe {recipe.name}, {length}, in {precision} on {where}; run directory: {trainer.run.path}")

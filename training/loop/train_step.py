@@ -18,11 +18,15 @@ from training.data.augment import Augmentation
 from training.data.cache import ImageCache, batches
 from training.data.datasets import Dataset
 from training.data.loader import CropLoader, MicroBatch, micro_batches
+from training.data.mixing import Mix, draw_mix
 from training.loop import diagnostics
 from training.loop.distributed import DistributedContext, GradientAllReducer
 from training.loop.runtime import pick_precision
+from training.optim.competition import Competition
 from training.optim.dropout import dropout_masks
 from training.optim.initial_weights import InitialState
+from training.optim.loss import Targets, balanced_class_weights, training_loss
+from training.optim.pruning import pruning_masks, scheduled_densities
 from training.optim.sgd import MomentumSGD, scheduled_learning_rates
 
 VALIDATION_BATCH = 128
@@ -83,22 +87,53 @@ class TrainStep:
         self.loader = CropLoader(cache, self.device, self.dtype)
         self.augmentation = Augmentation.create(self.recipe, cache.covariance, self.seed, not dataset.upright)
         self.labels = np.array([example.label for example in dataset.examples])
+        self.class_weights = self._class_weights(cache.rows(dataset, "train"))
+        self.competition = Competition(
+            [example.group for example in dataset.examples],
+            self.labels,
+            cache.rows(dataset, "train"),
+            len(dataset.labels),
+            self.recipe.competition,
+            self.seed,
+        )
         self.pruning_masks: dict[str, Tensor] = {}
-        """Weights that stay zero after pruning (see `training.publish.pack`): parameter name -> mask."""
+        """Weights that stay zero: parameter name -> mask."""
+        self.densities: dict[str, float] = {}
+        """The share of its weights that each pruned layer keeps, as the masks are now."""
+
+    def _class_weights(self, train_rows: NDArray[np.int64]) -> Tensor | None:
+        if not self.recipe.class_weights:
+            return None
+        weights = balanced_class_weights(self.labels[train_rows], self.spec.config.num_classes)
+        return torch.from_numpy(weights).to(self.device, self.dtype)
 
     def learning_rates(self, factor: float, epoch: int) -> dict[str, float]:
         """The learning rate of every parameter. `factor`: the schedule's."""
         return scheduled_learning_rates(self.spec, self.recipe, factor, epoch, self.lr_multipliers)
 
-    def run_epoch(self, order: NDArray[np.int64], epoch: int, first_step: int) -> Iterator[tuple[int, Tensor]]:
+    def run_epoch(
+        self,
+        order: NDArray[np.int64],
+        epoch: int,
+        first_step: int,
+        prepare: Callable[[int], bool] = lambda step: True,
+        mixes: bool = True,
+    ) -> Iterator[tuple[int, Tensor]]:
         """Make the steps of an epoch from `first_step` on.
 
-        Yields after each step its number, and (3,) sums of loss, errors and images of this process since the caller
-        last set them to zero.
+        `prepare` is called with the number of each step before it is made; if it returns False, the epoch ends there.
+        `mixes`: whether images are mixed, where the recipe does so. Yields after each step its number, and (3,) sums of
+        loss, errors and images of this process since the caller last set them to zero.
         """
         context, batch_size = self.context, self.recipe.batch_size
+        first_number = epoch * -(-len(order) // batch_size)
+
+        def draw(step: int, rows: NDArray[np.int64]) -> Mix | None:
+            mixing = self.recipe.mixing if mixes else None
+            return None if mixing is None else draw_mix(mixing, self.seed, first_number + step, rows)
+
         work = list(
-            micro_batches(order, batch_size, self.micro_batch, context.replica, context.num_replicas, first_step)
+            micro_batches(order, batch_size, self.micro_batch, context.replica, context.num_replicas, first_step, draw)
         )
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         step, masks = -1, tuple[Tensor, ...]()
@@ -107,30 +142,59 @@ class TrainStep:
                 diagnostics.check_mean(pixels)
             count = min(batch_size, len(order) - micro_batch.step * batch_size)
             if micro_batch.step != step:
-                step, number = micro_batch.step, epoch * -(-len(order) // batch_size) + micro_batch.step
-                masks = dropout_masks(self.spec, context.exchange, self.seed, number, count, pixels)
-            sums += self._backward(micro_batch, pixels, masks, count)
+                step = micro_batch.step
+                if not prepare(step):
+                    return
+                masks = dropout_masks(self.spec, context.exchange, self.seed, first_number + step, count, pixels)
+            sums += self._backward(micro_batch, self._targets(micro_batch, epoch), pixels, masks, count)
             if micro_batch.is_last:
                 self._update()
                 yield step, sums
 
-    def _backward(self, micro_batch: MicroBatch, pixels: Tensor, masks: tuple[Tensor, ...], count: int) -> Tensor:
+    def _targets(self, micro_batch: MicroBatch, epoch: int) -> Targets:
+        """What the images of a micro-batch are trained towards."""
+        mix = micro_batch.mix
+        partners, shares = (None, None) if mix is None else (mix.rows, torch.from_numpy(mix.shares).to(self.device))
+        excluded = self.competition.excluded(epoch, micro_batch.rows, partners)
+        return Targets(
+            self._classes(micro_batch.rows),
+            None if partners is None else self._classes(partners),
+            shares,
+            None if excluded is None else torch.from_numpy(excluded).to(self.device),
+        )
+
+    def _backward(
+        self, micro_batch: MicroBatch, targets: Targets, pixels: Tensor, masks: tuple[Tensor, ...], count: int
+    ) -> Tensor:
         """Forward and backward pass of a micro-batch of a batch of `count`: (3,) sums of loss, errors and images."""
-        weight, targets = micro_batch.weight, self._targets(micro_batch.rows)
+        weight = micro_batch.weight
         positions = torch.from_numpy(micro_batch.positions).to(self.device, non_blocking=True)
         with self._autocast():
             logits = self.forward(pixels, tuple(mask[positions] for mask in masks)).logits
-        loss = F.cross_entropy(logits.to(self.dtype), targets, reduction="sum") * (weight / count)
+        loss = training_loss(logits.to(self.dtype), targets, self.recipe.label_smoothing, self.class_weights)
+        loss = loss * (weight / count)
         self.all_reducer.is_last_micro_batch = micro_batch.is_last
         loss.backward()  # type: ignore[no-untyped-call]
-        errors = (logits.detach().argmax(1) != targets).sum() * weight
-        images = torch.full((), len(targets) * weight, device=self.device)
+        errors = (logits.detach().argmax(1) != targets.classes).sum() * weight
+        images = torch.full((), len(targets.classes) * weight, device=self.device)
         return torch.stack([(loss.detach() * count).double(), errors.double(), images.double()])
 
     def _update(self) -> None:
         self.all_reducer.wait()
         self.optimizer.step()
         self.optimizer.zero_grad()
+        self.apply_pruning_masks()
+
+    def prune(self, progress: float) -> None:
+        """Prune as the recipe does when the share `progress` of the run is over."""
+        pruning = self.recipe.pruning
+        densities = {} if pruning is None or progress < pruning.start else scheduled_densities(pruning, progress)
+        if densities == self.densities:
+            return
+        towers = max(1, self.spec.towers // self.context.exchange.size)
+        weights = {name: parameter.detach() for name, parameter in self.network.named_parameters()}
+        self.pruning_masks = pruning_masks(weights, self.spec, densities, towers)
+        self.densities = densities
         self.apply_pruning_masks()
 
     @torch.no_grad()
@@ -153,7 +217,7 @@ class TrainStep:
         for number, (batch, pixels) in enumerate(zip(slices, crops, strict=True)):
             if number < in_all_processes:
                 check_stop()
-            targets = self._targets(batch)
+            targets = self._classes(batch)
             with self._autocast():
                 logits = self.network(pixels).logits
             loss = F.cross_entropy(logits.to(self.dtype), targets, reduction="sum")
@@ -164,5 +228,5 @@ class TrainStep:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
 
-    def _targets(self, rows: NDArray[np.int64]) -> Tensor:
+    def _classes(self, rows: NDArray[np.int64]) -> Tensor:
         return torch.from_numpy(self.labels[rows]).to(self.device, non_blocking=True)

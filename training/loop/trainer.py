@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, replace
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from tqdm import tqdm
 
 from model.exceptions import DatasetError, StoppedError, TrainingError
 from model.network.tower_parallel import gather_state, split_state
@@ -17,19 +17,26 @@ from training.config import TrainConfig
 from training.data.cache import ImageCache
 from training.data.datasets import Dataset
 from training.loop import diagnostics
+from training.loop.clock import RunClock
 from training.loop.distributed import DistributedContext
+from training.loop.epoch_progress import epoch_progress
 from training.loop.graceful_stop import GracefulStop
 from training.loop.metrics import MetricsLog
 from training.loop.run_directory import RunDirectory
 from training.loop.train_step import EpochTotals, TrainStep
 from training.optim.initial_weights import InitialState
-from training.optim.schedule import create_schedule
+from training.optim.schedule import create_schedule, warmup_factor
 
 SAVE_SECONDS = 600
-LOG_SECONDS = 60
-"""Seconds between two log lines within an epoch where there is no terminal, and so no progress bar."""
 LOG_INTERVAL = {"cpu": 1, "cuda": 20}
 """Steps between two readings of the loss: on a GPU each reading waits for everything that is under way."""
+
+
+class Best(NamedTuple):
+    """The epoch with the lowest validation error so far; 0: none yet."""
+
+    epoch: int = 0
+    error: float = float("inf")
 
 
 class Trainer:
@@ -57,6 +64,12 @@ class Trainer:
         self.totals = EpochTotals()
         self.train_rows = cache.rows(dataset, "train")
         self.validation_rows = cache.rows(dataset, "validation")
+        self.clock = RunClock(self.recipe, -(-len(self.train_rows) // self.recipe.batch_size), context)
+        self.best = Best()
+        self.learning_rate = self.recipe.learning_rate
+        self._chance = diagnostics.entropy(self.train_step.labels[self.train_rows])
+        self.mixes = True
+        """Whether images are mixed in this epoch."""
         self.stop = GracefulStop()
         self._saved = time.monotonic()
         for name, examples in dataset.splits().items():
@@ -66,44 +79,63 @@ class Trainer:
     def fit(self) -> None:
         """Train to the recipe's end. Raises StoppedError after SIGINT or SIGTERM, when a checkpoint is written."""
         metrics = MetricsLog(self.run.path, self.epoch) if self.context.is_main else None
+        self.clock.start()
         try:
             with self.stop:
-                while self.epoch < self.recipe.epochs and not self.schedule.finished:
+                while self._has_next_epoch():
                     self._run_epoch(metrics)
                     if self.context.any(self.stop.requested):
                         self._raise_stopped(f"after epoch {self.epoch}")
         finally:
+            self.clock.stop()
             if metrics is not None:
                 metrics.close()
         if self.schedule.finished:
             self.context.log("finished: the validation error no longer improves at the smallest learning rate")
+
+    def _has_next_epoch(self) -> bool:
+        """Whether the run isn't over; an epoch that has begun is ended in any case."""
+        if self.schedule.finished:
+            return False
+        if self.recipe.minutes:
+            return self.step > 0 or self.clock.progress(self.epoch, 0) < 1
+        return self.epoch < self.recipe.epochs
 
     def _run_epoch(self, metrics: MetricsLog | None) -> None:
         step, loader = self.train_step, self.train_step.loader
         started = self._saved = time.monotonic()
         loader.stall_seconds = 0.0
         before = self.totals.images
-        step.optimizer.set_learning_rates(step.learning_rates(self.schedule.factor, self.epoch))
-        learning_rate = self.recipe.learning_rate * self.schedule.factor
+        if not self.step:
+            self.clock.start_epoch()
+            mixing, progress = self.recipe.mixing, self.clock.progress(self.epoch, 0)
+            self.mixes = mixing is not None and progress < mixing.until
         self._train()
         self.check_stop()  # a run that is resumed after the last step continues with the validation
         stalled, seconds, totals = loader.stall_seconds, time.monotonic() - started, self.totals
+        if not totals.images:  # the minutes were over before the first step
+            return
         validation = step.validate(self.validation_rows, self.check_stop)
+        diagnostics.check_loss(
+            validation["loss"], self._chance, self.recipe, f"the validation of epoch {self.epoch + 1}"
+        )
         self.schedule.update(validation["error"])
         self.epoch, self.step, self.totals = self.epoch + 1, 0, EpochTotals()
         record = {
             "epoch": self.epoch,
-            "learning_rate": learning_rate,
+            "learning_rate": self.learning_rate,
             "train_loss": totals.mean_loss,
             "train_top1_error": totals.top1_error,
             "validation_loss": validation["loss"],
             "validation_top1_error": validation["error"],
-            "seconds": time.monotonic() - started,
+            "seconds": self.clock.epoch_seconds,
+            "run_seconds": self.clock.run_seconds,
             "images_per_second": (totals.images - before) / seconds,
             "data_stall": stalled / seconds,
         }
         if metrics is not None:  # before saving: records after the checkpoint are removed when the run is resumed
             self._write_metrics(metrics, record)
+        self._keep_best(validation["error"])
         self.save()
         labels, recipe = step.labels[self.train_rows], self.recipe
         for warning in (
@@ -113,6 +145,16 @@ class Trainer:
             if warning:
                 self.context.log(warning)
 
+    def _keep_best(self, error: float) -> None:
+        """Save the weights if they are the best so far and are to be published."""
+        if error >= self.best.error:
+            return
+        self.best = Best(self.epoch, error)
+        if self.config.environment.publish == "best" and self.context.gathers_weights:
+            weights = self.weights()
+            if self.context.is_main:
+                self.run.save_best({"epoch": self.epoch, "error": error, "weights": weights})
+
     def _write_metrics(self, metrics: MetricsLog, record: dict[str, Any]) -> None:
         try:
             metrics.write(record)
@@ -121,31 +163,38 @@ class Trainer:
 
     def _train(self) -> None:
         """The remaining steps of an epoch."""
-        order, loader, totals = self._order(), self.train_step.loader, self.totals
-        title, started, first = f"epoch {self.epoch + 1}/{self.recipe.epochs}", time.monotonic(), totals.images
-        disable = None if self.context.is_main else True  # None: no bar without a terminal
-        logged = started
-        with tqdm(total=len(order), initial=first, desc=title, unit="image", leave=False, disable=disable) as bar:
-            for step, sums in self.train_step.run_epoch(order, self.epoch, self.step):
+        order, totals = self._order(), self.totals
+        title = f"epoch {self.epoch + 1}" + ("" if self.recipe.minutes else f"/{self.recipe.epochs}")
+        train_step, sums = self.train_step, torch.zeros(3, dtype=torch.float64, device=self.context.device)
+        with epoch_progress(title, len(order), totals.images, self.clock, self.context) as progress:
+            for step, sums in train_step.run_epoch(order, self.epoch, self.step, self._prepare, self.mixes):
                 self.step = step + 1
-                if not self._should_log(len(order)):
-                    continue
-                totals.add(self.context.all_reduce(sums.clone()))
-                sums.zero_()
-                diagnostics.check_finite(totals.loss, self.epoch, step)
-                bar.update(totals.images - bar.n)
-                passed = time.monotonic() - started
-                remaining = len(order) * (self.recipe.epochs - self.epoch) - totals.images
-                state = (
-                    f"loss {totals.mean_loss:.3f} error {100 * totals.top1_error:.1f} % "
-                    f"data stall {100 * loader.stall_seconds / passed:.0f} % "
-                    f"all epochs {tqdm.format_interval(remaining * passed / (totals.images - first))}"
-                )
-                bar.set_postfix_str(state)
-                if bar.disable and time.monotonic() - logged > LOG_SECONDS:
-                    logged = time.monotonic()
-                    self.context.log(f"{title}: {totals.images:,} of {len(order):,} images, {state}")
-                self._save_within_epoch()
+                if self._should_log(len(order)):
+                    self._read(sums)
+                    progress.show(totals, self.epoch, self.step, train_step.loader.stall_seconds)
+                    self._save_within_epoch()
+            self._read(sums)
+
+    def _prepare(self, step: int) -> bool:
+        """Set the learning rates of a step, and prune; whether there is time for it."""
+        progress = self.clock.progress(self.epoch, step)
+        if self.recipe.minutes and progress >= 1:
+            return False
+        factor = self.schedule.advance(progress) * warmup_factor(self.recipe, progress)
+        self.learning_rate = self.recipe.learning_rate * factor
+        self.train_step.optimizer.set_learning_rates(self.train_step.learning_rates(factor, self.epoch))
+        self.train_step.prune(progress)
+        return True
+
+    def _read(self, sums: Tensor) -> None:
+        """Add a process's sums to the totals of all, and set them to zero; stop a run that diverges."""
+        read = self.context.all_reduce(sums.clone())
+        sums.zero_()
+        loss, _, images = read.tolist()
+        if images:
+            self.totals.add(read)
+            where = f"epoch {self.epoch + 1}, step {self.step:,}"
+            diagnostics.check_loss(loss / images, self._chance, self.recipe, where)
 
     def _should_log(self, num_images: int) -> bool:
         """Whether to read the loss, and to think of saving, after this step; the same in all processes."""
@@ -213,7 +262,13 @@ class Trainer:
             "origin": self.initial.origin,
             "lr_multipliers": dict(self.initial.lr_multipliers),
             "learning_rates": self.train_step.optimizer.learning_rates(),
-            "pruning_masks": self.train_step.pruning_masks,
+            "pruning_masks": self.gather(self.train_step.pruning_masks),
+            "densities": self.train_step.densities,
+            "learning_rate": self.learning_rate,
+            "best": tuple(self.best),
+            "clock": self.clock.state(),
+            "mixes": self.mixes,
+            "threads": torch.get_num_threads(),
             "schedule": self.schedule.state(),
             "epoch": self.epoch,
             "step": self.step,
@@ -239,10 +294,13 @@ class Trainer:
         self.schedule = create_schedule(self.recipe, state["schedule"])
         self.epoch, self.step = state["epoch"], state["step"]
         self.totals = EpochTotals(**state["totals"])
+        self.learning_rate, self.best, self.mixes = state["learning_rate"], Best(*state["best"]), state["mixes"]
+        self.clock.restore(state["clock"])
 
     def load_optimizer(self, state: dict[str, Any]) -> None:
         """Momenta, learning rates and pruning masks of a checkpoint's state."""
         momenta = split_state(state["momenta"], self.initial.spec, self.context.exchange)
         self.train_step.optimizer.restore(momenta, state["learning_rates"])
-        masks = state["pruning_masks"].items()
-        self.train_step.pruning_masks = {name: mask.to(self.context.device) for name, mask in masks}
+        masks = split_state(state["pruning_masks"], self.initial.spec, self.context.exchange)
+        self.train_step.pruning_masks = {name: mask.to(self.context.device) for name, mask in masks.items()}
+        self.train_step.densities = state["densities"]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any
@@ -13,17 +12,15 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from model.artifacts import artifact as artifacts
-from model.artifacts.artifact import Label
+from model.artifacts.artifact import Artifact, Label
 from model.artifacts.weights import read_weights
 from model.exceptions import TrainingError
 from model.images.crops import CROP_SIZE
 from model.network.initialization import initial_state
-from model.network.registry import LAYER_NAMES, build_spec
+from model.network.registry import build_spec
 from model.network.spec import NetworkConfig, NetworkSpec
 from training.config import TrainConfig
-
-FINETUNE_LR_FACTOR = 0.1
-"""Copied layers learn at a tenth of the rate of new ones: Krizhevsky's fine-tuning had 1e-3 against 1e-2 in fc8."""
+from training.optim.layer_rates import check_layer_names, layer_multipliers
 
 
 @dataclass(frozen=True)
@@ -45,13 +42,13 @@ class InitialState:
     @classmethod
     def create(cls, config: TrainConfig, labels: tuple[Label, ...]) -> InitialState:
         """The initial state of a new run. Raises TrainingError, NetworkConfigError or ArtifactError."""
-        _check_layer_names(config)
+        check_layer_names(config.run.lr_multipliers, config.run.frozen)
         if config.run.init_from is not None:
             return cls._from_artifact(config, labels)
         network = replace(config.network.apply(config.recipe.network), num_classes=len(labels))
         spec = build_spec(network)
         weights = initial_state(spec, config.recipe.initialization, config.run.seed)
-        return cls(spec, weights, _multipliers(config, spec, {}))
+        return cls(spec, weights, _multipliers(config, spec, ()))
 
     @classmethod
     def _from_artifact(cls, config: TrainConfig, labels: tuple[Label, ...]) -> InitialState:
@@ -76,9 +73,17 @@ class InitialState:
         origin = f"{manifest.name} version {manifest.version}, network {artifact.network_sha256[:12]}"
         if new := [layer.name for layer in spec.weighted_layers if layer.name not in layers]:
             origin += f"; {', '.join(new)} initialized at random"
-        multipliers = _multipliers(config, spec, dict.fromkeys(sorted(layers), FINETUNE_LR_FACTOR))
+        multipliers = _multipliers(config, spec, layers)
         dataset, split = (str(manifest.training.get(name, "")) for name in ("dataset", "split_sha256"))
         return cls(spec, drawn | copied, multipliers, origin, dataset, split)
+
+    @classmethod
+    def from_published(cls, artifact: Artifact) -> InitialState:
+        """The network of an artifact as it is, to go on training it on its own data."""
+        spec, trained = read_weights(artifact)
+        training = artifact.manifest.training
+        weights = {name: torch.from_numpy(values) for name, values in trained.items()}
+        return cls(spec, weights, training.get("lr_multipliers", {}), str(training.get("initialized_from", "")))
 
     @classmethod
     def from_checkpoint(cls, state: dict[str, Any]) -> InitialState:
@@ -93,17 +98,5 @@ def _common_layers(first: NetworkSpec, second: NetworkSpec) -> set[str]:
     return {layer.name for layer, _ in takewhile(lambda pair: pair[0].name == pair[1].name, pairs)}
 
 
-def _check_layer_names(config: TrainConfig) -> None:
-    for layer in (*config.run.lr_multipliers, *config.run.frozen):
-        if layer not in LAYER_NAMES:
-            raise TrainingError(f"unknown layer {layer!r}: choose from {', '.join(LAYER_NAMES)}")
-
-
-def _multipliers(config: TrainConfig, spec: NetworkSpec, defaults: Mapping[str, float]) -> dict[str, float]:
-    """Learning rate multipliers by layer, those that were chosen before `defaults`. Raises TrainingError."""
-    multipliers = dict(defaults) | dict(config.run.lr_multipliers) | dict.fromkeys(config.run.frozen, 0.0)
-    if any(not 0 <= factor < math.inf for factor in multipliers.values()) or all(
-        multipliers.get(layer.name) == 0 for layer in spec.weighted_layers
-    ):
-        raise TrainingError("invalid --lr-multipliers or --frozen: multipliers must be >= 0, and at least one > 0")
-    return multipliers
+def _multipliers(config: TrainConfig, spec: NetworkSpec, copied: Collection[str]) -> dict[str, float]:
+    return layer_multipliers(spec, config.run.lr_multipliers, config.run.frozen, copied)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from model.network.spec import Conv, NetworkSpec
-from training.config import Recipe
+from training.recipes import Recipe
 
 
 class MomentumSGD(torch.optim.SGD):

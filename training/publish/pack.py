@@ -14,36 +14,47 @@ from typing import Any
 
 import torch
 
+from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import LABELS, MANIFEST, Artifact
 from model.artifacts.packed import CONVOLUTION_LEVELS, LINEAR_LEVELS, PACKED, pack
 from training.evaluation.evaluate import format_measurements
 from training.loop.distributed import DistributedContext
-from training.loop.run_directory import RunDirectory
+from training.loop.run_directory import CHECKPOINT, RunDirectory
 from training.loop.runtime import pick_device
 from training.loop.setup import set_up
 from training.loop.trainer import Trainer
 from training.optim.initial_weights import InitialState
 from training.publish.export_run import export_and_publish
 
+DENSITY, EPOCHS = 0.12, 8
+"""By default: the share of the weights of fc6 and fc7 that is kept, and epochs after pruning."""
+
 
 def pack_run(
     run: Path,
     output: Path,
-    density: float,
-    epochs: int,
+    density: float | None,
+    epochs: int | None,
     learning_rate: float,
     log: Callable[[str], None],
 ) -> Artifact:
     """Prune, fine-tune, round, measure, publish and pack the network of a run.
 
     `density`: the share of the weights of fc6 and fc7 that stays. `epochs` at `learning_rate` are followed by a quarter
-    as many at a tenth of it. `output`: the folder for manifest, labels and packed network. If it is stopped, it starts
-    from the beginning again. Raises AlexNetError.
+    as many at a tenth of it. By default 0.12 and 8; where the recipe pruned the network while it was trained, what was
+    left then, and none. `output`: the folder for manifest, labels and packed network. If it is stopped, it starts from
+    the beginning again. Raises AlexNetError.
     """
     config = RunDirectory(run).read_config()
     context = DistributedContext(torch.device(pick_device(config.environment.device)))
-    with set_up(config, context, run) as trained, RunDirectory(run / "packing") as packing:
-        state = prune(trained, density)
+    sparse = config.recipe.pruning is not None and density is None
+    epochs = (0 if sparse else EPOCHS) if epochs is None else epochs
+    published = None if (run / CHECKPOINT).is_file() else RunDirectory(run).artifact()
+    initial = None if published is None else InitialState.from_published(artifacts.load(published))
+    with set_up(config, context, run, initial) as trained, RunDirectory(run / "packing") as packing:
+        if published is not None:  # a finished run keeps no checkpoint
+            trained.epoch = int(artifacts.load(published).manifest.training["epochs"])
+        state = keep_pruned(trained) if sparse else prune(trained, DENSITY if density is None else density)
         phases = ((learning_rate, epochs), (learning_rate / 10, epochs // 4))
         for rate, num_epochs in phases:
             trainer = _fine_tune(trained, packing, state, rate, num_epochs)
@@ -51,7 +62,10 @@ def pack_run(
         output.mkdir(parents=True, exist_ok=True)
         note = {
             "packing": {
-                "density": {name.partition(".")[0]: density for name in state["pruning_masks"]},
+                "density": {
+                    name.partition(".")[0]: round(float(mask.mean()), 4)
+                    for name, mask in state["pruning_masks"].items()
+                },
                 "epochs": epochs,
                 "learning_rate": learning_rate,
                 "levels": {"convolutions": 2 * CONVOLUTION_LEVELS + 1, "fully connected": 2 * LINEAR_LEVELS + 1},
@@ -59,11 +73,20 @@ def pack_run(
         }
         packed = output / PACKED
         artifact = export_and_publish(trainer, state["weights"], note, lambda network: pack(network, packed))
+        packing.remove_checkpoints()
     for name in (MANIFEST, LABELS):
         shutil.copy(artifact.path / name, output / name)
     log(format_measurements(artifact.manifest.measurements))
     log(f"packed: {packed}, {packed.stat().st_size:,} bytes; artifact: {artifact.path}")
     return artifact
+
+
+def keep_pruned(trainer: Trainer) -> dict[str, Any]:
+    """The trainer's state, with masks that keep the weights zero that are so in the layers that its recipe pruned."""
+    state, pruning = trainer.state(), trainer.recipe.pruning
+    assert pruning is not None
+    names = [f"{layer.name}.weight" for layer in trainer.initial.spec.linears if layer.name in pruning.density]
+    return state | {"pruning_masks": {name: (state["weights"][name] != 0).float() for name in names}}
 
 
 def prune(trainer: Trainer, density: float) -> dict[str, Any]:
@@ -91,11 +114,15 @@ def _fine_tune(
         trained.config.recipe,
         epochs=state["epoch"] + epochs,
         learning_rate=learning_rate,
+        minutes=0.0,
+        warmup=0.0,
         schedule="plateau",
         patience=epochs + 1,
         max_drops=0,
+        drop_by=(),
+        pruning=None,
     )
-    config = replace(trained.config, recipe=recipe)
+    config = replace(trained.config, recipe=recipe, environment=replace(trained.config.environment, publish="last"))
     initial = InitialState.from_checkpoint(state)
     trainer = Trainer(config, trained.dataset, trained.cache, folder, trained.context, initial)
     trainer.load_optimizer(state)

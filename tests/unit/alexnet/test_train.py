@@ -17,11 +17,20 @@ from training.loop.run_directory import RunDirectory
 
 OPTIONS: dict[str, tuple[str, ...]] = {
     "data": ("--data", "x.csv"),
+    "exclude": ("--exclude", "*.png"),
+    "list_skipped": ("--list-skipped", "l"),
     "archive": ("--archive", "x.zip"),
     "name": ("--name", "other"),
     "seed": ("--seed", "7"),
     "recipe": ("--recipe", "paper"),
     "epochs": ("--epochs", "3"),
+    "minutes": ("--minutes", "3"),
+    "schedule": ("--schedule", "cosine"),
+    "warmup": ("--warmup", "0.1"),
+    "find_rate": ("--find-rate",),
+    "augment": ("--augment", "boxes,mixup"),
+    "class_weights": ("--class-weights",),
+    "label_smoothing": ("--label-smoothing", "0.1"),
     "batch_size": ("--batch-size", "5"),
     "learning_rate": ("--learning-rate", "0.5"),
     "weight_decay": ("--weight-decay", "0.5"),
@@ -44,8 +53,11 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "micro_batch": ("--micro-batch", "3"),
     "device": ("--device", "cpu"),
     "precision": ("--precision", "float64"),
+    "threads": ("--threads", "1"),
     "compile_": ("--compile",),
     "save_steps": ("--save-steps", "3"),
+    "keep_checkpoint": ("--keep-checkpoint",),
+    "publish": ("--publish", "best"),
     "cache_format": ("--cache-format", "jpeg"),
     "crops": ("--crops", "1"),
     "home": ("--home", "h"),
@@ -84,7 +96,7 @@ def flat(config: TrainConfig) -> dict[str, object]:
 
 def test_no_option_is_forgotten(app: typer.Typer) -> None:
     parameters = {parameter.name for parameter in typer.main.get_command(app).params}
-    assert parameters == OPTIONS.keys() | {"resume"}
+    assert parameters == OPTIONS.keys() | {"resume", "finish"}
 
 
 def test_every_option_reaches_a_field(app: typer.Typer, received: list[Any]) -> None:
@@ -112,12 +124,36 @@ def test_a_run_is_resumed_with_what_was_given_of_the_environment(
     config = TrainConfig.create(environment=Environment(micro_batch=3, device="cpu"))
     with RunDirectory(tmp_path) as run:
         run.write_config(config)
-    calls: list[TrainConfig] = []
-    monkeypatch.setattr(library, "train", lambda config, resume: calls.append(config))
-    result = CliRunner().invoke(app, ["--resume", str(tmp_path), "--save-steps", "5"], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    assert (calls[0].environment.save_steps, calls[0].environment.micro_batch) == (5, 3)
-    assert calls[0].resume_fingerprint() == config.resume_fingerprint()
+    calls: list[tuple[TrainConfig, bool]] = []
+    monkeypatch.setattr(library, "train", lambda config, resume, finish: calls.append((config, finish)))
+
+    def resume(*options: str) -> TrainConfig:
+        result = CliRunner().invoke(app, list(options), catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return calls[-1][0]
+
+    resumed = resume("--resume", str(tmp_path), "--save-steps", "5")
+    assert (resumed.environment.save_steps, resumed.environment.micro_batch) == (5, 3)
+    assert resumed.resume_fingerprint() == config.resume_fingerprint()
+    assert resumed.recipe == config.recipe
+    longer = resume("--resume", str(tmp_path), "--epochs", "90")
+    assert longer.recipe == config.recipe.with_epochs(90)
+    assert not calls[-1][1]
+    assert resume("--finish", str(tmp_path), "--publish", "best").environment.publish == "best"
+    assert calls[-1][1]
     for option in ("--seed", "--batch-size"):
         with pytest.raises(TrainingError, match=f"^{option} cannot be combined with --resume"):
             CliRunner().invoke(app, ["--resume", str(tmp_path), option, "1"], catch_exceptions=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--resume", "a", "--finish", "b"), "--resume and --finish exclude each other"),
+        (("--find-rate", "--learning-rate", "1"), "--find-rate chooses the learning rate"),
+        (("--epochs", "3", "--minutes", "1"), "--epochs and --minutes exclude each other"),
+    ],
+)
+def test_options_that_exclude_each_other(app: typer.Typer, options: tuple[str, ...], message: str) -> None:
+    with pytest.raises(TrainingError, match=message):
+        CliRunner().invoke(app, list(options), catch_exceptions=False)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from training.config import RECIPES
+from training.recipes import RECIPES
 from training.data.augment import Augmentation, hash_uniform
 from training.data.crop_kernels import cut_crops, subtract_mean, subtract_mean_on_device
 

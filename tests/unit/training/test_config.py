@@ -11,15 +11,15 @@ from pydantic import ValidationError
 from model.exceptions import NetworkConfigError, TrainingError
 from model.network.spec import NetworkConfig
 from training.config import (
-    RECIPES,
+    LENGTH,
     Environment,
     NetworkOptions,
-    Recipe,
     RecipeOptions,
     RunOptions,
     TrainConfig,
     parse_lr_multipliers,
 )
+from training.recipes import RECIPES, Boxes, Mixing, Recipe
 
 
 @pytest.mark.parametrize("name", ["a/b", "../evil", ".", "..", ".hidden", "/", "a\\b", "a\0b"])
@@ -43,19 +43,47 @@ def test_ordinary_names_and_folders_names_stand(tmp_path: Path) -> None:
 
 def test_options_are_fields_of_what_they_change() -> None:
     assert {option.name for option in fields(NetworkOptions)} <= {known.name for known in fields(NetworkConfig)}
-    assert {option.name for option in fields(RecipeOptions)} <= {known.name for known in fields(Recipe)}
+    assert {option.name for option in fields(RecipeOptions)} - {"augment"} <= {known.name for known in fields(Recipe)}
+    assert set(LENGTH) <= {known.name for known in fields(Recipe)}
 
 
 def test_recipe_options_change_the_recipe() -> None:
-    options = RecipeOptions("paper", 9, 256, None, 0.1, 2, 0.2, mirror=False, random_crop=False, initialization="he")
+    changes = {
+        "weight_decay": 0.1, "patience": 2, "pca_color_std": 0.2, "mirror": False, "random_crop": False,
+        "initialization": "he", "class_weights": True, "label_smoothing": 0.1, "warmup": 0.05,
+    }  # fmt: skip
+    options = RecipeOptions("paper", epochs=9, batch_size=256, augment="boxes,cutmix", **changes)
     expected = replace(
-        RECIPES["paper"].with_batch_size(256).with_epochs(9),
-        weight_decay=0.1, patience=2, pca_color_std=0.2, mirror=False, random_crop=False, initialization="he",
-    )  # fmt: skip
+        RECIPES["paper"].with_batch_size(256).with_epochs(9), boxes=Boxes(), mixing=Mixing(cutmix=0.3), **changes
+    )
     assert options.resolve() == expected
     assert RecipeOptions(batch_size=64, learning_rate=0.5).resolve().learning_rate == 0.5
-    with pytest.raises(TrainingError, match="unknown recipe 'large': choose one of paper, source, small"):
+    with pytest.raises(TrainingError, match="unknown recipe 'large': choose one of paper, source, small, photos"):
         RecipeOptions("large").resolve()
+
+
+def test_augmentations_by_name() -> None:
+    assert RecipeOptions("photos", augment="boxes,degradation,jitter,mixup,cutmix").resolve() == RECIPES["photos"]
+    plain = RecipeOptions("photos", augment="none").resolve()
+    assert plain.boxes is plain.degradation is plain.jitter is plain.mixing is None
+    with pytest.raises(TrainingError, match="unknown augmentation 'blur' in --augment: choose from boxes, "):
+        RecipeOptions(augment="boxes,blur").resolve()
+
+
+def test_a_recipe_without_another_length_stays_as_it_is() -> None:
+    for name, recipe in RECIPES.items():
+        assert RecipeOptions(name).resolve() == RecipeOptions(name, epochs=recipe.epochs).resolve() == recipe
+        assert recipe.drop_by == ()
+
+
+def test_a_run_by_the_clock() -> None:
+    recipe = RecipeOptions("small", minutes=5).resolve()
+    assert recipe.minutes == 5
+    assert recipe.drop_by == (0.666, 0.833)
+    assert recipe.with_epochs(recipe.epochs).minutes == 0
+    assert RecipeOptions("small", schedule="cosine", minutes=5).resolve().drop_by == ()
+    with pytest.raises(TrainingError, match="--minutes can't be combined with the fixed epochs of recipe source"):
+        RecipeOptions("source", minutes=5).resolve()
 
 
 def test_mistakes_in_options_are_refused() -> None:

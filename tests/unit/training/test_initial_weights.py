@@ -15,8 +15,9 @@ from model.artifacts.artifact import Artifact, Label
 from model.artifacts.weights import read_weights
 from model.exceptions import ArtifactError, TrainingError
 from model.network.registry import LAYER_NAMES
-from training.config import RECIPES, Environment, NetworkOptions, RunOptions, TrainConfig
+from training.config import Environment, NetworkOptions, RunOptions, TrainConfig
 from training.optim.initial_weights import InitialState
+from training.recipes import RECIPES
 from training.train import train
 
 OTHERS = tuple(Label(id=name, name=name) for name in ("a", "b", "c", "d"))

@@ -1,6 +1,6 @@
 """The plateau rule: a tenth after `patience` epochs without a better error, a fixed number of times, then the end.
 
-And the authors' fixed epochs.
+And the authors' fixed epochs; the cosine; and that each fits itself to the length of the run.
 """
 
 from __future__ import annotations
@@ -8,9 +8,10 @@ from __future__ import annotations
 import pytest
 
 from model.network.registry import build_spec
-from training.config import RECIPES
-from training.optim.schedule import Milestones, Plateau, create_schedule
+from training.config import RecipeOptions
+from training.optim.schedule import COSINE_END, Milestones, Plateau, create_schedule, warmup_factor
 from training.optim.sgd import scheduled_learning_rates
+from training.recipes import RECIPES
 
 
 def test_three_drops_then_the_end() -> None:
@@ -31,7 +32,7 @@ def test_a_better_error_resets_the_wait() -> None:
     assert plateau.factor == 1
 
 
-@pytest.mark.parametrize("name", ["paper", "source"])
+@pytest.mark.parametrize("name", ["paper", "source", "photos"])
 def test_state_round_trip(name: str) -> None:
     schedule = create_schedule(RECIPES[name])
     for error in (0.4, 0.5, 0.6):
@@ -47,7 +48,7 @@ def test_the_authors_epochs() -> None:
     assert isinstance(schedule, Milestones)
     seen = {}
     for epoch in range(recipe.epochs):
-        rates = scheduled_learning_rates(spec, recipe, schedule.factor, epoch, {})
+        rates = scheduled_learning_rates(spec, recipe, schedule.advance(0), epoch, {})
         seen[epoch] = tuple(
             f"{rate:.0e}" for rate in (rates["conv1.weight"], rates["conv2.weight"], rates["conv2.bias"])
         )
@@ -66,6 +67,39 @@ def test_a_shorter_run_has_its_epochs_in_proportion() -> None:
     recipe = RECIPES["source"].with_epochs(9)
     assert recipe.milestones == pytest.approx((25 * 9 / 91, 51 * 9 / 91, 79 * 9 / 91))
     assert recipe.color_end_epoch == pytest.approx(67 * 9 / 91)
+
+
+def test_a_short_run_has_its_drops_at_the_latest() -> None:
+    schedule = create_schedule(RecipeOptions("small", epochs=12).resolve())
+    factors = []
+    for epoch in range(12):
+        factors.append(schedule.advance(epoch / 12))
+        schedule.update(1 / (epoch + 1))  # always better
+    assert factors == pytest.approx([1] * 8 + [0.1] * 2 + [0.01] * 2)
+    assert create_schedule(RecipeOptions("small", epochs=12).resolve(), schedule.state()) == schedule
+    early = create_schedule(RecipeOptions("small", epochs=12, patience=2).resolve())
+    for _ in range(3):
+        early.update(0.5)
+    assert early.advance(0.1) == pytest.approx(0.1)  # a plateau goes before
+    assert early.advance(0.7) == pytest.approx(0.1)  # the drop that was due has been
+    assert early.advance(0.9) == pytest.approx(0.01)
+
+
+def test_a_run_of_the_paper_has_no_latest_drops() -> None:
+    schedule = create_schedule(RECIPES["paper"])
+    assert [schedule.advance(progress) for progress in (0.0, 0.5, 0.99)] == [1, 1, 1]
+
+
+def test_a_cosine_with_warm_up() -> None:
+    recipe = RECIPES["photos"]
+    schedule = create_schedule(recipe)
+    factors = {p: schedule.advance(p) * warmup_factor(recipe, p) for p in (0.0, 0.015, 0.03, 0.25, 0.5, 0.75, 1.0)}
+    assert factors[0.0] == pytest.approx(0.0005 / 0.03)
+    assert factors[0.015] == pytest.approx(0.5, rel=0.05)
+    assert factors[0.25] == pytest.approx((1 + 0.5**0.5) / 2, rel=0.01)
+    assert factors[0.5] == pytest.approx(0.5, rel=0.01)
+    assert factors[1.0] == COSINE_END
+    assert warmup_factor(RECIPES["paper"], 0.0) == 1
 
 
 def test_the_rate_is_in_proportion_to_the_batch() -> None:

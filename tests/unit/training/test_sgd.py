@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from training.config import RECIPES
+from training.recipes import RECIPES
 from training.optim.sgd import MomentumSGD
 
 RECIPE = replace(RECIPES["paper"], decay_biases=False)

@@ -90,7 +90,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(make: Make) -> None:
     trainer = make()
     with torch.no_grad():
         trainer.train_step.network.get_parameter("fc8.bias").fill_(float("inf"))
-    with pytest.raises(TrainingError, match="the loss is nan in epoch 1, step 1: use a smaller --learning-rate"):
+    with pytest.raises(TrainingError, match="training diverged: the loss is nan in epoch 1, step 1, and that of guessing 1.1: use a"):
         trainer.fit()
 
 

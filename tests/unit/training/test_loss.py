@@ -1,0 +1,74 @@
+"""The loss of training, against torch's own and against sums written out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from training.optim.competition import Competition
+from training.optim.loss import Targets, balanced_class_weights, training_loss
+
+LOGITS = torch.randn(6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+CLASSES = torch.tensor([0, 1, 2, 3, 0, 1])
+WEIGHTS = torch.tensor([0.5, 1.0, 2.0, 3.0], dtype=torch.float64)
+
+
+def test_without_options_it_is_torch_s_cross_entropy() -> None:
+    assert training_loss(LOGITS, Targets(CLASSES)).equal(F.cross_entropy(LOGITS, CLASSES, reduction="sum"))
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_mixed_with_itself_it_is_torch_s_too(smoothing: float, weights: torch.Tensor | None) -> None:
+    expected = F.cross_entropy(LOGITS, CLASSES, weight=weights, reduction="sum", label_smoothing=smoothing)
+    itself = Targets(CLASSES, CLASSES, torch.full((6,), 0.7))
+    torch.testing.assert_close(training_loss(LOGITS, itself, smoothing, weights), expected)
+    torch.testing.assert_close(training_loss(LOGITS, Targets(CLASSES), smoothing, weights), expected)
+
+
+def test_a_mixed_image_has_the_losses_of_both_classes() -> None:
+    partners, shares = CLASSES.flip(0), torch.linspace(0.5, 1, 6, dtype=torch.float64)
+    own, other = (F.cross_entropy(LOGITS, classes, reduction="none") for classes in (CLASSES, partners))
+    expected = (shares * own + (1 - shares) * other).sum()
+    torch.testing.assert_close(training_loss(LOGITS, Targets(CLASSES, partners, shares)), expected)
+
+
+def test_excluded_classes_have_no_probability_and_no_gradient() -> None:
+    excluded = torch.zeros(6, 4, dtype=torch.bool)
+    excluded[0, 2:] = True
+    logits = LOGITS.clone().requires_grad_()
+    loss = training_loss(logits, Targets(CLASSES, excluded=excluded), 0.1)
+    expected = F.cross_entropy(LOGITS[:1, :2], CLASSES[:1], label_smoothing=0.1) + F.cross_entropy(
+        LOGITS[1:], CLASSES[1:], reduction="sum", label_smoothing=0.1
+    )
+    torch.testing.assert_close(loss.detach(), expected)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert logits.grad is not None
+    assert not logits.grad[0, 2:].any()
+    assert logits.grad.isfinite().all()
+
+
+def test_class_weights_balance_classes() -> None:
+    labels = np.array([0] * 90 + [1] * 9 + [2])
+    weights = balanced_class_weights(labels, 3)
+    assert weights[labels].mean() == pytest.approx(1)
+    assert (weights * np.bincount(labels)).tolist() == pytest.approx([100 / 3] * 3)
+
+
+def test_images_compete_within_their_source() -> None:
+    sources, labels = ["a", "a", "b", "b", "a"], np.array([0, 1, 1, 2, 3])
+    train = np.arange(4)  # the last image, of class 3, is of another split
+    rows = np.array([0, 2])
+    competition = Competition(sources, labels, train, 4, 1.0, 0)
+    excluded = competition.excluded(0, rows)
+    assert excluded is not None
+    assert excluded.tolist() == [[False, False, True, True], [True, False, False, True]]
+    mixed = competition.excluded(0, rows, np.array([3, 3]))
+    assert mixed is not None
+    assert mixed.tolist() == [[False, False, False, True], [True, False, False, True]]
+    assert Competition(["a"] * 5, labels, train, 4, 1.0, 0).excluded(0, rows) is None
+    many = np.tile(rows, 1)
+    shares = [Competition(sources, labels, train, 4, 0.25, seed).excluded(0, many) for seed in range(400)]
+    assert 0.2 < np.mean([share is not None and share[0].any() for share in shares]) < 0.3

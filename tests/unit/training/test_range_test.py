@@ -1,0 +1,59 @@
+"""The range test of the learning rate: what is found on curves with a known answer."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from training.optim.range_test import (
+    HIGHEST,
+    LOWEST,
+    NUM_STEPS,
+    RANGE_TEST,
+    find_rate,
+    has_exploded,
+    rate_of_step,
+    read_range_test,
+)
+
+RATES = [rate_of_step(step) for step in range(NUM_STEPS)]
+
+
+def curve(falls_at: float) -> list[float]:
+    """A loss of 2 that falls to 1 around a rate, and explodes at ten times this rate."""
+    position = np.log10(np.array(RATES) / falls_at)
+    return [*(1.5 - 0.5 * np.tanh(3 * position) + 50 * np.maximum(position - 1, 0) ** 2)]
+
+
+def test_rates_are_spread_evenly() -> None:
+    assert math.isclose(RATES[0], LOWEST)
+    assert math.isclose(RATES[-1], HIGHEST)
+    assert np.allclose(np.diff(np.log(RATES)), np.log(RATES[1] / RATES[0]))
+
+
+def test_the_rate_where_the_loss_falls_fastest_is_found() -> None:
+    for falls_at in (0.0005, 0.01):
+        found = find_rate(RATES, curve(falls_at)).found
+        assert found is not None
+        assert falls_at / 2 < found < 4 * falls_at  # the average lags behind
+
+
+def test_a_loss_that_never_falls_finds_none() -> None:
+    noise = list(2 + 0.01 * np.random.default_rng(0).normal(size=NUM_STEPS))
+    assert find_rate(RATES, noise).found is None
+    assert find_rate(RATES, [2.0, float("nan")]).found is None
+
+
+def test_it_ends_when_the_loss_explodes(tmp_path: Path) -> None:
+    losses = curve(0.001)
+    ends = [number for number in range(1, NUM_STEPS) if has_exploded(losses[:number])]
+    assert RATES[ends[0]] < 0.1
+    assert has_exploded([1.0, float("nan")])
+    test = find_rate(RATES, [*losses[: ends[0]], float("inf")])
+    assert len(test.losses) == ends[0]
+    test.write(tmp_path)
+    assert read_range_test(tmp_path) == test
+    (tmp_path / RANGE_TEST).write_text("{")
+    assert read_range_test(tmp_path) is None

@@ -1,0 +1,120 @@
+"""`render`: images of the cache become the network's input as `training.data.views` drew it, in tensors on any device.
+
+A degraded image is first stored small, as the worst source stored its images, then reduced to a few tens of pixels, of
+which a box is cut, compressed again, and enlarged: whatever its source, what is left of an image looks alike.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.images.crops import CROP_SIZE
+from model.images.preprocess import IMAGE_SIZE
+from training.data.jpeg import BLOCK, compress
+from training.data.resampling import blur, resample, resampling_matrix, warp
+from training.data.views import Degraded, Flags, Jittered, Views
+
+GRAY = (0.299, 0.587, 0.114)
+
+
+def render(images: Tensor, views: Views, mean: Tensor) -> Tensor:
+    """(N, 256, 256, 3) uint8 -> (N, 3, 224, 224) float32: views with the mean subtracted.
+
+    `mean` (224, 224, 3): of the center crop.
+    """
+    pixels = images.permute(0, 3, 1, 2).float()
+    boxes = _tensor(views.boxes, pixels)
+    if views.degraded is None:
+        pixels, width, height = _cut(pixels, boxes, CROP_SIZE)
+    else:
+        pixels, width, height = _degrade(pixels, boxes, views.degraded)
+    pixels = _enlarge(pixels, width, height, views)
+    pixels = _rotate(pixels, views.rotations)
+    if views.degraded is not None:
+        pixels = pixels * _tensor(views.degraded.white_balance, pixels)[:, :, None, None]
+    if views.jittered is not None:
+        pixels = jitter(pixels, views.jittered)
+    pixels = pixels + _tensor(views.color_shifts, pixels)[:, :, None, None]
+    return pixels.clamp(0, 255) - mean.permute(2, 0, 1)
+
+
+def _cut(images: Tensor, boxes: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The boxes (N, 4) of whole images as `size` x `size` pixels; and their width and height (N,)."""
+    left, top, width, height = boxes.unbind(1)
+    sides, whole = torch.full_like(left, size), torch.full_like(left, IMAGE_SIZE)
+    vertical = resampling_matrix(top, height, sides, whole, size, IMAGE_SIZE)
+    horizontal = resampling_matrix(left, width, sides, whole, size, IMAGE_SIZE)
+    return resample(images, vertical, horizontal), sides, sides
+
+
+def _degrade(images: Tensor, boxes: Tensor, degraded: Degraded) -> tuple[Tensor, Tensor, Tensor]:
+    """Degraded boxes in the corners of canvases; and their width and height (N,)."""
+    stored_size, size = _tensor(degraded.stored_size, images), _tensor(degraded.size, images)
+    size = torch.minimum(size, stored_size)
+    canvas, whole = _canvas(degraded.stored_size.max()), torch.full_like(size, IMAGE_SIZE)
+    matrix = resampling_matrix(torch.zeros_like(size), whole, stored_size, whole, canvas, IMAGE_SIZE)
+    pixels = resample(images, matrix, matrix)
+    for quality in (degraded.first, degraded.second):
+        pixels = _compress_some(pixels, _tensor(quality, pixels), degraded.stored)
+    left, top, width, height = (boxes * (stored_size / IMAGE_SIZE)[:, None]).unbind(1)
+    num_across, num_down = ((side * size / stored_size).round().clamp(min=1) for side in (width, height))
+    box_canvas = _canvas(degraded.size.max())
+    vertical = resampling_matrix(top, height, num_down, stored_size, box_canvas, canvas)
+    horizontal = resampling_matrix(left, width, num_across, stored_size, box_canvas, canvas)
+    pixels = blur(resample(pixels, vertical, horizontal), _tensor(degraded.sigma, pixels))
+    return _compress_some(pixels, _tensor(degraded.third, pixels), degraded.compressed), num_across, num_down
+
+
+def _canvas(size: float) -> int:
+    """The side of a canvas for images of up to `size` pixels."""
+    return -(-int(size) // BLOCK) * BLOCK
+
+
+def _compress_some(pixels: Tensor, quality: Tensor, which: Flags) -> Tensor:
+    """Images compressed where `which` (N,); elsewhere as they are."""
+    some = _tensor(which, pixels).bool()[:, None, None, None]
+    return torch.where(some, compress(pixels, quality), pixels)
+
+
+def _enlarge(pixels: Tensor, width: Tensor, height: Tensor, views: Views) -> Tensor:
+    """Boxes of `width` x `height` (N,) pixels as (N, 3, 224, 224), warped where the views are, and mirrored."""
+    size, canvas = torch.full_like(width, CROP_SIZE), pixels.shape[-1]
+    start = torch.zeros_like(width)
+    vertical = resampling_matrix(start, height, size, height, CROP_SIZE, canvas)
+    horizontal = resampling_matrix(start, width, size, width, CROP_SIZE, canvas)
+    mirrored = _tensor(views.mirrored, pixels).bool()[:, None, None]
+    result = resample(pixels, vertical, torch.where(mirrored, horizontal.flip(1), horizontal))
+    some = torch.from_numpy(views.warped.nonzero()[0]).to(pixels.device)
+    if len(some):
+        matrices = _tensor(views.warps, pixels)
+        matrices = torch.where(mirrored, matrices * matrices.new_tensor([[-1.0], [1.0]]), matrices)
+        result[some] = warp(pixels[some], width[some], height[some], matrices[some], CROP_SIZE)
+    return result
+
+
+def _rotate(pixels: Tensor, rotations: NDArray[Any]) -> Tensor:
+    """Quarter turns to the left."""
+    for turns in (1, 2, 3):
+        some = torch.from_numpy((rotations == turns).nonzero()[0]).to(pixels.device)
+        if len(some):
+            pixels[some] = torch.rot90(pixels[some], turns, (2, 3))
+    return pixels
+
+
+def jitter(pixels: Tensor, jittered: Jittered) -> Tensor:
+    """Brightness, then contrast about the mean gray, then saturation about each pixel's gray."""
+    brightness, contrast, saturation = (_tensor(values, pixels)[:, None, None, None] for values in jittered)
+    pixels = pixels * (1 + brightness)
+    weights = pixels.new_tensor(GRAY)[None, :, None, None]
+    mean = (pixels * weights).sum(1, keepdim=True).mean((2, 3), keepdim=True)
+    pixels = mean + (pixels - mean) * (1 + contrast)
+    gray = (pixels * weights).sum(1, keepdim=True)
+    return gray + (pixels - gray) * (1 + saturation)
+
+
+def _tensor(values: NDArray[Any], like: Tensor) -> Tensor:
+    return torch.from_numpy(values).to(like.device, like.dtype, non_blocking=True)

@@ -1,0 +1,61 @@
+"""`RunClock`: how much of a run is over, in epochs or in minutes, and how long it has taken, over all its processes."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from training.loop.distributed import DistributedContext
+from training.recipes import Recipe
+
+
+class RunClock:
+    """Counts the seconds of training and validation, also those before a run was resumed.
+
+    `steps_per_epoch`: of the whole batch.
+    """
+
+    def __init__(self, recipe: Recipe, steps_per_epoch: int, context: DistributedContext) -> None:
+        self._recipe, self._steps_per_epoch, self._context = recipe, steps_per_epoch, context
+        self._run_before = self._epoch_before = 0.0
+        self._started: float | None = None
+        self._epoch_started = 0.0
+
+    def start(self) -> None:
+        """Begin to count, or to count on."""
+        self._started = self._epoch_started = time.monotonic()
+
+    def stop(self) -> None:
+        """Stop counting."""
+        self._run_before, self._epoch_before = self.run_seconds, self.epoch_seconds
+        self._started = None
+
+    def start_epoch(self) -> None:
+        """Count an epoch from its beginning."""
+        self._epoch_before, self._epoch_started = 0.0, time.monotonic()
+
+    @property
+    def run_seconds(self) -> float:
+        return self._run_before + (0.0 if self._started is None else time.monotonic() - self._started)
+
+    @property
+    def epoch_seconds(self) -> float:
+        return self._epoch_before + (0.0 if self._started is None else time.monotonic() - self._epoch_started)
+
+    def progress(self, epoch: int, step: int) -> float:
+        """The share of the run that is over before a step; called by all processes alike."""
+        if self._recipe.minutes:
+            return float(self._context.broadcast(self.run_seconds / (60 * self._recipe.minutes)))
+        return (epoch * self._steps_per_epoch + step) / (self._recipe.epochs * self._steps_per_epoch)
+
+    def remaining_seconds(self, epoch: int, step: int, steps_per_second: float) -> float:
+        """How long the run will still take at this speed."""
+        if self._recipe.minutes:
+            return max(0.0, 60 * self._recipe.minutes - self.run_seconds)
+        return ((self._recipe.epochs - epoch) * self._steps_per_epoch - step) / steps_per_second
+
+    def state(self) -> dict[str, Any]:
+        return {"run_seconds": self.run_seconds, "epoch_seconds": self.epoch_seconds}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._run_before, self._epoch_before = state["run_seconds"], state["epoch_seconds"]

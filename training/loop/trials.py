@@ -1,0 +1,101 @@
+"""Trials before the first epoch: how many threads are fastest on this machine, and which learning rate is."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from model.runtime import available_cpus
+from training.loop.status import stage
+from training.loop.trainer import Trainer
+from training.optim.range_test import NUM_STEPS, RangeTest, find_rate, has_exploded, rate_of_step
+
+MIN_STEPS_FOR_TRIAL = 300
+"""Steps of a run for which trying threads is worth the time."""
+TRIAL_BATCH = 32
+
+
+def choose_threads(trainer: Trainer, state: dict[str, Any] | None) -> None:
+    """Set the number of threads on the CPU: `--threads`, a resumed run's own, or what a short trial finds fastest.
+
+    All cores aren't always faster than one: other programs may use them. With several processes, or where
+    OMP_NUM_THREADS says how many, nothing is changed.
+    """
+    context, chosen = trainer.context, trainer.config.environment.threads
+    if context.device.type != "cpu":
+        return
+    if chosen:
+        torch.set_num_threads(chosen)
+        return
+    if context.world_size > 1 or "OMP_NUM_THREADS" in os.environ:
+        return
+    if state is not None:  # the last bits of sums depend on it
+        torch.set_num_threads(min(state["threads"], available_cpus()))
+        return
+    candidates = _thread_counts(torch.get_num_threads())
+    steps = trainer.recipe.epochs * -(-len(trainer.train_rows) // trainer.recipe.batch_size)
+    if len(candidates) < 2 or (steps < MIN_STEPS_FOR_TRIAL and not trainer.recipe.minutes):
+        return
+    with stage("trying numbers of threads", context.is_main):
+        seconds = {threads: _time_pass(trainer, threads) for threads in candidates}
+    torch.set_num_threads(min(candidates, key=lambda threads: seconds[threads]))
+
+
+def _thread_counts(most: int) -> list[int]:
+    """All cores, half of them, and so on down to one."""
+    return [most >> shift for shift in range(most.bit_length())]
+
+
+def _time_pass(trainer: Trainer, threads: int) -> float:
+    """Seconds of the second of two forward and backward passes of random pixels; no weight is changed."""
+    torch.set_num_threads(threads)
+    step = trainer.train_step
+    count = min(TRIAL_BATCH, step.recipe.batch_size, step.micro_batch or TRIAL_BATCH)
+    size = step.spec.config.input_size
+    pixels = torch.zeros(count, 3, size, size, dtype=step.dtype).contiguous(memory_format=torch.channels_last)
+    seconds = 0.0
+    for _ in range(2):
+        started = time.perf_counter()
+        with torch.autocast("cpu", torch.bfloat16, enabled=step.precision == "bfloat16"):
+            logits = step.network(pixels).logits
+        F.cross_entropy(logits.to(step.dtype), torch.zeros(count, dtype=torch.int64)).backward()  # type: ignore[no-untyped-call]
+        seconds = time.perf_counter() - started
+    step.optimizer.zero_grad()
+    return seconds
+
+
+def run_range_test(trainer: Trainer) -> RangeTest:
+    """Make a hundred steps at ever higher learning rates; called by all processes.
+
+    The trainer's weights are of no use afterwards.
+    """
+    step = trainer.train_step
+    rates, losses = list[float](), list[float]()
+
+    def prepare(number: int) -> bool:
+        rates.append(rate_of_step(len(rates)))
+        factor = rates[-1] / step.recipe.learning_rate
+        step.optimizer.set_learning_rates(step.learning_rates(factor, 0))
+        return True
+
+    for epoch in range(NUM_STEPS):  # an epoch may have a single step
+        order = np.random.default_rng((trainer.config.run.seed, epoch)).permutation(trainer.train_rows)
+        for _, sums in step.run_epoch(order, epoch, 0, prepare):
+            loss, _, images = _take(trainer, sums)
+            losses.append(loss / images)
+            if len(losses) == NUM_STEPS or has_exploded(losses):
+                return find_rate(rates, losses)
+    raise AssertionError("an epoch has at least one step")
+
+
+def _take(trainer: Trainer, sums: Tensor) -> list[float]:
+    """The sums over all processes since the last call."""
+    values: list[float] = trainer.context.all_reduce(sums.clone()).tolist()
+    sums.zero_()
+    return values
