@@ -28,6 +28,9 @@ SkipReason = Literal[
     "not images",
     "damaged images",
     "images too large",
+    "copies of held-out images",
+    "near-duplicates of held-out images",
+    "under several labels",
 ]
 """Why a file or a folder isn't used."""
 UNCHECKED: tuple[SkipReason, ...] = ("broken links", "unreadable folders", "unreadable files")

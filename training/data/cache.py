@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,14 +21,16 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from model.datasets.image_files import has_image_suffix, read_image_file, skip_reason
-from model.datasets.listing import Skipped, write_skipped
+from model.datasets.listing import Skipped, count_reasons, write_skipped
 from model.exceptions import DatasetError, InvalidImageError
 from model.files import atomic_write, exclusive_lock
 from model.images.preprocess import IMAGE_CONTRACT, IMAGE_SIZE, decode_image
 from model.thread_pool import ordered_map
+from training.data.copies import Copies, find_copies
 from training.data.crop_kernels import add_to_sums
 from training.data.datasets import Dataset, Example
 from training.data.storage import JpegImages, Pixels, RawImages
+from training.data.traits import TRAITS, Traits, TraitsFile, open_traits, read_traits
 
 CHUNK = 256
 """Images between two looks at the clock: whether to save."""
@@ -44,14 +47,17 @@ CacheFormat = Literal["raw", "jpeg"]
 class ImageCache:
     """Decoded images of a dataset, and their statistics.
 
-    `images`: N of 256 x 256 in the order of `dataset.examples`. `skipped`: row -> the file that couldn't be decoded,
-    and why. `mean` (256, 256, 3) float32 and `covariance` (3, 3) float64 are of the training split, pixels 0..255.
+    `images`: N of 256 x 256 in the order of `dataset.examples`. `skipped`: row -> the file that isn't used, and why: it
+    couldn't be decoded, or is one of `copies`. `mean` (256, 256, 3) float32 and `covariance` (3, 3) float64 are of the
+    images of the training split that are used, pixels 0..255. `traits` (N,): see `training.data.traits`.
     """
 
     images: RawImages | JpegImages
     mean: NDArray[np.float32]
     covariance: NDArray[np.float64]
     skipped: dict[int, Skipped]
+    traits: Traits
+    copies: Copies
 
     def with_channel_mean(self) -> ImageCache:
         """The same with the mean of each channel in place of the mean image."""
@@ -59,38 +65,45 @@ class ImageCache:
         return replace(self, mean=np.broadcast_to(mean, self.mean.shape).copy())
 
     def rows(self, dataset: Dataset, split: str) -> NDArray[np.int64]:
-        """The rows of one split whose files could be decoded."""
+        """The rows of one split that are used."""
         start = {"train": 0, "validation": len(dataset.train)}.get(split, len(dataset.train) + len(dataset.validation))
         rows = np.arange(start, start + len(dataset.splits()[split]))
         return rows[~np.isin(rows, list(self.skipped))]
 
 
-def build_cache(dataset: Dataset, root: Path, cache_format: CacheFormat = "raw") -> ImageCache:
+def build_cache(
+    dataset: Dataset, root: Path, cache_format: CacheFormat = "raw", drop_near_duplicates: bool = False
+) -> ImageCache:
     """Open the cache of `dataset` below `root`, decoding the images that it doesn't have yet. Raises DatasetError.
 
-    One process at a time works on a cache; others wait, and find it complete.
+    One process at a time works on a cache; others wait, and find it complete. `drop_near_duplicates`: see
+    `training.data.copies.find_copies`.
     """
     folder = root / f"{dataset.name}-{_fingerprint(dataset, cache_format)}"
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(folder / "lock", "reading the same images into the cache"):
         images = (JpegImages if cache_format == "jpeg" else RawImages)(folder, len(dataset.examples))
-        images.repair = partial(_decode_again, dataset.examples, images)
         progress = _Progress(folder / "progress.npz")
         progress.load()
-        if not images.resume(progress.done):
-            tqdm.write(f"the cache in {folder} is damaged: its images are decoded again")
+        traits, has_traits = open_traits(folder / "traits.bin", len(dataset.examples))
+        if (progress.done and not has_traits) or not images.resume(progress.done):
             progress.path.unlink()  # first: if we are killed after this, the next run must not believe it
             progress = _Progress(progress.path)
             images.resume(0)
-        _decode_rest(dataset.examples, len(dataset.train), images, progress)
-    _check_skipped(dataset, progress.skipped, folder)
+        _decode_rest(dataset.examples, len(dataset.train), images, traits, progress)
+    _check_unreadable(dataset, progress.skipped, folder)
+    copies = find_copies(dataset, traits, drop_near_duplicates)
+    skipped = progress.skipped | dict(copies.left_out)
+    _check_classes(dataset, skipped)
+    for row in [row for row in copies.left_out if row < len(dataset.train)]:
+        progress.remove(images.read(np.array([row]))[0])
     mean, covariance = progress.statistics()
-    return ImageCache(images, mean, covariance, progress.skipped)
+    return ImageCache(images, mean, covariance, skipped, traits, copies)
 
 
 def _fingerprint(dataset: Dataset, cache_format: CacheFormat) -> str:
     """Changes when a file, its split, or the image contract changes."""
-    digest = hashlib.sha256(f"{IMAGE_CONTRACT} {cache_format} 2".encode())
+    digest = hashlib.sha256(f"{IMAGE_CONTRACT} {cache_format} 3".encode())
     for split, examples in dataset.splits().items():
         for example in examples:
             try:
@@ -114,20 +127,15 @@ class _Progress:
         self.outer_sum = np.zeros((3, 3), np.int64)
 
     def load(self) -> None:
-        """Read what was saved; start from zero if there is nothing, or with a message if it is damaged."""
-        if not self.path.is_file():
-            return
+        """Read what was saved; start from zero if no complete file exists."""
         try:
-            with self.path.open("rb") as file, np.load(file) as saved:  # a zip file: its checksums are compared
+            with np.load(self.path) as saved:
                 values = {name: saved[name] for name in saved.files}
-            done, count = int(values["done"]), int(values["count"])
-            skipped = {int(row): Skipped(*entry) for row, entry in json.loads(str(values["skipped"])).items()}
-            image_sum, outer_sum = values["image_sum"], values["outer_sum"]
-        except Exception as error:  # what zipfile, NumPy and json raise for damage is no closed list
-            tqdm.write(f"{self.path} is damaged ({type(error).__name__}): the images are decoded again")
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
             return
-        self.done, self.count, self.skipped = done, count, skipped
-        self.image_sum, self.outer_sum = image_sum, outer_sum
+        self.done, self.count = int(values["done"]), int(values["count"])
+        self.skipped = {int(row): Skipped(*entry) for row, entry in json.loads(str(values["skipped"])).items()}
+        self.image_sum, self.outer_sum = values["image_sum"], values["outer_sum"]
 
     def save(self) -> None:
         with atomic_write(self.path, "wb") as file:
@@ -145,6 +153,14 @@ class _Progress:
         self.count += 1
         add_to_sums(image, self.image_sum, self.outer_sum)
 
+    def remove(self, image: Pixels) -> None:
+        """Take an image that was added out of the sums again."""
+        image_sum, outer_sum = np.zeros_like(self.image_sum), np.zeros_like(self.outer_sum)
+        add_to_sums(image, image_sum, outer_sum)
+        self.count -= 1
+        self.image_sum -= image_sum
+        self.outer_sum -= outer_sum
+
     def statistics(self) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """Mean image and the 3 x 3 covariance of all training pixels."""
         if not self.count:
@@ -156,7 +172,7 @@ class _Progress:
 
 
 def _decode_rest(
-    examples: Sequence[Example], num_train: int, images: RawImages | JpegImages, progress: _Progress
+    examples: Sequence[Example], num_train: int, images: RawImages | JpegImages, traits: TraitsFile, progress: _Progress
 ) -> None:
     """Decode what isn't done yet on all cores, and save the progress every few seconds."""
     start, saved = progress.done, time.monotonic()
@@ -169,23 +185,26 @@ def _decode_rest(
             if isinstance(result, Skipped):
                 progress.skipped[row] = result
                 images.write(row, np.zeros((IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8), b"")
+                traits[row] = np.zeros((), TRAITS)
             else:
-                images.write(row, *result)
+                pixels, encoded, traits[row] = result
+                images.write(row, pixels, encoded)
                 if row < num_train:
-                    progress.add(result[0])
+                    progress.add(pixels)
             bar.update()
             last = row + 1 == len(examples)
             if (row + 1 - start) % CHUNK and not last:
                 continue
             progress.done = row + 1
             if last or time.monotonic() - saved > SAVE_SECONDS:
-                _save(images, progress)
+                _save(images, traits, progress)
                 saved = time.monotonic()
 
 
-def _save(images: RawImages | JpegImages, progress: _Progress) -> None:
+def _save(images: RawImages | JpegImages, traits: TraitsFile, progress: _Progress) -> None:
     try:
         images.flush()
+        traits.flush()
         progress.save()
     except OSError as error:
         raise DatasetError(
@@ -194,27 +213,18 @@ def _save(images: RawImages | JpegImages, progress: _Progress) -> None:
         ) from error
 
 
-def decode_example(example: Example, images: RawImages | JpegImages) -> tuple[Pixels, bytes] | Skipped:
-    """The pixels of a file as `images` stores them, and their encoded bytes; or why it can't be decoded."""
+def decode_example(example: Example, images: RawImages | JpegImages) -> tuple[Pixels, bytes, Traits] | Skipped:
+    """The pixels of a file as `images` stores them, their encoded bytes and traits; or why it can't be decoded."""
     try:
-        return images.encode(decode_image(read_image_file(example.file)).pixels)
+        data = read_image_file(example.file)
+        decoded = decode_image(data)
+        return *images.encode(decoded.pixels), read_traits(data, decoded)
     except (InvalidImageError, OSError) as error:
         return Skipped(example.file, skip_reason(error), str(error))
 
 
-def _decode_again(examples: Sequence[Example], images: RawImages | JpegImages, row: int) -> tuple[Pixels, bytes]:
-    """Pixels and encoded bytes of an image that is damaged in the cache. Raises DatasetError."""
-    result = decode_example(examples[row], images)
-    if isinstance(result, Skipped):
-        raise DatasetError(f"an image is damaged in the cache, and can't be decoded again: {result}")
-    return result[0], result[1]
-
-
-def _check_skipped(dataset: Dataset, skipped: dict[int, Skipped], folder: Path) -> None:
-    """List the files that were skipped.
-
-    Raises DatasetError if these are more than `MAX_UNREADABLE_SHARE`, or a class has no image left to train on.
-    """
+def _check_unreadable(dataset: Dataset, skipped: dict[int, Skipped], folder: Path) -> None:
+    """List the files that can't be decoded. Raises DatasetError if these are more than `MAX_UNREADABLE_SHARE`."""
     examples = dataset.examples
     if skipped:
         listing = folder / "skipped.txt"
@@ -228,10 +238,20 @@ def _check_skipped(dataset: Dataset, skipped: dict[int, Skipped], folder: Path) 
             f"{lost_images:,} of {len(examples):,} images can't be decoded, more than {MAX_UNREADABLE_SHARE:.0%}: look "
             "at the reasons above, and mend the files or leave them out with --exclude"
         )
+
+
+def _check_classes(dataset: Dataset, skipped: dict[int, Skipped]) -> None:
+    """Raise DatasetError if a class has no image left to train on."""
     remaining = {example.label for row, example in enumerate(dataset.train) if row not in skipped}
-    lost = [label.name for position, label in enumerate(dataset.labels) if position not in remaining]
+    lost = [position for position in range(len(dataset.labels)) if position not in remaining]
     if lost:
-        raise DatasetError(f"no image to train on can be decoded in these classes: {', '.join(lost[:5])}")
+        reasons = count_reasons([entry for row, entry in skipped.items() if dataset.examples[row].label in set(lost)])
+        names = ", ".join(dataset.labels[position].name for position in lost[:5])
+        raise DatasetError(
+            f"no image to train on is left in {len(lost):,} class{'' if len(lost) == 1 else 'es'} ({names}): "
+            f"{', '.join(f'{count:,} {reason}' for reason, count in reasons.items())}; add other images of them, or "
+            "leave them out with --exclude"
+        )
 
 
 def batches(rows: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:

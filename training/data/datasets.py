@@ -127,22 +127,44 @@ def split_rows(split_csv: str) -> list[tuple[str, ...]]:
     return [(Path(path).name, *rest) for path, *rest in csv.reader(split_csv.splitlines())]
 
 
-def stratified_split(examples: Sequence[Example], shares: Mapping[str, float], seed: int) -> dict[str, list[Example]]:
+def stratified_split(
+    examples: Sequence[Example], shares: Mapping[str, float], seed: int, groups: Sequence[int] | None = None
+) -> dict[str, list[Example]]:
     """Split class by class.
 
     `shares`: split -> its share of each class, at least one image where the class has three. The rest is `train`.
+    `groups`: images with the same number stay together and count as one of those three; a group with several labels is
+    put into `train`.
     """
     generator = np.random.default_rng(seed)
-    members: dict[int, list[Example]] = {}
-    for example in examples:
-        members.setdefault(example.label, []).append(example)
+    together: dict[int, list[Example]] = {}
+    for example, group in zip(examples, groups or range(len(examples)), strict=True):
+        together.setdefault(group, []).append(example)
+    members: dict[int, list[list[Example]]] = {}
     splits: dict[str, list[Example]] = {"train": [], **{split: [] for split in shares}}
+    for unit in together.values():
+        if len({example.label for example in unit}) > 1:
+            splits["train"] += unit
+        else:
+            members.setdefault(unit[0].label, []).append(unit)
     for label in sorted(members):
         order = [members[label][i] for i in generator.permutation(len(members[label]))]
-        total = len(order)
+        total, drawn = sum(map(len, order)), len(order) >= 3
         for split, share in shares.items():
-            count = max(1, round(share * total)) if total >= 3 else 0
-            splits[split] += order[:count]
-            order = order[count:]
-        splits["train"] += order
+            taken, order = _take(order, max(1, round(share * total)) if drawn else 0)
+            splits[split] += taken
+        splits["train"] += [example for unit in order for example in unit]
     return splits
+
+
+def _take(order: list[list[Example]], count: int) -> tuple[list[Example], list[list[Example]]]:
+    """About `count` examples from the first groups that fit, or one small group; and the groups that are left."""
+    taken, rest = list[Example](), list[list[Example]]()
+    for unit in order:
+        if len(taken) + len(unit) <= count:
+            taken += unit
+        else:
+            rest.append(unit)
+    if count and not taken:
+        taken = rest.pop(min(range(len(rest)), key=lambda i: len(rest[i])))
+    return taken, rest

@@ -16,7 +16,8 @@ from model.datasets.reader import read_folder
 from model.datasets.tables import read_table
 from model.exceptions import DatasetError
 from model.files import atomic_write
-from training.data.datasets import Dataset, DatasetInfo, Example, stratified_split
+from training.data.copies import draw_split
+from training.data.datasets import Dataset, DatasetInfo, Example
 
 INFO_SUFFIX = ".info.json"
 LICENSE = "that of the images it was trained on"
@@ -80,13 +81,15 @@ def _make_dataset(listing: Listing, seed: int) -> Dataset:
     description = f"{name}, its own splits"
     _check_training_images(root, classes, splits["train"])
     if not listing.has_splits:
-        splits = stratified_split(splits["train"], SHARES, seed)
+        splits = draw_split(splits["train"], SHARES, seed)
         description = f"{name} 75/10/15, seed {seed}"
     if not splits["validation"]:
-        splits |= stratified_split(splits["train"], {"validation": 0.10}, seed)
+        splits |= draw_split(splits["train"], {"validation": 0.10}, seed)
         description += f", a tenth of train for validation, seed {seed}"
     if not splits["validation"]:
-        raise DatasetError(f"too few images in {root} to hold one out: some class needs at least three images")
+        raise DatasetError(
+            f"too few images in {root} to hold one out: some class needs at least three different images"
+        )
     return Dataset(
         name=root.resolve().stem,
         split_description=show_path(description),

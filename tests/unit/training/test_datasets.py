@@ -17,7 +17,7 @@ def make(root: Path, files: dict[str, int]) -> Path:
     for name, count in files.items():
         (root / name).mkdir(parents=True)
         for number in range(count):
-            (root / name / f"{number}.jpg").write_bytes(b"x")
+            (root / name / f"{number}.jpg").write_bytes(f"{name} {number}".encode())
     return root
 
 
@@ -45,7 +45,7 @@ def test_given_splits_are_kept(tmp_path: Path) -> None:
         ({}, "no classes in"),
         ({"cat": 5}, "at least two classes"),
         ({"cat": 5, "dog": 0}, "1 classes of .* have no images to train on: dog"),
-        ({"cat": 2, "dog": 2}, "at least three images"),
+        ({"cat": 2, "dog": 2}, "some class needs at least three"),
     ],
 )
 def test_untrainable_folders_are_refused(tmp_path: Path, files: dict[str, int], message: str) -> None:

@@ -21,10 +21,10 @@ def imagenet(tmp_path: Path) -> Path:
     for synset in SYNSETS:
         (root / "train" / synset).mkdir(parents=True)
         for number in range(4):
-            (root / "train" / synset / f"{synset}_{number}.JPEG").write_bytes(b"x")
+            (root / "train" / synset / f"{synset}_{number}.JPEG").write_bytes(f"{synset} {number}".encode())
     (root / "val").mkdir()
     for number in range(1, 4):
-        (root / "val" / f"ILSVRC2012_val_{number:08d}.JPEG").write_bytes(b"x")
+        (root / "val" / f"ILSVRC2012_val_{number:08d}.JPEG").write_bytes(str(number).encode())
     (root / "synset_words.txt").write_text("".join(f"{synset} {name}\n" for synset, name in SYNSETS.items()))
     lines = [f"ILSVRC2012_val_{n:08d},{synset} 1 2 3 4 \n" for n, synset in ((1, "n01443537"), (2, "n01440764"))]
     lines.append("ILSVRC2012_val_00000003,n01443537 1 2 3 4 n01443537 5 6 7 8\n")
@@ -59,7 +59,7 @@ def write(path: Path, text: str) -> Path:
     path.write_text(text)
     for name in {line.split(",")[0] for line in text.splitlines()[1:]}:
         if not (path.parent / name).exists():
-            (path.parent / name).write_bytes(b"x")
+            (path.parent / name).write_bytes(name.encode())
     return path
 
 
@@ -101,7 +101,7 @@ def test_a_split_keeps_the_order_of_the_classes(tmp_path: Path) -> None:
     for name in ("ant", "butterfly", "cat", "zebra"):
         (root / name).mkdir(parents=True)
         for number in range(4):
-            (root / name / f"{number}.jpg").write_bytes(b"x")
+            (root / name / f"{number}.jpg").write_bytes(f"{name} {number}".encode())
     before = load_folder(root)
     assert load_table(write(tmp_path / SPLIT, before.split_csv())).labels == before.labels
     lines = "".join(f"{n}-{i}.jpg,{n}\n" for n in (10, 9, 100) for i in range(3))

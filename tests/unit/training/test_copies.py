@@ -1,0 +1,171 @@
+"""Copies: on one side of a split, under one label, and counted."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from model.exceptions import DatasetError
+from tests.helpers.drawings import draw
+from training.data import copies
+from training.data.cache import ImageCache, build_cache
+from training.data.datasets import Dataset, Example, stratified_split
+from training.data.folders import load_folder
+
+Files = dict[str, bytes]
+
+
+def picture(number: int, quality: int | None = None, side: int = 96) -> bytes:
+    """A photograph-like image: PNG without compression loss, or JPEG."""
+    generator = np.random.default_rng(number)
+    pixels = draw(("stripes", "checks", "circles")[number % 3], generator, side)
+    return encode(pixels, quality)
+
+
+def encode(pixels: NDArray[np.uint8], quality: int | None = None, level: int = 6) -> bytes:
+    buffer = io.BytesIO()
+    image = Image.fromarray(pixels)
+    if quality is None:
+        image.save(buffer, "PNG", compress_level=level)
+    else:
+        image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+def packed_otherwise(png: bytes) -> bytes:
+    """Other bytes, the same pixels."""
+    with Image.open(io.BytesIO(png)) as image:
+        return encode(np.asarray(image), level=1)
+
+
+def write(root: Path, files: Files) -> Path:
+    for name, data in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(data)
+    return root
+
+
+def splits_of(dataset: Dataset, cache: ImageCache) -> dict[str, set[str]]:
+    """The files that are used, by split, below the data's folder."""
+    examples = dataset.examples
+    return {
+        split: {"/".join(examples[row].path.parts[-2:]) for row in cache.rows(dataset, split)}
+        for split in dataset.splits()
+    }
+
+
+def left_out(cache: ImageCache) -> dict[str, tuple[str, str]]:
+    return {
+        "/".join(Path(entry.path).parts[-3:]): (entry.reason, "/".join(Path(entry.detail).parts[-3:]))
+        for entry in cache.copies.left_out.values()
+    }
+
+
+def test_a_split_is_drawn_with_copies_on_one_side(tmp_path: Path) -> None:
+    files = {f"cat/{n}.png": picture(n // 4) for n in range(40)} | {f"dog/{n}.png": picture(50 + n) for n in range(12)}
+    files |= {"dog/cat.png": picture(3)}
+    for seed in range(5):
+        dataset = load_folder(write(tmp_path / "d", files), seed)
+        held = {example.path.read_bytes() for example in dataset.validation + dataset.test}
+        assert held.isdisjoint(example.path.read_bytes() for example in dataset.train)
+        assert len(dataset.examples) == len(files)
+        assert {example.label for example in dataset.test} == {0, 1}
+        assert str(tmp_path / "d" / "dog" / "cat.png") in {example.file for example in dataset.train}  # two labels
+
+
+def test_a_split_without_copies_is_drawn_as_before(tmp_path: Path) -> None:
+    examples = [Example(f"{n}.png", n % 3) for n in range(60)]
+    drawn = stratified_split(examples, {"test": 0.15, "validation": 0.1}, 7)
+    assert drawn == stratified_split(examples, {"test": 0.15, "validation": 0.1}, 7, range(60))
+    assert [len(part) for part in drawn.values()] == [45, 9, 6]
+
+
+def test_files_are_compared_by_their_bytes(tmp_path: Path) -> None:
+    start = bytes(5000)
+    names = ["a", "b", "c", "d", "missing"]
+    for name, data in zip(names, (start + b"1", start + b"2", start + b"1", start), strict=False):
+        (tmp_path / name).write_bytes(data)
+    assert copies.same_files([Example(str(tmp_path / name), 0) for name in names]) == [0, 1, 0, 3, 4]
+
+
+def test_copies_of_one_image_cannot_be_split(tmp_path: Path) -> None:
+    files = {f"{kind}/{n}.png": picture(seed) for seed, kind in enumerate(("cat", "dog")) for n in range(12)}
+    with pytest.raises(DatasetError, match=r"too few images in .*: some class needs at least three"):
+        load_folder(write(tmp_path / "d", files))
+
+
+def test_the_same_pixels_are_on_one_side_of_a_given_split(tmp_path: Path) -> None:
+    files = {f"{split}/{kind}/{n}.png": picture(hash_of(split, kind, n)) for split in ("train", "val", "test")
+             for kind in ("cat", "dog") for n in range(4)}  # fmt: skip
+    files["train/cat/tested.png"] = packed_otherwise(files["test/cat/0.png"])
+    files["val/cat/tested.png"] = files["test/cat/0.png"]
+    files["train/dog/validated.png"] = files["val/dog/1.png"]
+    files["train/dog/twice.png"] = files["train/dog/2.png"]
+    dataset = load_folder(write(tmp_path / "d", files))
+    cache = build_cache(dataset, tmp_path / "cache")
+    assert left_out(cache) == {
+        "train/cat/tested.png": ("copies of held-out images", "test/cat/0.png"),
+        "val/cat/tested.png": ("copies of held-out images", "test/cat/0.png"),
+        "train/dog/validated.png": ("copies of held-out images", "val/dog/1.png"),
+    }
+    assert [dataset.examples[place].path.name for place in cache.copies.kept] == ["twice.png"]
+    assert {split: len(names) for split, names in splits_of(dataset, cache).items()} == {
+        "train": 9, "validation": 8, "test": 8,
+    }  # fmt: skip
+    used = cache.images.read(cache.rows(dataset, "train")).astype(np.float64)
+    np.testing.assert_allclose(cache.mean, used.mean(0), atol=1e-4)
+    pixels = used.reshape(-1, 3) - used.reshape(-1, 3).mean(0)
+    np.testing.assert_allclose(cache.covariance, pixels.T @ pixels / len(pixels), rtol=1e-9)
+    assert dataset.summary(cache.skipped).skipped == {"copies of held-out images": 3}
+
+
+def hash_of(*parts: object) -> int:
+    return sum(ord(c) * 31**i for i, c in enumerate("".join(map(str, parts)))) % 100_003
+
+
+def test_an_image_under_two_labels(tmp_path: Path) -> None:
+    files = {f"{split}/{kind}/{n}.png": picture(hash_of(split, kind, n)) for split in ("train", "val", "test")
+             for kind in ("cat", "dog") for n in range(3)}  # fmt: skip
+    files["train/dog/cat.png"] = packed_otherwise(files["train/cat/0.png"])
+    files["train/dog/tested.png"] = files["test/cat/1.png"]
+    dataset = load_folder(write(tmp_path / "d", files))
+    cache = build_cache(dataset, tmp_path / "cache")
+    assert left_out(cache) == {
+        "train/cat/0.png": ("under several labels", "train/dog/cat.png"),
+        "train/dog/cat.png": ("under several labels", "train/cat/0.png"),
+        "train/dog/tested.png": ("under several labels", "test/cat/1.png"),
+    }
+    assert [dataset.examples[place].path.name for place in cache.copies.mislabeled_test] == ["1.png"]
+    assert splits_of(dataset, cache)["test"] == {f"{kind}/{n}.png" for kind in ("cat", "dog") for n in range(3)}
+
+
+def test_a_class_of_which_everything_is_held_out(tmp_path: Path) -> None:
+    files = {f"{split}/{kind}/{n}.png": picture(10 * seed + n)
+             for split in ("train", "test") for seed, kind in enumerate(("cat", "dog")) for n in range(5)}  # fmt: skip
+    dataset = load_folder(write(tmp_path / "d", files))
+    with pytest.raises(DatasetError, match=r"left in 2 classes \(cat, dog\): 10 copies of held-out images"):
+        build_cache(dataset, tmp_path / "cache")
+
+
+def test_near_duplicates_are_counted_and_dropped_on_request(tmp_path: Path) -> None:
+    files = {f"{split}/{kind}/{n}.png": picture(hash_of(split, kind, n)) for split in ("train", "val", "test")
+             for kind in ("cat", "dog") for n in range(4)}  # fmt: skip
+    with Image.open(io.BytesIO(files["test/cat/0.png"])) as image:
+        smaller = np.asarray(image.convert("RGB").resize((100, 72)))
+    files["train/cat/smaller.jpg"] = encode(smaller, quality=80)
+    dataset = load_folder(write(tmp_path / "d", files))
+    cache = build_cache(dataset, tmp_path / "cache")
+    assert not cache.copies.left_out
+    ((first, second),) = cache.copies.near
+    assert dataset.examples[first].path.name == "smaller.jpg"
+    assert dataset.examples[second].path.parts[-3:] == ("test", "cat", "0.png")
+    assert cache.copies.across.tolist() == [True]
+    dropped = build_cache(dataset, tmp_path / "cache", drop_near_duplicates=True)
+    assert left_out(dropped) == {"train/cat/smaller.jpg": ("near-duplicates of held-out images", "test/cat/0.png")}
+    everywhere = copies.find_copies(dataset, cache.traits, within_splits=True)
+    assert len(everywhere.near) == 1

@@ -1,0 +1,159 @@
+"""Copies of one image in a data set: kept on one side of a split, and under one label.
+
+An image is a copy of another if both files have the same bytes, or are decoded to the same pixels. The rules:
+
+- Where a split is drawn, files with the same bytes come to the same side (`draw_split`); those under several labels
+  come to train.
+- Whoever made the split: training images whose pixels are also in validation or test are left out, and validation
+  images that are also in test (`find_copies`). The test split is never changed, so that errors stay comparable.
+- Training and validation images whose pixels are under several labels are left out: one of the labels is wrong, and
+  nothing says which. Test images under several labels stay, and are counted.
+- Near-duplicates (`training.data.perceptual_hash`) across splits are counted, and left out like copies if asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.datasets.listing import Skipped
+from model.datasets.names import SPLITS, show_path
+from training.data.datasets import Dataset, Example, stratified_split
+from training.data.perceptual_hash import near_pairs
+from training.data.traits import Traits, is_decoded
+
+FIRST_BYTES = 4096
+"""Of files of equal size; only those that begin alike are read to the end."""
+
+
+@dataclass(frozen=True)
+class Copies:
+    """Copies among the images of a data set, by their places in `Dataset.examples`.
+
+    `left_out`: images that are not used, and why. `kept`: images that have a copy before them with the same label in
+    the same split; they are used. `mislabeled_test`: test images whose pixels are under several labels. `near`: pairs
+    (P, 2) of near-duplicates among the other images, in different splits or (`across` False) in the same one.
+    """
+
+    left_out: Mapping[int, Skipped]
+    kept: tuple[int, ...]
+    mislabeled_test: tuple[int, ...]
+    near: NDArray[np.int64]
+    across: NDArray[np.bool_]
+
+
+def draw_split(examples: Sequence[Example], shares: Mapping[str, float], seed: int) -> dict[str, list[Example]]:
+    """A stratified split in which files with the same bytes are on the same side."""
+    return stratified_split(examples, shares, seed, same_files(examples))
+
+
+def same_files(examples: Sequence[Example]) -> list[int]:
+    """For each example the place of the first one whose file has the same bytes; its own if it can't be read."""
+    groups = list(range(len(examples)))
+    for same_size in _group(range(len(examples)), lambda place: _size(examples[place])):
+        for same_start in _group(same_size, lambda place: _checksum(examples[place], FIRST_BYTES)):
+            for same in _group(same_start, lambda place: _checksum(examples[place], -1)):
+                for place in same:
+                    groups[place] = same[0]
+    return groups
+
+
+def find_copies(dataset: Dataset, traits: Traits, drop_near: bool = False, within_splits: bool = False) -> Copies:
+    """The copies among the images of a data set, whose `traits` (N,) are in the order of `Dataset.examples`.
+
+    `drop_near`: near-duplicates across splits are left out as copies are. `within_splits`: near-duplicates are also
+    looked for within a split.
+    """
+    examples = dataset.examples
+    labels = np.array([example.label for example in examples])
+    side = np.repeat(np.arange(len(SPLITS)), [len(part) for part in dataset.splits().values()])
+    left_out, kept, mislabeled = dict[int, Skipped](), list[int](), list[int]()
+    for group in _same_pixels(traits):
+        if len(set(labels[group])) > 1:
+            mislabeled += [place for place in group if side[place] == len(SPLITS) - 1]
+            left_out |= {place: _mislabeled(examples, labels, place, group) for place in group if side[place] < 2}
+            continue
+        last = max(group, key=lambda place: (side[place], -place))
+        left_out |= {place: _copy(examples, place, last) for place in group if side[place] < side[last]}
+        kept += [place for place in group if side[place] == side[last] and place != last]
+    unused = set(left_out) | set(kept)
+    others = np.array([place for place in np.flatnonzero(is_decoded(traits)) if place not in unused], np.int64)
+    near = _near_pairs(others, side, traits["hash"], within_splits)
+    across = side[near[:, 0]] != side[near[:, 1]]
+    if drop_near:
+        for place, held_out in near[across].tolist():
+            left_out.setdefault(place, _near_copy(examples, place, held_out))
+    return Copies(left_out, tuple(kept), tuple(mislabeled), near, across)
+
+
+def _near_pairs(
+    places: NDArray[np.int64], side: NDArray[np.int64], hashes: NDArray[np.uint64], within_splits: bool
+) -> NDArray[np.int64]:
+    """Pairs among `places`, the image of the earlier split first."""
+    if within_splits:
+        return places[near_pairs(hashes[places])]
+    pairs = []
+    for split in range(1, len(SPLITS)):
+        before, held_out = places[side[places] < split], places[side[places] == split]
+        found = near_pairs(hashes[before], hashes[held_out])
+        pairs.append(np.stack([before[found[:, 0]], held_out[found[:, 1]]], 1))
+    return np.concatenate(pairs)
+
+
+def _same_pixels(traits: Traits) -> list[list[int]]:
+    """Groups of at least two images with the same pixels."""
+    _, group_of, counts = np.unique(traits["digest"], axis=0, return_inverse=True, return_counts=True)
+    groups = defaultdict[int, list[int]](list)
+    for place in np.flatnonzero((counts[group_of] > 1) & is_decoded(traits)).tolist():
+        groups[int(group_of[place])].append(place)
+    return list(groups.values())
+
+
+def _copy(examples: Sequence[Example], place: int, held_out: int) -> Skipped:
+    return Skipped(examples[place].file, "copies of held-out images", f"same pixels as {_shown(examples[held_out])}")
+
+
+def _near_copy(examples: Sequence[Example], place: int, held_out: int) -> Skipped:
+    return Skipped(examples[place].file, "near-duplicates of held-out images", f"like {_shown(examples[held_out])}")
+
+
+def _mislabeled(examples: Sequence[Example], labels: NDArray[np.int64], place: int, group: Iterable[int]) -> Skipped:
+    other = next(i for i in group if labels[i] != labels[place])
+    return Skipped(examples[place].file, "under several labels", f"same pixels as {_shown(examples[other])}")
+
+
+def _shown(example: Example) -> str:
+    return show_path(example.file)
+
+
+def _group(places: Iterable[int], key: Callable[[int], Hashable | None]) -> list[list[int]]:
+    """The places with the same key, in groups of at least two; those whose key is None are in none."""
+    groups = defaultdict[Hashable, list[int]](list)
+    for place in places:
+        if (value := key(place)) is not None:
+            groups[value].append(place)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _size(example: Example) -> int | None:
+    try:
+        status = example.path.stat()
+    except OSError:
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+
+def _checksum(example: Example, max_bytes: int) -> bytes | None:
+    try:
+        with example.path.open("rb") as file:
+            if max_bytes < 0:
+                return hashlib.file_digest(file, "sha256").digest()
+            return hashlib.sha256(file.read(max_bytes)).digest()
+    except OSError:
+        return None

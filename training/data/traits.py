@@ -1,0 +1,62 @@
+"""What is kept of an image beside its 256 x 256 pixels: traits of its file, checksum and hash of the pixels."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.images.preprocess import DecodedImage
+from training.data.perceptual_hash import WORDS, difference_hash
+
+TRAITS = np.dtype(
+    [
+        ("digest", np.uint64, (2,)),
+        ("hash", np.uint64, (WORDS,)),
+        ("format", "S8"),
+        ("bytes", np.uint64),
+        ("width", np.uint32),
+        ("height", np.uint32),
+        ("sharpness", np.float32),
+    ]
+)
+"""`digest`: BLAKE2b of the decoded pixels; (0, 0) where a file couldn't be decoded. `hash`: of the pixels, see
+`training.data.perceptual_hash`. `format`, `bytes`, `width`, `height`: of the file. `sharpness`: `measure_sharpness`.
+"""
+
+Traits = NDArray[np.void]
+"""One or more records of `TRAITS`."""
+TraitsFile = np.memmap[tuple[int], np.dtype[np.void]]
+
+
+def read_traits(data: bytes, decoded: DecodedImage) -> Traits:
+    """One record of an image file and what it is decoded to."""
+    record = np.zeros((), TRAITS)
+    digest = hashlib.blake2b(decoded.pixels.tobytes(), digest_size=16).digest()
+    record["digest"] = np.frombuffer(digest, np.uint64)
+    record["hash"] = difference_hash(decoded.pixels)
+    record["format"] = decoded.format.encode()
+    record["bytes"], record["width"], record["height"] = len(data), decoded.width, decoded.height
+    record["sharpness"] = measure_sharpness(decoded.pixels)
+    return record
+
+
+def measure_sharpness(pixels: NDArray[np.uint8]) -> float:
+    """Standard deviation of the Laplacian of the green channel of (H, W, 3) pixels, in gray levels."""
+    green = pixels[..., 1].astype(np.int16)
+    laplacian = 4 * green[1:-1, 1:-1] - green[:-2, 1:-1] - green[2:, 1:-1] - green[1:-1, :-2] - green[1:-1, 2:]
+    return float(laplacian.std())
+
+
+def is_decoded(traits: Traits) -> NDArray[np.bool_]:
+    """Which of the records (N,) are of images that could be decoded."""
+    decoded: NDArray[np.bool_] = traits["digest"].any(1)
+    return decoded
+
+
+def open_traits(path: Path, count: int) -> tuple[TraitsFile, bool]:
+    """The file of `count` records, created with zeros if it doesn't exist with this size; and whether it existed."""
+    exists = path.is_file() and path.stat().st_size == count * TRAITS.itemsize
+    return np.memmap(path, TRAITS, "r+" if exists else "w+", shape=(count,)), exists
