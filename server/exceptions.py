@@ -169,6 +169,13 @@ class InferenceError(ServerError):
     description = "The network failed on this image."
 
 
+class UnsupportedOperationError(ServerError):
+    """The protocol has this operation, and this server doesn't."""
+
+    status, code = 501, "unsupported_operation"
+    description = "The protocol has this operation, this server does not."
+
+
 class OverloadedError(ServerError):
     """The server has too much work. `retry_after`: seconds until it might be done."""
 

@@ -17,6 +17,7 @@ from model.exceptions import ArtifactError
 from model.images.crops import CENTER_CROP, TEN_CROP
 from model.runtime import OnnxModel
 from server.exceptions import NoIndexError
+from server.model_statistics import ModelStatistics
 from server.settings import Settings
 from server.workers.inference import InferenceJob, InferenceWorker
 
@@ -42,6 +43,7 @@ class LoadedModel:
                 f"{self.artifact.path}: expected {manifest.num_classes} classes and {manifest.feature_dim} features "
                 f"(manifest), got {self.model.num_classes} and {self.model.feature_dim} (network)"
             )
+        self.statistics = ModelStatistics()
         self._index_passed_on = False
         self.index = self._open_index(settings, previous)
         self.inference = InferenceWorker(self.model, settings.max_queued_crops, observe_batch)

@@ -1,13 +1,15 @@
-"""/v2: the Open Inference Protocol, for the clients of Triton and KServe.
+"""/v2: the Open Inference Protocol, for the clients of Triton and KServe: health, metadata, inference.
 
 There is one model, the one that is served, under its name and version. Its input is `image` (BYTES, encoded images) or
 `pixels` (UINT8, [N, 256, 256, 3], as `model.images.preprocess` makes them); its outputs are `probabilities` and
-`features`.
+`features`. The other operations of the protocol are in `server.routes.v2_management`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from typing import Annotated, Any
@@ -17,30 +19,22 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
 from model.exceptions import InvalidRequestError
-from model.images.crops import CROP_IDS
 from model.runtime import top_k
 from server.dependencies import BodyDep, ContextDep, LoadedModelDep, ServiceDep, require_read
 from server.exceptions import UnknownModelError
 from server.loaded_model import LoadedModel
-from server.open_inference import (
-    LENGTH_HEADER,
-    InferRequest,
-    RequestedOutput,
-    Tensor,
-    encode_infer_response,
-    parse_infer_request,
-)
+from server.open_inference.infer_request import LENGTH_HEADER, InferRequest, RequestedOutput, parse_infer_request
+from server.open_inference.infer_response import EncodedResponse, encode_infer_response
+from server.open_inference.model_description import EXTENSIONS, model_metadata, requested_model
+from server.open_inference.tensors import Tensor
 from server.request_context import RequestContext
 from server.responses import UPLOAD_ERRORS, responses_for
 from server.schemas import ProtocolError
 from server.workers.inference import InferenceResult
 
-router = APIRouter(prefix="/v2", tags=["Open Inference Protocol v2"])
-authenticated_router = APIRouter(
-    prefix="/v2", tags=["Open Inference Protocol v2"], dependencies=[Depends(require_read)]
-)
-OUTPUTS = ("probabilities", "features")
-EXTENSIONS = ["binary_tensor_data", "classification"]
+TAG = "Open Inference Protocol v2"
+router = APIRouter(prefix="/v2", tags=[TAG])
+authenticated_router = APIRouter(prefix="/v2", tags=[TAG], dependencies=[Depends(require_read)])
 MODEL_RESPONSES = responses_for(UnknownModelError, schema=ProtocolError)
 INFER_RESPONSES = responses_for(UnknownModelError, *UPLOAD_ERRORS, schema=ProtocolError)
 OPENAPI_BODY: dict[str, Any] = {
@@ -86,19 +80,8 @@ async def ready(service: ServiceDep) -> JSONResponse:
 
 @authenticated_router.get(MODEL, responses=MODEL_RESPONSES, summary="Model metadata")
 @authenticated_router.get(VERSIONED, include_in_schema=False)
-async def model_metadata(loaded_model: LoadedModelDep, name: ModelName) -> dict[str, Any]:
-    model = loaded_model.model
-    return {
-        "name": name,
-        "versions": [str(loaded_model.artifact.manifest.version)],
-        "platform": "onnx_onnxv1",
-        "inputs": [{"name": "image", "datatype": "BYTES", "shape": [-1]}],
-        "outputs": [
-            {"name": "probabilities", "datatype": "FP32", "shape": [-1, model.num_classes]},
-            {"name": "features", "datatype": "FP32", "shape": [-1, model.feature_dim]},
-        ],
-        "parameters": {"device": model.device, "alternative_input": "pixels UINT8 [-1,256,256,3]"},
-    }
+async def get_model_metadata(loaded_model: LoadedModelDep, name: ModelName) -> dict[str, Any]:
+    return model_metadata(loaded_model)
 
 
 @authenticated_router.get(MODEL + "/ready", responses=MODEL_RESPONSES, summary="Model readiness")
@@ -116,36 +99,40 @@ async def model_ready(name: ModelName) -> dict[str, Any]:
 )
 @authenticated_router.post(VERSIONED + "/infer", include_in_schema=False)
 async def infer(request: Request, context: ContextDep, body: BodyDep, name: ModelName) -> Response:
-    """`parameters.crops`: 10, or 1 for the center crop. One damaged image fails the whole request."""
-    parse = partial(parse_infer_request, body, request.headers.get(LENGTH_HEADER), OUTPUTS)
+    """`parameters`: `crops`, 10, or 1 for the center crop; `timeout` in microseconds. One damaged image fails the whole
+    request. With `Inference-Header-Content-Length: 0` the body is one image file, and the outputs are binary."""
+    loaded_model = context.loaded_model
+    try:
+        response = await _infer(request, context, body)
+    except Exception:
+        loaded_model.statistics.record_failure(context.timings.total)
+        raise
+    return Response(response.body, media_type=response.media_type, headers=dict(response.headers))
+
+
+async def _infer(request: Request, context: RequestContext, body: bytes) -> EncodedResponse:
+    loaded_model = context.loaded_model
+    parse = partial(
+        parse_infer_request, body, request.headers.get(LENGTH_HEADER), requested_model(loaded_model)
+    )  # fmt: skip
     infer_request = await context.run(context.run_in_pool(parse))
-    crops = _crops(infer_request)
     max_images = context.service.settings.max_images_per_request
     if infer_request.num_images > max_images:
         raise InvalidRequestError(f"{infer_request.num_images} images sent: the limit is {max_images} per request")
-    work = [_infer_image(context, infer_request, number, crops) for number in range(infer_request.num_images)]
+    if infer_request.parameters.timeout is not None:
+        deadline = time.monotonic() + infer_request.parameters.timeout
+        context = replace(context, deadline=min(context.deadline, deadline))
+    work = [_infer_image(context, infer_request, number) for number in range(infer_request.num_images)]
     results = await context.run(asyncio.gather(*work))
-    tensors = {
-        "probabilities": np.concatenate([r.probabilities for r in results if r.probabilities is not None]),
-        "features": np.concatenate([r.features for r in results]),
-    }
-    outputs = [
-        (output, _output_tensor(output, tensors[output.name], context.loaded_model)) for output in infer_request.outputs
-    ]
-    head: dict[str, Any] = {
-        "model_name": name, "model_version": str(context.loaded_model.artifact.manifest.version),
-    }  # fmt: skip
-    if infer_request.id:
-        head["id"] = infer_request.id
-    body, json_length = encode_infer_response(head, outputs)
-    if json_length is None:
-        return Response(body, media_type="application/json")
-    return Response(body, media_type="application/octet-stream", headers={LENGTH_HEADER: str(json_length)})
+    encode = partial(_encode, infer_request, results, loaded_model, request.headers.get("Accept-Encoding", ""))
+    with context.timings.measure("encode"):
+        response = await context.run(context.run_in_pool(encode))
+    loaded_model.statistics.record_success(context.timings.total, context.timings.seconds, results)
+    return response
 
 
-async def _infer_image(
-    context: RequestContext, infer_request: InferRequest, number: int, crops: tuple[int, ...]
-) -> InferenceResult:
+async def _infer_image(context: RequestContext, infer_request: InferRequest, number: int) -> InferenceResult:
+    crops = infer_request.parameters.crop_ids
     if infer_request.pixels is not None:
         return await context.infer(infer_request.pixels[number : number + 1], crops)
     assert infer_request.images is not None
@@ -153,11 +140,20 @@ async def _infer_image(
     return await context.infer(image.pixels[None], crops)
 
 
-def _crops(infer_request: InferRequest) -> tuple[int, ...]:
-    crops = infer_request.parameters.get("crops", 10)
-    if crops not in (1, 10):
-        raise InvalidRequestError("invalid parameter `crops`: it must be 1 or 10")
-    return CROP_IDS[crops]
+def _encode(
+    infer_request: InferRequest, results: list[InferenceResult], loaded_model: LoadedModel, accept_encoding: str
+) -> EncodedResponse:
+    """The response; JSON of many numbers takes its time, so this runs in a thread."""
+    model = requested_model(loaded_model)
+    head = {"model_name": model.name, "model_version": model.version}
+    if infer_request.id:
+        head["id"] = infer_request.id
+    tensors = {
+        "probabilities": np.concatenate([r.probabilities for r in results if r.probabilities is not None]),
+        "features": np.concatenate([r.features for r in results]),
+    }
+    outputs = [(output, _output_tensor(output, tensors[output.name], loaded_model)) for output in infer_request.outputs]
+    return encode_infer_response(head, outputs, accept_encoding)
 
 
 def _output_tensor(output: RequestedOutput, values: Tensor, loaded_model: LoadedModel) -> Tensor:

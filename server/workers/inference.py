@@ -29,12 +29,16 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class InferenceResult:
-    """`probabilities` (N, classes), None where only features were requested; `features` (N, feature_dim)."""
+    """`probabilities` (N, classes), None where only features were requested; `features` (N, feature_dim).
+
+    `batch_images`: images of the batch that it was computed in, those of other jobs included.
+    """
 
     probabilities: NDArray[np.float32] | None
     features: NDArray[np.float32]
     queue_seconds: float
     inference_seconds: float
+    batch_images: int
 
 
 @dataclass(eq=False)
@@ -150,7 +154,7 @@ class InferenceWorker(BatchWorker[InferenceJob]):
             rows = slice(start, start + len(job.pixels))
             start = rows.stop
             own = None if probabilities is None else probabilities[rows]
-            results.append(InferenceResult(own, features[rows], started - job.queued, seconds))
+            results.append(InferenceResult(own, features[rows], started - job.queued, seconds, len(pixels)))
         return results
 
     def wrap_error(self, error: Exception) -> Exception:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import uvicorn
 from starlette.testclient import TestClient
 
 from index.build import build, find_images
@@ -17,6 +21,7 @@ from server.app import create_app
 from server.service import Service
 from server.settings import Settings
 from tests.helpers.drawings import draw, encode
+from tests.helpers.polling import wait_until
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +56,27 @@ def writable_client(writable_service: Service) -> Iterator[TestClient]:
 def new_images() -> list[bytes]:
     """Three images that no index has."""
     return [encode(draw("circles", np.random.default_rng(seed))) for seed in (1001, 1002, 1003)]
+
+
+@pytest.fixture(scope="session")
+def address(artifact: Artifact) -> Iterator[str]:
+    """HOST:PORT of a server in this process, for clients that need a connection."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(create_app(Service(Settings(artifact=artifact.path))), log_level="critical")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    wait_until(lambda: server.started)
+    yield f"127.0.0.1:{listener.getsockname()[1]}"
+    server.should_exit = True
+    thread.join(20)
+    listener.close()
+
+
+@pytest.fixture
+def triton(address: str) -> Iterator[Any]:
+    """Triton's own client, unmodified."""
+    from tritonclient import http
+
+    with http.InferenceServerClient(address) as client:
+        yield client

@@ -4,56 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
-import socket
 import struct
-import threading
-import time
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx2
 import numpy as np
 import pytest
-import uvicorn
 from numpy.typing import NDArray
 from starlette.testclient import TestClient
 
-from model.artifacts.artifact import Artifact
 from model.images.crops import CENTER_CROP, TEN_CROP
 from model.images.preprocess import decode_image
 from model.runtime import OnnxModel
-from server.app import create_app
-from server.service import Service
-from server.settings import Settings
-
-
-@pytest.fixture(scope="module")
-def jpeg(images: Path) -> bytes:
-    return (images / "stripes" / "04.jpg").read_bytes()
-
-
-@pytest.fixture(scope="module")
-def address(artifact: Artifact) -> Iterator[str]:
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(create_app(Service(Settings(artifact=artifact.path))), log_level="critical")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    thread.join(20)
-    listener.close()
-
-
-@pytest.fixture
-def triton(address: str) -> Iterator[Any]:
-    from tritonclient import http
-
-    with http.InferenceServerClient(address) as client:
-        yield client
 
 
 def expected(model: OnnxModel, jpeg: bytes, crops: tuple[int, ...] = TEN_CROP) -> tuple[NDArray[np.float32], ...]:
@@ -65,7 +27,7 @@ def test_triton_s_client_asks_about_the_model(triton: Any) -> None:
     assert triton.is_server_ready()
     assert triton.is_model_ready("patterns")
     assert triton.is_model_ready("patterns", "1")
-    assert triton.get_server_metadata()["extensions"] == ["binary_tensor_data", "classification"]
+    assert set(triton.get_server_metadata()["extensions"]) >= {"binary_tensor_data", "classification", "statistics"}
     metadata = triton.get_model_metadata("patterns")
     assert (metadata["name"], metadata["versions"]) == ("patterns", ["1"])
     assert metadata["outputs"][0] == {"name": "probabilities", "datatype": "FP32", "shape": [-1, 3]}
@@ -100,6 +62,43 @@ def test_triton_s_client_sends_pixels_and_asks_for_classes(triton: Any, jpeg: by
     value, index, name = texts[0, 0].decode().split(":")
     assert (int(index), name) == (int(probabilities.argmax()), "stripes")
     assert float(value) == pytest.approx(float(probabilities.max()), abs=1e-5)
+
+
+@pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
+def test_triton_s_client_compresses_requests_and_responses(triton: Any, jpeg: bytes, algorithm: str) -> None:
+    from tritonclient import http
+
+    image = http.InferInput("image", [1], "BYTES").set_data_from_numpy(np.array([jpeg], dtype=np.object_))
+    features = http.InferRequestedOutput("features", binary_data=False)
+    plain = triton.infer("patterns", [image], outputs=[features])
+    compressed = triton.infer(
+        "patterns", [image], outputs=[features],
+        request_compression_algorithm=algorithm, response_compression_algorithm=algorithm,
+    )  # fmt: skip
+    np.testing.assert_array_equal(compressed.as_numpy("features"), plain.as_numpy("features"))
+
+
+def test_a_response_is_compressed_as_its_client_accepts(client: TestClient, jpeg: bytes) -> None:
+    for accepted, coding in (("gzip", "gzip"), ("deflate", "deflate"), ("identity", None)):
+        answer = client.post("/v2/models/patterns/infer", json=document(jpeg), headers={"Accept-Encoding": accepted})
+        assert answer.headers.get("Content-Encoding") == coding
+        assert len(answer.json()["outputs"]) == 2
+
+
+def test_a_raw_binary_request(client: TestClient, jpeg: bytes, model: OnnxModel) -> None:
+    headers = {"Inference-Header-Content-Length": "0", "Content-Type": "application/octet-stream"}
+    answer = client.post("/v2/models/patterns/infer", content=jpeg, headers=headers)
+    length = int(answer.headers["Inference-Header-Content-Length"])
+    first, _ = json.loads(answer.content[:length])["outputs"]
+    assert (first["name"], first["shape"]) == ("probabilities", [1, 3])
+    sent = np.frombuffer(answer.content[length : length + first["parameters"]["binary_data_size"]], np.float32)
+    np.testing.assert_allclose(sent, expected(model, jpeg)[0][0], atol=1e-6)
+    assert client.post("/v2/models/patterns/infer", content=b"no image", headers=headers).status_code == 415
+
+
+def test_a_timeout_of_the_request(client: TestClient, jpeg: bytes) -> None:
+    answer = client.post("/v2/models/patterns/infer", json=document(jpeg) | {"parameters": {"timeout": 1}})
+    assert answer.status_code == 504
 
 
 def test_triton_s_client_gets_our_errors(triton: Any, jpeg: bytes) -> None:

@@ -1,0 +1,219 @@
+"""Requests for inference of the Open Inference Protocol: JSON, JSON with binary tensors behind it, or one raw image.
+
+The header `Inference-Header-Content-Length` gives the length of the JSON part; the bytes behind it are the tensor that
+has a parameter `binary_data_size`. A length of 0 says that the whole body is the input: one image file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.exceptions import InvalidRequestError
+from model.images.crops import CROP_IDS
+from server.json_body import parse_json
+from server.open_inference.tensors import decode_base64, decode_pixels, split_elements
+from server.parameters import unknown_name
+
+LENGTH_HEADER = "Inference-Header-Content-Length"
+MAX_JSON_VALUES = 3_200_000
+"""As many as sixteen images have as numbers."""
+MAX_ID_LENGTH = 200
+MAX_CLASSES = 1000
+MICROSECONDS = 1_000_000
+
+REQUEST_FIELDS = ("id", "inputs", "outputs", "parameters", "model_name", "model_version")
+INPUT_FIELDS = ("name", "datatype", "shape", "data", "parameters")
+OUTPUT_FIELDS = ("name", "parameters")
+PARAMETERS = ("crops", "binary_data_output", "timeout")
+
+
+@dataclass(frozen=True)
+class RequestedModel:
+    """The model of a request's address, and the names of its outputs."""
+
+    name: str
+    version: str
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RequestedOutput:
+    """An output that the client requests. `classification`: the k most probable classes as text instead of numbers."""
+
+    name: str
+    binary: bool
+    classification: int = 0
+
+
+@dataclass(frozen=True)
+class InferParameters:
+    """Parameters of a request. `crops`: 1 or 10. `timeout`: seconds that it may take; None: as long as any other."""
+
+    crops: int = 10
+    binary_output: bool = False
+    timeout: float | None = None
+
+    @property
+    def crop_ids(self) -> tuple[int, ...]:
+        """The crops that are averaged."""
+        return CROP_IDS[self.crops]
+
+
+@dataclass(frozen=True)
+class InferRequest:
+    """`images`: encoded images, or `pixels` (N, 256, 256, 3) uint8; exactly one of them. Each output at most once."""
+
+    id: str
+    images: list[bytes] | None
+    pixels: NDArray[np.uint8] | None
+    parameters: InferParameters = field(default_factory=InferParameters)
+    outputs: tuple[RequestedOutput, ...] = ()
+
+    @property
+    def num_images(self) -> int:
+        return len(self.images or ()) if self.pixels is None else len(self.pixels)
+
+
+def parse_infer_request(body: bytes, header_length: str | None, model: RequestedModel) -> InferRequest:
+    """Parse the body of an infer request. Raises InvalidRequestError or InvalidBodyError."""
+    size = _json_size(body, header_length)
+    if header_length is not None and size == 0:
+        return InferRequest("", [body], None, outputs=tuple(RequestedOutput(name, True) for name in model.outputs))
+    document = parse_json(body[:size], MAX_JSON_VALUES)
+    _check_names(document, REQUEST_FIELDS, "field of the request")
+    for name, expected in (("model_name", model.name), ("model_version", model.version)):
+        if document.get(name, expected) != expected:
+            raise InvalidRequestError(f"`{name}` isn't that of the address: leave it out, or send {expected!r}")
+    inputs = document.get("inputs")
+    if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
+        raise InvalidRequestError("`inputs` must be a list with one input: `image` (BYTES) or `pixels` (UINT8)")
+    parameters = _parse_parameters(_object(document.get("parameters")))
+    images, pixels = _parse_input(inputs[0], body[size:])
+    outputs = _parse_outputs(document.get("outputs"), parameters.binary_output, model.outputs)
+    request_id = document.get("id", "")
+    if not isinstance(request_id, str) or len(request_id) > MAX_ID_LENGTH or not request_id.isprintable():
+        raise InvalidRequestError(f"invalid id {_short(request_id)}: it must have at most {MAX_ID_LENGTH} characters")
+    return InferRequest(request_id, images, pixels, parameters, outputs)
+
+
+def _json_size(body: bytes, header_length: str | None) -> int:
+    if header_length is None:
+        return len(body)
+    valid = header_length.isascii() and header_length.isdecimal() and len(header_length) <= 18
+    if not valid or int(header_length) > len(body):
+        raise InvalidRequestError(
+            f"invalid {LENGTH_HEADER} {header_length[:20]!r}: it must be a number up to {len(body)}"
+        )
+    return int(header_length)
+
+
+def _check_names(document: Mapping[str, Any], known: Sequence[str], kind: str) -> None:
+    for name in document:
+        if name not in known:
+            raise unknown_name(kind, name, known)
+
+
+def _parse_parameters(parameters: Mapping[str, Any]) -> InferParameters:
+    _check_names(parameters, PARAMETERS, "parameter")
+    crops, timeout = parameters.get("crops", 10), parameters.get("timeout", 0)
+    if type(crops) is not int or crops not in CROP_IDS:
+        raise InvalidRequestError(f"invalid parameter `crops`: it must be {' or '.join(map(str, CROP_IDS))}")
+    if type(timeout) is not int or timeout < 0:
+        raise InvalidRequestError("invalid parameter `timeout`: it must be a number of microseconds, or 0 for none")
+    binary_output = _boolean(parameters, "binary_data_output", False)
+    return InferParameters(crops, binary_output, timeout / MICROSECONDS if timeout else None)
+
+
+def _parse_input(entry: Mapping[str, Any], rest: bytes) -> tuple[list[bytes] | None, NDArray[np.uint8] | None]:
+    """The images or the pixels of the only input; `rest`: the bytes after the JSON part."""
+    _check_names(entry, INPUT_FIELDS, "field of an input")
+    raw, shape = _binary_data(entry, rest), _shape(entry)
+    kind = (entry.get("name"), entry.get("datatype"))
+    if kind == ("image", "BYTES"):
+        images = decode_base64(entry.get("data")) if raw is None else split_elements(raw)
+        if len(images) != math.prod(shape):
+            raise InvalidRequestError(f"expected {math.prod(shape)} images by the shape {shape}, got {len(images)}")
+        return images, None
+    if kind == ("pixels", "UINT8"):
+        return None, decode_pixels(raw, entry.get("data"), shape)
+    raise InvalidRequestError(
+        f"unknown input {_short(kind[0])} of type {_short(kind[1])}: send `image` (BYTES) or `pixels` (UINT8)"
+    )
+
+
+def _short(value: Any) -> str:
+    """A value in a message: text by its beginning; of anything else, which may be deep and long, only the type."""
+    return ascii(value[:40]) if isinstance(value, str) else value.__class__.__name__
+
+
+def _object(value: Any) -> dict[str, Any]:
+    if value is not None and not isinstance(value, dict):
+        raise InvalidRequestError("`parameters` must be an object")
+    return value or {}
+
+
+def _boolean(parameters: Mapping[str, Any], name: str, default: bool) -> bool:
+    value = parameters.get(name, default)
+    if not isinstance(value, bool):
+        raise InvalidRequestError(f"invalid parameter `{name}`: it must be true or false")
+    return value
+
+
+def _shape(entry: Mapping[str, Any]) -> list[int]:
+    shape = entry.get("shape")
+    valid = isinstance(shape, list) and all(type(side) is int and 1 <= side <= 1_000_000 for side in shape)
+    if not valid or not shape or len(shape) > 8:
+        raise InvalidRequestError("`shape` must be a list of positive integers")
+    assert isinstance(shape, list)
+    return shape
+
+
+def _binary_data(entry: Mapping[str, Any], rest: bytes) -> bytes | None:
+    """The bytes after the JSON part, if they are the input; None: the input is in `data`."""
+    parameters = _object(entry.get("parameters"))
+    _check_names(parameters, ("binary_data_size",), "parameter of an input")
+    size = parameters.get("binary_data_size")
+    if size is None:
+        if rest:
+            raise InvalidRequestError(f"{len(rest)} bytes follow the JSON: give the input `binary_data_size`")
+        return None
+    if type(size) is not int or size != len(rest):
+        raise InvalidRequestError(
+            f"expected binary_data_size {len(rest)}, the bytes after the JSON, got {_short(size)}"
+        )
+    if "data" in entry:
+        raise InvalidRequestError("the input has both `data` and binary data: send one of them")
+    return rest
+
+
+def _parse_outputs(outputs: Any, all_binary: bool, known: Sequence[str]) -> tuple[RequestedOutput, ...]:
+    if outputs is None:
+        return tuple(RequestedOutput(name, all_binary) for name in known)
+    if not isinstance(outputs, list) or not outputs or not all(isinstance(output, dict) for output in outputs):
+        raise InvalidRequestError("`outputs` must be a list of objects")
+    if len(outputs) > len(known):  # each is 60 kB of JSON an image: named 6,000 times they filled the memory
+        raise InvalidRequestError(f"{len(outputs)} outputs requested: there are {len(known)}, each at most once")
+    requested = [_parse_output(output, all_binary, known) for output in outputs]
+    if len({output.name for output in requested}) < len(requested):
+        raise InvalidRequestError("an output is requested twice: request each at most once")
+    return tuple(requested)
+
+
+def _parse_output(output: Mapping[str, Any], all_binary: bool, known: Sequence[str]) -> RequestedOutput:
+    _check_names(output, OUTPUT_FIELDS, "field of an output")
+    parameters, name = _object(output.get("parameters")), output.get("name")
+    _check_names(parameters, ("binary_data", "classification"), "parameter of an output")
+    if name not in known:
+        raise InvalidRequestError(f"unknown output {_short(name)}: request {' or '.join(known)}")
+    classes = parameters.get("classification", 0)
+    if type(classes) is not int or not 0 <= classes <= MAX_CLASSES or (classes and name != "probabilities"):
+        raise InvalidRequestError(
+            f"invalid `classification`: it must be a number up to {MAX_CLASSES}, of the output `probabilities`"
+        )
+    return RequestedOutput(str(name), _boolean(parameters, "binary_data", all_binary), classes)

@@ -1,0 +1,88 @@
+"""What the Open Inference Protocol says of the served model: metadata, Triton's model configuration, its settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from server.loaded_model import LoadedModel
+from server.open_inference.infer_request import RequestedModel
+
+OUTPUTS = ("probabilities", "features")
+EXTENSIONS = (
+    "binary_tensor_data",
+    "classification",
+    "model_configuration",
+    "model_repository",
+    "parameters",
+    "statistics",
+    "trace",
+    "logging",
+)
+"""Those of Triton that are answered; repository, trace and logging can be read, not changed."""
+ALTERNATIVE_INPUT = "pixels UINT8 [-1,256,256,3]"
+TRACE_SETTINGS: dict[str, str | list[str]] = {
+    "trace_level": ["OFF"],
+    "trace_rate": "0",
+    "trace_count": "0",
+    "log_frequency": "0",
+    "trace_file": "",
+    "trace_mode": "opentelemetry",
+}
+"""No traces are written to files; OpenTelemetry's own variables control those that are sent."""
+LOG_SETTINGS: dict[str, str | bool | int] = {
+    "log_file": "",
+    "log_info": True,
+    "log_warning": True,
+    "log_error": True,
+    "log_verbose_level": 0,
+    "log_format": "default",
+}
+
+
+def requested_model(loaded: LoadedModel) -> RequestedModel:
+    """Name, version and outputs of the served model."""
+    manifest = loaded.artifact.manifest
+    return RequestedModel(manifest.name, str(manifest.version), OUTPUTS)
+
+
+def model_metadata(loaded: LoadedModel) -> dict[str, Any]:
+    """The model's inputs and outputs; -1 is the number of images."""
+    manifest, model = loaded.artifact.manifest, loaded.model
+    return {
+        "name": manifest.name,
+        "versions": [str(manifest.version)],
+        "platform": "onnx_onnxv1",
+        "inputs": [{"name": "image", "datatype": "BYTES", "shape": [-1]}],
+        "outputs": [
+            {"name": "probabilities", "datatype": "FP32", "shape": [-1, model.num_classes]},
+            {"name": "features", "datatype": "FP32", "shape": [-1, model.feature_dim]},
+        ],
+        "parameters": {"device": model.device, "alternative_input": ALTERNATIVE_INPUT},
+    }
+
+
+def model_config(loaded: LoadedModel) -> dict[str, Any]:
+    """Triton's model configuration. `max_batch_size` 0: the number of images is a dimension as any other."""
+    manifest, model = loaded.artifact.manifest, loaded.model
+    return {
+        "name": manifest.name,
+        "platform": "onnxruntime_onnx",
+        "backend": "onnxruntime",
+        "version_policy": {"specific": {"versions": [manifest.version]}},
+        "max_batch_size": 0,
+        "input": [{"name": "image", "data_type": "TYPE_STRING", "format": "FORMAT_NONE", "dims": [-1]}],
+        "output": [
+            {"name": "probabilities", "data_type": "TYPE_FP32", "dims": [-1, model.num_classes]},
+            {"name": "features", "data_type": "TYPE_FP32", "dims": [-1, model.feature_dim]},
+        ],
+        "instance_group": [
+            {
+                "name": manifest.name,
+                "kind": "KIND_GPU" if model.device == "cuda" else "KIND_CPU",
+                "count": 1,
+                "gpus": [0] if model.device == "cuda" else [],
+            }
+        ],
+        "default_model_filename": loaded.artifact.network.name,
+        "parameters": {"alternative_input": {"string_value": ALTERNATIVE_INPUT}},
+    }

@@ -1,0 +1,78 @@
+"""Tensors of the Open Inference Protocol, as JSON and in Triton's binary form.
+
+In binary form a tensor is its elements in a row, little-endian; an element of type BYTES is its length in four bytes
+and then itself. In JSON an element of type BYTES is base64 text.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.exceptions import InvalidRequestError
+from model.images.preprocess import IMAGE_SIZE
+
+FP32 = np.dtype("<f4")
+
+Tensor = NDArray[np.generic]
+
+
+def split_elements(raw: bytes) -> list[bytes]:
+    """The elements of a binary tensor of type BYTES. Raises InvalidRequestError."""
+    elements, position = [], 0
+    while position < len(raw):
+        if position + 4 > len(raw):
+            raise InvalidRequestError("binary data ends within the length of an element")
+        (length,) = struct.unpack_from("<I", raw, position)
+        if position + 4 + length > len(raw):
+            raise InvalidRequestError(f"binary data ends within an element of {length} bytes")
+        elements.append(raw[position + 4 : position + 4 + length])
+        position += 4 + length
+    return elements
+
+
+def join_elements(elements: Iterable[bytes]) -> bytes:
+    """The binary tensor of type BYTES with these elements."""
+    return b"".join(struct.pack("<I", len(element)) + element for element in elements)
+
+
+def encode_tensor(tensor: Tensor) -> bytes:
+    """The binary form of numbers, as float32, or of text (an object array)."""
+    if tensor.dtype == object:
+        return join_elements(str(element).encode() for element in tensor.ravel())
+    return np.ascontiguousarray(tensor, FP32).tobytes()
+
+
+def decode_base64(data: Any) -> list[bytes]:
+    """The elements of a JSON tensor of type BYTES. Raises InvalidRequestError."""
+    try:
+        if not isinstance(data, list):
+            raise ValueError
+        return [base64.b64decode(text, validate=True) for text in data]
+    except (ValueError, TypeError, binascii.Error):
+        raise InvalidRequestError("`data` must be a list of images as base64 text") from None
+
+
+def decode_pixels(raw: bytes | None, data: Any, shape: Sequence[int]) -> NDArray[np.uint8]:
+    """The (N, 256, 256, 3) pixels of a binary tensor, or where `raw` is None of JSON. Raises InvalidRequestError."""
+    if len(shape) != 4 or list(shape[1:]) != [IMAGE_SIZE, IMAGE_SIZE, 3]:
+        raise InvalidRequestError(f"expected `pixels` of shape [N, {IMAGE_SIZE}, {IMAGE_SIZE}, 3], got {list(shape)}")
+    count = math.prod(shape)
+    if raw is not None:
+        if len(raw) != count:
+            raise InvalidRequestError(f"expected {count:,} bytes by the shape, got {len(raw):,}")
+        return np.frombuffer(raw, np.uint8).reshape(shape)
+    try:
+        values = np.array(data)
+        if values.dtype.kind != "i" or values.size != count or values.min() < 0 or values.max() > 255:
+            raise ValueError
+    except (ValueError, TypeError, OverflowError):
+        raise InvalidRequestError(f"`data` must be {count:,} integers from 0 to 255") from None
+    return values.astype(np.uint8).reshape(shape)
