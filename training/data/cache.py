@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -83,10 +82,12 @@ def build_cache(
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(folder / "lock", "reading the same images into the cache"):
         images = (JpegImages if cache_format == "jpeg" else RawImages)(folder, len(dataset.examples))
+        images.repair = partial(_decode_again, dataset.examples, images)
         progress = _Progress(folder / "progress.npz")
         progress.load()
         traits, has_traits = open_traits(folder / "traits.bin", len(dataset.examples))
         if (progress.done and not has_traits) or not images.resume(progress.done):
+            tqdm.write(f"the cache in {folder} is damaged: its images are decoded again")
             progress.path.unlink()  # first: if we are killed after this, the next run must not believe it
             progress = _Progress(progress.path)
             images.resume(0)
@@ -127,15 +128,20 @@ class _Progress:
         self.outer_sum = np.zeros((3, 3), np.int64)
 
     def load(self) -> None:
-        """Read what was saved; start from zero if no complete file exists."""
-        try:
-            with np.load(self.path) as saved:
-                values = {name: saved[name] for name in saved.files}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        """Read what was saved; start from zero if there is nothing, or with a message if it is damaged."""
+        if not self.path.is_file():
             return
-        self.done, self.count = int(values["done"]), int(values["count"])
-        self.skipped = {int(row): Skipped(*entry) for row, entry in json.loads(str(values["skipped"])).items()}
-        self.image_sum, self.outer_sum = values["image_sum"], values["outer_sum"]
+        try:
+            with self.path.open("rb") as file, np.load(file) as saved:  # a zip file: its checksums are compared
+                values = {name: saved[name] for name in saved.files}
+            done, count = int(values["done"]), int(values["count"])
+            skipped = {int(row): Skipped(*entry) for row, entry in json.loads(str(values["skipped"])).items()}
+            image_sum, outer_sum = values["image_sum"], values["outer_sum"]
+        except Exception as error:  # what zipfile, NumPy and json raise for damage is no closed list
+            tqdm.write(f"{self.path} is damaged ({type(error).__name__}): the images are decoded again")
+            return
+        self.done, self.count, self.skipped = done, count, skipped
+        self.image_sum, self.outer_sum = image_sum, outer_sum
 
     def save(self) -> None:
         with atomic_write(self.path, "wb") as file:
@@ -221,6 +227,14 @@ def decode_example(example: Example, images: RawImages | JpegImages) -> tuple[Pi
         return *images.encode(decoded.pixels), read_traits(data, decoded)
     except (InvalidImageError, OSError) as error:
         return Skipped(example.file, skip_reason(error), str(error))
+
+
+def _decode_again(examples: Sequence[Example], images: RawImages | JpegImages, row: int) -> tuple[Pixels, bytes]:
+    """Pixels and encoded bytes of an image that is damaged in the cache. Raises DatasetError."""
+    result = decode_example(examples[row], images)
+    if isinstance(result, Skipped):
+        raise DatasetError(f"an image is damaged in the cache, and can't be decoded again: {result}")
+    return result[0], result[1]
 
 
 def _check_unreadable(dataset: Dataset, skipped: dict[int, Skipped], folder: Path) -> None:
