@@ -9,21 +9,32 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from model.artifacts.history import Epoch
 from model.files import atomic_write
 
 METRICS = "metrics.jsonl"
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The records of a run so far, one per epoch; none before the first epoch is finished."""
+    """The records of a run so far, one per epoch; none before the first epoch is finished.
+
+    Damaged lines, such as those that a full disk has cut, are left out and counted in a message.
+    """
     path = folder / METRICS
-    records = []
-    for line in path.read_text().splitlines() if path.is_file() else []:
-        try:
-            records.append(json.loads(line))
-        except ValueError:  # truncated by a full disk
-            continue
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    records = [record for record in map(_parse_record, lines) if record is not None]
+    if len(records) < len(lines):
+        tqdm.write(f"{len(lines) - len(records):,} of {len(lines):,} lines of {path} are damaged and left out")
     return records
+
+
+def _parse_record(line: bytes) -> dict[str, Any] | None:
+    """The record of a line if it has the fields of an epoch; None: it is damaged."""
+    try:
+        Epoch.model_validate_json(line)  # also of JSON that is no object
+        return dict(json.loads(line))
+    except ValueError:
+        return None
 
 
 class MetricsLog:

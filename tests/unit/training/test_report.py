@@ -83,9 +83,14 @@ def test_tensorboard_has_the_same(run: Path) -> None:
     assert [s.value for s in scalars] == pytest.approx([record["train_loss"] for record in read_metrics(run)], rel=1e-6)
 
 
+def make_lines(*epochs: int) -> str:
+    """Lines of metrics.jsonl."""
+    others = dict.fromkeys((*Epoch.model_fields, "images_per_second", "data_stall"), 0.5)
+    return "".join(json.dumps(others | {"epoch": epoch}) + "\n" for epoch in epochs)
+
+
 def test_records_after_the_checkpoint_are_removed(tmp_path: Path) -> None:
-    lines = [{"epoch": epoch, "train_loss": 1.0} for epoch in (1, 2, 3)]
-    (tmp_path / METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / METRICS).write_text(make_lines(1, 2, 3))
     MetricsLog(tmp_path, 2).close()
     assert [record["epoch"] for record in read_metrics(tmp_path)] == [1, 2]
 
@@ -110,16 +115,30 @@ def test_the_true_class_is_pink() -> None:
     assert pink == [False, True, False]
 
 
-def test_a_line_that_a_full_disk_cut_harms_no_other(tmp_path: Path) -> None:
-    (tmp_path / METRICS).write_text('{"epoch": 1, "train_loss": 1.0}\n{"epoch": 2, "tra')
+def test_a_line_that_a_full_disk_cut_harms_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = MetricsLog(tmp_path, 9)
-    (tmp_path / METRICS).write_text('{"epoch": 1, "train_loss": 1.0}\n{"epoch": 2, "tra')
-    fields = (
-        "learning_rate", "train_loss", "validation_loss", "validation_top1_error", "images_per_second", "data_stall",
-    )  # fmt: skip
-    log.write({"epoch": 3} | dict.fromkeys(fields, 0.5))
+    (tmp_path / METRICS).write_text(make_lines(1) + '{"epoch": 2, "tra')
+    log.write(json.loads(make_lines(3)))
     log.close()
+    capsys.readouterr()
     assert [record["epoch"] for record in read_metrics(tmp_path)] == [1, 3]
+    assert "1 of 3 lines of" in capsys.readouterr().out
+
+
+def test_a_bit_of_the_metrics_blocks_nothing(tmp_path: Path) -> None:
+    """Whatever it makes of a line, the others are read, and this one is a record of an epoch or left out."""
+    lines = make_lines(1, 2, 3).encode()
+    first, second = len(make_lines(1)), len(make_lines(1, 2))
+    for place in range(first, second):
+        for bit in range(8):
+            damaged = bytearray(lines)
+            damaged[place] ^= 1 << bit
+            (tmp_path / METRICS).write_bytes(damaged)
+            records = read_metrics(tmp_path)
+            assert len([Epoch.model_validate(record) for record in records]) in (1, 2, 3)
+            assert records[0]["epoch"] == 1
+    (tmp_path / METRICS).write_bytes(b"[]\n7\nnull\n\xff\n" + lines)
+    assert [record["epoch"] for record in read_metrics(tmp_path)] == [1, 2, 3]
 
 
 def test_the_artifact_carries_its_history(run: Path, artifact: Artifact) -> None:
