@@ -38,6 +38,17 @@ def test_as_pillow_compresses(images: NDArray[np.uint8], quality: int) -> None:
     assert difference.mean() < 1
 
 
+def test_an_image_in_the_corner_of_a_canvas(images: NDArray[np.uint8]) -> None:
+    """Its last row and column are repeated, as a JPEG library does."""
+    image = images[0, :61, :75]
+    canvas = np.pad(image, ((0, 3), (0, 5), (0, 0)), mode="edge")
+    got = compress(torch.from_numpy(canvas).permute(2, 0, 1)[None].float(), torch.tensor([60.0]))[0, :, :61, :75]
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=60, subsampling=2)
+    difference = np.abs(got.permute(1, 2, 0).numpy() - np.asarray(Image.open(buffer), np.float32))
+    assert difference.mean() < 1
+
+
 def test_each_image_has_its_quality(images: NDArray[np.uint8]) -> None:
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2).float()
     qualities = torch.tensor([10.0, 40.0, 70.0, 100.0])

@@ -1,0 +1,154 @@
+"""Views: boxes, degradation and color jitter, as they are drawn, and as Pillow would make the same image."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance
+
+from training.data.augment import Augmentation
+from training.data.rendering import jitter, render
+from training.data.views import Jittered, Views, draw_views, has_views
+from training.recipes import RECIPES, Boxes, Degradation, Recipe
+
+RECIPE = RECIPES["photos"]
+ROWS = np.arange(2000)
+NO_MEAN = torch.zeros(224, 224, 3)
+
+
+@pytest.fixture(scope="module")
+def image() -> NDArray[np.uint8]:
+    """256 x 256 of soft color."""
+    small = np.random.default_rng(0).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+    return np.asarray(Image.fromarray(small).resize((256, 256), Image.Resampling.BICUBIC))
+
+
+def draw(recipe: Recipe = RECIPE, rows: NDArray[np.int64] = ROWS, epoch: int = 0, rotate: bool = False) -> Views:
+    return draw_views(Augmentation.create(recipe, 900 * np.eye(3), 3, rotate), epoch, rows)
+
+
+def plain(**changes: Any) -> Recipe:
+    """The recipe with no other change to an image than these."""
+    return replace(RECIPE, mirror=False, pca_color_std=0.0, boxes=None, degradation=None, jitter=None, **changes)
+
+
+def rendered(views: Views, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """(N, 224, 224, 3)."""
+    images = torch.from_numpy(np.tile(image, (len(views.rows), 1, 1, 1)))
+    result: NDArray[np.float32] = render(images, views, NO_MEAN).permute(0, 2, 3, 1).numpy()
+    return result
+
+
+def test_reproducible_wherever_an_image_comes_up(image: NDArray[np.uint8]) -> None:
+    some = draw(rows=np.array([7, 3]), rotate=True)
+    again = draw(rows=np.array([3, 7, 5]), rotate=True)
+    for values, others in zip(some[1:7], again[1:7], strict=True):
+        np.testing.assert_array_equal(values, others[[1, 0]])
+    pixels = rendered(some, image)
+    np.testing.assert_allclose(pixels, rendered(again, image)[[1, 0]], atol=0.01)
+    assert not np.allclose(pixels, rendered(draw(rows=np.array([7, 3]), epoch=1, rotate=True), image), atol=5)
+
+
+def test_boxes_have_their_areas_and_lie_inside() -> None:
+    left, top, width, height = draw().boxes.T
+    area, aspect = width * height / 256**2, width / height
+    assert left.min() >= 0
+    assert top.min() >= 0
+    assert max((left + width).max(), (top + height).max()) <= 256.001
+    assert 0.2 <= area.min() < 0.22
+    assert area.max() <= 1
+    assert 0.5 < area.mean() < 0.62
+    assert 1 / 1.41 < aspect.min() < 0.75
+    assert 1.3 < aspect.max() < 1.41
+
+
+def test_degradation_has_its_ranges() -> None:
+    degraded, recipe = draw().degraded, Degradation()
+    assert degraded is not None
+    for values, (low, high) in (
+        (degraded.stored_size, recipe.stored_size), (degraded.size, recipe.size),
+        (degraded.first, recipe.stored_quality), (degraded.second, recipe.stored_quality),
+        (degraded.third, recipe.compressed_quality),
+    ):  # fmt: skip
+        assert (values.min(), values.max()) == (low, high)
+    assert abs(degraded.stored.mean() - 0.9) < 0.03
+    assert abs(degraded.compressed.mean() - 0.5) < 0.04
+    assert abs(np.log(degraded.white_balance).std() - 0.06) < 0.005
+
+
+def test_a_degraded_image_is_what_pillow_makes_of_it(image: NDArray[np.uint8]) -> None:
+    always = Degradation(stored=1.0, compressed=1.0, blurred=0.0, white_balance_std=0.0, size=(40.0, 60.0))
+    recipe = replace(plain(), degradation=always, boxes=Boxes(warped=0.0))
+    views = draw(recipe, np.arange(6))
+    assert views.degraded is not None
+    for number, got in enumerate(rendered(views, image)):
+        stored, size = (int(sizes[number]) for sizes in (views.degraded.stored_size, views.degraded.size))
+        qualities = [int(quality[number]) for quality in views.degraded[2:5]]
+        reduced = Image.fromarray(image).resize((stored, stored), Image.Resampling.BILINEAR)
+        reduced = compressed(compressed(reduced, qualities[0]), qualities[1])
+        left, top, width, height = views.boxes[number] * stored / 256
+        sides = round(width * size / stored), round(height * size / stored)
+        box = reduced.resize(sides, Image.Resampling.BILINEAR, box=(left, top, left + width, top + height))
+        expected = compressed(box, qualities[2]).resize((224, 224), Image.Resampling.BILINEAR)
+        difference = np.abs(got - np.asarray(expected, np.float32)).mean()
+        x, y, across, down = views.boxes[number]
+        undegraded = Image.fromarray(image).resize((224, 224), Image.Resampling.BILINEAR, (x, y, x + across, y + down))
+        loss = np.abs(np.asarray(expected, np.float32) - np.asarray(undegraded, np.float32)).mean()
+        assert difference < 0.3 * loss  # each of three compressions rounds some coefficients otherwise
+
+
+def compressed(image: Image.Image, quality: int) -> Image.Image:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality, subsampling=2)
+    return Image.open(buffer)
+
+
+def test_without_boxes_it_is_the_paper_s_crop(image: NDArray[np.uint8]) -> None:
+    recipe = replace(plain(), jitter=RECIPE.jitter and replace(RECIPE.jitter, share=0.0, gray=0.0))
+    views = draw(recipe, np.arange(3))
+    for (left, top, width, height), got in zip(views.boxes.astype(int), rendered(views, image), strict=True):
+        assert (width, height) == (224, 224)
+        np.testing.assert_allclose(got, image[top : top + 224, left : left + 224], atol=1e-3)
+
+
+def test_mirrored_and_rotated(image: NDArray[np.uint8]) -> None:
+    recipe = replace(plain(), boxes=Boxes(area=(1.0, 1.0), max_aspect=1.0, warped=0.0), mirror=True)
+    views = draw(recipe, np.arange(12), rotate=True)
+    assert set(views.rotations) == {0, 1, 2, 3}
+    assert set(views.mirrored) == {True, False}
+    whole = np.asarray(Image.fromarray(image).resize((224, 224), Image.Resampling.BILINEAR), np.float32)
+    for mirrored, turns, got in zip(views.mirrored, views.rotations, rendered(views, image), strict=True):
+        expected = np.rot90(whole[:, ::-1] if mirrored else whole, turns)
+        np.testing.assert_allclose(got, expected, atol=1.01)
+
+
+def test_a_warped_view_is_its_plain_one_nearby(image: NDArray[np.uint8]) -> None:
+    views = draw(replace(plain(), boxes=Boxes(warped=1.0), mirror=True), np.arange(8))
+    upright = views._replace(warped=np.zeros(8, bool))
+    got, expected = rendered(views, image), rendered(upright, image)
+    middle = np.s_[:, 104:120, 104:120]
+    assert np.abs(got[middle] - expected[middle]).mean() < 12  # the center stays, also of mirrored ones
+    assert np.abs(got - expected).mean() > np.abs(got[middle] - expected[middle]).mean()
+
+
+def test_jitter_is_pillow_s(image: NDArray[np.uint8]) -> None:
+    soft = (image // 3 + 80).astype(np.uint8)  # so that nothing is clipped
+    pixels = torch.from_numpy(soft).permute(2, 0, 1)[None].float()
+    zero = np.zeros(1)
+    for place, enhance in ((0, ImageEnhance.Brightness), (1, ImageEnhance.Contrast), (2, ImageEnhance.Color)):
+        for change in (-0.3, 0.3, -1.0):
+            changes = [zero, zero, zero]
+            changes[place] = np.array([change])
+            got = jitter(pixels, Jittered(*changes))[0].permute(1, 2, 0).numpy()
+            expected = np.asarray(enhance(Image.fromarray(soft)).enhance(1 + change), np.float32)
+            assert np.abs(got - expected).mean() < 1
+
+
+def test_the_paper_s_recipes_have_no_views() -> None:
+    assert [name for name, recipe in RECIPES.items() if has_views(recipe)] == ["photos"]
