@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ EMBEDDED_COLLECTION = "images"
 class MilvusAddress:
     """Location of a collection. `server`: the URI that pymilvus connects to, `http://HOST:PORT` or a file."""
 
-    server: str
+    server: str = field(repr=False)
     collection: str
 
     @classmethod
@@ -46,13 +47,19 @@ class MilvusAddress:
         host, _, collection = rest.removeprefix("//").partition("/")
         if not rest.startswith("//") or not host or not collection or "/" in collection:
             raise InvalidRequestError(
-                f"invalid index {text[:200]!r}: give milvus://HOST:PORT/COLLECTION or milvus:FILE.db"
+                f"invalid index {hide_password(text[:200])!r}: give milvus://HOST:PORT/COLLECTION or milvus:FILE.db"
             )
         return cls(f"http://{host}", collection)
 
     def __str__(self) -> str:
-        host = self.server.removeprefix("http://")
-        return f"{SCHEME}{host}" if host == self.server else f"{SCHEME}//{host}/{self.collection}"
+        """The text that was parsed, without a password: it is logged and shown to clients."""
+        host = hide_password(self.server).removeprefix("http://")
+        return f"{SCHEME}//{host}/{self.collection}" if self.server.startswith("http://") else f"{SCHEME}{host}"
+
+
+def hide_password(uri: str) -> str:
+    """The same URI with `***` in place of the password, or of a token without a user."""
+    return re.sub(r"(?<=//)([^/@:]*:)?[^/]*@", r"\1***@", uri)
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,8 @@ def connect(address: MilvusAddress) -> MilvusClient:
     try:
         return MilvusClient(address.server)
     except (MilvusException, ValueError, OSError) as error:
-        raise IndexStoreError(f"cannot connect to Milvus at {address}: {getattr(error, 'message', error)}") from error
+        reason = hide_password(str(getattr(error, "message", error)))
+        raise IndexStoreError(f"cannot connect to Milvus at {address}: {reason}") from error
 
 
 def create_collection(address: MilvusAddress, metadata: CollectionMetadata) -> None:
@@ -116,8 +124,8 @@ def create_collection(address: MilvusAddress, metadata: CollectionMetadata) -> N
         schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False, description=metadata.to_json())
         schema.add_field("id", DataType.INT64, is_primary=True)
         lengths = {"sha256": 64, "key": 1024, "label": 1024, DETAILS: MAX_TEXT_LENGTH, "thumbnail": MAX_TEXT_LENGTH}
-        for field, length in lengths.items():
-            schema.add_field(field, DataType.VARCHAR, max_length=length)
+        for name, length in lengths.items():
+            schema.add_field(name, DataType.VARCHAR, max_length=length)
         schema.add_field("removed", DataType.BOOL)
         schema.add_field("feature", DataType.FLOAT_VECTOR, dim=metadata.dim)
         params = client.prepare_index_params()

@@ -39,6 +39,23 @@ def test_an_incomplete_milvus_address(text: str) -> None:
         IndexUri.parse(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("milvus://me:s3cr:e@t@host:19530/images", "milvus://me:***@host:19530/images"),
+        ("milvus://s3cret@host/images", "milvus://***@host/images"),
+    ],
+)
+def test_a_password_is_never_shown(text: str, shown: str) -> None:
+    """Neither in logs and responses, which have the URI, nor in messages."""
+    uri = IndexUri.parse(text)
+    assert str(uri) == shown
+    assert "3cr" not in repr(uri)
+    with pytest.raises(InvalidRequestError) as raised:
+        IndexUri.parse(text.removesuffix("/images"))
+    assert f"invalid index {shown.removesuffix('/images')!r}" in str(raised.value)
+
+
 def test_an_operation_on_folders_only() -> None:
     assert require_folder(IndexUri(Path("a"))) == Path("a")
     with pytest.raises(InvalidRequestError, match="is not a folder"):
