@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,9 +11,10 @@ from pathlib import Path
 from index.backends import IndexUri, open_existing, open_writable
 from index.build import BuildReport, build
 from index.metadata import parse_dtype
+from index.protocol import Index, SupportsSync
 from index.reading import to_sources
 from index.shards import Shard
-from index.sync import SyncReport, sync
+from index.sync import OUTDATED, SyncReport, sync
 from model.artifacts.artifact import Artifact
 from model.datasets.listing import ListedImage, Listing, Summary, write_skipped
 from model.datasets.names import SPLITS
@@ -55,17 +56,25 @@ class SyncOptions:
 
 @dataclass(frozen=True)
 class IndexedData:
-    """What was done: `size`, of the index afterwards; `summary`, of the data."""
+    """What was done: `size`, of the index afterwards; `summary`, of the data.
+
+    `differences`: number of images that were indexed before and are elsewhere, otherwise or not at all in the folder.
+    """
 
     index: IndexUri
     report: BuildReport
     size: int
     summary: Summary
+    differences: Mapping[str, int]
 
     def __str__(self) -> str:
         report = self.report
         counts = f"{report.added:,} added, {report.existing:,} already indexed, {report.unreadable:,} unreadable"
-        return f"{self.summary}\nindex {self.index}: {self.size:,} images ({counts})"
+        text = f"{self.summary}\nindex {self.index}: {self.size:,} images ({counts})"
+        if not self.differences:
+            return text
+        changes = ", ".join(f"{count:,} {kind}" for kind, count in self.differences.items())
+        return f"{text}\nthe folder has changed since: {changes}; `alexnet index sync` brings the index up to date"
 
 
 def index_dataset(
@@ -78,13 +87,23 @@ def index_dataset(
     options = options or IndexingOptions()
     listing = list_images(data, options.archive, options.shard, options.exclude)
     with closing(open_writable(index, artifact, parse_dtype(options.dtype))) as store:
+        model = OnnxModel(artifact.network, options.device)
         try:
-            report = build(store, OnnxModel(artifact.network, options.device), to_sources(listing))
+            report = build(store, model, to_sources(listing))
+            differences = find_differences(store, model, listing) if options.shard is None else {}
         except KeyboardInterrupt:
             raise StoppedError("stopped; what was added is kept: run the same command to resume") from None
         if options.list_skipped is not None:
             write_skipped(options.list_skipped, (*listing.skipped, *report.skipped))
-        return IndexedData(index, report, len(store), listing.summary(report.skipped))
+        return IndexedData(index, report, len(store), listing.summary(report.skipped), differences)
+
+
+def find_differences(index: Index, model: OnnxModel, listing: Listing) -> dict[str, int]:
+    """Number of images of a folder that an index has otherwise than the folder, by what has happened to them."""
+    if not isinstance(index, SupportsSync) or not listing.root.is_dir() or not listing.entries:
+        return {}
+    counts = sync(index, model, listing, dry_run=True).counts
+    return {str(kind): counts[kind] for kind in OUTDATED if counts[kind]}
 
 
 def list_images(data: str, archive: Path | None, shard: Shard | None, exclude: Sequence[str]) -> Listing:

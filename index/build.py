@@ -10,10 +10,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from index.protocol import Index, SupportsSync
-from index.reading import ImageSource, KnownImage, ReadImage, add_read, read_source, to_sources
+from index.reading import ImageSource, ReadImage, add_read, read_source, to_sources
 from index.shards import Shard
 from model.datasets.listing import Skipped
-from model.datasets.names import is_utf8
 from model.datasets.reader import read_folder
 from model.exceptions import DatasetError
 from model.runtime import OnnxModel
@@ -50,7 +49,7 @@ def build(index: Index, model: OnnxModel, sources: Sequence[ImageSource]) -> Bui
             for entry in failed:
                 tqdm.write(f"skipped {entry}")
             num_new = add_read(index, model, new)
-            record_states(index, batch, results)
+            record_states(index, new)
             skipped += failed
             added, existing = added + num_new, existing + len(batch) - num_new - len(failed)
             bar.update(len(batch))
@@ -69,10 +68,8 @@ def find_images(root: Path, shard: Shard | None = None, exclude: Sequence[str] =
     return to_sources(listing)
 
 
-def record_states(
-    index: Index, sources: Sequence[ImageSource], results: Sequence[ReadImage | KnownImage | Skipped]
-) -> None:
-    """Record how files were read, so that `index.sync` needn't read them again."""
+def record_states(index: Index, images: Sequence[ReadImage]) -> None:
+    """Record how the files of added images were read, so that `index.sync` needn't read them again."""
     if isinstance(index, SupportsSync):
-        read = [(s.file, r.state) for s, r in zip(sources, results, strict=True) if not isinstance(r, Skipped)]
-        index.file_records.set_file_states({file: state for file, state in read if is_utf8(file)})
+        states = {str(image.entry.source): image.state for image in images if image.entry.source is not None}
+        index.file_records.set_file_states(states)

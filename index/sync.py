@@ -27,6 +27,8 @@ from model.thread_pool import ordered_map
 
 BATCH_SIZE = 16
 ChangeKind = Literal["added", "restored", "moved", "relabeled", "edited", "gone", "not checked", "unreadable"]
+OUTDATED: tuple[ChangeKind, ...] = ("restored", "moved", "relabeled", "edited", "gone")
+"""What adding images leaves as it was."""
 CHANGE_KINDS: tuple[ChangeKind, ...] = (
     "added", "restored", "moved", "relabeled", "edited", "gone", "not checked", "unreadable",
 )  # fmt: skip

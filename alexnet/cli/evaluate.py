@@ -13,6 +13,7 @@ from alexnet.cli.options import (
     ArchiveOption,
     ArtifactsOption,
     DeviceOption,
+    ExcludeOption,
     HomeOption,
     PrecisionOption,
     SplitOption,
@@ -31,6 +32,7 @@ def evaluate(
         bool, typer.Option("--weighted", help="Weight several networks by their errors on the validation split.")
     ] = False,
     archive: ArchiveOption = None,
+    exclude: ExcludeOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
     imagenet_val: Annotated[
@@ -61,13 +63,13 @@ def evaluate(
     if imagenet_val is not None:
         typer.echo(format_measurements(evaluate_on_imagenet(paths, imagenet_val, device, precision, output)))
     elif baseline is not None:
-        typer.echo(format_measurements(_evaluate_fisher(data or "", split, archive)))
+        typer.echo(format_measurements(_evaluate_fisher(data or "", split, archive, exclude or [])))
     else:
-        result = evaluate_ensemble(paths, data or "", split, archive, weighted, device, precision, typer.echo, output)
-        typer.echo(format_measurements(result))
+        options = (archive, weighted, device, precision, typer.echo, output, exclude or ())
+        typer.echo(format_measurements(evaluate_ensemble(paths, data or "", split, *options)))
 
 
-def _evaluate_fisher(data: str, split: str, archive: Path | None) -> list[Measurement]:
+def _evaluate_fisher(data: str, split: str, archive: Path | None, exclude: list[str]) -> list[Measurement]:
     from training.evaluation.fisher import evaluate_fisher
 
-    return evaluate_fisher(data, split, archive, typer.echo)
+    return evaluate_fisher(data, split, archive, typer.echo, exclude=exclude)

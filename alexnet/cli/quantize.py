@@ -12,6 +12,7 @@ from alexnet.cli.options import (
     ArtifactOption,
     DataOption,
     DeviceOption,
+    ExcludeOption,
     HomeOption,
     MaxImagesOption,
 )
@@ -21,6 +22,7 @@ def quantize(
     data: DataOption,
     artifact: ArtifactOption = None,
     archive: ArchiveOption = None,
+    exclude: ExcludeOption = None,
     max_images: MaxImagesOption = 200,
     max_error_increase: Annotated[
         float, typer.Option(min=0, help="Largest increase of the top-1 error, in percentage points.")
@@ -37,5 +39,5 @@ def quantize(
     from training.evaluation.quantize import add_int8
 
     path = artifact or home / "artifacts"
-    quantized = add_int8(path, data, archive, max_images, max_error_increase, device, typer.echo)
+    quantized = add_int8(path, data, archive, max_images, max_error_increase, device, typer.echo, exclude or ())
     typer.echo(f"added {quantized.path / NETWORK_FILES['int8']}")

@@ -23,9 +23,10 @@ GRID_STEP, MAX_ROUNDS = 0.05, 5
 """Grid and rounds of the search for weights."""
 
 
-def load_training_dataset(artifact: Artifact, data: str, archive: Path | None) -> Dataset:
+def load_training_dataset(artifact: Artifact, data: str, archive: Path | None, exclude: Sequence[str] = ()) -> Dataset:
     """The dataset `data`, split with the seed that the artifact was trained with. Raises DatasetError."""
-    return load_dataset(data, int(artifact.manifest.training.get("seed", 0)), archive)
+    training = artifact.manifest.training
+    return load_dataset(data, int(training.get("seed", 0)), archive, exclude or tuple(training.get("exclude", ())))
 
 
 def evaluate_ensemble(
@@ -38,6 +39,7 @@ def evaluate_ensemble(
     precision: Precision,
     log: Callable[[str], None],
     output: Path | None = None,
+    exclude: Sequence[str] = (),
 ) -> list[Measurement]:
     """Errors of the mean of the artifacts at `paths`, on one split of a dataset ("all": every image).
 
@@ -45,7 +47,8 @@ def evaluate_ensemble(
     AlexNetError.
     """
     members = [artifacts.load(path, precision) for path in paths]
-    dataset = load_training_dataset(members[0], data, archive)
+    dataset = load_training_dataset(members[0], data, archive, exclude)
+    log(str(dataset.summary()))
     splits = dataset.splits() | {"all": dataset.examples}
     if split not in splits:
         raise InvalidRequestError(f"unknown --split {split!r}: choose one of {', '.join(splits)}")

@@ -11,6 +11,8 @@ from tqdm import tqdm
 
 from model.artifacts.artifact import Measurement
 from model.artifacts.intervals import format_interval, wilson_interval
+from model.datasets.image_files import read_image_file
+from model.datasets.names import show_path
 from model.exceptions import DatasetError, InvalidImageError
 from model.images.crops import CENTER_CROP, TEN_CROP
 from model.images.preprocess import decode_image
@@ -69,9 +71,9 @@ def decode_batches(examples: Sequence[Example], batch_size: int = BATCH_SIZE) ->
 def decode_or_skip(example: Example) -> NDArray[np.uint8] | None:
     """(256, 256, 3) pixels; None, with a line that names the file, if it can't be decoded."""
     try:
-        return decode_image(example.path.read_bytes()).pixels
+        return decode_image(read_image_file(example.file)).pixels
     except (InvalidImageError, OSError) as error:
-        tqdm.write(f"skipped {example.path}: {error}")
+        tqdm.write(f"skipped {show_path(example.file)}: {error}")
         return None
 
 

@@ -29,6 +29,7 @@ def add_int8(
     max_error_increase: float,
     device: str,
     log: Callable[[str], None],
+    exclude: Sequence[str] = (),
 ) -> Artifact:
     """Calibrate on at most `max_images` training images, measure float32 and int8 on the held-out split, and put
     network.int8.onnx and both errors into the artifact.
@@ -39,7 +40,8 @@ def add_int8(
     if max_images < 1:
         raise InvalidRequestError(f"invalid --max-images {max_images}: at least 1 image is needed for calibration")
     artifact = artifacts.load(path)
-    dataset = load_training_dataset(artifact, data, archive)
+    dataset = load_training_dataset(artifact, data, archive, exclude)
+    log(str(dataset.summary()))
     check_same_split(artifact, dataset, data, dataset.held_out_split)
     order = np.random.default_rng(0).permutation(len(dataset.train))[:max_images]
     examples = [dataset.train[i] for i in order]

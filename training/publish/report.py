@@ -70,7 +70,7 @@ def rewrite_report(run: Path, artifact: Path | None = None) -> Path:
     config = RunDirectory(run).read_config()
     environment = config.environment
     loaded = artifacts.load(artifact or environment.artifacts_folder / config.run.name)
-    dataset = load_dataset(environment.data, config.run.seed, environment.archive)
+    dataset = load_dataset(environment.data, config.run.seed, environment.archive, environment.exclude)
     if loaded.labels != dataset.labels:
         raise DatasetError(f"the classes of {environment.data} differ from those of {loaded.path}")
     cache = build_cache(dataset, environment.cache_folder, config.run.cache_format)
@@ -113,6 +113,7 @@ def write_report(
     if len(names) <= MAX_MATRIX_CLASSES:
         confusions = _image(figures.draw_confusion(labels, predicted, names), "confusion matrix") + confusions
     sections += [
+        ("Images", f"<pre>{escape(str(dataset.summary(cache.skipped)))}</pre>"),
         ("Most frequent confusions", confusions),
         ("Kernels of conv1", _image(figures.draw_kernels(kernels, spec.towers), "kernels, those of a tower together")),
         ("Training", f"<pre>{escape(json.dumps(artifact.manifest.training, indent=1))}</pre>"),

@@ -1,0 +1,48 @@
+"""Set-up of a run: what was read is summed up, and what was skipped is listed."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from model.artifacts.artifact import Artifact
+from training.config import Environment, NetworkOptions, RunOptions, TrainConfig
+from training.loop.distributed import DistributedContext
+from training.loop.setup import set_up
+
+
+def test_the_images_are_summed_up(few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "photos"
+    shutil.copytree(few, root)
+    (root / "checks" / "cut.jpg").write_bytes((root / "checks" / "00.jpg").read_bytes()[:900])
+    (root / "cover.jpg").write_bytes((root / "checks" / "00.jpg").read_bytes())
+    config = TrainConfig.create(
+        network=NetworkOptions(hidden=8),
+        run=RunOptions(name="photos"),
+        environment=Environment(
+            data=str(root),
+            precision="float32",
+            home=tmp_path,
+            exclude=("circles/0*",),
+            list_skipped=tmp_path / "skipped.tsv",
+        ),
+    )
+    with set_up(config, DistributedContext(torch.device("cpu"))) as trainer:
+        summary = trainer.dataset.summary(trainer.cache.skipped)
+    assert str(summary) in capsys.readouterr().out
+    assert summary.skipped == {"excluded": 10, "outside the class folders": 1, "damaged images": 1}
+    assert (summary.num_found, summary.num_used, sum(summary.splits.values())) == (35, 23, 23)
+    reasons = [line.split("\t")[1] for line in (tmp_path / "skipped.tsv").read_text().splitlines()]
+    assert sorted(set(reasons)) == ["damaged images", "excluded", "outside the class folders"]
+    assert len(reasons) == 12
+
+
+def test_the_manifest_and_the_report_say_what_was_read(artifact: Artifact) -> None:
+    data = artifact.manifest.training["data"]
+    assert (data["found"], data["used"], data["classes"]) == (90, 90, 3)
+    assert sum(data["splits"].values()) == 90
+    (report,) = artifact.path.parents[2].glob("runs/*/report.html")
+    assert "patterns: 90 found, 90 used, 0 skipped" in report.read_text(encoding="utf-8")
