@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.artifacts.artifact import Artifact
+from model.datasets.image_files import decode_file
 from model.images.crops import CROP_IDS
-from model.images.preprocess import decode_file
 from model.runtime import OnnxModel, top_k
 
 

@@ -10,8 +10,8 @@ from index.backends import IndexUri, open_readonly
 from index.protocol import require_codes
 from index.search import Neighbor, Query, parse_search_mode
 from model.artifacts.artifact import Artifact
+from model.datasets.image_files import decode_file
 from model.encoder import Encoder
-from model.images.preprocess import decode_file
 from model.runtime import OnnxModel
 
 

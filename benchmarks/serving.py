@@ -33,8 +33,9 @@ from benchmarks.load import closed_loop, open_loop, percentiles, rate_of
 from benchmarks.machine import commit, machine, write
 from benchmarks.servers import Server, start_server
 from model.artifacts import artifact as artifacts
+from model.images.contract import IMAGE_SIZE
 from model.images.crops import TEN_CROP
-from model.images.preprocess import IMAGE_SIZE, decode_image
+from model.images.preprocess import decode_image
 from model.runtime import OnnxModel
 from training.data.loading import load_dataset
 

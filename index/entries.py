@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from model.images.preprocess import DecodedImage
+from model.images.info import DecodedImage
 
 THUMBNAIL_SIZE = 128
 THUMBNAIL_QUALITY = 88
@@ -52,10 +52,10 @@ class NewEntry:
             sha256=sha256,
             label=label,
             source=source,
-            format=image.format,
-            width=image.width,
-            height=image.height,
-            thumbnail=make_thumbnail(image.pixels),
+            format=image.info.format,
+            width=image.info.width,
+            height=image.info.height,
+            thumbnail=make_thumbnail(image.preview),
             key=key,
         )
 

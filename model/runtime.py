@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from model.exceptions import ArtifactError, DeviceError, InvalidRequestError
 from model.graph_check import check_graph
+from model.images.contract import IMAGE_SIZE
 from model.images.crops import TEN_CROP
-from model.images.preprocess import IMAGE_SIZE
 
 TOLERANCE = 1e-3
 """Of probabilities, in any precision."""

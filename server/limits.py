@@ -75,24 +75,24 @@ class BodyQuota:
         self.bytes += count
 
 
-class PixelBudget:
-    """Bounds the pixels that are decoded at the same time; a single large image always fits."""
+class MemoryBudget:
+    """Bounds the memory of pixels that are decoded at the same time; a single large image always fits."""
 
-    def __init__(self, max_pixels: int) -> None:
-        self.max_pixels, self.pixels = max_pixels, 0
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes, self.bytes = max_bytes, 0
         self._released = threading.Condition()
 
     @contextmanager
-    def acquire(self, pixels: int) -> Iterator[None]:
-        """Wait, in the decoder's thread, until this many pixels fit."""
+    def acquire(self, num_bytes: int) -> Iterator[None]:
+        """Wait, in the decoder's thread, until this many bytes fit."""
         with self._released:
-            self._released.wait_for(lambda: not self.pixels or self.pixels + pixels <= self.max_pixels)
-            self.pixels += pixels
+            self._released.wait_for(lambda: not self.bytes or self.bytes + num_bytes <= self.max_bytes)
+            self.bytes += num_bytes
         try:
             yield
         finally:
             with self._released:
-                self.pixels -= pixels
+                self.bytes -= num_bytes
                 self._released.notify_all()
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from index.protocol import Index
 from index.search import Neighbor, Query
-from model.images.preprocess import DecodedImage
+from model.images.info import DecodedImage
 from server.deadlines import run_until_deadline
 from server.exceptions import OverloadedError
 from server.limits import BodyQuota

@@ -12,7 +12,7 @@ from index.protocol import Index, SupportsCodes
 from index.search import Neighbor
 from model.artifacts.artifact import Artifact
 from model.artifacts.history import TrainingHistory
-from model.images.preprocess import DecodedImage
+from model.images.info import DecodedImage, WarningKind
 from server.parameters import StoredText
 
 
@@ -33,6 +33,13 @@ class ModelRef(Schema):
         return cls(name=artifact.manifest.name, version=artifact.manifest.version)
 
 
+class ImageWarningInfo(Schema):
+    """Something that was guessed, converted or left out while the image was read."""
+
+    kind: Annotated[WarningKind, Field(examples=["stretched"])]
+    message: Annotated[str, Field(examples=["only the lowest 12 of its 16 bits are used: 4,095 was read as white"])]
+
+
 class ImageInfo(Schema):
     """The image file, before it was turned upright and cropped."""
 
@@ -41,17 +48,19 @@ class ImageInfo(Schema):
     height: Annotated[int, Field(examples=[300])]
     mode: Annotated[str, Field(description="Pixel mode of the file.", examples=["L"])]
     orientation: Annotated[int, Field(description="EXIF orientation that was applied; 1: upright.", examples=[1])]
-    frames_ignored: Annotated[bool, Field(description="The file is animated; its first frame was used.")]
+    frames_ignored: Annotated[bool, Field(description="The file has several images, of which one was used.")]
+    warnings: list[ImageWarningInfo]
 
     @classmethod
     def of(cls, image: DecodedImage) -> ImageInfo:
         return cls(
-            format=image.format,
-            width=image.width,
-            height=image.height,
-            mode=image.mode,
-            orientation=image.orientation,
-            frames_ignored=image.frames_ignored,
+            format=image.info.format,
+            width=image.info.width,
+            height=image.info.height,
+            mode=image.info.mode,
+            orientation=image.info.orientation,
+            frames_ignored=image.info.frames_ignored,
+            warnings=[ImageWarningInfo(kind=warning.kind, message=warning.message) for warning in image.info.warnings],
         )
 
 

@@ -25,7 +25,7 @@ from model.artifacts.intervals import Interval, wilson_interval
 from model.artifacts.names import ClassName, PathName
 from model.exceptions import ArtifactError
 from model.files import sha256_of
-from model.images.preprocess import IMAGE_CONTRACT
+from model.images.contract import DEFAULT_CONTRACT, ImageContract
 from model.network.spec import NetworkConfig
 
 SCHEMA_VERSION: Literal[2] = 2
@@ -102,7 +102,7 @@ class Manifest(BaseModel):
     feature_dim: int
     network: NetworkConfig | None = None
     parameters: int
-    image_contract: str = IMAGE_CONTRACT
+    image_contract: str = DEFAULT_CONTRACT.name
     license: str
     training: dict[str, Any]
     measurements: list[Measurement] = []
@@ -128,6 +128,11 @@ class Artifact:
         """Where the index of this network's features is by default: each network has an index of its own."""
         version = str(self.manifest.version) + ("" if self.precision == "float32" else f"-{self.precision}")
         return indexes / self.manifest.name / version
+
+    @property
+    def image_contract(self) -> ImageContract:
+        """How images are decoded for this network."""
+        return ImageContract.parse(self.manifest.image_contract)
 
     @property
     def network_sha256(self) -> str:
@@ -191,11 +196,10 @@ def _load_newest(path: Path, served: Path | None) -> Artifact:
 
 def _load_folder(path: Path) -> Artifact:
     manifest = read_manifest(path)
-    if manifest.image_contract != IMAGE_CONTRACT:
-        raise ArtifactError(
-            f"{path} is for images decoded by the contract {manifest.image_contract}, and this program decodes them by "
-            f"{IMAGE_CONTRACT}: train or pull it again"
-        )
+    try:
+        ImageContract.parse(manifest.image_contract)
+    except ArtifactError as error:
+        raise ArtifactError(f"{path} doesn't fit this program: {error}; train or pull it again") from error
     for name in (NETWORK, LABELS):
         if name not in manifest.files:
             raise ArtifactError(f"the manifest in {path} doesn't list {name}: the artifact is incomplete")

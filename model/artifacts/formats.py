@@ -18,8 +18,8 @@ from model.artifacts.artifact import MANIFEST, Artifact
 from model.artifacts.unpublished import unpublished_folder
 from model.artifacts.weights import read_folded_weights, read_weights
 from model.exceptions import ArtifactError
+from model.images.contract import IMAGE_SIZE
 from model.images.crops import CENTER_CROP, TEN_CROP
-from model.images.preprocess import IMAGE_SIZE
 
 Format = Literal["onnx", "safetensors", "triton"]
 MAX_BATCH_SIZE = 16

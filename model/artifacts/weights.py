@@ -11,7 +11,7 @@ from onnx import numpy_helper
 from model.artifacts.artifact import NETWORK, Artifact, Manifest
 from model.artifacts.kernels import KERNELS
 from model.exceptions import ArtifactError
-from model.images.preprocess import IMAGE_SIZE
+from model.images.contract import IMAGE_SIZE
 from model.network.onnx_builder import constants
 from model.network.onnx_layers import Array
 from model.network.registry import build_spec

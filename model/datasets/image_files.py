@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
-from functools import cache
+from pathlib import Path
 from typing import BinaryIO
-
-from PIL import Image
 
 from model.datasets.listing import SkipReason
 from model.exceptions import ImageTooLargeError, InvalidImageError, UnsupportedImageError
-from model.images.preprocess import FORMATS
+from model.images.contract import DEFAULT_CONTRACT, ImageContract
+from model.images.formats import HEAD_BYTES, identify_format
+from model.images.info import DecodedImage
+from model.images.limits import DEFAULT_LIMITS, ImageLimits
+from model.images.preprocess import decode_image
 
-FIRST_BYTES = 64
-MAX_FILE_BYTES = 512_000_000
-"""64 million pixels of four 16-bit samples."""
 IMAGE_SUFFIXES = {
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".avif", ".heic",
     ".heif", ".jxl", ".jp2", ".ppm", ".pgm", ".pnm", ".pbm",
 }  # fmt: skip
 
 
-def read_image_file(path: str | os.PathLike[str], max_bytes: int = MAX_FILE_BYTES) -> bytes:
+def read_image_file(path: str | os.PathLike[str], max_bytes: int = DEFAULT_LIMITS.max_file_bytes) -> bytes:
     """The bytes of a file that begins as an image of a supported format does.
 
     Pipes, sockets and devices are never read, and opening one doesn't wait. Raises UnsupportedImageError,
@@ -31,17 +29,29 @@ def read_image_file(path: str | os.PathLike[str], max_bytes: int = MAX_FILE_BYTE
     """
     with _open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
-        if not begins_as_image(os.pread(file.fileno(), FIRST_BYTES, 0)):
-            shown = f"{size:,} bytes" if size else "empty"
-            raise UnsupportedImageError(f"not an image in a supported format ({', '.join(FORMATS)}): {shown}")
+        identify_format(os.pread(file.fileno(), HEAD_BYTES, 0))
         if size > max_bytes:
             raise ImageTooLargeError(f"file too large: {size:,} bytes; at most {max_bytes:,} are read")
         return file.read(size)
 
 
+def decode_file(
+    path: Path, limits: ImageLimits = DEFAULT_LIMITS, contract: ImageContract = DEFAULT_CONTRACT
+) -> DecodedImage:
+    """Decode an image file; errors name it. Raises InvalidImageError or a subclass, and OSError."""
+    try:
+        return decode_image(read_image_file(path, limits.max_file_bytes), limits, contract)
+    except InvalidImageError as error:
+        raise type(error)(f"{error}: {path}") from error
+
+
 def begins_as_image(first: bytes) -> bool:
-    """Whether a file with these first bytes may be an image in one of `FORMATS`."""
-    return any(accept(first) for accept in _signatures())
+    """Whether a file with these first bytes may be an image in a format that is read."""
+    try:
+        identify_format(first)
+    except UnsupportedImageError:
+        return False
+    return True
 
 
 def has_image_suffix(path: str) -> bool:
@@ -53,7 +63,7 @@ def begins_as_image_file(path: str) -> bool:
     """Whether a file begins as an image does. One that can't be read doesn't."""
     try:
         with _open_regular(path) as file:
-            return begins_as_image(os.pread(file.fileno(), FIRST_BYTES, 0))
+            return begins_as_image(os.pread(file.fileno(), HEAD_BYTES, 0))
     except (OSError, UnsupportedImageError):
         return False
 
@@ -82,10 +92,3 @@ def _open_regular(path: str | os.PathLike[str]) -> BinaryIO:
 def _check_regular(status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise UnsupportedImageError("not a regular file")
-
-
-@cache
-def _signatures() -> tuple[Callable[[bytes], bool | str], ...]:
-    """Pillow's tests of a file's first bytes, as `Image.open` makes them."""
-    Image.init()
-    return tuple(accept for name in FORMATS if (accept := Image.OPEN[name][1]) is not None)

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from model.images.preprocess import IMAGE_SIZE
+from model.images.contract import IMAGE_SIZE
 
 CROP_SIZE: Final = 224
 MARGIN = IMAGE_SIZE - CROP_SIZE

@@ -1,189 +1,97 @@
-"""The image contract: bytes -> upright RGB, 256 x 256 x 3 uint8 (section 2), in training, indexing and serving.
+"""Images as networks see them: bytes -> upright sRGB, 256 x 256 x 3 uint8 (section 2), by one contract everywhere.
 
-`decode_image`, in this order: a list of allowed formats; limits on what the header says, before decoding; the first
-frame; JPEG decoded at a reduced scale of at least 512 pixels per side; 16-bit samples scaled, not clipped; the shorter
-side resized to 256, and the center 256 x 256 cut out between whole pixels; transparency composited on white; CMYK,
-palette and gray converted to RGB; EXIF orientation applied.
+`decode_image`, in this order: the format by the first bytes; limits on what the file says, before decoding; the first
+frame, or the page of a TIFF; a JPEG at a reduced scale of at least 512 pixels per side; samples of more than 8 bits
+scaled; the shorter side resized to 256, and the center 256 x 256 cut out between whole pixels; colors converted to sRGB
+and composited on white; EXIF orientation applied. A network may ask for less detail: the center is reduced to so many
+pixels before it is enlarged.
 """
 
 from __future__ import annotations
 
-import io
-import math
+import warnings as python_warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
-from PIL.TiffImagePlugin import TILELENGTH, TILEWIDTH, TiffImageFile
+from PIL import Image
 
-from model.exceptions import ImageTooLargeError, InvalidImageError, UnsupportedImageError
-from model.images.containers import exceeds_structure_limits
+from model.exceptions import ImageTooLargeError, InvalidImageError
+from model.images.color import to_srgb
+from model.images.contract import DEFAULT_CONTRACT, IMAGE_SIZE, ImageContract
+from model.images.exif import REVERSED_COLUMNS, REVERSED_ROWS, UPRIGHT
+from model.images.info import DecodedImage, ImageInfo, WarningList
+from model.images.limits import DEFAULT_LIMITS, ImageLimits
+from model.images.opening import OpenedImage, open_image
+from model.images.raster import Box, Raster, reduce_raster
 
-IMAGE_SIZE = 256
-IMAGE_CONTRACT = "rgb-256-center-bilinear-2"
-"""Changes whenever the same bytes would give other pixels; kept in caches, artifacts and indexes."""
+AcquireMemory = Callable[[int], AbstractContextManager[None]]
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-MAX_EXIF_BYTES = 1_000_000
-BAND_ROWS = 256
-"""Rows of 16-bit images that are converted at once."""
-_ORIENTATION_TAG = 0x0112
-_JPEG_SCAN = b"\xff\xda"  # doesn't occur in compressed data, where every ff is followed by 00
-_REVERSED_COLUMNS, _REVERSED_ROWS = (2, 3, 7, 8), (3, 4, 6, 7)
-"""EXIF orientations in which the columns, or the rows, of the file are in reverse order in the upright image."""
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
-
-@dataclass(frozen=True)
-class ImageLimits:
-    """Limits that are checked before any pixel is decoded."""
-
-    max_pixels: int = 64_000_000
-    max_side: int = 30_000
-    max_scanned_pixels: int = 1_000_000_000
-    """Pixels times scans of a progressive JPEG: decoding a scan of a few bytes takes as long as the whole image."""
-
-
-@dataclass(frozen=True)
-class DecodedImage:
-    """`pixels` (256, 256, 3) uint8 RGB, and what the file was."""
-
-    pixels: NDArray[np.uint8]
-    format: str
-    width: int
-    height: int
-    mode: str
-    orientation: int
-    frames_ignored: bool
+_PILLOW = r"PIL\."
+"""Modules whose Python warnings are about metadata that nobody here reads."""
 
 
 def decode_image(
     data: bytes,
-    limits: ImageLimits | None = None,
-    acquire_pixels: Callable[[int], AbstractContextManager[None]] = lambda pixels: nullcontext(),
+    limits: ImageLimits = DEFAULT_LIMITS,
+    contract: ImageContract = DEFAULT_CONTRACT,
+    acquire_memory: AcquireMemory = lambda num_bytes: nullcontext(),
 ) -> DecodedImage:
     """Decode one image.
 
-    `acquire_pixels`: called with the number of pixels before they are decoded; its context lasts as long as they are in
-    memory, and entering it may block. Raises UnsupportedImageError, ImageTooLargeError or InvalidImageError; never
-    anything else.
+    `acquire_memory`: called with the number of bytes that the pixels take before they are decoded; its context lasts as
+    long as they are in memory, and entering it may block. Raises UnsupportedImageError, ImageTooLargeError or
+    InvalidImageError; never anything else, whatever the bytes are.
     """
-    limits = limits or ImageLimits()
-    if exceeds_structure_limits(data):
-        raise InvalidImageError("invalid image: it has more parts than any image needs")
+    _ignore_pillow_warnings()
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            num_pixels = _count_decoded_pixels(image)
-            _check_limits(image, num_pixels, data.count(_JPEG_SCAN), limits)
-            with acquire_pixels(num_pixels):
-                return _decode(image)
+        warnings = WarningList()
+        opened = open_image(data, limits, warnings)
+        with acquire_memory(opened.memory):
+            return _decode(opened, contract, warnings)
     except InvalidImageError:
         raise
-    except UnidentifiedImageError:
-        raise UnsupportedImageError(
-            f"not an image in a supported format ({', '.join(FORMATS)}): {_describe(data)}"
-        ) from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ImageTooLargeError(f"image too large: at most {limits.max_pixels:,} pixels are allowed") from None
     except MemoryError:
         raise ImageTooLargeError("image too large: it doesn't fit into memory") from None
-    except (
-        Exception
-    ) as error:  # Pillow's decoders raise ValueError, IndexError, TypeError, SyntaxError, struct.error ...
+    except Exception as error:  # decoders raise ValueError, IndexError, SyntaxError, struct.error, OverflowError ...
         raise InvalidImageError(
-            f"damaged or incomplete image: {_describe(data)} can't be decoded ({type(error).__name__})"
+            f"damaged or incomplete image: {len(data):,} bytes can't be decoded ({type(error).__name__})"
         ) from error
 
 
-def decode_file(path: Path) -> DecodedImage:
-    """Decode an image file; errors name it."""
-    try:
-        return decode_image(path.read_bytes())
-    except InvalidImageError as error:
-        raise type(error)(f"{error}: {path}") from error
+def _decode(opened: OpenedImage, contract: ImageContract, warnings: WarningList) -> DecodedImage:
+    raster = opened.load()
+    profile = opened.color_profile if contract.color_profiles else b""
+    if opened.color_profile and not profile:
+        warnings.add("color_profile_ignored", "its color profile was ignored, as this network asks")
+    box = _center(raster, opened.orientation)
 
+    def square(side: int) -> Image.Image:
+        colored = to_srgb(reduce_raster(raster, box, side), profile, opened.is_inverted, warnings)
+        return colored.transpose(UPRIGHT[opened.orientation]) if opened.orientation in UPRIGHT else colored
 
-def _describe(data: bytes) -> str:
-    return f"{len(data):,} bytes" if data else "empty"
-
-
-def _check_limits(image: Image.Image, num_pixels: int, scans: int, limits: ImageLimits) -> None:
-    width, height = image.size
-    if min(width, height) < 1:
-        raise InvalidImageError(f"invalid image: it has {width} x {height} pixels")
-    if num_pixels > limits.max_pixels or max(width, height) > limits.max_side:
-        raise ImageTooLargeError(
-            f"image too large: {width:,} x {height:,} pixels"
-            + (" in larger tiles" if num_pixels > width * height else "")
-            + f"; at most {limits.max_pixels:,} pixels and {limits.max_side:,} per side are allowed"
-        )
-    if len(image.info.get("exif", b"")) > MAX_EXIF_BYTES:
-        raise ImageTooLargeError(f"too much EXIF data: at most {MAX_EXIF_BYTES:,} bytes are allowed")
-    if image.format in ("JPEG", "MPO") and scans * width * height > max(limits.max_scanned_pixels, limits.max_pixels):
-        raise ImageTooLargeError(
-            f"JPEG with too many scans ({scans:,}): all of them may have {limits.max_scanned_pixels:,} pixels"
-        )
-
-
-def _count_decoded_pixels(image: Image.Image) -> int:
-    """Number of pixels in memory: the tiles of a TIFF are decoded whole, and may be larger than the image."""
-    width, height = image.size
-    if isinstance(image, TiffImageFile) and TILEWIDTH in image.tag_v2:
-        across, down = (max(1, int(image.tag_v2[tag])) for tag in (TILEWIDTH, TILELENGTH))
-        width, height = across * math.ceil(width / across), down * math.ceil(height / down)
-    return width * height
-
-
-def _decode(image: Image.Image) -> DecodedImage:
-    width, height = image.size
-    mode, frames = image.mode, bool(getattr(image, "is_animated", False))
-    tag = image.getexif().get(_ORIENTATION_TAG)
-    orientation = tag if isinstance(tag, int) else 1
-    image.draft("RGB", (2 * IMAGE_SIZE, 2 * IMAGE_SIZE))  # JPEG only: 1/2, 1/4 or 1/8 scale
-    to_turn = orientation if image.format != "TIFF" else 1  # Pillow turns TIFF upright by itself
-    square = _rgb(_center_crop(image, to_turn in _REVERSED_COLUMNS, to_turn in _REVERSED_ROWS))
-    if to_turn in _UPRIGHT:
-        square = square.transpose(_UPRIGHT[to_turn])
-    return DecodedImage(
-        pixels=np.asarray(square, dtype=np.uint8),
-        format="JPEG" if image.format == "MPO" else str(image.format),
-        width=width,
-        height=height,
-        mode=mode,
-        orientation=orientation if orientation in _UPRIGHT else 1,
-        frames_ignored=frames,
+    preview = pixels = np.asarray(square(IMAGE_SIZE), dtype=np.uint8)
+    if contract.detail is not None and contract.detail < min(raster.width, raster.height):
+        size = (IMAGE_SIZE, IMAGE_SIZE)
+        pixels = np.asarray(square(contract.detail).resize(size, Image.Resampling.BILINEAR), dtype=np.uint8)
+    info = ImageInfo(
+        format=opened.format,
+        width=opened.width,
+        height=opened.height,
+        mode=opened.mode,
+        orientation=opened.shown_orientation,
+        frames_ignored=opened.frames_ignored,
+        warnings=tuple(warnings),
     )
+    return DecodedImage(pixels, preview, info)
 
 
-def _center_crop(image: Image.Image, columns_reversed: bool, rows_reversed: bool) -> Image.Image:
-    """The center 256 x 256 of the image with its shorter side resized to 256, bilinear with antialiasing.
-
-    Only the center is computed, and colors are converted after it, to save memory.
-    """
-    image.load()
-    if image.mode in ("P", "1", "PA") or "transparency" in image.info:
-        transparent = image.mode == "PA" or "transparency" in image.info
-        image = image.convert("RGBA" if transparent else "RGB")
-    elif image.mode.startswith("I"):
-        image = _eight_bits(image)
-    width, height = image.size
-    shorter = min(width, height)
-    left, right = _center_span(width, shorter, columns_reversed)
-    top, bottom = _center_span(height, shorter, rows_reversed)
-    # transparent pixels don't bleed their hidden color: Pillow resizes RGBA and LA with premultiplied alpha
-    return image.resize((IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
+def _center(raster: Raster, orientation: int) -> Box:
+    """Where the center 256 x 256 of the raster with its shorter side resized to 256 is, in its pixels."""
+    shorter = min(raster.width, raster.height)
+    left, right = _center_span(raster.width, shorter, orientation in REVERSED_COLUMNS)
+    top, bottom = _center_span(raster.height, shorter, orientation in REVERSED_ROWS)
+    return left, top, right, bottom
 
 
 def _center_span(length: int, shorter: int, is_reversed: bool) -> tuple[float, float]:
@@ -198,23 +106,8 @@ def _center_span(length: int, shorter: int, is_reversed: bool) -> tuple[float, f
     return start * length / resized, (start + IMAGE_SIZE) * length / resized
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit gray -> L, scaled: convert("RGB") would clip it to white."""
-    minimum, maximum = np.ravel(image.getextrema())
-    bytes_already = image.mode == "I" and minimum >= 0 and maximum <= 255
-    scaled = np.empty((image.height, image.width), np.uint8)
-    for top in range(0, image.height, BAND_ROWS):  # to save memory: samples are up to four times as large
-        band = np.asarray(image.crop((0, top, image.width, min(image.height, top + BAND_ROWS))))
-        scaled[top : top + BAND_ROWS] = band if bytes_already else band.clip(0, 65535) // 257
-    return Image.fromarray(scaled)
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    """Any mode -> RGB, composited on white where it is transparent."""
-    if image.mode == "F":
-        raise InvalidImageError("unsupported pixels: floating-point images can't be read; convert them to 8 or 16 bits")
-    if "A" in image.mode or "a" in image.mode:
-        layer = image.convert("RGBA")
-        white = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(white, layer).convert("RGB")
-    return image.convert("RGB")
+def _ignore_pillow_warnings() -> None:
+    """Keep Pillow's warnings, which are about metadata, off standard error. Python has no filter per thread."""
+    first = python_warnings.filters[0] if python_warnings.filters else None
+    if first is None or getattr(first[3], "pattern", None) != _PILLOW:
+        python_warnings.filterwarnings("ignore", module=_PILLOW)

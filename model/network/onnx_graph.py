@@ -17,8 +17,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from model.images.contract import IMAGE_SIZE
 from model.images.crops import CENTER_CROP, TEN_CROP, crop_coordinates
-from model.images.preprocess import IMAGE_SIZE
 from model.network.onnx_builder import GraphBuilder
 from model.network.onnx_layers import Array, LayerWriter, Range
 from model.network.spec import NetworkConfig, NetworkSpec

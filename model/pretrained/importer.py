@@ -20,8 +20,8 @@ from model.artifacts.writer import publish, utc_now
 from model.download import RemoteFile, fetch, verify
 from model.exceptions import ArtifactError, DownloadError, ExportError
 from model.files import sha256_of
+from model.images.contract import IMAGE_SIZE
 from model.images.crops import CENTER_CROP, TEN_CROP, crop_coordinates
-from model.images.preprocess import IMAGE_SIZE
 from model.network.registry import build_spec
 from model.network.spec import NetworkSpec
 from model.pretrained.specs import Array, PretrainedFile, PretrainedSpec

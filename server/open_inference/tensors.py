@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.exceptions import InvalidRequestError
-from model.images.preprocess import IMAGE_SIZE
+from model.images.contract import IMAGE_SIZE
 
 FP32 = np.dtype("<f4")
 

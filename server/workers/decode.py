@@ -7,9 +7,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from model.images.preprocess import DecodedImage, ImageLimits, decode_image
+from model.images.info import DecodedImage
+from model.images.limits import ImageLimits
+from model.images.preprocess import decode_image
 from model.runtime import available_cpus
-from server.limits import PixelBudget
+from server.limits import MemoryBudget
 
 T = TypeVar("T")
 
@@ -19,14 +21,15 @@ class DecodePool:
 
     def __init__(self, max_pixels: int) -> None:
         self.pending = 0
-        self._limits, self._budget = ImageLimits(max_pixels=max_pixels), PixelBudget(max_pixels)
+        self._limits = ImageLimits(max_pixels=max_pixels)
+        self._budget = MemoryBudget(self._limits.max_memory)
         self._threads = ThreadPoolExecutor(available_cpus(), thread_name_prefix="decode")
 
     async def decode(self, data: bytes) -> DecodedImage:
         """Decode an image. Raises InvalidImageError or a subclass."""
         self.pending += 1
         try:
-            return await self.run(lambda: decode_image(data, self._limits, self._budget.acquire))
+            return await self.run(lambda: decode_image(data, self._limits, acquire_memory=self._budget.acquire))
         finally:
             self.pending -= 1
 

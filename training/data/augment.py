@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from model.images.contract import IMAGE_SIZE
 from model.images.crops import CENTER_CROP, CROP_SIZE, MARGIN, OFFSETS
-from model.images.preprocess import IMAGE_SIZE
 from training.recipes import Recipe
 
 CROP_STREAM, COLOR_STREAM, DROPOUT_STREAM, VIEW_STREAM, MIXING_STREAM, COMPETITION_STREAM = range(6)

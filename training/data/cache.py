@@ -23,7 +23,8 @@ from model.datasets.image_files import has_image_suffix, read_image_file, skip_r
 from model.datasets.listing import Skipped, count_reasons, write_skipped
 from model.exceptions import DatasetError, InvalidImageError
 from model.files import atomic_write, exclusive_lock
-from model.images.preprocess import IMAGE_CONTRACT, IMAGE_SIZE, decode_image
+from model.images.contract import DEFAULT_CONTRACT, IMAGE_SIZE
+from model.images.preprocess import decode_image
 from model.thread_pool import ordered_map
 from training.data.copies import Copies, find_copies
 from training.data.crop_kernels import add_to_sums
@@ -104,7 +105,7 @@ def build_cache(
 
 def _fingerprint(dataset: Dataset, cache_format: CacheFormat) -> str:
     """Changes when a file, its split, or the image contract changes."""
-    digest = hashlib.sha256(f"{IMAGE_CONTRACT} {cache_format} 3".encode())
+    digest = hashlib.sha256(f"{DEFAULT_CONTRACT.name} {cache_format} 3".encode())
     for split, examples in dataset.splits().items():
         for example in examples:
             try:

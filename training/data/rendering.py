@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.images.contract import IMAGE_SIZE
 from model.images.crops import CROP_SIZE
-from model.images.preprocess import IMAGE_SIZE
 from training.data.jpeg import BLOCK, compress
 from training.data.resampling import blur, resample, resampling_matrix, warp
 from training.data.views import Degraded, Flags, Jittered, Views

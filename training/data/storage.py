@@ -19,7 +19,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from model.exceptions import DatasetError
-from model.images.preprocess import IMAGE_SIZE
+from model.images.contract import IMAGE_SIZE
 
 JPEG_QUALITY = 90
 MAX_ENCODED_BYTES = 2**20

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model.images.preprocess import DecodedImage
+from model.images.info import DecodedImage
 from training.data.perceptual_hash import WORDS, difference_hash
 
 TRAITS = np.dtype(
@@ -37,8 +37,8 @@ def read_traits(data: bytes, decoded: DecodedImage) -> Traits:
     digest = hashlib.blake2b(decoded.pixels.tobytes(), digest_size=16).digest()
     record["digest"] = np.frombuffer(digest, np.uint64)
     record["hash"] = difference_hash(decoded.pixels)
-    record["format"] = decoded.format.encode()
-    record["bytes"], record["width"], record["height"] = len(data), decoded.width, decoded.height
+    record["format"] = decoded.info.format.encode()
+    record["bytes"], record["width"], record["height"] = len(data), decoded.info.width, decoded.info.height
     record["sharpness"] = measure_sharpness(decoded.pixels)
     return record
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from model.images.contract import IMAGE_SIZE
 from model.images.crops import CROP_SIZE, MARGIN
-from model.images.preprocess import IMAGE_SIZE
 from training.data.augment import VIEW_STREAM, Augmentation, hash_uniform
 from training.recipes import Boxes, ColorJitter, Degradation, Range, Recipe
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import typer
 
+from model.datasets.image_files import decode_file
 from model.exceptions import AlexNetError
-from model.images.preprocess import decode_file, decode_image
+from model.images.preprocess import decode_image
 
 FOLDER = Path(__file__).parent
 FORMATS = {".gif", ".gz", ".jpg", ".png", ".tif"}

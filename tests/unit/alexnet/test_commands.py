@@ -15,8 +15,8 @@ from alexnet.cli.index import list_images
 from index.search import Query
 from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
+from model.datasets.image_files import decode_file
 from model.exceptions import InvalidRequestError, UnsupportedImageError
-from model.images.preprocess import decode_file
 
 ALEXNET = Path(sys.executable).parent / "alexnet"
 

@@ -22,6 +22,7 @@ def test_classify_by_form_and_by_body(client: TestClient, jpeg: bytes, model: On
     assert answer["model"] == {"name": "patterns", "version": 1}
     assert answer["image"] == {
         "format": "JPEG", "width": 340, "height": 300, "mode": "RGB", "orientation": 1, "frames_ignored": False,
+            "warnings": [],
     }  # fmt: skip
     expected, _ = model.run(decode_image(jpeg).pixels[None], TEN_CROP)
     got = {entry["class"]: entry["probability"] for entry in answer["predictions"]}

@@ -1,0 +1,115 @@
+"""Colors: any mode of pixels to sRGB on white, by the embedded profile where there is one."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from PIL import Image, ImageChops, ImageCms
+
+from model.images.info import WarningList
+
+MAX_PROFILE_BYTES = 4_194_304
+_CACHED_PROFILES = 16
+_SPACES: Final = {"RGB": "RGB ", "L": "GRAY", "CMYK": "CMYK", "LAB": "Lab "}
+"""Mode of pixels -> the color space of a profile that fits them."""
+_NEUTRAL: Final = ("srgb", "iec61966-2")
+"""Words in the names of profiles that change nothing."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A color profile that can be applied. `transform` is None where it changes nothing, or can't be read."""
+
+    transform: ImageCms.ImageCmsTransform | None
+    name: str
+    space: str
+
+
+_profiles: OrderedDict[tuple[bytes, str], Profile] = OrderedDict()
+_profiles_lock = threading.Lock()
+
+
+def to_srgb(square: Image.Image, profile: bytes, is_inverted: bool, warnings: WarningList) -> Image.Image:
+    """A small image of any mode as RGB, composited on white where it is transparent.
+
+    `profile`: the embedded color profile, or nothing. `is_inverted`: of CMYK, whether 255 is no ink.
+    """
+    if square.mode in ("LA", "RGBA"):
+        alpha = square.getchannel("A")
+        colors = to_srgb(square.convert(square.mode[:-1]), profile, False, warnings)
+        white = Image.new("RGBA", square.size, "white")
+        colors.putalpha(alpha)
+        return Image.alpha_composite(white, colors).convert("RGB")
+    if square.mode == "CMYK" and is_inverted:
+        square = ImageChops.invert(square)
+    if square.mode == "YCbCr":
+        square = square.convert("RGB")
+    if profile and square.mode in _SPACES:
+        converted = _apply(square, profile, warnings)
+        if converted is not None:
+            return converted
+    if square.mode == "LAB":
+        return ImageCms.applyTransform(square, _lab_transform()) or square
+    return square.convert("RGB")
+
+
+def _apply(square: Image.Image, data: bytes, warnings: WarningList) -> Image.Image | None:
+    """The image in sRGB; None if the profile changes nothing or can't be used, which a warning says."""
+    if len(data) > MAX_PROFILE_BYTES:
+        warnings.add("color_profile_ignored", "its color profile is too large and was ignored: colors may be off")
+        return None
+    profile = _find_profile(data, square.mode)
+    if not profile.space:
+        warnings.add("color_profile_ignored", "its color profile is damaged and was ignored: colors may be off")
+        return None
+    if profile.space != _SPACES[square.mode]:
+        if not (square.mode == "L" and profile.space == "RGB "):  # usual, and without effect on grays
+            warnings.add(
+                "color_profile_ignored",
+                f"its color profile is for {profile.space.strip()}, not {square.mode}, and was ignored",
+            )
+        return None
+    if profile.transform is None:
+        return None
+    warnings.add("color_profile", f"its colors were converted from {profile.name or 'its color profile'} to sRGB")
+    return ImageCms.applyTransform(square, profile.transform)
+
+
+def _find_profile(data: bytes, mode: str) -> Profile:
+    """The profile, and its transform to sRGB; kept, since the images of a camera have the same."""
+    key = hashlib.sha256(data).digest(), mode
+    with _profiles_lock:
+        if key in _profiles:
+            _profiles.move_to_end(key)
+            return _profiles[key]
+    profile = _read_profile(data, mode)
+    with _profiles_lock:
+        _profiles[key] = profile
+        while len(_profiles) > _CACHED_PROFILES:
+            _profiles.popitem(last=False)
+    return profile
+
+
+def _read_profile(data: bytes, mode: str) -> Profile:
+    try:
+        opened = ImageCms.ImageCmsProfile(io.BytesIO(data))
+        space = opened.profile.xcolor_space
+        name = " ".join((opened.profile.profile_description or "").split())[:60]
+        is_neutral = space == "RGB " and any(word in name.lower() for word in _NEUTRAL)
+        if is_neutral or space != _SPACES[mode]:
+            return Profile(None, name, space)
+        srgb = ImageCms.createProfile("sRGB")
+        intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
+        flags = ImageCms.Flags.BLACKPOINTCOMPENSATION
+        return Profile(ImageCms.buildTransform(opened, srgb, mode, "RGB", intent, flags), name, space)
+    except Exception:  # lcms has no list of what it raises
+        return Profile(None, "", "")
+
+
+def _lab_transform() -> ImageCms.ImageCmsTransform:
+    return ImageCms.buildTransform(ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB"), "LAB", "RGB")

@@ -1,0 +1,91 @@
+"""HEIC and JPEG XL: formats of which Pillow knows nothing, read by packages of the extras `heic` and `jxl`."""
+
+from __future__ import annotations
+
+import io
+
+from PIL import ImageFile
+
+from model.exceptions import InvalidImageError, UnsupportedImageError
+from model.images.formats import EXTRA_FORMATS
+from model.images.limits import ImageLimits, check_memory, check_size
+
+JXL_BYTES_PER_PIXEL = 16
+_RATIOS = (None, (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
+"""Width to height by the three bits of a JPEG XL header."""
+_SIDE_BITS = (9, 13, 18, 30)
+
+
+def open_heic(data: bytes) -> ImageFile.ImageFile:
+    """A HEIC image, not decoded. Raises UnsupportedImageError without the extra, and what pillow-heif raises."""
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError:
+        raise _missing("HEIC") from None
+    image: ImageFile.ImageFile = HeifImageFile(io.BytesIO(data))  # type: ignore[no-untyped-call, unused-ignore]
+    return image
+
+
+def open_jxl(data: bytes, limits: ImageLimits) -> ImageFile.ImageFile:
+    """A JPEG XL image; its decoder decodes at once, so that limits are checked here. Raises as `open_heic`."""
+    try:
+        from pillow_jxl.JpegXLImagePlugin import JXLImageFile
+    except ImportError:
+        raise _missing("JPEG XL") from None
+    width, height = read_jxl_size(data)
+    check_size(width, height, limits.max_pixels, limits)
+    check_memory("a JPEG XL image", width, height, JXL_BYTES_PER_PIXEL * width * height, limits)
+    try:
+        image: ImageFile.ImageFile = JXLImageFile(io.BytesIO(data))
+    except BaseException as error:  # a panic of Rust is no Exception
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise InvalidImageError("damaged or incomplete image: this JPEG XL can't be decoded") from error
+        raise
+    return image
+
+
+def read_jxl_size(data: bytes) -> tuple[int, int]:
+    """Width and height that a JPEG XL file says it has. Raises InvalidImageError."""
+    bits = int.from_bytes(_codestream(data)[2:18].ljust(16, b"\0"), "little")
+
+    def take(count: int) -> int:
+        nonlocal bits
+        value = bits & ((1 << count) - 1)
+        bits >>= count
+        return value
+
+    is_small = take(1)
+
+    def side() -> int:
+        return 8 * (take(5) + 1) if is_small else take(_SIDE_BITS[take(2)]) + 1
+
+    height = side()
+    ratio = _RATIOS[take(3)]
+    return (side() if ratio is None else height * ratio[0] // ratio[1]), height
+
+
+def _codestream(data: bytes) -> bytes:
+    """The beginning of the image data, which may be in a box."""
+    if data.startswith(b"\xff\x0a"):
+        return data[:18]
+    position = 0
+    while position + 16 <= len(data):
+        length, kind = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
+        header = 16 if length == 1 else 8
+        if length == 1:
+            length = int.from_bytes(data[position + 8 : position + 16], "big")
+        start = position + header + (4 if kind == b"jxlp" else 0)
+        if kind in (b"jxlc", b"jxlp") and data[start : start + 2] == b"\xff\x0a":
+            return data[start : start + 18]
+        if length < 8:
+            break
+        position += length
+    raise InvalidImageError("damaged or incomplete image: this JPEG XL has no pixels")
+
+
+def _missing(name: str) -> UnsupportedImageError:
+    extra = EXTRA_FORMATS[name]
+    return UnsupportedImageError(
+        f"it is a {name} image, which is read with the extra `{extra}`: pip install 'alexnet-server[{extra}]', or "
+        "convert it to JPEG"
+    )

@@ -1,0 +1,139 @@
+"""Formats of files by their first bytes: those that are read, and the names of those that are refused."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from model.exceptions import UnsupportedImageError
+
+FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
+"""Formats that are always read; PPM: also PGM, PBM and PFM."""
+EXTRA_FORMATS: Final = {"HEIC": "heic", "JPEG XL": "jxl"}
+"""Formats that are read with an extra of this package -> the extra."""
+HEAD_BYTES = 4_096
+"""The bytes by which a format is told."""
+
+_READ = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"BM", "BMP"),
+    (b"\xff\x0a", "JPEG XL"),
+    (b"\x00\x00\x00\x0cJXL \r\n\x87\n", "JPEG XL"),
+)
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"II\0*", b"MM*\0")
+_NAMES = (
+    (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "a JPEG 2000 image"),
+    (b"\xff\x4f\xff\x51", "a JPEG 2000 image"),
+    (b"8BPS", "a Photoshop document (PSD)"),
+    (b"%PDF", "a PDF document"),
+    (b"%!PS", "a PostScript document (EPS)"),
+    (b"\xc5\xd0\xd3\xc6", "a PostScript document (EPS)"),
+    (b"FUJIFILMCCD-RAW", "a raw file of a camera (Fujifilm RAF)"),
+    (b"FOVb", "a raw file of a camera (Sigma X3F)"),
+    (b"\0MRM", "a raw file of a camera (Minolta MRW)"),
+    (b"IIRO", "a raw file of a camera (Olympus ORF)"),
+    (b"IIRS", "a raw file of a camera (Olympus ORF)"),
+    (b"MMOR", "a raw file of a camera (Olympus ORF)"),
+    (b"IIU\0", "a raw file of a camera (Panasonic RW2)"),
+    (b"v/1\x01", "an OpenEXR image"),
+    (b"#?RADIANCE", "a Radiance HDR image"),
+    (b"#?RGBE", "a Radiance HDR image"),
+    (b"II\xbc", "a JPEG XR image"),
+    (b"DDS ", "a DirectDraw texture (DDS)"),
+    (b"qoif", "a QOI image"),
+    (b"farbfeld", "a farbfeld image"),
+    (b"BPG\xfb", "a BPG image"),
+    (b"FLIF", "a FLIF image"),
+    (b"\0\0\1\0", "a Windows icon (ICO)"),
+    (b"\0\0\2\0", "a Windows cursor (CUR)"),
+    (b"icns", "an icon of macOS (ICNS)"),
+    (b"gimp xcf", "a GIMP document (XCF)"),
+    (b"AT&TFORM", "a DjVu document"),
+    (b"SIMPLE  =", "a FITS image"),
+    (b"\xd7\xcd\xc6\x9a", "a Windows metafile (WMF)"),
+    (b"\x8aMNG", "an MNG animation"),
+    (b"\x93NUMPY", "a NumPy array"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"\x1aE\xdf\xa3", "a video (Matroska or WebM)"),
+    (b"\x00\x00\x01\xba", "a video (MPEG)"),
+    (b"\x00\x00\x01\xb3", "a video (MPEG)"),
+    (b"0&\xb2u", "a video (Windows Media)"),
+    (b"FLV\1", "a video (Flash)"),
+    (b"OggS", "a sound or video (Ogg)"),
+    (b"ID3", "a sound (MP3)"),
+    (b"fLaC", "a sound (FLAC)"),
+    (b"PK\3\4", "a ZIP archive or an office document"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"7z\xbc\xaf", "a 7-Zip archive"),
+    (b"Rar!", "a RAR archive"),
+    (b"\xfd7zXZ", "an xz archive"),
+    (b"BZh", "a bzip2 archive"),
+    (b"\x7fELF", "a program"),
+    (b"MZ", "a program"),
+    (b"SQLite format 3", "an SQLite database"),
+    (b"version https://git-lfs", "a Git LFS pointer: fetch the file itself with `git lfs pull`"),
+)
+_RIFF = {b"AVI ": "a video (AVI)", b"WAVE": "a sound (WAV)"}
+_AVIF_BRANDS, _JPEG_2000_BRANDS = {b"avif", b"avis"}, {b"jp2 ", b"jpx ", b"jpm "}
+_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"mif2", b"miaf"}
+_MARKUP = ((b"<svg", "an SVG drawing"), (b"<html", "an HTML page"), (b"<!doctype html", "an HTML page"))
+
+
+def identify_format(head: bytes) -> str:
+    """The format of a file that begins with `head`, one of FORMATS or EXTRA_FORMATS.
+
+    Whatever the file's name is. Raises UnsupportedImageError, which names the format if it is a known one.
+    """
+    for signature, name in _READ:
+        if head.startswith(signature):
+            return name
+    if head.startswith(_TIFF):
+        return "TIFF"
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    if head[:1] == b"P" and head[1:2] in b"123456Ff" and head[2:3].isspace():
+        return "PPM"
+    if head[4:8] == b"ftyp":
+        return _identify_boxes(head)
+    raise UnsupportedImageError(f"not an image in a supported format ({', '.join(FORMATS)}): {describe(head)}")
+
+
+def describe(head: bytes) -> str:
+    """What a file is that begins with `head`, for people."""
+    if not head:
+        return "the file is empty"
+    for signature, name in _NAMES:
+        if head.startswith(signature):
+            return f"it is {name}"
+    if head[:4] == b"RIFF" and head[8:12] in _RIFF:
+        return f"it is {_RIFF[head[8:12]]}"
+    if head[128:132] == b"DICM":
+        return "it is a DICOM image"
+    if head[257:262] == b"ustar":
+        return "it is a tar archive"
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    for mark, name in _MARKUP:
+        if text.startswith(mark) or (text.startswith((b"<?xml", b"<!")) and mark in text):
+            return f"it is {name}"
+    if not head.strip(b"\0"):
+        return "its first bytes are zeros, as after an interrupted copy"
+    return "its first bytes are none of theirs"
+
+
+def _identify_boxes(head: bytes) -> str:
+    """The format of a file of boxes (ISO base media): AVIF and HEIC are told by their brands."""
+    length = min(int.from_bytes(head[:4], "big"), len(head))
+    brands = [head[8:12], *(head[start : start + 4] for start in range(16, length, 4))]
+    if _AVIF_BRANDS & set(brands):
+        return "AVIF"
+    if brands[0] == b"crx ":
+        name = "a raw file of a camera (Canon CR3)"
+    elif _JPEG_2000_BRANDS & set(brands):
+        name = "a JPEG 2000 image"
+    elif _HEIF_BRANDS & set(brands):
+        return "HEIC"
+    else:
+        name = f"a video ({brands[0].decode('latin-1').strip()})"
+    raise UnsupportedImageError(f"not an image in a supported format ({', '.join(FORMATS)}): it is {name}")

@@ -1,0 +1,140 @@
+"""Image file directories: the tags of TIFF files and of EXIF data. No more is read than is asked for."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from model.exceptions import InvalidImageError
+
+MAX_TAGS = 4_096
+"""Tags of a directory; real ones have fewer than a hundred."""
+MAX_VALUES = 262_144
+"""Values of one tag that are read: strips, tiles and a palette of 16 bits have fewer."""
+TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a file writes numbers. `order`: "<" or ">" as in `struct`. `is_big`: BigTIFF, with 64-bit offsets."""
+
+    order: str
+    is_big: bool
+
+    @property
+    def offset_code(self) -> str:
+        """The `struct` code of an offset."""
+        return "Q" if self.is_big else "I"
+
+    @property
+    def entry_bytes(self) -> int:
+        """Size of an entry: tag, type, count and value or offset."""
+        return 20 if self.is_big else 12
+
+    @property
+    def count_bytes(self) -> int:
+        """Size of the number of entries that a directory begins with."""
+        return 8 if self.is_big else 2
+
+    def unpack(self, codes: str, data: bytes, position: int) -> tuple[int, ...]:
+        """Numbers at `position`. Raises InvalidImageError where the data ends before them."""
+        try:
+            return struct.unpack_from(self.order + codes, data, position)
+        except (struct.error, OverflowError) as error:
+            raise InvalidImageError("damaged image: it points to a place outside of itself") from error
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tag of a directory. `position`: where its values are in the file."""
+
+    kind: int
+    count: int
+    position: int
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of all values."""
+        return self.count * TYPE_BYTES.get(self.kind, 1)
+
+
+@dataclass(frozen=True)
+class Directory:
+    """The tags of one image. `next_position`: of the next directory; 0: none."""
+
+    data: bytes
+    layout: Layout
+    entries: dict[int, Entry]
+    next_position: int
+
+    def integers(self, tag: int) -> tuple[int, ...]:
+        """The integers of a tag; none if it isn't there or has values of another type. Raises InvalidImageError."""
+        entry = self.entries.get(tag)
+        if entry is None or entry.kind not in _INTEGERS:
+            return ()
+        if entry.count > MAX_VALUES:
+            raise InvalidImageError("invalid image: it has more parts than any image needs")
+        return self.layout.unpack(f"{entry.count}{_INTEGERS[entry.kind]}", self.data, entry.position)
+
+    def integer(self, tag: int, default: int = 0) -> int:
+        """The first integer of a tag."""
+        values = self.integers(tag)
+        return values[0] if values else default
+
+    def raw(self, tag: int) -> bytes:
+        """The bytes of a tag; none if it isn't there."""
+        entry = self.entries.get(tag)
+        return b"" if entry is None else self.data[entry.position : entry.position + entry.num_bytes]
+
+    def text(self, tag: int) -> str:
+        """The text of a tag."""
+        return self.raw(tag).split(b"\0")[0].decode("latin-1").strip()
+
+
+def read_layout(data: bytes) -> tuple[Layout, int] | None:
+    """How a TIFF file or EXIF data writes numbers, and where its first directory is; None if it is neither."""
+    order = {b"II": "<", b"MM": ">"}.get(data[:2])
+    if order is None or not {42, 43} & set(data[2:4]):
+        return None
+    layout = Layout(order, is_big=43 in data[2:4])
+    return layout, layout.unpack(layout.offset_code, data, 8 if layout.is_big else 4)[0]
+
+
+def read_directory(data: bytes, layout: Layout, position: int) -> Directory:
+    """The directory at `position`; of several entries of one tag the first, and those before a cut.
+
+    Raises InvalidImageError.
+    """
+    (count,) = layout.unpack("Q" if layout.is_big else "H", data, position)
+    if count > MAX_TAGS:
+        raise InvalidImageError("invalid image: it has more parts than any image needs")
+    entries: dict[int, Entry] = {}
+    start, inline = position + layout.count_bytes, 8 if layout.is_big else 4
+    for entry_position in range(start, start + count * layout.entry_bytes, layout.entry_bytes):
+        if entries and entry_position + layout.entry_bytes > len(data):
+            break
+        tag, kind, num_values = layout.unpack("HH" + layout.offset_code, data, entry_position)
+        values = entry_position + layout.entry_bytes - inline
+        if num_values * TYPE_BYTES.get(kind, 1) > inline:
+            (values,) = layout.unpack(layout.offset_code, data, values)
+        entries.setdefault(tag, Entry(kind, num_values, values))
+    end = start + count * layout.entry_bytes
+    has_next = end + inline <= len(data)
+    return Directory(data, layout, entries, layout.unpack(layout.offset_code, data, end)[0] if has_next else 0)
+
+
+def iter_directories(data: bytes, layout: Layout, position: int, max_directories: int) -> Iterator[Directory]:
+    """The directories of a chain; it ends where it is damaged after the first, or comes back to itself."""
+    seen: set[int] = set()
+    while position and position not in seen and len(seen) < max_directories:
+        try:
+            directory = read_directory(data, layout, position)
+        except InvalidImageError:
+            if not seen:
+                raise
+            return
+        seen.add(position)
+        yield directory
+        position = directory.next_position

@@ -1,0 +1,77 @@
+"""What decoding an image gives: its pixels, what the file was, and what was guessed or left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+WarningKind = Literal[
+    "stretched",
+    "nearly_black",
+    "floating_point",
+    "page",
+    "frames",
+    "no_end_mark",
+    "metadata",
+    "color_profile",
+    "color_profile_ignored",
+    "transparency",
+]
+WARNING_KINDS: tuple[WarningKind, ...] = get_args(WarningKind)
+"""The kinds of warnings, for counting: a message may name numbers of one file."""
+
+
+@dataclass(frozen=True)
+class ImageWarning:
+    """Something that was guessed, converted or left out while an image was read. `message`: for people."""
+
+    kind: WarningKind
+    message: str
+
+
+class WarningList:
+    """Collects the warnings of one image, in order, each once."""
+
+    def __init__(self) -> None:
+        self._warnings: dict[ImageWarning, None] = {}
+
+    def add(self, kind: WarningKind, message: str) -> None:
+        """Add a warning."""
+        self._warnings[ImageWarning(kind, message)] = None
+
+    def __iter__(self) -> Iterator[ImageWarning]:
+        return iter(self._warnings)
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """An image file, before it was turned upright and cropped.
+
+    `mode`: pixel mode of the file. `orientation`: the EXIF orientation that was applied; 1: upright. `frames_ignored`:
+    the file has several images, of which one was used.
+    """
+
+    format: str
+    width: int
+    height: int
+    mode: str
+    orientation: int = 1
+    frames_ignored: bool = False
+    warnings: tuple[ImageWarning, ...] = ()
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """The pixels of an image, and what its file was.
+
+    `pixels`: (256, 256, 3) uint8 RGB as the network is to see them. `preview`: the same in full detail, for people; it
+    is `pixels` unless the image contract has less detail.
+    """
+
+    pixels: NDArray[np.uint8] = field(repr=False)
+    preview: NDArray[np.uint8] = field(repr=False)
+    info: ImageInfo

@@ -1,0 +1,153 @@
+"""JPEG files: where the image ends, how many scans it has, and whether the data of its pixels are complete."""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import dataclass
+
+from PIL import Image, ImageFile, JpegImagePlugin
+
+from model.exceptions import ImageTooLargeError, InvalidImageError
+from model.images.info import WarningList
+from model.images.limits import ImageLimits, check_memory, check_size
+
+MAX_STEPS = 65_536
+"""Segments before the first scan and between scans, and bytes between segments, which Pillow steps over one by one."""
+_END, _SCAN = 0xD9, 0xDA
+_PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
+_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
+_WITHOUT_LENGTH = {0x00, 0x01, 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)}
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+"""In the data of a scan, 0xff is followed by 0, or by the number of a restart."""
+_END_MARK = b"\xff\xd9"
+_PADDINGS = (64, 57, 50)
+_FILLED = range(126, 130)
+"""Levels that libjpeg gives all pixels for which there are no data."""
+
+
+@dataclass(frozen=True)
+class JpegStructure:
+    """The parts of a JPEG file. `end`: the position after its end mark; None: it has none."""
+
+    is_progressive: bool
+    num_components: int
+    has_adobe_marker: bool
+    num_scans: int
+    end: int | None
+
+
+@dataclass(frozen=True)
+class JpegImage:
+    """An opened JPEG, and the size of its file's image. `memory`: bytes that decoding takes."""
+
+    image: ImageFile.ImageFile
+    structure: JpegStructure
+    width: int
+    height: int
+    memory: int
+
+
+def read_structure(data: bytes) -> JpegStructure:
+    """Walk over segments and scans up to the end mark; what is behind it isn't looked at. Raises InvalidImageError."""
+    frame, components, adobe = 0, 0, False
+    position, steps = 2, 0
+    while True:
+        start = data.find(b"\xff", position)
+        steps += 1 + (start if start >= 0 else len(data)) - position
+        if steps > MAX_STEPS:
+            raise InvalidImageError("invalid image: it has more parts than any image needs")
+        if start < 0 or start + 1 >= len(data):
+            raise InvalidImageError("damaged or incomplete image: this JPEG has no pixels")
+        marker, position = data[start + 1], start + 1
+        if marker == 0xFF:
+            continue
+        position += 1
+        if marker == _SCAN:
+            num_scans, end = _walk_scans(data, position, MAX_STEPS - steps)
+            return JpegStructure(frame in _PROGRESSIVE, components, adobe, num_scans, end)
+        if marker in _WITHOUT_LENGTH:
+            continue
+        if marker in _FRAMES:
+            frame, components = marker, data[position + 7] if position + 7 < len(data) else 0
+        adobe = adobe or (marker == 0xEE and data[position + 2 : position + 7] == b"Adobe")
+        position += int.from_bytes(data[position : position + 2], "big")
+
+
+def _walk_scans(data: bytes, position: int, max_steps: int) -> tuple[int, int | None]:
+    """Number of scans, and the position after the end mark. `position`: after the marker of the first scan."""
+    end = data.find(_END_MARK, position)
+    if end >= 0 and data.find(b"\xff\xda", position, end) < 0:  # one scan, as nearly always
+        return 1, end + 2
+    num_scans = 1
+    position += int.from_bytes(data[position : position + 2], "big")
+    for _ in range(max_steps):
+        found = _MARKER.search(data, position)
+        if found is None:
+            return num_scans, None
+        marker, position = data[found.start() + 1], found.end()
+        if marker == _END:
+            return num_scans, position
+        num_scans += marker == _SCAN
+        if marker not in _WITHOUT_LENGTH:
+            position += int.from_bytes(data[position : position + 2], "big")
+    raise InvalidImageError("invalid image: it has more parts than any image needs")
+
+
+def open_jpeg(data: bytes, reduced_side: int, limits: ImageLimits, warnings: WarningList) -> JpegImage:
+    """Open it to be decoded at 1, 1/2, 1/4 or 1/8 of its scale, but at least `reduced_side`.
+
+    Raises InvalidImageError or a subclass.
+    """
+    structure = read_structure(data)
+    image = _open(data)
+    width, height = image.size
+    check_size(width, height, max(limits.max_reduced_pixels, limits.max_pixels), limits)
+    scans = structure.num_scans * (1 if structure.end else 1 + len(_PADDINGS))
+    if scans * width * height > max(limits.max_scanned_pixels, limits.max_pixels):
+        raise ImageTooLargeError(
+            f"JPEG with too many scans ({structure.num_scans:,}): all of them may have {limits.max_scanned_pixels:,} "
+            "pixels"
+        )
+    image.draft("RGB", (reduced_side, reduced_side))
+    memory, kind = 4 * image.width * image.height, ""
+    if structure.num_scans > 1:  # the coefficients of all scans are in memory, whatever the scale
+        memory, kind = memory + 2 * structure.num_components * width * height, "progressive "
+    check_memory(f"a {kind}JPEG", width, height, memory, limits)
+    if structure.end is None:
+        if not is_complete(data, structure.num_scans):
+            raise InvalidImageError("damaged or incomplete image: this JPEG ends before its pixels do")
+        image = _open(data + _END_MARK)
+        image.draft("RGB", (reduced_side, reduced_side))
+        warnings.add("no_end_mark", "its end mark is missing: the end of the file may have been lost")
+    return JpegImage(image, structure, width, height, memory)
+
+
+def is_filled(image: Image.Image) -> bool:
+    """Whether the last row of a decoded JPEG is of the gray that stands for missing data."""
+    row = image.crop((0, image.height - 1, image.width, image.height))
+    extrema = [row.getextrema()] if len(row.getbands()) == 1 else row.getextrema()
+    return all(low == high and low in _FILLED for low, high in extrema)  # type: ignore[misc]
+
+
+def is_complete(data: bytes, num_scans: int) -> bool:
+    """Whether JPEG data without an end mark have all pixels, as far as that can be told.
+
+    libjpeg takes zeros behind the data for pixels where some are missing, and then waits for more, with a rest of some
+    bytes. Behind complete data it looks for the end mark, and reads all of them. A progressive JPEG that was cut
+    between two scans is complete, though coarse.
+    """
+    for padding in _PADDINGS if num_scans > 1 else _PADDINGS[:1]:
+        image = _open(data + bytes(padding))
+        image.draft("RGB", (1, 1))
+        try:
+            image.load()
+        except OSError as error:
+            if num_scans == 1 or "(0 bytes not processed)" not in str(error):
+                return False
+    return True
+
+
+def _open(data: bytes) -> ImageFile.ImageFile:
+    image: ImageFile.ImageFile = JpegImagePlugin.jpeg_factory(io.BytesIO(data))
+    return image
