@@ -13,8 +13,9 @@ from model.runtime import OnnxModel, top_k
 
 @dataclass(frozen=True)
 class Prediction:
-    """A class and its probability."""
+    """A class and its probability. `index`: of the class in the network's output. `id`: in the data set."""
 
+    index: int
     id: str
     name: str
     probability: float
@@ -26,4 +27,6 @@ def classify_file(image: Path, artifact: Artifact, top: int, crops: int, device:
     model = OnnxModel(artifact.network, device)
     probabilities = model.run(pixels[None], CROP_IDS[crops])[0][0]
     labels = artifact.labels
-    return [Prediction(labels[i].id, labels[i].name, float(probabilities[i])) for i in top_k(probabilities, top)]
+    return [
+        Prediction(int(i), labels[i].id, labels[i].name, float(probabilities[i])) for i in top_k(probabilities, top)
+    ]

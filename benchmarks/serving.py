@@ -92,7 +92,7 @@ def largest_difference(ours: Server, theirs: Server, images: Sequence[bytes]) ->
     with ours.running(), theirs.running():
         for image in images:
             measured = [
-                {p["class"]: p["probability"] for p in httpx2.post(url, files={"image": image}).json()["predictions"]}
+                {p["index"]: p["probability"] for p in httpx2.post(url, files={"image": image}).json()["predictions"]}
                 for url in (f"{ours.url}?top=1000", f"{theirs.url}?count=1000")
             ]
             worst = max(worst, max(abs(measured[0][label] - measured[1][label]) for label in measured[0]))

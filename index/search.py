@@ -1,12 +1,15 @@
 """Queries and how they are run: the search modes, filters, pages and distance limits.
 
+A page begins after a position: a neighbor that the caller has seen. So additions and removals between two pages repeat
+no neighbor and leave none out.
+
 A search mode is a name in `SearchMode` and its entry in `SEARCHERS`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, Protocol, cast, get_args
 
 import numpy as np
@@ -22,6 +25,7 @@ from model.exceptions import InvalidRequestError
 
 SearchMode = Literal["exact", "binary", "hash_lookup"]
 MAX_NEIGHBORS = 1000
+"""Of one page. A query may ask for one more, to know whether there is one."""
 MIN_SHORTLIST = 1000
 SHORTLIST_FRACTION = 100
 """Shortlist by Hamming distance: one row in so many."""
@@ -42,8 +46,25 @@ def parse_search_mode(name: str) -> SearchMode:
 
 
 @dataclass(frozen=True)
+class Position:
+    """A neighbor in the ranking of a query. `rank`: neighbors up to it, itself included, when it was found."""
+
+    rank: int
+    distance: float
+    image_id: int
+
+    def find(self, ids: NDArray[np.int64], distances: NDArray[np.float64]) -> int:
+        """How many of these neighbors, nearest first, are up to the position; it may have been removed since."""
+        (rows,) = np.nonzero(ids == self.image_id)
+        if len(rows):
+            return int(rows[0]) + 1
+        tied = (distances == self.distance) & (ids < self.image_id)
+        return int(np.count_nonzero((distances < self.distance) | tied))
+
+
+@dataclass(frozen=True)
 class Query:
-    """The k images nearest to a (dim,) float32 `feature`, after the first `offset`.
+    """The k images nearest to a (dim,) float32 `feature`, or the next k `after` a position.
 
     `label`: only images with this label. `max_distance`: none further away. `mode`: how candidates are found; distances
     are exact in every mode.
@@ -52,14 +73,26 @@ class Query:
     feature: NDArray[np.float32]
     k: int = 6
     label: str | None = None
-    offset: int = 0
+    after: Position | None = None
     max_distance: float | None = None
     mode: SearchMode = "exact"
 
     @property
     def end(self) -> int:
-        """Neighbors to find, those before `offset` included."""
-        return self.offset + self.k
+        """Neighbors to find, those up to `after` included."""
+        return self.k + (0 if self.after is None else self.after.rank)
+
+    def page(self, ids: NDArray[np.int64], distances: NDArray[np.float64]) -> slice:
+        """The part of all neighbors that was asked for. `ids`, `distances`: nearest first."""
+        start = 0 if self.after is None else self.after.find(ids, distances)
+        return slice(start, start + self.k)
+
+    def extend(self, page: slice, count: int) -> Query | None:
+        """The query that finds more of the page, if `count` neighbors were too few: images were added before it."""
+        if self.after is None or not page.stop > count >= self.end:
+            return None
+        rank = page.start if page.start < count else 2 * count  # not reached yet: who knows how many were added
+        return replace(self, after=replace(self.after, rank=rank))
 
     def check(self, dim: int) -> None:
         """Raise InvalidRequestError unless the query fits features of `dim` numbers."""
@@ -67,10 +100,8 @@ class Query:
             raise InvalidRequestError(f"expected a feature of {dim} numbers, got the shape {self.feature.shape}")
         if not np.isfinite(self.feature).all():
             raise InvalidRequestError("the feature of a query must consist of finite numbers")
-        if not 1 <= self.k <= MAX_NEIGHBORS or self.offset < 0:
-            raise InvalidRequestError(
-                f"k must be from 1 to {MAX_NEIGHBORS} and the offset 0 or more, got {self.k} and {self.offset}"
-            )
+        if not 1 <= self.k <= MAX_NEIGHBORS + 1:
+            raise InvalidRequestError(f"k must be from 1 to {MAX_NEIGHBORS}, got {self.k}")
 
 
 @dataclass(frozen=True)
@@ -157,10 +188,14 @@ def run_queries(
     results = []
     for number, query in enumerate(queries):
         result = batched.get(number)
+        query_mask = mask if query.label is None else snapshot.rows.select(len(matrix), query.label)[1]
         if result is None:
-            query_mask = mask if query.label is None else snapshot.rows.select(len(matrix), query.label)[1]
             result = SEARCHERS[query.mode].run(snapshot, matrix, query, query_mask, pool)
-        rows, distances = result.rows[query.offset : query.end], result.distances[query.offset : query.end]
+        page = query.page(ids[result.rows], result.distances)
+        while longer := query.extend(page, len(result.rows)):
+            query, result = longer, SEARCHERS[query.mode].run(snapshot, matrix, longer, query_mask, pool)
+            page = query.page(ids[result.rows], result.distances)
+        rows, distances = result.rows[page], result.distances[page]
         if query.max_distance is not None:
             near = distances <= query.max_distance
             rows, distances = rows[near], distances[near]

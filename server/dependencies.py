@@ -56,6 +56,14 @@ async def require_admin(service: ServiceDep, api_key: ApiKeyDep) -> None:
     service.keys.require("admin", api_key)
 
 
+async def show_paths(service: ServiceDep, api_key: ApiKeyDep) -> bool:
+    """Whether responses name the paths of original files: to administrators."""
+    return service.keys.is_admin(api_key)
+
+
+ShowPathsDep = Annotated[bool, Depends(show_paths)]
+
+
 async def require_same_origin(request: Request, service: ServiceDep) -> None:
     """Keep other web pages out of a server without keys; with keys, no other page has one.
 

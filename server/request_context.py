@@ -13,8 +13,8 @@ from fastapi import Request
 from numpy.typing import NDArray
 
 from index.protocol import Index
-from index.search import Neighbor, Query
-from model.images.info import DecodedImage
+from index.search import Query
+from model.images.preprocess import DecodedImage
 from server.deadlines import run_until_deadline
 from server.exceptions import OverloadedError
 from server.limits import BodyQuota
@@ -22,7 +22,7 @@ from server.loaded_model import LoadedModel
 from server.service import Service
 from server.timing import Timings
 from server.workers.inference import InferenceJob, InferenceResult, Pixels
-from server.workers.search import SearchJob
+from server.workers.search import SearchJob, SearchResult
 
 T = TypeVar("T")
 
@@ -96,9 +96,9 @@ class RequestContext:
         feature: NDArray[np.float32] = (await self.infer(image.pixels[None], crops, classify=False)).features[0]
         return feature
 
-    async def search(self, query: Query) -> list[Neighbor]:
+    async def search(self, query: Query) -> SearchResult:
         """The nearest images of the index. Raises NoIndexError or InvalidRequestError."""
         job = SearchJob(self.loaded_model.require_index(), query, client=self.client)
         with self.timings.measure("search"):
-            neighbors: list[Neighbor] = await asyncio.wrap_future(self.service.searcher.submit(job))
-        return neighbors
+            result: SearchResult = await asyncio.wrap_future(self.service.searcher.submit(job))
+        return result

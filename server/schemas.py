@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from index.entries import AddResult, AddStatus, Entry
 from index.protocol import Index, SupportsCodes
 from index.search import Neighbor
-from model.artifacts.artifact import Artifact
+from model.artifacts.artifact import Artifact, Label
 from model.artifacts.history import TrainingHistory
 from model.images.info import DecodedImage, WarningKind
 from server.parameters import StoredText
@@ -64,14 +64,21 @@ class ImageInfo(Schema):
         )
 
 
-class Prediction(Schema):
+class ClassRef(Schema):
+    """A class of the network."""
+
+    index: Annotated[int, Field(description="Index of the class in the network's output.", examples=[3])]
+    id: Annotated[str, Field(description="Id of the class in the data set.", examples=["mono-100"])]
+    name: Annotated[str, Field(examples=["mono, defect 100 %"])]
+
+    @classmethod
+    def of(cls, index: int, label: Label) -> ClassRef:
+        return cls(index=index, id=label.id, name=label.name)
+
+
+class Prediction(ClassRef):
     """One class and its probability."""
 
-    class_: Annotated[
-        int, Field(alias="class", description="Index of the class in the network's output.", examples=[3])
-    ]
-    id: Annotated[str, Field(examples=["mono-100"])]
-    name: Annotated[str, Field(examples=["mono, defect 100 %"])]
     probability: Annotated[float, Field(ge=0, le=1, examples=[0.93])]
 
 
@@ -103,41 +110,87 @@ class IndexRef(Schema):
         return cls(size=len(index), codes=ref)
 
 
+ImageKey = Annotated[str | None, Field(description="The name that the caller gave it.", examples=["cell 17"])]
+FileName = Annotated[
+    str | None, Field(description="Name of its file; null for an uploaded image.", examples=["cell0017.png"])
+]
+FilePath = Annotated[
+    str | None, Field(description="Path of its file on the server; null except for administrators' keys.")
+]
+Total = Annotated[int, Field(description="Images of the index, or of the label.", examples=[2624])]
+HasMore = Annotated[bool, Field(description="Whether there is another page.")]
+
+
 class NeighborInfo(Schema):
     """An indexed image and its distance from the query."""
 
     id: Annotated[int, Field(examples=[17])]
+    key: ImageKey
+    file: FileName
+    path: FilePath
     distance: Annotated[float, Field(description="Euclidean distance of the features; 0: the same image.")]
+    similarity: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="1 / (1 + distance / length of the query's feature): 1 for the same image, 0.5 where the "
+            "distance is the length, towards 0 beyond. It orders as the distance does, and is no probability.",
+        ),
+    ]
     label: Annotated[str | None, Field(examples=["mono, defect 100 %"])]
     url: Annotated[str, Field(examples=["/images/17"])]
     thumbnail: Annotated[str, Field(examples=["/images/17/thumbnail"])]
 
     @classmethod
-    def of(cls, neighbor: Neighbor) -> NeighborInfo:
-        url = f"/images/{neighbor.entry.id}"
+    def of(cls, neighbor: Neighbor, feature_length: float, show_path: bool) -> NeighborInfo:
+        """`feature_length`: Euclidean length of the query's feature."""
+        entry, url = neighbor.entry, f"/images/{neighbor.entry.id}"
         return cls(
-            id=neighbor.entry.id,
+            id=entry.id,
+            key=entry.key,
+            file=entry.source.name if entry.source else None,
+            path=str(entry.source) if entry.source and show_path else None,
             distance=neighbor.distance,
-            label=neighbor.entry.label,
+            similarity=similarity(neighbor.distance, feature_length),
+            label=entry.label,
             url=url,
             thumbnail=f"{url}/thumbnail",
         )
 
 
+def similarity(distance: float, feature_length: float) -> float:
+    """A score of 0 to 1 that doesn't depend on how large a network's features are."""
+    if distance == 0:
+        return 1.0
+    return feature_length / (feature_length + distance)
+
+
 class SimilarResponse(Schema):
-    """The nearest images, nearest first, ties by id."""
+    """One page of the nearest images, nearest first, ties by id."""
 
     model: ModelRef
     index: IndexRef
     image: ImageInfo | None
     neighbors: list[NeighborInfo]
+    total: Total
+    has_more: HasMore
+    next_cursor: Annotated[
+        str | None,
+        Field(
+            description="`cursor` of the next page, for the same query; null on the last. Images that are added or "
+            "removed meanwhile repeat no neighbor and leave none out."
+        ),
+    ]
 
 
 class IndexedImage(Schema):
     """An indexed image."""
 
     id: int
-    key: Annotated[str | None, Field(description="The name that the caller gave it.")]
+    key: ImageKey
+    file: FileName
+    path: FilePath
     label: str | None
     format: str
     width: int
@@ -147,11 +200,13 @@ class IndexedImage(Schema):
     similar: str
 
     @classmethod
-    def of(cls, entry: Entry) -> IndexedImage:
+    def of(cls, entry: Entry, show_path: bool) -> IndexedImage:
         url = f"/images/{entry.id}"
         return cls(
             id=entry.id,
             key=entry.key,
+            file=entry.source.name if entry.source else None,
+            path=str(entry.source) if entry.source and show_path else None,
             label=entry.label,
             format=entry.format,
             width=entry.width,
@@ -167,7 +222,14 @@ class ImagesResponse(Schema):
 
     index: IndexRef
     images: list[IndexedImage]
-    next_cursor: Annotated[int | None, Field(description="`cursor` of the next page; null on the last.")]
+    total: Total
+    has_more: HasMore
+    next_cursor: Annotated[
+        int | None,
+        Field(
+            description="`cursor` of the next page; null on the last. Images that are added meanwhile come at the end."
+        ),
+    ]
 
 
 class LabelCount(Schema):
@@ -207,7 +269,7 @@ class InfoResponse(Schema):
     """The loaded model and index."""
 
     model: ModelRef
-    classes: int
+    num_classes: int
     device: Annotated[str, Field(description="Device that the network runs on.", examples=["cpu"])]
     precision: Annotated[str, Field(description="Numeric precision of the network.", examples=["float32"])]
     index: IndexRef | None
@@ -222,7 +284,7 @@ class InfoResponse(Schema):
 class HistoryResponse(Schema):
     """Training history of the network."""
 
-    classes: list[str]
+    classes: list[ClassRef]
     history: Annotated[TrainingHistory | None, Field(description="Null if the artifact has none.")]
 
 

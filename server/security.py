@@ -74,6 +74,10 @@ class Keys:
                 number, level = position, known_level
         return number, level
 
+    def is_admin(self, key: str | None) -> bool:
+        """Whether it is an administrator's; no key is where there are none."""
+        return self.find(key)[1] == SCOPES.index("admin")
+
     def require(self, scope: Scope, key: str | None) -> None:
         """Raises UnauthorizedError or ForbiddenError unless `key` has the scope."""
         if not self._levels:

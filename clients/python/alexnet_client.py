@@ -81,11 +81,14 @@ class Classification:
 
 @dataclass(frozen=True)
 class Neighbor:
-    """An indexed image and its Euclidean distance from the query."""
+    """An indexed image and its Euclidean distance from the query. `similarity`: 1 for the same image, towards 0 for far
+    ones; no probability. `file`: name of its file, None for an uploaded image."""
 
     id: int
     distance: float
+    similarity: float
     label: str | None
+    file: str | None
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ def _image_error(error: Mapping[str, str]) -> AlexNetServerError:
 
 def _parse_classification(body: Mapping[str, Any]) -> Classification:
     model = body["model"]
-    predictions = tuple(Prediction(p["class"], p["id"], p["name"], p["probability"]) for p in body["predictions"])
+    predictions = tuple(Prediction(p["index"], p["id"], p["name"], p["probability"]) for p in body["predictions"])
     return Classification((model["name"], model["version"]), predictions)
 
 
@@ -169,7 +172,7 @@ def _parse_classifications(body: Sequence[Mapping[str, Any]]) -> list[Classifica
 
 
 def _parse_neighbors(body: Mapping[str, Any]) -> list[Neighbor]:
-    return [Neighbor(n["id"], n["distance"], n["label"]) for n in body["neighbors"]]
+    return [Neighbor(n["id"], n["distance"], n["similarity"], n["label"], n["file"]) for n in body["neighbors"]]
 
 
 def _parse_added(body: Mapping[str, Any]) -> list[AddedImage | AlexNetServerError]:
@@ -215,9 +218,18 @@ class Client(_Settings):
     def similar(self, image: Image | int, k: int = 6, **query: Any) -> list[Neighbor]:
         """The images of the index most similar to a file, or to an indexed image by its id. Raises AlexNetServerError.
 
-        `query`: other parameters of the server, such as `label`, `offset`, `max_distance` and `search`.
+        `query`: other parameters of the server, such as `label`, `max_distance` and `search`.
         """
         return _parse_neighbors(self._send(_similar_request(image, {"k": k} | query)))
+
+    def iter_similar(self, image: Image | int, page_size: int = 100, **query: Any) -> Iterator[Neighbor]:
+        """As `similar`, for as many as you take: the images by their distance, fetched page by page. Images that are
+        added or removed meanwhile repeat none and leave none out."""
+        cursor, has_more = None, True
+        while has_more:
+            page = self._send(_similar_request(image, {"k": page_size, "cursor": cursor} | query))
+            yield from _parse_neighbors(page)
+            cursor, has_more = page["next_cursor"], page["has_more"]
 
     def add(self, images: Sequence[Image], label: str | None = None) -> list[AddedImage | AlexNetServerError]:
         """Add images to the index; they are on the server's disk when it returns. The same bytes are the same image."""

@@ -90,6 +90,13 @@ class MilvusIndex:
                 counts[entry.label] = counts.get(entry.label, 0) + 1
         return counts
 
+    def count(self, label: str | None = None) -> int:
+        """Images of a label; None: of all."""
+        if label is None:
+            return len(self)
+        (row,) = self.catalog.query(f"{NOT_REMOVED} and label == {quote(label)}", ["count(*)"])
+        return int(row["count(*)"])
+
     def add(self, features: NDArray[np.float32], entries: Sequence[NewEntry]) -> list[AddResult]:
         """As `ImageIndex.add`; but keys are checked before the insertion, and others may add between the two."""
         self._require_writable()
@@ -152,8 +159,7 @@ class MilvusIndex:
             raise InvalidRequestError(f"the search mode {query.mode} needs binary codes: {self.uri} has none")
         if query.end + OVERFETCH > MAX_CANDIDATES:
             raise InvalidRequestError(
-                f"an index on Milvus finds at most {MAX_CANDIDATES - OVERFETCH} neighbors, offset included: lower k or "
-                "the offset"
+                f"an index on Milvus finds at most {MAX_CANDIDATES - OVERFETCH} neighbors, on all pages together"
             )
         condition = NOT_REMOVED
         if query.label is not None:
@@ -170,7 +176,11 @@ class MilvusIndex:
         ids = np.array([hit["id"] for hit in hits], np.int64)
         features = np.array([hit["entity"]["feature"] for hit in hits], np.float64)
         distances = np.linalg.norm(features - query.feature, axis=1)
-        order = np.lexsort((ids, distances))[query.offset : query.end]
+        order = np.lexsort((ids, distances))[: query.end]
+        page = query.page(ids[order], distances[order])
+        if longer := query.extend(page, len(order)):
+            return self._search(longer)
+        order = order[page]
         if query.max_distance is not None:
             order = order[distances[order] <= query.max_distance]
         return NearestIds(ids[order], distances[order])

@@ -80,13 +80,11 @@ async def _classify_or_error(
 
 def _top_predictions(probabilities: NDArray[np.float32], top: int, labels: Sequence[Label]) -> list[Prediction]:
     return [
-        Prediction.model_validate(
-            {
-                "class": int(number),
-                "id": labels[number].id,
-                "name": labels[number].name,
-                "probability": min(1.0, float(probabilities[number])),
-            }
+        Prediction(
+            index=int(number),
+            id=labels[number].id,
+            name=labels[number].name,
+            probability=min(1.0, float(probabilities[number])),
         )
         for number in top_k(probabilities, top)
     ]

@@ -17,7 +17,7 @@ from starlette.responses import StreamingResponse
 from index.entries import Entry, NewEntry
 from index.protocol import Index
 from model.exceptions import InvalidImageError, InvalidRequestError
-from server.dependencies import ContextDep, ImageId, UploadDep, parameters_of, require_write
+from server.dependencies import ContextDep, ImageId, ShowPathsDep, UploadDep, parameters_of, require_write
 from server.exceptions import (
     BAD_REQUEST,
     BodyTooLargeError,
@@ -84,17 +84,21 @@ async def labels(context: ContextDep) -> LabelsResponse:
 
 
 @router.get("/images", summary="Indexed images, page by page")
-async def list_images(context: ContextDep, params: Annotated[PageParams, Query()]) -> ImagesResponse:
+async def list_images(
+    context: ContextDep, params: Annotated[PageParams, Query()], show_path: ShowPathsDep
+) -> ImagesResponse:
     """Ordered by id. `next_cursor` is the `cursor` of the next page, null on the last."""
-    return await context.run(context.read_index(lambda index: _page(index, params)))
+    return await context.run(context.read_index(lambda index: _page(index, params, show_path)))
 
 
-def _page(index: Index, params: PageParams) -> ImagesResponse:
+def _page(index: Index, params: PageParams, show_path: bool) -> ImagesResponse:
     entries = index.catalog.page(params.cursor, params.limit + 1, params.label)
     page = entries[: params.limit]
     return ImagesResponse(
         index=IndexRef.of(index),
-        images=[IndexedImage.of(entry) for entry in page],
+        images=[IndexedImage.of(entry, show_path) for entry in page],
+        total=index.count(params.label),
+        has_more=len(entries) > params.limit,
         next_cursor=page[-1].id if len(entries) > params.limit else None,
     )
 
@@ -156,17 +160,20 @@ def _values_per_image(name: str, values: list[str], count: int) -> Sequence[str 
 
 
 @router.get("/images/{image_id}", summary="An indexed image")
-async def get_image(context: ContextDep, image_id: ImageId) -> IndexedImage:
+async def get_image(context: ContextDep, image_id: ImageId, show_path: ShowPathsDep) -> IndexedImage:
     """Its label, size, and the addresses of its file, thumbnail and neighbors."""
-    return IndexedImage.of(await context.run(context.read_index(lambda index: index.entry(image_id))))
+    return IndexedImage.of(await context.run(context.read_index(lambda index: index.entry(image_id))), show_path)
 
 
 @router.patch(
     "/images/{image_id}", responses=UPDATE_RESPONSES, dependencies=WRITE, summary="Update or restore an image"
 )
-async def update_image(context: ContextDep, image_id: ImageId, update: ImageUpdate) -> IndexedImage:
+async def update_image(
+    context: ContextDep, image_id: ImageId, update: ImageUpdate, show_path: ShowPathsDep
+) -> IndexedImage:
     """`label`: a new label, or null for none. `removed`: false restores a removed image."""
-    return IndexedImage.of(await context.run(context.write_index(lambda index: _update(index, image_id, update))))
+    entry = await context.run(context.write_index(lambda index: _update(index, image_id, update)))
+    return IndexedImage.of(entry, show_path)
 
 
 def _update(index: Index, image_id: int, update: ImageUpdate) -> Entry:

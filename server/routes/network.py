@@ -13,7 +13,7 @@ from model.artifacts.kernels import draw_sheet, read_kernels
 from server.dependencies import ContextDep
 from server.exceptions import NoKernelsError
 from server.responses import ADMITTED_RESPONSES, merge_responses, responses_for
-from server.schemas import HistoryResponse
+from server.schemas import ClassRef, HistoryResponse
 
 router = APIRouter(tags=["operation"])
 
@@ -45,4 +45,5 @@ async def get_history(context: ContextDep) -> HistoryResponse:
     """Loss, error and learning rate by epoch, and the confusion matrix, if the artifact has them."""
     artifact = context.loaded_model.artifact
     history = await context.run(context.service.file_readers.run(lambda: read_history(artifact)))
-    return HistoryResponse(classes=[label.name for label in artifact.labels], history=history)
+    classes = [ClassRef.of(index, label) for index, label in enumerate(artifact.labels)]
+    return HistoryResponse(classes=classes, history=history)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+from dataclasses import dataclass
 from typing import Annotated
 
 import numpy as np
@@ -11,14 +13,15 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from index.protocol import Index
-from index.search import MAX_NEIGHBORS, SEARCH_MODE_HELP, SearchMode
+from index.search import MAX_NEIGHBORS, SEARCH_MODE_HELP, Position, SearchMode
 from index.search import Query as SearchQuery
 from model.exceptions import InvalidRequestError
-from server.dependencies import ContextDep, ImageId, OptionalUploadDep, parameters_of
+from server.dependencies import ContextDep, ImageId, OptionalUploadDep, ShowPathsDep, parameters_of
 from server.parameters import Parameters
 from server.request_context import RequestContext
 from server.responses import ADMITTED_RESPONSES, INDEX_RESPONSES, UPLOAD_RESPONSES, merge_responses
 from server.schemas import ImageInfo, IndexRef, ModelRef, NeighborInfo, SimilarResponse
+from server.search_cursor import decode_cursor, encode_cursor, query_fingerprint
 from server.uploads import OPENAPI_BODY
 
 router = APIRouter(tags=["classification and search"])
@@ -33,18 +36,38 @@ class SearchParams(Parameters):
     """Parameters of a search."""
 
     k: Annotated[int, Field(ge=1, le=MAX_NEIGHBORS, description="Number of neighbors.")] = 6
-    offset: Annotated[int, Field(ge=0, le=10_000_000, description="Neighbors to skip, for pages.")] = 0
+    cursor: Annotated[
+        str | None, Field(max_length=64, description="`next_cursor` of the page before, of the same query.")
+    ] = None
     label: Annotated[str | None, Field(description="Only images with this label.")] = None
     max_distance: Annotated[float | None, Field(ge=0, allow_inf_nan=False, description="None further away.")] = None
     search: Annotated[SearchMode, Field(description=SEARCH_MODE_HELP)] = "exact"
     id: Annotated[Ids, Field(max_length=100, description="Indexed images to be similar to.")] = None
     minus: Annotated[Ids, Field(max_length=100, description="Indexed images to be dissimilar to.")] = None
 
-    def to_query(self, feature: NDArray[np.float32]) -> SearchQuery:
-        return SearchQuery(feature, self.k, self.label, self.offset, self.max_distance, self.search)
-
 
 UploadParamsDep = Annotated[SearchParams, Depends(parameters_of(SearchParams))]
+
+
+@dataclass(frozen=True)
+class _Page:
+    """Parameters of a search, the fingerprint of their query, and where the page begins."""
+
+    params: SearchParams
+    fingerprint: bytes
+    after: Position | None
+
+    @classmethod
+    def of(cls, context: RequestContext, params: SearchParams, *images: str | int) -> _Page:
+        """`images`: of the query, by their checksums or id. Raises InvalidRequestError for another query's cursor."""
+        own = sorted(params.model_dump(exclude={"k", "cursor"}).items())
+        fingerprint = query_fingerprint([context.loaded_model.artifact.network_sha256, images, own])
+        after = None if params.cursor is None else decode_cursor(params.cursor, fingerprint)
+        return cls(params, fingerprint, after)
+
+    def to_query(self, feature: NDArray[np.float32]) -> SearchQuery:
+        params = self.params
+        return SearchQuery(feature, params.k, params.label, self.after, params.max_distance, params.search)
 
 
 @router.post(
@@ -53,24 +76,27 @@ UploadParamsDep = Annotated[SearchParams, Depends(parameters_of(SearchParams))]
     openapi_extra=OPENAPI_BODY,
     summary="Find images similar to an uploaded one",
 )
-async def similar(context: ContextDep, upload: OptionalUploadDep, params: UploadParamsDep) -> SimilarResponse:
+async def similar(
+    context: ContextDep, upload: OptionalUploadDep, params: UploadParamsDep, show_path: ShowPathsDep
+) -> SimilarResponse:
     """The images whose 4096-d features of the last hidden layer have the smallest Euclidean distance.
 
     Send the image as the multipart field `image`, as the whole body, or in JSON as base64 or a data URL. An indexed
     image finds itself first, at distance 0. Several images, and indexed ones (`id`), are one query: the mean of their
-    features. `minus` moves it away from others.
+    features. `minus` moves it away from others. For the next page, send the same with `cursor`.
     """
-    index = context.loaded_model.require_index()
+    context.loaded_model.require_index()
     if not params.id:
         upload.require_images()
+    checksums = await context.run_in_pool(lambda: [hashlib.sha256(data).hexdigest() for data in upload.images])
+    page = _Page.of(context, params, *checksums)
 
     async def work() -> SimilarResponse:
         images = await asyncio.gather(*[context.decode(data) for data in upload.images])
         features = await asyncio.gather(*[context.extract_feature(image) for image in images])
         feature = await context.read_index(lambda index: _combine(index, list(features), params))
-        return await _search(
-            context, index, params.to_query(feature), ImageInfo.of(images[0]) if len(images) == 1 else None
-        )
+        image = ImageInfo.of(images[0]) if len(images) == 1 else None
+        return await _search(context, page, feature, image, show_path)
 
     return await context.run(work())
 
@@ -81,14 +107,15 @@ async def similar(context: ContextDep, upload: OptionalUploadDep, params: Upload
     summary="Find images similar to an indexed one",
 )
 async def similar_to_indexed(
-    context: ContextDep, image_id: ImageId, params: Annotated[SearchParams, Query()]
+    context: ContextDep, image_id: ImageId, params: Annotated[SearchParams, Query()], show_path: ShowPathsDep
 ) -> SimilarResponse:
     """As `POST /similar`, from the stored features; the image itself comes first, at distance 0."""
-    index = context.loaded_model.require_index()
+    context.loaded_model.require_index()
+    page = _Page.of(context, params, image_id)
 
     async def work() -> SimilarResponse:
         feature = await context.read_index(lambda index: _combine(index, [index.feature(image_id)], params))
-        return await _search(context, index, params.to_query(feature), None)
+        return await _search(context, page, feature, None, show_path)
 
     return await context.run(work())
 
@@ -106,12 +133,16 @@ def _combine(index: Index, features: list[NDArray[np.float32]], params: SearchPa
 
 
 async def _search(
-    context: RequestContext, index: Index, query: SearchQuery, image: ImageInfo | None
+    context: RequestContext, page: _Page, feature: NDArray[np.float32], image: ImageInfo | None, show_path: bool
 ) -> SimilarResponse:
-    neighbors = await context.search(query)
+    result = await context.search(page.to_query(feature))
+    length = float(np.linalg.norm(feature.astype(np.float64)))
     return SimilarResponse(
         model=ModelRef.of(context.loaded_model.artifact),
-        index=IndexRef.of(index),
+        index=IndexRef.of(context.loaded_model.require_index()),
         image=image,
-        neighbors=[NeighborInfo.of(neighbor) for neighbor in neighbors],
+        neighbors=[NeighborInfo.of(neighbor, length, show_path) for neighbor in result.neighbors],
+        total=result.total,
+        has_more=result.last is not None,
+        next_cursor=None if result.last is None else encode_cursor(page.fingerprint, result.last),
     )

@@ -24,7 +24,7 @@ export async function show(query, info, signal) {
 function factList(info, { dataset, images = {}, epochs, commit }) {
   const splits = Object.entries(images).map(([split, number]) => `${number.toLocaleString("en")} ${split}`);
   const facts = {
-    Classes: info.classes,
+    Classes: info.num_classes,
     Parameters: info.parameters.toLocaleString("en"),
     Device: `${info.device}, ${info.precision}`,
     Index: info.index ? count(info.index.size, "image") : "none",

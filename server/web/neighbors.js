@@ -17,7 +17,7 @@ const scroll = new InfiniteScroll(byId("more"), () => loadPage(PAGE_SIZE));
 export async function showNeighbors(query, previews, signal) {
   const both = query.mode === "both";
   lists = (both ? ["exact", "binary"] : [query.mode]).map((mode) => ({
-    query, previews, signal, mode, offset: 0, ended: false,
+    query, previews, signal, mode, cursor: null, ended: false, waiting: [],
     title: element("h3"), items: element("ol", { className: "images" }),
   }));
   const available = await loadPage(FIRST_PAGE);
@@ -31,7 +31,7 @@ export async function showNeighbors(query, previews, signal) {
 
 /** Images to start from, in place of neighbors. */
 export function showStartImages(images) {
-  const items = images.map(({ id, label }) => card(id, label, null));
+  const items = images.map(card);
   byId("neighbors").classList.remove("two");
   byId("neighbors").replaceChildren(element("ol", { className: "images" }, ...items));
   byId("hint").hidden = true;
@@ -40,27 +40,30 @@ export function showStartImages(images) {
 
 async function loadPage(size) {
   const current = lists;
-  for (const list of current.filter(({ ended }) => !ended)) await extend(list, size); // one by one: they are timed
-  return current.some(({ ended }) => !ended);
+  for (const list of current.filter(hasMore)) await extend(list, size); // one by one: they are timed
+  return current.some(hasMore);
 }
+
+const hasMore = ({ ended, waiting }) => !ended || waiting.length > 0;
 
 /** Append the next images to a list; the images of the query itself are left out. */
 async function extend(list, size) {
+  while (list.waiting.length < size && !list.ended) await fetchPage(list, size);
+  list.items.append(...list.waiting.splice(0, size).map(card));
+}
+
+/** Fetch the next neighbors of a list. They wait in it until they are shown. */
+async function fetchPage(list, size) {
   const { query, previews, signal } = list;
   const excluded = new Set([...query.like, ...query.unlike]);
-  const k = size + excluded.size;
-  const [path, options] = buildRequest(query, list.mode, k, list.offset, previews);
+  const [path, options] = buildRequest(query, list.mode, size + excluded.size, list.cursor, previews);
   const response = await request(path, { ...options, signal });
-  const { neighbors, index } = await response.json();
-  const shown = neighbors.filter(({ id }) => !excluded.has(id)).slice(0, size);
-  const used = shown.length === size ? neighbors.indexOf(shown.at(-1)) + 1 : neighbors.length;
-  list.offset += used;
-  list.ended = neighbors.length < k && used === neighbors.length;
+  const { neighbors, index, has_more: more, next_cursor: cursor } = await response.json();
+  list.waiting.push(...neighbors.filter(({ id }) => !excluded.has(id)));
+  Object.assign(list, { cursor, ended: !more, size: index.size });
   list.milliseconds ??= timings(response).search;
   list.nearest ??= neighbors[0];
-  list.size = index.size;
   list.title.textContent = `${MODE_NAMES[list.mode]}: ${searchTime(list)}`;
-  list.items.append(...shown.map(({ id, label, distance }) => card(id, label, distance)));
 }
 
 const searchTime = ({ milliseconds }) => (milliseconds === undefined ? "" : `${milliseconds.toFixed(1)} ms`);
@@ -72,10 +75,11 @@ export function summary() {
   return `${count(size, "image")} ${searched}${query.label ? `; only the label ${query.label} is shown` : ""}.`;
 }
 
-function card(id, label, distance) {
+/** A neighbor, or an image to start from, which has no distance. */
+function card({ id, label, file, distance, similarity }) {
   const image = element("img", { alt: `Image ${id}`, width: 128, height: 128 });
   showImage(image, `images/${id}/thumbnail`);
-  const link = element("a", { href: toAddress(queryById(currentQuery(), id)) }, image,
+  const link = element("a", { href: toAddress(queryById(currentQuery(), id)), title: file ?? "" }, image,
     element("span", { className: "label" }, label ?? "no label"));
   link.addEventListener("click", (event) => {
     if (event.ctrlKey || event.metaKey) return; // opens a tab of its own
@@ -87,8 +91,8 @@ function card(id, label, distance) {
     type: "button", title: meaning, "aria-label": `${meaning}: image ${id}`,
     onclick: () => navigate(change(currentQuery(), id)),
   }, sign);
-  if (distance === null) return element("li", {}, link);
+  if (distance === undefined) return element("li", {}, link);
   return element("li", {}, link, element("div", { className: "row actions" },
-    element("small", {}, `distance ${distance.toFixed(2)}`),
+    element("small", { title: `similarity ${similarity.toFixed(2)}` }, `distance ${distance.toFixed(2)}`),
     element("span", {}, button("+", addPositive, "More like this"), " ", button("−", addNegative, "Less like this"))));
 }

@@ -62,10 +62,11 @@ export const without = (query, { kind, number }) => (
 export const examples = (query) => ["sent", "like", "unlike"]
   .flatMap((kind) => query[kind].map((number) => ({ kind, number })));
 
-/** Path and options of the search request. `previews`: of the sent images. */
-export function buildRequest(query, mode, k, offset, previews) {
+/** Path and options of the search request. `cursor`: of its page, null for the first. `previews`: of the sent images. */
+export function buildRequest(query, mode, k, cursor, previews) {
   const [first, ...others] = previews.length ? [null, ...query.like] : query.like;
-  const parameters = new URLSearchParams({ k, offset });
+  const parameters = new URLSearchParams({ k });
+  if (cursor) parameters.set("cursor", cursor);
   for (const id of others) parameters.append("id", id);
   for (const id of query.unlike) parameters.append("minus", id);
   if (query.label) parameters.set("label", query.label);

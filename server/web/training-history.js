@@ -22,7 +22,7 @@ export function historySections({ classes, history }) {
       element("div", { className: "curves" }, curves(history.epochs, "loss", "loss", String),
         curves(history.epochs, "top1_error", "top-1 error", (share) => `${Math.round(100 * share)} %`))));
   }
-  if (history?.confusion.length) sections.push(confusionMatrix(classes, history));
+  if (history?.confusion.length) sections.push(confusionMatrix(classes.map(({ name }) => name), history));
   return sections;
 }
 
@@ -52,17 +52,17 @@ function curves(epochs, field, title, format) {
 }
 
 /** Rows: the true class; columns: the most probable class. */
-function confusionMatrix(classes, { split, confusion }) {
-  const head = classes.map((name, number) => element("th", { scope: "col", title: name }, String(number + 1)));
+function confusionMatrix(names, { split, confusion }) {
+  const head = names.map((name, number) => element("th", { scope: "col", title: name }, String(number + 1)));
   const rows = confusion.map((row, truth) => {
     const total = row.reduce((sum, times) => sum + times, 0) || 1;
     const cells = row.map((times, predicted) => {
-      const title = `${classes[truth]}, classified as ${classes[predicted]}`;
+      const title = `${names[truth]}, classified as ${names[predicted]}`;
       const cell = element("td", { className: predicted === truth ? "hit" : "", title }, times ? String(times) : "");
       cell.style.setProperty("--share", `${(60 * times) / total}%`);
       return cell;
     });
-    return element("tr", {}, element("th", { scope: "row" }, `${truth + 1} ${classes[truth]}`), ...cells);
+    return element("tr", {}, element("th", { scope: "row" }, `${truth + 1} ${names[truth]}`), ...cells);
   });
   return element("section", { "aria-labelledby": "matrix-heading" },
     element("h2", { id: "matrix-heading" }, "Confusion matrix"),

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from index.protocol import Index
-from index.search import Neighbor, Query
+from index.search import NearestIds, Neighbor, Position, Query, attach_entries
 from model.exceptions import IndexStoreError
 from server.workers.base import BatchWorker, Job
 
 MAX_BATCH_QUERIES = 32
 
 
+@dataclass(frozen=True)
+class SearchResult:
+    """The neighbors of one page. `last`: where the next page begins, None where there is none. `total`: images of the
+    index, or of the label."""
+
+    neighbors: list[Neighbor]
+    last: Position | None
+    total: int
+
+
 @dataclass(eq=False)
-class SearchJob(Job[list[Neighbor]]):
+class SearchJob(Job[SearchResult]):
     """A query of an index."""
 
     index: Index
@@ -30,8 +40,24 @@ class SearchWorker(BatchWorker[SearchJob]):
     def fits(self, batch: Sequence[SearchJob], job: SearchJob) -> bool:
         return len(batch) < MAX_BATCH_QUERIES and job.index is batch[0].index
 
-    def compute(self, batch: Sequence[SearchJob]) -> list[list[Neighbor]]:
-        return batch[0].index.search_many([job.query for job in batch])
+    def compute(self, batch: Sequence[SearchJob]) -> list[SearchResult]:
+        index, queries = batch[0].index, [job.query for job in batch]
+        nearest = index.search_ids([replace(query, k=query.k + 1) for query in queries])  # one more: is there another?
+        pages = [NearestIds(n.ids[: q.k], n.distances[: q.k]) for n, q in zip(nearest, queries, strict=True)]
+        neighbors = attach_entries(pages, index.catalog)
+        totals = {label: index.count(label) for label in {query.label for query in queries}}
+        return [
+            SearchResult(page, _last_position(query, ids), totals[query.label])
+            for page, ids, query in zip(neighbors, nearest, queries, strict=True)
+        ]
 
     def stopped_error(self) -> Exception:
         return IndexStoreError("the search worker has stopped")
+
+
+def _last_position(query: Query, nearest: NearestIds) -> Position | None:
+    """The k-th of k + 1 neighbors. It may be missing on the page: another process may have removed it."""
+    if len(nearest.ids) <= query.k:
+        return None
+    rank = query.k + (query.after.rank if query.after else 0)
+    return Position(rank, float(nearest.distances[query.k - 1]), int(nearest.ids[query.k - 1]))

@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 from index.backends import IndexUri, open_readonly, open_writable
 from index.entries import AddResult, NewEntry
 from index.protocol import Index, SupportsCodes, SupportsCompaction, SupportsGpu, require_compaction, require_gpu
-from index.search import Query
+from index.search import Position, Query
 from model.artifacts.artifact import NETWORK, Artifact, FileRecord, Manifest
 from model.artifacts.packed import unpack_bundled
 from model.exceptions import (
@@ -79,9 +79,13 @@ def ids(index: Index) -> list[int]:
 
 
 def search_ids(
-    index: Index, k: int = 10, label: str | None = None, offset: int = 0, max_distance: float | None = None
+    index: Index,
+    k: int = 10,
+    label: str | None = None,
+    after: Position | None = None,
+    max_distance: float | None = None,
 ) -> list[int]:
-    return [neighbor.entry.id for neighbor in index.search(Query(ZERO, k, label, offset, max_distance))]
+    return [neighbor.entry.id for neighbor in index.search(Query(ZERO, k, label, after, max_distance))]
 
 
 def test_the_same_bytes_are_the_same_image(index: Index, ids: list[int]) -> None:
@@ -110,11 +114,12 @@ def test_removed_and_restored(index: Index, ids: list[int]) -> None:
 def test_distances_filters_pages_and_bounds(index: Index, ids: list[int]) -> None:
     assert [n.distance for n in index.search(Query(ZERO, 3))] == [1.0, 2.0, 3.0]
     assert search_ids(index, label="b") == [ids[1], ids[3], ids[5]]
-    assert search_ids(index, 2, offset=3) == ids[3:5]
+    assert search_ids(index, 2, after=Position(3, 3.0, ids[2])) == ids[3:5]
+    assert (index.count(), index.count("b"), index.count("x")) == (6, 3, 0)
     assert search_ids(index, max_distance=2.0) == ids[:2]
-    assert search_ids(index, 2, label="a", offset=1, max_distance=4) == [ids[2]]
+    assert search_ids(index, 2, label="a", after=Position(1, 1.0, ids[0]), max_distance=4) == [ids[2]]
     assert index.search_many([Query(ZERO, 2), Query(at(6)[0], 1)])[1][0].entry.id == ids[5]
-    for query in (Query(ZERO, 0), Query(ZERO, 1001), Query(ZERO, 1, "no such label"), Query(ZERO, mode="binary")):
+    for query in (Query(ZERO, 0), Query(ZERO, 1002), Query(ZERO, 1, "no such label"), Query(ZERO, mode="binary")):
         with pytest.raises(InvalidRequestError):
             index.search(query)
     with pytest.raises(InvalidRequestError, match="finite numbers"):

@@ -78,7 +78,7 @@ def test_server_agrees_with_the_onnx_file(home: Path, url: str, images: Path) ->
     alone = ort.InferenceSession(str(home / "artifacts" / "patterns" / "1" / "network.onnx"))
     pixels = decode_image(path.read_bytes()).pixels
     expected, _ = alone.run(None, {"images": pixels[None], "crops": np.arange(10)})
-    got = {entry["class"]: entry["probability"] for entry in response["predictions"]}
+    got = {entry["index"]: entry["probability"] for entry in response["predictions"]}
     np.testing.assert_allclose([got[i] for i in range(3)], expected[0], atol=1e-6)
     assert sum(got.values()) <= 1 + 1e-6
 

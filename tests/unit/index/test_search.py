@@ -9,7 +9,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from index.search import SEARCHERS, Query, SearchMode, parse_search_mode
+from index.search import SEARCHERS, Position, Query, SearchMode, parse_search_mode
 from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import InvalidRequestError
@@ -44,12 +44,35 @@ def test_true_distances_with_ties_by_id(artifact: Artifact, tmp_path: Path) -> N
 
 def test_filters_pages_and_distance_limits(index: ImageIndex) -> None:
     assert ids_of(index, Query(ZERO, 2, label="b")) == [2, 4]
-    assert ids_of(index, Query(ZERO, 2, label="b", offset=2)) == [6]
-    assert ids_of(index, Query(ZERO, 2, offset=4)) == [5, 6]
-    assert ids_of(index, Query(ZERO, 2, offset=40)) == []
+    assert ids_of(index, Query(ZERO, 2, label="b", after=Position(2, 4.0, 4))) == [6]
+    assert ids_of(index, Query(ZERO, 2, after=Position(4, 4.0, 4))) == [5, 6]
+    assert ids_of(index, Query(ZERO, 2, after=Position(6, 6.0, 6))) == []
+    assert (index.count(), index.count("a"), index.count("x")) == (6, 3, 0)
     assert ids_of(index, Query(ZERO, 10, max_distance=3.0)) == [1, 2, 3]
     with pytest.raises(InvalidRequestError, match="has the label 'x'"):
         index.search(Query(ZERO, 1, label="x"))
+
+
+def test_a_page_continues_after_what_was_seen(index: ImageIndex) -> None:
+    """Whatever was added or removed before it, or is the neighbor that was seen last itself."""
+    seen = Position(3, 3.0, 3)
+    assert ids_of(index, Query(ZERO, 2, after=seen)) == [4, 5]
+    index.add(features_at(0.5, 3.5, 1.5, 2.5), [make_entry(n, "a") for n in range(6, 10)])
+    assert ids_of(index, Query(ZERO, 2, after=seen)) == [8, 4]  # three of the four are before it
+    assert ids_of(index, Query(ZERO, 1, after=Position(1, 1.0, 1))) == [9]
+    for image_id in (1, 2, 3):
+        index.remove(image_id)
+    assert ids_of(index, Query(ZERO, 4, after=seen)) == [8, 4, 5, 6]
+    assert ids_of(index, Query(ZERO, 4, after=Position(0, 3.0, 3))) == [8, 4, 5, 6]
+
+
+def test_a_page_continues_among_ties(artifact: Artifact, tmp_path: Path) -> None:
+    index = ImageIndex.create(tmp_path / "i", artifact)
+    index.add(features_at(*[1] * 6), [make_entry(n) for n in range(6)])
+    assert ids_of(index, Query(ZERO, 2, after=Position(2, 1.0, 2))) == [3, 4]
+    index.remove(2)
+    assert ids_of(index, Query(ZERO, 2, after=Position(2, 1.0, 2))) == [3, 4]
+    index.close()
 
 
 def test_a_label_of_many_rows_finds_what_brute_force_finds(artifact: Artifact, tmp_path: Path) -> None:
@@ -76,10 +99,9 @@ def test_a_batch_equals_single_queries(artifact: Artifact, tmp_path: Path) -> No
     features = draw.exponential(1, (3000, 64)).astype(np.float32) * 50
     features[1000:1100] = features[0]  # more ties than candidates beyond k
     index.add(features, [make_entry(n) for n in range(3000)])
-    queries = [
-        Query(features[n] if n % 2 else draw.exponential(50, 64).astype(np.float32), 10, offset=n) for n in range(12)
-    ]
+    queries = [Query(features[n] if n % 2 else draw.exponential(50, 64).astype(np.float32), 10 + n) for n in range(12)]
     queries.append(Query(features[0], 60))
+    queries.append(Query(features[0], 10, after=Position(20, 0.0, 1020)))
     assert index.search_many(queries) == [index.search(query) for query in queries]
     for image_id in (1, 2, 3, 500, 1050):
         index.remove(image_id)

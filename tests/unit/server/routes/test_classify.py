@@ -25,7 +25,7 @@ def test_classify_by_form_and_by_body(client: TestClient, jpeg: bytes, model: On
             "warnings": [],
     }  # fmt: skip
     expected, _ = model.run(decode_image(jpeg).pixels[None], TEN_CROP)
-    got = {entry["class"]: entry["probability"] for entry in answer["predictions"]}
+    got = {entry["index"]: entry["probability"] for entry in answer["predictions"]}
     np.testing.assert_allclose([got[i] for i in range(3)], expected[0], atol=1e-6)
     probabilities = [entry["probability"] for entry in answer["predictions"]]
     assert probabilities == sorted(probabilities, reverse=True)

@@ -9,5 +9,5 @@ def test_health_and_info(client: TestClient) -> None:
     assert client.get("/live").json() == {"status": "live"}
     assert client.get("/ready").json() == {"status": "ready"}
     info = client.get("/info").json()
-    assert (info["classes"], info["device"], info["index"]) == (3, "cpu", {"size": 90, "codes": None})
+    assert (info["num_classes"], info["device"], info["index"]) == (3, "cpu", {"size": 90, "codes": None})
     assert {m["crops"] for m in info["measurements"]} == {1, 10}

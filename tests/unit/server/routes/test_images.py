@@ -62,8 +62,10 @@ def test_listing_by_pages_and_label(writable_client: TestClient) -> None:
         page = writable_client.get(f"/images?limit=10&cursor={cursor}").json()
         seen += [image["id"] for image in page["images"]]
         cursor = page["next_cursor"]
+        assert (page["total"], page["has_more"]) == (33, cursor is not None)
     assert seen == list(range(1, 34))
-    assert len(writable_client.get("/images?label=circles").json()["images"]) == 11
+    labeled = writable_client.get("/images?label=circles").json()
+    assert (len(labeled["images"]), labeled["total"], labeled["has_more"]) == (11, 11, False)
     assert writable_client.get("/labels").json()["labels"] == [
         {"label": label, "images": 11} for label in ("checks", "circles", "stripes")
     ]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from index.entries import NewEntry
-from index.search import Neighbor, Query
+from index.search import NearestIds, Position, Query, attach_entries
 from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import InvalidRequestError
@@ -29,15 +29,15 @@ def index(artifact: Artifact, tmp_path: Path) -> Iterator[ImageIndex]:
 def test_together(index: ImageIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     first, release = threading.Event(), threading.Event()
-    search_many = index.search_many
+    search_ids = index.search_ids
 
-    def watched(queries: Sequence[Query]) -> list[list[Neighbor]]:
+    def watched(queries: Sequence[Query]) -> list[NearestIds]:
         asked.append(len(queries))
         first.set()
         release.wait(20)
-        return search_many(queries)
+        return search_ids(queries)
 
-    monkeypatch.setattr(index, "search_many", watched)
+    monkeypatch.setattr(index, "search_ids", watched)
     searches = SearchWorker()
     queries = [Query(np.random.default_rng(n).random(64, np.float32), 3) for n in range(40)]
     queries[7] = Query(queries[7].feature, 3, "a")
@@ -49,7 +49,10 @@ def test_together(index: ImageIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     unwanted.cancel()
     release.set()
     answers = [future.result(20) for future in (begun, *waiting)]
-    assert answers == [search_many([query])[0] for query in queries[:20]]
+    expected = attach_entries(search_ids(queries[:20]), index.catalog)
+    assert [answer.neighbors for answer in answers] == expected
+    assert [answer.total for answer in answers] == [50 if query.label else 100 for query in queries[:20]]
+    assert answers[0].last == Position(3, expected[0][2].distance, expected[0][2].entry.id)
     with pytest.raises(InvalidRequestError, match="no image of the index has the label"):
         refused.result(20)
     assert asked[:2] == [1, 20]  # 19 and the one that is refused; then each alone
