@@ -108,6 +108,12 @@ class Catalog:
         for file, known in self._ids.items():
             check_same(file, known)
 
+    def delete_stale_log(self) -> None:
+        """Delete the log if another catalog is in the place of the one that it belongs to, which it would damage."""
+        if file_id(self._path) != self._ids.get(self._path) and file_id(self._log) == self._ids.get(self._log):
+            for file in (self._log, self._path.with_name(f"{self._path.name}-shm")):
+                file.unlink(missing_ok=True)
+
     def metadata(self) -> dict[str, str]:
         return dict(self._query("SELECT key, value FROM metadata"))
 

@@ -102,6 +102,14 @@ class SupportsSync(Protocol):
     def set_removed(self, ids: Sequence[int], removed: bool) -> None: ...
 
 
+@runtime_checkable
+class SupportsReplacement(Protocol):
+    """Lives in files that somebody may replace while it is open."""
+
+    def is_replaced(self) -> bool: ...
+    def stop_writing(self) -> None: ...
+
+
 def require_codes(index: Index) -> SupportsCodes:
     """The index, if it can keep binary codes. Raises InvalidRequestError."""
     if not isinstance(index, SupportsCodes):

@@ -208,15 +208,18 @@ class ImageIndex:
 
     def is_replaced(self) -> bool:
         """Whether the files of an index that is open for writing are no longer those at its path."""
-        try:
-            self._check_files()
-        except IndexReplacedError:
-            return True
+        with self._write_lock:
+            try:
+                self._check_files()
+            except IndexReplacedError:
+                return True
         return False
 
     def stop_writing(self) -> None:
         """Release the lock after the change that is being written; from then on the index can only be read."""
         with self._write_lock:
+            if self.writable:
+                self.catalog.delete_stale_log()
             self.writable = False
             if self._lock is not None:
                 self._lock.release()

@@ -10,13 +10,13 @@ from collections.abc import Callable
 import numpy as np
 
 from index.backends import IndexUri, open_for_serving
-from index.protocol import Index, SupportsCodes, require_gpu
+from index.protocol import Index, SupportsCodes, SupportsCompaction, SupportsReplacement, require_gpu
 from model.artifacts import artifact as artifacts
 from model.encoder import Encoder
 from model.exceptions import ArtifactError
 from model.images.crops import CENTER_CROP, TEN_CROP
 from model.runtime import OnnxModel
-from server.exceptions import NoIndexError
+from server.exceptions import InferenceError, NoIndexError
 from server.model_statistics import ModelStatistics
 from server.settings import Settings
 from server.workers.inference import InferenceJob, InferenceWorker
@@ -35,7 +35,8 @@ class LoadedModel:
     def __init__(
         self, settings: Settings, observe_batch: Callable[[int], None], previous: LoadedModel | None = None
     ) -> None:
-        self.artifact = artifacts.load(settings.artifact_path, settings.precision)
+        served = previous.artifact.path if previous else None
+        self.artifact = artifacts.load(settings.artifact_path, settings.precision, served)
         self.model = OnnxModel(self.artifact.network, settings.device, settings.threads)
         manifest = self.artifact.manifest
         if (self.model.num_classes, self.model.feature_dim) != (manifest.num_classes, manifest.feature_dim):
@@ -49,7 +50,12 @@ class LoadedModel:
         self.inference = InferenceWorker(self.model, settings.max_queued_crops, observe_batch)
         self._holders, self._retired = 0, False
         self._closer = threading.Thread(target=self._close, name="retire")
-        self._warm_up()
+        try:
+            self._warm_up()
+        except BaseException:
+            self._index_passed_on = previous is not None and previous.index is self.index
+            self._close()
+            raise
 
     def _open_index(self, settings: Settings, previous: LoadedModel | None) -> Index | None:
         default = self.artifact.default_index_path(settings.home / "indexes")
@@ -61,6 +67,11 @@ class LoadedModel:
             index, reason = open_for_serving(uri, self.artifact, settings.read_only)
             if reason:
                 logger.warning("the index is open for reading only: %s", reason)
+            if isinstance(index, SupportsCompaction) and index.damaged:
+                image_id, fault = next(iter(index.damaged.items()))
+                logger.error("%d images of the index are damaged, such as %d (%s): they are left out of searches; "
+                             "delete them with `alexnet index compact`, and add their files again",
+                             len(index.damaged), image_id, fault)  # fmt: skip
         if settings.search_device == "cuda":
             require_gpu(index).search_on_gpu()
         if isinstance(index, SupportsCodes):
@@ -68,9 +79,16 @@ class LoadedModel:
         return index
 
     def _take_over_index(self, previous: LoadedModel | None, uri: IndexUri) -> Index | None:
-        """The previous version's index, if it is the same one and writable: this process holds its lock."""
+        """The previous version's index, if it is the same one and writable: this process holds its lock.
+
+        One whose files were replaced is opened anew; the previous version can't write to it any more.
+        """
         index = previous.index if previous else None
         if index is None or not index.writable or index.uri != str(uri):
+            return None
+        if isinstance(index, SupportsReplacement) and index.is_replaced():
+            logger.warning("the files of the index at %s were replaced: it is opened again", uri)
+            index.stop_writing()
             return None
         index.check_compatible(self.artifact)
         return index
@@ -79,7 +97,17 @@ class LoadedModel:
         """The first runs are slower, and measure the network's speed: not with a client's request."""
         pixels = np.zeros((1, 256, 256, 3), np.uint8)
         for crops in (CENTER_CROP, TEN_CROP, TEN_CROP):
-            self.inference.submit(InferenceJob(pixels, crops, time.monotonic() + WARM_UP_SECONDS)).result()
+            job = InferenceJob(pixels, crops, time.monotonic() + WARM_UP_SECONDS)
+            try:
+                self.inference.submit(job).result()
+            except InferenceError as error:
+                reason = error.__cause__ or error
+                raise ArtifactError(f"the network of {self.artifact.path} can't be run: {reason}") from error
+
+    @property
+    def num_damaged_images(self) -> int:
+        """Images of the index that searches leave out, since they are damaged."""
+        return len(self.index.damaged) if isinstance(self.index, SupportsCompaction) else 0
 
     def require_index(self) -> Index:
         """The index. Raises NoIndexError."""

@@ -25,6 +25,7 @@ class ServerState:
     crops_per_second: float
     inference_alive: bool
     index_images: int
+    index_damaged_images: int
     model: Mapping[str, str]
 
 
@@ -35,6 +36,7 @@ GAUGES = {
     "crops_per_second": "Speed of the network, median of the last batches.",
     "inference_alive": "1 while the inference worker runs and is not stuck.",
     "index_images": "Images in the index.",
+    "index_damaged_images": "Images of the index that are left out of searches, since they are damaged.",
 }
 """Fields of ServerState, each a gauge with the prefix `alexnet_`, and their help texts."""
 

@@ -126,6 +126,7 @@ class Service:
             crops_per_second=loaded.inference.throughput.crops_per_second,
             inference_alive=loaded.inference.is_alive,
             index_images=0 if loaded.index is None else len(loaded.index),
+            index_damaged_images=loaded.num_damaged_images,
             model={
                 "name": manifest.name,
                 "version": str(manifest.version),

@@ -28,9 +28,13 @@ async def live(service: ServiceDep, response: Response) -> HealthResponse:
 
 @router.get("/ready", responses=UNAVAILABLE, summary="Readiness")
 async def ready(service: ServiceDep, response: Response) -> HealthResponse:
-    """200 once model and index are loaded and the network has run; 503 when the server is about to stop."""
+    """200 once model and index are loaded and the network has run; 503 when the server is about to stop.
+
+    The status names damaged images of the index, which searches leave out.
+    """
     if service.ready:
-        return HealthResponse(status="ready")
+        damaged = service.current.num_damaged_images
+        return HealthResponse(status="ready" + (f"; {damaged:,} damaged images in the index" if damaged else ""))
     response.status_code = 503
     return HealthResponse(status="draining" if service.draining else STOPPED)
 
@@ -50,7 +54,7 @@ async def info(loaded_model: LoadedModelDep) -> InfoResponse:
     manifest = artifact.manifest
     return InfoResponse(
         model=ModelRef.of(artifact),
-        num_classes=manifest.num_classes,
+        classes=manifest.num_classes,
         device=loaded_model.model.device,
         precision=artifact.precision,
         index=None if index is None else IndexRef.of(index),
