@@ -41,6 +41,8 @@ def to_srgb(square: Image.Image, profile: bytes, is_inverted: bool, warnings: Wa
     """
     if square.mode in ("LA", "RGBA"):
         alpha = square.getchannel("A")
+        if alpha.getextrema() == (0, 0):
+            warnings.add("transparency", "it is transparent everywhere, and was read as white")
         colors = to_srgb(square.convert(square.mode[:-1]), profile, False, warnings)
         white = Image.new("RGBA", square.size, "white")
         colors.putalpha(alpha)

@@ -37,5 +37,10 @@ def read_orientation(exif: bytes | None, warnings: WarningList) -> int:
             return orientation if orientation in UPRIGHT else 1
     except InvalidImageError:
         pass
-    warnings.add("metadata", "its EXIF data are damaged and were ignored: it may not be upright")
+    warn_of_damaged_exif(warnings)
     return 1
+
+
+def warn_of_damaged_exif(warnings: WarningList) -> None:
+    """Add the warning that EXIF data were ignored."""
+    warnings.add("metadata", "its EXIF data are damaged and were ignored: it may not be upright")

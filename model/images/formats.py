@@ -41,6 +41,8 @@ _NAMES = (
     (b"#?RADIANCE", "a Radiance HDR image"),
     (b"#?RGBE", "a Radiance HDR image"),
     (b"II\xbc", "a JPEG XR image"),
+    (b"PF\n", "a floating-point image (PFM in color)"),
+    (b"P7\n", "a PAM image"),
     (b"DDS ", "a DirectDraw texture (DDS)"),
     (b"qoif", "a QOI image"),
     (b"farbfeld", "a farbfeld image"),
@@ -93,7 +95,7 @@ def identify_format(head: bytes) -> str:
         return "TIFF"
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WEBP"
-    if head[:1] == b"P" and head[1:2] in b"123456Ff" and head[2:3].isspace():
+    if head[:1] == b"P" and head[1:2] in b"123456f" and head[2:3].isspace():
         return "PPM"
     if head[4:8] == b"ftyp":
         return _identify_boxes(head)

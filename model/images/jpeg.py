@@ -6,20 +6,23 @@ import io
 import re
 from dataclasses import dataclass
 
-from PIL import Image, ImageFile, JpegImagePlugin
+from PIL import Image, JpegImagePlugin
 
 from model.exceptions import ImageTooLargeError, InvalidImageError
+from model.images.exif import warn_of_damaged_exif
+from model.images.ifd import read_directory, read_layout
 from model.images.info import WarningList
 from model.images.limits import ImageLimits, check_memory, check_size
 
 MAX_STEPS = 65_536
 """Segments before the first scan and between scans, and bytes between segments, which Pillow steps over one by one."""
 _END, _SCAN = 0xD9, 0xDA
-_PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH = {0x00, 0x01, 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)}
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 """In the data of a scan, 0xff is followed by 0, or by the number of a restart."""
+_NUM_IMAGES_TAG = 0xB001
+_EXIF = b"Exif\0\0"
 _END_MARK = b"\xff\xd9"
 _PADDINGS = (64, 57, 50)
 _FILLED = range(126, 130)
@@ -28,10 +31,13 @@ _FILLED = range(126, 130)
 
 @dataclass(frozen=True)
 class JpegStructure:
-    """The parts of a JPEG file. `end`: the position after its end mark; None: it has none."""
+    """The parts of a JPEG file.
 
-    is_progressive: bool
-    num_components: int
+    `samples_per_pixel`: of all components, which may be subsampled. `end`: the position after the end mark; None: it
+    has none.
+    """
+
+    samples_per_pixel: float
     has_adobe_marker: bool
     num_scans: int
     end: int | None
@@ -41,7 +47,7 @@ class JpegStructure:
 class JpegImage:
     """An opened JPEG, and the size of its file's image. `memory`: bytes that decoding takes."""
 
-    image: ImageFile.ImageFile
+    image: JpegImagePlugin.JpegImageFile
     structure: JpegStructure
     width: int
     height: int
@@ -50,7 +56,7 @@ class JpegImage:
 
 def read_structure(data: bytes) -> JpegStructure:
     """Walk over segments and scans up to the end mark; what is behind it isn't looked at. Raises InvalidImageError."""
-    frame, components, adobe = 0, 0, False
+    samples_per_pixel, adobe = 0.0, False
     position, steps = 2, 0
     while True:
         start = data.find(b"\xff", position)
@@ -65,13 +71,19 @@ def read_structure(data: bytes) -> JpegStructure:
         position += 1
         if marker == _SCAN:
             num_scans, end = _walk_scans(data, position, MAX_STEPS - steps)
-            return JpegStructure(frame in _PROGRESSIVE, components, adobe, num_scans, end)
+            return JpegStructure(samples_per_pixel, adobe, num_scans, end)
         if marker in _WITHOUT_LENGTH:
             continue
         if marker in _FRAMES:
-            frame, components = marker, data[position + 7] if position + 7 < len(data) else 0
+            samples_per_pixel = _count_samples(data[position + 7 : position + 20])
         adobe = adobe or (marker == 0xEE and data[position + 2 : position + 7] == b"Adobe")
         position += int.from_bytes(data[position : position + 2], "big")
+
+
+def _count_samples(frame: bytes) -> float:
+    """Samples per pixel. `frame`: number of components, and id, sampling factors and table of each."""
+    factors = [(factor >> 4) * (factor & 15) for factor in frame[2::3][: frame[0] if frame else 0]]
+    return sum(factors) / max(1, *factors) if factors else 0.0
 
 
 def _walk_scans(data: bytes, position: int, max_steps: int) -> tuple[int, int | None]:
@@ -100,7 +112,12 @@ def open_jpeg(data: bytes, reduced_side: int, limits: ImageLimits, warnings: War
     Raises InvalidImageError or a subclass.
     """
     structure = read_structure(data)
-    image = _open(data)
+    try:
+        image = _open(data)
+    except Exception:  # Pillow reads the resolution in EXIF data, and raises anything if they are damaged
+        data = data.replace(_EXIF, bytes(len(_EXIF)), 1)
+        image = _open(data)
+        warn_of_damaged_exif(warnings)
     width, height = image.size
     check_size(width, height, max(limits.max_reduced_pixels, limits.max_pixels), limits)
     scans = structure.num_scans * (1 if structure.end else 1 + len(_PADDINGS))
@@ -112,7 +129,7 @@ def open_jpeg(data: bytes, reduced_side: int, limits: ImageLimits, warnings: War
     image.draft("RGB", (reduced_side, reduced_side))
     memory, kind = 4 * image.width * image.height, ""
     if structure.num_scans > 1:  # the coefficients of all scans are in memory, whatever the scale
-        memory, kind = memory + 2 * structure.num_components * width * height, "progressive "
+        memory, kind = memory + int(2 * structure.samples_per_pixel * width * height), "progressive "
     check_memory(f"a {kind}JPEG", width, height, memory, limits)
     if structure.end is None:
         if not is_complete(data, structure.num_scans):
@@ -121,6 +138,16 @@ def open_jpeg(data: bytes, reduced_side: int, limits: ImageLimits, warnings: War
         image.draft("RGB", (reduced_side, reduced_side))
         warnings.add("no_end_mark", "its end mark is missing: the end of the file may have been lost")
     return JpegImage(image, structure, width, height, memory)
+
+
+def has_several_images(image: Image.Image) -> bool:
+    """Whether a JPEG says that there are more images behind it, as phones and stereo cameras write."""
+    directory = image.info.get("mp", b"")
+    try:
+        found = read_layout(directory)
+        return found is not None and read_directory(directory, *found).integer(_NUM_IMAGES_TAG) > 1
+    except InvalidImageError:
+        return False
 
 
 def is_filled(image: Image.Image) -> bool:
@@ -148,6 +175,5 @@ def is_complete(data: bytes, num_scans: int) -> bool:
     return True
 
 
-def _open(data: bytes) -> ImageFile.ImageFile:
-    image: ImageFile.ImageFile = JpegImagePlugin.jpeg_factory(io.BytesIO(data))
-    return image
+def _open(data: bytes) -> JpegImagePlugin.JpegImageFile:
+    return JpegImagePlugin.JpegImageFile(io.BytesIO(data))

@@ -21,11 +21,11 @@ from PIL import (
 from model.exceptions import InvalidImageError
 from model.images.contract import IMAGE_SIZE
 from model.images.exif import UPRIGHT, read_orientation
-from model.images.extras import open_heic, open_jxl
+from model.images.extras import JXL_BYTES_PER_PIXEL, open_heic, open_jxl
 from model.images.formats import HEAD_BYTES, identify_format
 from model.images.gif import check_structure, first_frame_box
 from model.images.info import WarningList
-from model.images.jpeg import is_complete, is_filled, open_jpeg
+from model.images.jpeg import has_several_images, is_complete, is_filled, open_jpeg
 from model.images.limits import ImageLimits, check_memory, check_size
 from model.images.png import read_png, transparent_color
 from model.images.raster import BAND_PIXELS, Raster
@@ -36,7 +36,9 @@ REDUCED_SIDE = 2 * IMAGE_SIZE
 """Least side of a JPEG that is decoded at a reduced scale."""
 MAX_TEXT_PIXELS = 4_000_000
 """Pixels of a PPM whose numbers are written out, which take long to read."""
-_BYTES_PER_PIXEL = {"1": 1, "L": 1, "P": 1, "LA": 4, "PA": 4, "I;16": 2, "I;16B": 2}
+WEBP_BYTES_PER_PIXEL, AVIF_BYTES_PER_PIXEL, HEIC_BYTES_PER_PIXEL = 16, 12, 10
+"""Memory of these decoders and of Pillow's pixels, as measured."""
+_BYTES_PER_PIXEL = {"1": 1, "L": 1, "P": 2, "LA": 4, "PA": 4, "I;16": 2, "I;16B": 2}
 """Memory of Pillow's pixels; 4 bytes of all others."""
 
 
@@ -88,7 +90,7 @@ def _open_jpeg(data: bytes, limits: ImageLimits, warnings: WarningList) -> Opene
         orientation=orientation,
         shown_orientation=orientation,
         color_profile=image.info.get("icc_profile") or b"",
-        frames_ignored=getattr(image, "n_frames", 1) > 1,
+        frames_ignored=has_several_images(image),
         is_inverted=image.mode == "CMYK" and not jpeg.structure.has_adobe_marker,
     )
 
@@ -169,11 +171,19 @@ def _open_gif(data: bytes, limits: ImageLimits, warnings: WarningList) -> Opened
 
 
 def _open_bmp(data: bytes, limits: ImageLimits, warnings: WarningList) -> OpenedImage:
-    image = BmpImagePlugin.BmpImageFile(io.BytesIO(data))
+    try:
+        image = BmpImagePlugin.BmpImageFile(io.BytesIO(data))
+    except OSError as error:
+        raise InvalidImageError(
+            "damaged image, or unsupported pixels: the header of this BMP isn't a usual one; convert it to PNG"
+        ) from error
     memory = _check(image, "a BMP", limits)
 
     def load() -> Raster:
         image.load()
+        if image.mode == "RGBA" and image.getextrema()[3] == (0, 0):
+            warnings.add("transparency", "its transparency was ignored: all of it would be invisible")
+            return Raster.of(image, lambda band: band.convert("RGB"))
         return _plain_raster(image)
 
     return OpenedImage("BMP", *image.size, image.mode, memory, load)
@@ -194,20 +204,20 @@ def _open_ppm(data: bytes, limits: ImageLimits, warnings: WarningList) -> Opened
 
 def _open_webp(data: bytes, limits: ImageLimits, warnings: WarningList) -> OpenedImage:
     image = WebPImagePlugin.WebPImageFile(io.BytesIO(data))
-    return _open_coded("WEBP", image, 16, limits, warnings)
+    return _open_coded("WEBP", image, WEBP_BYTES_PER_PIXEL, limits, warnings)
 
 
 def _open_avif(data: bytes, limits: ImageLimits, warnings: WarningList) -> OpenedImage:
     image = AvifImagePlugin.AvifImageFile(io.BytesIO(data))
-    return _open_coded("AVIF", image, 16, limits, warnings)
+    return _open_coded("AVIF", image, AVIF_BYTES_PER_PIXEL, limits, warnings)
 
 
 def _open_heic(data: bytes, limits: ImageLimits, warnings: WarningList) -> OpenedImage:
-    return _open_coded("HEIC", open_heic(data), 16, limits, warnings, is_upright=True)
+    return _open_coded("HEIC", open_heic(data), HEIC_BYTES_PER_PIXEL, limits, warnings, is_upright=True)
 
 
 def _open_jxl(data: bytes, limits: ImageLimits, warnings: WarningList) -> OpenedImage:
-    return _open_coded("JPEG XL", open_jxl(data, limits), 16, limits, warnings, is_upright=True)
+    return _open_coded("JPEG XL", open_jxl(data, limits), JXL_BYTES_PER_PIXEL, limits, warnings, is_upright=True)
 
 
 _OPENERS: dict[str, Callable[[bytes, ImageLimits, WarningList], OpenedImage]] = {

@@ -51,7 +51,7 @@ def decode_image(
             return _decode(opened, contract, warnings)
     except InvalidImageError:
         raise
-    except MemoryError:
+    except (MemoryError, Image.DecompressionBombError):
         raise ImageTooLargeError("image too large: it doesn't fit into memory") from None
     except Exception as error:  # decoders raise ValueError, IndexError, SyntaxError, struct.error, OverflowError ...
         raise InvalidImageError(

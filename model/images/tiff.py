@@ -29,6 +29,7 @@ from model.images.tiff_pages import (
     EXTRA_SAMPLES,
     FILL_ORDER,
     HEIGHT,
+    LONG,
     NUM_SAMPLES,
     ORIENTATION,
     PALETTE,
@@ -37,6 +38,7 @@ from model.images.tiff_pages import (
     PREDICTOR,
     ROWS_PER_STRIP,
     SAMPLE_FORMAT,
+    SHORT,
     STRIP_BYTES,
     STRIP_OFFSETS,
     TILE_BYTES,
@@ -51,18 +53,29 @@ from model.images.tiff_pages import (
     keep_pixel_tags,
 )
 
-WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, INDEXED, CMYK, YCBCR, LAB = 0, 1, 2, 3, 5, 6, 8
-_COLORS: Final = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, INDEXED: 1, CMYK: 4, YCBCR: 3, LAB: 3}
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, INDEXED, CMYK, YCBCR, LAB, ICC_LAB = 0, 1, 2, 3, 5, 6, 8, 9
+_COLORS: Final = {WHITE_IS_ZERO: 1, BLACK_IS_ZERO: 1, RGB: 3, INDEXED: 1, CMYK: 4, YCBCR: 3, LAB: 3, ICC_LAB: 3}
 """Photometric interpretation -> its number of samples."""
-_NAMES: Final = {WHITE_IS_ZERO: "gray", BLACK_IS_ZERO: "gray", RGB: "RGB", INDEXED: "palette", CMYK: "CMYK"}
+_NAMES: Final = {
+    WHITE_IS_ZERO: "L",
+    BLACK_IS_ZERO: "L",
+    RGB: "RGB",
+    INDEXED: "P",
+    CMYK: "CMYK",
+    LAB: "LAB",
+    ICC_LAB: "LAB",
+}
+"""Photometric interpretations whose samples can be read one by one -> mode."""
 _PLAIN_COMPRESSIONS: Final = {1, 5, 8, 32946, 32773, 34925, 50000}
 """None, LZW, Deflate (two numbers), PackBits, LZMA and Zstandard: what they give is bytes, whatever the samples are."""
 _UNSIGNED, _SIGNED, _FLOAT, _UNDEFINED = 1, 2, 3, 4
 _KINDS: Final = {_UNSIGNED: "u", _SIGNED: "i", _FLOAT: "f"}
-_SIZES: Final = {_UNSIGNED: (10, 12, 14, 16, 32, 64), _SIGNED: (8, 16, 32, 64), _FLOAT: (16, 32, 64)}
+_SIZES: Final = {_UNSIGNED: (8, 10, 12, 14, 16, 32, 64), _SIGNED: (8, 16, 32, 64), _FLOAT: (16, 32, 64)}
 _ALPHA_PREMULTIPLIED, _ALPHA = 1, 2
 _HORIZONTAL, _FLOATING_POINT = 2, 3
 _SEPARATE = 2
+_MAX_GRAY_BYTES = 80_000_000
+"""Pillow refuses images of 179 million pixels, and warns of half as many."""
 
 Samples = NDArray[Any]
 
@@ -90,10 +103,11 @@ class TiffImage:
         layout = self.pixels
         if not layout.needs_samples:
             return layout.open().mode
-        if layout.photometric <= BLACK_IS_ZERO and layout.num_samples == 1:
+        if layout.photometric <= BLACK_IS_ZERO and layout.bits > 8:
             wide = {_UNSIGNED: "I", _SIGNED: "I", _FLOAT: "F"}[layout.sample_format]
             return "I;16" if (layout.sample_format, layout.bits) == (_UNSIGNED, 16) else f"{wide};{layout.bits}"
-        return f"{_NAMES[layout.photometric]};{layout.bits}"
+        name = _NAMES[layout.photometric] + ("A" if layout.has_alpha else "")
+        return name if layout.bits == 8 else f"{name};{layout.bits}"
 
     def load(self, warnings: WarningList) -> Raster:
         """Decode it. Raises InvalidImageError, and what Pillow raises."""
@@ -164,7 +178,20 @@ class _Pixels:
     @property
     def needs_samples(self) -> bool:
         """Whether Pillow would read the samples wrongly, or not at all."""
-        return self.bits > 8 or self.sample_format != _UNSIGNED
+        if self.bits > 8 or self.sample_format != _UNSIGNED or self.photometric == ICC_LAB:
+            return True
+        is_usual = self.num_samples == _COLORS[self.photometric] and not (self.is_planar and self.photometric == LAB)
+        return not is_usual and self.bits == 8 and self._is_readable
+
+    @property
+    def _is_readable(self) -> bool:
+        """Whether the samples can be read one by one."""
+        return self.photometric in _NAMES and self.compression in _PLAIN_COMPRESSIONS
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether there is a sample for transparency."""
+        return self.num_samples > _COLORS[self.photometric] and self._alpha is not None
 
     def _check_supported(self) -> None:
         if not _COLORS[self.photometric] <= self.num_samples <= 16:
@@ -175,7 +202,7 @@ class _Pixels:
         if self.bits not in _SIZES.get(self.sample_format, ()) or self.photometric not in _NAMES:
             raise InvalidImageError(
                 f"unsupported pixels: this TIFF has {kind}samples of {self.bits} bits"
-                + (" in CIELAB" if self.photometric == LAB else "")
+                + (" in YCbCr" if self.photometric == YCBCR else "")
                 + "; convert it to 8 or 16 bits"
             )
         if self.compression not in _PLAIN_COMPRESSIONS:
@@ -196,7 +223,9 @@ class _Pixels:
         """Bytes in memory while it is decoded: the image, and one strip or tile in bytes."""
         width, height = self.page.width, self.page.height
         samples = 1 if self.is_planar else self.num_samples
-        if self.tile is not None:
+        if self.compression == 1:
+            part = len(self.page.directory.data)  # a copy with other tags
+        elif self.tile is not None:
             part = self.tile[0] * self.tile[1] * samples * self.bits // 8
         else:
             part = self.row_bytes * min(height, self.page.directory.integer(ROWS_PER_STRIP, height) or height)
@@ -204,7 +233,7 @@ class _Pixels:
             is_narrow = self.photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO, INDEXED) and self.num_samples == 1
             return width * height * (1 if is_narrow else 4) + part * (4 if self.photometric == YCBCR else 1)
         planes = min(self.num_samples, _COLORS[self.photometric] + 1) if self.is_planar else 1
-        return self.row_bytes * height * planes + (0 if self.compression == 1 else part)
+        return self.row_bytes * height * planes + part
 
     def open(self) -> Image.Image:
         """The page as Pillow reads it, not decoded."""
@@ -224,8 +253,7 @@ class _Pixels:
         """Samples of other kinds, as pixels of 8 bits."""
         num_planes = self.num_samples if self.is_planar else 1
         colors = _COLORS[self.photometric]
-        has_alpha = self.num_samples > colors and self._alpha is not None
-        wanted = colors + has_alpha
+        wanted = colors + self.has_alpha
         planes = [self._open_bytes(plane, num_planes) for plane in range(min(num_planes, wanted))]
         for plane in planes:
             plane.load()
@@ -237,6 +265,8 @@ class _Pixels:
         make: Callable[[Samples], Image.Image]
         if self.photometric == INDEXED:
             make = self._palette_maker()
+        elif self.photometric in (LAB, ICC_LAB):
+            make = self._lab_maker()
         else:
             height, step = self.page.height, max(1, BAND_PIXELS // self.page.width)
             starts: Iterator[tuple[int, int]] = pairwise([*range(0, height, step), height])
@@ -251,20 +281,22 @@ class _Pixels:
         return kind if kind in (_ALPHA, _ALPHA_PREMULTIPLIED) else None
 
     def _open_bytes(self, plane: int, num_planes: int) -> Image.Image:
-        """A plane as a gray image of bytes, not decoded."""
-        tags, layout, is_tiled = self.page.directory, self.page.layout, self.tile is not None
+        """A plane as a gray image of bytes, not decoded; a large one with four bytes in a pixel of CMYK."""
+        tags, order, is_tiled = self.page.directory, self.page.layout.order, self.tile is not None
         offsets = tags.integers(TILE_OFFSETS if is_tiled else STRIP_OFFSETS)
         sizes = tags.integers(TILE_BYTES if is_tiled else STRIP_BYTES)
         per_plane = len(offsets) // num_planes
         part = slice(plane * per_plane, (plane + 1) * per_plane)
+        is_large = self.row_bytes * self.page.height > _MAX_GRAY_BYTES
+        samples = 4 if is_large and self.row_bytes % 4 == 0 else 1
         numbers: dict[int, tuple[int, ...]] = {
-            WIDTH: (self.row_bytes,),
+            WIDTH: (self.row_bytes // samples,),
             HEIGHT: (self.page.height,),
-            BITS: (8,),
+            BITS: (8,) * samples,
             COMPRESSION: (self.compression,),
-            PHOTOMETRIC: (BLACK_IS_ZERO,),
+            PHOTOMETRIC: (CMYK if samples == 4 else BLACK_IS_ZERO,),
             FILL_ORDER: (tags.integer(FILL_ORDER, 1),),
-            NUM_SAMPLES: (1,),
+            NUM_SAMPLES: (samples,),
             TILE_OFFSETS if is_tiled else STRIP_OFFSETS: offsets[part],
             TILE_BYTES if is_tiled else STRIP_BYTES: sizes[part],
         }
@@ -272,20 +304,16 @@ class _Pixels:
             numbers[ROWS_PER_STRIP] = (min(self.page.height, tags.integer(ROWS_PER_STRIP, self.page.height)),)
         else:
             across = math.ceil(self.page.width / self.tile[0])
-            numbers |= {TILE_WIDTH: (self.row_bytes // across,), TILE_HEIGHT: (self.tile[1],)}
-        kind = 16 if layout.is_big else 4
-        dtype = np.dtype(f"{layout.order}u{8 if layout.is_big else 4}")
+            numbers |= {TILE_WIDTH: (self.row_bytes // across // samples,), TILE_HEIGHT: (self.tile[1],)}
+        shorts = {BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, NUM_SAMPLES}
         written = {
-            tag: Tag(3, 1, np.array(values, f"{layout.order}u2").tobytes())
-            if tag in (BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, NUM_SAMPLES)
-            else Tag(kind, len(values), np.array(values, dtype).tobytes())
-            for tag, values in numbers.items()
+            tag: Tag.of_integers(SHORT if tag in shorts else LONG, values, order) for tag, values in numbers.items()
         }
-        return TiffImagePlugin.TiffImageFile(io.BytesIO(append_directory(tags.data, layout, written)))
+        return TiffImagePlugin.TiffImageFile(io.BytesIO(append_directory(tags.data, order, written)))
 
     def _read_band(self, plane: Image.Image, top: int, bottom: int) -> Samples:
         """(rows, width, samples) of a band, in the machine's byte order."""
-        rows = np.asarray(plane.crop((0, top, plane.width, bottom)))
+        rows = np.asarray(plane.crop((0, top, plane.width, bottom))).reshape(bottom - top, -1)
         num_samples = 1 if self.is_planar else self.num_samples
         parts = 1 if self.tile is None else self.row_bytes // ((self.tile[0] * num_samples * self.bits + 7) // 8)
         columns = [self._decode_part(part, num_samples) for part in np.split(rows, parts, axis=1)]
@@ -328,6 +356,19 @@ class _Pixels:
                 mode = "La" if colors == 1 else "RGBa"
                 return Image.frombytes(mode, pixels.shape[1::-1], pixels.tobytes()).convert(mode.upper())
             return Image.fromarray(pixels)
+
+        return make
+
+    def _lab_maker(self) -> Callable[[Samples], Image.Image]:
+        """Of 16 bits the upper 8 are used; ICC's variant has no signs, but an offset."""
+        if self.sample_format == _FLOAT or self.bits not in (8, 16):
+            raise InvalidImageError(f"unsupported pixels: CIELAB with samples of {self.bits} bits; convert it to RGB")
+        offset = np.array([0, 128, 128] if self.photometric == ICC_LAB else [0, 0, 0], np.uint8)
+
+        def make(samples: Samples) -> Image.Image:
+            unsigned = samples.view(f"u{self.bits // 8}") >> (self.bits - 8)
+            levels = unsigned[..., :3].astype(np.uint8) ^ offset
+            return Image.frombytes("LAB", levels.shape[1::-1], levels.tobytes())
 
         return make
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +27,8 @@ PIXEL_TAGS: Final = frozenset(
     | {SAMPLE_FORMAT, 347, *range(512, 522), 529, 530, 531, 532}
 )
 """Tags without which pixels can't be decoded; 292 to 293, 347 and 512 to 532 belong to facsimile, JPEG and YCbCr."""
+SHORT, LONG = 3, 4
+_LONG8 = {16, 17, 18}
 _REDUCED, _MASK = 1, 4
 _CAMERA_COLORS = {32803, 34892}
 """Photometric interpretations of raw files: a color filter array, and linear camera colors."""
@@ -38,6 +41,14 @@ class Tag:
     kind: int
     count: int
     content: bytes
+
+    @classmethod
+    def of_integers(cls, kind: int, values: Sequence[int], order: str) -> Tag:
+        """A tag of unsigned integers of 16 (kind 3) or 32 bits (kind 4). Raises InvalidImageError."""
+        try:
+            return cls(kind, len(values), struct.pack(f"{order}{len(values)}{'H' if kind == SHORT else 'I'}", *values))
+        except struct.error as error:
+            raise InvalidImageError("damaged image: it points to a place outside of itself") from error
 
 
 @dataclass(frozen=True)
@@ -83,7 +94,7 @@ def choose_page(data: bytes, warnings: WarningList) -> Page:
 
 def keep_pixel_tags(page: Page) -> bytes:
     """A file with this page only, and with those of its tags that describe pixels. Raises InvalidImageError."""
-    directory = page.directory
+    directory, order = page.directory, page.layout.order
     tags: dict[int, Tag] = {}
     for tag, entry in directory.entries.items():
         if tag in PIXEL_TAGS:
@@ -92,14 +103,19 @@ def keep_pixel_tags(page: Page) -> bytes:
             content = directory.raw(tag)
             if len(content) != entry.num_bytes:
                 raise InvalidImageError("damaged or incomplete image: this TIFF has a tag that is cut off")
-            tags[tag] = Tag(entry.kind, entry.count, content)
-    return append_directory(directory.data, page.layout, tags)
+            if entry.kind in _LONG8:
+                tags[tag] = Tag.of_integers(LONG, directory.integers(tag), order)
+            else:
+                tags[tag] = Tag(entry.kind, entry.count, content)
+    return append_directory(directory.data, order, tags)
 
 
-def append_directory(data: bytes, layout: Layout, tags: dict[int, Tag]) -> bytes:
-    """A TIFF file with `data`, and one directory of these tags behind them, to which the header points."""
-    header, inline = 16 if layout.is_big else 8, 8 if layout.is_big else 4
-    parts, position = [data[header:]], len(data)
+def append_directory(data: bytes, order: str, tags: dict[int, Tag]) -> bytes:
+    """A TIFF file with `data`, and one directory of these tags behind them, to which the header points.
+
+    It isn't a BigTIFF, whose big-endian variant Pillow doesn't know; `data` are of less than 4 GB.
+    """
+    parts, position = [data[8:]], len(data)
 
     def append(content: bytes) -> int:
         nonlocal position
@@ -109,17 +125,15 @@ def append_directory(data: bytes, layout: Layout, tags: dict[int, Tag]) -> bytes
         position = start + len(content)
         return start
 
-    directory = [struct.pack(layout.order + ("Q" if layout.is_big else "H"), len(tags))]
+    directory = [struct.pack(f"{order}H", len(tags))]
     for number, tag in sorted(tags.items()):
-        directory.append(struct.pack(layout.order + "HH" + layout.offset_code, number, tag.kind, tag.count))
-        if len(tag.content) <= inline:
-            directory.append(tag.content.ljust(inline, b"\0"))
+        directory.append(struct.pack(f"{order}HHI", number, tag.kind, tag.count))
+        if len(tag.content) <= 4:
+            directory.append(tag.content.ljust(4, b"\0"))
         else:
-            directory.append(struct.pack(layout.order + layout.offset_code, append(tag.content)))
-    start = append(b"".join(directory) + bytes(inline))
-    signature = b"II" if layout.order == "<" else b"MM"
-    numbers = ("HHHQ", 43, 8, 0, start) if layout.is_big else ("HI", 42, start)
-    return b"".join([signature, struct.pack(layout.order + str(numbers[0]), *numbers[1:]), *parts])
+            directory.append(struct.pack(f"{order}I", append(tag.content)))
+    start = append(b"".join(directory) + bytes(4))
+    return b"".join([b"II" if order == "<" else b"MM", struct.pack(f"{order}HI", 42, start), *parts])
 
 
 def _size(directory: Directory) -> tuple[int, int]:
