@@ -54,7 +54,7 @@ async def info(loaded_model: LoadedModelDep) -> InfoResponse:
     manifest = artifact.manifest
     return InfoResponse(
         model=ModelRef.of(artifact),
-        classes=manifest.num_classes,
+        num_classes=manifest.num_classes,
         device=loaded_model.model.device,
         precision=artifact.precision,
         index=None if index is None else IndexRef.of(index),
