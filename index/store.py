@@ -370,8 +370,8 @@ class ImageIndex:
                 self._current.rows.set_active(image_id, False)
         image_id, fault = next(iter(new.items()))
         logger.error(
-            "%d images of the index at %s were damaged while it was open, such as %d (%s): they are left out of "
-            "searches; delete them with `alexnet index compact`, and add their files again",
+            "%d images of the index at %s turn out to be damaged, such as %d (%s): they are left out of searches; "
+            "delete them with `alexnet index compact`, and add their files again",
             len(new), self.path, image_id, fault,
         )  # fmt: skip
 

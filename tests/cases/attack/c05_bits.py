@@ -25,7 +25,7 @@ from tests.cases.attack.harness import ARTIFACTS, HOME, INDEX, report
 IMAGE_ID = 100
 QUERY_ID = 60
 TRIES = 6
-COLUMNS = "row, checksum, sha256, label, source, format, thumbnail"
+COLUMNS = "row, checksum, sha256, label, source, format, thumbnail_checksum, entry_checksum, thumbnail"
 METADATA = ("network_sha256", "crops", "feature_dim", "dtype", "generation", "format")
 ARTIFACT = artifacts.load(ARTIFACTS)
 Place = tuple[int, int]
@@ -35,17 +35,17 @@ Place = tuple[int, int]
 def find_places(content: bytes) -> dict[str, Place]:
     """Where the parts of the row are: SQLite writes a row's header, and then its columns without gaps."""
     with closing(sqlite3.connect(INDEX / "catalog.sqlite")) as database:
-        row, checksum, sha256, label, source, image_format, thumbnail = database.execute(
+        row, checksum, sha256, label, source, image_format, *checksums, thumbnail = database.execute(
             f"SELECT {COLUMNS} FROM images WHERE id = ?", (IMAGE_ID,)
         ).fetchone()
         metadata = dict(database.execute("SELECT key, value FROM metadata"))
     texts = {"sha256": sha256, "label": label, "source": source, "format": image_format}
     start = content.find("".join(texts.values()).encode())
-    checksum_length = 6 if checksum >= 2**31 else 4
+    checksum_length, *lengths = (6 if value >= 2**31 else 4 for value in (checksum, *checksums))
     row_start = start - checksum_length - 1
     assert int.from_bytes(content[row_start + 1 : start], "big", signed=True) == checksum
     assert content[row_start] == row
-    header = next(n for n in range(16, 9, -1) if content[row_start - n] == n)
+    header = next(n for n in range(24, 12, -1) if content[row_start - n] == n)
     places = {
         "header (types and lengths)": (row_start - header, header),
         "row": (row_start, 1),
@@ -55,7 +55,12 @@ def find_places(content: bytes) -> dict[str, Place]:
     for name, text in texts.items():
         places[name] = (end, len(text))
         end += len(text)
-    places |= {"width": (end, 2), "height": (end + 2, 2), "thumbnail": (end + 4, len(thumbnail))}
+    places |= {"width": (end, 2), "height": (end + 2, 2)}
+    end += 4  # whether it is removed is in the header
+    for name, length in zip(("thumbnail_checksum", "entry_checksum"), lengths, strict=True):
+        places[name] = (end, length)
+        end += length
+    places["thumbnail"] = (end, len(thumbnail))
     sha_cells = [offset for offset in find_all(content, sha256.encode()) if offset != start]
     places["sha256 in its index"] = (sha_cells[0], len(sha256))
     label_cells = find_all(content, label.encode() + bytes([IMAGE_ID]))
@@ -82,11 +87,13 @@ def inspect(path: Path) -> dict[str, Any]:
     index, _ = open_for_serving(IndexUri(path), ARTIFACT, read_only=False)
     with closing(index):
         assert isinstance(index, ImageIndex)
+        if damaged := index.verify():
+            return {"damaged": dict(damaged)}
         entry = index.entry(IMAGE_ID)
         neighbors = index.search(Query(index.feature(QUERY_ID), 240))
         sha256 = index.catalog.sha256(IMAGE_ID)
         return {
-            "damaged": dict(index.damaged),
+            "damaged": {},
             "size": len(index),
             "crops": index.crops,
             "labels": index.labels(),
