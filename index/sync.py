@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, islice
@@ -21,7 +21,7 @@ from index.protocol import Index, require_sync
 from index.reading import ImageSource, KnownImage, ReadImage, add_read, read_source, to_sources
 from model.datasets.listing import UNCHECKED, Listing, Skipped
 from model.datasets.names import is_utf8, show_path
-from model.exceptions import DatasetError
+from model.exceptions import DatasetError, StoppedError
 from model.runtime import OnnxModel
 from model.thread_pool import ordered_map
 
@@ -88,21 +88,30 @@ class SyncReport:
         return "\n".join(lines)
 
 
-def sync(index: Index, model: OnnxModel, listing: Listing, *, prune: bool = False, dry_run: bool = False) -> SyncReport:
+def sync(
+    index: Index,
+    model: OnnxModel,
+    listing: Listing,
+    *,
+    prune: bool = False,
+    dry_run: bool = False,
+    is_stopped: Callable[[], bool] = lambda: False,
+) -> SyncReport:
     """Bring an index to what is in a folder.
 
     `listing`: of the folder by its real path. `prune`: remove images whose file is gone; `restore` brings them back
     until the index is compacted. A file edited in place replaces its image, which is removed likewise. Nothing is gone
     that can't be looked at: below a folder that is empty or unreadable, or behind a broken link.
 
-    Raises DatasetError, with nothing changed, for a folder without images: perhaps it isn't mounted.
+    Raises DatasetError, with nothing changed, for a folder without images: perhaps it isn't mounted; StoppedError once
+    `is_stopped` is true, with the images kept that were added.
     """
     if not listing.entries:
         raise DatasetError(
             f"no image in {show_path(listing.root)}, so nothing was changed: is its disk mounted? To remove all "
             "images, delete the index"
         )
-    return _Sync(index, model, listing, dry_run).run(prune)
+    return _Sync(index, model, listing, dry_run, is_stopped).run(prune)
 
 
 class _File(NamedTuple):
@@ -115,8 +124,11 @@ class _File(NamedTuple):
 class _Sync:
     """One comparison of a folder with an index."""
 
-    def __init__(self, index: Index, model: OnnxModel, listing: Listing, dry_run: bool) -> None:
+    def __init__(
+        self, index: Index, model: OnnxModel, listing: Listing, dry_run: bool, is_stopped: Callable[[], bool]
+    ) -> None:
         self.index, self.model, self.listing, self.dry_run = index, model, listing, dry_run
+        self.is_stopped = is_stopped
         self.follower = require_sync(index)
         self.root = str(listing.root)
         self.stored = {image.sha256: image for image in self.follower.file_records.sources()}
@@ -165,6 +177,8 @@ class _Sync:
         reads = ordered_map(lambda source: read_source(self.index, source), sources, ahead=BATCH_SIZE)
         with tqdm(total=len(sources), desc="reading changed files", unit="image", disable=None) as bar:
             for start in range(0, len(sources), BATCH_SIZE):
+                if self.is_stopped():
+                    raise StoppedError("stopped; what was added is kept: begin again to resume")
                 batch = sources[start : start + BATCH_SIZE]
                 new = [self._sort(*pair) for pair in zip(batch, islice(reads, len(batch)), strict=True)]
                 if not self.dry_run:

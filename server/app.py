@@ -29,14 +29,14 @@ from server.middleware import (
 )
 from server.parameters import check_query
 from server.responses import AUTH_ERRORS, AUTH_RESPONSES, responses_for
-from server.routes import classify, health, images, network, preview, similar, v2, v2_management
+from server.routes import classify, health, images, network, preview, similar, sync, v2, v2_management
 from server.schemas import ProtocolError
 from server.security import AllowedHosts
 from server.service import Service
 from server.shutdown import reload_on_sighup
 
 WEB = Path(__file__).parent / "web"
-AUTHENTICATED = (classify.router, similar.router, preview.router, images.router, network.router)
+AUTHENTICATED = (classify.router, similar.router, preview.router, images.router, sync.router, network.router)
 OPEN_INFERENCE = (v2.router, v2_management.router, v2.authenticated_router)
 ROUTERS = (*AUTHENTICATED, health.router, *OPEN_INFERENCE)
 

@@ -28,6 +28,7 @@ class Settings(BaseSettings):
         "(default: indexes/NAME/VERSION below --home).",
     )
     read_only: bool = Field(False, description="Never change the index.")
+    sync_folder: Path | None = Field(None, description="Folder of images that the index follows on `POST /sync`.")
     precision: Precision = Field("float32", description="Numeric precision of the network: float32 or int8.")
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")

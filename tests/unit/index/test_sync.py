@@ -89,7 +89,7 @@ def test_every_change_is_named_and_counted(index: ImageIndex, model: OnnxModel, 
 def test_unchanged_files_are_not_opened(
     index: ImageIndex, model: OnnxModel, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(path: str) -> bytes:
+    def fail(path: str, *limits: object) -> bytes:
         raise AssertionError(f"{path} was opened")
 
     monkeypatch.setattr(reading, "read_image_file", fail)

@@ -1,0 +1,68 @@
+"""/sync: let the index follow its folder."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Query
+from pydantic import Field
+
+from server.dependencies import ContextDep, require_write
+from server.folder_sync import SyncStatus
+from server.responses import ADMITTED_RESPONSES, INDEX_RESPONSES, WRITE_RESPONSES, merge_responses
+from server.schemas import Schema
+
+router = APIRouter(tags=["index"])
+WRITE = [Depends(require_write)]
+MAX_CHANGES = 1000
+"""Changes in one response."""
+
+
+class SyncChange(Schema):
+    """What happened to one image. `path`: below the folder."""
+
+    kind: str
+    path: str
+    detail: str
+
+
+class SyncResponse(Schema):
+    """The last comparison of the folder with the index. `counts`: changes by kind; `changes`: the first 1000."""
+
+    state: Literal["idle", "running", "done", "failed"]
+    dry_run: bool = False
+    pruned: bool = False
+    unchanged: int = 0
+    copies: int = 0
+    counts: dict[str, int] = Field(default_factory=dict)
+    changes: list[SyncChange] = Field(default_factory=list)
+
+    @classmethod
+    def of(cls, status: SyncStatus) -> SyncResponse:
+        if status.report is None:
+            return cls(state=status.state)
+        fields = status.report.to_json()
+        return cls(state=status.state, **(fields | {"changes": fields["changes"][:MAX_CHANGES]}))
+
+
+@router.post(
+    "/sync",
+    status_code=202,
+    responses=merge_responses(ADMITTED_RESPONSES, INDEX_RESPONSES, WRITE_RESPONSES),
+    dependencies=WRITE,
+    summary="Let the index follow its folder",
+)
+async def start_sync(
+    context: ContextDep,
+    prune: Annotated[bool, Query(description="Remove the images whose file is gone.")] = False,
+    dry_run: Annotated[bool, Query(description="Change nothing.")] = False,
+) -> SyncResponse:
+    """Compare the folder of `--sync-folder` with the index: images that were added, moved, relabeled, edited in place,
+    or are gone. It runs in the background; `GET /sync` has the result. While it runs, it isn't begun again."""
+    return SyncResponse.of(context.service.folder_sync.start(context.loaded_model, prune, dry_run))
+
+
+@router.get("/sync", responses=ADMITTED_RESPONSES, dependencies=WRITE, summary="What following the folder has come to")
+async def get_sync(context: ContextDep) -> SyncResponse:
+    """`running`, `done` with the changes, `failed` (the server's log has the reason), or `idle`: not begun yet."""
+    return SyncResponse.of(context.service.folder_sync.status)
