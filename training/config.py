@@ -97,7 +97,8 @@ class RunOptions:
     `name`: of the artifact ("": that of the data). `seed`: of initialization, split, order, crops and dropout.
     `init_from`: an artifact whose layers are copied where they fit. `lr_multipliers`: learning rate multipliers by
     layer, or group of layers (see `training.optim.layer_rates`). `frozen`: layers that are not trained.
-    `cache_format`: JPEG is lossy, so it belongs to what a run computes.
+    `cache_format`: JPEG is lossy, so it belongs to what a run computes. `drop_near_duplicates`: leave out training and
+    validation images that look like held-out ones (`training.data.copies`).
     """
 
     name: str = ""
@@ -106,6 +107,7 @@ class RunOptions:
     lr_multipliers: Mapping[str, float] = field(default_factory=dict)
     frozen: tuple[str, ...] = ()
     cache_format: Literal["raw", "jpeg"] = "raw"
+    drop_near_duplicates: bool = False
 
 
 @dataclass(frozen=True, config=STRICT)

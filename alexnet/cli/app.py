@@ -7,6 +7,7 @@ import sys
 import typer
 from pydantic import ValidationError
 
+from alexnet.cli.check import check
 from alexnet.cli.classify import classify
 from alexnet.cli.codes import codes_app
 from alexnet.cli.demo import demo
@@ -29,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Train the 2012 AlexNet on your own images and serve it: classification and similarity search.",
 )
-for command in (train, classify, similar, evaluate, quantize, report, draw, export, pull, pack, demo):
+for command in (train, check, classify, similar, evaluate, quantize, report, draw, export, pull, pack, demo):
     app.command()(command)
 app.command(name="serve")(serve_command())
 app.add_typer(index_app, name="index")

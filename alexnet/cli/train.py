@@ -42,6 +42,12 @@ def train(
     archive: ArchiveOption = None,
     exclude: ExcludeOption = None,
     list_skipped: ListSkippedOption = None,
+    drop_near_duplicates: Annotated[
+        bool,
+        typer.Option(
+            "--drop-near-duplicates", help="Leave out training and validation images that look like held-out ones."
+        ),
+    ] = False,
     name: Annotated[
         str | None, typer.Option(help="Name of the artifact (default: name of the data).", show_default=False)
     ] = None,
@@ -289,6 +295,7 @@ def train(
             lr_multipliers=parse_lr_multipliers(lr_multipliers) if lr_multipliers else {},
             frozen=tuple(frozen.split(",")) if frozen else (),
             cache_format=cache_format,
+            drop_near_duplicates=drop_near_duplicates,
         ),
         environment=Environment(
             data=data,

@@ -101,8 +101,8 @@ def _near_pairs(
     pairs = []
     for split in range(1, len(SPLITS)):
         before, held_out = places[side[places] < split], places[side[places] == split]
-        found = near_pairs(hashes[before], hashes[held_out])
-        pairs.append(np.stack([before[found[:, 0]], held_out[found[:, 1]]], 1))
+        near = near_pairs(hashes[before], hashes[held_out])
+        pairs.append(np.stack([before[near[:, 0]], held_out[near[:, 1]]], 1))
     return np.concatenate(pairs)
 
 

@@ -44,7 +44,7 @@ def near_pairs(
     allowed = [np.minimum(count // MIN_ONES_PER_DIFFERENCE, max_distance).astype(np.uint8) for count in ones]
 
     def compare(start: int) -> NDArray[np.int64]:
-        found = []
+        parts = []
         block = first[start : start + BLOCK]
         for column in range(0 if second is not None else start - start % COLUMNS, len(other), COLUMNS):
             part = other[column : column + COLUMNS]
@@ -56,8 +56,8 @@ def near_pairs(
             near = distance <= np.minimum(allowed[0][rows], allowed[1][places])
             if second is None:
                 near &= rows < places
-            found.append(np.stack([rows[near], places[near]], 1))
-        return np.concatenate(found) if found else np.empty((0, 2), np.int64)
+            parts.append(np.stack([rows[near], places[near]], 1))
+        return np.concatenate(parts) if parts else np.empty((0, 2), np.int64)
 
     blocks = list(ordered_map(compare, range(0, len(first), BLOCK)))
     pairs = np.concatenate([*blocks, np.empty((0, 2), np.int64)])

@@ -13,6 +13,7 @@ from model.artifacts.writer import utc_now
 from model.datasets.listing import write_skipped
 from training.config import TrainConfig
 from training.data.cache import build_cache
+from training.data.data_check import check_images
 from training.data.loading import load_dataset
 from training.loop import diagnostics
 from training.loop.distributed import DistributedContext
@@ -50,8 +51,11 @@ def set_up(
             state = context.broadcast(run.load_checkpoint() if context.is_main else None)
             initial = InitialState.from_checkpoint(state)
     assert initial is not None
-    cache = build_cache(dataset, environment.cache_folder, config.run.cache_format)
-    context.log(str(dataset.summary(cache.skipped)))
+    cache = build_cache(dataset, environment.cache_folder, config.run.cache_format, config.run.drop_near_duplicates)
+    if context.is_main:
+        with stage("checking the images", context.is_main):
+            check = check_images(dataset, cache.traits, cache.skipped, cache.copies)
+        context.log(str(check))
     if environment.list_skipped is not None and context.is_main:
         write_skipped(environment.list_skipped, (*dataset.skipped, *cache.skipped.values()))
     if config.recipe.mean == "channel":

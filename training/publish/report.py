@@ -21,6 +21,8 @@ from model.artifacts.weights import read_weights
 from model.exceptions import DatasetError
 from model.runtime import OnnxModel
 from training.data.cache import ImageCache, batches, build_cache
+from training.data.data_check import DataCheck, check_images
+from training.data.data_warnings import describe_shortcuts
 from training.data.datasets import Dataset
 from training.data.loading import load_dataset
 from training.evaluation.evaluate import BATCH_SIZE, LabeledBatch, predict
@@ -73,7 +75,7 @@ def rewrite_report(run: Path, artifact: Path | None = None) -> Path:
     dataset = load_dataset(environment.data, config.run.seed, environment.archive, environment.exclude)
     if loaded.labels != dataset.labels:
         raise DatasetError(f"the classes of {environment.data} differ from those of {loaded.path}")
-    cache = build_cache(dataset, environment.cache_folder, config.run.cache_format)
+    cache = build_cache(dataset, environment.cache_folder, config.run.cache_format, config.run.drop_near_duplicates)
     model = OnnxModel(loaded.network)
     predictions = predict_split(model, dataset, cache, dataset.held_out_split, environment.crops == "10")
     return write_report(run, loaded, dataset, cache, predictions)
@@ -113,7 +115,7 @@ def write_report(
     if len(names) <= MAX_MATRIX_CLASSES:
         confusions = _image(figures.draw_confusion(labels, predicted, names), "confusion matrix") + confusions
     sections += [
-        ("Images", f"<pre>{escape(str(dataset.summary(cache.skipped)))}</pre>"),
+        ("Images", _check_text(check_images(dataset, cache.traits, cache.skipped, cache.copies))),
         ("Most frequent confusions", confusions),
         ("Kernels of conv1", _image(figures.draw_kernels(kernels, spec.towers), "kernels, those of a tower together")),
         ("Training", f"<pre>{escape(json.dumps(artifact.manifest.training, indent=1))}</pre>"),
@@ -157,6 +159,14 @@ def _error_table(artifact: Artifact) -> str:
         _table(titles, rows) + "<p>In parentheses: 95 % intervals (Wilson), as far as the number of images tells. "
         "Balanced accuracy is the mean of the classes' recalls. With five classes or fewer there is no top-5 error.</p>"
     )
+
+
+def _check_text(check: DataCheck) -> str:
+    """What was read and left out, and what the numbers of the report may be wrong by."""
+    summary = f"<pre>{escape(str(check.summary))}</pre>"
+    if check.shortcuts is not None:
+        summary += f"<p>{escape(describe_shortcuts(check.shortcuts))}.</p>"
+    return summary + "".join(f"<p><strong>Warning:</strong> {escape(warning)}.</p>" for warning in check.warnings)
 
 
 def _class_table(measured: Sequence[ClassMeasurement]) -> str:

@@ -18,6 +18,9 @@ from training.loop.run_directory import RunDirectory
 OPTIONS: dict[str, tuple[str, ...]] = {
     "data": ("--data", "x.csv"),
     "exclude": ("--exclude", "*.png"),
+    "max_pixels": ("--max-pixels", "9"),
+    "detail": ("--detail", "48"),
+    "color_profiles": ("--ignore-color-profiles",),
     "list_skipped": ("--list-skipped", "l"),
     "archive": ("--archive", "x.zip"),
     "name": ("--name", "other"),
@@ -56,6 +59,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "threads": ("--threads", "1"),
     "compile_": ("--compile",),
     "save_steps": ("--save-steps", "3"),
+    "drop_near_duplicates": ("--drop-near-duplicates",),
     "keep_checkpoint": ("--keep-checkpoint",),
     "publish": ("--publish", "best"),
     "cache_format": ("--cache-format", "jpeg"),

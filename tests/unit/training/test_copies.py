@@ -3,51 +3,19 @@
 from __future__ import annotations
 
 import io
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image
 
 from model.exceptions import DatasetError
-from tests.helpers.drawings import draw
+from tests.helpers.image_files import encode, make_image, pack_otherwise, write_files
 from training.data import copies
 from training.data.cache import ImageCache, build_cache
 from training.data.datasets import Dataset, Example, stratified_split
 from training.data.folders import load_folder
-
-Files = dict[str, bytes]
-
-
-def picture(number: int, quality: int | None = None, side: int = 96) -> bytes:
-    """A photograph-like image: PNG without compression loss, or JPEG."""
-    generator = np.random.default_rng(number)
-    pixels = draw(("stripes", "checks", "circles")[number % 3], generator, side)
-    return encode(pixels, quality)
-
-
-def encode(pixels: NDArray[np.uint8], quality: int | None = None, level: int = 6) -> bytes:
-    buffer = io.BytesIO()
-    image = Image.fromarray(pixels)
-    if quality is None:
-        image.save(buffer, "PNG", compress_level=level)
-    else:
-        image.save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue()
-
-
-def packed_otherwise(png: bytes) -> bytes:
-    """Other bytes, the same pixels."""
-    with Image.open(io.BytesIO(png)) as image:
-        return encode(np.asarray(image), level=1)
-
-
-def write(root: Path, files: Files) -> Path:
-    for name, data in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(data)
-    return root
 
 
 def splits_of(dataset: Dataset, cache: ImageCache) -> dict[str, set[str]]:
@@ -67,10 +35,11 @@ def left_out(cache: ImageCache) -> dict[str, tuple[str, str]]:
 
 
 def test_a_split_is_drawn_with_copies_on_one_side(tmp_path: Path) -> None:
-    files = {f"cat/{n}.png": picture(n // 4) for n in range(40)} | {f"dog/{n}.png": picture(50 + n) for n in range(12)}
-    files |= {"dog/cat.png": picture(3)}
+    files = {f"cat/{n}.png": make_image(n // 4) for n in range(40)}
+    files |= {f"dog/{n}.png": make_image(50 + n) for n in range(12)}
+    files |= {"dog/cat.png": make_image(3)}
     for seed in range(5):
-        dataset = load_folder(write(tmp_path / "d", files), seed)
+        dataset = load_folder(write_files(tmp_path / "d", files), seed)
         held = {example.path.read_bytes() for example in dataset.validation + dataset.test}
         assert held.isdisjoint(example.path.read_bytes() for example in dataset.train)
         assert len(dataset.examples) == len(files)
@@ -94,19 +63,19 @@ def test_files_are_compared_by_their_bytes(tmp_path: Path) -> None:
 
 
 def test_copies_of_one_image_cannot_be_split(tmp_path: Path) -> None:
-    files = {f"{kind}/{n}.png": picture(seed) for seed, kind in enumerate(("cat", "dog")) for n in range(12)}
+    files = {f"{kind}/{n}.png": make_image(seed) for seed, kind in enumerate(("cat", "dog")) for n in range(12)}
     with pytest.raises(DatasetError, match=r"too few images in .*: some class needs at least three"):
-        load_folder(write(tmp_path / "d", files))
+        load_folder(write_files(tmp_path / "d", files))
 
 
 def test_the_same_pixels_are_on_one_side_of_a_given_split(tmp_path: Path) -> None:
-    files = {f"{split}/{kind}/{n}.png": picture(hash_of(split, kind, n)) for split in ("train", "val", "test")
+    files = {f"{split}/{kind}/{n}.png": make_image(hash_of(split, kind, n)) for split in ("train", "val", "test")
              for kind in ("cat", "dog") for n in range(4)}  # fmt: skip
-    files["train/cat/tested.png"] = packed_otherwise(files["test/cat/0.png"])
+    files["train/cat/tested.png"] = pack_otherwise(files["test/cat/0.png"])
     files["val/cat/tested.png"] = files["test/cat/0.png"]
     files["train/dog/validated.png"] = files["val/dog/1.png"]
     files["train/dog/twice.png"] = files["train/dog/2.png"]
-    dataset = load_folder(write(tmp_path / "d", files))
+    dataset = load_folder(write_files(tmp_path / "d", files))
     cache = build_cache(dataset, tmp_path / "cache")
     assert left_out(cache) == {
         "train/cat/tested.png": ("copies of held-out images", "test/cat/0.png"),
@@ -125,15 +94,15 @@ def test_the_same_pixels_are_on_one_side_of_a_given_split(tmp_path: Path) -> Non
 
 
 def hash_of(*parts: object) -> int:
-    return sum(ord(c) * 31**i for i, c in enumerate("".join(map(str, parts)))) % 100_003
+    return zlib.crc32(repr(parts).encode())
 
 
 def test_an_image_under_two_labels(tmp_path: Path) -> None:
-    files = {f"{split}/{kind}/{n}.png": picture(hash_of(split, kind, n)) for split in ("train", "val", "test")
+    files = {f"{split}/{kind}/{n}.png": make_image(hash_of(split, kind, n)) for split in ("train", "val", "test")
              for kind in ("cat", "dog") for n in range(3)}  # fmt: skip
-    files["train/dog/cat.png"] = packed_otherwise(files["train/cat/0.png"])
+    files["train/dog/cat.png"] = pack_otherwise(files["train/cat/0.png"])
     files["train/dog/tested.png"] = files["test/cat/1.png"]
-    dataset = load_folder(write(tmp_path / "d", files))
+    dataset = load_folder(write_files(tmp_path / "d", files))
     cache = build_cache(dataset, tmp_path / "cache")
     assert left_out(cache) == {
         "train/cat/0.png": ("under several labels", "train/dog/cat.png"),
@@ -145,20 +114,20 @@ def test_an_image_under_two_labels(tmp_path: Path) -> None:
 
 
 def test_a_class_of_which_everything_is_held_out(tmp_path: Path) -> None:
-    files = {f"{split}/{kind}/{n}.png": picture(10 * seed + n)
+    files = {f"{split}/{kind}/{n}.png": make_image(10 * seed + n)
              for split in ("train", "test") for seed, kind in enumerate(("cat", "dog")) for n in range(5)}  # fmt: skip
-    dataset = load_folder(write(tmp_path / "d", files))
+    dataset = load_folder(write_files(tmp_path / "d", files))
     with pytest.raises(DatasetError, match=r"left in 2 classes \(cat, dog\): 10 copies of held-out images"):
         build_cache(dataset, tmp_path / "cache")
 
 
 def test_near_duplicates_are_counted_and_dropped_on_request(tmp_path: Path) -> None:
-    files = {f"{split}/{kind}/{n}.png": picture(hash_of(split, kind, n)) for split in ("train", "val", "test")
+    files = {f"{split}/{kind}/{n}.png": make_image(hash_of(split, kind, n)) for split in ("train", "val", "test")
              for kind in ("cat", "dog") for n in range(4)}  # fmt: skip
     with Image.open(io.BytesIO(files["test/cat/0.png"])) as image:
-        smaller = np.asarray(image.convert("RGB").resize((100, 72)))
+        smaller = np.asarray(image.convert("RGB").resize((56, 48)))
     files["train/cat/smaller.jpg"] = encode(smaller, quality=80)
-    dataset = load_folder(write(tmp_path / "d", files))
+    dataset = load_folder(write_files(tmp_path / "d", files))
     cache = build_cache(dataset, tmp_path / "cache")
     assert not cache.copies.left_out
     ((first, second),) = cache.copies.near

@@ -60,13 +60,13 @@ def test_pairs_are_those_of_a_plain_search() -> None:
         bits = np.unpackbits(hashes[place].view(np.uint8))
         bits[generator.permutation(256)[: place // 7]] ^= 1
         hashes[-1 - place] = np.packbits(bits).view(np.uint64)
-    found = {tuple(pair) for pair in near_pairs(hashes).tolist()}
+    pairs = {tuple(pair) for pair in near_pairs(hashes).tolist()}
     ones = np.bitwise_count(hashes).sum(1)
     allowed = np.minimum(np.minimum(ones, ones[::-1]) // 5, MAX_DISTANCE)
-    assert found == {(place, 4999 - place) for place in range(0, 300, 3) if place // 7 <= allowed[place]}
-    assert len(found) > 50
+    assert pairs == {(place, 4999 - place) for place in range(0, 300, 3) if place // 7 <= allowed[place]}
+    assert len(pairs) > 50
     across = near_pairs(hashes[:300], hashes[300:])
-    assert {(i, j + 300) for i, j in across.tolist()} == found
+    assert {(i, j + 300) for i, j in across.tolist()} == pairs
 
 
 @pytest.mark.exclusive

@@ -36,7 +36,9 @@ def test_the_report_stands_alone(run: Path, artifact: Artifact) -> None:
     assert not re.search(r"(src|href)=\"(?!data:)", page)
     headings = re.findall(r"<h2>(.*?)</h2>", page)
     assert headings[:2] == ["Errors", "Curves"]
-    assert {"8 held-out images", "Classes", "Most frequent confusions", "Kernels of conv1", "Training"} <= set(headings)
+    assert {"8 held-out images", "Classes", "Images", "Most frequent confusions"} <= set(headings)
+    assert {"Kernels of conv1", "Training"} <= set(headings)
+    assert "3 of 3 classes have fewer than 10 test images" in page
     for measurement in artifact.manifest.measurements:
         assert f"{100 * measurement.top1_error:.2f} % ({format_interval(measurement.top1_interval)})" in page
     images = re.findall(r"data:image/png;base64,([^\"]+)", page)

@@ -1,0 +1,108 @@
+"""What `alexnet check` finds, and training and the report say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from alexnet.cli.app import app
+from model.artifacts.artifact import Label
+from model.exceptions import DatasetError
+from tests.helpers.image_files import Files, make_image, write_files
+from training.data.data_check import check_data
+from training.data.data_warnings import ClassSize, size_warnings
+from training.data.folders import load_folder, load_table
+
+
+def one_each(counts: dict[str, int]) -> Files:
+    """Folder of a class -> so many different images."""
+    return {f"{name}/{n}.png": make_image(1000 * number + n) for number, (name, count) in enumerate(counts.items())
+            for n in range(count)}  # fmt: skip
+
+
+def size(name: str, train: int, test: int) -> ClassSize:
+    return ClassSize(Label(id=name, name=name), train, 5, test)
+
+
+def test_a_sound_data_set(tmp_path: Path) -> None:
+    check = check_data(load_folder(write_files(tmp_path / "d", one_each({"cat": 70, "dog": 70}))))
+    assert check.warnings == ()
+    assert str(check).endswith("nothing to warn of")
+    assert "small tree predicts" in str(check)
+    assert check.to_json()["class_sizes"]["cat"] == {"train": 53, "validation": 7, "test": 10}
+
+
+def test_copies_in_one_class_are_counted(tmp_path: Path) -> None:
+    """Case 08, first part, with one more image: 12 copies of one image are one image."""
+    files = {f"{kind}/{n}.png": make_image(seed) for seed, kind in enumerate(("cat", "dog")) for n in range(12)}
+    with pytest.raises(DatasetError, match="some class needs at least three different images"):
+        load_folder(write_files(tmp_path / "copies", files))
+    files |= {
+        f"{kind}/other{n}.png": make_image(10 * n + seed) for seed, kind in ((2, "cat"), (3, "dog")) for n in (1, 2, 3)
+    }
+    dataset = load_folder(write_files(tmp_path / "copies", files))
+    check = check_data(dataset)
+    assert (len(dataset.test), len(dataset.validation)) == (4, 2)
+    assert len(check.copies.kept) == 22
+    assert "22 images with a copy in the same class and split: " in str(check)
+
+
+def test_files_in_train_and_test_under_two_labels(tmp_path: Path) -> None:
+    """Case 08, second part: a file in two splits is refused by the table; a copy of it is left out of training."""
+    files = {f"src/{kind}/{n}.png": make_image(100 * k + n) for k, kind in enumerate(("cat", "dog")) for n in range(8)}
+    files |= {name.replace("src", "again"): data for name, data in files.items()}
+    files["again/dog/cat.png"] = files["src/cat/1.png"]
+    files |= {
+        f"new/{kind}/{n}.png": make_image(500 + 100 * k + n) for k, kind in enumerate(("cat", "dog")) for n in range(9)
+    }
+    root = write_files(tmp_path / "d", files)
+    rows = [f"src/{kind}/{n}.png,{kind},test" for kind in ("cat", "dog") for n in range(8)]
+    rows += [f"again/{kind}/{n}.png,{kind},train" for kind in ("cat", "dog") for n in range(8)]
+    rows += [f"new/{kind}/{n}.png,{kind},train" for kind in ("cat", "dog") for n in range(9)]
+    rows += ["again/dog/cat.png,dog,train"]
+    (root / "leak.csv").write_text("path,label,split\n" + "\n".join(rows) + "\n")
+    check = check_data(load_table(root / "leak.csv"))
+    assert check.summary.skipped == {"copies of held-out images": 15, "under several labels": 2}
+    text = str(check)
+    assert "15 images left out of training or validation, because the same pixels are held out: again/" in text
+    assert "2 images left out, because the same pixels are under several labels: " in text
+    assert "1 image of the test split under several labels: src/cat/1.png; they stay" in text
+    (root / "twice.csv").write_text("path,label,split\nsrc/cat/0.png,cat,train\nsrc/cat/0.png,cat,test\n")
+    with pytest.raises(DatasetError, match="different labels or splits"):
+        load_table(root / "twice.csv")
+
+
+def test_small_classes_are_named(tmp_path: Path) -> None:
+    """Case 08, third part."""
+    check = check_data(load_folder(write_files(tmp_path / "one", one_each({"bird": 2, "cat": 1, "dog": 6}))))
+    text = str(check)
+    assert "2 of 3 classes have no test image, so their errors aren't known: bird, cat; add images of them" in text
+    assert "1 of 3 classes have fewer than 10 test images, so their errors are hardly known: dog (1)" in text
+    assert "no mistake in 1 means an error of 0.0 to 79.3 %" in text
+
+
+def test_unequal_classes() -> None:
+    sizes = [size("cat", 500, 50), size("dog", 5, 20)]
+    (warning,) = size_warnings(sizes, "test")
+    assert warning.startswith("unequal classes: cat has 500 training images, dog 5;")
+    assert size_warnings([size("cat", 500, 50), size("dog", 90, 20)], "test") == []
+
+
+def test_the_command(tmp_path: Path) -> None:
+    files = one_each({"elm": 40, "oak": 40})
+    for n in range(40):
+        del files[f"elm/{n}.png"]
+        files[f"elm/{n}.jpg"] = make_image(n, quality=90)
+    files["elm/notes.png"] = b"nothing"
+    root = write_files(tmp_path / "d", files)
+    result = CliRunner().invoke(app, ["check", str(root), "--list-skipped", str(tmp_path / "skipped.txt")])
+    assert result.exit_code == 0, result.output
+    assert "d: 81 found, 80 used, 1 skipped (1 not images)" in result.output
+    assert "classes can be told without looking at the images: all of elm are JPEG, none of the others" in result.output
+    assert "notes.png\tnot images" in (tmp_path / "skipped.txt").read_text()
+    as_json = json.loads(CliRunner().invoke(app, ["check", str(root), "--json"]).stdout)
+    assert as_json["shortcuts"]["classes"][0] == {"class": "elm", "trait": "are JPEG", "share": 1.0, "others": 0.0}
+    assert as_json["skipped"] == {"not images": 1}

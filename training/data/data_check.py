@@ -1,0 +1,138 @@
+"""What can be said of a data set before training: copies, class sizes, shortcuts. `alexnet check` prints it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from model.datasets.image_files import read_image_file, skip_reason
+from model.datasets.listing import Skipped, Summary
+from model.datasets.names import SPLITS
+from model.exceptions import DatasetError, InvalidImageError
+from model.images.preprocess import decode_image
+from model.thread_pool import ordered_map
+from training.data.copies import Copies, find_copies
+from training.data.data_warnings import ClassSize, copy_warnings, describe_shortcuts, shortcut_warnings, size_warnings
+from training.data.datasets import Dataset, Example
+from training.data.shortcuts import Shortcuts, find_shortcuts, use_sources
+from training.data.traits import TRAITS, Traits, is_decoded, read_traits
+
+
+@dataclass(frozen=True)
+class DataCheck:
+    """What a data set is like. `skipped`: what isn't used. `warnings`: one sentence or two each, with what to do."""
+
+    summary: Summary
+    sizes: tuple[ClassSize, ...]
+    copies: Copies
+    skipped: tuple[Skipped, ...]
+    shortcuts: Shortcuts | None
+    warnings: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        shortcuts = self.shortcuts
+        return {
+            **self.summary.to_json(),
+            "class_sizes": {size.label.id: dict(zip(SPLITS, size[1:], strict=True)) for size in self.sizes},
+            "copies": {
+                "left_out": [entry._asdict() for entry in self.copies.left_out.values()],
+                "kept": len(self.copies.kept),
+                "test_images_under_several_labels": len(self.copies.mislabeled_test),
+                "near_duplicates_across_splits": int(self.copies.across.sum()),
+                "near_duplicates_within_splits": int((~self.copies.across).sum()),
+            },
+            "shortcuts": shortcuts and _shortcuts_json(shortcuts),
+            "warnings": list(self.warnings),
+        }
+
+    def __str__(self) -> str:
+        """A few lines of text."""
+        lines = [str(self.summary)]
+        if self.shortcuts is not None:
+            lines.append(f"  {describe_shortcuts(self.shortcuts)}")
+        lines += [f"warning: {warning}" for warning in self.warnings] or ["nothing to warn of"]
+        return "\n".join(lines)
+
+
+def _shortcuts_json(shortcuts: Shortcuts) -> dict[str, Any]:
+    return {
+        "images": shortcuts.num_images,
+        "accuracy": shortcuts.accuracy,
+        "interval": shortcuts.interval,
+        "majority": shortcuts.majority,
+        "accuracy_by_trait": shortcuts.by_trait,
+        "suspicious": shortcuts.is_suspicious,
+        "classes": [
+            {"class": label.id, "trait": trait, "share": share, "others": others}
+            for label, trait, share, others in shortcuts.classes
+        ],
+    }
+
+
+def check_data(dataset: Dataset) -> DataCheck:
+    """Decode all images of a data set and check them; nothing is stored. Raises DatasetError if none can be decoded."""
+    traits, skipped = scan(dataset.examples)
+    if len(skipped) == len(dataset.examples):
+        raise DatasetError(f"no image of {dataset.name} can be decoded: {next(iter(skipped.values()))}")
+    copies = find_copies(dataset, traits, within_splits=True)
+    return check_images(dataset, traits, skipped | dict(copies.left_out), copies)
+
+
+def scan(examples: Sequence[Example]) -> tuple[Traits, dict[int, Skipped]]:
+    """The traits (N,) of the examples, and those that can't be decoded, by place."""
+    traits, skipped = np.zeros(len(examples), TRAITS), dict[int, Skipped]()
+    decoded = ordered_map(_read, examples)
+    for place, result in enumerate(tqdm(decoded, "reading images", len(examples), unit="image", disable=None)):
+        if isinstance(result, Skipped):
+            skipped[place] = result
+        else:
+            traits[place] = result
+    return traits, skipped
+
+
+def check_images(dataset: Dataset, traits: Traits, skipped: Mapping[int, Skipped], copies: Copies) -> DataCheck:
+    """Check a data set whose images are decoded: `traits` (N,), and what isn't used, in the order of its examples."""
+    sizes = _class_sizes(dataset, skipped)
+    shortcuts = _find_shortcuts(dataset, traits)
+    warnings = (
+        *copy_warnings(dataset, copies),
+        *size_warnings(sizes, dataset.held_out_split),
+        *shortcut_warnings(shortcuts),
+    )
+    unused = (*dataset.skipped, *skipped.values())
+    return DataCheck(dataset.summary(skipped), sizes, copies, unused, shortcuts, warnings)
+
+
+def _read(example: Example) -> Traits | Skipped:
+    try:
+        data = read_image_file(example.file)
+        return read_traits(data, decode_image(data))
+    except (InvalidImageError, OSError) as error:
+        return Skipped(example.file, skip_reason(error), str(error))
+
+
+def _class_sizes(dataset: Dataset, skipped: Mapping[int, Skipped]) -> tuple[ClassSize, ...]:
+    labels = np.array([example.label for example in dataset.examples])
+    used = np.ones(len(labels), bool)
+    used[list(skipped)] = False
+    ends = np.cumsum([len(part) for part in dataset.splits().values()])
+    counts = [
+        np.bincount(part[use], minlength=len(dataset.labels)).tolist()
+        for part, use in zip(np.split(labels, ends[:-1]), np.split(used, ends[:-1]), strict=True)
+    ]
+    return tuple(ClassSize(*row) for row in zip(dataset.labels, *counts, strict=True))
+
+
+def _find_shortcuts(dataset: Dataset, traits: Traits) -> Shortcuts | None:
+    places = np.flatnonzero(is_decoded(traits))
+    examples = dataset.examples
+    labels = np.array([examples[place].label for place in places])
+    sources = [examples[place].group for place in places]
+    if not use_sources(sources, labels):
+        sources = [""] * len(places)
+    return find_shortcuts(traits[places], labels, sources, dataset.labels)

@@ -1,0 +1,155 @@
+"""Warnings about a data set, in words: what was found, with examples, and what to do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from model.artifacts.artifact import Label
+from model.artifacts.intervals import format_interval, wilson_interval
+from model.datasets.listing import SkipReason
+from model.datasets.names import show_path
+from training.data.copies import Copies
+from training.data.datasets import Dataset
+from training.data.shortcuts import Shortcuts
+
+MIN_HELD_OUT = 10
+"""Held-out images of a class, below which its error is hardly known."""
+MAX_SIZE_RATIO = 10
+"""Training images of the largest class per image of the smallest, from which on classes are called unequal."""
+MAX_NAMES, MAX_EXAMPLES = 10, 3
+"""Classes and files that a warning names."""
+
+
+class ClassSize(NamedTuple):
+    """Images of one class that are used, by split."""
+
+    label: Label
+    train: int
+    validation: int
+    test: int
+
+    def count(self, split: str) -> int:
+        return {"train": self.train, "validation": self.validation, "test": self.test}[split]
+
+
+def copy_warnings(dataset: Dataset, copies: Copies) -> list[str]:
+    """What is said of copies: those that are left out, and those that are used."""
+    show = _path_shower(dataset)
+
+    def left_out(reason: SkipReason) -> list[str]:
+        return [show(place) for place, entry in copies.left_out.items() if entry.reason == reason]
+
+    near, across = copies.near.tolist(), copies.across.tolist()
+    labels = [example.label for example in dataset.examples]
+    apart = [f"{show(a)} and {show(b)}" for (a, b), split in zip(near, across, strict=True) if split]
+    together = [f"{show(a)} and {show(b)}" for (a, b), split in zip(near, across, strict=True) if not split]
+    mixed = [f"{show(a)} and {show(b)}" for a, b in near if labels[a] != labels[b]]
+    dropped = left_out("near-duplicates of held-out images")
+    sentences = (
+        (
+            left_out("copies of held-out images"),
+            "{images} left out of training or validation, because the same pixels are held out",
+            "",
+        ),
+        (
+            left_out("under several labels"),
+            "{images} left out, because the same pixels are under several labels",
+            "; keep the right one",
+        ),
+        (
+            [show(place) for place in copies.mislabeled_test],
+            "{images} of the test split under several labels",
+            "; they stay, so some errors aren't the network's: keep the right label",
+        ),
+        (
+            [show(place) for place in copies.kept],
+            "{images} with a copy in the same class and split",
+            "; they are used and count several times",
+        ),
+        (dropped, "{images} left out of training or validation as near-duplicates of held-out ones", ""),
+        (
+            [] if dropped else apart,
+            "{pairs} of near-duplicates in different splits",
+            "; errors may be too low: --drop-near-duplicates leaves out those of training",
+        ),
+        (together, "{pairs} of near-duplicates in the same split", ""),
+        (mixed, "{pairs} of near-duplicates with different labels", "; one of the labels may be wrong"),
+    )
+    return [
+        text.format(images=_count(len(names), "image"), pairs=_count(len(names), "pair"))
+        + f": {_list(names, MAX_EXAMPLES)}{advice}"
+        for names, text, advice in sentences
+        if names
+    ]
+
+
+def size_warnings(sizes: Sequence[ClassSize], split: str) -> list[str]:
+    """What is said of classes that are too small to be measured on `split`, and of unequal ones."""
+    warnings = []
+    unmeasured = [size.label.name for size in sizes if not size.count(split)]
+    if unmeasured:
+        warnings.append(
+            f"{len(unmeasured):,} of {len(sizes):,} classes have no {split} image, so their errors aren't known: "
+            f"{_list(unmeasured, MAX_NAMES)}; add images of them"
+        )
+    few = sorted((size for size in sizes if 0 < size.count(split) < MIN_HELD_OUT), key=lambda size: size.count(split))
+    if few:
+        least = few[0].count(split)
+        names = [f"{size.label.name} ({size.count(split)})" for size in few]
+        warnings.append(
+            f"{len(few):,} of {len(sizes):,} classes have fewer than {MIN_HELD_OUT} {split} images, so their errors "
+            f"are hardly known: {_list(names, MAX_NAMES)}; no mistake in {least} means an error of "
+            f"{format_interval(wilson_interval(0.0, least))}"
+        )
+    largest, smallest = max(sizes, key=lambda size: size.train), min(sizes, key=lambda size: size.train)
+    if largest.train >= MAX_SIZE_RATIO * smallest.train:
+        warnings.append(
+            f"unequal classes: {largest.label.name} has {largest.train:,} training images, {smallest.label.name} "
+            f"{smallest.train:,}; the top-1 error says little about small classes: look at the balanced accuracy "
+            "and at per_class.csv, and try --class-weights"
+        )
+    return warnings
+
+
+def shortcut_warnings(shortcuts: Shortcuts | None) -> list[str]:
+    """What is said where traits of the file give classes away."""
+    if shortcuts is None or not shortcuts.is_suspicious:
+        return []
+    classes = f": {_list(list(map(str, shortcuts.classes)), MAX_EXAMPLES)}" if shortcuts.classes else ""
+    return [
+        f"classes can be told without looking at the images{classes}. {describe_shortcuts(shortcuts)}. A network may "
+        "learn that instead of the classes, and fail on other images: take or convert the images of all classes alike, "
+        "and measure on images from elsewhere"
+    ]
+
+
+def describe_shortcuts(shortcuts: Shortcuts) -> str:
+    """The accuracies of the trees in one sentence."""
+    best = sorted(shortcuts.by_trait.items(), key=lambda item: -item[1])[:3]
+    traits = ", ".join(shortcuts.by_trait)
+    return (
+        f"From {traits} alone a small tree predicts {100 * shortcuts.accuracy:.0f} % of {shortcuts.num_images:,} "
+        f"images right (95 % interval {format_interval(shortcuts.interval)}), the most frequent class "
+        f"{100 * shortcuts.majority:.0f} %; single traits: "
+        + ", ".join(f"{trait} {100 * accuracy:.0f} %" for trait, accuracy in best)
+    )
+
+
+def _path_shower(dataset: Dataset) -> Callable[[int], str]:
+    """Place of an example -> its file's path below the folder that holds all."""
+    examples = dataset.examples
+    root = os.path.commonpath([os.path.dirname(example.file) for example in examples])  # noqa: PTH120
+    return lambda place: show_path(os.path.relpath(examples[place].file, root))
+
+
+def _list(names: Iterable[str], limit: int) -> str:
+    """The first names, and how many more there are."""
+    shown = list(names)
+    more = f" and {len(shown) - limit:,} more" if len(shown) > limit else ""
+    return ", ".join(shown[:limit]) + more
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
