@@ -185,11 +185,11 @@ def many_outputs() -> None:
         with probe_live(server) as probes:
             infer(f"features {times} times ({len(body)} bytes)", body, timeout=150)
         failed = sum(status != 200 for _, status in probes)
-        report(f"    worst /live {worst(probes)}, not 200: {failed}")
+        report(f"    worst /live {worst(probes) if probes else 0}, not 200: {failed}")
         if server.process.poll() is not None:
             report("ended", server.process.returncode, server.log_tail(300))
             return
-        if max(seconds for seconds, _ in probes) > 25:
+        if max((seconds for seconds, _ in probes), default=0) > 25:
             return
 
 
