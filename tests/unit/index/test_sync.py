@@ -47,8 +47,8 @@ def index(photos: Path, artifact: Artifact, model: OnnxModel, tmp_path: Path) ->
     store.close()
 
 
-def run(index: ImageIndex, model: OnnxModel, photos: Path, **options: bool) -> SyncReport:
-    return sync(index, model, read_folder(photos), **options)
+def run(index: ImageIndex, model: OnnxModel, photos: Path, prune: bool = False, dry_run: bool = False) -> SyncReport:
+    return sync(index, model, read_folder(photos), prune=prune, dry_run=dry_run)
 
 
 def labels(index: ImageIndex, photos: Path) -> dict[str, str | None]:
