@@ -261,15 +261,15 @@ def with_augmentations(recipe: Recipe, names: str) -> Recipe:
 
     Raises TrainingError.
     """
-    chosen = [] if names == "none" else names.split(",")
-    if unknown := [name for name in chosen if name not in AUGMENTATIONS]:
+    augmentations = [] if names == "none" else names.split(",")
+    if unknown := [name for name in augmentations if name not in AUGMENTATIONS]:
         known = ", ".join(AUGMENTATIONS)
         raise TrainingError(f"unknown augmentation {unknown[0]!r} in --augment: choose from {known}, or none")
-    mixing = Mixing(mixup=MIXED if "mixup" in chosen else 0.0, cutmix=MIXED if "cutmix" in chosen else 0.0)
+    mixup, cutmix = (MIXED if name in augmentations else 0.0 for name in ("mixup", "cutmix"))
     return replace(
         recipe,
-        boxes=Boxes() if "boxes" in chosen else None,
-        degradation=Degradation() if "degradation" in chosen else None,
-        jitter=ColorJitter() if "jitter" in chosen else None,
-        mixing=mixing if mixing.mixup or mixing.cutmix else None,
+        boxes=Boxes() if "boxes" in augmentations else None,
+        degradation=Degradation() if "degradation" in augmentations else None,
+        jitter=ColorJitter() if "jitter" in augmentations else None,
+        mixing=Mixing(mixup=mixup, cutmix=cutmix) if mixup or cutmix else None,
     )

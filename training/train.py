@@ -73,7 +73,8 @@ def _fit_and_publish(trainer: Trainer, finish: bool) -> Artifact | None:
 
 def _published(trainer: Trainer, last: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The weights to publish, `last` or those of the best epoch; and what the manifest says of them."""
-    where = f"{trainer.epoch} epochs" + (f" and {trainer.step:,} steps" if trainer.step else "")
+    where = f"{trainer.epoch} epoch{'s' if trainer.epoch != 1 else ''}"
+    where += f" and {trainer.step:,} steps of the next" if trainer.step else ""
     if trainer.config.environment.publish == "last":
         trainer.context.log(f"publishing the weights after {where}")
         return last, {"published_epoch": trainer.epoch}

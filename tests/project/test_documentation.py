@@ -134,7 +134,8 @@ def test_the_table_of_recipes_is_the_recipes() -> None:
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if len(cells) == 5:
             rows[cells[0]] = dict(zip(("paper", "source", "small"), cells[1:4], strict=True))
-    for name, recipe in RECIPES.items():
+    for name in ("paper", "source", "small"):
+        recipe = RECIPES[name]
         assert rows["batch size"][name] == str(recipe.batch_size)
         assert rows["learning rate"][name] == str(recipe.learning_rate)
         assert rows["epochs"][name] == str(recipe.epochs)
@@ -143,3 +144,37 @@ def test_the_table_of_recipes_is_the_recipes() -> None:
             assert rows["divided by ten after"][name].startswith(str(recipe.patience))
         else:
             assert all(f"{epoch:g}" in rows["divided by ten after"][name] for epoch in recipe.milestones)
+
+
+def test_the_table_of_the_recipe_photos_is_the_recipe() -> None:
+    section = (ROOT / "docs" / "training.md").read_text().partition("### The recipe photos")[2].partition("## Data")[0]
+    rows = dict(re.findall(r"^\| ([^|]+?) \| ([^|]+?) \|", section, re.MULTILINE))
+    recipe = RECIPES["photos"]
+    assert recipe.boxes
+    assert recipe.degradation
+    assert recipe.jitter
+    assert recipe.mixing
+    assert recipe.pruning
+    numbers = {
+        "batch size": (recipe.batch_size,),
+        "learning rate": (recipe.learning_rate,),
+        "schedule": (100 * recipe.warmup,),
+        "epochs": (recipe.epochs,),
+        "boxes": (*(100 * share for share in recipe.boxes.area), recipe.boxes.max_aspect),
+        "warps": (recipe.boxes.rotation_std, recipe.boxes.shear),
+        "color jitter": (100 * recipe.jitter.strength, 100 * recipe.jitter.share, 100 * recipe.jitter.gray),
+        "mixup, cutmix": (100 * recipe.mixing.mixup, 100 * (1 - recipe.mixing.until)),
+        "competition": (100 * recipe.competition,),
+        "sparse layers": (
+            *(100 * density for density in recipe.pruning.density.values()),
+            *(100 * share for share in (recipe.pruning.start, recipe.pruning.end)),
+        ),
+    }
+    for name, values in numbers.items():
+        shown = {float(number) for number in re.findall(r"\d+(?:\.\d+)?", rows[name])}
+        assert {round(float(value), 6) for value in values} <= shown, name
+    degradation = recipe.degradation
+    for low, high in (
+        degradation.stored_size, degradation.stored_quality, degradation.size, degradation.compressed_quality
+    ):  # fmt: skip
+        assert re.search(rf"{low:g}\s+to\s+{high:g}", section)

@@ -12,7 +12,7 @@ from model.images.contract import IMAGE_SIZE
 from model.images.crops import CENTER_CROP, CROP_SIZE, MARGIN, OFFSETS
 from training.recipes import Recipe
 
-CROP_STREAM, COLOR_STREAM, DROPOUT_STREAM, VIEW_STREAM, MIXING_STREAM, COMPETITION_STREAM = range(6)
+CROP_STREAM, COLOR_STREAM, DROPOUT_STREAM, TRANSFORM_STREAM, MIXING_STREAM, COMPETITION_STREAM = range(6)
 """Streams of random numbers that must not be related, for this module and the others that augment or drop out."""
 
 

@@ -21,7 +21,7 @@ from training.data.crop_kernels import cut_crops, subtract_mean, subtract_mean_o
 from training.data.mixing import Mix, mix_pixels
 from training.data.rendering import render
 from training.data.storage import RawImages
-from training.data.views import Views, draw_views, has_views
+from training.data.transforms import Transforms, draw_transforms, has_transforms
 
 SHAPE = (CROP_SIZE, CROP_SIZE, 3)
 
@@ -93,7 +93,7 @@ class CropLoader:
         """The center crops of the images in each of `slices`, (N, 3, 224, 224) channels-last."""
         yield from self._load([partial(augmentation.center, rows) for rows in slices])
 
-    def _load(self, draws: Sequence[Callable[[], Crops | Views]]) -> Iterator[Tensor]:
+    def _load(self, draws: Sequence[Callable[[], Crops | Transforms]]) -> Iterator[Tensor]:
         started = time.perf_counter()
         for pixels, crops in ordered_map(self._cut, draws, self.threads, self.ahead):
             self.stall_seconds += time.perf_counter() - started
@@ -110,9 +110,9 @@ class CropLoader:
             if len(self._events) > 2:
                 self._events.popleft().synchronize()
 
-    def _cut(self, draw: Callable[[], Crops | Views]) -> tuple[Tensor, Crops | Views]:
+    def _cut(self, draw: Callable[[], Crops | Transforms]) -> tuple[Tensor, Crops | Transforms]:
         drawn, on_cpu = draw(), self.device.type == "cpu"
-        if isinstance(drawn, Views):
+        if isinstance(drawn, Transforms):
             whole = torch.from_numpy(self.cache.images.read(drawn.rows))
             return (render(whole, drawn, self.center_mean), drawn) if on_cpu else (whole.pin_memory(), drawn)
         images, source = self._stored(drawn)
@@ -129,10 +129,10 @@ class CropLoader:
             return stored.map, crops
         return stored.read(crops.rows), crops._replace(rows=np.arange(len(crops.rows)))
 
-    def _to_device(self, pixels: Tensor, drawn: Crops | Views) -> Tensor:
-        """The crops or views, (N, 3, 224, 224), channels-last, on the device."""
+    def _to_device(self, pixels: Tensor, drawn: Crops | Transforms) -> Tensor:
+        """The crops or transforms, (N, 3, 224, 224), channels-last, on the device."""
         pixels = pixels.to(self.device, non_blocking=True)
-        if isinstance(drawn, Views):
+        if isinstance(drawn, Transforms):
             if self.device.type != "cpu":
                 pixels = render(pixels, drawn, self.center_mean)
             return pixels.to(self.dtype, memory_format=torch.channels_last)
@@ -141,14 +141,14 @@ class CropLoader:
         return pixels.to(self.dtype).permute(0, 3, 1, 2)  # without a copy
 
 
-def _draw(augmentation: Augmentation, epoch: int, micro_batch: MicroBatch, batch_size: int) -> Crops | Views:
-    """Random crops or views of a micro-batch's images; with a mix, of them and their partners, each once."""
+def _draw(augmentation: Augmentation, epoch: int, micro_batch: MicroBatch, batch_size: int) -> Crops | Transforms:
+    """Random crops or transforms of a micro-batch's images; with a mix, of them and their partners, each once."""
     rows, positions = micro_batch.rows, micro_batch.positions
     if micro_batch.mix is not None:
         rows, first = np.unique(np.concatenate([rows, micro_batch.mix.rows]), return_index=True)
         positions = np.concatenate([positions, micro_batch.mix.positions])[first]
-    if has_views(augmentation.recipe):
-        return draw_views(augmentation, epoch, rows)
+    if has_transforms(augmentation.recipe):
+        return draw_transforms(augmentation, epoch, rows)
     return augmentation.draw(epoch, rows, micro_batch.step * batch_size + positions)
 
 

@@ -1,4 +1,4 @@
-"""`render`: images of the cache become the network's input as `training.data.views` drew it, in tensors on any device.
+"""`render`: cached images become the network's input as `training.data.transforms` drew it, on any device.
 
 A degraded image is first stored small, as the worst source stored its images, then reduced to a few tens of pixels, of
 which a box is cut, compressed again, and enlarged: whatever its source, what is left of an image looks alike.
@@ -16,29 +16,29 @@ from model.images.contract import IMAGE_SIZE
 from model.images.crops import CROP_SIZE
 from training.data.jpeg import BLOCK, compress
 from training.data.resampling import blur, resample, resampling_matrix, warp
-from training.data.views import Degraded, Flags, Jittered, Views
+from training.data.transforms import Degraded, Flags, Jittered, Transforms
 
 GRAY = (0.299, 0.587, 0.114)
 
 
-def render(images: Tensor, views: Views, mean: Tensor) -> Tensor:
-    """(N, 256, 256, 3) uint8 -> (N, 3, 224, 224) float32: views with the mean subtracted.
+def render(images: Tensor, transforms: Transforms, mean: Tensor) -> Tensor:
+    """(N, 256, 256, 3) uint8 -> (N, 3, 224, 224) float32: transformed, with the mean subtracted.
 
     `mean` (224, 224, 3): of the center crop.
     """
     pixels = images.permute(0, 3, 1, 2).float()
-    boxes = _tensor(views.boxes, pixels)
-    if views.degraded is None:
+    boxes = _tensor(transforms.boxes, pixels)
+    if transforms.degraded is None:
         pixels, width, height = _cut(pixels, boxes, CROP_SIZE)
     else:
-        pixels, width, height = _degrade(pixels, boxes, views.degraded)
-    pixels = _enlarge(pixels, width, height, views)
-    pixels = _rotate(pixels, views.rotations)
-    if views.degraded is not None:
-        pixels = pixels * _tensor(views.degraded.white_balance, pixels)[:, :, None, None]
-    if views.jittered is not None:
-        pixels = jitter(pixels, views.jittered)
-    pixels = pixels + _tensor(views.color_shifts, pixels)[:, :, None, None]
+        pixels, width, height = _degrade(pixels, boxes, transforms.degraded)
+    pixels = _enlarge(pixels, width, height, transforms)
+    pixels = _rotate(pixels, transforms.rotations)
+    if transforms.degraded is not None:
+        pixels = pixels * _tensor(transforms.degraded.white_balance, pixels)[:, :, None, None]
+    if transforms.jittered is not None:
+        pixels = jitter(pixels, transforms.jittered)
+    pixels = pixels + _tensor(transforms.color_shifts, pixels)[:, :, None, None]
     return pixels.clamp(0, 255) - mean.permute(2, 0, 1)
 
 
@@ -76,32 +76,32 @@ def _canvas(size: float) -> int:
 
 def _compress_some(pixels: Tensor, quality: Tensor, which: Flags) -> Tensor:
     """Images compressed where `which` (N,); elsewhere as they are."""
-    some = _tensor(which, pixels).bool()[:, None, None, None]
-    return torch.where(some, compress(pixels, quality), pixels)
+    places = _tensor(which, pixels).bool()[:, None, None, None]
+    return torch.where(places, compress(pixels, quality), pixels)
 
 
-def _enlarge(pixels: Tensor, width: Tensor, height: Tensor, views: Views) -> Tensor:
-    """Boxes of `width` x `height` (N,) pixels as (N, 3, 224, 224), warped where the views are, and mirrored."""
+def _enlarge(pixels: Tensor, width: Tensor, height: Tensor, transforms: Transforms) -> Tensor:
+    """Boxes of `width` x `height` (N,) pixels as (N, 3, 224, 224), warped where `transforms` says so, and mirrored."""
     size, canvas = torch.full_like(width, CROP_SIZE), pixels.shape[-1]
     start = torch.zeros_like(width)
     vertical = resampling_matrix(start, height, size, height, CROP_SIZE, canvas)
     horizontal = resampling_matrix(start, width, size, width, CROP_SIZE, canvas)
-    mirrored = _tensor(views.mirrored, pixels).bool()[:, None, None]
+    mirrored = _tensor(transforms.mirrored, pixels).bool()[:, None, None]
     result = resample(pixels, vertical, torch.where(mirrored, horizontal.flip(1), horizontal))
-    some = torch.from_numpy(views.warped.nonzero()[0]).to(pixels.device)
-    if len(some):
-        matrices = _tensor(views.warps, pixels)
+    places = torch.from_numpy(transforms.warped.nonzero()[0]).to(pixels.device)
+    if len(places):
+        matrices = _tensor(transforms.warps, pixels)
         matrices = torch.where(mirrored, matrices * matrices.new_tensor([[-1.0], [1.0]]), matrices)
-        result[some] = warp(pixels[some], width[some], height[some], matrices[some], CROP_SIZE)
+        result[places] = warp(pixels[places], width[places], height[places], matrices[places], CROP_SIZE)
     return result
 
 
 def _rotate(pixels: Tensor, rotations: NDArray[Any]) -> Tensor:
     """Quarter turns to the left."""
     for turns in (1, 2, 3):
-        some = torch.from_numpy((rotations == turns).nonzero()[0]).to(pixels.device)
-        if len(some):
-            pixels[some] = torch.rot90(pixels[some], turns, (2, 3))
+        places = torch.from_numpy((rotations == turns).nonzero()[0]).to(pixels.device)
+        if len(places):
+            pixels[places] = torch.rot90(pixels[places], turns, (2, 3))
     return pixels
 
 

@@ -27,7 +27,7 @@ def check_loss(loss: float, chance: float, recipe: Recipe, where: str) -> None:
         return
     raise TrainingError(
         f"training diverged: the loss is {loss:.3g} in {where}, and that of guessing {chance:.3g}: use a smaller "
-        f"--learning-rate, such as {recipe.learning_rate / 5:.1g}, or --warmup 0.05; --find-rate looks for a rate"
+        f"--learning-rate, such as {recipe.learning_rate / 5:.2g}, or --warmup 0.05; --find-rate looks for a rate"
     )
 
 

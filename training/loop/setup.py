@@ -82,11 +82,11 @@ def _with_found_rate(trainer: Trainer, initial: InitialState) -> Trainer:
     if context.is_main:
         test.write(run.path)
     rate = config.recipe.learning_rate
-    if test.found is None:
+    if test.best_rate is None:
         context.log(f"range test: no learning rate lowered the loss in {len(test.rates)} steps; it stays {rate:g}")
     else:
-        context.log(f"range test: learning rate {test.found:g} instead of {rate:g}")
-        rate = test.found
+        context.log(f"range test: learning rate {test.best_rate:g} instead of {rate:g}")
+        rate = test.best_rate
     config = replace(config, recipe=replace(config.recipe, learning_rate=rate))
     if context.is_main:
         run.write_config(config)

@@ -27,11 +27,11 @@ def choose_threads(trainer: Trainer, state: dict[str, Any] | None) -> None:
     All cores aren't always faster than one: other programs may use them. With several processes, or where
     OMP_NUM_THREADS says how many, nothing is changed.
     """
-    context, chosen = trainer.context, trainer.config.environment.threads
+    context, num_threads = trainer.context, trainer.config.environment.threads
     if context.device.type != "cpu":
         return
-    if chosen:
-        torch.set_num_threads(chosen)
+    if num_threads:
+        torch.set_num_threads(num_threads)
         return
     if context.world_size > 1 or "OMP_NUM_THREADS" in os.environ:
         return
@@ -47,9 +47,9 @@ def choose_threads(trainer: Trainer, state: dict[str, Any] | None) -> None:
     torch.set_num_threads(min(candidates, key=lambda threads: seconds[threads]))
 
 
-def _thread_counts(most: int) -> list[int]:
+def _thread_counts(max_threads: int) -> list[int]:
     """All cores, half of them, and so on down to one."""
-    return [most >> shift for shift in range(most.bit_length())]
+    return [max_threads >> shift for shift in range(max_threads.bit_length())]
 
 
 def _time_pass(trainer: Trainer, threads: int) -> float:

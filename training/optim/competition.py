@@ -44,9 +44,9 @@ class Competition:
         """(N, classes): those that don't compete for the images in `rows`, mixed with `partners`; None: all compete."""
         if not self._share or self.num_sources < 2:
             return None
-        chosen = hash_uniform((self._seed, epoch, COMPETITION_STREAM), rows, 1) < self._share
+        restricted = hash_uniform((self._seed, epoch, COMPETITION_STREAM), rows, 1) < self._share
         competing = self._classes[self._numbers[rows]]
         if partners is not None:
             competing = competing | self._classes[self._numbers[partners]]
-        excluded: NDArray[np.bool_] = chosen & ~competing
+        excluded: NDArray[np.bool_] = restricted & ~competing
         return excluded

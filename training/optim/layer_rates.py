@@ -15,28 +15,28 @@ FINETUNE_LR_FACTOR = 0.1
 """Copied layers learn at a tenth of the rate of new ones: Krizhevsky's fine-tuning had 1e-3 against 1e-2 in fc8."""
 
 
-def check_layer_names(chosen: Mapping[str, float], frozen: Collection[str]) -> None:
-    """Raise TrainingError for names that are neither layers nor, in `chosen`, groups of layers."""
-    for names, known in ((chosen, (*GROUPS, *LAYER_NAMES)), (frozen, LAYER_NAMES)):
+def check_layer_names(options: Mapping[str, float], frozen: Collection[str]) -> None:
+    """Raise TrainingError for names that are neither layers nor, in `options`, groups of layers."""
+    for names, known in ((options, (*GROUPS, *LAYER_NAMES)), (frozen, LAYER_NAMES)):
         if unknown := [name for name in names if name not in known]:
             raise TrainingError(f"unknown layer {unknown[0]!r}: choose from {', '.join(known)}")
 
 
 def layer_multipliers(
-    spec: NetworkSpec, chosen: Mapping[str, float], frozen: Collection[str], copied: Collection[str]
+    spec: NetworkSpec, options: Mapping[str, float], frozen: Collection[str], copied: Collection[str]
 ) -> dict[str, float]:
     """Learning rate multipliers by layer, where they aren't 1 by default.
 
-    `chosen`: by group or by name of a layer, which goes before its groups. `copied`: layers that come from another
+    `options`: by group or by name of a layer, which goes before its groups. `copied`: layers that come from another
     network, a tenth by default. Raises TrainingError.
     """
     multipliers = dict.fromkeys(sorted(copied), FINETUNE_LR_FACTOR)
     for group in GROUPS:
-        if group in chosen:
-            multipliers |= dict.fromkeys(_members(spec, group, copied), chosen[group])
-    multipliers |= {name: factor for name, factor in chosen.items() if name not in GROUPS}
+        if group in options:
+            multipliers |= dict.fromkeys(_members(spec, group, copied), options[group])
+    multipliers |= {name: factor for name, factor in options.items() if name not in GROUPS}
     multipliers |= dict.fromkeys(frozen, 0.0)
-    if any(not 0 <= factor < math.inf for factor in (*chosen.values(), *multipliers.values())) or all(
+    if any(not 0 <= factor < math.inf for factor in (*options.values(), *multipliers.values())) or all(
         multipliers.get(layer.name) == 0 for layer in spec.weighted_layers
     ):
         raise TrainingError("invalid --lr-multipliers or --frozen: multipliers must be >= 0, and at least one > 0")

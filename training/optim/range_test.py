@@ -25,11 +25,11 @@ MIN_IMPROVEMENT = 0.02
 
 @dataclass(frozen=True)
 class RangeTest:
-    """Learning rates and the losses of the steps made with them; `found`: the rate to train with, None if none is."""
+    """Learning rates and the losses of the steps made with them; `best_rate`: the one to train with, or None."""
 
     rates: tuple[float, ...]
     losses: tuple[float, ...]
-    found: float | None
+    best_rate: float | None
 
     def write(self, folder: Path) -> None:
         with atomic_write(folder / RANGE_TEST) as file:
@@ -70,10 +70,10 @@ def find_rate(rates: list[float], losses: list[float]) -> RangeTest:
     """Choose the rate where the smoothed loss falls fastest; none if it never falls by two percent."""
     kept = [loss for loss in losses if math.isfinite(loss)]
     averages = np.array(smooth(kept))
-    found = None
+    best_rate = None
     if len(kept) >= 3:
         lowest = int(averages.argmin())
         if averages[0] - averages[lowest] >= MIN_IMPROVEMENT * averages[0]:
             slopes = np.gradient(averages)[: lowest + 1]
-            found = float(f"{rates[int(slopes.argmin())]:.2g}")
-    return RangeTest(tuple(rates[: len(kept)]), tuple(kept), found)
+            best_rate = float(f"{rates[int(slopes.argmin())]:.2g}")
+    return RangeTest(tuple(rates[: len(kept)]), tuple(kept), best_rate)

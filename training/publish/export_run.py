@@ -21,6 +21,7 @@ from model.network.torch_module import AlexNet
 from model.runtime import OnnxModel
 from training.evaluation.predictions import Predictions
 from training.loop.metrics import read_metrics
+from training.loop.status import stage
 from training.loop.trainer import Trainer
 from training.publish.provenance import commit
 from training.publish.report import predict_split, write_report
@@ -46,10 +47,11 @@ def export_and_publish(
     measured: list[Predictions] = []
 
     def write(folder: Path) -> Manifest:
-        difference = export(network, cache.mean, folder / NETWORK)
-        if round_weights is not None:
-            round_weights(folder / NETWORK)
-        write_kernels(folder)
+        with stage("exporting the network, and comparing what is exported with it"):
+            difference = export(network, cache.mean, folder / NETWORK)
+            if round_weights is not None:
+                round_weights(folder / NETWORK)
+            write_kernels(folder)
         ten_crop = config.environment.crops == "10"
         measured.append(predict_split(OnnxModel(folder / NETWORK), dataset, cache, split, ten_crop))
         (folder / HISTORY).write_text(_history(trainer, measured[0], split).model_dump_json() + "\n")
@@ -68,7 +70,8 @@ def export_and_publish(
         )
 
     artifact = publish(config.environment.artifacts_folder, config.run.name, dataset.labels, write)
-    write_report(trainer.run.path, artifact, dataset, cache, measured[0])
+    with stage("writing the report"):
+        write_report(trainer.run.path, artifact, dataset, cache, measured[0])
     return artifact
 
 

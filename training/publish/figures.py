@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from model.runtime import top_k
+from training.optim.range_test import RangeTest, smooth
 
 Pixels = NDArray[np.uint8]
 TRUE_CLASS, OTHER_CLASS = "#d6409f", "#4c78a8"
@@ -34,6 +35,20 @@ def draw_curves(records: Sequence[Mapping[str, Any]]) -> Figure:
     learning_rate.set(title="learning rate", xlabel="epoch", yscale="log")
     for axes in (loss, error, learning_rate):
         axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def draw_range_test(test: RangeTest) -> Figure:
+    """The losses of a range test by learning rate, their moving average, and the rate that was found."""
+    figure = Figure(figsize=(6, 3.2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(test.rates, test.losses, color="#bbbbbb", linewidth=1, label="steps")
+    axes.plot(test.rates, smooth(list(test.losses)), color="black", linewidth=1.4, label="moving average")
+    if test.best_rate is not None:
+        axes.axvline(test.best_rate, color="#c0392b", linewidth=1.4, label=f"found: {test.best_rate:g}")
+    axes.set(xlabel="learning rate", ylabel="loss", xscale="log")
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 

@@ -30,6 +30,7 @@ from training.evaluation.per_class import ClassMeasurement, measure_classes
 from training.evaluation.predictions import Predictions, write_tables
 from training.loop.metrics import read_metrics
 from training.loop.run_directory import RunDirectory
+from training.optim.range_test import read_range_test
 from training.publish import figures
 
 REPORT = "report.html"
@@ -106,6 +107,8 @@ def write_report(
     sections = [("Errors", _error_table(artifact))]
     if records:
         sections.append(("Curves", _image(figures.draw_curves(records), "loss, error and learning rate by epoch")))
+    if (test := read_range_test(folder)) is not None:
+        sections.append(("Range test", _image(figures.draw_range_test(test), "loss by learning rate")))
     sections.append((f"{len(sample)} held-out images", _image(draw(sample), "images with their five classes")))
     if len(mistakes):
         worst = _image(draw(mistakes[:NUM_SAMPLES]), "wrong predictions with the highest confidence")

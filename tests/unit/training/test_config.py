@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -48,7 +49,7 @@ def test_options_are_fields_of_what_they_change() -> None:
 
 
 def test_recipe_options_change_the_recipe() -> None:
-    changes = {
+    changes: dict[str, Any] = {
         "weight_decay": 0.1, "patience": 2, "pca_color_std": 0.2, "mirror": False, "random_crop": False,
         "initialization": "he", "class_weights": True, "label_smoothing": 0.1, "warmup": 0.05,
     }  # fmt: skip
@@ -65,7 +66,7 @@ def test_recipe_options_change_the_recipe() -> None:
 def test_augmentations_by_name() -> None:
     assert RecipeOptions("photos", augment="boxes,degradation,jitter,mixup,cutmix").resolve() == RECIPES["photos"]
     plain = RecipeOptions("photos", augment="none").resolve()
-    assert plain.boxes is plain.degradation is plain.jitter is plain.mixing is None
+    assert [plain.boxes, plain.degradation, plain.jitter, plain.mixing] == [None] * 4
     with pytest.raises(TrainingError, match="unknown augmentation 'blur' in --augment: choose from boxes, "):
         RecipeOptions(augment="boxes,blur").resolve()
 

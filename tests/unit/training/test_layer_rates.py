@@ -20,8 +20,8 @@ def test_copied_layers_learn_at_a_tenth() -> None:
 
 
 def test_a_layer_goes_before_its_groups() -> None:
-    chosen = {"copied": 0.3, "conv": 0.2, "conv1": 0.01, "new": 2.0}
-    assert layer_multipliers(SPEC, chosen, ("conv2",), COPIED) == {
+    options = {"copied": 0.3, "conv": 0.2, "conv1": 0.01, "new": 2.0}
+    assert layer_multipliers(SPEC, options, ("conv2",), COPIED) == {
         **dict.fromkeys(CONVOLUTIONS, 0.2), "conv1": 0.01, "conv2": 0.0, "fc6": 0.3, "fc7": 0.3, "fc8": 2.0,
     }  # fmt: skip
 
@@ -32,6 +32,6 @@ def test_unknown_names_and_useless_multipliers_are_refused() -> None:
         check_layer_names({"convolutions": 1.0}, ())
     with pytest.raises(TrainingError, match="unknown layer 'copied'"):
         check_layer_names({}, ("copied",))
-    for chosen in ({"conv": -1.0}, {"conv": 0.0, "fc": 0.0}, {"fc8": float("inf")}):
+    for options in ({"conv": -1.0}, {"conv": 0.0, "fc": 0.0}, {"fc8": float("inf")}):
         with pytest.raises(TrainingError, match="multipliers must be >= 0"):
-            layer_multipliers(SPEC, chosen, (), ())
+            layer_multipliers(SPEC, options, (), ())

@@ -35,15 +35,15 @@ def test_rates_are_spread_evenly() -> None:
 
 def test_the_rate_where_the_loss_falls_fastest_is_found() -> None:
     for falls_at in (0.0005, 0.01):
-        found = find_rate(RATES, curve(falls_at)).found
-        assert found is not None
-        assert falls_at / 2 < found < 4 * falls_at  # the average lags behind
+        best_rate = find_rate(RATES, curve(falls_at)).best_rate
+        assert best_rate is not None
+        assert falls_at / 2 < best_rate < 4 * falls_at  # the average lags behind
 
 
 def test_a_loss_that_never_falls_finds_none() -> None:
     noise = list(2 + 0.01 * np.random.default_rng(0).normal(size=NUM_STEPS))
-    assert find_rate(RATES, noise).found is None
-    assert find_rate(RATES, [2.0, float("nan")]).found is None
+    assert find_rate(RATES, noise).best_rate is None
+    assert find_rate(RATES, [2.0, float("nan")]).best_rate is None
 
 
 def test_it_ends_when_the_loss_explodes(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from model.artifacts.history import HISTORY, Epoch, read_history
 from model.artifacts.intervals import format_interval
 from training.evaluation.predictions import Predictions
 from training.loop.metrics import METRICS, MetricsLog, read_metrics
+from training.optim.range_test import find_rate
 from training.publish import figures, report
 
 
@@ -36,16 +37,31 @@ def test_the_report_stands_alone(run: Path, artifact: Artifact) -> None:
     assert not re.search(r"(src|href)=\"(?!data:)", page)
     headings = re.findall(r"<h2>(.*?)</h2>", page)
     assert headings[:2] == ["Errors", "Curves"]
-    assert {"8 held-out images", "Classes", "Images", "Most frequent confusions"} <= set(headings)
-    assert {"Kernels of conv1", "Training"} <= set(headings)
-    assert "3 of 3 classes have fewer than 10 test images" in page
+    assert {
+        "8 held-out images",
+        "Classes",
+        "Images",
+        "Most frequent confusions",
+        "Kernels of conv1",
+        "Training",
+    } <= set(headings)
     for measurement in artifact.manifest.measurements:
         assert f"{100 * measurement.top1_error:.2f} % ({format_interval(measurement.top1_interval)})" in page
+    assert "3 of 3 classes have fewer than 10 test images" in page
     images = re.findall(r"data:image/png;base64,([^\"]+)", page)
     assert len(images) >= 4
     for data in images:
         with Image.open(io.BytesIO(base64.b64decode(data))) as image:
             assert np.asarray(image.convert("L")).std() > 5  # something is drawn
+
+
+def test_a_range_test_is_drawn() -> None:
+    test = find_rate([1e-4, 1e-3, 1e-2, 1e-1], [2.0, 1.5, 1.0, 9.0])
+    (axes,) = figures.draw_range_test(test).axes
+    assert axes.get_xscale() == "log"
+    assert [label.get_text() for label in axes.get_legend().get_texts()] == [
+        "steps", "moving average", f"found: {test.best_rate:g}",
+    ]  # fmt: skip
 
 
 def test_predictions_and_classes_as_tables(run: Path, artifact: Artifact) -> None:

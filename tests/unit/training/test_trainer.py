@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from model.artifacts.artifact import Artifact
+from model.datasets.listing import Skipped
 from model.exceptions import DatasetError, StoppedError, TrainingError
 from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
 from training.data.cache import ImageCache, build_cache
@@ -24,6 +25,8 @@ from training.optim.initial_weights import InitialState
 from training.train import train
 
 Make = Callable[..., Trainer]
+NARROW = NetworkOptions(hidden=16, channels=(4, 8, 8, 8, 8))
+"""A few channels: what is tested doesn't depend on how many, and the time does."""
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +43,12 @@ def make(few: Path, cached: ImageCache, tmp_path: Path) -> Make:
         recipe: RecipeOptions | None = None,
         run: RunOptions | None = None,
         cls: type[Trainer] = Trainer,
+        network: NetworkOptions = NARROW,
         **environment: Any,
     ) -> Trainer:
         config = TrainConfig.create(
             recipe or options(),
-            NetworkOptions(hidden=16),
+            network,
             run,
             Environment(**({"precision": "float32", "device": "cpu"} | environment)),
         )
@@ -90,8 +94,129 @@ def test_a_loss_that_is_not_finite_ends_the_run(make: Make) -> None:
     trainer = make()
     with torch.no_grad():
         trainer.train_step.network.get_parameter("fc8.bias").fill_(float("inf"))
-    with pytest.raises(TrainingError, match="training diverged: the loss is nan in epoch 1, step 1, and that of guessing 1.1: use a"):
+    with pytest.raises(
+        TrainingError, match=r"training diverged: the loss is nan in epoch 1, step 1, and that of guessing 1\.1: use a"
+    ):
         trainer.fit()
+
+
+def test_a_loss_that_explodes_ends_the_run(make: Make) -> None:
+    trainer = make(recipe=options(learning_rate=50.0, epochs=20))
+    with pytest.raises(
+        TrainingError, match=r"training diverged: .*: use a smaller --learning-rate, such as 10, or --w"
+    ):
+        trainer.fit()
+
+
+def test_a_network_that_diverged_in_the_last_step_is_not_published(make: Make) -> None:
+    class Broken(Trainer):
+        def check_stop(self) -> None:
+            with torch.no_grad():
+                self.train_step.network.get_parameter("fc8.bias").fill_(float("nan"))
+
+    with pytest.raises(TrainingError, match="the loss is nan in the validation of epoch 1"):
+        make(cls=Broken).fit()
+
+
+def test_all_options_of_the_photos_recipe_resume_bit_for_bit(make: Make, tmp_path: Path) -> None:
+    """Boxes, degradation, jitter, mixing, pruning, warm-up, cosine; class weights and smoothing beside."""
+    recipe = options(
+        name="photos", epochs=3, batch_size=12, learning_rate=0.01, class_weights=True, label_smoothing=0.1
+    )
+    saved = list[dict[str, Any]]()
+
+    class Recorded(Trainer):
+        def save(self) -> None:
+            super().save()
+            saved.append(checkpoint(tmp_path))
+
+    complete = make(recipe=recipe, cls=Recorded)
+    complete.fit()
+    weight = complete.train_step.network.get_parameter("fc6.weight")
+    assert float(weight.count_nonzero() / weight.numel()) == pytest.approx(0.1, abs=0.01)
+    state = saved[1]
+    assert 0 < state["densities"]["fc6"] < 1
+    assert state["best"][0] in (1, 2)
+    resumed = make(state, recipe)
+    resumed.fit()
+    require_equal(complete, resumed)
+    rates = [record["learning_rate"] for record in read_metrics(tmp_path)]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < 0.002
+
+
+def test_a_mixed_batch_is_the_same_in_micro_batches(make: Make) -> None:
+    trained = []
+    for micro_batch in (0, 5):
+        recipe = options(augment="boxes,mixup", batch_size=12, epochs=2)
+        trainer = make(recipe=recipe, micro_batch=micro_batch, precision="float64")
+        trainer.fit()
+        trained.append(weights(trainer))
+    for name, tensor in trained[0].items():
+        torch.testing.assert_close(trained[1][name], tensor, rtol=1e-6, atol=1e-8)
+
+
+def test_a_run_of_minutes_ends_within_an_epoch(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make(recipe=options(epochs=None, minutes=1.0, batch_size=2))
+    monkeypatch.setattr(trainer.clock, "progress", lambda epoch, step: epoch + 0.4 * step)
+    trainer.fit()
+    (record,) = read_metrics(tmp_path)
+    assert trainer.epoch == 1
+    assert record["learning_rate"] == pytest.approx(0.1 * 0.005 * 2 / 32)  # at 0.8 of the run
+    trainer.fit()  # there is no time left
+    assert trainer.epoch == 1
+
+
+def test_a_resumed_run_counts_its_seconds_on(make: Make, tmp_path: Path) -> None:
+    class Stopped(Trainer):
+        def _save_within_epoch(self) -> None:
+            self.stop.requested = True
+            super()._save_within_epoch()
+
+    recipe = options(batch_size=6)
+    with pytest.raises(StoppedError):
+        make(recipe=recipe, cls=Stopped).fit()
+    state = checkpoint(tmp_path)
+    assert state["clock"]["epoch_seconds"] > 0
+    state["clock"] = {"run_seconds": 2000.0, "epoch_seconds": 1000.0}
+    make(state, recipe).fit()
+    (record,) = read_metrics(tmp_path)
+    assert 1000 < record["seconds"] < 1900
+    assert 2000 < record["run_seconds"] < 2900
+
+
+def test_a_longer_run_fits_its_schedule(make: Make, tmp_path: Path) -> None:
+    short = make(recipe=options(schedule="cosine", epochs=1, batch_size=6))
+    short.fit()
+    longer = make(checkpoint(tmp_path), options(schedule="cosine", epochs=2, batch_size=6))
+    longer.fit()
+    first, second = read_metrics(tmp_path)
+    assert (longer.epoch, second["epoch"]) == (2, 2)
+    assert first["learning_rate"] > second["learning_rate"]
+    whole = make(recipe=options(schedule="cosine", epochs=2, batch_size=6))
+    whole.fit()
+    assert read_metrics(tmp_path)[1]["learning_rate"] == second["learning_rate"]
+
+
+def test_the_best_epoch_s_weights_are_kept(make: Make, tmp_path: Path) -> None:
+    class Worse(Trainer):
+        """Its validation error rises from the second epoch on."""
+
+        def _keep_best(self, error: float) -> None:
+            super()._keep_best({1: 0.5, 2: 0.4}.get(self.epoch, 0.6))
+            if self.epoch == 2:
+                best.update(weights(self))
+
+    best: dict[str, torch.Tensor] = {}
+    trainer = make(recipe=options(epochs=3), publish="best", cls=Worse)
+    trainer.fit()
+    kept = RunDirectory(tmp_path).load_best()
+    assert (kept["epoch"], kept["error"]) == (2, 0.4)
+    assert kept["weights"].keys() == best.keys()
+    for name, tensor in best.items():
+        assert torch.equal(kept["weights"][name], tensor), name
+    last = weights(trainer)["fc8.weight"]
+    assert not torch.equal(last, best["fc8.weight"])
 
 
 def test_pruned_weights_stay_zero(make: Make) -> None:
@@ -179,7 +304,7 @@ def test_a_checkpoint_of_another_configuration_is_refused(make: Make, tmp_path: 
 
 def test_the_mean_is_the_network_s(make: Make, artifact: Artifact) -> None:
     """An artifact of one recipe fine-tuned with another keeps its own way of subtracting the mean."""
-    trainer = make(recipe=options(name="source"), run=RunOptions(init_from=artifact.path))
+    trainer = make(recipe=options(name="source"), run=RunOptions(init_from=artifact.path), network=NetworkOptions())
     assert trainer.initial.spec.config.mean == "own"
     assert trainer.train_step.augmentation.recipe.network.mean == "own"
 
@@ -188,7 +313,7 @@ def test_no_readable_validation_image_is_refused(make: Make) -> None:
     trainer = make()
     dataset, config = trainer.dataset, trainer.config
     rows = range(len(dataset.train), len(dataset.train) + len(dataset.validation))
-    cache = replace(trainer.cache, skipped=dict.fromkeys(rows, "broken"))
+    cache = replace(trainer.cache, skipped=dict.fromkeys(rows, Skipped("broken.jpg", "damaged images")))
     with pytest.raises(DatasetError, match="no image of the validation split can be decoded"):
         Trainer(config, dataset, cache, trainer.run, trainer.context, InitialState.create(config, dataset.labels))
 

@@ -1,4 +1,4 @@
-"""`Views`: what a recipe with boxes, degradation or color jitter draws for an image, reproducible as in `augment`."""
+"""`Transforms`: what recipes with boxes, degradation or color jitter draw for an image, reproducible as `Crops`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from model.images.contract import IMAGE_SIZE
 from model.images.crops import CROP_SIZE, MARGIN
-from training.data.augment import VIEW_STREAM, Augmentation, hash_uniform
+from training.data.augment import TRANSFORM_STREAM, Augmentation, hash_uniform
 from training.recipes import Boxes, ColorJitter, Degradation, Range, Recipe
 
 Numbers = NDArray[np.float64]
@@ -44,7 +44,7 @@ class Jittered(NamedTuple):
     saturation: Numbers
 
 
-class Views(NamedTuple):
+class Transforms(NamedTuple):
     """What to make of N images of the cache.
 
     `rows` (N,): rows of the cache. `boxes` (N, 4): left, top, width and height in pixels. `mirrored` (N,).
@@ -63,22 +63,22 @@ class Views(NamedTuple):
     jittered: Jittered | None
 
 
-def has_views(recipe: Recipe) -> bool:
-    """Whether images are seen as `Views`, or else as the paper's crops."""
+def has_transforms(recipe: Recipe) -> bool:
+    """Whether images are seen as `Transforms`, or else as the paper's crops."""
     return any(option is not None for option in (recipe.boxes, recipe.degradation, recipe.jitter))
 
 
-def draw_views(augmentation: Augmentation, epoch: int, rows: NDArray[np.int64]) -> Views:
-    """Random views of the images in `rows`."""
+def draw_transforms(augmentation: Augmentation, epoch: int, rows: NDArray[np.int64]) -> Transforms:
+    """Random transforms of the images in `rows`."""
     recipe, count = augmentation.recipe, len(rows)
-    draw = _Draw((augmentation.seed, epoch, VIEW_STREAM), rows)
+    draw = _Draw((augmentation.seed, epoch, TRANSFORM_STREAM), rows)
     boxes = _draw_boxes(recipe.boxes, recipe.random_crop, draw)
     mirrored = draw.chance(0.5) & recipe.mirror
     rotations = (draw.uniform() * 4).astype(np.int64) if augmentation.rotate else np.zeros(count, np.int64)
     warps, warped = np.tile(np.eye(2), (count, 1, 1)), np.zeros(count, bool)
     if recipe.boxes is not None:
         warps, warped = _draw_warps(recipe.boxes, draw)
-    return Views(
+    return Transforms(
         rows,
         boxes,
         mirrored,

@@ -1,4 +1,4 @@
-"""Views: boxes, degradation and color jitter, as they are drawn, and as Pillow would make the same image."""
+"""Transforms: boxes, degradation and color jitter, as they are drawn, and as Pillow would make the same image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image, ImageEnhance
 
 from training.data.augment import Augmentation
 from training.data.rendering import jitter, render
-from training.data.views import Jittered, Views, draw_views, has_views
+from training.data.transforms import Jittered, Transforms, draw_transforms, has_transforms
 from training.recipes import RECIPES, Boxes, Degradation, Recipe
 
 RECIPE = RECIPES["photos"]
@@ -29,8 +29,8 @@ def image() -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(small).resize((256, 256), Image.Resampling.BICUBIC))
 
 
-def draw(recipe: Recipe = RECIPE, rows: NDArray[np.int64] = ROWS, epoch: int = 0, rotate: bool = False) -> Views:
-    return draw_views(Augmentation.create(recipe, 900 * np.eye(3), 3, rotate), epoch, rows)
+def draw(recipe: Recipe = RECIPE, rows: NDArray[np.int64] = ROWS, epoch: int = 0, rotate: bool = False) -> Transforms:
+    return draw_transforms(Augmentation.create(recipe, 900 * np.eye(3), 3, rotate), epoch, rows)
 
 
 def plain(**changes: Any) -> Recipe:
@@ -38,19 +38,19 @@ def plain(**changes: Any) -> Recipe:
     return replace(RECIPE, mirror=False, pca_color_std=0.0, boxes=None, degradation=None, jitter=None, **changes)
 
 
-def rendered(views: Views, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+def rendered(transforms: Transforms, image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(N, 224, 224, 3)."""
-    images = torch.from_numpy(np.tile(image, (len(views.rows), 1, 1, 1)))
-    result: NDArray[np.float32] = render(images, views, NO_MEAN).permute(0, 2, 3, 1).numpy()
+    images = torch.from_numpy(np.tile(image, (len(transforms.rows), 1, 1, 1)))
+    result: NDArray[np.float32] = render(images, transforms, NO_MEAN).permute(0, 2, 3, 1).numpy()
     return result
 
 
 def test_reproducible_wherever_an_image_comes_up(image: NDArray[np.uint8]) -> None:
-    some = draw(rows=np.array([7, 3]), rotate=True)
+    both = draw(rows=np.array([7, 3]), rotate=True)
     again = draw(rows=np.array([3, 7, 5]), rotate=True)
-    for values, others in zip(some[1:7], again[1:7], strict=True):
-        np.testing.assert_array_equal(values, others[[1, 0]])
-    pixels = rendered(some, image)
+    np.testing.assert_array_equal(both.boxes, again.boxes[[1, 0]])
+    np.testing.assert_array_equal(both.warps, again.warps[[1, 0]])
+    pixels = rendered(both, image)
     np.testing.assert_allclose(pixels, rendered(again, image)[[1, 0]], atol=0.01)
     assert not np.allclose(pixels, rendered(draw(rows=np.array([7, 3]), epoch=1, rotate=True), image), atol=5)
 
@@ -85,22 +85,22 @@ def test_degradation_has_its_ranges() -> None:
 def test_a_degraded_image_is_what_pillow_makes_of_it(image: NDArray[np.uint8]) -> None:
     always = Degradation(stored=1.0, compressed=1.0, blurred=0.0, white_balance_std=0.0, size=(40.0, 60.0))
     recipe = replace(plain(), degradation=always, boxes=Boxes(warped=0.0))
-    views = draw(recipe, np.arange(6))
-    assert views.degraded is not None
-    for number, got in enumerate(rendered(views, image)):
-        stored, size = (int(sizes[number]) for sizes in (views.degraded.stored_size, views.degraded.size))
-        qualities = [int(quality[number]) for quality in views.degraded[2:5]]
+    transforms = draw(recipe, np.arange(6))
+    assert transforms.degraded is not None
+    for number, got in enumerate(rendered(transforms, image)):
+        stored, size = (int(sizes[number]) for sizes in (transforms.degraded.stored_size, transforms.degraded.size))
+        qualities = [int(quality[number]) for quality in transforms.degraded[2:5]]
         reduced = Image.fromarray(image).resize((stored, stored), Image.Resampling.BILINEAR)
         reduced = compressed(compressed(reduced, qualities[0]), qualities[1])
-        left, top, width, height = views.boxes[number] * stored / 256
+        left, top, width, height = transforms.boxes[number] * stored / 256
         sides = round(width * size / stored), round(height * size / stored)
         box = reduced.resize(sides, Image.Resampling.BILINEAR, box=(left, top, left + width, top + height))
         expected = compressed(box, qualities[2]).resize((224, 224), Image.Resampling.BILINEAR)
         difference = np.abs(got - np.asarray(expected, np.float32)).mean()
-        x, y, across, down = views.boxes[number]
+        x, y, across, down = transforms.boxes[number]
         undegraded = Image.fromarray(image).resize((224, 224), Image.Resampling.BILINEAR, (x, y, x + across, y + down))
         loss = np.abs(np.asarray(expected, np.float32) - np.asarray(undegraded, np.float32)).mean()
-        assert difference < 0.3 * loss  # each of three compressions rounds some coefficients otherwise
+        assert difference < 0.3 * loss  # each of three compressions rounds both coefficients otherwise
 
 
 def compressed(image: Image.Image, quality: int) -> Image.Image:
@@ -111,27 +111,29 @@ def compressed(image: Image.Image, quality: int) -> Image.Image:
 
 def test_without_boxes_it_is_the_paper_s_crop(image: NDArray[np.uint8]) -> None:
     recipe = replace(plain(), jitter=RECIPE.jitter and replace(RECIPE.jitter, share=0.0, gray=0.0))
-    views = draw(recipe, np.arange(3))
-    for (left, top, width, height), got in zip(views.boxes.astype(int), rendered(views, image), strict=True):
+    transforms = draw(recipe, np.arange(3))
+    for (left, top, width, height), got in zip(transforms.boxes.astype(int), rendered(transforms, image), strict=True):
         assert (width, height) == (224, 224)
         np.testing.assert_allclose(got, image[top : top + 224, left : left + 224], atol=1e-3)
 
 
 def test_mirrored_and_rotated(image: NDArray[np.uint8]) -> None:
     recipe = replace(plain(), boxes=Boxes(area=(1.0, 1.0), max_aspect=1.0, warped=0.0), mirror=True)
-    views = draw(recipe, np.arange(12), rotate=True)
-    assert set(views.rotations) == {0, 1, 2, 3}
-    assert set(views.mirrored) == {True, False}
+    transforms = draw(recipe, np.arange(12), rotate=True)
+    assert set(transforms.rotations) == {0, 1, 2, 3}
+    assert set(transforms.mirrored) == {True, False}
     whole = np.asarray(Image.fromarray(image).resize((224, 224), Image.Resampling.BILINEAR), np.float32)
-    for mirrored, turns, got in zip(views.mirrored, views.rotations, rendered(views, image), strict=True):
+    for mirrored, turns, got in zip(
+        transforms.mirrored, transforms.rotations, rendered(transforms, image), strict=True
+    ):
         expected = np.rot90(whole[:, ::-1] if mirrored else whole, turns)
         np.testing.assert_allclose(got, expected, atol=1.01)
 
 
-def test_a_warped_view_is_its_plain_one_nearby(image: NDArray[np.uint8]) -> None:
-    views = draw(replace(plain(), boxes=Boxes(warped=1.0), mirror=True), np.arange(8))
-    upright = views._replace(warped=np.zeros(8, bool))
-    got, expected = rendered(views, image), rendered(upright, image)
+def test_a_warped_image_is_its_plain_one_nearby(image: NDArray[np.uint8]) -> None:
+    transforms = draw(replace(plain(), boxes=Boxes(warped=1.0), mirror=True), np.arange(8))
+    upright = transforms._replace(warped=np.zeros(8, bool))
+    got, expected = rendered(transforms, image), rendered(upright, image)
     middle = np.s_[:, 104:120, 104:120]
     assert np.abs(got[middle] - expected[middle]).mean() < 12  # the center stays, also of mirrored ones
     assert np.abs(got - expected).mean() > np.abs(got[middle] - expected[middle]).mean()
@@ -150,5 +152,5 @@ def test_jitter_is_pillow_s(image: NDArray[np.uint8]) -> None:
             assert np.abs(got - expected).mean() < 1
 
 
-def test_the_paper_s_recipes_have_no_views() -> None:
-    assert [name for name, recipe in RECIPES.items() if has_views(recipe)] == ["photos"]
+def test_the_paper_s_recipes_have_no_transforms() -> None:
+    assert [name for name, recipe in RECIPES.items() if has_transforms(recipe)] == ["photos"]

@@ -1,0 +1,1 @@
+"""The network for ordinary photographs: how it is made from a list of images."""
