@@ -23,7 +23,7 @@ class Prediction:
 
 def classify_file(image: Path, artifact: Artifact, top: int, crops: int, device: str) -> list[Prediction]:
     """The `top` most probable classes of an image file, from 1 crop or 10. Raises InvalidImageError, DeviceError."""
-    pixels = decode_file(image).pixels
+    pixels = decode_file(image, contract=artifact.image_contract).pixels
     model = OnnxModel(artifact.network, device)
     probabilities = model.run(pixels[None], CROP_IDS[crops])[0][0]
     labels = artifact.labels

@@ -55,7 +55,7 @@ def _file_queries(index: Index, folder: Path, max_images: int, network: Path, de
     model, sources = OnnxModel(network, device), [source for source in find_images(folder) if source.label]
     queries = []
     for row in _sample(len(sources), max_images):
-        image = read_image(sources[row])
+        image = read_image(sources[row], index.image_contract)
         if isinstance(image, ReadImage):
             feature = model.features(image.pixels[None], index.crops)[0]
             queries.append(LabeledQuery(feature, sources[row].label or ""))

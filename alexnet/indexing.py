@@ -21,6 +21,8 @@ from model.datasets.names import SPLITS
 from model.datasets.reader import check_data, read_folder
 from model.datasets.tables import is_table, read_table
 from model.exceptions import StoppedError
+from model.images.info import summarize_warnings
+from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.runtime import OnnxModel
 from training.data.archives import NAMED_DATASETS
 from training.data.datasets import Dataset
@@ -33,7 +35,8 @@ class IndexingOptions:
     """How a data set is indexed.
 
     `archive`: of a named data set. `dtype`: of a new index's features. `shard`: index only its images. `exclude`:
-    patterns of files and folders to leave out. `list_skipped`: a file for what is skipped, and why.
+    patterns of files and folders to leave out. `list_skipped`: a file for what is skipped, and why. `max_pixels`: of an
+    image (`model.images.limits`).
     """
 
     archive: Path | None = None
@@ -42,6 +45,11 @@ class IndexingOptions:
     shard: Shard | None = None
     exclude: tuple[str, ...] = ()
     list_skipped: Path | None = None
+    max_pixels: int = DEFAULT_LIMITS.max_pixels
+
+    @property
+    def limits(self) -> ImageLimits:
+        return replace(DEFAULT_LIMITS, max_pixels=self.max_pixels)
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,11 @@ class SyncOptions:
     exclude: tuple[str, ...] = ()
     prune: bool = False
     dry_run: bool = False
+    max_pixels: int = DEFAULT_LIMITS.max_pixels
+
+    @property
+    def limits(self) -> ImageLimits:
+        return replace(DEFAULT_LIMITS, max_pixels=self.max_pixels)
 
 
 @dataclass(frozen=True)
@@ -71,6 +84,8 @@ class IndexedData:
         report = self.report
         counts = f"{report.added:,} added, {report.existing:,} already indexed, {report.unreadable:,} unreadable"
         text = f"{self.summary}\nindex {self.index}: {self.size:,} images ({counts})"
+        if report.warnings:
+            text += f"\n{summarize_warnings(report.warnings)}"
         if not self.differences:
             return text
         changes = ", ".join(f"{count:,} {kind}" for kind, count in self.differences.items())
@@ -89,8 +104,8 @@ def index_dataset(
     with closing(open_writable(index, artifact, parse_dtype(options.dtype))) as store:
         model = OnnxModel(artifact.network, options.device)
         try:
-            report = build(store, model, to_sources(listing))
-            differences = find_differences(store, model, listing) if options.shard is None else {}
+            report = build(store, model, to_sources(listing), options.limits)
+            differences = find_differences(store, model, listing, options.limits) if options.shard is None else {}
         except KeyboardInterrupt:
             raise StoppedError("stopped; what was added is kept: run the same command to resume") from None
         if options.list_skipped is not None:
@@ -98,11 +113,11 @@ def index_dataset(
         return IndexedData(index, report, len(store), listing.summary(report.skipped), differences)
 
 
-def find_differences(index: Index, model: OnnxModel, listing: Listing) -> dict[str, int]:
+def find_differences(index: Index, model: OnnxModel, listing: Listing, limits: ImageLimits) -> dict[str, int]:
     """Number of images of a folder that an index has otherwise than the folder, by what has happened to them."""
     if not isinstance(index, SupportsSync) or not listing.root.is_dir() or not listing.entries:
         return {}
-    counts = sync(index, model, listing, dry_run=True).counts
+    counts = sync(index, model, listing, dry_run=True, limits=limits).counts
     return {str(kind): counts[kind] for kind in OUTDATED if counts[kind]}
 
 
@@ -146,7 +161,7 @@ def sync_folder(folder: Path, artifact: Artifact, index: IndexUri, options: Sync
         store.check_compatible(artifact)
         try:
             model = OnnxModel(artifact.network, options.device)
-            report = sync(store, model, listing, prune=options.prune, dry_run=options.dry_run)
+            report = sync(store, model, listing, prune=options.prune, dry_run=options.dry_run, limits=options.limits)
         except KeyboardInterrupt:
             raise StoppedError("stopped; what was added is kept: run the same command to resume") from None
     return report, listing.summary()

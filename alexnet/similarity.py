@@ -24,6 +24,6 @@ def find_similar(
         store.check_compatible(artifact)
         if mode != "exact":
             require_codes(store).set_encoder(Encoder.of(artifact))
-        pixels = decode_file(image).pixels
+        pixels = decode_file(image, contract=artifact.image_contract).pixels
         feature = OnnxModel(artifact.network, device).features(pixels[None], store.crops)[0]
         return store.search(Query(feature, k, label, mode=mode))

@@ -122,7 +122,8 @@ def main(
     """Compare, print and write a dated result."""
     loaded = artifacts.load(artifact)
     dataset = load_dataset(data)
-    images = np.concatenate([part.images for part in decode_batches((dataset.test or dataset.validation)[:batch])])
+    examples = (dataset.test or dataset.validation)[:batch]
+    images = np.concatenate([part.images for part in decode_batches(examples, loaded.image_contract)])
     batch = len(images)
     with tempfile.TemporaryDirectory() as folder:
         expected = _plain(_session(loaded.network, ["CPUExecutionProvider"]))(images)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from experiments import command
 from experiments.results import Results
 from model.artifacts import artifact as artifacts
+from model.images.contract import DEFAULT_CONTRACT
 from model.runtime import OnnxModel
 from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
 from training.data.archives import load_elpv
@@ -64,7 +65,7 @@ def measure(network: Path, dataset: Dataset) -> dict[str, Any]:
 
     Rows of the matrix are the truth, functional first.
     """
-    predictions = predict(OnnxModel(network), decode_batches(dataset.test), len(dataset.test))
+    predictions = predict(OnnxModel(network), decode_batches(dataset.test, DEFAULT_CONTRACT), len(dataset.test))
     probability, truth = _test_cells(predictions, class_truth(dataset, any_doubt=False))
     predicted = probability > 0.5
     matrix = [[int(((truth.defective == row) & (predicted == column)).sum()) for column in (0, 1)] for row in (0, 1)]

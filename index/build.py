@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -15,6 +16,8 @@ from index.shards import Shard
 from model.datasets.listing import Skipped
 from model.datasets.reader import read_folder
 from model.exceptions import DatasetError
+from model.images.info import WarningKind, count_warnings
+from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.runtime import OnnxModel
 from model.thread_pool import ordered_map
 
@@ -28,6 +31,7 @@ class BuildReport:
     added: int
     existing: int
     skipped: tuple[Skipped, ...] = field(default=())
+    warnings: Mapping[WarningKind, int] = field(default_factory=dict)
 
     @property
     def unreadable(self) -> int:
@@ -35,11 +39,14 @@ class BuildReport:
         return len(self.skipped)
 
 
-def build(index: Index, model: OnnxModel, sources: Sequence[ImageSource]) -> BuildReport:
+def build(
+    index: Index, model: OnnxModel, sources: Sequence[ImageSource], limits: ImageLimits = DEFAULT_LIMITS
+) -> BuildReport:
     """Add all `sources`. What the index has already, by its checksum, isn't computed again."""
     added = existing = 0
     skipped: list[Skipped] = []
-    reads = ordered_map(lambda source: read_source(index, source), sources, ahead=BATCH_SIZE)
+    warnings = Counter[WarningKind]()
+    reads = ordered_map(lambda source: read_source(index, source, limits), sources, ahead=BATCH_SIZE)
     with tqdm(total=len(sources), desc="indexing", unit="image", disable=None) as bar:
         for start in range(0, len(sources), BATCH_SIZE):
             batch = sources[start : start + BATCH_SIZE]
@@ -51,9 +58,10 @@ def build(index: Index, model: OnnxModel, sources: Sequence[ImageSource]) -> Bui
             num_new = add_read(index, model, new)
             record_states(index, new)
             skipped += failed
+            warnings.update(count_warnings(image.warnings for image in new))
             added, existing = added + num_new, existing + len(batch) - num_new - len(failed)
             bar.update(len(batch))
-    return BuildReport(added, existing, tuple(skipped))
+    return BuildReport(added, existing, tuple(skipped), warnings)
 
 
 def find_images(root: Path, shard: Shard | None = None, exclude: Sequence[str] = ()) -> list[ImageSource]:

@@ -10,7 +10,8 @@ from typing import Literal, cast, get_args
 from index.catalog import Catalog, format_error
 from index.catalog_schema import FORMAT, METADATA_CHECKSUM, metadata_checksum
 from model.artifacts.artifact import Artifact
-from model.exceptions import IndexStoreError, InvalidRequestError
+from model.exceptions import ArtifactError, IndexStoreError, InvalidRequestError
+from model.images.contract import ImageContract
 
 RowDType = Literal["float32", "float16"]
 SUFFIXES: dict[str, str] = {"float32": "f32", "float16": "f16"}
@@ -25,18 +26,23 @@ def parse_dtype(name: str) -> RowDType:
 
 @dataclass(frozen=True)
 class IndexMetadata:
-    """Metadata of an index in a folder. `generation`: number of the current file of features."""
+    """Metadata of an index in a folder.
+
+    `generation`: number of the current file of features. `image_contract`: how images were decoded for them.
+    """
 
     network_sha256: str
     crops: tuple[int, ...]
     dim: int
     dtype: str
     generation: int
+    image_contract: str
 
     @classmethod
     def for_artifact(cls, artifact: Artifact, crops: Sequence[int], dtype: RowDType) -> IndexMetadata:
         """Metadata of a new index for features of `artifact`."""
-        return cls(artifact.network_sha256, tuple(crops), artifact.manifest.feature_dim, dtype, generation=1)
+        manifest = artifact.manifest
+        return cls(artifact.network_sha256, tuple(crops), manifest.feature_dim, dtype, 1, manifest.image_contract)
 
     @classmethod
     def read(cls, catalog: Catalog, path: Path) -> IndexMetadata:
@@ -51,7 +57,10 @@ class IndexMetadata:
             crops = tuple(int(crop) for crop in stored["crops"].split(","))
             SUFFIXES[stored["dtype"]]
             dim, generation = int(stored["feature_dim"]), int(stored["generation"])
-            return cls(stored["network_sha256"], crops, dim, stored["dtype"], generation)
+            ImageContract.parse(stored["image_contract"])
+            return cls(stored["network_sha256"], crops, dim, stored["dtype"], generation, stored["image_contract"])
+        except ArtifactError as error:
+            raise IndexStoreError(f"the index at {path} doesn't fit this program: {error}; build it again") from error
         except (KeyError, ValueError) as error:
             raise damaged from error
 
@@ -66,6 +75,7 @@ class IndexMetadata:
                     "feature_dim": str(self.dim),
                     "dtype": self.dtype,
                     "generation": "1",
+                    "image_contract": self.image_contract,
                 }
             )
 
@@ -79,16 +89,22 @@ class IndexMetadata:
 
     def check_compatible(self, artifact: Artifact, path: Path) -> None:
         """Raise IndexStoreError unless the index at `path` has features of this network."""
-        check_network(artifact, self.network_sha256, self.dim, str(path))
+        check_network(artifact, self.network_sha256, self.dim, self.image_contract, str(path))
 
 
-def check_network(artifact: Artifact, network_sha256: str, dim: int, uri: str) -> None:
-    """Raise IndexStoreError unless an index of that network and feature length belongs to `artifact`."""
+def check_network(artifact: Artifact, network_sha256: str, dim: int, image_contract: str, uri: str) -> None:
+    """Raise IndexStoreError unless an index of that network, feature length and contract belongs to `artifact`."""
     if network_sha256 != artifact.network_sha256:
         raise IndexStoreError(
             f"the index at {uri} was made by another network than {artifact.manifest.name} version "
             f"{artifact.manifest.version}, so their distances can't be compared: name the artifact that made it with "
             "--artifact, or build another index"
+        )
+    if image_contract != artifact.manifest.image_contract:
+        raise IndexStoreError(
+            f"the images of the index at {uri} were decoded by the contract {image_contract}, and "
+            f"{artifact.manifest.name} version {artifact.manifest.version} needs {artifact.manifest.image_contract}: "
+            "build another index"
         )
     if dim != artifact.manifest.feature_dim:
         raise IndexStoreError(f"expected features of {artifact.manifest.feature_dim} numbers, got {dim} at {uri}")

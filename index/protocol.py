@@ -18,6 +18,7 @@ from index.search import NearestIds, Neighbor, Query
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
 from model.exceptions import DeviceError, InvalidRequestError
+from model.images.contract import ImageContract
 
 
 class CatalogReader(Protocol):
@@ -37,6 +38,7 @@ class Index(Protocol):
     uri: str
     dim: int
     crops: tuple[int, ...]
+    image_contract: ImageContract
     writable: bool
 
     @property

@@ -19,6 +19,9 @@ from model.datasets.image_files import read_image_file, skip_reason
 from model.datasets.listing import Listing, Skipped
 from model.datasets.names import is_utf8
 from model.exceptions import InvalidImageError
+from model.images.contract import ImageContract
+from model.images.info import ImageWarning
+from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.images.preprocess import decode_image
 from model.runtime import OnnxModel
 
@@ -51,6 +54,7 @@ class ReadImage:
     state: FileState
     pixels: NDArray[np.uint8]
     entry: NewEntry
+    warnings: tuple[ImageWarning, ...]
 
 
 def to_sources(listing: Listing) -> list[ImageSource]:
@@ -59,37 +63,44 @@ def to_sources(listing: Listing) -> list[ImageSource]:
     return [ImageSource(os.path.abspath(entry.file), names[entry.label]) for entry in listing.entries]  # noqa: PTH100
 
 
-def read_source(index: Index, source: ImageSource) -> ReadImage | KnownImage | Skipped:
-    """Read a file, and decode it if the index doesn't have its bytes."""
+def read_source(
+    index: Index, source: ImageSource, limits: ImageLimits = DEFAULT_LIMITS
+) -> ReadImage | KnownImage | Skipped:
+    """Read a file, and decode it as the index asks if it doesn't have its bytes."""
 
     def is_known(sha256: str) -> bool:
         stored = index.catalog.find([sha256]).get(sha256)
         return stored is not None and not stored.removed
 
-    return _read(source, is_known)
+    return _read(source, is_known, limits, index.image_contract)
 
 
-def read_image(source: ImageSource) -> ReadImage | Skipped:
+def read_image(
+    source: ImageSource, contract: ImageContract, limits: ImageLimits = DEFAULT_LIMITS
+) -> ReadImage | Skipped:
     """Read and decode a file, whatever an index has."""
-    result = _read(source, lambda sha256: False)
+    result = _read(source, lambda sha256: False, limits, contract)
     assert not isinstance(result, KnownImage)
     return result
 
 
-def _read(source: ImageSource, is_known: Callable[[str], bool]) -> ReadImage | KnownImage | Skipped:
+def _read(
+    source: ImageSource, is_known: Callable[[str], bool], limits: ImageLimits, contract: ImageContract
+) -> ReadImage | KnownImage | Skipped:
     try:
         status = os.stat(source.file)  # noqa: PTH116
-        data = read_image_file(source.file)
+        data = read_image_file(source.file, limits.max_file_bytes)
         sha256 = hashlib.sha256(data).hexdigest()
         mtime_ns = status.st_mtime_ns if time.time_ns() - status.st_mtime_ns > RACY_NS else 0
         state = FileState(status.st_size, mtime_ns, sha256, source.label)
         if is_known(sha256):
             return KnownImage(state)
-        image = decode_image(data)
+        image = decode_image(data, limits, contract)
     except (InvalidImageError, OSError) as error:
         return Skipped(source.file, skip_reason(error), str(error))
     path = Path(source.file) if is_utf8(source.file) else None  # the catalog's text is UTF-8
-    return ReadImage(state, image.pixels, NewEntry.from_image(sha256, image, source.label, path))
+    entry = NewEntry.from_image(sha256, image, source.label, path)
+    return ReadImage(state, image.pixels, entry, image.info.warnings)
 
 
 def add_read(index: Index, model: OnnxModel, images: Sequence[ReadImage]) -> int:

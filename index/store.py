@@ -43,6 +43,7 @@ from model.exceptions import (
     ReadOnlyIndexError,
     UnknownImageError,
 )
+from model.images.contract import ImageContract
 from model.images.crops import CENTER_CROP
 
 logger = logging.getLogger(__name__)
@@ -83,6 +84,7 @@ class ImageIndex:
             self.catalog = stack.enter_context(closing(Catalog(path / CATALOG, writable)))
             self._metadata = IndexMetadata.read(self.catalog, path)
             self.dim, self.crops = self._metadata.dim, self._metadata.crops
+            self.image_contract = ImageContract.parse(self._metadata.image_contract)
             self._generation = self._metadata.generation
             records = self.catalog.rows()
             features_path = self._metadata.features_path(path, self._generation)

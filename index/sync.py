@@ -22,6 +22,7 @@ from index.reading import ImageSource, KnownImage, ReadImage, add_read, read_sou
 from model.datasets.listing import UNCHECKED, Listing, Skipped
 from model.datasets.names import is_utf8, show_path
 from model.exceptions import DatasetError, StoppedError
+from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.runtime import OnnxModel
 from model.thread_pool import ordered_map
 
@@ -96,6 +97,7 @@ def sync(
     prune: bool = False,
     dry_run: bool = False,
     is_stopped: Callable[[], bool] = lambda: False,
+    limits: ImageLimits = DEFAULT_LIMITS,
 ) -> SyncReport:
     """Bring an index to what is in a folder.
 
@@ -111,7 +113,7 @@ def sync(
             f"no image in {show_path(listing.root)}, so nothing was changed: is its disk mounted? To remove all "
             "images, delete the index"
         )
-    return _Sync(index, model, listing, dry_run, is_stopped).run(prune)
+    return _Sync(index, model, listing, dry_run, is_stopped, limits).run(prune)
 
 
 class _File(NamedTuple):
@@ -125,10 +127,16 @@ class _Sync:
     """One comparison of a folder with an index."""
 
     def __init__(
-        self, index: Index, model: OnnxModel, listing: Listing, dry_run: bool, is_stopped: Callable[[], bool]
+        self,
+        index: Index,
+        model: OnnxModel,
+        listing: Listing,
+        dry_run: bool,
+        is_stopped: Callable[[], bool],
+        limits: ImageLimits,
     ) -> None:
         self.index, self.model, self.listing, self.dry_run = index, model, listing, dry_run
-        self.is_stopped = is_stopped
+        self.is_stopped, self.limits = is_stopped, limits
         self.follower = require_sync(index)
         self.root = str(listing.root)
         self.stored = {image.sha256: image for image in self.follower.file_records.sources()}
@@ -174,7 +182,7 @@ class _Sync:
 
     def _read(self, sources: Sequence[ImageSource]) -> None:
         """Read files, and add the images that the index doesn't have."""
-        reads = ordered_map(lambda source: read_source(self.index, source), sources, ahead=BATCH_SIZE)
+        reads = ordered_map(lambda source: read_source(self.index, source, self.limits), sources, ahead=BATCH_SIZE)
         with tqdm(total=len(sources), desc="reading changed files", unit="image", disable=None) as bar:
             for start in range(0, len(sources), BATCH_SIZE):
                 if self.is_stopped():

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from index.protocol import Index
 from index.search import Query
-from model.images.preprocess import DecodedImage
+from model.images.info import DecodedImage
 from server.deadlines import run_until_deadline
 from server.exceptions import OverloadedError
 from server.limits import BodyQuota
@@ -80,7 +80,7 @@ class RequestContext:
         """Decode an image, when it is this client's turn. Raises InvalidImageError or a subclass."""
         async with self.service.decode_turns.take(self.client):
             with self.timings.measure("decode"):
-                return await self.service.decoder.decode(data)
+                return await self.service.decoder.decode(data, self.loaded_model.artifact.image_contract)
 
     async def infer(self, pixels: Pixels, crops: tuple[int, ...], classify: bool = True) -> InferenceResult:
         """Probabilities and features of (N, 256, 256, 3) uint8 images; without `classify` only features."""

@@ -62,7 +62,7 @@ class Settings(BaseSettings):
     max_queued_crops: int = Field(640, ge=1, description="Maximum crops waiting for the network, up to ten per image.")
     max_body_bytes: int = Field(32 * 1024 * 1024, ge=1, description="Maximum bytes of a request's body.")
     max_images_per_request: int = Field(16, ge=1, description="Maximum images in one request.")
-    max_pixels: int = Field(64_000_000, ge=1, le=89_000_000, description="Maximum pixels of an image.")
+    max_pixels: int = Field(64_000_000, ge=1, le=1_000_000_000, description="Maximum pixels of an image.")
 
     @field_validator("index", mode="before")
     @classmethod

@@ -13,6 +13,8 @@ from pydantic.dataclasses import dataclass
 
 from model.artifacts.names import check_path_name
 from model.exceptions import TrainingError
+from model.images.contract import ImageContract
+from model.images.limits import DEFAULT_LIMITS
 from model.network.registry import build_spec
 from model.network.spec import NetworkConfig, Scheme
 from training.recipes import STRICT, Recipe, get_recipe, with_augmentations
@@ -98,7 +100,8 @@ class RunOptions:
     `init_from`: an artifact whose layers are copied where they fit. `lr_multipliers`: learning rate multipliers by
     layer, or group of layers (see `training.optim.layer_rates`). `frozen`: layers that are not trained.
     `cache_format`: JPEG is lossy, so it belongs to what a run computes. `drop_near_duplicates`: leave out training and
-    validation images that look like held-out ones (`training.data.copies`).
+    validation images that look like held-out ones (`training.data.copies`). `detail`, `color_profiles`: see
+    `model.images.contract`; None: as in `init_from`, or all of it.
     """
 
     name: str = ""
@@ -108,6 +111,13 @@ class RunOptions:
     frozen: tuple[str, ...] = ()
     cache_format: Literal["raw", "jpeg"] = "raw"
     drop_near_duplicates: bool = False
+    detail: int | None = None
+    color_profiles: bool | None = None
+
+    @property
+    def image_contract(self) -> ImageContract:
+        """How images are decoded for this run."""
+        return ImageContract(self.detail, self.color_profiles is not False)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -115,6 +125,7 @@ class Environment:
     """Where and how a run computes. All of it may change when a run is resumed.
 
     `data`, `archive`, `exclude`: see `training.data.loading`. `list_skipped`: a file for what is skipped.
+    `max_pixels`: of an image (`model.images.limits`).
     `processes_per_network`: 1, or 2 with a tower in each. `micro_batch`: maximum number of images per forward pass in a
     process; their gradients add up to the whole batch's (0: no maximum). `precision`: `float32`, `bfloat16` (autocast),
     `float64`, or `auto`: bfloat16 where the hardware computes with it. `threads`: of a process on the CPU (0: chosen by
@@ -129,6 +140,7 @@ class Environment:
     archive: Path | None = None
     exclude: tuple[str, ...] = ()
     list_skipped: Path | None = None
+    max_pixels: int = DEFAULT_LIMITS.max_pixels
     processes_per_network: int = 1
     micro_batch: int = 0
     precision: str = "auto"

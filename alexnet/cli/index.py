@@ -11,6 +11,7 @@ import typer
 from alexnet.cli.evaluate_index import evaluate
 from alexnet.cli.options import (
     HOME,
+    MAX_PIXELS,
     ArchiveOption,
     ArtifactOption,
     DataOption,
@@ -21,6 +22,7 @@ from alexnet.cli.options import (
     JsonOption,
     ListSkippedOption,
     MaxImagesOption,
+    MaxPixelsOption,
     OutputOption,
     PrecisionOption,
     SeedOption,
@@ -50,6 +52,7 @@ def add(
     shard: Annotated[str | None, typer.Option(help="Index only shard K of N, as K/N (for several machines).")] = None,
     exclude: ExcludeOption = None,
     list_skipped: ListSkippedOption = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
     home: HomeOption = HOME,
 ) -> None:
     """Add images to an index, with their features, labels and thumbnails; the index is created if needed.
@@ -64,7 +67,7 @@ def add(
     uri = index_uri(index, loaded, home)
     if part and index is None and uri.folder is not None:
         uri = IndexUri(part.index_path(uri.folder))
-    options = IndexingOptions(archive, device, dtype, part, tuple(exclude or ()), list_skipped)
+    options = IndexingOptions(archive, device, dtype, part, tuple(exclude or ()), list_skipped, max_pixels)
     typer.echo(str(index_dataset(data, loaded, uri, options)))
 
 
@@ -78,6 +81,7 @@ def sync(
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
     exclude: ExcludeOption = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
     as_json: JsonOption = False,
     home: HomeOption = HOME,
 ) -> None:
@@ -89,7 +93,7 @@ def sync(
 
     loaded = load_artifact(artifact, home, precision)
     uri = index_uri(index, loaded, home)
-    options = SyncOptions(device, tuple(exclude or ()), prune, dry_run)
+    options = SyncOptions(device, tuple(exclude or ()), prune, dry_run, max_pixels)
     report, summary = sync_folder(folder, loaded, uri, options)
     if as_json:
         typer.echo(json.dumps(report.to_json()))

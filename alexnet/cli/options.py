@@ -47,6 +47,14 @@ DataOption = Annotated[str, typer.Option(help=DATA_HELP, show_default=False)]
 DeviceOption = Annotated[
     Literal["auto", "cpu", "cuda"], typer.Option(envvar="ALEXNET_DEVICE", help="Device to compute on.")
 ]
+MAX_PIXELS = 64_000_000
+"""`model.images.limits.ImageLimits.max_pixels`, so that help needn't load what decodes images."""
+MaxPixelsOption = Annotated[
+    int,
+    typer.Option(
+        min=1, help="Maximum pixels of an image in memory, of at most 8 bytes each; larger images are skipped."
+    ),
+]
 ExcludeOption = Annotated[
     list[str] | None,
     typer.Option(

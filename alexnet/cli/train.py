@@ -13,11 +13,13 @@ import typer
 from alexnet.cli.options import (
     DATA_HELP,
     HOME,
+    MAX_PIXELS,
     ArchiveOption,
     DeviceOption,
     ExcludeOption,
     HomeOption,
     ListSkippedOption,
+    MaxPixelsOption,
 )
 from model.exceptions import AlexNetError, StoppedError, TrainingError
 from model.shell_command import alexnet_command
@@ -42,6 +44,25 @@ def train(
     archive: ArchiveOption = None,
     exclude: ExcludeOption = None,
     list_skipped: ListSkippedOption = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
+    detail: Annotated[
+        int | None,
+        typer.Option(
+            min=8,
+            max=256,
+            help="Reduce images so that the shorter side has so many pixels before it is enlarged to 256 (default: as "
+            "in --init-from, or 256: no reduction).",
+            show_default=False,
+        ),
+    ] = None,
+    color_profiles: Annotated[
+        bool | None,
+        typer.Option(
+            "--color-profiles/--ignore-color-profiles",
+            help="Convert embedded color profiles to sRGB (default: as in --init-from, or convert).",
+            show_default=False,
+        ),
+    ] = None,
     drop_near_duplicates: Annotated[
         bool,
         typer.Option(
@@ -295,6 +316,8 @@ def train(
             lr_multipliers=parse_lr_multipliers(lr_multipliers) if lr_multipliers else {},
             frozen=tuple(frozen.split(",")) if frozen else (),
             cache_format=cache_format,
+            detail=detail,
+            color_profiles=color_profiles,
             drop_near_duplicates=drop_near_duplicates,
         ),
         environment=Environment(
@@ -302,6 +325,7 @@ def train(
             archive=archive,
             exclude=tuple(exclude or ()),
             list_skipped=list_skipped,
+            max_pixels=max_pixels,
             processes_per_network=processes_per_network,
             micro_batch=micro_batch,
             precision=precision,

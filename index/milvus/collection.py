@@ -14,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.entries import Entry, NewEntry
-from model.exceptions import IndexNotFoundError, IndexStoreError, InvalidRequestError
+from model.exceptions import ArtifactError, IndexNotFoundError, IndexStoreError, InvalidRequestError
+from model.images.contract import ImageContract
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
 SCHEME = "milvus:"
-FORMAT = "2"
+FORMAT = "3"
 DETAILS = "details"
 """Field of an entry's values that aren't searched, as JSON."""
 FIELDS = ("id", "sha256", "key", "label", DETAILS, "thumbnail", "removed", "feature")
@@ -69,6 +70,7 @@ class CollectionMetadata:
     network_sha256: str
     dim: int
     crops: tuple[int, ...]
+    image_contract: str
 
     def to_json(self) -> str:
         return json.dumps(
@@ -77,6 +79,7 @@ class CollectionMetadata:
                 "network_sha256": self.network_sha256,
                 "feature_dim": self.dim,
                 "crops": list(self.crops),
+                "image_contract": self.image_contract,
             }
         )
 
@@ -92,7 +95,13 @@ class CollectionMetadata:
                     f"the index at {address} has the format {stored['format']}, this program reads {FORMAT}: build it "
                     "again"
                 )
-            return cls(stored["network_sha256"], int(stored["feature_dim"]), tuple(map(int, stored["crops"])))
+            ImageContract.parse(stored["image_contract"])
+            crops = tuple(map(int, stored["crops"]))
+            return cls(stored["network_sha256"], int(stored["feature_dim"]), crops, stored["image_contract"])
+        except ArtifactError as error:
+            raise IndexStoreError(
+                f"the index at {address} doesn't fit this program: {error}; build it again"
+            ) from error
         except (KeyError, TypeError, ValueError) as error:
             raise IndexStoreError(
                 f"the collection at {address} was not made by `alexnet index add`: choose another name"

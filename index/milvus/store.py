@@ -30,6 +30,7 @@ from index.search import NearestIds, Neighbor, Query, attach_entries
 from index.write_batch import PendingAdd, WriteBatch
 from model.artifacts.artifact import Artifact
 from model.exceptions import IndexStoreError, InvalidRequestError, ReadOnlyIndexError
+from model.images.contract import ImageContract
 
 MAX_CANDIDATES = 16_384
 """Neighbors that Milvus finds at once."""
@@ -50,6 +51,7 @@ class MilvusIndex:
             self._client.close()
             raise
         self.dim, self.crops = self._metadata.dim, self._metadata.crops
+        self.image_contract = ImageContract.parse(self._metadata.image_contract)
         self.catalog = MilvusCatalog(self._client, self._collection)
         self._count, self._counted_at = 0, -COUNT_SECONDS
 
@@ -59,7 +61,10 @@ class MilvusIndex:
 
         Raises IndexStoreError if an existing one belongs to another network.
         """
-        metadata = CollectionMetadata(artifact.network_sha256, artifact.manifest.feature_dim, tuple(crops))
+        manifest = artifact.manifest
+        metadata = CollectionMetadata(
+            artifact.network_sha256, manifest.feature_dim, tuple(crops), manifest.image_contract
+        )
         collection.create_collection(address, metadata)
         index = cls(address, writable=True)
         try:
@@ -71,7 +76,7 @@ class MilvusIndex:
 
     def check_compatible(self, artifact: Artifact) -> None:
         """Raise IndexStoreError unless the features here are those of this network."""
-        check_network(artifact, self._metadata.network_sha256, self.dim, self.uri)
+        check_network(artifact, self._metadata.network_sha256, self.dim, self._metadata.image_contract, self.uri)
 
     def close(self) -> None:
         self._client.close()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -24,6 +25,19 @@ WarningKind = Literal[
 WARNING_KINDS: tuple[WarningKind, ...] = get_args(WarningKind)
 """The kinds of warnings, for counting: a message may name numbers of one file."""
 
+_SUMMARIES: dict[WarningKind, str] = {
+    "stretched": "that use few of their bits (stretched)",
+    "nearly_black": "that use few of their bits (nearly black)",
+    "floating_point": "of floating-point samples (their range was guessed)",
+    "page": "of several pages (one was used)",
+    "frames": "of several frames (the first was used)",
+    "no_end_mark": "without an end mark",
+    "metadata": "with damaged metadata (ignored)",
+    "color_profile": "with a color profile (converted to sRGB)",
+    "color_profile_ignored": "with a color profile (ignored)",
+    "transparency": "that are transparent everywhere",
+}
+
 
 @dataclass(frozen=True)
 class ImageWarning:
@@ -31,6 +45,18 @@ class ImageWarning:
 
     kind: WarningKind
     message: str
+
+
+def count_warnings(images: Iterable[Iterable[ImageWarning]]) -> dict[WarningKind, int]:
+    """How many of several images have each kind of warning."""
+    counts = Counter(kind for warnings in images for kind in {warning.kind for warning in warnings})
+    return {kind: counts[kind] for kind in WARNING_KINDS if kind in counts}
+
+
+def summarize_warnings(counts: Mapping[WarningKind, int]) -> str:
+    """A line about images that were read with warnings; empty if there are none."""
+    parts = [f"{counts[kind]:,} {_SUMMARIES[kind]}" for kind in WARNING_KINDS if counts.get(kind)]
+    return f"images read with a warning: {'; '.join(parts)}" if parts else ""
 
 
 class WarningList:

@@ -181,7 +181,7 @@ def _open_bmp(data: bytes, limits: ImageLimits, warnings: WarningList) -> Opened
 
     def load() -> Raster:
         image.load()
-        if image.mode == "RGBA" and image.getextrema()[3] == (0, 0):
+        if image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
             warnings.add("transparency", "its transparency was ignored: all of it would be invisible")
             return Raster.of(image, lambda band: band.convert("RGB"))
         return _plain_raster(image)

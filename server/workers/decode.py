@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+from model.images.contract import ImageContract
 from model.images.info import DecodedImage
 from model.images.limits import ImageLimits
 from model.images.preprocess import decode_image
@@ -25,11 +26,11 @@ class DecodePool:
         self._budget = MemoryBudget(self._limits.max_memory)
         self._threads = ThreadPoolExecutor(available_cpus(), thread_name_prefix="decode")
 
-    async def decode(self, data: bytes) -> DecodedImage:
-        """Decode an image. Raises InvalidImageError or a subclass."""
+    async def decode(self, data: bytes, contract: ImageContract) -> DecodedImage:
+        """Decode an image as a network asks. Raises InvalidImageError or a subclass."""
         self.pending += 1
         try:
-            return await self.run(lambda: decode_image(data, self._limits, acquire_memory=self._budget.acquire))
+            return await self.run(lambda: decode_image(data, self._limits, contract, self._budget.acquire))
         finally:
             self.pending -= 1
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,8 @@ from model.datasets.image_files import has_image_suffix, read_image_file, skip_r
 from model.datasets.listing import Skipped, count_reasons, write_skipped
 from model.exceptions import DatasetError, InvalidImageError
 from model.files import atomic_write, exclusive_lock
-from model.images.contract import DEFAULT_CONTRACT, IMAGE_SIZE
+from model.images.contract import DEFAULT_CONTRACT, IMAGE_SIZE, ImageContract
+from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.images.preprocess import decode_image
 from model.thread_pool import ordered_map
 from training.data.copies import Copies, find_copies
@@ -41,6 +42,7 @@ MAX_UNREADABLE_SHARE = 0.5
 """Of all files, besides those that neither are nor are called images: with more, training ends."""
 
 CacheFormat = Literal["raw", "jpeg"]
+DecodeExample = Callable[[Example], "tuple[Pixels, bytes, Traits] | Skipped"]
 
 
 @dataclass(frozen=True)
@@ -72,18 +74,24 @@ class ImageCache:
 
 
 def build_cache(
-    dataset: Dataset, root: Path, cache_format: CacheFormat = "raw", drop_near_duplicates: bool = False
+    dataset: Dataset,
+    root: Path,
+    cache_format: CacheFormat = "raw",
+    drop_near_duplicates: bool = False,
+    contract: ImageContract = DEFAULT_CONTRACT,
+    limits: ImageLimits = DEFAULT_LIMITS,
 ) -> ImageCache:
     """Open the cache of `dataset` below `root`, decoding the images that it doesn't have yet. Raises DatasetError.
 
     One process at a time works on a cache; others wait, and find it complete. `drop_near_duplicates`: see
     `training.data.copies.find_copies`.
     """
-    folder = root / f"{dataset.name}-{_fingerprint(dataset, cache_format)}"
+    folder = root / f"{dataset.name}-{_fingerprint(dataset, cache_format, contract, limits)}"
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(folder / "lock", "reading the same images into the cache"):
         images = (JpegImages if cache_format == "jpeg" else RawImages)(folder, len(dataset.examples))
-        images.repair = partial(_decode_again, dataset.examples, images)
+        decode = partial(decode_example, images=images, contract=contract, limits=limits)
+        images.repair = partial(_decode_again, dataset.examples, decode)
         progress = _Progress(folder / "progress.npz")
         progress.load()
         traits, has_traits = open_traits(folder / "traits.bin", len(dataset.examples))
@@ -92,7 +100,7 @@ def build_cache(
             progress.path.unlink()  # first: if we are killed after this, the next run must not believe it
             progress = _Progress(progress.path)
             images.resume(0)
-        _decode_rest(dataset.examples, len(dataset.train), images, traits, progress)
+        _decode_rest(dataset.examples, len(dataset.train), decode, images, traits, progress)
     _check_unreadable(dataset, progress.skipped, folder)
     copies = find_copies(dataset, traits, drop_near_duplicates)
     skipped = progress.skipped | dict(copies.left_out)
@@ -103,9 +111,9 @@ def build_cache(
     return ImageCache(images, mean, covariance, skipped, traits, copies)
 
 
-def _fingerprint(dataset: Dataset, cache_format: CacheFormat) -> str:
-    """Changes when a file, its split, or the image contract changes."""
-    digest = hashlib.sha256(f"{DEFAULT_CONTRACT.name} {cache_format} 3".encode())
+def _fingerprint(dataset: Dataset, cache_format: CacheFormat, contract: ImageContract, limits: ImageLimits) -> str:
+    """Changes when a file, its split, the image contract or a limit of images changes."""
+    digest = hashlib.sha256(f"{contract.name} {limits} {cache_format} 3".encode())
     for split, examples in dataset.splits().items():
         for example in examples:
             try:
@@ -179,12 +187,17 @@ class _Progress:
 
 
 def _decode_rest(
-    examples: Sequence[Example], num_train: int, images: RawImages | JpegImages, traits: TraitsFile, progress: _Progress
+    examples: Sequence[Example],
+    num_train: int,
+    decode: DecodeExample,
+    images: RawImages | JpegImages,
+    traits: TraitsFile,
+    progress: _Progress,
 ) -> None:
     """Decode what isn't done yet on all cores, and save the progress every few seconds."""
     start, saved = progress.done, time.monotonic()
     rest = examples[start:]
-    decoded = ordered_map(partial(decode_example, images=images), rest, ahead=AHEAD)
+    decoded = ordered_map(decode, rest, ahead=AHEAD)
     with tqdm(
         total=len(examples), initial=start, desc="reading images", unit="image", smoothing=0, disable=None
     ) as bar:
@@ -220,19 +233,21 @@ def _save(images: RawImages | JpegImages, traits: TraitsFile, progress: _Progres
         ) from error
 
 
-def decode_example(example: Example, images: RawImages | JpegImages) -> tuple[Pixels, bytes, Traits] | Skipped:
+def decode_example(
+    example: Example, images: RawImages | JpegImages, contract: ImageContract, limits: ImageLimits
+) -> tuple[Pixels, bytes, Traits] | Skipped:
     """The pixels of a file as `images` stores them, their encoded bytes and traits; or why it can't be decoded."""
     try:
-        data = read_image_file(example.file)
-        decoded = decode_image(data)
+        data = read_image_file(example.file, limits.max_file_bytes)
+        decoded = decode_image(data, limits, contract)
         return *images.encode(decoded.pixels), read_traits(data, decoded)
     except (InvalidImageError, OSError) as error:
         return Skipped(example.file, skip_reason(error), str(error))
 
 
-def _decode_again(examples: Sequence[Example], images: RawImages | JpegImages, row: int) -> tuple[Pixels, bytes]:
+def _decode_again(examples: Sequence[Example], decode: DecodeExample, row: int) -> tuple[Pixels, bytes]:
     """Pixels and encoded bytes of an image that is damaged in the cache. Raises DatasetError."""
-    result = decode_example(examples[row], images)
+    result = decode(examples[row])
     if isinstance(result, Skipped):
         raise DatasetError(f"an image is damaged in the cache, and can't be decoded again: {result}")
     return result[0], result[1]

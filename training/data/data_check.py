@@ -13,13 +13,14 @@ from model.datasets.image_files import read_image_file, skip_reason
 from model.datasets.listing import Skipped, Summary
 from model.datasets.names import SPLITS
 from model.exceptions import DatasetError, InvalidImageError
+from model.images.info import summarize_warnings
 from model.images.preprocess import decode_image
 from model.thread_pool import ordered_map
 from training.data.copies import Copies, find_copies
 from training.data.data_warnings import ClassSize, copy_warnings, describe_shortcuts, shortcut_warnings, size_warnings
 from training.data.datasets import Dataset, Example
 from training.data.shortcuts import Shortcuts, find_shortcuts, use_sources
-from training.data.traits import TRAITS, Traits, is_decoded, read_traits
+from training.data.traits import TRAITS, Traits, count_warning_bits, is_decoded, read_traits
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,9 @@ def check_images(dataset: Dataset, traits: Traits, skipped: Mapping[int, Skipped
     """Check a data set whose images are decoded: `traits` (N,), and what isn't used, in the order of its examples."""
     sizes = _class_sizes(dataset, skipped)
     shortcuts = _find_shortcuts(dataset, traits)
+    image_warnings = summarize_warnings(count_warning_bits(traits))
     warnings = (
+        *([image_warnings] if image_warnings else []),
         *copy_warnings(dataset, copies),
         *size_warnings(sizes, dataset.held_out_split),
         *shortcut_warnings(shortcuts),

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from model.images.info import DecodedImage
+from model.images.info import WARNING_KINDS, DecodedImage, WarningKind, count_warnings
 from training.data.perceptual_hash import WORDS, difference_hash
 
 TRAITS = np.dtype(
@@ -20,10 +20,12 @@ TRAITS = np.dtype(
         ("width", np.uint32),
         ("height", np.uint32),
         ("sharpness", np.float32),
+        ("warnings", np.uint32),
     ]
 )
 """`digest`: BLAKE2b of the decoded pixels; (0, 0) where a file couldn't be decoded. `hash`: of the pixels, see
 `training.data.perceptual_hash`. `format`, `bytes`, `width`, `height`: of the file. `sharpness`: `measure_sharpness`.
+`warnings`: with which it was read, bit k for the kind `WARNING_KINDS[k]`.
 """
 
 Traits = NDArray[np.void]
@@ -40,7 +42,14 @@ def read_traits(data: bytes, decoded: DecodedImage) -> Traits:
     record["format"] = decoded.info.format.encode()
     record["bytes"], record["width"], record["height"] = len(data), decoded.info.width, decoded.info.height
     record["sharpness"] = measure_sharpness(decoded.pixels)
+    record["warnings"] = sum(1 << WARNING_KINDS.index(kind) for kind in count_warnings([decoded.info.warnings]))
     return record
+
+
+def count_warning_bits(traits: Traits) -> dict[WarningKind, int]:
+    """How many of the images (N,) were read with each kind of warning."""
+    counts = {kind: int((traits["warnings"] >> bit & 1).sum()) for bit, kind in enumerate(WARNING_KINDS)}
+    return {kind: count for kind, count in counts.items() if count}
 
 
 def measure_sharpness(pixels: NDArray[np.uint8]) -> float:

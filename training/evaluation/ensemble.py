@@ -123,7 +123,8 @@ def check_same_split(artifact: Artifact, dataset: Dataset, data: str, split: str
 
 
 def _predict(artifact: Artifact, examples: Sequence[Example], device: str) -> Predictions:
-    return predict(OnnxModel(artifact.network, device), decode_batches(examples), len(examples))
+    batches = decode_batches(examples, artifact.image_contract)
+    return predict(OnnxModel(artifact.network, device), batches, len(examples))
 
 
 def search_weights(probabilities: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.float64]:

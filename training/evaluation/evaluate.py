@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,7 @@ from model.artifacts.intervals import format_interval, wilson_interval
 from model.datasets.image_files import read_image_file
 from model.datasets.names import show_path
 from model.exceptions import DatasetError, InvalidImageError
+from model.images.contract import ImageContract
 from model.images.crops import CENTER_CROP, TEN_CROP
 from model.images.preprocess import decode_image
 from model.runtime import OnnxModel
@@ -51,10 +53,12 @@ def predict(model: OnnxModel, batches: Iterable[LabeledBatch], total: int, ten_c
     return Predictions(np.concatenate(labels), tuple(files), *probabilities)
 
 
-def decode_batches(examples: Sequence[Example], batch_size: int = BATCH_SIZE) -> Iterator[LabeledBatch]:
+def decode_batches(
+    examples: Sequence[Example], contract: ImageContract, batch_size: int = BATCH_SIZE
+) -> Iterator[LabeledBatch]:
     """Decode files batch by batch, ahead of their use; files that can't be decoded are named, counted and left out."""
     images, used, skipped = list[NDArray[np.uint8]](), list[Example](), 0
-    decoded = ordered_map(decode_or_skip, examples, ahead=2 * batch_size)
+    decoded = ordered_map(partial(decode_or_skip, contract=contract), examples, ahead=2 * batch_size)
     for number, (example, pixels) in enumerate(zip(examples, decoded, strict=True), 1):
         if pixels is None:
             skipped += 1
@@ -68,10 +72,10 @@ def decode_batches(examples: Sequence[Example], batch_size: int = BATCH_SIZE) ->
         tqdm.write(f"skipped {skipped:,} of {len(examples):,} files that cannot be decoded")
 
 
-def decode_or_skip(example: Example) -> NDArray[np.uint8] | None:
+def decode_or_skip(example: Example, contract: ImageContract) -> NDArray[np.uint8] | None:
     """(256, 256, 3) pixels; None, with a line that names the file, if it can't be decoded."""
     try:
-        return decode_image(read_image_file(example.file)).pixels
+        return decode_image(read_image_file(example.file), contract=contract).pixels
     except (InvalidImageError, OSError) as error:
         tqdm.write(f"skipped {show_path(example.file)}: {error}")
         return None

@@ -9,6 +9,7 @@ square roots and unit length. It sees the same 256 x 256 images and the same spl
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from tqdm import tqdm
 
 from model.artifacts.artifact import Measurement
 from model.exceptions import DatasetError
+from model.images.contract import DEFAULT_CONTRACT
 from model.thread_pool import ordered_map
 from training.data.datasets import Dataset, Example
 from training.data.loading import load_dataset
@@ -123,7 +125,7 @@ def _sample_examples(dataset: Dataset, split: str, max_images: int | None, seed:
 
 
 def _decode(examples: Sequence[Example]) -> tuple[list[NDArray[np.uint8]], NDArray[np.int64]]:
-    decoded = zip(ordered_map(decode_or_skip, examples), examples, strict=True)
+    decoded = zip(ordered_map(partial(decode_or_skip, contract=DEFAULT_CONTRACT), examples), examples, strict=True)
     pairs = [(pixels, example.label) for pixels, example in decoded if pixels is not None]
     return [pixels for pixels, _ in pairs], np.array([label for _, label in pairs])
 

@@ -13,6 +13,7 @@ from model.artifacts.artifact import NETWORK_FILES, Artifact, Measurement, Preci
 from model.artifacts.weights import read_folded_weights, read_spec
 from model.artifacts.writer import add_file
 from model.exceptions import InvalidRequestError, QuantizationError
+from model.images.contract import ImageContract
 from model.images.crops import TEN_CROP
 from model.network.quantization import quantize
 from model.runtime import OnnxModel
@@ -50,7 +51,7 @@ def add_int8(
     def write(target: Path) -> list[Measurement]:
         log(f"calibrating the ranges of activations on {len(examples):,} training images")
         weights, mean = read_folded_weights(artifact)
-        quantize(read_spec(artifact.manifest), weights, mean, _images(examples), target)
+        quantize(read_spec(artifact.manifest), weights, mean, _images(examples, artifact.image_contract), target)
         measurements.extend(_measure(artifact, dataset, "int8", target, device, log))
         float32, int8 = (m.top1_error for m in measurements if m.crops == len(TEN_CROP))
         increase = 100 * (int8 - float32)
@@ -73,12 +74,12 @@ def _measure(
     networks: tuple[tuple[Precision, Path], ...] = (("float32", artifact.network), (precision, network))
     for name, file in networks:
         log(f"measuring the errors of {name}")
-        predictions = predict(OnnxModel(file, device), decode_batches(examples), len(examples))
+        predictions = predict(OnnxModel(file, device), decode_batches(examples, artifact.image_contract), len(examples))
         errors = predictions.measurements(f"{dataset.split_description}, {split}", dataset.groupings)
         measurements += [m.model_copy(update={"precision": name}) for m in errors]
     log(format_measurements(measurements))
     return measurements
 
 
-def _images(examples: Sequence[Example]) -> Iterator[NDArray[np.uint8]]:
-    return (batch.images for batch in decode_batches(examples))
+def _images(examples: Sequence[Example], contract: ImageContract) -> Iterator[NDArray[np.uint8]]:
+    return (batch.images for batch in decode_batches(examples, contract))

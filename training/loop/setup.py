@@ -9,11 +9,15 @@ from pathlib import Path
 
 import torch
 
+from model.artifacts import artifact as artifacts
 from model.artifacts.writer import utc_now
 from model.datasets.listing import write_skipped
-from training.config import TrainConfig
-from training.data.cache import build_cache
+from model.images.contract import DEFAULT_CONTRACT, IMAGE_SIZE, ImageContract
+from model.images.limits import DEFAULT_LIMITS
+from training.config import RunOptions, TrainConfig
+from training.data.cache import ImageCache, build_cache
 from training.data.data_check import check_images
+from training.data.datasets import Dataset
 from training.data.loading import load_dataset
 from training.loop import diagnostics
 from training.loop.distributed import DistributedContext
@@ -36,6 +40,7 @@ def set_up(
     """
     environment = config.environment
     pick_precision(environment.precision, context.device)
+    config = config if resume else _with_contract(config, context)
     with stage(f"looking for the images of {environment.data}", context.is_main):
         dataset = load_dataset(environment.data, config.run.seed, environment.archive, environment.exclude)
     sizes = ", ".join(f"{len(examples):,} {name}" for name, examples in dataset.splits().items())
@@ -51,7 +56,7 @@ def set_up(
             state = context.broadcast(run.load_checkpoint() if context.is_main else None)
             initial = InitialState.from_checkpoint(state)
     assert initial is not None
-    cache = build_cache(dataset, environment.cache_folder, config.run.cache_format, config.run.drop_near_duplicates)
+    cache = open_cache(config, dataset)
     if context.is_main:
         with stage("checking the images", context.is_main):
             check = check_images(dataset, cache.traits, cache.skipped, cache.copies)
@@ -72,6 +77,32 @@ def set_up(
         if context.is_main:
             _log_start(trainer, diagnostics.split_warning(initial, dataset))
         yield trainer
+
+
+def _with_contract(config: TrainConfig, context: DistributedContext) -> TrainConfig:
+    """The same with the image contract of a new run filled in."""
+    contract = context.broadcast(choose_contract(config.run) if context.is_main else None)
+    return replace(config, run=replace(config.run, detail=contract.detail, color_profiles=contract.color_profiles))
+
+
+def choose_contract(run: RunOptions) -> ImageContract:
+    """The image contract of a new run: that of the artifact that it starts from, with what is asked for changed.
+
+    Raises ArtifactError.
+    """
+    start = DEFAULT_CONTRACT if run.init_from is None else artifacts.load(run.init_from).image_contract
+    detail = start.detail if run.detail is None else run.detail
+    profiles = start.color_profiles if run.color_profiles is None else run.color_profiles
+    return ImageContract(None if detail == IMAGE_SIZE else detail, profiles)
+
+
+def open_cache(config: TrainConfig, dataset: Dataset) -> ImageCache:
+    """The decoded images of a run. Raises DatasetError."""
+    run, environment = config.run, config.environment
+    limits = replace(DEFAULT_LIMITS, max_pixels=environment.max_pixels)
+    return build_cache(
+        dataset, environment.cache_folder, run.cache_format, run.drop_near_duplicates, run.image_contract, limits
+    )
 
 
 def _with_found_rate(trainer: Trainer, initial: InitialState) -> Trainer:

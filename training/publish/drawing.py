@@ -28,7 +28,7 @@ def draw_figures(path: Path, data: str, archive: Path | None, output: Path, max_
         raise DatasetError(f"the classes of {data} differ from the artifact's")
     held_out = dataset.splits()[dataset.held_out_split]
     examples = [held_out[place] for place in np.random.default_rng(seed).permutation(len(held_out))[:max_images]]
-    batches = list(decode_batches(examples))
+    batches = list(decode_batches(examples, artifact.image_contract))
     images = [image for batch in batches for image in batch.images]
     labels = [int(label) for batch in batches for label in batch.labels]
     probabilities, _ = OnnxModel(artifact.network).run(np.stack(images), TEN_CROP)

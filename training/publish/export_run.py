@@ -19,6 +19,7 @@ from model.artifacts.writer import publish, utc_now
 from model.network.export import export
 from model.network.torch_module import AlexNet
 from model.runtime import OnnxModel
+from training.data.traits import count_warning_bits
 from training.evaluation.predictions import Predictions
 from training.loop.metrics import read_metrics
 from training.loop.status import stage
@@ -63,6 +64,7 @@ def export_and_publish(
             feature_dim=spec.config.hidden,
             network=spec.config,
             parameters=sum(p.numel() for p in network.parameters()),
+            image_contract=config.run.image_contract.name,
             license=dataset.license,
             training=provenance(trainer) | (extra or {}),
             measurements=measured[0].measurements(f"{dataset.split_description}, {split}", dataset.groupings),
@@ -97,6 +99,7 @@ def provenance(trainer: Trainer) -> dict[str, Any]:
         "split_sha256": dataset.split_sha256(),
         "images": {split: len(trainer.cache.rows(dataset, split)) for split in dataset.splits()},
         "data": dataset.summary(trainer.cache.skipped).to_json(),
+        "image_warnings": count_warning_bits(trainer.cache.traits),
         "exclude": list(config.environment.exclude),
         "recipe": asdict(trainer.recipe),
         "seed": config.run.seed,

@@ -20,7 +20,7 @@ from model.artifacts.intervals import Interval, format_interval, wilson_interval
 from model.artifacts.weights import read_weights
 from model.exceptions import DatasetError
 from model.runtime import OnnxModel
-from training.data.cache import ImageCache, batches, build_cache
+from training.data.cache import ImageCache, batches
 from training.data.data_check import DataCheck, check_images
 from training.data.data_warnings import describe_shortcuts
 from training.data.datasets import Dataset
@@ -30,6 +30,7 @@ from training.evaluation.per_class import ClassMeasurement, measure_classes
 from training.evaluation.predictions import Predictions, write_tables
 from training.loop.metrics import read_metrics
 from training.loop.run_directory import RunDirectory
+from training.loop.setup import open_cache
 from training.optim.range_test import read_range_test
 from training.publish import figures
 
@@ -76,7 +77,7 @@ def rewrite_report(run: Path, artifact: Path | None = None) -> Path:
     dataset = load_dataset(environment.data, config.run.seed, environment.archive, environment.exclude)
     if loaded.labels != dataset.labels:
         raise DatasetError(f"the classes of {environment.data} differ from those of {loaded.path}")
-    cache = build_cache(dataset, environment.cache_folder, config.run.cache_format, config.run.drop_near_duplicates)
+    cache = open_cache(config, dataset)
     model = OnnxModel(loaded.network)
     predictions = predict_split(model, dataset, cache, dataset.held_out_split, environment.crops == "10")
     return write_report(run, loaded, dataset, cache, predictions)

@@ -15,6 +15,7 @@ from model.artifacts import artifact as artifacts
 from model.artifacts import writer
 from model.artifacts.artifact import Artifact
 from model.exceptions import ArtifactError, DatasetError, IndexStoreError, QuantizationError
+from model.images.contract import DEFAULT_CONTRACT
 from model.images.crops import CENTER_CROP, TEN_CROP
 from model.runtime import OnnxModel
 from server.app import create_app
@@ -36,7 +37,7 @@ def both(artifact: Artifact, images: Path, tmp_path_factory: pytest.TempPathFact
 
 def test_int8_says_what_float32_says(both: Path, images: Path) -> None:
     dataset = load_dataset(str(images))
-    pixels = np.concatenate([batch.images for batch in decode_batches(dataset.test)])
+    pixels = np.concatenate([batch.images for batch in decode_batches(dataset.test, DEFAULT_CONTRACT)])
     float32, int8 = (OnnxModel(artifacts.load(both, p).network, "cpu") for p in ("float32", "int8"))
     for crops in (CENTER_CROP, TEN_CROP):
         expected, expected_features = float32.run(pixels, crops)

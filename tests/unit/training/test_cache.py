@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 
 from model.exceptions import DatasetError
+from model.images.contract import ImageContract
+from model.images.limits import ImageLimits
 from model.images.preprocess import decode_image
 from training.data import cache as image_cache
 from training.data.datasets import Example
@@ -38,11 +40,13 @@ def test_resumed_after_an_interruption(
     monkeypatch.setattr(image_cache, "SAVE_SECONDS", 0)
     decode, calls = image_cache.decode_example, []
 
-    def interrupted(example: Example, images: RawImages | JpegImages) -> object:
+    def interrupted(
+        example: Example, images: RawImages | JpegImages, contract: ImageContract, limits: ImageLimits
+    ) -> object:
         calls.append(example)
         if len(calls) == 60:
             raise RuntimeError("killed")
-        return decode(example, images)
+        return decode(example, images, contract, limits)
 
     monkeypatch.setattr(image_cache, "decode_example", interrupted)
     with pytest.raises(RuntimeError, match="killed"):

@@ -11,6 +11,7 @@ import pytest
 from model.artifacts.artifact import Label
 from model.artifacts.intervals import wilson_interval
 from model.exceptions import DatasetError
+from model.images.contract import DEFAULT_CONTRACT
 from model.runtime import OnnxModel
 from training.data.folders import load_folder
 from training.evaluation.evaluate import decode_batches, format_measurements, predict
@@ -81,9 +82,9 @@ def test_unreadable_files_are_left_out(images: Path, model: OnnxModel, tmp_path:
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"")
     examples = (dataset.test[0]._replace(file=str(broken)), *dataset.test[:3])
-    predictions = predict(model, decode_batches(examples), 4)
+    predictions = predict(model, decode_batches(examples, DEFAULT_CONTRACT), 4)
     assert predictions.files == tuple(example.file for example in dataset.test[:3])
     center, ten = predictions.measurements("here", {})
     assert (center.num_images, center.crops, ten.crops) == (3, 1, 10)
     with pytest.raises(DatasetError, match="no image to measure on"):
-        predict(model, decode_batches(examples[:1]), 1)
+        predict(model, decode_batches(examples[:1], DEFAULT_CONTRACT), 1)
