@@ -229,8 +229,8 @@ class ImageIndex:
     def verify(self) -> Mapping[int, str]:
         """Compare everything with its checksum again, thumbnails too. Returns id -> fault, also kept in `damaged`."""
         with self._write_lock:
-            found = self._current.features.find_damaged(self.catalog.rows())
-            self._report_damage(found | self.catalog.find_damaged_thumbnails())
+            faults = self._current.features.find_damaged(self.catalog.rows())
+            self._report_damage(faults | self.catalog.find_damaged_thumbnails())
         return self.damaged
 
     def search(self, query: Query) -> list[Neighbor]:
@@ -361,10 +361,10 @@ class ImageIndex:
             logger.warning("another program has changed %s: its rows are compared with their checksums", features.path)
             self._report_damage(features.find_damaged(self.catalog.rows()))
 
-    def _report_damage(self, found: Mapping[int, str]) -> None:
+    def _report_damage(self, faults: Mapping[int, str]) -> None:
         """Leave damaged images out of searches, and say so once."""
         with self._damage_lock:
-            new = {image_id: fault for image_id, fault in found.items() if image_id not in self.damaged}
+            new = {image_id: fault for image_id, fault in faults.items() if image_id not in self.damaged}
             if not new:
                 return
             self.damaged = {**self.damaged, **new}

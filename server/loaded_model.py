@@ -36,7 +36,7 @@ class LoadedModel:
         self, settings: Settings, observe_batch: Callable[[int], None], previous: LoadedModel | None = None
     ) -> None:
         served = previous.artifact.path if previous else None
-        self.artifact = artifacts.load(settings.artifact_path, settings.precision, served)
+        self.artifact: artifacts.Artifact = artifacts.load(settings.artifact_path, settings.precision, served)
         self.model = OnnxModel(self.artifact.network, settings.device, settings.threads)
         manifest = self.artifact.manifest
         if (self.model.num_classes, self.model.feature_dim) != (manifest.num_classes, manifest.feature_dim):

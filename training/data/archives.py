@@ -187,7 +187,8 @@ def _unpack(name: str, archive: Archive, file: Path, target: Path) -> None:
                 with path.open("wb") as unpacked:
                     shutil.copyfileobj(content, unpacked)
                 bar.update()
-    except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError) as error:
+    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError) as error:
+        # RuntimeError: an encrypted member, or a method that zipfile doesn't know
         reason = getattr(error, "strerror", None) or error
         raise DatasetError(
             f"cannot read {file}, which should be a zip or tar archive of the {name} dataset: {reason}"

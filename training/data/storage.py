@@ -65,7 +65,7 @@ class RawImages(_CheckedImages):
     def write(self, row: int, pixels: Pixels, encoded: bytes) -> None:
         """Write one row."""
         self.map[row] = pixels
-        self._checksums[row] = zlib.crc32(np.ascontiguousarray(pixels))
+        self._checksums[row] = zlib.crc32(np.ascontiguousarray(pixels).data)
 
     def flush(self) -> None:
         """Make what was written durable."""

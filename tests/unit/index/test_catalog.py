@@ -185,7 +185,7 @@ def test_a_bit_of_a_lookup_table(path: Path, artifact: Artifact, caplog: pytest.
         "ALTER TABLE images ADD COLUMN more",
     ],
 )
-def test_tables_triggers_and_views_of_others_are_refused(path: Path, statement: str) -> None:
+def test_tables_and_triggers_of_others_are_refused(path: Path, statement: str) -> None:
     execute(path, statement)
     for writable in (False, True):
         with pytest.raises(IndexStoreError, match="tables, triggers or views that this program didn't make"):

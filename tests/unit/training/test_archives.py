@@ -68,6 +68,19 @@ def visible(home: Path) -> list[str]:
     return [path.name for path in home.iterdir() if path.name != ".pets.lock"]
 
 
+@pytest.mark.parametrize(("flag", "value"), [(8, 1), (10, 99)])
+def test_odd_flags_of_a_zip_file_are_refused_in_words(tmp_path: Path, flag: int, value: int) -> None:
+    """An encrypted member, and a method of compression that zipfile doesn't know."""
+    file = packed(tmp_path / "pets.zip", FILES)
+    content = bytearray(file.read_bytes())
+    for number in range(3):
+        place = [n for n in range(len(content)) if content.startswith(b"PK\x01\x02", n)][number]
+        content[place + flag] = value
+    file.write_bytes(content)
+    with pytest.raises(DatasetError, match=r"cannot read .*pets\.zip, which should be a zip or tar archive"):
+        unpack("pets", pets(), file)
+
+
 def test_unpacked_once(tmp_path: Path, home: Path) -> None:
     file = packed(tmp_path / "pets.zip", FILES)
     root = unpack("pets", pets(), file)
