@@ -1,5 +1,5 @@
 """`python -m alexnet`."""
 
-from alexnet.cli.app import main
+from alexnet.cli.main import main
 
 main()

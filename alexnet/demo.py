@@ -8,7 +8,8 @@ from pathlib import Path
 from alexnet.indexing import index_dataset
 from index.backends import IndexUri
 from model.artifacts.packed import unpack_bundled
-from server.run import check_address, load_settings, serve
+from server.listening import check_address
+from server.run import load_settings, serve
 from training.data.archives import load_elpv
 from training.evaluation.evaluate import format_measurements
 

@@ -2,25 +2,55 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import logging
+import re
 import sys
 from typing import Literal
 
 from pythonjsonlogger.json import JsonFormatter
 
+from server.log_output import QueuedHandler
+
 logger = logging.getLogger(__name__)
+
+PLAIN_VALUE = re.compile(r"[A-Za-z0-9._~/:@%+,;*-]+")
+
+
+class TextFormatter(logging.Formatter):
+    """Level and message. Only a record begins a line: breaks in messages are escaped, tracebacks indented."""
+
+    def __init__(self) -> None:
+        super().__init__("%(levelname)s %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        own = copy.copy(record)
+        own.exc_text = None  # another handler's, which isn't indented
+        return super().format(own)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        return _escape(super().formatMessage(record))
+
+    def formatException(self, ei: object) -> str:  # noqa: N802 - logging's name
+        text = super().formatException(ei)  # type: ignore[arg-type]
+        return "\n".join(f"  {_escape(line)}" for line in text.splitlines())
+
+
+def _escape(text: str) -> str:
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def make_formatter(form: Literal["text", "json"]) -> logging.Formatter:
     """Text: level and message. JSON: one object per line, with the fields of a request beside its message."""
     if form == "text":
-        return logging.Formatter("%(levelname)s %(message)s")
+        return TextFormatter()
     return JsonFormatter("%(levelname)s %(message)s", rename_fields={"levelname": "level"}, timestamp="time")
 
 
 def configure_logging(form: Literal["text", "json"], level: str = "INFO") -> None:
     """Send all logs, uvicorn's too, to standard error in one format."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = QueuedHandler(sys.stderr.fileno())
     handler.setFormatter(make_formatter(form))
     logging.basicConfig(handlers=[handler], level=level, force=True)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
@@ -37,6 +67,11 @@ def log_request(
     fields |= {name: value for name, value in (("code", code), ("trace_id", trace_id)) if value}
     fields |= {f"{phase}_ms": round(1000 * value, 1) for phase, value in seconds.items()}
     fields["request_id"] = request_id
-    text = " ".join(f"{name}={value}" for name, value in fields.items())
-    text = text.encode("unicode_escape").decode()  # a path may contain a line break
+    text = " ".join(f"{name}={_quote(value)}" for name, value in fields.items())
     logger.log(logging.ERROR if status == 500 else logging.INFO, "request %s", text, extra=fields)
+
+
+def _quote(value: object) -> str:
+    """A value of the text log: in quotes, as in JSON, where it could be taken for other fields."""
+    text = str(value)
+    return text if PLAIN_VALUE.fullmatch(text) else json.dumps(text)

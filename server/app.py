@@ -29,14 +29,14 @@ from server.middleware import (
 )
 from server.parameters import check_query
 from server.responses import AUTH_ERRORS, AUTH_RESPONSES, responses_for
-from server.routes import classify, health, images, network, preview, similar, sync, v2, v2_management
+from server.routes import classify, health, images, network, preview, similar, v2, v2_management
 from server.schemas import ProtocolError
 from server.security import AllowedHosts
 from server.service import Service
-from server.shutdown import reload_on_sighup
+from server.shutdown import close_service
 
 WEB = Path(__file__).parent / "web"
-AUTHENTICATED = (classify.router, similar.router, preview.router, images.router, sync.router, network.router)
+AUTHENTICATED = (classify.router, similar.router, preview.router, images.router, network.router)
 OPEN_INFERENCE = (v2.router, v2_management.router, v2.authenticated_router)
 ROUTERS = (*AUTHENTICATED, health.router, *OPEN_INFERENCE)
 
@@ -46,9 +46,8 @@ def create_app(service: Service) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        with reload_on_sighup(service):
-            yield
-        service.close()
+        yield
+        await close_service(service)
 
     app = FastAPI(
         title="alexnet-server",

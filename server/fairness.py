@@ -80,16 +80,18 @@ class FairQueue(Generic[T]):
         """Take the next item; its client is then the last in turn. Raises IndexError if there is none."""
         if not self._clients:
             raise IndexError("the queue is empty")
-        item = next(iter(self._clients.values()))[0]
-        self.remove(item)
+        client, queue = next(iter(self._clients.items()))
+        item = queue.popleft()
+        self._clients.move_to_end(client)
+        if not queue:
+            del self._clients[client]
         return item
 
     def remove(self, item: T) -> None:
-        """Take an item out of turn; its client is then the last in turn."""
-        queue = self._clients.pop(item.client)
-        queue.remove(item)
-        if queue:
-            self._clients[item.client] = queue
+        """Take an item out of turn."""
+        self._clients[item.client].remove(item)
+        if not self._clients[item.client]:
+            del self._clients[item.client]
 
     def clear(self) -> None:
         self._clients.clear()

@@ -1,11 +1,21 @@
-"""HTTP connections with time-outs: for a request's headers, for an unread rest of a body, and for a slow reader."""
+"""HTTP connections with limits: time for headers, unread bodies and slow readers; sizes of chunks; open files.
+
+A connection that is closed while its client still sends is closed in two steps: the client can read the response, and
+what it sends is dropped (RFC 9112, section 9.6).
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import resource
+import uuid
+from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from server.exceptions import BAD_REQUEST
 
 HEADER_TIMEOUT = 10.0
 """Seconds from the first byte, or from the connection, to the end of the headers."""
@@ -17,21 +27,129 @@ MIN_WRITE_BYTES = 10 * 1024
 """A client that takes fewer bytes of a response in WRITE_TIMEOUT seconds is disconnected: its request is in flight
 until it has all."""
 
+LINGER_TIMEOUT = 5.0
+MAX_LINGER_SECONDS = 30.0
+"""A connection that is closing is kept while its client sends, without a pause of LINGER_TIMEOUT seconds."""
+
+MAX_SMALL_CHUNKS = 1000
+MIN_CHUNK_BYTES = 64
+"""Chunks cost time, whatever their size: of more than MAX_SMALL_CHUNKS the mean must be MIN_CHUNK_BYTES."""
+
+RESERVED_FILES = 44
+"""Open files that are not connections: the index, originals, threads' pipes."""
+
+TOO_MANY_CONNECTIONS = (
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+)
+
+
+def max_connections() -> int:
+    """How many connections the process can have open."""
+    return max(4, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVED_FILES)
+
+
+class StrictConnection(h11.Connection):
+    """Refuses what h11 lets through: ambiguous lengths, and bodies in very many small chunks.
+
+    `reason`: why a request was refused.
+    """
+
+    reason = "invalid HTTP request"
+    _chunks = _bytes = 0
+
+    def next_event(self) -> Any:
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._chunks = self._bytes = 0
+            self._check_length(event)
+        elif isinstance(event, h11.Data):
+            self._chunks += event.chunk_start
+            self._bytes += len(event.data)
+            if self._chunks > MAX_SMALL_CHUNKS and self._bytes < MIN_CHUNK_BYTES * self._chunks:
+                self._refuse(f"chunks of less than {MIN_CHUNK_BYTES} bytes: send larger ones")
+        return event
+
+    def _check_length(self, request: h11.Request) -> None:
+        """A proxy might take the other length for the right one, and see two requests where there is one."""
+        names = {name for name, _ in request.headers}
+        if b"transfer-encoding" in names and b"content-length" in names:
+            self._refuse("Content-Length beside Transfer-Encoding: send one of them")
+        if b"transfer-encoding" in names and request.http_version < b"1.1":
+            self._refuse("Transfer-Encoding in HTTP/1.0: send Content-Length")
+
+    def _refuse(self, reason: str) -> None:
+        self.reason = reason
+        raise h11.RemoteProtocolError(reason)
+
+
+class LingeringTransport:
+    """A transport whose `close` leaves the protocol to decide when."""
+
+    def __init__(self, transport: asyncio.Transport, protocol: TimeoutH11Protocol) -> None:
+        self._transport, self._protocol = transport, protocol
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def close(self) -> None:
+        self._protocol.close_transport(self._transport)
+
+    def is_closing(self) -> bool:
+        return self._protocol.lingering or self._transport.is_closing()
+
 
 class TimeoutH11Protocol(H11Protocol):
     """uvicorn would wait for ever, with a connection each, for headers and for a client to take its response."""
 
+    lingering = False
+    idle_since: float | None = None
+    """When the connection began to wait for a request; None while it has one."""
     _header_timer: asyncio.TimerHandle | None = None
     _write_timer: asyncio.TimerHandle | None = None
+    _linger_timer: asyncio.TimerHandle | None = None
+    _linger_end = 0.0
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.conn: StrictConnection = StrictConnection(
+            h11.SERVER, self.config.h11_max_incomplete_event_size or MAX_HEADER_BYTES
+        )
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.transport = LingeringTransport(transport, self)  # type: ignore[assignment]
+        self.idle_since = self.loop.time()
         self._start_header_timer()
+        if len(self.connections) > max_connections():
+            self._make_room(transport)
+
+    def _make_room(self, transport: asyncio.Transport) -> None:
+        """Close the connection that has waited for a request for the longest time; this one, if none waits."""
+        idle = [c for c in self.connections if getattr(c, "idle_since", None) is not None and c is not self]
+        if idle:
+            min(idle, key=lambda connection: connection.idle_since).transport.abort()  # type: ignore[union-attr]
+        else:
+            transport.write(TOO_MANY_CONNECTIONS)
+            transport.close()
 
     def data_received(self, data: bytes) -> None:
+        if self.lingering:
+            self._keep_lingering()
+            return
         super().data_received(data)
-        complete = self.cycle is not None and self.cycle.response_complete
-        if self.conn.their_state is h11.SEND_BODY and complete:
+        self._watch_request()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._watch_request()
+
+    def _watch_request(self) -> None:
+        """Start or stop the timer of headers, and of a body that nobody reads."""
+        complete = self.cycle is None or self.cycle.response_complete
+        self.idle_since = (self.idle_since or self.loop.time()) if complete else None
+        if self.transport.is_closing():
+            self._stop_header_timer()
+        elif self.conn.their_state is h11.SEND_BODY and complete:
             self._start_header_timer()  # the rest of a body whose request was answered without it
         elif self.conn.their_state is not h11.IDLE:
             self._stop_header_timer()
@@ -41,7 +159,45 @@ class TimeoutH11Protocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_header_timer()
         self._stop_write_timer()
+        self._stop_linger_timer()
         super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse a request that can't be parsed, in the shape of all errors."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            request_id = uuid.uuid4().hex
+            error = {"code": BAD_REQUEST.code, "message": self.conn.reason, "request_id": request_id}
+            body = json.dumps({"error": error}).encode()
+            headers = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close"}
+            headers["x-request-id"] = request_id
+            for event in (
+                h11.Response(status_code=400, headers=list(headers.items()), reason=b"Bad Request"),
+                h11.Data(data=body),
+                h11.EndOfMessage(),
+            ):
+                self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+    def close_transport(self, transport: asyncio.Transport) -> None:
+        """Close the connection; as soon as its client has stopped sending, if it sends a body that nobody reads."""
+        sending = self.conn.their_state in (h11.SEND_BODY, h11.ERROR) or self.conn.reason != StrictConnection.reason
+        if self.lingering or not sending or transport.is_closing():
+            transport.close()
+            return
+        self.lingering = True
+        self._linger_end = self.loop.time() + MAX_LINGER_SECONDS
+        self._stop_header_timer()
+        self.flow.resume_reading()
+        transport.write_eof()
+        self._keep_lingering()
+
+    def _keep_lingering(self) -> None:
+        self._stop_linger_timer()
+        seconds = min(LINGER_TIMEOUT, self._linger_end - self.loop.time())
+        self._linger_timer = self.loop.call_later(max(0.0, seconds), self.transport.abort)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -88,3 +244,8 @@ class TimeoutH11Protocol(H11Protocol):
         if self._write_timer is not None:
             self._write_timer.cancel()
             self._write_timer = None
+
+    def _stop_linger_timer(self) -> None:
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
+            self._linger_timer = None

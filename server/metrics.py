@@ -25,6 +25,7 @@ class ServerState:
     crops_per_second: float
     inference_alive: bool
     index_images: int
+    dropped_log_lines: int
     index_damaged_images: int
     model: Mapping[str, str]
 
@@ -36,6 +37,7 @@ GAUGES = {
     "crops_per_second": "Speed of the network, median of the last batches.",
     "inference_alive": "1 while the inference worker runs and is not stuck.",
     "index_images": "Images in the index.",
+    "dropped_log_lines": "Lines of the log that were dropped because nobody read it.",
     "index_damaged_images": "Images of the index that are left out of searches, since they are damaged.",
 }
 """Fields of ServerState, each a gauge with the prefix `alexnet_`, and their help texts."""

@@ -104,14 +104,20 @@ class HeadMiddleware:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_without_body(message: Message) -> None:
-            if message["type"] == "http.response.body":
-                message["body"] = b""
-            await send(message)
-
         if scope["type"] == "http" and scope["method"] == "HEAD":
-            scope["method"], send = "GET", send_without_body
-        await self.app(scope, receive, send)
+            scope["method"] = "GET"
+            await self.app(scope, receive, _without_body(send))
+        else:
+            await self.app(scope, receive, send)
+
+
+def _without_body(send: Send) -> Send:
+    async def send_without_body(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            message["body"] = b""
+        await send(message)
+
+    return send_without_body
 
 
 class AccessLogMiddleware:

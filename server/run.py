@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
-import socket
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,12 +14,17 @@ import uvicorn
 from model.shell_command import alexnet_command
 from server.access_log import configure_logging
 from server.app import create_app
-from server.exceptions import BindError, SettingsFileError
+from server.exceptions import SettingsFileError
 from server.http_protocol import MAX_HEADER_BYTES, TimeoutH11Protocol
+from server.listening import bind, bind_unix, display_url, remove_unix_socket
 from server.malloc import return_memory_to_os
+from server.parameters import unknown_name
 from server.service import Service
 from server.settings import Settings
-from server.shutdown import DrainingServer
+from server.shutdown import DrainingServer, exit_at_once
+from server.signals import Signals
+
+logger = logging.getLogger(__name__)
 
 
 def load_settings(config: Path | None, flags: Mapping[str, Any]) -> Settings:
@@ -30,12 +35,12 @@ def load_settings(config: Path | None, flags: Mapping[str, Any]) -> Settings:
     values: dict[str, Any] = {}
     if config is not None:
         try:
-            values = tomllib.loads(config.read_text())
+            values = tomllib.loads(config.read_text("utf-8-sig"))  # editors on Windows write a byte-order mark
         except (OSError, ValueError) as error:
             raise SettingsFileError(f"cannot read the settings file {config}: {error}") from error
         if unknown := sorted(set(values) - set(Settings.model_fields)):
             raise SettingsFileError(
-                f"unknown settings in {config}: {', '.join(unknown)}; known are {', '.join(Settings.model_fields)}"
+                f"settings file {config}: {unknown_name('setting', unknown[0], Settings.model_fields)}"
             )
     environment = Settings()
     values |= {name: getattr(environment, name) for name in environment.model_fields_set}
@@ -44,31 +49,33 @@ def load_settings(config: Path | None, flags: Mapping[str, Any]) -> Settings:
 
 def serve(settings: Settings, log: Callable[[str], None]) -> None:
     """Serve until a signal. Raises AlexNetError if the artifact or the index can't be served, or the port is in use."""
+    signals = Signals()
+    signals.install()
     return_memory_to_os()
-    check_address(settings.host, settings.port)
-    service = Service(settings)
-    current = service.current
-    manifest = current.artifact.manifest
-    log(
-        f"serving {manifest.name} version {manifest.version} on {current.model.device}"
-        + (f" with an index of {len(current.index):,} images" if current.index else "")
-        + f" at http://{settings.host}:{settings.port}/"
-    )
-    if current.index is None:
-        command = shlex.join([alexnet_command(), "index", "add", "--artifact", str(current.artifact.path), "--data"])
-        log(f"no index: /similar returns 404 until you build one: {command} FOLDER")
+    listeners = [bind_unix(settings.uds)] if settings.uds else bind(settings.host, settings.port)
     configure_logging(settings.log_format)
+    service = Service(settings)
+    if settings.log_format == "json":
+        log = logger.info  # every line of such a log is JSON
+    for line in describe(service, display_url(listeners[0], settings.root_path)):
+        log(line)
     config = uvicorn.Config(
-        create_app(service), host=settings.host, port=settings.port, http=TimeoutH11Protocol,
+        create_app(service), http=TimeoutH11Protocol, proxy_headers=False,
         h11_max_incomplete_event_size=MAX_HEADER_BYTES, timeout_keep_alive=65, log_config=None, access_log=False,
     )  # fmt: skip
-    DrainingServer(config, service).run()
+    DrainingServer(config, service, signals).run(listeners)
+    remove_unix_socket(settings.uds)
+    if not service.closed:
+        exit_at_once()
 
 
-def check_address(host: str, port: int) -> None:
-    """Raise BindError, before anything slow is done, if the server can't listen on this address."""
-    try:
-        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
-            pass
-    except OSError as error:
-        raise BindError(f"cannot listen on {host}:{port}: {error.strerror}; choose another port with --port") from error
+def describe(service: Service, url: str) -> list[str]:
+    """What is served, where, and what is missing."""
+    current = service.current
+    manifest = current.artifact.manifest
+    images = f" with an index of {len(current.index):,} images" if current.index else ""
+    lines = [f"serving {manifest.name} version {manifest.version} on {current.model.device}{images} at {url}"]
+    if current.index is None:
+        command = shlex.join([alexnet_command(), "index", "add", "--artifact", str(current.artifact.path), "--data"])
+        lines.append(f"no index: /similar returns 404 until you build one: {command} FOLDER")
+    return lines

@@ -13,9 +13,9 @@ from model.images.crops import TEN_CROP
 from model.runtime import available_cpus
 from server.exceptions import ReloadError
 from server.fairness import RateLimit, Turns
-from server.folder_sync import FolderSync
 from server.limits import Admission
 from server.loaded_model import LoadedModel
+from server.log_output import num_dropped_lines
 from server.metrics import Metrics, ServerState
 from server.security import Keys
 from server.settings import Settings
@@ -47,21 +47,22 @@ class Service:
         self.readers, self.writers = ThreadPool(READ_THREADS, "read"), WritePool(WRITE_THREADS, "write")
         self.file_readers = ThreadPool(FILE_THREADS, "file")
         self.searcher = SearchWorker()
-        self.folder_sync = FolderSync(settings.sync_folder)
         self.draining = False
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
         self._reload_lock = asyncio.Lock()
         self._next_reload: asyncio.Task[LoadedModel] | None = None
+        self.background = set[asyncio.Task[None]]()
+        self.closed = False
 
     def close(self) -> None:
         """Finish what was begun, then release threads and files."""
         self._loader.shutdown()
-        self.folder_sync.close()
         for pool in (self.decoder, self.readers, self.writers, self.file_readers):
             pool.close()
         self.current.retire()
         self.current.join()
         self.searcher.close()
+        self.closed = True
 
     @property
     def ready(self) -> bool:
@@ -129,6 +130,7 @@ class Service:
             crops_per_second=loaded.inference.throughput.crops_per_second,
             inference_alive=loaded.inference.is_alive,
             index_images=0 if loaded.index is None else len(loaded.index),
+            dropped_log_lines=num_dropped_lines(),
             index_damaged_images=loaded.num_damaged_images,
             model={
                 "name": manifest.name,

@@ -1,64 +1,108 @@
-"""Signals: SIGTERM drains and stops without losing a request, SIGHUP reloads."""
+"""Shutdown: SIGTERM drains and stops without losing a request, and in bounded time."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
+import errno
+import logging
+import math
+import os
 import threading
+import time
 from collections.abc import Iterator
-from types import FrameType
+from typing import Any
 
 import uvicorn
 
 from server.exceptions import ReloadError
+from server.log_output import flush_logs
 from server.service import Service
+from server.signals import Signals
+
+logger = logging.getLogger(__name__)
+
+CLOSE_SECONDS = 5.0
+"""For threads and files, after the last response."""
+FILE_LIMIT_ERRORS = (errno.EMFILE, errno.ENFILE)
+FILE_LIMIT_LOG_SECONDS = 10.0
 
 
 class DrainingServer(uvicorn.Server):
     """On SIGTERM or Ctrl-C `/ready` returns 503, so that a load balancer sends no more requests.
 
-    After `drain_seconds` the listener closes, and accepted requests are finished. A second signal doesn't wait.
+    After `drain_seconds` the listener closes, and accepted requests are finished. A second signal ends the process.
     """
 
-    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, signals: Signals) -> None:
+        config.timeout_graceful_shutdown = math.ceil(service.settings.request_timeout) + 1
         super().__init__(config)
-        self.service = service
+        self.service, self.signals = service, signals
+        self._file_limit_logged = -math.inf
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self.should_exit:
-            super().handle_exit(sig, frame)
-        elif self.service.draining:
-            self.should_exit = True
-        else:
-            self.service.draining = True
-            timer = threading.Timer(self.service.settings.drain_seconds, self._close)
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Uvicorn's way to handle signals, which begins too late and would handle the second one otherwise."""
+        self.signals.serve(self.stop, flush_logs)
+        yield
+
+    def stop(self) -> None:
+        """Stop after `drain_seconds`, and whatever happens after the time that requests and threads have."""
+        self.service.draining = True
+        drain = self.service.settings.drain_seconds
+        assert self.config.timeout_graceful_shutdown is not None
+        last = drain + self.config.timeout_graceful_shutdown + 2 * CLOSE_SECONDS
+        for seconds, action in ((drain, self._close), (last, exit_at_once)):
+            timer = threading.Timer(seconds, action)
             timer.daemon = True
             timer.start()
 
     def _close(self) -> None:
         self.should_exit = True
 
+    async def startup(self, sockets: list[Any] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(self._handle_loop_error)
+        self.signals.reload_with(self._reload)
+        await super().startup(sockets)
 
-@contextlib.contextmanager
-def reload_on_sighup(service: Service) -> Iterator[None]:
-    """Reload on SIGHUP while the event loop of the main thread runs; other threads can't receive signals."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    loop, tasks = asyncio.get_running_loop(), set[asyncio.Task[None]]()
+    def _reload(self) -> None:
+        self._loop.call_soon_threadsafe(start_reload, self.service)
+
+    def _handle_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """One line instead of thousands when there are no more files for connections."""
+        error = context.get("exception")
+        if not (isinstance(error, OSError) and error.errno in FILE_LIMIT_ERRORS):
+            loop.default_exception_handler(context)
+        elif time.monotonic() > self._file_limit_logged + FILE_LIMIT_LOG_SECONDS:
+            self._file_limit_logged = time.monotonic()
+            logger.error("too many open files: new connections wait; raise the limit (ulimit -n)")
+
+
+def exit_at_once() -> None:
+    """End the process although threads are busy; what was acknowledged is on the disk."""
+    logger.error("the server did not stop in time: threads are busy; ending the process")
+    flush_logs()
+    os._exit(1)
+
+
+def start_reload(service: Service) -> None:
+    """Reload in the background; an error is in the log, and the current model keeps serving."""
 
     async def reload() -> None:
-        with contextlib.suppress(ReloadError):  # it is in the log, and the current model keeps serving
+        with contextlib.suppress(ReloadError):
             await service.reload()
 
-    def start_reload() -> None:
-        task = loop.create_task(reload())
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
+    task = asyncio.get_running_loop().create_task(reload())
+    service.background.add(task)
+    task.add_done_callback(service.background.discard)
 
-    loop.add_signal_handler(signal.SIGHUP, start_reload)
-    try:
-        yield
-    finally:
-        loop.remove_signal_handler(signal.SIGHUP)
+
+async def close_service(service: Service) -> bool:
+    """Close a service; False if its threads are still busy after CLOSE_SECONDS."""
+    thread = threading.Thread(target=service.close, name="close", daemon=True)
+    thread.start()
+    deadline = time.monotonic() + CLOSE_SECONDS
+    while thread.is_alive() and time.monotonic() < deadline:
+        await asyncio.sleep(0.01)
+    return not thread.is_alive()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -23,7 +24,7 @@ def test_nothing_accepted_is_lost(artifact: Artifact, images: Path, tmp_path: Pa
     command = [str(ALEXNET), "serve", "--artifact", str(artifact.path), "--port", str(port)]
     log = (tmp_path / "log").open("w")
     environment = {"ALEXNET_DRAIN_SECONDS": "2", "ALEXNET_LOG_FORMAT": "json"}
-    with subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, env=environment) as server:
+    with subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, env=os.environ | environment) as server:
         wait_until_ready(url, server)
         statuses: list[object] = []
         over = threading.Event()

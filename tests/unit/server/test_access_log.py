@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 
 import pytest
 from starlette.testclient import TestClient
@@ -40,3 +41,27 @@ def test_an_exception_is_in_the_json(caplog: pytest.LogCaptureFixture) -> None:
     line = json.loads(make_formatter("json").format(caplog.records[0]))
     assert "ValueError: why" in line["exc_info"]
     assert line["message"] == "failed"
+
+
+@pytest.mark.parametrize(
+    "path", ["/x status=200 code= forged", '/x" status=200', "/a\nINFO forged", "/\x1b[2J", "/\u2028x", "/é", ""]
+)
+def test_no_path_forges_a_field_or_a_line(caplog: pytest.LogCaptureFixture, path: str) -> None:
+    caplog.set_level(logging.INFO, "server.access_log")
+    log_request("GET", path, 404, "not_found", "7", "", {"total": 0.001})
+    text = make_formatter("text").format(caplog.records[0])
+    fields = dict(re.findall(r'(\w+)=("(?:[^"\\]|\\.)*"|\S+)', text))
+    assert (fields["status"], fields["code"], json.loads(fields["path"])) == ("404", "not_found", path)
+    assert text.isprintable()
+    assert json.loads(make_formatter("json").format(caplog.records[0]))["path"] == path
+
+
+def test_an_exception_forges_no_line(caplog: pytest.LogCaptureFixture) -> None:
+    try:
+        raise ValueError("why\nERROR forged\x1b[2J\rINFO forged")
+    except ValueError as error:
+        logging.getLogger("server").error("failed\nINFO forged", exc_info=error)
+    lines = make_formatter("text").format(caplog.records[0]).splitlines()
+    assert lines[0] == "ERROR failed\\nINFO forged"
+    assert all(line.startswith("  ") and line.isprintable() for line in lines[1:])
+    assert "  ERROR forged\\x1b[2J" in lines

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from server.exceptions import SettingsFileError
+from server.exceptions import KeyFileError, SettingsFileError
 from server.run import load_settings
+from server.security import Keys
 from server.settings import Settings
 
 ALEXNET = Path(sys.executable).parent / "alexnet"
@@ -53,3 +54,24 @@ def test_a_value_out_of_range_is_one_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("error: max_concurrent_requests: ")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_files_with_a_byte_order_mark(tmp_path: Path) -> None:
+    """As editors on Windows write them."""
+    settings, keys = tmp_path / "server.toml", tmp_path / "keys"
+    settings.write_bytes(b"\xef\xbb\xbfport = 8155\r\n")
+    assert load_settings(settings, {}).port == 8155
+    keys.write_bytes(b"\xef\xbb\xbfread " + b"r" * 16 + b"\r\n")
+    Keys.read(keys).require("read", "r" * 16)
+    for file in (settings, keys):
+        file.write_text("port = 1", "utf-16")
+    with pytest.raises(SettingsFileError, match="cannot read the settings file"):
+        load_settings(settings, {})
+    with pytest.raises(KeyFileError, match="it is not UTF-8, save it as UTF-8"):
+        Keys.read(keys)
+
+
+@pytest.mark.parametrize("name", ["trusted_proxies", "root_path", "requests_per_second"])
+def test_settings_that_would_mislead_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        Settings.model_validate({name: {"trusted_proxies": "127.0.0.1, prxy", "root_path": "/<a>"}.get(name, 0)})

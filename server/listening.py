@@ -1,0 +1,105 @@
+"""Listening: sockets that are bound before anything slow is done, and their address as a browser can open it."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+from pathlib import Path
+
+from server.exceptions import BindError
+
+UNIX_SOCKET_MODE = 0o666
+"""Who can reach the folder can connect, as with a port of 127.0.0.1."""
+
+
+def bind(host: str, port: int) -> list[socket.socket]:
+    """Sockets bound to all addresses of a host, on one port; 0 picks a free one. Raises BindError."""
+    sockets: list[socket.socket] = []
+    unavailable: OSError | None = None
+    try:
+        kind, flags = socket.SOCK_STREAM, socket.AI_PASSIVE
+        for family, _, _, _, address in socket.getaddrinfo(host or None, port, type=kind, flags=flags):
+            try:
+                sockets.append(_bind_to(family, (address[0], port, *address[2:])))
+            except OSError as error:
+                if error.errno != errno.EADDRNOTAVAIL:
+                    raise
+                unavailable = error  # `localhost` may be an IPv6 address where there is no IPv6
+            else:
+                port = sockets[-1].getsockname()[1]
+        if not sockets and unavailable:
+            raise unavailable
+    except OSError as error:
+        for listener in sockets:
+            listener.close()
+        raise BindError(
+            f"cannot listen on {join_address(host, port)}: {error.strerror}; choose another --host or --port"
+        ) from error
+    return sockets
+
+
+def _bind_to(family: int, address: tuple[object, ...]) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def bind_unix(path: Path) -> socket.socket:
+    """A Unix socket bound to a path; one that a killed server left is replaced. Raises BindError."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if path.is_socket() and not _is_served(path):
+            path.unlink()
+        listener.bind(str(path))
+        path.chmod(UNIX_SOCKET_MODE)
+    except OSError as error:
+        listener.close()
+        raise BindError(
+            f"cannot listen on {path}: {error.strerror or error}; choose another path with --uds"
+        ) from error
+    return listener
+
+
+def _is_served(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        try:
+            client.connect(str(path))
+        except ConnectionRefusedError:
+            return False
+    return True
+
+
+def check_address(host: str, port: int) -> None:
+    """Raise BindError if the server can't listen on this address."""
+    for listener in bind(host, port):
+        listener.close()
+
+
+def remove_unix_socket(path: Path | None) -> None:
+    """Remove the file of a Unix socket that nobody serves any longer."""
+    if path is not None and path.is_socket() and not _is_served(path):
+        path.unlink(missing_ok=True)
+
+
+def display_url(listener: socket.socket, prefix: str = "") -> str:
+    """The address of a bound socket as a browser, or curl, can open it."""
+    if listener.family == socket.AF_UNIX:
+        return f"http://localhost{prefix}/ (curl --unix-socket {listener.getsockname()})"
+    host, port = listener.getsockname()[:2]
+    if ipaddress.ip_address(host).is_unspecified:
+        host = "::1" if listener.family == socket.AF_INET6 else "127.0.0.1"
+        return f"http://{join_address(host, port)}{prefix}/ (and at all addresses of this machine)"
+    return f"http://{join_address(host, port)}{prefix}/"
+
+
+def join_address(host: str, port: int) -> str:
+    """HOST:PORT, with an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,150 @@
+"""HTTP as attackers and odd clients speak it, over a real connection."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import httpx2
+import pytest
+import uvicorn
+
+from model.artifacts.artifact import Artifact
+from server import http_protocol
+from server.app import create_app
+from server.http_protocol import MAX_HEADER_BYTES, TimeoutH11Protocol
+from server.service import Service
+from server.settings import Settings
+from tests.helpers.polling import wait_until
+
+LIVE = b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def service(artifact: Artifact) -> Service:
+    return Service(Settings(artifact=artifact.path, max_concurrent_requests=2, request_timeout=20))
+
+
+@pytest.fixture(scope="module")
+def port(service: Service) -> Iterator[int]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        create_app(service), http=TimeoutH11Protocol, h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+        log_level="critical", proxy_headers=False,
+    )  # fmt: skip
+    running = uvicorn.Server(config)
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
+    thread.start()
+    yield listener.getsockname()[1]
+    running.should_exit = True
+    thread.join(20)
+    listener.close()
+
+
+def exchange(port: int, data: bytes, timeout: float = 10) -> bytes:
+    """All that comes back until the server closes."""
+    received = b""
+    with socket.create_connection(("127.0.0.1", port), timeout=timeout) as connection:
+        connection.sendall(data)
+        while part := connection.recv(65536):
+            received += part
+    return received
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /classify HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET /live HTTP/1.1\r\n\r\n",
+        b"nonsense\r\n\r\n",
+    ],
+)
+def test_what_two_readers_could_read_differently_is_refused(port: int, head: bytes) -> None:
+    """A request that follows is not answered: it may be a part of this one's body."""
+    received = exchange(port, head + LIVE)
+    assert received.count(b"HTTP/1.1 ") == 1
+    status, body = received[9:12], received.partition(b"\r\n\r\n")[2]
+    assert (status, json.loads(body)["error"]["code"]) == (b"400", "bad_request")
+
+
+def test_the_absolute_form(port: int) -> None:
+    received = exchange(port, b"GET http://user:secret@localhost/live HTTP/1.1\r\nHost: b.example\r\n"
+                              b"Connection: close\r\n\r\n")  # fmt: skip
+    assert received.startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("path", [b"/classify", b"/nothing", b"/live"])
+def test_tiny_chunks_are_refused_at_once(port: int, path: bytes) -> None:
+    head = b"POST " + path + b" HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    begun = time.monotonic()
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        with contextlib.suppress(ConnectionError):
+            connection.sendall(head + b"1\r\na\r\n" * 200_000)
+        assert httpx2.get(f"http://127.0.0.1:{port}/live").status_code == 200
+    assert time.monotonic() - begun < 3
+
+
+def test_chunks_of_a_usual_size(port: int, images: object) -> None:
+    head = b"POST /classify HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
+    body = b"".join(b"64\r\n" + b"x" * 100 + b"\r\n" for _ in range(2000)) + b"0\r\n\r\n"
+    assert b"unsupported_image" in exchange(port, head + body)
+
+
+def test_half_a_request_behind_a_whole_one_is_not_kept(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "HEADER_TIMEOUT", 0.3)
+    begun = time.monotonic()
+    assert exchange(port, LIVE + b"GET /li").startswith(b"HTTP/1.1 200")
+    assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize("close", [b"Connection: close\r\n", b""])
+@pytest.mark.parametrize("size", [360_000, 20_000_000])
+def test_an_early_refusal_is_readable(port: int, service: Service, close: bytes, size: int) -> None:
+    """Also by a client that sends all before it reads."""
+    head = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n" % size + close + b"\r\n"
+    with contextlib.ExitStack() as places:
+        service.admission.requests += 2  # no place is free
+        places.callback(lambda: setattr(service.admission, "requests", service.admission.requests - 2))
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+                connection.sendall(head + b"x" * size)
+                received = connection.recv(1000)
+            assert received.startswith(b"HTTP/1.1 503"), received
+            assert b"retry-after: " in received.lower()
+
+
+def test_one_that_sends_on_for_ever_is_cut_off(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "MAX_LINGER_SECONDS", 0.5)
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        connection.sendall(
+            b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\nConnection: close\r\n\r\nx"
+        )
+        assert connection.recv(1000).startswith(b"HTTP/1.1 404")
+
+        def is_cut_off() -> bool:
+            try:
+                connection.sendall(b"x")
+            except ConnectionError:
+                return True
+            return False
+
+        wait_until(is_cut_off)
+
+
+def test_more_connections_than_files(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection that has waited for the longest time makes room for a new one."""
+    monkeypatch.setattr(http_protocol, "max_connections", lambda: 5)
+    with contextlib.ExitStack() as stack:
+        opened = [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5)) for _ in range(8)]
+        opened[0].settimeout(5)
+        with contextlib.suppress(ConnectionError):
+            assert opened[0].recv(100) == b""
+        opened[-1].sendall(LIVE)
+        assert opened[-1].recv(100).startswith(b"HTTP/1.1 200")
+    busy = b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"
+    assert exchange(port, busy.replace(b"Expect: 100-continue", b"Connection: close") + b"123456789")[9:12] == b"404"

@@ -1,0 +1,67 @@
+"""Listening: sockets and their addresses as they can be opened."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from server.exceptions import BindError
+from server.listening import bind, bind_unix, check_address, display_url, remove_unix_socket
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:{}/vision/"),
+        ("::1", "http://[::1]:{}/vision/"),
+        ("0.0.0.0", "http://127.0.0.1:{}/vision/ (and at all addresses of this machine)"),
+        ("localhost", "http://127.0.0.1:{}/vision/"),
+    ],
+)
+def test_the_address_can_be_opened(host: str, expected: str) -> None:
+    listeners = bind(host, 0)
+    ports = {listener.getsockname()[1] for listener in listeners}
+    assert len(ports) == 1
+    port = ports.pop()
+    assert port
+    urls = [display_url(listener, "/vision") for listener in listeners]
+    assert expected.format(port) in urls
+    for listener in listeners:
+        listener.listen()
+    name = urls[0].removeprefix("http://").rpartition(":")[0].strip("[]")
+    socket.create_connection((name, port)).close()
+    with pytest.raises(BindError, match=r"cannot listen on .*: Address already in use; choose another"):
+        check_address(host, port)
+    for listener in listeners:
+        listener.close()
+    check_address(host, port)
+
+
+def test_an_address_that_is_no_address_of_this_machine() -> None:
+    with pytest.raises(BindError, match=r"cannot listen on \[2001:db8::1\]:80"):
+        bind("2001:db8::1", 80)
+    with pytest.raises(BindError):
+        bind("nothing.invalid", 80)
+
+
+def test_a_unix_socket(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    killed = bind_unix(path)
+    killed.close()  # its file stays
+    with bind_unix(path) as listener:
+        listener.listen()
+        assert f"curl --unix-socket {path}" in display_url(listener)
+        with pytest.raises(BindError, match="already in use"):
+            bind_unix(path)
+        remove_unix_socket(path)
+        assert path.exists()
+    remove_unix_socket(path)
+    assert not path.exists()
+    path.write_text("a file of somebody's")
+    with pytest.raises(BindError):
+        bind_unix(path)
+    remove_unix_socket(path)
+    assert path.exists()
+    remove_unix_socket(None)

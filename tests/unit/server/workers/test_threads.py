@@ -1,0 +1,63 @@
+"""Threads: a catalog that another program locks keeps neither health nor reads nor the decoder waiting."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from server.service import Service
+from server.workers import threads
+from server.workers.threads import WRITE_THREADS
+from tests.helpers.polling import wait_until
+
+
+def test_changes_that_wait_keep_nothing_else_waiting(
+    writable_service: Service, writable_client: TestClient, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "STALLED_SECONDS", 0.2)
+    index, locked = writable_service.current.require_index(), threading.Event()
+    monkeypatch.setattr(index, "update", lambda *_: locked.wait(20))
+    with ThreadPoolExecutor(WRITE_THREADS + 4) as pool:
+
+        def update(_: int) -> Any:
+            return writable_client.patch("/images/1", json={"label": "x"}, headers={"X-Request-Timeout": "1"})
+
+        waiting = [pool.submit(update, number) for number in range(WRITE_THREADS + 4)]
+        wait_until(lambda: writable_service.writers.stalled_seconds > 0.2)
+        begun = time.monotonic()
+        refused = writable_client.patch("/images/2", json={"label": "y"})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "index_locked")
+        for path in ("/live", "/ready", "/labels", "/images/1", "/images/1/thumbnail", "/metrics", "/info"):
+            assert writable_client.get(path).status_code == 200, path
+        assert writable_client.post("/similar?k=1", content=jpeg).status_code == 200
+        assert time.monotonic() - begun < 5
+        assert {future.result().status_code for future in waiting} <= {503, 504}
+        locked.set()
+    wait_until(lambda: writable_service.writers.stalled_seconds == 0)
+    monkeypatch.undo()
+    assert writable_client.patch("/images/1", json={"label": "x"}).status_code == 200
+
+
+def test_a_file_that_became_huge_is_given_up(
+    writable_service: Service, writable_client: TestClient, few: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = next((few / "checks").iterdir())
+    original = path.read_bytes()
+    image_id = next(
+        entry.id for entry in writable_service.current.require_index().catalog.iter_entries() if entry.source == path
+    )
+    try:
+        with path.open("r+b") as file:
+            file.truncate(200 * 1024**3)  # sparse
+        answers = [
+            writable_client.get(f"/images/{image_id}/image", headers={"X-Request-Timeout": "0.3"}) for _ in range(2)
+        ]
+        assert {answer.status_code for answer in answers} == {504}
+        wait_until(lambda: writable_service.file_readers.stalled_seconds == 0)  # its threads are free again
+    finally:
+        path.write_bytes(original)
