@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from index.catalog import Catalog
+from index.catalog_schema import FORMAT
 from index.entries import FileState
 from index.search import Query
 from index.store import CATALOG, ImageIndex
@@ -58,12 +59,12 @@ def test_a_missing_row_and_damaged_metadata_are_found_when_opening(artifact: Art
     for changes, message in (
         ({"crops": "4", "feature_dim": "x"}, "metadata of the index at .* are damaged"),
         ({"feature_dim": "32"}, "expected features of 64 numbers, got 32"),
-        ({"feature_dim": "64", "format": "9"}, "has the format 9, and only 4 is read"),
+        ({"feature_dim": "64", "format": "9"}, f"has the format 9, and only {FORMAT} is read"),
     ):
         set_metadata(tmp_path / "i", **changes)
         with pytest.raises(IndexStoreError, match=message):
             ImageIndex.create(tmp_path / "i", artifact)
-    set_metadata(tmp_path / "i", format="4")
+    set_metadata(tmp_path / "i", format=FORMAT)
     execute(tmp_path / "i", "DELETE FROM images WHERE id = 2")
     with pytest.raises(IndexStoreError, match=r"rows are missing from the catalog .*, the first is 1"):
         ImageIndex.open(tmp_path / "i")
