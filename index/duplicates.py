@@ -1,24 +1,49 @@
-"""Find near-duplicate images of an index."""
+"""Find near-duplicate images of an index by their features."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
+import numpy as np
+
+from index.entries import Entry
 from index.protocol import Index, intact_entries
 from index.search import Query
 from model.exceptions import InvalidRequestError
 
 
-def find_duplicates(index: Index, max_distance: float, neighbors: int) -> Iterator[tuple[int, int, float]]:
-    """Pairs of images at most `max_distance` apart, as (id, larger id, distance).
+class DuplicatePair(NamedTuple):
+    """Two near-duplicates, and the distance of their features relative to the length of the shorter one."""
 
-    `neighbors`: how many of each image are compared. Raises InvalidRequestError.
+    first: Entry
+    second: Entry
+    distance: float
+
+    @property
+    def has_two_labels(self) -> bool:
+        """Whether one of the labels may be wrong."""
+        return self.first.label != self.second.label
+
+
+def find_duplicates(index: Index, max_distance: float, neighbors: int) -> Iterator[DuplicatePair]:
+    """Pairs of images whose features are at most `max_distance` apart, relative to the shorter feature.
+
+    The image with the smaller id is first. `neighbors`: how many of each image are compared. Raises
+    InvalidRequestError.
+
+    0.05 was measured on 100 solar cells with their network: copies as JPEG of quality 50 and of half the size are all
+    nearer, and less than one of a hundred other images is. Copies that are cut, mirrored or brighter are farther.
     """
     if math.isnan(max_distance) or max_distance < 0:
         raise InvalidRequestError(f"the maximum distance must be 0 or more, got {max_distance}")
     for entry in intact_entries(index):
-        query = Query(index.feature(entry.id), neighbors + 1, max_distance=max_distance)
-        for neighbor in index.search(query):
-            if neighbor.entry.id > entry.id:
-                yield entry.id, neighbor.entry.id, neighbor.distance
+        feature = index.feature(entry.id)
+        length = float(np.linalg.norm(feature))
+        for neighbor in index.search(Query(feature, neighbors + 1, max_distance=max_distance * length)):
+            if neighbor.entry.id <= entry.id:
+                continue
+            shorter = min(length, float(np.linalg.norm(index.feature(neighbor.entry.id))))
+            if neighbor.distance <= max_distance * shorter:
+                yield DuplicatePair(entry, neighbor.entry, neighbor.distance / shorter if shorter else 0.0)

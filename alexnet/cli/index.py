@@ -194,19 +194,25 @@ def export(output: OutputOption, index: IndexOption = None, home: HomeOption = H
 @index_app.command()
 def duplicates(
     index: IndexOption = None,
-    max_distance: Annotated[float, typer.Option(min=0, help="Maximum distance of a pair.")] = 1e-3,
+    max_distance: Annotated[
+        float, typer.Option(min=0, help="Maximum distance of two features, relative to the shorter one.")
+    ] = 0.05,
     neighbors: Annotated[int, typer.Option(min=1, max=100, help="Neighbors to compare per image.")] = 10,
     home: HomeOption = HOME,
 ) -> None:
-    """Find pairs of near-duplicate images: id, id, distance."""
+    """Find pairs of near-duplicate images by their features: id, id, relative distance, label, label.
+
+    How many pairs there are, and how many of them have two labels, is printed on standard error.
+    """
     from index.duplicates import find_duplicates
 
     with open_index(index, home) as store:
-        pairs = 0
-        for first, second, distance in find_duplicates(store, max_distance, neighbors):
-            pairs += 1
-            typer.echo(f"{first}\t{second}\t{distance:.6g}")
-        typer.echo(f"{pairs:,} pair{'' if pairs == 1 else 's'}", err=True)
+        pairs = mislabeled = 0
+        for pair in find_duplicates(store, max_distance, neighbors):
+            pairs, mislabeled = pairs + 1, mislabeled + pair.has_two_labels
+            labels = f"{pair.first.label or '-'}\t{pair.second.label or '-'}"
+            typer.echo(f"{pair.first.id}\t{pair.second.id}\t{pair.distance:.6g}\t{labels}")
+        typer.echo(f"{pairs:,} pair{'' if pairs == 1 else 's'}, {mislabeled:,} with different labels", err=True)
 
 
 @index_app.command()
