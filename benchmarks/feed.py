@@ -12,8 +12,10 @@ import torch
 from model.artifacts.artifact import Label
 from training.config import Environment, RecipeOptions, TrainConfig
 from training.data.cache import ImageCache
+from training.data.copies import find_copies
 from training.data.datasets import Dataset, Example
 from training.data.storage import RawImages
+from training.data.traits import TRAITS
 from training.loop.distributed import DistributedContext
 from training.loop.train_step import TrainStep
 from training.optim.initial_weights import InitialState
@@ -38,7 +40,9 @@ def measure_loading(
         stored = RawImages(Path(folder), NUM_IMAGES)
         stored.resume(0)
         stored.map[:] = pixels
-        cache = ImageCache(stored, np.full((256, 256, 3), 127.5, np.float32), 5400 * np.eye(3), {})
+        traits = np.zeros(NUM_IMAGES, TRAITS)
+        copies = find_copies(dataset, traits)
+        cache = ImageCache(stored, np.full((256, 256, 3), 127.5, np.float32), 5400 * np.eye(3), {}, traits, copies)
         initial = InitialState.create(config, labels)
         train_step = TrainStep(config, dataset, cache, DistributedContext(device), initial)
         order = np.resize(np.arange(NUM_IMAGES), (steps + WARMUP_STEPS) * batch_size)

@@ -88,7 +88,8 @@ def _make_dataset(listing: Listing, seed: int) -> Dataset:
         description += f", a tenth of train for validation, seed {seed}"
     if not splits["validation"]:
         raise DatasetError(
-            f"too few images in {root} to hold one out: some class needs at least three different images"
+            f"too few images in {root} to hold one out: some class needs at least three different images (files with "
+            "the same bytes count as one)"
         )
     return Dataset(
         name=root.resolve().stem,
