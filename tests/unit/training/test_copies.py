@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from model.exceptions import DatasetError
-from tests.helpers.image_files import encode, make_image, pack_otherwise, write_files
+from tests.helpers.drawn_files import encode, make_image, pack_otherwise, write_files
 from training.data import copies
 from training.data.cache import ImageCache, build_cache
 from training.data.datasets import Dataset, Example, stratified_split

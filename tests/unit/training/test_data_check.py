@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from alexnet.cli.app import app
 from model.artifacts.artifact import Label
 from model.exceptions import DatasetError
-from tests.helpers.image_files import Files, make_image, write_files
+from tests.helpers.drawn_files import Files, make_image, write_files
 from training.data.data_check import check_data
 from training.data.data_warnings import ClassSize, size_warnings
 from training.data.folders import load_folder, load_table
