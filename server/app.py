@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from server.middleware import (
     RequestIdMiddleware,
     SecurityHeadersMiddleware,
 )
+from server.open_inference.grpc.extra import load_serve_grpc
 from server.parameters import check_query
 from server.responses import AUTH_ERRORS, AUTH_RESPONSES, responses_for
 from server.routes import classify, health, images, network, preview, similar, v2, v2_management
@@ -42,11 +43,17 @@ ROUTERS = (*AUTHENTICATED, health.router, *OPEN_INFERENCE)
 
 
 def create_app(service: Service) -> ASGIApp:
-    """The HTTP interface of a service, which is closed when the application ends."""
+    """The HTTP interface of a service, which is closed when the application ends, and gRPC beside it if it has a port.
+
+    Raises MissingExtraError.
+    """
+    port = service.settings.grpc_port
+    serve_grpc = load_serve_grpc() if port is not None else None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        yield
+        async with serve_grpc(application, service, port) if serve_grpc and port is not None else nullcontext():
+            yield
         await close_service(service)
 
     app = FastAPI(
@@ -66,7 +73,8 @@ def create_app(service: Service) -> ASGIApp:
     app.mount("/page", StaticFiles(directory=WEB), name="page")
     app.add_route("/", _page, include_in_schema=False)
     error_handlers.install(app)
-    return _add_middleware(app, service)
+    application = _add_middleware(app, service)
+    return application
 
 
 def _add_middleware(app: FastAPI, service: Service) -> ASGIApp:

@@ -32,6 +32,10 @@ class KeyFileError(AlexNetError):
     """The API keys can't be read, or one is malformed."""
 
 
+class MissingExtraError(AlexNetError):
+    """A setting needs an optional package that isn't installed."""
+
+
 class BindError(AlexNetError):
     """The server can't listen on its address."""
 
@@ -172,7 +176,7 @@ class InferenceError(ServerError):
 class UnsupportedOperationError(ServerError):
     """The protocol has this operation, and this server doesn't."""
 
-    status, code = 501, "unsupported_operation"
+    status, code = 400, "unsupported_operation"
     description = "The protocol has this operation, this server does not."
 
 

@@ -18,6 +18,7 @@ from server.exceptions import SettingsFileError
 from server.http_protocol import MAX_HEADER_BYTES, TimeoutH11Protocol
 from server.listening import bind, bind_unix, display_url, remove_unix_socket
 from server.malloc import return_memory_to_os
+from server.open_inference.grpc.extra import check_grpc
 from server.parameters import unknown_name
 from server.service import Service
 from server.settings import Settings
@@ -52,6 +53,7 @@ def serve(settings: Settings, log: Callable[[str], None]) -> None:
     signals = Signals()
     signals.install()
     return_memory_to_os()
+    check_grpc(settings)
     listeners = [bind_unix(settings.uds)] if settings.uds else bind(settings.host, settings.port)
     configure_logging(settings.log_format)
     service = Service(settings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from index.entries import AddResult, AddStatus, Entry
 from index.protocol import Index, SupportsCodes
@@ -245,12 +245,19 @@ class LabelsResponse(Schema):
     labels: list[LabelCount]
 
 
+def _refuse_numbers(value: object) -> object:
+    """0 equals False."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        raise ValueError("it must be false")
+    return value
+
+
 class ImageUpdate(Schema):
     """Changes of an indexed image; a field that is left out stays as it is."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     label: StoredText | None = None
-    removed: Literal[False] | None = None
+    removed: Annotated[Literal[False] | None, BeforeValidator(_refuse_numbers)] = None
 
 
 class AddedImage(Schema):

@@ -32,6 +32,9 @@ class Settings(BaseSettings):
     precision: Precision = Field("float32", description="Numeric precision of the network: float32 or int8.")
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    grpc_port: int | None = Field(
+        None, ge=0, le=65535, description="Port of the Open Inference Protocol over gRPC; needs the extra grpc."
+    )
     uds: Path | None = Field(None, description="Unix socket to listen on, instead of an address and a port.")
     allowed_hosts: str = Field(
         "",

@@ -1,6 +1,6 @@
 """/v2: what Triton's tools read besides inference: configuration, statistics, repository, trace and log settings.
 
-All of it can be read. A request to change something is refused with 501: the server has one model, which `/reload`
+All of it can be read. A request to change something is refused with 400: the server has one model, which `/reload`
 changes, and its settings don't change while it runs.
 """
 

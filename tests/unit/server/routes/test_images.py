@@ -83,7 +83,7 @@ def test_removed_and_brought_back(writable_client: TestClient) -> None:
     assert [n["id"] for n in writable_client.get("/images/4/similar?label=odd").json()["neighbors"]] == [5]
     assert writable_client.patch("/images/5", json={"label": None}).json()["label"] is None
     removed = {"removed": True, "label": "x"}
-    for wrong in ({"labels": "x"}, {"label": ""}, {"removed": "perhaps"}, {"removed": True}, removed):
+    for wrong in ({"labels": "x"}, {"label": ""}, {"removed": "perhaps"}, {"removed": 0}, {"removed": True}, removed):
         assert writable_client.patch("/images/5", json=wrong).status_code == 422
 
 

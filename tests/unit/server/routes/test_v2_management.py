@@ -78,7 +78,7 @@ def test_the_repository_and_the_settings(triton: Any) -> None:
     ],
 )
 def test_nothing_is_changed(triton: Any, change: Call) -> None:
-    with pytest.raises(Exception, match=r"\[501\]"):
+    with pytest.raises(Exception, match=r"\[400\]"):
         change(triton)
 
 

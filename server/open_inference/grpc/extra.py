@@ -1,0 +1,34 @@
+"""The gRPC server where the extra `grpc` is installed; the rest of the package imports grpcio and protobuf."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING
+
+from server.exceptions import MissingExtraError
+from server.listening import check_address
+from server.settings import Settings
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from server.service import Service
+
+
+def check_grpc(settings: Settings) -> None:
+    """Raise MissingExtraError or BindError, before anything slow is done, if the settings can't be met."""
+    if settings.grpc_port is not None:
+        load_serve_grpc()
+        check_address(settings.host, settings.grpc_port)
+
+
+def load_serve_grpc() -> Callable[[ASGIApp, Service, int], AbstractAsyncContextManager[int]]:
+    """`server.open_inference.grpc.server.serve_grpc`. Raises MissingExtraError."""
+    try:
+        from server.open_inference.grpc.server import serve_grpc
+    except ImportError as error:
+        raise MissingExtraError(
+            f"--grpc-port needs {error.name}: install the extra, pip install 'alexnet-server[grpc]'"
+        ) from error
+    return serve_grpc

@@ -1,0 +1,86 @@
+"""The methods of the service as requests to the HTTP interface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from server.open_inference.grpc.calls import HttpResponse
+from server.open_inference.grpc.messages import (
+    Message,
+    decode_response,
+    encode_request,
+    parse_document,
+    parse_log_settings,
+    parse_trace_settings,
+)
+from server.open_inference.infer_request import LENGTH_HEADER
+
+Body = tuple[list[tuple[bytes, bytes]], bytes]
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a call is sent: the path, and whether by POST; and how the message is made of the response."""
+
+    path: Callable[[Message], str]
+    parse: Callable[[HttpResponse], Message]
+    is_post: Callable[[Message], bool] = lambda request: False
+    encode: Callable[[Message], Body] = lambda request: ([], b"")
+
+
+def _model_path(name: str, version: str, suffix: str = "") -> str:
+    return f"/v2/models/{name}" + (f"/versions/{version}" if version else "") + suffix
+
+
+def _of_model(suffix: str) -> Callable[[Message], str]:
+    return lambda request: _model_path(request.name, request.version, suffix)
+
+
+def _as(name: str, wrap: Callable[[Any], Any] = lambda document: document) -> Callable[[HttpResponse], Message]:
+    return lambda response: parse_document(name, wrap(response.json()))
+
+
+def _has_settings(request: Message) -> bool:
+    return bool(request.settings)
+
+
+def _encode_infer(request: Message) -> Body:
+    body, length = encode_request(request)
+    headers = [(LENGTH_HEADER.lower().encode(), str(length).encode()), (b"content-type", b"application/octet-stream")]
+    return headers, body
+
+
+METHODS = {
+    "ServerLive": Method(lambda request: "/v2/health/live", _as("ServerLiveResponse")),
+    "ServerReady": Method(lambda request: "/v2/health/ready", _as("ServerReadyResponse")),
+    "ServerMetadata": Method(lambda request: "/v2", _as("ServerMetadataResponse")),
+    "ModelReady": Method(_of_model("/ready"), _as("ModelReadyResponse")),
+    "ModelMetadata": Method(_of_model(""), _as("ModelMetadataResponse")),
+    "ModelConfig": Method(_of_model("/config"), _as("ModelConfigResponse", lambda document: {"config": document})),
+    "ModelStatistics": Method(
+        lambda request: _model_path(request.name, request.version, "/stats") if request.name else "/v2/models/stats",
+        _as("ModelStatisticsResponse"),
+    ),
+    "ModelInfer": Method(
+        lambda request: _model_path(request.model_name, request.model_version, "/infer"),
+        lambda response: decode_response(response.body, int(response.headers[LENGTH_HEADER])),
+        lambda request: True,
+        _encode_infer,
+    ),
+    "RepositoryIndex": Method(
+        lambda request: "/v2/repository/index",
+        _as("RepositoryIndexResponse", lambda document: {"models": document}),
+        lambda request: True,
+    ),
+    "TraceSetting": Method(
+        lambda request: (_model_path(request.model_name, "") if request.model_name else "/v2") + "/trace/setting",
+        lambda response: parse_trace_settings(response.json()),
+        _has_settings,
+    ),
+    "LogSettings": Method(
+        lambda request: "/v2/logging", lambda response: parse_log_settings(response.json()), _has_settings
+    ),
+}
+"""By their names in the protocol; ModelStreamInfer is ModelInfer for each message."""

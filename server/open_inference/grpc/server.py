@@ -1,0 +1,146 @@
+"""The gRPC server: the methods of the protocol, each a request to the HTTP application."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import grpc
+from starlette.types import ASGIApp
+
+from model.exceptions import AlexNetError, InvalidRequestError
+from server.deadlines import TIMEOUT_HEADER
+from server.exceptions import BindError, error_info
+from server.listening import join_address
+from server.open_inference.grpc.calls import Caller, HttpResponse, send_request
+from server.open_inference.grpc.messages import SERVICE, Message, message_class, service_methods
+from server.open_inference.grpc.methods import METHODS
+from server.service import Service
+
+logger = logging.getLogger(__name__)
+
+STATUS_CODES = {
+    400: grpc.StatusCode.UNIMPLEMENTED,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    403: grpc.StatusCode.PERMISSION_DENIED,
+    404: grpc.StatusCode.NOT_FOUND,
+    408: grpc.StatusCode.DEADLINE_EXCEEDED,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    415: grpc.StatusCode.INVALID_ARGUMENT,
+    422: grpc.StatusCode.INVALID_ARGUMENT,
+    429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    503: grpc.StatusCode.UNAVAILABLE,
+    504: grpc.StatusCode.DEADLINE_EXCEEDED,
+}
+"""gRPC's code for each status of an error; INTERNAL for the others."""
+TRAILERS = ("retry-after", "x-request-id", "server-timing")
+"""Headers of the response that are trailing metadata of the call."""
+MESSAGE_OVERHEAD = 64 * 1024
+"""Bytes of a message besides the images."""
+WITHOUT_KEY = ("ServerLive", "ServerReady")
+
+
+@asynccontextmanager
+async def serve_grpc(app: ASGIApp, service: Service, port: int) -> AsyncIterator[int]:
+    """Serve on the service's host while the block runs; port 0 picks a free one. Yields the port. Raises BindError.
+
+    At the end calls in flight are finished.
+    """
+    settings = service.settings
+    options = [
+        ("grpc.max_receive_message_length", settings.max_body_bytes + MESSAGE_OVERHEAD),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.so_reuseport", 0),  # else two servers may share a port without a word
+    ]
+    server = grpc.aio.server(options=options, maximum_concurrent_rpcs=settings.max_concurrent_requests)
+    server.add_generic_rpc_handlers([ProtocolHandler(app, service)])
+    address = join_address(settings.host, port)
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise BindError(f"cannot listen on {address}: choose another port with --grpc-port") from error
+    await server.start()
+    logger.info("gRPC at %s", join_address(settings.host, port))
+    try:
+        yield port
+    finally:
+        await server.stop(settings.request_timeout)
+
+
+class ProtocolHandler(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """Finds the handler of a call. A key that is missing or unknown is refused before the message is read."""
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._app, self._keys = app, service.keys
+        self._handlers = {f"/{SERVICE}/{method.name}": self._make_handler(method) for method in service_methods()}
+
+    def service(self, handler_call_details: Any) -> Any:
+        path: str = handler_call_details.method
+        handler = self._handlers.get(path)
+        if handler is None:
+            method = path.rpartition("/")[2][:80]
+            return refuse(grpc.StatusCode.UNIMPLEMENTED, f"this server doesn't have {method}")
+        if path.rpartition("/")[2] not in WITHOUT_KEY:
+            headers = dict(Caller(handler_call_details.invocation_metadata, "").headers)
+            bearer = headers.get(b"authorization", b"").decode().partition(" ")[2].strip()
+            try:
+                self._keys.require("read", bearer or headers.get(b"x-api-key", b"").decode())
+            except AlexNetError as error:
+                return refuse(STATUS_CODES[error_info(type(error)).status], str(error))
+        return handler
+
+    def _make_handler(self, method: Any) -> Any:
+        if method.name == "ModelStreamInfer":
+            make, handle = grpc.stream_stream_rpc_method_handler, self._stream
+        else:
+            make, handle = grpc.unary_unary_rpc_method_handler, partial(self._answer, method.name)
+        request_class = message_class(method.input_type.name)
+        return make(handle, request_class.FromString, message_class(method.output_type.name).SerializeToString)
+
+    async def _answer(self, name: str, request: Message, context: Any) -> Message:
+        """Answer a call of one message. Aborts it with a status where the response is an error."""
+        try:
+            response = await self._send(name, request, context)
+        except InvalidRequestError as error:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        context.set_trailing_metadata([(key, response.headers[key]) for key in TRAILERS if key in response.headers])
+        if response.status != 200 and name not in WITHOUT_KEY:
+            await context.abort(STATUS_CODES.get(response.status, grpc.StatusCode.INTERNAL), response.error)
+        return METHODS[name].parse(response)
+
+    async def _stream(self, requests: AsyncIterator[Message], context: Any) -> AsyncIterator[Message]:
+        """Answer requests one after the other; an error is the answer to one of them."""
+        make, make_response = message_class("ModelStreamInferResponse"), message_class("ModelInferResponse")
+        async for request in requests:
+            try:
+                response = await self._send("ModelInfer", request, context)
+            except InvalidRequestError as error:
+                yield make(error_message=str(error))
+                continue
+            if response.status == 200:
+                yield make(infer_response=METHODS["ModelInfer"].parse(response))
+            else:
+                yield make(error_message=response.error, infer_response=make_response(id=request.id))
+
+    async def _send(self, name: str, request: Message, context: Any) -> HttpResponse:
+        """The response of the application. Raises InvalidRequestError for a message that is no request."""
+        method = METHODS[name]
+        headers, body = method.encode(request)
+        remaining = context.time_remaining()
+        if remaining is not None:
+            headers.append((TIMEOUT_HEADER.lower().encode(), f"{max(remaining, 0.001):.3f}".encode()))
+        caller = Caller(context.invocation_metadata() or (), context.peer())
+        verb = "POST" if method.is_post(request) else "GET"
+        return await send_request(self._app, caller, verb, method.path(request), headers, body)
+
+
+def refuse(code: grpc.StatusCode, message: str) -> Any:
+    """A handler that ends a call without reading its messages."""
+
+    async def abort(requests: Any, context: Any) -> None:
+        await context.abort(code, message)
+
+    return grpc.stream_unary_rpc_method_handler(abort)

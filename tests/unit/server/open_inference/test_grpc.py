@@ -1,0 +1,202 @@
+"""gRPC, by Triton's own client, unmodified, in the same process."""
+
+from __future__ import annotations
+
+import queue
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from google.protobuf.descriptor import Descriptor
+from starlette.testclient import TestClient
+from tritonclient import grpc as triton
+from tritonclient.grpc import model_config_pb2, service_pb2
+from tritonclient.utils import InferenceServerException
+
+from model.artifacts.artifact import Artifact
+from model.images.crops import TEN_CROP
+from model.images.preprocess import decode_image
+from model.runtime import OnnxModel
+from server.app import create_app
+from server.exceptions import BindError, MissingExtraError
+from server.open_inference.grpc import extra
+from server.open_inference.grpc.messages import message_class, service_methods
+from server.service import Service
+from server.settings import Settings
+
+KEY = "r" * 16
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def port(artifact: Artifact) -> Iterator[int]:
+    """Of a server with a key, which the application starts and stops."""
+    port = free_port()
+    settings = Settings(artifact=artifact.path, grpc_port=port, keys=f"read:{KEY}", max_body_bytes=1_000_000)
+    with TestClient(create_app(Service(settings))):
+        yield port
+
+
+@pytest.fixture(scope="module")
+def client(port: int) -> Iterator[Any]:
+    with triton.InferenceServerClient(f"127.0.0.1:{port}") as client:
+        yield client
+
+
+HEADERS = {"authorization": f"Bearer {KEY}"}
+
+
+def image_input(*images: bytes) -> Any:
+    return triton.InferInput("image", [len(images)], "BYTES").set_data_from_numpy(np.array(images, dtype=np.object_))
+
+
+def test_health_needs_no_key_and_the_rest_does(client: Any) -> None:
+    assert client.is_server_live()
+    assert client.is_server_ready()
+    with pytest.raises(InferenceServerException, match=r"UNAUTHENTICATED.*missing or unknown API key"):
+        client.get_server_metadata()
+    assert client.get_server_metadata(headers={"x-api-key": KEY}).name == "alexnet-server"
+
+
+def test_what_perf_analyzer_sends(client: Any, jpeg: bytes, model: OnnxModel) -> None:
+    assert client.is_model_ready("patterns", "1", headers=HEADERS)
+    metadata = client.get_model_metadata("patterns", headers=HEADERS)
+    config = client.get_model_config("patterns", headers=HEADERS).config
+    assert [entry.name for entry in metadata.inputs] == [entry.name for entry in config.input] == ["image"]
+    assert (config.max_batch_size, config.version_policy.specific.versions) == (0, [1])
+    assert config.input[0].data_type == model_config_pb2.TYPE_STRING
+    before = client.get_inference_statistics("patterns", headers=HEADERS).model_stats[0]
+    outputs = [triton.InferRequestedOutput(entry.name) for entry in metadata.outputs]
+    result = client.infer("patterns", [image_input(jpeg, jpeg)], outputs=outputs, request_id="7", headers=HEADERS)
+    probabilities, features = model.run(decode_image(jpeg).pixels[None], TEN_CROP)
+    np.testing.assert_allclose(result.as_numpy("probabilities"), np.repeat(probabilities, 2, axis=0), atol=1e-6)
+    np.testing.assert_allclose(result.as_numpy("features"), np.repeat(features, 2, axis=0), rtol=1e-5, atol=1e-6)
+    assert (result.get_response().id, result.get_response().model_version) == ("7", "1")
+    after = client.get_inference_statistics(headers=HEADERS).model_stats[0]
+    assert after.inference_count - before.inference_count == 2
+    assert after.inference_stats.success.count - before.inference_stats.success.count == 1
+    assert client.get_model_repository_index(headers=HEADERS).models[0].state == "READY"
+    assert list(client.get_trace_settings(headers=HEADERS).settings["trace_level"].value) == ["OFF"]
+    assert client.get_log_settings(headers=HEADERS).settings["log_info"].bool_param is True
+
+
+def test_pixels_classes_and_parameters(client: Any, jpeg: bytes) -> None:
+    pixels = decode_image(jpeg).pixels[None]
+    entry = triton.InferInput("pixels", list(pixels.shape), "UINT8").set_data_from_numpy(pixels)
+    classes = triton.InferRequestedOutput("probabilities", class_count=2)
+    result = client.infer("patterns", [entry], outputs=[classes], parameters={"crops": 1}, headers=HEADERS)
+    texts = result.as_numpy("probabilities")
+    assert (texts.shape, texts[0, 0].decode().split(":")[2]) == ((1, 2), "stripes")
+
+
+def test_tensors_as_elements(port: int, jpeg: bytes) -> None:
+    """As clients of the protocol other than Triton's send them."""
+    request = service_pb2.ModelInferRequest(model_name="patterns")
+    entry = request.inputs.add(name="image", datatype="BYTES", shape=[1])
+    entry.contents.bytes_contents.append(jpeg)
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = channel.unary_unary(
+            "/inference.GRPCInferenceService/ModelInfer",
+            service_pb2.ModelInferRequest.SerializeToString, service_pb2.ModelInferResponse.FromString,
+        )  # fmt: skip
+        metadata = list(HEADERS.items())
+        response, finished = call.with_call(request, metadata=metadata)
+        assert [output.name for output in response.outputs] == ["probabilities", "features"]
+        assert "x-request-id" in dict(finished.trailing_metadata())
+        request.raw_input_contents.append(b"x")
+        with pytest.raises(grpc.RpcError, match="in `contents`, or all of them in `raw_input_contents`"):
+            call(request, metadata=metadata)
+
+
+def test_a_stream(client: Any, jpeg: bytes) -> None:
+    results: queue.Queue[tuple[Any, Any]] = queue.Queue()
+    client.start_stream(lambda result, error: results.put((result, error)), headers=HEADERS)
+    for data in (jpeg, b"no image"):
+        client.async_stream_infer("patterns", [image_input(data)])
+    (result, none), (_, error) = results.get(timeout=20), results.get(timeout=20)
+    assert none is None
+    assert result.as_numpy("probabilities").shape == (1, 3)
+    assert "image" in str(error)
+    client.stop_stream()
+
+
+@pytest.mark.parametrize(
+    ("model", "sent", "options", "code"),
+    [
+        ("patterns", [b"no image"], {}, "INVALID_ARGUMENT"),
+        ("patterns", [b"x"] * 17, {}, "INVALID_ARGUMENT"),
+        ("patterns", [b"x"], {"parameters": {"corps": 1}}, "INVALID_ARGUMENT"),
+        ("patterns", [b"x"], {"timeout": 1}, "DEADLINE_EXCEEDED"),
+        ("patterns", [bytes(2_000_000)], {}, "RESOURCE_EXHAUSTED"),
+        ("resnet", [b"x"], {}, "NOT_FOUND"),
+        ("patterns", [b"x"], {"model_version": "2"}, "NOT_FOUND"),
+    ],
+    ids=["no image", "too many", "unknown parameter", "time-out", "too large", "model", "version"],
+)
+def test_errors_have_grpc_s_codes(client: Any, model: str, sent: list[bytes], options: Any, code: str) -> None:
+    with pytest.raises(InferenceServerException, match=code):
+        client.infer(model, [image_input(*sent)], headers=HEADERS, **options)
+
+
+def test_what_is_not_there_is_said(client: Any) -> None:
+    for change in (
+        lambda: client.load_model("patterns", headers=HEADERS),
+        lambda: client.get_system_shared_memory_status(headers=HEADERS),
+        lambda: client.update_log_settings({"log_info": False}, headers=HEADERS),
+        lambda: client.update_trace_settings("patterns", {"trace_level": "TENSORS"}, headers=HEADERS),
+    ):
+        with pytest.raises(InferenceServerException, match="UNIMPLEMENTED"):
+            change()
+
+
+def test_the_messages_are_those_of_triton_s_client() -> None:
+    def fields(descriptor: Descriptor) -> dict[str, Any]:
+        types = {field.name: field.message_type and field.message_type.full_name for field in descriptor.fields}
+        return {
+            field.name: (field.number, field.type, field.is_repeated, types[field.name]) for field in descriptor.fields
+        }
+
+    def check(own: Descriptor, theirs: Descriptor) -> None:
+        assert fields(own).items() <= fields(theirs).items(), own.full_name
+        for nested in own.nested_types:
+            check(nested, theirs.nested_types_by_name[nested.name])
+
+    service = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+    files = (service_pb2.DESCRIPTOR, model_config_pb2.DESCRIPTOR)
+    known = {name: message for file in files for name, message in file.message_types_by_name.items()}
+    pool = message_class("ModelInferRequest").DESCRIPTOR.file
+    for name, message in pool.message_types_by_name.items():
+        check(message, known[name])
+    for method in service_methods():
+        other = service.methods_by_name[method.name]
+        assert (method.input_type.full_name, method.output_type.full_name) == (
+            other.input_type.full_name, other.output_type.full_name
+        )  # fmt: skip
+
+
+def test_the_binary_definition_is_that_of_the_proto_file(tmp_path: Path) -> None:
+    protoc = pytest.importorskip("grpc_tools.protoc")
+    folder = Path(extra.__file__).parent
+    arguments = ["protoc", "-I", str(folder), f"--descriptor_set_out={tmp_path / 'set'}", "open_inference.proto"]
+    assert protoc.main(arguments) == 0
+    assert (tmp_path / "set").read_bytes() == (folder / "open_inference.binpb").read_bytes()
+
+
+def test_a_port_in_use_is_said(port: int) -> None:
+    with pytest.raises(BindError, match="choose another"):
+        extra.check_grpc(Settings(grpc_port=port))
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "server.open_inference.grpc.server", None)
+    with pytest.raises(MissingExtraError, match=r"alexnet-server\[grpc\]"):
+        extra.check_grpc(Settings(grpc_port=0))
