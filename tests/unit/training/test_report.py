@@ -58,8 +58,10 @@ def test_the_report_stands_alone(run: Path, artifact: Artifact) -> None:
 def test_a_range_test_is_drawn() -> None:
     test = find_rate([1e-4, 1e-3, 1e-2, 1e-1], [2.0, 1.5, 1.0, 9.0])
     (axes,) = figures.draw_range_test(test).axes
+    legend = axes.get_legend()
+    assert legend is not None
     assert axes.get_xscale() == "log"
-    assert [label.get_text() for label in axes.get_legend().get_texts()] == [
+    assert [label.get_text() for label in legend.get_texts()] == [
         "steps", "moving average", f"found: {test.best_rate:g}",
     ]  # fmt: skip
 
