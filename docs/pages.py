@@ -16,7 +16,7 @@ from server.app import add_routes
 ROOT = Path(__file__).parents[1]
 MODULES = (
     "model.network.spec", "model.network.registry", "model.network.torch_module", "model.network.onnx_graph",
-    "model.images.preprocess", "model.images.crops", "model.runtime",
+    "model.images.preprocess", "model.images.contract", "model.images.info", "model.images.crops", "model.runtime",
     "model.artifacts.artifact", "index.store", "index.search", "training.config", "training.data.datasets",
     "server.settings",
 )  # fmt: skip

@@ -15,7 +15,7 @@ from model.images.info import WarningList
 
 MAX_PROFILE_BYTES = 4_194_304
 _CACHED_PROFILES = 16
-_SPACES: Final = {"RGB": "RGB ", "L": "GRAY", "CMYK": "CMYK", "LAB": "Lab "}
+_SPACES: Final = {"RGB": "RGB ", "L": "GRAY", "CMYK": "CMYK"}
 """Mode of pixels -> the color space of a profile that fits them."""
 _NEUTRAL: Final = ("srgb", "iec61966-2")
 """Words in the names of profiles that change nothing."""

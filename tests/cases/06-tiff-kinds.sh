@@ -14,14 +14,15 @@ P
 "$PYTHON" - <<'P'
 from pathlib import Path
 from model.exceptions import InvalidImageError
-from model.images.preprocess import decode_file
+from model.datasets.image_files import decode_file
 for name in ("gray8", "lab", "gray32", "gray12in16"):
     try:
-        pixels = decode_file(Path(f"{name}.tif")).pixels
+        decoded = decode_file(Path(f"{name}.tif"))
     except InvalidImageError as error:
         print(f"{name:11} {error}")
     else:
-        print(f"{name:11} mean {pixels.mean():6.1f}  min {pixels.min():3}  max {pixels.max():3}")
+        pixels, said = decoded.pixels, "; ".join(warning.message for warning in decoded.info.warnings)
+        print(f"{name:11} mean {pixels.mean():6.1f}  min {pixels.min():3}  max {pixels.max():3}  {said}")
 P
 alexnet classify lab.tif --artifact "$ARTIFACT" | head -1
 echo "status ${PIPESTATUS[0]}"
