@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from index.codes import Codes
 from index.scanners import SearchPool
-from index.search import Query
+from index.search import Position, Query
 from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
@@ -80,7 +80,11 @@ def test_binary_and_exact_agree_where_the_shortlist_holds_all(index: ImageIndex,
     index.set_encoder(encoder)
     exact = index.search(Query(query, 20))
     assert index.search(Query(query, 20, mode="binary")) == exact
-    assert index.search(Query(query, 5, "b", 3, mode="binary")) == index.search(Query(query, 5, "b", 3))
+    labeled = index.search(Query(query, 4, "b"))
+    after = Position(4, labeled[3].distance, labeled[3].entry.id)
+    next_page = index.search(Query(query, 5, "b", after))
+    assert next_page == index.search(Query(query, 9, "b"))[4:]
+    assert index.search(Query(query, 5, "b", after, mode="binary")) == next_page
     found_by_lookup = index.search(Query(query, 20, mode="hash_lookup"))
     assert {n.entry.id for n in found_by_lookup} <= {n.entry.id for n in index.search(Query(query, 300))}
 
