@@ -36,12 +36,12 @@ from model.network.initialization import initialize
 from model.network.registry import build_spec
 from model.network.torch_module import AlexNet
 from model.runtime import available_cpus
-from training.recipes import RECIPES
 from training.data.augment import Augmentation
 from training.data.crop_kernels import cut_crops
 from training.loop.runtime import disable_malloc_trim, pick_device
 from training.optim.dropout import dropout_masks
 from training.optim.sgd import MomentumSGD, scheduled_learning_rates
+from training.recipes import RECIPES
 
 GFLOP = 3 * 2 * 0.7246
 """An image's step: 724.6 M multiply-adds forward, twice that backward (see docs/performance.md)."""

@@ -9,9 +9,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from training.recipes import RECIPES
 from training.data.augment import Augmentation, hash_uniform
 from training.data.crop_kernels import cut_crops, subtract_mean, subtract_mean_on_device
+from training.recipes import RECIPES
 
 PLAIN = replace(RECIPES["paper"], pca_color_std=0.0)
 ROWS = np.array([2, 0])

@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from training.recipes import RECIPES
 from training.optim.sgd import MomentumSGD
+from training.recipes import RECIPES
 
 RECIPE = replace(RECIPES["paper"], decay_biases=False)
 
