@@ -73,6 +73,9 @@ def test_every_call(module: ModuleType, url: str, image: bytes, tmp_path: Path) 
         nearest, *_ = client.similar(image, k=3)
         assert (nearest.id, nearest.label) == (added.id, "mine")
         assert client.similar(added.id, k=1)[0].id == added.id
+        assert (nearest.similarity, nearest.file) == (1, None)
+        paged = list(client.iter_similar(image, page_size=40))
+        assert [neighbor.id for neighbor in paged] == [neighbor.id for neighbor in client.similar(image, k=1000)]
         assert client.add([image])[0] == module.AddedImage(added.id, "exists")
         client.set_label(added.id, None)
         assert dict(client.images(page_size=40))[added.id] is None

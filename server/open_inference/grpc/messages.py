@@ -105,8 +105,8 @@ def parse_log_settings(document: Mapping[str, Any]) -> Message:
 
 def _parameters(parameters: Mapping[str, Message]) -> dict[str, Any]:
     """Values of parameters; None for one without a value, which the HTTP interface refuses."""
-    chosen = {name: value.WhichOneof("parameter_choice") for name, value in parameters.items()}
-    return {name: getattr(parameters[name], field) if field else None for name, field in chosen.items()}
+    fields = {name: value.WhichOneof("parameter_choice") for name, value in parameters.items()}
+    return {name: getattr(parameters[name], field) if field else None for name, field in fields.items()}
 
 
 def _join_contents(entry: Message) -> bytes:

@@ -93,12 +93,11 @@ class ProtocolHandler(grpc.GenericRpcHandler):  # type: ignore[misc]
         return handler
 
     def _make_handler(self, method: Any) -> Any:
+        parse = message_class(method.input_type.name).FromString
+        serialize = message_class(method.output_type.name).SerializeToString
         if method.name == "ModelStreamInfer":
-            make, handle = grpc.stream_stream_rpc_method_handler, self._stream
-        else:
-            make, handle = grpc.unary_unary_rpc_method_handler, partial(self._answer, method.name)
-        request_class = message_class(method.input_type.name)
-        return make(handle, request_class.FromString, message_class(method.output_type.name).SerializeToString)
+            return grpc.stream_stream_rpc_method_handler(self._stream, parse, serialize)
+        return grpc.unary_unary_rpc_method_handler(partial(self._answer, method.name), parse, serialize)
 
     async def _answer(self, name: str, request: Message, context: Any) -> Message:
         """Answer a call of one message. Aborts it with a status where the response is an error."""

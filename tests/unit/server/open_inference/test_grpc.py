@@ -148,14 +148,15 @@ def test_errors_have_grpc_s_codes(client: Any, model: str, sent: list[bytes], op
 
 
 def test_what_is_not_there_is_said(client: Any) -> None:
-    for change in (
-        lambda: client.load_model("patterns", headers=HEADERS),
-        lambda: client.get_system_shared_memory_status(headers=HEADERS),
-        lambda: client.update_log_settings({"log_info": False}, headers=HEADERS),
-        lambda: client.update_trace_settings("patterns", {"trace_level": "TENSORS"}, headers=HEADERS),
-    ):
+    changes: dict[str, Any] = {
+        "load_model": ["patterns"],
+        "get_system_shared_memory_status": [],
+        "update_log_settings": [{"log_info": False}],
+        "update_trace_settings": ["patterns", {"trace_level": "TENSORS"}],
+    }
+    for name, arguments in changes.items():
         with pytest.raises(InferenceServerException, match="UNIMPLEMENTED"):
-            change()
+            getattr(client, name)(*arguments, headers=HEADERS)
 
 
 def test_the_messages_are_those_of_triton_s_client() -> None:
