@@ -115,7 +115,8 @@ class Recipe:
     `epochs`, and scale with it (`with_epochs`). `cosine` follows half a cosine down to a thousandth.
 
     `crop_group_size`: number of consecutive images that share crop and mirroring. `shuffle`: a new order each epoch.
-    `mean`: subtract the mean `image`, or the mean of each `channel`.
+    `mean`: subtract the mean `image`, or the mean of each `channel`. `detail`: of the image contract
+    (`model.images.contract`); training images that are degraded keep theirs.
 
     `class_weights`: an image counts in inverse proportion to the size of its class. `label_smoothing`: the share of the
     target that all classes have alike. `competition`: the share of the images for which only the classes of the same
@@ -139,6 +140,7 @@ class Recipe:
     crop_group_size: int = 1
     shuffle: bool = True
     mean: Literal["image", "channel"] = "image"
+    detail: int | None = None
     epochs: int = 90
     minutes: float = 0.0
     warmup: float = 0.0
@@ -239,6 +241,7 @@ RECIPES = {
         schedule="cosine",
         warmup=0.03,
         mean="channel",
+        detail=48,
         competition=0.25,
         boxes=Boxes(),
         degradation=Degradation(),

@@ -13,6 +13,7 @@ from model.artifacts.weights import read_weights
 from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
 
 
+@pytest.mark.slow
 def test_a_list_of_images_becomes_a_packed_network(
     few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -34,6 +35,7 @@ def test_a_list_of_images_becomes_a_packed_network(
         assert float((weights != 0).mean()) == pytest.approx(density, abs=0.03), name
     training = artifact.manifest.training
     assert training["recipe"]["name"] == "photos"
+    assert artifact.image_contract.detail == 48
     assert training["packing"]["epochs"] == 0
     printed = capsys.readouterr().out
     assert "compete within their source" not in printed

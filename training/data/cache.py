@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -42,7 +42,7 @@ MAX_UNREADABLE_SHARE = 0.5
 """Of all files, besides those that neither are nor are called images: with more, training ends."""
 
 CacheFormat = Literal["raw", "jpeg"]
-DecodeExample = Callable[[Example], "tuple[Pixels, bytes, Traits] | Skipped"]
+DecodeRow = Callable[[int], "tuple[Pixels, bytes, Traits] | Skipped"]
 
 
 @dataclass(frozen=True)
@@ -80,18 +80,24 @@ def build_cache(
     drop_near_duplicates: bool = False,
     contract: ImageContract = DEFAULT_CONTRACT,
     limits: ImageLimits = DEFAULT_LIMITS,
+    train_contract: ImageContract | None = None,
 ) -> ImageCache:
     """Open the cache of `dataset` below `root`, decoding the images that it doesn't have yet. Raises DatasetError.
 
     One process at a time works on a cache; others wait, and find it complete. `drop_near_duplicates`: see
-    `training.data.copies.find_copies`.
+    `training.data.copies.find_copies`. `train_contract`: of the training images, where it isn't that of all.
     """
-    folder = root / f"{dataset.name}-{_fingerprint(dataset, cache_format, contract, limits)}"
+    contracts = (train_contract or contract, contract)
+    folder = root / f"{dataset.name}-{_fingerprint(dataset, cache_format, contracts, limits)}"
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(folder / "lock", "reading the same images into the cache"):
         images = (JpegImages if cache_format == "jpeg" else RawImages)(folder, len(dataset.examples))
-        decode = partial(decode_example, images=images, contract=contract, limits=limits)
-        images.repair = partial(_decode_again, dataset.examples, decode)
+        examples, num_train = dataset.examples, len(dataset.train)
+
+        def decode(row: int) -> tuple[Pixels, bytes, Traits] | Skipped:
+            return decode_example(examples[row], images, contracts[row >= num_train], limits)
+
+        images.repair = partial(_decode_again, decode)
         progress = _Progress(folder / "progress.npz")
         progress.load()
         traits, has_traits = open_traits(folder / "traits.bin", len(dataset.examples))
@@ -100,7 +106,7 @@ def build_cache(
             progress.path.unlink()  # first: if we are killed after this, the next run must not believe it
             progress = _Progress(progress.path)
             images.resume(0)
-        _decode_rest(dataset.examples, len(dataset.train), decode, images, traits, progress)
+        _decode_rest(len(examples), num_train, decode, images, traits, progress)
     _check_unreadable(dataset, progress.skipped, folder)
     copies = find_copies(dataset, traits, drop_near_duplicates)
     skipped = progress.skipped | dict(copies.left_out)
@@ -111,9 +117,12 @@ def build_cache(
     return ImageCache(images, mean, covariance, skipped, traits, copies)
 
 
-def _fingerprint(dataset: Dataset, cache_format: CacheFormat, contract: ImageContract, limits: ImageLimits) -> str:
-    """Changes when a file, its split, the image contract or a limit of images changes."""
-    digest = hashlib.sha256(f"{contract.name} {limits} {cache_format} 3".encode())
+def _fingerprint(
+    dataset: Dataset, cache_format: CacheFormat, contracts: tuple[ImageContract, ImageContract], limits: ImageLimits
+) -> str:
+    """Changes when a file, its split, an image contract or a limit of images changes."""
+    names = " ".join(dict.fromkeys(contract.name for contract in contracts))
+    digest = hashlib.sha256(f"{names} {limits} {cache_format} 3".encode())
     for split, examples in dataset.splits().items():
         for example in examples:
             try:
@@ -187,20 +196,17 @@ class _Progress:
 
 
 def _decode_rest(
-    examples: Sequence[Example],
+    num_images: int,
     num_train: int,
-    decode: DecodeExample,
+    decode: DecodeRow,
     images: RawImages | JpegImages,
     traits: TraitsFile,
     progress: _Progress,
 ) -> None:
     """Decode what isn't done yet on all cores, and save the progress every few seconds."""
     start, saved = progress.done, time.monotonic()
-    rest = examples[start:]
-    decoded = ordered_map(decode, rest, ahead=AHEAD)
-    with tqdm(
-        total=len(examples), initial=start, desc="reading images", unit="image", smoothing=0, disable=None
-    ) as bar:
+    decoded = ordered_map(decode, range(start, num_images), ahead=AHEAD)
+    with tqdm(total=num_images, initial=start, desc="reading images", unit="image", smoothing=0, disable=None) as bar:
         for row, result in enumerate(decoded, start):
             if isinstance(result, Skipped):
                 progress.skipped[row] = result
@@ -212,7 +218,7 @@ def _decode_rest(
                 if row < num_train:
                     progress.add(pixels)
             bar.update()
-            last = row + 1 == len(examples)
+            last = row + 1 == num_images
             if (row + 1 - start) % CHUNK and not last:
                 continue
             progress.done = row + 1
@@ -245,9 +251,9 @@ def decode_example(
         return Skipped(example.file, skip_reason(error), str(error))
 
 
-def _decode_again(examples: Sequence[Example], decode: DecodeExample, row: int) -> tuple[Pixels, bytes]:
+def _decode_again(decode: DecodeRow, row: int) -> tuple[Pixels, bytes]:
     """Pixels and encoded bytes of an image that is damaged in the cache. Raises DatasetError."""
-    result = decode(examples[row])
+    result = decode(row)
     if isinstance(result, Skipped):
         raise DatasetError(f"an image is damaged in the cache, and can't be decoded again: {result}")
     return result[0], result[1]

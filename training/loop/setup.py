@@ -12,7 +12,7 @@ import torch
 from model.artifacts import artifact as artifacts
 from model.artifacts.writer import utc_now
 from model.datasets.listing import write_skipped
-from model.images.contract import DEFAULT_CONTRACT, IMAGE_SIZE, ImageContract
+from model.images.contract import IMAGE_SIZE, ImageContract
 from model.images.limits import DEFAULT_LIMITS
 from training.config import RunOptions, TrainConfig
 from training.data.cache import ImageCache, build_cache
@@ -81,27 +81,34 @@ def set_up(
 
 def _with_contract(config: TrainConfig, context: DistributedContext) -> TrainConfig:
     """The same with the image contract of a new run filled in."""
-    contract = context.broadcast(choose_contract(config.run) if context.is_main else None)
+    contract = context.broadcast(choose_contract(config.run, config.recipe.detail) if context.is_main else None)
     return replace(config, run=replace(config.run, detail=contract.detail, color_profiles=contract.color_profiles))
 
 
-def choose_contract(run: RunOptions) -> ImageContract:
+def choose_contract(run: RunOptions, recipe_detail: int | None = None) -> ImageContract:
     """The image contract of a new run: that of the artifact that it starts from, with what is asked for changed.
 
-    Raises ArtifactError.
+    `recipe_detail`: of a run that starts from nothing. Raises ArtifactError.
     """
-    start = DEFAULT_CONTRACT if run.init_from is None else artifacts.load(run.init_from).image_contract
+    start = ImageContract(recipe_detail) if run.init_from is None else artifacts.load(run.init_from).image_contract
     detail = start.detail if run.detail is None else run.detail
     profiles = start.color_profiles if run.color_profiles is None else run.color_profiles
     return ImageContract(None if detail == IMAGE_SIZE else detail, profiles)
 
 
 def open_cache(config: TrainConfig, dataset: Dataset) -> ImageCache:
-    """The decoded images of a run. Raises DatasetError."""
+    """The decoded images of a run; training images that will be degraded are in full detail. Raises DatasetError."""
     run, environment = config.run, config.environment
     limits = replace(DEFAULT_LIMITS, max_pixels=environment.max_pixels)
+    contract = run.image_contract
     return build_cache(
-        dataset, environment.cache_folder, run.cache_format, run.drop_near_duplicates, run.image_contract, limits
+        dataset,
+        environment.cache_folder,
+        run.cache_format,
+        run.drop_near_duplicates,
+        contract,
+        limits,
+        contract if config.recipe.degradation is None else replace(contract, detail=None),
     )
 
 

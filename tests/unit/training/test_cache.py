@@ -30,6 +30,17 @@ def test_statistics_are_exact(images: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(cache.covariance, np.cov(train.reshape(-1, 3).T, bias=True), rtol=1e-9)
 
 
+def test_training_images_may_have_another_contract(few: Path, tmp_path: Path) -> None:
+    """Those that are degraded in training keep their detail."""
+    dataset, reduced = load_folder(few), ImageContract(24)
+    cache = image_cache.build_cache(dataset, tmp_path, contract=reduced, train_contract=ImageContract())
+    for row, contract in ((0, ImageContract()), (len(dataset.train), reduced), (-1 + len(dataset.examples), reduced)):
+        expected = decode_image(dataset.examples[row].path.read_bytes(), contract=contract).pixels
+        np.testing.assert_array_equal(cache.images.read(np.array([row]))[0], expected)
+    image_cache.build_cache(dataset, tmp_path, contract=reduced)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 @pytest.mark.parametrize("form", ["raw", "jpeg"])
 def test_resumed_after_an_interruption(
     images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: Literal["raw", "jpeg"]

@@ -117,6 +117,10 @@ def test_a_run_asks_for_what_its_start_asks(artifact_copy: Path) -> None:
     with_contract(artifact_copy, ImageContract(32, color_profiles=False))
     assert choose_contract(RunOptions()) == DEFAULT_CONTRACT
     assert choose_contract(RunOptions(detail=48)) == ImageContract(48)
-    assert choose_contract(RunOptions(init_from=artifact_copy)) == ImageContract(32, color_profiles=False)
+    assert choose_contract(RunOptions(), recipe_detail=48) == ImageContract(48)
+    assert choose_contract(RunOptions(detail=256), recipe_detail=48) == DEFAULT_CONTRACT
+    assert choose_contract(RunOptions(init_from=artifact_copy), recipe_detail=48) == ImageContract(
+        32, color_profiles=False
+    )
     changed = RunOptions(init_from=artifact_copy, detail=256, color_profiles=True)
     assert choose_contract(changed) == DEFAULT_CONTRACT
