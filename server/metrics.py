@@ -25,8 +25,8 @@ class ServerState:
     crops_per_second: float
     inference_alive: bool
     index_images: int
-    dropped_log_lines: int
     index_damaged_images: int
+    dropped_log_lines: int
     model: Mapping[str, str]
 
 
@@ -37,8 +37,8 @@ GAUGES = {
     "crops_per_second": "Speed of the network, median of the last batches.",
     "inference_alive": "1 while the inference worker runs and is not stuck.",
     "index_images": "Images in the index.",
-    "dropped_log_lines": "Lines of the log that were dropped because nobody read it.",
     "index_damaged_images": "Images of the index that are left out of searches, since they are damaged.",
+    "dropped_log_lines": "Lines of the log that were dropped because nobody read it.",
 }
 """Fields of ServerState, each a gauge with the prefix `alexnet_`, and their help texts."""
 

@@ -13,6 +13,7 @@ from model.images.crops import TEN_CROP
 from model.runtime import available_cpus
 from server.exceptions import ReloadError
 from server.fairness import RateLimit, Turns
+from server.folder_sync import FolderSync
 from server.limits import Admission
 from server.loaded_model import LoadedModel
 from server.log_output import num_dropped_lines
@@ -47,6 +48,7 @@ class Service:
         self.readers, self.writers = ThreadPool(READ_THREADS, "read"), WritePool(WRITE_THREADS, "write")
         self.file_readers = ThreadPool(FILE_THREADS, "file")
         self.searcher = SearchWorker()
+        self.folder_sync = FolderSync(settings.sync_folder)
         self.draining = False
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
         self._reload_lock = asyncio.Lock()
@@ -57,6 +59,7 @@ class Service:
     def close(self) -> None:
         """Finish what was begun, then release threads and files."""
         self._loader.shutdown()
+        self.folder_sync.close()
         for pool in (self.decoder, self.readers, self.writers, self.file_readers):
             pool.close()
         self.current.retire()
@@ -130,8 +133,8 @@ class Service:
             crops_per_second=loaded.inference.throughput.crops_per_second,
             inference_alive=loaded.inference.is_alive,
             index_images=0 if loaded.index is None else len(loaded.index),
-            dropped_log_lines=num_dropped_lines(),
             index_damaged_images=loaded.num_damaged_images,
+            dropped_log_lines=num_dropped_lines(),
             model={
                 "name": manifest.name,
                 "version": str(manifest.version),

@@ -29,6 +29,7 @@ class Settings(BaseSettings):
         "(default: indexes/NAME/VERSION below --home).",
     )
     read_only: bool = Field(False, description="Never change the index.")
+    sync_folder: Path | None = Field(None, description="Folder of images that the index follows on `POST /sync`.")
     precision: Precision = Field("float32", description="Numeric precision of the network: float32 or int8.")
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
@@ -65,7 +66,7 @@ class Settings(BaseSettings):
     max_queued_crops: int = Field(640, ge=1, description="Maximum crops waiting for the network, up to ten per image.")
     max_body_bytes: int = Field(32 * 1024 * 1024, ge=1, description="Maximum bytes of a request's body.")
     max_images_per_request: int = Field(16, ge=1, description="Maximum images in one request.")
-    max_pixels: int = Field(64_000_000, ge=1, le=89_000_000, description="Maximum pixels of an image.")
+    max_pixels: int = Field(64_000_000, ge=1, le=1_000_000_000, description="Maximum pixels of an image.")
 
     @field_validator("index", mode="before")
     @classmethod
