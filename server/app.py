@@ -15,6 +15,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from model.exceptions import InvalidRequestError
 from server import error_handlers
 from server.content_encoding import ContentEncodingMiddleware
 from server.dependencies import require_read, require_same_origin
@@ -29,17 +30,20 @@ from server.middleware import (
 )
 from server.open_inference.grpc.extra import load_serve_grpc
 from server.parameters import check_query
-from server.responses import AUTH_ERRORS, AUTH_RESPONSES, responses_for
-from server.routes import classify, health, images, network, preview, similar, v2, v2_management
+from server.responses import AUTH_ERRORS, responses_for
+from server.routes import classify, health, images, network, preview, similar, sync, v2, v2_management
 from server.schemas import ProtocolError
 from server.security import AllowedHosts
 from server.service import Service
 from server.shutdown import close_service
 
 WEB = Path(__file__).parent / "web"
-AUTHENTICATED = (classify.router, similar.router, preview.router, images.router, network.router)
+AUTHENTICATED = (classify.router, similar.router, preview.router, images.router, sync.router, network.router)
 OPEN_INFERENCE = (v2.router, v2_management.router, v2.authenticated_router)
-ROUTERS = (*AUTHENTICATED, health.router, *OPEN_INFERENCE)
+ROUTERS = (*AUTHENTICATED, health.router, health.authenticated_router, *OPEN_INFERENCE)
+ROUTE_RESPONSES = responses_for(*AUTH_ERRORS, InvalidRequestError)
+PROTOCOL_RESPONSES = responses_for(*AUTH_ERRORS, InvalidRequestError, schema=ProtocolError)
+"""Of every route, whatever it does: keys, other pages and names, and parameters that it doesn't know."""
 
 
 def create_app(service: Service) -> ASGIApp:
@@ -96,10 +100,11 @@ def add_routes(app: FastAPI) -> None:
     """Add every route of the OpenAPI document."""
     known = Depends(check_query)
     for router in AUTHENTICATED:
-        app.include_router(router, dependencies=[Depends(require_read), known], responses=AUTH_RESPONSES)
-    app.include_router(health.router, dependencies=[known], responses=AUTH_RESPONSES)
+        app.include_router(router, dependencies=[Depends(require_read), known], responses=ROUTE_RESPONSES)
+    app.include_router(health.router, dependencies=[known], responses=responses_for(InvalidRequestError))
+    app.include_router(health.authenticated_router, dependencies=[known], responses=ROUTE_RESPONSES)
     for router in OPEN_INFERENCE:
-        app.include_router(router, dependencies=[known], responses=responses_for(*AUTH_ERRORS, schema=ProtocolError))
+        app.include_router(router, dependencies=[known], responses=PROTOCOL_RESPONSES)
 
 
 def methods_by_path() -> dict[str, set[str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
 from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
@@ -53,3 +53,13 @@ async def run_until_deadline(request: Request, deadline: float, work: Awaitable[
 async def _wait_for_disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
+
+
+async def gather_all(work: Iterable[Awaitable[T]]) -> list[T]:
+    """The results of all, at the same time. When one fails, the others are cancelled: nobody waits for them."""
+    tasks = [asyncio.ensure_future(item) for item in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()

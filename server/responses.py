@@ -53,7 +53,6 @@ def responses_for(*errors: type[AlexNetError], schema: type[BaseModel] = ErrorRe
 
 
 AUTH_ERRORS = (UnauthorizedError, ForbiddenError, CrossOriginError, HostNotAllowedError)
-AUTH_RESPONSES = responses_for(*AUTH_ERRORS)
 INDEX_RESPONSES = responses_for(UnknownImageError, NoIndexError)
 ADMITTED_ERRORS = (
     InvalidRequestError,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from enum import IntEnum
 from typing import Annotated
@@ -16,6 +15,7 @@ from model.artifacts.artifact import Label
 from model.exceptions import InvalidImageError
 from model.images.crops import CROP_IDS
 from model.runtime import top_k
+from server.deadlines import gather_all
 from server.dependencies import ContextDep, UploadDep, parameters_of
 from server.exceptions import InferenceError
 from server.parameters import Parameters
@@ -54,7 +54,7 @@ async def classify(
     if len(upload.images) == 1:
         return await context.run(_classify_image(context, upload.image, params.top, crop_ids))
     work = [_classify_or_error(context, data, params.top, crop_ids) for data in upload.images]
-    return await context.run(asyncio.gather(*work))
+    return await context.run(gather_all(work))
 
 
 async def _classify_image(context: RequestContext, data: bytes, top: int, crops: tuple[int, ...]) -> ClassifyResponse:

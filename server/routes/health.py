@@ -12,6 +12,8 @@ from server.responses import Responses, responses_for
 from server.schemas import HealthResponse, IndexRef, InfoResponse, ModelRef
 
 router = APIRouter(tags=["operation"])
+"""Health, for anybody."""
+authenticated_router = APIRouter(tags=["operation"])
 
 UNAVAILABLE: Responses = {503: {"model": HealthResponse, "description": "No."}}
 STOPPED = "inference worker stopped or stuck"
@@ -39,7 +41,7 @@ async def ready(service: ServiceDep, response: Response) -> HealthResponse:
     return HealthResponse(status="draining" if service.draining else STOPPED)
 
 
-@router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
+@authenticated_router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
 async def metrics(service: ServiceDep, api_key: ApiKeyDep) -> Response:
     """Requests by route, status and error code, seconds by phase, batches, the queue, and the model."""
     if not service.settings.public_metrics:
@@ -47,7 +49,7 @@ async def metrics(service: ServiceDep, api_key: ApiKeyDep) -> Response:
     return Response(service.metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
 
-@router.get("/info", dependencies=[Depends(require_read)], summary="The loaded model and index")
+@authenticated_router.get("/info", dependencies=[Depends(require_read)], summary="The loaded model and index")
 async def info(loaded_model: LoadedModelDep) -> InfoResponse:
     """The network, its device, its measured errors, and the index."""
     artifact, index = loaded_model.artifact, loaded_model.index
@@ -67,7 +69,7 @@ async def info(loaded_model: LoadedModelDep) -> InfoResponse:
     )
 
 
-@router.post(
+@authenticated_router.post(
     "/reload",
     dependencies=[Depends(require_admin)],
     responses=responses_for(ReloadError),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import os
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from starlette.responses import StreamingResponse
 from index.entries import Entry, NewEntry
 from index.protocol import Index
 from model.exceptions import InvalidImageError, InvalidRequestError
+from server.deadlines import gather_all
 from server.dependencies import ContextDep, ImageId, ShowPathsDep, UploadDep, parameters_of, require_write
 from server.exceptions import (
     BAD_REQUEST,
@@ -141,7 +141,7 @@ async def _add(
         sha256 = hashlib.sha256(data).hexdigest()
         return feature, NewEntry.from_image(sha256, image, labels[number], None, keys[number])
 
-    prepared = await asyncio.gather(*[prepare(number, data) for number, data in enumerate(upload.images)])
+    prepared = await gather_all([prepare(number, data) for number, data in enumerate(upload.images)])
     good = [item for item in prepared if not isinstance(item, ErrorResponse)]
     results = []
     if good:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from dataclasses import dataclass
 from typing import Annotated
@@ -16,6 +15,7 @@ from index.protocol import Index
 from index.search import MAX_NEIGHBORS, SEARCH_MODE_HELP, Position, SearchMode
 from index.search import Query as SearchQuery
 from model.exceptions import InvalidRequestError
+from server.deadlines import gather_all
 from server.dependencies import ContextDep, ImageId, OptionalUploadDep, ShowPathsDep, parameters_of
 from server.parameters import Parameters
 from server.request_context import RequestContext
@@ -92,8 +92,8 @@ async def similar(
     page = _Page.of(context, params, *checksums)
 
     async def work() -> SimilarResponse:
-        images = await asyncio.gather(*[context.decode(data) for data in upload.images])
-        features = await asyncio.gather(*[context.extract_feature(image) for image in images])
+        images = await gather_all([context.decode(data) for data in upload.images])
+        features = await gather_all([context.extract_feature(image) for image in images])
         feature = await context.read_index(lambda index: _combine(index, list(features), params))
         image = ImageInfo.of(images[0]) if len(images) == 1 else None
         return await _search(context, page, feature, image, show_path)

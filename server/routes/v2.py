@@ -7,7 +7,6 @@ There is one model, the one that is served, under its name and version. Its inpu
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import replace
 from functools import partial
@@ -20,6 +19,7 @@ from fastapi.responses import JSONResponse
 
 from model.exceptions import InvalidRequestError
 from model.runtime import top_k
+from server.deadlines import gather_all
 from server.dependencies import BodyDep, ContextDep, LoadedModelDep, ServiceDep, require_read
 from server.exceptions import UnknownModelError
 from server.loaded_model import LoadedModel
@@ -123,7 +123,7 @@ async def _infer(request: Request, context: RequestContext, body: bytes) -> Enco
         deadline = time.monotonic() + infer_request.parameters.timeout
         context = replace(context, deadline=min(context.deadline, deadline))
     work = [_infer_image(context, infer_request, number) for number in range(infer_request.num_images)]
-    results = await context.run(asyncio.gather(*work))
+    results = await context.run(gather_all(work))
     encode = partial(_encode, infer_request, results, loaded_model, request.headers.get("Accept-Encoding", ""))
     with context.timings.measure("encode"):
         response = await context.run(context.run_in_pool(encode))

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from starlette.testclient import TestClient
+
+from server.deadlines import gather_all
+from server.exceptions import OverloadedError
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "soon", ""])
@@ -23,3 +28,26 @@ def test_requests_without_images_have_a_deadline(client: TestClient, path: str) 
     assert client.get(path).status_code == 200
     assert client.get(path, headers={"X-Request-Timeout": "1e-7"}).status_code == 504
     assert client.get(path, headers={"X-Request-Timeout": "soon"}).status_code == 422
+
+
+def test_when_one_image_fails_nobody_waits_for_the_others() -> None:
+    async def run() -> None:
+        left, forever = asyncio.Event(), asyncio.Event()
+
+        async def wait() -> None:
+            try:
+                await forever.wait()
+            finally:
+                left.set()
+
+        async def fail() -> None:
+            await asyncio.sleep(0)
+            raise OverloadedError("busy")
+
+        with pytest.raises(OverloadedError):
+            await gather_all([wait(), fail()])
+        async with asyncio.timeout(5):
+            await left.wait()
+        assert await gather_all([asyncio.sleep(0, 1), asyncio.sleep(0, 2)]) == [1, 2]
+
+    asyncio.run(run())

@@ -17,7 +17,7 @@ from server.settings import Settings
     [
         ("/classify", b"", 422, "missing_body"),
         ("/classify", b"hello", 415, "unsupported_image"),
-        ("/classify", b"\xff\xd8\xff\xe0" + bytes(50), 415, "unsupported_image"),
+        ("/classify", b"\xff\xd8\xff\xe0" + bytes(50), 422, "invalid_image"),
         ("/classify", bytes(5_000_001), 413, "body_too_large"),
         ("/classify?top=0", b"x", 422, "invalid_request"),
         ("/classify?crops=3", b"x", 422, "invalid_request"),
