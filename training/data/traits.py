@@ -61,7 +61,7 @@ def measure_sharpness(pixels: NDArray[np.uint8]) -> float:
 
 def is_decoded(traits: Traits) -> NDArray[np.bool_]:
     """Which of the records (N,) are of images that could be decoded."""
-    decoded: NDArray[np.bool_] = traits["digest"].any(1)
+    decoded: NDArray[np.bool_] = np.any(traits["digest"] != 0, axis=1)
     return decoded
 
 

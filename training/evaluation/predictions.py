@@ -41,7 +41,8 @@ class Predictions(NamedTuple):
     @property
     def predicted(self) -> NDArray[np.int64]:
         """The most probable class of each image (M,), from the most crops."""
-        return self.best.argmax(1)
+        predicted: NDArray[np.int64] = self.best.argmax(1)
+        return predicted
 
     @property
     def mistakes(self) -> NDArray[np.int64]:
