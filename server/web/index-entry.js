@@ -23,7 +23,7 @@ export function indexEntry({ id, label, file, width, height }, onChange) {
     const image = element("img", { alt, width: 128, height: 128, loading: "lazy" });
     showImage(image, `images/${id}/thumbnail`);
     const link = element("a", { href: toAddress({ ...EMPTY, like: [id] }), title: "Find similar images" }, image,
-      element("span", { className: "label" }, label ?? "no label"), element("small", {}, file ?? `image ${id}`));
+      element("span", { className: "label" }, label ?? "no label"), element("small", { title: file ?? "" }, `image ${id}`));
     const edit = button("Edit", `label of image ${id}`, editLabel);
     const removal = button("Remove", `image ${id}`, remove);
     item.replaceChildren(link, element("div", { className: "row actions" }, edit, removal));

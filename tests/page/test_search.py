@@ -176,7 +176,7 @@ def full(url: str) -> Iterator[None]:
 def test_overloaded_then_answered(artifact: Artifact, index_path: Path, tmp_path: Path, open_page: OpenPage) -> None:
     environment = {
         "ALEXNET_INDEX": str(index_path),
-        "ALEXNET_MAX_CONCURRENT_REQUESTS": "4",
+        "ALEXNET_MAX_CONCURRENT_REQUESTS": "16",
         "ALEXNET_READ_ONLY": "true",
     }
     with served(artifact, tmp_path, environment) as (url, _):
@@ -184,7 +184,7 @@ def test_overloaded_then_answered(artifact: Artifact, index_path: Path, tmp_path
         expect(page.locator(NEIGHBORS)).to_have_count(6)
         with full(url):
             page.locator(f"{NEIGHBORS} a").nth(2).click()
-            expect(page.get_by_role("alert")).to_contain_text("limit of 4 concurrent requests reached")
+            expect(page.get_by_role("alert")).to_contain_text("limit of 16 concurrent requests reached")
             expect(page.get_by_role("alert")).to_contain_text("Retrying in")
         expect(page.locator("#classes li")).to_have_count(3)
         expect(page.locator("#notice")).to_be_hidden()
