@@ -43,11 +43,13 @@ def calls(dependant: Dependant) -> Iterator[Any]:
 
 def row(route: RouteContext, method: str) -> str:
     """The row of a route in the table."""
-    found = set(calls(route.dependant))
-    scope = [name for call, name in SCOPES.items() if call in found][-1:] or ["none"]
-    limits = [name for call, name in LIMITS.items() if call in found] + ["JSON"] * bool(route.dependant.body_params)
+    called = set(calls(route.dependant))
+    scope = [name for call, name in SCOPES.items() if call in called][-1:] or ["none"]
+    limits = [name for call, name in LIMITS.items() if call in called] + ["JSON"] * bool(route.dependant.body_params)
     statuses = sorted({route.status_code or 200, *map(int, route.responses)})
-    return f"| {method} | `{route.path}` | {scope[0]} | {', '.join(map(str, statuses))} | {', '.join(limits) or 'none'} |"
+    return (
+        f"| {method} | `{route.path}` | {scope[0]} | {', '.join(map(str, statuses))} | {', '.join(limits) or 'none'} |"
+    )
 
 
 def test_the_table_is_the_program() -> None:

@@ -108,7 +108,7 @@ def test_turns_at_the_decoder() -> None:
     assert asyncio.run(run()) == ["flood", "flood", "polite", "flood", "flood", "flood"]
 
 
-def test_a_turn_that_comes_too_late_goes_on() -> None:
+def test_a_turn_that_comes_too_late_is_passed_on() -> None:
     async def run() -> None:
         turns = Turns(1)
         async with turns.take("a"):
