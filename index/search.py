@@ -27,8 +27,8 @@ SearchMode = Literal["exact", "binary", "hash_lookup"]
 MAX_NEIGHBORS = 1000
 """Of one page. A query may ask for one more, to know whether there is one."""
 MIN_SHORTLIST = 1000
-SHORTLIST_FRACTION = 100
-"""Shortlist by Hamming distance: one row in so many."""
+ROWS_PER_SHORTLIST_ENTRY = 100
+"""One row in this many is shortlisted by Hamming distance."""
 MAX_SHORTLIST = 10_000
 """Rows that are read from the disk in some hundredths of a second."""
 SHORTLIST_PER_NEIGHBOR = 4
@@ -39,7 +39,7 @@ MAX_EXCLUDED_IN_BATCH = 256
 
 
 def parse_search_mode(name: str) -> SearchMode:
-    """Raises InvalidRequestError."""
+    """Parse the name of a search mode. Raises InvalidRequestError."""
     if name not in get_args(SearchMode):
         raise InvalidRequestError(f"unknown search mode {name!r}: use {', '.join(get_args(SearchMode))}")
     return cast(SearchMode, name)
@@ -152,7 +152,7 @@ def _search_binary(
     snapshot: Snapshot, matrix: FeatureMatrix, query: Query, mask: Mask | None, pool: SearchPool
 ) -> NearestRows:
     codes = _require_codes(snapshot, query)
-    fraction = min(MAX_SHORTLIST, len(codes) // SHORTLIST_FRACTION)
+    fraction = min(MAX_SHORTLIST, len(codes) // ROWS_PER_SHORTLIST_ENTRY)
     count = max(MIN_SHORTLIST, SHORTLIST_PER_NEIGHBOR * query.end, fraction)
     return rerank(matrix, codes.shortlist(query.feature, count, pool, mask), query.feature, query.end, pool)
 

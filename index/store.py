@@ -66,8 +66,8 @@ def lock_for_writing(path: Path) -> WriteLock:
 class ImageIndex:
     """An index on disk. All methods may be called from any thread; one process at a time may change an index.
 
-    `crops`: those whose mean the features are. `damaged`: id -> fault of images whose rows are truncated, or whose row
-    or entry doesn't match its checksum; a search doesn't find them, but the others.
+    `crops`: the crops whose features are averaged. `damaged`: id -> fault of images whose rows are truncated, or whose
+    row or entry doesn't match its checksum; searches skip these images.
     """
 
     def __init__(self, path: Path, writable: bool) -> None:

@@ -1,7 +1,7 @@
 """Exceptions of `model`, `index` and `training`. Their messages say what is wrong, then what to do.
 
-`server.exceptions` has the HTTP status and error code of each; the command line prints the message and exits with
-status 1.
+`server.exceptions` has the HTTP status and error code of those that a request can cause. The command line prints the
+message and exits with status 1.
 """
 
 
@@ -54,7 +54,7 @@ class TrainingError(AlexNetError):
 
 
 class StoppedError(TrainingError):
-    """Training was stopped by a signal, after saving a checkpoint."""
+    """Work was stopped by a signal; what was completed is saved."""
 
 
 class IndexStoreError(AlexNetError):
@@ -70,11 +70,11 @@ class StorageFullError(IndexStoreError):
 
 
 class IndexLockedError(IndexStoreError):
-    """Another process has locked the index; nothing was changed."""
+    """Another program has locked the catalog of the index; nothing was changed."""
 
 
 class ReadOnlyIndexError(IndexStoreError):
-    """The index is open for reading only, or another process writes to it."""
+    """The index is open for reading only, or another alexnet process holds its write lock."""
 
 
 class IndexReplacedError(ReadOnlyIndexError):

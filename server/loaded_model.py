@@ -94,7 +94,7 @@ class LoadedModel:
         return index
 
     def _warm_up(self) -> None:
-        """The first runs are slower, and measure the network's speed: not with a client's request."""
+        """Run the network before the first request: first runs are slow, and calibrate the estimate of its speed."""
         pixels = np.zeros((1, 256, 256, 3), np.uint8)
         for crops in (CENTER_CROP, TEN_CROP, TEN_CROP):
             job = InferenceJob(pixels, crops, time.monotonic() + WARM_UP_SECONDS)

@@ -162,7 +162,7 @@ class Recipe:
     pruning: Pruning | None = None
 
     def with_batch_size(self, batch_size: int) -> Recipe:
-        """Another batch size, with the learning rate in proportion (Krizhevsky's runs kept their errors so to 256)."""
+        """Another batch size, with the learning rate in proportion (kept the error in Krizhevsky's runs, up to 256)."""
         return replace(self, batch_size=batch_size, learning_rate=self.learning_rate * batch_size / self.batch_size)
 
     def with_epochs(self, epochs: int) -> Recipe:

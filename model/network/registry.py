@@ -37,7 +37,6 @@ from model.network.spec import (
     NetworkConfig,
     NetworkSpec,
     Padding,
-    Parallel,
     Scheme,
     SpatialNorm,
 )
@@ -90,20 +89,20 @@ def alexnet_six_conv(config: NetworkConfig) -> NetworkSpec:
 
 def bvlc_alexnet(config: NetworkConfig) -> NetworkSpec:
     """Caffe's AlexNet: alpha / n, k = 1, normalization over the channels of both towers."""
-    _check_fixed(config)
+    _check_fixed_options(config)
     return _build(config, _Variant(CHANNELS, conv1_padding=(0,) * 4, normalization="caffe", ceil_mode=True))
 
 
 def caffenet(config: NetworkConfig) -> NetworkSpec:
     """Caffe's CaffeNet: as `bvlc_alexnet`, with pooling before normalization."""
-    _check_fixed(config)
+    _check_fixed_options(config)
     variant = _Variant(CHANNELS, conv1_padding=(0,) * 4, normalization="caffe", pool_first=True, ceil_mode=True)
     return _build(config, variant)
 
 
 def torchvision_alexnet(config: NetworkConfig) -> NetworkSpec:
     """torchvision's: the one-tower network of Krizhevsky 2014, without normalization."""
-    _check_fixed(config)
+    _check_fixed_options(config)
     return _build(config, _Variant(TORCHVISION_CHANNELS, towers=1, conv1_padding=(2,) * 4, normalization="none"))
 
 
@@ -124,8 +123,8 @@ def build_spec(config: NetworkConfig) -> NetworkSpec:
     return NETWORKS[config.name](config)
 
 
-def _check_fixed(config: NetworkConfig) -> None:
-    """Published networks have one form; only sizes, dropout and input can be chosen."""
+def _check_fixed_options(config: NetworkConfig) -> None:
+    """Raise NetworkConfigError if an option that published networks fix was changed."""
     variable = ("name", "num_classes", "hidden", "dropout", "input_scale", "input_size", "mean", "channels")
     for field in fields(NetworkConfig):
         if field.name not in variable and getattr(config, field.name) != field.default:
@@ -212,12 +211,12 @@ def _fully_connected_layers(config: NetworkConfig, channels: int) -> list[Layer]
             continue
         keep = 1.0 if name == "fc6" else 1 - config.dropout  # of its inputs
         layers += [
-            _linear(name, in_features, config.hidden, "column", _init(in_features * keep, bias=1.0)),
+            Linear(name, in_features, config.hidden, "column", _init(in_features * keep, bias=1.0)),
             Activation(f"{name}_act", config.activation),
             Dropout(f"{name}_dropout", config.hidden, config.dropout),
         ]
         in_features = config.hidden
-    return [*layers, _linear("fc8", in_features, config.num_classes, "row", _OUTPUT_INIT)]
+    return [*layers, Linear("fc8", in_features, config.num_classes, "row", _OUTPUT_INIT)]
 
 
 def _conv(
@@ -230,10 +229,6 @@ def _conv(
     )
     early = name == "conv1"
     return Conv(name, in_channels, out_channels, kernel_size, stride, padding, groups, init, anneals_early=early)
-
-
-def _linear(name: str, inputs: int, outputs: int, parallel: Parallel, init: Mapping[Scheme, Init]) -> Linear:
-    return Linear(name, inputs, outputs, parallel, init)
 
 
 def _init(fan_in: float, bias: float, source_std: float = 0.01) -> dict[Scheme, Init]:

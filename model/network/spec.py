@@ -37,7 +37,10 @@ class Init(NamedTuple):
 
 @dataclass(frozen=True)
 class Conv:
-    """A convolution over the channels of all towers. `anneals_early`: the authors lower its learning rate first."""
+    """A grouped convolution; channel counts are those of all towers together.
+
+    `anneals_early`: the authors lower its learning rate first.
+    """
 
     name: str
     in_channels: int
@@ -128,7 +131,10 @@ class Flatten:
 
 @dataclass(frozen=True)
 class Dropout:
-    """Dropout of the paper (section 4.2): zeros in training with probability `p`, times 1 - p otherwise."""
+    """Dropout of the paper (section 4.2).
+
+    In training, it zeroes each output with probability `p`; in evaluation, it multiplies all outputs by 1 - p.
+    """
 
     name: str
     features: int

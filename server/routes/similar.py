@@ -121,7 +121,7 @@ async def similar_to_indexed(
 
 
 def _combine(index: Index, features: list[NDArray[np.float32]], params: SearchParams) -> NDArray[np.float32]:
-    """The (dim,) feature to search for: Rocchio's relevance feedback, clipped at 0 as features are never negative."""
+    """The (dim,) feature to search for: Rocchio's relevance feedback, clipped at 0 as features after ReLU are."""
     features = features + [index.feature(image_id) for image_id in params.id or ()]
     if not features:
         raise InvalidRequestError("no image: send an image, or the id of an indexed one")
@@ -141,7 +141,7 @@ async def _search(
         model=ModelRef.of(context.loaded_model.artifact),
         index=IndexRef.of(context.loaded_model.require_index()),
         image=image,
-        neighbors=[NeighborInfo.of(neighbor, length, show_path) for neighbor in result.neighbors],
+        neighbors=[NeighborInfo.of(neighbor, length, show_path, context.prefix) for neighbor in result.neighbors],
         total=result.total,
         has_more=result.last is not None,
         next_cursor=None if result.last is None else encode_cursor(page.fingerprint, result.last),

@@ -148,8 +148,8 @@ def shut_down_distributed() -> None:
 class GradientAllReducer:
     """Adds the replicas' gradients while the backward pass still runs: a parameter's as soon as it is complete.
 
-    The network has 16 parameters, the largest ready first, so none of the buckets of DistributedDataParallel are
-    needed, and the sum doesn't depend on how a batch was divided into micro-batches.
+    The network has about 16 parameter tensors, the largest ready first, so it needs no buckets as those of
+    DistributedDataParallel, and the sum doesn't depend on how a batch was divided into micro-batches.
     """
 
     def __init__(self, parameters: Iterable[nn.Parameter], group: distributed.ProcessGroup | None) -> None:

@@ -169,7 +169,7 @@ class Trainer:
         with epoch_progress(title, len(order), totals.images, self.clock, self.context) as progress:
             for step, sums in train_step.run_epoch(order, self.epoch, self.step, self._prepare, self.mixes):
                 self.step = step + 1
-                if self._should_log(len(order)):
+                if self._should_sync(len(order)):
                     self._read(sums)
                     progress.show(totals, self.epoch, self.step, train_step.loader.stall_seconds)
                     self._save_within_epoch()
@@ -196,7 +196,7 @@ class Trainer:
             where = f"epoch {self.epoch + 1}, step {self.step:,}"
             diagnostics.check_loss(loss / images, self._chance, self.recipe, where)
 
-    def _should_log(self, num_images: int) -> bool:
+    def _should_sync(self, num_images: int) -> bool:
         """Whether to read the loss, and to think of saving, after this step; the same in all processes."""
         every = self.config.environment.save_steps
         save_due = bool(every) and self.step % every == 0
