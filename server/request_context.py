@@ -43,6 +43,12 @@ class RequestContext:
         return self.quota.client
 
     @property
+    def prefix(self) -> str:
+        """What a proxy puts before all addresses."""
+        prefix: str = self.request.scope.get("root_path", "")
+        return prefix
+
+    @property
     def timings(self) -> Timings:
         timings: Timings = self.request.scope["timings"]
         return timings

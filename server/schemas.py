@@ -143,9 +143,9 @@ class NeighborInfo(Schema):
     thumbnail: Annotated[str, Field(examples=["/images/17/thumbnail"])]
 
     @classmethod
-    def of(cls, neighbor: Neighbor, feature_length: float, show_path: bool) -> NeighborInfo:
-        """`feature_length`: Euclidean length of the query's feature."""
-        entry, url = neighbor.entry, f"/images/{neighbor.entry.id}"
+    def of(cls, neighbor: Neighbor, feature_length: float, show_path: bool, prefix: str) -> NeighborInfo:
+        """`feature_length`: Euclidean length of the query's feature. `prefix`: that of a proxy."""
+        entry, url = neighbor.entry, f"{prefix}/images/{neighbor.entry.id}"
         return cls(
             id=entry.id,
             key=entry.key,
@@ -200,8 +200,9 @@ class IndexedImage(Schema):
     similar: str
 
     @classmethod
-    def of(cls, entry: Entry, show_path: bool) -> IndexedImage:
-        url = f"/images/{entry.id}"
+    def of(cls, entry: Entry, show_path: bool, prefix: str) -> IndexedImage:
+        """`prefix`: that of a proxy."""
+        url = f"{prefix}/images/{entry.id}"
         return cls(
             id=entry.id,
             key=entry.key,
@@ -268,8 +269,9 @@ class AddedImage(Schema):
     url: Annotated[str, Field(examples=["/images/17"])]
 
     @classmethod
-    def of(cls, result: AddResult) -> AddedImage:
-        return cls(id=result.id, status=result.status, url=f"/images/{result.id}")
+    def of(cls, result: AddResult, prefix: str) -> AddedImage:
+        """`prefix`: that of a proxy."""
+        return cls(id=result.id, status=result.status, url=f"{prefix}/images/{result.id}")
 
 
 class InfoResponse(Schema):

@@ -88,15 +88,15 @@ async def list_images(
     context: ContextDep, params: Annotated[PageParams, Query()], show_path: ShowPathsDep
 ) -> ImagesResponse:
     """Ordered by id. `next_cursor` is the `cursor` of the next page, null on the last."""
-    return await context.run(context.read_index(lambda index: _page(index, params, show_path)))
+    return await context.run(context.read_index(lambda index: _page(index, params, show_path, context.prefix)))
 
 
-def _page(index: Index, params: PageParams, show_path: bool) -> ImagesResponse:
+def _page(index: Index, params: PageParams, show_path: bool, prefix: str) -> ImagesResponse:
     entries = index.catalog.page(params.cursor, params.limit + 1, params.label)
     page = entries[: params.limit]
     return ImagesResponse(
         index=IndexRef.of(index),
-        images=[IndexedImage.of(entry, show_path) for entry in page],
+        images=[IndexedImage.of(entry, show_path, prefix) for entry in page],
         total=index.count(params.label),
         has_more=len(entries) > params.limit,
         next_cursor=page[-1].id if len(entries) > params.limit else None,
@@ -148,7 +148,9 @@ async def _add(
         features, entries = np.stack([feature for feature, _ in good]), [entry for _, entry in good]
         results = await context.write_index(lambda index: index.add(features, entries))
     remaining = iter(results)
-    images = [item if isinstance(item, ErrorResponse) else AddedImage.of(next(remaining)) for item in prepared]
+    images = [
+        item if isinstance(item, ErrorResponse) else AddedImage.of(next(remaining), context.prefix) for item in prepared
+    ]
     return AddImagesResponse(index=IndexRef.of(index), images=images)
 
 
@@ -162,7 +164,8 @@ def _values_per_image(name: str, values: list[str], count: int) -> Sequence[str 
 @router.get("/images/{image_id}", summary="An indexed image")
 async def get_image(context: ContextDep, image_id: ImageId, show_path: ShowPathsDep) -> IndexedImage:
     """Its label, size, and the addresses of its file, thumbnail and neighbors."""
-    return IndexedImage.of(await context.run(context.read_index(lambda index: index.entry(image_id))), show_path)
+    entry = await context.run(context.read_index(lambda index: index.entry(image_id)))
+    return IndexedImage.of(entry, show_path, context.prefix)
 
 
 @router.patch(
@@ -173,7 +176,7 @@ async def update_image(
 ) -> IndexedImage:
     """`label`: a new label, or null for none. `removed`: false restores a removed image."""
     entry = await context.run(context.write_index(lambda index: _update(index, image_id, update)))
-    return IndexedImage.of(entry, show_path)
+    return IndexedImage.of(entry, show_path, context.prefix)
 
 
 def _update(index: Index, image_id: int, update: ImageUpdate) -> Entry:

@@ -1,4 +1,4 @@
-// The server's HTTP API: requests with the API key, errors with the server's messages, timings.
+// The server's HTTP API: requests with the API key, errors, timings.
 
 import { getKey, promptForKey } from "./api-key.js";
 
@@ -62,6 +62,6 @@ export function showBlob(image, blob) {
 async function parseError(response) {
   const { message, code } = await response.json().then((body) => body.error, () => ({})) ?? {};
   const seconds = Number(response.headers.get("Retry-After"));
-  const retryAfter = response.status === 503 ? seconds || 1 : null;
+  const retryAfter = [429, 503].includes(response.status) ? seconds || 1 : null;
   return new ApiError(message ?? `The server returned status ${response.status}.`, response.status, code, retryAfter);
 }

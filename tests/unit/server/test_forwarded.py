@@ -167,3 +167,15 @@ def test_head_is_wherever_get_is(client: TestClient) -> None:
         assert head.headers["content-type"] == got.headers["content-type"]
     assert client.head("/classify").status_code == 405
     assert client.head("/images/4711").status_code == 404
+
+
+def test_addresses_in_responses_have_the_prefix(client: TestClient, jpeg: bytes) -> None:
+    local = TestClient(client.app, client=("127.0.0.1", 5000))
+    neighbor = local.post("/similar?k=1", content=jpeg, headers=PREFIX).json()["neighbors"][0]
+    assert (neighbor["url"], neighbor["thumbnail"]) == (
+        f"/vision/images/{neighbor['id']}", f"/vision/images/{neighbor['id']}/thumbnail",
+    )  # fmt: skip
+    image = local.get(neighbor["url"], headers=PREFIX | {"X-Forwarded-Prefix": ""}).json()  # as the server sees it
+    assert image["error"]["code"] == "not_found"
+    assert local.get("/images?limit=1", headers=PREFIX).json()["images"][0]["similar"] == "/vision/images/1/similar"
+    assert local.get("/images/1", headers=PREFIX).json()["image"] == "/vision/images/1/image"
