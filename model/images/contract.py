@@ -40,10 +40,10 @@ class ImageContract:
     @classmethod
     def parse(cls, name: str) -> ImageContract:
         """The contract of this name. Raises ArtifactError if this program doesn't know it."""
-        found = _PATTERN.fullmatch(name)
-        if found is None:
+        match = _PATTERN.fullmatch(name)
+        if match is None:
             raise ArtifactError(f"images are decoded by the contract {_NAME}, and not by {name}")
-        return cls(int(found[1]) if found[1] else None, found[2] is None)
+        return cls(int(match[1]) if match[1] else None, match[2] is None)
 
 
 DEFAULT_CONTRACT = ImageContract()

@@ -31,9 +31,9 @@ def read_orientation(exif: bytes | None, warnings: WarningList) -> int:
         return 1
     data = exif.removeprefix(b"Exif\0\0")
     try:
-        found = read_layout(data)
-        if found is not None:
-            orientation = read_directory(data, *found).integer(ORIENTATION_TAG, 1)
+        header = read_layout(data)
+        if header is not None:
+            orientation = read_directory(data, *header).integer(ORIENTATION_TAG, 1)
             return orientation if orientation in UPRIGHT else 1
     except InvalidImageError:
         pass

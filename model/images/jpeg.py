@@ -94,10 +94,10 @@ def _walk_scans(data: bytes, position: int, max_steps: int) -> tuple[int, int | 
     num_scans = 1
     position += int.from_bytes(data[position : position + 2], "big")
     for _ in range(max_steps):
-        found = _MARKER.search(data, position)
-        if found is None:
+        match = _MARKER.search(data, position)
+        if match is None:
             return num_scans, None
-        marker, position = data[found.start() + 1], found.end()
+        marker, position = data[match.start() + 1], match.end()
         if marker == _END:
             return num_scans, position
         num_scans += marker == _SCAN
@@ -144,8 +144,8 @@ def has_several_images(image: Image.Image) -> bool:
     """Whether a JPEG says that there are more images behind it, as phones and stereo cameras write."""
     directory = image.info.get("mp", b"")
     try:
-        found = read_layout(directory)
-        return found is not None and read_directory(directory, *found).integer(_NUM_IMAGES_TAG) > 1
+        header = read_layout(directory)
+        return header is not None and read_directory(directory, *header).integer(_NUM_IMAGES_TAG) > 1
     except InvalidImageError:
         return False
 

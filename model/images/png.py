@@ -37,7 +37,7 @@ def read_png(data: bytes, warnings: WarningList) -> PngFile:
     """Walk over the chunks. Raises InvalidImageError where one that matters is damaged."""
     kept: list[memoryview] = []
     metadata: dict[bytes, memoryview] = {}
-    view, position, is_complete = memoryview(data), len(SIGNATURE), False
+    buffer, position, is_complete = memoryview(data), len(SIGNATURE), False
     copies = False
     for _ in range(MAX_CHUNKS):
         if position + 8 > len(data):
@@ -46,13 +46,13 @@ def read_png(data: bytes, warnings: WarningList) -> PngFile:
         name, end = data[position + 4 : position + 8], position + 12 + length
         if name in _PIXELS or name in _METADATA:
             is_whole = end <= len(data)
-            is_right = is_whole and zlib.crc32(view[position + 4 : end - 4]) == int.from_bytes(
+            is_right = is_whole and zlib.crc32(buffer[position + 4 : end - 4]) == int.from_bytes(
                 data[end - 4 : end], "big"
             )
             if name in _PIXELS and (is_right or not is_whole):
-                kept.append(view[position:end])
+                kept.append(buffer[position:end])
             elif name in _METADATA and is_right:
-                metadata.setdefault(name, view[position + 8 : end - 4])
+                metadata.setdefault(name, buffer[position + 8 : end - 4])
                 copies = True
             elif name[:1].isupper():
                 raise InvalidImageError(f"damaged image: the checksum of its chunk {name.decode()} is wrong")

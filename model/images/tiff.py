@@ -253,14 +253,14 @@ class _Pixels:
         """Samples of other kinds, as pixels of 8 bits."""
         num_planes = self.num_samples if self.is_planar else 1
         colors = _COLORS[self.photometric]
-        wanted = colors + self.has_alpha
-        planes = [self._open_bytes(plane, num_planes) for plane in range(min(num_planes, wanted))]
+        num_used = colors + self.has_alpha
+        planes = [self._open_bytes(plane, num_planes) for plane in range(min(num_planes, num_used))]
         for plane in planes:
             plane.load()
 
         def read(top: int, bottom: int) -> Samples:
             bands = [self._read_band(plane, top, bottom) for plane in planes]
-            return np.concatenate(bands, axis=2)[..., :wanted]
+            return np.concatenate(bands, axis=2)[..., :num_used]
 
         make: Callable[[Samples], Image.Image]
         if self.photometric == INDEXED:

@@ -70,13 +70,13 @@ def choose_page(data: bytes, warnings: WarningList) -> Page:
 
     Raises UnsupportedImageError, which names a camera's raw files, or InvalidImageError.
     """
-    found = read_layout(data)
-    if found is None:
+    header = read_layout(data)
+    if header is None:
         raise InvalidImageError("damaged image: this TIFF has no directory")
-    directories = list(iter_directories(data, *found, MAX_PAGES))
+    directories = list(iter_directories(data, *header, MAX_PAGES))
     if not directories:
         raise InvalidImageError("damaged image: this TIFF has no directory")
-    _refuse_raw(data, found[0], directories)
+    _refuse_raw(data, header[0], directories)
     numbers = [n for n, page in enumerate(directories) if not page.integer(SUBFILE_TYPE) & (_REDUCED | _MASK)]
     numbers = numbers or [0]
     sizes = {number: _size(directories[number]) for number in numbers}
@@ -84,12 +84,12 @@ def choose_page(data: bytes, warnings: WarningList) -> Page:
     def area(number: int) -> int:
         return sizes[number][0] * sizes[number][1]
 
-    chosen, largest = numbers[0], max(numbers, key=area)
-    if area(largest) >= MIN_PREVIEW_RATIO * area(chosen):
-        chosen = largest
-    if len(numbers) > 1 or chosen > 0:
-        warnings.add("page", f"it has {len(directories):,} pages: page {chosen + 1:,} was used")
-    return Page(directories[chosen], *sizes[chosen], several=len(numbers) > 1)
+    number_read, largest = numbers[0], max(numbers, key=area)
+    if area(largest) >= MIN_PREVIEW_RATIO * area(number_read):
+        number_read = largest
+    if len(numbers) > 1 or number_read > 0:
+        warnings.add("page", f"it has {len(directories):,} pages: page {number_read + 1:,} was used")
+    return Page(directories[number_read], *sizes[number_read], several=len(numbers) > 1)
 
 
 def keep_pixel_tags(page: Page) -> bytes:

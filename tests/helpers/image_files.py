@@ -51,7 +51,8 @@ def widen(levels: Levels, dtype: str) -> Levels:
         return (levels / 255).astype(kind)
     largest = 2 ** (8 * kind.itemsize) - 1
     wide = levels.astype(np.int64) * (largest // 255)
-    return (wide - (largest + 1) // 2 if kind.kind == "i" else wide).astype(kind)
+    shifted: Levels = wide - (largest + 1) // 2 if kind.kind == "i" else wide
+    return shifted.astype(kind)
 
 
 def tiff(samples: Levels, **options: Any) -> bytes:

@@ -49,9 +49,8 @@ def oriented() -> bytes:
     return saved(noise(), "JPEG", exif=exif)
 
 
-def profiled(space: str) -> bytes:
-    """A profile of the CMYK kind isn't made by lcms: one of LAB stands for what doesn't fit."""
-    return saved(noise(), "PNG", icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile(space)).tobytes())
+def of_other_colors() -> bytes:
+    return saved(noise(), "PNG", icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes())
 
 
 def display_p3() -> bytes:
@@ -103,7 +102,7 @@ SAMPLES: dict[str, Callable[[], bytes]] = {
     "orientation in XMP only": lambda: case("turned-jpeg-xmp-orientation-only.jpg"),
     "damaged EXIF data": lambda: case("refused-png-broken-exif.png"),
     "a color profile: Display P3, Adobe RGB, CMYK, gray": display_p3,
-    "a color profile that is damaged or for other colors": lambda: profiled("LAB"),
+    "a color profile that is damaged or for other colors": of_other_colors,
     "CMYK": lambda: saved(plain("CMYK", color=(200, 30, 30, 10)), "JPEG"),
     "CIELAB": lambda: case("white-tiff-cielab.tif"),
     "palette with transparency": lambda: saved(Image.fromarray(GRAY).convert("P"), "PNG", transparency=0),

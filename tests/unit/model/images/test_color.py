@@ -51,7 +51,8 @@ def to_srgb(levels: NDArray[np.uint8], primaries: tuple[tuple[float, ...], ...],
     light = (levels / 255) ** gamma
     linear = np.clip(light @ np.array(primaries) @ np.linalg.inv(np.array(SRGB)), 0, 1)
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.rint(encoded * 255).astype(np.int64)
+    rounded: NDArray[np.float64] = np.rint(encoded * 255)
+    return rounded.astype(np.int64)
 
 
 @pytest.mark.parametrize("form", ["PNG", "TIFF", "WEBP"])

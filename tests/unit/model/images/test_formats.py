@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import pillow_heif
@@ -60,7 +61,10 @@ def heic(image: Image.Image, **options: object) -> bytes:
     return file.getvalue()
 
 
-MAKERS = {"HEIC": heic, "JPEG XL": lambda image, **options: saved(image, "JXL", lossless=True, **options)}
+MAKERS: dict[str, Callable[..., bytes]] = {
+    "HEIC": heic,
+    "JPEG XL": lambda image, **options: saved(image, "JXL", lossless=True, **options),
+}
 
 
 @pytest.mark.parametrize("name", MAKERS)

@@ -225,7 +225,8 @@ def text(values: Levels) -> bytes:
 def reduce_bits(levels: Levels, bits: int) -> NDArray[np.uint8]:
     """The levels that `bits` can say."""
     largest = 2**bits - 1
-    return (levels.astype(np.int64) * largest // 255 * 255 // largest).astype(np.uint8)
+    few: Levels = levels.astype(np.int64) * largest // 255
+    return np.asarray(few * 255 // largest, np.uint8)
 
 
 def vips_image(levels: Levels, space: str) -> pyvips.Image:
