@@ -127,7 +127,9 @@ class TimeoutH11Protocol(H11Protocol):
         """Close the connection that has waited for a request for the longest time; this one, if none waits."""
         idle = [c for c in self.connections if getattr(c, "idle_since", None) is not None and c is not self]
         if idle:
-            min(idle, key=lambda connection: connection.idle_since).transport.abort()  # type: ignore[union-attr]
+            oldest = min(idle, key=lambda connection: connection.idle_since)  # type: ignore[union-attr]
+            oldest.idle_since = None  # type: ignore[union-attr]
+            oldest.transport.abort()
         else:
             transport.write(TOO_MANY_CONNECTIONS)
             transport.close()

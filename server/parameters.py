@@ -16,6 +16,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic_core import PydanticCustomError
 
 from model.exceptions import InvalidRequestError
 
@@ -32,9 +33,10 @@ P = TypeVar("P", bound=Parameters)
 
 
 def check_text(text: str) -> str:
-    """A label or a key that is stored. Raises ValueError for control characters, blanks at its ends, or no text."""
+    """A label or a key that is stored. Raises PydanticCustomError for control characters, blanks, or no text."""
     if not text.isprintable() or text != text.strip() or not 1 <= len(text) <= MAX_TEXT_LENGTH:
-        raise ValueError(f"it must have 1 to {MAX_TEXT_LENGTH} printable characters, without blanks at its ends")
+        message = "it must have 1 to {max_length} printable characters, without blanks at its ends"
+        raise PydanticCustomError("text", message, {"max_length": MAX_TEXT_LENGTH})
     return text
 
 

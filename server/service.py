@@ -22,7 +22,14 @@ from server.security import Keys
 from server.settings import Settings
 from server.workers.decode import DecodePool
 from server.workers.search import SearchWorker
-from server.workers.threads import FILE_THREADS, READ_THREADS, WRITE_THREADS, ThreadPool, WritePool
+from server.workers.threads import (
+    FILE_THREADS,
+    MAX_WORK_PER_THREAD,
+    READ_THREADS,
+    WRITE_THREADS,
+    ThreadPool,
+    WritePool,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +52,9 @@ class Service:
         self.current = LoadedModel(settings, self.metrics.observe_batch)
         self.decoder = DecodePool(settings.max_pixels)
         self.decode_turns = Turns(2 * available_cpus())
-        self.readers, self.writers = ThreadPool(READ_THREADS, "read"), WritePool(WRITE_THREADS, "write")
-        self.file_readers = ThreadPool(FILE_THREADS, "file")
+        self.readers = ThreadPool(READ_THREADS, "read")
+        self.writers = WritePool(WRITE_THREADS, "write", MAX_WORK_PER_THREAD * WRITE_THREADS)
+        self.file_readers = ThreadPool(FILE_THREADS, "file", MAX_WORK_PER_THREAD * FILE_THREADS)
         self.searcher = SearchWorker()
         self.folder_sync = FolderSync(settings.sync_folder)
         self.draining = False

@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 CLOSE_SECONDS = 5.0
 """For threads and files, after the last response."""
+LISTEN_BACKLOG = 2048
+ACCEPTED_AT_ONCE = 32
+"""Connections that are accepted before one of them is looked at: too many would be more than there may be files."""
 FILE_LIMIT_ERRORS = (errno.EMFILE, errno.ENFILE)
 FILE_LIMIT_LOG_SECONDS = 10.0
 
@@ -36,6 +39,7 @@ class DrainingServer(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, service: Service, signals: Signals) -> None:
         config.timeout_graceful_shutdown = math.ceil(service.settings.request_timeout) + 1
+        config.backlog = ACCEPTED_AT_ONCE
         super().__init__(config)
         self.service, self.signals = service, signals
         self._file_limit_logged = -math.inf
@@ -65,6 +69,8 @@ class DrainingServer(uvicorn.Server):
         self._loop.set_exception_handler(self._handle_loop_error)
         self.signals.reload_with(self._reload)
         await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(LISTEN_BACKLOG)  # asyncio would accept as many at once as may wait
 
     def _reload(self) -> None:
         self._loop.call_soon_threadsafe(start_reload, self.service)

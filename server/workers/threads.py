@@ -12,26 +12,32 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from model.exceptions import IndexLockedError
+from server.exceptions import OverloadedError
 
 READ_THREADS = 4
 WRITE_THREADS = 8
 """Additions that wait for one another are written in one commit."""
 FILE_THREADS = 4
-STALLED_SECONDS = 5.0
+MAX_WORK_PER_THREAD = 2
+"""Changes and files, running and waiting: beyond, requests are refused, so that they leave places for others."""
+STALLED_SECONDS = 2.0
 """A change of the index that takes longer waits for something: others are refused until it ends."""
 
 T = TypeVar("T")
 
 
 class ThreadPool:
-    """Threads of one kind of work."""
+    """Threads of one kind of work. `max_work`: running and waiting; None for no limit of its own."""
 
-    def __init__(self, num_threads: int, name: str) -> None:
+    def __init__(self, num_threads: int, name: str, max_work: int | None = None) -> None:
         self._threads = ThreadPoolExecutor(num_threads, thread_name_prefix=name)
+        self._max_work = max_work
         self._running: dict[Future[Any], float] = {}
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Run work in a thread. If the caller is cancelled before it began, it is left out."""
+        """Run work in a thread. If the caller is cancelled before it began, it is left out. Raises OverloadedError."""
+        if self._max_work is not None and len(self._running) >= self._max_work:
+            raise OverloadedError("server busy: too many requests wait for the disk; retry later")
         future = self._threads.submit(work)
         self._running[future] = time.monotonic()
         future.add_done_callback(self._running.pop)
@@ -52,7 +58,7 @@ class WritePool(ThreadPool):
     """Threads that change the index."""
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Raises IndexLockedError at once where an earlier change is waiting for a locked index."""
+        """Raises IndexLockedError at once where an earlier change is waiting for a locked index; OverloadedError."""
         if self.stalled_seconds > STALLED_SECONDS:
             raise IndexLockedError(
                 f"an earlier change has waited {self.stalled_seconds:.0f} s for the index; nothing was changed: try "
