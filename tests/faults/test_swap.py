@@ -8,6 +8,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx2
@@ -121,7 +122,12 @@ def test_who_may_reload(client: TestClient, artifact: Artifact) -> None:
 def test_sighup(root: Path, artifact: Artifact, tmp_path: Path) -> None:
     command = [str(ALEXNET), "serve", "--artifact", str(root), "--port", "0"]
     log = tmp_path / "log"
-    with log.open("w") as output, subprocess.Popen(command, cwd=tmp_path, stdout=output, stderr=output) as server:
+    with (
+        log.open("w") as output,
+        subprocess.Popen(command, cwd=tmp_path, stdout=output, stderr=output) as server,
+        ExitStack() as stack,
+    ):
+        stack.callback(server.kill)  # also when a condition doesn't hold: the end of the block waits for the server
         _wait_for(log, "Uvicorn running on")
         port = log.read_text().split("http://127.0.0.1:")[-1].split()[0].rstrip("/")
         add_version(root, artifact)

@@ -154,7 +154,7 @@ def test_solar_cells_beside_the_published(data: Path, tmp_path: Path) -> None:
 
 
 def test_both_readings_of_a_doubt() -> None:
-    labels = tuple(Label(id=f"mono-{percent}", name="") for percent in (0, 33, 67, 100))
+    labels = tuple(Label(id=f"mono-{percent}", name=f"{percent} %") for percent in (0, 33, 67, 100))
     dataset = SimpleNamespace(labels=labels)
     half = solar_cells.class_truth(dataset, any_doubt=False)  # type: ignore[arg-type]
     assert half.defective.tolist() == [False, False, True, True]

@@ -94,7 +94,7 @@ def test_a_file_is_replaced_without_a_moment_in_which_the_manifest_is_wrong(
     before = artifacts.load(path)
     with monkeypatch.context() as patched:
         patched.setattr(writer, "move_durably", stop)  # between the old record's end and the new file's place
-        with pytest.raises(OSError, match="disk full"):
+        with pytest.raises(ArtifactError, match="disk full"):
             writer.add_file(before, "network.int8.onnx", new)
     assert "network.int8.onnx" not in artifacts.load(path).manifest.files
     after = writer.add_file(before, "network.int8.onnx", new)
