@@ -128,7 +128,7 @@ def test_sighup(root: Path, artifact: Artifact, tmp_path: Path) -> None:
         ExitStack() as stack,
     ):
         stack.callback(server.kill)  # also when a condition doesn't hold: the end of the block waits for the server
-        _wait_for(log, "Uvicorn running on")
+        _wait_for(log, "serving patterns version 1 on cpu at http://")
         port = log.read_text().split("http://127.0.0.1:")[-1].split()[0].rstrip("/")
         add_version(root, artifact)
         os.kill(server.pid, signal.SIGHUP)
