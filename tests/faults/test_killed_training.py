@@ -74,11 +74,11 @@ def test_ctrl_c_saves_and_names_the_command_to_resume(few: Path, tmp_path: Path)
     run = training_runs.only_run(tmp_path).relative_to(tmp_path)
     assert process.returncode == 1
     assert "stopping after this step to save a checkpoint" in printed
-    assert f"resume with: {PYTHON} {training_runs.RUN} --resume {run}\n" in printed
+    assert f"resume with: {PYTHON} {training_runs.RUN} --resume {run}; or publish it as it is with --finish" in printed
     assert "Traceback" not in printed
     assert "artifact: artifacts/few/1" in training_runs.finish(training_runs.start(tmp_path, "--resume", run))
     again, _ = training_runs.start(tmp_path, "--resume", run).communicate(timeout=60)
-    assert f"error: this run is finished: its artifact is {tmp_path}/artifacts/few/1\n" in again
+    assert f"error: this run is finished: its artifact is {tmp_path}/artifacts/few/1" in again
     assert not (tmp_path / "artifacts" / "few" / "2").exists()
 
 
