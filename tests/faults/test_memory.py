@@ -45,5 +45,5 @@ def test_memory_returns_after_a_burst(tmp_path: Path) -> None:
         assert {ask(small.getvalue()) for _ in range(5)} == {200}
         before = resident(pid)
         statuses = list(clients.map(ask, bodies))
-        assert set(statuses) == {200, 415, 422}
+        assert set(statuses) - {503} == {200, 415, 422}  # one client has half of the places
         wait_until(lambda: resident(pid) < 1.1 * before, seconds=10)
