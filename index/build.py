@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 
 from tqdm import tqdm
 
 from index.protocol import Index, SupportsSync
-from index.reading import ImageSource, ReadImage, add_read, read_source, to_sources
+from index.reading import ImageSource, ReadImage, add_read, read_batches, to_sources
 from index.shards import Shard
 from model.datasets.listing import Skipped
 from model.datasets.reader import read_folder
@@ -19,9 +18,6 @@ from model.exceptions import DatasetError
 from model.images.info import WarningKind, count_warnings
 from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.runtime import OnnxModel
-from model.thread_pool import ordered_map
-
-BATCH_SIZE = 16
 
 
 @dataclass(frozen=True)
@@ -46,21 +42,16 @@ def build(
     added = existing = 0
     skipped: list[Skipped] = []
     warnings = Counter[WarningKind]()
-    reads = ordered_map(lambda source: read_source(index, source, limits), sources, ahead=BATCH_SIZE)
-    with tqdm(total=len(sources), desc="indexing", unit="image", disable=None) as bar:
-        for start in range(0, len(sources), BATCH_SIZE):
-            batch = sources[start : start + BATCH_SIZE]
-            results = list(islice(reads, len(batch)))
-            new = [result for result in results if isinstance(result, ReadImage)]
-            failed = [result for result in results if isinstance(result, Skipped)]
-            for entry in failed:
-                tqdm.write(f"skipped {entry}")
-            num_new = add_read(index, model, new)
-            record_states(index, new)
-            skipped += failed
-            warnings.update(count_warnings(image.warnings for image in new))
-            added, existing = added + num_new, existing + len(batch) - num_new - len(failed)
-            bar.update(len(batch))
+    for batch in read_batches(index, sources, limits, "indexing"):
+        new = [result for _, result in batch if isinstance(result, ReadImage)]
+        failed = [result for _, result in batch if isinstance(result, Skipped)]
+        for entry in failed:
+            tqdm.write(f"skipped {entry}")
+        num_new = add_read(index, model, new)
+        record_states(index, new)
+        skipped += failed
+        warnings.update(count_warnings(image.warnings for image in new))
+        added, existing = added + num_new, existing + len(batch) - num_new - len(failed)
     return BuildReport(added, existing, tuple(skipped), warnings)
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from tqdm import tqdm
 
 from index.entries import FileState, NewEntry
 from index.protocol import Index
-from model.datasets.image_files import read_image_file, skip_reason
+from model.datasets.image_files import read_image_file, skipped_file
 from model.datasets.listing import Listing, Skipped
 from model.datasets.names import is_utf8
 from model.exceptions import InvalidImageError
@@ -24,7 +26,9 @@ from model.images.info import ImageWarning
 from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.images.preprocess import decode_image
 from model.runtime import OnnxModel
+from model.thread_pool import ordered_map
 
+BATCH_SIZE = 16
 RACY_NS = 2_000_000_000
 """A file that was changed less than two seconds before it was read may be changed again within the same time stamp."""
 
@@ -75,6 +79,18 @@ def read_source(
     return _read(source, is_known, limits, index.image_contract)
 
 
+def read_batches(
+    index: Index, sources: Sequence[ImageSource], limits: ImageLimits, title: str
+) -> Iterator[list[tuple[ImageSource, ReadImage | KnownImage | Skipped]]]:
+    """Read files as `read_source` does, some ahead in threads, in batches, with a progress bar called `title`."""
+    reads = ordered_map(lambda source: read_source(index, source, limits), sources, ahead=BATCH_SIZE)
+    pairs = zip(sources, reads, strict=True)
+    with tqdm(total=len(sources), desc=title, unit="image", disable=None) as bar:
+        while batch := list(islice(pairs, BATCH_SIZE)):
+            yield batch
+            bar.update(len(batch))
+
+
 def read_image(
     source: ImageSource, contract: ImageContract, limits: ImageLimits = DEFAULT_LIMITS
 ) -> ReadImage | Skipped:
@@ -97,7 +113,7 @@ def _read(
             return KnownImage(state)
         image = decode_image(data, limits, contract)
     except (InvalidImageError, OSError) as error:
-        return Skipped(source.file, skip_reason(error), str(error))
+        return skipped_file(source.file, error)
     path = Path(source.file) if is_utf8(source.file) else None  # the catalog's text is UTF-8
     entry = NewEntry.from_image(sha256, image, source.label, path)
     return ReadImage(state, image.pixels, entry, image.info.warnings)

@@ -11,22 +11,18 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, islice
+from itertools import accumulate
 from typing import Any, Literal, NamedTuple
-
-from tqdm import tqdm
 
 from index.entries import FileState, StoredSource
 from index.protocol import Index, require_sync
-from index.reading import ImageSource, KnownImage, ReadImage, add_read, read_source, to_sources
+from index.reading import ImageSource, KnownImage, ReadImage, add_read, read_batches, to_sources
 from model.datasets.listing import UNCHECKED, Listing, Skipped
 from model.datasets.names import is_utf8, show_path
 from model.exceptions import DatasetError, StoppedError
 from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.runtime import OnnxModel
-from model.thread_pool import ordered_map
 
-BATCH_SIZE = 16
 ChangeKind = Literal["added", "restored", "moved", "relabeled", "edited", "gone", "not checked", "unreadable"]
 OUTDATED: tuple[ChangeKind, ...] = ("restored", "moved", "relabeled", "edited", "gone")
 """What adding images leaves as it was."""
@@ -182,16 +178,12 @@ class _Sync:
 
     def _read(self, sources: Sequence[ImageSource]) -> None:
         """Read files, and add the images that the index doesn't have."""
-        reads = ordered_map(lambda source: read_source(self.index, source, self.limits), sources, ahead=BATCH_SIZE)
-        with tqdm(total=len(sources), desc="reading changed files", unit="image", disable=None) as bar:
-            for start in range(0, len(sources), BATCH_SIZE):
-                if self.is_stopped():
-                    raise StoppedError("stopped; what was added is kept: begin again to resume")
-                batch = sources[start : start + BATCH_SIZE]
-                new = [self._sort(*pair) for pair in zip(batch, islice(reads, len(batch)), strict=True)]
-                if not self.dry_run:
-                    add_read(self.index, self.model, [image for image in new if image is not None])
-                bar.update(len(batch))
+        for batch in read_batches(self.index, sources, self.limits, "reading changed files"):
+            if self.is_stopped():
+                raise StoppedError("stopped; what was added is kept: begin again to resume")
+            new = [self._sort(*pair) for pair in batch]
+            if not self.dry_run:
+                add_read(self.index, self.model, [image for image in new if image is not None])
 
     def _sort(self, source: ImageSource, result: ReadImage | KnownImage | Skipped) -> ReadImage | None:
         """Note what a file is; the image, if it is new."""

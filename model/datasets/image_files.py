@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from model.datasets.listing import SkipReason
+from model.datasets.listing import Skipped, SkipReason
 from model.exceptions import ImageTooLargeError, InvalidImageError, UnsupportedImageError
 from model.images.contract import DEFAULT_CONTRACT, ImageContract
 from model.images.formats import HEAD_BYTES, identify_format
@@ -68,8 +68,12 @@ def begins_as_image_file(path: str) -> bool:
         return False
 
 
-def skip_reason(error: InvalidImageError | OSError) -> SkipReason:
-    """Under which reason a file is counted that couldn't be read or decoded."""
+def skipped_file(path: str, error: InvalidImageError | OSError) -> Skipped:
+    """The record of a file that couldn't be read or decoded."""
+    return Skipped(path, _skip_reason(error), str(error))
+
+
+def _skip_reason(error: InvalidImageError | OSError) -> SkipReason:
     if isinstance(error, OSError):
         return "unreadable files"
     if isinstance(error, ImageTooLargeError):

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from model.datasets.image_files import has_image_suffix, read_image_file, skip_reason
+from model.datasets.image_files import has_image_suffix, read_image_file, skipped_file
 from model.datasets.listing import Skipped, count_reasons, write_skipped
 from model.exceptions import DatasetError, InvalidImageError
 from model.files import atomic_write, exclusive_lock
@@ -248,7 +248,7 @@ def decode_example(
         decoded = decode_image(data, limits, contract)
         return *images.encode(decoded.pixels), read_traits(data, decoded)
     except (InvalidImageError, OSError) as error:
-        return Skipped(example.file, skip_reason(error), str(error))
+        return skipped_file(example.file, error)
 
 
 def _decode_again(decode: DecodeRow, row: int) -> tuple[Pixels, bytes]:

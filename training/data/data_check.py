@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from model.datasets.image_files import read_image_file, skip_reason
+from model.datasets.image_files import read_image_file, skipped_file
 from model.datasets.listing import Skipped, Summary
 from model.datasets.names import SPLITS
 from model.exceptions import DatasetError, InvalidImageError
@@ -116,7 +116,7 @@ def _read(example: Example) -> Traits | Skipped:
         data = read_image_file(example.file)
         return read_traits(data, decode_image(data))
     except (InvalidImageError, OSError) as error:
-        return Skipped(example.file, skip_reason(error), str(error))
+        return skipped_file(example.file, error)
 
 
 def _class_sizes(dataset: Dataset, skipped: Mapping[int, Skipped]) -> tuple[ClassSize, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from model.datasets.image_files import read_image_file, skip_reason
+from model.datasets.image_files import read_image_file, skipped_file
 from model.exceptions import ImageTooLargeError, UnsupportedImageError
 from tests.helpers.drawings import draw, encode
 
@@ -48,8 +48,8 @@ def test_reasons(tmp_path: Path) -> None:
     (tmp_path / "empty.png").touch()
     with pytest.raises(UnsupportedImageError, match="empty") as caught:
         read_image_file(tmp_path / "empty.png")
-    assert skip_reason(caught.value) == "not images"
+    assert skipped_file("file", caught.value).reason == "not images"
     with pytest.raises(FileNotFoundError) as missing:
         read_image_file(tmp_path / "none.png")
-    assert skip_reason(missing.value) == "unreadable files"
-    assert skip_reason(ImageTooLargeError()) == "images too large"
+    assert skipped_file("file", missing.value).reason == "unreadable files"
+    assert skipped_file("file", ImageTooLargeError()).reason == "images too large"
