@@ -266,16 +266,20 @@ class Catalog:
 
     def page(self, after: int, limit: int, label: str | None = None) -> list[Entry]:
         """The next entries by id, `after` excluded; with a label, those that have it. Damaged ones are left out."""
+        return [_entry(image) for image in self._page(after, limit, label)]
+
+    def _page(self, after: int, limit: int, label: str | None = None) -> list[dict[str, Any]]:
+        """The checked columns of the entries of a page."""
         condition, values = ("AND label = ?", [label]) if label is not None else ("", [])
         where = f"id > ? {condition} ORDER BY id LIMIT ?"
-        entries: list[Entry] = []
-        while len(entries) < limit:
-            rows = self._checked_rows(where, after, *values, limit - len(entries))
+        images: list[dict[str, Any]] = []
+        while len(images) < limit:
+            rows = self._checked_rows(where, after, *values, limit - len(images))
             if not rows:
                 break
             after = rows[-1][0]["id"]
-            entries += [_entry(image) for image, intact in rows if intact]
-        return entries
+            images += [image for image, intact in rows if intact]
+        return images
 
     def iter_entries(self, label: str | None = None) -> Iterator[Entry]:
         """All entries by id; with a label, those that have it."""
@@ -289,23 +293,31 @@ class Catalog:
 
         Raises IndexStoreError if a thumbnail is damaged.
         """
+        images = self._page(after, limit)
+        thumbnails = self._thumbnails([image["id"] for image in images])
         page = []
-        for entry in self.page(after, limit):
-            values = {name: getattr(entry, name) for name in ("key", "label", "source", "format", "width", "height")}
+        for image in images:
             try:
-                stored = NewEntry(sha256=self.sha256(entry.id), thumbnail=self.thumbnail(entry.id), **values)
+                thumbnail = _checked_thumbnail(image, thumbnails.get(image["id"]))
             except UnknownImageError as error:
                 raise IndexStoreError(f"{self._path}: {error}") from error
-            page.append((entry.id, stored))
+            entry = _entry(image)
+            values = {name: getattr(entry, name) for name in ("key", "label", "source", "format", "width", "height")}
+            page.append((entry.id, NewEntry(sha256=image["sha256"], thumbnail=thumbnail, **values)))
         return page
 
     def thumbnail(self, image_id: int) -> bytes:
         """JPEG bytes. Raises UnknownImageError, also if they are damaged."""
         image = self._image(image_id)
-        thumbnail = bytes(self._query("SELECT CAST(thumbnail AS BLOB) FROM images WHERE id = ?", image_id)[0][0])
-        if zlib.crc32(thumbnail) != image["thumbnail_checksum"]:
-            raise UnknownImageError(f"the thumbnail of image {image_id} is damaged: add the image again")
-        return thumbnail
+        return _checked_thumbnail(image, self._thumbnails([image_id]).get(image_id))
+
+    def _thumbnails(self, ids: Sequence[int]) -> dict[int, bytes]:
+        """Thumbnails by id, unchecked."""
+        thumbnails: dict[int, bytes] = {}
+        for part, marks in _batches(ids):
+            statement = f"SELECT id, CAST(thumbnail AS BLOB) FROM images WHERE id IN ({marks})"
+            thumbnails |= {image_id: bytes(content) for image_id, content in self._query(statement, *part)}
+        return thumbnails
 
     def sha256(self, image_id: int) -> str:
         """Checksum of the bytes that were indexed. Raises UnknownImageError."""
@@ -463,6 +475,15 @@ def _values(image_id: int, row: int, checksum: int, entry: NewEntry) -> list[obj
     known = {"id": image_id, "row": row, "checksum": checksum, "source": source, "removed": 0}
     known["thumbnail_checksum"] = zlib.crc32(entry.thumbnail)
     return [known[name] if name in known else getattr(entry, name) for name in CHECKED_COLUMNS]
+
+
+def _checked_thumbnail(image: dict[str, Any], thumbnail: bytes | None) -> bytes:
+    """The thumbnail of an image, by its checked columns. Raises UnknownImageError if it is gone or damaged."""
+    if thumbnail is None:
+        raise unknown_image_error(image["id"])
+    if zlib.crc32(thumbnail) != image["thumbnail_checksum"]:
+        raise UnknownImageError(f"the thumbnail of image {image['id']} is damaged: add the image again")
+    return thumbnail
 
 
 def _entry(image: dict[str, Any]) -> Entry:
