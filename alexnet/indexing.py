@@ -35,8 +35,8 @@ class IndexingOptions:
     """How a data set is indexed.
 
     `archive`: of a named data set. `dtype`: of a new index's features. `shard`: index only its images. `exclude`:
-    patterns of files and folders to leave out. `list_skipped`: a file for what is skipped, and why. `max_pixels`: of an
-    image (`model.images.limits`).
+    patterns of files and folders to leave out. `list_skipped`: a file for what is skipped, and why. `limits`: of
+    each image.
     """
 
     archive: Path | None = None
@@ -45,11 +45,7 @@ class IndexingOptions:
     shard: Shard | None = None
     exclude: tuple[str, ...] = ()
     list_skipped: Path | None = None
-    max_pixels: int = DEFAULT_LIMITS.max_pixels
-
-    @property
-    def limits(self) -> ImageLimits:
-        return replace(DEFAULT_LIMITS, max_pixels=self.max_pixels)
+    limits: ImageLimits = DEFAULT_LIMITS
 
 
 @dataclass(frozen=True)
@@ -60,11 +56,7 @@ class SyncOptions:
     exclude: tuple[str, ...] = ()
     prune: bool = False
     dry_run: bool = False
-    max_pixels: int = DEFAULT_LIMITS.max_pixels
-
-    @property
-    def limits(self) -> ImageLimits:
-        return replace(DEFAULT_LIMITS, max_pixels=self.max_pixels)
+    limits: ImageLimits = DEFAULT_LIMITS
 
 
 @dataclass(frozen=True)

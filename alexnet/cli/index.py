@@ -62,12 +62,13 @@ def add(
     from alexnet.indexing import IndexingOptions, index_dataset
     from index.backends import IndexUri
     from index.shards import Shard
+    from model.images.limits import ImageLimits
 
     loaded, part = load_artifact(artifact, home, precision), Shard.parse(shard) if shard else None
     uri = index_uri(index, loaded, home)
     if part and index is None and uri.folder is not None:
         uri = IndexUri(part.index_path(uri.folder))
-    options = IndexingOptions(archive, device, dtype, part, tuple(exclude or ()), list_skipped, max_pixels)
+    options = IndexingOptions(archive, device, dtype, part, tuple(exclude or ()), list_skipped, ImageLimits(max_pixels))
     typer.echo(str(index_dataset(data, loaded, uri, options)))
 
 
@@ -90,10 +91,11 @@ def sync(
     Images whose file is gone stay in the index unless --prune is given, and can be restored until it is compacted.
     """
     from alexnet.indexing import SyncOptions, sync_folder
+    from model.images.limits import ImageLimits
 
     loaded = load_artifact(artifact, home, precision)
     uri = index_uri(index, loaded, home)
-    options = SyncOptions(device, tuple(exclude or ()), prune, dry_run, max_pixels)
+    options = SyncOptions(device, tuple(exclude or ()), prune, dry_run, ImageLimits(max_pixels))
     report, summary = sync_folder(folder, loaded, uri, options)
     if as_json:
         typer.echo(json.dumps(report.to_json()))

@@ -46,8 +46,8 @@ _BYTES_PER_PIXEL = {"1": 1, "L": 1, "P": 2, "LA": 4, "PA": 4, "I;16": 2, "I;16B"
 class OpenedImage:
     """An image whose pixels aren't decoded yet.
 
-    `memory`: bytes that decoding takes. `orientation`: what is still to be turned, as a number of EXIF;
-    `shown_orientation`: what the file says. `is_inverted`: of CMYK, whether 255 is no ink.
+    `memory`: bytes that decoding takes. `orientation`: what is still to be turned, as a number of EXIF. `is_inverted`:
+    of CMYK, whether 255 is no ink.
     """
 
     format: str
@@ -57,7 +57,6 @@ class OpenedImage:
     memory: int
     load: Callable[[], Raster]
     orientation: int = 1
-    shown_orientation: int = 1
     color_profile: bytes = b""
     frames_ignored: bool = False
     is_inverted: bool = False
@@ -79,7 +78,6 @@ def _open_jpeg(data: bytes, limits: ImageLimits, warnings: WarningList) -> Opene
             raise InvalidImageError("damaged or incomplete image: this JPEG has no data for its lower part")
         return Raster.of(image)
 
-    orientation = read_orientation(image.info.get("exif"), warnings)
     return OpenedImage(
         format="JPEG",
         width=jpeg.width,
@@ -87,8 +85,7 @@ def _open_jpeg(data: bytes, limits: ImageLimits, warnings: WarningList) -> Opene
         mode=image.mode,
         memory=jpeg.memory,
         load=load,
-        orientation=orientation,
-        shown_orientation=orientation,
+        orientation=read_orientation(image.info.get("exif"), warnings),
         color_profile=image.info.get("icc_profile") or b"",
         frames_ignored=has_several_images(image),
         is_inverted=image.mode == "CMYK" and not jpeg.structure.has_adobe_marker,
@@ -113,7 +110,6 @@ def _open_png(data: bytes, limits: ImageLimits, warnings: WarningList) -> Opened
             _warn_if_dark(image, warnings)
         return raster
 
-    orientation = read_orientation(png.exif, warnings)
     return OpenedImage(
         format="PNG",
         width=image.width,
@@ -121,8 +117,7 @@ def _open_png(data: bytes, limits: ImageLimits, warnings: WarningList) -> Opened
         mode=image.mode,
         memory=memory,
         load=load,
-        orientation=orientation,
-        shown_orientation=orientation,
+        orientation=read_orientation(png.exif, warnings),
         color_profile=png.color_profile,
         frames_ignored=_warn_of_frames(png.num_frames, warnings),
     )
@@ -130,7 +125,6 @@ def _open_png(data: bytes, limits: ImageLimits, warnings: WarningList) -> Opened
 
 def _open_tiff(data: bytes, limits: ImageLimits, warnings: WarningList) -> OpenedImage:
     tiff = open_tiff(data, limits, warnings)
-    orientation = tiff.orientation if tiff.orientation in UPRIGHT else 1
     return OpenedImage(
         format="TIFF",
         width=tiff.page.width,
@@ -138,8 +132,7 @@ def _open_tiff(data: bytes, limits: ImageLimits, warnings: WarningList) -> Opene
         mode=tiff.mode,
         memory=tiff.memory,
         load=lambda: tiff.load(warnings),
-        orientation=orientation,
-        shown_orientation=orientation,
+        orientation=tiff.orientation if tiff.orientation in UPRIGHT else 1,
         color_profile=tiff.color_profile,
         frames_ignored=tiff.page.several,
     )
@@ -252,7 +245,6 @@ def _open_coded(
         image.load()
         return _wide_raster(image, warnings) if image.mode in ("I;16", "F") else _plain_raster(image)
 
-    orientation = 1 if is_upright else read_orientation(image.info.get("exif"), warnings)
     return OpenedImage(
         format=name,
         width=width,
@@ -260,8 +252,7 @@ def _open_coded(
         mode=image.mode,
         memory=memory,
         load=load,
-        orientation=orientation,
-        shown_orientation=orientation,
+        orientation=1 if is_upright else read_orientation(image.info.get("exif"), warnings),
         color_profile=image.info.get("icc_profile") or b"",
         frames_ignored=_warn_of_frames(getattr(image, "n_frames", 1), warnings),
     )

@@ -79,7 +79,7 @@ def _decode(opened: OpenedImage, contract: ImageContract, warnings: WarningList)
         width=opened.width,
         height=opened.height,
         mode=opened.mode,
-        orientation=opened.shown_orientation,
+        orientation=opened.orientation,
         frames_ignored=opened.frames_ignored,
         warnings=tuple(warnings),
     )

@@ -13,7 +13,7 @@ from model.artifacts import artifact as artifacts
 from model.artifacts.writer import utc_now
 from model.datasets.listing import write_skipped
 from model.images.contract import IMAGE_SIZE, ImageContract
-from model.images.limits import DEFAULT_LIMITS
+from model.images.limits import ImageLimits
 from training.config import RunOptions, TrainConfig
 from training.data.cache import ImageCache, build_cache
 from training.data.data_check import check_images
@@ -99,7 +99,7 @@ def choose_contract(run: RunOptions, recipe_detail: int | None = None) -> ImageC
 def open_cache(config: TrainConfig, dataset: Dataset) -> ImageCache:
     """The decoded images of a run; training images that will be degraded are in full detail. Raises DatasetError."""
     run, environment = config.run, config.environment
-    limits = replace(DEFAULT_LIMITS, max_pixels=environment.max_pixels)
+    limits = ImageLimits(max_pixels=environment.max_pixels)
     contract = run.image_contract
     return build_cache(
         dataset,
