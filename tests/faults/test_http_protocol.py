@@ -5,21 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-import threading
 import time
 from collections.abc import Iterator
 
 import httpx2
 import pytest
-import uvicorn
 
 from model.artifacts.artifact import Artifact
 from server import http_protocol
-from server.app import create_app
-from server.http_protocol import MAX_HEADER_BYTES, TimeoutH11Protocol
 from server.service import Service
 from server.settings import Settings
 from tests.helpers.polling import wait_until
+from tests.helpers.server import HTTP_OPTIONS, served_in_thread
 
 LIVE = b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -31,18 +28,8 @@ def service(artifact: Artifact) -> Service:
 
 @pytest.fixture(scope="module")
 def port(service: Service) -> Iterator[int]:
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        create_app(service), http=TimeoutH11Protocol, h11_max_incomplete_event_size=MAX_HEADER_BYTES,
-        log_level="critical", proxy_headers=False,
-    )  # fmt: skip
-    running = uvicorn.Server(config)
-    thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
-    thread.start()
-    yield listener.getsockname()[1]
-    running.should_exit = True
-    thread.join(20)
-    listener.close()
+    with served_in_thread(service, **HTTP_OPTIONS, proxy_headers=False) as port:
+        yield port
 
 
 def exchange(port: int, data: bytes, timeout: float = 10) -> bytes:

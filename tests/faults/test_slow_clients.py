@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
-import uvicorn
 
 from model.artifacts.artifact import Artifact
 from server import http_protocol
-from server.app import create_app
-from server.http_protocol import MAX_HEADER_BYTES, TimeoutH11Protocol
+from server.http_protocol import MAX_HEADER_BYTES
 from server.service import Service
 from server.settings import Settings
 from tests.helpers.polling import wait_until
+from tests.helpers.server import HTTP_OPTIONS, served_in_thread
 
 pytestmark = pytest.mark.exclusive
 
@@ -27,20 +25,8 @@ pytestmark = pytest.mark.exclusive
 @pytest.fixture
 def port(artifact: Artifact) -> Iterator[int]:
     service = Service(Settings(artifact=artifact.path, max_concurrent_requests=2, request_timeout=1.5))
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        create_app(service),
-        http=TimeoutH11Protocol,
-        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
-        log_level="critical",
-    )
-    running = uvicorn.Server(config)
-    thread = threading.Thread(target=running.run, kwargs={"sockets": [listener]})
-    thread.start()
-    yield listener.getsockname()[1]
-    running.should_exit = True
-    thread.join(20)
-    listener.close()
+    with served_in_thread(service, **HTTP_OPTIONS) as port:
+        yield port
 
 
 def test_a_body_that_stops_is_answered_408_and_its_place_is_free(port: int, images: Path) -> None:

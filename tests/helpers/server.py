@@ -7,17 +7,25 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx2
+import uvicorn
 
 from model.artifacts.artifact import Artifact, Manifest
 from model.artifacts.writer import publish
+from server.app import create_app
+from server.http_protocol import MAX_HEADER_BYTES, TimeoutH11Protocol
+from server.service import Service
 
 ALEXNET = Path(sys.executable).parent / "alexnet"
+HTTP_OPTIONS = {"http": TimeoutH11Protocol, "h11_max_incomplete_event_size": MAX_HEADER_BYTES}
+"""Of uvicorn, as `alexnet serve` sets them."""
 
 
 def add_version(root: Path, artifact: Artifact) -> Artifact:
@@ -45,6 +53,18 @@ def served(artifact: Artifact, home: Path, environment: dict[str, str]) -> Itera
         finally:
             server.terminate()
             assert server.wait(30) == 0, (home / "log").read_text()
+
+
+@contextmanager
+def served_in_thread(service: Service, **options: Any) -> Iterator[int]:
+    """The port of a server in a thread of this process, for clients that need a connection. `options`: uvicorn's."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = uvicorn.Server(uvicorn.Config(create_app(service), log_level="critical", **options))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        yield listener.getsockname()[1]
+        server.should_exit = True
+        thread.join(20)
 
 
 def wait_until_ready(url: str, server: subprocess.Popen[bytes]) -> None:

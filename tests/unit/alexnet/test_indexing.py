@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from alexnet.cli import app as cli
 from model.artifacts.artifact import Artifact
+from tests.helpers.commands import invoke
 
 
 @pytest.fixture
@@ -23,12 +24,6 @@ def photos(few: Path, tmp_path: Path) -> Path:
     (tmp_path / "photos" / "checks" / "notes.txt").write_text("x")
     (tmp_path / "photos" / "stripes" / "gone.jpg").symlink_to("/nowhere.jpg")
     return tmp_path / "photos"
-
-
-def invoke(*words: object) -> str:
-    result = CliRunner().invoke(cli.app, [*map(str, words)])
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 def test_an_index_is_built_and_follows_its_folder(

@@ -5,16 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
-from alexnet.cli import app as cli
 from model.artifacts.artifact import Artifact
-
-
-def invoke(*words: object) -> str:
-    result = CliRunner().invoke(cli.app, [*map(str, words)])
-    assert result.exit_code == 0, result.output
-    return result.output
+from tests.helpers.commands import invoke
 
 
 def test_shards_are_indexed_and_merged(

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import uvicorn
 from starlette.testclient import TestClient
 
 from index.build import build, find_images
@@ -21,7 +18,7 @@ from server.app import create_app
 from server.service import Service
 from server.settings import Settings
 from tests.helpers.drawings import draw, encode
-from tests.helpers.polling import wait_until
+from tests.helpers.server import served_in_thread
 
 
 @pytest.fixture(scope="session")
@@ -61,16 +58,8 @@ def new_images() -> list[bytes]:
 @pytest.fixture(scope="session")
 def address(artifact: Artifact) -> Iterator[str]:
     """HOST:PORT of a server in this process, for clients that need a connection."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(create_app(Service(Settings(artifact=artifact.path))), log_level="critical")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    wait_until(lambda: server.started)
-    yield f"127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    thread.join(20)
-    listener.close()
+    with served_in_thread(Service(Settings(artifact=artifact.path))) as port:
+        yield f"127.0.0.1:{port}"
 
 
 @pytest.fixture

@@ -77,8 +77,9 @@ def test_pages_by_cursor_while_images_are_added_and_removed(
     assert seen == whole
     assert added not in seen
     assert (answer["next_cursor"], answer["total"]) == (None, 33)
-    label = page(None, label="checks")
-    assert (label["total"], label["has_more"]) == (11, True)
+    num_checks = 11 - (whole[9] <= 11)  # the first eleven ids; which image was deleted is up to the network
+    label = page(None, k=9, label="checks")
+    assert (label["total"], label["has_more"]) == (num_checks, True)
     assert page(None, k=33, label="checks")["has_more"] is False
     for other in ({"label": "checks"}, {"minus": 5}, {"id": 7}, {"search": "binary"}):
         refused = writable_client.post(
