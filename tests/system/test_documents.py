@@ -74,7 +74,7 @@ ELSEWHERE = {
     r"benchmarks/": "each writes a result below docs/results",
     r"run\.py --data (grocery|cifar10)|~/imagenet|training/run\.py$": "minutes to days of training",
     r"seven_cnns": "eight long runs",
-    r"alexnet pack": "what it made: tests/unit/model/test_bundled.py",
+    r"alexnet pack": "what it made: tests/unit/model/artifacts/test_packed_bundled.py",
     r"_demo|\$CELL|^CELL=|alexnet demo|images/1/thumbnail": "tests/system/test_solar_cells.py",
 }
 

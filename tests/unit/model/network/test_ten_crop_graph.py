@@ -16,7 +16,7 @@ from model.images.preprocess import decode_image
 from model.runtime import OnnxModel
 from training.data.loading import load_dataset
 
-SHARED = Path(__file__).parents[4] / "shared" / "data" / "grocery.zip"
+SHARED = Path(__file__).parents[5] / "shared" / "data" / "grocery.zip"
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from model.exceptions import DatasetError
 from model.files import exclusive_lock
 from training.data.archives import Archive, load_named, unpack
 
-SHARED = Path(__file__).parents[4] / "shared" / "data"
+SHARED = Path(__file__).parents[5] / "shared" / "data"
 FILES = {"train/cat/0.jpg": b"a cat", "train/dog/0.jpg": b"a dog"}
 
 

@@ -16,7 +16,7 @@ from model.exceptions import ArtifactError
 from model.images.preprocess import decode_image
 from training.data.archives import load_elpv
 
-CARD = Path(__file__).parents[3] / "docs" / "model-card.md"
+CARD = Path(__file__).parents[4] / "docs" / "model-card.md"
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,7 @@ from tests.helpers import pretrained_files
 from tests.helpers.drawings import CLASSES, draw, encode
 from tests.helpers.pretrained_files import ONE_TOWER, SHAPES, random_weights, small
 
-GROCERY = Path(__file__).parents[4] / "shared" / "data" / "grocery.zip"
+GROCERY = Path(__file__).parents[5] / "shared" / "data" / "grocery.zip"
 PLACES = {
     "conv1": "features.0", "conv2": "features.3", "conv3": "features.6", "conv4": "features.8", "conv5": "features.10",
     "fc6": "classifier.1", "fc7": "classifier.4", "fc8": "classifier.6",
