@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +41,21 @@ def test_clean_keeps(name: str) -> None:
     recipe = re.search(r"^clean:.*\n((?:\t.*\n?)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert recipe is not None
     assert not re.search(rf"(?<![\w.-]){name}(?![\w-])", recipe[1])
+
+
+def mirrors_a_module(test: Path) -> bool:
+    """Whether test_MODULE.py or test_MODULE_SUBJECT.py stands where MODULE.py does in the source."""
+    folder = ROOT / test.relative_to(ROOT / "tests" / "unit").parent
+    return any(f"{test.stem}_".startswith(f"test_{module.stem}_") for module in folder.glob("*.py"))
+
+
+def test_unit_tests_mirror_the_source() -> None:
+    tests = sorted((ROOT / "tests" / "unit").rglob("test_*.py"))
+    assert len(tests) > 100
+    misplaced = [str(test.relative_to(ROOT)) for test in tests if not mirrors_a_module(test)]
+    assert not misplaced, "rename these to tests/unit/PACKAGE/test_MODULE.py or test_MODULE_SUBJECT.py of a module"
+    assert not mirrors_a_module(ROOT / "tests" / "unit" / "model" / "test_importer.py")
+    assert not mirrors_a_module(ROOT / "tests" / "unit" / "model" / "images" / "test_open.py")
 
 
 @pytest.mark.parametrize("package", ["alexnet", "server", "index", "model", "training"])
