@@ -62,7 +62,11 @@ class Service:
         self._reload_lock = asyncio.Lock()
         self._next_reload: asyncio.Task[LoadedModel] | None = None
         self.background = set[asyncio.Task[None]]()
-        self.closed = False
+        self._stopping = self.closed = False
+
+    def stop_reloads(self) -> None:
+        """From now on a reload fails, and one under way has no effect. Call it in the event loop, before `close`."""
+        self._stopping = True
 
     def close(self) -> None:
         """Finish what was begun, then release threads and files."""
@@ -107,8 +111,13 @@ class Service:
             try:
                 loaded = await asyncio.get_running_loop().run_in_executor(self._loader, load)
             except Exception as error:
+                if self._stopping:
+                    raise ReloadError("the server is stopping") from error
                 logger.error("reload failed: %s", error)  # with the path, which clients must not see
                 raise ReloadError("no valid artifact and index to load; the server's log has the reason") from error
+            if self._stopping:  # `close` may be releasing the current one
+                loaded.retire(self.current)
+                raise ReloadError("the server is stopping")
             previous, self.current = self.current, loaded
             previous.retire(loaded)
         manifest = loaded.artifact.manifest

@@ -107,6 +107,7 @@ def start_reload(service: Service) -> None:
 
 async def close_service(service: Service) -> bool:
     """Close a service; False if its threads are still busy after CLOSE_SECONDS."""
+    service.stop_reloads()
     thread = threading.Thread(target=service.close, name="close", daemon=True)
     thread.start()
     deadline = time.monotonic() + CLOSE_SECONDS

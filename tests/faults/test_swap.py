@@ -49,6 +49,7 @@ def test_no_request_fails_while_versions_change(
     data = (images / "checks" / "01.jpg").read_bytes()
     seen: list[tuple[int, int]] = []
     over = threading.Event()
+    before = num_inference_threads()
 
     def ask() -> None:
         while not over.is_set():
@@ -70,7 +71,11 @@ def test_no_request_fails_while_versions_change(
         thread.join(20)
     assert {status for status, _ in seen} == {200}
     assert {version for _, version in seen} <= set(range(1, swaps + 2))
-    assert sum(thread.name == "inference" for thread in threading.enumerate()) <= 3  # retired ones end
+    wait_until(lambda: num_inference_threads() <= before)  # retired ones end
+
+
+def num_inference_threads() -> int:
+    return sum(thread.name == "inference" for thread in threading.enumerate())
 
 
 @pytest.mark.parametrize("damage", ["network", "manifest", "half"])

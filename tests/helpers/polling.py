@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     """Return as soon as the condition holds. Raises AssertionError when it doesn't in time."""
     deadline = time.monotonic() + seconds
     while not condition():
