@@ -17,6 +17,7 @@ from starlette.types import ASGIApp
 
 from model.exceptions import InvalidRequestError
 from server import error_handlers
+from server.api_reference.page import add_api_reference
 from server.content_encoding import ContentEncodingMiddleware
 from server.dependencies import require_read, require_same_origin
 from server.forwarded import ForwardedMiddleware
@@ -67,6 +68,8 @@ def create_app(service: Service) -> ASGIApp:
         lifespan=lifespan,
         dependencies=[Depends(require_same_origin)],
         redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.service = service
     app.state.methods = methods_by_path()
@@ -76,6 +79,7 @@ def create_app(service: Service) -> ASGIApp:
     add_routes(app)
     app.mount("/page", StaticFiles(directory=WEB), name="page")
     app.add_route("/", _page, include_in_schema=False)
+    add_api_reference(app)
     error_handlers.install(app)
     application = _add_middleware(app, service)
     return application

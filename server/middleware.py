@@ -24,6 +24,8 @@ TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*
 CONTENT_SECURITY_POLICY = (
     b"default-src 'self'; img-src 'self' blob:; object-src 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+API_REFERENCE_POLICY = CONTENT_SECURITY_POLICY.replace(b"blob:", b"blob: data:")
+"""Of the page at /docs: the icons of Swagger UI are data URLs in its style sheet."""
 SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -73,10 +75,10 @@ class SecurityHeadersMiddleware:
 
 def _security_headers(scope: Scope) -> list[tuple[bytes, bytes]]:
     path, headers = route_path(scope), list(SECURITY_HEADERS)
-    if not path.startswith(("/docs", "/redoc")):  # FastAPI's own pages load scripts from elsewhere
-        base = b"'self'" if path == "/" and scope.get("root_path") else b"'none'"
-        headers.append((b"content-security-policy", CONTENT_SECURITY_POLICY + b"; base-uri " + base))
-    if path == "/" or path.startswith("/page/"):  # files of two versions of the page don't fit together
+    policy = API_REFERENCE_POLICY if path == "/docs" else CONTENT_SECURITY_POLICY
+    base = b"'self'" if path == "/" and scope.get("root_path") else b"'none'"
+    headers.append((b"content-security-policy", policy + b"; base-uri " + base))
+    if path == "/" or path.startswith(("/page/", "/docs")):  # files of two versions of a page don't fit together
         headers.append((b"cache-control", b"no-cache"))
     return headers
 

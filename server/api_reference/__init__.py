@@ -1,0 +1,1 @@
+"""The reference of the HTTP API that a server shows at /docs."""
