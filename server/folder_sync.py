@@ -13,6 +13,7 @@ from typing import Literal
 from index.sync import SyncReport, sync
 from model.datasets.reader import read_folder
 from model.exceptions import AlexNetError, InvalidRequestError, ReadOnlyIndexError
+from model.images.limits import ImageLimits
 from server.loaded_model import LoadedModel
 
 logger = logging.getLogger(__name__)
@@ -31,8 +32,8 @@ class SyncStatus:
 class FolderSync:
     """One comparison of a folder with the index at a time, in a thread. `folder` None: none is followed."""
 
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path | None, limits: ImageLimits) -> None:
+        self._folder, self._limits = folder, limits
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="sync")
         self._stopped, self._released = threading.Event(), threading.Event()
         self._released.set()
@@ -67,7 +68,13 @@ class FolderSync:
             listing = read_folder(folder.resolve())
             index = loaded_model.require_index()
             report = sync(
-                index, loaded_model.model, listing, prune=prune, dry_run=dry_run, is_stopped=self._stopped.is_set
+                index,
+                loaded_model.model,
+                listing,
+                prune=prune,
+                dry_run=dry_run,
+                is_stopped=self._stopped.is_set,
+                limits=self._limits,
             )
         except AlexNetError as error:
             logger.error("the index doesn't follow %s: %s", folder, error)  # with the path, which clients must not see

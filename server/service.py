@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from model.images.crops import TEN_CROP
+from model.images.limits import ImageLimits
 from model.runtime import available_cpus
 from server.exceptions import ReloadError
 from server.fairness import RateLimit, Turns
@@ -50,13 +51,14 @@ class Service:
         self.admission = Admission(settings.max_concurrent_requests, settings.max_inflight_bytes, self.estimate_wait)
         self.rate_limit = RateLimit(settings.requests_per_second)
         self.current = LoadedModel(settings, self.metrics.observe_batch)
-        self.decoder = DecodePool(settings.max_pixels)
+        limits = ImageLimits(max_pixels=settings.max_pixels)
+        self.decoder = DecodePool(limits)
         self.decode_turns = Turns(2 * available_cpus())
         self.readers = ThreadPool(READ_THREADS, "read")
         self.writers = WritePool(WRITE_THREADS, "write", MAX_WORK_PER_THREAD * WRITE_THREADS)
         self.file_readers = ThreadPool(FILE_THREADS, "file", MAX_WORK_PER_THREAD * FILE_THREADS)
         self.searcher = SearchWorker()
-        self.folder_sync = FolderSync(settings.sync_folder)
+        self.folder_sync = FolderSync(settings.sync_folder, limits)
         self.draining = False
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
         self._reload_lock = asyncio.Lock()

@@ -20,9 +20,9 @@ T = TypeVar("T")
 class DecodePool:
     """One thread per processor. `pending`: images that are decoded now, or wait for it."""
 
-    def __init__(self, max_pixels: int) -> None:
+    def __init__(self, limits: ImageLimits) -> None:
         self.pending = 0
-        self._limits = ImageLimits(max_pixels=max_pixels)
+        self._limits = limits
         self._budget = MemoryBudget(self._limits.max_memory)
         self._threads = ThreadPoolExecutor(available_cpus(), thread_name_prefix="decode")
 

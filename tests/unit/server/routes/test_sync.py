@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
 from index.build import build, find_images
@@ -86,3 +87,14 @@ def test_a_server_that_follows_no_folder_or_only_reads(settings: Settings) -> No
         service = Service(settings.model_copy(update=changed))
         with TestClient(create_app(service)) as client:
             assert client.post("/sync").status_code == status
+
+
+def test_an_image_of_too_many_pixels_is_skipped_as_when_it_is_sent(settings: Settings, photos: Path) -> None:
+    Image.new("RGB", (200, 200)).save(photos / "checks" / "large.png")
+    limited = settings.model_copy(update={"max_pixels": 10_000})
+    with TestClient(create_app(Service(limited)), raise_server_exceptions=False) as client:
+        done = run(client)
+    assert (done["state"], done["counts"]["unreadable"]) == ("done", 1)
+    (skipped,) = (change for change in done["changes"] if change["kind"] == "unreadable")
+    assert skipped["path"] == "checks/large.png"
+    assert "200 x 200 pixels" in skipped["detail"]
