@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from index.codes import MAX_LOOKUP_BITS
 from index.evaluation import Evaluation, LabeledQuery, evaluate
 from index.protocol import Index, SupportsCodes, intact_entries
-from index.search import SearchMode
+from index.search import SEARCHERS
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
 from model.exceptions import IndexStoreError
@@ -23,10 +22,11 @@ def evaluate_index(index: Index, artifact: Artifact, data: Path | None, max_imag
     """
     index.check_compatible(artifact)
     encoder = Encoder.of(artifact)
-    modes: list[SearchMode] = []
+    code_bits = None
     if encoder is not None and isinstance(index, SupportsCodes):
         index.set_encoder(encoder)
-        modes = ["binary", "hash_lookup"] if encoder.bits <= MAX_LOOKUP_BITS else ["binary"]
+        code_bits = encoder.bits
+    modes = [mode for mode, searcher in SEARCHERS.items() if searcher.works_with(code_bits)]
     queries = (
         _indexed_queries(index, max_images)
         if data is None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from index.backends import IndexUri, open_readonly
 from index.protocol import require_codes
-from index.search import Neighbor, Query, parse_search_mode
+from index.search import SEARCHERS, Neighbor, Query, parse_search_mode
 from model.artifacts.artifact import Artifact
 from model.datasets.image_files import decode_file
 from model.encoder import Encoder
@@ -22,7 +22,7 @@ def find_similar(
     mode = parse_search_mode(search)
     with closing(open_readonly(index)) as store:
         store.check_compatible(artifact)
-        if mode != "exact":
+        if SEARCHERS[mode].needs_codes:
             require_codes(store).set_encoder(Encoder.of(artifact))
         pixels = decode_file(image, contract=artifact.image_contract).pixels
         feature = OnnxModel(artifact.network, device).features(pixels[None], store.crops)[0]

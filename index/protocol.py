@@ -61,7 +61,7 @@ class Index(Protocol):
 
 @runtime_checkable
 class SupportsCodes(Protocol):
-    """Keeps binary codes for the search modes other than `exact`."""
+    """Keeps binary codes, for the search modes that need them."""
 
     @property
     def codes(self) -> Codes | None: ...

@@ -3,7 +3,7 @@
 A page begins after a position: a neighbor that the caller has seen. So additions and removals between two pages repeat
 no neighbor and leave none out.
 
-A search mode is a name in `SearchMode` and its entry in `SEARCHERS`.
+A search mode is a name in `SearchMode` and its entry in `SEARCHERS`, which says whether it needs binary codes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple, Protocol, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from index.codes import Codes
+from index.codes import MAX_LOOKUP_BITS, Codes
 from index.entries import Entry
 from index.features import FeatureFile
 from index.nearest import MIN_BATCH_QUERIES, NearestRows, nearest, nearest_batch, rerank
@@ -136,10 +136,22 @@ class EntryLookup(Protocol):
 
 @dataclass(frozen=True)
 class Searcher:
-    """A search mode: its help text, and the function that runs one query over the rows that the mask selects."""
+    """A search mode.
+
+    `run`: runs one query over the rows that the mask selects. `needs_codes`: whether it needs binary codes, and
+    `max_code_bits`: of at most how many bits.
+    """
 
     help: str
     run: Callable[[Snapshot, FeatureMatrix, Query, Mask | None, SearchPool], NearestRows]
+    needs_codes: bool = False
+    max_code_bits: int | None = None
+
+    def works_with(self, code_bits: int | None) -> bool:
+        """Whether an index with codes of so many bits can be searched; None: it has no codes."""
+        if code_bits is None:
+            return not self.needs_codes
+        return self.max_code_bits is None or code_bits <= self.max_code_bits
 
 
 def _search_exact(
@@ -166,10 +178,17 @@ def _search_by_lookup(
 
 SEARCHERS: dict[SearchMode, Searcher] = {
     "exact": Searcher("compares the query with every image", _search_exact),
-    "binary": Searcher("reranks a shortlist by Hamming distance of binary codes", _search_binary),
+    "binary": Searcher(
+        "reranks a shortlist by Hamming distance of binary codes",
+        _search_binary,
+        needs_codes=True,
+    ),
     "hash_lookup": Searcher(
-        f"looks up binary codes of up to 32 bits that differ in at most {LOOKUP_RADIUS}; may find fewer than k",
+        f"looks up binary codes of up to {MAX_LOOKUP_BITS} bits that differ in at most {LOOKUP_RADIUS}; may find fewer "
+        "than k",
         _search_by_lookup,
+        needs_codes=True,
+        max_code_bits=MAX_LOOKUP_BITS,
     ),
 }
 SEARCH_MODE_HELP = "; ".join(f"{mode}: {searcher.help}" for mode, searcher in SEARCHERS.items()) + "."

@@ -161,7 +161,7 @@ class MilvusIndex:
     def _search(self, query: Query) -> NearestIds:
         query.check(self.dim)
         if query.mode != "exact":
-            raise InvalidRequestError(f"the search mode {query.mode} needs binary codes: {self.uri} has none")
+            raise InvalidRequestError(f"{self.uri} has only the search mode exact, not {query.mode}: use exact")
         if query.end + OVERFETCH > MAX_CANDIDATES:
             raise InvalidRequestError(
                 f"an index on Milvus finds at most {MAX_CANDIDATES - OVERFETCH} neighbors, on all pages together"

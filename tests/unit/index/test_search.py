@@ -149,7 +149,17 @@ def test_every_search_mode_has_a_searcher_and_a_help_text() -> None:
         parse_search_mode("fast")
 
 
-def test_a_mode_that_needs_codes(index: ImageIndex) -> None:
+def test_document_and_help_name_the_search_modes() -> None:
+    root = Path(__file__).parents[3]
+    for mode in SEARCHERS:
+        assert f"| `{mode}` |" in (root / "docs" / "retrieval.md").read_text()
+        assert mode in (root / "alexnet" / "cli" / "similar.py").read_text()
+
+
+def test_modes_that_need_codes(index: ImageIndex) -> None:
+    assert [mode for mode, searcher in SEARCHERS.items() if searcher.works_with(None)] == ["exact"]
+    assert [mode for mode, searcher in SEARCHERS.items() if searcher.works_with(64)] == ["exact", "binary"]
+    assert [mode for mode, searcher in SEARCHERS.items() if searcher.works_with(32)] == [*SEARCHERS]
     for mode in ("binary", "hash_lookup"):
         with pytest.raises(InvalidRequestError, match=f"the search mode {mode} needs binary codes"):
             index.search(Query(ZERO, mode=parse_search_mode(mode)))
