@@ -1,4 +1,4 @@
-"""Limits on what the server takes on at once: requests, bytes of bodies, pixels being decoded, small JSON bodies.
+"""Limits on what the server takes on at once: requests, bytes of bodies, pixels being decoded, PATCH bodies.
 
 Crops that wait for the network are limited by `server.workers.inference`.
 """
@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from server.exceptions import BodyTooLargeError, OverloadedError, RequestTimeoutError
 from server.fairness import fits_share
 
-MAX_JSON_BYTES = 16_384
+MAX_PATCH_BYTES = 16_384
 """Size of a PATCH body."""
 
 
@@ -35,7 +35,7 @@ class Admission:
     def admit(self, client: str) -> Iterator[BodyQuota]:
         """Count a request as in flight. Raises OverloadedError when the limit, or the client's share, is reached."""
         if not fits_share(1, self._requests_of[client], self.requests, self.max_requests):
-            raise self.overloaded(f"limit of {self.max_requests} concurrent requests", self._requests_of[client])
+            raise self.overloaded_error(f"limit of {self.max_requests} concurrent requests", self._requests_of[client])
         quota = BodyQuota(self, client)
         self.requests += 1
         self._requests_of[client] += 1
@@ -53,11 +53,11 @@ class Admission:
         """Count bytes of a body. Raises OverloadedError; one body alone always fits."""
         alone = self.bytes == quota.bytes
         if not alone and not fits_share(count, self._bytes_of[quota.client], self.bytes, self.max_bytes):
-            raise self.overloaded(f"limit of {self.max_bytes:,} bytes in flight", self._bytes_of[quota.client])
+            raise self.overloaded_error(f"limit of {self.max_bytes:,} bytes in flight", self._bytes_of[quota.client])
         self.bytes += count
         self._bytes_of[quota.client] += count
 
-    def overloaded(self, limit: str, held: int) -> OverloadedError:
+    def overloaded_error(self, limit: str, held: int) -> OverloadedError:
         """The error of a client that holds so much of what is limited."""
         share = f" (this client has {held:,} of them)" if held else ""
         return OverloadedError(f"server busy: {limit} reached{share}; retry later", self.estimate_wait())
@@ -70,7 +70,7 @@ class BodyQuota:
         self.admission, self.client, self.bytes = admission, client, 0
 
     def add(self, count: int) -> None:
-        """Raises OverloadedError when the bodies in flight are too large together."""
+        """Count bytes that have arrived. Raises OverloadedError when the bodies in flight are too large together."""
         self.admission.add_bytes(self, count)
         self.bytes += count
 
@@ -107,7 +107,7 @@ class BodyLimitMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            limit = min(MAX_JSON_BYTES, self.max_bytes) if scope["method"] == "PATCH" else self.max_bytes
+            limit = min(MAX_PATCH_BYTES, self.max_bytes) if scope["method"] == "PATCH" else self.max_bytes
             receive = _LimitedBody(receive, self.timeout, limit).receive
         await self.app(scope, receive, send)
 

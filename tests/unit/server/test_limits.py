@@ -13,7 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 from model.artifacts.artifact import Artifact
 from server.app import create_app
 from server.exceptions import RequestTimeoutError
-from server.limits import MAX_JSON_BYTES, BodyLimitMiddleware
+from server.limits import MAX_PATCH_BYTES, BodyLimitMiddleware
 from server.service import Service
 from server.settings import Settings
 
@@ -25,7 +25,7 @@ def test_a_long_one_is_refused_as_it_comes(client: TestClient) -> None:
 
     answer = client.patch("/images/1", content=body(), headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
-    long = json.dumps({"label": "x" * 200}) + " " * (MAX_JSON_BYTES - 300)
+    long = json.dumps({"label": "x" * 200}) + " " * (MAX_PATCH_BYTES - 300)
     answer = client.patch("/images/1", content=long, headers={"Content-Type": "application/json"})
     assert answer.status_code != 413
 
