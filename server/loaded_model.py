@@ -118,11 +118,11 @@ class LoadedModel:
         return self.index
 
     def hold(self) -> None:
-        """A request begins. Only the event loop calls `hold`, `release` and `retire`."""
+        """Keep it open until `release`, for one request. Only the event loop calls `hold`, `release` and `retire`."""
         self._holders += 1
 
     def release(self) -> None:
-        """A request is complete."""
+        """Undo one `hold`; after `retire`, the last one closes it."""
         self._holders -= 1
         self._close_if_free()
 

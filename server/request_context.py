@@ -78,9 +78,11 @@ class RequestContext:
 
     def check_deadline(self, images: int = 1) -> None:
         """Raise OverloadedError if so many images could not be classified before the deadline."""
-        seconds, queued = self.service.estimate_seconds(images, self.client)
-        if queued and time.monotonic() + seconds > self.deadline:
-            raise OverloadedError(f"queue too long: {seconds:.1f} s of work pending; retry later", seconds)
+        estimate = self.service.estimate_new(images, self.client)
+        if estimate.is_queued and time.monotonic() + estimate.seconds > self.deadline:
+            raise OverloadedError(
+                f"queue too long: {estimate.seconds:.1f} s of work pending; retry later", estimate.seconds
+            )
 
     async def decode(self, data: bytes) -> DecodedImage:
         """Decode an image, when it is this client's turn. Raises InvalidImageError or a subclass."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from typing import NamedTuple
 
 from model.images.crops import TEN_CROP
 from model.images.limits import ImageLimits
@@ -36,6 +37,13 @@ logger = logging.getLogger(__name__)
 
 SAFETY_FACTOR = 1.25
 """Work is accepted if it would be done in time even this many times slower than measured: decoding shares the cores."""
+
+
+class WaitEstimate(NamedTuple):
+    """Estimated seconds until new images of a client would be classified, and whether other work is before them."""
+
+    seconds: float
+    is_queued: bool
 
 
 class Service:
@@ -126,13 +134,13 @@ class Service:
         logger.info("serving %s version %s", manifest.name, manifest.version)
         return loaded
 
-    def estimate_seconds(self, images: int, client: str) -> tuple[float, bool]:
-        """Estimated seconds until so many new images of a client would be classified, and whether anything is before
-        them. Clients take turns, so not all that waits is before them."""
+    def estimate_new(self, images: int, client: str) -> WaitEstimate:
+        """The estimate for so many new images of a client. Clients take turns, so not all that waits is before them."""
         inference, crops = self.current.inference, len(TEN_CROP) * images
         undecoded = self.decoder.pending + self.decode_turns.num_before(client, images)
         crops_before = inference.crops_before(client, crops) + len(TEN_CROP) * undecoded
-        return SAFETY_FACTOR * inference.throughput.seconds_for(crops_before + crops), crops_before > 0
+        seconds = SAFETY_FACTOR * inference.throughput.seconds_for(crops_before + crops)
+        return WaitEstimate(seconds, crops_before > 0)
 
     def estimate_wait(self) -> float:
         """Estimated seconds until what was accepted is done; at least 1, and at most the time a request may take."""
