@@ -52,7 +52,7 @@ async def parse_form(content_type: str, stream: AsyncIterable[bytes], file_field
     parameters = parse_options_header(content_type)[1]
     charset = parameters.get(b"charset", b"utf-8")
     if charset.lower() not in CHARSETS:
-        raise InvalidHeaderError(f"unsupported charset {charset[:40]!r}: send the multipart body in UTF-8")
+        raise InvalidHeaderError(f"unsupported charset {charset[:40].decode('latin-1')!r}: send the multipart body in UTF-8")
     if not parameters.get(b"boundary"):
         raise InvalidHeaderError("the header Content-Type has no boundary: leave it to your HTTP library to set it")
     form = _Form(file_field, max_files)
@@ -112,7 +112,7 @@ class _Form:
         encoding = self._headers.get(b"content-transfer-encoding", b"").strip().lower()
         if encoding not in TRANSFER_ENCODINGS:
             raise InvalidBodyError(
-                f"unsupported Content-Transfer-Encoding {encoding[:40]!r}: send the bytes as they are"
+                f"unsupported Content-Transfer-Encoding {encoding[:40].decode('latin-1')!r}: send the bytes as they are"
             )
         file_name = disposition.get(b"filename")
         self.parts.append(

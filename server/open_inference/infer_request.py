@@ -15,14 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.exceptions import InvalidRequestError
+from model.images.contract import IMAGE_SIZE
 from model.images.crops import CROP_IDS
 from server.json_body import parse_json
 from server.open_inference.tensors import decode_base64, decode_pixels, split_elements
 from server.parameters import unknown_name
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
-MAX_JSON_VALUES = 3_200_000
-"""As many as sixteen images have as numbers."""
+MAX_IMAGES_AS_NUMBERS = 16
+"""Images of a request whose pixels are numbers in its JSON; as binary data, more are allowed."""
+MAX_JSON_VALUES = MAX_IMAGES_AS_NUMBERS * 3 * IMAGE_SIZE**2 + 50_000
 MAX_ID_LENGTH = 200
 MAX_CLASSES = 1000
 MICROSECONDS = 1_000_000
