@@ -21,7 +21,7 @@ MAX_CHUNK_BYTES = 256 * 1024
 """Decompressed at once, so that other requests are not kept waiting."""
 
 
-class Stream(Protocol):
+class Decompressor(Protocol):
     """Compressed data as it arrives. `complete`: whether it may end here."""
 
     complete: bool
@@ -30,25 +30,25 @@ class Stream(Protocol):
         """The decompressed bytes of the next part, at most MAX_CHUNK_BYTES at a time."""
 
 
-class ZlibStream:
+class ZlibDecompressor:
     """gzip or deflate. `window_bits`: as in `zlib.decompressobj`."""
 
     def __init__(self, window_bits: int) -> None:
         self.window_bits, self.complete = window_bits, False
-        self._decompressor = zlib.decompressobj(window_bits)
+        self._current = zlib.decompressobj(window_bits)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         while data:
             if self.complete:  # several gzip files, one after the other, are one
-                self._decompressor, self.complete = zlib.decompressobj(self.window_bits), False
-            chunk = self._decompressor.decompress(data, MAX_CHUNK_BYTES)
+                self._current, self.complete = zlib.decompressobj(self.window_bits), False
+            chunk = self._current.decompress(data, MAX_CHUNK_BYTES)
             while chunk:
                 yield chunk
-                chunk = self._decompressor.decompress(self._decompressor.unconsumed_tail, MAX_CHUNK_BYTES)
-            self.complete, data = self._decompressor.eof, self._decompressor.unused_data
+                chunk = self._current.decompress(self._current.unconsumed_tail, MAX_CHUNK_BYTES)
+            self.complete, data = self._current.eof, self._current.unused_data
 
 
-class DeflateStream(ZlibStream):
+class DeflateDecompressor(ZlibDecompressor):
     """Deflate in zlib's format, as HTTP defines it, or raw, as some clients send it: the first byte tells which."""
 
     def __init__(self) -> None:
@@ -62,42 +62,42 @@ class DeflateStream(ZlibStream):
         return super().feed(data)
 
 
-class ZstdStream:
+class ZstdDecompressor:
     """zstd, by a module of Python 3.14 or the package backports.zstd."""
 
     def __init__(self, module: Any) -> None:
         self.module, self.complete = module, False
-        self._decompressor = module.ZstdDecompressor()
+        self._current = module.ZstdDecompressor()
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         while data:
             if self.complete:
-                self._decompressor, self.complete = self.module.ZstdDecompressor(), False
-            chunk = self._decompressor.decompress(data, MAX_CHUNK_BYTES)
+                self._current, self.complete = self.module.ZstdDecompressor(), False
+            chunk = self._current.decompress(data, MAX_CHUNK_BYTES)
             while chunk:
                 yield chunk
-                done = self._decompressor.eof or self._decompressor.needs_input
-                chunk = b"" if done else self._decompressor.decompress(b"", MAX_CHUNK_BYTES)
-            self.complete, data = self._decompressor.eof, self._decompressor.unused_data
+                done = self._current.eof or self._current.needs_input
+                chunk = b"" if done else self._current.decompress(b"", MAX_CHUNK_BYTES)
+            self.complete, data = self._current.eof, self._current.unused_data
 
 
-def load_streams() -> tuple[dict[str, Callable[[], Stream]], tuple[type[Exception], ...]]:
+def find_decompressors() -> tuple[dict[str, Callable[[], Decompressor]], tuple[type[Exception], ...]]:
     """The known encodings, and the exceptions for damaged data. zstd is known where a module for it is installed."""
-    streams: dict[str, Callable[[], Stream]] = {
-        "gzip": lambda: ZlibStream(16 + zlib.MAX_WBITS),
-        "deflate": DeflateStream,
+    decompressors: dict[str, Callable[[], Decompressor]] = {
+        "gzip": lambda: ZlibDecompressor(16 + zlib.MAX_WBITS),
+        "deflate": DeflateDecompressor,
     }
     for name in ("compression.zstd", "backports.zstd"):
         try:
             module = importlib.import_module(name)
         except ImportError:
             continue
-        return streams | {"zstd": partial(ZstdStream, module)}, (zlib.error, module.ZstdError)
-    return streams, (zlib.error,)
+        return decompressors | {"zstd": partial(ZstdDecompressor, module)}, (zlib.error, module.ZstdError)
+    return decompressors, (zlib.error,)
 
 
-STREAMS, DAMAGES = load_streams()
-ACCEPTED = ", ".join(STREAMS)
+DECOMPRESSORS, DECOMPRESSION_ERRORS = find_decompressors()
+ACCEPTED_ENCODINGS = ", ".join(DECOMPRESSORS)
 
 
 class ContentEncodingMiddleware:
@@ -119,43 +119,43 @@ class _CompressedBody:
 
     def __init__(self, receive: Receive, encoding: str) -> None:
         self._receive, self._encoding = receive, encoding
-        self._stream: Stream | None = None
+        self._decompressor: Decompressor | None = None
         self._chunks: Iterator[bytes] = iter(())
         self._received = self._ended = False
 
     async def receive(self) -> Message:
-        if self._stream is None:
-            self._stream = self._open_stream()
+        if self._decompressor is None:
+            self._decompressor = self._create_decompressor()
         while not self._ended:
             if chunk := self._next_chunk():
                 await asyncio.sleep(0)
                 return {"type": "http.request", "body": chunk, "more_body": True}
             if self._received:
-                return self._end(self._stream)
+                return self._end(self._decompressor)
             message = await self._receive()
             if message["type"] != "http.request":
                 return message
-            self._chunks = self._stream.feed(message.get("body", b""))
+            self._chunks = self._decompressor.feed(message.get("body", b""))
             self._received = not message.get("more_body", False)
         return await self._receive()
 
-    def _open_stream(self) -> Stream:
+    def _create_decompressor(self) -> Decompressor:
         name = self._encoding.removeprefix("x-")  # x-gzip is gzip (RFC 9110, section 8.4.1.3)
-        if name not in STREAMS:
+        if name not in DECOMPRESSORS:
             raise UnsupportedEncodingError(
-                f"unsupported Content-Encoding {self._encoding[:80]!r}: compress the body once, by {ACCEPTED}, or not "
+                f"unsupported Content-Encoding {self._encoding[:80]!r}: compress the body once, by {ACCEPTED_ENCODINGS}, or not "
                 "at all"
             )
-        return STREAMS[name]()
+        return DECOMPRESSORS[name]()
 
     def _next_chunk(self) -> bytes:
         try:
             return next(self._chunks, b"")
-        except DAMAGES as error:
+        except DECOMPRESSION_ERRORS as error:
             raise InvalidBodyError(f"the {self._encoding} body is damaged: send it again") from error
 
-    def _end(self, stream: Stream) -> Message:
-        if not stream.complete:
+    def _end(self, decompressor: Decompressor) -> Message:
+        if not decompressor.complete:
             raise InvalidBodyError(f"the {self._encoding} body ends too early: send it whole")
         self._ended = True
         return {"type": "http.request", "body": b"", "more_body": False}

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from model.exceptions import AlexNetError, InvalidRequestError
 from server.addresses import route_path
-from server.content_encoding import ACCEPTED
+from server.content_encoding import ACCEPTED_ENCODINGS
 from server.exceptions import (
     BAD_REQUEST,
     INTERNAL_ERROR,
@@ -37,8 +37,8 @@ logger = logging.getLogger(__name__)
 
 CLIENT_CLOSED_REQUEST = 499
 """nginx's status for a client that disconnected; only the log and the metrics see it."""
-FRAMEWORK = {info.status: info for info in (BAD_REQUEST, NOT_FOUND, METHOD_NOT_ALLOWED)}
-INVALID_PLACES: dict[object, type[AlexNetError]] = {"header": InvalidHeaderError, "body": InvalidBodyError}
+FRAMEWORK_ERRORS_BY_STATUS = {info.status: info for info in (BAD_REQUEST, NOT_FOUND, METHOD_NOT_ALLOWED)}
+ERRORS_BY_LOCATION: dict[object, type[AlexNetError]] = {"header": InvalidHeaderError, "body": InvalidBodyError}
 
 
 def install(app: FastAPI) -> None:
@@ -79,13 +79,13 @@ def _error_headers(info: ErrorInfo, error: Exception) -> dict[str, str]:
         return {"Retry-After": f"{max(1, math.ceil(seconds))}"}
     if info.status == 401:
         return {"WWW-Authenticate": "Bearer"}
-    return {"Accept-Encoding": ACCEPTED} if isinstance(error, UnsupportedEncodingError) else {}
+    return {"Accept-Encoding": ACCEPTED_ENCODINGS} if isinstance(error, UnsupportedEncodingError) else {}
 
 
 def _handle_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     problem = error.errors()[0]
-    place, kind, message = problem["loc"], INVALID_PLACES.get(problem["loc"][0], InvalidRequestError), problem["msg"]
+    place, kind, message = problem["loc"], ERRORS_BY_LOCATION.get(problem["loc"][0], InvalidRequestError), problem["msg"]
     if problem["type"] == "missing" and place == ("body",):
         kind, message = MissingBodyError, "the request has no body: send JSON, with Content-Type: application/json"
     elif problem["type"] == "extra_forbidden":
@@ -105,7 +105,7 @@ def _handle_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if isinstance(error.__cause__, AlexNetError):  # raised while the framework read a body
         return respond_to_error(request, error.__cause__)
-    info = FRAMEWORK.get(error.status_code, ErrorInfo(error.status_code, "http_error", ""))
+    info = FRAMEWORK_ERRORS_BY_STATUS.get(error.status_code, ErrorInfo(error.status_code, "http_error", ""))
     headers = dict(error.headers or {})
     if info == METHOD_NOT_ALLOWED:  # an address has a route per method; the framework's header names only the first's
         path = getattr(request.scope.get("route"), "path", "")

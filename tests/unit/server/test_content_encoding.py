@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from starlette.testclient import TestClient
 
-from server.content_encoding import ACCEPTED, MAX_CHUNK_BYTES, STREAMS
+from server.content_encoding import ACCEPTED_ENCODINGS, MAX_CHUNK_BYTES, DECOMPRESSORS
 
 
 def raw_deflate(data: bytes) -> bytes:
@@ -56,14 +56,14 @@ def test_a_bomb_is_refused_before_it_has_opened(client: TestClient) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
     headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
     assert client.patch("/images/1", content=bomb, headers=headers).status_code == 413
-    assert all(len(chunk) <= MAX_CHUNK_BYTES for chunk in STREAMS["gzip"]().feed(bomb))
+    assert all(len(chunk) <= MAX_CHUNK_BYTES for chunk in DECOMPRESSORS["gzip"]().feed(bomb))
 
 
 @pytest.mark.parametrize("encoding", ["br", "gzip, gzip", "compress", "<x>"])
 def test_an_unknown_encoding_is_named(client: TestClient, jpeg: bytes, encoding: str) -> None:
     answer = client.post("/classify", content=jpeg, headers={"Content-Encoding": encoding})
     assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_encoding")
-    assert answer.headers["accept-encoding"] == ACCEPTED
+    assert answer.headers["accept-encoding"] == ACCEPTED_ENCODINGS
     assert "gzip, deflate" in answer.json()["error"]["message"]
     assert client.get("/live", headers={"Content-Encoding": encoding}).status_code == 200
 
