@@ -16,7 +16,7 @@ from server.parameters import P, known_parameters, merge_parameters
 from server.request_context import RequestContext
 from server.security import api_key_scheme, bearer_scheme, check_same_origin
 from server.service import Service
-from server.uploads import Upload, is_form, is_json, read_body, read_form, upload_of_form, upload_of_json
+from server.uploads import Upload, is_form, is_json, read_body, read_form, parse_form_upload, parse_json_upload
 
 
 async def get_service(request: Request) -> Service:
@@ -136,10 +136,10 @@ async def receive_optional_upload(context: ContextDep) -> Upload:
     known, max_images = known_parameters(request), settings.max_images_per_request
     context.check_deadline()
     if is_form(request):
-        upload = upload_of_form(await read_form(request, *limits, max_images), known)
+        upload = parse_form_upload(await read_form(request, *limits, max_images), known)
     elif is_json(request):
         body = await read_body(request, *limits)
-        upload = await context.run(context.run_in_pool(lambda: upload_of_json(body, known, max_images)))
+        upload = await context.run(context.run_in_pool(lambda: parse_json_upload(body, known, max_images)))
     else:
         upload = Upload.of_body(await read_body(request, *limits))
     context.check_deadline(len(upload.images))

@@ -29,7 +29,7 @@ from server.exceptions import (
     UnsupportedEncodingError,
     error_info,
 )
-from server.parameters import unknown_name
+from server.parameters import unknown_name_error
 from server.responses import error_detail
 from server.schemas import ErrorResponse
 
@@ -89,7 +89,7 @@ def _handle_validation_error(request: Request, error: Exception) -> Response:
     if problem["type"] == "missing" and place == ("body",):
         kind, message = MissingBodyError, "the request has no body: send JSON, with Content-Type: application/json"
     elif problem["type"] == "extra_forbidden":
-        return respond_to_error(request, unknown_name("JSON field", str(place[-1]), _body_fields(request)))
+        return respond_to_error(request, unknown_name_error("JSON field", str(place[-1]), _body_fields(request)))
     elif place[0] == "body" and "application/json" not in request.headers.get("content-type", ""):
         kind, message = InvalidHeaderError, "send JSON, with the header Content-Type: application/json"
     return _respond(request, error_info(kind), f"{' '.join(map(str, place))}: {message}")

@@ -16,7 +16,7 @@ from typing import Generic, Protocol, TypeVar
 
 from server.exceptions import RateLimitedError
 
-MAX_BUCKETS = 10_000
+MAX_RATE_LIMITED_CLIENTS = 10_000
 """Clients whose requests per second are known; beyond, those that sent nothing for the longest time are forgotten."""
 
 
@@ -178,5 +178,5 @@ class RateLimit:
             raise RateLimitedError(f"more than {self.rate:g} requests per second: retry in {math.ceil(wait)} s", wait)
         self._next_free[client] = due
         self._next_free.move_to_end(client)
-        if len(self._next_free) > MAX_BUCKETS:
+        if len(self._next_free) > MAX_RATE_LIMITED_CLIENTS:
             self._next_free.popitem(last=False)

@@ -43,7 +43,7 @@ def check_text(text: str) -> str:
 StoredText = Annotated[str, AfterValidator(check_text)]
 
 
-def unknown_name(kind: str, name: str, known: Collection[str]) -> InvalidRequestError:
+def unknown_name_error(kind: str, name: str, known: Collection[str]) -> InvalidRequestError:
     """The error of a name that is unknown, with the nearest one that is known."""
     names = sorted(known)
     nearest = difflib.get_close_matches(name.lower(), names, 1, 0.0)
@@ -72,7 +72,7 @@ def check_names(kind: str, names: Iterable[str], known: Mapping[str, bool]) -> N
     seen = set[str]()
     for name in names:
         if name not in known:
-            raise unknown_name(kind, name, known)
+            raise unknown_name_error(kind, name, known)
         if name in seen and not known[name]:
             raise InvalidRequestError(f"{kind} '{name}' is repeated: send it once")
         seen.add(name)

@@ -19,7 +19,7 @@ from server.http_protocol import MAX_HEADER_BYTES, TimeoutH11Protocol
 from server.listening import bind, bind_unix, display_url, remove_unix_socket
 from server.malloc import return_memory_to_os
 from server.open_inference.grpc.extra import check_grpc
-from server.parameters import unknown_name
+from server.parameters import unknown_name_error
 from server.service import Service
 from server.settings import Settings
 from server.shutdown import DrainingServer, exit_at_once
@@ -41,7 +41,7 @@ def load_settings(config: Path | None, flags: Mapping[str, Any]) -> Settings:
             raise SettingsFileError(f"cannot read the settings file {config}: {error}") from error
         if unknown := sorted(set(values) - set(Settings.model_fields)):
             raise SettingsFileError(
-                f"settings file {config}: {unknown_name('setting', unknown[0], Settings.model_fields)}"
+                f"settings file {config}: {unknown_name_error('setting', unknown[0], Settings.model_fields)}"
             )
     environment = Settings()
     values |= {name: getattr(environment, name) for name in environment.model_fields_set}

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from index.search import Position
 from model.exceptions import InvalidRequestError
 
-LAYOUT = struct.Struct("<8sIqd")
+PACKED_CURSOR = struct.Struct("<8sIqd")
 """Fingerprint of the query; rank, id and distance of the last neighbor."""
 MAX_RANK = 10_000_000
 
@@ -24,14 +24,14 @@ def query_fingerprint(parts: Iterable[object]) -> bytes:
 
 def encode_cursor(fingerprint: bytes, position: Position) -> str:
     """The cursor of the page after `position`."""
-    packed = LAYOUT.pack(fingerprint, position.rank, position.image_id, position.distance)
+    packed = PACKED_CURSOR.pack(fingerprint, position.rank, position.image_id, position.distance)
     return base64.urlsafe_b64encode(packed).rstrip(b"=").decode()
 
 
 def decode_cursor(cursor: str, fingerprint: bytes) -> Position:
     """The position of a cursor. Raises InvalidRequestError if it is damaged, or belongs to another query."""
     try:
-        own, rank, image_id, distance = LAYOUT.unpack(base64.b64decode(cursor + "==", b"-_", validate=True))
+        own, rank, image_id, distance = PACKED_CURSOR.unpack(base64.b64decode(cursor + "==", b"-_", validate=True))
     except (binascii.Error, struct.error, ValueError):
         raise InvalidRequestError("invalid cursor: send `next_cursor` of the page before as it is") from None
     if own != fingerprint:

@@ -115,7 +115,7 @@ def _media_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-def upload_of_form(parts: list[Part], known: Mapping[str, bool]) -> Upload:
+def parse_form_upload(parts: list[Part], known: Mapping[str, bool]) -> Upload:
     """The images and the parameters of a form. `known`: names of parameters, and whether each may be repeated.
 
     Raises InvalidRequestError for an unknown field, InvalidBodyError.
@@ -130,7 +130,7 @@ def upload_of_form(parts: list[Part], known: Mapping[str, bool]) -> Upload:
     return Upload([bytes(part.data) for part in images], [part.file_name or None for part in images], fields)
 
 
-def upload_of_json(body: bytes, known: Mapping[str, bool], max_images: int) -> Upload:
+def parse_json_upload(body: bytes, known: Mapping[str, bool], max_images: int) -> Upload:
     """The images, as base64 or data URLs, and the parameters of a JSON object. It takes its time: run it in a thread.
 
     Raises InvalidRequestError for an unknown member, InvalidBodyError.

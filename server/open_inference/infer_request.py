@@ -19,7 +19,7 @@ from model.images.contract import IMAGE_SIZE
 from model.images.crops import CROP_IDS
 from server.json_body import parse_json
 from server.open_inference.tensors import decode_base64, decode_pixels, split_elements
-from server.parameters import unknown_name
+from server.parameters import unknown_name_error
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
 MAX_IMAGES_AS_NUMBERS = 16
@@ -118,7 +118,7 @@ def _json_size(body: bytes, header_length: str | None) -> int:
 def _check_names(document: Mapping[str, Any], known: Sequence[str], kind: str) -> None:
     for name in document:
         if name not in known:
-            raise unknown_name(kind, name, known)
+            raise unknown_name_error(kind, name, known)
 
 
 def _parse_parameters(parameters: Mapping[str, Any]) -> InferParameters:

@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message
 
-FORWARDED = ("authorization", "x-api-key", "x-request-id", "x-request-timeout", "traceparent", "tracestate")
+FORWARDED_METADATA = ("authorization", "x-api-key", "x-request-id", "x-request-timeout", "traceparent", "tracestate")
 """Metadata of a call that are headers of the request."""
 
 
@@ -33,7 +33,7 @@ class Caller:
         return [
             (name.encode(), value.encode())
             for name, value in self.metadata
-            if name in FORWARDED and isinstance(value, str)
+            if name in FORWARDED_METADATA and isinstance(value, str)
         ]
 
 

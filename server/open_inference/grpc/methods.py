@@ -34,11 +34,11 @@ def _model_path(name: str, version: str, suffix: str = "") -> str:
     return f"/v2/models/{name}" + (f"/versions/{version}" if version else "") + suffix
 
 
-def _of_model(suffix: str) -> Callable[[Message], str]:
+def _path_of_model(suffix: str) -> Callable[[Message], str]:
     return lambda request: _model_path(request.name, request.version, suffix)
 
 
-def _as(name: str, wrap: Callable[[Any], Any] = lambda document: document) -> Callable[[HttpResponse], Message]:
+def _parse_as(name: str, wrap: Callable[[Any], Any] = lambda document: document) -> Callable[[HttpResponse], Message]:
     return lambda response: parse_document(name, wrap(response.json()))
 
 
@@ -53,15 +53,15 @@ def _encode_infer(request: Message) -> Body:
 
 
 METHODS = {
-    "ServerLive": Method(lambda request: "/v2/health/live", _as("ServerLiveResponse")),
-    "ServerReady": Method(lambda request: "/v2/health/ready", _as("ServerReadyResponse")),
-    "ServerMetadata": Method(lambda request: "/v2", _as("ServerMetadataResponse")),
-    "ModelReady": Method(_of_model("/ready"), _as("ModelReadyResponse")),
-    "ModelMetadata": Method(_of_model(""), _as("ModelMetadataResponse")),
-    "ModelConfig": Method(_of_model("/config"), _as("ModelConfigResponse", lambda document: {"config": document})),
+    "ServerLive": Method(lambda request: "/v2/health/live", _parse_as("ServerLiveResponse")),
+    "ServerReady": Method(lambda request: "/v2/health/ready", _parse_as("ServerReadyResponse")),
+    "ServerMetadata": Method(lambda request: "/v2", _parse_as("ServerMetadataResponse")),
+    "ModelReady": Method(_path_of_model("/ready"), _parse_as("ModelReadyResponse")),
+    "ModelMetadata": Method(_path_of_model(""), _parse_as("ModelMetadataResponse")),
+    "ModelConfig": Method(_path_of_model("/config"), _parse_as("ModelConfigResponse", lambda document: {"config": document})),
     "ModelStatistics": Method(
         lambda request: _model_path(request.name, request.version, "/stats") if request.name else "/v2/models/stats",
-        _as("ModelStatisticsResponse"),
+        _parse_as("ModelStatisticsResponse"),
     ),
     "ModelInfer": Method(
         lambda request: _model_path(request.model_name, request.model_version, "/infer"),
@@ -71,7 +71,7 @@ METHODS = {
     ),
     "RepositoryIndex": Method(
         lambda request: "/v2/repository/index",
-        _as("RepositoryIndexResponse", lambda document: {"models": document}),
+        _parse_as("RepositoryIndexResponse", lambda document: {"models": document}),
         lambda request: True,
     ),
     "TraceSetting": Method(
