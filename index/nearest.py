@@ -65,12 +65,12 @@ def nearest(
         return NearestRows(selected[result.rows], result.distances)
     rows, squared, error = scanner.scan(features, query, min(count, k + OVERFETCH), pool, mask)
     if len(rows) < count and len(rows) <= k:  # rows damaged since the index was opened (NaN) are near nothing
-        return exact_distances(features, rows, query, k)
+        return nearest_candidates(features, rows, query, k)
     bound = float(squared[k - 1]) * _sum_of_squares_factor(features) + 2 * error
     candidates = rows[squared <= bound]
     if len(candidates) == len(rows) < count:  # more rows may be as near: all within the bound, however many
         candidates = _rows_within(features, query, bound, pool, mask)
-    return exact_distances(features, candidates, query, k)
+    return nearest_candidates(features, candidates, query, k)
 
 
 def nearest_batch(
@@ -104,12 +104,12 @@ def nearest_batch(
         last, included = squared[-1], np.isin(rows, excluded, invert=True)
         rows, squared = rows[included], squared[included]
         if len(rows) < k:
-            return exact_distances(features, rows, query, k)
+            return nearest_candidates(features, rows, query, k)
         bound = float(squared[k - 1]) + 2 * matrix_product_error(features.shape[1], max_squared_norm, query)
         if last <= bound and len(rows) < count:
             mask = None if not len(excluded) else np.isin(np.arange(len(features)), excluded, invert=True)
             return nearest(features, query, k, pool, mask)
-        return exact_distances(features, rows[squared <= bound], query, k)
+        return nearest_candidates(features, rows[squared <= bound], query, k)
 
     return [rerank_query(number) for number in range(len(queries))]
 
@@ -117,7 +117,7 @@ def nearest_batch(
 def rerank(
     features: FeatureMatrix, rows: NDArray[np.int64], query: NDArray[np.float32], k: int, pool: SearchPool
 ) -> NearestRows:
-    """The k nearest of the candidates `rows`, in any order: as `exact_distances`, for thousands of them."""
+    """The k nearest of the candidates `rows`, in any order: as `nearest_candidates`, for thousands of them."""
     rows = np.sort(rows)
     squared = np.empty(len(rows), np.float32)
 
@@ -131,12 +131,12 @@ def rerank(
 
     list(pool.map(measure_part, range(0, len(rows), GATHER_ROWS)))
     if k >= len(rows):
-        return exact_distances(features, rows, query, k)
+        return nearest_candidates(features, rows, query, k)
     bound = float(np.partition(squared, k - 1)[k - 1]) * _sum_of_squares_factor(features)
-    return exact_distances(features, rows[squared <= bound], query, k)
+    return nearest_candidates(features, rows[squared <= bound], query, k)
 
 
-def exact_distances(
+def nearest_candidates(
     features: FeatureMatrix, rows: NDArray[np.int64], query: NDArray[np.float32], k: int
 ) -> NearestRows:
     """The k nearest of the candidates `rows`, measured in float64; ties by row."""
