@@ -24,7 +24,7 @@ from index.catalog_schema import (
     expected_schema,
     metadata_checksum,
     read_schema,
-    wrong_lookups,
+    find_wrong_sql_indexes,
 )
 from index.entries import Entry, FileState, NewEntry, StoredId, StoredSource
 from index.files import FileId, check_regular, check_same, file_id
@@ -93,7 +93,7 @@ class Catalog:
                     self._open_for_writing()
                     self._reader = stack.enter_context(closing(_connect(uri)))
                 self._reader.execute("PRAGMA query_only = ON")
-                self._check_lookups(writable)
+                self._check_sql_indexes(writable)
             except sqlite3.Error as error:
                 raise self._index_error(error) from error
             self._connections = stack.pop_all()
@@ -347,14 +347,14 @@ class Catalog:
         self._writer.execute("BEGIN IMMEDIATE")  # makes the log, if there is none
         self._writer.execute("ROLLBACK")
 
-    def _check_lookups(self, writable: bool) -> None:
-        """SQLite's sorted copies of columns must say the same as the images. A writer makes wrong ones again."""
-        for name in wrong_lookups(self._reader):
+    def _check_sql_indexes(self, writable: bool) -> None:
+        """SQL indexes must agree with the table of images. A writer makes those again that don't."""
+        for name in find_wrong_sql_indexes(self._reader):
             if not writable:
                 raise IndexStoreError(
-                    f"the table {name} of the catalog {self._path} is damaged: `alexnet index compact` makes it again"
+                    f"the SQL index {name} of the catalog {self._path} is damaged: `alexnet index compact` makes it again"
                 )
-            logger.warning("the table %s of the catalog %s was damaged, and is made again", name, self._path)
+            logger.warning("the SQL index %s of the catalog %s was damaged, and is made again", name, self._path)
             self._writer.execute(f"REINDEX {name}")
 
     def _change(self, database: sqlite3.Connection, image_id: int, **changes: object) -> None:

@@ -45,8 +45,8 @@ CHECKED_COLUMNS = (
     "thumbnail_checksum",
 )  # fmt: skip
 """The columns that `entry_checksum` covers, in its order."""
-LOOKUPS = {"by_sha256": "sha256", "by_key": "key", "by_label": "label"}
-"""SQLite's own copies of columns, sorted: index -> column."""
+SQL_INDEXES = {"by_sha256": "sha256", "by_key": "key", "by_label": "label"}
+"""SQL index -> the column of which it is a sorted copy."""
 METADATA_CHECKSUM = "checksum"
 
 _encoder = json.JSONEncoder(default=repr)
@@ -82,10 +82,10 @@ def expected_schema() -> frozenset[tuple[str, ...]]:
         return frozenset(read_schema(database))
 
 
-def wrong_lookups(database: sqlite3.Connection) -> list[str]:
-    """The lookup tables that don't say the same as the images: damaged, as a changed bit does."""
+def find_wrong_sql_indexes(database: sqlite3.Connection) -> list[str]:
+    """The names of the SQL indexes that differ from the table of images: a changed bit is enough."""
     wrong = []
-    for name, column in LOOKUPS.items():
+    for name, column in SQL_INDEXES.items():
         (rows,) = database.execute(f"SELECT count({column}) FROM images NOT INDEXED").fetchone()
         (entries,) = database.execute(
             f"SELECT count({column}) FROM images INDEXED BY {name} WHERE {column} IS NOT NULL"

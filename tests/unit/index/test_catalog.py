@@ -167,7 +167,7 @@ def test_a_bit_of_a_lookup_table(path: Path, artifact: Artifact, caplog: pytest.
             table = database.execute("SELECT sha256 FROM images NOT INDEXED WHERE id = 4").fetchone()[0]
         if table != sha256.decode():
             continue
-        with pytest.raises(IndexStoreError, match=r"the table by_sha256 of the catalog .* is damaged"):
+        with pytest.raises(IndexStoreError, match=r"the SQL index by_sha256 of the catalog .* is damaged"):
             ImageIndex.open(path)
         index = ImageIndex.create(path, artifact)
         assert "by_sha256 of the catalog" in caplog.text
