@@ -13,7 +13,7 @@ EXTRA_FORMATS: Final = {"HEIC": "heic", "JPEG XL": "jxl"}
 HEAD_BYTES = 4_096
 """The bytes by which a format is told."""
 
-_READ = (
+_SIGNATURES = (
     (b"\xff\xd8\xff", "JPEG"),
     (b"\x89PNG\r\n\x1a\n", "PNG"),
     (b"GIF87a", "GIF"),
@@ -23,7 +23,7 @@ _READ = (
     (b"\x00\x00\x00\x0cJXL \r\n\x87\n", "JPEG XL"),
 )
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"II\0*", b"MM*\0")
-_NAMES = (
+_UNSUPPORTED_SIGNATURES = (
     (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "a JPEG 2000 image"),
     (b"\xff\x4f\xff\x51", "a JPEG 2000 image"),
     (b"8BPS", "a Photoshop document (PSD)"),
@@ -88,7 +88,7 @@ def identify_format(head: bytes) -> str:
 
     Whatever the file's name is. Raises UnsupportedImageError, which names the format if it is a known one.
     """
-    for signature, name in _READ:
+    for signature, name in _SIGNATURES:
         if head.startswith(signature):
             return name
     if head.startswith(_TIFF):
@@ -99,14 +99,14 @@ def identify_format(head: bytes) -> str:
         return "PPM"
     if head[4:8] == b"ftyp":
         return _identify_boxes(head)
-    raise UnsupportedImageError(f"not an image in a supported format ({', '.join(FORMATS)}): {describe(head)}")
+    raise UnsupportedImageError(f"not an image in a supported format ({', '.join(FORMATS)}): {describe_file(head)}")
 
 
-def describe(head: bytes) -> str:
+def describe_file(head: bytes) -> str:
     """What a file is that begins with `head`, for people."""
     if not head:
         return "the file is empty"
-    for signature, name in _NAMES:
+    for signature, name in _UNSUPPORTED_SIGNATURES:
         if head.startswith(signature):
             return f"it is {name}"
     if head[:4] == b"RIFF" and head[8:12] in _RIFF:

@@ -59,14 +59,14 @@ class _Variant:
     """How a network differs from the paper's; what isn't an option of `NetworkConfig`.
 
     `conv1_padding`: with 3 zeros at the bottom and right, 224 pixels, windows of 11 and stride 4 give 55 positions: the
-    last window reaches pixel 227. Without zeros there are 54, and the last pooling needs `ceil_mode`. `pool_first`:
-    pooling before normalization.
+    last window reaches pixel 227. Without zeros there are 54, and the last pooling needs `ceil_mode`. `normalization`:
+    None: as the options say. `pool_first`: pooling before normalization.
     """
 
     channels: Mapping[str, int]
     towers: int = 2
     conv1_padding: Padding = (0, 0, 3, 3)
-    normalization: Literal["caffe", "none", ""] = ""
+    normalization: Literal["caffe", "none"] | None = None
     pool_first: bool = False
     ceil_mode: bool = False
     extra_conv: bool = False
