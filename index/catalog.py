@@ -22,9 +22,9 @@ from index.catalog_schema import (
     decode_text,
     entry_checksum,
     expected_schema,
+    find_wrong_sql_indexes,
     metadata_checksum,
     read_schema,
-    find_wrong_sql_indexes,
 )
 from index.entries import Entry, FileState, NewEntry, StoredId, StoredSource
 from index.files import FileId, check_regular, check_same, file_id
@@ -352,7 +352,8 @@ class Catalog:
         for name in find_wrong_sql_indexes(self._reader):
             if not writable:
                 raise IndexStoreError(
-                    f"the SQL index {name} of the catalog {self._path} is damaged: `alexnet index compact` makes it again"
+                    f"the SQL index {name} of the catalog {self._path} is damaged: `alexnet index compact` makes it "
+                    "again"
                 )
             logger.warning("the SQL index %s of the catalog %s was damaged, and is made again", name, self._path)
             self._writer.execute(f"REINDEX {name}")

@@ -16,7 +16,7 @@ from server.parameters import P, known_parameters, merge_parameters
 from server.request_context import RequestContext
 from server.security import api_key_scheme, bearer_scheme, check_same_origin
 from server.service import Service
-from server.uploads import Upload, is_form, is_json, read_body, read_form, parse_form_upload, parse_json_upload
+from server.uploads import Upload, is_form, is_json, parse_form_upload, parse_json_upload, read_body, read_form
 
 
 async def get_service(request: Request) -> Service:

@@ -85,7 +85,8 @@ def _error_headers(info: ErrorInfo, error: Exception) -> dict[str, str]:
 def _handle_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     problem = error.errors()[0]
-    place, kind, message = problem["loc"], ERRORS_BY_LOCATION.get(problem["loc"][0], InvalidRequestError), problem["msg"]
+    place, message = problem["loc"], problem["msg"]
+    kind = ERRORS_BY_LOCATION.get(place[0], InvalidRequestError)
     if problem["type"] == "missing" and place == ("body",):
         kind, message = MissingBodyError, "the request has no body: send JSON, with Content-Type: application/json"
     elif problem["type"] == "extra_forbidden":

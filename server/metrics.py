@@ -11,8 +11,8 @@ from prometheus_client.registry import Collector
 
 from server.timing import Timings
 
-SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-CROPS = (1, 2, 5, 10, 20, 40, 80, 160, 320)
+DURATION_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+BATCH_BUCKETS = (1, 2, 5, 10, 20, 40, 80, 160, 320)
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,15 @@ class Metrics:
         )  # fmt: skip
         self._duration = Histogram(
             "alexnet_request_duration_seconds", "Seconds from the request's headers to the end of its response.",
-            ("route",), buckets=SECONDS, registry=self.registry,
+            ("route",), buckets=DURATION_BUCKETS, registry=self.registry,
         )  # fmt: skip
         self._phases = Histogram(
             "alexnet_phase_duration_seconds", "Seconds of a request by phase.", ("phase",),
-            buckets=SECONDS, registry=self.registry,
+            buckets=DURATION_BUCKETS, registry=self.registry,
         )  # fmt: skip
-        self._batches = Histogram("alexnet_batch_crops", "Crops per batch.", buckets=CROPS, registry=self.registry)
+        self._batches = Histogram(
+            "alexnet_batch_crops", "Crops per batch.", buckets=BATCH_BUCKETS, registry=self.registry
+        )
         self.registry.register(_StateCollector(snapshot))
 
     def observe_request(self, route: str, status: int, code: str, timings: Timings) -> None:

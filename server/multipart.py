@@ -52,7 +52,8 @@ async def parse_form(content_type: str, stream: AsyncIterable[bytes], file_field
     parameters = parse_options_header(content_type)[1]
     charset = parameters.get(b"charset", b"utf-8")
     if charset.lower() not in CHARSETS:
-        raise InvalidHeaderError(f"unsupported charset {charset[:40].decode('latin-1')!r}: send the multipart body in UTF-8")
+        shown = charset[:40].decode("latin-1")
+        raise InvalidHeaderError(f"unsupported charset {shown!r}: send the multipart body in UTF-8")
     if not parameters.get(b"boundary"):
         raise InvalidHeaderError("the header Content-Type has no boundary: leave it to your HTTP library to set it")
     form = _Form(file_field, max_files)
@@ -111,9 +112,8 @@ class _Form:
             raise InvalidBodyError("a part of the form has no name: send Content-Disposition: form-data; name=NAME")
         encoding = self._headers.get(b"content-transfer-encoding", b"").strip().lower()
         if encoding not in TRANSFER_ENCODINGS:
-            raise InvalidBodyError(
-                f"unsupported Content-Transfer-Encoding {encoding[:40].decode('latin-1')!r}: send the bytes as they are"
-            )
+            shown = encoding[:40].decode("latin-1")
+            raise InvalidBodyError(f"unsupported Content-Transfer-Encoding {shown!r}: send the bytes as they are")
         file_name = disposition.get(b"filename")
         self.parts.append(
             Part(

@@ -58,7 +58,9 @@ METHODS = {
     "ServerMetadata": Method(lambda request: "/v2", _parse_as("ServerMetadataResponse")),
     "ModelReady": Method(_path_of_model("/ready"), _parse_as("ModelReadyResponse")),
     "ModelMetadata": Method(_path_of_model(""), _parse_as("ModelMetadataResponse")),
-    "ModelConfig": Method(_path_of_model("/config"), _parse_as("ModelConfigResponse", lambda document: {"config": document})),
+    "ModelConfig": Method(
+        _path_of_model("/config"), _parse_as("ModelConfigResponse", lambda document: {"config": document})
+    ),
     "ModelStatistics": Method(
         lambda request: _model_path(request.name, request.version, "/stats") if request.name else "/v2/models/stats",
         _parse_as("ModelStatisticsResponse"),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from starlette.testclient import TestClient
 
-from server.content_encoding import ACCEPTED_ENCODINGS, MAX_CHUNK_BYTES, DECOMPRESSORS
+from server.content_encoding import ACCEPTED_ENCODINGS, DECOMPRESSORS, MAX_CHUNK_BYTES
 
 
 def raw_deflate(data: bytes) -> bytes:
