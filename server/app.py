@@ -21,6 +21,7 @@ from server.api_reference.page import add_api_reference
 from server.content_encoding import ContentEncodingMiddleware
 from server.dependencies import require_read, require_same_origin
 from server.forwarded import ForwardedMiddleware
+from server.gauges import GaugeCollector
 from server.limits import BodyLimitMiddleware
 from server.middleware import (
     AccessLogMiddleware,
@@ -72,6 +73,7 @@ def create_app(service: Service) -> ASGIApp:
         redoc_url=None,
     )
     app.state.service = service
+    service.metrics.registry.register(GaugeCollector(service))
     app.state.methods = methods_by_path()
     if origins := service.settings.allowed_origins:
         app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"],

@@ -143,8 +143,8 @@ class _CompressedBody:
         name = self._encoding.removeprefix("x-")  # x-gzip is gzip (RFC 9110, section 8.4.1.3)
         if name not in DECOMPRESSORS:
             raise UnsupportedEncodingError(
-                f"unsupported Content-Encoding {self._encoding[:80]!r}: compress the body once, by {ACCEPTED_ENCODINGS}, "
-                "or not at all"
+                f"unsupported Content-Encoding {self._encoding[:80]!r}: compress the body once, by "
+                f"{ACCEPTED_ENCODINGS}, or not at all"
             )
         return DECOMPRESSORS[name]()
 

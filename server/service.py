@@ -18,8 +18,7 @@ from server.fairness import RateLimit, Turns
 from server.folder_sync import FolderSync
 from server.limits import Admission
 from server.loaded_model import LoadedModel
-from server.log_output import num_dropped_lines
-from server.metrics import Metrics, ServerState
+from server.metrics import Metrics
 from server.security import Keys
 from server.settings import Settings
 from server.workers.decode import DecodePool
@@ -55,7 +54,7 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.keys = Keys.read(settings.keys_file, settings.keys)
-        self.metrics = Metrics(self.snapshot)
+        self.metrics = Metrics()
         self.admission = Admission(settings.max_concurrent_requests, settings.max_inflight_bytes, self.estimate_wait)
         self.rate_limit = RateLimit(settings.requests_per_second)
         self.current = LoadedModel(settings, self.metrics.observe_batch)
@@ -148,25 +147,3 @@ class Service:
         undecoded = self.decoder.pending + self.decode_turns.num_waiting
         crops = inference.unfinished_crops + len(TEN_CROP) * undecoded
         return min(max(1.0, inference.throughput.seconds_for(crops)), self.settings.request_timeout)
-
-    def snapshot(self) -> ServerState:
-        """The state that `/metrics` reports."""
-        loaded = self.current
-        manifest = loaded.artifact.manifest
-        return ServerState(
-            inflight_requests=self.admission.requests,
-            inflight_bytes=self.admission.bytes,
-            queued_crops=loaded.inference.queued_crops,
-            crops_per_second=loaded.inference.throughput.crops_per_second,
-            inference_alive=loaded.inference.is_alive,
-            index_images=0 if loaded.index is None else len(loaded.index),
-            index_damaged_images=loaded.num_damaged_images,
-            dropped_log_lines=num_dropped_lines(),
-            model={
-                "name": manifest.name,
-                "version": str(manifest.version),
-                "device": loaded.model.device,
-                "precision": loaded.artifact.precision,
-                "sha256": loaded.artifact.network_sha256,
-            },
-        )

@@ -1,0 +1,77 @@
+"""Gauges of `/metrics`: read from the service whenever Prometheus asks. Counters are in `server.metrics`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from server.log_output import num_dropped_lines
+from server.service import Service
+
+
+class Gauge(NamedTuple):
+    """The help text of a gauge, and how its value is read."""
+
+    help: str
+    read: Callable[[Service], float]
+
+
+GAUGES = {
+    "inflight_requests": Gauge(
+        "Admitted requests whose response has not been sent.",
+        lambda service: service.admission.requests,
+    ),
+    "inflight_bytes": Gauge(
+        "Bytes of the bodies of requests in flight.",
+        lambda service: service.admission.bytes,
+    ),
+    "queued_crops": Gauge(
+        "Crops waiting for the network.",
+        lambda service: service.current.inference.queued_crops,
+    ),
+    "crops_per_second": Gauge(
+        "Speed of the network, median of the last batches.",
+        lambda service: service.current.inference.throughput.crops_per_second,
+    ),
+    "inference_alive": Gauge(
+        "1 while the inference worker runs and is not stuck.",
+        lambda service: service.current.inference.is_alive,
+    ),
+    "index_images": Gauge(
+        "Images in the index.",
+        lambda service: 0 if service.current.index is None else len(service.current.index),
+    ),
+    "index_damaged_images": Gauge(
+        "Images of the index that are left out of searches, since they are damaged.",
+        lambda service: service.current.num_damaged_images,
+    ),
+    "dropped_log_lines": Gauge(
+        "Lines of the log that were dropped because nobody read it.",
+        lambda service: num_dropped_lines(),
+    ),
+}
+"""By name, without the prefix `alexnet_`."""
+
+
+class GaugeCollector(Collector):
+    """The gauges of one service, and `alexnet_model_info`."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+
+    def collect(self) -> Iterator[Metric]:
+        for name, gauge in GAUGES.items():
+            yield GaugeMetricFamily(f"alexnet_{name}", gauge.help, value=float(gauge.read(self.service)))
+        loaded = self.service.current
+        manifest = loaded.artifact.manifest
+        labels = {
+            "name": manifest.name,
+            "version": str(manifest.version),
+            "device": loaded.model.device,
+            "precision": loaded.artifact.precision,
+            "sha256": loaded.artifact.network_sha256,
+        }
+        yield InfoMetricFamily("alexnet_model", "The model that is served.", value=labels)

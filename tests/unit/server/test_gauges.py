@@ -1,0 +1,22 @@
+"""Gauges: each is in `/metrics`, with its help text, and in the documentation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.testclient import TestClient
+
+from server.gauges import GAUGES
+
+DOCUMENT = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
+
+
+@pytest.mark.parametrize("name", GAUGES)
+def test_gauge(client: TestClient, name: str) -> None:
+    families = {family.name: family for family in text_string_to_metric_families(client.get("/metrics").text)}
+    family = families[f"alexnet_{name}"]
+    assert (family.type, family.documentation) == ("gauge", GAUGES[name].help)
+    assert family.samples[0].value >= 0
+    assert f"`alexnet_{name}`" in DOCUMENT
