@@ -5,7 +5,7 @@ DEV := .venv
 MILVUS := .venv-milvus
 PIP_OPTIONS := --quiet --disable-pip-version-check
 
-.PHONY: demo test test-milvus test-slow check format pre-commit clean chromium hosts constraints constraints-dev prove-images package audit docs
+.PHONY: demo test coverage test-milvus test-slow check format pre-commit clean chromium hosts constraints constraints-dev prove-images package audit docs
 
 demo: $(DEMO)/installed ## serve the bundled network and an index of solar cells on http://127.0.0.1:8000
 	$(DEMO)/bin/alexnet demo
@@ -15,6 +15,13 @@ test: chromium hosts ## all tests of continuous integration
 	OMP_NUM_THREADS=1 $(DEV)/bin/pytest -m "not slow and not exclusive" --numprocesses 2 --dist loadfile --ignore tests/milvus
 	$(DEV)/bin/pytest -m "exclusive and not slow" --ignore tests/milvus
 	$(MAKE) test-milvus
+
+coverage: $(DEV)/installed chromium hosts ## branch coverage of the tests of `make test`, subprocesses included; fails below the floor
+	rm -rf build/coverage
+	OMP_NUM_THREADS=1 $(DEV)/bin/coverage run -m pytest -m "not slow and not exclusive" --numprocesses 2 --dist loadfile --ignore tests/milvus
+	$(DEV)/bin/coverage run -m pytest -m "exclusive and not slow" --ignore tests/milvus
+	$(DEV)/bin/coverage combine --quiet
+	$(DEV)/bin/coverage report
 
 test-milvus: $(MILVUS)/installed ## tests of the Milvus index, in an environment of its own
 	$(MILVUS)/bin/pytest tests/milvus
