@@ -4,6 +4,9 @@
 255 for the convolutions), in place, and writes a file from which `unpack` makes the same network.onnx again: the ONNX
 file without its weights, the positions of the weights that pruning left, and their levels, all compressed with LZMA.
 `unpack` needs neither torch nor onnx.
+
+A bundle is the folder of a packed network that is included in the package: network.pack, the other files of the
+artifact, and their checksums.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import json
 import lzma
 import shutil
 import struct
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.artifacts import artifact as artifacts
-from model.artifacts.artifact import NETWORK, Artifact, Manifest
-from model.artifacts.kernels import KERNELS
+from model.artifacts.artifact import MANIFEST, NETWORK, NETWORK_FILES, Artifact, Manifest
 from model.artifacts.writer import publish
+from model.checksums import verify_checksums, write_checksums
 from model.exceptions import ArtifactError
 from model.files import sha256_of
 
@@ -89,10 +93,32 @@ def unpack(packed: bytes) -> bytes:
         raise ArtifactError("the packed network is damaged, or isn't one") from error
 
 
+def write_bundle(artifact: Artifact, output: Path) -> None:
+    """Write the bundle of an artifact whose weights `pack` has rounded, such as one that `unpack_bundled` unpacked.
+
+    Raises ArtifactError if its weights aren't rounded. Needs the onnx package.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        network = Path(folder) / NETWORK
+        shutil.copyfile(artifact.path / NETWORK, network)
+        pack(network, output / PACKED)
+        if sha256_of(network) != artifact.manifest.files[NETWORK].sha256:
+            raise ArtifactError(f"the weights of {artifact.path} aren't rounded: pack its run with `alexnet pack`")
+    complete_bundle(artifact, output)
+
+
+def complete_bundle(artifact: Artifact, output: Path) -> None:
+    """Copy the other files of an artifact beside its packed network in `output`, and write the checksums of all."""
+    for name in (MANIFEST, *_small_files(artifact.manifest)):
+        shutil.copyfile(artifact.path / name, output / name)
+    write_checksums(output)
+
+
 def unpack_bundled(name: str, root: Path) -> Artifact:
     """The artifact that is included in the package, unpacked to `root/name/VERSION` at first use and verified.
 
-    Raises ArtifactError.
+    Raises ArtifactError, for a damaged file with its checksum.
     """
     source = BUNDLED / name
     manifest = artifacts.read_manifest(source)
@@ -102,17 +128,23 @@ def unpack_bundled(name: str, root: Path) -> Artifact:
         if existing.network_sha256 != manifest.files[NETWORK].sha256:
             raise ArtifactError(f"{target} isn't the bundled network {name}: move it away")
         return existing
+    verify_checksums(source)
     labels = artifacts.read_labels(source)
 
     def write(folder: Path) -> Manifest:
         (folder / NETWORK).write_bytes(unpack((source / PACKED).read_bytes()))
         if sha256_of(folder / NETWORK) != manifest.files[NETWORK].sha256:
             raise ArtifactError(f"the bundled network {name} is damaged: its checksum isn't the one in the manifest")
-        if KERNELS in manifest.files:
-            shutil.copyfile(source / KERNELS, folder / KERNELS)
+        for file in _small_files(manifest):
+            shutil.copyfile(source / file, folder / file)
         return manifest
 
     return publish(root, name, labels, write, manifest.version)
+
+
+def _small_files(manifest: Manifest) -> list[str]:
+    """The files of an artifact that a bundle holds as they are."""
+    return [name for name in manifest.files if name not in NETWORK_FILES.values()]
 
 
 def _places(content: bytes, raw: bytes, count: int) -> list[int]:

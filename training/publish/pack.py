@@ -6,7 +6,6 @@ are fine-tuned, rounded to a few levels, and entropy-coded (see `model.artifacts
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import Any
 import torch
 
 from model.artifacts import artifact as artifacts
-from model.artifacts.artifact import LABELS, MANIFEST, Artifact
-from model.artifacts.packed import CONVOLUTION_LEVELS, LINEAR_LEVELS, PACKED, pack
+from model.artifacts.artifact import Artifact
+from model.artifacts.packed import CONVOLUTION_LEVELS, LINEAR_LEVELS, PACKED, complete_bundle, pack
 from training.evaluation.evaluate import format_measurements
 from training.loop.distributed import DistributedContext
 from training.loop.run_directory import CHECKPOINT, RunDirectory
@@ -42,8 +41,8 @@ def pack_run(
 
     `density`: the share of the weights of fc6 and fc7 that stays. `epochs` at `learning_rate` are followed by a quarter
     as many at a tenth of it. By default 0.12 and 8; where the recipe pruned the network while it was trained, what was
-    left then, and none. `output`: the folder for manifest, labels and packed network. If it is stopped, it starts from
-    the beginning again. Raises AlexNetError.
+    left then, and none. `output`: the folder for the bundle (`model.artifacts.packed`). If it is stopped, it starts
+    from the beginning again. Raises AlexNetError.
     """
     config = RunDirectory(run).read_config()
     context = DistributedContext(torch.device(pick_device(config.environment.device)))
@@ -74,8 +73,7 @@ def pack_run(
         packed = output / PACKED
         artifact = export_and_publish(trainer, state["weights"], note, lambda network: pack(network, packed))
         packing.remove_checkpoints()
-    for name in (MANIFEST, LABELS):
-        shutil.copy(artifact.path / name, output / name)
+    complete_bundle(artifact, output)
     log(format_measurements(artifact.manifest.measurements))
     log(f"packed: {packed}, {packed.stat().st_size:,} bytes; artifact: {artifact.path}")
     return artifact

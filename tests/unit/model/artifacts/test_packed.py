@@ -10,8 +10,9 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from model.artifacts.artifact import Artifact
-from model.artifacts.packed import CONVOLUTION_LEVELS, LINEAR_LEVELS, pack, unpack
+from model.artifacts.artifact import Artifact, Manifest
+from model.artifacts.packed import CONVOLUTION_LEVELS, LINEAR_LEVELS, pack, unpack, unpack_bundled, write_bundle
+from model.artifacts.writer import publish
 from model.exceptions import ArtifactError
 from model.network.onnx_builder import constants
 
@@ -56,3 +57,20 @@ def test_damage_is_refused(packed: tuple[Path, Path], tmp_path: Path) -> None:
     for damaged in (b"", data[:100], data[: len(data) // 2], b"x" + data[1:]):
         with pytest.raises(ArtifactError, match="packed network is damaged"):
             unpack(damaged)
+
+
+def test_a_bundle_unpacks_to_the_artifact_that_it_was_made_of(
+    packed: tuple[Path, Path], artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(folder: Path) -> Manifest:
+        shutil.copy(packed[0], folder / "network.onnx")
+        shutil.copy(artifact.path / "kernels.npy", folder)
+        return artifact.manifest
+
+    rounded = publish(tmp_path / "artifacts", "rounded", artifact.labels, write)
+    write_bundle(rounded, tmp_path / "bundled" / "rounded")
+    monkeypatch.setattr("model.artifacts.packed.BUNDLED", tmp_path / "bundled")
+    unpacked = unpack_bundled("rounded", tmp_path / "home")
+    assert (unpacked.manifest, unpacked.labels) == (rounded.manifest, rounded.labels)
+    with pytest.raises(ArtifactError, match="aren't rounded: pack its run"):
+        write_bundle(artifact, tmp_path / "unrounded")

@@ -1,7 +1,8 @@
-"""The network that comes with the project: small in git, verified when unpacked, and what its model card says."""
+"""The networks that come with the project: small in git, verified when unpacked, and what their model cards say."""
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
-from model.artifacts.packed import BUNDLED, PACKED, unpack_bundled
+from model.artifacts.packed import BUNDLED, unpack_bundled
 from model.exceptions import ArtifactError
 from model.images.preprocess import decode_image
 from training.data.archives import load_elpv
@@ -64,13 +65,17 @@ def test_onnxruntime_alone_measures_the_same(bundled: Artifact) -> None:
     assert abs(right / len(examples) - expected) < 4 * (expected * (1 - expected) / len(examples)) ** 0.5
 
 
-def test_a_damaged_bundle_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["network.pack", "manifest.json"])
+def test_a_damaged_bundle_is_named_with_its_checksum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     shutil.copytree(BUNDLED / "elpv", tmp_path / "elpv")
-    packed = bytearray((tmp_path / "elpv" / PACKED).read_bytes())
-    packed[len(packed) // 2] ^= 1
-    (tmp_path / "elpv" / PACKED).write_bytes(packed)
+    damaged = bytearray((tmp_path / "elpv" / name).read_bytes())
+    damaged[len(damaged) // 2] = ord("9") if damaged[len(damaged) // 2] != ord("9") else ord("8")
+    (tmp_path / "elpv" / name).write_bytes(damaged)
     monkeypatch.setattr("model.artifacts.packed.BUNDLED", tmp_path)
-    with pytest.raises(ArtifactError):
+    with pytest.raises(ArtifactError, match=f"elpv/{name}, a bundled file, is damaged: its SHA-256 is") as raised:
         unpack_bundled("elpv", tmp_path / "out")
+    assert hashlib.sha256(damaged).hexdigest() in str(raised.value)
     with pytest.raises(ArtifactError, match="no artifact in"):
         artifacts.load(tmp_path / "out")

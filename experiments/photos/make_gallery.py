@@ -1,0 +1,102 @@
+"""The gallery of `alexnet demo`, made of photographs that may be passed on.
+
+    python experiments/photos/make_gallery.py --photographs FOLDER --grocery grocery.zip
+
+FOLDER has images/*.webp (240 x 240) and attribution.csv with the columns file, label, class_of_photos, author,
+author_page, page and licence. They are copied as they are. Of the test part of the Grocery Store data set 200 pictures
+are added, evenly from its 81 classes: their center squares, reduced to the same size.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from PIL import Image
+
+from experiments import command
+from model.checksums import write_checksums
+
+GALLERY = Path(__file__).parents[2] / "alexnet" / "gallery"
+COLUMNS = ("path", "label", "class_of_photos", "author", "author_page", "page", "license")
+NUM_GROCERY, SIZE, QUALITY = 200, 240, 82
+GROCERY = {
+    "class_of_photos": "",
+    "author": "Marcus Klasson, Cheng Zhang, Hedvig Kjellström",
+    "author_page": "https://github.com/marcusklasson",
+    "page": "https://github.com/marcusklasson/GroceryStoreDataset",
+    "license": "MIT",
+}
+
+
+def copy_photographs(source: Path, target: Path) -> list[dict[str, str]]:
+    """Copy the photographs of a folder; their rows of the table."""
+    rows = []
+    with (source / "attribution.csv").open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            shutil.copyfile(source / row["file"], target / row["file"])
+            renamed = {"path": row.pop("file"), "license": row.pop("licence")}
+            rows.append(row | renamed)
+    return rows
+
+
+def add_grocery(archive: Path, target: Path) -> list[dict[str, str]]:
+    """Reduce 200 test pictures of Grocery Store, chosen with a fixed seed; their rows of the table."""
+    with zipfile.ZipFile(archive) as grocery:
+        names = [name for name in grocery.namelist() if name.startswith("dataset/test/") and name.endswith(".jpg")]
+        rows = []
+        for number, name in enumerate(_choose(names)):
+            path = f"images/grocery-{number:03}.webp"
+            with Image.open(io.BytesIO(grocery.read(name))) as image:
+                _center_square(image.convert("RGB")).save(target / path, "WEBP", quality=QUALITY, method=6)
+            rows.append({"path": path, "label": _label(name), **GROCERY})
+        return rows
+
+
+def _choose(names: list[str]) -> list[str]:
+    """Take turns among the classes until there are enough."""
+    shuffled = np.random.default_rng(0).permutation(sorted(names)).tolist()
+    turns: dict[str, int] = {}
+    numbered = []
+    for name in shuffled:
+        folder = name.rpartition("/")[0]
+        turns[folder] = turns.get(folder, 0) + 1
+        numbered.append((turns[folder], name))
+    return sorted(name for _, name in sorted(numbered, key=lambda pair: pair[0])[:NUM_GROCERY])
+
+
+def _label(name: str) -> str:
+    """The class in words: dataset/test/Fruit/Apple/Royal-Gala/1.jpg -> apple, royal gala."""
+    return ", ".join(part.replace("-", " ").lower() for part in name.split("/")[3:-1])
+
+
+def _center_square(image: Image.Image) -> Image.Image:
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image.crop((left, top, left + side, top + side)).resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+
+
+def main(
+    photographs: Annotated[Path, typer.Option(help="Folder of photographs with attribution.csv.")],
+    grocery: Annotated[Path, typer.Option(help="Grocery Store data set as published, a zip archive.")],
+    output: Annotated[Path, typer.Option(help="Folder to write.")] = GALLERY,
+) -> None:
+    """Write the gallery's images, attribution.csv and checksums."""
+    (output / "images").mkdir(parents=True, exist_ok=True)
+    rows = copy_photographs(photographs, output) + add_grocery(grocery, output)
+    with (output / "attribution.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    write_checksums(output)
+    typer.echo(f"{len(rows):,} images in {output}")
+
+
+if __name__ == "__main__":
+    command.run(main)
