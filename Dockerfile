@@ -25,15 +25,18 @@ COPY training training
 COPY server server
 
 FROM build AS build-cpu
-# for an index on Milvus: --build-arg EXTRAS=cpu,milvus
-ARG EXTRAS=cpu
-RUN /opt/alexnet/bin/pip install --no-cache-dir --constraint constraints.txt ".[$EXTRAS]"
+# for an index on Milvus: --build-arg EXTRAS=milvus
+ARG EXTRAS=
+RUN /opt/alexnet/bin/pip install --no-cache-dir --constraint constraints.txt ".${EXTRAS:+[$EXTRAS]}"
 
 FROM build AS build-gpu
-RUN /opt/alexnet/bin/pip install --no-cache-dir --constraint constraints.txt '.[gpu]'
+COPY requirements-gpu.txt ./
+RUN /opt/alexnet/bin/pip install --no-cache-dir --constraint constraints.txt . \
+    && /opt/alexnet/bin/pip uninstall --yes onnxruntime faiss-cpu \
+    && /opt/alexnet/bin/pip install --no-cache-dir --constraint constraints.txt --requirement requirements-gpu.txt
 
 FROM build AS build-train
-RUN /opt/alexnet/bin/pip install --no-cache-dir --constraint constraints.txt '.[cpu,train,pull]'
+RUN /opt/alexnet/bin/pip install --no-cache-dir --constraint constraints.txt '.[train,pull]'
 
 FROM base AS train
 COPY --from=build-train /opt/alexnet /opt/alexnet

@@ -1,11 +1,14 @@
-# Every command works in a fresh clone with Python 3.11 or newer; environments are created as needed.
+# Every command works in a fresh clone with Python 3.11, 3.12 or 3.13; environments are created as needed.
 PYTHON ?= python3
 DEMO := .venv-demo
 DEV := .venv
 MILVUS := .venv-milvus
 PIP_OPTIONS := --quiet --disable-pip-version-check
 
-.PHONY: demo test coverage test-milvus test-slow check format pre-commit clean chromium hosts constraints constraints-dev prove-images package audit docs
+.PHONY: python demo test coverage test-milvus test-slow check format pre-commit clean chromium hosts constraints constraints-dev prove-images package audit docs
+
+python: ## refuse an older Python in one sentence
+	@$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and sys.exit("alexnet-server needs Python 3.11 or newer, and $(PYTHON) is %d.%d: make PYTHON=python3.11" % sys.version_info[:2])'
 
 demo: $(DEMO)/installed ## serve the bundled network and an index of solar cells on http://127.0.0.1:8000
 	$(DEMO)/bin/alexnet demo
@@ -49,15 +52,15 @@ chromium: ## install the browser of the page tests (Debian), if missing
 hosts: ## install what the multi-host tests need (Debian), if missing
 	(command -v haproxy && command -v ip) >/dev/null || (apt-get update --quiet && apt-get install --quiet --yes haproxy iproute2)
 
-constraints: ## pin the versions of the container images in constraints.txt
+constraints: python ## pin the versions of the container images in constraints.txt
 	rm -rf build/constraints && $(PYTHON) -m venv build/constraints
-	build/constraints/bin/pip install $(PIP_OPTIONS) '.[cpu,train,pull,milvus]'
+	build/constraints/bin/pip install $(PIP_OPTIONS) '.[train,pull,milvus]'
 	build/constraints/bin/pip freeze --exclude alexnet-server | sed -e 's/ @ .*//' -e 's/+cpu$$//' > constraints.txt
 
-constraints-dev: ## pin the versions of the developers' environment in constraints-dev.txt
+constraints-dev: python ## pin the versions of the developers' environment in constraints-dev.txt
 	rm -rf build/constraints-dev && $(PYTHON) -m venv build/constraints-dev
 	build/constraints-dev/bin/pip install $(PIP_OPTIONS) --upgrade pip
-	build/constraints-dev/bin/pip install $(PIP_OPTIONS) '.[cpu,train,demo]' --group dev
+	build/constraints-dev/bin/pip install $(PIP_OPTIONS) '.[train,demo]' --group dev
 	build/constraints-dev/bin/pip freeze --exclude alexnet-server | sed -e 's/ @ .*//' -e 's/+cpu$$//' > constraints-dev.txt
 
 prove-images: $(DEV)/installed ## build the Dockerfile's stages in fresh Debian roots, without Docker; needs root
@@ -73,38 +76,38 @@ package: $(DEV)/installed ## build wheel and source archive, and install the whe
 	tar -tzf dist/*.tar.gz | sed 's|^[^/]*/||' | grep -vx PKG-INFO | sort > build/sdist
 	git ls-files | sort | diff - build/sdist
 	$(PYTHON) -m venv build/package
-	build/package/bin/pip install $(PIP_OPTIONS) --constraint constraints.txt "$$(echo dist/*.whl)[cpu]"
+	build/package/bin/pip install $(PIP_OPTIONS) --constraint constraints.txt dist/*.whl
 	cd build/package && bin/alexnet --help >/dev/null && bin/python -c "import server.app; from model.artifacts.packed import unpack_bundled; from pathlib import Path; unpack_bundled('elpv', Path('artifacts'))"
 
-audit: ## look for known vulnerabilities of the pinned versions, and write a bill of materials; needs the network
+audit: python ## look for known vulnerabilities of the pinned versions, and write a bill of materials; needs the network
 	$(PYTHON) -m venv build/audit
 	build/audit/bin/pip install $(PIP_OPTIONS) --upgrade pip
 	build/audit/bin/pip install $(PIP_OPTIONS) --group audit
 	build/audit/bin/cyclonedx-py requirements constraints.txt --output-file build/sbom.json
 	build/audit/bin/pip-audit --requirement constraints.txt --disable-pip --no-deps
 
-docs: ## build the documentation site in build/site
+docs: python ## build the documentation site in build/site
 	$(PYTHON) -m venv build/docs
 	build/docs/bin/pip install $(PIP_OPTIONS) --upgrade pip
-	build/docs/bin/pip install $(PIP_OPTIONS) -e '.[cpu]' --group docs
+	build/docs/bin/pip install $(PIP_OPTIONS) -e . --group docs
 	PYTHONPATH=. build/docs/bin/mkdocs build --strict --quiet
 	@echo "build/site/index.html"
 
-$(DEMO)/installed: pyproject.toml
+$(DEMO)/installed: pyproject.toml | python
 	$(PYTHON) -m venv $(DEMO)
-	$(DEMO)/bin/pip install $(PIP_OPTIONS) -e '.[cpu,demo]'
+	$(DEMO)/bin/pip install $(PIP_OPTIONS) -e '.[demo]'
 	touch $@
 
-$(DEV)/installed: pyproject.toml constraints-dev.txt
+$(DEV)/installed: pyproject.toml constraints-dev.txt | python
 	$(PYTHON) -m venv $(DEV)
 	$(DEV)/bin/pip install $(PIP_OPTIONS) --upgrade pip
-	$(DEV)/bin/pip install $(PIP_OPTIONS) --constraint constraints-dev.txt -e '.[cpu,train,demo]' --group dev
+	$(DEV)/bin/pip install $(PIP_OPTIONS) --constraint constraints-dev.txt -e '.[train,demo]' --group dev
 	touch $@
 
-$(MILVUS)/installed: pyproject.toml
+$(MILVUS)/installed: pyproject.toml | python
 	$(PYTHON) -m venv $(MILVUS)
 	$(MILVUS)/bin/pip install $(PIP_OPTIONS) --upgrade pip
-	$(MILVUS)/bin/pip install $(PIP_OPTIONS) -e '.[cpu]' --group milvus-test
+	$(MILVUS)/bin/pip install $(PIP_OPTIONS) -e . --group milvus-test
 	touch $@
 
 clean: ## remove environments, build outputs and tool caches; artifacts, indexes, runs, cache and data stay

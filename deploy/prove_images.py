@@ -55,7 +55,7 @@ class Stage:
 def stages(text: str) -> dict[str, Stage]:
     """The stages of a Dockerfile by name, in order."""
     result: dict[str, Stage] = {}
-    for line in text.splitlines():
+    for line in text.replace("\\\n", " ").splitlines():
         word, _, rest = line.partition(" ")
         if word == "FROM":
             base, name = re.fullmatch(r"(\S+) AS (\S+)", rest).groups()  # type: ignore[union-attr]

@@ -1,6 +1,6 @@
 """`python docs/screenshot.py`: the README's screenshot of the demo's page in Chromium, after a solar cell was chosen.
 
-Needs the extras `cpu` and `demo`, the group `dev`, and chromium on PATH.
+Needs the extra `demo`, the group `dev`, and chromium on PATH.
 """
 
 from __future__ import annotations

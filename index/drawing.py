@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 from pathlib import Path
 
@@ -25,9 +24,8 @@ MAX_PERPLEXITY = 30.0
 def draw(index: Index, output: Path, num_queries: int, max_images: int, seed: int) -> list[Path]:
     """Write neighbors.png and map.png to the folder `output`. Returns their paths.
 
-    Raises IndexStoreError if the index has too few images, or a package is missing.
+    Raises IndexStoreError if the index has too few images. Needs the extra `train`.
     """
-    _require_packages()
     entries = intact_entries(index)
     if len(entries) <= NUM_NEIGHBORS:
         raise IndexStoreError(f"drawing needs more than {NUM_NEIGHBORS} images, and the index has {len(entries)}")
@@ -49,14 +47,6 @@ def embed_2d(features: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
     perplexity = min(MAX_PERPLEXITY, (len(features) - 1) / 3)
     points: NDArray[np.float32] = TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(reduced)
     return points
-
-
-def _require_packages() -> None:
-    packages = {"matplotlib": "matplotlib", "sklearn": "scikit-learn"}
-    if missing := [package for module, package in packages.items() if importlib.util.find_spec(module) is None]:
-        raise IndexStoreError(
-            f"missing package {', '.join(missing)}; install it: pip install -e '.[cpu,train,baselines]'"
-        )
 
 
 def _draw_neighbors(index: Index, queries: list[Entry], path: Path) -> None:

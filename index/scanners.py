@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.exceptions import DeviceError
+from model.requirements import INSTALL_GPU
 from model.runtime import available_cpus
 
 FeatureMatrix = NDArray[np.floating[Any]]
@@ -137,7 +138,7 @@ class GpuScanner:
 
     def __init__(self, dim: int) -> None:
         if not getattr(faiss, "get_num_gpus", lambda: 0)():
-            raise DeviceError("searching on a GPU needs a GPU and faiss-gpu: install the extra 'gpu'")
+            raise DeviceError(f"searching on a GPU needs a GPU and faiss-gpu: {INSTALL_GPU}")
         self._index = faiss.GpuIndexFlatL2(faiss.StandardGpuResources(), dim)
         self._max_squared_norm = 0.0
         self._lock = threading.Lock()  # a GPU index serves one thread at a time

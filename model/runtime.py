@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from model.exceptions import ArtifactError, DeviceError, InvalidRequestError
 from model.graph_check import check_graph
 from model.images.contract import IMAGE_SIZE
 from model.images.crops import TEN_CROP
+from model.requirements import INSTALL_GPU
 
 TOLERANCE = 1e-3
 """Of probabilities, in any precision."""
@@ -34,16 +34,6 @@ def available_cpus() -> int:
     return count
 
 
-def check_single_distribution(package: str) -> None:
-    """Raise DeviceError when two distributions of `package` overwrite each other, e.g. onnxruntime and -gpu."""
-    installed = sorted(set(packages_distributions().get(package, [])))
-    if len(installed) > 1:
-        raise DeviceError(
-            f"{' and '.join(installed)} are both installed and overwrite each other: create a new environment with "
-            "either the 'cpu' or the 'gpu' extra"
-        )
-
-
 class OnnxModel:
     """A loaded network.onnx. `run` is thread-safe.
 
@@ -52,7 +42,6 @@ class OnnxModel:
     """
 
     def __init__(self, path: Path, device: str = "auto", threads: int | None = None) -> None:
-        check_single_distribution("onnxruntime")
         check_graph(path)
         providers = _providers(device)
         options = ort.SessionOptions()
@@ -121,5 +110,5 @@ def _providers(device: str) -> list[str]:
     if device not in PROVIDERS:
         raise DeviceError(f"unknown device {device!r}: choose cpu, cuda or auto")
     if PROVIDERS[device] not in available:
-        raise DeviceError(f"onnxruntime is installed without {device}: install the 'gpu' extra")
+        raise DeviceError(f"onnxruntime is installed without {device}: {INSTALL_GPU}")
     return [PROVIDERS[device]]

@@ -3,7 +3,15 @@
 With several processes: `torchrun --nproc-per-node N training/run.py ...`, see docs/training.md.
 """
 
-from alexnet.cli.train import main
+import sys
+
+try:
+    from alexnet.installation import exit_if_damaged
+except ModuleNotFoundError:
+    sys.exit("error: alexnet-server is not installed here: pip install -e '.[train]' in the folder of its clone")
 
 if __name__ == "__main__":
+    exit_if_damaged()
+    from alexnet.cli.train import main
+
     main()

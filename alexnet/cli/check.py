@@ -9,7 +9,6 @@ import typer
 
 from alexnet.cli.options import DATA_HELP, ArchiveOption, ExcludeOption, JsonOption, ListSkippedOption, SeedOption
 from model.datasets.listing import write_skipped
-from model.exceptions import DatasetError
 
 
 def check(
@@ -25,11 +24,8 @@ def check(
 
     The split is that of the data, or the one that `alexnet train` draws with the same --seed.
     """
-    try:
-        from training.data.data_check import check_data
-        from training.data.loading import load_dataset
-    except ModuleNotFoundError as error:
-        raise DatasetError(f"{error.name} is not installed: pip install -e '.[cpu,train]'") from error
+    from training.data.data_check import check_data
+    from training.data.loading import load_dataset
 
     result = check_data(load_dataset(data, seed, archive, exclude or ()))
     if list_skipped is not None:

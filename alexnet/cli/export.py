@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 import typer
 
 from alexnet.cli.options import HOME, ArtifactOption, HomeOption, OutputOption, load_artifact
-from model.exceptions import ArtifactError
 
 
 def export(
@@ -17,8 +16,6 @@ def export(
     home: HomeOption = HOME,
 ) -> None:
     """Export a network: an ONNX file, PyTorch weights (safetensors), or a Triton model repository."""
-    try:
-        from model.artifacts import formats
-    except ModuleNotFoundError as error:
-        raise ArtifactError(f"missing package {error.name}; install it: pip install -e '.[cpu,pull]'") from error
+    from model.artifacts import formats
+
     typer.echo(f"wrote {formats.export_artifact(load_artifact(artifact, home), output, form)}")

@@ -228,7 +228,7 @@ def draw(
 ) -> None:
     """Draw images with their six nearest neighbors (Figure 4, right) and a t-SNE map of the features by label.
 
-    Needs the extras `train` and `baselines`.
+    Needs the extra `train`.
     """
     from index.drawing import draw as draw_figures
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 
-from server.signals import Signals
+from alexnet.installation import exit_if_damaged
 
 SERVING = ("serve", "demo")
 
 
 def main() -> None:
     """Run a command."""
+    exit_if_damaged()
     if sys.argv[1:2] and sys.argv[1] in SERVING:
+        from server.signals import Signals
+
         Signals().install()
     from alexnet.cli.app import main
 

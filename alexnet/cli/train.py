@@ -22,6 +22,7 @@ from alexnet.cli.options import (
     MaxPixelsOption,
 )
 from model.exceptions import AlexNetError, StoppedError, TrainingError
+from model.requirements import missing_package
 from model.shell_command import alexnet_command
 from training.config import (
     Environment,
@@ -369,12 +370,9 @@ def run_training(
     `finish`: publish the run in `resume` as it is. `length`: epochs and minutes of a run that is resumed.
     """
     typer.echo("loading PyTorch")  # seconds
-    try:
-        from training.evaluation.evaluate import format_measurements
-        from training.loop.run_directory import resume_config
-        from training.train import train as train_network
-    except ModuleNotFoundError as error:
-        raise TrainingError(f"{error.name} is not installed: pip install -e '.[cpu,train]'") from error
+    from training.evaluation.evaluate import format_measurements
+    from training.loop.run_directory import resume_config
+    from training.train import train as train_network
 
     if resume is not None:
         config = resume_config(resume, config.environment, given, *length)
@@ -394,6 +392,11 @@ def main() -> None:
     app.command()(train)
     try:
         app()
+    except ModuleNotFoundError as error:
+        if (message := missing_package(error.name)) is None:
+            raise
+        typer.echo(f"error: {message}", err=True)
+        raise SystemExit(1) from None
     except AlexNetError as error:
         if os.environ.get("LOCAL_RANK", "0") != "0":
             time.sleep(OTHER_RANKS_DELAY)  # torchrun ends this process before it repeats the first one's error

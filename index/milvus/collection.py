@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from index.entries import Entry, NewEntry
 from model.exceptions import ArtifactError, IndexNotFoundError, IndexStoreError, InvalidRequestError
 from model.images.contract import ImageContract
+from model.requirements import install_extra
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -114,7 +115,7 @@ def connect(address: MilvusAddress) -> MilvusClient:
         from pymilvus import MilvusClient
         from pymilvus.exceptions import MilvusException
     except ModuleNotFoundError as error:
-        raise IndexStoreError("an index on Milvus needs pymilvus: install the extra 'milvus'") from error
+        raise IndexStoreError(f"an index on Milvus needs pymilvus: {install_extra('milvus')}") from error
     try:
         return MilvusClient(address.server)
     except (MilvusException, ValueError, OSError) as error:

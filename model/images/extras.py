@@ -9,6 +9,7 @@ from PIL import ImageFile
 from model.exceptions import InvalidImageError, UnsupportedImageError
 from model.images.formats import EXTRA_FORMATS
 from model.images.limits import ImageLimits, check_memory, check_size
+from model.requirements import install_extra
 
 JXL_BYTES_PER_PIXEL = 16
 _RATIOS = (None, (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
@@ -86,6 +87,5 @@ def _codestream(data: bytes) -> bytes:
 def _missing(name: str) -> UnsupportedImageError:
     extra = EXTRA_FORMATS[name]
     return UnsupportedImageError(
-        f"it is a {name} image, which is read with the extra `{extra}`: pip install 'alexnet-server[{extra}]', or "
-        "convert it to JPEG"
+        f"it is a {name} image, which is read with the extra `{extra}`: {install_extra(extra)}, or convert it to JPEG"
     )

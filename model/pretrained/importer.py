@@ -25,6 +25,7 @@ from model.images.crops import CENTER_CROP, TEN_CROP, crop_coordinates
 from model.network.registry import build_spec
 from model.network.spec import NetworkSpec
 from model.pretrained.specs import Array, PretrainedFile, PretrainedSpec
+from model.requirements import install_extra
 
 SYNSETS = Path(__file__).parents[1] / "imagenet.tsv"
 CASES = ((2, CENTER_CROP), (2, TEN_CROP))
@@ -93,8 +94,8 @@ def read_file(pretrained: PretrainedSpec, file: Path) -> tuple[NetworkSpec, Pret
 
             contents = onnx_reader.read(file, spec)
     except ModuleNotFoundError as error:
-        extra = "train" if error.name == "torch" else "pull"
-        raise ArtifactError(f"{error.name} is needed to read {file}: pip install -e '.[cpu,{extra}]'") from error
+        extra = install_extra("train" if error.name == "torch" else "pull")
+        raise ArtifactError(f"{error.name} is needed to read {file}: {extra}") from error
     config = replace(pretrained.network, input_size=contents.input_size)  # type: ignore[arg-type]
     return build_spec(config), contents
 

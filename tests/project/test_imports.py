@@ -39,13 +39,3 @@ def test_package_init_is_a_docstring(package: str) -> None:
     names = loaded_after(f"import {package}; assert {package}.__doc__")
     root = package.split(".")[0]
     assert {name for name in names if name.split(".")[0] == root} <= {root, package}
-
-
-def test_two_distributions_of_one_package_are_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
-    from model import runtime
-    from model.exceptions import DeviceError
-
-    doubled = {"onnxruntime": ["onnxruntime", "onnxruntime-gpu"]}
-    monkeypatch.setattr(runtime, "packages_distributions", lambda: doubled)
-    with pytest.raises(DeviceError, match="onnxruntime and onnxruntime-gpu are both installed and overwrite"):
-        runtime.check_single_distribution("onnxruntime")

@@ -29,6 +29,7 @@ from model.datasets.names import SPLITS
 from model.download import RETRY_SECONDS, RemoteFile, download
 from model.exceptions import DatasetError, DownloadError
 from model.files import exclusive_lock
+from model.requirements import install_extra
 from training.data.datasets import Dataset, Example
 from training.data.folders import load_folder
 
@@ -80,7 +81,7 @@ def load_elpv() -> Dataset:
     """
     spec = importlib.util.find_spec("elpv_dataset")
     if spec is None or spec.origin is None:
-        raise DatasetError("the package elpv-dataset is not installed: pip install -e '.[cpu,demo]'")
+        raise DatasetError(f"the data set elpv is not installed: {install_extra('demo')}")
     root = Path(spec.origin).parent / "data"
     kinds = [(cell, percent) for cell in ("mono", "poly") for percent in (0, 33, 67, 100)]
     index = {kind: position for position, kind in enumerate(kinds)}

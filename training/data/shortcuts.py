@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from model.artifacts.artifact import Label
 from model.artifacts.intervals import Interval, wilson_interval
-from model.exceptions import DatasetError
 from training.data.traits import Traits
 
 NUM_FOLDS = 5
@@ -93,7 +92,7 @@ def find_shortcuts(
 ) -> Shortcuts | None:
     """What the traits (N,) of decoded images tell of their `labels` (N,); None if there are too few images.
 
-    `sources`: where each image is from, "" if that isn't known. Raises DatasetError if scikit-learn is not installed.
+    `sources`: where each image is from, "" if that isn't known.
     """
     if len(labels) < MIN_IMAGES:
         return None
@@ -153,10 +152,8 @@ def _one_hot(values: NDArray[np.generic]) -> Array:
 
 def _cross_validate(values: Array, labels: NDArray[np.int64], folds: NDArray[np.uint64]) -> float:
     """Accuracy of a tree on each fold that was grown on the others."""
-    try:
-        from sklearn.tree import DecisionTreeClassifier
-    except ModuleNotFoundError as error:
-        raise DatasetError(f"{error.name} is not installed: pip install -e '.[cpu,train]'") from error
+    from sklearn.tree import DecisionTreeClassifier
+
     correct = 0
     for fold in range(NUM_FOLDS):
         test = folds == fold

@@ -95,10 +95,8 @@ def evaluate_fisher(
     exclude: Sequence[str] = (),
 ) -> list[Measurement]:
     """Learn from the training split and measure on another. `max_images`: of each split. Raises DatasetError."""
-    try:
-        from sklearn.svm import LinearSVC
-    except ModuleNotFoundError as error:
-        raise DatasetError(f"{error.name} is not installed: pip install -e '.[cpu,baselines]'") from error
+    from sklearn.svm import LinearSVC
+
     dataset = load_dataset(data, archive=archive, exclude=exclude)
     train, measured = (_sample_examples(dataset, name, max_images, seed) for name in ("train", split))
     images, labels = _decode(train)

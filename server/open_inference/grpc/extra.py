@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
+from model.requirements import install_extra
 from server.exceptions import MissingExtraError
 from server.listening import check_address
 from server.settings import Settings
@@ -28,7 +29,5 @@ def load_serve_grpc() -> Callable[[ASGIApp, Service, int], AbstractAsyncContextM
     try:
         from server.open_inference.grpc.server import serve_grpc
     except ImportError as error:
-        raise MissingExtraError(
-            f"--grpc-port needs {error.name}: install the extra, pip install 'alexnet-server[grpc]'"
-        ) from error
+        raise MissingExtraError(f"--grpc-port needs {error.name}: {install_extra('grpc')}") from error
     return serve_grpc

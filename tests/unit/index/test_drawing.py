@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -31,17 +30,6 @@ def test_too_few_images(artifact: Artifact, tmp_path: Path) -> None:
     with pytest.raises(IndexStoreError, match="more than 6 images, and the index has 1"):
         draw(index, tmp_path / "figures", 5, 3000, 0)
     index.close()
-
-
-def test_without_its_packages_nothing_is_drawn(
-    index_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn", None)
-    index = ImageIndex.open(index_path)
-    with pytest.raises(IndexStoreError, match=r"missing package scikit-learn; install it: .*train,baselines"):
-        draw(index, tmp_path / "figures", 5, 3000, 0)
-    index.close()
-    assert not (tmp_path / "figures").exists()
 
 
 def test_neighbors_are_near_each_other_on_the_map(index_path: Path) -> None:

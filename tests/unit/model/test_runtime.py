@@ -35,7 +35,7 @@ def test_the_runtime_rejects_invalid_input(artifact: Artifact, pixels: np.ndarra
     (tmp_path / "network.onnx").write_bytes(b"no network")
     with pytest.raises(ArtifactError, match="isn't a whole ONNX file"):
         OnnxModel(tmp_path / "network.onnx")
-    with pytest.raises(DeviceError, match="install the 'gpu' extra"):
+    with pytest.raises(DeviceError, match="pip uninstall --yes onnxruntime faiss-cpu && pip install 'onnxruntime-gpu"):
         OnnxModel(artifact.network, "cuda")
     with pytest.raises(DeviceError, match="unknown device"):
         OnnxModel(artifact.network, "tpu")

@@ -1,0 +1,125 @@
+"""What is checked before anything else is imported: this program's packages are its own, and no others overwrite them.
+
+Only the standard library is used: `server`, `model`, `index` and `training` are common names, and may be anybody's.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterator
+from importlib.metadata import Distribution, PackageNotFoundError, distribution, distributions
+from importlib.util import find_spec
+from pathlib import Path
+
+DISTRIBUTION = "alexnet-server"
+PACKAGES = ("index", "model", "server", "training")
+ROOT = Path(__file__).resolve().parents[1]
+AGAIN = "install alexnet-server again, in an environment of its own (uv tool, pipx, or a new venv)"
+RUNTIMES = {
+    "onnxruntime": (
+        "onnxruntime",
+        "onnxruntime-gpu",
+        "onnxruntime-directml",
+        "onnxruntime-migraphx",
+        "onnxruntime-openvino",
+        "onnxruntime-qnn",
+        "onnxruntime-rocm",
+        "onnxruntime-training",
+    ),
+    "faiss": ("faiss-cpu", "faiss-gpu", "faiss-gpu-cu11", "faiss-gpu-cu12"),
+}
+"""Modules that several distributions have, of which each overwrites the others' files."""
+
+
+class InstallationError(ImportError):
+    """Another package or folder is in the way of this program's, or the packages it needs overwrite each other."""
+
+
+def check_installation() -> None:
+    """Raise InstallationError, which says what to do, unless this program's packages and those it needs are whole."""
+    for name in PACKAGES:
+        _check_place(name)
+    _check_files()
+    for module, names in RUNTIMES.items():
+        _check_runtime(module, names)
+
+
+def exit_if_damaged() -> None:
+    """End the program with one line on standard error unless the installation is whole."""
+    try:
+        check_installation()
+    except InstallationError as error:
+        sys.exit(f"error: {error}")
+
+
+def _check_place(name: str) -> None:
+    """The package that Python would import is the one beside `alexnet`."""
+    spec = find_spec(name)
+    places = [] if spec is None else [*(spec.submodule_search_locations or ()), *([spec.origin] if spec.origin else ())]
+    if not places:
+        raise InstallationError(f"the package {name!r} of alexnet-server is missing in {ROOT}: {AGAIN}")
+    place = Path(places[0]).resolve()
+    if place == ROOT / name:
+        return
+    here = place.parent == Path.cwd().resolve()
+    remedy = "run it from another folder, or rename this one" if here else AGAIN
+    raise InstallationError(f"{place} hides the package {name!r} of alexnet-server in {ROOT}: {remedy}")
+
+
+def _check_files() -> None:
+    """The installed files are those that were installed. Another package may have written or deleted some."""
+    try:
+        own = distribution(DISTRIBUTION)
+    except PackageNotFoundError:
+        return  # run from its source
+    if Path(str(own.locate_file(""))).resolve() != ROOT:
+        return  # also installed elsewhere
+    for path, size in _recorded_files(own):
+        try:
+            intact = (ROOT / path).stat().st_size == size
+        except OSError:
+            raise InstallationError(
+                f"{path} of alexnet-server is missing in {ROOT}, as after another package was uninstalled: {AGAIN}"
+            ) from None
+        if not intact and (owner := _other_owner(path)):  # without one, the user has changed it
+            raise InstallationError(f"{owner} has overwritten {path} of alexnet-server: {AGAIN}")
+
+
+def _recorded_files(installed: Distribution) -> Iterator[tuple[str, int]]:
+    """Path and size of each file of our packages that an installer has recorded; none if it's run from its source."""
+    own = ("alexnet", *PACKAGES)
+    for path, _, size in csv.reader((installed.read_text("RECORD") or "").splitlines()):
+        if size and path.partition("/")[0] in own:
+            yield path, int(size)
+
+
+def _other_owner(path: str) -> str | None:
+    """Another distribution that has a file of this path."""
+    for other in distributions():
+        name: str = other.metadata["Name"]
+        rows = csv.reader((other.read_text("RECORD") or "").splitlines())
+        if name != DISTRIBUTION and any(row[0] == path for row in rows):
+            return name
+    return None
+
+
+def _check_runtime(module: str, names: tuple[str, ...]) -> None:
+    """One of several distributions of a module is installed, and whole."""
+    installed = [name for name in names if _is_installed(name)]
+    if len(installed) > 1:
+        raise InstallationError(
+            f"{' and '.join(installed)} are both installed and overwrite each other's files: create a new environment "
+            "with one of them"
+        )
+    spec = find_spec(module)
+    if spec is None or spec.origin is None:  # a folder with the rest of its files is no module
+        raise InstallationError(f"{module} is missing or incomplete: pip install --force-reinstall {names[0]}")
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        distribution(name)
+    except PackageNotFoundError:
+        return False
+    return True

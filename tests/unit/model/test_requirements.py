@@ -1,0 +1,35 @@
+"""The commands that messages name install what `pyproject.toml` and `requirements-gpu.txt` say."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+from model.requirements import INSTALL_GPU, PACKAGES, missing_package
+
+ROOT = Path(__file__).parents[3]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {re.split(r"[\[<>=; ]", requirement)[0] for requirement in requirements}
+
+
+def test_each_extra_brings_its_packages() -> None:
+    for package, extra in PACKAGES.values():
+        assert package in names(PROJECT["optional-dependencies"][extra]), package
+    assert missing_package("sklearn.svm") == "scikit-learn is not installed: pip install 'alexnet-server[train]'"
+    assert missing_package("numpy") is None
+    assert missing_package(None) is None
+
+
+def test_packages_for_a_gpu_replace_those_for_the_cpu() -> None:
+    lines = (ROOT / "requirements-gpu.txt").read_text().splitlines()
+    uninstall, install = (shlex.split(command) for command in INSTALL_GPU.partition(", ")[2].split(" && "))
+    assert install[2:] == [line for line in lines if not line.startswith("#")]
+    assert set(uninstall[3:]) == {"onnxruntime", "faiss-cpu"} <= names(PROJECT["dependencies"])
+    documented = "pip uninstall --yes onnxruntime faiss-cpu && pip install -r requirements-gpu.txt"
+    documented = "pip uninstall --yes onnxruntime faiss-cpu && pip install -r requirements-gpu.txt"
+    assert any(documented in line for line in lines)
