@@ -93,6 +93,11 @@ class DistributedContext:
         distributed.all_reduce(flags, distributed.ReduceOp.MAX)
         return bool(flags.item())
 
+    def barrier(self) -> None:
+        """Wait until all processes have called it."""
+        if self.world_size > 1:
+            distributed.barrier()
+
 
 def init_distributed(device: str, processes_per_network: int) -> DistributedContext:
     """Join the processes that torchrun started, or be the only one. Raises TrainingError."""

@@ -228,7 +228,7 @@ class Trainer:
 
     def _raise_stopped(self, where: str) -> NoReturn:
         """All at once, when the first has saved: once a process has ended, torchrun gives the others 30 seconds."""
-        self.context.any(True)
+        self.context.barrier()
         raise StoppedError(f"stopped {where}")
 
     def save(self) -> None:
