@@ -18,55 +18,98 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="ALEXNET_", frozen=True)
 
-    home: Path = Field(Path(), description="Folder that holds artifacts and indexes.")
+    home: Path = Field(Path(), description="Folder that holds the folders artifacts and indexes.")
     artifact: Path | None = Field(
         None,
         description="Artifact, or a folder of artifacts, whose newest is served (default: artifacts below --home).",
     )
     index: str | None = Field(
         None,
-        description="Index of the same network: a folder or milvus://HOST:PORT/NAME "
-        "(default: indexes/NAME/VERSION below --home).",
+        description="Index to search, made by the same network: a folder or milvus://HOST:PORT/NAME "
+        "(default: indexes/NAME/VERSION below --home, if it exists).",
     )
-    read_only: bool = Field(False, description="Never change the index.")
-    sync_folder: Path | None = Field(None, description="Folder of images that the index follows on `POST /sync`.")
-    precision: Precision = Field("float32", description="Numeric precision of the network: float32 or int8.")
+    read_only: bool = Field(
+        False,
+        description="Open the index for reading only. Without it, clients can add and remove images.",
+    )
+    sync_folder: Path | None = Field(None, description="Folder of images that the index follows on POST /sync.")
+    precision: Precision = Field(
+        "float32",
+        description="Numeric precision of the network. int8 needs `alexnet quantize`, and an index of its own.",
+    )
     host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one.")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 picks a free one, which the log names.")
     grpc_port: int | None = Field(
-        None, ge=0, le=65535, description="Port of the Open Inference Protocol over gRPC; needs the extra grpc."
+        None,
+        ge=0,
+        le=65535,
+        description="Port of the Open Inference Protocol over gRPC; 0 picks a free one. Needs the extra grpc.",
     )
     uds: Path | None = Field(None, description="Unix socket to listen on, instead of an address and a port.")
     allowed_hosts: str = Field(
         "",
-        description="Names in the Host header that are this server's, comma-separated; *.DOMAIN for those below it, "
-        "* for any. Addresses and names without a dot always are.",
+        description="Names under which clients reach the server, comma-separated; *.DOMAIN for those below it, "
+        "* for any. Addresses and names without a dot are always allowed.",
     )
-    root_path: str = Field("", description="Prefix of all addresses behind a proxy: /vision.")
+    root_path: str = Field("", description="Prefix of all addresses behind a proxy, such as /vision.")
     trusted_proxies: str = Field(
         "127.0.0.1,::1",
         description="Addresses or networks of proxies whose X-Forwarded-For, -Proto, -Host and -Prefix count, "
         "comma-separated; * for any.",
     )
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Device to compute on.")
-    search_device: Literal["cpu", "cuda"] = Field("cpu", description="Device to search on; cuda needs faiss-gpu.")
-    threads: int | None = Field(None, ge=1, description="Inference threads (default: all processors).")
-    keys: str = Field("", repr=False, description="API keys, as SCOPE:KEY,SCOPE:KEY; scopes are read, write, admin.")
-    keys_file: Path | None = Field(None, description="File with API keys, one line SCOPE KEY for each.")
-    public_metrics: bool = Field(False, description="Serve /metrics without an API key.")
-    cors_origins: str = Field("", description="Allowed CORS origins, comma-separated.")
-    log_format: Literal["text", "json"] = Field("text", description="Log format.")
-    drain_seconds: float = Field(0.0, ge=0, description="Seconds between not being ready and closing, on SIGTERM.")
-    request_timeout: float = Field(30.0, gt=0, description="Maximum seconds for a request's body and its response.")
-    requests_per_second: float | None = Field(
-        None, gt=0, description="Maximum requests per second of each API key, or without keys of each address."
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto",
+        description="Device of the network. cuda fails unless CUDA is what really runs; auto falls back to the CPU.",
     )
-    max_concurrent_requests: int = Field(64, ge=1, description="Maximum requests in flight.")
-    max_inflight_bytes: int = Field(256 * 1024 * 1024, ge=1, description="Maximum bytes of all bodies in flight.")
-    max_queued_crops: int = Field(640, ge=1, description="Maximum crops waiting for the network, up to ten per image.")
-    max_body_bytes: int = Field(32 * 1024 * 1024, ge=1, description="Maximum bytes of a request's body.")
-    max_images_per_request: int = Field(16, ge=1, description="Maximum images in one request.")
-    max_pixels: int = Field(64_000_000, ge=1, le=1_000_000_000, description="Maximum pixels of an image.")
+    search_device: Literal["cpu", "cuda"] = Field(
+        "cpu", description="Device of the search. cuda keeps a copy of the index on the GPU, and needs faiss-gpu."
+    )
+    threads: int | None = Field(
+        None, ge=1, description="Threads of the network (default: one for each processor that the process may use)."
+    )
+    keys: str = Field(
+        "",
+        repr=False,
+        description="API keys, as SCOPE:KEY,SCOPE:KEY; scopes are read, write and admin. Without keys everybody "
+        "may use the server.",
+    )
+    keys_file: Path | None = Field(None, description="File with API keys, a line SCOPE KEY for each.")
+    public_metrics: bool = Field(False, description="Serve /metrics without an API key.")
+    cors_origins: str = Field(
+        "",
+        description="Other web sites whose pages may use the server, comma-separated: https://a.example; * for any.",
+    )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="Format of the log; json writes an object per line."
+    )
+    drain_seconds: float = Field(
+        0.0, ge=0, description="Seconds between SIGTERM, when /ready turns to 503, and the end of new connections."
+    )
+    request_timeout: float = Field(
+        30.0, gt=0, description="Maximum seconds for the body of a request (408 beyond), and for its response (504)."
+    )
+    requests_per_second: float | None = Field(
+        None,
+        gt=0,
+        description="Maximum requests per second of each API key, or without keys of each address (429 beyond).",
+    )
+    max_concurrent_requests: int = Field(64, ge=1, description="Maximum requests in flight (503 beyond).")
+    max_inflight_bytes: int = Field(
+        256 * 1024 * 1024, ge=1, description="Maximum bytes of all bodies in flight (503 beyond)."
+    )
+    max_queued_crops: int = Field(
+        640, ge=1, description="Maximum crops waiting for the network, up to ten per image (503 beyond)."
+    )
+    max_body_bytes: int = Field(
+        32 * 1024 * 1024, ge=1, description="Maximum bytes of the body of a request (413 beyond)."
+    )
+    max_images_per_request: int = Field(16, ge=1, description="Maximum images in one request (422 beyond).")
+    max_pixels: int = Field(
+        64_000_000,
+        ge=1,
+        le=1_000_000_000,
+        description="Maximum pixels of an image in memory, of at most 8 bytes each (413 beyond).",
+    )
 
     @field_validator("index", mode="before")
     @classmethod

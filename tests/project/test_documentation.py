@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,10 @@ from typer.main import get_command
 
 from alexnet.cli import app as cli
 from server.exceptions import all_errors
-from server.settings import Settings
 from tests.helpers.documents import DOCUMENTS, ROOT, commands, inline_commands
 from training.recipes import RECIPES
+
+SOURCE = ("alexnet", "server", "index", "model", "training")
 
 
 def require_known(words: list[str]) -> str:
@@ -91,8 +94,7 @@ def test_options_named_in_the_text_exist() -> None:
         "--help",
     }
     for document in (ROOT / "docs" / "training.md", ROOT / "docs" / "performance.md", ROOT / "README.md"):
-        prose = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
-        for option in re.findall(r"`(--[a-z][a-z0-9-]*)", prose):
+        for option in re.findall(r"`(--[a-z][a-z0-9-]*)", prose(document)):
             assert option in known | elsewhere, (document.name, option)
 
 
@@ -108,24 +110,42 @@ def test_extras_and_groups_exist() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_lead_somewhere(document: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+    """To a file that is there and, in a document, to a heading."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(document)):
         if not target.startswith("http"):
-            assert (document.parent / target).exists(), target
+            path, _, anchor = target.partition("#")
+            file = document.parent / path if path else document
+            assert file.exists(), target
+            assert not anchor or anchor in anchors(file), target
 
 
-def test_every_setting_is_documented_with_its_default() -> None:
-    text = (ROOT / "docs" / "operations.md").read_text()
-    defaults = Settings()
-    for name in Settings.model_fields:
-        assert f"`ALEXNET_{name.upper()}`" in text, name
-    for name in ("max_body_bytes", "max_pixels", "max_concurrent_requests"):
-        assert f"| `ALEXNET_{name.upper()}` | {getattr(defaults, name)} |" in text
+def prose(document: Path) -> str:
+    """The text of a document without its code blocks."""
+    return re.sub(r"```.*?```", "", document.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def anchors(document: Path) -> set[str]:
+    """The headings of a document, as GitHub makes anchors of them."""
+    headings = re.findall(r"^#+ (.+)$", prose(document), re.MULTILINE)
+    plain = [re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading).lower() for heading in headings]
+    return {re.sub(r"[^\w -]", "", heading).strip().replace(" ", "-") for heading in plain}
+
+
+def test_a_wrong_anchor_is_found(tmp_path: Path) -> None:
+    document = tmp_path / "a.md"
+    document.write_text("# One `two` three\n[here](#one-two-three)\n")
+    test_links_lead_somewhere(document)
+    document.write_text("# One\n[there](#two)\n")
+    with pytest.raises(AssertionError):
+        test_links_lead_somewhere(document)
 
 
 def test_every_error_code_is_documented() -> None:
-    text = (ROOT / "docs" / "operations.md").read_text()
+    """With the program's own description, and what to do."""
+    text = (ROOT / "docs" / "troubleshooting.md").read_text()
     for error in all_errors():
-        assert re.search(rf"^\| {error.status} \|.*`{error.code}`", text, re.MULTILINE), error.code
+        row = rf"^\| {error.status} \| `{error.code}` \| {re.escape(error.description)} \| [^|]{{10,}} \|$"
+        assert re.search(row, text, re.MULTILINE), error.code
 
 
 def test_the_table_of_recipes_is_the_recipes() -> None:
@@ -178,3 +198,22 @@ def test_the_table_of_the_recipe_photos_is_the_recipe() -> None:
         degradation.stored_size, degradation.stored_quality, degradation.size, degradation.compressed_quality
     ):  # fmt: skip
         assert re.search(rf"{low:g}\s+to\s+{high:g}", section)
+
+
+def test_every_message_of_troubleshooting_is_one_of_the_program() -> None:
+    """A heading is a message; `…` stands for what differs."""
+    messages = [text for folder in SOURCE for path in (ROOT / folder).rglob("*.py") for text in strings(path)]
+    headings = re.findall(r"^### `(.+)`$", (ROOT / "docs" / "troubleshooting.md").read_text(), re.MULTILINE)
+    assert len(headings) > 10
+    for heading in headings:
+        pattern = ".*".join(map(re.escape, heading.split("…")))
+        assert any(re.search(pattern, message, re.DOTALL) for message in messages), heading
+
+
+def strings(path: Path) -> Iterator[str]:
+    """Every text of a module; the values of an f-string are {}."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
