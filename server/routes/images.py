@@ -196,7 +196,7 @@ async def remove_image(context: ContextDep, image_id: ImageId) -> None:
     await context.run(context.write_index(lambda index: index.remove(image_id)))
 
 
-@router.get("/images/{image_id}/thumbnail", summary="Thumbnail, a 128 x 128 JPEG", response_class=Response)
+@router.get("/images/{image_id}/thumbnail", summary="Thumbnail, a 256 x 256 JPEG", response_class=Response)
 async def get_thumbnail(context: ContextDep, image_id: ImageId) -> Response:
     """The preview of the image, small."""
     data = await context.run(context.read_index(lambda index: index.catalog.thumbnail(image_id)))

@@ -136,7 +136,7 @@ def test_an_indexed_image_its_thumbnail_and_its_file(client: TestClient, jpeg: b
     assert (image["label"], image["format"], image["width"]) == ("stripes", "JPEG", 340)
     thumbnail = client.get(first["thumbnail"])
     assert thumbnail.headers["content-type"] == "image/jpeg"
-    assert decode_image(thumbnail.content).info.width == 128
+    assert decode_image(thumbnail.content).info.width == 256
     file = client.get(image["image"])
     assert file.content == jpeg
     assert file.headers["content-type"] == "image/jpeg"
