@@ -11,6 +11,7 @@ import pytest
 from model.exceptions import InvalidRequestError
 from server.exceptions import InvalidBodyError
 from server.open_inference.infer_request import (
+    MAX_JSON_VALUES,
     InferParameters,
     RequestedModel,
     RequestedOutput,
