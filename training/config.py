@@ -99,9 +99,11 @@ class RunOptions:
     `name`: of the artifact ("": that of the data). `seed`: of initialization, split, order, crops and dropout.
     `init_from`: an artifact whose layers are copied where they fit. `lr_multipliers`: learning rate multipliers by
     layer, or group of layers (see `training.optim.layer_rates`). `frozen`: layers that are not trained.
-    `cache_format`: JPEG is lossy, so it belongs to what a run computes. `drop_near_duplicates`: leave out training and
-    validation images that look like held-out ones (`training.data.copies`). `detail`, `color_profiles`: see
-    `model.images.contract`; None: as in `init_from`, or all of it.
+    `fit_output`: fit a new output layer to the features of the copied layers before training
+    (`training.optim.linear_probe`). `cache_format`: JPEG is lossy, so it belongs to what a run computes.
+    `drop_near_duplicates`: leave out training and validation images that look like held-out ones
+    (`training.data.copies`). `detail`, `color_profiles`: see `model.images.contract`; None: as in `init_from`, or all
+    of it.
     """
 
     name: str = ""
@@ -109,6 +111,7 @@ class RunOptions:
     init_from: Path | None = None
     lr_multipliers: Mapping[str, float] = field(default_factory=dict)
     frozen: tuple[str, ...] = ()
+    fit_output: bool = True
     cache_format: Literal["raw", "jpeg"] = "raw"
     drop_near_duplicates: bool = False
     detail: int | None = None

@@ -46,6 +46,11 @@ def read_folded_weights(artifact: Artifact) -> tuple[dict[str, Array], Array]:
     return weights, values["mean"].reshape(IMAGE_SIZE, IMAGE_SIZE, 3)
 
 
+def read_mean(artifact: Artifact) -> Array:
+    """The mean image (256, 256, 3) float32 that the network subtracts."""
+    return read_folded_weights(artifact)[1].copy()
+
+
 def write_kernels(folder: Path) -> None:
     """Write kernels.npy beside network.onnx: conv1's kernels (96, 11, 11, 3), the first tower's first."""
     weight = numpy_helper.to_array(constants(onnx.load(str(folder / NETWORK)))["conv1.weight"][0])

@@ -78,9 +78,13 @@ class Augmentation:
 
     def center(self, rows: NDArray[np.int64]) -> Crops:
         """The center crops of the images in `rows`, not augmented."""
-        zeros = np.zeros(len(rows), np.int64)
-        strides = _strides(np.tile(OFFSETS[CENTER_CROP[0]], (len(rows), 1)), zeros.astype(bool), zeros)
-        return Crops(rows, strides, strides, np.zeros((len(rows), 3), np.float32), 1.0)
+        return self.crops(rows, np.full(len(rows), CENTER_CROP[0]))
+
+    def crops(self, rows: NDArray[np.int64], ids: NDArray[np.int64]) -> Crops:
+        """One of the ten crops (`model.images.crops`) of each image in `rows`, by its id, not augmented."""
+        offsets, mirrored = np.array(OFFSETS)[ids % len(OFFSETS)], ids >= len(OFFSETS)
+        strides = _strides(offsets, mirrored, np.zeros(len(rows), np.int64))
+        return Crops(rows, strides, self._mean_strides(strides), np.zeros((len(rows), 3), np.float32), 1.0)
 
     def _mean_strides(self, strides: NDArray[np.int64]) -> NDArray[np.int64]:
         """Each pixel's own mean, or the center crop of the mean image for every crop."""

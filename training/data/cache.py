@@ -64,7 +64,11 @@ class ImageCache:
     def with_channel_mean(self) -> ImageCache:
         """The same with the mean of each channel in place of the mean image."""
         mean = self.mean.mean((0, 1), dtype=np.float64).astype(np.float32)
-        return replace(self, mean=np.broadcast_to(mean, self.mean.shape).copy())
+        return self.with_mean(np.broadcast_to(mean, self.mean.shape).copy())
+
+    def with_mean(self, mean: NDArray[np.float32]) -> ImageCache:
+        """The same with another mean image, as of the network that a run starts from."""
+        return replace(self, mean=mean)
 
     def rows(self, dataset: Dataset, split: str) -> NDArray[np.int64]:
         """The rows of one split that are used."""

@@ -93,6 +93,12 @@ class CropLoader:
         """The center crops of the images in each of `slices`, (N, 3, 224, 224) channels-last."""
         yield from self._load([partial(augmentation.center, rows) for rows in slices])
 
+    def crops(
+        self, slices: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]], augmentation: Augmentation
+    ) -> Iterator[Tensor]:
+        """One of the ten crops of each image, (N, 3, 224, 224) channels-last; `slices`: rows, and their crops' ids."""
+        yield from self._load([partial(augmentation.crops, rows, ids) for rows, ids in slices])
+
     def _load(self, draws: Sequence[Callable[[], Crops | Transforms]]) -> Iterator[Tensor]:
         started = time.perf_counter()
         for pixels, crops in ordered_map(self._cut, draws, self.threads, self.ahead):

@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from model.artifacts import artifact as artifacts
@@ -19,10 +20,12 @@ from training.data.cache import ImageCache, build_cache
 from training.data.data_check import check_images
 from training.data.datasets import Dataset
 from training.data.loading import load_dataset
+from training.evaluation.baselines import write_baselines
 from training.loop import diagnostics
 from training.loop.distributed import DistributedContext
 from training.loop.run_directory import RunDirectory
 from training.loop.runtime import pick_precision
+from training.loop.start_network import FittedStart, fit_output_layer
 from training.loop.status import stage
 from training.loop.trainer import Trainer
 from training.loop.trials import choose_threads, run_range_test
@@ -56,19 +59,19 @@ def set_up(
             state = context.broadcast(run.load_checkpoint() if context.is_main else None)
             initial = InitialState.from_checkpoint(state)
     assert initial is not None
-    cache = open_cache(config, dataset)
-    if context.is_main:
-        with stage("checking the images", context.is_main):
-            check = check_images(dataset, cache.traits, cache.skipped, cache.copies)
-        context.log(str(check))
-    if environment.list_skipped is not None and context.is_main:
-        write_skipped(environment.list_skipped, (*dataset.skipped, *cache.skipped.values()))
-    if config.recipe.mean == "channel":
-        cache = cache.with_channel_mean()
+    cache = _with_mean(_checked_cache(config, dataset, context), config, context, initial)
+    fitted = None
+    if resume is None and config.run.fit_output and initial.needs_output_layer:
+        fitted = context.broadcast(
+            fit_output_layer(initial, config, dataset, cache, context.device) if context.is_main else None
+        )
+        initial = fitted.initial
     trainer = Trainer(config, dataset, cache, run, context, initial)
     with run if context.is_main else nullcontext():
         if context.is_main:
             run.claim(config, dataset, resumed=resume is not None)
+        if fitted is not None:
+            _keep_fitted(trainer, fitted)
         if state is not None:
             trainer.restore(state)
         choose_threads(trainer, state)
@@ -96,6 +99,19 @@ def choose_contract(run: RunOptions, recipe_detail: int | None = None) -> ImageC
     return ImageContract(None if detail == IMAGE_SIZE else detail, profiles)
 
 
+def _checked_cache(config: TrainConfig, dataset: Dataset, context: DistributedContext) -> ImageCache:
+    """The decoded images; what was skipped and what is wrong with them is said. Raises DatasetError."""
+    cache = open_cache(config, dataset)
+    if not context.is_main:
+        return cache
+    with stage("checking the images"):
+        check = check_images(dataset, cache.traits, cache.skipped, cache.copies)
+    context.log(str(check))
+    if config.environment.list_skipped is not None:
+        write_skipped(config.environment.list_skipped, (*dataset.skipped, *cache.skipped.values()))
+    return cache
+
+
 def open_cache(config: TrainConfig, dataset: Dataset) -> ImageCache:
     """The decoded images of a run; training images that will be degraded are in full detail. Raises DatasetError."""
     run, environment = config.run, config.environment
@@ -110,6 +126,32 @@ def open_cache(config: TrainConfig, dataset: Dataset) -> ImageCache:
         limits,
         contract if config.recipe.degradation is None else replace(contract, detail=None),
     )
+
+
+def _with_mean(
+    cache: ImageCache, config: TrainConfig, context: DistributedContext, initial: InitialState
+) -> ImageCache:
+    """The cache with the mean that the network subtracts: that of the network it starts from, or the images' own."""
+    if initial.mean is None:
+        return cache.with_channel_mean() if config.recipe.mean == "channel" else cache
+    difference = float(cache.mean.mean(dtype=np.float64) - initial.mean.mean(dtype=np.float64))
+    if abs(difference) > diagnostics.MAX_MEAN_PIXEL:
+        context.log(
+            f"these images are {abs(difference):.0f} gray levels {'brighter' if difference > 0 else 'darker'} than "
+            "those the start network was trained on; its mean stays what is subtracted"
+        )
+    return cache.with_mean(initial.mean)
+
+
+def _keep_fitted(trainer: Trainer, fitted: FittedStart) -> None:
+    """Log what the fitted output layer comes to, keep the baselines, and the weights as those of epoch 0."""
+    context = trainer.context
+    if context.is_main:
+        write_baselines(trainer.run.path, fitted.baselines)
+    for baseline in fitted.baselines:
+        context.log(f"{baseline.method}: {100 * baseline.top1_error:.2f} % error on {baseline.split} images")
+    context.log(f"before training: validation error {100 * fitted.validation_error:.2f} %")
+    trainer.keep_best(fitted.validation_error)
 
 
 def _with_found_rate(trainer: Trainer, initial: InitialState) -> Trainer:

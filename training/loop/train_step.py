@@ -68,6 +68,8 @@ class TrainStep:
         initial: InitialState,
     ) -> None:
         self.context, self.lr_multipliers = context, initial.lr_multipliers
+        self.has_own_mean = initial.mean is None
+        """Whether the mean that is subtracted is that of these images."""
         self.spec, self.recipe = initial.spec, replace(config.recipe, network=initial.spec.config)
         self.seed, self.micro_batch = config.run.seed, config.environment.micro_batch
         self.device = context.device
@@ -138,7 +140,7 @@ class TrainStep:
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         step, masks = -1, tuple[Tensor, ...]()
         for micro_batch, pixels in self.loader.train_crops(work, self.augmentation, epoch, batch_size):
-            if step < 0 and not epoch:
+            if step < 0 and not epoch and self.has_own_mean:
                 diagnostics.check_mean(pixels)
             count = min(batch_size, len(order) - micro_batch.step * batch_size)
             if micro_batch.step != step:

@@ -135,7 +135,7 @@ class Trainer:
         }
         if metrics is not None:  # before saving: records after the checkpoint are removed when the run is resumed
             self._write_metrics(metrics, record)
-        self._keep_best(validation["error"])
+        self.keep_best(validation["error"])
         self.save()
         labels, recipe = step.labels[self.train_rows], self.recipe
         for warning in (
@@ -145,8 +145,8 @@ class Trainer:
             if warning:
                 self.context.log(warning)
 
-    def _keep_best(self, error: float) -> None:
-        """Save the weights if they are the best so far and are to be published."""
+    def keep_best(self, error: float) -> None:
+        """Save the weights with this validation error if they are the best so far and are to be published."""
         if error >= self.best.error:
             return
         self.best = Best(self.epoch, error)
@@ -260,6 +260,7 @@ class Trainer:
             "config": self.config.resume_fingerprint(),
             "upright": self.dataset.upright,
             "origin": self.initial.origin,
+            "mean": None if self.initial.mean is None else torch.from_numpy(self.initial.mean),
             "lr_multipliers": dict(self.initial.lr_multipliers),
             "learning_rates": self.train_step.optimizer.learning_rates(),
             "pruning_masks": self.gather(self.train_step.pruning_masks),

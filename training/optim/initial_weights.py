@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import TypeAdapter
 from torch import Tensor
 
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact, Label
-from model.artifacts.weights import read_weights
+from model.artifacts.weights import read_mean, read_weights
 from model.exceptions import TrainingError
 from model.images.crops import CROP_SIZE
 from model.network.initialization import initial_state
@@ -28,16 +30,25 @@ class InitialState:
     """What a run starts from.
 
     `weights`: of the whole network, on the CPU. `lr_multipliers`: learning rate multipliers by layer. `origin`: the
-    artifact that layers were copied from, in words. `origin_dataset`, `origin_split`: name of the dataset that this
-    artifact was trained on, and checksum of its split.
+    artifact that layers were copied from, in words. `mean` (256, 256, 3): the mean image of this artifact, which its
+    layers expect to be subtracted; None where a run starts from nothing. `new_layers`: names of the layers that weren't
+    copied. `origin_dataset`, `origin_split`: name of the dataset that the artifact was trained on, and checksum of its
+    split.
     """
 
     spec: NetworkSpec
     weights: Mapping[str, Tensor]
     lr_multipliers: Mapping[str, float]
     origin: str = ""
+    mean: NDArray[np.float32] | None = None
+    new_layers: tuple[str, ...] = ()
     origin_dataset: str = ""
     origin_split: str = ""
+
+    @property
+    def needs_output_layer(self) -> bool:
+        """Whether all layers but the output layer are copied."""
+        return self.new_layers == (self.spec.weighted_layers[-1].name,)
 
     @classmethod
     def create(cls, config: TrainConfig, labels: tuple[Label, ...]) -> InitialState:
@@ -71,11 +82,12 @@ class InitialState:
             raise TrainingError(f"no layer of {artifact.path} fits the network: choose another --init-from")
         manifest = artifact.manifest
         origin = f"{manifest.name} version {manifest.version}, network {artifact.network_sha256[:12]}"
-        if new := [layer.name for layer in spec.weighted_layers if layer.name not in layers]:
+        new = tuple(layer.name for layer in spec.weighted_layers if layer.name not in layers)
+        if new:
             origin += f"; {', '.join(new)} initialized at random"
         multipliers = _multipliers(config, spec, layers)
         dataset, split = (str(manifest.training.get(name, "")) for name in ("dataset", "split_sha256"))
-        return cls(spec, drawn | copied, multipliers, origin, dataset, split)
+        return cls(spec, drawn | copied, multipliers, origin, read_mean(artifact), new, dataset, split)
 
     @classmethod
     def from_published(cls, artifact: Artifact) -> InitialState:
@@ -83,13 +95,15 @@ class InitialState:
         spec, trained = read_weights(artifact)
         training = artifact.manifest.training
         weights = {name: torch.from_numpy(values) for name, values in trained.items()}
-        return cls(spec, weights, training.get("lr_multipliers", {}), str(training.get("initialized_from", "")))
+        origin = str(training.get("initialized_from", ""))
+        return cls(spec, weights, training.get("lr_multipliers", {}), origin, read_mean(artifact))
 
     @classmethod
     def from_checkpoint(cls, state: dict[str, Any]) -> InitialState:
         """The initial state of a run that is resumed from a checkpoint's state."""
         network = TypeAdapter(NetworkConfig).validate_python(state["network"])
-        return cls(build_spec(network), state["weights"], state["lr_multipliers"], state["origin"])
+        mean = None if state["mean"] is None else state["mean"].numpy()
+        return cls(build_spec(network), state["weights"], state["lr_multipliers"], state["origin"], mean)
 
 
 def _common_layers(first: NetworkSpec, second: NetworkSpec) -> set[str]:

@@ -202,8 +202,8 @@ def test_the_best_epoch_s_weights_are_kept(make: Make, tmp_path: Path) -> None:
     class Worse(Trainer):
         """Its validation error rises from the second epoch on."""
 
-        def _keep_best(self, error: float) -> None:
-            super()._keep_best({1: 0.5, 2: 0.4}.get(self.epoch, 0.6))
+        def keep_best(self, error: float) -> None:
+            super().keep_best({1: 0.5, 2: 0.4}.get(self.epoch, 0.6))
             if self.epoch == 2:
                 best.update(weights(self))
 

@@ -1,0 +1,202 @@
+"""How to train from a network that exists: which layers, at which rates, against training from scratch.
+
+Solar cells (ELPV; eight classes, and functional against defective) and 10,000 images of CIFAR-10. Each row of `ROWS` is
+a training as `alexnet train` does it. A run is resumed where it was stopped: the experiment may take days at the lowest
+priority. The first rows are the cheap ones.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import typer
+
+from experiments import command
+from experiments.results import Results
+from model.artifacts import artifact as artifacts
+from model.artifacts.artifact import Artifact, Label
+from training.config import Environment, RecipeOptions, RunOptions, TrainConfig
+from training.data.archives import load_elpv
+from training.data.datasets import Dataset, Example
+from training.data.folders import write_table
+from training.data.loading import load_dataset
+from training.evaluation.baselines import read_baselines
+from training.loop.run_directory import resume_config
+from training.train import train
+
+LEARNING_RATE = 0.002
+"""Of a batch of 32: that of the start network, in proportion to the batch."""
+SCRATCH = "from scratch"
+SPLIT_SIZES = {"train": 9_000, "validation": 1_000, "test": 2_000}
+"""Images of CIFAR-10."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to train. `rates`: learning rate multipliers. `trains`: False for no epoch at all."""
+
+    rates: dict[str, float] = field(default_factory=dict)
+    frozen: tuple[str, ...] = ()
+    fit_output: bool = True
+    trains: bool = True
+
+
+CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")
+ROWS = {
+    "linear classifier": Row(trains=False),
+    "frozen convolutions": Row({"copied": 1.0}, CONVOLUTIONS),
+    "all layers": Row({"copied": 1.0}),
+    "all layers at a tenth": Row({"copied": 0.1, "new": 0.1}),
+    "convolutions at a tenth": Row({"conv": 0.1, "fc": 1.0}),
+    "random output layer, others at a tenth": Row({"copied": 0.1}, fit_output=False),
+    "random output layer, all layers": Row({"copied": 1.0}, fit_output=False),
+    SCRATCH: Row(),
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set, how long each training takes, and with how many crops it is measured."""
+
+    epochs: int
+    crops: Literal["1", "10"]
+
+
+TASKS = {"cells": Task(15, "10"), "defects": Task(15, "10"), "cifar10": Task(5, "1")}
+
+
+def load_task(name: str, archive: Path | None) -> Dataset:
+    """The images of a task: cells in eight classes, functional and defective cells, or 10,000 images of CIFAR-10."""
+    if name == "cifar10":
+        return sample(load_dataset("cifar10", archive=archive), SPLIT_SIZES)
+    cells = load_elpv()
+    if name == "cells":
+        return cells
+    kinds = cells.groupings["functional or defective"]
+    names = ("functional", "defective")
+
+    def two_classes(examples: tuple[Example, ...]) -> tuple[Example, ...]:
+        return tuple(example._replace(label=names.index(kinds[example.label])) for example in examples)
+
+    return replace(
+        cells,
+        name="defects",
+        labels=tuple(Label(id=kind, name=kind) for kind in names),
+        groupings={},
+        train=two_classes(cells.train),
+        validation=two_classes(cells.validation),
+        test=two_classes(cells.test),
+    )
+
+
+def sample(dataset: Dataset, sizes: dict[str, int]) -> Dataset:
+    """As many images of each split, drawn with seed 0."""
+    generator = np.random.default_rng(0)
+
+    def draw(split: str) -> tuple[Example, ...]:
+        examples = dataset.splits()[split]
+        return tuple(examples[row] for row in np.sort(generator.permutation(len(examples))[: sizes[split]]))
+
+    return replace(dataset, train=draw("train"), validation=draw("validation"), test=draw("test"))
+
+
+def create_config(task: Task, row: Row, scratch: bool, seed: int, start: Path, places: Environment) -> TrainConfig:
+    """The configuration of one training."""
+    recipe = RecipeOptions(epochs=task.epochs if row.trains else 0, schedule="cosine", warmup=0.05)
+    run = RunOptions(name="network", seed=seed)
+    if not scratch:
+        recipe = replace(recipe, learning_rate=LEARNING_RATE)
+        run = replace(run, init_from=start, lr_multipliers=row.rates, frozen=row.frozen, fit_output=row.fit_output)
+    return TrainConfig.create(recipe, run=run, environment=replace(places, crops=task.crops, publish="best"))
+
+
+def train_or_resume(config: TrainConfig) -> tuple[Artifact, Path]:
+    """The artifact of a run and its folder; one that was stopped before is resumed."""
+    folder = config.environment.runs_folder
+    runs = [run for run in folder.iterdir() if (run / "checkpoint.pt").is_file()] if folder.is_dir() else []
+    if runs:
+        artifact = train(resume_config(runs[0], config.environment, set()), runs[0])
+        assert artifact is not None
+        return artifact, runs[0]
+    shutil.rmtree(folder, ignore_errors=True)
+    artifact = command.train_network(config)
+    (run,) = folder.iterdir()
+    return artifact, run
+
+
+def measure(artifact: Artifact, run: Path) -> dict[str, Any]:
+    """Errors by number of crops, the accuracy of groups of classes, baselines, and how long it took."""
+    measured: dict[str, Any] = {}
+    for m in artifact.manifest.measurements:
+        groups = {name: round(accuracy, 4) for name, accuracy in m.groups.items()}
+        measured[f"{m.crops}"] = {"top1_error": round(m.top1_error, 4), "groups": groups}
+    training = artifact.manifest.training
+    baselines = {baseline.method: round(baseline.top1_error, 4) for baseline in read_baselines(run)}
+    return measured | {
+        "epochs": training["epochs"],
+        "published_epoch": training["published_epoch"],
+        "baselines": baselines,
+    }
+
+
+def format_table(results: Results) -> str:
+    """Markdown: the mean error of each row by task, and the number of its seeds."""
+    lines = [f"| | {' | '.join(TASKS)} |", f"|---{'|---' * len(TASKS)}|"]
+    for row in ROWS:
+        cells = []
+        for name, task in TASKS.items():
+            runs = [run for key, run in results.runs.items() if key.startswith(f"{name}, {row}, seed ")]
+            errors = [100 * run[task.crops]["top1_error"] for run in runs]
+            cells.append(f"{np.mean(errors):.2f} % ({len(errors)})" if errors else "")
+        lines.append(f"| {row} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main(
+    init_from: Annotated[Path, typer.Option(help="Artifact to start from.")],
+    archive: command.ArchiveOption = None,
+    task: Annotated[list[str] | None, typer.Option(help="Task; may be repeated (default: all).")] = None,
+    row: Annotated[list[str] | None, typer.Option(help="Row; may be repeated (default: all).")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each row.")] = 3,
+    threads: Annotated[int, typer.Option(min=0, help="Threads; 0: chosen by a short trial.")] = 0,
+    finished: Annotated[bool, typer.Option("--finished", help="Only the table of the runs so far.")] = False,
+    output: command.OutputOption = command.RESULTS,
+    cache: command.CacheOption = command.CACHE,
+) -> None:
+    """Train every row on every task, one seed after the other; if stopped, the same command resumes it."""
+    start = artifacts.load(init_from)
+    settings = {
+        "network": start.network_sha256,
+        "learning_rate": LEARNING_RATE,
+        "epochs": {n: t.epochs for n, t in TASKS.items()},
+    }
+    results = Results(output / "fine_tuning.json", settings)
+    for seed in range(0 if finished else seeds):
+        for kind, way in ROWS.items():
+            for name in TASKS:
+                key = f"{name}, {kind}, seed {seed}"
+                known = key in results.runs or (seed and not way.trains)
+                if known or (task and name not in task) or (row and kind not in row):
+                    continue
+                typer.echo(f"--- {key}")
+                home = output / "fine_tuning-runs" / re.sub(r"\W+", "-", key)
+                table = home / f"{name}.csv"
+                home.mkdir(parents=True, exist_ok=True)
+                write_table(load_task(name, archive), table)
+                places = Environment(str(table), home=home, cache=cache, threads=threads)
+                started = time.process_time()
+                config = create_config(TASKS[name], way, kind == SCRATCH, seed, start.path, places)
+                artifact, folder = train_or_resume(config)
+                results.add(key, measure(artifact, folder) | {"cpu_seconds": round(time.process_time() - started)})
+                shutil.rmtree(home)
+    typer.echo(format_table(results))
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,130 @@
+"""What a run takes over from the network that it starts from, besides its layers: an output layer for its features."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from model.images.crops import CENTER_CROP, TEN_CROP
+from model.network.spec import Dropout
+from model.network.torch_module import AlexNet
+from training.config import TrainConfig
+from training.data.augment import Augmentation
+from training.data.cache import ImageCache, batches
+from training.data.datasets import Dataset
+from training.data.loader import CropLoader
+from training.evaluation.baselines import Baseline, nearest_neighbor_error
+from training.loop.runtime import pick_precision
+from training.loop.status import stage
+from training.optim.initial_weights import InitialState
+from training.optim.linear_probe import LinearProbe, fit_linear_probe
+
+BATCH_SIZE = 32
+MAX_TRAIN_IMAGES, MAX_HELD_OUT_IMAGES = 20_000, 2_000
+"""Images whose features are computed: a random sample where there are more."""
+MAX_TRAIN_CROPS, MIN_CROPS = 20_000, 2
+"""Crops of all training images together, and of each at least."""
+NEAREST_NEIGHBOR = "nearest neighbor of the start network's features"
+LINEAR = "linear classifier on the start network's features"
+
+
+class FittedStart(NamedTuple):
+    """The initial state with its output layer fitted, the error of this on validation images, and plain baselines."""
+
+    initial: InitialState
+    validation_error: float
+    baselines: list[Baseline]
+
+
+def fit_output_layer(
+    initial: InitialState, config: TrainConfig, dataset: Dataset, cache: ImageCache, device: torch.device
+) -> FittedStart:
+    """Fit the new output layer to the features of the copied layers; called by one process."""
+    generator = np.random.default_rng(config.run.seed)
+    train, validation, held_out = (
+        np.sort(generator.permutation(rows)[:limit])
+        for rows, limit in (
+            (cache.rows(dataset, "train"), MAX_TRAIN_IMAGES),
+            (cache.rows(dataset, "validation"), MAX_TRAIN_IMAGES),
+            (cache.rows(dataset, dataset.held_out_split), MAX_HELD_OUT_IMAGES),
+        )
+    )
+    labels = np.array([example.label for example in dataset.examples])
+    crops = draw_crops(len(train), generator)
+    extractor = _FeatureExtractor(initial, config, cache, device)
+    total = crops.size + len(validation) + len(held_out)
+    with tqdm(total=total, desc="features of the start network", unit="crop", leave=False, disable=None) as bar:
+        if bar.disable:
+            tqdm.write(f"computing the start network's features of {total:,} crops")
+        views = extractor.compute(train, crops, bar)
+        validation_features, held_out_features = (
+            extractor.compute(rows, np.full((len(rows), 1), CENTER_CROP), bar)[:, 0] for rows in (validation, held_out)
+        )
+    with stage("fitting the output layer to them"):
+        neighbor_error = nearest_neighbor_error(views[:, 0], labels[train], held_out_features, labels[held_out])
+        probe = fit_linear_probe(
+            views.reshape(-1, views.shape[-1]),
+            labels[train].repeat(views.shape[1]),
+            validation_features,
+            labels[validation],
+            len(dataset.labels),
+            config.recipe.class_weights,
+        )
+    predicted = (held_out_features @ probe.weight.T + probe.bias).argmax(1)
+    errors = {NEAREST_NEIGHBOR: neighbor_error, LINEAR: float((predicted != labels[held_out]).mean())}
+    split = dataset.held_out_split
+    baselines = [Baseline(name, split, error, len(held_out), len(train)) for name, error in errors.items()]
+    return FittedStart(_with_output_layer(initial, probe), probe.validation_error, baselines)
+
+
+def draw_crops(num_images: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """(num_images, crops) ids of crops: the center first, then others of the ten, fewer the more images there are.
+
+    Those at the corners have to be there: fitted to the center alone, an output layer is wrong in ten crops.
+    """
+    others = np.array([crop for crop in TEN_CROP if crop not in CENTER_CROP])
+    count = min(max(MAX_TRAIN_CROPS // num_images, MIN_CROPS), len(TEN_CROP))
+    chosen = generator.permuted(np.tile(others, (num_images, 1)), axis=1)[:, : count - 1]
+    return np.concatenate([np.full((num_images, 1), CENTER_CROP[0]), chosen], 1)
+
+
+def _with_output_layer(initial: InitialState, probe: LinearProbe) -> InitialState:
+    """The initial state with the probe as output layer."""
+    name = initial.spec.weighted_layers[-1].name
+    fitted = {f"{name}.weight": torch.from_numpy(probe.weight), f"{name}.bias": torch.from_numpy(probe.bias)}
+    origin = initial.origin.replace(f"{name} initialized at random", f"{name} fitted to its features")
+    return replace(initial, weights={**initial.weights, **fitted}, origin=origin)
+
+
+class _FeatureExtractor:
+    """Computes the inputs of the output layer as they are when the network is used, without dropout's randomness."""
+
+    def __init__(self, initial: InitialState, config: TrainConfig, cache: ImageCache, device: torch.device) -> None:
+        self.device = device
+        self.network = AlexNet(initial.spec)
+        self.network.load_state_dict(initial.weights)
+        self.network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.kept = float(np.prod([1 - layer.p for layer in initial.spec.output_layers if isinstance(layer, Dropout)]))
+        self.loader = CropLoader(cache, device, torch.float32)
+        self.augmentation = Augmentation.create(config.recipe, cache.covariance, config.run.seed)
+        self.bfloat16 = pick_precision(config.environment.precision, device) == "bfloat16"
+
+    @torch.no_grad()
+    def compute(self, rows: NDArray[np.int64], crops: NDArray[np.int64], bar: tqdm[None]) -> NDArray[np.float32]:
+        """(N, crops, features) of the crops (N, crops) of the images in `rows`."""
+        ids, each = crops.ravel(), rows.repeat(crops.shape[1])
+        slices = list(zip(batches(each, BATCH_SIZE), batches(ids, BATCH_SIZE), strict=True))
+        features = np.empty((len(each), self.network.spec.config.hidden), np.float32)
+        start = 0
+        for pixels in self.loader.crops(slices, self.augmentation):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
+                computed = self.network(pixels).features
+            features[start : start + len(pixels)] = (self.kept * computed).float().cpu().numpy()
+            start += len(pixels)
+            bar.update(len(pixels))
+        return features.reshape(*crops.shape, -1)
