@@ -15,8 +15,8 @@ from pathlib import Path
 from model.exceptions import ArtifactError
 
 LOOPS = ("Loop", "Scan", "SequenceMap")
-DOMAINS = ("", "ai.onnx")
-EXTERNAL = 1
+ALLOWED_DOMAINS = ("", "ai.onnx")
+EXTERNAL_LOCATION = 1
 MAX_DEPTH = 4
 """Graphs within graphs; ours have one `If`."""
 
@@ -60,7 +60,7 @@ def _check_node(content: mmap.mmap, node: slice | int, path: Path, depth: int) -
     for number, value in _fields(content, *_bounds(node)):
         if number == _NODE_OP and (op := _text(content, value)) in LOOPS:
             raise ArtifactError(f"{path} has the operator {op}, which may never end: loops are not allowed")
-        if number == _NODE_DOMAIN and _text(content, value) not in DOMAINS:
+        if number == _NODE_DOMAIN and _text(content, value) not in ALLOWED_DOMAINS:
             raise ArtifactError(f"{path} has operators that aren't ONNX's own, which is not allowed")
         if number != _NODE_ATTRIBUTE:
             continue
@@ -81,7 +81,7 @@ def _check_sparse(content: mmap.mmap, sparse: slice | int, path: Path) -> None:
 
 def _check_tensor(content: mmap.mmap, tensor: slice | int, path: Path) -> None:
     for number, value in _fields(content, *_bounds(tensor)):
-        if number == _TENSOR_EXTERNAL_DATA or (number == _TENSOR_LOCATION and value == EXTERNAL):
+        if number == _TENSOR_EXTERNAL_DATA or (number == _TENSOR_LOCATION and value == EXTERNAL_LOCATION):
             raise ArtifactError(f"{path} keeps weights in another file, which is not allowed: export it as one file")
 
 

@@ -74,7 +74,7 @@ class OnnxModel:
         """(N, 256, 256, 3) uint8 -> probabilities (N, num_classes) and features (N, feature_dim), float32."""
         probabilities, features = self._run(["probabilities", "features"], images, crops)
         if not np.all((probabilities >= -TOLERANCE) & (probabilities <= 1 + TOLERANCE)):  # False for NaN, too
-            raise ArtifactError(f"{self._path} answers numbers that are no probabilities: train or pull it again")
+            raise ArtifactError(f"{self._path} computes numbers that are not probabilities: train or pull it again")
         return probabilities, features
 
     def features(self, images: NDArray[np.uint8], crops: Sequence[int]) -> NDArray[np.float32]:
@@ -93,7 +93,7 @@ class OnnxModel:
         options = self._keep_arena if len(images) * len(crops) <= len(TEN_CROP) else self._shrink_arena
         results: list[NDArray[np.float32]] = self._session.run(outputs, inputs, options)
         if not np.isfinite(results[-1]).all():
-            raise ArtifactError(f"{self._path} answers features that are no finite numbers: train or pull it again")
+            raise ArtifactError(f"{self._path} computes features that are not finite: train or pull it again")
         return results
 
 

@@ -32,7 +32,8 @@ from model.files import sha256_of
 PACKED = "network.pack"
 BUNDLED = Path(__file__).parents[1] / "bundled"
 MAGIC = b"ALEXPACK2"
-CONVOLUTION_LEVELS, LINEAR_LEVELS = 127, 31
+MAX_CONV_LEVEL, MAX_LINEAR_LEVEL = 127, 31
+"""A rounded weight is an integer from minus this to this, times the step of its row."""
 MEAN_STEP = 1 / 64
 ESCAPE = 255
 _FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "lp": 0, "pb": 0}]
@@ -61,7 +62,7 @@ def pack(network: Path, target: Path) -> None:
     network.write_bytes(content)
     pieces, position, length = [], 0, 0
     offsets: list[list[int]] = [[] for _ in tensors]
-    places = [(start, n) for n, (raw, count) in enumerate(raws) for start in _places(content, raw, count)]
+    places = [(start, n) for n, (raw, count) in enumerate(raws) for start in _find_copies(content, raw, count)]
     for start, number in sorted(places):
         pieces.append(content[position:start])
         length += start - position
@@ -76,7 +77,7 @@ def pack(network: Path, target: Path) -> None:
 def unpack(packed: bytes) -> bytes:
     """The network.onnx that `pack` rounded. Raises ArtifactError."""
     try:
-        blocks = _blocks(packed)
+        blocks = _read_blocks(packed)
         tensors: list[dict[str, Any]] = json.loads(blocks[0])["tensors"]
         content, streams = blocks[1], blocks[2:]
         raws = []
@@ -147,7 +148,7 @@ def _small_files(manifest: Manifest) -> list[str]:
     return [name for name in manifest.files if name not in NETWORK_FILES.values()]
 
 
-def _places(content: bytes, raw: bytes, count: int) -> list[int]:
+def _find_copies(content: bytes, raw: bytes, count: int) -> list[int]:
     """Where each of the `count` copies of a constant begins."""
     places, position = [], 0
     for _ in range(count):
@@ -160,9 +161,9 @@ def _round(name: str, values: NDArray[np.float32]) -> tuple[NDArray[np.int32], N
     """The code of each weight, and the step of each row (or of the whole mean image)."""
     if name == "mean":
         return np.rint(values / MEAN_STEP).astype(np.int32), np.array([MEAN_STEP], np.float32)
-    levels = LINEAR_LEVELS if values.ndim == 2 else CONVOLUTION_LEVELS
+    max_level = MAX_LINEAR_LEVEL if values.ndim == 2 else MAX_CONV_LEVEL
     rows = values.reshape(len(values), -1)
-    steps = (np.abs(rows).max(1) / levels).astype(np.float32)
+    steps = (np.abs(rows).max(1) / max_level).astype(np.float32)
     steps[steps == 0] = 1
     return np.rint(rows / steps[:, None]).astype(np.int32).reshape(values.shape), steps
 
@@ -198,7 +199,7 @@ def _decode(gaps: bytes, levels: bytes, shape: tuple[int, ...]) -> NDArray[np.in
     return flat.reshape(shape)
 
 
-def _blocks(packed: bytes) -> list[bytes]:
+def _read_blocks(packed: bytes) -> list[bytes]:
     if not packed.startswith(MAGIC):
         raise ValueError("not a packed network")
     blocks, position = [], len(MAGIC)

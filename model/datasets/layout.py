@@ -38,7 +38,7 @@ class Node:
     num_files: int = 0
     children: dict[str, Node] = field(default_factory=dict)
 
-    def bearing(self) -> list[Node]:
+    def with_images(self) -> list[Node]:
         """The subfolders that hold images, by name."""
         return [child for _, child in sorted(self.children.items()) if child.holds_images]
 
@@ -91,12 +91,12 @@ def build_tree(folders: Mapping[str, Folder]) -> Node:
 
 def decide_layout(root: Path, tree: Node) -> Layout:
     """The layout of a folder. Raises DatasetError, with what was seen, for a mixture that can't be told."""
-    bearing = tree.bearing()
-    split_of = {child.name: split for child in bearing if (split := parse_split(child.name))}
+    with_images = tree.with_images()
+    split_of = {child.name: split for child in with_images if (split := parse_split(child.name))}
     if not split_of:
-        return _classes(root, bearing)
-    others = [child.name for child in bearing if child.name not in split_of]
-    nested = [child.name for child in bearing if child.name in split_of and child.bearing()]
+        return _classes(root, with_images)
+    others = [child.name for child in with_images if child.name not in split_of]
+    nested = [child.name for child in with_images if child.name in split_of and child.with_images()]
     if others and nested:
         raise DatasetError(
             f"unknown mixture of folders in {root}: {_names(nested)} with subfolders, as splits have, beside "
@@ -115,13 +115,13 @@ def decide_layout(root: Path, tree: Node) -> Layout:
     return Layout("splits", split_of, tuple(notes))
 
 
-def _classes(root: Path, bearing: list[Node]) -> Layout:
+def _classes(root: Path, with_images: list[Node]) -> Layout:
     """The layout where no subfolder is called like a split: classes, perhaps with splits in each."""
-    inner = {child.name: {node.name: parse_split(node.name) for node in child.bearing()} for child in bearing}
-    if not bearing:
+    inner = {child.name: {node.name: parse_split(node.name) for node in child.with_images()} for child in with_images}
+    if not with_images:
         return Layout("images", {})
     if inner and all(splits and all(splits.values()) for splits in inner.values()):
-        return _classes_with_splits(root, bearing)
+        return _classes_with_splits(root, with_images)
     mixed = {name: splits for name, splits in inner.items() if len({*splits.values()} - {None}) > 1}
     if mixed:
         name, splits = next(iter(mixed.items()))
@@ -129,23 +129,23 @@ def _classes(root: Path, bearing: list[Node]) -> Layout:
             f"unknown mixture of folders in {root}: {_names([f'{name}/{split}' for split in splits])}, of which some "
             "are called like splits; leave out what isn't data with --exclude"
         )
-    below = [f"{child.name}/{node.name}" for child in bearing for node in child.bearing()]
+    below = [f"{child.name}/{node.name}" for child in with_images for node in child.with_images()]
     notes = [f"images in subfolders belong to the class above: {_names(below)}"] if below else []
-    if len(bearing) == 1 and below and not bearing[0].own.has_images:
-        only = bearing[0].name
+    if len(with_images) == 1 and below and not with_images[0].own.has_images:
+        only = with_images[0].name
         notes.append(f"only one class, {show_path(only)}: if its subfolders are the classes, name that folder as data")
     return Layout("classes", {}, tuple(notes))
 
 
-def _classes_with_splits(root: Path, bearing: list[Node]) -> Layout:
+def _classes_with_splits(root: Path, with_images: list[Node]) -> Layout:
     split_of: dict[str, Split] = {}
-    for child in bearing:
+    for child in with_images:
         if child.own.has_images:
             raise DatasetError(
                 f"unknown mixture of folders in {root}: {show_path(child.name)} has images in splits and beside them"
             )
-        for node in child.bearing():
-            if len(bearing) == 1 and node.bearing():
+        for node in child.with_images():
+            if len(with_images) == 1 and node.with_images():
                 raise DatasetError(
                     f"{root} holds one folder, {show_path(child.name)}, which has splits with classes: name that "
                     "folder as data"
@@ -153,7 +153,7 @@ def _classes_with_splits(root: Path, bearing: list[Node]) -> Layout:
             split = parse_split(node.name)
             if split is not None:
                 split_of[node.name] = split
-        same = [node.name for node in child.bearing()]
+        same = [node.name for node in child.with_images()]
         if len({split_of[name] for name in same}) < len(same):
             raise DatasetError(f"{root / child.name} contains several folders for one split: {_names(same)}")
     return Layout("classes with splits", split_of, ("each class has folders of its own for the splits",))

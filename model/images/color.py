@@ -34,52 +34,52 @@ _profiles: OrderedDict[tuple[bytes, str], Profile] = OrderedDict()
 _profiles_lock = threading.Lock()
 
 
-def to_srgb(square: Image.Image, profile: bytes, is_inverted: bool, warnings: WarningList) -> Image.Image:
+def to_srgb(image: Image.Image, profile: bytes, is_inverted: bool, warnings: WarningList) -> Image.Image:
     """A small image of any mode as RGB, composited on white where it is transparent.
 
     `profile`: the embedded color profile, or nothing. `is_inverted`: of CMYK, whether 255 is no ink.
     """
-    if square.mode in ("LA", "RGBA"):
-        alpha = square.getchannel("A")
+    if image.mode in ("LA", "RGBA"):
+        alpha = image.getchannel("A")
         if alpha.getextrema() == (0, 0):
             warnings.add("transparency", "it is transparent everywhere, and was read as white")
-        colors = to_srgb(square.convert(square.mode[:-1]), profile, False, warnings)
-        white = Image.new("RGBA", square.size, "white")
+        colors = to_srgb(image.convert(image.mode[:-1]), profile, False, warnings)
+        white = Image.new("RGBA", image.size, "white")
         colors.putalpha(alpha)
         return Image.alpha_composite(white, colors).convert("RGB")
-    if square.mode == "CMYK" and is_inverted:
-        square = ImageChops.invert(square)
-    if square.mode == "YCbCr":
-        square = square.convert("RGB")
-    if profile and square.mode in _SPACES:
-        converted = _apply(square, profile, warnings)
+    if image.mode == "CMYK" and is_inverted:
+        image = ImageChops.invert(image)
+    if image.mode == "YCbCr":
+        image = image.convert("RGB")
+    if profile and image.mode in _SPACES:
+        converted = _apply(image, profile, warnings)
         if converted is not None:
             return converted
-    if square.mode == "LAB":
-        return ImageCms.applyTransform(square, _lab_transform()) or square
-    return square.convert("RGB")
+    if image.mode == "LAB":
+        return ImageCms.applyTransform(image, _lab_transform()) or image
+    return image.convert("RGB")
 
 
-def _apply(square: Image.Image, data: bytes, warnings: WarningList) -> Image.Image | None:
+def _apply(image: Image.Image, data: bytes, warnings: WarningList) -> Image.Image | None:
     """The image in sRGB; None if the profile changes nothing or can't be used, which a warning says."""
     if len(data) > MAX_PROFILE_BYTES:
         warnings.add("color_profile_ignored", "its color profile is too large and was ignored: colors may be off")
         return None
-    profile = _find_profile(data, square.mode)
+    profile = _find_profile(data, image.mode)
     if not profile.space:
         warnings.add("color_profile_ignored", "its color profile is damaged and was ignored: colors may be off")
         return None
-    if profile.space != _SPACES[square.mode]:
-        if not (square.mode == "L" and profile.space == "RGB "):  # usual, and without effect on grays
+    if profile.space != _SPACES[image.mode]:
+        if not (image.mode == "L" and profile.space == "RGB "):  # usual, and without effect on grays
             warnings.add(
                 "color_profile_ignored",
-                f"its color profile is for {profile.space.strip()}, not {square.mode}, and was ignored",
+                f"its color profile is for {profile.space.strip()}, not {image.mode}, and was ignored",
             )
         return None
     if profile.transform is None:
         return None
     warnings.add("color_profile", f"its colors were converted from {profile.name or 'its color profile'} to sRGB")
-    return ImageCms.applyTransform(square, profile.transform)
+    return ImageCms.applyTransform(image, profile.transform)
 
 
 def _find_profile(data: bytes, mode: str) -> Profile:

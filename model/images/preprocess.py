@@ -66,14 +66,14 @@ def _decode(opened: OpenedImage, contract: ImageContract, warnings: WarningList)
         warnings.add("color_profile_ignored", "its color profile was ignored, as this network asks")
     box = _center(raster, opened.orientation)
 
-    def square(side: int) -> Image.Image:
+    def reduce_center(side: int) -> Image.Image:
         colored = to_srgb(reduce_raster(raster, box, side), profile, opened.is_inverted, warnings)
         return colored.transpose(UPRIGHT[opened.orientation]) if opened.orientation in UPRIGHT else colored
 
-    preview = pixels = np.asarray(square(IMAGE_SIZE), dtype=np.uint8)
+    preview = pixels = np.asarray(reduce_center(IMAGE_SIZE), dtype=np.uint8)
     if contract.detail is not None and contract.detail < min(raster.width, raster.height):
         size = (IMAGE_SIZE, IMAGE_SIZE)
-        pixels = np.asarray(square(contract.detail).resize(size, Image.Resampling.BILINEAR), dtype=np.uint8)
+        pixels = np.asarray(reduce_center(contract.detail).resize(size, Image.Resampling.BILINEAR), dtype=np.uint8)
     info = ImageInfo(
         format=opened.format,
         width=opened.width,

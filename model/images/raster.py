@@ -61,5 +61,5 @@ def reduce_raster(raster: Raster, box: Box, side: int) -> Image.Image:
         strip = strip or Image.new(reduced.mode, (side, raster.height))
         strip.paste(reduced, (0, start))
     assert strip is not None  # there is a first band
-    square = strip.resize((side, side), Image.Resampling.BILINEAR, box=(0, top, side, bottom))
-    return square.convert(_STRAIGHT.get(square.mode, square.mode))
+    reduced = strip.resize((side, side), Image.Resampling.BILINEAR, box=(0, top, side, bottom))
+    return reduced.convert(_STRAIGHT.get(reduced.mode, reduced.mode))

@@ -47,16 +47,16 @@ def _store(values: Any, bits: Any, row: Any) -> None:
 
 
 @compile_loop(fastmath=FAST, error_model="numpy")
-def _forward(x: Any, y: Any, towers: int, k: float, alpha: float) -> None:
+def _forward(x: Any, y: Any, groups: int, k: float, alpha: float) -> None:
     rows, channels = x.shape
-    width = channels // towers
+    width = channels // groups
     k32, alpha32 = np.float32(k), np.float32(alpha)
     bits = np.empty(channels, np.uint32)
     values = bits.view(np.float32)
-    square = np.zeros(width + 4, np.float32)  # two zeros at each end: the window of 5 ends at the tower's edge
+    square = np.zeros(width + 4, np.float32)  # two zeros at each end: the window of 5 ends at the group's edge
     for r in range(rows):
         _load(x[r], values, bits)
-        for t in range(towers):
+        for t in range(groups):
             v = values[t * width : (t + 1) * width]
             for c in range(width):
                 square[c + 2] = v[c] * v[c]
@@ -68,9 +68,9 @@ def _forward(x: Any, y: Any, towers: int, k: float, alpha: float) -> None:
 
 
 @compile_loop(fastmath=FAST, error_model="numpy")
-def _backward(x: Any, grad_output: Any, grad_input: Any, towers: int, k: float, alpha: float) -> None:
+def _backward(x: Any, grad_output: Any, grad_input: Any, groups: int, k: float, alpha: float) -> None:
     rows, channels = x.shape
-    width = channels // towers
+    width = channels // groups
     k32, alpha32, factor = np.float32(k), np.float32(alpha), np.float32(1.5 * alpha)
     x_bits = np.empty(channels, np.uint32)
     g_bits = np.empty(channels, np.uint32)
@@ -80,7 +80,7 @@ def _backward(x: Any, grad_output: Any, grad_input: Any, towers: int, k: float, 
     for r in range(rows):
         _load(x[r], x_values, x_bits)
         _load(grad_output[r], g_values, g_bits)
-        for t in range(towers):
+        for t in range(groups):
             v = x_values[t * width : (t + 1) * width]
             g = g_values[t * width : (t + 1) * width]
             for c in range(width):
@@ -112,11 +112,11 @@ def _run_parallel(kernel: Any, threads: int, arrays: tuple[Rows, ...], *constant
         future.result()
 
 
-def forward(x: Rows, y: Rows, towers: int, k: float, alpha: float, threads: int) -> None:
+def forward(x: Rows, y: Rows, groups: int, k: float, alpha: float, threads: int) -> None:
     """Normalize the (R, C) rows of `x` into `y`; beta is 0.75."""
-    _run_parallel(_forward, threads, (x, y), towers, k, alpha)
+    _run_parallel(_forward, threads, (x, y), groups, k, alpha)
 
 
-def backward(x: Rows, grad_output: Rows, grad_input: Rows, towers: int, k: float, alpha: float, threads: int) -> None:
+def backward(x: Rows, grad_output: Rows, grad_input: Rows, groups: int, k: float, alpha: float, threads: int) -> None:
     """Write the gradient of the input `x` into `grad_input`, given that of the output; all (R, C)."""
-    _run_parallel(_backward, threads, (x, grad_output, grad_input), towers, k, alpha)
+    _run_parallel(_backward, threads, (x, grad_output, grad_input), groups, k, alpha)

@@ -48,7 +48,7 @@ OMITTABLE = ("conv2", "conv3", "conv4", "conv5", "fc7")
 LAYER_NAMES = (*CHANNELS, "conv6", "fc6", "fc7", "fc8")
 """Every name that a layer with weights can have."""
 POOLED, NORMALIZED = ("conv1", "conv2", "conv5"), ("conv1", "conv2")
-CONV_FORM: tuple[int, int, Padding] = (3, 1, (1,) * 4)
+CONV_GEOMETRY: tuple[int, int, Padding] = (3, 1, (1,) * 4)
 """Kernel size, stride and padding of conv3 to conv6."""
 FLAT_PIXELS = 6 * 6
 """Pixels per map before fc6."""
@@ -151,7 +151,7 @@ def _channels(config: NetworkConfig, variant: _Variant) -> dict[str, int]:
 
 
 def _convolutional_layers(config: NetworkConfig, variant: _Variant, channels: Mapping[str, int]) -> list[Layer]:
-    forms: dict[str, tuple[int, int, Padding]] = {
+    geometries: dict[str, tuple[int, int, Padding]] = {
         "conv1": (11, 4, variant.conv1_padding),
         "conv2": (5, 1, (2,) * 4),
     }
@@ -167,11 +167,11 @@ def _convolutional_layers(config: NetworkConfig, variant: _Variant, channels: Ma
         sees_all = name == "conv1" or (name == meeting and config.conv3_cross_tower)
         groups = 1 if sees_all else variant.towers
         layers += _conv_block(
-            config, variant, _conv(name, in_channels, out_channels, *forms.get(name, CONV_FORM), groups)
+            config, variant, _conv(name, in_channels, out_channels, *geometries.get(name, CONV_GEOMETRY), groups)
         )
         in_channels = out_channels
     if variant.extra_conv:
-        conv6 = _conv("conv6", in_channels, channels["conv5"], *CONV_FORM, 1)
+        conv6 = _conv("conv6", in_channels, channels["conv5"], *CONV_GEOMETRY, 1)
         layers += [conv6, Activation("conv6_act", config.activation)]
     return [*layers, Flatten("flatten")]
 

@@ -33,17 +33,17 @@ BAND_PIXELS = 19 - 3
 
 
 def can_share(spec: NetworkSpec) -> bool:
-    """Whether crops can be cut from the same maps: the first two blocks have the form above, their normalization is
+    """Whether crops can be cut from the same maps: the first two blocks have the geometry above, their normalization is
     per position, and the same mean is subtracted in every crop."""
     first, second = spec.blocks[:2]
     return (
         (spec.config.input_size, spec.config.mean) == (CROP_SIZE, "own")
-        and _has_form(first, 11, 4, CONV1_PADDING)
-        and _has_form(second, 5, 1, CONV2_PADDING)
+        and _has_geometry(first, 11, 4, CONV1_PADDING)
+        and _has_geometry(second, 5, 1, CONV2_PADDING)
     )
 
 
-def _has_form(block: Sequence[Layer], kernel_size: int, stride: int, padding: Padding) -> bool:
+def _has_geometry(block: Sequence[Layer], kernel_size: int, stride: int, padding: Padding) -> bool:
     conv, *middle, last = block
     return (
         isinstance(conv, Conv)

@@ -68,9 +68,9 @@ class AlexNet(nn.Module):
 
     def _run_layer(self, layer: Layer, x: Tensor, masks: Iterator[Tensor] | None) -> Tensor:
         if isinstance(layer, Conv):
-            return self._convolve(layer, x)
+            return self._apply_conv(layer, x)
         if isinstance(layer, Linear):
-            return self._multiply(layer, x)
+            return self._apply_linear(layer, x)
         if isinstance(layer, Activation):
             return torch.tanh(x) if layer.function == "tanh" else F.relu(x)
         if isinstance(layer, LRN):
@@ -84,7 +84,7 @@ class AlexNet(nn.Module):
         assert isinstance(layer, Flatten)
         return x.flatten(1)
 
-    def _convolve(self, layer: Conv, x: Tensor) -> Tensor:
+    def _apply_conv(self, layer: Conv, x: Tensor) -> Tensor:
         if layer is not self.spec.layers[0] and layer.parallel == "column":
             x = self.exchange.gather(x)
         if not _is_symmetric(layer):
@@ -93,7 +93,7 @@ class AlexNet(nn.Module):
         result: Tensor = self.get_submodule(layer.name)(x)
         return result
 
-    def _multiply(self, layer: Linear, x: Tensor) -> Tensor:
+    def _apply_linear(self, layer: Linear, x: Tensor) -> Tensor:
         if layer.parallel == "row":
             weight, bias = (self.get_parameter(f"{layer.name}.{kind}") for kind in ("weight", "bias"))
             return self.exchange.all_reduce(F.linear(x, weight)) + bias

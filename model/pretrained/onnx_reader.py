@@ -75,8 +75,8 @@ def _describe(layer: Layer) -> tuple[str, dict[str, Any]] | None:
     if isinstance(layer, Conv):
         out, per_group, *window = layer.weight_shape
         shapes = {"kernels": out, "biases": out, "channels per kernel": per_group, "window": tuple(window)}
-        form = {"groups": layer.groups, "strides": (layer.stride,) * 2, "pads": layer.padding}
-        return "convolution", shapes | form
+        geometry = {"groups": layer.groups, "strides": (layer.stride,) * 2, "pads": layer.padding}
+        return "convolution", shapes | geometry
     if isinstance(layer, Linear):
         return "linear", {"outputs": layer.out_features, "biases": layer.out_features, "inputs": layer.in_features}
     if isinstance(layer, Activation):
@@ -84,8 +84,8 @@ def _describe(layer: Layer) -> tuple[str, dict[str, Any]] | None:
     if isinstance(layer, LRN):  # ONNX divides alpha by the size, as Caffe does
         return "lrn", {"size": SIZE, "alpha": round(SIZE * layer.alpha, 9), "beta": BETA, "k": layer.k}
     if isinstance(layer, MaxPool):
-        form = {"window": (layer.kernel_size,) * 2, "strides": (layer.stride,) * 2}
-        return "pool", form | {"pads": layer.padding}
+        geometry = {"window": (layer.kernel_size,) * 2, "strides": (layer.stride,) * 2}
+        return "pool", geometry | {"pads": layer.padding}
     return None
 
 
@@ -131,7 +131,7 @@ def _chain(
         if len(following) > 1:
             raise ArtifactError(f"expected one operator after {current} in {file}, got {len(following)}")
         node = following[0]
-        given = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        node_attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
         operands = [constants[name] for name in node.input if name in constants]
         current = node.output[0]
         if node.op_type == "MatMul":  # its bias is added by the next
@@ -139,42 +139,52 @@ def _chain(
             if added.op_type == "Add":
                 operands += [constants[name] for name in added.input if name in constants]
                 current = added.output[0]
-        if node.op_type in NO_OPERATION and set(given.get("kernel_shape", [1])) == {1}:
+        if node.op_type in NO_OPERATION and set(node_attributes.get("kernel_shape", [1])) == {1}:
             continue
-        yield _step(node.op_type, given, operands, current, file)
+        yield _step(node.op_type, node_attributes, operands, current, file)
 
 
-def _step(op: str, given: dict[str, Any], operands: list[np.ndarray[Any, Any]], output: str, file: str) -> Step:
+def _step(
+    op: str, node_attributes: dict[str, Any], operands: list[np.ndarray[Any, Any]], output: str, file: str
+) -> Step:
     for values in operands:
         if values.dtype != np.float32:
             raise ArtifactError(f"expected float32 weights before {output} in {file}, got {values.dtype}")
     if op == "Conv" and operands:
-        return _convolution(given, operands, output, file)
+        return _convolution(node_attributes, operands, output, file)
     if op in ("Gemm", "MatMul") and operands and operands[0].ndim == 2:
-        weight = operands[0] if given.get("transB") else operands[0].T  # (outputs, inputs)
+        weight = operands[0] if node_attributes.get("transB") else operands[0].T  # (outputs, inputs)
         bias = _bias(operands, len(weight))
         attributes = {"outputs": weight.shape[0], "biases": len(bias), "inputs": weight.shape[1]}
-        odd = {name: given[name] for name in ("alpha", "beta", "transA") if given.get(name, 1) not in (0, 1)}
-        odd |= {"transA": 1} if given.get("transA") else {}
+        odd = {
+            name: node_attributes[name]
+            for name in ("alpha", "beta", "transA")
+            if node_attributes.get(name, 1) not in (0, 1)
+        }
+        odd |= {"transA": 1} if node_attributes.get("transA") else {}
         return Step("linear", attributes | odd, output, weight, bias)
     if op == "LRN":
-        alpha, k = round(float(given.get("alpha", 1e-4)), 9), float(given.get("bias", 1.0))
-        return Step("lrn", {"size": given["size"], "alpha": alpha, "beta": given.get("beta", 0.75), "k": k}, output)
+        alpha, k = round(float(node_attributes.get("alpha", 1e-4)), 9), float(node_attributes.get("bias", 1.0))
+        return Step(
+            "lrn",
+            {"size": node_attributes["size"], "alpha": alpha, "beta": node_attributes.get("beta", 0.75), "k": k},
+            output,
+        )
     if op == "MaxPool":
-        pads = tuple(given.get("pads", (0,) * 4))
-        pads = (0, 0, 1, 1) if given.get("ceil_mode") and not any(pads) else pads
+        pads = tuple(node_attributes.get("pads", (0,) * 4))
+        pads = (0, 0, 1, 1) if node_attributes.get("ceil_mode") and not any(pads) else pads
         attributes = {
-            "window": tuple(given["kernel_shape"]),
-            "strides": tuple(given.get("strides", (1, 1))),
+            "window": tuple(node_attributes["kernel_shape"]),
+            "strides": tuple(node_attributes.get("strides", (1, 1))),
             "pads": pads,
         }
         return Step("pool", attributes, output)
     return Step({"Relu": "relu", "Tanh": "tanh", "Softmax": "softmax"}.get(op, op), {}, output)
 
 
-def _convolution(given: dict[str, Any], operands: list[np.ndarray[Any, Any]], output: str, file: str) -> Step:
+def _convolution(node_attributes: dict[str, Any], operands: list[np.ndarray[Any, Any]], output: str, file: str) -> Step:
     weight = operands[0]  # (kernels, channels per kernel, height, width)
-    if given.get("auto_pad", b"NOTSET") != b"NOTSET" or set(given.get("dilations", [1])) != {1}:
+    if node_attributes.get("auto_pad", b"NOTSET") != b"NOTSET" or set(node_attributes.get("dilations", [1])) != {1}:
         raise ArtifactError(f"{file} has a convolution with auto_pad or dilations before {output}: not supported")
     bias = _bias(operands, len(weight))
     attributes = {
@@ -183,8 +193,8 @@ def _convolution(given: dict[str, Any], operands: list[np.ndarray[Any, Any]], ou
         "channels per kernel": weight.shape[1],
         "window": weight.shape[2:],
     }
-    attributes |= {"groups": given.get("group", 1), "strides": tuple(given.get("strides", (1, 1)))}
-    pads = tuple(given.get("pads", (0,) * 4))
+    attributes |= {"groups": node_attributes.get("group", 1), "strides": tuple(node_attributes.get("strides", (1, 1)))}
+    pads = tuple(node_attributes.get("pads", (0,) * 4))
     return Step("convolution", attributes | {"pads": pads}, output, weight, bias)
 
 

@@ -51,9 +51,9 @@ def _network(spec: NetworkSpec) -> tuple[nn.Module, dict[str, str]]:
     for layer in spec.layers:
         modules, name = (classifier, "classifier") if spec.linears[0].name in places else (features, "features")
         if isinstance(layer, Conv):
-            form = layer.kernel_size, layer.stride, layer.padding[0]
+            geometry = layer.kernel_size, layer.stride, layer.padding[0]
             places[layer.name] = f"{name}.{len(modules)}"
-            modules.append(nn.Conv2d(layer.in_channels, layer.out_channels, *form))
+            modules.append(nn.Conv2d(layer.in_channels, layer.out_channels, *geometry))
         elif isinstance(layer, Linear):
             if layer is not spec.linears[-1]:  # torchvision's dropout is before the hidden layers
                 classifier.append(nn.Dropout(spec.config.dropout))

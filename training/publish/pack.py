@@ -15,7 +15,7 @@ import torch
 
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
-from model.artifacts.packed import CONVOLUTION_LEVELS, LINEAR_LEVELS, PACKED, complete_bundle, pack
+from model.artifacts.packed import MAX_CONV_LEVEL, MAX_LINEAR_LEVEL, PACKED, complete_bundle, pack
 from training.evaluation.evaluate import format_measurements
 from training.loop.distributed import DistributedContext
 from training.loop.run_directory import CHECKPOINT, RunDirectory
@@ -67,7 +67,7 @@ def pack_run(
                 },
                 "epochs": epochs,
                 "learning_rate": learning_rate,
-                "levels": {"convolutions": 2 * CONVOLUTION_LEVELS + 1, "fully connected": 2 * LINEAR_LEVELS + 1},
+                "levels": {"convolutions": 2 * MAX_CONV_LEVEL + 1, "fully connected": 2 * MAX_LINEAR_LEVEL + 1},
             }
         }
         packed = output / PACKED

@@ -110,10 +110,12 @@ def test_answers_that_are_no_probabilities_are_refused(tmp_path: Path, value: fl
     assert OnnxModel(save(make_model(), tmp_path)).run(IMAGE, CENTER_CROP)[0].tolist() == [[0.5, 0.5]]
     tensor = numpy_helper.from_array(np.array([value], np.float32), "w")
     model = OnnxModel(save(make_model(tensors=[tensor]), tmp_path), "cpu")
-    with pytest.raises(ArtifactError, match=r"answers (numbers that are no probabilities|features that are no finite)"):
+    with pytest.raises(
+        ArtifactError, match=r"computes (numbers that are not probabilities|features that are not finite)"
+    ):
         model.run(IMAGE, CENTER_CROP)
     if not np.isfinite(value):
-        with pytest.raises(ArtifactError, match="answers features that are no finite numbers"):
+        with pytest.raises(ArtifactError, match="computes features that are not finite"):
             model.features(IMAGE, CENTER_CROP)
 
 

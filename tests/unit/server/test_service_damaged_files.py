@@ -137,7 +137,7 @@ def test_a_network_that_answers_nan_is_not_served(artifact: Artifact, tmp_path: 
         return artifact.manifest
 
     broken = publish(tmp_path, "nan", artifact.labels, write)
-    with pytest.raises(ArtifactError, match=r"can't be run: .*answers numbers that are no probabilities"):
+    with pytest.raises(ArtifactError, match=r"can't be run: .*computes numbers that are not probabilities"):
         Service(Settings(artifact=broken.path))
 
 

@@ -11,7 +11,7 @@ import pytest
 from onnx import numpy_helper
 
 from model.artifacts.artifact import Artifact, Manifest
-from model.artifacts.packed import CONVOLUTION_LEVELS, LINEAR_LEVELS, pack, unpack, unpack_bundled, write_bundle
+from model.artifacts.packed import MAX_CONV_LEVEL, MAX_LINEAR_LEVEL, pack, unpack, unpack_bundled, write_bundle
 from model.artifacts.writer import publish
 from model.exceptions import ArtifactError
 from model.network.onnx_builder import constants
@@ -43,7 +43,7 @@ def test_rounding_is_half_a_step_at_most(packed: tuple[Path, Path], artifact: Ar
         {name: numpy_helper.to_array(copies[-1]) for name, copies in constants(onnx.load(str(path))).items()}
         for path in (artifact.network, packed[0])
     )
-    for name, levels in (("conv3.weight", CONVOLUTION_LEVELS), ("fc7.weight", LINEAR_LEVELS)):
+    for name, levels in (("conv3.weight", MAX_CONV_LEVEL), ("fc7.weight", MAX_LINEAR_LEVEL)):
         rows = before[name].reshape(len(before[name]), -1)
         steps = np.abs(rows).max(1, keepdims=True) / levels
         assert (np.abs(after[name].reshape(rows.shape) - rows) <= 0.5001 * steps).all()
