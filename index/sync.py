@@ -147,7 +147,7 @@ class _Sync:
 
     def run(self, prune: bool) -> SyncReport:
         sources = to_sources(self.listing)
-        self._read([source for source in sources if not self._is_unread(source)])
+        self._read([source for source in sources if not self._note_unchanged(source)])
         settled = [self._settle(self.stored[sha256], files) for sha256, files in self.files_of.items()]
         replaced, gone = self._find_missing({source.file for source in sources})
         if not self.dry_run:
@@ -160,8 +160,8 @@ class _Sync:
         changes = sorted(self.changes, key=lambda change: (order[change.kind], change.path))
         return SyncReport(tuple(changes), self.unchanged, self.copies, prune, self.dry_run)
 
-    def _is_unread(self, source: ImageSource) -> bool:
-        """Whether a file is as it was when it was read last, and the index has its image: then it isn't opened."""
+    def _note_unchanged(self, source: ImageSource) -> bool:
+        """Note a file that is as it was when it was read last, if the index has its image. False: it must be read."""
         state = self.states.get(source.file)
         if state is None or state.sha256 not in self.stored:
             return False
@@ -181,11 +181,11 @@ class _Sync:
         for batch in read_batches(self.index, sources, self.limits, "reading changed files"):
             if self.is_stopped():
                 raise StoppedError("stopped; what was added is kept: begin again to resume")
-            new = [self._sort(*pair) for pair in batch]
+            new = [self._classify(*pair) for pair in batch]
             if not self.dry_run:
                 add_read(self.index, self.model, [image for image in new if image is not None])
 
-    def _sort(self, source: ImageSource, result: ReadImage | KnownImage | Skipped) -> ReadImage | None:
+    def _classify(self, source: ImageSource, result: ReadImage | KnownImage | Skipped) -> ReadImage | None:
         """Note what a file is; the image, if it is new."""
         if isinstance(result, Skipped):
             self.unreadable.add(source.file)

@@ -66,7 +66,7 @@ class BatchWorker(ABC, Generic[J]):
         return error
 
     def is_due(self, job: J) -> bool:
-        """Whether a job should still run; one that should not has its exception set here."""
+        """Whether a job should still run. Where it should not, this sets its exception."""
         return True
 
     def check_capacity(self, job: J) -> None:
@@ -133,14 +133,14 @@ class BatchWorker(ABC, Generic[J]):
                 self._changed.wait_for(lambda: len(self._queue) or self._closing)
                 if not len(self._queue):
                     return []
-                self._admit(self._queue.popleft(), batch)
+                self._add_if_due(self._queue.popleft(), batch)
             for job in list(self._queue):
                 if self.fits(batch, job):
                     self._queue.remove(job)
-                    self._admit(job, batch)
+                    self._add_if_due(job, batch)
             return batch
 
-    def _admit(self, job: J, batch: list[J]) -> None:
+    def _add_if_due(self, job: J, batch: list[J]) -> None:
         if job.future.set_running_or_notify_cancel() and self.is_due(job):
             batch.append(job)
 
