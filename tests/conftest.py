@@ -16,6 +16,7 @@ from index.build import build, find_images
 from index.store import ImageIndex
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
+from model.artifacts.packed import BUNDLED, PACKED, unpack_bundled
 from model.runtime import OnnxModel
 from server.app import create_app
 from server.service import Service
@@ -24,6 +25,7 @@ from tests.helpers.drawings import CLASSES, draw, encode
 
 ROOT = Path(__file__).parents[1]
 SMALL_NETWORKS = ROOT / "build" / "test-networks"
+BUNDLED_NETWORKS = ROOT / "build" / "test-bundled"
 
 
 def draw_images(root: Path, count: int, seed: int) -> Path:
@@ -92,6 +94,18 @@ def train_small_network(images: Path, home: Path) -> None:
         environment=Environment(data=str(images), precision="float32", keep_checkpoint=True, home=home),
     )
     assert train(config) is not None
+
+
+@pytest.fixture(scope="session")
+def bundled() -> Artifact:
+    """The bundled network of solar cells, of full size, unpacked once for all processes and runs. Don't change it."""
+    BUNDLED_NETWORKS.mkdir(parents=True, exist_ok=True)
+    packed = hashlib.sha256((BUNDLED / "elpv" / PACKED).read_bytes()).hexdigest()
+    with FileLock(BUNDLED_NETWORKS / "lock"):
+        for outdated in BUNDLED_NETWORKS.glob("*/"):
+            if outdated.name != packed:
+                shutil.rmtree(outdated, ignore_errors=True)
+        return unpack_bundled("elpv", BUNDLED_NETWORKS / packed)
 
 
 @pytest.fixture(scope="session")

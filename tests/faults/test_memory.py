@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.artifacts.packed import unpack_bundled
+from model.artifacts.artifact import Artifact
 from tests.helpers.polling import wait_until
 from tests.helpers.server import served
 
@@ -31,13 +31,13 @@ def resident(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def test_memory_returns_after_a_burst(tmp_path: Path) -> None:
-    artifact = unpack_bundled("elpv", tmp_path / "artifacts")  # full size: a share of what a real server holds
+def test_memory_returns_after_a_burst(bundled: Artifact, tmp_path: Path) -> None:
+    """With a network of full size: a share of what a real server holds."""
     large, small = phone_image(), io.BytesIO()
     Image.new("RGB", (300, 300), "red").save(small, "PNG")
     bodies = [large, large, large[: len(large) // 2], b"no image"] * 10
 
-    with served(artifact, tmp_path, {}) as (url, pid), ThreadPoolExecutor(len(bodies)) as clients:
+    with served(bundled, tmp_path, {}) as (url, pid), ThreadPoolExecutor(len(bodies)) as clients:
 
         def ask(body: bytes) -> int:
             return httpx2.post(f"{url}/classify", content=body, timeout=120).status_code

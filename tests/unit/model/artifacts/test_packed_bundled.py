@@ -20,11 +20,6 @@ from training.data.archives import load_elpv
 CARD = Path(__file__).parents[4] / "docs" / "model-card.md"
 
 
-@pytest.fixture(scope="module")
-def bundled(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    return unpack_bundled("elpv", tmp_path_factory.mktemp("bundled"))
-
-
 def test_it_is_the_full_network_in_at_most_12_megabytes(bundled: Artifact) -> None:
     assert sum(file.stat().st_size for file in (BUNDLED / "elpv").iterdir()) <= 12_000_000
     assert (bundled.manifest.parameters, bundled.manifest.feature_dim, bundled.manifest.num_classes) == (

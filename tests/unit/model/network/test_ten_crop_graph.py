@@ -10,7 +10,6 @@ import pytest
 from numpy.typing import NDArray
 
 from model.artifacts.artifact import Artifact
-from model.artifacts.packed import unpack_bundled
 from model.images.crops import TEN_CROP
 from model.images.preprocess import decode_image
 from model.runtime import OnnxModel
@@ -20,9 +19,8 @@ SHARED = Path(__file__).parents[5] / "shared" / "data" / "grocery.zip"
 
 
 @pytest.fixture(scope="module")
-def full_size(tmp_path_factory: pytest.TempPathFactory) -> OnnxModel:
-    artifact = unpack_bundled("elpv", tmp_path_factory.mktemp("bundled"))
-    return OnnxModel(artifact.network, "cpu")
+def full_size(bundled: Artifact) -> OnnxModel:
+    return OnnxModel(bundled.network, "cpu")
 
 
 def apart(model: OnnxModel, image: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -123,10 +123,7 @@ def test_mistakes_are_found_before_any_image_is_read(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_bundled_network_can_be_started_from(tmp_path: Path) -> None:
-    from model.artifacts.packed import unpack_bundled
-
-    bundled = unpack_bundled("elpv", tmp_path)
-    initial = InitialState.create(config(artifacts.load(bundled.path)), OTHERS)
+def test_the_bundled_network_can_be_started_from(bundled: Artifact) -> None:
+    initial = InitialState.create(config(bundled), OTHERS)
     assert initial.spec.config == replace(RECIPES["small"].network, num_classes=4)
     assert initial.origin.endswith("; fc8 initialized at random")
