@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -89,13 +90,22 @@ def photographs() -> NDArray[np.uint8]:
     return np.stack(real + drawn)
 
 
+Written = Callable[[str], tuple[PretrainedSpec, Path]]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """A file of a form, written once for all tests that only read it, and its specification."""
+    return cache(lambda form: write(form, tmp_path_factory.mktemp("published")))
+
+
 @pytest.fixture(scope="module", params=FORMS)
 def imported(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, written: Written, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[PretrainedSpec, PretrainedFile, Artifact]:
-    folder = tmp_path_factory.mktemp("published")
-    published, file = write(request.param, folder)
-    artifact = importer.import_file(published, folder / "artifacts", file, published.releases[0], lambda _: None)
+    published, file = written(request.param)
+    root = tmp_path_factory.mktemp("artifacts")
+    artifact = importer.import_file(published, root, file, published.releases[0], lambda _: None)
     return published, importer.read_file(published, file)[1], artifact
 
 
@@ -205,9 +215,9 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_every_planted_fault_is_caught(fault: str, tmp_path: Path) -> None:
+def test_every_planted_fault_is_caught(fault: str, written: Written, tmp_path: Path) -> None:
     form, plant = FAULTS[fault]
-    published, file = write(form, tmp_path)
+    published, file = written(form)
     published, spec, source = plant(published, *importer.read_file(published, file))
     with pytest.raises(ExportError, match="differ by"):
         importer.convert(published, spec, source, tmp_path / "served.onnx")
@@ -298,16 +308,16 @@ def test_files_are_known_by_their_bytes(tmp_path: Path) -> None:
         importer.identify_release(published, file)
 
 
-def test_nothing_is_half_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    published, file = write("bvlc opset 12", tmp_path)
+def test_nothing_is_half_published(written: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    published, file = written("bvlc opset 12")
     monkeypatch.setattr("model.network.equivalence.TOLERANCE", -1.0)
     with pytest.raises(ExportError):
         importer.import_file(published, tmp_path / "artifacts", file, None, lambda _: None)
     assert list((tmp_path / "artifacts" / "bvlc-alexnet").iterdir()) == []
 
 
-def test_the_same_file_is_imported_once(tmp_path: Path) -> None:
-    published, file = write("bvlc opset 12", tmp_path)
+def test_the_same_file_is_imported_once(written: Written, tmp_path: Path) -> None:
+    published, file = written("bvlc opset 12")
     said: list[str] = []
     first = importer.import_file(published, tmp_path / "artifacts", file, published.releases[0], said.append)
     again = importer.pull(published, tmp_path / "artifacts", tmp_path / "data", "", said.append)
@@ -327,7 +337,7 @@ def test_every_published_network_is_whole() -> None:
         assert release.url.endswith(f"/{release.name}")
 
 
-def test_it_is_found_again_as_any_artifact(tmp_path: Path) -> None:
-    published, file = write("caffenet opset 12", tmp_path)
+def test_it_is_found_again_as_any_artifact(written: Written, tmp_path: Path) -> None:
+    published, file = written("caffenet opset 12")
     artifact = importer.import_file(published, tmp_path / "artifacts", file, published.releases[0], lambda _: None)
     assert artifacts.load(tmp_path / "artifacts").network_sha256 == artifact.network_sha256

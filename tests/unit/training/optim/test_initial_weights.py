@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact, Label
 from model.artifacts.weights import read_weights
 from model.exceptions import ArtifactError, TrainingError
