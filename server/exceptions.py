@@ -68,7 +68,7 @@ class ForbiddenError(ServerError):
     """The API key lacks the scope, or the operation needs API keys and the server has none."""
 
     status, code = 403, "forbidden"
-    description = "The API key lacks the required scope."
+    description = "The API key lacks the required scope, or the server has no keys and the operation needs one."
 
 
 class CrossOriginError(ServerError):
@@ -170,7 +170,7 @@ class InferenceError(ServerError):
     """The network failed on this image, or the inference worker has stopped."""
 
     status, code = 500, "inference_failed"
-    description = "The network failed on this image."
+    description = "The network failed on this image, or the inference worker has stopped."
 
 
 class UnsupportedOperationError(ServerError):
