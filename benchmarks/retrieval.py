@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from benchmarks.machine import commit, machine, write
 from index.features import FeatureFile
 from index.nearest import nearest, nearest_batch
+from index.quantized_scanner import QuantizedScanner
 from index.scanners import FeatureMatrix, SearchPool
 from model.runtime import available_cpus
 
@@ -74,7 +75,14 @@ def reading(features: FeatureMatrix, pool: SearchPool) -> Method:
 def exact_search(file: FeatureFile, count: int, pool: SearchPool) -> Method:
     """This project's search in the first `count` rows."""
     features = file.matrix()[:count]
+    if isinstance(file.scanner, QuantizedScanner):
+        file.scanner.prepare(features)
     return lambda query: nearest(features, query, K, pool, None, file.scanner).rows
+
+
+def full_scan(features: FeatureMatrix, pool: SearchPool) -> Method:
+    """This project's search of rows that have no 8-bit copies yet."""
+    return lambda query: nearest(features, query, K, pool).rows
 
 
 def faiss_flat(features: FeatureMatrix) -> Method:
@@ -177,6 +185,7 @@ def main(
             methods = {
                 "reading": reading(matrix[:count], pool),
                 "ours": exact_search(files["float32"], count, pool),
+                "ours, without 8-bit copies": full_scan(matrix[:count], pool),
                 "ours, float16": exact_search(files["float16"], count, pool),
                 "FAISS, flat": faiss_flat(matrix[:count]),
             }

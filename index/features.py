@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from index.catalog import RowRecord
 from index.files import check_same, descriptor_id, open_regular, storage_error
-from index.scanners import FeatureMatrix, Float16Scanner, Float32Scanner, GpuScanner, Scanner
+from index.quantized_scanner import QuantizedScanner
+from index.scanners import FeatureMatrix, GpuScanner, Scanner
 from model.exceptions import DeviceError
 
 COPY_ROWS = 1024
@@ -34,7 +35,7 @@ class FeatureFile:
 
     def __init__(self, path: Path, dim: int, count: int, dtype: str = "float32") -> None:
         self.path, self.dim, self.count, self.dtype = path, dim, count, np.dtype(DTYPES[dtype])
-        self.scanner: Scanner = Float16Scanner() if dtype == "float16" else Float32Scanner()
+        self.scanner: Scanner | QuantizedScanner = QuantizedScanner()
         self._matrix: FeatureMatrix = np.empty((0, dim), self.dtype)
         self._squared_norms, self._norms_lock = np.empty(0, np.float32), threading.Lock()
         self._file = self._open(os.O_RDONLY)  # stays readable when compacting unlinks it

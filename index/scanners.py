@@ -27,8 +27,8 @@ UNIT_ROUNDOFF = 2.0**-24
 MATRIX_PRODUCT_ROWS = 512
 """Rows per matrix product: together with the queries they stay in the cache."""
 MIN_ROWS_PER_THREAD = 1024
-BLOCK_ROWS = 2048
-"""Rows per FAISS index of the float16 scanner."""
+CONVERTED_ROWS = 2048
+"""Rows in float16 that a thread converts at once; a multiple of 8."""
 MAX_GPU_NEIGHBORS = 2048
 """Neighbors that FAISS finds at once on a GPU."""
 
@@ -72,8 +72,8 @@ class Scanner(Protocol):
     ) -> ScanResult: ...
 
 
-class Float32Scanner:
-    """Scans float32 features where they are, each thread a part of them."""
+class FullScanner:
+    """Scans the features where they are, each thread a part of them; those in float16 are converted chunk by chunk."""
 
     def scan(
         self, features: FeatureMatrix, query: NDArray[np.float32], k: int, pool: SearchPool, mask: Mask | None
@@ -84,50 +84,15 @@ class Float32Scanner:
             selector = None
             if bitmap is not None:
                 selector = faiss.IDSelectorBitmap(end - start, faiss.swig_ptr(bitmap[start // 8 :]))
-            rows, squared = knn(query[None], features[start:end], k, selector=selector)
+            rows, squared = knn(query[None], features[start:end].astype(np.float32, copy=False), k, selector=selector)
             return rows[0], squared[0]
 
         starts, ends = pool.split(len(features))
+        if features.dtype != np.float32 and len(features):
+            starts = list(range(0, len(features), CONVERTED_ROWS))
+            ends = [*starts[1:], len(features)]
         parts = [scan_part(starts[0], ends[0])] if len(starts) == 1 else list(pool.map(scan_part, starts, ends))
         return ScanResult(*merge_parts(parts, starts, k), error=0.0)
-
-
-class Float16Scanner:
-    """Scans a float16 copy of the features, in half the memory and half the time.
-
-    The copy is in blocks of `BLOCK_ROWS`, since FAISS can't search an index that grows; rows behind the last full
-    block are copied for each search.
-    """
-
-    def __init__(self) -> None:
-        self._blocks: list[faiss.IndexScalarQuantizer] = []
-        self._lock = threading.Lock()
-
-    def scan(
-        self, features: FeatureMatrix, query: NDArray[np.float32], k: int, pool: SearchPool, mask: Mask | None
-    ) -> ScanResult:
-        bitmap = None if mask is None else np.packbits(mask, bitorder="little")
-
-        def scan_block(start: int, block: faiss.IndexScalarQuantizer) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-            parameters = None
-            if bitmap is not None:
-                selector = faiss.IDSelectorBitmap(block.ntotal, faiss.swig_ptr(bitmap[start // 8 :]))
-                parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
-            squared, rows = block.search(query[None], k, params=parameters)
-            return rows[0], squared[0]
-
-        blocks = self._blocks_of(features)
-        starts = [BLOCK_ROWS * number for number in range(len(blocks))]
-        return ScanResult(*merge_parts(list(pool.map(scan_block, starts, blocks)), starts, k), error=0.0)
-
-    def _blocks_of(self, features: FeatureMatrix) -> list[faiss.IndexScalarQuantizer]:
-        full = len(features) // BLOCK_ROWS
-        with self._lock:
-            for number in range(len(self._blocks), full):
-                self._blocks.append(_float16_block(features[BLOCK_ROWS * number : BLOCK_ROWS * (number + 1)]))
-            blocks = self._blocks[:full]
-        rest = features[BLOCK_ROWS * full :]
-        return [*blocks, _float16_block(rest)] if len(rest) else blocks
 
 
 class GpuScanner:
@@ -150,7 +115,7 @@ class GpuScanner:
         num_masked = 0 if mask is None else len(features) - int(mask.sum())
         count = min(len(features), k + num_masked)
         if count > MAX_GPU_NEIGHBORS:
-            return Float32Scanner().scan(features, query, k, pool, mask)
+            return FullScanner().scan(features, query, k, pool, mask)
         with self._lock:
             new = np.ascontiguousarray(features[self._index.ntotal :], np.float32)
             if len(new):
@@ -194,9 +159,3 @@ def merge_parts(
 def matrix_product_error(dim: int, max_squared_norm: float, query: NDArray[np.float32]) -> float:
     """Bound on the error of |x|^2 + |y|^2 - 2xy in float32: the usual growth of rounding errors in a sum, times 4."""
     return 4 * float(np.sqrt(dim)) * UNIT_ROUNDOFF * (max_squared_norm + float(query @ query))
-
-
-def _float16_block(features: FeatureMatrix) -> faiss.IndexScalarQuantizer:
-    block = faiss.IndexScalarQuantizer(features.shape[1], faiss.ScalarQuantizer.QT_fp16)
-    block.add_sa_codes(np.ascontiguousarray(features, np.float16).view(np.uint8))
-    return block

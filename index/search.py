@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.codes import MAX_LOOKUP_BITS, Codes
+from index.distances import NearestRows, rerank
 from index.entries import Entry
 from index.features import FeatureFile
-from index.nearest import MIN_BATCH_QUERIES, NearestRows, nearest, nearest_batch, rerank
+from index.nearest import MIN_BATCH_QUERIES, nearest, nearest_batch
 from index.row_table import RowTable
-from index.scanners import FeatureMatrix, Float32Scanner, Mask, SearchPool
+from index.scanners import FeatureMatrix, GpuScanner, Mask, SearchPool
 from model.exceptions import InvalidRequestError
 
 SearchMode = Literal["exact", "binary", "hash_lookup"]
@@ -246,7 +247,8 @@ def _run_batch(
         len(numbers) < MIN_BATCH_QUERIES
         or not len(matrix)
         or len(excluded) > MAX_EXCLUDED_IN_BATCH
-        or not isinstance(snapshot.features.scanner, Float32Scanner)
+        or matrix.dtype != np.float32
+        or isinstance(snapshot.features.scanner, GpuScanner)
     ):
         return {}
     stacked = np.stack([queries[number].feature for number in numbers])
