@@ -68,16 +68,17 @@ prove-images: $(DEV)/installed ## build the Dockerfile's stages in fresh Debian 
 	rm -rf build/images
 	$(DEV)/bin/python deploy/prove_images.py cpu train
 
-package: $(DEV)/installed ## build wheel and source archive, and install the wheel in a new environment
-	rm -rf dist build/package && mkdir -p build
+package: $(DEV)/installed ## build wheels and source archive, and install the wheels in a new environment
+	rm -rf dist build/package build/clients && mkdir -p build
 	$(DEV)/bin/python -m build --quiet --outdir dist .
+	$(DEV)/bin/python -m build --quiet --outdir build/clients clients/python
 	$(PYTHON) -m zipfile --list dist/*.whl | awk 'NR > 1 && !/dist-info/ {print $$1}' | sort > build/wheel
 	git ls-files alexnet model index training server | sort | diff - build/wheel
 	tar -tzf dist/*.tar.gz | sed 's|^[^/]*/||' | grep -vx PKG-INFO | sort > build/sdist
 	git ls-files | sort | diff - build/sdist
 	$(PYTHON) -m venv build/package
-	build/package/bin/pip install $(PIP_OPTIONS) --constraint constraints.txt dist/*.whl
-	cd build/package && bin/alexnet --help >/dev/null && bin/python -c "import server.app; from model.artifacts.packed import unpack_bundled; from pathlib import Path; unpack_bundled('elpv', Path('artifacts'))"
+	build/package/bin/pip install $(PIP_OPTIONS) --constraint constraints.txt dist/*.whl build/clients/*.whl
+	cd build/package && bin/alexnet --help >/dev/null && bin/python -c "import alexnet_client, server.app; from model.artifacts.packed import unpack_bundled; from pathlib import Path; unpack_bundled('elpv', Path('artifacts'))"
 
 audit: python ## look for known vulnerabilities of the pinned versions, and write a bill of materials; needs the network
 	$(PYTHON) -m venv build/audit
@@ -98,10 +99,10 @@ $(DEMO)/installed: pyproject.toml | python
 	$(DEMO)/bin/pip install $(PIP_OPTIONS) -e '.[demo]'
 	touch $@
 
-$(DEV)/installed: pyproject.toml constraints-dev.txt | python
+$(DEV)/installed: pyproject.toml clients/python/pyproject.toml constraints-dev.txt | python
 	$(PYTHON) -m venv $(DEV)
 	$(DEV)/bin/pip install $(PIP_OPTIONS) --upgrade pip
-	$(DEV)/bin/pip install $(PIP_OPTIONS) --constraint constraints-dev.txt -e '.[train,demo]' --group dev
+	$(DEV)/bin/pip install $(PIP_OPTIONS) --constraint constraints-dev.txt -e '.[train,demo]' -e clients/python --group dev
 	touch $@
 
 $(MILVUS)/installed: pyproject.toml | python

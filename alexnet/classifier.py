@@ -1,0 +1,111 @@
+"""Classifier: a trained network in a Python program."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet.classification import Classification, to_classification
+from alexnet.image_kinds import ImageLike, LoadedImage, decode_batches, is_single, to_list
+from model.artifacts import artifact as artifacts
+from model.artifacts.artifact import Artifact, Precision
+from model.artifacts.packed import unpack_bundled
+from model.exceptions import InvalidRequestError
+from model.images.crops import CENTER_CROP, CROP_IDS
+from model.runtime import OnnxModel
+
+BUNDLED = "photos"
+"""The network that is used where there is no other."""
+
+
+class Classifier:
+    """A trained network: it classifies images and computes their features.
+
+        classifier = Classifier()
+        result = classifier.classify("photo.jpg")
+        result.predictions[0].name, result.predictions[0].probability
+
+    An image is a path, the bytes of a file, a PIL image, or an array (height, width, 3) of dtype uint8 in RGB. Every
+    method takes one image or several; several are read by threads and computed in batches.
+    """
+
+    def __init__(
+        self,
+        artifact: str | os.PathLike[str] | Artifact | None = None,
+        *,
+        device: Literal["auto", "cpu", "cuda"] = "auto",
+        precision: Precision = "float32",
+        home: str | os.PathLike[str] | None = None,
+    ) -> None:
+        """`artifact`: an artifact, its folder, or a folder of artifacts, whose newest is taken; None: the newest in the
+        folder `artifacts` below `home`, or the network for photographs that comes with the package if there is none.
+
+        `home`: None for ALEXNET_HOME, or the working directory. Raises ArtifactError, DeviceError.
+        """
+        self.home = Path(home or os.environ.get("ALEXNET_HOME", ""))
+        self.artifact = artifact if isinstance(artifact, Artifact) else _load(artifact, self.home, precision)
+        self._model = OnnxModel(self.artifact.network, device)
+        self.device = self._model.device
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the network's output."""
+        return tuple(label.name for label in self.artifact.labels)
+
+    @overload
+    def classify(self, images: ImageLike, top: int = 5, crops: Literal[1, 10] = 10) -> Classification: ...  # type: ignore[overload-overlap]  # a str is a path
+    @overload
+    def classify(
+        self, images: Iterable[ImageLike], top: int = 5, crops: Literal[1, 10] = 10
+    ) -> list[Classification]: ...
+    def classify(
+        self, images: ImageLike | Iterable[ImageLike], top: int = 5, crops: Literal[1, 10] = 10
+    ) -> Classification | list[Classification]:
+        """The `top` most probable classes of each image, most probable first. One image gives one result.
+
+        `crops`: 10 averages the paper's ten crops; 1 takes the center crop, several times faster. Raises
+        InvalidRequestError, and InvalidImageError for an image that can't be decoded.
+        """
+        if crops not in CROP_IDS or top < 1:
+            raise InvalidRequestError(f"crops must be 1 or 10 and top at least 1, not {crops} and {top}")
+        results: list[Classification] = []
+        for batch in self._decode(images):
+            probabilities, _ = self._model.run(_stack(batch), CROP_IDS[crops])
+            results += [to_classification(self.artifact.labels, row, top) for row in probabilities]
+        return results[0] if is_single(images) else results
+
+    def features(self, images: ImageLike | Iterable[ImageLike]) -> NDArray[np.float32]:
+        """(N, 4096) float32 features of N images, of their center crops, as an index has them; (1, 4096) of one image.
+
+        Their Euclidean distances say how similar images are. Raises as `classify` does.
+        """
+        rows = [self.compute_features(batch) for batch in self._decode(images)]
+        return np.concatenate([np.empty((0, self._model.feature_dim), np.float32), *rows])
+
+    def compute_features(self, batch: list[LoadedImage]) -> NDArray[np.float32]:
+        """(N, 4096) float32 features of decoded images."""
+        return self._model.features(_stack(batch), CENTER_CROP)
+
+    def _decode(self, images: ImageLike | Iterable[ImageLike]) -> Iterator[list[LoadedImage]]:
+        return decode_batches(to_list(images), self.artifact.image_contract)
+
+
+def _load(artifact: str | os.PathLike[str] | None, home: Path, precision: Precision) -> Artifact:
+    folder = home / "artifacts"
+    if artifact is None and not any(folder.glob("*/*/manifest.json")):
+        return unpack_bundled(BUNDLED, cache_folder())
+    return artifacts.load(folder if artifact is None else Path(artifact), precision)
+
+
+def cache_folder() -> Path:
+    """The user's folder for what can be made again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alexnet-server"
+
+
+def _stack(batch: list[LoadedImage]) -> NDArray[np.uint8]:
+    return np.stack([item.image.pixels for item in batch])

@@ -1,0 +1,178 @@
+"""Index: similarity search in a Python program."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self, overload
+
+from alexnet.classifier import Classifier
+from alexnet.image_kinds import ImageLike, LoadedImage, decode_batches, is_single, to_list
+from index import protocol
+from index.backends import IndexUri, open_readonly, open_writable
+from index.entries import AddResult, NewEntry
+from index.protocol import require_codes
+from index.search import SEARCHERS, Query, SearchMode, parse_search_mode
+from index.search import Neighbor as IndexNeighbor
+from model.encoder import Encoder
+from model.exceptions import IndexNotFoundError, InvalidRequestError
+
+
+@dataclass(frozen=True)
+class Neighbor:
+    """An indexed image that a search found. `distance`: Euclidean, of the features; 0 for the same image.
+
+    `path`: of its file when it was added; None if it had none.
+    """
+
+    id: int
+    distance: float
+    label: str | None
+    path: Path | None
+
+    def __str__(self) -> str:
+        return f"{self.distance:9.3f}  {self.label or '-'}  {self.path or f'image {self.id}'}"
+
+
+class Index:
+    """Images that are searched by similarity.
+
+        with Index("photos-index", classifier) as index:
+            index.add(["a.jpg", "b.jpg"], labels=["cat", "dog"])
+            for neighbor in index.search("c.jpg", k=3):
+                print(neighbor.distance, neighbor.label, neighbor.path)
+
+    An image is what `Classifier` takes. Close an index, or use it in a `with`: from the first `add` on, no other
+    program can change it. One thread at a time may use it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None, classifier: Classifier | None = None) -> None:
+        """`path`: its folder, or `milvus://HOST:PORT/NAME`; None: that of the classifier's network, below `indexes`.
+        The first `add` creates it. `classifier`: whose features it has; None: `Classifier()`.
+
+        Raises IndexStoreError if an existing index has another network's features, and ArtifactError.
+        """
+        self.classifier = classifier or Classifier()
+        artifact = self.classifier.artifact
+        default = artifact.default_index_path(self.classifier.home / "indexes")
+        self.uri = IndexUri(default) if path is None else IndexUri.parse(os.fspath(path))
+        self._index: protocol.Index | None = None
+        try:
+            self._index = open_readonly(self.uri)
+            self._index.check_compatible(artifact)
+        except IndexNotFoundError:
+            pass
+        except BaseException:
+            self.close()
+            raise
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return 0 if self._index is None else len(self._index)
+
+    @overload
+    def search(  # type: ignore[overload-overlap]  # a str is a path
+        self, images: ImageLike, k: int = 6, *, label: str | None = None, mode: SearchMode = "exact"
+    ) -> list[Neighbor]: ...
+    @overload
+    def search(
+        self, images: Iterable[ImageLike], k: int = 6, *, label: str | None = None, mode: SearchMode = "exact"
+    ) -> list[list[Neighbor]]: ...
+    def search(
+        self,
+        images: ImageLike | Iterable[ImageLike],
+        k: int = 6,
+        *,
+        label: str | None = None,
+        mode: SearchMode = "exact",
+    ) -> list[Neighbor] | list[list[Neighbor]]:
+        """The `k` indexed images nearest to each image, nearest first. One image gives one list.
+
+        `label`: only images with this label. `mode`: `binary` and `hash_lookup` need codes (`alexnet codes train`).
+        Raises IndexNotFoundError if there is no index yet, InvalidRequestError, and InvalidImageError for an image that
+        can't be decoded.
+        """
+        index = self._require_index()
+        if SEARCHERS[parse_search_mode(mode)].needs_codes:
+            require_codes(index).set_encoder(Encoder.of(self.classifier.artifact))
+        results: list[list[Neighbor]] = []
+        for batch in self._decode(images):
+            queries = [Query(row, k, label, mode=mode) for row in self.classifier.compute_features(batch)]
+            results += [[_convert(neighbor) for neighbor in result] for result in index.search_many(queries)]
+        return results[0] if is_single(images) else results
+
+    @overload
+    def add(self, images: ImageLike, labels: str | None = None) -> AddResult: ...  # type: ignore[overload-overlap]
+    @overload
+    def add(self, images: Iterable[ImageLike], labels: str | Sequence[str | None] | None = None) -> list[AddResult]: ...
+    def add(
+        self, images: ImageLike | Iterable[ImageLike], labels: str | Sequence[str | None] | None = None
+    ) -> AddResult | list[AddResult]:
+        """Add images; they are on the disk when it returns. The index is created if there is none.
+
+        `labels`: one for all, or one per image. The same file, or the same pixels where there is no file, is the same
+        image: its status is `exists`, and it keeps its label. Raises IndexStoreError, InvalidRequestError, and
+        InvalidImageError for an image that can't be decoded: those before it are added then, in batches of 16.
+        """
+        items = to_list(images)
+        each = [labels] * len(items) if labels is None or isinstance(labels, str) else list(labels)
+        if len(each) != len(items):
+            raise InvalidRequestError(f"give one label, or one per image: {len(items)} images, {len(each)} labels")
+        index, results = self._require_writable(), list[AddResult]()
+        for batch in self._decode(items):
+            results += self._add_batch(index, batch, each[len(results) :])
+        return results[0] if is_single(images) else results
+
+    def close(self) -> None:
+        """Close its files, and let other programs change it."""
+        if self._index is not None:
+            self._index.close()
+            self._index = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+    def _add_batch(
+        self, index: protocol.Index, batch: Sequence[LoadedImage], labels: Sequence[str | None]
+    ) -> list[AddResult]:
+        """Add decoded images. Features are computed only of those that the index doesn't have."""
+        stored = index.catalog.find([item.sha256 for item in batch])
+        present = {sha256: found.id for sha256, found in stored.items() if not found.removed}
+        new = [(item, label) for item, label in zip(batch, labels, strict=False) if item.sha256 not in present]
+        added: list[AddResult] = []
+        if new:
+            features = self.classifier.compute_features([item for item, _ in new])
+            added = index.add(features, [_new_entry(item, label) for item, label in new])
+        remaining = iter(added)
+        return [
+            AddResult(present[item.sha256], "exists") if item.sha256 in present else next(remaining) for item in batch
+        ]
+
+    def _decode(self, images: ImageLike | Iterable[ImageLike]) -> Iterable[list[LoadedImage]]:
+        return decode_batches(to_list(images), self.classifier.artifact.image_contract)
+
+    def _require_index(self) -> protocol.Index:
+        if self._index is None:
+            raise IndexNotFoundError(f"there is no index in {self.uri} yet: add images to it")
+        return self._index
+
+    def _require_writable(self) -> protocol.Index:
+        if self._index is None or not self._index.writable:
+            self.close()
+            self._index = open_writable(self.uri, self.classifier.artifact)
+        return self._index
+
+
+def _new_entry(item: LoadedImage, label: str | None) -> NewEntry:
+    return NewEntry.from_image(item.sha256, item.image, label, None if item.path is None else item.path.absolute())
+
+
+def _convert(neighbor: IndexNeighbor) -> Neighbor:
+    entry = neighbor.entry
+    return Neighbor(entry.id, float(neighbor.distance), entry.label, entry.source)

@@ -1,0 +1,147 @@
+"""Images as Python programs have them: paths, bytes of files, PIL images and numpy arrays, one or many."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from index.reading import BATCH_SIZE
+from model.datasets.image_files import read_image_file
+from model.exceptions import InvalidImageError, InvalidRequestError
+from model.images.contract import ImageContract
+from model.images.exif import ORIENTATION_TAG
+from model.images.info import DecodedImage
+from model.images.preprocess import decode_image
+from model.thread_pool import ordered_map
+
+ImageLike = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
+"""An image file by its path, the bytes of one, a PIL image, or an array (height, width, 3) of dtype uint8 in RGB."""
+_TIFF_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I", "I;16", "F", "CMYK", "LAB")
+"""Modes of PIL images that can be written to a TIFF as they are."""
+
+
+@dataclass(frozen=True)
+class LoadedImage:
+    """A decoded image. `sha256`: of its file, or of its pixels if it has none. `path`: of its file, if it has one."""
+
+    image: DecodedImage
+    sha256: str
+    path: Path | None
+
+
+def is_single(images: ImageLike | Iterable[ImageLike]) -> bool:
+    """Whether this is one image and not several."""
+    return isinstance(images, str | os.PathLike | bytes | Image.Image | np.ndarray)
+
+
+def to_list(images: ImageLike | Iterable[ImageLike]) -> list[ImageLike]:
+    """One image or several, as a list. Raises InvalidRequestError if it is neither."""
+    if isinstance(images, str | os.PathLike | bytes | Image.Image | np.ndarray):
+        return [images]
+    if not isinstance(images, Iterable):
+        raise _unknown_kind(images)
+    return list(images)
+
+
+def decode_batches(images: Iterable[ImageLike], contract: ImageContract) -> Iterator[list[LoadedImage]]:
+    """Decode images, some ahead in threads, in batches of at most BATCH_SIZE.
+
+    Raises InvalidRequestError for what is no image of a known kind or a file that isn't there, and InvalidImageError
+    for what can't be decoded; both name the image.
+    """
+    decoded = ordered_map(lambda image: decode(image, contract), _load(images), ahead=BATCH_SIZE)
+    while batch := list(islice(decoded, BATCH_SIZE)):
+        yield batch
+
+
+def _load(images: Iterable[ImageLike]) -> Iterator[ImageLike]:
+    """The images, of which those of PIL are loaded: one that is given twice must not be loaded by two threads."""
+    for image in images:
+        if isinstance(image, Image.Image):
+            _load_pil(image)
+        yield image
+
+
+def decode(image: ImageLike, contract: ImageContract) -> LoadedImage:
+    """Decode an image of any kind as the network asks. Raises as `decode_batches` does."""
+    path = Path(image) if isinstance(image, str | os.PathLike) else None
+    data = _read(path) if path is not None else _to_bytes(image)
+    try:
+        return LoadedImage(decode_image(data, contract=contract), hashlib.sha256(data).hexdigest(), path)
+    except InvalidImageError as error:
+        raise error if path is None else type(error)(f"{error}: {path}") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return read_image_file(path)
+    except InvalidImageError as error:
+        hint = "it is a folder; give the files in it" if path.is_dir() else str(error)
+        raise type(error)(f"{hint}: {path}") from error
+    except OSError as error:
+        raise InvalidRequestError(f"can't read {path}: {error.strerror or error}") from error
+
+
+def _to_bytes(image: Any) -> bytes:
+    """The bytes of a file with this image, without loss."""
+    if isinstance(image, bytes):
+        return image
+    if isinstance(image, np.ndarray):
+        return _encode(Image.fromarray(_check_array(image)))
+    if isinstance(image, Image.Image):
+        return _encode(image)
+    raise _unknown_kind(image)
+
+
+def _check_array(array: NDArray[Any]) -> NDArray[np.uint8]:
+    """Raises InvalidRequestError unless it is an array (height, width, 3) of dtype uint8."""
+    if array.dtype == np.uint8 and array.ndim == 3 and array.shape[2] == 3:
+        return array
+    if array.ndim == 4:
+        hint = "; give several images as a list"
+    elif array.dtype != np.uint8 and array.dtype.kind == "f":
+        hint = "; multiply values from 0 to 1 by 255 and convert them to uint8"
+    elif array.ndim == 3 and array.shape[0] == 3:
+        hint = "; channels come last"
+    else:
+        hint = ""
+    shape = "x".join(map(str, array.shape))
+    raise InvalidRequestError(f"an array must be height x width x 3 of dtype uint8, not {shape} of {array.dtype}{hint}")
+
+
+def _encode(image: Image.Image) -> bytes:
+    """An uncompressed TIFF, with the orientation and color profile. The same pixels give the same bytes."""
+    _load_pil(image)
+    profile, orientation = image.info.get("icc_profile"), image.getexif().get(ORIENTATION_TAG, 1)
+    if "transparency" in image.info or image.mode in ("PA", "La", "RGBa"):
+        image = image.convert("RGBA")
+    if image.mode not in _TIFF_MODES:
+        image = image.convert("I" if image.mode.startswith("I") else "RGB")
+    buffer = io.BytesIO()
+    image.save(buffer, "TIFF", compression="raw", icc_profile=profile, tiffinfo={ORIENTATION_TAG: orientation})
+    return buffer.getvalue()
+
+
+def _load_pil(image: Image.Image) -> None:
+    try:
+        image.load()
+    except Exception as error:  # decoders raise many kinds, and an AssertionError where the file is closed
+        raise InvalidImageError(
+            f"the PIL image can't be loaded, its file may be damaged or closed: {error or type(error).__name__}"
+        ) from error
+
+
+def _unknown_kind(image: object) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"an image must be a path, bytes, a PIL image or a numpy array, not {type(image).__name__}"
+    )

@@ -1,0 +1,154 @@
+"""Client: synchronous."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
+from types import TracebackType
+from typing import Any, Self, TypeVar, overload
+
+import httpx2
+
+from alexnet_client import calls
+from alexnet_client.exceptions import AlexNetServerError
+from alexnet_client.images import ImageLike
+from alexnet_client.requests import Connection, Request
+from alexnet_client.responses import AddedImage, Classification, Neighbor, parse_response
+from alexnet_client.retries import RETRY_ERRORS, RETRY_STATUSES, Retries
+
+Result = TypeVar("Result")
+
+
+class Client:
+    """Synchronous client, which several threads may share. Close it, or use it in a `with`.
+
+    An image is a path, the bytes of a file, a PIL image, or a numpy array (height, width, 3) of dtype uint8 in RGB.
+    Responses 429 and 503, and broken connections, are retried: after the server's `Retry-After` and an exponential
+    backoff with jitter. Retries change nothing twice: an image that is added again exists already, one that is removed
+    again is gone. Every call raises AlexNetServerError, ServerUnreachableError or InvalidInputError.
+    """
+
+    def __init__(
+        self, address: str, key: str | None = None, timeout: float = 60.0, retries: Retries | None = None
+    ) -> None:
+        """`address`: URL of the server. `key`: API key. `timeout`: seconds per attempt. Raises InvalidInputError."""
+        self._connection = Connection(address, key, timeout, retries or Retries())
+        self._http = httpx2.Client(**self._connection.options())
+
+    @overload
+    def classify(self, images: ImageLike, top: int = 5, crops: int = 10) -> Classification: ...  # type: ignore[overload-overlap]  # a str is a path
+    @overload
+    def classify(
+        self, images: Iterable[ImageLike], top: int = 5, crops: int = 10
+    ) -> list[Classification | AlexNetServerError]: ...
+    def classify(
+        self, images: ImageLike | Iterable[ImageLike], top: int = 5, crops: int = 10
+    ) -> Classification | list[Classification | AlexNetServerError]:
+        """The `top` most probable classes of each image, from 1 crop or 10.
+
+        Several are sent in batches, and one that can't be decoded has its error in its place.
+        """
+        return self._run(calls.classify(images, top, crops))
+
+    def similar(self, image: ImageLike | int, k: int = 6, **query: Any) -> list[Neighbor]:
+        """The `k` images of the index most similar to an image, or to an indexed image by its id.
+
+        `query`: other parameters of the server, such as `label`, `max_distance` and `search`.
+        """
+        return self._run(calls.similar(image, {"k": k} | query))
+
+    def iter_similar(self, image: ImageLike | int, page_size: int = 100, **query: Any) -> Iterator[Neighbor]:
+        """As `similar`, for as many as you take: the images by their distance, fetched page by page. Images that are
+        added or removed meanwhile repeat none and leave none out."""
+        cursor, has_more = None, True
+        while has_more:
+            request = calls.similar_request(image, {"k": page_size, "cursor": cursor} | query)
+            page = self._send(request)
+            for item in page["neighbors"]:
+                yield Neighbor.parse(item)
+            cursor, has_more = page["next_cursor"], page["has_more"]
+
+    @overload
+    def add(self, images: ImageLike, labels: str | None = None) -> AddedImage: ...  # type: ignore[overload-overlap]
+    @overload
+    def add(
+        self, images: Iterable[ImageLike], labels: str | Sequence[str] | None = None
+    ) -> list[AddedImage | AlexNetServerError]: ...
+    def add(
+        self, images: ImageLike | Iterable[ImageLike], labels: str | Sequence[str] | None = None
+    ) -> AddedImage | list[AddedImage | AlexNetServerError]:
+        """Add images to the index; they are on the server's disk when it returns. The same bytes are the same image.
+
+        `labels`: one for all, or one per image. Several are sent in batches, and one that can't be decoded has its
+        error in its place.
+        """
+        return self._run(calls.add(images, labels))
+
+    def images(self, label: str | None = None, page_size: int = 1000) -> Iterator[tuple[int, str | None]]:
+        """Id and label of every indexed image, fetched page by page."""
+        cursor: int | None = 0
+        while cursor is not None:
+            query = {"label": label, "cursor": cursor, "limit": page_size}
+            page = self._send(Request("GET", "/images", query))
+            for image in page["images"]:
+                yield image["id"], image["label"]
+            cursor = page["next_cursor"]
+
+    def set_label(self, image_id: int, label: str | None) -> None:
+        """Set the label of an indexed image; None for no label."""
+        self._run(calls.set_label(image_id, label))
+
+    def remove(self, image_id: int) -> None:
+        """Remove an image from the index."""
+        self._run(calls.remove(image_id))
+
+    def info(self) -> dict[str, Any]:
+        """The loaded model and index."""
+        return self._run(calls.info())
+
+    def ready(self) -> bool:
+        """Whether the server accepts requests now; not retried."""
+        try:
+            return (self._http.get("/ready")).status_code == 200
+        except httpx2.TransportError:
+            return False
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+    def _run(self, call: calls.Call[Result]) -> Result:
+        try:
+            request = next(call)
+            while True:
+                try:
+                    body = self._send(request)
+                except AlexNetServerError as error:
+                    request = call.throw(error)
+                else:
+                    request = call.send(body)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+
+    def _send(self, request: Request) -> Any:
+        response_lost, retries = False, self._connection.retries
+        for attempt in count():
+            last, response = attempt + 1 == retries.attempts, None
+            try:
+                response = self._http.request(request.method, request.path, **request.options())
+            except httpx2.TransportError as error:
+                if last or not isinstance(error, RETRY_ERRORS):
+                    raise self._connection.unreachable(error) from error
+                response_lost = True
+            if response is not None and (last or response.status_code not in RETRY_STATUSES):
+                return parse_response(response, ignore_missing=request.method == "DELETE" and response_lost)
+            time.sleep(retries.pause(attempt, response))
+        return None

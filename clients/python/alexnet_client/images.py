@@ -1,0 +1,99 @@
+"""Images as programs have them, and the bytes that are sent: paths, bytes, PIL images and numpy arrays.
+
+Neither Pillow nor numpy is needed: who has such an image has them.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from alexnet_client.exceptions import InvalidInputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    ImageLike = str | os.PathLike[str] | bytes | Image.Image | NDArray[np.uint8]
+else:
+    ImageLike = Any
+    """An image file by its path, the bytes of one, a PIL image, or an array (height, width, 3) of uint8 in RGB."""
+
+MAX_BATCH_IMAGES, MAX_BATCH_BYTES = 16, 24_000_000
+"""Of one request; the server's own limits are 16 images and 32 MiB unless it is set otherwise."""
+_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+"""Modes of PIL images that a PNG keeps."""
+
+
+def is_single(images: ImageLike | Iterable[ImageLike]) -> bool:
+    """Whether this is one image and not several."""
+    return isinstance(images, str | os.PathLike | bytes) or hasattr(images, "shape") or _is_pil(images)
+
+
+def to_bytes(image: ImageLike) -> bytes:
+    """The bytes of a file with this image, without loss. Raises InvalidInputError."""
+    if isinstance(image, bytes):
+        return image
+    if isinstance(image, str | os.PathLike):
+        try:
+            with open(image, "rb") as file:  # noqa: PTH123
+                return file.read()
+        except OSError as error:
+            raise InvalidInputError(f"can't read {os.fspath(image)}: {error.strerror or error}") from error
+    if _is_pil(image):
+        return _encode_pil(image)
+    if hasattr(image, "shape") and hasattr(image, "tobytes"):
+        return _encode_array(image)
+    raise InvalidInputError(f"an image must be a path, bytes, a PIL image or a numpy array, not {type(image).__name__}")
+
+
+def split_batches(images: Iterable[ImageLike]) -> Iterator[list[bytes]]:
+    """The bytes of images, in batches that fit into one request. Raises InvalidInputError."""
+    batch, size = list[bytes](), 0
+    for data in map(to_bytes, images):
+        if batch and (len(batch) == MAX_BATCH_IMAGES or size + len(data) > MAX_BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(data)
+        size += len(data)
+    if batch:
+        yield batch
+
+
+def to_files(images: Sequence[bytes]) -> list[tuple[str, tuple[str, bytes]]]:
+    """Bytes of image files as parts of a form."""
+    return [("image", ("image", data)) for data in images]
+
+
+def _is_pil(image: object) -> bool:
+    return hasattr(image, "getexif") and hasattr(image, "save")
+
+
+def _encode_pil(image: Any) -> bytes:
+    """A PNG, or for other modes a TIFF, with orientation and color profile."""
+    buffer = io.BytesIO()
+    metadata = {"icc_profile": image.info.get("icc_profile"), "exif": image.getexif().tobytes()}
+    try:
+        if image.mode in _PNG_MODES:
+            image.save(buffer, "PNG", compress_level=1, **metadata)
+        else:
+            image = image if image.mode in ("CMYK", "I", "F") else image.convert("RGB")
+            image.save(buffer, "TIFF", compression="tiff_adobe_deflate", **metadata)
+    except Exception as error:  # what decoders raise
+        raise InvalidInputError(
+            f"the PIL image can't be encoded, its file may be damaged or closed: {error or type(error).__name__}"
+        ) from error
+    return buffer.getvalue()
+
+
+def _encode_array(array: Any) -> bytes:
+    """A PPM."""
+    shape = tuple(array.shape)
+    if str(array.dtype) != "uint8" or len(shape) != 3 or shape[2] != 3:
+        shown = "x".join(map(str, shape))
+        raise InvalidInputError(f"an array must be height x width x 3 of dtype uint8, not {shown} of {array.dtype}")
+    pixels: bytes = array.tobytes()
+    return b"P6\n%d %d\n255\n" % (shape[1], shape[0]) + pixels

@@ -1,0 +1,124 @@
+"""What the server answers, as typed objects. Fields that a server has beside these are ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+
+from alexnet_client.exceptions import AlexNetServerError
+
+IMAGE_ERROR_STATUSES = {"invalid_image": 422, "unsupported_image": 415, "image_too_large": 413, "inference_failed": 500}
+"""Status by error code, of an error in the place of one of several images."""
+NO_MODEL: Mapping[str, Any] = {"name": "", "version": 0}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One class: its index in the network's output, its id in the data set, its name, its probability."""
+
+    index: int
+    id: str
+    name: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Classification:
+    """The most probable classes, most probable first. `model`: name and version of the network.
+
+    `familiarity`: the share of held-out images that are less like the training images; `familiar`: False if the image
+    is unlike anything that the network was trained on. Both None if the server doesn't know.
+    """
+
+    model: tuple[str, int]
+    predictions: tuple[Prediction, ...]
+    familiarity: float | None = None
+    familiar: bool | None = None
+
+    @classmethod
+    def parse(cls, body: Mapping[str, Any]) -> Classification:
+        model = body.get("model") or NO_MODEL
+        predictions = tuple(Prediction(p["index"], p["id"], p["name"], p["probability"]) for p in body["predictions"])
+        version = (model["name"], model["version"])
+        return cls(version, predictions, body.get("familiarity"), body.get("familiar"))
+
+    def __str__(self) -> str:
+        return "\n".join(f"{100 * item.probability:6.2f} %  {item.name}" for item in self.predictions)
+
+
+@dataclass(frozen=True)
+class Neighbor:
+    """An indexed image and its Euclidean distance from the query. `similarity`: 1 for the same image, towards 0 for far
+    ones; no probability. `file`: name of its file, None for an uploaded image. `attribution`: author, source and
+    license, as the server has them."""
+
+    id: int
+    distance: float
+    similarity: float | None
+    label: str | None
+    file: str | None
+    attribution: Any = None
+
+    @classmethod
+    def parse(cls, body: Mapping[str, Any]) -> Neighbor:
+        return cls(
+            body["id"],
+            body["distance"],
+            body.get("similarity"),
+            body.get("label"),
+            body.get("file"),
+            body.get("attribution"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.distance:9.3f}  {self.label or '-'}  {self.file or f'image {self.id}'}"
+
+
+@dataclass(frozen=True)
+class AddedImage:
+    """`status`: `added`; `exists`: it was indexed already; or `restored`: it had been removed."""
+
+    id: int
+    status: str
+
+    @classmethod
+    def parse(cls, body: Mapping[str, Any]) -> AddedImage:
+        return cls(body["id"], body["status"])
+
+
+def parse_classifications(body: Any) -> list[Classification | AlexNetServerError]:
+    """The results of one image (an object) or of several (a list), each a classification or its error."""
+    items: Sequence[Mapping[str, Any]] = body if isinstance(body, list) else [body]
+    return [_image_error(item["error"]) if "error" in item else Classification.parse(item) for item in items]
+
+
+def parse_added(body: Mapping[str, Any]) -> list[AddedImage | AlexNetServerError]:
+    """The results of added images, each with its id or its error."""
+    return [_image_error(item["error"]) if "error" in item else AddedImage.parse(item) for item in body["images"]]
+
+
+def parse_response(response: httpx2.Response, ignore_missing: bool) -> Any:
+    """The JSON of a response. Raises AlexNetServerError. `ignore_missing`: an earlier attempt, whose response was lost,
+    may have removed the image."""
+    if response.is_success:
+        return response.json() if response.content else None
+    if ignore_missing and response.status_code == 404:
+        return None
+    try:
+        raise _server_error(response.status_code, response.json()["error"])
+    except (ValueError, KeyError, TypeError):
+        text = response.text[:200] or response.reason_phrase
+        raise AlexNetServerError(
+            response.status_code, "unknown", text, response.headers.get("X-Request-ID", "")
+        ) from None
+
+
+def _server_error(status: int, error: Mapping[str, str]) -> AlexNetServerError:
+    return AlexNetServerError(status, error["code"], error["message"], error.get("request_id", ""))
+
+
+def _image_error(error: Mapping[str, str]) -> AlexNetServerError:
+    return _server_error(IMAGE_ERROR_STATUSES.get(error["code"], 422), error)

@@ -1,0 +1,184 @@
+"""What is sent for images of every kind, and what becomes of answers and errors: without a server."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from email.parser import BytesParser
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+from alexnet_client import (
+    AlexNetServerError,
+    Client,
+    InvalidInputError,
+    Neighbor,
+    Retries,
+    ServerUnreachableError,
+)
+from alexnet_client import images as images_module
+from PIL import Image
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (6, 5, 3), np.uint8)
+PREDICTION = {"index": 0, "id": "cat", "name": "cat", "probability": 0.75}
+
+
+def connect(handler: Callable[[httpx2.Request], httpx2.Response], **options: Any) -> Client:
+    """A client whose requests a function answers."""
+    client = Client("http://server", **options)
+    client._http = httpx2.Client(base_url="http://server", transport=httpx2.MockTransport(handler))
+    return client
+
+
+def uploads(request: httpx2.Request) -> list[bytes]:
+    """The images of a request."""
+    head = f"Content-Type: {request.headers['Content-Type']}\r\n\r\n".encode()
+    parts = BytesParser().parsebytes(head + request.read()).get_payload()
+    assert isinstance(parts, list)
+    return [part.get_payload(decode=True) for part in parts if part.get_param("name", header="content-disposition") == "image"]  # type: ignore[misc, union-attr]  # fmt: skip  # noqa: E501
+
+
+def encode(image: Image.Image, name: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, name, **options)
+    return buffer.getvalue()
+
+
+def test_images_of_every_kind_are_sent_without_loss(tmp_path: Path) -> None:
+    sent: list[bytes] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        sent.extend(uploads(request))
+        return httpx2.Response(200, json={"model": {"name": "m", "version": 1}, "predictions": [PREDICTION]})
+
+    data = encode(Image.fromarray(PIXELS), "PNG")
+    (tmp_path / "image.png").write_bytes(data)
+    with connect(answer) as client:
+        for image in (tmp_path / "image.png", str(tmp_path / "image.png"), data, Image.fromarray(PIXELS), PIXELS, PIXELS[::-1][::-1]):  # fmt: skip  # noqa: E501
+            result = client.classify(image)
+            assert (result.predictions[0].name, result.familiar, str(result)) == ("cat", None, " 75.00 %  cat")
+    assert sent[:3] == [data] * 3
+    for content in sent:
+        np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(content))), PIXELS)
+
+
+def test_a_pil_image_keeps_its_orientation_and_mode() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    opened = Image.open(io.BytesIO(encode(Image.fromarray(PIXELS), "JPEG", exif=exif)))
+    sent = Image.open(io.BytesIO(images_module.to_bytes(opened)))
+    assert (sent.getexif()[0x0112], sent.size) == (6, opened.size)
+    for mode in ("1", "L", "LA", "P", "RGBA", "CMYK", "HSV", "I", "F"):
+        image = Image.fromarray(PIXELS).convert("L" if mode in ("I", "F") else mode).convert(mode)
+        again = Image.open(io.BytesIO(images_module.to_bytes(image)))
+        assert again.mode == (mode if mode != "HSV" else "RGB")
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        ("none.jpg", r"can't read none\.jpg: No such file or directory"),
+        (np.zeros((4, 4, 3), np.float32), "height x width x 3 of dtype uint8, not 4x4x3 of float32"),
+        (17.5, "a path, bytes, a PIL image or a numpy array, not float"),
+        (["a.jpg", None], r"can't read a\.jpg"),
+    ],
+)
+def test_what_is_no_image_is_not_sent(image: Any, message: str) -> None:
+    with connect(lambda request: pytest.fail("sent")) as client, pytest.raises(InvalidInputError, match=message):
+        client.classify(image)
+
+
+def test_several_are_sent_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images_module, "MAX_BATCH_BYTES", 100)
+    sizes, bad = list[int](), b"x" * 60
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        sent = uploads(request)
+        sizes.append(len(sent))
+        error = {"code": "invalid_image", "message": "damaged", "request_id": "r"}
+        items = [{"error": error} if item == bad else {"predictions": [PREDICTION]} for item in sent]
+        if len(sent) > 1:
+            return httpx2.Response(200, json=items)
+        return httpx2.Response(422 if "error" in items[0] else 200, json=items[0])
+
+    with connect(answer) as client:
+        results = client.classify([b"a"] * 20 + [bad, bad, b"b" * 20])
+        assert [isinstance(result, AlexNetServerError) for result in results] == [False] * 20 + [True, True, False]
+        assert sizes == [16, 5, 2]
+        assert client.classify([]) == []
+        (one,) = client.classify([bad])
+        assert isinstance(one, AlexNetServerError)
+        with pytest.raises(AlexNetServerError, match=r"damaged \(422 invalid_image, request r\)"):
+            client.classify(bad)
+
+
+def test_labels_go_with_their_images() -> None:
+    forms: list[list[str]] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        body = request.read().decode("latin-1")
+        forms.append(
+            [part.split("\r\n\r\n")[1].split("\r\n")[0] for part in body.split("--") if 'name="label"' in part]
+        )
+        return httpx2.Response(200, json={"images": [{"id": n, "status": "added", "new": 1} for n in range(len(uploads(request)))]})  # fmt: skip  # noqa: E501
+
+    with connect(answer) as client:
+        assert len(client.add([b"a"] * 18, labels=[str(number) for number in range(18)])) == 18
+        assert forms == [[str(number) for number in range(16)], ["16", "17"]]
+        assert client.add(b"a", labels="one").status == "added"
+        assert forms[-1] == ["one"]
+        with pytest.raises(InvalidInputError, match="one label, or one per image: 2 images, 1 labels"):
+            client.add([b"a", b"b"], labels=["one"])
+
+
+def test_fields_of_newer_and_older_servers() -> None:
+    neighbor = {"id": 3, "distance": 1.5, "novel": {}, "attribution": {"author": "A"}, "file": "a.jpg"}
+    body = {"neighbors": [neighbor, {"id": 4, "distance": 2}], "total": 2}
+    with connect(lambda request: httpx2.Response(200, json=body)) as client:
+        first, second = client.similar(1)
+    assert first == Neighbor(3, 1.5, None, None, "a.jpg", {"author": "A"})
+    assert second == Neighbor(4, 2, None, None, None)
+    known = {"predictions": [PREDICTION | {"novel": 1}], "familiarity": 0.01, "familiar": False, "novel": []}
+    with connect(lambda request: httpx2.Response(200, content=json.dumps(known))) as client:
+        result = client.classify(b"a")
+    assert (result.familiarity, result.familiar, result.model) == (0.01, False, ("", 0))
+
+
+def test_nobody_answers() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    with Client(address, retries=Retries(attempts=2, first_pause=0.01)) as client:
+        assert not client.ready()
+        with pytest.raises(ServerUnreachableError, match=rf"^nobody answers at {address} \(.*refused.*alexnet serve"):
+            client.info()
+    with pytest.raises(InvalidInputError, match=r"must begin with http:// or https://: 127\.0\.0\.1:8000"):
+        Client("127.0.0.1:8000")
+
+
+def test_a_slow_server_is_not_asked_again() -> None:
+    asked: list[httpx2.Request] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request)
+        raise httpx2.ReadTimeout("", request=request)
+
+    no_answer = pytest.raises(ServerUnreachableError, match="http://server didn't answer within 5 seconds")
+    with connect(answer, timeout=5) as client, no_answer:
+        client.classify(b"a")
+    assert len(asked) == 1
+
+
+def test_it_needs_nothing_but_httpx2(tmp_path: Path) -> None:
+    script = (
+        "import sys, alexnet_client; print(sorted({'alexnet', 'index', 'model', 'PIL', 'numpy'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

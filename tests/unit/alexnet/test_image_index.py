@@ -1,0 +1,123 @@
+"""Index: images are added, found and kept, as by the commands."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from alexnet import Classifier, Index
+from alexnet.image_index import Neighbor
+from index.entries import AddResult
+from index.store import ImageIndex
+from model.artifacts.artifact import Artifact
+from model.exceptions import (
+    IndexNotFoundError,
+    IndexStoreError,
+    InvalidImageError,
+    InvalidRequestError,
+    ReadOnlyIndexError,
+)
+
+
+@pytest.fixture(scope="module")
+def classifier(artifact: Artifact) -> Classifier:
+    return Classifier(artifact, device="cpu")
+
+
+@pytest.fixture
+def files(few: Path) -> list[Path]:
+    return sorted(few.rglob("*.jpg"))
+
+
+def test_an_index_of_the_command_is_searched(classifier: Classifier, index_path: Path, images: Path) -> None:
+    files = sorted(images.rglob("*.jpg"))[:20]
+    with Index(index_path, classifier) as index:
+        assert len(index) == 90
+        several = index.search(files, k=3)
+        assert [len(result) for result in several] == [3] * 20
+        for file, result in zip(files, several, strict=True):
+            assert result[0].path == file
+            assert result[0].distance == pytest.approx(0, abs=1e-3)
+        assert [n.id for n in index.search(files[0], k=3)] == [n.id for n in several[0]]
+        assert {n.label for n in index.search(files[0], label="checks")} == {"checks"}
+        assert str(several[0][0]).endswith(f"{files[0].parent.name}  {files[0]}")
+        with pytest.raises(InvalidRequestError, match=r"needs binary codes|keeps no binary codes|has none"):
+            index.search(files[0], mode="binary")
+
+
+def test_images_are_added_and_kept(classifier: Classifier, files: list[Path], tmp_path: Path) -> None:
+    pixels = np.asarray(Image.open(files[0]).convert("RGB").rotate(90))
+    with Index(tmp_path / "index", classifier) as index:
+        assert len(index) == 0
+        with pytest.raises(IndexNotFoundError, match=r"there is no index in .* yet: add images to it"):
+            index.search(files[0])
+        assert not (tmp_path / "index").exists()
+        results = index.add(files[:20], labels=[file.parent.name for file in files[:20]])
+        assert results == [AddResult(number, "added") for number in range(1, 21)]
+        assert index.add([files[0], pixels, files[20]], labels="mine") == [
+            AddResult(1, "exists"), AddResult(21, "added"), AddResult(22, "added")
+        ]  # fmt: skip
+        assert index.add(Image.fromarray(pixels)) == AddResult(21, "exists")
+        (nearest,) = index.search(pixels, k=1)
+        assert nearest == Neighbor(21, nearest.distance, "mine", None)
+        assert nearest.distance == pytest.approx(0, abs=1e-3)
+    with Index(tmp_path / "index", classifier) as index:
+        assert len(index) == 22
+        assert index.search(files[3], k=1)[0].label == files[3].parent.name
+
+
+def test_removed_images_are_restored(classifier: Classifier, files: list[Path], tmp_path: Path) -> None:
+    with Index(tmp_path / "index", classifier) as index:
+        index.add(files[:2])
+    store = ImageIndex.open(tmp_path / "index", writable=True)
+    store.remove(1)
+    store.close()
+    with Index(tmp_path / "index", classifier) as index:
+        assert [result.status for result in index.add(files[:3])] == ["restored", "exists", "added"]
+
+
+def test_an_image_that_cannot_be_read_keeps_those_before_it(
+    classifier: Classifier, files: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "bad.jpg").write_bytes(files[0].read_bytes()[:900])
+    with Index(tmp_path / "index", classifier) as index:
+        with pytest.raises(InvalidImageError, match=r"bad\.jpg$"):
+            index.add([*files[:16], tmp_path / "bad.jpg"])
+        assert len(index) == 16
+        with pytest.raises(InvalidRequestError, match="one label, or one per image: 2 images, 1 labels"):
+            index.add(files[:2], labels=["one"])
+
+
+def test_one_writer_at_a_time(classifier: Classifier, files: list[Path], tmp_path: Path) -> None:
+    with Index(tmp_path / "index", classifier) as first, Index(tmp_path / "index", classifier) as second:
+        first.add(files[0])
+        with pytest.raises(ReadOnlyIndexError):
+            second.add(files[1])
+        first.close()
+        second.add(files[1])
+        assert len(second) == 2
+
+
+def test_another_network_and_the_default_folder(
+    classifier: Classifier, artifact: Artifact, files: list[Path], tmp_path: Path
+) -> None:
+    shutil.copytree(artifact.path, tmp_path / "artifacts" / "patterns" / "1")
+    mine = Classifier(home=tmp_path, device="cpu")
+    with Index(classifier=mine) as index:
+        index.add(files[0])
+    assert (tmp_path / "indexes" / "patterns" / "1").is_dir()
+    other = Classifier(_change_checksums(artifact), device="cpu")
+    with pytest.raises(IndexStoreError, match="network"):
+        Index(tmp_path / "indexes" / "patterns" / "1", other)
+
+
+def _change_checksums(artifact: Artifact) -> Artifact:
+    """An artifact with another network, by its checksum."""
+    files = artifact.manifest.files
+    changed = {name: record.model_copy(update={"sha256": "0" * 64}) for name, record in files.items()}
+    manifest = artifact.manifest.model_copy(update={"files": changed})
+    return Artifact(artifact.path, manifest, artifact.labels)

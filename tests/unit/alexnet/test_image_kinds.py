@@ -1,0 +1,151 @@
+"""Images of every kind are decoded as their files are, or refused with a sentence."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from alexnet.image_kinds import ImageLike, decode, decode_batches, to_list
+from model.exceptions import InvalidImageError, InvalidRequestError, UnsupportedImageError
+from model.images.contract import DEFAULT_CONTRACT
+from model.images.preprocess import decode_image
+from tests.helpers.drawings import draw
+
+
+@pytest.fixture
+def pixels() -> np.ndarray:
+    """(300, 280, 3) uint8."""
+    small = Image.fromarray(draw("circles", np.random.default_rng(1)))
+    return np.asarray(small.resize((280, 300)))
+
+
+def encode_png(image: Image.Image, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", **options)
+    return buffer.getvalue()
+
+
+def test_every_kind_gives_the_same_pixels(pixels: np.ndarray, tmp_path: Path) -> None:
+    image = Image.fromarray(pixels)
+    data = encode_png(image)
+    (tmp_path / "image.png").write_bytes(data)
+    expected = decode_image(data).pixels
+    kinds: list[ImageLike] = [
+        tmp_path / "image.png",
+        str(tmp_path / "image.png"),
+        data,
+        image,
+        Image.open(io.BytesIO(data)),
+        pixels,
+    ]
+    decoded = [decode(kind, DEFAULT_CONTRACT) for kind in kinds]
+    for item in decoded:
+        np.testing.assert_array_equal(item.image.pixels, expected)
+    assert [item.path is None for item in decoded] == [False, False, True, True, True, True]
+    assert len({item.sha256 for item in decoded[:3]}) == 1
+    assert len({item.sha256 for item in decoded[3:]}) == 1
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV"])
+def test_a_pil_image_of_any_mode_is_read(pixels: np.ndarray, mode: str) -> None:
+    image = Image.fromarray(pixels).convert("RGB" if mode == "PA" else mode)
+    if mode == "PA":
+        image = image.convert("P")
+        image.putalpha(255)
+    shown = np.asarray(image.convert("RGBA").convert("RGB") if mode in ("LA", "RGBA", "PA") else image.convert("RGB"))
+    expected = decode(shown.copy(), DEFAULT_CONTRACT).image.pixels.astype(int)
+    assert np.abs(decode(image, DEFAULT_CONTRACT).image.pixels - expected).max() <= 2
+
+
+def test_lab_and_a_color_profile(pixels: np.ndarray) -> None:
+    image, lab, srgb = Image.fromarray(pixels), ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    transform = ImageCms.buildTransform(srgb, lab, "RGB", "LAB")
+    converted = ImageCms.applyTransform(image, transform)
+    assert converted is not None
+    expected = decode(image, DEFAULT_CONTRACT).image.pixels.astype(int)
+    assert np.abs(decode(converted, DEFAULT_CONTRACT).image.pixels - expected).mean() < 2
+    image.info["icc_profile"] = b"damaged"
+    assert [warning.kind for warning in decode(image, DEFAULT_CONTRACT).image.info.warnings] == [
+        "color_profile_ignored"
+    ]
+
+
+def test_what_a_pil_image_says_of_itself_counts(pixels: np.ndarray) -> None:
+    """Its orientation, transparency and 16 bits count as in its file."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    gray = np.asarray(Image.fromarray(pixels).convert("L"))
+    files = [
+        encode_png(Image.fromarray(pixels), exif=exif),
+        encode_png(Image.fromarray(gray), transparency=int(gray[0, 0])),
+        encode_png(Image.fromarray(gray.astype(np.uint16) * 16)),
+        encode_png(Image.fromarray(pixels).convert("P"), transparency=3),
+    ]
+    for data in files:
+        expected = decode_image(data).pixels
+        assert not np.array_equal(expected, decode_image(encode_png(Image.fromarray(pixels))).pixels)
+        np.testing.assert_array_equal(decode(Image.open(io.BytesIO(data)), DEFAULT_CONTRACT).image.pixels, expected)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((4, 4), np.uint8), r"must be height x width x 3 of dtype uint8, not 4x4 of uint8$"),
+        (np.zeros((4, 4, 3), np.float32), r"not 4x4x3 of float32; multiply values from 0 to 1 by 255"),
+        (np.zeros((3, 8, 8), np.uint8), r"not 3x8x8 of uint8; channels come last"),
+        (np.zeros((2, 8, 8, 3), np.uint8), r"not 2x8x8x3 of uint8; give several images as a list"),
+        (17, r"an image must be a path, bytes, a PIL image or a numpy array, not int$"),
+        (None, r"not NoneType$"),
+    ],
+)
+def test_what_is_no_image(image: object, message: str) -> None:
+    with pytest.raises(InvalidRequestError, match=message):
+        decode(image, DEFAULT_CONTRACT)  # type: ignore[arg-type]
+
+
+def test_files_that_are_no_images_are_named(tmp_path: Path) -> None:
+    (tmp_path / "notes.jpg").write_text("no image")
+    (tmp_path / "empty.png").touch()
+    with pytest.raises(InvalidRequestError, match=r"^can't read .*none\.jpg: No such file or directory$"):
+        decode(tmp_path / "none.jpg", DEFAULT_CONTRACT)
+    with pytest.raises(UnsupportedImageError, match=r"^not an image in a supported format .*: .*notes\.jpg$"):
+        decode(str(tmp_path / "notes.jpg"), DEFAULT_CONTRACT)
+    with pytest.raises(UnsupportedImageError, match=r"the file is empty: .*empty\.png$"):
+        decode(tmp_path / "empty.png", DEFAULT_CONTRACT)
+    with pytest.raises(UnsupportedImageError, match=r"^it is a folder; give the files in it: "):
+        decode(tmp_path, DEFAULT_CONTRACT)
+    with pytest.raises(UnsupportedImageError, match="not an image in a supported format"):
+        decode(b"no image", DEFAULT_CONTRACT)
+
+
+def test_a_pil_image_whose_file_is_cut_or_closed(pixels: np.ndarray, tmp_path: Path) -> None:
+    data = encode_png(Image.fromarray(pixels))
+    with pytest.raises(InvalidImageError, match="the PIL image can't be loaded, its file"):
+        list(decode_batches([Image.open(io.BytesIO(data[: len(data) // 2]))], DEFAULT_CONTRACT))
+    (tmp_path / "image.png").write_bytes(data)
+    with Image.open(tmp_path / "image.png") as image:
+        pass
+    with pytest.raises(InvalidImageError, match="the PIL image can't be loaded, its file"):
+        decode(image, DEFAULT_CONTRACT)
+
+
+def test_batches_keep_the_order(pixels: np.ndarray) -> None:
+    images = [np.full((8, 8, 3), level, np.uint8) for level in range(40)]
+    batches = list(decode_batches(iter(images), DEFAULT_CONTRACT))
+    assert [len(batch) for batch in batches] == [16, 16, 8]
+    assert [item.image.pixels[0, 0, 0] for batch in batches for item in batch] == list(range(40))
+    lazy = Image.open(io.BytesIO(encode_png(Image.fromarray(pixels))))
+    ((first, *others),) = decode_batches([lazy] * 8, DEFAULT_CONTRACT)
+    assert {item.sha256 for item in others} == {first.sha256}
+
+
+def test_one_image_or_several() -> None:
+    assert to_list("a.jpg") == ["a.jpg"]
+    assert to_list(["a.jpg", Path("b.jpg")]) == ["a.jpg", Path("b.jpg")]
+    assert to_list(path for path in ("a.jpg", "b.jpg")) == ["a.jpg", "b.jpg"]
+    with pytest.raises(InvalidRequestError, match="not int"):
+        to_list(3)  # type: ignore[arg-type]
