@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from index.backends import IndexUri, open_existing, open_writable
 from index.build import BuildReport, build
@@ -71,6 +72,19 @@ class IndexedData:
     size: int
     summary: Summary
     differences: Mapping[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "index": str(self.index),
+            "num_images": self.size,
+            "added": self.report.added,
+            "existing": self.report.existing,
+            "unreadable": self.report.unreadable,
+            "warnings": dict(self.report.warnings),
+            "data": self.summary.to_json(),
+            "differences": dict(self.differences),
+        }
 
     def __str__(self) -> str:
         report = self.report

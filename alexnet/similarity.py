@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from pathlib import Path
 
+import numpy as np
+
+from alexnet.image_files import read_batches
 from index.backends import IndexUri, open_readonly
 from index.protocol import require_codes
 from index.search import SEARCHERS, Neighbor, Query, parse_search_mode
 from model.artifacts.artifact import Artifact
-from model.datasets.image_files import decode_file
+from model.datasets.listing import Skipped
 from model.encoder import Encoder
 from model.runtime import OnnxModel
 
 
 def find_similar(
-    image: Path, artifact: Artifact, index: IndexUri, k: int, label: str | None, search: str, device: str
-) -> Sequence[Neighbor]:
-    """The `k` nearest indexed images of an image file, by a search mode of `index.search`. Raises AlexNetError."""
+    names: Sequence[str], artifact: Artifact, index: IndexUri, k: int, label: str | None, search: str, device: str
+) -> Iterator[tuple[str, list[Neighbor] | Skipped]]:
+    """For each image its k nearest neighbors in the index, or why it can't be read; in the order of `names`.
+
+    `names`: paths, or `-` for standard input. `label`: search only images with this label. `search`: `exact`, or
+    another search mode if the index has codes. Raises InvalidRequestError, IndexStoreError, DeviceError.
+    """
     mode = parse_search_mode(search)
     with closing(open_readonly(index)) as store:
         store.check_compatible(artifact)
         if SEARCHERS[mode].needs_codes:
             require_codes(store).set_encoder(Encoder.of(artifact))
-        pixels = decode_file(image, contract=artifact.image_contract).pixels
-        feature = OnnxModel(artifact.network, device).features(pixels[None], store.crops)[0]
-        return store.search(Query(feature, k, label, mode=mode))
+        model = OnnxModel(artifact.network, device)
+        for batch in read_batches(names, artifact.image_contract, title="searching"):
+            pixels = [image.pixels for _, image in batch if not isinstance(image, Skipped)]
+            features = model.features(np.stack(pixels), store.crops) if pixels else []
+            found = iter(store.search_many([Query(feature, k, label, mode=mode) for feature in features]))
+            for name, image in batch:
+                yield name, image if isinstance(image, Skipped) else next(found)

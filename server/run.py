@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import shlex
+import threading
+import time
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -38,7 +40,8 @@ def load_settings(config: Path | None, flags: Mapping[str, Any]) -> Settings:
         try:
             values = tomllib.loads(config.read_text("utf-8-sig"))  # editors on Windows write a byte-order mark
         except (OSError, ValueError) as error:
-            raise SettingsFileError(f"cannot read the settings file {config}: {error}") from error
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise SettingsFileError(f"cannot read the settings file {config.absolute()}: {reason}") from error
         if unknown := sorted(set(values) - set(Settings.model_fields)):
             raise SettingsFileError(
                 f"settings file {config}: {unknown_name_error('setting', unknown[0], Settings.model_fields)}"
@@ -48,27 +51,41 @@ def load_settings(config: Path | None, flags: Mapping[str, Any]) -> Settings:
     return Settings(**(values | dict(flags)))
 
 
-def serve(settings: Settings, log: Callable[[str], None]) -> None:
-    """Serve until a signal. Raises AlexNetError if the artifact or the index can't be served, or the port is in use."""
+def serve(settings: Settings, log: Callable[[str], None], show_page: Callable[[str], None] | None = None) -> None:
+    """Serve until a signal. Raises AlexNetError if the artifact or the index can't be served, or the port is in use.
+
+    `show_page`: called in a thread with the address of the web page, once the server answers.
+    """
     signals = Signals()
     signals.install()
     return_memory_to_os()
     check_grpc(settings)
     listeners = [bind_unix(settings.uds)] if settings.uds else bind(settings.host, settings.port)
-    configure_logging(settings.log_format)
+    configure_logging(settings.log_format, settings.log_level)
     service = Service(settings)
     if settings.log_format == "json":
         log = logger.info  # every line of such a log is JSON
-    for line in describe(service, display_url(listeners[0], settings.root_path)):
+    url = display_url(listeners[0], settings.root_path)
+    for line in describe(service, url):
         log(line)
     config = uvicorn.Config(
         create_app(service), http=TimeoutH11Protocol, proxy_headers=False,
         h11_max_incomplete_event_size=MAX_HEADER_BYTES, timeout_keep_alive=65, log_config=None, access_log=False,
     )  # fmt: skip
-    DrainingServer(config, service, signals).run(listeners)
+    server = DrainingServer(config, service, signals)
+    if show_page is not None:
+        threading.Thread(target=_call_when_started, args=(server, show_page, url.split()[0]), daemon=True).start()
+    server.run(listeners)
     remove_unix_socket(settings.uds)
+    logger.info("stopped")
     if not service.closed:
         exit_at_once()
+
+
+def _call_when_started(server: uvicorn.Server, show_page: Callable[[str], None], url: str) -> None:
+    while not server.started:
+        time.sleep(0.05)
+    show_page(url)
 
 
 def describe(service: Service, url: str) -> list[str]:
@@ -76,7 +93,10 @@ def describe(service: Service, url: str) -> list[str]:
     current = service.current
     manifest = current.artifact.manifest
     images = f" with an index of {len(current.index):,} images" if current.index else ""
-    lines = [f"serving {manifest.name} version {manifest.version} on {current.model.device}{images} at {url}"]
+    lines = [
+        f"serving {manifest.name} version {manifest.version} on {current.model.device}{images} at {url} - open it in a "
+        "browser; Ctrl-C stops the server"
+    ]
     if current.index is None:
         command = shlex.join([alexnet_command(), "index", "add", "--artifact", str(current.artifact.path), "--data"])
         lines.append(f"no index: /similar returns 404 until you build one: {command} FOLDER")

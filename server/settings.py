@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model.artifacts.artifact import Precision
+from server.access_log import LogLevel
 from server.addresses import normalize_prefix
 
 
@@ -78,6 +79,11 @@ class Settings(BaseSettings):
     cors_origins: str = Field(
         "",
         description="Other web sites whose pages may use the server, comma-separated: https://a.example; * for any.",
+    )
+    log_level: LogLevel = Field(
+        "info",
+        description="Least important messages of the log. info has a line per request, but not for files of the web "
+        "page, thumbnails and health checks, unless they fail; debug has all; warning has no requests.",
     )
     log_format: Literal["text", "json"] = Field(
         "text", description="Format of the log; json writes an object per line."

@@ -1,7 +1,8 @@
-"""`train`: images in, a measured and published artifact out. The steps are those of sections 2, 4, 5 and 6."""
+"""`train_run`: images in, a measured and published artifact out. The steps are those of sections 2, 4, 5 and 6."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,22 @@ from training.loop.trainer import Trainer
 from training.publish.export_run import export_and_publish
 
 
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that was published. `path`: its folder, with its report."""
+
+    path: Path
+    artifact: Artifact
+
+
 def train(config: TrainConfig, resume: Path | None = None, finish: bool = False) -> Artifact | None:
-    """Train as configured, or resume the run in the folder `resume`; the artifact in the main process, else None.
+    """`train_run`, for callers that need only the artifact."""
+    result = train_run(config, resume, finish)
+    return None if result is None else result.artifact
+
+
+def train_run(config: TrainConfig, resume: Path | None = None, finish: bool = False) -> FinishedRun | None:
+    """Train as configured, or resume the run in the folder `resume`; the result in the main process, else None.
 
     `finish`: publish that run as it is. Raises AlexNetError; StoppedError after SIGINT or SIGTERM, with the command
     that resumes the run.
@@ -34,7 +49,7 @@ def train(config: TrainConfig, resume: Path | None = None, finish: bool = False)
         shut_down_distributed()
 
 
-def _train(config: TrainConfig, context: DistributedContext, resume: Path | None, finish: bool) -> Artifact | None:
+def _train(config: TrainConfig, context: DistributedContext, resume: Path | None, finish: bool) -> FinishedRun | None:
     ready = False
     try:
         with set_up(config, context, resume) as trainer:
@@ -46,7 +61,7 @@ def _train(config: TrainConfig, context: DistributedContext, resume: Path | None
         raise StoppedError("stopped before the first step: start again") from None
 
 
-def _fit_and_publish(trainer: Trainer, finish: bool) -> Artifact | None:
+def _fit_and_publish(trainer: Trainer, finish: bool) -> FinishedRun | None:
     context, run = trainer.context, trainer.run
     try:
         if not finish:
@@ -63,7 +78,7 @@ def _fit_and_publish(trainer: Trainer, finish: bool) -> Artifact | None:
         run.write_artifact(artifact)
         if not trainer.config.environment.keep_checkpoint:
             run.remove_checkpoints()
-        return artifact
+        return FinishedRun(run.path, artifact)
     except StoppedError as stopped:
         raise StoppedError(
             f"{stopped}; resume with: {context.resume_command(run.path)}; or publish it as it is with --finish instead "

@@ -1,56 +1,73 @@
-"""The command `alexnet`: all commands, and errors as one line."""
+"""The command `alexnet`: all commands by name. Each is imported when it is used."""
 
 from __future__ import annotations
 
-import sys
+from typing import Annotated
 
 import typer
-from pydantic import ValidationError
+from typer.main import get_command
 
-from alexnet.cli.check import check
-from alexnet.cli.classify import classify
-from alexnet.cli.codes import codes_app
-from alexnet.cli.demo import demo
-from alexnet.cli.draw import draw
-from alexnet.cli.evaluate import evaluate
-from alexnet.cli.export import export
-from alexnet.cli.index import index_app
-from alexnet.cli.pack import pack
-from alexnet.cli.pull import pull
-from alexnet.cli.quantize import quantize
-from alexnet.cli.report import report
-from alexnet.cli.serve import serve_command
-from alexnet.cli.similar import similar
-from alexnet.cli.train import train
-from model.exceptions import AlexNetError
+from alexnet.cli.command_groups import LazyCommand, LazyGroup, new_app
+from alexnet.cli.errors import run
 
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="Train the 2012 AlexNet on your own images and serve it: classification and similarity search.",
+DISTRIBUTION = "alexnet-server"
+START, MODELS, INDEX = "Start", "Models", "Index"
+
+
+class Commands(LazyGroup):
+    """All commands, in the order in which most people need them."""
+
+    table = {  # noqa: RUF012
+        "demo": LazyCommand(
+            "alexnet.cli.demo:demo",
+            START,
+            "Serve the bundled solar-cell network with an index of the 2,624 ELPV images",
+        ),
+        "check": LazyCommand("alexnet.cli.check:check", START, "Check labeled images before training"),
+        "train": LazyCommand("alexnet.cli.train:train", START, "Train a network on your own labeled images"),
+        "classify": LazyCommand("alexnet.cli.classify:classify", START, "Classify an image: its most probable classes"),
+        "similar": LazyCommand("alexnet.cli.similar:similar", START, "Find the indexed images most similar to images"),
+        "serve": LazyCommand("alexnet.cli.serve:serve", START, "Serve a network and its index over HTTP"),
+        "evaluate": LazyCommand("alexnet.cli.evaluate:evaluate", MODELS, "Measure the top-1 and top-5 error"),
+        "report": LazyCommand("alexnet.cli.report:report", MODELS, "Write the report of a training run again"),
+        "pull": LazyCommand("alexnet.cli.pull:pull", MODELS, "Download a published ImageNet network"),
+        "quantize": LazyCommand("alexnet.cli.quantize:quantize", MODELS, "Add an int8 network, which is faster"),
+        "export": LazyCommand("alexnet.cli.export:export", MODELS, "Export a network to ONNX, PyTorch or Triton"),
+        "draw": LazyCommand("alexnet.cli.draw:draw", MODELS, "Draw Figures 3 and 4 of the paper"),
+        "pack": LazyCommand("alexnet.cli.pack:pack", MODELS, "Prune a network and pack it into a few megabytes"),
+        "index": LazyCommand("alexnet.cli.index:index_app", INDEX, "Build, inspect and change an index of images"),
+        "codes": LazyCommand("alexnet.cli.codes:codes_app", INDEX, "Train binary codes for faster search"),
+    }
+
+
+app = new_app(
+    cls=Commands,
+    add_completion=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Train AlexNet on your own images, classify images, and find similar ones.",
 )
-for command in (train, check, classify, similar, evaluate, quantize, report, draw, export, pull, pack, demo):
-    app.command()(command)
-app.command(name="serve")(serve_command())
-app.add_typer(index_app, name="index")
-app.add_typer(codes_app, name="codes")
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        typer.echo(f"{DISTRIBUTION} {version(DISTRIBUTION)}")
+        raise typer.Exit
+
+
+@app.callback(
+    epilog="`alexnet COMMAND --help` describes a command. Exit status: 0 done; 1 error, or images were skipped; "
+    "2 wrong usage; 130 stopped by Ctrl-C."
+)
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", "-V", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options of the program itself."""
 
 
 def main() -> None:
-    """Run a command. An AlexNetError is printed as one line on standard error, with exit status 1."""
-    try:
-        app()
-        return
-    except AlexNetError as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
-    except OSError as error:
-        print(f"error: {error.strerror or error}: {error.filename or ''}".rstrip(": "), file=sys.stderr)  # noqa: T201
-    except ValidationError as error:
-        problem = error.errors()[0]
-        print(f"error: {problem['loc'][0]}: {problem['msg']}", file=sys.stderr)  # noqa: T201
-    raise SystemExit(1)
-
-
-if __name__ == "__main__":
-    main()
+    """Run a command."""
+    run(get_command(app))

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
+from alexnet.cli.command_groups import add_command, new_app
 from alexnet.cli.options import HOME, ArtifactOption, HomeOption, IndexOption, SeedOption, load_artifact, open_index
 
-codes_app = typer.Typer(no_args_is_help=True, help="Binary codes of features (section 6.1 of the paper).")
+codes_app = new_app(help="Train binary codes for faster search (section 6.1 of the paper).")
 
 
 @codes_app.callback()
@@ -16,22 +17,24 @@ def codes() -> None:
     """Keep `train` a subcommand although it is the only one."""
 
 
-@codes_app.command()
 def train(
     index: IndexOption = None,
     artifact: ArtifactOption = None,
     bits: Annotated[
-        int, typer.Option(min=8, max=1024, help="Code length in bits; 32 or fewer also enable hash lookup.")
-    ] = 128,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps of the autoencoder.")] = 300,
-    supervised: Annotated[float, typer.Option(min=0, help="Weight of the images' labels (0: unsupervised).")] = 0.0,
+        int, typer.Option(min=8, max=1024, metavar="N", help="Bits per code. With 32 or fewer, hash lookup works, too.")
+    ] = 256,
+    steps: Annotated[int, typer.Option(min=1, metavar="N", help="Training steps of the autoencoder.")] = 300,
+    supervised: Annotated[
+        float,
+        typer.Option(min=0, metavar="X", help="Weight of the images' labels in the loss; 0: labels aren't used."),
+    ] = 0.0,
     seed: SeedOption = 0,
     home: HomeOption = HOME,
 ) -> None:
-    """Train a binary code on the features of an index and add its encoder to the artifact that made them.
+    """Train a binary code on the features of an index.
 
-    The index must have over 400 images. A server that is started or reloaded afterwards keeps codes of all images and
-    accepts search=binary.
+    Adds its encoder to the artifact that made the features. The index must have over 400 images. A server that is
+    started or reloaded afterwards keeps the codes of all images and accepts search=binary.
     """
     from alexnet.code_training import train_codes
     from model.artifacts.artifact import ENCODER
@@ -41,3 +44,6 @@ def train(
         store.check_compatible(loaded)
         updated = train_codes(loaded.path, store, bits, steps, supervised, seed, typer.echo)
     typer.echo(f"added {updated.path / ENCODER}")
+
+
+add_command(codes_app, train)

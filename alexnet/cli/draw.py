@@ -25,9 +25,10 @@ def draw(
     seed: SeedOption = 0,
     home: HomeOption = HOME,
 ) -> None:
-    """Draw Figures 3 and 4 of the paper: the kernels of conv1, and held-out images with their top-5 classes.
+    """Draw Figures 3 and 4 of the paper.
 
-    `alexnet index draw` draws the right half of Figure 4, images with their nearest neighbors.
+    They show the kernels of conv1, and held-out images with their five most probable classes. `alexnet index draw`
+    draws the right half of Figure 4: images with their nearest neighbors. --output is a folder.
     """
     from training.publish.drawing import draw_figures
 

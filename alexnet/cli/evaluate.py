@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,9 +16,11 @@ from alexnet.cli.options import (
     DeviceOption,
     ExcludeOption,
     HomeOption,
+    JsonOption,
     PrecisionOption,
     SplitOption,
 )
+from alexnet.cli.output import log_to_stderr, print_json
 from model.exceptions import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -25,51 +28,82 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    data: Annotated[str | None, typer.Option(help=DATA_HELP, show_default=False)] = None,
+    data: Annotated[str | None, typer.Option(metavar="DATA", help=DATA_HELP, show_default=False)] = None,
     artifact: ArtifactsOption = None,
     split: SplitOption = "test",
     weighted: Annotated[
-        bool, typer.Option("--weighted", help="Weight several networks by their errors on the validation split.")
+        bool,
+        typer.Option("--weighted", help="Weight several networks by their errors on the validation split."),
     ] = False,
     archive: ArchiveOption = None,
     exclude: ExcludeOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
     imagenet_val: Annotated[
-        Path | None, typer.Option(help="Instead of --data: folder of ImageNet's 50,000 validation images.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Instead of --data: folder of ImageNet's 50,000 validation images."),
     ] = None,
     baseline: Annotated[
         Literal["fisher"] | None,
-        typer.Option(help="Instead of --artifact: SIFT, Fisher vectors and linear SVMs (extra `baselines`)."),
+        typer.Option(
+            help="Instead of --artifact, the best method before 2012: SIFT, Fisher vectors and linear SVMs (needs the "
+            "extra `baselines`)."
+        ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="Folder for predictions.csv and per_class.csv (precision, recall, F1).", show_default=False),
+        typer.Option(
+            metavar="FOLDER",
+            help="Also write predictions.csv and per_class.csv (precision, recall, F1) to this folder.",
+            show_default=False,
+        ),
     ] = None,
+    as_json: JsonOption = False,
     home: HomeOption = HOME,
 ) -> None:
-    """Measure the top-1 and top-5 error of an artifact with the center crop and with ten crops.
+    """Measure the top-1 and top-5 error.
 
-    The probabilities of several networks are averaged (section 6 of the paper: 5 CNNs, 7 CNNs).
+    Measures with the center crop and with ten crops, each with its 95 % interval. The probabilities of several networks
+    are averaged (section 6 of the paper: 5 CNNs, 7 CNNs).
     """
-    from training.evaluation.ensemble import evaluate_ensemble, evaluate_on_imagenet
-    from training.evaluation.evaluate import format_measurements
-
-    paths = artifact or [home / "artifacts"]
     if (data is None) == (imagenet_val is None):
         raise InvalidRequestError("give either --data or --imagenet-val")
     if baseline is not None and output is not None:
         raise InvalidRequestError("--output is for networks: leave it out with --baseline")
-    if imagenet_val is not None:
-        typer.echo(format_measurements(evaluate_on_imagenet(paths, imagenet_val, device, precision, output)))
-    elif baseline is not None:
-        typer.echo(format_measurements(_evaluate_fisher(data or "", split, archive, exclude or [])))
-    else:
-        options = (archive, weighted, device, precision, typer.echo, output, exclude or ())
-        typer.echo(format_measurements(evaluate_ensemble(paths, data or "", split, *options)))
+    with log_to_stderr(as_json):
+        paths = artifact or [home / "artifacts"]
+        if imagenet_val is not None:
+            measured = _evaluate_on_imagenet(paths, imagenet_val, device, precision, output)
+        elif baseline is not None:
+            measured = _evaluate_fisher(data or "", split, archive, exclude or [])
+        else:
+            options = (archive, weighted, device, precision, typer.echo, output, exclude or ())
+            measured = _evaluate_ensemble(paths, data or "", split, *options)
+    _print(measured, as_json)
+
+
+def _evaluate_ensemble(*arguments: Any) -> list[Measurement]:
+    from training.evaluation.ensemble import evaluate_ensemble
+
+    return evaluate_ensemble(*arguments)
+
+
+def _evaluate_on_imagenet(*arguments: Any) -> list[Measurement]:
+    from training.evaluation.ensemble import evaluate_on_imagenet
+
+    return evaluate_on_imagenet(*arguments)
 
 
 def _evaluate_fisher(data: str, split: str, archive: Path | None, exclude: list[str]) -> list[Measurement]:
     from training.evaluation.fisher import evaluate_fisher
 
     return evaluate_fisher(data, split, archive, typer.echo, exclude=exclude)
+
+
+def _print(measured: Sequence[Measurement], as_json: bool) -> None:
+    from training.evaluation.evaluate import format_measurements
+
+    if as_json:
+        print_json({"measurements": [measurement.model_dump(mode="json") for measurement in measured]})
+    else:
+        typer.echo(format_measurements(measured))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -14,36 +13,49 @@ from alexnet.cli.options import (
     DeviceOption,
     HomeOption,
     IndexOption,
+    JsonOption,
     MaxImagesOption,
     PrecisionOption,
     load_artifact,
     open_index,
 )
+from alexnet.cli.output import log_to_stderr, print_json
 
 
 def evaluate(
     index: IndexOption = None,
     data: Annotated[
         Path | None,
-        typer.Option(help="Folder of query images, one subfolder per label (default: the indexed images)."),
+        typer.Option(
+            metavar="FOLDER",
+            help="Query images, one subfolder per label (without it: the indexed images themselves).",
+            show_default=False,
+        ),
     ] = None,
     max_images: MaxImagesOption = 500,
     artifact: ArtifactOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
-    plot: Annotated[Path | None, typer.Option(help="Write a plot to this .png file.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Write the results to this .json file.")] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also draw a plot to this .png file (needs the extra `train`)."),
+    ] = None,
+    as_json: JsonOption = False,
     home: HomeOption = HOME,
 ) -> None:
-    """Search an index with labeled images and measure precision, recall and time."""
+    """Measure precision, recall and time of searches.
+
+    Searches with labeled images, and counts which neighbors have the label of the query.
+    """
     from alexnet.index_evaluation import evaluate_index
     from index.evaluation import format_table
     from index.evaluation import plot as draw_plot
 
-    with open_index(index, home) as store:
+    with log_to_stderr(as_json), open_index(index, home) as store:
         result = evaluate_index(store, load_artifact(artifact, home, precision), data, max_images, device)
-    typer.echo(format_table(result))
     if plot is not None:
         draw_plot(result, plot)
-    if output is not None:
-        output.write_text(json.dumps(result.to_dict(), indent=1) + "\n")
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        typer.echo(format_table(result))

@@ -12,10 +12,17 @@ from alexnet.cli.options import HOME, ArtifactOption, HomeOption, OutputOption, 
 def export(
     output: OutputOption,
     artifact: ArtifactOption = None,
-    form: Annotated[Literal["onnx", "safetensors", "triton"], typer.Option("--format", help="Format.")] = "onnx",
+    form: Annotated[
+        Literal["onnx", "safetensors", "triton"],
+        typer.Option(
+            "--format",
+            help="onnx: a file that takes 256 x 256 images; safetensors: PyTorch weights; triton: a folder, the model "
+            "repository.",
+        ),
+    ] = "onnx",
     home: HomeOption = HOME,
 ) -> None:
-    """Export a network: an ONNX file, PyTorch weights (safetensors), or a Triton model repository."""
+    """Export a network to ONNX, PyTorch or Triton."""
     from model.artifacts import formats
 
     typer.echo(f"wrote {formats.export_artifact(load_artifact(artifact, home), output, form)}")

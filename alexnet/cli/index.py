@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
+from alexnet.cli.command_groups import add_command, new_app
 from alexnet.cli.evaluate_index import evaluate
 from alexnet.cli.options import (
     HOME,
@@ -19,6 +20,7 @@ from alexnet.cli.options import (
     ExcludeOption,
     HomeOption,
     IndexOption,
+    JsonLinesOption,
     JsonOption,
     ListSkippedOption,
     MaxImagesOption,
@@ -30,15 +32,18 @@ from alexnet.cli.options import (
     load_artifact,
     open_index,
 )
+from alexnet.cli.output import ResultPrinter, choose_format, log_to_stderr, print_json
 from model.exceptions import IndexStoreError, InvalidRequestError
 
-IdsArgument = Annotated[list[int], typer.Argument(help="Ids of images.", min=1)]
+IdsArgument = Annotated[
+    list[int],
+    typer.Argument(metavar="ID", help="Ids of images, as `alexnet index list` shows them.", show_default=False),
+]
+CHANGE, INSPECT = "Build and change", "Inspect"
 
-index_app = typer.Typer(no_args_is_help=True, help="Build, inspect and change an index.")
-index_app.command()(evaluate)
+index_app = new_app(help="Build, inspect and change an index of images.")
 
 
-@index_app.command()
 def add(
     data: DataOption,
     artifact: ArtifactOption = None,
@@ -46,18 +51,29 @@ def add(
     archive: ArchiveOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
-    dtype: Annotated[str, typer.Option(help="Feature type of a new index: float32, or float16 (half the size).")] = (
-        "float32"
-    ),
-    shard: Annotated[str | None, typer.Option(help="Index only shard K of N, as K/N (for several machines).")] = None,
+    dtype: Annotated[
+        Literal["float32", "float16"],
+        typer.Option(help="Numbers that a new index stores; float16 takes half the disk."),
+    ] = "float32",
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="K/N",
+            help="Index only the K-th of N parts of the images, so that N machines share the work; join the parts with "
+            "`alexnet index merge`.",
+            show_default=False,
+        ),
+    ] = None,
     exclude: ExcludeOption = None,
     list_skipped: ListSkippedOption = None,
     max_pixels: MaxPixelsOption = MAX_PIXELS,
+    as_json: JsonOption = False,
     home: HomeOption = HOME,
 ) -> None:
-    """Add images to an index, with their features, labels and thumbnails; the index is created if needed.
+    """Add images, with their features, labels and thumbnails.
 
-    Run it again to resume after an interruption or to add more images: indexed images are not computed again.
+    Creates the index if there is none. Run it again to resume after an interruption or to add more images: those that
+    are indexed already are not computed again.
     """
     from alexnet.indexing import IndexingOptions, index_dataset
     from index.backends import IndexUri
@@ -69,16 +85,21 @@ def add(
     if part and index is None and uri.folder is not None:
         uri = IndexUri(part.index_path(uri.folder))
     options = IndexingOptions(archive, device, dtype, part, tuple(exclude or ()), list_skipped, ImageLimits(max_pixels))
-    typer.echo(str(index_dataset(data, loaded, uri, options)))
+    with log_to_stderr(as_json):
+        indexed = index_dataset(data, loaded, uri, options)
+    _print(indexed, as_json)
 
 
-@index_app.command()
 def sync(
-    folder: Annotated[Path, typer.Argument(help="Folder of images that the index follows.", show_default=False)],
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Folder of images that the index follows.", show_default=False)
+    ],
     artifact: ArtifactOption = None,
     index: IndexOption = None,
     prune: Annotated[bool, typer.Option("--prune", help="Remove the images whose file is gone.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be changed, and change nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be changed, and change nothing.")
+    ] = False,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
     exclude: ExcludeOption = None,
@@ -86,9 +107,10 @@ def sync(
     as_json: JsonOption = False,
     home: HomeOption = HOME,
 ) -> None:
-    """Bring an index to what is in a folder: added, moved, relabeled, edited and gone images, each named and counted.
+    """Bring an index up to date with a folder.
 
-    Images whose file is gone stay in the index unless --prune is given, and can be restored until it is compacted.
+    Adds new images, notes moved, relabeled and edited ones, and names and counts each change. Images whose file is gone
+    stay in the index unless --prune is given, and can be restored until the index is compacted.
     """
     from alexnet.indexing import SyncOptions, sync_folder
     from model.images.limits import ImageLimits
@@ -96,41 +118,50 @@ def sync(
     loaded = load_artifact(artifact, home, precision)
     uri = index_uri(index, loaded, home)
     options = SyncOptions(device, tuple(exclude or ()), prune, dry_run, ImageLimits(max_pixels))
-    report, summary = sync_folder(folder, loaded, uri, options)
+    with log_to_stderr(as_json):
+        report, summary = sync_folder(folder, loaded, uri, options)
     if as_json:
-        typer.echo(json.dumps(report.to_json()))
+        print_json(report.to_json())
         return
     for change in report.changes:
         typer.echo(str(change))
     typer.echo(f"{summary}\nindex {uri}: {report}")
 
 
-@index_app.command(name="list")
 def list_images(
     index: IndexOption = None,
-    label: Annotated[str | None, typer.Option(help="Only images with this label.")] = None,
+    label: Annotated[
+        str | None, typer.Option(metavar="LABEL", help="Only images with this label.", show_default=False)
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Only the first N images.", show_default=False)
+    ] = None,
     as_json: JsonOption = False,
+    as_jsonl: JsonLinesOption = False,
     home: HomeOption = HOME,
 ) -> None:
-    """List the images of an index by id (--json: one JSON object per line)."""
+    """List the images of an index: id, label, file."""
+    printer = ResultPrinter(choose_format(as_json, as_jsonl, False))
     with open_index(index, home) as store:
         if label is not None and label not in store.labels():
             raise InvalidRequestError(f"no image of the index has the label {label[:80]!r}")
-        for e in store.catalog.iter_entries(label):
-            row = {"id": e.id, "key": e.key, "label": e.label, "source": str(e.source) if e.source else None}
-            typer.echo(json.dumps(row) if as_json else f"{e.id:8}  {e.label or '-'}  {e.source or e.key or ''}")
+        for e in islice(store.catalog.iter_entries(label), limit):
+            row = {"id": e.id, "key": e.key, "label": e.label, "path": str(e.source) if e.source else None}
+            printer.print(row, f"{e.id:8}  {e.label or '-'}  {e.source or e.key or ''}")
+    printer.close()
 
 
-@index_app.command()
 def remove(ids: IdsArgument, index: IndexOption = None, home: HomeOption = HOME) -> None:
-    """Remove images; `alexnet index restore` undoes it until the index is compacted."""
+    """Remove images from an index.
+
+    `alexnet index restore` undoes it until the index is compacted.
+    """
     with open_index(index, home, writable=True) as store:
         for image_id in ids:
             store.remove(image_id)
     typer.echo(f"{_num_images(len(ids))} removed")
 
 
-@index_app.command()
 def restore(ids: IdsArgument, index: IndexOption = None, home: HomeOption = HOME) -> None:
     """Restore removed images."""
     with open_index(index, home, writable=True) as store:
@@ -139,13 +170,17 @@ def restore(ids: IdsArgument, index: IndexOption = None, home: HomeOption = HOME
     typer.echo(f"{_num_images(len(ids))} restored")
 
 
-@index_app.command()
-def verify(index: IndexOption = None, home: HomeOption = HOME) -> None:
-    """Verify all checksums: features, entries and thumbnails; exit with status 1 if an image is damaged."""
+def verify(index: IndexOption = None, as_json: JsonOption = False, home: HomeOption = HOME) -> None:
+    """Verify the checksums of features, entries and thumbnails.
+
+    Exits with status 1 if an image is damaged.
+    """
     from index.protocol import require_compaction
 
     with open_index(index, home) as store:
         damaged = require_compaction(store).verify()
+        if as_json:
+            print_json({"num_images": len(store), "damaged": [{"id": key, "fault": damaged[key]} for key in damaged]})
         for image_id, fault in damaged.items():
             typer.echo(f"image {image_id}: {fault}", err=True)
         if damaged:
@@ -153,10 +188,10 @@ def verify(index: IndexOption = None, home: HomeOption = HOME) -> None:
                 f"{_num_images(len(damaged))} damaged, {len(store):,} intact: remove the damaged ones with "
                 "`alexnet index compact`, then add their files again"
             )
-        typer.echo(f"{_num_images(len(store))}, all intact")
+        if not as_json:
+            typer.echo(f"{_num_images(len(store))}, all intact")
 
 
-@index_app.command()
 def compact(index: IndexOption = None, home: HomeOption = HOME) -> None:
     """Delete removed and damaged images for good and free their disk space."""
     from index.protocol import require_compaction
@@ -165,15 +200,18 @@ def compact(index: IndexOption = None, home: HomeOption = HOME) -> None:
         typer.echo(f"{_num_images(require_compaction(store).compact())} deleted, {len(store):,} kept")
 
 
-@index_app.command()
 def merge(
-    others: Annotated[list[Path], typer.Argument(help="Indexes of the same network.", min=1, show_default=False)],
+    others: Annotated[
+        list[Path],
+        typer.Argument(metavar="OTHER", help="Indexes to add; all of the same network.", show_default=False),
+    ],
     index: IndexOption = None,
     home: HomeOption = HOME,
 ) -> None:
-    """Add the images of other indexes to an index; the index is created if needed.
+    """Add the images of other indexes to an index.
 
-    Run it again to resume after an interruption: images that are in both count once.
+    Creates the index if there is none. Run it again to resume after an interruption: images that are in both count
+    once.
     """
     from index.backends import require_folder
     from index.merge import merge as merge_indexes
@@ -184,7 +222,6 @@ def merge(
     typer.echo(f"index {uri}: {report.images:,} images ({counts})")
 
 
-@index_app.command()
 def export(output: OutputOption, index: IndexOption = None, home: HomeOption = HOME) -> None:
     """Export ids, labels and features as NumPy arrays (.npz)."""
     from index.export import export_features
@@ -193,48 +230,73 @@ def export(output: OutputOption, index: IndexOption = None, home: HomeOption = H
         typer.echo(f"{_num_images(export_features(store, output))} in {output}")
 
 
-@index_app.command()
 def duplicates(
     index: IndexOption = None,
     max_distance: Annotated[
-        float, typer.Option(min=0, help="Maximum distance of two features, relative to the shorter one.")
+        float,
+        typer.Option(
+            min=0, metavar="X", help="Maximum distance of two features, as a share of the shorter one's length."
+        ),
     ] = 0.05,
-    neighbors: Annotated[int, typer.Option(min=1, max=100, help="Neighbors to compare per image.")] = 10,
+    neighbors: Annotated[
+        int, typer.Option(min=1, max=100, metavar="N", help="Nearest neighbors of each image to compare it with.")
+    ] = 10,
+    as_json: JsonOption = False,
+    as_jsonl: JsonLinesOption = False,
     home: HomeOption = HOME,
 ) -> None:
-    """Find pairs of near-duplicate images by their features: id, id, relative distance, label, label.
+    """Find pairs of near-duplicate images by their features.
 
-    How many pairs there are, and how many of them have two labels, is printed on standard error.
+    Prints id, id, relative distance, label, label of each pair, with tabs between. How many pairs there are, and how
+    many of them have two labels, is printed on standard error.
     """
     from index.duplicates import find_duplicates
 
+    printer = ResultPrinter(choose_format(as_json, as_jsonl, False))
     with open_index(index, home) as store:
         pairs = mislabeled = 0
         for pair in find_duplicates(store, max_distance, neighbors):
             pairs, mislabeled = pairs + 1, mislabeled + pair.has_two_labels
-            labels = f"{pair.first.label or '-'}\t{pair.second.label or '-'}"
-            typer.echo(f"{pair.first.id}\t{pair.second.id}\t{pair.distance:.6g}\t{labels}")
-        typer.echo(f"{pairs:,} pair{'' if pairs == 1 else 's'}, {mislabeled:,} with different labels", err=True)
+            ids, labels = (pair.first.id, pair.second.id), (pair.first.label, pair.second.label)
+            names = "\t".join(label or "-" for label in labels)
+            row = {"ids": ids, "distance": pair.distance, "labels": labels}
+            printer.print(row, f"{ids[0]}\t{ids[1]}\t{pair.distance:.6g}\t{names}")
+    printer.close(num_pairs=pairs, num_with_two_labels=mislabeled)
+    typer.echo(f"{pairs:,} pair{'' if pairs == 1 else 's'}, {mislabeled:,} with different labels", err=True)
 
 
-@index_app.command()
 def draw(
     output: OutputOption,
     index: IndexOption = None,
-    queries: Annotated[int, typer.Option(min=1, help="Images in the figure of neighbors.")] = 5,
+    queries: Annotated[int, typer.Option(min=1, metavar="N", help="Images whose neighbors are drawn.")] = 5,
     max_images: MaxImagesOption = 3_000,
     seed: SeedOption = 0,
     home: HomeOption = HOME,
 ) -> None:
-    """Draw images with their six nearest neighbors (Figure 4, right) and a t-SNE map of the features by label.
+    """Draw images with their neighbors, and a map of the index.
 
-    Needs the extra `train`.
+    The first figure is the right half of the paper's Figure 4: images with their six nearest neighbors. The second is a
+    t-SNE map of at most --max-images features, colored by label. --output is a folder. Needs the extra `train`.
     """
     from index.drawing import draw as draw_figures
 
     with open_index(index, home) as store:
         for file in draw_figures(store, output, queries, max_images, seed):
             typer.echo(f"wrote {file}")
+
+
+for command in (add, sync, merge, remove, restore, compact):
+    add_command(index_app, command, section=CHANGE)
+add_command(index_app, list_images, "list", section=INSPECT)
+for command in (verify, evaluate, duplicates, draw, export):
+    add_command(index_app, command, section=INSPECT)
+
+
+def _print(result: Any, as_json: bool) -> None:
+    if as_json:
+        print_json(result.to_json())
+    else:
+        typer.echo(str(result))
 
 
 def _num_images(count: int) -> str:

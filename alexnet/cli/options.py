@@ -1,4 +1,7 @@
-"""Options that several commands have: each is named and explained once, here."""
+"""Options that several commands have: each is named and explained once, here.
+
+Help texts say what an option does, in which unit, and what happens without it.
+"""
 
 from __future__ import annotations
 
@@ -9,27 +12,34 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from model.artifacts import artifact as artifacts
-from model.artifacts.artifact import Artifact, Precision
-
 if TYPE_CHECKING:
     from index.backends import IndexUri
     from index.protocol import Index
+    from model.artifacts.artifact import Artifact
+
+Precision = Literal["float32", "int8"]
+"""`model.artifacts.artifact.Precision`, so that help needn't load it."""
 
 DATA_HELP = (
-    "elpv, grocery or cifar10; a folder with one subfolder per class; or a .csv or .tsv file with the columns path, "
-    "label and (optional) split."
+    "Labeled images: a folder with one subfolder per class; a .csv or .tsv file with the columns path, label and "
+    "(optional) split; or the data set elpv, grocery or cifar10."
 )
 
 ArchiveOption = Annotated[
     Path | None,
-    typer.Option(help="Zip or tar archive of grocery or cifar10 (default: it is downloaded).", show_default=False),
+    typer.Option(
+        metavar="FILE",
+        help="Zip or tar archive of the data set grocery or cifar10 (without it: downloaded).",
+        show_default=False,
+    ),
 ]
 ArtifactOption = Annotated[
     Path | None,
     typer.Option(
         envvar="ALEXNET_ARTIFACT",
-        help="Artifact, or a folder of artifacts, whose newest is used (default: artifacts below --home).",
+        metavar="FOLDER",
+        help="Artifact (folder of a trained network), or a folder of artifacts, whose newest is used (without it: "
+        "artifacts below --home).",
         show_default=False,
     ),
 ]
@@ -38,73 +48,113 @@ ArtifactsOption = Annotated[
     typer.Option(
         "--artifact",
         envvar="ALEXNET_ARTIFACT",
-        help="Artifact, or a folder of artifacts, whose newest is used; repeat it to average several networks.",
+        metavar="FOLDER",
+        help="Artifact (folder of a trained network), or a folder of artifacts, whose newest is used (without it: "
+        "artifacts below --home). Repeat it to average several networks.",
         show_default=False,
     ),
 ]
-CropsOption = Annotated[Literal["1", "10"], typer.Option(help="10: the paper's ten crops; 1: the center crop.")]
-DataOption = Annotated[str, typer.Option(help=DATA_HELP, show_default=False)]
-DeviceOption = Annotated[
-    Literal["auto", "cpu", "cuda"], typer.Option(envvar="ALEXNET_DEVICE", help="Device to compute on.")
+CropsOption = Annotated[
+    Literal["1", "10"],
+    typer.Option(help="Crops per image whose probabilities are averaged: the paper's 10, or 1 (center), faster."),
 ]
-MAX_PIXELS = 64_000_000
-"""`model.images.limits.ImageLimits.max_pixels`, so that help needn't load what decodes images."""
-MaxPixelsOption = Annotated[
-    int,
-    typer.Option(
-        min=1, help="Maximum pixels of an image in memory, of at most 8 bytes each; larger images are skipped."
-    ),
+CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV: one line per result.")]
+DataOption = Annotated[str, typer.Option(metavar="DATA", help=DATA_HELP, show_default=False)]
+DeviceOption = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    typer.Option(envvar="ALEXNET_DEVICE", help="Device to compute on; auto takes a GPU if one can be used."),
 ]
 ExcludeOption = Annotated[
     list[str] | None,
     typer.Option(
         "--exclude",
+        metavar="PATTERN",
         help="Leave out files and folders of this name, or, with a /, of this path below the data; * stands for "
         "anything. Repeat it for several.",
         show_default=False,
     ),
 ]
 HomeOption = Annotated[
-    Path, typer.Option(envvar="ALEXNET_HOME", help="Folder that holds artifacts, indexes, runs and cache.")
+    Path,
+    typer.Option(
+        envvar="ALEXNET_HOME",
+        metavar="FOLDER",
+        help="Folder that holds artifacts, indexes, runs and cache (without it: the working directory).",
+        show_default=False,
+    ),
 ]
-ImageArgument = Annotated[Path, typer.Argument(help="Image file.", exists=True, dir_okay=False)]
+ImageArgument = Annotated[Path, typer.Argument(metavar="IMAGE", help="Image file.", exists=True, dir_okay=False)]
+ImagesArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="IMAGE",
+        help="Image files, folders (with their subfolders), patterns such as 'photos/**/*.jpg', or - for standard "
+        "input.",
+        show_default=False,
+    ),
+]
 IndexOption = Annotated[
     str | None,
     typer.Option(
         envvar="ALEXNET_INDEX",
-        help="Index: a folder or milvus://HOST:PORT/NAME (default: that of the artifact, indexes/NAME/VERSION).",
+        metavar="INDEX",
+        help="Index: a folder or milvus://HOST:PORT/NAME (without it: that of the artifact, indexes/NAME/VERSION "
+        "below --home).",
         show_default=False,
     ),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+JsonLinesOption = Annotated[bool, typer.Option("--jsonl", help="Print one JSON object per line.")]
 ListSkippedOption = Annotated[
-    Path | None, typer.Option(help="File to write: all that is skipped, and why.", show_default=False)
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Write what is skipped to this file: path, reason, detail; tabs between.",
+        show_default=False,
+    ),
 ]
-MaxImagesOption = Annotated[int, typer.Option(min=1, help="Maximum number of images.")]
-OutputOption = Annotated[Path, typer.Option(help="File or folder to write.", show_default=False)]
+MAX_PIXELS = 64_000_000
+"""`model.images.limits.ImageLimits.max_pixels`, so that help needn't load what decodes images."""
+MaxImagesOption = Annotated[int, typer.Option(min=1, metavar="N", help="Maximum number of images.")]
+MaxPixelsOption = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Maximum pixels of an image in memory, of at most 8 bytes each; larger images are skipped.",
+    ),
+]
+OutputOption = Annotated[Path, typer.Option(metavar="PATH", help="File or folder to write.", show_default=False)]
 PrecisionOption = Annotated[
-    Precision, typer.Option(envvar="ALEXNET_PRECISION", help="Numeric precision of the network.")
+    Precision,
+    typer.Option(
+        envvar="ALEXNET_PRECISION",
+        help="Numeric precision of the network; int8 is what `alexnet quantize` added.",
+    ),
 ]
-RunArgument = Annotated[Path, typer.Argument(help="Folder of a finished run, runs/NAME-DATE-TIME.", show_default=False)]
-SeedOption = Annotated[int, typer.Option(min=0, help="Random seed.")]
-SplitOption = Annotated[Literal["train", "validation", "test", "all"], typer.Option(help="Split of the data.")]
+RunArgument = Annotated[
+    Path, typer.Argument(metavar="RUN", help="Folder of a finished run, runs/NAME-DATE-TIME.", show_default=False)
+]
+SeedOption = Annotated[int, typer.Option(min=0, metavar="N", help="Random seed.")]
+SplitOption = Annotated[Literal["train", "validation", "test", "all"], typer.Option(help="Split of the data to use.")]
 
 HOME = Path()
 
 
 def load_artifact(artifact: Path | None, home: Path, precision: Precision = "float32") -> Artifact:
     """The artifact that --artifact names, else the newest below --home. Raises ArtifactError."""
+    from model.artifacts import artifact as artifacts
+
     return artifacts.load(artifact or home / "artifacts", precision)
 
 
-def index_uri(index: str | None, artifact: Path | Artifact | None, home: Path) -> IndexUri:
+def index_uri(index: str | None, artifact: Artifact | None, home: Path) -> IndexUri:
     """The index that --index names, else the artifact's own below --home. Raises ArtifactError, InvalidRequestError."""
     from index.backends import IndexUri
 
     if index is not None:
         return IndexUri.parse(index)
-    loaded = artifact if isinstance(artifact, Artifact) else load_artifact(artifact, home)
-    return IndexUri(loaded.default_index_path(home / "indexes"))
+    return IndexUri((artifact or load_artifact(None, home)).default_index_path(home / "indexes"))
 
 
 @contextmanager

@@ -15,21 +15,26 @@ def pack(
     density: Annotated[
         float | None,
         typer.Option(
-            help="Share of the weights of fc6 and fc7 to keep (default: 0.12, or as the recipe pruned them).",
+            metavar="X",
+            help="Share of the weights of fc6 and fc7 to keep (without it: 0.12, or what the recipe kept).",
             show_default=False,
         ),
     ] = None,
     epochs: Annotated[
         int | None,
         typer.Option(
-            help="Epochs after pruning; a quarter as many follow at a tenth (default: 8, or none where the recipe "
-            "pruned).",
+            metavar="N",
+            help="Epochs of training after pruning; a quarter as many follow at a tenth of the learning rate (without "
+            "it: 8, or none if the recipe pruned).",
             show_default=False,
         ),
     ] = None,
-    learning_rate: Annotated[float, typer.Option(help="Learning rate after pruning.")] = 0.001,
+    learning_rate: Annotated[float, typer.Option(metavar="X", help="Learning rate after pruning.")] = 0.001,
 ) -> None:
-    """Prune the network of a run, fine-tune, round, measure and pack it (Han et al. 2016, "Deep Compression")."""
+    """Prune a network and pack it into a few megabytes.
+
+    The network of a run is pruned, trained on, rounded, measured and packed (Han et al. 2016, "Deep Compression").
+    """
     from training.publish.pack import pack_run
 
     pack_run(run, output, density, epochs, learning_rate, typer.echo)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -15,20 +15,34 @@ if TYPE_CHECKING:
 
 
 def pull(
-    name: Annotated[str, typer.Argument(help="bvlc-alexnet, caffenet or torchvision-alexnet.", show_default=False)],
+    name: Annotated[
+        Literal["bvlc-alexnet", "caffenet", "torchvision-alexnet"],
+        typer.Argument(metavar="NAME", help="bvlc-alexnet, caffenet or torchvision-alexnet.", show_default=False),
+    ],
     file: Annotated[
         Path | None,
-        typer.Option("--from", help="Import this .onnx, .pth or .caffemodel file instead of downloading."),
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="Import this .onnx, .pth or .caffemodel file instead of downloading.",
+            show_default=False,
+        ),
     ] = None,
     skip_checksum: Annotated[
         bool, typer.Option("--skip-checksum", help="Accept a file with another checksum (only with --from).")
     ] = False,
-    mirror: Annotated[str, typer.Option(help="URL of a server that has the file (default: its publisher's).")] = "",
+    mirror: Annotated[
+        str,
+        typer.Option(
+            metavar="URL", help="Download from this server (without it: from the publisher's).", show_default=False
+        ),
+    ] = "",
     home: HomeOption = HOME,
 ) -> None:
-    """Download a published network with ImageNet's 1000 classes and make an artifact of it.
+    """Download a published ImageNet network.
 
-    The checksum, every layer and the outputs are compared with the published ones before the artifact is written.
+    Makes an artifact with ImageNet's 1000 classes of it. The checksum, every layer and the outputs are compared with
+    the published ones before anything is written. Needs the extra `pull`.
     """
     from model.shell_command import alexnet_command
     from training.evaluation.evaluate import format_measurements

@@ -25,15 +25,18 @@ def quantize(
     exclude: ExcludeOption = None,
     max_images: MaxImagesOption = 200,
     max_error_increase: Annotated[
-        float, typer.Option(min=0, help="Largest increase of the top-1 error, in percentage points.")
+        float,
+        typer.Option(
+            min=0, metavar="X", help="Largest increase of the top-1 error that is accepted, in percentage points."
+        ),
     ] = 0.5,
     device: DeviceOption = "auto",
     home: HomeOption = HOME,
 ) -> None:
-    """Add an int8 network to an artifact, calibrated on training images (at most --max-images).
+    """Add an int8 network, which is faster.
 
-    Float32 and int8 are both measured on held-out images. Nothing is written if int8 makes more errors than
-    --max-error-increase allows. Serve it with --precision int8.
+    It is calibrated on at most --max-images training images, and measured on the held-out images, as float32 is.
+    Nothing is written if int8 makes more errors than --max-error-increase allows. Serve it with --precision int8.
     """
     from model.artifacts.artifact import NETWORK_FILES
     from training.evaluation.quantize import add_int8

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import typer
 
+from alexnet.cli.browser import OpenReportOption, open_in_browser
 from alexnet.cli.options import ArtifactOption, RunArgument
 
 
-def report(run: RunArgument, artifact: ArtifactOption = None) -> None:
-    """Measure the artifact of a run again and rewrite the run's report.html."""
+def report(run: RunArgument, artifact: ArtifactOption = None, open_: OpenReportOption = False) -> None:
+    """Write the report of a training run again.
+
+    Measures the run's artifact on the held-out images, and writes report.html in the run's folder.
+    """
     from training.publish.report import rewrite_report
 
-    typer.echo(f"wrote {rewrite_report(run, artifact)}")
+    path = rewrite_report(run, artifact).resolve()
+    typer.echo(f"report: {path.as_uri()}")
+    if open_:
+        open_in_browser(path.as_uri())

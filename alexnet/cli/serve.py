@@ -3,44 +3,103 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic import ValidationError
 
+from alexnet.cli.browser import OpenPageOption, open_in_browser
 from server.settings import Settings
 
 SECRET = ("keys",)
 """Not a flag: other users of the machine see command lines."""
+SECTIONS = {
+    "What is served": ("home", "artifact", "index", "read_only", "sync_folder", "precision"),
+    "Address": ("host", "port", "grpc_port", "uds", "allowed_hosts", "root_path", "trusted_proxies"),
+    "Machine": ("device", "search_device", "threads"),
+    "Access": ("keys_file", "public_metrics", "cors_origins"),
+    "Log": ("log_level", "log_format"),
+    "Limits": (
+        "request_timeout", "drain_seconds", "requests_per_second", "max_concurrent_requests", "max_inflight_bytes",
+        "max_queued_crops", "max_body_bytes", "max_images_per_request", "max_pixels",
+    ),
+}  # fmt: skip
+"""Sections of the help, with the settings in each."""
+METAVARS = {bool: None, int: "N", float: "X", Path: "FOLDER", str: "LIST"}
+"""What the help calls a value, by its type."""
+OWN_METAVARS = {"host": "HOST", "index": "INDEX", "keys_file": "FILE", "root_path": "PREFIX", "uds": "FILE"}
 
 
-def serve_command() -> Callable[..., None]:
-    """The command, with a flag for each field of Settings."""
+def run_server(config: Path | None, open_page: bool, **flags: Any) -> None:
+    """Serve a network and its index over HTTP.
 
-    def serve(config: Path | None, **flags: Any) -> None:
-        """Serve an artifact and its index over HTTP: POST /classify, POST /similar, a web page.
+    POST /classify, POST /similar, and a web page. Each flag is also an environment variable (ALEXNET_ and its name in
+    capitals) and a name in the --config file (with underscores). Set API keys with ALEXNET_KEYS or --keys-file.
+    """
+    from server import run
 
-        Each flag is also an environment variable (ALEXNET_ and its name in capitals) and a name in the --config file
-        (with underscores). Set API keys with ALEXNET_KEYS or --keys-file.
-        """
-        from server import run
-
-        given = {name: value for name, value in flags.items() if value is not None}
-        run.serve(run.load_settings(config, given), typer.echo)
-
-    option = typer.Option(envvar="ALEXNET_CONFIG", help="TOML file with settings.")
-    parameters = [_parameter("config", Annotated[Path | None, option])]
-    for name, field in Settings.model_fields.items():
-        if name not in SECRET:
-            default = "" if field.default is None else f" Default: {field.default}."
-            option = typer.Option(f"--{name.replace('_', '-')}", help=f"{field.description or name}{default}")
-            annotation: Any = field.annotation
-            parameters.append(_parameter(name, Annotated[annotation | None, option]))
-    serve.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    serve.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return serve
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        settings = run.load_settings(config, given)
+    except ValidationError as error:
+        raise _explain(error, given) from None
+    run.serve(settings, typer.echo, open_in_browser if open_page else None)
 
 
-def _parameter(name: str, annotation: Any) -> inspect.Parameter:
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+def _explain(error: ValidationError, flags: Mapping[str, Any]) -> typer.BadParameter:
+    """The first wrong setting, by the name under which it was given."""
+    problem = error.errors()[0]
+    name = str(problem["loc"][0]) if problem["loc"] else ""
+    variable = f"ALEXNET_{name.upper()}"
+    source = _flag(name) if name in flags else variable if variable in os.environ else f"the setting {name}"
+    reason = problem["msg"].removeprefix("Value error, ")
+    return typer.BadParameter(f"{str(problem['input'])[:80]!r}: {reason[:1].lower()}{reason[1:]}", param_hint=source)
+
+
+def _with_flags(function: Callable[..., None]) -> Callable[..., None]:
+    """The function with a flag for each setting, for typer to read."""
+    config = typer.Option(envvar="ALEXNET_CONFIG", metavar="FILE", help="TOML file with settings.", show_default=False)
+    parameters = [
+        _keyword("config", Annotated[Path | None, config]),
+        _keyword("open_page", OpenPageOption, False),
+        *_flags(),
+    ]
+    function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    function.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return function
+
+
+def _flags() -> Iterator[inspect.Parameter]:
+    sections = {name: section for section, names in SECTIONS.items() for name in names}
+    others = [name for name in Settings.model_fields if name not in (*sections, *SECRET)]
+    for name in (*sections, *others):
+        field = Settings.model_fields[name]
+        annotation: Any = field.annotation
+        shown = "" if field.default in (None, "", Path(), False) else f"  [default: {field.default}]"
+        option = typer.Option(
+            _flag(name) if annotation is not bool else f"{_flag(name)}/--no-{name.replace('_', '-')}",
+            help=f"{field.description}{shown}",
+            metavar=OWN_METAVARS.get(name, _metavar(annotation)),
+            show_default=False,
+            rich_help_panel=sections.get(name, "Other settings"),
+        )
+        yield _keyword(name, Annotated[annotation | None, option])
+
+
+def _keyword(name: str, annotation: Any, default: object = None) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _metavar(annotation: Any) -> str | None:
+    kinds = [kind for kind in getattr(annotation, "__args__", (annotation,)) if kind is not type(None)]
+    return METAVARS.get(kinds[0]) if len(kinds) == 1 and isinstance(kinds[0], type) else None
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+serve = _with_flags(run_server)

@@ -1,53 +1,85 @@
-"""`alexnet similar`: the indexed images most similar to an image."""
+"""`alexnet similar`: the indexed images most similar to images."""
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from alexnet.cli.image_results import Result, format_list, print_results
 from alexnet.cli.options import (
     HOME,
     ArtifactOption,
+    CsvOption,
     DeviceOption,
     HomeOption,
-    ImageArgument,
+    ImagesArgument,
     IndexOption,
+    JsonLinesOption,
     JsonOption,
     PrecisionOption,
     index_uri,
     load_artifact,
 )
+from alexnet.cli.output import choose_format
 
 if TYPE_CHECKING:
     from index.search import Neighbor
 
+COLUMNS = ("image", "rank", "id", "distance", "label", "path", "error")
+
 
 def similar(
-    image: ImageArgument,
+    images: ImagesArgument,
     artifact: ArtifactOption = None,
     index: IndexOption = None,
-    k: Annotated[int, typer.Option(min=1, max=1000, help="Number of neighbors.")] = 6,
-    label: Annotated[str | None, typer.Option(help="Search only images with this label.")] = None,
-    search: Annotated[str, typer.Option(help="Search mode: exact; with codes also binary or hash_lookup.")] = "exact",
+    k: Annotated[int, typer.Option("--k", "-k", min=1, max=1000, metavar="N", help="Neighbors per image.")] = 6,
+    label: Annotated[
+        str | None, typer.Option(metavar="LABEL", help="Search only images with this label.", show_default=False)
+    ] = None,
+    search: Annotated[
+        Literal["exact", "binary", "hash_lookup"],
+        typer.Option(help="exact compares with every image; the others need codes (`alexnet codes train`)."),
+    ] = "exact",
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
     as_json: JsonOption = False,
+    as_jsonl: JsonLinesOption = False,
+    as_csv: CsvOption = False,
     home: HomeOption = HOME,
 ) -> None:
-    """Find the indexed images most similar to an image, by the Euclidean distance of their features."""
+    """Find the indexed images most similar to images.
+
+    Prints distance, label and file of each neighbor, nearest first. The distance is Euclidean, between the features of
+    two images; it is 0 for the same image. Exits with status 1 if an image can't be read; the others are searched.
+
+    \b
+    Examples:
+      alexnet similar photo.jpg
+      alexnet similar -k 1 --csv 'photos/**/*.jpg' > neighbors.csv
+    """
+    form = choose_format(as_json, as_jsonl, as_csv)
     from alexnet.similarity import find_similar
 
     loaded = load_artifact(artifact, home, precision)
-    neighbors = find_similar(image, loaded, index_uri(index, loaded, home), k, label, search, device)
-    if as_json:
-        typer.echo(json.dumps([_row(neighbor) for neighbor in neighbors]))
-    else:
-        for n in neighbors:
-            typer.echo(f"{n.distance:9.3f}  {n.entry.label or '-'}  {n.entry.source}")
+    uri = index_uri(index, loaded, home)
+
+    def search_all(names: Sequence[str]) -> Iterable[Result]:
+        for name, found in find_similar(names, loaded, uri, k, label, search, device):
+            yield Result(name, [_row(n) for n in found]) if isinstance(found, list) else Result(name, error=found)
+
+    print_results(images, search_all, "neighbors", form, COLUMNS, _format)
 
 
-def _row(neighbor: Neighbor) -> dict[str, object]:
+def _row(neighbor: Neighbor) -> dict[str, Any]:
     entry = neighbor.entry
-    return {"id": entry.id, "distance": neighbor.distance, "label": entry.label, "path": str(entry.source)}
+    path = None if entry.source is None else str(entry.source)
+    return {"id": entry.id, "distance": neighbor.distance, "label": entry.label, "path": path}
+
+
+def _format(result: Result, name_width: int) -> str:
+    rows = [
+        (f"{row['distance']:9.3f}", row["label"] or "-", row["path"] or f"image {row['id']}") for row in result.rows
+    ]
+    return f"{result.image}\n{format_list(rows)}" if name_width else format_list(rows)

@@ -6,282 +6,161 @@ import os
 import shlex
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 import typer
+from typer.main import get_command
 
+from alexnet.cli.browser import OpenReportOption, open_in_browser
+from alexnet.cli.command_groups import add_command, new_app
+from alexnet.cli.errors import Failure, run
 from alexnet.cli.options import (
-    DATA_HELP,
     HOME,
     MAX_PIXELS,
     ArchiveOption,
-    DeviceOption,
     ExcludeOption,
     HomeOption,
+    JsonOption,
     ListSkippedOption,
     MaxPixelsOption,
 )
-from model.exceptions import AlexNetError, StoppedError, TrainingError
-from model.requirements import missing_package
-from model.shell_command import alexnet_command
-from training.config import (
-    Environment,
-    NetworkOptions,
-    RecipeOptions,
-    RunOptions,
-    TrainConfig,
-    parse_lr_multipliers,
+from alexnet.cli.output import log_to_stderr, print_json
+from alexnet.cli.train_options import (
+    ActivationOption,
+    ArtifactsOption,
+    AugmentOption,
+    BatchSizeOption,
+    CacheFormatOption,
+    CacheOption,
+    ClassWeightsOption,
+    ColorProfilesOption,
+    CompileOption,
+    Conv3CrossTowerOption,
+    DetailOption,
+    DropNearDuplicatesOption,
+    DropoutOption,
+    EpochsOption,
+    FindRateOption,
+    FinishOption,
+    FrozenOption,
+    HiddenOption,
+    InitFromOption,
+    KeepCheckpointOption,
+    LabelSmoothingOption,
+    LearningRateOption,
+    LrMultipliersOption,
+    MeasuredCropsOption,
+    MicroBatchOption,
+    MinutesOption,
+    MirrorOption,
+    NameOption,
+    NetworkOption,
+    NormalizationOption,
+    OmitLayerOption,
+    PatienceOption,
+    PcaColorStdOption,
+    PoolSizeOption,
+    ProcessesPerNetworkOption,
+    PublishOption,
+    RandomCropOption,
+    RecipeOption,
+    ResumeOption,
+    RunsOption,
+    SaveStepsOption,
+    ScheduleOption,
+    ThreadsOption,
+    TrainingDataOption,
+    TrainingDeviceOption,
+    TrainingPrecisionOption,
+    TrainingSeedOption,
+    WarmupOption,
+    WeightDecayOption,
 )
+from model.exceptions import StoppedError, TrainingError
+from model.shell_command import alexnet_command
+
+if TYPE_CHECKING:
+    from training.config import TrainConfig
+    from training.train import FinishedRun
 
 OTHER_RANKS_DELAY = 5
 """Seconds before other processes than the first report an error: the first usually reports the same one before."""
 POOL_SIZES: dict[int | None, Literal[2, 3] | None] = {None: None, 2: 2, 3: 3}
-RECIPE, NETWORK, TUNING, MACHINE, FOLDERS = "Recipe", "Network", "Fine-tuning", "Machine", "Folders"
 
 
 def train(
     context: typer.Context,
-    data: Annotated[str, typer.Option(help=DATA_HELP)] = "elpv",
+    data: TrainingDataOption = "elpv",
+    name: NameOption = None,
+    seed: TrainingSeedOption = 0,
+    resume: ResumeOption = None,
+    finish: FinishOption = None,
+    open_report: OpenReportOption = False,
+    as_json: JsonOption = False,
     archive: ArchiveOption = None,
     exclude: ExcludeOption = None,
     list_skipped: ListSkippedOption = None,
     max_pixels: MaxPixelsOption = MAX_PIXELS,
-    detail: Annotated[
-        int | None,
-        typer.Option(
-            min=8,
-            max=256,
-            help="Reduce images so that the shorter side has so many pixels before it is enlarged to 256 (default: as "
-            "in --init-from, or 256: no reduction).",
-            show_default=False,
-        ),
-    ] = None,
-    color_profiles: Annotated[
-        bool | None,
-        typer.Option(
-            "--color-profiles/--ignore-color-profiles",
-            help="Convert embedded color profiles to sRGB (default: as in --init-from, or convert).",
-            show_default=False,
-        ),
-    ] = None,
-    drop_near_duplicates: Annotated[
-        bool,
-        typer.Option(
-            "--drop-near-duplicates", help="Leave out training and validation images that look like held-out ones."
-        ),
-    ] = False,
-    name: Annotated[
-        str | None, typer.Option(help="Name of the artifact (default: name of the data).", show_default=False)
-    ] = None,
-    seed: Annotated[
-        int, typer.Option(min=0, help="Random seed for initialization, split, shuffling, crops and dropout.")
-    ] = 0,
-    resume: Annotated[
-        Path | None,
-        typer.Option(help="Resume the run in this folder; --epochs or --minutes make it longer.", show_default=False),
-    ] = None,
-    finish: Annotated[
-        Path | None, typer.Option(help="Publish the run in this folder as it is.", show_default=False)
-    ] = None,
-    recipe: Annotated[
-        Literal["small", "paper", "source", "photos"],
-        typer.Option(
-            help="small: for a few thousand images; paper: as published; source: as in the authors' program; photos: "
-            "for photographs from several sources.",
-            rich_help_panel=RECIPE,
-        ),
-    ] = "small",
-    epochs: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Maximum number of epochs, to which the schedule fits itself.", rich_help_panel=RECIPE
-        ),
-    ] = None,
-    minutes: Annotated[
-        float | None,
-        typer.Option(min=0.01, help="Minutes of training instead of epochs.", rich_help_panel=RECIPE),
-    ] = None,
-    schedule: Annotated[
-        Literal["plateau", "cosine"] | None,
-        typer.Option(
-            help="plateau: the paper's, by the validation error; cosine: down to the end of the run.",
-            rich_help_panel=RECIPE,
-        ),
-    ] = None,
-    warmup: Annotated[
-        float | None,
-        typer.Option(min=0, max=0.5, help="Share of the run in which the learning rate grows.", rich_help_panel=RECIPE),
-    ] = None,
-    find_rate: Annotated[
-        bool,
-        typer.Option("--find-rate", help="Find the learning rate by a short range test.", rich_help_panel=RECIPE),
-    ] = False,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Global batch size; the learning rate scales linearly with it.", rich_help_panel=RECIPE
-        ),
-    ] = None,
-    learning_rate: Annotated[
-        float | None, typer.Option(min=0, help="Initial learning rate.", rich_help_panel=RECIPE)
-    ] = None,
-    weight_decay: Annotated[float | None, typer.Option(min=0, help="Weight decay.", rich_help_panel=RECIPE)] = None,
-    patience: Annotated[
-        int | None,
-        typer.Option(min=1, help="Epochs without improvement before the learning rate drops.", rich_help_panel=RECIPE),
-    ] = None,
-    pca_color_std: Annotated[
-        float | None,
-        typer.Option(min=0, help="Standard deviation of the PCA color shift; 0: none.", rich_help_panel=RECIPE),
-    ] = None,
-    mirror: Annotated[
-        bool | None, typer.Option("--mirror/--no-mirror", help="Mirror half of the crops.", rich_help_panel=RECIPE)
-    ] = None,
-    random_crop: Annotated[
-        bool | None,
-        typer.Option("--random-crop/--no-random-crop", help="Random or center crops.", rich_help_panel=RECIPE),
-    ] = None,
-    augment: Annotated[
-        str | None,
-        typer.Option(
-            help="Other augmentations than the recipe's: boxes,degradation,jitter,mixup,cutmix; or none.",
-            rich_help_panel=RECIPE,
-        ),
-    ] = None,
-    class_weights: Annotated[
-        bool | None,
-        typer.Option(
-            "--class-weights/--no-class-weights",
-            help="Images of small classes count more.",
-            rich_help_panel=RECIPE,
-        ),
-    ] = None,
-    label_smoothing: Annotated[
-        float | None,
-        typer.Option(min=0, max=0.5, help="Share of a target that all classes have alike.", rich_help_panel=RECIPE),
-    ] = None,
-    network: Annotated[
-        Literal["alexnet", "alexnet-one-tower", "alexnet-six-conv"] | None,
-        typer.Option(
-            help="alexnet (default); the half-size network of footnote 2; or with a sixth convolution (section 6).",
-            rich_help_panel=NETWORK,
-        ),
-    ] = None,
-    hidden: Annotated[
-        int | None, typer.Option(min=2, help="Width of fc6 and fc7 (default 4096).", rich_help_panel=NETWORK)
-    ] = None,
-    dropout: Annotated[
-        float | None,
-        typer.Option(min=0, max=0.99, help="Dropout in fc6 and fc7; 0: none.", rich_help_panel=NETWORK),
-    ] = None,
-    activation: Annotated[
-        Literal["relu", "tanh"] | None, typer.Option(help="Activation function.", rich_help_panel=NETWORK)
-    ] = None,
-    pool_size: Annotated[
-        int | None,
-        typer.Option(min=2, max=3, help="Pooling window: 3 overlaps, 2 doesn't.", rich_help_panel=NETWORK),
-    ] = None,
-    normalization: Annotated[
-        Literal["paper", "source", "none"] | None,
-        typer.Option(help="Local response normalization after conv1 and conv2.", rich_help_panel=NETWORK),
-    ] = None,
-    conv3_cross_tower: Annotated[
-        bool | None,
-        typer.Option(
-            "--conv3-cross-tower/--no-conv3-cross-tower", help="conv3 sees both towers.", rich_help_panel=NETWORK
-        ),
-    ] = None,
-    omit_layer: Annotated[
-        Literal["conv2", "conv3", "conv4", "conv5", "fc7"] | None,
-        typer.Option(help="Leave one layer out (section 7).", rich_help_panel=NETWORK),
-    ] = None,
-    init_from: Annotated[
-        Path | None,
-        typer.Option(help="Artifact whose layers are copied where they fit.", rich_help_panel=TUNING),
-    ] = None,
-    lr_multipliers: Annotated[
-        str | None,
-        typer.Option(
-            help="Learning rate multipliers by layer or group (copied, new, conv, fc): copied=0.3,conv1=0.01.",
-            rich_help_panel=TUNING,
-        ),
-    ] = None,
-    frozen: Annotated[
-        str | None, typer.Option(help="Layers that are not trained: conv1,conv2.", rich_help_panel=TUNING)
-    ] = None,
-    processes_per_network: Annotated[
-        int,
-        typer.Option(
-            min=1, max=2, help="2: one tower per process, started by torchrun (section 3.2).", rich_help_panel=MACHINE
-        ),
-    ] = 1,
-    micro_batch: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            help="Maximum images per forward pass, with gradient accumulation; 0: no maximum.",
-            rich_help_panel=MACHINE,
-        ),
-    ] = 0,
-    device: DeviceOption = "auto",
-    precision: Annotated[
-        Literal["auto", "float32", "bfloat16", "float64"],
-        typer.Option(help="Numeric precision of training.", rich_help_panel=MACHINE),
-    ] = "auto",
-    threads: Annotated[
-        int,
-        typer.Option(min=0, help="Threads on the CPU; 0: chosen by a short trial.", rich_help_panel=MACHINE),
-    ] = 0,
-    compile_: Annotated[
-        bool,
-        typer.Option("--compile", help="Use torch.compile on a GPU; the first step is slow.", rich_help_panel=MACHINE),
-    ] = False,
-    save_steps: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            help="Steps between checkpoints within an epoch; 0: every ten minutes only.",
-            rich_help_panel=MACHINE,
-        ),
-    ] = 0,
-    keep_checkpoint: Annotated[
-        bool,
-        typer.Option(
-            "--keep-checkpoint", help="Keep the checkpoint of a finished run (435 MB).", rich_help_panel=MACHINE
-        ),
-    ] = False,
-    publish: Annotated[
-        Literal["last", "best"],
-        typer.Option(
-            help="Publish the last epoch's weights, or those of the best validation error.", rich_help_panel=MACHINE
-        ),
-    ] = "last",
-    cache_format: Annotated[
-        Literal["raw", "jpeg"],
-        typer.Option(
-            help="Format of decoded images: raw takes 196,608 bytes per image, jpeg about 17,000.",
-            rich_help_panel=MACHINE,
-        ),
-    ] = "raw",
-    crops: Annotated[
-        Literal["1", "10"],
-        typer.Option(help="Measure the center crop only, or ten crops, too.", rich_help_panel=MACHINE),
-    ] = "10",
+    detail: DetailOption = None,
+    color_profiles: ColorProfilesOption = None,
+    drop_near_duplicates: DropNearDuplicatesOption = False,
+    recipe: RecipeOption = "small",
+    epochs: EpochsOption = None,
+    minutes: MinutesOption = None,
+    schedule: ScheduleOption = None,
+    warmup: WarmupOption = None,
+    find_rate: FindRateOption = False,
+    batch_size: BatchSizeOption = None,
+    learning_rate: LearningRateOption = None,
+    weight_decay: WeightDecayOption = None,
+    patience: PatienceOption = None,
+    pca_color_std: PcaColorStdOption = None,
+    mirror: MirrorOption = None,
+    random_crop: RandomCropOption = None,
+    augment: AugmentOption = None,
+    class_weights: ClassWeightsOption = None,
+    label_smoothing: LabelSmoothingOption = None,
+    network: NetworkOption = None,
+    hidden: HiddenOption = None,
+    dropout: DropoutOption = None,
+    activation: ActivationOption = None,
+    pool_size: PoolSizeOption = None,
+    normalization: NormalizationOption = None,
+    conv3_cross_tower: Conv3CrossTowerOption = None,
+    omit_layer: OmitLayerOption = None,
+    init_from: InitFromOption = None,
+    lr_multipliers: LrMultipliersOption = None,
+    frozen: FrozenOption = None,
+    device: TrainingDeviceOption = "auto",
+    processes_per_network: ProcessesPerNetworkOption = 1,
+    micro_batch: MicroBatchOption = 0,
+    precision: TrainingPrecisionOption = "auto",
+    threads: ThreadsOption = 0,
+    compile_: CompileOption = False,
+    save_steps: SaveStepsOption = 0,
+    keep_checkpoint: KeepCheckpointOption = False,
+    publish: PublishOption = "last",
+    cache_format: CacheFormatOption = "raw",
+    crops: MeasuredCropsOption = "10",
     home: HomeOption = HOME,
-    artifacts: Annotated[
-        Path | None,
-        typer.Option(help="Output folder of artifacts (default: artifacts below --home).", rich_help_panel=FOLDERS),
-    ] = None,
-    runs: Annotated[
-        Path | None,
-        typer.Option(help="Folder of logs and checkpoints (default: runs below --home).", rich_help_panel=FOLDERS),
-    ] = None,
-    cache: Annotated[
-        Path | None,
-        typer.Option(help="Folder of decoded images (default: cache below --home).", rich_help_panel=FOLDERS),
-    ] = None,
+    artifacts: ArtifactsOption = None,
+    runs: RunsOption = None,
+    cache: CacheOption = None,
 ) -> None:
-    """Train the network on labeled images, export it, measure it and publish an artifact to serve."""
+    """Train a network on your own labeled images.
+
+    Exports the network, measures it on held-out images, publishes an artifact that the other commands use, and writes
+    a report. Ctrl-C saves a checkpoint and prints the command that resumes the run. Needs the extra `train`.
+    """
+    from training.config import (
+        Environment,
+        NetworkOptions,
+        RecipeOptions,
+        RunOptions,
+        TrainConfig,
+        parse_lr_multipliers,
+    )
+
     config = TrainConfig.create(
         recipe=RecipeOptions(
             name=recipe,
@@ -344,18 +223,21 @@ def train(
             cache=cache,
         ),
     )
-    run_training(config, resume or finish, given_options(context), finish is not None, (epochs, minutes))
+    with log_to_stderr(as_json):
+        finished = run_training(config, resume or finish, given_options(context), finish is not None, (epochs, minutes))
+    if finished is not None:
+        _print_address(finished, as_json, open_report)
 
 
 def given_options(context: typer.Context) -> set[str]:
-    """The options that were given, on the command line or in the environment, without `resume` and `finish`."""
+    """The options that were given, on the command line or in the environment, without those of this call alone."""
     sources = {name: context.get_parameter_source(name) for name in context.params}
     given = {name.rstrip("_") for name, source in sources.items() if source and source.name != "DEFAULT"}
     if {"resume", "finish"} <= given:
         raise TrainingError("--resume and --finish exclude each other: --finish publishes the run without training")
     if {"find_rate", "learning_rate"} <= given:
         raise TrainingError("--find-rate chooses the learning rate: leave out --learning-rate")
-    return given - {"resume", "finish"}
+    return given - {"resume", "finish", "as_json", "open_report"}
 
 
 def run_training(
@@ -364,21 +246,28 @@ def run_training(
     given: set[str],
     finish: bool = False,
     length: tuple[int | None, float | None] = (None, None),
-) -> None:
-    """Train, or resume a run with what was `given` of its environment; then print errors and the next command.
+) -> FinishedRun | None:
+    """Train, or resume a run with what was `given` of its environment; None in other processes than the main one.
 
     `finish`: publish the run in `resume` as it is. `length`: epochs and minutes of a run that is resumed.
     """
     typer.echo("loading PyTorch")  # seconds
-    from training.evaluation.evaluate import format_measurements
     from training.loop.run_directory import resume_config
-    from training.train import train as train_network
+    from training.train import train_run
 
     if resume is not None:
         config = resume_config(resume, config.environment, given, *length)
-    artifact = train_network(config, resume, finish)
-    if artifact is None:  # another process prints it
-        return
+    finished = train_run(config, resume, finish)
+    if finished is not None:
+        _print_result(finished, config)
+    return finished
+
+
+def _print_result(finished: FinishedRun, config: TrainConfig) -> None:
+    """Print the errors, the artifact and the next commands."""
+    from training.evaluation.evaluate import format_measurements
+
+    artifact = finished.artifact
     typer.echo(format_measurements(artifact.manifest.measurements))
     typer.echo(f"artifact: {artifact.path}")
     index = [alexnet_command(), "index", "add", "--artifact", str(artifact.path), "--data", config.environment.data]
@@ -386,20 +275,29 @@ def run_training(
     typer.echo(f"next: {shlex.join(index)}; {shlex.join([alexnet_command(), 'serve'])}")
 
 
+def _print_address(finished: FinishedRun, as_json: bool, open_report: bool) -> None:
+    """Print where the report is, or all of the result as JSON."""
+    from training.publish.report import REPORT
+
+    report, artifact = (finished.path / REPORT).resolve(), finished.artifact
+    if as_json:
+        measurements = [measurement.model_dump(mode="json") for measurement in artifact.manifest.measurements]
+        print_json({"artifact": str(artifact.path), "report": str(report), "measurements": measurements})
+    else:
+        typer.echo(f"report: {report.as_uri()}")
+    if open_report:
+        open_in_browser(report.as_uri())
+
+
 def main() -> None:
     """The script `training/run.py`: with several processes an error is printed once."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(train)
-    try:
-        app()
-    except ModuleNotFoundError as error:
-        if (message := missing_package(error.name)) is None:
-            raise
-        typer.echo(f"error: {message}", err=True)
-        raise SystemExit(1) from None
-    except AlexNetError as error:
-        if os.environ.get("LOCAL_RANK", "0") != "0":
-            time.sleep(OTHER_RANKS_DELAY)  # torchrun ends this process before it repeats the first one's error
-        if not isinstance(error, StoppedError) or os.environ.get("RANK", "0") == "0":  # all have stopped together
-            typer.echo(f"error: {error}", err=True)
-        raise SystemExit(1) from None
+    app = new_app(no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"]})
+    add_command(app, train)
+    run(get_command(app), show=_show_once)
+
+
+def _show_once(error: Exception, failure: Failure) -> None:
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        time.sleep(OTHER_RANKS_DELAY)  # torchrun ends this process before it repeats the first one's error
+    if not isinstance(error, StoppedError) or os.environ.get("RANK", "0") == "0":  # all have stopped together
+        typer.echo(str(failure), err=True)

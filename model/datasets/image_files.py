@@ -70,7 +70,8 @@ def begins_as_image_file(path: str) -> bool:
 
 def skipped_file(path: str, error: InvalidImageError | OSError) -> Skipped:
     """The record of a file that couldn't be read or decoded."""
-    return Skipped(path, _skip_reason(error), str(error))
+    detail = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return Skipped(path, _skip_reason(error), detail)
 
 
 def _skip_reason(error: InvalidImageError | OSError) -> SkipReason:

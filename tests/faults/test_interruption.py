@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from alexnet.cli.errors import HELP
 from index.build import build, find_images
 from index.search import Query
 from index.store import ImageIndex
@@ -66,8 +67,8 @@ def test_ctrl_c_says_that_what_was_added_is_kept(artifact: Artifact, images: Pat
             time.sleep(0.005)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert errors == "error: stopped; what was added is kept: run the same command to resume\n"
+    assert process.returncode == 130
+    assert errors == "stopped; what was added is kept: run the same command to resume\n"
     index = ImageIndex.open(path)
     kept = len(index)
     index.close()
@@ -87,7 +88,7 @@ def test_one_flipped_bit_anywhere_is_found(artifact: Artifact, tmp_path: Path, p
         artifacts.load(copy)
 
 
-def test_a_server_refuses_a_damaged_artifact_in_one_line(artifact: Artifact, tmp_path: Path) -> None:
+def test_a_server_refuses_a_damaged_artifact_in_two_lines(artifact: Artifact, tmp_path: Path) -> None:
     copy = tmp_path / "1"
     copy.mkdir()
     for file in artifact.path.iterdir():
@@ -96,4 +97,4 @@ def test_a_server_refuses_a_damaged_artifact_in_one_line(artifact: Artifact, tmp
     done = subprocess.run([ALEXNET, "serve", "--artifact", copy], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert re.match(r"error: .*network\.onnx is damaged: expected [\d,]+ bytes, got 0\n", done.stderr)
-    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stderr.splitlines()[1:] == [f"help: {HELP[ArtifactError]}"]

@@ -72,7 +72,7 @@ def test_ctrl_c_saves_and_names_the_command_to_resume(few: Path, tmp_path: Path)
     process.send_signal(signal.SIGINT)
     printed, _ = process.communicate(timeout=60)
     run = training_runs.only_run(tmp_path).relative_to(tmp_path)
-    assert process.returncode == 1
+    assert process.returncode == 130
     assert "stopping after this step to save a checkpoint" in printed
     assert f"resume with: {PYTHON} {training_runs.RUN} --resume {run}; or publish it as it is with --finish" in printed
     assert "Traceback" not in printed
@@ -90,8 +90,8 @@ def test_ctrl_c_before_the_first_step_says_so(few: Path, tmp_path: Path) -> None
             break
     process.send_signal(signal.SIGINT)
     printed, _ = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert printed.endswith("error: stopped before the first step: start again\n")
+    assert process.returncode == 130
+    assert printed.endswith("\nstopped before the first step: start again\n")
     assert "Traceback" not in printed
 
 
@@ -105,8 +105,8 @@ def test_ctrl_c_while_measuring_names_the_command_to_resume(images: Path, tmp_pa
         time.sleep(0.001)
     process.send_signal(signal.SIGINT)
     printed, _ = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert f"error: stopped while the network was measured; resume with: {PYTHON}" in printed
+    assert process.returncode == 130
+    assert f"\nstopped while the network was measured; resume with: {PYTHON}" in printed
     assert "Traceback" not in printed
     assert "artifact: artifacts/patterns/1" in training_runs.finish(
         training_runs.start(tmp_path, "--resume", training_runs.only_run(tmp_path))

@@ -9,7 +9,7 @@ import re
 import pytest
 from starlette.testclient import TestClient
 
-from server.access_log import log_request, make_formatter
+from server.access_log import level_of_request, log_request, make_formatter
 
 
 def test_one_line_per_request(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
@@ -26,9 +26,30 @@ def test_one_line_per_request(client: TestClient, caplog: pytest.LogCaptureFixtu
     assert text.startswith("INFO request method=POST path=/classify status=415 code=unsupported_image ")
 
 
+@pytest.mark.parametrize("path", ["/", "/page/app.js", "/images/17/thumbnail", "/live", "/metrics", "/docs"])
+def test_what_is_routine_is_for_debugging(path: str) -> None:
+    assert level_of_request("GET", path, 200) == logging.DEBUG
+    assert level_of_request("GET", path, 304) == logging.DEBUG
+    assert level_of_request("GET", path, 404) == logging.INFO
+    assert level_of_request("POST", path, 200) == logging.INFO
+    assert level_of_request("GET", path, 500) == logging.ERROR
+
+
+@pytest.mark.parametrize("path", ["/images/17", "/images/17/image", "/images", "/info", "/pages", "/v2/models/a"])
+def test_other_requests_are_logged(path: str) -> None:
+    assert level_of_request("GET", path, 200) == logging.INFO
+
+
+def test_the_page_behind_a_prefix_is_routine(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "server.access_log")
+    for path in ("/page/app.js", "/live", "/labels"):
+        assert client.get(path, headers={"X-Forwarded-Prefix": "/vision"}).status_code == 200
+    assert [record.getMessage().split()[2] for record in caplog.records] == ["path=/labels"]
+
+
 def test_a_path_with_a_line_break_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "server.access_log")
-    log_request("GET", "/a\nINFO forged", 404, "not_found", "7", "", {"total": 0.001})
+    log_request(logging.INFO, "GET", "/a\nINFO forged", 404, "not_found", "7", "", {"total": 0.001})
     for form in ("text", "json"):
         assert "\n" not in make_formatter(form).format(caplog.records[0])
 
@@ -48,7 +69,7 @@ def test_an_exception_is_in_the_json(caplog: pytest.LogCaptureFixture) -> None:
 )
 def test_no_path_forges_a_field_or_a_line(caplog: pytest.LogCaptureFixture, path: str) -> None:
     caplog.set_level(logging.INFO, "server.access_log")
-    log_request("GET", path, 404, "not_found", "7", "", {"total": 0.001})
+    log_request(logging.INFO, "GET", path, 404, "not_found", "7", "", {"total": 0.001})
     text = make_formatter("text").format(caplog.records[0])
     fields = dict(re.findall(r'(\w+)=("(?:[^"\\]|\\.)*"|\S+)', text))
     assert (fields["status"], fields["code"], json.loads(fields["path"])) == ("404", "not_found", path)

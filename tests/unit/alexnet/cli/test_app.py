@@ -1,9 +1,15 @@
-"""The shape of the command line: short commands, options that mean the same everywhere, help."""
+"""The shape of the command line: short commands, options that mean the same everywhere, help, completion."""
 
 from __future__ import annotations
 
 import ast
+import inspect
+import os
+import subprocess
+import sys
+import textwrap
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -12,12 +18,21 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from alexnet.cli import app as cli
+from alexnet.cli.command_groups import first_sentence
+from alexnet.cli.options import Precision
+from model.artifacts import artifact as artifacts
+from tests.helpers.commands import invoke
 
-FOLDER = Path(cli.__file__).parent
+ALEXNET = Path(sys.executable).parent / "alexnet"
 MAX_LINES = 15
-SHARED = {"--artifact", "--index", "--data", "--split", "--output", "--seed", "--device", "--precision", "--archive"}
+SHARED = {
+    "--artifact", "--index", "--data", "--split", "--output", "--seed", "--device", "--precision", "--archive",
+    "--json", "--jsonl", "--csv", "--home", "--exclude", "--crops",
+}  # fmt: skip
 OWN_HELP = {"train", "serve"}
 """Commands with more precisions, devices or seeds than the others, or with the server's descriptions."""
+HEAVY = ("numpy", "onnxruntime", "faiss", "torch", "pydantic", "fastapi", "PIL", "rich", "tqdm")
+"""Packages that take longer to import than help may take."""
 
 
 def all_commands() -> Iterator[tuple[str, TyperCommand]]:
@@ -31,13 +46,18 @@ def all_commands() -> Iterator[tuple[str, TyperCommand]]:
             yield f"{name} {part}".strip(), member
 
 
-@pytest.mark.parametrize("module", [path for path in FOLDER.glob("*.py") if path.stem != "train"], ids=lambda p: p.stem)
-def test_functions_are_short(module: Path) -> None:
-    for node in ast.walk(ast.parse(module.read_text())):
-        if isinstance(node, ast.FunctionDef) and module.stem not in ("app", "serve"):
-            body = node.body[1:] if ast.get_docstring(node) else node.body
-            lines = body[-1].end_lineno - body[0].lineno + 1 if body and body[-1].end_lineno else 0
-            assert lines <= MAX_LINES, f"{module.stem}.{node.name} has {lines} lines: move its work to a library"
+def test_commands_are_short() -> None:
+    """Their work is a library's."""
+    for name, command in all_commands():
+        if name not in OWN_HELP:
+            (function,) = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(command.callback or main)))).body
+            assert isinstance(function, ast.FunctionDef)
+            lines = (function.body[-1].end_lineno or 0) - function.body[1].lineno + 1
+            assert lines <= MAX_LINES, f"{name} has {lines} lines: move its work to a library"
+
+
+def main() -> None:
+    """No command has no function."""
 
 
 def test_shared_options_are_explained_once() -> None:
@@ -49,15 +69,77 @@ def test_shared_options_are_explained_once() -> None:
                     texts.setdefault(option, set()).add(parameter.help or "")
     assert texts.keys() == SHARED
     for option, help_texts in texts.items():
-        # several artifacts; a folder of queries; a .json file, a folder of tables
-        named = {"--artifact": 2, "--data": 2, "--output": 3}
+        # several artifacts; a folder of queries; a folder of tables
+        named = {"--artifact": 2, "--data": 2, "--output": 2}
         assert len(help_texts) <= named.get(option, 1), f"{option}: {help_texts}"
 
 
-def test_help() -> None:
+@pytest.mark.parametrize("help_option", ["--help", "-h"])
+def test_help(help_option: str) -> None:
     names = {name for name, _ in all_commands()}
     assert {"train", "classify", "similar", "serve", "index add", "index merge", "codes train", "report"} <= names
     for name in names | {"", "index", "codes"}:
-        result = CliRunner().invoke(cli.app, [*name.split(), "--help"], prog_name="alexnet")
+        result = CliRunner().invoke(cli.app, [*name.split(), help_option], prog_name="alexnet")
         assert result.exit_code == 0, result.output
-        assert f"Usage: alexnet {name}".strip() in " ".join(result.output.split())
+        assert result.output.startswith(f"Usage: alexnet {name}".strip())
+        assert max(len(line) for line in result.output.splitlines()) <= 80, name
+
+
+def test_a_group_without_a_command_prints_its_help() -> None:
+    for name in ([], ["index"]):
+        assert invoke(*name) == invoke(*name, "--help")
+
+
+def test_every_option_says_what_it_does() -> None:
+    for name, command in all_commands():
+        for parameter in command.params:
+            help_text = (getattr(parameter, "help", "") or "").partition("  [default: ")[0]
+            assert help_text.endswith((".", ").")), f"{name} {parameter.name}: {help_text!r}"
+            assert len(help_text.split()) >= 2, f"{name} {parameter.name}: {help_text!r}"
+
+
+def test_summaries_are_the_first_sentences_of_the_commands() -> None:
+    group = get_command(cli.app)
+    assert isinstance(group, TyperGroup)
+    for name, command in cli.Commands.table.items():
+        assert first_sentence(group.commands[name].help or "") == command.summary, name
+
+
+def test_choices_are_listed_with_their_default() -> None:
+    printed = " ".join(invoke("classify", "--help").split())
+    assert "--device <auto|cpu|cuda>" in printed
+    assert "--crops <1|10>" in printed
+    assert "[default: 10]" in printed
+    assert Precision == artifacts.Precision
+
+
+def test_version() -> None:
+    assert invoke("--version") == invoke("-V") == f"alexnet-server {version('alexnet-server')}\n"
+
+
+def test_help_imports_little() -> None:
+    """`alexnet --help` answers at once, although commands use large packages."""
+    code = (
+        "import sys; from typer.testing import CliRunner; from alexnet.cli.app import app; "
+        "result = CliRunner().invoke(app, ['--help']); assert 'classify' in result.output; "
+        f"print([name for name in {HEAVY} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "[]\n"
+
+
+def test_bash_completes_commands_and_options() -> None:
+    """With the script that `alexnet --show-completion` prints in bash."""
+    path = f"{ALEXNET.parent}:{os.environ['PATH']}"
+    environment = os.environ | {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1", "PATH": path}
+    script = subprocess.run(
+        [ALEXNET, "--show-completion", "bash"], env=environment, capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+    (function,) = [line.split("()")[0] for line in script.splitlines() if line.endswith("() {")]
+    for words, expected in (("alexnet cla", "classify\n"), ("alexnet index dup", "duplicates\n")):
+        complete = f"COMP_WORDS=({words}); COMP_CWORD={len(words.split()) - 1}; {function} alexnet; "
+        done = subprocess.run(
+            ["/bin/bash", "-c", f'{script}\n{complete}printf "%s\\n" "${{COMPREPLY[@]}}"'],
+            env=environment, capture_output=True, text=True, check=True, timeout=60,
+        )  # fmt: skip
+        assert done.stdout == expected

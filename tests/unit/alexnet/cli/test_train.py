@@ -100,7 +100,7 @@ def flat(config: TrainConfig) -> dict[str, object]:
 
 def test_no_option_is_forgotten(app: typer.Typer) -> None:
     parameters = {parameter.name for parameter in typer.main.get_command(app).params}
-    assert parameters == OPTIONS.keys() | {"resume", "finish"}
+    assert parameters == OPTIONS.keys() | {"resume", "finish", "as_json", "open_report"}
 
 
 def test_every_option_reaches_a_field(app: typer.Typer, received: list[Any]) -> None:
@@ -129,7 +129,7 @@ def test_a_run_is_resumed_with_what_was_given_of_the_environment(
     with RunDirectory(tmp_path) as run:
         run.write_config(config)
     calls: list[tuple[TrainConfig, bool]] = []
-    monkeypatch.setattr(library, "train", lambda config, resume, finish: calls.append((config, finish)))
+    monkeypatch.setattr(library, "train_run", lambda config, resume, finish: calls.append((config, finish)))
 
     def resume(*options: str) -> TrainConfig:
         result = CliRunner().invoke(app, list(options), catch_exceptions=False)

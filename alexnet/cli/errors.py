@@ -1,0 +1,123 @@
+"""What users see of errors: what is wrong in one line, the command that helps in another, and the exit status."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import typer
+
+from model.exceptions import (
+    AlexNetError,
+    ArtifactError,
+    DatasetError,
+    DeviceError,
+    IndexStoreError,
+    InvalidImageError,
+    StoppedError,
+)
+from model.requirements import missing_package
+from model.shell_command import alexnet_command
+
+FAILED, WRONG_USAGE, STOPPED = 1, 2, 130
+"""Exit statuses: an error, or images that were skipped; a command line that isn't understood; Ctrl-C or SIGTERM."""
+
+_OS_HELP = {
+    errno.EACCES: "choose a folder that you may write to, or change its permissions",
+    errno.EPERM: "choose a folder that you may write to, or change its permissions",
+    errno.EROFS: "this disk is read-only: choose another folder",
+    errno.ENOSPC: "the disk is full: free some space, or choose a folder on another disk",
+    errno.EDQUOT: "your quota of this disk is used up: free some space, or choose a folder on another disk",
+    errno.EMFILE: "too many open files: raise the limit with `ulimit -n 4096`",
+}
+
+
+HELP: dict[type[AlexNetError], str] = {
+    ArtifactError: "`alexnet train` and `alexnet pull` make an artifact; --artifact names another folder",
+    DatasetError: "`alexnet check DATA` shows what is wrong with images, and docs/data.md how folders are read",
+    DeviceError: "--device cpu works everywhere",
+    IndexStoreError: "`alexnet index add` builds an index, `alexnet index verify` checks one; --index names another",
+    InvalidImageError: "convert it to JPEG or PNG",
+}
+"""What helps against a kind of error whose message names no command; `COMMAND --help` against all others."""
+
+
+class Failure(NamedTuple):
+    """An error as it is shown. `help`: the command that helps, or what to do; empty if the message says it."""
+
+    message: str
+    help: str
+    status: int = FAILED
+
+    def __str__(self) -> str:
+        return f"{self.message}\nhelp: {self.help}" if self.help else self.message
+
+
+def run(command: Callable[..., Any], show: Callable[[Exception, Failure], None] | None = None) -> None:
+    """Run a command of typer and exit. Errors that a user can act on are shown; others keep their traceback.
+
+    `show`: prints an error, instead of to standard error.
+    """
+    try:
+        status = command(standalone_mode=False)
+    except Exception as error:
+        failure = describe(error, find_command(command, sys.argv[1:]))
+        if failure is None:
+            raise
+        (show or _show)(error, failure)
+        sys.exit(failure.status)
+    if status == STOPPED:
+        typer.echo("stopped", err=True)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def describe(error: Exception, command: str = "alexnet") -> Failure | None:
+    """An error as it is shown; None for one that nobody foresaw. `command`: the one that failed, as typed."""
+    usage = f"{command} --help"
+    if isinstance(error, StoppedError):
+        return Failure(str(error), "", STOPPED)
+    if isinstance(error, AlexNetError):
+        message = f"error: {error}"
+        return Failure(message, "" if _names_a_command(message) else _find_help(error, usage))
+    if isinstance(error, typer.TyperException):
+        message = error.format_message().replace("Value error, ", "").removesuffix(".")
+        return Failure(f"error: {message[:1].lower()}{message[1:]}", usage, WRONG_USAGE)
+    if isinstance(error, ModuleNotFoundError) and (missing := missing_package(error.name)):
+        return Failure(f"error: {missing}", "")
+    if isinstance(error, OSError):
+        return _describe_os_error(error, usage)
+    if isinstance(error, MemoryError):
+        return Failure("error: not enough memory", usage)
+    return None
+
+
+def find_command(command: Any, words: Sequence[str]) -> str:
+    """The command that a command line calls, as it can be typed: `alexnet index add`."""
+    path = [alexnet_command()]
+    for word in words:
+        command = getattr(command, "commands", {}).get(word)
+        if command is None:
+            break
+        path.append(word)
+    return " ".join(path)
+
+
+def _show(error: Exception, failure: Failure) -> None:
+    typer.echo(str(failure), err=True)
+
+
+def _describe_os_error(error: OSError, usage: str) -> Failure:
+    reason = error.strerror or str(error) or type(error).__name__
+    where = "" if error.filename is None else f": {Path(str(error.filename)).absolute()}"
+    return Failure(f"error: {reason[:1].lower()}{reason[1:]}{where}", _OS_HELP.get(error.errno or 0, usage))
+
+
+def _find_help(error: AlexNetError, usage: str) -> str:
+    return next((text for kind, text in HELP.items() if isinstance(error, kind)), usage)
+
+
+def _names_a_command(message: str) -> bool:
+    return "`alexnet " in message or f"{alexnet_command()} " in message or "pip install" in message

@@ -1,0 +1,87 @@
+"""Results of many images, one after the other: printed in the order of the images; what can't be read is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from alexnet.cli.errors import FAILED
+from alexnet.cli.output import Format, ResultPrinter
+
+if TYPE_CHECKING:
+    from model.datasets.listing import Skipped
+
+
+MAX_NAME_WIDTH = 48
+"""Of the column of names; a longer one moves the rest of its line."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was found of an image. `error`: why it can't be read.
+
+    `rows`: one for each class or neighbor. `extra`: of the image itself.
+    """
+
+    image: str
+    rows: Sequence[Mapping[str, Any]] = ()
+    extra: dict[str, Any] = field(default_factory=dict)
+    error: Skipped | None = None
+
+
+def print_results(
+    arguments: Sequence[str],
+    compute: Callable[[Sequence[str]], Iterable[Result]],
+    name: str,
+    form: Format,
+    columns: Sequence[str],
+    format_text: Callable[[Result, int], str],
+) -> None:
+    """Print the results of the images that `arguments` name. `name`: of the rows in JSON.
+
+    `format_text`: a result as text; its second argument is the width of the column of names, or 0 for the only image.
+    Images that can't be read are named on standard error; raises typer.Exit with the status 1 if there are any.
+    """
+    from tqdm import tqdm
+
+    from alexnet.image_files import find_inputs
+
+    inputs = find_inputs(arguments)
+    printer, num_skipped = ResultPrinter(form, columns), 0
+    width = min(MAX_NAME_WIDTH, max(map(len, inputs.names))) if len(inputs.names) > 1 else 0
+    for result in compute(inputs.names):
+        with tqdm.external_write_mode():
+            if result.error is None:
+                rows = [{"rank": rank, **row} for rank, row in enumerate(result.rows, 1)]
+                lines = [
+                    [result.image, *((result.extra | row).get(column) for column in columns[1:-1]), ""] for row in rows
+                ]
+                text = format_text(result, width) if form == "text" else ""
+                printer.print({"image": result.image, name: result.rows, **result.extra}, text, lines)
+            else:
+                num_skipped += 1
+                _report_skipped(printer, result.image, result.error, len(columns) - 2)
+    num_images, num_others = len(inputs.names) - num_skipped, len(inputs.skipped)
+    printer.close(num_images=num_images, num_skipped=num_skipped, num_other_files=num_others)
+    if num_skipped or len(inputs.names) > 1:
+        others = f"; {num_others:,} other files and folders left out" if num_others else ""
+        typer.echo(f"{num_images:,} images, {num_skipped:,} skipped{others}", err=True)
+    if num_skipped:
+        raise typer.Exit(FAILED)
+
+
+def format_list(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of text in aligned columns."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _report_skipped(printer: ResultPrinter, image: str, skipped: Skipped, num_empty: int) -> None:
+    typer.echo(f"skipped {skipped}", err=True)
+    if printer.form != "text":
+        reason = skipped.detail or skipped.reason
+        printer.print({"image": image, "error": reason}, "", [[image, *[""] * num_empty, reason]])

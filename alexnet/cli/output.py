@@ -1,0 +1,80 @@
+"""What commands print: one JSON document, lines of JSON, CSV or text on standard output; all else on standard error."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from typing import Any, Literal
+
+import typer
+
+from model.exceptions import InvalidRequestError
+
+Format = Literal["text", "csv", "jsonl", "json"]
+
+
+def print_json(document: object) -> None:
+    """Print one JSON document."""
+    typer.echo(json.dumps(document, indent=1, ensure_ascii=False))
+
+
+@contextmanager
+def log_to_stderr(when: bool) -> Iterator[None]:
+    """Send what is printed inside to standard error, if `when`, so that standard output has only the result."""
+    if when:
+        with redirect_stdout(sys.stderr):
+            yield
+    else:
+        yield
+
+
+def choose_format(as_json: bool, as_jsonl: bool, as_csv: bool) -> Format:
+    """The format that the options --json, --jsonl and --csv ask for. Raises InvalidRequestError for several."""
+    options: dict[Format, bool] = {"json": as_json, "jsonl": as_jsonl, "csv": as_csv}
+    chosen = [name for name, given in options.items() if given]
+    if len(chosen) > 1:
+        raise InvalidRequestError(f"--{chosen[0]} and --{chosen[1]} exclude each other: give one of them")
+    return chosen[0] if chosen else "text"
+
+
+class ResultPrinter:
+    """Prints results one after the other, so that any number of them takes no memory.
+
+    As JSON they are the list `results` of one object, which ends with the counts that `close` gets. `columns`: names of
+    the columns of CSV.
+    """
+
+    def __init__(self, form: Format, columns: Sequence[str] = ()) -> None:
+        self.form = form
+        self._num_printed = 0
+        if form == "csv":
+            self._print_csv([columns])
+
+    def print(self, row: Mapping[str, Any], text: str, lines: Iterable[Sequence[object]] = ()) -> None:
+        """Print one result: as JSON, as text, or as lines of CSV."""
+        if self.form == "csv":
+            self._print_csv(lines)
+        elif self.form == "text":
+            typer.echo(text)
+        elif self.form == "jsonl":
+            typer.echo(json.dumps(row, ensure_ascii=False))
+        else:
+            typer.echo(
+                (",\n" if self._num_printed else '{"results": [\n') + json.dumps(row, ensure_ascii=False), nl=False
+            )
+        self._num_printed += 1
+
+    def close(self, **counts: int) -> None:
+        """End the output. `counts`: of the JSON object."""
+        if self.form == "json":
+            tail = "".join(f', "{name}": {count}' for name, count in counts.items())
+            typer.echo(("\n" if self._num_printed else '{"results": [') + f"]{tail}}}")
+
+    def _print_csv(self, lines: Iterable[Sequence[object]]) -> None:
+        buffer = io.StringIO()
+        csv.writer(buffer, lineterminator="\n").writerows(lines)
+        typer.echo(buffer.getvalue(), nl=False)

@@ -1,0 +1,363 @@
+"""The options of `alexnet train`, in sections."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from alexnet.cli.options import DATA_HELP
+
+IMAGES, RECIPE, NETWORK, TUNING, MACHINE, FOLDERS = (
+    "Images",
+    "Recipe (without an option: as the recipe has it)",
+    "Network (without an option: as the recipe has it)",
+    "Fine-tuning",
+    "Machine",
+    "Folders",
+)
+
+TrainingDataOption = Annotated[str, typer.Option(metavar="DATA", help=DATA_HELP)]
+NameOption = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Name of the artifact (without it: the name of the data).", show_default=False),
+]
+TrainingSeedOption = Annotated[
+    int,
+    typer.Option(min=0, metavar="N", help="Random seed for initialization, split, shuffling, crops and dropout."),
+]
+ResumeOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="RUN",
+        help="Resume the run in this folder, with its options; --epochs or --minutes make it longer.",
+        show_default=False,
+    ),
+]
+FinishOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="RUN",
+        help="Publish the run in this folder as it is, without more training.",
+        show_default=False,
+    ),
+]
+DetailOption = Annotated[
+    int | None,
+    typer.Option(
+        min=8,
+        max=256,
+        metavar="N",
+        help="First reduce each image to N pixels on its shorter side, then enlarge it to 256, so that large and "
+        "small originals look alike (without it: as in --init-from, or 256: no reduction).",
+        show_default=False,
+        rich_help_panel=IMAGES,
+    ),
+]
+ColorProfilesOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--color-profiles/--ignore-color-profiles",
+        help="Convert embedded color profiles to sRGB (without it: as in --init-from, or convert).",
+        show_default=False,
+        rich_help_panel=IMAGES,
+    ),
+]
+DropNearDuplicatesOption = Annotated[
+    bool,
+    typer.Option(
+        "--drop-near-duplicates",
+        help="Leave out training and validation images that look like held-out ones.",
+        rich_help_panel=IMAGES,
+    ),
+]
+RecipeOption = Annotated[
+    Literal["small", "paper", "source", "photos"],
+    typer.Option(
+        help="small: for a few thousand images; paper: as published; source: as in the authors' program; photos: "
+        "for photographs from several sources.",
+        rich_help_panel=RECIPE,
+    ),
+]
+EpochsOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Maximum number of epochs; the learning rate schedule is fitted to it.",
+        rich_help_panel=RECIPE,
+    ),
+]
+MinutesOption = Annotated[
+    float | None,
+    typer.Option(min=0.01, metavar="X", help="Minutes of training, instead of --epochs.", rich_help_panel=RECIPE),
+]
+ScheduleOption = Annotated[
+    Literal["plateau", "cosine"] | None,
+    typer.Option(
+        help="Of the learning rate. plateau: as in the paper, a tenth when the validation error stops falling; "
+        "cosine: down to 0 at the end of the run.",
+        rich_help_panel=RECIPE,
+    ),
+]
+WarmupOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=0.5,
+        metavar="X",
+        help="Share of the run in which the learning rate rises from 0.",
+        rich_help_panel=RECIPE,
+    ),
+]
+FindRateOption = Annotated[
+    bool,
+    typer.Option("--find-rate", help="Find the learning rate by a short range test.", rich_help_panel=RECIPE),
+]
+BatchSizeOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Images per step, of all processes together; the learning rate scales linearly with it.",
+        rich_help_panel=RECIPE,
+    ),
+]
+LearningRateOption = Annotated[
+    float | None, typer.Option(min=0, metavar="X", help="Initial learning rate.", rich_help_panel=RECIPE)
+]
+WeightDecayOption = Annotated[
+    float | None,
+    typer.Option(min=0, metavar="X", help="Weight decay (L2 penalty) per step.", rich_help_panel=RECIPE),
+]
+PatienceOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        metavar="N",
+        help="Epochs without improvement before the learning rate drops (schedule plateau).",
+        rich_help_panel=RECIPE,
+    ),
+]
+PcaColorStdOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        metavar="X",
+        help="Standard deviation of the color shift along the principal components (section 4.1); 0: none.",
+        rich_help_panel=RECIPE,
+    ),
+]
+MirrorOption = Annotated[
+    bool | None, typer.Option("--mirror/--no-mirror", help="Mirror half of the crops.", rich_help_panel=RECIPE)
+]
+RandomCropOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--random-crop/--no-random-crop", help="Train on random crops, or on center crops.", rich_help_panel=RECIPE
+    ),
+]
+AugmentOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LIST",
+        help="Augmentations instead of the recipe's, comma-separated: boxes, degradation, jitter, mixup, cutmix; "
+        "or none.",
+        rich_help_panel=RECIPE,
+    ),
+]
+ClassWeightsOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--class-weights/--no-class-weights",
+        help="Weight the loss so that small classes count as much as large ones.",
+        rich_help_panel=RECIPE,
+    ),
+]
+LabelSmoothingOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=0.5,
+        metavar="X",
+        help="Share of each target that is spread evenly over all classes.",
+        rich_help_panel=RECIPE,
+    ),
+]
+NetworkOption = Annotated[
+    Literal["alexnet", "alexnet-one-tower", "alexnet-six-conv"] | None,
+    typer.Option(
+        help="alexnet: two towers; alexnet-one-tower: the half-size network of footnote 2; alexnet-six-conv: with "
+        "a sixth convolution (section 6).",
+        rich_help_panel=NETWORK,
+    ),
+]
+HiddenOption = Annotated[
+    int | None, typer.Option(min=2, metavar="N", help="Neurons of fc6 and of fc7; even.", rich_help_panel=NETWORK)
+]
+DropoutOption = Annotated[
+    float | None,
+    typer.Option(
+        min=0, max=0.99, metavar="X", help="Dropout probability in fc6 and fc7; 0: none.", rich_help_panel=NETWORK
+    ),
+]
+ActivationOption = Annotated[
+    Literal["relu", "tanh"] | None, typer.Option(help="Activation function.", rich_help_panel=NETWORK)
+]
+PoolSizeOption = Annotated[
+    int | None,
+    typer.Option(
+        min=2,
+        max=3,
+        metavar="N",
+        help="Side of the pooling windows, whose stride is 2: 3 overlap (section 3.4), 2 don't.",
+        rich_help_panel=NETWORK,
+    ),
+]
+NormalizationOption = Annotated[
+    Literal["paper", "source", "none"] | None,
+    typer.Option(
+        help="Local response normalization after conv1 and conv2: as printed, as in the authors' program, or none.",
+        rich_help_panel=NETWORK,
+    ),
+]
+Conv3CrossTowerOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--conv3-cross-tower/--no-conv3-cross-tower",
+        help="conv3 takes its inputs from both towers, or from its own.",
+        rich_help_panel=NETWORK,
+    ),
+]
+OmitLayerOption = Annotated[
+    Literal["conv2", "conv3", "conv4", "conv5", "fc7"] | None,
+    typer.Option(help="Leave one layer out (section 7).", rich_help_panel=NETWORK),
+]
+InitFromOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Artifact whose layers are copied where they fit.",
+        rich_help_panel=TUNING,
+    ),
+]
+LrMultipliersOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LIST",
+        help="Learning rate multipliers by layer or group (copied, new, conv, fc): copied=0.3,conv1=0.01.",
+        rich_help_panel=TUNING,
+    ),
+]
+FrozenOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LIST", help="Layers that are not trained, comma-separated: conv1,conv2.", rich_help_panel=TUNING
+    ),
+]
+TrainingDeviceOption = Annotated[
+    Literal["auto", "cpu", "cuda"],
+    typer.Option(
+        envvar="ALEXNET_DEVICE",
+        help="Device to train on; auto takes a GPU if one can be used.",
+        rich_help_panel=MACHINE,
+    ),
+]
+ProcessesPerNetworkOption = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        max=2,
+        metavar="N",
+        help="2: one tower per process (section 3.2); start the processes with torchrun.",
+        rich_help_panel=MACHINE,
+    ),
+]
+MicroBatchOption = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        metavar="N",
+        help="Maximum images per forward pass, to save memory; gradients are accumulated to a whole batch. 0: no "
+        "maximum.",
+        rich_help_panel=MACHINE,
+    ),
+]
+TrainingPrecisionOption = Annotated[
+    Literal["auto", "float32", "bfloat16", "float64"],
+    typer.Option(
+        help="Numeric precision of training; auto: bfloat16 where the machine is fast at it, else float32.",
+        rich_help_panel=MACHINE,
+    ),
+]
+ThreadsOption = Annotated[
+    int,
+    typer.Option(min=0, metavar="N", help="Threads on the CPU; 0: found by a short trial.", rich_help_panel=MACHINE),
+]
+CompileOption = Annotated[
+    bool,
+    typer.Option("--compile", help="Use torch.compile on a GPU; the first step takes longer.", rich_help_panel=MACHINE),
+]
+SaveStepsOption = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        metavar="N",
+        help="Steps between checkpoints within an epoch; 0: one every ten minutes.",
+        rich_help_panel=MACHINE,
+    ),
+]
+KeepCheckpointOption = Annotated[
+    bool,
+    typer.Option(
+        "--keep-checkpoint",
+        help="Keep the checkpoint of a finished run (435 MB), to make the run longer later.",
+        rich_help_panel=MACHINE,
+    ),
+]
+PublishOption = Annotated[
+    Literal["last", "best"],
+    typer.Option(
+        help="Weights to publish: of the last epoch, or of the one with the lowest validation error.",
+        rich_help_panel=MACHINE,
+    ),
+]
+CacheFormatOption = Annotated[
+    Literal["raw", "jpeg"],
+    typer.Option(
+        help="Format of the decoded images on disk: raw takes 196,608 bytes per image, jpeg about 17,000.",
+        rich_help_panel=MACHINE,
+    ),
+]
+MeasuredCropsOption = Annotated[
+    Literal["1", "10"],
+    typer.Option(
+        help="Measure the held-out images with the center crop only (1), or with ten crops, too (10).",
+        rich_help_panel=MACHINE,
+    ),
+]
+ArtifactsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Where the artifact is published (without it: artifacts below --home).",
+        rich_help_panel=FOLDERS,
+    ),
+]
+RunsOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Folder of logs, checkpoints and reports (without it: runs below --home).",
+        rich_help_panel=FOLDERS,
+    ),
+]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Folder of decoded images (without it: cache below --home).",
+        rich_help_panel=FOLDERS,
+    ),
+]

@@ -1,0 +1,116 @@
+"""The images that a command names: files, folders, patterns and standard input, read in batches and in order."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from glob import glob, has_magic
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from model.datasets.image_files import begins_as_image_file, has_image_suffix, read_image_file, skipped_file
+from model.datasets.listing import Skipped
+from model.datasets.walk import walk
+from model.exceptions import ImageTooLargeError, InvalidImageError, InvalidRequestError
+from model.images.contract import ImageContract
+from model.images.info import DecodedImage
+from model.images.limits import DEFAULT_LIMITS, ImageLimits
+from model.images.preprocess import decode_image
+from model.thread_pool import ordered_map
+
+STDIN = "-"
+BATCH_SIZE = 16
+"""Images per run of the network. Larger batches are hardly faster, and take more memory."""
+
+
+@dataclass(frozen=True)
+class ImageInputs:
+    """`names`: paths in the order of the arguments, and `-` for standard input. `skipped`: of folders, and why."""
+
+    names: tuple[str, ...]
+    skipped: tuple[Skipped, ...] = ()
+
+
+class InputImage(NamedTuple):
+    """An image by its name, or why it can't be read."""
+
+    name: str
+    image: DecodedImage | Skipped
+
+
+def find_inputs(arguments: Sequence[str]) -> ImageInputs:
+    """The images that arguments name: a folder stands for the images in and below it, a pattern for what it matches.
+
+    A file that is named itself isn't looked at. Raises InvalidRequestError for a pattern or folder without images,
+    DatasetError for a folder that can't be read.
+    """
+    names: list[str] = []
+    skipped: list[Skipped] = []
+    for argument in arguments:
+        for path in _expand_pattern(argument):
+            if os.path.isdir(path):  # noqa: PTH112 - a Path would drop the "./" that was typed
+                found = _list_folder(path)
+                names += found.names
+                skipped += found.skipped
+            else:
+                names.append(path)
+    if names.count(STDIN) > 1:
+        raise InvalidRequestError("standard input (-) can be read once: name it once")
+    return ImageInputs(tuple(names), tuple(skipped))
+
+
+def read_batches(
+    names: Sequence[str], contract: ImageContract, limits: ImageLimits = DEFAULT_LIMITS, title: str = ""
+) -> Iterator[list[InputImage]]:
+    """Read and decode images in threads, some ahead, in batches of `BATCH_SIZE`, in the order of `names`.
+
+    A progress bar called `title` is shown on standard error if that is a terminal and there are several images.
+    """
+    read = ordered_map(lambda name: InputImage(name, _read(name, contract, limits)), names, ahead=BATCH_SIZE)
+    disable = None if len(names) > 1 else True
+    with tqdm(total=len(names), desc=title, unit="image", disable=disable) as bar:
+        while batch := list(islice(read, BATCH_SIZE)):
+            yield batch
+            bar.update(len(batch))
+
+
+def _expand_pattern(argument: str) -> list[str]:
+    if not has_magic(argument) or os.path.lexists(argument):
+        return [argument]
+    matches = sorted(glob(argument, recursive=True))  # noqa: PTH207 - the pattern may be absolute
+    if "**" in argument:  # it matches the folders on the way, too
+        matches = [path for path in matches if not os.path.isdir(path)]  # noqa: PTH112
+    if not matches:
+        raise InvalidRequestError(f"no file matches the pattern {argument}")
+    return matches
+
+
+def _list_folder(folder: str) -> ImageInputs:
+    walked = walk(Path(folder))
+    paths = {below: os.path.join(folder, below) for below in walked.files}  # noqa: PTH118 - as typed
+    names = [path for path in paths.values() if has_image_suffix(path) or begins_as_image_file(path)]
+    if not names:
+        raise InvalidRequestError(f"no image in the folder {folder}")
+    others = [Skipped(path, "not images") for path in sorted(set(paths.values()).difference(names))]
+    return ImageInputs(tuple(names), (*walked.skipped, *others))
+
+
+def _read(name: str, contract: ImageContract, limits: ImageLimits) -> DecodedImage | Skipped:
+    try:
+        if name == STDIN:
+            return decode_image(_read_stdin(limits.max_file_bytes), limits, contract)
+        return decode_image(read_image_file(name, limits.max_file_bytes), limits, contract)
+    except (InvalidImageError, OSError) as error:
+        return skipped_file(name, error)
+
+
+def _read_stdin(max_bytes: int) -> bytes:
+    data = sys.stdin.buffer.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise ImageTooLargeError(f"file too large: at most {max_bytes:,} bytes are read")
+    return data

@@ -1,0 +1,138 @@
+"""What users see of errors: the message, the command that helps, and the exit status."""
+
+from __future__ import annotations
+
+import errno
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+
+from alexnet.cli.app import app
+from alexnet.cli.errors import HELP, Failure, describe, find_command, run
+from model.exceptions import ArtifactError, DatasetError, IndexNotFoundError, InvalidRequestError, StoppedError
+from model.shell_command import alexnet_command
+
+
+def failure_of(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[str, object]:
+    """What a command that fails prints on standard error, and its exit status."""
+    monkeypatch.setattr(sys, "argv", ["alexnet", *words])
+    with pytest.raises(SystemExit) as end:
+        run(get_command(app))
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    return printed.err, end.value.code
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "command"),
+    [
+        (["clasify"], "no such command 'clasify'. Did you mean 'classify'?", "alexnet"),
+        (["index", "lst"], "no such command 'lst'. Did you mean 'list'?", "alexnet index"),
+        (["classify", "--tpo", "3"], "no such option: --tpo", "alexnet classify"),
+        (["similar"], "missing argument 'IMAGE'", "alexnet similar"),
+        (["train", "--recipe", "foo"], "invalid value for '--recipe': 'foo' is not one of 'small',", "alexnet train"),
+        (["train", "--epochs", "abc"], "invalid value for '--epochs': ", "alexnet train"),
+        (["codes", "train", "--bits", "7"], "invalid value for '--bits': ", "alexnet codes train"),
+        (["serve", "--threads", "0"], "invalid value for --threads: '0': ", "alexnet serve"),
+        (["serve", "--log-level", "loud"], "invalid value for '--log-level': 'loud' is not one of", "alexnet serve"),
+    ],
+)
+def test_wrong_usage(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: list[str], message: str, command: str
+) -> None:
+    printed, status = failure_of(capsys, monkeypatch, *words)
+    assert status == 2
+    first, last = printed.splitlines()
+    assert first.startswith(f"error: {message}")
+    assert last.endswith(f"{command} --help")
+    assert "Value error" not in first
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "source"),
+    [
+        ("ALEXNET_THREADS", "0", "ALEXNET_THREADS: '0': "),
+        ("ALEXNET_CONFIG", "server.toml", "the setting threads: '0': "),
+    ],
+)
+def test_a_wrong_setting_is_named_as_it_was_given(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    name: str,
+    value: str,
+    source: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("server.toml").write_text("threads = 0")
+    monkeypatch.setenv(name, value)
+    printed, status = failure_of(capsys, monkeypatch, "serve")
+    assert (printed.startswith(f"error: invalid value for {source}"), status) == (True, 2), printed
+
+
+def test_what_fails_names_the_command_that_helps(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    printed, status = failure_of(capsys, monkeypatch, "similar", "a.jpg", "--json", "--csv")
+    assert printed.splitlines()[0] == "error: --json and --csv exclude each other: give one of them"
+    assert printed.splitlines()[1].endswith("alexnet similar --help")
+    assert status == 1
+    printed, status = failure_of(capsys, monkeypatch, "index", "list", "--index", str(tmp_path))
+    assert printed == f"error: no index at {tmp_path}: build one with `alexnet index add`\n"
+    assert status == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "failure"),
+    [
+        (DatasetError("too few"), Failure("error: too few", HELP[DatasetError])),
+        (ArtifactError("broken: `alexnet pull` makes one"), Failure("error: broken: `alexnet pull` makes one", "")),
+        (IndexNotFoundError("none"), Failure("error: none", HELP[IndexNotFoundError.__mro__[1]])),
+        (InvalidRequestError("no"), Failure("error: no", "alexnet x --help")),
+        (StoppedError("stopped; run again"), Failure("stopped; run again", "", 130)),
+        (MemoryError(), Failure("error: not enough memory", "alexnet x --help")),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "runs"),
+            Failure(
+                f"error: permission denied: {Path('runs').absolute()}",
+                "choose a folder that you may write to, or change its permissions",
+            ),
+        ),
+        (
+            ModuleNotFoundError("No module named 'torch'", name="torch"),
+            Failure("error: torch is not installed: pip install 'alexnet-server[train]'", ""),
+        ),
+    ],
+)
+def test_errors_as_they_are_shown(error: Exception, failure: Failure) -> None:
+    assert describe(error, "alexnet x") == failure
+
+
+def test_an_error_that_nobody_foresaw_keeps_its_traceback() -> None:
+    assert describe(KeyError("x")) is None
+    assert describe(ModuleNotFoundError("No module named 'ours'", name="ours")) is None
+    with pytest.raises(ZeroDivisionError):
+        run(lambda **_: 1 // 0)
+
+
+def test_ctrl_c_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("alexnet.cli.options.open_index", interrupt)
+    monkeypatch.setattr("alexnet.cli.index.open_index", interrupt)
+    assert failure_of(capsys, monkeypatch, "index", "verify") == ("stopped\n", 130)
+
+
+def test_the_command_of_a_command_line() -> None:
+    group = get_command(app)
+    for words, path in (
+        (["index", "add", "--data", "x"], "index add"),
+        (["classify", "index"], "classify"),
+        (["--version"], ""),
+        ([], ""),
+    ):
+        assert find_command(group, words) == f"{alexnet_command()} {path}".rstrip()
