@@ -28,6 +28,7 @@ from index.catalog_schema import (
 )
 from index.entries import Entry, FileState, NewEntry, StoredId, StoredSource
 from index.files import FileId, check_regular, check_same, file_id
+from model.datasets.attribution import Attribution
 from model.exceptions import (
     IndexLockedError,
     IndexNotFoundError,
@@ -302,8 +303,7 @@ class Catalog:
             except UnknownImageError as error:
                 raise IndexStoreError(f"{self._path}: {error}") from error
             entry = _entry(image)
-            values = {name: getattr(entry, name) for name in ("key", "label", "source", "format", "width", "height")}
-            page.append((entry.id, NewEntry(sha256=image["sha256"], thumbnail=thumbnail, **values)))
+            page.append((entry.id, NewEntry(sha256=image["sha256"], thumbnail=thumbnail, **_copied_values(entry))))
         return page
 
     def thumbnail(self, image_id: int) -> bytes:
@@ -473,8 +473,9 @@ def _store_metadata(database: sqlite3.Connection, changes: dict[str, str]) -> No
 def _values(image_id: int, row: int, checksum: int, entry: NewEntry) -> list[object]:
     """The `CHECKED_COLUMNS` of a new image."""
     source = "" if entry.source is None else str(entry.source)
-    known = {"id": image_id, "row": row, "checksum": checksum, "source": source, "removed": 0}
+    known: dict[str, object] = {"id": image_id, "row": row, "checksum": checksum, "source": source, "removed": 0}
     known["thumbnail_checksum"] = zlib.crc32(entry.thumbnail)
+    known |= (entry.attribution or Attribution())._asdict()
     return [known[name] if name in known else getattr(entry, name) for name in CHECKED_COLUMNS]
 
 
@@ -489,4 +490,11 @@ def _checked_thumbnail(image: dict[str, Any], thumbnail: bytes | None) -> bytes:
 
 def _entry(image: dict[str, Any]) -> Entry:
     source = Path(image["source"]) if image["source"] else None
-    return Entry(image["id"], image["key"], image["label"], source, image["format"], image["width"], image["height"])
+    values = {name: image[name] for name in ("id", "key", "label", "format", "width", "height")}
+    return Entry(**values, source=source, attribution=Attribution.of(*(image[name] for name in Attribution._fields)))
+
+
+def _copied_values(entry: Entry) -> dict[str, Any]:
+    """What another index would store of an image, too."""
+    names = ("key", "label", "source", "format", "width", "height", "attribution")
+    return {name: getattr(entry, name) for name in names}

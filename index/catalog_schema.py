@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import cache
 
-FORMAT = "5"
+FORMAT = "6"
 SCHEMA = """
 CREATE TABLE metadata (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE images (
@@ -23,10 +23,14 @@ CREATE TABLE images (
     format TEXT NOT NULL,
     width INTEGER NOT NULL,
     height INTEGER NOT NULL,
+    author TEXT,                           -- attribution, where it is known
+    author_page TEXT,                      -- web address
+    page TEXT,                             -- web address of the image
+    license TEXT,
     removed INTEGER NOT NULL,              -- 1 until the index is compacted
     thumbnail_checksum INTEGER NOT NULL,   -- CRC-32 of the thumbnail's bytes
     entry_checksum INTEGER NOT NULL,       -- CRC-32 of all columns above
-    thumbnail BLOB NOT NULL                -- JPEG, 128 x 128; last, so that the others are read without it
+    thumbnail BLOB NOT NULL                -- JPEG, 256 x 256; last, so that the others are read without it
 );
 CREATE TABLE files (
     path TEXT PRIMARY KEY,                 -- of a file that was read, to find out what has changed since
@@ -41,8 +45,8 @@ CREATE UNIQUE INDEX by_key ON images (key);
 CREATE INDEX by_label ON images (label, id);
 """
 CHECKED_COLUMNS = (
-    "id", "row", "checksum", "sha256", "key", "label", "source", "format", "width", "height", "removed",
-    "thumbnail_checksum",
+    "id", "row", "checksum", "sha256", "key", "label", "source", "format", "width", "height", "author", "author_page",
+    "page", "license", "removed", "thumbnail_checksum",
 )  # fmt: skip
 """The columns that `entry_checksum` covers, in its order."""
 SQL_INDEXES = {"by_sha256": "sha256", "by_key": "key", "by_label": "label"}

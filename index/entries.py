@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from model.datasets.attribution import Attribution
 from model.images.info import DecodedImage
 
 THUMBNAIL_QUALITY = 80
@@ -19,7 +20,8 @@ THUMBNAIL_QUALITY = 80
 
 @dataclass(frozen=True)
 class Entry:
-    """An indexed image. `key`: the caller's own name for it. `source`: its file when it was added, if it had one."""
+    """An indexed image. `key`: the caller's own name for it. `source`: its file when it was added, if it had one.
+    `attribution`: whom it is from, if that is known."""
 
     id: int
     key: str | None
@@ -28,6 +30,7 @@ class Entry:
     format: str
     width: int
     height: int
+    attribution: Attribution | None = None
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,17 @@ class NewEntry:
     height: int
     thumbnail: bytes
     key: str | None = None
+    attribution: Attribution | None = None
 
     @classmethod
     def from_image(
-        cls, sha256: str, image: DecodedImage, label: str | None, source: Path | None, key: str | None = None
+        cls,
+        sha256: str,
+        image: DecodedImage,
+        label: str | None,
+        source: Path | None,
+        key: str | None = None,
+        attribution: Attribution | None = None,
     ) -> NewEntry:
         """The entry of a decoded image. `sha256`: of the bytes it was decoded from."""
         return cls(
@@ -57,6 +67,7 @@ class NewEntry:
             height=image.info.height,
             thumbnail=make_thumbnail(image.preview),
             key=key,
+            attribution=attribution,
         )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from index.protocol import Index, intact_entries
+from model.datasets.attribution import Attribution
 from model.exceptions import IndexStoreError
 from model.files import atomic_write
 
@@ -14,10 +16,15 @@ from model.files import atomic_write
 def export_features(index: Index, path: Path) -> int:
     """Write `ids` (N,), `labels` (N,) and `features` (N, dim) of all intact images to an .npz file. Returns N.
 
+    If an image has an attribution, also `author`, `author_page`, `page` and `license` (N,); "" where it isn't known.
     Raises IndexStoreError if it can't be written.
     """
     entries = intact_entries(index)
     features = [index.feature(entry.id) for entry in entries]
+    attributions: dict[str, Any] = {}
+    if any(entry.attribution for entry in entries):
+        known = [entry.attribution or Attribution() for entry in entries]
+        attributions = {name: np.array([getattr(a, name) or "" for a in known]) for name in Attribution._fields}
     try:
         with atomic_write(path, "wb") as file:  # a file, since NumPy adds .npz to a name without it
             np.savez(
@@ -25,6 +32,7 @@ def export_features(index: Index, path: Path) -> int:
                 ids=np.array([entry.id for entry in entries], np.int64),
                 labels=np.array([entry.label or "" for entry in entries]),
                 features=np.stack(features) if features else np.empty((0, index.dim), np.float32),
+                **attributions,
             )
     except OSError as error:
         raise IndexStoreError(f"can't write {path}: {error.strerror}") from error

@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from index.entries import FileState, NewEntry
 from index.protocol import Index
+from model.datasets.attribution import Attribution
 from model.datasets.image_files import read_image_file, skipped_file
 from model.datasets.listing import Listing, Skipped
 from model.datasets.names import is_utf8
@@ -34,10 +35,11 @@ RACY_NS = 2_000_000_000
 
 
 class ImageSource(NamedTuple):
-    """An image file to index, and its label if it has one."""
+    """An image file to index, its label if it has one, and whom it is from if that is known."""
 
     file: str
     label: str | None
+    attribution: Attribution | None = None
 
     @property
     def path(self) -> Path:
@@ -64,7 +66,10 @@ class ReadImage:
 def to_sources(listing: Listing) -> list[ImageSource]:
     """What was listed, with absolute paths and the names of classes as labels."""
     names = listing.label_names()
-    return [ImageSource(os.path.abspath(entry.file), names[entry.label]) for entry in listing.entries]  # noqa: PTH100
+    return [
+        ImageSource(os.path.abspath(entry.file), names[entry.label], entry.attribution)  # noqa: PTH100
+        for entry in listing.entries
+    ]
 
 
 def read_source(
@@ -115,7 +120,7 @@ def _read(
     except (InvalidImageError, OSError) as error:
         return skipped_file(source.file, error)
     path = Path(source.file) if is_utf8(source.file) else None  # the catalog's text is UTF-8
-    entry = NewEntry.from_image(sha256, image, source.label, path)
+    entry = NewEntry.from_image(sha256, image, source.label, path, attribution=source.attribution)
     return ReadImage(state, image.pixels, entry, image.info.warnings)
 
 

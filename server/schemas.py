@@ -121,6 +121,30 @@ Total = Annotated[int, Field(description="Images of the index, or of the label."
 HasMore = Annotated[bool, Field(description="Whether there is another page.")]
 
 
+class AttributionInfo(Schema):
+    """Whom an image is from; null: not known. Show it where you show the image."""
+
+    author: Annotated[str | None, Field(examples=["Charlie Jackson"])]
+    author_page: Annotated[
+        str | None, Field(description="Web address.", examples=["https://www.flickr.com/people/chaz_pics/"])
+    ]
+    page: Annotated[
+        str | None,
+        Field(
+            description="Web address of the image.",
+            examples=["https://www.flickr.com/photos/27305106@N06/29256709000"],
+        ),
+    ]
+    license: Annotated[str | None, Field(examples=["CC BY 2.0"])]
+
+    @classmethod
+    def of(cls, entry: Entry) -> AttributionInfo | None:
+        return None if entry.attribution is None else cls(**entry.attribution._asdict())
+
+
+OptionalAttribution = Annotated[AttributionInfo | None, Field(description="Null if it isn't known.")]
+
+
 class NeighborInfo(Schema):
     """An indexed image and its distance from the query."""
 
@@ -139,6 +163,7 @@ class NeighborInfo(Schema):
         ),
     ]
     label: Annotated[str | None, Field(examples=["mono, defect 100 %"])]
+    attribution: OptionalAttribution
     url: Annotated[str, Field(examples=["/images/17"])]
     thumbnail: Annotated[str, Field(examples=["/images/17/thumbnail"])]
 
@@ -154,6 +179,7 @@ class NeighborInfo(Schema):
             distance=neighbor.distance,
             similarity=similarity(neighbor.distance, feature_length),
             label=entry.label,
+            attribution=AttributionInfo.of(entry),
             url=url,
             thumbnail=f"{url}/thumbnail",
         )
@@ -195,6 +221,7 @@ class IndexedImage(Schema):
     format: str
     width: int
     height: int
+    attribution: OptionalAttribution
     image: Annotated[str | None, Field(description="The original file; null for an uploaded image.")]
     thumbnail: str
     similar: str
@@ -212,6 +239,7 @@ class IndexedImage(Schema):
             format=entry.format,
             width=entry.width,
             height=entry.height,
+            attribution=AttributionInfo.of(entry),
             image=f"{url}/image" if entry.source else None,
             thumbnail=f"{url}/thumbnail",
             similar=f"{url}/similar",

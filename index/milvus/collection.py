@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.entries import Entry, NewEntry
+from model.datasets.attribution import Attribution
 from model.exceptions import ArtifactError, IndexNotFoundError, IndexStoreError, InvalidRequestError
 from model.images.contract import ImageContract
 from model.requirements import install_extra
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
 SCHEME = "milvus:"
-FORMAT = "3"
+FORMAT = "4"
 DETAILS = "details"
 """Field of an entry's values that aren't searched, as JSON."""
 FIELDS = ("id", "sha256", "key", "label", DETAILS, "thumbnail", "removed", "feature")
@@ -153,12 +154,13 @@ def id_from_sha256(sha256: str) -> int:
 def to_row(image_id: int, entry: NewEntry, feature: NDArray[np.float32]) -> dict[str, Any]:
     """The collection's row of a new image."""
     details = {"source": str(entry.source or ""), "format": entry.format, "width": entry.width, "height": entry.height}
+    attribution = (entry.attribution or Attribution())._asdict()
     return {
         "id": image_id,
         "sha256": entry.sha256,
         "key": entry.key or "",
         "label": entry.label or "",
-        DETAILS: json.dumps(details),
+        DETAILS: json.dumps(details | attribution),
         "thumbnail": base64.b64encode(entry.thumbnail).decode(),
         "removed": False,
         "feature": feature,
@@ -170,7 +172,9 @@ def to_entry(row: dict[str, Any]) -> Entry:
     details = json.loads(row[DETAILS])
     source = Path(details["source"]) if details["source"] else None
     label, key = row["label"] or None, row["key"] or None
-    return Entry(int(row["id"]), key, label, source, details["format"], details["width"], details["height"])
+    attribution = Attribution.of(*(details[name] for name in Attribution._fields))
+    size = details["width"], details["height"]
+    return Entry(int(row["id"]), key, label, source, details["format"], *size, attribution)
 
 
 def split_inserts(rows: Sequence[dict[str, Any]], dim: int) -> Iterator[list[dict[str, Any]]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from model.artifacts.artifact import Label
+from model.datasets.attribution import Attribution
 from model.datasets.names import SPLITS, Split, show_path
 from model.files import atomic_write
 
@@ -53,14 +54,15 @@ class ListedImage(NamedTuple):
     """A file that is to be an image; whether it is one turns out when it is decoded.
 
     `label`: id of its class, None where nothing says. `split`: None where the data has no splits. `group`: the
-    subfolder of its class, or a table's column `group` or `source`; "" where there is none. The path is a string: a
-    million `Path` objects take a gigabyte.
+    subfolder of its class, or a table's column `group` or `source`; "" where there is none. `attribution`: from a
+    table. The path is a string: a million `Path` objects take a gigabyte.
     """
 
     file: str
     label: str | None
     split: Split | None
     group: str
+    attribution: Attribution | None = None
 
     @property
     def path(self) -> Path:

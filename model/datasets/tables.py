@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from model.datasets.attribution import Attribution, is_web_address
 from model.datasets.classes import list_classes, similar_classes
 from model.datasets.listing import ListedImage, Listing, Skipped
 from model.datasets.names import Split, is_utf8, parse_split, show_path, to_text
@@ -22,7 +23,7 @@ from model.exceptions import DatasetError
 
 TABLE_SUFFIXES = (".csv", ".tsv")
 SEPARATORS = (",", ";", "\t")
-Role = Literal["path", "label", "split", "group"]
+Role = Literal["path", "label", "split", "group", "author", "author_page", "page", "license"]
 COLUMNS: dict[Role, tuple[str, ...]] = {
     "path": (
         "path", "file", "filename", "file_name", "filepath", "file_path", "image", "images", "image_path", "image_file",
@@ -31,6 +32,10 @@ COLUMNS: dict[Role, tuple[str, ...]] = {
     "label": ("label", "labels", "class", "classes", "class_name", "classname", "label_name", "category", "target"),
     "split": ("split", "part", "partition", "set", "subset", "usage", "phase"),
     "group": ("group", "source"),
+    "author": ("author",),
+    "author_page": ("author_page",),
+    "page": ("page",),
+    "license": ("license", "licence"),
 }  # fmt: skip
 """What a column may be called, in any case. Where a table has several for one role, it must have the first."""
 BYTE_ORDER_MARKS = (
@@ -64,7 +69,7 @@ def read_table(path: Path, exclude: Sequence[str] = ()) -> Listing:
         if isinstance(located, Skipped):
             skipped.append(located)
             continue
-        entry = ListedImage(located, row.label, row.split, row.group)
+        entry = ListedImage(located, row.label, row.split, row.group, row.attribution)
         if located in entries:
             first_line, first = entries[located]
             if (first.label, first.split) != (entry.label, entry.split):
@@ -104,6 +109,7 @@ class _Row(NamedTuple):
     label: str | None
     split: Split | None
     group: str
+    attribution: Attribution | None
 
 
 class _Table:
@@ -113,6 +119,7 @@ class _Table:
         self.path, self.encoding = path, encoding
         self._text = text
         self._labels: dict[str, str] = {}
+        self._num_not_addresses = Counter[Role]()
         first, _, rest = text.partition("\n")
         self._skipped_lines = 0
         self._separators: tuple[str, ...] = SEPARATORS
@@ -154,6 +161,8 @@ class _Table:
         renamed = [f"{name} as {role}" for role, name in used.items() if name.casefold() != role]
         if renamed:
             notes.append(f"columns were read: {', '.join(renamed)}")
+        for role, count in self._num_not_addresses.items():
+            notes.append(f"{count:,} values of {used[role]} weren't used: web addresses begin with http:// or https://")
         spaced = sum(to_text(value) != value and is_utf8(value) for value in self._labels)
         if spaced:
             notes.append(f"spaces or Unicode forms of {spaced:,} spellings of labels were made the same")
@@ -188,7 +197,19 @@ class _Table:
                 raise self._error(line, f"its split is {seen!r}; it must be train, validation or test")
         if not value("path").strip():
             raise self._error(line, "it needs a path")
-        return _Row(line, value("path"), label, split, sys.intern(to_text(value("group"))))
+        attribution = Attribution.of(
+            sys.intern(to_text(value("author"))) or None,
+            self._web_address("author_page", value("author_page")),
+            self._web_address("page", value("page")),
+            sys.intern(to_text(value("license"))) or None,
+        )
+        return _Row(line, value("path"), label, split, sys.intern(to_text(value("group"))), attribution)
+
+    def _web_address(self, role: Role, text: str) -> str | None:
+        address = to_text(text)
+        if address and not is_web_address(address):
+            self._num_not_addresses[role] += 1
+        return sys.intern(address) if is_web_address(address) else None
 
     def _read_header(self) -> tuple[str, tuple[str, ...], dict[Role, int]]:
         """Separator, names of columns and column by role. Raises DatasetError."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from index.protocol import Index, SupportsCodes, SupportsCompaction, SupportsGpu
 from index.search import Position, Query
 from model.artifacts.artifact import NETWORK, Artifact, FileRecord, Manifest
 from model.artifacts.packed import unpack_bundled
+from model.datasets.attribution import Attribution
 from model.exceptions import (
     DeviceError,
     IndexNotFoundError,
@@ -226,3 +228,11 @@ def test_a_server_on_milvus(tmp_path: Path) -> None:
         assert client.get("/info").json()["index"] == {"size": 3, "codes": None}
         assert client.get("/labels").json() == {"labels": [{"label": "noise", "images": 3}]}
         assert client.post("/similar?search=binary", content=images[0]).status_code == 422
+
+
+def test_an_attribution_is_kept(index: Index) -> None:
+    attribution = Attribution("Ann", "https://a.example/größer", None, "CC BY 2.0")
+    (added,) = index.add(at(7), [replace(entry(7), attribution=attribution)])
+    index.update(added.id, "new")
+    assert index.entry(added.id).attribution == attribution
+    assert [one.attribution for one in index.catalog.iter_entries()].count(None) == 6

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from alexnet.cli import app as cli
+from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
+from model.datasets.attribution import Attribution
 from tests.helpers.commands import invoke
 
 
@@ -68,3 +71,24 @@ def test_a_folder_is_followed_only_if_it_is_there(
     result = CliRunner().invoke(cli.app, ["index", "sync", str(photos), "--prune", *map(str, options)])
     assert "no folder at" in str(result.exception)
     assert len(invoke("index", "list", "--index", "i").splitlines()) == 8
+
+
+def test_an_attribution_stays_with_its_image(
+    photos: Path, artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ["--artifact", artifact.path]
+    row = "photos/checks/00.jpg,checks,Ann,https://a.example/ann,https://a.example/1,CC BY 2.0"
+    Path("table.csv").write_text(
+        f"path,label,author,author_page,page,license\n{row}\nphotos/stripes/00.jpg,stripes,,,,\n"
+    )
+    invoke("index", "add", "--data", "table.csv", "--index", "i", *options)
+    (photos / "checks" / "00.jpg").rename(photos / "stripes" / "moved.jpg")
+    invoke("index", "sync", photos, "--index", "i", *options)
+    invoke("index", "merge", "i", "--index", "merged")
+    with closing(ImageIndex.open(tmp_path / "merged")) as index:
+        entries = list(index.catalog.iter_entries())
+    assert {entry.source.name: entry.attribution for entry in entries if entry.source and entry.attribution} == {
+        "moved.jpg": Attribution("Ann", "https://a.example/ann", "https://a.example/1", "CC BY 2.0")
+    }
+    assert len(entries) == 8

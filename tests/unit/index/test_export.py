@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from index.export import export_features
 from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
+from model.datasets.attribution import Attribution
 from tests.helpers.indexes import features_at, make_entry
 
 
@@ -23,5 +25,22 @@ def test_features_are_exported(artifact: Artifact, tmp_path: Path) -> None:
     assert export_features(index, tmp_path / "all.npz") == 1
     index.close()
     with np.load(tmp_path / "all.npz") as arrays:
+        assert set(arrays) == {"ids", "labels", "features"}
         assert (arrays["ids"].tolist(), arrays["labels"].tolist()) == ([2], [""])
         np.testing.assert_array_equal(arrays["features"], features_at(2))
+
+
+def test_attributions_are_exported_where_there_are_any(artifact: Artifact, tmp_path: Path) -> None:
+    index = ImageIndex.create(tmp_path / "i", artifact)
+    known = replace(make_entry(0), attribution=Attribution("Ann", page="https://a.example/1", license="MIT"))
+    index.add(features_at(1, 2), [known, make_entry(1)])
+    export_features(index, tmp_path / "all.npz")
+    index.close()
+    with np.load(tmp_path / "all.npz") as arrays:
+        columns = {name: arrays[name].tolist() for name in Attribution._fields}
+    assert columns == {
+        "author": ["Ann", ""],
+        "author_page": ["", ""],
+        "page": ["https://a.example/1", ""],
+        "license": ["MIT", ""],
+    }

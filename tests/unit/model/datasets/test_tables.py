@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from model.datasets.attribution import Attribution
 from model.datasets.listing import Listing
 from model.datasets.reader import read_images
 from model.exceptions import DatasetError
@@ -43,12 +44,12 @@ def test_encodings_and_separators(folder: Path, encoding: str, separator: str) -
 
 
 def test_what_was_guessed_is_said(folder: Path) -> None:
-    listing = read_images(write(folder, "Image;Class;Set;author\np/2.png;café;Training;me\n", "cp1252", "LABELS.CSV"))
+    listing = read_images(write(folder, "Image;Class;Set;comment\np/2.png;café;Training;me\n", "cp1252", "LABELS.CSV"))
     assert rows(listing) == [("p/2.png", "café")]
     assert listing.entries[0].split == "train"
     assert listing.notes == (
         "the table isn't in UTF-8: what isn't was read as cp1252; labels such as café",
-        "columns that weren't used: author",
+        "columns that weren't used: comment",
         "columns were read: Image as path, Class as label, Set as split",
     )
 
@@ -63,6 +64,27 @@ def test_a_column_for_the_split_and_the_group(folder: Path) -> None:
     listing = read_images(write(folder, text))
     assert [(entry.split, entry.group) for entry in listing.entries] == [("validation", "a"), ("test", "b")]
     assert listing.has_splits
+
+
+def test_columns_for_the_attribution(folder: Path) -> None:
+    text = (
+        "path,label,author,author_page,Page,licence\n"
+        "p/1.png,cat, Ann ,https://a.example/ann,http://a.example/1,CC BY 2.0\n"
+        "p/2.png,cat,Ben,javascript:alert(1),17,\n"
+        "p/3.png,cat,,,,\n"
+    )
+    listing = read_images(write(folder, text))
+    assert [entry.attribution for entry in listing.entries] == [
+        Attribution("Ann", "https://a.example/ann", "http://a.example/1", "CC BY 2.0"),
+        Attribution("Ben"),
+        None,
+    ]
+    advice = "weren't used: web addresses begin with http:// or https://"
+    assert set(listing.notes) == {
+        "columns were read: licence as license",
+        f"1 values of author_page {advice}",
+        f"1 values of Page {advice}",
+    }
 
 
 def test_labels_are_trimmed_and_counted(folder: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,10 +11,12 @@ from starlette.testclient import TestClient
 
 from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
+from model.datasets.attribution import Attribution
 from model.images.preprocess import decode_image
 from server.app import create_app
 from server.service import Service
 from server.settings import Settings
+from tests.helpers.indexes import features_at, make_entry
 
 WRITE, READ = "w" * 16, "r" * 16
 
@@ -140,3 +144,16 @@ def test_an_indexed_image_its_thumbnail_and_its_file(client: TestClient, jpeg: b
     file = client.get(image["image"])
     assert file.content == jpeg
     assert file.headers["content-type"] == "image/jpeg"
+
+
+def test_the_attribution_is_in_every_answer_about_an_image(artifact: Artifact, tmp_path: Path) -> None:
+    author = Attribution("Ann", "https://a.example/ann", None, "CC BY 2.0")
+    with closing(ImageIndex.create(tmp_path / "i", artifact)) as index:
+        index.add(features_at(1, 2), [replace(make_entry(0), attribution=author), make_entry(1)])
+    expected = {"author": "Ann", "author_page": "https://a.example/ann", "page": None, "license": "CC BY 2.0"}
+    with TestClient(create_app(Service(Settings(artifact=artifact.path, index=tmp_path / "i")))) as client:
+        assert [image["attribution"] for image in client.get("/images").json()["images"]] == [expected, None]
+        assert client.get("/images/1").json()["attribution"] == expected
+        neighbors = client.get("/images/2/similar").json()["neighbors"]
+        assert {neighbor["id"]: neighbor["attribution"] for neighbor in neighbors} == {1: expected, 2: None}
+        assert client.patch("/images/1", json={"label": "new"}).json()["attribution"] == expected
