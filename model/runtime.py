@@ -19,6 +19,8 @@ from model.requirements import INSTALL_GPU
 
 TOLERANCE = 1e-3
 """Of probabilities, in any precision."""
+SCALED_LOGITS = "scaled_logits"
+"""An output of networks that are measured, never of those that are served (`model.network.temperature`)."""
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
@@ -61,7 +63,7 @@ class OnnxModel:
                 "installation, or choose --device cpu"
             )
         outputs = {output.name: output for output in self._session.get_outputs()}
-        if set(outputs) != {"probabilities", "features"}:
+        if set(outputs) - {SCALED_LOGITS} != {"probabilities", "features"}:
             raise ArtifactError(f"{path}: expected outputs probabilities and features, got {sorted(outputs)}")
         self._path = path
         self.num_classes = int(outputs["probabilities"].shape[1])
@@ -73,9 +75,20 @@ class OnnxModel:
     def run(self, images: NDArray[np.uint8], crops: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(N, 256, 256, 3) uint8 -> probabilities (N, num_classes) and features (N, feature_dim), float32."""
         probabilities, features = self._run(["probabilities", "features"], images, crops)
+        self._check_probabilities(probabilities)
+        return probabilities, features
+
+    def run_with_logits(
+        self, images: NDArray[np.uint8], crops: Sequence[int]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """As `run`, and the logits over the temperature (N, C, num_classes), of a network that has this output."""
+        logits, probabilities, features = self._run([SCALED_LOGITS, "probabilities", "features"], images, crops)
+        self._check_probabilities(probabilities)
+        return probabilities, features, logits.reshape(len(images), len(crops), -1)
+
+    def _check_probabilities(self, probabilities: NDArray[np.float32]) -> None:
         if not np.all((probabilities >= -TOLERANCE) & (probabilities <= 1 + TOLERANCE)):  # False for NaN, too
             raise ArtifactError(f"{self._path} computes numbers that are not probabilities: train or pull it again")
-        return probabilities, features
 
     def features(self, images: NDArray[np.uint8], crops: Sequence[int]) -> NDArray[np.float32]:
         """(N, 256, 256, 3) uint8 -> features (N, feature_dim), float32."""

@@ -14,6 +14,7 @@ from model.images.crops import CENTER_CROP, TEN_CROP, crop_coordinates
 from model.network.equivalence import check_equivalence
 from model.network.onnx_graph import build_graph
 from model.network.onnx_layers import fold_constants
+from model.network.temperature import read_temperature
 from model.network.torch_module import AlexNet
 
 CASES = ((1, CENTER_CROP), (3, (7, 2)), (2, TEN_CROP))
@@ -35,12 +36,20 @@ def export(network: AlexNet, mean: NDArray[np.float32], path: Path) -> float:
 
 
 def check_export(network: AlexNet, mean: NDArray[np.float32], path: Path) -> float:
-    """Compare torch and the ONNX file; the largest difference of a probability. Raises ExportError."""
-    return check_equivalence(path, lambda images, crops: run_torch(network, mean, images, crops), CASES)
+    """Compare torch and the ONNX file at its temperature; the largest difference of a probability.
+
+    Raises ExportError.
+    """
+    temperature = read_temperature(path)
+    return check_equivalence(path, lambda images, crops: run_torch(network, mean, images, crops, temperature), CASES)
 
 
 def run_torch(
-    network: AlexNet, mean: NDArray[np.float32], images: NDArray[np.uint8], crops: tuple[int, ...]
+    network: AlexNet,
+    mean: NDArray[np.float32],
+    images: NDArray[np.uint8],
+    crops: tuple[int, ...],
+    temperature: float = 1.0,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """What the graph computes, in torch: probabilities (N, num_classes) and features (N, hidden)."""
     config = network.spec.config
@@ -54,6 +63,6 @@ def run_torch(
             mean_id = CENTER_CROP[0] if config.mean == "center" else crop_id
             crop = pixels[:, :, rows[crop_id]][:, :, :, columns[crop_id]]
             outputs.append(network(crop - means[:, :, rows[mean_id]][:, :, :, columns[mean_id]]))
-    probabilities = torch.stack([output.logits.softmax(1) for output in outputs]).mean(0)
+    probabilities = torch.stack([(output.logits / temperature).softmax(1) for output in outputs]).mean(0)
     features = torch.stack([output.features for output in outputs]).mean(0)
     return probabilities.cpu().numpy(), features.cpu().numpy()

@@ -3,6 +3,7 @@
 Inputs: `images` uint8 (N, 256, 256, 3) RGB and `crops` int64 (C,), ids 0 to 9 of `model.images.crops`.
 Outputs: `probabilities` float32 (N, num_classes), the mean of the softmax over the crops (paper, section 4.1), and
 `features` float32 (N, hidden), the last hidden layer after its activation, mean over the crops (section 6.1).
+The logits are divided by the constant `temperature` first, which is 1 until it is fitted (`model.network.temperature`).
 
 Cropping, mirroring, mean subtraction and averaging are nodes of the graph, so that it gives the same results in every
 ONNX runtime. Constant factors (input scale, dropout outside training) are folded into the next layer's weights. If all
@@ -22,7 +23,9 @@ from model.images.crops import CENTER_CROP, TEN_CROP, crop_coordinates
 from model.network.onnx_builder import GraphBuilder
 from model.network.onnx_layers import Array, LayerWriter, Range
 from model.network.spec import NetworkConfig, NetworkSpec
+from model.network.temperature import TEMPERATURE
 from model.network.ten_crop_graph import can_share, write_shared_blocks
+from model.runtime import SCALED_LOGITS
 
 OPSET = 17
 IR_VERSION = 8
@@ -34,12 +37,13 @@ def build_graph(
     mean: Array,
     ranges: Mapping[str, Range] | None = None,
     share_crops: bool = True,
+    temperature: float = 1.0,
 ) -> onnx.ModelProto:
     """The served graph of a trained network.
 
     `weights`: with constant factors folded in (`model.network.onnx_layers.fold_constants`). `mean` (256, 256, 3): the
     mean image of the training set, 0..255. `ranges`: of the activations, for int8; None: float32. `share_crops`:
-    compute the first layers of ten crops once, if the network allows it.
+    compute the first layers of ten crops once, if the network allows it. `temperature`: what the logits are divided by.
     """
     graph, writer = GraphBuilder(), LayerWriter(weights, ranges)
     if share_crops and can_share(spec):
@@ -49,7 +53,9 @@ def build_graph(
         shared, x = 0, _crops(graph, mean, spec.config)
     features = writer.write(graph, x, spec.feature_layers[shared:])
     logits = writer.write(graph, features, spec.output_layers)
-    probabilities = graph.add("Softmax", logits, name="softmax", axis=-1)
+    divisor = graph.constant(TEMPERATURE, np.array(temperature, np.float32))
+    scaled = graph.add("Div", logits, divisor, name=SCALED_LOGITS)
+    probabilities = graph.add("Softmax", scaled, name="softmax", axis=-1)
     for name, value in (("probabilities", probabilities), ("features", features)):
         _mean_over_crops(graph, value, name)
     return _make_model(graph, spec.config)

@@ -22,15 +22,20 @@ from model.network.spec import NetworkSpec
 
 
 def quantize(
-    spec: NetworkSpec, weights: Mapping[str, Array], mean: Array, batches: Iterable[NDArray[np.uint8]], target: Path
+    spec: NetworkSpec,
+    weights: Mapping[str, Array],
+    mean: Array,
+    batches: Iterable[NDArray[np.uint8]],
+    target: Path,
+    temperature: float = 1.0,
 ) -> None:
     """Write a network in int8 to `target`.
 
-    `weights`, `mean`: as for `model.network.onnx_graph.build_graph`. `batches`: (N, 256, 256, 3) uint8 images, similar
-    to those that the network will see.
+    `weights`, `mean`, `temperature`: as for `model.network.onnx_graph.build_graph`. `batches`: (N, 256, 256, 3) uint8
+    images, similar to those that the network will see.
     """
     ranges = measure_ranges(spec, weights, mean, batches)
-    onnx.save(build_graph(spec, weights, mean, ranges), str(target))
+    onnx.save(build_graph(spec, weights, mean, ranges, temperature=temperature), str(target))
 
 
 def measure_ranges(

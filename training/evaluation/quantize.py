@@ -16,6 +16,7 @@ from model.exceptions import InvalidRequestError, QuantizationError
 from model.images.contract import ImageContract
 from model.images.crops import TEN_CROP
 from model.network.quantization import quantize
+from model.network.temperature import read_temperature
 from model.runtime import OnnxModel
 from training.data.datasets import Dataset, Example
 from training.evaluation.ensemble import check_same_split, load_training_dataset
@@ -51,7 +52,8 @@ def add_int8(
     def write(target: Path) -> list[Measurement]:
         log(f"calibrating the ranges of activations on {len(examples):,} training images")
         weights, mean = read_folded_weights(artifact)
-        quantize(read_spec(artifact.manifest), weights, mean, _images(examples, artifact.image_contract), target)
+        images = _images(examples, artifact.image_contract)
+        quantize(read_spec(artifact.manifest), weights, mean, images, target, read_temperature(artifact.network))
         measurements.extend(_measure(artifact, dataset, "int8", target, device, log))
         float32, int8 = (m.top1_error for m in measurements if m.crops == len(TEN_CROP))
         increase = 100 * (int8 - float32)

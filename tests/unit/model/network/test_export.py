@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from model.network.initialization import initialize
 from model.network.onnx_builder import constants
 from model.network.registry import build_spec
 from model.network.spec import NetworkConfig
+from model.network.temperature import write_temperature
 from model.network.torch_module import AlexNet
 from model.runtime import OnnxModel
 from tests.helpers.drawings import CLASSES, draw
@@ -99,6 +101,19 @@ def test_crops_are_those_of_the_paper(exported: Exported, drawn: NDArray[np.uint
             expected = network.eval()(torch.from_numpy(crop.copy()).permute(2, 0, 1)[None]).logits.softmax(1)
         got, _ = OnnxModel(path, "cpu").run(drawn[:1], [crop_id])
         np.testing.assert_allclose(got, expected.numpy(), atol=1e-5, err_msg=f"crop {crop_id}")
+
+
+@pytest.mark.parametrize("crops", [CENTER_CROP, TEN_CROP])
+def test_equals_torch_at_every_temperature(
+    exported: Exported, drawn: NDArray[np.uint8], tmp_path: Path, crops: tuple[int, ...]
+) -> None:
+    network, mean, path = exported
+    warm = Path(shutil.copy(path, tmp_path))
+    write_temperature(warm, 0.4)
+    probabilities, _ = OnnxModel(warm, "cpu").run(drawn[:2], crops)
+    np.testing.assert_allclose(probabilities, run_torch(network, mean, drawn[:2], crops, 0.4)[0], atol=1e-5)
+    assert np.abs(probabilities - run_torch(network, mean, drawn[:2], crops)[0]).max() > 1e-3
+    assert check_export(network, mean, warm) <= 1e-4
 
 
 def _change(name: str, edit: Callable[[NDArray[Any]], NDArray[Any]]) -> Callable[[onnx.ModelProto], None]:
