@@ -8,6 +8,7 @@
       history.json        loss and errors of its training (`model.artifacts.history`); optional
       network.int8.onnx   the network in int8 (`model.network.quantization`); optional, from `alexnet quantize`
       encoder.onnx        features -> binary codes (`model.encoder`); optional, from `alexnet codes train`
+      familiarity.npz     how familiar an image is, from its features (`model.artifacts.familiarity`); optional
 
 `model.artifacts.writer` writes it.
 """
@@ -64,7 +65,9 @@ class Measurement(BaseModel):
 
     `top1_interval`, `top5_interval`: 95 % intervals by Wilson's method, from the number of images unless given.
     `top5_error`: None where there are five classes or fewer, since it says nothing there. `balanced_accuracy`: mean of
-    the recalls of the classes that have images; None where these aren't known.
+    the recalls of the classes that have images; None where these aren't known. `calibration_error`: the expected
+    calibration error of the probabilities (`training.evaluation.calibration`), and `uncalibrated_error` the one that
+    they would have with the temperature 1; None where they weren't measured.
     `published`: reported by the network's publisher, not measured here."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -79,7 +82,26 @@ class Measurement(BaseModel):
     balanced_accuracy: float | None = None
     balanced_accuracy_interval: Interval | None = None
     groups: dict[str, float] = {}
+    calibration_error: float | None = None
+    uncalibrated_error: float | None = None
     published: bool = False
+
+
+class Calibration(BaseModel):
+    """The temperature in the network's graph, and what it and the familiarity of images were fitted on.
+
+    `temperature`: what the logits are divided by. `split`, `num_images`: the held-out images that it was fitted on and
+    that familiarity compares with; None and 0 where there were none: then the temperature is 1, and there is no
+    familiarity. `crops`: those whose mean probability was fitted. `num_training_images`: whose features say what is
+    familiar.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    temperature: float = Field(gt=0)
+    split: str | None
+    num_images: int
+    crops: int
+    num_training_images: int
 
 
 class FileRecord(BaseModel):
@@ -91,7 +113,8 @@ class FileRecord(BaseModel):
 
 
 class Manifest(BaseModel):
-    """The contents of manifest.json. `network`: the options of the network; None if it isn't one of ours."""
+    """The contents of manifest.json. `network`: the options of the network; None if it isn't one of ours.
+    `calibration`: None if its probabilities were never calibrated."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     schema_version: Literal[2] = SCHEMA_VERSION
@@ -106,6 +129,7 @@ class Manifest(BaseModel):
     license: str
     training: dict[str, Any]
     measurements: list[Measurement] = []
+    calibration: Calibration | None = None
     export_difference: float
     files: dict[PathName, FileRecord] = {}
 
@@ -240,4 +264,4 @@ def _verify(path: Path, record: FileRecord) -> None:
     except OSError as error:
         raise ArtifactError(f"can't read {path}: {error.strerror}") from error
     if sha256 != record.sha256:
-        raise ArtifactError(f"{path} is damaged: its checksum isn't the one in the manifest")
+        raise ArtifactError(f"{path} is damaged: its SHA-256 is {sha256}, in the manifest it is {record.sha256}")

@@ -21,6 +21,7 @@ from model.images.preprocess import decode_image
 from model.runtime import OnnxModel
 from model.thread_pool import ordered_map
 from training.data.datasets import Example
+from training.evaluation.calibration import mean_softmax
 from training.evaluation.predictions import Predictions
 
 BATCH_SIZE = 8
@@ -34,23 +35,44 @@ class LabeledBatch(NamedTuple):
     files: tuple[str, ...]
 
 
-def predict(model: OnnxModel, batches: Iterable[LabeledBatch], total: int, ten_crop: bool = True) -> Predictions:
-    """Run a served network on all `batches`, of `total` images. Raises DatasetError if there are none."""
+def predict(
+    model: OnnxModel,
+    batches: Iterable[LabeledBatch],
+    total: int,
+    ten_crop: bool = True,
+    temperature: float | None = None,
+) -> Predictions:
+    """Run a served network on all `batches`, of `total` images. Raises DatasetError if there are none.
+
+    `temperature`: of a network with logits (`model.network.temperature.write_with_logits`), for the probabilities that
+    it would have with the temperature 1.
+    """
     labels, files = list[NDArray[np.int64]](), list[str]()
-    center: list[NDArray[np.float32]] = []
-    ten: list[NDArray[np.float32]] = []
+    results: dict[tuple[int, ...], list[NDArray[np.float32]]] = {CENTER_CROP: []} | ({TEN_CROP: []} if ten_crop else {})
+    uncalibrated: dict[tuple[int, ...], list[NDArray[np.float32]]] = {crops: [] for crops in results}
     with tqdm(total=total, desc="measuring", unit="image", disable=None) as bar:
         for batch in batches:
             labels.append(batch.labels)
             files += batch.files
-            center.append(model.run(batch.images, CENTER_CROP)[0])
-            if ten_crop:
-                ten.append(model.run(batch.images, TEN_CROP)[0])
+            for crops in results:
+                if temperature is None:
+                    results[crops].append(model.run(batch.images, crops)[0])
+                else:
+                    probabilities, _, logits = model.run_with_logits(batch.images, crops)
+                    results[crops].append(probabilities)
+                    uncalibrated[crops].append(mean_softmax(logits, 1 / temperature))
             bar.update(len(batch.files))
     if not labels:
         raise DatasetError("no image to measure on can be decoded")
-    probabilities = np.concatenate(center), np.concatenate(ten) if ten else None
-    return Predictions(np.concatenate(labels), tuple(files), *probabilities)
+    served, before = ({c: np.concatenate(v) for c, v in kind.items() if v} for kind in (results, uncalibrated))
+    return Predictions(
+        labels=np.concatenate(labels),
+        files=tuple(files),
+        center=served[CENTER_CROP],
+        ten_crop=served.get(TEN_CROP),
+        uncalibrated_center=before.get(CENTER_CROP),
+        uncalibrated_ten_crop=before.get(TEN_CROP),
+    )
 
 
 def decode_batches(
@@ -97,6 +119,9 @@ def format_measurements(measurements: Sequence[Measurement]) -> str:
         if m.balanced_accuracy is not None and m.balanced_accuracy_interval is not None:
             interval_text = format_interval(m.balanced_accuracy_interval)
             lines.append(f"  balanced accuracy {100 * m.balanced_accuracy:.2f} % (95 % interval {interval_text})")
+        if m.calibration_error is not None:
+            before = "" if m.uncalibrated_error is None else f" ({m.uncalibrated_error:.4f} with the temperature 1)"
+            lines.append(f"  expected calibration error {m.calibration_error:.4f}{before}")
         lines += [
             f"  {grouping}: {100 * accuracy:.2f} % correct "
             f"(95 % interval {format_interval(wilson_interval(accuracy, m.num_images))})"

@@ -14,6 +14,7 @@ from model.artifacts.artifact import Label, Measurement
 from model.files import atomic_write
 from model.images.crops import CENTER_CROP, TEN_CROP
 from model.runtime import top_k
+from training.evaluation.calibration import expected_calibration_error
 from training.evaluation.per_class import PER_CLASS_FILE, balanced_accuracy, measure_classes, write_classes
 
 PREDICTIONS_FILE = "predictions.csv"
@@ -25,13 +26,16 @@ MIN_TOP5_CLASSES = 6
 class Predictions(NamedTuple):
     """Probabilities (M, classes) from the center crop and, where they were computed, from ten crops.
 
-    `labels` (M,) and `files`: the true class and the file of each image.
+    `labels` (M,) and `files`: the true class and the file of each image. `uncalibrated_...`: the probabilities with the
+    temperature 1, where they were computed.
     """
 
     labels: NDArray[np.int64]
     files: tuple[str, ...]
     center: NDArray[np.float32]
     ten_crop: NDArray[np.float32] | None
+    uncalibrated_center: NDArray[np.float32] | None = None
+    uncalibrated_ten_crop: NDArray[np.float32] | None = None
 
     @property
     def best(self) -> NDArray[np.float32]:
@@ -51,10 +55,17 @@ class Predictions(NamedTuple):
         return wrong[np.argsort(-self.best[wrong, self.predicted[wrong]], kind="stable")]
 
     def measurements(self, split: str, groupings: Mapping[str, tuple[str, ...]]) -> list[Measurement]:
-        """The errors with the center crop and with ten crops."""
-        result = [measure(self.center, self.labels, split, len(CENTER_CROP), groupings)]
+        """The errors, and those of the probabilities' calibration, with the center crop and with ten crops."""
+        kinds = [(len(CENTER_CROP), self.center, self.uncalibrated_center)]
         if self.ten_crop is not None:
-            result.append(measure(self.ten_crop, self.labels, split, len(TEN_CROP), groupings))
+            kinds.append((len(TEN_CROP), self.ten_crop, self.uncalibrated_ten_crop))
+        result = []
+        for crops, served, uncalibrated in kinds:
+            errors = {"calibration_error": expected_calibration_error(served, self.labels)}
+            if uncalibrated is not None:
+                errors["uncalibrated_error"] = expected_calibration_error(uncalibrated, self.labels)
+            measured = measure(served, self.labels, split, crops, groupings)
+            result.append(measured.model_copy(update=errors))
         return result
 
 

@@ -1,0 +1,40 @@
+"""`alexnet calibrate`: temperature and familiarity of an artifact that was published without."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from alexnet.cli.options import (
+    HOME,
+    ArchiveOption,
+    ArtifactOption,
+    DataOption,
+    DeviceOption,
+    ExcludeOption,
+    HomeOption,
+)
+
+
+def calibrate(
+    data: DataOption,
+    artifact: ArtifactOption = None,
+    archive: ArchiveOption = None,
+    exclude: ExcludeOption = None,
+    max_images: Annotated[
+        int, typer.Option(min=1, help="Maximum number of validation images, and of held-out images to measure on.")
+    ] = 1000,
+    device: DeviceOption = "auto",
+    home: HomeOption = HOME,
+) -> None:
+    """Make an artifact's probabilities agree with how often they are right, and let it say what is unfamiliar.
+
+    On the data that it was trained on. The result is the next version of the artifact, with the same weights. `alexnet
+    train` does this for every network.
+    """
+    from training.publish.calibrate import calibrate_artifact
+
+    path = artifact or home / "artifacts"
+    calibrated = calibrate_artifact(path, data, archive, exclude or (), max_images, device, typer.echo)
+    typer.echo(f"published {calibrated.path}")

@@ -1,0 +1,125 @@
+"""How familiar an image is: whether its features are like those of the training images.
+
+Two things tell: the *length* of the feature, which is neither much larger nor much smaller than for held-out images,
+and its *direction*, by its distance to the nearest class mean: the Mahalanobis distance with a covariance that the
+classes share (Lee et al. 2018), among the first principal components. Each counts in standard deviations of held-out
+images, and an image is as familiar as the share of held-out images that are further off in the sum.
+`training.evaluation.familiarity` fits it; familiarity.npz in the artifact keeps it, in some 1.2 MB for 621 classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.artifacts.artifact import Artifact
+from model.exceptions import ArtifactError
+from model.files import sha256_of
+
+FAMILIARITY = "familiarity.npz"
+UNFAMILIAR_SHARE = 0.02
+"""An image is unfamiliar if a smaller share of the held-out images is less familiar: so 2 % of these would be."""
+MIN_LENGTH = 1e-9
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Held-out images with one number of crops: mean and standard deviation of the logarithm of their features' length
+    and of their features' distance to the nearest class, and all scores (M,), lowest first."""
+
+    length: tuple[float, float]
+    distance: tuple[float, float]
+    scores: Array
+
+
+@dataclass(frozen=True)
+class Familiarity:
+    """What is needed to say how familiar an image is.
+
+    `projection` (dim, n) takes a feature of length 1 into a space in which the classes vary alike in all directions;
+    `class_means` (classes, n) are there. `references`: by the number of crops whose mean the features are.
+    """
+
+    projection: Array
+    class_means: Array
+    references: dict[int, Reference]
+
+    def share(self, feature: Array, crops: int) -> float | None:
+        """The share of held-out images that are less familiar, 0 to 1, for one (dim,) feature.
+
+        `crops`: how many it is the mean of; None if held-out images weren't measured with as many.
+        """
+        if (reference := self.references.get(crops)) is None:
+            return None
+        (score,) = self.scores(feature[None], crops)
+        return float(np.searchsorted(reference.scores, score)) / len(reference.scores)
+
+    def scores(self, features: Array, crops: int) -> Array:
+        """(M,): higher for more familiar features (M, dim), which are means over so many `crops`."""
+        reference = self.references[crops]
+        lengths, distances = self.measure(features)
+        (length_mean, length_std), (distance_mean, distance_std) = reference.length, reference.distance
+        scores: Array = -np.abs(lengths - length_mean) / length_std - (distances - distance_mean) / distance_std
+        return scores
+
+    def measure(self, features: Array) -> tuple[Array, Array]:
+        """The logarithm of the length of (M, dim) features, and their distance to the nearest class mean: (M,) each."""
+        lengths = np.maximum(np.linalg.norm(features, axis=1), MIN_LENGTH).astype(np.float32)
+        points = (features / lengths[:, None]) @ self.projection
+        squares = (points**2).sum(1)[:, None] - 2 * points @ self.class_means.T + (self.class_means**2).sum(1)
+        distances: Array = np.sqrt(np.maximum(squares.min(1), 0))
+        return np.log(lengths), distances
+
+    def write(self, path: Path) -> None:
+        """Write familiarity.npz: projection and class means in float16."""
+        arrays = {f"scores_{crops}": reference.scores for crops, reference in self.references.items()}
+        scales = {f"scale_{c}": np.array([*r.length, *r.distance]) for c, r in self.references.items()}
+        with path.open("wb") as file:
+            np.savez_compressed(
+                file,
+                projection=self.projection.astype(np.float16),
+                class_means=self.class_means.astype(np.float16),
+                **arrays,
+                **scales,
+            )
+
+
+def read_familiarity(artifact: Artifact) -> Familiarity | None:
+    """What the artifact knows of familiarity; None if it has no familiarity.npz. Raises ArtifactError."""
+    if FAMILIARITY not in artifact.manifest.files:
+        return None
+    path = artifact.path / FAMILIARITY
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: np.asarray(file[name]) for name in file.files}
+        familiarity = Familiarity(
+            arrays["projection"].astype(np.float32),
+            arrays["class_means"].astype(np.float32),
+            {int(name.removeprefix("scores_")): _reference(arrays, name) for name in arrays if name[:7] == "scores_"},
+        )
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise ArtifactError(f"{path} isn't familiarity data (SHA-256 {_checksum(path)}): calibrate it again") from error
+    dim, size = familiarity.projection.shape
+    if dim != artifact.manifest.feature_dim or familiarity.class_means.shape[1:] != (size,):
+        raise ArtifactError(
+            f"{path} doesn't fit the network's {artifact.manifest.feature_dim} features: calibrate it again"
+        )
+    return familiarity
+
+
+def _reference(arrays: dict[str, NDArray[np.generic]], name: str) -> Reference:
+    length_mean, length_std, distance_mean, distance_std = map(float, arrays[name.replace("scores", "scale")])
+    return Reference((length_mean, length_std), (distance_mean, distance_std), arrays[name].astype(np.float32))
+
+
+def _checksum(path: Path) -> str:
+    try:
+        return sha256_of(path)
+    except OSError:
+        return "unreadable"

@@ -1,0 +1,212 @@
+"""Calibration of a network before it is published: its temperature, and what tells how familiar an image is.
+
+`alexnet train` does it for each network, `alexnet calibrate` for one that is published already.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from model.artifacts import artifact as artifacts
+from model.artifacts.artifact import LABELS, NETWORK, NETWORK_FILES, Artifact, Calibration, Manifest
+from model.artifacts.familiarity import FAMILIARITY
+from model.artifacts.writer import publish, utc_now
+from model.exceptions import DatasetError
+from model.images.contract import ImageContract
+from model.images.crops import CENTER_CROP, TEN_CROP
+from model.network.temperature import read_temperature, write_temperature, write_with_logits
+from model.runtime import OnnxModel
+from training.data.datasets import Example
+from training.evaluation.calibration import NUM_BINS, fit_temperature
+from training.evaluation.ensemble import check_same_split, load_training_dataset
+from training.evaluation.evaluate import decode_batches, format_measurements, predict
+from training.evaluation.familiarity import fit_familiarity
+from training.loop.status import stage
+
+MAX_VALIDATION_IMAGES, MAX_TRAINING_IMAGES = 1_000, 10_000
+"""So that it takes minutes, also where there are a million images."""
+
+
+def calibrate(
+    folder: Path,
+    training: Sequence[Example],
+    validation: Sequence[Example],
+    split: str,
+    contract: ImageContract,
+    ten_crop: bool,
+    max_images: int = MAX_VALIDATION_IMAGES,
+    device: str = "auto",
+) -> Calibration:
+    """Write the temperature into the graph of `folder`'s network, and familiarity.npz beside it.
+
+    The temperature is fitted to the probabilities of at most `max_images` `validation` images, as they are served: from
+    ten crops, or from the center crop without `ten_crop`. Familiarity is learned from the features of at most 10,000
+    `training` images, and compares with the same validation images. `split`: their name in the manifest. Without
+    validation images the temperature is 1, and there is no familiarity.npz.
+    """
+    network, crops = folder / NETWORK, TEN_CROP if ten_crop else CENTER_CROP
+    before = read_temperature(network)
+    validation = _draw(validation, max_images)
+    if not validation:
+        if before != 1:
+            write_temperature(network, 1.0)
+        return Calibration(temperature=1, split=None, num_images=0, crops=len(crops), num_training_images=0)
+    training = draw_evenly(training, MAX_TRAINING_IMAGES)
+    text = f"calibrating the network on {len(validation):,} validation and {len(training):,} training images"
+    with stage(text), open_with_logits(network, device) as model:
+        held_out = _run(model, validation, contract, crops)
+        known = _run(model, training, contract, None)
+        temperature = fit_temperature(held_out.logits * np.float32(before), held_out.labels)
+        fit_familiarity(known.features[1], known.labels, held_out.features).write(folder / FAMILIARITY)
+    write_temperature(network, temperature)
+    return Calibration(
+        temperature=read_temperature(network),
+        split=split,
+        num_images=len(held_out.labels),
+        crops=len(crops),
+        num_training_images=len(known.labels),
+    )
+
+
+def describe_calibration(manifest: Manifest) -> str:
+    """The temperature, what it was fitted to, and the expected calibration error before and after, as a sentence."""
+    calibration = manifest.calibration
+    if calibration is None:
+        return "The probabilities aren't calibrated: `alexnet calibrate` does it."
+    if calibration.split is None:
+        return "The probabilities aren't calibrated, since there are no validation images: the temperature is 1."
+    errors = [
+        f"{m.uncalibrated_error:.3f} before and {m.calibration_error:.3f} after with {m.crops} "
+        f"crop{'s' if m.crops > 1 else ''}"
+        for m in manifest.measurements
+        if m.uncalibrated_error is not None and m.calibration_error is not None
+    ]
+    return (
+        f"The logits are divided by the temperature {calibration.temperature:.3f}, which was fitted to "
+        f"{calibration.num_images:,} validation images. Expected calibration error, in {NUM_BINS} bins: "
+        f"{'; '.join(errors)}."
+    )
+
+
+@contextmanager
+def open_with_logits(network: Path, device: str = "auto") -> Iterator[OnnxModel]:
+    """The network with its logits as one more output, from a copy beside it that is deleted again."""
+    with tempfile.TemporaryDirectory(dir=network.parent) as folder:
+        write_with_logits(network, Path(folder) / NETWORK)
+        yield OnnxModel(Path(folder) / NETWORK, device)
+
+
+def calibrate_artifact(
+    path: Path,
+    data: str,
+    archive: Path | None,
+    exclude: Sequence[str],
+    max_images: int,
+    device: str,
+    log: Callable[[str], None],
+) -> Artifact:
+    """Publish the artifact at `path` once more, calibrated on the data that it was trained on.
+
+    On at most `max_images` validation images; calibration and errors are measured on as many held-out images. The new
+    version has the same weights, so features and codes stay; its int8 network, if any, is left out. Raises DatasetError
+    if `data` has other classes or another split.
+    """
+    artifact = artifacts.load(path)
+    dataset = load_training_dataset(artifact, data, archive, exclude)
+    log(str(dataset.summary()))
+    held_out = dataset.held_out_split
+    trained_here = "split_sha256" in artifact.manifest.training
+    check_same_split(artifact, dataset, data, held_out if trained_here else "all")
+
+    def write(folder: Path) -> Manifest:
+        for name in artifact.manifest.files:
+            if name not in (LABELS, FAMILIARITY, NETWORK_FILES["int8"]):
+                shutil.copyfile(artifact.path / name, folder / name)
+        split = f"{dataset.split_description}, validation"
+        examples = dataset.train, dataset.validation
+        calibration = calibrate(folder, *examples, split, artifact.image_contract, True, max_images, device)
+        images = _draw(dataset.splits()[held_out], max_images)
+        with open_with_logits(folder / NETWORK, device) as model:
+            batches = decode_batches(images, artifact.image_contract)
+            predictions = predict(model, batches, len(images), temperature=calibration.temperature)
+        drawn = "" if len(images) == len(dataset.splits()[held_out]) else f", {len(images):,} drawn at random"
+        measured = predictions.measurements(f"{dataset.split_description}, {held_out}{drawn}", dataset.groupings)
+        replaced = {(m.split, m.crops) for m in measured}
+        others = [m for m in artifact.manifest.measurements if m.precision == "float32"]
+        kept = [m for m in others if (m.split, m.crops) not in replaced]
+        update = {"created": utc_now(), "measurements": [*kept, *measured], "calibration": calibration}
+        return artifact.manifest.model_copy(update=update)
+
+    calibrated = publish(artifact.path.parents[1], artifact.manifest.name, artifact.labels, write)
+    if NETWORK_FILES["int8"] in artifact.manifest.files:
+        log("the int8 network is left out: add it again with `alexnet quantize`")
+    log(format_measurements(calibrated.manifest.measurements))
+    return calibrated
+
+
+class _Outputs(NamedTuple):
+    """Of M images: classes (M,), logits over the temperature (M, crops, classes), and features (M, dim) by the number
+    of crops that they are a mean of."""
+
+    labels: NDArray[np.int64]
+    logits: NDArray[np.float32]
+    features: dict[int, NDArray[np.float32]]
+
+
+def _run(
+    model: OnnxModel, examples: Sequence[Example], contract: ImageContract, crops: tuple[int, ...] | None
+) -> _Outputs:
+    """Outputs of the center crop and of `crops`; None: only features of the center crop.
+
+    Files that can't be decoded are left out.
+    """
+    labels = list[NDArray[np.int64]]()
+    logits = list[NDArray[np.float32]]()
+    features: dict[int, list[NDArray[np.float32]]] = {}
+    with tqdm(total=len(examples), desc="calibrating", unit="image", disable=None, leave=False) as bar:
+        for batch in decode_batches(examples, contract):
+            labels.append(batch.labels)
+            for these in {CENTER_CROP, crops or CENTER_CROP}:
+                if these == crops:
+                    _, feature, logit = model.run_with_logits(batch.images, these)
+                    logits.append(logit)
+                else:
+                    feature = model.features(batch.images, these)
+                features.setdefault(len(these), []).append(feature)
+            bar.update(len(batch.files))
+    if not labels:
+        raise DatasetError("no image to calibrate on can be decoded")
+    return _Outputs(
+        np.concatenate(labels),
+        np.concatenate(logits) if logits else np.zeros((0, 0, 0), np.float32),
+        {count: np.concatenate(values) for count, values in features.items()},
+    )
+
+
+def _draw(examples: Sequence[Example], count: int) -> list[Example]:
+    """At most `count` of the examples, at random."""
+    order = np.random.default_rng(0).permutation(len(examples))[:count]
+    return [examples[place] for place in sorted(order)]
+
+
+def draw_evenly(examples: Sequence[Example], count: int) -> list[Example]:
+    """At most `count` of the examples at random, as many of each class as possible."""
+    if len(examples) <= count:
+        return list(examples)
+    order = np.random.default_rng(0).permutation(len(examples))
+    labels = np.array([examples[place].label for place in order])
+    rank = np.zeros(len(order), np.int64)  # how many of its class come before
+    for label in np.unique(labels):
+        own = labels == label
+        rank[own] = np.arange(int(own.sum()))
+    chosen = order[np.argsort(rank, kind="stable")[:count]]
+    return [examples[place] for place in sorted(chosen)]
