@@ -146,7 +146,7 @@ class Client:
                 response = self._http.request(request.method, request.path, **request.options())
             except httpx2.TransportError as error:
                 if last or not isinstance(error, RETRY_ERRORS):
-                    raise self._connection.unreachable(error) from error
+                    raise self._connection.unreachable(error) from None
                 response_lost = True
             if response is not None and (last or response.status_code not in RETRY_STATUSES):
                 return parse_response(response, ignore_missing=request.method == "DELETE" and response_lost)
