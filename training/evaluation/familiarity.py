@@ -39,6 +39,8 @@ def _principal_components(unit: Array) -> Array:
     """The first principal components of (M, dim), as (dim, n)."""
     from sklearn.decomposition import PCA
 
+    if len(unit) == 1:  # an image has no variance
+        return unit.T
     count = min(MAX_COMPONENTS, unit.shape[1], max(1, len(unit) // IMAGES_PER_COMPONENT))
     components: Array = PCA(count, svd_solver="randomized", random_state=0).fit(unit).components_.T
     return components
@@ -48,7 +50,7 @@ def _whitening(within: Array, points: Array) -> Array:
     """(n, n): makes the covariance within classes the identity."""
     covariance = (within.T @ within / len(within)).astype(np.float64)
     total = float(points.var(0).mean())
-    values, vectors = np.linalg.eigh(covariance + max(RIDGE * total, 1e-12) * np.eye(len(covariance)))
+    values, vectors = np.linalg.eigh(covariance + max(RIDGE * total, 1e-6) * np.eye(len(covariance)))
     whitening: Array = (vectors / np.sqrt(values)).astype(np.float32)
     return whitening
 
