@@ -1,17 +1,13 @@
-"""Hooks of `make docs`: the README as first page, the HTTP API from the server, the Python reference."""
+"""Hooks of `make docs`: pages made of the repository's own files, and links that lead out of docs/."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
-
-from server.app import add_routes
 
 ROOT = Path(__file__).parents[1]
 MODULES = (
@@ -20,23 +16,34 @@ MODULES = (
     "model.artifacts.artifact", "index.store", "index.search", "training.config", "training.data.datasets",
     "server.settings",
 )  # fmt: skip
+OUTSIDE = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
+"""Files of the repository that are pages of the site."""
+REFERENCE = """# Python modules
+
+What the packages below `alexnet` offer to other programs. Most programs need only `alexnet`: [Python](python.md).
+Modules change with every version; the names that start with an underscore are not listed.
+
+"""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the generated pages."""
-    readme = (ROOT / "README.md").read_text().replace("](docs/", "](")
-    reference = "# Python\n\n" + "\n\n".join(f"::: {module}" for module in MODULES)
-    pages = {"index.md": readme, "interface.md": "\n".join(http_api()), "reference.md": reference}
+    """Add the pages that aren't files of docs/."""
+    pages = {page: (ROOT / name).read_text(encoding="utf-8") for name, page in OUTSIDE.items()}
+    pages["reference.md"] = REFERENCE + "\n\n".join(f"::: {module}" for module in MODULES)
     for name, text in pages.items():
-        files.append(File.generated(config, name, content=text))
+        files.append(File.generated(config, name, content=re.sub(r"\]\((?:\./)?docs/", "](", text)))
+    icon = (ROOT / "server" / "web" / "icon.svg").read_bytes()
+    files.append(File.generated(config, "icon.svg", content=icon))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Replace links to source files by their names: the site has documents only."""
-    endings = r"(?:py|toml|sh|json|yaml|yml|cfg|md|csv)"
+    """Turn links to the repository's documents into those to their pages, and links to source files into names."""
+    for name, target in OUTSIDE.items():
+        markdown = re.sub(rf"\]\((?:\.\./)*{re.escape(name)}(#[^)]*)?\)", rf"]({target}\1)", markdown)
+    endings = r"(?:py|toml|sh|json|jsonl|yaml|yml|cfg|md|csv|proto|txt)"
     outside = (
-        r"\[`?([^\]`]*)`?\]\((?:\.\./|(?=[a-z]+/|[A-Z]))(?!results/|decisions/)([^)#:]*\." + endings + r"|LICENSE)\)"
+        r"\[`?([^\]`]*)`?\]\((?:\.\./)*(?!results/|decisions/)((?:[a-z_]+/|[A-Z])[^)#:]*\." + endings + r"|LICENSE)\)"
     )
     return re.sub(outside, _named, markdown)
 
@@ -44,21 +51,3 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 def _named(link: re.Match[str]) -> str:
     text, path = link.groups()
     return f"`{path}`" if text in path else f"{text} (`{path}`)"
-
-
-def http_api() -> Iterator[str]:
-    """Every operation of the HTTP API, in Markdown, from the server's OpenAPI document."""
-    app = FastAPI()
-    add_routes(app)
-    yield "# HTTP\n\nA running server has the OpenAPI document at `/openapi.json`, and a page to try it at `/docs`.\n"
-    for path, operations in app.openapi()["paths"].items():
-        for method, operation in operations.items():
-            yield f"## {method.upper()} {path}\n\n**{operation['summary']}.** {operation.get('description', '')}\n"
-            if parameters := operation.get("parameters"):
-                yield "| parameter | in | |\n|---|---|---|"
-                for parameter in parameters:
-                    default = parameter.get("schema", {}).get("default")
-                    text = parameter.get("description", "") + (f" ({default})" if default is not None else "")
-                    yield f"| `{parameter['name']}` | {parameter['in']} | {text} |"
-                yield ""
-            yield "Responses: " + ", ".join(f"{status}" for status in operation["responses"]) + ".\n"

@@ -29,7 +29,8 @@ def inline_commands() -> list[list[str]]:
         prose = re.sub(r"```.*?```", "", document.read_text(encoding="utf-8"), flags=re.DOTALL)
         for code in re.findall(r"`([^`]+)`", prose):
             words = code.split()
-            if "alexnet" in (names := [word.rpartition("/")[2] for word in words[:-1]]):
+            names = [word.rpartition("/")[2] for word in words[:-1]]
+            if "alexnet" in names and words[0] != "from":
                 words = words[names.index("alexnet") :]
                 several = next((word for word in words if "|" in word), "")
                 lines += [[choice if word == several else word for word in words] for choice in several.split("|")]

@@ -54,6 +54,7 @@ STAND_FOR = {
     r"\.venv/bin/": "",
     r"alexnet serve": "serve",
     r"127\.0\.0\.1:8000": "127.0.0.1:$ALEXNET_PORT",
+    r"~/photos": "~/images",
     r"NAME/VERSION": "patterns/1",
     r"runs/NAME-DATE-TIME": "runs/patterns-1",
     r"\bNAME\b": "patterns",
@@ -72,14 +73,15 @@ ELSEWHERE = {
     r"--node-rank": "tests/system/test_two_hosts.py",
     r"experiments/|--baseline": "tests/system/test_experiments.py, quick",
     r"benchmarks/": "each writes a result below docs/results",
-    r"run\.py --data (grocery|cifar10)|~/imagenet|training/run\.py$": "minutes to days of training",
+    r"train --data (grocery|cifar10|elpv)|~/imagenet": "minutes to days of training",
     r"seven_cnns": "eight long runs",
     r"alexnet pack": "what it made: tests/unit/model/artifacts/test_packed_bundled.py",
-    r"_demo|\$CELL|^CELL=|alexnet demo|images/1/thumbnail": "tests/system/test_solar_cells.py",
+    r"alexnet demo": "the page's demo takes minutes; tests/unit/alexnet/test_demo.py",
+    r"^(uv|uvx|pipx) ": "they install, as pip does",
 }
 
 
-MINUTES = r"run\.py|alexnet (quantize|draw|evaluate|codes|index|export|classify) "
+MINUTES = r"run\.py|alexnet (train|quantize|draw|evaluate|codes|index|export|classify) "
 
 
 def blocks() -> list[Any]:
@@ -129,6 +131,20 @@ def test_block(script: str, artifact: Artifact, index_path: Path, images: Path, 
         check=False, env=os.environ | places | server,
     )  # fmt: skip
     assert done.returncode == 0, script + done.stdout + done.stderr
+
+
+def test_python_block_of_the_readme(
+    artifact: Artifact, index_path: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    furnish(tmp_path, block, artifact, index_path, images)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ALEXNET_HOME", raising=False)
+    exec(block, {})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(CLASSES) + 6
+    assert lines[-6].split()[0] == "0.000"  # the image itself
 
 
 def test_nothing_is_left_out_without_need() -> None:
