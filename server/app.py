@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
 from importlib.metadata import version
-from pathlib import Path
 
 from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
@@ -31,6 +28,7 @@ from server.middleware import (
     SecurityHeadersMiddleware,
 )
 from server.open_inference.grpc.extra import load_serve_grpc
+from server.page import WEB, show_page
 from server.parameters import check_query
 from server.responses import AUTH_ERRORS, responses_for
 from server.routes import classify, health, images, network, preview, similar, sync, v2, v2_management
@@ -39,7 +37,6 @@ from server.security import AllowedHosts
 from server.service import Service
 from server.shutdown import close_service
 
-WEB = Path(__file__).parent / "web"
 AUTHENTICATED = (classify.router, similar.router, preview.router, images.router, sync.router, network.router)
 OPEN_INFERENCE = (v2.router, v2_management.router, v2.authenticated_router)
 ROUTERS = (*AUTHENTICATED, health.router, health.authenticated_router, *OPEN_INFERENCE)
@@ -80,7 +77,7 @@ def create_app(service: Service) -> ASGIApp:
                            expose_headers=["Server-Timing", "X-Request-ID", "Retry-After"])  # fmt: skip
     add_routes(app)
     app.mount("/page", StaticFiles(directory=WEB), name="page")
-    app.add_route("/", _page, include_in_schema=False)
+    app.add_route("/", show_page, include_in_schema=False)
     add_api_reference(app)
     error_handlers.install(app)
     application = _add_middleware(app, service)
@@ -121,11 +118,3 @@ def methods_by_path() -> dict[str, set[str]]:
             own = route.methods or set()
             methods.setdefault(route.path, set()).update(own, {"HEAD"} if "GET" in own else ())
     return methods
-
-
-async def _page(request: Request) -> Response:
-    """The page. Its links are relative, to the prefix where a proxy has one: `/vision` may come without its slash."""
-    page = (WEB / "index.html").read_text()
-    if prefix := request.scope.get("root_path"):
-        page = page.replace("<head>", f'<head>\n  <base href="{prefix}/">', 1)
-    return HTMLResponse(page)

@@ -29,6 +29,7 @@ from server.exceptions import (
     UnsupportedEncodingError,
     error_info,
 )
+from server.page import show_not_found, wants_page
 from server.parameters import unknown_name_error
 from server.responses import error_detail
 from server.schemas import ErrorResponse
@@ -107,6 +108,9 @@ def _handle_http_exception(request: Request, error: Exception) -> Response:
     if isinstance(error.__cause__, AlexNetError):  # raised while the framework read a body
         return respond_to_error(request, error.__cause__)
     info = FRAMEWORK_ERRORS_BY_STATUS.get(error.status_code, ErrorInfo(error.status_code, "http_error", ""))
+    if info == NOT_FOUND and wants_page(request):
+        request.scope["error_code"] = info.code
+        return show_not_found(request)
     headers = dict(error.headers or {})
     if info == METHOD_NOT_ALLOWED:  # an address has a route per method; the framework's header names only the first's
         path = getattr(request.scope.get("route"), "path", "")

@@ -2,23 +2,31 @@
 
 import { byId } from "./element.js";
 
+const FORBIDDEN = ["This key can't do that", "It may look, but not change the library. Enter a key that may."];
+const UNKNOWN = ["That isn't a key of this server", "Look for a missing or an extra character, and try again."];
+const MISSING = ["This server needs an API key", "Ask whoever runs the server for one."];
+
 let prompt = null;
 
 export const getKey = () => sessionStorage.getItem("key") ?? "";
 
-/** Prompt for a key, with the server's reason; resolves to whether the key is another than `used`. One prompt at a time. */
-export function promptForKey(reason, used) {
+/** Ask for a key after the error `code`; resolves to whether the key is another than `used`. One dialog at a time. */
+export function promptForKey(code, used) {
   if (getKey() !== used) return Promise.resolve(true);
-  prompt ??= openDialog(reason).finally(() => { prompt = null; });
+  let texts = used ? UNKNOWN : MISSING;
+  if (code === "forbidden") texts = FORBIDDEN;
+  prompt ??= openDialog(texts).finally(() => { prompt = null; });
   return prompt;
 }
 
-function openDialog(reason) {
+function openDialog([title, reason]) {
   const dialog = byId("key-dialog");
+  byId("key-heading").textContent = title;
   byId("key-reason").textContent = reason;
   byId("key").value = "";
   dialog.returnValue = "";
   dialog.showModal();
+  byId("key").focus();
   return new Promise((resolve) => {
     dialog.addEventListener("close", () => {
       if (dialog.returnValue === "use") sessionStorage.setItem("key", byId("key").value);

@@ -1,12 +1,12 @@
-// The server's HTTP API: requests with the API key, errors, timings.
+// The server's HTTP API: requests with the API key, errors, timings, images.
 
 import { getKey, promptForKey } from "./api-key.js";
 
-/** `status` 0: the server can't be reached. `retryAfter`: seconds; null: a retry won't help. */
+/** `status` 0: the server can't be reached. `retryAfter`: seconds; null: a retry won't help. `subject`: the file's name. */
 export class ApiError extends Error {
   constructor(message, status, code = "", retryAfter = null) {
     super(message);
-    Object.assign(this, { status, code, retryAfter });
+    Object.assign(this, { status, code, retryAfter, subject: "" });
   }
 }
 
@@ -19,15 +19,35 @@ export async function request(path, options = {}) {
     response = await fetch(path, { ...options, headers });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new ApiError("The server can't be reached.", 0, "", 3);
+    throw new ApiError("the server can't be reached", 0, "unreachable", 3);
   }
   if (response.ok) return response;
   const error = await parseError(response);
-  if (["unauthorized", "forbidden"].includes(error.code) && await promptForKey(error.message, key)) return request(path, options);
+  if (["unauthorized", "forbidden"].includes(error.code) && await promptForKey(error.code, key)) return request(path, options);
   throw error;
 }
 
 export const fetchJson = async (path, options) => (await request(path, options)).json();
+
+/** The answer of `/classify` to a file, with `milliseconds` of inference. Throws ApiError. */
+export async function classify(file, signal) {
+  const response = await request("classify?top=10", { method: "POST", body: imageForm([file]), signal });
+  return { ...await response.json(), milliseconds: timings(response).inference };
+}
+
+/** A file as the network sees it, as a PNG. Throws ApiError. */
+export const fetchPreview = async (file, signal) => (
+  await request("preview", { method: "POST", body: imageForm([file]), signal })).blob();
+
+/** The labels of the library with their counts; none without a library. Throws ApiError. */
+export const fetchLabels = async (info, signal) => (info.index ? (await fetchJson("labels", { signal })).labels : []);
+
+/** A form with image files, or blobs. */
+export function imageForm(files) {
+  const form = new FormData();
+  for (const file of files) form.append("image", file, file.name ?? "image");
+  return form;
+}
 
 /** Update an indexed image: `{label}` or `{removed}`. */
 export const updateImage = (id, update) => fetchJson(`images/${id}`, {
@@ -40,28 +60,32 @@ export function timings(response) {
   return Object.fromEntries([...header.matchAll(/(\w+);dur=([\d.]+)/g)].map(([, phase, dur]) => [phase, Number(dur)]));
 }
 
-/** Show an image of the server, with the API key if there is one. */
+/** Show an image of the server, with the API key if there is one. Resolves to whether it can be shown. */
 export async function showImage(image, path) {
-  if (!getKey()) {
+  if (getKey()) {
+    try {
+      return await showBlob(image, await (await request(path)).blob());
+    } catch {
+      image.classList.add("missing");
+      return false;
+    }
+  }
+  return new Promise((resolve) => {
+    image.addEventListener("load", () => resolve(true), { once: true });
+    image.addEventListener("error", () => { image.classList.add("missing"); resolve(false); }, { once: true });
     image.src = path;
-    return;
-  }
-  try {
-    showBlob(image, await (await request(path)).blob());
-  } catch {
-    image.classList.add("missing");
-  }
+  });
 }
 
-/** Show a local image; its object URL is revoked when it is decoded. */
+/** Show a file or blob. Resolves to whether the browser can; its object URL is revoked when it is decoded. */
 export function showBlob(image, blob) {
   image.src = URL.createObjectURL(blob);
-  return image.decode().catch(() => {}).finally(() => URL.revokeObjectURL(image.src));
+  return image.decode().then(() => true, () => false).finally(() => URL.revokeObjectURL(image.src));
 }
 
 async function parseError(response) {
   const { message, code } = await response.json().then((body) => body.error, () => ({})) ?? {};
   const seconds = Number(response.headers.get("Retry-After"));
   const retryAfter = [429, 503].includes(response.status) ? seconds || 1 : null;
-  return new ApiError(message ?? `The server returned status ${response.status}.`, response.status, code, retryAfter);
+  return new ApiError(message ?? `status ${response.status}`, response.status, code, retryAfter);
 }

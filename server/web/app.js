@@ -1,54 +1,96 @@
-// The page: three views, each with an address; dropped and pasted images go to the view that is open.
+// The page: three views, each with an address. A view fills an element of its own; the one before is kept until then.
 
 import { fetchJson } from "./api.js";
-import { byId } from "./element.js";
-import * as indexView from "./index-view.js";
+import { acceptFiles } from "./drop.js";
+import { byId, element } from "./element.js";
+import * as libraryView from "./library-view.js";
 import * as modelView from "./model-view.js";
-import { currentQuery, start } from "./navigation.js";
-import { clearNotice, showError } from "./notice.js";
+import { currentQuery, navigate, replaceAddress, start } from "./navigation.js";
+import { clearNotice, isTemporary, showError } from "./notice.js";
+import { EMPTY } from "./query.js";
+import { chooseFiles, showQueue } from "./queue.js";
 import * as searchView from "./search-view.js";
-import { droppedFiles, upload } from "./upload.js";
+import { upload } from "./upload.js";
 
-const VIEWS = { search: searchView.show, index: indexView.show, model: modelView.show };
-const TITLES = { search: "alexnet-server", index: "Index · alexnet-server", model: "Model · alexnet-server" };
+/** Each fills `root`, at first with what shows while it waits; all of its requests end with `signal`. */
+const VIEWS = { search: searchView.show, library: libraryView.show, model: modelView.show };
+const TITLES = { search: "alexnet-server", library: "Library · alexnet-server", model: "Model · alexnet-server" };
 
 let info = null;
-let pending = new AbortController();
+let shown = null; // the view that was shown last without an error, and what it needs to live
+let pending = null;
 
-async function show(query) {
-  pending.abort();
-  pending = new AbortController();
-  const { signal } = pending;
+async function show(query, scroll = 0) {
+  pending?.controller.abort();
+  const view = { query, root: element("div", { className: `view ${query.view}-view` }), controller: new AbortController() };
+  const { root, controller: { signal } } = view;
+  pending = view;
+  if (shown) shown.scroll = scrollY;
   clearNotice();
-  document.title = TITLES[query.view];
-  for (const view of Object.keys(VIEWS)) {
-    byId(view).hidden = view !== query.view;
-    const link = document.querySelector(`[data-view=${view}]`);
-    if (view === query.view) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
-  }
+  place(view, 0);
   try {
     if (!info || query.view === "model") info = await fetchJson("info", { signal });
-    await VIEWS[query.view](query, info, signal);
+    await VIEWS[query.view]({ query, info, root, signal, cancel });
+    if (signal.aborted) return;
+    shown?.controller.abort();
+    shown = view;
+    focusHeading(root);
+    if (scroll) scrollTo(0, scroll);
   } catch (error) {
-    if (!signal.aborted) showError(error, () => show(query));
+    if (!signal.aborted) await fail(error, view);
+  } finally {
+    if (pending === view) pending = null;
   }
 }
 
-for (const name of ["dragover", "dragleave", "drop"]) {
-  document.addEventListener(name, (event) => {
-    event.preventDefault();
-    document.body.classList.toggle("over", name === "dragover");
-    if (name !== "drop") return;
-    if (currentQuery().view === "index") upload(droppedFiles(event.dataTransfer));
-    else searchView.searchFiles([...event.dataTransfer.files]);
-  });
+/** After an error the page shows what it showed before; a file that was chosen stays while the search is tried again. */
+async function fail(error, view) {
+  const keyMissing = [401, 403].includes(error.status);
+  if (isTemporary(error) || keyMissing || !info) {
+    if (shown && !view.query.sent.length) place(shown, shown.scroll);
+    showError(error, () => show(currentQuery()));
+  } else if (shown) {
+    restore();
+    showError(error);
+  } else {
+    replaceAddress(EMPTY);
+    if (view.query.view !== "search" || view.query.like.length) await show(EMPTY);
+    showError(error);
+  }
 }
 
-document.addEventListener("paste", (event) => {
-  const files = [...event.clipboardData.files];
-  if (currentQuery().view === "index") upload(files.map((file) => ({ file, folder: "" })));
-  else searchView.searchFiles(files);
-});
+function cancel() {
+  pending?.controller.abort();
+  if (shown) restore();
+  else navigate(EMPTY);
+}
 
+function restore() {
+  replaceAddress(shown.query);
+  place(shown, shown.scroll);
+}
+
+function place({ query, root }, scroll) {
+  const refocus = byId("view").contains(document.activeElement);
+  document.title = TITLES[query.view];
+  for (const link of document.querySelectorAll("[data-view]")) {
+    if (link.dataset.view === query.view) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  byId("view").replaceChildren(root);
+  showQueue(query);
+  scrollTo(0, scroll);
+  if (refocus) byId("view").focus({ preventScroll: true });
+}
+
+/** What had the focus is gone: go on from the heading of what took its place. */
+function focusHeading(root) {
+  if (document.activeElement === byId("view")) root.querySelector("[tabindex='-1']")?.focus({ preventScroll: true });
+}
+
+acceptFiles({
+  target: () => currentQuery().view,
+  onFiles: (files) => chooseFiles(files),
+  onFolders: (files) => upload(files),
+});
 start(show);

@@ -1,38 +1,32 @@
-// Infinite scroll: loads the next page of a list with a button, or when the user scrolls near its end.
+// Infinite scroll: the next page of a list by a button, or when the user scrolls near its end.
 
+import { button } from "./element.js";
 import { showError } from "./notice.js";
 
-const DISTANCE = 400;
+const DISTANCE = 600;
 
-/** `load()` appends a page, and resolves to whether there are more. */
-export class InfiniteScroll {
-  constructor(button, load) {
-    Object.assign(this, { button, load, loading: false, list: 0 });
-    button.addEventListener("click", () => this.next());
-    addEventListener("scroll", () => {
-      const near = button.offsetParent && button.getBoundingClientRect().top < innerHeight + DISTANCE;
-      if (near && scrollY > 0) this.next();
-    }, { passive: true });
-  }
+/** A button below a list. `load()` appends a page, and resolves to whether there are more. */
+export function moreButton(load, signal) {
+  let loading = false;
+  const more = button("Show more", next, { className: "more" });
 
-  /** Begin another list. `available`: whether it has a next page. */
-  reset(available) {
-    this.list += 1;
-    this.loading = false;
-    this.button.hidden = !available;
-  }
-
-  async next() {
-    if (this.loading || this.button.hidden) return;
-    const { list } = this;
-    this.loading = true;
+  async function next() {
+    if (loading || more.hidden) return;
+    loading = true;
+    more.setAttribute("aria-busy", "true");
     try {
-      const available = await this.load();
-      if (list === this.list) this.button.hidden = !available;
+      more.hidden = !(await load());
     } catch (error) {
-      showError(error, () => this.next());
+      showError(error, next);
     } finally {
-      if (list === this.list) this.loading = false;
+      loading = false;
+      more.removeAttribute("aria-busy");
     }
   }
+
+  addEventListener("scroll", () => {
+    const near = more.offsetParent && more.getBoundingClientRect().top < innerHeight + DISTANCE;
+    if (near && scrollY > 0) next();
+  }, { passive: true, signal });
+  return more;
 }

@@ -1,69 +1,78 @@
-// The model view: the served network, its training, its measured errors, and Figure 3's kernels.
+// The model view: what the network knows, how often it is right, and how it was made.
 
-import { fetchJson, showImage } from "./api.js";
-import { byId, count, element } from "./element.js";
-import { historySections } from "./training-history.js";
+import { fetchJson, fetchLabels } from "./api.js";
+import { classList } from "./class-list.js";
+import { confusionSection } from "./confusion.js";
+import { byId, count, element, exactPercent, percent, scrollable, section, terms, tidy } from "./element.js";
+import { kernelSection } from "./kernels.js";
+import { curveSection } from "./training-history.js";
 
-const percent = (share) => `${(100 * share).toFixed(2)} %`;
-const error = (share, interval) =>
-  (share === null ? "" : `${percent(share)} (${interval.map((end) => (100 * end).toFixed(1)).join(" to ")})`);
+const MATRIX_CLASSES = 40;
 
-/** Throws ApiError. */
-export async function show(query, info, signal) {
-  const { model, training, measurements } = info;
-  const history = await fetchJson("history", { signal });
-  byId("model").replaceChildren(
-    element("section", { "aria-labelledby": "model-heading" },
-      element("h2", { id: "model-heading" }, `${model.name}, version ${model.version}`), factList(info, training)),
-    ...(measurements.length ? [errorTable(measurements)] : []),
-    ...historySections(history),
-    kernels(info.towers),
-  );
+export async function show({ info, root, signal }) {
+  const heading = element("h1", { id: "model-heading", tabIndex: -1 }, `${info.model.name}, version ${info.model.version}`);
+  root.replaceChildren(element("section", {}, heading, element("p", { className: "promise" }, summary(info))));
+  byId("status").textContent = "";
+  const [{ classes, history }, labels] = await Promise.all([fetchJson("history", { signal }), fetchLabels(info, signal)]);
+  const sections = [
+    element("section", { "aria-labelledby": "classes-heading" }, ...classList(classes, labels)),
+    info.measurements.length ? errorTable(info.measurements, info.num_classes) : null,
+    history?.confusion.length ? confusionSection(classes.map(({ name }) => tidy(name)), history, MATRIX_CLASSES) : null,
+    history?.epochs.length > 1 ? curveSection(history.epochs) : null,
+    section("facts-heading", "How it was made", factList(info)),
+    kernelSection(info.towers, signal),
+  ];
+  root.append(...sections.filter(Boolean));
 }
 
-function factList(info, { dataset, images = {}, epochs, commit }) {
+/** What it knows and how often it is right, in a sentence or two. */
+function summary({ num_classes: classes, measurements, precision }) {
+  const knows = `It tells ${count(classes, "class", "classes")} apart.`;
+  const best = [...measurements].sort((a, b) => Number(a.published) - Number(b.published)
+    || Number(b.precision === precision) - Number(a.precision === precision) || b.crops - a.crops)[0];
+  if (!best) return `${knows} It comes without measured errors.`;
+  const right = `the first name was right for ${percent(1 - best.top1_error)}`;
+  const five = best.top5_error !== null && classes > 5 ? `, and one of the first five for ${percent(1 - best.top5_error)}` : "";
+  const where = best.published ? `Its publishers say that of ${count(best.num_images, "image")} (${best.split})`
+    : `Of ${count(best.num_images, "image")} that it had never seen`;
+  return `${knows} ${where}, ${right}${five}; by guessing it would be ${percent(1 / classes)}.`;
+}
+
+function factList(info) {
+  const { dataset, images = {}, recipe, epochs, commit, skipped } = info.training;
   const splits = Object.entries(images).map(([split, number]) => `${number.toLocaleString("en")} ${split}`);
   const facts = {
-    Classes: info.num_classes,
-    Parameters: info.parameters.toLocaleString("en"),
-    Device: `${info.device}, ${info.precision}`,
-    Index: info.index ? count(info.index.size, "image") : "none",
     "Training data": dataset && [dataset, splits.join(", ")].filter(Boolean).join(": "),
+    "Left out": skipped && `${count(skipped, "file")} that could not be read`,
+    Recipe: recipe?.name,
     Epochs: epochs,
+    Parameters: info.parameters.toLocaleString("en"),
+    "Runs on": `${info.device}, ${info.precision}`,
+    Library: info.index ? count(info.index.size, "image") : "none",
     Created: new Date(info.created).toLocaleDateString("en", { dateStyle: "long" }),
     Commit: commit,
     License: info.license,
   };
-  return element("dl", {}, ...Object.entries(facts).filter(([, value]) => value !== undefined)
-    .flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, String(value))]));
+  return element("dl", {}, ...terms(facts));
 }
 
-/** A row per measurement; groups of classes have a column each. */
-function errorTable(measurements) {
+/** A column per measurement, a row per quantity. */
+function errorTable(measurements, classes) {
   const groups = [...new Set(measurements.flatMap((measurement) => Object.keys(measurement.groups)))];
-  const titles = ["Images", "Crops", "Precision", "Top-1 error (95 % interval)", "Top-5 error", ...groups.map((group) => `${group}, correct`)];
-  const row = (measurement) => element("tr", {},
-    element("th", { scope: "row" }, measurement.split + (measurement.published ? " (published, not measured here)" : "")), ...[
-      measurement.num_images.toLocaleString("en"), measurement.crops, measurement.precision,
-      error(measurement.top1_error, measurement.top1_interval), error(measurement.top5_error, measurement.top5_interval),
-      ...groups.map((group) => (group in measurement.groups ? percent(measurement.groups[group]) : "")),
-    ].map((value) => element("td", {}, String(value))));
-  const head = ["Split", ...titles].map((title) => element("th", { scope: "col" }, title));
-  return element("section", { "aria-labelledby": "errors-heading" },
-    element("h2", { id: "errors-heading" }, "Measured errors"),
-    element("div", { className: "wide", tabIndex: 0, role: "region", "aria-labelledby": "errors-heading" },
-      element("table", {}, element("thead", {}, element("tr", {}, ...head)),
-        element("tbody", {}, ...measurements.map(row)))));
-}
-
-function kernels(towers) {
-  const image = element("img", { id: "kernels", alt: "Kernels of the first layer, 16 per row" });
-  const caption = towers === 2 ? " The upper half belongs to the first tower, the lower half to the second." : "";
-  const section = element("section", { "aria-labelledby": "kernels-heading" },
-    element("h2", { id: "kernels-heading" }, "Kernels of the first layer"),
-    element("figure", {}, image, element("figcaption", { className: "quiet" },
-      `96 kernels of 11 × 11 × 3 weights (Figure 3), on one color scale.${caption}`)));
-  image.addEventListener("error", () => section.remove()); // an artifact may have no kernels
-  showImage(image, "kernels");
-  return section;
+  const interval = (ends) => (ends ? ` (${ends.map((end) => (100 * end).toFixed(1)).join(" to ")})` : "");
+  const rows = [
+    ["Images", ({ num_images: images }) => images.toLocaleString("en")],
+    ["Crops", ({ crops }) => crops],
+    ["Precision", ({ precision }) => precision],
+    ["Top-1 error (95 % interval)", (m) => exactPercent(m.top1_error) + interval(m.top1_interval)],
+    ["Top-5 error", (m) => (m.top5_error === null ? "" : exactPercent(m.top5_error) + interval(m.top5_interval)), classes > 5],
+    ["Balanced accuracy", (m) => exactPercent(m.balanced_accuracy) + interval(m.balanced_accuracy_interval),
+      measurements.every((m) => typeof m.balanced_accuracy === "number")],
+    ...groups.map((group) => [`${group}, correct`, (m) => (group in m.groups ? exactPercent(m.groups[group]) : "")]),
+  ].filter(([, , shown = true]) => shown);
+  const head = measurements.map(({ split, published }) => element("th", { scope: "col" }, split + (published ? " (published, not measured here)" : "")));
+  return section("errors-heading", "Measured errors", scrollable("errors-heading",
+    element("table", {}, element("thead", {}, element("tr", {}, element("td"), ...head)),
+      element("tbody", {}, ...rows.map(([name, value]) => element("tr", {}, element("th", { scope: "row" }, tidy(name)),
+        ...measurements.map((measurement) => element("td", {}, String(value(measurement))))))))));
 }

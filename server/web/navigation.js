@@ -6,23 +6,26 @@ let onNavigate;
 
 export const currentQuery = () => parseAddress(location.search, history.state);
 
-/** `callback(query)`: called for the current address, and after every link, back or forward. */
+/** `callback(query, scroll)`: called for the current address, and after every link, back or forward. */
 export function start(callback) {
   onNavigate = callback;
-  addEventListener("popstate", () => onNavigate(currentQuery()));
+  history.scrollRestoration = "manual";
+  addEventListener("popstate", () => onNavigate(currentQuery(), history.state?.scroll ?? 0));
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[href]");
     if (!link || event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
-    if (link.origin !== location.origin || link.pathname !== location.pathname) return;
+    if (link.target || link.origin !== location.origin || link.pathname !== location.pathname) return;
     event.preventDefault();
     navigate(parseAddress(link.search, null));
   });
-  onNavigate(currentQuery());
+  onNavigate(currentQuery(), 0);
 }
 
-/** Show a query; the back button returns to the one before. */
+/** Show a query; the back button returns to the one before, where it was scrolled to. */
 export function navigate(query) {
+  history.replaceState({ ...history.state, scroll: scrollY }, "");
   history.pushState({ sent: query.sent }, "", toAddress(query));
-  scrollTo({ top: 0 });
-  onNavigate(query);
+  onNavigate(query, 0);
 }
+
+export const replaceAddress = (query) => history.replaceState({ sent: query.sent }, "", toAddress(query));

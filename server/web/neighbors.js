@@ -1,47 +1,37 @@
-// The most similar images: six, then more by scrolling; one search mode, or two side by side.
+// The most similar images: a first page, then more by scrolling; one search mode, or two side by side.
 
-import { request, showImage, timings } from "./api.js";
-import { byId, count, element } from "./element.js";
-import { InfiniteScroll } from "./infinite-scroll.js";
-import { currentQuery, navigate } from "./navigation.js";
-import { addPositive, addNegative, buildRequest, queryById, toAddress } from "./query.js";
+import { request, timings } from "./api.js";
+import { neighborCard } from "./card.js";
+import { count, element, tidy } from "./element.js";
+import { moreButton } from "./infinite-scroll.js";
+import { buildRequest, isSingle } from "./query.js";
 
-const FIRST_PAGE = 6;
-const PAGE_SIZE = 12;
+const FIRST_PAGE = 12;
+const PAGE_SIZE = 24;
+const SAME_IMAGE_DISTANCE = 1e-3; // nearer than this is the same image
 const MODE_NAMES = { exact: "Exact", binary: "Binary codes" };
 
-let lists = [];
-const scroll = new InfiniteScroll(byId("more"), () => loadPage(PAGE_SIZE));
-
-/** Search, and show the nearest six. `previews`: of the sent images. Returns the list, with its nearest image. */
-export async function showNeighbors(query, previews, signal) {
+/** Search. Returns the page's `elements`, the image `self` that is the query's own, and more. Throws ApiError. */
+export async function neighborList(query, signal) {
   const both = query.mode === "both";
-  lists = (both ? ["exact", "binary"] : [query.mode]).map((mode) => ({
-    query, previews, signal, mode, cursor: null, ended: false, waiting: [],
+  const lists = (both ? ["exact", "binary"] : [query.mode]).map((mode) => ({
+    query, mode, signal, cursor: null, ended: false, waiting: [], entries: [], response: null, self: null,
     title: element("h3"), items: element("ol", { className: "images" }),
   }));
-  const available = await loadPage(FIRST_PAGE);
+  const load = async (size) => {
+    for (const list of lists.filter(hasMore)) await extend(list, size); // one by one: they are timed
+    return lists.some(hasMore);
+  };
+  const more = moreButton(() => load(PAGE_SIZE), signal);
+  more.hidden = !(await load(FIRST_PAGE));
   const columns = lists.map(({ title, items }) => element("div", {}, both ? title : "", items));
-  byId("neighbors").replaceChildren(...columns);
-  byId("neighbors").classList.toggle("two", both);
-  byId("hint").hidden = false;
-  scroll.reset(available);
-  return lists[0];
-}
-
-/** Images to start from, in place of neighbors. */
-export function showStartImages(images) {
-  const items = images.map(card);
-  byId("neighbors").classList.remove("two");
-  byId("neighbors").replaceChildren(element("ol", { className: "images" }, ...items));
-  byId("hint").hidden = true;
-  scroll.reset(false);
-}
-
-async function loadPage(size) {
-  const current = lists;
-  for (const list of current.filter(hasMore)) await extend(list, size); // one by one: they are timed
-  return current.some(hasMore);
+  return {
+    elements: [element("div", { className: both ? "two" : "" }, ...columns), more],
+    self: lists[0].self,
+    response: lists[0].response,
+    shown: () => lists[0].entries.length,
+    summary: () => summarize(lists),
+  };
 }
 
 const hasMore = ({ ended, waiting }) => !ended || waiting.length > 0;
@@ -49,50 +39,46 @@ const hasMore = ({ ended, waiting }) => !ended || waiting.length > 0;
 /** Append the next images to a list; the images of the query itself are left out. */
 async function extend(list, size) {
   while (list.waiting.length < size && !list.ended) await fetchPage(list, size);
-  list.items.append(...list.waiting.splice(0, size).map(card));
+  const entries = list.waiting.splice(0, size);
+  const first = list.entries.length;
+  list.entries.push(...entries);
+  list.items.append(...entries.map((_, at) => neighborCard(list.entries, first + at)));
 }
 
-/** Fetch the next neighbors of a list. They wait in it until they are shown. */
+/** Fetch the next neighbors of a list. They wait in it until they are shown; one more page is fetched with the first. */
 async function fetchPage(list, size) {
-  const { query, previews, signal } = list;
+  const { query, signal } = list;
   const excluded = new Set([...query.like, ...query.unlike]);
-  const [path, options] = buildRequest(query, list.mode, size + excluded.size, list.cursor, previews);
+  const first = list.response === null;
+  const [path, options] = buildRequest(query, list.mode, size + excluded.size + (first ? PAGE_SIZE : 0), list.cursor);
   const response = await request(path, { ...options, signal });
-  const { neighbors, index, has_more: more, next_cursor: cursor } = await response.json();
-  list.waiting.push(...neighbors.filter(({ id }) => !excluded.has(id)));
-  Object.assign(list, { cursor, ended: !more, size: index.size });
+  const answer = await response.json();
+  let found = answer.neighbors.filter(({ id }) => !excluded.has(id));
+  if (first && query.sent.length && isSingle(query) && found[0]?.distance < SAME_IMAGE_DISTANCE) {
+    [list.self, ...found] = found;
+  }
+  list.waiting.push(...found);
+  list.response ??= answer;
   list.milliseconds ??= timings(response).search;
-  list.nearest ??= neighbors[0];
+  Object.assign(list, { cursor: answer.next_cursor, ended: !answer.has_more });
   list.title.textContent = `${MODE_NAMES[list.mode]}: ${searchTime(list)}`;
 }
 
 const searchTime = ({ milliseconds }) => (milliseconds === undefined ? "" : `${milliseconds.toFixed(1)} ms`);
 
-/** How many images were searched, and how long it took. */
-export function summary() {
-  const [{ query, size }] = lists;
-  const searched = query.mode === "both" ? "searched in two modes" : `searched in ${searchTime(lists[0])}`;
-  return `${count(size, "image")} ${searched}${query.label ? `; only the label ${query.label} is shown` : ""}.`;
+/** What the nearest images are labeled, how many images were searched, and how long it took. */
+function summarize([list, other]) {
+  const { query, entries, response } = list;
+  if (!entries.length) return query.label ? `No other image is labeled ${tidy(query.label)}.` : "There are no other images.";
+  const searched = query.label ? `${count(response.total, "image")} labeled ${tidy(query.label)}` : count(response.index.size, "image");
+  const time = other ? "searched in two modes" : `searched in ${searchTime(list)}`;
+  return `${query.label ? "" : commonLabel(entries)}${searched} ${time}.`;
 }
 
-/** A neighbor, or an image to start from, which has no distance. */
-function card({ id, label, file, distance, similarity }) {
-  const image = element("img", { alt: `Image ${id}`, width: 128, height: 128 });
-  showImage(image, `images/${id}/thumbnail`);
-  const link = element("a", { href: toAddress(queryById(currentQuery(), id)), title: file ?? "" }, image,
-    element("span", { className: "label" }, label ?? "no label"));
-  link.addEventListener("click", (event) => {
-    if (event.ctrlKey || event.metaKey) return; // opens a tab of its own
-    event.preventDefault();
-    const change = event.shiftKey ? addPositive : event.altKey ? addNegative : queryById;
-    navigate(change(currentQuery(), id));
-  });
-  const button = (sign, change, meaning) => element("button", {
-    type: "button", title: meaning, "aria-label": `${meaning}: image ${id}`,
-    onclick: () => navigate(change(currentQuery(), id)),
-  }, sign);
-  if (distance === undefined) return element("li", {}, link);
-  return element("li", {}, link, element("div", { className: "row actions" },
-    element("small", { title: `similarity ${similarity.toFixed(2)}` }, `distance ${distance.toFixed(2)}`),
-    element("span", {}, button("+", addPositive, "More like this"), " ", button("−", addNegative, "Less like this"))));
+/** The label of most of the images, if there is one. */
+function commonLabel(entries) {
+  const counts = new Map();
+  for (const { label } of entries) if (label) counts.set(label, (counts.get(label) ?? 0) + 1);
+  const [label, images] = [...counts].sort((a, b) => b[1] - a[1])[0] ?? ["", 0];
+  return images * 2 > entries.length ? `${images} of these ${entries.length} are labeled ${tidy(label)}. ` : "";
 }

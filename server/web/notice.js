@@ -1,29 +1,29 @@
-// Error notice above the page; errors that may be temporary are retried.
+// Notice above the page: an error, or something to undo. Errors that may pass are retried.
 
-import { byId, element } from "./element.js";
+import { button, byId, element } from "./element.js";
+import { errorText } from "./error-texts.js";
 
 let countdown = 0;
 
-/** Remove the notice. */
 export function clearNotice() {
   clearInterval(countdown);
   byId("notice").hidden = true;
   byId("notice").replaceChildren();
 }
 
-/** Show the message of an error. `retry`: what to do again, by a button or after a while, if that may help. */
-export function showError(error, retry) {
+/** Whether the same request may succeed later, without the user's doing. */
+export const isTemporary = (error) => error.status === 0 || Boolean(error.retryAfter) || error.status >= 500;
+
+/** Show an error. `retry`: what to do again, by a button or after a while, if that may help. */
+export function showError(error, retry = null) {
   if (error.name === "AbortError") return;
-  clearNotice();
-  const tryAgain = () => { clearNotice(); retry(); };
-  const notice = byId("notice");
-  notice.hidden = false;
-  notice.append(element("span", {}, error.message));
   if (error.status === undefined) console.error(error);
+  const notice = open("error", errorText(error));
   const keyMissing = [401, 403].includes(error.status); // the user may have a key by now
-  if (!retry || (error.status > 0 && error.status < 500 && !keyMissing)) return;
+  if (!retry || !(isTemporary(error) || keyMissing)) return;
+  const tryAgain = () => { clearNotice(); retry(); };
   const remaining = element("span", { "aria-hidden": "true" }); // a screen reader would read every second
-  notice.append(remaining, element("button", { type: "button", onclick: tryAgain }, "Try now"));
+  notice.append(remaining, button("Try now", tryAgain));
   if (error.retryAfter === null || error.retryAfter === undefined) return;
   let seconds = error.retryAfter;
   const update = () => { remaining.textContent = ` Retrying in ${seconds} s.`; };
@@ -33,4 +33,24 @@ export function showError(error, retry) {
     if (seconds > 0) update();
     else tryAgain();
   }, 1000);
+}
+
+/** Say something that isn't an error. `action`: a name and a function, offered as a button. */
+export function showMessage(text, action = null) {
+  const notice = open("message", text);
+  if (!action) return;
+  const [name, work] = action;
+  const offered = button(name, () => { clearNotice(); work(); });
+  notice.append(offered);
+  offered.focus({ preventScroll: true });
+}
+
+function open(kind, text) {
+  clearNotice();
+  const notice = byId("notice");
+  notice.className = kind;
+  notice.hidden = false;
+  notice.append(element("span", { className: "text" }, text),
+    button("×", clearNotice, { className: "close", "aria-label": "Close this message" }));
+  return notice;
 }

@@ -1,17 +1,26 @@
 // The query: sent images, indexed images to be like (by id), images to be unlike; and its address.
 
-/** Sent images by a number of their own: `{file, preview}`. No address contains them. */
+import { imageForm } from "./api.js";
+
+/**
+ * @typedef {{view: "search" | "library" | "model", sent: number[], like: number[], unlike: number[], label: string,
+ *   mode: string}} Query
+ * @typedef {{file: File, answer: ?Promise<object>}} SentImage `answer`: of the network, once it was asked.
+ */
+
+/** Sent images by a number of their own. No address contains them. @type {Map<number, SentImage>} */
 export const sentImages = new Map();
 
+/** @type {Query} */
 export const EMPTY = { view: "search", sent: [], like: [], unlike: [], label: "", mode: "" };
 
-/** The query of an address; `state` is what the browser's history keeps with it. */
+/** The query of an address; `state` is what the browser's history keeps with it. @returns {Query} */
 export function parseAddress(address, state) {
   const parameters = new URLSearchParams(address);
   const ids = (name) => parameters.getAll(name).map(Number).filter((id) => Number.isSafeInteger(id) && id > 0);
   const view = parameters.get("view");
   return {
-    view: ["index", "model"].includes(view) ? view : "search",
+    view: ["library", "model"].includes(view) ? view : "search",
     sent: (state?.sent ?? []).filter((number) => sentImages.has(number)),
     like: ids("id"),
     unlike: ids("minus"),
@@ -31,16 +40,18 @@ export function toAddress({ view, like, unlike, label, mode }) {
   return parameters.size ? `?${parameters}` : "./";
 }
 
-function keepFile(file) {
-  sentImages.set(sentImages.size + 1, { file });
+/** Keep a file that was chosen; returns its number. */
+export function keepFile(file) {
+  sentImages.set(sentImages.size + 1, { file, answer: null });
   return sentImages.size;
 }
 
 const filters = ({ label, mode }) => ({ label, mode });
 
 export const queryById = (query, id) => ({ ...EMPTY, ...filters(query), like: [id] });
-export const queryByFiles = (query, files) => ({ ...EMPTY, ...filters(query), sent: files.map(keepFile) });
+export const queryBySent = (query, numbers) => ({ ...EMPTY, ...filters(query), sent: numbers });
 export const isEmpty = ({ sent, like }) => !sent.length && !like.length;
+export const isSingle = ({ sent, like, unlike }) => sent.length + like.length === 1 && !unlike.length;
 
 /** Add an image to be like. */
 export const addPositive = (query, id) => (isEmpty(query) ? queryById(query, id) : {
@@ -58,21 +69,20 @@ export function addNegative(query, id) {
 export const without = (query, { kind, number }) => (
   { ...query, [kind]: query[kind].filter((other) => other !== number) });
 
-/** All examples, in the order in which they are shown. */
+/** All of them, in the order in which they are shown. */
 export const examples = (query) => ["sent", "like", "unlike"]
   .flatMap((kind) => query[kind].map((number) => ({ kind, number })));
 
-/** Path and options of the search request. `cursor`: of its page, null for the first. `previews`: of the sent images. */
-export function buildRequest(query, mode, k, cursor, previews) {
-  const [first, ...others] = previews.length ? [null, ...query.like] : query.like;
+/** Path and options of the search request. `cursor`: of its page, null for the first. */
+export function buildRequest(query, mode, k, cursor) {
+  const files = query.sent.map((number) => sentImages.get(number).file);
+  const [first, ...others] = files.length ? [null, ...query.like] : query.like;
   const parameters = new URLSearchParams({ k });
   if (cursor) parameters.set("cursor", cursor);
   for (const id of others) parameters.append("id", id);
   for (const id of query.unlike) parameters.append("minus", id);
   if (query.label) parameters.set("label", query.label);
   if (mode) parameters.set("search", mode);
-  if (!previews.length) return [`images/${first}/similar?${parameters}`, {}];
-  const body = new FormData();
-  for (const preview of previews) body.append("image", preview, "preview.png");
-  return [`similar?${parameters}`, { method: "POST", body }];
+  if (!files.length) return [`images/${first}/similar?${parameters}`, {}];
+  return [`similar?${parameters}`, { method: "POST", body: imageForm(files) }];
 }

@@ -1,141 +1,116 @@
-// The search view: classifies an image and finds the most similar ones.
+// The search view: one image, what the network says about it, and the most similar images of the library.
 
-import { ApiError, fetchJson, request, timings } from "./api.js";
-import { markLabel, showClasses } from "./classes.js";
-import { byId, element } from "./element.js";
+import { answerView, unfamiliarNotice } from "./answer.js";
+import { classify, fetchJson, fetchLabels, request } from "./api.js";
+import { copyButtons } from "./copy-as.js";
+import { byId, count, element, percent, tidy } from "./element.js";
+import { entryName } from "./entry.js";
 import { currentQuery, navigate } from "./navigation.js";
-import { showNeighbors, showStartImages, summary } from "./neighbors.js";
-import { fetchPreview, hidePreview, showPreview, showThumbnail } from "./preview.js";
-import { showChips } from "./query-chips.js";
-import { isEmpty, queryByFiles, sentImages } from "./query.js";
+import { neighborList } from "./neighbors.js";
+import { networkView } from "./network-view.js";
+import { queryChips } from "./query-chips.js";
+import { imageOfEntry, imageOfFile, placeholder } from "./query-image.js";
+import { isEmpty, isSingle, sentImages } from "./query.js";
+import { answerOf } from "./queue.js";
+import { skeletonAnswer, skeletonCards } from "./skeletons.js";
+import { showStart } from "./start.js";
 
-const SAME_IMAGE_DISTANCE = 1e-3; // nearer than this is the same image
-const START_IMAGES = 6;
-const SENT_IMAGE = "Your image";
-
-byId("label").addEventListener("change", () => navigate({ ...currentQuery(), label: byId("label").value }));
-byId("mode").addEventListener("change", () => navigate({ ...currentQuery(), mode: byId("mode").value }));
-for (const input of [byId("file"), byId("camera")]) {
-  input.addEventListener("change", () => {
-    searchFiles([...input.files]);
-    input.value = "";
-  });
-}
-
-/** Search with files: one query. */
-export function searchFiles(files) {
-  if (files.length) navigate(queryByFiles(currentQuery(), files));
-}
-
-/** Show a query. Throws ApiError. */
-export async function show(query, info, signal) {
-  if (byId("neighbors").contains(document.activeElement)) byId("image-heading").focus({ preventScroll: true });
-  byId("results").hidden = !info.index;
-  byId("mode-field").hidden = !info.index?.codes;
-  byId("mode").value = query.mode;
-  byId("status").textContent = "";
-  if (isEmpty(query)) await showStart(query, info, signal);
-  else await showResults(query, info, signal);
-}
-
-/** No image yet: some images of the index to start from. */
-async function showStart(query, info, signal) {
-  hidePreview();
-  showChips(query);
-  showClasses(null);
-  markLabel("");
-  if (!info.index) return;
-  byId("neighbors-heading").textContent = "Or start from one of these";
-  await showLabelFilter(query, signal);
-  showStartImages(await sampleIndex(query.label, info.index.size, signal));
-}
-
-async function showResults(query, info, signal) {
-  byId("results").setAttribute("aria-busy", "true");
-  byId("neighbors-heading").textContent = "Most similar images";
-  byId("status").textContent = "Searching …";
+export async function show(context) {
+  const { query } = context;
+  if (isEmpty(query)) {
+    await showStart(context);
+    return;
+  }
   try {
-    const previews = await Promise.all(query.sent.map((number) => previewOf(number, signal)));
-    showChips(query);
-    await Promise.all(info.index
-      ? [search(query, previews, signal), showLabelFilter(query, signal)]
-      : [classify(previews[0], SENT_IMAGE, signal)]);
+    await showResults(context);
   } catch (error) {
-    if (!signal.aborted) clearResults();
+    if (error.status > 0 && query.sent.length) error.subject = sentImages.get(query.sent[0]).file.name;
     throw error;
-  } finally {
-    byId("results").removeAttribute("aria-busy");
   }
 }
 
-function clearResults() {
-  byId("status").textContent = "";
-  showStartImages([]);
-  hidePreview();
-  showClasses(null);
-  markLabel("");
-}
+async function showResults({ query, info, root, signal, cancel }) {
+  const image = element("section", { className: "query-image", "aria-labelledby": "image-heading" });
+  const answer = element("section", { className: "answer", "aria-labelledby": "answer-heading" }, ...skeletonAnswer(cancel));
+  const results = info.index && element("section", { className: "results", "aria-labelledby": "neighbors-heading" },
+    element("h2", { id: "neighbors-heading" }, "Most similar images"), skeletonCards(12));
+  root.replaceChildren(...[image, answer, results].filter(Boolean));
+  root.className = results ? "found" : "found alone";
+  root.setAttribute("aria-busy", "true");
+  byId("status").textContent = "Searching …";
+  const [sent] = query.sent;
+  image.append(sent ? imageOfFile(sentImages.get(sent).file, signal) : placeholder(query.like[0]));
 
-/** Classes and neighbors at the same time; one after the other where the times of two searches are compared. */
-async function search(query, previews, signal) {
-  const classified = previews.length
-    ? classify(previews[0], SENT_IMAGE, signal)
-    : classifyIndexed(query.like[0], signal);
-  if (query.mode === "both") await classified;
-  const [label, list] = await Promise.all([classified, showNeighbors(query, previews, signal)]);
-  const single = previews.length === 1 && !query.like.length && !query.unlike.length;
-  if (single && list.nearest?.distance < SAME_IMAGE_DISTANCE) {
-    markLabel(list.nearest.label, `is its label: it is image ${list.nearest.id} of the index.`);
-  } else markLabel(label, "is its label in the index.");
-  byId("status").textContent = summary();
-}
+  const named = sent ? answerOf(sent, signal).then((response) => ({ response, file: sentImages.get(sent).file }))
+    : nameIndexed(query.like[0], image, signal);
+  if (query.mode === "both") await named; // the two searches are timed
+  const [{ response, label, file, note }, list] = await Promise.all([named, info.index && neighborList(query, signal)]);
 
-/** The preview of a sent image, requested once. */
-async function previewOf(number, signal) {
-  const image = sentImages.get(number);
-  image.preview ??= await fetchPreview(image.file, signal);
-  return image.preview;
-}
-
-/** Show a preview and its classes. */
-async function classify(preview, description, signal) {
-  showPreview(preview, description);
-  markLabel("");
-  const headers = { "Content-Type": "image/png" };
-  const response = await request("classify", { method: "POST", body: preview, headers, signal });
-  showClasses((await response.json()).predictions, timings(response).inference);
-}
-
-/** The same for an indexed image; returns its label. Without its file only its thumbnail is shown. */
-async function classifyIndexed(id, signal) {
-  const { label } = await fetchJson(`images/${id}`, { signal });
-  const description = `Image ${id} of the index`;
-  try {
-    await classify(await (await request(`images/${id}/preview`, { signal })).blob(), description, signal);
-  } catch (error) {
-    if (!(error instanceof ApiError) || error.status !== 404) throw error;
-    showThumbnail(id, description);
-    showClasses(null);
+  if (list) showNeighbors(results, list, query, info, signal);
+  const self = list?.self;
+  if (self) image.append(knownImage(self));
+  const notes = [isSingle(query) ? "" : "These are the classes of the first image only.", note];
+  answer.replaceChildren(...answerView(response, self?.label ?? label, notes, Boolean(self)), copyButtons(query, response, list), networkView(file));
+  if (response.familiar === false) {
+    root.classList.add("unfamiliar");
+    image.append(unfamiliarNotice(response, Boolean(list)));
+    if (results) root.append(answer); // the similar images come first
   }
-  return label;
+  root.removeAttribute("aria-busy");
+  byId("status").textContent = spoken(response, list);
 }
 
-async function showLabelFilter(query, signal) {
-  const { labels } = await fetchJson("labels", { signal });
-  const options = labels.map(({ label, images }) => (
-    element("option", { value: label }, `${label} (${images.toLocaleString("en")})`)));
-  byId("label").replaceChildren(element("option", { value: "" }, "any"), ...options);
-  byId("label").value = query.label;
-  byId("label-field").hidden = !labels.length;
+/** The answer to an indexed image, from its original file, or from its thumbnail if that is gone. */
+async function nameIndexed(id, section, signal) {
+  const entry = await fetchJson(`images/${id}`, { signal });
+  const load = async (name) => (await request(`images/${id}/${name}`, { signal })).blob();
+  if (entry.image) {
+    try {
+      const file = await load("image");
+      section.replaceChildren(imageOfEntry(entry, file));
+      return { response: await classify(file, signal), label: entry.label, file };
+    } catch (error) {
+      if (![404, 413].includes(error.status)) throw error;
+    }
+  }
+  const file = await load("thumbnail");
+  section.replaceChildren(imageOfEntry(entry, file));
+  const note = "The answer is to its thumbnail: its file isn't at hand.";
+  return { response: await classify(file, signal), label: entry.label, file, note };
 }
 
-/** Images of the index, evenly spread; of a label the first ones. */
-async function sampleIndex(label, size, signal) {
-  const fetchPage = (parameters) => fetchJson(`images?${new URLSearchParams(parameters)}`, { signal });
-  const cursors = Array.from({ length: START_IMAGES }, (_, number) => Math.floor((number * size) / START_IMAGES));
-  const pages = label
-    ? [fetchPage({ label, limit: START_IMAGES })]
-    : cursors.map((cursor) => fetchPage({ cursor, limit: 1 }));
-  const images = (await Promise.all(pages)).flatMap((page) => page.images);
-  return [...new Map(images.map((image) => [image.id, image])).values()];
+/** The sent image is in the library: it takes no place among the results. */
+function knownImage(entry) {
+  const { id, label } = entry;
+  return element("p", { className: "known" }, "✓ In the library as ", element("a", { href: `?id=${id}` }, entryName(entry)),
+    label ? element("span", {}, ", labeled ", element("b", {}, tidy(label))) : ", without a label");
+}
+
+function showNeighbors(results, list, query, info, signal) {
+  const heading = element("h2", { id: "neighbors-heading", tabIndex: -1 }, "Most similar images");
+  const controls = element("div", { className: "row controls" });
+  results.replaceChildren(element("div", { className: "row heading" }, heading, controls), ...queryChips(query),
+    element("p", { className: "quiet summary" }, list.summary()), ...list.elements);
+  showFilters(controls, query, info, signal).catch(() => {}); // the results are worth showing without them
+}
+
+async function showFilters(controls, query, info, signal) {
+  const labels = await fetchLabels(info, signal);
+  const choose = (name) => (event) => navigate({ ...currentQuery(), [name]: event.target.value });
+  const option = (value, text, chosen) => element("option", { value, selected: value === chosen }, text);
+  if (labels.length) {
+    controls.append(element("label", {}, "Label ", element("select", { onchange: choose("label") }, option("", "any", query.label),
+      ...labels.map(({ label, images }) => option(label, `${tidy(label)} (${images.toLocaleString("en")})`, query.label)))));
+  }
+  if (info.index.codes) {
+    controls.append(element("label", {}, "Search mode ", element("select", { onchange: choose("mode") },
+      option("", "exact", query.mode), option("binary", "binary codes", query.mode),
+      option("both", "both, side by side", query.mode))));
+  }
+}
+
+function spoken({ predictions: [top], familiar }, list) {
+  const similar = list ? ` ${count(list.shown(), "similar image")}.` : "";
+  const warning = familiar === false ? "Unlike anything the network was trained on. " : "";
+  return `${warning}Most likely: ${tidy(top.name)}, ${percent(top.probability)}.${similar}`;
 }

@@ -1,6 +1,6 @@
-// Training history: curves as SVG, and the confusion matrix.
+// Training history: curves as SVG.
 
-import { count, element } from "./element.js";
+import { count, element, section } from "./element.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const [WIDTH, HEIGHT, LEFT, BOTTOM] = [320, 160, 44, 20];
@@ -13,17 +13,11 @@ const svgElement = (name, attributes, text = "") => {
   return created;
 };
 
-/** Sections of the curves and of the matrix; none for what the artifact doesn't have. */
-export function historySections({ classes, history }) {
-  const sections = [];
-  if (history?.epochs.length > 1) {
-    sections.push(element("section", { "aria-labelledby": "curves-heading" },
-      element("h2", { id: "curves-heading" }, `Training, ${count(history.epochs.length, "epoch")}`),
-      element("div", { className: "curves" }, curves(history.epochs, "loss", "loss", String),
-        curves(history.epochs, "top1_error", "top-1 error", (share) => `${Math.round(100 * share)} %`))));
-  }
-  if (history?.confusion.length) sections.push(confusionMatrix(classes.map(({ name }) => name), history));
-  return sections;
+/** A section with the curves of loss and error. */
+export function curveSection(epochs) {
+  return section("curves-heading", `Training, ${count(epochs.length, "epoch")}`,
+    element("div", { className: "curves" }, curves(epochs, "loss", "loss", String),
+      curves(epochs, "top1_error", "top-1 error", (share) => `${Math.round(100 * share)}\u00a0%`)));
 }
 
 function curves(epochs, field, title, format) {
@@ -49,25 +43,4 @@ function curves(epochs, field, title, format) {
   });
   const legend = SPLITS.map((split) => element("span", { className: split }, split));
   return element("figure", {}, element("figcaption", { className: "row" }, title, ...legend), plot);
-}
-
-/** Rows: the true class; columns: the most probable class. */
-function confusionMatrix(names, { split, confusion }) {
-  const head = names.map((name, number) => element("th", { scope: "col", title: name }, String(number + 1)));
-  const rows = confusion.map((row, truth) => {
-    const total = row.reduce((sum, times) => sum + times, 0) || 1;
-    const cells = row.map((times, predicted) => {
-      const title = `${names[truth]}, classified as ${names[predicted]}`;
-      const cell = element("td", { className: predicted === truth ? "hit" : "", title }, times ? String(times) : "");
-      cell.style.setProperty("--share", `${(60 * times) / total}%`);
-      return cell;
-    });
-    return element("tr", {}, element("th", { scope: "row" }, `${truth + 1} ${names[truth]}`), ...cells);
-  });
-  return element("section", { "aria-labelledby": "matrix-heading" },
-    element("h2", { id: "matrix-heading" }, "Confusion matrix"),
-    element("p", { className: "quiet" }, `${split} images: rows are true classes, columns the most probable class.`),
-    element("div", { className: "wide", tabIndex: 0, role: "region", "aria-labelledby": "matrix-heading" },
-      element("table", { className: "matrix" }, element("thead", {}, element("tr", {}, element("td"), ...head)),
-        element("tbody", {}, ...rows))));
 }

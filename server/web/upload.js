@@ -1,110 +1,108 @@
-// Uploads to the index: files or whole folders, one request per file; files that fail are listed by name.
+// Uploads to the library: files or whole folders, one request per file; files that fail are listed by name.
 
 import { ApiError, fetchJson } from "./api.js";
-import { byId, count, element } from "./element.js";
-import { clearNotice, showError } from "./notice.js";
+import { button, count, element, isWide } from "./element.js";
+import { errorText } from "./error-texts.js";
+import { inputFiles } from "./folders.js";
+import { clearNotice, showError, showMessage } from "./notice.js";
 
 const CONCURRENT_UPLOADS = 2;
 const FATAL_STATUSES = [0, 401, 403, 404, 409, 507]; // with these, every other file would fail too
-const [progress, summary, stopButton, failures] = ["progress", "p", "button", "ul"]
-  .map((name) => byId("upload-progress").querySelector(name));
 
 let onUploaded = () => {};
-let running = false;
-let stopped = false;
+let running = null; // an AbortController of the uploads in flight
+
+const label = element("input", { list: "known-labels", maxLength: 200, placeholder: "the folder's name", autocomplete: "off" });
+const bar = element("progress", { "aria-label": "Images added", value: 0 });
+const summary = element("p", { role: "status" });
+const failures = element("ul", { className: "failures", "aria-label": "Files that were not added" });
+const stop = button("Cancel", () => running?.abort());
+const again = button("Try the failed files again", () => upload(failed), { hidden: true });
+const progress = element("div", { className: "upload-progress", hidden: true }, bar, summary, stop, failures, again);
+const panel = element("details", { className: "upload", open: isWide() }, element("summary", {}, element("h2", {}, "Add images")),
+  element("p", { className: "quiet fine" }, "Drop files or a folder anywhere on this page, or"),
+  element("div", { className: "row" }, chooser("Choose files", { multiple: true }), chooser("Choose a folder", { webkitdirectory: true })),
+  element("label", { className: "field" }, "Label ", label), progress);
+let failed = [];
+
+/** The panel, which lives as long as the page: an upload goes on while another view is open. */
+export const uploadPanel = () => panel;
 
 /** `callback()`: called when images were added. */
 export const whenUploaded = (callback) => { onUploaded = callback; };
 
-stopButton.addEventListener("click", () => { stopped = true; });
-byId("upload-form").addEventListener("submit", (event) => event.preventDefault());
-for (const input of [byId("new-files"), byId("new-folder")]) {
+function chooser(text, properties) {
+  const input = element("input", { type: "file", hidden: true, ...properties });
   input.addEventListener("change", () => {
-    upload([...input.files].map((file) => ({ file, folder: file.webkitRelativePath.split("/").at(-2) ?? "" })));
+    upload(inputFiles(input));
     input.value = "";
   });
+  return element("span", {}, button(text, () => input.click()), input);
 }
 
 /** Upload files, each `{file, folder}`, or a promise of them. The label is the typed one, else the folder's name. */
 export async function upload(files) {
-  if (running) return;
-  running = true;
-  stopped = false;
+  if (running) {
+    showMessage("An upload is running. Add these files when it has ended.");
+    return;
+  }
+  running = new AbortController();
+  const { signal } = running;
   clearNotice();
-  const label = byId("new-label").value.trim();
   const queue = (await files).filter(({ file }) => !file.name.startsWith("."));
   const result = { total: queue.length, added: 0, existing: 0, failed: 0 };
   failures.replaceChildren();
-  byId("upload-progress").hidden = !queue.length;
-  stopButton.hidden = false;
+  failed = [];
+  progress.hidden = !queue.length;
+  panel.open ||= queue.length > 0;
+  again.hidden = true;
+  stop.hidden = false;
   showProgress(result);
   const work = async () => {
-    while (queue.length && !stopped) {
-      const { file, folder } = queue.shift();
-      await uploadFile(file, label || folder, result);
+    while (queue.length && !signal.aborted) {
+      await uploadFile(queue.shift(), result, signal);
       showProgress(result);
     }
   };
   try {
     await Promise.all(Array.from({ length: CONCURRENT_UPLOADS }, work));
   } catch (error) {
-    stopped = true;
+    running.abort();
     showError(error);
   }
-  running = false;
-  stopButton.hidden = true;
+  if (signal.aborted) summary.textContent += ` Stopped; ${count(result.total - bar.value, "file")} not sent.`;
+  running = null;
+  stop.hidden = true;
+  again.hidden = !failed.length;
   onUploaded();
 }
 
-async function uploadFile(file, label, result) {
+async function uploadFile(item, result, signal) {
+  const { file, folder } = item;
   const body = new FormData();
   body.append("image", file);
-  if (label) body.append("label", label);
+  if (label.value.trim() || folder) body.append("label", label.value.trim() || folder);
   try {
-    const { images: [image] } = await fetchJson("images", { method: "POST", body });
+    const { images: [image] } = await fetchJson("images", { method: "POST", body, signal });
     result[image.status === "exists" ? "existing" : "added"] += 1;
   } catch (error) {
+    if (error.name === "AbortError") return;
     if (!(error instanceof ApiError) || FATAL_STATUSES.includes(error.status)) throw error;
-    if (error.retryAfter !== null && !stopped) {
+    if (error.retryAfter !== null && !signal.aborted) {
       await new Promise((resolve) => { setTimeout(resolve, 1000 * error.retryAfter); });
-      await uploadFile(file, label, result);
+      await uploadFile(item, result, signal);
       return;
     }
     result.failed += 1;
-    failures.append(element("li", {}, element("b", {}, file.webkitRelativePath || file.name), ` ${error.message}`));
+    failed.push(item);
+    error.subject = file.webkitRelativePath || file.name;
+    failures.append(element("li", {}, errorText(error)));
   }
 }
 
-function showProgress({ total, added, existing, failed }) {
-  progress.max = total;
-  progress.value = added + existing + failed;
+function showProgress({ total, added, existing, failed: bad }) {
+  bar.max = total;
+  bar.value = added + existing + bad;
   summary.textContent = `${added} of ${count(total, "image")} added`
-    + (existing ? `, ${existing} already indexed` : "") + (failed ? `, ${failed} failed` : "") + ".";
-}
-
-/** The dropped files, those inside folders included. Call it while the drop event is handled. */
-export function droppedFiles(transfer) {
-  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-  if (!entries.length) return [...transfer.files].map((file) => ({ file, folder: "" }));
-  return walk(entries, "");
-}
-
-async function walk(entries, folder) {
-  const files = [];
-  for (const entry of entries) {
-    if (entry.isFile) files.push({ file: await new Promise((resolve, reject) => { entry.file(resolve, reject); }), folder });
-    else files.push(...await walk(await readDirectory(entry), entry.name));
-  }
-  return files;
-}
-
-/** A reader returns entries in batches, and an empty batch at the end. */
-async function readDirectory(directory) {
-  const reader = directory.createReader();
-  const entries = [];
-  for (;;) {
-    const batch = await new Promise((resolve, reject) => { reader.readEntries(resolve, reject); });
-    if (!batch.length) return entries;
-    entries.push(...batch);
-  }
+    + (existing ? `, ${existing} already there` : "") + (bad ? `, ${bad} failed` : "") + ".";
 }

@@ -1,32 +1,53 @@
-"""The page in a real browser, Debian's Chromium, against a real server."""
+"""The page in a real browser, Debian's Chromium, against a real server in a thread of this process."""
 
 from __future__ import annotations
 
+import base64
+import re
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from model.artifacts.artifact import Artifact
-from tests.helpers.server import served
+from server.service import Service
+from server.settings import Settings
+from tests.helpers.server import HTTP_OPTIONS, served_in_thread
 
 WIDE = {"viewport": {"width": 1280, "height": 860}}
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+PATIENCE = 30_000
+"""Milliseconds that a condition is waited for: the machine of a test run may be slow, and busy."""
 
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "page"
 """Continuous integration keeps them."""
 
+RESULTS = ".results .card"
+HAND_OVER = """([event, files]) => {
+  const data = new DataTransfer();
+  for (const [name, content] of files) {
+    const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+    data.items.add(new File([bytes], name, {type: "image/jpeg"}));
+  }
+  const options = {bubbles: true, cancelable: true};
+  document.body.dispatchEvent(event === "paste"
+    ? new ClipboardEvent("paste", {...options, clipboardData: data})
+    : new DragEvent(event, {...options, dataTransfer: data}));
+}"""
+
 OpenPage = Callable[..., Page]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Ended after each module: while it lives, no test of this thread can have an event loop of its own."""
+    """Ended after the package: while it lives, no test of this thread can have an event loop of its own."""
     executable = shutil.which("chromium")
-    assert executable, "expected chromium on PATH: `make chromium` installs it"
+    assert executable, "chromium is not on PATH: `make chromium` installs it"
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=executable)
         yield chromium
@@ -39,8 +60,8 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
     contexts, faults = [], list[str]()
 
     def open_window(url: str, **options: Any) -> Page:
-        context = browser.new_context(**(WIDE | options))
-        context.set_default_timeout(10_000)
+        context = browser.new_context(**(WIDE | {"reduced_motion": "reduce"} | options))
+        context.set_default_timeout(PATIENCE)
         contexts.append(context)
         page = context.new_page()
         page.on("pageerror", lambda error: faults.append(str(error)))
@@ -54,10 +75,41 @@ def open_page(browser: Browser) -> Iterator[OpenPage]:
     assert not faults
 
 
-@pytest.fixture(scope="module")
+@contextmanager
+def serve_page(artifact: Artifact, index: Path | None, **settings: Any) -> Iterator[str]:
+    """The address of a server that is ready, in a thread."""
+    service = Service(Settings(artifact=artifact.path, index=index and str(index), **settings))
+    with served_in_thread(service, **HTTP_OPTIONS) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="package")
 def url(artifact: Artifact, index_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server of the small network and its own copy of the index of 90 images."""
-    home = tmp_path_factory.mktemp("page")
-    shutil.copytree(index_path, home / "index")
-    with served(artifact, home, {"ALEXNET_INDEX": str(home / "index")}) as (address, _):
+    """A server of the small network and its own copy of the index of 90 images, which no test changes."""
+    index = tmp_path_factory.mktemp("page") / "index"
+    shutil.copytree(index_path, index)
+    with serve_page(artifact, index) as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def jpeg(images: Path) -> bytes:
+    """An image of the index."""
+    return (images / "stripes" / "04.jpg").read_bytes()
+
+
+def hand_over(page: Page, files: dict[str, bytes], event: str = "drop") -> None:
+    """Drop files on the page, or paste them."""
+    page.evaluate(HAND_OVER, [event, [[name, base64.b64encode(content).decode()] for name, content in files.items()]])
+
+
+def wait_for_answer(page: Page) -> None:
+    """Until the page shows the answer to its query, and the images like it."""
+    expect(page.locator(".classes li").first).to_be_visible()
+    expect(page.locator("[aria-busy]")).to_have_count(0)
+
+
+def result_ids(page: Page) -> list[int]:
+    """Those of the similar images that are shown."""
+    links = page.locator(f"{RESULTS} > a").evaluate_all("links => links.map(link => link.search)")
+    return [int(re.findall(r"[?&]id=(\d+)", link)[0]) for link in links]

@@ -1,4 +1,4 @@
-"""axe-core finds nothing serious; the keyboard is enough; nothing is cut off on narrow screens or at 200 %."""
+"""axe-core finds nothing serious; the keyboard is enough; nothing overlaps or is cut off on narrow screens."""
 
 from __future__ import annotations
 
@@ -6,9 +6,37 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from tests.page.conftest import PHONE, SCREENSHOTS, OpenPage
+from tests.page.conftest import PHONE, RESULTS, SCREENSHOTS, OpenPage, hand_over, wait_for_answer
 
-VIEWS = {"": "#neighbors li", "?id=17&id=3&minus=5": "#classes li", "?view=index": "#entries li", "?view=model": "dl"}
+VIEWS = {
+    "": ".start .card",
+    "?id=17&id=3&minus=5": ".classes li",
+    "?view=library": ".library .card",
+    "?view=model": "dl",
+}
+OVERLAPS = """() => {
+  const boxes = [...document.querySelectorAll("main *, header *, footer *")]
+    .filter((node) => [...node.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim()))
+    .filter((node) => node.checkVisibility({opacityProperty: true, visibilityProperty: true})
+      && !node.closest(".visually-hidden, .actions, select, datalist"))
+    .map((node) => {
+      const range = document.createRange();
+      range.selectNodeContents(node);
+      return [node, range.getBoundingClientRect()];
+    })
+    .filter(([, box]) => box.width > 1 && box.height > 1);
+  const found = [];
+  boxes.forEach(([one, a], at) => boxes.slice(at + 1).forEach(([other, b]) => {
+    if (one.contains(other) || other.contains(one) || one.closest(".wide") || other.closest(".wide")) return;
+    const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+    const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+    if (wide > 2 && high > 4) found.push(`${one.textContent} | ${other.textContent}`);
+  }));
+  return found;
+}"""
+SMALL_TARGETS = """() => [...document.querySelectorAll("button, select, .tick, nav a, summary, [type=search]")]
+  .filter((node) => node.checkVisibility() && node.getBoundingClientRect().height < 39.5)
+  .map((node) => node.outerHTML)"""
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -21,8 +49,18 @@ def test_axe_finds_nothing_serious(view: str, url: str, open_page: OpenPage) -> 
         page.screenshot(path=SCREENSHOTS / f"{view or 'start'}-{scheme}.png".replace("?", "").replace("&", "-"))
 
 
-def test_axe_and_an_error(url: str, open_page: OpenPage) -> None:
-    page = open_page(f"{url}/?id=4711")
+def test_axe_in_dialogs_and_beside_an_error(url: str, open_page: OpenPage, jpeg: bytes) -> None:
+    page = open_page(f"{url}/?id=17")
+    wait_for_answer(page)
+    page.locator(RESULTS).first.hover()
+    page.locator(RESULTS).first.get_by_role("button", name="Details").click()
+    expect(page.get_by_role("link", name="Open original")).to_be_visible()
+    assert not _serious(page)
+    page.keyboard.press("Escape")
+    hand_over(page, {"a.jpg": jpeg, "b.jpg": b"none"})
+    wait_for_answer(page)
+    expect(page.locator("#queue .failed")).to_be_visible()
+    page.get_by_role("button", name="b.jpg").click()
     expect(page.get_by_role("alert")).to_be_visible()
     assert not _serious(page)
 
@@ -32,20 +70,22 @@ def test_the_keyboard_is_enough(url: str, open_page: OpenPage) -> None:
     _wait(page, "")
     for _ in range(20):
         page.keyboard.press("Tab")
-        if page.evaluate("document.activeElement.closest('#neighbors') !== null"):
+        if page.evaluate("document.activeElement.closest('.card') !== null"):
             break
     page.keyboard.press("Enter")
-    expect(page.locator("#classes li")).to_have_count(3)
+    wait_for_answer(page)
     expect(page.locator("#image-heading")).to_be_focused()
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_nothing_is_cut_off(view: str, url: str, open_page: OpenPage) -> None:
+def test_nothing_overlaps_or_is_cut_off(view: str, url: str, open_page: OpenPage) -> None:
     page = open_page(f"{url}/{view}", **PHONE)
     _wait(page, view)
-    for width in (640, 390, 320):  # 200 % of 1280, a phone, 400 %
-        page.set_viewport_size({"width": width, "height": 560})
+    assert page.evaluate(SMALL_TARGETS) == []
+    for width in (768, 390, 320):
+        page.set_viewport_size({"width": width, "height": 700})
         assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert page.evaluate(OVERLAPS) == []
 
 
 def _serious(page: Page) -> list[tuple[str, str]]:

@@ -52,5 +52,6 @@ def test_it_can_add_nothing(browser: Browser, url: str, foreign: str) -> None:
     page.close()
     assert count() == before
     assert 'code="cross_origin"' in httpx2.get(f"{url}/metrics").text  # it was sent, and refused
-    httpx2.post(f"{url}/images", files={"image": bytes(image)}).raise_for_status()
+    added = httpx2.post(f"{url}/images", files={"image": bytes(image)}).json()["images"][0]
     assert count() == before + 1  # it could have been
+    httpx2.delete(f"{url}{added['url']}").raise_for_status()

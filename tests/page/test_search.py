@@ -1,10 +1,11 @@
-"""What a person does with the page: drop an image, read its classes, click through its neighbors, go back."""
+"""What a person does with the page: drop an image, read what it is, look at images like it, go on, go back."""
 
 from __future__ import annotations
 
-import base64
+import json
 import re
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,77 +15,167 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Route, expect
 
 from model.artifacts.artifact import Artifact
-from tests.helpers.server import served
-from tests.page.conftest import PHONE, SCREENSHOTS, WIDE, OpenPage
+from tests.page.conftest import (
+    PHONE,
+    RESULTS,
+    SCREENSHOTS,
+    WIDE,
+    OpenPage,
+    hand_over,
+    result_ids,
+    serve_page,
+    wait_for_answer,
+)
 
-HAND_OVER = """([event, name, content]) => {
-  const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
-  const data = new DataTransfer();
-  data.items.add(new File([bytes], name, {type: "image/jpeg"}));
-  const options = {bubbles: true, cancelable: true};
-  document.body.dispatchEvent(event === "paste"
-    ? new ClipboardEvent("paste", {...options, clipboardData: data})
-    : new DragEvent("drop", {...options, dataTransfer: data}));
-}"""
-NEIGHBORS = "#neighbors li"
-
-
-def hand_over(page: Page, content: bytes, event: str = "drop") -> None:
-    """Drop a file on the page, or paste it."""
-    page.evaluate(HAND_OVER, [event, "image.jpg", base64.b64encode(content).decode()])
-
-
-def ids(page: Page) -> list[int]:
-    """Those of the neighbors that are shown."""
-    links = page.locator(f"{NEIGHBORS} a").evaluate_all("links => links.map(link => link.search)")
-    return [int(re.findall(r"[?&]id=(\d+)", link)[0]) for link in links]
-
-
-@pytest.fixture(scope="module")
-def jpeg(images: Path) -> bytes:
-    return (images / "stripes" / "04.jpg").read_bytes()
+PATCH_JSON = """(() => {
+  const read = Response.prototype.json;
+  Response.prototype.json = async function () {
+    const answer = await read.call(this);
+    PATCH
+    return answer;
+  };
+})()"""
+"""Gives the page other answers than the server does; PATCH changes `answer`."""
 
 
 @pytest.mark.parametrize("window", [WIDE, PHONE], ids=["wide", "phone"])
-def test_drop_classes_neighbors_click_back(window: dict[str, Any], url: str, open_page: OpenPage, jpeg: bytes) -> None:
+def test_drop_an_image_read_its_answer_go_on_and_back(
+    window: dict[str, Any], url: str, open_page: OpenPage, jpeg: bytes
+) -> None:
     page = open_page(url, **window)
-    expect(page.locator(NEIGHBORS)).to_have_count(6)  # to start from
+    expect(page.locator(".class-chips li")).to_have_text(["checks", "circles", "stripes"])
+    expect(page.locator(".start .card")).to_have_count(3)  # one of each class
     expect(page.get_by_text("Take a photo")).to_be_visible(visible="is_mobile" in window)
-    hand_over(page, jpeg)
-    expect(page.locator("#classes li")).to_have_count(3)
-    expect(page.locator("#classes li.correct")).to_contain_text("stripes")
-    expect(page.locator("#known-label")).to_contain_text("stripes is its label: it is image")
-    expect(page.locator(NEIGHBORS)).to_have_count(6)
-    expect(page.locator("#status")).to_contain_text(re.compile(r"90 images searched in [\d.]+ ms"))
-    assert page.locator("#preview").evaluate("image => image.naturalWidth") == 256
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    page.screenshot(path=SCREENSHOTS / f"search-{page.viewport_size['width']}.png")  # type: ignore[index]
-    first = ids(page)
-    page.locator(f"{NEIGHBORS} a").nth(1).click()
-    expect(page).to_have_url(f"{url}/?id={first[1]}")
-    expect(page.locator("#preview")).to_have_attribute("alt", f"Image {first[1]} of the index")
-    expect(page.locator("#status")).to_contain_text("90 images")
-    second = ids(page)
-    assert len(second) == 6
-    assert first[1] not in second
+    hand_over(page, {"mine.jpg": jpeg})
+    wait_for_answer(page)
+    classes = httpx2.post(f"{url}/classify", content=jpeg).json()["predictions"]
+    top = page.locator(".classes li").first
+    expect(top.locator(".name")).to_contain_text(classes[0]["name"])
+    expect(top.get_by_role("meter")).to_have_attribute(
+        "aria-valuetext", f"{100 * classes[0]['probability']:.2f}\N{NO-BREAK SPACE}%"
+    )
+    found = httpx2.post(f"{url}/similar?k=13", content=jpeg).json()["neighbors"]
+    expect(page.locator(".known")).to_have_text("✓ In the library as 04.jpg, labeled stripes")
+    shown = result_ids(page)
+    assert shown == [neighbor["id"] for neighbor in found][1:]  # the image itself takes no place
+    expect(page.locator(".summary")).to_contain_text(re.compile(r"90 images searched in [\d.]+ ms"))
+    assert page.locator(".large").evaluate("image => image.naturalWidth") == 340  # the file, not its preview
+    page.screenshot(path=SCREENSHOTS / f"answer-{page.viewport_size['width']}.png")  # type: ignore[index]
+    page.locator(f"{RESULTS} > a").nth(1).click()
+    expect(page).to_have_url(f"{url}/?id={shown[1]}")
+    wait_for_answer(page)
+    expect(page.locator("#image-heading")).to_be_focused()
+    assert shown[1] not in result_ids(page)
+    page.get_by_role("button", name="Back to your image").click()
+    wait_for_answer(page)
+    assert result_ids(page) == shown
     page.go_back()
-    expect(page).to_have_url(f"{url}/")
-    expect(page.locator("#preview")).to_have_attribute("alt", "Your image")
-    expect(page.locator("#status")).to_contain_text("90 images")
-    assert ids(page) == first
-    page.go_forward()
-    expect(page.locator("#preview")).to_have_attribute("alt", f"Image {first[1]} of the index")
+    expect(page).to_have_url(f"{url}/?id={shown[1]}")
+    wait_for_answer(page)
+    page.go_back()
+    expect(page.locator("figcaption .file")).to_have_text("mine.jpg")
+    wait_for_answer(page)
+    assert result_ids(page) == shown
+
+
+def test_waiting_shows_the_image_and_can_be_cancelled(url: str, open_page: OpenPage, jpeg: bytes) -> None:
+    page = open_page(url)
+    expect(page.locator(".start .card")).to_have_count(3)
+    page.route(re.compile("/classify"), lambda route: None)
+    hand_over(page, {"mine.jpg": jpeg})
+    expect(page.locator(".large")).to_be_visible()
+    expect(page.locator(".answer .skeleton")).to_have_count(4)
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".start .card")).to_have_count(3)
+    page.unroute_all(behavior="ignoreErrors")
+
+
+def test_files_are_queued_and_named_one_by_one(url: str, open_page: OpenPage, images: Path) -> None:
+    page = open_page(url)
+    files = {kind: (images / kind / "00.jpg").read_bytes() for kind in ("checks", "circles")}
+    hand_over(page, {"a.jpg": files["checks"], "b.txt": b"no image", "c.jpg": files["circles"]}, "paste")
+    tiles = page.locator("#queue li")
+    for tile, content in zip((tiles.nth(0), tiles.nth(2)), files.values(), strict=True):
+        name = httpx2.post(f"{url}/classify", content=content).json()["predictions"][0]["name"]
+        expect(tile.locator(".note")).to_contain_text(f"{name}, ")
+    expect(tiles.nth(1)).to_contain_text("It isn't an image that this server can read.")
+    tiles.nth(2).get_by_role("button").click()
+    expect(page.locator("figcaption .file")).to_have_text("c.jpg")
+    wait_for_answer(page)
+    page.locator("#file").set_input_files([images / "checks" / "00.jpg", images / "checks" / "01.jpg"])
+    expect(tiles).to_have_count(2)
+    page.get_by_role("button", name="Search with all of them").click()
+    expect(page.get_by_role("list", name="More like").locator(".chip")).to_have_count(2)
+    wait_for_answer(page)
+
+
+def test_more_and_less_like_this_make_an_address(url: str, open_page: OpenPage) -> None:
+    page = open_page(f"{url}/?id=17")
+    wait_for_answer(page)
+    first = result_ids(page)
+    page.locator(RESULTS).nth(0).hover()
+    page.locator(RESULTS).nth(0).get_by_role("button", name="More like this").click()
+    expect(page).to_have_url(f"{url}/?id=17&id={first[0]}")
+    wait_for_answer(page)
+    away = result_ids(page)[5]
+    page.locator(RESULTS).nth(5).get_by_role("button", name="Less like this").focus()
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{url}/?id=17&id={first[0]}&minus={away}")
+    wait_for_answer(page)
+    expect(page.get_by_text("These are the classes of the first image only.")).to_be_visible()
+    asked = httpx2.get(f"{url}/images/17/similar?id={first[0]}&minus={away}&k=15").json()["neighbors"]
+    shown = result_ids(page)
+    assert shown == [n["id"] for n in asked if n["id"] not in (17, first[0], away)][:12]
+    page.reload()
+    wait_for_answer(page)
+    assert result_ids(page) == shown
+    page.get_by_role("button", name=f"Remove image {away} from the query").click()
+    expect(page).to_have_url(f"{url}/?id=17&id={first[0]}")
+
+
+def test_label_filter_and_more_by_scrolling(url: str, open_page: OpenPage) -> None:
+    page = open_page(f"{url}/?id=17")
+    page.get_by_role("combobox", name="Label").select_option("circles")
+    expect(page).to_have_url(f"{url}/?id=17&label=circles")
+    wait_for_answer(page)
+    expect(page.locator(".summary")).to_contain_text("30 images labeled circles")
+    more, deadline = page.get_by_role("button", name="Show more"), time.monotonic() + 30
+    while more.is_visible():
+        assert time.monotonic() < deadline
+        page.mouse.wheel(0, 4000)
+        page.wait_for_timeout(30)
+    asked = httpx2.get(f"{url}/images/17/similar?label=circles&k=40").json()["neighbors"]
+    assert result_ids(page) == [n["id"] for n in asked if n["id"] != 17]
+    assert set(page.locator(f"{RESULTS} .label").all_text_contents()) == {"circles"}
+
+
+def test_the_detail_view_shows_the_original(url: str, open_page: OpenPage) -> None:
+    page = open_page(f"{url}/?id=17")
+    wait_for_answer(page)
+    ids = result_ids(page)
+    opener = page.locator(RESULTS).first.get_by_role("button", name="Details")
+    opener.focus()
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog")
+    for number in (ids[0], ids[1]):
+        known = httpx2.get(f"{url}/images/{number}").json()
+        expect(dialog.get_by_role("heading")).to_have_text(known["file"])
+        expect(dialog).to_contain_text(f"{known['width']} × {known['height']} {known['format']}")
+        expect(dialog.get_by_role("link", name="Open original")).to_have_attribute("href", f"images/{number}/image")
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("Escape")
+    expect(opener).to_be_focused()
 
 
 def test_the_ten_crops_are_drawn_on_demand(url: str, open_page: OpenPage) -> None:
     page = open_page(f"{url}/?id=1")
-    page.locator("#crops summary").click()
-    expect(page.locator("#crops canvas")).to_have_count(10)
+    page.get_by_text("What the network sees").click()
+    expect(page.locator(".crops canvas")).to_have_count(10)
     left, mirrored = (
-        page.locator("#crops canvas")
+        page.locator(".crops canvas")
         .nth(number)
         .evaluate("c => [...c.getContext('2d').getImageData(0, 9, 224, 1).data]")
         for number in (4, 9)
@@ -93,71 +184,101 @@ def test_the_ten_crops_are_drawn_on_demand(url: str, open_page: OpenPage) -> Non
     assert [value for pixel in reversed(pixels) for value in pixel] == left
 
 
-def test_paste_and_choose(url: str, open_page: OpenPage, jpeg: bytes, images: Path) -> None:
+def test_the_question_is_copied_as_a_command_a_program_and_its_answer(
+    url: str, open_page: OpenPage, images: Path, tmp_path: Path
+) -> None:
+    page = open_page(url, permissions=["clipboard-read", "clipboard-write"])
+    file = images / "stripes" / "04.jpg"
+    (tmp_path / "it's.jpg").write_bytes(file.read_bytes())
+    page.locator("#file").set_input_files(tmp_path / "it's.jpg")
+    wait_for_answer(page)
+    copied = {}
+    for name in ("curl", "Python", "JSON"):
+        page.get_by_role("button", name=f"Copy as {name}").click()
+        expect(page.get_by_role("button", name=f"Copy as {name}")).to_have_text("Copied")
+        copied[name] = page.evaluate("navigator.clipboard.readText()")
+    answer = json.loads(copied["JSON"])
+    for command, key in zip(copied["curl"].splitlines(), ("classify", "similar"), strict=True):
+        ran = json.loads(subprocess.run(command, shell=True, cwd=tmp_path, check=True, capture_output=True).stdout)
+        field = "predictions" if key == "classify" else "neighbors"
+        assert [entry.get("name", entry.get("id")) for entry in ran[field]] == [
+            entry.get("name", entry.get("id")) for entry in answer[key][field][: len(ran[field])]
+        ]
+    compile(copied["Python"], "copied", "exec")
+    assert f'url = "{url}"' in copied["Python"]
+
+
+def test_an_unfamiliar_image_is_said_to_be_one_and_similar_images_come_first(
+    url: str, open_page: OpenPage, jpeg: bytes
+) -> None:
     page = open_page(url)
-    hand_over(page, jpeg, "paste")
-    expect(page.locator("#known-label")).to_contain_text("stripes")
-    page.locator("#file").set_input_files([images / "checks" / "00.jpg", images / "checks" / "01.jpg"])
-    expect(page.locator("#image-heading")).to_have_text("A query of 2 images")
-    expect(page.locator("#query-chips li")).to_have_count(2)
-    expect(page.locator(NEIGHBORS)).to_have_count(6)
-
-
-def test_a_query_of_several_images_is_an_address(url: str, open_page: OpenPage) -> None:
-    page = open_page(f"{url}/?id=17")
-    expect(page.locator(NEIGHBORS)).to_have_count(6)
-    first = ids(page)
-    page.locator(f"{NEIGHBORS} a").nth(0).click(modifiers=["Shift"])
-    expect(page).to_have_url(f"{url}/?id=17&id={first[0]}")
-    expect(page.locator("#query-chips li")).to_have_count(2)
-    expect(page.locator("#status")).to_contain_text("90 images")
-    away = ids(page)[5]
-    page.locator(f"{NEIGHBORS} a").nth(5).click(modifiers=["Alt"])
-    expect(page).to_have_url(f"{url}/?id=17&id={first[0]}&minus={away}")
-    expect(page.locator("#status")).to_contain_text("90 images")
-    shown = ids(page)
-    asked = httpx2.get(f"{url}/images/17/similar?id={first[0]}&minus={away}&k=9").json()["neighbors"]
-    assert shown == [n["id"] for n in asked if n["id"] not in (17, first[0], away)][:6]
-    again = open_page(page.url)
-    expect(again.locator("#status")).to_contain_text("90 images")
-    assert ids(again) == shown
-    again.get_by_label(f"Remove image {away}", exact=True).click()
-    expect(again).to_have_url(f"{url}/?id=17&id={first[0]}")
-
-
-def test_label_filter_and_endless_scrolling(url: str, open_page: OpenPage) -> None:
-    page = open_page(f"{url}/?id=17")
-    expect(page.locator(NEIGHBORS)).to_have_count(6)
-    page.locator("#results").get_by_label("Label").select_option("circles")
-    expect(page).to_have_url(f"{url}/?id=17&label=circles")
-    expect(page.locator("#status")).to_contain_text("only the label circles is shown")
-    more, deadline = page.locator("#more"), time.monotonic() + 20
-    while more.is_visible():
-        assert time.monotonic() < deadline
-        page.mouse.wheel(0, 4000)
-        page.wait_for_timeout(50)
-    shown = ids(page)
-    asked = httpx2.get(f"{url}/images/17/similar?label=circles&k=40").json()["neighbors"]
-    assert shown == [n["id"] for n in asked if n["id"] != 17]
-    assert set(page.locator(f"{NEIGHBORS} .label").all_text_contents()) == {"circles"}
-
-
-@pytest.mark.parametrize("cut", [0, 20, 2000])
-def test_a_broken_file_is_refused_in_the_api_s_words(cut: int, url: str, open_page: OpenPage, jpeg: bytes) -> None:
-    page = open_page(url)
-    hand_over(page, jpeg[:cut])
-    expect(page.get_by_role("alert")).to_have_text(
-        httpx2.post(f"{url}/classify", content=jpeg[:cut]).json()["error"]["message"]
+    page.add_init_script(
+        PATCH_JSON.replace(
+            "PATCH", "if (answer.predictions) Object.assign(answer, {familiar: false, familiarity: 0.01});"
+        )
     )
-    expect(page.locator("#classes")).to_be_hidden()
-    hand_over(page, jpeg)
-    expect(page.locator("#known-label")).to_contain_text("stripes")
-    expect(page.locator("#notice")).to_be_hidden()
+    page.reload()
+    hand_over(page, {"noise.jpg": jpeg})
+    wait_for_answer(page)
+    notice = page.get_by_role("note")
+    expect(notice).to_contain_text("Unlike anything the network was trained on.")
+    expect(notice).to_contain_text("less familiar than 99\N{NO-BREAK SPACE}% of the images")
+    order = page.locator(".found > section").evaluate_all("all => all.map(section => section.className)")
+    assert order == ["query-image", "results", "answer"]
 
 
-def test_an_unknown_image(url: str, open_page: OpenPage) -> None:
-    page = open_page(f"{url}/?id=4711")
-    expect(page.get_by_role("alert")).to_have_text(re.compile("4711"))
+def test_an_image_names_whom_it_is_from(url: str, open_page: OpenPage) -> None:
+    page = open_page(url)
+    credit = (
+        '{author: "A. Nyone", author_page: "https://example.org/a", page: "javascript:alert(1)", license: "CC BY 2.0"}'
+    )
+    page.add_init_script(
+        PATCH_JSON.replace("PATCH", f"for (const entry of answer.neighbors ?? []) entry.attribution = {credit};")
+    )
+    page.goto(f"{url}/?id=17")
+    wait_for_answer(page)
+    line = page.locator(RESULTS).first.locator(".credit")
+    expect(line).to_have_text("Photo: A. Nyone, CC BY 2.0")
+    expect(line.get_by_role("link")).to_have_attribute("href", "https://example.org/a")  # and no link to a script
+
+
+def test_what_is_wrong_with_a_file_is_said_and_the_answer_before_stays(
+    url: str, open_page: OpenPage, jpeg: bytes
+) -> None:
+    page = open_page(url)
+    hand_over(page, {"good.jpg": jpeg})
+    wait_for_answer(page)
+    for content, text in {
+        b"": "“bad.jpg” is empty.",
+        b"no image": "“bad.jpg” isn't an image that this server can read.",
+        jpeg[:2000]: "“bad.jpg” is damaged or incomplete.",
+    }.items():
+        hand_over(page, {"bad.jpg": content})
+        expect(page.get_by_role("alert")).to_contain_text(text)
+        expect(page.locator("figcaption .file")).to_have_text("good.jpg")
+        expect(page.locator(RESULTS)).to_have_count(12)
+    page.get_by_role("button", name="Close this message").click()
+    expect(page.get_by_role("alert")).to_be_hidden()
+    page.evaluate(
+        "() => { const data = new DataTransfer(); data.setData('text/plain', 'https://example.org/a.jpg');"
+        "document.body.dispatchEvent(new ClipboardEvent('paste', {bubbles: true, clipboardData: data})); }"
+    )
+    expect(page.get_by_role("alert")).to_contain_text("This server doesn't fetch addresses.")
+    page.goto(f"{url}/?id=4711")
+    expect(page.get_by_role("alert")).to_contain_text("That image isn't in the library any more.")
+    expect(page.locator(".start .card")).to_have_count(3)
+
+
+def test_dragging_a_file_says_what_dropping_does(url: str, open_page: OpenPage) -> None:
+    page = open_page(url)
+    hand_over(page, {"a.jpg": b"x"}, "dragover")
+    expect(page.get_by_text("Drop to name it and find similar images")).to_be_visible()
+    page.evaluate("document.body.dispatchEvent(new DragEvent('dragleave', {bubbles: true}))")
+    expect(page.get_by_text("Drop to name it and find similar images")).to_be_hidden()
+    page.get_by_role("link", name="Library").click()
+    expect(page.locator(".library .card").first).to_be_visible()
+    hand_over(page, {"a.jpg": b"x"}, "dragover")
+    expect(page.get_by_text("Drop to add to the library")).to_be_visible()
 
 
 @contextmanager
@@ -165,7 +286,7 @@ def full(url: str) -> Iterator[None]:
     """Requests whose bodies don't end, until the server has as much in work as it takes; where the page had one in work
     itself, ours was refused, and another takes its place."""
     with ExitStack() as stack:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 30
         while httpx2.get(f"{url}/images/1/similar").status_code != 503:
             assert time.monotonic() < deadline
             connection = stack.enter_context(socket.create_connection((urlsplit(url).hostname, urlsplit(url).port)))
@@ -173,62 +294,49 @@ def full(url: str) -> Iterator[None]:
         yield
 
 
-def test_overloaded_then_answered(artifact: Artifact, index_path: Path, tmp_path: Path, open_page: OpenPage) -> None:
-    environment = {
-        "ALEXNET_INDEX": str(index_path),
-        "ALEXNET_MAX_CONCURRENT_REQUESTS": "16",
-        "ALEXNET_READ_ONLY": "true",
-    }
-    with served(artifact, tmp_path, environment) as (url, _):
+def test_overloaded_then_answered(artifact: Artifact, index_path: Path, open_page: OpenPage, jpeg: bytes) -> None:
+    with serve_page(artifact, index_path, max_concurrent_requests=16, read_only=True) as url:
         page = open_page(url)
-        expect(page.locator(NEIGHBORS)).to_have_count(6)
+        expect(page.locator(".start .card")).to_have_count(3)
         with full(url):
-            page.locator(f"{NEIGHBORS} a").nth(2).click()
-            expect(page.get_by_role("alert")).to_contain_text("limit of 16 concurrent requests reached")
+            hand_over(page, {"mine.jpg": jpeg})
+            expect(page.get_by_role("alert")).to_contain_text("The server is busy.")
             expect(page.get_by_role("alert")).to_contain_text("Retrying in")
-        expect(page.locator("#classes li")).to_have_count(3)
+            expect(page.locator(".large")).to_be_visible()  # the image that was dropped stays
+        wait_for_answer(page)
         expect(page.locator("#notice")).to_be_hidden()
         page.close()
 
 
-def test_offline_then_answered(url: str, open_page: OpenPage) -> None:
+def test_offline_then_answered(url: str, open_page: OpenPage, jpeg: bytes) -> None:
     page = open_page(url)
-    expect(page.locator(NEIGHBORS)).to_have_count(6)
+    expect(page.locator(".start .card")).to_have_count(3)
     page.context.set_offline(True)
-    page.locator(f"{NEIGHBORS} a").nth(2).click()
+    hand_over(page, {"mine.jpg": jpeg})
     expect(page.get_by_role("alert")).to_contain_text("The server can't be reached.")
-    expect(page.locator("#preview")).to_be_hidden()
     page.context.set_offline(False)
     page.get_by_role("button", name="Try now").click()
-    expect(page.locator("#classes li")).to_have_count(3)
+    wait_for_answer(page)
     expect(page.locator("#notice")).to_be_hidden()
 
 
 def test_exact_and_binary_side_by_side(url: str, open_page: OpenPage) -> None:
     """As far as the page goes: what the two searches find is the server's."""
     page = open_page(f"{url}/?id=17")
-    expect(page.locator(NEIGHBORS)).to_have_count(6)
-    expect(page.locator("#mode-field")).to_be_hidden()  # this index has no binary codes
+    wait_for_answer(page)
+    expect(page.get_by_label("Search mode")).to_have_count(0)  # this index has no binary codes
+    page.add_init_script(PATCH_JSON.replace("PATCH", "if (answer.device) answer.index.codes = {bits: 64};"))
+    asked: list[str] = []
 
-    def with_codes(route: Route) -> None:
-        info = httpx2.get(f"{url}/info").json()
-        info["index"]["codes"] = {"bits": 64}
-        route.fulfill(json=info)
-
-    def exactly(route: Route) -> None:
+    def search_exactly(route: Route) -> None:
+        asked.append(route.request.url)
         route.continue_(url=route.request.url.replace("search=binary", "search=exact"))
 
-    page.route("**/info", with_codes)
-    page.route(re.compile("search=binary"), exactly)
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    page.route(re.compile("search="), search_exactly)
     page.reload()
-    page.locator("#results").get_by_label("Search mode").select_option("both")
+    page.get_by_label("Search mode").select_option("both")
     expect(page).to_have_url(f"{url}/?id=17&search=both")
     expect(page.get_by_role("heading", name=re.compile(r"Exact: [\d.]+ ms"))).to_be_visible()
     expect(page.get_by_role("heading", name=re.compile(r"Binary codes: [\d.]+ ms"))).to_be_visible()
-    expect(page.locator(NEIGHBORS)).to_have_count(12)
-    assert {result[0] for address in asked if (result := re.findall("search=(exact|binary)", address))} == {
-        "exact",
-        "binary",
-    }
+    expect(page.locator(RESULTS)).to_have_count(24)
+    assert {re.findall("search=(exact|binary)", address)[0] for address in asked} == {"exact", "binary"}

@@ -6,7 +6,8 @@ import re
 
 from starlette.testclient import TestClient
 
-from server.app import WEB
+from server.exceptions import all_errors
+from server.page import WEB
 
 
 def test_the_page_needs_no_other_host_and_is_small(client: TestClient) -> None:
@@ -21,7 +22,16 @@ def test_the_page_needs_no_other_host_and_is_small(client: TestClient) -> None:
         assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", answer.text), file.name
         assert len(answer.text.splitlines()) <= 200, file.name
         sizes += len(answer.content) if file.name != "index.html" else 0
-    assert sizes < 60_000
+    assert sizes < 120_000
+
+
+def test_the_page_has_words_for_every_error_that_it_can_meet() -> None:
+    texts = set(re.findall(r"^  (\w+): \(", (WEB / "error-texts.js").read_text(), re.MULTILINE))
+    elsewhere = {
+        "bad_request", "unsupported_operation", "unknown_model", "method_not_allowed", "reload_failed",
+        "unsupported_encoding", "invalid_body", "invalid_header",
+    }  # fmt: skip
+    assert texts == {info.code for info in all_errors()} - elsewhere | {"unreachable"}
 
 
 def test_no_page_may_load_or_send_anywhere_else(client: TestClient) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from starlette.testclient import TestClient
 
@@ -55,6 +57,18 @@ def test_bad_posts(client: TestClient, path: str, content: bytes, status: int, c
 def test_bad_gets(client: TestClient, path: str, status: int, code: str) -> None:
     answer = client.get(path)
     assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+
+
+def test_a_browser_sees_a_page_where_there_is_nothing(client: TestClient) -> None:
+    browser = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
+    answer = client.get("/nothing/at/all", headers=browser)
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    for link in re.findall(r'(?:href|src)="([^"]*)"', answer.text):
+        assert client.get(link, headers=browser).status_code == 200, link
+    for headers in ({"Accept": "*/*"}, {"Accept": "application/json"}):
+        assert client.get("/nothing", headers=headers).json()["error"]["code"] == "not_found"
+    assert client.get("/images/4711", headers=browser).json()["error"]["code"] == "unknown_image"
+    assert client.post("/nothing", headers=browser).json()["error"]["code"] == "not_found"
 
 
 def test_an_internal_error_has_an_id_and_tells_nothing(artifact: Artifact, jpeg: bytes) -> None:

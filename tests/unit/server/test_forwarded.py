@@ -74,6 +74,8 @@ def test_page_and_documents_are_below_the_prefix(service: Service) -> None:
             assert '<base href="/vision/">' in page.text
             assert "base-uri 'self'" in page.headers["content-security-policy"]
         assert client.get("/vision/page/app.js").headers["cache-control"] == "no-cache"
+        missing = client.get("/vision/nothing/here", headers={"Accept": "text/html"})
+        assert (missing.status_code, 'href="/vision/page/style.css"' in missing.text) == (404, True)
         assert 'data-openapi="/vision/openapi.json"' in client.get("/docs").text
         assert client.get("/openapi.json").json()["servers"] == [{"url": "/vision"}]
     with client_at(service, "9.9.9.9", root_path="") as client:

@@ -1,0 +1,64 @@
+// The answer: the most likely class large, the others small with bars relative to it, and the exact numbers.
+
+import { element, exactPercent, hidden, meter, percent, quiet, tidy } from "./element.js";
+
+const MAX_SMALL = 4;
+const MIN_PROBABILITY = 0.01; // less is left to the table
+
+/**
+ * Elements of an answer. `label`: the image's own, if it is known; `said`: whether the page says it elsewhere.
+ * @param {{predictions: object[], milliseconds: number, familiar: ?boolean, familiarity: ?number}} response
+ */
+export function answerView(response, label, notes, said) {
+  const { predictions, milliseconds, familiar } = response;
+  const [top, ...others] = predictions;
+  const row = (prediction) => classRow(prediction, top.probability, isLabel(prediction, label));
+  const small = others.filter(({ probability }) => probability >= MIN_PROBABILITY).slice(0, MAX_SMALL);
+  const time = milliseconds === undefined ? "" : `Ten crops in ${milliseconds.toFixed(0)} ms.`;
+  return [
+    element("h2", { id: "answer-heading" }, title(top, familiar)),
+    element("ol", { className: "classes" }, row(top), ...small.map(row)),
+    ...(label && !said ? [labelNote(top, label)] : []),
+    ...[...notes, time].filter(Boolean).map((text) => quiet(text)),
+    exactNumbers(response),
+  ];
+}
+
+function title({ probability }, familiar) {
+  if (familiar === false) return "Its guesses, if it must choose";
+  return probability < 0.5 ? "Perhaps" : "Most likely";
+}
+
+const isLabel = ({ name, id }, label) => Boolean(label) && [name, id].includes(label);
+
+function classRow({ name, probability }, best, correct) {
+  const title = element("span", { className: "name" }, tidy(name));
+  if (correct) title.append(element("span", { className: "check", "aria-hidden": "true" }, " ✓"), hidden(" (its label)"));
+  return element("li", { className: correct ? "correct" : "" }, title,
+    element("span", { className: "percent", "aria-hidden": "true" }, percent(probability)),
+    meter(probability / best, tidy(name), exactPercent(probability)));
+}
+
+function labelNote(top, label) {
+  if (isLabel(top, label)) return element("p", { className: "label-note right" }, "✓ That is its label.");
+  return element("p", { className: "label-note" }, "Its label is ", element("b", {}, tidy(label)), ".");
+}
+
+/** What to know before one reads the names of an image that is none of what the network was trained on. */
+export function unfamiliarNotice({ familiarity }, hasIndex) {
+  const held = familiarity === null || familiarity === undefined ? ""
+    : ` It is less familiar than ${percent(1 - familiarity)} of the images the network was tested with.`;
+  const next = hasIndex ? " Trust the similar images more than the names." : " Don't rely on the names below.";
+  return element("div", { className: "unfamiliar-notice", role: "note" },
+    element("b", {}, "Unlike anything the network was trained on."), `${held}${next}`);
+}
+
+function exactNumbers({ predictions, familiar, familiarity }) {
+  const rows = predictions.map(({ name, probability }) => element("tr", {},
+    element("th", { scope: "row" }, tidy(name)), element("td", {}, exactPercent(probability))));
+  const known = typeof familiarity === "number" && element("p", { className: "quiet" },
+    `Familiarity: ${percent(familiarity)} of the images that were kept out of training are less familiar`
+    + `${familiar ? "" : ", too few to trust the names"}.`);
+  return element("details", {}, element("summary", {}, "Exact numbers"),
+    element("table", {}, element("tbody", {}, ...rows)), known || "");
+}

@@ -1,0 +1,25 @@
+// Copying text, also where the page has no secure origin and so no clipboard of its own.
+
+import { element } from "./element.js";
+
+/** Copy text, and say so on the button that was pressed. */
+export async function copyText(text, button) {
+  const done = await copy(text, button.closest("dialog") ?? document.body);
+  const { textContent } = button;
+  button.textContent = done ? "Copied" : "Not allowed";
+  setTimeout(() => { button.textContent = textContent; }, 1500);
+}
+
+async function copy(text, parent) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const field = element("textarea", { value: text, className: "visually-hidden" });
+    parent.append(field);
+    field.select();
+    const done = document.execCommand("copy");
+    field.remove();
+    return done;
+  }
+}

@@ -1,0 +1,45 @@
+// Errors in the page's own words, by the server's error codes: what is wrong with which file, and what to do.
+
+const FORMATS = "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF";
+
+/** A number of the server's message as megabytes, or "". */
+function megabytes(message) {
+  const bytes = Number(/([\d,]+) bytes/.exec(message)?.[1].replaceAll(",", ""));
+  return bytes ? `, more than ${Math.floor(bytes / 2 ** 20) || 1} MB` : "";
+}
+
+/** By code: a function of the file's name (or "The image") and the server's message. */
+const TEXTS = {
+  body_too_large: (file, message) => `${file} is too large for this server${megabytes(message)}. Choose a smaller file.`,
+  image_too_large: (file) => `${file} has too many pixels for this server. Save it smaller and try again.`,
+  unsupported_image: (file) => `${file} isn't an image that this server can read. Use ${FORMATS}.`,
+  invalid_image: (file) => `${file} is damaged or incomplete. Open it in another program and save it again.`,
+  missing_body: (file) => `${file} is empty.`,
+  inference_failed: (file) => `The network failed on this image (${file}). The server's log says why.`,
+  request_timeout: (file) => `${file} took too long to arrive. Try again, or use a smaller file.`,
+  deadline_exceeded: () => "The server ran out of time for this. Try again.",
+  overloaded: () => "The server is busy.",
+  rate_limited: () => "That was faster than this server allows.",
+  unreachable: () => "The server can't be reached.",
+  unauthorized: () => "This server needs an API key.",
+  forbidden: () => "Your API key may not do that.",
+  cross_origin: () => "The server refused a page from elsewhere. Open this one at the server's own address.",
+  host_not_allowed: () => "The server doesn't know this name as its own. Use its address, or allow the name with --allowed-hosts.",
+  no_index: () => "This server has no library to search in.",
+  no_kernels: () => "This network comes without a drawing of its kernels.",
+  unknown_image: () => "That image isn't in the library any more.",
+  not_found: () => "The server doesn't have this. Reload the page: it may be of another version.",
+  read_only_index: () => "This library can't be changed: the server opened it for reading only.",
+  index_locked: () => "Another program is changing the library. Nothing was changed; try again in a moment.",
+  storage_full: () => "The server's disk is full. Nothing was changed.",
+  invalid_request: (file, message) => `The server refused this: ${message}.`,
+  internal_error: () => "Something failed inside the server. Its log says what.",
+};
+
+/** What an error says to a person. `file`: what to call the file. */
+export function errorText(error, file = error.subject ? `“${error.subject}”` : "The image") {
+  const text = TEXTS[error.code];
+  if (text) return text(file, error.message);
+  const message = error.message.charAt(0).toUpperCase() + error.message.slice(1);
+  return /[.!?]$/.test(message) ? message : `${message}.`;
+}

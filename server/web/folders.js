@@ -1,0 +1,32 @@
+// Dropped folders: the files inside them, each with the name of its folder.
+
+/** The dropped files, each `{file, folder}`, or a promise of them. Call it while the drop event is handled. */
+export function droppedFiles(transfer) {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.length) return [...transfer.files].map((file) => ({ file, folder: "" }));
+  return walk(entries, "");
+}
+
+/** The files of an input, each `{file, folder}`. */
+export const inputFiles = (input) => [...input.files].map((file) => (
+  { file, folder: file.webkitRelativePath.split("/").at(-2) ?? "" }));
+
+async function walk(entries, folder) {
+  const files = [];
+  for (const entry of entries) {
+    if (entry.isFile) files.push({ file: await new Promise((resolve, reject) => { entry.file(resolve, reject); }), folder });
+    else files.push(...await walk(await readDirectory(entry), entry.name));
+  }
+  return files;
+}
+
+/** A reader returns entries in batches, and an empty batch at the end. */
+async function readDirectory(directory) {
+  const reader = directory.createReader();
+  const entries = [];
+  for (;;) {
+    const batch = await new Promise((resolve, reject) => { reader.readEntries(resolve, reject); });
+    if (!batch.length) return entries;
+    entries.push(...batch);
+  }
+}

@@ -1,0 +1,125 @@
+// The cards of the library: select, relabel, delete and restore them, one or many.
+
+import { request, updateImage } from "./api.js";
+import { button, byId, count, element } from "./element.js";
+import { entryName } from "./entry.js";
+import { libraryCard } from "./library-card.js";
+import { clearNotice, showError, showMessage } from "./notice.js";
+
+const CONCURRENT_CHANGES = 4;
+
+export class LibraryCards {
+  /** `onChange()`: called when the counts of labels have changed. */
+  constructor(onChange) {
+    this.onChange = onChange;
+    this.entries = [];
+    this.cards = new Map();
+    this.selected = new Set();
+    this.last = null;
+    this.list = element("ol", { className: "images library" });
+    this.chosen = element("span", { role: "status" });
+    this.toolbar = element("div", { className: "row selection", hidden: true }, this.chosen,
+      button("Relabel …", () => this.relabel([...this.selected])), button("Delete", () => this.remove([...this.selected])),
+      button("Select all shown", () => this.select(this.visible(), true)), button("Clear", () => this.select([...this.selected], false)));
+  }
+
+  add(entries) {
+    for (const entry of entries.filter(({ id }) => !this.cards.has(id))) {
+      const card = libraryCard(entry, this);
+      this.cards.set(entry.id, card);
+      this.entries.push(entry);
+      this.list.append(card.item);
+    }
+  }
+
+  visible() {
+    return this.entries.map(({ id }) => id).filter((id) => !this.cards.get(id).item.hidden);
+  }
+
+  /** A box was ticked; with `range` all between it and the one before. */
+  tick(id, on, range) {
+    const ids = this.visible();
+    const [from, to] = [ids.indexOf(this.last), ids.indexOf(id)].sort((a, b) => a - b);
+    this.select(range && from >= 0 ? ids.slice(from, to + 1) : [id], on);
+    this.last = id;
+  }
+
+  select(ids, on) {
+    for (const id of ids) {
+      if (on) this.selected.add(id);
+      else this.selected.delete(id);
+      this.cards.get(id).tick(on);
+    }
+    this.toolbar.hidden = !this.selected.size;
+    this.list.classList.toggle("selecting", this.selected.size > 0);
+    this.chosen.textContent = `${this.selected.size.toLocaleString("en")} selected`;
+  }
+
+  /** Ask for a label, and give it to images. */
+  async relabel(ids) {
+    const labels = new Set(ids.map((id) => this.cards.get(id).entry.label));
+    const label = await askForLabel(this.nameOf(ids), labels.size === 1 ? [...labels][0] ?? "" : "");
+    if (label === null) return;
+    await this.change(ids, async (id) => {
+      this.cards.get(id).setLabel((await updateImage(id, { label: label || null })).label);
+    }, (changed) => showMessage(`${this.nameOf(changed)}: ${label ? `labeled “${label}”` : "label taken away"}.`));
+  }
+
+  /** Delete images, and offer to restore them. */
+  async remove(ids) {
+    await this.change(ids, async (id) => {
+      await request(`images/${id}`, { method: "DELETE" });
+      this.cards.get(id).item.hidden = true;
+    }, (removed) => showMessage(`${this.nameOf(removed)} deleted.`, ["Undo", () => this.restore(removed)]));
+  }
+
+  async restore(ids) {
+    await this.change(ids, async (id) => {
+      await updateImage(id, { removed: false });
+      this.cards.get(id).item.hidden = false;
+    }, (restored) => this.cards.get(restored[0]).item.querySelector("a").focus());
+  }
+
+  /** Do the same to several images, some at a time, then `say(ids)`. An error ends it, and is shown. */
+  async change(ids, work, say) {
+    clearNotice();
+    const waiting = [...ids];
+    const done = [];
+    const run = async () => {
+      while (waiting.length) {
+        const id = waiting.shift();
+        await work(id);
+        done.push(id);
+      }
+    };
+    const results = await Promise.allSettled(Array.from({ length: CONCURRENT_CHANGES }, () => run().catch((error) => {
+      waiting.length = 0;
+      throw error;
+    })));
+    this.select([...this.selected], false);
+    if (done.length) this.onChange();
+    const failure = results.find(({ status }) => status === "rejected");
+    if (failure) showError(failure.reason, () => this.change(ids.filter((id) => !done.includes(id)), work, say));
+    else say(done);
+  }
+
+  nameOf(ids) {
+    return ids.length === 1 ? entryName(this.cards.get(ids[0]).entry) : count(ids.length, "image");
+  }
+}
+
+/** The label that the user types, "" for none; null if the dialog is cancelled. */
+function askForLabel(name, label) {
+  const dialog = byId("relabel");
+  byId("relabel-heading").textContent = `Label of ${name}`;
+  byId("relabel-input").value = label;
+  dialog.returnValue = "";
+  dialog.showModal();
+  byId("relabel-input").select();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => {
+      const typed = byId("relabel-input").value.trim();
+      resolve({ save: typed || null, none: "" }[dialog.returnValue] ?? null);
+    }, { once: true });
+  });
+}

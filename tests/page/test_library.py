@@ -1,0 +1,209 @@
+"""The library: labels, pages, uploads, selections; with keys, without an index, and with one that can't be changed."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import numpy as np
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from model.artifacts.artifact import Artifact
+from tests.helpers.drawings import draw, encode
+from tests.page.conftest import OpenPage, serve_page, wait_for_answer
+
+READ, WRITE = "r" * 16, "w" * 16
+WIDTH = """async image => {
+  for (let tries = 0; !image.naturalWidth && tries < 1500; tries++) await new Promise(done => setTimeout(done, 20));
+  return image.naturalWidth;
+}"""  # with a key, images are fetched by the page: for a moment an image has no source
+
+
+@pytest.fixture(scope="module")
+def own_url(artifact: Artifact, index_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server whose index the tests of this module change."""
+    index = tmp_path_factory.mktemp("library") / "index"
+    shutil.copytree(index_path, index)
+    with serve_page(artifact, index) as address:
+        yield address
+
+
+@pytest.fixture
+def locked_url(artifact: Artifact, index_path: Path, tmp_path: Path) -> Iterator[str]:
+    """A server with keys."""
+    shutil.copytree(index_path, tmp_path / "index")
+    with serve_page(artifact, tmp_path / "index", keys=f"read:{READ},write:{WRITE}") as address:
+        yield address
+
+
+def label_counts(page: Page) -> dict[str, int]:
+    """The labels and counts that are shown."""
+    rows = [row.split("\n") for row in page.locator(".labels li").all_inner_texts()]
+    return {row[0]: int(row[1]) for row in rows}
+
+
+def open_library(page: Page, count: int) -> Locator:
+    cards = page.locator(".library .card:visible")
+    expect(cards).to_have_count(count)
+    return cards
+
+
+def test_labels_and_pages(url: str, open_page: OpenPage) -> None:
+    page = open_page(f"{url}/?view=library")
+    cards = open_library(page, 60)
+    assert label_counts(page) == {"all": 90, "checks": 30, "circles": 30, "stripes": 30}
+    page.mouse.wheel(0, 20_000)
+    expect(cards).to_have_count(90)
+    page.locator(".labels a", has_text="circles").click()
+    expect(page).to_have_url(f"{url}/?view=library&label=circles")
+    expect(page.get_by_role("heading", level=1)).to_have_text("circles: 30 images")
+    expect(cards).to_have_count(30)
+    cards.first.get_by_role("link").click()
+    wait_for_answer(page)
+    expect(page.locator("#image-heading")).to_have_text("Image of the library")
+    page.go_back()
+    expect(page.get_by_role("heading", level=1)).to_have_text("circles: 30 images")
+
+
+def test_a_folder_is_added_and_faults_are_named(own_url: str, open_page: OpenPage, tmp_path: Path) -> None:
+    generator = np.random.default_rng(77)
+    for kind, name in (("circles", "rings"), ("checks", "boards")):
+        (tmp_path / "new" / name).mkdir(parents=True)
+        for number in range(2):
+            (tmp_path / "new" / name / f"{number}.jpg").write_bytes(encode(draw(kind, generator)))
+    shutil.copy(tmp_path / "new" / "rings" / "0.jpg", tmp_path / "new" / "rings" / "again.jpg")
+    (tmp_path / "new" / "boards" / "notes.txt").write_text("no image")
+    (tmp_path / "new" / ".hidden").write_text("not sent")
+    page = open_page(f"{own_url}/?view=library")
+    open_library(page, 60)
+    page.locator(".upload input[webkitdirectory]").set_input_files(tmp_path / "new")
+    status = page.locator(".upload-progress [role=status]")
+    expect(status).to_have_text("4 of 6 images added, 1 already there, 1 failed.")
+    expect(page.locator(".failures li")).to_contain_text(
+        "“new/boards/notes.txt” isn't an image that this server can read."
+    )
+    expect(page.get_by_role("button", name="Try the failed files again")).to_be_visible()
+    expect(page.locator(".labels")).to_contain_text("rings")
+    assert label_counts(page) == {"all": 94, "boards": 2, "checks": 30, "circles": 30, "rings": 2, "stripes": 30}
+
+
+def test_an_upload_can_be_cancelled(own_url: str, open_page: OpenPage, images: Path) -> None:
+    page = open_page(f"{own_url}/?view=library&label=checks")
+    open_library(page, 30)
+    page.route("**/images", lambda route: None)
+    page.locator(".upload input").first.set_input_files([images / "checks" / f"0{number}.jpg" for number in range(4)])
+    expect(page.locator(".upload-progress progress")).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".upload-progress [role=status]")).to_contain_text("Stopped; 4 files not sent.")
+    page.unroute_all(behavior="ignoreErrors")
+
+
+def test_delete_undo_and_relabel(own_url: str, open_page: OpenPage) -> None:
+    page = open_page(f"{own_url}/?view=library&label=stripes")
+    cards = open_library(page, 30)
+    heading = page.get_by_role("heading", level=1)
+    name = cards.nth(3).locator(".file").inner_text()
+    card = page.locator(".library .card").nth(3)
+    number = int(re.findall(r"id=(\d+)", card.locator("a").first.get_attribute("href") or "")[0])
+    card.hover()
+    card.get_by_role("button", name="Delete").click()
+    expect(page.locator("#notice")).to_contain_text(f"{name} deleted.")
+    expect(cards).to_have_count(29)
+    assert httpx2.get(f"{own_url}/images/{number}").status_code == 404
+    expect(heading).to_have_text("stripes: 29 images")
+    expect(page.get_by_role("button", name="Undo")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(heading).to_have_text("stripes: 30 images")
+    expect(cards).to_have_count(30)
+    assert httpx2.get(f"{own_url}/images/{number}").json()["label"] == "stripes"
+    card.get_by_role("button", name="Relabel").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.type("odd")
+    page.keyboard.press("Enter")
+    expect(card.locator(".label")).to_have_text("odd")
+    assert httpx2.get(f"{own_url}/images/{number}").json()["label"] == "odd"
+
+
+def test_many_images_are_relabeled_and_deleted_at_once(own_url: str, open_page: OpenPage) -> None:
+    page = open_page(f"{own_url}/?view=library&label=circles")
+    cards = open_library(page, 30)
+    for card, modifier in ((cards.nth(1), None), (cards.nth(4), "Shift")):
+        card.hover()
+        card.get_by_role("checkbox").click(modifiers=[modifier] if modifier else None)  # type: ignore[list-item]
+    expect(page.get_by_text("4 selected")).to_be_visible()
+    page.get_by_role("button", name="Relabel …").click()
+    page.get_by_role("dialog").get_by_label("Label").fill("rounds")
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator("#notice")).to_contain_text("4 images: labeled “rounds”.")
+    assert len(httpx2.get(f"{own_url}/images?label=rounds").json()["images"]) == 4
+    page.goto(f"{own_url}/?view=library&label=rounds")
+    cards = open_library(page, 4)
+    cards.first.hover()
+    cards.first.get_by_role("checkbox").check()
+    page.get_by_role("button", name="Select all shown").click()
+    page.locator(".selection").get_by_role("button", name="Delete").click()
+    expect(page.locator("#notice")).to_contain_text("4 images deleted.")
+    assert httpx2.get(f"{own_url}/images?label=rounds").json()["total"] == 0
+    page.get_by_role("button", name="Undo").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("rounds: 4 images")
+
+
+def test_keys_are_asked_for_and_kept(locked_url: str, open_page: OpenPage) -> None:
+    page = open_page(locked_url)
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("This server needs an API key")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("alert")).to_contain_text("This server needs an API key.")
+    page.get_by_role("button", name="Try now").click()
+    page.locator("#key").fill("not-a-key-of-ours")
+    page.keyboard.press("Enter")
+    expect(dialog).to_contain_text("That isn't a key of this server")
+    page.locator("#key").fill(READ)
+    page.keyboard.press("Enter")
+    expect(dialog).to_be_hidden()
+    expect(page.locator(".start .card")).to_have_count(3)
+    assert page.locator(".start .card img").first.evaluate(WIDTH) == 256
+    page.goto(f"{locked_url}/?view=library")
+    cards = open_library(page, 60)
+    cards.first.hover()
+    cards.first.get_by_role("button", name="Delete").click()
+    expect(dialog).to_contain_text("This key can't do that")
+    dialog.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_role("alert")).to_contain_text("Your API key may not do that.")
+    page.get_by_role("button", name="Try now").click()
+    page.locator("#key").fill(WRITE)
+    page.keyboard.press("Enter")
+    expect(page.locator("#notice")).to_contain_text("deleted.")
+
+
+def test_a_library_that_is_only_read_says_so(
+    artifact: Artifact, index_path: Path, images: Path, open_page: OpenPage
+) -> None:
+    with serve_page(artifact, index_path, read_only=True) as url:
+        page = open_page(f"{url}/?view=library")
+        cards = open_library(page, 60)
+        page.locator(".upload input").first.set_input_files(images / "checks" / "00.jpg")
+        expect(page.get_by_role("alert")).to_contain_text("This library can't be changed")
+        page.get_by_role("button", name="Close this message").click()
+        cards.first.hover()
+        cards.first.get_by_role("button", name="Delete").click()
+        expect(page.get_by_role("alert")).to_contain_text("This library can't be changed")
+        expect(cards).to_have_count(60)
+        page.close()
+
+
+def test_without_a_library_images_are_named(artifact: Artifact, images: Path, open_page: OpenPage) -> None:
+    file = images / "checks" / "00.jpg"
+    with serve_page(artifact, None) as url:
+        top = httpx2.post(f"{url}/classify", content=file.read_bytes()).json()["predictions"][0]
+        page = open_page(url)
+        page.locator("#file").set_input_files(file)
+        expect(page.locator(".classes li").first).to_contain_text(top["name"])
+        expect(page.locator(".results")).to_have_count(0)
+        page.get_by_role("link", name="Library").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("There is no library yet")
+        page.close()
