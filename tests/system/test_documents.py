@@ -54,7 +54,7 @@ STAND_FOR = {
     r"\.venv/bin/": "",
     r"alexnet serve": "serve",
     r"127\.0\.0\.1:8000": "127.0.0.1:$ALEXNET_PORT",
-    r"~/photos": "~/images",
+    r"~/my-photos": "~/images",
     r"NAME/VERSION": "patterns/1",
     r"runs/NAME-DATE-TIME": "runs/patterns-1",
     r"\bNAME\b": "patterns",
