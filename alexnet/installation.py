@@ -114,7 +114,8 @@ def _check_runtime(module: str, names: tuple[str, ...]) -> None:
         )
     spec = find_spec(module)
     if spec is None or spec.origin is None:  # a folder with the rest of its files is no module
-        raise InstallationError(f"{module} is missing or incomplete: pip install --force-reinstall {names[0]}")
+        name = (installed or names)[0]
+        raise InstallationError(f"{module} is missing or incomplete: pip install --force-reinstall --no-deps {name}")
 
 
 def _is_installed(name: str) -> bool:

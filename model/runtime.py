@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +54,8 @@ class OnnxModel:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=providers)
+            with redirect_stdout(sys.stderr):  # where it says that it falls back to the CPU
+                self._session = ort.InferenceSession(str(path), options, providers=providers)
         except Exception as error:
             raise ArtifactError(f"{path} isn't an ONNX network that can be loaded") from error
         running = self._session.get_providers()[0]
@@ -118,6 +121,8 @@ def top_k(scores: NDArray[np.floating[Any]], k: int) -> NDArray[np.int64]:
 
 def _providers(device: str) -> list[str]:
     available = ort.get_available_providers()
+    if PROVIDERS["cuda"] in available:
+        ort.preload_dlls(msvc=False)  # the CUDA libraries that pip installed beside it: it looks only in the system
     if device == "auto":
         return [provider for provider in (PROVIDERS["cuda"], PROVIDERS["cpu"]) if provider in available]
     if device not in PROVIDERS:

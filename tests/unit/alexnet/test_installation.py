@@ -66,7 +66,7 @@ def test_a_mixture_of_cpu_and_gpu_is_refused(site: Path, names: tuple[str, ...],
 def test_what_is_left_of_an_uninstalled_runtime_is_refused(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(installation.RUNTIMES, "left_over", ("onnxruntime",))
     (site / "left_over").mkdir()
-    with pytest.raises(InstallationError, match="left_over is missing or incomplete: pip install --force-reinstall"):
+    with pytest.raises(InstallationError, match=r"left_over is missing or incomplete: pip install .* onnxruntime$"):
         check_installation()
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 
 from model.artifacts.artifact import Artifact
 from model.exceptions import ArtifactError, DeviceError, InvalidRequestError
 from model.images.crops import CENTER_CROP
-from model.runtime import OnnxModel, top_k
+from model.runtime import PROVIDERS, OnnxModel, top_k
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +41,17 @@ def test_the_runtime_rejects_invalid_input(artifact: Artifact, pixels: np.ndarra
         OnnxModel(artifact.network, "cuda")
     with pytest.raises(DeviceError, match="unknown device"):
         OnnxModel(artifact.network, "tpu")
+
+
+def test_cuda_libraries_that_pip_installed_are_loaded(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[object] = []
+    monkeypatch.setattr(ort, "preload_dlls", lambda **options: loaded.append(options))
+    OnnxModel(artifact.network)
+    assert not loaded
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [PROVIDERS["cuda"], PROVIDERS["cpu"]])
+    with warnings.catch_warnings(action="ignore"):  # onnxruntime's: this one has no CUDA
+        assert OnnxModel(artifact.network).device == "cpu"
+    assert len(loaded) == 1
 
 
 def test_top_k_is_in_order_and_ties_go_to_the_lower_index() -> None:
