@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+LINK = re.compile(r"\[([^\]]*)\]\(([^)#\s]+)(#[^)]*)?\)")
 MODULES = (
     "model.network.spec", "model.network.registry", "model.network.torch_module", "model.network.onnx_graph",
     "model.images.preprocess", "model.images.contract", "model.images.info", "model.images.crops", "model.runtime",
@@ -31,23 +35,27 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages = {page: (ROOT / name).read_text(encoding="utf-8") for name, page in OUTSIDE.items()}
     pages["reference.md"] = REFERENCE + "\n\n".join(f"::: {module}" for module in MODULES)
     for name, text in pages.items():
-        files.append(File.generated(config, name, content=re.sub(r"\]\((?:\./)?docs/", "](", text)))
+        files.append(File.generated(config, name, content=text))
     icon = (ROOT / "server" / "web" / "icon.svg").read_bytes()
     files.append(File.generated(config, "icon.svg", content=icon))
     return files
 
 
-def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Turn links to the repository's documents into those to their pages, and links to source files into names."""
-    for name, target in OUTSIDE.items():
-        markdown = re.sub(rf"\]\((?:\.\./)*{re.escape(name)}(#[^)]*)?\)", rf"]({target}\1)", markdown)
-    endings = r"(?:py|toml|sh|json|jsonl|yaml|yml|cfg|md|csv|proto|txt)"
-    outside = (
-        r"\[`?([^\]`]*)`?\]\((?:\.\./)*(?!results/|decisions/)((?:[a-z_]+/|[A-Z])[^)#:]*\." + endings + r"|LICENSE)\)"
-    )
-    return re.sub(outside, _named, markdown)
+def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
+    """Turn links to the repository's documents into those to their pages, and links to other files into names."""
+    source = page.file.src_uri
+    folder = ROOT if source in OUTSIDE.values() else (DOCS / source).parent
 
+    def lead(link: re.Match[str]) -> str:
+        text, target, anchor = link.groups()
+        path = Path(os.path.normpath(folder / target))
+        if "://" in target or not path.is_relative_to(ROOT):
+            return link[0]
+        name = path.relative_to(ROOT).as_posix()
+        if name in OUTSIDE:
+            path = DOCS / OUTSIDE[name]
+        elif not path.is_relative_to(DOCS):
+            return f"`{name}`" if text.strip("`") in name else f"{text} (`{name}`)"
+        return f"[{text}]({os.path.relpath(path, (DOCS / source).parent)}{anchor or ''})"
 
-def _named(link: re.Match[str]) -> str:
-    text, path = link.groups()
-    return f"`{path}`" if text in path else f"{text} (`{path}`)"
+    return LINK.sub(lead, markdown)
