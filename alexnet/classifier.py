@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,13 +15,12 @@ from alexnet.classification import Classification, to_classification
 from alexnet.image_kinds import ImageLike, LoadedImage, decode_batches, is_single, to_list
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact, Precision
-from model.artifacts.packed import unpack_bundled
+from model.artifacts.default import default_artifact
 from model.exceptions import InvalidRequestError
 from model.images.crops import CENTER_CROP, CROP_IDS
 from model.runtime import OnnxModel
 
-BUNDLED = "photos"
-"""The network that is used where there is no other."""
+logger = logging.getLogger(__name__)
 
 
 class Classifier:
@@ -96,15 +96,8 @@ class Classifier:
 
 
 def _load(artifact: str | os.PathLike[str] | None, home: Path, precision: Precision) -> Artifact:
-    folder = home / "artifacts"
-    if artifact is None and not any(folder.glob("*/*/manifest.json")):
-        return unpack_bundled(BUNDLED, cache_folder())
-    return artifacts.load(folder if artifact is None else Path(artifact), precision)
-
-
-def cache_folder() -> Path:
-    """The user's folder for what can be made again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alexnet-server"
+    path = default_artifact(home, logger.info) if artifact is None else Path(artifact)
+    return artifacts.load(path, precision)
 
 
 def _stack(batch: list[LoadedImage]) -> NDArray[np.uint8]:

@@ -1,33 +1,90 @@
-"""The demo: the bundled solar-cell network, and an index of the 2,624 ELPV images."""
+"""The demo: a bundled network, and an index of images that belong to it, served."""
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from alexnet.indexing import index_dataset
 from index.backends import IndexUri
+from model.artifacts.artifact import Artifact
 from model.artifacts.packed import unpack_bundled
+from model.checksums import verify_checksums
 from server.listening import check_address
 from server.run import load_settings, serve
 from training.data.archives import load_elpv
 from training.evaluation.evaluate import format_measurements
 
+DemoData = Literal["photos", "elpv"]
+"""The bundled network and its images."""
+GALLERY = Path(__file__).parent / "gallery"
+TABLE = "attribution.csv"
+EXAMPLES = ("images/0411ca972e637297.webp", "images/grocery-020.webp")
+"""Of the gallery, for the requests that are shown: one to classify, and one to search with."""
 
-def run_demo(host: str, port: int, home: Path, log: Callable[[str], None]) -> None:
-    """Unpack the bundled network below `home`, index the ELPV images and serve both. Raises AlexNetError."""
+
+class Demo(NamedTuple):
+    """What a demo serves. `examples`: images to classify and to search with."""
+
+    artifact: Artifact
+    index: Path
+    examples: list[Path]
+
+
+def run_demo(
+    data: DemoData,
+    host: str,
+    port: int,
+    home: Path,
+    log: Callable[[str], None],
+    show_page: Callable[[str], None] | None = None,
+) -> None:
+    """Prepare a demo below `home`, print requests to try, and serve it until a signal.
+
+    `show_page`: see `server.run.serve`. Raises AlexNetError.
+    """
     check_address(host, port)
-    artifact = unpack_bundled("elpv", home / "artifacts")
-    log("errors of the bundled network on held-out images:")
+    demo = prepare_demo(data, home, log)
+    for line in describe_requests(f"http://{host}:{port}", demo.examples):
+        log(line)
+    settings = {"artifact": demo.artifact.path, "index": demo.index, "host": host, "port": port}
+    serve(load_settings(None, settings), log, show_page)
+
+
+def prepare_demo(data: DemoData, home: Path, log: Callable[[str], None]) -> Demo:
+    """Unpack a bundled network below `home`, and index its images. What was done before isn't done again.
+
+    Raises AlexNetError, for a damaged bundled file with its checksum.
+    """
+    images, examples = _elpv() if data == "elpv" else _photos()
+    artifact = unpack_bundled(data, home / "artifacts")
+    log("errors of the bundled network on images that it wasn't trained on:")
     log(format_measurements(artifact.manifest.measurements))
     index = artifact.default_index_path(home / "indexes")
-    indexed = index_dataset("elpv", artifact, IndexUri(index))
+    indexed = index_dataset(images, artifact, IndexUri(index))
     report = indexed.report
     log(f"index {index}: {indexed.size:,} images ({report.added:,} added, {report.existing:,} already indexed)")
-    examples = [example.path for example in load_elpv().test[:2]]
-    url = f"http://{host}:{port}"
-    log(f"\nweb page: {url}/   API: {url}/docs\ntry:")
-    log(f"  curl -F image=@{examples[0]} {url}/classify")
-    log(f"  curl -F image=@{examples[1]} {url}/similar")
-    log(f"  curl {url}/images/1/thumbnail -o neighbor.jpg\n")
-    serve(load_settings(None, {"artifact": artifact.path, "index": index, "host": host, "port": port}), log)
+    return Demo(artifact, index, examples)
+
+
+def describe_requests(url: str, examples: list[Path]) -> list[str]:
+    """Requests to try, as commands."""
+    requests = [
+        f"-F {shlex.quote(f'image=@{example}')} {url}/{path}"
+        for example, path in zip(examples, ("classify", "similar"), strict=True)
+    ]
+    requests += [f"{url}/images/1", f"{url}/images/1/thumbnail -o neighbor.jpg"]
+    return [f"\nweb page: {url}/   API: {url}/docs\ntry:", *(f"  curl {request}" for request in requests), ""]
+
+
+def _photos() -> tuple[str, list[Path]]:
+    """The gallery, and two examples."""
+    verify_checksums(GALLERY)
+    return str(GALLERY / TABLE), [GALLERY / name for name in EXAMPLES]
+
+
+def _elpv() -> tuple[str, list[Path]]:
+    """The solar cells, and two examples."""
+    return "elpv", [example.path for example in load_elpv().test[:2]]

@@ -12,6 +12,7 @@ import numpy as np
 from index.backends import IndexUri, open_for_serving
 from index.protocol import Index, SupportsCodes, SupportsCompaction, SupportsReplacement, require_gpu
 from model.artifacts import artifact as artifacts
+from model.artifacts.default import default_artifact
 from model.encoder import Encoder
 from model.exceptions import ArtifactError
 from model.images.crops import CENTER_CROP, TEN_CROP
@@ -36,7 +37,8 @@ class LoadedModel:
         self, settings: Settings, observe_batch: Callable[[int], None], previous: LoadedModel | None = None
     ) -> None:
         served = previous.artifact.path if previous else None
-        self.artifact: artifacts.Artifact = artifacts.load(settings.artifact_path, settings.precision, served)
+        path = settings.artifact or default_artifact(settings.home, logger.info)
+        self.artifact: artifacts.Artifact = artifacts.load(path, settings.precision, served)
         self.model = OnnxModel(self.artifact.network, settings.device, settings.threads)
         manifest = self.artifact.manifest
         if (self.model.num_classes, self.model.feature_dim) != (manifest.num_classes, manifest.feature_dim):

@@ -39,8 +39,8 @@ def train(
     from alexnet.code_training import train_codes
     from model.artifacts.artifact import ENCODER
 
-    with open_index(index, home) as store:
-        loaded = load_artifact(artifact, home)
+    loaded = load_artifact(artifact, home)
+    with open_index(index, home, artifact=loaded) as store:
         store.check_compatible(loaded)
         updated = train_codes(loaded.path, store, bits, steps, supervised, seed, typer.echo)
     typer.echo(f"added {updated.path / ENCODER}")

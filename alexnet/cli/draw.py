@@ -13,6 +13,7 @@ from alexnet.cli.options import (
     MaxImagesOption,
     OutputOption,
     SeedOption,
+    artifact_path,
 )
 
 
@@ -32,5 +33,5 @@ def draw(
     """
     from training.publish.drawing import draw_figures
 
-    for file in draw_figures(artifact or home / "artifacts", data, archive, output, max_images, seed):
+    for file in draw_figures(artifact_path(artifact, home), data, archive, output, max_images, seed):
         typer.echo(f"wrote {file}")

@@ -19,6 +19,7 @@ from alexnet.cli.options import (
     JsonOption,
     PrecisionOption,
     SplitOption,
+    artifact_path,
 )
 from alexnet.cli.output import log_to_stderr, print_json
 from model.exceptions import InvalidRequestError
@@ -71,12 +72,13 @@ def evaluate(
     if baseline is not None and output is not None:
         raise InvalidRequestError("--output is for networks: leave it out with --baseline")
     with log_to_stderr(as_json):
-        paths = artifact or [home / "artifacts"]
-        if imagenet_val is not None:
-            measured = _evaluate_on_imagenet(paths, imagenet_val, device, precision, output)
-        elif baseline is not None:
+        if baseline is not None:
             measured = _evaluate_fisher(data or "", split, archive, exclude or [])
+        elif imagenet_val is not None:
+            paths = artifact or [artifact_path(None, home)]
+            measured = _evaluate_on_imagenet(paths, imagenet_val, device, precision, output)
         else:
+            paths = artifact or [artifact_path(None, home)]
             options = (archive, weighted, device, precision, typer.echo, output, exclude or ())
             measured = _evaluate_ensemble(paths, data or "", split, *options)
     _print(measured, as_json)

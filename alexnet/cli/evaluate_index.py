@@ -51,8 +51,9 @@ def evaluate(
     from index.evaluation import format_table
     from index.evaluation import plot as draw_plot
 
-    with log_to_stderr(as_json), open_index(index, home) as store:
-        result = evaluate_index(store, load_artifact(artifact, home, precision), data, max_images, device)
+    loaded = load_artifact(artifact, home, precision)
+    with log_to_stderr(as_json), open_index(index, home, artifact=loaded) as store:
+        result = evaluate_index(store, loaded, data, max_images, device)
     if plot is not None:
         draw_plot(result, plot)
     if as_json:

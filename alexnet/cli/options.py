@@ -39,7 +39,7 @@ ArtifactOption = Annotated[
         envvar="ALEXNET_ARTIFACT",
         metavar="FOLDER",
         help="Artifact (folder of a trained network), or a folder of artifacts, whose newest is used (without it: "
-        "artifacts below --home).",
+        "artifacts below --home, or else the bundled network photos).",
         show_default=False,
     ),
 ]
@@ -50,7 +50,7 @@ ArtifactsOption = Annotated[
         envvar="ALEXNET_ARTIFACT",
         metavar="FOLDER",
         help="Artifact (folder of a trained network), or a folder of artifacts, whose newest is used (without it: "
-        "artifacts below --home). Repeat it to average several networks.",
+        "artifacts below --home, or else the bundled network photos). Repeat it to average several networks.",
         show_default=False,
     ),
 ]
@@ -142,10 +142,20 @@ HOME = Path()
 
 
 def load_artifact(artifact: Path | None, home: Path, precision: Precision = "float32") -> Artifact:
-    """The artifact that --artifact names, else the newest below --home. Raises ArtifactError."""
+    """The artifact that --artifact names, else the default one (`artifact_path`). Raises ArtifactError."""
     from model.artifacts import artifact as artifacts
 
-    return artifacts.load(artifact or home / "artifacts", precision)
+    return artifacts.load(artifact_path(artifact, home), precision)
+
+
+def artifact_path(artifact: Path | None, home: Path) -> Path:
+    """What --artifact names, else the artifacts below --home, or, where there are none, the bundled network photos.
+
+    The latter is said on standard error. Raises ArtifactError.
+    """
+    from model.artifacts.default import default_artifact
+
+    return artifact or default_artifact(home, lambda notice: typer.echo(notice, err=True))
 
 
 def index_uri(index: str | None, artifact: Artifact | None, home: Path) -> IndexUri:
@@ -158,14 +168,16 @@ def index_uri(index: str | None, artifact: Artifact | None, home: Path) -> Index
 
 
 @contextmanager
-def open_index(index: str | None, home: Path, writable: bool = False) -> Iterator[Index]:
-    """The existing index that --index names, else that of the newest artifact below --home.
+def open_index(
+    index: str | None, home: Path, writable: bool = False, artifact: Artifact | None = None
+) -> Iterator[Index]:
+    """The existing index that --index names, else that of `artifact`, or of the default one (`artifact_path`).
 
     Raises IndexStoreError, ArtifactError.
     """
     from index.backends import open_existing, open_readonly
 
-    uri = index_uri(index, None, home)
+    uri = index_uri(index, artifact, home)
     store = open_existing(uri) if writable else open_readonly(uri)
     try:
         yield store

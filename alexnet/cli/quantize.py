@@ -15,6 +15,7 @@ from alexnet.cli.options import (
     ExcludeOption,
     HomeOption,
     MaxImagesOption,
+    artifact_path,
 )
 
 
@@ -41,6 +42,6 @@ def quantize(
     from model.artifacts.artifact import NETWORK_FILES
     from training.evaluation.quantize import add_int8
 
-    path = artifact or home / "artifacts"
+    path = artifact_path(artifact, home)
     quantized = add_int8(path, data, archive, max_images, max_error_increase, device, typer.echo, exclude or ())
     typer.echo(f"added {quantized.path / NETWORK_FILES['int8']}")

@@ -20,10 +20,10 @@ import numpy as np
 import typer
 from PIL import Image
 
+from alexnet.demo import GALLERY, TABLE
 from experiments import command
 from model.checksums import write_checksums
 
-GALLERY = Path(__file__).parents[2] / "alexnet" / "gallery"
 COLUMNS = ("path", "label", "class_of_photos", "author", "author_page", "page", "license")
 NUM_GROCERY, SIZE, QUALITY = 200, 240, 82
 GROCERY = {
@@ -90,7 +90,7 @@ def main(
     """Write the gallery's images, attribution.csv and checksums."""
     (output / "images").mkdir(parents=True, exist_ok=True)
     rows = copy_photographs(photographs, output) + add_grocery(grocery, output)
-    with (output / "attribution.csv").open("w", newline="", encoding="utf-8") as file:
+    with (output / TABLE).open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)

@@ -17,8 +17,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from alexnet.demo import GALLERY, TABLE
 from experiments import command
-from experiments.photos.make_gallery import GALLERY
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
 from model.artifacts.packed import unpack_bundled
@@ -39,7 +39,7 @@ def half_of(path: str) -> Half:
 
 def read_gallery() -> list[dict[str, str]]:
     """The rows of attribution.csv."""
-    with (GALLERY / "attribution.csv").open(newline="", encoding="utf-8") as file:
+    with (GALLERY / TABLE).open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 

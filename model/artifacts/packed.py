@@ -24,13 +24,13 @@ from numpy.typing import NDArray
 
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import MANIFEST, NETWORK, NETWORK_FILES, Artifact, Manifest
+from model.artifacts.bundled import BUNDLED
 from model.artifacts.writer import publish
 from model.checksums import verify_checksums, write_checksums
 from model.exceptions import ArtifactError
 from model.files import sha256_of
 
 PACKED = "network.pack"
-BUNDLED = Path(__file__).parents[1] / "bundled"
 MAGIC = b"ALEXPACK2"
 MAX_CONV_LEVEL, MAX_LINEAR_LEVEL = 127, 31
 """A rounded weight is an integer from minus this to this, times the step of its row."""
@@ -122,6 +122,7 @@ def unpack_bundled(name: str, root: Path) -> Artifact:
     Raises ArtifactError, for a damaged file with its checksum.
     """
     source = BUNDLED / name
+    verify_checksums(source)
     manifest = artifacts.read_manifest(source)
     target = root / name / str(manifest.version)
     if target.is_dir():
@@ -129,7 +130,6 @@ def unpack_bundled(name: str, root: Path) -> Artifact:
         if existing.network_sha256 != manifest.files[NETWORK].sha256:
             raise ArtifactError(f"{target} isn't the bundled network {name}: move it away")
         return existing
-    verify_checksums(source)
     labels = artifacts.read_labels(source)
 
     def write(folder: Path) -> Manifest:

@@ -21,6 +21,7 @@ from model.artifacts.artifact import (
     Measurement,
     load,
 )
+from model.artifacts.bundled import first_version
 from model.artifacts.names import check_path_name
 from model.artifacts.unpublished import unpublished_folder
 from model.exceptions import ArtifactError
@@ -33,8 +34,8 @@ def publish(
     """Create `root/name/VERSION` in one step and return it.
 
     `write` puts the files into the folder it is given and returns the manifest, in which name, version and checksums
-    are set here. `version`: one more than the highest that exists unless given. On failure nothing is left behind;
-    what a killed process left is deleted by the next one. Raises ArtifactError, also for a full disk.
+    are set here. `version`: one more than the highest that exists, or `first_version`, unless given. On failure nothing
+    is left behind; what a killed process left is deleted by the next one. Raises ArtifactError, also for a full disk.
     """
     home = root / name
     try:
@@ -50,7 +51,8 @@ def publish(
                 file.name: FileRecord(bytes=file.stat().st_size, sha256=sha256_of(file))
                 for file in sorted(folder.iterdir())
             }
-            version = version or 1 + max((int(p.name) for p in home.iterdir() if p.name.isdecimal()), default=0)
+            versions = [int(path.name) for path in home.iterdir() if path.name.isdecimal()]
+            version = version or max((1 + number for number in versions), default=first_version(name))
             manifest = manifest.model_copy(update={"name": name, "version": version, "files": files})
             (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
             folder.chmod(0o755)

@@ -10,11 +10,11 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from model.artifacts.artifact import Artifact, Manifest
+from model.artifacts.artifact import Artifact
 from model.artifacts.packed import MAX_CONV_LEVEL, MAX_LINEAR_LEVEL, pack, unpack, unpack_bundled, write_bundle
-from model.artifacts.writer import publish
 from model.exceptions import ArtifactError
 from model.network.onnx_builder import constants
+from tests.helpers.bundles import compress_quickly, make_bundle
 
 
 @pytest.fixture(scope="module")
@@ -60,17 +60,14 @@ def test_damage_is_refused(packed: tuple[Path, Path], tmp_path: Path) -> None:
 
 
 def test_a_bundle_unpacks_to_the_artifact_that_it_was_made_of(
-    packed: tuple[Path, Path], artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def write(folder: Path) -> Manifest:
-        shutil.copy(packed[0], folder / "network.onnx")
-        shutil.copy(artifact.path / "kernels.npy", folder)
-        return artifact.manifest
-
-    rounded = publish(tmp_path / "artifacts", "rounded", artifact.labels, write)
-    write_bundle(rounded, tmp_path / "bundled" / "rounded")
-    monkeypatch.setattr("model.artifacts.packed.BUNDLED", tmp_path / "bundled")
-    unpacked = unpack_bundled("rounded", tmp_path / "home")
-    assert (unpacked.manifest, unpacked.labels) == (rounded.manifest, rounded.labels)
+    rounded = make_bundle(artifact, "rounded", tmp_path)
+    compress_quickly(monkeypatch)
+    write_bundle(rounded, tmp_path / "again" / "rounded")
+    for bundles in (tmp_path, tmp_path / "again"):
+        monkeypatch.setattr("model.artifacts.packed.BUNDLED", bundles)
+        unpacked = unpack_bundled("rounded", bundles / "home")
+        assert (unpacked.manifest, unpacked.labels) == (rounded.manifest, rounded.labels)
     with pytest.raises(ArtifactError, match="aren't rounded: pack its run"):
         write_bundle(artifact, tmp_path / "unrounded")

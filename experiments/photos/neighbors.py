@@ -1,0 +1,114 @@
+"""How well the nearest image has the same label, on the gallery: features of a network, pixels and gradient histograms.
+
+    python experiments/photos/neighbors.py --output docs/results/photos-neighbors-DATE.json
+
+Nothing is trained. Each image whose label has another image is searched among all others, by the Euclidean distance.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from alexnet.demo import GALLERY
+from experiments import command
+from experiments.photos.measure import half_of, read_gallery
+from index.evaluation import average_precision
+from model.artifacts import artifact as artifacts
+from model.artifacts.artifact import Artifact
+from model.artifacts.intervals import format_interval, wilson_interval
+from model.artifacts.packed import unpack_bundled
+from model.datasets.image_files import decode_file
+from model.images.contract import DEFAULT_CONTRACT, ImageContract
+from model.images.crops import CENTER_CROP, TEN_CROP
+from model.runtime import OnnxModel
+from training.evaluation.hog import hog_features
+from training.publish.provenance import commit, machine
+
+BATCH_SIZE = 20
+Features = NDArray[np.float32]
+
+
+def measure_neighbors(features: Features, labels: Sequence[str]) -> dict[str, Any]:
+    """Precision at 1 with its 95 % interval, and mean average precision over queries, each searched among the rest."""
+    counts = Counter(labels)
+    names = np.array(labels)
+    squares = (features.astype(np.float64) ** 2).sum(1)
+    hits, precisions = 0, []
+    for query in (number for number, label in enumerate(labels) if counts[label] > 1):
+        distances = squares - 2 * (features @ features[query]).astype(np.float64)
+        distances[query] = np.inf
+        relevant = names[np.argsort(distances, kind="stable")[:-1]] == labels[query]
+        hits += int(relevant[0])
+        precisions.append(average_precision(relevant))
+    share = hits / len(precisions)
+    return {
+        "images": len(labels),
+        "queries": len(precisions),
+        "precision_at_1": share,
+        "interval": wilson_interval(share, len(precisions)),
+        "mean_average_precision": float(np.mean(precisions)),
+    }
+
+
+def compute_features(artifact: Artifact, files: Sequence[Path]) -> dict[str, Features]:
+    """Features (N, dim) of all files, by what they are."""
+    model = OnnxModel(artifact.network)
+
+    def compute(contract: ImageContract, function: Callable[[NDArray[np.uint8]], Features]) -> Features:
+        batches = [files[start : start + BATCH_SIZE] for start in range(0, len(files), BATCH_SIZE)]
+        return np.concatenate(
+            [function(np.stack([decode_file(file, contract=contract).pixels for file in batch])) for batch in batches]
+        )
+
+    name = f"{artifact.manifest.name} version {artifact.manifest.version}"
+    return {
+        f"{name}, center crop": compute(artifact.image_contract, lambda pixels: model.features(pixels, CENTER_CROP)),
+        f"{name}, ten crops": compute(artifact.image_contract, lambda pixels: model.features(pixels, TEN_CROP)),
+        "gradient histograms (HOG)": compute(DEFAULT_CONTRACT, hog_features),
+        "pixels, 256 x 256": compute(
+            DEFAULT_CONTRACT, lambda pixels: pixels.reshape(len(pixels), -1).astype(np.float32)
+        ),
+    }
+
+
+def main(
+    artifact: Annotated[Path | None, typer.Option(help="Artifact (default: the bundled network photos).")] = None,
+    output: Annotated[Path | None, typer.Option(help="JSON file of the results.")] = None,
+) -> None:
+    """Measure nearest neighbors by label on the gallery."""
+    loaded = artifacts.load(artifact) if artifact else unpack_bundled("photos", Path("bundled"))
+    rows = read_gallery()
+    features = compute_features(loaded, [GALLERY / row["path"] for row in rows])
+    from_elsewhere = np.array([row["license"] != "MIT" for row in rows])
+    choosing = np.array([half_of(row["path"]) == "choosing" for row in rows])
+    sets = {
+        "800 photographs": from_elsewhere,
+        "their choosing half": from_elsewhere & choosing,
+        "all 1,000 images": np.ones(len(rows), bool),
+    }
+    results: dict[str, dict[str, Any]] = {}
+    for title, chosen in sets.items():
+        labels = [row["label"] for row, used in zip(rows, chosen, strict=True) if used]
+        results[title] = {name: measure_neighbors(values[chosen], labels) for name, values in features.items()}
+        typer.echo(f"{title}: {next(iter(results[title].values()))['queries']:,} queries")
+        for name, result in results[title].items():
+            typer.echo(
+                f"  {name:32} precision at 1 {100 * result['precision_at_1']:5.1f} % "
+                f"({format_interval(result['interval'])}), mAP {100 * result['mean_average_precision']:5.1f} %"
+            )
+    if output is not None:
+        head = {"machine": machine(), "date": f"{datetime.now(UTC):%Y-%m-%d}", "commit": commit()}
+        output.write_text(json.dumps(head | {"network": loaded.network_sha256, "results": results}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,29 @@
+"""The artifact that is used where none is named: the user's newest, or the network for photographs that is included."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from model.artifacts.artifact import MANIFEST
+from model.artifacts.bundled import DEFAULT_NETWORK
+from model.artifacts.packed import unpack_bundled
+
+
+def default_artifact(home: Path, notify: Callable[[str], None]) -> Path:
+    """The folder of the artifacts below `home`, whose newest is used; or, where there are none, the folder of the
+    bundled network `photos`, which is unpacked below `home` at first use.
+
+    `notify` is told so in the latter case. Raises ArtifactError.
+    """
+    folder = home / "artifacts"
+    manifests = (file for pattern in ("", "*/", "*/*/") for file in folder.glob(pattern + MANIFEST))
+    if any(not file.parent.name.startswith(".") for file in manifests):
+        return folder
+    notify(f"no artifact given: using the bundled network {DEFAULT_NETWORK}")
+    return unpack_bundled(DEFAULT_NETWORK, networks_folder(home)).path
+
+
+def networks_folder(home: Path) -> Path:
+    """Where bundled networks are unpacked: it can be deleted at any time."""
+    return home / "cache" / "networks"

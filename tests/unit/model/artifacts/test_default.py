@@ -1,0 +1,37 @@
+"""Which network is used where none is named."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from model.artifacts import artifact as artifacts
+from model.artifacts.artifact import Artifact
+from model.artifacts.bundled import first_version
+from model.artifacts.default import default_artifact, networks_folder
+from tests.helpers.bundles import make_bundle
+
+
+def test_the_users_networks_come_before_the_bundled_one(
+    artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_bundle(artifact, "photos", tmp_path / "bundled")
+    monkeypatch.setattr("model.artifacts.packed.BUNDLED", tmp_path / "bundled")
+    home, notices = tmp_path / "home", list[str]()
+    unfinished = home / "artifacts" / "mine" / ".unpublished-x"
+    shutil.copytree(artifact.path, unfinished)
+    for _ in range(2):
+        path = default_artifact(home, notices.append)
+        assert artifacts.load(path).manifest.name == "photos"
+        assert path == networks_folder(home) / "photos" / "1"
+    assert notices == 2 * ["no artifact given: using the bundled network photos"]
+    unfinished.rename(unfinished.parent / "1")
+    assert default_artifact(home, notices.append) == home / "artifacts"
+    assert len(notices) == 2
+
+
+def test_no_network_of_the_user_takes_the_place_of_the_bundled_one() -> None:
+    assert first_version("photos") > 1
+    assert first_version("elpv") == first_version("mine") == 1
