@@ -19,7 +19,7 @@ test: chromium hosts ## all tests of continuous integration
 	$(DEV)/bin/pytest -m "exclusive and not slow" --ignore tests/milvus
 	$(MAKE) test-milvus
 
-coverage: $(DEV)/installed chromium hosts ## branch coverage of the tests of `make test`, subprocesses included; fails below the floor
+coverage: $(DEV)/installed chromium hosts ## branch coverage of the tests of `make test`, subprocesses included
 	rm -rf build/coverage
 	OMP_NUM_THREADS=1 $(DEV)/bin/coverage run -m pytest -m "not slow and not exclusive" --numprocesses 2 --dist loadfile --ignore tests/milvus
 	$(DEV)/bin/coverage run -m pytest -m "exclusive and not slow" --ignore tests/milvus
