@@ -143,7 +143,7 @@ class Index:
     ) -> list[AddResult]:
         """Add decoded images. Features are computed only of those that the index doesn't have."""
         stored = index.catalog.find([item.sha256 for item in batch])
-        present = {sha256: found.id for sha256, found in stored.items() if not found.removed}
+        present = {sha256: entry.id for sha256, entry in stored.items() if not entry.removed}
         new = [(item, label) for item, label in zip(batch, labels, strict=False) if item.sha256 not in present]
         added: list[AddResult] = []
         if new:
