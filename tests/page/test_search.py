@@ -42,7 +42,7 @@ PATCH_JSON = """(() => {
 
 
 @pytest.mark.parametrize("window", [WIDE, PHONE], ids=["wide", "phone"])
-def test_drop_an_image_read_its_answer_go_on_and_back(
+def test_drop_an_image_read_its_answer_search_from_a_neighbor_and_return(
     window: dict[str, Any], url: str, open_page: OpenPage, jpeg: bytes
 ) -> None:
     page = open_page(url, **window)
@@ -57,10 +57,10 @@ def test_drop_an_image_read_its_answer_go_on_and_back(
     expect(top.get_by_role("meter")).to_have_attribute(
         "aria-valuetext", f"{100 * classes[0]['probability']:.2f}\N{NO-BREAK SPACE}%"
     )
-    found = httpx2.post(f"{url}/similar?k=13", content=jpeg).json()["neighbors"]
+    nearest = httpx2.post(f"{url}/similar?k=13", content=jpeg).json()["neighbors"]
     expect(page.locator(".known")).to_have_text("✓ In the library as 04.jpg, labeled stripes")
     shown = result_ids(page)
-    assert shown == [neighbor["id"] for neighbor in found][1:]  # the image itself takes no place
+    assert shown == [neighbor["id"] for neighbor in nearest][1:]  # the image itself takes no place
     expect(page.locator(".summary")).to_contain_text(re.compile(r"90 images searched in [\d.]+ ms"))
     assert page.locator(".large").evaluate("image => image.naturalWidth") == 340  # the file, not its preview
     page.screenshot(path=SCREENSHOTS / f"answer-{page.viewport_size['width']}.png")  # type: ignore[index]

@@ -9,8 +9,8 @@ from collections import Counter
 from model import exceptions as lower
 from model.exceptions import AlexNetError, ArtifactError, ImageTooLargeError, UnsupportedImageError
 from server import exceptions
-from server.app import WEB
 from server.exceptions import INTERNAL_ERROR, LOWER_ERRORS, ServerError, all_errors, error_info
+from server.page import WEB
 
 
 def test_every_server_error_has_attributes_of_its_own() -> None:
