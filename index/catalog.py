@@ -453,7 +453,9 @@ def _marks(count: int) -> str:
 
 
 def _connect(uri: str) -> sqlite3.Connection:
-    database = sqlite3.connect(uri, BUSY_TIMEOUT_SECONDS, uri=True, check_same_thread=False, isolation_level=None)
+    database = sqlite3.connect(
+        uri, timeout=BUSY_TIMEOUT_SECONDS, uri=True, check_same_thread=False, isolation_level=None
+    )
     database.text_factory = decode_text
     return database
 
