@@ -1,16 +1,17 @@
-"""Classification of image files without a server."""
+"""Classification of image files without a server: the most probable classes, and how familiar an image is."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from alexnet.image_files import read_batches
 from model.artifacts.artifact import Artifact, Label
-from model.datasets.image_files import decode_file
+from model.artifacts.familiarity import UNFAMILIAR_SHARE, Familiarity, read_familiarity
+from model.datasets.listing import Skipped
 from model.images.crops import CROP_IDS
 from model.runtime import OnnxModel, top_k
 
@@ -27,24 +28,51 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Classification:
-    """The most probable classes of an image, most probable first."""
+    """The most probable classes of an image, most probable first.
+
+    `familiarity`: the share of held-out images that are less like the training images; `familiar`: whether that is at
+    least `UNFAMILIAR_SHARE`. Both None if the artifact has no familiarity data.
+    """
 
     predictions: list[Prediction]
+    familiarity: float | None
+    familiar: bool | None
 
     def __str__(self) -> str:
         return "\n".join(f"{100 * item.probability:6.2f} %  {item.name}" for item in self.predictions)
 
 
-def classify_file(image: Path, artifact: Artifact, top: int, crops: int, device: str) -> list[Prediction]:
-    """The `top` most probable classes of an image file, from 1 crop or 10. Raises InvalidImageError, DeviceError."""
-    pixels = decode_file(image, contract=artifact.image_contract).pixels
-    model = OnnxModel(artifact.network, device)
-    probabilities = model.run(pixels[None], CROP_IDS[crops])[0][0]
-    return to_classification(artifact.labels, probabilities, top).predictions
+def classify_files(
+    names: Sequence[str], artifact: Artifact, top: int, crops: int, device: str
+) -> Iterator[tuple[str, Classification | Skipped]]:
+    """For each image its `top` most probable classes, from 1 crop or 10, or why it can't be read; in order.
+
+    `names`: paths, or `-` for standard input. They are read in threads and computed in batches. Raises DeviceError,
+    ArtifactError.
+    """
+    familiarity, model = read_familiarity(artifact), OnnxModel(artifact.network, device)
+    for batch in read_batches(names, artifact.image_contract, title="classifying"):
+        decoded = [image.pixels for _, image in batch if not isinstance(image, Skipped)]
+        computed = zip(*model.run(np.stack(decoded), CROP_IDS[crops]), strict=True) if decoded else iter(())
+        for name, image in batch:
+            if isinstance(image, Skipped):
+                yield name, image
+            else:
+                probabilities, feature = next(computed)
+                yield name, to_classification(artifact.labels, probabilities, feature, familiarity, top, crops)
 
 
-def to_classification(labels: Sequence[Label], probabilities: NDArray[np.float32], top: int) -> Classification:
-    """The `top` most probable classes, from the (num_classes,) probabilities of an image."""
-    return Classification(
-        [Prediction(int(i), labels[i].id, labels[i].name, float(probabilities[i])) for i in top_k(probabilities, top)]
-    )
+def to_classification(
+    labels: Sequence[Label],
+    probabilities: NDArray[np.float32],
+    feature: NDArray[np.float32],
+    familiarity: Familiarity | None,
+    top: int,
+    crops: int,
+) -> Classification:
+    """The result of an image from its (num_classes,) probabilities and its (feature_dim,) feature, of `crops` crops."""
+    predictions = [
+        Prediction(int(i), labels[i].id, labels[i].name, float(probabilities[i])) for i in top_k(probabilities, top)
+    ]
+    share = None if familiarity is None else familiarity.share(feature, crops)
+    return Classification(predictions, share, None if share is None else share >= UNFAMILIAR_SHARE)

@@ -16,6 +16,7 @@ from alexnet.image_kinds import ImageLike, LoadedImage, decode_batches, is_singl
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact, Precision
 from model.artifacts.default import default_artifact
+from model.artifacts.familiarity import read_familiarity
 from model.exceptions import InvalidRequestError
 from model.images.crops import CENTER_CROP, CROP_IDS
 from model.runtime import OnnxModel
@@ -49,6 +50,7 @@ class Classifier:
         """
         self.home = Path(home or os.environ.get("ALEXNET_HOME", ""))
         self.artifact = artifact if isinstance(artifact, Artifact) else _load(artifact, self.home, precision)
+        self._familiarity = read_familiarity(self.artifact)
         self._model = OnnxModel(self.artifact.network, device)
         self.device = self._model.device
 
@@ -75,8 +77,11 @@ class Classifier:
             raise InvalidRequestError(f"crops must be 1 or 10 and top at least 1, not {crops} and {top}")
         results: list[Classification] = []
         for batch in self._decode(images):
-            probabilities, _ = self._model.run(_stack(batch), CROP_IDS[crops])
-            results += [to_classification(self.artifact.labels, row, top) for row in probabilities]
+            rows = zip(*self._model.run(_stack(batch), CROP_IDS[crops]), strict=True)
+            results += [
+                to_classification(self.artifact.labels, probabilities, feature, self._familiarity, top, crops)
+                for probabilities, feature in rows
+            ]
         return results[0] if is_single(images) else results
 
     def features(self, images: ImageLike | Iterable[ImageLike]) -> NDArray[np.float32]:

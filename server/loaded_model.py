@@ -13,6 +13,7 @@ from index.backends import IndexUri, open_for_serving
 from index.protocol import Index, SupportsCodes, SupportsCompaction, SupportsReplacement, require_gpu
 from model.artifacts import artifact as artifacts
 from model.artifacts.default import default_artifact
+from model.artifacts.familiarity import read_familiarity
 from model.encoder import Encoder
 from model.exceptions import ArtifactError
 from model.images.crops import CENTER_CROP, TEN_CROP
@@ -46,6 +47,7 @@ class LoadedModel:
                 f"{self.artifact.path}: expected {manifest.num_classes} classes and {manifest.feature_dim} features "
                 f"(manifest), got {self.model.num_classes} and {self.model.feature_dim} (network)"
             )
+        self.familiarity = read_familiarity(self.artifact)
         self.statistics = ModelStatistics()
         self._index_passed_on = False
         self.index = self._open_index(settings, previous)

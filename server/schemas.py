@@ -11,6 +11,7 @@ from index.entries import AddResult, AddStatus, Entry
 from index.protocol import Index, SupportsCodes
 from index.search import Neighbor
 from model.artifacts.artifact import Artifact, Label
+from model.artifacts.familiarity import UNFAMILIAR_SHARE
 from model.artifacts.history import TrainingHistory
 from model.images.info import DecodedImage, WarningKind
 from server.parameters import StoredText
@@ -88,6 +89,24 @@ class ClassifyResponse(Schema):
     model: ModelRef
     image: ImageInfo
     predictions: list[Prediction]
+    familiarity: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            le=1,
+            description="The share of held-out images that are less like the training images than this one; null if "
+            "the artifact has no familiarity data.",
+            examples=[0.41],
+        ),
+    ]
+    familiar: Annotated[
+        bool | None,
+        Field(
+            description=f"False if `familiarity` is below {UNFAMILIAR_SHARE:g}: the image is unlike anything the "
+            "network was trained on, and the classes are guesses.",
+            examples=[True],
+        ),
+    ]
 
 
 class CodesRef(Schema):

@@ -1,42 +1,92 @@
-"""`alexnet classify`: the most probable classes of an image."""
+"""`alexnet classify`: the most probable classes of images."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from alexnet.cli.image_results import Result, format_list, print_results
 from alexnet.cli.options import (
     HOME,
     ArtifactOption,
     CropsOption,
+    CsvOption,
     DeviceOption,
     HomeOption,
-    ImageArgument,
+    ImagesArgument,
+    JsonLinesOption,
     JsonOption,
     PrecisionOption,
     load_artifact,
 )
+from alexnet.cli.output import choose_format
+
+if TYPE_CHECKING:
+    from alexnet.classification import Classification
+    from model.datasets.listing import Skipped
+
+MAX_OTHERS_IN_LINE = 2
+"""Classes after the first one, where each image has one line."""
+COLUMNS = ("image", "rank", "index", "id", "name", "probability", "familiarity", "familiar", "error")
 
 
 def classify(
-    image: ImageArgument,
+    images: ImagesArgument,
     artifact: ArtifactOption = None,
-    top: Annotated[int, typer.Option(min=1, help="Number of classes.")] = 5,
+    top: Annotated[int, typer.Option(min=1, metavar="N", help="Classes per image, most probable first.")] = 5,
     crops: CropsOption = "10",
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
     as_json: JsonOption = False,
+    as_jsonl: JsonLinesOption = False,
+    as_csv: CsvOption = False,
     home: HomeOption = HOME,
 ) -> None:
-    """Classify an image: its most probable classes."""
-    from alexnet.classification import classify_file
+    """Say what is in images.
 
-    predictions = classify_file(image, load_artifact(artifact, home, precision), top, int(crops), device)
-    if as_json:
-        typer.echo(json.dumps([asdict(prediction) for prediction in predictions]))
-    else:
-        for prediction in predictions:
-            typer.echo(f"{100 * prediction.probability:6.2f} %  {prediction.name}")
+    Prints the most probable classes of each image, and says when an image is unlike those that the network was trained
+    on. Exits with status 1 if an image can't be read; the others are classified.
+
+    \b
+    Examples:
+      alexnet classify photo.jpg
+      alexnet classify --top 1 --csv photos/ > classes.csv
+      curl -s https://example.org/cat.jpg | alexnet classify -
+    """
+    form = choose_format(as_json, as_jsonl, as_csv)
+    from alexnet.classification import classify_files
+
+    loaded = load_artifact(artifact, home, precision)
+
+    def classify_all(names: Sequence[str]) -> Iterable[Result]:
+        for name, found in classify_files(names, loaded, top, int(crops), device):
+            yield _to_result(name, found)
+
+    print_results(images, classify_all, "predictions", form, COLUMNS, _format)
+
+
+def _to_result(name: str, found: Classification | Skipped) -> Result:
+    from model.datasets.listing import Skipped
+
+    if isinstance(found, Skipped):
+        return Result(name, error=found)
+    fields = asdict(found)
+    return Result(name, fields.pop("predictions"), fields)
+
+
+def _format(result: Result, name_width: int) -> str:
+    """The classes of the only image below each other, those of one of several in a line."""
+    unfamiliar = "unlike the training images" if result.extra["familiar"] is False else ""
+    if not name_width:
+        rows = [(f"{100 * row['probability']:6.2f} %", row["name"]) for row in result.rows]
+        share = 100 * (result.extra["familiarity"] or 0)
+        notice = f"\n{unfamiliar}: {share:.1f} % of held-out images are less familiar" if unfamiliar else ""
+        return format_list(rows) + notice
+    best, *others = result.rows
+    notes = [f"{row['name']} {100 * row['probability']:.0f} %" for row in others[:MAX_OTHERS_IN_LINE]]
+    line = f"{result.image:{name_width}}  {100 * best['probability']:5.1f} %  {best['name']}"
+    notes += [unfamiliar] if unfamiliar else []
+    return line + (f"  ({', '.join(notes)})" if notes else "")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from model.artifacts.artifact import Label
+from model.artifacts.familiarity import UNFAMILIAR_SHARE
 from model.exceptions import InvalidImageError
 from model.images.crops import CROP_IDS
 from model.runtime import top_k
@@ -45,7 +46,8 @@ class ClassifyParams(Parameters):
 async def classify(
     context: ContextDep, upload: UploadDep, params: Annotated[ClassifyParams, Depends(parameters_of(ClassifyParams))]
 ) -> ClassifyResponse | list[ClassifyResponse | ErrorResponse]:
-    """The most probable classes: the mean of the softmax over ten crops (paper, section 4.1).
+    """The most probable classes: the mean of the softmax over ten crops (paper, section 4.1), and how familiar the
+    image is.
 
     Send the image as the multipart field `image`, as the whole body, or in JSON as base64 or a data URL. The response
     to several images is a list in their order, in which an image that can't be decoded has an error of its own.
@@ -61,11 +63,15 @@ async def _classify_image(context: RequestContext, data: bytes, top: int, crops:
     image = await context.decode(data)
     result = await context.infer(image.pixels[None], crops)
     assert result.probabilities is not None
-    artifact = context.loaded_model.artifact
+    loaded_model = context.loaded_model
+    familiarity = loaded_model.familiarity
+    share = None if familiarity is None else familiarity.share(result.features[0], len(crops))
     return ClassifyResponse(
-        model=ModelRef.of(artifact),
+        model=ModelRef.of(loaded_model.artifact),
         image=ImageInfo.of(image),
-        predictions=_top_predictions(result.probabilities[0], top, artifact.labels),
+        predictions=_top_predictions(result.probabilities[0], top, loaded_model.artifact.labels),
+        familiarity=share,
+        familiar=None if share is None else share >= UNFAMILIAR_SHARE,
     )
 
 
