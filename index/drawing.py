@@ -12,6 +12,7 @@ from PIL import Image
 from index.entries import Entry
 from index.protocol import Index, intact_entries
 from index.search import Query
+from model.artifacts.class_names import wrap_name
 from model.exceptions import IndexStoreError
 
 NUM_NEIGHBORS = 6
@@ -63,7 +64,7 @@ def _draw_neighbors(index: Index, queries: list[Entry], path: Path) -> None:
         ]
         for axes, (image_id, title) in zip(row, cells, strict=False):
             axes.imshow(Image.open(io.BytesIO(index.catalog.thumbnail(image_id))))
-            axes.set_title(title[:24].replace("$", r"\$"), fontsize=7)
+            axes.set_title(wrap_name(title, 24).replace("$", r"\$"), fontsize=7)
         for axes in row:
             axes.set_axis_off()
     figure.savefig(path, dpi=100)
@@ -82,7 +83,8 @@ def _draw_map(index: Index, entries: list[Entry], path: Path, seed: int) -> None
     axes.scatter(points[others, 0], points[others, 1], s=6, color="lightgrey")
     for number, name in enumerate(frequent):
         mask = np.array([label == name for label in labels])
-        axes.scatter(points[mask, 0], points[mask, 1], s=6, color=COLORS[number], label=name[:28])
+        shown = wrap_name(name, 28).replace("$", r"\$")
+        axes.scatter(points[mask, 0], points[mask, 1], s=6, color=COLORS[number], label=shown)
     axes.set_axis_off()
     axes.legend(fontsize=7, markerscale=2, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(path, dpi=110)

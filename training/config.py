@@ -19,6 +19,8 @@ from model.network.registry import build_spec
 from model.network.spec import NetworkConfig, Scheme
 from training.recipes import STRICT, Recipe, get_recipe, with_augmentations
 
+AUTO = "auto"
+Start = Literal["auto", "none"] | Path
 LENGTH = (
     "epochs",
     "minutes",
@@ -35,10 +37,11 @@ LENGTH = (
 class RecipeOptions:
     """A recipe by name, and changes to it; None: as the recipe has it. See `training.recipes.Recipe`.
 
-    `augment`: names of augmentations (`training.recipes.with_augmentations`).
+    `name`: `auto` is `fine-tune` for a run that starts from a network, else `small`. `augment`: names of augmentations
+    (`training.recipes.with_augmentations`).
     """
 
-    name: str = "small"
+    name: str = AUTO
     epochs: int | None = None
     minutes: float | None = None
     batch_size: int | None = None
@@ -55,11 +58,12 @@ class RecipeOptions:
     label_smoothing: float | None = None
     initialization: Scheme | None = None
 
-    def resolve(self) -> Recipe:
-        """The recipe with these changes. Raises TrainingError."""
+    def resolve(self, fine_tuning: bool = False) -> Recipe:
+        """The recipe with these changes. `fine_tuning`: whether the run starts from a network. Raises TrainingError."""
         if self.epochs is not None and self.minutes is not None:
             raise TrainingError("--epochs and --minutes exclude each other: choose one")
-        recipe = get_recipe(self.name)
+        default = "fine-tune" if fine_tuning else "small"
+        recipe = get_recipe(default if self.name == AUTO else self.name)
         if self.batch_size is not None:
             recipe = recipe.with_batch_size(self.batch_size)
         if self.augment is not None:
@@ -97,7 +101,9 @@ class RunOptions:
     """What a run is called, where its weights start, and how fast each layer learns.
 
     `name`: of the artifact ("": that of the data). `seed`: of initialization, split, order, crops and dropout.
-    `init_from`: an artifact whose layers are copied where they fit. `lr_multipliers`: learning rate multipliers by
+    `init_from`: an artifact whose layers are copied where they fit, or the name of a bundled one; `auto`: the bundled
+    network for photographs where that is expected to be better (`training.loop.start_network.choose_start`); `none`:
+    initial weights are drawn at random. `lr_multipliers`: learning rate multipliers by
     layer, or group of layers (see `training.optim.layer_rates`). `frozen`: layers that are not trained.
     `fit_output`: fit a new output layer to the features of the copied layers before training
     (`training.optim.linear_probe`). `cache_format`: JPEG is lossy, so it belongs to what a run computes.
@@ -108,7 +114,7 @@ class RunOptions:
 
     name: str = ""
     seed: int = 0
-    init_from: Path | None = None
+    init_from: Start = "auto"
     lr_multipliers: Mapping[str, float] = field(default_factory=dict)
     frozen: tuple[str, ...] = ()
     fit_output: bool = True
@@ -175,12 +181,17 @@ class Environment:
 
 @dataclass(frozen=True, config=STRICT)
 class TrainConfig:
-    """Everything that a training run is told."""
+    """Everything that a training run is told.
+
+    `fine_tuning`: the recipe that takes the place of `recipe` if `init_from` is `auto` and the run is to start from the
+    bundled network; None once that is decided.
+    """
 
     network: NetworkOptions
     recipe: Recipe
     run: RunOptions
     environment: Environment = field(default_factory=Environment)
+    fine_tuning: Recipe | None = None
 
     @classmethod
     def create(
@@ -192,15 +203,21 @@ class TrainConfig:
     ) -> TrainConfig:
         """The configuration of a new run from options. Raises TrainingError, NetworkConfigError."""
         environment, network = environment or Environment(), network or NetworkOptions()
-        resolved, run = (recipe or RecipeOptions()).resolve(), run or RunOptions()
+        recipe, run = recipe or RecipeOptions(), run or RunOptions()
+        if run.init_from == "auto" and (recipe.name != AUTO or network != NetworkOptions()):
+            run = replace(run, init_from="none")  # another recipe or network than the bundled one's was chosen
+        resolved = recipe.resolve(fine_tuning=run.init_from not in ("auto", "none"))
+        fine_tuning = recipe.resolve(fine_tuning=True) if run.init_from == "auto" else None
         run = replace(run, name=run.name or Path(environment.data).resolve().stem.lstrip("."))
         try:
             check_path_name(run.name)
         except ValueError as error:
             raise TrainingError(f"invalid --name {run.name!r}: {error}") from error
-        if run.init_from is None:
+        if run.init_from in ("auto", "none"):
             build_spec(network.apply(resolved.network))  # for its checks
-        return cls(network, resolved, run, environment)
+            if not resolved.epochs and not resolved.minutes:
+                raise TrainingError("--epochs 0 needs a network to start from: choose one with --init-from")
+        return cls(network, resolved, run, environment, fine_tuning)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1, default=str) + "\n"
@@ -216,10 +233,15 @@ class TrainConfig:
         The length of the run may, and what follows from it.
         """
         plain: dict[str, Any] = json.loads(self.to_json())
-        del plain["environment"]
+        del plain["environment"], plain["fine_tuning"]
         for name in LENGTH:
             del plain["recipe"][name]
         return plain
+
+
+def parse_start(text: str) -> Start:
+    """What `--init-from` names: "auto", "none", or a folder or the name of a bundled network as a path."""
+    return "auto" if text == "auto" else "none" if text == "none" else Path(text)
 
 
 def parse_lr_multipliers(text: str) -> dict[str, float]:

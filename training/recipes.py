@@ -169,7 +169,7 @@ class Recipe:
         """Another number of epochs. The schedule fits itself to it: epochs in proportion, drops not too late."""
         if epochs == self.epochs and not self.minutes:
             return self
-        scale = epochs / self.epochs
+        scale = epochs / max(self.epochs, 1)
         return replace(
             self,
             epochs=epochs,
@@ -232,6 +232,16 @@ RECIPES = {
         epochs=60,
         patience=8,
         max_drops=2,
+    ),
+    "fine-tune": Recipe(
+        "fine-tune",  # its network is that of the artifact to start from
+        initialization="he",
+        batch_size=32,
+        learning_rate=0.002,  # the bundled network's in proportion to the batch
+        decay_biases=False,
+        schedule="cosine",
+        warmup=0.05,
+        epochs=0,
     ),
     "photos": Recipe(
         "photos",

@@ -42,6 +42,7 @@ from alexnet.cli.train_options import (
     EpochsOption,
     FindRateOption,
     FinishOption,
+    FitOutputOption,
     FrozenOption,
     HiddenOption,
     InitFromOption,
@@ -104,7 +105,7 @@ def train(
     detail: DetailOption = None,
     color_profiles: ColorProfilesOption = None,
     drop_near_duplicates: DropNearDuplicatesOption = False,
-    recipe: RecipeOption = "small",
+    recipe: RecipeOption = "auto",
     epochs: EpochsOption = None,
     minutes: MinutesOption = None,
     schedule: ScheduleOption = None,
@@ -128,7 +129,8 @@ def train(
     normalization: NormalizationOption = None,
     conv3_cross_tower: Conv3CrossTowerOption = None,
     omit_layer: OmitLayerOption = None,
-    init_from: InitFromOption = None,
+    init_from: InitFromOption = "auto",
+    fit_output: FitOutputOption = True,
     lr_multipliers: LrMultipliersOption = None,
     frozen: FrozenOption = None,
     device: TrainingDeviceOption = "auto",
@@ -159,6 +161,7 @@ def train(
         RunOptions,
         TrainConfig,
         parse_lr_multipliers,
+        parse_start,
     )
 
     config = TrainConfig.create(
@@ -192,7 +195,8 @@ def train(
         run=RunOptions(
             name=name or "",
             seed=seed,
-            init_from=init_from,
+            init_from=parse_start(init_from),
+            fit_output=fit_output,
             lr_multipliers=parse_lr_multipliers(lr_multipliers) if lr_multipliers else {},
             frozen=tuple(frozen.split(",")) if frozen else (),
             cache_format=cache_format,

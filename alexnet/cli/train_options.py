@@ -73,19 +73,20 @@ DropNearDuplicatesOption = Annotated[
     ),
 ]
 RecipeOption = Annotated[
-    Literal["small", "paper", "source", "photos"],
+    Literal["auto", "small", "fine-tune", "paper", "source", "photos"],
     typer.Option(
-        help="small: for a few thousand images; paper: as published; source: as in the authors' program; photos: "
-        "for photographs from several sources.",
+        help="auto: fine-tune if the run starts from a network, else small, for a few thousand images; paper: as "
+        "published; source: as in the authors' program; photos: for photographs from several sources.",
         rich_help_panel=RECIPE,
     ),
 ]
 EpochsOption = Annotated[
     int | None,
     typer.Option(
-        min=1,
+        min=0,
         metavar="N",
-        help="Maximum number of epochs; the learning rate schedule is fitted to it.",
+        help="Maximum number of epochs; the learning rate schedule is fitted to it. 0: only fit a new output layer to "
+        "the network of --init-from.",
         rich_help_panel=RECIPE,
     ),
 ]
@@ -235,10 +236,19 @@ OmitLayerOption = Annotated[
     typer.Option(help="Leave one layer out (section 7).", rich_help_panel=NETWORK),
 ]
 InitFromOption = Annotated[
-    Path | None,
+    str,
     typer.Option(
         metavar="FOLDER",
-        help="Artifact whose layers are copied where they fit.",
+        help="Artifact to start from, whose layers are copied where they fit; photos: the bundled network; none: start "
+        "from random weights; auto: photos below 20,000 training images, with the default recipe and network.",
+        rich_help_panel=TUNING,
+    ),
+]
+FitOutputOption = Annotated[
+    bool,
+    typer.Option(
+        "--fit-output/--no-fit-output",
+        help="Fit a new output layer to the copied layers' features before training, or start it from random weights.",
         rich_help_panel=TUNING,
     ),
 ]

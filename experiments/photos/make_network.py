@@ -46,7 +46,7 @@ def main(
     config = TrainConfig.create(
         RecipeOptions("photos", epochs=epochs, minutes=minutes, batch_size=batch_size),
         NetworkOptions(),
-        RunOptions(name="photos", seed=seed, init_from=init_from),
+        RunOptions(name="photos", seed=seed, init_from=init_from or "none"),
         Environment(data=data, device=device, home=home),
     )
     make_network(config, output)

@@ -13,9 +13,17 @@ from pydantic import TypeAdapter, ValidationError
 
 from model.artifacts.intervals import Interval, wilson_interval
 from model.files import atomic_write
+from training.data.cache import ImageCache, batches
+from training.data.datasets import Dataset
+from training.evaluation.hog import hog_features
+from training.optim.linear_probe import fit_linear_probe
 
 BASELINES = "baselines.json"
 ROWS_PER_BLOCK = 256
+MAX_TRAIN_IMAGES, MAX_VALIDATION_IMAGES, MAX_HELD_OUT_IMAGES = 4_000, 1_000, 2_000
+"""Images for gradient histograms: a random sample where there are more."""
+MAX_SECONDS = 30.0
+HOG = "gradient histograms (HOG) and a linear classifier"
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,31 @@ def read_baselines(folder: Path) -> list[Baseline]:
         return TypeAdapter(list[Baseline]).validate_json((folder / BASELINES).read_bytes())
     except (OSError, ValidationError):
         return []
+
+
+def measure_hog(dataset: Dataset, cache: ImageCache, seed: int) -> Baseline:
+    """A linear classifier of gradient histograms, measured on the held-out split; at most a minute or so."""
+    generator = np.random.default_rng(seed)
+    labels = np.array([example.label for example in dataset.examples])
+    split = dataset.held_out_split
+    limits = {"train": MAX_TRAIN_IMAGES, "validation": MAX_VALIDATION_IMAGES, split: MAX_HELD_OUT_IMAGES}
+    rows = {name: np.sort(generator.permutation(cache.rows(dataset, name))[:limit]) for name, limit in limits.items()}
+    features = {name: _hog(cache, chosen) for name, chosen in rows.items()}
+    probe = fit_linear_probe(
+        features["train"].copy(),
+        labels[rows["train"]],
+        features["validation"],
+        labels[rows["validation"]],
+        len(dataset.labels),
+        max_seconds=MAX_SECONDS,
+    )
+    predicted = (features[split] @ probe.weight.T + probe.bias).argmax(1)
+    error = float((predicted != labels[rows[split]]).mean())
+    return Baseline(HOG, split, error, len(rows[split]), len(rows["train"]))
+
+
+def _hog(cache: ImageCache, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    return np.concatenate([hog_features(cache.images.read(part)) for part in batches(rows, ROWS_PER_BLOCK)])
 
 
 def nearest_neighbor_error(

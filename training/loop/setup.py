@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -25,11 +26,12 @@ from training.loop import diagnostics
 from training.loop.distributed import DistributedContext
 from training.loop.run_directory import RunDirectory
 from training.loop.runtime import pick_precision
-from training.loop.start_network import FittedStart, fit_output_layer
+from training.loop.start_network import FittedStart, choose_start, fit_output_layer
 from training.loop.status import stage
 from training.loop.trainer import Trainer
 from training.loop.trials import choose_threads, run_range_test
 from training.optim.initial_weights import InitialState
+from training.optim.layer_rates import check_layer_names
 
 
 @contextmanager
@@ -43,11 +45,13 @@ def set_up(
     """
     environment = config.environment
     pick_precision(environment.precision, context.device)
-    config = config if resume else _with_contract(config, context)
+    check_layer_names(config.run.lr_multipliers, config.run.frozen)
     with stage(f"looking for the images of {environment.data}", context.is_main):
         dataset = load_dataset(environment.data, config.run.seed, environment.archive, environment.exclude)
     sizes = ", ".join(f"{len(examples):,} {name}" for name, examples in dataset.splits().items())
     context.log(f"{dataset.name}: {len(dataset.labels)} classes; {sizes}; split: {dataset.split_description}")
+    if resume is None:
+        config = _with_start(config, context, dataset)
     folder = context.broadcast(resume or environment.runs_folder / f"{config.run.name}-{utc_now():%Y%m%d-%H%M%S}")
     run = RunDirectory(folder)
     state = None
@@ -82,10 +86,17 @@ def set_up(
         yield trainer
 
 
-def _with_contract(config: TrainConfig, context: DistributedContext) -> TrainConfig:
-    """The same with the image contract of a new run filled in."""
-    contract = context.broadcast(choose_contract(config.run, config.recipe.detail) if context.is_main else None)
-    return replace(config, run=replace(config.run, detail=contract.detail, color_profiles=contract.color_profiles))
+def _with_start(config: TrainConfig, context: DistributedContext, dataset: Dataset) -> TrainConfig:
+    """The same with the network that a new run starts from, and its image contract, filled in."""
+    if context.is_main:
+        with stage("reading the network to start from"):
+            config, text = choose_start(config, len(dataset.train))
+            contract = choose_contract(config.run, config.recipe.detail)
+        run = replace(config.run, detail=contract.detail, color_profiles=contract.color_profiles)
+        config = replace(config, run=run)
+        if text:
+            context.log(text)
+    return cast(TrainConfig, context.broadcast(config))
 
 
 def choose_contract(run: RunOptions, recipe_detail: int | None = None) -> ImageContract:
@@ -93,7 +104,9 @@ def choose_contract(run: RunOptions, recipe_detail: int | None = None) -> ImageC
 
     `recipe_detail`: of a run that starts from nothing. Raises ArtifactError.
     """
-    start = ImageContract(recipe_detail) if run.init_from is None else artifacts.load(run.init_from).image_contract
+    start = ImageContract(recipe_detail)
+    if isinstance(run.init_from, Path):
+        start = artifacts.load(run.init_from).image_contract
     detail = start.detail if run.detail is None else run.detail
     profiles = start.color_profiles if run.color_profiles is None else run.color_profiles
     return ImageContract(None if detail == IMAGE_SIZE else detail, profiles)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from model.artifacts.bundled import is_bundled
+from model.artifacts.packed import unpack_bundled
 from model.images.crops import CENTER_CROP, TEN_CROP
 from model.network.spec import Dropout
 from model.network.torch_module import AlexNet
@@ -25,12 +28,37 @@ from training.optim.initial_weights import InitialState
 from training.optim.linear_probe import LinearProbe, fit_linear_probe
 
 BATCH_SIZE = 32
+BUNDLED_NETWORK = "photos"
+MAX_FINE_TUNING_IMAGES = 20_000
+"""Training images up to which a run starts from the bundled network unless told otherwise."""
 MAX_TRAIN_IMAGES, MAX_HELD_OUT_IMAGES = 20_000, 2_000
 """Images whose features are computed: a random sample where there are more."""
 MAX_TRAIN_CROPS, MIN_CROPS = 20_000, 2
 """Crops of all training images together, and of each at least."""
 NEAREST_NEIGHBOR = "nearest neighbor of the start network's features"
 LINEAR = "linear classifier on the start network's features"
+
+
+def choose_start(config: TrainConfig, num_train_images: int) -> tuple[TrainConfig, str]:
+    """The configuration with the network to start from and its recipe filled in, and a sentence about that.
+
+    `auto` is the bundled network for photographs up to `MAX_FINE_TUNING_IMAGES`. Raises ArtifactError.
+    """
+    run, folder = config.run, config.environment.cache_folder / "networks"
+    if run.init_from == "auto":
+        assert config.fine_tuning is not None
+        if num_train_images >= MAX_FINE_TUNING_IMAGES:
+            reason = f"{num_train_images:,} training images are enough to train from nothing"
+            return replace(config, run=replace(run, init_from="none"), fine_tuning=None), (
+                f"{reason}; --init-from {BUNDLED_NETWORK} starts from the bundled network"
+            )
+        start = unpack_bundled(BUNDLED_NETWORK, folder).path
+        return replace(config, run=replace(run, init_from=start), recipe=config.fine_tuning, fine_tuning=None), (
+            f"starting from the bundled network {BUNDLED_NETWORK}; --init-from none trains from nothing"
+        )
+    if isinstance(run.init_from, Path) and not run.init_from.exists() and is_bundled(str(run.init_from)):
+        run = replace(run, init_from=unpack_bundled(str(run.init_from), folder).path)
+    return replace(config, run=run), ""
 
 
 class FittedStart(NamedTuple):

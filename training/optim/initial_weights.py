@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ class InitialState:
     def create(cls, config: TrainConfig, labels: tuple[Label, ...]) -> InitialState:
         """The initial state of a new run. Raises TrainingError, NetworkConfigError or ArtifactError."""
         check_layer_names(config.run.lr_multipliers, config.run.frozen)
-        if config.run.init_from is not None:
+        if isinstance(config.run.init_from, Path):
             return cls._from_artifact(config, labels)
         network = replace(config.network.apply(config.recipe.network), num_classes=len(labels))
         spec = build_spec(network)
@@ -63,7 +64,7 @@ class InitialState:
 
     @classmethod
     def _from_artifact(cls, config: TrainConfig, labels: tuple[Label, ...]) -> InitialState:
-        assert config.run.init_from is not None
+        assert isinstance(config.run.init_from, Path)
         artifact = artifacts.load(config.run.init_from)
         source, trained = read_weights(artifact)
         network = replace(config.network.apply(source.config), num_classes=len(labels), input_size=CROP_SIZE)

@@ -19,8 +19,8 @@ Floats = NDArray[np.float32]
 STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 """Inverse regularization strengths that are tried, the strongest regularization first."""
 MAX_ITERATIONS = 100
-MAX_SECONDS = 180.0
-"""After these no weaker regularization is tried."""
+ABSENT = 10.0
+"""By how much the bias of a class without an image is below the lowest one."""
 
 
 class LinearProbe(NamedTuple):
@@ -39,12 +39,18 @@ def fit_linear_probe(
     validation_labels: NDArray[np.int64],
     num_classes: int,
     balanced: bool = False,
+    max_seconds: float = 180.0,
 ) -> LinearProbe:
     """Fit (N, features) to (N,) labels; the regularization is that with the lowest loss on the validation images.
 
-    Every class must have an image. `features` are scaled in place: they may take a gigabyte. `balanced`: images of
-    small classes count more.
+    A class without an image gets a bias that keeps it from being predicted. `features` are scaled in place: they may
+    take a gigabyte. `balanced`: images of small classes count more. `max_seconds`: after these no weaker regularization
+    is tried.
     """
+    present = np.unique(labels)
+    if len(present) == 1:
+        only = _all_classes(np.zeros((1, features.shape[1])), np.zeros(1), present, num_classes)
+        return LinearProbe(*only, *_measure(validation_features @ only[0].T + only[1], validation_labels))
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
@@ -56,13 +62,13 @@ def fit_linear_probe(
     best: LinearProbe | None = None
     started = time.monotonic()
     for strength in STRENGTHS:
-        if best is not None and time.monotonic() - started > MAX_SECONDS:
+        if best is not None and time.monotonic() - started > max_seconds:
             break
         model.C = strength
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # nearly there is as good here
             model.fit(features, labels)
-        weight, bias = _both_classes(model.coef_ / scale, model.intercept_, num_classes)
+        weight, bias = _all_classes(model.coef_ / scale, model.intercept_, present, num_classes)
         loss, error = _measure(validation_features @ weight.T + bias, validation_labels)
         if best is None or loss < best.validation_loss:
             best = LinearProbe(weight, bias, loss, error)
@@ -70,11 +76,16 @@ def fit_linear_probe(
     return best
 
 
-def _both_classes(weight: NDArray[np.floating], bias: NDArray[np.floating], num_classes: int) -> tuple[Floats, Floats]:
-    """One row per class, also of two classes, for which scikit-learn has the difference only."""
-    if num_classes == 2:
+def _all_classes(
+    weight: NDArray[np.floating], bias: NDArray[np.floating], present: NDArray[np.int64], num_classes: int
+) -> tuple[Floats, Floats]:
+    """One row per class from those of the classes that are `present`; of two, scikit-learn has the difference only."""
+    if len(present) == 2:
         weight, bias = np.concatenate([-weight, weight]) / 2, np.concatenate([-bias, bias]) / 2
-    return weight.astype(np.float32), bias.astype(np.float32)
+    all_weights = np.zeros((num_classes, weight.shape[1]), np.float32)
+    all_biases = np.full(num_classes, bias.min() - ABSENT, np.float32)
+    all_weights[present], all_biases[present] = weight, bias
+    return all_weights, all_biases
 
 
 def _measure(logits: Floats, labels: NDArray[np.int64]) -> tuple[float, float]:

@@ -18,12 +18,13 @@ from model.artifacts.weights import write_kernels
 from model.artifacts.writer import publish, utc_now
 from model.network.export import export
 from model.network.torch_module import AlexNet
-from model.runtime import OnnxModel
 from training.data.traits import count_warning_bits
+from training.evaluation.baselines import HOG, Baseline, measure_hog, read_baselines, write_baselines
 from training.evaluation.predictions import Predictions
 from training.loop.metrics import read_metrics
 from training.loop.status import stage
 from training.loop.trainer import Trainer
+from training.publish.calibrate import calibrate, open_with_logits
 from training.publish.provenance import commit
 from training.publish.report import predict_split, write_report
 
@@ -36,7 +37,7 @@ def export_and_publish(
     extra: dict[str, Any] | None = None,
     round_weights: Callable[[Path], None] | None = None,
 ) -> Artifact:
-    """Export the whole network's `weights`, measure, publish, and write the run's report.
+    """Export the whole network's `weights`, calibrate, measure, publish, and write the run's report.
 
     `extra` joins what the manifest records of the training. `round_weights` may change the exported file before it is
     measured. Raises AlexNetError.
@@ -54,7 +55,13 @@ def export_and_publish(
                 round_weights(folder / NETWORK)
             write_kernels(folder)
         ten_crop = config.environment.crops == "10"
-        measured.append(predict_split(OnnxModel(folder / NETWORK), dataset, cache, split, ten_crop))
+        train, validation = (
+            [dataset.examples[row] for row in cache.rows(dataset, name)] for name in ("train", "validation")
+        )
+        fitted_on = f"{dataset.split_description}, validation"
+        calibration = calibrate(folder, train, validation, fitted_on, config.run.image_contract, ten_crop)
+        with open_with_logits(folder / NETWORK) as model:
+            measured.append(predict_split(model, dataset, cache, split, ten_crop, calibration.temperature))
         (folder / HISTORY).write_text(_history(trainer, measured[0], split).model_dump_json() + "\n")
         return Manifest(
             name=config.run.name,
@@ -66,15 +73,26 @@ def export_and_publish(
             parameters=sum(p.numel() for p in network.parameters()),
             image_contract=config.run.image_contract.name,
             license=dataset.license,
-            training=provenance(trainer) | (extra or {}),
+            training=provenance(trainer) | {"baselines": [asdict(baseline) for baseline in baselines]} | (extra or {}),
             measurements=measured[0].measurements(f"{dataset.split_description}, {split}", dataset.groupings),
+            calibration=calibration,
             export_difference=difference,
         )
 
+    baselines = _baselines(trainer)
     artifact = publish(config.environment.artifacts_folder, config.run.name, dataset.labels, write)
     with stage("writing the report"):
-        write_report(trainer.run.path, artifact, dataset, cache, measured[0])
+        write_report(trainer.run.path, config, artifact, dataset, cache, measured[0])
     return artifact
+
+
+def _baselines(trainer: Trainer) -> list[Baseline]:
+    """What plain methods come to on the held-out images: those of the start network, and gradient histograms."""
+    baselines = [baseline for baseline in read_baselines(trainer.run.path) if baseline.method != HOG]
+    with stage("measuring a plain baseline (HOG)"):
+        baselines.append(measure_hog(trainer.dataset, trainer.cache, trainer.config.run.seed))
+    write_baselines(trainer.run.path, baselines)
+    return baselines
 
 
 def _history(trainer: Trainer, predictions: Predictions, split: str) -> TrainingHistory:

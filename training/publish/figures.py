@@ -1,23 +1,54 @@
-"""Figures of a training run: curves, kernels (Figure 3), predictions (Figure 4), confusion matrix."""
+"""Figures of a training run: curves, kernels (Figure 3), predictions (Figure 4), confusion matrix.
+
+Each is drawn in the colors of the theme it is called in (`themed`): for a light page by default, or for a dark one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from model.artifacts.class_names import short_names, wrap_name
 from model.runtime import top_k
 from training.optim.range_test import RangeTest, smooth
 
 Pixels = NDArray[np.uint8]
 TRUE_CLASS, OTHER_CLASS = "#d6409f", "#4c78a8"
 """As in Figure 4: the true class in pink, the others in blue."""
+ACCENT = "#d9534f"
+"""Red that can be read on white and on black."""
 MAX_NAMED_CLASSES, MAX_COUNTED_CLASSES = 100, 20
 """Of a confusion matrix with names beside it, and with numbers in it."""
+LIGHT, DARK = ("#ffffff", "#1a1a1a", "#8a8a8a"), ("#16181c", "#e6e6e6", "#8a8a8a")
+"""Background, text, and what is less important."""
+
+
+@contextmanager
+def themed(dark: bool) -> Iterator[None]:
+    """The colors of the figures that are made and saved in this context."""
+    background, text, faint = DARK if dark else LIGHT
+    with mpl.rc_context(
+        {
+            "figure.facecolor": background,
+            "axes.facecolor": background,
+            "savefig.facecolor": background,
+            "text.color": text,
+            "axes.labelcolor": text,
+            "xtick.labelcolor": text,
+            "ytick.labelcolor": text,
+            "axes.edgecolor": faint,
+            "xtick.color": faint,
+            "ytick.color": faint,
+        }
+    ):
+        yield
 
 
 def draw_curves(records: Sequence[Mapping[str, Any]]) -> Figure:
@@ -25,16 +56,20 @@ def draw_curves(records: Sequence[Mapping[str, Any]]) -> Figure:
     figure = Figure(figsize=(11, 3.2), layout="constrained")
     loss, error, learning_rate = figure.subplots(1, 3)
     epochs = [record["epoch"] for record in records]
+    text = mpl.rcParams["text.color"]
+    marker = "o" if len(records) == 1 else ""
     for axes, name in ((loss, "loss"), (error, "top1_error")):
-        for split, color in (("train", "black"), ("validation", "#c0392b")):
+        for split, color in (("train", text), ("validation", ACCENT)):
             values = [record.get(f"{split}_{name}", np.nan) for record in records]
-            axes.plot(epochs, values, color=color, label=split, linewidth=1.4)
+            axes.plot(epochs, values, color=color, label=split, linewidth=1.4, marker=marker)
         axes.set(title=name.replace("_", " ").replace("top1", "top-1"), xlabel="epoch", ylim=(0, None))
         axes.legend(frameon=False)
-    learning_rate.step(epochs, [record["learning_rate"] for record in records], where="mid", color="black")
+    rates = [record["learning_rate"] for record in records]
+    learning_rate.step(epochs, rates, where="mid", color=text, marker=marker)
     learning_rate.set(title="learning rate", xlabel="epoch", yscale="log")
     for axes in (loss, error, learning_rate):
         axes.spines[["top", "right"]].set_visible(False)
+        axes.xaxis.get_major_locator().set_params(integer=True)
     return figure
 
 
@@ -42,11 +77,13 @@ def draw_range_test(test: RangeTest) -> Figure:
     """The losses of a range test by learning rate, their moving average, and the rate that was found."""
     figure = Figure(figsize=(6, 3.2), layout="constrained")
     axes = figure.subplots()
-    axes.plot(test.rates, test.losses, color="#bbbbbb", linewidth=1, label="steps")
-    axes.plot(test.rates, smooth(list(test.losses)), color="black", linewidth=1.4, label="moving average")
+    text, faint = mpl.rcParams["text.color"], mpl.rcParams["axes.edgecolor"]
+    axes.plot(test.rates, test.losses, color=faint, linewidth=1, label="steps")
+    axes.plot(test.rates, smooth(list(test.losses)), color=text, linewidth=1.4, label="moving average")
     if test.best_rate is not None:
-        axes.axvline(test.best_rate, color="#c0392b", linewidth=1.4, label=f"found: {test.best_rate:g}")
-    axes.set(xlabel="learning rate", ylabel="loss", xscale="log")
+        axes.axvline(test.best_rate, color=ACCENT, linewidth=1.4, label=f"found: {test.best_rate:g}")
+    highest = 2 * max(test.losses[:1], default=1.0)  # what has exploded is cut off
+    axes.set(xlabel="learning rate", ylabel="loss", xscale="log", ylim=(0, highest))
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
@@ -65,38 +102,31 @@ def draw_kernels(kernels: NDArray[np.float32], towers: int) -> Figure:
 
 
 def _tile(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(N, h, w, 3) -> one image with 16 of them per row and a white pixel between."""
+    """(N, h, w, 3) -> one image (..., 4) with 16 of them per row and a transparent pixel between."""
     count, height, width, _ = images.shape
-    sheet = np.ones(((height + 1) * -(-count // 16) - 1, (width + 1) * min(16, count) - 1, 3), np.float32)
+    sheet = np.zeros(((height + 1) * -(-count // 16) - 1, (width + 1) * min(16, count) - 1, 4), np.float32)
     for number, image in enumerate(images):
         top, left = (height + 1) * (number // 16), (width + 1) * (number % 16)
-        sheet[top : top + height, left : left + width] = image
+        sheet[top : top + height, left : left + width, :3] = image
+        sheet[top : top + height, left : left + width, 3] = 1
     return sheet
 
 
 def draw_predictions(
-    images: Sequence[Pixels],
-    labels: Sequence[int],
-    probabilities: NDArray[np.float32],
-    names: Sequence[str],
-    files: Sequence[str] | None = None,
+    images: Sequence[Pixels], labels: Sequence[int], probabilities: NDArray[np.float32], names: Sequence[str]
 ) -> Figure:
-    """Figure 4, left: images with their true class above, and the five most probable classes as bars.
-
-    `files`: names to show with the classes.
-    """
-    columns = 4
+    """Figure 4, left: images, their true class below, and the five most probable classes as bars."""
+    columns, shown = 4, short_names(names)
     rows = -(-len(images) // columns)
-    figure = Figure(figsize=(11, 3.6 * rows), layout="constrained")
+    figure = Figure(figsize=(11, 3.8 * rows), layout="constrained")
     grid = figure.subplots(2 * rows, columns, squeeze=False, gridspec_kw={"height_ratios": [3, 2] * rows})
     for axes in grid.flat:
         axes.set_axis_off()
     for number, image in enumerate(images):
         top, bars = grid[2 * (number // columns) : 2 * (number // columns) + 2, number % columns]
         top.imshow(image)
-        file = "" if files is None else f"\n{_cut(files[number])}"
-        top.set_title(_short(names[labels[number]]) + file, fontsize=9)
-        _bars(bars, probabilities[number], labels[number], names)
+        top.text(0.5, -0.03, _lines(shown[labels[number]]), transform=top.transAxes, ha="center", va="top", fontsize=9)
+        _bars(bars, probabilities[number], labels[number], shown)
     return figure
 
 
@@ -110,7 +140,7 @@ def _bars(axes: Axes, probability: NDArray[np.float32], label: int, names: Seque
         height=0.8,
     )
     for place, c in enumerate(order):
-        axes.text(0.02, place, _short(names[c]), va="center", fontsize=8)
+        axes.text(0.02, place, _lines(names[c], 36, 1), va="center", fontsize=8)
     axes.set(xlim=(0, 1), xticks=[], yticks=[])
 
 
@@ -129,9 +159,9 @@ def draw_confusion(labels: NDArray[np.int64], predicted: NDArray[np.int64], name
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     axes.set(xlabel="predicted", ylabel="true")
     if classes <= MAX_NAMED_CLASSES:
-        small = 8 if classes <= 30 else 5
-        axes.set_xticks(range(classes), [_short(name) for name in names], rotation=90, fontsize=small)
-        axes.set_yticks(range(classes), [_short(name) for name in names], fontsize=small)
+        small, shown = 8 if classes <= 30 else 5, [_lines(name) for name in short_names(names)]
+        axes.set_xticks(range(classes), shown, rotation=90, fontsize=small)
+        axes.set_yticks(range(classes), shown, fontsize=small)
     if classes <= MAX_COUNTED_CLASSES:
         for row, column in zip(*np.nonzero(counts), strict=True):
             color = "white" if shares[row, column] > 0.5 else "black"
@@ -139,11 +169,6 @@ def draw_confusion(labels: NDArray[np.int64], predicted: NDArray[np.int64], name
     return figure
 
 
-def _short(name: str) -> str:
-    """The first of a synset's names, cut to fit."""
-    return _cut(name.split(",")[0])
-
-
-def _cut(text: str) -> str:
-    """Text cut to fit; `$` would start a formula."""
-    return (text if len(text) <= 26 else text[:25] + "…").replace("$", r"\$")
+def _lines(name: str, width: int = 26, max_lines: int = 3) -> str:
+    """A name in lines that fit; `$` would start a formula."""
+    return wrap_name(name, width, max_lines).replace("$", r"\$")

@@ -1,30 +1,31 @@
-"""A run as one self-contained page, `report.html` in its folder. `alexnet report RUN` writes it again."""
+"""A run as one self-contained page, `report.html` in its folder, and as `report.json`. `alexnet report RUN` writes them
+again."""
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
-from model.artifacts.intervals import Interval, format_interval, wilson_interval
+from model.artifacts.intervals import format_interval, wilson_interval
 from model.artifacts.weights import read_weights
+from model.datasets.names import show_path
 from model.exceptions import DatasetError
-from model.runtime import OnnxModel
+from model.runtime import OnnxModel, top_k
+from training.config import TrainConfig
 from training.data.cache import ImageCache, batches
 from training.data.data_check import DataCheck, check_images
 from training.data.data_warnings import describe_shortcuts
 from training.data.datasets import Dataset
 from training.data.loading import load_dataset
+from training.evaluation.baselines import Baseline, read_baselines
 from training.evaluation.evaluate import BATCH_SIZE, LabeledBatch, predict
 from training.evaluation.per_class import ClassMeasurement, measure_classes
 from training.evaluation.predictions import Predictions, write_tables
@@ -33,29 +34,54 @@ from training.loop.run_directory import RunDirectory
 from training.loop.setup import open_cache
 from training.optim.range_test import read_range_test
 from training.publish import figures
+from training.publish.calibrate import describe_calibration
+from training.publish.page import (
+    Guess,
+    card,
+    cards,
+    command,
+    facts,
+    folded,
+    page,
+    paragraph,
+    percent,
+    picture,
+    section,
+    table,
+)
+from training.publish.summary import (
+    Summary,
+    format_baseline,
+    format_duration,
+    frequent_class_baseline,
+    next_commands,
+)
 
 REPORT = "report.html"
-NUM_SAMPLES = 8
-"""Images shown with their predictions, and as many of the worst mistakes."""
+NUM_SAMPLES, NUM_MISTAKES = 12, 24
+"""Images shown with their predictions: some drawn at random, and the mistakes with the highest confidence."""
+NUM_GUESSES = 5
 MAX_MATRIX_CLASSES = 1000
 """Largest confusion matrix that is drawn: one of ten thousand classes takes gigabytes, and nobody could read it."""
 NUM_CONFUSIONS = 10
-NUM_MISTAKES = 30
-"""Mistakes that are listed with the names of their files; all are in predictions.csv."""
 NUM_CLASSES = 100
 """Classes in the table, those with the lowest recall; all are in per_class.csv."""
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #1a1a1a }
-img { max-width: 100%; height: auto } table { border-collapse: collapse; margin: 1rem 0 }
-td, th { border-bottom: 1px solid #ddd; padding: .25rem .8rem .25rem 0; text-align: left; vertical-align: top }
-pre { background: #f5f5f5; overflow-x: auto; padding: 1rem; font-size: .85rem } h2 { margin-top: 2.5rem }
-"""
+NUM_SKIPPED = 100
+"""Skipped files that are named."""
 
 
 def predict_split(
-    model: OnnxModel, dataset: Dataset, cache: ImageCache, split: str, ten_crop: bool = True
+    model: OnnxModel,
+    dataset: Dataset,
+    cache: ImageCache,
+    split: str,
+    ten_crop: bool = True,
+    temperature: float | None = None,
 ) -> Predictions:
-    """Run a served network on one split of a dataset, out of its cache. Raises DatasetError."""
+    """Run a served network on one split of a dataset, out of its cache. Raises DatasetError.
+
+    `temperature`: see `training.evaluation.evaluate.predict`.
+    """
     rows = cache.rows(dataset, split)
     examples = dataset.examples
 
@@ -63,176 +89,264 @@ def predict_split(
         files, labels, _ = zip(*(examples[row] for row in batch), strict=True)
         return LabeledBatch(cache.images.read(batch), np.array(labels), files)
 
-    return predict(model, map(read, batches(rows, BATCH_SIZE)), len(rows), ten_crop)
+    return predict(model, map(read, batches(rows, BATCH_SIZE)), len(rows), ten_crop, temperature)
 
 
 def rewrite_report(run: Path, artifact: Path | None = None) -> Path:
     """Measure the artifact of a run again and write its report again; its path.
 
-    `artifact`: by default the newest of the run's name. Raises AlexNetError.
+    `artifact`: by default the run's own, or else the newest of its name. Raises AlexNetError.
     """
-    config = RunDirectory(run).read_config()
+    directory = RunDirectory(run)
+    config = directory.read_config()
     environment = config.environment
-    loaded = artifacts.load(artifact or environment.artifacts_folder / config.run.name)
+    path = artifact or directory.artifact() or environment.artifacts_folder / config.run.name
+    loaded = artifacts.load(path)
     dataset = load_dataset(environment.data, config.run.seed, environment.archive, environment.exclude)
     if loaded.labels != dataset.labels:
         raise DatasetError(f"the classes of {environment.data} differ from those of {loaded.path}")
     cache = open_cache(config, dataset)
     model = OnnxModel(loaded.network)
     predictions = predict_split(model, dataset, cache, dataset.held_out_split, environment.crops == "10")
-    return write_report(run, loaded, dataset, cache, predictions)
+    return write_report(run, config, loaded, dataset, cache, predictions)
 
 
 def write_report(
-    folder: Path, artifact: Artifact, dataset: Dataset, cache: ImageCache, predictions: Predictions
+    folder: Path,
+    config: TrainConfig,
+    artifact: Artifact,
+    dataset: Dataset,
+    cache: ImageCache,
+    predictions: Predictions,
 ) -> Path:
-    """Write report.html, predictions.csv and per_class.csv of a run into its folder; the path of the report.
+    """Write report.html, report.json, predictions.csv and per_class.csv of a run into its folder; the report's path.
 
     `predictions`: of the held-out split, in its order.
     """
-    rows = cache.rows(dataset, dataset.held_out_split)
-    names = [label.name for label in dataset.labels]
-    labels, predicted = predictions.labels, predictions.predicted
     write_tables(folder, predictions, dataset.labels)
+    check = check_images(dataset, cache.traits, cache.skipped, cache.copies)
     records = read_metrics(folder)
-    sample = np.random.default_rng(0).permutation(len(rows))[:NUM_SAMPLES]
-    mistakes = predictions.mistakes
-    spec, weights = read_weights(artifact)
-    kernels = weights[f"{spec.convolutions[0].name}.weight"].transpose(0, 2, 3, 1)
-
-    def draw(places: NDArray[np.int64]) -> Figure:
-        images = list(cache.images.read(rows[places]))
-        files = [Path(predictions.files[place]).name for place in places]
-        return figures.draw_predictions(images, labels[places].tolist(), predictions.best[places], names, files)
-
-    sections = [("Errors", _error_table(artifact))]
-    if records:
-        sections.append(("Curves", _image(figures.draw_curves(records), "loss, error and learning rate by epoch")))
-    if (test := read_range_test(folder)) is not None:
-        sections.append(("Range test", _image(figures.draw_range_test(test), "loss by learning rate")))
-    sections.append((f"{len(sample)} held-out images", _image(draw(sample), "images with their five classes")))
-    if len(mistakes):
-        worst = _image(draw(mistakes[:NUM_SAMPLES]), "wrong predictions with the highest confidence")
-        sections.append(("Worst mistakes", worst + _mistake_table(predictions, names)))
-    sections.append(("Classes", _class_table(measure_classes(predicted, labels, dataset.labels))))
-    confusions = _confusion_table(labels, predicted, names)
-    if len(names) <= MAX_MATRIX_CLASSES:
-        confusions = _image(figures.draw_confusion(labels, predicted, names), "confusion matrix") + confusions
-    sections += [
-        ("Images", _check_text(check_images(dataset, cache.traits, cache.skipped, cache.copies))),
-        ("Most frequent confusions", confusions),
-        ("Kernels of conv1", _image(figures.draw_kernels(kernels, spec.towers), "kernels, those of a tower together")),
-        ("Training", f"<pre>{escape(json.dumps(artifact.manifest.training, indent=1))}</pre>"),
+    summary = Summary(
+        artifact=artifact,
+        measured=artifact.manifest.measurements[-1],
+        split=dataset.held_out_split,
+        baselines=[*read_baselines(folder), _frequent(dataset, check)],
+        check=check,
+        epochs=len(records),
+        seconds=float(records[-1].get("run_seconds", 0)) if records else 0.0,
+        commands=next_commands(artifact, folder, config.environment.data, config.environment.exclude),
+    )
+    summary.write(folder)
+    names = [label.name for label in dataset.labels]
+    rows = cache.rows(dataset, dataset.held_out_split)
+    gallery = _Gallery(predictions, names, cache, rows)
+    sections = [
+        *_first_screen(summary, config, folder),
+        section("Next", "".join(paragraph(f"To {what}:") + command(line) for what, line in summary.commands)),
+        section("Errors", _error_table(artifact) + paragraph(describe_calibration(artifact.manifest))),
+        section("Was training worth it?", _baseline_section(summary)),
+        section("Mistakes", _mistakes(gallery, predictions)),
+        section("Confusions", _confusions(predictions, names)),
+        section(
+            "Classes", _class_table(measure_classes(predictions.predicted, predictions.labels, dataset.labels), check)
+        ),
+        section(f"{gallery.sample_size} held-out images", gallery.show_sample()),
+        section("Training", _training_section(artifact, folder)),
+        section("Images", _images_section(check)),
     ]
     target = folder / REPORT
-    target.write_text(_page(artifact, len(records), sections), encoding="utf-8")
+    target.write_text(page(f"{artifact.manifest.name} version {artifact.manifest.version}", sections), encoding="utf-8")
     return target
 
 
-def _page(artifact: Artifact, epochs: int, sections: list[tuple[str, str]]) -> str:
-    manifest = artifact.manifest
-    title = f"{manifest.name} version {manifest.version}"
-    body = "".join(f"<section><h2>{escape(heading)}</h2>{content}</section>" for heading, content in sections)
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style><h1>{escape(title)}</h1>'
-        f"<p>{manifest.parameters:,} parameters, {manifest.num_classes:,} classes; {epochs} epochs; "
-        f"network sha256 {artifact.network_sha256[:16]}…; license: {escape(manifest.license)}.</p>{body}</html>\n"
+def _frequent(dataset: Dataset, check: DataCheck) -> Baseline:
+    split = dataset.held_out_split
+    return frequent_class_baseline(
+        split, [size.train for size in check.sizes], [size.count(split) for size in check.sizes]
     )
+
+
+def _first_screen(summary: Summary, config: TrainConfig, folder: Path) -> list[str]:
+    """Title, the result in a sentence, facts, and warnings."""
+    manifest = summary.artifact.manifest
+    training = manifest.training
+    sizes = ", ".join(f"{count:,} {split}" for split, count in summary.check.summary.splits.items())
+    skipped = summary.check.summary.skipped
+    start = training.get("initialized_from") or "nothing: initial weights were drawn at random"
+    length = f"{summary.epochs} epoch{'' if summary.epochs == 1 else 's'} in {format_duration(summary.seconds)}"
+    published = training.get("published_epoch")
+    if not summary.epochs:
+        length = "no epoch: only the output layer was fitted"
+    elif published not in (None, summary.epochs):
+        length += f"; published: epoch {published}, the one with the lowest validation error"
+    pairs = (
+        ("Images", f"{summary.check.summary.num_used:,} used: {sizes}"),
+        ("Skipped", ", ".join(f"{count:,} {reason}" for reason, count in skipped.items()) or "nothing"),
+        ("Classes", f"{manifest.num_classes:,}, {_class_sizes(summary.check)}"),
+        ("Started from", str(start)),
+        ("Recipe", f"{config.recipe.name}, learning rate {config.recipe.learning_rate:g}"),
+        ("Trained", f"{length}; {training.get('precision', '')} on {training.get('device', '')}"),
+        ("License", manifest.license),
+        ("Folder", str(folder)),
+    )
+    return [
+        f"<h1>{escape(manifest.name)} version {manifest.version}</h1>",
+        paragraph(f"report of a training, {manifest.created:%Y-%m-%d %H:%M} UTC", "kind"),
+        paragraph(summary.result, "result"),
+        paragraph(summary.verdict) if summary.verdict else "",
+        paragraph(summary.doubt, "warning") if summary.doubt else "",
+        facts(pairs),
+        *(paragraph(warning[:1].upper() + warning[1:], "warning") for warning in summary.check.warnings),
+    ]
+
+
+def _class_sizes(check: DataCheck) -> str:
+    """How many training images the classes have."""
+    counts = sorted((size.train, size.label.name) for size in check.sizes)
+    if counts[0][0] == counts[-1][0]:
+        return f"{counts[0][0]:,} training images each"
+    return f"from {counts[0][0]:,} training images ({counts[0][1]}) to {counts[-1][0]:,} ({counts[-1][1]})"
+
+
+class _Gallery:
+    """Shows held-out images with what the network says of them."""
+
+    def __init__(
+        self, predictions: Predictions, names: Sequence[str], cache: ImageCache, rows: NDArray[np.int64]
+    ) -> None:
+        self.predictions, self.names, self.cache, self.rows = predictions, names, cache, rows
+        self.files = _short_paths(predictions.files)
+        self.sample_size = min(NUM_SAMPLES, len(rows))
+
+    def show(self, places: Sequence[int] | NDArray[np.int64]) -> str:
+        """Cards of the images at these places of the predictions."""
+        pixels = self.cache.images.read(self.rows[places])
+        return cards(self._card(place, image) for place, image in zip(places, pixels, strict=True))
+
+    def show_sample(self) -> str:
+        """Cards of images that are drawn at random."""
+        return self.show(np.random.default_rng(0).permutation(len(self.rows))[: self.sample_size])
+
+    def _card(self, place: int, pixels: NDArray[np.uint8]) -> str:
+        probabilities, label = self.predictions.best[place], int(self.predictions.labels[place])
+        guesses = [
+            Guess(self.names[c], float(probabilities[c]), c == label)
+            for c in top_k(probabilities, min(NUM_GUESSES, len(self.names)))
+        ]
+        return card(pixels, self.names[label], guesses, self.files[place])
+
+
+def _short_paths(files: Sequence[str]) -> list[str]:
+    """Paths below the folder that all files have in common."""
+    folder = os.path.commonpath([Path(file).parent for file in files])
+    return [show_path(os.path.relpath(file, folder)) for file in files]
 
 
 def _error_table(artifact: Artifact) -> str:
-    rows = []
-    for m in artifact.manifest.measurements:
-        groups = [
-            f"{escape(name)}: {_percent(accuracy, wilson_interval(accuracy, m.num_images))}"
-            for name, accuracy in m.groups.items()
-        ]
-        rows.append(
-            (
-                f"{escape(m.split)}, {m.num_images:,} images",
-                f"{m.crops}",
-                _percent(m.top1_error, m.top1_interval),
-                _percent(m.top5_error, m.top5_interval),
-                _percent(m.balanced_accuracy, m.balanced_accuracy_interval),
-                "<br>".join(groups),
-            )
+    rows = [
+        (
+            f"{m.split}, {m.num_images:,} images",
+            f"{m.crops}",
+            percent(m.top1_error, m.top1_interval),
+            percent(m.top5_error, m.top5_interval),
+            percent(m.balanced_accuracy, m.balanced_accuracy_interval),
+            *(percent(accuracy, wilson_interval(accuracy, m.num_images)) for accuracy in m.groups.values()),
         )
-    titles = ("split", "crops", "top-1 error", "top-5 error", "balanced accuracy", "accuracy of groups")
-    return (
-        _table(titles, rows) + "<p>In parentheses: 95 % intervals (Wilson), as far as the number of images tells. "
-        "Balanced accuracy is the mean of the classes' recalls. With five classes or fewer there is no top-5 error.</p>"
+        for m in artifact.manifest.measurements
+    ]
+    groups = [f"right by {name}" for name in artifact.manifest.measurements[-1].groups]
+    titles = ("images", "crops", "top-1 error", "top-5 error", "balanced accuracy", *groups)
+    note = (
+        "In parentheses: 95 % intervals, as far as the number of images tells. Balanced accuracy is the mean of the "
+        "classes' recalls."
     )
+    return table(titles, rows) + paragraph(note, "faint")
 
 
-def _check_text(check: DataCheck) -> str:
-    """What was read and left out, and what the numbers of the report may be wrong by."""
-    summary = f"<pre>{escape(str(check.summary))}</pre>"
-    if check.shortcuts is not None:
-        summary += f"<p>{escape(describe_shortcuts(check.shortcuts))}.</p>"
-    return summary + "".join(f"<p><strong>Warning:</strong> {escape(warning)}.</p>" for warning in check.warnings)
+def _baseline_section(summary: Summary) -> str:
+    """The network beside plain methods."""
+    network = summary.measured
+    low, high = summary.interval
+    first = (
+        f"this network, {network.crops} crop{'s' if network.crops > 1 else ''}",
+        f"{100 * (1 - network.top1_error):.1f} % ({format_interval((low, high))})",
+        f"{summary.artifact.manifest.training['images']['train']:,}",
+        f"{network.num_images:,}",
+    )
+    rows = [first, *(format_baseline(baseline) for baseline in summary.baselines)]
+    note = "The plain methods use the center crop, and at most a few thousand images."
+    return table(("method", "right", "training images", "measured on"), rows) + paragraph(note, "faint")
 
 
-def _class_table(measured: Sequence[ClassMeasurement]) -> str:
-    """Precision, recall and F1 of the classes, those with the lowest recall first."""
-    shown = sorted(measured, key=lambda m: (m.recall is None, m.recall))[:NUM_CLASSES]
-    rows = [
-        (
-            escape(m.label.name),
-            f"{m.num_images:,}",
-            _percent(m.precision),
-            _percent(m.recall, m.recall_interval),
-            _percent(m.f1),
-        )
-        for m in shown
-    ]
-    which = f"The {len(shown):,} classes with the lowest recall" if len(shown) < len(measured) else "All classes"
-    table = _table(("class", "images", "precision", "recall", "F1"), rows)
-    return f"{table}<p>{which}; per_class.csv has the same numbers of all.</p>"
+def _mistakes(gallery: _Gallery, predictions: Predictions) -> str:
+    """The mistakes with the highest confidence."""
+    mistakes = predictions.mistakes
+    if not len(mistakes):
+        return ""
+    count = f"{len(mistakes):,} of {len(predictions.labels):,} images"
+    shown = "all" if len(mistakes) <= NUM_MISTAKES else f"the {NUM_MISTAKES} with the highest confidence"
+    text = f"{count}; shown: {shown}. All are in predictions.csv. Below an image is its true class, in pink."
+    return paragraph(text) + gallery.show(mistakes[:NUM_MISTAKES])
 
 
-def _mistake_table(predictions: Predictions, names: Sequence[str]) -> str:
-    """The most confident mistakes with the names of their files."""
-    folder = os.path.commonpath([Path(file).parent for file in predictions.files])
-    rows = [
-        (
-            f"{escape(os.path.relpath(predictions.files[place], folder))}",
-            escape(names[predictions.labels[place]]),
-            escape(names[predictions.predicted[place]]),
-            _percent(float(predictions.best[place].max())),
-        )
-        for place in predictions.mistakes[:NUM_MISTAKES]
-    ]
-    table = _table(("file", "true", "predicted", "probability"), rows)
-    count = f"{len(predictions.mistakes):,} of {len(predictions.labels):,} images"
-    return f"{table}<p>{count} are mistaken; all are in predictions.csv.</p>"
-
-
-def _confusion_table(labels: NDArray[np.int64], predicted: NDArray[np.int64], names: Sequence[str]) -> str:
-    """The pairs of classes that are confused most often."""
+def _confusions(predictions: Predictions, names: Sequence[str]) -> str:
+    """The confusion matrix, and the pairs of classes that are confused most often."""
+    labels, predicted = predictions.labels, predictions.predicted
     wrong = labels != predicted
     pairs, counts = np.unique(np.stack([labels[wrong], predicted[wrong]], 1), axis=0, return_counts=True)
     order = np.argsort(-counts, kind="stable")[:NUM_CONFUSIONS]
-    rows = [(escape(names[pairs[i, 0]]), escape(names[pairs[i, 1]]), f"{counts[i]}") for i in order]
-    return _table(("true", "predicted", "images"), rows)
+    rows = [(names[pairs[i, 0]], names[pairs[i, 1]], f"{counts[i]:,}") for i in order]
+    matrix = ""
+    if len(names) <= MAX_MATRIX_CLASSES:
+        matrix = picture(lambda: figures.draw_confusion(labels, predicted, names), "confusion matrix")
+    return matrix + table(("true", "predicted", "images"), rows)
 
 
-def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """An HTML table; the cells are HTML."""
-    head = "".join(f"<th>{title}" for title in titles)
-    body = "".join(f"<tr>{''.join(f'<td>{cell}' for cell in row)}</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{body}</table>"
+def _class_table(measured: Sequence[ClassMeasurement], check: DataCheck) -> str:
+    """Images, precision, recall and F1 of the classes, those with the lowest recall first."""
+    training = {size.label.id: size.train for size in check.sizes}
+    shown = sorted(measured, key=lambda m: (m.recall is None, m.recall))[:NUM_CLASSES]
+    rows = [
+        (
+            m.label.name,
+            f"{training[m.label.id]:,}",
+            f"{m.num_images:,}",
+            percent(m.precision),
+            percent(m.recall, m.recall_interval) if m.num_images else "",
+            percent(m.f1),
+        )
+        for m in shown
+    ]
+    titles = ("class", "training images", "held-out images", "precision", "recall", "F1")
+    which = f"The {len(shown):,} classes with the lowest recall" if len(shown) < len(measured) else "All classes"
+    return table(titles, rows) + paragraph(f"{which}; per_class.csv has the same numbers of all.", "faint")
 
 
-def _percent(share: float | None, interval: Interval | None = None) -> str:
-    """A share in percent with its interval; empty if it is None."""
-    if share is None:
-        return ""
-    return f"{100 * share:.2f} %" + ("" if interval is None else f" ({format_interval(interval)})")
+def _training_section(artifact: Artifact, folder: Path) -> str:
+    """Curves, range test, kernels, and everything that the manifest records."""
+    records, test = read_metrics(folder), read_range_test(folder)
+    parts = []
+    if records:
+        parts.append(picture(lambda: figures.draw_curves(records), "loss, error and learning rate by epoch"))
+    if test is not None:
+        found = "none was found" if test.best_rate is None else f"{test.best_rate:g} was found"
+        parts.append(paragraph(f"Range test of the learning rate: {found} in {len(test.rates)} steps."))
+        parts.append(picture(lambda: figures.draw_range_test(test), "loss by learning rate"))
+    spec, weights = read_weights(artifact)
+    kernels = weights[f"{spec.convolutions[0].name}.weight"].transpose(0, 2, 3, 1)
+    drawn = picture(lambda: figures.draw_kernels(kernels, spec.towers), "kernels, those of a tower together")
+    values = f"<pre>{escape(json.dumps(artifact.manifest.training, indent=1))}</pre>"
+    return "".join([*parts, folded("Kernels of the first layer", drawn), folded("All settings, as JSON", values)])
 
 
-def _image(figure: Figure, description: str) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="{escape(description)}" src="data:image/png;base64,{data}">'
+def _images_section(check: DataCheck) -> str:
+    """What was read and left out."""
+    text = f"<pre>{escape(str(check.summary))}</pre>"
+    if check.shortcuts is not None:
+        text += paragraph(f"{describe_shortcuts(check.shortcuts)}.")
+    if not check.skipped:
+        return text
+    listed = "\n".join(str(entry) for entry in check.skipped[:NUM_SKIPPED])
+    more = len(check.skipped) - NUM_SKIPPED
+    listed += f"\nand {more:,} more: --list-skipped FILE writes all" if more > 0 else ""
+    return text + folded(f"{len(check.skipped):,} skipped", f"<pre>{escape(listed)}</pre>")

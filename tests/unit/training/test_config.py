@@ -59,7 +59,8 @@ def test_recipe_options_change_the_recipe() -> None:
     )
     assert options.resolve() == expected
     assert RecipeOptions(batch_size=64, learning_rate=0.5).resolve().learning_rate == 0.5
-    with pytest.raises(TrainingError, match="unknown recipe 'large': choose one of paper, source, small, photos"):
+    known = "paper, source, small, fine-tune, photos"
+    with pytest.raises(TrainingError, match=f"unknown recipe 'large': choose one of {known}"):
         RecipeOptions("large").resolve()
 
 

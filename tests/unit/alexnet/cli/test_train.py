@@ -50,6 +50,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "conv3_cross_tower": ("--no-conv3-cross-tower",),
     "omit_layer": ("--omit-layer", "conv4"),
     "init_from": ("--init-from", "a"),
+    "fit_output": ("--no-fit-output",),
     "lr_multipliers": ("--lr-multipliers", "conv1=0.5"),
     "frozen": ("--frozen", "conv1"),
     "processes_per_network": ("--processes-per-network", "2"),
@@ -95,7 +96,8 @@ def config_of(app: typer.Typer, received: list[Any], *options: str) -> TrainConf
 
 
 def flat(config: TrainConfig) -> dict[str, object]:
-    return {f"{section}.{name}": value for section, values in asdict(config).items() for name, value in values.items()}
+    sections = {section: values for section, values in asdict(config).items() if section != "fine_tuning"}
+    return {f"{section}.{name}": value for section, values in sections.items() for name, value in values.items()}
 
 
 def test_no_option_is_forgotten(app: typer.Typer) -> None:

@@ -19,10 +19,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from model.artifacts.artifact import Artifact
 from model.artifacts.history import HISTORY, Epoch, read_history
 from model.artifacts.intervals import format_interval
-from training.evaluation.predictions import Predictions
+from training.evaluation.baselines import HOG
 from training.loop.metrics import METRICS, MetricsLog, read_metrics
 from training.optim.range_test import find_rate
-from training.publish import figures, report
+from training.publish import figures
+from training.publish.summary import FREQUENT
 
 
 @pytest.fixture(scope="module")
@@ -36,17 +37,13 @@ def test_the_report_stands_alone(run: Path, artifact: Artifact) -> None:
     HTMLParser().feed(page)
     assert not re.search(r"(src|href)=\"(?!data:)", page)
     headings = re.findall(r"<h2>(.*?)</h2>", page)
-    assert headings[:2] == ["Errors", "Curves"]
-    assert {
-        "8 held-out images",
-        "Classes",
-        "Images",
-        "Most frequent confusions",
-        "Kernels of conv1",
-        "Training",
-    } <= set(headings)
+    assert headings[:3] == ["Next", "Errors", "Was training worth it?"]
+    assert {"12 held-out images", "Classes", "Confusions", "Training", "Images"} <= set(headings)
+    shown = page.replace("&nbsp;", " ")
     for measurement in artifact.manifest.measurements:
-        assert f"{100 * measurement.top1_error:.2f} % ({format_interval(measurement.top1_interval)})" in page
+        assert f"{100 * measurement.top1_error:.1f} % ({format_interval(measurement.top1_interval)})" in shown
+    assert "top-5 error" not in page  # there are three classes
+    assert "right by" not in page
     assert "3 of 3 classes have fewer than 10 test images" in page
     images = re.findall(r"data:image/png;base64,([^\"]+)", page)
     assert len(images) >= 4
@@ -78,13 +75,27 @@ def test_predictions_and_classes_as_tables(run: Path, artifact: Artifact) -> Non
     assert measured.balanced_accuracy == pytest.approx(np.mean(recalls), abs=1e-4)
 
 
-def test_mistakes_are_listed_by_file() -> None:
-    probabilities = np.array([[0.9, 0.1], [0.2, 0.8]], np.float32)
-    predictions = Predictions(np.array([1, 1]), ("/d/dog/<1>.jpg", "/d/dog/2.jpg"), probabilities, None)
-    table = report._mistake_table(predictions, ["cat", "dog"])
-    assert "<td>&lt;1&gt;.jpg<td>dog<td>cat<td>90.00 %</tr>" in table
-    assert "2.jpg" not in table
-    assert "1 of 2 images are mistaken" in table
+def test_figures_are_there_for_light_and_dark_pages(run: Path) -> None:
+    page = (run / "report.html").read_text()
+    pairs = re.findall(
+        r'<picture><source media="\(prefers-color-scheme: dark\)" srcset="data:image/png;base64,([^"]+)">'
+        r'<img alt="[^"]+" src="data:image/png;base64,([^"]+)">',
+        page,
+    )
+    assert len(pairs) == page.count("<picture>") >= 3
+    for pair in pairs:
+        corners = [Image.open(io.BytesIO(base64.b64decode(data))).convert("L").getpixel((0, 0)) for data in pair]
+        assert corners[0] < 40 < 250 < corners[1]  # type: ignore[operator]
+
+
+def test_the_report_as_data(run: Path, artifact: Artifact) -> None:
+    data = json.loads((run / "report.json").read_text())
+    measured = artifact.manifest.measurements[-1]
+    assert data["num_right"] == round((1 - measured.top1_error) * measured.num_images)
+    assert data["result"].startswith(f"{data['num_right']} of {measured.num_images} test images right; 95 % interval ")
+    assert [baseline["method"] for baseline in data["baselines"]] == [HOG, FREQUENT]
+    assert data["training"]["baselines"][0]["method"] == HOG
+    assert data["seconds"] > 0
 
 
 def test_one_line_per_epoch(run: Path) -> None:

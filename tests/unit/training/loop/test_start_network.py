@@ -1,0 +1,119 @@
+"""What a run takes over from the network that it starts from: output layer, mean, recipe; and which network that is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from model.artifacts.artifact import Artifact
+from model.artifacts.weights import read_mean
+from model.exceptions import TrainingError
+from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
+from training.data.cache import build_cache
+from training.data.folders import load_folder
+from training.evaluation.baselines import read_baselines
+from training.loop import start_network
+from training.loop.distributed import DistributedContext
+from training.loop.setup import set_up
+from training.loop.start_network import (
+    LINEAR,
+    MAX_FINE_TUNING_IMAGES,
+    NEAREST_NEIGHBOR,
+    choose_start,
+    draw_crops,
+    fit_output_layer,
+)
+from training.optim.initial_weights import InitialState
+from training.train import train
+
+DEVICE = torch.device("cpu")
+
+
+def create(few: Path, home: Path, start: Path | str = "auto", **recipe: object) -> TrainConfig:
+    environment = Environment(str(few), device="cpu", precision="float32", home=home)
+    return TrainConfig.create(
+        RecipeOptions(**recipe),  # type: ignore[arg-type]
+        run=RunOptions(name="few", init_from=start),  # type: ignore[arg-type]
+        environment=environment,
+    )
+
+
+def test_the_output_layer_names_the_validation_images(artifact: Artifact, few: Path, tmp_path: Path) -> None:
+    dataset = load_folder(few)
+    other = replace(
+        dataset, labels=tuple(label.model_copy(update={"id": f"new {label.id}"}) for label in dataset.labels)
+    )
+    config = create(few, tmp_path, artifact.path)
+    initial = InitialState.create(config, other.labels)
+    assert initial.new_layers == ("fc8",)
+    assert initial.mean is not None
+    cache = build_cache(dataset, tmp_path).with_mean(initial.mean)
+    fitted = fit_output_layer(initial, config, other, cache, DEVICE)
+    assert fitted.validation_error < 1 / 3
+    assert [baseline.method for baseline in fitted.baselines] == [NEAREST_NEIGHBOR, LINEAR]
+    assert fitted.initial.origin.endswith("fc8 fitted to its features")
+    for name, values in initial.weights.items():
+        assert torch.equal(values, fitted.initial.weights[name]) == (not name.startswith("fc8")), name
+
+
+def test_a_run_without_an_epoch_publishes_the_fitted_layer(artifact: Artifact, images: Path, tmp_path: Path) -> None:
+    """With the start network's mean, and its features unchanged."""
+    folder = tmp_path / "renamed"
+    for place, kind in enumerate(sorted(images.iterdir())):
+        (folder / f"class {place}").parent.mkdir(exist_ok=True)
+        (folder / f"class {place}").symlink_to(kind)
+    tuned = train(create(folder, tmp_path, artifact.path, epochs=0))
+    assert tuned is not None
+    training = tuned.manifest.training
+    assert (training["epochs"], training["recipe"]["name"]) == (0, "fine-tune")
+    assert training["initialized_from"].startswith("patterns version 1, network ")
+    assert np.array_equal(read_mean(tuned), read_mean(artifact))
+    assert tuned.manifest.measurements[0].top1_error < 1 / 3
+    (run,) = (tmp_path / "runs").iterdir()
+    assert len(read_baselines(run)) == 3
+    assert "no epoch: only the output layer was fitted" in (run / "report.html").read_text()
+
+
+def test_the_start_is_chosen_by_the_number_of_images(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundled = tmp_path / "photos"
+    monkeypatch.setattr(start_network, "unpack_bundled", lambda name, root: type("A", (), {"path": bundled / name}))
+    config = create(few, tmp_path)
+    assert (config.recipe.name, config.run.init_from) == ("small", "auto")
+    chosen, text = choose_start(config, MAX_FINE_TUNING_IMAGES - 1)
+    assert (chosen.recipe.name, chosen.run.init_from, chosen.fine_tuning) == ("fine-tune", bundled / "photos", None)
+    assert "--init-from none" in text
+    scratch, text = choose_start(config, MAX_FINE_TUNING_IMAGES)
+    assert (scratch.recipe.name, scratch.run.init_from, scratch.fine_tuning) == ("small", "none", None)
+    assert f"{MAX_FINE_TUNING_IMAGES:,} training images" in text
+    named, _ = choose_start(create(few, tmp_path, Path("photos")), 5)
+    assert (named.recipe.name, named.run.init_from) == ("fine-tune", bundled / "photos")
+
+
+def test_another_network_or_recipe_starts_from_nothing(few: Path, tmp_path: Path) -> None:
+    assert create(few, tmp_path, name="paper").run.init_from == "none"
+    assert TrainConfig.create(network=NetworkOptions(hidden=64)).run.init_from == "none"
+    with pytest.raises(TrainingError, match="--epochs 0 needs a network"):
+        create(few, tmp_path, "none", epochs=0)
+
+
+def test_the_images_mean_stays_where_nothing_is_copied(few: Path, tmp_path: Path) -> None:
+    config = TrainConfig.create(
+        network=NetworkOptions(hidden=16, channels=(4, 8, 8, 8, 8)), environment=Environment(str(few), home=tmp_path)
+    )
+    with set_up(config, DistributedContext(DEVICE)) as trainer:
+        assert trainer.initial.mean is None
+        assert np.array_equal(trainer.cache.mean, build_cache(load_folder(few), tmp_path / "cache").mean)
+
+
+@pytest.mark.parametrize(("num_images", "count"), [(10, 10), (5_000, 4), (20_000, 2)])
+def test_the_center_crop_comes_first(num_images: int, count: int) -> None:
+    crops = draw_crops(num_images, np.random.default_rng(0))
+    assert crops.shape == (num_images, count)
+    assert (crops[:, 0] == 4).all()
+    assert all(len(set(row)) == count for row in crops[:10].tolist())

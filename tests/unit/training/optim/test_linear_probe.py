@@ -1,0 +1,60 @@
+"""A linear probe: it fits what can be told apart, and knows the classes that it has not seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from training.optim.linear_probe import fit_linear_probe
+
+
+def clusters(num_classes: int, count: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Features of as many images of each class, around a center for each."""
+    labels = np.arange(num_classes).repeat(count)
+    centers = 3 * np.eye(num_classes, 16)
+    return (centers[labels] + generator.normal(0, 0.5, (len(labels), 16))).astype(np.float32), labels
+
+
+@pytest.mark.parametrize("num_classes", [2, 5])
+def test_classes_are_told_apart(num_classes: int) -> None:
+    generator = np.random.default_rng(0)
+    train, validation = (clusters(num_classes, count, generator) for count in (20, 5))
+    probe = fit_linear_probe(*train, *validation, num_classes)
+    assert probe.weight.shape == (num_classes, 16)
+    assert probe.validation_error == 0
+    logits = validation[0] @ probe.weight.T + probe.bias
+    assert (logits.argmax(1) == validation[1]).all()
+    likelihoods = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    expected = -np.log(likelihoods[np.arange(len(logits)), validation[1]]).mean()
+    assert probe.validation_loss == pytest.approx(expected, rel=1e-4)
+
+
+def test_noise_is_regularized() -> None:
+    """Features that say nothing: an unregularized fit would be sure of its mistakes."""
+    generator = np.random.default_rng(0)
+    (train, labels), (validation, truth) = (clusters(2, count, generator) for count in (20, 20))
+    noise, other = (generator.normal(0, 1, features.shape).astype(np.float32) for features in (train, validation))
+    probe = fit_linear_probe(noise, labels, other, truth, 2)
+    assert probe.validation_loss < 1.1 * np.log(2)
+
+
+def test_a_class_without_images_is_never_predicted() -> None:
+    generator = np.random.default_rng(0)
+    (train, labels), (validation, truth) = (clusters(3, count, generator) for count in (20, 5))
+    kept = labels != 1
+    probe = fit_linear_probe(train[kept], labels[kept], validation, truth, 3)
+    assert set((validation @ probe.weight.T + probe.bias).argmax(1)) == {0, 2}
+    only = labels == 2
+    alone = fit_linear_probe(train[only], labels[only], validation, truth, 3)
+    assert set((validation @ alone.weight.T + alone.bias).argmax(1)) == {2}
+
+
+def test_small_classes_count_more_if_balanced() -> None:
+    generator = np.random.default_rng(0)
+    labels = np.array([0] * 95 + [1] * 5)
+    features = generator.normal(0, 1, (100, 4)).astype(np.float32)
+    plain, balanced = (
+        fit_linear_probe(features.copy(), labels, features[:20], labels[:20], 2, balanced=flag)
+        for flag in (False, True)
+    )
+    assert plain.bias[0] - plain.bias[1] > 2 > abs(balanced.bias[0] - balanced.bias[1])

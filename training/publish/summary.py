@@ -1,0 +1,140 @@
+"""What a training came to, in sentences and as report.json: the result, plain baselines beside it, what follows."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from model.artifacts.artifact import Artifact, Measurement
+from model.artifacts.intervals import Interval, format_interval
+from model.files import atomic_write
+from model.shell_command import alexnet_command
+from training.data.data_check import DataCheck
+from training.evaluation.baselines import Baseline
+
+REPORT_DATA = "report.json"
+FREQUENT = "always the most frequent class"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """`measured`: with the most crops. `baselines`: of plain methods. `seconds`: of training and validation.
+    `commands`: what comes next, with a word of what each does."""
+
+    artifact: Artifact
+    measured: Measurement
+    split: str
+    baselines: Sequence[Baseline]
+    check: DataCheck
+    epochs: int
+    seconds: float
+    commands: Sequence[tuple[str, str]]
+
+    @property
+    def num_right(self) -> int:
+        return round((1 - self.measured.top1_error) * self.measured.num_images)
+
+    @property
+    def interval(self) -> Interval:
+        """The 95 % interval of the share that is right."""
+        low, high = self.measured.top1_interval
+        return 1 - high, 1 - low
+
+    @property
+    def result(self) -> str:
+        """The first sentence of a report."""
+        low, high = self.interval
+        count = f"{self.num_right:,} of {self.measured.num_images:,} {self.split} images right"
+        return f"{count}; 95 % interval {100 * low:.0f} to {100 * high:.0f} %"
+
+    @property
+    def doubt(self) -> str:
+        """Why the result may be too good; empty if nothing speaks for that."""
+        if self.split != "validation":
+            return ""
+        return (
+            "There is no test part: these images also steered the training, so that the error on others is higher. "
+            "Put some images into a folder test to know it."
+        )
+
+    @property
+    def verdict(self) -> str:
+        """Whether the network is better than the best plain baseline."""
+        if not self.baselines:
+            return ""
+        best = min(self.baselines, key=lambda baseline: baseline.top1_error)
+        error, (low, high) = self.measured.top1_error, self.measured.top1_interval
+        beside = f"{best.method} is right for {100 * (1 - best.top1_error):.1f} %"
+        ours = f"the network for {100 * (1 - error):.1f} %"
+        if high < best.interval[0]:
+            return f"Training was worth it: {beside}, {ours}."
+        if low > best.interval[1]:
+            return f"A plain method is better: {beside}, {ours}. Train longer, or start from a network (--init-from)."
+        return f"No clear difference to a plain method: {beside}, {ours}; the intervals of the two overlap."
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        manifest = self.artifact.manifest
+        return {
+            "name": manifest.name,
+            "version": manifest.version,
+            "result": self.result,
+            "verdict": self.verdict,
+            "split": self.split,
+            "num_images": self.measured.num_images,
+            "num_right": self.num_right,
+            "interval": self.interval,
+            "measurements": [m.model_dump(mode="json") for m in manifest.measurements],
+            "baselines": [asdict(baseline) | {"interval": baseline.interval} for baseline in self.baselines],
+            "epochs": self.epochs,
+            "seconds": round(self.seconds, 1),
+            "data": self.check.to_json(),
+            "training": manifest.training,
+            "next": [line for _, line in self.commands],
+        }
+
+    def write(self, folder: Path) -> None:
+        """Write report.json. Raises OSError."""
+        with atomic_write(folder / REPORT_DATA) as file:
+            file.write(json.dumps(self.to_json(), indent=1) + "\n")
+
+
+def frequent_class_baseline(split: str, num_train: Sequence[int], num_held_out: Sequence[int]) -> Baseline:
+    """The error of always answering the most frequent training class, from the images of each class."""
+    total = sum(num_held_out)
+    error = 1 - num_held_out[int(np.argmax(num_train))] / total
+    return Baseline(FREQUENT, split, error, total, sum(num_train))
+
+
+def next_commands(artifact: Artifact, run: Path, data: str, exclude: Sequence[str]) -> list[tuple[str, str]]:
+    """What one does with a new network: each with a word of what it does."""
+    path = str(artifact.path)
+    patterns = [word for pattern in exclude for word in ("--exclude", pattern)]
+    lines = (
+        ("search for similar images", ("index", "add", "--artifact", path, "--data", data, *patterns)),
+        ("serve both on a page and by HTTP", ("serve", "--artifact", path)),
+        ("classify images", ("classify", "--artifact", path, "IMAGE")),
+        ("write this report again", ("report", str(run))),
+    )
+    return [(what, shlex.join([alexnet_command(), *words])) for what, words in lines]
+
+
+def format_baseline(baseline: Baseline) -> tuple[str, str, str, str]:
+    """Method, share that is right with its interval, images it was trained and measured on, as text."""
+    low, high = baseline.interval
+    right = f"{100 * (1 - baseline.top1_error):.1f} % ({format_interval((1 - high, 1 - low))})"
+    return baseline.method, right, f"{baseline.num_train_images:,}", f"{baseline.num_images:,}"
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds as a person says them: "48 s", "12 min", "3 h 20 min"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
