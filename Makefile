@@ -10,7 +10,7 @@ PIP_OPTIONS := --quiet --disable-pip-version-check
 python: ## refuse an older Python in one sentence
 	@$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and sys.exit("alexnet-server needs Python 3.11 or newer, and $(PYTHON) is %d.%d: make PYTHON=python3.11" % sys.version_info[:2])'
 
-demo: $(DEMO)/installed ## serve the bundled network and an index of solar cells on http://127.0.0.1:8000
+demo: $(DEMO)/installed ## serve the bundled network and an index of 1,000 photographs on http://127.0.0.1:8000
 	$(DEMO)/bin/alexnet demo
 
 test: chromium hosts ## all tests of continuous integration
@@ -78,7 +78,7 @@ package: $(DEV)/installed ## build wheels and source archive, and install the wh
 	git ls-files | sort | diff - build/sdist
 	$(PYTHON) -m venv build/package
 	build/package/bin/pip install $(PIP_OPTIONS) --constraint constraints.txt dist/*.whl build/clients/*.whl
-	cd build/package && bin/alexnet --help >/dev/null && bin/python -c "import alexnet_client, server.app; from model.artifacts.packed import unpack_bundled; from pathlib import Path; unpack_bundled('elpv', Path('artifacts'))"
+	cd build/package && bin/alexnet --help >/dev/null && bin/python -c "import alexnet_client, server.app; from model.artifacts.packed import unpack_bundled; from pathlib import Path; [unpack_bundled(name, Path('artifacts')) for name in ('photos', 'elpv')]"
 
 audit: python ## look for known vulnerabilities of the pinned versions, and write a bill of materials; needs the network
 	$(PYTHON) -m venv build/audit
@@ -96,7 +96,7 @@ docs: python ## build the documentation site in build/site
 
 $(DEMO)/installed: pyproject.toml | python
 	$(PYTHON) -m venv $(DEMO)
-	$(DEMO)/bin/pip install $(PIP_OPTIONS) -e '.[demo]'
+	$(DEMO)/bin/pip install $(PIP_OPTIONS) -e .
 	touch $@
 
 $(DEV)/installed: pyproject.toml clients/python/pyproject.toml constraints-dev.txt | python

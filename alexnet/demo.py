@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from alexnet.indexing import index_dataset
 from index.backends import IndexUri
@@ -25,7 +26,8 @@ EXAMPLES = ("images/0411ca972e637297.webp", "images/grocery-020.webp")
 """Of the gallery, for the requests that are shown: one to classify, and one to search with."""
 
 
-class Demo(NamedTuple):
+@dataclass(frozen=True)
+class Demo:
     """What a demo serves. `examples`: images to classify and to search with."""
 
     artifact: Artifact

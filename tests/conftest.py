@@ -16,7 +16,8 @@ from index.build import build, find_images
 from index.store import ImageIndex
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
-from model.artifacts.packed import BUNDLED, PACKED, unpack_bundled
+from model.artifacts.bundled import BUNDLED
+from model.artifacts.packed import PACKED, unpack_bundled
 from model.runtime import OnnxModel
 from server.app import create_app
 from server.service import Service

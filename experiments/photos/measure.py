@@ -1,9 +1,11 @@
 """Errors of a network for photographs on the gallery, whose photographs come from elsewhere than its training images.
 
-    python experiments/photos/measure.py --half choosing
+    python experiments/photos/measure.py --half choosing --data photos.csv
 
 The gallery is cut in two by the SHA-256 of the files' names: networks are chosen on one half, and a figure is reported
-from the other, once, when the network is final. Neither is ever trained on.
+from the other, once, when the network is final. Neither is ever trained on. `photos.csv` (see README.md here) says
+which collection most training images of a class are from: probability that is given to the classes of a collection
+whatever an image shows is the network's bias towards that source.
 """
 
 from __future__ import annotations
@@ -11,9 +13,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -21,15 +25,24 @@ from alexnet.demo import GALLERY, TABLE
 from experiments import command
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
+from model.artifacts.bundled import DEFAULT_NETWORK
+from model.artifacts.default import networks_folder
 from model.artifacts.packed import unpack_bundled
+from model.datasets.reader import read_images
 from model.exceptions import DatasetError
 from model.runtime import OnnxModel
 from training.data.datasets import Example
 from training.evaluation.evaluate import decode_batches, format_measurements, predict
 from training.evaluation.predictions import Predictions, write_tables
+from training.publish.provenance import commit, machine
 
 Half = Literal["choosing", "reporting"]
 HALVES: tuple[Half, Half] = ("choosing", "reporting")
+
+
+def load_network(artifact: Path | None) -> Artifact:
+    """The artifact at a path; None: the bundled network photos."""
+    return artifacts.load(artifact) if artifact else unpack_bundled(DEFAULT_NETWORK, networks_folder(Path()))
 
 
 def half_of(path: str) -> Half:
@@ -57,22 +70,52 @@ def predict_examples(artifact: Artifact, examples: Sequence[Example]) -> Predict
     return predict(OnnxModel(artifact.network), decode_batches(examples, artifact.image_contract), len(examples))
 
 
+def measure_sources(artifact: Artifact, predictions: Predictions, data: Path) -> dict[str, dict[str, float]]:
+    """By collection: the mean probability of the classes most of whose training images are from it, and the share of
+    the measured images that show one of them."""
+    counts: dict[str | None, Counter[str]] = {}
+    for image in read_images(data).entries:
+        if image.split == "train":
+            counts.setdefault(image.label, Counter())[image.group] += 1
+    source_of = [counts[label.id].most_common(1)[0][0] for label in artifact.labels]
+    mean = predictions.best.mean(0)
+    shown = Counter(source_of[label] for label in predictions.labels)
+    return {
+        source: {
+            "probability": float(sum(p for p, own in zip(mean, source_of, strict=True) if own == source)),
+            "images": shown[source] / len(predictions.labels),
+        }
+        for source in sorted(set(source_of), key=lambda source: -shown[source])
+    }
+
+
 def main(
     half: Annotated[Half, typer.Option(help="choosing: to decide between networks; reporting: once, at the end.")],
     artifact: Annotated[Path | None, typer.Option(help="Artifact (default: the bundled network photos).")] = None,
-    output: Annotated[
-        Path | None, typer.Option(help="Folder for measurements.json, predictions.csv and per_class.csv.")
-    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Table of the training images with the column source.")] = None,
+    output: Annotated[Path | None, typer.Option(help="JSON file of the results.")] = None,
+    tables: Annotated[Path | None, typer.Option(help="Folder for predictions.csv and per_class.csv.")] = None,
 ) -> None:
     """Measure top-1 and top-5 error on one half of the gallery."""
-    loaded = artifacts.load(artifact) if artifact else unpack_bundled("photos", Path("bundled"))
+    loaded = load_network(artifact)
     predictions = predict_examples(loaded, gallery_examples(loaded, half))
     measurements = predictions.measurements(f"gallery, {half} half", {})
     typer.echo(format_measurements(measurements))
+    sources = measure_sources(loaded, predictions, data) if data else {}
+    for source, shares in sources.items():
+        typer.echo(f"  {source}: mean probability {shares['probability']:.3f}, images {shares['images']:.3f}")
+    if tables is not None:
+        write_tables(tables, predictions, loaded.labels)
     if output is not None:
-        write_tables(output, predictions, loaded.labels)
-        text = json.dumps([measurement.model_dump() for measurement in measurements], indent=1)
-        (output / "measurements.json").write_text(text + "\n")
+        result: dict[str, Any] = {
+            "machine": machine(),
+            "date": f"{datetime.now(UTC):%Y-%m-%d}",
+            "commit": commit(),
+            "network": {"version": loaded.manifest.version, "sha256": loaded.network_sha256},
+            "measurements": [measurement.model_dump() for measurement in measurements],
+            "sources": sources,
+        }
+        output.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

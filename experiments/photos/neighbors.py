@@ -20,12 +20,10 @@ from numpy.typing import NDArray
 
 from alexnet.demo import GALLERY
 from experiments import command
-from experiments.photos.measure import half_of, read_gallery
+from experiments.photos.measure import half_of, load_network, read_gallery
 from index.evaluation import average_precision
-from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
 from model.artifacts.intervals import format_interval, wilson_interval
-from model.artifacts.packed import unpack_bundled
 from model.datasets.image_files import decode_file
 from model.images.contract import DEFAULT_CONTRACT, ImageContract
 from model.images.crops import CENTER_CROP, TEN_CROP
@@ -85,7 +83,7 @@ def main(
     output: Annotated[Path | None, typer.Option(help="JSON file of the results.")] = None,
 ) -> None:
     """Measure nearest neighbors by label on the gallery."""
-    loaded = artifacts.load(artifact) if artifact else unpack_bundled("photos", Path("bundled"))
+    loaded = load_network(artifact)
     rows = read_gallery()
     features = compute_features(loaded, [GALLERY / row["path"] for row in rows])
     from_elsewhere = np.array([row["license"] != "MIT" for row in rows])

@@ -12,7 +12,8 @@ import pytest
 
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
-from model.artifacts.packed import BUNDLED, unpack_bundled
+from model.artifacts.bundled import BUNDLED
+from model.artifacts.packed import unpack_bundled
 from model.exceptions import ArtifactError
 from model.images.preprocess import decode_image
 from training.data.archives import load_elpv
