@@ -25,8 +25,8 @@ from PIL import Image, ImageDraw, ImageFont
 from sklearn.metrics import roc_auc_score
 
 from alexnet.cli.options import DataOption
+from alexnet.demo import GALLERY
 from experiments import command
-from experiments.photos.make_gallery import GALLERY
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
 from model.artifacts.familiarity import UNFAMILIAR_SHARE, Familiarity, read_familiarity
