@@ -108,8 +108,8 @@ def sample(dataset: Dataset, sizes: dict[str, int]) -> Dataset:
 
 def create_config(task: Task, row: Row, scratch: bool, seed: int, start: Path, places: Environment) -> TrainConfig:
     """The configuration of one training."""
-    recipe = RecipeOptions(epochs=task.epochs if row.trains else 0, schedule="cosine", warmup=0.05)
-    run = RunOptions(name="network", seed=seed)
+    recipe = RecipeOptions("small", epochs=task.epochs if row.trains else 0, schedule="cosine", warmup=0.05)
+    run = RunOptions(name="network", seed=seed, init_from="none")
     if not scratch:
         recipe = replace(recipe, learning_rate=LEARNING_RATE)
         run = replace(run, init_from=start, lr_multipliers=row.rates, frozen=row.frozen, fit_output=row.fit_output)

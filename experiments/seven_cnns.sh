@@ -33,7 +33,7 @@ artifacts=$home/artifacts
 train() { # NAME, then options of training/run.py
   local name=$1
   shift
-  [[ -d $artifacts/$name/1 ]] || "$python" "$here/../training/run.py" "${rest[@]}" --name "$name" --home "$home" "$@"
+  [[ -d $artifacts/$name/1 ]] || "$python" "$here/../training/run.py" --recipe small "${rest[@]}" --name "$name" --home "$home" "$@"
 }
 
 train cnn-0 --data "$data" "${own[@]}" --seed 0

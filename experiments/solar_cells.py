@@ -156,16 +156,16 @@ def main(
 ) -> None:
     """Measure functional against defective cells, from scratch and from artifacts; if stopped, the same command resumes
     it."""
-    recipe, network = RecipeOptions(epochs=epochs), NARROW if narrow else NetworkOptions()
+    recipe, network = RecipeOptions("small", epochs=epochs), NARROW if narrow else NetworkOptions()
     if quick:
         output /= command.QUICK
-        seeds, recipe = 1, RecipeOptions(epochs=1)
+        seeds, recipe = 1, RecipeOptions("small", epochs=1)
         network = NetworkOptions(hidden=16, channels=(4, 8, 8, 8, 8))
-    starts: dict[str, RunOptions] = {"from scratch": RunOptions()}
+    starts: dict[str, RunOptions] = {"from scratch": RunOptions(init_from="none")}
     for path in init_from or []:
         artifact = artifacts.load(path)
         starts[f"from {artifact.manifest.name}"] = RunOptions(
-            init_from=artifact.path, lr_multipliers=dict.fromkeys(COPIED, 1.0)
+            init_from=artifact.path, lr_multipliers=dict.fromkeys(COPIED, 1.0), fit_output=False
         )
     results = Results(output / "solar_cells.json", {"epochs": recipe.epochs, "narrow": narrow or quick})
     dataset = load_elpv()
