@@ -15,7 +15,7 @@ import torch
 
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
-from model.artifacts.packed import MAX_CONV_LEVEL, MAX_LINEAR_LEVEL, PACKED, complete_bundle, pack
+from model.artifacts.packed import MAX_CONV_LEVEL, MAX_LINEAR_LEVEL, PACKED, pack, write_bundle
 from training.evaluation.evaluate import format_measurements
 from training.loop.distributed import DistributedContext
 from training.loop.run_directory import CHECKPOINT, RunDirectory
@@ -73,7 +73,7 @@ def pack_run(
         packed = output / PACKED
         artifact = export_and_publish(trainer, state["weights"], note, lambda network: pack(network, packed))
         packing.remove_checkpoints()
-    complete_bundle(artifact, output)
+    write_bundle(artifact, output)  # packed again: its graph has a temperature now
     log(format_measurements(artifact.manifest.measurements))
     log(f"packed: {packed}, {packed.stat().st_size:,} bytes; artifact: {artifact.path}")
     return artifact

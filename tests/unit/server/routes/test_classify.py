@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from model.artifacts.artifact import Artifact
 from model.images.crops import CENTER_CROP, TEN_CROP
 from model.images.preprocess import decode_image
 from model.runtime import OnnxModel
+from server.app import create_app
+from server.service import Service
+from server.settings import Settings
+from tests.helpers.drawings import encode
 
 
 def test_classify_by_form_and_by_body(client: TestClient, jpeg: bytes, model: OnnxModel) -> None:
@@ -70,3 +75,24 @@ def test_where_the_time_went(client: TestClient, jpeg: bytes) -> None:
     for times in phases.values():
         assert sum(times.values()) - times["total"] <= times["total"]
         assert times["inference"] > 0
+
+
+def test_noise_is_unfamiliar_and_a_training_image_is_not(client: TestClient, jpeg: bytes) -> None:
+    noise = encode(np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8), "PNG")
+    for crops in (1, 10):
+        known, unknown = (client.post(f"/classify?crops={crops}", content=data).json() for data in (jpeg, noise))
+        assert known["familiar"] is True
+        assert 0.02 <= known["familiarity"] <= 1
+        assert unknown["familiar"] is False
+        assert 0 <= unknown["familiarity"] < 0.02
+        assert len(unknown["predictions"]) == 3
+    assert client.post("/similar", content=noise).json()["neighbors"]  # search answers for what is unfamiliar, too
+
+
+def test_an_artifact_without_familiarity_says_null(
+    artifact: Artifact, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.loaded_model.read_familiarity", lambda artifact: None)
+    with TestClient(create_app(Service(Settings(artifact=artifact.path)))) as client:
+        answer = client.post("/classify?crops=1", content=jpeg).json()
+    assert (answer["familiarity"], answer["familiar"]) == (None, None)

@@ -7,8 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from model.artifacts.artifact import LABELS, MANIFEST
+from model.artifacts.familiarity import FAMILIARITY
+from model.artifacts.history import HISTORY
+from model.artifacts.kernels import KERNELS
 from model.artifacts.packed import PACKED, unpack
 from model.artifacts.weights import read_weights
+from model.checksums import CHECKSUMS
 from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
 from training.loop.metrics import read_metrics
 from training.loop.run_directory import CHECKPOINT
@@ -35,7 +39,9 @@ def test_a_run_is_packed(few: Path, tmp_path: Path) -> None:
         share = float((values != 0).mean())
         assert (share <= 0.25) if name in ("fc6.weight", "fc7.weight") else share > 0.5, name
     packed = tmp_path / "packed"
-    assert {file.name for file in packed.iterdir()} == {MANIFEST, LABELS, PACKED}
+    assert {file.name for file in packed.iterdir()} == {
+        MANIFEST, LABELS, PACKED, KERNELS, HISTORY, FAMILIARITY, CHECKSUMS
+    }  # fmt: skip
     assert unpack((packed / PACKED).read_bytes()) == artifact.network.read_bytes()
     assert artifact.manifest.training["packing"]["density"] == {"fc6": 0.25, "fc7": 0.25}
     assert lines[-1].startswith(f"packed: {packed / PACKED}, ")

@@ -1,0 +1,69 @@
+"""familiarity.npz of an artifact: read as it was written, named with its checksum where it is damaged."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.artifacts import artifact as artifacts
+from model.artifacts.artifact import Artifact
+from model.artifacts.familiarity import FAMILIARITY, UNFAMILIAR_SHARE, read_familiarity
+from model.exceptions import ArtifactError
+from model.files import sha256_of
+from model.images.crops import CROP_IDS
+from model.images.preprocess import decode_image
+from model.runtime import OnnxModel
+from tests.helpers.drawings import draw, encode
+
+
+@pytest.fixture
+def copied(artifact: Artifact, tmp_path: Path) -> Artifact:
+    return artifacts.load(Path(shutil.copytree(artifact.path, tmp_path / "1")))
+
+
+@pytest.mark.parametrize("crops", [1, 10])
+def test_noise_is_unfamiliar_and_the_classes_are_not(artifact: Artifact, model: OnnxModel, crops: int) -> None:
+    familiarity = read_familiarity(artifact)
+    assert familiarity is not None
+    generator = np.random.default_rng(0)
+    drawn = [decode_image(encode(draw(kind, generator))).pixels for kind in ("circles", "checks", "stripes") * 4]
+    noise = generator.integers(0, 256, (4, 256, 256, 3), np.uint8)
+    shares = [
+        [familiarity.share(feature, crops) for feature in model.features(images, CROP_IDS[crops])]
+        for images in (np.stack(drawn), noise)
+    ]
+    assert np.median(shares[0]) > 0.2
+    assert max(shares[1]) < UNFAMILIAR_SHARE
+
+
+def test_an_artifact_without_it(artifact: Artifact) -> None:
+    files = {name: record for name, record in artifact.manifest.files.items() if name != FAMILIARITY}
+    manifest = artifact.manifest.model_copy(update={"files": files})
+    assert read_familiarity(replace(artifact, manifest=manifest)) is None
+
+
+def test_a_damaged_file_is_named_with_its_checksum(copied: Artifact) -> None:
+    path = copied.path / FAMILIARITY
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    expected = copied.manifest.files[FAMILIARITY].sha256
+    with pytest.raises(
+        ArtifactError, match=rf"familiarity\.npz is damaged: its SHA-256 is {sha256_of(path)}, .*{expected}"
+    ):
+        artifacts.load(copied.path)
+    path.write_bytes(b"no archive")  # as if the manifest agreed
+    with pytest.raises(
+        ArtifactError, match=rf"isn't familiarity data \(SHA-256 {sha256_of(path)}\): calibrate it again"
+    ):
+        read_familiarity(copied)
+
+
+def test_that_of_another_network_is_refused(copied: Artifact) -> None:
+    manifest = copied.manifest.model_copy(update={"feature_dim": 128})
+    with pytest.raises(ArtifactError, match="doesn't fit the network's 128 features"):
+        read_familiarity(replace(copied, manifest=manifest))

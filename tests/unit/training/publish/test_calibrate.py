@@ -1,0 +1,70 @@
+"""`alexnet calibrate` publishes the same network once more, with a temperature and with familiarity."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.artifacts import artifact as artifacts
+from model.artifacts.artifact import Artifact
+from model.artifacts.familiarity import FAMILIARITY, read_familiarity
+from model.artifacts.weights import read_weights
+from model.exceptions import DatasetError
+from model.network.temperature import read_temperature, write_temperature
+from training.data.loading import load_dataset
+from training.evaluation.evaluate import format_measurements
+from training.publish.calibrate import calibrate, calibrate_artifact, describe_calibration
+
+
+def test_training_calibrates(artifact: Artifact, images: Path) -> None:
+    manifest, dataset = artifact.manifest, load_dataset(str(images))
+    assert manifest.calibration is not None
+    assert manifest.calibration.temperature == read_temperature(artifact.network) != 1
+    assert manifest.calibration.num_images == len(dataset.validation)
+    assert manifest.calibration.num_training_images == len(dataset.train)
+    for measurement in manifest.measurements:
+        assert measurement.calibration_error is not None
+        assert 0 <= measurement.calibration_error < 1
+        assert measurement.calibration_error != measurement.uncalibrated_error
+    assert "expected calibration error" in format_measurements(manifest.measurements)
+    sentence = describe_calibration(manifest)
+    assert f"temperature {manifest.calibration.temperature:.3f}, which was fitted to" in sentence
+    assert f"{manifest.measurements[1].uncalibrated_error:.3f} before and" in sentence
+
+
+def test_a_published_artifact_becomes_the_next_version(artifact: Artifact, images: Path, tmp_path: Path) -> None:
+    source = Path(shutil.copytree(artifact.path, tmp_path / "patterns" / "1"))
+    lines: list[str] = []
+    again = calibrate_artifact(source, str(images), None, (), 1000, "cpu", lines.append)
+    assert again.path == tmp_path / "patterns" / "2"
+    assert again.manifest.calibration is not None
+    assert artifact.manifest.calibration is not None
+    first, second = artifact.manifest.calibration.temperature, again.manifest.calibration.temperature
+    assert second == pytest.approx(first, rel=1e-3)  # fitted anew, from the calibrated network
+    before, after = (read_weights(one)[1] for one in (artifact, again))
+    assert all(np.array_equal(before[name], after[name]) for name in before)
+    assert len(again.manifest.measurements) == len(artifact.manifest.measurements)
+    with pytest.raises(DatasetError, match="expected the artifact's classes"):
+        calibrate_artifact(source, "elpv", None, (), 1000, "cpu", lines.append)
+
+
+def test_without_validation_images_the_temperature_is_1(artifact: Artifact, images: Path, tmp_path: Path) -> None:
+    network = Path(shutil.copy(artifact.network, tmp_path))
+    write_temperature(network, 3.0)
+    train = load_dataset(str(images)).train
+    calibration = calibrate(tmp_path, train, (), "none", artifact.image_contract, True)
+    assert (calibration.temperature, calibration.split, calibration.num_images) == (1, None, 0)
+    assert read_temperature(network) == 1
+    assert not (tmp_path / FAMILIARITY).exists()
+    sentence = describe_calibration(artifact.manifest.model_copy(update={"calibration": calibration}))
+    assert sentence.endswith("since there are no validation images: the temperature is 1.")
+    assert "alexnet calibrate" in describe_calibration(artifact.manifest.model_copy(update={"calibration": None}))
+
+
+def test_familiarity_is_read_again(artifact: Artifact) -> None:
+    familiarity = read_familiarity(artifacts.load(artifact.path))
+    assert familiarity is not None
+    assert sorted(familiarity.references) == [1, 10]
