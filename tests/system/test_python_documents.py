@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from alexnet.classifier import Classifier
 from model.artifacts.artifact import Artifact
 from tests.helpers.documents import ROOT
 from tests.helpers.server import served
@@ -50,3 +51,18 @@ def test_the_python_client(
     printed = capsys.readouterr().out
     assert "415 unsupported_image " in printed
     assert printed.endswith("\n2\n")
+
+
+def test_the_onnx_file_without_this_program(home: Path, few: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It says what the program says."""
+    shutil.copy(few / "stripes" / "00.jpg", home / "image.jpg")
+    (home / "artifacts" / "NAME").symlink_to(home / "artifacts" / "patterns")
+    (home / "artifacts" / "patterns" / "VERSION").symlink_to(home / "artifacts" / "patterns" / "1")
+    block = python_blocks(ROOT / "docs" / "training.md")
+    assert "import model" not in block
+    exec(compile(block, "training.md", "exec"), {})
+    printed = capsys.readouterr().out.splitlines()
+    said = Classifier("artifacts/patterns/1").classify("image.jpg", top=3).predictions
+    assert [line.rpartition(":")[0] for line in printed] == [prediction.name for prediction in said]
+    for line, prediction in zip(printed, said, strict=True):
+        assert abs(float(line.split()[-2]) - 100 * prediction.probability) < 1
