@@ -18,19 +18,16 @@ class Commands(LazyGroup):
     """All commands, in the order in which most people need them."""
 
     table = {  # noqa: RUF012
-        "demo": LazyCommand(
-            "alexnet.cli.demo:demo",
-            START,
-            "Serve the bundled solar-cell network with an index of the 2,624 ELPV images",
-        ),
+        "demo": LazyCommand("alexnet.cli.demo:demo", START, "Serve an included network with an index of images"),
         "check": LazyCommand("alexnet.cli.check:check", START, "Check labeled images before training"),
         "train": LazyCommand("alexnet.cli.train:train", START, "Train a network on your own labeled images"),
-        "classify": LazyCommand("alexnet.cli.classify:classify", START, "Classify an image: its most probable classes"),
+        "classify": LazyCommand("alexnet.cli.classify:classify", START, "Say what is in images"),
         "similar": LazyCommand("alexnet.cli.similar:similar", START, "Find the indexed images most similar to images"),
         "serve": LazyCommand("alexnet.cli.serve:serve", START, "Serve a network and its index over HTTP"),
         "evaluate": LazyCommand("alexnet.cli.evaluate:evaluate", MODELS, "Measure the top-1 and top-5 error"),
         "report": LazyCommand("alexnet.cli.report:report", MODELS, "Write the report of a training run again"),
         "pull": LazyCommand("alexnet.cli.pull:pull", MODELS, "Download a published ImageNet network"),
+        "calibrate": LazyCommand("alexnet.cli.calibrate:calibrate", MODELS, "Calibrate a network on its own data"),
         "quantize": LazyCommand("alexnet.cli.quantize:quantize", MODELS, "Add an int8 network, which is faster"),
         "export": LazyCommand("alexnet.cli.export:export", MODELS, "Export a network to ONNX, PyTorch or Triton"),
         "draw": LazyCommand("alexnet.cli.draw:draw", MODELS, "Draw Figures 3 and 4 of the paper"),

@@ -23,15 +23,19 @@ def calibrate(
     archive: ArchiveOption = None,
     exclude: ExcludeOption = None,
     max_images: Annotated[
-        int, typer.Option(min=1, help="Maximum number of validation images, and of held-out images to measure on.")
+        int,
+        typer.Option(
+            min=1, metavar="N", help="Maximum number of validation images, and of held-out images to measure on."
+        ),
     ] = 1000,
     device: DeviceOption = "auto",
     home: HomeOption = HOME,
 ) -> None:
-    """Make an artifact's probabilities agree with how often they are right, and let it say what is unfamiliar.
+    """Calibrate a network on its own data.
 
-    On the data that it was trained on. The result is the next version of the artifact, with the same weights. `alexnet
-    train` does this for every network.
+    Afterwards its probabilities agree with how often they are right, and it says which images are unlike those that it
+    was trained on. The result is the next version of the artifact, with the same weights. `alexnet train` does this for
+    every network.
     """
     from training.publish.calibrate import calibrate_artifact
 

@@ -9,7 +9,7 @@ import typer
 from alexnet.cli.command_groups import add_command, new_app
 from alexnet.cli.options import HOME, ArtifactOption, HomeOption, IndexOption, SeedOption, load_artifact, open_index
 
-codes_app = new_app(help="Train binary codes for faster search (section 6.1 of the paper).")
+codes_app = new_app(help="Train binary codes for faster search.\n\nThey are those of section 6.1 of the paper.")
 
 
 @codes_app.callback()

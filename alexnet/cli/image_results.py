@@ -67,8 +67,8 @@ def print_results(
     num_images, num_others = len(inputs.names) - num_skipped, len(inputs.skipped)
     printer.close(num_images=num_images, num_skipped=num_skipped, num_other_files=num_others)
     if num_skipped or len(inputs.names) > 1:
-        others = f"; {num_others:,} other files and folders left out" if num_others else ""
-        typer.echo(f"{num_images:,} images, {num_skipped:,} skipped{others}", err=True)
+        others = f", {num_others:,} other files or folders left out" if num_others else ""
+        typer.echo(f"{num_images:,} of {len(inputs.names):,} images read, {num_skipped:,} skipped{others}", err=True)
     if num_skipped:
         raise typer.Exit(FAILED)
 

@@ -83,7 +83,6 @@ HomeOption = Annotated[
         show_default=False,
     ),
 ]
-ImageArgument = Annotated[Path, typer.Argument(metavar="IMAGE", help="Image file.", exists=True, dir_okay=False)]
 ImagesArgument = Annotated[
     list[str],
     typer.Argument(

@@ -8,7 +8,7 @@ from alexnet.cli import app as cli
 
 
 def invoke(*words: object) -> str:
-    """Run a command that succeeds; what it prints."""
+    """Run a command that succeeds; what it prints on standard output."""
     result = CliRunner().invoke(cli.app, [*map(str, words)])
     assert result.exit_code == 0, result.output
-    return result.output
+    return result.stdout

@@ -30,7 +30,7 @@ def test_an_odd_request_id_is_replaced(client: TestClient, request_id: str) -> N
 def test_the_trace_id_is_logged(
     client: TestClient, caplog: pytest.LogCaptureFixture, traceparent: str | None, trace_id: str | None
 ) -> None:
-    caplog.set_level(logging.INFO, "server.access_log")
+    caplog.set_level(logging.DEBUG, "server.access_log")
     client.get("/live", headers={} if traceparent is None else {"traceparent": traceparent})
     (record,) = [record for record in caplog.records if record.name == "server.access_log"]
     assert getattr(record, "trace_id", None) == trace_id

@@ -1,0 +1,51 @@
+"""`alexnet similar` with one image and many."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from alexnet.cli.app import app
+from model.artifacts.artifact import Artifact
+from tests.helpers.commands import invoke
+
+
+def test_one_image_and_many(artifact: Artifact, index_path: Path, images: Path) -> None:
+    options = ["--artifact", artifact.path, "--index", index_path, "-k", 2]
+    paths = [images / "circles" / "00.jpg", images / "checks" / "01.jpg"]
+    lines = invoke("similar", paths[0], *options).splitlines()
+    assert lines[0].split() == ["0.000", "circles", str(paths[0])]
+    assert len(lines) == 2
+    blocks = invoke("similar", *paths, *options).splitlines()
+    assert blocks[:3] == [str(paths[0]), *lines]
+    assert blocks[3] == str(paths[1])
+    document = json.loads(invoke("similar", *paths, *options, "--json"))
+    for path, result in zip(paths, document["results"], strict=True):
+        assert result["image"] == str(path)
+        assert result["neighbors"][0]["path"] == str(path)
+    rows = list(csv.DictReader(invoke("similar", *paths, *options, "--csv").splitlines()))
+    assert [row["rank"] for row in rows] == ["1", "2", "1", "2"]
+    assert [int(row["id"]) for row in rows] == [row["id"] for r in document["results"] for row in r["neighbors"]]
+
+
+def test_columns_are_aligned(artifact: Artifact, index_path: Path, images: Path) -> None:
+    lines = invoke(
+        "similar", images / "checks" / "00.jpg", "--artifact", artifact.path, "--index", index_path, "-k", 60
+    ).splitlines()
+    assert len({line.index("/") for line in lines}) == 1
+
+
+def test_an_image_that_cannot_be_read_is_skipped(
+    artifact: Artifact, index_path: Path, images: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.jpg").write_text("no image")
+    words = ["similar", tmp_path / "broken.jpg", images / "checks" / "00.jpg", "--jsonl", "-k", 1]
+    options = ["--artifact", artifact.path, "--index", index_path]
+    result = CliRunner().invoke(app, [*map(str, (*words, *options))])
+    broken, intact = (json.loads(line) for line in result.stdout.splitlines())
+    assert broken.keys() == {"image", "error"}
+    assert intact["neighbors"][0]["distance"] == 0
+    assert result.exit_code == 1

@@ -1,0 +1,106 @@
+"""The images that a command names: order, folders, patterns, standard input, and what is left out."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from alexnet import image_files
+from alexnet.image_files import find_inputs, read_batches
+from model.datasets.listing import Skipped
+from model.exceptions import InvalidRequestError
+from model.images.contract import DEFAULT_CONTRACT
+from model.images.limits import ImageLimits
+
+
+@pytest.fixture
+def photos(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with two images below it, one beside them, a text and a hidden file; it is below the working one."""
+    (tmp_path / "photos" / "more").mkdir(parents=True)
+    shutil.copy(few / "checks" / "00.jpg", tmp_path / "photos" / "more" / "b.jpg")
+    shutil.copy(few / "checks" / "01.jpg", tmp_path / "photos" / "more" / "a")
+    shutil.copy(few / "checks" / "02.jpg", tmp_path / "photos" / "c.jpg")
+    (tmp_path / "photos" / "notes.txt").write_text("x")
+    (tmp_path / "photos" / ".hidden.jpg").write_text("x")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "photos"
+
+
+def test_files_folders_and_patterns_in_their_order(photos: Path) -> None:
+    inputs = find_inputs(["none.jpg", "photos", "-", "photos/*.jpg", "photos/**/*.jpg", "./photos/c.jpg"])
+    assert inputs.names == (
+        "none.jpg",
+        "photos/c.jpg",
+        "photos/more/a",
+        "photos/more/b.jpg",
+        "-",
+        "photos/c.jpg",
+        "photos/c.jpg",
+        "photos/more/b.jpg",
+        "./photos/c.jpg",
+    )
+    assert [(skipped.path, skipped.reason) for skipped in inputs.skipped] == [
+        ("photos/.hidden.jpg", "hidden"),
+        ("photos/notes.txt", "not images"),
+    ]
+
+
+def test_a_file_whose_name_looks_like_a_pattern(photos: Path) -> None:
+    (photos / "c.jpg").rename(photos / "c[1].jpg")
+    assert find_inputs(["photos/c[1].jpg"]).names == ("photos/c[1].jpg",)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["*.png"], r"no file matches the pattern \*\.png"),
+        (["empty"], "no image in the folder empty"),
+        (["-", "-"], "standard input"),
+    ],
+)
+def test_what_names_no_image(photos: Path, arguments: list[str], message: str) -> None:
+    Path("empty").mkdir()
+    with pytest.raises(InvalidRequestError, match=message):
+        find_inputs(arguments)
+
+
+def test_images_are_read_in_batches_in_order(few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_files, "BATCH_SIZE", 4)
+    names = [str(path) for path in sorted((few / "checks").iterdir())]
+    names.insert(5, "none.jpg")
+    batches = list(read_batches(names, DEFAULT_CONTRACT))
+    assert [len(batch) for batch in batches] == [4, 4, 4]
+    items = [item for batch in batches for item in batch]
+    assert [item.name for item in items] == names
+    assert [item.name for item in items if isinstance(item.image, Skipped)] == ["none.jpg"]
+    assert items[5].image == Skipped("none.jpg", "unreadable files", "No such file or directory")
+
+
+def test_reading_keeps_few_images_ahead(few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that any number of files takes no more memory."""
+    read: list[str] = []
+    monkeypatch.setattr(image_files, "BATCH_SIZE", 4)
+    monkeypatch.setattr(image_files, "_read", lambda name, *_: read.append(name) or Skipped(name, "not images"))
+    next(read_batches([f"{number}.jpg" for number in range(1000)], DEFAULT_CONTRACT))
+    assert len(read) <= 3 * 4
+
+
+def test_standard_input_is_an_image(few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = few / "checks" / "00.jpg"
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(path.read_bytes())))
+    ((standard_input, file),) = read_batches(["-", str(path)], DEFAULT_CONTRACT)
+    assert not isinstance(standard_input.image, Skipped)
+    assert not isinstance(file.image, Skipped)
+    np.testing.assert_array_equal(standard_input.image.pixels, file.image.pixels)
+
+
+def test_standard_input_is_read_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"x" * 10)))
+    limits = ImageLimits(max_file_bytes=9)
+    (((_, image),),) = read_batches(["-"], DEFAULT_CONTRACT, limits)
+    assert image == Skipped("-", "images too large", "file too large: at most 9 bytes are read")
