@@ -11,6 +11,7 @@ that were tried, fitted to the same training features (center crop).
 from __future__ import annotations
 
 import csv
+import io
 import json
 import string
 from collections.abc import Callable, Mapping, Sequence
@@ -131,8 +132,6 @@ def decode(files: Sequence[Path], contract: ImageContract) -> list[Pixels]:
 
 def as_served(images: Sequence[Pixels], contract: ImageContract) -> list[Pixels]:
     """What a server makes of images that are sent as PNG."""
-    import io
-
     decoded = []
     for image in images:
         buffer = io.BytesIO()
@@ -228,13 +227,13 @@ def read_others(
         if not source:
             raise InvalidRequestError(f"invalid --other {text!r}: write it like photos=FOLDER")
         examples = load_dataset(source).test
-        chosen = [Path(examples[place].file) for place in generator.permutation(len(examples))[:max_images]]
-        kinds[kind] = decode(chosen, contract)
+        drawn = [Path(examples[place].file) for place in generator.permutation(len(examples))[:max_images]]
+        kinds[kind] = decode(drawn, contract)
     if gallery:
         with (GALLERY / "attribution.csv").open(newline="", encoding="utf-8") as file:
             rows = [row for row in csv.DictReader(file) if not row["class_of_photos"] and row["license"] != "MIT"]
-        chosen = [GALLERY / rows[place]["path"] for place in generator.permutation(len(rows))[:max_images]]
-        kinds["photographs of other classes"] = decode(chosen, contract)
+        drawn = [GALLERY / rows[place]["path"] for place in generator.permutation(len(rows))[:max_images]]
+        kinds["photographs of other classes"] = decode(drawn, contract)
     return kinds
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -78,16 +79,15 @@ class Familiarity:
 
     def write(self, path: Path) -> None:
         """Write familiarity.npz: projection and class means in float16."""
-        arrays = {f"scores_{crops}": reference.scores for crops, reference in self.references.items()}
-        scales = {f"scale_{c}": np.array([*r.length, *r.distance]) for c, r in self.references.items()}
+        arrays: dict[str, Any] = {
+            "projection": self.projection.astype(np.float16),
+            "class_means": self.class_means.astype(np.float16),
+        }
+        for crops, reference in self.references.items():
+            arrays[f"scores_{crops}"] = reference.scores
+            arrays[f"scale_{crops}"] = np.array([*reference.length, *reference.distance])
         with path.open("wb") as file:
-            np.savez_compressed(
-                file,
-                projection=self.projection.astype(np.float16),
-                class_means=self.class_means.astype(np.float16),
-                **arrays,
-                **scales,
-            )
+            np.savez_compressed(file, **arrays)
 
 
 def read_familiarity(artifact: Artifact) -> Familiarity | None:

@@ -208,5 +208,5 @@ def draw_evenly(examples: Sequence[Example], count: int) -> list[Example]:
     for label in np.unique(labels):
         own = labels == label
         rank[own] = np.arange(int(own.sum()))
-    chosen = order[np.argsort(rank, kind="stable")[:count]]
-    return [examples[place] for place in sorted(chosen)]
+    drawn = order[np.argsort(rank, kind="stable")[:count]]
+    return [examples[place] for place in sorted(drawn)]

@@ -16,8 +16,8 @@ from training.evaluation.calibration import (
 def draw_labels(temperature: float, crops: int) -> tuple[np.ndarray, np.ndarray]:
     """4,000 logits of five classes, and labels that follow their probabilities at a temperature."""
     generator = np.random.default_rng(0)
-    logits = generator.normal(0, 4, (4000, 1, 5)) + generator.normal(0, 2, (4000, crops, 5))
-    logits = logits.astype(np.float32)
+    own, crop = generator.normal(0, 4, (4000, 1, 5)), generator.normal(0, 2, (4000, crops, 5))
+    logits = (own + crop).astype(np.float32)
     chances = mean_softmax(logits, temperature)
     labels = (chances.cumsum(1) < generator.uniform(size=(4000, 1))).sum(1).clip(max=4)
     return logits, labels
