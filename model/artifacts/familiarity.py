@@ -72,8 +72,10 @@ class Familiarity:
     def measure(self, features: Array) -> tuple[Array, Array]:
         """The logarithm of the length of (M, dim) features, and their distance to the nearest class mean: (M,) each."""
         lengths = np.maximum(np.linalg.norm(features, axis=1), MIN_LENGTH).astype(np.float32)
-        points = (features / lengths[:, None]) @ self.projection
-        squares = (points**2).sum(1)[:, None] - 2 * points @ self.class_means.T + (self.class_means**2).sum(1)
+        # einsum, not @: the threads of a product would wait for cores that the network is using
+        points = np.einsum("md,dn->mn", features / lengths[:, None], self.projection)
+        products = np.einsum("mn,cn->mc", points, self.class_means)
+        squares = (points**2).sum(1)[:, None] - 2 * products + (self.class_means**2).sum(1)
         distances: Array = np.sqrt(np.maximum(squares.min(1), 0))
         return np.log(lengths), distances
 
