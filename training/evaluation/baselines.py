@@ -88,7 +88,7 @@ def nearest_neighbor_error(
     labels: NDArray[np.int64],
 ) -> float:
     """Top-1 error if every image gets the class of the training image with the nearest features (Euclidean)."""
-    squares = np.einsum("nd,nd->n", train, train)
+    squares = (train**2).sum(1)
     wrong = 0
     for start in range(0, len(features), ROWS_PER_BLOCK):
         block = features[start : start + ROWS_PER_BLOCK]
