@@ -1,6 +1,5 @@
-"""`python docs/screenshot.py`: the README's screenshot of the demo's page in Chromium, with one of its examples.
+"""`python docs/screenshot.py URL FOLDER`: every state of the page at three widths, to look at after a change of it.
 
-`--states FOLDER`: instead, every state of the page at three widths, to look at. `--url URL`: of a server that runs.
 Needs the group `dev`, and chromium on PATH.
 """
 
@@ -9,21 +8,13 @@ from __future__ import annotations
 import argparse
 import io
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-TARGET = Path(__file__).with_name("page.png")
-TIMEOUT = 300
 SIZES = {390: 844, 768: 1024, 1440: 900}
 PHONE = 390
 NO_ANSWER = "**/{classify,similar}*"
@@ -36,51 +27,15 @@ DRAG = """() => { const data = new DataTransfer(); data.items.add(new File(["x"]
 
 
 def main() -> None:
-    """Take the screenshots, of the demo on a free port if no server is given."""
+    """Take the screenshots."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--url")
-    parser.add_argument("--states", type=Path)
+    parser.add_argument("url", help="address of a running server, as that of `alexnet demo`")
+    parser.add_argument("folder", type=Path)
     arguments = parser.parse_args()
-    with serve_demo() if arguments.url is None else _given(arguments.url) as url, sync_playwright() as playwright:
+    with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
-        if arguments.states is None:
-            page = browser.new_page(viewport={"width": 1280, "height": 860})
-            show_answer(page, url)
-            page.screenshot(path=TARGET, animations="disabled")
-        else:
-            take_states(browser, url, arguments.states)
+        take_states(browser, arguments.url.rstrip("/"), arguments.folder)
         browser.close()
-
-
-@contextmanager
-def _given(url: str) -> Iterator[str]:
-    yield url
-
-
-@contextmanager
-def serve_demo() -> Iterator[str]:
-    """The address of the demo, on a free port."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    demo = subprocess.Popen([Path(sys.executable).with_name("alexnet"), "demo", "--port", str(port)])
-    try:
-        _wait_until_ready(url, demo)
-        yield url
-    finally:
-        demo.terminate()
-        demo.wait()
-
-
-def _wait_until_ready(url: str, demo: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + TIMEOUT
-    while time.monotonic() < deadline and demo.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{url}/ready"):
-                return
-        except OSError:
-            time.sleep(0.5)
-    raise SystemExit("error: the demo did not become ready; see its output")
 
 
 def take_states(browser: Browser, url: str, folder: Path) -> None:
@@ -115,7 +70,7 @@ def show_drag(page: Page, url: str) -> None:
 
 def show_answer(page: Page, url: str) -> None:
     show_start(page, url)
-    page.locator(".start .card a").nth(4).click()
+    page.locator(".start .card > a").nth(4).click()
     expect(page.locator(".classes li").first).to_be_visible(timeout=30_000)
     page.wait_for_load_state("networkidle")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import time
 from collections.abc import Iterator
 from typing import BinaryIO
@@ -18,6 +19,13 @@ CACHE_HEADERS = {"Cache-Control": "private, max-age=3600"}
 """The bytes of an indexed image never change."""
 
 
+class OriginalFile(io.BufferedReader):
+    """An open original, closed when nobody holds it any more: its client may be gone before it is sent."""
+
+    def __del__(self) -> None:
+        self.close()
+
+
 def open_original(index: Index, image_id: int, deadline: float) -> tuple[BinaryIO, str]:
     """The file that was indexed, at its beginning, and its format. `deadline` (time.monotonic): a file may have become
     very large, and nobody waits for it any longer.
@@ -27,7 +35,7 @@ def open_original(index: Index, image_id: int, deadline: float) -> tuple[BinaryI
     entry = index.entry(image_id)
     with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
         if entry.source is not None and entry.source.is_file():  # an index may be somebody else's: no device, no pipe
-            file = stack.enter_context(entry.source.open("rb"))
+            file = stack.enter_context(OriginalFile(io.FileIO(entry.source)))
             if _sha256(file, deadline) == index.catalog.sha256(image_id):
                 file.seek(0)
                 stack.pop_all()

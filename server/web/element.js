@@ -35,7 +35,7 @@ export const hidden = (text) => element("span", { className: "visually-hidden" }
 export const count = (number, noun, plural = `${noun}s`) => `${number.toLocaleString("en")} ${number === 1 ? noun : plural}`;
 
 /** Whether there is room for what is folded on narrow screens. */
-export const isWide = () => matchMedia("(min-width: 48rem)").matches;
+export const isWide = () => matchMedia("(min-width: 48.01rem)").matches;
 
 /** A share of 1 to read at a glance: 92 %, 4.1 %. */
 export function percent(share) {

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from model.artifacts.artifact import Artifact
 from server.service import Service
@@ -40,6 +40,7 @@ HAND_OVER = """([event, files]) => {
 }"""
 
 OpenPage = Callable[..., Page]
+NewContext = Callable[..., BrowserContext]
 
 
 @pytest.fixture(scope="package")
@@ -54,24 +55,38 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
-@pytest.fixture
-def open_page(browser: Browser) -> Iterator[OpenPage]:
-    """`open_page(url, **options)`: a window of its own, in which no script may fail and nothing be blocked."""
-    contexts, faults = [], list[str]()
+@pytest.fixture(scope="package")
+def new_context(browser: Browser) -> Iterator[NewContext]:
+    """`new_context(**options)`: one for each set of options; the storage of a page is its own anyway."""
+    contexts = dict[str, BrowserContext]()
 
-    def open_window(url: str, **options: Any) -> Page:
-        context = browser.new_context(**(WIDE | {"reduced_motion": "reduce"} | options))
-        context.set_default_timeout(PATIENCE)
-        contexts.append(context)
-        page = context.new_page()
+    def find(**options: Any) -> BrowserContext:
+        if repr(options) not in contexts:
+            contexts[repr(options)] = browser.new_context(**(WIDE | {"reduced_motion": "reduce"} | options))
+            contexts[repr(options)].set_default_timeout(PATIENCE)
+        return contexts[repr(options)]
+
+    yield find
+    for context in contexts.values():
+        context.close()
+
+
+@pytest.fixture
+def open_page(new_context: NewContext) -> Iterator[OpenPage]:
+    """`open_page(url, **options)`: a tab of its own, in which no script may fail and nothing be blocked."""
+    pages, faults = [], list[str]()
+
+    def open_tab(url: str, **options: Any) -> Page:
+        page = new_context(**options).new_page()
+        pages.append(page)
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("console", lambda m: faults.append(m.text) if "Content Security Policy" in m.text else None)
         page.goto(url)
         return page
 
-    yield open_window
-    for context in contexts:
-        context.close()
+    yield open_tab
+    for page in pages:
+        page.close()
     assert not faults
 
 
@@ -89,6 +104,13 @@ def url(artifact: Artifact, index_path: Path, tmp_path_factory: pytest.TempPathF
     index = tmp_path_factory.mktemp("page") / "index"
     shutil.copytree(index_path, index)
     with serve_page(artifact, index) as address:
+        yield address
+
+
+@pytest.fixture(scope="package")
+def small_url(artifact: Artifact, index_path: Path) -> Iterator[str]:
+    """A server that never changes its index, and takes 16 requests at a time."""
+    with serve_page(artifact, index_path, max_concurrent_requests=16, read_only=True) as address:
         yield address
 
 

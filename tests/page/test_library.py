@@ -180,20 +180,16 @@ def test_keys_are_asked_for_and_kept(locked_url: str, open_page: OpenPage) -> No
     expect(page.locator("#notice")).to_contain_text("deleted.")
 
 
-def test_a_library_that_is_only_read_says_so(
-    artifact: Artifact, index_path: Path, images: Path, open_page: OpenPage
-) -> None:
-    with serve_page(artifact, index_path, read_only=True) as url:
-        page = open_page(f"{url}/?view=library")
-        cards = open_library(page, 60)
-        page.locator(".upload input").first.set_input_files(images / "checks" / "00.jpg")
-        expect(page.get_by_role("alert")).to_contain_text("This library can't be changed")
-        page.get_by_role("button", name="Close this message").click()
-        cards.first.hover()
-        cards.first.get_by_role("button", name="Delete").click()
-        expect(page.get_by_role("alert")).to_contain_text("This library can't be changed")
-        expect(cards).to_have_count(60)
-        page.close()
+def test_a_library_that_is_only_read_says_so(small_url: str, images: Path, open_page: OpenPage) -> None:
+    page = open_page(f"{small_url}/?view=library")
+    cards = open_library(page, 60)
+    page.locator(".upload input").first.set_input_files(images / "checks" / "00.jpg")
+    expect(page.get_by_role("alert")).to_contain_text("This library can't be changed")
+    page.get_by_role("button", name="Close this message").click()
+    cards.first.hover()
+    cards.first.get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("alert")).to_contain_text("This library can't be changed")
+    expect(cards).to_have_count(60)
 
 
 def test_without_a_library_images_are_named(artifact: Artifact, images: Path, open_page: OpenPage) -> None:

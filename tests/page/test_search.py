@@ -17,7 +17,6 @@ import httpx2
 import pytest
 from playwright.sync_api import Route, expect
 
-from model.artifacts.artifact import Artifact
 from tests.page.conftest import (
     PHONE,
     RESULTS,
@@ -26,7 +25,6 @@ from tests.page.conftest import (
     OpenPage,
     hand_over,
     result_ids,
-    serve_page,
     wait_for_answer,
 )
 
@@ -294,22 +292,20 @@ def full(url: str) -> Iterator[None]:
         yield
 
 
-def test_overloaded_then_answered(artifact: Artifact, index_path: Path, open_page: OpenPage, jpeg: bytes) -> None:
-    with serve_page(artifact, index_path, max_concurrent_requests=16, read_only=True) as url:
-        page = open_page(url)
-        expect(page.locator(".start .card")).to_have_count(3)
-        with full(url):
-            hand_over(page, {"mine.jpg": jpeg})
-            expect(page.get_by_role("alert")).to_contain_text("The server is busy.")
-            expect(page.get_by_role("alert")).to_contain_text("Retrying in")
-            expect(page.locator(".large")).to_be_visible()  # the image that was dropped stays
-        wait_for_answer(page)
-        expect(page.locator("#notice")).to_be_hidden()
-        page.close()
+def test_overloaded_then_answered(small_url: str, open_page: OpenPage, jpeg: bytes) -> None:
+    page = open_page(small_url)
+    expect(page.locator(".start .card")).to_have_count(3)
+    with full(small_url):
+        hand_over(page, {"mine.jpg": jpeg})
+        expect(page.get_by_role("alert")).to_contain_text("The server is busy.")
+        expect(page.get_by_role("alert")).to_contain_text("Retrying in")
+        expect(page.locator(".large")).to_be_visible()  # the image that was dropped stays
+    wait_for_answer(page)
+    expect(page.locator("#notice")).to_be_hidden()
 
 
 def test_offline_then_answered(url: str, open_page: OpenPage, jpeg: bytes) -> None:
-    page = open_page(url)
+    page = open_page(url, offline=False)  # a context of its own
     expect(page.locator(".start .card")).to_have_count(3)
     page.context.set_offline(True)
     hand_over(page, {"mine.jpg": jpeg})
