@@ -15,6 +15,9 @@ from model.datasets.listing import Skipped
 from model.images.crops import CROP_IDS
 from model.runtime import OnnxModel, top_k
 
+MAX_UNOPTIMIZED = 4
+"""Images up to which loading the network faster saves more time than a slower run of it costs."""
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -50,7 +53,8 @@ def classify_files(
     `names`: paths, or `-` for standard input. They are read in threads and computed in batches. Raises DeviceError,
     ArtifactError.
     """
-    familiarity, model = read_familiarity(artifact), OnnxModel(artifact.network, device)
+    familiarity = read_familiarity(artifact)
+    model = OnnxModel(artifact.network, device, optimize=len(names) > MAX_UNOPTIMIZED or artifact.precision == "int8")
     for batch in read_batches(names, artifact.image_contract, title="classifying"):
         decoded = [image.pixels for _, image in batch if not isinstance(image, Skipped)]
         computed = zip(*model.run(np.stack(decoded), CROP_IDS[crops]), strict=True) if decoded else iter(())

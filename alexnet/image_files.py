@@ -54,9 +54,9 @@ def find_inputs(arguments: Sequence[str]) -> ImageInputs:
     for argument in arguments:
         for path in _expand_pattern(argument):
             if os.path.isdir(path):  # noqa: PTH112 - a Path would drop the "./" that was typed
-                found = _list_folder(path)
-                names += found.names
-                skipped += found.skipped
+                below = _list_folder(path)
+                names += below.names
+                skipped += below.skipped
             else:
                 names.append(path)
     if names.count(STDIN) > 1:

@@ -33,7 +33,7 @@ def find_similar(
         model = OnnxModel(artifact.network, device)
         for batch in read_batches(names, artifact.image_contract, title="searching"):
             pixels = [image.pixels for _, image in batch if not isinstance(image, Skipped)]
-            features = model.features(np.stack(pixels), store.crops) if pixels else []
-            found = iter(store.search_many([Query(feature, k, label, mode=mode) for feature in features]))
+            features = list(model.features(np.stack(pixels), store.crops)) if pixels else []
+            results = iter(store.search_many([Query(feature, k, label, mode=mode) for feature in features]))
             for name, image in batch:
-                yield name, image if isinstance(image, Skipped) else next(found)
+                yield name, image if isinstance(image, Skipped) else next(results)

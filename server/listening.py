@@ -33,10 +33,17 @@ def bind(host: str, port: int) -> list[socket.socket]:
     except OSError as error:
         for listener in sockets:
             listener.close()
-        raise BindError(
-            f"cannot listen on {join_address(host, port)}: {error.strerror}; choose another --host or --port"
-        ) from error
+        raise BindError(_explain(error, host, port)) from error
     return sockets
+
+
+def _explain(error: OSError, host: str, port: int) -> str:
+    remedy = "choose another --host or --port"
+    if error.errno == errno.EADDRINUSE:
+        remedy = (
+            f"stop the program that uses it, or choose another port: --port {port % 65535 + 1}; --port 0: any free one"
+        )
+    return f"cannot listen on {join_address(host, port)}: {error.strerror or error}; {remedy}"
 
 
 def _bind_to(family: int, address: tuple[object, ...]) -> socket.socket:

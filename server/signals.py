@@ -45,6 +45,7 @@ class Signals:
     def _handle_stop(self, number: int, frame: FrameType | None) -> None:
         if self._stop is None or self._stopping:
             self._before_exit()
+            os.write(2, b"" if self._stopping else b"stopped\n")
             os._exit(128 + number)  # threads may be busy, and would be waited for
         self._stopping = True
         self._stop()

@@ -62,18 +62,18 @@ def classify(
     loaded = load_artifact(artifact, home, precision)
 
     def classify_all(names: Sequence[str]) -> Iterable[Result]:
-        for name, found in classify_files(names, loaded, top, int(crops), device):
-            yield _to_result(name, found)
+        for name, result in classify_files(names, loaded, top, int(crops), device):
+            yield _to_result(name, result)
 
     print_results(images, classify_all, "predictions", form, COLUMNS, _format)
 
 
-def _to_result(name: str, found: Classification | Skipped) -> Result:
+def _to_result(name: str, result: Classification | Skipped) -> Result:
     from model.datasets.listing import Skipped
 
-    if isinstance(found, Skipped):
-        return Result(name, error=found)
-    fields = asdict(found)
+    if isinstance(result, Skipped):
+        return Result(name, error=result)
+    fields = asdict(result)
     return Result(name, fields.pop("predictions"), fields)
 
 

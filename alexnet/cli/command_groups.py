@@ -118,16 +118,19 @@ class _LazyCommands(MutableMapping[str, Any]):
 
 def new_app(**options: Any) -> typer.Typer:
     """An empty `typer.Typer` with this program's kind of help and errors."""
-    return typer.Typer(
-        **{"cls": Group, "add_completion": False, "no_args_is_help": True} | options,
-        pretty_exceptions_enable=False,
-        rich_markup_mode=None,
-    )
+    settings: dict[str, Any] = {"cls": Group, "add_completion": False, "no_args_is_help": True}
+    return typer.Typer(**settings | options, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 def add_command(app: typer.Typer, function: Callable[..., Any], name: str | None = None, section: str = "") -> None:
     """Add a command to an app. `section`: of the help."""
     app.command(name=name, cls=Command, rich_help_panel=section or None)(function)
+
+
+def add_commands(app: typer.Typer, section: str, *functions: Callable[..., Any]) -> None:
+    """Add commands, named like their functions, to a section of an app."""
+    for function in functions:
+        add_command(app, function, section=section)
 
 
 def first_sentence(text: str) -> str:
@@ -156,7 +159,7 @@ def _write_parameters(command: TyperCommand | TyperGroup, ctx: Context, formatte
         if record is None:
             continue
         if parameter.param_type_name == "argument":
-            name = parameter.metavar + ("" if parameter.nargs == 1 else "...")
+            name = f"{parameter.metavar}{'' if parameter.nargs == 1 else '...'}"
             records.append(("Arguments", (name, record[1].removesuffix("  [required]"))))
         else:
             records.append((getattr(parameter, "rich_help_panel", None) or "Options", record))

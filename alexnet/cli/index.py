@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from alexnet.cli.command_groups import add_command, new_app
+from alexnet.cli.command_groups import add_command, add_commands, new_app
 from alexnet.cli.evaluate_index import evaluate
 from alexnet.cli.options import (
     HOME,
@@ -285,11 +285,9 @@ def draw(
             typer.echo(f"wrote {file}")
 
 
-for command in (add, sync, merge, remove, restore, compact):
-    add_command(index_app, command, section=CHANGE)
+add_commands(index_app, CHANGE, add, sync, merge, remove, restore, compact)
 add_command(index_app, list_images, "list", section=INSPECT)
-for command in (verify, evaluate, duplicates, draw, export):
-    add_command(index_app, command, section=INSPECT)
+add_commands(index_app, INSPECT, verify, evaluate, duplicates, draw, export)
 
 
 def _print(result: Any, as_json: bool) -> None:

@@ -35,10 +35,10 @@ def log_to_stderr(when: bool) -> Iterator[None]:
 def choose_format(as_json: bool, as_jsonl: bool, as_csv: bool) -> Format:
     """The format that the options --json, --jsonl and --csv ask for. Raises InvalidRequestError for several."""
     options: dict[Format, bool] = {"json": as_json, "jsonl": as_jsonl, "csv": as_csv}
-    chosen = [name for name, given in options.items() if given]
-    if len(chosen) > 1:
-        raise InvalidRequestError(f"--{chosen[0]} and --{chosen[1]} exclude each other: give one of them")
-    return chosen[0] if chosen else "text"
+    forms = [form for form, given in options.items() if given]
+    if len(forms) > 1:
+        raise InvalidRequestError(f"--{forms[0]} and --{forms[1]} exclude each other: give one of them")
+    return forms[0] if forms else "text"
 
 
 class ResultPrinter:

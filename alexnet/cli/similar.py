@@ -66,8 +66,8 @@ def similar(
     uri = index_uri(index, loaded, home)
 
     def search_all(names: Sequence[str]) -> Iterable[Result]:
-        for name, found in find_similar(names, loaded, uri, k, label, search, device):
-            yield Result(name, [_row(n) for n in found]) if isinstance(found, list) else Result(name, error=found)
+        for name, result in find_similar(names, loaded, uri, k, label, search, device):
+            yield Result(name, [_row(n) for n in result]) if isinstance(result, list) else Result(name, error=result)
 
     print_results(images, search_all, "neighbors", form, COLUMNS, _format)
 

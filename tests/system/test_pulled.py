@@ -91,7 +91,9 @@ def images(root: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
 def test_classify_prints_imagenet_names(pulled: Artifact, validation: Path) -> None:
     result = run("classify", next(validation.glob("*.JPEG")), "--artifact", pulled.path, "--json")
     assert result.returncode == 0, result.stderr
-    predictions = json.loads(result.stdout)
+    (classified,) = json.loads(result.stdout)["results"]
+    assert (classified["familiarity"], classified["familiar"]) == (None, None)  # its publisher's images aren't here
+    predictions = classified["predictions"]
     assert len(predictions) == 5
     assert all(entry["id"].startswith("n") and entry["name"] for entry in predictions)
 

@@ -95,8 +95,11 @@ def test_indexed_image_finds_itself_at_distance_0(url: str, images: Path) -> Non
 def test_terminal_agrees_with_the_server(home: Path, url: str, images: Path) -> None:
     path = images / "circles" / "03.jpg"
     indexed = home / "patterns" / "circles" / "03.jpg"
-    served = httpx2.post(f"{url}/classify", content=path.read_bytes()).json()["predictions"]
-    printed = json.loads(run(ALEXNET, "classify", path, "--json", cwd=home))
+    response = httpx2.post(f"{url}/classify", content=path.read_bytes()).json()
+    classified = json.loads(run(ALEXNET, "classify", path, "--json", cwd=home))["results"][0]
+    assert classified["familiarity"] == pytest.approx(response["familiarity"], abs=0.2)
+    assert classified["familiar"] == response["familiar"]
+    served, printed = response["predictions"], classified["predictions"]
     assert [entry["id"] for entry in printed] == [entry["id"] for entry in served]
     np.testing.assert_allclose(
         [entry["probability"] for entry in printed], [entry["probability"] for entry in served], atol=1e-6

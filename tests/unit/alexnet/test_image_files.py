@@ -85,7 +85,12 @@ def test_reading_keeps_few_images_ahead(few: Path, monkeypatch: pytest.MonkeyPat
     """So that any number of files takes no more memory."""
     read: list[str] = []
     monkeypatch.setattr(image_files, "BATCH_SIZE", 4)
-    monkeypatch.setattr(image_files, "_read", lambda name, *_: read.append(name) or Skipped(name, "not images"))
+
+    def skip(name: str, *_: object) -> Skipped:
+        read.append(name)
+        return Skipped(name, "not images")
+
+    monkeypatch.setattr(image_files, "_read", skip)
     next(read_batches([f"{number}.jpg" for number in range(1000)], DEFAULT_CONTRACT))
     assert len(read) <= 3 * 4
 

@@ -11,7 +11,7 @@ import pytest
 
 from model.artifacts.artifact import Artifact
 from model.exceptions import ArtifactError, DeviceError, InvalidRequestError
-from model.images.crops import CENTER_CROP
+from model.images.crops import CENTER_CROP, TEN_CROP
 from model.runtime import PROVIDERS, OnnxModel, top_k
 
 
@@ -26,6 +26,12 @@ def test_results_do_not_depend_on_batch_or_threads(artifact: Artifact, pixels: n
     np.testing.assert_array_equal(two.features(pixels, CENTER_CROP), together)
     for position, image in enumerate(pixels):
         np.testing.assert_array_equal(one.features(image[None], CENTER_CROP)[0], together[position])
+
+
+def test_a_network_that_is_not_optimized_computes_the_same(artifact: Artifact, pixels: np.ndarray) -> None:
+    optimized, plain = OnnxModel(artifact.network, "cpu"), OnnxModel(artifact.network, "cpu", optimize=False)
+    for expected, result in zip(optimized.run(pixels, TEN_CROP), plain.run(pixels, TEN_CROP), strict=True):
+        np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_runtime_rejects_invalid_input(artifact: Artifact, pixels: np.ndarray, tmp_path: Path) -> None:

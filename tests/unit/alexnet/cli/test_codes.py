@@ -74,7 +74,7 @@ def test_similar_by_codes(coded: Artifact, images: Path) -> None:
         )
         for search in ("exact", "binary")
     }
-    ids = {search: [row["id"] for row in found["results"][0]["neighbors"]] for search, found in rows.items()}
+    ids = {search: [row["id"] for row in document["results"][0]["neighbors"]] for search, document in rows.items()}
     assert ids["binary"] == ids["exact"]
 
 
