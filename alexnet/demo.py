@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from alexnet.indexing import index_dataset
-from index.backends import IndexUri
+from alexnet.indexing import index_dataset, list_images
+from index.backends import IndexUri, open_readonly
 from model.artifacts.artifact import Artifact
 from model.artifacts.packed import unpack_bundled
 from model.checksums import verify_checksums
+from model.exceptions import IndexNotFoundError
 from server.listening import check_address
 from server.run import load_settings, serve
 from training.data.archives import load_elpv
@@ -65,10 +67,20 @@ def prepare_demo(data: DemoData, home: Path, log: Callable[[str], None]) -> Demo
     log("errors of the bundled network on images that it wasn't trained on:")
     log(format_measurements(artifact.manifest.measurements))
     index = artifact.default_index_path(home / "indexes")
-    indexed = index_dataset(images, artifact, IndexUri(index))
-    report = indexed.report
-    log(f"index {index}: {indexed.size:,} images ({report.added:,} added, {report.existing:,} already indexed)")
+    total = len(list_images(images, None, None, ()).entries)
+    if _count_indexed(index) < total:
+        index_dataset(images, artifact, IndexUri(index))
+    log(f"index {index}: {_count_indexed(index):,} images")
     return Demo(artifact, index, examples)
+
+
+def _count_indexed(index: Path) -> int:
+    """Images of an index; 0 if there is none yet."""
+    try:
+        with closing(open_readonly(IndexUri(index))) as opened:
+            return len(opened)
+    except IndexNotFoundError:
+        return 0
 
 
 def describe_requests(url: str, examples: list[Path]) -> list[str]:

@@ -50,11 +50,17 @@ def small(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 def test_its_images_are_indexed_once_with_their_authors(small: Path, tmp_path: Path) -> None:
     lines: list[str] = []
     demo = prepare_demo("photos", tmp_path / "demo", lines.append)
-    assert lines[-1] == f"index {demo.index}: 2 images (2 added, 0 already indexed)"
+    assert lines[-1] == f"index {demo.index}: 2 images"
     with closing(ImageIndex.open(demo.index)) as index:
         assert all(entry.label and entry.attribution and all(entry.attribution) for entry in index.catalog.page(0, 9))
+    with closing(ImageIndex.open(demo.index, writable=True)) as index:
+        index.update(1, "corrected")
     assert prepare_demo("photos", tmp_path / "demo", lines.append) == demo
-    assert lines[-1] == f"index {demo.index}: 2 images (0 added, 2 already indexed)"
+    with closing(ImageIndex.open(demo.index, writable=True)) as index:
+        assert index.labels()["corrected"] == 1
+        index.remove(1)
+    prepare_demo("photos", tmp_path / "demo", lines.append)
+    assert lines[-1] == f"index {demo.index}: 2 images"
 
 
 def test_the_requests_that_it_prints_work(small: Path, tmp_path: Path) -> None:
