@@ -104,13 +104,13 @@ class QuantizedScanner:
 
         def select(start: int, block: Block, first: _Scan) -> NDArray[np.int64]:
             """The candidates of a block: scanned again for more rows, until the last one is too far away."""
-            found, count = first, k + OVERFETCH
-            limit = (bound + block.error + found.query_error) * (1 + features.shape[1] * UNIT_ROUNDOFF)
-            while len(found.rows) == count < BLOCK_ROWS and found.distances[-1] <= limit:
+            scan_result, count = first, k + OVERFETCH
+            limit = (bound + block.error + scan_result.query_error) * (1 + features.shape[1] * UNIT_ROUNDOFF)
+            while len(scan_result.rows) == count < BLOCK_ROWS and scan_result.distances[-1] <= limit:
                 count = min(BLOCK_ROWS, 8 * count)
-                found = scan(start, block, count)
+                scan_result = scan(start, block, count)
             outliers = block.outliers if mask is None else block.outliers[mask[start + block.outliers]]
-            return start + np.union1d(found.rows[found.distances <= limit], outliers)
+            return start + np.union1d(scan_result.rows[scan_result.distances <= limit], outliers)
 
         candidates = list(pool.map(select, starts, blocks, scans))
         squared_bound = bound * bound * sum_of_squares_factor(features)
@@ -118,8 +118,8 @@ class QuantizedScanner:
             rows = rows_within(rest, query, squared_bound, pool, rest_mask)
         else:
             rows = rows[squared <= squared_bound]
-        found = np.concatenate([*candidates, rows + end])
-        return found if len(found) <= MAX_CANDIDATE_SHARE * len(features) else None
+        selected = np.concatenate([*candidates, rows + end])
+        return selected if len(selected) <= MAX_CANDIDATE_SHARE * len(features) else None
 
     def prepare(self, features: FeatureMatrix) -> None:
         """Make the copies of all full blocks now, and wait for them."""
@@ -185,9 +185,9 @@ def _scan_block(block: Block, query: NDArray[np.float32], count: int, bitmap: ND
         selector = faiss.IDSelectorBitmap(BLOCK_ROWS, faiss.swig_ptr(bitmap))
         parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
     squared, rows = block.copies.search(codes[None], min(count, BLOCK_ROWS), params=parameters)
-    found = rows[0] >= 0
-    distances = block.step * np.sqrt(squared[0][found], dtype=np.float64)
-    return _Scan(rows[0][found], distances, query_error * (1 + SLACK))
+    valid = rows[0] >= 0
+    distances = block.step * np.sqrt(squared[0][valid], dtype=np.float64)
+    return _Scan(rows[0][valid], distances, query_error * (1 + SLACK))
 
 
 def _kth_distance(

@@ -3,7 +3,7 @@
     python experiments/photos/make_gallery.py --photographs FOLDER --grocery grocery.zip
 
 FOLDER has images/*.webp (240 x 240) and attribution.csv with the columns file, label, class_of_photos, author,
-author_page, page and licence. They are copied as they are. Of the test part of the Grocery Store data set 200 pictures
+author_page, page and licence. They are copied as they are. Of the test part of the Grocery Store data set 200 images
 are added, evenly from its 81 classes: their center squares, reduced to the same size.
 """
 
@@ -47,7 +47,7 @@ def copy_photographs(source: Path, target: Path) -> list[dict[str, str]]:
 
 
 def add_grocery(archive: Path, target: Path) -> list[dict[str, str]]:
-    """Reduce 200 test pictures of Grocery Store, chosen with a fixed seed; their rows of the table."""
+    """Reduce 200 test images of Grocery Store, chosen with a fixed seed; their rows of the table."""
     with zipfile.ZipFile(archive) as grocery:
         names = [name for name in grocery.namelist() if name.startswith("dataset/test/") and name.endswith(".jpg")]
         rows = []

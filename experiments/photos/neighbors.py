@@ -94,9 +94,9 @@ def main(
         "all 1,000 images": np.ones(len(rows), bool),
     }
     results: dict[str, dict[str, Any]] = {}
-    for title, chosen in sets.items():
-        labels = [row["label"] for row, used in zip(rows, chosen, strict=True) if used]
-        results[title] = {name: measure_neighbors(values[chosen], labels) for name, values in features.items()}
+    for title, subset in sets.items():
+        labels = [row["label"] for row, used in zip(rows, subset, strict=True) if used]
+        results[title] = {name: measure_neighbors(values[subset], labels) for name, values in features.items()}
         typer.echo(f"{title}: {next(iter(results[title].values()))['queries']:,} queries")
         for name, result in results[title].items():
             typer.echo(

@@ -34,7 +34,7 @@ FUNCTIONS = {
 }
 TEXTS = {
     r"(?i)expected [^.;]*\bfound\b": "what is wrong, then what to do; 'expected X, got Y' where values are compared",
-    r"(?i)\bpictures?\b": "image",
+    r"(?i)(?<![</])\bpictures?\b(?! img)": "image",  # HTML has an element of this name
     r"(?i)\b(whole numbers|go(es)? on with)\b": "integers, int8; resume",
 }
 MODULES = {r"(^|_)(utils?|common|helpers?|misc)$": "a module named for its subject"}

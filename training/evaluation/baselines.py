@@ -63,7 +63,7 @@ def measure_hog(dataset: Dataset, cache: ImageCache, seed: int) -> Baseline:
     split = dataset.held_out_split
     limits = {"train": MAX_TRAIN_IMAGES, "validation": MAX_VALIDATION_IMAGES, split: MAX_HELD_OUT_IMAGES}
     rows = {name: np.sort(generator.permutation(cache.rows(dataset, name))[:limit]) for name, limit in limits.items()}
-    features = {name: _hog(cache, chosen) for name, chosen in rows.items()}
+    features = {name: _hog(cache, part) for name, part in rows.items()}
     probe = fit_linear_probe(
         features["train"].copy(),
         labels[rows["train"]],

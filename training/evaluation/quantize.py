@@ -78,12 +78,16 @@ def _measure(
         log(f"measuring the errors of {name}")
         predictions = predict(OnnxModel(file, device), decode_batches(examples, artifact.image_contract), len(examples))
         errors = predictions.measurements(f"{dataset.split_description}, {split}", dataset.groupings)
-        measurements += [m.model_copy(update={"precision": name} | _known(artifact, name, m)) for m in errors]
+        measurements += [
+            m.model_copy(update={"precision": name} | _copy_uncalibrated_error(artifact, name, m)) for m in errors
+        ]
     log(format_measurements(measurements))
     return measurements
 
 
-def _known(artifact: Artifact, precision: Precision, measurement: Measurement) -> dict[str, float | None]:
+def _copy_uncalibrated_error(
+    artifact: Artifact, precision: Precision, measurement: Measurement
+) -> dict[str, float | None]:
     """What only the training knows, from the artifact's own measurement: the error before the calibration."""
     key = (precision, measurement.split, measurement.crops)
     for known in artifact.manifest.measurements:

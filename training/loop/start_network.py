@@ -89,15 +89,15 @@ def fit_output_layer(
     with tqdm(total=total, desc="features of the start network", unit="crop", leave=False, disable=None) as bar:
         if bar.disable:
             tqdm.write(f"computing the start network's features of {total:,} crops")
-        views = extractor.compute(train, crops, bar)
+        crop_features = extractor.compute(train, crops, bar)
         validation_features, held_out_features = (
             extractor.compute(rows, np.full((len(rows), 1), CENTER_CROP), bar)[:, 0] for rows in (validation, held_out)
         )
     with stage("fitting the output layer to them"):
-        neighbor_error = nearest_neighbor_error(views[:, 0], labels[train], held_out_features, labels[held_out])
+        neighbor_error = nearest_neighbor_error(crop_features[:, 0], labels[train], held_out_features, labels[held_out])
         probe = fit_linear_probe(
-            views.reshape(-1, views.shape[-1]),
-            labels[train].repeat(views.shape[1]),
+            crop_features.reshape(-1, crop_features.shape[-1]),
+            labels[train].repeat(crop_features.shape[1]),
             validation_features,
             labels[validation],
             len(dataset.labels),
@@ -117,8 +117,8 @@ def draw_crops(num_images: int, generator: np.random.Generator) -> NDArray[np.in
     """
     others = np.array([crop for crop in TEN_CROP if crop not in CENTER_CROP])
     count = min(max(MAX_TRAIN_CROPS // num_images, MIN_CROPS), len(TEN_CROP))
-    chosen = generator.permuted(np.tile(others, (num_images, 1)), axis=1)[:, : count - 1]
-    return np.concatenate([np.full((num_images, 1), CENTER_CROP[0]), chosen], 1)
+    drawn = generator.permuted(np.tile(others, (num_images, 1)), axis=1)[:, : count - 1]
+    return np.concatenate([np.full((num_images, 1), CENTER_CROP[0]), drawn], 1)
 
 
 def _with_output_layer(initial: InitialState, probe: LinearProbe) -> InitialState:

@@ -76,7 +76,7 @@ def section(heading: str, content: str) -> str:
     return f"<section><h2>{_text(heading)}</h2>{content}</section>" if content else ""
 
 
-def folded(summary: str, content: str) -> str:
+def details(summary: str, content: str) -> str:
     """Content that is shown on a click."""
     return f"<details><summary>{_text(summary)}</summary>{content}</details>"
 
@@ -123,7 +123,7 @@ def _is_number(cell: str) -> bool:
     return cell.replace(",", "").replace(".", "").removesuffix(" %").isdecimal() or not cell
 
 
-def picture(draw: Callable[[], Figure], description: str) -> str:
+def themed_figure(draw: Callable[[], Figure], description: str) -> str:
     """A figure, drawn for light and for dark pages."""
     light, dark = (_png(draw, is_dark) for is_dark in (False, True))
     return (

@@ -40,14 +40,14 @@ from training.publish.page import (
     card,
     cards,
     command,
+    details,
     facts,
-    folded,
     page,
     paragraph,
     percent,
-    picture,
     section,
     table,
+    themed_figure,
 )
 from training.publish.summary import (
     Summary,
@@ -298,7 +298,7 @@ def _confusions(predictions: Predictions, names: Sequence[str]) -> str:
     rows = [(names[pairs[i, 0]], names[pairs[i, 1]], f"{counts[i]:,}") for i in order]
     matrix = ""
     if len(names) <= MAX_MATRIX_CLASSES:
-        matrix = picture(lambda: figures.draw_confusion(labels, predicted, names), "confusion matrix")
+        matrix = themed_figure(lambda: figures.draw_confusion(labels, predicted, names), "confusion matrix")
     return matrix + table(("true", "predicted", "images"), rows)
 
 
@@ -327,16 +327,16 @@ def _training_section(artifact: Artifact, folder: Path) -> str:
     records, test = read_metrics(folder), read_range_test(folder)
     parts = []
     if records:
-        parts.append(picture(lambda: figures.draw_curves(records), "loss, error and learning rate by epoch"))
+        parts.append(themed_figure(lambda: figures.draw_curves(records), "loss, error and learning rate by epoch"))
     if test is not None:
-        found = "none was found" if test.best_rate is None else f"{test.best_rate:g} was found"
-        parts.append(paragraph(f"Range test of the learning rate: {found} in {len(test.rates)} steps."))
-        parts.append(picture(lambda: figures.draw_range_test(test), "loss by learning rate"))
+        best_rate = "none was found" if test.best_rate is None else f"{test.best_rate:g} was found"
+        parts.append(paragraph(f"Range test of the learning rate: {best_rate} in {len(test.rates)} steps."))
+        parts.append(themed_figure(lambda: figures.draw_range_test(test), "loss by learning rate"))
     spec, weights = read_weights(artifact)
     kernels = weights[f"{spec.convolutions[0].name}.weight"].transpose(0, 2, 3, 1)
-    drawn = picture(lambda: figures.draw_kernels(kernels, spec.towers), "kernels, those of a tower together")
+    drawn = themed_figure(lambda: figures.draw_kernels(kernels, spec.towers), "kernels, those of a tower together")
     values = f"<pre>{escape(json.dumps(artifact.manifest.training, indent=1))}</pre>"
-    return "".join([*parts, folded("Kernels of the first layer", drawn), folded("All settings, as JSON", values)])
+    return "".join([*parts, details("Kernels of the first layer", drawn), details("All settings, as JSON", values)])
 
 
 def _images_section(check: DataCheck) -> str:
@@ -349,4 +349,4 @@ def _images_section(check: DataCheck) -> str:
     listed = "\n".join(str(entry) for entry in check.skipped[:NUM_SKIPPED])
     more = len(check.skipped) - NUM_SKIPPED
     listed += f"\nand {more:,} more: --list-skipped FILE writes all" if more > 0 else ""
-    return text + folded(f"{len(check.skipped):,} skipped", f"<pre>{escape(listed)}</pre>")
+    return text + details(f"{len(check.skipped):,} skipped", f"<pre>{escape(listed)}</pre>")

@@ -85,8 +85,12 @@ def test_the_start_is_chosen_by_the_number_of_images(
     monkeypatch.setattr(start_network, "unpack_bundled", lambda name, root: type("A", (), {"path": bundled / name}))
     config = create(few, tmp_path)
     assert (config.recipe.name, config.run.init_from) == ("small", "auto")
-    chosen, text = choose_start(config, MAX_FINE_TUNING_IMAGES - 1)
-    assert (chosen.recipe.name, chosen.run.init_from, chosen.fine_tuning) == ("fine-tune", bundled / "photos", None)
+    tuned, text = choose_start(config, MAX_FINE_TUNING_IMAGES - 1)
+    assert (tuned.recipe.name, tuned.run.init_from, tuned.fine_tuning) == (
+        "fine-tune",
+        bundled / "photos",
+        None,
+    )
     assert "--init-from none" in text
     scratch, text = choose_start(config, MAX_FINE_TUNING_IMAGES)
     assert (scratch.recipe.name, scratch.run.init_from, scratch.fine_tuning) == ("small", "none", None)

@@ -43,7 +43,7 @@ def test_a_plain_method_may_be_better(summary: Summary) -> None:
     assert compared.verdict.startswith("A plain method is better: plain is right for 80.0 %, the network for 40.0 %.")
 
 
-def test_the_most_frequent_class_is_that_of_training() -> None:
+def test_the_majority_class_is_that_of_training() -> None:
     assert frequent_class_baseline("test", [5, 9, 1], [2, 1, 1]).top1_error == 0.75
 
 
