@@ -11,7 +11,7 @@ from torch import Tensor
 from model.exceptions import TrainingError
 from training.data.datasets import Dataset
 from training.optim.initial_weights import InitialState
-from training.recipes import Recipe
+from training.recipes import RECIPES, Recipe
 
 MAX_LOSS = 30.0
 """Of a run that has not diverged, in units of the loss of guessing."""
@@ -25,9 +25,11 @@ def check_loss(loss: float, chance: float, recipe: Recipe, where: str) -> None:
     """Raise TrainingError if the loss isn't finite, or far above that of guessing, `chance`."""
     if loss < MAX_LOSS * max(chance, 1.0):
         return
+    usual = RECIPES[recipe.name].with_batch_size(recipe.batch_size).learning_rate
+    smaller = usual if usual < recipe.learning_rate else recipe.learning_rate / 5
     raise TrainingError(
         f"training diverged: the loss is {loss:.3g} in {where}, and that of guessing {chance:.3g}: use a smaller "
-        f"--learning-rate, such as {recipe.learning_rate / 5:.2g}, or --warmup 0.05; --find-rate looks for a rate"
+        f"--learning-rate, such as {smaller:.2g}, or --warmup 0.05; --find-rate looks for a rate"
     )
 
 

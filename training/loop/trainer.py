@@ -271,6 +271,7 @@ class Trainer:
             "mixes": self.mixes,
             "threads": torch.get_num_threads(),
             "schedule": self.schedule.state(),
+            "length": [self.recipe.epochs, self.recipe.minutes],
             "epoch": self.epoch,
             "step": self.step,
             "totals": asdict(self.totals),
@@ -292,7 +293,8 @@ class Trainer:
                 if before != value:
                     raise TrainingError(f"{section}.{name} is {value} in config.json, but {before} in the checkpoint")
         self.load_optimizer(state)
-        self.schedule = create_schedule(self.recipe, state["schedule"])
+        new_length = state["length"] != [self.recipe.epochs, self.recipe.minutes]
+        self.schedule = create_schedule(self.recipe, state["schedule"], new_length)
         self.epoch, self.step = state["epoch"], state["step"]
         self.totals = EpochTotals(**state["totals"])
         self.learning_rate, self.best, self.mixes = state["learning_rate"], Best(*state["best"]), state["mixes"]

@@ -108,14 +108,20 @@ class Cosine:
 Schedule = Plateau | Milestones | Cosine
 
 
-def create_schedule(recipe: Recipe, state: dict[str, Any] | None = None) -> Schedule:
-    """The recipe's schedule at its beginning, or with the `state` of a checkpoint."""
+def create_schedule(recipe: Recipe, state: dict[str, Any] | None = None, new_length: bool = False) -> Schedule:
+    """The recipe's schedule at its beginning, or with the `state` of a checkpoint.
+
+    `new_length`: the run was made longer or shorter than when the state was saved. A plateau then begins anew, with the
+    best error so far: the learning rate may rise again.
+    """
     state = state or {}
     if recipe.schedule == "milestones":
         return Milestones(recipe.milestones, **state)
     if recipe.schedule == "cosine":
         return Cosine(**state)
-    return Plateau(drop_by=recipe.drop_by, **(state or {"patience": recipe.patience, "drops_left": recipe.max_drops}))
+    if new_length:
+        state = {"best": state["best"]}
+    return Plateau(drop_by=recipe.drop_by, **{"patience": recipe.patience, "drops_left": recipe.max_drops} | state)
 
 
 def warmup_factor(recipe: Recipe, progress: float) -> float:

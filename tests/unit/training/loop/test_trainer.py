@@ -103,7 +103,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(make: Make) -> None:
 def test_a_loss_that_explodes_ends_the_run(make: Make) -> None:
     trainer = make(recipe=options(learning_rate=50.0, epochs=20))
     with pytest.raises(
-        TrainingError, match=r"training diverged: .*: use a smaller --learning-rate, such as 10, or --w"
+        TrainingError, match=r"training diverged: .*: use a smaller --learning-rate, such as 0.005, or --w"
     ):
         trainer.fit()
 

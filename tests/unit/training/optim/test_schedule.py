@@ -85,6 +85,17 @@ def test_a_short_run_has_its_drops_at_the_latest() -> None:
     assert early.advance(0.9) == pytest.approx(0.01)
 
 
+def test_a_longer_run_has_its_rate_again() -> None:
+    short, long = (RecipeOptions("small", epochs=epochs).resolve() for epochs in (2, 4))
+    schedule = create_schedule(short)
+    schedule.update(0.5)
+    assert schedule.advance(0.9) == pytest.approx(0.01)
+    resumed = create_schedule(long, schedule.state(), new_length=True)
+    assert [resumed.advance(progress) for progress in (0.5, 0.7, 0.9)] == pytest.approx([1, 0.1, 0.01])
+    assert isinstance(resumed, Plateau)
+    assert resumed.best == 0.5
+
+
 def test_a_run_of_the_paper_has_no_latest_drops() -> None:
     schedule = create_schedule(RECIPES["paper"])
     assert [schedule.advance(progress) for progress in (0.0, 0.5, 0.99)] == [1, 1, 1]
