@@ -55,6 +55,8 @@ STAND_FOR = {
     r"alexnet serve": "serve",
     r"127\.0\.0\.1:8000": "127.0.0.1:$ALEXNET_PORT",
     r"~/my-photos": "~/images",
+    r"\bphoto\.jpg": "image.jpg",
+    r"\bphotos/": "images/",
     r"NAME/VERSION": "patterns/1",
     r"runs/NAME-DATE-TIME": "runs/patterns-1",
     r"\bNAME\b": "patterns",
@@ -78,6 +80,7 @@ ELSEWHERE = {
     r"alexnet pack": "what it made: tests/unit/model/artifacts/test_packed_bundled.py",
     r"alexnet demo": "the page's demo takes minutes; tests/unit/alexnet/test_demo.py",
     r"^(uv|uvx|pipx) ": "they install, as pip does",
+    r"https://example\.org": "another host; standard input: tests/unit/alexnet/cli/test_classify.py",
 }
 
 
