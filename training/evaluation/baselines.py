@@ -67,7 +67,7 @@ def measure_hog(dataset: Dataset, cache: ImageCache, seed: int) -> Baseline:
     probe = fit_linear_probe(
         features["train"].copy(),
         labels[rows["train"]],
-        features["validation"],
+        features["validation"][:, None],
         labels[rows["validation"]],
         len(dataset.labels),
         max_seconds=MAX_SECONDS,

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from model.artifacts.bundled import is_bundled
 from model.artifacts.packed import unpack_bundled
-from model.images.crops import CENTER_CROP, TEN_CROP
+from model.images.crops import CENTER_CROP, CROP_IDS, TEN_CROP
 from model.network.spec import Dropout
 from model.network.torch_module import AlexNet
 from training.config import TrainConfig
@@ -31,7 +31,7 @@ BATCH_SIZE = 32
 BUNDLED_NETWORK = "photos"
 MAX_FINE_TUNING_IMAGES = 20_000
 """Training images up to which a run starts from the bundled network unless told otherwise."""
-MAX_TRAIN_IMAGES, MAX_HELD_OUT_IMAGES = 20_000, 2_000
+MAX_TRAIN_IMAGES, MAX_VALIDATION_IMAGES, MAX_HELD_OUT_IMAGES = 20_000, 1_000, 2_000
 """Images whose features are computed: a random sample where there are more."""
 MAX_TRAIN_CROPS, MIN_CROPS = 20_000, 2
 """Crops of all training images together, and of each at least."""
@@ -78,21 +78,21 @@ def fit_output_layer(
         np.sort(generator.permutation(rows)[:limit])
         for rows, limit in (
             (cache.rows(dataset, "train"), MAX_TRAIN_IMAGES),
-            (cache.rows(dataset, "validation"), MAX_TRAIN_IMAGES),
+            (cache.rows(dataset, "validation"), MAX_VALIDATION_IMAGES),
             (cache.rows(dataset, dataset.held_out_split), MAX_HELD_OUT_IMAGES),
         )
     )
     labels = np.array([example.label for example in dataset.examples])
     crops = draw_crops(len(train), generator)
     extractor = _FeatureExtractor(initial, config, cache, device)
-    total = crops.size + len(validation) + len(held_out)
+    served = [*CENTER_CROP, *(crop for crop in CROP_IDS[int(config.environment.crops)] if crop not in CENTER_CROP)]
+    total = crops.size + len(validation) * len(served) + len(held_out)
     with tqdm(total=total, desc="features of the start network", unit="crop", leave=False, disable=None) as bar:
         if bar.disable:
             tqdm.write(f"computing the start network's features of {total:,} crops")
         crop_features = extractor.compute(train, crops, bar)
-        validation_features, held_out_features = (
-            extractor.compute(rows, np.full((len(rows), 1), CENTER_CROP), bar)[:, 0] for rows in (validation, held_out)
-        )
+        validation_features = extractor.compute(validation, np.tile(served, (len(validation), 1)), bar)
+        held_out_features = extractor.compute(held_out, np.full((len(held_out), 1), CENTER_CROP), bar)[:, 0]
     with stage("fitting the output layer to them"):
         neighbor_error = nearest_neighbor_error(crop_features[:, 0], labels[train], held_out_features, labels[held_out])
         probe = fit_linear_probe(

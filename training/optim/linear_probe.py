@@ -19,12 +19,18 @@ Floats = NDArray[np.float32]
 STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 """Inverse regularization strengths that are tried, the strongest regularization first."""
 MAX_ITERATIONS = 100
+LOWEST = 1e-12
+"""Probability that a loss reckons with at least."""
 ABSENT = 10.0
 """By how much the bias of a class without an image is below the lowest one."""
 
 
 class LinearProbe(NamedTuple):
-    """`weight` (classes, features) and `bias` (classes,) of an output layer; its errors on the validation images."""
+    """`weight` (classes, features) and `bias` (classes,) of an output layer.
+
+    `validation_loss`: of the mean probabilities of each validation image's views; `validation_error`: of the first view
+    alone.
+    """
 
     weight: Floats
     bias: Floats
@@ -43,6 +49,8 @@ def fit_linear_probe(
 ) -> LinearProbe:
     """Fit (N, features) to (N,) labels; the regularization is that with the lowest loss on the validation images.
 
+    `validation_features` (M, views, features): an image is seen in several views, whose probabilities are averaged.
+
     A class without an image gets a bias that keeps it from being predicted. `features` are scaled in place: they may
     take a gigabyte. `balanced`: images of small classes count more. `max_seconds`: after these no weaker regularization
     is tried.
@@ -50,7 +58,7 @@ def fit_linear_probe(
     present = np.unique(labels)
     if len(present) == 1:
         only = _all_classes(np.zeros((1, features.shape[1])), np.zeros(1), present, num_classes)
-        return LinearProbe(*only, *_measure(validation_features @ only[0].T + only[1], validation_labels))
+        return LinearProbe(*only, *_measure(*only, validation_features, validation_labels))
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
@@ -69,7 +77,7 @@ def fit_linear_probe(
             warnings.simplefilter("ignore", ConvergenceWarning)  # nearly there is as good here
             model.fit(features, labels)
         weight, bias = _all_classes(model.coef_ / scale, model.intercept_, present, num_classes)
-        loss, error = _measure(validation_features @ weight.T + bias, validation_labels)
+        loss, error = _measure(weight, bias, validation_features, validation_labels)
         if best is None or loss < best.validation_loss:
             best = LinearProbe(weight, bias, loss, error)
     assert best is not None
@@ -88,9 +96,11 @@ def _all_classes(
     return all_weights, all_biases
 
 
-def _measure(logits: Floats, labels: NDArray[np.int64]) -> tuple[float, float]:
-    """Mean cross-entropy and top-1 error."""
-    shifted = logits - logits.max(1, keepdims=True)
-    log_probabilities = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
-    loss = -float(log_probabilities[np.arange(len(labels)), labels].mean())
-    return loss, float((logits.argmax(1) != labels).mean())
+def _measure(weight: Floats, bias: Floats, features: Floats, labels: NDArray[np.int64]) -> tuple[float, float]:
+    """Cross-entropy of the mean probabilities of (M, views, features), and the top-1 error of the first views."""
+    logits = features @ weight.T + bias
+    probabilities = np.exp(logits - logits.max(-1, keepdims=True))
+    probabilities /= probabilities.sum(-1, keepdims=True)
+    likelihoods = probabilities.mean(1)[np.arange(len(labels)), labels]
+    loss = -float(np.log(likelihoods.clip(min=LOWEST)).mean())
+    return loss, float((logits[:, 0].argmax(1) != labels).mean())

@@ -19,7 +19,7 @@ def clusters(num_classes: int, count: int, generator: np.random.Generator) -> tu
 def test_classes_are_told_apart(num_classes: int) -> None:
     generator = np.random.default_rng(0)
     train, validation = (clusters(num_classes, count, generator) for count in (20, 5))
-    probe = fit_linear_probe(*train, *validation, num_classes)
+    probe = fit_linear_probe(*train, validation[0][:, None], validation[1], num_classes)
     assert probe.weight.shape == (num_classes, 16)
     assert probe.validation_error == 0
     logits = validation[0] @ probe.weight.T + probe.bias
@@ -34,7 +34,7 @@ def test_noise_is_regularized() -> None:
     generator = np.random.default_rng(0)
     (train, labels), (validation, truth) = (clusters(2, count, generator) for count in (20, 20))
     noise, other = (generator.normal(0, 1, features.shape).astype(np.float32) for features in (train, validation))
-    probe = fit_linear_probe(noise, labels, other, truth, 2)
+    probe = fit_linear_probe(noise, labels, other[:, None], truth, 2)
     assert probe.validation_loss < 1.1 * np.log(2)
 
 
@@ -42,10 +42,10 @@ def test_a_class_without_images_is_never_predicted() -> None:
     generator = np.random.default_rng(0)
     (train, labels), (validation, truth) = (clusters(3, count, generator) for count in (20, 5))
     kept = labels != 1
-    probe = fit_linear_probe(train[kept], labels[kept], validation, truth, 3)
+    probe = fit_linear_probe(train[kept], labels[kept], validation[:, None], truth, 3)
     assert set((validation @ probe.weight.T + probe.bias).argmax(1)) == {0, 2}
     only = labels == 2
-    alone = fit_linear_probe(train[only], labels[only], validation, truth, 3)
+    alone = fit_linear_probe(train[only], labels[only], validation[:, None], truth, 3)
     assert set((validation @ alone.weight.T + alone.bias).argmax(1)) == {2}
 
 
@@ -54,7 +54,18 @@ def test_small_classes_count_more_if_balanced() -> None:
     labels = np.array([0] * 95 + [1] * 5)
     features = generator.normal(0, 1, (100, 4)).astype(np.float32)
     plain, balanced = (
-        fit_linear_probe(features.copy(), labels, features[:20], labels[:20], 2, balanced=flag)
+        fit_linear_probe(features.copy(), labels, features[:20, None], labels[:20], 2, balanced=flag)
         for flag in (False, True)
     )
     assert plain.bias[0] - plain.bias[1] > 2 > abs(balanced.bias[0] - balanced.bias[1])
+
+
+def test_the_regularization_is_chosen_for_all_views() -> None:
+    """The center alone is fitted best with little of it; other views that look like another class need more."""
+    generator = np.random.default_rng(1)
+    (train, labels), (validation, truth) = (clusters(5, count, generator) for count in (20, 20))
+    others = [validation[(truth + 1) % 5 * 20] for _ in range(9)]
+    center = fit_linear_probe(train.copy(), labels, validation[:, None], truth, 5)
+    several = fit_linear_probe(train.copy(), labels, np.stack([validation, *others], 1), truth, 5)
+    assert np.linalg.norm(several.weight) < 0.5 * np.linalg.norm(center.weight)
+    assert center.validation_error == several.validation_error == 0  # of the first view
