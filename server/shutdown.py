@@ -62,6 +62,7 @@ class DrainingServer(uvicorn.Server):
             timer.start()
 
     def _close(self) -> None:
+        logger.info("shutting down: accepted requests are finished first")
         self.should_exit = True
 
     async def startup(self, sockets: list[Any] | None = None) -> None:

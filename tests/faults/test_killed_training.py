@@ -91,7 +91,7 @@ def test_ctrl_c_before_the_first_step_says_so(few: Path, tmp_path: Path) -> None
     process.send_signal(signal.SIGINT)
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert printed.endswith("\nstopped before the first step: start again\n")
+    assert printed.splitlines()[-1] == "stopped before the first step: start again"
     assert "Traceback" not in printed
 
 
