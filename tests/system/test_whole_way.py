@@ -166,10 +166,10 @@ def test_resumed_run_equals_uninterrupted_run(images: Path, tmp_path: Path) -> N
         (["train", "--data", "nothing"], "error: no folder at nothing: --data takes a folder"),
         (["train", "--lr-multipliers", "conv1"], "error: invalid --lr-multipliers 'conv1'"),
         (["train", "--resume", "nothing"], "error: no run at nothing"),
-        (["serve", "--port", "0"], "error: no artifact in artifacts"),
+        (["serve", "--artifact", "nothing", "--port", "0"], "error: no artifact in nothing"),
         (["serve", "--host", "203.0.113.1"], "error: cannot listen on 203.0.113.1:8000"),
-        (["index", "add", "--data", "elpv"], "error: no artifact in artifacts"),
-        (["evaluate", "--data", "elpv"], "error: no artifact in artifacts"),
+        (["index", "add", "--artifact", "nothing", "--data", "elpv"], "error: no artifact in nothing"),
+        (["evaluate", "--artifact", "nothing", "--data", "elpv"], "error: no artifact in nothing"),
     ],
 )
 def test_errors_say_what_helps(tmp_path: Path, command: list[str], message: str) -> None:
