@@ -72,6 +72,7 @@ class DrainingServer(uvicorn.Server):
         await super().startup(sockets)
         for listener in sockets or ():
             listener.listen(LISTEN_BACKLOG)  # asyncio would accept as many at once as may wait
+        logger.info("accepting requests")
 
     def _reload(self) -> None:
         self._loop.call_soon_threadsafe(start_reload, self.service)

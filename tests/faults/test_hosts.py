@@ -70,7 +70,7 @@ class Cluster:
             shutil.copytree(index, home / f"index-{number}")
             self.serve(number)
         for number in (1, 2):
-            self.wait(f"server-{number}.log", "Application startup complete")
+            self.wait(f"server-{number}.log", "accepting requests")
         self.processes[0] = self._start(self.client, "haproxy.log", ["haproxy", "-db", "-f", CONFIGURATION])
         self.client.run(sys.executable, "-c", LISTENS)
 
