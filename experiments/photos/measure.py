@@ -28,16 +28,19 @@ from model.artifacts.artifact import Artifact
 from model.artifacts.bundled import DEFAULT_NETWORK
 from model.artifacts.default import networks_folder
 from model.artifacts.packed import unpack_bundled
+from model.datasets.image_files import decode_file
 from model.datasets.reader import read_images
 from model.exceptions import DatasetError
 from model.runtime import OnnxModel
 from training.data.datasets import Example
 from training.evaluation.evaluate import decode_batches, format_measurements, predict
 from training.evaluation.predictions import Predictions, write_tables
+from training.publish import figures
 from training.publish.provenance import commit, machine
 
 Half = Literal["choosing", "reporting"]
 HALVES: tuple[Half, Half] = ("choosing", "reporting")
+NUM_DRAWN = 8
 
 
 def load_network(artifact: Path | None) -> Artifact:
@@ -89,11 +92,24 @@ def measure_sources(artifact: Artifact, predictions: Predictions, data: Path) ->
     }
 
 
+def draw_mistakes(artifact: Artifact, predictions: Predictions, target: Path) -> None:
+    """Draw the mistakes with the highest confidence, and print whom their photographs are from."""
+    places = predictions.mistakes[:NUM_DRAWN]
+    files = [Path(predictions.files[place]) for place in places]
+    labels, names = predictions.labels[places].tolist(), [label.name for label in artifact.labels]
+    images = [decode_file(file).pixels for file in files]
+    figures.draw_predictions(images, labels, predictions.best[places], names).savefig(target, dpi=80)
+    author_of = {Path(row["path"]).name: f"{row['author']}, {row['page']}" for row in read_gallery()}
+    for file in files:
+        typer.echo(f"  {file.name}: {author_of[file.name]}")
+
+
 def main(
     half: Annotated[Half, typer.Option(help="choosing: to decide between networks; reporting: once, at the end.")],
     artifact: Annotated[Path | None, typer.Option(help="Artifact (default: the bundled network photos).")] = None,
     data: Annotated[Path | None, typer.Option(help="Table of the training images with the column source.")] = None,
     output: Annotated[Path | None, typer.Option(help="JSON file of the results.")] = None,
+    drawing: Annotated[Path | None, typer.Option(help="Picture of mistakes (only of the choosing half).")] = None,
     tables: Annotated[Path | None, typer.Option(help="Folder for predictions.csv and per_class.csv.")] = None,
 ) -> None:
     """Measure top-1 and top-5 error on one half of the gallery."""
@@ -104,6 +120,8 @@ def main(
     sources = measure_sources(loaded, predictions, data) if data else {}
     for source, shares in sources.items():
         typer.echo(f"  {source}: mean probability {shares['probability']:.3f}, images {shares['images']:.3f}")
+    if drawing is not None and half == "choosing":
+        draw_mistakes(loaded, predictions, drawing)
     if tables is not None:
         write_tables(tables, predictions, loaded.labels)
     if output is not None:

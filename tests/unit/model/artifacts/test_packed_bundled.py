@@ -15,10 +15,11 @@ from model.artifacts.artifact import Artifact
 from model.artifacts.bundled import BUNDLED
 from model.artifacts.packed import unpack_bundled
 from model.exceptions import ArtifactError
+from model.images.contract import ImageContract
 from model.images.preprocess import decode_image
 from training.data.archives import load_elpv
 
-CARD = Path(__file__).parents[4] / "docs" / "model-card.md"
+CARDS = Path(__file__).parents[4] / "docs" / "model-cards"
 
 
 def test_it_is_the_full_network_in_at_most_12_megabytes(bundled: Artifact) -> None:
@@ -36,7 +37,7 @@ def test_its_split_is_the_file_that_is_kept(bundled: Artifact) -> None:
 
 
 def test_the_model_card_says_what_was_measured(bundled: Artifact) -> None:
-    card = CARD.read_text()
+    card = (CARDS / "elpv.md").read_text()
     center, ten = bundled.manifest.measurements
     for label, values in {
         "top-1 error, 8 classes": [m.top1_error for m in (center, ten)],
@@ -45,6 +46,23 @@ def test_the_model_card_says_what_was_measured(bundled: Artifact) -> None:
     }.items():
         assert f"| {label} | {100 * values[0]:.2f} % | {100 * values[1]:.2f} % |" in card
     assert bundled.manifest.training["commit"] in card
+
+
+def test_the_network_for_photographs_is_small_and_its_card_says_what_was_measured() -> None:
+    assert sum(file.stat().st_size for file in (BUNDLED / "photos").iterdir()) <= 12_000_000
+    manifest, labels = artifacts.read_manifest(BUNDLED / "photos"), artifacts.read_labels(BUNDLED / "photos")
+    assert ImageContract.parse(manifest.image_contract).detail == 48
+    assert len(labels) == 621
+    assert all(label.name.replace("-", "").replace("'", "")[:1].isalpha() for label in labels)
+    card = (CARDS / "photos.md").read_text()
+    for m in manifest.measurements:
+        assert m.top5_error is not None
+        assert m.top5_interval is not None
+        errors = [f"{100 * error:.1f} %" for error in (m.top1_error, m.top5_error)]
+        rows = [line for line in card.replace("*", "").splitlines() if f"| {m.num_images} | {m.crops} |" in line]
+        if m.crops == 10 or "reporting" in m.split:
+            assert all(error in rows[0] for error in errors)
+            assert f"({100 * m.top5_interval[0]:.1f} to {100 * m.top5_interval[1]:.1f})" in rows[0]
 
 
 def test_onnxruntime_alone_measures_the_same(bundled: Artifact) -> None:
