@@ -109,7 +109,9 @@ def main(
     artifact: Annotated[Path | None, typer.Option(help="Artifact (default: the bundled network photos).")] = None,
     data: Annotated[Path | None, typer.Option(help="Table of the training images with the column source.")] = None,
     output: Annotated[Path | None, typer.Option(help="JSON file of the results.")] = None,
-    drawing: Annotated[Path | None, typer.Option(help="Picture of mistakes (only of the choosing half).")] = None,
+    drawing: Annotated[
+        Path | None, typer.Option(help="Image file to draw mistakes in (only of the choosing half).")
+    ] = None,
     tables: Annotated[Path | None, typer.Option(help="Folder for predictions.csv and per_class.csv.")] = None,
 ) -> None:
     """Measure top-1 and top-5 error on one half of the gallery."""
