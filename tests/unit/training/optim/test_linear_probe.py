@@ -60,7 +60,7 @@ def test_small_classes_count_more_if_balanced() -> None:
     assert plain.bias[0] - plain.bias[1] > 2 > abs(balanced.bias[0] - balanced.bias[1])
 
 
-def test_the_regularization_is_chosen_for_all_views() -> None:
+def test_the_regularization_is_chosen_for_all_crops() -> None:
     """The center alone is fitted best with little of it; other views that look like another class need more."""
     generator = np.random.default_rng(1)
     (train, labels), (validation, truth) = (clusters(5, count, generator) for count in (20, 20))
