@@ -34,7 +34,7 @@ DEVICE = torch.device("cpu")
 
 
 def create(few: Path, home: Path, start: Path | str = "auto", **recipe: object) -> TrainConfig:
-    environment = Environment(str(few), device="cpu", precision="float32", home=home)
+    environment = Environment(str(few), device="cpu", precision="float32", crops="1", home=home)
     return TrainConfig.create(
         RecipeOptions(**recipe),  # type: ignore[arg-type]
         run=RunOptions(name="few", init_from=start),  # type: ignore[arg-type]
@@ -60,10 +60,10 @@ def test_the_output_layer_names_the_validation_images(artifact: Artifact, few: P
         assert torch.equal(values, fitted.initial.weights[name]) == (not name.startswith("fc8")), name
 
 
-def test_a_run_without_an_epoch_publishes_the_fitted_layer(artifact: Artifact, images: Path, tmp_path: Path) -> None:
+def test_a_run_without_an_epoch_publishes_the_fitted_layer(artifact: Artifact, few: Path, tmp_path: Path) -> None:
     """With the start network's mean, and its features unchanged."""
     folder = tmp_path / "renamed"
-    for place, kind in enumerate(sorted(images.iterdir())):
+    for place, kind in enumerate(sorted(few.iterdir())):
         (folder / f"class {place}").parent.mkdir(exist_ok=True)
         (folder / f"class {place}").symlink_to(kind)
     tuned = train(create(folder, tmp_path, artifact.path, epochs=0))
