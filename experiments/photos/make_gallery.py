@@ -3,14 +3,17 @@
     python experiments/photos/make_gallery.py --photographs FOLDER --grocery grocery.zip
 
 FOLDER has images/*.webp (240 x 240) and attribution.csv with the columns file, label, class_of_photos, author,
-author_page, page and licence. They are copied as they are. Of the test part of the Grocery Store data set 200 images
-are added, evenly from its 81 classes: their center squares, reduced to the same size.
+author_page, page and licence. The images are copied as they are. Names of authors that are escaped (`&amp;`, or
+`\\303\\251` for UTF-8 bytes) are decoded. Of the test part of the Grocery Store data set 200 images are added, evenly
+from its 81 classes: their center squares, reduced to the same size.
 """
 
 from __future__ import annotations
 
 import csv
+import html
 import io
+import re
 import shutil
 import zipfile
 from pathlib import Path
@@ -42,8 +45,17 @@ def copy_photographs(source: Path, target: Path) -> list[dict[str, str]]:
         for row in csv.DictReader(file):
             shutil.copyfile(source / row["file"], target / row["file"])
             renamed = {"path": row.pop("file"), "license": row.pop("licence")}
-            rows.append(row | renamed)
+            rows.append(row | renamed | {"author": decode_name(row["author"])})
     return rows
+
+
+def decode_name(text: str) -> str:
+    """Undo HTML's escapes, and those of UTF-8 bytes as octal numbers. Raises UnicodeDecodeError."""
+
+    def decode(octal: re.Match[str]) -> str:
+        return bytes(int(number, 8) for number in octal[0].split("\\")[1:]).decode()
+
+    return re.sub(r"(?:\\[0-3][0-7]{2})+", decode, html.unescape(text))
 
 
 def add_grocery(archive: Path, target: Path) -> list[dict[str, str]]:

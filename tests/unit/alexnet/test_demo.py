@@ -12,6 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from alexnet.demo import EXAMPLES, GALLERY, TABLE, describe_requests, prepare_demo
+from experiments.photos.make_gallery import decode_name
 from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
 from model.checksums import verify_checksums, write_checksums
@@ -35,9 +36,9 @@ def small(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     """A small network, and a gallery of the two examples."""
     gallery = tmp_path / "gallery"
     (gallery / "images").mkdir(parents=True)
-    with (GALLERY / TABLE).open(newline="") as file:
+    with (GALLERY / TABLE).open(newline="", encoding="utf-8") as file:
         rows = [row for row in csv.reader(file) if row[0] in ("path", *EXAMPLES)]
-    with (gallery / TABLE).open("w", newline="") as file:
+    with (gallery / TABLE).open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
     for name in EXAMPLES:
         shutil.copy(GALLERY / name, gallery / name)
@@ -84,9 +85,17 @@ def test_a_damaged_image_is_named(small: Path, tmp_path: Path) -> None:
 
 def test_the_gallery_is_whole_and_names_every_author() -> None:
     verify_checksums(GALLERY)
-    with (GALLERY / TABLE).open(newline="") as file:
+    with (GALLERY / TABLE).open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert {row["path"] for row in rows} == {f"images/{file.name}" for file in (GALLERY / "images").iterdir()}
     assert len(rows) == 1000
     assert all(row[name] for row in rows for name in ("label", "author", "author_page", "page", "license"))
     assert {row["license"] for row in rows} == {"CC BY 2.0", "MIT"}
+    authors = {row["author"] for row in rows}
+    assert authors == {decode_name(author) for author in authors}
+    assert {"Andy Reago & Chrissy McClarren", "Kārlis Dambrāns", "LG전자"} <= authors
+
+
+def test_an_authors_name_is_decoded() -> None:
+    assert decode_name(r"Ali - \330\271\331\204\331\212 &amp; Don O&#x27;Brien") == "Ali - علي & Don O'Brien"
+    assert decode_name(r"AC\DC 100 & Söhne") == r"AC\DC 100 & Söhne"
