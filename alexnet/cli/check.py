@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from alexnet.cli.options import DATA_HELP, ArchiveOption, ExcludeOption, JsonOption, ListSkippedOption, SeedOption
+from alexnet.cli.options import (
+    DATA_HELP,
+    MAX_PIXELS,
+    ArchiveOption,
+    ExcludeOption,
+    JsonOption,
+    ListSkippedOption,
+    MaxPixelsOption,
+    SeedOption,
+)
 from alexnet.cli.output import log_to_stderr, print_json
 
 
@@ -16,6 +26,16 @@ def check(
     exclude: ExcludeOption = None,
     seed: SeedOption = 0,
     list_skipped: ListSkippedOption = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
+    artifact: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Read the images as this trained network does, with its detail and color profiles (without it: as a "
+            "new network does).",
+            show_default=False,
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check labeled images before training.
@@ -25,11 +45,16 @@ def check(
     the data, or the one that `alexnet train` draws with the same --seed.
     """
     with log_to_stderr(as_json):
+        from model.artifacts.artifact import load
         from model.datasets.listing import write_skipped
+        from model.images.contract import DEFAULT_CONTRACT
+        from model.images.limits import ImageLimits
         from training.data.data_check import check_data
         from training.data.loading import load_dataset
 
-        result = check_data(load_dataset(data, seed, archive, exclude or ()))
+        dataset = load_dataset(data, seed, archive, exclude or ())
+        contract = DEFAULT_CONTRACT if artifact is None else load(artifact).image_contract
+        result = check_data(dataset, contract, ImageLimits(max_pixels))
     if list_skipped is not None:
         write_skipped(list_skipped, result.skipped)
     if as_json:

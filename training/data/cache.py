@@ -19,19 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from model.datasets.image_files import has_image_suffix, read_image_file, skipped_file
+from model.datasets.image_files import has_image_suffix
 from model.datasets.listing import Skipped, count_reasons, write_skipped
-from model.exceptions import DatasetError, InvalidImageError
+from model.exceptions import DatasetError
 from model.files import atomic_write, exclusive_lock
 from model.images.contract import DEFAULT_CONTRACT, IMAGE_SIZE, ImageContract
 from model.images.limits import DEFAULT_LIMITS, ImageLimits
-from model.images.preprocess import decode_image
 from model.thread_pool import ordered_map
 from training.data.copies import Copies, find_copies
 from training.data.crop_kernels import add_to_sums
 from training.data.datasets import Dataset, Example
 from training.data.storage import JpegImages, Pixels, RawImages
-from training.data.traits import TRAITS, Traits, TraitsFile, open_traits, read_traits
+from training.data.traits import TRAITS, Traits, TraitsFile, decode_with_traits, open_traits
 
 CHUNK = 256
 """Images between two looks at the clock: whether to save."""
@@ -247,12 +246,11 @@ def decode_example(
     example: Example, images: RawImages | JpegImages, contract: ImageContract, limits: ImageLimits
 ) -> tuple[Pixels, bytes, Traits] | Skipped:
     """The pixels of a file as `images` stores them, their encoded bytes and traits; or why it can't be decoded."""
-    try:
-        data = read_image_file(example.file, limits.max_file_bytes)
-        decoded = decode_image(data, limits, contract)
-        return *images.encode(decoded.pixels), read_traits(data, decoded)
-    except (InvalidImageError, OSError) as error:
-        return skipped_file(example.file, error)
+    result = decode_with_traits(example.file, contract, limits)
+    if isinstance(result, Skipped):
+        return result
+    decoded, traits = result
+    return *images.encode(decoded.pixels), traits
 
 
 def _decode_again(decode: DecodeRow, row: int) -> tuple[Pixels, bytes]:

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from model.datasets.image_files import read_image_file, skipped_file
 from model.datasets.listing import Skipped, Summary
 from model.datasets.names import SPLITS
-from model.exceptions import DatasetError, InvalidImageError
+from model.exceptions import DatasetError
+from model.images.contract import DEFAULT_CONTRACT, ImageContract
 from model.images.info import summarize_warnings
-from model.images.preprocess import decode_image
+from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.thread_pool import ordered_map
 from training.data.copies import Copies, find_copies
 from training.data.data_warnings import ClassSize, copy_warnings, describe_shortcuts, shortcut_warnings, size_warnings
 from training.data.datasets import Dataset, Example
 from training.data.shortcuts import Shortcuts, find_shortcuts, use_sources
-from training.data.traits import TRAITS, Traits, count_warning_bits, is_decoded, read_traits
+from training.data.traits import TRAITS, Traits, count_warning_bits, decode_with_traits, is_decoded
 
 
 @dataclass(frozen=True)
@@ -75,24 +75,28 @@ def _shortcuts_json(shortcuts: Shortcuts) -> dict[str, Any]:
     }
 
 
-def check_data(dataset: Dataset) -> DataCheck:
+def check_data(
+    dataset: Dataset, contract: ImageContract = DEFAULT_CONTRACT, limits: ImageLimits = DEFAULT_LIMITS
+) -> DataCheck:
     """Decode all images of a data set and check them; nothing is stored. Raises DatasetError if none can be decoded."""
-    traits, skipped = scan(dataset.examples)
+    traits, skipped = scan(dataset.examples, contract, limits)
     if len(skipped) == len(dataset.examples):
         raise DatasetError(f"no image of {dataset.name} can be decoded: {next(iter(skipped.values()))}")
     copies = find_copies(dataset, traits, within_splits=True)
     return check_images(dataset, traits, skipped | dict(copies.left_out), copies)
 
 
-def scan(examples: Sequence[Example]) -> tuple[Traits, dict[int, Skipped]]:
+def scan(
+    examples: Sequence[Example], contract: ImageContract, limits: ImageLimits
+) -> tuple[Traits, dict[int, Skipped]]:
     """The traits (N,) of the examples, and those that can't be decoded, by place."""
     traits, skipped = np.zeros(len(examples), TRAITS), dict[int, Skipped]()
-    decoded = ordered_map(_read, examples)
+    decoded = ordered_map(lambda example: decode_with_traits(example.file, contract, limits), examples)
     for place, result in enumerate(tqdm(decoded, "reading images", len(examples), unit="image", disable=None)):
         if isinstance(result, Skipped):
             skipped[place] = result
         else:
-            traits[place] = result
+            traits[place] = result[1]
     return traits, skipped
 
 
@@ -109,14 +113,6 @@ def check_images(dataset: Dataset, traits: Traits, skipped: Mapping[int, Skipped
     )
     unused = (*dataset.skipped, *skipped.values())
     return DataCheck(dataset.summary(skipped), sizes, copies, unused, shortcuts, warnings)
-
-
-def _read(example: Example) -> Traits | Skipped:
-    try:
-        data = read_image_file(example.file)
-        return read_traits(data, decode_image(data))
-    except (InvalidImageError, OSError) as error:
-        return skipped_file(example.file, error)
 
 
 def _class_sizes(dataset: Dataset, skipped: Mapping[int, Skipped]) -> tuple[ClassSize, ...]:

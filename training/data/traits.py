@@ -8,7 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from model.datasets.image_files import read_image_file, skipped_file
+from model.datasets.listing import Skipped
+from model.exceptions import InvalidImageError
+from model.images.contract import ImageContract
 from model.images.info import WARNING_KINDS, DecodedImage, WarningKind, count_warnings
+from model.images.limits import ImageLimits
+from model.images.preprocess import decode_image
 from training.data.perceptual_hash import WORDS, difference_hash
 
 TRAITS = np.dtype(
@@ -31,6 +37,18 @@ TRAITS = np.dtype(
 Traits = NDArray[np.void]
 """One or more records of `TRAITS`."""
 TraitsFile = np.memmap[tuple[int], np.dtype[np.void]]
+
+
+def decode_with_traits(
+    file: str, contract: ImageContract, limits: ImageLimits
+) -> tuple[DecodedImage, Traits] | Skipped:
+    """A decoded image file and one record of it; or why it can't be decoded."""
+    try:
+        data = read_image_file(file, limits.max_file_bytes)
+        decoded = decode_image(data, limits, contract)
+    except (InvalidImageError, OSError) as error:
+        return skipped_file(file, error)
+    return decoded, read_traits(data, decoded)
 
 
 def read_traits(data: bytes, decoded: DecodedImage) -> Traits:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from alexnet.cli.app import app
-from model.artifacts.artifact import Label
-from model.exceptions import DatasetError
+from model.artifacts.artifact import Artifact, Label
+from model.exceptions import ArtifactError, DatasetError
+from model.images.contract import ImageContract
+from tests.helpers.color_profiles import DISPLAY_P3, make_profile
 from tests.helpers.drawn_files import Files, make_image, write_files
 from training.data.data_check import check_data
 from training.data.data_warnings import ClassSize, size_warnings
@@ -106,3 +110,20 @@ def test_the_command(tmp_path: Path) -> None:
     as_json = json.loads(CliRunner().invoke(app, ["check", str(root), "--json"]).stdout)
     assert as_json["shortcuts"]["classes"][0] == {"class": "elm", "trait": "are JPEG", "share": 1.0, "others": 0.0}
     assert as_json["skipped"] == {"not images": 1}
+
+
+def test_limits_and_contract_are_those_asked_for(tmp_path: Path, artifact: Artifact) -> None:
+    files = one_each({"elm": 12, "oak": 12})
+    large, profile = io.BytesIO(), make_profile(DISPLAY_P3, 2.2, "Display P3")
+    Image.new("RGB", (200, 200)).save(large, "PNG", icc_profile=profile)
+    files["elm/large.png"] = large.getvalue()
+    root = str(write_files(tmp_path / "d", files))
+    command = ["check", root, "--max-pixels", "20000", "--json"]
+    assert json.loads(CliRunner().invoke(app, command).stdout)["skipped"] == {"images too large": 1}
+    assert "(converted to sRGB)" in str(check_data(load_folder(Path(root))))
+    ignored = check_data(load_folder(Path(root)), ImageContract(color_profiles=False))
+    assert "(converted to sRGB)" not in str(ignored)
+    like_network = CliRunner().invoke(app, ["check", root, "--artifact", str(artifact.path)])
+    assert like_network.exit_code == 0, like_network.output
+    missing = CliRunner().invoke(app, ["check", root, "--artifact", str(tmp_path / "none")])
+    assert isinstance(missing.exception, ArtifactError)
