@@ -64,7 +64,9 @@ class RowRecord:
 
 
 class Catalog:
-    """One SQLite file, usable from any thread. Reads see the last commit and never wait for a write.
+    """One SQLite file, usable from any thread. Reads never wait for a write. Open for writing they see the last commit;
+    open for reading the commit at which it was opened, as the features that were counted then: meanwhile the log of a
+    writer only grows.
 
     No other code of this process may open the file: closing it would drop SQLite's locks, and another process that
     closes the catalog would delete the log with the last commits. A reader never deletes the log of another process.
@@ -89,6 +91,8 @@ class Catalog:
         with ExitStack() as stack:
             try:
                 self._writer = self._reader = stack.enter_context(closing(_connect(uri)))
+                if not writable:
+                    self._reader.execute("BEGIN")  # never ended: all reads are of the same commit
                 self._check_tables(writable)
                 if writable:
                     self._open_for_writing()

@@ -114,10 +114,14 @@ def test_a_reader_changes_nothing(index: ImageIndex) -> None:
 def test_a_reader_sees_the_index_as_it_was_opened(index: ImageIndex) -> None:
     reader = ImageIndex.open(index.path)
     index.add(features_at(0), [make_entry(9)])
-    for method in (reader.entry, reader.feature):
+    index.remove(1)
+    index.update(2, "c")
+    index.compact()
+    for method in (reader.entry, reader.feature, reader.catalog.thumbnail, reader.catalog.sha256):
         with pytest.raises(UnknownImageError):
             method(7)
-    assert search_ids(reader) == [1, 2, 3, 4, 5, 6]
+    assert search_ids(reader) == [entry.id for entry in reader.catalog.page(0, 10)] == [1, 2, 3, 4, 5, 6]
+    assert search_ids(reader, label="b") == [entry.id for entry in reader.catalog.page(0, 10, "b")] == [2, 4, 6]
     reader.close()
 
 

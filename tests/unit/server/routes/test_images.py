@@ -157,3 +157,33 @@ def test_the_attribution_is_in_every_answer_about_an_image(artifact: Artifact, t
         neighbors = client.get("/images/2/similar").json()["neighbors"]
         assert {neighbor["id"]: neighbor["attribution"] for neighbor in neighbors} == {1: expected, 2: None}
         assert client.patch("/images/1", json={"label": "new"}).json()["attribution"] == expected
+
+
+def test_a_read_only_server_shows_one_state_of_the_index(
+    artifact: Artifact, writable_folder: Path, jpeg: bytes
+) -> None:
+    """Beside a program that changes the index; a reload shows its changes."""
+    service = Service(Settings(artifact=artifact.path, index=str(writable_folder), read_only=True))
+
+    def read(client: TestClient) -> tuple[list[int], int, int, set[int], list[int], object]:
+        listed = client.get("/images").json()
+        ids = [image["id"] for image in listed["images"]]
+        counts = client.get("/labels").json()["labels"]
+        neighbors = client.post("/similar?k=100", content=jpeg).json()["neighbors"]
+        statuses = [client.get(f"/images/{number}{part}").status_code
+                    for number in (1, 2, 34) for part in ("", "/thumbnail", "/similar")]  # fmt: skip
+        found = {neighbor["id"] for neighbor in neighbors}
+        return ids, listed["total"], sum(count["images"] for count in counts), found, statuses, neighbors
+
+    with TestClient(create_app(service)) as client, closing(ImageIndex.open(writable_folder, writable=True)) as writer:
+        before = read(client)
+        ids = list(range(1, 34))
+        assert before[:5] == (ids, 33, 33, set(ids), [200] * 6 + [404] * 3)
+        writer.add(features_at(1), [make_entry(1, "new")])
+        writer.remove(1)
+        writer.update(2, "other")
+        writer.compact()
+        assert read(client) == before
+        client.portal.call(service.reload)  # type: ignore[union-attr]
+        after = read(client)
+        assert after[:5] == (list(range(2, 35)), 33, 33, set(range(2, 35)), [404] * 3 + [200] * 6)
