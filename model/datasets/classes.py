@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from decimal import Decimal
 
 from pydantic import ValidationError
 
 from model.artifacts.artifact import Label
+from model.datasets.names import show_path
 from model.exceptions import DatasetError
+
+MISSING_WORDS = {"nan", "null", "n/a", "#n/a", "na", "none", "<na>"}
+"""What programs write for a value that is missing; a class may be called so, too."""
 
 
 def list_classes(ids: Iterable[str], names: Mapping[str, str] | None = None) -> tuple[Label, ...]:
@@ -26,7 +32,8 @@ def list_classes(ids: Iterable[str], names: Mapping[str, str] | None = None) -> 
         )
     except ValidationError as error:
         problem = error.errors()[0]
-        raise DatasetError(f"the class {problem['input']!a}: {problem['msg']}") from error
+        name, reason = show_path(problem["input"]), problem["msg"].removeprefix("Value error, ")
+        raise DatasetError(f"{name} can't be a class: {reason}; rename its folder or its label") from error
 
 
 def class_order(name: str) -> tuple[bool, int, str]:
@@ -35,9 +42,35 @@ def class_order(name: str) -> tuple[bool, int, str]:
     return not is_number, int(name) if is_number else 0, name
 
 
-def similar_classes(ids: Iterable[str]) -> list[str]:
-    """A sentence for each group of classes that differ only in case: perhaps they are meant to be the same."""
-    by_case: dict[str, list[str]] = {}
-    for name in sorted(set(ids)):
-        by_case.setdefault(name.casefold(), []).append(name)
-    return [f"classes that differ only in case: {', '.join(same)}" for same in by_case.values() if len(same) > 1]
+def find_doubtful_classes(ids: Iterable[str]) -> list[str]:
+    """A sentence for each group of classes that may not be meant: two spellings of one, several in one, or none."""
+    known = set(ids)
+    names = sorted(known)
+    notes = [f"classes that differ only in case: {', '.join(same)}" for same in _group(names, str.casefold)]
+    notes += [f"classes that are the same number: {', '.join(same)}" for same in _group(names, _as_number)]
+    if missing := [name for name in names if name.casefold() in MISSING_WORDS]:
+        notes.append(f"taken as classes, though they may stand for a missing label: {', '.join(missing)}")
+    if several := [name for name in names if _joins_classes(name, known)]:
+        shown = ", ".join(several[:5])
+        notes.append(f"taken as classes of their own, though they look like several labels: {shown}")
+    return notes
+
+
+def _group(names: Iterable[str], key: Callable[[str], str | None]) -> list[list[str]]:
+    """The names with the same key, in groups of at least two; those whose key is None are in none."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        if (value := key(name)) is not None:
+            groups.setdefault(value, []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _as_number(name: str) -> str | None:
+    """The same text for all spellings of a number: 1, 01, 1.0."""
+    return str(Decimal(name).normalize()) if re.fullmatch(r"-?[0-9]{1,20}(\.[0-9]{0,5})?", name) else None
+
+
+def _joins_classes(name: str, names: Collection[str]) -> bool:
+    """Whether a class's name is that of several others: `cat|dog`, `cat, dog`."""
+    parts = [part.strip() for part in re.split(r"[|;,/&+]", name)]
+    return len(parts) > 1 and all(part in names for part in parts)

@@ -131,10 +131,23 @@ def _classes(root: Path, with_images: list[Node]) -> Layout:
         )
     below = [f"{child.name}/{node.name}" for child in with_images for node in child.with_images()]
     notes = [f"images in subfolders belong to the class above: {_names(below)}"] if below else []
-    if len(with_images) == 1 and below and not with_images[0].own.has_images:
-        only = with_images[0].name
-        notes.append(f"only one class, {show_path(only)}: if its subfolders are the classes, name that folder as data")
+    if below and not any(child.own.has_images for child in with_images):
+        notes += _alike_notes(with_images)
     return Layout("classes", {}, tuple(notes))
+
+
+def _alike_notes(with_images: list[Node]) -> list[str]:
+    """What is said of folders that hold images only in their subfolders, if those may be the classes."""
+    if len(with_images) == 1:
+        name = show_path(with_images[0].name)
+        return [f"only one class, {name}: if its subfolders are the classes, name that folder as data"]
+    common = set.intersection(*({node.name for node in child.with_images()} for child in with_images))
+    if len(common) < 2:
+        return []
+    return [
+        f"{_names([child.name for child in with_images])} all have the subfolders {_names(sorted(common))}: if those "
+        "are the classes, and the folders above them splits, rename the latter to train, validation and test"
+    ]
 
 
 def _classes_with_splits(root: Path, with_images: list[Node]) -> Layout:

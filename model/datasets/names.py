@@ -23,7 +23,7 @@ SYSTEM_NAMES = (
     "lost+found", "found.000", "__pycache__",
 )  # fmt: skip
 """Files and folders that systems make themselves, in any case: trash, thumbnails, what a repair has found."""
-SYSTEM_SUFFIXES = ("@SynoEAStream", "@SynoResource")
+SYSTEM_SUFFIXES = ("@synoeastream", "@synoresource", ".lrdata")  # Synology, previews of Lightroom
 
 _SPLIT_PATTERNS = {
     split: re.compile(rf"(?:{'|'.join(names)})(?:[ _-]?(?:set|data|split|images|imgs))?(?:[ _-]?[0-9]{{1,4}})?")
@@ -45,8 +45,9 @@ def is_hidden(name: str) -> bool:
 
 
 def is_system_name(name: str) -> bool:
-    """Whether a file or folder is one of `SYSTEM_NAMES`."""
-    return name.casefold() in _SYSTEM_NAMES or name.endswith(SYSTEM_SUFFIXES)
+    """Whether a file or folder is one of `SYSTEM_NAMES`, or ends with one of `SYSTEM_SUFFIXES`."""
+    folded = name.casefold()
+    return folded in _SYSTEM_NAMES or folded.endswith(SYSTEM_SUFFIXES)
 
 
 def is_utf8(name: str) -> bool:
@@ -61,14 +62,14 @@ def is_utf8(name: str) -> bool:
 def to_text(name: str) -> str:
     """A label as text: in Unicode's composed form (NFC), without spaces around it.
 
-    Bytes that aren't UTF-8 are read as Windows' cp1252, or else latin-1.
+    Bytes that aren't UTF-8 are read as Windows' cp1252, or else as cp437, in which old zip programs write names.
     """
     if not is_utf8(name):
         content = os.fsencode(name)
         try:
             name = content.decode("cp1252")
         except UnicodeDecodeError:
-            name = content.decode("latin-1")
+            name = content.decode("cp437")
     return unicodedata.normalize("NFC", name).strip(_BLANK)
 
 

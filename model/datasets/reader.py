@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from pathlib import Path
 
-from model.datasets.classes import list_classes, similar_classes
+from model.datasets.classes import find_doubtful_classes, list_classes
 from model.datasets.image_files import begins_as_image_file, has_image_suffix
 from model.datasets.imagenet import VALIDATION_LIST, read_synset_names, read_validation_list
 from model.datasets.layout import Layout, Node, build_tree, decide_layout
-from model.datasets.listing import ListedImage, Listing, Skipped
+from model.datasets.listing import ListedImage, Listing, Skipped, SkipReason
 from model.datasets.names import is_utf8, show_path, to_text
 from model.datasets.tables import TABLE_SUFFIXES, is_table, read_table
 from model.datasets.walk import WalkResult, walk
 from model.exceptions import DatasetError
+
+LOST_FOLDERS: dict[SkipReason, str] = {
+    "broken links": "a link to nothing: is its disk mounted?",
+    "links to what is read already": "a link to a folder that is read already",
+    "unreadable folders": "unreadable",
+}
+"""Folders that are missing without a trace but in the counts."""
+MAX_LOST_SHOWN = 5
 
 
 def read_images(data: Path, exclude: Sequence[str] = (), keep: Callable[[Path], bool] | None = None) -> Listing:
@@ -75,7 +84,7 @@ def read_folder(root: Path, exclude: Sequence[str] = (), keep: Callable[[Path], 
         classes=list_classes(ids, read_synset_names(root)),
         has_splits=bool(layout.split_of),
         skipped=(*walked.skipped, *skipped),
-        notes=(*layout.notes, *labels.notes(), *similar_classes(ids), *_walk_notes(walked)),
+        notes=(*layout.notes, *labels.notes(), *find_doubtful_classes(ids), *_walk_notes(root, walked, layout)),
     )
 
 
@@ -102,7 +111,7 @@ class _LabelReader:
         joined = [f"{label} ({count} folders)" for label, count in folders.items() if count > 1]
         notes = []
         if foreign:
-            notes.append(f"names that aren't UTF-8 read as cp1252: {', '.join(sorted(foreign)[:5])}")
+            notes.append(f"names that aren't UTF-8 read as cp1252 or cp437: {', '.join(sorted(foreign)[:5])}")
         if joined:
             notes.append(f"folders with the same label but for spaces and Unicode forms: {', '.join(joined[:5])}")
         return notes
@@ -140,5 +149,19 @@ def _validation_synsets(root: Path, layout: Layout) -> dict[str, str]:
     return {}
 
 
-def _walk_notes(walked: WalkResult) -> list[str]:
-    return [f"--exclude {pattern} matched nothing" for pattern in walked.unused_patterns]
+def _walk_notes(root: Path, walked: WalkResult, layout: Layout) -> list[str]:
+    """What is said of folders that may be classes or splits and aren't read, of tables, and of unused patterns."""
+    lost = []
+    for entry in walked.skipped:
+        below = os.path.relpath(entry.path, root)
+        depth = below.count("/") + (layout.kind != "splits")
+        if entry.reason in LOST_FOLDERS and depth <= 1 and not has_image_suffix(below):
+            lost.append(f"{show_path(below)} ({LOST_FOLDERS[entry.reason]})")
+    notes = []
+    if lost:
+        more = f" and {len(lost) - MAX_LOST_SHOWN:,} more" if len(lost) > MAX_LOST_SHOWN else ""
+        notes.append(f"not read, though it may be a class or a split: {', '.join(lost[:MAX_LOST_SHOWN])}{more}")
+    if tables := [path for path in walked.files if "/" not in path and is_table(Path(path))]:
+        shown = ", ".join(map(show_path, tables[:MAX_LOST_SHOWN]))
+        notes.append(f"tables that weren't read: {shown}; to take labels from one, name it as data")
+    return notes + [f"--exclude {pattern} matched nothing" for pattern in walked.unused_patterns]

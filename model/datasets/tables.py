@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import os
+import re
 import stat
 import sys
 import unicodedata
@@ -13,9 +14,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
+from urllib.parse import unquote
 
 from model.datasets.attribution import Attribution, is_web_address
-from model.datasets.classes import list_classes, similar_classes
+from model.datasets.classes import find_doubtful_classes, list_classes
 from model.datasets.listing import ListedImage, Listing, Skipped
 from model.datasets.names import Split, is_utf8, parse_split, show_path, to_text
 from model.datasets.walk import Exclusions
@@ -81,7 +83,7 @@ def read_table(path: Path, exclude: Sequence[str] = ()) -> Listing:
         else:
             entries[located] = row.line, entry
     if not entries:
-        raise _no_images_error(path, skipped)
+        raise _no_images_error(path, skipped, finder.first_missing)
     ids = {entry.label for _, entry in entries.values() if entry.label is not None}
     unused = [f"--exclude {pattern} matched nothing" for pattern in exclusions.unused]
     return Listing(
@@ -90,12 +92,14 @@ def read_table(path: Path, exclude: Sequence[str] = ()) -> Listing:
         classes=list_classes(ids),
         has_splits="split" in table.columns,
         skipped=tuple(skipped),
-        notes=(*table.notes(), *finder.notes(), *similar_classes(ids), *unused),
+        notes=(*table.notes(), *finder.notes(), *find_doubtful_classes(ids), *unused),
     )
 
 
-def _no_images_error(path: Path, skipped: Sequence[Skipped]) -> DatasetError:
+def _no_images_error(path: Path, skipped: Sequence[Skipped], first_missing: str) -> DatasetError:
     missing = [show_path(entry.path) for entry in skipped if entry.reason == "missing files"]
+    if is_web_address(first_missing):
+        return DatasetError(f"{path} names web addresses, such as {first_missing}: download the images, and name files")
     if missing:
         return DatasetError(
             f"none of the files in {path} exist, such as {missing[0]}: paths are relative to the table's folder"
@@ -151,7 +155,7 @@ class _Table:
         if self.encoding == "guessed":
             converted = [label for value, label in self._labels.items() if not is_utf8(value)]
             shown = f"; labels such as {', '.join(sorted(converted)[:3])}" if converted else ""
-            notes.append(f"the table isn't in UTF-8: what isn't was read as cp1252{shown}")
+            notes.append(f"the table isn't in UTF-8: what isn't was read as cp1252 or cp437{shown}")
         elif self.encoding != "utf-8":
             notes.append(f"the table was read as {self.encoding}")
         unused = [name for number, name in enumerate(self.header) if number not in self.columns.values() and name]
@@ -176,7 +180,8 @@ class _Table:
                 yield line + self._skipped_lines, fields
                 line = reader.line_num + 1
         except csv.Error as error:
-            raise self._error(line + self._skipped_lines, f"{error}") from error
+            problem = "a quotation mark isn't closed" if str(error) == "unexpected end of data" else str(error)
+            raise self._error(line + self._skipped_lines, problem) from error
 
     def _row(self, line: int, fields: list[str]) -> _Row:
         def value(role: Role) -> str:
@@ -266,6 +271,8 @@ def _decode(path: Path) -> tuple[str, str]:
         content = path.read_bytes()
     except OSError as error:
         raise DatasetError(f"can't read {path}: {error.strerror}") from error
+    if content.startswith(b"PK\3\4"):
+        raise DatasetError(f"{path} is a spreadsheet or another zip file, and no text: save it as CSV")
     encoding = next((name for mark, name in BYTE_ORDER_MARKS if content.startswith(mark)), None)
     if encoding is None and b"\0" in content[:4]:
         encoding = "utf-16-be" if content[:1] == b"\0" else "utf-16-le"
@@ -284,6 +291,7 @@ class _FileFinder:
     def __init__(self, root: Path) -> None:
         self._root = str(root)
         self._changes = Counter[str]()
+        self.first_missing = ""
 
     def locate(self, path: str) -> str | Skipped:
         """The file of a row, or why it can't be used."""
@@ -301,12 +309,16 @@ class _FileFinder:
                 self._changes[change] += 1
             if stat.S_ISDIR(status.st_mode):
                 return Skipped(file, "missing files", "it is a folder")
-            return file if stat.S_ISREG(status.st_mode) else Skipped(file, "pipes, sockets and devices")
+            if not stat.S_ISREG(status.st_mode):
+                return Skipped(file, "pipes, sockets and devices")
+            return os.path.normpath(file)  # two spellings of a path are one file
+        self.first_missing = self.first_missing or show_path(path)
         return problem or Skipped(path, "missing files")
 
     def notes(self) -> list[str]:
-        """How many names were changed, and how."""
-        return [f"{count:,} paths {change}" for change, count in self._changes.most_common()]
+        """How many names were changed, and how; and which file is missing first."""
+        notes = [f"{count:,} paths {change}" for change, count in self._changes.most_common()]
+        return notes + ([f"missing files, such as {self.first_missing}"] if self.first_missing else [])
 
 
 def _spellings(path: str) -> Iterator[tuple[str, str]]:
@@ -318,7 +330,11 @@ def _spellings(path: str) -> Iterator[tuple[str, str]]:
     if "\\" in path:
         yield "with / for \\", path.strip().replace("\\", "/")
     if not is_utf8(path):
-        yield "read as cp1252", text
+        yield "read as cp1252 or cp437", text
+    if path.startswith("file:"):
+        yield "read as addresses of files", unquote(re.sub("^file:(//(localhost)?(?=/))?", "", path))
+    elif "%" in path:
+        yield "with % and two digits read as a character", unquote(path)
     for form in ("NFC", "NFD"):
         if (other := unicodedata.normalize(form, text)) != path:
             yield "in another Unicode form", other.replace("\\", "/")

@@ -79,7 +79,7 @@ def _make_dataset(listing: Listing, seed: int) -> Dataset:
     for entry in entries:
         splits[entry.split or "train"].append(Example(entry.file, index[entry.label or ""], entry.group))
     description = f"{name}, its own splits"
-    _check_training_images(root, classes, splits["train"])
+    _check_training_images(listing, classes, splits["train"])
     if not listing.has_splits:
         splits = draw_split(splits["train"], SHARES, seed)
         description = f"{name} 75/10/15, seed {seed}"
@@ -139,9 +139,11 @@ def _trained_classes(listing: Listing, entries: Sequence[ListedImage]) -> tuple[
     return listing.classes
 
 
-def _check_training_images(root: Path, classes: Sequence[Label], examples: Sequence[Example]) -> None:
+def _check_training_images(listing: Listing, classes: Sequence[Label], examples: Sequence[Example]) -> None:
+    root = listing.root
     if len(classes) == 1:
-        raise DatasetError(f"only one class in {root}, {classes[0].id}: at least two classes are needed")
+        guessed = f" ({'; '.join(listing.notes)})" if listing.notes else ""
+        raise DatasetError(f"only one class in {root}, {classes[0].id}: at least two classes are needed{guessed}")
     empty = set(range(len(classes))) - {example.label for example in examples}
     if empty:
         listed = ", ".join(classes[label].id for label in sorted(empty)[:5])

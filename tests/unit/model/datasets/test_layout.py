@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from model.datasets.classes import find_doubtful_classes
 from model.datasets.listing import Listing
 from model.datasets.names import parse_split
 from model.datasets.reader import read_images
@@ -127,9 +128,61 @@ def test_labels_are_trimmed_in_one_form_and_kept_apart_where_they_differ(tmp_pat
     }
     assert [label.name for label in listing.classes] == ["Café", "café", "clé", "red fox", "red_fox"]
     notes = " ".join(listing.notes)
-    assert "aren't UTF-8 read as cp1252: clé" in notes
+    assert "aren't UTF-8 read as cp1252 or cp437: clé" in notes
     assert "café (3 folders)" in notes
     assert "differ only in case: Café, café" in notes
+
+
+def test_old_zip_programs_write_names_in_cp437(tmp_path: Path) -> None:
+    folder, undefined_in_cp1252 = os.fsdecode(b"M\x81nze"), b"M\x81nze".decode("latin-1")
+    listing = read_images(make(tmp_path / "d", {folder: 2, "cat": 2}))
+    assert [label.id for label in listing.classes] == ["Münze", "cat"]
+    with pytest.raises(DatasetError, match=r"^M\\x81nze can't be a class: .*; rename its folder"):
+        read_images(make(tmp_path / "control", {undefined_in_cp1252: 2, "cat": 2}))
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [
+        (["1", "01", "1.0", "10"], "the same number: 01, 1, 1.0"),
+        (["100", "1", "10.5", "ten"], ""),
+        (["cat", "dog", "cat, dog", "dog|cat"], "look like several labels: cat, dog, dog|cat"),
+        (["cat", "cat|cow", "red fox", "red", "fox"], ""),
+        (["cat", "nan", "None"], "may stand for a missing label: None, nan"),
+    ],
+)
+def test_doubtful_classes_are_named(classes: list[str], said: str) -> None:
+    notes = find_doubtful_classes(classes)
+    assert (len(notes), said in "".join(notes)) == (bool(said), True)
+
+
+@pytest.mark.parametrize("folders", [("Testdaten", "Trainingsdaten"), ("fold_0", "fold_1", "fold_2")])
+def test_splits_in_another_language_and_folds_are_named(tmp_path: Path, folders: tuple[str, ...]) -> None:
+    counts = {f"{folder}/{label}": 2 for folder in folders for label in ("cat", "dog")}
+    listing = read_images(make(tmp_path / "d", counts))
+    assert [label.id for label in listing.classes] == list(folders)
+    assert f"{', '.join(folders)} all have the subfolders cat, dog: if those are the classes" in listing.notes[-1]
+    years = read_images(make(tmp_path / "years", {"cat/2019": 1, "cat/2020": 1, "dog/2021": 1}))
+    assert "all have the subfolders" not in "".join(years.notes)
+
+
+@pytest.mark.parametrize("folder", ["", "train/"])
+def test_a_class_that_is_a_link_is_not_missed_silently(tmp_path: Path, folder: str) -> None:
+    root = make(tmp_path / "d", {f"{folder}cat": 2, f"{folder}cow": 2})
+    (root / folder / "dog").symlink_to("/not/mounted/dog")
+    (root / folder / "ox").symlink_to("cow")
+    (root / folder / "cat" / "lost").symlink_to("/not/mounted/lost")
+    (root / folder / "cover.png").symlink_to("/not/mounted/cover.png")
+    assert read_images(root).notes[-1] == (
+        f"not read, though it may be a class or a split: {folder}dog (a link to nothing: is its disk mounted?), "
+        f"{folder}ox (a link to a folder that is read already)"
+    )
+
+
+def test_tables_in_the_folder_are_named(tmp_path: Path) -> None:
+    root = make(tmp_path / "d", {"img": 3})
+    (root / "train.csv").write_text("image,label\n")
+    assert "tables that weren't read: train.csv; to take labels from one" in read_images(root).notes[-1]
 
 
 def test_classes_are_ordered_by_number_then_by_name(tmp_path: Path) -> None:

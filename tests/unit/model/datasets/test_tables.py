@@ -48,7 +48,7 @@ def test_what_was_guessed_is_said(folder: Path) -> None:
     assert rows(listing) == [("p/2.png", "café")]
     assert listing.entries[0].split == "train"
     assert listing.notes == (
-        "the table isn't in UTF-8: what isn't was read as cp1252; labels such as café",
+        "the table isn't in UTF-8: what isn't was read as cp1252 or cp437; labels such as café",
         "columns that weren't used: comment",
         "columns were read: Image as path, Class as label, Set as split",
     )
@@ -102,10 +102,13 @@ def test_paths_are_found_in_other_spellings(folder: Path) -> None:
     decomposed, foreign = unicodedata.normalize("NFD", "é.png"), os.fsdecode("ü.png".encode("cp1252"))
     for name in (decomposed, foreign):
         (folder / "p" / name).write_bytes(b"x")
+    (folder / "p" / "a b.png").write_bytes(b"x")
     text = "path,label\np\\1.png,a\n p/2.png ,a\np/é.png,a\n".encode() + b"p/\xfc.png,a\n"
+    text += f"file://{folder}/p/3.png,a\np/a%20b.png,a\n".encode()
     (folder / "t.csv").write_bytes(text)
     listing = read_images(folder / "t.csv")
-    assert [name for name, _ in rows(listing)] == ["p/1.png", "p/2.png", f"p/{decomposed}", f"p/{foreign}"]
+    expected = ["p/1.png", "p/2.png", f"p/{decomposed}", f"p/{foreign}", "p/3.png", "p/a b.png"]
+    assert [name for name, _ in rows(listing)] == expected
     assert "1 paths with / for \\" in listing.notes
 
 
@@ -121,6 +124,7 @@ def test_rows_that_cannot_be_used_are_skipped_and_named(folder: Path) -> None:
         ("pipe.png", "pipes, sockets and devices"),
         ("3.png", "excluded"),
     ]
+    assert "missing files, such as p/gone.png" in listing.notes
 
 
 @pytest.mark.parametrize(
@@ -140,8 +144,11 @@ def test_rows_that_cannot_be_used_are_skipped_and_named(folder: Path) -> None:
         ("path,label,split\np/1.png,cat,train\np/2.png,cat,tset\n", "line 3 .* its split is 'tset'"),
         ("path,label,split\np/1.png,cat,\n", "line 2 .* its split is ''"),
         ("path,label\np/1.png,cat\np/\0.png,cat\n", "line 3 .* NUL character"),
-        ('path,label\np/1.png,"cat\np/2.png,dog\n', "line 2 .*unexpected end of data"),
+        ('path,label\np/1.png,"cat\np/2.png,dog\n', "line 2 .*a quotation mark isn't closed"),
         ("path,label\np/1.png,cat\np/1.png,dog\n", "lines 2 and 3 of .* give .* different labels"),
+        ("path,label\np/1.png,cat\n./p//1.png,dog\n", "lines 2 and 3 of .* give .* different labels"),
+        ("path,label\nhttps://example.com/1.png,cat\n", "names web addresses, such as https://example.com/1.png: down"),
+        ("PK\3\4", "is a spreadsheet or another zip file"),
         ("path,label\nq/1.png,cat\n", "none of the files in .* exist, such as .*q/1.png"),
         ("path,label\n", "no image in"),
     ],

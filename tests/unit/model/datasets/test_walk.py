@@ -27,8 +27,9 @@ def reasons(root: Path, *exclude: str) -> dict[str, str]:
 def test_what_systems_leave_in_folders_is_left_out(tmp_path: Path) -> None:
     root = make(tmp_path / "d", "cat/1.png", "cat/@eaDir/1.png/SYNO_M.png", "#recycle/2.png", "cat/Thumbs.db")
     make(root, "__MACOSX/cat/._1.png", "lost+found/3.png", ".thumbnails/4.png", "$recycle.bin/5.png", "cat/._1.png")
+    make(root, "Catalog Previews.lrdata/0/6.jpg", "cat/1.png@SynoEAStream")
     assert walk(root).files == ["cat/1.png"]
-    assert Counter(reasons(root).values()) == {"system files and folders": 6, "hidden": 2}
+    assert Counter(reasons(root).values()) == {"system files and folders": 8, "hidden": 2}
 
 
 def test_patterns_leave_out_names_and_paths(tmp_path: Path) -> None:

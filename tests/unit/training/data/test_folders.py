@@ -89,6 +89,10 @@ def test_a_run_s_split_is_such_a_table(images: Path, tmp_path: Path) -> None:
 def test_tables_that_cannot_be_trained_on_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="at least two classes"):
         load_table(write(tmp_path / "t.csv", "path,label\na.jpg,cat\n"))
+    (tmp_path / "d" / "photos" / "cat").mkdir(parents=True)
+    (tmp_path / "d" / "photos" / "cat" / "1.jpg").write_bytes(b"x")
+    with pytest.raises(DatasetError, match=r"at least two classes .*if its subfolders are the classes, name that"):
+        load_folder(tmp_path / "d")
     with pytest.raises(DatasetError, match="no classes in"):
         load_table(write(tmp_path / "t.csv", "path\na.jpg\n"))
     with pytest.raises(DatasetError, match=r"can't read .*other\.csv: No such file"):
