@@ -26,6 +26,7 @@ from server.middleware import (
     HostMiddleware,
     RequestIdMiddleware,
     SecurityHeadersMiddleware,
+    ShutdownMiddleware,
 )
 from server.open_inference.grpc.extra import load_serve_grpc
 from server.page import WEB, show_page
@@ -95,6 +96,7 @@ def _add_middleware(app: FastAPI, service: Service) -> ASGIApp:
     wrapped = HeadMiddleware(ContentEncodingMiddleware(wrapped))
     wrapped = HostMiddleware(wrapped, AllowedHosts(hosts))
     wrapped = ForwardedMiddleware(wrapped, settings.root_path, settings.proxies)
+    wrapped = ShutdownMiddleware(wrapped, lambda: not service.seconds_to_finish)
     wrapped = AccessLogMiddleware(wrapped, service.metrics)
     return RequestIdMiddleware(SecurityHeadersMiddleware(wrapped))
 

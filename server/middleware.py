@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import uuid
+from collections.abc import Callable
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -12,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from server.access_log import level_of_request, log_request
 from server.addresses import route_path
 from server.error_handlers import CLIENT_CLOSED_REQUEST, respond_to_error
-from server.exceptions import HostNotAllowedError
+from server.exceptions import HostNotAllowedError, OverloadedError
 from server.metrics import Metrics
 from server.security import AllowedHosts
 from server.timing import Timings
@@ -97,6 +99,33 @@ class HostMiddleware:
             except HostNotAllowedError as error:
                 app = respond_to_error(Request(scope), error)
         await app(scope, receive, send)
+
+
+class ShutdownMiddleware:
+    """Answers a request with 503 that was cancelled when the time of a shutdown was over.
+
+    `is_over`: whether it is. A response that has begun is cut off.
+    """
+
+    def __init__(self, app: ASGIApp, is_over: Callable[[], bool]) -> None:
+        self.app, self.is_over = app, is_over
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_begun = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_and_note)
+        except asyncio.CancelledError:
+            if scope["type"] != "http" or not self.is_over():
+                raise
+            if not has_begun:
+                error = OverloadedError("the server is stopping: send the request again")
+                await respond_to_error(Request(scope), error)(scope, receive, send)
 
 
 class HeadMiddleware:

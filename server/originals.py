@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from index.protocol import Index
@@ -26,9 +25,9 @@ class OriginalFile(io.BufferedReader):
         self.close()
 
 
-def open_original(index: Index, image_id: int, deadline: float) -> tuple[BinaryIO, str]:
-    """The file that was indexed, at its beginning, and its format. `deadline` (time.monotonic): a file may have become
-    very large, and nobody waits for it any longer.
+def open_original(index: Index, image_id: int, is_over: Callable[[], bool]) -> tuple[BinaryIO, str]:
+    """The file that was indexed, at its beginning, and its format. `is_over`: whether nobody waits for it any longer,
+    since it has become very large.
 
     Raises UnknownImageError if it is gone or its bytes have changed, DeadlineExceededError.
     """
@@ -36,25 +35,25 @@ def open_original(index: Index, image_id: int, deadline: float) -> tuple[BinaryI
     with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
         if entry.source is not None and entry.source.is_file():  # an index may be somebody else's: no device, no pipe
             file = stack.enter_context(OriginalFile(io.FileIO(entry.source)))
-            if _sha256(file, deadline) == index.catalog.sha256(image_id):
+            if _sha256(file, is_over) == index.catalog.sha256(image_id):
                 file.seek(0)
                 stack.pop_all()
                 return file, entry.format
     raise UnknownImageError(f"the file of image {image_id} is gone, or not as it was indexed")
 
 
-def _sha256(file: BinaryIO, deadline: float) -> str:
+def _sha256(file: BinaryIO, is_over: Callable[[], bool]) -> str:
     checksum = hashlib.sha256()
     while chunk := file.read(HASH_CHUNK_BYTES):
         checksum.update(chunk)
-        if time.monotonic() > deadline:
+        if is_over():
             raise DeadlineExceededError("deadline exceeded while the original file was read")
     return checksum.hexdigest()
 
 
-def read_original(index: Index, image_id: int, deadline: float) -> bytes:
+def read_original(index: Index, image_id: int, is_over: Callable[[], bool]) -> bytes:
     """The bytes that were indexed. Raises what `open_original` raises."""
-    file, _ = open_original(index, image_id, deadline)
+    file, _ = open_original(index, image_id, is_over)
     with file:
         return file.read()
 

@@ -53,6 +53,10 @@ class RequestContext:
         timings: Timings = self.request.scope["timings"]
         return timings
 
+    def is_over(self) -> bool:
+        """Whether nobody waits for the response any longer: its deadline has passed, or the server's."""
+        return time.monotonic() > min(self.deadline, self.service.finish_by)
+
     async def run(self, work: Awaitable[T]) -> T:
         """Await `work`. Raises DeadlineExceededError, or ClientDisconnect when the client has left."""
         return await run_until_deadline(self.request, self.deadline, work)

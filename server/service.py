@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -48,6 +50,8 @@ class WaitEstimate(NamedTuple):
 class Service:
     """Everything that requests share: the loaded model, limits, metrics, and the threads beside the event loop.
 
+    `draining`: the server is about to stop. `finish_by`: when (time.monotonic) accepted requests are cancelled then.
+
     Raises ArtifactError, IndexStoreError, DeviceError or KeyFileError if it can't start.
     """
 
@@ -66,7 +70,7 @@ class Service:
         self.file_readers = ThreadPool(FILE_THREADS, "file", MAX_WORK_PER_THREAD * FILE_THREADS)
         self.searcher = SearchWorker()
         self.folder_sync = FolderSync(settings.sync_folder, limits)
-        self.draining = False
+        self.draining, self.finish_by = False, math.inf
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
         self._reload_lock = asyncio.Lock()
         self._next_reload: asyncio.Task[LoadedModel] | None = None
@@ -92,6 +96,11 @@ class Service:
     def ready(self) -> bool:
         """Whether the server accepts new requests."""
         return self.current.inference.is_alive and not self.draining
+
+    @property
+    def seconds_to_finish(self) -> float:
+        """Seconds that requests have at a shutdown; what is left of them once it has begun."""
+        return max(0.0, min(self.settings.shutdown_timeout, self.finish_by - time.monotonic()))
 
     @contextmanager
     def hold_current(self) -> Iterator[LoadedModel]:

@@ -92,6 +92,11 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(
         0.0, ge=0, description="Seconds between SIGTERM, when /ready turns to 503, and the end of new connections."
     )
+    shutdown_timeout: float = Field(
+        20.0,
+        gt=0,
+        description="Maximum seconds for accepted requests once no new connections are taken (503 beyond).",
+    )
     request_timeout: float = Field(
         30.0, gt=0, description="Maximum seconds for the body of a request (408 beyond), and for its response (504)."
     )

@@ -34,11 +34,12 @@ FILE_LIMIT_LOG_SECONDS = 10.0
 class DrainingServer(uvicorn.Server):
     """On SIGTERM or Ctrl-C `/ready` returns 503, so that a load balancer sends no more requests.
 
-    After `drain_seconds` the listener closes, and accepted requests are finished. A second signal ends the process.
+    After `drain_seconds` the listener closes, and accepted requests have `shutdown_timeout` to finish. A second signal
+    ends the process.
     """
 
     def __init__(self, config: uvicorn.Config, service: Service, signals: Signals) -> None:
-        config.timeout_graceful_shutdown = math.ceil(service.settings.request_timeout) + 1
+        config.timeout_graceful_shutdown = math.ceil(service.settings.shutdown_timeout)
         config.backlog = ACCEPTED_AT_ONCE
         super().__init__(config)
         self.service, self.signals = service, signals
@@ -53,9 +54,10 @@ class DrainingServer(uvicorn.Server):
     def stop(self) -> None:
         """Stop after `drain_seconds`, and whatever happens after the time that requests and threads have."""
         self.service.draining = True
-        drain = self.service.settings.drain_seconds
-        assert self.config.timeout_graceful_shutdown is not None
-        last = drain + self.config.timeout_graceful_shutdown + 2 * CLOSE_SECONDS
+        settings = self.service.settings
+        drain = settings.drain_seconds
+        self.service.finish_by = time.monotonic() + drain + settings.shutdown_timeout
+        last = drain + settings.shutdown_timeout + 2 * CLOSE_SECONDS
         for seconds, action in ((drain, self._close), (last, exit_at_once)):
             timer = threading.Timer(seconds, action)
             timer.daemon = True

@@ -23,8 +23,8 @@ SECTIONS = {
     "Access": ("keys_file", "public_metrics", "cors_origins"),
     "Log": ("log_level", "log_format"),
     "Limits": (
-        "request_timeout", "drain_seconds", "requests_per_second", "max_concurrent_requests", "max_inflight_bytes",
-        "max_queued_crops", "max_body_bytes", "max_images_per_request", "max_pixels",
+        "request_timeout", "drain_seconds", "shutdown_timeout", "requests_per_second", "max_concurrent_requests",
+        "max_inflight_bytes", "max_queued_crops", "max_body_bytes", "max_images_per_request", "max_pixels",
     ),
 }  # fmt: skip
 """Sections of the help, with the settings in each."""

@@ -206,7 +206,7 @@ async def get_thumbnail(context: ContextDep, image_id: ImageId) -> Response:
 @router.get("/images/{image_id}/image", summary="The original file", response_class=Response)
 async def get_original(context: ContextDep, image_id: ImageId) -> Response:
     """The bytes that were indexed, while the file is unchanged; an uploaded image has none."""
-    work = context.read_file(lambda index: open_original(index, image_id, context.deadline))
+    work = context.read_file(lambda index: open_original(index, image_id, context.is_over))
     file, image_format = await context.run(work)
     headers = CACHE_HEADERS | {"Content-Length": str(os.fstat(file.fileno()).st_size)}
     return StreamingResponse(iter_chunks(file), media_type=f"image/{image_format.lower()}", headers=headers)

@@ -41,7 +41,7 @@ async def preview_indexed(context: ContextDep, image_id: ImageId) -> Response:
 
     async def work() -> Response:
         return await _render(
-            context, await context.read_file(lambda index: read_original(index, image_id, context.deadline))
+            context, await context.read_file(lambda index: read_original(index, image_id, context.is_over))
         )
 
     response = await context.run(work())

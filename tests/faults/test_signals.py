@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from tests.helpers.server import ALEXNET, wait_until_ready
 SERVE = (
     "import sys, {};"
     "from server import run; from server.settings import Settings;"
-    "run.serve(Settings(artifact=sys.argv[1], port=int(sys.argv[2]), request_timeout=1), print)"
+    "run.serve(Settings(artifact=sys.argv[1], port=int(sys.argv[2]), shutdown_timeout=1), print)"
 )
 
 
@@ -83,14 +84,21 @@ def test_process_1_stops_before_it_is_ready(artifact: Artifact, tmp_path: Path) 
 
 @pytest.mark.parametrize("signals", [1, 2])
 def test_busy_threads_do_not_keep_a_server_alive(artifact: Artifact, tmp_path: Path, signals: int) -> None:
-    """A thread that never ends: the first signal ends the process in bounded time, the second at once."""
+    """Threads that never end: the first signal ends the process in bounded time, the second at once.
+
+    A request that waits for them is answered when the time of the shutdown is over.
+    """
     port = free_port()
     patch = "time; import server.shutdown as s; s.CLOSE_SECONDS = 1; import server.service as v;"
-    patch += "v.Service.busy = lambda self: [self.readers._threads.submit(time.sleep, 600)];"
+    patch += "v.Service.busy = lambda self: [self.decoder._threads.submit(time.sleep, 600) for _ in range(99)];"
     patch += "i = v.Service.__init__; v.Service.__init__ = lambda self, x: (i(self, x), self.busy())[0]"
     command = [sys.executable, "-c", SERVE.format(patch), str(artifact.path), str(port)]
     with started(command, tmp_path / "log") as server:
-        wait_until_ready(f"http://127.0.0.1:{port}", server)
+        url, responses = f"http://127.0.0.1:{port}", []
+        wait_until_ready(url, server)
+        request = threading.Thread(target=lambda: responses.append(post_image(url)))
+        request.start()
+        wait_until(lambda: httpx2.get(f"{url}/metrics").text.count("alexnet_inflight_requests 1.0") == 1)
         begun = time.monotonic()
         server.send_signal(signal.SIGTERM)
         if signals == 2:
@@ -98,6 +106,18 @@ def test_busy_threads_do_not_keep_a_server_alive(artifact: Artifact, tmp_path: P
             server.send_signal(signal.SIGTERM)
         assert server.wait(15) == (1 if signals == 1 else 128 + signal.SIGTERM)
         assert time.monotonic() - begun < 10
+        request.join()
+    assert responses == [(503, "the server is stopping: send the request again") if signals == 1 else None]
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def post_image(url: str) -> tuple[int, str] | None:
+    """Status and message of the error; None without a response."""
+    try:
+        response = httpx2.post(f"{url}/classify", content=b"image", timeout=60)
+    except httpx2.TransportError:
+        return None
+    return response.status_code, response.json()["error"]["message"]
 
 
 def test_a_log_that_nobody_reads_does_not_stop_the_server(artifact: Artifact, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import yaml
 from starlette.testclient import TestClient
 
 from server.settings import Settings
+from server.shutdown import CLOSE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -119,11 +120,12 @@ def test_grace_period_covers_requests(compose: dict[str, Any]) -> None:
     """A pod isn't killed while what it accepted may still be answered."""
     (deployment,) = [d for d in documents(DEPLOY / "kubernetes" / "base") if d["kind"] == "Deployment"]
     values = {variable["name"]: variable.get("value") for variable in container()["env"]}
-    least = float(values["ALEXNET_DRAIN_SECONDS"]) + float(values["ALEXNET_REQUEST_TIMEOUT"])
+    shutdown = Settings.model_fields["shutdown_timeout"].default + 2 * CLOSE_SECONDS
+    least = float(values["ALEXNET_DRAIN_SECONDS"]) + shutdown
     assert deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] > least
     assert container()["readinessProbe"]["periodSeconds"] < float(values["ALEXNET_DRAIN_SECONDS"])
     grace = float(compose["services"]["server"]["stop_grace_period"].removesuffix("s"))
-    assert grace > Settings.model_fields["request_timeout"].default
+    assert grace > shutdown
 
 
 def test_metrics_exist(client: TestClient) -> None:

@@ -47,7 +47,7 @@ WITHOUT_KEY = ("ServerLive", "ServerReady")
 async def serve_grpc(app: ASGIApp, service: Service, port: int) -> AsyncIterator[int]:
     """Serve on the service's host while the block runs; port 0 picks a free one. Yields the port. Raises BindError.
 
-    At the end calls in flight are finished.
+    At the end calls in flight are finished, those that take too long are cancelled.
     """
     settings = service.settings
     options = [
@@ -67,7 +67,7 @@ async def serve_grpc(app: ASGIApp, service: Service, port: int) -> AsyncIterator
     try:
         yield port
     finally:
-        await server.stop(settings.request_timeout)
+        await server.stop(service.seconds_to_finish)
 
 
 class ProtocolHandler(grpc.GenericRpcHandler):  # type: ignore[misc]

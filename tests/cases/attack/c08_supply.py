@@ -44,7 +44,7 @@ from tests.cases.attack.harness import (
 
 PORT = 8608
 ROOT = HOME / "artifacts_from_others"
-SOURCE = ARTIFACTS / "elpv" / "2"
+(SOURCE,) = (ARTIFACTS / "elpv").iterdir()
 HALF = np.full(8, 0.5, np.float32).tobytes()
 
 

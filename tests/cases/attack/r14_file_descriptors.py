@@ -23,7 +23,7 @@ def main() -> None:
     time.sleep(1)
     growth = (server.log.stat().st_size - size) / 1e6
     report(f"in 5 s: {growth:.1f} MB of log, CPU {server.cpu_seconds() - cpu:.1f} s", server.resources())
-    first = connections[0]
+    first = connections[-1]  # the oldest were closed for the newer ones
     first.setblocking(False)
     with contextlib.suppress(OSError):
         while first.recv(65536):

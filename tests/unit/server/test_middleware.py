@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import pytest
 from starlette.testclient import TestClient
+from starlette.types import Message, Receive, Scope, Send
+
+from server.middleware import ShutdownMiddleware
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -43,3 +47,38 @@ def test_security_headers(client: TestClient) -> None:
         assert headers["referrer-policy"] == "no-referrer"
         assert headers["cross-origin-resource-policy"] == "same-origin"
         assert "default-src 'self'" in headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(("has_begun", "status"), [(False, 503), (True, 200)])
+def test_a_request_that_a_shutdown_ends_is_answered(has_begun: bool, status: int) -> None:
+    assert asyncio.run(cancel_request(has_begun, is_over=True)) == [status]
+
+
+def test_a_request_that_is_cancelled_otherwise_stays_cancelled() -> None:
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(cancel_request(has_begun=False, is_over=False))
+
+
+async def cancel_request(has_begun: bool, is_over: bool) -> list[int]:
+    """The statuses of the responses to a request that is cancelled while it waits."""
+    statuses, waiting = [], asyncio.Event()
+
+    async def wait_for_ever(scope: Scope, receive: Receive, send: Send) -> None:
+        if has_begun:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        waiting.set()
+        await asyncio.Future()
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    scope = {"type": "http", "method": "GET", "path": "/labels", "headers": [], "root_path": "", "request_id": "1"}
+    task = asyncio.ensure_future(ShutdownMiddleware(wait_for_ever, lambda: is_over)(scope, receive, send))
+    await waiting.wait()
+    task.cancel()
+    await task
+    return statuses
