@@ -60,12 +60,17 @@ def classify(
     from alexnet.classification import classify_files
 
     loaded = load_artifact(artifact, home, precision)
+    calibration = loaded.manifest.calibration
+    num_held_out = calibration.num_images if calibration else 0
 
     def classify_all(names: Sequence[str]) -> Iterable[Result]:
         for name, result in classify_files(names, loaded, top, int(crops), device):
             yield _to_result(name, result)
 
-    print_results(images, classify_all, "predictions", form, COLUMNS, _format)
+    def format_text(result: Result, name_width: int) -> str:
+        return _format(result, name_width, num_held_out)
+
+    print_results(images, classify_all, "predictions", form, COLUMNS, format_text)
 
 
 def _to_result(name: str, result: Classification | Skipped) -> Result:
@@ -77,16 +82,23 @@ def _to_result(name: str, result: Classification | Skipped) -> Result:
     return Result(name, fields.pop("predictions"), fields)
 
 
-def _format(result: Result, name_width: int) -> str:
-    """The classes of the only image below each other, those of one of several in a line."""
+def _format(result: Result, name_width: int, num_held_out: int) -> str:
+    """The classes of the only image below each other, those of one of several in a line.
+
+    `num_held_out`: the validation images that its familiarity compares with.
+    """
     unfamiliar = "unlike the training images" if result.extra["familiar"] is False else ""
     if not name_width:
         rows = [(f"{100 * row['probability']:6.2f} %", row["name"]) for row in result.rows]
-        share = 100 * (result.extra["familiarity"] or 0)
-        notice = f"\n{unfamiliar}: {share:.1f} % of held-out images are less familiar" if unfamiliar else ""
-        return format_list(rows) + notice
+        count = _count_less_familiar(result.extra["familiarity"] or 0, num_held_out)
+        return format_list(rows) + (f"\n{unfamiliar}: {count} are less familiar" if unfamiliar else "")
     best, *others = result.rows
     notes = [f"{row['name']} {100 * row['probability']:.0f} %" for row in others[:MAX_OTHERS_IN_LINE]]
     line = f"{result.image:{name_width}}  {100 * best['probability']:5.1f} %  {best['name']}"
     notes += [unfamiliar] if unfamiliar else []
     return line + (f"  ({', '.join(notes)})" if notes else "")
+
+
+def _count_less_familiar(familiarity: float, num_held_out: int) -> str:
+    """The number of images, not a percentage: of few images a small one would be made up."""
+    return f"{round(familiarity * num_held_out) or 'none'} of the {num_held_out:,} validation images"

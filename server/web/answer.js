@@ -46,18 +46,18 @@ function labelNote(top, label) {
 
 /** What to know before one reads the names of an image that is none of what the network was trained on. */
 export function unfamiliarNotice({ familiarity }, hasIndex) {
-  const held = familiarity === null || familiarity === undefined ? ""
-    : ` It is less familiar than ${percent(1 - familiarity)} of the images the network was tested with.`;
+  const others = familiarity ? `${percent(1 - familiarity)} of the` : "all";
   const next = hasIndex ? " Trust the similar images more than the names." : " Don't rely on the names below.";
   return element("div", { className: "unfamiliar-notice", role: "note" },
-    element("b", {}, "Unlike anything the network was trained on."), `${held}${next}`);
+    element("b", {}, "Unlike anything the network was trained on."),
+    ` It is less familiar than ${others} images that were kept out of training.${next}`);
 }
 
 function exactNumbers({ predictions, familiar, familiarity }) {
   const rows = predictions.map(({ name, probability }) => element("tr", {},
     element("th", { scope: "row" }, tidy(name)), element("td", {}, exactPercent(probability))));
   const known = typeof familiarity === "number" && element("p", { className: "quiet" },
-    `Familiarity: ${percent(familiarity)} of the images that were kept out of training are less familiar`
+    `Familiarity: ${familiarity ? percent(familiarity) : "none"} of the images that were kept out of training are less familiar`
     + `${familiar ? "" : ", too few to trust the names"}.`);
   return element("details", {}, element("summary", {}, "Exact numbers"),
     element("table", {}, element("tbody", {}, ...rows)), known || "");

@@ -220,9 +220,13 @@ def test_an_unfamiliar_image_is_said_to_be_one_and_similar_images_come_first(
     wait_for_answer(page)
     notice = page.get_by_role("note")
     expect(notice).to_contain_text("Unlike anything the network was trained on.")
-    expect(notice).to_contain_text("less familiar than 99\N{NO-BREAK SPACE}% of the images")
+    expect(notice).to_contain_text(
+        "less familiar than 99\N{NO-BREAK SPACE}% of the images that were kept out of training"
+    )
     order = page.locator(".found > section").evaluate_all("all => all.map(section => section.className)")
     assert order == ["query-image", "results", "answer"]
+    least = "import('./page/answer.js').then(answer => answer.unfamiliarNotice({familiarity: 0}, true).textContent)"
+    assert "less familiar than all images that were kept out of training" in page.evaluate(least)
 
 
 def test_an_image_names_whom_it_is_from(url: str, open_page: OpenPage) -> None:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import LABELS, NETWORK, NETWORK_FILES, Artifact, Calibration, Manifest
-from model.artifacts.familiarity import FAMILIARITY
+from model.artifacts.familiarity import FAMILIARITY, UNFAMILIAR_SHARE
 from model.artifacts.writer import publish, utc_now
 from model.exceptions import DatasetError
 from model.images.contract import ImageContract
@@ -93,7 +93,17 @@ def describe_calibration(manifest: Manifest) -> str:
     return (
         f"The logits are divided by the temperature {calibration.temperature:.3f}, which was fitted to "
         f"{calibration.num_images:,} validation images. Expected calibration error, in {NUM_BINS} bins: "
-        f"{'; '.join(errors)}."
+        f"{'; '.join(errors)}.{_doubt_familiarity(calibration.num_images)}"
+    )
+
+
+def _doubt_familiarity(num_images: int) -> str:
+    """What to know where too few validation images decide what is unfamiliar; empty if they are enough."""
+    if num_images * UNFAMILIAR_SHARE >= 1:
+        return ""
+    return (
+        f" An image is called unfamiliar if it is less familiar than all of them: with {num_images:,}, about 1 of "
+        f"{num_images + 1:,} images like the training images is."
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from alexnet.cli.app import app
@@ -39,6 +40,13 @@ def test_one_image_as_text(artifact: Artifact, few: Path) -> None:
     shares = [float(row[1]) for row in rows if row]
     assert shares == sorted(shares, reverse=True)
     assert sum(shares) == pytest.approx(100, abs=0.02)
+
+
+def test_an_unfamiliar_image_is_compared_with_a_stated_number_of_images(artifact: Artifact, tmp_path: Path) -> None:
+    path = tmp_path / "black.png"
+    Image.new("RGB", (256, 256)).save(path)
+    last = invoke("classify", "--artifact", artifact.path, path).splitlines()[-1]
+    assert last == "unlike the training images: none of the 9 validation images are less familiar"
 
 
 def test_many_images_as_text(artifact: Artifact, inputs: list[Path]) -> None:

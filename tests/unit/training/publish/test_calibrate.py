@@ -33,6 +33,9 @@ def test_training_calibrates(artifact: Artifact, images: Path) -> None:
     sentence = describe_calibration(manifest)
     assert f"temperature {manifest.calibration.temperature:.3f}, which was fitted to" in sentence
     assert f"{manifest.measurements[1].uncalibrated_error:.3f} before and" in sentence
+    assert sentence.endswith("with 9, about 1 of 10 images like the training images is.")
+    enough = manifest.calibration.model_copy(update={"num_images": 50})
+    assert "unfamiliar" not in describe_calibration(manifest.model_copy(update={"calibration": enough}))
 
 
 def test_a_published_artifact_becomes_the_next_version(artifact: Artifact, images: Path, tmp_path: Path) -> None:
