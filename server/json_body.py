@@ -32,9 +32,9 @@ def parse_json(text: bytes, max_values: int) -> dict[str, Any]:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InvalidRequestError(f"JSON field {twice[:80]!r} is repeated: send it once")
+    members: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in members:
+            raise InvalidRequestError(f"JSON field {name[:80]!r} is repeated: send it once")
+        members[name] = value
     return members

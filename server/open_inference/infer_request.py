@@ -6,6 +6,7 @@ has a parameter `binary_data_size`. A length of 0 says that the whole body is th
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ MAX_JSON_VALUES = MAX_IMAGES_AS_NUMBERS * 3 * IMAGE_SIZE**2 + 50_000
 MAX_ID_LENGTH = 200
 MAX_CLASSES = 1000
 MICROSECONDS = 1_000_000
+NO_SHARED_MEMORY = "this server doesn't read shared memory: send tensors in the request"
 
 REQUEST_FIELDS = ("id", "inputs", "outputs", "parameters", "model_name", "model_version")
 INPUT_FIELDS = ("name", "datatype", "shape", "data", "parameters")
@@ -118,6 +120,8 @@ def _json_size(body: bytes, header_length: str | None) -> int:
 def _check_names(document: Mapping[str, Any], known: Sequence[str], kind: str) -> None:
     for name in document:
         if name not in known:
+            if name.startswith("shared_memory_"):
+                raise InvalidRequestError(NO_SHARED_MEMORY)
             raise unknown_name_error(kind, name, known)
 
 
@@ -150,8 +154,11 @@ def _parse_input(entry: Mapping[str, Any], rest: bytes) -> tuple[list[bytes] | N
 
 
 def _short(value: Any) -> str:
-    """A value in a message: text by its beginning; of anything else, which may be deep and long, only the type."""
-    return ascii(value[:40]) if isinstance(value, str) else value.__class__.__name__
+    """A value in a message: text and numbers by their beginning; of anything else, which may be deep and long, only the
+    type."""
+    if isinstance(value, str):
+        return ascii(value[:40])
+    return json.dumps(value)[:40] if isinstance(value, int | float) else value.__class__.__name__
 
 
 def _object(value: Any) -> dict[str, Any]:

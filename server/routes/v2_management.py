@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends
 
 from server.dependencies import LoadedModelDep, ServiceDep, require_read
 from server.exceptions import UnknownModelError, UnsupportedOperationError
+from server.open_inference.infer_request import NO_SHARED_MEMORY
 from server.open_inference.model_description import LOG_SETTINGS, TRACE_SETTINGS, model_config
 from server.responses import responses_for
 from server.routes.v2 import MODEL, MODEL_RESPONSES, TAG, VERSIONED, ModelName
@@ -20,7 +21,6 @@ from server.schemas import ProtocolError
 router = APIRouter(prefix="/v2", tags=[TAG], dependencies=[Depends(require_read)])
 REFUSED = responses_for(UnsupportedOperationError, schema=ProtocolError)
 REFUSED_FOR_MODEL = responses_for(UnknownModelError, UnsupportedOperationError, schema=ProtocolError)
-NO_SHARED_MEMORY = "this server doesn't read shared memory: send tensors in the request"
 
 
 @router.get(MODEL + "/config", responses=MODEL_RESPONSES, summary="Model configuration")

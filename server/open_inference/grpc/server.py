@@ -18,6 +18,7 @@ from server.listening import join_address
 from server.open_inference.grpc.calls import Caller, HttpResponse, send_request
 from server.open_inference.grpc.messages import SERVICE, Message, message_class, service_methods
 from server.open_inference.grpc.methods import METHODS
+from server.open_inference.infer_request import NO_SHARED_MEMORY
 from server.service import Service
 
 logger = logging.getLogger(__name__)
@@ -82,7 +83,8 @@ class ProtocolHandler(grpc.GenericRpcHandler):  # type: ignore[misc]
         handler = self._handlers.get(path)
         if handler is None:
             method = path.rpartition("/")[2][:80]
-            return refuse(grpc.StatusCode.UNIMPLEMENTED, f"this server doesn't have {method}")
+            reason = NO_SHARED_MEMORY if "SharedMemory" in method else f"this server doesn't have {method}"
+            return refuse(grpc.StatusCode.UNIMPLEMENTED, reason)
         if path.rpartition("/")[2] not in WITHOUT_KEY:
             headers = dict(Caller(handler_call_details.invocation_metadata, "").headers)
             bearer = headers.get(b"authorization", b"").decode().partition(" ")[2].strip()

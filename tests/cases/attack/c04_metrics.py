@@ -24,7 +24,7 @@ def size_of_metrics() -> str:
 def many_paths() -> None:
     connection, statuses = http.client.HTTPConnection("127.0.0.1", PORT), list[object]()
     report("before:", size_of_metrics(), server.resources())
-    for number in range(10_000):
+    for number in range(2500):
         method = ("GET", "POST", "PUT", f"M{number}", "DELETE")[number % 5]
         paths = (f"/x{number}", f"/images/{number + 10**6}", f"/v2/models/m{number}", f"/page/f{number}",
                  f"/images?label=l{number}")  # fmt: skip
@@ -36,7 +36,7 @@ def many_paths() -> None:
         except (OSError, http.client.HTTPException) as error:
             statuses.append(type(error).__name__)
             connection.close()
-    report("after 10,000 paths and methods:", size_of_metrics(), server.resources(), count(statuses))
+    report("after 2,500 paths and methods:", size_of_metrics(), server.resources(), count(statuses))
 
 
 def send(number: int) -> int | str:

@@ -57,7 +57,11 @@ def other_crops() -> None:
     with closing(sqlite3.connect(index / "catalog.sqlite")) as database, database:
         report("crops:", database.execute("SELECT value FROM metadata WHERE key = 'crops'").fetchall())
         database.execute("UPDATE metadata SET value = '0' WHERE key = 'crops'")
-    server = Server(PORT, index, log="r04c.log")
+    try:
+        server = Server(PORT, index, log="r04c.log")
+    except RuntimeError as error:
+        report(error)
+        return
     neighbors: list[dict[str, Any]] = server.request("POST", "/similar", list_images(1)[0].read_bytes()).json()[
         "neighbors"
     ]

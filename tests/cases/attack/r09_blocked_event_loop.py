@@ -4,11 +4,13 @@ keys?
 
 from __future__ import annotations
 
+import base64
+import json
 import socket
 import time
 from collections.abc import Callable
 
-from tests.cases.attack.harness import INFER, JSON, Server, copy_index, probe_live, report, worst
+from tests.cases.attack.harness import INFER, JSON, Server, copy_index, first_image, probe_live, report, worst
 
 PORT = 8636
 KEY = "r" * 16
@@ -34,6 +36,23 @@ def send_tiny_chunks(path: str, megabytes: float) -> object:
             return type(error).__name__
 
 
+def json_images() -> dict[str, bytes]:
+    """JSON with images that is as large as it may be, and what costs the most to parse of what is no image."""
+    image = first_image()
+    lines = base64.encodebytes(image + bytes(23_000_000)).decode()  # read up to the end of the image
+    many = base64.encodebytes(image + bytes(1_450_000)).decode()
+    return {
+        "an image as base64 with line breaks": json.dumps({"image": lines}).encode(),
+        "16 images as base64 with line breaks": json.dumps({"image": [many] * 16}).encode(),
+        "a text of escapes": b'{"image":"' + b"\\u0041" * 5_300_000 + b'"}',
+        "2,000,000 names": b'{"id":"a"' + b"".join(b',"%d":1' % number for number in range(2_000_000)) + b"}",
+        "a list of 10,000,000 empty lists": b'{"image":[' + b"[]," * 10_000_000 + b"[]]}",
+        "9,000 names of 3,000 letters, the last twice": (
+            b"{" + b",".join(b'"%03000d":1' % min(number, 8998) for number in range(9000)) + b"}"
+        ),
+    }
+
+
 def main() -> None:
     server = Server(PORT, copy_index("index_loop"), log="r09.log", environment={"ALEXNET_KEYS": f"read:{KEY}"})
     keys = b'{"id":"a"' + b"".join(b',"%d":1' % number for number in range(2_000_000)) + b"}"
@@ -46,6 +65,12 @@ def main() -> None:
                 return server.status("POST", INFER, body, headers, 120)
 
             run(server, f"{what} ({len(body) >> 20} MB), {name}", post)
+    for what, body in json_images().items():
+        run(
+            server,
+            f"/classify: {what} ({len(body) >> 20} MB)",
+            lambda body=body: server.status("POST", "/classify?crops=1", body, WITH_KEY, 120),
+        )  # type: ignore[misc]
     for path in ("/classify", "/nothing"):
         run(server, f"one-byte chunks, 8 MB, {path}, no key", lambda path=path: send_tiny_chunks(path, 8))  # type: ignore[misc]
     report(server.failures(), server.terminate())

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import base64
 import json
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
+from server.uploads import Upload, parse_json_upload
 from tests.helpers.drawings import encode
 
 MULTIPART = {"content-type": "multipart/form-data; boundary=b"}
@@ -118,8 +122,29 @@ def test_json_with_base64_and_data_urls(client: TestClient, jpeg: bytes) -> None
         ('{"image": null}', "missing_body"),
         ('{"image": ""}', "missing_body"),
         ("{" + ",".join(f'"{number}":1' for number in range(20_000)) + "}", "invalid_body"),
+        ("{" + ",".join(f'"{min(number, 8998)}":1' for number in range(9000)) + "}", "invalid_request"),
     ],
 )
 def test_bad_json(client: TestClient, body: str, code: str) -> None:
     answer = client.post("/classify", content=body, headers={"content-type": "application/json"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, code), answer.text
+
+
+def test_other_requests_are_answered_while_json_is_parsed(
+    client: TestClient, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, answered = threading.Event(), threading.Event()
+
+    def parse(body: bytes, known: Mapping[str, bool], max_images: int) -> Upload:
+        begun.set()
+        assert answered.wait(30)
+        return parse_json_upload(body, known, max_images)
+
+    monkeypatch.setattr("server.dependencies.parse_json_upload", parse)
+    document = {"image": base64.b64encode(jpeg).decode()}
+    with ThreadPoolExecutor(1) as pool:
+        classified = pool.submit(client.post, "/classify", json=document)
+        assert begun.wait(30)
+        assert client.get("/live").status_code == 200
+        answered.set()
+        assert classified.result().status_code == 200

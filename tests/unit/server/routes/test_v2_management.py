@@ -54,6 +54,29 @@ def test_what_perf_analyzer_sends(triton: Any, jpeg: bytes) -> None:
     assert triton.get_inference_statistics()["model_stats"] == [after]
 
 
+def test_many_requests_at_once(triton: Any, jpeg: bytes) -> None:
+    """As perf_analyzer keeps a number of requests in flight."""
+    from tritonclient import http
+
+    image = http.InferInput("image", [1], "BYTES").set_data_from_numpy(np.array([jpeg], dtype=np.object_))
+    pending = [triton.async_infer("patterns", [image], request_id=str(number)) for number in range(4)]
+    results = [request.get_result(timeout=30) for request in pending]
+    assert [result.get_response()["id"] for result in results] == ["0", "1", "2", "3"]
+    assert all(result.as_numpy("probabilities").shape == (1, 3) for result in results)
+
+
+def test_tensors_in_shared_memory_are_refused(triton: Any, jpeg: bytes) -> None:
+    from tritonclient import http
+
+    image = http.InferInput("image", [1], "BYTES").set_data_from_numpy(np.array([jpeg], dtype=np.object_))
+    shared_input, shared_output = http.InferInput("image", [1], "BYTES"), http.InferRequestedOutput("features")
+    for tensor in (shared_input, shared_output):
+        tensor.set_shared_memory("region", 256)
+    for entry, outputs in ((shared_input, None), (image, [shared_output])):
+        with pytest.raises(Exception, match=r"\[422\] this server doesn't read shared memory: send tensors"):
+            triton.infer("patterns", [entry], outputs=outputs)
+
+
 def test_the_repository_and_the_settings(triton: Any) -> None:
     ready = {"name": "patterns", "version": "1", "state": "READY", "reason": ""}
     assert triton.get_model_repository_index() == [ready]

@@ -159,6 +159,33 @@ def test_what_is_not_there_is_said(client: Any) -> None:
             getattr(client, name)(*arguments, headers=HEADERS)
 
 
+def test_tensors_in_shared_memory_are_refused(client: Any, jpeg: bytes) -> None:
+    """Of perf_analyzer's `--shared-memory`: it unregisters all regions first, and registers its own."""
+    with pytest.raises(InferenceServerException, match=r"UNIMPLEMENTED.*doesn't read shared memory"):
+        client.unregister_system_shared_memory(headers=HEADERS)
+    with pytest.raises(InferenceServerException, match=r"UNIMPLEMENTED.*doesn't read shared memory"):
+        client.register_system_shared_memory("region", "/region", 8, headers=HEADERS)
+    shared_input, shared_output = triton.InferInput("image", [1], "BYTES"), triton.InferRequestedOutput("features")
+    for tensor in (shared_input, shared_output):
+        tensor.set_shared_memory("region", 256)
+    for tensors in ((shared_input, None), (image_input(jpeg), [shared_output])):
+        with pytest.raises(InferenceServerException, match=r"INVALID_ARGUMENT.*doesn't read shared memory"):
+            client.infer("patterns", [tensors[0]], outputs=tensors[1], headers=HEADERS)
+
+
+def test_many_requests_at_once(client: Any, jpeg: bytes) -> None:
+    """As perf_analyzer keeps a number of requests in flight."""
+    results: queue.Queue[tuple[Any, Any]] = queue.Queue()
+    for number in range(4):
+        client.async_infer(
+            "patterns", [image_input(jpeg)], lambda result, error: results.put((result, error)),
+            request_id=str(number), headers=HEADERS,
+        )  # fmt: skip
+    finished = [results.get(timeout=30) for _ in range(4)]
+    assert [error for _, error in finished] == [None] * 4
+    assert sorted(result.get_response().id for result, _ in finished) == ["0", "1", "2", "3"]
+
+
 def test_the_messages_are_those_of_triton_s_client() -> None:
     def fields(descriptor: Descriptor) -> dict[str, Any]:
         types = {field.name: field.message_type and field.message_type.full_name for field in descriptor.fields}
