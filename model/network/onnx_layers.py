@@ -31,6 +31,8 @@ Range = tuple[float, float]
 
 WEIGHT_LEVELS = 64
 """Seven bits: processors without VNNI add two products of 8 by 8 bits in 16 bits, which would saturate with eight."""
+MAX_BIAS = 2**30
+"""Largest bias in steps: there is room in int32 for the products that are added to it."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,10 @@ class LayerWriter:
         point = f"{layer.name}.in"
         scale, _ = _scale_and_zero(self.ranges[point])
         maximum = np.abs(weight.reshape(len(weight), -1)).max(1)
-        steps = (np.where(maximum > 0, maximum, 1) / WEIGHT_LEVELS).astype(np.float32)  # one per output
+        steps = np.where(maximum > 0, maximum, 1) / WEIGHT_LEVELS  # one per output
+        steps = np.maximum(steps, np.abs(bias) / (scale * MAX_BIAS)).astype(np.float32)  # its weights may be almost 0
         weight_int8 = np.rint(weight / steps.reshape(-1, *[1] * (weight.ndim - 1))).astype(np.int8)
-        bias_int32 = np.rint(bias / (steps * scale)).clip(-(2**31), 2**31 - 1).astype(np.int32)
+        bias_int32 = np.rint(bias.astype(np.float64) / (steps * scale)).astype(np.int32)
         return (
             self._fake_quantize(graph, x, point, f"{name}_in"),
             _quantized_constant(graph, f"{layer.name}.weight", weight_int8, steps, name),

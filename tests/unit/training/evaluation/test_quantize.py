@@ -14,9 +14,12 @@ from index.store import ImageIndex
 from model.artifacts import artifact as artifacts
 from model.artifacts import writer
 from model.artifacts.artifact import Artifact
+from model.artifacts.weights import read_folded_weights, read_spec
 from model.exceptions import ArtifactError, DatasetError, IndexStoreError, QuantizationError
 from model.images.contract import DEFAULT_CONTRACT
 from model.images.crops import CENTER_CROP, TEN_CROP
+from model.images.preprocess import decode_image
+from model.network.quantization import quantize
 from model.runtime import OnnxModel
 from server.app import create_app
 from server.service import Service
@@ -45,6 +48,17 @@ def test_int8_says_what_float32_says(both: Path, images: Path) -> None:
         assert 0 < np.abs(result - expected).max() < 0.1
         assert (result.argmax(1) == expected.argmax(1)).mean() >= 0.9
         assert np.abs(found_features - expected_features).max() < 0.1 * expected_features.max()
+
+
+def test_an_output_without_weights_keeps_its_bias(artifact: Artifact, images: Path, tmp_path: Path) -> None:
+    """Of pruned networks: its weights are almost 0, so its bias is many steps."""
+    weights, mean = read_folded_weights(artifact)
+    weights["fc7.weight"] = weights["fc7.weight"] * np.float32(1e-15)
+    weights["fc7.bias"] = np.linspace(-1, 1, len(weights["fc7.bias"]), dtype=np.float32)
+    pixels = np.stack([decode_image(path.read_bytes()).pixels for path in sorted(images.rglob("*.jpg"))[::30]])
+    quantize(read_spec(artifact.manifest), weights, mean, [pixels], tmp_path / "int8.onnx")
+    features = OnnxModel(tmp_path / "int8.onnx", "cpu").features(pixels, CENTER_CROP)
+    np.testing.assert_allclose(features, np.broadcast_to(weights["fc7.bias"].clip(0), features.shape), atol=0.01)
 
 
 def test_both_errors_are_in_the_manifest_and_the_rest_is_as_it_was(both: Path, artifact: Artifact) -> None:
