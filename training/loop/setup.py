@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from model.artifacts import artifact as artifacts
+from model.artifacts.bundled import is_bundled
 from model.artifacts.writer import utc_now
 from model.datasets.listing import write_skipped
 from model.images.contract import IMAGE_SIZE, ImageContract
@@ -96,6 +97,8 @@ def _with_start(config: TrainConfig, context: DistributedContext, dataset: Datas
         config = replace(config, run=run)
         if text:
             context.log(text)
+        if is_bundled(config.run.name):
+            context.log(f"a bundled network is called {config.run.name}, too; --name gives yours another name")
     return cast(TrainConfig, context.broadcast(config))
 
 

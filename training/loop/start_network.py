@@ -42,7 +42,8 @@ LINEAR = "linear classifier on the start network's features"
 def choose_start(config: TrainConfig, num_train_images: int) -> tuple[TrainConfig, str]:
     """The configuration with the network to start from and its recipe filled in, and a sentence about that.
 
-    `auto` is the bundled network for photographs up to `MAX_FINE_TUNING_IMAGES`. Raises ArtifactError.
+    `auto` is the bundled network for photographs up to `MAX_FINE_TUNING_IMAGES`. A bundled network's name always means
+    that network, never a folder. Raises ArtifactError.
     """
     run, folder = config.run, config.environment.cache_folder / "networks"
     if run.init_from == "auto":
@@ -56,7 +57,7 @@ def choose_start(config: TrainConfig, num_train_images: int) -> tuple[TrainConfi
         return replace(config, run=replace(run, init_from=start), recipe=config.fine_tuning, fine_tuning=None), (
             f"starting from the bundled network {BUNDLED_NETWORK}; --init-from none trains from nothing"
         )
-    if isinstance(run.init_from, Path) and not run.init_from.exists() and is_bundled(str(run.init_from)):
+    if isinstance(run.init_from, Path) and is_bundled(str(run.init_from)):  # also where images are in a folder `photos`
         run = replace(run, init_from=unpack_bundled(str(run.init_from), folder).path)
     return replace(config, run=run), ""
 

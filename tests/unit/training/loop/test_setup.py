@@ -32,7 +32,9 @@ def test_the_images_are_summed_up(few: Path, tmp_path: Path, capsys: pytest.Capt
     )
     with set_up(config, DistributedContext(torch.device("cpu"))) as trainer:
         summary = trainer.dataset.summary(trainer.cache.skipped)
-    assert str(summary) in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert str(summary) in printed
+    assert "a bundled network is called photos, too; --name gives yours another name" in printed
     assert summary.skipped == {"excluded": 10, "outside the class folders": 1, "damaged images": 1}
     assert (summary.num_found, summary.num_used, sum(summary.splits.values())) == (35, 23, 23)
     reasons = [line.split("\t")[1] for line in (tmp_path / "skipped.tsv").read_text().splitlines()]

@@ -95,6 +95,8 @@ def test_the_start_is_chosen_by_the_number_of_images(
     scratch, text = choose_start(config, MAX_FINE_TUNING_IMAGES)
     assert (scratch.recipe.name, scratch.run.init_from, scratch.fine_tuning) == ("small", "none", None)
     assert f"{MAX_FINE_TUNING_IMAGES:,} training images" in text
+    (tmp_path / "photos").mkdir()  # a folder of images
+    monkeypatch.chdir(tmp_path)
     named, _ = choose_start(create(few, tmp_path, Path("photos")), 5)
     assert (named.recipe.name, named.run.init_from) == ("fine-tune", bundled / "photos")
 
