@@ -11,13 +11,14 @@ from typing import Any
 
 from index.backends import IndexUri, open_existing, open_writable
 from index.build import BuildReport, build
+from index.entries import FileState
 from index.metadata import parse_dtype
-from index.protocol import Index, SupportsSync
+from index.protocol import Index, SupportsSync, require_sync
 from index.reading import to_sources
 from index.shards import Shard
 from index.sync import OUTDATED, SyncReport, sync
 from model.artifacts.artifact import Artifact
-from model.datasets.listing import ListedImage, Listing, Summary, write_skipped
+from model.datasets.listing import ListedImage, Listing, Skipped, Summary, write_skipped
 from model.datasets.names import SPLITS
 from model.datasets.reader import check_data, read_folder
 from model.datasets.tables import is_table, read_table
@@ -65,6 +66,7 @@ class IndexedData:
     """What was done: `size`, of the index afterwards; `summary`, of the data.
 
     `differences`: number of images that were indexed before and are elsewhere, otherwise or not at all in the folder.
+    `mislabeled_copies`: number of files with the bytes of an image that has another label.
     """
 
     index: IndexUri
@@ -72,6 +74,7 @@ class IndexedData:
     size: int
     summary: Summary
     differences: Mapping[str, int]
+    mislabeled_copies: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -84,6 +87,7 @@ class IndexedData:
             "warnings": dict(self.report.warnings),
             "data": self.summary.to_json(),
             "differences": dict(self.differences),
+            "mislabeled_copies": self.mislabeled_copies,
         }
 
     def __str__(self) -> str:
@@ -92,10 +96,15 @@ class IndexedData:
         text = f"{self.summary}\nindex {self.index}: {self.size:,} images ({counts})"
         if report.warnings:
             text += f"\n{summarize_warnings(report.warnings)}"
+        if self.mislabeled_copies:
+            text += (
+                f"\nfiles with the bytes of an image that has another label: {self.mislabeled_copies:,}; an image has "
+                "one label, so delete its file under the wrong one"
+            )
         if not self.differences:
             return text
         changes = ", ".join(f"{count:,} {kind}" for kind, count in self.differences.items())
-        return f"{text}\nthe folder has changed since: {changes}; `alexnet index sync` brings the index up to date"
+        return f"{text}\nthe data has changed since: {changes}; `alexnet index sync` brings the index up to date"
 
 
 def index_dataset(
@@ -111,20 +120,23 @@ def index_dataset(
         model = OnnxModel(artifact.network, options.device)
         try:
             report = build(store, model, to_sources(listing), options.limits)
-            differences = find_differences(store, model, listing, options.limits) if options.shard is None else {}
+            changed = None if options.shard else compare(store, model, listing, options.limits, report.read)
         except KeyboardInterrupt:
             raise StoppedError("stopped; what was added is kept: run the same command to resume") from None
         if options.list_skipped is not None:
             write_skipped(options.list_skipped, (*listing.skipped, *report.skipped))
-        return IndexedData(index, report, len(store), listing.summary(report.skipped), differences)
+        differences = {str(kind): changed.counts[kind] for kind in OUTDATED if changed.counts[kind]} if changed else {}
+        mislabeled = changed.mislabeled_copies if changed else 0
+        return IndexedData(index, report, len(store), listing.summary(report.skipped), differences, mislabeled)
 
 
-def find_differences(index: Index, model: OnnxModel, listing: Listing, limits: ImageLimits) -> dict[str, int]:
-    """Number of images of a folder that an index has otherwise than the folder, by what has happened to them."""
-    if not isinstance(index, SupportsSync) or not listing.root.is_dir() or not listing.entries:
-        return {}
-    counts = sync(index, model, listing, dry_run=True, limits=limits).counts
-    return {str(kind): counts[kind] for kind in OUTDATED if counts[kind]}
+def compare(
+    index: Index, model: OnnxModel, listing: Listing, limits: ImageLimits, read: Mapping[str, FileState | Skipped]
+) -> SyncReport | None:
+    """What an index has otherwise than data whose files were `read` just now; None if the index can't follow data."""
+    if not isinstance(index, SupportsSync) or not listing.entries:
+        return None
+    return sync(index, model, listing, dry_run=True, limits=limits, just_read=read)
 
 
 def list_images(data: str, archive: Path | None, shard: Shard | None, exclude: Sequence[str]) -> Listing:
@@ -160,11 +172,12 @@ def _list_table(data: str, exclude: Sequence[str]) -> Listing:
     return replace(listing, classes=info.labels)
 
 
-def sync_folder(folder: Path, artifact: Artifact, index: IndexUri, options: SyncOptions) -> tuple[SyncReport, Summary]:
-    """Bring an existing index to what is in a folder (`index.sync`). Raises AlexNetError."""
-    listing = read_folder(folder.resolve(), options.exclude)
+def sync_data(data: Path, artifact: Artifact, index: IndexUri, options: SyncOptions) -> tuple[SyncReport, Summary]:
+    """Bring an existing index to what is in a folder or a table (`index.sync`). Raises AlexNetError."""
     with closing(open_existing(index)) as store:
+        require_sync(store)
         store.check_compatible(artifact)
+        listing = list_images(str(data), None, None, options.exclude)
         try:
             model = OnnxModel(artifact.network, options.device)
             report = sync(store, model, listing, prune=options.prune, dry_run=options.dry_run, limits=options.limits)

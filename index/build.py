@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from index.entries import FileState
 from index.protocol import Index, SupportsSync
 from index.reading import ImageSource, ReadImage, add_read, read_batches, to_sources
 from index.shards import Shard
@@ -22,11 +23,15 @@ from model.runtime import OnnxModel
 
 @dataclass(frozen=True)
 class BuildReport:
-    """Number of images that were added, and that the index had already (same bytes); and what can't be read."""
+    """Number of images that were added, and that the index had already (same bytes); and what can't be read.
+
+    `read`: each file as it was read, or why it couldn't be.
+    """
 
     added: int
     existing: int
     skipped: tuple[Skipped, ...] = field(default=())
+    read: Mapping[str, FileState | Skipped] = field(default_factory=dict, repr=False, compare=False)
     warnings: Mapping[WarningKind, int] = field(default_factory=dict)
 
     @property
@@ -41,6 +46,7 @@ def build(
     """Add all `sources`. What the index has already, by its checksum, isn't computed again."""
     added = existing = 0
     skipped: list[Skipped] = []
+    read: dict[str, FileState | Skipped] = {}
     warnings = Counter[WarningKind]()
     for batch in read_batches(index, sources, limits, "indexing"):
         new = [result for _, result in batch if isinstance(result, ReadImage)]
@@ -50,9 +56,10 @@ def build(
         num_new = add_read(index, model, new)
         record_states(index, new)
         skipped += failed
+        read |= {source.file: result if isinstance(result, Skipped) else result.state for source, result in batch}
         warnings.update(count_warnings(image.warnings for image in new))
         added, existing = added + num_new, existing + len(batch) - num_new - len(failed)
-    return BuildReport(added, existing, tuple(skipped), warnings)
+    return BuildReport(added, existing, tuple(skipped), read, warnings)
 
 
 def find_images(root: Path, shard: Shard | None = None, exclude: Sequence[str] = ()) -> list[ImageSource]:

@@ -136,7 +136,10 @@ def require_compaction(index: Index) -> SupportsCompaction:
 def require_sync(index: Index) -> SupportsSync:
     """The index, if it can follow a folder. Raises InvalidRequestError."""
     if not isinstance(index, SupportsSync):
-        raise InvalidRequestError(f"{index.uri} can't follow a folder: only an index in a folder of its own can")
+        raise InvalidRequestError(
+            f"{index.uri} can't follow data, as only one in a folder can: `alexnet index add` adds new images, and "
+            "`alexnet index remove` removes others"
+        )
     return index
 
 

@@ -1,14 +1,14 @@
-"""Let an index follow a folder: images that were added, moved, relabeled, edited in place, or are gone.
+"""Let an index follow a folder or a table: images that were added, moved, relabeled, edited in place, or are gone.
 
 Files are compared by size and time of change first, and read only where these differ. The same bytes are the same
-image, wherever the file is now.
+image, wherever the file is now. A folder is followed with all that is below it, a table with the files that it names.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -33,7 +33,7 @@ CHANGE_KINDS: tuple[ChangeKind, ...] = (
 
 @dataclass(frozen=True)
 class Change:
-    """What happened to one image of the folder. `path`: below the folder."""
+    """What happened to one image. `path`: below the folder, or the table's folder."""
 
     kind: ChangeKind
     path: str
@@ -47,12 +47,14 @@ class Change:
 class SyncReport:
     """What a folder's index was changed for, or would be (`dry_run`).
 
-    `copies`: files with the bytes of another one. `pruned`: whether images whose file is gone were removed.
+    `copies`: files with the bytes of another one; `mislabeled_copies`: those that would have another label than the
+    image has. `pruned`: whether images whose file is gone were removed.
     """
 
     changes: tuple[Change, ...]
     unchanged: int
     copies: int
+    mislabeled_copies: int
     pruned: bool
     dry_run: bool
 
@@ -68,6 +70,7 @@ class SyncReport:
             "counts": self.counts,
             "unchanged": self.unchanged,
             "copies": self.copies,
+            "mislabeled_copies": self.mislabeled_copies,
             "pruned": self.pruned,
             "dry_run": self.dry_run,
             "changes": [{"kind": c.kind, "path": show_path(c.path), "detail": c.detail} for c in self.changes],
@@ -75,7 +78,8 @@ class SyncReport:
 
     def __str__(self) -> str:
         counts = ", ".join(f"{count:,} {kind}" for kind, count in self.counts.items())
-        lines = [f"{self.unchanged:,} unchanged, {self.copies:,} copies, {counts}"]
+        mislabeled = f" ({self.mislabeled_copies:,} under another label)" if self.mislabeled_copies else ""
+        lines = [f"{self.unchanged:,} unchanged, {self.copies:,} copies{mislabeled}, {counts}"]
         if self.dry_run:
             lines.append("nothing was changed: this was a dry run")
         elif self.counts["gone"] and not self.pruned:
@@ -94,12 +98,14 @@ def sync(
     dry_run: bool = False,
     is_stopped: Callable[[], bool] = lambda: False,
     limits: ImageLimits = DEFAULT_LIMITS,
+    just_read: Mapping[str, FileState | Skipped] | None = None,
 ) -> SyncReport:
-    """Bring an index to what is in a folder.
+    """Bring an index to what is in a folder or a table.
 
-    `listing`: of the folder by its real path. `prune`: remove images whose file is gone; `restore` brings them back
-    until the index is compacted. A file edited in place replaces its image, which is removed likewise. Nothing is gone
-    that can't be looked at: below a folder that is empty or unreadable, or behind a broken link.
+    `listing`: of the folder by its real path, or of a table. `prune`: remove images whose file is gone; `restore`
+    brings them back until the index is compacted. A file edited in place replaces its image, which is removed likewise.
+    Nothing is gone that can't be looked at: below a folder that is empty or unreadable, or behind a broken link.
+    `just_read`: what is known of files, so that they needn't be read again.
 
     Raises DatasetError, with nothing changed, for a folder without images: perhaps it isn't mounted; StoppedError once
     `is_stopped` is true, with the images kept that were added.
@@ -109,7 +115,7 @@ def sync(
             f"no image in {show_path(listing.root)}, so nothing was changed: is its disk mounted? To remove all "
             "images, delete the index"
         )
-    return _Sync(index, model, listing, dry_run, is_stopped, limits).run(prune)
+    return _Sync(index, model, listing, dry_run, is_stopped, limits, just_read or {}).run(prune)
 
 
 class _File(NamedTuple):
@@ -130,11 +136,15 @@ class _Sync:
         dry_run: bool,
         is_stopped: Callable[[], bool],
         limits: ImageLimits,
+        just_read: Mapping[str, FileState | Skipped],
     ) -> None:
         self.index, self.model, self.listing, self.dry_run = index, model, listing, dry_run
-        self.is_stopped, self.limits = is_stopped, limits
+        self.is_stopped, self.limits, self.just_read = is_stopped, limits, just_read
         self.follower = require_sync(index)
-        self.root = str(listing.root)
+        self.sources = to_sources(listing)
+        self.follows_folder = listing.root.is_dir()
+        self.root = str(listing.root if self.follows_folder else listing.root.absolute().parent)
+        self.listed = {source.file for source in self.sources}
         self.stored = {image.sha256: image for image in self.follower.file_records.sources()}
         self.states = self.follower.file_records.file_states()
         self.new_states: dict[str, FileState] = {}
@@ -142,34 +152,33 @@ class _Sync:
         self.added: dict[str, ImageSource] = {}  # the others
         self.unreadable: set[str] = set()
         self.changes: list[Change] = []
-        self.unchanged = self.copies = 0
+        self.unchanged = self.copies = self.mislabeled_copies = 0
         self._is_empty: dict[str, bool] = {}
 
     def run(self, prune: bool) -> SyncReport:
-        sources = to_sources(self.listing)
-        self._read([source for source in sources if not self._note_unchanged(source)])
+        self._read([source for source in self.sources if not self._note_known(source)])
         settled = [self._settle(self.stored[sha256], files) for sha256, files in self.files_of.items()]
-        replaced, gone = self._find_missing({source.file for source in sources})
+        replaced, gone = self._find_missing()
         if not self.dry_run:
             restored = [self.stored[sha256].id for sha256 in self.files_of if self.stored[sha256].removed]
             self.follower.set_removed(restored, False)
             self.follower.move([move for move in settled if move is not None])
             self.follower.set_removed(replaced + (gone if prune else []), True)
-            self._record({source.file for source in sources})
+            self._record()
         order = {kind: number for number, kind in enumerate(CHANGE_KINDS)}
         changes = sorted(self.changes, key=lambda change: (order[change.kind], change.path))
-        return SyncReport(tuple(changes), self.unchanged, self.copies, prune, self.dry_run)
+        return SyncReport(tuple(changes), self.unchanged, self.copies, self.mislabeled_copies, prune, self.dry_run)
 
-    def _note_unchanged(self, source: ImageSource) -> bool:
-        """Note a file that is as it was when it was read last, if the index has its image. False: it must be read."""
-        state = self.states.get(source.file)
+    def _note_known(self, source: ImageSource) -> bool:
+        """Note a file that needn't be read: it is as it was when it was read last, and the index has its image."""
+        just_read = self.just_read.get(source.file)
+        if isinstance(just_read, Skipped):
+            self._note_unreadable(source, just_read)
+            return True
+        state = just_read or self.states.get(source.file)
         if state is None or state.sha256 not in self.stored:
             return False
-        try:
-            status = os.stat(source.file)  # noqa: PTH116
-        except OSError:
-            return False
-        if (status.st_size, status.st_mtime_ns) != (state.size, state.mtime_ns):
+        if just_read is None and not _is_unchanged(source.file, state):
             return False
         self.files_of.setdefault(state.sha256, []).append(_File(source, state))
         if state.label != source.label:
@@ -188,8 +197,7 @@ class _Sync:
     def _classify(self, source: ImageSource, result: ReadImage | KnownImage | Skipped) -> ReadImage | None:
         """Note what a file is; the image, if it is new."""
         if isinstance(result, Skipped):
-            self.unreadable.add(source.file)
-            self._note("unreadable", source.file, result.detail or result.reason)
+            self._note_unreadable(source, result)
             return None
         sha256 = result.state.sha256
         if is_utf8(source.file):  # as text of the catalog; the path of another is not kept
@@ -198,10 +206,15 @@ class _Sync:
             self.files_of.setdefault(sha256, []).append(_File(source, result.state))
         elif sha256 in self.added or isinstance(result, KnownImage):
             self.copies += 1
+            self.mislabeled_copies += sha256 in self.added and self.added[sha256].label != source.label
         else:
             self.added[sha256] = source
             return result
         return None
+
+    def _note_unreadable(self, source: ImageSource, skipped: Skipped) -> None:
+        self.unreadable.add(source.file)
+        self._note("unreadable", source.file, skipped.detail or skipped.reason)
 
     def _settle(self, image: StoredSource, files: Sequence[_File]) -> tuple[int, str, str | None] | None:
         """The new file and label of an image whose bytes are in `files`; None if nothing changes."""
@@ -210,6 +223,8 @@ class _Sync:
         file = own or files[0]
         path, label = file.source.file, self._new_label(image, file.source.label)
         stays_elsewhere = own is None and self._is_elsewhere(image.source)
+        given = image.label if stays_elsewhere else file.source.label
+        self.mislabeled_copies += sum(copy.source.label not in (given, None) for copy in files)
         if image.removed:
             self._note("restored", path, label or "")
         elif stays_elsewhere:
@@ -229,14 +244,14 @@ class _Sync:
         before = self.states.get(image.source)
         return image.label if before is not None and before.label == label else label
 
-    def _find_missing(self, present: set[str]) -> tuple[list[int], list[int]]:
+    def _find_missing(self) -> tuple[list[int], list[int]]:
         """Ids of the images whose file has other bytes now, and of those whose file is gone."""
         replaced, gone, edited = [], [], set[str]()
         for image in self.stored.values():
             path = image.source
-            if image.removed or image.sha256 in self.files_of or not path.startswith(f"{self.root}/"):
+            if image.removed or image.sha256 in self.files_of or not self._is_followed(path):
                 continue
-            if path in present:
+            if path in self.listed:
                 if path not in self.unreadable:
                     replaced.append(image.id)
                     edited.add(path)
@@ -265,6 +280,17 @@ class _Sync:
             self._is_empty[folder] = folder != self.root and not os.listdir(folder)  # noqa: PTH208
         return "its folder is empty: is its disk mounted?" if self._is_empty[folder] else ""
 
+    def _is_followed(self, path: str) -> bool:
+        """Whether a file belongs to what the index follows."""
+        if self.follows_folder:
+            return path.startswith(f"{self.root}/")
+        return path in self.listed or path in self.missing
+
+    @cached_property
+    def missing(self) -> set[str]:
+        """Files that a table names and that don't exist."""
+        return {os.path.abspath(entry.path) for entry in self.listing.skipped if entry.reason == "missing files"}  # noqa: PTH100
+
     @cached_property
     def unchecked(self) -> dict[str, str]:
         """Files and folders that couldn't be looked at, and why."""
@@ -272,17 +298,26 @@ class _Sync:
 
     def _is_elsewhere(self, path: str) -> bool:
         """Whether an image has no file, or one outside the folder that exists."""
-        return not path or (not path.startswith(f"{self.root}/") and os.path.exists(path))  # noqa: PTH110
+        return not path or (not self._is_followed(path) and os.path.exists(path))  # noqa: PTH110
 
-    def _record(self, present: set[str]) -> None:
+    def _record(self) -> None:
         """Remember how the files were read, and forget those that are gone."""
         records = self.follower.file_records
         records.set_file_states(self.new_states)
-        below = (path for path in self.states if path.startswith(f"{self.root}/"))
-        records.delete_file_states([path for path in below if path not in present and not self._why_unchecked(path)])
+        followed = (path for path in self.states if self._is_followed(path) and path not in self.listed)
+        records.delete_file_states([path for path in followed if not self._why_unchecked(path)])
 
     def _note(self, kind: ChangeKind, path: str, detail: str = "") -> None:
         self.changes.append(Change(kind, self._below(path), detail))
 
     def _below(self, path: str) -> str:
         return path.removeprefix(f"{self.root}/")
+
+
+def _is_unchanged(file: str, state: FileState) -> bool:
+    """Whether a file is as it was when it was read last, by its size and time of change."""
+    try:
+        status = os.stat(file)  # noqa: PTH116
+    except OSError:
+        return False
+    return (status.st_size, status.st_mtime_ns) == (state.size, state.mtime_ns)

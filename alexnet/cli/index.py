@@ -91,8 +91,9 @@ def add(
 
 
 def sync(
-    folder: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="Folder of images that the index follows.", show_default=False)
+    data: Annotated[
+        Path,
+        typer.Argument(metavar="DATA", help="Folder or table of images that the index follows.", show_default=False),
     ],
     artifact: ArtifactOption = None,
     index: IndexOption = None,
@@ -107,19 +108,19 @@ def sync(
     as_json: JsonOption = False,
     home: HomeOption = HOME,
 ) -> None:
-    """Bring an index up to date with a folder.
+    """Bring an index up to date with a folder or a table.
 
     Adds new images, notes moved, relabeled and edited ones, and names and counts each change. Images whose file is gone
     stay in the index unless --prune is given, and can be restored until the index is compacted.
     """
-    from alexnet.indexing import SyncOptions, sync_folder
+    from alexnet.indexing import SyncOptions, sync_data
     from model.images.limits import ImageLimits
 
     loaded = load_artifact(artifact, home, precision)
     uri = index_uri(index, loaded, home)
     options = SyncOptions(device, tuple(exclude or ()), prune, dry_run, ImageLimits(max_pixels))
     with log_to_stderr(as_json):
-        report, summary = sync_folder(folder, loaded, uri, options)
+        report, summary = sync_data(data, loaded, uri, options)
     if as_json:
         print_json(report.to_json())
         return

@@ -11,9 +11,11 @@ import pytest
 from typer.testing import CliRunner
 
 from alexnet.cli import app as cli
+from index import reading
 from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
 from model.datasets.attribution import Attribution
+from model.datasets.image_files import read_image_file
 from tests.helpers.commands import invoke
 
 
@@ -49,7 +51,7 @@ def test_an_index_is_built_and_follows_its_folder(
     (photos / "checks" / "00.jpg").rename(photos / "stripes" / "moved.jpg")
     (photos / "checks" / "01.jpg").unlink()
     output = invoke("index", "add", "--data", photos, "--exclude", "notes.txt", *options)
-    assert "the folder has changed since: 1 moved, 1 gone; `alexnet index sync` brings" in output
+    assert "the data has changed since: 1 moved, 1 gone; `alexnet index sync` brings" in output
     planned = json.loads(invoke("index", "sync", photos, "--dry-run", "--prune", "--json", *options))
     assert (planned["counts"]["moved"], planned["counts"]["gone"], planned["dry_run"]) == (1, 1, True)
     output = invoke("index", "sync", photos, "--prune", *options)
@@ -59,6 +61,66 @@ def test_an_index_is_built_and_follows_its_folder(
     listed = invoke("index", "list", "--index", "i")
     assert len(listed.splitlines()) == 7
     assert "stripes  " + str(photos / "stripes" / "moved.jpg") in listed
+
+
+def test_an_index_follows_a_table(
+    photos: Path, artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rows alone: files beside them, and rows that were deleted, change nothing."""
+    monkeypatch.chdir(tmp_path)
+    options = ["--artifact", artifact.path, "--index", "i"]
+    rows = [f"photos/checks/0{n}.jpg,checks" for n in range(4)] + ["photos/stripes/00.jpg,stripes"]
+    Path("table.csv").write_text("path,label\n" + "\n".join(rows) + "\n")
+    invoke("index", "add", "--data", photos, "--exclude", "checks", *options)
+    assert "has changed" not in invoke("index", "add", "--data", "table.csv", *options)
+    (photos / "checks" / "01.jpg").unlink()
+    (photos / "checks" / "02.jpg").rename(photos / "moved.jpg")
+    rows = ["photos/checks/01.jpg,checks", "photos/moved.jpg,checks", "photos/checks/03.jpg,other", rows[-1]]
+    Path("table.csv").write_text("path,label\n" + "\n".join(rows) + "\n")
+    output = invoke("index", "add", "--data", "table.csv", *options)
+    assert "the data has changed since: 1 moved, 1 relabeled, 1 gone; `alexnet index sync`" in output
+    output = invoke("index", "sync", "table.csv", "--prune", *options)
+    assert "relabeled: photos/checks/03.jpg (checks -> other)\n" in output
+    assert "gone: photos/checks/01.jpg\n" in output
+    assert "index i: 1 unchanged, 0 copies, 0 added, 0 restored, 1 moved, 1 relabeled, 0 edited, 1 gone," in output
+    listed = invoke("index", "list", "--index", "i")
+    assert len(listed.splitlines()) == 7
+    assert "other  " + str(photos / "checks" / "03.jpg") in listed
+
+
+def test_copies_under_another_label_are_counted(
+    photos: Path, artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ["--artifact", artifact.path, "--index", "i"]
+    (photos / "stripes" / "copy.jpg").hardlink_to(photos / "checks" / "00.jpg")
+    (photos / "checks" / "copy.jpg").hardlink_to(photos / "checks" / "00.jpg")
+    output = invoke("index", "add", "--data", photos, *options)
+    assert "files with the bytes of an image that has another label: 1; " in output
+    assert "2 copies (1 under another label)" in invoke("index", "sync", photos, *options)
+    (tmp_path / "elsewhere" / "fox").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "fox" / "1.jpg").hardlink_to(photos / "checks" / "00.jpg")
+    output = invoke("index", "add", "--data", tmp_path / "elsewhere", *options)
+    assert "files with the bytes of an image that has another label: 1; " in output
+
+
+def test_files_are_not_read_again_to_compare_them(
+    photos: Path, artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also not those that are new this second, damaged, or copies."""
+    (photos / "checks" / "damaged.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    shutil.copy(photos / "checks" / "00.jpg", photos / "checks" / "copy.jpg")
+    reads = list[str]()
+
+    def count(path: str, max_bytes: int) -> bytes:
+        reads.append(path)
+        return read_image_file(path, max_bytes)
+
+    monkeypatch.setattr(reading, "read_image_file", count)
+    for _ in range(2):
+        reads.clear()
+        invoke("index", "add", "--data", photos, "--artifact", artifact.path, "--index", tmp_path / "i")
+        assert len(reads) == len(set(reads)) == 11
 
 
 def test_a_folder_is_followed_only_if_it_is_there(
