@@ -32,7 +32,9 @@ from model.network.spec import NetworkConfig
 SCHEMA_VERSION: Literal[2] = 2
 MANIFEST, NETWORK, LABELS = "manifest.json", "network.onnx", "labels.json"
 ENCODER = "encoder.onnx"
-MAX_JSON_BYTES = 2**26
+MAX_MANIFEST_BYTES, MAX_JSON_BYTES = 2**22, 2**24
+MAX_FILE_BYTES, MAX_NETWORK_BYTES = 2**26, 2**31
+"""Of an artifact's other files. Larger ones are refused before they are read; ONNX has no larger networks."""
 
 logger = logging.getLogger(__name__)
 
@@ -170,7 +172,7 @@ class _SchemaVersion(BaseModel):
 def read_manifest(path: Path) -> Manifest:
     """Parse the manifest in the folder `path`. Raises ArtifactError."""
     try:
-        content = _read_json(path / MANIFEST)
+        content = read_json(path / MANIFEST, MAX_MANIFEST_BYTES)
         if _SchemaVersion.model_validate_json(content).schema_version != SCHEMA_VERSION:
             raise ArtifactError(f"{path} was made by another version of this program: train or pull it again")
         return Manifest.model_validate_json(content)
@@ -238,16 +240,16 @@ def _load_folder(path: Path) -> Artifact:
 def read_labels(path: Path) -> tuple[Label, ...]:
     """The labels in the folder `path`. Raises ArtifactError."""
     try:
-        return tuple(TypeAdapter(list[Label]).validate_json(_read_json(path / LABELS)))
+        return tuple(TypeAdapter(list[Label]).validate_json(read_json(path / LABELS)))
     except ValidationError as error:
         raise ArtifactError(f"{path / LABELS} isn't a list of labels: {error.errors()[0]['msg']}") from error
 
 
-def _read_json(path: Path) -> bytes:
-    """Raises ArtifactError, also for what is no regular file and for more than `MAX_JSON_BYTES`."""
+def read_json(path: Path, max_bytes: int = MAX_JSON_BYTES) -> bytes:
+    """The bytes of a JSON file. Raises ArtifactError, also for what is no regular file or has more than `max_bytes`."""
     try:
-        if not path.is_file() or path.stat().st_size > MAX_JSON_BYTES:
-            raise ArtifactError(f"{path} is missing, no regular file, or larger than {MAX_JSON_BYTES:,} bytes")
+        if not path.is_file() or path.stat().st_size > max_bytes:
+            raise ArtifactError(f"{path} is missing, no regular file, or larger than {max_bytes:,} bytes")
         return path.read_bytes()
     except OSError as error:
         raise ArtifactError(f"can't read {path}: {error.strerror}") from error
@@ -259,6 +261,9 @@ def _verify(path: Path, record: FileRecord) -> None:
     size = path.stat().st_size
     if size != record.bytes:
         raise ArtifactError(f"{path} is damaged: expected {record.bytes:,} bytes, got {size:,}")
+    limit = MAX_NETWORK_BYTES if path.suffix == ".onnx" else MAX_FILE_BYTES
+    if size > limit:
+        raise ArtifactError(f"{path} has {size:,} bytes: such a file of an artifact has at most {limit:,}")
     try:
         sha256 = sha256_of(path)
     except OSError as error:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ FAMILIARITY = "familiarity.npz"
 UNFAMILIAR_SHARE = 0.02
 """An image is unfamiliar if a smaller share of the held-out images is less familiar: so 2 % of these would be."""
 MIN_LENGTH = 1e-9
+MAX_UNPACKED_BYTES = 2**28
 
 Array = NDArray[np.float32]
 
@@ -98,6 +99,9 @@ def read_familiarity(artifact: Artifact) -> Familiarity | None:
         return None
     path = artifact.path / FAMILIARITY
     try:
+        with ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > MAX_UNPACKED_BYTES:
+                raise ValueError("more numbers than any network needs")
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: np.asarray(file[name]) for name in file.files}
         familiarity = Familiarity(
@@ -105,7 +109,7 @@ def read_familiarity(artifact: Artifact) -> Familiarity | None:
             arrays["class_means"].astype(np.float32),
             {int(name.removeprefix("scores_")): _reference(arrays, name) for name in arrays if name[:7] == "scores_"},
         )
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, MemoryError) as error:
         raise ArtifactError(f"{path} isn't familiarity data (SHA-256 {_checksum(path)}): calibrate it again") from error
     dim, size = familiarity.projection.shape
     if dim != artifact.manifest.feature_dim or familiarity.class_means.shape[1:] != (size,):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from model.artifacts.artifact import Artifact
+from model.artifacts.artifact import Artifact, read_json
 from model.exceptions import ArtifactError
 
 HISTORY = "history.json"
@@ -39,6 +39,6 @@ def read_history(artifact: Artifact) -> TrainingHistory | None:
     if HISTORY not in artifact.manifest.files:
         return None
     try:
-        return TrainingHistory.model_validate_json((artifact.path / HISTORY).read_bytes())
-    except (OSError, ValidationError) as error:
+        return TrainingHistory.model_validate_json(read_json(artifact.path / HISTORY))
+    except ValidationError as error:
         raise ArtifactError(f"{artifact.path / HISTORY} isn't a training history") from error

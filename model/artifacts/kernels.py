@@ -20,13 +20,12 @@ def read_kernels(artifact: Artifact) -> NDArray[np.float32] | None:
     if KERNELS not in artifact.manifest.files:
         return None
     try:
-        kernels = np.load(artifact.path / KERNELS, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        mapped = np.load(artifact.path / KERNELS, mmap_mode="r", allow_pickle=False)  # not larger than the file
+    except (OSError, ValueError, EOFError, OverflowError) as error:
         raise ArtifactError(f"{artifact.path / KERNELS} isn't an array of kernels") from error
-    if kernels.dtype != np.float32 or kernels.ndim != 4 or kernels.shape[3] != 3:
+    if mapped.dtype != np.float32 or mapped.ndim != 4 or mapped.shape[3] != 3:
         raise ArtifactError(f"{artifact.path / KERNELS} isn't an array of kernels")
-    result: NDArray[np.float32] = kernels
-    return result
+    return np.array(mapped)
 
 
 def draw_sheet(kernels: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -13,7 +13,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
 from model.exceptions import ArtifactError
-from model.graph_check import check_graph
+from model.graph_check import MAX_BYTES_BESIDE_WEIGHTS, MAX_FIELDS, check_graph
 from model.images.crops import CENTER_CROP
 from model.runtime import OnnxModel
 
@@ -103,6 +103,22 @@ def test_weights_in_other_files_are_refused(tmp_path: Path) -> None:
     for model in (make_model(tensors=[external()]), make_model([constant]), make_model([within_if(constant)]), sparse):
         with pytest.raises(ArtifactError, match="keeps weights in another file"):
             OnnxModel(save(model, tmp_path))
+
+
+def test_much_besides_weights_is_refused(tmp_path: Path) -> None:
+    """Where it is loaded, a text of 300 MB took a gigabyte. Weights may be large."""
+    weights = numpy_helper.from_array(np.zeros(MAX_BYTES_BESIDE_WEIGHTS // 4 + 1, np.float32), "large")
+    check_graph(save(make_model(tensors=[weights]), tmp_path))
+    text = b"x" * MAX_BYTES_BESIDE_WEIGHTS
+    in_model, in_tensor, as_text = make_model(), make_model(tensors=[weights]), make_model()
+    in_model.doc_string = in_tensor.graph.initializer[-1].doc_string = text.decode()
+    as_text.graph.initializer.append(TensorProto(name="t", data_type=TensorProto.STRING, dims=[1], string_data=[text]))
+    for model in (in_model, in_tensor, as_text):
+        with pytest.raises(ArtifactError, match="bytes besides its weights: a network has at most 4,194,304"):
+            OnnxModel(save(model, tmp_path))
+    (tmp_path / "network.onnx").write_bytes(b"\x08\x01" * (MAX_FIELDS + 1))
+    with pytest.raises(ArtifactError, match="more than 200,000 parts"):
+        OnnxModel(tmp_path / "network.onnx")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -5, 5])

@@ -63,6 +63,7 @@ def test_a_failed_publication_leaves_nothing(tmp_path: Path) -> None:
         (lambda path: (path / "network.onnx").unlink(), "is missing"),
         (lambda path: (path / "labels.json").write_text("[]"), "bytes"),
         (lambda path: (path / "manifest.json").write_text("{}"), "at schema_version"),
+        (lambda path: (path / "manifest.json").write_text(" " * 5_000_000), "larger than 4,194,304 bytes"),
         (lambda path: (path / "manifest.json").unlink(), "no artifact in"),
     ],
 )
@@ -144,6 +145,19 @@ def test_what_cannot_be_used_is_skipped_with_a_warning(
             artifacts.load(broken)  # named by the user
         with pytest.raises(ArtifactError, match=str(broken)):
             artifacts.load(tmp_path, served=whole)  # a reload that would change nothing
+
+
+def test_a_file_that_no_artifact_has_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact = writer.publish(tmp_path, "net", LABELS, write)
+    monkeypatch.setattr(artifacts, "MAX_FILE_BYTES", 10)
+    with pytest.raises(ArtifactError, match=r"labels\.json has \d+ bytes: such a file of an artifact has at most 10"):
+        artifacts.load(artifact.path)
+    monkeypatch.undo()
+    monkeypatch.setattr(artifacts, "MAX_NETWORK_BYTES", 10)
+    with pytest.raises(ArtifactError, match=r"network\.onnx has 11 bytes: .* at most 10"):
+        artifacts.load(artifact.path)
 
 
 def test_all_are_broken(tmp_path: Path) -> None:

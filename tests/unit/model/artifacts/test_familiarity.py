@@ -63,6 +63,13 @@ def test_a_damaged_file_is_named_with_its_checksum(copied: Artifact) -> None:
         read_familiarity(copied)
 
 
+def test_a_small_file_of_very_many_numbers_is_refused(copied: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_familiarity(copied) is not None
+    monkeypatch.setattr("model.artifacts.familiarity.MAX_UNPACKED_BYTES", 1000)
+    with pytest.raises(ArtifactError, match="isn't familiarity data"):
+        read_familiarity(copied)
+
+
 def test_that_of_another_network_is_refused(copied: Artifact) -> None:
     manifest = copied.manifest.model_copy(update={"feature_dim": 128})
     with pytest.raises(ArtifactError, match="doesn't fit the network's 128 features"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -85,7 +86,15 @@ def test_no_figure_without_kernels(artifact: Artifact, tmp_path: Path) -> None:
         assert without.get("/info").status_code == 200
 
 
-@pytest.mark.parametrize("content", [b"\x00", b"no array" * 9, b"\x93NUMPY\x01\x00"])
+def kernels_of(count: int) -> bytes:
+    """The beginning of a file of so many kernels."""
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({count}, 11, 11, 3)}}\n".encode()
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
+
+
+@pytest.mark.parametrize(
+    "content", [b"\x00", b"no array" * 9, b"\x93NUMPY\x01\x00", kernels_of(96), kernels_of(10**9), kernels_of(10**30)]
+)
 def test_damaged_kernels_are_named(artifact: Artifact, content: bytes, tmp_path: Path) -> None:
     (tmp_path / KERNELS).write_bytes(content)
     with pytest.raises(ArtifactError, match="isn't an array of kernels"):
