@@ -8,11 +8,14 @@ import sqlite3
 import threading
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from index.catalog_schema import (
     CHECKED_COLUMNS,
@@ -46,6 +49,8 @@ COLUMNS = ", ".join(CHECKED_COLUMNS)
 MAX_PARAMETERS = 10_000
 """Parameters per statement; SQLite takes 32,766."""
 PAGE_SIZE = 1000
+PROGRESS_STEPS = 100_000
+"""Steps of SQLite's virtual machine, some milliseconds, after which a check asks whether to go on."""
 BUSY_TIMEOUT_SECONDS = 5.0
 """How long a change waits for another program that locks the catalog."""
 
@@ -61,6 +66,30 @@ class RowRecord:
     label: str | None
     removed: bool
     intact: bool = True
+
+
+class RowChecksum(NamedTuple):
+    """CRC-32 of an image's row of features. `intact`: whether its entry in the catalog has its checksum, too."""
+
+    id: int
+    checksum: int
+    intact: bool
+
+
+class LabelGroup(NamedTuple):
+    """The images of a label (None: those without one). `ids`, `removed`: (N,) int64."""
+
+    label: str | None
+    ids: NDArray[np.int64]
+    removed: NDArray[np.int64]
+
+    @classmethod
+    def parse(cls, label: str | None, ids: str, removed: str) -> LabelGroup:
+        """A group of two columns with commas. Raises ValueError."""
+        group = cls(label, *(np.array(str(column).split(","), np.int64) for column in (ids, removed)))
+        if len(group.ids) != len(group.removed):
+            raise ValueError("a value is missing")
+        return group
 
 
 class Catalog:
@@ -81,7 +110,8 @@ class Catalog:
         self._write_lock, self._read_lock = threading.RLock(), threading.RLock()
         for file in (path, self._log, path.with_name(f"{path.name}-shm"), path.with_name(f"{path.name}-journal")):
             check_regular(file)
-        uri = path.resolve().as_uri()
+        self._check_lock = threading.Lock()
+        self._writable, uri = writable, path.resolve().as_uri()
         self._unlocked = None
         if not writable and self._log.exists():
             uri += "?mode=ro"  # else SQLite deletes the log when it closes, if the writer's locks were dropped
@@ -97,15 +127,18 @@ class Catalog:
                 if writable:
                     self._open_for_writing()
                     self._reader = stack.enter_context(closing(_connect(uri)))
-                self._reader.execute("PRAGMA query_only = ON")
-                self._check_sql_indexes(writable)
+                self._checker = stack.enter_context(closing(_connect(uri)))
+                if not writable:
+                    self._checker.execute("BEGIN")
+                for connection in (self._reader, self._checker):
+                    connection.execute("PRAGMA query_only = ON")
             except sqlite3.Error as error:
                 raise self._index_error(error) from error
             self._connections = stack.pop_all()
         self._ids = {file: file_id(file) for file in (path, self._log)} if writable else {}
 
     def close(self) -> None:
-        with self._write_lock, self._read_lock:
+        with self._write_lock, self._read_lock, self._check_lock:
             self._connections.close()
 
     def check_files(self) -> None:
@@ -159,6 +192,41 @@ class Catalog:
                 removed = bool(image["removed"])
                 records.append(RowRecord(image["id"], row, image["checksum"], image["label"], removed, intact))
         return records
+
+    def label_groups(self) -> list[LabelGroup]:
+        """All images by label, from the SQL index `by_label`: the table itself isn't read, or compared with checksums.
+
+        Raises IndexStoreError if the last image's row shows that others are missing, or if that index can't be read.
+        """
+        rows = self._query(
+            "SELECT label, group_concat(id), group_concat(removed) FROM images INDEXED BY by_label GROUP BY label"
+        )
+        try:
+            groups = [LabelGroup.parse(*row) for row in rows]
+        except ValueError as error:
+            if not self.repair_sql_indexes():
+                raise self._sql_index_error("by_label") from error
+            return self.label_groups()
+        last = self._query(f"SELECT {COLUMNS}, entry_checksum FROM images NOT INDEXED ORDER BY id DESC LIMIT 1")
+        count = sum(len(group.ids) for group in groups)
+        if last and (entry_checksum(last[0][:-1]) != last[0][-1] or last[0][CHECKED_COLUMNS.index("row")] != count - 1):
+            self.rows()
+        return groups
+
+    def iter_row_checksums(self) -> Iterator[list[RowChecksum]]:
+        """All images by id, removed ones included, page by page, while other reads go on."""
+        with self._checking() as database, closing(database.cursor()) as cursor:
+            cursor.execute(f"SELECT {COLUMNS}, entry_checksum FROM images NOT INDEXED ORDER BY id")
+            while page := cursor.fetchmany(PAGE_SIZE):
+                yield [_row_checksum(row) for row in page]
+
+    def row_checksums(self, ids: Sequence[int]) -> list[RowChecksum]:
+        """Those of the images with these ids that exist."""
+        return [
+            _row_checksum(row)
+            for part, marks in _batches(ids)
+            for row in self._query(f"SELECT {COLUMNS}, entry_checksum FROM images WHERE id IN ({marks})", *part)
+        ]
 
     def find_damaged_thumbnails(self) -> dict[int, str]:
         """Compare all thumbnails with their checksums. Returns image id -> what is wrong."""
@@ -351,16 +419,42 @@ class Catalog:
         self._writer.execute("BEGIN IMMEDIATE")  # makes the log, if there is none
         self._writer.execute("ROLLBACK")
 
-    def _check_sql_indexes(self, writable: bool) -> None:
-        """SQL indexes must agree with the table of images. A writer makes those again that don't."""
-        for name in find_wrong_sql_indexes(self._reader):
-            if not writable:
-                raise IndexStoreError(
-                    f"the SQL index {name} of the catalog {self._path} is damaged: `alexnet index compact` makes it "
-                    "again"
-                )
+    def repair_sql_indexes(self, go_on: Callable[[], bool] = lambda: True) -> list[str]:
+        """Compare the SQL indexes with the table of images. A writer makes those again that differ, and says so.
+
+        Returns their names; none, when it was stopped because `go_on` said so. Raises IndexStoreError for a reader.
+        """
+        with self._checking() as database:
+            database.set_progress_handler(lambda: not go_on(), PROGRESS_STEPS)
+            try:
+                wrong = find_wrong_sql_indexes(database)
+            except sqlite3.OperationalError:
+                if go_on():
+                    raise
+                return []
+            finally:
+                database.set_progress_handler(None, 0)
+        for name in wrong:
+            if not self._writable:
+                raise self._sql_index_error(name)
             logger.warning("the SQL index %s of the catalog %s was damaged, and is made again", name, self._path)
-            self._writer.execute(f"REINDEX {name}")
+            with self.transaction() as database:
+                database.execute(f"REINDEX {name}")
+        return wrong
+
+    def _sql_index_error(self, name: str) -> IndexStoreError:
+        return IndexStoreError(
+            f"the SQL index {name} of the catalog {self._path} is damaged: `alexnet index compact` makes it again"
+        )
+
+    @contextmanager
+    def _checking(self) -> Iterator[sqlite3.Connection]:
+        """The connection for reads that take long."""
+        try:
+            with self._check_lock:
+                yield self._checker
+        except sqlite3.DatabaseError as error:
+            raise self._index_error(error) from error
 
     def _change(self, database: sqlite3.Connection, image_id: int, **changes: object) -> None:
         """Change columns of an intact image. Raises IndexStoreError for another."""
@@ -474,6 +568,12 @@ def _store_metadata(database: sqlite3.Connection, changes: dict[str, str]) -> No
     after = dict(database.execute("SELECT key, value FROM metadata")) | changes
     after[METADATA_CHECKSUM] = metadata_checksum(after)
     database.executemany("INSERT OR REPLACE INTO metadata VALUES (?, ?)", after.items())
+
+
+def _row_checksum(values: Sequence[Any]) -> RowChecksum:
+    """Of a row of the `CHECKED_COLUMNS` and the entry's checksum."""
+    intact = entry_checksum(values[:-1]) == values[-1]
+    return RowChecksum(values[0], values[CHECKED_COLUMNS.index("checksum")], intact)
 
 
 def _values(image_id: int, row: int, checksum: int, entry: NewEntry) -> list[object]:

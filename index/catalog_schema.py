@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import cache
 
-FORMAT = "6"
+FORMAT = "7"
 SCHEMA = """
 CREATE TABLE metadata (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE images (
@@ -42,15 +42,15 @@ CREATE TABLE files (
 );
 CREATE UNIQUE INDEX by_sha256 ON images (sha256);
 CREATE UNIQUE INDEX by_key ON images (key);
-CREATE INDEX by_label ON images (label, id);
+CREATE INDEX by_label ON images (label, id, removed);
 """
 CHECKED_COLUMNS = (
     "id", "row", "checksum", "sha256", "key", "label", "source", "format", "width", "height", "author", "author_page",
     "page", "license", "removed", "thumbnail_checksum",
 )  # fmt: skip
 """The columns that `entry_checksum` covers, in its order."""
-SQL_INDEXES = {"by_sha256": "sha256", "by_key": "key", "by_label": "label"}
-"""SQL index -> the column of which it is a sorted copy."""
+SQL_INDEXES = {"by_sha256": ("sha256",), "by_key": ("key",), "by_label": ("label", "removed")}
+"""SQL index -> the columns of which it is a sorted copy, besides the id. Opening an index reads `by_label` alone."""
 METADATA_CHECKSUM = "checksum"
 
 _encoder = json.JSONEncoder(default=repr)
@@ -89,14 +89,13 @@ def expected_schema() -> frozenset[tuple[str, ...]]:
 def find_wrong_sql_indexes(database: sqlite3.Connection) -> list[str]:
     """The names of the SQL indexes that differ from the table of images: a changed bit is enough."""
     wrong = []
-    for name, column in SQL_INDEXES.items():
-        (rows,) = database.execute(f"SELECT count({column}) FROM images NOT INDEXED").fetchone()
-        (entries,) = database.execute(
-            f"SELECT count({column}) FROM images INDEXED BY {name} WHERE {column} IS NOT NULL"
-        ).fetchone()
+    (rows,) = database.execute("SELECT count(*) FROM images NOT INDEXED").fetchone()
+    for name, columns in SQL_INDEXES.items():
+        (entries,) = database.execute(f"SELECT count(*) FROM images INDEXED BY {name}").fetchone()
+        equal = " AND ".join(f"entry.{column} IS image.{column}" for column in columns)
         (same,) = database.execute(
             f"SELECT count(*) FROM images AS image NOT INDEXED CROSS JOIN images AS entry INDEXED BY {name} "
-            f"WHERE entry.{column} = image.{column} AND entry.id = image.id"
+            f"WHERE {equal} AND entry.id = image.id"
         ).fetchone()
         if not rows == entries == same:
             wrong.append(name)

@@ -9,14 +9,13 @@ import mmap
 import os
 import threading
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.catalog import RowRecord
 from index.files import check_same, descriptor_id, open_regular, storage_error
 from index.quantized_scanner import QuantizedScanner
 from index.scanners import FeatureMatrix, GpuScanner, Scanner
@@ -119,18 +118,17 @@ class FeatureFile:
                 self._squared_norms = np.concatenate([self._squared_norms, np.einsum("ij,ij->i", new, new)])
             return self._squared_norms[: len(matrix)]
 
-    def find_damaged(self, records: Iterable[RowRecord]) -> dict[int, str]:
-        """Compare all rows with their checksums. Returns image id -> what is wrong."""
+    def accept_changes(self) -> None:
+        """What other programs have written to the file until now is known."""
         self._stamp = self._read_stamp()
-        matrix, damaged = self.matrix(), {}
-        for record in records:
-            if not record.intact:
-                damaged[record.id] = "its entry in the catalog has another checksum"
-            elif record.row >= len(matrix):
-                damaged[record.id] = "the file of features is truncated before its row"
-            elif zlib.crc32(matrix[record.row]) != record.checksum:
-                damaged[record.id] = "its row has another checksum"
-        return damaged
+
+    def row_fault(self, row: int, checksum: int) -> str | None:
+        """Compare a row of the file with its checksum. Returns what is wrong, or None."""
+        size = self.dtype.itemsize * self.dim
+        content = b"" if self._file is None else os.pread(self._file.fileno(), size, size * row)
+        if len(content) < size:
+            return "the file of features is truncated before its row"
+        return None if zlib.crc32(content) == checksum else "its row has another checksum"
 
     def _open(self, flags: int) -> IO[bytes] | None:
         """The file; None where there is none yet."""

@@ -87,7 +87,7 @@ def _check_mergeable(index: ImageIndex, first: ImageIndex) -> None:
             f"{index.path} and {first.path} differ in network, crops or dtype, so their distances can't be compared: "
             "build them with the same artifact and options"
         )
-    for image_id, fault in index.damaged.items():
+    for image_id, fault in index.wait_until_verified().items():
         raise IndexStoreError(
             f"{len(index.damaged):,} images in {index.path} are damaged, such as {image_id} ({fault}): take them out "
             "with `alexnet index compact`, and add their files again"

@@ -81,6 +81,9 @@ class SupportsCompaction(Protocol):
 
     @property
     def damaged(self) -> Mapping[int, str]: ...
+    @property
+    def num_unverified(self) -> int: ...
+    def wait_until_verified(self) -> Mapping[int, str]: ...
     def verify(self) -> Mapping[int, str]: ...
     def compact(self) -> int: ...
 
@@ -145,5 +148,5 @@ def require_sync(index: Index) -> SupportsSync:
 
 def intact_entries(index: Index) -> list[Entry]:
     """All entries by id, without those whose features are damaged."""
-    damaged = index.damaged if isinstance(index, SupportsCompaction) else {}
+    damaged = index.wait_until_verified() if isinstance(index, SupportsCompaction) else {}
     return [entry for entry in index.catalog.iter_entries() if entry.id not in damaged]

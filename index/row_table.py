@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.catalog import RowRecord
+from index.catalog import LabelGroup, RowRecord
 from index.scanners import Mask
 from model.exceptions import InvalidRequestError
 
@@ -17,23 +17,61 @@ MIN_CAPACITY = 1024
 
 
 class RowTable:
-    """Row -> image id, label, and whether it is active (neither removed nor damaged).
+    """Row -> image id, label, whether it is active (neither removed nor damaged), and whether it is verified: its
+    feature has been compared with its checksum.
 
     Ids grow with rows. One thread changes the table, any may read it.
     """
 
-    def __init__(self, records: Sequence[RowRecord], damaged: Collection[int]) -> None:
+    def __init__(
+        self,
+        ids: NDArray[np.int64],
+        active: Mask,
+        labels: NDArray[np.int32] | None = None,
+        label_numbers: dict[str, int] | None = None,
+    ) -> None:
+        """Of images by row, none of them verified. `labels`: their numbers in `label_numbers`, or `NO_LABEL`."""
         self._lock = threading.Lock()
-        self._label_numbers: dict[str, int] = {}
-        self._size = len(records)
-        self._ids = np.zeros(max(self._size, MIN_CAPACITY), np.int64)
+        self._label_numbers = {} if label_numbers is None else label_numbers
+        self._size = len(ids)
+        growth = (0, max(MIN_CAPACITY - self._size, 0))
+        self._ids, self._active = np.pad(ids, growth), np.pad(active, growth)
         self._labels = np.full(len(self._ids), NO_LABEL, np.int32)
-        self._active = np.zeros(len(self._ids), np.bool_)
-        last_id = 0
+        if labels is not None:
+            self._labels[: self._size] = labels
+        self._verified = np.zeros(len(self._ids), np.bool_)
+
+    @classmethod
+    def from_groups(cls, groups: Sequence[LabelGroup]) -> RowTable:
+        """Of all images of a catalog."""
+        if not groups:
+            return cls(np.empty(0, np.int64), np.empty(0, np.bool_))
+        ids = np.concatenate([group.ids for group in groups])
+        order = np.argsort(ids)
+        active = np.concatenate([group.removed == 0 for group in groups])
+        names = [group.label for group in groups if group.label is not None]
+        numbers = {name: number for number, name in enumerate(names)}
+        labels = np.repeat(
+            np.array([NO_LABEL if group.label is None else numbers[group.label] for group in groups], np.int32),
+            [len(group.ids) for group in groups],
+        )
+        return cls(ids[order], active[order], labels[order], numbers)
+
+    @classmethod
+    def from_records(cls, records: Sequence[RowRecord]) -> RowTable:
+        """Of all images of a catalog, by row, without relying on its SQL indexes."""
+        ids, last_id, numbers = np.empty(len(records), np.int64), 0, dict[str, int]()
+        labels = np.full(len(records), NO_LABEL, np.int32)
         for record in records:
             last_id = record.id if record.intact else last_id  # a damaged id must not disturb their order
-            self._ids[record.row], self._labels[record.row] = last_id, self._label_number(record.label)
-            self._active[record.row] = record.intact and not record.removed and record.id not in damaged
+            ids[record.row] = last_id
+            if record.label is not None:
+                labels[record.row] = numbers.setdefault(record.label, len(numbers))
+        active = np.array([record.intact and not record.removed for record in records], np.bool_)
+        return cls(ids, active, labels, numbers)
+
+    def __len__(self) -> int:
+        return self._size
 
     @property
     def num_active(self) -> int:
@@ -46,6 +84,29 @@ class RowTable:
             labels, active = self._labels[: self._size], self._active[: self._size]
             counts = np.bincount(labels[active & (labels >= 0)], minlength=len(self._label_numbers))
             return {label: int(counts[number]) for label, number in self._label_numbers.items() if counts[number]}
+
+    @property
+    def num_unverified(self) -> int:
+        """Active rows that haven't been compared with their checksums yet."""
+        return int(np.count_nonzero(self._active[: self._size] & ~self._verified[: self._size]))
+
+    def unverified(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of these images, all of them known, whose rows haven't been compared with their checksums yet."""
+        return ids[~self._verified[self.rows_of(ids)]]
+
+    def rows_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(N,) rows of images, removed or not; -1 for unknown ids."""
+        with self._lock:
+            known = self._ids[: self._size]
+            rows = np.minimum(np.searchsorted(known, ids), max(self._size - 1, 0))
+            return np.where(known[rows] == ids, rows, -1) if self._size else np.full(len(ids), -1)
+
+    def set_verified(self, rows: NDArray[np.int64]) -> None:
+        self._verified[rows] = True
+
+    def forget_verified(self) -> None:
+        """All rows are to be compared with their checksums again."""
+        self._verified[:] = False
 
     def row_of(self, image_id: int) -> int | None:
         """Row of an image, removed or not; None for an unknown id."""
@@ -80,8 +141,9 @@ class RowTable:
             if end > len(self._ids):
                 growth = (0, 2 * end - len(self._ids))
                 self._ids, self._labels = np.pad(self._ids, growth), np.pad(self._labels, growth)
-                self._active = np.pad(self._active, growth)
-            self._ids[self._size : end], self._active[self._size : end] = ids, True
+                self._active, self._verified = np.pad(self._active, growth), np.pad(self._verified, growth)
+            self._ids[self._size : end] = ids
+            self._active[self._size : end] = self._verified[self._size : end] = True
             self._labels[self._size : end] = [self._label_number(label) for label in labels]
             self._size = end
 

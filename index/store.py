@@ -13,10 +13,11 @@ must be those that were opened; they are regular files, never links.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +34,7 @@ from index.metadata import IndexMetadata, RowDType
 from index.row_table import RowTable
 from index.scanners import FeatureMatrix, SearchPool
 from index.search import NearestIds, Neighbor, Query, Snapshot, attach_entries, run_queries
+from index.verification import BackgroundCheck, find_damaged, find_damaged_among
 from index.write_batch import PendingAdd, WriteBatch
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
@@ -50,6 +52,11 @@ logger = logging.getLogger(__name__)
 
 CATALOG = "catalog.sqlite"
 LOCK = "lock"
+MAX_ROWS_VERIFIED_AT_ONCE = 4096
+"""Rows up to which opening an index waits until they are compared with their checksums: some tenths of a second."""
+LOCK_POLL_SECONDS = 0.1
+MAX_SEARCHES_AGAIN = 3
+"""Times that a search is repeated because it found damaged rows, before it waits for all rows to be verified."""
 
 
 def is_index(path: Path) -> bool:
@@ -67,14 +74,15 @@ class ImageIndex:
     """An index on disk. All methods may be called from any thread; one process at a time may change an index.
 
     `crops`: the crops whose features are averaged. `damaged`: id -> fault of images whose rows are truncated, or whose
-    row or entry doesn't match its checksum; searches skip these images.
+    row or entry doesn't match its checksum, as far as they are known; searches skip these images. A large index is open
+    before all are compared with their checksums (`wait_until_verified`).
     """
 
     def __init__(self, path: Path, writable: bool) -> None:
         if not is_index(path):
             raise IndexNotFoundError(f"no index at {path}: build one with `alexnet index add`")
         self.path, self.uri, self.writable = path, str(path), writable
-        self._write_lock, self._swap_lock = threading.Lock(), threading.Lock()
+        self._write_lock, self._swap_lock = threading.RLock(), threading.Lock()
         self._queue: deque[PendingAdd] = deque()
         self._damage_lock = threading.Lock()
         with ExitStack() as stack:
@@ -86,13 +94,15 @@ class ImageIndex:
             self.dim, self.crops = self._metadata.dim, self._metadata.crops
             self.image_contract = ImageContract.parse(self._metadata.image_contract)
             self._generation = self._metadata.generation
-            records = self.catalog.rows()
+            rows = RowTable.from_groups(self.catalog.label_groups())
             features_path = self._metadata.features_path(path, self._generation)
-            features = FeatureFile(features_path, self.dim, len(records), self._metadata.dtype)
+            features = FeatureFile(features_path, self.dim, len(rows), self._metadata.dtype)
             stack.callback(features.close)
-            self.damaged: Mapping[int, str] = features.find_damaged(records)
-            self._current = Snapshot(features, RowTable(records, self.damaged))
+            self.damaged: Mapping[int, str] = {}
+            self._current = Snapshot(features, rows)
             self._pool = stack.enter_context(SearchPool())
+            self._background_check = BackgroundCheck(self._find_damaged)
+            self._start_check()
             self._resources = stack.pop_all()
 
     @classmethod
@@ -157,6 +167,7 @@ class ImageIndex:
         self._current.features.scan_on_gpu()
 
     def close(self) -> None:
+        self._background_check.stop()
         self._resources.close()
         self._current.features.close()
 
@@ -228,10 +239,21 @@ class ImageIndex:
 
     def verify(self) -> Mapping[int, str]:
         """Compare everything with its checksum again, thumbnails too. Returns id -> fault, also kept in `damaged`."""
+        self._background_check.stop()
         with self._write_lock:
-            faults = self._current.features.find_damaged(self.catalog.rows())
-            self._report_damage(faults | self.catalog.find_damaged_thumbnails())
+            self._find_damaged()
+            self._report_damage(self.catalog.find_damaged_thumbnails())
         return self.damaged
+
+    def wait_until_verified(self) -> Mapping[int, str]:
+        """Wait until all rows and entries have been compared with their checksums. Returns `damaged`."""
+        self._background_check.wait()
+        return self.damaged
+
+    @property
+    def num_unverified(self) -> int:
+        """Images whose rows haven't been compared with their checksums yet; a search compares those that it returns."""
+        return self._current.rows.num_unverified
 
     def search(self, query: Query) -> list[Neighbor]:
         """The nearest images, nearest first, ties by id. Raises InvalidRequestError."""
@@ -245,14 +267,26 @@ class ImageIndex:
         """`search_many` without reading entries from the catalog."""
         for query in queries:
             query.check(self.dim)
-        snapshot, matrix = self._snapshot()
-        return run_queries(snapshot, matrix, queries, self._pool)
+        for attempt in itertools.count():
+            snapshot, matrix = self._snapshot()
+            results = run_queries(snapshot, matrix, queries, self._pool)
+            ids = np.unique(np.concatenate([np.empty(0, np.int64), *(result.ids for result in results)]))
+            faults = find_damaged_among(ids, self.catalog, snapshot.features, snapshot.rows)
+            if not faults:
+                break
+            self._report_damage(faults)
+            if attempt == MAX_SEARCHES_AGAIN:  # many are damaged: find them all
+                self.wait_until_verified()
+        return results
 
     def feature(self, image_id: int) -> NDArray[np.float32]:
         """The stored (dim,) feature of an image. Raises UnknownImageError."""
         self.entry(image_id)
         snapshot, matrix = self._snapshot()
         row = snapshot.rows.row_of(image_id)
+        if row is not None:
+            ids = np.array([image_id])
+            self._report_damage(find_damaged_among(ids, self.catalog, snapshot.features, snapshot.rows))
         if row is None or image_id in self.damaged:
             raise UnknownImageError(f"the stored feature of image {image_id} is damaged: add the image again")
         return np.array(matrix[row], np.float32)
@@ -268,6 +302,8 @@ class ImageIndex:
         self._require_writable()
         self.verify()
         with self._changing():
+            if self._background_check.is_running:  # another program has changed the file since
+                self._find_damaged()
             records = self.catalog.rows()
             kept = [r for r in records if r.intact and not r.removed and r.id not in self.damaged]
             deleted = {record.id for record in records} - {record.id for record in kept}
@@ -277,7 +313,8 @@ class ImageIndex:
             self.catalog.compact(deleted, [(row, record.id) for row, record in enumerate(kept)], generation)
             self._generation, self.damaged = generation, {}
             with self._swap_lock:
-                self._current = Snapshot(features, RowTable(self.catalog.rows(), ()))
+                self._current = Snapshot(features, RowTable.from_groups(self.catalog.label_groups()))
+                self._current.rows.set_verified(np.arange(len(kept)))
                 before.features.close()
             for file in (before.features.path, *self.path.glob(f"codes-{generation - 1}-*")):
                 file.unlink(missing_ok=True)
@@ -359,7 +396,38 @@ class ImageIndex:
         features.check_file()
         if features.changed_outside:
             logger.warning("another program has changed %s: its rows are compared with their checksums", features.path)
-            self._report_damage(features.find_damaged(self.catalog.rows()))
+            self._current.rows.forget_verified()
+            self._start_check()
+
+    def _start_check(self) -> None:
+        """Compare everything with its checksum: at once where that is short, else in the background."""
+        self._current.features.accept_changes()
+        if len(self._current.rows) <= MAX_ROWS_VERIFIED_AT_ONCE:
+            self._find_damaged()
+        else:
+            self._background_check.start()
+
+    def _find_damaged(self, go_on: Callable[[], bool] = lambda: True) -> None:
+        """Compare all entries and rows with their checksums, and the catalog's SQL indexes with its table."""
+        if "by_label" in self.catalog.repair_sql_indexes(go_on) and not self._read_rows_again(go_on):
+            return
+        features, rows = self._current.features, self._current.rows
+        damaged = find_damaged(self.catalog, features, rows, go_on)
+        if self._current.rows is rows:  # else the index was compacted meanwhile
+            self._report_damage(damaged)
+
+    def _read_rows_again(self, go_on: Callable[[], bool]) -> bool:
+        """Read all rows of the catalog's table: what was read from its SQL index was wrong. Returns whether it did."""
+        while not self._write_lock.acquire(timeout=LOCK_POLL_SECONDS):  # who holds it may wait for this thread to stop
+            if not go_on():
+                return False
+        try:
+            rows = RowTable.from_records(self.catalog.rows())
+            with self._swap_lock:
+                self._current, self.damaged = replace(self._current, rows=rows), {}
+        finally:
+            self._write_lock.release()
+        return True
 
     def _report_damage(self, faults: Mapping[int, str]) -> None:
         """Leave damaged images out of searches, and say so once."""
@@ -372,8 +440,8 @@ class ImageIndex:
                 self._current.rows.set_active(image_id, False)
         image_id, fault = next(iter(new.items()))
         logger.error(
-            "%d images of the index at %s turn out to be damaged, such as %d (%s): they are left out of searches; "
-            "delete them with `alexnet index compact`, and add their files again",
+            "%d images of the index at %s are damaged, such as %d (%s): they are left out of searches; delete them "
+            "with `alexnet index compact`, and add their files again",
             len(new), self.path, image_id, fault,
         )  # fmt: skip
 

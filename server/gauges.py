@@ -48,6 +48,10 @@ GAUGES = {
         "Images of the index that are left out of searches, since they are damaged.",
         lambda service: service.current.num_damaged_images,
     ),
+    "index_unverified_images": Gauge(
+        "Images of the index that haven't been compared with their checksums yet.",
+        lambda service: service.current.num_unverified_images,
+    ),
     "dropped_log_lines": Gauge(
         "Lines of the log that were dropped because nobody read it.",
         lambda service: num_dropped_lines(),

@@ -71,11 +71,6 @@ class LoadedModel:
             index, reason = open_for_serving(uri, self.artifact, settings.read_only)
             if reason:
                 logger.warning("the index is open for reading only: %s", reason)
-            if isinstance(index, SupportsCompaction) and index.damaged:
-                image_id, fault = next(iter(index.damaged.items()))
-                logger.error("%d images of the index are damaged, such as %d (%s): they are left out of searches; "
-                             "delete them with `alexnet index compact`, and add their files again",
-                             len(index.damaged), image_id, fault)  # fmt: skip
         if settings.search_device == "cuda":
             require_gpu(index).search_on_gpu()
         if isinstance(index, SupportsCodes):
@@ -112,6 +107,11 @@ class LoadedModel:
     def num_damaged_images(self) -> int:
         """Images of the index that searches leave out, since they are damaged."""
         return len(self.index.damaged) if isinstance(self.index, SupportsCompaction) else 0
+
+    @property
+    def num_unverified_images(self) -> int:
+        """Images of the index that haven't been compared with their checksums yet."""
+        return self.index.num_unverified if isinstance(self.index, SupportsCompaction) else 0
 
     def require_index(self) -> Index:
         """The index. Raises NoIndexError."""

@@ -24,6 +24,7 @@ from server.app import create_app
 from server.service import Service
 from server.settings import Settings
 from tests.helpers.drawings import draw, encode
+from tests.helpers.polling import wait_until
 from tests.helpers.server import add_version
 
 ADMIN = {"X-API-Key": "a" * 16}
@@ -92,7 +93,7 @@ def test_damage_is_in_the_log_the_metrics_and_ready(
     path = make_index(tmp_path / "i", artifact, model, few, "circles")
     os.truncate(path / FEATURES, 9 * 64 * 4)
     with serving(artifact.path, path) as client:
-        assert "2 images of the index are damaged, such as 10" in caplog.text
+        assert "2 images of the index at" in caplog.text
         assert client.get("/ready").json()["status"] == "ready; 2 damaged images in the index"
         assert "alexnet_index_damaged_images 2.0" in client.get("/metrics").text
         os.truncate(path / FEATURES, 5 * 64 * 4)
@@ -101,6 +102,19 @@ def test_damage_is_in_the_log_the_metrics_and_ready(
         image = encode(draw("checks", np.random.default_rng(1)))
         neighbors = client.post("/similar?k=9", files={"image": ("x.jpg", image)}).json()["neighbors"]
         assert {neighbor["id"] for neighbor in neighbors} == {1, 2, 3, 4, 5, 12}
+
+
+def test_damage_of_a_large_index_is_named_while_it_is_served(
+    artifact: Artifact, model: OnnxModel, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("index.store.MAX_ROWS_VERIFIED_AT_ONCE", 0)
+    path = make_index(tmp_path / "i", artifact, model, few, "circles")
+    os.truncate(path / FEATURES, 9 * 64 * 4)
+    with serving(artifact.path, path) as client:
+        wait_until(lambda: client.get("/ready").json()["status"] == "ready; 2 damaged images in the index")
+        metrics = client.get("/metrics").text
+        assert "alexnet_index_damaged_images 2.0" in metrics
+        assert "alexnet_index_unverified_images 0.0" in metrics
 
 
 def test_an_index_on_a_read_only_disk_is_served(
