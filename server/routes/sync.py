@@ -34,6 +34,7 @@ class SyncResponse(Schema):
     pruned: bool = False
     unchanged: int = 0
     copies: int = 0
+    mislabeled_copies: int = 0
     counts: dict[str, int] = Field(default_factory=dict)
     changes: list[SyncChange] = Field(default_factory=list)
 
