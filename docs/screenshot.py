@@ -1,13 +1,15 @@
 """`python docs/screenshot.py URL FOLDER`: every state of the page at three widths, to look at after a change of it.
 
-Needs the group `dev`, and chromium on PATH.
+A server without an index has fewer states: take its screenshots, too. Needs the group `dev`, and chromium on PATH.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
+import json
 import shutil
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+PHOTO = Path(__file__).parents[1] / "alexnet" / "gallery" / "images" / "0e83f990a04ed67d.webp"
 SIZES = {390: 844, 768: 1024, 1440: 900}
 PHONE = 390
 NO_ANSWER = "**/{classify,similar}*"
@@ -40,7 +43,10 @@ def main() -> None:
 
 def take_states(browser: Browser, url: str, folder: Path) -> None:
     """Every state, at every width, and some in the dark."""
-    for state in STATES:
+    with urllib.request.urlopen(f"{url}/info") as response:
+        states = STATES if json.load(response)["index"] else STATES_WITHOUT_INDEX
+    folder.mkdir(parents=True, exist_ok=True)
+    for state in states:
         for width, height in SIZES.items():
             for scheme in ("light", "dark") if state in IN_THE_DARK and width != 768 else ("light",):
                 context = browser.new_context(
@@ -59,7 +65,7 @@ def take_states(browser: Browser, url: str, folder: Path) -> None:
 
 def show_start(page: Page, url: str) -> None:
     page.goto(url)
-    expect(page.locator(".start .card").first).to_be_visible()
+    expect(page.get_by_role("button", name="Choose photos")).to_be_visible()
     page.wait_for_load_state("networkidle")
 
 
@@ -70,7 +76,10 @@ def show_drag(page: Page, url: str) -> None:
 
 def show_answer(page: Page, url: str) -> None:
     show_start(page, url)
-    page.locator(".start .card > a").nth(4).click()
+    if (cards := page.locator(".start .card > a")).count():
+        cards.nth(4).click()
+    else:
+        page.locator("#file").set_input_files(PHOTO)
     expect(page.locator(".classes li").first).to_be_visible(timeout=30_000)
     page.wait_for_load_state("networkidle")
 
@@ -118,6 +127,11 @@ def show_library(page: Page, url: str) -> None:
     page.wait_for_load_state("networkidle")
 
 
+def show_no_library(page: Page, url: str) -> None:
+    page.goto(f"{url}/?view=library")
+    page.wait_for_load_state("networkidle")
+
+
 def show_selection(page: Page, url: str) -> None:
     show_library(page, url)
     for number in (0, 1, 3):
@@ -138,6 +152,10 @@ IN_THE_DARK: list[State] = [show_start, show_answer, show_unfamiliar, show_libra
 STATES: list[State] = [
     show_start, show_drag, show_waiting, show_answer, show_unfamiliar, show_query, show_detail, show_queue, show_error,
     show_library, show_selection, show_model, show_not_found,
+]  # fmt: skip
+STATES_WITHOUT_INDEX: list[State] = [
+    show_start, show_drag, show_waiting, show_answer, show_unfamiliar, show_queue, show_error, show_no_library,
+    show_model,
 ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-// The answer: the most likely class large, the others small with bars relative to it, and the exact numbers.
+// The answer: the most likely class large, others small, with bars relative to it; exact numbers.
 
 import { element, exactPercent, hidden, meter, percent, quiet, tidy } from "./element.js";
 
@@ -44,10 +44,10 @@ function labelNote(top, label) {
   return element("p", { className: "label-note" }, "Its label is ", element("b", {}, tidy(label)), ".");
 }
 
-/** What to know before one reads the names of an image that is none of what the network was trained on. */
+/** What is above the names where the network knows nothing like the image. */
 export function unfamiliarNotice({ familiarity }, hasIndex) {
   const others = familiarity ? `${percent(1 - familiarity)} of the` : "all";
-  const next = hasIndex ? " Trust the similar images more than the names." : " Don't rely on the names below.";
+  const next = hasIndex ? " Trust the similar images more than the names." : " Don't rely on the names.";
   return element("div", { className: "unfamiliar-notice", role: "note" },
     element("b", {}, "Unlike anything the network was trained on."),
     ` It is less familiar than ${others} images that were kept out of training.${next}`);

@@ -78,7 +78,7 @@ function place({ query, root }, scroll) {
     else link.removeAttribute("aria-current");
   }
   byId("view").replaceChildren(root);
-  showQueue(query);
+  showQueue(query, info?.index);
   scrollTo(0, scroll);
   if (refocus) byId("view").focus({ preventScroll: true });
 }

@@ -1,4 +1,4 @@
-// Errors in the page's own words, by the server's error codes: what is wrong with which file, and what to do.
+// Errors in the page's own words, by the server's error codes.
 
 const FORMATS = "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF";
 

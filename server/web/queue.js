@@ -35,9 +35,11 @@ export function chooseFiles(files) {
 }
 
 /** Show the queue beside a query, and which of its files the query is about. */
-export function showQueue(query) {
+export function showQueue(query, searches) {
   const section = byId("queue");
   section.hidden = query.view !== "search" || numbers.length < 2;
+  const [all] = section.querySelectorAll("button");
+  if (all) all.hidden = !searches || numbers.length > 16;
   for (const tile of section.querySelectorAll("li button")) {
     if (query.sent.length === 1 && Number(tile.value) === query.sent[0]) tile.setAttribute("aria-current", "true");
     else tile.removeAttribute("aria-current");
@@ -47,7 +49,7 @@ export function showQueue(query) {
 function fill() {
   const tiles = numbers.map(tileOf);
   const stop = button("Stop", () => stopped.abort());
-  const all = button("Search with all of them", () => navigate(queryBySent(currentQuery(), numbers)), { hidden: numbers.length > 16 });
+  const all = button("Search with all of them", () => navigate(queryBySent(currentQuery(), numbers)));
   byId("queue").replaceChildren(
     element("div", { className: "row" }, element("h2", {}, `${numbers.length} files`), all, stop,
       button("Close", close, { "aria-label": "Close the list of files" })),
@@ -80,8 +82,8 @@ async function nameAll(tiles, signal) {
 
 async function nameOne(number, tile, signal) {
   try {
-    const [top] = (await answerOf(number, signal)).predictions;
-    tile.lastChild.textContent = `${tidy(top.name)}, ${percent(top.probability)}`;
+    const { predictions: [top], familiar } = await answerOf(number, signal);
+    tile.lastChild.textContent = `${familiar === false ? "unfamiliar, perhaps " : ""}${tidy(top.name)}, ${percent(top.probability)}`;
     tile.className = "named";
   } catch (error) {
     if (error.retryAfter && !signal.aborted) {

@@ -229,6 +229,19 @@ def test_an_unfamiliar_image_is_said_to_be_one_and_similar_images_come_first(
     assert "less familiar than all images that were kept out of training" in page.evaluate(least)
 
 
+def test_a_server_without_an_index_offers_no_search(url: str, open_page: OpenPage, jpeg: bytes) -> None:
+    page = open_page(url)
+    patch = "if (answer.num_classes) answer.index = null; if (answer.predictions) answer.familiar = false;"
+    page.add_init_script(PATCH_JSON.replace("PATCH", patch))
+    page.reload()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Name a photo")
+    hand_over(page, {"a.jpg": jpeg, "b.jpg": jpeg})
+    expect(page.locator("#queue .named").nth(1)).to_contain_text("unfamiliar, perhaps ")
+    expect(page.get_by_role("note")).to_contain_text("Don't rely on the names.")
+    expect(page.get_by_role("button", name="Close the list of files")).to_be_visible()
+    expect(page.get_by_role("button", name="Search with all of them")).to_be_hidden()
+
+
 def test_an_image_names_whom_it_is_from(url: str, open_page: OpenPage) -> None:
     page = open_page(url)
     credit = (
@@ -274,9 +287,9 @@ def test_what_is_wrong_with_a_file_is_said_and_the_answer_before_stays(
 def test_dragging_a_file_says_what_dropping_does(url: str, open_page: OpenPage) -> None:
     page = open_page(url)
     hand_over(page, {"a.jpg": b"x"}, "dragover")
-    expect(page.get_by_text("Drop to name it and find similar images")).to_be_visible()
+    expect(page.get_by_text("Drop to name it")).to_be_visible()
     page.evaluate("document.body.dispatchEvent(new DragEvent('dragleave', {bubbles: true}))")
-    expect(page.get_by_text("Drop to name it and find similar images")).to_be_hidden()
+    expect(page.get_by_text("Drop to name it")).to_be_hidden()
     page.get_by_role("link", name="Library").click()
     expect(page.locator(".library .card").first).to_be_visible()
     hand_over(page, {"a.jpg": b"x"}, "dragover")
