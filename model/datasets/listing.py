@@ -147,8 +147,16 @@ class Listing:
             skipped=count_reasons((*self.skipped, *unused)),
             classes=len({entry.label for entry in used} - {None}),
             splits={split: splits[split] for split in SPLITS if splits[split]},
-            notes=self.notes,
+            notes=(*self.notes, *_note_unlabeled(used)),
         )
+
+
+def _note_unlabeled(used: Sequence[ListedImage]) -> list[str]:
+    """What is said of images without a class, if others have one."""
+    unlabeled = [entry for entry in used if entry.label is None]
+    if not unlabeled or len(unlabeled) == len(used):
+        return []
+    return [f"images without a class: {len(unlabeled):,}, such as {show_path(unlabeled[0].path.name)}"]
 
 
 def count_reasons(skipped: Sequence[Skipped]) -> dict[str, int]:

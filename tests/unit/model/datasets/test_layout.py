@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from model.datasets.classes import find_doubtful_classes
-from model.datasets.listing import Listing
+from model.datasets.listing import Listing, Skipped
 from model.datasets.names import parse_split
 from model.datasets.reader import read_images
 from model.exceptions import DatasetError
@@ -105,6 +105,8 @@ def test_nested_folders_belong_to_the_class_above(tmp_path: Path) -> None:
     listing = read_images(root)
     assert count(listing) == {(None, "cat"): 3, (None, "dog"): 1, (None, None): 1}
     assert [entry.group for entry in listing.entries] == ["", "2019/may", "2019/may", "", ""]
+    assert listing.summary().notes[-1] == "images without a class: 1, such as cover.png"
+    assert listing.summary([Skipped(f"{root}/cover.png", "damaged images")]).notes == listing.notes
     single = read_images(make(tmp_path / "s", {"pets/cat": 2, "pets/dog": 2}))
     assert any("only one class, pets: if its subfolders are the classes" in note for note in single.notes)
 
