@@ -13,13 +13,16 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.optim.sgd import sgd
 
 from model.network.spec import Conv, NetworkSpec
 from training.recipes import Recipe
 
 
-class MomentumSGD(torch.optim.SGD):
+class MomentumSGD:
     """The update rule for named parameters.
+
+    torch's step by itself: its class `SGD` imports torch's compiler, which takes two seconds and isn't used here.
 
     `learning_rates`: parameter name -> learning rate; a parameter with rate 0 isn't changed.
     """
@@ -28,45 +31,60 @@ class MomentumSGD(torch.optim.SGD):
         self, parameters: Iterable[tuple[str, nn.Parameter]], learning_rates: Mapping[str, float], recipe: Recipe
     ) -> None:
         self.named = dict(parameters)
-        groups = [
-            {
-                "params": [parameter],
-                "name": name,
-                "lr": learning_rates[name],
-                "weight_decay": recipe.weight_decay if recipe.decay_biases or not name.endswith(".bias") else 0.0,
-            }
-            for name, parameter in self.named.items()
-        ]
-        super().__init__(groups, lr=recipe.learning_rate, momentum=recipe.momentum, fused=True)
+        self.recipe = recipe
+        self._learning_rates = {name: learning_rates[name] for name in self.named}
+        self._buffers = dict[str, Tensor]()  # -v / rate
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Update every parameter that has a gradient."""
+        for name, parameter in self.named.items():
+            if parameter.grad is None:
+                continue
+            buffers = [self._buffers.get(name)]
+            sgd(
+                [parameter],
+                [parameter.grad],
+                buffers,
+                fused=True,
+                weight_decay=self.recipe.weight_decay if self.recipe.decay_biases or not name.endswith(".bias") else 0.0,
+                momentum=self.recipe.momentum,
+                lr=self._learning_rates[name],
+                dampening=0.0,
+                nesterov=False,
+                maximize=False,
+            )
+            if buffers[0] is not None:
+                self._buffers[name] = buffers[0]
+
+    def zero_grad(self) -> None:
+        """Drop the gradients."""
+        for parameter in self.named.values():
+            parameter.grad = None
 
     def set_learning_rates(self, learning_rates: Mapping[str, float]) -> None:
         """Change learning rates; velocities keep their scale. A parameter whose rate becomes 0 stops at once."""
-        for group in self.param_groups:
-            old, new = group["lr"], learning_rates[group["name"]]
-            if old == new:
-                continue
-            momentum = self.state[group["params"][0]].get("momentum_buffer")
-            if momentum is not None:
-                momentum.mul_(old / new if new else 0.0)
-            group["lr"] = new
+        for name, old in self._learning_rates.items():
+            new = learning_rates[name]
+            if old != new and name in self._buffers:
+                self._buffers[name].mul_(old / new if new else 0.0)
+            self._learning_rates[name] = new
 
     def learning_rates(self) -> dict[str, float]:
         """The learning rate of every parameter now, by name."""
-        return {group["name"]: group["lr"] for group in self.param_groups}
+        return dict(self._learning_rates)
 
     def momenta(self) -> dict[str, Tensor]:
         """-v / rate of every parameter, by name; zeros before the first step."""
-        buffers = {name: self.state[parameter].get("momentum_buffer") for name, parameter in self.named.items()}
-        return {name: torch.zeros_like(self.named[name]) if b is None else b for name, b in buffers.items()}
+        return {name: self._buffers.get(name, torch.zeros_like(value)) for name, value in self.named.items()}
 
     @torch.no_grad()
     def restore(self, momenta: Mapping[str, Tensor], learning_rates: Mapping[str, float]) -> None:
         """Continue from what `momenta` and `learning_rates` returned."""
-        for group in self.param_groups:
-            (parameter,) = group["params"]
-            group["lr"] = learning_rates[group["name"]]
+        for name, parameter in self.named.items():
+            self._learning_rates[name] = learning_rates[name]
             # same memory layout as its parameter: the fused step reads both in one pass
-            self.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momenta[group["name"]])
+            self._buffers[name] = torch.empty_like(parameter).copy_(momenta[name])
 
 
 def scheduled_learning_rates(
