@@ -3,7 +3,7 @@ PYTHON ?= python3
 DEMO := .venv-demo
 DEV := .venv
 MILVUS := .venv-milvus
-PIP_OPTIONS := --quiet --disable-pip-version-check
+PIP_OPTIONS := --quiet --disable-pip-version-check --no-compile
 
 .PHONY: python demo test coverage test-milvus test-slow check format pre-commit clean chromium hosts constraints constraints-dev prove-images package audit docs
 

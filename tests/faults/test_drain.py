@@ -39,7 +39,7 @@ def test_nothing_accepted_is_lost(artifact: Artifact, images: Path, tmp_path: Pa
                         return
 
         def ask_for_many() -> None:
-            files = [("image", ("a", data))] * 16
+            files = [("image", ("a", data))] * 8
             try:
                 statuses.append(httpx2.post(f"{url}/classify", files=files, timeout=30).status_code)
             except httpx2.TransportError as error:

@@ -50,6 +50,7 @@ def _after_a_while() -> bool:
     return True
 
 
+@pytest.mark.slow
 def test_killed_while_saving_the_one_before_is_whole(few: Path, tmp_path: Path) -> None:
     process = training_runs.start(tmp_path, "--data", few, *OPTIONS)
 
@@ -61,7 +62,8 @@ def test_killed_while_saving_the_one_before_is_whole(few: Path, tmp_path: Path) 
     assert all(tensor.isfinite().all() for tensor in network.values())
 
 
-def test_ctrl_c_saves_and_names_the_command_to_resume(few: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("resumed", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_ctrl_c_saves_and_names_the_command_to_resume(few: Path, tmp_path: Path, resumed: bool) -> None:
     process = training_runs.start(
         tmp_path, "--data", few, *training_runs.UNSAVED, "--precision", "float32", "--epochs", 3
     )
@@ -76,6 +78,8 @@ def test_ctrl_c_saves_and_names_the_command_to_resume(few: Path, tmp_path: Path)
     assert "stopping after this step to save a checkpoint" in printed
     assert f"resume with: {PYTHON} {training_runs.RUN} --resume {run}; or publish it as it is with --finish" in printed
     assert "Traceback" not in printed
+    if not resumed:
+        return
     assert "artifact: artifacts/few/1" in training_runs.finish(training_runs.start(tmp_path, "--resume", run))
     again, _ = training_runs.start(tmp_path, "--resume", run).communicate(timeout=60)
     assert f"error: this run is finished: its artifact is {tmp_path}/artifacts/few/1" in again
@@ -113,6 +117,7 @@ def test_ctrl_c_while_measuring_names_the_command_to_resume(images: Path, tmp_pa
     )
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_run_are_refused(few: Path, tmp_path: Path) -> None:
     first = training_runs.start(tmp_path, "--data", few, *OPTIONS)
 
@@ -128,6 +133,7 @@ def test_two_processes_on_one_run_are_refused(few: Path, tmp_path: Path) -> None
     training_runs.kill_when(first, second_is_refused)
 
 
+@pytest.mark.slow
 def test_a_run_keeps_its_recipe(few: Path, tmp_path: Path) -> None:
     process = training_runs.start(tmp_path, "--data", few, *OPTIONS)
     training_runs.kill_when(process, lambda: any(tmp_path.glob("runs/*/checkpoint.pt")))

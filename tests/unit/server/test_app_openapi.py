@@ -17,12 +17,18 @@ EXCLUDED_CHECKS = "positive_data_acceptance,ensure_resource_availability,ignored
 of two keys is enough: an empty bearer token beside a valid X-API-Key is accepted; test_security.py tests the rest."""
 
 
-@pytest.mark.parametrize("examples", [3, pytest.param(1000, marks=pytest.mark.slow)])
-def test_schemathesis_finds_nothing(examples: int, artifact: Artifact, index_path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("examples", "phases"),
+    [(1, "fuzzing"), pytest.param(1000, "examples,coverage,fuzzing,stateful", marks=pytest.mark.slow)],
+)
+def test_schemathesis_finds_nothing(
+    examples: int, phases: str, artifact: Artifact, index_path: Path, tmp_path: Path
+) -> None:
     environment = {"ALEXNET_INDEX": str(index_path), "ALEXNET_KEYS": f"admin:{KEY}"}
     with served(artifact, tmp_path, environment) as (url, _):
         command = [Path(sys.executable).parent / "schemathesis", "run", f"{url}/openapi.json", "--no-color"]
         command += ["--checks", "all", "--exclude-checks", EXCLUDED_CHECKS, "--max-examples", str(examples)]
+        command += ["--phases", phases]
         command += ["-H", f"X-API-Key: {KEY}", "--seed", "1", "--request-timeout", "30"]
         result = subprocess.run([*map(str, command)], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout[-6000:]
