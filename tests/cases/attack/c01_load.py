@@ -7,7 +7,7 @@ import random
 import time
 from typing import Any, NamedTuple
 
-from tests.cases.attack.harness import Server, copy_index, count, list_images, multipart, report
+from tests.cases.attack.harness import Server, copy_index, count, list_images, multipart, report, run_parts
 
 PORT = 8601
 FLOODING, POLITE = "127.0.0.2", "127.0.0.3"
@@ -124,24 +124,30 @@ async def flood(images: list[bytes], connections: int, images_per_request: int, 
     )
 
 
-async def attack(server: Server, images: list[bytes]) -> None:
+async def overload_server() -> None:
     capacity = await measure_capacity(images)
     report(f"capacity, closed loop, 8 clients, ten crops: {capacity:.2f} images per second", server.resources())
     await open_loop(server, images, 1.5 * capacity, 60)
     await asyncio.sleep(6)
     report("after a rest:", server.resources(), (await post("/classify", images[0]))[:2])
-    for connections in (0, 8, 64):
-        await flood(images, connections, 1)
-    for connections in (4, 16):
-        await flood(images, connections, 16)
 
 
-def main() -> None:
-    random.seed(5)
-    server = Server(PORT, copy_index("index_load"), log="load.log")
-    asyncio.run(attack(server, [path.read_bytes() for path in list_images()]))
-    report(server.failures(), server.terminate())
+async def flood_server() -> None:
+    for connections, images_per_request in ((0, 1), (8, 1), (64, 1), (4, 16), (16, 16)):
+        await flood(images, connections, images_per_request)
+
+
+def overload() -> None:
+    asyncio.run(overload_server())
+
+
+def floods() -> None:
+    asyncio.run(flood_server())
 
 
 if __name__ == "__main__":
-    main()
+    random.seed(5)
+    images = [path.read_bytes() for path in list_images()]
+    server = Server(PORT, copy_index("index_load"), log="load.log")
+    run_parts(overload, floods)
+    report(server.failures(), server.terminate())

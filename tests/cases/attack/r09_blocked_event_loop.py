@@ -66,11 +66,11 @@ def main() -> None:
 
             run(server, f"{what} ({len(body) >> 20} MB), {name}", post)
     for what, body in json_images().items():
-        run(
-            server,
-            f"/classify: {what} ({len(body) >> 20} MB)",
-            lambda body=body: server.status("POST", "/classify?crops=1", body, WITH_KEY, 120),
-        )  # type: ignore[misc]
+
+        def classify(body: bytes = body) -> int | str:
+            return server.status("POST", "/classify?crops=1", body, WITH_KEY, 120)
+
+        run(server, f"/classify: {what} ({len(body) >> 20} MB)", classify)
     for path in ("/classify", "/nothing"):
         run(server, f"one-byte chunks, 8 MB, {path}, no key", lambda path=path: send_tiny_chunks(path, 8))  # type: ignore[misc]
     report(server.failures(), server.terminate())
