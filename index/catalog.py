@@ -298,15 +298,34 @@ class Catalog:
             for image_id, source, label in moves:
                 self._change(database, image_id, source=source, label=label)
 
-    def sources(self) -> list[StoredSource]:
-        """All images by id with their files, removed ones included, damaged ones not."""
-        rows = self._query(f"SELECT {COLUMNS}, entry_checksum FROM images ORDER BY id")
+    def sources_below(self, folder: str) -> list[StoredSource]:
+        """The images whose files are below a folder, by id, removed ones included, damaged ones not."""
+        return self._sources("source >= ? AND source < ?", *_range_below(folder))
+
+    def sources_of(self, sha256s: Sequence[str]) -> list[StoredSource]:
+        """The images with these checksums, by id, removed ones included, damaged ones not."""
+        return [source for part, marks in _batches(sha256s) for source in self._sources(f"sha256 IN ({marks})", *part)]
+
+    def _sources(self, condition: str, *parameters: object) -> list[StoredSource]:
+        rows = self._query(f"SELECT {COLUMNS}, entry_checksum FROM images WHERE {condition} ORDER BY id", *parameters)
         images = [dict(zip(CHECKED_COLUMNS, row, strict=False)) for row in rows if entry_checksum(row[:-1]) == row[-1]]
         return [StoredSource(i["id"], i["sha256"], i["label"], i["source"], bool(i["removed"])) for i in images]
 
-    def file_states(self) -> dict[str, FileState]:
-        """The files that were read, by path. Damaged records are left out: such a file is read again."""
-        rows = self._query("SELECT path, size, mtime_ns, sha256, label, entry_checksum FROM files")
+    def file_states_below(self, folder: str) -> dict[str, FileState]:
+        """The files below a folder that were read, by path. Damaged records are left out: such a file is read again."""
+        return self._file_states("path >= ? AND path < ?", *_range_below(folder))
+
+    def file_states_of(self, paths: Sequence[str]) -> dict[str, FileState]:
+        """Those of these files that were read, by path. Damaged records are left out."""
+        states: dict[str, FileState] = {}
+        for part, marks in _batches(paths):
+            states |= self._file_states(f"path IN ({marks})", *part)
+        return states
+
+    def _file_states(self, condition: str, *parameters: object) -> dict[str, FileState]:
+        rows = self._query(
+            f"SELECT path, size, mtime_ns, sha256, label, entry_checksum FROM files WHERE {condition}", *parameters
+        )
         return {row[0]: FileState(*row[1:-1]) for row in rows if entry_checksum(row[:-1]) == row[-1]}
 
     def set_file_states(self, states: Mapping[str, FileState]) -> None:
@@ -544,6 +563,12 @@ def _batches(values: Sequence[Any]) -> Iterator[tuple[Sequence[Any], str]]:
     for start in range(0, len(values), MAX_PARAMETERS):
         part = values[start : start + MAX_PARAMETERS]
         yield part, ",".join("?" * len(part))
+
+
+def _range_below(folder: str) -> tuple[str, str]:
+    """All paths below a folder are at least the first, and less than the second text."""
+    folder = folder.rstrip("/")
+    return f"{folder}/", f"{folder}{chr(ord('/') + 1)}"
 
 
 def _marks(count: int) -> str:

@@ -145,8 +145,8 @@ class _Sync:
         self.follows_folder = listing.root.is_dir()
         self.root = str(listing.root if self.follows_folder else listing.root.absolute().parent)
         self.listed = {source.file for source in self.sources}
-        self.stored = {image.sha256: image for image in self.follower.file_records.sources()}
-        self.states = self.follower.file_records.file_states()
+        self.stored: dict[str, StoredSource] = {}  # images of files in the data, or with the bytes of one, by checksum
+        self.states: dict[str, FileState] = {}  # of the files of both
         self.new_states: dict[str, FileState] = {}
         self.files_of: dict[str, list[_File]] = {}  # of the images in `stored`, by checksum
         self.added: dict[str, ImageSource] = {}  # the others
@@ -156,6 +156,7 @@ class _Sync:
         self._is_empty: dict[str, bool] = {}
 
     def run(self, prune: bool) -> SyncReport:
+        self._look_up()
         self._read([source for source in self.sources if not self._note_known(source)])
         settled = [self._settle(self.stored[sha256], files) for sha256, files in self.files_of.items()]
         replaced, gone = self._find_missing()
@@ -168,6 +169,22 @@ class _Sync:
         order = {kind: number for number, kind in enumerate(CHANGE_KINDS)}
         changes = sorted(self.changes, key=lambda change: (order[change.kind], change.path))
         return SyncReport(tuple(changes), self.unchanged, self.copies, self.mislabeled_copies, prune, self.dry_run)
+
+    def _look_up(self) -> None:
+        """Find what the index has of the data: of a large index usually little."""
+        records, files = self.follower.file_records, self.listed | self.missing
+        folder = self.root if self.follows_folder else os.path.commonpath([os.path.dirname(file) for file in files])  # noqa: PTH120
+        if is_utf8(folder):  # as all paths in the catalog
+            self.stored = {image.sha256: image for image in records.sources_below(folder)}
+            self.states = records.file_states_below(folder)
+        states = [self.just_read.get(file) or self.states.get(file) for file in self.listed]
+        self._look_up_elsewhere({state.sha256 for state in states if isinstance(state, FileState)})
+
+    def _look_up_elsewhere(self, sha256s: set[str]) -> None:
+        """Find the images with these checksums, wherever their files are."""
+        images = self.follower.file_records.sources_of(sorted(sha256s - self.stored.keys() - self.added.keys()))
+        self.stored |= {image.sha256: image for image in images}
+        self.states |= self.follower.file_records.file_states_of([image.source for image in images])
 
     def _note_known(self, source: ImageSource) -> bool:
         """Note a file that needn't be read: it is as it was when it was read last, and the index has its image."""
@@ -190,6 +207,7 @@ class _Sync:
         for batch in read_batches(self.index, sources, self.limits, "reading changed files"):
             if self.is_stopped():
                 raise StoppedError("stopped; what was added is kept: begin again to resume")
+            self._look_up_elsewhere({read.state.sha256 for _, read in batch if not isinstance(read, Skipped)})
             new = [self._classify(*pair) for pair in batch]
             if not self.dry_run:
                 add_read(self.index, self.model, [image for image in new if image is not None])

@@ -256,11 +256,15 @@ def test_files_are_recorded_and_damaged_records_forgotten(path: Path, artifact: 
     index = ImageIndex.create(path, artifact)
     states = {f"/{n}.png": FileState(n, 10 + n, f"{n:064d}", "a") for n in range(3)}
     index.catalog.set_file_states(states)
-    assert index.catalog.file_states() == states
+    assert index.catalog.file_states_below("/") == states
+    assert index.catalog.file_states_of(["/1.png", "/9.png"]) == {"/1.png": states["/1.png"]}
     index.catalog.delete_file_states(["/2.png"])
     index.close()
     execute(path, "UPDATE files SET size = 9 WHERE path = '/1.png'")
     index = ImageIndex.open(path)
-    assert index.catalog.file_states() == {"/0.png": states["/0.png"]}
-    assert [source.source for source in index.catalog.sources()] == [f"/{n:04d}.png" for n in range(5)]
+    assert index.catalog.file_states_below("/") == {"/0.png": states["/0.png"]}
+    assert [source.source for source in index.catalog.sources_below("/")] == [f"/{n:04d}.png" for n in range(5)]
+    assert index.catalog.sources_below("/0001.pn") == []
+    (first,) = index.catalog.sources_of([f"{1:064d}", f"{99:064d}"])
+    assert first.source == "/0001.png"
     index.close()

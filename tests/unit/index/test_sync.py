@@ -208,6 +208,31 @@ def test_images_from_elsewhere_are_left_alone(
     ]
 
 
+def test_an_image_that_comes_from_elsewhere_keeps_the_label_that_was_set_by_hand(
+    index: ImageIndex, model: OnnxModel, photos: Path, tmp_path: Path
+) -> None:
+    index.update(1, "my cat")
+    index.remove(2)
+    (tmp_path / "new" / "cat").mkdir(parents=True)
+    for number in range(3):
+        (photos / "cat" / f"{number}.jpg").rename(tmp_path / "new" / "cat" / f"{number}.jpg")
+    report = run(index, model, tmp_path / "new")
+    assert [str(change) for change in report.changes] == [
+        "restored: cat/1.jpg (cat)",
+        f"moved: cat/0.jpg (from {photos}/cat/0.jpg)",
+        f"moved: cat/2.jpg (from {photos}/cat/2.jpg)",
+    ]
+    assert index.labels() == {"cat": 3, "dog": 4, "my cat": 1}
+
+
+def test_a_folder_whose_name_is_not_utf8(index: ImageIndex, model: OnnxModel, photos: Path) -> None:
+    foreign = photos.with_name(os.fsdecode(b"caf\xe9"))
+    shutil.copytree(photos, foreign)
+    report = run(index, model, foreign)
+    assert (report.copies, report.changes) == (0, ())
+    assert run(index, model, photos).unchanged == 8
+
+
 @pytest.mark.slow
 @pytest.mark.exclusive
 def test_a_hundred_thousand_unchanged_files_take_less_than_20_seconds(
