@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import date
 from functools import partial
@@ -38,6 +38,7 @@ from model.network.torch_module import AlexNet
 from model.runtime import available_cpus
 from training.data.augment import Augmentation
 from training.data.crop_kernels import cut_crops
+from training.loop.frozen_features import num_frozen_layers
 from training.loop.runtime import disable_malloc_trim, pick_device
 from training.optim.dropout import dropout_masks
 from training.optim.sgd import MomentumSGD, scheduled_learning_rates
@@ -47,6 +48,7 @@ GFLOP = 3 * 2 * 0.7246
 """An image's step: 724.6 M multiply-adds forward, twice that backward (see docs/performance.md)."""
 
 
+FROZEN = ("conv1", "conv2", "conv3", "conv4", "conv5")
 SIDES = (
     ("float32", False, False),
     ("bfloat16", False, False),
@@ -103,17 +105,27 @@ def separate_process(
         process.join()
 
 
-def step_of_ours(batch: int, device: torch.device, precision: str, compiled: bool) -> Callable[[], None]:
-    """One step of our network and optimizer on a fixed batch."""
+def step_of_ours(
+    batch: int, device: torch.device, precision: str, compiled: bool, frozen: Collection[str] = (), cached: bool = False
+) -> Callable[[], None]:
+    """One step of our network and optimizer on a fixed batch. `cached`: with what the `frozen` layers return for it."""
     recipe = RECIPES["paper"]
     spec = build_spec(recipe.network)
     network = AlexNet(spec)
     initialize(network, "source", 0)
     network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name.partition(".")[0] not in frozen)
     rates = scheduled_learning_rates(spec, recipe, 1e-3, 0, {})
     optimizer = MomentumSGD(network.named_parameters(), rates, recipe)
     forward = torch.compile(network) if compiled else network
     x = _images(batch, device).contiguous(memory_format=torch.channels_last)
+    first_layer = 0
+    if cached:
+        trained = {layer.name for layer in spec.weighted_layers} - set(frozen)
+        first_layer = num_frozen_layers(spec.feature_layers, trained)
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            x = network.run_first(x, first_layer)
     y, number = torch.arange(batch, device=device) % 1000, 0
 
     def step() -> None:
@@ -121,7 +133,7 @@ def step_of_ours(batch: int, device: torch.device, precision: str, compiled: boo
         number += 1
         masks = dropout_masks(spec, network.exchange, 0, number, batch, x)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            logits = forward(x, masks).logits
+            logits = forward(x, masks, first_layer).logits
         F.cross_entropy(logits.float(), y).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()
@@ -216,6 +228,19 @@ def main(
             f"({measured['images_per_second'] * GFLOP / 1000 / peaks[precision]:.2f} of the peak), stock in {name}: "
             f"{measured['theirs_images_per_second']:.1f}; ratio {measured['ratio']:.2f}"
         )
+    for name, cached in (("frozen", False), ("frozen, their outputs cached", True)):
+        for precision in ("float32", "bfloat16"):
+            with (
+                separate_process(True, step_of_ours, batch_size, on, precision, compile_, FROZEN, cached) as ours,
+                separate_process(True, step_of_ours, batch_size, on, precision, compile_) as theirs,
+            ):
+                measured = paired(ours, theirs, turns)
+            measured["images_per_second"] = batch_size / measured["ours_seconds"]
+            result[f"conv1 to conv5 {name}, in {precision}"] = measured
+            typer.echo(
+                f"step, conv1 to conv5 {name}, in {precision}: {measured['images_per_second']:.1f} images/s, "
+                f"{measured['ratio']:.2f} of all layers"
+            )
     for shape in ((batch_size, 96, 55, 55), (batch_size, 256, 27, 27)):
         x = 30 * torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(on)
         above, last = torch.randn_like(x), {"memory_format": torch.channels_last}

@@ -53,13 +53,21 @@ class AlexNet(nn.Module):
         for layer in spec.weighted_layers:
             setattr(self, layer.name, _module(layer, self.exchange.size))
 
-    def forward(self, x: Tensor, dropout_masks: tuple[Tensor, ...] | None = None) -> ForwardOutput:
+    def forward(
+        self, x: Tensor, dropout_masks: tuple[Tensor, ...] | None = None, first_layer: int = 0
+    ) -> ForwardOutput:
         """`dropout_masks`: in training, 0 or 1 for each output of each dropout layer (section 4.2). Without them,
-        outputs are multiplied by the probability of being kept; there is no rescaling in training."""
+        outputs are multiplied by the probability of being kept; there is no rescaling in training. `first_layer`: how
+        many of the feature layers have run already, with `x` as their output (`run_first`)."""
         masks = None if dropout_masks is None else iter(dropout_masks)
-        x = x * self.spec.config.input_scale
-        features = self._run(self.spec.feature_layers, x, masks)
+        if not first_layer:
+            x = x * self.spec.config.input_scale
+        features = self._run(self.spec.feature_layers[first_layer:], x, masks)
         return ForwardOutput(self._run(self.spec.output_layers, features, masks), features)
+
+    def run_first(self, x: Tensor, count: int) -> Tensor:
+        """The output of the first `count` feature layers, of which none is dropout."""
+        return self._run(self.spec.feature_layers[:count], x * self.spec.config.input_scale, None)
 
     def _run(self, layers: Sequence[Layer], x: Tensor, masks: Iterator[Tensor] | None) -> Tensor:
         for layer in layers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +21,7 @@ from training.data.loader import CropLoader, MicroBatch, micro_batches
 from training.data.mixing import Mix, draw_mix
 from training.loop import diagnostics
 from training.loop.distributed import DistributedContext, GradientAllReducer
+from training.loop.frozen_features import FrozenFeatures, crops_never_change, num_frozen_layers
 from training.loop.runtime import pick_precision
 from training.optim.competition import Competition
 from training.optim.dropout import dropout_masks
@@ -83,6 +84,10 @@ class TrainStep:
         self.network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         for name, parameter in self.network.named_parameters():
             parameter.requires_grad_(initial.lr_multipliers.get(name.partition(".")[0], 1.0) > 0)
+        trained = {name.partition(".")[0] for name, tensor in self.network.named_parameters() if tensor.requires_grad}
+        self.num_frozen_layers = num_frozen_layers(self.spec.feature_layers, trained)
+        """First layers that return the same for an image in every step."""
+        self.frozen_features = FrozenFeatures(cache.images.count)
         self.forward = torch.compile(self.network) if config.environment.compile else self.network
         self.optimizer = MomentumSGD(self.network.named_parameters(), self.learning_rates(1.0, 0), self.recipe)
         self.all_reducer = GradientAllReducer(self.network.parameters(), context.replica_group)
@@ -137,21 +142,50 @@ class TrainStep:
         work = list(
             micro_batches(order, batch_size, self.micro_batch, context.replica, context.num_replicas, first_step, draw)
         )
+        first_layer = self.num_frozen_layers if crops_never_change(self.augmentation) else 0
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         step, masks = -1, tuple[Tensor, ...]()
-        for micro_batch, pixels in self.loader.train_crops(work, self.augmentation, epoch, batch_size):
-            if step < 0 and not epoch and self.has_own_mean:
-                diagnostics.check_mean(pixels)
+        for micro_batch, x in self._inputs(work, first_layer, epoch, batch_size):
+            if step < 0 and not epoch and self.has_own_mean and not first_layer:
+                diagnostics.check_mean(x)
             count = min(batch_size, len(order) - micro_batch.step * batch_size)
             if micro_batch.step != step:
                 step = micro_batch.step
                 if not prepare(step):
                     return
-                masks = dropout_masks(self.spec, context.exchange, self.seed, first_number + step, count, pixels)
-            sums += self._backward(micro_batch, self._targets(micro_batch, epoch), pixels, masks, count)
+                masks = dropout_masks(
+                    self.spec, context.exchange, self.seed, first_number + step, count, sums.to(self.dtype)
+                )
+            sums += self._backward(micro_batch, self._targets(micro_batch, epoch), x, first_layer, masks, count)
             if micro_batch.is_last:
                 self._update()
                 yield step, sums
+
+    def _inputs(
+        self, work: Sequence[MicroBatch], first_layer: int, epoch: int, batch_size: int
+    ) -> Iterator[tuple[MicroBatch, Tensor]]:
+        """Micro-batches and their inputs for the layer: pixels, or what the frozen layers below return for them."""
+        if first_layer:
+            outputs = self._frozen_outputs([micro_batch.rows for micro_batch in work])
+            yield from zip(work, outputs, strict=True)
+        else:
+            yield from self.loader.train_crops(work, self.augmentation, epoch, batch_size)
+
+    def _frozen_outputs(self, slices: Sequence[NDArray[np.int64]]) -> Iterator[Tensor]:
+        """What the frozen layers return for the center crops of the images in each of `slices`, each computed once."""
+        features = self.frozen_features
+        missing = [features.missing(rows) for rows in slices]
+        new = [rows[absent] for rows, absent in zip(slices, missing, strict=True) if absent.any()]
+        crops = self.loader.center_crops(new, self.augmentation)
+        for rows, absent in zip(slices, missing, strict=True):
+            computed = None
+            if absent.any():
+                pixels = next(crops)
+                if features.is_empty and self.has_own_mean:
+                    diagnostics.check_mean(pixels)
+                with torch.no_grad(), self._autocast():
+                    computed = self.network.run_first(pixels, self.num_frozen_layers)
+            yield features.merge(rows, absent, computed)
 
     def _targets(self, micro_batch: MicroBatch, epoch: int) -> Targets:
         """What the images of a micro-batch are trained towards."""
@@ -166,13 +200,22 @@ class TrainStep:
         )
 
     def _backward(
-        self, micro_batch: MicroBatch, targets: Targets, pixels: Tensor, masks: tuple[Tensor, ...], count: int
+        self,
+        micro_batch: MicroBatch,
+        targets: Targets,
+        x: Tensor,
+        first_layer: int,
+        masks: tuple[Tensor, ...],
+        count: int,
     ) -> Tensor:
-        """Forward and backward pass of a micro-batch of a batch of `count`: (3,) sums of loss, errors and images."""
+        """Forward and backward pass of a micro-batch of a batch of `count`, from the layer of which `x` is the input.
+
+        Returns (3,) sums of loss, errors and images.
+        """
         weight = micro_batch.weight
         positions = torch.from_numpy(micro_batch.positions).to(self.device, non_blocking=True)
         with self._autocast():
-            logits = self.forward(pixels, tuple(mask[positions] for mask in masks)).logits
+            logits = self.forward(x, tuple(mask[positions] for mask in masks), first_layer).logits
         loss = training_loss(logits.to(self.dtype), targets, self.recipe.label_smoothing, self.class_weights)
         loss = loss * (weight / count)
         self.all_reducer.is_last_micro_batch = micro_batch.is_last
@@ -215,13 +258,16 @@ class TrainStep:
         slices = list(batches(rows[context.replica :: context.num_replicas], size))
         in_all_processes = len(rows) // context.num_replicas // size
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
-        crops = self.loader.center_crops(slices, self.augmentation)
-        for number, (batch, pixels) in enumerate(zip(slices, crops, strict=True)):
+        if self.num_frozen_layers:
+            inputs = self._frozen_outputs(slices)
+        else:
+            inputs = self.loader.center_crops(slices, self.augmentation)
+        for number, (batch, x) in enumerate(zip(slices, inputs, strict=True)):
             if number < in_all_processes:
                 check_stop()
             targets = self._classes(batch)
             with self._autocast():
-                logits = self.network(pixels).logits
+                logits = self.network(x, first_layer=self.num_frozen_layers).logits
             loss = F.cross_entropy(logits.to(self.dtype), targets, reduction="sum")
             sums += torch.stack([loss.double(), (logits.argmax(1) != targets).sum().double()])
         loss, errors = context.all_reduce(sums).tolist()

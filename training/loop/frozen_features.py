@@ -1,0 +1,83 @@
+"""FrozenFeatures: what the frozen lower layers return for an image, computed once while its crop doesn't change.
+
+Neither these layers nor the image's crop are then needed again, in validation and, without augmentation, in training.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from model.network.spec import Conv, Dropout, Layer, Linear
+from training.data.augment import Augmentation
+from training.data.transforms import has_transforms
+
+MAX_BYTES = 2 * 2**30
+"""Memory for the features: those of 58,000 images behind conv5, in float32. Those of others are computed each time."""
+
+
+def num_frozen_layers(layers: Sequence[Layer], trained: Collection[str]) -> int:
+    """How many of the first layers, up to dropout, return the same for an image in every step.
+
+    `trained`: names of the layers whose weights change.
+    """
+    for number, layer in enumerate(layers):
+        if isinstance(layer, Dropout) or (isinstance(layer, Conv | Linear) and layer.name in trained):
+            return number
+    return len(layers)
+
+
+def crops_never_change(augmentation: Augmentation) -> bool:
+    """Whether training sees the same center crop of an image in every epoch."""
+    recipe = augmentation.recipe
+    changes = (recipe.random_crop, recipe.mirror, augmentation.rotate, recipe.pca_color_std, recipe.mixing)
+    return not any(changes) and not has_transforms(recipe)
+
+
+class FrozenFeatures:
+    """Outputs of the frozen layers of center crops, by row of the cache of images."""
+
+    def __init__(self, num_rows: int, max_bytes: int = MAX_BYTES) -> None:
+        self._places = np.full(num_rows, -1)
+        self._count, self._max_bytes = 0, max_bytes
+        self._stored: Tensor | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        return not self._count
+
+    def missing(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """(N,) whether nothing is stored of each row."""
+        return self._places[rows] < 0
+
+    def merge(self, rows: NDArray[np.int64], missing: NDArray[np.bool_], computed: Tensor | None) -> Tensor:
+        """The outputs for all `rows`: those that were `missing` are `computed` (None: there are none), and stored."""
+        if computed is not None:
+            if missing.all():
+                self._store(rows, computed)
+                return computed
+            self._store(rows[missing], computed)
+        assert self._stored is not None
+        places = torch.from_numpy(self._places[rows].clip(min=0)).to(self._stored.device)
+        merged = self._stored[places]
+        if computed is not None:
+            merged[torch.from_numpy(missing).to(merged.device)] = computed
+        return merged.contiguous(memory_format=torch.channels_last) if merged.dim() == 4 else merged
+
+    def _store(self, rows: NDArray[np.int64], outputs: Tensor) -> None:
+        rows, first = np.unique(rows, return_index=True)
+        if self._stored is None:
+            row_bytes = outputs.element_size() * math.prod(outputs.shape[1:])
+            capacity = min(len(self._places), self._max_bytes // row_bytes)
+            self._stored = outputs.new_empty((capacity, *outputs.shape[1:]))
+        new = self.missing(rows)
+        rows, first = rows[new], first[new]
+        count = min(len(rows), len(self._stored) - self._count)
+        self._stored[self._count : self._count + count] = outputs[torch.from_numpy(first[:count]).to(outputs.device)]
+        self._places[rows[:count]] = np.arange(self._count, self._count + count)
+        self._count += count
