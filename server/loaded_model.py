@@ -14,6 +14,8 @@ from index.protocol import Index, SupportsCodes, SupportsCompaction, SupportsRep
 from model.artifacts import artifact as artifacts
 from model.artifacts.default import default_artifact
 from model.artifacts.familiarity import read_familiarity
+from model.artifacts.history import read_history
+from model.artifacts.kernels import read_kernels
 from model.encoder import Encoder
 from model.exceptions import ArtifactError
 from model.images.crops import CENTER_CROP, TEN_CROP
@@ -30,6 +32,8 @@ WARM_UP_SECONDS = 600.0
 
 class LoadedModel:
     """One version of network and index. A request holds it (`hold`) until its response is complete.
+
+    Nothing is read from the artifact later: its folder may be deleted.
 
     Raises ArtifactError, IndexStoreError or DeviceError.
     """
@@ -48,6 +52,7 @@ class LoadedModel:
                 f"(manifest), got {self.model.num_classes} and {self.model.feature_dim} (network)"
             )
         self.familiarity = read_familiarity(self.artifact)
+        self.history, self.kernels = read_history(self.artifact), read_kernels(self.artifact)
         self.statistics = ModelStatistics()
         self._index_passed_on = False
         self.index = self._open_index(settings, previous)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 
+import numpy as np
 from fastapi import APIRouter, Response
+from numpy.typing import NDArray
 from PIL import Image
 
-from model.artifacts.artifact import Artifact
-from model.artifacts.history import read_history
-from model.artifacts.kernels import draw_sheet, read_kernels
+from model.artifacts.kernels import draw_sheet
 from server.dependencies import ContextDep
 from server.exceptions import NoKernelsError
 from server.responses import ADMITTED_RESPONSES, merge_responses, responses_for
@@ -27,14 +27,13 @@ router = APIRouter(tags=["operation"])
 async def get_kernels(context: ContextDep) -> Response:
     """A PNG of the 96 kernels of 11 x 11 x 3, 16 per row, one pixel per weight: those of the first tower, then those of
     the second. They are the float32 network's, also where int8 is served."""
-    artifact = context.loaded_model.artifact
-    return await context.run(context.service.file_readers.run(lambda: _draw_kernels(artifact)))
-
-
-def _draw_kernels(artifact: Artifact) -> Response:
-    kernels = read_kernels(artifact)
+    kernels = context.loaded_model.kernels
     if kernels is None:
         raise NoKernelsError("this artifact has no figure of its kernels")
+    return await context.run(context.run_in_pool(lambda: _draw_kernels(kernels)))
+
+
+def _draw_kernels(kernels: NDArray[np.float32]) -> Response:
     file = io.BytesIO()
     Image.fromarray(draw_sheet(kernels)).save(file, "PNG")
     return Response(file.getvalue(), media_type="image/png")
@@ -43,7 +42,6 @@ def _draw_kernels(artifact: Artifact) -> Response:
 @router.get("/history", responses=ADMITTED_RESPONSES, summary="Training history")
 async def get_history(context: ContextDep) -> HistoryResponse:
     """Loss, error and learning rate by epoch, and the confusion matrix, if the artifact has them."""
-    artifact = context.loaded_model.artifact
-    history = await context.run(context.service.file_readers.run(lambda: read_history(artifact)))
-    classes = [ClassRef.of(index, label) for index, label in enumerate(artifact.labels)]
-    return HistoryResponse(classes=classes, history=history)
+    loaded_model = context.loaded_model
+    classes = [ClassRef.of(index, label) for index, label in enumerate(loaded_model.artifact.labels)]
+    return HistoryResponse(classes=classes, history=loaded_model.history)

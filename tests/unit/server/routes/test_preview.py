@@ -86,6 +86,16 @@ def test_no_figure_without_kernels(artifact: Artifact, tmp_path: Path) -> None:
         assert without.get("/info").status_code == 200
 
 
+def test_an_artifact_that_is_deleted_while_it_is_served(artifact: Artifact, jpeg: bytes, tmp_path: Path) -> None:
+    shutil.copytree(artifact.path, tmp_path / "copy")
+    with TestClient(create_app(Service(Settings(artifact=tmp_path / "copy", home=tmp_path)))) as client:
+        shutil.rmtree(tmp_path / "copy")
+        for path in ("/kernels", "/history", "/info", "/v2/models/patterns/config"):
+            assert client.get(path).status_code == 200, path
+        assert client.post("/classify", content=jpeg).status_code == 200
+        assert client.get("/history").json()["history"] is not None
+
+
 def kernels_of(count: int) -> bytes:
     """The beginning of a file of so many kernels."""
     header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({count}, 11, 11, 3)}}\n".encode()
