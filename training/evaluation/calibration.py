@@ -15,15 +15,22 @@ Array = NDArray[np.float32]
 NUM_BINS = 15
 """Of equal width, as in Guo et al. 2017."""
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
+PRIOR_STD = 1.0
+"""Standard deviation of the logarithm of the temperature, around that of 1, before an image is seen: it decides where
+there are few. Of five images that are all right, likelihood alone would make every answer certain."""
 
 
 def fit_temperature(logits: Array, labels: NDArray[np.int64]) -> float:
-    """The temperature with the least negative log-likelihood of (M,) labels, from (M, crops, classes) logits."""
+    """The most probable temperature for (M,) labels, from (M, crops, classes) logits.
+
+    For hundreds of images that is the one with the least negative log-likelihood; for a few it is closer to 1.
+    """
     from scipy.optimize import minimize_scalar
 
     def loss(log_temperature: float) -> float:
         probabilities = mean_softmax(logits, float(np.exp(log_temperature)))
-        return negative_log_likelihood(probabilities, labels)
+        prior = (log_temperature / PRIOR_STD) ** 2 / 2
+        return negative_log_likelihood(probabilities, labels) + prior / len(labels)
 
     bounds = (float(np.log(MIN_TEMPERATURE)), float(np.log(MAX_TEMPERATURE)))
     return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x))

@@ -33,6 +33,14 @@ def test_finds_the_temperature_that_made_the_labels(temperature: float, crops: i
     assert expected_calibration_error(served, labels) < expected_calibration_error(before, labels)
 
 
+def test_a_few_images_that_are_all_right_make_no_answer_certain() -> None:
+    logits = np.array([[[2.0, 0.0]], [[0.0, 2.0]], [[1.5, 0.0]], [[2.5, 0.0]], [[0.0, 3.0]]], np.float32)
+    labels = logits[:, 0].argmax(1)
+    assert 0.3 < fit_temperature(logits, labels) < 1
+    assert mean_softmax(logits, fit_temperature(logits, labels)).max() < 0.999
+    assert fit_temperature(np.tile(logits, (400, 1, 1)), np.tile(labels, 400)) < 0.25
+
+
 def test_the_order_of_the_classes_of_a_crop_stays() -> None:
     logits = np.random.default_rng(1).normal(0, 3, (50, 1, 7)).astype(np.float32)
     np.testing.assert_array_equal(mean_softmax(logits, 0.3).argsort(1), mean_softmax(logits, 4.0).argsort(1))

@@ -38,3 +38,9 @@ def test_the_command_that_resumes_quotes_what_needs_it(monkeypatch: pytest.Monke
     monkeypatch.setattr(sys, "argv", ["a run.py", "--data", "x"])
     command = DistributedContext(torch.device("cpu")).resume_command(Path("runs/my run"))
     assert shlex.split(command)[1:] == ["a run.py", "--resume", "runs/my run"]
+
+
+def test_a_module_is_resumed_by_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/site/alexnet/__main__.py", "train"])
+    command = DistributedContext(torch.device("cpu")).resume_command(Path("runs/1"))
+    assert shlex.split(command)[1:] == ["train", "--resume", "runs/1"]
