@@ -22,8 +22,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from model.datasets.image_files import begins_as_image
 from model.datasets.listing import Skipped
 from model.datasets.names import SPLITS, show_path
+from model.images.limits import DEFAULT_LIMITS
 from training.data.datasets import Dataset, Example, stratified_split
 from training.data.perceptual_hash import near_pairs
 from training.data.traits import Traits, is_decoded
@@ -54,11 +56,11 @@ def draw_split(examples: Sequence[Example], shares: Mapping[str, float], seed: i
 
 
 def same_files(examples: Sequence[Example]) -> list[int]:
-    """For each example the place of the first one whose file has the same bytes; its own if it can't be read."""
+    """For each example the place of the first one whose file has the same bytes; its own if it can't be an image."""
     groups = list(range(len(examples)))
     for same_size in _group(range(len(examples)), lambda place: _size(examples[place])):
-        for same_start in _group(same_size, lambda place: _checksum(examples[place], FIRST_BYTES)):
-            for same in _group(same_start, lambda place: _checksum(examples[place], -1)):
+        for same_start in _group(same_size, lambda place: _first_bytes(examples[place])):
+            for same in _group(same_start, lambda place: _checksum(examples[place])):
                 for place in same:
                     groups[place] = same[0]
     return groups
@@ -142,18 +144,28 @@ def _group(places: Iterable[int], key: Callable[[int], Hashable | None]) -> list
 
 
 def _size(example: Example) -> int | None:
+    """Bytes of a file; None if it isn't read, because it is too large for an image, no file, or gone."""
     try:
         status = example.path.stat()
     except OSError:
         return None
-    return status.st_size if stat.S_ISREG(status.st_mode) else None
+    is_read = stat.S_ISREG(status.st_mode) and status.st_size <= DEFAULT_LIMITS.max_file_bytes
+    return status.st_size if is_read else None
 
 
-def _checksum(example: Example, max_bytes: int) -> bytes | None:
+def _first_bytes(example: Example) -> bytes | None:
+    """A checksum of how a file begins; None if no image begins so, as a video that needn't be read to its end."""
     try:
         with example.path.open("rb") as file:
-            if max_bytes < 0:
-                return hashlib.file_digest(file, "sha256").digest()
-            return hashlib.sha256(file.read(max_bytes)).digest()
+            first = file.read(FIRST_BYTES)
+    except OSError:
+        return None
+    return hashlib.sha256(first).digest() if begins_as_image(first) else None
+
+
+def _checksum(example: Example) -> bytes | None:
+    try:
+        with example.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
     except OSError:
         return None

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from model.exceptions import DatasetError
+from model.images.limits import DEFAULT_LIMITS
 from tests.helpers.drawn_files import encode, make_image, pack_otherwise, write_files
 from training.data import copies
 from training.data.cache import ImageCache, build_cache
@@ -55,11 +56,23 @@ def test_a_split_without_copies_is_drawn_as_before(tmp_path: Path) -> None:
 
 
 def test_files_are_compared_by_their_bytes(tmp_path: Path) -> None:
-    start = bytes(5000)
+    start = b"\xff\xd8\xff" + bytes(5000)
     names = ["a", "b", "c", "d", "missing"]
     for name, data in zip(names, (start + b"1", start + b"2", start + b"1", start), strict=False):
         (tmp_path / name).write_bytes(data)
     assert copies.same_files([Example(str(tmp_path / name), 0) for name in names]) == [0, 1, 0, 3, 4]
+
+
+def test_files_that_are_never_read_are_not_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Videos, and files that are too large for an image: gigabytes would be read."""
+    names = ["1.mp4", "2.mp4", "1.jpg", "2.jpg"]
+    for name in names:
+        is_video = name.endswith(".mp4")
+        with (tmp_path / name).open("wb") as file:
+            file.write(b"\0\0\0\x18ftypmp42" if is_video else b"\xff\xd8\xff")
+            file.truncate(1_000_000 if is_video else DEFAULT_LIMITS.max_file_bytes + 1)
+    monkeypatch.setattr(copies, "_checksum", lambda example: pytest.fail(f"{example.file} is read to its end"))
+    assert copies.same_files([Example(str(tmp_path / name), 0) for name in names]) == [0, 1, 2, 3]
 
 
 def test_copies_of_one_image_cannot_be_split(tmp_path: Path) -> None:
