@@ -7,7 +7,7 @@ from pathlib import Path
 
 from model.artifacts.artifact import MANIFEST
 from model.artifacts.bundled import DEFAULT_NETWORK
-from model.artifacts.packed import unpack_bundled
+from model.artifacts.packed import bundled_folder
 
 
 def default_artifact(home: Path, notify: Callable[[str], None]) -> Path:
@@ -21,7 +21,7 @@ def default_artifact(home: Path, notify: Callable[[str], None]) -> Path:
     if any(not file.parent.name.startswith(".") for file in manifests):
         return folder
     notify(f"no artifact given: using the bundled network {DEFAULT_NETWORK}")
-    return unpack_bundled(DEFAULT_NETWORK, networks_folder(home)).path
+    return bundled_folder(DEFAULT_NETWORK, networks_folder(home))
 
 
 def networks_folder(home: Path) -> Path:

@@ -121,15 +121,23 @@ def unpack_bundled(name: str, root: Path) -> Artifact:
 
     Raises ArtifactError, for a damaged file with its checksum.
     """
+    return artifacts.load(bundled_folder(name, root))
+
+
+def bundled_folder(name: str, root: Path) -> Path:
+    """The folder of `unpack_bundled`. One that is there isn't verified: that is done when it is loaded.
+
+    Raises ArtifactError, for a damaged file of the package with its checksum.
+    """
     source = BUNDLED / name
     verify_checksums(source)
     manifest = artifacts.read_manifest(source)
     target = root / name / str(manifest.version)
     if target.is_dir():
-        existing = artifacts.load(target)
-        if existing.network_sha256 != manifest.files[NETWORK].sha256:
+        existing = artifacts.read_manifest(target).files.get(NETWORK)
+        if existing is None or existing.sha256 != manifest.files[NETWORK].sha256:
             raise ArtifactError(f"{target} isn't the bundled network {name}: move it away")
-        return existing
+        return target
     labels = artifacts.read_labels(source)
 
     def write(folder: Path) -> Manifest:
@@ -140,7 +148,7 @@ def unpack_bundled(name: str, root: Path) -> Artifact:
             shutil.copyfile(source / file, folder / file)
         return manifest
 
-    return publish(root, name, labels, write, manifest.version)
+    return publish(root, name, labels, write, manifest.version).path
 
 
 def _small_files(manifest: Manifest) -> list[str]:
