@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from model.artifacts.artifact import Label
-from training.config import Environment, RecipeOptions, TrainConfig
+from training.config import Environment, RecipeOptions, TrainConfig, TrainingPrecision
 from training.data.cache import ImageCache
 from training.data.copies import find_copies
 from training.data.datasets import Dataset, Example
@@ -24,7 +24,7 @@ NUM_IMAGES, WARMUP_STEPS = 4096, 10
 
 
 def measure_loading(
-    batch_size: int, device: torch.device, precision: str, compile_: bool, steps: int = 30
+    batch_size: int, device: torch.device, precision: TrainingPrecision, compile_: bool, steps: int = 30
 ) -> dict[str, float]:
     """Images per second of the training steps out of a cache, cutting and copying included; `data_stall`: the share of
     the time in which the steps waited for images."""

@@ -36,6 +36,7 @@ from model.network.initialization import initialize
 from model.network.registry import build_spec
 from model.network.torch_module import AlexNet
 from model.runtime import available_cpus
+from training.config import TrainingDevice, TrainingPrecision
 from training.data.augment import Augmentation
 from training.data.crop_kernels import cut_crops
 from training.loop.frozen_features import num_frozen_layers
@@ -195,7 +196,7 @@ def crops_per_second(images: int = 2000, batch: int = 128) -> float:
 def main(
     batch_size: Annotated[int, typer.Option(help="Images per step.")] = 128,
     turns: Annotated[int, typer.Option(min=1, help="Measured turns of each pair.")] = 5,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Annotated[TrainingDevice, typer.Option(help="The device.")] = "auto",
     compile_: Annotated[bool, typer.Option("--compile", help="Use torch.compile for our step.")] = False,
     output: Annotated[Path, typer.Option(help="Folder of the result file.")] = ROOT / "docs" / "results",
 ) -> None:
@@ -253,7 +254,8 @@ def main(
             f"{1000 * measured['ours_seconds']:.1f} ms, stock {1000 * measured['theirs_seconds']:.1f} ms; "
             f"ratio {measured['ratio']:.1f}"
         )
-    for precision in ("float32", "bfloat16"):
+    precisions: tuple[TrainingPrecision, ...] = ("float32", "bfloat16")
+    for precision in precisions:
         result[f"from a cache in {precision}"] = loading = measure_loading(batch_size, on, precision, compile_)
         typer.echo(
             f"steps with images from a cache, in {precision}: {loading['images_per_second']:.1f} "

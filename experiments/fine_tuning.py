@@ -65,10 +65,10 @@ class Task:
     """A data set, how long each training takes, and with how many crops it is measured."""
 
     epochs: int
-    crops: Literal["1", "10"]
+    crops: Literal[1, 10]
 
 
-TASKS = {"cells": Task(15, "10"), "defects": Task(15, "10"), "cifar10": Task(5, "1")}
+TASKS = {"cells": Task(15, 10), "defects": Task(15, 10), "cifar10": Task(5, 1)}
 
 
 def load_task(name: str, archive: Path | None) -> Dataset:
@@ -152,7 +152,7 @@ def format_table(results: Results) -> str:
         cells = []
         for name, task in TASKS.items():
             runs = [run for key, run in results.runs.items() if key.startswith(f"{name}, {row}, seed ")]
-            errors = [100 * run[task.crops]["top1_error"] for run in runs]
+            errors = [100 * run[str(task.crops)]["top1_error"] for run in runs]
             cells.append(f"{np.mean(errors):.2f} % ({len(errors)})" if errors else "")
         lines.append(f"| {row} | {' | '.join(cells)} |")
     return "\n".join(lines)

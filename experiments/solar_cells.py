@@ -178,7 +178,7 @@ def main(
             )
             data = str(Path(scratch) / "cells.csv")
             write_table(dataset, Path(data))
-        environment = Environment(data, crops="1", home=Path(scratch), cache=cache)
+        environment = Environment(data, crops=1, home=Path(scratch), cache=cache)
         for seed in range(seeds):
             for start, options in starts.items():
                 name = f"{start}, seed {seed}"

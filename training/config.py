@@ -16,12 +16,15 @@ from model.exceptions import TrainingError
 from model.images.contract import ImageContract
 from model.images.limits import DEFAULT_LIMITS
 from model.network.registry import build_spec
-from model.network.spec import NetworkConfig, Scheme
+from model.network.spec import InitScheme, NetworkConfig
 from training.recipes import STRICT, Recipe, get_recipe, with_augmentations
 
 AUTO = "auto"
-Start = Literal["auto", "none"] | Path
-LENGTH = (
+InitFrom = Literal["auto", "none"] | Path
+"""Where a run's weights start; see `RunOptions`."""
+TrainingDevice = Literal["auto", "cpu", "cuda"]
+TrainingPrecision = Literal["auto", "float32", "bfloat16", "float64"]
+LENGTH_FIELDS = (
     "epochs",
     "minutes",
     "drop_by",
@@ -35,7 +38,7 @@ LENGTH = (
 
 @dataclass(frozen=True, config=STRICT)
 class RecipeOptions:
-    """A recipe by name, and changes to it; None: as the recipe has it. See `training.recipes.Recipe`.
+    """A recipe by name, and changes to it. A field that is None leaves the recipe's value; see `training.recipes`.
 
     `name`: `auto` is `fine-tune` for a run that starts from a network, else `small`. `augment`: names of augmentations
     (`training.recipes.with_augmentations`).
@@ -56,13 +59,16 @@ class RecipeOptions:
     random_crop: bool | None = None
     class_weights: bool | None = None
     label_smoothing: float | None = None
-    initialization: Scheme | None = None
+    initialization: InitScheme | None = None
 
-    def resolve(self, fine_tuning: bool = False) -> Recipe:
-        """The recipe with these changes. `fine_tuning`: whether the run starts from a network. Raises TrainingError."""
+    def resolve(self, is_fine_tuning: bool = False) -> Recipe:
+        """The recipe with these changes. Raises TrainingError.
+
+        `is_fine_tuning`: whether the run starts from a trained network.
+        """
         if self.epochs is not None and self.minutes is not None:
             raise TrainingError("--epochs and --minutes exclude each other: choose one")
-        default = "fine-tune" if fine_tuning else "small"
+        default = "fine-tune" if is_fine_tuning else "small"
         recipe = get_recipe(default if self.name == AUTO else self.name)
         if self.batch_size is not None:
             recipe = recipe.with_batch_size(self.batch_size)
@@ -76,9 +82,9 @@ class RecipeOptions:
 
 @dataclass(frozen=True, config=STRICT)
 class NetworkOptions:
-    """Changes to the recipe's network, or to that of the artifact to start from; None: as it is there.
+    """Changes to the network of the recipe, or of the artifact to start from. None leaves a field as it is there.
 
-    Each field is one of `model.network.spec.NetworkConfig`.
+    The fields are those of `model.network.spec.NetworkConfig`.
     """
 
     name: str | None = None
@@ -98,23 +104,22 @@ class NetworkOptions:
 
 @dataclass(frozen=True, config=STRICT)
 class RunOptions:
-    """What a run is called, where its weights start, and how fast each layer learns.
+    """What a run is called, where its weights start, and everything else that may not change when it is resumed.
 
-    `name`: of the artifact ("": that of the data). `seed`: of initialization, split, order, crops and dropout.
-    `init_from`: an artifact whose layers are copied where they fit, or the name of a bundled one; `auto`: the bundled
-    network for photographs where that is expected to be better (`training.loop.start_network.choose_start`); `none`:
-    initial weights are drawn at random. `lr_multipliers`: learning rate multipliers by
-    layer, or group of layers (see `training.optim.layer_rates`). `frozen`: layers that are not trained.
-    `fit_output`: fit a new output layer to the features of the copied layers before training
-    (`training.optim.linear_probe`). `cache_format`: JPEG is lossy, so it belongs to what a run computes.
-    `drop_near_duplicates`: leave out training and validation images that look like held-out ones
-    (`training.data.copies`). `detail`, `color_profiles`: see `model.images.contract`; None: as in `init_from`, or all
-    of it.
+    `name`: name of the artifact; "" takes the name of the data. `seed`: for initialization, split, order, crops and
+    dropout. `init_from`: an artifact whose layers are copied where they fit, or the name of a bundled one; `auto`: the
+    bundled network for photographs where it is expected to be better (`training.loop.start_network.choose_start`);
+    `none`: initial weights are drawn at random. `lr_multipliers`: learning rate multipliers by layer or group of layers
+    (see `training.optim.layer_rates`). `frozen`: layers that are not trained. `fit_output`: fit a new output layer to
+    the features of the copied layers before training (`training.optim.linear_probe`). `cache_format`: part of the
+    RunOptions because JPEG changes the pixels. `drop_near_duplicates`: leave out training and validation images that
+    look like held-out ones (`training.data.copies`). `detail`, `color_profiles`: see `model.images.contract`; None
+    takes the values of the network in `init_from`, or else keeps all detail and converts color profiles.
     """
 
     name: str = ""
     seed: int = 0
-    init_from: Start = "auto"
+    init_from: InitFrom = "auto"
     lr_multipliers: Mapping[str, float] = field(default_factory=dict)
     frozen: tuple[str, ...] = ()
     fit_output: bool = True
@@ -133,16 +138,16 @@ class RunOptions:
 class Environment:
     """Where and how a run computes. All of it may change when a run is resumed.
 
-    `data`, `archive`, `exclude`: see `training.data.loading`. `list_skipped`: a file for what is skipped.
-    `max_pixels`: of an image (`model.images.limits`).
-    `processes_per_network`: 1, or 2 with a tower in each. `micro_batch`: maximum number of images per forward pass in a
-    process; their gradients add up to the whole batch's (0: no maximum). `precision`: `float32`, `bfloat16` (autocast),
-    `float64`, or `auto`: bfloat16 where the hardware computes with it. `threads`: of a process on the CPU (0: chosen by
-    a short trial). `compile`: torch.compile, on a GPU. `save_steps`: steps between checkpoints within an epoch, in
-    addition to one every ten minutes (0: none). `keep_checkpoint`: also when the run is finished. `publish`: the
-    weights of the last epoch, or of the one with the best validation error. `find_rate`: choose the learning rate by a
-    range test before the first epoch. `crops`: measure the center crop only, or ten crops, too. `artifacts`, `runs` and
-    `cache` are below `home` unless given.
+    `data`, `archive`, `exclude`: see `training.data.loading`. `list_skipped`: a file that lists the skipped images.
+    `max_pixels`: maximum pixels of an image (`model.images.limits`). `processes_per_network`: 1, or 2 with a tower in
+    each. `micro_batch`: maximum number of images per forward pass in a process, 0 for no maximum; gradients are
+    accumulated over the whole batch. `precision`: `bfloat16` is autocast; `auto` takes bfloat16 where the hardware
+    computes with it, else float32. `threads`: CPU threads per process; 0 chooses them by a short trial. `compile`: use
+    torch.compile on a GPU. `save_steps`: steps between checkpoints within an epoch, in addition to one every ten
+    minutes; 0 for none. `keep_checkpoint`: keep it when the run is finished. `publish`: the weights of the last epoch,
+    or of the one with the lowest validation error. `find_rate`: choose the learning rate by a range test before the
+    first epoch. `crops`: 1 measures the held-out images with the center crop, 10 also with ten crops. `artifacts`,
+    `runs` and `cache` are below `home` unless given.
     """
 
     data: str = "elpv"
@@ -152,15 +157,15 @@ class Environment:
     max_pixels: int = DEFAULT_LIMITS.max_pixels
     processes_per_network: int = 1
     micro_batch: int = 0
-    precision: str = "auto"
-    device: str = "auto"
+    precision: TrainingPrecision = "auto"
+    device: TrainingDevice = "auto"
     threads: int = 0
     compile: bool = False
     save_steps: int = 0
     keep_checkpoint: bool = False
     publish: Literal["last", "best"] = "last"
     find_rate: bool = False
-    crops: Literal["1", "10"] = "10"
+    crops: Literal[1, 10] = 10
     home: Path = Path()
     artifacts: Path | None = None
     runs: Path | None = None
@@ -181,43 +186,43 @@ class Environment:
 
 @dataclass(frozen=True, config=STRICT)
 class TrainConfig:
-    """Everything that a training run is told.
+    """The whole configuration of a training run.
 
-    `fine_tuning`: the recipe that takes the place of `recipe` if `init_from` is `auto` and the run is to start from the
-    bundled network; None once that is decided.
+    `recipe_if_fine_tuning`: with `init_from` `auto`, the recipe that replaces `recipe` if the run turns out to start
+    from the bundled network. None once the start is decided.
     """
 
     network: NetworkOptions
     recipe: Recipe
     run: RunOptions
     environment: Environment = field(default_factory=Environment)
-    fine_tuning: Recipe | None = None
+    recipe_if_fine_tuning: Recipe | None = None
 
     @classmethod
     def create(
         cls,
-        recipe: RecipeOptions | None = None,
-        network: NetworkOptions | None = None,
+        recipe_options: RecipeOptions | None = None,
+        network_options: NetworkOptions | None = None,
         run: RunOptions | None = None,
         environment: Environment | None = None,
     ) -> TrainConfig:
         """The configuration of a new run from options. Raises TrainingError, NetworkConfigError."""
-        environment, network = environment or Environment(), network or NetworkOptions()
-        recipe, run = recipe or RecipeOptions(), run or RunOptions()
-        if run.init_from == "auto" and (recipe.name != AUTO or network != NetworkOptions()):
+        environment, run = environment or Environment(), run or RunOptions()
+        recipe_options, network_options = recipe_options or RecipeOptions(), network_options or NetworkOptions()
+        if run.init_from == "auto" and (recipe_options.name != AUTO or network_options != NetworkOptions()):
             run = replace(run, init_from="none")  # another recipe or network than the bundled one's was chosen
-        resolved = recipe.resolve(fine_tuning=run.init_from not in ("auto", "none"))
-        fine_tuning = recipe.resolve(fine_tuning=True) if run.init_from == "auto" else None
+        recipe = recipe_options.resolve(is_fine_tuning=run.init_from not in ("auto", "none"))
+        recipe_if_fine_tuning = recipe_options.resolve(is_fine_tuning=True) if run.init_from == "auto" else None
         run = replace(run, name=run.name or Path(environment.data).resolve().stem.lstrip("."))
         try:
             check_path_name(run.name)
         except ValueError as error:
             raise TrainingError(f"invalid --name {run.name!r}: {error}") from error
         if run.init_from in ("auto", "none"):
-            build_spec(network.apply(resolved.network))  # for its checks
-            if not resolved.epochs and not resolved.minutes:
+            build_spec(network_options.apply(recipe.network))  # for its checks
+            if not recipe.epochs and not recipe.minutes:
                 raise TrainingError("--epochs 0 needs a network to start from: choose one with --init-from")
-        return cls(network, resolved, run, environment, fine_tuning)
+        return cls(network_options, recipe, run, environment, recipe_if_fine_tuning)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1, default=str) + "\n"
@@ -230,17 +235,17 @@ class TrainConfig:
     def resume_fingerprint(self) -> dict[str, Any]:
         """Everything that may not change when a run is resumed, as plain JSON values, by section.
 
-        The length of the run may, and what follows from it.
+        The environment may change, and so may the length of the run with the fields that depend on it.
         """
         plain: dict[str, Any] = json.loads(self.to_json())
-        del plain["environment"], plain["fine_tuning"]
-        for name in LENGTH:
+        del plain["environment"], plain["recipe_if_fine_tuning"]
+        for name in LENGTH_FIELDS:
             del plain["recipe"][name]
         return plain
 
 
-def parse_start(text: str) -> Start:
-    """What `--init-from` names: "auto", "none", or a folder or the name of a bundled network as a path."""
+def parse_init_from(text: str) -> InitFrom:
+    """Parse `--init-from`: "auto", "none", or a path: a folder, or the name of a bundled network."""
     return "auto" if text == "auto" else "none" if text == "none" else Path(text)
 
 
@@ -253,7 +258,7 @@ def parse_lr_multipliers(text: str) -> dict[str, float]:
 
 
 def _changes(options: RecipeOptions | NetworkOptions) -> dict[str, Any]:
-    """The fields that are not None, without those that `resolve` treats apart."""
+    """The fields that are not None, without those that `RecipeOptions.resolve` handles itself."""
     values = {known.name: getattr(options, known.name) for known in fields(options)}
     special = ("name", "epochs", "minutes", "batch_size", "augment") if isinstance(options, RecipeOptions) else ()
     return {name: value for name, value in values.items() if value is not None and name not in special}

@@ -11,7 +11,7 @@ from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass
 
 from model.exceptions import TrainingError
-from model.network.spec import NetworkConfig, Scheme
+from model.network.spec import InitScheme, NetworkConfig
 
 STRICT = ConfigDict(extra="forbid")
 NEVER = 1e9
@@ -125,7 +125,7 @@ class Recipe:
 
     name: str
     network: NetworkConfig = field(default_factory=NetworkConfig)
-    initialization: Scheme = "paper"
+    initialization: InitScheme = "paper"
     batch_size: int = 128
     learning_rate: float = 0.01
     momentum: float = 0.9

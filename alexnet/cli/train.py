@@ -87,6 +87,7 @@ if TYPE_CHECKING:
 OTHER_RANKS_DELAY = 5
 """Seconds before other processes than the first report an error: the first usually reports the same one before."""
 POOL_SIZES: dict[int | None, Literal[2, 3] | None] = {None: None, 2: 2, 3: 3}
+MEASURED_CROPS: dict[Literal["1", "10"], Literal[1, 10]] = {"1": 1, "10": 10}
 
 
 def train(
@@ -160,12 +161,12 @@ def train(
         RecipeOptions,
         RunOptions,
         TrainConfig,
+        parse_init_from,
         parse_lr_multipliers,
-        parse_start,
     )
 
     config = TrainConfig.create(
-        recipe=RecipeOptions(
+        recipe_options=RecipeOptions(
             name=recipe,
             epochs=epochs,
             minutes=minutes,
@@ -182,7 +183,7 @@ def train(
             mirror=mirror,
             random_crop=random_crop,
         ),
-        network=NetworkOptions(
+        network_options=NetworkOptions(
             name=network,
             hidden=hidden,
             dropout=dropout,
@@ -195,7 +196,7 @@ def train(
         run=RunOptions(
             name=name or "",
             seed=seed,
-            init_from=parse_start(init_from),
+            init_from=parse_init_from(init_from),
             fit_output=fit_output,
             lr_multipliers=parse_lr_multipliers(lr_multipliers) if lr_multipliers else {},
             frozen=tuple(frozen.split(",")) if frozen else (),
@@ -220,7 +221,7 @@ def train(
             keep_checkpoint=keep_checkpoint,
             publish=publish,
             find_rate=find_rate,
-            crops=crops,
+            crops=MEASURED_CROPS[crops],
             home=home,
             artifacts=artifacts,
             runs=runs,

@@ -14,6 +14,11 @@ The network of the paper (section 3), two towers that meet at conv3 and in the f
     fc8     one per class      all 4096         logits
 
 60,965,224 parameters with 1000 classes.
+
+`_Variant` has what differs between these networks. For another geometry, add its kernel sizes and strides to
+`_convolutional_layers`, and set `ceil_mode` in `_pool` where its maps need it. Everything else follows the
+specification: training, export, crops and published weights. Only the optimization for ten crops needs the geometry
+above; `model.network.ten_crop_graph.can_share` leaves it out for another.
 """
 
 from __future__ import annotations
@@ -31,13 +36,13 @@ from model.network.spec import (
     Dropout,
     Flatten,
     Init,
+    InitScheme,
     Layer,
     Linear,
     MaxPool,
     NetworkConfig,
     NetworkSpec,
     Padding,
-    Scheme,
     SpatialNorm,
 )
 
@@ -56,11 +61,12 @@ FLAT_PIXELS = 6 * 6
 
 @dataclass(frozen=True)
 class _Variant:
-    """How a network differs from the paper's; what isn't an option of `NetworkConfig`.
+    """What distinguishes a network from the paper's and isn't an option of `NetworkConfig`.
 
-    `conv1_padding`: with 3 zeros at the bottom and right, 224 pixels, windows of 11 and stride 4 give 55 positions: the
-    last window reaches pixel 227. Without zeros there are 54, and the last pooling needs `ceil_mode`. `normalization`:
-    None: as the options say. `pool_first`: pooling before normalization.
+    `conv1_padding`: 224 pixels, windows of 11 and stride 4 give 55 positions with 3 zeros at the bottom and right,
+    because the last window reaches pixel 227. Without zeros there are 54, and the last pooling needs `ceil_mode`.
+    `normalization`: None takes `NetworkConfig.normalization`. `pool_first`: pooling before normalization.
+    `extra_conv`: a sixth convolution after the last pooling.
     """
 
     channels: Mapping[str, int]
@@ -231,10 +237,10 @@ def _conv(
     return Conv(name, in_channels, out_channels, kernel_size, stride, padding, groups, init, anneals_early=early)
 
 
-def _init(fan_in: float, bias: float, source_std: float = 0.01) -> dict[Scheme, Init]:
+def _init(fan_in: float, bias: float, source_std: float = 0.01) -> dict[InitScheme, Init]:
     """`paper`: section 5. `source`: the authors' program. `he`: for small datasets, where `paper` makes no progress at
     first. `fan_in`: inputs per output that dropout doesn't set to zero."""
     return {"paper": Init(0.01, bias), "source": Init(source_std, bias), "he": Init((2 / fan_in) ** 0.5, 0.0)}
 
 
-_OUTPUT_INIT: dict[Scheme, Init] = dict.fromkeys(("paper", "source", "he"), Init(0.01, 0.0))
+_OUTPUT_INIT: dict[InitScheme, Init] = dict.fromkeys(("paper", "source", "he"), Init(0.01, 0.0))

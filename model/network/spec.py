@@ -1,8 +1,8 @@
-"""Description of a network: its layers in order of execution, with everything that belongs to each of them.
+"""Specification of a network: its layers in order of execution.
 
-`model.network.torch_module` and `model.network.onnx_layers` interpret a specification; the readers in
-`model.pretrained` compare files with it; initialization, dropout, quantization and the division between processes are
-attributes of its layers. `model.network.registry` builds the specifications that exist.
+A layer also says how its weights are initialized, whether it is quantized, and how it is partitioned between processes.
+`model.network.torch_module` and `model.network.onnx_layers` interpret a specification, and the readers in
+`model.pretrained` compare files with it. `model.network.registry` builds the specifications.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from pydantic import ConfigDict
 
 from model.exceptions import NetworkConfigError
 
-Scheme = Literal["paper", "source", "he"]
+InitScheme = Literal["paper", "source", "he"]
 """How weights are initialized: as in section 5, as in the authors' program, or by fan-in (He et al. 2015)."""
 Padding = tuple[int, int, int, int]
 """Zeros at the top, left, bottom and right."""
-Parallel = Literal["tower", "column", "row"]
-"""How a layer is divided between processes that hold one tower each (column and row: the terms of Megatron-LM).
+Partitioning = Literal["tower", "column", "row"]
+"""How a layer is partitioned between processes that hold one tower each (column and row: the terms of Megatron-LM).
 
-`tower`: outputs are divided, and an output sees the inputs of its own tower. `column`: outputs are divided, and see
-the inputs of all towers, which are gathered first. `row`: inputs are divided, and the partial sums are added up; the
-bias is replicated.
+`tower`: the outputs are partitioned, and each sees the inputs of its own tower. `column`: the outputs are partitioned,
+and each sees the inputs of all towers, which are gathered first. `row`: the inputs are partitioned, and the partial
+sums are added up; every process holds the whole bias.
 """
 
 
@@ -37,9 +37,10 @@ class Init(NamedTuple):
 
 @dataclass(frozen=True)
 class Conv:
-    """A grouped convolution; channel counts are those of all towers together.
+    """A grouped convolution. The channel counts include all towers.
 
-    `anneals_early`: the authors lower its learning rate first.
+    `anneals_early`: the authors' recipe lowers its learning rate first. `quantize`: whether `alexnet quantize`
+    quantizes its weights and inputs to int8.
     """
 
     name: str
@@ -49,7 +50,7 @@ class Conv:
     stride: int
     padding: Padding
     groups: int
-    init: Mapping[Scheme, Init]
+    init: Mapping[InitScheme, Init]
     anneals_early: bool = False
     quantize: bool = True
 
@@ -58,19 +59,19 @@ class Conv:
         return self.out_channels, self.in_channels // self.groups, self.kernel_size, self.kernel_size
 
     @property
-    def parallel(self) -> Parallel:
+    def partitioning(self) -> Partitioning:
         return "tower" if self.groups > 1 else "column"
 
 
 @dataclass(frozen=True)
 class Linear:
-    """A fully connected layer."""
+    """A fully connected layer. `quantize`: whether `alexnet quantize` quantizes its weights and inputs to int8."""
 
     name: str
     in_features: int
     out_features: int
-    parallel: Parallel
-    init: Mapping[Scheme, Init]
+    partitioning: Partitioning
+    init: Mapping[InitScheme, Init]
     quantize: bool = True
 
     @property
@@ -80,7 +81,10 @@ class Linear:
 
 @dataclass(frozen=True)
 class Activation:
-    """ReLU or tanh. `quantize`: its outputs are quantized, too, because a layer with weights is right before it."""
+    """ReLU or tanh.
+
+    `quantize`: also quantize its output; False if another layer stands between it and its convolution.
+    """
 
     name: str
     function: Literal["relu", "tanh"]
@@ -147,16 +151,16 @@ Layer = Conv | Linear | Activation | LRN | SpatialNorm | MaxPool | Flatten | Dro
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """The options of a network; stands in manifests and checkpoints. The defaults are the paper's.
+    """The options of a network, stored in manifests and checkpoints. The defaults are the paper's.
 
-    `name`: a key of `model.network.registry.NETWORKS`. `hidden`: outputs of fc6 and fc7. `dropout`: probability of
+    `name`: a key of `model.network.registry.NETWORKS`. `hidden`: outputs of fc6 and of fc7. `dropout`: probability of
     setting an output of fc6 or fc7 to zero. `input_scale`: factor of the pixels after the mean is subtracted.
-    `input_size`: pixels per side of a crop. `mean`: what is subtracted from a crop: the mean image at its `own`
-    position, or at the `center` (the authors' program). `pool_size`: window of the max pooling with stride 2; 3
-    overlaps, 2 doesn't, with maps of the same size. `normalization`: `paper` (section 3.3), `source` (the authors'
-    program: alpha / n, before the first ReLU, and a second one over pixels after conv2) or `none`.
-    `conv3_cross_tower`: conv3 sees both towers. `omit_layer`: a layer to leave out. `channels`: of conv1 to conv5, if
-    not the network's own.
+    `input_size`: pixels per side of a crop. `mean`: subtract from a crop the part of the mean image at the crop's own
+    position (`own`), or always its center part (`center`, as in the authors' program). `pool_size`: window of the max
+    pooling with stride 2; windows of 3 overlap, windows of 2 don't; both give maps of the same size. `normalization`:
+    `paper` (section 3.3), `source` (the authors' program: alpha / n, before the first ReLU, and a second normalization
+    over pixels after conv2) or `none`. `conv3_cross_tower`: whether conv3 sees both towers. `omit_layer`: a layer to
+    leave out. `channels`: outputs of conv1 to conv5; empty for the network's own.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -184,9 +188,10 @@ class NetworkConfig:
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """A network: the layers from a crop (3, input_size, input_size), mean subtracted, to the logits of the classes.
+    """The layers of a network, from a crop (3, input_size, input_size) to the logits of the classes.
 
-    The pixels are multiplied by `config.input_scale` before the first layer.
+    The mean has been subtracted from the crop, and its pixels are multiplied by `config.input_scale` before the first
+    layer.
     """
 
     config: NetworkConfig
@@ -227,7 +232,10 @@ class NetworkSpec:
         return [self.layers[start:end] for start, end in zip(starts, [*starts[1:], len(self.layers)], strict=True)]
 
     def constant_factors(self) -> Iterator[tuple[Weighted, float]]:
-        """Each layer with weights, and the constant that its inputs are multiplied by outside training."""
+        """Each layer with weights, and the constant factor of its inputs in evaluation.
+
+        The factors are the input scale and dropout's 1 - p; ONNX networks have them folded into the weights.
+        """
         factor = self.config.input_scale
         for layer in self.layers:
             if isinstance(layer, Dropout):

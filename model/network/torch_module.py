@@ -93,7 +93,7 @@ class AlexNet(nn.Module):
         return x.flatten(1)
 
     def _apply_conv(self, layer: Conv, x: Tensor) -> Tensor:
-        if layer is not self.spec.layers[0] and layer.parallel == "column":
+        if layer is not self.spec.layers[0] and layer.partitioning == "column":
             x = self.exchange.gather(x)
         if not _is_symmetric(layer):
             top, left, bottom, right = layer.padding
@@ -102,7 +102,7 @@ class AlexNet(nn.Module):
         return result
 
     def _apply_linear(self, layer: Linear, x: Tensor) -> Tensor:
-        if layer.parallel == "row":
+        if layer.partitioning == "row":
             weight, bias = (self.get_parameter(f"{layer.name}.{kind}") for kind in ("weight", "bias"))
             return self.exchange.all_reduce(F.linear(x, weight)) + bias
         result: Tensor = self.get_submodule(layer.name)(self.exchange.gather(x))
@@ -112,10 +112,10 @@ class AlexNet(nn.Module):
 def _module(layer: Weighted, size: int) -> nn.Conv2d | nn.Linear:
     """The share of one of `size` processes in a layer."""
     if isinstance(layer, Linear):
-        if layer.parallel == "row":
+        if layer.partitioning == "row":
             return nn.Linear(layer.in_features // size, layer.out_features)
         return nn.Linear(layer.in_features, layer.out_features // size)
-    divided = layer.parallel == "tower"
+    divided = layer.partitioning == "tower"
     return nn.Conv2d(
         layer.in_channels // size if divided else layer.in_channels,
         layer.out_channels // size,

@@ -122,6 +122,6 @@ def _shard_dim(spec: NetworkSpec, name: str) -> int | None:
     """The dimension along which a tensor is divided; None: every process has all of it."""
     layer_name, _, kind = name.partition(".")
     (layer,) = [layer for layer in spec.weighted_layers if layer.name == layer_name]
-    if layer.parallel != "row":
+    if layer.partitioning != "row":
         return 0
     return 1 if kind == "weight" else None

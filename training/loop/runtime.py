@@ -7,15 +7,13 @@ import ctypes
 import torch
 
 from model.exceptions import TrainingError
+from training.config import TrainingDevice, TrainingPrecision
 
-PRECISIONS = ("auto", "float32", "bfloat16", "float64")
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
 
 
-def pick_device(device: str) -> str:
+def pick_device(device: TrainingDevice) -> str:
     """`auto` -> cuda if there is one, else cpu. Raises TrainingError if cuda is chosen and missing."""
-    if device not in ("auto", "cpu", "cuda"):
-        raise TrainingError(f"unknown --device {device!r}: choose auto, cpu or cuda")
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
@@ -23,10 +21,8 @@ def pick_device(device: str) -> str:
     return device
 
 
-def pick_precision(precision: str, device: torch.device) -> str:
-    """`auto` -> bfloat16 if the hardware computes with it, else float32. Raises TrainingError."""
-    if precision not in PRECISIONS:
-        raise TrainingError(f"unknown --precision {precision!r}: choose one of {', '.join(PRECISIONS)}")
+def pick_precision(precision: TrainingPrecision, device: torch.device) -> str:
+    """`auto` -> bfloat16 if the hardware computes with it, else float32."""
     if precision != "auto":
         return precision
     if device.type == "cuda":

@@ -26,7 +26,6 @@ from training.evaluation.baselines import write_baselines
 from training.loop import diagnostics
 from training.loop.distributed import DistributedContext
 from training.loop.run_directory import RunDirectory
-from training.loop.runtime import pick_precision
 from training.loop.start_network import FittedStart, choose_start, fit_output_layer
 from training.loop.status import stage
 from training.loop.trainer import Trainer
@@ -45,7 +44,6 @@ def set_up(
     configuration is raised before any image is read.
     """
     environment = config.environment
-    pick_precision(environment.precision, context.device)
     check_layer_names(config.run.lr_multipliers, config.run.frozen)
     with stage(f"looking for the images of {environment.data}", context.is_main):
         dataset = load_dataset(environment.data, config.run.seed, environment.archive, environment.exclude)

@@ -47,14 +47,15 @@ def choose_start(config: TrainConfig, num_train_images: int) -> tuple[TrainConfi
     """
     run, folder = config.run, config.environment.cache_folder / "networks"
     if run.init_from == "auto":
-        assert config.fine_tuning is not None
+        assert config.recipe_if_fine_tuning is not None
         if num_train_images >= MAX_FINE_TUNING_IMAGES:
             reason = f"{num_train_images:,} training images are enough to train from nothing"
-            return replace(config, run=replace(run, init_from="none"), fine_tuning=None), (
+            return replace(config, run=replace(run, init_from="none"), recipe_if_fine_tuning=None), (
                 f"{reason}; --init-from {BUNDLED_NETWORK} starts from the bundled network"
             )
         start = unpack_bundled(BUNDLED_NETWORK, folder).path
-        return replace(config, run=replace(run, init_from=start), recipe=config.fine_tuning, fine_tuning=None), (
+        recipe, run = config.recipe_if_fine_tuning, replace(run, init_from=start)
+        return replace(config, run=run, recipe=recipe, recipe_if_fine_tuning=None), (
             f"starting from the bundled network {BUNDLED_NETWORK}; --init-from none trains from nothing"
         )
     if isinstance(run.init_from, Path) and is_bundled(str(run.init_from)):  # also where images are in a folder `photos`
@@ -86,7 +87,7 @@ def fit_output_layer(
     labels = np.array([example.label for example in dataset.examples])
     crops = draw_crops(len(train), generator)
     extractor = _FeatureExtractor(initial, config, cache, device)
-    served = [*CENTER_CROP, *(crop for crop in CROP_IDS[int(config.environment.crops)] if crop not in CENTER_CROP)]
+    served = [*CENTER_CROP, *(crop for crop in CROP_IDS[config.environment.crops] if crop not in CENTER_CROP)]
     total = crops.size + len(validation) * len(served) + len(held_out)
     with tqdm(total=total, desc="features of the start network", unit="crop", leave=False, disable=None) as bar:
         if bar.disable:

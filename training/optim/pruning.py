@@ -45,7 +45,7 @@ def pruning_masks(
 
 def _tower_dim(layer: Linear) -> int:
     """The dimension along which a layer's weights are divided between towers."""
-    return 1 if layer.parallel == "row" else 0
+    return 1 if layer.partitioning == "row" else 0
 
 
 def _largest(weights: Tensor, density: float) -> Tensor:

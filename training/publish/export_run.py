@@ -54,7 +54,7 @@ def export_and_publish(
             if round_weights is not None:
                 round_weights(folder / NETWORK)
             write_kernels(folder)
-        ten_crop = config.environment.crops == "10"
+        ten_crop = config.environment.crops == 10
         train, validation = (
             [dataset.examples[row] for row in cache.rows(dataset, name)] for name in ("train", "validation")
         )

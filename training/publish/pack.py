@@ -91,7 +91,7 @@ def prune(trainer: Trainer, density: float) -> dict[str, Any]:
     """The trainer's state with all but the largest weights of fc6 and fc7 set to zero, and masks that keep them so."""
     state = trainer.state()
     masks = {}
-    hidden = [layer for layer in trainer.initial.spec.linears if layer.parallel == "column"]
+    hidden = [layer for layer in trainer.initial.spec.linears if layer.partitioning == "column"]
     for name in (f"{layer.name}.weight" for layer in hidden):
         weight = state["weights"][name]
         kept = max(1, round(density * weight.numel()))

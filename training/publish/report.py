@@ -107,7 +107,7 @@ def rewrite_report(run: Path, artifact: Path | None = None) -> Path:
         raise DatasetError(f"the classes of {environment.data} differ from those of {loaded.path}")
     cache = open_cache(config, dataset)
     model = OnnxModel(loaded.network)
-    predictions = predict_split(model, dataset, cache, dataset.held_out_split, environment.crops == "10")
+    predictions = predict_split(model, dataset, cache, dataset.held_out_split, environment.crops == 10)
     return write_report(run, config, loaded, dataset, cache, predictions)
 
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from model.exceptions import NetworkConfigError, TrainingError
 from model.network.spec import NetworkConfig
 from training.config import (
-    LENGTH,
+    LENGTH_FIELDS,
     Environment,
     NetworkOptions,
     RecipeOptions,
@@ -45,7 +45,7 @@ def test_ordinary_names_and_folders_names_stand(tmp_path: Path) -> None:
 def test_options_are_fields_of_what_they_change() -> None:
     assert {option.name for option in fields(NetworkOptions)} <= {known.name for known in fields(NetworkConfig)}
     assert {option.name for option in fields(RecipeOptions)} - {"augment"} <= {known.name for known in fields(Recipe)}
-    assert set(LENGTH) <= {known.name for known in fields(Recipe)}
+    assert set(LENGTH_FIELDS) <= {known.name for known in fields(Recipe)}
 
 
 def test_recipe_options_change_the_recipe() -> None:
@@ -91,8 +91,11 @@ def test_a_run_by_the_clock() -> None:
 def test_mistakes_in_options_are_refused() -> None:
     with pytest.raises(ValidationError, match="hiden"):
         NetworkOptions(hiden=3)  # type: ignore[call-arg]
+    for wrong in ({"precision": "int8"}, {"device": "tpu"}, {"crops": 2}):
+        with pytest.raises(ValidationError, match=next(iter(wrong))):
+            Environment(**wrong)
     with pytest.raises(NetworkConfigError, match="invalid hidden width 3"):
-        TrainConfig.create(network=NetworkOptions(hidden=3))
+        TrainConfig.create(network_options=NetworkOptions(hidden=3))
     with pytest.raises(TrainingError, match=r"invalid --lr-multipliers 'conv1': write them like conv1=0\.01,fc8=1"):
         parse_lr_multipliers("conv1")
     assert parse_lr_multipliers("conv1=0.01,fc8=1") == {"conv1": 0.01, "fc8": 1.0}
@@ -115,7 +118,7 @@ def test_only_the_environment_may_change_when_a_run_is_resumed() -> None:
     assert elsewhere.resume_fingerprint() == config.resume_fingerprint()
     for other in (
         TrainConfig.create(RecipeOptions(weight_decay=0.1)),
-        TrainConfig.create(network=NetworkOptions(hidden=16)),
+        TrainConfig.create(network_options=NetworkOptions(hidden=16)),
         TrainConfig.create(run=RunOptions(seed=1)),
     ):
         assert other.resume_fingerprint() != config.resume_fingerprint()

@@ -96,7 +96,7 @@ def config_of(app: typer.Typer, received: list[Any], *options: str) -> TrainConf
 
 
 def flat(config: TrainConfig) -> dict[str, object]:
-    sections = {section: values for section, values in asdict(config).items() if section != "fine_tuning"}
+    sections = {section: values for section, values in asdict(config).items() if section != "recipe_if_fine_tuning"}
     return {f"{section}.{name}": value for section, values in sections.items() for name, value in values.items()}
 
 

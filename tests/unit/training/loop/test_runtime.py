@@ -11,15 +11,11 @@ from training.loop.runtime import pick_device, pick_precision
 
 def test_precision() -> None:
     cpu = torch.device("cpu")
-    with pytest.raises(TrainingError, match="unknown --precision 'int8'"):
-        pick_precision("int8", cpu)
     assert pick_precision("float32", cpu) == "float32"
     assert pick_precision("auto", cpu) in ("float32", "bfloat16")
 
 
 def test_device() -> None:
-    with pytest.raises(TrainingError, match="unknown --device 'tpu'"):
-        pick_device("tpu")
     if not torch.cuda.is_available():
         assert pick_device("auto") == "cpu"
         with pytest.raises(TrainingError, match="no CUDA device"):

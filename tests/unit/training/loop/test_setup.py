@@ -20,7 +20,7 @@ def test_the_images_are_summed_up(few: Path, tmp_path: Path, capsys: pytest.Capt
     (root / "checks" / "cut.jpg").write_bytes((root / "checks" / "00.jpg").read_bytes()[:900])
     (root / "cover.jpg").write_bytes((root / "checks" / "00.jpg").read_bytes())
     config = TrainConfig.create(
-        network=NetworkOptions(hidden=8),
+        network_options=NetworkOptions(hidden=8),
         run=RunOptions(name="photos"),
         environment=Environment(
             data=str(root),

@@ -34,7 +34,7 @@ DEVICE = torch.device("cpu")
 
 
 def create(few: Path, home: Path, start: Path | str = "auto", **recipe: object) -> TrainConfig:
-    environment = Environment(str(few), device="cpu", precision="float32", crops="1", home=home)
+    environment = Environment(str(few), device="cpu", precision="float32", crops=1, home=home)
     return TrainConfig.create(
         RecipeOptions(**recipe),  # type: ignore[arg-type]
         run=RunOptions(name="few", init_from=start),  # type: ignore[arg-type]
@@ -86,14 +86,14 @@ def test_the_start_is_chosen_by_the_number_of_images(
     config = create(few, tmp_path)
     assert (config.recipe.name, config.run.init_from) == ("small", "auto")
     tuned, text = choose_start(config, MAX_FINE_TUNING_IMAGES - 1)
-    assert (tuned.recipe.name, tuned.run.init_from, tuned.fine_tuning) == (
+    assert (tuned.recipe.name, tuned.run.init_from, tuned.recipe_if_fine_tuning) == (
         "fine-tune",
         bundled / "photos",
         None,
     )
     assert "--init-from none" in text
     scratch, text = choose_start(config, MAX_FINE_TUNING_IMAGES)
-    assert (scratch.recipe.name, scratch.run.init_from, scratch.fine_tuning) == ("small", "none", None)
+    assert (scratch.recipe.name, scratch.run.init_from, scratch.recipe_if_fine_tuning) == ("small", "none", None)
     assert f"{MAX_FINE_TUNING_IMAGES:,} training images" in text
     (tmp_path / "photos").mkdir()  # a folder of images
     monkeypatch.chdir(tmp_path)
@@ -103,14 +103,15 @@ def test_the_start_is_chosen_by_the_number_of_images(
 
 def test_another_network_or_recipe_starts_from_nothing(few: Path, tmp_path: Path) -> None:
     assert create(few, tmp_path, name="paper").run.init_from == "none"
-    assert TrainConfig.create(network=NetworkOptions(hidden=64)).run.init_from == "none"
+    assert TrainConfig.create(network_options=NetworkOptions(hidden=64)).run.init_from == "none"
     with pytest.raises(TrainingError, match="--epochs 0 needs a network"):
         create(few, tmp_path, "none", epochs=0)
 
 
 def test_the_images_mean_stays_where_nothing_is_copied(few: Path, tmp_path: Path) -> None:
     config = TrainConfig.create(
-        network=NetworkOptions(hidden=16, channels=(4, 8, 8, 8, 8)), environment=Environment(str(few), home=tmp_path)
+        network_options=NetworkOptions(hidden=16, channels=(4, 8, 8, 8, 8)),
+        environment=Environment(str(few), home=tmp_path),
     )
     with set_up(config, DistributedContext(DEVICE)) as trainer:
         assert trainer.initial.mean is None
