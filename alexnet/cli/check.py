@@ -57,7 +57,4 @@ def check(
         result = check_data(dataset, contract, ImageLimits(max_pixels))
     if list_skipped is not None:
         write_skipped(list_skipped, result.skipped)
-    if as_json:
-        print_json(result.to_json())
-    else:
-        typer.echo(str(result))
+    print_json(result.to_json()) if as_json else typer.echo(str(result))

@@ -58,7 +58,17 @@ class Group(TyperGroup):
         if not args and self.no_args_is_help and not ctx.resilient_parsing:
             typer.echo(ctx.get_help())
             ctx.exit()
+        option = args[0].partition("=")[0] if args else ""
+        if option.startswith("--") and (name := self._command_with(option, ctx)):
+            raise typer.TyperException(f"{option} is an option of a command: {ctx.command_path} {name} {option}")
         return super().parse_args(ctx, args)
+
+    def _command_with(self, option: str, ctx: Context) -> str | None:
+        """The first command that has an option which the group itself doesn't have."""
+        if option in ctx.help_option_names:
+            return None
+        commands = self.commands.items()
+        return next((name for name, one in commands if any(option in param.opts for param in one.params)), None)
 
     def format_options(self, ctx: Context, formatter: Formatter) -> None:
         _write_sections(formatter, self.summaries(ctx))
@@ -80,6 +90,9 @@ class LazyGroup(Group):
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
         self.commands = _LazyCommands(self.table)
+
+    def _command_with(self, option: str, ctx: Context) -> None:
+        """Its commands are not imported to look at their options."""
 
     def get_command(self, ctx: Context, cmd_name: str) -> AnyCommand | None:
         return self.commands[cmd_name] if cmd_name in self.table else None

@@ -88,8 +88,9 @@ class LayerWriter:
         point = f"{layer.name}.in"
         scale, _ = _scale_and_zero(self.ranges[point])
         maximum = np.abs(weight.reshape(len(weight), -1)).max(1)
-        steps = np.where(maximum > 0, maximum, 1) / WEIGHT_LEVELS  # one per output
-        steps = np.maximum(steps, np.abs(bias) / (scale * MAX_BIAS)).astype(np.float32)  # its weights may be almost 0
+        weight_steps = np.where(maximum > 0, maximum, 1) / WEIGHT_LEVELS  # one per output
+        bias_steps = np.abs(bias) / (scale * MAX_BIAS)  # larger where the weights are almost 0
+        steps = np.maximum(weight_steps, bias_steps).astype(np.float32)
         weight_int8 = np.rint(weight / steps.reshape(-1, *[1] * (weight.ndim - 1))).astype(np.int8)
         bias_int32 = np.rint(bias.astype(np.float64) / (steps * scale)).astype(np.int32)
         return (

@@ -52,5 +52,5 @@ export async function show({ query, info, root, signal }) {
 function noLibrary() {
   return element("section", { className: "empty" }, element("h1", { tabIndex: -1 }, "There is no library yet"),
     element("p", {}, "A library is a collection of images to search in. Make one from a folder, then start the server again:"),
-    element("pre", { tabIndex: 0 }, "alexnet index --data FOLDER\nalexnet serve"));
+    element("pre", { tabIndex: 0 }, "alexnet index add --data FOLDER\nalexnet serve"));
 }

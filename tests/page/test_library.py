@@ -202,4 +202,6 @@ def test_without_a_library_images_are_named(artifact: Artifact, images: Path, op
         expect(page.locator(".results")).to_have_count(0)
         page.get_by_role("link", name="Library").click()
         expect(page.get_by_role("heading", level=1)).to_have_text("There is no library yet")
+        command = page.locator("pre").inner_text().splitlines()[0]
+        assert command == "alexnet index add --data FOLDER"
         page.close()

@@ -32,6 +32,8 @@ def failure_of(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
         (["clasify"], "no such command 'clasify'. Did you mean 'classify'?", "alexnet"),
         (["index", "lst"], "no such command 'lst'. Did you mean 'list'?", "alexnet index"),
         (["classify", "--tpo", "3"], "no such option: --tpo", "alexnet classify"),
+        (["index", "--data", "x"], "--data is an option of a command: alexnet index add --data", "alexnet index"),
+        (["index", "--nothing"], "no such option: --nothing", "alexnet index"),
         (["similar"], "missing argument 'IMAGE'", "alexnet similar"),
         (["train", "--recipe", "foo"], "invalid value for '--recipe': 'foo' is not one of '", "alexnet train"),
         (["train", "--epochs", "abc"], "invalid value for '--epochs': ", "alexnet train"),
