@@ -46,6 +46,8 @@ from model.exceptions import (
 logger = logging.getLogger(__name__)
 
 COLUMNS = ", ".join(CHECKED_COLUMNS)
+THUMBNAIL = "CAST(ifnull(thumbnail, '') AS BLOB)"
+"""Bytes, also where the record is damaged and has another type."""
 MAX_PARAMETERS = 10_000
 """Parameters per statement; SQLite takes 32,766."""
 PAGE_SIZE = 1000
@@ -231,7 +233,7 @@ class Catalog:
     def find_damaged_thumbnails(self) -> dict[int, str]:
         """Compare all thumbnails with their checksums. Returns image id -> what is wrong."""
         with self._reading() as database:
-            rows = database.execute("SELECT id, thumbnail_checksum, CAST(thumbnail AS BLOB) FROM images ORDER BY id")
+            rows = database.execute(f"SELECT id, thumbnail_checksum, {THUMBNAIL} FROM images ORDER BY id")
             return {
                 image_id: "its thumbnail has another checksum"
                 for image_id, checksum, thumbnail in rows
@@ -406,7 +408,7 @@ class Catalog:
         """Thumbnails by id, unchecked."""
         thumbnails: dict[int, bytes] = {}
         for part, marks in _batches(ids):
-            statement = f"SELECT id, CAST(thumbnail AS BLOB) FROM images WHERE id IN ({marks})"
+            statement = f"SELECT id, {THUMBNAIL} FROM images WHERE id IN ({marks})"
             thumbnails |= {image_id: bytes(content) for image_id, content in self._query(statement, *part)}
         return thumbnails
 

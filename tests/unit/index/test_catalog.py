@@ -268,3 +268,23 @@ def test_files_are_recorded_and_damaged_records_forgotten(path: Path, artifact: 
     (first,) = index.catalog.sources_of([f"{1:064d}", f"{99:064d}"])
     assert first.source == "/0001.png"
     index.close()
+
+
+def test_a_thumbnail_that_is_gone_is_damage(path: Path) -> None:
+    """As a flipped bit in the types of a record makes it."""
+    with closing(sqlite3.connect(path / CATALOG, isolation_level=None)) as database:
+        (schema,) = database.execute("SELECT sql FROM sqlite_schema WHERE name = 'images'").fetchone()
+
+        def set_schema(sql: str) -> None:
+            database.execute("PRAGMA writable_schema = ON")
+            database.execute("UPDATE sqlite_schema SET sql = ? WHERE name = 'images'", (sql,))
+            database.execute("PRAGMA writable_schema = RESET")
+
+        set_schema(schema.replace("thumbnail BLOB NOT NULL", "thumbnail BLOB"))
+        database.execute("UPDATE images SET thumbnail = NULL WHERE id = 2")
+        set_schema(schema)
+    index = ImageIndex.open(path)
+    with pytest.raises(UnknownImageError, match="the thumbnail of image 2 is damaged"):
+        index.catalog.thumbnail(2)
+    assert index.verify() == {2: "its thumbnail has another checksum"}
+    index.close()

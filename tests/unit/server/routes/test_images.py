@@ -172,8 +172,8 @@ def test_a_read_only_server_shows_one_state_of_the_index(
         neighbors = client.post("/similar?k=100", content=jpeg).json()["neighbors"]
         statuses = [client.get(f"/images/{number}{part}").status_code
                     for number in (1, 2, 34) for part in ("", "/thumbnail", "/similar")]  # fmt: skip
-        found = {neighbor["id"] for neighbor in neighbors}
-        return ids, listed["total"], sum(count["images"] for count in counts), found, statuses, neighbors
+        neighbor_ids = {neighbor["id"] for neighbor in neighbors}
+        return ids, listed["total"], sum(count["images"] for count in counts), neighbor_ids, statuses, neighbors
 
     with TestClient(create_app(service)) as client, closing(ImageIndex.open(writable_folder, writable=True)) as writer:
         before = read(client)
