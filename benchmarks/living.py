@@ -22,8 +22,8 @@ import numpy as np
 import torch
 import typer
 
+from benchmarks.features import draw_features
 from benchmarks.machine import commit, machine, write
-from benchmarks.retrieval import draw_features
 from index.entries import NewEntry
 from index.scanners import FeatureMatrix
 from index.search import Query

@@ -1,6 +1,7 @@
 """`python benchmarks/retrieval.py`: exact search beside FAISS's flat index and approximate indexes.
 
-Features are drawn as the network's are: never below zero, in clusters. One query at a time; the methods take turns.
+Features are drawn as the network's are: never below zero, in clusters; with `--index`, they are those of an index with
+labels, and mixtures of them. One query at a time; the methods take turns.
 *Reading* is the time to read all features once with all processors: no exact search can be faster. Writes
 docs/results/.
 """
@@ -26,6 +27,7 @@ import typer
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from benchmarks.features import DIM, draw_features, iter_chunks, mix, read_index
 from benchmarks.machine import commit, machine, write
 from index.features import FeatureFile
 from index.nearest import nearest, nearest_batch
@@ -33,26 +35,13 @@ from index.quantized_scanner import QuantizedScanner
 from index.scanners import FeatureMatrix, SearchPool
 from model.runtime import available_cpus
 
-DIM, K = 4096, 10
+K = 10
 CHUNK_ROWS = 4096
-NUM_CLUSTERS = 500
 READ_ROWS = 64
 BATCH_QUERIES = 32
 BATCH_ROUNDS = 5
 Method = Callable[[FeatureMatrix], NDArray[np.int64]]
 """Query (dim,) -> K rows."""
-
-
-def draw_features(count: int, seed: int) -> FeatureMatrix:
-    """(count, 4096): 1 of 500 centers and noise, rectified."""
-    generator = np.random.default_rng(seed)
-    centers = np.random.default_rng(0).normal(-1, 2, (NUM_CLUSTERS, DIM)).astype(np.float32)
-    features = centers[generator.integers(NUM_CLUSTERS, size=count)]
-    for start in range(0, count, CHUNK_ROWS):
-        chunk = features[start : start + CHUNK_ROWS]
-        chunk += generator.normal(0, 1, chunk.shape).astype(np.float32)
-        np.maximum(chunk, 0, out=chunk)
-    return features
 
 
 def reading(features: FeatureMatrix, pool: SearchPool) -> Method:
@@ -157,12 +146,17 @@ def draw_plot(results: dict[str, dict[str, dict[str, float]]], path: Path) -> No
     figure.savefig(path, dpi=130)
 
 
-def store_features(folder: Path, rows: int) -> dict[str, FeatureFile]:
-    """The same drawn features in float32 and in float16."""
+def features_like(index: Path, rows: int, queries: int) -> tuple[FeatureMatrix, FeatureMatrix]:
+    """The real features of an index with labels and mixtures of them, `rows` in all, and other mixtures as queries."""
+    features, labels = read_index(index)
+    return np.concatenate(list(iter_chunks(features, labels, rows))), mix(features, labels, queries, 0)
+
+
+def store_features(folder: Path, features: FeatureMatrix) -> dict[str, FeatureFile]:
+    """The same features in float32 and in float16."""
     files = {dtype: FeatureFile(folder / dtype, DIM, 0, dtype) for dtype in ("float32", "float16")}
-    features = draw_features(rows, 1)
     for file in files.values():
-        for start in range(0, rows, CHUNK_ROWS):
+        for start in range(0, len(features), CHUNK_ROWS):
             chunk = features[start : start + CHUNK_ROWS]
             file.append(chunk)
             file.commit(len(chunk))
@@ -173,15 +167,25 @@ def main(
     rows: Annotated[int, typer.Option(min=10_000, help="Rows for the exact searches.")] = 100_000,
     fewer: Annotated[int, typer.Option(min=10_000, help="Rows for the approximate ones.")] = 20_000,
     queries: Annotated[int, typer.Option(min=1, help="Number of queries.")] = 20,
+    index: Annotated[
+        Path | None, typer.Option(help="Index with labels: its features and mixtures of them, instead of drawn ones.")
+    ] = None,
+    approximate: Annotated[bool, typer.Option(help="Also measure approximate indexes of other libraries.")] = True,
+    name: Annotated[str, typer.Option(help="Name of the result's files.")] = "retrieval-cpu",
     output: Annotated[Path, typer.Option(help="Folder for the result.")] = ROOT / "docs" / "results",
 ) -> None:
     """Measure, print and write a dated result."""
-    query_features = draw_features(max(queries, BATCH_QUERIES) + 2, 2)
+    num_queries = max(queries, BATCH_QUERIES) + 2
+    if index is None:
+        features, query_features = draw_features(rows, 1), draw_features(num_queries, 2)
+    else:
+        features, query_features = features_like(index, rows, num_queries)
     with tempfile.TemporaryDirectory(dir=".") as folder, SearchPool() as pool:
-        files = store_features(Path(folder), rows)
+        files = store_features(Path(folder), features)
+        del features
         matrix = files["float32"].matrix()
         results: dict[str, Any] = {}
-        for count, with_approximate in ((rows, False), (fewer, True)):
+        for count, with_approximate in ((rows, False), (fewer, approximate)):
             methods = {
                 "reading": reading(matrix[:count], pool),
                 "ours": exact_search(files["float32"], count, pool),
@@ -195,8 +199,8 @@ def main(
             measure(methods, query_features[:2])  # warm-up
             title = f"{count:,} rows"
             results[title] = measure(methods, query_features[2 : queries + 2])
-            for name, row in results[title].items():
-                typer.echo(f"{title}, {name}: " + "  ".join(f"{key} {value:.3f}" for key, value in row.items()))
+            for method, row in results[title].items():
+                typer.echo(f"{title}, {method}: " + "  ".join(f"{key} {value:.3f}" for key, value in row.items()))
             del methods
         squared_norms = files["float32"].squared_norms(matrix[:fewer])
         batch_queries = np.ascontiguousarray(query_features[:BATCH_QUERIES])
@@ -204,9 +208,9 @@ def main(
         typer.echo(f"{BATCH_QUERIES} queries, {fewer:,} rows: {batch}")
         for file in files.values():
             file.close()
-    draw_plot(results, output / "retrieval-cpu.png")
     facts = {"date": str(date.today()), "commit": commit(), "machine": machine(torch.device("cpu"))}
-    typer.echo(f"wrote {write(facts | {'searches': results, 'batch': batch}, output, 'retrieval-cpu')}")
+    typer.echo(f"wrote {write(facts | {'searches': results, 'batch': batch}, output, name)}")
+    draw_plot(results, output / f"{name}.png")
 
 
 if __name__ == "__main__":

@@ -9,9 +9,6 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,6 +22,7 @@ import torch
 import typer
 from numpy.typing import NDArray
 
+from benchmarks.features import MIX_ROWS, iter_chunks, mix, read_index
 from benchmarks.living import make_entries, percentiles
 from benchmarks.machine import commit, machine, write
 from index.search import Query, SearchMode
@@ -34,43 +32,8 @@ from model.encoder import Encoder
 from training.hashing.autoencoder import CodeConfig, train_autoencoder
 
 Array = NDArray[np.float32]
-CHUNK_ROWS = 8192
 K = 6
 MODES: tuple[SearchMode, ...] = ("binary", "exact")
-
-
-def read_index(path: Path) -> tuple[Array, NDArray[np.int64]]:
-    """Features and label numbers of the labeled images of an index."""
-    with closing(ImageIndex.open(path)) as index:
-        entries = [entry for entry in index.catalog.iter_entries() if entry.label]
-        numbers: dict[str | None, int] = {}
-        labels = np.array([numbers.setdefault(entry.label, len(numbers)) for entry in entries])
-        return np.stack([index.feature(entry.id) for entry in entries]), labels
-
-
-def mix(features: Array, labels: NDArray[np.int64], count: int, seed: int) -> Array:
-    """(count, dim): two images of a label in some proportion, and noise where either isn't zero."""
-    draw = np.random.default_rng(seed)
-    order = np.argsort(labels, kind="stable")
-    first = draw.integers(len(order), size=count)
-    starts = np.searchsorted(labels[order], labels[order[first]], "left")
-    ends = np.searchsorted(labels[order], labels[order[first]], "right")
-    second = starts + (draw.random(count) * (ends - starts)).astype(np.int64)
-    share = draw.random((count, 1), np.float32)
-    rows = features[order[first]] * share + features[order[second]] * (1 - share)
-    rows += 0.3 * rows * draw.standard_normal(rows.shape, np.float32)
-    return np.maximum(rows, 0, out=rows)
-
-
-def iter_chunks(features: Array, labels: NDArray[np.int64], rows: int) -> Iterator[Array]:
-    """The real features, then mixtures, made in two threads."""
-    yield from np.array_split(features, -(-len(features) // CHUNK_ROWS))
-    rest = rows - len(features)
-    counts = [min(CHUNK_ROWS, rest - start) for start in range(0, rest, CHUNK_ROWS)]
-    with ThreadPoolExecutor(2) as pool:
-        for start in range(0, len(counts), 4):
-            numbers = range(start, min(start + 4, len(counts)))
-            yield from pool.map(lambda number: mix(features, labels, counts[number], 1 + number), numbers)
 
 
 def resident_mb() -> float:
@@ -109,7 +72,7 @@ def main(
     features, labels = read_index(index)
     result: dict[str, Any] = {"date": f"{date.today()}", "commit": commit(), "machine": machine(torch.device("cpu"))}
     with tempfile.TemporaryDirectory(dir=folder) as home:
-        sample = np.concatenate([features, mix(features, labels, 2 * CHUNK_ROWS, rows)])
+        sample = np.concatenate([features, mix(features, labels, 2 * MIX_ROWS, rows)])
         config = CodeConfig(steps=500, temperature=1 / 32)
         onnx.save(train_autoencoder(sample, bits, config).to_onnx(), Path(home) / "encoder.onnx")
         encoder = Encoder(Path(home) / "encoder.onnx")
