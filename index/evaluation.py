@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.protocol import Index
-from index.search import MAX_NEIGHBORS, Query, SearchMode
+from index.search import MAX_PAGE_SIZE, Query, SearchMode
 
 BATCH_SIZE = 32
 PRECISION_AT = (1, 6, 10)
@@ -67,7 +67,7 @@ def evaluate(index: Index, queries: Sequence[LabeledQuery], modes: Sequence[Sear
     rankings: list[NDArray[np.int64]] = []
     for start in range(0, len(queries), BATCH_SIZE):
         batch = queries[start : start + BATCH_SIZE]
-        results = index.search_ids([Query(query.feature, MAX_NEIGHBORS) for query in batch])
+        results = index.search_ids([Query(query.feature, MAX_PAGE_SIZE) for query in batch])
         rankings += [r.ids[r.ids != query.exclude_id] for r, query in zip(results, batch, strict=True)]
     relevant = [
         np.array([labels.get(int(image_id)) == query.label for image_id in ids], np.bool_)

@@ -1,9 +1,11 @@
 """Queries and how they are run: the search modes, filters, pages and distance limits.
 
-A page begins after a position: a neighbor that the caller has seen. So additions and removals between two pages repeat
-no neighbor and leave none out.
+A page begins after a position, which is the last neighbor that the caller has seen. So no neighbor is repeated or left
+out when images are added or removed between two pages.
 
-A search mode is a name in `SearchMode` and its entry in `SEARCHERS`, which says whether it needs binary codes.
+A search mode is a name in `SearchMode` and its entry in `SEARCHERS`, which says whether it needs binary codes. A mode
+that needs other data of its own also needs a field in `Snapshot`, which `ImageIndex` fills and keeps up to date as it
+does `codes` (`ImageIndex.set_encoder`, `_append`, `compact`).
 """
 
 from __future__ import annotations
@@ -25,8 +27,8 @@ from index.scanners import FeatureMatrix, GpuScanner, Mask, SearchPool
 from model.exceptions import InvalidRequestError
 
 SearchMode = Literal["exact", "binary", "hash_lookup"]
-MAX_NEIGHBORS = 1000
-"""Of one page. A query may ask for one more, to know whether there is one."""
+MAX_PAGE_SIZE = 1000
+"""Neighbors on a page. The server asks for one more to know whether a next page exists, so a query's k may be 1001."""
 MIN_SHORTLIST = 1000
 ROWS_PER_SHORTLIST_ENTRY = 100
 """One row in this many is shortlisted by Hamming distance."""
@@ -48,14 +50,14 @@ def parse_search_mode(name: str) -> SearchMode:
 
 @dataclass(frozen=True)
 class Position:
-    """A neighbor in the ranking of a query. `rank`: neighbors up to it, itself included, when it was found."""
+    """A neighbor in the ranking of a query. `rank`: its rank, from 1, when it was found."""
 
     rank: int
     distance: float
     image_id: int
 
-    def find(self, ids: NDArray[np.int64], distances: NDArray[np.float64]) -> int:
-        """How many of these neighbors, nearest first, are up to the position; it may have been removed since."""
+    def count_up_to(self, ids: NDArray[np.int64], distances: NDArray[np.float64]) -> int:
+        """Number of these neighbors, nearest first, at or before the position, even if its image was removed."""
         (rows,) = np.nonzero(ids == self.image_id)
         if len(rows):
             return int(rows[0]) + 1
@@ -79,20 +81,23 @@ class Query:
     mode: SearchMode = "exact"
 
     @property
-    def end(self) -> int:
-        """Neighbors to find, those up to `after` included."""
+    def num_needed(self) -> int:
+        """Number of neighbors to find, including those up to `after`."""
         return self.k + (0 if self.after is None else self.after.rank)
 
     def page(self, ids: NDArray[np.int64], distances: NDArray[np.float64]) -> slice:
-        """The part of all neighbors that was asked for. `ids`, `distances`: nearest first."""
-        start = 0 if self.after is None else self.after.find(ids, distances)
+        """The part of these neighbors, nearest first, that the query asks for."""
+        start = 0 if self.after is None else self.after.count_up_to(ids, distances)
         return slice(start, start + self.k)
 
-    def extend(self, page: slice, count: int) -> Query | None:
-        """The query that finds more of the page, if `count` neighbors were too few: images were added before it."""
-        if self.after is None or not page.stop > count >= self.end:
+    def widen(self, page: slice, count: int) -> Query | None:
+        """A query for more neighbors, if images added before the position pushed the page past the `count` found.
+
+        While the position isn't reached, the number is doubled.
+        """
+        if self.after is None or not page.stop > count >= self.num_needed:
             return None
-        rank = page.start if page.start < count else 2 * count  # not reached yet: who knows how many were added
+        rank = page.start if page.start < count else 2 * count
         return replace(self, after=replace(self.after, rank=rank))
 
     def check(self, dim: int) -> None:
@@ -101,8 +106,8 @@ class Query:
             raise InvalidRequestError(f"expected a feature of {dim} numbers, got the shape {self.feature.shape}")
         if not np.isfinite(self.feature).all():
             raise InvalidRequestError("the feature of a query must consist of finite numbers")
-        if not 1 <= self.k <= MAX_NEIGHBORS + 1:
-            raise InvalidRequestError(f"k must be from 1 to {MAX_NEIGHBORS}, got {self.k}")
+        if not 1 <= self.k <= MAX_PAGE_SIZE + 1:
+            raise InvalidRequestError(f"k must be from 1 to {MAX_PAGE_SIZE}, got {self.k}")
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,10 @@ class NearestIds(NamedTuple):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a search sees of an index; compacting replaces it as a whole."""
+    """An immutable reference to the features, rows and codes of an index, which one search uses.
+
+    Compaction, a change of the encoder and repairs replace it. Additions are appended to its parts.
+    """
 
     features: FeatureFile
     rows: RowTable
@@ -139,8 +147,9 @@ class EntryLookup(Protocol):
 class Searcher:
     """A search mode.
 
-    `run`: runs one query over the rows that the mask selects. `needs_codes`: whether it needs binary codes, and
-    `max_code_bits`: of at most how many bits.
+    `run`: runs one query over the rows that the mask selects. It is passed the rows of `snapshot.features` as a matrix,
+    because others may be appended during the search. `needs_codes`: whether it needs binary codes. `max_code_bits`: the
+    maximum number of their bits.
     """
 
     help: str
@@ -149,7 +158,7 @@ class Searcher:
     max_code_bits: int | None = None
 
     def works_with(self, code_bits: int | None) -> bool:
-        """Whether an index with codes of so many bits can be searched; None: it has no codes."""
+        """Whether an index with codes of `code_bits` bits can be searched; None: without codes."""
         if code_bits is None:
             return not self.needs_codes
         return self.max_code_bits is None or code_bits <= self.max_code_bits
@@ -158,35 +167,35 @@ class Searcher:
 def _search_exact(
     snapshot: Snapshot, matrix: FeatureMatrix, query: Query, mask: Mask | None, pool: SearchPool
 ) -> NearestRows:
-    return nearest(matrix, query.feature, query.end, pool, mask, snapshot.features.scanner)
+    return nearest(matrix, query.feature, query.num_needed, pool, mask, snapshot.features.scanner)
 
 
 def _search_binary(
     snapshot: Snapshot, matrix: FeatureMatrix, query: Query, mask: Mask | None, pool: SearchPool
 ) -> NearestRows:
     codes = _require_codes(snapshot, query)
-    fraction = min(MAX_SHORTLIST, len(codes) // ROWS_PER_SHORTLIST_ENTRY)
-    count = max(MIN_SHORTLIST, SHORTLIST_PER_NEIGHBOR * query.end, fraction)
-    return rerank(matrix, codes.shortlist(query.feature, count, pool, mask), query.feature, query.end, pool)
+    scaled_shortlist = min(MAX_SHORTLIST, len(codes) // ROWS_PER_SHORTLIST_ENTRY)
+    count = max(MIN_SHORTLIST, SHORTLIST_PER_NEIGHBOR * query.num_needed, scaled_shortlist)
+    return rerank(matrix, codes.shortlist(query.feature, count, pool, mask), query.feature, query.num_needed, pool)
 
 
 def _search_by_lookup(
     snapshot: Snapshot, matrix: FeatureMatrix, query: Query, mask: Mask | None, pool: SearchPool
 ) -> NearestRows:
     rows = _require_codes(snapshot, query).radius_search(query.feature, LOOKUP_RADIUS, mask)
-    return rerank(matrix, rows, query.feature, query.end, pool)
+    return rerank(matrix, rows, query.feature, query.num_needed, pool)
 
 
 SEARCHERS: dict[SearchMode, Searcher] = {
     "exact": Searcher("compares the query with every image", _search_exact),
     "binary": Searcher(
-        "reranks a shortlist by Hamming distance of binary codes",
+        "shortlists by Hamming distance of binary codes, then reranks by exact distance",
         _search_binary,
         needs_codes=True,
     ),
     "hash_lookup": Searcher(
-        f"looks up binary codes of up to {MAX_LOOKUP_BITS} bits that differ in at most {LOOKUP_RADIUS}; may find fewer "
-        "than k",
+        f"looks up binary codes within {LOOKUP_RADIUS} bits of the query's code, for codes of up to {MAX_LOOKUP_BITS} "
+        "bits; may find fewer than k",
         _search_by_lookup,
         needs_codes=True,
         max_code_bits=MAX_LOOKUP_BITS,
@@ -199,9 +208,9 @@ SEARCH_MODE_HELP = "; ".join(f"{mode}: {searcher.help}" for mode, searcher in SE
 def run_queries(
     snapshot: Snapshot, matrix: FeatureMatrix, queries: Sequence[Query], pool: SearchPool
 ) -> list[NearestIds]:
-    """The nearest images of each query, ties by id. The result is the same alone or in a batch.
+    """The nearest images of each query, ties by id. A query has the same result alone and in a batch.
 
-    `matrix`: the snapshot's rows that count. Raises InvalidRequestError.
+    `matrix`: the snapshot's rows when the search begins. Raises InvalidRequestError.
     """
     ids, mask = snapshot.rows.select(len(matrix), None)
     batched = _run_batch(snapshot, matrix, queries, mask, pool)
@@ -212,8 +221,8 @@ def run_queries(
         if result is None:
             result = SEARCHERS[query.mode].run(snapshot, matrix, query, query_mask, pool)
         page = query.page(ids[result.rows], result.distances)
-        while longer := query.extend(page, len(result.rows)):
-            query, result = longer, SEARCHERS[query.mode].run(snapshot, matrix, longer, query_mask, pool)
+        while wider := query.widen(page, len(result.rows)):
+            query, result = wider, SEARCHERS[query.mode].run(snapshot, matrix, wider, query_mask, pool)
             page = query.page(ids[result.rows], result.distances)
         rows, distances = result.rows[page], result.distances[page]
         if query.max_distance is not None:
@@ -224,7 +233,7 @@ def run_queries(
 
 
 def attach_entries(results: Sequence[NearestIds], catalog: EntryLookup) -> list[list[Neighbor]]:
-    """Ids as neighbors with their entries; images that were removed meanwhile are left out."""
+    """Neighbors with their entries. Images that have been removed since the search are left out."""
     ids = sorted({int(image_id) for result in results for image_id in result.ids})
     entries = {entry.id: entry for entry in catalog.lookup(ids)}
     return [
@@ -240,7 +249,7 @@ def attach_entries(results: Sequence[NearestIds], catalog: EntryLookup) -> list[
 def _run_batch(
     snapshot: Snapshot, matrix: FeatureMatrix, queries: Sequence[Query], mask: Mask | None, pool: SearchPool
 ) -> dict[int, NearestRows]:
-    """Results of the exact queries without a label by their number, where one matrix product is faster; else none."""
+    """Run the exact queries without a label as one matrix product, where it is faster. Returns results by number."""
     numbers = [number for number, query in enumerate(queries) if query.mode == "exact" and query.label is None]
     excluded = np.empty(0, np.int64) if mask is None else np.flatnonzero(~mask)
     if (
@@ -252,7 +261,7 @@ def _run_batch(
     ):
         return {}
     stacked = np.stack([queries[number].feature for number in numbers])
-    k = max(queries[number].end for number in numbers)
+    k = max(queries[number].num_needed for number in numbers)
     results = nearest_batch(matrix, snapshot.features.squared_norms(matrix), stacked, k, pool, excluded)
     return dict(zip(numbers, results, strict=True))
 

@@ -162,7 +162,7 @@ class MilvusIndex:
         query.check(self.dim)
         if query.mode != "exact":
             raise InvalidRequestError(f"{self.uri} has only the search mode exact, not {query.mode}: use exact")
-        if query.end + OVERFETCH > MAX_CANDIDATES:
+        if query.num_needed + OVERFETCH > MAX_CANDIDATES:
             raise InvalidRequestError(
                 f"an index on Milvus finds at most {MAX_CANDIDATES - OVERFETCH} neighbors, on all pages together"
             )
@@ -172,7 +172,7 @@ class MilvusIndex:
             if not self.catalog.query(f"label == {quote(query.label)}", ["id"], 1):
                 raise unknown_label_error(query.label)
         (hits,) = self._client.search(
-            self._collection, data=[query.feature], limit=query.end + OVERFETCH, anns_field="feature",
+            self._collection, data=[query.feature], limit=query.num_needed + OVERFETCH, anns_field="feature",
             filter=condition, output_fields=["feature"], search_params={"metric_type": "L2"},
             consistency_level="Strong",
         )  # fmt: skip
@@ -181,10 +181,10 @@ class MilvusIndex:
         ids = np.array([hit["id"] for hit in hits], np.int64)
         features = np.array([hit["entity"]["feature"] for hit in hits], np.float64)
         distances = np.linalg.norm(features - query.feature, axis=1)
-        order = np.lexsort((ids, distances))[: query.end]
+        order = np.lexsort((ids, distances))[: query.num_needed]
         page = query.page(ids[order], distances[order])
-        if longer := query.extend(page, len(order)):
-            return self._search(longer)
+        if wider := query.widen(page, len(order)):
+            return self._search(wider)
         order = order[page]
         if query.max_distance is not None:
             order = order[distances[order] <= query.max_distance]

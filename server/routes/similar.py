@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from index.protocol import Index
-from index.search import MAX_NEIGHBORS, SEARCH_MODE_HELP, Position, SearchMode
+from index.search import MAX_PAGE_SIZE, SEARCH_MODE_HELP, Position, SearchMode
 from index.search import Query as SearchQuery
 from model.exceptions import InvalidRequestError
 from server.deadlines import gather_all
@@ -35,7 +35,7 @@ Ids = list[Id] | None
 class SearchParams(Parameters):
     """Parameters of a search."""
 
-    k: Annotated[int, Field(ge=1, le=MAX_NEIGHBORS, description="Number of neighbors.")] = 6
+    k: Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE, description="Number of neighbors.")] = 6
     cursor: Annotated[
         str | None, Field(max_length=64, description="`next_cursor` of the page before, of the same query.")
     ] = None
