@@ -120,4 +120,4 @@ def _find_help(error: AlexNetError, usage: str) -> str:
 
 
 def _names_a_command(message: str) -> bool:
-    return "`alexnet " in message or f"{alexnet_command()} " in message or "pip install" in message
+    return any(text in message for text in ("`alexnet ", f"{alexnet_command()} ", "pip install", "install the package"))

@@ -104,6 +104,10 @@ def test_what_fails_names_the_command_that_helps(
             ),
         ),
         (
+            ArtifactError("network.pack is damaged; install the package again"),
+            Failure("error: network.pack is damaged; install the package again", ""),
+        ),
+        (
             ModuleNotFoundError("No module named 'torch'", name="torch"),
             Failure("error: torch is not installed: pip install 'alexnet-server[train]'", ""),
         ),
