@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, overload
 
@@ -85,16 +85,17 @@ class Classifier:
         return results[0] if is_single(images) else results
 
     def features(self, images: ImageLike | Iterable[ImageLike]) -> NDArray[np.float32]:
-        """(N, 4096) float32 features of N images, of their center crops, as an index has them; (1, 4096) of one image.
+        """(N, feature_dim) float32 features of the center crops of N images, as in an index with the default crops.
 
-        Their Euclidean distances say how similar images are. Raises as `classify` does.
+        One image gives (1, feature_dim). The Euclidean distance of two features says how similar the images are. Raises
+        as `classify` does.
         """
-        rows = [self.compute_features(batch) for batch in self._decode(images)]
+        rows = [self.features_of_loaded(batch, CENTER_CROP) for batch in self._decode(images)]
         return np.concatenate([np.empty((0, self._model.feature_dim), np.float32), *rows])
 
-    def compute_features(self, batch: list[LoadedImage]) -> NDArray[np.float32]:
-        """(N, 4096) float32 features of decoded images."""
-        return self._model.features(_stack(batch), CENTER_CROP)
+    def features_of_loaded(self, batch: list[LoadedImage], crops: Sequence[int]) -> NDArray[np.float32]:
+        """(N, feature_dim) float32 features of decoded images, averaged over `crops`. For `alexnet.image_index`."""
+        return self._model.features(_stack(batch), crops)
 
     def _decode(self, images: ImageLike | Iterable[ImageLike]) -> Iterator[list[LoadedImage]]:
         return decode_batches(to_list(images), self.artifact.image_contract)

@@ -91,16 +91,17 @@ class Index:
     ) -> list[Neighbor] | list[list[Neighbor]]:
         """The `k` indexed images nearest to each image, nearest first. One image gives one list.
 
-        `label`: only images with this label. `mode`: `binary` and `hash_lookup` need codes (`alexnet codes train`).
-        Raises IndexNotFoundError if there is no index yet, InvalidRequestError, and InvalidImageError for an image that
-        can't be decoded.
+        `label`: only images with this label. `mode`: see `index.search.SEARCHERS`; one that needs codes needs `alexnet codes
+        train` first. Raises IndexNotFoundError if there is no index yet, InvalidRequestError, and
+        InvalidImageError for an image that can't be decoded.
         """
         index = self._require_index()
         if SEARCHERS[parse_search_mode(mode)].needs_codes:
             require_codes(index).set_encoder(Encoder.of(self.classifier.artifact))
         results: list[list[Neighbor]] = []
         for batch in self._decode(images):
-            queries = [Query(row, k, label, mode=mode) for row in self.classifier.compute_features(batch)]
+            features = self.classifier.features_of_loaded(batch, index.crops)
+            queries = [Query(feature, k, label, mode=mode) for feature in features]
             results += [[_convert(neighbor) for neighbor in result] for result in index.search_many(queries)]
         return results[0] if is_single(images) else results
 
@@ -147,7 +148,7 @@ class Index:
         new = [(item, label) for item, label in zip(batch, labels, strict=False) if item.sha256 not in present]
         added: list[AddResult] = []
         if new:
-            features = self.classifier.compute_features([item for item, _ in new])
+            features = self.classifier.features_of_loaded([item for item, _ in new], index.crops)
             added = index.add(features, [_new_entry(item, label) for item, label in new])
         remaining = iter(added)
         return [

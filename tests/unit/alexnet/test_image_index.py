@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 from alexnet import Classifier, Index
 from alexnet.image_index import Neighbor
+from alexnet.image_kinds import decode_batches
 from index.entries import AddResult
 from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
@@ -21,6 +23,8 @@ from model.exceptions import (
     InvalidRequestError,
     ReadOnlyIndexError,
 )
+from model.images.crops import TEN_CROP
+from model.runtime import OnnxModel
 
 
 @pytest.fixture(scope="module")
@@ -121,3 +125,19 @@ def _change_checksums(artifact: Artifact) -> Artifact:
     changed = {name: record.model_copy(update={"sha256": "0" * 64}) for name, record in files.items()}
     manifest = artifact.manifest.model_copy(update={"files": changed})
     return Artifact(artifact.path, manifest, artifact.labels)
+
+
+def test_an_index_of_ten_crops_has_and_is_searched_by_their_features(
+    artifact: Artifact, classifier: Classifier, files: list[Path], tmp_path: Path
+) -> None:
+    ImageIndex.create(tmp_path / "index", artifact, crops=TEN_CROP).close()
+    with Index(tmp_path / "index", classifier) as index:
+        index.add(files[:3])
+        assert [index.search(file, k=1)[0].distance for file in files[:3]] == pytest.approx([0] * 3, abs=1e-3)
+    with closing(ImageIndex.open(tmp_path / "index")) as store:
+        stored = store.feature(1)
+    pixels = np.asarray(Image.open(files[0]).convert("RGB"))
+    (loaded,) = decode_batches([pixels], artifact.image_contract)
+    expected = OnnxModel(artifact.network, "cpu").features(loaded[0].image.pixels[None], TEN_CROP)[0]
+    np.testing.assert_allclose(stored, expected, atol=1e-3)
+    assert np.abs(stored - classifier.features(files[0])[0]).max() > 0.01
