@@ -10,15 +10,10 @@ from typing import BinaryIO
 from model.datasets.listing import Skipped, SkipReason
 from model.exceptions import ImageTooLargeError, InvalidImageError, UnsupportedImageError
 from model.images.contract import DEFAULT_CONTRACT, ImageContract
-from model.images.formats import HEAD_BYTES, identify_format
+from model.images.formats import HEAD_BYTES, SUFFIXES, identify_format
 from model.images.info import DecodedImage
 from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.images.preprocess import decode_image
-
-IMAGE_SUFFIXES = {
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".avif", ".heic",
-    ".heif", ".jxl", ".jp2", ".ppm", ".pgm", ".pnm", ".pbm",
-}  # fmt: skip
 
 
 def read_image_file(path: str | os.PathLike[str], max_bytes: int = DEFAULT_LIMITS.max_file_bytes) -> bytes:
@@ -56,7 +51,7 @@ def begins_as_image(first: bytes) -> bool:
 
 def has_image_suffix(path: str) -> bool:
     """Whether a file is named like an image."""
-    return os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES  # noqa: PTH122
+    return os.path.splitext(path)[1].lower() in SUFFIXES  # noqa: PTH122
 
 
 def begins_as_image_file(path: str) -> bool:

@@ -1,4 +1,4 @@
-"""Formats of files by their first bytes: those that are read, and the names of those that are refused."""
+"""Formats of files by their first bytes: those that are read, and the names of those that are refused; suffixes."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
 """Formats that are always read; PPM: also PGM, PBM and PFM."""
 EXTRA_FORMATS: Final = {"HEIC": "heic", "JPEG XL": "jxl"}
 """Formats that are read with an extra of this package -> the extra."""
+SUFFIXES: Final = {
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".avif", ".heic",
+    ".heif", ".jxl", ".jp2", ".ppm", ".pgm", ".pnm", ".pbm",
+}  # fmt: skip
+"""Suffixes of images, also of ones that can't be read. A file with another suffix is judged by its first bytes."""
 HEAD_BYTES = 4_096
 """The bytes by which a format is told."""
 

@@ -1,6 +1,9 @@
 // Errors in the page's own words, by the server's error codes.
 
-const FORMATS = "JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF";
+/** The formats that the server's message names. */
+function formats(message) {
+  return /format \(([^)]+)\)/.exec(message)?.[1].replace(/, ([^,]+)$/, " or $1") ?? "JPEG or PNG";
+}
 
 /** A number of the server's message as megabytes, or "". */
 function megabytes(message) {
@@ -12,7 +15,7 @@ function megabytes(message) {
 const TEXTS = {
   body_too_large: (file, message) => `${file} is too large for this server${megabytes(message)}. Choose a smaller file.`,
   image_too_large: (file) => `${file} has too many pixels for this server. Save it smaller and try again.`,
-  unsupported_image: (file) => `${file} isn't an image that this server can read. Use ${FORMATS}.`,
+  unsupported_image: (file, message) => `${file} isn't an image that this server can read. Use ${formats(message)}.`,
   invalid_image: (file) => `${file} is damaged or incomplete. Open it in another program and save it again.`,
   missing_body: (file) => `${file} is empty.`,
   inference_failed: (file) => `The network failed on this image (${file}). The server's log says why.`,
