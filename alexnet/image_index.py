@@ -91,8 +91,8 @@ class Index:
     ) -> list[Neighbor] | list[list[Neighbor]]:
         """The `k` indexed images nearest to each image, nearest first. One image gives one list.
 
-        `label`: only images with this label. `mode`: see `index.search.SEARCHERS`; one that needs codes needs `alexnet codes
-        train` first. Raises IndexNotFoundError if there is no index yet, InvalidRequestError, and
+        `label`: only images with this label. `mode`: see `index.search.SEARCHERS`; some modes need codes, which
+        `alexnet codes train` makes. Raises IndexNotFoundError if there is no index yet, InvalidRequestError, and
         InvalidImageError for an image that can't be decoded.
         """
         index = self._require_index()

@@ -2,7 +2,7 @@
 
 An exception that becomes a response (ServerError) carries `status`, `code` and `description` as class attributes;
 `LOWER_ERRORS` gives them to the exceptions of `model` and `index`, `FRAMEWORK_ERRORS` are those that the framework
-raises. The OpenAPI document, the table of docs/operations.md and the clients' tables come from here or are tested
+raises. The OpenAPI document, the table of docs/troubleshooting.md and the clients' tables come from here or are tested
 against it.
 """
 
