@@ -4,7 +4,8 @@ work=${ATTACK_HOME:-${TMPDIR:-/tmp}/alexnet-attack}
 program=$(realpath "$(command -v "${ALEXNET:-alexnet}")") && cd "$work" || exit 2
 ulimit -v 6000000
 rm -rf odd odd-home odd-index && mkdir -p odd/a odd/b
-for class in a b; do cp $(ls images/mono_0/*.png | head -10) odd/$class/; done
+cp $(ls images/mono_0/*.png | head -10) odd/a/
+cp $(ls images/poly_0/*.png | head -10) odd/b/
 options="--hidden 16 --epochs 1 --batch-size 8 --home odd-home"
 
 # run SECONDS NAME COMMAND ...
