@@ -14,10 +14,9 @@ demo: $(DEMO)/installed ## serve the bundled network and an index of 1,000 photo
 	$(DEMO)/bin/alexnet demo
 
 test: chromium hosts ## all tests of continuous integration
-	$(MAKE) --jobs 2 --output-sync check package $(MILVUS)/installed
+	$(MAKE) --jobs 2 --output-sync check package test-milvus
 	OMP_NUM_THREADS=1 $(DEV)/bin/pytest -m "not slow and not exclusive" --numprocesses 2 --dist loadfile --ignore tests/milvus
 	$(DEV)/bin/pytest -m "exclusive and not slow" --ignore tests/milvus
-	$(MAKE) test-milvus
 
 coverage: $(DEV)/installed chromium hosts ## branch coverage of the tests of `make test`, subprocesses included
 	rm -rf build/coverage

@@ -89,7 +89,7 @@ def train_small_network(images: Path, home: Path) -> None:
     from training.train import train
 
     config = TrainConfig.create(
-        recipe_options=RecipeOptions(epochs=2, batch_size=8, learning_rate=0.005),
+        recipe_options=RecipeOptions(epochs=4, batch_size=8, learning_rate=0.005),
         network_options=NetworkOptions(hidden=64),
         run=RunOptions(name="patterns"),
         environment=Environment(data=str(images), precision="float32", keep_checkpoint=True, home=home),

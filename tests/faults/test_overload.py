@@ -14,7 +14,7 @@ from tests.helpers.server import served
 
 pytestmark = pytest.mark.exclusive
 
-CLIENTS, LIMIT = 40, 8
+CLIENTS, LIMIT = 20, 4
 
 
 def test_health_answers_under_any_load(artifact: Artifact, images: Path, tmp_path: Path) -> None:

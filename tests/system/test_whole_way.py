@@ -19,7 +19,9 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
+from alexnet.cli.app import main
 from model.images.preprocess import decode_image
+from tests.helpers.commands import invoke
 
 ROOT = Path(__file__).parents[2]
 ALEXNET = Path(sys.executable).parent / "alexnet"
@@ -124,16 +126,21 @@ def test_indexing_again_adds_nothing(home: Path, url: str) -> None:
     shutil.copytree(home / "indexes" / "patterns" / "1", home / "copy")
     again = run(ALEXNET, "index", "add", "--data", "patterns", "--index", "copy", cwd=home)
     assert "90 images (0 added, 90 already indexed, 1 unreadable)" in again
-    assert "90 images, all intact" in run(ALEXNET, "index", "verify", "--index", "copy", cwd=home)
-    assert run(ALEXNET, "index", "list", "--index", "copy", "--label", "circles", cwd=home).count("circles") >= 30
-    assert run(ALEXNET, "index", "remove", 1, 2, "--index", "copy", cwd=home) == "2 images removed\n"
-    assert run(ALEXNET, "index", "restore", 2, "--index", "copy", cwd=home) == "1 image restored\n"
-    assert "1 image deleted, 89 kept" in run(ALEXNET, "index", "compact", "--index", "copy", cwd=home)
-    assert "89 images" in run(ALEXNET, "index", "export", "--index", "copy", "--output", "all.npz", cwd=home)
-    with np.load(home / "all.npz") as arrays:
+
+
+def test_an_index_is_maintained(index_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(index_path, "copy")
+    assert "90 images, all intact" in invoke("index", "verify", "--index", "copy")
+    assert invoke("index", "list", "--index", "copy", "--label", "circles").count("circles") >= 30
+    assert invoke("index", "remove", 1, 2, "--index", "copy") == "2 images removed\n"
+    assert invoke("index", "restore", 2, "--index", "copy") == "1 image restored\n"
+    assert "1 image deleted, 89 kept" in invoke("index", "compact", "--index", "copy")
+    assert "89 images" in invoke("index", "export", "--index", "copy", "--output", "all.npz")
+    with np.load("all.npz") as arrays:
         assert arrays["features"].shape == (89, 64)
         assert sorted(set(arrays["labels"])) == ["checks", "circles", "stripes"]
-    assert "pairs" in run(ALEXNET, "index", "duplicates", "--index", "copy", cwd=home)
+    assert "checks\tchecks" in invoke("index", "duplicates", "--index", "copy")
 
 
 @pytest.mark.slow
@@ -166,14 +173,36 @@ def test_resumed_run_equals_uninterrupted_run(images: Path, tmp_path: Path) -> N
         (["train", "--data", "nothing"], "error: no folder at nothing: --data takes a folder"),
         (["train", "--lr-multipliers", "conv1"], "error: invalid --lr-multipliers 'conv1'"),
         (["train", "--resume", "nothing"], "error: no run at nothing"),
-        (["serve", "--artifact", "nothing", "--port", "0"], "error: no artifact in nothing"),
-        (["serve", "--host", "203.0.113.1"], "error: cannot listen on 203.0.113.1:8000"),
         (["index", "add", "--artifact", "nothing", "--data", "elpv"], "error: no artifact in nothing"),
         (["evaluate", "--artifact", "nothing", "--data", "elpv"], "error: no artifact in nothing"),
     ],
 )
-def test_errors_say_what_helps(tmp_path: Path, command: list[str], message: str) -> None:
-    printed = run(ALEXNET, *command, cwd=tmp_path, code=1)
+def test_errors_say_what_helps(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["alexnet", *command])
+    with pytest.raises(SystemExit) as end:
+        main()
+    printed = capsys.readouterr()
+    assert end.value.code == 1
+    assert message in printed.err
+    assert "\nhelp: " in printed.err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--artifact", "nothing", "--port", "0"], "error: no artifact in nothing"),
+        (["--host", "203.0.113.1"], "error: cannot listen on 203.0.113.1:8000"),
+    ],
+)
+def test_errors_of_a_server_say_what_helps(tmp_path: Path, options: list[str], message: str) -> None:
+    printed = run(ALEXNET, "serve", *options, cwd=tmp_path, code=1)
     assert message in printed
     assert "\nhelp: " in printed
     assert "Traceback" not in printed

@@ -31,7 +31,11 @@ class MomentumSGD:
         self, parameters: Iterable[tuple[str, nn.Parameter]], learning_rates: Mapping[str, float], recipe: Recipe
     ) -> None:
         self.named = dict(parameters)
-        self.recipe = recipe
+        self.momentum = recipe.momentum
+        self.weight_decays = {
+            name: recipe.weight_decay if recipe.decay_biases or not name.endswith(".bias") else 0.0
+            for name in self.named
+        }
         self._learning_rates = {name: learning_rates[name] for name in self.named}
         self._buffers = dict[str, Tensor]()  # -v / rate
 
@@ -47,8 +51,8 @@ class MomentumSGD:
                 [parameter.grad],
                 buffers,
                 fused=True,
-                weight_decay=self.recipe.weight_decay if self.recipe.decay_biases or not name.endswith(".bias") else 0.0,
-                momentum=self.recipe.momentum,
+                weight_decay=self.weight_decays[name],
+                momentum=self.momentum,
                 lr=self._learning_rates[name],
                 dampening=0.0,
                 nesterov=False,

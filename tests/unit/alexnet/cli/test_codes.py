@@ -30,10 +30,10 @@ def alexnet(*options: object) -> str:
 
 @pytest.fixture(scope="module")
 def coded(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    """An artifact of its own with an encoder, and an index of 150 images in float16 beside it."""
+    """An artifact of its own with an encoder, and an index of 420 images in float16 beside it."""
     home = tmp_path_factory.mktemp("coded")
     shutil.copytree(artifact.path, home / "a" / "1")
-    draw_images(home / "many", 50, 8)
+    draw_images(home / "many", 140, 8)
     alexnet(
         "index", "add", "--data", home / "many", "--artifact", home / "a", "--index", home / "i", "--dtype", "float16"
     )
@@ -47,7 +47,7 @@ def test_encoder_belongs_to_the_artifact(coded: Artifact) -> None:
     encoder = Encoder.of(coded)
     assert encoder is not None
     assert (encoder.coder, encoder.bits, encoder.dim) == ("autoencoder", 28, 64)
-    assert (coded.path.parents[1] / "i" / "features-1.f16").stat().st_size == 150 * 64 * 2
+    assert (coded.path.parents[1] / "i" / "features-1.f16").stat().st_size == 420 * 64 * 2
 
 
 def test_evaluate_index(coded: Artifact, images: Path) -> None:
@@ -56,7 +56,7 @@ def test_evaluate_index(coded: Artifact, images: Path) -> None:
     result = json.loads(alexnet("index", "evaluate", "--index", home / "i", *options))
     assert result["num_queries"] == 60
     assert result["recall"]["exact"] == {"6": 1.0, "10": 1.0}
-    assert result["recall"]["binary"]["10"] > 0.99  # 150 images fit the shortlist
+    assert result["recall"]["binary"]["10"] > 0.99  # 420 images fit the shortlist
     assert 0 < result["recall"]["hash_lookup"]["10"] <= 1
     assert result["precision"]["1"] > 0.8
     assert (home / "p.png").read_bytes().startswith(b"\x89PNG")
@@ -82,7 +82,7 @@ def test_server_searches_by_codes(coded: Artifact, images: Path, tmp_path: Path)
     home, image = coded.path.parents[1], next(images.rglob("*.jpg")).read_bytes()
     with served(coded, tmp_path, {"ALEXNET_INDEX": str(home / "i")}) as (url, _):
         assert httpx2.get(f"{url}/info").json()["index"] == {
-            "size": 150, "codes": {"coder": "autoencoder", "bits": 28}
+            "size": 420, "codes": {"coder": "autoencoder", "bits": 28}
         }  # fmt: skip
         exact, binary = (
             httpx2.post(f"{url}/similar?search={search}", content=image).json()["neighbors"]
