@@ -52,7 +52,7 @@ MAX_PARAMETERS = 10_000
 """Parameters per statement; SQLite takes 32,766."""
 PAGE_SIZE = 1000
 PROGRESS_STEPS = 100_000
-"""Steps of SQLite's virtual machine, some milliseconds, after which a check asks whether to go on."""
+"""Steps of SQLite's virtual machine, some milliseconds, after which a check asks whether it is stopped."""
 BUSY_TIMEOUT_SECONDS = 5.0
 """How long a change waits for another program that locks the catalog."""
 
@@ -440,19 +440,19 @@ class Catalog:
         self._writer.execute("BEGIN IMMEDIATE")  # makes the log, if there is none
         self._writer.execute("ROLLBACK")
 
-    def repair_sql_indexes(self, go_on: Callable[[], bool] = lambda: True) -> list[str]:
+    def repair_sql_indexes(self, is_stopped: Callable[[], bool] = lambda: False) -> list[str]:
         """Compare the SQL indexes with the table of images. A writer makes those again that differ, and says so.
 
-        Returns their names; none, when it was stopped because `go_on` said so. Raises IndexStoreError for a reader.
+        Returns their names; none, if it was stopped meanwhile. Raises IndexStoreError for a reader.
         """
         with self._checking() as database:
-            database.set_progress_handler(lambda: not go_on(), PROGRESS_STEPS)
+            database.set_progress_handler(is_stopped, PROGRESS_STEPS)
             try:
                 wrong = find_wrong_sql_indexes(database)
             except sqlite3.OperationalError:
-                if go_on():
-                    raise
-                return []
+                if is_stopped():
+                    return []
+                raise
             finally:
                 database.set_progress_handler(None, 0)
         for name in wrong:

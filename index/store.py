@@ -407,19 +407,19 @@ class ImageIndex:
         else:
             self._background_check.start()
 
-    def _find_damaged(self, go_on: Callable[[], bool] = lambda: True) -> None:
+    def _find_damaged(self, is_stopped: Callable[[], bool] = lambda: False) -> None:
         """Compare all entries and rows with their checksums, and the catalog's SQL indexes with its table."""
-        if "by_label" in self.catalog.repair_sql_indexes(go_on) and not self._read_rows_again(go_on):
+        if "by_label" in self.catalog.repair_sql_indexes(is_stopped) and not self._read_rows_again(is_stopped):
             return
         features, rows = self._current.features, self._current.rows
-        damaged = find_damaged(self.catalog, features, rows, go_on)
+        damaged = find_damaged(self.catalog, features, rows, is_stopped)
         if self._current.rows is rows:  # else the index was compacted meanwhile
             self._report_damage(damaged)
 
-    def _read_rows_again(self, go_on: Callable[[], bool]) -> bool:
+    def _read_rows_again(self, is_stopped: Callable[[], bool]) -> bool:
         """Read all rows of the catalog's table: what was read from its SQL index was wrong. Returns whether it did."""
         while not self._write_lock.acquire(timeout=LOCK_POLL_SECONDS):  # who holds it may wait for this thread to stop
-            if not go_on():
+            if is_stopped():
                 return False
         try:
             rows = RowTable.from_records(self.catalog.rows())

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class BackgroundCheck:
-    """Runs `check` in a thread, which can be stopped: it is given the function that says whether to go on.
+    """Runs `check` in a thread, which can be stopped: it is given the function that says whether it is.
 
     What it raises is in the log.
     """
@@ -56,18 +56,18 @@ class BackgroundCheck:
 
     def _run(self) -> None:
         try:
-            self._check(lambda: not self._stopping.is_set())
+            self._check(self._stopping.is_set)
         except (AlexNetError, OSError) as error:
             logger.error("not all images of the index could be compared with their checksums: %s", error)
 
 
 def find_damaged(
-    catalog: Catalog, features: FeatureFile, rows: RowTable, go_on: Callable[[], bool] = lambda: True
+    catalog: Catalog, features: FeatureFile, rows: RowTable, is_stopped: Callable[[], bool] = lambda: False
 ) -> dict[int, str]:
     """Compare all entries and rows with their checksums. Returns image id -> what is wrong."""
     damaged: dict[int, str] = {}
     for page in catalog.iter_row_checksums():
-        if not go_on():
+        if is_stopped():
             break
         damaged |= compare(page, features, rows)
     return damaged
