@@ -9,19 +9,19 @@ rows() {
 }
 { echo path,label,split; rows ,train | sed '1~4s/train/test/'; } >split.csv
 echo "a column split, with $(grep -c test split.csv) rows of test:"
-train_briefly split.csv | head -1
+alexnet check split.csv 2>&1 | head -4
 { echo path,label; rows | sed '1~2s/$/ /'; } >space.csv
 echo "trailing spaces:"
-train_briefly space.csv | head -1
+alexnet check space.csv 2>&1 | head -4
 { echo path,label; rows é; } | iconv -t cp1252 >cp1252.csv
 echo "cp1252:"
-train_briefly cp1252.csv | tail -1
+alexnet check cp1252.csv 2>&1 | head -4
 { echo path,label; rows; } | iconv -t utf-16 >utf16.csv
 echo "UTF-16:"
-train_briefly utf16.csv | tail -1
+alexnet check utf16.csv 2>&1 | head -4
 { echo path,label; rows; printf 'p/\0.png,cat\n'; } >nul.csv
 echo "a NUL in a path:"
-train_briefly nul.csv | tail -1
+alexnet check nul.csv 2>&1 | head -4
 { echo path,label; rows; } >LABELS.CSV
 echo "LABELS.CSV:"
-train_briefly LABELS.CSV | tail -1
+alexnet check LABELS.CSV 2>&1 | head -4

@@ -23,7 +23,7 @@ alexnet_as_nobody() { setpriv --reuid 65534 --regid 65534 --clear-groups -- "$PR
 make_images() { "$PYTHON" "$CASES/make_images.py" "$@"; }
 
 # train_briefly DATA: one epoch of a small network
-train_briefly() { timeout 90 "$PROGRAM" train --epochs 1 --hidden 8 --crops 1 --data "$1" 2>&1 | grep -v 'it/s'; }
+train_briefly() { timeout 90 "$PROGRAM" train --epochs 1 --hidden 8 --crops 1 --data "$1" 2>&1 | grep -v 'it/s\|loading PyTorch\|looking for the images'; }
 
 # build_index DATA INDEX
 build_index() { alexnet index add --data "$1" --artifact "$ARTIFACT" --index "$2" 2>&1 | grep -v 'it/s\|image/s'; }
