@@ -65,9 +65,9 @@ ShowPathsDep = Annotated[bool, Depends(show_paths)]
 
 
 async def require_same_origin(request: Request, service: ServiceDep) -> None:
-    """Keep other web pages out of a server without keys; with keys, no other page has one.
+    """Reject cross-origin requests on a server without API keys. Raises CrossOriginError.
 
-    Raises CrossOriginError.
+    With keys it isn't needed, because another page can't know one.
     """
     origins = service.settings.allowed_origins
     if not service.keys and "*" not in origins:
@@ -111,7 +111,7 @@ ContextDep = Annotated[RequestContext, Depends(admit)]
 
 
 async def receive_body(context: ContextDep) -> bytes:
-    """The body of a request, refused before and after it arrives if an image could not be classified in time.
+    """The body of a request. Checks the deadline before and after reading, assuming one image.
 
     Raises OverloadedError, RequestTimeoutError, or BodyTooLargeError.
     """
@@ -126,22 +126,22 @@ BodyDep = Annotated[bytes, Depends(receive_body)]
 
 
 async def receive_optional_upload(context: ContextDep) -> Upload:
-    """The images of a form, of JSON or of the whole body, and the parameters beside them; there may be no image.
+    """The images of a form, of JSON or of the whole body, and the parameters beside them. There may be no image.
 
-    Raises OverloadedError, RequestTimeoutError, BodyTooLargeError, InvalidBodyError, InvalidHeaderError, or
-    InvalidRequestError.
+    Checks the deadline before reading, assuming one image, and after reading for all images. Raises OverloadedError,
+    RequestTimeoutError, BodyTooLargeError, InvalidBodyError, InvalidHeaderError, or InvalidRequestError.
     """
-    request, settings = context.request, context.service.settings
-    limits = (context.quota, settings.request_timeout, settings.max_body_bytes)
-    known, max_images = known_parameters(request), settings.max_images_per_request
+    request, quota, settings = context.request, context.quota, context.service.settings
+    timeout, max_bytes, max_images = settings.request_timeout, settings.max_body_bytes, settings.max_images_per_request
+    known = known_parameters(request)
     context.check_deadline()
     if is_form(request):
-        upload = parse_form_upload(await read_form(request, *limits, max_images), known)
+        upload = parse_form_upload(await read_form(request, quota, timeout, max_bytes, max_images), known)
     elif is_json(request):
-        body = await read_body(request, *limits)
+        body = await read_body(request, quota, timeout, max_bytes)
         upload = await context.run(context.run_in_pool(lambda: parse_json_upload(body, known, max_images)))
     else:
-        upload = Upload.of_body(await read_body(request, *limits))
+        upload = Upload.of_body(await read_body(request, quota, timeout, max_bytes))
     context.check_deadline(len(upload.images))
     return upload
 
@@ -150,7 +150,7 @@ OptionalUploadDep = Annotated[Upload, Depends(receive_optional_upload)]
 
 
 async def receive_upload(upload: OptionalUploadDep) -> Upload:
-    """The same with at least one image. Raises MissingBodyError."""
+    """An upload with at least one image. Raises MissingBodyError."""
     upload.require_images()
     return upload
 
@@ -159,15 +159,15 @@ UploadDep = Annotated[Upload, Depends(receive_upload)]
 
 
 def parameters_of(model: type[P]) -> Callable[..., Awaitable[P]]:
-    """A dependency: the parameters of the query, of the form and of the JSON, together.
+    """A dependency that merges the parameters of the query with those of the form or the JSON.
 
-    Raises InvalidRequestError for one that is in two places, RequestValidationError for an invalid value.
+    It raises InvalidRequestError for a parameter in two places, and RequestValidationError for an invalid value.
     """
 
     async def merge(request: Request, query: P, upload: Upload) -> P:
         return merge_parameters(query, request.query_params.keys(), upload.fields)
 
-    merge.__annotations__ = {
+    merge.__annotations__ = {  # FastAPI reads these; as source text they couldn't name `model`
         "request": Request, "query": Annotated[model, Query()], "upload": OptionalUploadDep, "return": model,
     }  # fmt: skip
     return merge

@@ -23,11 +23,13 @@ MAX_PATCH_BYTES = 16_384
 class Admission:
     """Counts requests in flight and the bytes of their bodies, of all and of each client. Only the event loop calls it.
 
-    `estimate_wait`: seconds after which a refused client may expect to be accepted.
+    `suggest_retry_after`: seconds after which a refused client may expect to be accepted.
     """
 
-    def __init__(self, max_requests: int, max_bytes: int, estimate_wait: Callable[[], float] = lambda: 1.0) -> None:
-        self.max_requests, self.max_bytes, self.estimate_wait = max_requests, max_bytes, estimate_wait
+    def __init__(
+        self, max_requests: int, max_bytes: int, suggest_retry_after: Callable[[], float] = lambda: 1.0
+    ) -> None:
+        self.max_requests, self.max_bytes, self.suggest_retry_after = max_requests, max_bytes, suggest_retry_after
         self.requests = self.bytes = 0
         self._requests_of, self._bytes_of = Counter[str](), Counter[str]()
 
@@ -60,7 +62,7 @@ class Admission:
     def overloaded_error(self, limit: str, held: int) -> OverloadedError:
         """The error of a client that holds so much of what is limited."""
         share = f" (this client has {held:,} of them)" if held else ""
-        return OverloadedError(f"server busy: {limit} reached{share}; retry later", self.estimate_wait())
+        return OverloadedError(f"server busy: {limit} reached{share}; retry later", self.suggest_retry_after())
 
 
 class BodyQuota:

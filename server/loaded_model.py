@@ -18,6 +18,7 @@ from model.artifacts.history import read_history
 from model.artifacts.kernels import read_kernels
 from model.encoder import Encoder
 from model.exceptions import ArtifactError
+from model.images.contract import IMAGE_SIZE
 from model.images.crops import CENTER_CROP, TEN_CROP
 from model.runtime import OnnxModel
 from server.exceptions import InferenceError, NoIndexError
@@ -27,13 +28,13 @@ from server.workers.inference import InferenceJob, InferenceWorker
 
 logger = logging.getLogger(__name__)
 
-WARM_UP_SECONDS = 600.0
+WARM_UP_TIMEOUT_SECONDS = 600.0
 
 
 class LoadedModel:
     """One version of network and index. A request holds it (`hold`) until its response is complete.
 
-    Nothing is read from the artifact later: its folder may be deleted.
+    The artifact is read completely at the start, so its folder may be deleted later.
 
     Raises ArtifactError, IndexStoreError or DeviceError.
     """
@@ -54,7 +55,7 @@ class LoadedModel:
         self.familiarity = read_familiarity(self.artifact)
         self.history, self.kernels = read_history(self.artifact), read_kernels(self.artifact)
         self.statistics = ModelStatistics()
-        self._index_passed_on = False
+        self._index_handed_over = False
         self.index = self._open_index(settings, previous)
         self.inference = InferenceWorker(self.model, settings.max_queued_crops, observe_batch)
         self._holders, self._retired = 0, False
@@ -62,7 +63,7 @@ class LoadedModel:
         try:
             self._warm_up()
         except BaseException:
-            self._index_passed_on = previous is not None and previous.index is self.index
+            self._index_handed_over = previous is not None and previous.index is self.index
             self._close()
             raise
 
@@ -83,9 +84,10 @@ class LoadedModel:
         return index
 
     def _take_over_index(self, previous: LoadedModel | None, uri: IndexUri) -> Index | None:
-        """The previous version's index, if it is the same one and writable: this process holds its lock.
+        """The previous version's index, if it is the same one and writable, because this process holds its lock.
 
-        One whose files were replaced is opened anew; the previous version can't write to it any more.
+        If its files were replaced, the previous model stops writing and None is returned, so the caller reopens the
+        index.
         """
         index = previous.index if previous else None
         if index is None or not index.writable or index.uri != str(uri):
@@ -98,10 +100,13 @@ class LoadedModel:
         return index
 
     def _warm_up(self) -> None:
-        """Run the network before the first request: first runs are slow, and calibrate the estimate of its speed."""
-        pixels = np.zeros((1, 256, 256, 3), np.uint8)
+        """Run the network before the first request, because first runs are slow.
+
+        Ten crops run twice: the first run of a batch size is slow, too, and the second calibrates the estimated speed.
+        """
+        pixels = np.zeros((1, IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)
         for crops in (CENTER_CROP, TEN_CROP, TEN_CROP):
-            job = InferenceJob(pixels, crops, time.monotonic() + WARM_UP_SECONDS)
+            job = InferenceJob(pixels, crops, time.monotonic() + WARM_UP_TIMEOUT_SECONDS)
             try:
                 self.inference.submit(job).result()
             except InferenceError as error:
@@ -127,22 +132,22 @@ class LoadedModel:
         return self.index
 
     def hold(self) -> None:
-        """Keep it open until `release`, for one request. Only the event loop calls `hold`, `release` and `retire`."""
+        """Keep the model open until `release`. Only the event loop calls `hold`, `release` and `retire`."""
         self._holders += 1
 
     def release(self) -> None:
-        """Undo one `hold`; after `retire`, the last one closes it."""
+        """Undo one `hold`. After `retire`, the last release closes the model."""
         self._holders -= 1
         self._close_if_free()
 
     def retire(self, successor: LoadedModel | None = None) -> None:
-        """Close as soon as no request holds it. The index stays open if `successor` took it over."""
-        self._index_passed_on = successor is not None and successor.index is self.index
+        """Close the model as soon as no request holds it. The index stays open if `successor` took it over."""
+        self._index_handed_over = successor is not None and successor.index is self.index
         self._retired = True
         self._close_if_free()
 
     def join(self) -> None:
-        """After `retire`, when no request holds it: wait until it is closed."""
+        """Wait until the model is closed. Call it after `retire`, when no request holds the model."""
         self._closer.join()
 
     def _close_if_free(self) -> None:
@@ -151,5 +156,5 @@ class LoadedModel:
 
     def _close(self) -> None:
         self.inference.close()
-        if self.index is not None and not self._index_passed_on:
+        if self.index is not None and not self._index_handed_over:
             self.index.close()

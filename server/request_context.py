@@ -81,8 +81,8 @@ class RequestContext:
         return await self.service.file_readers.run(lambda: work(index))
 
     def check_deadline(self, images: int = 1) -> None:
-        """Raise OverloadedError if so many images could not be classified before the deadline."""
-        estimate = self.service.estimate_new(images, self.client)
+        """Raise OverloadedError if this many images could not be classified before the deadline."""
+        estimate = self.service.estimate_completion(images, self.client)
         if estimate.is_queued and time.monotonic() + estimate.seconds > self.deadline:
             raise OverloadedError(
                 f"queue too long: {estimate.seconds:.1f} s of work pending; retry later", estimate.seconds

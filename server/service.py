@@ -37,7 +37,10 @@ from server.workers.threads import (
 logger = logging.getLogger(__name__)
 
 SAFETY_FACTOR = 1.25
-"""Work is accepted if it would be done in time even this many times slower than measured: decoding shares the cores."""
+"""New work is accepted if it would be done in time even if it took this many times longer than measured.
+
+Decoding shares the cores with the network, so the measured speed is optimistic.
+"""
 
 
 class WaitEstimate(NamedTuple):
@@ -50,7 +53,10 @@ class WaitEstimate(NamedTuple):
 class Service:
     """Everything that requests share: the loaded model, limits, metrics, and the threads beside the event loop.
 
-    `draining`: the server is about to stop. `finish_by`: when (time.monotonic) accepted requests are cancelled then.
+    A shutdown has three stages. `draining`: new requests are refused, accepted ones are finished. `stop_reloads`: no
+    reload takes effect any more. `closed`: threads and files are released. `finish_by`: time.monotonic() at which
+    remaining requests are cancelled during a shutdown; inf until then. `background`: tasks of the event loop that need
+    a reference, or they would be garbage-collected before their end.
 
     Raises ArtifactError, IndexStoreError, DeviceError or KeyFileError if it can't start.
     """
@@ -59,7 +65,9 @@ class Service:
         self.settings = settings
         self.keys = Keys.read(settings.keys_file, settings.keys)
         self.metrics = Metrics()
-        self.admission = Admission(settings.max_concurrent_requests, settings.max_inflight_bytes, self.estimate_wait)
+        self.admission = Admission(
+            settings.max_concurrent_requests, settings.max_inflight_bytes, self.suggest_retry_after
+        )
         self.rate_limit = RateLimit(settings.requests_per_second)
         self.current = LoadedModel(settings, self.metrics.observe_batch)
         limits = ImageLimits(max_pixels=settings.max_pixels)
@@ -75,14 +83,14 @@ class Service:
         self._reload_lock = asyncio.Lock()
         self._next_reload: asyncio.Task[LoadedModel] | None = None
         self.background = set[asyncio.Task[None]]()
-        self._stopping = self.closed = False
+        self._reloads_stopped = self.closed = False
 
     def stop_reloads(self) -> None:
-        """From now on a reload fails, and one under way has no effect. Call it in the event loop, before `close`."""
-        self._stopping = True
+        """Let reloads fail from now on, also one under way. Call it in the event loop, before `close`."""
+        self._reloads_stopped = True
 
     def close(self) -> None:
-        """Finish what was begun, then release threads and files."""
+        """Finish the work that has begun, then release threads and files."""
         self._loader.shutdown()
         self.folder_sync.close()
         for pool in (self.decoder, self.readers, self.writers, self.file_readers):
@@ -99,7 +107,7 @@ class Service:
 
     @property
     def seconds_to_finish(self) -> float:
-        """Seconds that requests have at a shutdown; what is left of them once it has begun."""
+        """Seconds that accepted requests have, or have left, to finish during a shutdown."""
         return max(0.0, min(self.settings.shutdown_timeout, self.finish_by - time.monotonic()))
 
     @contextmanager
@@ -115,8 +123,8 @@ class Service:
     async def reload(self) -> LoadedModel:
         """Load the newest artifact and its index, warm up, and serve them from then on.
 
-        Requests in flight are answered by the version that they began with. Calls during a reload are one reload after
-        it. Raises ReloadError; the current model then keeps serving.
+        Requests in flight are answered by the version that they began with. Calls made during a reload share one
+        further reload that starts when it ends. Raises ReloadError; the current model then keeps serving.
         """
         if self._next_reload is None:
             self._next_reload = asyncio.create_task(self._reload())
@@ -129,11 +137,11 @@ class Service:
             try:
                 loaded = await asyncio.get_running_loop().run_in_executor(self._loader, load)
             except Exception as error:
-                if self._stopping:
+                if self._reloads_stopped:
                     raise ReloadError("the server is stopping") from error
                 logger.error("reload failed: %s", error)  # with the path, which clients must not see
                 raise ReloadError("no valid artifact and index to load; the server's log has the reason") from error
-            if self._stopping:  # `close` may be releasing the current one
+            if self._reloads_stopped:  # `close` may be releasing the current one
                 loaded.retire(self.current)
                 raise ReloadError("the server is stopping")
             previous, self.current = self.current, loaded
@@ -142,16 +150,22 @@ class Service:
         logger.info("serving %s version %s", manifest.name, manifest.version)
         return loaded
 
-    def estimate_new(self, images: int, client: str) -> WaitEstimate:
-        """The estimate for so many new images of a client. Clients take turns, so not all that waits is before them."""
+    def estimate_completion(self, images: int, client: str) -> WaitEstimate:
+        """Cautious estimate for accepting a client's new images, with `SAFETY_FACTOR`.
+
+        Clients take turns, so not all pending work is before these images.
+        """
         inference, crops = self.current.inference, len(TEN_CROP) * images
         undecoded = self.decoder.pending + self.decode_turns.num_before(client, images)
         crops_before = inference.crops_before(client, crops) + len(TEN_CROP) * undecoded
         seconds = SAFETY_FACTOR * inference.throughput.seconds_for(crops_before + crops)
         return WaitEstimate(seconds, crops_before > 0)
 
-    def estimate_wait(self) -> float:
-        """Estimated seconds until what was accepted is done; at least 1, and at most the time a request may take."""
+    def suggest_retry_after(self) -> float:
+        """Seconds after which a refused client may try again: until the accepted work is done, as measured.
+
+        At least 1, and at most the time that a request may take. It is a hint, so it has no safety factor.
+        """
         inference = self.current.inference
         undecoded = self.decoder.pending + self.decode_turns.num_waiting
         crops = inference.unfinished_crops + len(TEN_CROP) * undecoded
