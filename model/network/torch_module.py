@@ -42,7 +42,9 @@ class AlexNet(nn.Module):
     """(N, 3, input_size, input_size) RGB pixels 0..255, mean subtracted -> `ForwardOutput`.
 
     The layers with weights are submodules with the names that they have in the specification. With a distributed
-    exchange the module is one tower: half of every layer, and `features` are its half.
+    exchange the module holds one tower, which is half of every layer, and returns its half of the features.
+
+    Raises NetworkConfigError if the network can't be partitioned between the processes of the exchange.
     """
 
     def __init__(self, spec: NetworkSpec, exchange: Exchange | None = None) -> None:
@@ -51,14 +53,17 @@ class AlexNet(nn.Module):
         self.exchange = exchange or LocalExchange()
         _check_divisible(spec, self.exchange.size)
         for layer in spec.weighted_layers:
-            setattr(self, layer.name, _module(layer, self.exchange.size))
+            setattr(self, layer.name, _make_module(layer, self.exchange.size))
 
     def forward(
         self, x: Tensor, dropout_masks: tuple[Tensor, ...] | None = None, first_layer: int = 0
     ) -> ForwardOutput:
-        """`dropout_masks`: in training, 0 or 1 for each output of each dropout layer (section 4.2). Without them,
-        outputs are multiplied by the probability of being kept; there is no rescaling in training. `first_layer`: how
-        many of the feature layers have run already, with `x` as their output (`run_first`)."""
+        """Compute the logits and features of crops.
+
+        `dropout_masks`: in training, 0 or 1, (N, features) per dropout layer, in order (section 4.2). Without them,
+        outputs are multiplied by the probability of being kept; there is no rescaling in training. `first_layer`: the
+        number of feature layers that have been run already (`run_first`); `x` is then their output.
+        """
         masks = None if dropout_masks is None else iter(dropout_masks)
         if not first_layer:
             x = x * self.spec.config.input_scale
@@ -66,7 +71,7 @@ class AlexNet(nn.Module):
         return ForwardOutput(self._run(self.spec.output_layers, features, masks), features)
 
     def run_first(self, x: Tensor, count: int) -> Tensor:
-        """The output of the first `count` feature layers, of which none is dropout."""
+        """The output of the first `count` feature layers, none of which may be dropout."""
         return self._run(self.spec.feature_layers[:count], x * self.spec.config.input_scale, None)
 
     def _run(self, layers: Sequence[Layer], x: Tensor, masks: Iterator[Tensor] | None) -> Tensor:
@@ -109,20 +114,20 @@ class AlexNet(nn.Module):
         return result
 
 
-def _module(layer: Weighted, size: int) -> nn.Conv2d | nn.Linear:
-    """The share of one of `size` processes in a layer."""
+def _make_module(layer: Weighted, num_processes: int) -> nn.Conv2d | nn.Linear:
+    """The part of a layer that one process holds."""
     if isinstance(layer, Linear):
         if layer.partitioning == "row":
-            return nn.Linear(layer.in_features // size, layer.out_features)
-        return nn.Linear(layer.in_features, layer.out_features // size)
+            return nn.Linear(layer.in_features // num_processes, layer.out_features)
+        return nn.Linear(layer.in_features, layer.out_features // num_processes)
     divided = layer.partitioning == "tower"
     return nn.Conv2d(
-        layer.in_channels // size if divided else layer.in_channels,
-        layer.out_channels // size,
+        layer.in_channels // num_processes if divided else layer.in_channels,
+        layer.out_channels // num_processes,
         layer.kernel_size,
         layer.stride,
         layer.padding[0] if _is_symmetric(layer) else 0,
-        groups=layer.groups // size if divided else 1,
+        groups=layer.groups // num_processes if divided else 1,
     )
 
 
@@ -130,11 +135,13 @@ def _is_symmetric(layer: Conv) -> bool:
     return len(set(layer.padding)) == 1
 
 
-def _check_divisible(spec: NetworkSpec, size: int) -> None:
-    """Raise NetworkConfigError unless `size` processes can hold an equal number of towers each."""
-    if spec.towers % size:
-        raise NetworkConfigError(f"{spec.config.name} has one tower: it can't be divided between {size} processes")
-    if size > 1 and any(isinstance(layer, LRN) and layer.groups < spec.towers for layer in spec.layers):
+def _check_divisible(spec: NetworkSpec, num_processes: int) -> None:
+    """Raise NetworkConfigError unless the processes can hold an equal number of towers each."""
+    if spec.towers % num_processes:
+        raise NetworkConfigError(
+            f"{spec.config.name} has one tower: it can't be divided between {num_processes} processes"
+        )
+    if num_processes > 1 and any(isinstance(layer, LRN) and layer.groups < spec.towers for layer in spec.layers):
         raise NetworkConfigError(
             f"the normalization of {spec.config.name} is over both towers: train it with one process per network"
         )
