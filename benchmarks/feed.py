@@ -17,7 +17,7 @@ from training.data.datasets import Dataset, Example
 from training.data.storage import RawImages
 from training.data.traits import TRAITS
 from training.loop.distributed import DistributedContext
-from training.loop.train_step import TrainStep
+from training.loop.engine import TrainingEngine
 from training.optim.initial_weights import InitialState
 
 NUM_IMAGES, WARMUP_STEPS = 4096, 10
@@ -44,15 +44,15 @@ def measure_loading(
         copies = find_copies(dataset, traits)
         cache = ImageCache(stored, np.full((256, 256, 3), 127.5, np.float32), 5400 * np.eye(3), {}, traits, copies)
         initial = InitialState.create(config, labels)
-        train_step = TrainStep(config, dataset, cache, DistributedContext(device), initial)
+        engine = TrainingEngine(config, dataset, cache, DistributedContext(device), initial)
         order = np.resize(np.arange(NUM_IMAGES), (steps + WARMUP_STEPS) * batch_size)
-        for step, sums in train_step.run_epoch(order, 1, 0):
+        for step, sums in engine.run_epoch(order, 1, 0):
             if step == WARMUP_STEPS - 1:
                 sums.sum().item()  # waits for what the GPU still has to do
-                started, train_step.loader.stall_seconds = time.perf_counter(), 0.0
+                started, engine.loader.stall_seconds = time.perf_counter(), 0.0
         sums.sum().item()
         seconds = time.perf_counter() - started
     return {
         "images_per_second": steps * batch_size / seconds,
-        "data_stall": train_step.loader.stall_seconds / seconds,
+        "data_stall": engine.loader.stall_seconds / seconds,
     }

@@ -72,14 +72,14 @@ def test_each_reads_the_other_s_checkpoint(few: Path, alone: Path, tmp_path: Pat
 
 STOPPED = """
 import os, signal, sys
-from training.loop.train_step import TrainStep
-validate = TrainStep.validate
+from training.loop.engine import TrainingEngine
+validate = TrainingEngine.validate
 def stopped(self, rows, check_stop):
     if os.environ["RANK"] == "1":
         os.kill(os.getpid(), signal.SIGTERM)
     return validate(self, rows, check_stop)
 if "--resume" not in sys.argv:
-    TrainStep.validate = stopped
+    TrainingEngine.validate = stopped
 exec(compile(open(os.environ["RUN"]).read(), os.environ["RUN"], "exec"))
 """
 """training/run.py, whose second process gets SIGTERM in the first validation."""

@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from training.loop.clock import RunClock
 from training.loop.distributed import DistributedContext
+from training.loop.engine import EpochTotals
 from training.loop.status import refreshed
-from training.loop.train_step import EpochTotals
 
 LOG_SECONDS = 60
 """Seconds between two lines where there is no terminal, and so no bar."""

@@ -195,7 +195,7 @@ def _log_start(trainer: Trainer, split_warning: str | None) -> None:
         context.log("the first step compiles the network, which takes about a minute")
     for warning in (
         diagnostics.large_batch_warning(recipe.batch_size),
-        diagnostics.competition_warning(recipe, trainer.train_step.competition.num_sources),
+        diagnostics.competition_warning(recipe, trainer.engine.competition.num_sources),
         split_warning,
     ):
         if warning:
@@ -205,5 +205,5 @@ def _log_start(trainer: Trainer, split_warning: str | None) -> None:
     length = f"{recipe.minutes:g} minutes" if recipe.minutes else f"at most {recipe.epochs} epochs"
     if trainer.epoch or trainer.step:
         length += f", {trainer.epoch} epochs and {trainer.step:,} steps are done"
-    precision = trainer.train_step.precision
+    precision = trainer.engine.precision
     context.log(f"recipe {recipe.name}, {length}, in {precision} on {where}; run directory: {trainer.run.path}")

@@ -19,11 +19,11 @@ from training.data.datasets import Dataset
 from training.loop import diagnostics
 from training.loop.clock import RunClock
 from training.loop.distributed import DistributedContext
+from training.loop.engine import EpochTotals, TrainingEngine, ValidationScores
 from training.loop.epoch_progress import epoch_progress
 from training.loop.graceful_stop import GracefulStop
 from training.loop.metrics import MetricsLog
 from training.loop.run_directory import RunDirectory
-from training.loop.train_step import EpochTotals, TrainStep
 from training.optim.initial_weights import InitialState
 from training.optim.schedule import create_schedule, warmup_factor
 
@@ -57,17 +57,20 @@ class Trainer:
     ) -> None:
         self.config, self.dataset, self.cache, self.run, self.context = config, dataset, cache, run, context
         self.initial = replace(initial, weights={})  # not held in memory twice
-        self.train_step = TrainStep(config, dataset, cache, context, initial)
-        self.recipe = self.train_step.recipe
+        self.engine = TrainingEngine(config, dataset, cache, context, initial)
+        self.recipe = self.engine.recipe
         self.schedule = create_schedule(self.recipe)
-        self.epoch = self.step = 0
+        self.epoch = 0
+        """Completed epochs."""
+        self.step = 0
+        """Completed steps of the current epoch."""
         self.totals = EpochTotals()
         self.train_rows = cache.rows(dataset, "train")
         self.validation_rows = cache.rows(dataset, "validation")
         self.clock = RunClock(self.recipe, -(-len(self.train_rows) // self.recipe.batch_size), context)
         self.best = Best()
         self.learning_rate = self.recipe.learning_rate
-        self._chance = diagnostics.entropy(self.train_step.labels[self.train_rows])
+        self._chance = diagnostics.entropy(self.engine.labels[self.train_rows])
         self.mixes = True
         """Whether images are mixed in this epoch."""
         self.stop = GracefulStop()
@@ -102,9 +105,9 @@ class Trainer:
         return self.epoch < self.recipe.epochs
 
     def _run_epoch(self, metrics: MetricsLog | None) -> None:
-        step, loader = self.train_step, self.train_step.loader
+        """Train, validate, log and save one epoch, or the rest of one that was stopped."""
         started = self._saved = time.monotonic()
-        loader.stall_seconds = 0.0
+        self.engine.loader.stall_seconds = 0.0
         before = self.totals.images
         if not self.step:
             self.clock.start_epoch()
@@ -112,32 +115,37 @@ class Trainer:
             self.mixes = mixing is not None and progress < mixing.until
         self._train()
         self.check_stop()  # a run that is resumed after the last step continues with the validation
-        stalled, seconds, totals = loader.stall_seconds, time.monotonic() - started, self.totals
+        stalled, seconds, totals = self.engine.loader.stall_seconds, time.monotonic() - started, self.totals
         if not totals.images:  # the minutes were over before the first step
             return
-        validation = step.validate(self.validation_rows, self.check_stop)
-        diagnostics.check_loss(
-            validation["loss"], self._chance, self.recipe, f"the validation of epoch {self.epoch + 1}"
-        )
-        self.schedule.update(validation["error"])
+        validation = self.engine.validate(self.validation_rows, self.check_stop)
+        where = f"the validation of epoch {self.epoch + 1}"
+        diagnostics.check_loss(validation.loss, self._chance, self.recipe, where)
+        self.schedule.update(validation.top1_error)
         self.epoch, self.step, self.totals = self.epoch + 1, 0, EpochTotals()
-        record = {
+        if metrics is not None:  # before saving: records after the checkpoint are removed when the run is resumed
+            speed = {"images_per_second": (totals.images - before) / seconds, "data_stall": stalled / seconds}
+            self._write_metrics(metrics, self._epoch_record(totals, validation) | speed)
+        self.keep_best(validation.top1_error)
+        self.save()
+        self._log_warnings(totals, stalled, seconds)
+
+    def _epoch_record(self, totals: EpochTotals, validation: ValidationScores) -> dict[str, float]:
+        """Losses, errors and times of the epoch that was completed last."""
+        return {
             "epoch": self.epoch,
             "learning_rate": self.learning_rate,
             "train_loss": totals.mean_loss,
             "train_top1_error": totals.top1_error,
-            "validation_loss": validation["loss"],
-            "validation_top1_error": validation["error"],
+            "validation_loss": validation.loss,
+            "validation_top1_error": validation.top1_error,
             "seconds": self.clock.epoch_seconds,
             "run_seconds": self.clock.run_seconds,
-            "images_per_second": (totals.images - before) / seconds,
-            "data_stall": stalled / seconds,
         }
-        if metrics is not None:  # before saving: records after the checkpoint are removed when the run is resumed
-            self._write_metrics(metrics, record)
-        self.keep_best(validation["error"])
-        self.save()
-        labels, recipe = step.labels[self.train_rows], self.recipe
+
+    def _log_warnings(self, totals: EpochTotals, stalled: float, seconds: float) -> None:
+        """Warn of a loss that doesn't fall, and of steps that waited `stalled` of the epoch's `seconds` for images."""
+        labels, recipe = self.engine.labels[self.train_rows], self.recipe
         for warning in (
             diagnostics.no_progress_warning(totals.mean_loss, labels, self.epoch, recipe.batch_size, recipe.name),
             diagnostics.data_stall_warning(stalled, seconds),
@@ -165,29 +173,29 @@ class Trainer:
         """The remaining steps of an epoch."""
         order, totals = self._order(), self.totals
         title = f"epoch {self.epoch + 1}" + ("" if self.recipe.minutes else f"/{self.recipe.epochs}")
-        train_step, sums = self.train_step, torch.zeros(3, dtype=torch.float64, device=self.context.device)
+        engine, sums = self.engine, torch.zeros(3, dtype=torch.float64, device=self.context.device)
         with epoch_progress(title, len(order), totals.images, self.clock, self.context) as progress:
-            for step, sums in train_step.run_epoch(order, self.epoch, self.step, self._prepare, self.mixes):
+            for step, sums in engine.run_epoch(order, self.epoch, self.step, self._begin_step, self.mixes):
                 self.step = step + 1
                 if self._should_sync(len(order)):
                     self._read(sums)
-                    progress.show(totals, self.epoch, self.step, train_step.loader.stall_seconds)
+                    progress.show(totals, self.epoch, self.step, engine.loader.stall_seconds)
                     self._save_within_epoch()
             self._read(sums)
 
-    def _prepare(self, step: int) -> bool:
-        """Set the learning rates of a step, and prune; whether there is time for it."""
+    def _begin_step(self, step: int) -> bool:
+        """Set learning rates and prune. Returns False if the time limit is reached."""
         progress = self.clock.progress(self.epoch, step)
         if self.recipe.minutes and progress >= 1:
             return False
         factor = self.schedule.advance(progress) * warmup_factor(self.recipe, progress)
         self.learning_rate = self.recipe.learning_rate * factor
-        self.train_step.optimizer.set_learning_rates(self.train_step.learning_rates(factor, self.epoch))
-        self.train_step.prune(progress)
+        self.engine.optimizer.set_learning_rates(self.engine.learning_rates(factor, self.epoch))
+        self.engine.prune(progress)
         return True
 
     def _read(self, sums: Tensor) -> None:
-        """Add a process's sums to the totals of all, and set them to zero; stop a run that diverges."""
+        """Add the sums of all processes to the totals, and zero this process's. Raises TrainingError on divergence."""
         read = self.context.all_reduce(sums.clone())
         sums.zero_()
         loss, _, images = read.tolist()
@@ -250,7 +258,7 @@ class Trainer:
 
     def weights(self) -> dict[str, Tensor]:
         """The whole network's weights, on the CPU. Called by all processes that gather weights."""
-        return self.gather(self.train_step.network.state_dict())
+        return self.gather(self.engine.network.state_dict())
 
     def state(self) -> dict[str, Any]:
         """Everything that `restore` needs, of the whole network. Called by all processes that gather weights."""
@@ -262,9 +270,9 @@ class Trainer:
             "origin": self.initial.origin,
             "mean": None if self.initial.mean is None else torch.from_numpy(self.initial.mean),
             "lr_multipliers": dict(self.initial.lr_multipliers),
-            "learning_rates": self.train_step.optimizer.learning_rates(),
-            "pruning_masks": self.gather(self.train_step.pruning_masks),
-            "densities": self.train_step.densities,
+            "learning_rates": self.engine.optimizer.learning_rates(),
+            "pruning_masks": self.gather(self.engine.pruning_masks),
+            "densities": self.engine.densities,
             "learning_rate": self.learning_rate,
             "best": tuple(self.best),
             "clock": self.clock.state(),
@@ -276,7 +284,7 @@ class Trainer:
             "step": self.step,
             "totals": asdict(self.totals),
             "weights": self.weights(),
-            "momenta": self.gather(self.train_step.optimizer.momenta()),
+            "momenta": self.gather(self.engine.optimizer.momenta()),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -303,7 +311,7 @@ class Trainer:
     def load_optimizer(self, state: dict[str, Any]) -> None:
         """Momenta, learning rates and pruning masks of a checkpoint's state."""
         momenta = split_state(state["momenta"], self.initial.spec, self.context.exchange)
-        self.train_step.optimizer.restore(momenta, state["learning_rates"])
+        self.engine.optimizer.restore(momenta, state["learning_rates"])
         masks = split_state(state["pruning_masks"], self.initial.spec, self.context.exchange)
-        self.train_step.pruning_masks = {name: mask.to(self.context.device) for name, mask in masks.items()}
-        self.train_step.densities = state["densities"]
+        self.engine.pruning_masks = {name: mask.to(self.context.device) for name, mask in masks.items()}
+        self.engine.densities = state["densities"]

@@ -55,18 +55,18 @@ def _thread_counts(max_threads: int) -> list[int]:
 def _time_pass(trainer: Trainer, threads: int) -> float:
     """Seconds of the second of two forward and backward passes of random pixels; no weight is changed."""
     torch.set_num_threads(threads)
-    step = trainer.train_step
-    count = min(TRIAL_BATCH, step.recipe.batch_size, step.micro_batch or TRIAL_BATCH)
-    size = step.spec.config.input_size
-    pixels = torch.zeros(count, 3, size, size, dtype=step.dtype).contiguous(memory_format=torch.channels_last)
+    engine = trainer.engine
+    count = min(TRIAL_BATCH, engine.recipe.batch_size, engine.micro_batch or TRIAL_BATCH)
+    size = engine.spec.config.input_size
+    pixels = torch.zeros(count, 3, size, size, dtype=engine.dtype).contiguous(memory_format=torch.channels_last)
     seconds = 0.0
     for _ in range(2):
         started = time.perf_counter()
-        with torch.autocast("cpu", torch.bfloat16, enabled=step.precision == "bfloat16"):
-            logits = step.network(pixels).logits
-        F.cross_entropy(logits.to(step.dtype), torch.zeros(count, dtype=torch.int64)).backward()  # type: ignore[no-untyped-call]
+        with torch.autocast("cpu", torch.bfloat16, enabled=engine.precision == "bfloat16"):
+            logits = engine.network(pixels).logits
+        F.cross_entropy(logits.to(engine.dtype), torch.zeros(count, dtype=torch.int64)).backward()  # type: ignore[no-untyped-call]
         seconds = time.perf_counter() - started
-    step.optimizer.zero_grad()
+    engine.optimizer.zero_grad()
     return seconds
 
 
@@ -75,18 +75,18 @@ def run_range_test(trainer: Trainer) -> RangeTest:
 
     The trainer's weights are of no use afterwards.
     """
-    step = trainer.train_step
+    engine = trainer.engine
     rates, losses = list[float](), list[float]()
 
-    def prepare(number: int) -> bool:
+    def before_step(number: int) -> bool:
         rates.append(rate_of_step(len(rates)))
-        factor = rates[-1] / step.recipe.learning_rate
-        step.optimizer.set_learning_rates(step.learning_rates(factor, 0))
+        factor = rates[-1] / engine.recipe.learning_rate
+        engine.optimizer.set_learning_rates(engine.learning_rates(factor, 0))
         return True
 
     for epoch in range(NUM_STEPS):  # an epoch may have a single step
         order = np.random.default_rng((trainer.config.run.seed, epoch)).permutation(trainer.train_rows)
-        for _, sums in step.run_epoch(order, epoch, 0, prepare):
+        for _, sums in engine.run_epoch(order, epoch, 0, before_step):
             loss, _, images = _take(trainer, sums)
             losses.append(loss / images)
             if len(losses) == NUM_STEPS or has_exploded(losses):

@@ -124,7 +124,7 @@ def provenance(trainer: Trainer) -> dict[str, Any]:
         "initialized_from": trainer.initial.origin,
         "lr_multipliers": dict(trainer.initial.lr_multipliers),
         "epochs": trainer.epoch,
-        "precision": trainer.train_step.precision,
+        "precision": trainer.engine.precision,
         "processes": trainer.context.world_size,
         "processes_per_network": config.environment.processes_per_network,
         "device": torch.cuda.get_device_name() if device.type == "cuda" else device.type,

@@ -47,16 +47,16 @@ def test_the_weights_are_those_without_the_shortcut(
     few: Path, cached: ImageCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     short = make_trainer(few, cached, tmp_path / "short", **UNCHANGED_CROPS)
-    start = {name: tensor.clone() for name, tensor in short.train_step.network.state_dict().items()}
+    start = {name: tensor.clone() for name, tensor in short.engine.network.state_dict().items()}
     short.fit()
     rows = np.concatenate([short.train_rows, short.validation_rows])
-    assert not short.train_step.frozen_features.missing(rows).any()
-    monkeypatch.setattr("training.loop.train_step.num_frozen_layers", lambda *_: 0)
+    assert not short.engine.frozen_features.missing(rows).any()
+    monkeypatch.setattr("training.loop.engine.num_frozen_layers", lambda *_: 0)
     full = make_trainer(few, cached, tmp_path / "full", **UNCHANGED_CROPS)
-    full.train_step.network.requires_grad_()
+    full.engine.network.requires_grad_()
     full.fit()
-    assert full.train_step.frozen_features.is_empty
-    ours, theirs = short.train_step.network.state_dict(), full.train_step.network.state_dict()
+    assert full.engine.frozen_features.is_empty
+    ours, theirs = short.engine.network.state_dict(), full.engine.network.state_dict()
     for name, tensor in theirs.items():
         torch.testing.assert_close(ours[name], tensor, rtol=1e-9, atol=1e-12)
         assert torch.equal(tensor, start[name]) == name.startswith("conv"), name
@@ -68,13 +68,13 @@ def test_augmented_crops_are_not_kept(few: Path, cached: ImageCache, tmp_path: P
     for name, value in {"mirror": True, "random_crop": True, "pca_color_std": 0.1}.items():
         trainer = make_trainer(few, cached, tmp_path / name, **UNCHANGED_CROPS | {"epochs": 1, name: value})
         trainer.fit()
-        features = trainer.train_step.frozen_features
+        features = trainer.engine.frozen_features
         assert features.missing(trainer.train_rows).all()
         assert not features.missing(trainer.validation_rows).any()
 
 
 def test_no_gradient_is_computed_for_frozen_layers(few: Path, cached: ImageCache, tmp_path: Path) -> None:
-    step = make_trainer(few, cached, tmp_path).train_step
+    step = make_trainer(few, cached, tmp_path).engine
     logits = step.network(torch.zeros(1, 3, 224, 224, dtype=torch.float64)).logits
     logits.sum().backward()
     computed = {name for name, parameter in step.network.named_parameters() if parameter.grad is not None}

@@ -67,7 +67,7 @@ def options(**changes: Any) -> RecipeOptions:
 
 
 def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in trainer.train_step.network.state_dict().items()}
+    return {name: tensor.clone() for name, tensor in trainer.engine.network.state_dict().items()}
 
 
 def checkpoint(folder: Path) -> dict[str, Any]:
@@ -80,12 +80,12 @@ def checkpoint(folder: Path) -> dict[str, Any]:
 
 def require_equal(trainer: Trainer, other: Trainer) -> None:
     for name, tensor in weights(trainer).items():
-        assert torch.equal(tensor, other.train_step.network.state_dict()[name]), name
+        assert torch.equal(tensor, other.engine.network.state_dict()[name]), name
 
 
 def test_a_wrong_mean_ends_the_run(make: Make, cached: ImageCache) -> None:
     trainer = make()
-    trainer.train_step.loader.cache = replace(cached, mean=np.zeros_like(cached.mean))
+    trainer.engine.loader.cache = replace(cached, mean=np.zeros_like(cached.mean))
     with pytest.raises(TrainingError, match="the mean image is not that of these images"):
         trainer.fit()
 
@@ -93,7 +93,7 @@ def test_a_wrong_mean_ends_the_run(make: Make, cached: ImageCache) -> None:
 def test_a_loss_that_is_not_finite_ends_the_run(make: Make) -> None:
     trainer = make()
     with torch.no_grad():
-        trainer.train_step.network.get_parameter("fc8.bias").fill_(float("inf"))
+        trainer.engine.network.get_parameter("fc8.bias").fill_(float("inf"))
     with pytest.raises(
         TrainingError, match=r"training diverged: the loss is nan in epoch 1, step 1, and that of guessing 1\.1: use a"
     ):
@@ -112,7 +112,7 @@ def test_a_network_that_diverged_in_the_last_step_is_not_published(make: Make) -
     class Broken(Trainer):
         def check_stop(self) -> None:
             with torch.no_grad():
-                self.train_step.network.get_parameter("fc8.bias").fill_(float("nan"))
+                self.engine.network.get_parameter("fc8.bias").fill_(float("nan"))
 
     with pytest.raises(TrainingError, match="the loss is nan in the validation of epoch 1"):
         make(cls=Broken).fit()
@@ -132,7 +132,7 @@ def test_all_options_of_the_photos_recipe_resume_bit_for_bit(make: Make, tmp_pat
 
     complete = make(recipe=recipe, cls=Recorded)
     complete.fit()
-    weight = complete.train_step.network.get_parameter("fc6.weight")
+    weight = complete.engine.network.get_parameter("fc6.weight")
     assert float(weight.count_nonzero() / weight.numel()) == pytest.approx(0.1, abs=0.01)
     state = saved[1]
     assert 0 < state["densities"]["fc6"] < 1
@@ -221,9 +221,9 @@ def test_the_best_epoch_s_weights_are_kept(make: Make, tmp_path: Path) -> None:
 
 def test_pruned_weights_stay_zero(make: Make) -> None:
     trainer = make()
-    weight = trainer.train_step.network.get_parameter("fc7.weight")
+    weight = trainer.engine.network.get_parameter("fc7.weight")
     mask = (torch.arange(weight.numel()) % 3 == 0).float().view_as(weight)
-    trainer.train_step.pruning_masks["fc7.weight"] = mask
+    trainer.engine.pruning_masks["fc7.weight"] = mask
     trainer.fit()
     assert (weight[mask == 0] == 0).all()
     assert (weight[mask == 1] != 0).all()
@@ -306,7 +306,7 @@ def test_the_mean_is_the_network_s(make: Make, artifact: Artifact) -> None:
     """An artifact of one recipe fine-tuned with another keeps its own way of subtracting the mean."""
     trainer = make(recipe=options(name="source"), run=RunOptions(init_from=artifact.path), network=NetworkOptions())
     assert trainer.initial.spec.config.mean == "own"
-    assert trainer.train_step.augmentation.recipe.network.mean == "own"
+    assert trainer.engine.augmentation.recipe.network.mean == "own"
 
 
 def test_no_readable_validation_image_is_refused(make: Make) -> None:

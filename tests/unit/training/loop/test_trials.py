@@ -70,7 +70,7 @@ def test_a_trial_changes_no_weight(trainer: Trainer, threads: int) -> None:
     assert trials._time_pass(trainer, 1) > 0
     assert torch.get_num_threads() == 1
     assert all(torch.equal(tensor, before[name]) for name, tensor in trainer.weights().items())
-    assert all(parameter.grad is None for parameter in trainer.train_step.network.parameters())
+    assert all(parameter.grad is None for parameter in trainer.engine.network.parameters())
 
 
 def test_a_range_test_of_a_real_network(trainer: Trainer) -> None:

@@ -1,9 +1,10 @@
-"""`TrainStep`: forward, backward, the gradients of all replicas, the update; and validation."""
+"""`TrainingEngine`: the training steps of an epoch, and validation, on one process's share of the network."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -57,8 +58,20 @@ class EpochTotals:
         return self.errors / self.images
 
 
-class TrainStep:
-    """The network (this process's share of it), its optimizer, and the loader of its crops."""
+class ValidationScores(NamedTuple):
+    """Mean cross-entropy, without class weights and label smoothing, and top-1 error of center crops."""
+
+    loss: float
+    top1_error: float
+
+
+class TrainingEngine:
+    """Runs training steps and validation on this process's share of the network.
+
+    With towers in several processes, each holds the gradients of its own share. So a norm over all gradients is the
+    root of the sum of squares over the processes of a network (`DistributedContext.exchange`), where biases of `row`
+    layers, which every process holds, count once (`model.network.spec.Partitioning`).
+    """
 
     def __init__(
         self,
@@ -70,23 +83,16 @@ class TrainStep:
     ) -> None:
         self.context, self.lr_multipliers = context, initial.lr_multipliers
         self.has_own_mean = initial.mean is None
-        """Whether the mean that is subtracted is that of these images."""
+        """Whether the mean image comes from this dataset, not from the starting artifact."""
         self.spec, self.recipe = initial.spec, replace(config.recipe, network=initial.spec.config)
         self.seed, self.micro_batch = config.run.seed, config.environment.micro_batch
         self.device = context.device
         self.precision = pick_precision(config.environment.precision, self.device)
-        if self.device.type == "cuda":
-            torch.backends.cudnn.benchmark = True
-            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # float32 is float32
         self.dtype = torch.float64 if self.precision == "float64" else torch.float32
-        self.network = AlexNet(self.spec, context.exchange).to(self.dtype)
-        self.network.load_state_dict(split_state(initial.weights, self.spec, context.exchange))
-        self.network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        for name, parameter in self.network.named_parameters():
-            parameter.requires_grad_(initial.lr_multipliers.get(name.partition(".")[0], 1.0) > 0)
+        self.network = self._build_network(initial)
         trained = {name.partition(".")[0] for name, tensor in self.network.named_parameters() if tensor.requires_grad}
         self.num_frozen_layers = num_frozen_layers(self.spec.feature_layers, trained)
-        """First layers that return the same for an image in every step."""
+        """Number of first layers whose output for a crop is the same in every step."""
         self.frozen_features = FrozenFeatures(cache.images.count)
         self.forward = torch.compile(self.network) if config.environment.compile else self.network
         self.optimizer = MomentumSGD(self.network.named_parameters(), self.learning_rates(1.0, 0), self.recipe)
@@ -108,6 +114,18 @@ class TrainStep:
         self.densities: dict[str, float] = {}
         """The share of its weights that each pruned layer keeps, as the masks are now."""
 
+    def _build_network(self, initial: InitialState) -> AlexNet:
+        """This process's share of the network with its initial weights; frozen parameters need no gradient."""
+        if self.device.type == "cuda":
+            torch.backends.cudnn.benchmark = True
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # float32 is float32
+        network = AlexNet(self.spec, self.context.exchange).to(self.dtype)
+        network.load_state_dict(split_state(initial.weights, self.spec, self.context.exchange))
+        network.to(self.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(initial.lr_multipliers.get(name.partition(".")[0], 1.0) > 0)
+        return network
+
     def _class_weights(self, train_rows: NDArray[np.int64]) -> Tensor | None:
         if not self.recipe.class_weights:
             return None
@@ -123,14 +141,15 @@ class TrainStep:
         order: NDArray[np.int64],
         epoch: int,
         first_step: int,
-        prepare: Callable[[int], bool] = lambda step: True,
+        before_step: Callable[[int], bool] = lambda step: True,
         mixes: bool = True,
     ) -> Iterator[tuple[int, Tensor]]:
-        """Make the steps of an epoch from `first_step` on.
+        """Run the steps of an epoch from `first_step` on.
 
-        `prepare` is called with the number of each step before it is made; if it returns False, the epoch ends there.
-        `mixes`: whether images are mixed, where the recipe does so. Yields after each step its number, and (3,) sums of
-        loss, errors and images of this process since the caller last set them to zero.
+        `before_step`: called with the number of each step before it is run; if it returns False, the epoch ends there.
+        `mixes`: whether images are mixed, if the recipe mixes them. Yields the number of each step after it was run,
+        and (3,) sums of loss, errors and images of this process. The yielded tensor is one shared accumulator; the
+        caller zeroes it after reading.
         """
         context, batch_size = self.context, self.recipe.batch_size
         first_number = epoch * -(-len(order) // batch_size)
@@ -151,7 +170,7 @@ class TrainStep:
             count = min(batch_size, len(order) - micro_batch.step * batch_size)
             if micro_batch.step != step:
                 step = micro_batch.step
-                if not prepare(step):
+                if not before_step(step):
                     return
                 masks = dropout_masks(
                     self.spec, context.exchange, self.seed, first_number + step, count, sums.to(self.dtype)
@@ -164,7 +183,7 @@ class TrainStep:
     def _inputs(
         self, work: Sequence[MicroBatch], first_layer: int, epoch: int, batch_size: int
     ) -> Iterator[tuple[MicroBatch, Tensor]]:
-        """Micro-batches and their inputs for the layer: pixels, or what the frozen layers below return for them."""
+        """Micro-batches with the inputs of layer `first_layer`: crops, or outputs of the frozen layers before it."""
         if first_layer:
             outputs = self._frozen_outputs([micro_batch.rows for micro_batch in work])
             yield from zip(work, outputs, strict=True)
@@ -172,7 +191,7 @@ class TrainStep:
             yield from self.loader.train_crops(work, self.augmentation, epoch, batch_size)
 
     def _frozen_outputs(self, slices: Sequence[NDArray[np.int64]]) -> Iterator[Tensor]:
-        """What the frozen layers return for the center crops of the images in each of `slices`, each computed once."""
+        """Outputs of the frozen layers for the center crops of the images in each of `slices`, each computed once."""
         features = self.frozen_features
         missing = [features.missing(rows) for rows in slices]
         new = [rows[absent] for rows, absent in zip(slices, missing, strict=True) if absent.any()]
@@ -208,16 +227,17 @@ class TrainStep:
         masks: tuple[Tensor, ...],
         count: int,
     ) -> Tensor:
-        """Forward and backward pass of a micro-batch of a batch of `count`, from the layer of which `x` is the input.
+        """Forward and backward pass of a micro-batch, which is part of a batch of `count` images.
 
-        Returns (3,) sums of loss, errors and images.
+        `x`: the input of layer `first_layer`. Returns (3,) sums of loss, errors and images. With mixing, errors are
+        against the image's own class only.
         """
         weight = micro_batch.weight
         positions = torch.from_numpy(micro_batch.positions).to(self.device, non_blocking=True)
         with self._autocast():
             logits = self.forward(x, tuple(mask[positions] for mask in masks), first_layer).logits
         loss = training_loss(logits.to(self.dtype), targets, self.recipe.label_smoothing, self.class_weights)
-        loss = loss * (weight / count)
+        loss = loss * (weight / count)  # scaled so that sums over micro-batches and replicas give the batch mean
         self.all_reducer.is_last_micro_batch = micro_batch.is_last
         loss.backward()  # type: ignore[no-untyped-call]
         errors = (logits.detach().argmax(1) != targets.classes).sum() * weight
@@ -231,7 +251,7 @@ class TrainStep:
         self.apply_pruning_masks()
 
     def prune(self, progress: float) -> None:
-        """Prune as the recipe does when the share `progress` of the run is over."""
+        """Prune to the recipe's densities at `progress`, the share of the run that is over."""
         pruning = self.recipe.pruning
         densities = {} if pruning is None or progress < pruning.start else scheduled_densities(pruning, progress)
         if densities == self.densities:
@@ -249,21 +269,21 @@ class TrainStep:
             self.network.get_parameter(name).mul_(mask)
 
     @torch.no_grad()
-    def validate(self, rows: NDArray[np.int64], check_stop: Callable[[], None]) -> dict[str, float]:
-        """Mean loss and top-1 error of center crops; each image counts once, whatever the number of processes.
+    def validate(self, rows: NDArray[np.int64], check_stop: Callable[[], None]) -> ValidationScores:
+        """Mean loss and top-1 error; each image counts once, whatever the number of processes.
 
-        `check_stop` is called between batches, as often in all processes, and may raise.
+        `check_stop`: called between batches, equally often in all processes; it may raise.
         """
         context, size = self.context, min(VALIDATION_BATCH, self.micro_batch or VALIDATION_BATCH)
         slices = list(batches(rows[context.replica :: context.num_replicas], size))
-        in_all_processes = len(rows) // context.num_replicas // size
+        num_common_batches = len(rows) // context.num_replicas // size
         sums = torch.zeros(2, dtype=torch.float64, device=self.device)
         if self.num_frozen_layers:
             inputs = self._frozen_outputs(slices)
         else:
             inputs = self.loader.center_crops(slices, self.augmentation)
         for number, (batch, x) in enumerate(zip(slices, inputs, strict=True)):
-            if number < in_all_processes:
+            if number < num_common_batches:
                 check_stop()
             targets = self._classes(batch)
             with self._autocast():
@@ -271,7 +291,7 @@ class TrainStep:
             loss = F.cross_entropy(logits.to(self.dtype), targets, reduction="sum")
             sums += torch.stack([loss.double(), (logits.argmax(1) != targets).sum().double()])
         loss, errors = context.all_reduce(sums).tolist()
-        return {"loss": loss / len(rows), "error": errors / len(rows)}
+        return ValidationScores(loss / len(rows), errors / len(rows))
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
