@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from index.catalog_schema import (
     CHECKED_COLUMNS,
     FORMAT,
+    LABEL_INDEX,
     METADATA_CHECKSUM,
     SCHEMA,
     decode_text,
@@ -59,8 +60,10 @@ BUSY_TIMEOUT_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class RowRecord:
-    """What searching needs of an image. `checksum`: CRC-32 of its row of features. `intact`: whether its entry in the
-    catalog has its checksum, too."""
+    """What a search needs to know of an image.
+
+    `checksum`: CRC-32 of its row of features. `intact`: whether the catalog entry also matches its stored checksum.
+    """
 
     id: int
     row: int
@@ -71,7 +74,7 @@ class RowRecord:
 
 
 class RowChecksum(NamedTuple):
-    """CRC-32 of an image's row of features. `intact`: whether its entry in the catalog has its checksum, too."""
+    """CRC-32 of an image's row of features. `intact`: whether the catalog entry also matches its stored checksum."""
 
     id: int
     checksum: int
@@ -87,7 +90,7 @@ class LabelGroup(NamedTuple):
 
     @classmethod
     def parse(cls, label: str | None, ids: str, removed: str) -> LabelGroup:
-        """A group of two columns with commas. Raises ValueError."""
+        """A group from two columns with comma-separated numbers. Raises ValueError."""
         group = cls(label, *(np.array(str(column).split(","), np.int64) for column in (ids, removed)))
         if len(group.ids) != len(group.removed):
             raise ValueError("a value is missing")
@@ -95,12 +98,14 @@ class LabelGroup(NamedTuple):
 
 
 class Catalog:
-    """One SQLite file, usable from any thread. Reads never wait for a write. Open for writing they see the last commit;
-    open for reading the commit at which it was opened, as the features that were counted then: meanwhile the log of a
-    writer only grows.
+    """One SQLite file, usable from any thread. Reads never wait for a write.
 
-    No other code of this process may open the file: closing it would drop SQLite's locks, and another process that
-    closes the catalog would delete the log with the last commits. A reader never deletes the log of another process.
+    A writable catalog reads the latest commit. A read-only catalog stays at the commit it was opened at, because the
+    feature rows were counted then; until it is closed, a writer's WAL file only grows.
+
+    No other code of this process may open the file, because closing it would drop SQLite's locks. Another process that
+    closes the catalog would then delete the WAL file with the latest commits. A reader never deletes the WAL file of
+    another process.
 
     Raises IndexStoreError if the file is damaged, a link, of another format, or has tables, triggers or views that
     aren't this program's; IndexNotFoundError if it has no tables yet and isn't writable; StorageFullError if the disk
@@ -108,18 +113,19 @@ class Catalog:
     """
 
     def __init__(self, path: Path, writable: bool = True) -> None:
-        self._path, self._log = path, path.with_name(f"{path.name}-wal")
+        self._path, self._wal_path = path, path.with_name(f"{path.name}-wal")
         self._write_lock, self._read_lock = threading.RLock(), threading.RLock()
-        for file in (path, self._log, path.with_name(f"{path.name}-shm"), path.with_name(f"{path.name}-journal")):
+        for file in (path, self._wal_path, path.with_name(f"{path.name}-shm"), path.with_name(f"{path.name}-journal")):
             check_regular(file)
         self._check_lock = threading.Lock()
         self._writable, uri = writable, path.resolve().as_uri()
-        self._unlocked = None
-        if not writable and self._log.exists():
-            uri += "?mode=ro"  # else SQLite deletes the log when it closes, if the writer's locks were dropped
+        self._immutable_stamp = None
+        """State of a file that is read without locks, to notice changes; None: it is read with locks."""
+        if not writable and self._wal_path.exists():
+            uri += "?mode=ro"  # else SQLite deletes the WAL file when it closes, if the writer's locks were dropped
         elif not writable and not os.access(path.parent, os.W_OK):
             uri += "?immutable=1"  # SQLite can't read a database in WAL mode without writing beside it
-            self._unlocked = _change_stamp(path)
+            self._immutable_stamp = _change_stamp(path)
         with ExitStack() as stack:
             try:
                 self._writer = self._reader = stack.enter_context(closing(_connect(uri)))
@@ -137,21 +143,22 @@ class Catalog:
             except sqlite3.Error as error:
                 raise self._index_error(error) from error
             self._connections = stack.pop_all()
-        self._ids = {file: file_id(file) for file in (path, self._log)} if writable else {}
+        self._file_ids = {file: file_id(file) for file in (path, self._wal_path)} if writable else {}
 
     def close(self) -> None:
         with self._write_lock, self._read_lock, self._check_lock:
             self._connections.close()
 
     def check_files(self) -> None:
-        """Raise IndexReplacedError unless file and log are those that were opened for writing."""
-        for file, known in self._ids.items():
+        """Raise IndexReplacedError unless the database and its WAL file are the files that were opened for writing."""
+        for file, known in self._file_ids.items():
             check_same(file, known)
 
-    def delete_stale_log(self) -> None:
-        """Delete the log if another catalog is in the place of the one that it belongs to, which it would damage."""
-        if file_id(self._path) != self._ids.get(self._path) and file_id(self._log) == self._ids.get(self._log):
-            for file in (self._log, self._path.with_name(f"{self._path.name}-shm")):
+    def delete_stale_wal(self) -> None:
+        """Delete our WAL file if the catalog was replaced, because SQLite would replay it into the new one."""
+        path, wal_path = self._path, self._wal_path
+        if file_id(path) != self._file_ids.get(path) and file_id(wal_path) == self._file_ids.get(wal_path):
+            for file in (wal_path, path.with_name(f"{path.name}-shm")):
                 file.unlink(missing_ok=True)
 
     def metadata(self) -> dict[str, str]:
@@ -179,7 +186,7 @@ class Catalog:
                 raise self._index_error(error) from error
 
     def rows(self) -> list[RowRecord]:
-        """All images, removed ones included, by row. Raises IndexStoreError where a row is missing."""
+        """All images, removed ones included, by row. Raises IndexStoreError if a row is missing."""
         statement = f"SELECT {COLUMNS}, entry_checksum FROM images ORDER BY id"
         records = []
         with self._reading() as database:
@@ -196,34 +203,41 @@ class Catalog:
         return records
 
     def label_groups(self) -> list[LabelGroup]:
-        """All images by label, from the SQL index `by_label`: the table itself isn't read, or compared with checksums.
+        """All images by label, from the SQL index `by_label`.
 
-        Raises IndexStoreError if the last image's row shows that others are missing, or if that index can't be read.
+        The table itself isn't read, so its checksums aren't compared. Raises IndexStoreError if rows are missing, or if
+        the SQL index can't be read.
         """
         rows = self._query(
-            "SELECT label, group_concat(id), group_concat(removed) FROM images INDEXED BY by_label GROUP BY label"
+            f"SELECT label, group_concat(id), group_concat(removed) FROM images INDEXED BY {LABEL_INDEX} GROUP BY label"
         )
         try:
             groups = [LabelGroup.parse(*row) for row in rows]
         except ValueError as error:
             if not self.repair_sql_indexes():
-                raise self._sql_index_error("by_label") from error
+                raise self._sql_index_error(LABEL_INDEX) from error
             return self.label_groups()
-        last = self._query(f"SELECT {COLUMNS}, entry_checksum FROM images NOT INDEXED ORDER BY id DESC LIMIT 1")
-        count = sum(len(group.ids) for group in groups)
-        if last and (entry_checksum(last[0][:-1]) != last[0][-1] or last[0][CHECKED_COLUMNS.index("row")] != count - 1):
-            self.rows()
+        self._check_no_rows_missing(sum(len(group.ids) for group in groups))
         return groups
 
+    def _check_no_rows_missing(self, count: int) -> None:
+        """Raise IndexStoreError if rows are missing among the `count` images of the catalog.
+
+        If the last image has the row that it should have, none are; else the whole table is read.
+        """
+        last = self._query(f"SELECT {COLUMNS}, entry_checksum FROM images NOT INDEXED ORDER BY id DESC LIMIT 1")
+        if last and (entry_checksum(last[0][:-1]) != last[0][-1] or last[0][CHECKED_COLUMNS.index("row")] != count - 1):
+            self.rows()
+
     def iter_row_checksums(self) -> Iterator[list[RowChecksum]]:
-        """All images by id, removed ones included, page by page, while other reads go on."""
+        """All images by id, removed ones included, page by page. Other reads don't wait for it."""
         with self._checking() as database, closing(database.cursor()) as cursor:
             cursor.execute(f"SELECT {COLUMNS}, entry_checksum FROM images NOT INDEXED ORDER BY id")
             while page := cursor.fetchmany(PAGE_SIZE):
                 yield [_row_checksum(row) for row in page]
 
     def row_checksums(self, ids: Sequence[int]) -> list[RowChecksum]:
-        """Those of the images with these ids that exist."""
+        """The row checksums of these images; ids that don't exist are left out."""
         return [
             _row_checksum(row)
             for part, marks in _batches(ids)
@@ -318,7 +332,7 @@ class Catalog:
         return self._file_states("path >= ? AND path < ?", *_range_below(folder))
 
     def file_states_of(self, paths: Sequence[str]) -> dict[str, FileState]:
-        """Those of these files that were read, by path. Damaged records are left out."""
+        """States of these files, as far as they were read, by path. Damaged records are left out."""
         states: dict[str, FileState] = {}
         for part, marks in _batches(paths):
             states |= self._file_states(f"path IN ({marks})", *part)
@@ -437,13 +451,14 @@ class Catalog:
         self._writer.execute("PRAGMA synchronous = FULL")
         if not read_schema(self._writer):
             self._writer.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT")
-        self._writer.execute("BEGIN IMMEDIATE")  # makes the log, if there is none
+        self._writer.execute("BEGIN IMMEDIATE")  # creates the WAL file if there is none
         self._writer.execute("ROLLBACK")
 
     def repair_sql_indexes(self, is_stopped: Callable[[], bool] = lambda: False) -> list[str]:
-        """Compare the SQL indexes with the table of images. A writer makes those again that differ, and says so.
+        """Compare the SQL indexes with the table of images. Rebuild those that differ and log it.
 
-        Returns their names; none, if it was stopped meanwhile. Raises IndexStoreError for a reader.
+        Returns the rebuilt names; empty if it was stopped meanwhile. Raises IndexStoreError if one differs and the
+        catalog is read-only.
         """
         with self._checking() as database:
             database.set_progress_handler(is_stopped, PROGRESS_STEPS)
@@ -470,7 +485,7 @@ class Catalog:
 
     @contextmanager
     def _checking(self) -> Iterator[sqlite3.Connection]:
-        """The connection for reads that take long."""
+        """The connection for long reads."""
         try:
             with self._check_lock:
                 yield self._checker
@@ -478,7 +493,7 @@ class Catalog:
             raise self._index_error(error) from error
 
     def _change(self, database: sqlite3.Connection, image_id: int, **changes: object) -> None:
-        """Change columns of an intact image. Raises IndexStoreError for another."""
+        """Change columns of an image. Raises IndexStoreError if its entry is damaged."""
         rows = database.execute(f"SELECT {COLUMNS}, entry_checksum FROM images WHERE id = ?", (image_id,)).fetchall()
         if not rows or entry_checksum(rows[0][:-1]) != rows[0][-1]:
             raise IndexStoreError(f"the entry of image {image_id} is damaged: delete it with `alexnet index compact`")
@@ -518,7 +533,7 @@ class Catalog:
     def _reading(self) -> Iterator[sqlite3.Connection]:
         try:
             with self._read_lock:
-                if self._unlocked is not None and self._unlocked != _change_stamp(self._path):
+                if self._immutable_stamp is not None and self._immutable_stamp != _change_stamp(self._path):
                     raise IndexReplacedError(
                         f"the index catalog {self._path} was changed since it was opened, and its folder can't be "
                         "written, so it can't be read beside its writer: reload the server, or run the command again"
@@ -568,7 +583,7 @@ def _batches(values: Sequence[Any]) -> Iterator[tuple[Sequence[Any], str]]:
 
 
 def _range_below(folder: str) -> tuple[str, str]:
-    """All paths below a folder are at least the first, and less than the second text."""
+    """Two texts: all paths below a folder sort from the first one on, and before the second."""
     folder = folder.rstrip("/")
     return f"{folder}/", f"{folder}{chr(ord('/') + 1)}"
 
@@ -598,7 +613,7 @@ def _store_metadata(database: sqlite3.Connection, changes: dict[str, str]) -> No
 
 
 def _row_checksum(values: Sequence[Any]) -> RowChecksum:
-    """Of a row of the `CHECKED_COLUMNS` and the entry's checksum."""
+    """The checksum of an image's row, from its `CHECKED_COLUMNS` and the entry's checksum."""
     intact = entry_checksum(values[:-1]) == values[-1]
     return RowChecksum(values[0], values[CHECKED_COLUMNS.index("checksum")], intact)
 
@@ -628,6 +643,6 @@ def _entry(image: dict[str, Any]) -> Entry:
 
 
 def _copied_values(entry: Entry) -> dict[str, Any]:
-    """What another index would store of an image, too."""
+    """The values of an entry that a copy in another index also has."""
     names = ("key", "label", "source", "format", "width", "height", "attribution")
     return {name: getattr(entry, name) for name in names}

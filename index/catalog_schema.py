@@ -49,8 +49,10 @@ CHECKED_COLUMNS = (
     "page", "license", "removed", "thumbnail_checksum",
 )  # fmt: skip
 """The columns that `entry_checksum` covers, in its order."""
-SQL_INDEXES = {"by_sha256": ("sha256",), "by_key": ("key",), "by_label": ("label", "removed")}
-"""SQL index -> the columns of which it is a sorted copy, besides the id. Opening an index reads `by_label` alone."""
+LABEL_INDEX = "by_label"
+"""The SQL index from which the rows are read when an index is opened."""
+SQL_INDEXES = {"by_sha256": ("sha256",), "by_key": ("key",), LABEL_INDEX: ("label", "removed")}
+"""SQL index -> the columns of which it is a sorted copy, besides the id."""
 METADATA_CHECKSUM = "checksum"
 
 _encoder = json.JSONEncoder(default=repr)

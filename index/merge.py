@@ -22,7 +22,7 @@ from tqdm import tqdm
 from index.entries import NewEntry
 from index.metadata import IndexMetadata
 from index.reading import add_new
-from index.store import ImageIndex, create_folder, is_index, lock_for_writing
+from index.store import ImageIndex, create_empty_index, is_index, lock_for_writing
 from model.exceptions import IndexStoreError, InvalidRequestError
 
 BATCH_SIZE = 1024
@@ -63,7 +63,7 @@ def merge(target: Path, sources: Sequence[Path]) -> MergeReport:
         opened = [_open_source(path, stack) for path in sources]
         for index in opened:
             _check_mergeable(index, opened[0])
-        create_folder(target, IndexMetadata.read(opened[0].catalog, opened[0].path))
+        create_empty_index(target, IndexMetadata.read(opened[0].catalog, opened[0].path))
         merged = stack.enter_context(closing(ImageIndex.open(target, writable=True)))
         _check_mergeable(merged, opened[0])
         total, added = sum(map(len, opened)), 0

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.catalog import Catalog, unknown_image_error
+from index.catalog_schema import LABEL_INDEX
 from index.codes import Codes
 from index.entries import AddResult, Entry, NewEntry
 from index.features import FeatureFile
@@ -73,22 +74,26 @@ def lock_for_writing(path: Path) -> WriteLock:
 class ImageIndex:
     """An index on disk. All methods may be called from any thread; one process at a time may change an index.
 
-    `crops`: the crops whose features are averaged. `damaged`: id -> fault of images whose rows are truncated, or whose
-    row or entry doesn't match its checksum, as far as they are known; searches skip these images. A large index is open
-    before all are compared with their checksums (`wait_until_verified`).
+    `crops`: the crops whose features are averaged. `damaged`: id -> fault of the images known to be damaged, because
+    their row is truncated, or their row or entry doesn't match its checksum; searches skip them. A large index is open
+    before all images have been compared with their checksums (`wait_until_verified`).
     """
 
     def __init__(self, path: Path, writable: bool) -> None:
         if not is_index(path):
             raise IndexNotFoundError(f"no index at {path}: build one with `alexnet index add`")
         self.path, self.uri, self.writable = path, str(path), writable
-        self._write_lock, self._swap_lock = threading.RLock(), threading.Lock()
-        self._queue: deque[PendingAdd] = deque()
+        self._write_lock = threading.RLock()
+        """Held during a change, by one thread of this process; `_file_lock` keeps other processes out."""
+        self._swap_lock = threading.Lock()
+        """Held while `_current` is replaced, and while a search takes its snapshot and matrix."""
         self._damage_lock = threading.Lock()
+        """Held while `damaged` is extended."""
+        self._queue: deque[PendingAdd] = deque()
         with ExitStack() as stack:
-            self._lock = lock_for_writing(path) if writable else None
-            if self._lock is not None:
-                stack.callback(self._lock.release)
+            self._file_lock = lock_for_writing(path) if writable else None
+            if self._file_lock is not None:
+                stack.callback(self._file_lock.release)
             self.catalog = stack.enter_context(closing(Catalog(path / CATALOG, writable)))
             self._metadata = IndexMetadata.read(self.catalog, path)
             self.dim, self.crops = self._metadata.dim, self._metadata.crops
@@ -101,7 +106,7 @@ class ImageIndex:
             self.damaged: Mapping[int, str] = {}
             self._current = Snapshot(features, rows)
             self._pool = stack.enter_context(SearchPool())
-            self._background_check = BackgroundCheck(self._find_damaged)
+            self._background_check = BackgroundCheck(self._check_for_damage)
             self._start_check()
             self._resources = stack.pop_all()
 
@@ -118,7 +123,7 @@ class ImageIndex:
 
         `crops`, `dtype`: those of a new index. Raises IndexStoreError if an existing one belongs to another network.
         """
-        create_folder(path, IndexMetadata.for_artifact(artifact, crops, dtype), artifact)
+        create_empty_index(path, IndexMetadata.for_artifact(artifact, crops, dtype), artifact)
         return cls(path, writable=True)
 
     def check_compatible(self, artifact: Artifact) -> None:
@@ -156,7 +161,7 @@ class ImageIndex:
         return self._current.codes
 
     def set_encoder(self, encoder: Encoder | None) -> None:
-        """Keep binary codes of all images by this encoder from now on, and make those that are missing. None: none."""
+        """Keep binary codes of all images by this encoder from now on, and compute missing ones. None: keep none."""
         with self._write_lock:
             before = self._current.codes
             if encoder is None or before is None or before.encoder.sha256 != encoder.sha256:
@@ -174,9 +179,9 @@ class ImageIndex:
     def add(self, features: NDArray[np.float32], entries: Sequence[NewEntry]) -> list[AddResult]:
         """Add images with their (N, dim) features; durable when this returns.
 
-        The same bytes are the same image: adding one again changes nothing, or restores it if it was removed. Additions
-        that wait for one another are written in one commit. Raises InvalidRequestError, StorageFullError, or
-        ReadOnlyIndexError, also as IndexReplacedError.
+        Images with the same bytes are the same image. Adding one again changes nothing, or restores it if it was
+        removed. Additions that wait for one another are written in one commit. Raises InvalidRequestError,
+        StorageFullError, ReadOnlyIndexError, or IndexReplacedError.
         """
         self._require_writable()
         addition = PendingAdd(features, entries)
@@ -188,13 +193,16 @@ class ImageIndex:
         return addition.results.result()
 
     def remove(self, image_id: int) -> None:
-        """Remove an image; `restore` brings it back until the index is compacted. Raises UnknownImageError."""
+        """Remove an image; `restore` undoes it until the index is compacted.
+
+        Raises UnknownImageError if there is no such image, or it is removed already.
+        """
         with self._changing():
             self.entry(image_id)
             self._set_removed([image_id], True)
 
     def restore(self, image_id: int) -> None:
-        """Undo a removal. Raises UnknownImageError."""
+        """Undo a removal. Raises UnknownImageError if there is no such image."""
         with self._changing():
             if self._current.rows.row_of(image_id) is None:
                 raise unknown_image_error(image_id)
@@ -208,19 +216,24 @@ class ImageIndex:
             self._current.rows.set_label(image_id, label)
 
     def move(self, moves: Sequence[tuple[int, str, str | None]]) -> None:
-        """Record in one commit that images have other files with the same bytes, and labels: (id, path, label)."""
+        """Record in one commit that images have other files with the same bytes. `moves`: (id, new path, label)."""
         with self._changing():
             self.catalog.set_sources(moves)
             for image_id, _, label in moves:
                 self._current.rows.set_label(image_id, label)
 
-    def set_removed(self, ids: Sequence[int], removed: bool) -> None:
-        """Remove images, or restore them, in one commit."""
+    def remove_many(self, ids: Sequence[int]) -> None:
+        """Remove images in one commit. Unlike `remove`, it doesn't check the ids: the caller has read them here."""
         with self._changing():
-            self._set_removed(ids, removed)
+            self._set_removed(ids, True)
+
+    def restore_many(self, ids: Sequence[int]) -> None:
+        """Undo removals in one commit. Unlike `restore`, it doesn't check the ids: the caller has read them here."""
+        with self._changing():
+            self._set_removed(ids, False)
 
     def is_replaced(self) -> bool:
-        """Whether the files of an index that is open for writing are no longer those at its path."""
+        """Whether other files have taken the place of those of this index, which is open for writing."""
         with self._write_lock:
             try:
                 self._check_files()
@@ -229,19 +242,19 @@ class ImageIndex:
         return False
 
     def stop_writing(self) -> None:
-        """Release the lock after the change that is being written; from then on the index can only be read."""
+        """Release the lock when the current change is written. From then on the index can only be read."""
         with self._write_lock:
             if self.writable:
-                self.catalog.delete_stale_log()
+                self.catalog.delete_stale_wal()
             self.writable = False
-            if self._lock is not None:
-                self._lock.release()
+            if self._file_lock is not None:
+                self._file_lock.release()
 
     def verify(self) -> Mapping[int, str]:
-        """Compare everything with its checksum again, thumbnails too. Returns id -> fault, also kept in `damaged`."""
+        """Compare everything with its checksum again, thumbnails too. Returns `damaged`."""
         self._background_check.stop()
         with self._write_lock:
-            self._find_damaged()
+            self._check_for_damage()
             self._report_damage(self.catalog.find_damaged_thumbnails())
         return self.damaged
 
@@ -252,7 +265,7 @@ class ImageIndex:
 
     @property
     def num_unverified(self) -> int:
-        """Images whose rows haven't been compared with their checksums yet; a search compares those that it returns."""
+        """Images whose rows haven't been compared with their checksums yet. A search compares the rows it returns."""
         return self._current.rows.num_unverified
 
     def search(self, query: Query) -> list[Neighbor]:
@@ -303,7 +316,7 @@ class ImageIndex:
         self.verify()
         with self._changing():
             if self._background_check.is_running:  # another program has changed the file since
-                self._find_damaged()
+                self._check_for_damage()
             records = self.catalog.rows()
             kept = [r for r in records if r.intact and not r.removed and r.id not in self.damaged]
             deleted = {record.id for record in records} - {record.id for record in kept}
@@ -363,7 +376,7 @@ class ImageIndex:
         return Codes(encoder, self._current.features.matrix(), path if self.writable else None)
 
     def _snapshot(self) -> tuple[Snapshot, FeatureMatrix]:
-        """The current state, and its rows that count; both stay as they are while they are held."""
+        """The current snapshot, and its rows as a matrix, to which nothing is added."""
         with self._swap_lock:
             current = self._current
             count, matrix = current.features.count, current.features.matrix()
@@ -379,7 +392,11 @@ class ImageIndex:
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
-        """A change of this index. Raises ReadOnlyIndexError; IndexReplacedError, also if the change is lost by that."""
+        """Hold the write lock during a change.
+
+        Raises ReadOnlyIndexError, or IndexReplacedError if the files were replaced before or during the change, which
+        is then lost.
+        """
         with self._write_lock:
             self._require_writable()
             self._check_files()
@@ -387,10 +404,13 @@ class ImageIndex:
             self._check_files()
 
     def _check_files(self) -> None:
-        """Raise IndexReplacedError unless all files are those that were opened; find rows that others have changed."""
-        if self._lock is None or not self.writable:
+        """Raise IndexReplacedError unless all files are those that were opened.
+
+        If another program has changed the features file, its rows are compared with their checksums again.
+        """
+        if self._file_lock is None or not self.writable:
             return
-        check_same(self._lock.path, self._lock.id)
+        check_same(self._file_lock.path, self._file_lock.id)
         self.catalog.check_files()
         features = self._current.features
         features.check_file()
@@ -400,16 +420,21 @@ class ImageIndex:
             self._start_check()
 
     def _start_check(self) -> None:
-        """Compare everything with its checksum: at once where that is short, else in the background."""
+        """Compare everything with its checksum: now if the index is small, else in the background."""
         self._current.features.accept_changes()
         if len(self._current.rows) <= MAX_ROWS_VERIFIED_AT_ONCE:
-            self._find_damaged()
+            self._check_for_damage()
         else:
             self._background_check.start()
 
-    def _find_damaged(self, is_stopped: Callable[[], bool] = lambda: False) -> None:
-        """Compare all entries and rows with their checksums, and the catalog's SQL indexes with its table."""
-        if "by_label" in self.catalog.repair_sql_indexes(is_stopped) and not self._read_rows_again(is_stopped):
+    def _check_for_damage(self, is_stopped: Callable[[], bool] = lambda: False) -> None:
+        """Compare all entries and rows with their checksums, and report those that are damaged.
+
+        First the catalog's SQL indexes are compared with its table. The rows were read from one of them, and are read
+        again if it was wrong.
+        """
+        rebuilt = self.catalog.repair_sql_indexes(is_stopped)
+        if LABEL_INDEX in rebuilt and not self._read_rows_again(is_stopped):
             return
         features, rows = self._current.features, self._current.rows
         damaged = find_damaged(self.catalog, features, rows, is_stopped)
@@ -417,8 +442,8 @@ class ImageIndex:
             self._report_damage(damaged)
 
     def _read_rows_again(self, is_stopped: Callable[[], bool]) -> bool:
-        """Read all rows of the catalog's table: what was read from its SQL index was wrong. Returns whether it did."""
-        while not self._write_lock.acquire(timeout=LOCK_POLL_SECONDS):  # who holds it may wait for this thread to stop
+        """Read the row table from the catalog's table instead of its SQL index. Returns False if it was stopped."""
+        while not self._write_lock.acquire(timeout=LOCK_POLL_SECONDS):  # the holder may wait for this thread to stop
             if is_stopped():
                 return False
         try:
@@ -430,7 +455,7 @@ class ImageIndex:
         return True
 
     def _report_damage(self, faults: Mapping[int, str]) -> None:
-        """Leave damaged images out of searches, and say so once."""
+        """Leave damaged images out of searches, and log them once."""
         with self._damage_lock:
             new = {image_id: fault for image_id, fault in faults.items() if image_id not in self.damaged}
             if not new:
@@ -450,7 +475,7 @@ class ImageIndex:
             raise ReadOnlyIndexError("the index is open for reading only")
 
 
-def create_folder(path: Path, metadata: IndexMetadata, artifact: Artifact | None = None) -> None:
+def create_empty_index(path: Path, metadata: IndexMetadata, artifact: Artifact | None = None) -> None:
     """Create an index without images, unless there is one.
 
     Raises IndexStoreError if `artifact` is given and an existing one belongs to another network.

@@ -162,9 +162,9 @@ class _Sync:
         replaced, gone = self._find_missing()
         if not self.dry_run:
             restored = [self.stored[sha256].id for sha256 in self.files_of if self.stored[sha256].removed]
-            self.follower.set_removed(restored, False)
+            self.follower.restore_many(restored)
             self.follower.move([move for move in settled if move is not None])
-            self.follower.set_removed(replaced + (gone if prune else []), True)
+            self.follower.remove_many(replaced + (gone if prune else []))
             self._record()
         order = {kind: number for number, kind in enumerate(CHANGE_KINDS)}
         changes = sorted(self.changes, key=lambda change: (order[change.kind], change.path))
