@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast, get_args
 
-from index.catalog import Catalog, format_error
+from index.catalog import Catalog
+from index.catalog_file import format_error
 from index.catalog_schema import FORMAT, METADATA_CHECKSUM, metadata_checksum
 from model.artifacts.artifact import Artifact
 from model.exceptions import ArtifactError, IndexStoreError, InvalidRequestError

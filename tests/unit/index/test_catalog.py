@@ -75,7 +75,7 @@ def test_a_reader_needs_no_right_to_write(artifact: Artifact, tmp_path: Path, mo
     index.add(np.ones((1, 64), np.float32), [make_entry(0)])
     index.close()
     before = sorted(path.name for path in (tmp_path / "i").iterdir())
-    monkeypatch.setattr("index.catalog.os.access", lambda *_: False)  # root may write anywhere, so it is only said
+    monkeypatch.setattr("index.catalog_file.os.access", lambda *_: False)  # root may write anywhere, so it is only said
     reader = ImageIndex.open(tmp_path / "i")
     assert reader.search(Query(np.ones(64, np.float32), 1))[0].distance == 0
     assert sorted(path.name for path in (tmp_path / "i").iterdir()) == before
@@ -241,7 +241,7 @@ def test_an_error_of_the_disk_or_its_rights_is_not_called_damage(path: Path) -> 
 def test_a_catalog_on_a_read_only_disk_is_not_read_beside_its_writer(
     path: Path, artifact: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("index.catalog.os.access", lambda *_: False)
+    monkeypatch.setattr("index.catalog_file.os.access", lambda *_: False)
     reader = ImageIndex.open(path)
     assert reader.entry(1).label == "a"
     writer = ImageIndex.create(path, artifact)

@@ -385,7 +385,7 @@ def test_reads_never_wait_for_another_program(
     artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A change says that the catalog is locked, and does nothing."""
-    monkeypatch.setattr("index.catalog.BUSY_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr("index.catalog_file.BUSY_TIMEOUT_SECONDS", 0.5)
     index = ImageIndex.create(tmp_path / "i", artifact)
     index.add(features_at(1), [make_entry(1, "a")])
     other = sqlite3.connect(index.path / CATALOG, isolation_level=None)
