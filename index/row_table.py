@@ -17,10 +17,10 @@ MIN_CAPACITY = 1024
 
 
 class RowTable:
-    """Row -> image id, label, whether it is active (neither removed nor damaged), and whether it is verified: its
-    feature has been compared with its checksum.
+    """The image id, label and state of each row.
 
-    Ids grow with rows. One thread changes the table, any may read it.
+    A row is active if its image is neither removed nor damaged, and verified if its feature has been compared with its
+    checksum. Ids grow with rows. One thread changes the table; any thread may read it.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class RowTable:
         labels: NDArray[np.int32] | None = None,
         label_numbers: dict[str, int] | None = None,
     ) -> None:
-        """Of images by row, none of them verified. `labels`: their numbers in `label_numbers`, or `NO_LABEL`."""
+        """A table of images by row, none of them verified. `labels`: numbers in `label_numbers`, or `NO_LABEL`."""
         self._lock = threading.Lock()
         self._label_numbers = {} if label_numbers is None else label_numbers
         self._size = len(ids)
@@ -43,7 +43,7 @@ class RowTable:
 
     @classmethod
     def from_groups(cls, groups: Sequence[LabelGroup]) -> RowTable:
-        """Of all images of a catalog."""
+        """A table of all images of a catalog."""
         if not groups:
             return cls(np.empty(0, np.int64), np.empty(0, np.bool_))
         ids = np.concatenate([group.ids for group in groups])
@@ -59,7 +59,7 @@ class RowTable:
 
     @classmethod
     def from_records(cls, records: Sequence[RowRecord]) -> RowTable:
-        """Of all images of a catalog, by row, without relying on its SQL indexes."""
+        """A table of all images of a catalog, without relying on its SQL indexes."""
         ids, last_id, numbers = np.empty(len(records), np.int64), 0, dict[str, int]()
         labels = np.full(len(records), NO_LABEL, np.int32)
         for record in records:
@@ -91,7 +91,7 @@ class RowTable:
         return int(np.count_nonzero(self._active[: self._size] & ~self._verified[: self._size]))
 
     def unverified(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Those of these images, all of them known, whose rows haven't been compared with their checksums yet."""
+        """The images among `ids`, all of them known, whose rows haven't been compared with their checksums yet."""
         return ids[~self._verified[self.rows_of(ids)]]
 
     def rows_of(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -105,7 +105,7 @@ class RowTable:
         self._verified[rows] = True
 
     def forget_verified(self) -> None:
-        """All rows are to be compared with their checksums again."""
+        """Mark all rows as not verified, so that they are compared with their checksums again."""
         self._verified[:] = False
 
     def row_of(self, image_id: int) -> int | None:
@@ -115,7 +115,7 @@ class RowTable:
             return row if row < self._size and self._ids[row] == image_id else None
 
     def ids_from(self, row: int) -> list[int]:
-        """The ids of this row and all behind it."""
+        """The ids of this row and all rows after it."""
         with self._lock:
             return [int(image_id) for image_id in self._ids[row : self._size]]
 

@@ -1,8 +1,8 @@
 """Verification: rows and entries of an index are compared with their checksums.
 
-All of them are, in a thread, since an index of a million images takes most of a minute; and those that a search has
-found, before they are returned. So a damaged row is never returned, but until the thread has come to it, it may be
-found where it doesn't belong, and be searched for again, or be missing among the neighbors.
+A thread compares all of them, which takes most of a minute for a million images. A search compares the rows that it has
+found before it returns them, so a damaged row is never returned. Until the thread has come to a damaged row, a search
+may find it in the wrong place and has to be repeated, or may miss it among the neighbors.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ logger = logging.getLogger(__name__)
 
 
 class BackgroundCheck:
-    """Runs `check` in a thread, which can be stopped: it is given the function that says whether it is.
+    """Runs `check` in a thread. `check` is passed a function that returns whether it is to stop.
 
-    What it raises is in the log.
+    Exceptions of `check` are logged.
     """
 
     def __init__(self, check: Callable[[Callable[[], bool]], None]) -> None:
@@ -38,19 +38,19 @@ class BackgroundCheck:
         return self._thread is not None and self._thread.is_alive()
 
     def start(self) -> None:
-        """Start, again if it ran before."""
+        """Start the check, after stopping one that is running."""
         self.stop()
         self._stopping.clear()
         self._thread = threading.Thread(target=self._run, name="verify index", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop, and wait until it has."""
+        """Stop the check, and wait until it has ended."""
         self._stopping.set()
         self.wait()
 
     def wait(self) -> None:
-        """Wait until everything is checked."""
+        """Wait until the check has ended."""
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
@@ -76,13 +76,17 @@ def find_damaged(
 def find_damaged_among(
     ids: NDArray[np.int64], catalog: Catalog, features: FeatureFile, rows: RowTable
 ) -> dict[int, str]:
-    """Compare those of these images that aren't verified yet. Returns image id -> what is wrong."""
+    """Compare the images among `ids` that aren't verified yet. Returns image id -> what is wrong."""
     unverified = rows.unverified(ids)
     return compare(catalog.row_checksums(unverified.tolist()), features, rows) if len(unverified) else {}
 
 
 def compare(images: Iterable[RowChecksum], features: FeatureFile, rows: RowTable) -> dict[int, str]:
-    """Compare images with their checksums; images that `rows` doesn't know were added since, by another process."""
+    """Compare images with their checksums. Returns image id -> what is wrong.
+
+    Images that `rows` doesn't know were added by another process since the index was opened; only their entries are
+    compared.
+    """
     damaged, intact = {}, []
     images = list(images)
     for image, row in zip(images, rows.rows_of(np.array([image.id for image in images], np.int64)), strict=True):

@@ -53,10 +53,10 @@ class WaitEstimate(NamedTuple):
 class Service:
     """Everything that requests share: the loaded model, limits, metrics, and the threads beside the event loop.
 
-    A shutdown has three stages. `draining`: new requests are refused, accepted ones are finished. `stop_reloads`: no
-    reload takes effect any more. `closed`: threads and files are released. `finish_by`: time.monotonic() at which
-    remaining requests are cancelled during a shutdown; inf until then. `background`: tasks of the event loop that need
-    a reference, or they would be garbage-collected before their end.
+    A shutdown has three stages. `draining`: `/ready` fails, so that load balancers send no more requests; those that
+    come are still answered. `stop_reloads`: no reload takes effect any more. `closed`: threads and files are released.
+    `finish_by`: time.monotonic() at which remaining requests are cancelled during shutdown; inf until then.
+    `background`: tasks that nobody awaits, kept here so that they aren't garbage-collected before they end.
 
     Raises ArtifactError, IndexStoreError, DeviceError or KeyFileError if it can't start.
     """
@@ -102,7 +102,7 @@ class Service:
 
     @property
     def ready(self) -> bool:
-        """Whether the server accepts new requests."""
+        """Whether new requests should be sent to this server: the network runs, and no shutdown has begun."""
         return self.current.inference.is_alive and not self.draining
 
     @property
