@@ -64,7 +64,7 @@ class Codes:
     def shortlist(
         self, feature: NDArray[np.float32], count: int, pool: SearchPool, mask: Mask | None
     ) -> NDArray[np.int64]:
-        """The `count` rows whose codes have the smallest Hamming distances from that of a (dim,) feature."""
+        """The `count` rows whose codes have the smallest Hamming distances from the code of a (dim,) feature."""
         codes, selected = self.matrix(), None
         if mask is not None:
             selected = np.flatnonzero(mask[: len(codes)])
@@ -85,10 +85,10 @@ class Codes:
         return nearest if selected is None else selected[nearest]
 
     def radius_search(self, feature: NDArray[np.float32], radius: int, mask: Mask | None) -> NDArray[np.int64]:
-        """All rows whose codes differ in at most `radius` bits from that of a (dim,) feature.
+        """All rows whose codes are within `radius` bits of the code of a (dim,) feature.
 
-        No code is compared: all codes within the radius are looked up in a sorted table. Raises InvalidRequestError
-        for codes that are too long for one.
+        No code is compared, because all codes within the radius are looked up in a sorted table. Raises
+        InvalidRequestError if the codes are too long for it.
         """
         if self.encoder.bits > MAX_LOOKUP_BITS:
             raise InvalidRequestError(
@@ -126,7 +126,7 @@ class Codes:
             self._store(0, self.matrix())
 
     def _store(self, row: int, codes: PackedCodes) -> None:
-        """Write codes from a row on, if that is possible. What is behind them is of no row."""
+        """Write codes from a row on, if the file can be written, and truncate the file behind them."""
         assert self.path is not None
         with (
             suppress(OSError, IndexStoreError),  # full, read-only, or a link

@@ -47,7 +47,7 @@ class FeatureFile:
         self.scanner = GpuScanner(self.dim)
 
     def append(self, features: FeatureMatrix) -> None:
-        """Write (N, dim) features behind the rows that count and sync them to the disk. `commit` makes them count.
+        """Append (N, dim) features to the file and sync it to the disk. `commit` makes them visible to searches.
 
         Raises StorageFullError, IndexReplacedError.
         """
@@ -76,7 +76,7 @@ class FeatureFile:
         return self._stamp != self._read_stamp()
 
     def commit(self, count: int) -> None:
-        """Make `count` appended rows count."""
+        """Make `count` appended rows visible to searches."""
         self.count += count
 
     def close(self) -> None:
@@ -84,7 +84,7 @@ class FeatureFile:
             self._file.close()
 
     def matrix(self) -> FeatureMatrix:
-        """The rows that count, (count, dim), mapped into memory, read-only; fewer where the file was truncated."""
+        """The committed rows, (count, dim), mapped into memory, read-only. Fewer if the file was truncated."""
         count = min(self.count, self._rows_on_disk())
         if not count or self._file is None:
             return np.empty((0, self.dim), self.dtype)
@@ -119,7 +119,7 @@ class FeatureFile:
             return self._squared_norms[: len(matrix)]
 
     def accept_changes(self) -> None:
-        """What other programs have written to the file until now is known."""
+        """Treat the file as it is now as unchanged; see `changed_outside`."""
         self._stamp = self._read_stamp()
 
     def row_fault(self, row: int, checksum: int) -> str | None:
@@ -131,7 +131,7 @@ class FeatureFile:
         return None if zlib.crc32(content) == checksum else "its row has another checksum"
 
     def _open(self, flags: int) -> IO[bytes] | None:
-        """The file; None where there is none yet."""
+        """The open file; None if there is none yet."""
         try:
             return os.fdopen(open_regular(self.path, flags), "rb")
         except FileNotFoundError:
@@ -145,5 +145,5 @@ class FeatureFile:
         return status.st_size, status.st_mtime_ns
 
     def _rows_on_disk(self) -> int:
-        """Complete rows in the file, whether or not they count."""
+        """Number of complete rows in the file, committed or not."""
         return os.fstat(self._file.fileno()).st_size // (self.dtype.itemsize * self.dim) if self._file else 0

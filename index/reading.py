@@ -64,7 +64,7 @@ class ReadImage:
 
 
 def to_sources(listing: Listing) -> list[ImageSource]:
-    """What was listed, with absolute paths and the names of classes as labels."""
+    """The files of a listing, with absolute paths and the names of classes as labels."""
     names = listing.label_names()
     return [
         ImageSource(os.path.abspath(entry.file), names[entry.label], entry.attribution)  # noqa: PTH100
@@ -75,7 +75,7 @@ def to_sources(listing: Listing) -> list[ImageSource]:
 def read_source(
     index: Index, source: ImageSource, limits: ImageLimits = DEFAULT_LIMITS
 ) -> ReadImage | KnownImage | Skipped:
-    """Read a file, and decode it as the index asks if it doesn't have its bytes."""
+    """Read a file, and decode it by the index's image contract unless the index has its bytes."""
 
     def is_known(sha256: str) -> bool:
         stored = index.catalog.find([sha256]).get(sha256)
@@ -99,7 +99,7 @@ def read_batches(
 def read_image(
     source: ImageSource, contract: ImageContract, limits: ImageLimits = DEFAULT_LIMITS
 ) -> ReadImage | Skipped:
-    """Read and decode a file, whatever an index has."""
+    """Read and decode a file, without looking for its bytes in an index."""
     result = _read(source, lambda sha256: False, limits, contract)
     assert not isinstance(result, KnownImage)
     return result

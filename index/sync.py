@@ -45,10 +45,10 @@ class Change:
 
 @dataclass(frozen=True)
 class SyncReport:
-    """What a folder's index was changed for, or would be (`dry_run`).
+    """The changes of a folder or table that were made in its index, or with `dry_run` would be made.
 
-    `copies`: files with the bytes of another one; `mislabeled_copies`: those that would have another label than the
-    image has. `pruned`: whether images whose file is gone were removed.
+    `copies`: files with the same bytes as another file. `mislabeled_copies`: copies whose folder or row gives another
+    label than the image has. `pruned`: whether images whose file is gone were removed.
     """
 
     changes: tuple[Change, ...]
@@ -100,12 +100,12 @@ def sync(
     limits: ImageLimits = DEFAULT_LIMITS,
     just_read: Mapping[str, FileState | Skipped] | None = None,
 ) -> SyncReport:
-    """Bring an index to what is in a folder or a table.
+    """Change an index so that it holds the images of a folder or a table.
 
-    `listing`: of the folder by its real path, or of a table. `prune`: remove images whose file is gone; `restore`
-    brings them back until the index is compacted. A file edited in place replaces its image, which is removed likewise.
-    Nothing is gone that can't be looked at: below a folder that is empty or unreadable, or behind a broken link.
-    `just_read`: what is known of files, so that they needn't be read again.
+    `listing`: the files of the folder by its real path, or of a table. `prune`: remove images whose file is gone;
+    `restore` brings them back until the index is compacted. A file edited in place replaces its image, and the old one
+    is removed, too. A file that can't be looked at isn't taken as gone: below a folder that is empty or unreadable, or
+    behind a broken link. `just_read`: files that were read shortly before and aren't read again.
 
     Raises DatasetError, with nothing changed, for a folder without images: perhaps it isn't mounted; StoppedError once
     `is_stopped` is true, with the images kept that were added.
@@ -171,7 +171,7 @@ class _Sync:
         return SyncReport(tuple(changes), self.unchanged, self.copies, self.mislabeled_copies, prune, self.dry_run)
 
     def _look_up(self) -> None:
-        """Find what the index has of the data: of a large index usually little."""
+        """Look up the images and files of the data in the index, rather than all entries, which may be many more."""
         records, files = self.follower.file_records, self.listed | self.missing
         folder = self.root if self.follows_folder else os.path.commonpath([os.path.dirname(file) for file in files])  # noqa: PTH120
         if is_utf8(folder):  # as all paths in the catalog
@@ -181,13 +181,13 @@ class _Sync:
         self._look_up_elsewhere({state.sha256 for state in states if isinstance(state, FileState)})
 
     def _look_up_elsewhere(self, sha256s: set[str]) -> None:
-        """Find the images with these checksums, wherever their files are."""
+        """Look up the images with these checksums, wherever their files are."""
         images = self.follower.file_records.sources_of(sorted(sha256s - self.stored.keys() - self.added.keys()))
         self.stored |= {image.sha256: image for image in images}
         self.states |= self.follower.file_records.file_states_of([image.source for image in images])
 
     def _note_known(self, source: ImageSource) -> bool:
-        """Note a file that needn't be read: it is as it was when it was read last, and the index has its image."""
+        """Note a file that is unchanged since it was last read and whose image is indexed. Returns False for others."""
         just_read = self.just_read.get(source.file)
         if isinstance(just_read, Skipped):
             self._note_unreadable(source, just_read)
@@ -258,12 +258,12 @@ class _Sync:
         return None if stays_elsewhere or not is_utf8(path) else (image.id, path, label)
 
     def _new_label(self, image: StoredSource, label: str | None) -> str | None:
-        """The folder's label, unless it is as it was: then a label that was changed by hand stays."""
+        """The folder's label if it has changed, else the image's, which may have been changed by hand."""
         before = self.states.get(image.source)
         return image.label if before is not None and before.label == label else label
 
     def _find_missing(self) -> tuple[list[int], list[int]]:
-        """Ids of the images whose file has other bytes now, and of those whose file is gone."""
+        """Ids of the images whose file has other bytes now, and ids of the images whose file is gone."""
         replaced, gone, edited = [], [], set[str]()
         for image in self.stored.values():
             path = image.source
@@ -306,7 +306,7 @@ class _Sync:
 
     @cached_property
     def missing(self) -> set[str]:
-        """Files that a table names and that don't exist."""
+        """Files that a table names but that don't exist."""
         return {os.path.abspath(entry.path) for entry in self.listing.skipped if entry.reason == "missing files"}  # noqa: PTH100
 
     @cached_property
@@ -319,7 +319,7 @@ class _Sync:
         return not path or (not self._is_followed(path) and os.path.exists(path))  # noqa: PTH110
 
     def _record(self) -> None:
-        """Remember how the files were read, and forget those that are gone."""
+        """Store how the files were read, and delete the records of files that are gone."""
         records = self.follower.file_records
         records.set_file_states(self.new_states)
         followed = (path for path in self.states if self._is_followed(path) and path not in self.listed)
@@ -333,7 +333,7 @@ class _Sync:
 
 
 def _is_unchanged(file: str, state: FileState) -> bool:
-    """Whether a file is as it was when it was read last, by its size and time of change."""
+    """Whether a file has the size and the time of change that it had when it was last read."""
     try:
         status = os.stat(file)  # noqa: PTH116
     except OSError:
