@@ -43,10 +43,11 @@ class Classifier:
         precision: Precision = "float32",
         home: str | os.PathLike[str] | None = None,
     ) -> None:
-        """`artifact`: an artifact, its folder, or a folder of artifacts, whose newest is taken; None: the newest in the
-        folder `artifacts` below `home`, or the network for photographs that comes with the package if there is none.
+        """Load a network.
 
-        `home`: None for ALEXNET_HOME, or the working directory. Raises ArtifactError, DeviceError.
+        `artifact`: an artifact, its folder, or a folder of artifacts, of which the newest is taken. None takes the
+        newest in the folder `artifacts` below `home`, or else the bundled network for photographs. `home`: None takes
+        ALEXNET_HOME, or the working directory. Raises ArtifactError, DeviceError.
         """
         self.home = Path(home or os.environ.get("ALEXNET_HOME", ""))
         self.artifact = artifact if isinstance(artifact, Artifact) else _load(artifact, self.home, precision)

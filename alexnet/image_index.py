@@ -50,10 +50,12 @@ class Index:
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None, classifier: Classifier | None = None) -> None:
-        """`path`: its folder, or `milvus://HOST:PORT/NAME`; None: that of the classifier's network, below `indexes`.
-        The first `add` creates it. `classifier`: whose features it has; None: `Classifier()`.
+        """Open an index, if there is one; the first `add` creates it.
 
-        Raises IndexStoreError if an existing index has another network's features, and ArtifactError.
+        `path`: the folder of the index, or `milvus://HOST:PORT/NAME`. None takes the default folder of the classifier's
+        network, below `indexes`. `classifier`: the network that computes the features; None: `Classifier()`.
+
+        Raises ArtifactError, and IndexStoreError if an existing index has another network's features.
         """
         self.classifier = classifier or Classifier()
         artifact = self.classifier.artifact
@@ -112,7 +114,7 @@ class Index:
     def add(
         self, images: ImageLike | Iterable[ImageLike], labels: str | Sequence[str | None] | None = None
     ) -> AddResult | list[AddResult]:
-        """Add images; they are on the disk when it returns. The index is created if there is none.
+        """Add images, creating the index if there is none. They are on the disk when the method returns.
 
         `labels`: one for all, or one per image. The same file, or the same pixels where there is no file, is the same
         image: its status is `exists`, and it keeps its label. Raises IndexStoreError, InvalidRequestError, and
@@ -128,7 +130,7 @@ class Index:
         return results[0] if is_single(images) else results
 
     def close(self) -> None:
-        """Close its files, and let other programs change it."""
+        """Close the index, and let other programs change it."""
         if self._index is not None:
             self._index.close()
             self._index = None

@@ -44,7 +44,7 @@ class RequestContext:
 
     @property
     def prefix(self) -> str:
-        """What a proxy puts before all addresses."""
+        """The path that a proxy puts before all paths of this server."""
         prefix: str = self.request.scope.get("root_path", "")
         return prefix
 
@@ -54,7 +54,7 @@ class RequestContext:
         return timings
 
     def is_over(self) -> bool:
-        """Whether nobody waits for the response any longer: its deadline has passed, or the server's."""
+        """Whether the deadline of the request, or of the server's shutdown, has passed, so that nobody waits for it."""
         return time.monotonic() > min(self.deadline, self.service.finish_by)
 
     async def run(self, work: Awaitable[T]) -> T:
@@ -62,7 +62,7 @@ class RequestContext:
         return await run_until_deadline(self.request, self.deadline, work)
 
     async def run_in_pool(self, work: Callable[[], T]) -> T:
-        """Run what computes for a while in a thread."""
+        """Run a computation in a thread of the decoding pool."""
         return await self.service.decoder.run(work)
 
     async def read_index(self, work: Callable[[Index], T]) -> T:

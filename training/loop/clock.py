@@ -22,7 +22,7 @@ class RunClock:
         self._epoch_started = 0.0
 
     def start(self) -> None:
-        """Begin to count, or to count on."""
+        """Start counting, or resume it."""
         self._started = self._epoch_started = time.monotonic()
 
     def stop(self) -> None:
@@ -31,7 +31,7 @@ class RunClock:
         self._started = None
 
     def start_epoch(self) -> None:
-        """Count an epoch from its beginning."""
+        """Start counting an epoch."""
         self._epoch_before, self._epoch_started = 0.0, time.monotonic()
 
     @property
@@ -43,7 +43,7 @@ class RunClock:
         return self._epoch_before + (0.0 if self._started is None else time.monotonic() - self._epoch_started)
 
     def progress(self, epoch: int, step: int) -> float:
-        """The share of the run that is over before a step; called by all processes alike."""
+        """The share of the run that is over before a step. All processes call it equally often."""
         if self._recipe.minutes:
             return float(self._context.broadcast(self.run_seconds / (60 * self._recipe.minutes)))
         return (epoch * self._steps_per_epoch + step) / (self._recipe.epochs * self._steps_per_epoch)

@@ -15,11 +15,11 @@ from training.loop.engine import EpochTotals
 from training.loop.status import refreshed
 
 LOG_SECONDS = 60
-"""Seconds between two lines where there is no terminal, and so no bar."""
+"""Seconds between two lines where no bar is shown, because there is no terminal."""
 
 
 class EpochProgress:
-    """Shows how far an epoch of `num_images` is, and what it has come to."""
+    """Shows how many of the `num_images` of an epoch are done, and the loss and error so far."""
 
     def __init__(
         self, bar: tqdm[Any], title: str, num_images: int, clock: RunClock, context: DistributedContext
@@ -29,7 +29,7 @@ class EpochProgress:
         self.started = self.logged = time.monotonic()
 
     def show(self, totals: EpochTotals, epoch: int, step: int, stall_seconds: float) -> None:
-        """After `step` steps of the epoch."""
+        """Show the state after `step` steps of the epoch."""
         now = time.monotonic()
         passed = now - self.started
         steps = (totals.images - self.first_images) * step / totals.images  # of this process

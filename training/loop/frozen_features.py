@@ -18,7 +18,7 @@ from training.data.augment import Augmentation
 from training.data.transforms import has_transforms
 
 MAX_BYTES = 2 * 2**30
-"""Memory for the features: those of 58,000 images behind conv5, in float32. Those of others are computed each time."""
+"""Memory for the features: 58,000 images after conv5, in float32. Features of further images are computed each time."""
 
 
 def num_frozen_layers(layers: Sequence[Layer], trained: Collection[str]) -> int:
@@ -52,11 +52,11 @@ class FrozenFeatures:
         return not self._count
 
     def missing(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """(N,) whether nothing is stored of each row."""
+        """(N,) True for the rows whose outputs aren't stored."""
         return self._places[rows] < 0
 
     def merge(self, rows: NDArray[np.int64], missing: NDArray[np.bool_], computed: Tensor | None) -> Tensor:
-        """The outputs for all `rows`: those that were `missing` are `computed` (None: there are none), and stored."""
+        """The outputs for all `rows`, of which the `missing` ones were `computed` (None: none is missing). Stores them."""
         if computed is not None:
             if missing.all():
                 self._store(rows, computed)

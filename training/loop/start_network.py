@@ -1,4 +1,4 @@
-"""What a run takes over from the network that it starts from, besides its layers: an output layer for its features."""
+"""The network that a run starts from: which one it is, and an output layer that is fitted to its features."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BUNDLED_NETWORK = "photos"
 MAX_FINE_TUNING_IMAGES = 20_000
 """Training images up to which a run starts from the bundled network unless told otherwise."""
 MAX_TRAIN_IMAGES, MAX_VALIDATION_IMAGES, MAX_HELD_OUT_IMAGES = 20_000, 1_000, 2_000
-"""Images whose features are computed: a random sample where there are more."""
+"""Maximum number of images whose features are computed; a random sample is taken of more."""
 MAX_TRAIN_CROPS, MIN_CROPS = 20_000, 2
 """Crops of all training images together, and of each at least."""
 NEAREST_NEIGHBOR = "nearest neighbor of the start network's features"
@@ -40,7 +40,7 @@ LINEAR = "linear classifier on the start network's features"
 
 
 def choose_start(config: TrainConfig, num_train_images: int) -> tuple[TrainConfig, str]:
-    """The configuration with the network to start from and its recipe filled in, and a sentence about that.
+    """Fill in the network to start from and its recipe. Returns the configuration and a sentence about the choice.
 
     `auto` is the bundled network for photographs up to `MAX_FINE_TUNING_IMAGES`. A bundled network's name always means
     that network, never a folder. Raises ArtifactError.
