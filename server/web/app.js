@@ -1,4 +1,4 @@
-// The page: three views, each with an address. A view fills an element of its own; the one before is kept until then.
+// The page: three views, each with an address. The view before is kept until the next one is complete.
 
 import { fetchJson } from "./api.js";
 import { acceptFiles } from "./drop.js";

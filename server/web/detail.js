@@ -1,4 +1,4 @@
-// The detail view of a library image: its original, what is known about it, and what can be done with it.
+// The detail view of a library image: its original, facts and actions.
 
 import { fetchJson, request, showImage } from "./api.js";
 import { getKey } from "./api-key.js";

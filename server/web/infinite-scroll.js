@@ -1,4 +1,4 @@
-// Infinite scroll: the next page of a list by a button, or when the user scrolls near its end.
+// Infinite scroll: the next page of a list by a button, or near its end.
 
 import { button } from "./element.js";
 import { showError } from "./notice.js";

@@ -1,4 +1,4 @@
-// The kernels of the first layer (Figure 3): shown if training gave them a structure, folded away if they are noise.
+// The kernels of the first layer (Figure 3), folded away if they are noise.
 
 import { showImage } from "./api.js";
 import { element } from "./element.js";
