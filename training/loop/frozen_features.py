@@ -56,7 +56,7 @@ class FrozenFeatures:
         return self._places[rows] < 0
 
     def merge(self, rows: NDArray[np.int64], missing: NDArray[np.bool_], computed: Tensor | None) -> Tensor:
-        """The outputs for all `rows`, of which the `missing` ones were `computed` (None: none is missing). Stores them."""
+        """The outputs for all `rows`; stores the `computed` ones of the `missing` rows (None: none is missing)."""
         if computed is not None:
             if missing.all():
                 self._store(rows, computed)
