@@ -4,6 +4,8 @@ DEMO := .venv-demo
 DEV := .venv
 MILVUS := .venv-milvus
 PIP_OPTIONS := --quiet --disable-pip-version-check --no-compile
+# Bytecode is written at the first import, not of all files when they are installed.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: python demo test coverage test-milvus test-slow check format pre-commit clean chromium hosts constraints constraints-dev prove-images package audit docs
 

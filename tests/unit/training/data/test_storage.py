@@ -56,7 +56,7 @@ def test_an_image_that_cannot_be_decoded_again(
     images = build_cache(dataset, tmp_path, form).images
     (path,) = tmp_path.glob("*/images.*")
     damage(path, 5, b"damage")
-    monkeypatch.setattr("training.data.cache.read_image_file", lambda *_: b"no image")
+    monkeypatch.setattr("training.data.traits.read_image_file", lambda *_: b"no image")
     with pytest.raises(DatasetError, match="damaged in the cache, and can't be decoded again"):
         images.read(ROWS)
 
