@@ -112,6 +112,7 @@ def test_one_stopped_in_the_validation_stops_all(
     require_same(tmp_path, alone)
 
 
+@pytest.mark.slow
 def test_an_error_of_all_is_printed_once(tmp_path: Path) -> None:
     process = training_runs.start(tmp_path, "--data", tmp_path / "none", processes=2)
     printed, _ = process.communicate(timeout=120)

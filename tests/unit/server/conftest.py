@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,14 +28,21 @@ def jpeg(images: Path) -> bytes:
     return (images / "stripes" / "04.jpg").read_bytes()
 
 
-@pytest.fixture
-def writable_folder(artifact: Artifact, model: OnnxModel, few: Path, tmp_path: Path) -> Path:
-    """An index of 33 images: 11 of each label."""
-    path = tmp_path / "index"
+@pytest.fixture(scope="session")
+def index_of_few(artifact: Artifact, model: OnnxModel, few: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index of 33 images: 11 of each label. Don't change it."""
+    path = tmp_path_factory.mktemp("few") / "index"
     index = ImageIndex.create(path, artifact)
     build(index, model, find_images(few))
     index.close()
     return path
+
+
+@pytest.fixture
+def writable_folder(index_of_few: Path, tmp_path: Path) -> Path:
+    """A copy of `index_of_few`."""
+    shutil.copytree(index_of_few, tmp_path / "index")
+    return tmp_path / "index"
 
 
 @pytest.fixture
