@@ -7,7 +7,7 @@ PIP_OPTIONS := --quiet --disable-pip-version-check --no-compile
 # Bytecode is written at the first import, not of all files when they are installed.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: python demo test coverage test-milvus test-slow check format pre-commit clean chromium hosts constraints constraints-dev prove-images package audit docs
+.PHONY: python demo test coverage test-milvus test-networks test-slow check format pre-commit clean chromium hosts constraints constraints-dev prove-images package audit docs
 
 python: ## refuse an older Python in one sentence
 	@$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and sys.exit("alexnet-server needs Python 3.11 or newer, and $(PYTHON) is %d.%d: make PYTHON=python3.11" % sys.version_info[:2])'
@@ -16,7 +16,7 @@ demo: $(DEMO)/installed ## serve the bundled network and an index of 1,000 photo
 	$(DEMO)/bin/alexnet demo
 
 test: chromium hosts ## all tests of continuous integration
-	$(MAKE) --jobs 2 --output-sync check package test-milvus
+	$(MAKE) --jobs 2 --output-sync check package test-milvus test-networks
 	OMP_NUM_THREADS=1 $(DEV)/bin/pytest -m "not slow and not exclusive" --numprocesses 2 --dist loadfile --ignore tests/milvus
 	$(DEV)/bin/pytest -m "exclusive and not slow" --ignore tests/milvus
 
@@ -26,6 +26,9 @@ coverage: $(DEV)/installed chromium hosts ## branch coverage of the tests of `ma
 	$(DEV)/bin/coverage run -m pytest -m "exclusive and not slow" --ignore tests/milvus
 	$(DEV)/bin/coverage combine --quiet
 	$(DEV)/bin/coverage report
+
+test-networks: $(DEV)/installed ## train the small network of the tests, which they keep
+	OMP_NUM_THREADS=1 $(DEV)/bin/pytest --quiet tests/unit/server/routes/test_health.py tests/unit/model/artifacts/test_packed.py
 
 test-milvus: $(MILVUS)/installed ## tests of the Milvus index, in an environment of its own
 	$(MILVUS)/bin/pytest tests/milvus

@@ -82,7 +82,7 @@ def test_process_1_stops_before_it_is_ready(artifact: Artifact, tmp_path: Path) 
         assert outer.wait(5) == 128 + signal.SIGTERM
 
 
-@pytest.mark.parametrize("signals", [1, 2])
+@pytest.mark.parametrize("signals", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_busy_threads_do_not_keep_a_server_alive(artifact: Artifact, tmp_path: Path, signals: int) -> None:
     """Threads that never end: the first signal ends the process in bounded time, the second at once.
 

@@ -84,7 +84,7 @@ ELSEWHERE = {
 }
 
 
-MINUTES = r"run\.py|alexnet (train|quantize|draw|evaluate|codes|index|export|classify) "
+MINUTES = r"run\.py|alexnet (train|quantize|draw|evaluate|codes|index|export|classify|check|calibrate) "
 
 
 def blocks() -> list[Any]:

@@ -98,6 +98,7 @@ def test_classify_prints_imagenet_names(pulled: Artifact, validation: Path) -> N
     assert all(entry["id"].startswith("n") and entry["name"] for entry in predictions)
 
 
+@pytest.mark.slow
 def test_errors_on_imagenet_s_validation_images(pulled: Artifact, validation: Path) -> None:
     """Every form of the class list gives the same errors, those of the network's own outputs."""
     model, pixels = OnnxModel(pulled.network, "cpu"), images(validation)

@@ -109,7 +109,7 @@ def imported(
     return published, importer.read_file(published, file)[1], artifact
 
 
-@pytest.mark.parametrize("crops", [CENTER_CROP, TEN_CROP], ids=["center", "ten"])
+@pytest.mark.parametrize("crops", [CENTER_CROP, pytest.param(TEN_CROP, marks=pytest.mark.slow)], ids=["center", "ten"])
 def test_the_artifact_computes_what_the_file_does(
     imported: tuple[PretrainedSpec, PretrainedFile, Artifact], photographs: NDArray[np.uint8], crops: tuple[int, ...]
 ) -> None:

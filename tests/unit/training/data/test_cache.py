@@ -94,6 +94,7 @@ def test_a_lost_file_of_jpegs_is_made_again(images: Path, tmp_path: Path, name: 
     np.testing.assert_array_equal(again.mean, whole.mean)
 
 
+@pytest.mark.slow
 def test_two_processes_share_one_cache(images: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from training.data import cache, folders; "
