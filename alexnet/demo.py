@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from index.backends import IndexUri, open_readonly
 from model.artifacts.artifact import Artifact
 from model.artifacts.packed import unpack_bundled
 from model.checksums import verify_checksums
-from model.exceptions import IndexNotFoundError
+from model.exceptions import IndexFormatError, IndexNotFoundError
 from server.listening import check_address
 from server.run import load_settings, serve
 from training.data.archives import load_elpv
@@ -68,10 +69,21 @@ def prepare_demo(data: DemoData, home: Path, log: Callable[[str], None]) -> Demo
     log(format_measurements(artifact.manifest.measurements))
     index = artifact.default_index_path(home / "indexes")
     total = len(list_images(images, None, None, ()).entries)
-    if _count_indexed(index) < total:
+    if _count_readable(index, log) < total:
         index_dataset(images, artifact, IndexUri(index))
     log(f"index {index}: {_count_indexed(index):,} images")
     return Demo(artifact, index, examples)
+
+
+def _count_readable(index: Path, log: Callable[[str], None]) -> int:
+    """Images of an index; 0 if there is none yet. One that another version of the program made is moved aside."""
+    try:
+        return _count_indexed(index)
+    except IndexFormatError as error:
+        aside = index.with_name(f"{index.name}.{time.strftime('%Y%m%d-%H%M%S')}")
+        index.rename(aside)
+        log(f"{error}\nit is built again now; the one before is in {aside}")
+        return 0
 
 
 def _count_indexed(index: Path) -> int:

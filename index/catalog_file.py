@@ -14,6 +14,7 @@ from typing import Any
 from index.catalog_schema import FORMAT, SCHEMA, decode_text, expected_schema, find_wrong_sql_indexes, read_schema
 from index.files import FileId, check_regular, check_same, file_id
 from model.exceptions import (
+    IndexFormatError,
     IndexLockedError,
     IndexNotFoundError,
     IndexReplacedError,
@@ -168,7 +169,7 @@ class CatalogFile:
         if not schema or schema == expected_schema():
             return
         if ("table", "metadata") not in {row[:2] for row in schema}:
-            raise IndexStoreError(f"{self._path} is of a format that is no longer read: build the index again")
+            raise IndexFormatError(f"{self._path} is of a format that is no longer read: build the index again")
         stored = dict(self._reader.execute("SELECT key, value FROM metadata WHERE key = 'format'")).get("format")
         if stored != FORMAT:
             raise format_error(stored, self._path.parent)
@@ -207,9 +208,9 @@ class CatalogFile:
         return IndexStoreError(f"the index catalog {self._path} is damaged ({error}): build the index again")
 
 
-def format_error(stored: str | None, path: Path) -> IndexStoreError:
+def format_error(stored: str | None, path: Path) -> IndexFormatError:
     """For the index at `path`, whose catalog says another format than this program's."""
-    return IndexStoreError(f"the index at {path} has the format {stored}, and only {FORMAT} is read: build it again")
+    return IndexFormatError(f"the index at {path} has the format {stored}, and only {FORMAT} is read: build it again")
 
 
 def _connect(uri: str) -> sqlite3.Connection:

@@ -65,6 +65,10 @@ class IndexNotFoundError(IndexStoreError):
     """There is no index at the given location."""
 
 
+class IndexFormatError(IndexStoreError):
+    """An index has the format of another version of the program."""
+
+
 class StorageFullError(IndexStoreError):
     """The disk is full; nothing was added, and the index is unchanged."""
 

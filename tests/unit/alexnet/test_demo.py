@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import shlex
 import shutil
+import sqlite3
 from contextlib import closing
 from pathlib import Path
 
@@ -99,3 +100,15 @@ def test_the_gallery_is_whole_and_names_every_author() -> None:
 def test_an_authors_name_is_decoded() -> None:
     assert decode_name(r"Ali - \330\271\331\204\331\212 &amp; Don O&#x27;Brien") == "Ali - علي & Don O'Brien"
     assert decode_name(r"AC\DC 100 & Söhne") == r"AC\DC 100 & Söhne"
+
+
+def test_an_index_of_another_format_is_moved_aside_and_built_again(small: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    demo = prepare_demo("photos", tmp_path / "demo", lines.append)
+    with closing(sqlite3.connect(demo.index / "catalog.sqlite")) as catalog, catalog:
+        catalog.execute("UPDATE metadata SET value = '1' WHERE key = 'format'")
+    assert prepare_demo("photos", tmp_path / "demo", lines.append) == demo
+    assert any("has the format 1" in line and "the one before is in" in line for line in lines)
+    assert len([path for path in demo.index.parent.iterdir() if path.is_dir()]) == 2
+    with closing(ImageIndex.open(demo.index)) as index:
+        assert len(index) == 2
