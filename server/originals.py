@@ -18,8 +18,11 @@ CACHE_HEADERS = {"Cache-Control": "private, max-age=3600"}
 """The bytes of an indexed image never change."""
 
 
-class OriginalFile(io.BufferedReader):
-    """An open original, closed when nobody holds it any more: its client may be gone before it is sent."""
+class OriginalFile(io.FileIO):
+    """An open original, closed when nobody holds it any more: its client may be gone before it is sent.
+
+    It has no buffer: the garbage collector could find the file inside a buffer before the buffer, and warn of it.
+    """
 
     def __del__(self) -> None:
         self.close()
@@ -34,7 +37,7 @@ def open_original(index: Index, image_id: int, is_over: Callable[[], bool]) -> t
     entry = index.entry(image_id)
     with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
         if entry.source is not None and entry.source.is_file():  # an index may be somebody else's: no device, no pipe
-            file = stack.enter_context(OriginalFile(io.FileIO(entry.source)))
+            file = stack.enter_context(OriginalFile(entry.source))
             if _sha256(file, is_over) == index.catalog.sha256(image_id):
                 file.seek(0)
                 stack.pop_all()
