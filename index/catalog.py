@@ -21,6 +21,8 @@ from model.datasets.attribution import Attribution
 from model.exceptions import IndexStoreError, InvalidRequestError, UnknownImageError
 
 COLUMNS = ", ".join(CHECKED_COLUMNS)
+SELECT_IMAGES = f"SELECT {COLUMNS}, entry_checksum FROM images"
+"""Rows for `_is_intact`."""
 THUMBNAIL = "CAST(ifnull(thumbnail, '') AS BLOB)"
 """Bytes, also where the record is damaged and has another type."""
 MAX_PARAMETERS = 10_000
@@ -79,7 +81,7 @@ class Catalog(CatalogFile):
 
     def rows(self) -> list[RowRecord]:
         """All images, removed ones included, by row. Raises IndexStoreError if a row is missing."""
-        statement = f"SELECT {COLUMNS}, entry_checksum FROM images ORDER BY id"
+        statement = f"{SELECT_IMAGES} ORDER BY id"
         records = []
         with self._reading() as database:
             for row, (*values, checksum) in enumerate(database.execute(statement)):
@@ -117,14 +119,14 @@ class Catalog(CatalogFile):
 
         If the last image has the row that it should have, none are; else the whole table is read.
         """
-        last = self._query(f"SELECT {COLUMNS}, entry_checksum FROM images NOT INDEXED ORDER BY id DESC LIMIT 1")
-        if last and (entry_checksum(last[0][:-1]) != last[0][-1] or last[0][CHECKED_COLUMNS.index("row")] != count - 1):
+        last = self._query(f"{SELECT_IMAGES} NOT INDEXED ORDER BY id DESC LIMIT 1")
+        if last and (not _is_intact(last[0]) or last[0][CHECKED_COLUMNS.index("row")] != count - 1):
             self.rows()
 
     def iter_row_checksums(self) -> Iterator[list[RowChecksum]]:
         """All images by id, removed ones included, page by page. Other reads don't wait for it."""
         with self._checking() as database, closing(database.cursor()) as cursor:
-            cursor.execute(f"SELECT {COLUMNS}, entry_checksum FROM images NOT INDEXED ORDER BY id")
+            cursor.execute(f"{SELECT_IMAGES} NOT INDEXED ORDER BY id")
             while page := cursor.fetchmany(PAGE_SIZE):
                 yield [_row_checksum(row) for row in page]
 
@@ -133,7 +135,7 @@ class Catalog(CatalogFile):
         return [
             _row_checksum(row)
             for part, marks in _batches(ids)
-            for row in self._query(f"SELECT {COLUMNS}, entry_checksum FROM images WHERE id IN ({marks})", *part)
+            for row in self._query(f"{SELECT_IMAGES} WHERE id IN ({marks})", *part)
         ]
 
     def find_damaged_thumbnails(self) -> dict[int, str]:
@@ -215,8 +217,8 @@ class Catalog(CatalogFile):
         return [source for part, marks in _batches(sha256s) for source in self._sources(f"sha256 IN ({marks})", *part)]
 
     def _sources(self, condition: str, *parameters: object) -> list[StoredSource]:
-        rows = self._query(f"SELECT {COLUMNS}, entry_checksum FROM images WHERE {condition} ORDER BY id", *parameters)
-        images = [dict(zip(CHECKED_COLUMNS, row, strict=False)) for row in rows if entry_checksum(row[:-1]) == row[-1]]
+        rows = self._query(f"{SELECT_IMAGES} WHERE {condition} ORDER BY id", *parameters)
+        images = [dict(zip(CHECKED_COLUMNS, row, strict=False)) for row in rows if _is_intact(row)]
         return [StoredSource(i["id"], i["sha256"], i["label"], i["source"], bool(i["removed"])) for i in images]
 
     def file_states_below(self, folder: str) -> dict[str, FileState]:
@@ -234,7 +236,7 @@ class Catalog(CatalogFile):
         rows = self._query(
             f"SELECT path, size, mtime_ns, sha256, label, entry_checksum FROM files WHERE {condition}", *parameters
         )
-        return {row[0]: FileState(*row[1:-1]) for row in rows if entry_checksum(row[:-1]) == row[-1]}
+        return {row[0]: FileState(*row[1:-1]) for row in rows if _is_intact(row)}
 
     def set_file_states(self, states: Mapping[str, FileState]) -> None:
         """Record files as they were read."""
@@ -324,8 +326,8 @@ class Catalog(CatalogFile):
 
     def _change(self, database: sqlite3.Connection, image_id: int, **changes: object) -> None:
         """Change columns of an image. Raises IndexStoreError if its entry is damaged."""
-        rows = database.execute(f"SELECT {COLUMNS}, entry_checksum FROM images WHERE id = ?", (image_id,)).fetchall()
-        if not rows or entry_checksum(rows[0][:-1]) != rows[0][-1]:
+        rows = database.execute(f"{SELECT_IMAGES} WHERE id = ?", (image_id,)).fetchall()
+        if not rows or not _is_intact(rows[0]):
             raise IndexStoreError(f"the entry of image {image_id} is damaged: delete it with `alexnet index compact`")
         before = dict(zip(CHECKED_COLUMNS, rows[0][:-1], strict=True))
         after = before | changes
@@ -349,7 +351,7 @@ class Catalog(CatalogFile):
 
     def _checked_rows(self, where: str, *parameters: object) -> list[tuple[dict[str, Any], bool]]:
         """The checked columns of images that aren't removed, and whether they have their checksum."""
-        rows = self._query(f"SELECT {COLUMNS}, entry_checksum FROM images WHERE NOT removed AND {where}", *parameters)
+        rows = self._query(f"{SELECT_IMAGES} WHERE NOT removed AND {where}", *parameters)
         return [
             (dict(zip(CHECKED_COLUMNS, values, strict=True)), entry_checksum(values) == checksum)
             for *values, checksum in rows
@@ -390,10 +392,14 @@ def _store_metadata(database: sqlite3.Connection, changes: dict[str, str]) -> No
     database.executemany("INSERT OR REPLACE INTO metadata VALUES (?, ?)", after.items())
 
 
-def _row_checksum(values: Sequence[Any]) -> RowChecksum:
-    """The checksum of an image's row, from its `CHECKED_COLUMNS` and the entry's checksum."""
-    intact = entry_checksum(values[:-1]) == values[-1]
-    return RowChecksum(values[0], values[CHECKED_COLUMNS.index("checksum")], intact)
+def _is_intact(record: Sequence[Any]) -> bool:
+    """Whether a record matches its checksum, which is its last value."""
+    return bool(entry_checksum(record[:-1]) == record[-1])
+
+
+def _row_checksum(record: Sequence[Any]) -> RowChecksum:
+    """The checksum of an image's row, from a record of `SELECT_IMAGES`."""
+    return RowChecksum(record[0], record[CHECKED_COLUMNS.index("checksum")], _is_intact(record))
 
 
 def _values(image_id: int, row: int, checksum: int, entry: NewEntry) -> list[object]:

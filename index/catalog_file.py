@@ -142,23 +142,25 @@ class CatalogFile:
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
-        try:
-            with self._read_lock:
-                if self._immutable_stamp is not None and self._immutable_stamp != _change_stamp(self._path):
-                    raise IndexReplacedError(
-                        f"the index catalog {self._path} was changed since it was opened, and its folder can't be "
-                        "written, so it can't be read beside its writer: reload the server, or run the command again"
-                    )
-                yield self._reader
-        except sqlite3.DatabaseError as error:
-            raise self._index_error(error) from error
+        with self._read_lock, self._translated_errors():
+            if self._immutable_stamp is not None and self._immutable_stamp != _change_stamp(self._path):
+                raise IndexReplacedError(
+                    f"the index catalog {self._path} was changed since it was opened, and its folder can't be "
+                    "written, so it can't be read beside its writer: reload the server, or run the command again"
+                )
+            yield self._reader
 
     @contextmanager
     def _checking(self) -> Iterator[sqlite3.Connection]:
         """The connection for long reads."""
+        with self._check_lock, self._translated_errors():
+            yield self._checker
+
+    @contextmanager
+    def _translated_errors(self) -> Iterator[None]:
+        """Raise SQLite's errors as IndexStoreError."""
         try:
-            with self._check_lock:
-                yield self._checker
+            yield
         except sqlite3.DatabaseError as error:
             raise self._index_error(error) from error
 

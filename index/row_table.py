@@ -110,9 +110,8 @@ class RowTable:
 
     def row_of(self, image_id: int) -> int | None:
         """Row of an image, removed or not; None for an unknown id."""
-        with self._lock:
-            row = int(np.searchsorted(self._ids[: self._size], image_id))
-            return row if row < self._size and self._ids[row] == image_id else None
+        (row,) = self.rows_of(np.array([image_id], np.int64))
+        return None if row < 0 else int(row)
 
     def ids_from(self, row: int) -> list[int]:
         """The ids of this row and all rows after it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,14 +81,13 @@ def find_damaged_among(
     return compare(catalog.row_checksums(unverified.tolist()), features, rows) if len(unverified) else {}
 
 
-def compare(images: Iterable[RowChecksum], features: FeatureFile, rows: RowTable) -> dict[int, str]:
+def compare(images: Sequence[RowChecksum], features: FeatureFile, rows: RowTable) -> dict[int, str]:
     """Compare images with their checksums. Returns image id -> what is wrong.
 
     Images that `rows` doesn't know were added by another process since the index was opened; only their entries are
     compared.
     """
     damaged, intact = {}, []
-    images = list(images)
     for image, row in zip(images, rows.rows_of(np.array([image.id for image in images], np.int64)), strict=True):
         if not image.intact:
             fault: str | None = "its entry in the catalog has another checksum"
