@@ -80,7 +80,10 @@ class MomentumSGD:
 
     def momenta(self) -> dict[str, Tensor]:
         """-v / rate of every parameter, by name; zeros before the first step."""
-        return {name: self._buffers.get(name, torch.zeros_like(value)) for name, value in self.named.items()}
+        return {
+            name: self._buffers[name] if name in self._buffers else torch.zeros_like(parameter)
+            for name, parameter in self.named.items()
+        }
 
     @torch.no_grad()
     def restore(self, momenta: Mapping[str, Tensor], learning_rates: Mapping[str, float]) -> None:
