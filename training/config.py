@@ -111,7 +111,7 @@ class RunOptions:
     bundled network for photographs where it is expected to be better (`training.loop.start_network.choose_start`);
     `none`: initial weights are drawn at random. `lr_multipliers`: learning rate multipliers by layer or group of layers
     (see `training.optim.layer_rates`). `frozen`: layers that are not trained. `fit_output`: fit a new output layer to
-    the features of the copied layers before training (`training.optim.linear_probe`). `cache_format`: part of the
+    the features of the copied layers before training (`training.evaluation.linear_probe`). `cache_format`: part of the
     RunOptions because JPEG changes the pixels. `drop_near_duplicates`: leave out training and validation images that
     look like held-out ones (`training.data.copies`). `detail`, `color_profiles`: see `model.images.contract`; None
     takes the values of the network in `init_from`, or else keeps all detail and converts color profiles.

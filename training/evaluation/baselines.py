@@ -16,7 +16,7 @@ from model.files import atomic_write
 from training.data.cache import ImageCache, batches
 from training.data.datasets import Dataset
 from training.evaluation.hog import hog_features
-from training.optim.linear_probe import fit_linear_probe
+from training.evaluation.linear_probe import fit_linear_probe
 
 BASELINES = "baselines.json"
 ROWS_PER_BLOCK = 256

@@ -22,10 +22,10 @@ from training.data.cache import ImageCache, batches
 from training.data.datasets import Dataset
 from training.data.loader import CropLoader
 from training.evaluation.baselines import Baseline, nearest_neighbor_error
+from training.evaluation.linear_probe import LinearProbe, fit_linear_probe
 from training.loop.runtime import pick_precision
 from training.loop.status import stage
 from training.optim.initial_weights import InitialState
-from training.optim.linear_probe import LinearProbe, fit_linear_probe
 
 BATCH_SIZE = 32
 BUNDLED_NETWORK = "photos"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.optim.linear_probe import fit_linear_probe
+from training.evaluation.linear_probe import fit_linear_probe
 
 
 def clusters(num_classes: int, count: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

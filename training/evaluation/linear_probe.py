@@ -14,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from training.evaluation.calibration import mean_softmax, negative_log_likelihood
+
 Floats = NDArray[np.float32]
 
 STRENGTHS = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
@@ -99,8 +101,5 @@ def _all_classes(
 def _measure(weight: Floats, bias: Floats, features: Floats, labels: NDArray[np.int64]) -> tuple[float, float]:
     """Cross-entropy of the mean probabilities of (M, views, features), and the top-1 error of the first views."""
     logits = features @ weight.T + bias
-    probabilities = np.exp(logits - logits.max(-1, keepdims=True))
-    probabilities /= probabilities.sum(-1, keepdims=True)
-    likelihoods = probabilities.mean(1)[np.arange(len(labels)), labels]
-    loss = -float(np.log(likelihoods.clip(min=LOWEST)).mean())
+    loss = negative_log_likelihood(mean_softmax(logits, 1.0).clip(min=LOWEST), labels)
     return loss, float((logits[:, 0].argmax(1) != labels).mean())
