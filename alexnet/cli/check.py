@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +19,9 @@ from alexnet.cli.options import (
     SeedOption,
 )
 from alexnet.cli.output import log_to_stderr, print_json
+
+if TYPE_CHECKING:
+    from training.data.data_check import DataCheck
 
 
 def check(
@@ -45,16 +49,26 @@ def check(
     the data, or the one that `alexnet train` draws with the same --seed.
     """
     with log_to_stderr(as_json):
-        from model.artifacts.artifact import load
-        from model.datasets.listing import write_skipped
-        from model.images.contract import DEFAULT_CONTRACT
-        from model.images.limits import ImageLimits
-        from training.data.data_check import check_data
-        from training.data.loading import load_dataset
-
-        dataset = load_dataset(data, seed, archive, exclude or ())
-        contract = DEFAULT_CONTRACT if artifact is None else load(artifact).image_contract
-        result = check_data(dataset, contract, ImageLimits(max_pixels))
+        result = _check(data, archive, exclude or (), seed, max_pixels, artifact)
     if list_skipped is not None:
+        from model.datasets.listing import write_skipped
+
         write_skipped(list_skipped, result.skipped)
-    print_json(result.to_json()) if as_json else typer.echo(str(result))
+    if as_json:
+        print_json(result.to_json())
+    else:
+        typer.echo(str(result))
+
+
+def _check(
+    data: str, archive: Path | None, exclude: Sequence[str], seed: int, max_pixels: int, artifact: Path | None
+) -> DataCheck:
+    from model.artifacts.artifact import load
+    from model.images.contract import DEFAULT_CONTRACT
+    from model.images.limits import ImageLimits
+    from training.data.data_check import check_data
+    from training.data.loading import load_dataset
+
+    dataset = load_dataset(data, seed, archive, exclude)
+    contract = DEFAULT_CONTRACT if artifact is None else load(artifact).image_contract
+    return check_data(dataset, contract, ImageLimits(max_pixels))
