@@ -19,9 +19,8 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from alexnet.cli.app import main
 from model.images.preprocess import decode_image
-from tests.helpers.commands import invoke
+from tests.helpers.commands import invoke, invoke_failing
 
 ROOT = Path(__file__).parents[2]
 ALEXNET = Path(sys.executable).parent / "alexnet"
@@ -185,13 +184,10 @@ def test_errors_say_what_helps(
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["alexnet", *command])
-    with pytest.raises(SystemExit) as end:
-        main()
-    printed = capsys.readouterr()
-    assert end.value.code == 1
-    assert message in printed.err
-    assert "\nhelp: " in printed.err
+    _, errors, status = invoke_failing(capsys, monkeypatch, *command)
+    assert status == 1
+    assert message in errors
+    assert "\nhelp: " in errors
 
 
 @pytest.mark.parametrize(

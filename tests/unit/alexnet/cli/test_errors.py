@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,14 @@ from alexnet.cli.app import app
 from alexnet.cli.errors import HELP, Failure, describe, find_command, run
 from model.exceptions import ArtifactError, DatasetError, IndexNotFoundError, InvalidRequestError, StoppedError
 from model.shell_command import alexnet_command
+from tests.helpers.commands import invoke_failing
 
 
 def failure_of(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[str, object]:
-    """What a command that fails prints on standard error, and its exit status."""
-    monkeypatch.setattr(sys, "argv", ["alexnet", *words])
-    with pytest.raises(SystemExit) as end:
-        run(get_command(app))
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    return printed.err, end.value.code
+    """What a command that fails prints on standard error alone, and its exit status."""
+    output, errors, status = invoke_failing(capsys, monkeypatch, *words)
+    assert output == ""
+    return errors, status
 
 
 @pytest.mark.parametrize(
