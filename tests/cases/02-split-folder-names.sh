@@ -4,6 +4,6 @@
 for split in train valid test; do make_images robo/$split cat:4 dog:4; done
 build_index robo ix
 count_labels ix
-alexnet check robo 2>&1 | head -3
+train_briefly robo | head -1
 for split in Training Testing; do make_images kaggle/$split glioma:4 none:4; done
-alexnet check kaggle 2>&1 | head -3
+train_briefly kaggle | head -1

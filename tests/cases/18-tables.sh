@@ -9,19 +9,19 @@ rows() {
 }
 { echo path,label,split; rows ,train | sed '1~4s/train/test/'; } >split.csv
 echo "a column split, with $(grep -c test split.csv) rows of test:"
-alexnet check split.csv 2>&1 | head -4
+train_briefly split.csv | head -1
 { echo path,label; rows | sed '1~2s/$/ /'; } >space.csv
 echo "trailing spaces:"
-alexnet check space.csv 2>&1 | head -4
+train_briefly space.csv | head -1
 { echo path,label; rows é; } | iconv -t cp1252 >cp1252.csv
 echo "cp1252:"
-alexnet check cp1252.csv 2>&1 | head -4
+train_briefly cp1252.csv | grep -m1 '^error: \|classes; '
 { echo path,label; rows; } | iconv -t utf-16 >utf16.csv
 echo "UTF-16:"
-alexnet check utf16.csv 2>&1 | head -4
+train_briefly utf16.csv | grep -m1 '^error: \|classes; '
 { echo path,label; rows; printf 'p/\0.png,cat\n'; } >nul.csv
 echo "a NUL in a path:"
-alexnet check nul.csv 2>&1 | head -4
+train_briefly nul.csv | grep -m1 '^error: \|classes; '
 { echo path,label; rows; } >LABELS.CSV
 echo "LABELS.CSV:"
-alexnet check LABELS.CSV 2>&1 | head -4
+train_briefly LABELS.CSV | grep -m1 '^error: \|classes; '
