@@ -27,7 +27,7 @@ import typer
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from benchmarks.features import DIM, draw_features, iter_chunks, mix, read_index
+from benchmarks.features import CHUNK_ROWS, DIM, draw_features, iter_chunks, mix, read_index
 from benchmarks.machine import commit, machine, write
 from index.features import FeatureFile
 from index.nearest import nearest, nearest_batch
@@ -36,7 +36,6 @@ from index.scanners import FeatureMatrix, SearchPool
 from model.runtime import available_cpus
 
 K = 10
-CHUNK_ROWS = 4096
 READ_ROWS = 64
 BATCH_QUERIES = 32
 BATCH_ROUNDS = 5
