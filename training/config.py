@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 from model.artifacts.names import check_path_name
 from model.exceptions import TrainingError
 from model.images.contract import ImageContract
-from model.images.limits import DEFAULT_LIMITS
+from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.network.registry import build_spec
 from model.network.spec import InitScheme, NetworkConfig
 from training.recipes import STRICT, Recipe, get_recipe, with_augmentations
@@ -170,6 +170,11 @@ class Environment:
     artifacts: Path | None = None
     runs: Path | None = None
     cache: Path | None = None
+
+    @property
+    def limits(self) -> ImageLimits:
+        """The limits of every image that is read."""
+        return ImageLimits(max_pixels=self.max_pixels)
 
     @property
     def artifacts_folder(self) -> Path:

@@ -8,12 +8,14 @@ import typer
 
 from alexnet.cli.options import (
     HOME,
+    MAX_PIXELS,
     ArchiveOption,
     ArtifactOption,
     DataOption,
     DeviceOption,
     ExcludeOption,
     HomeOption,
+    MaxPixelsOption,
 )
 
 
@@ -22,6 +24,7 @@ def calibrate(
     artifact: ArtifactOption = None,
     archive: ArchiveOption = None,
     exclude: ExcludeOption = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
     max_images: Annotated[
         int,
         typer.Option(
@@ -37,8 +40,10 @@ def calibrate(
     was trained on. The result is the next version of the artifact, with the same weights. `alexnet train` does this for
     every network.
     """
+    from model.images.limits import ImageLimits
     from training.publish.calibrate import calibrate_artifact
 
     path = artifact or home / "artifacts"
-    calibrated = calibrate_artifact(path, data, archive, exclude or (), max_images, device, typer.echo)
+    limits = ImageLimits(max_pixels)
+    calibrated = calibrate_artifact(path, data, archive, exclude or (), max_images, device, typer.echo, limits)
     typer.echo(f"published {calibrated.path}")

@@ -11,12 +11,14 @@ import typer
 from alexnet.cli.options import (
     DATA_HELP,
     HOME,
+    MAX_PIXELS,
     ArchiveOption,
     ArtifactsOption,
     DeviceOption,
     ExcludeOption,
     HomeOption,
     JsonOption,
+    MaxPixelsOption,
     PrecisionOption,
     SplitOption,
     artifact_path,
@@ -26,6 +28,7 @@ from model.exceptions import InvalidRequestError
 
 if TYPE_CHECKING:
     from model.artifacts.artifact import Measurement
+    from model.images.limits import ImageLimits
 
 
 def evaluate(
@@ -38,6 +41,7 @@ def evaluate(
     ] = False,
     archive: ArchiveOption = None,
     exclude: ExcludeOption = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
     imagenet_val: Annotated[
@@ -67,19 +71,22 @@ def evaluate(
     Measures with the center crop and with ten crops, each with its 95 % interval. The probabilities of several networks
     are averaged (section 6 of the paper: 5 CNNs, 7 CNNs).
     """
+    from model.images.limits import ImageLimits
+
     if (data is None) == (imagenet_val is None):
         raise InvalidRequestError("give either --data or --imagenet-val")
     if baseline is not None and output is not None:
         raise InvalidRequestError("--output is for networks: leave it out with --baseline")
+    limits = ImageLimits(max_pixels)
     with log_to_stderr(as_json):
         if baseline is not None:
-            measured = _evaluate_fisher(data or "", split, archive, exclude or [])
+            measured = _evaluate_fisher(data or "", split, archive, exclude or (), limits)
         elif imagenet_val is not None:
             paths = artifact or [artifact_path(None, home)]
-            measured = _evaluate_on_imagenet(paths, imagenet_val, device, precision, output)
+            measured = _evaluate_on_imagenet(paths, imagenet_val, device, precision, output, limits)
         else:
             paths = artifact or [artifact_path(None, home)]
-            options = (archive, weighted, device, precision, typer.echo, output, exclude or ())
+            options = (archive, weighted, device, precision, typer.echo, output, exclude or (), limits)
             measured = _evaluate_ensemble(paths, data or "", split, *options)
     _print(measured, as_json)
 
@@ -96,10 +103,12 @@ def _evaluate_on_imagenet(*arguments: Any) -> list[Measurement]:
     return evaluate_on_imagenet(*arguments)
 
 
-def _evaluate_fisher(data: str, split: str, archive: Path | None, exclude: list[str]) -> list[Measurement]:
+def _evaluate_fisher(
+    data: str, split: str, archive: Path | None, exclude: Sequence[str], limits: ImageLimits
+) -> list[Measurement]:
     from training.evaluation.fisher import evaluate_fisher
 
-    return evaluate_fisher(data, split, archive, typer.echo, exclude=exclude)
+    return evaluate_fisher(data, split, archive, typer.echo, exclude=exclude, limits=limits)
 
 
 def _print(measured: Sequence[Measurement], as_json: bool) -> None:

@@ -8,6 +8,7 @@ import typer
 
 from alexnet.cli.options import (
     HOME,
+    MAX_PIXELS,
     ArchiveOption,
     ArtifactOption,
     DataOption,
@@ -15,6 +16,7 @@ from alexnet.cli.options import (
     ExcludeOption,
     HomeOption,
     MaxImagesOption,
+    MaxPixelsOption,
     artifact_path,
 )
 
@@ -24,6 +26,7 @@ def quantize(
     artifact: ArtifactOption = None,
     archive: ArchiveOption = None,
     exclude: ExcludeOption = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
     max_images: MaxImagesOption = 200,
     max_error_increase: Annotated[
         float,
@@ -40,8 +43,10 @@ def quantize(
     Nothing is written if int8 makes more errors than --max-error-increase allows. Serve it with --precision int8.
     """
     from model.artifacts.artifact import NETWORK_FILES
+    from model.images.limits import ImageLimits
     from training.evaluation.quantize import add_int8
 
     path = artifact_path(artifact, home)
-    quantized = add_int8(path, data, archive, max_images, max_error_increase, device, typer.echo, exclude or ())
+    options = (max_images, max_error_increase, device, typer.echo, exclude or (), ImageLimits(max_pixels))
+    quantized = add_int8(path, data, archive, *options)
     typer.echo(f"added {quantized.path / NETWORK_FILES['int8']}")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact, Measurement, Precision
 from model.exceptions import DatasetError, InvalidRequestError
+from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.pretrained.specs import VALIDATION
 from model.runtime import OnnxModel
 from training.data import imagenet
@@ -40,6 +41,7 @@ def evaluate_ensemble(
     log: Callable[[str], None],
     output: Path | None = None,
     exclude: Sequence[str] = (),
+    limits: ImageLimits = DEFAULT_LIMITS,
 ) -> list[Measurement]:
     """Errors of the mean of the artifacts at `paths`, on one split of a dataset ("all": every image).
 
@@ -60,15 +62,20 @@ def evaluate_ensemble(
             raise InvalidRequestError(
                 f"weights are chosen on the validation split, so --weighted cannot measure on --split {split}"
             )
-        validation = [_predict(member, dataset.validation, device) for member in members]
+        validation = [_predict(member, dataset.validation, device, limits) for member in members]
         weights = search_weights(np.stack([p.best for p in validation]), validation[0].labels)
         log("weights: " + ", ".join(f"{w:.3f} {m.path}" for w, m in zip(weights, members, strict=True)))
     title = f"{dataset.split_description}, {split}"
-    return _measure(members, weights, splits[split], title, dataset.groupings, device, output)
+    return _measure(members, weights, splits[split], title, dataset.groupings, device, output, limits)
 
 
 def evaluate_on_imagenet(
-    paths: Sequence[Path], folder: Path, device: str, precision: Precision, output: Path | None = None
+    paths: Sequence[Path],
+    folder: Path,
+    device: str,
+    precision: Precision,
+    output: Path | None = None,
+    limits: ImageLimits = DEFAULT_LIMITS,
 ) -> list[Measurement]:
     """Errors of the mean of artifacts with ImageNet's classes on its validation images. Raises AlexNetError."""
     members = [artifacts.load(path, precision) for path in paths]
@@ -76,7 +83,7 @@ def evaluate_on_imagenet(
         if member.labels != members[0].labels:
             raise DatasetError(f"the classes of {member.path} differ from those of {members[0].path}")
     examples = imagenet.load_validation(folder, members[0].labels)
-    return _measure(members, _equal_weights(members), examples, VALIDATION, {}, device, output)
+    return _measure(members, _equal_weights(members), examples, VALIDATION, {}, device, output, limits)
 
 
 def _equal_weights(members: Sequence[Artifact]) -> NDArray[np.float64]:
@@ -91,8 +98,9 @@ def _measure(
     groupings: Mapping[str, tuple[str, ...]],
     device: str,
     output: Path | None,
+    limits: ImageLimits,
 ) -> list[Measurement]:
-    predictions = [_predict(member, examples, device) for member in members]
+    predictions = [_predict(member, examples, device, limits) for member in members]
     center, ten = (
         np.tensordot(weights, np.stack(probabilities), 1).astype(np.float32)
         for probabilities in ([p.center for p in predictions], [p.best for p in predictions])
@@ -122,8 +130,8 @@ def check_same_split(artifact: Artifact, dataset: Dataset, data: str, split: str
         )
 
 
-def _predict(artifact: Artifact, examples: Sequence[Example], device: str) -> Predictions:
-    batches = decode_batches(examples, artifact.image_contract)
+def _predict(artifact: Artifact, examples: Sequence[Example], device: str, limits: ImageLimits) -> Predictions:
+    batches = decode_batches(examples, artifact.image_contract, limits)
     return predict(OnnxModel(artifact.network, device), batches, len(examples))
 
 

@@ -17,6 +17,7 @@ from model.datasets.names import show_path
 from model.exceptions import DatasetError, InvalidImageError
 from model.images.contract import ImageContract
 from model.images.crops import CENTER_CROP, TEN_CROP
+from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.images.preprocess import decode_image
 from model.runtime import OnnxModel
 from model.thread_pool import ordered_map
@@ -76,11 +77,14 @@ def predict(
 
 
 def decode_batches(
-    examples: Sequence[Example], contract: ImageContract, batch_size: int = BATCH_SIZE
+    examples: Sequence[Example],
+    contract: ImageContract,
+    limits: ImageLimits = DEFAULT_LIMITS,
+    batch_size: int = BATCH_SIZE,
 ) -> Iterator[LabeledBatch]:
     """Decode files batch by batch, ahead of their use; files that can't be decoded are named, counted and left out."""
     images, used, skipped = list[NDArray[np.uint8]](), list[Example](), 0
-    decoded = ordered_map(partial(decode_or_skip, contract=contract), examples, ahead=2 * batch_size)
+    decoded = ordered_map(partial(decode_or_skip, contract=contract, limits=limits), examples, ahead=2 * batch_size)
     for number, (example, pixels) in enumerate(zip(examples, decoded, strict=True), 1):
         if pixels is None:
             skipped += 1
@@ -94,10 +98,12 @@ def decode_batches(
         tqdm.write(f"skipped {skipped:,} of {len(examples):,} files that cannot be decoded")
 
 
-def decode_or_skip(example: Example, contract: ImageContract) -> NDArray[np.uint8] | None:
+def decode_or_skip(
+    example: Example, contract: ImageContract, limits: ImageLimits = DEFAULT_LIMITS
+) -> NDArray[np.uint8] | None:
     """(256, 256, 3) pixels; None, with a line that names the file, if it can't be decoded."""
     try:
-        return decode_image(read_image_file(example.file), contract=contract).pixels
+        return decode_image(read_image_file(example.file, limits.max_file_bytes), limits, contract).pixels
     except (InvalidImageError, OSError) as error:
         tqdm.write(f"skipped {show_path(example.file)}: {error}")
         return None

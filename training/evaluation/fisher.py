@@ -19,6 +19,7 @@ from tqdm import tqdm
 from model.artifacts.artifact import Measurement
 from model.exceptions import DatasetError
 from model.images.contract import DEFAULT_CONTRACT
+from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.thread_pool import ordered_map
 from training.data.datasets import Dataset, Example
 from training.data.loading import load_dataset
@@ -93,18 +94,19 @@ def evaluate_fisher(
     seed: int = 0,
     max_images: int | None = None,
     exclude: Sequence[str] = (),
+    limits: ImageLimits = DEFAULT_LIMITS,
 ) -> list[Measurement]:
     """Learn from the training split and measure on another. `max_images`: of each split. Raises DatasetError."""
     from sklearn.svm import LinearSVC
 
     dataset = load_dataset(data, archive=archive, exclude=exclude)
     train, measured = (_sample_examples(dataset, name, max_images, seed) for name in ("train", split))
-    images, labels = _decode(train)
+    images, labels = _decode(train, limits)
     log(f"learning a vocabulary from {len(images):,} images")
     vectors = FisherVectors(_sample_descriptors(images, seed), seed)
     classifier = LinearSVC(C=1.0, random_state=seed)
     classifier.fit(_encode(vectors, images, "training vectors"), labels)
-    images, labels = _decode(measured)
+    images, labels = _decode(measured, limits)
     margins = classifier.decision_function(_encode(vectors, images, "measuring"))
     if margins.ndim == 1:  # two classes have one margin
         margins = np.stack([-margins, margins], 1)
@@ -122,8 +124,9 @@ def _sample_examples(dataset: Dataset, split: str, max_images: int | None, seed:
     return [examples[place] for place in np.sort(order)]
 
 
-def _decode(examples: Sequence[Example]) -> tuple[list[NDArray[np.uint8]], NDArray[np.int64]]:
-    decoded = zip(ordered_map(partial(decode_or_skip, contract=DEFAULT_CONTRACT), examples), examples, strict=True)
+def _decode(examples: Sequence[Example], limits: ImageLimits) -> tuple[list[NDArray[np.uint8]], NDArray[np.int64]]:
+    decode = partial(decode_or_skip, contract=DEFAULT_CONTRACT, limits=limits)
+    decoded = zip(ordered_map(decode, examples), examples, strict=True)
     pairs = [(pixels, example.label) for pixels, example in decoded if pixels is not None]
     return [pixels for pixels, _ in pairs], np.array([label for _, label in pairs])
 

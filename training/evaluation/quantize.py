@@ -12,9 +12,10 @@ from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import NETWORK_FILES, Artifact, Measurement, Precision
 from model.artifacts.weights import read_folded_weights, read_spec
 from model.artifacts.writer import add_file
-from model.exceptions import InvalidRequestError, QuantizationError
+from model.exceptions import DatasetError, InvalidRequestError, QuantizationError
 from model.images.contract import ImageContract
 from model.images.crops import TEN_CROP
+from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.network.quantization import quantize
 from model.network.temperature import read_temperature
 from model.runtime import OnnxModel
@@ -32,6 +33,7 @@ def add_int8(
     device: str,
     log: Callable[[str], None],
     exclude: Sequence[str] = (),
+    limits: ImageLimits = DEFAULT_LIMITS,
 ) -> Artifact:
     """Calibrate on at most `max_images` training images, measure float32 and int8 on the held-out split, and put
     network.int8.onnx and both errors into the artifact.
@@ -52,9 +54,9 @@ def add_int8(
     def write(target: Path) -> list[Measurement]:
         log(f"calibrating the ranges of activations on {len(examples):,} training images")
         weights, mean = read_folded_weights(artifact)
-        images = _images(examples, artifact.image_contract)
+        images = _images(examples, artifact.image_contract, limits)
         quantize(read_spec(artifact.manifest), weights, mean, images, target, read_temperature(artifact.network))
-        measurements.extend(_measure(artifact, dataset, "int8", target, device, log))
+        measurements.extend(_measure(artifact, dataset, "int8", target, device, log, limits))
         float32, int8 = (m.top1_error for m in measurements if m.crops == len(TEN_CROP))
         increase = 100 * (int8 - float32)
         if not increase <= max_error_increase:
@@ -68,7 +70,13 @@ def add_int8(
 
 
 def _measure(
-    artifact: Artifact, dataset: Dataset, precision: Precision, network: Path, device: str, log: Callable[[str], None]
+    artifact: Artifact,
+    dataset: Dataset,
+    precision: Precision,
+    network: Path,
+    device: str,
+    log: Callable[[str], None],
+    limits: ImageLimits,
 ) -> list[Measurement]:
     """The errors of the artifact's float32 network and of the new one."""
     split, measurements = dataset.held_out_split, list[Measurement]()
@@ -76,7 +84,8 @@ def _measure(
     networks: tuple[tuple[Precision, Path], ...] = (("float32", artifact.network), (precision, network))
     for name, file in networks:
         log(f"measuring the errors of {name}")
-        predictions = predict(OnnxModel(file, device), decode_batches(examples, artifact.image_contract), len(examples))
+        batches = decode_batches(examples, artifact.image_contract, limits)
+        predictions = predict(OnnxModel(file, device), batches, len(examples))
         errors = predictions.measurements(f"{dataset.split_description}, {split}", dataset.groupings)
         measurements += [
             m.model_copy(update={"precision": name} | _copy_uncalibrated_error(artifact, name, m)) for m in errors
@@ -96,5 +105,11 @@ def _copy_uncalibrated_error(
     return {}
 
 
-def _images(examples: Sequence[Example], contract: ImageContract) -> Iterator[NDArray[np.uint8]]:
-    return (batch.images for batch in decode_batches(examples, contract))
+def _images(examples: Sequence[Example], contract: ImageContract, limits: ImageLimits) -> Iterator[NDArray[np.uint8]]:
+    """Pixels (N, 256, 256, 3), batch by batch. Raises DatasetError if there are none."""
+    empty = True
+    for batch in decode_batches(examples, contract, limits):
+        empty = False
+        yield batch.images
+    if empty:
+        raise DatasetError("no image to calibrate on can be decoded")

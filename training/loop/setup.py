@@ -16,7 +16,6 @@ from model.artifacts.bundled import is_bundled
 from model.artifacts.writer import utc_now
 from model.datasets.listing import write_skipped
 from model.images.contract import IMAGE_SIZE, ImageContract
-from model.images.limits import ImageLimits
 from training.config import RunOptions, TrainConfig
 from training.data.cache import ImageCache, build_cache
 from training.data.data_check import check_images
@@ -129,7 +128,6 @@ def _checked_cache(config: TrainConfig, dataset: Dataset, context: DistributedCo
 def open_cache(config: TrainConfig, dataset: Dataset) -> ImageCache:
     """The decoded images of a run; training images that will be degraded are in full detail. Raises DatasetError."""
     run, environment = config.run, config.environment
-    limits = ImageLimits(max_pixels=environment.max_pixels)
     contract = run.image_contract
     return build_cache(
         dataset,
@@ -137,7 +135,7 @@ def open_cache(config: TrainConfig, dataset: Dataset) -> ImageCache:
         run.cache_format,
         run.drop_near_duplicates,
         contract,
-        limits,
+        environment.limits,
         contract if config.recipe.degradation is None else replace(contract, detail=None),
     )
 

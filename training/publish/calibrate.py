@@ -23,6 +23,7 @@ from model.artifacts.writer import publish, utc_now
 from model.exceptions import DatasetError
 from model.images.contract import ImageContract
 from model.images.crops import CENTER_CROP, TEN_CROP
+from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.network.temperature import read_temperature, write_temperature, write_with_logits
 from model.runtime import OnnxModel
 from training.data.datasets import Example
@@ -45,6 +46,7 @@ def calibrate(
     ten_crop: bool,
     max_images: int = MAX_VALIDATION_IMAGES,
     device: str = "auto",
+    limits: ImageLimits = DEFAULT_LIMITS,
 ) -> Calibration:
     """Write the temperature into the graph of `folder`'s network, and familiarity.npz beside it.
 
@@ -63,8 +65,8 @@ def calibrate(
     training = draw_evenly(training, MAX_TRAINING_IMAGES)
     text = f"calibrating the network on {len(validation):,} validation and {len(training):,} training images"
     with stage(text), open_with_logits(network, device) as model:
-        held_out = _run(model, validation, contract, crops)
-        known = _run(model, training, contract, None)
+        held_out = _run(model, validation, contract, crops, limits)
+        known = _run(model, training, contract, None, limits)
         temperature = fit_temperature(held_out.logits * np.float32(before), held_out.labels)
         fit_familiarity(known.features[1], known.labels, held_out.features).write(folder / FAMILIARITY)
     write_temperature(network, temperature)
@@ -123,6 +125,7 @@ def calibrate_artifact(
     max_images: int,
     device: str,
     log: Callable[[str], None],
+    limits: ImageLimits = DEFAULT_LIMITS,
 ) -> Artifact:
     """Publish the artifact at `path` once more, calibrated on the data that it was trained on.
 
@@ -143,10 +146,10 @@ def calibrate_artifact(
                 shutil.copyfile(artifact.path / name, folder / name)
         split = f"{dataset.split_description}, validation"
         examples = dataset.train, dataset.validation
-        calibration = calibrate(folder, *examples, split, artifact.image_contract, True, max_images, device)
+        calibration = calibrate(folder, *examples, split, artifact.image_contract, True, max_images, device, limits)
         images = _draw(dataset.splits()[held_out], max_images)
         with open_with_logits(folder / NETWORK, device) as model:
-            batches = decode_batches(images, artifact.image_contract)
+            batches = decode_batches(images, artifact.image_contract, limits)
             predictions = predict(model, batches, len(images), temperature=calibration.temperature)
         drawn = "" if len(images) == len(dataset.splits()[held_out]) else f", {len(images):,} drawn at random"
         measured = predictions.measurements(f"{dataset.split_description}, {held_out}{drawn}", dataset.groupings)
@@ -173,7 +176,11 @@ class _Outputs(NamedTuple):
 
 
 def _run(
-    model: OnnxModel, examples: Sequence[Example], contract: ImageContract, crops: tuple[int, ...] | None
+    model: OnnxModel,
+    examples: Sequence[Example],
+    contract: ImageContract,
+    crops: tuple[int, ...] | None,
+    limits: ImageLimits,
 ) -> _Outputs:
     """Outputs of the center crop and of `crops`; None: only features of the center crop.
 
@@ -183,7 +190,7 @@ def _run(
     logits = list[NDArray[np.float32]]()
     features: dict[int, list[NDArray[np.float32]]] = {}
     with tqdm(total=len(examples), desc="calibrating", unit="image", disable=None, leave=False) as bar:
-        for batch in decode_batches(examples, contract):
+        for batch in decode_batches(examples, contract, limits):
             labels.append(batch.labels)
             for these in {CENTER_CROP, crops or CENTER_CROP}:
                 if these == crops:

@@ -59,7 +59,8 @@ def export_and_publish(
             [dataset.examples[row] for row in cache.rows(dataset, name)] for name in ("train", "validation")
         )
         fitted_on = f"{dataset.split_description}, validation"
-        calibration = calibrate(folder, train, validation, fitted_on, config.run.image_contract, ten_crop)
+        contract, limits = config.run.image_contract, config.environment.limits
+        calibration = calibrate(folder, train, validation, fitted_on, contract, ten_crop, limits=limits)
         with open_with_logits(folder / NETWORK) as model:
             measured.append(predict_split(model, dataset, cache, split, ten_crop, calibration.temperature))
         (folder / HISTORY).write_text(_history(trainer, measured[0], split).model_dump_json() + "\n")
@@ -71,7 +72,7 @@ def export_and_publish(
             feature_dim=spec.config.hidden,
             network=spec.config,
             parameters=sum(p.numel() for p in network.parameters()),
-            image_contract=config.run.image_contract.name,
+            image_contract=contract.name,
             license=dataset.license,
             training=provenance(trainer) | {"baselines": [asdict(baseline) for baseline in baselines]} | (extra or {}),
             measurements=measured[0].measurements(f"{dataset.split_description}, {split}", dataset.groupings),

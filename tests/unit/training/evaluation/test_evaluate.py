@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
-from model.artifacts.artifact import Label
+from alexnet.cli.app import app
+from model.artifacts.artifact import Artifact, Label
 from model.artifacts.intervals import wilson_interval
 from model.exceptions import DatasetError
 from model.images.contract import DEFAULT_CONTRACT
+from model.images.limits import ImageLimits
 from model.runtime import OnnxModel
 from training.data.folders import load_folder
 from training.evaluation.evaluate import decode_batches, format_measurements, predict
@@ -88,3 +91,16 @@ def test_unreadable_files_are_left_out(images: Path, model: OnnxModel, tmp_path:
     assert (center.num_images, center.crops, ten.crops) == (3, 1, 10)
     with pytest.raises(DatasetError, match="no image to measure on"):
         predict(model, decode_batches(examples[:1], DEFAULT_CONTRACT), 1)
+
+
+def test_larger_images_than_allowed_are_left_out(
+    images: Path, artifact: Artifact, capsys: pytest.CaptureFixture[str]
+) -> None:
+    examples = load_folder(images).test[:2]
+    assert list(decode_batches(examples, DEFAULT_CONTRACT, ImageLimits(max_pixels=1))) == []
+    assert "skipped 2 of 2 files" in capsys.readouterr().out
+    for command in ("evaluate", "quantize", "calibrate"):
+        arguments = [command, "--data", str(images), "--artifact", str(artifact.path), "--max-pixels", "1"]
+        result = CliRunner().invoke(app, arguments)
+        assert isinstance(result.exception, DatasetError), command
+        assert "can be decoded" in str(result.exception)
