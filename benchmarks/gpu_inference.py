@@ -26,7 +26,7 @@ import typer
 from numpy.typing import NDArray
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from benchmarks.machine import commit, machine, write
+from benchmarks.results import commit, machine, write
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
 from model.artifacts.weights import read_folded_weights, read_spec

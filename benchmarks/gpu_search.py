@@ -19,9 +19,9 @@ import numpy as np
 import torch
 import typer
 
-from benchmarks.features import DIM, draw_features
-from benchmarks.machine import commit, machine, write
+from benchmarks.results import commit, machine, write
 from benchmarks.retrieval import K
+from benchmarks.synthetic_features import DIM, draw_features
 from index.nearest import nearest
 from index.scanners import GpuScanner, SearchPool
 

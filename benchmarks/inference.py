@@ -28,8 +28,8 @@ import torch
 import typer
 from numpy.typing import NDArray
 
-from benchmarks.machine import commit, machine, matrix_peak, write
-from benchmarks.stock import TenCrops, export_by_default, stock
+from benchmarks.baselines.torch_alexnet import TenCrops, export_by_default, stock
+from benchmarks.results import commit, machine, matrix_peak, write
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
 from model.artifacts.weights import read_folded_weights, read_spec

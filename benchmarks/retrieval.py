@@ -27,8 +27,8 @@ import typer
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from benchmarks.features import CHUNK_ROWS, DIM, draw_features, iter_chunks, mix, read_index
-from benchmarks.machine import commit, machine, write
+from benchmarks.results import commit, machine, write
+from benchmarks.synthetic_features import CHUNK_ROWS, DIM, draw_features, iter_chunks, mix, read_index
 from index.features import FeatureFile
 from index.nearest import nearest, nearest_batch
 from index.quantized_scanner import QuantizedScanner

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import httpx2
 
-from benchmarks.machine import ROOT
+from benchmarks.results import ROOT
 
 
 @dataclass(frozen=True)

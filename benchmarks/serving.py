@@ -29,8 +29,8 @@ import torch
 import typer
 from PIL import Image
 
-from benchmarks.load import closed_loop, open_loop, percentiles, rate_of
-from benchmarks.machine import commit, machine, write
+from benchmarks.load_generator import closed_loop, open_loop, percentiles, rate_of
+from benchmarks.results import commit, machine, write
 from benchmarks.servers import Server, start_server
 from model.artifacts import artifact as artifacts
 from model.images.contract import IMAGE_SIZE
@@ -192,12 +192,12 @@ def main(
         ["--network", str(options.network), "--port", "{port}"],
         ["-m", "alexnet", "serve", "--artifact", str(options.path)],
     )
-    plain = ["-m", "benchmarks.peers.plain", *network, "--runtime"]
+    plain = ["-m", "benchmarks.baselines.fastapi_server", *network, "--runtime"]
     commands = {
         "ours": [*ours, "--port", "{port}"],
         "ours, int8": [*ours, "--port", "{port}", "--precision", "int8"],
         "plain": [*plain, "onnxruntime"],
-        "LitServe": ["-m", "benchmarks.peers.lit", *network],
+        "LitServe": ["-m", "benchmarks.baselines.litserve_server", *network],
         "torch eager": [*plain, "torch"],
     }
     if artifacts.NETWORK_FILES["int8"] not in options.manifest.files:

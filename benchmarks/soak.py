@@ -19,8 +19,8 @@ import numpy as np
 import torch
 import typer
 
-from benchmarks.load import closed_loop, open_loop, percentiles, rate_of
-from benchmarks.machine import commit, machine, write
+from benchmarks.load_generator import closed_loop, open_loop, percentiles, rate_of
+from benchmarks.results import commit, machine, write
 from benchmarks.servers import Server, start_server
 from benchmarks.serving import CLIENTS, DEADLINE, mix
 

@@ -28,9 +28,9 @@ import typer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.feed import measure_loading
-from benchmarks.machine import commit, machine, matrix_peak, timed, write
-from benchmarks.stock import Stock
+from benchmarks.baselines.torch_alexnet import Stock
+from benchmarks.data_loading import measure_loading
+from benchmarks.results import commit, machine, matrix_peak, timed, write
 from model.lrn.functional import local_response_norm
 from model.network.initialization import initialize
 from model.network.registry import build_spec

@@ -1,1 +1,1 @@
-"""Methods that ours are compared with."""
+"""What the program is compared with: other methods and other servers."""

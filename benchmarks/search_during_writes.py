@@ -1,4 +1,4 @@
-"""`python benchmarks/living.py`: search latency while images are added, beside an idle index.
+"""`python benchmarks/search_during_writes.py`: search latency while images are added, beside an idle index.
 
 20,000 images; one thread searches without a pause while four add features, 200 per second in all. Every addition is
 durable when it returns. Writes docs/results/.
@@ -22,8 +22,8 @@ import numpy as np
 import torch
 import typer
 
-from benchmarks.features import draw_features
-from benchmarks.machine import commit, machine, write
+from benchmarks.results import commit, machine, write
+from benchmarks.synthetic_features import draw_features
 from index.entries import NewEntry
 from index.scanners import FeatureMatrix
 from index.search import Query

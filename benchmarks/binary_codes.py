@@ -1,4 +1,4 @@
-"""`python benchmarks/codes.py INDEX ...`: the autoencoder's binary codes beside LSH, PCA and ITQ.
+"""`python benchmarks/binary_codes.py INDEX ...`: the autoencoder's binary codes beside LSH, PCA and ITQ.
 
 A seeded fifth of each index's images, 500 at most, are the queries; the encoders are trained on the rest. Recall is the
 share of the exact nearest among the first 100 and 1,000 by Hamming distance; mAP is by label, of the first 1,000. ITQ
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.baselines.hashing import itq, linear_encoder, lsh, pca
-from benchmarks.machine import commit, machine, write
+from benchmarks.results import commit, machine, write
 from index.evaluation import average_precision
 from index.protocol import intact_entries
 from index.store import ImageIndex

@@ -1,6 +1,6 @@
 """LitServe, with its defaults, and the network as PyTorch exports it by default.
 
-python -m benchmarks.peers.lit --network NETWORK.onnx --port 8101
+python -m benchmarks.baselines.litserve_server --network NETWORK.onnx --port 8101
 """
 
 import argparse
@@ -12,8 +12,8 @@ import numpy as np
 from fastapi import Request
 from numpy.typing import NDArray
 
-from benchmarks.peers.plain import top, with_onnxruntime
-from benchmarks.stock import TenCrops
+from benchmarks.baselines.fastapi_server import top, with_onnxruntime
+from benchmarks.baselines.torch_alexnet import TenCrops
 from model.images.preprocess import decode_image
 
 

@@ -1,4 +1,4 @@
-"""`python benchmarks/forms.py`: the same layers in several ONNX forms, one by one, in onnxruntime.
+"""`python benchmarks/kernel_variants.py`: the same layers in several ONNX forms, one by one, in onnxruntime.
 
 Response normalization as onnxruntime's own operator, as ours (a banded 1x1 convolution and two square roots) and with a
 power instead of the roots; a grouped convolution whole and as two towers, laid out by onnxruntime in blocks of
@@ -27,7 +27,7 @@ import typer
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from benchmarks.machine import commit, machine, write
+from benchmarks.results import commit, machine, write
 from model.lrn import formula
 from model.network.onnx_builder import GraphBuilder
 from model.runtime import available_cpus

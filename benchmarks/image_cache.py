@@ -1,4 +1,4 @@
-"""`python benchmarks/cache.py --data IMAGES`: building the image cache, beside the bare decoder on the same files.
+"""`python benchmarks/image_cache.py --data IMAGES`: building the image cache, beside the bare decoder.
 
 The decoder's side reads and decodes every file on all cores and forgets it: no cache can be built faster. Both forms of
 the cache and the decoder take turns; memory is that of the process without file pages. Writes docs/results/.
@@ -25,7 +25,7 @@ sys.path[0] = str(ROOT)
 import torch
 import typer
 
-from benchmarks.machine import commit, machine, write
+from benchmarks.results import commit, machine, write
 from model.exceptions import InvalidImageError
 from model.images.preprocess import decode_image
 from model.runtime import available_cpus

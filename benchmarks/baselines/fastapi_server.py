@@ -1,6 +1,6 @@
 """A careful FastAPI application: decoding, ten crops and the network in FastAPI's thread pool.
 
-    python -m benchmarks.peers.plain --network NETWORK.onnx --runtime onnxruntime --port 8100
+    python -m benchmarks.baselines.fastapi_server --network NETWORK.onnx --runtime onnxruntime --port 8100
 
 `onnxruntime` runs the network as PyTorch exports it by default, with the runtime's default options; `torch` runs
 PyTorch's modules, eager.
@@ -21,7 +21,7 @@ import uvicorn
 from fastapi import FastAPI, File, UploadFile
 from numpy.typing import NDArray
 
-from benchmarks.stock import TenCrops, export_by_default, stock
+from benchmarks.baselines.torch_alexnet import TenCrops, export_by_default, stock
 from model.images.preprocess import decode_image
 from model.runtime import available_cpus
 

@@ -1,4 +1,4 @@
-"""`python benchmarks/bulk.py IMAGES`: time and space to index a million, a hundred million and a billion images.
+"""`python benchmarks/bulk_indexing.py DATA`: time and space to index up to a billion images.
 
 Machines of one core each run `alexnet index add --shard`, are killed and restarted, and their indexes are merged. Rates
 are measured in the first runs. `simulate` predicts with them the duration of another run, in which a machine is killed,
@@ -30,8 +30,8 @@ import numpy as np
 import torch
 import typer
 
-from benchmarks.machine import commit, machine, write
-from benchmarks.scale import resident_mb
+from benchmarks.large_index import resident_mb
+from benchmarks.results import commit, machine, write
 from index.build import find_images
 
 ALEXNET = [str(Path(sys.executable).parent / "alexnet"), "index"]

@@ -1,4 +1,4 @@
-"""`python benchmarks/scale.py INDEX`: an index of a million images, searched by binary codes of 256 bits and exactly.
+"""`python benchmarks/large_index.py INDEX`: searches among a million images, exact and by codes.
 
 The features are those of INDEX, and mixtures of two real ones of the same label with noise, rectified, until there are
 a million: 16.4 GB, mapped into memory. Writes docs/results/.
@@ -22,9 +22,9 @@ import torch
 import typer
 from numpy.typing import NDArray
 
-from benchmarks.features import MIX_ROWS, iter_chunks, mix, read_index
-from benchmarks.living import make_entries, percentiles
-from benchmarks.machine import commit, machine, write
+from benchmarks.results import commit, machine, write
+from benchmarks.search_during_writes import make_entries, percentiles
+from benchmarks.synthetic_features import MIX_ROWS, iter_chunks, mix, read_index
 from index.search import Query, SearchMode
 from index.store import ImageIndex
 from model.artifacts.packed import unpack_bundled

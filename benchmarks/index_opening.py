@@ -1,4 +1,4 @@
-"""`python benchmarks/opening.py`: how soon a large index answers, and when all of its rows are verified.
+"""`python benchmarks/index_opening.py`: how soon a large index answers, and when all of its rows are verified.
 
 The features are random and rectified. Writes docs/results/.
 """
@@ -21,8 +21,8 @@ import numpy as np
 import torch
 import typer
 
-from benchmarks.living import make_entries
-from benchmarks.machine import commit, machine, write
+from benchmarks.results import commit, machine, write
+from benchmarks.search_during_writes import make_entries
 from index.search import Query
 from index.store import ImageIndex
 from model.artifacts.packed import unpack_bundled

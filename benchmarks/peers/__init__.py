@@ -1,1 +1,0 @@
-"""What others would write for the same job, each a server to be started and measured."""
