@@ -39,8 +39,9 @@ def quantize(
 ) -> None:
     """Add an int8 network, which is faster.
 
-    It is calibrated on at most --max-images training images, and measured on the held-out images, as float32 is.
-    Nothing is written if int8 makes more errors than --max-error-increase allows. Serve it with --precision int8.
+    It is calibrated on at most --max-images training images. Nothing is written if int8 makes more errors on the
+    validation images than --max-error-increase allows; then float32 and int8 are measured on the test images. Serve it
+    with --precision int8.
     """
     from model.artifacts.artifact import NETWORK_FILES
     from model.images.limits import ImageLimits

@@ -67,6 +67,7 @@ def test_both_errors_are_in_the_manifest_and_the_rest_is_as_it_was(both: Path, a
         ("float32", 1), ("float32", 10), ("int8", 1), ("int8", 10)
     ]  # fmt: skip
     assert len({(m.split, m.num_images) for m in manifest.measurements}) == 1
+    assert manifest.measurements[0].split.endswith(", test")
     assert manifest.measurements[:2] == artifact.manifest.measurements
     assert manifest.files.items() > artifact.manifest.files.items()
     assert manifest.files["network.int8.onnx"].bytes < 0.35 * manifest.files["network.onnx"].bytes
@@ -76,8 +77,11 @@ def test_both_errors_are_in_the_manifest_and_the_rest_is_as_it_was(both: Path, a
 def test_int8_that_is_worse_is_refused_and_leaves_nothing(artifact: Artifact, images: Path, tmp_path: Path) -> None:
     path = tmp_path / "copy"
     shutil.copytree(artifact.path, path)
-    with pytest.raises(QuantizationError, match="percentage points higher, over the -100 allowed"):
-        add_int8(path, str(images), None, 3, -100.0, "cpu", print)
+    lines: list[str] = []
+    with pytest.raises(QuantizationError, match=r"on the validation images is .* points higher, over the -100 allowed"):
+        add_int8(path, str(images), None, 3, -100.0, "cpu", lines.append)
+    assert any(", validation: " in line for line in lines)
+    assert not any("test images" in line or ", test: " in line for line in lines)  # the test split decides nothing
     assert sorted(file.name for file in path.iterdir()) == sorted(file.name for file in artifact.path.iterdir())
     assert artifacts.load(path).manifest == artifact.manifest
 
