@@ -1,4 +1,4 @@
-"""`python benchmarks/binary_codes.py INDEX ...`: the autoencoder's binary codes beside LSH, PCA and ITQ.
+"""`python -m benchmarks.binary_codes INDEX ...`: the autoencoder's binary codes beside LSH, PCA and ITQ.
 
 A seeded fifth of each index's images, 500 at most, are the queries; the encoders are trained on the rest. Recall is the
 share of the exact nearest among the first 100 and 1,000 by Hamming distance; mAP is by label, of the first 1,000. ITQ
@@ -8,16 +8,12 @@ is FAISS's as well as ours. Pixels are the thumbnails at 32 x 32. Writes a resul
 from __future__ import annotations
 
 import io
-import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
-
-ROOT = Path(__file__).parents[1]
-sys.path[0] = str(ROOT)
 
 import faiss
 import numpy as np
@@ -28,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.baselines.hashing import itq, linear_encoder, lsh, pca
-from benchmarks.results import commit, machine, write
+from benchmarks.results import RESULTS, OutputOption, commit, machine, write
 from index.evaluation import average_precision
 from index.protocol import intact_entries
 from index.store import ImageIndex
@@ -163,7 +159,7 @@ def draw_curves(results: dict[str, dict[str, Any]], path: Path) -> None:
 
 def main(
     indexes: Annotated[list[Path], typer.Argument(help="Folders of indexes with labels.")],
-    output: Annotated[Path, typer.Option(help="Folder for the results.")] = ROOT / "docs" / "results",
+    output: OutputOption = RESULTS,
 ) -> None:
     """Measure, print, draw, and write a dated result."""
     facts: dict[str, Any] = {"date": f"{date.today()}", "commit": commit(), "machine": machine(torch.device("cpu"))}

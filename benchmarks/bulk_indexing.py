@@ -1,4 +1,4 @@
-"""`python benchmarks/bulk_indexing.py DATA`: time and space to index up to a billion images.
+"""`python -m benchmarks.bulk_indexing DATA`: time and space to index up to a billion images.
 
 Machines of one core each run `alexnet index add --shard`, are killed and restarted, and their indexes are merged. Rates
 are measured in the first runs. `simulate` predicts with them the duration of another run, in which a machine is killed,
@@ -22,16 +22,13 @@ from itertools import chain, repeat
 from pathlib import Path
 from typing import Annotated, Any
 
-ROOT = Path(__file__).parents[1]
-sys.path[0] = str(ROOT)
-
 import faiss
 import numpy as np
 import torch
 import typer
 
 from benchmarks.large_index import resident_mb
-from benchmarks.results import commit, machine, write
+from benchmarks.results import RESULTS, OutputOption, commit, machine, write
 from index.build import find_images
 
 ALEXNET = [str(Path(sys.executable).parent / "alexnet"), "index"]
@@ -280,7 +277,7 @@ def main(
     data: Annotated[str, typer.Argument(help="Some thousand images, as for `alexnet index add --data`.")],
     artifact: Annotated[Path, typer.Option(help="Artifact, or a folder of artifacts.")] = Path("artifacts"),
     precision: Annotated[str, typer.Option(help="Numeric precision of the network: float32 or int8.")] = "float32",
-    output: Annotated[Path, typer.Option(help="Folder for the result.")] = ROOT / "docs" / "results",
+    output: OutputOption = RESULTS,
 ) -> None:
     """Measure, compare the simulation with a run, project clusters, print and write a dated result."""
     options = ["--data", data, "--artifact", str(artifact), "--precision", precision]

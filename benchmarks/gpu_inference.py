@@ -1,4 +1,4 @@
-"""`python benchmarks/gpu_inference.py`: ten crops on a GPU, in float32 and float16, with CUDA graphs and with TensorRT.
+"""`python -m benchmarks.gpu_inference`: ten crops on a GPU, in float32 and float16, with CUDA graphs and with TensorRT.
 
 Each side's answers are compared with the CPU's in float32. Normalization stays in float32: squares of the first maps
 are beyond float16. Without a GPU, `--device cpu` tries the graphs themselves. Writes docs/results/.
@@ -7,16 +7,12 @@ are beyond float16. Without a GPU, `--device cpu` tries the graphs themselves. W
 from __future__ import annotations
 
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
-
-ROOT = Path(__file__).parents[1]
-sys.path[0] = str(ROOT)
 
 import numpy as np
 import onnx
@@ -26,7 +22,7 @@ import typer
 from numpy.typing import NDArray
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from benchmarks.results import commit, machine, write
+from benchmarks.results import RESULTS, OutputOption, commit, machine, write
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
 from model.artifacts.weights import read_folded_weights, read_spec
@@ -117,7 +113,7 @@ def main(
     device: Annotated[str, typer.Option(help="cuda, or cpu to try the graphs.")] = "cuda",
     batch: Annotated[int, typer.Option(min=1, help="Images at once.")] = 64,
     rounds: Annotated[int, typer.Option(min=1, help="Batches of each side.")] = 20,
-    output: Annotated[Path, typer.Option(help="Folder of the result.")] = ROOT / "docs" / "results",
+    output: OutputOption = RESULTS,
 ) -> None:
     """Compare, print and write a dated result."""
     loaded = artifacts.load(artifact)

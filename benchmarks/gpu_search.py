@@ -1,4 +1,4 @@
-"""`python benchmarks/gpu_search.py`: search on a GPU (with faiss-gpu) beside the CPU.
+"""`python -m benchmarks.gpu_search`: search on a GPU (with faiss-gpu) beside the CPU.
 
 Results must be the same, distances included; times are of one query at a time. Writes docs/results/.
 """
@@ -6,20 +6,15 @@ Results must be the same, distances included; times are of one query at a time. 
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from datetime import date
-from pathlib import Path
 from typing import Annotated
-
-ROOT = Path(__file__).parents[1]
-sys.path[0] = str(ROOT)
 
 import numpy as np
 import torch
 import typer
 
-from benchmarks.results import commit, machine, write
+from benchmarks.results import RESULTS, OutputOption, commit, machine, write
 from benchmarks.retrieval import K
 from benchmarks.synthetic_features import DIM, draw_features
 from index.nearest import nearest
@@ -29,7 +24,7 @@ from index.scanners import GpuScanner, SearchPool
 def main(
     rows: Annotated[int, typer.Option(min=1000, help="Number of features.")] = 100_000,
     queries: Annotated[int, typer.Option(min=1, help="Number of queries.")] = 50,
-    output: Annotated[Path, typer.Option(help="Folder for the result.")] = ROOT / "docs" / "results",
+    output: OutputOption = RESULTS,
 ) -> None:
     """Compare, print and write a dated result; an error where a result differs."""
     features, query_features, scanner = draw_features(rows, 1), draw_features(queries, 2), GpuScanner(DIM)

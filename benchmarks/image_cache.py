@@ -1,4 +1,4 @@
-"""`python benchmarks/image_cache.py --data IMAGES`: building the image cache, beside the bare decoder.
+"""`python -m benchmarks.image_cache --data IMAGES`: building the image cache, beside the bare decoder.
 
 The decoder's side reads and decodes every file on all cores and forgets it: no cache can be built faster. Both forms of
 the cache and the decoder take turns; memory is that of the process without file pages. Writes docs/results/.
@@ -7,7 +7,6 @@ the cache and the decoder take turns; memory is that of the process without file
 from __future__ import annotations
 
 import statistics
-import sys
 import tempfile
 import threading
 import time
@@ -19,13 +18,10 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
-ROOT = Path(__file__).parents[1]
-sys.path[0] = str(ROOT)
-
 import torch
 import typer
 
-from benchmarks.results import commit, machine, write
+from benchmarks.results import RESULTS, OutputOption, commit, machine, write
 from model.exceptions import InvalidImageError
 from model.images.preprocess import decode_image
 from model.runtime import available_cpus
@@ -78,7 +74,7 @@ def main(
     archive: Annotated[Path | None, typer.Option(help="As for training/run.py.")] = None,
     times: Annotated[int, typer.Option(min=1, help="Read each training image so many times.")] = 1,
     turns: Annotated[int, typer.Option(min=1, help="Turns of each.")] = 3,
-    output: Annotated[Path, typer.Option(help="Where the result file goes.")] = ROOT / "docs" / "results",
+    output: OutputOption = RESULTS,
 ) -> None:
     """Measure, print, and write a dated result."""
     disable_malloc_trim()  # as training/run.py does

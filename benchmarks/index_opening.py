@@ -1,11 +1,10 @@
-"""`python benchmarks/index_opening.py`: how soon a large index answers, and when all of its rows are verified.
+"""`python -m benchmarks.index_opening`: how soon a large index answers, and when all of its rows are verified.
 
 The features are random and rectified. Writes docs/results/.
 """
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from contextlib import closing
@@ -14,14 +13,11 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
-ROOT = Path(__file__).parents[1]
-sys.path[0] = str(ROOT)
-
 import numpy as np
 import torch
 import typer
 
-from benchmarks.results import commit, machine, write
+from benchmarks.results import RESULTS, OutputOption, commit, machine, write
 from benchmarks.search_during_writes import make_entries
 from index.search import Query
 from index.store import ImageIndex
@@ -60,7 +56,7 @@ def measure(path: Path) -> dict[str, float]:
 def main(
     rows: Annotated[int, typer.Option(min=1, help="Images of the index.")] = 100_000,
     folder: Annotated[Path, typer.Option(help="Folder for the index, 21 kB per image.")] = Path(),
-    output: Annotated[Path, typer.Option(help="Folder for the result.")] = ROOT / "docs" / "results",
+    output: OutputOption = RESULTS,
 ) -> None:
     """Build, open several times, print and write a dated result."""
     result: dict[str, Any] = {"date": f"{date.today()}", "commit": commit(), "machine": machine(torch.device("cpu"))}

@@ -1,4 +1,4 @@
-"""`python benchmarks/inference.py`: ten crops of one image, without HTTP, by everything that could compute them.
+"""`python -m benchmarks.inference`: ten crops of one image, without HTTP, by everything that could compute them.
 
 All sides have the same weights, the same images and all processors, and take turns. Crops a second are set beside the
 machine's own float32 matrix products: 1.00 is what a program would reach that computed ten separate crops at their
@@ -10,16 +10,12 @@ from __future__ import annotations
 import json
 import re
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
-
-ROOT = Path(__file__).parents[1]
-sys.path[0] = str(ROOT)
 
 import numpy as np
 import onnx
@@ -29,7 +25,7 @@ import typer
 from numpy.typing import NDArray
 
 from benchmarks.baselines.torch_alexnet import TenCrops, export_by_default, stock
-from benchmarks.results import commit, machine, matrix_peak, write
+from benchmarks.results import RESULTS, OutputOption, commit, machine, matrix_peak, write
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
 from model.artifacts.weights import read_folded_weights, read_spec
@@ -206,7 +202,7 @@ def main(
     data: Annotated[str, typer.Option(help="Whose test images are taken.")] = "elpv",
     archive: Annotated[Path | None, typer.Option(help="The zip file of the data set.")] = None,
     turns: Annotated[int, typer.Option(min=1, help="Images.")] = 40,
-    output: Annotated[Path, typer.Option(help="Folder of the result.")] = ROOT / "docs" / "results",
+    output: OutputOption = RESULTS,
 ) -> None:
     """Measure, print and write a dated result."""
     torch.set_num_threads(available_cpus())

@@ -1,4 +1,4 @@
-"""`python benchmarks/kernel_variants.py`: the same layers in several ONNX forms, one by one, in onnxruntime.
+"""`python -m benchmarks.kernel_variants`: the same layers in several ONNX forms, one by one, in onnxruntime.
 
 Response normalization as onnxruntime's own operator, as ours (a banded 1x1 convolution and two square roots) and with a
 power instead of the roots; a grouped convolution whole and as two towers, laid out by onnxruntime in blocks of
@@ -9,15 +9,10 @@ at once, all processors; the sides of a group take turns. Writes docs/results/.
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from datetime import date
-from pathlib import Path
 from typing import Annotated, Any
-
-ROOT = Path(__file__).parents[1]
-sys.path[0] = str(ROOT)
 
 import numpy as np
 import onnx
@@ -27,7 +22,7 @@ import typer
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from benchmarks.results import commit, machine, write
+from benchmarks.results import RESULTS, OutputOption, commit, machine, write
 from model.lrn import formula
 from model.network.onnx_builder import GraphBuilder
 from model.runtime import available_cpus
@@ -149,7 +144,7 @@ def measure(sides: dict[str, Callable[[Array], Array]], x: Array, turns: int) ->
 
 def main(
     turns: Annotated[int, typer.Option(min=1)] = 30,
-    output: Annotated[Path, typer.Option(help="Folder of the result.")] = ROOT / "docs" / "results",
+    output: OutputOption = RESULTS,
 ) -> None:
     """Measure, print and write a dated result."""
     draw, measured = np.random.default_rng(1), dict[str, dict[str, float]]()

@@ -1,4 +1,4 @@
-"""`python benchmarks/large_index.py INDEX`: searches among a million images, exact and by codes.
+"""`python -m benchmarks.large_index INDEX`: searches among a million images, exact and by codes.
 
 The features are those of INDEX, and mixtures of two real ones of the same label with noise, rectified, until there are
 a million: 16.4 GB, mapped into memory. Writes docs/results/.
@@ -6,15 +6,11 @@ a million: 16.4 GB, mapped into memory. Writes docs/results/.
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
-
-ROOT = Path(__file__).parents[1]
-sys.path[0] = str(ROOT)
 
 import numpy as np
 import onnx
@@ -22,7 +18,7 @@ import torch
 import typer
 from numpy.typing import NDArray
 
-from benchmarks.results import commit, machine, write
+from benchmarks.results import RESULTS, OutputOption, commit, machine, write
 from benchmarks.search_during_writes import make_entries, percentiles
 from benchmarks.synthetic_features import MIX_ROWS, iter_chunks, mix, read_index
 from index.search import Query, SearchMode
@@ -66,7 +62,7 @@ def main(
     bits: Annotated[int, typer.Option(min=8, help="Code length.")] = 256,
     queries: Annotated[int, typer.Option(min=1, help="Number of queries.")] = 100,
     folder: Annotated[Path, typer.Option(help="Folder for 17 GB of temporary files.")] = Path(),
-    output: Annotated[Path, typer.Option(help="Folder for the result.")] = ROOT / "docs" / "results",
+    output: OutputOption = RESULTS,
 ) -> None:
     """Build, open, search, print and write a dated result."""
     features, labels = read_index(index)

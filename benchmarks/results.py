@@ -8,13 +8,16 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+import typer
 
 from model.runtime import available_cpus
 
 ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "results"
+OutputOption = Annotated[Path, typer.Option(help="Folder for the result file.")]
 
 
 def machine(device: torch.device) -> dict[str, Any]:

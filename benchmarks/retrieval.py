@@ -1,4 +1,4 @@
-"""`python benchmarks/retrieval.py`: exact search beside FAISS's flat index and approximate indexes.
+"""`python -m benchmarks.retrieval`: exact search beside FAISS's flat index and approximate indexes.
 
 Features are drawn as the network's are: never below zero, in clusters; with `--index`, they are those of an index with
 labels, and mixtures of them. One query at a time; the methods take turns.
@@ -9,16 +9,12 @@ docs/results/.
 from __future__ import annotations
 
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
-
-ROOT = Path(__file__).parents[1]
-sys.path[0] = str(ROOT)
 
 import faiss
 import numpy as np
@@ -27,7 +23,7 @@ import typer
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from benchmarks.results import commit, machine, write
+from benchmarks.results import RESULTS, OutputOption, commit, machine, write
 from benchmarks.synthetic_features import CHUNK_ROWS, DIM, draw_features, iter_chunks, mix, read_index
 from index.features import FeatureFile
 from index.nearest import nearest, nearest_batch
@@ -171,7 +167,7 @@ def main(
     ] = None,
     approximate: Annotated[bool, typer.Option(help="Also measure approximate indexes of other libraries.")] = True,
     name: Annotated[str, typer.Option(help="Name of the result's files.")] = "retrieval-cpu",
-    output: Annotated[Path, typer.Option(help="Folder for the result.")] = ROOT / "docs" / "results",
+    output: OutputOption = RESULTS,
 ) -> None:
     """Measure, print and write a dated result."""
     num_queries = max(queries, BATCH_QUERIES) + 2

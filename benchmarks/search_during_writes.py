@@ -1,4 +1,4 @@
-"""`python benchmarks/search_during_writes.py`: search latency while images are added, beside an idle index.
+"""`python -m benchmarks.search_during_writes`: search latency while images are added, beside an idle index.
 
 20,000 images; one thread searches without a pause while four add features, 200 per second in all. Every addition is
 durable when it returns. Writes docs/results/.
@@ -6,7 +6,6 @@ durable when it returns. Writes docs/results/.
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import threading
 import time
@@ -15,14 +14,11 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
-ROOT = Path(__file__).parents[1]
-sys.path[0] = str(ROOT)
-
 import numpy as np
 import torch
 import typer
 
-from benchmarks.results import commit, machine, write
+from benchmarks.results import RESULTS, OutputOption, commit, machine, write
 from benchmarks.synthetic_features import draw_features
 from index.entries import NewEntry
 from index.scanners import FeatureMatrix
@@ -77,7 +73,7 @@ def main(
     rate: Annotated[float, typer.Option(min=1, help="Additions per second, in all.")] = 200,
     seconds: Annotated[float, typer.Option(min=1, help="Duration of each measurement.")] = 20,
     threads: Annotated[int, typer.Option(min=1, help="Threads that add.")] = 4,
-    output: Annotated[Path, typer.Option(help="Folder for the result.")] = ROOT / "docs" / "results",
+    output: OutputOption = RESULTS,
 ) -> None:
     """Measure, print and write a dated result."""
     queries, per_thread = draw_features(50, 2), int(rate * seconds / threads)

@@ -1,4 +1,4 @@
-"""`python benchmarks/serving.py`: ten-crop classification over HTTP, beside what others would write for it.
+"""`python -m benchmarks.serving`: ten-crop classification over HTTP, beside what others would write for it.
 
 All servers decode alike and have the same weights and cores; those that aren't measured are stopped. Throughput is
 measured in turns with four clients, and a ratio is the median of the ratios of the same turn. Then our server alone: an
@@ -11,7 +11,6 @@ import asyncio
 import http.client
 import io
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -20,9 +19,6 @@ from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-ROOT = Path(__file__).parents[1]
-sys.path[0] = str(ROOT)
-
 import httpx2
 import numpy as np
 import torch
@@ -30,7 +26,7 @@ import typer
 from PIL import Image
 
 from benchmarks.load_generator import closed_loop, open_loop, percentiles, rate_of
-from benchmarks.results import commit, machine, write
+from benchmarks.results import RESULTS, OutputOption, commit, machine, write
 from benchmarks.servers import Server, start_server
 from model.artifacts import artifact as artifacts
 from model.images.contract import IMAGE_SIZE
@@ -183,7 +179,7 @@ def main(
     archive: Annotated[Path | None, typer.Option(help="The zip file of the data set.")] = None,
     turns: Annotated[int, typer.Option(min=1)] = 3,
     seconds: Annotated[float, typer.Option(min=1, help="Of a turn; an open loop takes three times as long.")] = 8.0,
-    output: Annotated[Path, typer.Option(help="Folder of the result.")] = ROOT / "docs" / "results",
+    output: OutputOption = RESULTS,
 ) -> None:
     """Measure, print and write a dated result."""
     options = artifacts.load(artifact)

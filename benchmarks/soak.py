@@ -1,4 +1,4 @@
-"""`python benchmarks/soak.py`: a server at its capacity for ten minutes; its memory must not grow.
+"""`python -m benchmarks.soak`: a server at its capacity for ten minutes; its memory must not grow.
 
 Open loop at the peak measured just before, JPEGs small and large, cut-off ones among them. Writes docs/results/.
 """
@@ -6,21 +6,17 @@ Open loop at the peak measured just before, JPEGs small and large, cut-off ones 
 from __future__ import annotations
 
 import asyncio
-import sys
 import threading
 from datetime import date
 from pathlib import Path
 from typing import Annotated
-
-ROOT = Path(__file__).parents[1]
-sys.path[0] = str(ROOT)
 
 import numpy as np
 import torch
 import typer
 
 from benchmarks.load_generator import closed_loop, open_loop, percentiles, rate_of
-from benchmarks.results import commit, machine, write
+from benchmarks.results import RESULTS, OutputOption, commit, machine, write
 from benchmarks.servers import Server, start_server
 from benchmarks.serving import CLIENTS, DEADLINE, mix
 
@@ -38,7 +34,7 @@ def main(
     data: Annotated[str, typer.Option(help="Whose test images are sent.")] = "grocery",
     archive: Annotated[Path | None, typer.Option(help="The zip file of the data set.")] = None,
     seconds: Annotated[float, typer.Option(min=60)] = 600.0,
-    output: Annotated[Path, typer.Option(help="Folder of the result.")] = ROOT / "docs" / "results",
+    output: OutputOption = RESULTS,
 ) -> None:
     """Measure, print and write a dated result."""
     images = mix(data, archive, 100)

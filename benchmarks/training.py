@@ -1,4 +1,4 @@
-"""`python benchmarks/training.py`: a training step, its normalization and its input, beside PyTorch's stock modules.
+"""`python -m benchmarks.training`: a training step, its normalization and its input, beside PyTorch's stock modules.
 
 Both sides take turns on the same batch, so that a change of the machine's speed meets both; in processes of their own,
 because training/run.py tells the allocator to keep memory and a plain PyTorch program doesn't. Each figure is the
@@ -8,7 +8,6 @@ median of its turns; a ratio is the median of the ratios of neighboring turns. W
 from __future__ import annotations
 
 import statistics
-import sys
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -16,11 +15,7 @@ from datetime import date
 from functools import partial
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Annotated, Any
-
-ROOT = Path(__file__).parents[1]
-sys.path[0] = str(ROOT)  # instead of this folder, whose `training` would hide the project's
 
 import numpy as np
 import torch
@@ -30,7 +25,7 @@ from torch.nn import functional as F
 
 from benchmarks.baselines.torch_alexnet import Stock
 from benchmarks.data_loading import measure_loading
-from benchmarks.results import commit, machine, matrix_peak, timed, write
+from benchmarks.results import RESULTS, OutputOption, commit, machine, matrix_peak, timed, write
 from model.lrn.functional import local_response_norm
 from model.network.initialization import initialize
 from model.network.registry import build_spec
@@ -198,7 +193,7 @@ def main(
     turns: Annotated[int, typer.Option(min=1, help="Measured turns of each pair.")] = 5,
     device: Annotated[TrainingDevice, typer.Option(help="The device.")] = "auto",
     compile_: Annotated[bool, typer.Option("--compile", help="Use torch.compile for our step.")] = False,
-    output: Annotated[Path, typer.Option(help="Folder of the result file.")] = ROOT / "docs" / "results",
+    output: OutputOption = RESULTS,
 ) -> None:
     """Measure, print, and write a dated result."""
     on = torch.device(pick_device(device))

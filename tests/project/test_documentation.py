@@ -69,13 +69,21 @@ def test_alexnet_commands_and_options_in_the_text_exist() -> None:
 
 def test_scripts_and_their_options_exist() -> None:
     """Whatever else is called: the file is there, and knows the options."""
+    scripts = set()
     for words in commands():
-        for script in (word for word in words if re.fullmatch(r"(training|benchmarks)/(\w+/)*\w+\.(py|sh)", word)):
+        for place, word in enumerate(words):
+            script = word
+            if words[place - 1] == "-m" and re.fullmatch(r"(benchmarks|experiments)(\.\w+)+", word):
+                script = word.replace(".", "/") + ".py"
+            elif not re.fullmatch(r"(training|experiments)/(\w+/)*\w+\.(py|sh)", word):
+                continue
             text = (ROOT / script).read_text()
+            scripts.add(script)
             if script != "training/run.py":
-                for option in words[words.index(script) + 1 :]:
+                for option in words[place + 1 :]:
                     name = option.partition("=")[0].removeprefix("--").replace("-", "_")
                     assert not option.startswith("--") or re.search(rf"\b{name}\b", text), words
+    assert {"benchmarks/training.py", "benchmarks/serving.py"} <= scripts
 
 
 def test_options_named_in_the_text_exist() -> None:
