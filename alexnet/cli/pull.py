@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from alexnet.cli.options import HOME, HomeOption
+from model.exceptions import InvalidRequestError
 
 if TYPE_CHECKING:
     from model.artifacts.artifact import Artifact
@@ -29,8 +30,20 @@ def pull(
         ),
     ] = None,
     skip_checksum: Annotated[
-        bool, typer.Option("--skip-checksum", help="Accept a file with another checksum (only with --from).")
+        bool,
+        typer.Option(
+            "--skip-checksum",
+            help="Accept a file with another checksum (only with --from), of unknown license and errors.",
+        ),
     ] = False,
+    mean: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Mean image of a .caffemodel: a .binaryproto or .npy file (without it: Caffe's means by channel).",
+            show_default=False,
+        ),
+    ] = None,
     mirror: Annotated[
         str,
         typer.Option(
@@ -47,20 +60,24 @@ def pull(
     from model.shell_command import alexnet_command
     from training.evaluation.evaluate import format_measurements
 
-    artifact = _import(name, file, skip_checksum, mirror, home)
-    typer.echo(format_measurements(artifact.manifest.measurements))
+    artifact = _import(name, file, skip_checksum, mean, mirror, home)
+    measured = format_measurements(artifact.manifest.measurements)
+    typer.echo(measured or "errors: unknown; measure them with `alexnet evaluate --imagenet-val`")
+    typer.echo(f"images: {artifact.manifest.training['preprocessing']}")
     typer.echo(f"license: {artifact.manifest.license}")
     typer.echo(f"artifact: {artifact.path}")
     commands = [[*words, "--artifact", str(artifact.path)] for words in (["classify", "image.jpg"], ["serve"])]
     typer.echo("next: " + "; ".join(shlex.join([alexnet_command(), *words]) for words in commands))
 
 
-def _import(name: str, file: Path | None, skip_checksum: bool, mirror: str, home: Path) -> Artifact:
+def _import(name: str, file: Path | None, skip_checksum: bool, mean: Path | None, mirror: str, home: Path) -> Artifact:
     from model.pretrained import importer
     from model.pretrained.specs import get_pretrained
 
     spec, artifacts = get_pretrained(name), home / "artifacts"
+    if file is None and (skip_checksum or mean is not None):
+        raise InvalidRequestError("--skip-checksum and --mean are for a file on disk: name it with --from")
     if file is None:
         return importer.pull(spec, artifacts, home / "cache" / "downloads", mirror, typer.echo)
     release = None if skip_checksum else importer.identify_release(spec, file)
-    return importer.import_file(spec, artifacts, file, release, typer.echo)
+    return importer.import_file(spec, artifacts, file, release, typer.echo, mean)

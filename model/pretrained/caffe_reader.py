@@ -15,6 +15,8 @@ from model.pretrained.specs import Array, PretrainedFile
 
 INPUT_SIZE = 227
 """Pixels per side of a crop in Caffe: 55 x 55 positions of conv1 without padding."""
+CHANNEL_MEANS = (122.679, 116.669, 104.007)
+"""RGB of the mean image that Caffe distributes with its ImageNet networks (`ilsvrc_2012_mean.npy`)."""
 
 
 def read(path: Path, spec: NetworkSpec) -> PretrainedFile:
@@ -52,7 +54,7 @@ def read(path: Path, spec: NetworkSpec) -> PretrainedFile:
         probabilities, hidden = (np.concatenate(outputs) for outputs in zip(*results, strict=True))
         return probabilities, hidden
 
-    return PretrainedFile(weights, INPUT_SIZE, run)
+    return PretrainedFile(weights, INPUT_SIZE, run, np.array(CHANNEL_MEANS, np.float32), "of Caffe's mean image")
 
 
 def prototxt(spec: NetworkSpec) -> str:

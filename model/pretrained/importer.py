@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +27,8 @@ from model.pretrained.specs import Array, PretrainedFile, PretrainedSpec
 from model.requirements import install_extra
 
 SYNSETS = Path(__file__).parents[1] / "imagenet.tsv"
+CAFFE_SUFFIX = ".caffemodel"
+UNKNOWN_LICENSE = "unknown: the file isn't one of those that were published"
 CASES = ((2, CENTER_CROP), (2, TEN_CROP))
 """Numbers of images, and crops, on which the artifact is compared with the file."""
 
@@ -44,14 +45,25 @@ def pull(pretrained: PretrainedSpec, root: Path, downloads: Path, mirror: str, l
 
 
 def import_file(
-    pretrained: PretrainedSpec, root: Path, file: Path, release: RemoteFile | None, log: Callable[[str], None]
+    pretrained: PretrainedSpec,
+    root: Path,
+    file: Path,
+    release: RemoteFile | None,
+    log: Callable[[str], None],
+    mean: Path | None = None,
 ) -> Artifact:
-    """The artifact of a file on disk. `release`: which of the published files it is; None: another one."""
+    """The artifact of a file on disk. `release`: which of the published files it is; None: another one, of which
+    neither license nor errors are known. `mean`: the mean image of a Caffe model (`model.pretrained.caffe_mean`).
+
+    Raises ArtifactError, ExportError.
+    """
+    if mean is not None and file.suffix != CAFFE_SUFFIX:
+        raise ArtifactError(f"a mean image belongs to a {CAFFE_SUFFIX} file: leave out --mean for {file.name}")
     checksum = release.sha256 if release is not None else sha256_of(file)
-    if (existing := _find_imported(pretrained, root, checksum, log)) is not None:
+    if (existing := _find_imported(pretrained, root, checksum, log, mean)) is not None:
         return existing
     log(f"importing {file}")
-    return _import(pretrained, root, file, checksum, release)
+    return _import(pretrained, root, file, checksum, release, mean)
 
 
 def identify_release(pretrained: PretrainedSpec, file: Path) -> RemoteFile:
@@ -77,18 +89,22 @@ def read_imagenet_labels() -> tuple[Label, ...]:
     return tuple(Label(id=synset, name=words) for synset, _, words in (line.partition("\t") for line in lines))
 
 
-def read_file(pretrained: PretrainedSpec, file: Path) -> tuple[NetworkSpec, PretrainedFile]:
-    """Read a file and compare its layers with the network's. Raises ArtifactError."""
+def read_file(pretrained: PretrainedSpec, file: Path, mean: Path | None = None) -> tuple[NetworkSpec, PretrainedFile]:
+    """Read a file, and compare its layers with the network's. `mean`: see `import_file`. Raises ArtifactError."""
     spec = build_spec(pretrained.network)
     try:
         if file.suffix == ".pth":
             from model.pretrained import torch_reader
 
             contents = torch_reader.read(file, spec)
-        elif file.suffix == ".caffemodel":
+        elif file.suffix == CAFFE_SUFFIX:
             from model.pretrained import caffe_reader
 
             contents = caffe_reader.read(file, spec)
+            if mean is not None:
+                from model.pretrained.caffe_mean import read_mean
+
+                contents = contents._replace(mean=read_mean(mean), mean_name=f"image {mean.name}")
         else:
             from model.pretrained import onnx_reader
 
@@ -101,17 +117,34 @@ def read_file(pretrained: PretrainedSpec, file: Path) -> tuple[NetworkSpec, Pret
 
 
 def _find_imported(
-    pretrained: PretrainedSpec, root: Path, checksum: str, log: Callable[[str], None]
+    pretrained: PretrainedSpec, root: Path, checksum: str, log: Callable[[str], None], mean: Path | None = None
 ) -> Artifact | None:
+    wanted = checksum, _mean_checksum(mean)
     for manifest in sorted((root / pretrained.name).glob("*/manifest.json")):
-        if artifacts.read_manifest(manifest.parent).training.get("sha256") == checksum:
+        provenance = artifacts.read_manifest(manifest.parent).training
+        if (provenance.get("sha256"), provenance.get("mean_sha256", "")) == wanted:
             log(f"already imported from the same file: {manifest.parent}")
             return artifacts.load(manifest.parent)
     return None
 
 
-def _import(pretrained: PretrainedSpec, root: Path, file: Path, checksum: str, release: RemoteFile | None) -> Artifact:
-    spec, contents = read_file(pretrained, file)
+def _mean_checksum(mean: Path | None) -> str:
+    """Raises ArtifactError."""
+    try:
+        return "" if mean is None else sha256_of(mean)
+    except OSError as error:
+        raise ArtifactError(f"can't read the mean image {mean}: {error.strerror or error}") from error
+
+
+def _import(
+    pretrained: PretrainedSpec,
+    root: Path,
+    file: Path,
+    checksum: str,
+    release: RemoteFile | None,
+    mean: Path | None = None,
+) -> Artifact:
+    spec, contents = read_file(pretrained, file, mean)
 
     def write(folder: Path) -> Manifest:
         from model.artifacts.weights import write_kernels
@@ -126,8 +159,15 @@ def _import(pretrained: PretrainedSpec, root: Path, file: Path, checksum: str, r
             feature_dim=spec.config.hidden,
             network=spec.config,
             parameters=sum(values.size for values in contents.weights.values()),
-            license=pretrained.license,
-            training=_provenance(pretrained, file, checksum, release),
+            license=pretrained.license if release is not None else UNKNOWN_LICENSE,
+            training={
+                "dataset": "ImageNet (ILSVRC 2012)" if release is not None else "unknown",
+                "file": release.name if release is not None else file.name,
+                "url": release.url if release is not None else "",
+                "sha256": checksum,
+                "mean_sha256": _mean_checksum(mean),
+                "preprocessing": describe_preprocessing(pretrained, contents),
+            },
             measurements=[pretrained.measurement()] if release is not None else [],
             export_difference=difference,
         )
@@ -135,15 +175,22 @@ def _import(pretrained: PretrainedSpec, root: Path, file: Path, checksum: str, r
     return publish(root, pretrained.name, read_imagenet_labels(), write)
 
 
-def _provenance(pretrained: PretrainedSpec, file: Path, checksum: str, release: RemoteFile | None) -> dict[str, Any]:
-    order = " ".join(pretrained.channel_order)
-    return {
-        "dataset": "ImageNet (ILSVRC 2012)",
-        "file": release.name if release else file.name,
-        "url": release.url if release else "",
-        "sha256": checksum,
-        "preprocessing": f"{order}, minus {pretrained.mean} (RGB), over {pretrained.std}",
-    }
+def describe_preprocessing(pretrained: PretrainedSpec, contents: PretrainedFile) -> str:
+    """What becomes of an image before an imported network sees it, in words, and what its publisher did in training."""
+    values = pretrained.mean if contents.mean is None else contents.mean
+    if np.ndim(values) == 1:
+        mean = (
+            f"mean {' '.join(f'{value:g}' for value in values)} (RGB{contents.mean_name and ' ' + contents.mean_name})"
+        )
+    else:
+        mean = f"mean {contents.mean_name}"
+    std = "" if set(pretrained.std) == {1.0} else f", over {' '.join(f'{value:g}' for value in pretrained.std)}"
+    side = contents.input_size
+    return (
+        f"center 256 x 256 after the shorter side is resized to 256; crops of {side} x {side}, "
+        f"{' '.join(pretrained.channel_order)}, minus the {mean}{std}; its publisher trained on "
+        f"{pretrained.training_images}"
+    )
 
 
 def convert(pretrained: PretrainedSpec, spec: NetworkSpec, contents: PretrainedFile, target: Path) -> float:
@@ -156,7 +203,7 @@ def convert(pretrained: PretrainedSpec, spec: NetworkSpec, contents: PretrainedF
     from model.network.equivalence import check_equivalence
     from model.network.onnx_graph import build_graph
 
-    mean = np.broadcast_to(np.array(pretrained.mean, np.float32), (IMAGE_SIZE, IMAGE_SIZE, 3))
+    mean = _mean_image(pretrained, contents)
     conv1 = contents.weights["conv1.weight"]
     conv1 = conv1[:, ::-1] if pretrained.channel_order == "BGR" else conv1
     conv1 = conv1 / np.array(pretrained.std, np.float32)[:, None, None]
@@ -174,7 +221,18 @@ def run_file(
 ) -> tuple[Array, Array]:
     """What the file itself computes from (N, 256, 256, 3) images: probabilities and features, means over the crops."""
     rows, columns = crop_coordinates(contents.input_size)
-    pixels = images.astype(np.float32)
-    results = [contents.run(pretrained.preprocess(pixels[:, rows[crop]][:, :, columns[crop]])) for crop in crops]
+    pixels, mean = images.astype(np.float32), _mean_image(pretrained, contents)
+
+    def run(crop: int) -> tuple[Array, Array]:
+        seen = pixels[:, rows[crop]][:, :, columns[crop]]
+        return contents.run(pretrained.preprocess(seen, mean[rows[crop]][:, columns[crop]]))
+
+    results = [run(crop) for crop in crops]
     probabilities, features = (np.mean(values, axis=0) for values in zip(*results, strict=True))
     return probabilities, features
+
+
+def _mean_image(pretrained: PretrainedSpec, contents: PretrainedFile) -> Array:
+    """What is subtracted from each pixel of an image, (256, 256, 3) in RGB."""
+    mean = np.array(pretrained.mean, np.float32) if contents.mean is None else contents.mean
+    return np.broadcast_to(mean, (IMAGE_SIZE, IMAGE_SIZE, 3))

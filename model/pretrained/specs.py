@@ -30,7 +30,7 @@ class PretrainedSpec:
 
     `releases`: its files; the first is the one that is downloaded. A crop is (x - `mean`) / `std`, both of RGB 0..255,
     with the channels in `channel_order`. `top1_error`, `top5_error`: of one crop, on ImageNet's 50,000 validation
-    images, measured as in `conditions`.
+    images, measured as in `conditions`. `training_images`: how its publisher cut images for training.
     """
 
     name: str
@@ -43,6 +43,7 @@ class PretrainedSpec:
     top1_error: float
     top5_error: float
     conditions: str
+    training_images: str
 
     def measurement(self) -> Measurement:
         """The publisher's errors, marked as such."""
@@ -55,20 +56,30 @@ class PretrainedSpec:
             published=True,
         )
 
-    def preprocess(self, crops: Array) -> Array:
-        """(N, H, W, 3) RGB pixels 0..255 -> the input of the published network (N, 3, H, W)."""
-        normalized = (crops - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
+    def preprocess(self, crops: Array, mean: Array | None = None) -> Array:
+        """(N, H, W, 3) RGB pixels 0..255 -> the input of the published network (N, 3, H, W).
+
+        `mean` (H, W, 3): that of the crop's pixels, instead of the network's own.
+        """
+        subtracted = np.array(self.mean, np.float32) if mean is None else mean
+        normalized = (crops - subtracted) / np.array(self.std, np.float32)
         ordered = normalized[..., ::-1] if self.channel_order == "BGR" else normalized
         return np.ascontiguousarray(ordered.transpose(0, 3, 1, 2), np.float32)
 
 
 class PretrainedFile(NamedTuple):
     """A published file that was read: weights and biases by name as they are in it, the pixels per side of its input,
-    and what it computes itself: (N, 3, side, side) -> probabilities (N, 1000) and features (N, hidden)."""
+    and what it computes itself: (N, 3, side, side) -> probabilities (N, 1000) and features (N, hidden).
+
+    `mean`: RGB of each pixel (256, 256, 3) or of all (3,), where it isn't the mean of the network's specification;
+    `mean_name`: what it is, in words.
+    """
 
     weights: Mapping[str, Array]
     input_size: int
     run: Callable[[Array], tuple[Array, Array]]
+    mean: Array | None = None
+    mean_name: str = ""
 
 
 def _zoo_files(folder: str, stem: str, versions: Mapping[int, tuple[int, str]]) -> tuple[RemoteFile, ...]:
@@ -82,6 +93,7 @@ def _zoo_files(folder: str, stem: str, versions: Mapping[int, tuple[int, str]]) 
 ZOO_MEAN = (123.68, 116.779, 103.939)
 UNIT_STD = (1.0, 1.0, 1.0)
 SQUEEZED = "published: the whole image as 224 x 224"
+TRAINED_SQUEEZED = "the whole image squeezed to 256 x 256"
 
 BVLC_ALEXNET = PretrainedSpec(
     name="bvlc-alexnet",
@@ -105,6 +117,7 @@ BVLC_ALEXNET = PretrainedSpec(
     top1_error=0.4520,
     top5_error=0.2177,
     conditions=SQUEEZED,
+    training_images=TRAINED_SQUEEZED,
 )
 CAFFENET = PretrainedSpec(
     name="caffenet",
@@ -128,6 +141,7 @@ CAFFENET = PretrainedSpec(
     top1_error=0.4373,
     top5_error=0.2048,
     conditions=SQUEEZED,
+    training_images=TRAINED_SQUEEZED,
 )
 TORCHVISION_ALEXNET = PretrainedSpec(
     name="torchvision-alexnet",
@@ -147,6 +161,7 @@ TORCHVISION_ALEXNET = PretrainedSpec(
     top1_error=0.43478,
     top5_error=0.20934,
     conditions="published: shorter side 256, center 224",
+    training_images="random parts of the image",
 )
 PRETRAINED = {spec.name: spec for spec in (BVLC_ALEXNET, CAFFENET, TORCHVISION_ALEXNET)}
 

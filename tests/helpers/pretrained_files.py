@@ -146,6 +146,12 @@ def caffemodel(weights: dict[str, NDArray[np.float32]]) -> bytes:
     return b"".join(_field(100, b"".join(_layer(name, weights))) for name in SHAPES)
 
 
+def binaryproto(values: NDArray[np.float32]) -> bytes:
+    """A mean image (3, H, W) as Caffe stores it: num (1), channels (2), height (3), width (4) and data (5)."""
+    sides = b"".join(_varint(number << 3) + _varint(side) for number, side in enumerate((1, *values.shape), 1))
+    return sides + _field(5, values.astype("<f4").tobytes())
+
+
 def _layer(name: str, weights: dict[str, NDArray[np.float32]]) -> Iterator[bytes]:
     yield _field(1, name.encode())
     yield _field(2, b"Convolution" if name.startswith("conv") else b"InnerProduct")

@@ -27,6 +27,8 @@ from model.network.equivalence import TOLERANCE
 from model.network.registry import build_spec
 from model.network.spec import LRN, Conv, Layer, MaxPool, NetworkConfig, NetworkSpec
 from model.pretrained import importer
+from model.pretrained.caffe_mean import read_mean
+from model.pretrained.caffe_reader import CHANNEL_MEANS
 from model.pretrained.specs import (
     BVLC_ALEXNET,
     CAFFENET,
@@ -325,6 +327,62 @@ def test_the_same_file_is_imported_once(written: Written, tmp_path: Path) -> Non
     assert said[-1].startswith("already imported")
     unverified = importer.import_file(published, tmp_path / "others", file, None, said.append)
     assert unverified.manifest.measurements == []  # nobody knows whose weights these are
+    assert unverified.manifest.license == importer.UNKNOWN_LICENSE
+    assert unverified.manifest.training["dataset"] == "unknown"
+
+
+def test_a_caffe_model_with_its_mean_image(written: Written, photographs: NDArray[np.uint8], tmp_path: Path) -> None:
+    published, file = written("bvlc in Caffe")
+    mean = np.random.default_rng(0).uniform(80, 150, (3, 256, 256)).astype(np.float32)
+    (tmp_path / "mean.binaryproto").write_bytes(pretrained_files.binaryproto(mean))
+    np.save(tmp_path / "mean.npy", mean)
+    np.testing.assert_array_equal(read_mean(tmp_path / "mean.binaryproto"), mean[::-1].transpose(1, 2, 0))
+    np.testing.assert_array_equal(read_mean(tmp_path / "mean.npy"), read_mean(tmp_path / "mean.binaryproto"))
+
+    def pull(mean: Path | None) -> Artifact:
+        return importer.import_file(published, tmp_path, file, None, lambda _: None, mean)
+
+    plain, exact = pull(None), pull(tmp_path / "mean.npy")
+    assert exact.path != plain.path  # the same weights with another mean are another network
+    assert pull(tmp_path / "mean.npy").path == exact.path
+    crops = [photographs[:, 14:241, 14:241, ::-1].astype(np.float32) - m for m in (
+        mean[:, 14:241, 14:241].transpose(1, 2, 0), np.array(CHANNEL_MEANS[::-1], np.float32)
+    )]  # fmt: skip
+    for artifact, seen in zip((exact, plain), crops, strict=True):
+        probabilities, _ = importer.read_file(published, file)[1].run(seen.transpose(0, 3, 1, 2))
+        np.testing.assert_allclose(OnnxModel(artifact.network, "cpu").run(photographs, CENTER_CROP)[0], probabilities,
+                                   atol=TOLERANCE)  # fmt: skip
+    assert "crops of 227 x 227, B G R, minus the mean image mean.npy;" in exact.manifest.training["preprocessing"]
+    assert "mean 122.679 116.669 104.007 (RGB of Caffe's mean image);" in plain.manifest.training["preprocessing"]
+    assert "squeezed to 256 x 256" in plain.manifest.training["preprocessing"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("mean.binaryproto", b"<html>", "isn't a mean image"),
+        ("mean.npy", b"<html>", "isn't a mean image"),
+        ("mean.binaryproto", pretrained_files.binaryproto(np.zeros((3, 8, 8), np.float32)), r"got \(3, 8, 8\)"),
+        (
+            "mean.binaryproto",
+            pretrained_files.binaryproto(np.full((3, 256, 256), -9, np.float32)),
+            "has values outside of 0 to 255",
+        ),
+    ],
+)
+def test_what_is_no_mean_image(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ArtifactError, match=message):
+        read_mean(tmp_path / name)
+
+
+def test_a_mean_image_belongs_to_a_caffe_model(written: Written, tmp_path: Path) -> None:
+    published, file = written("bvlc opset 12")
+    with pytest.raises(ArtifactError, match=r"a mean image belongs to a \.caffemodel file: leave out --mean"):
+        importer.import_file(published, tmp_path, file, None, print, tmp_path / "mean.npy")
+    with pytest.raises(ArtifactError, match="can't read the mean image"):
+        importer.import_file(published, tmp_path, tmp_path / "net.caffemodel", published.releases[0], print,
+                             tmp_path / "mean.npy")  # fmt: skip
 
 
 def test_every_published_network_is_whole() -> None:
