@@ -127,7 +127,7 @@ def test_every_way_to_ask(writable_client: TestClient, new_images: list[bytes]) 
         ("/similar", 422),
     ],
 )  # fmt: skip
-def test_wrong_questions(writable_client: TestClient, path: str, status: int) -> None:
-    answer = writable_client.post(path)
+def test_wrong_questions(client: TestClient, path: str, status: int) -> None:
+    answer = client.post(path)
     assert answer.status_code == status, answer.text
     assert answer.json()["error"]["message"]
