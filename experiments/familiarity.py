@@ -1,6 +1,6 @@
 """How well a network tells images of its own kind from others: areas under the ROC curve.
 
-    python experiments/familiarity.py --artifact ARTIFACT --data elpv --other photos=FOLDER --name elpv
+    python -m experiments.familiarity --artifact ARTIFACT --data elpv --other photos=FOLDER --name elpv
 
 Familiar are held-out (test) images of the data that the network was trained on. Unfamiliar are noise, rendered text and
 drawings made here; the images of folders (`--other`); and with `--gallery` the photographs of the bundled gallery that

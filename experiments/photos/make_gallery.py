@@ -1,6 +1,6 @@
 """The gallery of `alexnet demo`, made of photographs that may be passed on.
 
-    python experiments/photos/make_gallery.py --photographs FOLDER --grocery grocery.zip
+    python -m experiments.photos.make_gallery --photographs FOLDER --grocery grocery.zip
 
 FOLDER has images/*.webp (240 x 240) and attribution.csv with the columns file, label, class_of_photos, author,
 author_page, page and licence. The images are copied as they are. Names of authors that are escaped (`&amp;`, or

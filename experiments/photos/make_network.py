@@ -1,6 +1,6 @@
 """From a list of images to a packed network: trained by the recipe photos, measured, published, packed.
 
-    python experiments/photos/make_network.py --data photos.csv --output packed
+    python -m experiments.photos.make_network --data photos.csv --output packed
 
 `photos.csv` has the columns path, label, split and source (see README.md here).
 """

@@ -1,6 +1,6 @@
 """Errors of a network for photographs on the gallery, whose photographs come from elsewhere than its training images.
 
-    python experiments/photos/measure.py --half choosing --data photos.csv
+    python -m experiments.photos.measure --half choosing --data photos.csv
 
 The gallery is cut in two by the SHA-256 of the files' names: networks are chosen on one half, and a figure is reported
 from the other, once, when the network is final. Neither is ever trained on. `photos.csv` (see README.md here) says

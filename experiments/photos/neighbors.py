@@ -1,6 +1,6 @@
 """How well the nearest image has the same label, on the gallery: features of a network, pixels and gradient histograms.
 
-    python experiments/photos/neighbors.py --output docs/results/photos-neighbors-DATE.json
+    python -m experiments.photos.neighbors --output docs/results/photos-neighbors-DATE.json
 
 Nothing is trained. Each image whose label has another image is searched among all others, by the Euclidean distance.
 """

@@ -73,7 +73,7 @@ ELSEWHERE = {
     r"milvus": "tests/milvus",
     r"alexnet pull|--imagenet-val": "tests/system/test_pulled.py, from a server of its own",
     r"--node-rank": "tests/system/test_two_hosts.py",
-    r"experiments/|--baseline": "tests/system/test_experiments.py, quick",
+    r"experiments[/.]|--baseline": "tests/system/test_experiments.py, quick",
     r"benchmarks[/.]": "each writes a result below docs/results",
     r"train --data (grocery|cifar10|elpv)|~/imagenet": "minutes to days of training",
     r"seven_cnns": "eight long runs",

@@ -23,7 +23,7 @@ from experiments.results import Results
 from model.artifacts.artifact import Artifact, Label
 from model.exceptions import TrainingError
 
-FOLDER = Path(activation.__file__).parent
+ROOT = Path(activation.__file__).parents[1]
 RUNS = (("the network", 0), ("the network", 1), ("no cross-tower connection", 0))
 KINDS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -51,9 +51,10 @@ def run(name: str, data: Path, output: Path, *options: object) -> str:
 
 
 def start(name: str, data: Path, output: Path, *options: object) -> subprocess.Popen[str]:
-    command = [sys.executable, FOLDER / f"{name}.py", "--output", output, "--cache", data / "cache", "--quick"]
+    command = [sys.executable, "-m", f"experiments.{name}", "--output", output, "--cache", data / "cache", "--quick"]
     return subprocess.Popen(
-        [str(part) for part in (*command, *options)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [str(part) for part in (*command, *options)],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         env={"ALEXNET_DATA": str(data), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PATH": "/usr/bin:/bin"},
     )  # fmt: skip
 
@@ -250,9 +251,10 @@ def test_towers_that_are_apart_and_towers_that_are_not() -> None:
 
 
 def test_the_measure_of_an_artifact(artifact: Artifact, tmp_path: Path) -> None:
-    script = Path(specialization.__file__)
-    command = [sys.executable, str(script), "--artifact", str(artifact.path), "--output", str(tmp_path)]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    command = [sys.executable, "-m", "experiments.specialization", "--artifact", str(artifact.path)]
+    said = subprocess.run(
+        [*command, "--output", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
     assert said.stdout.startswith("patterns 1: color 0.")
     assert (tmp_path / "specialization.json").is_file()
     assert (tmp_path / "specialization.png").stat().st_size > 2000
