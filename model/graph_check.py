@@ -11,12 +11,16 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from model.exceptions import ArtifactError
 
 LOOPS = ("Loop", "Scan", "SequenceMap")
 ALLOWED_DOMAINS = ("", "ai.onnx")
+MODEL_GRAPH, GRAPH_INITIALIZER = 7, 5
+TENSOR_EXTERNAL_DATA, TENSOR_LOCATION = 13, 14
 EXTERNAL_LOCATION = 1
+"""Numbers of fields, and the location of weights that are in another file."""
 MAX_DEPTH = 4
 """Graphs within graphs; ours have one `If`."""
 MAX_BYTES_BESIDE_WEIGHTS = 2**22
@@ -24,11 +28,10 @@ MAX_FIELDS = 200_000
 MAX_NAME_BYTES = 1000
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_MODEL_GRAPH, _MODEL_FUNCTIONS = 7, 25
-_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_SPARSE = 1, 5, 15
+_MODEL_FUNCTIONS = 25
+_GRAPH_NODE, _GRAPH_SPARSE = 1, 15
 _NODE_OP, _NODE_ATTRIBUTE, _NODE_DOMAIN = 4, 5, 7
 _ATTRIBUTE_GRAPHS, _ATTRIBUTE_TENSORS, _ATTRIBUTE_SPARSE = (6, 11), (5, 10), (22, 23)
-_TENSOR_EXTERNAL_DATA, _TENSOR_LOCATION = 13, 14
 _TENSOR_NUMBERS = (4, 5, 7, 9, 10, 11)
 _SPARSE_PARTS = (1, 2)
 
@@ -45,6 +48,14 @@ def check_graph(path: Path) -> None:
         raise ArtifactError(f"can't read {path}: {error.strerror}") from error
 
 
+class Field(NamedTuple):
+    """A field of a message. `value`: where its bytes are, or its integer. `span`: where it is with its number."""
+
+    number: int
+    value: slice | int
+    span: slice
+
+
 class _GraphCheck:
     """The check of one file, which raises ArtifactError, ValueError or IndexError."""
 
@@ -56,7 +67,7 @@ class _GraphCheck:
         for number, value in self._fields(slice(0, len(self._content))):
             if number == _MODEL_FUNCTIONS:
                 raise ArtifactError(f"{self._path} defines functions of its own, which is not allowed")
-            if number == _MODEL_GRAPH:
+            if number == MODEL_GRAPH:
                 self._check_graph(value, 0)
         others = len(self._content) - self._weight_bytes
         if others > MAX_BYTES_BESIDE_WEIGHTS:
@@ -71,7 +82,7 @@ class _GraphCheck:
         for number, value in self._fields(graph):
             if number == _GRAPH_NODE:
                 self._check_node(value, depth)
-            elif number == _GRAPH_INITIALIZER:
+            elif number == GRAPH_INITIALIZER:
                 self._check_tensor(value)
             elif number == _GRAPH_SPARSE:
                 self._check_sparse(value)
@@ -99,7 +110,7 @@ class _GraphCheck:
 
     def _check_tensor(self, tensor: slice | int) -> None:
         for number, value in self._fields(tensor):
-            if number == _TENSOR_EXTERNAL_DATA or (number == _TENSOR_LOCATION and value == EXTERNAL_LOCATION):
+            if number == TENSOR_EXTERNAL_DATA or (number == TENSOR_LOCATION and value == EXTERNAL_LOCATION):
                 raise ArtifactError(
                     f"{self._path} keeps weights in another file, which is not allowed: export it as one file"
                 )
@@ -110,32 +121,39 @@ class _GraphCheck:
         """The fields of a message: number, and where its bytes are, or its integer."""
         if isinstance(message, int):
             raise ValueError("integer instead of a message")
-        position, end = message.start, message.stop
-        while position < end:
+        for field in read_fields(self._content, message):
             self._num_fields += 1
             if self._num_fields > MAX_FIELDS:
                 raise ArtifactError(f"{self._path} has more than {MAX_FIELDS:,} parts, which no network needs")
-            tag, position = _read_varint(self._content, position)
-            kind = tag & 7
-            if kind == _VARINT:
-                value, position = _read_varint(self._content, position)
-                yield tag >> 3, value
-                continue
-            size = {_FIXED64: 8, _FIXED32: 4}.get(kind, 0)
-            if kind == _BYTES:
-                size, position = _read_varint(self._content, position)
-            elif not size:
-                raise ValueError("unknown kind of field")
-            if position + size > end:
-                raise ValueError("field longer than its message")
-            yield tag >> 3, slice(position, position + size)
-            position += size
+            yield field.number, field.value
 
     def _text(self, field: slice | int) -> str:
         """The text of a short field: a name."""
         if isinstance(field, int) or field.stop - field.start > MAX_NAME_BYTES:
             raise ValueError("no name")
         return self._content[field].decode()
+
+
+def read_fields(content: mmap.mmap, message: slice) -> Iterator[Field]:
+    """The fields of a message of the file `content`. Raises ValueError, IndexError."""
+    position, end = message.start, message.stop
+    while position < end:
+        start = position
+        tag, position = _read_varint(content, position)
+        kind = tag & 7
+        if kind == _VARINT:
+            value, position = _read_varint(content, position)
+            yield Field(tag >> 3, value, slice(start, position))
+            continue
+        size = {_FIXED64: 8, _FIXED32: 4}.get(kind, 0)
+        if kind == _BYTES:
+            size, position = _read_varint(content, position)
+        elif not size:
+            raise ValueError("unknown kind of field")
+        if position + size > end:
+            raise ValueError("field longer than its message")
+        yield Field(tag >> 3, slice(position, position + size), slice(start, position + size))
+        position += size
 
 
 def _read_varint(content: mmap.mmap, position: int) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from model.exceptions import ArtifactError, DeviceError, InvalidRequestError
 from model.graph_check import check_graph
 from model.images.contract import IMAGE_SIZE
 from model.images.crops import TEN_CROP
+from model.mapped_weights import FOLDER_OPTION, refer_to_weights
 from model.requirements import INSTALL_GPU
 
 TOLERANCE = 1e-3
@@ -42,8 +43,8 @@ class OnnxModel:
     """A loaded network.onnx. `run` is thread-safe.
 
     `device`: `cpu`, `cuda` (DeviceError unless CUDA is what runs) or `auto`; `self.device` is the one that is used.
-    `optimize`: whether the graph is optimized and its weights are laid out for speed; without, it is loaded in half the
-    time, for a few images.
+    `optimize`: whether the graph is optimized and its weights are laid out for speed. Without, they are only mapped
+    into memory: that takes no time, and the file must stay as it is. For a few images.
     Raises ArtifactError if the file isn't such a network, or computes no probabilities or no finite features.
     """
 
@@ -58,9 +59,11 @@ class OnnxModel:
         if not optimize:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
             options.add_session_config_entry("session.disable_prepacking", "1")
+            options.add_session_config_entry(FOLDER_OPTION, str(path.resolve().parent))
         try:
+            network = str(path) if optimize else refer_to_weights(path.resolve())
             with redirect_stdout(sys.stderr):  # where it says that it falls back to the CPU
-                self._session = ort.InferenceSession(str(path), options, providers=providers)
+                self._session = ort.InferenceSession(network, options, providers=providers)
         except Exception as error:
             raise ArtifactError(f"{path} isn't an ONNX network that can be loaded") from error
         running = self._session.get_providers()[0]

@@ -1,0 +1,51 @@
+"""A network whose weights are mapped computes, bit for bit, what it computes otherwise."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from model.artifacts.artifact import Artifact
+from model.images.crops import TEN_CROP
+from model.mapped_weights import MIN_BYTES, refer_to_weights
+from model.runtime import OnnxModel
+
+
+def test_the_results_are_those_of_the_whole_file(artifact: Artifact, tmp_path: Path) -> None:
+    folder = tmp_path / "müde Äpfel"
+    folder.mkdir()
+    shutil.copy(artifact.network, folder / "another name.onnx")
+    (tmp_path / "network.onnx").symlink_to(folder / "another name.onnx")
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.add_session_config_entry("session.disable_prepacking", "1")
+    whole = ort.InferenceSession(str(artifact.network), options, providers=["CPUExecutionProvider"])
+    pixels = np.random.default_rng(3).integers(0, 256, (2, 256, 256, 3), dtype=np.uint8)
+    inputs = {"images": pixels, "crops": np.asarray(TEN_CROP)}
+    mapped = OnnxModel(tmp_path / "network.onnx", "cpu", optimize=False).run(pixels, TEN_CROP)
+    for expected, result in zip(whole.run(["probabilities", "features"], inputs), mapped, strict=True):
+        np.testing.assert_array_equal(result, expected)
+
+
+def test_only_large_weights_are_replaced_by_references(artifact: Artifact) -> None:
+    content = artifact.network.read_bytes()
+    graph = onnx.load_from_string(refer_to_weights(artifact.network))
+    original = onnx.load_from_string(content)
+    references = 0
+    for tensor, whole in zip(graph.graph.initializer, original.graph.initializer, strict=True):
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        if len(whole.raw_data) >= MIN_BYTES:
+            assert entries["location"] == artifact.network.name
+            start, length = int(entries["offset"]), int(entries["length"])
+            assert content[start : start + length] == whole.raw_data
+            references += 1
+        else:
+            assert tensor == whole
+    assert references
+    graph.graph.ClearField("initializer")
+    original.graph.ClearField("initializer")
+    assert graph == original
