@@ -9,7 +9,7 @@ import numpy as np
 
 from index.protocol import Index, intact_entries
 from model.artifacts.artifact import Artifact
-from training.hashing.autoencoder import CodeConfig
+from training.hashing.autoencoder import CodeConfig, Objective
 from training.hashing.train_codes import add_encoder
 
 MAX_TRAINING_FEATURES = 50_000
@@ -21,13 +21,14 @@ def train_codes(
     index: Index,
     bits: int,
     steps: int,
+    objective: Objective,
     supervised: float,
     seed: int,
     log: Callable[[str], None],
 ) -> Artifact:
     """Train a binary code on the features of an index and add its encoder to the artifact at `path`.
 
-    `supervised`: weight of the images' labels. Raises AlexNetError.
+    `objective`: see `training.hashing.autoencoder`. `supervised`: weight of the images' labels. Raises AlexNetError.
     """
     entries = intact_entries(index)
     if len(entries) > MAX_TRAINING_FEATURES:
@@ -36,5 +37,5 @@ def train_codes(
     features = np.stack([index.feature(entry.id) for entry in entries]) if entries else np.empty((0, 1), np.float32)
     numbers: dict[str | None, int] = {}
     labels = np.array([numbers.setdefault(entry.label, len(numbers)) for entry in entries]) if supervised else None
-    config = CodeConfig(steps=steps, supervised=supervised, seed=seed)
+    config = CodeConfig(objective=objective, steps=steps, supervised=supervised, seed=seed)
     return add_encoder(path, features, bits, config, labels, log)

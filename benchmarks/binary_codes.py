@@ -1,15 +1,17 @@
-"""`python -m benchmarks.binary_codes INDEX ...`: the autoencoder's binary codes beside LSH, PCA and ITQ.
+"""Recall and mean average precision of the autoencoder's binary codes, compared with LSH, PCA and ITQ.
 
-A seeded fifth of each index's images, 500 at most, are the queries; the encoders are trained on the rest. Recall is the
-share of the exact nearest among the first 100 and 1,000 by Hamming distance; mAP is by label, of the first 1,000. ITQ
-is FAISS's as well as ours. Pixels are the thumbnails at 32 x 32. Writes a result, a plot and drawings to docs/results/.
+    python -m benchmarks.binary_codes INDEX [INDEX ...]
+
+A fifth of each index's images, drawn with a seed, 500 at most, are the queries; the encoders are trained on the others.
+Recall: share of the exact nearest among the first 100 and 1,000 by Hamming distance. mAP: by label, of the first 1,000.
+ITQ is ours and FAISS's. Pixels are the thumbnails at 32 x 32. Writes a result, a plot and drawings of neighbors.
 """
 
 from __future__ import annotations
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from datetime import date
 from pathlib import Path
@@ -28,7 +30,7 @@ from benchmarks.results import RESULTS, OutputOption, commit, machine, write
 from index.evaluation import average_precision
 from index.protocol import intact_entries
 from index.store import ImageIndex
-from training.hashing.autoencoder import train_autoencoder
+from training.hashing.autoencoder import CodeConfig, train_autoencoder
 from training.hashing.binary_encoder import Array, BinaryEncoder
 
 BITS = (28, 64, 128, 256)
@@ -47,11 +49,17 @@ def faiss_itq(features: Array, bits: int) -> BinaryEncoder:
     return linear_encoder("itq", faiss.vector_to_array(transform.mean), directions)
 
 
+def reconstructing(features: Array, bits: int) -> BinaryEncoder:
+    """The autoencoder trained by reconstruction alone, as the paper proposes."""
+    return train_autoencoder(features, bits, CodeConfig(objective="reconstruction"))
+
+
 METHODS: dict[str, Callable[[Array, int], BinaryEncoder]] = {
     "lsh": lsh,
     "pca": pca,
     "itq": itq,
     "autoencoder": train_autoencoder,
+    "autoencoder by reconstruction": reconstructing,
     "itq (FAISS)": faiss_itq,
 }
 
@@ -97,25 +105,25 @@ def measure(ranking: NDArray[np.int64], exact: NDArray[np.int64], relevant: NDAr
     return recall | {"mAP": float(np.mean([average_precision(hits) for hits in relevant]))}
 
 
-def compare(images: LabeledImages, log: Callable[[str], None]) -> dict[str, Any]:
+def compare(images: LabeledImages, lengths: Sequence[int], log: Callable[[str], None]) -> dict[str, Any]:
     """Every method at every length; the exact ranking by features first, and codes of pixels last."""
     features, pixels = images.features, images.pixels()
     queries, rows = features[images.queries], features[images.rest]
     exact = np.asarray(faiss.knn(queries, rows, min(max(SHORTLISTS), len(rows)))[1])
     result: dict[str, Any] = {"exact": measure(exact, exact[:, :10], images.relevant(exact))}
-    for bits in BITS:
+    for bits in lengths:
         for name, train in METHODS.items():
             start = time.perf_counter()
             ranking = rank_by_code(train(rows, bits), queries, rows)
             row = measure(ranking, exact[:, :10], images.relevant(ranking))
             row |= {"seconds": time.perf_counter() - start}
             result[f"{name}, {bits}"] = row
-            log(f"{images.name:8} {bits:3} bits {name:12} " + "  ".join(f"{k} {v:.3f}" for k, v in row.items()))
-    pixel_encoder = train_autoencoder(pixels[images.rest], PIXEL_BITS)
-    by_pixels = rank_by_code(pixel_encoder, pixels[images.queries], pixels[images.rest])
-    name = f"autoencoder of pixels, {PIXEL_BITS}"
-    result[name] = measure(by_pixels, exact[:, :10], images.relevant(by_pixels))
-    log(f"{images.name:8} {name}: {result[name]}")
+            log(f"{images.name:8} {bits:3} bits {name:29} " + "  ".join(f"{k} {v:.3f}" for k, v in row.items()))
+    for name, train in (("autoencoder", train_autoencoder), ("autoencoder by reconstruction", reconstructing)):
+        by_pixels = rank_by_code(train(pixels[images.rest], PIXEL_BITS), pixels[images.queries], pixels[images.rest])
+        row = measure(by_pixels, exact[:, :10], images.relevant(by_pixels))
+        result[f"{name} of pixels, {PIXEL_BITS}"] = row
+        log(f"{images.name:8} {PIXEL_BITS:3} bits {name} of pixels: {row}")
     by_features = rank_by_code(train_autoencoder(rows, PIXEL_BITS), queries, rows)
     result["drawn"] = {
         "features": by_features[:NUM_DRAWN, :6].tolist(),
@@ -143,15 +151,15 @@ def draw_neighbors(images: LabeledImages, rankings: dict[str, list[list[int]]], 
     figure.savefig(path, dpi=110)
 
 
-def draw_curves(results: dict[str, dict[str, Any]], path: Path) -> None:
+def draw_curves(results: dict[str, dict[str, Any]], lengths: Sequence[int], path: Path) -> None:
     """Recall of the nearest ten among a hundred, by code length."""
     figure = Figure(figsize=(4 * len(results), 3.2), layout="constrained")
     for axis, (name, rows) in zip(figure.subplots(1, len(results), squeeze=False)[0], results.items(), strict=True):
         for method in METHODS:
-            recall = [100 * rows[f"{method}, {bits}"]["recall of 10 in 100"] for bits in BITS]
-            axis.plot(BITS, recall, "o-", label=method)
+            recall = [100 * rows[f"{method}, {bits}"]["recall of 10 in 100"] for bits in lengths]
+            axis.plot(lengths, recall, "o-", label=method)
         axis.set(title=name, xlabel="bits", ylabel="recall of 10 in 100, %", xscale="log", ylim=(0, 102))
-        axis.set_xticks(BITS, [str(bits) for bits in BITS])
+        axis.set_xticks(lengths, [str(bits) for bits in lengths])
         axis.minorticks_off()
     axis.legend(fontsize=7)
     figure.savefig(path, dpi=130)
@@ -159,16 +167,18 @@ def draw_curves(results: dict[str, dict[str, Any]], path: Path) -> None:
 
 def main(
     indexes: Annotated[list[Path], typer.Argument(help="Folders of indexes with labels.")],
+    bits: Annotated[list[int] | None, typer.Option(help="Length of the codes; repeat it for several.")] = None,
     output: OutputOption = RESULTS,
 ) -> None:
     """Measure, print, draw, and write a dated result."""
     facts: dict[str, Any] = {"date": f"{date.today()}", "commit": commit(), "machine": machine(torch.device("cpu"))}
     results: dict[str, dict[str, Any]] = {}
+    lengths = bits or BITS
     for path in indexes:
         images = LabeledImages(path)
-        results[images.name] = compare(images, typer.echo)
+        results[images.name] = compare(images, lengths, typer.echo)
         draw_neighbors(images, results[images.name].pop("drawn"), output / f"codes-{images.name}.jpg")
-    draw_curves(results, output / "codes-recall.png")
+    draw_curves(results, lengths, output / "codes-recall.png")
     typer.echo(f"wrote {write(facts | {'indexes': results}, output, 'codes')}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -24,6 +24,13 @@ def train(
         int, typer.Option(min=8, max=1024, metavar="N", help="Bits per code. With 32 or fewer, hash lookup works, too.")
     ] = 256,
     steps: Annotated[int, typer.Option(min=1, metavar="N", help="Training steps of the autoencoder.")] = 300,
+    objective: Annotated[
+        Literal["neighbors", "reconstruction"],
+        typer.Option(
+            help="What the code is trained for. neighbors: to keep the nearest neighbors, which finds more of them; "
+            "reconstruction: to reconstruct the features, as the paper proposes."
+        ),
+    ] = "neighbors",
     supervised: Annotated[
         float,
         typer.Option(min=0, metavar="X", help="Weight of the images' labels in the loss; 0: labels aren't used."),
@@ -42,7 +49,7 @@ def train(
     loaded = load_artifact(artifact, home)
     with open_index(index, home, artifact=loaded) as store:
         store.check_compatible(loaded)
-        updated = train_codes(loaded.path, store, bits, steps, supervised, seed, typer.echo)
+        updated = train_codes(loaded.path, store, bits, steps, objective, supervised, seed, typer.echo)
     typer.echo(f"added {updated.path / ENCODER}")
 
 

@@ -1,19 +1,22 @@
 """Binary autoencoder (section 6.1): codes whose Hamming neighbors are the features' Euclidean neighbors.
 
-It starts as ITQ and is trained on the principal components of an index's own features, by batches, to minimize the sum
-of
+It starts as ITQ and is trained on the principal components of an index's own features, by batches. The objective
+`neighbors`, the default, is mostly not an autoencoder's: it minimizes the sum of
 
 - the cross-entropy between each image's neighbors in the batch by Euclidean distance and by (relaxed) Hamming
   distance, as in stochastic neighbor embedding;
-- the squared error of the features that the decoder reconstructs from the code;
-- the squared mean of each bit, so that it divides the images in halves;
-- with labels, the cross-entropy of a linear classifier of the code.
+- a tenth of the squared error of the features that the decoder reconstructs from the code;
+- a tenth of the squared mean of each bit, so that it divides the images in halves.
+
+The objective `reconstruction` is the paper's proposal, an autoencoder alone: the squared error of the reconstructed
+features. With labels, either has the cross-entropy of a linear classifier of the code added.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -26,19 +29,22 @@ from model.exceptions import TrainingError
 from training.hashing.binary_encoder import Array, BinaryEncoder, Correction, itq_rotation, principal_components
 
 WARMUP_STEPS = 30
+Objective = Literal["neighbors", "reconstruction"]
+"""What the code is trained for: to keep neighbors, or, as the paper proposes, to reconstruct the features."""
 
 
 @dataclass(frozen=True)
 class CodeConfig:
     """How an autoencoder is trained.
 
-    `components`: principal components of the features that it sees. `num_neighbors`: the distance to so many sets the
-    scale on which an image's neighbors count. `temperature`: bits of Hamming distance that make a neighbor e times less
-    likely, as a share of all bits. `reconstruction`, `balance`, `supervised`: weights in the loss. `noise`: standard
-    deviation of the noise before the threshold. `mixup`: how far, at most, an image is moved toward another one of its
-    batch.
+    `objective`: see the module. `components`: principal components of the features that it sees. `num_neighbors`: the
+    distance to so many sets the scale on which an image's neighbors count. `temperature`: bits of Hamming distance that
+    make a neighbor e times less likely, as a share of all bits. `reconstruction`, `balance`: weights in the objective
+    `neighbors`. `supervised`: the weight of the labels' loss. `noise`: standard deviation of the noise before the
+    threshold. `mixup`: how far, at most, an image is moved toward another one of its batch.
     """
 
+    objective: Objective = "neighbors"
     components: int = 512
     hidden: int = 256
     steps: int = 300
@@ -116,9 +122,10 @@ def train_autoencoder(
         share = config.mixup * torch.rand(len(batch), 1)
         x = rows[batch].lerp(rows[batch[torch.randperm(len(batch))]], share)
         code = relaxed_sign(network.encode(x), 1 + 3 * step / config.steps, config.noise)
-        loss = neighbor_loss(x, code, config)
-        loss = loss + config.reconstruction * F.mse_loss(network.decode(code), x / network.scale)
-        loss = loss + config.balance * code.mean(0).square().mean()
+        loss = F.mse_loss(network.decode(code), x / network.scale)
+        if config.objective == "neighbors":
+            loss = neighbor_loss(x, code, config) + config.reconstruction * loss
+            loss = loss + config.balance * code.mean(0).square().mean()
         if labels is not None and config.supervised:
             loss = loss + config.supervised * F.cross_entropy(classifier(code), torch.from_numpy(labels)[batch])
         if not math.isfinite(loss.item()):

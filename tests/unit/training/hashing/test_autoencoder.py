@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -57,6 +58,19 @@ def test_the_autoencoder_keeps_neighbors_better_than_itq() -> None:
     features, queries = np.split(np.maximum(latent @ spread, 0).astype(np.float32), [1000])
     trained = train_autoencoder(features, 32, CodeConfig(hidden=64, batch_size=500))
     assert recall(trained, features, queries) > recall(itq(features, 32), features, queries) + 0.02
+
+
+def test_the_objective_of_the_paper_is_reconstruction_alone() -> None:
+    features = clusters(200, 0)
+
+    def train(**changes: Any) -> Array:
+        return train_autoencoder(features, 8, CodeConfig(hidden=8, steps=5, batch_size=50, **changes)).projection
+
+    other = {"num_neighbors": 3, "temperature": 1.0, "balance": 9.0}
+    alone = train(objective="reconstruction")
+    np.testing.assert_array_equal(train(objective="reconstruction", **other), alone)
+    assert np.abs(train(**other) - train()).max() > 1e-4
+    assert np.abs(train() - alone).max() > 1e-4
 
 
 def test_codes_with_labels_and_the_same_seed() -> None:
