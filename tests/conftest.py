@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from filelock import FileLock
 from starlette.testclient import TestClient
 
-from index.build import build, find_images
-from index.store import ImageIndex
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
 from model.artifacts.bundled import BUNDLED
@@ -22,33 +20,32 @@ from model.runtime import OnnxModel
 from server.app import create_app
 from server.service import Service
 from server.settings import Settings
-from tests.helpers.drawings import CLASSES, draw, encode
+from tests.helpers.drawings import draw_images
+from tests.helpers.indexes import build_index
+from tests.helpers.make_once import make_once
 
 ROOT = Path(__file__).parents[1]
 SMALL_NETWORKS = ROOT / "build" / "test-networks"
 BUNDLED_NETWORKS = ROOT / "build" / "test-bundled"
 
 
-def draw_images(root: Path, count: int, seed: int) -> Path:
-    """`count` images of each class, one subfolder a class."""
-    generator = np.random.default_rng(seed)
-    for kind in CLASSES:
-        (root / kind).mkdir(parents=True)
-        for number in range(count):
-            (root / kind / f"{number:02d}.jpg").write_bytes(encode(draw(kind, generator)))
-    return root
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of a test run share: what is below is made once, under its lock."""
+    folder = tmp_path_factory.getbasetemp()
+    return folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
 
 
 @pytest.fixture(scope="session")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """3 classes x 30 images."""
-    return draw_images(tmp_path_factory.mktemp("data") / "patterns", 30, 7)
+def images(shared: Path) -> Path:
+    """3 classes x 30 images. Don't change them."""
+    return make_once(shared / "data" / "patterns", lambda root: draw_images(root, 30, 7))
 
 
 @pytest.fixture(scope="session")
-def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """3 classes x 11 images."""
-    return draw_images(tmp_path_factory.mktemp("data") / "few", 11, 8)
+def few(shared: Path) -> Path:
+    """3 classes x 11 images. Don't change them."""
+    return make_once(shared / "data" / "few", lambda root: draw_images(root, 11, 8))
 
 
 @pytest.fixture(scope="session")
@@ -115,13 +112,12 @@ def model(artifact: Artifact) -> OnnxModel:
 
 
 @pytest.fixture(scope="session")
-def index_path(artifact: Artifact, model: OnnxModel, images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def index_path(
+    artifact: Artifact, model: OnnxModel, images: Path, shared: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """An index of all `images`."""
-    path = tmp_path_factory.mktemp("index") / "patterns"
-    index = ImageIndex.create(path, artifact)
-    build(index, model, find_images(images))
-    index.close()
-    return path
+    made = make_once(shared / "indexes" / "patterns", lambda path: build_index(path, artifact, model, images))
+    return Path(shutil.copytree(made, tmp_path_factory.mktemp("index") / "patterns"))
 
 
 @pytest.fixture(scope="session")

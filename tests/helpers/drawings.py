@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,3 +33,13 @@ def encode(pixels: NDArray[np.uint8], form: str = "JPEG") -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, form)
     return buffer.getvalue()
+
+
+def draw_images(root: Path, count: int, seed: int) -> Path:
+    """`count` images of each class, one subfolder a class."""
+    generator = np.random.default_rng(seed)
+    for kind in CLASSES:
+        (root / kind).mkdir(parents=True)
+        for number in range(count):
+            (root / kind / f"{number:02d}.jpg").write_bytes(encode(draw(kind, generator)))
+    return root

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from index.build import build, find_images
 from index.catalog_schema import METADATA_CHECKSUM, metadata_checksum
 from index.entries import NewEntry
 from index.store import CATALOG, ImageIndex
 from model.artifacts.artifact import Artifact
+from model.runtime import OnnxModel
 
 DIM = 64
 """Features of the tests' network."""
@@ -42,6 +44,13 @@ def make_index(path: Path, artifact: Artifact, *entries: NewEntry) -> Path:
     index.add(np.random.default_rng(0).random((64, DIM), np.float32)[numbers], entries)
     index.close()
     return path
+
+
+def build_index(path: Path, artifact: Artifact, model: OnnxModel, images: Path) -> None:
+    """Create an index of all images in a folder."""
+    index = ImageIndex.create(path, artifact)
+    build(index, model, find_images(images))
+    index.close()
 
 
 def read_files(path: Path) -> tuple[bytes, list[tuple[object, ...]]]:

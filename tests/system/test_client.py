@@ -28,8 +28,7 @@ from alexnet_client.retries import RETRY_STATUSES
 
 from model.artifacts.artifact import Artifact
 from server.exceptions import all_errors
-from tests.conftest import draw_images
-from tests.helpers.drawings import draw, encode
+from tests.helpers.drawings import draw, draw_images, encode
 from tests.helpers.server import served
 
 KEY = "a-key-for-the-tests"

@@ -11,12 +11,15 @@ import pytest
 import torch
 
 from tests.helpers import training_runs
+from tests.helpers.fit import fit
+
+FIT = Path(training_runs.__file__).with_name("fit.py")
 
 
 @pytest.fixture(scope="module")
 def alone(few: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("alone")
-    training_runs.finish(training_runs.start(home, "--data", few, *training_runs.OPTIONS))
+    fit(few, home, 1)
     return home
 
 
@@ -37,9 +40,15 @@ def require_same(home: Path, alone: Path) -> None:
         assert ours_["validation_top1_error"] == theirs_["validation_top1_error"]  # no image counted twice
 
 
+def test_two_towers_are_one_network(few: Path, alone: Path, tmp_path: Path) -> None:
+    training_runs.finish(training_runs.start(tmp_path, few, tmp_path, 2, processes=2, script=FIT))
+    require_same(tmp_path, alone)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("processes", "towers"),
-    [(2, 2), pytest.param(4, 2, marks=pytest.mark.slow), pytest.param(3, 1, marks=pytest.mark.slow)],
+    [(2, 2), (4, 2), (3, 1)],
     ids=["2 towers", "2 towers x 2 replicas", "3 replicas"],
 )
 def test_many_processes_are_one_network(few: Path, alone: Path, tmp_path: Path, processes: int, towers: int) -> None:

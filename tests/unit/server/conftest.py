@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
-from index.build import build, find_images
-from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
 from model.runtime import OnnxModel
 from server.app import create_app
 from server.service import Service
 from server.settings import Settings
 from tests.helpers.drawings import draw, encode
+from tests.helpers.indexes import build_index
+from tests.helpers.make_once import make_once
 from tests.helpers.server import served_in_thread
 
 
@@ -29,13 +29,9 @@ def jpeg(images: Path) -> bytes:
 
 
 @pytest.fixture(scope="session")
-def index_of_few(artifact: Artifact, model: OnnxModel, few: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def index_of_few(artifact: Artifact, model: OnnxModel, few: Path, shared: Path) -> Path:
     """An index of 33 images: 11 of each label. Don't change it."""
-    path = tmp_path_factory.mktemp("few") / "index"
-    index = ImageIndex.create(path, artifact)
-    build(index, model, find_images(few))
-    index.close()
-    return path
+    return make_once(shared / "indexes" / "few", lambda path: build_index(path, artifact, model, few))
 
 
 @pytest.fixture

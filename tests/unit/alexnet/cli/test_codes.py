@@ -15,7 +15,7 @@ import pytest
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
-from tests.conftest import draw_images
+from tests.helpers.drawings import draw_images
 from tests.helpers.server import served
 
 ALEXNET = Path(sys.executable).parent / "alexnet"

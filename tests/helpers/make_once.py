@@ -1,0 +1,17 @@
+"""What all processes of a test run share is made by the first that asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from filelock import FileLock
+
+
+def make_once(path: Path, make: Callable[[Path], object]) -> Path:
+    """The file or folder `path`. `make` makes it where it is missing, while others wait."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            make(path)
+    return path
