@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from shlex import quote
+
+from model.shell_command import shell_command
+
 PACKAGES = {
     "cv2": ("opencv-python-headless", "caffe"),
     "elpv_dataset": ("elpv-dataset", "demo"),
@@ -27,8 +34,13 @@ INSTALL_GPU = (
 
 
 def install_extra(extra: str) -> str:
-    """The command that adds an extra to an installation of any kind."""
-    return f"pip install 'alexnet-server[{extra}]'"
+    """The command that adds an extra to this installation, whether pip, pipx or uv made it."""
+    package, environment = f"'alexnet-server[{extra}]'", Path(sys.prefix)
+    if (environment / "pipx_metadata.json").is_file():
+        return f"pipx runpip alexnet-server install {package}"
+    if find_spec("pip") is None:
+        return f"uv pip install --python {quote(str(environment))} {package}"
+    return f"{shell_command(environment / 'bin' / 'pip')} install {package}"
 
 
 def missing_package(module: str | None) -> str | None:

@@ -7,7 +7,9 @@ import shlex
 import tomllib
 from pathlib import Path
 
-from model.requirements import INSTALL_GPU, PACKAGES, missing_package
+import pytest
+
+from model.requirements import INSTALL_GPU, PACKAGES, install_extra, missing_package
 
 ROOT = Path(__file__).parents[3]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -20,9 +22,26 @@ def names(requirements: list[str]) -> set[str]:
 def test_each_extra_brings_its_packages() -> None:
     for package, extra in PACKAGES.values():
         assert package in names(PROJECT["optional-dependencies"][extra]), package
-    assert missing_package("sklearn.svm") == "scikit-learn is not installed: pip install 'alexnet-server[train]'"
+    assert missing_package("sklearn.svm") == f"scikit-learn is not installed: {install_extra('train')}"
     assert missing_package("numpy") is None
     assert missing_package(None) is None
+
+
+def test_an_extra_is_added_by_the_program_that_made_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bin_folder = tmp_path / "bin"
+    bin_folder.mkdir()
+    (bin_folder / "pip").touch(mode=0o755)
+    monkeypatch.setattr("sys.prefix", str(tmp_path))
+    monkeypatch.setenv("PATH", str(bin_folder))
+    assert install_extra("heic") == "pip install 'alexnet-server[heic]'"
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert install_extra("heic") == f"{bin_folder}/pip install 'alexnet-server[heic]'"
+    monkeypatch.setattr("model.requirements.find_spec", lambda name: None)
+    assert install_extra("heic") == f"uv pip install --python {tmp_path} 'alexnet-server[heic]'"
+    (tmp_path / "pipx_metadata.json").touch()
+    assert install_extra("heic") == "pipx runpip alexnet-server install 'alexnet-server[heic]'"
 
 
 def test_packages_for_a_gpu_replace_those_for_the_cpu() -> None:
