@@ -19,7 +19,6 @@ from model.exceptions import IndexFormatError, IndexNotFoundError
 from server.listening import check_address
 from server.run import load_settings, serve
 from training.data.archives import load_elpv
-from training.evaluation.evaluate import format_measurements
 
 DemoData = Literal["photos", "elpv"]
 """The bundled network and its images."""
@@ -64,9 +63,8 @@ def prepare_demo(data: DemoData, home: Path, log: Callable[[str], None]) -> Demo
     Raises AlexNetError, for a damaged bundled file with its checksum.
     """
     images, examples = _elpv() if data == "elpv" else _photos()
+    log(f"preparing the network {data} and its index in {home.resolve()}")
     artifact = unpack_bundled(data, home / "artifacts")
-    log("errors of the bundled network on images that it wasn't trained on:")
-    log(format_measurements(artifact.manifest.measurements))
     index = artifact.default_index_path(home / "indexes")
     total = len(list_images(images, None, None, ()).entries)
     if _count_readable(index, log) < total:

@@ -81,7 +81,7 @@ class ImageIndex:
 
     def __init__(self, path: Path, writable: bool) -> None:
         if not is_index(path):
-            raise IndexNotFoundError(f"no index at {path}: build one with `alexnet index add`")
+            raise IndexNotFoundError(f"no index at {path}: build one with `alexnet index add --data FOLDER`")
         self.path, self.uri, self.writable = path, str(path), writable
         self._write_lock = threading.RLock()
         """Held during a change, by one thread of this process; `_file_lock` keeps other processes out."""

@@ -127,7 +127,7 @@ class LoadedModel:
         """The index. Raises NoIndexError."""
         if self.index is None:
             raise NoIndexError(
-                "this server has no index: build one with `alexnet index add`, then start it with --index"
+                "this server has no index: build one with `alexnet index add --data FOLDER`, then start it with --index"
             )
         return self.index
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from alexnet.cli.options import (
-    DATA_HELP,
     MAX_PIXELS,
     ArchiveOption,
+    DataOption,
     ExcludeOption,
     JsonOption,
     ListSkippedOption,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def check(
-    data: Annotated[str, typer.Argument(metavar="DATA", help=DATA_HELP, show_default=False)],
+    data: DataOption,
     archive: ArchiveOption = None,
     exclude: ExcludeOption = None,
     seed: SeedOption = 0,

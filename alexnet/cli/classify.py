@@ -20,7 +20,7 @@ from alexnet.cli.options import (
     JsonLinesOption,
     JsonOption,
     PrecisionOption,
-    load_artifact,
+    load_artifact_while_importing,
 )
 from alexnet.cli.output import choose_format
 
@@ -57,9 +57,9 @@ def classify(
       curl -s https://example.org/cat.jpg | alexnet classify -
     """
     form = choose_format(as_json, as_jsonl, as_csv)
+    loaded = load_artifact_while_importing("alexnet.classification", artifact, home, precision)
     from alexnet.classification import classify_files
 
-    loaded = load_artifact(artifact, home, precision)
     calibration = loaded.manifest.calibration
     num_held_out = calibration.num_images if calibration else 0
 

@@ -37,7 +37,7 @@ _OS_HELP = {
 
 HELP: dict[type[AlexNetError], str] = {
     ArtifactError: "`alexnet train` and `alexnet pull` make an artifact; --artifact names another folder",
-    DatasetError: "`alexnet check DATA` shows what is wrong with images, and docs/data.md how folders are read",
+    DatasetError: "`alexnet check --data DATA` shows what is wrong with images, and docs/data.md how folders are read",
     DeviceError: "--device cpu works everywhere",
     IndexStoreError: "`alexnet index add` builds an index, `alexnet index verify` checks one; --index names another",
     InvalidImageError: "convert it to JPEG or PNG",
@@ -120,4 +120,5 @@ def _find_help(error: AlexNetError, usage: str) -> str:
 
 
 def _names_a_command(message: str) -> bool:
-    return any(text in message for text in ("`alexnet ", f"{alexnet_command()} ", "pip install", "install the package"))
+    texts = ("`alexnet ", f"{alexnet_command()} ", "pip install", "pipx runpip", "install the package")
+    return any(text in message for text in texts)

@@ -6,7 +6,9 @@ Help texts say what an option does, in which unit, and what happens without it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -21,8 +23,8 @@ Precision = Literal["float32", "int8"]
 """`model.artifacts.artifact.Precision`, so that help needn't load it."""
 
 DATA_HELP = (
-    "Labeled images: a folder with one subfolder per class; a .csv or .tsv file with the columns path, label and "
-    "(optional) split; or the data set elpv, grocery or cifar10."
+    "Labeled images: a folder with one subfolder per class (for an index, any folder); a .csv or .tsv file with the "
+    "columns path, label and (optional) split; or the data set elpv, grocery or cifar10."
 )
 
 ArchiveOption = Annotated[
@@ -145,6 +147,20 @@ def load_artifact(artifact: Path | None, home: Path, precision: Precision = "flo
     from model.artifacts import artifact as artifacts
 
     return artifacts.load(artifact_path(artifact, home), precision)
+
+
+def load_artifact_while_importing(
+    module: str, artifact: Path | None, home: Path, precision: Precision = "float32"
+) -> Artifact:
+    """The artifact as `load_artifact` loads it, in a thread, while `module` is imported.
+
+    Checksums take as long as importing onnxruntime does. Raises ArtifactError.
+    """
+    import_module("model.artifacts.default")  # what loading imports, so that no two threads import it
+    with ThreadPoolExecutor(1) as executor:
+        loading = executor.submit(load_artifact, artifact, home, precision)
+        import_module(module)
+    return loading.result()
 
 
 def artifact_path(artifact: Path | None, home: Path) -> Path:

@@ -20,7 +20,7 @@ from alexnet.cli.options import (
     JsonOption,
     PrecisionOption,
     index_uri,
-    load_artifact,
+    load_artifact_while_importing,
 )
 from alexnet.cli.output import choose_format
 
@@ -60,9 +60,9 @@ def similar(
       alexnet similar -k 1 --csv 'photos/**/*.jpg' > neighbors.csv
     """
     form = choose_format(as_json, as_jsonl, as_csv)
+    loaded = load_artifact_while_importing("alexnet.similarity", artifact, home, precision)
     from alexnet.similarity import find_similar
 
-    loaded = load_artifact(artifact, home, precision)
     uri = index_uri(index, loaded, home)
 
     def search_all(names: Sequence[str]) -> Iterable[Result]:

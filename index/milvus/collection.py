@@ -89,7 +89,7 @@ class CollectionMetadata:
     def read(cls, client: MilvusClient, address: MilvusAddress) -> CollectionMetadata:
         """Raises IndexNotFoundError or IndexStoreError."""
         if not client.has_collection(address.collection):
-            raise IndexNotFoundError(f"no index at {address}: build one with `alexnet index add`")
+            raise IndexNotFoundError(f"no index at {address}: build one with `alexnet index add --data FOLDER`")
         try:
             stored = json.loads(client.describe_collection(address.collection)["description"])
             if stored["format"] != FORMAT:

@@ -20,8 +20,10 @@ def default_artifact(home: Path, notify: Callable[[str], None]) -> Path:
     manifests = (file for pattern in ("", "*/", "*/*/") for file in folder.glob(pattern + MANIFEST))
     if any(not file.parent.name.startswith(".") for file in manifests):
         return folder
-    notify(f"no artifact given: using the bundled network {DEFAULT_NETWORK}")
-    return bundled_folder(DEFAULT_NETWORK, networks_folder(home))
+    cache = networks_folder(home)
+    unpacked = "" if (cache / DEFAULT_NETWORK).is_dir() else f", unpacked in {cache}"
+    notify(f"no artifact given: using the bundled network {DEFAULT_NETWORK}{unpacked}")
+    return bundled_folder(DEFAULT_NETWORK, cache)
 
 
 def networks_folder(home: Path) -> Path:

@@ -12,6 +12,7 @@ from typer.main import get_command
 from alexnet.cli.app import app
 from alexnet.cli.errors import HELP, Failure, describe, find_command, run
 from model.exceptions import ArtifactError, DatasetError, IndexNotFoundError, InvalidRequestError, StoppedError
+from model.requirements import install_extra
 from model.shell_command import alexnet_command
 from tests.helpers.commands import invoke_failing
 
@@ -80,7 +81,7 @@ def test_what_fails_names_the_command_that_helps(
     assert printed.splitlines()[1].endswith("alexnet similar --help")
     assert status == 1
     printed, status = failure_of(capsys, monkeypatch, "index", "list", "--index", str(tmp_path))
-    assert printed == f"error: no index at {tmp_path}: build one with `alexnet index add`\n"
+    assert printed == f"error: no index at {tmp_path}: build one with `alexnet index add --data FOLDER`\n"
     assert status == 1
 
 
@@ -106,7 +107,7 @@ def test_what_fails_names_the_command_that_helps(
         ),
         (
             ModuleNotFoundError("No module named 'torch'", name="torch"),
-            Failure("error: torch is not installed: pip install 'alexnet-server[train]'", ""),
+            Failure(f"error: torch is not installed: {install_extra('train')}", ""),
         ),
     ],
 )

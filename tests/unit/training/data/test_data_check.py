@@ -11,10 +11,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from alexnet.cli.app import app
+from benchmarks.icc_profiles import DISPLAY_P3, make_profile
 from model.artifacts.artifact import Artifact, Label
 from model.exceptions import ArtifactError, DatasetError
 from model.images.contract import ImageContract
-from tests.helpers.color_profiles import DISPLAY_P3, make_profile
 from tests.helpers.drawn_files import Files, make_image, write_files
 from training.data.data_check import check_data
 from training.data.data_warnings import ClassSize, size_warnings
@@ -102,12 +102,12 @@ def test_the_command(tmp_path: Path) -> None:
         files[f"elm/{n}.jpg"] = make_image(n, quality=90)
     files["elm/notes.png"] = b"nothing"
     root = write_files(tmp_path / "d", files)
-    result = CliRunner().invoke(app, ["check", str(root), "--list-skipped", str(tmp_path / "skipped.txt")])
+    result = CliRunner().invoke(app, ["check", "--data", str(root), "--list-skipped", str(tmp_path / "skipped.txt")])
     assert result.exit_code == 0, result.output
     assert "d: 81 found, 80 used, 1 skipped (1 not images)" in result.output
     assert "classes can be told without looking at the images: all of elm are JPEG, none of the others" in result.output
     assert "notes.png\tnot images" in (tmp_path / "skipped.txt").read_text()
-    as_json = json.loads(CliRunner().invoke(app, ["check", str(root), "--json"]).stdout)
+    as_json = json.loads(CliRunner().invoke(app, ["check", "--data", str(root), "--json"]).stdout)
     assert as_json["shortcuts"]["classes"][0] == {"class": "elm", "trait": "are JPEG", "share": 1.0, "others": 0.0}
     assert as_json["skipped"] == {"not images": 1}
 
@@ -118,12 +118,12 @@ def test_limits_and_contract_are_those_asked_for(tmp_path: Path, artifact: Artif
     Image.new("RGB", (200, 200)).save(large, "PNG", icc_profile=profile)
     files["elm/large.png"] = large.getvalue()
     root = str(write_files(tmp_path / "d", files))
-    command = ["check", root, "--max-pixels", "20000", "--json"]
+    command = ["check", "--data", root, "--max-pixels", "20000", "--json"]
     assert json.loads(CliRunner().invoke(app, command).stdout)["skipped"] == {"images too large": 1}
     assert "(converted to sRGB)" in str(check_data(load_folder(Path(root))))
     ignored = check_data(load_folder(Path(root)), ImageContract(color_profiles=False))
     assert "(converted to sRGB)" not in str(ignored)
-    like_network = CliRunner().invoke(app, ["check", root, "--artifact", str(artifact.path)])
+    like_network = CliRunner().invoke(app, ["check", "--data", root, "--artifact", str(artifact.path)])
     assert like_network.exit_code == 0, like_network.output
-    missing = CliRunner().invoke(app, ["check", root, "--artifact", str(tmp_path / "none")])
+    missing = CliRunner().invoke(app, ["check", "--data", root, "--artifact", str(tmp_path / "none")])
     assert isinstance(missing.exception, ArtifactError)
