@@ -111,24 +111,24 @@ def compare(images: LabeledImages, lengths: Sequence[int], log: Callable[[str], 
     queries, rows = features[images.queries], features[images.rest]
     exact = np.asarray(faiss.knn(queries, rows, min(max(SHORTLISTS), len(rows)))[1])
     result: dict[str, Any] = {"exact": measure(exact, exact[:, :10], images.relevant(exact))}
+    drawn: dict[str, NDArray[np.int64]] = {}
     for bits in lengths:
         for name, train in METHODS.items():
             start = time.perf_counter()
             ranking = rank_by_code(train(rows, bits), queries, rows)
+            if train is train_autoencoder:
+                drawn["features"] = ranking
             row = measure(ranking, exact[:, :10], images.relevant(ranking))
             row |= {"seconds": time.perf_counter() - start}
             result[f"{name}, {bits}"] = row
             log(f"{images.name:8} {bits:3} bits {name:29} " + "  ".join(f"{k} {v:.3f}" for k, v in row.items()))
     for name, train in (("autoencoder", train_autoencoder), ("autoencoder by reconstruction", reconstructing)):
         by_pixels = rank_by_code(train(pixels[images.rest], PIXEL_BITS), pixels[images.queries], pixels[images.rest])
+        drawn.setdefault("pixels", by_pixels)
         row = measure(by_pixels, exact[:, :10], images.relevant(by_pixels))
         result[f"{name} of pixels, {PIXEL_BITS}"] = row
         log(f"{images.name:8} {PIXEL_BITS:3} bits {name} of pixels: {row}")
-    by_features = rank_by_code(train_autoencoder(rows, PIXEL_BITS), queries, rows)
-    result["drawn"] = {
-        "features": by_features[:NUM_DRAWN, :6].tolist(),
-        "pixels": by_pixels[:NUM_DRAWN, :6].tolist(),
-    }
+    result["drawn"] = {kind: ranking[:NUM_DRAWN, :6].tolist() for kind, ranking in drawn.items()}
     return result
 
 
