@@ -1,17 +1,22 @@
-"""Color profiles of known primaries."""
+"""Create ICC color profiles of given primaries, for benchmarks and tests."""
 
 from __future__ import annotations
 
 import struct
 
-# columns: XYZ (D50) of the primaries, as in the profiles of Adobe (1998) and of Apple (Display P3)
-ADOBE_RGB = ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))
-DISPLAY_P3 = ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407))
-SRGB = ((0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.71410))
+Primaries = tuple[tuple[float, float, float], ...]
+"""XYZ (D50) of red, green and blue."""
+ADOBE_RGB: Primaries = ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))
+DISPLAY_P3: Primaries = ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407))
+SRGB: Primaries = ((0.43607, 0.22249, 0.01392), (0.38515, 0.71687, 0.09708), (0.14307, 0.06061, 0.71410))
 D50 = (0.96420, 1.0, 0.82491)
 
 
-def make_profile(primaries: tuple[tuple[float, ...], ...], gamma: float, name: str) -> bytes:
+GAMMA = 563 / 256
+"""Of Adobe RGB (1998)."""
+
+
+def make_profile(primaries: Primaries, gamma: float, name: str) -> bytes:
     """An ICC profile (version 2) of three primaries and a gamma."""
 
     def fixed(value: float) -> bytes:
