@@ -73,10 +73,7 @@ def evaluate(
     """
     from model.images.limits import ImageLimits
 
-    if (data is None) == (imagenet_val is None):
-        raise InvalidRequestError("give either --data or --imagenet-val")
-    if baseline is not None and output is not None:
-        raise InvalidRequestError("--output is for networks: leave it out with --baseline")
+    _check_options(data, imagenet_val, baseline, output)
     limits = ImageLimits(max_pixels)
     with log_to_stderr(as_json):
         if baseline is not None:
@@ -89,6 +86,13 @@ def evaluate(
             options = (archive, weighted, device, precision, typer.echo, output, exclude or (), limits)
             measured = _evaluate_ensemble(paths, data or "", split, *options)
     _print(measured, as_json)
+
+
+def _check_options(data: str | None, imagenet_val: Path | None, baseline: str | None, output: Path | None) -> None:
+    if (data is None) == (imagenet_val is None):
+        raise InvalidRequestError("give either --data or --imagenet-val")
+    if baseline is not None and output is not None:
+        raise InvalidRequestError("--output is for networks: leave it out with --baseline")
 
 
 def _evaluate_ensemble(*arguments: Any) -> list[Measurement]:
