@@ -96,6 +96,7 @@ def download(url: str, part: Path, file: RemoteFile, retry_seconds: float = RETR
                     return
                 reason = "the connection was closed early"
             except urllib.error.HTTPError as error:
+                error.close()
                 if error.code == 416:  # range not satisfiable: there is nothing after what we have
                     return
                 if error.code < 500 and error.code not in RETRIED_STATUSES:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib.util
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -35,21 +34,13 @@ from model.pretrained import importer
 from model.pretrained.specs import BVLC_ALEXNET
 from model.runtime import OnnxModel
 from tests.helpers import pretrained_files
+from tests.helpers.commands import run_alexnet
 from tests.helpers.drawings import CLASSES, draw, encode
-
-ALEXNET = Path(sys.executable).parent / "alexnet"
 
 
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         """Says nothing."""
-
-
-def run(*options: object, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [str(ALEXNET), *map(str, options)]
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=180, check=False, cwd=folder, env=os.environ | {"LANG": "C"}
-    )
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +80,7 @@ def images(root: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 def test_classify_prints_imagenet_names(pulled: Artifact, validation: Path) -> None:
-    result = run("classify", next(validation.glob("*.JPEG")), "--artifact", pulled.path, "--json")
+    result = run_alexnet("classify", next(validation.glob("*.JPEG")), "--artifact", pulled.path, "--json")
     assert result.returncode == 0, result.stderr
     (classified,) = json.loads(result.stdout)["results"]
     assert (classified["familiarity"], classified["familiar"]) == (None, None)  # its publisher's images aren't here
@@ -116,7 +107,7 @@ def test_errors_on_imagenet_s_validation_images(pulled: Artifact, validation: Pa
     }
     for name, content in lists.items():
         (validation.parent / name).write_text(content)
-        result = run("evaluate", "--artifact", pulled.path, "--imagenet-val", validation)
+        result = run_alexnet("evaluate", "--artifact", pulled.path, "--imagenet-val", validation)
         assert result.returncode == 0, result.stderr
         assert "6 images, 10 crops" in result.stdout
         assert all(line in result.stdout for line in lines), result.stdout
@@ -135,7 +126,7 @@ def test_errors_on_imagenet_s_validation_images(pulled: Artifact, validation: Pa
 def test_class_file_that_does_not_fit(pulled: Artifact, validation: Path, name: str, content: str, error: str) -> None:
     if name:
         (validation / name).write_text(content)
-    result = run("evaluate", "--artifact", pulled.path, "--imagenet-val", validation)
+    result = run_alexnet("evaluate", "--artifact", pulled.path, "--imagenet-val", validation)
     if name:
         (validation / name).unlink()
     assert (result.returncode, result.stderr.count("\n")) == (1, 2)
@@ -143,14 +134,14 @@ def test_class_file_that_does_not_fit(pulled: Artifact, validation: Path, name: 
 
 
 def test_export_onnx(pulled: Artifact, validation: Path, tmp_path: Path) -> None:
-    result = run("export", "--artifact", pulled.path, "--output", tmp_path / "net.onnx")
+    result = run_alexnet("export", "--artifact", pulled.path, "--output", tmp_path / "net.onnx")
     assert result.stdout == f"wrote {tmp_path / 'net.onnx'}\n"
     session = ort.InferenceSession(tmp_path / "net.onnx")
     assert len(json.loads(session.get_modelmeta().custom_metadata_map["labels"])) == 1000
     asked = {"images": images(validation), "crops": np.array(CENTER_CROP)}
     expected = OnnxModel(pulled.network, "cpu").run(asked["images"], CENTER_CROP)
     np.testing.assert_allclose(session.run(["probabilities"], asked)[0], expected[0], atol=1e-6)
-    assert run("export", "--artifact", pulled.path, "--output", tmp_path / "net.onnx").stderr.startswith(
+    assert run_alexnet("export", "--artifact", pulled.path, "--output", tmp_path / "net.onnx").stderr.startswith(
         f"error: {tmp_path / 'net.onnx'} exists already"
     )
 
@@ -158,7 +149,7 @@ def test_export_onnx(pulled: Artifact, validation: Path, tmp_path: Path) -> None
 def test_export_safetensors(pulled: Artifact, validation: Path, tmp_path: Path) -> None:
     """A state dict that the torch network takes, and with which it says what is served."""
     assert (
-        run(
+        run_alexnet(
             "export", "--artifact", pulled.path, "--output", tmp_path / "net.safetensors", "--format", "safetensors"
         ).returncode
         == 0
@@ -193,7 +184,10 @@ def triton_schema() -> ModuleType:
 def test_export_triton_model_repository(pulled: Artifact, validation: Path, tmp_path: Path) -> None:
     """Triton's own schema takes the configuration, and the model has the inputs and outputs that it names."""
     assert (
-        run("export", "--artifact", pulled.path, "--output", tmp_path / "models", "--format", "triton").returncode == 0
+        run_alexnet(
+            "export", "--artifact", pulled.path, "--output", tmp_path / "models", "--format", "triton"
+        ).returncode
+        == 0
     )
     words, pixels = triton_schema(), images(validation)
     numpy_types = {"TYPE_UINT8": "tensor(uint8)", "TYPE_FP32": "tensor(float)"}
@@ -220,7 +214,7 @@ def test_fine_tuning(pulled: Artifact, few: Path, tmp_path: Path) -> None:
     """The README's line: all layers but the last are copied and learn slowly; it is served like any other."""
     places = {place: tmp_path / place for place in ("artifacts", "cache", "runs")}
     options = [value for place, path in places.items() for value in (f"--{place}", path)]
-    result = run("train", "--data", few, "--init-from", pulled.path, "--epochs", 1, "--batch-size", 8, *options)
+    result = run_alexnet("train", "--data", few, "--init-from", pulled.path, "--epochs", 1, "--batch-size", 8, *options)
     assert result.returncode == 0, result.stderr
     assert "initialized from bvlc-alexnet version 1" in result.stdout
     assert "fc8 initialized at random" in result.stdout
@@ -250,7 +244,7 @@ def test_errors_are_one_line(mirror: tuple[str, Path], pulled: Artifact, tmp_pat
         (["evaluate", "--artifact", pulled.path], "give either --data or --imagenet-val"),
     ]
     for command, error in mistakes:
-        result = run(*command, folder=tmp_path)
+        result = run_alexnet(*command, folder=tmp_path)
         code = 2 if command == ["pull", "alexnet"] else 1  # an error of usage, as in any shell
         assert (result.returncode, result.stderr.count("\n")) == (code, 2), result.stderr
         assert result.stderr.startswith(f"error: {error}"), result.stderr

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,17 +13,9 @@ import pytest
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
+from tests.helpers.commands import invoke
 from tests.helpers.drawings import draw_images
 from tests.helpers.server import served
-
-ALEXNET = Path(sys.executable).parent / "alexnet"
-
-
-def alexnet(*options: object) -> str:
-    command = [str(ALEXNET), *map(str, options)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +24,10 @@ def coded(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Artif
     home = tmp_path_factory.mktemp("coded")
     shutil.copytree(artifact.path, home / "a" / "1")
     draw_images(home / "many", 140, 8)
-    alexnet(
+    invoke(
         "index", "add", "--data", home / "many", "--artifact", home / "a", "--index", home / "i", "--dtype", "float16"
     )
-    printed = alexnet("codes", "train", "--index", home / "i", "--artifact", home / "a", "--bits", 28, "--steps", 60)
+    printed = invoke("codes", "train", "--index", home / "i", "--artifact", home / "a", "--bits", 28, "--steps", 60)
     assert printed.startswith("28 bits: ")
     assert "of the 10 nearest are among the first 100" in printed
     return replace(artifacts.load(home / "a"), path=home / "a" / "1")
@@ -53,14 +43,14 @@ def test_encoder_belongs_to_the_artifact(coded: Artifact) -> None:
 def test_evaluate_index(coded: Artifact, images: Path) -> None:
     home = coded.path.parents[1]
     options = ["--artifact", home / "a", "--max-images", 60, "--plot", home / "p.png", "--json"]
-    result = json.loads(alexnet("index", "evaluate", "--index", home / "i", *options))
+    result = json.loads(invoke("index", "evaluate", "--index", home / "i", *options))
     assert result["num_queries"] == 60
     assert result["recall"]["exact"] == {"6": 1.0, "10": 1.0}
     assert result["recall"]["binary"]["10"] > 0.99  # 420 images fit the shortlist
     assert 0 < result["recall"]["hash_lookup"]["10"] <= 1
     assert result["precision"]["1"] > 0.8
     assert (home / "p.png").read_bytes().startswith(b"\x89PNG")
-    printed = alexnet(
+    printed = invoke(
         "index", "evaluate", "--index", home / "i", "--artifact", home / "a", "--data", images, "--max-images", 10
     )
     assert printed.startswith("10 queries; ")
@@ -70,7 +60,7 @@ def test_similar_by_codes(coded: Artifact, images: Path) -> None:
     home, image = coded.path.parents[1], next(images.rglob("*.jpg"))
     rows = {
         search: json.loads(
-            alexnet("similar", image, "--artifact", home / "a", "--index", home / "i", "--search", search, "--json")
+            invoke("similar", image, "--artifact", home / "a", "--index", home / "i", "--search", search, "--json")
         )
         for search in ("exact", "binary")
     }
