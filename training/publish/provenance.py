@@ -25,9 +25,14 @@ def machine() -> str:
     """Name of the GPU, or of the processor with the number of cores that this process may use."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
+    return f"{processor()}, {available_cpus()} cores"
+
+
+def processor() -> str:
+    """Name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
     names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {available_cpus()} cores"
+    return names[0] if names else platform.processor()
