@@ -1,1 +1,1 @@
-"""Commands that measure us beside our peers, in one run."""
+"""Benchmarks: speed and memory of this program, compared with other implementations in the same run."""

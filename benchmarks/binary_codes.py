@@ -13,20 +13,18 @@ import io
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from datetime import date
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import faiss
 import numpy as np
-import torch
 import typer
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
 from benchmarks.baselines.hashing import itq, linear_encoder, lsh, pca
-from benchmarks.results import RESULTS, OutputOption, commit, machine, write
+from benchmarks.results import RESULTS, OutputOption, format_table, write_result
 from index.evaluation import average_precision
 from index.protocol import intact_entries
 from index.store import ImageIndex
@@ -36,20 +34,21 @@ from training.hashing.binary_encoder import Array, BinaryEncoder
 BITS = (28, 64, 128, 256)
 SHORTLISTS = (100, 1000)
 RECALL_AT = (6, 10)
+MAX_NEIGHBORS = max(RECALL_AT)
 MAX_QUERIES = 500
-NUM_DRAWN = 5
+NUM_DRAWN_QUERIES, NUM_DRAWN_NEIGHBORS = 5, 6
 PIXEL_SIZE, PIXEL_BITS = 32, 256
 
 
-def faiss_itq(features: Array, bits: int) -> BinaryEncoder:
-    """As FAISS's ITQTransform trains it, on features of unit length from the mean."""
+def train_faiss_itq(features: Array, bits: int) -> BinaryEncoder:
+    """FAISS's ITQTransform, which scales centered features to unit length."""
     transform = faiss.ITQTransform(features.shape[1], bits, True)
     transform.train(features)
     directions = faiss.vector_to_array(transform.pca_then_itq.A).reshape(bits, -1).T
     return linear_encoder("itq", faiss.vector_to_array(transform.mean), directions)
 
 
-def reconstructing(features: Array, bits: int) -> BinaryEncoder:
+def train_by_reconstruction(features: Array, bits: int) -> BinaryEncoder:
     """The autoencoder trained by reconstruction alone, as the paper proposes."""
     return train_autoencoder(features, bits, CodeConfig(objective="reconstruction"))
 
@@ -59,13 +58,16 @@ METHODS: dict[str, Callable[[Array, int], BinaryEncoder]] = {
     "pca": pca,
     "itq": itq,
     "autoencoder": train_autoencoder,
-    "autoencoder by reconstruction": reconstructing,
-    "itq (FAISS)": faiss_itq,
+    "autoencoder by reconstruction": train_by_reconstruction,
+    "itq (FAISS)": train_faiss_itq,
 }
 
 
 class LabeledImages:
-    """Features, thumbnails and labels of an index, divided into `queries` and `rest` (arrays of numbers)."""
+    """Features, thumbnails and labels of an index's labeled images.
+
+    `queries` (Q,), `others` (M,): row numbers of the images to search with, and of those that are searched.
+    """
 
     def __init__(self, path: Path) -> None:
         with closing(ImageIndex.open(path)) as index:
@@ -74,17 +76,17 @@ class LabeledImages:
             self.features = np.stack([index.feature(entry.id) for entry in entries])
             self.thumbnails = [index.catalog.thumbnail(entry.id) for entry in entries]
         order = np.random.default_rng(0).permutation(len(entries))
-        self.queries, self.rest = np.split(order, [min(MAX_QUERIES, len(entries) // 5)])
+        self.queries, self.others = np.split(order, [min(MAX_QUERIES, len(entries) // 5)])
 
-    def pixels(self) -> Array:
-        """(N, 3072) float32, 0..255."""
+    def read_pixels(self) -> Array:
+        """Thumbnails as (N, 3072) float32, 0..255."""
         size = (PIXEL_SIZE, PIXEL_SIZE)
         small = [Image.open(io.BytesIO(data)).convert("RGB").resize(size) for data in self.thumbnails]
         return np.stack([np.asarray(image, np.float32).ravel() for image in small])
 
-    def relevant(self, ranking: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether each of (Q, k) ranked rows of `rest` has the label of its query."""
-        return np.asarray(self.labels[self.rest][ranking] == self.labels[self.queries][:, None])
+    def match_labels(self, ranking: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether each of (Q, k) ranked rows of `others` has the label of its query."""
+        return np.asarray(self.labels[self.others][ranking] == self.labels[self.queries][:, None])
 
 
 def rank_by_code(encoder: BinaryEncoder, queries: Array, rows: Array) -> NDArray[np.int64]:
@@ -105,53 +107,62 @@ def measure(ranking: NDArray[np.int64], exact: NDArray[np.int64], relevant: NDAr
     return recall | {"mAP": float(np.mean([average_precision(hits) for hits in relevant]))}
 
 
-def compare(images: LabeledImages, lengths: Sequence[int], log: Callable[[str], None]) -> dict[str, Any]:
-    """Every method at every length; the exact ranking by features first, and codes of pixels last."""
-    features, pixels = images.features, images.pixels()
-    queries, rows = features[images.queries], features[images.rest]
+def compare(images: LabeledImages, lengths: Sequence[int], drawing: Path) -> dict[str, dict[str, float]]:
+    """Measures of the exact ranking, of every method at every length, and of codes of pixels.
+
+    `drawing`: image file of some queries with their neighbors.
+    """
+    queries, rows = images.features[images.queries], images.features[images.others]
     exact = np.asarray(faiss.knn(queries, rows, min(max(SHORTLISTS), len(rows)))[1])
-    result: dict[str, Any] = {"exact": measure(exact, exact[:, :10], images.relevant(exact))}
+    results: dict[str, dict[str, float]] = {}
     drawn: dict[str, NDArray[np.int64]] = {}
+
+    def add(name: str, ranking: NDArray[np.int64]) -> None:
+        results[name] = measure(ranking, exact[:, :MAX_NEIGHBORS], images.match_labels(ranking))
+
+    add("exact", exact)
     for bits in lengths:
-        for name, train in METHODS.items():
+        for method, train in METHODS.items():
             start = time.perf_counter()
             ranking = rank_by_code(train(rows, bits), queries, rows)
+            seconds = time.perf_counter() - start
+            add(f"{method}, {bits}", ranking)
+            results[f"{method}, {bits}"]["seconds"] = seconds
             if train is train_autoencoder:
-                drawn["features"] = ranking
-            row = measure(ranking, exact[:, :10], images.relevant(ranking))
-            row |= {"seconds": time.perf_counter() - start}
-            result[f"{name}, {bits}"] = row
-            log(f"{images.name:8} {bits:3} bits {name:29} " + "  ".join(f"{k} {v:.3f}" for k, v in row.items()))
-    for name, train in (("autoencoder", train_autoencoder), ("autoencoder by reconstruction", reconstructing)):
-        by_pixels = rank_by_code(train(pixels[images.rest], PIXEL_BITS), pixels[images.queries], pixels[images.rest])
-        drawn.setdefault("pixels", by_pixels)
-        row = measure(by_pixels, exact[:, :10], images.relevant(by_pixels))
-        result[f"{name} of pixels, {PIXEL_BITS}"] = row
-        log(f"{images.name:8} {PIXEL_BITS:3} bits {name} of pixels: {row}")
-    result["drawn"] = {kind: ranking[:NUM_DRAWN, :6].tolist() for kind, ranking in drawn.items()}
-    return result
+                drawn["codes of features"] = ranking
+    pixels = images.read_pixels()
+    for method, train in (
+        ("autoencoder", train_autoencoder),
+        ("autoencoder by reconstruction", train_by_reconstruction),
+    ):
+        rows = pixels[images.others]
+        ranking = rank_by_code(train(rows, PIXEL_BITS), pixels[images.queries], rows)
+        add(f"{method} of pixels, {PIXEL_BITS}", ranking)
+        drawn.setdefault("codes of pixels", ranking)
+    draw_neighbors(images, drawn, drawing)
+    return results
 
 
-def draw_neighbors(images: LabeledImages, rankings: dict[str, list[list[int]]], path: Path) -> None:
-    """Five queries, six neighbors by codes of features and six by codes of pixels."""
-    figure = Figure(figsize=(13, 1.15 * NUM_DRAWN), layout="constrained")
-    axes = figure.subplots(NUM_DRAWN, 13)
-    for row in range(NUM_DRAWN):
-        cells = [("query", images.queries[row])]
-        cells += [(kind, images.rest[number]) for kind in ("features", "pixels") for number in rankings[kind][row]]
-        for axis, (kind, number) in zip(axes[row], cells, strict=True):
-            axis.imshow(np.asarray(Image.open(io.BytesIO(images.thumbnails[number]))), cmap="gray")
+def draw_neighbors(images: LabeledImages, rankings: dict[str, NDArray[np.int64]], path: Path) -> None:
+    """Five queries and the six nearest by each ranking; the frame is green where the label is the query's."""
+    figure = Figure(figsize=(13, 1.15 * NUM_DRAWN_QUERIES), layout="constrained")
+    axes = figure.subplots(NUM_DRAWN_QUERIES, 1 + len(rankings) * NUM_DRAWN_NEIGHBORS)
+    for number, query in enumerate(images.queries[:NUM_DRAWN_QUERIES]):
+        nearest = np.concatenate([ranking[number, :NUM_DRAWN_NEIGHBORS] for ranking in rankings.values()])
+        for axis, row in zip(axes[number], [query, *images.others[nearest]], strict=True):
+            axis.imshow(np.asarray(Image.open(io.BytesIO(images.thumbnails[row]))), cmap="gray")
             axis.set_xticks([])
             axis.set_yticks([])
-            same = images.labels[number] == images.labels[images.queries[row]]
-            for side in axis.spines.values():
-                side.set(color="black" if kind == "query" else "#1a7f37" if same else "#cf222e", linewidth=2)
-    for column, title in ((0, "query"), (3, "by codes of features"), (9, "by codes of pixels")):
-        axes[0][column].set_title(title, fontsize=9)
+            has_same_label = images.labels[row] == images.labels[query]
+            for spine in axis.spines.values():
+                spine.set(color="black" if row == query else "#1a7f37" if has_same_label else "#cf222e", linewidth=2)
+    axes[0][0].set_title("query", fontsize=9)
+    for number, name in enumerate(rankings):
+        axes[0][3 + number * NUM_DRAWN_NEIGHBORS].set_title(f"by {name}", fontsize=9)
     figure.savefig(path, dpi=110)
 
 
-def draw_curves(results: dict[str, dict[str, Any]], lengths: Sequence[int], path: Path) -> None:
+def draw_curves(results: dict[str, dict[str, dict[str, float]]], lengths: Sequence[int], path: Path) -> None:
     """Recall of the nearest ten among a hundred, by code length."""
     figure = Figure(figsize=(4 * len(results), 3.2), layout="constrained")
     for axis, (name, rows) in zip(figure.subplots(1, len(results), squeeze=False)[0], results.items(), strict=True):
@@ -171,15 +182,14 @@ def main(
     output: OutputOption = RESULTS,
 ) -> None:
     """Measure, print, draw, and write a dated result."""
-    facts: dict[str, Any] = {"date": f"{date.today()}", "commit": commit(), "machine": machine(torch.device("cpu"))}
-    results: dict[str, dict[str, Any]] = {}
-    lengths = bits or BITS
+    output.mkdir(parents=True, exist_ok=True)
+    lengths, results = bits or BITS, {}
     for path in indexes:
         images = LabeledImages(path)
-        results[images.name] = compare(images, lengths, typer.echo)
-        draw_neighbors(images, results[images.name].pop("drawn"), output / f"codes-{images.name}.jpg")
+        results[images.name] = compare(images, lengths, output / f"codes-{images.name}.jpg")
+        typer.echo(format_table(results[images.name], images.name))
     draw_curves(results, lengths, output / "codes-recall.png")
-    typer.echo(f"wrote {write(facts | {'indexes': results}, output, 'codes')}")
+    write_result(output, "codes", {"indexes": results})
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
-"""`python -m benchmarks.bulk_indexing DATA`: time and space to index up to a billion images.
+"""Time and space to index images in parallel: measured on this machine, projected for up to a billion images.
 
-Machines of one core each run `alexnet index add --shard`, are killed and restarted, and their indexes are merged. Rates
-are measured in the first runs. `simulate` predicts with them the duration of another run, in which a machine is killed,
-and is compared with it; then it projects the same for clusters. Writes docs/results/.
+    python -m benchmarks.bulk_indexing DATA --artifact ARTIFACT
+
+Each core of this machine stands for a machine that runs `alexnet index add --shard`; one is killed and restarted, and
+the indexes are merged. A simulation with the rates that were measured first predicts the duration of such a run, is
+compared with it, and is then applied to clusters.
 """
 
 from __future__ import annotations
@@ -17,18 +19,17 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from datetime import date
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Annotated, Any
 
 import faiss
 import numpy as np
-import torch
 import typer
 
-from benchmarks.large_index import resident_mb
-from benchmarks.results import RESULTS, OutputOption, commit, machine, write
+from alexnet.cli.options import PrecisionOption
+from benchmarks.memory import measure_private_memory
+from benchmarks.results import RESULTS, OutputOption, format_table, write_result
 from index.build import find_images
 
 ALEXNET = [str(Path(sys.executable).parent / "alexnet"), "index"]
@@ -50,25 +51,25 @@ CLUSTER_RESTART_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class Rates:
-    """Measured with all cores at work; images per second are per core where nothing else is said.
+    """Measured while all cores work; `..._per_second` are images per second and core where nothing else is said.
 
-    `startup`, `merge_startup`: seconds before the first image. `indexed`: images per second that are indexed.
-    `existing`: images per second that the index has already and only reads. `merged`: images per second of one merging
-    process. `seconds_per_file`, `bytes_per_file`: to list the folder. `features_bytes`, `catalog_bytes`: per image.
-    `compared`: codes per second of all cores. `one_process`: images per second of one process with all cores.
+    `startup_seconds`, `merge_startup_seconds`: before the first image. `existing_per_second`: images that the index has
+    already, and only reads. `merged_per_second`: of one merging process. `seconds_per_file`, `bytes_per_file`: to list
+    the folder. `features_bytes`, `catalog_bytes`: per image. `codes_compared_per_second`: of all cores.
+    `one_process_per_second`: images per second of one process with all cores.
     """
 
-    startup: float
-    indexed: float
-    existing: float
-    merge_startup: float
-    merged: float
+    startup_seconds: float
+    indexed_per_second: float
+    existing_per_second: float
+    merge_startup_seconds: float
+    merged_per_second: float
     seconds_per_file: float
     bytes_per_file: float
     features_bytes: float
     catalog_bytes: float
-    compared: float
-    one_process: float
+    codes_compared_per_second: float
+    one_process_per_second: float
 
 
 @dataclass(frozen=True)
@@ -87,20 +88,21 @@ def simulate(
     `lifetimes`: seconds from each start of a process to its failure; it is restarted `restart_seconds` later, lists all
     files, reads the images that it has, and resumes.
     """
-    free_at, last, failures = [0.0] * processes, 0.0, 0
-    startup = rates.startup + sum(sizes) * rates.seconds_per_file
+    free_at, end, failures = [0.0] * processes, 0.0, 0
+    startup = rates.startup_seconds + sum(sizes) * rates.seconds_per_file
     for size in sizes:
-        started, done = heapq.heappop(free_at), 0.0
+        start, num_indexed = heapq.heappop(free_at), 0.0
         while True:
-            before = startup + done / rates.existing
-            needed, lifetime = before + (size - done) / rates.indexed, next(lifetimes)
-            if lifetime >= needed:
+            resume_seconds = startup + num_indexed / rates.existing_per_second
+            duration, lifetime = resume_seconds + (size - num_indexed) / rates.indexed_per_second, next(lifetimes)
+            if lifetime >= duration:
                 break
-            failures, done = failures + 1, done + max(0.0, lifetime - before) * rates.indexed
-            started += lifetime + restart_seconds
-        heapq.heappush(free_at, started + needed)
-        last = max(last, started + needed)
-    return Simulation(last, failures)
+            failures += 1
+            num_indexed += max(0.0, lifetime - resume_seconds) * rates.indexed_per_second
+            start += lifetime + restart_seconds
+        heapq.heappush(free_at, start + duration)
+        end = max(end, start + duration)
+    return Simulation(end, failures)
 
 
 def shard_path(home: Path, shard: str) -> Path:
@@ -109,22 +111,22 @@ def shard_path(home: Path, shard: str) -> Path:
 
 
 class Machine:
-    """A core of this machine, or several as `0,1`, on which `alexnet` runs."""
+    """Cores of this machine, such as `0` or `0,1`, on which `alexnet index add` runs with `options`."""
 
-    def __init__(self, core: str, options: list[str], home: Path) -> None:
-        self.core, self.options, self.home = core, options, home
+    def __init__(self, cores: str, options: list[str], home: Path) -> None:
+        self.cores, self.options, self.home = cores, options, home
 
     def start(self, shard: str) -> subprocess.Popen[bytes]:
         """Start to index a shard."""
-        words = [*ALEXNET, "add", *self.options, "--index", shard_path(self.home, shard), "--shard", shard]
-        pinned = ["taskset", "--cpu-list", self.core, *map(str, words)]
+        command = [*ALEXNET, "add", *self.options, "--index", shard_path(self.home, shard), "--shard", shard]
+        pinned = ["taskset", "--cpu-list", self.cores, *map(str, command)]
         return subprocess.Popen(pinned, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def index_shards(
     machines: list[Machine], shards: list[str], kill_seconds: float | None = None
 ) -> tuple[float, list[float]]:
-    """Index shards on all machines. Returns the seconds in all, and those of each shard.
+    """Index shards on all machines. Returns the seconds of the whole, and of each shard.
 
     The process of the first shard is killed after `kill_seconds`, and restarted.
     """
@@ -132,7 +134,7 @@ def index_shards(
     durations = [0.0] * len(shards)
     with ThreadPoolExecutor(len(machines)) as pool:
 
-        def work(machine: Machine) -> None:
+        def index_from_queue(machine: Machine) -> None:
             while queue:
                 number, shard = queue.pop(0)
                 start = time.perf_counter()
@@ -148,21 +150,21 @@ def index_shards(
                     raise SystemExit(f"indexing shard {shard} failed with status {process.returncode}")
                 durations[number] = time.perf_counter() - start
 
-        list(pool.map(work, machines))
+        list(pool.map(index_from_queue, machines))
     return time.perf_counter() - begin, durations
 
 
 def count_images(home: Path, shard: str) -> int:
     """Images in the index of a shard."""
-    words = [*ALEXNET, "list", "--index", str(shard_path(home, shard))]
-    return len(subprocess.run(words, check=True, capture_output=True).stdout.splitlines())
+    command = [*ALEXNET, "list", "--index", str(shard_path(home, shard))]
+    return len(subprocess.run(command, check=True, capture_output=True).stdout.splitlines())
 
 
 def time_merge(home: Path, name: str, shards: list[str]) -> float:
     """Seconds of `alexnet index merge` into a new index."""
-    words = [*ALEXNET, "merge", *(shard_path(home, shard) for shard in shards), "--index", home / name]
+    command = [*ALEXNET, "merge", *(shard_path(home, shard) for shard in shards), "--index", home / name]
     start = time.perf_counter()
-    subprocess.run([str(word) for word in words], check=True, capture_output=True)
+    subprocess.run([str(word) for word in command], check=True, capture_output=True)
     return time.perf_counter() - start
 
 
@@ -171,10 +173,10 @@ def measure_listing() -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder:
         for number in range(NUM_LISTED_FILES):
             (Path(folder) / f"{number:012}.jpg").touch()
-        before, start = resident_mb(), time.perf_counter()
+        before, start = measure_private_memory(), time.perf_counter()
         sources = find_images(Path(folder))
         seconds = time.perf_counter() - start
-        return seconds / len(sources), 1e6 * (resident_mb() - before) / len(sources)
+        return seconds / len(sources), 1e6 * (measure_private_memory() - before) / len(sources)
 
 
 def measure_code_rate() -> float:
@@ -192,20 +194,20 @@ def measure_code_rate() -> float:
 
 def measure_one_process(machines: list[Machine], home: Path, startup: float, images: float) -> float:
     """Images per second of one process that has all cores."""
-    all_cores = Machine(",".join(machine.core for machine in machines), machines[0].options, home / "one-process")
+    all_cores = Machine(",".join(machine.cores for machine in machines), machines[0].options, home / "one-process")
     seconds, _ = index_shards([all_cores], ["1/1"])
     return images / (seconds - startup)
 
 
-def fit_rate(few: float, many: float, short: Sequence[float], long: Sequence[float]) -> tuple[float, float]:
+def fit_rate(few: float, many: float, few_times: Sequence[float], many_times: Sequence[float]) -> tuple[float, float]:
     """Seconds before the first image, and images per second, by the median durations of two numbers of images."""
-    quick, slow = statistics.median(short), statistics.median(long)
-    rate = (many - few) / max(slow - quick, 1e-3)
-    return quick - few / rate, rate
+    few_seconds, many_seconds = statistics.median(few_times), statistics.median(many_times)
+    rate = (many - few) / max(many_seconds - few_seconds, 1e-3)
+    return few_seconds - few / rate, rate
 
 
 def measure(machines: list[Machine], home: Path) -> Rates:
-    """Compare small shards with large ones: what the difference doesn't explain is startup."""
+    """All rates, by the durations of small and of large shards: their difference is without the startup."""
     seconds_per_file, bytes_per_file = measure_listing()
     small, large = [f"{n}/64" for n in (1, 2)], ["1/2", "2/2"]
     first = [index_shards(machines, shards)[1] for shards in (small, large)]
@@ -220,17 +222,17 @@ def measure(machines: list[Machine], home: Path) -> Rates:
     features = sum(file.stat().st_size for folder in folders for file in folder.glob("features-*"))
     catalog = sum((folder / "catalog.sqlite").stat().st_size for folder in folders)
     return Rates(
-        startup=startup,
-        indexed=indexed,
-        existing=fit_rate(few, many, *([seconds for run in runs for seconds in run] for runs in again))[1],
-        merge_startup=merge_startup,
-        merged=merged,
+        startup_seconds=startup,
+        indexed_per_second=indexed,
+        existing_per_second=fit_rate(few, many, *([seconds for run in runs for seconds in run] for runs in again))[1],
+        merge_startup_seconds=merge_startup,
+        merged_per_second=merged,
         seconds_per_file=seconds_per_file,
         bytes_per_file=bytes_per_file,
         features_bytes=features / (2 * many),
         catalog_bytes=catalog / (2 * many),
-        compared=measure_code_rate(),
-        one_process=measure_one_process(machines, home, startup, 2 * many),
+        codes_compared_per_second=measure_code_rate(),
+        one_process_per_second=measure_one_process(machines, home, startup, 2 * many),
     )
 
 
@@ -245,7 +247,10 @@ def check_simulation(machines: list[Machine], home: Path, rates: Rates) -> dict[
     return {
         "images": sum(sizes),
         "indexing": {"measured": seconds, "predicted": predicted.seconds},
-        "merging": {"measured": merge_seconds, "predicted": rates.merge_startup + sum(sizes) / rates.merged},
+        "merging": {
+            "measured": merge_seconds,
+            "predicted": rates.merge_startup_seconds + sum(sizes) / rates.merged_per_second,
+        },
     }
 
 
@@ -260,23 +265,23 @@ def project_cluster(images: int, machines: int, rates: Rates, seed: int = 0) -> 
         "images": images,
         "machines": machines,
         "processes": processes,
-        "core_hours": images / rates.indexed / 3600,
+        "computing_core_hours": images / rates.indexed_per_second / 3600,
         "hours": simulation.seconds / 3600,
         "failures": simulation.failures,
-        "list_hours": images * rates.seconds_per_file / 3600,
-        "list_gb": images / processes * rates.bytes_per_file / 1e9,
-        "merge_hours": images / rates.merged / 3600,
+        "listing_hours": images * rates.seconds_per_file / 3600,
+        "listing_gb_per_process": images / processes * rates.bytes_per_file / 1e9,
+        "merging_hours": images / rates.merged_per_second / 3600,
         "features_gb": images * rates.features_bytes / 1e9,
         "catalog_gb": images * rates.catalog_bytes / 1e9,
         "codes_gb": images * 32 / 1e9,
-        "compare_seconds": images / rates.compared,
+        "compare_codes_seconds": images / rates.codes_compared_per_second,
     }
 
 
 def main(
     data: Annotated[str, typer.Argument(help="Some thousand images, as for `alexnet index add --data`.")],
     artifact: Annotated[Path, typer.Option(help="Artifact, or a folder of artifacts.")] = Path("artifacts"),
-    precision: Annotated[str, typer.Option(help="Numeric precision of the network: float32 or int8.")] = "float32",
+    precision: PrecisionOption = "float32",
     output: OutputOption = RESULTS,
 ) -> None:
     """Measure, compare the simulation with a run, project clusters, print and write a dated result."""
@@ -284,21 +289,24 @@ def main(
     cores = [str(core) for core in sorted(os.sched_getaffinity(0))]
     with tempfile.TemporaryDirectory(dir=".") as home:
         rates = measure([Machine(core, options, Path(home)) for core in cores], Path(home))
-    typer.echo(f"rates: {asdict(rates)}")
+    typer.echo(format_table({name: {"": value} for name, value in asdict(rates).items()}))
     with tempfile.TemporaryDirectory(dir=".") as home:
         check = check_simulation([Machine(core, options, Path(home)) for core in cores], Path(home), rates)
-    typer.echo(f"measured and predicted: {check}")
-    clusters = [project_cluster(images, count, rates) for images, count in CLUSTERS]
-    for cluster in clusters:
-        typer.echo(f"{cluster}")
-    result: dict[str, Any] = {"date": f"{date.today()}", "commit": commit(), "machine": machine(torch.device("cpu"))}
-    assumed = {
-        "cores": CLUSTER_CORES,
-        "days_between_failures": DAYS_BETWEEN_FAILURES,
-        "restart_seconds": CLUSTER_RESTART_SECONDS,
+    typer.echo(format_table({"indexing": check["indexing"], "merging": check["merging"]}, "seconds"))
+    clusters = [project_cluster(images, machines, rates) for images, machines in CLUSTERS]
+    typer.echo(format_table({f"{cluster['images']:,} images": cluster for cluster in clusters}))
+    result = {
+        "precision": precision,
+        "rates": asdict(rates),
+        "check": check,
+        "assumptions": {
+            "cores": CLUSTER_CORES,
+            "days_between_failures": DAYS_BETWEEN_FAILURES,
+            "restart_seconds": CLUSTER_RESTART_SECONDS,
+        },
+        "clusters": clusters,
     }
-    result |= {"precision": precision, "rates": asdict(rates), "check": check, "assumed": assumed, "clusters": clusters}
-    typer.echo(f"wrote {write(result, output, f'bulk-{precision}-cpu')}")
+    write_result(output, f"bulk-indexing-{precision}-cpu", result)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Training steps on images out of a cache, as training/run.py makes them: what loading costs."""
+"""Speed of training with images from the cache, and the share of the time spent waiting for them."""
 
 from __future__ import annotations
 
@@ -24,35 +24,37 @@ NUM_IMAGES, WARMUP_STEPS = 4096, 10
 
 
 def measure_loading(
-    batch_size: int, device: torch.device, precision: TrainingPrecision, compile_: bool, steps: int = 30
+    batch_size: int, device: torch.device, precision: TrainingPrecision, is_compiled: bool, num_steps: int = 30
 ) -> dict[str, float]:
-    """Images per second of the training steps out of a cache, cutting and copying included; `data_stall`: the share of
-    the time in which the steps waited for images."""
+    """Images per second of training steps as in training/run.py, cropping and copying included.
+
+    `data_stall`: fraction of the time in which steps waited for images.
+    """
     pixels = np.random.default_rng(0).integers(0, 256, (NUM_IMAGES, 256, 256, 3), np.uint8)
     config = TrainConfig.create(
         RecipeOptions("paper", batch_size=batch_size, initialization="source"),
-        environment=Environment(precision=precision, compile=compile_),
+        environment=Environment(precision=precision, compile=is_compiled),
     )
     labels = tuple(Label(id=str(number), name=str(number)) for number in range(1000))
     examples = tuple(Example("", number % 1000) for number in range(NUM_IMAGES))
     dataset = Dataset("noise", "", "", labels, examples, (), ())
     with tempfile.TemporaryDirectory() as folder:
-        stored = RawImages(Path(folder), NUM_IMAGES)
-        stored.resume(0)
-        stored.map[:] = pixels
+        images = RawImages(Path(folder), NUM_IMAGES)
+        images.resume(0)
+        images.map[:] = pixels
         traits = np.zeros(NUM_IMAGES, TRAITS)
         copies = find_copies(dataset, traits)
-        cache = ImageCache(stored, np.full((256, 256, 3), 127.5, np.float32), 5400 * np.eye(3), {}, traits, copies)
+        cache = ImageCache(images, np.full((256, 256, 3), 127.5, np.float32), 5400 * np.eye(3), {}, traits, copies)
         initial = InitialState.create(config, labels)
         engine = TrainingEngine(config, dataset, cache, DistributedContext(device), initial)
-        order = np.resize(np.arange(NUM_IMAGES), (steps + WARMUP_STEPS) * batch_size)
+        order = np.resize(np.arange(NUM_IMAGES), (num_steps + WARMUP_STEPS) * batch_size)
         for step, sums in engine.run_epoch(order, 1, 0):
             if step == WARMUP_STEPS - 1:
-                sums.sum().item()  # waits for what the GPU still has to do
-                started, engine.loader.stall_seconds = time.perf_counter(), 0.0
+                sums.sum().item()  # waits for the GPU
+                start, engine.loader.stall_seconds = time.perf_counter(), 0.0
         sums.sum().item()
-        seconds = time.perf_counter() - started
+        seconds = time.perf_counter() - start
     return {
-        "images_per_second": steps * batch_size / seconds,
+        "images_per_second": num_steps * batch_size / seconds,
         "data_stall": engine.loader.stall_seconds / seconds,
     }

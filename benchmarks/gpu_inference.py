@@ -1,145 +1,158 @@
-"""`python -m benchmarks.gpu_inference`: ten crops on a GPU, in float32 and float16, with CUDA graphs and with TensorRT.
+"""Speed of ten-crop inference on a GPU: float32 and float16, with CUDA graphs, and with TensorRT where it is installed.
 
-Each side's answers are compared with the CPU's in float32. Normalization stays in float32: squares of the first maps
-are beyond float16. Without a GPU, `--device cpu` tries the graphs themselves. Writes docs/results/.
+    python -m benchmarks.gpu_inference --artifact ARTIFACT --data elpv
+
+Outputs are compared with those of the CPU in float32. Normalization stays in float32, because squares of the first maps
+exceed the range of float16. Without a GPU, `--device cpu` checks the graphs.
 """
 
 from __future__ import annotations
 
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
-from datetime import date
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import onnx
 import onnxruntime as ort
-import torch
 import typer
 from numpy.typing import NDArray
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
-from benchmarks.results import RESULTS, OutputOption, commit, machine, write
+from alexnet.cli.options import DataOption
+from benchmarks.inference import build_separate_crops
+from benchmarks.results import RESULTS, OutputOption, format_table, write_result
+from benchmarks.timing import time_call
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
-from model.artifacts.weights import read_folded_weights, read_spec
 from model.images.crops import TEN_CROP
-from model.network.onnx_graph import build_graph
 from training.data.loading import load_dataset
 from training.evaluation.evaluate import decode_batches
 
-Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-CUDA, TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"
+Implementation = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""(N, 256, 256, 3) -> (N, classes) probabilities, the mean of ten crops."""
+CPU, CUDA, TENSORRT = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
+WARM_UP_BATCHES = 3
 
 
-def in_float16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Convolutions and products in float16; inputs, outputs, the crops and the norms as they are."""
-    kept = [node.name for node in _nodes(model.graph) if "lrn" in node.name or node.op_type in ("Sub", "Softmax")]
-    half: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True, node_block_list=kept)
-    return half
+def convert_to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Convolutions and matrix products in float16; inputs, outputs, crops and normalization stay as they are."""
+    excluded = [node.name for node in _nodes(model.graph) if "lrn" in node.name or node.op_type in ("Sub", "Softmax")]
+    converted: onnx.ModelProto = convert_float_to_float16(model, keep_io_types=True, node_block_list=excluded)
+    return converted
 
 
 def _nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    inner = [a.g for node in graph.node for a in node.attribute if a.HasField("g")]
-    return [*graph.node, *(node for one in inner for node in _nodes(one))]
+    branches = [attribute.g for node in graph.node for attribute in node.attribute if attribute.HasField("g")]
+    return [*graph.node, *(node for branch in branches for node in _nodes(branch))]
 
 
-def sides(artifact: Artifact, folder: Path, device: str, batch: int) -> dict[str, Run]:
-    """What is measured, ready to run batches of `batch` images."""
-    weights, mean = read_folded_weights(artifact)
-    apart = build_graph(read_spec(artifact.manifest), weights, mean, share_crops=False)
-    graphs = {"shared crops, float32": onnx.load(str(artifact.network)), "crops apart, float32": apart}
-    graphs |= {
-        "crops apart, float16": in_float16(build_graph(read_spec(artifact.manifest), weights, mean, share_crops=False))
+def build_graphs(artifact: Artifact) -> dict[str, onnx.ModelProto]:
+    """The artifact's network as it is, and with separate crops in both precisions."""
+    return {
+        "shared crops, float32": onnx.load(str(artifact.network)),
+        "separate crops, float32": build_separate_crops(artifact),
+        "separate crops, float16": convert_to_float16(build_separate_crops(artifact)),
     }
-    measured: dict[str, Run] = {}
-    for name, graph in graphs.items():
-        file = folder / f"{len(measured)}.onnx"
+
+
+def create_implementations(
+    graphs: dict[str, onnx.ModelProto], folder: Path, device: str, batch_size: int
+) -> dict[str, Implementation]:
+    """Every graph on the device, with each execution provider and option, for batches of `batch_size` images."""
+    implementations: dict[str, Implementation] = {}
+    for number, (name, graph) in enumerate(graphs.items()):
+        file = folder / f"{number}.onnx"
         onnx.save(graph, str(file))
         if device == "cpu":
-            measured[name] = _plain(_session(file, ["CPUExecutionProvider"]))
+            implementations[name] = _run_plainly(_open_session(file, CPU))
             continue
-        measured[name] = _plain(_session(file, [CUDA]))
-        if "apart" in name:  # one path through the graph, which can be recorded
-            measured[f"{name}, CUDA graph"] = _recorded(_session(file, [(CUDA, {"enable_cuda_graph": "1"})]), batch)
+        implementations[name] = _run_plainly(_open_session(file, CUDA))
+        if "separate" in name:  # a CUDA graph can't have branches
+            session = _open_session(file, CUDA, {"enable_cuda_graph": "1"})
+            implementations[f"{name}, CUDA graph"] = _run_cuda_graph(session, batch_size)
         if TENSORRT in ort.get_available_providers():
             options = {"trt_fp16_enable": "float16" in name, "trt_engine_cache_enable": False}
-            measured[f"{name}, TensorRT"] = _plain(_session(file, [(TENSORRT, options), CUDA]))
-    return measured
+            implementations[f"{name}, TensorRT"] = _run_plainly(_open_session(file, TENSORRT, options))
+    return implementations
 
 
-def _session(file: Path, providers: list[Any]) -> ort.InferenceSession:
+def _open_session(file: Path, provider: str, provider_options: dict[str, Any] | None = None) -> ort.InferenceSession:
+    """Raises SystemExit if onnxruntime can't use the provider."""
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    providers: list[Any] = [(provider, provider_options or {}), *([CUDA] if provider == TENSORRT else [])]
     session = ort.InferenceSession(str(file), options, providers=providers)
-    provider = providers[0][0] if isinstance(providers[0], tuple) else providers[0]
     if session.get_providers()[0] != provider:
         raise SystemExit(f"expected {provider}, got {session.get_providers()[0]}")
     return session
 
 
-def _plain(session: ort.InferenceSession) -> Run:
+def _run_plainly(session: ort.InferenceSession) -> Implementation:
     crops = np.array(TEN_CROP)
     return lambda images: session.run(["probabilities"], {"images": images, "crops": crops})[0]
 
 
-def _recorded(session: ort.InferenceSession, batch: int) -> Run:
-    """Inputs and outputs have places of their own on the GPU, as a recorded graph needs them."""
-    images = ort.OrtValue.ortvalue_from_numpy(np.zeros((batch, 256, 256, 3), np.uint8), "cuda", 0)
+def _run_cuda_graph(session: ort.InferenceSession, batch_size: int) -> Implementation:
+    """Inputs and outputs have fixed addresses on the GPU, which a CUDA graph needs."""
+    inputs = ort.OrtValue.ortvalue_from_numpy(np.zeros((batch_size, 256, 256, 3), np.uint8), "cuda", 0)
     crops = ort.OrtValue.ortvalue_from_numpy(np.array(TEN_CROP), "cuda", 0)
-    shapes = [(o.name, (batch, o.shape[1])) for o in session.get_outputs()]
-    places = {n: ort.OrtValue.ortvalue_from_shape_and_type(s, np.float32, "cuda", 0) for n, s in shapes}
+    outputs = {
+        output.name: ort.OrtValue.ortvalue_from_shape_and_type((batch_size, output.shape[1]), np.float32, "cuda", 0)
+        for output in session.get_outputs()
+    }
     binding = session.io_binding()
-    binding.bind_ortvalue_input("images", images)
+    binding.bind_ortvalue_input("images", inputs)
     binding.bind_ortvalue_input("crops", crops)
-    for name, place in places.items():
-        binding.bind_ortvalue_output(name, place)
+    for name, value in outputs.items():
+        binding.bind_ortvalue_output(name, value)
 
-    def run(sample: NDArray[np.uint8]) -> NDArray[np.float32]:
-        images.update_inplace(sample)
+    def run(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        inputs.update_inplace(images)
         session.run_with_iobinding(binding)
-        answer: NDArray[np.float32] = places["probabilities"].numpy()
-        return answer
+        probabilities: NDArray[np.float32] = outputs["probabilities"].numpy()
+        return probabilities
 
     return run
 
 
+def measure(
+    run: Implementation, images: NDArray[np.uint8], expected: NDArray[np.float32], num_batches: int
+) -> dict[str, float]:
+    """Images per second, and how the probabilities differ from the expected ones."""
+    for _ in range(WARM_UP_BATCHES):
+        probabilities = run(images)
+    seconds = statistics.median(time_call(partial(run, images)) for _ in range(num_batches))
+    return {
+        "images_per_second": len(images) / seconds,
+        "largest_difference": float(np.abs(probabilities - expected).max()),
+        "equal_top1": float((probabilities.argmax(1) == expected.argmax(1)).mean()),
+    }
+
+
 def main(
-    artifact: Annotated[Path, typer.Option(help="An artifact.")] = Path("artifacts"),
-    data: Annotated[str, typer.Option(help="Where the images are from.")] = "elpv",
-    device: Annotated[str, typer.Option(help="cuda, or cpu to try the graphs.")] = "cuda",
-    batch: Annotated[int, typer.Option(min=1, help="Images at once.")] = 64,
-    rounds: Annotated[int, typer.Option(min=1, help="Batches of each side.")] = 20,
+    artifact: Annotated[Path, typer.Option(help="Artifact, or a folder of artifacts.")] = Path("artifacts"),
+    data: DataOption = "elpv",
+    device: Annotated[Literal["cuda", "cpu"], typer.Option(help="cpu only checks the graphs.")] = "cuda",
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per batch.")] = 64,
+    num_batches: Annotated[int, typer.Option(min=1, help="Measured batches of each implementation.")] = 20,
     output: OutputOption = RESULTS,
 ) -> None:
-    """Compare, print and write a dated result."""
+    """Measure, print and write a dated result."""
     loaded = artifacts.load(artifact)
     dataset = load_dataset(data)
-    examples = (dataset.test or dataset.validation)[:batch]
-    images = np.concatenate([part.images for part in decode_batches(examples, loaded.image_contract)])
-    batch = len(images)
+    examples = (dataset.test or dataset.validation)[:batch_size]
+    images = np.concatenate([batch.images for batch in decode_batches(examples, loaded.image_contract)])
+    expected = _run_plainly(_open_session(loaded.network, CPU))(images)
     with tempfile.TemporaryDirectory() as folder:
-        expected = _plain(_session(loaded.network, ["CPUExecutionProvider"]))(images)
-        result: dict[str, Any] = {}
-        for name, run in sides(loaded, Path(folder), device, batch).items():
-            answers = [run(images) for _ in range(3)]
-            seconds = []
-            for _ in range(rounds):
-                begun = time.perf_counter()
-                run(images)
-                seconds.append(time.perf_counter() - begun)
-            result[name] = {
-                "images_a_second": round(batch / statistics.median(seconds), 1),
-                "difference": float(np.abs(answers[-1] - expected).max()),
-                "same_class": float((answers[-1].argmax(1) == expected.argmax(1)).mean()),
-            }
-            typer.echo(f"{name}: {result[name]}")
-    place = torch.device(device)
-    head = {"date": f"{date.today()}", "commit": commit(), "machine": machine(place), "batch": batch}
-    typer.echo(f"wrote {write(head | {'sides': result}, output, f'gpu-inference-{device}')}")
+        implementations = create_implementations(build_graphs(loaded), Path(folder), device, len(images))
+        rows = {name: measure(run, images, expected, num_batches) for name, run in implementations.items()}
+    typer.echo(format_table(rows))
+    result = {"batch_size": len(images), "implementations": rows}
+    write_result(output, f"gpu-inference-{device}", result, device)
 
 
 if __name__ == "__main__":

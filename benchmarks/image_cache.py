@@ -1,27 +1,29 @@
-"""`python -m benchmarks.image_cache --data IMAGES`: building the image cache, beside the bare decoder.
+"""Speed and memory of building the image cache, compared with the decoder alone on the same files.
 
-The decoder's side reads and decodes every file on all cores and forgets it: no cache can be built faster. Both forms of
-the cache and the decoder take turns; memory is that of the process without file pages. Writes docs/results/.
+    python -m benchmarks.image_cache --data DATA
+
+The decoder reads and decodes every file on all cores and keeps nothing: no cache can be built faster. Both formats of
+the cache and the decoder take turns; memory is that of the process without file pages.
 """
 
 from __future__ import annotations
 
 import statistics
 import tempfile
-import threading
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
-import torch
 import typer
 
-from benchmarks.results import RESULTS, OutputOption, commit, machine, write
+from alexnet.cli.options import ArchiveOption, DataOption
+from benchmarks.memory import measure_private_memory, sample_memory
+from benchmarks.results import RESULTS, OutputOption, format_table, write_result
+from benchmarks.timing import median_ratio
 from model.exceptions import InvalidImageError
 from model.images.preprocess import decode_image
 from model.runtime import available_cpus
@@ -30,78 +32,80 @@ from training.data.datasets import Dataset, Example
 from training.data.loading import load_dataset
 from training.loop.runtime import disable_malloc_trim
 
+DECODER = "decoder alone"
+SAMPLE_INTERVAL = 1.0
+WARM_UP_IMAGES = 256
 
-def decoded(dataset: Dataset) -> float:
-    """Seconds of the bare decoder over all images."""
+
+def decode_all(dataset: Dataset) -> float:
+    """Seconds to decode all images."""
 
     def decode(example: Example) -> None:
         with suppress(InvalidImageError):  # a cache skips it, too
             decode_image(example.path.read_bytes())
 
-    started = time.perf_counter()
+    start = time.perf_counter()
     with ThreadPoolExecutor(available_cpus()) as pool:
         deque(pool.map(decode, dataset.examples), maxlen=0)
-    return time.perf_counter() - started
+    return time.perf_counter() - start
 
 
-def built(dataset: Dataset, cache_format: CacheFormat) -> tuple[float, list[int]]:
-    """Seconds of a build, and the memory in MB once a second meanwhile."""
-    memory: list[int] = []
-    over = threading.Event()
-
-    def watch() -> None:
-        while not over.wait(1):
-            memory.append(_memory())
-
-    with tempfile.TemporaryDirectory(dir=".") as folder:
-        watcher = threading.Thread(target=watch)
-        watcher.start()
-        started = time.perf_counter()
+def build(dataset: Dataset, cache_format: CacheFormat) -> tuple[float, list[float]]:
+    """Seconds to build a cache, and samples of the memory in MB meanwhile."""
+    with (
+        tempfile.TemporaryDirectory(dir=".") as folder,
+        sample_memory(measure_private_memory, SAMPLE_INTERVAL) as memory,
+    ):
+        start = time.perf_counter()
         build_cache(dataset, Path(folder), cache_format)
-        seconds = time.perf_counter() - started
-        over.set()
-        watcher.join()
-    return seconds, memory
+        return time.perf_counter() - start, memory
 
 
-def _memory() -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon")) // 1024
+def measure(dataset: Dataset, rounds: int) -> dict[str, dict[str, Any]]:
+    """Images per second of the decoder and of each format, and memory of the last build of each."""
+    formats: tuple[CacheFormat, ...] = get_args(CacheFormat)
+    times: dict[str, list[float]] = {name: [] for name in (DECODER, *formats)}
+    memory: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        times[DECODER].append(decode_all(dataset))
+        for cache_format in formats:
+            seconds, memory[cache_format] = build(dataset, cache_format)
+            times[cache_format].append(seconds)
+    rows: dict[str, dict[str, Any]] = {}
+    for name, values in times.items():
+        rows[name] = {
+            "images_per_second": len(dataset.examples) / statistics.median(values),
+            "relative_to_decoder": median_ratio(times[DECODER], values),
+        }
+        if samples := memory.get(name):
+            rows[name] |= summarize_memory(samples)
+    return rows
+
+
+def summarize_memory(samples: list[float]) -> dict[str, float]:
+    """MB: the median of the second quarter of a build, and the maximum of its second half."""
+    quarter, half = len(samples) // 4, len(samples) // 2
+    return {
+        "second_quarter_memory_mb": statistics.median(samples[quarter : half + 1]),
+        "second_half_max_memory_mb": max(samples[half:]),
+    }
 
 
 def main(
-    data: Annotated[str, typer.Option(help="As for training/run.py.")],
-    archive: Annotated[Path | None, typer.Option(help="As for training/run.py.")] = None,
-    times: Annotated[int, typer.Option(min=1, help="Read each training image so many times.")] = 1,
-    turns: Annotated[int, typer.Option(min=1, help="Turns of each.")] = 3,
+    data: DataOption,
+    archive: ArchiveOption = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Number of times that each training image is read.")] = 1,
+    rounds: Annotated[int, typer.Option(min=1, help="Builds of each format.")] = 3,
     output: OutputOption = RESULTS,
 ) -> None:
     """Measure, print, and write a dated result."""
     disable_malloc_trim()  # as training/run.py does
     dataset = load_dataset(data, archive=archive)
-    dataset = replace(dataset, train=dataset.train * times)
-    count = len(dataset.examples)
-    decoded(replace(dataset, train=dataset.train[:256], validation=(), test=()))
-    result: dict[str, Any] = {"date": f"{date.today()}", "data": dataset.name, "images": count, "commit": commit()}
-    result["machine"] = machine(torch.device("cpu"))
-    sides: dict[str, list[float]] = {"decoder": [], "raw": [], "jpeg": []}
-    memory: dict[str, list[int]] = {}
-    for _ in range(turns):
-        sides["decoder"].append(decoded(dataset))
-        for form in ("raw", "jpeg"):
-            seconds, memory[form] = built(dataset, form)
-            sides[form].append(seconds)
-    for side, seconds_ in sides.items():
-        share = statistics.median(d / s for d, s in zip(sides["decoder"], seconds_, strict=True))
-        result[side] = {"images_per_second": count / statistics.median(seconds_), "share_of_decoder": share}
-        line = f"{side:8s} {result[side]['images_per_second']:7.0f} images/s, {share:.2f} of the decoder's speed"
-        if memory.get(side):
-            held = memory[side]
-            quarter = statistics.median(held[len(held) // 4 : len(held) // 2 + 1])
-            result[side] |= {"memory_mb_early": quarter, "memory_mb_most_after": max(held[len(held) // 2 :])}
-            line += f"; memory {quarter:.0f} MB early on, at most {max(held[len(held) // 2 :])} MB in the second half"
-        typer.echo(line)
-    typer.echo(f"written: {write(result, output, 'cache')}")
+    decode_all(replace(dataset, train=dataset.train[:WARM_UP_IMAGES], validation=(), test=()))
+    dataset = replace(dataset, train=dataset.train * repeats)
+    rows = measure(dataset, rounds)
+    typer.echo(format_table(rows))
+    write_result(output, "image-cache-cpu", {"data": dataset.name, "images": len(dataset.examples), "formats": rows})
 
 
 if __name__ == "__main__":

@@ -1,52 +1,46 @@
-"""`python -m benchmarks.index_opening`: how soon a large index answers, and when all of its rows are verified.
+"""Time to open a large index: until it is open, until its first result, and until all rows are verified.
 
-The features are random and rectified. Writes docs/results/.
+    python -m benchmarks.index_opening
+
+The features are random and rectified.
 """
 
 from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
-from datetime import date
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
-import torch
 import typer
 
-from benchmarks.results import RESULTS, OutputOption, commit, machine, write
-from benchmarks.search_during_writes import make_entries
+from benchmarks.results import RESULTS, OutputOption, format_table, write_result
+from benchmarks.synthetic_features import CHUNK_ROWS, DIM, Array
+from benchmarks.synthetic_index import create_index
 from index.search import Query
 from index.store import ImageIndex
-from model.artifacts.packed import unpack_bundled
 
-CHUNK_ROWS = 8192
-NUM_LABELS = 100
-REPETITIONS = 3
+REPEATS = 3
 
 
-def build(home: Path, rows: int) -> None:
-    """An index of `rows` images of a hundred labels at home/index."""
-    draw = np.random.default_rng(0)
-    with closing(ImageIndex.create(home / "index", unpack_bundled("elpv", home / "artifacts"))) as index:
-        for start in range(0, rows, CHUNK_ROWS):
-            count = min(CHUNK_ROWS, rows - start)
-            features = np.maximum(draw.standard_normal((count, index.dim), np.float32), 0)
-            entries = make_entries(start, count)
-            index.add(features, [replace(entry, label=f"{n % NUM_LABELS}") for n, entry in enumerate(entries)])
+def draw_chunks(rows: int) -> Iterator[Array]:
+    """Chunks of `rows` random features in all."""
+    generator = np.random.default_rng(0)
+    for start in range(0, rows, CHUNK_ROWS):
+        yield np.maximum(generator.standard_normal((min(CHUNK_ROWS, rows - start), DIM), np.float32), 0)
 
 
 def measure(path: Path) -> dict[str, float]:
-    """Seconds until the index is open, has answered a query, and all rows are verified."""
+    """Seconds until the index is open, has answered a query, and has verified all rows."""
+    query = np.maximum(np.random.default_rng(1).standard_normal(DIM, np.float32), 0)
     start = time.perf_counter()
     with closing(ImageIndex.open(path)) as index:
-        query = np.maximum(np.random.default_rng(1).standard_normal(index.dim, np.float32), 0)
         seconds = {"open": time.perf_counter() - start}
         index.search(Query(query))
-        seconds["first_answer"] = time.perf_counter() - start
+        seconds["first_result"] = time.perf_counter() - start
         damaged = index.wait_until_verified()
         assert not damaged, damaged
         seconds["verified"] = time.perf_counter() - start
@@ -58,14 +52,12 @@ def main(
     folder: Annotated[Path, typer.Option(help="Folder for the index, 21 kB per image.")] = Path(),
     output: OutputOption = RESULTS,
 ) -> None:
-    """Build, open several times, print and write a dated result."""
-    result: dict[str, Any] = {"date": f"{date.today()}", "commit": commit(), "machine": machine(torch.device("cpu"))}
+    """Create an index, open it several times, print and write a dated result."""
     with tempfile.TemporaryDirectory(dir=folder) as home:
-        build(Path(home), rows)
-        result |= {"rows": rows, "seconds": [measure(Path(home) / "index") for _ in range(REPETITIONS)]}
-    for seconds in result["seconds"]:
-        typer.echo("  ".join(f"{name}: {value:.2f} s" for name, value in seconds.items()))
-    typer.echo(f"wrote {write(result, output, 'opening-cpu')}")
+        create_index(Path(home), draw_chunks(rows)).close()
+        repeats = [measure(Path(home) / "index") for _ in range(REPEATS)]
+    typer.echo(format_table({f"repeat {number}": seconds for number, seconds in enumerate(repeats, 1)}, "seconds"))
+    write_result(output, "index-opening-cpu", {"rows": rows, "seconds": repeats})
 
 
 if __name__ == "__main__":

@@ -1,166 +1,183 @@
-"""`python -m benchmarks.kernel_variants`: the same layers in several ONNX forms, one by one, in onnxruntime.
+"""Speed of single layers as different ONNX operators in onnxruntime: ours and the alternatives.
 
-Response normalization as onnxruntime's own operator, as ours (a banded 1x1 convolution and two square roots) and with a
-power instead of the roots; a grouped convolution whole and as two towers, laid out by onnxruntime in blocks of
-channels (its default) and not; a product with its weights packed beforehand and not, by rows and by columns. Ten crops
-at once, all processors; the sides of a group take turns. Writes docs/results/.
+    python -m benchmarks.kernel_variants
+
+Response normalization as onnxruntime's own operator, as ours (a banded 1x1 convolution and two square roots), with a
+power instead of the roots, and with average pooling; a grouped convolution, and one convolution per tower, in
+onnxruntime's blocks of channels (its default) and channels first; a matrix product with its weights prepacked and not,
+as Gemm and as MatMul. Ten crops at once, all processors; the variants of a layer take turns.
 """
 
 from __future__ import annotations
 
 import statistics
-import time
 from collections.abc import Callable
-from datetime import date
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated
 
 import numpy as np
 import onnx
 import onnxruntime as ort
-import torch
 import typer
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from benchmarks.results import RESULTS, OutputOption, commit, machine, write
+from benchmarks.results import RESULTS, OutputOption, format_table, write_result
+from benchmarks.timing import time_in_turns
 from model.lrn import formula
 from model.network.onnx_builder import GraphBuilder
 from model.runtime import available_cpus
 
 Array = NDArray[np.float32]
-CROPS, OPSET = 10, 17
-BLOCKS = "onnxruntime's blocks of channels"
+Variant = Callable[[Array], Array]
+NUM_CROPS, OPSET = 10, 17
+BLOCKS = "blocks of channels"
 
 
-def session(nodes: GraphBuilder, output: str, shape: tuple[int, ...], **settings: str) -> Callable[[Array], Array]:
-    """Runs the nodes on `x` of this shape. Settings: of onnxruntime; `layout=plain`: channels as they come."""
+def create_variant(
+    graph: GraphBuilder, output: str, shape: tuple[int, ...], channels_first: bool = False, prepacked: bool = True
+) -> Variant:
+    """Runs the graph on an input `x` of this shape. `channels_first`: onnxruntime doesn't convert the layout."""
     value = helper.make_tensor_value_info
     inputs, outputs = [value("x", TensorProto.FLOAT, shape)], [value(output, TensorProto.FLOAT, None)]
-    graph = helper.make_graph(nodes.nodes, "form", inputs, outputs, list(nodes.constants.values()))
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+    proto = helper.make_graph(graph.nodes, "variant", inputs, outputs, list(graph.constants.values()))
+    model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
     options = ort.SessionOptions()
     options.intra_op_num_threads = available_cpus()
-    if settings.pop("layout", "") == "plain":
+    if channels_first:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    for key, setting in settings.items():
-        options.add_session_config_entry(key, setting)
-    loaded = ort.InferenceSession(onnx.shape_inference.infer_shapes(model).SerializeToString(), options)
-    return lambda x: np.asarray(loaded.run(None, {"x": x})[0])
+    if not prepacked:
+        options.add_session_config_entry("session.disable_prepacking", "1")
+    session = ort.InferenceSession(onnx.shape_inference.infer_shapes(model).SerializeToString(), options)
+    return lambda x: np.asarray(session.run(None, {"x": x})[0])
 
 
-def halves(nodes: GraphBuilder) -> list[str]:
-    """The two towers' channels of `x`."""
-    nodes.nodes.append(helper.make_node("Split", ["x"], ["tower0", "tower1"], name="towers", axis=1))
+def split_towers(graph: GraphBuilder) -> list[str]:
+    """The channels of `x` that belong to each of the two towers."""
+    graph.nodes.append(helper.make_node("Split", ["x"], ["tower0", "tower1"], name="towers", axis=1))
     return ["tower0", "tower1"]
 
 
-def normalizations(channels: int, side: int) -> dict[str, Callable[[Array], Array]]:
-    """Over the tower's own channels, as the network has it."""
-    shape, half, (alpha, k) = (CROPS, channels, side, side), channels // 2, formula.CONSTANTS["paper"]
-    own = GraphBuilder()
-    parts = halves(own)
-    sides = [own.add("LRN", part, name=f"{part}_lrn", alpha=5 * alpha, beta=0.75, bias=k, size=5) for part in parts]
-    measured = {"the LRN operator, by tower": session(own, own.add("Concat", *sides, name="y", axis=1), shape)}
-    for name, by_power in (
-        ("banded 1x1 convolution, two roots (ours)", False),
-        ("banded 1x1 convolution, power", True),
-    ):
-        nodes = GraphBuilder()
-        band = np.tile(alpha * formula.window_matrix(half, 1), (2, 1)).astype(np.float32)[:, :, None, None]
-        square = nodes.add("Mul", "x", "x", name="square")
-        bias = nodes.constant("k", np.full(channels, k, np.float32))
-        scale = nodes.add("Conv", square, nodes.constant("band", band), bias, name="scale", group=2)
-        if by_power:
-            power = nodes.add("Pow", scale, nodes.constant("beta", np.array(0.75, np.float32)), name="power")
-        else:
-            root = nodes.add("Sqrt", scale, name="root")
-            power = nodes.add("Mul", root, nodes.add("Sqrt", root, name="root4"), name="power")
-        name = f"banded 1x1 convolution, {'power' if by_power else 'two roots (ours)'}"
-        measured[name] = session(nodes, nodes.add("Div", "x", power, name="y"), shape)
-    nodes = GraphBuilder()
-    square = nodes.add("Mul", "x", "x", name="square")
-    grouped = nodes.add("Reshape", square, nodes.int64s(2 * CROPS, 1, half, side * side), name="grouped")
-    sums = nodes.add("AveragePool", grouped, name="sums", kernel_shape=[5, 1], pads=[2, 0, 2, 0], count_include_pad=1)
-    scaled = nodes.add("Mul", sums, nodes.constant("alpha", np.array(5 * alpha, np.float32)), name="scaled")
-    scale = nodes.add("Add", scaled, nodes.constant("k", np.array(k, np.float32)), name="scale")
-    scale = nodes.add("Reshape", scale, nodes.int64s(*shape), name="whole")
-    root = nodes.add("Sqrt", scale, name="root")
-    power = nodes.add("Mul", root, nodes.add("Sqrt", root, name="root4"), name="power")
-    measured["average pooling over channels, two roots"] = session(nodes, nodes.add("Div", "x", power, name="y"), shape)
-    return measured
+def add_three_quarters_power(graph: GraphBuilder, x: str) -> str:
+    """x^0.75 as the product of x^(1/2) and x^(1/4)."""
+    root = graph.add("Sqrt", x, name="root")
+    return graph.add("Mul", root, graph.add("Sqrt", root, name="root4"), name="power")
 
 
-def convolutions(inputs: int, outputs: int, side: int, kernel: int) -> dict[str, Callable[[Array], Array]]:
-    """A convolution of two groups."""
-    shape = (CROPS, inputs, side, side)
-    draw = np.random.default_rng(0)
-    weight = (0.01 * draw.standard_normal((outputs, inputs // 2, kernel, kernel))).astype(np.float32)
-    pads = [kernel // 2] * 4
-    whole, parted = GraphBuilder(), GraphBuilder()
-    whole.add("Conv", "x", whole.constant("w", weight), name="y", group=2, pads=pads)
-    sides = [
-        parted.add("Conv", part, parted.constant(f"w{place}", half), name=f"y{place}", pads=pads)
-        for place, (part, half) in enumerate(zip(halves(parted), np.split(weight, 2), strict=True))
+def normalize_by_operator(channels: int, size: int) -> Variant:
+    """onnxruntime's LRN operator, per tower."""
+    alpha, k = formula.CONSTANTS["paper"]
+    graph = GraphBuilder()
+    towers = [
+        graph.add("LRN", tower, name=f"{tower}_lrn", alpha=5 * alpha, beta=0.75, bias=k, size=5)
+        for tower in split_towers(graph)
     ]
-    parted.add("Concat", *sides, name="y", axis=1)
+    return create_variant(graph, graph.add("Concat", *towers, name="y", axis=1), (NUM_CROPS, channels, size, size))
+
+
+def normalize_by_convolution(channels: int, size: int, by_power: bool) -> Variant:
+    """A banded 1x1 convolution in two groups, then a power or two square roots."""
+    alpha, k = formula.CONSTANTS["paper"]
+    graph = GraphBuilder()
+    band = np.tile(alpha * formula.window_matrix(channels // 2, 1), (2, 1)).astype(np.float32)[:, :, None, None]
+    square = graph.add("Mul", "x", "x", name="square")
+    bias = graph.constant("k", np.full(channels, k, np.float32))
+    scale = graph.add("Conv", square, graph.constant("band", band), bias, name="scale", group=2)
+    if by_power:
+        power = graph.add("Pow", scale, graph.constant("beta", np.array(0.75, np.float32)), name="power")
+    else:
+        power = add_three_quarters_power(graph, scale)
+    return create_variant(graph, graph.add("Div", "x", power, name="y"), (NUM_CROPS, channels, size, size))
+
+
+def normalize_by_pooling(channels: int, size: int) -> Variant:
+    """Average pooling over channels, then two square roots."""
+    alpha, k = formula.CONSTANTS["paper"]
+    shape = (NUM_CROPS, channels, size, size)
+    graph = GraphBuilder()
+    square = graph.add("Mul", "x", "x", name="square")
+    towers = graph.int64s(2 * NUM_CROPS, 1, channels // 2, size * size)
+    grouped = graph.add("Reshape", square, towers, name="grouped")
+    mean = graph.add("AveragePool", grouped, name="mean", kernel_shape=[5, 1], pads=[2, 0, 2, 0], count_include_pad=1)
+    scaled = graph.add("Mul", mean, graph.constant("alpha", np.array(5 * alpha, np.float32)), name="scaled")
+    scale = graph.add("Add", scaled, graph.constant("k", np.array(k, np.float32)), name="scale")
+    scale = graph.add("Reshape", scale, graph.int64s(*shape), name="ungrouped")
+    return create_variant(graph, graph.add("Div", "x", add_three_quarters_power(graph, scale), name="y"), shape)
+
+
+def create_normalizations(channels: int, size: int) -> dict[str, Variant]:
+    """Response normalization over the channels of each tower."""
     return {
-        f"grouped, {BLOCKS} (ours)": session(whole, "y", shape),
-        "grouped, channels first": session(whole, "y", shape, layout="plain"),
-        f"two towers, {BLOCKS}": session(parted, "y", shape),
-        "two towers, channels first": session(parted, "y", shape, layout="plain"),
+        "LRN operator per tower": normalize_by_operator(channels, size),
+        "banded 1x1 convolution, two square roots (ours)": normalize_by_convolution(channels, size, by_power=False),
+        "banded 1x1 convolution, power": normalize_by_convolution(channels, size, by_power=True),
+        "average pooling over channels, two square roots": normalize_by_pooling(channels, size),
     }
 
 
-def products(inputs: int, outputs: int) -> dict[str, Callable[[Array], Array]]:
-    """A fully connected layer on ten crops."""
+def create_convolutions(inputs: int, outputs: int, size: int, kernel: int) -> dict[str, Variant]:
+    """A convolution of two groups."""
+    shape = (NUM_CROPS, inputs, size, size)
+    generator = np.random.default_rng(0)
+    weight = (0.01 * generator.standard_normal((outputs, inputs // 2, kernel, kernel))).astype(np.float32)
+    pads = [kernel // 2] * 4
+    grouped, separate = GraphBuilder(), GraphBuilder()
+    grouped.add("Conv", "x", grouped.constant("w", weight), name="y", group=2, pads=pads)
+    towers = [
+        separate.add("Conv", tower, separate.constant(f"w{number}", tower_weight), name=f"y{number}", pads=pads)
+        for number, (tower, tower_weight) in enumerate(zip(split_towers(separate), np.split(weight, 2), strict=True))
+    ]
+    separate.add("Concat", *towers, name="y", axis=1)
+    return {
+        f"one grouped convolution, {BLOCKS} (ours)": create_variant(grouped, "y", shape),
+        "one grouped convolution, channels first": create_variant(grouped, "y", shape, channels_first=True),
+        f"two convolutions, {BLOCKS}": create_variant(separate, "y", shape),
+        "two convolutions, channels first": create_variant(separate, "y", shape, channels_first=True),
+    }
+
+
+def create_matrix_products(inputs: int, outputs: int) -> dict[str, Variant]:
+    """A fully connected layer."""
     weight = (0.01 * np.random.default_rng(0).standard_normal((outputs, inputs))).astype(np.float32)
-    by_rows, by_columns = GraphBuilder(), GraphBuilder()
-    by_rows.add("Gemm", "x", by_rows.constant("w", weight), name="y", transB=1)
-    by_columns.add("MatMul", "x", by_columns.constant("w", np.ascontiguousarray(weight.T)), name="y")
-    unpacked = {"session.disable_prepacking": "1"}
+    gemm, matmul, shape = GraphBuilder(), GraphBuilder(), (NUM_CROPS, inputs)
+    gemm.add("Gemm", "x", gemm.constant("w", weight), name="y", transB=1)
+    matmul.add("MatMul", "x", matmul.constant("w", np.ascontiguousarray(weight.T)), name="y")
     return {
-        "Gemm with transB, packed beforehand (ours)": session(by_rows, "y", (CROPS, inputs)),
-        "MatMul, packed beforehand": session(by_columns, "y", (CROPS, inputs)),
-        "Gemm with transB, not packed": session(by_rows, "y", (CROPS, inputs), **unpacked),
-        "MatMul, not packed": session(by_columns, "y", (CROPS, inputs), **unpacked),
+        "Gemm with transB, prepacked (ours)": create_variant(gemm, "y", shape),
+        "MatMul, prepacked": create_variant(matmul, "y", shape),
+        "Gemm with transB, not prepacked": create_variant(gemm, "y", shape, prepacked=False),
+        "MatMul, not prepacked": create_variant(matmul, "y", shape, prepacked=False),
     }
 
 
-def measure(sides: dict[str, Callable[[Array], Array]], x: Array, turns: int) -> dict[str, float]:
-    """Median milliseconds, in turns; all answers must be the same to rounding."""
-    answers = {name: run(x) for name, run in sides.items()}
-    first = next(iter(answers.values()))
-    for answer in answers.values():
-        np.testing.assert_allclose(answer, first, rtol=1e-3, atol=1e-3)
-    taken: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(turns):
-        for name, run in sides.items():
-            run(x)  # warm: what the side before left in the caches is gone
-            begun = time.perf_counter()
-            run(x)
-            taken[name].append(1000 * (time.perf_counter() - begun))
-    return {name: statistics.median(times) for name, times in taken.items()}
+def measure(variants: dict[str, Variant], x: Array, rounds: int) -> dict[str, float]:
+    """Median milliseconds of each variant; raises AssertionError if their outputs differ by more than rounding."""
+    outputs = [run(x) for run in variants.values()]
+    for output in outputs:
+        np.testing.assert_allclose(output, outputs[0], rtol=1e-3, atol=1e-3)
+    times = time_in_turns({name: partial(run, x) for name, run in variants.items()}, rounds)
+    return {name: 1000 * statistics.median(values) for name, values in times.items()}
 
 
 def main(
-    turns: Annotated[int, typer.Option(min=1)] = 30,
+    rounds: Annotated[int, typer.Option(min=1, help="Measured calls of each variant.")] = 30,
     output: OutputOption = RESULTS,
 ) -> None:
     """Measure, print and write a dated result."""
-    draw, measured = np.random.default_rng(1), dict[str, dict[str, float]]()
-    groups: dict[str, tuple[dict[str, Callable[[Array], Array]], tuple[int, ...]]] = {
-        "normalization, 10 x 96 x 55 x 55": (normalizations(96, 55), (CROPS, 96, 55, 55)),
-        "normalization, 10 x 256 x 27 x 27": (normalizations(256, 27), (CROPS, 256, 27, 27)),
-        "conv2, 96 to 256 at 27 x 27": (convolutions(96, 256, 27, 5), (CROPS, 96, 27, 27)),
-        "conv4, 384 to 384 at 13 x 13": (convolutions(384, 384, 13, 3), (CROPS, 384, 13, 13)),
-        "fc6, 9216 to 4096": (products(9216, 4096), (CROPS, 9216)),
+    layers: dict[str, tuple[Callable[[], dict[str, Variant]], tuple[int, ...]]] = {
+        "normalization, 10 x 96 x 55 x 55": (lambda: create_normalizations(96, 55), (96, 55, 55)),
+        "normalization, 10 x 256 x 27 x 27": (lambda: create_normalizations(256, 27), (256, 27, 27)),
+        "conv2, 96 to 256 at 27 x 27": (lambda: create_convolutions(96, 256, 27, 5), (96, 27, 27)),
+        "conv4, 384 to 384 at 13 x 13": (lambda: create_convolutions(384, 384, 13, 3), (384, 13, 13)),
+        "fc6, 9216 to 4096": (lambda: create_matrix_products(9216, 4096), (9216,)),
     }
-    for group, (sides, shape) in groups.items():
-        measured[group] = measure(sides, 10 * draw.random(shape, np.float32), turns)
-        for name, milliseconds in measured[group].items():
-            typer.echo(f"{group}: {milliseconds:7.2f} ms  {name}")
-    result: dict[str, Any] = {"date": f"{date.today()}", "commit": commit(), "machine": machine(torch.device("cpu"))}
-    typer.echo(f"written: {write(result | {'milliseconds': measured}, output, 'forms-cpu')}")
+    generator = np.random.default_rng(1)
+    milliseconds = {}
+    for layer, (create, shape) in layers.items():
+        x = 10 * generator.random((NUM_CROPS, *shape), np.float32)
+        milliseconds[layer] = measure(create(), x, rounds)
+        typer.echo(format_table({name: {"ms": value} for name, value in milliseconds[layer].items()}, layer))
+    write_result(output, "kernel-variants-cpu", {"milliseconds": milliseconds})
 
 
 if __name__ == "__main__":

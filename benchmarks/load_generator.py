@@ -1,26 +1,37 @@
 """Load generators: closed loop for a server's peak throughput, open loop for the latency that its users see.
 
 Open loop: requests are sent at random times drawn beforehand (Poisson), whether or not earlier ones have a response,
-and latency counts from the drawn time. A generator that waits for responses would leave out just the requests that a
+and latency counts from the drawn time. A generator that waits for responses would leave out exactly the requests that a
 slow server would have kept waiting (coordinated omission).
 """
 
 from __future__ import annotations
 
 import asyncio
+import io
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx2
 import numpy as np
+from PIL import Image
+
+from training.data.loading import load_dataset
 
 CLIENT_TIMEOUT = 60.0
+NUM_CLIENTS = 4
+"""Of a closed loop."""
+DEADLINE = 2.0
+"""Seconds, for each request of an open loop."""
+PHONE_SIZE = (4000, 3000)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Times of a request in seconds from the start: when it was due, was sent, and was done. Status 0: no response."""
+    """A request: when it was due, sent and done, in seconds from the start. Status 0: no response."""
 
     due: float
     sent: float
@@ -29,65 +40,89 @@ class Sample:
 
     @property
     def latency(self) -> float:
+        """Seconds from the time when it was due."""
         return self.done - self.due
 
 
-async def closed_loop(url: str, images: Sequence[bytes], workers: int, seconds: float) -> list[Sample]:
-    """Samples of `workers` clients that each send the next image as soon as they have a response."""
-    start, samples, turn = time.perf_counter(), list[Sample](), iter(range(10**9))
+def read_images(data: str, archive: Path | None, count: int) -> list[bytes]:
+    """Image files of the test split, in random order; every tenth enlarged to a phone's 12 megapixels."""
+    test = load_dataset(data, archive=archive).test
+    examples = [test[i] for i in np.random.default_rng(0).permutation(len(test))[:count]]
+    files = [example.path.read_bytes() for example in examples]
+    return [enlarge(file) if number % 10 == 9 else file for number, file in enumerate(files)]
 
-    async def client() -> None:
+
+def enlarge(file: bytes) -> bytes:
+    """An image as a JPEG of 4000 x 3000."""
+    with Image.open(io.BytesIO(file)) as opened:
+        buffer = io.BytesIO()
+        opened.convert("RGB").resize(PHONE_SIZE, Image.Resampling.BICUBIC).save(buffer, "JPEG", quality=92)
+    return buffer.getvalue()
+
+
+async def run_closed_loop(url: str, images: Sequence[bytes], seconds: float) -> list[Sample]:
+    """Samples of four clients that each send the next image as soon as they have a response."""
+    start, samples, numbers = time.perf_counter(), list[Sample](), iter(range(10**9))
+
+    async def run_client() -> None:
         while (due := time.perf_counter() - start) < seconds:
-            samples.append(await _send(session, url, images[next(turn) % len(images)], due, start, {}))
+            samples.append(await _send(client, url, images[next(numbers) % len(images)], due, start, {}))
 
-    async with _session() as session:
-        await asyncio.gather(*[client() for _ in range(workers)])
+    async with _create_client() as client:
+        await asyncio.gather(*[run_client() for _ in range(NUM_CLIENTS)])
     return samples
 
 
-async def open_loop(
-    url: str, images: Sequence[bytes], rate: float, seconds: float, seed: int, timeout: float | None = None
-) -> list[Sample]:
-    """Samples of `rate` requests per second on average, for `seconds`. `timeout`: sent as X-Request-Timeout."""
+async def run_open_loop(url: str, images: Sequence[bytes], rate: float, seconds: float, seed: int = 1) -> list[Sample]:
+    """Samples of `rate` requests per second on average, for `seconds`, each with the header X-Request-Timeout."""
     generator = np.random.default_rng(seed)
     times = np.cumsum(generator.exponential(1 / rate, int(2 * rate * seconds) + 10))
     order = generator.integers(len(images), size=len(times))
-    headers = {} if timeout is None else {"X-Request-Timeout": f"{timeout:g}"}
+    headers = {"X-Request-Timeout": f"{DEADLINE:g}"}
     start = time.perf_counter()
-    async with _session() as session, asyncio.TaskGroup() as group:
+    async with _create_client() as client, asyncio.TaskGroup() as group:
         tasks = []
         for due, number in zip(times[times < seconds], order, strict=False):
             await asyncio.sleep(max(0.0, start + due - time.perf_counter()))
-            work = _send(session, url, images[number], float(due), start, headers)
-            tasks.append(group.create_task(work))
+            request = _send(client, url, images[number], float(due), start, headers)
+            tasks.append(group.create_task(request))
     return [task.result() for task in tasks]
 
 
-def _session() -> httpx2.AsyncClient:
+def measure_peak(url: str, images: Sequence[bytes], seconds: float) -> float:
+    """Responses per second to a closed loop."""
+    return response_rate(asyncio.run(run_closed_loop(url, images, seconds)), seconds)
+
+
+def _create_client() -> httpx2.AsyncClient:
     unlimited = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
     return httpx2.AsyncClient(timeout=CLIENT_TIMEOUT, limits=unlimited)
 
 
 async def _send(
-    session: httpx2.AsyncClient, url: str, image: bytes, due: float, start: float, headers: dict[str, str]
+    client: httpx2.AsyncClient, url: str, image: bytes, due: float, start: float, headers: dict[str, str]
 ) -> Sample:
     sent = time.perf_counter() - start
     try:
-        response = await session.post(url, files={"image": ("image.jpg", image)}, headers=headers)
+        response = await client.post(url, files={"image": ("image.jpg", image)}, headers=headers)
         status = response.status_code
     except httpx2.HTTPError:
         status = 0
     return Sample(due, sent, time.perf_counter() - start, status)
 
 
-def percentiles(values: Sequence[float]) -> dict[str, float]:
-    """Percentiles of seconds, in milliseconds."""
-    if not values:
-        return {}
-    return {f"p{p:g}": 1000 * float(np.percentile(values, p)) for p in (50, 95, 99, 99.9)}
-
-
-def rate_of(samples: Sequence[Sample], seconds: float, within: float = CLIENT_TIMEOUT) -> float:
-    """Successful responses per second, `within` so many seconds of their due time; the first 2 seconds don't count."""
-    good = [s for s in samples if s.status == 200 and s.latency <= within and 2 <= s.done < seconds]
+def response_rate(samples: Sequence[Sample], seconds: float, deadline: float = CLIENT_TIMEOUT) -> float:
+    """Successful responses per second that took at most `deadline`; the first two seconds are a warm-up."""
+    good = [s for s in samples if s.status == 200 and s.latency <= deadline and 2 <= s.done < seconds]
     return len(good) / (seconds - 2)
+
+
+def count_statuses(samples: Sequence[Sample]) -> dict[str, int]:
+    """Number of responses by HTTP status; 0: no response."""
+    counts = Counter(sample.status for sample in samples)
+    return {str(status): counts[status] for status in sorted(counts)}
+
+
+def success_latencies(samples: Sequence[Sample]) -> list[float]:
+    """Milliseconds of the successful requests."""
+    return [1000 * sample.latency for sample in samples if sample.status == 200]

@@ -1,12 +1,11 @@
-"""What a result was measured on: machine and commit."""
+"""Results of benchmarks: dated JSON files with commit and machine, and tables for the terminal."""
 
 from __future__ import annotations
 
 import json
 import platform
-import subprocess
-import time
-from collections.abc import Callable
+from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,47 +13,49 @@ import torch
 import typer
 
 from model.runtime import available_cpus
+from training.publish.provenance import commit, processor
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results"
 OutputOption = Annotated[Path, typer.Option(help="Folder for the result file.")]
 
 
-def machine(device: torch.device) -> dict[str, Any]:
-    """What computed, in words."""
-    facts: dict[str, Any] = {"cores": available_cpus(), "torch": torch.__version__, "python": platform.python_version()}
-    if device.type == "cuda":
-        return facts | {"device": torch.cuda.get_device_name(device)}
-    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    return facts | {"device": names[0].partition(": ")[2] if names else platform.processor()}
+def describe_machine(device: torch.device) -> dict[str, Any]:
+    """Name of the device, number of usable cores, versions of torch and Python."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    return {
+        "cores": available_cpus(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": name,
+    }
 
 
-def timed(work: Callable[[], object], device: torch.device) -> float:
-    """Seconds of one call, all of it."""
-    started = time.perf_counter()
-    work()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
-
-
-def matrix_peak(device: torch.device, dtype: torch.dtype = torch.float32, side: int | None = None) -> float:
-    """TFLOP/s of matrix products, the best of ten: what no program in this precision can pass."""
-    side = side or (2048 if device.type == "cpu" else 8192)
-    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    seconds = min(timed(lambda: torch.mm(a, b), device) for _ in range(10))
-    return float(2 * side**3 / seconds / 1e12)
-
-
-def commit() -> str:
-    """Of the source tree, with `+` where files were changed."""
-    command = ["git", "describe", "--always", "--abbrev=12", "--dirty=+"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
-
-
-def write(result: dict[str, Any], output: Path, name: str) -> Path:
-    """Write a result, dated, to a file of the folder `output`."""
+def write_result(output: Path, name: str, values: Mapping[str, Any], device: str = "cpu") -> Path:
+    """Write `values` with date, commit and machine to NAME-DATE.json in the folder `output`, and print its path."""
+    head = {"date": f"{date.today()}", "commit": commit(), "machine": describe_machine(torch.device(device))}
     output.mkdir(parents=True, exist_ok=True)
-    target = output / f"{name}-{result['date']}.json"
-    target.write_text(json.dumps(result, indent=1) + "\n")
+    target = output / f"{name}-{head['date']}.json"
+    target.write_text(json.dumps(head | dict(values), indent=1) + "\n")
+    typer.echo(f"written: {target}")
     return target
+
+
+def format_table(rows: Mapping[str, Mapping[str, Any]], title: str = "") -> str:
+    """Aligned text: a line per row, and a column for each key of any row; nothing where a row lacks the key."""
+    columns = list(dict.fromkeys(key for row in rows.values() for key in row))
+    cells = [[title, *columns]]
+    cells += [[name, *(_format_cell(row.get(column, "")) for column in columns)] for name, row in rows.items()]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = []
+    for first, *others in cells:
+        aligned = [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        lines.append("  ".join([first.ljust(widths[0]), *aligned]).rstrip())
+    return "\n".join(lines)
+
+
+def _format_cell(value: object) -> str:
+    """Integers with separators, other numbers with three significant digits."""
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,9 +1,10 @@
-"""`python -m benchmarks.retrieval`: exact search beside FAISS's flat index and approximate indexes.
+"""Latency and recall of exact search, compared with FAISS's flat index and approximate indexes.
 
-Features are drawn as the network's are: never below zero, in clusters; with `--index`, they are those of an index with
-labels, and mixtures of them. One query at a time; the methods take turns.
-*Reading* is the time to read all features once with all processors: no exact search can be faster. Writes
-docs/results/.
+    python -m benchmarks.retrieval
+
+Features are synthetic: in clusters and rectified, as the network's are; with `--index`, they are those of an index with
+labels, and mixtures of them. One query at a time; the methods take turns. *Reading* is the time to read all features
+once with all processors. Writes a plot, too.
 """
 
 from __future__ import annotations
@@ -12,42 +13,49 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
 
 import faiss
 import numpy as np
-import torch
 import typer
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from benchmarks.results import RESULTS, OutputOption, commit, machine, write
-from benchmarks.synthetic_features import CHUNK_ROWS, DIM, draw_features, iter_chunks, mix, read_index
+from benchmarks.results import RESULTS, OutputOption, format_table, write_result
+from benchmarks.synthetic_features import (
+    CHUNK_ROWS,
+    DIM,
+    draw_features,
+    iter_mixed_features,
+    mix_features,
+    read_labeled_features,
+)
 from index.features import FeatureFile
 from index.nearest import nearest, nearest_batch
 from index.quantized_scanner import QuantizedScanner
 from index.scanners import FeatureMatrix, SearchPool
 from model.runtime import available_cpus
 
-K = 10
+NUM_NEIGHBORS = 10
 READ_ROWS = 64
 BATCH_QUERIES = 32
-BATCH_ROUNDS = 5
+BATCH_REPEATS = 5
+WARM_UP_QUERIES = 2
+READING, OURS = "reading", "ours"
 Method = Callable[[FeatureMatrix], NDArray[np.int64]]
-"""Query (dim,) -> K rows."""
+"""Query (dim,) -> the rows of its ten neighbors."""
 
 
-def reading(features: FeatureMatrix, pool: SearchPool) -> Method:
-    """Copies all features, piece by piece, to a buffer that stays in the cache."""
+def create_reading(features: FeatureMatrix, pool: SearchPool) -> Method:
+    """Copies all features, block by block, to a buffer that stays in the processor's cache. Returns no rows."""
     parts = np.array_split(np.arange(len(features)), available_cpus())
 
     def read(part: NDArray[np.int64]) -> None:
         buffer = np.empty((READ_ROWS, DIM), np.float32)
         for start in range(part[0], part[-1] + 1, READ_ROWS):
-            piece = features[start : min(start + READ_ROWS, part[-1] + 1)]
-            np.copyto(buffer[: len(piece)], piece)
+            block = features[start : min(start + READ_ROWS, part[-1] + 1)]
+            np.copyto(buffer[: len(block)], block)
 
     def run(query: FeatureMatrix) -> NDArray[np.int64]:
         list(pool.map(read, parts))
@@ -56,41 +64,57 @@ def reading(features: FeatureMatrix, pool: SearchPool) -> Method:
     return run
 
 
-def exact_search(file: FeatureFile, count: int, pool: SearchPool) -> Method:
-    """This project's search in the first `count` rows."""
-    features = file.matrix()[:count]
+def create_ours(file: FeatureFile, rows: int, pool: SearchPool) -> Method:
+    """This program's search in the first `rows` rows."""
+    features = file.matrix()[:rows]
     if isinstance(file.scanner, QuantizedScanner):
         file.scanner.prepare(features)
-    return lambda query: nearest(features, query, K, pool, None, file.scanner).rows
+    return lambda query: nearest(features, query, NUM_NEIGHBORS, pool, None, file.scanner).rows
 
 
-def full_scan(features: FeatureMatrix, pool: SearchPool) -> Method:
-    """This project's search of rows that have no 8-bit copies yet."""
-    return lambda query: nearest(features, query, K, pool).rows
+def create_full_scan(features: FeatureMatrix, pool: SearchPool) -> Method:
+    """This program's search of rows that have no 8-bit copies yet."""
+    return lambda query: nearest(features, query, NUM_NEIGHBORS, pool).rows
 
 
-def faiss_flat(features: FeatureMatrix) -> Method:
-    """FAISS, as its tutorial begins."""
+def create_faiss_flat(features: FeatureMatrix) -> Method:
+    """FAISS's exact index, as in its tutorial."""
     index = faiss.IndexFlatL2(DIM)
     index.add(features)
-    return lambda query: index.search(query[None], K)[1][0]
+    return lambda query: index.search(query[None], NUM_NEIGHBORS)[1][0]
 
 
-def faiss_ivf(features: FeatureMatrix) -> Method:
-    """An inverted file with FAISS's own defaults: one list is searched."""
+def create_faiss_ivf(features: FeatureMatrix) -> Method:
+    """FAISS's inverted file with its defaults: one list is searched."""
     index = faiss.index_factory(DIM, f"IVF{int(4 * len(features) ** 0.5)},Flat")
     index.train(features)
     index.add(features)
-    return lambda query: index.search(query[None], K)[1][0]
+    return lambda query: index.search(query[None], NUM_NEIGHBORS)[1][0]
 
 
-def usearch_hnsw(features: FeatureMatrix) -> Method:
-    """usearch's graph (HNSW) with its own defaults."""
+def create_usearch_hnsw(features: FeatureMatrix) -> Method:
+    """usearch's graph (HNSW) with its defaults."""
     from usearch.index import Index
 
     index = Index(ndim=DIM, metric="l2sq")
     index.add(np.arange(len(features)), features, threads=available_cpus())
-    return lambda query: np.asarray(index.search(query, K).keys, np.int64)
+    return lambda query: np.asarray(index.search(query, NUM_NEIGHBORS).keys, np.int64)
+
+
+def create_methods(files: dict[str, FeatureFile], rows: int, approximate: bool, pool: SearchPool) -> dict[str, Method]:
+    """All methods on the first `rows` rows."""
+    features = files["float32"].matrix()[:rows]
+    methods = {
+        READING: create_reading(features, pool),
+        OURS: create_ours(files["float32"], rows, pool),
+        "ours, without 8-bit copies": create_full_scan(features, pool),
+        "ours, float16": create_ours(files["float16"], rows, pool),
+        "FAISS, flat": create_faiss_flat(features),
+    }
+    if approximate:
+        methods["FAISS, inverted file"] = create_faiss_ivf(features)
+        methods["usearch, HNSW"] = create_usearch_hnsw(features)
+    return methods
 
 
 def measure(methods: dict[str, Method], queries: FeatureMatrix) -> dict[str, dict[str, float]]:
@@ -98,34 +122,33 @@ def measure(methods: dict[str, Method], queries: FeatureMatrix) -> dict[str, dic
     times: dict[str, list[float]] = {name: [] for name in methods}
     recall: dict[str, list[float]] = {name: [] for name in methods}
     for query in queries:
-        results = {}
+        neighbors = {}
         for name, search in methods.items():
             start = time.perf_counter()
-            results[name] = search(query)
+            neighbors[name] = search(query)
             times[name].append(1000 * (time.perf_counter() - start))
-        for name in set(methods) - {"reading"}:
-            recall[name].append(len(set(results[name].tolist()) & set(results["ours"].tolist())) / K)
-    reading_time = statistics.median(times["reading"])
+        for name in set(methods) - {READING}:
+            recall[name].append(len(set(neighbors[name].tolist()) & set(neighbors[OURS].tolist())) / NUM_NEIGHBORS)
+    reading = statistics.median(times[READING])
     return {
-        name: {"milliseconds": statistics.median(values), "of_reading": statistics.median(values) / reading_time}
+        name: {"milliseconds": statistics.median(values), "relative_to_reading": statistics.median(values) / reading}
         | ({"recall_at_10": statistics.mean(recall[name])} if recall[name] else {})
         for name, values in times.items()
     }
 
 
-def measure_batch(
-    features: FeatureMatrix, squared_norms: NDArray[np.float32], queries: FeatureMatrix, pool: SearchPool
-) -> dict[str, float]:
-    """Queries one by one and as one batch: medians of five rounds after a warm-up."""
-    excluded, rounds = np.empty(0, np.int64), []
-    for _ in range(1 + BATCH_ROUNDS):
+def measure_batch(file: FeatureFile, rows: int, queries: FeatureMatrix, pool: SearchPool) -> dict[str, float]:
+    """Milliseconds of queries one by one and as one batch: medians of five repeats after a warm-up."""
+    features = file.matrix()[:rows]
+    squared_norms, excluded, repeats = file.squared_norms(features), np.empty(0, np.int64), []
+    for _ in range(1 + BATCH_REPEATS):
         start = time.perf_counter()
         for query in queries:
-            nearest(features, query, K, pool)
+            nearest(features, query, NUM_NEIGHBORS, pool)
         middle = time.perf_counter()
-        nearest_batch(features, squared_norms, queries, K, pool, excluded)
-        rounds.append((middle - start, time.perf_counter() - middle))
-    single, batch = (1000 * statistics.median(column) for column in zip(*rounds[1:], strict=True))
+        nearest_batch(features, squared_norms, queries, NUM_NEIGHBORS, pool, excluded)
+        repeats.append((middle - start, time.perf_counter() - middle))
+    single, batch = (1000 * statistics.median(column) for column in zip(*repeats[1:], strict=True))
     return {"one_by_one_ms": single, "batch_ms": batch, "ratio": single / batch}
 
 
@@ -134,21 +157,24 @@ def draw_plot(results: dict[str, dict[str, dict[str, float]]], path: Path) -> No
     figure = Figure(figsize=(6 * len(results), 3.6), layout="constrained")
     for axis, (title, methods) in zip(figure.subplots(1, len(results), squeeze=False)[0], results.items(), strict=True):
         for name, row in methods.items():
-            marker = "o" if name != "reading" else "|"
+            marker = "o" if name != READING else "|"
             axis.plot(row["milliseconds"], 100 * row.get("recall_at_10", 1), marker, label=name)
         axis.set(title=title, xlabel="milliseconds per query", ylabel="recall at 10, %", xscale="log", ylim=(0, 105))
         axis.legend(fontsize=7)
     figure.savefig(path, dpi=130)
 
 
-def features_like(index: Path, rows: int, queries: int) -> tuple[FeatureMatrix, FeatureMatrix]:
-    """The real features of an index with labels and mixtures of them, `rows` in all, and other mixtures as queries."""
-    features, labels = read_index(index)
-    return np.concatenate(list(iter_chunks(features, labels, rows))), mix(features, labels, queries, 0)
+def create_features(index: Path | None, rows: int, num_queries: int) -> tuple[FeatureMatrix, FeatureMatrix]:
+    """`rows` features and those of the queries: synthetic, or the real ones of an index with mixtures of them."""
+    if index is None:
+        return draw_features(rows, 1), draw_features(num_queries, 2)
+    features, labels = read_labeled_features(index)
+    queries = mix_features(features, labels, num_queries, 0)
+    return np.concatenate(list(iter_mixed_features(features, labels, rows))), queries
 
 
-def store_features(folder: Path, features: FeatureMatrix) -> dict[str, FeatureFile]:
-    """The same features in float32 and in float16."""
+def write_features(folder: Path, features: FeatureMatrix) -> dict[str, FeatureFile]:
+    """Files of the same features in float32 and in float16."""
     files = {dtype: FeatureFile(folder / dtype, DIM, 0, dtype) for dtype in ("float32", "float16")}
     for file in files.values():
         for start in range(0, len(features), CHUNK_ROWS):
@@ -159,53 +185,36 @@ def store_features(folder: Path, features: FeatureMatrix) -> dict[str, FeatureFi
 
 
 def main(
-    rows: Annotated[int, typer.Option(min=10_000, help="Rows for the exact searches.")] = 100_000,
-    fewer: Annotated[int, typer.Option(min=10_000, help="Rows for the approximate ones.")] = 20_000,
-    queries: Annotated[int, typer.Option(min=1, help="Number of queries.")] = 20,
+    rows: Annotated[int, typer.Option(min=1000, help="Rows for the exact methods.")] = 100_000,
+    approximate_rows: Annotated[int, typer.Option(min=1000, help="Rows for all methods.")] = 20_000,
+    num_queries: Annotated[int, typer.Option(min=1, help="Number of queries.")] = 20,
     index: Annotated[
-        Path | None, typer.Option(help="Index with labels: its features and mixtures of them, instead of drawn ones.")
+        Path | None, typer.Option(help="Index with labels: its features and mixtures of them, not synthetic ones.")
     ] = None,
     approximate: Annotated[bool, typer.Option(help="Also measure approximate indexes of other libraries.")] = True,
     name: Annotated[str, typer.Option(help="Name of the result's files.")] = "retrieval-cpu",
     output: OutputOption = RESULTS,
 ) -> None:
     """Measure, print and write a dated result."""
-    num_queries = max(queries, BATCH_QUERIES) + 2
-    if index is None:
-        features, query_features = draw_features(rows, 1), draw_features(num_queries, 2)
-    else:
-        features, query_features = features_like(index, rows, num_queries)
+    features, queries = create_features(index, rows, max(num_queries, BATCH_QUERIES) + WARM_UP_QUERIES)
+    results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(dir=".") as folder, SearchPool() as pool:
-        files = store_features(Path(folder), features)
+        files = write_features(Path(folder), features)
         del features
-        matrix = files["float32"].matrix()
-        results: dict[str, Any] = {}
-        for count, with_approximate in ((rows, False), (fewer, approximate)):
-            methods = {
-                "reading": reading(matrix[:count], pool),
-                "ours": exact_search(files["float32"], count, pool),
-                "ours, without 8-bit copies": full_scan(matrix[:count], pool),
-                "ours, float16": exact_search(files["float16"], count, pool),
-                "FAISS, flat": faiss_flat(matrix[:count]),
-            }
-            if with_approximate:
-                methods["FAISS, inverted file by default"] = faiss_ivf(matrix[:count])
-                methods["usearch, graph by default"] = usearch_hnsw(matrix[:count])
-            measure(methods, query_features[:2])  # warm-up
+        for count, with_approximate in ((rows, False), (approximate_rows, approximate)):
+            methods = create_methods(files, count, with_approximate, pool)
+            measure(methods, queries[:WARM_UP_QUERIES])
             title = f"{count:,} rows"
-            results[title] = measure(methods, query_features[2 : queries + 2])
-            for method, row in results[title].items():
-                typer.echo(f"{title}, {method}: " + "  ".join(f"{key} {value:.3f}" for key, value in row.items()))
+            results[title] = measure(methods, queries[WARM_UP_QUERIES : num_queries + WARM_UP_QUERIES])
+            typer.echo(format_table(results[title], title))
             del methods
-        squared_norms = files["float32"].squared_norms(matrix[:fewer])
-        batch_queries = np.ascontiguousarray(query_features[:BATCH_QUERIES])
-        batch = measure_batch(matrix[:fewer], squared_norms, batch_queries, pool)
-        typer.echo(f"{BATCH_QUERIES} queries, {fewer:,} rows: {batch}")
+        batch_queries = np.ascontiguousarray(queries[:BATCH_QUERIES])
+        batch = measure_batch(files["float32"], approximate_rows, batch_queries, pool)
+        typer.echo(f"{BATCH_QUERIES} queries, {approximate_rows:,} rows: {batch}")
         for file in files.values():
             file.close()
-    facts = {"date": str(date.today()), "commit": commit(), "machine": machine(torch.device("cpu"))}
-    typer.echo(f"wrote {write(facts | {'searches': results, 'batch': batch}, output, name)}")
-    draw_plot(results, output / f"{name}.png")
+    target = write_result(output, name, {"searches": results, "batch": batch})
+    draw_plot(results, target.with_suffix(".png"))
 
 
 if __name__ == "__main__":

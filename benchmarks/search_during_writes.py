@@ -1,7 +1,9 @@
-"""`python -m benchmarks.search_during_writes`: search latency while images are added, beside an idle index.
+"""Latency of searches while images are added, compared with an idle index.
 
-20,000 images; one thread searches without a pause while four add features, 200 per second in all. Every addition is
-durable when it returns. Writes docs/results/.
+    python -m benchmarks.search_during_writes
+
+20,000 images; one thread searches without a pause while four add images, 200 per second together. Every addition is
+durable when it returns.
 """
 
 from __future__ import annotations
@@ -9,104 +11,89 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from datetime import date
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
-import torch
 import typer
 
-from benchmarks.results import RESULTS, OutputOption, commit, machine, write
-from benchmarks.synthetic_features import draw_features
-from index.entries import NewEntry
-from index.scanners import FeatureMatrix
+from benchmarks.results import RESULTS, OutputOption, format_table, write_result
+from benchmarks.synthetic_features import Array, draw_features
+from benchmarks.synthetic_index import create_index, make_entries, split_into_chunks
+from benchmarks.timing import summarize_latencies, time_call
 from index.search import Query
 from index.store import ImageIndex
-from model.artifacts.packed import unpack_bundled
 
-COMMIT_ROWS = 2000
+NUM_NEIGHBORS = 6
+NUM_QUERIES = 50
 WARM_UP_SECONDS = 2.0
 
 
-def make_entries(first: int, count: int) -> list[NewEntry]:
-    """Entries without images, with thumbnails of a usual size."""
-    return [NewEntry(f"{n:064d}", None, None, "JPEG", 256, 256, bytes(4000)) for n in range(first, first + count)]
-
-
-def make_index(path: Path, artifacts: Path, features: FeatureMatrix) -> ImageIndex:
-    """A new index of (N, 4096) features."""
-    index = ImageIndex.create(path, unpack_bundled("elpv", artifacts))
-    for start in range(0, len(features), COMMIT_ROWS):
-        chunk = features[start : start + COMMIT_ROWS]
-        index.add(chunk, make_entries(start, len(chunk)))
-    return index
-
-
-def search_for(index: ImageIndex, queries: FeatureMatrix, seconds: float) -> list[float]:
+def search_repeatedly(index: ImageIndex, queries: Array, seconds: float) -> list[float]:
     """Search without a pause for so long. Returns the milliseconds of each search."""
-    times, end, number = [], time.perf_counter() + seconds, 0
-    while (start := time.perf_counter()) < end:
-        index.search(Query(queries[number % len(queries)], 6))
-        times.append(1000 * (time.perf_counter() - start))
-        number += 1
+    times: list[float] = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        query = Query(queries[len(times) % len(queries)], NUM_NEIGHBORS)
+        times.append(1000 * time_call(partial(index.search, query)))
     return times
 
 
-def add_at_rate(index: ImageIndex, features: FeatureMatrix, first: int, rate: float, times: list[float]) -> None:
+def add_at_rate(index: ImageIndex, features: Array, first: int, rate: float, times: list[float]) -> None:
     """Add images one by one, `rate` per second. Appends the milliseconds of each to `times`."""
-    begin = time.perf_counter()
+    start = time.perf_counter()
     for number in range(len(features)):
-        time.sleep(max(0.0, begin + number / rate - time.perf_counter()))
-        start = time.perf_counter()
-        index.add(features[number : number + 1], make_entries(first + number, 1))
-        times.append(1000 * (time.perf_counter() - start))
+        time.sleep(max(0.0, start + number / rate - time.perf_counter()))
+        add = partial(index.add, features[number : number + 1], make_entries(first + number, 1))
+        times.append(1000 * time_call(add))
 
 
-def percentiles(times: Sequence[float]) -> dict[str, float]:
-    return {f"p{share}": float(np.percentile(times, share)) for share in (50, 95, 99)} | {"count": len(times)}
+def search_while_adding(
+    index: ImageIndex, queries: Array, features: Array, rate: float, seconds: float, num_threads: int
+) -> tuple[list[float], list[float], float]:
+    """Milliseconds of each search and of each addition, and the additions per second that were reached."""
+    times: list[float] = []
+    rows, parts = len(index), np.array_split(features, num_threads)
+    threads = []
+    for part in parts:
+        arguments = (index, part, rows, rate / num_threads, times)
+        threads.append(threading.Thread(target=add_at_rate, args=arguments))
+        rows += len(part)
+    start = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    search_times = search_repeatedly(index, queries, seconds)
+    for thread in threads:
+        thread.join()
+    return search_times, times, len(times) / (time.perf_counter() - start)
 
 
 def main(
     rows: Annotated[int, typer.Option(min=1000, help="Images in the index at first.")] = 20_000,
-    rate: Annotated[float, typer.Option(min=1, help="Additions per second, in all.")] = 200,
+    rate: Annotated[float, typer.Option(min=1, help="Additions per second, of all threads together.")] = 200,
     seconds: Annotated[float, typer.Option(min=1, help="Duration of each measurement.")] = 20,
-    threads: Annotated[int, typer.Option(min=1, help="Threads that add.")] = 4,
+    num_threads: Annotated[int, typer.Option(min=1, help="Threads that add images.")] = 4,
     output: OutputOption = RESULTS,
 ) -> None:
     """Measure, print and write a dated result."""
-    queries, per_thread = draw_features(50, 2), int(rate * seconds / threads)
+    queries, features = draw_features(NUM_QUERIES, 2), draw_features(int(rate * seconds), 3)
     with tempfile.TemporaryDirectory(dir=".") as folder:
-        index = make_index(Path(folder) / "index", Path(folder) / "artifacts", draw_features(rows, 1))
-        new = draw_features(threads * per_thread, 3)
-        search_for(index, queries, WARM_UP_SECONDS)
-        idle = search_for(index, queries, seconds)
-        times: list[float] = []
-        workers = [
-            threading.Thread(
-                target=add_at_rate,
-                args=(index, new[n * per_thread : (n + 1) * per_thread], rows + n * per_thread, rate / threads, times),
-            )
-            for n in range(threads)
-        ]
-        start = time.perf_counter()
-        for worker in workers:
-            worker.start()
-        busy = search_for(index, queries, seconds)
-        for worker in workers:
-            worker.join()
-        reached = len(times) / (time.perf_counter() - start)
+        index = create_index(Path(folder), split_into_chunks(draw_features(rows, 1)))
+        search_repeatedly(index, queries, WARM_UP_SECONDS)
+        idle = search_repeatedly(index, queries, seconds)
+        busy, additions, reached = search_while_adding(index, queries, features, rate, seconds, num_threads)
         index.close()
-    result: dict[str, Any] = {"date": f"{date.today()}", "commit": commit(), "machine": machine(torch.device("cpu"))}
-    result |= {"rows": rows, "additions_per_second": reached, "idle": percentiles(idle), "busy": percentiles(busy)}
-    result |= {"additions": percentiles(times), "p99_ratio": percentiles(busy)["p99"] / percentiles(idle)["p99"]}
-    for name in ("idle", "busy", "additions"):
-        typer.echo(f"{name:9} {result[name]}")
-    typer.echo(
-        f"{reached:.0f} additions per second; p99 of a search {result['p99_ratio']:.2f} times that of an idle index"
-    )
-    typer.echo(f"wrote {write(result, output, 'living-cpu')}")
+    latencies = {
+        "search, idle": summarize_latencies(idle),
+        "search, while adding": summarize_latencies(busy),
+        "addition": summarize_latencies(additions),
+    }
+    ratio = latencies["search, while adding"]["p99"] / latencies["search, idle"]["p99"]
+    typer.echo(format_table(latencies, "milliseconds"))
+    typer.echo(f"{reached:.0f} additions per second; the p99 of a search is {ratio:.2f} times that of an idle index")
+    result = {"rows": rows, "additions_per_second": reached, "milliseconds": latencies, "p99_ratio": ratio}
+    write_result(output, "search-during-writes-cpu", result)
 
 
 if __name__ == "__main__":

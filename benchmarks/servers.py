@@ -1,4 +1,4 @@
-"""Servers to be measured, as child processes."""
+"""Start servers as child processes, and measure their CPU time and memory."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ import httpx2
 
 from benchmarks.results import ROOT
 
+START_SECONDS = 120.0
+"""Maximum time until a server has classified its first image."""
+
 
 @dataclass(frozen=True)
 class Server:
@@ -27,7 +30,7 @@ class Server:
     url: str
 
     @property
-    def processes(self) -> list[int]:
+    def process_ids(self) -> list[int]:
         """Ids of the process and its descendants."""
         return process_tree(self.process.pid)
 
@@ -35,7 +38,7 @@ class Server:
     def cpu_seconds(self) -> float:
         """CPU seconds of all its processes so far."""
         ticks = 0
-        for pid in self.processes:
+        for pid in self.process_ids:
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
             ticks += int(fields[11]) + int(fields[12])
         return ticks / os.sysconf("SC_CLK_TCK")
@@ -43,12 +46,12 @@ class Server:
     @property
     def memory(self) -> int:
         """Resident bytes of all its processes."""
-        pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.processes)
+        pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.process_ids)
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Let it run; it is stopped otherwise, so that an idle server costs the others nothing."""
+        """Let it run; it is stopped otherwise, so that an idle server doesn't slow the others."""
         self._signal(signal.SIGCONT)
         try:
             yield
@@ -56,7 +59,7 @@ class Server:
             self._signal(signal.SIGSTOP)
 
     def _signal(self, number: int) -> None:
-        for pid in self.processes:
+        for pid in self.process_ids:
             os.kill(pid, number)
 
 
@@ -67,26 +70,26 @@ def process_tree(pid: int) -> list[int]:
 
 
 @contextmanager
-def start_server(command: Sequence[str], image: bytes, environment: dict[str, str] | None = None) -> Iterator[Server]:
-    """Start `command` with a free port for `{port}`; ready when it has classified an image, ended after use."""
+def start_server(command: Sequence[str], image: bytes) -> Iterator[Server]:
+    """Start Python with the arguments `command`, whose `{port}` becomes a free port; it is terminated at the end.
+
+    The server is ready, and stopped, when it has classified `image`. Raises SystemExit if it exits before, or isn't
+    ready after two minutes.
+    """
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
             [sys.executable, *(part.format(port=port) for part in command)],
-            cwd=ROOT, env=os.environ | (environment or {}), stdout=output, stderr=output,
+            cwd=ROOT, stdout=output, stderr=output,
         )  # fmt: skip
         server = Server(process, f"http://127.0.0.1:{port}/classify")
         try:
-            for _ in range(1200):
-                if process.poll() is not None:
+            deadline = time.monotonic() + START_SECONDS
+            while not _classifies(server.url, image):
+                if process.poll() is not None or time.monotonic() > deadline:
                     output.seek(0)
-                    raise SystemExit(f"the server exited:\n{output.read().decode()[-2000:]}")
-                try:
-                    if httpx2.post(server.url, files={"image": ("image.jpg", image)}).status_code == 200:
-                        break
-                except httpx2.HTTPError:
-                    pass
+                    raise SystemExit(f"the server didn't start:\n{output.read().decode()[-2000:]}")
                 time.sleep(0.1)
             server._signal(signal.SIGSTOP)
             yield server
@@ -95,3 +98,10 @@ def start_server(command: Sequence[str], image: bytes, environment: dict[str, st
                 os.kill(pid, signal.SIGCONT)
                 os.kill(pid, signal.SIGTERM)
             process.wait(30)
+
+
+def _classifies(url: str, image: bytes) -> bool:
+    try:
+        return httpx2.post(url, files={"image": ("image.jpg", image)}).status_code == 200
+    except httpx2.HTTPError:
+        return False

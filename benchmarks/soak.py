@@ -1,65 +1,58 @@
-"""`python -m benchmarks.soak`: a server at its capacity for ten minutes; its memory must not grow.
+"""Soak test: memory and responses of a server at its capacity for ten minutes; its memory must not grow.
 
-Open loop at the peak measured just before, JPEGs small and large, cut-off ones among them. Writes docs/results/.
+    python -m benchmarks.soak --artifact ARTIFACT --data grocery
+
+Open loop at the peak measured just before, with small and large JPEGs; one body in twenty is truncated.
 """
 
 from __future__ import annotations
 
 import asyncio
-import threading
-from datetime import date
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
 import typer
 
-from benchmarks.load_generator import closed_loop, open_loop, percentiles, rate_of
-from benchmarks.results import RESULTS, OutputOption, commit, machine, write
-from benchmarks.servers import Server, start_server
-from benchmarks.serving import CLIENTS, DEADLINE, mix
+from alexnet.cli.options import ArchiveOption, DataOption
+from benchmarks.load_generator import count_statuses, measure_peak, read_images, run_open_loop, success_latencies
+from benchmarks.memory import sample_memory
+from benchmarks.results import RESULTS, OutputOption, write_result
+from benchmarks.servers import start_server
+from benchmarks.timing import summarize_latencies
 
 SAMPLE_INTERVAL = 5.0
-
-
-def sample_memory(server: Server, stop: threading.Event, samples: list[int]) -> None:
-    """Append the resident bytes every five seconds."""
-    while not stop.wait(SAMPLE_INTERVAL):
-        samples.append(server.memory)
+PEAK_SECONDS = 20.0
 
 
 def main(
-    artifact: Annotated[Path, typer.Option(help="A full-size artifact.")],
-    data: Annotated[str, typer.Option(help="Whose test images are sent.")] = "grocery",
-    archive: Annotated[Path | None, typer.Option(help="The zip file of the data set.")] = None,
-    seconds: Annotated[float, typer.Option(min=60)] = 600.0,
+    artifact: Annotated[Path, typer.Option(help="Full-size artifact.")],
+    data: DataOption = "grocery",
+    archive: ArchiveOption = None,
+    seconds: Annotated[float, typer.Option(min=60, help="Duration.")] = 600.0,
     output: OutputOption = RESULTS,
 ) -> None:
-    """Measure, print and write a dated result."""
-    images = mix(data, archive, 100)
+    """Load the server; print and write a dated result."""
+    images = read_images(data, archive, 100)
     bodies = [body[: len(body) // 2] if number % 20 == 7 else body for number, body in enumerate(images)]
-    memory, stop = list[int](), threading.Event()
     command = ["-m", "alexnet", "serve", "--artifact", str(artifact), "--port", "{port}"]
     with start_server(command, images[0]) as server, server.running():
-        peak = rate_of(asyncio.run(closed_loop(server.url, images, CLIENTS, 20)), 20)
-        watcher = threading.Thread(target=sample_memory, args=(server, stop, memory))
-        watcher.start()
-        samples = asyncio.run(open_loop(server.url, bodies, peak, seconds, 1, DEADLINE))
-        stop.set()
-        watcher.join()
-    statuses = [sample.status for sample in samples]
-    parts = [float(np.median(part)) / 1e6 for part in np.array_split(memory[len(memory) // 10 :], 3)]
+        peak = measure_peak(server.url, images, PEAK_SECONDS)
+        with sample_memory(lambda: server.memory / 1e6, SAMPLE_INTERVAL) as memory:
+            samples = asyncio.run(run_open_loop(server.url, bodies, peak, seconds))
+    thirds = np.array_split(memory[len(memory) // 10 :], 3)  # the first tenth is a warm-up
     result = {
-        "date": str(date.today()), "commit": commit(), "machine": machine(torch.device("cpu")),
-        "seconds": seconds, "requests": len(samples), "offered_per_second": peak,
-        "statuses": {str(status): statuses.count(status) for status in sorted(set(statuses))},
-        "latency_ms": percentiles([sample.latency for sample in samples if sample.status == 200]),
-        "memory_mb_by_third": parts, "memory_mb_most": max(memory) / 1e6,
-    }  # fmt: skip
+        "seconds": seconds,
+        "requests": len(samples),
+        "offered_per_second": peak,
+        "statuses": count_statuses(samples),
+        "latency_ms": summarize_latencies(success_latencies(samples)),
+        "median_memory_mb_by_third": [float(np.median(third)) for third in thirds],
+        "max_memory_mb": max(memory),
+    }
     for key, value in result.items():
         typer.echo(f"{key}: {value}")
-    typer.echo(f"written: {write(result, output, 'soak-cpu')}")
+    write_result(output, "soak-cpu", result)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A careful FastAPI application: decoding, ten crops and the network in FastAPI's thread pool.
+"""A server as one writes it with FastAPI: decoding, ten crops and the network in FastAPI's thread pool.
 
     python -m benchmarks.baselines.fastapi_server --network NETWORK.onnx --runtime onnxruntime --port 8100
 
@@ -9,61 +9,40 @@ PyTorch's modules, eager.
 from __future__ import annotations
 
 import argparse
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import onnxruntime as ort
-import torch
 import uvicorn
 from fastapi import FastAPI, File, UploadFile
-from numpy.typing import NDArray
 
-from benchmarks.baselines.torch_alexnet import TenCrops, export_by_default, stock
+from benchmarks.baselines.torch_alexnet import (
+    Array,
+    TenCrop,
+    average_probabilities,
+    create_onnxruntime_forward,
+    create_torch_forward,
+)
 from model.images.preprocess import decode_image
-from model.runtime import available_cpus
 
-Forward = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""(10, 3, 224, 224) -> (10, classes) logits."""
+RUNTIMES = {"onnxruntime": create_onnxruntime_forward, "torch": create_torch_forward}
 
 
-def with_onnxruntime(network: Path) -> Forward:
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "default.onnx"
-        export_by_default(stock(network), file)
-        session = ort.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda crops: session.run(None, {name: crops})[0]
-
-
-def with_torch(network: Path) -> Forward:
-    module = stock(network)
-    torch.set_num_threads(available_cpus())
-
-    def forward(crops: NDArray[np.float32]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            return module(torch.from_numpy(crops)).numpy()  # type: ignore[no-any-return]
-
-    return forward
-
-
-def top(logits: NDArray[np.float32], count: int) -> list[dict[str, Any]]:
-    """The most probable classes of the mean of (10, classes)."""
-    powers = np.exp(logits - logits.max(1, keepdims=True))
-    probabilities = (powers / powers.sum(1, keepdims=True)).mean(0)
+def rank_classes(logits: Array, count: int) -> list[dict[str, Any]]:
+    """The `count` most probable classes of (crops, classes) logits."""
+    probabilities = average_probabilities(logits)
     order = np.argsort(-probabilities, kind="stable")[:count]
-    return [{"class": int(i), "probability": float(probabilities[i])} for i in order]
+    return [{"index": int(i), "probability": float(probabilities[i])} for i in order]
 
 
 def create_app(network: Path, runtime: str) -> FastAPI:
-    forward = {"onnxruntime": with_onnxruntime, "torch": with_torch}[runtime](network)
-    crops, app = TenCrops(network), FastAPI()
+    """An application with the endpoint /classify."""
+    forward, ten_crop, app = RUNTIMES[runtime](network), TenCrop(network), FastAPI()
 
     @app.post("/classify")
     def classify(image: Annotated[UploadFile, File()], count: int = 5) -> dict[str, Any]:
-        return {"predictions": top(forward(crops(decode_image(image.file.read()).pixels)), count)}
+        pixels = decode_image(image.file.read()).pixels
+        return {"predictions": rank_classes(forward(ten_crop(pixels)), count)}
 
     return app
 
@@ -71,7 +50,7 @@ def create_app(network: Path, runtime: str) -> FastAPI:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--network", type=Path, required=True)
-    parser.add_argument("--runtime", choices=("onnxruntime", "torch"), required=True)
+    parser.add_argument("--runtime", choices=RUNTIMES, required=True)
     parser.add_argument("--port", type=int, required=True)
     options = parser.parse_args()
     uvicorn.run(create_app(options.network, options.runtime), port=options.port, log_level="warning")

@@ -1,4 +1,4 @@
-"""LitServe, with its defaults, and the network as PyTorch exports it by default.
+"""A server made with LitServe, with its defaults, and the network as PyTorch exports it by default.
 
 python -m benchmarks.baselines.litserve_server --network NETWORK.onnx --port 8101
 """
@@ -8,31 +8,31 @@ from pathlib import Path
 from typing import Any
 
 import litserve
-import numpy as np
 from fastapi import Request
-from numpy.typing import NDArray
 
-from benchmarks.baselines.fastapi_server import top, with_onnxruntime
-from benchmarks.baselines.torch_alexnet import TenCrops
+from benchmarks.baselines.fastapi_server import rank_classes
+from benchmarks.baselines.torch_alexnet import Array, TenCrop, create_onnxruntime_forward
 from model.images.preprocess import decode_image
 
 
 class Classifier(litserve.LitAPI):  # type: ignore[misc]  # LitServe has no types
+    """Ten-crop classification of an uploaded image."""
+
     def __init__(self, network: Path) -> None:
         super().__init__(api_path="/classify")
         self.network = network
 
     def setup(self, device: str) -> None:
-        self.forward, self.crops = with_onnxruntime(self.network), TenCrops(self.network)
+        self.forward, self.ten_crop = create_onnxruntime_forward(self.network), TenCrop(self.network)
 
-    def decode_request(self, request: Request) -> NDArray[np.float32]:  # LitServe makes it a form
-        return self.crops(decode_image(request["image"].file.read()).pixels)
+    def decode_request(self, request: Request) -> Array:  # LitServe passes the form
+        return self.ten_crop(decode_image(request["image"].file.read()).pixels)
 
-    def predict(self, crops: NDArray[np.float32]) -> NDArray[np.float32]:
+    def predict(self, crops: Array) -> Array:
         return self.forward(crops)
 
-    def encode_response(self, logits: NDArray[np.float32]) -> dict[str, Any]:
-        return {"predictions": top(logits, 1000)}
+    def encode_response(self, logits: Array) -> dict[str, Any]:
+        return {"predictions": rank_classes(logits, 1000)}
 
 
 if __name__ == "__main__":

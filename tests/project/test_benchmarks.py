@@ -1,17 +1,39 @@
-"""A benchmark ends with a message if the process of one side dies."""
+"""Shared pieces of the benchmarks."""
 
 from __future__ import annotations
+
+import json
+from pathlib import Path
 
 import pytest
 import torch
 
-from benchmarks.training import separate_process, step_of_stock
+from benchmarks.results import format_table, write_result
+from benchmarks.training import create_torch_step, separate_process
 
 
 def test_dead_process_ends_the_benchmark() -> None:
     device = torch.device("cpu")
     with (
-        pytest.raises(SystemExit, match="one side has ended"),
-        separate_process(False, step_of_stock, -1, device) as turn,
+        pytest.raises(SystemExit, match="a process of the benchmark has ended"),
+        separate_process(False, create_torch_step, -1, device) as run_step,
     ):
-        turn()
+        run_step()
+
+
+def test_result_has_date_commit_and_machine(tmp_path: Path) -> None:
+    target = write_result(tmp_path / "results", "speed-cpu", {"images_per_second": 3.5})
+    result = json.loads(target.read_text())
+    assert target.name == f"speed-cpu-{result['date']}.json"
+    assert result["images_per_second"] == 3.5
+    assert result["commit"]
+    assert result["machine"].keys() == {"cores", "device", "python", "torch"}
+
+
+def test_table_is_aligned_and_leaves_out_what_a_row_lacks() -> None:
+    rows = {"ours": {"ms": 12.345, "images": 12_000}, "others": {"ms": 1234.5, "recall": 0.5}}
+    assert format_table(rows, "method").splitlines() == [
+        "method     ms  images  recall",
+        "ours     12.3  12,000",
+        "others  1,234             0.5",
+    ]
