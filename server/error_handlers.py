@@ -111,12 +111,15 @@ def _handle_http_exception(request: Request, error: Exception) -> Response:
     if info == NOT_FOUND and wants_page(request):
         request.scope["error_code"] = info.code
         return show_not_found(request)
-    headers = dict(error.headers or {})
+    headers, message = dict(error.headers or {}), str(error.detail)
+    if info == NOT_FOUND:
+        message = "there is nothing at this address: /docs lists all addresses"
     if info == METHOD_NOT_ALLOWED:  # an address has a route per method; the framework's header names only the first's
         path = getattr(request.scope.get("route"), "path", "")
         methods = request.app.state.methods.get(path)
         headers["Allow"] = ", ".join(sorted(methods)) if methods else headers.get("Allow", "")
-    return _respond(request, info, str(error.detail), headers)
+        message = f"this address doesn't take {request.method}: use {headers['Allow']}"
+    return _respond(request, info, message, headers)
 
 
 def _handle_disconnect(request: Request, error: Exception) -> Response:

@@ -59,11 +59,12 @@ async def start_sync(
     dry_run: Annotated[bool, Query(description="Change nothing.")] = False,
 ) -> SyncResponse:
     """Compare the folder of `--sync-folder` with the index: images that were added, moved, relabeled, edited in place,
-    or are gone. It runs in the background; `GET /sync` has the result. While it runs, it isn't begun again."""
+    or are gone. It runs in the background; `GET /sync` has the result. A request while it runs starts
+    no second one."""
     return SyncResponse.of(context.service.folder_sync.start(context.loaded_model, prune, dry_run))
 
 
-@router.get("/sync", responses=ADMITTED_RESPONSES, dependencies=WRITE, summary="What following the folder has come to")
+@router.get("/sync", responses=ADMITTED_RESPONSES, dependencies=WRITE, summary="Progress and result of POST /sync")
 async def get_sync(context: ContextDep) -> SyncResponse:
-    """`running`, `done` with the changes, `failed` (the server's log has the reason), or `idle`: not begun yet."""
+    """`running`, `done` with the changes, `failed` (the server's log has the reason), or `idle`: not requested yet."""
     return SyncResponse.of(context.service.folder_sync.status)
