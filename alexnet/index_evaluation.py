@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from index.evaluation import Evaluation, LabeledQuery, evaluate
 from index.protocol import Index, SupportsCodes, intact_entries
@@ -48,17 +47,8 @@ def _indexed_queries(index: Index, max_images: int) -> list[LabeledQuery]:
 
 
 def _file_queries(index: Index, folder: Path, max_images: int, network: Path, device: str) -> list[LabeledQuery]:
-    from index.build import find_images
-    from index.reading import ReadImage, read_image
+    from index.file_queries import read_queries
     from model.runtime import OnnxModel
 
-    model, sources = OnnxModel(network, device), [source for source in find_images(folder) if source.label]
-    queries = []
-    for row in _sample(len(sources), max_images):
-        image = read_image(sources[row], index.image_contract)
-        if isinstance(image, ReadImage):
-            feature = model.features(image.pixels[None], index.crops)[0]
-            queries.append(LabeledQuery(feature, sources[row].label or ""))
-        else:
-            tqdm.write(f"skipped {image}")
-    return queries
+    queries = read_queries(index, OnnxModel(network, device), folder, max_images, labeled=True)
+    return [LabeledQuery(query.feature, query.image.label or "") for query in queries]

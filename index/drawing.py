@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from index.entries import Entry
+from index.file_queries import read_queries
 from index.protocol import Index, intact_entries
 from index.search import Query
 from model.artifacts.class_names import wrap_name
 from model.exceptions import IndexStoreError
+from model.runtime import OnnxModel
 
 NUM_NEIGHBORS = 6
 COLORS = [f"C{number}" for number in range(10) if number != 7] + ["navy", "gold", "black", "teal", "salmon", "lime"]
@@ -22,20 +26,59 @@ PCA_COMPONENTS = 50
 MAX_PERPLEXITY = 30.0
 
 
-def draw(index: Index, output: Path, num_queries: int, max_images: int, seed: int) -> list[Path]:
+class DrawnQuery(NamedTuple):
+    """An image whose neighbors are drawn: its thumbnail, title and (dim,) feature.
+
+    `id`: of the same image in the index, which isn't drawn as a neighbor; 0 if it isn't indexed.
+    """
+
+    thumbnail: bytes
+    title: str
+    feature: NDArray[np.float32]
+    id: int = 0
+
+
+def draw(index: Index, output: Path, queries: Sequence[DrawnQuery], max_images: int, seed: int) -> list[Path]:
     """Write neighbors.png and map.png to the folder `output`. Returns their paths.
 
-    Raises IndexStoreError if the index has too few images. Needs the extra `train`.
+    Raises IndexStoreError if there are no queries, or too few images in the index. Needs the extra `train`.
     """
     entries = intact_entries(index)
     if len(entries) <= NUM_NEIGHBORS:
         raise IndexStoreError(f"drawing needs more than {NUM_NEIGHBORS} images, and the index has {len(entries)}")
+    if not queries:
+        raise IndexStoreError("none of the query images can be read: give others")
     output.mkdir(parents=True, exist_ok=True)
     order = np.random.default_rng(seed).permutation(len(entries))
     neighbors_path, map_path = output / "neighbors.png", output / "map.png"
-    _draw_neighbors(index, [entries[number] for number in order[:num_queries]], neighbors_path)
+    _draw_neighbors(index, queries, neighbors_path)
     _draw_map(index, [entries[number] for number in order[:max_images]], map_path, seed)
     return [neighbors_path, map_path]
+
+
+def indexed_queries(index: Index, count: int, seed: int) -> list[DrawnQuery]:
+    """`count` images of the index itself, chosen at random."""
+    entries = intact_entries(index)
+    chosen = [entries[number] for number in np.random.default_rng(seed).permutation(len(entries))[:count]]
+    return [
+        DrawnQuery(index.catalog.thumbnail(entry.id), entry.label or "", index.feature(entry.id), entry.id)
+        for entry in chosen
+    ]
+
+
+def folder_queries(index: Index, model: OnnxModel, folder: Path, count: int, seed: int) -> list[DrawnQuery]:
+    """`count` images of a folder, chosen at random, as the paper's test images; titled by label, or else by name."""
+    read = list(read_queries(index, model, folder, count, seed))
+    stored = index.catalog.find([query.image.sha256 for query in read])
+    return [
+        DrawnQuery(
+            image.thumbnail,
+            image.label or (image.source.name if image.source else ""),
+            feature,
+            stored[image.sha256].id if image.sha256 in stored else 0,
+        )
+        for image, feature in read
+    ]
 
 
 def embed_2d(features: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
@@ -50,20 +93,20 @@ def embed_2d(features: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
     return points
 
 
-def _draw_neighbors(index: Index, queries: list[Entry], path: Path) -> None:
+def _draw_neighbors(index: Index, queries: Sequence[DrawnQuery], path: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(1.5 * (NUM_NEIGHBORS + 1), 1.75 * len(queries)), layout="constrained")
     grid = figure.subplots(len(queries), NUM_NEIGHBORS + 1, squeeze=False)
     for row, query in zip(grid, queries, strict=True):
-        neighbors = index.search(Query(index.feature(query.id), NUM_NEIGHBORS + 1))
+        neighbors = index.search(Query(query.feature, NUM_NEIGHBORS + 1))
         others = [neighbor for neighbor in neighbors if neighbor.entry.id != query.id][:NUM_NEIGHBORS]
         cells = [
-            (query.id, query.label or ""),
-            *((n.entry.id, f"{n.distance:.1f}  {n.entry.label or ''}") for n in others),
+            (query.thumbnail, query.title),
+            *((index.catalog.thumbnail(n.entry.id), f"{n.distance:.1f}  {n.entry.label or ''}") for n in others),
         ]
-        for axes, (image_id, title) in zip(row, cells, strict=False):
-            axes.imshow(Image.open(io.BytesIO(index.catalog.thumbnail(image_id))))
+        for axes, (thumbnail, title) in zip(row, cells, strict=False):
+            axes.imshow(Image.open(io.BytesIO(thumbnail)))
             axes.set_title(wrap_name(title, 24).replace("$", r"\$"), fontsize=7)
         for axes in row:
             axes.set_axis_off()

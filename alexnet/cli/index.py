@@ -269,8 +269,19 @@ def duplicates(
 def draw(
     output: OutputOption,
     index: IndexOption = None,
-    queries: Annotated[int, typer.Option(min=1, metavar="N", help="Images whose neighbors are drawn.")] = 5,
+    queries: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Query images, as the paper's test images (without it: images of the index).",
+            show_default=False,
+        ),
+    ] = None,
+    num_queries: Annotated[int, typer.Option(min=1, metavar="N", help="Images whose neighbors are drawn.")] = 5,
     max_images: MaxImagesOption = 3_000,
+    artifact: ArtifactOption = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "float32",
     seed: SeedOption = 0,
     home: HomeOption = HOME,
 ) -> None:
@@ -279,10 +290,11 @@ def draw(
     The first figure is the right half of the paper's Figure 4: images with their six nearest neighbors. The second is a
     t-SNE map of at most --max-images features, colored by label. --output is a folder. Needs the extra `train`.
     """
-    from index.drawing import draw as draw_figures
+    from alexnet.index_drawing import draw_index
 
-    with open_index(index, home) as store:
-        for file in draw_figures(store, output, queries, max_images, seed):
+    loaded = load_artifact(artifact, home, precision) if queries or artifact or index is None else None
+    with open_index(index, home, artifact=loaded) as store:
+        for file in draw_index(store, loaded, queries, num_queries, output, max_images, seed, device):
             typer.echo(f"wrote {file}")
 
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from index.drawing import draw, embed_2d
+from index.drawing import draw, embed_2d, folder_queries, indexed_queries
+from index.search import Query
 from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
-from model.exceptions import IndexStoreError
+from model.exceptions import DatasetError, IndexStoreError
+from model.runtime import OnnxModel
 from tests.helpers.indexes import make_entry, make_index
 
 
 def test_an_index_is_drawn(index_path: Path, tmp_path: Path) -> None:
     index = ImageIndex.open(index_path)
-    paths = draw(index, tmp_path / "figures", num_queries=3, max_images=3000, seed=0)
+    paths = draw(index, tmp_path / "figures", indexed_queries(index, 3, 0), max_images=3000, seed=0)
     index.close()
     assert paths == [tmp_path / "figures" / "neighbors.png", tmp_path / "figures" / "map.png"]
     for path in paths:
@@ -25,10 +28,36 @@ def test_an_index_is_drawn(index_path: Path, tmp_path: Path) -> None:
         assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50
 
 
+def test_images_of_a_folder_are_queries(artifact: Artifact, images: Path, index_path: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "queries"
+    (folder / "of a label").mkdir(parents=True)
+    (folder / "of a label" / "indexed.jpg").write_bytes((images / "checks" / "01.jpg").read_bytes())
+    with Image.open(images / "circles" / "01.jpg") as image:
+        image.transpose(Image.Transpose.ROTATE_90).save(folder / "of a label" / "new.png")
+    (folder / "of a label" / "broken.jpg").write_bytes(b"no image")
+    (tmp_path / "empty").mkdir()
+    index = ImageIndex.open(index_path)
+    try:
+        queries = folder_queries(index, OnnxModel(artifact.network, "cpu"), folder, 5, 0)
+        known, other = queries
+        assert index.search(Query(known.feature, 1))[0].entry.id == known.id > 0
+        assert (known.title, other.title, other.id) == ("of a label", "of a label", 0)
+        assert np.asarray(Image.open(io.BytesIO(other.thumbnail))).shape == (256, 256, 3)
+        paths = draw(index, tmp_path / "figures", queries, max_images=20, seed=0)
+        with Image.open(paths[0]) as drawing:
+            assert drawing.size == (1050, 350)  # two queries, each with its six neighbors
+        with pytest.raises(IndexStoreError, match="none of the query images can be read"):
+            draw(index, tmp_path / "figures", [], 20, 0)
+        with pytest.raises(DatasetError, match="there is no image in the folder"):
+            folder_queries(index, OnnxModel(artifact.network, "cpu"), tmp_path / "empty", 5, 0)
+    finally:
+        index.close()
+
+
 def test_too_few_images(artifact: Artifact, tmp_path: Path) -> None:
     index = ImageIndex.open(make_index(tmp_path / "i", artifact, make_entry(1)))
     with pytest.raises(IndexStoreError, match="more than 6 images, and the index has 1"):
-        draw(index, tmp_path / "figures", 5, 3000, 0)
+        draw(index, tmp_path / "figures", indexed_queries(index, 5, 0), 3000, 0)
     index.close()
 
 

@@ -1,0 +1,33 @@
+"""Drawings of an index with queries of its own images or of a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from index.drawing import draw, folder_queries, indexed_queries
+from index.protocol import Index
+from model.artifacts.artifact import Artifact
+
+
+def draw_index(
+    index: Index,
+    artifact: Artifact | None,
+    queries: Path | None,
+    num_queries: int,
+    output: Path,
+    max_images: int,
+    seed: int,
+    device: str,
+) -> list[Path]:
+    """Draw `num_queries` images of the folder `queries`, or else of the index, with their neighbors, and the map.
+
+    `artifact`: the network of the index; needed with `queries`. Raises IndexStoreError, DatasetError.
+    """
+    if artifact is not None:
+        index.check_compatible(artifact)
+    if queries is None or artifact is None:
+        return draw(index, output, indexed_queries(index, num_queries, seed), max_images, seed)
+    from model.runtime import OnnxModel
+
+    model = OnnxModel(artifact.network, device)
+    return draw(index, output, folder_queries(index, model, queries, num_queries, seed), max_images, seed)

@@ -1,0 +1,39 @@
+"""Images of a folder as queries: a sample of them, read and turned into features as the index's own images are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from index.build import find_images
+from index.entries import NewEntry
+from index.protocol import Index
+from index.reading import ReadImage, read_image
+from model.runtime import OnnxModel
+
+
+class FileQuery(NamedTuple):
+    """An image file and its (dim,) feature."""
+
+    image: NewEntry
+    feature: NDArray[np.float32]
+
+
+def read_queries(
+    index: Index, model: OnnxModel, folder: Path, max_images: int, seed: int = 0, labeled: bool = False
+) -> Iterator[FileQuery]:
+    """At most `max_images` images of a folder, chosen at random, in the order of their paths; with `labeled` only those
+    in a folder of a label. What can't be read is named and left out. Raises DatasetError if there are no images."""
+    sources = [source for source in find_images(folder) if source.label or not labeled]
+    chosen = sorted(np.random.default_rng(seed).permutation(len(sources))[:max_images].tolist())
+    for number in chosen:
+        image = read_image(sources[number], index.image_contract)
+        if isinstance(image, ReadImage):
+            yield FileQuery(image.entry, model.features(image.pixels[None], index.crops)[0])
+        else:
+            tqdm.write(f"skipped {image}")
