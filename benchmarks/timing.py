@@ -14,16 +14,23 @@ GFLOP_PER_CROP = 2 * 0.7246
 """Of the forward pass: 724.6 million multiply-adds with 1000 classes, of which fc8 is less than 1 %."""
 
 
-def time_call(call: Callable[[], object], device: torch.device | None = None) -> float:
-    """Seconds of one call, including what it started on a GPU."""
-    start = time.perf_counter()
+def time_call(
+    call: Callable[[], object], device: torch.device | None = None, clock: Callable[[], float] = time.perf_counter
+) -> float:
+    """Seconds of one call, including what it started on a GPU. `clock`: time.thread_time for CPU time."""
+    start = clock()
     call()
     if device is not None and device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def time_in_turns(calls: Mapping[str, Callable[[], object]], rounds: int, pause: float = 0.0) -> dict[str, list[float]]:
+def time_in_turns(
+    calls: Mapping[str, Callable[[], object]],
+    rounds: int,
+    pause: float = 0.0,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, list[float]]:
     """Seconds of each call in each round; the calls take turns, so that a change of the machine's speed affects all.
 
     Each is called once untimed right before, so that its data is in the processor's cache. `pause`: seconds before.
@@ -33,7 +40,7 @@ def time_in_turns(calls: Mapping[str, Callable[[], object]], rounds: int, pause:
         for name, call in calls.items():
             time.sleep(pause)
             call()
-            times[name].append(time_call(call))
+            times[name].append(time_call(call, clock=clock))
     return times
 
 
