@@ -46,8 +46,10 @@ def _rebuild(content: mmap.mmap, message: slice, number: int, convert: Callable[
     """The bytes of a message, with those of its fields `number` converted."""
     parts = []
     for field in read_fields(content, message):
-        convertible = field.number == number and isinstance(field.value, slice)
-        parts.append(_bytes_field(number, convert(field.value)) if convertible else content[field.span])
+        if field.number == number and isinstance(field.value, slice):
+            parts.append(_bytes_field(number, convert(field.value)))
+        else:
+            parts.append(content[field.span])
     return b"".join(parts)
 
 
