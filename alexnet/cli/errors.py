@@ -26,8 +26,8 @@ FAILED, WRONG_USAGE, STOPPED = 1, 2, 130
 """Exit statuses: an error, or images that were skipped; a command line that isn't understood; Ctrl-C or SIGTERM."""
 
 _OS_HELP = {
-    errno.EACCES: "choose a folder that you may write to, or change its permissions",
-    errno.EPERM: "choose a folder that you may write to, or change its permissions",
+    errno.EACCES: "choose a folder that you may write to, such as with --home, or change its permissions",
+    errno.EPERM: "choose a folder that you may write to, such as with --home, or change its permissions",
     errno.EROFS: "this disk is read-only: choose another folder",
     errno.ENOSPC: "the disk is full: free some space, or choose a folder on another disk",
     errno.EDQUOT: "your quota of this disk is used up: free some space, or choose a folder on another disk",
@@ -116,6 +116,8 @@ def _describe_os_error(error: OSError, usage: str) -> Failure:
 
 
 def _find_help(error: AlexNetError, usage: str) -> str:
+    if isinstance(error.__cause__, OSError) and (help_ := _OS_HELP.get(error.__cause__.errno or 0)):
+        return help_
     return next((text for kind, text in HELP.items() if isinstance(error, kind)), usage)
 
 

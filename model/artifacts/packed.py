@@ -130,7 +130,6 @@ def bundled_folder(name: str, root: Path) -> Path:
     Raises ArtifactError, for a damaged file of the package with its checksum.
     """
     source = BUNDLED / name
-    verify_checksums(source)
     manifest = artifacts.read_manifest(source)
     target = root / name / str(manifest.version)
     if target.is_dir():
@@ -138,6 +137,7 @@ def bundled_folder(name: str, root: Path) -> Path:
         if existing is None or existing.sha256 != manifest.files[NETWORK].sha256:
             raise ArtifactError(f"{target} isn't the bundled network {name}: move it away")
         return target
+    verify_checksums(source)
     labels = artifacts.read_labels(source)
 
     def write(folder: Path) -> Manifest:

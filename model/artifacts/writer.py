@@ -63,7 +63,7 @@ def publish(
             folder.rename(target)
             fsync(home)
     except OSError as error:
-        raise ArtifactError(f"can't publish in {home}: {error.strerror or error}; run it again") from error
+        raise ArtifactError(f"can't publish in {home.absolute()}: {error.strerror or error}") from error
     return load(target)
 
 

@@ -98,7 +98,7 @@ def test_what_fails_names_the_command_that_helps(
             PermissionError(errno.EACCES, "Permission denied", "runs"),
             Failure(
                 f"error: permission denied: {Path('runs').absolute()}",
-                "choose a folder that you may write to, or change its permissions",
+                "choose a folder that you may write to, such as with --home, or change its permissions",
             ),
         ),
         (
@@ -113,6 +113,15 @@ def test_what_fails_names_the_command_that_helps(
 )
 def test_errors_as_they_are_shown(error: Exception, failure: Failure) -> None:
     assert describe(error, "alexnet x") == failure
+
+
+def test_an_error_of_the_disk_names_what_helps_against_it() -> None:
+    try:
+        raise ArtifactError("can't publish in x: Operation not permitted") from OSError(errno.EPERM, "not permitted")
+    except ArtifactError as error:
+        failure = describe(error)
+    assert failure is not None
+    assert "--home" in failure.help
 
 
 def test_an_error_that_nobody_foresaw_keeps_its_traceback() -> None:
