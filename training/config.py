@@ -17,6 +17,7 @@ from model.images.contract import ImageContract
 from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.network.registry import build_spec
 from model.network.spec import InitScheme, NetworkConfig
+from training.data.splits import SplitMethod
 from training.recipes import STRICT, Recipe, get_recipe, with_augmentations
 
 AUTO = "auto"
@@ -113,8 +114,9 @@ class RunOptions:
     (see `training.optim.layer_rates`). `frozen`: layers that are not trained. `fit_output`: fit a new output layer to
     the features of the copied layers before training (`training.evaluation.linear_probe`). `cache_format`: part of the
     RunOptions because JPEG changes the pixels. `drop_near_duplicates`: leave out training and validation images that
-    look like held-out ones (`training.data.copies`). `detail`, `color_profiles`: see `model.images.contract`; None
-    takes the values of the network in `init_from`, or else keeps all detail and converts color profiles.
+    look like held-out ones (`training.data.copies`). `split`: how the images are split (`training.data.splits`).
+    `detail`, `color_profiles`: see `model.images.contract`; None takes the values of the network in `init_from`, or
+    else keeps all detail and converts color profiles.
     """
 
     name: str = ""
@@ -125,6 +127,7 @@ class RunOptions:
     fit_output: bool = True
     cache_format: Literal["raw", "jpeg"] = "raw"
     drop_near_duplicates: bool = False
+    split: SplitMethod = "own"
     detail: int | None = None
     color_profiles: bool | None = None
 

@@ -74,6 +74,7 @@ from alexnet.cli.train_options import (
     TrainingDeviceOption,
     TrainingPrecisionOption,
     TrainingSeedOption,
+    TrainingSplitOption,
     WarmupOption,
     WeightDecayOption,
 )
@@ -106,6 +107,7 @@ def train(
     detail: DetailOption = None,
     color_profiles: ColorProfilesOption = None,
     drop_near_duplicates: DropNearDuplicatesOption = False,
+    split: TrainingSplitOption = "own",
     recipe: RecipeOption = "auto",
     epochs: EpochsOption = None,
     minutes: MinutesOption = None,
@@ -204,6 +206,7 @@ def train(
             detail=detail,
             color_profiles=color_profiles,
             drop_near_duplicates=drop_near_duplicates,
+            split=split,
         ),
         environment=Environment(
             data=data,

@@ -64,6 +64,15 @@ ColorProfilesOption = Annotated[
         rich_help_panel=IMAGES,
     ),
 ]
+TrainingSplitOption = Annotated[
+    Literal["own", "half", "neighborhood"],
+    typer.Option(
+        "--split",
+        help="How images are split. own: as the data says, else 75 % to train, 10 % to validate, 15 % to test; half: "
+        "half of each class to test, as in section 6; neighborhood: images with neighboring names stay together.",
+        rich_help_panel=IMAGES,
+    ),
+]
 DropNearDuplicatesOption = Annotated[
     bool,
     typer.Option(

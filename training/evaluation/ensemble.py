@@ -25,9 +25,10 @@ GRID_STEP, MAX_ROUNDS = 0.05, 5
 
 
 def load_training_dataset(artifact: Artifact, data: str, archive: Path | None, exclude: Sequence[str] = ()) -> Dataset:
-    """The dataset `data`, split with the seed that the artifact was trained with. Raises DatasetError."""
+    """The dataset `data`, split as the artifact was trained, with its seed. Raises DatasetError."""
     training = artifact.manifest.training
-    return load_dataset(data, int(training.get("seed", 0)), archive, exclude or tuple(training.get("exclude", ())))
+    left_out = exclude or tuple(training.get("exclude", ()))
+    return load_dataset(data, int(training.get("seed", 0)), archive, left_out, training.get("split_method", "own"))
 
 
 def evaluate_ensemble(

@@ -45,7 +45,10 @@ def set_up(
     environment = config.environment
     check_layer_names(config.run.lr_multipliers, config.run.frozen)
     with stage(f"looking for the images of {environment.data}", context.is_main):
-        dataset = load_dataset(environment.data, config.run.seed, environment.archive, environment.exclude)
+        run_options = config.run
+        dataset = load_dataset(
+            environment.data, run_options.seed, environment.archive, environment.exclude, run_options.split
+        )
     sizes = ", ".join(f"{len(examples):,} {name}" for name, examples in dataset.splits().items())
     context.log(f"{dataset.name}: {len(dataset.labels)} classes; {sizes}; split: {dataset.split_description}")
     if resume is None:

@@ -115,6 +115,7 @@ def provenance(trainer: Trainer) -> dict[str, Any]:
     return {
         "dataset": dataset.name,
         "split": dataset.split_description,
+        "split_method": config.run.split,
         "split_sha256": dataset.split_sha256(),
         "images": {split: len(trainer.cache.rows(dataset, split)) for split in dataset.splits()},
         "data": dataset.summary(trainer.cache.skipped).to_json(),

@@ -1,0 +1,63 @@
+"""Other splits of a data set than its own: halves, as in section 6 of the paper, and neighborhoods of images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+
+from model.exceptions import DatasetError
+from training.data.copies import draw_split
+from training.data.datasets import Dataset, Example
+
+SplitMethod = Literal["own", "half", "neighborhood"]
+"""`own`: as the data says, or else as its reader draws it; the others: see `split_again`."""
+HALF = {"test": 0.5, "validation": 0.05}
+QUARTER = {"test": 0.25, "validation": 0.075}
+NEIGHBORHOOD_SIZE = 50
+"""Images that follow one another by name. Of the twins in the data set elpv nine in ten are at most so far apart."""
+
+
+def split_again(dataset: Dataset, method: SplitMethod, seed: int) -> Dataset:
+    """All images of a data set in new splits. Copies of one file stay together where the method draws single images.
+
+    `half`: half of each class to test, half to train, as the authors divided ImageNet of Fall 2009; a tenth of the
+    latter for validation. `neighborhood`: 50 images that follow one another by path are drawn together, a quarter of
+    all to test and a tenth of the rest to validation, whatever their classes: for images that were numbered as they
+    were taken, as frames of a video or cells of a solar module. Raises DatasetError if a class isn't trained then.
+    """
+    if method == "own":
+        return dataset
+    if method == "half":
+        splits, title = draw_split(dataset.examples, HALF, seed), "half/half"
+    else:
+        splits = draw_neighborhoods(dataset.examples, QUARTER, seed)
+        title = f"75/25 by neighborhoods of {NEIGHBORHOOD_SIZE} images"
+    trained = {example.label for example in splits["train"]}
+    missing = [label.id for number, label in enumerate(dataset.labels) if number not in trained]
+    if missing or not splits["validation"] or not splits["test"]:
+        reason = f"the class {missing[0]} has no images to train on" if missing else "there is nothing to hold out"
+        raise DatasetError(f"too few images for --split {method}: {reason}; leave it out, or try another --seed")
+    return replace(
+        dataset,
+        split_description=f"{dataset.name} {title}, seed {seed}",
+        train=tuple(splits["train"]),
+        validation=tuple(splits["validation"]),
+        test=tuple(splits["test"]),
+    )
+
+
+def draw_neighborhoods(examples: Sequence[Example], shares: Mapping[str, float], seed: int) -> dict[str, list[Example]]:
+    """Split examples by neighborhoods; the `shares` of the splits are met to within one. The rest is `train`."""
+    ordered = sorted(examples, key=lambda example: example.file)
+    starts = range(0, len(ordered), NEIGHBORHOOD_SIZE)
+    neighborhoods = [ordered[start : start + NEIGHBORHOOD_SIZE] for start in starts]
+    order = iter(np.random.default_rng(seed).permutation(len(neighborhoods)).tolist())
+    splits: dict[str, list[Example]] = {}
+    for split, share in shares.items():
+        taken = splits[split] = []
+        while len(taken) < share * len(examples) and (number := next(order, None)) is not None:
+            taken += neighborhoods[number]
+    return {"train": [example for number in order for example in neighborhoods[number]], **splits}
