@@ -101,7 +101,7 @@ def test_options_named_in_the_text_exist() -> None:
         "--node-rank",
         "--nproc-per-node",
         "--wider",
-        "--turns",
+        "--rounds",
         "--group",
         "--times",
         "--help",
