@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -278,9 +279,15 @@ def _print_result(finished: FinishedRun, config: TrainConfig) -> None:
     artifact = finished.artifact
     typer.echo(format_measurements(artifact.manifest.measurements))
     typer.echo(f"artifact: {artifact.path}")
-    index = [alexnet_command(), "index", "add", "--artifact", str(artifact.path), "--data", config.environment.data]
-    index += [word for pattern in config.environment.exclude for word in ("--exclude", pattern)]
-    typer.echo(f"next: {shlex.join(index)}; {shlex.join([alexnet_command(), 'serve'])}")
+    typer.echo(f"next: {'; '.join(next_commands(artifact.path, config.environment.data, config.environment.exclude))}")
+
+
+def next_commands(artifact: Path, data: str, exclude: Sequence[str]) -> list[str]:
+    """The commands that index the images and serve both. `serve` finds an artifact in the folder artifacts itself."""
+    named = ["--artifact", str(artifact)]
+    index = ["index", "add", *named, "--data", data, *(word for pattern in exclude for word in ("--exclude", pattern))]
+    serve = ["serve", *(() if artifact.is_relative_to("artifacts") else named)]
+    return [shlex.join([alexnet_command(), *words]) for words in (index, serve)]
 
 
 def _print_address(finished: FinishedRun, as_json: bool, open_report: bool) -> None:
