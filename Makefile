@@ -13,7 +13,7 @@ python: ## refuse an older Python in one sentence
 	@$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and sys.exit("alexnet-server needs Python 3.11 or newer, and $(PYTHON) is %d.%d: make PYTHON=python3.11" % sys.version_info[:2])'
 
 demo: $(DEMO)/installed ## serve the bundled network and an index of 1,000 photographs on http://127.0.0.1:8000
-	$(DEMO)/bin/alexnet demo
+	$(DEMO)/bin/alexnet demo $(if $(PORT),--port $(PORT))
 
 test: chromium hosts ## all tests of continuous integration
 	$(MAKE) --jobs 2 --output-sync check package test-milvus test-networks
