@@ -54,7 +54,8 @@ def classify_files(
     ArtifactError.
     """
     familiarity = read_familiarity(artifact)
-    model = OnnxModel(artifact.network, device, optimize=len(names) > MAX_UNOPTIMIZED or artifact.precision == "int8")
+    optimize = len(names) > MAX_UNOPTIMIZED or artifact.precision == "int8"
+    model = OnnxModel(artifact.network, device, optimize=optimize, mapped=True)
     for batch in read_batches(names, artifact.image_contract, title="classifying"):
         decoded = [image.pixels for _, image in batch if not isinstance(image, Skipped)]
         computed = zip(*model.run(np.stack(decoded), CROP_IDS[crops]), strict=True) if decoded else iter(())

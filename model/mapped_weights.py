@@ -1,4 +1,4 @@
-"""ONNX files loaded in a hundredth of a second: their large weights are mapped into memory, not read and copied.
+"""ONNX files loaded sooner: their large weights are mapped into memory, not read and copied.
 
 onnxruntime parses a file and copies its weights twice, 0.5 s for 240 MB. Weights that a graph names as a part of
 another file it only maps. So it gets a graph that names those parts of the network's own file.

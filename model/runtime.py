@@ -43,12 +43,20 @@ class OnnxModel:
     """A loaded network.onnx. `run` is thread-safe.
 
     `device`: `cpu`, `cuda` (DeviceError unless CUDA is what runs) or `auto`; `self.device` is the one that is used.
-    `optimize`: whether the graph is optimized and its weights are laid out for speed. Without, they are only mapped
-    into memory: that takes no time, and the file must stay as it is. For a few images.
+    `optimize`: whether the graph is optimized and its weights are laid out for speed; without, it is loaded sooner, for
+    a few images. `mapped`: whether the weights are mapped into memory instead of copied. It changes no result, but the
+    file must stay as it is: for processes that end soon.
     Raises ArtifactError if the file isn't such a network, or computes no probabilities or no finite features.
     """
 
-    def __init__(self, path: Path, device: str = "auto", threads: int | None = None, optimize: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        device: str = "auto",
+        threads: int | None = None,
+        optimize: bool = True,
+        mapped: bool = False,
+    ) -> None:
         check_graph(path)
         providers = _providers(device)
         options = ort.SessionOptions()
@@ -59,9 +67,10 @@ class OnnxModel:
         if not optimize:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
             options.add_session_config_entry("session.disable_prepacking", "1")
+        if mapped:
             options.add_session_config_entry(FOLDER_OPTION, str(path.resolve().parent))
         try:
-            network = str(path) if optimize else refer_to_weights(path.resolve())
+            network = refer_to_weights(path.resolve()) if mapped else str(path)
             with redirect_stdout(sys.stderr):  # where it says that it falls back to the CPU
                 self._session = ort.InferenceSession(network, options, providers=providers)
         except Exception as error:
