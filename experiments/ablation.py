@@ -1,6 +1,6 @@
-"""Ablations: what each part of the network and of its training is worth, as a grid of runs, a table and a plot.
+"""Ablations: how the error changes without a part of the network or of its training, as a table and a plot.
 
-The rows are in `ablation.toml`. In addition: one crop instead of ten, and an ensemble.
+Each row of `ablation.toml` is trained with several seeds. In addition: one crop instead of ten, and an ensemble.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def measure_ensemble(data: str, members: Sequence[Path]) -> dict[str, Any]:
     return {f"{m.crops}": [m.top1_error, m.top5_error or 0.0] for m in measurements} | {"members": len(members)}
 
 
-def differences(results: Results, row: str) -> Errors:
+def compare_errors(results: Results, row: str) -> Errors:
     """(seeds, 2): top-1 and top-5 errors of a row minus those of the whole network with the same seed, in points."""
     runs = results.runs
     if row == ENSEMBLE:
@@ -76,8 +76,8 @@ def format_table(grid: Mapping[str, Any], results: Results) -> str:
         "| change | seeds | top-1, points | top-5, points | the paper | the authors' logs |",
         "|---|---|---|---|---|---|",
     ]
-    for row in measured_rows(grid, results):
-        changes = differences(results, row)
+    for row in list_measured_rows(grid, results):
+        changes = compare_errors(results, row)
         ours = [f"{c.mean():+.2f}" + (f" ({c.min():+.2f} to {c.max():+.2f})" if len(c) > 1 else "") for c in changes.T]
         reported = PAPER.get(row) or tuple(grid["rows"][row].get(source, "") for source in REPORTED)
         seeds = str(results.runs[row]["members"] if row == ENSEMBLE else len(changes))
@@ -85,7 +85,7 @@ def format_table(grid: Mapping[str, Any], results: Results) -> str:
     return "\n".join(lines)
 
 
-def measured_rows(grid: Mapping[str, Any], results: Results) -> list[str]:
+def list_measured_rows(grid: Mapping[str, Any], results: Results) -> list[str]:
     """All rows that are compared with the whole network and have a run."""
     measured = [row for row in grid["rows"] if row != WHOLE and f"{row}, seed 0" in results.runs]
     return [*measured, CENTER_CROP, *([ENSEMBLE] if ENSEMBLE in results.runs else [])]
@@ -96,8 +96,8 @@ def draw(grid: Mapping[str, Any], results: Results) -> Figure:
 
     The gray band is the range of the whole network's seeds around their mean.
     """
-    names = measured_rows(grid, results)[::-1]
-    changes = [differences(results, row)[:, 0] for row in names]
+    names = list_measured_rows(grid, results)[::-1]
+    changes = [compare_errors(results, row)[:, 0] for row in names]
     figure = Figure(figsize=(7, 0.3 * len(names) + 1), layout="constrained")
     axes = figure.subplots()
     means = np.array([c.mean() for c in changes])
@@ -112,10 +112,10 @@ def draw(grid: Mapping[str, Any], results: Results) -> Figure:
     return figure
 
 
-def measure(grid: Mapping[str, Any], results: Results, seeds: int, places: Environment, members: Path) -> None:
+def run_grid(grid: Mapping[str, Any], results: Results, seeds: int, environment: Environment, members: Path) -> None:
     """Run what isn't in `results`: one seed of every row, then the next, so that it may be stopped at any time.
 
-    `places`: data and cache. `members`: folder of the artifacts of the whole network.
+    `environment`: data and cache. `members`: folder of the artifacts of the whole network.
     """
     with TemporaryDirectory() as scratch:
         for seed in range(max(seeds, grid["members"])):
@@ -124,11 +124,11 @@ def measure(grid: Mapping[str, Any], results: Results, seeds: int, places: Envir
                 if name in results.runs or (row != WHOLE and seed >= seeds):
                     continue
                 artifacts = members if row == WHOLE else None
-                environment = replace(places, home=Path(scratch), artifacts=artifacts)
-                results.add(name, train_row(grid["base"], options, seed, environment))
+                row_environment = replace(environment, home=Path(scratch), artifacts=artifacts)
+                results.add(name, train_row(grid["base"], options, seed, row_environment))
     if ENSEMBLE not in results.runs:
         networks = [members / f"seed-{seed}" for seed in range(grid["members"])]
-        results.add(ENSEMBLE, measure_ensemble(places.data, networks))
+        results.add(ENSEMBLE, measure_ensemble(environment.data, networks))
 
 
 def main(
@@ -157,7 +157,7 @@ def main(
     if not finished:
         split = output / "ablation-split.csv"  # one for all seeds, also of a folder
         write_table(load_dataset(base["data"], archive=archive), split)
-        measure(table, results, seeds, Environment(str(split), cache=cache), output / "ablation-members")
+        run_grid(table, results, seeds, Environment(str(split), cache=cache), output / "ablation-members")
     elif f"{WHOLE}, seed 0" not in results.runs:
         raise TrainingError(f"{results.path} has no run of {WHOLE} yet: leave --finished out")
     draw(table, results).savefig(output / "ablation.png", dpi=110)

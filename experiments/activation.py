@@ -1,7 +1,7 @@
 """Figure 1: epochs to a training error of 25 % on CIFAR-10 for a four-layer network with ReLU and with tanh.
 
 Three convolutions and a fully connected layer (of the authors' public networks, the nearest to the figure), no
-regularization of any kind, and for each activation the learning rate of a grid that gets there first, as in the paper.
+regularization, and for each activation the learning rate of a grid that reaches the error first, as in the paper.
 Weights are initialized so that signals keep their size in all layers, by rules of 2010 and 2015; with `--as-in-2012`
 they are initialized as the authors' were, and pixels are as large as theirs.
 """
@@ -66,9 +66,9 @@ class FourLayers(nn.Module):
         self.conv3 = nn.Conv2d(32, 64, 5, padding=2)
         self.fc = nn.Linear(64 * 4 * 4, NUM_CLASSES)
         for name, parameter in self.named_parameters():
-            layer, _, kind = name.partition(".")
+            layer, _, parameter_name = name.partition(".")
             by_fan_in = (GAINS[activation] / parameter[0].numel()) ** 0.5
-            std = 0.0 if kind == "bias" else STDS[layer] if as_in_2012 else by_fan_in
+            std = 0.0 if parameter_name == "bias" else STDS[layer] if as_in_2012 else by_fan_in
             nn.init.normal_(parameter, 0, std)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -84,7 +84,7 @@ def train_to_error(
 ) -> dict[str, Any]:
     """Train until the error on training images reaches the target, or for `max_epochs`.
 
-    `epochs` of the result: where a straight line between two measurements meets the target; null if none did. A run
+    `epochs` of the result: where a straight line between two measurements crosses the target; null if none did. A run
     that diverged is given up early.
     """
     torch.manual_seed(seed)
@@ -92,21 +92,21 @@ def train_to_error(
     optimizer = torch.optim.SGD(network.parameters(), learning_rate, settings.momentum)
     generator = torch.Generator().manual_seed(seed)
     every = max(1, round(settings.interval * len(images.labels) / cifar.BATCH_SIZE))
-    curve = [(0.0, error(network, images))]
+    curve = [(0.0, measure_error(network, images))]
     steps, steps_per_epoch = 0, len(images.labels) / cifar.BATCH_SIZE
     with tqdm(total=max_epochs, desc=f"{activation} {learning_rate:g} seed {seed}", unit="epoch", disable=None) as bar:
         while steps < max_epochs * steps_per_epoch:
-            for pixels, labels in cifar.batches(images, generator):
+            for pixels, labels in cifar.iter_batches(images, generator):
                 loss = cifar.train_step(network, optimizer, pixels, labels)
                 steps += 1
                 if steps % every:
                     continue
-                curve.append((round(steps / steps_per_epoch, 3), error(network, images)))
+                curve.append((round(steps / steps_per_epoch, 3), measure_error(network, images)))
                 bar.update(every / steps_per_epoch)
                 if curve[-1][1] <= settings.target:
                     (a, before), (b, after) = curve[-2:]
-                    met = a + (b - a) * (before - settings.target) / (before - after)
-                    return {"epochs": round(met, 3), "curve": curve}
+                    crossing = a + (b - a) * (before - settings.target) / (before - after)
+                    return {"epochs": round(crossing, 3), "curve": curve}
                 give_up = loss != loss or (curve[-1][1] > CHANCE_ERROR and steps >= GIVE_UP_AFTER_STEPS)
                 if give_up or steps >= max_epochs * steps_per_epoch:
                     return {"epochs": None, "curve": curve}
@@ -114,31 +114,31 @@ def train_to_error(
 
 
 @torch.no_grad()
-def error(network: nn.Module, images: Images) -> float:
+def measure_error(network: nn.Module, images: Images) -> float:
     """The top-1 error on the first training images."""
     pixels, labels = images.pixels[:NUM_MEASURED], images.labels[:NUM_MEASURED]
     predicted = torch.cat([cifar.compute_logits(network, batch).argmax(1) for batch in torch.split(pixels, 1000)])
     return round(float((predicted != labels).float().mean()), 4)
 
 
-def measure(settings: Settings, images: Images, results: Results) -> dict[str, list[float | None]]:
+def measure_epochs(settings: Settings, images: Images, results: Results) -> dict[str, list[float | None]]:
     """Epochs by activation, one per seed, at the best learning rate of the grid; finished runs aren't run again."""
     epochs = {}
     for activation in ACTIVATIONS:
         best, best_rate = settings.max_epochs, settings.learning_rates[0]
         for rate in settings.learning_rates:  # a run ends when it can no longer be better than the best so far
-            run = _run(activation, rate, 0, images, settings, results, best)
+            run = _train_once(activation, rate, 0, images, settings, results, best)
             if run["epochs"] is not None and run["epochs"] < best:
                 best, best_rate = run["epochs"], rate
         seeds = [
-            _run(activation, best_rate, seed, images, settings, results, settings.max_epochs)
+            _train_once(activation, best_rate, seed, images, settings, results, settings.max_epochs)
             for seed in range(settings.seeds)
         ]
         epochs[activation] = [run["epochs"] for run in seeds]
     return epochs
 
 
-def _run(
+def _train_once(
     activation: str, rate: float, seed: int, images: Images, settings: Settings, results: Results, max_epochs: float
 ) -> dict[str, Any]:
     name = f"{activation}, learning rate {rate:g}, seed {seed}"
@@ -186,7 +186,7 @@ def main(
     name = "activation-2012" if as_in_2012 else "activation"
     results = Results(output / f"{name}.json", asdict(settings))
     train, _ = cifar.load_cifar(archive, cache, settings.images)
-    epochs = measure(settings, train, results)
+    epochs = measure_epochs(settings, train, results)
     draw(results, settings.target).savefig(output / f"{name}.png", dpi=110)
     typer.echo(format_summary(epochs, settings))
 

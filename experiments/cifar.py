@@ -1,4 +1,4 @@
-"""CIFAR-10 in memory at its own 32 x 32 pixels, and a training loop for the small networks of section 3.
+"""CIFAR-10 in memory at 32 x 32 pixels, and a training loop for the small networks of section 3.
 
 This doesn't use the image contract of 256 x 256: the networks of the paper's Figure 1 and section 3.3 saw small images.
 """
@@ -66,17 +66,19 @@ def _to_images(pixels: NDArray[np.float32], labels: NDArray[np.int64]) -> Images
     return Images(planes.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels.astype(np.int64)))
 
 
-def batches(images: Images, generator: torch.Generator, crop_size: int = IMAGE_SIZE) -> Iterator[tuple[Tensor, Tensor]]:
-    """One epoch in a new order. `crop_size` below 32: random crops, half of them mirrored, each image its own."""
+def iter_batches(
+    images: Images, generator: torch.Generator, crop_size: int = IMAGE_SIZE
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """One epoch in a new order. `crop_size` below 32: a random crop of each image, half of them mirrored."""
     order = torch.randperm(len(images.labels), generator=generator)
     for batch in torch.split(order, BATCH_SIZE):
         pixels = images.pixels[batch]
         if crop_size < IMAGE_SIZE:
-            pixels = random_crops(pixels, crop_size, generator)
+            pixels = cut_random_crops(pixels, crop_size, generator)
         yield pixels, images.labels[batch]
 
 
-def random_crops(pixels: Tensor, crop_size: int, generator: torch.Generator) -> Tensor:
+def cut_random_crops(pixels: Tensor, crop_size: int, generator: torch.Generator) -> Tensor:
     """(N, 3, 32, 32) -> (N, 3, crop_size, crop_size), channels-last."""
     count, margin = len(pixels), IMAGE_SIZE - crop_size
     top, left = torch.randint(0, margin + 1, (2, count, 1), generator=generator)

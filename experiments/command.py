@@ -1,4 +1,4 @@
-"""What the commands of experiments have in common: options, errors on one line, training of a network."""
+"""Shared by the commands of experiments: options, errors on one line, training of a network."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from training.config import TrainConfig
 from training.train import train
 
 RESULTS = Path("runs/experiments")
-"""Default folder of results; not docs/results, whose files were made with other settings."""
+"""Default folder of results; not docs/results, whose files have other settings."""
 QUICK = "quick"
-"""Folder in it for trials, which must not be mistaken for results or stand in their way."""
+"""Folder in it for results of `--quick`, which must not be mistaken for others."""
 OutputOption = Annotated[Path, typer.Option(help="Folder of the results.")]
 CacheOption = Annotated[Path, typer.Option(help="Folder of decoded images.")]
 ArchiveOption = Annotated[Path | None, typer.Option(help="Zip file of grocery or cifar10 (default: it is downloaded).")]
@@ -24,7 +24,7 @@ CACHE = Path("cache")
 
 
 def train_network(config: TrainConfig) -> Artifact:
-    """Train one of an experiment's networks. Raises StoppedError."""
+    """Train a network of an experiment. Raises StoppedError."""
     try:
         artifact = train(config)
     except StoppedError:  # it names the command that resumes the run alone, whose folder is temporary

@@ -1,4 +1,4 @@
-"""How well a network tells images of its own kind from others: areas under the ROC curve.
+"""Detection of unfamiliar images: areas under the ROC curve of familiarity and of other scores.
 
     python -m experiments.familiarity --artifact ARTIFACT --data elpv --other photos=FOLDER --name elpv
 
@@ -15,7 +15,6 @@ import io
 import json
 import string
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -28,6 +27,7 @@ from sklearn.metrics import roc_auc_score
 from alexnet.cli.options import DataOption
 from alexnet.demo import GALLERY
 from experiments import command
+from experiments.results import today, write_report
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
 from model.artifacts.familiarity import UNFAMILIAR_SHARE, Familiarity, read_familiarity
@@ -41,7 +41,6 @@ from training.data.datasets import Example
 from training.data.loading import load_dataset
 from training.evaluation.evaluate import decode_batches
 from training.publish.calibrate import draw_evenly, open_with_logits
-from training.publish.provenance import commit, machine
 
 Array = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
@@ -58,8 +57,8 @@ def draw_noise(number: int, generator: np.random.Generator) -> Pixels:
     if number % 4 == 2:
         values = 128 + generator.normal(0, generator.uniform(10, 60), (SIZE, SIZE, 3))
         return values.clip(0, 255).astype(np.uint8)
-    side = int(generator.choice([8, 16, 32, 64]))
-    squares = Image.fromarray(generator.integers(0, 256, (side, side, 3), np.uint8))
+    num_squares = int(generator.choice([8, 16, 32, 64]))
+    squares = Image.fromarray(generator.integers(0, 256, (num_squares, num_squares, 3), np.uint8))
     return np.asarray(squares.resize((SIZE, SIZE), Image.Resampling.BICUBIC))
 
 
@@ -130,8 +129,8 @@ def decode(files: Sequence[Path], contract: ImageContract) -> list[Pixels]:
     return [decode_image(read_image_file(str(file)), contract=contract).pixels for file in files]
 
 
-def as_served(images: Sequence[Pixels], contract: ImageContract) -> list[Pixels]:
-    """What a server makes of images that are sent as PNG."""
+def encode_and_decode(images: Sequence[Pixels], contract: ImageContract) -> list[Pixels]:
+    """Pixels as a server decodes them from PNG files of the images."""
     decoded = []
     for image in images:
         buffer = io.BytesIO()
@@ -143,7 +142,7 @@ def as_served(images: Sequence[Pixels], contract: ImageContract) -> list[Pixels]
 Score = Callable[[Outputs], Array]
 
 
-def candidate_scores(training: Outputs, labels: NDArray[np.int64], familiarity: Familiarity) -> dict[str, Score]:
+def create_scores(training: Outputs, labels: NDArray[np.int64], familiarity: Familiarity) -> dict[str, Score]:
     """Scores from the center crop, higher for more familiar images."""
     unit = _unit(training.features)
     means = _unit(np.stack([unit[labels == label].mean(0) for label in np.unique(labels)]))
@@ -154,7 +153,7 @@ def candidate_scores(training: Outputs, labels: NDArray[np.int64], familiarity: 
         "largest logit": lambda o: o.logits.max(1),
         "energy": lambda o: o.logits.max(1) + np.log(np.exp(o.logits - o.logits.max(1, keepdims=True)).sum(1)),
         "feature length": lambda o: np.linalg.norm(o.features, axis=1),
-        "feature length, both ways": lambda o: (
+        "deviation of the feature length": lambda o: (
             -np.abs(familiarity.measure(o.features)[0] - familiarity.references[1].length[0])
         ),
         "nearest class mean, cosine": lambda o: (_unit(o.features) @ means.T).max(1),
@@ -174,7 +173,7 @@ def _softmax(logits: Array) -> Array:
     return probabilities
 
 
-def area(familiar: Array, others: Array) -> float:
+def compute_auroc(familiar: Array, others: Array) -> float:
     """Area under the ROC curve: 1 if every familiar image has a higher score than every other, 0.5 by chance."""
     truth = np.concatenate([np.ones(len(familiar)), np.zeros(len(others))])
     return round(float(roc_auc_score(truth, np.concatenate([familiar, others]))), 4)
@@ -183,31 +182,34 @@ def area(familiar: Array, others: Array) -> float:
 def measure(
     familiar: Outputs, others: Mapping[str, Outputs], scores: Mapping[str, Score], familiarity: Familiarity
 ) -> dict[str, object]:
-    """Areas by score and kind, and the shares of images that are called unfamiliar."""
+    """Areas by score and kind, and the fractions of images that are called unfamiliar."""
 
-    def unfamiliar(outputs: Outputs, crops: int) -> float:
+    def measure_unfamiliar(outputs: Outputs, crops: int) -> float:
         features = outputs.features if crops == 1 else outputs.ten_crop_features
         shares = np.array([familiarity.share(feature, crops) for feature in features], np.float64)
         return round(float((shares < UNFAMILIAR_SHARE).mean()), 4)
 
-    def ten_crop(outputs: Outputs) -> Array:
+    def score_ten_crops(outputs: Outputs) -> Array:
         return familiarity.scores(outputs.ten_crop_features, 10)
 
     return {
         "images": {"familiar": len(familiar.logits)} | {kind: len(other.logits) for kind, other in others.items()},
         "auroc_center_crop": {
-            name: {kind: area(score(familiar), score(other)) for kind, other in others.items()}
+            name: {kind: compute_auroc(score(familiar), score(other)) for kind, other in others.items()}
             for name, score in scores.items()
         },
         "auroc_ten_crops": {
-            "familiarity": {kind: area(ten_crop(familiar), ten_crop(other)) for kind, other in others.items()},
+            "familiarity": {
+                kind: compute_auroc(score_ten_crops(familiar), score_ten_crops(other)) for kind, other in others.items()
+            },
             "largest probability": {
-                kind: area(familiar.ten_crop_confidence, other.ten_crop_confidence) for kind, other in others.items()
+                kind: compute_auroc(familiar.ten_crop_confidence, other.ten_crop_confidence)
+                for kind, other in others.items()
             },
         },
         "called_unfamiliar": {
-            f"{crops} crops" if crops > 1 else "center crop": {"familiar": unfamiliar(familiar, crops)}
-            | {kind: unfamiliar(other, crops) for kind, other in others.items()}
+            f"{crops} crops" if crops > 1 else "center crop": {"familiar": measure_unfamiliar(familiar, crops)}
+            | {kind: measure_unfamiliar(other, crops) for kind, other in others.items()}
             for crops in (1, 10)
         },
     }
@@ -219,7 +221,7 @@ def read_others(
     """Images of other kinds, by kind. Raises InvalidRequestError."""
     contract = artifact.image_contract
     kinds = {
-        kind: as_served([draw(number, generator) for number in range(max_images)], contract)
+        kind: encode_and_decode([draw(number, generator) for number in range(max_images)], contract)
         for kind, draw in DRAWN.items()
     }
     for text in other:
@@ -227,12 +229,12 @@ def read_others(
         if not source:
             raise InvalidRequestError(f"invalid --other {text!r}: write it like photos=FOLDER")
         examples = load_dataset(source).test
-        drawn = [Path(examples[place].file) for place in generator.permutation(len(examples))[:max_images]]
+        drawn = [Path(examples[row].file) for row in generator.permutation(len(examples))[:max_images]]
         kinds[kind] = decode(drawn, contract)
     if gallery:
         with (GALLERY / "attribution.csv").open(newline="", encoding="utf-8") as file:
             rows = [row for row in csv.DictReader(file) if not row["class_of_photos"] and row["license"] != "MIT"]
-        drawn = [GALLERY / rows[place]["path"] for place in generator.permutation(len(rows))[:max_images]]
+        drawn = [GALLERY / rows[number]["path"] for number in generator.permutation(len(rows))[:max_images]]
         kinds["photographs of other classes"] = decode(drawn, contract)
     return kinds
 
@@ -240,7 +242,7 @@ def read_others(
 def main(
     artifact: Annotated[Path, typer.Option(help="Artifact with familiarity data.")],
     data: DataOption,
-    name: Annotated[str, typer.Option(help="Of the result: familiarity-NAME-DATE.json.")],
+    name: Annotated[str, typer.Option(help="In the name of the result: familiarity-NAME-DATE.json.")],
     other: Annotated[list[str] | None, typer.Option(help="KIND=DATA: test images of other data; repeat it.")] = None,
     gallery: Annotated[bool, typer.Option("--gallery", help="Photographs of the gallery of other classes.")] = False,
     max_images: Annotated[int, typer.Option(min=1, help="Maximum images of each kind.")] = 240,
@@ -253,7 +255,7 @@ def main(
     if familiarity is None or calibration is None:
         raise ArtifactError(f"{artifact} has no familiarity data: add it with `alexnet calibrate`")
     dataset, generator = load_dataset(data), np.random.default_rng(0)
-    drawn = [dataset.test[place] for place in generator.permutation(len(dataset.test))[: 2 * max_images]]
+    drawn = [dataset.test[row] for row in generator.permutation(len(dataset.test))[: 2 * max_images]]
     kinds = read_others(loaded, other or [], gallery, max_images, generator)
     training = draw_evenly(dataset.train, max_training_images)
     with open_with_logits(loaded.network) as model:
@@ -261,19 +263,15 @@ def main(
         familiar = run_network(model, images, calibration.temperature)
         others = {kind: run_network(model, pixels, calibration.temperature) for kind, pixels in kinds.items()}
         images, labels = _decode_examples(training, loaded)
-        known = run_network(model, images, calibration.temperature, ten_crop=False)
+        training_outputs = run_network(model, images, calibration.temperature, ten_crop=False)
     result = {
         "network": f"{loaded.manifest.name} version {loaded.manifest.version}, {loaded.network_sha256}",
         "data": name,
-        "commit": commit(),
-        "machine": machine(),
-        "date": f"{datetime.now(UTC):%Y-%m-%d}",
         "training_images_of_other_scores": len(labels),
-        **measure(familiar, others, candidate_scores(known, labels, familiarity), familiarity),
+        **measure(familiar, others, create_scores(training_outputs, labels, familiarity), familiarity),
     }
-    output.mkdir(parents=True, exist_ok=True)
-    target = output / f"familiarity-{name}-{result['date']}.json"
-    target.write_text(json.dumps(result, indent=1) + "\n")
+    target = output / f"familiarity-{name}-{today()}.json"
+    write_report(target, result)
     typer.echo(f"{json.dumps(result, indent=1)}\nwritten: {target}")
 
 

@@ -1,8 +1,8 @@
-"""How to train from a network that exists: which layers, at which rates, against training from scratch.
+"""Fine-tuning: which layers to train, at which rates, compared with training from scratch.
 
-Solar cells (ELPV; eight classes, and functional against defective) and 10,000 images of CIFAR-10. Each row of `ROWS` is
+Solar cells (ELPV; eight classes, and functional against defective) and 10,000 images of CIFAR-10. Each of `METHODS` is
 a training as `alexnet train` does it. A run is resumed where it was stopped: the experiment may take days at the lowest
-priority. The first rows are the cheap ones.
+priority. The first methods are the cheap ones.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import typer
@@ -38,8 +39,8 @@ SPLIT_SIZES = {"train": 9_000, "validation": 1_000, "test": 2_000}
 
 
 @dataclass(frozen=True)
-class Row:
-    """One way to train. `rates`: learning rate multipliers. `trains`: False for no epoch at all."""
+class Method:
+    """How a network is trained. `rates`: learning rate multipliers. `trains`: False for no epoch at all."""
 
     rates: dict[str, float] = field(default_factory=dict)
     frozen: tuple[str, ...] = ()
@@ -48,15 +49,15 @@ class Row:
 
 
 CONVOLUTIONS = ("conv1", "conv2", "conv3", "conv4", "conv5")
-ROWS = {
-    "linear classifier": Row(trains=False),
-    "frozen convolutions": Row({"copied": 1.0}, CONVOLUTIONS),
-    "all layers": Row({"copied": 1.0}),
-    "all layers at a tenth": Row({"copied": 0.1, "new": 0.1}),
-    "convolutions at a tenth": Row({"conv": 0.1, "fc": 1.0}),
-    "random output layer, others at a tenth": Row({"copied": 0.1}, fit_output=False),
-    "random output layer, all layers": Row({"copied": 1.0}, fit_output=False),
-    SCRATCH: Row(),
+METHODS = {
+    "linear classifier": Method(trains=False),
+    "frozen convolutions": Method({"copied": 1.0}, CONVOLUTIONS),
+    "all layers": Method({"copied": 1.0}),
+    "all layers at a tenth": Method({"copied": 0.1, "new": 0.1}),
+    "convolutions at a tenth": Method({"conv": 0.1, "fc": 1.0}),
+    "random output layer, others at a tenth": Method({"copied": 0.1}, fit_output=False),
+    "random output layer, all layers": Method({"copied": 1.0}, fit_output=False),
+    SCRATCH: Method(),
 }
 
 
@@ -106,14 +107,18 @@ def sample(dataset: Dataset, sizes: dict[str, int]) -> Dataset:
     return replace(dataset, train=draw("train"), validation=draw("validation"), test=draw("test"))
 
 
-def create_config(task: Task, row: Row, scratch: bool, seed: int, start: Path, places: Environment) -> TrainConfig:
-    """The configuration of one training."""
-    recipe = RecipeOptions("small", epochs=task.epochs if row.trains else 0, schedule="cosine", warmup=0.05)
+def create_config(
+    task: Task, method: Method, is_scratch: bool, seed: int, start: Path, environment: Environment
+) -> TrainConfig:
+    """The configuration of one training. `start`: the artifact to start from, unless `is_scratch`."""
+    recipe = RecipeOptions("small", epochs=task.epochs if method.trains else 0, schedule="cosine", warmup=0.05)
     run = RunOptions(name="network", seed=seed, init_from="none")
-    if not scratch:
+    if not is_scratch:
         recipe = replace(recipe, learning_rate=LEARNING_RATE)
-        run = replace(run, init_from=start, lr_multipliers=row.rates, frozen=row.frozen, fit_output=row.fit_output)
-    return TrainConfig.create(recipe, run=run, environment=replace(places, crops=task.crops, publish="best"))
+        run = replace(
+            run, init_from=start, lr_multipliers=method.rates, frozen=method.frozen, fit_output=method.fit_output
+        )
+    return TrainConfig.create(recipe, run=run, environment=replace(environment, crops=task.crops, publish="best"))
 
 
 def train_or_resume(config: TrainConfig) -> tuple[Artifact, Path]:
@@ -146,30 +151,63 @@ def measure(artifact: Artifact, run: Path) -> dict[str, Any]:
 
 
 def format_table(results: Results) -> str:
-    """Markdown: the mean error of each row by task, and the number of its seeds."""
+    """Markdown: the mean error of each method by task, and the number of its seeds."""
     lines = [f"| | {' | '.join(TASKS)} |", f"|---{'|---' * len(TASKS)}|"]
-    for row in ROWS:
+    for method in METHODS:
         cells = []
         for name, task in TASKS.items():
-            runs = [run for key, run in results.runs.items() if key.startswith(f"{name}, {row}, seed ")]
+            runs = [run for key, run in results.runs.items() if key.startswith(f"{name}, {method}, seed ")]
             errors = [100 * run[str(task.crops)]["top1_error"] for run in runs]
             cells.append(f"{np.mean(errors):.2f} % ({len(errors)})" if errors else "")
-        lines.append(f"| {row} | {' | '.join(cells)} |")
+        lines.append(f"| {method} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+class Run(NamedTuple):
+    """One training of the experiment: names in `TASKS` and `METHODS`, and the seed."""
+
+    task: str
+    method: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.task}, {self.method}, seed {self.seed}"
+
+
+def iter_runs(seeds: int) -> Iterator[Run]:
+    """All trainings: every method on every task with one seed, then the next seed; without training only once."""
+    for seed in range(seeds):
+        for name, method in METHODS.items():
+            if seed == 0 or method.trains:
+                yield from (Run(task, name, seed) for task in TASKS)
+
+
+def train_and_measure(run: Run, start: Path, archive: Path | None, environment: Environment) -> dict[str, Any]:
+    """Train in the folder `environment.home`, or resume a training there; the measures."""
+    home = environment.home
+    table = home / f"{run.task}.csv"
+    home.mkdir(parents=True, exist_ok=True)
+    write_table(load_task(run.task, archive), table)
+    start_seconds = time.process_time()
+    run_environment = replace(environment, data=str(table))
+    config = create_config(
+        TASKS[run.task], METHODS[run.method], run.method == SCRATCH, run.seed, start, run_environment
+    )
+    return measure(*train_or_resume(config)) | {"cpu_seconds": round(time.process_time() - start_seconds)}
 
 
 def main(
     init_from: Annotated[Path, typer.Option(help="Artifact to start from.")],
     archive: command.ArchiveOption = None,
     task: Annotated[list[str] | None, typer.Option(help="Task; may be repeated (default: all).")] = None,
-    row: Annotated[list[str] | None, typer.Option(help="Row; may be repeated (default: all).")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Runs of each row.")] = 3,
+    method: Annotated[list[str] | None, typer.Option(help="Method; may be repeated (default: all).")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each method.")] = 3,
     threads: Annotated[int, typer.Option(min=0, help="Threads; 0: chosen by a short trial.")] = 0,
     finished: Annotated[bool, typer.Option("--finished", help="Only the table of the runs so far.")] = False,
     output: command.OutputOption = command.RESULTS,
     cache: command.CacheOption = command.CACHE,
 ) -> None:
-    """Train every row on every task, one seed after the other; if stopped, the same command resumes it."""
+    """Train by every method on every task, one seed after the other; if stopped, the same command resumes it."""
     start = artifacts.load(init_from)
     settings = {
         "network": start.network_sha256,
@@ -177,24 +215,15 @@ def main(
         "epochs": {n: t.epochs for n, t in TASKS.items()},
     }
     results = Results(output / "fine_tuning.json", settings)
-    for seed in range(0 if finished else seeds):
-        for kind, way in ROWS.items():
-            for name in TASKS:
-                key = f"{name}, {kind}, seed {seed}"
-                known = key in results.runs or (seed and not way.trains)
-                if known or (task and name not in task) or (row and kind not in row):
-                    continue
-                typer.echo(f"--- {key}")
-                home = output / "fine_tuning-runs" / re.sub(r"\W+", "-", key)
-                table = home / f"{name}.csv"
-                home.mkdir(parents=True, exist_ok=True)
-                write_table(load_task(name, archive), table)
-                places = Environment(str(table), home=home, cache=cache, threads=threads)
-                started = time.process_time()
-                config = create_config(TASKS[name], way, kind == SCRATCH, seed, start.path, places)
-                artifact, folder = train_or_resume(config)
-                results.add(key, measure(artifact, folder) | {"cpu_seconds": round(time.process_time() - started)})
-                shutil.rmtree(home)
+    for run in iter_runs(0 if finished else seeds):
+        is_selected = (not task or run.task in task) and (not method or run.method in method)
+        if not is_selected or str(run) in results.runs:
+            continue
+        typer.echo(f"--- {run}")
+        home = output / "fine_tuning-runs" / re.sub(r"\W+", "-", str(run))
+        environment = Environment("", home=home, cache=cache, threads=threads)
+        results.add(str(run), train_and_measure(run, start.path, archive, environment))
+        shutil.rmtree(home)
     typer.echo(format_table(results))
 
 

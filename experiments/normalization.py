@@ -45,7 +45,7 @@ class Settings:
 
 
 class LocallyConnected(nn.Module):
-    """A 3x3 convolution with a kernel of its own at each of 6 x 6 positions: (N, in, 6, 6) -> (N, out, 6, 6)."""
+    """A 3x3 convolution with separate kernels at each of 6 x 6 positions: (N, in, 6, 6) -> (N, out, 6, 6)."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ def train_network(normalized: bool, seed: int, data: tuple[Images, Images], sett
     """One run: the loss of each epoch, and the test error at the end, of the center crop and of nine."""
     torch.manual_seed(seed)
     network = FourLayers(normalized)
-    optimizer = torch.optim.SGD(_groups(network, settings), settings.learning_rate, settings.momentum)
+    optimizer = torch.optim.SGD(_group_parameters(network, settings), settings.learning_rate, settings.momentum)
     schedule = torch.optim.lr_scheduler.MultiStepLR(
         optimizer, [round(settings.epochs * sixteenths / 16) for sixteenths in (14, 15)]
     )
@@ -109,15 +109,17 @@ def train_network(normalized: bool, seed: int, data: tuple[Images, Images], sett
     losses = []
     title = f"{'with' if normalized else 'without'} normalization, seed {seed}"
     for _ in tqdm(range(settings.epochs), desc=title, unit="epoch", disable=None):
-        steps = [cifar.train_step(network, optimizer, *batch) for batch in cifar.batches(data[0], generator, CROP_SIZE)]
+        steps = [
+            cifar.train_step(network, optimizer, *batch) for batch in cifar.iter_batches(data[0], generator, CROP_SIZE)
+        ]
         schedule.step()
         losses.append(round(float(np.mean(steps)), 4))
     center, nine = (measure_error(network, data[1], crops) for crops in (NINE_CROPS[1:2], NINE_CROPS))
     return {"loss": losses, "center_error": center, "error": nine}
 
 
-def _groups(network: nn.Module, settings: Settings) -> list[dict[str, Any]]:
-    """Weights of the last three layers decay; biases learn twice as fast, and don't."""
+def _group_parameters(network: nn.Module, settings: Settings) -> list[dict[str, Any]]:
+    """Weights of the last three layers decay; biases don't, and have twice the learning rate."""
     groups = []
     for name, parameter in network.named_parameters():
         bias, convolution = name.endswith("bias"), name.startswith("conv")

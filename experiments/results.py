@@ -1,9 +1,10 @@
-"""`Results`: the results of an experiment in a JSON file that grows run by run, so that it can be resumed."""
+"""Result files of experiments: JSON with machine, date and commit, also of experiments that are resumed run by run."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,28 @@ from model.exceptions import TrainingError
 from model.files import atomic_write
 from training.publish.provenance import commit, machine
 
-VARIABLE = ("seeds",)
+VARIABLE_SETTINGS = ("seeds",)
 """Settings that may differ from the file's: more seeds are more runs."""
+
+
+def today() -> str:
+    """The date in UTC."""
+    return f"{datetime.now(UTC):%Y-%m-%d}"
+
+
+def write_report(target: Path, content: Mapping[str, Any]) -> None:
+    """Write a result as JSON, with machine, date and commit."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    head = {"machine": machine(), "date": today(), "commit": commit()}
+    with atomic_write(target) as file:
+        file.write(json.dumps(head | dict(content), indent=1) + "\n")
 
 
 class Results:
     """Runs of an experiment by name.
 
-    `settings`: what all runs have in common; an existing file must have the same, except for `VARIABLE`. Raises
-    TrainingError.
+    `settings`: what all runs have in common; an existing file must have the same, except for `VARIABLE_SETTINGS`.
+    Raises TrainingError.
     """
 
     def __init__(self, path: Path, settings: dict[str, Any]) -> None:
@@ -33,7 +47,7 @@ class Results:
                 before, self.runs = content["settings"], content["runs"]
             except (ValueError, KeyError, TypeError) as error:
                 raise TrainingError(f"{path} does not contain the results of an experiment: {error!r}") from None
-            for name in sorted((before.keys() | self._settings.keys()) - set(VARIABLE)):
+            for name in sorted((before.keys() | self._settings.keys()) - set(VARIABLE_SETTINGS)):
                 if before.get(name) != self._settings.get(name):
                     raise TrainingError(
                         f"{path} was made with {name} {before.get(name)}, not {self._settings.get(name)}: choose "
@@ -43,11 +57,11 @@ class Results:
         self._started = time.monotonic()
 
     def add(self, name: str, run: dict[str, Any]) -> None:
-        """Keep a run, durably. Its seconds are those since the one before, or since the start."""
+        """Write a run to the file. Its seconds are those since the run before, or since the start."""
         now = time.monotonic()
         self.runs[name] = run | {"seconds": round(now - self._started), "commit": commit()}
         self._started = now
-        head = {"settings": self._settings, "machine": machine(), "date": f"{datetime.now(UTC):%Y-%m-%d}"}
+        head = {"settings": self._settings, "machine": machine(), "date": today()}
         with atomic_write(self.path) as file:
             file.write(format_json(head, self.runs))
 

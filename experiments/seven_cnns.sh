@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Section 6, Table 2: 1 CNN, 5 CNNs, 1 CNN* and 7 CNNs* on one's own images.
+# Section 6, Table 2: 1 CNN, 5 CNNs, 1 CNN* and 7 CNNs* on any images.
 #
 #   experiments/seven_cnns.sh --data IMAGES --wider MORE_IMAGES [--archive ZIP] [--wider-archive ZIP]
 #                          [--home FOLDER] [options of training/run.py for every network]
@@ -8,19 +8,19 @@
 # paper's Fall 2011 release) and fine-tuned on IMAGES; the mean of their ten-crop probabilities. All of them have the
 # split of the first one's run. Networks whose artifacts exist are not trained again.
 set -euo pipefail
-here=$(cd "$(dirname "$0")" && pwd)
+folder=$(cd "$(dirname "$0")" && pwd)
 python=${PYTHON:-python}
 alexnet=${ALEXNET:-alexnet}
-data= wider= home=${ALEXNET_HOME:-.} own=() more=() rest=()
+data= wider= home=${ALEXNET_HOME:-.} archive=() wider_archive=() options=()
 while (($#)); do
   case $1 in
     --data) data=$2 ;;
     --wider) wider=$2 ;;
-    --archive) own=(--archive "$2") ;;
-    --wider-archive) more=(--archive "$2") ;;
+    --archive) archive=(--archive "$2") ;;
+    --wider-archive) wider_archive=(--archive "$2") ;;
     --home) home=$2 ;;
     *)
-      rest+=("$1")
+      options+=("$1")
       shift
       continue
       ;;
@@ -33,10 +33,10 @@ artifacts=$home/artifacts
 train() { # NAME, then options of training/run.py
   local name=$1
   shift
-  [[ -d $artifacts/$name/1 ]] || "$python" "$here/../training/run.py" --recipe small "${rest[@]}" --name "$name" --home "$home" "$@"
+  [[ -d $artifacts/$name/1 ]] || "$python" "$folder/../training/run.py" --recipe small "${options[@]}" --name "$name" --home "$home" "$@"
 }
 
-train cnn-0 --data "$data" "${own[@]}" --seed 0
+train cnn-0 --data "$data" "${archive[@]}" --seed 0
 splits=("$home"/runs/cnn-0-*/split.csv)
 split=${splits[-1]}
 [[ -f $split ]] || { echo "error: no run of cnn-0 below $home/runs, whose split the others need" >&2; exit 1; }
@@ -46,7 +46,7 @@ for seed in 1 2 3 4; do
   scratch+=("$artifacts/cnn-$seed")
 done
 for seed in 5 6; do
-  train "wider-$seed" --data "$wider" "${more[@]}" --seed "$seed" --network alexnet-six-conv
+  train "wider-$seed" --data "$wider" "${wider_archive[@]}" --seed "$seed" --network alexnet-six-conv
   train "cnn-star-$seed" --data "$split" --seed "$seed" --init-from "$artifacts/wider-$seed"
   pretrained+=("$artifacts/cnn-star-$seed")
 done

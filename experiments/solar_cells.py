@@ -1,4 +1,4 @@
-"""Functional or defective solar cells (ELPV), beside Deitsch et al. 2019: several seeds, from scratch and fine-tuned.
+"""Accuracy on functional or defective solar cells (ELPV), from scratch and fine-tuned, and of Deitsch et al. 2019.
 
 As they did, 75 % of the cells to train and 25 % to test, split by type and defect probability. The network has eight
 classes, type times probability. Two readings of these probabilities, ten crops each: a cell is defective if its
@@ -9,7 +9,7 @@ that are defective.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,7 +33,7 @@ from training.evaluation.evaluate import decode_batches, predict
 from training.evaluation.predictions import Predictions
 
 PUBLISHED = {"SVM": 82.44, "CNN": 88.42}
-"""Accuracy in percent, of Deitsch et al. 2019: hand-made features, and a VGG-19 pre-trained on ImageNet."""
+"""Accuracy in percent, of Deitsch et al. 2019: hand-crafted features, and a VGG-19 pre-trained on ImageNet."""
 COPIED = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
 """Layers that are copied; they learn at the full rate, since cells look like nothing else."""
 CURVE_POINTS = 101
@@ -48,7 +48,7 @@ class Truth(NamedTuple):
     weights: NDArray[np.float64]
 
 
-def class_truth(dataset: Dataset, any_doubt: bool) -> Truth:
+def create_truth(dataset: Dataset, any_doubt: bool) -> Truth:
     """Which classes are defective, and how certain that is; `any_doubt`: any probability above zero is a defect.
 
     Classes are named mono-0, poly-67 and so on, by type and defect probability in percent.
@@ -66,32 +66,32 @@ def measure(network: Path, dataset: Dataset) -> dict[str, Any]:
     Rows of the matrix are the truth, functional first.
     """
     predictions = predict(OnnxModel(network), decode_batches(dataset.test, DEFAULT_CONTRACT), len(dataset.test))
-    probability, truth = _test_cells(predictions, class_truth(dataset, any_doubt=False))
+    probability, truth = _predict_cells(predictions, create_truth(dataset, any_doubt=False))
     predicted = probability > 0.5
     matrix = [[int(((truth.defective == row) & (predicted == column)).sum()) for column in (0, 1)] for row in (0, 1)]
-    false, true, area = roc_curve(probability, truth)
+    false, true, area = compute_roc_curve(probability, truth)
     return {
-        "accuracy": _accuracy(probability, truth._replace(weights=np.ones(len(predicted)))),
-        "weighted_accuracy": _accuracy(probability, truth),
-        "any_doubt_accuracy": _accuracy(*_test_cells(predictions, class_truth(dataset, any_doubt=True))),
+        "accuracy": _measure_accuracy(probability, truth._replace(weights=np.ones(len(predicted)))),
+        "weighted_accuracy": _measure_accuracy(probability, truth),
+        "any_doubt_accuracy": _measure_accuracy(*_predict_cells(predictions, create_truth(dataset, any_doubt=True))),
         "confusion": matrix,
         "area": round(area, 4),
         "curve": [np.round(false, 4).tolist(), np.round(true, 4).tolist()],
     }
 
 
-def _test_cells(predictions: Predictions, classes: Truth) -> tuple[NDArray[np.float64], Truth]:
+def _predict_cells(predictions: Predictions, classes: Truth) -> tuple[NDArray[np.float64], Truth]:
     """The predicted probability that each test cell is defective, and the truth."""
     truth = Truth(classes.defective[predictions.labels], classes.weights[predictions.labels])
     return predictions.best[:, classes.defective].sum(1, dtype=np.float64), truth
 
 
-def _accuracy(probability: NDArray[np.float64], truth: Truth) -> float:
+def _measure_accuracy(probability: NDArray[np.float64], truth: Truth) -> float:
     """Weighted accuracy in percent."""
     return round(100 * float(np.average((probability > 0.5) == truth.defective, weights=truth.weights)), 2)
 
 
-def roc_curve(
+def compute_roc_curve(
     probability: NDArray[np.floating], truth: Truth
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
     """Weighted false and true positive rates at `CURVE_POINTS`, and the area below."""
@@ -143,6 +143,24 @@ def format_summary(results: Results, start: str) -> str:
     )
 
 
+def list_starts(paths: Sequence[Path]) -> dict[str, RunOptions]:
+    """Training from scratch, and from each artifact, by name."""
+    starts = {"from scratch": RunOptions(init_from="none")}
+    for path in paths:
+        artifact = artifacts.load(path)
+        starts[f"from {artifact.manifest.name}"] = RunOptions(
+            init_from=artifact.path, lr_multipliers=dict.fromkeys(COPIED, 1.0), fit_output=False
+        )
+    return starts
+
+
+def sample(dataset: Dataset, step: int) -> Dataset:
+    """Every `step`-th image of each split."""
+    return replace(
+        dataset, train=dataset.train[::step], validation=dataset.validation[::step], test=dataset.test[::step]
+    )
+
+
 def main(
     init_from: Annotated[list[Path] | None, typer.Option(help="Artifact to start from; may be repeated.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each start.")] = 3,
@@ -161,21 +179,13 @@ def main(
         output /= command.QUICK
         seeds, recipe = 1, RecipeOptions("small", epochs=1)
         network = NetworkOptions(hidden=16, channels=(4, 8, 8, 8, 8))
-    starts: dict[str, RunOptions] = {"from scratch": RunOptions(init_from="none")}
-    for path in init_from or []:
-        artifact = artifacts.load(path)
-        starts[f"from {artifact.manifest.name}"] = RunOptions(
-            init_from=artifact.path, lr_multipliers=dict.fromkeys(COPIED, 1.0), fit_output=False
-        )
+    starts = list_starts(init_from or [])
     results = Results(output / "solar_cells.json", {"epochs": recipe.epochs, "narrow": narrow or quick})
     dataset = load_elpv()
     with TemporaryDirectory() as scratch:
         data = "elpv"
         if quick:
-            few = slice(None, None, 40)
-            dataset = replace(
-                dataset, train=dataset.train[few], validation=dataset.validation[few], test=dataset.test[few]
-            )
+            dataset = sample(dataset, 40)
             data = str(Path(scratch) / "cells.csv")
             write_table(dataset, Path(data))
         environment = Environment(data, crops=1, home=Path(scratch), cache=cache)

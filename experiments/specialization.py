@@ -1,12 +1,11 @@
-"""Specialization of the towers (section 6.1): does one see color and the other not? Measured on conv1's kernels.
+"""Specialization of the towers in color (section 6.1), measured on the kernels of conv1.
 
-A kernel's color is the share of its energy that is left when the mean of its three planes is taken away at every
-pixel: 0 where it sees gray alone, 2/3 on average where its planes are independent. Figure 3 has it in images.
+A kernel's color is the fraction of its energy that remains when the mean of its three planes is subtracted at every
+pixel: 0 if it sees gray alone, 2/3 on average where its planes are independent. Figure 3 has it in images.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
@@ -16,11 +15,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from experiments import command
+from experiments.results import write_report
 from model.artifacts import artifact as artifacts
 from model.artifacts.kernels import read_kernels
 from model.artifacts.weights import read_spec
 from model.exceptions import TrainingError
-from training.publish.provenance import commit
 
 Array = NDArray[np.float64]
 NUM_PERMUTATIONS = 10_000
@@ -40,7 +39,7 @@ class Specialization(NamedTuple):
     p_value: float
 
 
-def kernel_color(kernels: NDArray[np.float32]) -> Array:
+def measure_color(kernels: NDArray[np.float32]) -> Array:
     """(N, h, w, 3) -> (N,), from 0 to 1."""
     gray = kernels.mean(3, keepdims=True)
     energy = np.maximum((kernels.astype(np.float64) ** 2).sum((1, 2, 3)), 1e-30)
@@ -53,14 +52,14 @@ def measure_specialization(colors: Array, seed: int = 0) -> Specialization:
     half = len(colors) // 2
     ranks = colors.argsort(kind="stable").argsort(kind="stable")
     generator = np.random.default_rng(seed)
-    separation = _separation(ranks[:half], len(ranks))
+    separation = _measure_separation(ranks[:half], len(ranks))
     permuted = np.stack([generator.permutation(ranks)[:half] for _ in range(NUM_PERMUTATIONS)])
-    p_value = float((_separation(permuted, len(ranks)) >= separation - 1e-12).mean())
+    p_value = float((_measure_separation(permuted, len(ranks)) >= separation - 1e-12).mean())
     means = (float(colors[:half].mean()), float(colors[half:].mean()))
     return Specialization(means, float(separation), p_value)
 
 
-def _separation(ranks: NDArray[np.int64], count: int) -> Array:
+def _measure_separation(ranks: NDArray[np.int64], count: int) -> Array:
     """From the ranks of one tower's kernels among all (Mann and Whitney's statistic)."""
     half = ranks.shape[-1]
     greater = ranks.sum(-1) - half * (half - 1) / 2
@@ -71,15 +70,15 @@ def draw(colors: dict[str, Array]) -> Figure:
     """One point per kernel, the towers side by side."""
     figure = Figure(figsize=(1.5 + 1.1 * len(colors), 4), layout="constrained")
     axes = figure.subplots()
-    for place, values in enumerate(colors.values()):
+    for number, values in enumerate(colors.values()):
         for tower, points in enumerate(np.split(values, 2)):
-            spread = np.linspace(-0.12, 0.12, len(points)) + place + 0.34 * tower - 0.17
+            spread = np.linspace(-0.12, 0.12, len(points)) + number + 0.34 * tower - 0.17
             axes.plot(
                 spread,
                 points,
                 ".",
                 color=("black", "tab:red")[tower],
-                label=f"tower {tower + 1}" if not place else None,
+                label=f"tower {tower + 1}" if not number else None,
             )
     axes.set_xticks(range(len(colors)), colors, rotation=20, ha="right")
     axes.set(ylabel="color of a kernel", ylim=(0, 1))
@@ -105,17 +104,15 @@ def main(
         kernels = read_kernels(loaded)
         if kernels is None:
             raise TrainingError(f"{path} has no kernels.npy")
-        colors[name] = kernel_color(kernels)
+        colors[name] = measure_color(kernels)
         result = measure_specialization(colors[name])
         results[name] = result._asdict() | {"commit": manifest.training.get("commit")}
         first, second = result.means
         typer.echo(
             f"{name}: color {first:.3f} and {second:.3f}, separation {result.separation:.2f}, p = {result.p_value:.2f}"
         )
-    output.mkdir(parents=True, exist_ok=True)
+    write_report(output / "specialization.json", {"networks": results})
     draw(colors).savefig(output / "specialization.png", dpi=110)
-    text = json.dumps({"commit": commit(), "networks": results}, indent=1)
-    (output / "specialization.json").write_text(text + "\n")
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""The network for ordinary photographs: how it is made from a list of images."""
+"""Training and evaluation of the network for ordinary photographs, and its gallery."""

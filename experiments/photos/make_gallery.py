@@ -1,4 +1,4 @@
-"""The gallery of `alexnet demo`, made of photographs that may be passed on.
+"""Make the gallery of `alexnet demo` from photographs that may be redistributed.
 
     python -m experiments.photos.make_gallery --photographs FOLDER --grocery grocery.zip
 
@@ -66,8 +66,8 @@ def add_grocery(archive: Path, target: Path) -> list[dict[str, str]]:
         for number, name in enumerate(_choose(names)):
             path = f"images/grocery-{number:03}.webp"
             with Image.open(io.BytesIO(grocery.read(name))) as image:
-                _center_square(image.convert("RGB")).save(target / path, "WEBP", quality=QUALITY, method=6)
-            rows.append({"path": path, "label": _label(name), **GROCERY})
+                _cut_center_square(image.convert("RGB")).save(target / path, "WEBP", quality=QUALITY, method=6)
+            rows.append({"path": path, "label": _name_class(name), **GROCERY})
         return rows
 
 
@@ -83,15 +83,15 @@ def _choose(names: list[str]) -> list[str]:
     return sorted(name for _, name in sorted(numbered, key=lambda pair: pair[0])[:NUM_GROCERY])
 
 
-def _label(name: str) -> str:
+def _name_class(name: str) -> str:
     """The class in words: dataset/test/Fruit/Apple/Royal-Gala/1.jpg -> apple, royal gala."""
     return ", ".join(part.replace("-", " ").lower() for part in name.split("/")[3:-1])
 
 
-def _center_square(image: Image.Image) -> Image.Image:
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image.crop((left, top, left + side, top + side)).resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+def _cut_center_square(image: Image.Image) -> Image.Image:
+    size = min(image.size)
+    left, top = (image.width - size) // 2, (image.height - size) // 2
+    return image.crop((left, top, left + size, top + size)).resize((SIZE, SIZE), Image.Resampling.LANCZOS)
 
 
 def main(

@@ -1,4 +1,4 @@
-"""From a list of images to a packed network: trained by the recipe photos, measured, published, packed.
+"""Train the network for photographs from a list of images, measure it, publish it and pack it.
 
     python -m experiments.photos.make_network --data photos.csv --output packed
 

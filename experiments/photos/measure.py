@@ -1,4 +1,4 @@
-"""Errors of a network for photographs on the gallery, whose photographs come from elsewhere than its training images.
+"""Errors of a network for photographs on the gallery, which is from other sources than its training images.
 
     python -m experiments.photos.measure --half choosing --data photos.csv
 
@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +21,7 @@ import typer
 
 from alexnet.demo import GALLERY, TABLE
 from experiments import command
+from experiments.results import write_report
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
 from model.artifacts.bundled import DEFAULT_NETWORK
@@ -36,7 +35,6 @@ from training.data.datasets import Example
 from training.evaluation.evaluate import decode_batches, format_measurements, predict
 from training.evaluation.predictions import Predictions, write_tables
 from training.publish import figures
-from training.publish.provenance import commit, machine
 
 Half = Literal["choosing", "reporting"]
 HALVES: tuple[Half, Half] = ("choosing", "reporting")
@@ -48,7 +46,7 @@ def load_network(artifact: Path | None) -> Artifact:
     return artifacts.load(artifact) if artifact else unpack_bundled(DEFAULT_NETWORK, networks_folder(Path()))
 
 
-def half_of(path: str) -> Half:
+def choose_half(path: str) -> Half:
     """The half of the gallery that a file belongs to, by its path in attribution.csv."""
     return HALVES[hashlib.sha256(path.encode()).digest()[0] % 2]
 
@@ -59,10 +57,10 @@ def read_gallery() -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def gallery_examples(artifact: Artifact, half: Half) -> list[Example]:
+def list_examples(artifact: Artifact, half: Half) -> list[Example]:
     """The photographs of a half of the gallery that show a class of the network. Raises DatasetError."""
     numbers = {label.id: number for number, label in enumerate(artifact.labels)}
-    rows = [row for row in read_gallery() if row["class_of_photos"] and half_of(row["path"]) == half]
+    rows = [row for row in read_gallery() if row["class_of_photos"] and choose_half(row["path"]) == half]
     if missing := {row["class_of_photos"] for row in rows} - set(numbers):
         raise DatasetError(f"{artifact.path} has no class {sorted(missing)[0]}: measure a network for photographs")
     return [Example(str(GALLERY / row["path"]), numbers[row["class_of_photos"]], "") for row in rows]
@@ -74,7 +72,7 @@ def predict_examples(artifact: Artifact, examples: Sequence[Example]) -> Predict
 
 
 def measure_sources(artifact: Artifact, predictions: Predictions, data: Path) -> dict[str, dict[str, float]]:
-    """By collection: the mean probability of the classes most of whose training images are from it, and the share of
+    """By collection: the mean probability of the classes most of whose training images are from it, and the fraction of
     the measured images that show one of them."""
     counts: dict[str | None, Counter[str]] = {}
     for image in read_images(data).entries:
@@ -85,7 +83,9 @@ def measure_sources(artifact: Artifact, predictions: Predictions, data: Path) ->
     shown = Counter(source_of[label] for label in predictions.labels)
     return {
         source: {
-            "probability": float(sum(p for p, own in zip(mean, source_of, strict=True) if own == source)),
+            "probability": float(
+                sum(p for p, class_source in zip(mean, source_of, strict=True) if class_source == source)
+            ),
             "images": shown[source] / len(predictions.labels),
         }
         for source in sorted(set(source_of), key=lambda source: -shown[source])
@@ -93,12 +93,12 @@ def measure_sources(artifact: Artifact, predictions: Predictions, data: Path) ->
 
 
 def draw_mistakes(artifact: Artifact, predictions: Predictions, target: Path) -> None:
-    """Draw the mistakes with the highest confidence, and print whom their photographs are from."""
-    places = predictions.mistakes[:NUM_DRAWN]
-    files = [Path(predictions.files[place]) for place in places]
-    labels, names = predictions.labels[places].tolist(), [label.name for label in artifact.labels]
+    """Draw the mistakes with the highest confidence, and print the authors of their photographs."""
+    rows = predictions.mistakes[:NUM_DRAWN]
+    files = [Path(predictions.files[row]) for row in rows]
+    labels, names = predictions.labels[rows].tolist(), [label.name for label in artifact.labels]
     images = [decode_file(file).pixels for file in files]
-    figures.draw_predictions(images, labels, predictions.best[places], names).savefig(target, dpi=80)
+    figures.draw_predictions(images, labels, predictions.best[rows], names).savefig(target, dpi=80)
     author_of = {Path(row["path"]).name: f"{row['author']}, {row['page']}" for row in read_gallery()}
     for file in files:
         typer.echo(f"  {file.name}: {author_of[file.name]}")
@@ -116,7 +116,7 @@ def main(
 ) -> None:
     """Measure top-1 and top-5 error on one half of the gallery."""
     loaded = load_network(artifact)
-    predictions = predict_examples(loaded, gallery_examples(loaded, half))
+    predictions = predict_examples(loaded, list_examples(loaded, half))
     measurements = predictions.measurements(f"gallery, {half} half", {})
     typer.echo(format_measurements(measurements))
     sources = measure_sources(loaded, predictions, data) if data else {}
@@ -128,14 +128,11 @@ def main(
         write_tables(tables, predictions, loaded.labels)
     if output is not None:
         result: dict[str, Any] = {
-            "machine": machine(),
-            "date": f"{datetime.now(UTC):%Y-%m-%d}",
-            "commit": commit(),
             "network": {"version": loaded.manifest.version, "sha256": loaded.network_sha256},
             "measurements": [measurement.model_dump() for measurement in measurements],
             "sources": sources,
         }
-        output.write_text(json.dumps(result, indent=1) + "\n")
+        write_report(output, result)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How well the nearest image has the same label, on the gallery: features of a network, pixels and gradient histograms.
+"""Precision of nearest neighbors by label on the gallery: by a network's features, pixels and gradient histograms.
 
     python -m experiments.photos.neighbors --output docs/results/photos-neighbors-DATE.json
 
@@ -7,10 +7,8 @@ Nothing is trained. Each image whose label has another image is searched among a
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +18,8 @@ from numpy.typing import NDArray
 
 from alexnet.demo import GALLERY
 from experiments import command
-from experiments.photos.measure import half_of, load_network, read_gallery
+from experiments.photos.measure import choose_half, load_network, read_gallery
+from experiments.results import write_report
 from index.evaluation import average_precision
 from model.artifacts.artifact import Artifact
 from model.artifacts.intervals import format_interval, wilson_interval
@@ -29,14 +28,13 @@ from model.images.contract import DEFAULT_CONTRACT, ImageContract
 from model.images.crops import CENTER_CROP, TEN_CROP
 from model.runtime import OnnxModel
 from training.evaluation.hog import hog_features
-from training.publish.provenance import commit, machine
 
 BATCH_SIZE = 20
 Features = NDArray[np.float32]
 
 
 def measure_neighbors(features: Features, labels: Sequence[str]) -> dict[str, Any]:
-    """Precision at 1 with its 95 % interval, and mean average precision over queries, each searched among the rest."""
+    """Precision at 1 with its 95 % interval, and mean average precision; each query is searched among the others."""
     counts = Counter(labels)
     names = np.array(labels)
     squares = (features.astype(np.float64) ** 2).sum(1)
@@ -87,7 +85,7 @@ def main(
     rows = read_gallery()
     features = compute_features(loaded, [GALLERY / row["path"] for row in rows])
     from_elsewhere = np.array([row["license"] != "MIT" for row in rows])
-    choosing = np.array([half_of(row["path"]) == "choosing" for row in rows])
+    choosing = np.array([choose_half(row["path"]) == "choosing" for row in rows])
     sets = {
         "800 photographs": from_elsewhere,
         "their choosing half": from_elsewhere & choosing,
@@ -104,8 +102,7 @@ def main(
                 f"({format_interval(result['interval'])}), mAP {100 * result['mean_average_precision']:5.1f} %"
             )
     if output is not None:
-        head = {"machine": machine(), "date": f"{datetime.now(UTC):%Y-%m-%d}", "commit": commit()}
-        output.write_text(json.dumps(head | {"network": loaded.network_sha256, "results": results}, indent=1) + "\n")
+        write_report(output, {"network": loaded.network_sha256, "results": results})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The commands of docs/experiments.md on a few drawn images: whether they run, can be resumed, and count rightly."""
+"""The commands of docs/experiments.md on a few drawn images: they run, can be resumed, and measure correctly."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from experiments import ablation, activation, normalization, solar_cells, specialization
-from experiments.cifar import Images, random_crops
+from experiments.cifar import Images, cut_random_crops
 from experiments.command import QUICK
 from experiments.results import Results
 from model.artifacts.artifact import Artifact, Label
@@ -25,7 +25,7 @@ from model.exceptions import TrainingError
 
 ROOT = Path(activation.__file__).parents[1]
 RUNS = (("the network", 0), ("the network", 1), ("no cross-tower connection", 0))
-KINDS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
 @pytest.fixture(scope="module")
@@ -33,21 +33,21 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in CIFAR-10's layout: ten classes of one color each, with noise."""
     home = tmp_path_factory.mktemp("experiments")
     generator = np.random.default_rng(0)
-    for part, count in (("train", 60), ("test", 20)):
-        for number, kind in enumerate(KINDS):
-            folder = home / "cifar10" / part / kind
+    for split, count in (("train", 60), ("test", 20)):
+        for number, name in enumerate(CLASSES):
+            folder = home / "cifar10" / split / name
             folder.mkdir(parents=True)
-            for place in range(count):
+            for image_number in range(count):
                 pixels = generator.normal(25 * number, 20, (32, 32, 3)).clip(0, 255).astype(np.uint8)
-                Image.fromarray(pixels).save(folder / f"{place:04d}.jpg")
+                Image.fromarray(pixels).save(folder / f"{image_number:04d}.jpg")
     return home
 
 
 def run(name: str, data: Path, output: Path, *options: object) -> str:
     process = start(name, data, output, *options)
-    said, errors = process.communicate(timeout=120)
+    printed, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
-    return said
+    return printed
 
 
 def start(name: str, data: Path, output: Path, *options: object) -> subprocess.Popen[str]:
@@ -60,10 +60,10 @@ def start(name: str, data: Path, output: Path, *options: object) -> subprocess.P
 
 
 @pytest.fixture
-def here(
+def run_main(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., str]:
-    """Runs an experiment's `main` in this process; what it said."""
+    """Runs an experiment's `main` in this process; what it printed."""
     monkeypatch.setenv("ALEXNET_DATA", str(data))
     monkeypatch.chdir(tmp_path)
 
@@ -75,40 +75,42 @@ def here(
 
 
 @pytest.mark.parametrize(
-    ("experiment", "said"),
+    ("experiment", "printed"),
     [(activation, ": 6"), pytest.param(normalization, ": 13 %", marks=pytest.mark.slow)],
     ids=["activation", "normalization"],
 )
 def test_quick_runs_and_is_not_run_again(
-    experiment: ModuleType, said: str, here: Callable[..., str], tmp_path: Path
+    experiment: ModuleType, printed: str, run_main: Callable[..., str], tmp_path: Path
 ) -> None:
-    first = here(experiment.main)
-    assert f"the paper{said}" in first
+    first = run_main(experiment.main)
+    assert f"the paper{printed}" in first
     name = experiment.__name__.rpartition(".")[2]
     assert (tmp_path / QUICK / f"{name}.png").stat().st_size > 1000
     before = (tmp_path / QUICK / f"{name}.json").read_text()
-    assert here(experiment.main) == first
+    assert run_main(experiment.main) == first
     assert (tmp_path / QUICK / f"{name}.json").read_text() == before
     runs = json.loads(before)["runs"]
     assert all(run["commit"] and "seconds" in run for run in runs.values())
 
 
 @pytest.mark.slow
-def test_an_ablation_is_resumed(here: Callable[..., str], few: Path, tmp_path: Path) -> None:
-    said = here(ablation.main, data=str(few))
-    assert "| no cross-tower connection | 1 | " in said
-    assert "| one crop instead of ten | 2 | " in said
-    assert "| ensemble | 2 | " in said
+def test_an_ablation_is_resumed(run_main: Callable[..., str], few: Path, tmp_path: Path) -> None:
+    printed = run_main(ablation.main, data=str(few))
+    assert "| no cross-tower connection | 1 | " in printed
+    assert "| one crop instead of ten | 2 | " in printed
+    assert "| ensemble | 2 | " in printed
     file = tmp_path / QUICK / "ablation.json"
     result = json.loads(file.read_text())
     assert result["runs"].keys() == {ablation.ENSEMBLE, *(f"{row}, seed {seed}" for row, seed in RUNS)}
     lost = result["runs"].pop("no cross-tower connection, seed 0")
     file.write_text(json.dumps(result))
-    assert "no cross-tower connection" not in here(ablation.main, data=str(few), finished=True)
-    again = here(ablation.main, data=str(few))
-    assert [line for line in again.splitlines() if "|" in line] == [line for line in said.splitlines() if "|" in line]
-    anew = json.loads(file.read_text())["runs"]["no cross-tower connection, seed 0"]
-    assert anew["10"] == lost["10"]  # the same seed, the same network
+    assert "no cross-tower connection" not in run_main(ablation.main, data=str(few), finished=True)
+    again = run_main(ablation.main, data=str(few))
+    assert [line for line in again.splitlines() if "|" in line] == [
+        line for line in printed.splitlines() if "|" in line
+    ]
+    repeated = json.loads(file.read_text())["runs"]["no cross-tower connection, seed 0"]
+    assert repeated["10"] == lost["10"]  # the same seed, the same network
 
 
 @pytest.mark.slow
@@ -144,9 +146,9 @@ def test_results_of_other_settings_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_solar_cells_beside_the_published(data: Path, tmp_path: Path) -> None:
-    said = run("solar_cells", data, tmp_path)
-    assert "from scratch: accuracy " in said
-    assert "Deitsch et al. 2019: SVM 82.44 %, CNN 88.42 %" in said
+    printed = run("solar_cells", data, tmp_path)
+    assert "from scratch: accuracy " in printed
+    assert "Deitsch et al. 2019: SVM 82.44 %, CNN 88.42 %" in printed
     (result,) = json.loads((tmp_path / QUICK / "solar_cells.json").read_text())["runs"].values()
     assert (count := sum(map(sum, result["confusion"]))) == 17
     assert result["accuracy"] == pytest.approx(
@@ -157,23 +159,23 @@ def test_solar_cells_beside_the_published(data: Path, tmp_path: Path) -> None:
 def test_both_readings_of_a_doubt() -> None:
     labels = tuple(Label(id=f"mono-{percent}", name=f"{percent} %") for percent in (0, 33, 67, 100))
     dataset = SimpleNamespace(labels=labels)
-    half = solar_cells.class_truth(dataset, any_doubt=False)  # type: ignore[arg-type]
+    half = solar_cells.create_truth(dataset, any_doubt=False)  # type: ignore[arg-type]
     assert half.defective.tolist() == [False, False, True, True]
     np.testing.assert_allclose(half.weights, [1, 2 / 3, 2 / 3, 1])
-    doubted = solar_cells.class_truth(dataset, any_doubt=True)  # type: ignore[arg-type]
+    doubted = solar_cells.create_truth(dataset, any_doubt=True)  # type: ignore[arg-type]
     assert doubted.defective.tolist() == [False, True, True, True]
     np.testing.assert_allclose(doubted.weights, [1, 1 / 3, 2 / 3, 1])
 
 
 def test_the_roc_curve() -> None:
     truth = solar_cells.Truth(np.array([True, False, True, False]), np.array([1.0, 1.0, 1.0, 1.0]))
-    places, result, area = solar_cells.roc_curve(np.array([0.9, 0.8, 0.7, 0.1]), truth)
+    false_rates, result, area = solar_cells.compute_roc_curve(np.array([0.9, 0.8, 0.7, 0.1]), truth)
     assert area == pytest.approx(0.75)
-    assert (result[places < 0.49] == 0.5).all()
-    assert (result[places > 0.51] == 1.0).all()
-    assert solar_cells.roc_curve(np.full(4, 0.5), truth)[2] == pytest.approx(0.5)  # all are one threshold
+    assert (result[false_rates < 0.49] == 0.5).all()
+    assert (result[false_rates > 0.51] == 1.0).all()
+    assert solar_cells.compute_roc_curve(np.full(4, 0.5), truth)[2] == pytest.approx(0.5)  # all are one threshold
     sure = truth._replace(weights=np.array([1.0, 0.5, 1.0, 1.0]))
-    assert solar_cells.roc_curve(np.array([0.9, 0.8, 0.7, 0.1]), sure)[2] == pytest.approx(1 - 0.5 * 0.5 / 1.5)
+    assert solar_cells.compute_roc_curve(np.array([0.9, 0.8, 0.7, 0.1]), sure)[2] == pytest.approx(1 - 0.5 * 0.5 / 1.5)
 
 
 def test_changes_are_those_of_the_same_seed(tmp_path: Path) -> None:
@@ -182,15 +184,15 @@ def test_changes_are_those_of_the_same_seed(tmp_path: Path) -> None:
         results.add(f"the network, seed {seed}", {"10": [0.5 + 0.01 * seed, 0.2], "1": [0.53 + 0.01 * seed, 0.21]})
         results.add(f"tanh, seed {seed}", {"10": [0.6, 0.3], "1": [0.7, 0.4]})
     results.add(ablation.ENSEMBLE, {"10": [0.45, 0.15], "1": [0.5, 0.2], "members": 5})
-    np.testing.assert_allclose(ablation.differences(results, "tanh")[:2], [[10, 10], [9, 10]])
-    np.testing.assert_allclose(ablation.differences(results, ablation.CENTER_CROP), [[3, 1]] * 5)
-    np.testing.assert_allclose(ablation.differences(results, ablation.ENSEMBLE), [[-7, -5]])
+    np.testing.assert_allclose(ablation.compare_errors(results, "tanh")[:2], [[10, 10], [9, 10]])
+    np.testing.assert_allclose(ablation.compare_errors(results, ablation.CENTER_CROP), [[3, 1]] * 5)
+    np.testing.assert_allclose(ablation.compare_errors(results, ablation.ENSEMBLE), [[-7, -5]])
 
 
 def test_where_a_curve_meets_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half-way between two measurements where the error is as far above as below."""
     errors = iter([0.9, 0.5, 0.3, 0.2])
-    monkeypatch.setattr(activation, "error", lambda *_: next(errors))
+    monkeypatch.setattr(activation, "measure_error", lambda *_: next(errors))
     images = Images(torch.randn(256, 3, 32, 32), torch.zeros(256, dtype=torch.int64))
     settings = activation.Settings(images=256, interval=1)
     assert activation.train_to_error("relu", 0.01, 0, images, settings, 9)["epochs"] == pytest.approx(2.5)
@@ -221,7 +223,7 @@ def test_layers_compute_what_their_names_say() -> None:
 def test_crops_are_each_image_s_own() -> None:
     row = torch.arange(32.0).expand(3, 32, 32)  # a pixel says its column
     pixels = torch.stack([row, row + 100] * 20)
-    result = random_crops(pixels, 24, torch.Generator().manual_seed(0))
+    result = cut_random_crops(pixels, 24, torch.Generator().manual_seed(0))
     assert result.shape == (40, 3, 24, 24)
     firsts = result[:, 0, 0, 0] % 100
     steps = result[:, 0, 0, 1] - result[:, 0, 0, 0]
@@ -236,9 +238,9 @@ def test_the_color_of_a_kernel() -> None:
     gray = np.repeat(generator.normal(size=(4, 11, 11, 1)), 3, 3)
     opponent = generator.normal(size=(4, 11, 11, 1)) * [1.0, -1.0, 0.0]
     planes = generator.normal(size=(400, 11, 11, 3))
-    np.testing.assert_allclose(specialization.kernel_color(gray.astype(np.float32)), 0, atol=1e-12)
-    np.testing.assert_allclose(specialization.kernel_color(opponent.astype(np.float32)), 1, atol=1e-6)
-    assert specialization.kernel_color(planes.astype(np.float32)).mean() == pytest.approx(2 / 3, abs=0.01)
+    np.testing.assert_allclose(specialization.measure_color(gray.astype(np.float32)), 0, atol=1e-12)
+    np.testing.assert_allclose(specialization.measure_color(opponent.astype(np.float32)), 1, atol=1e-6)
+    assert specialization.measure_color(planes.astype(np.float32)).mean() == pytest.approx(2 / 3, abs=0.01)
 
 
 def test_towers_that_are_apart_and_towers_that_are_not() -> None:
@@ -252,9 +254,9 @@ def test_towers_that_are_apart_and_towers_that_are_not() -> None:
 
 def test_the_measure_of_an_artifact(artifact: Artifact, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "experiments.specialization", "--artifact", str(artifact.path)]
-    said = subprocess.run(
+    printed = subprocess.run(
         [*command, "--output", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
     )
-    assert said.stdout.startswith("patterns 1: color 0.")
+    assert printed.stdout.startswith("patterns 1: color 0.")
     assert (tmp_path / "specialization.json").is_file()
     assert (tmp_path / "specialization.png").stat().st_size > 2000
