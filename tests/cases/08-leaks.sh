@@ -21,4 +21,4 @@ echo "every file in train and in test, one of them under two labels:"
 train_briefly leak.csv | head -5
 make_images one cat:1 dog:6 bird:2
 echo "classes of one and two images:"
-train_briefly one | head -5
+train_briefly one | head -7
