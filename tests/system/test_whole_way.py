@@ -20,7 +20,7 @@ import onnxruntime as ort
 import pytest
 
 from model.images.preprocess import decode_image
-from tests.helpers.commands import invoke, invoke_failing
+from tests.helpers.commands import invoke, invoke_failing, run_alexnet
 
 ROOT = Path(__file__).parents[2]
 ALEXNET = Path(sys.executable).parent / "alexnet"
@@ -97,7 +97,7 @@ def test_terminal_agrees_with_the_server(home: Path, url: str, images: Path) -> 
     path = images / "circles" / "03.jpg"
     indexed = home / "patterns" / "circles" / "03.jpg"
     response = httpx2.post(f"{url}/classify", content=path.read_bytes()).json()
-    classified = json.loads(run(ALEXNET, "classify", path, "--json", cwd=home))["results"][0]
+    classified = json.loads(run_alexnet("classify", path, "--json", folder=home).stdout)["results"][0]
     assert classified["familiarity"] == pytest.approx(response["familiarity"], abs=0.2)
     assert classified["familiar"] == response["familiar"]
     served, printed = response["predictions"], classified["predictions"]
@@ -105,26 +105,26 @@ def test_terminal_agrees_with_the_server(home: Path, url: str, images: Path) -> 
     np.testing.assert_allclose(
         [entry["probability"] for entry in printed], [entry["probability"] for entry in served], atol=1e-6
     )
-    neighbors = json.loads(run(ALEXNET, "similar", path, "--json", cwd=home))["results"][0]["neighbors"]
+    neighbors = json.loads(run_alexnet("similar", path, "--json", folder=home).stdout)["results"][0]["neighbors"]
     assert neighbors[0] == {"id": neighbors[0]["id"], "distance": 0.0, "label": "circles", "path": str(indexed)}
     assert "%  circles" in run(ALEXNET, "classify", path, cwd=home)
 
 
 def test_evaluate_agrees_with_the_manifest(home: Path) -> None:
     manifest = json.loads((home / "artifacts" / "patterns" / "1" / "manifest.json").read_text())
-    printed = run(ALEXNET, "evaluate", "--data", "patterns", cwd=home)
+    printed = run_alexnet("evaluate", "--data", "patterns", folder=home).stdout
     for measurement in manifest["measurements"]:
         assert f"{100 * measurement['top1_error']:.2f} %" in printed
     assert sum(manifest["training"]["data"]["skipped"].values()) == 1
 
 
 def test_indexing_again_adds_nothing(home: Path, url: str) -> None:
-    assert "another process" in run(
-        ALEXNET, "index", "add", "--data", "patterns", cwd=home, code=1
-    )  # the server holds it
+    held = run_alexnet("index", "add", "--data", "patterns", folder=home)  # by the server
+    assert held.returncode == 1
+    assert "another process" in held.stderr
     shutil.copytree(home / "indexes" / "patterns" / "1", home / "copy")
-    again = run(ALEXNET, "index", "add", "--data", "patterns", "--index", "copy", cwd=home)
-    assert "90 images (0 added, 90 already indexed, 1 unreadable)" in again
+    again = run_alexnet("index", "add", "--data", "patterns", "--index", "copy", folder=home)
+    assert "90 images (0 added, 90 already indexed, 1 unreadable)" in again.stdout
 
 
 def test_an_index_is_maintained(index_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,33 +4,46 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import httpx2
+import numpy as np
 import pytest
 
+from index.store import ImageIndex
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
 from tests.helpers.commands import invoke
-from tests.helpers.drawings import draw_images
+from tests.helpers.indexes import make_entry
 from tests.helpers.server import served
 
 
 @pytest.fixture(scope="module")
-def coded(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
-    """An artifact of its own with an encoder, and an index of 420 images in float16 beside it."""
+def coded(artifact: Artifact, few: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """An artifact of its own with an encoder, and an index of 420 rows in float16 beside it."""
     home = tmp_path_factory.mktemp("coded")
     shutil.copytree(artifact.path, home / "a" / "1")
-    draw_images(home / "many", 140, 8)
-    invoke(
-        "index", "add", "--data", home / "many", "--artifact", home / "a", "--index", home / "i", "--dtype", "float16"
-    )
+    invoke("index", "add", "--data", few, "--artifact", home / "a", "--index", home / "i", "--dtype", "float16")
+    add_variations(home / "i", home / "rows.npz", 387)
     printed = invoke("codes", "train", "--index", home / "i", "--artifact", home / "a", "--bits", 28, "--steps", 60)
     assert printed.startswith("28 bits: ")
     assert "of the 10 nearest are among the first 100" in printed
     return replace(artifacts.load(home / "a"), path=home / "a" / "1")
+
+
+def add_variations(index: Path, exported: Path, count: int) -> None:
+    """Add rows like those of the indexed images, as images like them would have."""
+    invoke("index", "export", "--index", index, "--output", exported)
+    generator = np.random.default_rng(8)
+    with np.load(exported) as arrays:
+        features, labels = arrays["features"], arrays["labels"]
+    rows = np.arange(count) % len(features)
+    changed = features[rows] * generator.uniform(0.8, 1.2, (count, features.shape[1])).astype(np.float32)
+    with closing(ImageIndex(index, writable=True)) as opened:
+        opened.add(changed, [make_entry(number, str(labels[row])) for number, row in enumerate(rows)])
 
 
 def test_encoder_belongs_to_the_artifact(coded: Artifact) -> None:
