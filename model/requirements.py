@@ -38,6 +38,8 @@ def install_extra(extra: str) -> str:
     package, environment = f"'alexnet-server[{extra}]'", Path(sys.prefix)
     if (environment / "pipx_metadata.json").is_file():
         return f"pipx runpip alexnet-server install {package}"
+    if environment.parent.name.startswith("archive-v"):  # uv's cache, from which uvx runs
+        return f"in the clone, uvx --from '.[{extra}]' alexnet ..."
     if find_spec("pip") is None:
         return f"uv pip install --python {quote(str(environment))} {package}"
     return f"{shell_command(environment / 'bin' / 'pip')} install {package}"

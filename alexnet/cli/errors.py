@@ -122,5 +122,5 @@ def _find_help(error: AlexNetError, usage: str) -> str:
 
 
 def _names_a_command(message: str) -> bool:
-    texts = ("`alexnet ", f"{alexnet_command()} ", "pip install", "pipx runpip", "install the package")
+    texts = ("`alexnet ", f"{alexnet_command()} ", "pip install", "pipx runpip", "uvx --from", "install the package")
     return any(text in message for text in texts)

@@ -40,6 +40,9 @@ def test_an_extra_is_added_by_the_program_that_made_the_environment(
     assert install_extra("heic") == f"{bin_folder}/pip install 'alexnet-server[heic]'"
     monkeypatch.setattr("model.requirements.find_spec", lambda name: None)
     assert install_extra("heic") == f"uv pip install --python {tmp_path} 'alexnet-server[heic]'"
+    monkeypatch.setattr("sys.prefix", str(tmp_path / "archive-v0" / "x"))
+    assert install_extra("heic") == "in the clone, uvx --from '.[heic]' alexnet ..."
+    monkeypatch.setattr("sys.prefix", str(tmp_path))
     (tmp_path / "pipx_metadata.json").touch()
     assert install_extra("heic") == "pipx runpip alexnet-server install 'alexnet-server[heic]'"
 
