@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.color_profiles import draw_colors, encode, measure_effect, set_date
+from benchmarks.icc_profiles import DISPLAY_P3, GAMMA, make_profile
 from benchmarks.results import format_table, write_result
 from benchmarks.training import create_torch_step, separate_process
 
@@ -37,3 +39,13 @@ def test_table_is_aligned_and_leaves_out_what_a_row_lacks() -> None:
         "ours     12.3  12,000",
         "others  1,234             0.5",
     ]
+
+
+def test_effect_of_a_color_profile_is_measured() -> None:
+    profile = make_profile(DISPLAY_P3, GAMMA, "Display P3")
+    colors = draw_colors("RGB").resize((256, 256))
+    converted = measure_effect([encode(colors, profile), encode(colors, set_date(profile, 2000))])
+    assert converted["images"] == 2
+    assert 5 < converted["mean_change"] < 20
+    assert converted["max_change"] > 60
+    assert measure_effect([encode(colors)]) == {"images": 1, "mean_change": 0.0, "max_change": 0}
