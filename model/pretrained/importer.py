@@ -119,10 +119,10 @@ def read_file(pretrained: PretrainedSpec, file: Path, mean: Path | None = None) 
 def _find_imported(
     pretrained: PretrainedSpec, root: Path, checksum: str, log: Callable[[str], None], mean: Path | None = None
 ) -> Artifact | None:
-    wanted = checksum, _mean_checksum(mean)
+    checksums = checksum, _mean_checksum(mean)
     for manifest in sorted((root / pretrained.name).glob("*/manifest.json")):
         provenance = artifacts.read_manifest(manifest.parent).training
-        if (provenance.get("sha256"), provenance.get("mean_sha256", "")) == wanted:
+        if (provenance.get("sha256"), provenance.get("mean_sha256", "")) == checksums:
             log(f"already imported from the same file: {manifest.parent}")
             return artifacts.load(manifest.parent)
     return None
