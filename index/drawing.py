@@ -57,12 +57,12 @@ def draw(index: Index, output: Path, queries: Sequence[DrawnQuery], max_images: 
 
 
 def indexed_queries(index: Index, count: int, seed: int) -> list[DrawnQuery]:
-    """`count` images of the index itself, chosen at random."""
+    """`count` images of the index itself, sample at random."""
     entries = intact_entries(index)
-    chosen = [entries[number] for number in np.random.default_rng(seed).permutation(len(entries))[:count]]
+    sample = [entries[number] for number in np.random.default_rng(seed).permutation(len(entries))[:count]]
     return [
         DrawnQuery(index.catalog.thumbnail(entry.id), entry.label or "", index.feature(entry.id), entry.id)
-        for entry in chosen
+        for entry in sample
     ]
 
 

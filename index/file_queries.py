@@ -30,8 +30,8 @@ def read_queries(
     """At most `max_images` images of a folder, chosen at random, in the order of their paths; with `labeled` only those
     in a folder of a label. What can't be read is named and left out. Raises DatasetError if there are no images."""
     sources = [source for source in find_images(folder) if source.label or not labeled]
-    chosen = sorted(np.random.default_rng(seed).permutation(len(sources))[:max_images].tolist())
-    for number in chosen:
+    sample = sorted(np.random.default_rng(seed).permutation(len(sources))[:max_images].tolist())
+    for number in sample:
         image = read_image(sources[number], index.image_contract)
         if isinstance(image, ReadImage):
             yield FileQuery(image.entry, model.features(image.pixels[None], index.crops)[0])
