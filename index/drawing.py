@@ -57,7 +57,7 @@ def draw(index: Index, output: Path, queries: Sequence[DrawnQuery], max_images: 
 
 
 def indexed_queries(index: Index, count: int, seed: int) -> list[DrawnQuery]:
-    """`count` images of the index itself, sample at random."""
+    """`count` images of the index itself, chosen at random."""
     entries = intact_entries(index)
     sample = [entries[number] for number in np.random.default_rng(seed).permutation(len(entries))[:count]]
     return [
