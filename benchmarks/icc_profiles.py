@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-Primaries = tuple[tuple[float, float, float], ...]
+Primaries = tuple[tuple[float, ...], ...]
 """XYZ (D50) of red, green and blue."""
 ADOBE_RGB: Primaries = ((0.60974, 0.31111, 0.01947), (0.20528, 0.62567, 0.06087), (0.14919, 0.06322, 0.74457))
 DISPLAY_P3: Primaries = ((0.51512, 0.24120, -0.00105), (0.29198, 0.69225, 0.04189), (0.15710, 0.06657, 0.78407))
