@@ -1,4 +1,4 @@
-// The answer: the most likely class large, others small, with bars relative to it; exact numbers.
+// The answer: the most likely class large, others small, with bars relative to it.
 
 import { element, exactPercent, hidden, meter, percent, quiet, tidy } from "./element.js";
 

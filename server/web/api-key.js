@@ -1,4 +1,4 @@
-// The API key: the page asks for it when the server requires one, and keeps it until the tab is closed.
+// The API key: the page asks for it when the server requires one, and keeps it in its tab.
 
 import { byId } from "./element.js";
 

@@ -2,7 +2,7 @@
 
 import { getKey, promptForKey } from "./api-key.js";
 
-/** `status` 0: the server can't be reached. `retryAfter`: seconds; null: a retry won't help. `subject`: the file's name. */
+/** `status` 0: no answer. `retryAfter`: seconds; null: a retry won't help. `subject`: the file's name. */
 export class ApiError extends Error {
   constructor(message, status, code = "", retryAfter = null) {
     super(message);

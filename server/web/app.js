@@ -1,4 +1,4 @@
-// The page: three views, each with an address. The view before is kept until the next one is complete.
+// The page: three views, each with an address. A view stays until the next one is complete.
 
 import { fetchJson } from "./api.js";
 import { acceptFiles } from "./drop.js";

@@ -5,7 +5,7 @@ import { EMPTY, toAddress } from "./query.js";
 
 const FIRST = 18;
 
-/** A heading, a field to search if there are many, and the chips. A class that the library has images of is a link. */
+/** A heading, a search field if there are many, and the chips. A class with images in the library is a link. */
 export function classList(classes, labels) {
   const images = new Map(labels.map((counted) => [counted.label, counted.images]));
   const sorted = [...classes].sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));

@@ -1,4 +1,4 @@
-// Copying text, also where the page has no secure origin and so no clipboard of its own.
+// Copying text, also where the page has no secure origin.
 
 import { element } from "./element.js";
 
