@@ -39,7 +39,7 @@ PATCH_JSON = """(() => {
 """Gives the page other answers than the server does; PATCH changes `answer`."""
 
 
-@pytest.mark.parametrize("window", [WIDE, PHONE], ids=["wide", "phone"])
+@pytest.mark.parametrize("window", [WIDE, pytest.param(PHONE, marks=pytest.mark.slow)], ids=["wide", "phone"])
 def test_drop_an_image_read_its_answer_search_from_a_neighbor_and_return(
     window: dict[str, Any], url: str, open_page: OpenPage, jpeg: bytes
 ) -> None:

@@ -65,6 +65,7 @@ def test_the_network_for_photographs_is_small_and_its_card_says_what_was_measure
             assert f"({100 * m.top5_interval[0]:.1f} to {100 * m.top5_interval[1]:.1f})" in rows[0]
 
 
+@pytest.mark.slow
 def test_onnxruntime_alone_measures_the_same(bundled: Artifact) -> None:
     """Every eighth held-out image, with nothing of ours but the decoder."""
     dataset = load_elpv()
