@@ -77,6 +77,10 @@ class IndexLockedError(IndexStoreError):
     """Another program has locked the catalog of the index; nothing was changed."""
 
 
+class IndexUnavailableError(IndexStoreError):
+    """The database of the index can't be reached, or doesn't answer in time; it may answer later."""
+
+
 class ReadOnlyIndexError(IndexStoreError):
     """The index is open for reading only, or another alexnet process holds its write lock."""
 

@@ -15,6 +15,7 @@ from model.exceptions import (
     AlexNetError,
     ImageTooLargeError,
     IndexLockedError,
+    IndexUnavailableError,
     InvalidImageError,
     InvalidRequestError,
     ReadOnlyIndexError,
@@ -206,6 +207,9 @@ LOWER_ERRORS: dict[type[AlexNetError], ErrorInfo] = {
     InvalidImageError: ErrorInfo(422, "invalid_image", "The image is damaged."),
     InvalidRequestError: ErrorInfo(422, "invalid_request", "A parameter is unknown, repeated or invalid."),
     IndexLockedError: ErrorInfo(503, "index_locked", "Another process has locked the index; nothing was changed."),
+    IndexUnavailableError: ErrorInfo(
+        503, "index_unavailable", "The index's database does not answer; see `Retry-After`."
+    ),
     StorageFullError: ErrorInfo(507, "storage_full", "The disk is full; nothing was changed."),
 }
 """Errors of the packages below, which don't know HTTP."""

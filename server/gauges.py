@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from model.exceptions import IndexStoreError
 from server.log_output import num_dropped_lines
 from server.service import Service
+
+
+def count_images(service: Service) -> float:
+    """Images in the index; NaN while its database does not answer."""
+    try:
+        return 0 if service.current.index is None else len(service.current.index)
+    except IndexStoreError:
+        return math.nan
 
 
 class Gauge(NamedTuple):
@@ -41,8 +51,8 @@ GAUGES = {
         lambda service: service.current.inference.is_alive,
     ),
     "index_images": Gauge(
-        "Images in the index.",
-        lambda service: 0 if service.current.index is None else len(service.current.index),
+        "Images in the index; NaN while its database does not answer.",
+        count_images,
     ),
     "index_damaged_images": Gauge(
         "Images of the index that are left out of searches, since they are damaged.",

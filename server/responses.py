@@ -11,6 +11,7 @@ from model.exceptions import (
     AlexNetError,
     ImageTooLargeError,
     IndexLockedError,
+    IndexUnavailableError,
     InvalidImageError,
     InvalidRequestError,
     ReadOnlyIndexError,
@@ -53,7 +54,7 @@ def responses_for(*errors: type[AlexNetError], schema: type[BaseModel] = ErrorRe
 
 
 AUTH_ERRORS = (UnauthorizedError, ForbiddenError, CrossOriginError, HostNotAllowedError)
-INDEX_RESPONSES = responses_for(UnknownImageError, NoIndexError)
+INDEX_RESPONSES = responses_for(UnknownImageError, NoIndexError, IndexUnavailableError)
 ADMITTED_ERRORS = (
     InvalidRequestError,
     InvalidHeaderError,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from fastapi import APIRouter, Depends, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from model.exceptions import IndexUnavailableError
 from model.network.registry import build_spec
 from server.dependencies import ApiKeyDep, LoadedModelDep, ServiceDep, require_admin, require_read
 from server.exceptions import ReloadError
@@ -46,11 +49,17 @@ async def metrics(service: ServiceDep, api_key: ApiKeyDep) -> Response:
     """Requests by route, status and error code, seconds by phase, batches, the queue, and the model."""
     if not service.settings.public_metrics:
         service.keys.require("read", api_key)
-    return Response(service.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+    content = await asyncio.to_thread(service.metrics.render)  # an index in a database is asked for its size
+    return Response(content, media_type=CONTENT_TYPE_LATEST)
 
 
-@authenticated_router.get("/info", dependencies=[Depends(require_read)], summary="The loaded model and index")
-async def info(loaded_model: LoadedModelDep) -> InfoResponse:
+@authenticated_router.get(
+    "/info",
+    dependencies=[Depends(require_read)],
+    responses=responses_for(IndexUnavailableError),
+    summary="The loaded model and index",
+)
+async def info(service: ServiceDep, loaded_model: LoadedModelDep) -> InfoResponse:
     """The network, its device, its measured errors, and the index."""
     artifact, index = loaded_model.artifact, loaded_model.index
     manifest = artifact.manifest
@@ -59,7 +68,7 @@ async def info(loaded_model: LoadedModelDep) -> InfoResponse:
         num_classes=manifest.num_classes,
         device=loaded_model.model.device,
         precision=artifact.precision,
-        index=None if index is None else IndexRef.of(index),
+        index=None if index is None else await service.readers.run(lambda: IndexRef.of(index)),
         measurements=[measurement.model_dump() for measurement in manifest.measurements],
         license=manifest.license,
         created=manifest.created,

@@ -128,7 +128,7 @@ async def add_images(
 async def _add(
     context: RequestContext, upload: Upload, labels: Sequence[str | None], keys: Sequence[str | None]
 ) -> AddImagesResponse:
-    index = context.loaded_model.require_index()
+    context.loaded_model.require_index()
 
     async def prepare(number: int, data: bytes) -> tuple[NDArray[np.float32], NewEntry] | ErrorResponse:
         try:
@@ -151,7 +151,7 @@ async def _add(
     images = [
         item if isinstance(item, ErrorResponse) else AddedImage.of(next(remaining), context.prefix) for item in prepared
     ]
-    return AddImagesResponse(index=IndexRef.of(index), images=images)
+    return AddImagesResponse(index=await context.read_index(IndexRef.of), images=images)
 
 
 def _values_per_image(name: str, values: list[str], count: int) -> Sequence[str | None]:

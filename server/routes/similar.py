@@ -139,7 +139,7 @@ async def _search(
     length = float(np.linalg.norm(feature.astype(np.float64)))
     return SimilarResponse(
         model=ModelRef.of(context.loaded_model.artifact),
-        index=IndexRef.of(context.loaded_model.require_index()),
+        index=await context.read_index(IndexRef.of),
         image=image,
         neighbors=[NeighborInfo.of(neighbor, length, show_path, context.prefix) for neighbor in result.neighbors],
         total=result.total,

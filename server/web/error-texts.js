@@ -34,6 +34,7 @@ const TEXTS = {
   not_found: () => "The server doesn't have this. Reload the page: it may be of another version.",
   read_only_index: () => "This library can't be changed: the server opened it for reading only.",
   index_locked: () => "Another program is changing the library. Nothing was changed; try again in a moment.",
+  index_unavailable: () => "The library doesn't answer. Try again in a moment.",
   storage_full: () => "The server's disk is full. Nothing was changed.",
   invalid_request: (file, message) => `The server refused this: ${message}.`,
   internal_error: () => "Something failed inside the server. Its log says what.",
