@@ -91,10 +91,7 @@ class Codes:
         InvalidRequestError if the codes are too long for it.
         """
         if self.encoder.bits > MAX_LOOKUP_BITS:
-            raise InvalidRequestError(
-                f"hash lookup needs codes of at most {MAX_LOOKUP_BITS} bits, and these have {self.encoder.bits}: use "
-                "the search mode binary"
-            )
+            raise code_too_long_error(self.encoder.bits)
         table = self._table
         if table is None or len(table[0]) != self._count:
             values = _as_integers(self.matrix())
@@ -135,6 +132,12 @@ class Codes:
             file.seek(row * (self.encoder.bytes + CHECKSUM_BYTES))
             file.write(_with_checksums(codes))
             file.truncate()
+
+
+def code_too_long_error(bits: int) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"hash lookup needs codes of at most {MAX_LOOKUP_BITS} bits, and these have {bits}: use the search mode binary"
+    )
 
 
 def _as_integers(codes: PackedCodes) -> NDArray[np.uint32]:

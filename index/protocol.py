@@ -12,7 +12,6 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from index.codes import Codes
 from index.entries import AddResult, Entry, FileState, NewEntry, StoredId, StoredSource
 from index.search import NearestIds, Neighbor, Query
 from model.artifacts.artifact import Artifact
@@ -64,7 +63,7 @@ class SupportsCodes(Protocol):
     """Keeps binary codes, for the search modes that need them."""
 
     @property
-    def codes(self) -> Codes | None: ...
+    def encoder(self) -> Encoder | None: ...
     def set_encoder(self, encoder: Encoder | None) -> None: ...
 
 

@@ -174,9 +174,14 @@ def _search_binary(
     snapshot: Snapshot, matrix: FeatureMatrix, query: Query, mask: Mask | None, pool: SearchPool
 ) -> NearestRows:
     codes = _require_codes(snapshot, query)
-    scaled_shortlist = min(MAX_SHORTLIST, len(codes) // ROWS_PER_SHORTLIST_ENTRY)
-    count = max(MIN_SHORTLIST, SHORTLIST_PER_NEIGHBOR * query.num_needed, scaled_shortlist)
+    count = shortlist_size(len(codes), query.num_needed)
     return rerank(matrix, codes.shortlist(query.feature, count, pool, mask), query.feature, query.num_needed, pool)
+
+
+def shortlist_size(num_images: int, num_needed: int) -> int:
+    """Number of images to shortlist by Hamming distance."""
+    scaled = min(MAX_SHORTLIST, num_images // ROWS_PER_SHORTLIST_ENTRY)
+    return max(MIN_SHORTLIST, SHORTLIST_PER_NEIGHBOR * num_needed, scaled)
 
 
 def _search_by_lookup(
@@ -232,6 +237,29 @@ def run_queries(
     return results
 
 
+def rank_candidates(
+    query: Query, find_candidates: Callable[[int], tuple[NDArray[np.int64], NDArray[np.float32]]]
+) -> NearestIds:
+    """The nearest of the candidates that a database finds, measured in float64, nearest first, ties by id.
+
+    `find_candidates`: passed a number n, returns the ids and (N, dim) features of images among which the n nearest are.
+    """
+    while True:
+        ids, features = find_candidates(query.num_needed)
+        difference = features.astype(np.float64) - query.feature
+        distances = np.sqrt(np.einsum("ij,ij->i", difference, difference))
+        order = np.lexsort((ids, distances))[: query.num_needed]
+        page = query.page(ids[order], distances[order])
+        wider = query.widen(page, len(order))
+        if wider is None:
+            break
+        query = wider
+    order = order[page]
+    if query.max_distance is not None:
+        order = order[distances[order] <= query.max_distance]
+    return NearestIds(ids[order], distances[order])
+
+
 def attach_entries(results: Sequence[NearestIds], catalog: EntryLookup) -> list[list[Neighbor]]:
     """Neighbors with their entries. Images that have been removed since the search are left out."""
     ids = sorted({int(image_id) for result in results for image_id in result.ids})
@@ -268,8 +296,11 @@ def _run_batch(
 
 def _require_codes(snapshot: Snapshot, query: Query) -> Codes:
     if snapshot.codes is None:
-        raise InvalidRequestError(
-            f"the search mode {query.mode} needs binary codes, and this index has none: make them with "
-            "`alexnet codes train`"
-        )
+        raise no_codes_error(query.mode)
     return snapshot.codes
+
+
+def no_codes_error(mode: SearchMode) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"the search mode {mode} needs binary codes, and this index has none: make them with `alexnet codes train`"
+    )

@@ -16,7 +16,6 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
@@ -36,7 +35,7 @@ from index.row_table import RowTable
 from index.scanners import FeatureMatrix, SearchPool
 from index.search import NearestIds, Neighbor, Query, Snapshot, attach_entries, run_queries
 from index.verification import BackgroundCheck, find_damaged, find_damaged_among
-from index.write_batch import PendingAdd, WriteBatch
+from index.write_batch import AddQueue, PendingAdd, WriteBatch
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
 from model.exceptions import (
@@ -89,7 +88,7 @@ class ImageIndex:
         """Held while `_current` is replaced, and while a search takes its snapshot and matrix."""
         self._damage_lock = threading.Lock()
         """Held while `damaged` is extended."""
-        self._queue: deque[PendingAdd] = deque()
+        self._additions = AddQueue(self._write_lock, self._write)
         with ExitStack() as stack:
             self._file_lock = lock_for_writing(path) if writable else None
             if self._file_lock is not None:
@@ -153,12 +152,17 @@ class ImageIndex:
     @property
     def pending(self) -> int:
         """Additions that wait for the one that is being written."""
-        return len(self._queue)
+        return len(self._additions)
 
     @property
     def codes(self) -> Codes | None:
         """Binary codes of all images, while an encoder is set."""
         return self._current.codes
+
+    @property
+    def encoder(self) -> Encoder | None:
+        """The encoder of the binary codes, while one is set."""
+        return None if self.codes is None else self.codes.encoder
 
     def set_encoder(self, encoder: Encoder | None) -> None:
         """Keep binary codes of all images by this encoder from now on, and compute missing ones. None: keep none."""
@@ -186,11 +190,7 @@ class ImageIndex:
         self._require_writable()
         addition = PendingAdd(features, entries)
         addition.check(self.dim, self._current.features.dtype)
-        self._queue.append(addition)
-        with self._write_lock:
-            if not addition.results.done():
-                self._write([self._queue.popleft() for _ in range(len(self._queue))])
-        return addition.results.result()
+        return self._additions.add(addition)
 
     def remove(self, image_id: int) -> None:
         """Remove an image; `restore` undoes it until the index is compacted.
@@ -335,24 +335,16 @@ class ImageIndex:
                 self._current = replace(self._current, codes=self._load_codes(before.codes.encoder))
         return len(records) - len(kept)
 
-    def _write(self, additions: Sequence[PendingAdd]) -> None:
-        """Write additions in one commit; where that fails each in its own, so that a bad one fails alone."""
+    def _write(self, additions: Sequence[PendingAdd]) -> tuple[WriteBatch, list[int]]:
+        """Write additions in one commit."""
         batch = WriteBatch(self.catalog)
-        try:
-            self._check_files()
-            for addition in additions:
-                batch.accept(addition)
-            ids = self._append(list(batch.new.values()))
-            self._set_removed(batch.removed_ids, False)
-            self._check_files()  # replaced meanwhile: what was written is in an index that nobody will open
-        except Exception as error:
-            if len(additions) == 1:
-                batch.fail(additions, error)
-            for addition in additions:
-                if not addition.results.done():
-                    self._write([addition])
-        else:
-            batch.finish(ids)
+        self._check_files()
+        for addition in additions:
+            batch.accept(addition)
+        ids = self._append(list(batch.new.values()))
+        self._set_removed(batch.removed_ids, False)
+        self._check_files()  # replaced meanwhile: what was written is in an index that nobody will open
+        return batch, ids
 
     def _append(self, images: Sequence[tuple[NewEntry, NDArray[np.float32]]]) -> list[int]:
         """Write new images to the disk, then make them visible to searches. Returns their ids."""

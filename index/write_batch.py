@@ -1,12 +1,14 @@
 """WriteBatch: additions that wait for one another are written in one commit (group commit).
 
-Both backends decide here which images are new, which exist, and which are restored.
+All backends decide here which images are new, which exist, and which are restored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,7 +16,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from index.entries import AddResult, AddStatus, NewEntry, StoredId
-from model.exceptions import InvalidRequestError
+from model.exceptions import IndexUnavailableError, InvalidRequestError
 
 
 class StoredImages(Protocol):
@@ -80,12 +82,6 @@ class WriteBatch:
         for addition in self._accepted:
             addition.results.set_result([self._result(entry.sha256, ids, reported) for entry in addition.entries])
 
-    def fail(self, additions: Iterable[PendingAdd], error: BaseException) -> None:
-        """Set `error` as the result of those additions that have none: nothing of them was added."""
-        for addition in additions:
-            if not addition.results.done():
-                addition.results.set_exception(error)
-
     def _result(self, sha256: str, new_ids: dict[str, int], reported: set[str]) -> AddResult:
         if sha256 in self._stored:
             stored = self._stored[sha256]
@@ -93,3 +89,45 @@ class WriteBatch:
         status: AddStatus = "exists" if sha256 in reported else "added"
         reported.add(sha256)
         return AddResult(new_ids[sha256], status)
+
+
+class AddQueue:
+    """Additions of all threads: those that wait for `lock` are written by the first that gets it, in one commit.
+
+    `commit`: writes additions and returns their batch with the ids of its new images.
+    """
+
+    def __init__(
+        self,
+        lock: AbstractContextManager[object],
+        commit: Callable[[Sequence[PendingAdd]], tuple[WriteBatch, Sequence[int]]],
+    ) -> None:
+        self._lock, self._commit = lock, commit
+        self._waiting: deque[PendingAdd] = deque()
+
+    def __len__(self) -> int:
+        """Additions that wait for the one that is being written."""
+        return len(self._waiting)
+
+    def add(self, addition: PendingAdd) -> list[AddResult]:
+        """Write an addition, and others that wait. Raises what its commit raised; then nothing of it was added."""
+        self._waiting.append(addition)
+        with self._lock:
+            if not addition.results.done():
+                self._write([self._waiting.popleft() for _ in range(len(self._waiting))])
+        return addition.results.result()
+
+    def _write(self, additions: Sequence[PendingAdd]) -> None:
+        """Write additions in one commit; where that fails each in its own, so that a bad one fails alone."""
+        try:
+            batch, ids = self._commit(additions)
+        except Exception as error:
+            if len(additions) == 1 or isinstance(error, IndexUnavailableError):
+                for addition in additions:
+                    if not addition.results.done():
+                        addition.results.set_exception(error)
+            for addition in additions:
+                if not addition.results.done():
+                    self._write([addition])
+        else:
+            batch.finish(ids)

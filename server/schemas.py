@@ -124,8 +124,8 @@ class IndexRef(Schema):
 
     @classmethod
     def of(cls, index: Index) -> IndexRef:
-        codes = index.codes if isinstance(index, SupportsCodes) else None
-        ref = None if codes is None else CodesRef(coder=codes.encoder.coder, bits=codes.encoder.bits)
+        encoder = index.encoder if isinstance(index, SupportsCodes) else None
+        ref = None if encoder is None else CodesRef(coder=encoder.coder, bits=encoder.bits)
         return cls(size=len(index), codes=ref)
 
 

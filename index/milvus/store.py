@@ -11,7 +11,6 @@ and GPUs aren't supported.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,8 +24,9 @@ from index.milvus import collection
 from index.milvus.catalog import NOT_REMOVED, PAGE_SIZE, MilvusCatalog
 from index.milvus.collection import FIELDS, CollectionMetadata, MilvusAddress, quote
 from index.nearest import OVERFETCH
+from index.recent_count import RecentCount
 from index.row_table import unknown_label_error
-from index.search import NearestIds, Neighbor, Query, attach_entries
+from index.search import NearestIds, Neighbor, Query, attach_entries, rank_candidates
 from index.write_batch import PendingAdd, WriteBatch
 from model.artifacts.artifact import Artifact
 from model.exceptions import IndexStoreError, InvalidRequestError, ReadOnlyIndexError
@@ -34,8 +34,6 @@ from model.images.contract import ImageContract
 
 MAX_CANDIDATES = 16_384
 """Neighbors that Milvus finds at once."""
-COUNT_SECONDS = 1.0
-"""How long a count of the images is reused: it is part of every response."""
 
 
 class MilvusIndex:
@@ -53,7 +51,7 @@ class MilvusIndex:
         self.dim, self.crops = self._metadata.dim, self._metadata.crops
         self.image_contract = ImageContract.parse(self._metadata.image_contract)
         self.catalog = MilvusCatalog(self._client, self._collection)
-        self._count, self._counted_at = 0, -COUNT_SECONDS
+        self._count = RecentCount(self._count_images)
 
     @classmethod
     def create(cls, address: MilvusAddress, artifact: Artifact, crops: Sequence[int]) -> MilvusIndex:
@@ -82,10 +80,7 @@ class MilvusIndex:
         self._client.close()
 
     def __len__(self) -> int:
-        if time.monotonic() - self._counted_at >= COUNT_SECONDS:
-            (row,) = self.catalog.query(NOT_REMOVED, ["count(*)"])
-            self._count, self._counted_at = int(row["count(*)"]), time.monotonic()
-        return self._count
+        return self._count.value()
 
     def labels(self) -> dict[str, int]:
         """Images per label; reads the whole collection."""
@@ -114,7 +109,7 @@ class MilvusIndex:
             for part in collection.split_inserts(rows, self.dim):
                 self._client.insert(self._collection, part)
             self._set_removed(batch.removed_ids, False)
-            self._counted_at = -COUNT_SECONDS
+            self._count.forget()
             batch.finish([ids[sha256] for sha256 in batch.new])
         return addition.results.result()
 
@@ -162,33 +157,30 @@ class MilvusIndex:
         query.check(self.dim)
         if query.mode != "exact":
             raise InvalidRequestError(f"{self.uri} has only the search mode exact, not {query.mode}: use exact")
-        if query.num_needed + OVERFETCH > MAX_CANDIDATES:
-            raise InvalidRequestError(
-                f"an index on Milvus finds at most {MAX_CANDIDATES - OVERFETCH} neighbors, on all pages together"
-            )
         condition = NOT_REMOVED
         if query.label is not None:
             condition += f" and label == {quote(query.label)}"
             if not self.catalog.query(f"label == {quote(query.label)}", ["id"], 1):
                 raise unknown_label_error(query.label)
-        (hits,) = self._client.search(
-            self._collection, data=[query.feature], limit=query.num_needed + OVERFETCH, anns_field="feature",
-            filter=condition, output_fields=["feature"], search_params={"metric_type": "L2"},
-            consistency_level="Strong",
-        )  # fmt: skip
-        if not hits:
-            return NearestIds(np.empty(0, np.int64), np.empty(0))
-        ids = np.array([hit["id"] for hit in hits], np.int64)
-        features = np.array([hit["entity"]["feature"] for hit in hits], np.float64)
-        distances = np.linalg.norm(features - query.feature, axis=1)
-        order = np.lexsort((ids, distances))[: query.num_needed]
-        page = query.page(ids[order], distances[order])
-        if wider := query.widen(page, len(order)):
-            return self._search(wider)
-        order = order[page]
-        if query.max_distance is not None:
-            order = order[distances[order] <= query.max_distance]
-        return NearestIds(ids[order], distances[order])
+
+        def find_candidates(count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+            if count + OVERFETCH > MAX_CANDIDATES:
+                raise InvalidRequestError(
+                    f"an index on Milvus finds at most {MAX_CANDIDATES - OVERFETCH} neighbors, on all pages together"
+                )
+            (hits,) = self._client.search(
+                self._collection, data=[query.feature], limit=count + OVERFETCH, anns_field="feature",
+                filter=condition, output_fields=["feature"], search_params={"metric_type": "L2"},
+                consistency_level="Strong",
+            )  # fmt: skip
+            features = np.array([hit["entity"]["feature"] for hit in hits], np.float32)
+            return np.array([hit["id"] for hit in hits], np.int64), features.reshape(-1, self.dim)
+
+        return rank_candidates(query, find_candidates)
+
+    def _count_images(self) -> int:
+        (row,) = self.catalog.query(NOT_REMOVED, ["count(*)"])
+        return int(row["count(*)"])
 
     def _free_ids(self, sha256s: Sequence[str]) -> dict[str, int]:
         """Ids for new images."""
@@ -218,7 +210,7 @@ class MilvusIndex:
             self._client.upsert(
                 self._collection, [{name: row[name] for name in FIELDS} | dict(changes) for row in rows]
             )
-            self._counted_at = -COUNT_SECONDS
+            self._count.forget()
 
     def _require_writable(self) -> None:
         if not self.writable:

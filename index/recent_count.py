@@ -1,0 +1,27 @@
+"""RecentCount: the number of images in a database, which every response has, without a query for each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+MAX_AGE_SECONDS = 1.0
+
+
+class RecentCount:
+    """A number that is `count`ed again when it is more than a second old, or after `forget`."""
+
+    def __init__(self, count: Callable[[], int]) -> None:
+        self._count = count
+        self._counted: tuple[int, float] | None = None
+
+    def value(self) -> int:
+        """The number, at most a second old."""
+        counted = self._counted
+        if counted is None or time.monotonic() - counted[1] >= MAX_AGE_SECONDS:
+            counted = self._counted = (self._count(), time.monotonic())
+        return counted[0]
+
+    def forget(self) -> None:
+        """Count again when the number is asked for next."""
+        self._counted = None
