@@ -1,29 +1,38 @@
-"""Backends: open an index by its URI, a folder or a collection on Milvus."""
+"""Backends: open an index by its URI: a folder, a schema on PostgreSQL, or a collection on Milvus."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from index.metadata import RowDType
 from index.milvus.collection import SCHEME, MilvusAddress
 from index.milvus.store import MilvusIndex
+from index.postgres.address import PostgresAddress, is_postgres
 from index.protocol import Index
 from index.store import ImageIndex, is_index
 from model.artifacts.artifact import Artifact
-from model.exceptions import InvalidRequestError, ReadOnlyIndexError
+from model.exceptions import IndexStoreError, InvalidRequestError, ReadOnlyIndexError
 from model.images.crops import CENTER_CROP
+from model.requirements import install_extra
+
+if TYPE_CHECKING:
+    from index.postgres.store import PostgresIndex
 
 
 @dataclass(frozen=True)
 class IndexUri:
-    """Location of an index: a folder, `milvus://HOST:PORT/COLLECTION`, or `milvus:FILE.db` (Milvus in a file)."""
+    """Location of an index: a folder, `postgresql://USER@HOST/DATABASE`, `milvus://HOST:PORT/COLLECTION`, or
+    `milvus:FILE.db` (Milvus in a file)."""
 
-    location: Path | MilvusAddress
+    location: Path | PostgresAddress | MilvusAddress
 
     @classmethod
     def parse(cls, text: str) -> IndexUri:
-        """Raises InvalidRequestError for an incomplete Milvus address; everything without its scheme is a folder."""
+        """Raises InvalidRequestError for an incomplete address; everything without a database's scheme is a folder."""
+        if is_postgres(text):
+            return cls(PostgresAddress.parse(text))
         return cls(MilvusAddress.parse(text) if text.startswith(SCHEME) else Path(text))
 
     @property
@@ -37,32 +46,51 @@ class IndexUri:
 def require_folder(uri: IndexUri) -> Path:
     """The folder of an index that must be in one. Raises InvalidRequestError."""
     if uri.folder is None:
-        raise InvalidRequestError(f"{uri} is not a folder: let several machines add to one Milvus collection")
+        raise InvalidRequestError(f"{uri} is not a folder: let several machines add to one index in a database")
     return uri.folder
 
 
 def open_writable(uri: IndexUri, artifact: Artifact, dtype: RowDType = "float32") -> Index:
     """Open an index for the features of `artifact` for writing; create it where there is none.
 
-    `dtype`: of a new index in a folder. Raises IndexStoreError.
+    `dtype`: of a new index in a folder or on PostgreSQL. Raises IndexStoreError.
     """
-    if isinstance(uri.location, MilvusAddress):
-        return MilvusIndex.create(uri.location, artifact, CENTER_CROP)
-    return ImageIndex.create(uri.location, artifact, dtype=dtype)
+    match uri.location:
+        case MilvusAddress() as address:
+            return MilvusIndex.create(address, artifact, CENTER_CROP)
+        case PostgresAddress() as address:
+            return _postgres_index().create(address, artifact, CENTER_CROP, dtype)
+        case path:
+            return ImageIndex.create(path, artifact, dtype=dtype)
 
 
 def open_readonly(uri: IndexUri) -> Index:
     """Open an existing index. Raises IndexNotFoundError or IndexStoreError."""
-    if isinstance(uri.location, MilvusAddress):
-        return MilvusIndex(uri.location, writable=False)
-    return ImageIndex.open(uri.location)
+    return _open(uri, writable=False)
 
 
 def open_existing(uri: IndexUri) -> Index:
     """Open an existing index for writing. Raises IndexNotFoundError, IndexStoreError or ReadOnlyIndexError."""
-    if isinstance(uri.location, MilvusAddress):
-        return MilvusIndex(uri.location, writable=True)
-    return ImageIndex.open(uri.location, writable=True)
+    return _open(uri, writable=True)
+
+
+def _open(uri: IndexUri, writable: bool) -> Index:
+    match uri.location:
+        case MilvusAddress() as address:
+            return MilvusIndex(address, writable=writable)
+        case PostgresAddress() as address:
+            return _postgres_index().open(address, writable)
+        case path:
+            return ImageIndex.open(path, writable)
+
+
+def _postgres_index() -> type[PostgresIndex]:
+    """The class, which needs optional packages. Raises IndexStoreError."""
+    try:
+        from index.postgres.store import PostgresIndex
+    except ModuleNotFoundError as error:
+        raise IndexStoreError(f"an index on PostgreSQL needs psycopg: {install_extra('postgres')}") from error
+    return PostgresIndex
 
 
 def open_for_serving(uri: IndexUri, artifact: Artifact, read_only: bool) -> tuple[Index, str]:

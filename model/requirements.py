@@ -17,6 +17,8 @@ PACKAGES = {
     "matplotlib": ("matplotlib", "train"),
     "numba": ("numba", "train"),
     "onnx": ("onnx", "pull"),
+    "psycopg": ("psycopg", "postgres"),
+    "psycopg_pool": ("psycopg-pool", "postgres"),
     "pymilvus": ("pymilvus", "milvus"),
     "safetensors": ("safetensors", "pull"),
     "skimage": ("scikit-image", "baselines"),

@@ -1,0 +1,1 @@
+"""Backend: an index on PostgreSQL."""

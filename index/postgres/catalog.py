@@ -1,0 +1,115 @@
+"""PostgresCatalog: which images an index on PostgreSQL holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from index.catalog import raise_for_used_keys, unknown_image_error
+from index.entries import Entry, NewEntry, StoredId
+from index.postgres.connections import Cursor, Database
+from model.datasets.attribution import Attribution
+
+ENTRY_COLUMNS = "id, key, label, source, format, width, height, author, author_page, page, license"
+PAGE_SIZE = 1000
+
+
+class PostgresCatalog:
+    """Reads an index in its newest state, or in that of a transaction whose cursor is given."""
+
+    def __init__(self, database: Database, cursor: Cursor | None = None) -> None:
+        self._database, self._cursor = database, cursor
+
+    def find(self, sha256s: Sequence[str]) -> dict[str, StoredId]:
+        """The images with these checksums that the index holds, removed ones included, by checksum."""
+        rows = self._query(
+            "SELECT sha256, id, removed FROM images WHERE sha256 = ANY(%s)", [list(map(bytes.fromhex, sha256s))]
+        )
+        return {sha256.hex(): StoredId(image_id, removed) for sha256, image_id, removed in rows}
+
+    def check_new_keys(self, keys: Sequence[str]) -> None:
+        """Raise InvalidRequestError if an image has one of the keys already, or two new ones share a key."""
+        used = self._query("SELECT key FROM images WHERE key = ANY(%s)", [list(keys)]) if keys else []
+        raise_for_used_keys(keys, {key for (key,) in used})
+
+    def page(self, after: int, limit: int, label: str | None = None) -> list[Entry]:
+        """The next entries by id, `after` excluded; with a label, those that have it."""
+        return self._entries(
+            "id > %s AND label = %s" if label is not None else "id > %s",
+            [after] if label is None else [after, label],
+            limit,
+        )
+
+    def iter_entries(self, label: str | None = None) -> Iterator[Entry]:
+        """All entries by id; with a label, those that have it."""
+        after = 0
+        while page := self.page(after, PAGE_SIZE, label):
+            yield from page
+            after = page[-1].id
+
+    def lookup(self, ids: Sequence[int]) -> list[Entry]:
+        """The entries of those ids that exist and aren't removed, in the order of `ids`."""
+        entries = {entry.id: entry for entry in self._entries("id = ANY(%s)", [list(map(int, ids))], len(ids))}
+        return [entries[image_id] for image_id in ids if image_id in entries]
+
+    def get(self, image_id: int) -> Entry:
+        """Raises UnknownImageError for an id that isn't indexed, or is removed."""
+        entries = self.lookup([image_id])
+        if not entries:
+            raise unknown_image_error(image_id)
+        return entries[0]
+
+    def thumbnail(self, image_id: int) -> bytes:
+        """JPEG bytes. Raises UnknownImageError."""
+        return bytes(self.value(image_id, "thumbnail"))
+
+    def sha256(self, image_id: int) -> str:
+        """Checksum of the bytes that were indexed. Raises UnknownImageError."""
+        return bytes(self.value(image_id, "sha256")).hex()
+
+    def value(self, image_id: int, column: str) -> Any:
+        """One column of an image. Raises UnknownImageError."""
+        rows = self._query(f"SELECT {column} FROM images WHERE id = %s AND NOT removed", [image_id])
+        if not rows:
+            raise unknown_image_error(image_id)
+        return rows[0][0]
+
+    def page_to_copy(self, after: int, limit: int) -> list[tuple[int, NewEntry]]:
+        """The next images as (id, everything that another index would store of them), by id."""
+        rows = self._query(
+            f"SELECT sha256, thumbnail, {ENTRY_COLUMNS} FROM images WHERE NOT removed AND id > %s ORDER BY id LIMIT %s",
+            [after, limit],
+        )
+        page = []
+        for sha256, thumbnail, *columns in rows:
+            e = _to_entry(columns)
+            new = NewEntry(
+                sha256.hex(), e.label, e.source, e.format, e.width, e.height, bytes(thumbnail), e.key, e.attribution
+            )
+            page.append((e.id, new))
+        return page
+
+    def _entries(self, condition: str, values: list[Any], limit: int) -> list[Entry]:
+        statement = f"SELECT {ENTRY_COLUMNS} FROM images WHERE NOT removed AND {condition} ORDER BY id LIMIT %s"
+        return [_to_entry(row) for row in self._query(statement, [*values, limit])]
+
+    def _query(self, statement: str, values: list[Any]) -> list[Any]:
+        if self._cursor is not None:
+            return self._cursor.execute(statement, values).fetchall()
+        with self._database.reading() as cursor:
+            return cursor.execute(statement, values).fetchall()
+
+
+def new_values(entry: NewEntry) -> list[Any]:
+    """The columns of a new image from sha256 to license, in the order of the table."""
+    source = "" if entry.source is None else str(entry.source)
+    attribution = entry.attribution or Attribution()
+    size = entry.width, entry.height
+    return [bytes.fromhex(entry.sha256), entry.key, entry.label, source, entry.format, *size, *attribution]
+
+
+def _to_entry(columns: Sequence[Any]) -> Entry:
+    image_id, key, label, source, image_format, width, height, *attribution = columns
+    path = Path(source) if source else None
+    return Entry(image_id, key, label, path, image_format, width, height, Attribution.of(*attribution))

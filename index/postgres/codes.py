@@ -1,0 +1,93 @@
+"""PostgresCodes: the binary codes of an index on PostgreSQL, in one table for the encoder that is used.
+
+The row `encoder_sha256` of the metadata names the encoder. A writer with another one stores no code with its images;
+they are in every shortlist until a writer with the right one has encoded them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.postgres.connections import Cursor, Database
+from index.postgres.schema import PostgresMetadata, lock_for_writing
+from index.postgres.vectors import to_bits, to_features
+from model.encoder import Encoder
+from model.exceptions import IndexStoreError
+
+logger = logging.getLogger(__name__)
+
+ENCODE_ROWS = 512
+
+
+def codes_table(encoder_sha256: str) -> str:
+    """The name of the table for an encoder."""
+    return f"codes_{encoder_sha256[:16]}"
+
+
+class PostgresCodes:
+    """Creates the table of an encoder's codes, and fills it."""
+
+    def __init__(self, database: Database, metadata: PostgresMetadata, encoder: Encoder) -> None:
+        if encoder.dim != metadata.dim:
+            raise IndexStoreError(
+                f"expected an encoder of features of {metadata.dim} numbers, got one of {encoder.dim}"
+            )
+        self._database, self._metadata, self.encoder = database, metadata, encoder
+        self.table = codes_table(encoder.sha256)
+
+    def is_current(self) -> bool:
+        """Whether the index has the codes of this encoder."""
+        with self._database.reading() as cursor:
+            rows = cursor.execute("SELECT value FROM metadata WHERE key = 'encoder_sha256'").fetchall()
+        return bool(rows == [(self.encoder.sha256,)])
+
+    def prepare(self) -> None:
+        """Make this encoder the index's, encode the images that have no code, and build the index of codes."""
+        self._replace_others()
+        while self._encode_some():
+            pass
+        self._database.execute_outside(
+            f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {self.table}_hnsw ON {self.table} "
+            "USING hnsw (code bit_hamming_ops) WHERE active"
+        )
+
+    def insert(self, cursor: Cursor, ids: Sequence[int], features: NDArray[np.float32]) -> None:
+        """Store the codes of images, in a transaction of the caller; removed images are not active."""
+        bits = to_bits(self.encoder.encode(features), self.encoder.bits)
+        cursor.executemany(
+            f"INSERT INTO {self.table} SELECT id, NOT removed, %s FROM images WHERE id = %s ON CONFLICT DO NOTHING",
+            list(zip(bits, ids, strict=True)),
+        )
+        cursor.execute("UPDATE images SET coded = true WHERE id = ANY(%s)", [list(ids)])
+
+    def _replace_others(self) -> None:
+        with self._database.transaction(time_limit=False) as cursor:
+            before = lock_for_writing(cursor, self._metadata, self._database.address)
+            if before == self.encoder.sha256:
+                return
+            if before:
+                logger.info("the binary codes of another encoder are replaced")
+                cursor.execute(f"DROP TABLE IF EXISTS {codes_table(before)}")
+            cursor.execute("UPDATE images SET coded = false WHERE coded")
+            cursor.execute(
+                f"CREATE TABLE {self.table} (id bigint PRIMARY KEY REFERENCES images ON DELETE CASCADE, "
+                f"active boolean NOT NULL, code bit({self.encoder.bits}) NOT NULL)"
+            )
+            cursor.execute("UPDATE metadata SET value = %s WHERE key = 'encoder_sha256'", [self.encoder.sha256])
+
+    def _encode_some(self) -> bool:
+        """Encode some images that have no code. Returns whether there were any."""
+        with self._database.transaction() as cursor:
+            if lock_for_writing(cursor, self._metadata, self._database.address) != self.encoder.sha256:
+                raise IndexStoreError("another program changes the encoder of the index: open it again")
+            rows = cursor.execute(
+                "SELECT id, feature FROM images WHERE NOT coded ORDER BY id LIMIT %s", [ENCODE_ROWS]
+            ).fetchall()
+            if rows:
+                ids, columns = zip(*rows, strict=True)
+                self.insert(cursor, ids, to_features(columns, self._metadata.dim, self._metadata.dtype))
+        return bool(rows)

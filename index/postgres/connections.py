@@ -1,0 +1,156 @@
+"""Database: a bounded pool of connections with time limits, and PostgreSQL's errors as exceptions of this program."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+import psycopg_pool
+from psycopg import errors
+
+from index.postgres import vectors
+from index.postgres.address import PostgresAddress
+from model.exceptions import (
+    IndexLockedError,
+    IndexReplacedError,
+    IndexStoreError,
+    IndexUnavailableError,
+    InvalidRequestError,
+    ReadOnlyIndexError,
+    StorageFullError,
+)
+
+MAX_CONNECTIONS = 8
+WAIT_SECONDS = 3
+"""How long a connection is waited for, by a request and by the network."""
+RECONNECT_SECONDS = 5
+"""After this long without success a connection is given up; the next request asks for another at once."""
+DEFAULTS: dict[str, Any] = {
+    "application_name": "alexnet",
+    "connect_timeout": WAIT_SECONDS,
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
+"""Parameters that the address needn't give: a host that vanishes is noticed within seconds."""
+SESSION_SETTINGS = {"statement_timeout": "60s", "lock_timeout": "10s", "idle_in_transaction_session_timeout": "60s"}
+
+Cursor = psycopg.Cursor[Any]
+Connection = psycopg.Connection[Any]
+
+logging.getLogger("psycopg.pool").addFilter(lambda record: record.levelno >= logging.ERROR)  # one line per attempt
+
+
+class Database:
+    """The connections of one index. Any thread may use it. Raises IndexStoreError if there is no connection."""
+
+    def __init__(self, address: PostgresAddress) -> None:
+        self.address = address
+        self._pool = psycopg_pool.ConnectionPool(
+            address.connection_uri,
+            kwargs=connection_options(address),
+            configure=lambda connection: configure(connection, address.schema),
+            check=psycopg_pool.ConnectionPool.check_connection,
+            min_size=1,
+            max_size=MAX_CONNECTIONS,
+            timeout=WAIT_SECONDS,
+            reconnect_timeout=RECONNECT_SECONDS,
+            open=True,
+        )
+
+    @contextmanager
+    def reading(self) -> Iterator[Cursor]:
+        """A cursor; each statement sees everything that was acknowledged before it."""
+        with translate_errors(self.address), self._pool.connection() as connection:
+            yield connection.cursor(binary=True)
+
+    @contextmanager
+    def transaction(self, time_limit: bool = True) -> Iterator[Cursor]:
+        """A cursor in a transaction that is durable when the block ends. Without `time_limit` it may take long."""
+        with translate_errors(self.address), self._pool.connection() as connection, connection.transaction():
+            cursor = connection.cursor(binary=True)
+            if not time_limit:
+                cursor.execute("SET LOCAL statement_timeout = 0")
+            yield cursor
+
+    def execute_outside(self, statement: str) -> None:
+        """Run a statement that can't be in a transaction, without a time limit."""
+        with translate_errors(self.address), connect(self.address) as connection:
+            configure(connection, self.address.schema)
+            connection.execute("SET statement_timeout = 0")
+            connection.execute(statement)
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+def connection_options(address: PostgresAddress) -> dict[str, Any]:
+    """Options of a connection; those in the address have precedence."""
+    try:
+        given = psycopg.conninfo.conninfo_to_dict(address.connection_uri)
+    except psycopg.ProgrammingError as error:
+        known = "invalid URI query parameter" in str(error)  # other messages could repeat the password
+        reason = f": {str(error).strip()}" if known else ", or it has a character to be written as %XX"
+        raise InvalidRequestError(f"invalid index {address}{reason}") from None
+    return {name: value for name, value in DEFAULTS.items() if name not in given} | {
+        "autocommit": True,
+        "prepare_threshold": None,  # plans that know the parameters, and poolers keep no statements
+    }
+
+
+def connect(address: PostgresAddress) -> Connection:
+    """Connect once. Raises IndexUnavailableError with the reason, InvalidRequestError."""
+    options = connection_options(address)
+    try:
+        return psycopg.connect(address.connection_uri, **options)
+    except psycopg.OperationalError as error:
+        raise IndexUnavailableError(f"can't connect to the index at {address}: {_first_line(error)}") from None
+
+
+def configure(connection: Connection, schema: str) -> None:
+    """Set a session's limits, where it looks for tables, and how features and codes are sent."""
+    settings = dict(SESSION_SETTINGS)
+    extension = vectors.register(connection)
+    settings["search_path"] = f'"{schema}", "{extension or "public"}", pg_catalog'
+    connection.execute("SELECT " + ", ".join(["set_config(%s, %s, false)"] * len(settings)), sum(settings.items(), ()))
+    connection.execute(
+        "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+    )
+
+
+@contextmanager
+def translate_errors(address: PostgresAddress) -> Iterator[None]:
+    """Raise PostgreSQL's errors as exceptions of this program. Their text goes to the log only, as their cause."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise translate(error, address) from error
+
+
+def translate(error: psycopg.Error, address: PostgresAddress) -> Exception:
+    """The exception of this program for an error of PostgreSQL."""
+    match error:
+        case errors.DiskFull():
+            return StorageFullError(f"the disk of the database of {address} is full; nothing was changed")
+        case errors.LockNotAvailable() | errors.DeadlockDetected() | errors.SerializationFailure():
+            return IndexLockedError("another program changes the index, nothing was changed: try again")
+        case errors.ProgramLimitExceeded() | psycopg.DataError():
+            return InvalidRequestError(f"the database can't store this: {_first_line(error)}")
+        case errors.QueryCanceled():
+            return IndexUnavailableError("the index's database took too long: try again later")
+        case psycopg.OperationalError() | psycopg.InterfaceError():
+            return IndexUnavailableError("the index's database does not answer: try again in a moment")
+        case errors.InsufficientPrivilege() | errors.ReadOnlySqlTransaction():
+            return ReadOnlyIndexError(f"the index at {address} can only be read here: {_first_line(error)}")
+        case errors.UndefinedTable() | errors.UndefinedColumn() | errors.InvalidSchemaName():
+            return IndexReplacedError(f"the index at {address} is not the one that was opened any more: open it again")
+        case _:
+            return IndexStoreError(f"the index at {address} can't be used: {_first_line(error)}")
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0].rstrip(".;:")

@@ -1,0 +1,219 @@
+"""The tables of an index on PostgreSQL, their migrations, and its metadata."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from psycopg import errors
+
+from index.metadata import RowDType, check_network, parse_dtype
+from index.postgres.address import PostgresAddress
+from index.postgres.connections import Connection, Cursor, configure, connect, translate_errors
+from index.postgres.vectors import COLUMN_TYPES
+from model.artifacts.artifact import Artifact
+from model.exceptions import (
+    ArtifactError,
+    IndexFormatError,
+    IndexNotFoundError,
+    IndexStoreError,
+    InvalidRequestError,
+    ReadOnlyIndexError,
+)
+from model.images.contract import ImageContract
+
+CREATE_TABLES = """
+CREATE TABLE metadata (key text PRIMARY KEY, value text NOT NULL);
+CREATE TABLE images (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    sha256 bytea NOT NULL UNIQUE,            -- of the image's bytes
+    key text UNIQUE,                         -- the caller's own name for it
+    label text,
+    source text NOT NULL,                    -- path of the file when it was added; empty: there was none
+    format text NOT NULL,
+    width integer NOT NULL,
+    height integer NOT NULL,
+    author text,                             -- attribution, where it is known
+    author_page text,
+    page text,
+    license text,
+    removed boolean NOT NULL DEFAULT false,  -- until the index is compacted
+    coded boolean NOT NULL DEFAULT false,    -- whether its binary code is stored
+    feature_checksum bigint NOT NULL,        -- CRC-32 of the numbers, as an index in a folder has it
+    thumbnail_checksum bigint NOT NULL,      -- CRC-32
+    feature {vector}({dim}) NOT NULL,
+    thumbnail bytea NOT NULL                 -- JPEG, 256 x 256
+);
+ALTER TABLE images ALTER COLUMN feature SET STORAGE EXTERNAL, ALTER COLUMN thumbnail SET STORAGE EXTERNAL;
+CREATE INDEX images_by_label ON images (label, id) WHERE NOT removed;
+CREATE INDEX images_without_code ON images (id) WHERE NOT coded;
+"""
+MIGRATIONS: tuple[str, ...] = (CREATE_TABLES,)
+"""The n-th makes schema version n of version n - 1. One that was published is never changed."""
+MIN_PGVECTOR = (0, 8)
+LOCKED_ROWS = (
+    "SELECT key, value FROM metadata WHERE key IN ('encoder_sha256', 'network_sha256') ORDER BY key FOR UPDATE"
+)
+"""Locks the index for one writer until its transaction ends."""
+
+
+@dataclass(frozen=True)
+class PostgresMetadata:
+    """The network and crops that the features belong to, and their dtype."""
+
+    network_sha256: str
+    dim: int
+    crops: tuple[int, ...]
+    image_contract: str
+    dtype: RowDType
+
+    def check_compatible(self, artifact: Artifact, address: PostgresAddress) -> None:
+        """Raise IndexStoreError unless the index has features of this network."""
+        check_network(artifact, self.network_sha256, self.dim, self.image_contract, str(address))
+
+    def to_rows(self) -> list[tuple[str, str]]:
+        """Rows of the table `metadata`."""
+        values = {
+            "network_sha256": self.network_sha256,
+            "feature_dim": str(self.dim),
+            "crops": ",".join(map(str, self.crops)),
+            "image_contract": self.image_contract,
+            "dtype": self.dtype,
+            "encoder_sha256": "",
+        }
+        return list(values.items())
+
+
+def read_metadata(address: PostgresAddress) -> PostgresMetadata:
+    """The metadata of an existing index of the current schema version. Raises IndexNotFoundError, IndexStoreError."""
+    with translate_errors(address), connect(address) as connection:
+        stored = _read_rows(connection, address.schema)
+        if stored is None:
+            raise IndexNotFoundError(f"no index at {address}: build one with `alexnet index add`")
+        _check_version(stored, address, can_migrate=False)
+        _check_extension(connection, address)
+        return _parse(stored, address)
+
+
+def prepare(address: PostgresAddress, new: PostgresMetadata | None) -> PostgresMetadata:
+    """Bring an index to the current schema version, and create it where there is none, by `new`.
+
+    Everything is done or nothing. Raises IndexNotFoundError without `new`, ReadOnlyIndexError, IndexStoreError.
+    """
+    with translate_errors(address), connect(address) as connection:
+        (read_only,) = _one(connection, "SELECT current_setting('transaction_read_only')::boolean")
+        if read_only:
+            raise ReadOnlyIndexError(f"the database of {address} can only be read")
+        with connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"alexnet {address.schema}"])
+            stored = _read_rows(connection, address.schema)
+            if stored is None and new is None:
+                raise IndexNotFoundError(f"no index at {address}: build one with `alexnet index add`")
+            if stored is None:
+                _create_extension(connection, address)
+            _check_extension(connection, address)
+            if stored is None and new is not None:
+                connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{address.schema}"')
+                stored = {"schema_version": "0", **dict(new.to_rows())}
+            assert stored is not None
+            configure(connection, address.schema)
+            version = _check_version(stored, address, can_migrate=True)
+            metadata = _parse(stored, address)
+            if version < len(MIGRATIONS):
+                _migrate(connection, version, metadata, address)
+            if version == 0:
+                connection.cursor().executemany("INSERT INTO metadata VALUES (%s, %s)", metadata.to_rows())
+            (writable,) = _one(connection, "SELECT has_table_privilege('images', 'INSERT, UPDATE')")
+            if not writable:
+                raise ReadOnlyIndexError(f"this role may only read the index at {address}")
+            return metadata
+
+
+def lock_for_writing(cursor: Cursor, metadata: PostgresMetadata, address: PostgresAddress) -> str:
+    """Wait for other writers, and check that the features are still of this network. Returns the encoder's sha256."""
+    stored = dict(cursor.execute(LOCKED_ROWS).fetchall())
+    if stored.get("network_sha256") != metadata.network_sha256:
+        raise IndexStoreError(f"the index at {address} was replaced by another network's: open it again")
+    return str(stored["encoder_sha256"])
+
+
+def _migrate(connection: Connection, version: int, metadata: PostgresMetadata, address: PostgresAddress) -> None:
+    try:
+        connection.execute("SET LOCAL statement_timeout = 0")
+        for migration in MIGRATIONS[version:]:
+            connection.execute(migration.format(vector=COLUMN_TYPES[metadata.dtype], dim=metadata.dim))
+        connection.execute(
+            "INSERT INTO metadata VALUES ('schema_version', %s) ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value",
+            [str(len(MIGRATIONS))],
+        )
+    except errors.DuplicateTable as error:
+        raise IndexStoreError(
+            f"the schema {address.schema} at {address} has tables of another program: name another with ?schema=NAME"
+        ) from error
+
+
+def _read_rows(connection: Connection, schema: str) -> dict[str, str] | None:
+    """The metadata; None where the schema has no such table."""
+    (exists,) = _one(connection, "SELECT to_regclass(%s) IS NOT NULL", [f'"{schema}".metadata'])
+    return dict(connection.execute(f'SELECT key, value FROM "{schema}".metadata').fetchall()) if exists else None
+
+
+def _check_version(stored: dict[str, str], address: PostgresAddress, can_migrate: bool) -> int:
+    try:
+        version = int(stored["schema_version"])
+    except (KeyError, ValueError) as error:
+        raise IndexStoreError(
+            f"the schema {address.schema} at {address} was not made by `alexnet index add`: name another with "
+            "?schema=NAME"
+        ) from error
+    if version > len(MIGRATIONS):
+        raise IndexFormatError(
+            f"the index at {address} has schema version {version}, and this program knows {len(MIGRATIONS)}: use a "
+            "newer version of it"
+        )
+    if version < len(MIGRATIONS) and not can_migrate:
+        raise IndexFormatError(
+            f"the index at {address} has schema version {version}, and this program reads {len(MIGRATIONS)}: open it "
+            "once for writing, as `alexnet index restore` does"
+        )
+    return version
+
+
+def _create_extension(connection: Connection, address: PostgresAddress) -> None:
+    try:
+        with connection.transaction():
+            connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+    except (errors.UndefinedFile, errors.FeatureNotSupported, errors.InsufficientPrivilege) as error:
+        raise _extension_error(address) from error
+
+
+def _check_extension(connection: Connection, address: PostgresAddress) -> None:
+    row = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
+    if row is None:
+        raise _extension_error(address)
+    if tuple(map(int, row[0].split(".")[:2])) < MIN_PGVECTOR:
+        raise IndexStoreError(f"the database of {address} has pgvector {row[0]}: 0.8 or newer is needed")
+
+
+def _extension_error(address: PostgresAddress) -> IndexStoreError:
+    return IndexStoreError(
+        f"the database of {address} has no pgvector: install it on the database's host, and let an administrator run "
+        "CREATE EXTENSION vector"
+    )
+
+
+def _parse(stored: dict[str, str], address: PostgresAddress) -> PostgresMetadata:
+    try:
+        ImageContract.parse(stored["image_contract"])
+        crops = tuple(map(int, stored["crops"].split(",")))
+        dim, dtype = int(stored["feature_dim"]), parse_dtype(stored["dtype"])
+        return PostgresMetadata(stored["network_sha256"], dim, crops, stored["image_contract"], dtype)
+    except ArtifactError as error:
+        raise IndexStoreError(f"the index at {address} doesn't fit this program: {error}; build it again") from error
+    except (KeyError, ValueError, InvalidRequestError) as error:
+        raise IndexStoreError(f"the metadata of the index at {address} are damaged: build it again") from error
+
+
+def _one(connection: Connection, statement: str, values: list[str] | None = None) -> tuple[bool, ...]:
+    row = connection.execute(statement, values).fetchone()
+    assert row is not None
+    return tuple(row)

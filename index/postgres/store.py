@@ -1,0 +1,311 @@
+"""PostgresIndex: an index on PostgreSQL with pgvector, which any number of servers change and search at once.
+
+Every change is a transaction that is durable when its method returns, and a search sees everything that any server
+acknowledged before it. Distances are measured in float64 from the stored features, as in a folder.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.catalog import unknown_image_error
+from index.codes import code_too_long_error
+from index.entries import AddResult, Entry, NewEntry
+from index.metadata import RowDType
+from index.postgres import schema
+from index.postgres.address import PostgresAddress
+from index.postgres.catalog import PostgresCatalog, new_values
+from index.postgres.codes import PostgresCodes, codes_table
+from index.postgres.connections import Cursor, Database
+from index.postgres.schema import PostgresMetadata
+from index.postgres.search import CandidateSearch, label_exists
+from index.postgres.vectors import to_features, to_vectors
+from index.recent_count import RecentCount
+from index.row_table import unknown_label_error
+from index.search import (
+    SEARCHERS,
+    NearestIds,
+    Neighbor,
+    Query,
+    attach_entries,
+    no_codes_error,
+    rank_candidates,
+    shortlist_size,
+)
+from index.write_batch import AddQueue, PendingAdd, WriteBatch
+from model.artifacts.artifact import Artifact
+from model.encoder import Encoder
+from model.exceptions import ReadOnlyIndexError
+from model.images.contract import ImageContract
+
+logger = logging.getLogger(__name__)
+
+INSERT_IMAGE = (
+    "INSERT INTO images (sha256, key, label, source, format, width, height, author, author_page, page, license, "
+    "feature_checksum, thumbnail_checksum, feature, thumbnail) "
+    "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id"
+)
+VERIFY_ROWS = 500
+
+
+class PostgresIndex:
+    """An index in a schema of a database; see `index.protocol.Index`. All methods may be called from any thread."""
+
+    def __init__(self, address: PostgresAddress, metadata: PostgresMetadata, writable: bool) -> None:
+        self.uri, self.writable = str(address), writable
+        self._address, self._metadata = address, metadata
+        self.dim, self.crops, self.dtype = metadata.dim, metadata.crops, metadata.dtype
+        self.image_contract = ImageContract.parse(metadata.image_contract)
+        self._database = Database(address)
+        self.catalog = PostgresCatalog(self._database)
+        self._codes: PostgresCodes | None = None
+        self._count = RecentCount(self._count_images)
+        self._additions = AddQueue(threading.Lock(), self._write)
+        self.damaged: Mapping[int, str] = {}
+
+    @classmethod
+    def open(cls, address: PostgresAddress, writable: bool = False) -> PostgresIndex:
+        """Open an existing index; for writing, it is brought to the current schema version.
+
+        Raises IndexNotFoundError, IndexStoreError, or ReadOnlyIndexError.
+        """
+        metadata = schema.prepare(address, None) if writable else schema.read_metadata(address)
+        return cls(address, metadata, writable)
+
+    @classmethod
+    def create(
+        cls, address: PostgresAddress, artifact: Artifact, crops: Sequence[int], dtype: RowDType
+    ) -> PostgresIndex:
+        """Open an index for writing, after creating it where there is none. `dtype`: of a new one.
+
+        Raises IndexStoreError if an existing one belongs to another network, or ReadOnlyIndexError.
+        """
+        manifest = artifact.manifest
+        new = PostgresMetadata(
+            artifact.network_sha256, manifest.feature_dim, tuple(crops), manifest.image_contract, dtype
+        )
+        metadata = schema.prepare(address, new)
+        metadata.check_compatible(artifact, address)
+        return cls(address, metadata, writable=True)
+
+    def check_compatible(self, artifact: Artifact) -> None:
+        """Raise IndexStoreError unless the features here are those of this network."""
+        self._metadata.check_compatible(artifact, self._address)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def __len__(self) -> int:
+        return self._count.value()
+
+    def labels(self) -> dict[str, int]:
+        """Images per label."""
+        with self._database.reading() as cursor:
+            return dict(
+                cursor.execute(
+                    "SELECT label, count(*) FROM images WHERE NOT removed AND label IS NOT NULL GROUP BY label"
+                ).fetchall()
+            )
+
+    def count(self, label: str | None = None) -> int:
+        """Images of a label; None: of all."""
+        if label is None:
+            return len(self)
+        with self._database.reading() as cursor:
+            rows = cursor.execute("SELECT count(*) FROM images WHERE NOT removed AND label = %s", [label]).fetchall()
+        return int(rows[0][0])
+
+    def add(self, features: NDArray[np.float32], entries: Sequence[NewEntry]) -> list[AddResult]:
+        """As `ImageIndex.add`. Raises IndexUnavailableError if the connection is lost: adding again is safe."""
+        self._require_writable()
+        addition = PendingAdd(features, entries)
+        addition.check(self.dim, self.dtype)
+        return self._additions.add(addition)
+
+    def remove(self, image_id: int) -> None:
+        """Remove an image; `restore` undoes it until the index is compacted. Raises UnknownImageError."""
+        with self._changing() as (cursor, encoder_sha256):
+            if not self._set_removed(cursor, encoder_sha256, [image_id], True):
+                raise unknown_image_error(image_id)
+
+    def restore(self, image_id: int) -> None:
+        """Undo a removal. Raises UnknownImageError if there is no such image."""
+        with self._changing() as (cursor, encoder_sha256):
+            if not cursor.execute("SELECT FROM images WHERE id = %s", [image_id]).rowcount:
+                raise unknown_image_error(image_id)
+            self._set_removed(cursor, encoder_sha256, [image_id], False)
+
+    def update(self, image_id: int, label: str | None) -> None:
+        """Change the label of an image. Raises UnknownImageError."""
+        with self._changing() as (cursor, _):
+            cursor.execute("UPDATE images SET label = %s WHERE id = %s AND NOT removed", [label, image_id])
+            if not cursor.rowcount:
+                raise unknown_image_error(image_id)
+
+    def search(self, query: Query) -> list[Neighbor]:
+        """The nearest images, nearest first, ties by id. Raises InvalidRequestError."""
+        return self.search_many([query])[0]
+
+    def search_many(self, queries: Sequence[Query]) -> list[list[Neighbor]]:
+        return attach_entries(self.search_ids(queries), self.catalog)
+
+    def search_ids(self, queries: Sequence[Query]) -> list[NearestIds]:
+        for query in queries:
+            query.check(self.dim)
+        return [self._search(query) for query in queries]
+
+    def feature(self, image_id: int) -> NDArray[np.float32]:
+        """The stored (dim,) feature of an image. Raises UnknownImageError."""
+        feature: NDArray[np.float32] = to_features([self.catalog.value(image_id, "feature")], self.dim, self.dtype)[0]
+        return feature
+
+    def entry(self, image_id: int) -> Entry:
+        """The entry of an image. Raises UnknownImageError."""
+        return self.catalog.get(image_id)
+
+    @property
+    def encoder(self) -> Encoder | None:
+        """The encoder of the binary codes, while one is set."""
+        return None if self._codes is None else self._codes.encoder
+
+    def set_encoder(self, encoder: Encoder | None) -> None:
+        """Search with binary codes by this encoder from now on. If the index is writable, missing codes are made, and
+        those of another encoder are replaced; else an index with those of another has none here."""
+        if encoder is None:
+            self._codes = None
+            return
+        if self.encoder is not None and self.encoder.sha256 == encoder.sha256:
+            return
+        codes = PostgresCodes(self._database, self._metadata, encoder)
+        if self.writable:
+            codes.prepare()
+        elif not codes.is_current():
+            logger.warning("the index at %s has no binary codes of this encoder, and can only be read", self.uri)
+            return
+        self._codes = codes
+
+    @property
+    def num_unverified(self) -> int:
+        """Always 0: PostgreSQL has checksums of its own."""
+        return 0
+
+    def wait_until_verified(self) -> Mapping[int, str]:
+        """What `verify` has found."""
+        return self.damaged
+
+    def verify(self) -> Mapping[int, str]:
+        """Compare features and thumbnails with their checksums. Returns `damaged`."""
+        damaged: dict[int, str] = {}
+        after = 0
+        while rows := self._rows_to_verify(after):
+            after = rows[-1][0]
+            features = to_features([row[1] for row in rows], self.dim, self.dtype)
+            checksums = feature_checksums(features, self.dtype)
+            for checksum, (image_id, _, expected, thumbnail, expected_of_thumbnail) in zip(
+                checksums, rows, strict=True
+            ):
+                if checksum != expected:
+                    damaged[image_id] = "its feature has another checksum"
+                elif zlib.crc32(thumbnail) != expected_of_thumbnail:
+                    damaged[image_id] = "its thumbnail has another checksum"
+        self.damaged = damaged
+        return damaged
+
+    def compact(self) -> int:
+        """Delete removed and damaged images for good. Returns how many; PostgreSQL frees their space by itself."""
+        self._require_writable()
+        damaged = list(self.verify())
+        with self._changing(time_limit=False) as (cursor, _):
+            cursor.execute("DELETE FROM images WHERE removed OR id = ANY(%s)", [damaged])
+            count = cursor.rowcount
+        self.damaged = {}
+        return count
+
+    def _search(self, query: Query) -> NearestIds:
+        if query.label is not None and not label_exists(self._database, query.label):
+            raise unknown_label_error(query.label)
+        searcher, codes = SEARCHERS[query.mode], self._codes
+        if searcher.needs_codes and codes is None:
+            raise no_codes_error(query.mode)
+        if codes is not None and not searcher.works_with(codes.encoder.bits):
+            raise code_too_long_error(codes.encoder.bits)
+        shortlist = shortlist_size(len(self), query.num_needed)
+        search = CandidateSearch(self._database, self._metadata, query, codes, shortlist)
+        return rank_candidates(query, search.find)
+
+    def _write(self, additions: Sequence[PendingAdd]) -> tuple[WriteBatch, list[int]]:
+        """Write additions in one transaction."""
+        with self._changing() as (cursor, encoder_sha256):
+            batch = WriteBatch(PostgresCatalog(self._database, cursor))
+            for addition in additions:
+                batch.accept(addition)
+            ids = self._insert(cursor, encoder_sha256, list(batch.new.values()))
+            self._set_removed(cursor, encoder_sha256, batch.removed_ids, False)
+        return batch, ids
+
+    def _insert(
+        self, cursor: Cursor, encoder_sha256: str, images: Sequence[tuple[NewEntry, NDArray[np.float32]]]
+    ) -> list[int]:
+        if not images:
+            return []
+        features = np.stack([feature for _, feature in images])
+        stored, checksums = to_vectors(features, self.dtype), feature_checksums(features, self.dtype)
+        rows = [
+            (*new_values(entry), checksum, zlib.crc32(entry.thumbnail), vector, entry.thumbnail)
+            for (entry, _), checksum, vector in zip(images, checksums, stored, strict=True)
+        ]
+        cursor.executemany(INSERT_IMAGE, rows, returning=True)
+        ids = [int(result.fetchall()[0][0]) for result in cursor.results()]
+        if self._codes is not None and self._codes.encoder.sha256 == encoder_sha256:
+            self._codes.insert(cursor, ids, features)
+        return ids
+
+    def _set_removed(self, cursor: Cursor, encoder_sha256: str, ids: Sequence[int], removed: bool) -> int:
+        """Mark images as removed or not. Returns the number of those that were otherwise."""
+        if not ids:
+            return 0
+        values = {"ids": list(ids), "removed": removed}
+        cursor.execute(
+            "UPDATE images SET removed = %(removed)s WHERE id = ANY(%(ids)s) AND removed <> %(removed)s", values
+        )
+        changed = cursor.rowcount
+        if encoder_sha256:
+            table = codes_table(encoder_sha256)
+            cursor.execute(f"UPDATE {table} SET active = NOT %(removed)s WHERE id = ANY(%(ids)s)", values)
+        return changed
+
+    @contextmanager
+    def _changing(self, time_limit: bool = True) -> Iterator[tuple[Cursor, str]]:
+        """A transaction in which no other program changes the index, and the sha256 of its encoder."""
+        self._require_writable()
+        with self._database.transaction(time_limit) as cursor:
+            yield cursor, schema.lock_for_writing(cursor, self._metadata, self._address)
+        self._count.forget()
+
+    def _count_images(self) -> int:
+        with self._database.reading() as cursor:
+            return int(cursor.execute("SELECT count(*) FROM images WHERE NOT removed").fetchall()[0][0])
+
+    def _rows_to_verify(self, after: int) -> list[tuple[int, bytes, int, bytes, int]]:
+        with self._database.reading() as cursor:
+            return cursor.execute(
+                "SELECT id, feature, feature_checksum, thumbnail, thumbnail_checksum FROM images WHERE id > %s "
+                "ORDER BY id LIMIT %s",
+                [after, VERIFY_ROWS],
+            ).fetchall()
+
+    def _require_writable(self) -> None:
+        if not self.writable:
+            raise ReadOnlyIndexError("the index is open for reading only")
+
+
+def feature_checksums(features: NDArray[np.float32], dtype: RowDType) -> list[int]:
+    """CRC-32 of the numbers of each feature, as an index in a folder stores them."""
+    return [zlib.crc32(row.tobytes()) for row in np.ascontiguousarray(features.astype(dtype))]
