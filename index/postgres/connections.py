@@ -26,6 +26,8 @@ from model.exceptions import (
 MAX_CONNECTIONS = 8
 WAIT_SECONDS = 3
 """How long a connection is waited for, by a request and by the network."""
+WAIT_WHILE_LOST_SECONDS = 0.2
+"""The same once a request has waited in vain, so that the others don't occupy all threads."""
 RECONNECT_SECONDS = 5
 """After this long without success a connection is given up; the next request asks for another at once."""
 DEFAULTS: dict[str, Any] = {
@@ -61,21 +63,36 @@ class Database:
             reconnect_timeout=RECONNECT_SECONDS,
             open=True,
         )
+        self._is_lost = False
 
     @contextmanager
     def reading(self) -> Iterator[Cursor]:
         """A cursor; each statement sees everything that was acknowledged before it."""
-        with translate_errors(self.address), self._pool.connection() as connection:
+        with translate_errors(self.address), self._connection() as connection:
             yield connection.cursor(binary=True)
 
     @contextmanager
     def transaction(self, time_limit: bool = True) -> Iterator[Cursor]:
         """A cursor in a transaction that is durable when the block ends. Without `time_limit` it may take long."""
-        with translate_errors(self.address), self._pool.connection() as connection, connection.transaction():
+        with translate_errors(self.address), self._connection() as connection, connection.transaction():
             cursor = connection.cursor(binary=True)
             if not time_limit:
                 cursor.execute("SET LOCAL statement_timeout = 0")
             yield cursor
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        """A connection that has just answered, of the pool."""
+        try:
+            connection = self._pool.getconn(WAIT_WHILE_LOST_SECONDS if self._is_lost else WAIT_SECONDS)
+        except psycopg.OperationalError:
+            self._is_lost = True
+            raise
+        self._is_lost = False
+        try:
+            yield connection
+        finally:
+            self._pool.putconn(connection)
 
     def execute_outside(self, statement: str) -> None:
         """Run a statement that can't be in a transaction, without a time limit."""

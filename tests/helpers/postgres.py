@@ -54,7 +54,8 @@ class PostgresServer:
         import psycopg
 
         with self._log.open("ab") as log:
-            command = [self._programs / "postgres", "-D", self._data, "-k", self.folder, "-c", "listen_addresses="]
+            options = ["-c", "listen_addresses=", "-c", "fsync=off"]  # what was written survives SIGKILL all the same
+            command = [self._programs / "postgres", "-D", self._data, "-k", self.folder, *options]
             self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, **self._user)  # type: ignore[call-overload]
 
         def answers() -> bool:
@@ -88,8 +89,9 @@ class PostgresServer:
             self._process.wait()
 
     def delete(self) -> None:
-        """Stop the server, and delete its folder."""
-        self.stop()
+        """End the server, and delete its folder."""
+        if self._process is not None and self._process.poll() is None:
+            self.kill()
         shutil.rmtree(self.folder)
 
     def _run(self, program: str, *arguments: Any) -> None:
