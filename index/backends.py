@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from index.metadata import RowDType
-from index.milvus.collection import SCHEME, MilvusAddress
+from index.metadata import FeatureSpace, RowDType
+from index.milvus.collection import SCHEME, CollectionMetadata, MilvusAddress, create_collection
 from index.milvus.store import MilvusIndex
 from index.postgres.address import PostgresAddress, is_postgres
 from index.protocol import Index
-from index.store import ImageIndex, is_index
+from index.store import ImageIndex, create_empty_index, is_index
 from model.artifacts.artifact import Artifact
-from model.exceptions import IndexStoreError, InvalidRequestError, ReadOnlyIndexError
+from model.exceptions import IndexStoreError, ReadOnlyIndexError
 from model.images.crops import CENTER_CROP
 from model.requirements import install_extra
 
@@ -41,13 +41,6 @@ class IndexUri:
 
     def __str__(self) -> str:
         return str(self.location)
-
-
-def require_folder(uri: IndexUri) -> Path:
-    """The folder of an index that must be in one. Raises InvalidRequestError."""
-    if uri.folder is None:
-        raise InvalidRequestError(f"{uri} is not a folder: let several machines add to one index in a database")
-    return uri.folder
 
 
 def open_writable(uri: IndexUri, artifact: Artifact, dtype: RowDType = "float32") -> Index:
@@ -91,6 +84,17 @@ def _postgres_index() -> type[PostgresIndex]:
     except ModuleNotFoundError as error:
         raise IndexStoreError(f"an index on PostgreSQL needs psycopg: {install_extra('postgres')}") from error
     return PostgresIndex
+
+
+def create_like(uri: IndexUri, space: FeatureSpace) -> None:
+    """Create an index for features of this kind, unless there is one. Raises IndexStoreError."""
+    match uri.location:
+        case MilvusAddress() as address:
+            create_collection(address, CollectionMetadata.of(space))
+        case PostgresAddress() as address:
+            _postgres_index().create_empty(address, space)
+        case path:
+            create_empty_index(path, space)
 
 
 def open_for_serving(uri: IndexUri, artifact: Artifact, read_only: bool) -> tuple[Index, str]:

@@ -1,4 +1,4 @@
-"""Merge indexes into one, as if one machine had built it.
+"""Merge indexes into one, as if one machine had built it: from folders and PostgreSQL, into either.
 
 Images are added in the order of their files' paths, which is that of `alexnet index add` over one folder: a merged
 index has the ids, the rows and the search results of an index that was built at once. Images that it has already
@@ -13,16 +13,16 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from index.backends import IndexUri, create_like, open_existing, open_readonly
 from index.entries import NewEntry
-from index.metadata import IndexMetadata
+from index.protocol import Index, SupportsCompaction
 from index.reading import add_new
-from index.store import ImageIndex, create_empty_index, is_index, lock_for_writing
+from index.store import is_index, lock_for_writing
 from model.exceptions import IndexStoreError, InvalidRequestError
 
 BATCH_SIZE = 1024
@@ -40,12 +40,12 @@ class MergeReport:
 
 @dataclass(frozen=True)
 class _Image:
-    index: ImageIndex
+    index: Index
     id: int
     entry: NewEntry
 
 
-def merge(target: Path, sources: Sequence[Path]) -> MergeReport:
+def merge(target: IndexUri, sources: Sequence[IndexUri]) -> MergeReport:
     """Add the images of the indexes `sources` to the one at `target`, which is created where there is none.
 
     Images with the same bytes count once: the one in `target`, else the one whose file's path comes first. An image
@@ -56,15 +56,15 @@ def merge(target: Path, sources: Sequence[Path]) -> MergeReport:
     another process changes one of them; IndexStoreError, before anything is added, unless all have the same network,
     crops and dtype and no row is damaged.
     """
-    paths = [target, *sources]
-    if len({path.resolve() for path in paths}) < len(paths):
+    places = [str(uri) if uri.folder is None else str(uri.folder.resolve()) for uri in (target, *sources)]
+    if len(set(places)) < len(places):
         raise InvalidRequestError("the same index is given twice: name each index once")
     with ExitStack() as stack:
-        opened = [_open_source(path, stack) for path in sources]
+        opened = [_open_source(uri, stack) for uri in sources]
         for index in opened:
             _check_mergeable(index, opened[0])
-        create_empty_index(target, IndexMetadata.read(opened[0].catalog, opened[0].path))
-        merged = stack.enter_context(closing(ImageIndex.open(target, writable=True)))
+        create_like(target, opened[0].space)
+        merged = stack.enter_context(closing(open_existing(target)))
         _check_mergeable(merged, opened[0])
         total, added = sum(map(len, opened)), 0
         with tqdm(total=total, desc="merging", unit="image", disable=None) as bar:
@@ -74,27 +74,29 @@ def merge(target: Path, sources: Sequence[Path]) -> MergeReport:
         return MergeReport(len(merged), added, total - added)
 
 
-def _open_source(path: Path, stack: ExitStack) -> ImageIndex:
-    """Open an index for reading and lock it, so that one that is still being built isn't merged by mistake."""
-    if is_index(path) and os.access(path, os.W_OK):  # else nobody changes it, as on a read-only disk
+def _open_source(uri: IndexUri, stack: ExitStack) -> Index:
+    """Open an index for reading. One in a folder is locked, so that it isn't merged while it is still being built."""
+    path = uri.folder
+    if path is not None and is_index(path) and os.access(path, os.W_OK):  # on a read-only disk nobody changes it
         stack.callback(lock_for_writing(path).release)
-    return stack.enter_context(closing(ImageIndex.open(path)))
+    return stack.enter_context(closing(open_readonly(uri)))
 
 
-def _check_mergeable(index: ImageIndex, first: ImageIndex) -> None:
-    if not index.can_merge(first):
+def _check_mergeable(index: Index, first: Index) -> None:
+    if index.space != first.space:
         raise IndexStoreError(
-            f"{index.path} and {first.path} differ in network, crops or dtype, so their distances can't be compared: "
+            f"{index.uri} and {first.uri} differ in network, crops or dtype, so their distances can't be compared: "
             "build them with the same artifact and options"
         )
-    for image_id, fault in index.wait_until_verified().items():
+    damaged = index.wait_until_verified() if isinstance(index, SupportsCompaction) else {}
+    for image_id, fault in damaged.items():
         raise IndexStoreError(
-            f"{len(index.damaged):,} images in {index.path} are damaged, such as {image_id} ({fault}): take them out "
+            f"{len(damaged):,} images in {index.uri} are damaged, such as {image_id} ({fault}): take them out "
             "with `alexnet index compact`, and add their files again"
         )
 
 
-def _iter_images(index: ImageIndex) -> Iterator[_Image]:
+def _iter_images(index: Index) -> Iterator[_Image]:
     """All images of an index by id."""
     after = 0
     while page := index.catalog.page_to_copy(after, BATCH_SIZE):
@@ -118,7 +120,7 @@ def _batches(images: Iterable[_Image]) -> Iterator[list[_Image]]:
         yield batch
 
 
-def _add_batch(target: ImageIndex, images: Sequence[_Image]) -> int:
+def _add_batch(target: Index, images: Sequence[_Image]) -> int:
     def read_features(numbers: Sequence[int]) -> NDArray[np.float32]:
         return np.stack([images[number].index.feature(images[number].id) for number in numbers])
 

@@ -1,9 +1,9 @@
-"""IndexMetadata: the network and crops that an index belongs to, and how its features are stored."""
+"""FeatureSpace: the network and crops that an index belongs to, and how its features are stored."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast, get_args
 
@@ -26,24 +26,53 @@ def parse_dtype(name: str) -> RowDType:
 
 
 @dataclass(frozen=True)
-class IndexMetadata:
-    """Metadata of an index in a folder.
+class FeatureSpace:
+    """What the features of an index are. Distances of two indexes can be compared, and features copied, if it is equal.
 
-    `generation`: number of the current file of features. `image_contract`: how images were decoded for them.
+    `image_contract`: how images were decoded for them. `dtype`: of the stored numbers.
     """
 
     network_sha256: str
     crops: tuple[int, ...]
     dim: int
-    dtype: str
-    generation: int
+    dtype: RowDType
     image_contract: str
 
     @classmethod
-    def for_artifact(cls, artifact: Artifact, crops: Sequence[int], dtype: RowDType) -> IndexMetadata:
-        """Metadata of a new index for features of `artifact`."""
+    def of(cls, artifact: Artifact, crops: Sequence[int], dtype: RowDType) -> FeatureSpace:
+        """That of a new index for features of `artifact`."""
         manifest = artifact.manifest
-        return cls(artifact.network_sha256, tuple(crops), manifest.feature_dim, dtype, 1, manifest.image_contract)
+        return cls(artifact.network_sha256, tuple(crops), manifest.feature_dim, dtype, manifest.image_contract)
+
+    @classmethod
+    def parse(cls, stored: Mapping[str, str]) -> FeatureSpace:
+        """From what `to_texts` gives. Raises KeyError, ValueError or InvalidRequestError; ArtifactError."""
+        ImageContract.parse(stored["image_contract"])
+        crops = tuple(int(crop) for crop in stored["crops"].split(","))
+        dim, dtype = int(stored["feature_dim"]), parse_dtype(stored["dtype"])
+        return cls(stored["network_sha256"], crops, dim, dtype, stored["image_contract"])
+
+    def to_texts(self) -> dict[str, str]:
+        """Names and values to store."""
+        return {
+            "network_sha256": self.network_sha256,
+            "crops": ",".join(map(str, self.crops)),
+            "feature_dim": str(self.dim),
+            "dtype": self.dtype,
+            "image_contract": self.image_contract,
+        }
+
+    def check_compatible(self, artifact: Artifact, uri: str) -> None:
+        """Raise IndexStoreError unless an index has features of this network."""
+        check_network(artifact, self.network_sha256, self.dim, self.image_contract, uri)
+
+
+@dataclass(frozen=True)
+class IndexMetadata:
+    """Metadata of an index in a folder. `generation`: number of the current file of features."""
+
+    space: FeatureSpace
+    generation: int = 1
 
     @classmethod
     def read(cls, catalog: Catalog, path: Path) -> IndexMetadata:
@@ -55,42 +84,20 @@ class IndexMetadata:
         if stored.get(METADATA_CHECKSUM) != metadata_checksum(stored):
             raise damaged
         try:
-            crops = tuple(int(crop) for crop in stored["crops"].split(","))
-            SUFFIXES[stored["dtype"]]
-            dim, generation = int(stored["feature_dim"]), int(stored["generation"])
-            ImageContract.parse(stored["image_contract"])
-            return cls(stored["network_sha256"], crops, dim, stored["dtype"], generation, stored["image_contract"])
+            return cls(FeatureSpace.parse(stored), int(stored["generation"]))
         except ArtifactError as error:
             raise IndexStoreError(f"the index at {path} doesn't fit this program: {error}; build it again") from error
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, InvalidRequestError) as error:
             raise damaged from error
 
     def write_if_new(self, catalog: Catalog) -> None:
         """Store these metadata in a new catalog; one that has metadata keeps its own."""
         if not catalog.metadata():
-            catalog.set_metadata(
-                {
-                    "format": FORMAT,
-                    "network_sha256": self.network_sha256,
-                    "crops": ",".join(map(str, self.crops)),
-                    "feature_dim": str(self.dim),
-                    "dtype": self.dtype,
-                    "generation": "1",
-                    "image_contract": self.image_contract,
-                }
-            )
+            catalog.set_metadata({"format": FORMAT, "generation": "1", **self.space.to_texts()})
 
     def features_path(self, path: Path, generation: int) -> Path:
         """The file of features in the index at `path`."""
-        return path / f"features-{generation}.{SUFFIXES[self.dtype]}"
-
-    def can_merge(self, other: IndexMetadata) -> bool:
-        """Whether rows of one index can be copied to the other."""
-        return replace(self, generation=1) == replace(other, generation=1)
-
-    def check_compatible(self, artifact: Artifact, path: Path) -> None:
-        """Raise IndexStoreError unless the index at `path` has features of this network."""
-        check_network(artifact, self.network_sha256, self.dim, self.image_contract, str(path))
+        return path / f"features-{generation}.{SUFFIXES[self.space.dtype]}"
 
 
 def check_network(artifact: Artifact, network_sha256: str, dim: int, image_contract: str, uri: str) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.entries import AddResult, Entry, FileState, NewEntry, StoredId, StoredSource
+from index.metadata import FeatureSpace
 from index.search import NearestIds, Neighbor, Query
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
@@ -29,12 +30,14 @@ class CatalogReader(Protocol):
     def lookup(self, ids: Sequence[int]) -> list[Entry]: ...
     def thumbnail(self, image_id: int) -> bytes: ...
     def sha256(self, image_id: int) -> str: ...
+    def page_to_copy(self, after: int, limit: int) -> list[tuple[int, NewEntry]]: ...
 
 
 class Index(Protocol):
     """Images with their features, labels and thumbnails; see `index.store.ImageIndex`."""
 
     uri: str
+    space: FeatureSpace
     dim: int
     crops: tuple[int, ...]
     image_contract: ImageContract

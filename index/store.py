@@ -30,7 +30,7 @@ from index.codes import Codes
 from index.entries import AddResult, Entry, NewEntry
 from index.features import FeatureFile
 from index.files import WriteLock, check_regular, check_same, storage_error
-from index.metadata import IndexMetadata, RowDType
+from index.metadata import FeatureSpace, IndexMetadata, RowDType
 from index.row_table import RowTable
 from index.scanners import FeatureMatrix, SearchPool
 from index.search import NearestIds, Neighbor, Query, Snapshot, attach_entries, run_queries
@@ -95,12 +95,13 @@ class ImageIndex:
                 stack.callback(self._file_lock.release)
             self.catalog = stack.enter_context(closing(Catalog(path / CATALOG, writable)))
             self._metadata = IndexMetadata.read(self.catalog, path)
-            self.dim, self.crops = self._metadata.dim, self._metadata.crops
-            self.image_contract = ImageContract.parse(self._metadata.image_contract)
+            self.space = self._metadata.space
+            self.dim, self.crops = self.space.dim, self.space.crops
+            self.image_contract = ImageContract.parse(self.space.image_contract)
             self._generation = self._metadata.generation
             rows = RowTable.from_groups(self.catalog.label_groups())
             features_path = self._metadata.features_path(path, self._generation)
-            features = FeatureFile(features_path, self.dim, len(rows), self._metadata.dtype)
+            features = FeatureFile(features_path, self.dim, len(rows), self.space.dtype)
             stack.callback(features.close)
             self.damaged: Mapping[int, str] = {}
             self._current = Snapshot(features, rows)
@@ -122,16 +123,12 @@ class ImageIndex:
 
         `crops`, `dtype`: those of a new index. Raises IndexStoreError if an existing one belongs to another network.
         """
-        create_empty_index(path, IndexMetadata.for_artifact(artifact, crops, dtype), artifact)
+        create_empty_index(path, FeatureSpace.of(artifact, crops, dtype), artifact)
         return cls(path, writable=True)
 
     def check_compatible(self, artifact: Artifact) -> None:
         """Raise IndexStoreError unless the features here are those of this network."""
-        self._metadata.check_compatible(artifact, self.path)
-
-    def can_merge(self, other: ImageIndex) -> bool:
-        """Whether both have the same network, crops and dtype."""
-        return self._metadata.can_merge(other._metadata)
+        self.space.check_compatible(artifact, self.uri)
 
     def __len__(self) -> int:
         return self._current.rows.num_active
@@ -467,7 +464,7 @@ class ImageIndex:
             raise ReadOnlyIndexError("the index is open for reading only")
 
 
-def create_empty_index(path: Path, metadata: IndexMetadata, artifact: Artifact | None = None) -> None:
+def create_empty_index(path: Path, space: FeatureSpace, artifact: Artifact | None = None) -> None:
     """Create an index without images, unless there is one.
 
     Raises IndexStoreError if `artifact` is given and an existing one belongs to another network.
@@ -479,8 +476,8 @@ def create_empty_index(path: Path, metadata: IndexMetadata, artifact: Artifact |
     lock = lock_for_writing(path)
     try:
         with closing(Catalog(path / CATALOG)) as catalog:
-            metadata.write_if_new(catalog)
+            IndexMetadata(space).write_if_new(catalog)
             if artifact is not None:
-                IndexMetadata.read(catalog, path).check_compatible(artifact, path)
+                IndexMetadata.read(catalog, path).space.check_compatible(artifact, str(path))
     finally:
         lock.release()

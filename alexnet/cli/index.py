@@ -203,7 +203,7 @@ def compact(index: IndexOption = None, home: HomeOption = HOME) -> None:
 
 def merge(
     others: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(metavar="OTHER", help="Indexes to add; all of the same network.", show_default=False),
     ],
     index: IndexOption = None,
@@ -214,11 +214,11 @@ def merge(
     Creates the index if there is none. Run it again to resume after an interruption: images that are in both count
     once.
     """
-    from index.backends import require_folder
+    from index.backends import IndexUri
     from index.merge import merge as merge_indexes
 
     uri = index_uri(index, None, home)
-    report = merge_indexes(require_folder(uri), others)
+    report = merge_indexes(uri, [IndexUri.parse(other) for other in others])
     counts = f"{report.added:,} added, {report.existing:,} already indexed"
     typer.echo(f"index {uri}: {report.images:,} images ({counts})")
 

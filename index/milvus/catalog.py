@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from index.catalog import raise_for_used_keys, unknown_image_error
-from index.entries import Entry, StoredId
-from index.milvus.collection import DETAILS, quote, to_entry
+from index.entries import Entry, NewEntry, StoredId
+from index.milvus.collection import DETAILS, quote, to_entry, to_new_entry
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
@@ -58,6 +58,12 @@ class MilvusCatalog:
             part = list(map(int, ids[start : start + PAGE_SIZE]))
             entries += self.entries(f"{NOT_REMOVED} and id in {part}", len(part))
         return entries
+
+    def page_to_copy(self, after: int, limit: int) -> list[tuple[int, NewEntry]]:
+        """The next images as (id, everything that another index would store of them), by id."""
+        fields = ["id", "sha256", "key", "label", DETAILS, "thumbnail"]
+        rows = self.query(f"{NOT_REMOVED} and id > {int(after)}", fields, limit)
+        return sorted(((int(row["id"]), to_new_entry(row)) for row in rows), key=lambda pair: pair[0])
 
     def thumbnail(self, image_id: int) -> bytes:
         """JPEG bytes. Raises UnknownImageError."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.entries import Entry, NewEntry
+from index.metadata import FeatureSpace
 from model.datasets.attribution import Attribution
 from model.exceptions import ArtifactError, IndexNotFoundError, IndexStoreError, InvalidRequestError
 from model.images.contract import ImageContract
@@ -73,6 +74,18 @@ class CollectionMetadata:
     dim: int
     crops: tuple[int, ...]
     image_contract: str
+
+    @classmethod
+    def of(cls, space: FeatureSpace) -> CollectionMetadata:
+        """Raises InvalidRequestError unless the features are float32."""
+        if space.dtype != "float32":
+            raise InvalidRequestError(f"an index on Milvus has float32 features, not {space.dtype}")
+        return cls(space.network_sha256, space.dim, space.crops, space.image_contract)
+
+    @property
+    def space(self) -> FeatureSpace:
+        """What the features are."""
+        return FeatureSpace(self.network_sha256, self.crops, self.dim, "float32", self.image_contract)
 
     def to_json(self) -> str:
         return json.dumps(
@@ -175,6 +188,15 @@ def to_entry(row: dict[str, Any]) -> Entry:
     attribution = Attribution.of(*(details[name] for name in Attribution._fields))
     size = details["width"], details["height"]
     return Entry(int(row["id"]), key, label, source, details["format"], *size, attribution)
+
+
+def to_new_entry(row: dict[str, Any]) -> NewEntry:
+    """Everything that another index would store of a row of the collection."""
+    entry, thumbnail = to_entry(row), base64.b64decode(row["thumbnail"])
+    size = entry.width, entry.height
+    return NewEntry(
+        row["sha256"], entry.label, entry.source, entry.format, *size, thumbnail, entry.key, entry.attribution
+    )
 
 
 def split_inserts(rows: Sequence[dict[str, Any]], dim: int) -> Iterator[list[dict[str, Any]]]:

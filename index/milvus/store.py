@@ -48,7 +48,8 @@ class MilvusIndex:
         except BaseException:
             self._client.close()
             raise
-        self.dim, self.crops = self._metadata.dim, self._metadata.crops
+        self.space = self._metadata.space
+        self.dim, self.crops = self.space.dim, self.space.crops
         self.image_contract = ImageContract.parse(self._metadata.image_contract)
         self.catalog = MilvusCatalog(self._client, self._collection)
         self._count = RecentCount(self._count_images)

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from index.metadata import FeatureSpace
 from index.postgres.connections import Cursor, Database
-from index.postgres.schema import PostgresMetadata, lock_for_writing
+from index.postgres.schema import lock_for_writing
 from index.postgres.vectors import to_bits, to_features
 from model.encoder import Encoder
 from model.exceptions import IndexStoreError
@@ -31,12 +32,10 @@ def codes_table(encoder_sha256: str) -> str:
 class PostgresCodes:
     """Creates the table of an encoder's codes, and fills it."""
 
-    def __init__(self, database: Database, metadata: PostgresMetadata, encoder: Encoder) -> None:
-        if encoder.dim != metadata.dim:
-            raise IndexStoreError(
-                f"expected an encoder of features of {metadata.dim} numbers, got one of {encoder.dim}"
-            )
-        self._database, self._metadata, self.encoder = database, metadata, encoder
+    def __init__(self, database: Database, space: FeatureSpace, encoder: Encoder) -> None:
+        if encoder.dim != space.dim:
+            raise IndexStoreError(f"expected an encoder of features of {space.dim} numbers, got one of {encoder.dim}")
+        self._database, self._space, self.encoder = database, space, encoder
         self.table = codes_table(encoder.sha256)
 
     def is_current(self) -> bool:
@@ -66,7 +65,7 @@ class PostgresCodes:
 
     def _replace_others(self) -> None:
         with self._database.transaction(time_limit=False) as cursor:
-            before = lock_for_writing(cursor, self._metadata, self._database.address)
+            before = lock_for_writing(cursor, self._space, self._database.address)
             if before == self.encoder.sha256:
                 return
             if before:
@@ -82,12 +81,12 @@ class PostgresCodes:
     def _encode_some(self) -> bool:
         """Encode some images that have no code. Returns whether there were any."""
         with self._database.transaction() as cursor:
-            if lock_for_writing(cursor, self._metadata, self._database.address) != self.encoder.sha256:
+            if lock_for_writing(cursor, self._space, self._database.address) != self.encoder.sha256:
                 raise IndexStoreError("another program changes the encoder of the index: open it again")
             rows = cursor.execute(
                 "SELECT id, feature FROM images WHERE NOT coded ORDER BY id LIMIT %s", [ENCODE_ROWS]
             ).fetchall()
             if rows:
                 ids, columns = zip(*rows, strict=True)
-                self.insert(cursor, ids, to_features(columns, self._metadata.dim, self._metadata.dtype))
+                self.insert(cursor, ids, to_features(columns, self._space.dim, self._space.dtype))
         return bool(rows)

@@ -1,16 +1,13 @@
-"""The tables of an index on PostgreSQL, their migrations, and its metadata."""
+"""The tables of an index on PostgreSQL, their migrations, and what its features are."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from psycopg import errors
 
-from index.metadata import RowDType, check_network, parse_dtype
+from index.metadata import FeatureSpace
 from index.postgres.address import PostgresAddress
 from index.postgres.connections import Connection, Cursor, configure, connect, translate_errors
 from index.postgres.vectors import COLUMN_TYPES
-from model.artifacts.artifact import Artifact
 from model.exceptions import (
     ArtifactError,
     IndexFormatError,
@@ -19,7 +16,6 @@ from model.exceptions import (
     InvalidRequestError,
     ReadOnlyIndexError,
 )
-from model.images.contract import ImageContract
 
 CREATE_TABLES = """
 CREATE TABLE metadata (key text PRIMARY KEY, value text NOT NULL);
@@ -56,35 +52,8 @@ LOCKED_ROWS = (
 """Locks the index for one writer until its transaction ends."""
 
 
-@dataclass(frozen=True)
-class PostgresMetadata:
-    """The network and crops that the features belong to, and their dtype."""
-
-    network_sha256: str
-    dim: int
-    crops: tuple[int, ...]
-    image_contract: str
-    dtype: RowDType
-
-    def check_compatible(self, artifact: Artifact, address: PostgresAddress) -> None:
-        """Raise IndexStoreError unless the index has features of this network."""
-        check_network(artifact, self.network_sha256, self.dim, self.image_contract, str(address))
-
-    def to_rows(self) -> list[tuple[str, str]]:
-        """Rows of the table `metadata`."""
-        values = {
-            "network_sha256": self.network_sha256,
-            "feature_dim": str(self.dim),
-            "crops": ",".join(map(str, self.crops)),
-            "image_contract": self.image_contract,
-            "dtype": self.dtype,
-            "encoder_sha256": "",
-        }
-        return list(values.items())
-
-
-def read_metadata(address: PostgresAddress) -> PostgresMetadata:
-    """The metadata of an existing index of the current schema version. Raises IndexNotFoundError, IndexStoreError."""
+def read_space(address: PostgresAddress) -> FeatureSpace:
+    """The features of an existing index of the current schema version. Raises IndexNotFoundError, IndexStoreError."""
     with translate_errors(address), connect(address) as connection:
         stored = _read_rows(connection, address.schema)
         if stored is None:
@@ -94,7 +63,7 @@ def read_metadata(address: PostgresAddress) -> PostgresMetadata:
         return _parse(stored, address)
 
 
-def prepare(address: PostgresAddress, new: PostgresMetadata | None) -> PostgresMetadata:
+def prepare(address: PostgresAddress, new: FeatureSpace | None) -> FeatureSpace:
     """Bring an index to the current schema version, and create it where there is none, by `new`.
 
     Everything is done or nothing. Raises IndexNotFoundError without `new`, ReadOnlyIndexError, IndexStoreError.
@@ -113,34 +82,36 @@ def prepare(address: PostgresAddress, new: PostgresMetadata | None) -> PostgresM
             _check_extension(connection, address)
             if stored is None and new is not None:
                 connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{address.schema}"')
-                stored = {"schema_version": "0", **dict(new.to_rows())}
+                stored = {"schema_version": "0", **new.to_texts()}
             assert stored is not None
             configure(connection, address.schema)
             version = _check_version(stored, address, can_migrate=True)
-            metadata = _parse(stored, address)
+            space = _parse(stored, address)
             if version < len(MIGRATIONS):
-                _migrate(connection, version, metadata, address)
+                _migrate(connection, version, space, address)
             if version == 0:
-                connection.cursor().executemany("INSERT INTO metadata VALUES (%s, %s)", metadata.to_rows())
+                connection.cursor().executemany(
+                    "INSERT INTO metadata VALUES (%s, %s)", [*space.to_texts().items(), ("encoder_sha256", "")]
+                )
             (writable,) = _one(connection, "SELECT has_table_privilege('images', 'INSERT, UPDATE')")
             if not writable:
                 raise ReadOnlyIndexError(f"this role may only read the index at {address}")
-            return metadata
+            return space
 
 
-def lock_for_writing(cursor: Cursor, metadata: PostgresMetadata, address: PostgresAddress) -> str:
+def lock_for_writing(cursor: Cursor, space: FeatureSpace, address: PostgresAddress) -> str:
     """Wait for other writers, and check that the features are still of this network. Returns the encoder's sha256."""
     stored = dict(cursor.execute(LOCKED_ROWS).fetchall())
-    if stored.get("network_sha256") != metadata.network_sha256:
+    if stored.get("network_sha256") != space.network_sha256:
         raise IndexStoreError(f"the index at {address} was replaced by another network's: open it again")
     return str(stored["encoder_sha256"])
 
 
-def _migrate(connection: Connection, version: int, metadata: PostgresMetadata, address: PostgresAddress) -> None:
+def _migrate(connection: Connection, version: int, space: FeatureSpace, address: PostgresAddress) -> None:
     try:
         connection.execute("SET LOCAL statement_timeout = 0")
         for migration in MIGRATIONS[version:]:
-            connection.execute(migration.format(vector=COLUMN_TYPES[metadata.dtype], dim=metadata.dim))
+            connection.execute(migration.format(vector=COLUMN_TYPES[space.dtype], dim=space.dim))
         connection.execute(
             "INSERT INTO metadata VALUES ('schema_version', %s) ON CONFLICT (key) DO UPDATE SET value = EXCLUDED.value",
             [str(len(MIGRATIONS))],
@@ -201,12 +172,9 @@ def _extension_error(address: PostgresAddress) -> IndexStoreError:
     )
 
 
-def _parse(stored: dict[str, str], address: PostgresAddress) -> PostgresMetadata:
+def _parse(stored: dict[str, str], address: PostgresAddress) -> FeatureSpace:
     try:
-        ImageContract.parse(stored["image_contract"])
-        crops = tuple(map(int, stored["crops"].split(",")))
-        dim, dtype = int(stored["feature_dim"]), parse_dtype(stored["dtype"])
-        return PostgresMetadata(stored["network_sha256"], dim, crops, stored["image_contract"], dtype)
+        return FeatureSpace.parse(stored)
     except ArtifactError as error:
         raise IndexStoreError(f"the index at {address} doesn't fit this program: {error}; build it again") from error
     except (KeyError, ValueError, InvalidRequestError) as error:

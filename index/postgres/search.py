@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from index.metadata import FeatureSpace
 from index.nearest import OVERFETCH
 from index.postgres.codes import PostgresCodes
 from index.postgres.connections import Cursor, Database
-from index.postgres.schema import PostgresMetadata
 from index.postgres.vectors import to_bits, to_features, to_query
 from index.scanners import UNIT_ROUNDOFF
 from index.search import LOOKUP_RADIUS, Query, SearchMode
@@ -33,9 +33,9 @@ class CandidateSearch:
     """One query. `codes`: of the index, for the search modes that need them. `shortlist`: ids to shortlist by codes."""
 
     def __init__(
-        self, database: Database, metadata: PostgresMetadata, query: Query, codes: PostgresCodes | None, shortlist: int
+        self, database: Database, space: FeatureSpace, query: Query, codes: PostgresCodes | None, shortlist: int
     ) -> None:
-        self._database, self._metadata, self._query, self._shortlist = database, metadata, query, shortlist
+        self._database, self._space, self._query, self._shortlist = database, space, query, shortlist
         self._values: dict[str, Any] = {"query": to_query(query.feature), "label": query.label}
         source = "images"
         if query.mode != "exact":
@@ -46,7 +46,7 @@ class CandidateSearch:
             template = SHORTLIST_OF_LABEL if by_label else SHORTLISTS[query.mode]
             source = f"({template.format(codes=codes.table)} UNION ALL {WITHOUT_CODE}) AS listed JOIN images USING (id)"
         condition = "NOT removed" + ("" if query.label is None else " AND label = %(label)s")
-        column = "feature" if metadata.dtype == "float32" else "feature::vector"
+        column = "feature" if space.dtype == "float32" else "feature::vector"
         self._measured = f"SELECT id, feature, {column} <-> %(query)s AS distance FROM {source} WHERE {condition}"
 
     def find(self, count: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -64,7 +64,7 @@ class CandidateSearch:
                 if rows[-1][2] <= bound:
                     rows = self._fetch(cursor, "", bound=bound)
         ids = np.array([row[0] for row in rows], np.int64)
-        return ids, to_features([row[1] for row in rows], self._metadata.dim, self._metadata.dtype)
+        return ids, to_features([row[1] for row in rows], self._space.dim, self._space.dtype)
 
     def _fetch(self, cursor: Cursor, order: str, **values: float) -> list[Any]:
         statement = f"{self._measured} {order}"
@@ -80,7 +80,7 @@ class CandidateSearch:
 
     def _rounding_factor(self) -> float:
         """Of distances whose squares are sums of `dim` numbers in float32."""
-        return float(np.sqrt(1 + 3 * self._metadata.dim * UNIT_ROUNDOFF))
+        return float(np.sqrt(1 + 3 * self._space.dim * UNIT_ROUNDOFF))
 
 
 def label_exists(database: Database, label: str) -> bool:

@@ -18,13 +18,12 @@ from numpy.typing import NDArray
 from index.catalog import unknown_image_error
 from index.codes import code_too_long_error
 from index.entries import AddResult, Entry, NewEntry
-from index.metadata import RowDType
+from index.metadata import FeatureSpace, RowDType
 from index.postgres import schema
 from index.postgres.address import PostgresAddress
 from index.postgres.catalog import PostgresCatalog, new_values
 from index.postgres.codes import PostgresCodes, codes_table
 from index.postgres.connections import Cursor, Database
-from index.postgres.schema import PostgresMetadata
 from index.postgres.search import CandidateSearch, label_exists
 from index.postgres.vectors import to_features, to_vectors
 from index.recent_count import RecentCount
@@ -58,11 +57,11 @@ VERIFY_ROWS = 500
 class PostgresIndex:
     """An index in a schema of a database; see `index.protocol.Index`. All methods may be called from any thread."""
 
-    def __init__(self, address: PostgresAddress, metadata: PostgresMetadata, writable: bool) -> None:
+    def __init__(self, address: PostgresAddress, space: FeatureSpace, writable: bool) -> None:
         self.uri, self.writable = str(address), writable
-        self._address, self._metadata = address, metadata
-        self.dim, self.crops, self.dtype = metadata.dim, metadata.crops, metadata.dtype
-        self.image_contract = ImageContract.parse(metadata.image_contract)
+        self._address, self.space = address, space
+        self.dim, self.crops, self.dtype = space.dim, space.crops, space.dtype
+        self.image_contract = ImageContract.parse(space.image_contract)
         self._database = Database(address)
         self.catalog = PostgresCatalog(self._database)
         self._codes: PostgresCodes | None = None
@@ -76,8 +75,8 @@ class PostgresIndex:
 
         Raises IndexNotFoundError, IndexStoreError, or ReadOnlyIndexError.
         """
-        metadata = schema.prepare(address, None) if writable else schema.read_metadata(address)
-        return cls(address, metadata, writable)
+        space = schema.prepare(address, None) if writable else schema.read_space(address)
+        return cls(address, space, writable)
 
     @classmethod
     def create(
@@ -87,17 +86,18 @@ class PostgresIndex:
 
         Raises IndexStoreError if an existing one belongs to another network, or ReadOnlyIndexError.
         """
-        manifest = artifact.manifest
-        new = PostgresMetadata(
-            artifact.network_sha256, manifest.feature_dim, tuple(crops), manifest.image_contract, dtype
-        )
-        metadata = schema.prepare(address, new)
-        metadata.check_compatible(artifact, address)
-        return cls(address, metadata, writable=True)
+        space = schema.prepare(address, FeatureSpace.of(artifact, crops, dtype))
+        space.check_compatible(artifact, str(address))
+        return cls(address, space, writable=True)
+
+    @staticmethod
+    def create_empty(address: PostgresAddress, space: FeatureSpace) -> None:
+        """Create an index without images, unless there is one. Raises IndexStoreError."""
+        schema.prepare(address, space)
 
     def check_compatible(self, artifact: Artifact) -> None:
         """Raise IndexStoreError unless the features here are those of this network."""
-        self._metadata.check_compatible(artifact, self._address)
+        self.space.check_compatible(artifact, self.uri)
 
     def close(self) -> None:
         self._database.close()
@@ -183,7 +183,7 @@ class PostgresIndex:
             return
         if self.encoder is not None and self.encoder.sha256 == encoder.sha256:
             return
-        codes = PostgresCodes(self._database, self._metadata, encoder)
+        codes = PostgresCodes(self._database, self.space, encoder)
         if self.writable:
             codes.prepare()
         elif not codes.is_current():
@@ -237,7 +237,7 @@ class PostgresIndex:
         if codes is not None and not searcher.works_with(codes.encoder.bits):
             raise code_too_long_error(codes.encoder.bits)
         shortlist = shortlist_size(len(self), query.num_needed)
-        search = CandidateSearch(self._database, self._metadata, query, codes, shortlist)
+        search = CandidateSearch(self._database, self.space, query, codes, shortlist)
         return rank_candidates(query, search.find)
 
     def _write(self, additions: Sequence[PendingAdd]) -> tuple[WriteBatch, list[int]]:
@@ -286,7 +286,7 @@ class PostgresIndex:
         """A transaction in which no other program changes the index, and the sha256 of its encoder."""
         self._require_writable()
         with self._database.transaction(time_limit) as cursor:
-            yield cursor, schema.lock_for_writing(cursor, self._metadata, self._address)
+            yield cursor, schema.lock_for_writing(cursor, self.space, self._address)
         self._count.forget()
 
     def _count_images(self) -> int:

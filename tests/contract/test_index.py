@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from index.backends import IndexUri, open_readonly, open_writable
 from index.entries import AddResult
+from index.merge import MergeReport, merge
 from index.protocol import Index
 from index.search import Position, Query
 from model.datasets.attribution import Attribution
@@ -148,3 +150,27 @@ def test_an_attribution_is_kept(index: Index) -> None:
     index.update(added.id, "new")
     assert index.entry(added.id).attribution == attribution
     assert [one.attribution for one in index.catalog.iter_entries()].count(None) == 6
+
+
+def test_merged_from_a_folder_and_into_one(uri: IndexUri, tmp_path: Path) -> None:
+    """All that a folder stores of an image arrives, and comes back the same."""
+    rows = np.random.default_rng(0).exponential(20, (30, DIM)).astype(np.float32)
+    attribution = Attribution("Ann", None, "https://a.example/größer", "CC BY 2.0")
+    entries = [replace(entry(n, "ab"[n % 2], f"k{n}"), thumbnail=b"%d" % n, attribution=attribution) for n in range(30)]
+    first, back = IndexUri(tmp_path / "first"), IndexUri(tmp_path / "back")
+    with closing(open_writable(first, make_artifact())) as folder:
+        folder.add(rows, entries)
+        folder.remove(4)
+    assert merge(uri, [first]) == MergeReport(29, 29, 0)
+    assert merge(uri, [first]) == MergeReport(29, 0, 29)
+    assert merge(back, [uri]) == MergeReport(29, 29, 0)
+    with closing(open_readonly(back)) as index, closing(open_readonly(first)) as folder:
+        for image in index.catalog.iter_entries():
+            number = int((image.key or "").removeprefix("k"))
+            assert replace(image, id=number + 1) == folder.entry(number + 1)
+            assert index.catalog.thumbnail(image.id) == b"%d" % number
+            np.testing.assert_array_equal(index.feature(image.id), rows[number])
+    with closing(open_writable(IndexUri(tmp_path / "other"), make_artifact("b" * 64))):
+        pass
+    with pytest.raises(IndexStoreError, match="differ in network, crops or dtype"):
+        merge(uri, [IndexUri(tmp_path / "other")])

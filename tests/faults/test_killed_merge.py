@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from index.backends import IndexUri
 from index.entries import NewEntry
 from index.merge import merge
 from index.store import ImageIndex
@@ -19,11 +20,11 @@ from tests.helpers.indexes import read_files
 
 SMALL_STEPS = """
 import sys
-from pathlib import Path
 import index.merge
+from index.backends import IndexUri
 index.merge.BATCH_SIZE = 3
 print("begins", flush=True)
-index.merge.merge(Path(sys.argv[1]), [Path(other) for other in sys.argv[2:]])
+index.merge.merge(IndexUri.parse(sys.argv[1]), [IndexUri.parse(other) for other in sys.argv[2:]])
 """
 
 
@@ -40,7 +41,7 @@ def test_a_killed_merge_resumes(artifact: Artifact, tmp_path: Path) -> None:
         )
         index.close()
     uninterrupted, into = tmp_path / "uninterrupted", tmp_path / "into"
-    assert merge(uninterrupted, parts).images == 900
+    assert merge(IndexUri(uninterrupted), list(map(IndexUri, parts))).images == 900
     kills = 0
     while True:
         command = [sys.executable, "-c", SMALL_STEPS, str(into), *map(str, parts)]

@@ -216,9 +216,10 @@ def test_a_schema_that_this_program_does_not_know(
 ) -> None:
     open_writable(uri, make_artifact()).close()
     execute(postgres, uri, statement)
-    for attempt in (lambda: open_writable(uri, make_artifact()), lambda: open_readonly(uri)):
-        with pytest.raises(IndexStoreError, match=message):
-            attempt()
+    with pytest.raises(IndexStoreError, match=message):
+        open_writable(uri, make_artifact())
+    with pytest.raises(IndexStoreError, match=message):
+        open_readonly(uri)
 
 
 def test_migrated_when_opened_for_writing(uri: IndexUri, monkeypatch: pytest.MonkeyPatch) -> None:

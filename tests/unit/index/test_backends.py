@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from index.backends import IndexUri, open_existing, open_for_serving, open_readonly, open_writable, require_folder
+from index.backends import IndexUri, open_existing, open_for_serving, open_readonly, open_writable
 from index.milvus.collection import MilvusAddress
+from index.postgres.address import PostgresAddress
 from index.protocol import SupportsCodes, SupportsCompaction, SupportsGpu
 from model.artifacts.artifact import Artifact
 from model.exceptions import IndexNotFoundError, InvalidRequestError
@@ -19,12 +20,22 @@ from model.exceptions import IndexNotFoundError, InvalidRequestError
         ("indexes/cats/1", Path("indexes/cats/1")),
         ("/data/milvus", Path("/data/milvus")),
         ("milvus://milvus.example:19530/images", MilvusAddress("http://milvus.example:19530", "images")),
+        ("postgresql://host/db", PostgresAddress("postgresql://host/db", "alexnet", "postgresql://host/db")),
+        ("postgres:///db?schema=a_1", PostgresAddress("postgres:///db", "a_1", "postgres:///db?schema=a_1")),
+        (
+            "postgresql://me@a:5433,b/db?sslmode=require&schema=x&host=%2Ftmp",
+            PostgresAddress(
+                "postgresql://me@a:5433,b/db?sslmode=require&host=%2Ftmp",
+                "x",
+                "postgresql://me@a:5433,b/db?sslmode=require&schema=x&host=%2Ftmp",
+            ),
+        ),
         ("milvus:images.db", MilvusAddress("images.db", "images")),
         ("milvus:/data/images.db", MilvusAddress("/data/images.db", "images")),
         ("milvus://host/name.db", MilvusAddress("http://host", "name.db")),
     ],
 )
-def test_an_index_uri(text: str, location: Path | MilvusAddress) -> None:
+def test_an_index_uri(text: str, location: Path | PostgresAddress | MilvusAddress) -> None:
     uri = IndexUri.parse(text)
     assert uri.location == location
     assert str(uri) == text
@@ -40,10 +51,25 @@ def test_an_incomplete_milvus_address(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text", ["postgresql://host", "postgresql://host/", "postgresql://host/a/b", "postgresql://h/a?schema=b&schema=c"]
+)
+def test_an_incomplete_postgresql_address(text: str) -> None:
+    with pytest.raises(InvalidRequestError, match="give postgresql://USER@HOST:PORT/DATABASE, with"):
+        IndexUri.parse(text)
+
+
+@pytest.mark.parametrize("schema", ["", "pg_catalog", "A", "a-b", 'a"', "a" * 64])
+def test_an_invalid_schema(schema: str) -> None:
+    with pytest.raises(InvalidRequestError, match="invalid schema"):
+        IndexUri.parse(f"postgresql://host/db?schema={schema}")
+
+
+@pytest.mark.parametrize(
     ("text", "shown"),
     [
         ("milvus://me:s3cr:e@t@host:19530/images", "milvus://me:***@host:19530/images"),
         ("milvus://s3cret@host/images", "milvus://***@host/images"),
+        ("postgresql://me:s3cr:e@t@host/images", "postgresql://me:***@host/images"),
     ],
 )
 def test_a_password_is_never_shown(text: str, shown: str) -> None:
@@ -56,10 +82,10 @@ def test_a_password_is_never_shown(text: str, shown: str) -> None:
     assert f"invalid index {shown.removesuffix('/images')!r}" in str(raised.value)
 
 
-def test_an_operation_on_folders_only() -> None:
-    assert require_folder(IndexUri(Path("a"))) == Path("a")
-    with pytest.raises(InvalidRequestError, match="is not a folder"):
-        require_folder(IndexUri.parse("milvus:x.db"))
+def test_a_password_elsewhere_in_an_address_is_never_shown() -> None:
+    assert str(IndexUri.parse("postgresql://h/a?password=s3cret&x=1")) == "postgresql://h/a?password=***&x=1"
+    with pytest.raises(InvalidRequestError, match=r"invalid index 'postgresql://me:\*\*\*@host/images'"):
+        IndexUri.parse("postgresql://me:s3c/ret@host/images")
 
 
 def test_a_missing_index(artifact: Artifact, tmp_path: Path) -> None:

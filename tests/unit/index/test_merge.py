@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from index.backends import IndexUri
 from index.build import build, find_images
-from index.merge import MergeReport, merge
+from index.merge import MergeReport
+from index.merge import merge as merge_indexes
 from index.metadata import RowDType
 from index.search import Query
 from index.shards import Shard
@@ -17,6 +19,10 @@ from model.artifacts.artifact import Artifact
 from model.exceptions import IndexStoreError, InvalidRequestError, ReadOnlyIndexError
 from model.runtime import OnnxModel
 from tests.helpers.indexes import make_entry, make_index, read_files, set_metadata
+
+
+def merge(target: Path, sources: list[Path]) -> MergeReport:
+    return merge_indexes(IndexUri(target), list(map(IndexUri, sources)))
 
 
 @pytest.fixture(scope="module")
