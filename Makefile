@@ -7,7 +7,7 @@ PIP_OPTIONS := --quiet --disable-pip-version-check --no-compile
 # Bytecode is written at the first import, not of all files when they are installed.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: python demo test coverage test-milvus test-networks test-slow check format pre-commit clean chromium hosts constraints constraints-dev prove-images package audit docs
+.PHONY: python demo test coverage test-milvus test-postgres test-networks test-slow check format pre-commit clean chromium hosts constraints constraints-dev prove-images package audit docs
 
 python: ## refuse an older Python in one sentence
 	@$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and sys.exit("alexnet-server needs Python 3.11 or newer, and $(PYTHON) is %d.%d: make PYTHON=python3.11" % sys.version_info[:2])'
@@ -31,7 +31,10 @@ test-networks: $(DEV)/installed ## train the small network of the tests, which t
 	OMP_NUM_THREADS=1 $(DEV)/bin/pytest --quiet tests/unit/server/routes/test_health.py tests/unit/model/artifacts/test_packed.py
 
 test-milvus: $(MILVUS)/installed ## tests of the Milvus index, in an environment of its own
-	$(MILVUS)/bin/pytest tests/milvus
+	$(MILVUS)/bin/pytest tests/milvus tests/contract
+
+test-postgres: $(DEV)/installed ## tests of the index on PostgreSQL, on a real server; part of `make test`
+	$(DEV)/bin/pytest tests/postgres tests/contract
 
 test-slow: $(DEV)/installed chromium hosts ## all tests, with minutes of training
 	$(DEV)/bin/pytest -m "slow or not slow"
@@ -58,7 +61,7 @@ hosts: ## install what the multi-host tests need (Debian), if missing
 
 constraints: python ## pin the versions of the container images in constraints.txt
 	rm -rf build/constraints && $(PYTHON) -m venv build/constraints
-	build/constraints/bin/pip install $(PIP_OPTIONS) '.[train,pull,milvus]'
+	build/constraints/bin/pip install $(PIP_OPTIONS) '.[train,pull,milvus,postgres]'
 	build/constraints/bin/pip freeze --exclude alexnet-server | sed -e 's/ @ .*//' -e 's/+cpu$$//' > constraints.txt
 
 constraints-dev: python ## pin the versions of the developers' environment in constraints-dev.txt

@@ -52,8 +52,9 @@ class Index:
     def __init__(self, path: str | os.PathLike[str] | None = None, classifier: Classifier | None = None) -> None:
         """Open an index, if there is one; the first `add` creates it.
 
-        `path`: the folder of the index, or `milvus://HOST:PORT/NAME`. None takes the default folder of the classifier's
-        network, below `indexes`. `classifier`: the network that computes the features; None: `Classifier()`.
+        `path`: the folder of the index, `postgresql://USER@HOST/DATABASE`, or `milvus://HOST:PORT/NAME`. None takes the
+        default folder of the classifier's network, below `indexes`. `classifier`: the network that computes the
+        features; None: `Classifier()`.
 
         Raises ArtifactError, and IndexStoreError if an existing index has another network's features.
         """

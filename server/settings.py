@@ -27,8 +27,8 @@ class Settings(BaseSettings):
     )
     index: str | None = Field(
         None,
-        description="Index to search, made by the same network: a folder or milvus://HOST:PORT/NAME "
-        "(default: indexes/NAME/VERSION below --home, if it exists).",
+        description="Index to search, made by the same network: a folder, postgresql://USER@HOST/DATABASE, or "
+        "milvus://HOST:PORT/NAME (default: indexes/NAME/VERSION below --home, if it exists).",
     )
     read_only: bool = Field(
         False,

@@ -204,7 +204,9 @@ def compact(index: IndexOption = None, home: HomeOption = HOME) -> None:
 def merge(
     others: Annotated[
         list[str],
-        typer.Argument(metavar="OTHER", help="Indexes to add; all of the same network.", show_default=False),
+        typer.Argument(
+            metavar="OTHER", help="Indexes to add, as --index names them; all of the same network.", show_default=False
+        ),
     ],
     index: IndexOption = None,
     home: HomeOption = HOME,

@@ -99,8 +99,8 @@ IndexOption = Annotated[
     typer.Option(
         envvar="ALEXNET_INDEX",
         metavar="INDEX",
-        help="Index: a folder or milvus://HOST:PORT/NAME (without it: that of the artifact, indexes/NAME/VERSION "
-        "below --home).",
+        help="Index: a folder, postgresql://USER@HOST/DATABASE, or milvus://HOST:PORT/NAME (without it: that of the "
+        "artifact, indexes/NAME/VERSION below --home).",
         show_default=False,
     ),
 ]

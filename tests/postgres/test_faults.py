@@ -110,11 +110,11 @@ def test_a_writer_is_killed(uri: IndexUri) -> None:
 def test_several_writers_add_the_same_images(uri: IndexUri) -> None:
     """The same bytes are one image with one id, whoever adds them; keys are unique; readers miss no page."""
     numbers = list(range(40))
-    found: list[dict[int, int]] = [{}, {}, {}]
+    ids_by_number: list[dict[int, int]] = [{}, {}, {}]
 
     def add_all(index: Index, writer: int) -> None:
         for number in numbers if writer % 2 else reversed(numbers):
-            found[writer][number] = index.add(random_feature(number), [entry(number, key=f"k{number}")])[0].id
+            ids_by_number[writer][number] = index.add(random_feature(number), [entry(number, key=f"k{number}")])[0].id
 
     seen: set[int] = set()
     stopping = threading.Event()
@@ -138,9 +138,9 @@ def test_several_writers_add_the_same_images(uri: IndexUri) -> None:
             future.result()
         stopping.set()
         follower.result()
-        assert found[0] == found[1] == found[2]
-        assert seen == set(found[0].values()) == {image.id for image in reader.catalog.iter_entries()}
-        check_stored(reader, found[0])
+        assert ids_by_number[0] == ids_by_number[1] == ids_by_number[2]
+        assert seen == set(ids_by_number[0].values()) == {image.id for image in reader.catalog.iter_entries()}
+        check_stored(reader, ids_by_number[0])
 
 
 def serve(artifact: Artifact, uri: str) -> TestClient:

@@ -97,9 +97,9 @@ def test_answers_equal_those_of_a_folder(pair: tuple[Index, Index]) -> None:
         Query(rows[9], 10, max_distance=float(folder.search(Query(rows[9], 9))[-1].distance)),
         Query(rows[2], 10, "a", Position(3, folder.search(Query(rows[2], 3, "a"))[-1].distance, 1)),
     ]
-    for query, expected, found in zip(queries, folder.search_ids(queries), postgres.search_ids(queries), strict=True):
-        np.testing.assert_array_equal(found.ids, expected.ids, str(query))
-        np.testing.assert_allclose(found.distances, expected.distances, rtol=1e-12)
+    for query, expected, actual in zip(queries, folder.search_ids(queries), postgres.search_ids(queries), strict=True):
+        np.testing.assert_array_equal(actual.ids, expected.ids, str(query))
+        np.testing.assert_allclose(actual.distances, expected.distances, rtol=1e-12)
     for image_id in (1, 120, 400):
         np.testing.assert_array_equal(postgres.feature(image_id), folder.feature(image_id))
 
@@ -119,8 +119,8 @@ def test_codes_find_what_those_of_a_folder_find(pair: tuple[Index, Index], mode:
     other.close()
     k = 12 if mode == "binary" else 2 * COUNT
     queries = [Query(row, k, label, mode=mode) for row in features()[:6] + 1 for label in (None, "b")]
-    found = [index.search_ids(queries) for index in pair]
-    for expected, actual in zip(*found, strict=True):
+    results = [index.search_ids(queries) for index in pair]
+    for expected, actual in zip(*results, strict=True):
         if mode == "hash_lookup":  # images without a code are always found
             actual = NearestIds(*(column[np.isin(actual.ids, expected.ids)] for column in actual))
         assert len(expected.ids)

@@ -71,6 +71,7 @@ ELSEWHERE = {
     r"^docker |docker compose|^kubectl ": "what can be seen without them: tests/project/test_deployment.py",
     r"pip install|-m venv": "this environment is what they make",
     r"milvus": "tests/milvus",
+    r"postgresql:": "tests/postgres",
     r"alexnet pull|--imagenet-val": "tests/system/test_pulled.py, from a server of its own",
     r"--node-rank": "tests/system/test_two_hosts.py",
     r"experiments[/.]|--baseline": "tests/system/test_experiments.py, quick",
