@@ -55,8 +55,9 @@ class CandidateSearch:
         pgvector sums squares in float32: images that its rounding may have put behind the `count`-th are fetched, too.
         """
         limit = count + OVERFETCH
-        with self._database.transaction() as cursor:
-            if self._query.mode == "binary":
+        shortlisted = self._query.mode == "binary"
+        with self._database.transaction() if shortlisted else self._database.reading() as cursor:
+            if shortlisted:
                 self._set_graph_search(cursor)
             rows = self._fetch(cursor, "ORDER BY distance, id LIMIT %(limit)s", limit=limit)
             if len(rows) == limit:
