@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -43,8 +42,6 @@ SESSION_SETTINGS = {"statement_timeout": "60s", "lock_timeout": "10s", "idle_in_
 
 Cursor = psycopg.Cursor[Any]
 Connection = psycopg.Connection[Any]
-
-logging.getLogger("psycopg.pool").addFilter(lambda record: record.levelno >= logging.ERROR)  # one line per attempt
 
 
 class Database:
