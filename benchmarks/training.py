@@ -102,9 +102,9 @@ def separate_process(keeps_memory: bool, create_step: CreateStep, *arguments: An
     try:
         yield run_step
     finally:
-        connection.close()
-        process.terminate()
+        process.terminate()  # before its connection ends, which it would report as an error
         process.join()
+        connection.close()
 
 
 def create_our_step(
