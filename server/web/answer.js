@@ -44,7 +44,7 @@ function labelNote(top, label) {
   return element("p", { className: "label-note" }, "Its label is ", element("b", {}, tidy(label)), ".");
 }
 
-/** What is above the names where the network knows nothing like the image. */
+/** What is above the names of an unfamiliar image. */
 export function unfamiliarNotice({ familiarity }, hasIndex) {
   const others = familiarity ? `${percent(1 - familiarity)} of the` : "all";
   const next = hasIndex ? " Trust the similar images more than the names." : " Don't rely on the names.";

@@ -10,7 +10,7 @@ let prompt = null;
 
 export const getKey = () => sessionStorage.getItem("key") ?? "";
 
-/** Ask for a key after the error `code`; resolves to whether the key is another than `used`. One dialog at a time. */
+/** Ask for a key after the error `code`; resolves to whether it differs from `used`. One dialog at a time. */
 export function promptForKey(code, used) {
   if (getKey() !== used) return Promise.resolve(true);
   let texts = used ? UNKNOWN : MISSING;

@@ -77,7 +77,7 @@ export async function showImage(image, path) {
   });
 }
 
-/** Show a file or blob. Resolves to whether the browser can; its object URL is revoked when it is decoded. */
+/** Show a file or blob. Resolves to whether the browser can; then its object URL is revoked. */
 export function showBlob(image, blob) {
   image.src = URL.createObjectURL(blob);
   return image.decode().then(() => true, () => false).finally(() => URL.revokeObjectURL(image.src));

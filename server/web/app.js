@@ -43,7 +43,7 @@ async function show(query, scroll = 0) {
   }
 }
 
-/** After an error the page shows what it showed before; a file that was chosen stays while the search is tried again. */
+/** After an error the page shows what it showed before; a chosen file stays while the search is tried again. */
 async function fail(error, view) {
   const keyMissing = [401, 403].includes(error.status);
   if (isTemporary(error) || keyMissing || !info) {

@@ -1,4 +1,4 @@
-// A card of the search view: an image to search from, and what else can be done with it.
+// A card of the search view: an image to search from, and its actions.
 
 import { showImage } from "./api.js";
 import { openDetail } from "./detail.js";
