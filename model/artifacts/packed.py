@@ -130,7 +130,11 @@ def bundled_folder(name: str, root: Path) -> Path:
     Raises ArtifactError, for a damaged file of the package with its checksum.
     """
     source = BUNDLED / name
-    manifest = artifacts.read_manifest(source)
+    try:
+        manifest = artifacts.read_manifest(source)
+    except ArtifactError:
+        verify_checksums(source)  # which names the damaged file
+        raise
     target = root / name / str(manifest.version)
     if target.is_dir():
         existing = artifacts.read_manifest(target).files.get(NETWORK)

@@ -91,7 +91,6 @@ def test_few_rows_are_candidates() -> None:
     features = exponential(generator)
     scanner = QuantizedScanner()
     with SearchPool() as pool:
-        assert scanner.find_candidates(features, features[0], 10, pool, None) is None  # no copies yet
         scanner.prepare(features)
         candidates = scanner.find_candidates(features, features[0], 10, pool, None)
     assert candidates is not None

@@ -25,6 +25,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "archive": ("--archive", "x.zip"),
     "name": ("--name", "other"),
     "seed": ("--seed", "7"),
+    "split": ("--split", "half"),
     "recipe": ("--recipe", "paper"),
     "epochs": ("--epochs", "3"),
     "minutes": ("--minutes", "3"),
