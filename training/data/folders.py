@@ -18,6 +18,7 @@ from model.exceptions import DatasetError
 from model.files import atomic_write
 from training.data.copies import draw_split
 from training.data.datasets import Dataset, DatasetInfo, Example
+from training.data.splits import SplitMethod, split_again
 
 INFO_SUFFIX = ".info.json"
 LICENSE = "that of the images it was trained on"
@@ -34,15 +35,16 @@ def load_folder(root: Path, seed: int = 0, exclude: Sequence[str] = ()) -> Datas
     return _make_dataset(read_folder(root, exclude), seed)
 
 
-def load_table(path: Path, seed: int = 0, exclude: Sequence[str] = ()) -> Dataset:
+def load_table(path: Path, seed: int = 0, exclude: Sequence[str] = (), split: SplitMethod = "own") -> Dataset:
     """A table as `model.datasets.tables` reads it; without a column for the split it is drawn as for a folder.
 
     A run's `split.csv` is such a table; `split.info.json` beside it (`DatasetInfo`) adds the names and the order of the
-    classes, the license and the rest. Raises DatasetError.
+    classes, the license and the rest. `split`: how the images of another table are split again
+    (`training.data.splits`); a run's table keeps its split. Raises DatasetError.
     """
     listing, info = read_table(path, exclude), read_info(path)
     if info is None:
-        return _make_dataset(listing, seed)
+        return split_again(_make_dataset(listing, seed), split, seed)
     known = {label.id for label in info.labels}
     unknown = [label.id for label in listing.classes if label.id not in known]
     if unknown:

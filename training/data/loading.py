@@ -9,7 +9,7 @@ from model.datasets.reader import check_data
 from model.datasets.tables import is_table
 from training.data.archives import NAMED_DATASETS, load_named
 from training.data.datasets import Dataset
-from training.data.folders import load_folder, load_table, read_info
+from training.data.folders import load_folder, load_table
 from training.data.splits import SplitMethod, split_again
 
 
@@ -27,16 +27,11 @@ def load_dataset(
     (`training.data.splits`); the table that a run has written keeps its split. Raises DatasetError.
     """
     path = Path(source)
-    is_own_table = source not in NAMED_DATASETS and is_table(path) and not path.is_dir()
-    dataset = _load(source, seed, archive, exclude)
-    return dataset if is_own_table and read_info(path) is not None else split_again(dataset, split, seed)
-
-
-def _load(source: str, seed: int, archive: Path | None, exclude: Sequence[str]) -> Dataset:
     if source in NAMED_DATASETS:
-        return load_named(source, archive)
-    path = Path(source)
-    if is_table(path) and not path.is_dir():
-        return load_table(path, seed, exclude)
-    check_data(path)
-    return load_folder(path, seed, exclude)
+        dataset = load_named(source, archive)
+    elif is_table(path) and not path.is_dir():
+        return load_table(path, seed, exclude, split)
+    else:
+        check_data(path)
+        dataset = load_folder(path, seed, exclude)
+    return split_again(dataset, split, seed)

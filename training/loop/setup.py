@@ -45,10 +45,7 @@ def set_up(
     environment = config.environment
     check_layer_names(config.run.lr_multipliers, config.run.frozen)
     with stage(f"looking for the images of {environment.data}", context.is_main):
-        run_options = config.run
-        dataset = load_dataset(
-            environment.data, run_options.seed, environment.archive, environment.exclude, run_options.split
-        )
+        dataset = open_dataset(config)
     sizes = ", ".join(f"{len(examples):,} {name}" for name, examples in dataset.splits().items())
     context.log(f"{dataset.name}: {len(dataset.labels)} classes; {sizes}; split: {dataset.split_description}")
     if resume is None:
@@ -126,6 +123,12 @@ def _checked_cache(config: TrainConfig, dataset: Dataset, context: DistributedCo
     if config.environment.list_skipped is not None:
         write_skipped(config.environment.list_skipped, (*dataset.skipped, *cache.skipped.values()))
     return cache
+
+
+def open_dataset(config: TrainConfig) -> Dataset:
+    """The dataset of a run, split as the run was configured. Raises DatasetError."""
+    run, environment = config.run, config.environment
+    return load_dataset(environment.data, run.seed, environment.archive, environment.exclude, run.split)
 
 
 def open_cache(config: TrainConfig, dataset: Dataset) -> ImageCache:

@@ -24,14 +24,13 @@ from training.data.cache import ImageCache, batches
 from training.data.data_check import DataCheck, check_images
 from training.data.data_warnings import describe_shortcuts
 from training.data.datasets import Dataset
-from training.data.loading import load_dataset
 from training.evaluation.baselines import Baseline, read_baselines
 from training.evaluation.evaluate import BATCH_SIZE, LabeledBatch, predict
 from training.evaluation.per_class import ClassMeasurement, measure_classes
 from training.evaluation.predictions import Predictions, write_tables
 from training.loop.metrics import read_metrics
 from training.loop.run_directory import RunDirectory
-from training.loop.setup import open_cache
+from training.loop.setup import open_cache, open_dataset
 from training.optim.range_test import read_range_test
 from training.publish import figures
 from training.publish.calibrate import describe_calibration
@@ -102,7 +101,7 @@ def rewrite_report(run: Path, artifact: Path | None = None) -> Path:
     environment = config.environment
     path = artifact or directory.artifact() or environment.artifacts_folder / config.run.name
     loaded = artifacts.load(path)
-    dataset = load_dataset(environment.data, config.run.seed, environment.archive, environment.exclude)
+    dataset = open_dataset(config)
     if loaded.labels != dataset.labels:
         raise DatasetError(f"the classes of {environment.data} differ from those of {loaded.path}")
     cache = open_cache(config, dataset)

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -23,6 +24,7 @@ from training.evaluation.baselines import HOG
 from training.loop.metrics import METRICS, MetricsLog, read_metrics
 from training.optim.range_test import find_rate
 from training.publish import figures
+from training.publish.report import rewrite_report
 from training.publish.summary import FREQUENT
 
 
@@ -50,6 +52,17 @@ def test_the_report_stands_alone(run: Path, artifact: Artifact) -> None:
     for data in images:
         with Image.open(io.BytesIO(base64.b64decode(data))) as image:
             assert np.asarray(image.convert("L")).std() > 5  # something is drawn
+
+
+def test_a_report_is_rewritten_with_the_split_of_its_run(run: Path, artifact: Artifact, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    config = json.loads((copy / "config.json").read_text())
+    config["run"]["split"] = "half"
+    config["environment"]["home"] = str(tmp_path)
+    (copy / "config.json").write_text(json.dumps(config))
+    rewrite_report(copy, artifact.path)
+    with (copy / "predictions.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 45  # of 90
 
 
 def test_a_range_test_is_drawn() -> None:
