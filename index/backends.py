@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from index.metadata import FeatureSpace, RowDType
-from index.milvus.collection import SCHEME, CollectionMetadata, MilvusAddress, create_collection
+from index.milvus.collection import SCHEME, MilvusAddress, create_collection
 from index.milvus.store import MilvusIndex
 from index.postgres.address import PostgresAddress, is_postgres
 from index.protocol import Index
@@ -90,7 +90,7 @@ def create_like(uri: IndexUri, space: FeatureSpace) -> None:
     """Create an index for features of this kind, unless there is one. Raises IndexStoreError."""
     match uri.location:
         case MilvusAddress() as address:
-            create_collection(address, CollectionMetadata.of(space))
+            create_collection(address, space)
         case PostgresAddress() as address:
             _postgres_index().create_empty(address, space)
         case path:

@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 
 from index.catalog_file import CatalogFile
 from index.catalog_schema import CHECKED_COLUMNS, LABEL_INDEX, METADATA_CHECKSUM, entry_checksum, metadata_checksum
-from index.entries import Entry, FileState, NewEntry, StoredId, StoredSource
+from index.entries import (
+    PAGE_SIZE,
+    Entry,
+    EntryReader,
+    FileState,
+    NewEntry,
+    StoredId,
+    StoredSource,
+    unknown_image_error,
+)
 from model.datasets.attribution import Attribution
 from model.exceptions import IndexStoreError, InvalidRequestError, UnknownImageError
 
@@ -27,7 +36,6 @@ THUMBNAIL = "CAST(ifnull(thumbnail, '') AS BLOB)"
 """Bytes, also where the record is damaged and has another type."""
 MAX_PARAMETERS = 10_000
 """Parameters per statement; SQLite takes 32,766."""
-PAGE_SIZE = 1000
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,7 @@ class LabelGroup(NamedTuple):
         return group
 
 
-class Catalog(CatalogFile):
+class Catalog(CatalogFile, EntryReader):
     """The tables of the catalog: the images of an index, the files that were read, and metadata. See `CatalogFile`."""
 
     def metadata(self) -> dict[str, str]:
@@ -252,13 +260,6 @@ class Catalog(CatalogFile):
         with self.transaction() as database:
             database.executemany("DELETE FROM files WHERE path = ?", ((path,) for path in paths))
 
-    def get(self, image_id: int) -> Entry:
-        """Raises UnknownImageError for an id that isn't indexed, or is removed."""
-        entries = self.lookup([image_id])
-        if not entries:
-            raise unknown_image_error(image_id)
-        return entries[0]
-
     def lookup(self, ids: Sequence[int]) -> list[Entry]:
         """The entries of those ids that exist, are intact and aren't removed, in the order of `ids`."""
         entries: dict[int, Entry] = {}
@@ -283,13 +284,6 @@ class Catalog(CatalogFile):
             images += [image for image, intact in rows if intact]
         return images
 
-    def iter_entries(self, label: str | None = None) -> Iterator[Entry]:
-        """All entries by id; with a label, those that have it."""
-        after = 0
-        while page := self.page(after, PAGE_SIZE, label):
-            yield from page
-            after = page[-1].id
-
     def page_to_copy(self, after: int, limit: int) -> list[tuple[int, NewEntry]]:
         """The next images as (id, everything that another index would store of them), by id.
 
@@ -304,7 +298,7 @@ class Catalog(CatalogFile):
             except UnknownImageError as error:
                 raise IndexStoreError(f"{self._path}: {error}") from error
             entry = _entry(image)
-            page.append((entry.id, NewEntry(sha256=image["sha256"], thumbnail=thumbnail, **_copied_values(entry))))
+            page.append((entry.id, entry.to_new(image["sha256"], thumbnail)))
         return page
 
     def thumbnail(self, image_id: int) -> bytes:
@@ -365,10 +359,6 @@ def raise_for_used_keys(keys: Sequence[str], used: set[str]) -> None:
             raise InvalidRequestError(f"the key {key[:80]!r} belongs to another image: keys are unique")
 
 
-def unknown_image_error(image_id: int) -> UnknownImageError:
-    return UnknownImageError(f"no indexed image has the id {image_id}")
-
-
 def _batches(values: Sequence[Any]) -> Iterator[tuple[Sequence[Any], str]]:
     """Parts of at most `MAX_PARAMETERS` values, with the placeholders for them."""
     for start in range(0, len(values), MAX_PARAMETERS):
@@ -424,9 +414,3 @@ def _entry(image: dict[str, Any]) -> Entry:
     source = Path(image["source"]) if image["source"] else None
     values = {name: image[name] for name in ("id", "key", "label", "format", "width", "height")}
     return Entry(**values, source=source, attribution=Attribution.of(*(image[name] for name in Attribution._fields)))
-
-
-def _copied_values(entry: Entry) -> dict[str, Any]:
-    """The values of an entry that a copy in another index also has."""
-    names = ("key", "label", "source", "format", "width", "height", "attribution")
-    return {name: getattr(entry, name) for name in names}

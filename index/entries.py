@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -12,8 +14,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.datasets.attribution import Attribution
+from model.exceptions import UnknownImageError
 from model.images.info import DecodedImage
 
+PAGE_SIZE = 1000
+"""Entries that are read at once."""
 THUMBNAIL_QUALITY = 80
 """About 14 kB for a photograph; noise takes 45 kB, which as base64 still fits a text field of Milvus."""
 
@@ -31,6 +36,11 @@ class Entry:
     width: int
     height: int
     attribution: Attribution | None = None
+
+    def to_new(self, sha256: str, thumbnail: bytes) -> NewEntry:
+        """What another index stores of the same image."""
+        size = self.width, self.height
+        return NewEntry(sha256, self.label, self.source, self.format, *size, thumbnail, self.key, self.attribution)
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,36 @@ class NewEntry:
             key=key,
             attribution=attribution,
         )
+
+
+class EntryReader(ABC):
+    """Reads entries one by one, and all of them, from pages and lookups, which each catalog has."""
+
+    @abstractmethod
+    def page(self, after: int, limit: int, label: str | None = None) -> list[Entry]:
+        """The next entries by id, `after` excluded; with a label, those that have it."""
+
+    @abstractmethod
+    def lookup(self, ids: Sequence[int]) -> list[Entry]:
+        """The entries of those ids that exist and aren't removed."""
+
+    def get(self, image_id: int) -> Entry:
+        """Raises UnknownImageError for an id that isn't indexed, or is removed."""
+        entries = self.lookup([image_id])
+        if not entries:
+            raise unknown_image_error(image_id)
+        return entries[0]
+
+    def iter_entries(self, label: str | None = None) -> Iterator[Entry]:
+        """All entries by id; with a label, those that have it."""
+        after = 0
+        while page := self.page(after, PAGE_SIZE, label):
+            yield from page
+            after = page[-1].id
+
+
+def unknown_image_error(image_id: int) -> UnknownImageError:
+    return UnknownImageError(f"no indexed image has the id {image_id}")
 
 
 class FileState(NamedTuple):

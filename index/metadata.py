@@ -11,7 +11,7 @@ from index.catalog import Catalog
 from index.catalog_file import format_error
 from index.catalog_schema import FORMAT, METADATA_CHECKSUM, metadata_checksum
 from model.artifacts.artifact import Artifact
-from model.exceptions import ArtifactError, IndexStoreError, InvalidRequestError
+from model.exceptions import ArtifactError, IndexNotFoundError, IndexStoreError, InvalidRequestError
 from model.images.contract import ImageContract
 
 RowDType = Literal["float32", "float16"]
@@ -45,12 +45,17 @@ class FeatureSpace:
         return cls(artifact.network_sha256, tuple(crops), manifest.feature_dim, dtype, manifest.image_contract)
 
     @classmethod
-    def parse(cls, stored: Mapping[str, str]) -> FeatureSpace:
-        """From what `to_texts` gives. Raises KeyError, ValueError or InvalidRequestError; ArtifactError."""
-        ImageContract.parse(stored["image_contract"])
-        crops = tuple(int(crop) for crop in stored["crops"].split(","))
-        dim, dtype = int(stored["feature_dim"]), parse_dtype(stored["dtype"])
-        return cls(stored["network_sha256"], crops, dim, dtype, stored["image_contract"])
+    def parse(cls, stored: Mapping[str, str], uri: str) -> FeatureSpace:
+        """From what `to_texts` gives. Raises IndexStoreError."""
+        try:
+            ImageContract.parse(stored["image_contract"])
+            crops = tuple(int(crop) for crop in stored["crops"].split(","))
+            dim, dtype = int(stored["feature_dim"]), parse_dtype(stored["dtype"])
+            return cls(stored["network_sha256"], crops, dim, dtype, stored["image_contract"])
+        except ArtifactError as error:
+            raise unknown_contract_error(uri, error) from error
+        except (KeyError, ValueError, InvalidRequestError) as error:
+            raise damaged_metadata_error(uri) from error
 
     def to_texts(self) -> dict[str, str]:
         """Names and values to store."""
@@ -64,7 +69,20 @@ class FeatureSpace:
 
     def check_compatible(self, artifact: Artifact, uri: str) -> None:
         """Raise IndexStoreError unless an index has features of this network."""
-        check_network(artifact, self.network_sha256, self.dim, self.image_contract, uri)
+        manifest = artifact.manifest
+        network = f"{manifest.name} version {manifest.version}"
+        if self.network_sha256 != artifact.network_sha256:
+            raise IndexStoreError(
+                f"the index at {uri} was made by another network than {network}, so their distances can't be compared: "
+                "name the artifact that made it with --artifact, or build another index"
+            )
+        if self.image_contract != manifest.image_contract:
+            raise IndexStoreError(
+                f"the images of the index at {uri} were decoded by the contract {self.image_contract}, and {network} "
+                f"needs {manifest.image_contract}: build another index"
+            )
+        if self.dim != manifest.feature_dim:
+            raise IndexStoreError(f"expected features of {manifest.feature_dim} numbers, got {self.dim} at {uri}")
 
 
 @dataclass(frozen=True)
@@ -80,15 +98,13 @@ class IndexMetadata:
         stored = catalog.metadata()
         if stored.get("format") != FORMAT:
             raise format_error(stored.get("format"), path)
-        damaged = IndexStoreError(f"the metadata of the index at {path} are damaged: build the index again")
         if stored.get(METADATA_CHECKSUM) != metadata_checksum(stored):
-            raise damaged
+            raise damaged_metadata_error(str(path))
+        space = FeatureSpace.parse(stored, str(path))
         try:
-            return cls(FeatureSpace.parse(stored), int(stored["generation"]))
-        except ArtifactError as error:
-            raise IndexStoreError(f"the index at {path} doesn't fit this program: {error}; build it again") from error
-        except (KeyError, ValueError, InvalidRequestError) as error:
-            raise damaged from error
+            return cls(space, int(stored["generation"]))
+        except (KeyError, ValueError) as error:
+            raise damaged_metadata_error(str(path)) from error
 
     def write_if_new(self, catalog: Catalog) -> None:
         """Store these metadata in a new catalog; one that has metadata keeps its own."""
@@ -100,19 +116,13 @@ class IndexMetadata:
         return path / f"features-{generation}.{SUFFIXES[self.space.dtype]}"
 
 
-def check_network(artifact: Artifact, network_sha256: str, dim: int, image_contract: str, uri: str) -> None:
-    """Raise IndexStoreError unless an index of that network, feature length and contract belongs to `artifact`."""
-    if network_sha256 != artifact.network_sha256:
-        raise IndexStoreError(
-            f"the index at {uri} was made by another network than {artifact.manifest.name} version "
-            f"{artifact.manifest.version}, so their distances can't be compared: name the artifact that made it with "
-            "--artifact, or build another index"
-        )
-    if image_contract != artifact.manifest.image_contract:
-        raise IndexStoreError(
-            f"the images of the index at {uri} were decoded by the contract {image_contract}, and "
-            f"{artifact.manifest.name} version {artifact.manifest.version} needs {artifact.manifest.image_contract}: "
-            "build another index"
-        )
-    if dim != artifact.manifest.feature_dim:
-        raise IndexStoreError(f"expected features of {artifact.manifest.feature_dim} numbers, got {dim} at {uri}")
+def no_index_error(uri: str) -> IndexNotFoundError:
+    return IndexNotFoundError(f"no index at {uri}: build one with `alexnet index add --data FOLDER`")
+
+
+def damaged_metadata_error(uri: str) -> IndexStoreError:
+    return IndexStoreError(f"the metadata of the index at {uri} are damaged: build the index again")
+
+
+def unknown_contract_error(uri: str, error: ArtifactError) -> IndexStoreError:
+    return IndexStoreError(f"the index at {uri} doesn't fit this program: {error}; build it again")

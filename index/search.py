@@ -10,6 +10,7 @@ does `codes` (`ImageIndex.set_encoder`, `_append`, `compact`).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, Protocol, cast, get_args
@@ -225,16 +226,27 @@ def run_queries(
         query_mask = mask if query.label is None else snapshot.rows.select(len(matrix), query.label)[1]
         if result is None:
             result = SEARCHERS[query.mode].run(snapshot, matrix, query, query_mask, pool)
-        page = query.page(ids[result.rows], result.distances)
-        while wider := query.widen(page, len(result.rows)):
-            query, result = wider, SEARCHERS[query.mode].run(snapshot, matrix, wider, query_mask, pool)
-            page = query.page(ids[result.rows], result.distances)
-        rows, distances = result.rows[page], result.distances[page]
-        if query.max_distance is not None:
-            near = distances <= query.max_distance
-            rows, distances = rows[near], distances[near]
-        results.append(NearestIds(ids[rows], distances))
+
+        def search(wanted: Query, query_mask: Mask | None = query_mask) -> NearestIds:
+            rows, distances = SEARCHERS[wanted.mode].run(snapshot, matrix, wanted, query_mask, pool)
+            return NearestIds(ids[rows], distances)
+
+        first = search(query) if result is None else NearestIds(ids[result.rows], result.distances)
+        results.append(take_page(query, first, search))
     return results
+
+
+def take_page(query: Query, found: NearestIds, search: Callable[[Query], NearestIds]) -> NearestIds:
+    """The page of a query among the neighbors that were `found`; `search` finds more, where these are too few."""
+    page = query.page(*found)
+    while wider := query.widen(page, len(found.ids)):
+        query, found = wider, search(wider)
+        page = query.page(*found)
+    ids, distances = found.ids[page], found.distances[page]
+    if query.max_distance is not None:
+        near = distances <= query.max_distance
+        ids, distances = ids[near], distances[near]
+    return NearestIds(ids, distances)
 
 
 def rank_candidates(
@@ -244,20 +256,33 @@ def rank_candidates(
 
     `find_candidates`: passed a number n, returns the ids and (N, dim) features of images among which the n nearest are.
     """
-    while True:
-        ids, features = find_candidates(query.num_needed)
-        difference = features.astype(np.float64) - query.feature
+
+    def search(wanted: Query) -> NearestIds:
+        ids, features = find_candidates(wanted.num_needed)
+        difference = features.astype(np.float64) - wanted.feature
         distances = np.sqrt(np.einsum("ij,ij->i", difference, difference))
-        order = np.lexsort((ids, distances))[: query.num_needed]
-        page = query.page(ids[order], distances[order])
-        wider = query.widen(page, len(order))
-        if wider is None:
-            break
-        query = wider
-    order = order[page]
-    if query.max_distance is not None:
-        order = order[distances[order] <= query.max_distance]
-    return NearestIds(ids[order], distances[order])
+        order = np.lexsort((ids, distances))[: wanted.num_needed]
+        return NearestIds(ids[order], distances[order])
+
+    return take_page(query, search(query), search)
+
+
+class EntrySearch(ABC):
+    """Searches that return entries, the same for every index that finds ids."""
+
+    catalog: EntryLookup
+
+    @abstractmethod
+    def search_ids(self, queries: Sequence[Query]) -> list[NearestIds]:
+        """`search_many` without reading entries from the catalog."""
+
+    def search(self, query: Query) -> list[Neighbor]:
+        """The nearest images, nearest first, ties by id. Raises InvalidRequestError."""
+        return self.search_many([query])[0]
+
+    def search_many(self, queries: Sequence[Query]) -> list[list[Neighbor]]:
+        """`search` for several queries, which may take less time than one by one."""
+        return attach_entries(self.search_ids(queries), self.catalog)
 
 
 def attach_entries(results: Sequence[NearestIds], catalog: EntryLookup) -> list[list[Neighbor]]:

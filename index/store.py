@@ -24,22 +24,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from index.catalog import Catalog, unknown_image_error
+from index.catalog import Catalog
 from index.catalog_schema import LABEL_INDEX
 from index.codes import Codes
-from index.entries import AddResult, Entry, NewEntry
+from index.entries import AddResult, Entry, NewEntry, unknown_image_error
 from index.features import FeatureFile
 from index.files import WriteLock, check_regular, check_same, storage_error
-from index.metadata import FeatureSpace, IndexMetadata, RowDType
+from index.metadata import FeatureSpace, IndexMetadata, RowDType, no_index_error
 from index.row_table import RowTable
 from index.scanners import FeatureMatrix, SearchPool
-from index.search import NearestIds, Neighbor, Query, Snapshot, attach_entries, run_queries
+from index.search import EntrySearch, NearestIds, Query, Snapshot, run_queries
 from index.verification import BackgroundCheck, find_damaged, find_damaged_among
 from index.write_batch import AddQueue, PendingAdd, WriteBatch
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
 from model.exceptions import (
-    IndexNotFoundError,
     IndexReplacedError,
     IndexStoreError,
     ReadOnlyIndexError,
@@ -70,7 +69,7 @@ def lock_for_writing(path: Path) -> WriteLock:
     return WriteLock(path / LOCK)
 
 
-class ImageIndex:
+class ImageIndex(EntrySearch):
     """An index on disk. All methods may be called from any thread; one process at a time may change an index.
 
     `crops`: the crops whose features are averaged. `damaged`: id -> fault of the images known to be damaged, because
@@ -78,9 +77,11 @@ class ImageIndex:
     before all images have been compared with their checksums (`wait_until_verified`).
     """
 
+    catalog: Catalog
+
     def __init__(self, path: Path, writable: bool) -> None:
         if not is_index(path):
-            raise IndexNotFoundError(f"no index at {path}: build one with `alexnet index add --data FOLDER`")
+            raise no_index_error(str(path))
         self.path, self.uri, self.writable = path, str(path), writable
         self._write_lock = threading.RLock()
         """Held during a change, by one thread of this process; `_file_lock` keeps other processes out."""
@@ -264,14 +265,6 @@ class ImageIndex:
     def num_unverified(self) -> int:
         """Images whose rows haven't been compared with their checksums yet. A search compares the rows it returns."""
         return self._current.rows.num_unverified
-
-    def search(self, query: Query) -> list[Neighbor]:
-        """The nearest images, nearest first, ties by id. Raises InvalidRequestError."""
-        return self.search_many([query])[0]
-
-    def search_many(self, queries: Sequence[Query]) -> list[list[Neighbor]]:
-        """`search` for several queries, in less time than one by one."""
-        return attach_entries(self.search_ids(queries), self.catalog)
 
     def search_ids(self, queries: Sequence[Query]) -> list[NearestIds]:
         """`search_many` without reading entries from the catalog."""

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from index.catalog import raise_for_used_keys, unknown_image_error
-from index.entries import Entry, NewEntry, StoredId
+from index.catalog import raise_for_used_keys
+from index.entries import PAGE_SIZE, Entry, EntryReader, NewEntry, StoredId, unknown_image_error
 from index.milvus.collection import DETAILS, quote, to_entry, to_new_entry
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
-PAGE_SIZE = 1000
 NOT_REMOVED = "removed == false"
 
 
-class MilvusCatalog:
+class MilvusCatalog(EntryReader):
     """Reads a collection in its newest state."""
 
     def __init__(self, client: MilvusClient, collection: str) -> None:
@@ -43,13 +42,6 @@ class MilvusCatalog:
         if label is not None:
             condition += f" and label == {quote(label)}"
         return sorted(self.entries(condition, limit), key=lambda entry: entry.id)
-
-    def iter_entries(self, label: str | None = None) -> Iterator[Entry]:
-        """All entries by id; with a label, those that have it."""
-        after = 0
-        while page := self.page(after, PAGE_SIZE, label):
-            yield from page
-            after = page[-1].id
 
     def lookup(self, ids: Sequence[int]) -> list[Entry]:
         """The entries of those ids that exist and aren't removed."""

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.entries import Entry, NewEntry
-from index.metadata import FeatureSpace
+from index.metadata import FeatureSpace, no_index_error, unknown_contract_error
 from model.datasets.attribution import Attribution
-from model.exceptions import ArtifactError, IndexNotFoundError, IndexStoreError, InvalidRequestError
+from model.exceptions import ArtifactError, IndexStoreError, InvalidRequestError
 from model.images.contract import ImageContract
 from model.requirements import install_extra
 
@@ -66,61 +66,40 @@ def hide_password(uri: str) -> str:
     return re.sub(r"(?<=//)([^/@:]*:)?[^/]*@", r"\1***@", uri)
 
 
-@dataclass(frozen=True)
-class CollectionMetadata:
-    """The network and crops that the features of a collection belong to; stored in its description."""
+def describe(space: FeatureSpace) -> str:
+    """What a collection's description says of its features. Raises InvalidRequestError unless they are float32."""
+    if space.dtype != "float32":
+        raise InvalidRequestError(f"an index on Milvus has float32 features, not {space.dtype}")
+    return json.dumps(
+        {
+            "format": FORMAT,
+            "network_sha256": space.network_sha256,
+            "feature_dim": space.dim,
+            "crops": list(space.crops),
+            "image_contract": space.image_contract,
+        }
+    )
 
-    network_sha256: str
-    dim: int
-    crops: tuple[int, ...]
-    image_contract: str
 
-    @classmethod
-    def of(cls, space: FeatureSpace) -> CollectionMetadata:
-        """Raises InvalidRequestError unless the features are float32."""
-        if space.dtype != "float32":
-            raise InvalidRequestError(f"an index on Milvus has float32 features, not {space.dtype}")
-        return cls(space.network_sha256, space.dim, space.crops, space.image_contract)
-
-    @property
-    def space(self) -> FeatureSpace:
-        """What the features are."""
-        return FeatureSpace(self.network_sha256, self.crops, self.dim, "float32", self.image_contract)
-
-    def to_json(self) -> str:
-        return json.dumps(
-            {
-                "format": FORMAT,
-                "network_sha256": self.network_sha256,
-                "feature_dim": self.dim,
-                "crops": list(self.crops),
-                "image_contract": self.image_contract,
-            }
-        )
-
-    @classmethod
-    def read(cls, client: MilvusClient, address: MilvusAddress) -> CollectionMetadata:
-        """Raises IndexNotFoundError or IndexStoreError."""
-        if not client.has_collection(address.collection):
-            raise IndexNotFoundError(f"no index at {address}: build one with `alexnet index add --data FOLDER`")
-        try:
-            stored = json.loads(client.describe_collection(address.collection)["description"])
-            if stored["format"] != FORMAT:
-                raise IndexStoreError(
-                    f"the index at {address} has the format {stored['format']}, this program reads {FORMAT}: build it "
-                    "again"
-                )
-            ImageContract.parse(stored["image_contract"])
-            crops = tuple(map(int, stored["crops"]))
-            return cls(stored["network_sha256"], int(stored["feature_dim"]), crops, stored["image_contract"])
-        except ArtifactError as error:
+def read_space(client: MilvusClient, address: MilvusAddress) -> FeatureSpace:
+    """The features of a collection, by its description. Raises IndexNotFoundError or IndexStoreError."""
+    if not client.has_collection(address.collection):
+        raise no_index_error(str(address))
+    try:
+        stored = json.loads(client.describe_collection(address.collection)["description"])
+        if stored["format"] != FORMAT:
             raise IndexStoreError(
-                f"the index at {address} doesn't fit this program: {error}; build it again"
-            ) from error
-        except (KeyError, TypeError, ValueError) as error:
-            raise IndexStoreError(
-                f"the collection at {address} was not made by `alexnet index add`: choose another name"
-            ) from error
+                f"the index at {address} has the format {stored['format']}, this program reads {FORMAT}: build it again"
+            )
+        contract = ImageContract.parse(stored["image_contract"])
+        crops = tuple(map(int, stored["crops"]))
+        return FeatureSpace(stored["network_sha256"], crops, int(stored["feature_dim"]), "float32", contract.name)
+    except ArtifactError as error:
+        raise unknown_contract_error(str(address), error) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise IndexStoreError(
+            f"the collection at {address} was not made by `alexnet index add`: choose another name"
+        ) from error
 
 
 def connect(address: MilvusAddress) -> MilvusClient:
@@ -137,21 +116,22 @@ def connect(address: MilvusAddress) -> MilvusClient:
         raise IndexStoreError(f"cannot connect to Milvus at {address}: {reason}") from error
 
 
-def create_collection(address: MilvusAddress, metadata: CollectionMetadata) -> None:
-    """Create the collection, unless it exists. Raises IndexStoreError."""
+def create_collection(address: MilvusAddress, space: FeatureSpace) -> None:
+    """Create the collection, unless it exists. Raises IndexStoreError, InvalidRequestError."""
+    description = describe(space)
     client = connect(address)
     try:
         if client.has_collection(address.collection):
             return
         from pymilvus import DataType, MilvusClient
 
-        schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False, description=metadata.to_json())
+        schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False, description=description)
         schema.add_field("id", DataType.INT64, is_primary=True)
         lengths = {"sha256": 64, "key": 1024, "label": 1024, DETAILS: MAX_TEXT_LENGTH, "thumbnail": MAX_TEXT_LENGTH}
         for name, length in lengths.items():
             schema.add_field(name, DataType.VARCHAR, max_length=length)
         schema.add_field("removed", DataType.BOOL)
-        schema.add_field("feature", DataType.FLOAT_VECTOR, dim=metadata.dim)
+        schema.add_field("feature", DataType.FLOAT_VECTOR, dim=space.dim)
         params = client.prepare_index_params()
         params.add_index(field_name="feature", index_type="FLAT", metric_type="L2")
         client.create_collection(address.collection, schema=schema, index_params=params, consistency_level="Strong")
@@ -192,11 +172,7 @@ def to_entry(row: dict[str, Any]) -> Entry:
 
 def to_new_entry(row: dict[str, Any]) -> NewEntry:
     """Everything that another index would store of a row of the collection."""
-    entry, thumbnail = to_entry(row), base64.b64decode(row["thumbnail"])
-    size = entry.width, entry.height
-    return NewEntry(
-        row["sha256"], entry.label, entry.source, entry.format, *size, thumbnail, entry.key, entry.attribution
-    )
+    return to_entry(row).to_new(row["sha256"], base64.b64decode(row["thumbnail"]))
 
 
 def split_inserts(rows: Sequence[dict[str, Any]], dim: int) -> Iterator[list[dict[str, Any]]]:

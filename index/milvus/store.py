@@ -17,16 +17,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index.catalog import unknown_image_error
-from index.entries import AddResult, Entry, NewEntry
-from index.metadata import check_network
+from index.entries import PAGE_SIZE, AddResult, Entry, NewEntry, unknown_image_error
+from index.metadata import FeatureSpace
 from index.milvus import collection
-from index.milvus.catalog import NOT_REMOVED, PAGE_SIZE, MilvusCatalog
-from index.milvus.collection import FIELDS, CollectionMetadata, MilvusAddress, quote
+from index.milvus.catalog import NOT_REMOVED, MilvusCatalog
+from index.milvus.collection import FIELDS, MilvusAddress, quote
 from index.nearest import OVERFETCH
 from index.recent_count import RecentCount
 from index.row_table import unknown_label_error
-from index.search import NearestIds, Neighbor, Query, attach_entries, rank_candidates
+from index.search import EntrySearch, NearestIds, Query, rank_candidates
 from index.write_batch import PendingAdd, WriteBatch
 from model.artifacts.artifact import Artifact
 from model.exceptions import IndexStoreError, InvalidRequestError, ReadOnlyIndexError
@@ -36,21 +35,22 @@ MAX_CANDIDATES = 16_384
 """Neighbors that Milvus finds at once."""
 
 
-class MilvusIndex:
+class MilvusIndex(EntrySearch):
     """An index in a collection; see `index.protocol.Index`."""
+
+    catalog: MilvusCatalog
 
     def __init__(self, address: MilvusAddress, writable: bool) -> None:
         self.uri, self.writable = str(address), writable
         self._collection = address.collection
         self._client = collection.connect(address)
         try:
-            self._metadata = CollectionMetadata.read(self._client, address)
+            self.space = collection.read_space(self._client, address)
         except BaseException:
             self._client.close()
             raise
-        self.space = self._metadata.space
         self.dim, self.crops = self.space.dim, self.space.crops
-        self.image_contract = ImageContract.parse(self._metadata.image_contract)
+        self.image_contract = ImageContract.parse(self.space.image_contract)
         self.catalog = MilvusCatalog(self._client, self._collection)
         self._count = RecentCount(self._count_images)
 
@@ -60,11 +60,7 @@ class MilvusIndex:
 
         Raises IndexStoreError if an existing one belongs to another network.
         """
-        manifest = artifact.manifest
-        metadata = CollectionMetadata(
-            artifact.network_sha256, manifest.feature_dim, tuple(crops), manifest.image_contract
-        )
-        collection.create_collection(address, metadata)
+        collection.create_collection(address, FeatureSpace.of(artifact, crops, "float32"))
         index = cls(address, writable=True)
         try:
             index.check_compatible(artifact)
@@ -75,7 +71,7 @@ class MilvusIndex:
 
     def check_compatible(self, artifact: Artifact) -> None:
         """Raise IndexStoreError unless the features here are those of this network."""
-        check_network(artifact, self._metadata.network_sha256, self.dim, self._metadata.image_contract, self.uri)
+        self.space.check_compatible(artifact, self.uri)
 
     def close(self) -> None:
         self._client.close()
@@ -133,13 +129,6 @@ class MilvusIndex:
         self.entry(image_id)
         self._upsert([image_id], {"label": label or ""})
 
-    def search(self, query: Query) -> list[Neighbor]:
-        """The nearest images, nearest first, ties by id. Raises InvalidRequestError."""
-        return self.search_many([query])[0]
-
-    def search_many(self, queries: Sequence[Query]) -> list[list[Neighbor]]:
-        return attach_entries(self.search_ids(queries), self.catalog)
-
     def search_ids(self, queries: Sequence[Query]) -> list[NearestIds]:
         return [self._search(query) for query in queries]
 
@@ -149,10 +138,7 @@ class MilvusIndex:
 
     def entry(self, image_id: int) -> Entry:
         """The entry of an image. Raises UnknownImageError."""
-        entries = self.catalog.entries(f"id == {int(image_id)} and {NOT_REMOVED}", 1)
-        if not entries:
-            raise unknown_image_error(image_id)
-        return entries[0]
+        return self.catalog.get(image_id)
 
     def _search(self, query: Query) -> NearestIds:
         query.check(self.dim)

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from index.catalog import raise_for_used_keys, unknown_image_error
-from index.entries import Entry, NewEntry, StoredId
+from index.catalog import raise_for_used_keys
+from index.entries import Entry, EntryReader, NewEntry, StoredId, unknown_image_error
 from index.postgres.connections import Cursor, Database
 from model.datasets.attribution import Attribution
 
 ENTRY_COLUMNS = "id, key, label, source, format, width, height, author, author_page, page, license"
-PAGE_SIZE = 1000
 
 
-class PostgresCatalog:
+class PostgresCatalog(EntryReader):
     """Reads an index in its newest state, or in that of a transaction whose cursor is given."""
 
     def __init__(self, database: Database, cursor: Cursor | None = None) -> None:
@@ -41,24 +40,10 @@ class PostgresCatalog:
             limit,
         )
 
-    def iter_entries(self, label: str | None = None) -> Iterator[Entry]:
-        """All entries by id; with a label, those that have it."""
-        after = 0
-        while page := self.page(after, PAGE_SIZE, label):
-            yield from page
-            after = page[-1].id
-
     def lookup(self, ids: Sequence[int]) -> list[Entry]:
         """The entries of those ids that exist and aren't removed, in the order of `ids`."""
         entries = {entry.id: entry for entry in self._entries("id = ANY(%s)", [list(map(int, ids))], len(ids))}
         return [entries[image_id] for image_id in ids if image_id in entries]
-
-    def get(self, image_id: int) -> Entry:
-        """Raises UnknownImageError for an id that isn't indexed, or is removed."""
-        entries = self.lookup([image_id])
-        if not entries:
-            raise unknown_image_error(image_id)
-        return entries[0]
 
     def thumbnail(self, image_id: int) -> bytes:
         """JPEG bytes. Raises UnknownImageError."""
@@ -81,14 +66,8 @@ class PostgresCatalog:
             f"SELECT sha256, thumbnail, {ENTRY_COLUMNS} FROM images WHERE NOT removed AND id > %s ORDER BY id LIMIT %s",
             [after, limit],
         )
-        page = []
-        for sha256, thumbnail, *columns in rows:
-            e = _to_entry(columns)
-            new = NewEntry(
-                sha256.hex(), e.label, e.source, e.format, e.width, e.height, bytes(thumbnail), e.key, e.attribution
-            )
-            page.append((e.id, new))
-        return page
+        images = [(_to_entry(columns), sha256, thumbnail) for sha256, thumbnail, *columns in rows]
+        return [(entry.id, entry.to_new(sha256.hex(), bytes(thumbnail))) for entry, sha256, thumbnail in images]
 
     def _entries(self, condition: str, values: list[Any], limit: int) -> list[Entry]:
         statement = f"SELECT {ENTRY_COLUMNS} FROM images WHERE NOT removed AND {condition} ORDER BY id LIMIT %s"

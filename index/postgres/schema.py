@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from psycopg import errors
 
-from index.metadata import FeatureSpace
+from index.metadata import FeatureSpace, no_index_error
 from index.postgres.address import PostgresAddress
 from index.postgres.connections import Connection, Cursor, configure, connect, translate_errors
 from index.postgres.vectors import COLUMN_TYPES
 from model.exceptions import (
-    ArtifactError,
     IndexFormatError,
-    IndexNotFoundError,
     IndexStoreError,
-    InvalidRequestError,
     ReadOnlyIndexError,
 )
 
@@ -57,10 +54,10 @@ def read_space(address: PostgresAddress) -> FeatureSpace:
     with translate_errors(address), connect(address) as connection:
         stored = _read_rows(connection, address.schema)
         if stored is None:
-            raise IndexNotFoundError(f"no index at {address}: build one with `alexnet index add`")
+            raise no_index_error(str(address))
         _check_version(stored, address, can_migrate=False)
         _check_extension(connection, address)
-        return _parse(stored, address)
+        return FeatureSpace.parse(stored, str(address))
 
 
 def prepare(address: PostgresAddress, new: FeatureSpace | None) -> FeatureSpace:
@@ -75,18 +72,16 @@ def prepare(address: PostgresAddress, new: FeatureSpace | None) -> FeatureSpace:
         with connection.transaction():
             connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"alexnet {address.schema}"])
             stored = _read_rows(connection, address.schema)
-            if stored is None and new is None:
-                raise IndexNotFoundError(f"no index at {address}: build one with `alexnet index add`")
             if stored is None:
+                if new is None:
+                    raise no_index_error(str(address))
                 _create_extension(connection, address)
-            _check_extension(connection, address)
-            if stored is None and new is not None:
                 connection.execute(f'CREATE SCHEMA IF NOT EXISTS "{address.schema}"')
                 stored = {"schema_version": "0", **new.to_texts()}
-            assert stored is not None
+            _check_extension(connection, address)
             configure(connection, address.schema)
             version = _check_version(stored, address, can_migrate=True)
-            space = _parse(stored, address)
+            space = FeatureSpace.parse(stored, str(address))
             if version < len(MIGRATIONS):
                 _migrate(connection, version, space, address)
             if version == 0:
@@ -170,15 +165,6 @@ def _extension_error(address: PostgresAddress) -> IndexStoreError:
         f"the database of {address} has no pgvector: install it on the database's host, and let an administrator run "
         "CREATE EXTENSION vector"
     )
-
-
-def _parse(stored: dict[str, str], address: PostgresAddress) -> FeatureSpace:
-    try:
-        return FeatureSpace.parse(stored)
-    except ArtifactError as error:
-        raise IndexStoreError(f"the index at {address} doesn't fit this program: {error}; build it again") from error
-    except (KeyError, ValueError, InvalidRequestError) as error:
-        raise IndexStoreError(f"the metadata of the index at {address} are damaged: build it again") from error
 
 
 def _one(connection: Connection, statement: str, values: list[str] | None = None) -> tuple[bool, ...]:

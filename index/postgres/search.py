@@ -85,7 +85,7 @@ class CandidateSearch:
 
 
 def label_exists(database: Database, label: str) -> bool:
-    """Whether an image has the label, removed ones included."""
+    """Whether an image has the label, removed ones included. Those that aren't removed have an index: asked first."""
     with database.reading() as cursor:
         rows = cursor.execute(
             "SELECT EXISTS (SELECT FROM images WHERE label = %(label)s AND NOT removed) "

@@ -15,9 +15,8 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from index.catalog import unknown_image_error
 from index.codes import code_too_long_error
-from index.entries import AddResult, Entry, NewEntry
+from index.entries import AddResult, Entry, NewEntry, unknown_image_error
 from index.metadata import FeatureSpace, RowDType
 from index.postgres import schema
 from index.postgres.address import PostgresAddress
@@ -30,10 +29,9 @@ from index.recent_count import RecentCount
 from index.row_table import unknown_label_error
 from index.search import (
     SEARCHERS,
+    EntrySearch,
     NearestIds,
-    Neighbor,
     Query,
-    attach_entries,
     no_codes_error,
     rank_candidates,
     shortlist_size,
@@ -54,8 +52,10 @@ INSERT_IMAGE = (
 VERIFY_ROWS = 500
 
 
-class PostgresIndex:
+class PostgresIndex(EntrySearch):
     """An index in a schema of a database; see `index.protocol.Index`. All methods may be called from any thread."""
+
+    catalog: PostgresCatalog
 
     def __init__(self, address: PostgresAddress, space: FeatureSpace, writable: bool) -> None:
         self.uri, self.writable = str(address), writable
@@ -148,13 +148,6 @@ class PostgresIndex:
             cursor.execute("UPDATE images SET label = %s WHERE id = %s AND NOT removed", [label, image_id])
             if not cursor.rowcount:
                 raise unknown_image_error(image_id)
-
-    def search(self, query: Query) -> list[Neighbor]:
-        """The nearest images, nearest first, ties by id. Raises InvalidRequestError."""
-        return self.search_many([query])[0]
-
-    def search_many(self, queries: Sequence[Query]) -> list[list[Neighbor]]:
-        return attach_entries(self.search_ids(queries), self.catalog)
 
     def search_ids(self, queries: Sequence[Query]) -> list[NearestIds]:
         for query in queries:
