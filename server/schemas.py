@@ -123,10 +123,11 @@ class IndexRef(Schema):
     codes: Annotated[CodesRef | None, Field(description="Null if the index has none.")]
 
     @classmethod
-    def of(cls, index: Index) -> IndexRef:
+    def of(cls, index: Index, size: int | None = None) -> IndexRef:
+        """`size`: where it is known already; a database is asked for it."""
         encoder = index.encoder if isinstance(index, SupportsCodes) else None
         ref = None if encoder is None else CodesRef(coder=encoder.coder, bits=encoder.bits)
-        return cls(size=len(index), codes=ref)
+        return cls(size=len(index) if size is None else size, codes=ref)
 
 
 ImageKey = Annotated[str | None, Field(description="The name that the caller gave it.", examples=["cell 17"])]

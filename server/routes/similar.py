@@ -139,7 +139,7 @@ async def _search(
     length = float(np.linalg.norm(feature.astype(np.float64)))
     return SimilarResponse(
         model=ModelRef.of(context.loaded_model.artifact),
-        index=await context.read_index(IndexRef.of),
+        index=IndexRef.of(context.loaded_model.require_index(), result.index_size),
         image=image,
         neighbors=[NeighborInfo.of(neighbor, length, show_path, context.prefix) for neighbor in result.neighbors],
         total=result.total,

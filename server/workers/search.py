@@ -16,11 +16,12 @@ MAX_BATCH_QUERIES = 32
 @dataclass(frozen=True)
 class SearchResult:
     """The neighbors of one page. `last`: where the next page begins, None where there is none. `total`: images of the
-    index, or of the label."""
+    index, or of the label. `index_size`: images of the index."""
 
     neighbors: list[Neighbor]
     last: Position | None
     total: int
+    index_size: int
 
 
 @dataclass(eq=False)
@@ -45,9 +46,9 @@ class SearchWorker(BatchWorker[SearchJob]):
         nearest = index.search_ids([replace(query, k=query.k + 1) for query in queries])  # one more: is there another?
         pages = [NearestIds(n.ids[: q.k], n.distances[: q.k]) for n, q in zip(nearest, queries, strict=True)]
         neighbors = attach_entries(pages, index.catalog)
-        totals = {label: index.count(label) for label in {query.label for query in queries}}
+        totals = {label: index.count(label) for label in {None, *(query.label for query in queries)}}
         return [
-            SearchResult(page, _last_position(query, ids), totals[query.label])
+            SearchResult(page, _last_position(query, ids), totals[query.label], totals[None])
             for page, ids, query in zip(neighbors, nearest, queries, strict=True)
         ]
 
