@@ -7,6 +7,7 @@ from pathlib import Path
 from index.drawing import draw, folder_queries, indexed_queries
 from index.protocol import Index
 from model.artifacts.artifact import Artifact
+from model.runtime import OnnxModel
 
 
 def draw_index(
@@ -25,9 +26,9 @@ def draw_index(
     """
     if artifact is not None:
         index.check_compatible(artifact)
-    if queries is None or artifact is None:
-        return draw(index, output, indexed_queries(index, num_queries, seed), max_images, seed)
-    from model.runtime import OnnxModel
-
-    model = OnnxModel(artifact.network, device)
-    return draw(index, output, folder_queries(index, model, queries, num_queries, seed), max_images, seed)
+    if queries is None:
+        drawn = indexed_queries(index, num_queries, seed)
+    else:
+        assert artifact is not None
+        drawn = folder_queries(index, OnnxModel(artifact.network, device), queries, num_queries, seed)
+    return draw(index, output, drawn, max_images, seed)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from index.evaluation import Evaluation, LabeledQuery, evaluate
+from index.file_queries import draw_sample, read_queries
 from index.protocol import Index, SupportsCodes, intact_entries
 from index.search import SEARCHERS
 from model.artifacts.artifact import Artifact
@@ -36,18 +35,13 @@ def evaluate_index(index: Index, artifact: Artifact, data: Path | None, max_imag
     return evaluate(index, queries, modes)
 
 
-def _sample(total: int, count: int) -> list[int]:
-    return sorted(np.random.default_rng(0).permutation(total)[:count].tolist())
-
-
 def _indexed_queries(index: Index, max_images: int) -> list[LabeledQuery]:
     entries = [entry for entry in intact_entries(index) if entry.label]
-    sample = [entries[row] for row in _sample(len(entries), max_images)]
+    sample = [entries[number] for number in draw_sample(len(entries), max_images)]
     return [LabeledQuery(index.feature(entry.id), entry.label or "", entry.id) for entry in sample]
 
 
 def _file_queries(index: Index, folder: Path, max_images: int, network: Path, device: str) -> list[LabeledQuery]:
-    from index.file_queries import read_queries
     from model.runtime import OnnxModel
 
     queries = read_queries(index, OnnxModel(network, device), folder, max_images, labeled=True)

@@ -24,14 +24,19 @@ class FileQuery(NamedTuple):
     feature: NDArray[np.float32]
 
 
+def draw_sample(total: int, count: int, seed: int = 0) -> list[int]:
+    """At most `count` of the numbers below `total`, chosen at random, in ascending order."""
+    sample: list[int] = sorted(np.random.default_rng(seed).permutation(total)[:count].tolist())
+    return sample
+
+
 def read_queries(
     index: Index, model: OnnxModel, folder: Path, max_images: int, seed: int = 0, labeled: bool = False
 ) -> Iterator[FileQuery]:
     """At most `max_images` images of a folder, chosen at random, in the order of their paths; with `labeled` only those
     in a folder of a label. What can't be read is named and left out. Raises DatasetError if there are no images."""
     sources = [source for source in find_images(folder) if source.label or not labeled]
-    sample = sorted(np.random.default_rng(seed).permutation(len(sources))[:max_images].tolist())
-    for number in sample:
+    for number in draw_sample(len(sources), max_images, seed):
         image = read_image(sources[number], index.image_contract)
         if isinstance(image, ReadImage):
             yield FileQuery(image.entry, model.features(image.pixels[None], index.crops)[0])
