@@ -40,16 +40,5 @@ def run_alexnet(*words: object, folder: Path | None = None) -> Completed:
 def invoke(*words: object) -> str:
     """Run a command that succeeds; what it prints on standard output."""
     result = CliRunner().invoke(cli.app, [*map(str, words)])
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 0, f"{result.output}{result.exception!r}"
     return result.stdout
-
-
-def invoke_failing(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: object
-) -> tuple[str, str, object]:
-    """Run a command that fails; its standard output, its standard error, and its exit status."""
-    monkeypatch.setattr(sys, "argv", ["alexnet", *map(str, words)])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    printed = capsys.readouterr()
-    return printed.out, printed.err, end.value.code

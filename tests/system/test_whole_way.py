@@ -20,7 +20,7 @@ import onnxruntime as ort
 import pytest
 
 from model.images.preprocess import decode_image
-from tests.helpers.commands import invoke, invoke_failing, run_alexnet
+from tests.helpers.commands import invoke, run_alexnet
 
 ROOT = Path(__file__).parents[2]
 ALEXNET = Path(sys.executable).parent / "alexnet"
@@ -176,18 +176,11 @@ def test_resumed_run_equals_uninterrupted_run(images: Path, tmp_path: Path) -> N
         (["evaluate", "--artifact", "nothing", "--data", "elpv"], "error: no artifact in nothing"),
     ],
 )
-def test_errors_say_what_helps(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    command: list[str],
-    message: str,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    _, errors, status = invoke_failing(capsys, monkeypatch, *command)
-    assert status == 1
-    assert message in errors
-    assert "\nhelp: " in errors
+def test_errors_say_what_helps(tmp_path: Path, command: list[str], message: str) -> None:
+    failed = run_alexnet(*command, folder=tmp_path)
+    assert failed.returncode == 1
+    assert message in failed.stderr
+    assert "\nhelp: " in failed.stderr
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,12 @@ from alexnet.cli.errors import HELP, Failure, describe, find_command, run
 from model.exceptions import ArtifactError, DatasetError, IndexNotFoundError, InvalidRequestError, StoppedError
 from model.requirements import install_extra
 from model.shell_command import alexnet_command
-from tests.helpers.commands import invoke_failing
+from tests.helpers.commands import run_alexnet
 
 
-def failure_of(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[str, object]:
+def failure_of(*words: str) -> tuple[str, int]:
     """What a command that fails prints on standard error alone, and its exit status."""
-    output, errors, status = invoke_failing(capsys, monkeypatch, *words)
+    status, output, errors = run_alexnet(*words)
     assert output == ""
     return errors, status
 
@@ -40,10 +40,8 @@ def failure_of(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
         (["serve", "--log-level", "loud"], "invalid value for '--log-level': 'loud' is not one of", "alexnet serve"),
     ],
 )
-def test_wrong_usage(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: list[str], message: str, command: str
-) -> None:
-    printed, status = failure_of(capsys, monkeypatch, *words)
+def test_wrong_usage(words: list[str], message: str, command: str) -> None:
+    printed, status = failure_of(*words)
     assert status == 2
     first, last = printed.splitlines()
     assert first.startswith(f"error: {message}")
@@ -59,28 +57,21 @@ def test_wrong_usage(
     ],
 )
 def test_a_wrong_setting_is_named_as_it_was_given(
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-    name: str,
-    value: str,
-    source: str,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str, source: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("server.toml").write_text("threads = 0")
     monkeypatch.setenv(name, value)
-    printed, status = failure_of(capsys, monkeypatch, "serve")
+    printed, status = failure_of("serve")
     assert (printed.startswith(f"error: invalid value for {source}"), status) == (True, 2), printed
 
 
-def test_what_fails_names_the_command_that_helps(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    printed, status = failure_of(capsys, monkeypatch, "similar", "a.jpg", "--json", "--csv")
+def test_what_fails_names_the_command_that_helps(tmp_path: Path) -> None:
+    printed, status = failure_of("similar", "a.jpg", "--json", "--csv")
     assert printed.splitlines()[0] == "error: --json and --csv exclude each other: give one of them"
     assert printed.splitlines()[1].endswith("alexnet similar --help")
     assert status == 1
-    printed, status = failure_of(capsys, monkeypatch, "index", "list", "--index", str(tmp_path))
+    printed, status = failure_of("index", "list", "--index", str(tmp_path))
     assert printed == f"error: no index at {tmp_path}: build one with `alexnet index add --data FOLDER`\n"
     assert status == 1
 
@@ -131,13 +122,12 @@ def test_an_error_that_nobody_foresaw_keeps_its_traceback() -> None:
         run(lambda **_: 1 // 0)
 
 
-def test_ctrl_c_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("alexnet.cli.options.open_index", interrupt)
     monkeypatch.setattr("alexnet.cli.index.open_index", interrupt)
-    assert failure_of(capsys, monkeypatch, "index", "verify") == ("stopped\n", 130)
+    assert failure_of("index", "verify") == ("stopped\n", 130)
 
 
 def test_the_command_of_a_command_line() -> None:
