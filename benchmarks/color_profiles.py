@@ -10,7 +10,6 @@ Ghostscript's; without it, its rows are left out.
 
 from __future__ import annotations
 
-import csv
 import io
 import statistics
 import struct
@@ -25,10 +24,11 @@ import PIL
 import typer
 from PIL import Image, ImageCms, features
 
-from alexnet.demo import GALLERY, TABLE
+from alexnet.demo import GALLERY
 from benchmarks.icc_profiles import ADOBE_RGB, DISPLAY_P3, GAMMA, make_profile
 from benchmarks.results import RESULTS, OutputOption, format_table, write_result
 from benchmarks.timing import time_call, time_in_turns
+from experiments.photos.measure import read_gallery
 from model.images.contract import ImageContract
 from model.images.preprocess import decode_image
 
@@ -109,8 +109,7 @@ def iter_photographs(profile: bytes, max_images: int) -> Iterator[bytes]:
     """Photographs of the bundled gallery, converted from sRGB to the profile's colors, as JPEG files."""
     srgb, target = ImageCms.createProfile("sRGB"), ImageCms.ImageCmsProfile(io.BytesIO(profile))
     convert = ImageCms.buildTransform(srgb, target, "RGB", read_mode(profile), ImageCms.Intent.RELATIVE_COLORIMETRIC)
-    with (GALLERY / TABLE).open(newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["license"] != GROCERY_LICENSE]
+    rows = [row for row in read_gallery() if row["license"] != GROCERY_LICENSE]
     for row in rows[:max_images]:
         with Image.open(GALLERY / row["path"]) as image:
             converted = ImageCms.applyTransform(image.convert("RGB"), convert)

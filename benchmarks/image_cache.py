@@ -21,8 +21,9 @@ from typing import Annotated, Any, get_args
 import typer
 
 from alexnet.cli.options import ArchiveOption, DataOption
-from benchmarks.memory import measure_private_memory, sample_memory
+from benchmarks.memory import measure_private_memory
 from benchmarks.results import RESULTS, OutputOption, format_table, write_result
+from benchmarks.sampling import sample_repeatedly
 from benchmarks.timing import median_ratio
 from model.exceptions import InvalidImageError
 from model.images.preprocess import decode_image
@@ -54,7 +55,7 @@ def build(dataset: Dataset, cache_format: CacheFormat) -> tuple[float, list[floa
     """Seconds to build a cache, and samples of the memory in MB meanwhile."""
     with (
         tempfile.TemporaryDirectory(dir=".") as folder,
-        sample_memory(measure_private_memory, SAMPLE_INTERVAL) as memory,
+        sample_repeatedly(measure_private_memory, SAMPLE_INTERVAL) as memory,
     ):
         start = time.perf_counter()
         build_cache(dataset, Path(folder), cache_format)

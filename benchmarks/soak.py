@@ -16,8 +16,8 @@ import typer
 
 from alexnet.cli.options import ArchiveOption, DataOption
 from benchmarks.load_generator import count_statuses, measure_peak, read_images, run_open_loop, success_latencies
-from benchmarks.memory import sample_memory
 from benchmarks.results import RESULTS, OutputOption, write_result
+from benchmarks.sampling import sample_repeatedly
 from benchmarks.servers import start_server
 from benchmarks.timing import summarize_latencies
 
@@ -38,7 +38,7 @@ def main(
     command = ["-m", "alexnet", "serve", "--artifact", str(artifact), "--port", "{port}"]
     with start_server(command, images[0]) as server, server.running():
         peak = measure_peak(server.url, images, PEAK_SECONDS)
-        with sample_memory(lambda: server.memory / 1e6, SAMPLE_INTERVAL) as memory:
+        with sample_repeatedly(lambda: server.memory / 1e6, SAMPLE_INTERVAL) as memory:
             samples = asyncio.run(run_open_loop(server.url, bodies, peak, seconds))
     thirds = np.array_split(memory[len(memory) // 10 :], 3)  # the first tenth is a warm-up
     result = {

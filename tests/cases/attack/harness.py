@@ -25,6 +25,8 @@ from typing import Any, NamedTuple
 
 import typer
 
+from benchmarks.sampling import sample_repeatedly
+
 HOME = Path(os.environ.get("ATTACK_HOME") or Path(tempfile.gettempdir()) / "alexnet-attack")
 LOGS = HOME / "logs"
 ARTIFACTS = HOME / "artifacts"
@@ -311,22 +313,14 @@ def multipart(
 @contextmanager
 def probe_live(server: Server, pause: float = 0.02) -> Iterator[list[tuple[float, int | str]]]:
     """Request /live all the time: (seconds, status) of each response, complete when the context ends."""
-    responses: list[tuple[float, int | str]] = []
-    stop = threading.Event()
 
-    def probe() -> None:
-        while not stop.wait(pause):
-            start = time.monotonic()
-            status = server.status("GET", "/live", timeout=120)
-            responses.append((time.monotonic() - start, status))
+    def probe() -> tuple[float, int | str]:
+        start = time.monotonic()
+        status = server.status("GET", "/live", timeout=120)
+        return time.monotonic() - start, status
 
-    thread = threading.Thread(target=probe)
-    thread.start()
-    try:
+    with sample_repeatedly(probe, pause) as responses:
         yield responses
-    finally:
-        stop.set()
-        thread.join()
 
 
 def worst(responses: Sequence[tuple[float, int | str]]) -> str:
