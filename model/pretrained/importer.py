@@ -6,7 +6,7 @@ artifact takes plain RGB pixels and is served, indexed, quantized and fine-tuned
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -178,19 +178,20 @@ def _import(
 def describe_preprocessing(pretrained: PretrainedSpec, contents: PretrainedFile) -> str:
     """What becomes of an image before an imported network sees it, in words, and what its publisher did in training."""
     values = pretrained.mean if contents.mean is None else contents.mean
+    mean = contents.mean_name
     if np.ndim(values) == 1:
-        mean = (
-            f"mean {' '.join(f'{value:g}' for value in values)} (RGB{contents.mean_name and ' ' + contents.mean_name})"
-        )
-    else:
-        mean = f"mean {contents.mean_name}"
-    std = "" if set(pretrained.std) == {1.0} else f", over {' '.join(f'{value:g}' for value in pretrained.std)}"
+        mean = f"{_format_numbers(values)} ({f'RGB {mean}'.strip()})"
+    std = "" if set(pretrained.std) == {1.0} else f", over {_format_numbers(pretrained.std)}"
     side = contents.input_size
     return (
         f"center 256 x 256 after the shorter side is resized to 256; crops of {side} x {side}, "
-        f"{' '.join(pretrained.channel_order)}, minus the {mean}{std}; its publisher trained on "
+        f"{' '.join(pretrained.channel_order)}, minus the mean {mean}{std}; its publisher trained on "
         f"{pretrained.training_images}"
     )
+
+
+def _format_numbers(values: Iterable[float]) -> str:
+    return " ".join(f"{value:g}" for value in values)
 
 
 def convert(pretrained: PretrainedSpec, spec: NetworkSpec, contents: PretrainedFile, target: Path) -> float:
