@@ -224,11 +224,9 @@ def run_queries(
     for number, query in enumerate(queries):
         result = batched.get(number)
         query_mask = mask if query.label is None else snapshot.rows.select(len(matrix), query.label)[1]
-        if result is None:
-            result = SEARCHERS[query.mode].run(snapshot, matrix, query, query_mask, pool)
 
-        def search(wanted: Query, query_mask: Mask | None = query_mask) -> NearestIds:
-            rows, distances = SEARCHERS[wanted.mode].run(snapshot, matrix, wanted, query_mask, pool)
+        def search(current: Query, query_mask: Mask | None = query_mask) -> NearestIds:
+            rows, distances = SEARCHERS[current.mode].run(snapshot, matrix, current, query_mask, pool)
             return NearestIds(ids[rows], distances)
 
         first = search(query) if result is None else NearestIds(ids[result.rows], result.distances)
@@ -236,13 +234,13 @@ def run_queries(
     return results
 
 
-def take_page(query: Query, found: NearestIds, search: Callable[[Query], NearestIds]) -> NearestIds:
-    """The page of a query among the neighbors that were `found`; `search` finds more, where these are too few."""
-    page = query.page(*found)
-    while wider := query.widen(page, len(found.ids)):
-        query, found = wider, search(wider)
-        page = query.page(*found)
-    ids, distances = found.ids[page], found.distances[page]
+def take_page(query: Query, nearest_ids: NearestIds, search: Callable[[Query], NearestIds]) -> NearestIds:
+    """The page of a query among its neighbors so far; `search` finds more, where these are too few."""
+    page = query.page(*nearest_ids)
+    while wider := query.widen(page, len(nearest_ids.ids)):
+        query, nearest_ids = wider, search(wider)
+        page = query.page(*nearest_ids)
+    ids, distances = nearest_ids.ids[page], nearest_ids.distances[page]
     if query.max_distance is not None:
         near = distances <= query.max_distance
         ids, distances = ids[near], distances[near]
@@ -257,11 +255,11 @@ def rank_candidates(
     `find_candidates`: passed a number n, returns the ids and (N, dim) features of images among which the n nearest are.
     """
 
-    def search(wanted: Query) -> NearestIds:
-        ids, features = find_candidates(wanted.num_needed)
-        difference = features.astype(np.float64) - wanted.feature
+    def search(current: Query) -> NearestIds:
+        ids, features = find_candidates(current.num_needed)
+        difference = features.astype(np.float64) - current.feature
         distances = np.sqrt(np.einsum("ij,ij->i", difference, difference))
-        order = np.lexsort((ids, distances))[: wanted.num_needed]
+        order = np.lexsort((ids, distances))[: current.num_needed]
         return NearestIds(ids[order], distances[order])
 
     return take_page(query, search(query), search)
