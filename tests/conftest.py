@@ -22,7 +22,7 @@ from server.service import Service
 from server.settings import Settings
 from tests.helpers.drawings import draw_images
 from tests.helpers.indexes import build_index
-from tests.helpers.make_once import make_once
+from tests.helpers.make_once import make_once, state_of
 from tests.helpers.postgres import PostgresServer, find_programs
 
 ROOT = Path(__file__).parents[1]
@@ -38,15 +38,23 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def images(shared: Path) -> Path:
-    """3 classes x 30 images. Don't change them."""
-    return make_once(shared / "data" / "patterns", lambda root: draw_images(root, 30, 7))
+def images(shared: Path) -> Iterator[Path]:
+    """3 classes x 30 images. Don't change them: other processes read them too."""
+    yield from make_unchanging(shared / "data" / "patterns", 30, 7)
 
 
 @pytest.fixture(scope="session")
-def few(shared: Path) -> Path:
-    """3 classes x 11 images. Don't change them."""
-    return make_once(shared / "data" / "few", lambda root: draw_images(root, 11, 8))
+def few(shared: Path) -> Iterator[Path]:
+    """3 classes x 11 images. Don't change them: other processes read them too."""
+    yield from make_unchanging(shared / "data" / "few", 11, 8)
+
+
+def make_unchanging(folder: Path, images_per_class: int, seed: int) -> Iterator[Path]:
+    """A folder of images that all processes share, and at the end a failure if a test changed it."""
+    made = make_once(folder, lambda root: draw_images(root, images_per_class, seed))
+    before = state_of(made)
+    yield made
+    assert state_of(made) == before, f"a test changed {made}"
 
 
 @pytest.fixture(scope="session")

@@ -15,3 +15,8 @@ def make_once(path: Path, make: Callable[[Path], object]) -> Path:
         if not path.exists():
             make(path)
     return path
+
+
+def state_of(folder: Path) -> dict[str, tuple[int, int]]:
+    """The size and time of change of each file and folder: a file that came and went changes its folder's time."""
+    return {str(path): (path.stat().st_size, path.stat().st_mtime_ns) for path in [folder, *folder.rglob("*")]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,8 +25,6 @@ def test_an_artifact_in_images(artifact: Artifact, images: Path, few: Path, tmp_
     for name in ("kernels", "predictions"):
         with Image.open(tmp_path / f"{name}.png") as image:
             assert min(image.size) > 200
-    (few / "other").mkdir(exist_ok=True)
-    try:
-        assert "error: " in run("draw", "--artifact", artifact.path, "--data", few, "--output", tmp_path).stderr
-    finally:
-        (few / "other").rmdir()
+    other = Path(shutil.copytree(few, tmp_path / "other"))
+    (other / "fourth class").mkdir()
+    assert "error: " in run("draw", "--artifact", artifact.path, "--data", other, "--output", tmp_path).stderr
