@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
+from index.store import ImageIndex
 from server.service import Service
 from server.workers import threads
 from server.workers.threads import MAX_WORK_PER_THREAD, WRITE_THREADS
@@ -45,20 +48,16 @@ def test_changes_that_wait_keep_nothing_else_waiting(
 
 
 def test_a_file_that_became_huge_is_given_up(
-    writable_service: Service, writable_client: TestClient, few: Any, monkeypatch: pytest.MonkeyPatch
+    writable_service: Service, writable_client: TestClient, tmp_path: Path
 ) -> None:
-    path = next((few / "checks").iterdir())
-    original = path.read_bytes()
-    image_id = next(
-        entry.id for entry in writable_service.current.require_index().catalog.iter_entries() if entry.source == path
-    )
-    try:
-        with path.open("r+b") as file:
-            file.truncate(200 * 1024**3)  # sparse
-        answers = [
-            writable_client.get(f"/images/{image_id}/image", headers={"X-Request-Timeout": "0.3"}) for _ in range(2)
-        ]
-        assert {answer.status_code for answer in answers} == {504}
-        wait_until(lambda: writable_service.file_readers.stalled_seconds == 0)  # its threads are free again
-    finally:
-        path.write_bytes(original)
+    index = writable_service.current.require_index()
+    path, entry = tmp_path / "image.jpg", index.entry(1)
+    assert entry.source is not None
+    assert isinstance(index, ImageIndex)
+    shutil.copy(entry.source, path)
+    index.move([(1, str(path), entry.label)])
+    with path.open("r+b") as file:
+        file.truncate(200 * 1024**3)  # sparse
+    answers = [writable_client.get("/images/1/image", headers={"X-Request-Timeout": "0.3"}) for _ in range(2)]
+    assert {answer.status_code for answer in answers} == {504}
+    wait_until(lambda: writable_service.file_readers.stalled_seconds == 0)  # its threads are free again
