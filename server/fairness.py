@@ -93,6 +93,11 @@ class FairQueue(Generic[T]):
         if not self._clients[item.client]:
             del self._clients[item.client]
 
+    def discard(self, item: T) -> None:
+        """Take an item out of turn, if it is in the queue."""
+        if item in self._clients.get(item.client, ()):
+            self.remove(item)
+
     def clear(self) -> None:
         self._clients.clear()
 
@@ -147,17 +152,19 @@ class Turns:
         try:
             await waiter.turn
         except asyncio.CancelledError:
-            if waiter.turn.done() and not waiter.turn.cancelled():
-                self._pass_on()  # cancelled when it had its turn already
+            if waiter.turn.cancelled():
+                self._waiting.discard(waiter)
             else:
-                self._waiting.remove(waiter)
+                self._pass_on()  # cancelled when it had its turn already
             raise
 
     def _pass_on(self) -> None:
-        if len(self._waiting):
-            self._waiting.popleft().turn.set_result(None)
-        else:
-            self._free += 1
+        while len(self._waiting):
+            waiter = self._waiting.popleft()
+            if not waiter.turn.cancelled():  # else its task is cancelled, and only hasn't run since
+                waiter.turn.set_result(None)
+                return
+        self._free += 1
 
 
 class RateLimit:

@@ -51,15 +51,14 @@ def percentiles(seconds: list[float]) -> dict[str, float]:
 
 async def measure_capacity(images: list[bytes], seconds: float = 12, clients: int = 8) -> float:
     """Images per second in a closed loop."""
-    end, done = time.monotonic() + seconds, 0
+    end, results = time.monotonic() + seconds, list[Result]()
 
     async def classify() -> None:
-        nonlocal done
         while time.monotonic() < end:
-            done += (await post("/classify", random.choice(images))).status == 200
+            results.append(await post("/classify", random.choice(images)))
 
     await asyncio.gather(*[classify() for _ in range(clients)])
-    return done / seconds
+    return sum(result.status == 200 for result in results) / seconds
 
 
 async def probe_live(end: float) -> list[Result]:

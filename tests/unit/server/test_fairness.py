@@ -175,3 +175,25 @@ def test_each_key_has_its_rate(artifact: Artifact, jpeg: bytes) -> None:
 )  # fmt: skip
 def test_who_a_client_is(address: str, client: str) -> None:
     assert client_at(address) == client
+
+
+@pytest.mark.parametrize("cancelled_at_once", [slice(0, None), slice(1, None), slice(0, None, 2)])
+def test_waiters_that_are_cancelled_at_once_lose_no_place(cancelled_at_once: slice) -> None:
+    """As those of one request of many images, of which one fails."""
+
+    async def run() -> tuple[int, int]:
+        turns = Turns(2)
+
+        async def work() -> None:
+            async with turns.take("a"):
+                await asyncio.sleep(0)
+
+        tasks = [asyncio.create_task(work()) for _ in range(9)]
+        await asyncio.sleep(0)
+        for task in tasks[cancelled_at_once]:
+            task.cancel()
+        await asyncio.wait(tasks)
+        await asyncio.wait_for(asyncio.gather(*[work() for _ in range(9)]), 5)
+        return turns._free, turns.num_waiting
+
+    assert asyncio.run(run()) == (2, 0)

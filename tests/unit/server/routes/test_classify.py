@@ -13,8 +13,10 @@ from model.images.crops import CENTER_CROP, TEN_CROP
 from model.images.preprocess import decode_image
 from model.runtime import OnnxModel
 from server.app import create_app
+from server.exceptions import OverloadedError
 from server.service import Service
 from server.settings import Settings
+from server.workers.inference import InferenceJob, InferenceWorker
 from tests.helpers.drawings import encode
 
 
@@ -63,6 +65,21 @@ def test_several_images_and_the_one_that_is_broken(client: TestClient, jpeg: byt
     assert fourth["error"]["code"] == "invalid_image"
     too_many = client.post("/classify", files=[("image", ("a", jpeg))] * 17)
     assert (too_many.status_code, too_many.json()["error"]["code"]) == (422, "invalid_body")
+
+
+def test_a_request_of_many_images_that_is_refused_leaves_the_decoder_free(
+    client: TestClient, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first image that the queue refuses ends the request, while the others wait for the decoder."""
+
+    def refuse(self: InferenceWorker, job: InferenceJob) -> None:
+        raise OverloadedError("server busy")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(InferenceWorker, "check_capacity", refuse)
+        assert client.post("/classify", files=[("image", ("a", jpeg))] * 16).status_code == 503
+    headers = {"X-Request-Timeout": "10"}
+    assert client.post("/classify", content=jpeg, headers=headers).status_code == 200
 
 
 def test_where_the_time_went(client: TestClient, jpeg: bytes) -> None:
