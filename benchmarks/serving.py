@@ -50,6 +50,8 @@ from model.runtime import OnnxModel
 
 NUM_IMAGES = 100
 NUM_COMPARED_IMAGES = 50
+MAX_DIFFERENCE = 1e-4
+"""Of the probabilities of two servers, beyond which a comparison of their speed says nothing."""
 PAUSE = 0.05
 LOAD_FRACTIONS = (0.1, 0.5, 0.8, 1.0, 1.5)
 
@@ -57,7 +59,7 @@ LOAD_FRACTIONS = (0.1, 0.5, 0.8, 1.0, 1.5)
 def server_commands(artifact: Artifact) -> dict[str, list[str]]:
     """Arguments for Python of each server; `{port}` is the port. int8 only if the artifact has it."""
     ours = ["-m", "alexnet", "serve", "--artifact", str(artifact.path), "--port", "{port}"]
-    network = ["--network", str(artifact.network), "--port", "{port}"]
+    network = ["--network", str(artifact.network), "--contract", artifact.image_contract.name, "--port", "{port}"]
     fastapi = ["-m", "benchmarks.baselines.fastapi_server", *network, "--runtime"]
     commands = {"ours": ours}
     if artifacts.NETWORK_FILES["int8"] in artifact.manifest.files:
@@ -222,6 +224,8 @@ def main(
         }
         ours = servers["ours"]
         difference = largest_difference(ours, servers["FastAPI, onnxruntime"], images[:NUM_COMPARED_IMAGES])
+        if difference > MAX_DIFFERENCE:
+            raise RuntimeError(f"the servers don't compute the same: probabilities differ by {difference:.2g}")
         throughput = measure_throughput(servers, images, rounds, seconds)
         small_images = [image for number, image in enumerate(images[:NUM_COMPARED_IMAGES]) if number % 10 != 9]
         overhead = measure_overhead(ours, model, small_images)

@@ -1,6 +1,7 @@
 """A server as one writes it with FastAPI: decoding, ten crops and the network in FastAPI's thread pool.
 
-    python -m benchmarks.baselines.fastapi_server --network NETWORK.onnx --runtime onnxruntime --port 8100
+    python -m benchmarks.baselines.fastapi_server --network NETWORK.onnx --contract NAME \\
+        --runtime onnxruntime --port 8100
 
 `onnxruntime` runs the network as PyTorch exports it by default, with the runtime's default options; `torch` runs
 PyTorch's modules, eager.
@@ -23,6 +24,7 @@ from benchmarks.baselines.torch_alexnet import (
     create_onnxruntime_forward,
     create_torch_forward,
 )
+from model.images.contract import ImageContract
 from model.images.preprocess import decode_image
 
 RUNTIMES = {"onnxruntime": create_onnxruntime_forward, "torch": create_torch_forward}
@@ -35,13 +37,13 @@ def rank_classes(logits: Array, count: int) -> list[dict[str, Any]]:
     return [{"index": int(i), "probability": float(probabilities[i])} for i in order]
 
 
-def create_app(network: Path, runtime: str) -> FastAPI:
+def create_app(network: Path, contract: ImageContract, runtime: str) -> FastAPI:
     """An application with the endpoint /classify."""
     forward, ten_crop, app = RUNTIMES[runtime](network), TenCrop(network), FastAPI()
 
     @app.post("/classify")
     def classify(image: Annotated[UploadFile, File()], count: int = 5) -> dict[str, Any]:
-        pixels = decode_image(image.file.read()).pixels
+        pixels = decode_image(image.file.read(), contract=contract).pixels
         return {"predictions": rank_classes(forward(ten_crop(pixels)), count)}
 
     return app
@@ -50,7 +52,8 @@ def create_app(network: Path, runtime: str) -> FastAPI:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--network", type=Path, required=True)
+    parser.add_argument("--contract", type=ImageContract.parse, required=True)
     parser.add_argument("--runtime", choices=RUNTIMES, required=True)
     parser.add_argument("--port", type=int, required=True)
     options = parser.parse_args()
-    uvicorn.run(create_app(options.network, options.runtime), port=options.port, log_level="warning")
+    uvicorn.run(create_app(options.network, options.contract, options.runtime), port=options.port, log_level="warning")

@@ -1,6 +1,6 @@
 """A server made with LitServe, with its defaults, and the network as PyTorch exports it by default.
 
-python -m benchmarks.baselines.litserve_server --network NETWORK.onnx --port 8101
+python -m benchmarks.baselines.litserve_server --network NETWORK.onnx --contract NAME --port 8101
 """
 
 import argparse
@@ -12,21 +12,22 @@ from fastapi import Request
 
 from benchmarks.baselines.fastapi_server import rank_classes
 from benchmarks.baselines.torch_alexnet import Array, TenCrop, create_onnxruntime_forward
+from model.images.contract import ImageContract
 from model.images.preprocess import decode_image
 
 
 class Classifier(litserve.LitAPI):  # type: ignore[misc]  # LitServe has no types
     """Ten-crop classification of an uploaded image."""
 
-    def __init__(self, network: Path) -> None:
+    def __init__(self, network: Path, contract: ImageContract) -> None:
         super().__init__(api_path="/classify")
-        self.network = network
+        self.network, self.contract = network, contract
 
     def setup(self, device: str) -> None:
         self.forward, self.ten_crop = create_onnxruntime_forward(self.network), TenCrop(self.network)
 
     def decode_request(self, request: Request) -> Array:  # LitServe passes the form
-        return self.ten_crop(decode_image(request["image"].file.read()).pixels)
+        return self.ten_crop(decode_image(request["image"].file.read(), contract=self.contract).pixels)
 
     def predict(self, crops: Array) -> Array:
         return self.forward(crops)
@@ -38,7 +39,8 @@ class Classifier(litserve.LitAPI):  # type: ignore[misc]  # LitServe has no type
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--network", type=Path, required=True)
+    parser.add_argument("--contract", type=ImageContract.parse, required=True)
     parser.add_argument("--port", type=int, required=True)
     options = parser.parse_args()
-    server = litserve.LitServer(Classifier(options.network), accelerator="cpu", workers_per_device=1)
+    server = litserve.LitServer(Classifier(options.network, options.contract), accelerator="cpu", workers_per_device=1)
     server.run(host="127.0.0.1", port=options.port, generate_client_file=False, log_level="warning")
