@@ -85,6 +85,10 @@ EXAMPLES = (
     Example("DELETE /images/{image_id}", "/images/2"),
     Example("GET /images/{image_id}/thumbnail", "/images/1/thumbnail", saved_as="thumbnail.jpg"),
     Example("GET /images/{image_id}/image", "/images/1/image", saved_as="original.jpg"),
+    Example("DELETE /images", "/images?id=3&id=4"),
+    Example("PATCH /images", document={"ids": [3, 4], "removed": False}),
+    Example("POST /index/compact", admin=True),
+    Example("GET /index/compact", admin=True),
     Example("POST /sync", "/sync?dry_run=true"),
     Example("GET /sync"),
     Example("GET /kernels", saved_as="kernels.png"),
@@ -162,8 +166,8 @@ def _record(client: TestClient, example: Example, images: Path, name: str) -> di
         example.method, example.url.replace("NAME", name), headers=headers, json=document, data=example.fields or None,
         files=[("image", (file, bodies[file])) for file in example.images] or None,
     )  # fmt: skip
-    if example.operation == "POST /sync":
-        time.sleep(1)  # so that GET /sync has something to say
+    if example.operation in ("POST /sync", "POST /index/compact"):
+        time.sleep(1)  # so that GET has something to say
     record: dict[str, Any] = {
         "request": example.curl().replace("NAME", name),
         "status": response.status_code,

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from index.bulk_change import BulkChange, ImageState, Selection
 from index.catalog_file import CatalogFile
 from index.catalog_schema import CHECKED_COLUMNS, LABEL_INDEX, METADATA_CHECKSUM, entry_checksum, metadata_checksum
 from index.entries import (
@@ -202,13 +203,20 @@ class Catalog(CatalogFile, EntryReader):
             _store_metadata(database, {"generation": str(generation)})
 
     def set_removed(self, ids: Sequence[int], removed: bool) -> None:
-        with self.transaction() as database:
-            for image_id in ids:
-                self._change(database, image_id, removed=int(removed))
+        self._set(ids, removed=int(removed))
 
     def set_label(self, image_id: int, label: str | None) -> None:
+        self._set([image_id], label=label)
+
+    def change_many(self, ids: Sequence[int], change: BulkChange) -> None:
+        """Change images in one commit."""
+        columns: dict[str, object] = {} if change.removed is None else {"removed": int(change.removed)}
+        self._set(ids, **columns, **({"label": change.label} if change.relabel else {}))
+
+    def _set(self, ids: Sequence[int], **columns: object) -> None:
         with self.transaction() as database:
-            self._change(database, image_id, label=label)
+            for image_id in ids:
+                self._change(database, image_id, **columns)
 
     def set_sources(self, moves: Iterable[tuple[int, str, str | None]]) -> None:
         """Change the files of images, and their labels: (id, path, label)."""
@@ -219,6 +227,15 @@ class Catalog(CatalogFile, EntryReader):
     def sources_below(self, folder: str) -> list[StoredSource]:
         """The images whose files are below a folder, by id, removed ones included, damaged ones not."""
         return self._sources("source >= ? AND source < ?", *_range_below(folder))
+
+    def select(self, selection: Selection) -> list[ImageState]:
+        """The images of a selection, by id, removed ones included, damaged ones not."""
+        if selection.ids is None:
+            images = self._sources("label = ?", selection.label)
+        else:
+            parts = _batches(sorted(set(selection.ids)))
+            images = [image for part, marks in parts for image in self._sources(f"id IN ({marks})", *part)]
+        return [ImageState(image.id, image.label, image.removed) for image in images]
 
     def sources_of(self, sha256s: Sequence[str]) -> list[StoredSource]:
         """The images with these checksums, by id, removed ones included, damaged ones not."""

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from index.bulk_change import BulkChange, BulkResult, Selection
 from index.catalog import Catalog
 from index.catalog_schema import LABEL_INDEX
 from index.codes import Codes
@@ -213,6 +214,19 @@ class ImageIndex(EntrySearch):
             self.catalog.set_label(image_id, label)
             self._current.rows.set_label(image_id, label)
 
+    def change_many(self, selection: Selection, change: BulkChange) -> BulkResult:
+        """Remove, restore or relabel images in one commit. Damaged images are left out."""
+        with self._changing():
+            result = change.plan(selection, self.catalog.select(selection))
+            self.catalog.change_many(result.changed, change)
+            rows = self._current.rows
+            for image_id in result.changed:
+                if change.relabel:
+                    rows.set_label(image_id, change.label)
+                if change.removed is not None:
+                    rows.set_active(image_id, not change.removed and image_id not in self.damaged)
+        return result
+
     def move(self, moves: Sequence[tuple[int, str, str | None]]) -> None:
         """Record in one commit that images have other files with the same bytes. `moves`: (id, new path, label)."""
         with self._changing():
@@ -315,9 +329,10 @@ class ImageIndex(EntrySearch):
             features = before.features.copy_rows(path, [record.row for record in kept])
             self.catalog.compact(deleted, [(row, record.id) for row, record in enumerate(kept)], generation)
             self._generation, self.damaged = generation, {}
-            with self._swap_lock:
-                self._current = Snapshot(features, RowTable.from_groups(self.catalog.label_groups()))
-                self._current.rows.set_verified(np.arange(len(kept)))
+            rows = RowTable.from_groups(self.catalog.label_groups())
+            rows.set_verified(np.arange(len(kept)))
+            with self._swap_lock:  # searches wait for it
+                self._current = Snapshot(features, rows)
                 before.features.close()
             for file in (before.features.path, *self.path.glob(f"codes-{generation - 1}-*")):
                 file.unlink(missing_ok=True)

@@ -32,13 +32,13 @@ from server.open_inference.grpc.extra import load_serve_grpc
 from server.page import WEB, show_page
 from server.parameters import check_query
 from server.responses import AUTH_ERRORS, responses_for
-from server.routes import classify, health, images, network, preview, similar, sync, v2, v2_management
+from server.routes import classify, compact, health, images, network, preview, similar, sync, v2, v2_management
 from server.schemas import ProtocolError
 from server.security import AllowedHosts
 from server.service import Service
 from server.shutdown import close_service
 
-AUTHENTICATED = (classify.router, similar.router, preview.router, images.router, sync.router, network.router)
+AUTHENTICATED = tuple(module.router for module in (classify, similar, preview, images, compact, sync, network))
 OPEN_INFERENCE = (v2.router, v2_management.router, v2.authenticated_router)
 ROUTERS = (*AUTHENTICATED, health.router, health.authenticated_router, *OPEN_INFERENCE)
 ROUTE_RESPONSES = responses_for(*AUTH_ERRORS, InvalidRequestError)

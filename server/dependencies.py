@@ -52,7 +52,10 @@ async def require_write(service: ServiceDep, api_key: ApiKeyDep) -> None:
 async def require_admin(service: ServiceDep, api_key: ApiKeyDep) -> None:
     """Allow administrators' keys; nobody where there are no keys."""
     if not service.keys:
-        raise ForbiddenError("this server has no API keys, which this operation needs: send the process SIGHUP instead")
+        raise ForbiddenError(
+            "this operation needs an API key with the scope admin, and this server has no keys; without keys, SIGHUP "
+            "reloads, and `alexnet index compact` compacts while no server writes"
+        )
     service.keys.require("admin", api_key)
 
 

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from server.exceptions import BodyTooLargeError, OverloadedError, RequestTimeoutError
 from server.fairness import fits_share
 
-MAX_PATCH_BYTES = 16_384
+MAX_PATCH_BYTES = 32_768
 """Size of a PATCH body."""
 
 

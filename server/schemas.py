@@ -309,6 +309,39 @@ class ImageUpdate(Schema):
     removed: Annotated[Literal[False] | None, BeforeValidator(_refuse_numbers)] = None
 
 
+def _refuse_booleans(value: object) -> object:
+    """True equals 1."""
+    if isinstance(value, bool):
+        raise ValueError("it must be a number")
+    return value
+
+
+ImageIds = Annotated[
+    list[Annotated[int, BeforeValidator(_refuse_booleans), Field(ge=1, le=2**63 - 1)]],
+    Field(min_length=1, max_length=1000),
+]
+
+
+class BulkUpdate(Schema):
+    """Which images to change, by their ids or all with a label, and how; what is left out stays as it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    ids: ImageIds | None = None
+    with_label: Annotated[str | None, Field(description="All images that have this label.")] = None
+    label: Annotated[StoredText | None, Field(description="The new label, or null for none.")] = None
+    removed: Annotated[
+        bool | None, Field(description="true removes images; false restores removed ones, until they are compacted.")
+    ] = None
+
+
+class BulkChangeResponse(Schema):
+    """How many images are different now."""
+
+    index: IndexRef
+    changed: Annotated[int, Field(examples=[3])]
+    unknown_ids: Annotated[list[int], Field(description="Requested ids that no image has, or only a removed one.")]
+
+
 class AddedImage(Schema):
     """An image that was added; the same bytes always have the same id."""
 

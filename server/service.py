@@ -18,6 +18,7 @@ from model.runtime import available_cpus
 from server.exceptions import ReloadError
 from server.fairness import RateLimit, Turns
 from server.folder_sync import FolderSync
+from server.index_job import IndexJob
 from server.limits import Admission
 from server.loaded_model import LoadedModel
 from server.metrics import Metrics
@@ -78,6 +79,7 @@ class Service:
         self.file_readers = ThreadPool(FILE_THREADS, "file", MAX_WORK_PER_THREAD * FILE_THREADS)
         self.searcher = SearchWorker()
         self.folder_sync = FolderSync(settings.sync_folder, limits)
+        self.compaction: IndexJob[int] = IndexJob("compaction")
         self.draining, self.finish_by = False, math.inf
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
         self._reload_lock = asyncio.Lock()
@@ -93,6 +95,7 @@ class Service:
         """Finish the work that has begun, then release threads and files."""
         self._loader.shutdown()
         self.folder_sync.close()
+        self.compaction.close()
         for pool in (self.decoder, self.readers, self.writers, self.file_readers):
             pool.close()
         self.current.retire()

@@ -33,12 +33,13 @@ from alexnet.cli.options import (
     open_index,
 )
 from alexnet.cli.output import ResultPrinter, choose_format, log_to_stderr, print_json
-from model.exceptions import IndexStoreError, InvalidRequestError
+from model.exceptions import IndexStoreError, InvalidRequestError, UnknownImageError
 
 IdsArgument = Annotated[
-    list[int],
+    list[int] | None,
     typer.Argument(metavar="ID", help="Ids of images, as `alexnet index list` shows them.", show_default=False),
 ]
+LabelOption = Annotated[str | None, typer.Option(help="All images with this label, instead of ids.")]
 CHANGE, INSPECT = "Build and change", "Inspect"
 
 index_app = new_app(help="Build, inspect and change an index of images.")
@@ -152,23 +153,41 @@ def list_images(
     printer.close()
 
 
-def remove(ids: IdsArgument, index: IndexOption = None, home: HomeOption = HOME) -> None:
+def remove(
+    ids: IdsArgument = None, label: LabelOption = None, index: IndexOption = None, home: HomeOption = HOME
+) -> None:
     """Remove images from an index.
 
     `alexnet index restore` undoes it until the index is compacted.
     """
-    with open_index(index, home, writable=True) as store:
-        for image_id in ids:
-            store.remove(image_id)
-    typer.echo(f"{_num_images(len(ids))} removed")
+    _change_many(ids, label, index, home, removed=True)
 
 
-def restore(ids: IdsArgument, index: IndexOption = None, home: HomeOption = HOME) -> None:
+def restore(
+    ids: IdsArgument = None, label: LabelOption = None, index: IndexOption = None, home: HomeOption = HOME
+) -> None:
     """Restore removed images."""
+    _change_many(ids, label, index, home, removed=False)
+
+
+def _change_many(ids: list[int] | None, label: str | None, index: str | None, home: Path, removed: bool) -> None:
+    """Remove or restore images in one commit. Raises InvalidRequestError or UnknownImageError."""
+    from index.bulk_change import BulkChange, Selection
+
+    if bool(ids) == (label is not None):
+        raise InvalidRequestError("give either the ids of images or --label")
     with open_index(index, home, writable=True) as store:
-        for image_id in ids:
-            store.restore(image_id)
-    typer.echo(f"{_num_images(len(ids))} restored")
+        selection = Selection(tuple(ids) if ids else None, label)
+        result = store.change_many(selection, BulkChange(removed))
+    if label is not None and not result.changed:
+        kind = "image" if removed else "removed image"
+        raise InvalidRequestError(f"no {kind} of the index has the label {label[:80]!r}")
+    typer.echo(f"{_num_images(len(result.changed))} {'removed' if removed else 'restored'}")
+    if result.unknown_ids:
+        unknown = ", ".join(map(str, result.unknown_ids[:10]))
+        raise UnknownImageError(
+            f"no indexed image has these ids: {unknown}; `alexnet index list` shows those there are"
+        )
 
 
 def verify(index: IndexOption = None, as_json: JsonOption = False, home: HomeOption = HOME) -> None:

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from index.bulk_change import ImageState, Selection
 from index.catalog import raise_for_used_keys
 from index.entries import PAGE_SIZE, Entry, EntryReader, NewEntry, StoredId, unknown_image_error
 from index.milvus.collection import DETAILS, quote, to_entry, to_new_entry
@@ -30,6 +31,17 @@ class MilvusCatalog(EntryReader):
             for row in self.query(condition, ["id", "sha256", "removed"]):
                 stored[row["sha256"]] = StoredId(int(row["id"]), bool(row["removed"]))
         return stored
+
+    def select(self, selection: Selection) -> list[ImageState]:
+        """The images of a selection, by id, removed ones included."""
+        if selection.ids is None:
+            conditions = [f"label == {quote(selection.label or '')}"]
+        else:
+            ids = sorted(set(selection.ids))
+            parts = (ids[start : start + PAGE_SIZE] for start in range(0, len(ids), PAGE_SIZE))
+            conditions = [f"id in {list(map(int, part))}" for part in parts]
+        rows = [row for condition in conditions for row in self.query(condition, ["id", "label", "removed"])]
+        return sorted(ImageState(int(row["id"]), row["label"] or None, row["removed"]) for row in rows)
 
     def check_new_keys(self, keys: Sequence[str]) -> None:
         """Raise InvalidRequestError if an image has one of the keys already, or two new ones share a key."""

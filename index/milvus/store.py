@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from index.bulk_change import BulkChange, BulkResult, Selection
 from index.entries import PAGE_SIZE, AddResult, Entry, NewEntry, unknown_image_error
 from index.metadata import FeatureSpace
 from index.milvus import collection
@@ -33,6 +34,8 @@ from model.images.contract import ImageContract
 
 MAX_CANDIDATES = 16_384
 """Neighbors that Milvus finds at once."""
+MAX_ROWS_CHANGED_AT_ONCE = 100
+"""Rows that are read and written again as a whole: some megabytes."""
 
 
 class MilvusIndex(EntrySearch):
@@ -128,6 +131,17 @@ class MilvusIndex(EntrySearch):
         self._require_writable()
         self.entry(image_id)
         self._upsert([image_id], {"label": label or ""})
+
+    def change_many(self, selection: Selection, change: BulkChange) -> BulkResult:
+        """Remove, restore or relabel images; part by part, as Milvus has no transactions."""
+        self._require_writable()
+        result = change.plan(selection, self.catalog.select(selection))
+        changes: dict[str, Any] = {} if change.removed is None else {"removed": change.removed}
+        if change.relabel:
+            changes["label"] = change.label or ""
+        for start in range(0, len(result.changed), MAX_ROWS_CHANGED_AT_ONCE):
+            self._upsert(result.changed[start : start + MAX_ROWS_CHANGED_AT_ONCE], changes)
+        return result
 
     def search_ids(self, queries: Sequence[Query]) -> list[NearestIds]:
         return [self._search(query) for query in queries]

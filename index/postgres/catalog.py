@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from index.bulk_change import ImageState, Selection
 from index.catalog import raise_for_used_keys
 from index.entries import Entry, EntryReader, NewEntry, StoredId, unknown_image_error
 from index.postgres.connections import Cursor, Database
@@ -26,6 +27,13 @@ class PostgresCatalog(EntryReader):
             "SELECT sha256, id, removed FROM images WHERE sha256 = ANY(%s)", [list(map(bytes.fromhex, sha256s))]
         )
         return {sha256.hex(): StoredId(image_id, removed) for sha256, image_id, removed in rows}
+
+    def select(self, selection: Selection) -> list[ImageState]:
+        """The images of a selection, by id, removed ones included."""
+        by_id = selection.ids is not None
+        condition, value = ("id = ANY(%s)", list(selection.ids or ())) if by_id else ("label = %s", selection.label)
+        rows = self._query(f"SELECT id, label, removed FROM images WHERE {condition} ORDER BY id", [value])
+        return [ImageState(*row) for row in rows]
 
     def check_new_keys(self, keys: Sequence[str]) -> None:
         """Raise InvalidRequestError if an image has one of the keys already, or two new ones share a key."""

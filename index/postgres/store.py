@@ -15,6 +15,7 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
+from index.bulk_change import BulkChange, BulkResult, Selection
 from index.codes import code_too_long_error
 from index.entries import AddResult, Entry, NewEntry, unknown_image_error
 from index.metadata import FeatureSpace, RowDType
@@ -148,6 +149,17 @@ class PostgresIndex(EntrySearch):
             cursor.execute("UPDATE images SET label = %s WHERE id = %s AND NOT removed", [label, image_id])
             if not cursor.rowcount:
                 raise unknown_image_error(image_id)
+
+    def change_many(self, selection: Selection, change: BulkChange) -> BulkResult:
+        """Remove, restore or relabel images in one transaction."""
+        with self._changing() as (cursor, encoder_sha256):
+            result = change.plan(selection, PostgresCatalog(self._database, cursor).select(selection))
+            if change.relabel:
+                values = [change.label, result.changed]
+                cursor.execute("UPDATE images SET label = %s WHERE id = ANY(%s)", values)
+            if change.removed is not None:
+                self._set_removed(cursor, encoder_sha256, result.changed, change.removed)
+        return result
 
     def search_ids(self, queries: Sequence[Query]) -> list[NearestIds]:
         for query in queries:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from starlette.responses import StreamingResponse
 
+from index.bulk_change import BulkChange, Selection
 from index.entries import Entry, NewEntry
 from index.protocol import Index
 from model.exceptions import InvalidImageError, InvalidRequestError
@@ -42,6 +43,8 @@ from server.responses import (
 from server.schemas import (
     AddedImage,
     AddImagesResponse,
+    BulkChangeResponse,
+    BulkUpdate,
     ErrorResponse,
     ImagesResponse,
     ImageUpdate,
@@ -74,6 +77,15 @@ class AddParams(Parameters):
 
     label: Annotated[list[StoredText], Field(default_factory=list, description="One for all images, or one for each.")]
     key: Annotated[list[StoredText], Field(default_factory=list, description="A name of your own for each image.")]
+
+
+class SelectionParams(Parameters):
+    """Which images are removed."""
+
+    id: Annotated[
+        list[Annotated[int, Field(ge=1, le=2**63 - 1)]] | None, Field(max_length=1000, description="Ids of images.")
+    ] = None
+    label: Annotated[str | None, Field(description="All images with this label.")] = None
 
 
 @router.get("/labels", summary="Labels of the index")
@@ -177,6 +189,36 @@ async def update_image(
     """`label`: a new label, or null for none. `removed`: false restores a removed image."""
     entry = await context.run(context.write_index(lambda index: _update(index, image_id, update)))
     return IndexedImage.of(entry, show_path, context.prefix)
+
+
+@router.patch("/images", responses=UPDATE_RESPONSES, dependencies=WRITE, summary="Update, remove or restore images")
+async def update_images(context: ContextDep, update: BulkUpdate) -> BulkChangeResponse:
+    """All images of a list of `ids`, or all that have the label `with_label`, in one commit. `label`: a new label, or
+    null for none. `removed`: true removes them, false restores those that are removed, until the index is compacted."""
+    if (update.ids is None) == (update.with_label is None):
+        raise InvalidRequestError("name the images: send either 'ids' or 'with_label'")
+    change = BulkChange(update.removed, "label" in update.model_fields_set, update.label)
+    if change == BulkChange():
+        raise InvalidRequestError("name the change: send 'label', 'removed', or both")
+    selection = Selection(None if update.ids is None else tuple(update.ids), update.with_label)
+    return await _change_many(context, selection, change)
+
+
+@router.delete("/images", responses=WRITE_RESPONSES, dependencies=WRITE, summary="Remove images")
+async def remove_images(context: ContextDep, params: Annotated[SelectionParams, Query()]) -> BulkChangeResponse:
+    """All images with these ids, or all with this label, in one commit. `PATCH /images` with `"removed": false`
+    restores them until the index is compacted."""
+    if bool(params.id) == (params.label is not None):
+        raise InvalidRequestError("name the images: send either 'id', once for each, or 'label'")
+    selection = Selection(tuple(params.id) if params.id else None, params.label)
+    return await _change_many(context, selection, BulkChange(removed=True))
+
+
+async def _change_many(context: RequestContext, selection: Selection, change: BulkChange) -> BulkChangeResponse:
+    result = await context.run(context.write_index(lambda index: index.change_many(selection, change)))
+    return BulkChangeResponse(
+        index=await context.read_index(IndexRef.of), changed=len(result.changed), unknown_ids=result.unknown_ids
+    )
 
 
 def _update(index: Index, image_id: int, update: ImageUpdate) -> Entry:

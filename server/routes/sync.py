@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Query
 from pydantic import Field
 
+from index.sync import SyncReport
 from server.dependencies import ContextDep, require_write
-from server.folder_sync import SyncStatus
+from server.index_job import JobStatus
 from server.responses import ADMITTED_RESPONSES, INDEX_RESPONSES, WRITE_RESPONSES, merge_responses
 from server.schemas import Schema
 
@@ -39,10 +40,10 @@ class SyncResponse(Schema):
     changes: list[SyncChange] = Field(default_factory=list)
 
     @classmethod
-    def of(cls, status: SyncStatus) -> SyncResponse:
-        if status.report is None:
+    def of(cls, status: JobStatus[SyncReport]) -> SyncResponse:
+        if status.result is None:
             return cls(state=status.state)
-        fields = status.report.to_json()
+        fields = status.result.to_json()
         return cls(state=status.state, **(fields | {"changes": fields["changes"][:MAX_CHANGES]}))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from index.backends import IndexUri, open_readonly, open_writable
+from index.bulk_change import BulkChange, Selection
 from index.entries import AddResult
 from index.merge import MergeReport, merge
 from index.protocol import Index
@@ -67,6 +68,25 @@ def test_removed_and_restored(index: Index, ids: list[int]) -> None:
     assert search_ids(index) == ids
     with pytest.raises(UnknownImageError):
         index.restore(123_456)
+
+
+def test_many_are_removed_restored_and_relabeled(index: Index, ids: list[int]) -> None:
+    by_label, by_ids = Selection(label="a"), Selection(ids=(ids[0], ids[1], 123_456))
+    assert index.change_many(by_label, BulkChange(removed=True)) == (sorted(ids[::2]), [])
+    assert search_ids(index) == ids[1::2]
+    assert index.change_many(by_label, BulkChange(removed=True)) == ([], [])
+    assert index.change_many(by_ids, BulkChange(relabel=True, label="b")) == ([], [ids[0], 123_456])
+    assert index.change_many(by_ids, BulkChange(removed=False, relabel=True, label=STRANGE)) == (
+        sorted(ids[:2]),
+        [123_456],
+    )
+    assert search_ids(index, label=STRANGE) == ids[:2]
+    assert index.change_many(by_label, BulkChange(removed=False)) == (sorted([ids[2], ids[4]]), [])
+    assert index.labels() == {STRANGE: 2, "a": 2, "b": 2}
+    assert index.change_many(Selection(label=STRANGE), BulkChange(relabel=True)).changed == sorted(ids[:2])
+    assert index.labels() == {"a": 2, "b": 2}
+    assert search_ids(index) == ids
+    assert index.change_many(Selection(label="no such label"), BulkChange(removed=True)) == ([], [])
 
 
 def test_distances_filters_pages_and_bounds(index: Index, ids: list[int]) -> None:

@@ -17,6 +17,7 @@ from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
 from model.datasets.image_files import decode_file
 from model.exceptions import InvalidRequestError, UnsupportedImageError
+from tests.helpers.commands import run_alexnet
 
 ALEXNET = Path(sys.executable).parent / "alexnet"
 
@@ -44,6 +45,20 @@ def test_singular_and_plural(index_path: Path, tmp_path: Path) -> None:
     assert run("index", "remove", 1, 2, "--index", copy, cwd=tmp_path) == "2 images removed\n"
     assert run("index", "restore", 2, "--index", copy, cwd=tmp_path) == "1 image restored\n"
     assert run("index", "compact", "--index", copy, cwd=tmp_path) == "1 image deleted, 89 kept\n"
+
+
+def test_remove_and_restore_by_label(index_path: Path, tmp_path: Path) -> None:
+    index = ("--index", shutil.copytree(index_path, tmp_path / "index"))
+    assert run("index", "remove", "--label", "checks", *index, cwd=tmp_path) == "30 images removed\n"
+    refused = run_alexnet("index", "remove", "--label", "checks", *index)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("error: no image of the index has the label 'checks'\n")
+    assert run("index", "restore", "--label", "checks", *index, cwd=tmp_path) == "30 images restored\n"
+    unknown = run_alexnet("index", "remove", 1, 1000, *index)
+    assert (unknown.returncode, unknown.stdout) == (1, "1 image removed\n")
+    assert "no indexed image has these ids: 1000" in unknown.stderr
+    for words in ([], [2, "--label", "checks"]):
+        assert "give either the ids of images or --label" in run_alexnet("index", "remove", *words, *index).stderr
 
 
 def test_unknown_label(index_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

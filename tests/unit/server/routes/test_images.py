@@ -91,6 +91,54 @@ def test_removed_and_brought_back(writable_client: TestClient) -> None:
         assert writable_client.patch("/images/5", json=wrong).status_code == 422
 
 
+def label_counts(client: TestClient) -> dict[str, int]:
+    return {entry["label"]: entry["images"] for entry in client.get("/labels").json()["labels"]}
+
+
+def test_many_at_once(writable_client: TestClient, writable_folder: Path) -> None:
+    client = writable_client
+    assert label_counts(client) == {"checks": 11, "circles": 11, "stripes": 11}
+    removed = client.delete("/images?label=checks").json()
+    assert (removed["changed"], removed["unknown_ids"], removed["index"]["size"]) == (11, [], 22)
+    two = client.delete("/images?id=12&id=13&id=1&id=999").json()
+    assert (two["changed"], two["unknown_ids"]) == (2, [1, 999])
+    update = {"ids": [12, 13, 14], "label": "mine", "removed": False}
+    assert client.patch("/images", json=update).json()["changed"] == 3
+    assert client.patch("/images", json={"with_label": "checks", "removed": False}).json()["changed"] == 11
+    assert label_counts(client) == {"checks": 11, "circles": 8, "mine": 3, "stripes": 11}
+    assert client.patch("/images", json={"with_label": "mine", "label": None}).json()["changed"] == 3
+    assert client.patch("/images", json={"ids": list(range(1, 1001)), "removed": True}).json()["changed"] == 33
+    client.__exit__(None, None, None)
+    with closing(ImageIndex.open(writable_folder)) as again:  # as after a restart
+        assert len(again) == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "query", "update", "said"),
+    [
+        ("DELETE", "", None, "send either 'id', once for each, or 'label'"),
+        ("DELETE", "?id=1&label=checks", None, "send either 'id', once for each, or 'label'"),
+        ("DELETE", "?id=0", None, "greater than or equal to 1"),
+        ("DELETE", "?ids=1", None, "did you mean 'id'?"),
+        ("PATCH", "", {"removed": True}, "send either 'ids' or 'with_label'"),
+        ("PATCH", "", {"ids": [1], "with_label": "a", "removed": True}, "send either 'ids' or 'with_label'"),
+        ("PATCH", "", {"ids": [1]}, "send 'label', 'removed', or both"),
+        ("PATCH", "", {"ids": [], "removed": True}, "at least 1 item"),
+        ("PATCH", "", {"ids": [True], "removed": True}, "it must be a number"),
+        ("PATCH", "", {"ids": [1], "removed": 1}, "valid boolean"),
+        ("PATCH", "", {"id": [1], "removed": True}, "id"),
+        ("PATCH", "", {"ids": list(range(1, 1002)), "removed": True}, "at most 1000 items"),
+    ],
+)
+def test_many_at_once_need_a_selection_and_a_change(
+    client: TestClient, method: str, query: str, update: dict[str, object] | None, said: str
+) -> None:
+    answer = client.request(method, f"/images{query}", json=update)
+    assert answer.status_code == 422
+    assert said in answer.json()["error"]["message"]
+    assert client.get("/images").json()["index"]["size"] == 90
+
+
 def test_fields_that_do_not_fit(client: TestClient, new_images: list[bytes]) -> None:
     files = [("image", ("a", data)) for data in new_images]
     for fields in ({"label": ["a", "b"]}, {"key": ["k"]}, {"label": [""]}, {"label": ["x" * 201]}, {"key": ["k"] * 3}):

@@ -1,0 +1,81 @@
+"""IndexJob: one long change of the served index at a time, on request and in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+from index.protocol import Index
+from model.exceptions import AlexNetError, ReadOnlyIndexError
+from server.loaded_model import LoadedModel
+
+logger = logging.getLogger(__name__)
+
+R = TypeVar("R")
+State = Literal["idle", "running", "done", "failed"]
+
+
+@dataclass(frozen=True)
+class JobStatus(Generic[R]):
+    """What the last request has come to. `result`: of one that is done."""
+
+    state: State = "idle"
+    result: R | None = None
+
+
+class IndexJob(Generic[R]):
+    """Runs in a thread of its own. `description`: what the job does, for the log."""
+
+    def __init__(self, description: str) -> None:
+        self._description = description
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="index-job")
+        self._released = threading.Event()
+        self._released.set()
+        self.status: JobStatus[R] = JobStatus()
+
+    def start(self, loaded_model: LoadedModel, work: Callable[[LoadedModel], R]) -> JobStatus[R]:
+        """Begin, unless it is running. Called by the event loop. Raises NoIndexError or ReadOnlyIndexError."""
+        require_writable(loaded_model)
+        if self.status.state != "running":
+            self.status = JobStatus("running")
+            loaded_model.hold()  # the index stays open, also when another version is loaded
+            self._released.clear()
+            loop = asyncio.get_running_loop()
+            future = self._thread.submit(self._run, loaded_model, work)
+            future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._release, loaded_model))
+        return self.status
+
+    def close(self) -> None:
+        """Wait until it has ended. Called by a thread: the event loop must run."""
+        self._thread.shutdown()
+        self._released.wait()
+
+    def _run(self, loaded_model: LoadedModel, work: Callable[[LoadedModel], R]) -> None:
+        try:
+            result = work(loaded_model)
+        except AlexNetError as error:
+            logger.error("%s failed: %s", self._description, error)  # with the path, which clients must not see
+            self.status = JobStatus("failed")
+        except BaseException:
+            self.status = JobStatus("failed")
+            logger.exception("%s failed", self._description)
+        else:
+            logger.info("%s: %s", self._description, str(result).partition("\n")[0])
+            self.status = JobStatus("done", result)
+
+    def _release(self, loaded_model: LoadedModel) -> None:
+        loaded_model.release()
+        self._released.set()
+
+
+def require_writable(loaded_model: LoadedModel) -> Index:
+    """The index. Raises NoIndexError or ReadOnlyIndexError."""
+    index = loaded_model.require_index()
+    if not index.writable:
+        raise ReadOnlyIndexError("the index is open for reading only")
+    return index

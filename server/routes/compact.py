@@ -1,0 +1,57 @@
+"""/index/compact: delete removed images of the index for good."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends
+from pydantic import Field
+
+from index.protocol import require_compaction
+from server.dependencies import ContextDep, require_admin
+from server.index_job import JobStatus, require_writable
+from server.responses import ADMITTED_RESPONSES, INDEX_RESPONSES, WRITE_RESPONSES, merge_responses
+from server.schemas import Schema
+
+router = APIRouter(tags=["index"])
+ADMIN = [Depends(require_admin)]
+
+
+class CompactResponse(Schema):
+    """The last compaction."""
+
+    state: Annotated[Literal["idle", "running", "done", "failed"], Field(examples=["done"])]
+    deleted: Annotated[int | None, Field(description="Images that it deleted; null until it is done.", examples=[12])]
+
+    @classmethod
+    def of(cls, status: JobStatus[int]) -> CompactResponse:
+        return cls(state=status.state, deleted=status.result)
+
+
+@router.post(
+    "/index/compact",
+    status_code=202,
+    responses=merge_responses(ADMITTED_RESPONSES, INDEX_RESPONSES, WRITE_RESPONSES),
+    dependencies=ADMIN,
+    summary="Delete removed images for good",
+)
+async def start_compaction(context: ContextDep) -> CompactResponse:
+    """Delete removed and damaged images and free their space: from then on they can't be restored. It runs in the
+    background, and `GET /index/compact` has the result. Searches go on; changes wait until it is done. A request while
+    it runs starts no second one.
+
+    Needs an API key with the scope admin; without keys, use `alexnet index compact` while the server is stopped."""
+    require_compaction(require_writable(context.loaded_model))
+    work = context.service.compaction.start
+    return CompactResponse.of(
+        work(context.loaded_model, lambda model: require_compaction(model.require_index()).compact())
+    )
+
+
+@router.get(
+    "/index/compact", responses=ADMITTED_RESPONSES, dependencies=ADMIN, summary="Progress of POST /index/compact"
+)
+async def get_compaction(context: ContextDep) -> CompactResponse:
+    """`running`, `done` with the number of deleted images, `failed` (the server's log has the reason), or `idle`: not
+    requested yet."""
+    return CompactResponse.of(context.service.compaction.status)
