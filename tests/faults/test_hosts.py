@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +15,13 @@ import pytest
 
 from model.artifacts.artifact import Artifact
 from server.settings import Settings
+from tests.helpers.cluster import CONFIGURATION, Cluster, sent_again
 from tests.helpers.drawings import encode
-from tests.helpers.hosts import Host, hosts, missing
-from tests.helpers.polling import wait_until
-from tests.helpers.server import ALEXNET, add_version
+from tests.helpers.hosts import hosts, missing
+from tests.helpers.server import add_version
 
 pytestmark = pytest.mark.exclusive
 
-CONFIGURATION = Path(__file__).parents[2] / "deploy" / "haproxy.cfg"
 LOAD = """
 import http.client, json, sys, threading, time
 
@@ -40,7 +35,7 @@ def ask(path, body):
             status, version = answer.status, json.loads(answer.read())["model"]["version"]
         except Exception as error:
             status = repr(error)
-        print(json.dumps([path, status, version, time.monotonic() - begun]), flush=True)
+        print(json.dumps([path, status, version, time.monotonic() - begun]) + "\\n", end="", flush=True)
 
 over = threading.Event()
 bodies = [open(name, "rb").read() for name in sys.argv[1:]]
@@ -51,85 +46,6 @@ for thread in threads:
 sys.stdin.read()
 over.set()
 """
-
-LISTENS = """
-import socket, time
-while socket.socket().connect_ex(("127.0.0.1", 8080)):
-    time.sleep(0.05)
-"""
-
-
-class Cluster:
-    """Two servers, each with a copy of the index, and the balancer with its client."""
-
-    def __init__(self, home: Path, root: Path, index: Path, made: list[Host], images: list[Path]) -> None:
-        self.home, self.root, self.images = home, root, images
-        self.servers, self.client = made[:2], made[2]
-        self.processes: dict[int, subprocess.Popen[str]] = {}
-        for number in (1, 2):
-            shutil.copytree(index, home / f"index-{number}")
-            self.serve(number)
-        for number in (1, 2):
-            self.wait(f"server-{number}.log", "accepting requests")
-        self.processes[0] = self._start(self.client, "haproxy.log", ["haproxy", "-db", "-f", CONFIGURATION])
-        self.client.run(sys.executable, "-c", LISTENS)
-
-    def _start(self, host: Host, log: str, command: list[object]) -> subprocess.Popen[str]:
-        addresses = {f"SERVER_{number}": f"{server.address}:8000" for number, server in enumerate(self.servers, 1)}
-        with (self.home / log).open("a") as output:
-            environment = os.environ | addresses | {"ALEXNET_DRAIN_SECONDS": "3"}
-            return host.start(command, stdout=output, stderr=output, env=environment, cwd=self.home)
-
-    def serve(self, number: int) -> None:
-        options = ["--artifact", self.root, "--index", self.home / f"index-{number}", "--read-only", "--threads", 1]
-        command = [ALEXNET, "serve", *options, "--host", "0.0.0.0"]
-        self.processes[number] = self._start(self.servers[number - 1], f"server-{number}.log", command)
-
-    def log(self, name: str) -> str:
-        path = self.home / name
-        return path.read_text() if path.exists() else ""
-
-    def wait(self, log: str, pattern: str, least: int = 1) -> None:
-        """Until `pattern` is in a log `least` times."""
-        deadline = time.monotonic() + 60
-        while len(re.findall(pattern, self.log(log))) < least:
-            assert time.monotonic() < deadline, self.log(log)[-4000:]
-            time.sleep(0.02)
-
-    def seen(self, number: int, state: str) -> int:
-        """How often the balancer has seen a server go up or down."""
-        return len(re.findall(f"Server again/{('one', 'two')[number - 1]} is {state}", self.log("haproxy.log")))
-
-    def wait_seen(self, number: int, state: str, least: int) -> None:
-        self.wait("haproxy.log", f"Server again/{('one', 'two')[number - 1]} is {state}", least)
-
-    def wait_sent_again(self, least: int) -> None:
-        """Until the balancer has sent that many requests to another server."""
-        wait_until(lambda: sent_again(self) >= least, seconds=60)
-
-    def version(self, number: int) -> int:
-        """What a server says that it serves."""
-        address = f"http://{self.servers[number - 1].address}:8000/info"
-        script = f"import urllib.request; print(urllib.request.urlopen('{address}').read().decode())"
-        return int(json.loads(self.client.run(sys.executable, "-c", script))["model"]["version"])
-
-    def stop(self) -> None:
-        for process in self.processes.values():
-            process.kill()
-            process.wait()
-
-    @contextmanager
-    def load(self) -> Iterator[list[list[object]]]:
-        """Four clients that ask as fast as they are answered; afterwards the list has all answers."""
-        answers, path = list[list[object]](), self.home / "answers"
-        with path.open("w") as output:
-            command = [sys.executable, "-c", LOAD, *self.images]
-            process = self.client.start(command, stdin=subprocess.PIPE, stdout=output)
-            self.wait("answers", "200", least=8)
-            yield answers
-            self.wait("answers", "200", least=path.read_text().count("200") + 8)  # it goes on as before
-            process.communicate(timeout=60)
-        answers += [json.loads(line) for line in path.read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +60,10 @@ def cluster(
     large.write_bytes(encode(np.random.default_rng(0).integers(0, 256, (700, 700, 3), dtype=np.uint8), "PNG"))
     with hosts(3) as made, ExitStack() as running:
         sent = [images / "checks" / "01.jpg", large]
-        cluster = Cluster(home, home / "artifacts", index_path, made, sent)
+        first, second = (
+            ["--read-only", "--index", str(shutil.copytree(index_path, home / f"index-{number}"))] for number in (1, 2)
+        )
+        cluster = Cluster(home, home / "artifacts", (first, second), made, LOAD, sent)
         running.callback(cluster.stop)
         yield cluster
 
@@ -152,11 +71,6 @@ def cluster(
 def require_all_answered(answers: list[list[object]], slowest: float) -> None:
     assert {(path, status) for path, status, *_ in answers} == {("/classify", 200), ("/similar?k=3", 200)}
     assert max(float(str(seconds)) for *_, seconds in answers) < slowest
-
-
-def sent_again(cluster: Cluster) -> int:
-    """Requests in the balancer's log that another server answered at last."""
-    return len(re.findall(r" 200 \d+ - - ---- \d+/\d+/\d+/\d+/\+[1-9]", cluster.log("haproxy.log")))
 
 
 def test_one_is_killed(cluster: Cluster) -> None:

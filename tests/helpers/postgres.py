@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from tests.helpers.hosts import Host
 from tests.helpers.polling import wait_until
 
 NOBODY = "nobody"
@@ -27,17 +28,24 @@ def find_programs() -> Path | None:
 
 
 class PostgresServer:
-    """A server with a folder of its own, and a socket there. Root runs it as nobody: PostgreSQL refuses root."""
+    """A server with a folder of its own, and a socket there. Root runs it as nobody: PostgreSQL refuses root.
 
-    def __init__(self, programs: Path) -> None:
+    `host`: where it also listens for connections of other hosts.
+    """
+
+    def __init__(self, programs: Path, host: Host | None = None) -> None:
         self._programs, self._user = programs, {"user": NOBODY} if os.geteuid() == 0 else {}
+        self._host = host
         self.folder = Path(tempfile.mkdtemp(prefix="alexnet-postgres-"))
         if self._user:
             shutil.chown(self.folder, NOBODY)
         self._data, self._log = self.folder / "data", self.folder / "log"
         options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"]
         self._run("initdb", f"--pgdata={self._data}", *options)
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[Any] | None = None
+        if host is not None:
+            with (self._data / "pg_hba.conf").open("a") as rules:
+                rules.write("host all all samenet trust\n")
         self.start()
 
     @property
@@ -54,9 +62,14 @@ class PostgresServer:
         import psycopg
 
         with self._log.open("ab") as log:
-            options = ["-c", "listen_addresses=", "-c", "fsync=off"]  # what was written survives SIGKILL all the same
+            address = "" if self._host is None else self._host.address
+            options = ["-c", f"listen_addresses={address}", "-c", "fsync=off"]  # SIGKILL loses nothing all the same
             command = [self._programs / "postgres", "-D", self._data, "-k", self.folder, *options]
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, **self._user)  # type: ignore[call-overload]
+            if self._host is None:
+                self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder, **self._user)  # type: ignore[call-overload]
+            else:
+                as_nobody = ["setpriv", f"--reuid={NOBODY}", "--clear-groups"]
+                self._process = self._host.start([*as_nobody, *command], stdout=log, stderr=log, cwd=self.folder)
 
         def answers() -> bool:
             try:

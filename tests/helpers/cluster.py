@@ -1,0 +1,112 @@
+"""A cluster of two hosts with a server each, behind deploy/haproxy.cfg on a third host, where the clients are."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.helpers.hosts import Host
+from tests.helpers.polling import wait_until
+from tests.helpers.server import ALEXNET
+
+CONFIGURATION = Path(__file__).parents[2] / "deploy" / "haproxy.cfg"
+LISTENS = """
+import socket, time
+while socket.socket().connect_ex(("127.0.0.1", 8080)):
+    time.sleep(0.05)
+"""
+
+
+class Cluster:
+    """Two servers of the newest artifact below `root`, and the balancer with its client.
+
+    `options`: more options of each server. `script`, `images`: the clients and what they send; see `load`.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        root: Path,
+        options: tuple[list[str], list[str]],
+        made: list[Host],
+        script: str,
+        images: list[Path],
+    ) -> None:
+        self.home, self.root, self.options, self.script, self.images = home, root, options, script, images
+        self.servers, self.client = made[:2], made[2]
+        self.processes: dict[int, subprocess.Popen[str]] = {}
+        for number in (1, 2):
+            self.serve(number)
+        for number in (1, 2):
+            self.wait(f"server-{number}.log", "accepting requests")
+        self.processes[0] = self._start(self.client, "haproxy.log", ["haproxy", "-db", "-f", CONFIGURATION])
+        self.client.run(sys.executable, "-c", LISTENS)
+
+    def _start(self, host: Host, log: str, command: list[object]) -> subprocess.Popen[str]:
+        addresses = {f"SERVER_{number}": f"{server.address}:8000" for number, server in enumerate(self.servers, 1)}
+        with (self.home / log).open("a") as output:
+            environment = os.environ | addresses | {"ALEXNET_DRAIN_SECONDS": "3"}
+            return host.start(command, stdout=output, stderr=output, env=environment, cwd=self.home)
+
+    def serve(self, number: int) -> None:
+        options = ["--artifact", self.root, "--threads", 1, *self.options[number - 1]]
+        command = [ALEXNET, "serve", *options, "--host", "0.0.0.0"]
+        self.processes[number] = self._start(self.servers[number - 1], f"server-{number}.log", command)
+
+    def log(self, name: str) -> str:
+        path = self.home / name
+        return path.read_text() if path.exists() else ""
+
+    def wait(self, log: str, pattern: str, least: int = 1) -> None:
+        """Until `pattern` is in a log `least` times."""
+        deadline = time.monotonic() + 60
+        while len(re.findall(pattern, self.log(log))) < least:
+            assert time.monotonic() < deadline, self.log(log)[-4000:]
+            time.sleep(0.02)
+
+    def seen(self, number: int, state: str) -> int:
+        """How often the balancer has seen a server go up or down."""
+        return len(re.findall(f"Server again/{('one', 'two')[number - 1]} is {state}", self.log("haproxy.log")))
+
+    def wait_seen(self, number: int, state: str, least: int) -> None:
+        self.wait("haproxy.log", f"Server again/{('one', 'two')[number - 1]} is {state}", least)
+
+    def wait_sent_again(self, least: int) -> None:
+        """Until the balancer has sent that many requests to another server."""
+        wait_until(lambda: sent_again(self) >= least, seconds=60)
+
+    def version(self, number: int) -> int:
+        """What a server says that it serves."""
+        address = f"http://{self.servers[number - 1].address}:8000/info"
+        script = f"import urllib.request; print(urllib.request.urlopen('{address}').read().decode())"
+        return int(json.loads(self.client.run(sys.executable, "-c", script))["model"]["version"])
+
+    def stop(self) -> None:
+        for process in self.processes.values():
+            process.kill()
+            process.wait()
+
+    @contextmanager
+    def load(self) -> Iterator[list[list[object]]]:
+        """Clients, as the script has them, that ask as fast as they are answered; then the list has all responses."""
+        answers, path = list[list[object]](), self.home / "answers"
+        with path.open("w") as output:
+            command = [sys.executable, "-c", self.script, *self.images]
+            process = self.client.start(command, stdin=subprocess.PIPE, stdout=output)
+            self.wait("answers", "200", least=8)
+            yield answers
+            self.wait("answers", "200", least=path.read_text().count("200") + 8)  # it goes on as before
+            process.communicate(timeout=60)
+        answers += [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def sent_again(cluster: Cluster) -> int:
+    """Requests in the balancer's log that another server answered at last."""
+    return len(re.findall(r" 200 \d+ - - ---- \d+/\d+/\d+/\d+/\+[1-9]", cluster.log("haproxy.log")))
