@@ -75,8 +75,11 @@ def test_kubernetes_schema(document: dict[str, Any]) -> None:
     kubernetes_validate.validate(document, KUBERNETES, strict=True)
 
 
-@pytest.mark.parametrize("overlay", ["base", "milvus"])
-def test_kustomize_build(overlay: str) -> None:
+@pytest.mark.parametrize(
+    ("overlay", "database", "uri"),
+    [("base", "", ""), ("milvus", "Milvus", "milvus://"), ("postgres", "Cluster", "postgresql://")],
+)
+def test_kustomize_build(overlay: str, database: str, uri: str) -> None:
     if shutil.which("kubectl") is None:
         pytest.skip("no kubectl here, which has kustomize in it")
     result = subprocess.run(
@@ -84,22 +87,38 @@ def test_kustomize_build(overlay: str) -> None:
     )
     kinds = [document["kind"] for document in yaml.safe_load_all(result.stdout)]
     expected = ["Service", "Deployment", "PodDisruptionBudget", "HorizontalPodAutoscaler"]
-    assert kinds == expected + (["Milvus"] if overlay == "milvus" else [])
-    milvus = overlay == "milvus"
-    for words in ("milvus://", 'name: ALEXNET_READ_ONLY\n          value: "false"'):
-        assert (words in result.stdout) == milvus
-    assert ("claimName: alexnet-indexes" in result.stdout) != milvus
+    assert kinds == expected + ([database] if database else [])
+    assert ("claimName: alexnet-indexes" in result.stdout) == (not database)
+    assert ('name: ALEXNET_READ_ONLY\n          value: "false"' in result.stdout) == bool(database)
+    assert ("value: milvus://" in result.stdout, "value: postgresql://" in result.stdout) == (
+        uri == "milvus://",
+        uri == "postgresql://",
+    )
     assert result.stdout.count("/data/artifacts") == 1
 
 
 def test_settings_exist(compose: dict[str, Any]) -> None:
     environment = [line.partition("=")[0] for line in compose["services"]["server"]["environment"]]
     environment += [variable["name"] for variable in container()["env"]]
-    patches = yaml.safe_load((DEPLOY / "kubernetes" / "milvus" / "kustomization.yaml").read_text())["patches"]
-    for patch in patches:
-        (changed,) = yaml.safe_load(patch["patch"])["spec"]["template"]["spec"]["containers"]
-        environment += [variable["name"] for variable in changed["env"]]
-    assert {name.removeprefix("ALEXNET_").lower() for name in environment} <= set(Settings.model_fields)
+    for overlay in ("milvus", "postgres"):
+        for patch in yaml.safe_load((DEPLOY / "kubernetes" / overlay / "kustomization.yaml").read_text())["patches"]:
+            (changed,) = yaml.safe_load(patch["patch"])["spec"]["template"]["spec"]["containers"]
+            environment += [variable["name"] for variable in changed["env"]]
+    settings = {name.removeprefix("ALEXNET_").lower() for name in environment if name != "PGPASSWORD"}
+    assert settings <= set(Settings.model_fields)
+
+
+def test_the_databases_have_the_names_that_the_servers_use(compose: dict[str, Any]) -> None:
+    service = compose["services"]["postgres"]["environment"]
+    uri = re.search(r"ALEXNET_INDEX=(postgresql://\S+) .*--profile postgres", (ROOT / "compose.yaml").read_text())
+    assert uri is not None
+    assert uri[1] == f"postgresql://{service['POSTGRES_USER']}@postgres/{service['POSTGRES_DB']}"
+    assert f"PGPASSWORD={service['POSTGRES_PASSWORD']}" in compose["services"]["server"]["environment"]
+    (cluster,) = documents(DEPLOY / "kubernetes" / "postgres")
+    database, name = cluster["spec"]["bootstrap"]["initdb"], cluster["metadata"]["name"]
+    overlay = (DEPLOY / "kubernetes" / "postgres" / "kustomization.yaml").read_text()
+    assert f"postgresql://{database['owner']}@{name}-rw/{database['database']}" in overlay
+    assert f"secretKeyRef: {{name: {name}-app, key: password}}" in overlay
 
 
 def test_probes_have_endpoints(client: TestClient) -> None:
@@ -149,8 +168,8 @@ def test_compose_mounts_existing_files(compose: dict[str, Any]) -> None:
         assert service.get("image", "").rpartition(":")[2] != "latest"
         for published in service.get("ports", []):
             assert published.startswith("127.0.0.1:")
-    milvus = {name for name, service in compose["services"].items() if service.get("profiles") == ["milvus"]}
-    assert milvus == {"milvus", "etcd", "minio"}
+    profiles = {name: service["profiles"] for name, service in compose["services"].items() if "profiles" in service}
+    assert profiles == {name: ["milvus"] for name in ("etcd", "minio", "milvus")} | {"postgres": ["postgres"]}
     scraped = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
     assert scraped[0]["static_configs"][0]["targets"] == ["server:8000"]
 
