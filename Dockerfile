@@ -1,7 +1,7 @@
 # The server without torch is the last stage and the default:
 #   docker build --tag alexnet-server .
 #   docker run --publish 8000:8000 --read-only --tmpfs /tmp --volume "$PWD/artifacts:/data/artifacts:ro" alexnet-server
-# For a GPU: --target gpu. To train: --target train. `make prove-images` runs these lines without Docker.
+# For a GPU: --target gpu. To train: --target train. `make images` builds and runs all three with podman.
 FROM debian:bookworm-slim AS base
 # no versions: Debian's security fixes are wanted
 # hadolint ignore=DL3008
@@ -27,13 +27,17 @@ COPY server server
 FROM build AS build-cpu
 # for an index on Milvus: --build-arg EXTRAS=milvus
 ARG EXTRAS=
-RUN /opt/alexnet/bin/pip install --no-cache-dir --constraint constraints.txt ".${EXTRAS:+[$EXTRAS]}"
+RUN /opt/alexnet/bin/pip install --no-cache-dir --constraint constraints.txt ".${EXTRAS:+[$EXTRAS]}" \
+    && /opt/alexnet/bin/pip uninstall --yes setuptools pip \
+    && find /opt/alexnet -type d -name tests -prune -exec rm -r {} +
 
 FROM build AS build-gpu
 COPY requirements-gpu.txt ./
 RUN /opt/alexnet/bin/pip install --no-cache-dir --constraint constraints.txt . \
     && /opt/alexnet/bin/pip uninstall --yes onnxruntime faiss-cpu \
-    && /opt/alexnet/bin/pip install --no-cache-dir --constraint constraints.txt --requirement requirements-gpu.txt
+    && /opt/alexnet/bin/pip install --no-cache-dir --constraint constraints.txt --requirement requirements-gpu.txt \
+    && /opt/alexnet/bin/pip uninstall --yes setuptools pip \
+    && find /opt/alexnet -type d -name tests -prune -exec rm -r {} +
 
 FROM build AS build-train
 RUN /opt/alexnet/bin/pip install --no-cache-dir --constraint constraints.txt '.[train,pull]'
@@ -50,15 +54,17 @@ FROM base AS gpu
 COPY --from=build-gpu /opt/alexnet /opt/alexnet
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 1000
+ENV ALEXNET_PORT=8000
 EXPOSE 8000
-HEALTHCHECK --start-period=60s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/live', timeout=3)"]
+HEALTHCHECK --start-period=60s CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen(f'http://127.0.0.1:{os.environ[\"ALEXNET_PORT\"]}/live', timeout=3)"]
 ENTRYPOINT ["alexnet"]
 CMD ["serve", "--host", "0.0.0.0", "--device", "cuda"]
 
 FROM base AS cpu
 COPY --from=build-cpu /opt/alexnet /opt/alexnet
 USER 1000
+ENV ALEXNET_PORT=8000
 EXPOSE 8000
-HEALTHCHECK --start-period=60s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/live', timeout=3)"]
+HEALTHCHECK --start-period=60s CMD ["python", "-c", "import os, urllib.request; urllib.request.urlopen(f'http://127.0.0.1:{os.environ[\"ALEXNET_PORT\"]}/live', timeout=3)"]
 ENTRYPOINT ["alexnet"]
 CMD ["serve", "--host", "0.0.0.0"]

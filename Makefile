@@ -7,7 +7,7 @@ PIP_OPTIONS := --quiet --disable-pip-version-check --no-compile
 # Bytecode is written at the first import, not of all files when they are installed.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: python demo test coverage test-milvus test-postgres test-networks test-slow check format pre-commit clean chromium hosts constraints constraints-dev prove-images package audit docs
+.PHONY: python demo test coverage test-milvus test-postgres test-networks test-slow check format pre-commit clean chromium hosts constraints constraints-dev images package audit docs
 
 python: ## refuse an older Python in one sentence
 	@$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and sys.exit("alexnet-server needs Python 3.11 or newer, and $(PYTHON) is %d.%d: make PYTHON=python3.11" % sys.version_info[:2])'
@@ -70,10 +70,10 @@ constraints-dev: python ## pin the versions of the developers' environment in co
 	build/constraints-dev/bin/pip install $(PIP_OPTIONS) '.[train,demo]' --group dev
 	build/constraints-dev/bin/pip freeze --exclude alexnet-server | sed -e 's/ @ .*//' -e 's/+cpu$$//' > constraints-dev.txt
 
-prove-images: $(DEV)/installed ## build the Dockerfile's stages in fresh Debian roots, without Docker; needs root
-	command -v debootstrap >/dev/null || (apt-get update --quiet && apt-get install --quiet --yes debootstrap)
-	rm -rf build/images
-	$(DEV)/bin/python deploy/prove_images.py cpu train
+images: $(DEV)/installed ## build the images with podman and run them, without a registry (Debian); needs root
+	(command -v podman && command -v buildah && command -v runc && command -v debootstrap) >/dev/null || \
+		(apt-get update --quiet && apt-get install --quiet --yes --no-install-recommends podman buildah runc debootstrap)
+	$(DEV)/bin/python deploy/build_images.py cpu train gpu
 
 package: $(DEV)/installed ## build wheels and source archive, and install the wheels in a new environment
 	rm -rf dist build/package build/clients && mkdir -p build

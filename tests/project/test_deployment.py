@@ -128,10 +128,14 @@ def test_probes_have_endpoints(client: TestClient) -> None:
         request = server[probe]["httpGet"]
         assert request["port"] == port["name"]
         assert client.get(request["path"]).status_code == 200
-    checks = re.findall(r"127\.0\.0\.1:(\d+)(/\w+)", (ROOT / "Dockerfile").read_text())
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    ports = re.findall(r"^(?:ENV ALEXNET_PORT=|EXPOSE )(\d+)$", dockerfile, re.MULTILINE)
+    assert (
+        [int(number) for number in ports] == [port["containerPort"]] * 4 == [Settings.model_fields["port"].default] * 4
+    )
+    checks = re.findall(r"127\.0\.0\.1:\{os\.environ\[.\"ALEXNET_PORT.\"\]\}(/\w+)", dockerfile)
     assert len(checks) == 2
-    for number, path in checks:
-        assert int(number) == port["containerPort"] == Settings.model_fields["port"].default
+    for path in checks:
         assert client.get(path).status_code == 200
 
 
