@@ -34,7 +34,7 @@ def train_codes(
     if len(entries) > MAX_TRAINING_FEATURES:
         order = np.random.default_rng(seed).permutation(len(entries))
         entries = [entries[row] for row in sorted(order[:MAX_TRAINING_FEATURES].tolist())]
-    features = np.stack([index.feature(entry.id) for entry in entries]) if entries else np.empty((0, 1), np.float32)
+    features = index.features([entry.id for entry in entries])
     numbers: dict[str | None, int] = {}
     labels = np.array([numbers.setdefault(entry.label, len(numbers)) for entry in entries]) if supervised else None
     config = CodeConfig(objective=objective, steps=steps, supervised=supervised, seed=seed)

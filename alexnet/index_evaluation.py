@@ -38,7 +38,8 @@ def evaluate_index(index: Index, artifact: Artifact, data: Path | None, max_imag
 def _indexed_queries(index: Index, max_images: int) -> list[LabeledQuery]:
     entries = [entry for entry in intact_entries(index) if entry.label]
     sample = [entries[number] for number in draw_sample(len(entries), max_images)]
-    return [LabeledQuery(index.feature(entry.id), entry.label or "", entry.id) for entry in sample]
+    features = index.features([entry.id for entry in sample])
+    return [LabeledQuery(feature, entry.label or "", entry.id) for feature, entry in zip(features, sample, strict=True)]
 
 
 def _file_queries(index: Index, folder: Path, max_images: int, network: Path, device: str) -> list[LabeledQuery]:

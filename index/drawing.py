@@ -116,7 +116,7 @@ def _draw_neighbors(index: Index, queries: Sequence[DrawnQuery], path: Path) -> 
 def _draw_map(index: Index, entries: list[Entry], path: Path, seed: int) -> None:
     from matplotlib.figure import Figure
 
-    points = embed_2d(np.stack([index.feature(entry.id) for entry in entries]), seed)
+    points = embed_2d(index.features([entry.id for entry in entries]), seed)
     labels = [entry.label or "none" for entry in entries]
     names, counts = np.unique(labels, return_counts=True)
     frequent = list(names[np.argsort(-counts, kind="stable")][: len(COLORS)])

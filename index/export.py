@@ -20,7 +20,7 @@ def export_features(index: Index, path: Path) -> int:
     Raises IndexStoreError if it can't be written.
     """
     entries = intact_entries(index)
-    features = [index.feature(entry.id) for entry in entries]
+    features = index.features([entry.id for entry in entries])
     attributions: dict[str, Any] = {}
     if any(entry.attribution for entry in entries):
         known = [entry.attribution or Attribution() for entry in entries]
@@ -31,7 +31,7 @@ def export_features(index: Index, path: Path) -> int:
                 file,
                 ids=np.array([entry.id for entry in entries], np.int64),
                 labels=np.array([entry.label or "" for entry in entries]),
-                features=np.stack(features) if features else np.empty((0, index.dim), np.float32),
+                features=features,
                 **attributions,
             )
     except OSError as error:

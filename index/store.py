@@ -298,15 +298,23 @@ class ImageIndex(EntrySearch):
 
     def feature(self, image_id: int) -> NDArray[np.float32]:
         """The stored (dim,) feature of an image. Raises UnknownImageError."""
-        self.entry(image_id)
+        feature: NDArray[np.float32] = self.features([image_id])[0]
+        return feature
+
+    def features(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        """The stored (N, dim) features of images, in the order of `ids`. Raises UnknownImageError."""
         snapshot, matrix = self._snapshot()
-        row = snapshot.rows.row_of(image_id)
-        if row is not None:
-            ids = np.array([image_id])
-            self._report_damage(find_damaged_among(ids, self.catalog, snapshot.features, snapshot.rows))
-        if row is None or image_id in self.damaged:
-            raise UnknownImageError(f"the stored feature of image {image_id} is damaged: add the image again")
-        return np.array(matrix[row], np.float32)
+        rows = snapshot.rows.rows_of(np.array(ids, np.int64))
+        existing = {entry.id for entry in self.catalog.lookup(ids)}
+        for image_id, row in zip(ids, rows, strict=True):
+            if row < 0 or image_id not in existing:
+                self.entry(image_id)  # raises
+        known = np.unique(np.array(ids, np.int64)[rows >= 0])
+        self._report_damage(find_damaged_among(known, self.catalog, snapshot.features, snapshot.rows))
+        for image_id, row in zip(ids, rows, strict=True):
+            if row < 0 or image_id in self.damaged:
+                raise UnknownImageError(f"the stored feature of image {image_id} is damaged: add the image again")
+        return np.array(matrix[rows], np.float32)
 
     def entry(self, image_id: int) -> Entry:
         """The entry of an image. Raises UnknownImageError."""

@@ -19,7 +19,7 @@ class FolderSync:
     def __init__(self, folder: Path | None, limits: ImageLimits) -> None:
         self._folder, self._limits = folder, limits
         self._stopped = threading.Event()
-        self._job: IndexJob[SyncReport] = IndexJob(f"sync with {folder}")
+        self._job: IndexJob[SyncReport] = IndexJob(f"sync with {folder}", lambda report: str(report).partition("\n")[0])
 
     @property
     def status(self) -> JobStatus[SyncReport]:
@@ -33,7 +33,7 @@ class FolderSync:
         folder = self._folder
         if folder is None:
             raise InvalidRequestError("this server follows no folder: start it with --sync-folder")
-        return self._job.start(loaded_model, lambda model: self._sync(folder, model, prune, dry_run))
+        return self._job.start(loaded_model, lambda: self._sync(folder, loaded_model, prune, dry_run))
 
     def close(self) -> None:
         """Stop after the images that are being added, and wait. Called by a thread: the event loop must run."""

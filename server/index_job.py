@@ -29,16 +29,16 @@ class JobStatus(Generic[R]):
 
 
 class IndexJob(Generic[R]):
-    """Runs in a thread of its own. `description`: what the job does, for the log."""
+    """Runs in a thread of its own. `name`, `describe`: the job and its result, for the log."""
 
-    def __init__(self, description: str) -> None:
-        self._description = description
+    def __init__(self, name: str, describe: Callable[[R], str]) -> None:
+        self._name, self._describe = name, describe
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="index-job")
         self._released = threading.Event()
         self._released.set()
         self.status: JobStatus[R] = JobStatus()
 
-    def start(self, loaded_model: LoadedModel, work: Callable[[LoadedModel], R]) -> JobStatus[R]:
+    def start(self, loaded_model: LoadedModel, work: Callable[[], R]) -> JobStatus[R]:
         """Begin, unless it is running. Called by the event loop. Raises NoIndexError or ReadOnlyIndexError."""
         require_writable(loaded_model)
         if self.status.state != "running":
@@ -46,7 +46,7 @@ class IndexJob(Generic[R]):
             loaded_model.hold()  # the index stays open, also when another version is loaded
             self._released.clear()
             loop = asyncio.get_running_loop()
-            future = self._thread.submit(self._run, loaded_model, work)
+            future = self._thread.submit(self._run, work)
             future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._release, loaded_model))
         return self.status
 
@@ -55,17 +55,17 @@ class IndexJob(Generic[R]):
         self._thread.shutdown()
         self._released.wait()
 
-    def _run(self, loaded_model: LoadedModel, work: Callable[[LoadedModel], R]) -> None:
+    def _run(self, work: Callable[[], R]) -> None:
         try:
-            result = work(loaded_model)
+            result = work()
         except AlexNetError as error:
-            logger.error("%s failed: %s", self._description, error)  # with the path, which clients must not see
+            logger.error("%s failed: %s", self._name, error)  # with the path, which clients must not see
             self.status = JobStatus("failed")
         except BaseException:
             self.status = JobStatus("failed")
-            logger.exception("%s failed", self._description)
+            logger.exception("%s failed", self._name)
         else:
-            logger.info("%s: %s", self._description, str(result).partition("\n")[0])
+            logger.info("%s: %s", self._name, self._describe(result))
             self.status = JobStatus("done", result)
 
     def _release(self, loaded_model: LoadedModel) -> None:

@@ -79,7 +79,7 @@ class Service:
         self.file_readers = ThreadPool(FILE_THREADS, "file", MAX_WORK_PER_THREAD * FILE_THREADS)
         self.searcher = SearchWorker()
         self.folder_sync = FolderSync(settings.sync_folder, limits)
-        self.compaction: IndexJob[int] = IndexJob("compaction")
+        self.compaction: IndexJob[int] = IndexJob("compaction", lambda deleted: f"{deleted:,} images deleted")
         self.draining, self.finish_by = False, math.inf
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
         self._reload_lock = asyncio.Lock()

@@ -34,8 +34,8 @@ from model.images.contract import ImageContract
 
 MAX_CANDIDATES = 16_384
 """Neighbors that Milvus finds at once."""
-MAX_ROWS_CHANGED_AT_ONCE = 100
-"""Rows that are read and written again as a whole: some megabytes."""
+MAX_ROWS_AT_ONCE = 100
+"""Rows with features that are read, or written again, at once: some megabytes."""
 
 
 class MilvusIndex(EntrySearch):
@@ -139,8 +139,8 @@ class MilvusIndex(EntrySearch):
         changes: dict[str, Any] = {} if change.removed is None else {"removed": change.removed}
         if change.relabel:
             changes["label"] = change.label or ""
-        for start in range(0, len(result.changed), MAX_ROWS_CHANGED_AT_ONCE):
-            self._upsert(result.changed[start : start + MAX_ROWS_CHANGED_AT_ONCE], changes)
+        for start in range(0, len(result.changed), MAX_ROWS_AT_ONCE):
+            self._upsert(result.changed[start : start + MAX_ROWS_AT_ONCE], changes)
         return result
 
     def search_ids(self, queries: Sequence[Query]) -> list[NearestIds]:
@@ -148,7 +148,21 @@ class MilvusIndex(EntrySearch):
 
     def feature(self, image_id: int) -> NDArray[np.float32]:
         """The stored (dim,) feature of an image. Raises UnknownImageError."""
-        return np.array(self.catalog.value(image_id, "feature"), np.float32)
+        feature: NDArray[np.float32] = self.features([image_id])[0]
+        return feature
+
+    def features(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        """The stored (N, dim) features of images, in the order of `ids`. Raises UnknownImageError."""
+        stacked = np.empty((len(ids), self.dim), np.float32)
+        for start in range(0, len(ids), MAX_ROWS_AT_ONCE):
+            part = list(map(int, ids[start : start + MAX_ROWS_AT_ONCE]))
+            rows = self.catalog.query(f"id in {part} and {NOT_REMOVED}", ["id", "feature"])
+            stored = {int(row["id"]): row["feature"] for row in rows}
+            for number, image_id in enumerate(part, start):
+                if image_id not in stored:
+                    raise unknown_image_error(image_id)
+                stacked[number] = stored[image_id]
+        return stacked
 
     def entry(self, image_id: int) -> Entry:
         """The entry of an image. Raises UnknownImageError."""

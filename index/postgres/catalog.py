@@ -68,6 +68,11 @@ class PostgresCatalog(EntryReader):
             raise unknown_image_error(image_id)
         return rows[0][0]
 
+    def values(self, ids: Sequence[int], column: str) -> dict[int, Any]:
+        """One column of the images that exist, by id."""
+        statement = f"SELECT id, {column} FROM images WHERE id = ANY(%s) AND NOT removed"
+        return dict(self._query(statement, [list(map(int, ids))]))
+
     def page_to_copy(self, after: int, limit: int) -> list[tuple[int, NewEntry]]:
         """The next images as (id, everything that another index would store of them), by id."""
         rows = self._query(

@@ -50,7 +50,8 @@ INSERT_IMAGE = (
     "feature_checksum, thumbnail_checksum, feature, thumbnail) "
     "VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) RETURNING id"
 )
-VERIFY_ROWS = 500
+READ_ROWS = 500
+"""Rows with features that are read at once: some megabytes."""
 
 
 class PostgresIndex(EntrySearch):
@@ -168,8 +169,21 @@ class PostgresIndex(EntrySearch):
 
     def feature(self, image_id: int) -> NDArray[np.float32]:
         """The stored (dim,) feature of an image. Raises UnknownImageError."""
-        feature: NDArray[np.float32] = to_features([self.catalog.value(image_id, "feature")], self.dim, self.dtype)[0]
+        feature: NDArray[np.float32] = self.features([image_id])[0]
         return feature
+
+    def features(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        """The stored (N, dim) features of images, in the order of `ids`. Raises UnknownImageError."""
+        stacked = np.empty((len(ids), self.dim), np.float32)
+        for start in range(0, len(ids), READ_ROWS):
+            part = ids[start : start + READ_ROWS]
+            stored = self.catalog.values(part, "feature")
+            for image_id in part:
+                if image_id not in stored:
+                    raise unknown_image_error(image_id)
+            vectors = [stored[image_id] for image_id in part]
+            stacked[start : start + len(part)] = to_features(vectors, self.dim, self.dtype)
+        return stacked
 
     def entry(self, image_id: int) -> Entry:
         """The entry of an image. Raises UnknownImageError."""
@@ -303,7 +317,7 @@ class PostgresIndex(EntrySearch):
             return cursor.execute(
                 "SELECT id, feature, feature_checksum, thumbnail, thumbnail_checksum FROM images WHERE id > %s "
                 "ORDER BY id LIMIT %s",
-                [after, VERIFY_ROWS],
+                [after, READ_ROWS],
             ).fetchall()
 
     def _require_writable(self) -> None:

@@ -41,11 +41,8 @@ async def start_compaction(context: ContextDep) -> CompactResponse:
     it runs starts no second one.
 
     Needs an API key with the scope admin; without keys, use `alexnet index compact` while the server is stopped."""
-    require_compaction(require_writable(context.loaded_model))
-    work = context.service.compaction.start
-    return CompactResponse.of(
-        work(context.loaded_model, lambda model: require_compaction(model.require_index()).compact())
-    )
+    index = require_compaction(require_writable(context.loaded_model))
+    return CompactResponse.of(context.service.compaction.start(context.loaded_model, index.compact))
 
 
 @router.get(

@@ -122,12 +122,12 @@ async def similar_to_indexed(
 
 def _combine(index: Index, features: list[NDArray[np.float32]], params: SearchParams) -> NDArray[np.float32]:
     """The (dim,) feature to search for: Rocchio's relevance feedback, clipped at 0 as features after ReLU are."""
-    features = features + [index.feature(image_id) for image_id in params.id or ()]
+    features = [*features, *index.features(params.id or ())]
     if not features:
         raise InvalidRequestError("no image: send an image, or the id of an indexed one")
     positive = features[0] if len(features) == 1 else np.mean(features, axis=0)
     if params.minus:
-        negative = np.mean([index.feature(image_id) for image_id in params.minus], axis=0)
+        negative = np.mean(index.features(params.minus), axis=0)
         positive = np.maximum(positive + np.float32(NEGATIVE_WEIGHT) * (positive - negative), 0)
     return positive.astype(np.float32)
 

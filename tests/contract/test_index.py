@@ -64,8 +64,12 @@ def test_removed_and_restored(index: Index, ids: list[int]) -> None:
     for method in (index.entry, index.feature, index.catalog.thumbnail, index.catalog.sha256, index.remove):
         with pytest.raises(UnknownImageError):
             method(ids[2])
+    with pytest.raises(UnknownImageError, match=str(ids[2])):
+        index.features(ids)
     index.restore(ids[2])
     assert search_ids(index) == ids
+    np.testing.assert_array_equal(index.features([ids[3], ids[0], ids[3]]), features_at(4, 1, 4))
+    assert index.features([]).shape == (0, DIM)
     with pytest.raises(UnknownImageError):
         index.restore(123_456)
 
