@@ -127,12 +127,12 @@ def create_our_step(
     optimizer = MomentumSGD(network.named_parameters(), rates, recipe)
     forward = torch.compile(network) if is_compiled else network
     x = _draw_images(batch_size, device).contiguous(memory_format=torch.channels_last)
-    first_layer = 0
+    start_layer = 0
     if is_cached:
         trained = {layer.name for layer in spec.weighted_layers} - set(frozen)
-        first_layer = num_frozen_layers(spec.feature_layers, trained)
+        start_layer = num_frozen_layers(spec.feature_layers, trained)
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            x = network.run_first(x, first_layer)
+            x = network.run_first(x, start_layer)
     labels, number = torch.arange(batch_size, device=device) % 1000, 0
 
     def step() -> None:
@@ -140,7 +140,7 @@ def create_our_step(
         number += 1
         masks = dropout_masks(spec, network.exchange, 0, number, batch_size, x)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            logits = forward(x, masks, first_layer).logits
+            logits = forward(x, masks, start_layer).logits
         F.cross_entropy(logits.float(), labels).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()

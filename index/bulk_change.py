@@ -28,8 +28,8 @@ class ImageState(NamedTuple):
 
 
 class BulkResult(NamedTuple):
-    """`changed`: ids of the images that are different now. `unknown_ids`: selected ids that no image has, or, unless
-    images are restored, only a removed one."""
+    """`changed`: ids of the images that are different now. `unknown_ids`: selected ids that match no image. A removed
+    image counts as a match only when images are restored."""
 
     changed: list[int]
     unknown_ids: list[int]

@@ -39,7 +39,7 @@ SHORTLIST_PER_NEIGHBOR = 4
 LOOKUP_RADIUS = 2
 """Bits in which a code may differ in hash lookup (Salakhutdinov and Hinton, Semantic Hashing)."""
 MAX_EXCLUDED_IN_BATCH = 256
-"""Removed and damaged rows up to which queries are run as one batch."""
+"""Queries are run as one batch only if at most so many rows are removed or damaged."""
 
 
 def parse_search_mode(name: str) -> SearchMode:
@@ -92,9 +92,10 @@ class Query:
         return slice(start, start + self.k)
 
     def widen(self, page: slice, count: int) -> Query | None:
-        """A query for more neighbors, if images added before the position pushed the page past the `count` found.
+        """A query for more neighbors, or None if the `count` found are enough.
 
-        While the position isn't reached, the number is doubled.
+        More are needed when images that were added before the position push the page past them. The number is doubled
+        until the position is reached.
         """
         if self.after is None or not page.stop > count >= self.num_needed:
             return None
@@ -104,7 +105,7 @@ class Query:
     def check(self, dim: int) -> None:
         """Raise InvalidRequestError unless the query fits features of `dim` numbers."""
         if self.feature.shape != (dim,):
-            raise InvalidRequestError(f"expected a feature of {dim} numbers, got the shape {self.feature.shape}")
+            raise InvalidRequestError(f"expected a feature of the shape ({dim},), got {self.feature.shape}")
         if not np.isfinite(self.feature).all():
             raise InvalidRequestError("the feature of a query must consist of finite numbers")
         if not 1 <= self.k <= MAX_PAGE_SIZE + 1:
@@ -252,7 +253,7 @@ def rank_candidates(
 ) -> NearestIds:
     """The nearest of the candidates that a database finds, measured in float64, nearest first, ties by id.
 
-    `find_candidates`: passed a number n, returns the ids and (N, dim) features of images among which the n nearest are.
+    `find_candidates`: given n, returns the ids and (N, dim) features of a superset of the n nearest images.
     """
 
     def search(current: Query) -> NearestIds:

@@ -7,8 +7,8 @@
       lock              held by the process that may change the index
 
 A change is durable when its method returns: features are synced to the disk before the catalog commits. A search never
-waits for a change, and sees an image when `add` has returned. Before and after each change, the files at these names
-must be those that were opened; they are regular files, never links.
+waits for a change, and sees an image when `add` has returned. Before and after each change, it is checked that these
+names still are the files that were opened. All are regular files, never links.
 """
 
 from __future__ import annotations
@@ -53,10 +53,11 @@ logger = logging.getLogger(__name__)
 CATALOG = "catalog.sqlite"
 LOCK = "lock"
 MAX_ROWS_VERIFIED_AT_ONCE = 4096
-"""Rows up to which opening an index waits until they are compared with their checksums: some tenths of a second."""
+"""An index of at most so many rows is compared with its checksums before it opens (some tenths of a second), a larger
+one in the background."""
 LOCK_POLL_SECONDS = 0.1
-MAX_SEARCHES_AGAIN = 3
-"""Times that a search is repeated because it found damaged rows, before it waits for all rows to be verified."""
+MAX_SEARCH_RETRIES = 3
+"""Times that a search that met damaged rows is repeated, before it waits for all rows to be verified."""
 
 
 def is_index(path: Path) -> bool:
@@ -235,12 +236,12 @@ class ImageIndex(EntrySearch):
                 self._current.rows.set_label(image_id, label)
 
     def remove_many(self, ids: Sequence[int]) -> None:
-        """Remove images in one commit. Unlike `remove`, it doesn't check the ids: the caller has read them here."""
+        """Remove images in one commit. It doesn't check the ids: pass only ids just read from this index."""
         with self._changing():
             self._set_removed(ids, True)
 
     def restore_many(self, ids: Sequence[int]) -> None:
-        """Undo removals in one commit. Unlike `restore`, it doesn't check the ids: the caller has read them here."""
+        """Undo removals in one commit. It doesn't check the ids: pass only ids just read from this index."""
         with self._changing():
             self._set_removed(ids, False)
 
@@ -267,7 +268,7 @@ class ImageIndex(EntrySearch):
         self._background_check.stop()
         with self._write_lock:
             self._check_for_damage()
-            self._report_damage(self.catalog.find_damaged_thumbnails())
+            self._exclude_damaged(self.catalog.find_damaged_thumbnails())
         return self.damaged
 
     def wait_until_verified(self) -> Mapping[int, str]:
@@ -291,8 +292,8 @@ class ImageIndex(EntrySearch):
             faults = find_damaged_among(ids, self.catalog, snapshot.features, snapshot.rows)
             if not faults:
                 break
-            self._report_damage(faults)
-            if attempt == MAX_SEARCHES_AGAIN:  # many are damaged: find them all
+            self._exclude_damaged(faults)
+            if attempt == MAX_SEARCH_RETRIES:  # many are damaged: find them all
                 self.wait_until_verified()
         return results
 
@@ -310,7 +311,7 @@ class ImageIndex(EntrySearch):
             if row < 0 or image_id not in existing:
                 self.entry(image_id)  # raises
         known = np.unique(np.array(ids, np.int64)[rows >= 0])
-        self._report_damage(find_damaged_among(known, self.catalog, snapshot.features, snapshot.rows))
+        self._exclude_damaged(find_damaged_among(known, self.catalog, snapshot.features, snapshot.rows))
         for image_id, row in zip(ids, rows, strict=True):
             if row < 0 or image_id in self.damaged:
                 raise UnknownImageError(f"the stored feature of image {image_id} is damaged: add the image again")
@@ -376,7 +377,7 @@ class ImageIndex(EntrySearch):
 
     def _load_codes(self, encoder: Encoder) -> Codes:
         if encoder.dim != self.dim:
-            raise IndexStoreError(f"expected an encoder of features of {self.dim} numbers, got one of {encoder.dim}")
+            raise IndexStoreError(f"expected an encoder of {self.dim}-dimensional features, got one of {encoder.dim}")
         path = self.path / f"codes-{self._generation}-{encoder.sha256[:16]}.u8"
         return Codes(encoder, self._current.features.matrix(), path if self.writable else None)
 
@@ -386,7 +387,7 @@ class ImageIndex(EntrySearch):
             current = self._current
             count, matrix = current.features.count, current.features.matrix()
         if len(matrix) < count:
-            self._report_damage(dict.fromkeys(current.rows.ids_from(len(matrix)), "its row was cut off"))
+            self._exclude_damaged(dict.fromkeys(current.rows.ids_from(len(matrix)), "its row was cut off"))
         return current, matrix
 
     def _set_removed(self, ids: Sequence[int], removed: bool) -> None:
@@ -439,14 +440,14 @@ class ImageIndex(EntrySearch):
         again if it was wrong.
         """
         rebuilt = self.catalog.repair_sql_indexes(is_stopped)
-        if LABEL_INDEX in rebuilt and not self._read_rows_again(is_stopped):
+        if LABEL_INDEX in rebuilt and not self._reload_rows(is_stopped):
             return
         features, rows = self._current.features, self._current.rows
         damaged = find_damaged(self.catalog, features, rows, is_stopped)
         if self._current.rows is rows:  # else the index was compacted meanwhile
-            self._report_damage(damaged)
+            self._exclude_damaged(damaged)
 
-    def _read_rows_again(self, is_stopped: Callable[[], bool]) -> bool:
+    def _reload_rows(self, is_stopped: Callable[[], bool]) -> bool:
         """Read the row table from the catalog's table instead of its SQL index. Returns False if it was stopped."""
         while not self._write_lock.acquire(timeout=LOCK_POLL_SECONDS):  # the holder may wait for this thread to stop
             if is_stopped():
@@ -459,7 +460,7 @@ class ImageIndex(EntrySearch):
             self._write_lock.release()
         return True
 
-    def _report_damage(self, faults: Mapping[int, str]) -> None:
+    def _exclude_damaged(self, faults: Mapping[int, str]) -> None:
         """Leave damaged images out of searches, and log them once."""
         with self._damage_lock:
             new = {image_id: fault for image_id, fault in faults.items() if image_id not in self.damaged}

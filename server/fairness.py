@@ -17,7 +17,7 @@ from typing import Generic, Protocol, TypeVar
 from server.exceptions import RateLimitedError
 
 MAX_RATE_LIMITED_CLIENTS = 10_000
-"""Clients whose requests per second are known; beyond, those that sent nothing for the longest time are forgotten."""
+"""Clients whose requests per second are counted; beyond, the least recently active one is forgotten."""
 
 
 def client_at(address: str) -> str:
@@ -32,10 +32,10 @@ def client_at(address: str) -> str:
 
 
 def fits_share(amount: float, held_by_client: float, held_by_all: float, limit: float) -> bool:
-    """Whether a client may take `amount` more of something limited: it must be free, and the client may not hold more
-    than what is free.
+    """Whether `amount` is free, and the client holds no more than what is free.
 
-    So one client alone gets half of the limit and a bit, two a third each, and something is always left for the next.
+    A client alone thus gets slightly more than half of the limit, two clients about a third each, and something is
+    always left for the next.
     """
     free = limit - held_by_all
     return amount <= free and held_by_client <= free
@@ -106,7 +106,10 @@ class FairQueue(Generic[T]):
         return list(self._clients.get(client, ()))
 
     def before(self, client: str, amount: float, measure: Callable[[T], float]) -> float:
-        """How much is taken before `amount` more of a client: all of its own, and as much of each other's, at most."""
+        """Upper bound of the work that is taken before `amount` more of a client is.
+
+        All that it has queued, and at most as much as that and `amount` from each other client.
+        """
         own = sum(map(measure, self._clients.get(client, ())))
         others = (sum(map(measure, queue)) for name, queue in self._clients.items() if name != client)
         return own + sum(min(other, own + amount) for other in others)
@@ -161,7 +164,7 @@ class Turns:
     def _pass_on(self) -> None:
         while len(self._waiting):
             waiter = self._waiting.popleft()
-            if not waiter.turn.cancelled():  # else its task is cancelled, and only hasn't run since
+            if not waiter.turn.cancelled():  # else its task was cancelled, but hasn't run yet to leave the queue
                 waiter.turn.set_result(None)
                 return
         self._free += 1

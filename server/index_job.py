@@ -22,7 +22,7 @@ State = Literal["idle", "running", "done", "failed"]
 
 @dataclass(frozen=True)
 class JobStatus(Generic[R]):
-    """What the last request has come to. `result`: of one that is done."""
+    """State of the most recent job. `result`: what it returned, once it is done."""
 
     state: State = "idle"
     result: R | None = None
@@ -51,7 +51,7 @@ class IndexJob(Generic[R]):
         return self.status
 
     def close(self) -> None:
-        """Wait until it has ended. Called by a thread: the event loop must run."""
+        """Wait for the job to end. Call it outside the event loop's thread: the loop releases the model."""
         self._thread.shutdown()
         self._released.wait()
 

@@ -54,7 +54,7 @@ def add(
     precision: PrecisionOption = "float32",
     dtype: Annotated[
         Literal["float32", "float16"],
-        typer.Option(help="Numbers that a new index stores; float16 takes half the disk."),
+        typer.Option(help="Data type of the features in a new index; float16 takes half the disk."),
     ] = "float32",
     shard: Annotated[
         str | None,
@@ -111,8 +111,8 @@ def sync(
 ) -> None:
     """Bring an index up to date with a folder or a table.
 
-    Adds new images, notes moved, relabeled and edited ones, and names and counts each change. Images whose file is gone
-    stay in the index unless --prune is given, and can be restored until the index is compacted.
+    Adds new images, records moved, relabeled and edited ones, and lists and counts the changes. Images whose file is
+    gone stay in the index unless --prune is given, and can be restored until the index is compacted.
     """
     from alexnet.indexing import SyncOptions, sync_data
     from model.images.limits import ImageLimits
@@ -257,7 +257,7 @@ def duplicates(
     max_distance: Annotated[
         float,
         typer.Option(
-            min=0, metavar="X", help="Maximum distance of two features, as a share of the shorter one's length."
+            min=0, metavar="X", help="Maximum distance of two features, relative to the smaller of their norms."
         ),
     ] = 0.05,
     neighbors: Annotated[

@@ -10,6 +10,12 @@ FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "PPM")
 """Formats that are always read; PPM: also PGM, PBM and PFM."""
 EXTRA_FORMATS: Final = {"HEIC": "heic", "JPEG XL": "jxl"}
 """Formats that are read with an extra of this package -> the extra."""
+MEDIA_TYPES: Final = {
+    "JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif", "BMP": "image/bmp",
+    "TIFF": "image/tiff", "AVIF": "image/avif", "PPM": "image/x-portable-anymap", "HEIC": "image/heic",
+    "JPEG XL": "image/jxl",
+}  # fmt: skip
+"""The media type of each format."""
 SUFFIXES: Final = {
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".avif", ".heic",
     ".heif", ".jxl", ".jp2", ".ppm", ".pgm", ".pnm", ".pbm",

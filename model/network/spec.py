@@ -153,14 +153,14 @@ Layer = Conv | Linear | Activation | LRN | SpatialNorm | MaxPool | Flatten | Dro
 class NetworkConfig:
     """The options of a network, stored in manifests and checkpoints. The defaults are the paper's.
 
-    `name`: a key of `model.network.registry.NETWORKS`. `hidden`: outputs of fc6 and of fc7. `dropout`: probability of
-    setting an output of fc6 or fc7 to zero. `input_scale`: factor of the pixels after the mean is subtracted.
-    `input_size`: pixels per side of a crop. `mean`: subtract from a crop the part of the mean image at the crop's own
-    position (`own`), or always its center part (`center`, as in the authors' program). `pool_size`: window of the max
-    pooling with stride 2; windows of 3 overlap, windows of 2 don't; both give maps of the same size. `normalization`:
-    `paper` (section 3.3), `source` (the authors' program: alpha / n, before the first ReLU, and a second normalization
-    over pixels after conv2) or `none`. `conv3_cross_tower`: whether conv3 sees both towers. `omit_layer`: a layer to
-    leave out. `channels`: outputs of conv1 to conv5; empty for the network's own.
+    `name`: a key of `model.network.registry.NETWORKS`. `hidden`: outputs of fc6 and of fc7. `dropout`: probability
+    of setting an output of fc6 or fc7 to zero. `input_scale`: factor of the pixels after the mean is subtracted.
+    `input_size`: pixels per side of a crop. `mean`: what is subtracted from a crop: the mean image cropped at the
+    same position (`own`), or always its center crop (`center`, as in the authors' program). `pool_size`: window of
+    the max pooling with stride 2; windows of 3 overlap, windows of 2 don't; both give maps of the same size.
+    `normalization`: `paper` (section 3.3), `source` (the authors' program: alpha / n, before the first ReLU, and a
+    second normalization over pixels after conv2) or `none`. `conv3_cross_tower`: whether conv3 sees both towers.
+    `omit_layer`: a layer to leave out. `channels`: outputs of conv1 to conv5; empty for the network's own.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -201,7 +201,7 @@ class NetworkSpec:
     @property
     def weighted_layers(self) -> list[Weighted]:
         """The layers with weights and biases."""
-        return [layer for layer in self.layers if isinstance(layer, Conv | Linear)]
+        return [layer for layer in self.layers if isinstance(layer, Weighted)]
 
     @property
     def convolutions(self) -> list[Conv]:
@@ -228,7 +228,7 @@ class NetworkSpec:
     @property
     def blocks(self) -> list[tuple[Layer, ...]]:
         """Each layer with weights, with the layers after it up to the next one with weights."""
-        starts = [place for place, layer in enumerate(self.layers) if isinstance(layer, Conv | Linear)]
+        starts = [place for place, layer in enumerate(self.layers) if isinstance(layer, Weighted)]
         return [self.layers[start:end] for start, end in zip(starts, [*starts[1:], len(self.layers)], strict=True)]
 
     def constant_factors(self) -> Iterator[tuple[Weighted, float]]:
@@ -240,7 +240,7 @@ class NetworkSpec:
         for layer in self.layers:
             if isinstance(layer, Dropout):
                 factor *= 1 - layer.p
-            elif isinstance(layer, Conv | Linear):
+            elif isinstance(layer, Weighted):
                 yield layer, factor
                 factor = 1.0
 

@@ -56,18 +56,18 @@ class AlexNet(nn.Module):
             setattr(self, layer.name, _make_module(layer, self.exchange.size))
 
     def forward(
-        self, x: Tensor, dropout_masks: tuple[Tensor, ...] | None = None, first_layer: int = 0
+        self, x: Tensor, dropout_masks: tuple[Tensor, ...] | None = None, start_layer: int = 0
     ) -> ForwardOutput:
         """Compute the logits and features of crops.
 
         `dropout_masks`: in training, 0 or 1, (N, features) per dropout layer, in order (section 4.2). Without them,
-        outputs are multiplied by the probability of being kept; there is no rescaling in training. `first_layer`: the
+        outputs are multiplied by the probability of being kept; there is no rescaling in training. `start_layer`: the
         number of feature layers that have been run already (`run_first`); `x` is then their output.
         """
         masks = None if dropout_masks is None else iter(dropout_masks)
-        if not first_layer:
+        if not start_layer:
             x = x * self.spec.config.input_scale
-        features = self._run(self.spec.feature_layers[first_layer:], x, masks)
+        features = self._run(self.spec.feature_layers[start_layer:], x, masks)
         return ForwardOutput(self._run(self.spec.output_layers, features, masks), features)
 
     def run_first(self, x: Tensor, count: int) -> Tensor:

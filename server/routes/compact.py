@@ -18,7 +18,7 @@ ADMIN = [Depends(require_admin)]
 
 
 class CompactResponse(Schema):
-    """The last compaction."""
+    """State of the most recent compaction."""
 
     state: Annotated[Literal["idle", "running", "done", "failed"], Field(examples=["done"])]
     deleted: Annotated[int | None, Field(description="Images that it deleted; null until it is done.", examples=[12])]
@@ -37,8 +37,8 @@ class CompactResponse(Schema):
 )
 async def start_compaction(context: ContextDep) -> CompactResponse:
     """Delete removed and damaged images and free their space: from then on they can't be restored. It runs in the
-    background, and `GET /index/compact` has the result. Searches go on; changes wait until it is done. A request while
-    it runs starts no second one.
+    background, and `GET /index/compact` has the result. Searches go on; changes wait until it is done. A request
+    while it runs doesn't start another.
 
     Needs an API key with the scope admin; without keys, use `alexnet index compact` while the server is stopped."""
     index = require_compaction(require_writable(context.loaded_model))

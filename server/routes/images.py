@@ -17,6 +17,7 @@ from index.bulk_change import BulkChange, Selection
 from index.entries import Entry, NewEntry
 from index.protocol import Index
 from model.exceptions import InvalidImageError, InvalidRequestError
+from model.images.formats import MEDIA_TYPES
 from server.deadlines import gather_all
 from server.dependencies import ContextDep, ImageId, ShowPathsDep, UploadDep, parameters_of, require_write
 from server.exceptions import (
@@ -167,7 +168,7 @@ async def _add(
 
 
 def _values_per_image(name: str, values: list[str], count: int) -> Sequence[str | None]:
-    """The value of each image; None for each where there are none. Raises InvalidRequestError."""
+    """One value per image, all None if none were sent. Raises InvalidRequestError."""
     if values and len(values) != count:
         raise InvalidRequestError(f"expected one '{name}' per image ({count}), got {len(values)}")
     return values or [None] * count
@@ -196,7 +197,7 @@ async def update_images(context: ContextDep, update: BulkUpdate) -> BulkChangeRe
     """All images of a list of `ids`, or all that have the label `with_label`, in one commit. `label`: a new label, or
     null for none. `removed`: true removes them, false restores those that are removed, until the index is compacted."""
     if (update.ids is None) == (update.with_label is None):
-        raise InvalidRequestError("name the images: send either 'ids' or 'with_label'")
+        raise InvalidRequestError("name the images: send exactly one of 'ids' and 'with_label'")
     change = BulkChange(update.removed, "label" in update.model_fields_set, update.label)
     if change == BulkChange():
         raise InvalidRequestError("name the change: send 'label', 'removed', or both")
@@ -209,7 +210,7 @@ async def remove_images(context: ContextDep, params: Annotated[SelectionParams, 
     """All images with these ids, or all with this label, in one commit. `PATCH /images` with `"removed": false`
     restores them until the index is compacted."""
     if bool(params.id) == (params.label is not None):
-        raise InvalidRequestError("name the images: send either 'id', once for each, or 'label'")
+        raise InvalidRequestError("name the images: send exactly one of 'id' (once for each image) and 'label'")
     selection = Selection(tuple(params.id) if params.id else None, params.label)
     return await _change_many(context, selection, BulkChange(removed=True))
 
@@ -240,7 +241,7 @@ async def remove_image(context: ContextDep, image_id: ImageId) -> None:
 
 @router.get("/images/{image_id}/thumbnail", summary="Thumbnail, a 256 x 256 JPEG", response_class=Response)
 async def get_thumbnail(context: ContextDep, image_id: ImageId) -> Response:
-    """The preview of the image, small."""
+    """A small version of the preview."""
     data = await context.run(context.read_index(lambda index: index.catalog.thumbnail(image_id)))
     return Response(data, media_type="image/jpeg", headers=CACHE_HEADERS)
 
@@ -251,4 +252,4 @@ async def get_original(context: ContextDep, image_id: ImageId) -> Response:
     work = context.read_file(lambda index: open_original(index, image_id, context.is_over))
     file, image_format = await context.run(work)
     headers = CACHE_HEADERS | {"Content-Length": str(os.fstat(file.fileno()).st_size)}
-    return StreamingResponse(iter_chunks(file), media_type=f"image/{image_format.lower()}", headers=headers)
+    return StreamingResponse(iter_chunks(file), media_type=MEDIA_TYPES[image_format], headers=headers)

@@ -60,8 +60,8 @@ async def start_sync(
     dry_run: Annotated[bool, Query(description="Change nothing.")] = False,
 ) -> SyncResponse:
     """Compare the folder of `--sync-folder` with the index: images that were added, moved, relabeled, edited in place,
-    or are gone. It runs in the background; `GET /sync` has the result. A request while it runs starts
-    no second one."""
+    or are gone. It runs in the background; `GET /sync` has the result. A request while it runs
+    doesn't start another."""
     return SyncResponse.of(context.service.folder_sync.start(context.loaded_model, prune, dry_run))
 
 

@@ -112,10 +112,10 @@ class TrainingEngine:
         self.pruning_masks: dict[str, Tensor] = {}
         """Weights that stay zero: parameter name -> mask."""
         self.densities: dict[str, float] = {}
-        """The share of its weights that each pruned layer keeps, as the masks are now."""
+        """The fraction of its weights that each pruned layer keeps, as the masks are now."""
 
     def _build_network(self, initial: InitialState) -> AlexNet:
-        """This process's share of the network with its initial weights; frozen parameters need no gradient."""
+        """This process's part of the network with its initial weights; frozen parameters need no gradient."""
         if self.device.type == "cuda":
             torch.backends.cudnn.benchmark = True
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False  # float32 is float32
@@ -152,20 +152,20 @@ class TrainingEngine:
         caller zeroes it after reading.
         """
         context, batch_size = self.context, self.recipe.batch_size
-        first_number = epoch * -(-len(order) // batch_size)
+        first_global_step = epoch * -(-len(order) // batch_size)
 
         def draw(step: int, rows: NDArray[np.int64]) -> Mix | None:
             mixing = self.recipe.mixing if mixes else None
-            return None if mixing is None else draw_mix(mixing, self.seed, first_number + step, rows)
+            return None if mixing is None else draw_mix(mixing, self.seed, first_global_step + step, rows)
 
         work = list(
             micro_batches(order, batch_size, self.micro_batch, context.replica, context.num_replicas, first_step, draw)
         )
-        first_layer = self.num_frozen_layers if crops_never_change(self.augmentation) else 0
+        start_layer = self.num_frozen_layers if crops_never_change(self.augmentation) else 0
         sums = torch.zeros(3, dtype=torch.float64, device=self.device)
         step, masks = -1, tuple[Tensor, ...]()
-        for micro_batch, x in self._inputs(work, first_layer, epoch, batch_size):
-            if step < 0 and not epoch and self.has_own_mean and not first_layer:
+        for micro_batch, x in self._inputs(work, start_layer, epoch, batch_size):
+            if step < 0 and not epoch and self.has_own_mean and not start_layer:
                 diagnostics.check_mean(x)
             count = min(batch_size, len(order) - micro_batch.step * batch_size)
             if micro_batch.step != step:
@@ -173,18 +173,18 @@ class TrainingEngine:
                 if not before_step(step):
                     return
                 masks = dropout_masks(
-                    self.spec, context.exchange, self.seed, first_number + step, count, sums.to(self.dtype)
+                    self.spec, context.exchange, self.seed, first_global_step + step, count, sums.to(self.dtype)
                 )
-            sums += self._backward(micro_batch, self._targets(micro_batch, epoch), x, first_layer, masks, count)
+            sums += self._backward(micro_batch, self._targets(micro_batch, epoch), x, start_layer, masks, count)
             if micro_batch.is_last:
                 self._update()
                 yield step, sums
 
     def _inputs(
-        self, work: Sequence[MicroBatch], first_layer: int, epoch: int, batch_size: int
+        self, work: Sequence[MicroBatch], start_layer: int, epoch: int, batch_size: int
     ) -> Iterator[tuple[MicroBatch, Tensor]]:
-        """Micro-batches with the inputs of layer `first_layer`: crops, or outputs of the frozen layers before it."""
-        if first_layer:
+        """Micro-batches with the inputs of layer `start_layer`: crops, or outputs of the frozen layers before it."""
+        if start_layer:
             outputs = self._frozen_outputs([micro_batch.rows for micro_batch in work])
             yield from zip(work, outputs, strict=True)
         else:
@@ -207,7 +207,7 @@ class TrainingEngine:
             yield features.merge(rows, absent, computed)
 
     def _targets(self, micro_batch: MicroBatch, epoch: int) -> Targets:
-        """What the images of a micro-batch are trained towards."""
+        """The training targets of a micro-batch."""
         mix = micro_batch.mix
         partners, shares = (None, None) if mix is None else (mix.rows, torch.from_numpy(mix.shares).to(self.device))
         excluded = self.competition.excluded(epoch, micro_batch.rows, partners)
@@ -223,19 +223,19 @@ class TrainingEngine:
         micro_batch: MicroBatch,
         targets: Targets,
         x: Tensor,
-        first_layer: int,
+        start_layer: int,
         masks: tuple[Tensor, ...],
         count: int,
     ) -> Tensor:
         """Forward and backward pass of a micro-batch, which is part of a batch of `count` images.
 
-        `x`: the input of layer `first_layer`. Returns (3,) sums of loss, errors and images. With mixing, errors are
+        `x`: the input of layer `start_layer`. Returns (3,) sums of loss, errors and images. With mixing, errors are
         against the image's own class only.
         """
         weight = micro_batch.weight
         positions = torch.from_numpy(micro_batch.positions).to(self.device, non_blocking=True)
         with self._autocast():
-            logits = self.forward(x, tuple(mask[positions] for mask in masks), first_layer).logits
+            logits = self.forward(x, tuple(mask[positions] for mask in masks), start_layer).logits
         loss = training_loss(logits.to(self.dtype), targets, self.recipe.label_smoothing, self.class_weights)
         loss = loss * (weight / count)  # scaled so that sums over micro-batches and replicas give the batch mean
         self.all_reducer.is_last_micro_batch = micro_batch.is_last
@@ -287,7 +287,7 @@ class TrainingEngine:
                 check_stop()
             targets = self._classes(batch)
             with self._autocast():
-                logits = self.network(x, first_layer=self.num_frozen_layers).logits
+                logits = self.network(x, start_layer=self.num_frozen_layers).logits
             loss = F.cross_entropy(logits.to(self.dtype), targets, reduction="sum")
             sums += torch.stack([loss.double(), (logits.argmax(1) != targets).sum().double()])
         loss, errors = context.all_reduce(sums).tolist()

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.network.spec import Conv, Dropout, Layer, Linear
+from model.network.spec import Dropout, Layer, Weighted
 from training.data.augment import Augmentation
 from training.data.transforms import has_transforms
 
@@ -27,7 +27,7 @@ def num_frozen_layers(layers: Sequence[Layer], trained: Collection[str]) -> int:
     `trained`: names of the layers whose weights change.
     """
     for number, layer in enumerate(layers):
-        if isinstance(layer, Dropout) or (isinstance(layer, Conv | Linear) and layer.name in trained):
+        if isinstance(layer, Dropout) or (isinstance(layer, Weighted) and layer.name in trained):
             return number
     return len(layers)
 

@@ -138,5 +138,5 @@ def test_an_encoder_of_other_features_is_rejected(index: ImageIndex, tmp_path: P
     with pytest.raises(ArtifactError, match=r"broken\.onnx isn't a whole ONNX file"):
         Encoder(tmp_path / "broken.onnx")
     other = make_encoder(tmp_path / "other.onnx", 8, dim=32)
-    with pytest.raises(IndexStoreError, match="expected an encoder of features of 64 numbers, got one of 32"):
+    with pytest.raises(IndexStoreError, match="expected an encoder of 64-dimensional features, got one of 32"):
         index.set_encoder(other)

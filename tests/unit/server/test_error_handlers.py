@@ -91,7 +91,7 @@ def test_an_internal_error_has_an_id_and_tells_nothing(artifact: Artifact, jpeg:
     ("path", "allow"),
     [
         ("/images/17", "DELETE, GET, HEAD, PATCH"),
-        ("/images", "GET, HEAD, POST"),
+        ("/images", "DELETE, GET, HEAD, PATCH, POST"),
         ("/classify", "POST"),
         ("/v2/models/patterns", "GET, HEAD"),
     ],

@@ -14,10 +14,17 @@ from PIL import Image
 
 from model.exceptions import ImageTooLargeError, InvalidImageError, UnsupportedImageError
 from model.images.extras import read_jxl_size
-from model.images.formats import EXTRA_FORMATS, FORMATS, identify_format
+from model.images.formats import EXTRA_FORMATS, FORMATS, MEDIA_TYPES, identify_format
 from model.images.limits import ImageLimits
 from model.images.preprocess import decode_image
 from tests.helpers.image_files import COLORS, saved
+
+
+def test_every_format_has_a_media_type() -> None:
+    assert set(MEDIA_TYPES) == {*FORMATS, *EXTRA_FORMATS}
+    registered = {name: Image.MIME[name] for name in MEDIA_TYPES if name in Image.MIME and name != "PPM"}
+    assert {name: MEDIA_TYPES[name] for name in registered} == registered
+
 
 REFUSED = {
     b"\x00\x00\x00\x0cjP  \r\n\x87\n": "JPEG 2000",

@@ -116,12 +116,12 @@ def test_many_at_once(writable_client: TestClient, writable_folder: Path) -> Non
 @pytest.mark.parametrize(
     ("method", "query", "update", "said"),
     [
-        ("DELETE", "", None, "send either 'id', once for each, or 'label'"),
-        ("DELETE", "?id=1&label=checks", None, "send either 'id', once for each, or 'label'"),
+        ("DELETE", "", None, "send exactly one of 'id' (once for each image) and 'label'"),
+        ("DELETE", "?id=1&label=checks", None, "send exactly one of 'id' (once for each image) and 'label'"),
         ("DELETE", "?id=0", None, "greater than or equal to 1"),
         ("DELETE", "?ids=1", None, "did you mean 'id'?"),
-        ("PATCH", "", {"removed": True}, "send either 'ids' or 'with_label'"),
-        ("PATCH", "", {"ids": [1], "with_label": "a", "removed": True}, "send either 'ids' or 'with_label'"),
+        ("PATCH", "", {"removed": True}, "send exactly one of 'ids' and 'with_label'"),
+        ("PATCH", "", {"ids": [1], "with_label": "a", "removed": True}, "send exactly one of 'ids' and 'with_label'"),
         ("PATCH", "", {"ids": [1]}, "send 'label', 'removed', or both"),
         ("PATCH", "", {"ids": [], "removed": True}, "at least 1 item"),
         ("PATCH", "", {"ids": [True], "removed": True}, "it must be a number"),
