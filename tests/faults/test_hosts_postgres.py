@@ -148,6 +148,7 @@ def test_the_database_is_killed(cluster: Running) -> None:
     check_stored(uri, responses)
 
 
+@pytest.mark.slow
 def test_another_model_one_server_after_the_other(cluster: Running, artifact: Artifact) -> None:
     """First one whose features are others: it is refused, and the servers keep theirs."""
     servers, _, uri = cluster

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from index.backends import IndexUri
 from index.entries import NewEntry
@@ -28,6 +29,7 @@ index.merge.merge(IndexUri.parse(sys.argv[1]), [IndexUri.parse(other) for other 
 """
 
 
+@pytest.mark.slow
 def test_a_killed_merge_resumes(artifact: Artifact, tmp_path: Path) -> None:
     moments, draw = random.Random(1), np.random.default_rng(1)
     features = draw.random((900, 64), np.float32)

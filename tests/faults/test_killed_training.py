@@ -86,6 +86,7 @@ def test_ctrl_c_saves_and_names_the_command_to_resume(few: Path, tmp_path: Path,
     assert not (tmp_path / "artifacts" / "few" / "2").exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_before_the_first_step_says_so(few: Path, tmp_path: Path) -> None:
     process = training_runs.start(tmp_path, "--data", few, *OPTIONS)
     assert process.stdout is not None

@@ -73,10 +73,12 @@ def test_axe_in_dialogs_and_beside_an_error(url: str, open_page: OpenPage, jpeg:
 def test_the_keyboard_is_enough(url: str, open_page: OpenPage) -> None:
     page = open_page(url)
     _wait(page, "")
-    for _ in range(20):
+    page.wait_for_load_state("networkidle")  # cards that are drawn again lose the focus
+    for _ in range(60):
         page.keyboard.press("Tab")
-        if page.evaluate("document.activeElement.closest('.card') !== null"):
+        if is_card := page.evaluate("document.activeElement.closest('.card') !== null"):
             break
+    assert is_card
     page.keyboard.press("Enter")
     wait_for_answer(page)
     expect(page.locator("#image-heading")).to_be_focused()

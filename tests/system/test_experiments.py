@@ -252,6 +252,7 @@ def test_towers_that_are_apart_and_towers_that_are_not() -> None:
     assert alike.p_value > 0.8
 
 
+@pytest.mark.slow
 def test_the_measure_of_an_artifact(artifact: Artifact, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "experiments.specialization", "--artifact", str(artifact.path)]
     printed = subprocess.run(

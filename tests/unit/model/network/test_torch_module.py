@@ -141,6 +141,7 @@ def test_initialization_of_the_authors_program() -> None:
         assert abs(module.get_parameter("weight").std().item() - expected) < 0.03 * expected, name
 
 
+@pytest.mark.slow
 def test_dropout_of_the_paper() -> None:
     """Zero by the mask in training with no rescaling; at test, times the probability of being kept (section 4.2)."""
     network = build(num_classes=5, hidden=8)

@@ -38,6 +38,7 @@ def test_weights_lower_the_error() -> None:
     assert weights[2] < 0.2
 
 
+@pytest.mark.slow
 def test_a_network_twice_is_itself(artifact: Artifact, images: Path, tmp_path: Path) -> None:
     one = evaluate_ensemble([artifact.path], str(images), "test", None, False, "cpu", "float32", print, tmp_path)
     assert len((tmp_path / "predictions.csv").read_text().splitlines()) == 1 + one[0].num_images

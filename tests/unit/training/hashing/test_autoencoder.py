@@ -52,6 +52,7 @@ def test_onnx_computes_the_encoder_s_bits(name: str, bits: int, tmp_path: Path) 
     assert ((used > 0.02) & (used < 0.98)).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_the_autoencoder_keeps_neighbors_better_than_itq() -> None:
     draw = np.random.default_rng(0)
     latent, spread = draw.normal(0, 1, (1200, 20)), draw.normal(0, 1, (20, DIM))

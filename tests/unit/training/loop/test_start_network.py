@@ -42,6 +42,7 @@ def create(few: Path, home: Path, start: Path | str = "auto", **recipe: object) 
     )
 
 
+@pytest.mark.slow
 def test_the_output_layer_names_the_validation_images(artifact: Artifact, few: Path, tmp_path: Path) -> None:
     dataset = load_folder(few)
     other = replace(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from model.artifacts.artifact import LABELS, MANIFEST
 from model.artifacts.familiarity import FAMILIARITY
@@ -20,6 +21,7 @@ from training.publish.pack import pack_run
 from training.train import train
 
 
+@pytest.mark.slow
 def test_a_run_is_packed(few: Path, tmp_path: Path) -> None:
     config = TrainConfig.create(
         RecipeOptions(epochs=1, batch_size=16),
