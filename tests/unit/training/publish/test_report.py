@@ -54,11 +54,13 @@ def test_the_report_stands_alone(run: Path, artifact: Artifact) -> None:
             assert np.asarray(image.convert("L")).std() > 5  # something is drawn
 
 
-def test_a_report_is_rewritten_with_the_split_of_its_run(run: Path, artifact: Artifact, tmp_path: Path) -> None:
+def test_a_report_is_rewritten_with_the_split_of_its_run(
+    run: Path, artifact: Artifact, images: Path, tmp_path: Path
+) -> None:
     copy = Path(shutil.copytree(run, tmp_path / "run"))
     config = json.loads((copy / "config.json").read_text())
     config["run"]["split"] = "half"
-    config["environment"]["home"] = str(tmp_path)
+    config["environment"] |= {"home": str(tmp_path), "data": str(images)}  # it may be trained by an earlier process
     (copy / "config.json").write_text(json.dumps(config))
     rewrite_report(copy, artifact.path)
     with (copy / "predictions.csv").open(newline="") as file:
