@@ -86,6 +86,7 @@ def test_one_is_killed(cluster: Cluster) -> None:
     assert sent_again(cluster) > before
 
 
+@pytest.mark.slow
 def test_one_is_cut_off(cluster: Cluster) -> None:
     before = sent_again(cluster)
     with cluster.load() as answers:
@@ -113,6 +114,7 @@ def test_another_version_one_after_the_other(cluster: Cluster, artifact: Artifac
     assert set(versions[-4:]) == {version}
 
 
+@pytest.mark.slow
 def test_one_is_stopped(cluster: Cluster) -> None:
     with cluster.load() as answers:
         downs = cluster.seen(1, "DOWN")
