@@ -165,7 +165,7 @@ def _type(schema: Schema) -> str:
         return f"`{json.dumps(schema['const'])}`"
     if schema.get("type") == "array":
         return f"list of {_type(schema.get('items', {}))}"
-    limits = [f"{word} {schema[key]}" for key, word in (("minimum", "from"), ("maximum", "to")) if key in schema]
+    limits = [f"{word} {schema[key]:.15g}" for key, word in (("minimum", "from"), ("maximum", "to")) if key in schema]
     if schema.get("maximum", 0) >= 2**53:
         limits = limits[:1]
     return " ".join([schema.get("format") or schema.get("type", "any"), *limits])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from typing import NamedTuple
 class Selection:
     """The images with these ids, or all images with this label; one of the two is given."""
 
-    ids: tuple[int, ...] | None = None
+    ids: Sequence[int] | None = None
     label: str | None = None
 
     def __post_init__(self) -> None:

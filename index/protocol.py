@@ -106,13 +106,11 @@ class FileRecords(Protocol):
 
 @runtime_checkable
 class SupportsSync(Protocol):
-    """Can follow a folder: remembers its files, and changes many images in one commit."""
+    """Can follow a folder: remembers the files of its images."""
 
     @property
     def file_records(self) -> FileRecords: ...
     def move(self, moves: Sequence[tuple[int, str, str | None]]) -> None: ...
-    def remove_many(self, ids: Sequence[int]) -> None: ...
-    def restore_many(self, ids: Sequence[int]) -> None: ...
 
 
 @runtime_checkable

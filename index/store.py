@@ -220,12 +220,11 @@ class ImageIndex(EntrySearch):
         with self._changing():
             result = change.plan(selection, self.catalog.select(selection))
             self.catalog.change_many(result.changed, change)
-            rows = self._current.rows
-            for image_id in result.changed:
-                if change.relabel:
-                    rows.set_label(image_id, change.label)
-                if change.removed is not None:
-                    rows.set_active(image_id, not change.removed and image_id not in self.damaged)
+            if change.relabel:
+                for image_id in result.changed:
+                    self._current.rows.set_label(image_id, change.label)
+            if change.removed is not None:
+                self._set_active(result.changed, not change.removed)
         return result
 
     def move(self, moves: Sequence[tuple[int, str, str | None]]) -> None:
@@ -234,16 +233,6 @@ class ImageIndex(EntrySearch):
             self.catalog.set_sources(moves)
             for image_id, _, label in moves:
                 self._current.rows.set_label(image_id, label)
-
-    def remove_many(self, ids: Sequence[int]) -> None:
-        """Remove images in one commit. It doesn't check the ids: pass only ids just read from this index."""
-        with self._changing():
-            self._set_removed(ids, True)
-
-    def restore_many(self, ids: Sequence[int]) -> None:
-        """Undo removals in one commit. It doesn't check the ids: pass only ids just read from this index."""
-        with self._changing():
-            self._set_removed(ids, False)
 
     def is_replaced(self) -> bool:
         """Whether other files have taken the place of those of this index, which is open for writing."""
@@ -304,18 +293,19 @@ class ImageIndex(EntrySearch):
 
     def features(self, ids: Sequence[int]) -> NDArray[np.float32]:
         """The stored (N, dim) features of images, in the order of `ids`. Raises UnknownImageError."""
-        snapshot, matrix = self._snapshot()
-        rows = snapshot.rows.rows_of(np.array(ids, np.int64))
+        id_array = np.array(ids, np.int64)
         existing = {entry.id for entry in self.catalog.lookup(ids)}
-        for image_id, row in zip(ids, rows, strict=True):
+        for image_id, row in zip(ids, self._current.rows.rows_of(id_array), strict=True):
             if row < 0 or image_id not in existing:
                 self.entry(image_id)  # raises
-        known = np.unique(np.array(ids, np.int64)[rows >= 0])
+        snapshot, matrix = self._snapshot()
+        rows = snapshot.rows.rows_of(id_array)
+        known = np.unique(id_array[rows >= 0])
         self._exclude_damaged(find_damaged_among(known, self.catalog, snapshot.features, snapshot.rows))
         for image_id, row in zip(ids, rows, strict=True):
             if row < 0 or image_id in self.damaged:
                 raise UnknownImageError(f"the stored feature of image {image_id} is damaged: add the image again")
-        return np.array(matrix[rows], np.float32)
+        return np.asarray(matrix[rows], np.float32)
 
     def entry(self, image_id: int) -> Entry:
         """The entry of an image. Raises UnknownImageError."""
@@ -393,8 +383,12 @@ class ImageIndex(EntrySearch):
     def _set_removed(self, ids: Sequence[int], removed: bool) -> None:
         if ids:
             self.catalog.set_removed(ids, removed)
+            self._set_active(ids, not removed)
+
+    def _set_active(self, ids: Sequence[int], active: bool) -> None:
+        """Let searches find images or not; never damaged ones."""
         for image_id in ids:
-            self._current.rows.set_active(image_id, not removed and image_id not in self.damaged)
+            self._current.rows.set_active(image_id, active and image_id not in self.damaged)
 
     @contextmanager
     def _changing(self) -> Iterator[None]:

@@ -14,6 +14,7 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any, Literal, NamedTuple
 
+from index.bulk_change import BulkChange, Selection
 from index.entries import FileState, StoredSource
 from index.protocol import Index, require_sync
 from index.reading import ImageSource, KnownImage, ReadImage, add_read, read_batches, to_sources
@@ -162,9 +163,9 @@ class _Sync:
         replaced, gone = self._find_missing()
         if not self.dry_run:
             restored = [self.stored[sha256].id for sha256 in self.files_of if self.stored[sha256].removed]
-            self.follower.restore_many(restored)
+            self.index.change_many(Selection(restored), BulkChange(removed=False))
             self.follower.move([move for move in settled if move is not None])
-            self.follower.remove_many(replaced + (gone if prune else []))
+            self.index.change_many(Selection(replaced + (gone if prune else [])), BulkChange(removed=True))
             self._record()
         order = {kind: number for number, kind in enumerate(CHANGE_KINDS)}
         changes = sorted(self.changes, key=lambda change: (order[change.kind], change.path))

@@ -15,7 +15,7 @@ from fastapi import Request
 from fastapi.dependencies.models import Dependant
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
 from model.exceptions import InvalidRequestError
@@ -41,6 +41,8 @@ def check_text(text: str) -> str:
 
 
 StoredText = Annotated[str, AfterValidator(check_text)]
+StoredId = Annotated[int, Field(ge=1, le=2**63 - 1)]
+"""The id of an indexed image."""
 
 
 def unknown_name_error(kind: str, name: str, known: Collection[str]) -> InvalidRequestError:

@@ -14,7 +14,7 @@ from model.artifacts.artifact import Artifact, Label
 from model.artifacts.familiarity import UNFAMILIAR_SHARE
 from model.artifacts.history import TrainingHistory
 from model.images.info import DecodedImage, WarningKind
-from server.parameters import StoredText
+from server.parameters import StoredId, StoredText
 
 
 class Schema(BaseModel):
@@ -309,24 +309,11 @@ class ImageUpdate(Schema):
     removed: Annotated[Literal[False] | None, BeforeValidator(_refuse_numbers)] = None
 
 
-def _refuse_booleans(value: object) -> object:
-    """True equals 1."""
-    if isinstance(value, bool):
-        raise ValueError("it must be a number")
-    return value
-
-
-ImageIds = Annotated[
-    list[Annotated[int, BeforeValidator(_refuse_booleans), Field(ge=1, le=2**63 - 1)]],
-    Field(min_length=1, max_length=1000),
-]
-
-
 class BulkUpdate(Schema):
     """Which images to change, by their ids or all with a label, and how; what is left out stays as it is."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-    ids: ImageIds | None = None
+    ids: Annotated[list[StoredId] | None, Field(min_length=1, max_length=1000)] = None
     with_label: Annotated[str | None, Field(description="All images that have this label.")] = None
     label: Annotated[StoredText | None, Field(description="The new label, or null for none.")] = None
     removed: Annotated[

@@ -177,8 +177,7 @@ def _change_many(ids: list[int] | None, label: str | None, index: str | None, ho
     if bool(ids) == (label is not None):
         raise InvalidRequestError("give either the ids of images or --label")
     with open_index(index, home, writable=True) as store:
-        selection = Selection(tuple(ids) if ids else None, label)
-        result = store.change_many(selection, BulkChange(removed))
+        result = store.change_many(Selection(ids or None, label), BulkChange(removed))
     if label is not None and not result.changed:
         kind = "image" if removed else "removed image"
         raise InvalidRequestError(f"no {kind} of the index has the label {label[:80]!r}")

@@ -63,10 +63,10 @@ class PostgresCatalog(EntryReader):
 
     def value(self, image_id: int, column: str) -> Any:
         """One column of an image. Raises UnknownImageError."""
-        rows = self._query(f"SELECT {column} FROM images WHERE id = %s AND NOT removed", [image_id])
-        if not rows:
+        values = self.values([image_id], column)
+        if image_id not in values:
             raise unknown_image_error(image_id)
-        return rows[0][0]
+        return values[image_id]
 
     def values(self, ids: Sequence[int], column: str) -> dict[int, Any]:
         """One column of the images that exist, by id."""

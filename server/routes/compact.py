@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Depends
 from pydantic import Field
 
 from index.protocol import require_compaction
 from server.dependencies import ContextDep, require_admin
-from server.index_job import JobStatus, require_writable
+from server.index_job import JobStatus, State, require_writable
 from server.responses import ADMITTED_RESPONSES, INDEX_RESPONSES, WRITE_RESPONSES, merge_responses
 from server.schemas import Schema
 
@@ -20,7 +20,7 @@ ADMIN = [Depends(require_admin)]
 class CompactResponse(Schema):
     """State of the most recent compaction."""
 
-    state: Annotated[Literal["idle", "running", "done", "failed"], Field(examples=["done"])]
+    state: Annotated[State, Field(examples=["done"])]
     deleted: Annotated[int | None, Field(description="Images that it deleted; null until it is done.", examples=[12])]
 
     @classmethod

@@ -30,7 +30,7 @@ from server.exceptions import (
     UnsupportedEncodingError,
 )
 from server.originals import CACHE_HEADERS, iter_chunks, open_original
-from server.parameters import Parameters, StoredText
+from server.parameters import Parameters, StoredId, StoredText
 from server.request_context import RequestContext
 from server.responses import (
     ADMITTED_RESPONSES,
@@ -83,9 +83,7 @@ class AddParams(Parameters):
 class SelectionParams(Parameters):
     """Which images are removed."""
 
-    id: Annotated[
-        list[Annotated[int, Field(ge=1, le=2**63 - 1)]] | None, Field(max_length=1000, description="Ids of images.")
-    ] = None
+    id: Annotated[list[StoredId] | None, Field(max_length=1000, description="Ids of images.")] = None
     label: Annotated[str | None, Field(description="All images with this label.")] = None
 
 
@@ -201,8 +199,7 @@ async def update_images(context: ContextDep, update: BulkUpdate) -> BulkChangeRe
     change = BulkChange(update.removed, "label" in update.model_fields_set, update.label)
     if change == BulkChange():
         raise InvalidRequestError("name the change: send 'label', 'removed', or both")
-    selection = Selection(None if update.ids is None else tuple(update.ids), update.with_label)
-    return await _change_many(context, selection, change)
+    return await context.run(_change_many(context, Selection(update.ids, update.with_label), change))
 
 
 @router.delete("/images", responses=WRITE_RESPONSES, dependencies=WRITE, summary="Remove images")
@@ -211,12 +208,12 @@ async def remove_images(context: ContextDep, params: Annotated[SelectionParams, 
     restores them until the index is compacted."""
     if bool(params.id) == (params.label is not None):
         raise InvalidRequestError("name the images: send exactly one of 'id' (once for each image) and 'label'")
-    selection = Selection(tuple(params.id) if params.id else None, params.label)
-    return await _change_many(context, selection, BulkChange(removed=True))
+    selection = Selection(params.id or None, params.label)
+    return await context.run(_change_many(context, selection, BulkChange(removed=True)))
 
 
 async def _change_many(context: RequestContext, selection: Selection, change: BulkChange) -> BulkChangeResponse:
-    result = await context.run(context.write_index(lambda index: index.change_many(selection, change)))
+    result = await context.write_index(lambda index: index.change_many(selection, change))
     return BulkChangeResponse(
         index=await context.read_index(IndexRef.of), changed=len(result.changed), unknown_ids=result.unknown_ids
     )

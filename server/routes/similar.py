@@ -17,7 +17,7 @@ from index.search import Query as SearchQuery
 from model.exceptions import InvalidRequestError
 from server.deadlines import gather_all
 from server.dependencies import ContextDep, ImageId, OptionalUploadDep, ShowPathsDep, parameters_of
-from server.parameters import Parameters
+from server.parameters import Parameters, StoredId
 from server.request_context import RequestContext
 from server.responses import ADMITTED_RESPONSES, INDEX_RESPONSES, UPLOAD_RESPONSES, merge_responses
 from server.schemas import ImageInfo, IndexRef, ModelRef, NeighborInfo, SimilarResponse
@@ -28,8 +28,7 @@ router = APIRouter(tags=["classification and search"])
 NEGATIVE_WEIGHT = 0.5
 """How far a query moves away from its negative examples, as a share of the way between the two (Rocchio)."""
 
-Id = Annotated[int, Field(ge=1, le=2**63 - 1)]
-Ids = list[Id] | None
+Ids = list[StoredId] | None
 
 
 class SearchParams(Parameters):

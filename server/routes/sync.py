@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
 from pydantic import Field
 
 from index.sync import SyncReport
 from server.dependencies import ContextDep, require_write
-from server.index_job import JobStatus
+from server.index_job import JobStatus, State
 from server.responses import ADMITTED_RESPONSES, INDEX_RESPONSES, WRITE_RESPONSES, merge_responses
 from server.schemas import Schema
 
@@ -30,7 +30,7 @@ class SyncChange(Schema):
 class SyncResponse(Schema):
     """The last comparison of the folder with the index. `counts`: changes by kind; `changes`: the first 1000."""
 
-    state: Literal["idle", "running", "done", "failed"]
+    state: State
     dry_run: bool = False
     pruned: bool = False
     unchanged: int = 0

@@ -15,9 +15,9 @@ import pytest
 
 from model.artifacts.artifact import Artifact
 from server.settings import Settings
-from tests.helpers.cluster import CONFIGURATION, Cluster, sent_again
+from tests.helpers.cluster import CONFIGURATION, Cluster, missing_programs, sent_again
 from tests.helpers.drawings import encode
-from tests.helpers.hosts import hosts, missing
+from tests.helpers.hosts import hosts
 from tests.helpers.server import add_version
 
 pytestmark = pytest.mark.exclusive
@@ -52,7 +52,7 @@ over.set()
 def cluster(
     artifact: Artifact, index_path: Path, images: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Cluster]:
-    if reason := missing() or ("" if shutil.which("haproxy") else "expected HAProxy: make hosts"):
+    if reason := missing_programs():
         pytest.skip(reason)
     home = tmp_path_factory.mktemp("cluster")
     add_version(home / "artifacts", artifact)

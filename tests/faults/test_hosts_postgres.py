@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import sys
 import time
@@ -19,8 +18,8 @@ from index.backends import IndexUri, open_readonly, open_writable
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact, Manifest
 from model.artifacts.writer import publish
-from tests.helpers.cluster import Cluster
-from tests.helpers.hosts import hosts, missing
+from tests.helpers.cluster import Cluster, missing_programs
+from tests.helpers.hosts import hosts
 from tests.helpers.polling import wait_until
 from tests.helpers.postgres import PostgresServer, find_programs
 from tests.helpers.server import add_version
@@ -75,32 +74,26 @@ print(json.dumps([added in nearest, time.monotonic() - begun]))
 
 
 @pytest.fixture(scope="module")
-def running() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
-
-
-@pytest.fixture(scope="module")
 def cluster(
-    artifact: Artifact, images: Path, tmp_path_factory: pytest.TempPathFactory, running: ExitStack
-) -> tuple[Cluster, PostgresServer, IndexUri]:
+    artifact: Artifact, images: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Cluster, PostgresServer, IndexUri]]:
     """The cluster, its database, and the address of the index for this process."""
     programs = find_programs()
-    if reason := missing() or ("" if shutil.which("haproxy") else "expected HAProxy: make hosts"):
+    if reason := missing_programs():
         pytest.skip(reason)
     assert programs is not None
     home = tmp_path_factory.mktemp("cluster")
     add_version(home / "artifacts", artifact)
-    made = running.enter_context(hosts(3))
-    postgres = PostgresServer(programs, made[2])
-    running.callback(postgres.delete)
-    schema = "schema=images"
-    uri = IndexUri.parse(f"{postgres.uri}&{schema}")
-    open_writable(uri, artifact).close()
-    options = ["--index", f"postgresql://postgres@{made[2].address}/postgres?{schema}"]
-    cluster = Cluster(home, home / "artifacts", (options, options), made, ADD, [images / "checks" / "01.jpg"])
-    running.callback(cluster.stop)
-    return cluster, postgres, uri
+    with hosts(3) as made, ExitStack() as running:
+        postgres = PostgresServer(programs, made[2])
+        running.callback(postgres.delete)
+        schema = "schema=images"
+        uri = IndexUri.parse(f"{postgres.uri}&{schema}")
+        open_writable(uri, artifact).close()
+        options = ["--index", f"postgresql://postgres@{made[2].address}/postgres?{schema}"]
+        cluster = Cluster(home, home / "artifacts", (options, options), made, ADD, [images / "checks" / "01.jpg"])
+        running.callback(cluster.stop)
+        yield cluster, postgres, uri
 
 
 Running = tuple[Cluster, PostgresServer, IndexUri]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.helpers.hosts import Host
+from tests.helpers.hosts import Host, missing
 from tests.helpers.polling import wait_until
 from tests.helpers.server import ALEXNET
 
@@ -22,6 +23,11 @@ import socket, time
 while socket.socket().connect_ex(("127.0.0.1", 8080)):
     time.sleep(0.05)
 """
+
+
+def missing_programs() -> str:
+    """Why there can't be a cluster here; empty where there can."""
+    return missing() or ("" if shutil.which("haproxy") else "expected HAProxy: make hosts")
 
 
 class Cluster:
