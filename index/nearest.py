@@ -7,6 +7,8 @@ by row.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -51,7 +53,7 @@ def nearest(
         result = nearest(features[selected].astype(np.float32), query, k, pool)
         return NearestRows(selected[result.rows], result.distances)
     if isinstance(scanner, QuantizedScanner):
-        candidates = scanner.find_candidates(features, query, k, pool, mask)
+        (candidates,) = scanner.find_candidates(features, query[None], k, pool, mask)
         if candidates is not None:
             return rerank(features, candidates, query, k, pool)
         scanner = FULL_SCANNER
@@ -67,20 +69,45 @@ def nearest(
 
 def nearest_batch(
     features: FeatureMatrix,
+    squared_norms: Callable[[FeatureMatrix], NDArray[np.float32]],
+    queries: NDArray[np.float32],
+    k: int,
+    pool: SearchPool,
+    excluded: NDArray[np.int64],
+    scanner: Scanner | QuantizedScanner = FULL_SCANNER,
+) -> list[NearestRows]:
+    """What `nearest` returns for each of (Q, dim) `queries`, of all float32 rows but the few `excluded` ones.
+
+    `squared_norms`: computes those (N,) of the rows.
+    """
+    k = min(len(features) - len(excluded), k)
+    if not k:
+        return [EMPTY] * len(queries)
+    candidates: list[NDArray[np.int64] | None] = [None] * len(queries)
+    if isinstance(scanner, QuantizedScanner) and scanner.covers(features):
+        candidates = scanner.find_candidates(features, queries, k, pool, _mask_without(excluded, features))
+    others = [number for number, rows in enumerate(candidates) if rows is None]
+    results = [
+        EMPTY if rows is None else rerank(features, rows, query, k, pool)
+        for rows, query in zip(candidates, queries, strict=True)
+    ]
+    if others:
+        by_product = _nearest_by_product(features, squared_norms(features), queries[others], k, pool, excluded)
+        for number, result in zip(others, by_product, strict=True):
+            results[number] = result
+    return results
+
+
+def _nearest_by_product(
+    features: FeatureMatrix,
     squared_norms: NDArray[np.float32],
     queries: NDArray[np.float32],
     k: int,
     pool: SearchPool,
     excluded: NDArray[np.int64],
 ) -> list[NearestRows]:
-    """What `nearest` returns for each of (Q, dim) `queries`, of all float32 rows but the few `excluded` ones.
-
-    `squared_norms`: (N,) of the rows. |x|^2 + |y|^2 - 2xy is one matrix product for all queries, and rounds more.
-    """
+    """`nearest_batch` by |x|^2 + |y|^2 - 2xy, which is one matrix product for all queries, and rounds more."""
     count = len(features) - len(excluded)
-    k = min(count, k)
-    if not k:
-        return [EMPTY] * len(queries)
     num_candidates = min(len(features), k + OVERFETCH + len(excluded))
     starts, ends = pool.split(len(features))
     parts = list(
@@ -99,8 +126,11 @@ def nearest_batch(
             return nearest_candidates(features, rows, query, k)
         bound = float(squared[k - 1]) + 2 * matrix_product_error(features.shape[1], max_squared_norm, query)
         if last <= bound and len(rows) < count:
-            mask = None if not len(excluded) else np.isin(np.arange(len(features)), excluded, invert=True)
-            return nearest(features, query, k, pool, mask)
+            return nearest(features, query, k, pool, _mask_without(excluded, features))
         return nearest_candidates(features, rows[squared <= bound], query, k)
 
     return [rerank_query(number) for number in range(len(queries))]
+
+
+def _mask_without(excluded: NDArray[np.int64], features: FeatureMatrix) -> Mask | None:
+    return np.isin(np.arange(len(features)), excluded, invert=True) if len(excluded) else None

@@ -1,43 +1,48 @@
-"""QuantizedScanner: a second copy of the features in 8 bits, so that an exact search reads a quarter of the bytes.
+"""QuantizedScanner: a second copy of the features in 8 bits, of which an exact search reads a part.
 
 A block of rows has one step: a feature x is stored as the whole number u nearest to x / step, at most 255. By the
 triangle inequality, the distance of two vectors differs from that of their 8-bit copies by at most the sum of both
 rounding errors, |x - step u| + |y - step v|. So the copies tell which rows can be among the nearest. Only these are
 measured in full, and the result is the one of a scan of all features.
+
+The copies' distances are exact: |u|^2 + |v|^2 - 2uv in whole numbers. Where v is zero, u isn't read, so the features of
+a block are stored dimension by dimension.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import threading
+from collections.abc import Iterator
 from typing import NamedTuple
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from index.distances import nearest_candidates, rows_within, sum_of_squares_factor
+from index.integer_products import MAX_DIM, find_nonzero_dims, multiply
 from index.scanners import UNIT_ROUNDOFF, FeatureMatrix, FullScanner, Mask, SearchPool
 
 logger = logging.getLogger(__name__)
 
-BLOCK_ROWS = 2048
-MIN_ROWS = 2 * BLOCK_ROWS
+BLOCK_ROWS = 1024
+"""The dimensions of a query in a block fit the cache of a processor's core."""
+MIN_ROWS = 4 * BLOCK_ROWS
 """Rows below which a scan of the features themselves takes no longer."""
 MAX_CODE = 255
-MAX_VALUES = (1.0, 0.7, 0.5, 0.35, 0.25)
-"""Candidates for the largest value of a block that has a code of its own, as shares of the largest feature: a smaller
-step rounds less, and clips more. The one with the smallest error is used."""
-OUTLIER_SHARE = 1 / 256
+NUM_STEPS = 5
+"""Candidates for the step of a block, each sqrt(2) times the next: from the one with which the largest feature has a
+code of its own. A smaller step rounds less, and clips more. The one with the smallest error is used."""
+OUTLIER_SHARE = 1 / 512
 """Rows with the largest errors, which would widen the bound of their block: they are always measured in full."""
 SAMPLE_ROWS = 256
-OVERFETCH = 16
-"""Rows beyond k that are fetched from each block at first."""
 MAX_CANDIDATE_SHARE = 0.125
 """Share of all rows that are measured in full; with more, a scan of the features is faster."""
+MAX_ESTIMATES = 2**24
+"""Distances of copies that are kept at once, of all queries: 64 MB."""
 SLACK = 1e-6
-"""Relative, for the rounding of what is computed here in float32 or float64; that of FAISS comes in addition."""
-
+"""Relative, for the rounding of what is computed here in float32 or float64."""
 TINY = 2.0**-62
 """What is smaller has no square in float32."""
 
@@ -45,21 +50,25 @@ TINY = 2.0**-62
 class Block(NamedTuple):
     """The 8-bit copy of `BLOCK_ROWS` rows.
 
-    `error`: largest distance of a row from its copy, but for the rows `outliers` (M,) int64.
+    `codes`: (dim, BLOCK_ROWS). `squared_norms`: (BLOCK_ROWS,) int32, of the codes. `error`: largest distance of a row
+    from its copy, but for the rows `outliers` (M,) int64.
     """
 
-    copies: faiss.IndexScalarQuantizer
+    codes: NDArray[np.uint8]
+    squared_norms: NDArray[np.int32]
     step: float
     error: float
     outliers: NDArray[np.int64]
 
 
-class _Scan(NamedTuple):
-    """The rows (k,) of a block that are nearest to a query, their distances by the copies, and the query's error."""
+class _QueryCopies(NamedTuple):
+    """Copies of Q queries with the step of some blocks: codes (Q, K) of the dimensions `dims` (K,), or of all; their
+    squared norms (Q, 1), and the distance of each query from its copy (Q,)."""
 
-    rows: NDArray[np.int64]
-    distances: NDArray[np.float64]
-    query_error: float
+    codes: NDArray[np.uint8]
+    dims: NDArray[np.int32] | None
+    squared_norms: NDArray[np.int32]
+    errors: NDArray[np.float64]
 
 
 class QuantizedScanner:
@@ -75,50 +84,82 @@ class QuantizedScanner:
         self._full_scanner = FullScanner()
 
     def find_candidates(
-        self, features: FeatureMatrix, query: NDArray[np.float32], k: int, pool: SearchPool, mask: Mask | None
-    ) -> NDArray[np.int64] | None:
-        """Rows among which are the k nearest to a (dim,) query, of those that `mask` selects (None: all).
+        self, features: FeatureMatrix, queries: NDArray[np.float32], k: int, pool: SearchPool, mask: Mask | None
+    ) -> list[NDArray[np.int64] | None]:
+        """For each of (Q, dim) queries, rows among which are the k nearest of those that `mask` selects (None: all).
 
-        None where a scan of the features is faster.
+        None for a query for which a scan of the features is faster.
         """
-        if len(features) < MIN_ROWS:
-            return None
+        if len(features) < MIN_ROWS or features.shape[1] > MAX_DIM:
+            return [None] * len(queries)
         self._start_copying(features)
         blocks = self._blocks[: len(features) // BLOCK_ROWS]
         if not blocks:
-            return None
-        bitmap = None if mask is None else np.packbits(mask, bitorder="little")
-        starts = [BLOCK_ROWS * number for number in range(len(blocks))]
+            return [None] * len(queries)
+        size = max(1, MAX_ESTIMATES // len(features))
+        parts = [queries[start : start + size] for start in range(0, len(queries), size)]
+        return [rows for part in parts for rows in self._find_in(blocks, features, part, k, pool, mask)]
 
-        def scan(start: int, block: Block, count: int) -> _Scan:
-            return _scan_block(block, query, count, None if bitmap is None else bitmap[start // 8 :])
+    def covers(self, features: FeatureMatrix) -> bool:
+        """Whether all full blocks of the features have a copy."""
+        return MIN_ROWS <= len(features) < BLOCK_ROWS * (len(self._blocks) + 1)
 
-        scans = list(pool.map(lambda start, block: scan(start, block, k + OVERFETCH), starts, blocks))
-        end = BLOCK_ROWS * len(blocks)
-        rest = features[end:]
-        rest_mask = None if mask is None else mask[end:]
-        rows, squared, _ = self._full_scanner.scan(rest, query, k + OVERFETCH, pool, rest_mask)
-        bound = _kth_distance(features, query, k, starts, scans, (rows + end, np.sqrt(squared, dtype=np.float64)))
+    def _find_in(
+        self,
+        blocks: list[Block],
+        features: FeatureMatrix,
+        queries: NDArray[np.float32],
+        k: int,
+        pool: SearchPool,
+        mask: Mask | None,
+    ) -> Iterator[NDArray[np.int64] | None]:
+        copies = {step: _copy_queries(queries, step) for step in {block.step for block in blocks}}
+        products = np.zeros((len(queries), len(blocks), BLOCK_ROWS), np.int32)
+        masks = None if mask is None else mask[: BLOCK_ROWS * len(blocks)].reshape(len(blocks), BLOCK_ROWS)
+
+        def scan(number: int) -> None:
+            if masks is None or masks[number].any():
+                codes, dims, *_ = copies[blocks[number].step]
+                products[:, number] = multiply(blocks[number].codes, codes, dims)
+
+        list(pool.map(scan, range(len(blocks))))
+        estimates = _estimate_distances(products, blocks, copies)
+        if masks is not None:
+            estimates[:, ~masks] = np.inf
+        errors = np.array([block.error + copies[block.step].errors for block in blocks])  # (blocks, Q)
+        outliers = np.concatenate([BLOCK_ROWS * number + block.outliers for number, block in enumerate(blocks)])
+        if mask is not None:
+            outliers = outliers[mask[outliers]]
+        for number, query in enumerate(queries):
+            yield self._select(features, query, k, pool, mask, estimates[number], errors[:, number, None], outliers)
+
+    def _select(
+        self,
+        features: FeatureMatrix,
+        query: NDArray[np.float32],
+        k: int,
+        pool: SearchPool,
+        mask: Mask | None,
+        estimates: NDArray[np.float32],
+        errors: NDArray[np.float64],
+        outliers: NDArray[np.int64],
+    ) -> NDArray[np.int64] | None:
+        """The candidates of a query, given the distances of the copies (blocks, `BLOCK_ROWS`) and their errors by block
+        (blocks, 1)."""
+        end, flat = estimates.size, estimates.reshape(-1)
+        rest, rest_mask = features[end:], None if mask is None else mask[end:]
+        rows, squared, _ = self._full_scanner.scan(rest, query, k, pool, rest_mask)
+        near = np.argpartition(flat, min(k, end) - 1)[:k]
+        near = near[np.isfinite(flat[near])]
+        bound = _kth_distance(features, np.concatenate([near, rows + end]), query, k)
         if bound is None:
             return None
-
-        def select(start: int, block: Block, first: _Scan) -> NDArray[np.int64]:
-            """The candidates of a block: scanned again for more rows, until the last one is too far away."""
-            scan_result, count = first, k + OVERFETCH
-            limit = (bound + block.error + scan_result.query_error) * (1 + features.shape[1] * UNIT_ROUNDOFF)
-            while len(scan_result.rows) == count < BLOCK_ROWS and scan_result.distances[-1] <= limit:
-                count = min(BLOCK_ROWS, 8 * count)
-                scan_result = scan(start, block, count)
-            outliers = block.outliers if mask is None else block.outliers[mask[start + block.outliers]]
-            return start + np.union1d(scan_result.rows[scan_result.distances <= limit], outliers)
-
-        candidates = list(pool.map(select, starts, blocks, scans))
+        limits = ((bound + errors) * (1 + SLACK)).astype(np.float32)
+        selected = np.union1d(np.flatnonzero(estimates <= limits), outliers)
         squared_bound = bound * bound * sum_of_squares_factor(features)
-        if len(rows) == k + OVERFETCH and squared[-1] <= squared_bound:
+        if len(rows) == k and squared[-1] <= squared_bound:
             rows = rows_within(rest, query, squared_bound, pool, rest_mask)
-        else:
-            rows = rows[squared <= squared_bound]
-        selected = np.concatenate([*candidates, rows + end])
+        selected = np.concatenate([selected, rows + end])
         return selected if len(selected) <= MAX_CANDIDATE_SHARE * len(features) else None
 
     def prepare(self, features: FeatureMatrix) -> None:
@@ -144,13 +185,21 @@ class QuantizedScanner:
 
 def _quantize(features: FeatureMatrix) -> Block:
     features = features.astype(np.float32, copy=False)
-    largest = float(np.nanmax(features, initial=0.0))
     sample = features[:: max(1, len(features) // SAMPLE_ROWS)]
-    step = min((share * largest / MAX_CODE for share in MAX_VALUES), key=lambda step: _error(sample, step)[0])
+    step = min(_candidate_steps(features), key=lambda step: _error(sample, step)[0])
     error, errors = _error(features, step)
-    copies = faiss.IndexScalarQuantizer(features.shape[1], faiss.ScalarQuantizer.QT_8bit_direct)
-    copies.add_sa_codes(_codes(features, step))
-    return Block(copies, step, error, np.flatnonzero(~(errors <= error)))  # a damaged row (NaN) is an outlier
+    codes = np.ascontiguousarray(_codes(features, step).T)
+    squared_norms = np.einsum("ij,ij->j", codes, codes, dtype=np.int32)
+    return Block(codes, squared_norms, step, error, np.flatnonzero(~(errors <= error)))  # NaN is an outlier, too
+
+
+def _candidate_steps(features: NDArray[np.float32]) -> list[float]:
+    """Powers of sqrt(2), so that many blocks have the same one, and a query few copies."""
+    largest = float(np.nanmax(features, initial=0.0))
+    if not 0 < largest < math.inf:
+        return [0.0]
+    highest = math.ceil(2 * math.log2(largest / MAX_CODE))
+    return [2 ** ((highest - number) / 2) for number in range(NUM_STEPS)]
 
 
 def _error(features: NDArray[np.float32], step: float) -> tuple[float, NDArray[np.float64]]:
@@ -177,32 +226,28 @@ def _codes(values: NDArray[np.float32], step: float) -> NDArray[np.uint8]:
     return scaled.astype(np.uint8)
 
 
-def _scan_block(block: Block, query: NDArray[np.float32], count: int, bitmap: NDArray[np.uint8] | None) -> _Scan:
-    codes = _codes(query, block.step).astype(np.float32)
-    query_error = float(np.linalg.norm(query.astype(np.float64) - block.step * codes.astype(np.float64)))
-    parameters = None
-    if bitmap is not None:
-        selector = faiss.IDSelectorBitmap(BLOCK_ROWS, faiss.swig_ptr(bitmap))
-        parameters = faiss.SearchParameters(sel=selector)  # type: ignore[call-arg]
-    squared, rows = block.copies.search(codes[None], min(count, BLOCK_ROWS), params=parameters)
-    valid = rows[0] >= 0
-    distances = block.step * np.sqrt(squared[0][valid], dtype=np.float64)
-    return _Scan(rows[0][valid], distances, query_error * (1 + SLACK))
+def _copy_queries(queries: NDArray[np.float32], step: float) -> _QueryCopies:
+    codes = _codes(queries, step)
+    errors = np.linalg.norm(queries.astype(np.float64) - step * codes.astype(np.float64), axis=1) * (1 + SLACK)
+    squared_norms = np.einsum("ij,ij->i", codes, codes, dtype=np.int32)[:, None]
+    dims = find_nonzero_dims(codes)
+    return _QueryCopies(codes if dims is None else codes[:, dims], dims, squared_norms, errors)
 
 
-def _kth_distance(
-    features: FeatureMatrix,
-    query: NDArray[np.float32],
-    k: int,
-    starts: list[int],
-    scans: list[_Scan],
-    rest: tuple[NDArray[np.int64], NDArray[np.float64]],
-) -> float | None:
+def _estimate_distances(
+    products: NDArray[np.int32], blocks: list[Block], copies: dict[float, _QueryCopies]
+) -> NDArray[np.float32]:
+    """Distances of queries' copies from rows' copies, given their products (Q, blocks, `BLOCK_ROWS`); overwrites these."""
+    products *= -2
+    products += np.stack([block.squared_norms for block in blocks])
+    products += np.stack([copies[block.step].squared_norms for block in blocks], 1)
+    estimates = np.sqrt(products, dtype=np.float32)
+    with np.errstate(over="ignore"):  # so far away
+        estimates *= np.array([[block.step] for block in blocks], np.float32)
+    return estimates
+
+
+def _kth_distance(features: FeatureMatrix, rows: NDArray[np.int64], query: NDArray[np.float32], k: int) -> float | None:
     """The distance of the k-th of some rows that are near, which no nearest row exceeds; None for fewer than k rows."""
-    rows = np.concatenate([*(scan.rows + start for scan, start in zip(scans, starts, strict=True)), rest[0]])
-    distances = np.concatenate([*(scan.distances for scan in scans), rest[1]])
-    if len(rows) < k:
-        return None
-    near = rows[np.argpartition(distances, k - 1)[:k]]
-    last = float(nearest_candidates(features, near, query, k).distances[-1])
-    return last * (1 + SLACK) if np.isfinite(last) else None
+    distances = nearest_candidates(features, rows, query, k).distances
+    return float(distances[-1]) * (1 + SLACK) if len(distances) == k and np.isfinite(distances[-1]) else None

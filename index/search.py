@@ -314,7 +314,8 @@ def _run_batch(
         return {}
     stacked = np.stack([queries[number].feature for number in numbers])
     k = max(queries[number].num_needed for number in numbers)
-    results = nearest_batch(matrix, snapshot.features.squared_norms(matrix), stacked, k, pool, excluded)
+    file = snapshot.features
+    results = nearest_batch(matrix, file.squared_norms, stacked, k, pool, excluded, file.scanner)
     return dict(zip(numbers, results, strict=True))
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from index.nearest import nearest
+from index.nearest import nearest, nearest_batch
 from index.quantized_scanner import BLOCK_ROWS, MIN_ROWS, QuantizedScanner
 from index.scanners import SearchPool
 
-DIM, COUNT = 64, 3 * BLOCK_ROWS + 100
+DIM, COUNT = 64, 6 * BLOCK_ROWS + 100
 Features = NDArray[np.float32]
 
 
@@ -85,6 +85,41 @@ def test_results_are_those_of_a_full_scan(draw: Callable[[np.random.Generator], 
                     np.testing.assert_array_equal(ours.distances, full.distances)
 
 
+@pytest.mark.parametrize("draw", [exponential, equal_rows, rare_peaks, zero_rows])
+def test_a_batch_has_the_results_of_single_searches(draw: Callable[[np.random.Generator], Features]) -> None:
+    generator = np.random.default_rng(4)
+    features = draw(generator)
+    scanner = QuantizedScanner()
+    queries = np.concatenate([features[[0, 5, COUNT - 2]], 100 * features[7:8]])  # the last is far from all rows
+    with SearchPool() as pool:
+        scanner.prepare(features)
+        assert scanner.covers(features)
+        assert not scanner.covers(features[: MIN_ROWS - 1])
+        for excluded in (np.empty(0, np.int64), np.array([0, 6, COUNT - 1])):
+            mask = np.isin(np.arange(COUNT), excluded, invert=True)
+            batch = nearest_batch(features, squared_norms, queries, 7, pool, excluded, scanner)
+            for query, result in zip(queries, batch, strict=True):
+                full = nearest(features, query, 7, pool, mask)
+                np.testing.assert_array_equal(result.rows, full.rows)
+                np.testing.assert_array_equal(result.distances, full.distances)
+
+
+def squared_norms(features: Features) -> Features:
+    return np.einsum("ij,ij->i", features, features)
+
+
+def test_many_queries_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = exponential(np.random.default_rng(5))
+    scanner = QuantizedScanner()
+    monkeypatch.setattr("index.quantized_scanner.MAX_ESTIMATES", 2 * COUNT)
+    with SearchPool() as pool:
+        scanner.prepare(features)
+        found = scanner.find_candidates(features, features[:5], 3, pool, None)
+        alone = [scanner.find_candidates(features, features[row : row + 1], 3, pool, None)[0] for row in range(5)]
+    for together, single in zip(found, alone, strict=True):
+        np.testing.assert_array_equal(together, single)
+
+
 def test_few_rows_are_candidates() -> None:
     """Else nothing is gained: the bound is worth its name on features as they are."""
     generator = np.random.default_rng(1)
@@ -92,7 +127,7 @@ def test_few_rows_are_candidates() -> None:
     scanner = QuantizedScanner()
     with SearchPool() as pool:
         scanner.prepare(features)
-        candidates = scanner.find_candidates(features, features[0], 10, pool, None)
+        (candidates,) = scanner.find_candidates(features, features[:1], 10, pool, None)
     assert candidates is not None
     assert len(candidates) < 0.02 * COUNT
 
@@ -115,4 +150,4 @@ def test_a_query_far_from_all_rows_is_left_to_the_full_scan() -> None:
     query = np.full(DIM, 1e4, np.float32)
     with SearchPool() as pool:
         scanner.prepare(features)
-        assert scanner.find_candidates(features, query, 1, pool, None) is None
+        assert scanner.find_candidates(features, query[None], 1, pool, None) == [None]

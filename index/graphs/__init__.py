@@ -1,0 +1,1 @@
+"""ONNX graphs of `index.integer_products`."""
