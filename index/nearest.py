@@ -1,8 +1,8 @@
 """Exact Euclidean nearest neighbors (paper, section 6.1), limited by memory bandwidth.
 
-A scanner finds candidates, in float32 or in 8 bits. All rows that could be among the nearest, given its rounding, are
-measured again in float64. So a result depends on neither scanner nor batch nor number of threads, and ties are broken
-by row.
+A scanner finds candidates, in float32 or by copies of the features in 8 bits. All rows that could be among the nearest,
+given its rounding, are measured again in float64. So a result depends on neither scanner nor batch nor the number of
+threads, and ties are broken by row.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 import math
 import threading
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +36,8 @@ code of its own. A smaller step rounds less, and clips more. The one with the sm
 OUTLIER_SHARE = 1 / 512
 """Rows with the largest errors, which would widen the bound of their block: they are always measured in full."""
 SAMPLE_ROWS = 256
+OVERFETCH = 16
+"""Rows beyond k that are fetched at first from those without a copy."""
 MAX_CANDIDATE_SHARE = 0.125
 """Share of all rows that are measured in full; with more, a scan of the features is faster."""
 MAX_ESTIMATES = 2**24
@@ -71,6 +72,18 @@ class _QueryCopies(NamedTuple):
     errors: NDArray[np.float64]
 
 
+class _Estimates(NamedTuple):
+    """Distances of the copies of Q queries from those of all blocks, and how much they may be wrong.
+
+    `distances`: (Q, blocks, `BLOCK_ROWS`); rows that aren't searched are at infinity. `errors`: (Q, blocks, 1), except
+    for the rows `outliers` (M,).
+    """
+
+    distances: NDArray[np.float32]
+    errors: NDArray[np.float64]
+    outliers: NDArray[np.int64]
+
+
 class QuantizedScanner:
     """Finds the rows that can be among the nearest in blocks of 8-bit copies.
 
@@ -97,67 +110,41 @@ class QuantizedScanner:
         if not blocks:
             return [None] * len(queries)
         size = max(1, MAX_ESTIMATES // len(features))
-        parts = [queries[start : start + size] for start in range(0, len(queries), size)]
-        return [rows for part in parts for rows in self._find_in(blocks, features, part, k, pool, mask)]
+        candidates = []
+        for start in range(0, len(queries), size):
+            part = queries[start : start + size]
+            estimates = _estimate(blocks, part, pool, mask)
+            candidates += [self._select(features, part, i, estimates, k, pool, mask) for i in range(len(part))]
+        return candidates
 
     def covers(self, features: FeatureMatrix) -> bool:
         """Whether all full blocks of the features have a copy."""
         return MIN_ROWS <= len(features) < BLOCK_ROWS * (len(self._blocks) + 1)
 
-    def _find_in(
-        self,
-        blocks: list[Block],
-        features: FeatureMatrix,
-        queries: NDArray[np.float32],
-        k: int,
-        pool: SearchPool,
-        mask: Mask | None,
-    ) -> Iterator[NDArray[np.int64] | None]:
-        copies = {step: _copy_queries(queries, step) for step in {block.step for block in blocks}}
-        products = np.zeros((len(queries), len(blocks), BLOCK_ROWS), np.int32)
-        masks = None if mask is None else mask[: BLOCK_ROWS * len(blocks)].reshape(len(blocks), BLOCK_ROWS)
-
-        def scan(number: int) -> None:
-            if masks is None or masks[number].any():
-                codes, dims, *_ = copies[blocks[number].step]
-                products[:, number] = multiply(blocks[number].codes, codes, dims)
-
-        list(pool.map(scan, range(len(blocks))))
-        estimates = _estimate_distances(products, blocks, copies)
-        if masks is not None:
-            estimates[:, ~masks] = np.inf
-        errors = np.array([block.error + copies[block.step].errors for block in blocks])  # (blocks, Q)
-        outliers = np.concatenate([BLOCK_ROWS * number + block.outliers for number, block in enumerate(blocks)])
-        if mask is not None:
-            outliers = outliers[mask[outliers]]
-        for number, query in enumerate(queries):
-            yield self._select(features, query, k, pool, mask, estimates[number], errors[:, number, None], outliers)
-
     def _select(
         self,
         features: FeatureMatrix,
-        query: NDArray[np.float32],
+        queries: NDArray[np.float32],
+        number: int,
+        estimates: _Estimates,
         k: int,
         pool: SearchPool,
         mask: Mask | None,
-        estimates: NDArray[np.float32],
-        errors: NDArray[np.float64],
-        outliers: NDArray[np.int64],
     ) -> NDArray[np.int64] | None:
-        """The candidates of a query, given the distances of the copies (blocks, `BLOCK_ROWS`) and their errors by block
-        (blocks, 1)."""
-        end, flat = estimates.size, estimates.reshape(-1)
+        """The candidates of the query `number`."""
+        query, distances = queries[number], estimates.distances[number]
+        end, flat = distances.size, distances.reshape(-1)
         rest, rest_mask = features[end:], None if mask is None else mask[end:]
-        rows, squared, _ = self._full_scanner.scan(rest, query, k, pool, rest_mask)
+        rows, squared, _ = self._full_scanner.scan(rest, query, k + OVERFETCH, pool, rest_mask)
         near = np.argpartition(flat, min(k, end) - 1)[:k]
         near = near[np.isfinite(flat[near])]
         bound = _kth_distance(features, np.concatenate([near, rows + end]), query, k)
         if bound is None:
             return None
-        limits = ((bound + errors) * (1 + SLACK)).astype(np.float32)
-        selected = np.union1d(np.flatnonzero(estimates <= limits), outliers)
+        limits = ((bound + estimates.errors[number]) * (1 + SLACK)).astype(np.float32)
+        selected = np.union1d(np.flatnonzero(distances <= limits), estimates.outliers)
         squared_bound = bound * bound * sum_of_squares_factor(features)
-        if len(rows) == k and squared[-1] <= squared_bound:
+        if len(rows) == k + OVERFETCH and squared[-1] <= squared_bound:
             rows = rows_within(rest, query, squared_bound, pool, rest_mask)
         selected = np.concatenate([selected, rows + end])
         return selected if len(selected) <= MAX_CANDIDATE_SHARE * len(features) else None
@@ -234,17 +221,29 @@ def _copy_queries(queries: NDArray[np.float32], step: float) -> _QueryCopies:
     return _QueryCopies(codes if dims is None else codes[:, dims], dims, squared_norms, errors)
 
 
-def _estimate_distances(
-    products: NDArray[np.int32], blocks: list[Block], copies: dict[float, _QueryCopies]
-) -> NDArray[np.float32]:
-    """Distances of queries' copies from rows' copies, given their products (Q, blocks, `BLOCK_ROWS`); overwrites these."""
+def _estimate(blocks: list[Block], queries: NDArray[np.float32], pool: SearchPool, mask: Mask | None) -> _Estimates:
+    copies = {step: _copy_queries(queries, step) for step in {block.step for block in blocks}}
+    products = np.zeros((len(queries), len(blocks), BLOCK_ROWS), np.int32)
+    masks = None if mask is None else mask[: BLOCK_ROWS * len(blocks)].reshape(len(blocks), BLOCK_ROWS)
+
+    def scan(number: int) -> None:
+        if masks is None or masks[number].any():
+            codes, dims, *_ = copies[blocks[number].step]
+            products[:, number] = multiply(blocks[number].codes, codes, dims)
+
+    list(pool.map(scan, range(len(blocks))))
     products *= -2
     products += np.stack([block.squared_norms for block in blocks])
     products += np.stack([copies[block.step].squared_norms for block in blocks], 1)
-    estimates = np.sqrt(products, dtype=np.float32)
+    distances = np.sqrt(products, dtype=np.float32)
     with np.errstate(over="ignore"):  # so far away
-        estimates *= np.array([[block.step] for block in blocks], np.float32)
-    return estimates
+        distances *= np.array([[block.step] for block in blocks], np.float32)
+    errors = np.stack([block.error + copies[block.step].errors for block in blocks], 1)[:, :, None]
+    outliers = np.concatenate([BLOCK_ROWS * number + block.outliers for number, block in enumerate(blocks)])
+    if mask is not None and masks is not None:
+        distances[:, ~masks] = np.inf
+        outliers = outliers[mask[outliers]]
+    return _Estimates(distances, errors, outliers)
 
 
 def _kth_distance(features: FeatureMatrix, rows: NDArray[np.int64], query: NDArray[np.float32], k: int) -> float | None:

@@ -1,4 +1,4 @@
-"""Writes the graphs of this folder again, after a change here: python -m index.graphs.write (needs the package onnx)."""
+"""Writes the graphs of this folder again after a change: python -m index.graphs.write (needs the package onnx)."""
 
 from __future__ import annotations
 

@@ -105,7 +105,8 @@ def test_a_batch_has_the_results_of_single_searches(draw: Callable[[np.random.Ge
 
 
 def squared_norms(features: Features) -> Features:
-    return np.einsum("ij,ij->i", features, features)
+    norms: Features = np.einsum("ij,ij->i", features, features)
+    return norms
 
 
 def test_many_queries_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
