@@ -1,4 +1,4 @@
-"""Products of vectors of whole numbers from 0 to 255, which neither numpy nor FAISS computes as fast as onnxruntime.
+"""Products of vectors of integers from 0 to 255, which neither numpy nor FAISS computes as fast as onnxruntime.
 
 Only the dimensions in which a query isn't zero are read. Of a network's rectified features, these are a third or less.
 """

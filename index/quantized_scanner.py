@@ -1,11 +1,11 @@
 """QuantizedScanner: a second copy of the features in 8 bits, of which an exact search reads a part.
 
-A block of rows has one step: a feature x is stored as the whole number u nearest to x / step, at most 255. By the
+A block of rows has one step: a feature x is stored as the integer u nearest to x / step, at most 255. By the
 triangle inequality, the distance of two vectors differs from that of their 8-bit copies by at most the sum of both
 rounding errors, |x - step u| + |y - step v|. So the copies tell which rows can be among the nearest. Only these are
 measured in full, and the result is the one of a scan of all features.
 
-The copies' distances are exact: |u|^2 + |v|^2 - 2uv in whole numbers. Where v is zero, u isn't read, so the features of
+The copies' distances are exact: |u|^2 + |v|^2 - 2uv in integers. Where v is zero, u isn't read, so the features of
 a block are stored dimension by dimension.
 """
 

@@ -1,4 +1,4 @@
-"""Products of whole numbers are exact, whatever dimensions are read; the graphs are what their module writes."""
+"""Products of integers are exact, whatever dimensions are read; the graphs are what their module writes."""
 
 from __future__ import annotations
 

@@ -115,10 +115,10 @@ def test_many_queries_are_taken_in_parts(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("index.quantized_scanner.MAX_ESTIMATES", 2 * COUNT)
     with SearchPool() as pool:
         scanner.prepare(features)
-        found = scanner.find_candidates(features, features[:5], 3, pool, None)
+        together = scanner.find_candidates(features, features[:5], 3, pool, None)
         alone = [scanner.find_candidates(features, features[row : row + 1], 3, pool, None)[0] for row in range(5)]
-    for together, single in zip(found, alone, strict=True):
-        np.testing.assert_array_equal(together, single)
+    for batched, single in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(batched, single)
 
 
 def test_few_rows_are_candidates() -> None:
