@@ -78,7 +78,7 @@ def set_up(
             trainer.restore(state)
         choose_threads(trainer, state)
         if environment.find_rate and resume is None:
-            trainer = _with_found_rate(trainer, initial)
+            trainer = _with_found_rate(trainer, initial, fitted is not None)
         if context.is_main:
             _log_start(trainer, diagnostics.split_warning(initial, dataset))
         yield trainer
@@ -172,11 +172,11 @@ def _keep_fitted(trainer: Trainer, fitted: FittedStart) -> None:
     trainer.keep_best(fitted.validation_error)
 
 
-def _with_found_rate(trainer: Trainer, initial: InitialState) -> Trainer:
+def _with_found_rate(trainer: Trainer, initial: InitialState, fitted: bool) -> Trainer:
     """A new trainer with the learning rate that a range test finds; the same as before if it finds none."""
     config, context, run = trainer.config, trainer.context, trainer.run
     with stage("looking for a learning rate", context.is_main):
-        test = run_range_test(trainer)
+        test = run_range_test(trainer, fitted)
     if context.is_main:
         test.write(run.path)
     rate = config.recipe.learning_rate

@@ -70,8 +70,8 @@ def _time_pass(trainer: Trainer, threads: int) -> float:
     return seconds
 
 
-def run_range_test(trainer: Trainer) -> RangeTest:
-    """Make a hundred steps at ever higher learning rates; called by all processes.
+def run_range_test(trainer: Trainer, fitted: bool) -> RangeTest:
+    """Make a hundred steps at ever higher learning rates; called by all processes. `fitted`: see `find_rate`.
 
     The trainer's weights are of no use afterwards.
     """
@@ -90,7 +90,7 @@ def run_range_test(trainer: Trainer) -> RangeTest:
             loss, _, images = _take(trainer, sums)
             losses.append(loss / images)
             if len(losses) == NUM_STEPS or has_exploded(losses):
-                return find_rate(rates, losses)
+                return find_rate(rates, losses, fitted)
     raise AssertionError("an epoch has at least one step")
 
 

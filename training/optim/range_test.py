@@ -21,6 +21,8 @@ EXPLODED = 2.0
 """The test ends where the smoothed loss is so many times the lowest one."""
 MIN_IMPROVEMENT = 0.02
 """By how much the smoothed loss must fall, in units of the first one, for a rate to be found."""
+SHARE_OF_LOWEST = 0.1
+"""Of the rate with the lowest loss: the rate for a network whose output layer is fitted already."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,12 @@ def has_exploded(losses: list[float]) -> bool:
     return len(losses) > NUM_STEPS // 10 and averages[-1] > EXPLODED * min(averages)
 
 
-def find_rate(rates: list[float], losses: list[float]) -> RangeTest:
-    """Choose the rate where the smoothed loss falls fastest; none if it never falls by two percent."""
+def find_rate(rates: list[float], losses: list[float], fitted: bool = False) -> RangeTest:
+    """Choose the rate where the smoothed loss falls fastest; none if it never falls by two percent.
+
+    `fitted`: the output layer is fitted, to features without dropout. Its loss with dropout is high and falls at any
+    rate, so a tenth of the rate with the lowest loss is chosen: above that one the loss rises.
+    """
     kept = [loss for loss in losses if math.isfinite(loss)]
     averages = np.array(smooth(kept))
     best_rate = None
@@ -75,5 +81,6 @@ def find_rate(rates: list[float], losses: list[float]) -> RangeTest:
         lowest = int(averages.argmin())
         if averages[0] - averages[lowest] >= MIN_IMPROVEMENT * averages[0]:
             slopes = np.gradient(averages)[: lowest + 1]
-            best_rate = float(f"{rates[int(slopes.argmin())]:.2g}")
+            rate = SHARE_OF_LOWEST * rates[lowest] if fitted else rates[int(slopes.argmin())]
+            best_rate = float(f"{rate:.2g}")
     return RangeTest(tuple(rates[: len(kept)]), tuple(kept), best_rate)

@@ -74,7 +74,7 @@ def test_a_trial_changes_no_weight(trainer: Trainer, threads: int) -> None:
 
 
 def test_a_range_test_of_a_real_network(trainer: Trainer) -> None:
-    test = trials.run_range_test(trainer)
+    test = trials.run_range_test(trainer, fitted=False)
     assert 10 < len(test.losses) <= NUM_STEPS
     assert test.best_rate is not None
     assert 1e-4 < test.best_rate < 0.5

@@ -40,6 +40,18 @@ def test_the_rate_where_the_loss_falls_fastest_is_found() -> None:
         assert falls_at / 2 < best_rate < 4 * falls_at  # the average lags behind
 
 
+def test_a_fitted_output_layer_takes_a_tenth_of_the_rate_with_the_lowest_loss() -> None:
+    """Its loss falls from the first step on, and most where the average has seen the least."""
+    position = np.log10(np.array(RATES) / 0.004)
+    losses = [*(2 - 0.4 * np.minimum(position, 0) + 20 * np.maximum(position, 0) ** 2)]
+    losses[:4] = [4.4, 5.5, 4.9, 3.5]
+    alone, fitted = (find_rate(RATES, losses, fitted).best_rate for fitted in (False, True))
+    assert alone is not None
+    assert fitted is not None
+    assert alone < 2e-5
+    assert 0.0003 < fitted < 0.0009
+
+
 def test_a_loss_that_never_falls_finds_none() -> None:
     noise = list(2 + 0.01 * np.random.default_rng(0).normal(size=NUM_STEPS))
     assert find_rate(RATES, noise).best_rate is None
