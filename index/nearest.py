@@ -84,7 +84,7 @@ def nearest_batch(
     if not k:
         return [EMPTY] * len(queries)
     candidates: list[NDArray[np.int64] | None] = [None] * len(queries)
-    if isinstance(scanner, QuantizedScanner) and scanner.covers(features):
+    if isinstance(scanner, QuantizedScanner) and scanner.is_ready(features):
         candidates = scanner.find_candidates(features, queries, k, pool, _mask_without(excluded, features))
     others = [number for number, rows in enumerate(candidates) if rows is None]
     results = [

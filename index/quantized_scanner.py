@@ -117,9 +117,12 @@ class QuantizedScanner:
             candidates += [self._select(features, part, i, estimates, k, pool, mask) for i in range(len(part))]
         return candidates
 
-    def covers(self, features: FeatureMatrix) -> bool:
-        """Whether all full blocks of the features have a copy."""
-        return MIN_ROWS <= len(features) < BLOCK_ROWS * (len(self._blocks) + 1)
+    def is_ready(self, features: FeatureMatrix) -> bool:
+        """Whether all full blocks of the features have a copy. If not, they are made from now on."""
+        if len(features) < MIN_ROWS or features.shape[1] > MAX_DIM:
+            return False
+        self._start_copying(features)
+        return len(self._blocks) >= len(features) // BLOCK_ROWS
 
     def _select(
         self,
