@@ -140,13 +140,13 @@ def measure(methods: dict[str, Method], queries: FeatureMatrix) -> dict[str, dic
 def measure_batch(file: FeatureFile, rows: int, queries: FeatureMatrix, pool: SearchPool) -> dict[str, float]:
     """Milliseconds of queries one by one and as one batch: medians of five repeats after a warm-up."""
     features = file.matrix()[:rows]
-    excluded, repeats = np.empty(0, np.int64), []
+    repeats = []
     for _ in range(1 + BATCH_REPEATS):
         start = time.perf_counter()
         for query in queries:
             nearest(features, query, NUM_NEIGHBORS, pool, None, file.scanner)
         middle = time.perf_counter()
-        nearest_batch(features, file.squared_norms, queries, NUM_NEIGHBORS, pool, excluded, file.scanner)
+        nearest_batch(features, file.squared_norms, queries, NUM_NEIGHBORS, pool, None, file.scanner)
         repeats.append((middle - start, time.perf_counter() - middle))
     single, batch = (1000 * statistics.median(column) for column in zip(*repeats[1:], strict=True))
     return {"one_by_one_ms": single, "batch_ms": batch, "ratio": single / batch}

@@ -30,7 +30,7 @@ OVERFETCH = 16
 MIN_SCAN_SHARE = 0.125
 """Share of selected rows below which they are copied out; above it, the scanner skips the others."""
 MIN_BATCH_QUERIES = 3
-"""Queries from which on one matrix product over all of them is faster than one pass for each."""
+"""Queries from which on one pass for all of them is faster than one for each."""
 FULL_SCANNER = FullScanner()
 EMPTY = NearestRows(np.empty(0, np.int64), np.empty(0, np.float64))
 
@@ -73,26 +73,26 @@ def nearest_batch(
     queries: NDArray[np.float32],
     k: int,
     pool: SearchPool,
-    excluded: NDArray[np.int64],
+    mask: Mask | None = None,
     scanner: Scanner | QuantizedScanner = FULL_SCANNER,
 ) -> list[NearestRows]:
-    """What `nearest` returns for each of (Q, dim) `queries`, of all float32 rows but the few `excluded` ones.
+    """What `nearest` returns for each of (Q, dim) `queries`, of float32 rows, of which `mask` leaves out only a few.
 
     `squared_norms`: computes those (N,) of the rows.
     """
-    k = min(len(features) - len(excluded), k)
+    k = min(len(features) if mask is None else int(mask.sum()), k)
     if not k:
         return [EMPTY] * len(queries)
     candidates: list[NDArray[np.int64] | None] = [None] * len(queries)
     if isinstance(scanner, QuantizedScanner) and scanner.is_ready(features):
-        candidates = scanner.find_candidates(features, queries, k, pool, _mask_without(excluded, features))
+        candidates = scanner.find_candidates(features, queries, k, pool, mask)
     others = [number for number, rows in enumerate(candidates) if rows is None]
     results = [
         EMPTY if rows is None else rerank(features, rows, query, k, pool)
         for rows, query in zip(candidates, queries, strict=True)
     ]
     if others:
-        by_product = _nearest_by_product(features, squared_norms(features), queries[others], k, pool, excluded)
+        by_product = _nearest_by_product(features, squared_norms(features), queries[others], k, pool, mask)
         for number, result in zip(others, by_product, strict=True):
             results[number] = result
     return results
@@ -104,11 +104,11 @@ def _nearest_by_product(
     queries: NDArray[np.float32],
     k: int,
     pool: SearchPool,
-    excluded: NDArray[np.int64],
+    mask: Mask | None,
 ) -> list[NearestRows]:
     """`nearest_batch` by |x|^2 + |y|^2 - 2xy, which is one matrix product for all queries, and rounds more."""
-    count = len(features) - len(excluded)
-    num_candidates = min(len(features), k + OVERFETCH + len(excluded))
+    count = len(features) if mask is None else int(mask.sum())
+    num_candidates = min(len(features), k + OVERFETCH + len(features) - count)
     starts, ends = pool.split(len(features))
     parts = list(
         pool.map(
@@ -120,17 +120,14 @@ def _nearest_by_product(
     def rerank_query(number: int) -> NearestRows:
         query = queries[number]
         rows, squared = merge_parts([(r[number], s[number]) for r, s in parts], starts, num_candidates)
-        last, included = squared[-1], np.isin(rows, excluded, invert=True)
-        rows, squared = rows[included], squared[included]
+        last = squared[-1]
+        if mask is not None:
+            rows, squared = rows[mask[rows]], squared[mask[rows]]
         if len(rows) < k:
             return nearest_candidates(features, rows, query, k)
         bound = float(squared[k - 1]) + 2 * matrix_product_error(features.shape[1], max_squared_norm, query)
         if last <= bound and len(rows) < count:
-            return nearest(features, query, k, pool, _mask_without(excluded, features))
+            return nearest(features, query, k, pool, mask)
         return nearest_candidates(features, rows[squared <= bound], query, k)
 
     return [rerank_query(number) for number in range(len(queries))]
-
-
-def _mask_without(excluded: NDArray[np.int64], features: FeatureMatrix) -> Mask | None:
-    return np.isin(np.arange(len(features)), excluded, invert=True) if len(excluded) else None

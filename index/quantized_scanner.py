@@ -103,10 +103,7 @@ class QuantizedScanner:
 
         None for a query for which a scan of the features is faster.
         """
-        if len(features) < MIN_ROWS or features.shape[1] > MAX_DIM:
-            return [None] * len(queries)
-        self._start_copying(features)
-        blocks = self._blocks[: len(features) // BLOCK_ROWS]
+        blocks = self._blocks_of(features)
         if not blocks:
             return [None] * len(queries)
         size = max(1, MAX_ESTIMATES // len(features))
@@ -119,10 +116,15 @@ class QuantizedScanner:
 
     def is_ready(self, features: FeatureMatrix) -> bool:
         """Whether all full blocks of the features have a copy. If not, they are made from now on."""
+        blocks = self._blocks_of(features)
+        return bool(blocks) and len(blocks) == len(features) // BLOCK_ROWS
+
+    def _blocks_of(self, features: FeatureMatrix) -> list[Block]:
+        """The copies of the features that exist; the others are made from now on. None where they wouldn't pay."""
         if len(features) < MIN_ROWS or features.shape[1] > MAX_DIM:
-            return False
+            return []
         self._start_copying(features)
-        return len(self._blocks) >= len(features) // BLOCK_ROWS
+        return self._blocks[: len(features) // BLOCK_ROWS]
 
     def _select(
         self,
@@ -243,9 +245,9 @@ def _estimate(blocks: list[Block], queries: NDArray[np.float32], pool: SearchPoo
         distances *= np.array([[block.step] for block in blocks], np.float32)
     errors = np.stack([block.error + copies[block.step].errors for block in blocks], 1)[:, :, None]
     outliers = np.concatenate([BLOCK_ROWS * number + block.outliers for number, block in enumerate(blocks)])
-    if mask is not None and masks is not None:
+    if masks is not None:
         distances[:, ~masks] = np.inf
-        outliers = outliers[mask[outliers]]
+        outliers = outliers[masks.reshape(-1)[outliers]]
     return _Estimates(distances, errors, outliers)
 
 

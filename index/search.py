@@ -301,13 +301,13 @@ def attach_entries(results: Sequence[NearestIds], catalog: EntryLookup) -> list[
 def _run_batch(
     snapshot: Snapshot, matrix: FeatureMatrix, queries: Sequence[Query], mask: Mask | None, pool: SearchPool
 ) -> dict[int, NearestRows]:
-    """Run the exact queries without a label as one matrix product, where it is faster. Returns results by number."""
+    """Run the exact queries without a label in one pass, where it is faster. Returns results by number."""
     numbers = [number for number, query in enumerate(queries) if query.mode == "exact" and query.label is None]
-    excluded = np.empty(0, np.int64) if mask is None else np.flatnonzero(~mask)
+    num_excluded = 0 if mask is None else len(mask) - int(mask.sum())
     if (
         len(numbers) < MIN_BATCH_QUERIES
         or not len(matrix)
-        or len(excluded) > MAX_EXCLUDED_IN_BATCH
+        or num_excluded > MAX_EXCLUDED_IN_BATCH
         or matrix.dtype != np.float32
         or isinstance(snapshot.features.scanner, GpuScanner)
     ):
@@ -315,7 +315,7 @@ def _run_batch(
     stacked = np.stack([queries[number].feature for number in numbers])
     k = max(queries[number].num_needed for number in numbers)
     file = snapshot.features
-    results = nearest_batch(matrix, file.squared_norms, stacked, k, pool, excluded, file.scanner)
+    results = nearest_batch(matrix, file.squared_norms, stacked, k, pool, mask, file.scanner)
     return dict(zip(numbers, results, strict=True))
 
 

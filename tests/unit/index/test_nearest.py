@@ -47,7 +47,7 @@ def test_a_batch_equals_single_queries() -> None:
     for excluded in (np.empty(0, np.int64), np.array([0, 3, 1050])):
         mask = np.isin(np.arange(3000), excluded, invert=True)
         with SearchPool() as pool:
-            batch = nearest_batch(features, lambda _: squared_norms, queries, 60, pool, excluded)
+            batch = nearest_batch(features, lambda _: squared_norms, queries, 60, pool, mask)
             for query, result in zip(queries, batch, strict=True):
                 single = nearest(features, query, 60, pool, mask)
                 np.testing.assert_array_equal(result.rows, single.rows)

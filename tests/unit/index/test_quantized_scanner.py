@@ -93,13 +93,13 @@ def test_a_batch_has_the_results_of_single_searches(draw: Callable[[np.random.Ge
     queries = np.concatenate([features[[0, 5, COUNT - 2]], 100 * features[7:8]])  # the last is far from all rows
     with SearchPool() as pool:
         assert not scanner.is_ready(features[: MIN_ROWS - 1])
-        nearest_batch(features, squared_norms, queries, 7, pool, np.empty(0, np.int64), scanner)  # starts the copies
+        nearest_batch(features, squared_norms, queries, 7, pool, None, scanner)  # starts the copies
         assert scanner._thread is not None
         scanner._thread.join()
         assert scanner.is_ready(features)
         for excluded in (np.empty(0, np.int64), np.array([0, 6, COUNT - 1])):
             mask = np.isin(np.arange(COUNT), excluded, invert=True)
-            batch = nearest_batch(features, squared_norms, queries, 7, pool, excluded, scanner)
+            batch = nearest_batch(features, squared_norms, queries, 7, pool, mask, scanner)
             for query, result in zip(queries, batch, strict=True):
                 full = nearest(features, query, 7, pool, mask)
                 np.testing.assert_array_equal(result.rows, full.rows)
