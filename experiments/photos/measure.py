@@ -1,6 +1,8 @@
-"""Errors of a network for photographs on the gallery, which is from other sources than its training images.
+"""Errors of a network for photographs: on the gallery, which is from other sources than its training images, and on the
+test split of its own.
 
     python -m experiments.photos.measure --half choosing --data photos.csv
+    python -m experiments.photos.measure --data photos.csv
 
 The gallery is cut in two by the SHA-256 of the files' names: networks are chosen on one half, and a figure is reported
 from the other, once, when the network is final. Neither is ever trained on. `photos.csv` (see README.md here) says
@@ -17,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import typer
 
 from alexnet.demo import GALLERY, TABLE
@@ -66,6 +69,20 @@ def list_examples(artifact: Artifact, half: Half) -> list[Example]:
     return [Example(str(GALLERY / row["path"]), numbers[row["class_of_photos"]], "") for row in rows]
 
 
+def list_test_examples(artifact: Artifact, data: Path) -> tuple[list[Example], list[str]]:
+    """The labeled images of the table's test split, and the collection of each. Raises DatasetError."""
+    numbers = {label.id: number for number, label in enumerate(artifact.labels)}
+    images = [image for image in read_images(data).entries if image.split == "test" and image.label is not None]
+    if missing := {image.label for image in images} - set(numbers):
+        raise DatasetError(
+            f"{artifact.path} has no class {sorted(map(str, missing))[0]}: measure a network for photographs"
+        )
+    if not images:
+        raise DatasetError(f"{data} has no images of the split test: add it to the column split, or choose --half")
+    examples = [Example(str(image.path), numbers[image.label], "") for image in images if image.label is not None]
+    return examples, [image.group for image in images]
+
+
 def predict_examples(artifact: Artifact, examples: Sequence[Example]) -> Predictions:
     """Probabilities from the center crop and from ten crops, as they are served."""
     return predict(OnnxModel(artifact.network), decode_batches(examples, artifact.image_contract), len(examples))
@@ -92,6 +109,23 @@ def measure_sources(artifact: Artifact, predictions: Predictions, data: Path) ->
     }
 
 
+def measure_by_source(predictions: Predictions, examples: list[Example], sources: list[str]) -> dict[str, Any]:
+    """The errors of the images of each collection, that with the most images first, by number of crops."""
+    source_of = {str(example.path): source for example, source in zip(examples, sources, strict=True)}
+    read = np.array([source_of[str(file)] for file in predictions.files])
+    result = {}
+    for source, _ in Counter(read.tolist()).most_common():
+        rows = np.flatnonzero(read == source)
+        part = Predictions(
+            predictions.labels[rows],
+            tuple(predictions.files[row] for row in rows),
+            predictions.center[rows],
+            None if predictions.ten_crop is None else predictions.ten_crop[rows],
+        )
+        result[source] = [m.model_dump() for m in part.measurements(f"test, {source}", {})]
+    return result
+
+
 def draw_mistakes(artifact: Artifact, predictions: Predictions, target: Path) -> None:
     """Draw the mistakes with the highest confidence, and print the authors of their photographs."""
     rows = predictions.mistakes[:NUM_DRAWN]
@@ -105,7 +139,13 @@ def draw_mistakes(artifact: Artifact, predictions: Predictions, target: Path) ->
 
 
 def main(
-    half: Annotated[Half, typer.Option(help="choosing: to decide between networks; reporting: once, at the end.")],
+    half: Annotated[
+        Half | None,
+        typer.Option(
+            help="Half of the gallery. choosing: to decide between networks; reporting: once, at the end. Without it: "
+            "the test split of --data."
+        ),
+    ] = None,
     artifact: Annotated[Path | None, typer.Option(help="Artifact (default: the bundled network photos).")] = None,
     data: Annotated[Path | None, typer.Option(help="Table of the training images with the column source.")] = None,
     output: Annotated[Path | None, typer.Option(help="JSON file of the results.")] = None,
@@ -114,11 +154,21 @@ def main(
     ] = None,
     tables: Annotated[Path | None, typer.Option(help="Folder for predictions.csv and per_class.csv.")] = None,
 ) -> None:
-    """Measure top-1 and top-5 error on one half of the gallery."""
+    """Measure top-1 and top-5 error on one half of the gallery, or on a table's test split in all and by source."""
     loaded = load_network(artifact)
-    predictions = predict_examples(loaded, list_examples(loaded, half))
-    measurements = predictions.measurements(f"gallery, {half} half", {})
+    collections: list[str] = []
+    if half is not None:
+        examples, images = list_examples(loaded, half), f"gallery, {half} half"
+    elif data is not None:
+        (examples, collections), images = list_test_examples(loaded, data), "test"
+    else:
+        raise DatasetError("nothing to measure: choose --half, or give a table with a test split by --data")
+    predictions = predict_examples(loaded, examples)
+    measurements = predictions.measurements(images, {})
     typer.echo(format_measurements(measurements))
+    by_source = measure_by_source(predictions, examples, collections) if collections else {}
+    for source, rows in by_source.items():
+        typer.echo(f"  {source}: {rows[-1]['num_images']:,} images, top-5 error {100 * rows[-1]['top5_error']:.1f} %")
     sources = measure_sources(loaded, predictions, data) if data else {}
     for source, shares in sources.items():
         typer.echo(f"  {source}: mean probability {shares['probability']:.3f}, images {shares['images']:.3f}")
@@ -131,6 +181,7 @@ def main(
             "network": {"version": loaded.manifest.version, "sha256": loaded.network_sha256},
             "measurements": [measurement.model_dump() for measurement in measurements],
             "sources": sources,
+            "by_source": by_source,
         }
         write_report(output, result)
 
