@@ -16,7 +16,7 @@ from model.exceptions import TrainingError
 from model.images.contract import ImageContract
 from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.network.registry import build_spec
-from model.network.spec import InitScheme, NetworkConfig
+from model.network.spec import ActivationFunction, InitScheme, NetworkConfig
 from training.data.splits import SplitMethod
 from training.recipes import STRICT, Recipe, get_recipe, with_augmentations
 
@@ -91,7 +91,7 @@ class NetworkOptions:
     name: str | None = None
     hidden: int | None = None
     dropout: float | None = None
-    activation: Literal["relu", "tanh"] | None = None
+    activation: ActivationFunction | None = None
     pool_size: Literal[2, 3] | None = None
     normalization: Literal["paper", "source", "none"] | None = None
     conv3_cross_tower: bool | None = None

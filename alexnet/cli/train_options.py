@@ -213,7 +213,7 @@ DropoutOption = Annotated[
     ),
 ]
 ActivationOption = Annotated[
-    Literal["relu", "tanh"] | None, typer.Option(help="Activation function.", rich_help_panel=NETWORK)
+    Literal["relu", "tanh", "sigmoid"] | None, typer.Option(help="Activation function.", rich_help_panel=NETWORK)
 ]
 PoolSizeOption = Annotated[
     int | None,

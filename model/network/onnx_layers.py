@@ -65,7 +65,7 @@ class LayerWriter:
         if isinstance(layer, Linear):
             return graph.add("Gemm", *self._operands(graph, x, layer, name), name=name, transB=1)
         if isinstance(layer, Activation):
-            x = graph.add({"relu": "Relu", "tanh": "Tanh"}[layer.function], x, name=name)
+            x = graph.add({"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}[layer.function], x, name=name)
             return self._fake_quantize(graph, x, layer.name, name) if layer.quantize else x
         if isinstance(layer, LRN):
             return _normalize(graph, x, layer, name)

@@ -16,6 +16,7 @@ from pydantic import ConfigDict
 from model.exceptions import NetworkConfigError
 
 InitScheme = Literal["paper", "source", "he"]
+ActivationFunction = Literal["relu", "tanh", "sigmoid"]
 """How weights are initialized: as in section 5, as in the authors' program, or by fan-in (He et al. 2015)."""
 Padding = tuple[int, int, int, int]
 """Zeros at the top, left, bottom and right."""
@@ -81,13 +82,13 @@ class Linear:
 
 @dataclass(frozen=True)
 class Activation:
-    """ReLU or tanh.
+    """ReLU, tanh or the logistic sigmoid.
 
     `quantize`: also quantize its output; False if another layer stands between it and its convolution.
     """
 
     name: str
-    function: Literal["relu", "tanh"]
+    function: ActivationFunction
     quantize: bool = True
 
 
@@ -172,7 +173,7 @@ class NetworkConfig:
     input_scale: float = 1.0
     input_size: Literal[224, 227] = 224
     mean: Literal["own", "center"] = "own"
-    activation: Literal["relu", "tanh"] = "relu"
+    activation: ActivationFunction = "relu"
     pool_size: Literal[2, 3] = 3
     normalization: Literal["paper", "source", "none"] = "paper"
     conv3_cross_tower: bool = True

@@ -6,7 +6,7 @@ group, and a `model.network.tower_parallel.DistributedExchange` moves what the t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -29,6 +29,8 @@ from model.network.spec import (
     Weighted,
 )
 from model.network.tower_parallel import Exchange, LocalExchange
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
 
 
 class ForwardOutput(NamedTuple):
@@ -85,7 +87,7 @@ class AlexNet(nn.Module):
         if isinstance(layer, Linear):
             return self._apply_linear(layer, x)
         if isinstance(layer, Activation):
-            return torch.tanh(x) if layer.function == "tanh" else F.relu(x)
+            return ACTIVATIONS[layer.function](x)
         if isinstance(layer, LRN):
             return local_response_norm(x, max(1, layer.groups // self.exchange.size), layer.alpha, layer.k)
         if isinstance(layer, SpatialNorm):

@@ -179,7 +179,7 @@ def _step(
             "pads": pads,
         }
         return Step("pool", attributes, output)
-    return Step({"Relu": "relu", "Tanh": "tanh", "Softmax": "softmax"}.get(op, op), {}, output)
+    return Step({"Relu": "relu", "Tanh": "tanh", "Sigmoid": "sigmoid", "Softmax": "softmax"}.get(op, op), {}, output)
 
 
 def _convolution(node_attributes: dict[str, Any], operands: list[np.ndarray[Any, Any]], output: str, file: str) -> Step:
