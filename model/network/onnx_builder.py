@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 
 class GraphBuilder:
@@ -58,9 +58,9 @@ class GraphBuilder:
         self.nodes.append(helper.make_node("Split", [x], parts, name=self.prefix + name, axis=0))
         return parts
 
-    def graph(self, output: str) -> onnx.GraphProto:
-        """The nodes as a branch of an If: no inputs, one output."""
-        result = helper.make_tensor_value_info(output, TensorProto.FLOAT, None)
+    def graph(self, output: str, dtype: int) -> onnx.GraphProto:
+        """The nodes as a branch of an If: no inputs, one output of `dtype`, of `onnx.TensorProto.DataType`."""
+        result = helper.make_tensor_value_info(output, dtype, None)
         return helper.make_graph(self.nodes, self.prefix.rstrip("/"), [], [result], list(self.constants.values()))
 
 

@@ -21,7 +21,7 @@ from onnx import TensorProto, helper
 from model.images.contract import IMAGE_SIZE
 from model.images.crops import CENTER_CROP, TEN_CROP, crop_coordinates
 from model.network.onnx_builder import GraphBuilder
-from model.network.onnx_layers import Array, LayerWriter, Range
+from model.network.onnx_layers import Array, LayerWriter, Range, quantized_pooling
 from model.network.spec import NetworkConfig, NetworkSpec
 from model.network.temperature import TEMPERATURE
 from model.network.ten_crop_graph import can_share, write_shared_blocks
@@ -45,7 +45,8 @@ def build_graph(
     mean image of the training set, 0..255. `ranges`: of the activations, for int8; None: float32. `share_crops`:
     compute the first layers of ten crops once, if the network allows it. `temperature`: what the logits are divided by.
     """
-    graph, writer = GraphBuilder(), LayerWriter(weights, ranges)
+    pooled = {} if ranges is None else quantized_pooling(spec)
+    graph, writer = GraphBuilder(), LayerWriter(weights, ranges, pooled)
     if share_crops and can_share(spec):
         shared = len(spec.blocks[0]) + len(spec.blocks[1])
         x = _write_both_branches(graph, writer, spec, mean, shared)  # (N * C, 256, 13, 13)
@@ -90,7 +91,11 @@ def _write_both_branches(graph: GraphBuilder, writer: LayerWriter, spec: Network
     separate_graph, shared_graph = graph.branch("separate"), graph.branch("shared")
     together = write_shared_blocks(shared_graph, writer, spec, _with_mirror_images(shared_graph, mean))
     separate = writer.write(separate_graph, _crops(separate_graph, mean, spec.config), spec.layers[:shared])
-    branches = {"then_branch": shared_graph.graph(together), "else_branch": separate_graph.graph(separate)}
+    dtype = TensorProto.UINT8 if spec.layers[shared - 1].name in writer.pooled else TensorProto.FLOAT
+    branches = {
+        "then_branch": shared_graph.graph(together, dtype),
+        "else_branch": separate_graph.graph(separate, dtype),
+    }
     return graph.add("If", _is_ten_crop(graph), name="maps", **branches)
 
 

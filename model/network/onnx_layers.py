@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,11 +41,12 @@ class LayerWriter:
     """Writes layers as nodes of a graph.
 
     `weights`: weights and biases by name, constant factors folded in (`fold_constants`). `ranges`: of every name in
-    `quantization_points`, for int8; None: float32.
+    `quantization_points`, for int8; None: float32. `pooled`: see `quantized_pooling`; empty for float32.
     """
 
     weights: Mapping[str, Array]
     ranges: Mapping[str, Range] | None = None
+    pooled: Mapping[str, str] = field(default_factory=dict)
 
     def write(
         self, graph: GraphBuilder, x: str, layers: Sequence[Layer], copy: str = "", padding: Padding | None = None
@@ -53,9 +55,21 @@ class LayerWriter:
 
         `copy`: distinguishes several copies of a layer in one graph. `padding`: of convolutions, if not the layer's.
         """
+        previous = None
         for layer in layers:
-            x = self._write(graph, x, layer, f"{copy}_{layer.name}" if copy else layer.name, padding)
+            name = f"{copy}_{layer.name}" if copy else layer.name
+            if isinstance(layer, LRN):
+                x = self._normalize(graph, x, layer, name, previous)
+            else:
+                x = self._write(graph, x, layer, name, padding)
+            previous = layer
         return x
+
+    def _normalize(self, graph: GraphBuilder, x: str, layer: LRN, name: str, previous: Layer | None) -> str:
+        is_nonnegative = isinstance(previous, Activation) and previous.function != "tanh"
+        if self.ranges is None or not is_nonnegative:
+            return _normalize(graph, x, layer, name)
+        return _normalize_channels_last(graph, x, layer, name)
 
     def _write(self, graph: GraphBuilder, x: str, layer: Layer, name: str, padding: Padding | None) -> str:
         if isinstance(layer, Conv):
@@ -67,13 +81,15 @@ class LayerWriter:
         if isinstance(layer, Activation):
             x = graph.add({"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}[layer.function], x, name=name)
             return self._fake_quantize(graph, x, layer.name, name) if layer.quantize else x
-        if isinstance(layer, LRN):
-            return _normalize(graph, x, layer, name)
         if isinstance(layer, SpatialNorm):
             return _normalize_over_pixels(graph, x, name)
         if isinstance(layer, MaxPool):
             pads = {"pads": layer.padding} if layer.ceil_mode else {}
             window = {"kernel_shape": [layer.kernel_size] * 2, "strides": [layer.stride] * 2}
+            if layer.name in self.pooled:
+                x = graph.add(
+                    "QuantizeLinear", x, *self._grid(graph, self.pooled[layer.name]), name=f"{name}_quantized"
+                )
             return graph.add("MaxPool", x, name=name, **window, **pads)
         if isinstance(layer, Flatten):
             return graph.add("Flatten", x, name=name)
@@ -93,8 +109,12 @@ class LayerWriter:
         steps = np.maximum(weight_steps, bias_steps).astype(np.float32)
         weight_int8 = np.rint(weight / steps.reshape(-1, *[1] * (weight.ndim - 1))).astype(np.int8)
         bias_int32 = np.rint(bias.astype(np.float64) / (steps * scale)).astype(np.int32)
+        if point in self.pooled.values():
+            x = graph.add("DequantizeLinear", x, *self._grid(graph, point), name=f"{name}_in_dequantized")
+        else:
+            x = self._fake_quantize(graph, x, point, f"{name}_in")
         return (
-            self._fake_quantize(graph, x, point, f"{name}_in"),
+            x,
             _quantized_constant(graph, f"{layer.name}.weight", weight_int8, steps, name),
             _quantized_constant(graph, f"{layer.name}.bias", bias_int32, (steps * scale).astype(np.float32), name),
         )
@@ -103,16 +123,35 @@ class LayerWriter:
         """Round an activation to uint8 and back."""
         if self.ranges is None:
             return x
-        scale, zero = _scale_and_zero(self.ranges[point])
-        grid = (graph.constant(f"{point}.scale", scale), graph.constant(f"{point}.zero", zero))
+        grid = self._grid(graph, point)
         x = graph.add("QuantizeLinear", x, *grid, name=f"{name}_quantized")
         return graph.add("DequantizeLinear", x, *grid, name=f"{name}_dequantized")
+
+    def _grid(self, graph: GraphBuilder, point: str) -> tuple[str, str]:
+        """Step and zero point of a quantization point, as constants."""
+        assert self.ranges is not None
+        scale, zero = _scale_and_zero(self.ranges[point])
+        return graph.constant(f"{point}.scale", scale), graph.constant(f"{point}.zero", zero)
 
 
 def fold_constants(spec: NetworkSpec, weights: Mapping[str, Array]) -> dict[str, Array]:
     """The weights and biases of a state dict, multiplied by the constant factors of the layers' inputs."""
     factors = {f"{layer.name}.weight": factor for layer, factor in spec.constant_factors()}
     return {name: value * np.float32(factors.get(name, 1.0)) for name, value in weights.items()}
+
+
+def quantized_pooling(spec: NetworkSpec) -> dict[str, str]:
+    """The max pooling layers directly before a quantized layer, and its quantization point.
+
+    Rounding is monotonic, so the maximum of rounded values is the rounded maximum: pooling in uint8 is exact, and reads
+    a quarter of the bytes.
+    """
+    layers = [layer for layer in spec.layers if not isinstance(layer, Dropout | Flatten)]
+    return {
+        pool.name: f"{layer.name}.in"
+        for pool, layer in pairwise(layers)
+        if isinstance(pool, MaxPool) and isinstance(layer, Weighted) and layer.quantize
+    }
 
 
 def quantization_points(spec: NetworkSpec) -> list[str]:
@@ -149,6 +188,28 @@ def _normalize(graph: GraphBuilder, x: str, layer: LRN, name: str) -> str:
     square = graph.add("Mul", x, x, name=f"{name}_square")
     scale = graph.add("Conv", square, weight, bias, name=f"{name}_scale", group=layer.groups)
     return _divide_by_power(graph, x, scale, name)
+
+
+def _normalize_channels_last(graph: GraphBuilder, x: str, layer: LRN, name: str) -> str:
+    """The same for values that aren't negative, as a matrix product over the last axis: x / s^0.75 is the root of
+    x^2 / s^1.5.
+
+    onnxruntime's int8 convolutions and pooling have their channels last. Only x^2 is read: where x is read twice,
+    onnxruntime converts it from uint8 twice.
+    """
+    channels = layer.channels // layer.groups
+    window = layer.alpha * formula.window_matrix(channels, 1)
+    weight = graph.constant(f"{layer.name}.band", window.astype(np.float32))
+    bias = graph.constant(f"{layer.name}.k", np.full(channels, layer.k, np.float32))
+    x = graph.add("Transpose", x, name=f"{name}_last", perm=[0, 2, 3, 1])
+    square = graph.add("Pow", x, graph.constant("two", np.array(2, np.float32)), name=f"{name}_square")
+    rows = graph.add("Reshape", square, graph.int64s(-1, channels), name=f"{name}_rows")
+    scale = graph.add("Gemm", rows, weight, bias, name=f"{name}_scale")
+    root = graph.add("Sqrt", scale, name=f"{name}_root")
+    power = graph.add("Mul", scale, root, name=f"{name}_power")
+    result = graph.add("Sqrt", graph.add("Div", rows, power, name=f"{name}_ratio"), name=f"{name}_root_of_ratio")
+    result = graph.add("Reshape", result, graph.add("Shape", square, name=f"{name}_shape"), name=f"{name}_maps")
+    return graph.add("Transpose", result, name=f"{name}_first", perm=[0, 3, 1, 2])
 
 
 def _normalize_over_pixels(graph: GraphBuilder, x: str, name: str) -> str:
