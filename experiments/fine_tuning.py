@@ -1,6 +1,7 @@
 """Fine-tuning: which layers to train, at which rates, compared with training from scratch.
 
-Solar cells (ELPV; eight classes, and functional against defective) and 10,000 images of CIFAR-10. Each of `METHODS` is
+Solar cells (ELPV; eight classes, and functional against defective), groceries (Grocery Store, published split) and
+10,000 images of CIFAR-10. Each of `METHODS` is
 a training as `alexnet train` does it. A run is resumed where it was stopped: the experiment may take days at the lowest
 priority. The first methods are the cheap ones.
 """
@@ -69,11 +70,14 @@ class Task:
     crops: Literal[1, 10]
 
 
-TASKS = {"cells": Task(15, 10), "defects": Task(15, 10), "cifar10": Task(5, 1)}
+TASKS = {"cells": Task(15, 10), "defects": Task(15, 10), "cifar10": Task(5, 1), "groceries": Task(15, 10)}
 
 
 def load_task(name: str, archive: Path | None) -> Dataset:
-    """The images of a task: cells in eight classes, functional and defective cells, or 10,000 images of CIFAR-10."""
+    """The images of a task: cells in eight classes, functional and defective cells, 10,000 images of CIFAR-10, or
+    groceries."""
+    if name == "groceries":
+        return load_dataset("grocery", archive=archive)
     if name == "cifar10":
         return sample(load_dataset("cifar10", archive=archive), SPLIT_SIZES)
     cells = load_elpv()
