@@ -67,6 +67,8 @@ STAGES = {
     "layout conversions": r"Reorder|Transpose",
 }
 """Stages of the network by the names of their nodes; the first that matches."""
+BRANCHES = {"then_branch": "shared crops", "else_branch": "separate crops"}
+"""Of the network's If."""
 
 
 def create_from_forward(network: Path, create_forward: Callable[[Path], Forward]) -> Implementation:
@@ -82,7 +84,10 @@ def create_ours(network: Path) -> Implementation:
 
 
 def create_openvino(network: Path, precision: str) -> Implementation:
-    """OpenVINO's runtime on our graph with separate crops (it runs the If of shared crops more slowly)."""
+    """OpenVINO's runtime on a graph without If, which it runs more slowly.
+
+    `precision`: of the layers that aren't int8 in the graph.
+    """
     import openvino
 
     hints = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
@@ -100,6 +105,21 @@ def build_separate_crops(artifact: Artifact) -> onnx.ModelProto:
     weights, mean = read_folded_weights(artifact)
     temperature = read_temperature(artifact.network)
     return build_graph(read_spec(artifact.manifest), weights, mean, share_crops=False, temperature=temperature)
+
+
+def take_branch(network: Path, branch: str) -> onnx.ModelProto:
+    """A network with one of the `BRANCHES` of its If in place of the If."""
+    model = onnx.load(str(network))
+    place, choice = next((place, node) for place, node in enumerate(model.graph.node) if node.op_type == "If")
+    graph = next(attribute.g for attribute in choice.attribute if attribute.name == branch)
+    after = list(model.graph.node)[place + 1 :]
+    del model.graph.node[place:]
+    output = onnx.helper.make_node("Identity", [graph.output[0].name], [choice.output[0]])
+    model.graph.node.extend([*graph.node, output, *after])
+    known = {constant.name for constant in model.graph.initializer}
+    model.graph.initializer.extend(constant for constant in graph.initializer if constant.name not in known)
+    onnx.checker.check_model(model)
+    return model
 
 
 def list_implementations(artifact: Artifact, separate_crops: Path) -> dict[str, Callable[[], Implementation]]:
@@ -121,6 +141,11 @@ def list_implementations(artifact: Artifact, separate_crops: Path) -> dict[str, 
         return implementations
     for hint in ("f32", "bf16"):
         implementations[f"OpenVINO, {hint}"] = partial(create_openvino, separate_crops, hint)
+    if artifacts.NETWORK_FILES["int8"] in artifact.manifest.files:
+        for branch, crops in BRANCHES.items():
+            branch_file = separate_crops.with_name(f"int8-{branch}.onnx")
+            onnx.save(take_branch(artifact.path / artifacts.NETWORK_FILES["int8"], branch), str(branch_file))
+            implementations[f"OpenVINO, our int8 graph, {crops}"] = partial(create_openvino, branch_file, "f32")
     return implementations
 
 
