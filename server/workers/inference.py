@@ -15,12 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from model.runtime import OnnxModel
+from model.runtime import MAX_CROPS, OnnxModel
 from server.exceptions import DeadlineExceededError, InferenceError, OverloadedError
 from server.fairness import fits_share
 from server.workers.base import BatchWorker, Job
 
-MAX_BATCH_CROPS = {"cpu": 10, "cuda": 320}
+MAX_BATCH_CROPS = {"cpu": MAX_CROPS, "cuda": 320}
+"""On a CPU, ten crops of two images: the weights of the fully connected layers are read once for both."""
 STALL_TIMEOUT = 60.0
 """Seconds after which a batch that hasn't ended counts as stuck."""
 

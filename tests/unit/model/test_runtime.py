@@ -12,7 +12,7 @@ import pytest
 from model.artifacts.artifact import Artifact
 from model.exceptions import ArtifactError, DeviceError, InvalidRequestError
 from model.images.crops import CENTER_CROP, TEN_CROP
-from model.runtime import PROVIDERS, OnnxModel, top_k
+from model.runtime import MAX_CROPS, PROVIDERS, OnnxModel, top_k
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +26,15 @@ def test_results_do_not_depend_on_batch_or_threads(artifact: Artifact, pixels: n
     np.testing.assert_array_equal(two.features(pixels, CENTER_CROP), together)
     for position, image in enumerate(pixels):
         np.testing.assert_array_equal(one.features(image[None], CENTER_CROP)[0], together[position])
+
+
+def test_a_batch_in_pieces_is_the_same(artifact: Artifact, pixels: np.ndarray) -> None:
+    model = OnnxModel(artifact.network, "cpu")
+    assert len(pixels) * len(TEN_CROP) > 2 * MAX_CROPS
+    together = model.run(pixels, TEN_CROP)
+    for position, image in enumerate(pixels):
+        for results, expected in zip(model.run(image[None], TEN_CROP), together, strict=True):
+            np.testing.assert_allclose(results[0], expected[position], rtol=1e-4, atol=1e-5)
 
 
 def test_a_network_that_is_not_optimized_computes_the_same(artifact: Artifact, pixels: np.ndarray) -> None:

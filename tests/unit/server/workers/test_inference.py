@@ -83,6 +83,7 @@ def occupied(inference: InferenceWorker, gate: Gate) -> InferenceJob:
 
 
 def test_what_waits_goes_together(inference: InferenceWorker, gate: Gate, model: OnnxModel) -> None:
+    inference.max_batch_crops = 10
     occupied(inference, gate)
     jobs = [job(value) for value in range(12)]
     futures = [inference.submit(j) for j in jobs]
@@ -93,7 +94,7 @@ def test_what_waits_goes_together(inference: InferenceWorker, gate: Gate, model:
         assert answer.probabilities is not None
         np.testing.assert_allclose(answer.probabilities[0], expected[0][0], atol=1e-6)
         np.testing.assert_array_equal(answer.features, expected[1])
-    assert gate.batches == [1, 10, 2]  # as soon as it is free, and ten crops at the most
+    assert gate.batches == [1, 10, 2]  # as soon as it is free, and no more than the maximum
 
 
 def test_ten_crops_are_not_split_and_others_go_round_them(inference: InferenceWorker, gate: Gate) -> None:
