@@ -29,7 +29,7 @@ def drawn() -> Pixels:
 
 
 def _build(**choices: Any) -> NetworkSpec:
-    small = {"num_classes": 7, "hidden": 48, "channels": (16, 32, 32, 32, 32), "input_scale": 1 / 64}
+    small: dict[str, Any] = {"num_classes": 7, "hidden": 48, "channels": (16, 32, 32, 32, 32), "input_scale": 1 / 64}
     return build_spec(NetworkConfig(**small | choices))
 
 
