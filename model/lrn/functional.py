@@ -1,11 +1,13 @@
 """Local response normalization in torch, forward and backward (formula: `model.lrn.formula`).
 
-Only the input is kept for the backward pass. On the CPU the kernels of `model.lrn.cpu_kernels` do the work; elsewhere,
-and in float64, the window sum is a product with a banded matrix.
+Only the input is kept for the backward pass. On the CPU the kernels of `model.lrn.cpu_kernels` do the work, on a GPU
+those of `model.lrn.gpu_kernels`. Where neither can, and in float64, the window sum is a product with a banded matrix.
 """
 
 from __future__ import annotations
 
+from functools import cache
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -13,6 +15,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from model.lrn.formula import BETA, CONSTANTS, SIZE, SPATIAL_SCALE, window_matrix
+
+GPU_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+MAX_GPU_ELEMENTS = 2**31 - 1
+"""Of a tensor: places in it are 32-bit integers in the GPU kernels."""
 
 
 def _rows(x: Tensor) -> Tensor:
@@ -90,17 +96,67 @@ class _MatrixFunction(torch.autograd.Function):
 
 
 def local_response_norm(
-    x: Tensor, groups: int, alpha: float = CONSTANTS["paper"].alpha, k: float = CONSTANTS["paper"].k
+    x: Tensor,
+    groups: int,
+    alpha: float = CONSTANTS["paper"].alpha,
+    k: float = CONSTANTS["paper"].k,
+    relu: bool = False,
 ) -> Tensor:
     """Normalize (N, C, H, W) across the channels of each of `groups` equal groups; the result is channels-last.
 
-    Computed in float32 at least: bfloat16 has steps of 0.016 at 2, which would lose the sum.
+    `relu`: of ReLU of `x`. Computed in float32 at least: bfloat16 has steps of 0.016 at 2, which would lose the sum.
     """
-    on_cpu = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16)
     with torch.autocast(x.device.type, enabled=False):
+        if _runs_gpu_kernels(x):
+            from model.lrn.gpu_kernels import response_norm
+
+            normalized: Tensor = response_norm(x, groups, k, alpha, relu)
+            return normalized
+        on_cpu = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16)
         function = _KernelFunction if on_cpu else _MatrixFunction
-        result: Tensor = function.apply(x, groups, alpha, k)  # type: ignore[no-untyped-call]
+        result: Tensor = function.apply(F.relu(x) if relu else x, groups, alpha, k)  # type: ignore[no-untyped-call]
     return result
+
+
+def _runs_gpu_kernels(x: Tensor) -> bool:
+    fits = x.is_cuda and x.dtype in GPU_DTYPES and x.numel() <= MAX_GPU_ELEMENTS
+    return fits and not gpu_kernel_problem(x.device)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@cache
+def gpu_kernel_problem(device: torch.device) -> str:
+    """Why the kernels of `model.lrn.gpu_kernels` can't be used on `device`, "" if they can.
+
+    They are tried on a few numbers, because triton compiles them there: it needs a C compiler, and supports not every
+    GPU.
+    """
+    if find_spec("triton") is None:
+        return "triton is not installed"
+    try:
+        return _compare_gpu_kernels(device)
+    except Exception as error:  # of the compilers and drivers, in any form
+        return f"triton failed with {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+
+
+@torch.inference_mode(False)
+@torch.enable_grad()
+def _compare_gpu_kernels(device: torch.device) -> str:
+    """An empty sentence if the kernels return what the formula does in float64."""
+    from model.lrn.gpu_kernels import response_norm
+
+    random = torch.randn(2, 2, 12, 3, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    values, gradient = (100 * random).to(device).unbind()
+    x, exact_x = (values.to(dtype, copy=True).requires_grad_() for dtype in (torch.float32, torch.float64))
+    y, exact_y = response_norm(x, 2, *reversed(CONSTANTS["paper"]), True), local_response_norm(exact_x, 2, relu=True)
+    (grad,), (exact_grad,) = (
+        torch.autograd.grad(y, x, gradient.float()),
+        torch.autograd.grad(exact_y, exact_x, gradient),
+    )
+    for computed, exact in ((y, exact_y), (grad, exact_grad)):
+        if not torch.allclose(computed.double(), exact, rtol=1e-4, atol=1e-3):
+            return "its kernels don't return what the formula does on this GPU"
+    return ""
 
 
 def spatial_norm(x: Tensor) -> Tensor:

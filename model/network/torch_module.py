@@ -77,11 +77,11 @@ class AlexNet(nn.Module):
         return self._run(self.spec.feature_layers[:count], x * self.spec.config.input_scale, None)
 
     def _run(self, layers: Sequence[Layer], x: Tensor, masks: Iterator[Tensor] | None) -> Tensor:
-        for layer in layers:
-            x = self._run_layer(layer, x, masks)
+        for layer, relu in _take_in_relu(layers):
+            x = self._run_layer(layer, x, masks, relu)
         return x
 
-    def _run_layer(self, layer: Layer, x: Tensor, masks: Iterator[Tensor] | None) -> Tensor:
+    def _run_layer(self, layer: Layer, x: Tensor, masks: Iterator[Tensor] | None, relu: bool) -> Tensor:
         if isinstance(layer, Conv):
             return self._apply_conv(layer, x)
         if isinstance(layer, Linear):
@@ -89,7 +89,7 @@ class AlexNet(nn.Module):
         if isinstance(layer, Activation):
             return ACTIVATIONS[layer.function](x)
         if isinstance(layer, LRN):
-            return local_response_norm(x, max(1, layer.groups // self.exchange.size), layer.alpha, layer.k)
+            return local_response_norm(x, max(1, layer.groups // self.exchange.size), layer.alpha, layer.k, relu)
         if isinstance(layer, SpatialNorm):
             return spatial_norm(x)
         if isinstance(layer, MaxPool):
@@ -114,6 +114,17 @@ class AlexNet(nn.Module):
             return self.exchange.all_reduce(F.linear(x, weight)) + bias
         result: Tensor = self.get_submodule(layer.name)(self.exchange.gather(x))
         return result
+
+
+def _take_in_relu(layers: Sequence[Layer]) -> Iterator[tuple[Layer, bool]]:
+    """The layers without the ReLU before a normalization, which does it, too; and whether a layer does."""
+    relu = False
+    for layer, following in zip(layers, (*layers[1:], None), strict=True):
+        if isinstance(layer, Activation) and layer.function == "relu" and isinstance(following, LRN):
+            relu = True
+        else:
+            yield layer, relu
+            relu = False
 
 
 def _make_module(layer: Weighted, num_processes: int) -> nn.Conv2d | nn.Linear:

@@ -16,6 +16,8 @@ from model.artifacts.bundled import is_bundled
 from model.artifacts.writer import utc_now
 from model.datasets.listing import write_skipped
 from model.images.contract import IMAGE_SIZE, ImageContract
+from model.lrn.functional import gpu_kernel_problem
+from model.network.spec import LRN
 from training.config import RunOptions, TrainConfig
 from training.data.cache import ImageCache, build_cache
 from training.data.data_check import check_images
@@ -195,6 +197,10 @@ def _log_start(trainer: Trainer, split_warning: str | None) -> None:
     context, config, recipe = trainer.context, trainer.config, trainer.recipe
     if trainer.initial.origin:
         context.log(f"initialized from {trainer.initial.origin}")
+    if context.device.type == "cuda" and any(isinstance(layer, LRN) for layer in trainer.initial.spec.layers):
+        problem = gpu_kernel_problem(context.device)
+        how = f"as matrix products, which is slower: {problem}" if problem else "by the Triton kernels"
+        context.log(f"response normalization is computed {how}")
     if config.environment.compile:
         context.log("the first step compiles the network, which takes about a minute")
     for warning in (
