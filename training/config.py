@@ -25,6 +25,7 @@ InitFrom = Literal["auto", "none"] | Path
 """Where a run's weights start; see `RunOptions`."""
 TrainingDevice = Literal["auto", "cpu", "cuda"]
 TrainingPrecision = Literal["auto", "float32", "bfloat16", "float64"]
+DeviceCache = Literal["auto", "yes", "no"]
 LENGTH_FIELDS = (
     "epochs",
     "minutes",
@@ -146,11 +147,12 @@ class Environment:
     each. `micro_batch`: maximum number of images per forward pass in a process, 0 for no maximum; gradients are
     accumulated over the whole batch. `precision`: `bfloat16` is autocast; `auto` takes bfloat16 where the hardware
     computes with it, else float32. `threads`: CPU threads per process; 0 chooses them by a short trial. `compile`: use
-    torch.compile on a GPU. `save_steps`: steps between checkpoints within an epoch, in addition to one every ten
-    minutes; 0 for none. `keep_checkpoint`: keep it when the run is finished. `publish`: the weights of the last epoch,
-    or of the one with the lowest validation error. `find_rate`: choose the learning rate by a range test before the
-    first epoch. `crops`: 1 measures the held-out images with the center crop, 10 also with ten crops. `artifacts`,
-    `runs` and `cache` are below `home` unless given.
+    torch.compile on a GPU. `device_cache`: whether the images are kept in the device's memory
+    (`training.loop.device_cache.choose_rows`). `save_steps`: steps between checkpoints within an epoch, in addition to
+    one every ten minutes; 0 for none. `keep_checkpoint`: keep it when the run is finished. `publish`: the weights of
+    the last epoch, or of the one with the lowest validation error. `find_rate`: choose the learning rate by a range
+    test before the first epoch. `crops`: 1 measures the held-out images with the center crop, 10 also with ten crops.
+    `artifacts`, `runs` and `cache` are below `home` unless given.
     """
 
     data: str = "elpv"
@@ -164,6 +166,7 @@ class Environment:
     device: TrainingDevice = "auto"
     threads: int = 0
     compile: bool = False
+    device_cache: DeviceCache = "auto"
     save_steps: int = 0
     keep_checkpoint: bool = False
     publish: Literal["last", "best"] = "last"

@@ -318,6 +318,13 @@ CompileOption = Annotated[
     bool,
     typer.Option("--compile", help="Use torch.compile on a GPU; the first step takes longer.", rich_help_panel=MACHINE),
 ]
+DeviceCacheOption = Annotated[
+    Literal["auto", "yes", "no"],
+    typer.Option(
+        help="Keep the decoded images in the GPU's memory, and cut their crops there; auto: if they fit.",
+        rich_help_panel=MACHINE,
+    ),
+]
 SaveStepsOption = Annotated[
     int,
     typer.Option(

@@ -1,6 +1,7 @@
 """Pixel loops compiled by numba: crops of the cache (uint8 for a GPU, mean-subtracted float32 for the CPU), and sums.
 
-All release the GIL, so that they run beside a training step.
+All release the GIL, so that they run beside a training step. The functions named `..._on_device` do the same to the bit
+with tensors.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.compiled_loops import compile_loop
+from model.images.contract import IMAGE_SIZE
 from model.images.crops import CROP_SIZE
 from training.data.augment import Crops
 
@@ -102,17 +104,27 @@ def subtract_mean(images: NDArray[np.uint8], crops: Crops, mean: NDArray[np.floa
     return out
 
 
+def cut_crops_on_device(images: Tensor, places: Tensor, crops: Crops) -> Tensor:
+    """`cut_crops` on a device, of the images at these `places` (N,) of (M, 256, 256, 3) uint8."""
+    return images.view(-1, 3)[_pixels(crops.strides, images.device) + places[:, None, None] * IMAGE_SIZE**2]
+
+
 def subtract_mean_on_device(pixels: Tensor, crops: Crops, mean: Tensor) -> Tensor:
     """`subtract_mean` on a device, for the output of `cut_crops`: (N, 224, 224, 3) uint8 -> float32.
 
     `mean` (65536, 3) on the same device.
     """
-    span = torch.arange(CROP_SIZE, device=pixels.device)
-    strides = torch.from_numpy(crops.mean_strides).to(pixels.device, non_blocking=True)
-    start, down, right = strides[:, :, None, None].unbind(1)
-    own = mean[start + span[:, None] * down + span * right]  # (N, 224, 224, 3)
     color_shifts = torch.from_numpy(crops.color_shifts).to(pixels.device, non_blocking=True)
-    return (pixels.float() - own + color_shifts[:, None, None, :]) * crops.scale
+    result = pixels.float().sub_(mean[_pixels(crops.mean_strides, pixels.device)])
+    result = result.add_(color_shifts[:, None, None, :])
+    return result if crops.scale == 1 else result.mul_(crops.scale)
+
+
+def _pixels(strides: NDArray[np.int64], device: torch.device) -> Tensor:
+    """(N, 224, 224) int64: which of an image's pixels each pixel of a crop is."""
+    span = torch.arange(CROP_SIZE, device=device)
+    start, down, right = torch.from_numpy(strides).to(device, non_blocking=True)[:, :, None, None].unbind(1)
+    return start + span[:, None] * down + span * right
 
 
 def _flat(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -18,6 +18,7 @@ from model.thread_pool import ordered_map
 from training.data.augment import Augmentation, Crops
 from training.data.cache import ImageCache
 from training.data.crop_kernels import cut_crops, subtract_mean, subtract_mean_on_device
+from training.data.device_images import DeviceImages
 from training.data.mixing import Mix, mix_pixels
 from training.data.rendering import render
 from training.data.storage import RawImages
@@ -69,13 +70,18 @@ def micro_batches(
 
 
 class CropLoader:
-    """Cuts crops of a cache for a device. `stall_seconds`: how long its caller has waited for crops."""
+    """Cuts crops of a cache for a device. `stall_seconds`: how long its caller has waited for crops.
+
+    `device_images`: those of the cache that are on the device. Their crops are cut there, the same ones; of others,
+    threads cut the crops, or read the images, and copy them to the device.
+    """
 
     def __init__(self, cache: ImageCache, device: torch.device, dtype: torch.dtype) -> None:
         self.cache, self.device, self.dtype = cache, device, dtype
         self.stall_seconds = 0.0
+        self.device_images: DeviceImages | None = None
         on_cpu = device.type == "cpu"
-        self.mean = None if on_cpu else torch.from_numpy(cache.mean).reshape(-1, 3).to(device)
+        self.mean = torch.from_numpy(cache.mean).reshape(-1, 3).to(device)
         top, left = OFFSETS[CENTER_CROP[0]]
         self.center_mean = torch.from_numpy(cache.mean)[top : top + CROP_SIZE, left : left + CROP_SIZE].to(device)
         self.threads, self.ahead = (1, 2) if on_cpu else (4, 8)
@@ -99,6 +105,16 @@ class CropLoader:
         """One of the ten crops of each image, (N, 3, 224, 224) channels-last; `slices`: rows, and their crops' ids."""
         yield from self._load([partial(augmentation.crops, rows, ids) for rows, ids in slices])
 
+    @property
+    def num_device_images(self) -> int:
+        return 0 if self.device_images is None else len(self.device_images.pixels)
+
+    def free_device_images(self) -> None:
+        """Give the memory of the images on the device back to the system."""
+        self.device_images = None
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     def _load(self, draws: Sequence[Callable[[], Crops | Transforms]]) -> Iterator[Tensor]:
         started = time.perf_counter()
         for pixels, crops in ordered_map(self._cut, draws, self.threads, self.ahead):
@@ -116,8 +132,11 @@ class CropLoader:
             if len(self._events) > 2:
                 self._events.popleft().synchronize()
 
-    def _cut(self, draw: Callable[[], Crops | Transforms]) -> tuple[Tensor, Crops | Transforms]:
+    def _cut(self, draw: Callable[[], Crops | Transforms]) -> tuple[Tensor | None, Crops | Transforms]:
+        """What is drawn, and its pixels: float32 if they are done, uint8 if the device does the rest, or all (None)."""
         drawn, on_cpu = draw(), self.device.type == "cpu"
+        if self.device_images is not None and self.device_images.has(drawn.rows):
+            return None, drawn
         if isinstance(drawn, Transforms):
             whole = torch.from_numpy(self.cache.images.read(drawn.rows))
             return (render(whole, drawn, self.center_mean), drawn) if on_cpu else (whole.pin_memory(), drawn)
@@ -135,14 +154,18 @@ class CropLoader:
             return stored.map, crops
         return stored.read(crops.rows), crops._replace(rows=np.arange(len(crops.rows)))
 
-    def _to_device(self, pixels: Tensor, drawn: Crops | Transforms) -> Tensor:
+    def _to_device(self, pixels: Tensor | None, drawn: Crops | Transforms) -> Tensor:
         """The crops or transforms, (N, 3, 224, 224), channels-last, on the device."""
+        if pixels is None:
+            assert self.device_images is not None
+            held = self.device_images
+            pixels = held.read(drawn.rows) if isinstance(drawn, Transforms) else held.cut(drawn)
         pixels = pixels.to(self.device, non_blocking=True)
         if isinstance(drawn, Transforms):
-            if self.device.type != "cpu":
+            if pixels.dtype == torch.uint8:
                 pixels = render(pixels, drawn, self.center_mean)
             return pixels.to(self.dtype, memory_format=torch.channels_last)
-        if self.mean is not None:
+        if pixels.dtype == torch.uint8:
             pixels = subtract_mean_on_device(pixels, drawn, self.mean)
         return pixels.to(self.dtype).permute(0, 3, 1, 2)  # without a copy
 

@@ -18,8 +18,9 @@ from training.data.cache import ImageCache
 from training.data.datasets import Dataset
 from training.loop import diagnostics
 from training.loop.clock import RunClock
+from training.loop.device_cache import keep_on_device
 from training.loop.distributed import DistributedContext
-from training.loop.engine import EpochTotals, TrainingEngine, ValidationScores
+from training.loop.engine import VALIDATION_BATCH, EpochTotals, TrainingEngine, ValidationScores
 from training.loop.epoch_progress import epoch_progress
 from training.loop.graceful_stop import GracefulStop
 from training.loop.metrics import MetricsLog
@@ -73,6 +74,8 @@ class Trainer:
         self._chance = diagnostics.entropy(self.engine.labels[self.train_rows])
         self.mixes = True
         """Whether images are mixed in this epoch."""
+        self.num_device_images = 0
+        """Images that the last `fit` kept in the device's memory."""
         self.stop = GracefulStop()
         self._saved = time.monotonic()
         for name, examples in dataset.splits().items():
@@ -82,19 +85,40 @@ class Trainer:
     def fit(self) -> None:
         """Train to the recipe's end. Raises StoppedError after SIGINT or SIGTERM, when a checkpoint is written."""
         metrics = MetricsLog(self.run.path, self.epoch) if self.context.is_main else None
-        self.clock.start()
         try:
             with self.stop:
+                self._keep_images_on_device()
+                self.clock.start()
                 while self._has_next_epoch():
                     self._run_epoch(metrics)
                     if self.context.any(self.stop.requested):
                         self._raise_stopped(f"after epoch {self.epoch}")
         finally:
             self.clock.stop()
+            self.engine.loader.free_device_images()  # the measurements that follow need the memory
             if metrics is not None:
                 metrics.close()
         if self.schedule.finished:
             self.context.log("finished: the validation error no longer improves at the smallest learning rate")
+
+    def _keep_images_on_device(self) -> None:
+        """Copy the images to the device's memory if they fit. Raises TrainingError if they must and don't."""
+        if not self._has_next_epoch():
+            return
+        engine, environment = self.engine, self.config.environment
+        share = -(-self.recipe.batch_size // self.context.num_replicas)
+        images_per_pass = min(share, engine.micro_batch or share)
+        if self.recipe.mixing is not None:
+            images_per_pass = min(2 * images_per_pass, self.recipe.batch_size)  # with those that are mixed in
+        engine.loader.device_images = keep_on_device(
+            environment.device_cache,
+            self.cache.images,
+            (self.train_rows, self.validation_rows),
+            max(images_per_pass, VALIDATION_BATCH),
+            self.context,
+            lambda: self.stop.requested,
+        )
+        self.num_device_images = engine.loader.num_device_images
 
     def _has_next_epoch(self) -> bool:
         """Whether the run isn't over; an epoch that has begun is ended in any case."""

@@ -129,6 +129,7 @@ def provenance(trainer: Trainer) -> dict[str, Any]:
         "precision": trainer.engine.precision,
         "processes": trainer.context.world_size,
         "processes_per_network": config.environment.processes_per_network,
+        "device_cache": trainer.num_device_images,
         "device": torch.cuda.get_device_name() if device.type == "cuda" else device.type,
         "commit": commit(),
         "packages": {package: version(package) for package in PACKAGES},

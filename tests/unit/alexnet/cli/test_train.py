@@ -60,6 +60,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "precision": ("--precision", "float64"),
     "threads": ("--threads", "1"),
     "compile_": ("--compile",),
+    "device_cache": ("--device-cache", "no"),
     "save_steps": ("--save-steps", "3"),
     "drop_near_duplicates": ("--drop-near-duplicates",),
     "keep_checkpoint": ("--keep-checkpoint",),

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from training.data.augment import Augmentation, hash_uniform
-from training.data.crop_kernels import cut_crops, subtract_mean, subtract_mean_on_device
+from training.data.crop_kernels import cut_crops, cut_crops_on_device, subtract_mean, subtract_mean_on_device
 from training.recipes import RECIPES
 
 PLAIN = replace(RECIPES["paper"], pca_color_std=0.0)
@@ -91,7 +91,9 @@ def test_the_same_on_a_device_as_on_the_cpu(images: NDArray[np.uint8], mean: NDA
         crops = augmentation(recipe, rotate=True).draw(0, np.arange(4), np.arange(4))
         pixels = torch.from_numpy(cut_crops(images, crops))
         got = subtract_mean_on_device(pixels, crops, torch.from_numpy(mean).view(-1, 3)).numpy()
-        np.testing.assert_allclose(got, subtract_mean(images, crops, mean), atol=1e-4)
+        np.testing.assert_array_equal(got, subtract_mean(images, crops, mean))
+        places = torch.arange(4)
+        np.testing.assert_array_equal(cut_crops_on_device(torch.from_numpy(images), places, crops), pixels)
 
 
 def test_center_crop(images: NDArray[np.uint8], mean: NDArray[np.float32]) -> None:

@@ -1,0 +1,95 @@
+"""Which images a run keeps in the memory of its device: as many as fit there beside the steps of training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from model.exceptions import TrainingError
+from model.images.contract import IMAGE_SIZE
+from training.config import DeviceCache
+from training.data.device_images import DeviceImages
+from training.data.storage import JpegImages, RawImages
+from training.loop.distributed import DistributedContext
+
+IMAGE_BYTES = IMAGE_SIZE * IMAGE_SIZE * 3
+RESERVED_BYTES, RESERVED_BYTES_PER_IMAGE = 4 * 2**30, 16 * 10**6
+"""What a step must find free, in all and for each image of a pass. In float32 the tensors of a pass take 7.4 MB for
+each image; as much again is for the working memory of libraries, and for what lies unused between tensors."""
+
+
+def keep_on_device(
+    device_cache: DeviceCache,
+    images: RawImages | JpegImages,
+    rows: tuple[NDArray[np.int64], NDArray[np.int64]],
+    images_per_pass: int,
+    context: DistributedContext,
+    stopped: Callable[[], bool],
+) -> DeviceImages | None:
+    """Copy the training and validation images, in these rows of the cache, to the device, as `choose_rows` says.
+
+    `stopped`: whether to leave the rest. Says what was chosen. Raises TrainingError.
+    """
+    kept, text = choose_rows(device_cache, *rows, context.device, images_per_pass)
+    if text:
+        context.log(text)
+    if not len(kept):
+        return None
+    try:
+        return DeviceImages.upload(images, kept, context.device, context.is_main, stopped)
+    except torch.OutOfMemoryError:  # another process has taken memory since
+        if device_cache == "yes":
+            raise TrainingError("the images don't fit there after all: choose --device-cache auto") from None
+        context.log("they don't fit there after all: the images of each batch are copied")
+        return None
+
+
+def choose_rows(
+    device_cache: DeviceCache,
+    train: NDArray[np.int64],
+    validation: NDArray[np.int64],
+    device: torch.device,
+    images_per_pass: int,
+) -> tuple[NDArray[np.int64], str]:
+    """The rows to keep on the device: all of these, those of training, or none; and a sentence about it, or "".
+
+    `auto` keeps images on a GPU where they fit beside the passes of training, of `images_per_pass` images each. On the
+    CPU it doesn't: the cache is in its memory anyway. Raises TrainingError if `yes` can't be had.
+    """
+    if device.type == "cpu" and device_cache != "yes":
+        return train[:0], ""
+    if device_cache == "no":
+        return train[:0], f"the images of each batch are copied to {device} (--device-cache no)"
+    free, reserved = free_memory(device), RESERVED_BYTES + images_per_pass * RESERVED_BYTES_PER_IMAGE
+    for rows, names in ((np.concatenate([train, validation]), "training and validation"), (train, "training")):
+        if len(rows) * IMAGE_BYTES + reserved <= free:
+            return rows, (
+                f"{len(rows):,} {names} images are kept in the memory of {device}: "
+                f"{_gigabytes(len(rows) * IMAGE_BYTES)} of the {_gigabytes(free)} that are free"
+            )
+    problem = (
+        f"the {len(train):,} training images take {_gigabytes(len(train) * IMAGE_BYTES)} in the memory of {device}, "
+        f"where {_gigabytes(free)} are free, {_gigabytes(reserved)} of them for training"
+    )
+    if device_cache == "yes":
+        raise TrainingError(f"{problem}: choose --device-cache auto, or a smaller --micro-batch")
+    return train[:0], f"{problem}: the images of each batch are copied"
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free on a device; on the CPU, those that the system can make free. Raises TrainingError."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        raise TrainingError("this system doesn't say how much memory is free: choose --device-cache no") from None
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"
