@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from model.lrn.formula import BETA, CONSTANTS, SIZE, SPATIAL_SCALE, window_matrix
 
+GPU = "cuda"
 GPU_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 MAX_GPU_ELEMENTS = 2**31 - 1
 """Of a tensor: places in it are 32-bit integers in the GPU kernels."""
@@ -119,18 +120,23 @@ def local_response_norm(
 
 
 def _runs_gpu_kernels(x: Tensor) -> bool:
-    fits = x.is_cuda and x.dtype in GPU_DTYPES and x.numel() <= MAX_GPU_ELEMENTS
+    fits = x.device.type == GPU and x.dtype in GPU_DTYPES and x.numel() <= MAX_GPU_ELEMENTS
     return fits and not gpu_kernel_problem(x.device)
 
 
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
-@cache
 def gpu_kernel_problem(device: torch.device) -> str:
     """Why the kernels of `model.lrn.gpu_kernels` can't be used on `device`, "" if they can.
 
     They are tried on a few numbers, because triton compiles them there: it needs a C compiler, and supports not every
     GPU.
     """
+    return find_gpu_kernel_problem(device)
+
+
+@cache
+def find_gpu_kernel_problem(device: torch.device) -> str:
+    """`gpu_kernel_problem`, apart from it because torch.compile would look into a cached function."""
     if find_spec("triton") is None:
         return "triton is not installed"
     try:

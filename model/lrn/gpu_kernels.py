@@ -186,7 +186,7 @@ def response_norm(x: Tensor, groups: int, k: float, alpha: float, relu: bool) ->
     `relu`: apply ReLU to `x` first.
     """
     x = x.contiguous(memory_format=torch.channels_last)
-    y = torch.empty_like(x)
+    y = torch.empty_like(x, memory_format=torch.channels_last)
     _run(forward_kernel, (x, y), groups, k, alpha, relu)
     return y
 
@@ -196,7 +196,7 @@ def response_norm_backward(x: Tensor, grad_output: Tensor, groups: int, k: float
     """The gradient of `response_norm`'s `x`, given that of its output."""
     x = x.contiguous(memory_format=torch.channels_last)
     grad_output = grad_output.to(x.dtype).contiguous(memory_format=torch.channels_last)
-    grad_input = torch.empty_like(x)
+    grad_input = torch.empty_like(x, memory_format=torch.channels_last)
     _run(backward_kernel, (x, grad_output, grad_input), groups, k, alpha, relu)
     return grad_input
 

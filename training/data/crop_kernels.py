@@ -104,9 +104,11 @@ def subtract_mean(images: NDArray[np.uint8], crops: Crops, mean: NDArray[np.floa
     return out
 
 
-def cut_crops_on_device(images: Tensor, places: Tensor, crops: Crops) -> Tensor:
-    """`cut_crops` on a device, of the images at these `places` (N,) of (M, 256, 256, 3) uint8."""
-    return images.view(-1, 3)[_pixels(crops.strides, images.device) + places[:, None, None] * IMAGE_SIZE**2]
+def cut_crops_on_device(images: Tensor, crops: Crops) -> Tensor:
+    """`cut_crops` on a device: of (M, 256, 256, 3) uint8."""
+    strides = crops.strides.copy()
+    strides[:, 0] += crops.rows * IMAGE_SIZE**2
+    return images.view(-1, 3)[_pixels(strides, images.device)]
 
 
 def subtract_mean_on_device(pixels: Tensor, crops: Crops, mean: Tensor) -> Tensor:
@@ -124,7 +126,7 @@ def _pixels(strides: NDArray[np.int64], device: torch.device) -> Tensor:
     """(N, 224, 224) int64: which of an image's pixels each pixel of a crop is."""
     span = torch.arange(CROP_SIZE, device=device)
     start, down, right = torch.from_numpy(strides).to(device, non_blocking=True)[:, :, None, None].unbind(1)
-    return start + span[:, None] * down + span * right
+    return (start + span[:, None] * down) + span * right
 
 
 def _flat(images: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -64,11 +64,8 @@ class DeviceImages:
 
     def read(self, rows: NDArray[np.int64]) -> Tensor:
         """(len(rows), 256, 256, 3) uint8, as from the cache."""
-        return self.pixels[self._places(rows)]
+        return self.pixels[torch.from_numpy(self.places[rows]).to(self.pixels.device, non_blocking=True)]
 
     def cut(self, crops: Crops) -> Tensor:
         """(N, 224, 224, 3) uint8, as `training.data.crop_kernels.cut_crops`."""
-        return cut_crops_on_device(self.pixels, self._places(crops.rows), crops)
-
-    def _places(self, rows: NDArray[np.int64]) -> Tensor:
-        return torch.from_numpy(self.places[rows]).to(self.pixels.device, non_blocking=True)
+        return cut_crops_on_device(self.pixels, crops._replace(rows=self.places[crops.rows]))

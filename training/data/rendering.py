@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -15,8 +16,8 @@ from torch import Tensor
 from model.images.contract import IMAGE_SIZE
 from model.images.crops import CROP_SIZE
 from training.data.jpeg import BLOCK, compress
-from training.data.resampling import blur, resample, resampling_matrix, warp
-from training.data.transforms import Degraded, Flags, Jittered, Transforms
+from training.data.resampling import blur, resample, resample_bytes, resampling_matrix, warp
+from training.data.transforms import Degraded, Flags, Jittered, Numbers, Transforms
 
 GRAY = (0.299, 0.587, 0.114)
 
@@ -26,20 +27,16 @@ def render(images: Tensor, transforms: Transforms, mean: Tensor) -> Tensor:
 
     `mean` (224, 224, 3): of the center crop.
     """
-    pixels = images.permute(0, 3, 1, 2).float()
-    boxes = _tensor(transforms.boxes, pixels)
+    boxes = _tensor(transforms.boxes, mean)
     if transforms.degraded is None:
-        pixels, width, height = _cut(pixels, boxes, CROP_SIZE)
+        pixels, width, height = _cut(images, boxes, CROP_SIZE)
     else:
-        pixels, width, height = _degrade(pixels, boxes, transforms.degraded)
+        pixels, width, height = _degrade(images, boxes, transforms.degraded)
     pixels = _enlarge(pixels, width, height, transforms)
     pixels = _rotate(pixels, transforms.rotations)
-    if transforms.degraded is not None:
-        pixels = pixels * _tensor(transforms.degraded.white_balance, pixels)[:, :, None, None]
-    if transforms.jittered is not None:
-        pixels = jitter(pixels, transforms.jittered)
-    pixels = pixels + _tensor(transforms.color_shifts, pixels)[:, :, None, None]
-    return pixels.clamp(0, 255) - mean.permute(2, 0, 1)
+    white_balance = None if transforms.degraded is None else transforms.degraded.white_balance
+    pixels = recolor(pixels, white_balance, transforms.jittered, transforms.color_shifts)
+    return pixels.clamp_(0, 255).sub_(mean.permute(2, 0, 1))
 
 
 def _cut(images: Tensor, boxes: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -48,16 +45,16 @@ def _cut(images: Tensor, boxes: Tensor, size: int) -> tuple[Tensor, Tensor, Tens
     sides, whole = torch.full_like(left, size), torch.full_like(left, IMAGE_SIZE)
     vertical = resampling_matrix(top, height, sides, whole, size, IMAGE_SIZE)
     horizontal = resampling_matrix(left, width, sides, whole, size, IMAGE_SIZE)
-    return resample(images, vertical, horizontal), sides, sides
+    return resample_bytes(images, vertical, horizontal), sides, sides
 
 
 def _degrade(images: Tensor, boxes: Tensor, degraded: Degraded) -> tuple[Tensor, Tensor, Tensor]:
     """Degraded boxes in the corners of canvases; and their width and height (N,)."""
-    stored_size, size = _tensor(degraded.stored_size, images), _tensor(degraded.size, images)
+    stored_size, size = _tensor(degraded.stored_size, boxes), _tensor(degraded.size, boxes)
     size = torch.minimum(size, stored_size)
     canvas, whole = _canvas(degraded.stored_size.max()), torch.full_like(size, IMAGE_SIZE)
     matrix = resampling_matrix(torch.zeros_like(size), whole, stored_size, whole, canvas, IMAGE_SIZE)
-    pixels = resample(images, matrix, matrix)
+    pixels = resample_bytes(images, matrix, matrix)
     for quality in (degraded.first, degraded.second):
         pixels = _compress_some(pixels, _tensor(quality, pixels), degraded.stored)
     left, top, width, height = (boxes * (stored_size / IMAGE_SIZE)[:, None]).unbind(1)
@@ -105,15 +102,27 @@ def _rotate(pixels: Tensor, rotations: NDArray[Any]) -> Tensor:
     return pixels
 
 
-def jitter(pixels: Tensor, jittered: Jittered) -> Tensor:
-    """Brightness, then contrast about the mean gray, then saturation about each pixel's gray."""
-    brightness, contrast, saturation = (_tensor(values, pixels)[:, None, None, None] for values in jittered)
-    pixels = pixels * (1 + brightness)
-    weights = pixels.new_tensor(GRAY)[None, :, None, None]
-    mean = (pixels * weights).sum(1, keepdim=True).mean((2, 3), keepdim=True)
-    pixels = mean + (pixels - mean) * (1 + contrast)
-    gray = (pixels * weights).sum(1, keepdim=True)
-    return gray + (pixels - gray) * (1 + saturation)
+def recolor(
+    pixels: Tensor, white_balance: Numbers | None, jittered: Jittered | None, shifts: NDArray[np.float32]
+) -> Tensor:
+    """(N, 3, H, W) after white balance (N, 3), then jitter, then color shifts (N, 3).
+
+    Jitter changes brightness, then contrast about the mean gray, then saturation about each pixel's gray. All of it
+    together is one 3 x 3 matrix and one color to add for each image, so that its pixels are written only once.
+    """
+    matrix = torch.eye(3, device=pixels.device).repeat(len(pixels), 1, 1)
+    offset = torch.zeros_like(matrix[:, :, 0])
+    if white_balance is not None:
+        matrix = matrix * _tensor(white_balance, pixels)[:, :, None]
+    if jittered is not None:
+        brightness, contrast, saturation = (_tensor(values, pixels)[:, None, None] for values in jittered)
+        gray = pixels.new_tensor(GRAY)
+        matrix = matrix * (1 + brightness)
+        mean = (gray @ matrix * pixels.mean((2, 3))).sum(1, keepdim=True)
+        matrix, offset = matrix * (1 + contrast), offset - mean * contrast[:, :, 0]
+        matrix = matrix * (1 + saturation) - saturation * (gray @ matrix)[:, None, :]
+    offset = offset + _tensor(shifts, pixels)
+    return torch.baddbmm(offset[:, :, None], matrix, pixels.flatten(2)).view_as(pixels)
 
 
 def _tensor(values: NDArray[Any], like: Tensor) -> Tensor:

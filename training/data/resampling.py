@@ -35,6 +35,13 @@ def resample(images: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:
     return vertical[:, None] @ images @ horizontal[:, None].transpose(2, 3)
 
 
+def resample_bytes(images: Tensor, vertical: Tensor, horizontal: Tensor) -> Tensor:
+    """The same of (N, H, W, 3) uint8: float32 (N, 3, h, w). Rows are reduced first, while channels stay together."""
+    count, height, width, channels = images.shape
+    rows = vertical @ images.view(count, height, width * channels).float()
+    return rows.view(count, -1, width, channels).permute(0, 3, 1, 2) @ horizontal[:, None].transpose(2, 3)
+
+
 def warp(images: Tensor, width: Tensor, height: Tensor, matrix: Tensor, size: int) -> Tensor:
     """Enlarge images of `width` x `height` (N,) pixels to `size` x `size` through `matrix` (N, 2, 2) about the center.
 
@@ -43,11 +50,11 @@ def warp(images: Tensor, width: Tensor, height: Tensor, matrix: Tensor, size: in
     canvas_height, canvas_width = images.shape[2:]
     place = (torch.arange(size, device=images.device, dtype=torch.float32) + 0.5) / size * 2 - 1
     across, down = place[None, None, :], place[None, :, None]
-    entries = matrix[:, :, :, None, None]
-    x = ((entries[:, 0, 0] * across + entries[:, 0, 1] * down + 1) * width[:, None, None] - 1) / 2
-    y = ((entries[:, 1, 0] * across + entries[:, 1, 1] * down + 1) * height[:, None, None] - 1) / 2
-    x = torch.minimum(x.clamp(min=0), width[:, None, None] - 1)
-    y = torch.minimum(y.clamp(min=0), height[:, None, None] - 1)
+    entries, width, height = matrix[:, :, :, None, None], width[:, None, None], height[:, None, None]
+    # sums of a number for each column and one for each row: a single pass over the pixels
+    x = ((entries[:, 0, 0] * across + 1) * width - 1) / 2 + entries[:, 0, 1] * down * (width / 2)
+    y = ((entries[:, 1, 1] * down + 1) * height - 1) / 2 + entries[:, 1, 0] * across * (height / 2)
+    x, y = (torch.minimum(x.clamp_(min=0), width - 1), torch.minimum(y.clamp_(min=0), height - 1))
     grid = torch.stack([(2 * x + 1) / canvas_width - 1, (2 * y + 1) / canvas_height - 1], -1)
     return F.grid_sample(images, grid, mode="bilinear", align_corners=False)
 

@@ -17,9 +17,8 @@ import pytest
 import torch
 from torch import Tensor
 
-import model.lrn.functional
 from model.lrn.formula import CONSTANTS
-from model.lrn.functional import gpu_kernel_problem, local_response_norm
+from model.lrn.functional import find_gpu_kernel_problem, gpu_kernel_problem, local_response_norm
 from model.network.registry import build_spec
 from model.network.spec import NetworkConfig
 from model.network.torch_module import AlexNet
@@ -140,15 +139,16 @@ def test_a_diverged_run_shows(norm: Norm, value: float, relu: bool) -> None:
     assert y[0, 6:, 0, 1].isfinite().all()  # the other group
 
 
-def test_the_operator_is_what_autograd_and_the_compiler_expect(norm: Norm) -> None:
+def test_the_operator_is_what_autograd_and_the_compiler_expect(norm: Norm, monkeypatch: pytest.MonkeyPatch) -> None:
     """Schema, gradient, and the shapes and strides that torch.compile is told."""
     x = random((2, 12, 3, 5)).contiguous(memory_format=torch.channels_last).requires_grad_()
     torch.library.opcheck(cast(Any, norm), (x, 2, K, ALPHA, True))
 
     @torch.compile(backend="aot_eager", fullgraph=True)
     def compiled(x: Tensor) -> Tensor:
-        return norm(2 * x, 2, K, ALPHA, True) + 1
+        return local_response_norm(2 * x, 2, relu=True) + 1
 
+    monkeypatch.setattr("model.lrn.functional.GPU", "cpu")
     expected = norm(2 * x, 2, K, ALPHA, True) + 1
     torch.testing.assert_close(compiled(x), expected)
     (gradient,) = torch.autograd.grad(compiled(x).square().sum(), x)
@@ -166,10 +166,11 @@ def test_the_network_on_a_gpu(norm: Norm, monkeypatch: pytest.MonkeyPatch) -> No
         return norm(x, *arguments)
 
     def gradients(uses_kernels: bool) -> list[Tensor]:
-        monkeypatch.setattr(model.lrn.functional, "_runs_gpu_kernels", lambda x: uses_kernels)
+        monkeypatch.setattr("model.lrn.functional.GPU", "cpu" if uses_kernels else "cuda")
         logits = network(pixels).logits
         return list(torch.autograd.grad(logits.float().square().sum(), list(network.parameters())))
 
+    assert gpu_kernel_problem(torch.device("cpu")) == ""
     monkeypatch.setattr("model.lrn.gpu_kernels.response_norm", recorded)
     for computed, expected in zip(gradients(True), gradients(False), strict=True):
         torch.testing.assert_close(computed, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max()))
@@ -182,22 +183,22 @@ def test_the_kernels_are_compared_with_the_formula_before_they_are_used(
     norm: Norm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cpu = torch.device("cpu")
-    gpu_kernel_problem.cache_clear()
+    find_gpu_kernel_problem.cache_clear()
     assert gpu_kernel_problem(cpu) == ""
     with torch.inference_mode():
-        gpu_kernel_problem.cache_clear()
+        find_gpu_kernel_problem.cache_clear()
         assert gpu_kernel_problem(cpu) == ""
     for broken, problem in (
         (lambda *arguments: 1.01 * norm(*arguments), "its kernels don't return what the formula does on this GPU"),
         (lambda *arguments: [][0], "triton failed with IndexError: list index out of range"),
     ):
         monkeypatch.setattr("model.lrn.gpu_kernels.response_norm", broken)
-        gpu_kernel_problem.cache_clear()
+        find_gpu_kernel_problem.cache_clear()
         assert gpu_kernel_problem(cpu) == problem
     monkeypatch.setattr("model.lrn.functional.find_spec", lambda name: None)
-    gpu_kernel_problem.cache_clear()
+    find_gpu_kernel_problem.cache_clear()
     assert gpu_kernel_problem(cpu) == "triton is not installed"
-    gpu_kernel_problem.cache_clear()
+    find_gpu_kernel_problem.cache_clear()
 
 
 COMPILE = """

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
 from training.data.augment import Augmentation
-from training.data.rendering import jitter, render
+from training.data.rendering import recolor, render
 from training.data.transforms import Jittered, Transforms, draw_transforms, has_transforms
 from training.recipes import RECIPES, Boxes, Degradation, Recipe
 
 RECIPE = RECIPES["photos"]
 ROWS = np.arange(2000)
 NO_MEAN = torch.zeros(224, 224, 3)
+NO_SHIFT = np.zeros((1, 3), np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -147,9 +148,31 @@ def test_jitter_is_pillow_s(image: NDArray[np.uint8]) -> None:
         for change in (-0.3, 0.3, -1.0):
             changes = [zero, zero, zero]
             changes[place] = np.array([change])
-            got = jitter(pixels, Jittered(*changes))[0].permute(1, 2, 0).numpy()
+            got = recolor(pixels, None, Jittered(*changes), NO_SHIFT)[0].permute(1, 2, 0).numpy()
             expected = np.asarray(enhance(Image.fromarray(soft)).enhance(1 + change), np.float32)
             assert np.abs(got - expected).mean() < 1
+
+
+def test_all_changes_of_color_one_after_the_other(image: NDArray[np.uint8]) -> None:
+    """One matrix does what the changes do step by step."""
+    generator = np.random.default_rng(4)
+    pixels = torch.from_numpy(np.stack([image, image[::-1] // 2])).permute(0, 3, 1, 2).double()
+    jittered = Jittered(*generator.uniform(-0.4, 0.4, (3, 2)))
+    white_balance, shifts = generator.uniform(0.9, 1.1, (2, 3)), generator.normal(0, 5, (2, 3)).astype(np.float32)
+    got = recolor(pixels.float(), white_balance, jittered, shifts)
+
+    def each(values: NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(values.astype(np.float64)).view(2, -1, 1, 1)
+
+    def gray(pixels: torch.Tensor) -> torch.Tensor:
+        return (pixels * torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)).sum(1, keepdim=True)
+
+    brightness, contrast, saturation = (each(values) for values in jittered)
+    expected = pixels * each(white_balance) * (1 + brightness)
+    mean = gray(expected).mean((2, 3), keepdim=True)
+    expected = mean + (expected - mean) * (1 + contrast)
+    expected = gray(expected) + (expected - gray(expected)) * (1 + saturation) + each(shifts)
+    torch.testing.assert_close(got.double(), expected, rtol=1e-5, atol=1e-3)
 
 
 def test_the_paper_s_recipes_have_no_transforms() -> None:
