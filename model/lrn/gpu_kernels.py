@@ -171,11 +171,13 @@ def backward_kernel(
 
 def _run(kernel: Any, tensors: tuple[Tensor, ...], groups: int, k: float, alpha: float, relu: bool) -> None:
     """Run a kernel over channels-last tensors of one shape, the last of which it writes."""
-    channels = tensors[0].shape[1]
-    width = channels // groups
-    count = tensors[0].numel() // width * triton.cdiv(width, 4) if tensors[0].numel() else 0
-    if count:
-        grid = (triton.cdiv(count, BLOCK),)
+    first = tensors[0]
+    width = first.shape[1] // groups
+    count = first.numel() // width * triton.cdiv(width, 4)
+    if not count:
+        return
+    grid = (triton.cdiv(count, BLOCK),)
+    with torch.cuda.device_of(first):  # type: ignore[no-untyped-call]
         kernel[grid](*tensors, count, k, alpha, WIDTH=width, RELU=relu, BLOCK=BLOCK, num_warps=NUM_WARPS)
 
 
