@@ -54,7 +54,8 @@ def measure_specialization(colors: Array, seed: int = 0) -> Specialization:
     generator = np.random.default_rng(seed)
     separation = _measure_separation(ranks[:half], len(ranks))
     permuted = np.stack([generator.permutation(ranks)[:half] for _ in range(NUM_PERMUTATIONS)])
-    p_value = float((_measure_separation(permuted, len(ranks)) >= separation - 1e-12).mean())
+    as_different = (_measure_separation(permuted, len(ranks)) >= separation - 1e-12).sum()
+    p_value = float((as_different + 1) / (NUM_PERMUTATIONS + 1))  # the towers as they are count, too: never 0
     means = (float(colors[:half].mean()), float(colors[half:].mean()))
     return Specialization(means, float(separation), p_value)
 
@@ -109,7 +110,7 @@ def main(
         results[name] = result._asdict() | {"commit": manifest.training.get("commit")}
         first, second = result.means
         typer.echo(
-            f"{name}: color {first:.3f} and {second:.3f}, separation {result.separation:.2f}, p = {result.p_value:.2f}"
+            f"{name}: color {first:.3f} and {second:.3f}, separation {result.separation:.2f}, p = {result.p_value:.4f}"
         )
     write_report(output / "specialization.json", {"networks": results})
     draw(colors).savefig(output / "specialization.png", dpi=110)
