@@ -67,8 +67,6 @@ STAGES = {
     "layout conversions": r"Reorder|Transpose",
 }
 """Stages of the network by the names of their nodes; the first that matches."""
-BRANCHES = {"then_branch": "shared crops", "else_branch": "separate crops"}
-"""Of the network's If."""
 
 
 def create_from_forward(network: Path, create_forward: Callable[[Path], Forward]) -> Implementation:
@@ -107,11 +105,11 @@ def build_separate_crops(artifact: Artifact) -> onnx.ModelProto:
     return build_graph(read_spec(artifact.manifest), weights, mean, share_crops=False, temperature=temperature)
 
 
-def take_branch(network: Path, branch: str) -> onnx.ModelProto:
-    """A network with one of the `BRANCHES` of its If in place of the If."""
+def take_shared_crops(network: Path) -> onnx.ModelProto:
+    """A network that only computes ten crops together, without the If that chooses."""
     model = onnx.load(str(network))
     place, choice = next((place, node) for place, node in enumerate(model.graph.node) if node.op_type == "If")
-    graph = next(attribute.g for attribute in choice.attribute if attribute.name == branch)
+    graph = next(attribute.g for attribute in choice.attribute if attribute.name == "then_branch")
     after = list(model.graph.node)[place + 1 :]
     del model.graph.node[place:]
     output = onnx.helper.make_node("Identity", [graph.output[0].name], [choice.output[0]])
@@ -142,10 +140,9 @@ def list_implementations(artifact: Artifact, separate_crops: Path) -> dict[str, 
     for hint in ("f32", "bf16"):
         implementations[f"OpenVINO, {hint}"] = partial(create_openvino, separate_crops, hint)
     if artifacts.NETWORK_FILES["int8"] in artifact.manifest.files:
-        for branch, crops in BRANCHES.items():
-            branch_file = separate_crops.with_name(f"int8-{branch}.onnx")
-            onnx.save(take_branch(artifact.path / artifacts.NETWORK_FILES["int8"], branch), str(branch_file))
-            implementations[f"OpenVINO, our int8 graph, {crops}"] = partial(create_openvino, branch_file, "f32")
+        shared_crops = separate_crops.with_name("int8-shared-crops.onnx")
+        onnx.save(take_shared_crops(artifact.path / artifacts.NETWORK_FILES["int8"]), str(shared_crops))
+        implementations["OpenVINO, our int8 graph"] = partial(create_openvino, shared_crops, "f32")
     return implementations
 
 
