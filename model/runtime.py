@@ -28,8 +28,8 @@ MAX_CROPS = 20
 """Crops that are computed together on a CPU. More are hardly faster, and take memory that would have to be given back:
 taking it again, page by page, costs a fifth of the time."""
 SPINNING = {"session.intra_op.spin_duration_us": "50", "session.force_spinning_stop": "1"}
-"""How long onnxruntime's threads wait for the next layer before they sleep; after the last one they sleep at once. To wake
-them for each of a hundred layers takes 8 % of the time of ten crops in int8; longer waiting takes other threads' time."""
+"""How long onnxruntime's threads wait for the next layer before they sleep; after the last one they sleep at once.
+Waking them for each layer takes 8 % of the time of ten crops in int8; waiting longer takes other threads' time."""
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
