@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from model.artifacts.artifact import Label
-from training.config import Environment, RecipeOptions, TrainConfig, TrainingPrecision
+from training.config import Environment, NetworkOptions, RecipeOptions, TrainConfig, TrainingPrecision
 from training.data.cache import ImageCache
 from training.data.copies import find_copies
 from training.data.datasets import Dataset, Example
@@ -20,41 +22,101 @@ from training.loop.distributed import DistributedContext
 from training.loop.engine import TrainingEngine
 from training.optim.initial_weights import InitialState
 
-NUM_IMAGES, WARMUP_STEPS = 4096, 10
+NUM_IMAGES, NUM_STEPS, WARMUP_STEPS = 4096, 30, 10
+CHUNK_ROWS = 256
+PATTERN_SIZE = 8
+NOISE = 48
+
+
+class SyntheticImages(NamedTuple):
+    """Images of some classes, and the cache that has them."""
+
+    dataset: Dataset
+    cache: ImageCache
+
+
+@contextmanager
+def create_images(num_images: int = NUM_IMAGES, num_classes: int = 1000) -> Iterator[SyntheticImages]:
+    """Images that exist in this context: a coarse pattern for each class, and noise; image n is of class n mod classes.
+
+    They have no files.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        yield open_images(Path(folder), num_images, num_classes)
+
+
+def open_images(folder: Path, num_images: int, num_classes: int) -> SyntheticImages:
+    """The images of `create_images` in a folder; those that are there already are used."""
+    labels = tuple(Label(id=str(number), name=str(number)) for number in range(num_classes))
+    examples = tuple(Example("", number % num_classes) for number in range(num_images))
+    dataset = Dataset("noise", "", "", labels, examples, (), ())
+    images = RawImages(folder, num_images)
+    exists = images.path.exists()
+    images.resume(0)
+    if not exists:
+        _draw(images, num_classes)
+    traits = np.zeros(num_images, TRAITS)
+    copies = find_copies(dataset, traits)
+    mean, covariance = np.full((256, 256, 3), 127.5, np.float32), 5400 * np.eye(3)
+    return SyntheticImages(dataset, ImageCache(images, mean, covariance, {}, traits, copies))
+
+
+def _draw(images: RawImages, num_classes: int) -> None:
+    generator = np.random.default_rng(0)
+    patterns = generator.integers(NOISE, 256 - NOISE, (num_classes, PATTERN_SIZE, PATTERN_SIZE, 3), np.uint8)
+    repeats = 256 // PATTERN_SIZE
+    for start in range(0, images.count, CHUNK_ROWS):
+        rows = np.arange(start, min(start + CHUNK_ROWS, images.count))
+        coarse = patterns[rows % num_classes] - np.uint8(NOISE)
+        images.map[rows] = coarse.repeat(repeats, 1).repeat(repeats, 2)
+        images.map[rows] += generator.integers(0, 2 * NOISE, (len(rows), 256, 256, 3), np.uint8)
+
+
+def create_engine(
+    images: SyntheticImages,
+    context: DistributedContext,
+    batch_size: int,
+    precision: TrainingPrecision,
+    is_compiled: bool = False,
+    network: NetworkOptions | None = None,
+) -> TrainingEngine:
+    """The engine that training/run.py uses, with the recipe of the paper and the initial weights of its authors."""
+    config = TrainConfig.create(
+        RecipeOptions("paper", batch_size=batch_size, initialization="source"),
+        network,
+        environment=Environment(precision=precision, compile=is_compiled),
+    )
+    initial = InitialState.create(config, images.dataset.labels)
+    return TrainingEngine(config, images.dataset, images.cache, context, initial)
 
 
 def measure_loading(
-    batch_size: int, device: torch.device, precision: TrainingPrecision, is_compiled: bool, num_steps: int = 30
+    engine: TrainingEngine, num_steps: int = NUM_STEPS, warmup_steps: int = WARMUP_STEPS
 ) -> dict[str, float]:
     """Images per second of training steps as in training/run.py, cropping and copying included.
 
     `data_stall`: fraction of the time in which steps waited for images.
     """
-    pixels = np.random.default_rng(0).integers(0, 256, (NUM_IMAGES, 256, 256, 3), np.uint8)
-    config = TrainConfig.create(
-        RecipeOptions("paper", batch_size=batch_size, initialization="source"),
-        environment=Environment(precision=precision, compile=is_compiled),
-    )
-    labels = tuple(Label(id=str(number), name=str(number)) for number in range(1000))
-    examples = tuple(Example("", number % 1000) for number in range(NUM_IMAGES))
-    dataset = Dataset("noise", "", "", labels, examples, (), ())
-    with tempfile.TemporaryDirectory() as folder:
-        images = RawImages(Path(folder), NUM_IMAGES)
-        images.resume(0)
-        images.map[:] = pixels
-        traits = np.zeros(NUM_IMAGES, TRAITS)
-        copies = find_copies(dataset, traits)
-        cache = ImageCache(images, np.full((256, 256, 3), 127.5, np.float32), 5400 * np.eye(3), {}, traits, copies)
-        initial = InitialState.create(config, labels)
-        engine = TrainingEngine(config, dataset, cache, DistributedContext(device), initial)
-        order = np.resize(np.arange(NUM_IMAGES), (num_steps + WARMUP_STEPS) * batch_size)
-        for step, sums in engine.run_epoch(order, 1, 0):
-            if step == WARMUP_STEPS - 1:
-                sums.sum().item()  # waits for the GPU
-                start, engine.loader.stall_seconds = time.perf_counter(), 0.0
-        sums.sum().item()
-        seconds = time.perf_counter() - start
+    batch_size = engine.recipe.batch_size
+    order = np.resize(np.arange(engine.loader.cache.images.count), (num_steps + warmup_steps) * batch_size)
+    for step, sums in engine.run_epoch(order, 1, 0):
+        if step == warmup_steps - 1:
+            sums.sum().item()  # waits for the GPU
+            start, engine.loader.stall_seconds = time.perf_counter(), 0.0
+    sums.sum().item()
+    seconds = time.perf_counter() - start
     return {
         "images_per_second": num_steps * batch_size / seconds,
         "data_stall": engine.loader.stall_seconds / seconds,
     }
+
+
+def train_steps(engine: TrainingEngine, num_steps: int) -> list[float]:
+    """Run steps from the first image on. Returns the loss of each."""
+    batch_size = engine.recipe.batch_size
+    order = np.resize(np.arange(engine.loader.cache.images.count), num_steps * batch_size)
+    losses = []
+    for _, sums in engine.run_epoch(order, 1, 0):
+        losses.append(float(sums[0]) / batch_size)
+        sums.zero_()
+    return losses

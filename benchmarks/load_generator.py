@@ -48,7 +48,11 @@ def read_images(data: str, archive: Path | None, count: int) -> list[bytes]:
     """Image files of the test split, in random order; every tenth enlarged to a phone's 12 megapixels."""
     test = load_dataset(data, archive=archive).test
     examples = [test[i] for i in np.random.default_rng(0).permutation(len(test))[:count]]
-    files = [example.path.read_bytes() for example in examples]
+    return enlarge_some([example.path.read_bytes() for example in examples])
+
+
+def enlarge_some(files: Sequence[bytes]) -> list[bytes]:
+    """Every tenth image file enlarged to a phone's 12 megapixels, the others as they are."""
     return [enlarge(file) if number % 10 == 9 else file for number, file in enumerate(files)]
 
 

@@ -146,10 +146,12 @@ def measure_overhead(server: Server, model: OnnxModel, images: Sequence[bytes]) 
     }
 
 
-def measure_under_load(server: Server, images: Sequence[bytes], seconds: float) -> list[dict[str, Any]]:
+def measure_under_load(
+    server: Server, images: Sequence[bytes], seconds: float, fractions: Sequence[float] = LOAD_FRACTIONS
+) -> list[dict[str, Any]]:
     """Open loop at fractions of the peak measured just before: latency, goodput within the deadline, statuses."""
     rows = []
-    for fraction in LOAD_FRACTIONS:
+    for fraction in fractions:
         with server.running():
             peak = measure_peak(server.url, images, seconds / 2)
             samples = asyncio.run(run_open_loop(server.url, images, fraction * peak, seconds))

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.baselines.torch_alexnet import TorchAlexNet
-from benchmarks.data_loading import measure_loading
+from benchmarks.data_loading import create_engine, create_images, measure_loading
 from benchmarks.results import RESULTS, OutputOption, format_table, write_result
 from benchmarks.timing import GFLOP_PER_CROP, measure_matrix_tflops, median_ratio, time_call
 from model.lrn.functional import local_response_norm
@@ -36,6 +36,7 @@ from model.runtime import available_cpus
 from training.config import TrainingDevice, TrainingPrecision
 from training.data.augment import Augmentation
 from training.data.crop_kernels import cut_crops
+from training.loop.distributed import DistributedContext
 from training.loop.frozen_features import num_frozen_layers
 from training.loop.runtime import disable_malloc_trim, pick_device
 from training.optim.dropout import dropout_masks
@@ -272,10 +273,13 @@ def main(
     steps |= measure_frozen_steps(batch_size, torch_device, compile_, rounds)
     steps |= measure_normalizations(batch_size, torch_device, rounds)
     typer.echo(format_table(steps))
-    loading = {
-        f"with images from the cache, in {precision}": measure_loading(batch_size, torch_device, precision, compile_)
-        for precision in PRECISIONS
-    }
+    with create_images() as images:
+        loading = {
+            f"with images from the cache, in {precision}": measure_loading(
+                create_engine(images, DistributedContext(torch_device), batch_size, precision, compile_)
+            )
+            for precision in PRECISIONS
+        }
     typer.echo(format_table(loading))
     crops_per_second = measure_cropping()
     typer.echo(f"crops from the cache: {crops_per_second:,.0f} per second and core")

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import onnx
 import pytest
 import torch
 
 from benchmarks.color_profiles import draw_colors, encode, measure_effect, set_date
+from benchmarks.gpu import __main__ as gpu
+from benchmarks.gpu.inference import convert_to_float16
+from benchmarks.gpu.parts import PARTS, run_parts
+from benchmarks.gpu.rows import PartOptions, RowWriter
 from benchmarks.icc_profiles import DISPLAY_P3, GAMMA, make_profile
+from benchmarks.inference import build_separate_crops
 from benchmarks.results import format_table, write_result
 from benchmarks.training import create_torch_step, separate_process
+from model.artifacts.artifact import Artifact
 
 
 def test_dead_process_ends_the_benchmark() -> None:
@@ -49,3 +58,76 @@ def test_effect_of_a_color_profile_is_measured() -> None:
     assert 5 < converted["mean_change"] < 20
     assert converted["max_change"] > 60
     assert measure_effect([encode(colors)]) == {"images": 1, "mean_change": 0.0, "max_change": 0}
+
+
+def read_parts(output: Path) -> dict[str, Any]:
+    (file,) = output.iterdir()
+    parts: dict[str, Any] = json.loads(file.read_text())["parts"]
+    return parts
+
+
+def test_a_part_that_crashes_or_hangs_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = {"crashing": "tests.helpers.crashing_part", "hanging": "tests.helpers.hanging_part"}
+    monkeypatch.setattr(gpu, "PARTS", parts | {"peaks": PARTS["peaks"]})
+    with pytest.raises(SystemExit, match="not finished: crashing, hanging; the result file says why"):
+        gpu.main(device="cpu", quick=True, part_seconds=15, output=tmp_path)
+    results = read_parts(tmp_path)
+    assert results["crashing"]["status"] == "failed"
+    assert "SIGSEGV" in results["crashing"]["output"]
+    assert results["crashing"]["rows"] == {"first": {"images_per_second": 12.5}}
+    assert "not JSON compliant" in results["crashing"]["errors"]["no number"]
+    assert results["hanging"]["status"] == "out of time"
+    assert 15 <= results["hanging"]["seconds"] < 30
+    assert not Path(f"/proc/{results['hanging']['rows']['before']['process']}").exists()
+    assert results["peaks"]["status"] == "finished"
+    assert results["peaks"]["rows"]["matrix product, float32"]["tflops"] > 0
+
+
+def test_results_are_reported_after_each_part_and_no_part_starts_late() -> None:
+    parts = {"hanging": "tests.helpers.hanging_part", "late": "tests.helpers.crashing_part"}
+    reported: list[dict[str, str]] = []
+    run_parts(
+        parts,
+        PartOptions("cpu", True),
+        60,
+        2,
+        lambda results: reported.append({name: result.status for name, result in results.items()}),
+    )
+    assert reported == [{"hanging": "out of time"}, {"hanging": "out of time", "late": "not run"}]
+
+
+def test_a_difference_beyond_its_limit_fails(tmp_path: Path) -> None:
+    rows = RowWriter(tmp_path / "rows")
+    rows.require_at_most("equal", 1e-5, 1e-4)
+    assert rows.num_errors == 0
+    rows.require_at_most("different", 1e-3, 1e-4)
+    rows.require_at_most("no number", float("nan"), 1e-4)
+    assert rows.num_errors == 2
+
+
+@pytest.mark.slow
+def test_every_part_of_the_gpu_benchmark_runs_on_a_cpu(tmp_path: Path) -> None:
+    gpu.main(device="cpu", quick=True, output=tmp_path)
+    results = read_parts(tmp_path)
+    assert list(results) == list(PARTS)
+    for name, result in results.items():
+        assert (result["status"], result["errors"]) == ("finished", {}), name
+        assert result["rows"], name
+    assert results["training"]["rows"]["bfloat16, batch 4"]["fraction_of_peak"] > 0
+    assert results["towers"]["rows"]["two processes, gloo: against one process"]["difference"] <= 1e-9
+    assert results["inference"]["rows"]["torch, float32, against the CPU"]["difference"] <= 1e-4
+    assert results["search"]["rows"]["float16, re-scored"]["share_equal"] == 1
+    assert results["serving"]["rows"]["50 % of the peak"]["goodput_per_second"] > 0
+
+
+def test_squares_of_a_normalization_stay_in_float32(artifact: Artifact) -> None:
+    """They exceed float16 in some networks; the converter alone puts them into it between two nodes."""
+    graph = convert_to_float16(build_separate_crops(artifact)).graph
+    nodes = {node.output[0]: node for node in graph.node}
+    (power,) = [node for node in graph.node if node.name == "lrn1_power"]
+    while power.op_type != "Cast":
+        assert power.name.startswith("lrn1_")
+        power = nodes[power.input[0]]
+    assert power.attribute[0].i == onnx.TensorProto.FLOAT
+    assert nodes[power.input[0]].name.startswith("conv1")
+    assert np.isin(["conv1", "conv2", "fc6"], [node.name for node in graph.node]).all()
