@@ -27,7 +27,7 @@ RUNTIMES = {
         "onnxruntime-rocm",
         "onnxruntime-training",
     ),
-    "faiss": ("faiss-cpu", "faiss-gpu", "faiss-gpu-cu11", "faiss-gpu-cu12"),
+    "faiss": ("faiss-cpu", "faiss-gpu", "faiss-gpu-cu11", "faiss-gpu-cu12", "faiss-gpu-cuvs"),
 }
 """Modules that several distributions have, of which each overwrites the others' files."""
 

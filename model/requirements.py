@@ -30,7 +30,7 @@ PACKAGES = {
 
 INSTALL_GPU = (
     "in a new environment, pip uninstall --yes onnxruntime faiss-cpu && "
-    "pip install 'onnxruntime-gpu[cuda,cudnn]>=1.23,<1.27' 'faiss-gpu>=1.14.3,<1.16'"
+    "pip install 'onnxruntime-gpu[cuda,cudnn]>=1.28,<1.32' 'faiss-gpu>=1.14.3,<1.16'"
 )
 """The packages of requirements-gpu.txt."""
 

@@ -31,6 +31,8 @@ SPINNING = {"session.intra_op.spin_duration_us": "50", "session.force_spinning_s
 """How long onnxruntime's threads wait for the next layer before they sleep; after the last one they sleep at once.
 Waking them for each layer takes 8 % of the time of ten crops in int8; waiting longer takes other threads' time."""
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+PROVIDER_OPTIONS: dict[str, dict[str, str]] = {"cpu": {}, "cuda": {"use_tf32": "0"}}
+"""float32 is float32 on a GPU, too: with TF32, features would differ from those of an index made on the CPU."""
 
 
 def available_cpus() -> int:
@@ -64,7 +66,7 @@ class OnnxModel:
         mapped: bool = False,
     ) -> None:
         check_graph(path)
-        providers = _providers(device)
+        providers = [(PROVIDERS[name], PROVIDER_OPTIONS[name]) for name in _choose_devices(device)]
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads or available_cpus()
         options.inter_op_num_threads = 1
@@ -86,8 +88,8 @@ class OnnxModel:
         self.device = next((name for name, provider in PROVIDERS.items() if provider == running), running)
         if device == "cuda" and self.device != "cuda":
             raise DeviceError(
-                f"onnxruntime can't run the network on cuda, and would run it on {self.device}: check the CUDA "
-                "installation, or choose --device cpu"
+                f"onnxruntime can't run the network on cuda, and would run it on {self.device}: check with nvidia-smi "
+                "that the driver is 580 or newer (CUDA 13), or choose --device cpu"
             )
         outputs = {output.name: output for output in self._session.get_outputs()}
         if set(outputs) - {SCALED_LOGITS} != {"probabilities", "features"}:
@@ -142,14 +144,15 @@ def top_k(scores: NDArray[np.floating[Any]], k: int) -> NDArray[np.int64]:
     return indices
 
 
-def _providers(device: str) -> list[str]:
+def _choose_devices(device: str) -> list[str]:
+    """The devices to try, in this order. Raises DeviceError."""
     available = ort.get_available_providers()
     if PROVIDERS["cuda"] in available:
         ort.preload_dlls(msvc=False)  # the CUDA libraries that pip installed beside it: it looks only in the system
     if device == "auto":
-        return [provider for provider in (PROVIDERS["cuda"], PROVIDERS["cpu"]) if provider in available]
+        return [name for name in ("cuda", "cpu") if PROVIDERS[name] in available]
     if device not in PROVIDERS:
         raise DeviceError(f"unknown device {device!r}: choose cpu, cuda or auto")
     if PROVIDERS[device] not in available:
         raise DeviceError(f"onnxruntime is installed without {device}: {INSTALL_GPU}")
-    return [PROVIDERS[device]]
+    return [device]

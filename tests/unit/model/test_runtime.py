@@ -69,6 +69,25 @@ def test_cuda_libraries_that_pip_installed_are_loaded(artifact: Artifact, monkey
     assert len(loaded) == 1
 
 
+def test_cuda_is_asked_for_float32_and_must_be_what_runs(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    providers: list[object] = []
+    create = ort.InferenceSession
+
+    def record(*arguments: object, **options: object) -> ort.InferenceSession:
+        providers.append(options["providers"])
+        return create(*arguments, **options)
+
+    monkeypatch.setattr(ort, "preload_dlls", lambda **options: None)
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [PROVIDERS["cuda"], PROVIDERS["cpu"]])
+    monkeypatch.setattr(ort, "InferenceSession", record)
+    with (
+        warnings.catch_warnings(action="ignore"),
+        pytest.raises(DeviceError, match="would run it on cpu: check with nvidia-smi that the driver is 580 or newer"),
+    ):
+        OnnxModel(artifact.network, "cuda")
+    assert providers == [[("CUDAExecutionProvider", {"use_tf32": "0"})]]
+
+
 def test_top_k_is_in_order_and_ties_go_to_the_lower_index() -> None:
     scores = np.array([[0.1, 0.4, 0.4, 0.1], [0.0, 0.0, 0.0, 1.0]], np.float32)
     assert top_k(scores, 3).tolist() == [[1, 2, 0], [3, 0, 1]]
