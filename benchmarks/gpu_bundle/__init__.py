@@ -1,0 +1,1 @@
+"""Wheels and data for a machine without a network, in pieces with checksums."""

@@ -1,0 +1,102 @@
+"""Wheels and data for a machine without a network, which has Python, PyTorch with CUDA and little else.
+
+    python -m benchmarks.gpu_bundle --packages packages.txt --keep torch --data ~/images --output bundle
+
+packages.txt is what `python3 -m pip list --format=freeze` prints on that machine. The bundle has this program with its
+extra `train`, what requirements-gpu.txt asks for, and what the benchmarks need; without what is there already. It is in
+pieces of at most 24 MB. Copy all of them, and there run `python3 install.py`: it names what is missing or damaged, and
+installs the wheels without a network. The packages for CUDA are hundreds of MB; --leave-out leaves out one of
+requirements-gpu.txt.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from benchmarks.gpu_bundle.pieces import write_bundle
+from benchmarks.gpu_bundle.wheels import (
+    BundleError,
+    Target,
+    asked_version,
+    build_wheel,
+    collect_wheels,
+    parse_packages,
+    python_version,
+)
+from benchmarks.results import ROOT
+from training.publish.provenance import commit
+
+GPU_REQUIREMENTS = ROOT / "requirements-gpu.txt"
+REPLACED = {"onnxruntime-gpu": "onnxruntime", "faiss-gpu": "faiss-cpu"}
+"""A package of requirements-gpu.txt -> the one for the CPU whose files it overwrites."""
+BENCHMARK_REQUIREMENTS = ("httpx2>=2.16,<3",)
+
+
+def list_requirements(wheel: Path, extra: str, left_out: frozenset[str]) -> list[str]:
+    """The program with an extra, and what requirements-gpu.txt and the benchmarks ask for. Raises BundleError."""
+    lines = [line for line in GPU_REQUIREMENTS.read_text().splitlines() if line and not line.startswith("#")]
+    names = {canonicalize_name(Requirement(line).name) for line in lines}
+    if unknown := left_out - names:
+        raise BundleError(f"{', '.join(sorted(unknown))} isn't in {GPU_REQUIREMENTS.name}: correct --leave-out")
+    gpu = [line for line in lines if canonicalize_name(Requirement(line).name) not in left_out]
+    return [f"alexnet-server[{extra}] @ file://{wheel}", *gpu, *BENCHMARK_REQUIREMENTS]
+
+
+def collect(wheel: Path, target: Target, data: list[Path], output: Path, extra: str, left_out: frozenset[str]) -> None:
+    """Collect the wheels and write the bundle; print what is in it. Raises BundleError."""
+    requirements = list_requirements(wheel, extra, left_out)
+    kept = [
+        f"{name} {target.packages[name]} stays; {asked_version(name, requirements)} is asked for, and was tested"
+        for name in sorted(target.kept)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        wheels = collect_wheels(requirements, target, Path(folder))
+        for path in wheels:
+            typer.echo(f"{path.stat().st_size / 1e6:8.1f} MB  {path.name}")
+        facts = {
+            "commit": commit(),
+            "python": python_version(target.python),
+            "replaced": sorted(target.replaced),
+            "kept": kept,
+        }
+        files = write_bundle(output, wheels, data, facts)
+    for sentence in kept:
+        typer.echo(sentence)
+    size = sum(path.stat().st_size for path in files) / 1e6
+    typer.echo(f"{output}: {len(files)} files, {size:,.1f} MB; copy all of them, and run install.py there")
+
+
+def main(
+    packages: Annotated[Path, typer.Option(exists=True, help="What the machine has: pip list --format=freeze.")],
+    output: Annotated[Path, typer.Option(help="New folder for the bundle.")],
+    data: Annotated[list[Path] | None, typer.Option(help="A file or folder to bring; give it again for more.")] = None,
+    python: Annotated[str, typer.Option(help="Python here of the machine's minor version, with pip.")] = sys.executable,
+    glibc: Annotated[int, typer.Option(min=17, help="The machine's C library is 2.GLIBC or newer.")] = 28,
+    keep: Annotated[list[str] | None, typer.Option(help="Package that stays, whatever version is asked for.")] = None,
+    upgrade: Annotated[list[str] | None, typer.Option(help="Package of which another version may be brought.")] = None,
+    leave_out: Annotated[list[str] | None, typer.Option(help="Package of requirements-gpu.txt not to bring.")] = None,
+    extra: Annotated[str, typer.Option(help="Extra of alexnet-server.")] = "train",
+) -> None:
+    """Collect wheels and data, and write the bundle."""
+    kept, upgraded, left_out = (frozenset(map(canonicalize_name, names or [])) for names in (keep, upgrade, leave_out))
+    try:
+        present = parse_packages(packages.read_text())
+        if missing := (kept | upgraded) - present.keys():
+            raise BundleError(f"{', '.join(sorted(missing))} isn't in {packages}: correct --keep and --upgrade")
+        replaced = frozenset(cpu for gpu, cpu in REPLACED.items() if gpu not in left_out)
+        target = Target(present, python, glibc, upgraded, kept, replaced)
+        with build_wheel(ROOT, python) as wheel:
+            collect(wheel, target, data or [], output, extra, left_out)
+    except BundleError as error:
+        raise SystemExit(f"error: {error}") from None
+
+
+if __name__ == "__main__":
+    typer.run(main)

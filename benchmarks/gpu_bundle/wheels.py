@@ -1,0 +1,189 @@
+"""The wheels that a machine without a network lacks: pip resolves them for its Python and platform.
+
+What is on that machine stands in pip's way as an empty wheel of the same version, without requirements: so pip neither
+downloads it nor chooses another version, and names what can't be had together with it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name, parse_wheel_filename
+from packaging.version import Version
+
+STAND_IN = "target"
+"""Local version of the empty wheels, which no index has."""
+OLDEST_GLIBC = 17
+"""Of the manylinux tags with a version, 2.17."""
+
+
+class BundleError(Exception):
+    """What can't be collected, and what to do."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """The machine that the wheels are for.
+
+    `packages`: what it has, name -> version. `python`: a Python of its minor version on this machine, with pip, which
+    decides conditions on the version. `glibc`: the minor version of its C library, 2.`glibc`. `upgraded`: packages of
+    which another version may be brought. `kept`: packages that stay whatever version is asked for. `replaced`: packages
+    that the requirements ask for and that others of them replace.
+    """
+
+    packages: Mapping[str, str]
+    python: str
+    glibc: int = 28
+    upgraded: frozenset[str] = field(default_factory=frozenset)
+    kept: frozenset[str] = field(default_factory=frozenset)
+    replaced: frozenset[str] = field(default_factory=frozenset)
+
+
+def parse_packages(text: str) -> dict[str, str]:
+    """Name -> version from the output of `pip list --format=freeze`. Raises BundleError."""
+    packages = dict[str, str]()
+    for line in text.splitlines():
+        name, equals, version = line.partition("==")
+        if equals:
+            packages[canonicalize_name(name.strip())] = version.strip()
+        elif line.strip() and not line.startswith("#"):
+            raise BundleError(f"expected NAME==VERSION, got {line!r}: write the file with pip list --format=freeze")
+    return packages
+
+
+def collect_wheels(requirements: Sequence[str], target: Target, folder: Path) -> list[Path]:
+    """Download what the target lacks of the requirements to an empty folder. Raises BundleError.
+
+    A requirement with a file (`NAME @ file://...`) is taken from there.
+    """
+    stand_ins = dict(choose_stand_ins(requirements, target))
+    with tempfile.TemporaryDirectory() as name:
+        empty, constraints = Path(name) / "wheels", Path(name) / "constraints.txt"
+        empty.mkdir()
+        for package, version in stand_ins.items():
+            write_wheel(empty, package, version, {})
+        constraints.write_text("".join(f"{package}=={version}\n" for package, version in stand_ins.items()))
+        command = [
+            *(target.python, "-m", "pip", "download", "--only-binary=:all:", "--implementation", "cp"),
+            *("--python-version", python_version(target.python), *platform_options(target.glibc)),
+            *("--find-links", str(empty), "--dest", str(folder), *requirements),
+        ]
+        environment = os.environ | {"PIP_CONSTRAINT": str(constraints)}  # instead of any that is configured
+        done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise BundleError(
+            f"pip can't collect the wheels:\n{done.stderr.strip()[-4000:]}\n"
+            "where the target has another version than is asked for, --upgrade NAME brings the one that is, and --keep "
+            "NAME stays with the target's"
+        )
+    sys.stderr.write(done.stderr)
+    wheels = []
+    for path in sorted(folder.glob("*.whl")):
+        if _is_stand_in(parse_wheel_filename(path.name)[1]):
+            path.unlink()
+        else:
+            wheels.append(path)
+    return wheels
+
+
+def choose_stand_ins(requirements: Sequence[str], target: Target) -> Iterator[tuple[str, str]]:
+    """Name and version of each empty wheel. Raises BundleError."""
+    for name in sorted({*target.packages, *target.replaced, *target.kept} - target.upgraded):
+        if name in target.replaced or name in target.kept:
+            version = asked_version(name, requirements)
+        else:
+            version = target.packages[name]
+        yield name, f"{version}.{STAND_IN}" if "+" in version else f"{version}+{STAND_IN}"
+
+
+def asked_version(name: str, requirements: Iterable[str]) -> str:
+    """A version that satisfies the requirements of this name, those of wheels with a file included.
+
+    Raises BundleError if none names it with a lowest version.
+    """
+    for requirement in iter_requirements(requirements):
+        if canonicalize_name(requirement.name) == name:
+            for specifier in requirement.specifier:
+                if specifier.operator in ("==", ">=", "~="):
+                    return specifier.version
+    raise BundleError(f"nothing asks for {name} and its lowest version: leave it out of --keep")
+
+
+def iter_requirements(requirements: Iterable[str]) -> Iterator[Requirement]:
+    """The requirements, and those of each wheel with a file for the extras that are asked for."""
+    for requirement in map(Requirement, requirements):
+        yield requirement
+        if requirement.url is None:
+            continue
+        with zipfile.ZipFile(requirement.url.removeprefix("file://")) as wheel:
+            (metadata,) = [name for name in wheel.namelist() if name.endswith(".dist-info/METADATA")]
+            lines = wheel.read(metadata).decode().splitlines()
+        for line in lines:
+            if line.startswith("Requires-Dist: "):
+                needed = Requirement(line.removeprefix("Requires-Dist: "))
+                extras = requirement.extras or {""}
+                if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras):
+                    yield needed
+
+
+def python_version(python: str) -> str:
+    """The minor version of a Python, as 3.12. Raises BundleError."""
+    try:
+        code = "import sys; print('%d.%d' % sys.version_info[:2])"
+        return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise BundleError(f"{python} isn't a Python that runs here: {error}") from error
+
+
+def platform_options(glibc: int) -> list[str]:
+    """pip's options for every tag of Linux on x86-64 that a C library 2.`glibc` can use; pip takes each literally."""
+    tags = [f"manylinux_2_{minor}_x86_64" for minor in range(glibc, OLDEST_GLIBC - 1, -1)]
+    tags += [f"{name}_x86_64" for name in ("manylinux2014", "manylinux2010", "manylinux1", "linux")]
+    return [word for tag in tags for word in ("--platform", tag)]
+
+
+def write_wheel(folder: Path, name: str, version: str, modules: Mapping[str, str]) -> Path:
+    """A wheel of pure Python without requirements. `modules`: file name -> text."""
+    escaped = canonicalize_name(name).replace("-", "_")
+    info, target = f"{escaped}-{version}.dist-info", folder / f"{escaped}-{version}-py3-none-any.whl"
+    files = dict(modules) | {
+        f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: alexnet-server\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    rows = [f"{path},sha256={_record_hash(text)},{len(text.encode())}\n" for path, text in files.items()]
+    with zipfile.ZipFile(target, "w") as wheel:
+        for path, text in files.items():
+            wheel.writestr(path, text)
+        wheel.writestr(f"{info}/RECORD", "".join([*rows, f"{info}/RECORD,,\n"]))
+    return target
+
+
+def _record_hash(text: str) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+
+
+def _is_stand_in(version: Version) -> bool:
+    return (version.local or "").rpartition(".")[2] == STAND_IN
+
+
+@contextmanager
+def build_wheel(source: Path, python: str) -> Iterator[Path]:
+    """The wheel of a source tree, in a folder that exists in this context. Raises BundleError."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [python, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, str(source)]
+        done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            raise BundleError(f"pip can't build the wheel of {source}:\n{done.stderr.strip()[-4000:]}")
+        (wheel,) = Path(folder).glob("*.whl")
+        yield wheel
