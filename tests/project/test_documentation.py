@@ -75,6 +75,8 @@ def test_scripts_and_their_options_exist() -> None:
             script = word
             if words[place - 1] == "-m" and re.fullmatch(r"(benchmarks|experiments)(\.\w+)+", word):
                 script = word.replace(".", "/") + ".py"
+                if not (ROOT / script).is_file():
+                    script = word.replace(".", "/") + "/__main__.py"
             elif not re.fullmatch(r"(training|experiments)/(\w+/)*\w+\.(py|sh)", word):
                 continue
             text = (ROOT / script).read_text()
@@ -83,7 +85,7 @@ def test_scripts_and_their_options_exist() -> None:
                 for option in words[place + 1 :]:
                     name = option.partition("=")[0].removeprefix("--").replace("-", "_")
                     assert not option.startswith("--") or re.search(rf"\b{name}\b", text), words
-    assert {"benchmarks/training.py", "benchmarks/serving.py"} <= scripts
+    assert {"benchmarks/training.py", "benchmarks/serving.py", "benchmarks/gpu/__main__.py"} <= scripts
 
 
 def test_options_named_in_the_text_exist() -> None:
