@@ -12,12 +12,13 @@ from typing import NamedTuple
 import numpy as np
 
 from model.artifacts.artifact import Label
-from training.config import Environment, NetworkOptions, RecipeOptions, TrainConfig, TrainingPrecision
+from training.config import DeviceCache, Environment, NetworkOptions, RecipeOptions, TrainConfig, TrainingPrecision
 from training.data.cache import ImageCache
 from training.data.copies import find_copies
 from training.data.datasets import Dataset, Example
 from training.data.storage import RawImages
 from training.data.traits import TRAITS
+from training.loop.device_cache import keep_on_device
 from training.loop.distributed import DistributedContext
 from training.loop.engine import TrainingEngine
 from training.optim.initial_weights import InitialState
@@ -68,8 +69,11 @@ def _draw(images: RawImages, num_classes: int) -> None:
     for start in range(0, images.count, CHUNK_ROWS):
         rows = np.arange(start, min(start + CHUNK_ROWS, images.count))
         coarse = patterns[rows % num_classes] - np.uint8(NOISE)
-        images.map[rows] = coarse.repeat(repeats, 1).repeat(repeats, 2)
-        images.map[rows] += generator.integers(0, 2 * NOISE, (len(rows), 256, 256, 3), np.uint8)
+        pixels = coarse.repeat(repeats, 1).repeat(repeats, 2)
+        pixels += generator.integers(0, 2 * NOISE, pixels.shape, np.uint8)
+        for row, image in zip(rows, pixels, strict=True):
+            images.write(int(row), image, b"")
+    images.flush()
 
 
 def create_engine(
@@ -79,15 +83,24 @@ def create_engine(
     precision: TrainingPrecision,
     is_compiled: bool = False,
     network: NetworkOptions | None = None,
+    recipe: str = "paper",
+    device_cache: DeviceCache = "auto",
 ) -> TrainingEngine:
-    """The engine that training/run.py uses, with the recipe of the paper and the initial weights of its authors."""
+    """The engine that training/run.py uses, with the initial weights of the paper's authors.
+
+    `device_cache`: whether the images are kept in the device's memory; `auto` as in training/run.py.
+    """
     config = TrainConfig.create(
-        RecipeOptions("paper", batch_size=batch_size, initialization="source"),
+        RecipeOptions(recipe, batch_size=batch_size, initialization="source"),
         network,
-        environment=Environment(precision=precision, compile=is_compiled),
+        environment=Environment(precision=precision, compile=is_compiled, device_cache=device_cache),
     )
     initial = InitialState.create(config, images.dataset.labels)
-    return TrainingEngine(config, images.dataset, images.cache, context, initial)
+    engine = TrainingEngine(config, images.dataset, images.cache, context, initial)
+    stored = images.cache.images
+    rows = np.arange(stored.count), np.empty(0, np.int64)
+    engine.loader.device_images = keep_on_device(device_cache, stored, rows, 2 * batch_size, context, lambda: False)
+    return engine
 
 
 def measure_loading(

@@ -15,11 +15,19 @@ from typing import Annotated, Literal
 
 import typer
 
-from benchmarks.gpu.parts import PARTS, Part, PartResult, run_parts
+from benchmarks.gpu.parts import PARTS, PartResult, run_parts
 from benchmarks.gpu.rows import PartOptions
 from benchmarks.results import RESULTS, OutputOption, format_table, write_result
 from model.exceptions import TrainingError
 from training.loop.runtime import pick_device
+
+
+def check_parts(names: list[str] | None) -> list[str] | None:
+    """The names of parts. Raises BadParameter for an unknown one."""
+    for name in names or []:
+        if name not in PARTS:
+            raise typer.BadParameter(f"unknown part {name!r}: choose from {', '.join(PARTS)}")
+    return names
 
 
 def format_part(name: str, result: PartResult) -> str:
@@ -39,7 +47,10 @@ def format_part(name: str, result: PartResult) -> str:
 
 
 def main(
-    only: Annotated[list[Part] | None, typer.Option(help="A part to run; give it again for more.")] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PART", callback=check_parts, help=f"{', '.join(PARTS)}; give it again for more."),
+    ] = None,
     device: Annotated[Literal["cuda", "cpu"], typer.Option(help="cpu only checks the program.")] = "cuda",
     quick: Annotated[bool, typer.Option("--quick", help="Tiny sizes, which say nothing about speed.")] = False,
     part_seconds: Annotated[float, typer.Option(min=1, help="Time limit of a part.")] = 300,

@@ -12,13 +12,12 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from benchmarks.gpu.rows import PartOptions, PartRows
 from benchmarks.results import ROOT
 
-Part = Literal["peaks", "training", "towers", "inference", "search", "serving"]
-PARTS: dict[str, str] = {name: f"benchmarks.gpu.{name}" for name in get_args(Part)}
+PARTS = {name: f"benchmarks.gpu.{name}" for name in ("peaks", "training", "towers", "inference", "search", "serving")}
 """Name -> module with a function `measure(options, rows)`, in the order in which they run."""
 MAX_OUTPUT_CHARACTERS = 4000
 

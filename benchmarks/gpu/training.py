@@ -17,7 +17,7 @@ from benchmarks.gpu.peaks import measure_peak_tflops, tf32
 from benchmarks.gpu.rows import PartOptions, RowWriter
 from benchmarks.timing import GFLOP_PER_CROP
 from model.runtime import available_cpus
-from training.config import NetworkOptions, TrainingPrecision
+from training.config import DeviceCache, NetworkOptions, TrainingPrecision
 from training.loop.distributed import DistributedContext
 from training.loop.runtime import disable_malloc_trim
 
@@ -29,26 +29,35 @@ NUM_CLASSES = 10
 
 
 class Setting(NamedTuple):
-    """How a step computes. `precision`: float32, TF32 or bfloat16."""
+    """How a step computes. `precision`: float32, TF32 or bfloat16. `device_cache`: `auto` keeps images on a GPU."""
 
     precision: str
     batch_size: int
-    is_compiled: bool
+    is_compiled: bool = False
+    recipe: str = "paper"
+    device_cache: DeviceCache = "auto"
 
     @property
     def name(self) -> str:
-        return f"{self.precision}, batch {self.batch_size}{', compiled' if self.is_compiled else ''}"
+        places = {"auto": "", "yes": ", images in the device's memory", "no": ", images copied"}
+        recipe = "" if self.recipe == "paper" else f", recipe {self.recipe}"
+        compiled = ", compiled" if self.is_compiled else ""
+        return f"{self.precision}, batch {self.batch_size}{compiled}{recipe}{places[self.device_cache]}"
 
 
 def settings(options: PartOptions) -> Iterator[Setting]:
     """What is measured: what matters most first, because a part that runs out of time has only the first rows."""
     if options.is_quick:
-        yield from (Setting(precision, 4, False) for precision in ("float32", "bfloat16"))
+        yield from (Setting(precision, 4) for precision in ("float32", "bfloat16"))
+        yield Setting("bfloat16", 4, recipe="photos", device_cache="yes")
         return
     for batch_size in (512, 128, 1024, 256):
-        yield Setting("bfloat16", batch_size, False)
+        yield Setting("bfloat16", batch_size)
+    yield Setting("bfloat16", 512, device_cache="no")
+    yield Setting("bfloat16", 512, recipe="photos")
+    yield Setting("bfloat16", 512, recipe="photos", device_cache="no")
     for precision in ("float32", "TF32"):
-        yield from (Setting(precision, batch_size, False) for batch_size in (128, 512, 1024))
+        yield from (Setting(precision, batch_size) for batch_size in (128, 512, 1024))
 
 
 def compiled_settings(options: PartOptions) -> Iterator[Setting]:
@@ -72,7 +81,13 @@ def measure_setting(
     if device.type == "cuda":
         torch.cuda.empty_cache()  # what the setting before used, in blocks of other sizes
     engine = create_engine(
-        images, DistributedContext(device), setting.batch_size, engine_precision(setting.precision), setting.is_compiled
+        images,
+        DistributedContext(device),
+        setting.batch_size,
+        engine_precision(setting.precision),
+        setting.is_compiled,
+        recipe=setting.recipe,
+        device_cache=setting.device_cache,
     )
     with tf32(setting.precision == "TF32"):  # the engine has turned it off
         row = measure_loading(engine, *((2, 1) if options.is_quick else ()))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from benchmarks.gpu.parts import PARTS, run_parts
 from benchmarks.gpu.rows import PartOptions, RowWriter
 from benchmarks.icc_profiles import DISPLAY_P3, GAMMA, make_profile
 from benchmarks.inference import build_separate_crops
-from benchmarks.results import format_table, write_result
+from benchmarks.results import ROOT, format_table, write_result
 from benchmarks.training import create_torch_step, separate_process
 from model.artifacts.artifact import Artifact
 
@@ -60,10 +62,29 @@ def test_effect_of_a_color_profile_is_measured() -> None:
     assert measure_effect([encode(colors)]) == {"images": 1, "mean_change": 0.0, "max_change": 0}
 
 
+def run_gpu_benchmark(*options: str) -> subprocess.CompletedProcess[str]:
+    """As a person runs it."""
+    command = [sys.executable, "-m", "benchmarks.gpu", *options]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
 def read_parts(output: Path) -> dict[str, Any]:
     (file,) = output.iterdir()
     parts: dict[str, Any] = json.loads(file.read_text())["parts"]
     return parts
+
+
+def test_the_gpu_benchmark_refuses_what_it_cannot_run(tmp_path: Path) -> None:
+    done = run_gpu_benchmark("--only", "peak")
+    assert done.returncode == 2
+    assert "unknown part 'peak'" in done.stderr
+    if not torch.cuda.is_available():
+        done = run_gpu_benchmark("--only", "peaks", "--output", str(tmp_path))
+        assert done.returncode == 1
+        assert done.stderr == (
+            "error: no CUDA device that torch can use: choose --device cpu, or install torch with CUDA\n"
+        )
+        assert not list(tmp_path.iterdir())
 
 
 def test_a_part_that_crashes_or_hangs_leaves_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,13 +128,16 @@ def test_a_difference_beyond_its_limit_fails(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_every_part_of_the_gpu_benchmark_runs_on_a_cpu(tmp_path: Path) -> None:
-    gpu.main(device="cpu", quick=True, output=tmp_path)
+    done = run_gpu_benchmark("--device", "cpu", "--quick", "--output", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
     results = read_parts(tmp_path)
     assert list(results) == list(PARTS)
     for name, result in results.items():
         assert (result["status"], result["errors"]) == ("finished", {}), name
         assert result["rows"], name
-    assert results["training"]["rows"]["bfloat16, batch 4"]["fraction_of_peak"] > 0
+    training = results["training"]["rows"]
+    assert training["bfloat16, batch 4"]["fraction_of_peak"] > 0
+    assert training["bfloat16, batch 4, recipe photos, images in the device's memory"]["images_per_second"] > 0
     assert results["towers"]["rows"]["two processes, gloo: against one process"]["difference"] <= 1e-9
     assert results["inference"]["rows"]["torch, float32, against the CPU"]["difference"] <= 1e-4
     assert results["search"]["rows"]["float16, re-scored"]["share_equal"] == 1
