@@ -35,10 +35,13 @@ CHECKSUM_BYTES = 4
 
 
 class Codes:
-    """One code per row of features, in memory and, if given, in `path`. One thread changes it, any may read it."""
+    """One code per row of features, in memory and, if given, in `path`. One thread changes it, any may read it.
 
-    def __init__(self, encoder: Encoder, features: FeatureMatrix, path: Path | None) -> None:
-        self.encoder, self.path = encoder, path
+    `writable`: whether codes that aren't in the file are written there.
+    """
+
+    def __init__(self, encoder: Encoder, features: FeatureMatrix, path: Path | None, writable: bool = True) -> None:
+        self.encoder, self.path, self.writable = encoder, path, writable
         self._codes = np.zeros((max(MIN_CAPACITY, len(features)), encoder.bytes), np.uint8)
         self._count = len(features)
         self._table: tuple[NDArray[np.uint32], NDArray[np.int64]] | None = None
@@ -57,8 +60,7 @@ class Codes:
         if end > len(self._codes):
             self._codes = np.pad(self._codes, ((0, 2 * end - len(self._codes)), (0, 0)))
         self._codes[self._count : end] = codes
-        if self.path is not None:
-            self._store(self._count, codes)
+        self._store(self._count, codes)
         self._count = end
 
     def shortlist(
@@ -119,12 +121,13 @@ class Codes:
         for start in tqdm(chunks, desc="encoding", unit="chunk", disable=None, leave=False):
             rows = missing[start : start + ENCODE_ROWS]
             self._codes[rows] = self.encoder.encode(features[rows].astype(np.float32))
-        if len(missing) and self.path is not None:
+        if len(missing):
             self._store(0, self.matrix())
 
     def _store(self, row: int, codes: PackedCodes) -> None:
-        """Write codes from a row on, if the file can be written, and truncate the file behind them."""
-        assert self.path is not None
+        """Write codes from a row on, if the file may and can be written, and truncate the file behind them."""
+        if self.path is None or not self.writable:
+            return
         with (
             suppress(OSError, IndexStoreError),  # full, read-only, or a link
             os.fdopen(open_regular(self.path, os.O_RDWR | os.O_CREAT), "r+b") as file,

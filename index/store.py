@@ -369,7 +369,7 @@ class ImageIndex(EntrySearch):
         if encoder.dim != self.dim:
             raise IndexStoreError(f"expected an encoder of {self.dim}-dimensional features, got one of {encoder.dim}")
         path = self.path / f"codes-{self._generation}-{encoder.sha256[:16]}.u8"
-        return Codes(encoder, self._current.features.matrix(), path if self.writable else None)
+        return Codes(encoder, self._current.features.matrix(), path, self.writable)
 
     def _snapshot(self) -> tuple[Snapshot, FeatureMatrix]:
         """The current snapshot, and its rows as a matrix, to which nothing is added."""

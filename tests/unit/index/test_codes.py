@@ -52,6 +52,20 @@ def index(artifact: Artifact, tmp_path: Path) -> Iterator[ImageIndex]:
     created.close()
 
 
+def test_a_reader_reads_the_codes_that_a_writer_has_stored_and_writes_none(
+    encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, path = clusters(300, 1), tmp_path / "codes.u8"
+    stored = Codes(encoder, rows[:200], path).matrix().copy()
+    content = path.read_bytes()
+    partly = Codes(encoder, rows, path, writable=False)
+    np.testing.assert_array_equal(partly.matrix(), encoder.encode(rows))
+    partly.append(encoder.encode(rows[:1]))
+    assert path.read_bytes() == content
+    monkeypatch.setattr(encoder, "encode", lambda features: pytest.fail("the codes are stored"))
+    np.testing.assert_array_equal(Codes(encoder, rows[:200], path, writable=False).matrix(), stored)
+
+
 def test_a_shortlist_and_a_radius_search_are_by_hamming_distance(encoder: Encoder) -> None:
     rows = clusters(3000, 1)
     codes, query = Codes(encoder, rows, None), clusters(1, 2)[0]
