@@ -116,7 +116,9 @@ class Codes:
         checksums = np.array([zlib.crc32(row) for row in stored[:, :-CHECKSUM_BYTES]], "<u4")
         intact = np.flatnonzero(checksums == np.ascontiguousarray(stored[:, -CHECKSUM_BYTES:]).view("<u4").ravel())
         self._codes[intact] = stored[intact, :-CHECKSUM_BYTES]
-        missing = np.setdiff1d(np.arange(len(features)), intact)
+        is_missing = np.ones(len(features), bool)
+        is_missing[intact] = False
+        missing = np.flatnonzero(is_missing)
         chunks = range(0, len(missing), ENCODE_ROWS)
         for start in tqdm(chunks, desc="encoding", unit="chunk", disable=None, leave=False):
             rows = missing[start : start + ENCODE_ROWS]
