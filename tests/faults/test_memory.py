@@ -42,7 +42,8 @@ def test_memory_returns_after_a_burst(bundled: Artifact, tmp_path: Path) -> None
         def ask(body: bytes) -> int:
             return httpx2.post(f"{url}/classify", content=body, timeout=120).status_code
 
-        assert {ask(small.getvalue()) for _ in range(5)} == {200}
+        for _ in range(5):  # several at once: the network has the memory for two images
+            assert 200 in set(clients.map(ask, [small.getvalue()] * 6))
         before = resident(pid)
         statuses = list(clients.map(ask, bodies))
         assert set(statuses) - {503} == {200, 415, 422}  # one client has half of the places
