@@ -38,7 +38,7 @@ def train_row(base: Mapping[str, Any], row: Mapping[str, Any], seed: int, enviro
     config = TrainConfig.create(
         RecipeOptions(**base.get("recipe", {}) | row.get("recipe", {})),
         NetworkOptions(**base.get("network", {}) | row.get("network", {})),
-        RunOptions(**base.get("run", {}), name=f"seed-{seed}", seed=seed, init_from="none"),
+        RunOptions(name=f"seed-{seed}", seed=seed, init_from="none"),
         environment,
     )
     artifact = command.train_network(config)
