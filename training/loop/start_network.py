@@ -105,6 +105,8 @@ def fit_output_layer(
             len(dataset.labels),
             config.recipe.class_weights,
         )
+    if probe.ran_out_of_time:
+        tqdm.write("fitting the output layer took too long to try weaker regularization, with which it may be better")
     predicted = (held_out_features @ probe.weight.T + probe.bias).argmax(1)
     errors = {NEAREST_NEIGHBOR: neighbor_error, LINEAR: float((predicted != labels[held_out]).mean())}
     split = dataset.held_out_split

@@ -69,3 +69,12 @@ def test_the_regularization_is_chosen_for_all_crops() -> None:
     several = fit_linear_probe(train.copy(), labels, np.stack([validation, *others], 1), truth, 5)
     assert np.linalg.norm(several.weight) < 0.5 * np.linalg.norm(center.weight)
     assert center.validation_error == several.validation_error == 0  # of the first view
+
+
+def test_a_fit_without_time_for_all_strengths_says_so() -> None:
+    generator = np.random.default_rng(0)
+    (train, labels), (validation, truth) = (clusters(5, count, generator) for count in (20, 5))
+    whole = fit_linear_probe(train.copy(), labels, validation[:, None], truth, 5)
+    hurried = fit_linear_probe(train.copy(), labels, validation[:, None], truth, 5, max_cpu_seconds=0)
+    assert (whole.ran_out_of_time, hurried.ran_out_of_time) == (False, True)
+    assert hurried.validation_loss > whole.validation_loss
