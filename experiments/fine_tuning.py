@@ -1,9 +1,8 @@
 """Fine-tuning: which layers to train, at which rates, compared with training from scratch.
 
 Solar cells (ELPV; eight classes, and functional against defective), groceries (Grocery Store, published split) and
-10,000 images of CIFAR-10. Each of `METHODS` is
-a training as `alexnet train` does it. A run is resumed where it was stopped: the experiment may take days at the lowest
-priority. The first methods are the cheap ones.
+10,000 images of CIFAR-10. Each of `METHODS` is a training as `alexnet train` does it. A run is resumed where it was
+stopped: the experiment may take days at the lowest priority. The first methods are the cheap ones.
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ from model.artifacts.bundled import DEFAULT_NETWORK
 from model.artifacts.default import networks_folder
 from model.artifacts.packed import unpack_bundled
 from model.datasets.image_files import decode_file
+from model.datasets.listing import Listing
 from model.datasets.reader import read_images
 from model.exceptions import DatasetError
 from model.runtime import OnnxModel
@@ -62,25 +63,27 @@ def read_gallery() -> list[dict[str, str]]:
 
 def list_examples(artifact: Artifact, half: Half) -> list[Example]:
     """The photographs of a half of the gallery that show a class of the network. Raises DatasetError."""
-    numbers = {label.id: number for number, label in enumerate(artifact.labels)}
     rows = [row for row in read_gallery() if row["class_of_photos"] and choose_half(row["path"]) == half]
-    if missing := {row["class_of_photos"] for row in rows} - set(numbers):
-        raise DatasetError(f"{artifact.path} has no class {sorted(missing)[0]}: measure a network for photographs")
-    return [Example(str(GALLERY / row["path"]), numbers[row["class_of_photos"]], "") for row in rows]
+    return _to_examples(artifact, [(str(GALLERY / row["path"]), row["class_of_photos"]) for row in rows])
 
 
-def list_test_examples(artifact: Artifact, data: Path) -> tuple[list[Example], list[str]]:
+def list_test_examples(artifact: Artifact, table: Listing) -> tuple[list[Example], list[str]]:
     """The labeled images of the table's test split, and the collection of each. Raises DatasetError."""
-    numbers = {label.id: number for number, label in enumerate(artifact.labels)}
-    images = [image for image in read_images(data).entries if image.split == "test" and image.label is not None]
-    if missing := {image.label for image in images} - set(numbers):
+    images = [(image.file, image.label, image.group) for image in table.entries if image.split == "test"]
+    labeled = [(file, label, group) for file, label, group in images if label is not None]
+    if not labeled:
         raise DatasetError(
-            f"{artifact.path} has no class {sorted(map(str, missing))[0]}: measure a network for photographs"
+            f"{table.root} has no images of the split test: add it to the column split, or choose --half"
         )
-    if not images:
-        raise DatasetError(f"{data} has no images of the split test: add it to the column split, or choose --half")
-    examples = [Example(str(image.path), numbers[image.label], "") for image in images if image.label is not None]
-    return examples, [image.group for image in images]
+    return _to_examples(artifact, [(file, label) for file, label, _ in labeled]), [group for *_, group in labeled]
+
+
+def _to_examples(artifact: Artifact, files: Sequence[tuple[str, str]]) -> list[Example]:
+    """From the path and the class of each file."""
+    numbers = {label.id: number for number, label in enumerate(artifact.labels)}
+    if missing := {label for _, label in files} - set(numbers):
+        raise DatasetError(f"{artifact.path} has no class {sorted(missing)[0]}: measure a network for photographs")
+    return [Example(file, numbers[label], "") for file, label in files]
 
 
 def predict_examples(artifact: Artifact, examples: Sequence[Example]) -> Predictions:
@@ -88,11 +91,11 @@ def predict_examples(artifact: Artifact, examples: Sequence[Example]) -> Predict
     return predict(OnnxModel(artifact.network), decode_batches(examples, artifact.image_contract), len(examples))
 
 
-def measure_sources(artifact: Artifact, predictions: Predictions, data: Path) -> dict[str, dict[str, float]]:
+def measure_sources(artifact: Artifact, predictions: Predictions, table: Listing) -> dict[str, dict[str, float]]:
     """By collection: the mean probability of the classes most of whose training images are from it, and the fraction of
     the measured images that show one of them."""
     counts: dict[str | None, Counter[str]] = {}
-    for image in read_images(data).entries:
+    for image in table.entries:
         if image.split == "train":
             counts.setdefault(image.label, Counter())[image.group] += 1
     source_of = [counts[label.id].most_common(1)[0][0] for label in artifact.labels]
@@ -156,11 +159,12 @@ def main(
 ) -> None:
     """Measure top-1 and top-5 error on one half of the gallery, or on a table's test split in all and by source."""
     loaded = load_network(artifact)
+    table = None if data is None else read_images(data)
     collections: list[str] = []
     if half is not None:
         examples, images = list_examples(loaded, half), f"gallery, {half} half"
-    elif data is not None:
-        (examples, collections), images = list_test_examples(loaded, data), "test"
+    elif table is not None:
+        (examples, collections), images = list_test_examples(loaded, table), "test"
     else:
         raise DatasetError("nothing to measure: choose --half, or give a table with a test split by --data")
     predictions = predict_examples(loaded, examples)
@@ -169,7 +173,7 @@ def main(
     by_source = measure_by_source(predictions, examples, collections) if collections else {}
     for source, rows in by_source.items():
         typer.echo(f"  {source}: {rows[-1]['num_images']:,} images, top-5 error {100 * rows[-1]['top5_error']:.1f} %")
-    sources = measure_sources(loaded, predictions, data) if data else {}
+    sources = measure_sources(loaded, predictions, table) if table is not None else {}
     for source, shares in sources.items():
         typer.echo(f"  {source}: mean probability {shares['probability']:.3f}, images {shares['images']:.3f}")
     if drawing is not None and half == "choosing":

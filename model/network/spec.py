@@ -16,8 +16,8 @@ from pydantic import ConfigDict
 from model.exceptions import NetworkConfigError
 
 InitScheme = Literal["paper", "source", "he"]
-ActivationFunction = Literal["relu", "tanh", "sigmoid"]
 """How weights are initialized: as in section 5, as in the authors' program, or by fan-in (He et al. 2015)."""
+ActivationFunction = Literal["relu", "tanh", "sigmoid"]
 Padding = tuple[int, int, int, int]
 """Zeros at the top, left, bottom and right."""
 Partitioning = Literal["tower", "column", "row"]
