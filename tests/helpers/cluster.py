@@ -23,6 +23,8 @@ import socket, time
 while socket.socket().connect_ex(("127.0.0.1", 8080)):
     time.sleep(0.05)
 """
+SUCCESS = ", 200, "
+"""The status in a client's line; without the commas it would be found in identifiers and times, too."""
 
 
 def missing_programs() -> str:
@@ -106,9 +108,9 @@ class Cluster:
         with path.open("w") as output:
             command = [sys.executable, "-c", self.script, *self.images]
             process = self.client.start(command, stdin=subprocess.PIPE, stdout=output)
-            self.wait("answers", "200", least=8)
+            self.wait("answers", SUCCESS, least=8)
             yield answers
-            self.wait("answers", "200", least=path.read_text().count("200") + 8)  # it goes on as before
+            self.wait("answers", SUCCESS, least=path.read_text().count(SUCCESS) + 8)  # it goes on as before
             process.communicate(timeout=60)
         answers += [json.loads(line) for line in path.read_text().splitlines()]
 
