@@ -19,7 +19,7 @@ QUICK = "quick"
 """Folder in it for results of `--quick`, which must not be mistaken for others."""
 OutputOption = Annotated[Path, typer.Option(help="Folder of the results.")]
 CacheOption = Annotated[Path, typer.Option(help="Folder of decoded images.")]
-ArchiveOption = Annotated[Path | None, typer.Option(help="Zip file of grocery or cifar10 (default: it is downloaded).")]
+ArchiveOption = Annotated[Path | None, typer.Option(help="Archive of the data set (default: it is downloaded).")]
 CACHE = Path("cache")
 
 
