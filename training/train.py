@@ -20,10 +20,11 @@ from training.publish.export_run import export_and_publish
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run that was published. `path`: its folder, with its report."""
+    """A run that was published. `path`: its folder, with its report. `config`: with the network it started from."""
 
     path: Path
     artifact: Artifact
+    config: TrainConfig
 
 
 def train(config: TrainConfig, resume: Path | None = None, finish: bool = False) -> Artifact | None:
@@ -78,7 +79,7 @@ def _fit_and_publish(trainer: Trainer, finish: bool) -> FinishedRun | None:
         run.write_artifact(artifact)
         if not trainer.config.environment.keep_checkpoint:
             run.remove_checkpoints()
-        return FinishedRun(run.path, artifact)
+        return FinishedRun(run.path, artifact, trainer.config)
     except StoppedError as stopped:
         raise StoppedError(
             f"{stopped}; resume with: {context.resume_command(run.path)}; or publish it as it is with --finish instead "

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shlex
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -81,7 +79,6 @@ from alexnet.cli.train_options import (
     WeightDecayOption,
 )
 from model.exceptions import StoppedError, TrainingError
-from model.shell_command import alexnet_command
 
 if TYPE_CHECKING:
     from training.config import TrainConfig
@@ -271,26 +268,20 @@ def run_training(
         config = resume_config(resume, config.environment, given, *length)
     finished = train_run(config, resume, finish)
     if finished is not None:
-        _print_result(finished, config)
+        _print_result(finished)
     return finished
 
 
-def _print_result(finished: FinishedRun, config: TrainConfig) -> None:
+def _print_result(finished: FinishedRun) -> None:
     """Print the errors, the artifact and the next commands."""
     from training.evaluation.evaluate import format_measurements
+    from training.publish.summary import next_commands
 
     artifact = finished.artifact
     typer.echo(format_measurements(artifact.manifest.measurements))
     typer.echo(f"artifact: {artifact.path}")
-    typer.echo(f"next: {'; '.join(next_commands(artifact.path, config.environment.data, config.environment.exclude))}")
-
-
-def next_commands(artifact: Path, data: str, exclude: Sequence[str]) -> list[str]:
-    """The commands that index the images and serve both. `serve` finds an artifact in the folder artifacts itself."""
-    named = ["--artifact", str(artifact)]
-    index = ["index", "add", *named, "--data", data, *(word for pattern in exclude for word in ("--exclude", pattern))]
-    serve = ["serve", *(() if artifact.is_relative_to("artifacts") else named)]
-    return [shlex.join([alexnet_command(), *words]) for words in (index, serve)]
+    for what, command in next_commands(artifact.path, finished.config):
+        typer.echo(f"to {what}:\n  {command}")
 
 
 def _print_address(finished: FinishedRun, as_json: bool, open_report: bool) -> None:

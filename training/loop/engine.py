@@ -269,7 +269,7 @@ class TrainingEngine:
             self.network.get_parameter(name).mul_(mask)
 
     @torch.no_grad()
-    def validate(self, rows: NDArray[np.int64], check_stop: Callable[[], None]) -> ValidationScores:
+    def validate(self, rows: NDArray[np.int64], check_stop: Callable[[], None] = lambda: None) -> ValidationScores:
         """Mean loss and top-1 error; each image counts once, whatever the number of processes.
 
         `check_stop`: called between batches, equally often in all processes; it may raise.

@@ -15,6 +15,7 @@ from model.artifacts import artifact as artifacts
 from model.artifacts.bundled import is_bundled
 from model.artifacts.writer import utc_now
 from model.datasets.listing import write_skipped
+from model.exceptions import TrainingError
 from model.images.contract import IMAGE_SIZE, ImageContract
 from model.lrn.functional import gpu_kernel_problem
 from model.network.spec import LRN
@@ -65,7 +66,7 @@ def set_up(
     assert initial is not None
     cache = _with_mean(_checked_cache(config, dataset, context), config, context, initial)
     fitted = None
-    if resume is None and config.run.fit_output and initial.needs_output_layer:
+    if resume is None and _fits_output(config, initial):
         fitted = context.broadcast(
             fit_output_layer(initial, config, dataset, cache, context.device) if context.is_main else None
         )
@@ -74,8 +75,8 @@ def set_up(
     with run if context.is_main else nullcontext():
         if context.is_main:
             run.claim(config, dataset, resumed=resume is not None)
-        if fitted is not None:
-            _keep_fitted(trainer, fitted)
+        if resume is None:
+            _keep_start(trainer, fitted)
         if state is not None:
             trainer.restore(state)
         choose_threads(trainer, state)
@@ -163,15 +164,30 @@ def _with_mean(
     return cache.with_mean(initial.mean)
 
 
-def _keep_fitted(trainer: Trainer, fitted: FittedStart) -> None:
-    """Log what the fitted output layer comes to, keep the baselines, and the weights as those of epoch 0."""
+def _fits_output(config: TrainConfig, initial: InitialState) -> bool:
+    """Whether an output layer is fitted before the first step. Raises TrainingError if nothing is trained at all."""
+    fits = config.run.fit_output and initial.needs_output_layer
+    if not (fits or config.recipe.epochs or config.recipe.minutes):
+        raise TrainingError("nothing would be trained, not even an output layer: add --epochs, such as --epochs 15")
+    return fits
+
+
+def _keep_start(trainer: Trainer, fitted: FittedStart | None) -> None:
+    """Log how good a network is before it is trained further, and keep its weights as those of epoch 0."""
     context = trainer.context
-    if context.is_main:
-        write_baselines(trainer.run.path, fitted.baselines)
-    for baseline in fitted.baselines:
-        context.log(f"{baseline.method}: {100 * baseline.top1_error:.2f} % error on {baseline.split} images")
-    context.log(f"before training: validation error {100 * fitted.validation_error:.2f} %")
-    trainer.keep_best(fitted.validation_error)
+    if fitted is not None:
+        if context.is_main:
+            write_baselines(trainer.run.path, fitted.baselines)
+        for baseline in fitted.baselines:
+            context.log(f"{baseline.method}: {100 * baseline.top1_error:.2f} % error on {baseline.split} images")
+        error = fitted.validation_error
+    elif trainer.initial.is_copy:
+        with stage("measuring the start network", context.is_main):
+            error = trainer.engine.validate(trainer.validation_rows).top1_error
+    else:
+        return  # layers are random
+    context.log(f"before training: validation error {100 * error:.2f} %")
+    trainer.keep_best(error)
 
 
 def _with_found_rate(trainer: Trainer, initial: InitialState, fitted: bool) -> Trainer:
@@ -190,7 +206,9 @@ def _with_found_rate(trainer: Trainer, initial: InitialState, fitted: bool) -> T
     config = replace(config, recipe=replace(config.recipe, learning_rate=rate))
     if context.is_main:
         run.write_config(config)
-    return Trainer(config, trainer.dataset, trainer.cache, run, context, initial)
+    changed = Trainer(config, trainer.dataset, trainer.cache, run, context, initial)
+    changed.best = trainer.best
+    return changed
 
 
 def _log_start(trainer: Trainer, split_warning: str | None) -> None:

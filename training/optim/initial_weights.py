@@ -51,6 +51,11 @@ class InitialState:
         """Whether all layers but the output layer are copied."""
         return self.new_layers == (self.spec.weighted_layers[-1].name,)
 
+    @property
+    def is_copy(self) -> bool:
+        """Whether all layers are copied from a network with the same classes."""
+        return bool(self.origin) and not self.new_layers
+
     @classmethod
     def create(cls, config: TrainConfig, labels: tuple[Label, ...]) -> InitialState:
         """The initial state of a new run. Raises TrainingError, NetworkConfigError or ArtifactError."""

@@ -66,7 +66,8 @@ def draw_curves(records: Sequence[Mapping[str, Any]]) -> Figure:
         axes.legend(frameon=False)
     rates = [record["learning_rate"] for record in records]
     learning_rate.step(epochs, rates, where="mid", color=text, marker=marker)
-    learning_rate.set(title="learning rate", xlabel="epoch", yscale="log")
+    scale = "log" if any(rate > 0 for rate in rates) else "linear"
+    learning_rate.set(title="learning rate", xlabel="epoch", yscale=scale)
     for axes in (loss, error, learning_rate):
         axes.spines[["top", "right"]].set_visible(False)
         axes.xaxis.get_major_locator().set_params(integer=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -19,6 +20,7 @@ from model.artifacts.weights import read_weights
 from model.datasets.names import show_path
 from model.exceptions import DatasetError
 from model.runtime import OnnxModel, top_k
+from model.shell_command import alexnet_command
 from training.config import TrainConfig
 from training.data.cache import ImageCache, batches
 from training.data.data_check import DataCheck, check_images
@@ -133,7 +135,10 @@ def write_report(
         check=check,
         epochs=len(records),
         seconds=float(records[-1].get("run_seconds", 0)) if records else 0.0,
-        commands=next_commands(artifact, folder, config.environment.data, config.environment.exclude),
+        commands=[
+            *next_commands(artifact.path, config),
+            ("write this report again", shlex.join([alexnet_command(), "report", str(folder)])),
+        ],
     )
     summary.write(folder)
     names = [label.name for label in dataset.labels]

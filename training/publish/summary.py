@@ -15,11 +15,14 @@ from model.artifacts.artifact import Artifact, Measurement
 from model.artifacts.intervals import Interval, format_interval
 from model.files import atomic_write
 from model.shell_command import alexnet_command
+from training.config import TrainConfig
 from training.data.data_check import DataCheck
 from training.evaluation.baselines import Baseline
 
 REPORT_DATA = "report.json"
 FREQUENT = "always the most frequent class"
+FURTHER_EPOCHS = 15
+TRAIN_ALL_LAYERS = "train all layers and not only the output layer, which takes longer and may lower the error"
 
 
 @dataclass(frozen=True)
@@ -112,17 +115,31 @@ def frequent_class_baseline(split: str, num_train: Sequence[int], num_held_out: 
     return Baseline(FREQUENT, split, error, total, sum(num_train))
 
 
-def next_commands(artifact: Artifact, run: Path, data: str, exclude: Sequence[str]) -> list[tuple[str, str]]:
-    """What one does with a new network: each with a word of what it does."""
-    path = str(artifact.path)
-    patterns = [word for pattern in exclude for word in ("--exclude", pattern)]
-    lines = (
-        ("search for similar images", ("index", "add", "--artifact", path, "--data", data, *patterns)),
-        ("serve both on a page and by HTTP", ("serve", "--artifact", path)),
-        ("classify images", ("classify", "--artifact", path, "IMAGE")),
-        ("write this report again", ("report", str(run))),
-    )
+def next_commands(artifact: Path, config: TrainConfig) -> list[tuple[str, str]]:
+    """What one does with a new network: each with a word of what it does.
+
+    `artifact`: its folder; `serve` finds one in the folder artifacts by itself. `config`: of the run that made it.
+    """
+    environment, named = config.environment, ["--artifact", str(artifact)]
+    data = ["--data", environment.data, *(word for pattern in environment.exclude for word in ("--exclude", pattern))]
+    lines = [
+        ("search for similar images", ["index", "add", *named, *data]),
+        ("serve both on a page and by HTTP", ["serve", *(() if artifact.is_relative_to("artifacts") else named)]),
+        ("classify images", ["classify", *named, "IMAGE"]),
+    ]
+    if not config.recipe.epochs and not config.recipe.minutes:
+        further = ["train", *data, *_same_split(config), "--name", config.run.name, "--init-from", str(artifact)]
+        lines.insert(0, (TRAIN_ALL_LAYERS, [*further, "--epochs", str(FURTHER_EPOCHS), "--publish", "best"]))
     return [(what, shlex.join([alexnet_command(), *words])) for what, words in lines]
+
+
+def _same_split(config: TrainConfig) -> list[str]:
+    """The options that decide which images are held out; another split would test on training images."""
+    run, archive = config.run, config.environment.archive
+    words = ["--archive", str(archive)] if archive is not None else []
+    words += ["--seed", str(run.seed)] if run.seed else []
+    words += ["--split", run.split] if run.split != "own" else []
+    return [*words, *(["--drop-near-duplicates"] if run.drop_near_duplicates else [])]
 
 
 def format_baseline(baseline: Baseline) -> tuple[str, str, str, str]:

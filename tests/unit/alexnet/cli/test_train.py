@@ -165,11 +165,3 @@ def test_a_run_is_resumed_with_what_was_given_of_the_environment(
 def test_options_that_exclude_each_other(app: typer.Typer, options: tuple[str, ...], message: str) -> None:
     with pytest.raises(TrainingError, match=message):
         CliRunner().invoke(app, list(options), catch_exceptions=False)
-
-
-def test_the_next_commands_use_the_artifact_wherever_it_is() -> None:
-    index, serve = command.next_commands(Path("artifacts/cats/1"), "my cats", ("*.png",))
-    assert index.endswith("index add --artifact artifacts/cats/1 --data 'my cats' --exclude '*.png'")
-    assert serve.endswith(" serve")
-    _, serve = command.next_commands(Path("/elsewhere/artifacts/cats/1"), "cats", ())
-    assert serve.endswith(" serve --artifact /elsewhere/artifacts/cats/1")

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from model.artifacts.artifact import Artifact
-from model.artifacts.weights import read_mean
+from model.artifacts.weights import read_mean, read_weights
 from model.exceptions import TrainingError
 from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
 from training.data.cache import build_cache
@@ -77,6 +77,26 @@ def test_a_run_without_an_epoch_publishes_the_fitted_layer(artifact: Artifact, f
     (run,) = (tmp_path / "runs").iterdir()
     assert len(read_baselines(run)) == 3
     assert "no epoch: only the output layer was fitted" in (run / "report.html").read_text()
+
+
+def test_a_network_that_training_makes_no_better_is_published_as_it_was(
+    artifact: Artifact, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = create(images, tmp_path, artifact.path, epochs=1, learning_rate=0.0)
+    tuned = train(replace(config, environment=replace(config.environment, publish="best")))
+    assert tuned is not None
+    assert (tuned.manifest.training["epochs"], tuned.manifest.training["published_epoch"]) == (1, 0)
+    assert "before training: validation error " in capsys.readouterr().out
+    _, before = read_weights(artifact)
+    for name, values in read_weights(tuned)[1].items():
+        assert np.array_equal(values, before[name]), name
+
+
+def test_a_run_that_would_train_nothing_is_refused(artifact: Artifact, images: Path, tmp_path: Path) -> None:
+    config = create(images, tmp_path, artifact.path)  # of the same classes: there is no output layer to fit
+    with pytest.raises(TrainingError, match="nothing would be trained"), set_up(config, DistributedContext(DEVICE)):
+        pass
+    assert not (tmp_path / "runs").exists()
 
 
 def test_the_start_is_chosen_by_the_number_of_images(

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from model.artifacts.artifact import Artifact, Measurement
+from training.config import Environment, RecipeOptions, RunOptions, TrainConfig
 from training.data.data_check import check_data
 from training.data.folders import load_folder
 from training.evaluation.baselines import Baseline
-from training.publish.summary import Summary, format_duration, frequent_class_baseline, next_commands
+from training.publish.summary import (
+    TRAIN_ALL_LAYERS,
+    Summary,
+    format_duration,
+    frequent_class_baseline,
+    next_commands,
+)
 
 
 @pytest.fixture
@@ -47,12 +55,31 @@ def test_the_majority_class_is_that_of_training() -> None:
     assert frequent_class_baseline("test", [5, 9, 1], [2, 1, 1]).top1_error == 0.75
 
 
-def test_the_next_commands_can_be_copied(artifact: Artifact) -> None:
-    commands = dict(next_commands(artifact, Path("runs/my run"), "my data", ["*.gif"]))
-    assert commands["search for similar images"].endswith(
-        f"--artifact {artifact.path} --data 'my data' --exclude '*.gif'"
+def create_config(epochs: int, **options: Any) -> TrainConfig:
+    environment = Environment("my data", exclude=("*.gif",), archive=options.pop("archive", None))
+    run = RunOptions(name="cats", init_from=Path("artifacts/cats/1"), **options)
+    return TrainConfig.create(RecipeOptions(epochs=epochs), run=run, environment=environment)
+
+
+def test_the_next_commands_use_the_artifact_wherever_it_is() -> None:
+    config = create_config(epochs=3)
+    index, serve, _ = (line for _, line in next_commands(Path("artifacts/cats/1"), config))
+    assert index.endswith("index add --artifact artifacts/cats/1 --data 'my data' --exclude '*.gif'")
+    assert serve.endswith(" serve")
+    _, serve, _ = (line for _, line in next_commands(Path("/elsewhere/artifacts/cats/1"), config))
+    assert serve.endswith(" serve --artifact /elsewhere/artifacts/cats/1")
+
+
+def test_after_the_output_layer_all_layers_can_be_trained_on_the_same_split() -> None:
+    path = Path("artifacts/cats/1")
+    assert TRAIN_ALL_LAYERS not in dict(next_commands(path, create_config(epochs=3)))
+    further = dict(next_commands(path, create_config(epochs=0)))[TRAIN_ALL_LAYERS]
+    assert further.endswith(
+        " train --data 'my data' --exclude '*.gif' --name cats --init-from artifacts/cats/1 --epochs 15 --publish best"
     )
-    assert commands["write this report again"].endswith(" report 'runs/my run'")
+    options = {"seed": 7, "split": "half", "drop_near_duplicates": True, "archive": Path("x.zip")}
+    further = dict(next_commands(path, create_config(epochs=0, **options)))[TRAIN_ALL_LAYERS]
+    assert " --archive x.zip --seed 7 --split half --drop-near-duplicates --name cats " in further
 
 
 def test_durations() -> None:
