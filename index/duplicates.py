@@ -13,6 +13,9 @@ from index.protocol import Index, intact_entries
 from index.search import Query
 from model.exceptions import InvalidRequestError
 
+BATCH_SIZE = 64
+"""Images whose neighbors are searched at once: they share the reading of the features."""
+
 
 class DuplicatePair(NamedTuple):
     """Two near-duplicates, and the distance of their features relative to the length of the shorter one."""
@@ -38,12 +41,23 @@ def find_duplicates(index: Index, max_distance: float, neighbors: int) -> Iterat
     """
     if math.isnan(max_distance) or max_distance < 0:
         raise InvalidRequestError(f"the maximum distance must be 0 or more, got {max_distance}")
-    for entry in intact_entries(index):
-        feature = index.feature(entry.id)
-        length = float(np.linalg.norm(feature))
-        for neighbor in index.search(Query(feature, neighbors + 1, max_distance=max_distance * length)):
-            if neighbor.entry.id <= entry.id:
-                continue
-            shorter = min(length, float(np.linalg.norm(index.feature(neighbor.entry.id))))
+    entries = intact_entries(index)
+    for start in range(0, len(entries), BATCH_SIZE):
+        batch = entries[start : start + BATCH_SIZE]
+        features = index.features([entry.id for entry in batch])
+        lengths = np.linalg.norm(features, axis=1)
+        queries = [
+            Query(feature, neighbors + 1, max_distance=max_distance * float(length))
+            for feature, length in zip(features, lengths, strict=True)
+        ]
+        candidates = [
+            (entry, neighbor, float(length))
+            for entry, length, nearest in zip(batch, lengths, index.search_many(queries), strict=True)
+            for neighbor in nearest
+            if neighbor.entry.id > entry.id
+        ]
+        others = np.linalg.norm(index.features([neighbor.entry.id for _, neighbor, _ in candidates]), axis=1)
+        for (entry, neighbor, length), other in zip(candidates, others, strict=True):
+            shorter = min(length, float(other))
             if neighbor.distance <= max_distance * shorter:
                 yield DuplicatePair(entry, neighbor.entry, neighbor.distance / shorter if shorter else 0.0)
