@@ -123,10 +123,10 @@ def _batches(images: Iterable[_Image]) -> Iterator[list[_Image]]:
 def _add_batch(target: Index, images: Sequence[_Image]) -> int:
     def read_features(numbers: Sequence[int]) -> NDArray[np.float32]:
         features = np.empty((len(numbers), target.space.dim), np.float32)
-        chosen = [images[number] for number in numbers]
-        for index in {id(image.index): image.index for image in chosen}.values():
-            places = [place for place, image in enumerate(chosen) if image.index is index]
-            features[places] = index.features([chosen[place].id for place in places])
+        batch = [images[number] for number in numbers]
+        for index in {id(image.index): image.index for image in batch}.values():
+            places = [place for place, image in enumerate(batch) if image.index is index]
+            features[places] = index.features([batch[place].id for place in places])
         return features
 
     return add_new(target, [image.entry for image in images], read_features)
