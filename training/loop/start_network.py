@@ -21,7 +21,7 @@ from training.data.augment import Augmentation
 from training.data.cache import ImageCache, batches
 from training.data.datasets import Dataset
 from training.data.loader import CropLoader
-from training.evaluation.baselines import Baseline, nearest_neighbor_error
+from training.evaluation.baselines import LINEAR, NEAREST_NEIGHBOR, Baseline, nearest_neighbor_error
 from training.evaluation.linear_probe import LinearProbe, fit_linear_probe
 from training.loop.runtime import pick_precision
 from training.loop.status import stage
@@ -35,8 +35,6 @@ MAX_TRAIN_IMAGES, MAX_VALIDATION_IMAGES, MAX_HELD_OUT_IMAGES = 20_000, 1_000, 2_
 """Maximum number of images whose features are computed; a random sample is taken of more."""
 MAX_TRAIN_CROPS, MIN_CROPS = 20_000, 2
 """Crops of all training images together, and of each at least."""
-NEAREST_NEIGHBOR = "nearest neighbor of the start network's features"
-LINEAR = "linear classifier on the start network's features"
 
 
 def choose_start(config: TrainConfig, num_train_images: int) -> tuple[TrainConfig, str]:

@@ -17,7 +17,7 @@ from model.files import atomic_write
 from model.shell_command import alexnet_command
 from training.config import TrainConfig
 from training.data.data_check import DataCheck
-from training.evaluation.baselines import Baseline
+from training.evaluation.baselines import LINEAR, Baseline
 
 REPORT_DATA = "report.json"
 FREQUENT = "always the most frequent class"
@@ -68,10 +68,14 @@ class Summary:
 
     @property
     def verdict(self) -> str:
-        """Whether the network is better than the best plain baseline."""
-        if not self.baselines:
+        """Whether the network is better than the best plain baseline.
+
+        Without an epoch the network is the linear classifier on the start network's features, and no rival of it.
+        """
+        rivals = [baseline for baseline in self.baselines if self.epochs or baseline.method != LINEAR]
+        if not rivals:
             return ""
-        best = min(self.baselines, key=lambda baseline: baseline.top1_error)
+        best = min(rivals, key=lambda baseline: baseline.top1_error)
         error, (low, high) = self.measured.top1_error, self.measured.top1_interval
         beside = f"{best.method} is right for {100 * (1 - best.top1_error):.1f} %"
         ours = f"the network for {100 * (1 - error):.1f} %"

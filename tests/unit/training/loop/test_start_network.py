@@ -15,14 +15,12 @@ from model.exceptions import TrainingError
 from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
 from training.data.cache import build_cache
 from training.data.folders import load_folder
-from training.evaluation.baselines import read_baselines
+from training.evaluation.baselines import LINEAR, NEAREST_NEIGHBOR, read_baselines
 from training.loop import start_network
 from training.loop.distributed import DistributedContext
 from training.loop.setup import set_up
 from training.loop.start_network import (
-    LINEAR,
     MAX_FINE_TUNING_IMAGES,
-    NEAREST_NEIGHBOR,
     choose_start,
     draw_crops,
     fit_output_layer,

@@ -12,7 +12,7 @@ from model.artifacts.artifact import Artifact, Measurement
 from training.config import Environment, RecipeOptions, RunOptions, TrainConfig
 from training.data.data_check import check_data
 from training.data.folders import load_folder
-from training.evaluation.baselines import Baseline
+from training.evaluation.baselines import LINEAR, Baseline
 from training.publish.summary import (
     TRAIN_ALL_LAYERS,
     Summary,
@@ -49,6 +49,13 @@ def test_a_plain_method_may_be_better(summary: Summary) -> None:
     worse = Measurement(split="x", num_images=200, crops=10, top1_error=0.6, top5_error=None)
     compared = replace(summary, measured=worse, baselines=[Baseline("plain", "test", 0.2, 200, 9)])
     assert compared.verdict.startswith("A plain method is better: plain is right for 80.0 %, the network for 40.0 %.")
+
+
+def test_a_fitted_output_layer_is_not_compared_with_itself(summary: Summary) -> None:
+    baselines = [Baseline(LINEAR, "test", 0.0, 18, 9), Baseline("plain", "test", 0.9, 40, 9)]
+    assert "plain is right for" in replace(summary, epochs=0, baselines=baselines).verdict
+    assert LINEAR in replace(summary, epochs=1, baselines=baselines).verdict
+    assert replace(summary, epochs=0, baselines=baselines[:1]).verdict == ""
 
 
 def test_the_majority_class_is_that_of_training() -> None:
