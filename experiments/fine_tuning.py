@@ -114,10 +114,10 @@ def create_config(
     task: Task, method: Method, is_scratch: bool, seed: int, start: Path, environment: Environment
 ) -> TrainConfig:
     """The configuration of one training. `start`: the artifact to start from, unless `is_scratch`."""
-    recipe = RecipeOptions("small", epochs=task.epochs if method.trains else 0, schedule="cosine", warmup=0.05)
+    recipe = RecipeOptions("small", epochs=task.epochs, schedule="cosine", warmup=0.05)
     run = RunOptions(name="network", seed=seed, init_from="none")
     if not is_scratch:
-        recipe = replace(recipe, learning_rate=LEARNING_RATE)
+        recipe = replace(recipe, learning_rate=LEARNING_RATE) if method.trains else RecipeOptions("small", epochs=0)
         run = replace(
             run, init_from=start, lr_multipliers=method.rates, frozen=method.frozen, fit_output=method.fit_output
         )

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 from pydantic.dataclasses import dataclass
 
+from model.artifacts.bundled import DEFAULT_NETWORK
 from model.artifacts.names import check_path_name
 from model.exceptions import TrainingError
 from model.images.contract import ImageContract
@@ -20,7 +21,7 @@ from model.network.spec import ActivationFunction, InitScheme, NetworkConfig
 from training.data.splits import SplitMethod
 from training.recipes import STRICT, Recipe, get_recipe, with_augmentations
 
-AUTO = "auto"
+AUTO, FINE_TUNE = "auto", "fine-tune"
 InitFrom = Literal["auto", "none"] | Path
 """Where a run's weights start; see `RunOptions`."""
 TrainingDevice = Literal["auto", "cpu", "cuda"]
@@ -36,6 +37,20 @@ LENGTH_FIELDS = (
     "early_freeze_epoch",
 )
 """Fields of a recipe that change with the length of its run (`Recipe.with_epochs`, `Recipe.with_minutes`)."""
+AUGMENTATION_FIELDS = ("boxes", "degradation", "jitter", "mixing")
+EPOCH_FIELDS = (
+    "schedule",
+    "warmup",
+    "learning_rate",
+    "weight_decay",
+    "patience",
+    "pca_color_std",
+    "mirror",
+    "random_crop",
+    "label_smoothing",
+    *AUGMENTATION_FIELDS,
+)
+"""Fields of a recipe that can be set by an option and have an effect in an epoch only."""
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -70,7 +85,7 @@ class RecipeOptions:
         """
         if self.epochs is not None and self.minutes is not None:
             raise TrainingError("--epochs and --minutes exclude each other: choose one")
-        default = "fine-tune" if is_fine_tuning else "small"
+        default = FINE_TUNE if is_fine_tuning else "small"
         recipe = get_recipe(default if self.name == AUTO else self.name)
         if self.batch_size is not None:
             recipe = recipe.with_batch_size(self.batch_size)
@@ -220,6 +235,8 @@ class TrainConfig:
         """The configuration of a new run from options. Raises TrainingError, NetworkConfigError."""
         environment, run = environment or Environment(), run or RunOptions()
         recipe_options, network_options = recipe_options or RecipeOptions(), network_options or NetworkOptions()
+        if run.init_from == "auto" and recipe_options.name == FINE_TUNE:
+            run = replace(run, init_from=Path(DEFAULT_NETWORK))
         if run.init_from == "auto" and (recipe_options.name != AUTO or network_options != NetworkOptions()):
             run = replace(run, init_from="none")  # another recipe or network than the bundled one's was chosen
         recipe = recipe_options.resolve(is_fine_tuning=run.init_from not in ("auto", "none"))
@@ -234,6 +251,18 @@ class TrainConfig:
             if not recipe.epochs and not recipe.minutes:
                 raise TrainingError("--epochs 0 needs a network to start from: choose one with --init-from")
         return cls(network_options, recipe, run, environment, recipe_if_fine_tuning)
+
+    def options_without_effect(self) -> list[str]:
+        """The options of a run without an epoch that change nothing, since it only fits an output layer."""
+        if self.recipe.epochs or self.recipe.minutes:
+            return []
+        named = get_recipe(self.recipe.name)
+        plain = named.with_batch_size(self.recipe.batch_size)  # which changes the learning rate, too
+        changed = ["batch_size"] if plain.batch_size != named.batch_size else []
+        changed += [name for name in EPOCH_FIELDS if getattr(self.recipe, name) != getattr(plain, name)]
+        options = dict.fromkeys("augment" if name in AUGMENTATION_FIELDS else name for name in changed)
+        run = [name for name in ("lr_multipliers", "frozen") if getattr(self.run, name)]
+        return [*options, *run, *(["find_rate"] if self.environment.find_rate else [])]
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1, default=str) + "\n"

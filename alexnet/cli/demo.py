@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 import typer
 
 from alexnet.cli.browser import OpenPageOption, open_in_browser
-from alexnet.cli.options import HomeOption
 
 
 def demo(
@@ -21,7 +20,9 @@ def demo(
     host: Annotated[str, typer.Option(metavar="HOST", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="Port to listen on.")] = 8000,
     open_page: OpenPageOption = False,
-    home: HomeOption = Path("demo"),
+    home: Annotated[
+        Path, typer.Option(envvar="ALEXNET_HOME", metavar="FOLDER", help="Folder of the network and the index: 250 MB.")
+    ] = Path("demo"),
 ) -> None:
     """Serve an included network with an index of images.
 

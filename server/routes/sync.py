@@ -28,7 +28,10 @@ class SyncChange(Schema):
 
 
 class SyncResponse(Schema):
-    """The last comparison of the folder with the index. `counts`: changes by kind; `changes`: the first 1000."""
+    """The last comparison of the folder with the index; while it runs there is only `state`.
+
+    `counts`: changes by kind; `changes`: the first 1000.
+    """
 
     state: State
     dry_run: bool = False
@@ -50,6 +53,7 @@ class SyncResponse(Schema):
 @router.post(
     "/sync",
     status_code=202,
+    response_model_exclude_unset=True,
     responses=merge_responses(ADMITTED_RESPONSES, INDEX_RESPONSES, WRITE_RESPONSES),
     dependencies=WRITE,
     summary="Let the index follow its folder",
@@ -65,7 +69,13 @@ async def start_sync(
     return SyncResponse.of(context.service.folder_sync.start(context.loaded_model, prune, dry_run))
 
 
-@router.get("/sync", responses=ADMITTED_RESPONSES, dependencies=WRITE, summary="Progress and result of POST /sync")
+@router.get(
+    "/sync",
+    response_model_exclude_unset=True,
+    responses=ADMITTED_RESPONSES,
+    dependencies=WRITE,
+    summary="Progress and result of POST /sync",
+)
 async def get_sync(context: ContextDep) -> SyncResponse:
     """`running`, `done` with the changes, `failed` (the server's log has the reason), or `idle`: not requested yet."""
     return SyncResponse.of(context.service.folder_sync.status)

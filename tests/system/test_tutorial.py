@@ -39,5 +39,6 @@ def test_the_tutorial_s_commands(few: Path, tmp_path: Path) -> None:
         assert any(line.startswith(start) for line in printed), start
     assert '"predictions"' in done.stdout
     assert '"neighbors"' in done.stdout
-    assert '"status":"exists"' in done.stdout  # the image that was added was there
+    assert '"status":"added"' in done.stdout
+    assert '{"label":"mine","images":1}' in done.stdout
     assert '"label":"circles"' in done.stdout

@@ -53,8 +53,8 @@ def no_progress_warning(
     if epochs < 2 or steps < MIN_STEPS_FOR_PROGRESS or loss < 0.99 * chance:
         return None
     advice = "try another --seed or --learning-rate"
-    if recipe != "small":
-        advice = "for a few thousand images use --recipe small, else " + advice
+    if recipe not in ("small", "fine-tune"):
+        advice = "for a few thousand images leave out --recipe, else " + advice
     return (
         f"warning: after {steps:,} steps the loss ({loss:.3f}) is still that of guessing by class frequency "
         f"({chance:.3f}): {advice}"

@@ -155,7 +155,7 @@ def resume_config(
     `given`: names of all options beside `--resume`. `epochs`, `minutes`: another length of the run, to which its
     schedule fits itself. Raises TrainingError if other options were given, or if the run is finished.
     """
-    fixed = sorted(given - set(Environment.__dataclass_fields__) - {"epochs", "minutes"})
+    fixed = sorted(given - (set(Environment.__dataclass_fields__) - {"find_rate"}) - {"epochs", "minutes"})
     if fixed:
         options = ", ".join(f"--{name.replace('_', '-')}" for name in fixed)
         raise TrainingError(f"{options} cannot be combined with --resume: the run is resumed as it was started")

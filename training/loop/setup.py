@@ -66,7 +66,7 @@ def set_up(
     assert initial is not None
     cache = _with_mean(_checked_cache(config, dataset, context), config, context, initial)
     fitted = None
-    if resume is None and _fits_output(config, initial):
+    if resume is None and fits_output_layer(config, initial):
         fitted = context.broadcast(
             fit_output_layer(initial, config, dataset, cache, context.device) if context.is_main else None
         )
@@ -164,11 +164,20 @@ def _with_mean(
     return cache.with_mean(initial.mean)
 
 
-def _fits_output(config: TrainConfig, initial: InitialState) -> bool:
-    """Whether an output layer is fitted before the first step. Raises TrainingError if nothing is trained at all."""
+def fits_output_layer(config: TrainConfig, initial: InitialState) -> bool:
+    """Whether an output layer is fitted before the first step.
+
+    Raises TrainingError if nothing would be trained, or if options would have no effect.
+    """
     fits = config.run.fit_output and initial.needs_output_layer
     if not (fits or config.recipe.epochs or config.recipe.minutes):
         raise TrainingError("nothing would be trained, not even an output layer: add --epochs, such as --epochs 15")
+    if useless := config.options_without_effect():
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in useless)
+        raise TrainingError(
+            f"without an epoch only the output layer is fitted, and {options} would have no effect: add --epochs, such "
+            "as --epochs 15"
+        )
     return fits
 
 

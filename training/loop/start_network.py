@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from model.artifacts.bundled import is_bundled
+from model.artifacts.bundled import DEFAULT_NETWORK, is_bundled
 from model.artifacts.packed import unpack_bundled
 from model.images.crops import CENTER_CROP, CROP_IDS, TEN_CROP
 from model.network.spec import Dropout
@@ -28,7 +28,6 @@ from training.loop.status import stage
 from training.optim.initial_weights import InitialState
 
 BATCH_SIZE = 32
-BUNDLED_NETWORK = "photos"
 MAX_FINE_TUNING_IMAGES = 20_000
 """Training images up to which a run starts from the bundled network unless told otherwise."""
 MAX_TRAIN_IMAGES, MAX_VALIDATION_IMAGES, MAX_HELD_OUT_IMAGES = 20_000, 1_000, 2_000
@@ -49,16 +48,19 @@ def choose_start(config: TrainConfig, num_train_images: int) -> tuple[TrainConfi
         if num_train_images >= MAX_FINE_TUNING_IMAGES:
             reason = f"{num_train_images:,} training images are enough to train from nothing"
             return replace(config, run=replace(run, init_from="none"), recipe_if_fine_tuning=None), (
-                f"{reason}; --init-from {BUNDLED_NETWORK} starts from the bundled network"
+                f"{reason}; --init-from {DEFAULT_NETWORK} starts from the bundled network"
             )
-        start = unpack_bundled(BUNDLED_NETWORK, folder).path
+        start = unpack_bundled(DEFAULT_NETWORK, folder).path
         recipe, run = config.recipe_if_fine_tuning, replace(run, init_from=start)
         return replace(config, run=run, recipe=recipe, recipe_if_fine_tuning=None), (
-            f"starting from the bundled network {BUNDLED_NETWORK}; --init-from none trains from nothing"
+            f"starting from the bundled network {DEFAULT_NETWORK}; --init-from none trains from nothing"
         )
     if isinstance(run.init_from, Path) and is_bundled(str(run.init_from)):  # also where images are in a folder `photos`
         run = replace(run, init_from=unpack_bundled(str(run.init_from), folder).path)
-    return replace(config, run=run), ""
+    text = ""
+    if run.init_from == "none" and num_train_images < MAX_FINE_TUNING_IMAGES:
+        text = f"starting from random weights; --init-from {DEFAULT_NETWORK} starts from the bundled network"
+    return replace(config, run=run), text
 
 
 class FittedStart(NamedTuple):

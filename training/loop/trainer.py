@@ -292,6 +292,7 @@ class Trainer:
             "config": self.config.resume_fingerprint(),
             "upright": self.dataset.upright,
             "origin": self.initial.origin,
+            "origin_license": self.initial.origin_license,
             "mean": None if self.initial.mean is None else torch.from_numpy(self.initial.mean),
             "lr_multipliers": dict(self.initial.lr_multipliers),
             "learning_rates": self.engine.optimizer.learning_rates(),

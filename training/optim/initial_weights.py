@@ -33,8 +33,8 @@ class InitialState:
     `weights`: of the whole network, on the CPU. `lr_multipliers`: learning rate multipliers by layer. `origin`: the
     artifact that layers were copied from, in words. `mean` (256, 256, 3): the mean image of this artifact, which its
     layers expect to be subtracted; None where a run starts from nothing. `new_layers`: names of the layers that weren't
-    copied. `origin_dataset`, `origin_split`: name of the dataset that the artifact was trained on, and checksum of its
-    split.
+    copied. `origin_license`: the artifact's license. `origin_dataset`, `origin_split`: name of the dataset that the
+    artifact was trained on, and checksum of its split.
     """
 
     spec: NetworkSpec
@@ -43,6 +43,7 @@ class InitialState:
     origin: str = ""
     mean: NDArray[np.float32] | None = None
     new_layers: tuple[str, ...] = ()
+    origin_license: str = ""
     origin_dataset: str = ""
     origin_split: str = ""
 
@@ -93,7 +94,8 @@ class InitialState:
             origin += f"; {', '.join(new)} initialized at random"
         multipliers = _multipliers(config, spec, layers)
         dataset, split = (str(manifest.training.get(name, "")) for name in ("dataset", "split_sha256"))
-        return cls(spec, drawn | copied, multipliers, origin, read_mean(artifact), new, dataset, split)
+        mean = read_mean(artifact)
+        return cls(spec, drawn | copied, multipliers, origin, mean, new, manifest.license, dataset, split)
 
     @classmethod
     def from_published(cls, artifact: Artifact) -> InitialState:
@@ -101,15 +103,28 @@ class InitialState:
         spec, trained = read_weights(artifact)
         training = artifact.manifest.training
         weights = {name: torch.from_numpy(values) for name, values in trained.items()}
-        origin = str(training.get("initialized_from", ""))
-        return cls(spec, weights, training.get("lr_multipliers", {}), origin, read_mean(artifact))
+        return cls(
+            spec,
+            weights,
+            training.get("lr_multipliers", {}),
+            origin=str(training.get("initialized_from", "")),
+            mean=read_mean(artifact),
+            origin_license=str(training.get("start_license", "")),
+        )
 
     @classmethod
     def from_checkpoint(cls, state: dict[str, Any]) -> InitialState:
         """The initial state of a run that is resumed from a checkpoint's state."""
         network = TypeAdapter(NetworkConfig).validate_python(state["network"])
         mean = None if state["mean"] is None else state["mean"].numpy()
-        return cls(build_spec(network), state["weights"], state["lr_multipliers"], state["origin"], mean)
+        return cls(
+            build_spec(network),
+            state["weights"],
+            state["lr_multipliers"],
+            origin=state["origin"],
+            mean=mean,
+            origin_license=state["origin_license"],
+        )
 
 
 def _common_layers(first: NetworkSpec, second: NetworkSpec) -> set[str]:

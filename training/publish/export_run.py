@@ -73,7 +73,7 @@ def export_and_publish(
             network=spec.config,
             parameters=sum(p.numel() for p in network.parameters()),
             image_contract=contract.name,
-            license=dataset.license,
+            license=combine_licenses(dataset.license, trainer.initial.origin_license),
             training=provenance(trainer) | {"baselines": [asdict(baseline) for baseline in baselines]} | (extra or {}),
             measurements=measured[0].measurements(f"{dataset.split_description}, {split}", dataset.groupings),
             calibration=calibration,
@@ -109,6 +109,13 @@ def _history(trainer: Trainer, predictions: Predictions, split: str) -> Training
     )
 
 
+def combine_licenses(images: str, start: str) -> str:
+    """The license of a network from that of its training images and that of the network it started from, if any."""
+    if not start or start == images:
+        return images
+    return start if start.startswith(f"{images}; ") else f"{images}; {start} (of the network it started from)"
+
+
 def provenance(trainer: Trainer) -> dict[str, Any]:
     """How the network was trained, for the manifest. It names no path of the machine."""
     config, dataset, device = trainer.config, trainer.dataset, trainer.context.device
@@ -124,6 +131,7 @@ def provenance(trainer: Trainer) -> dict[str, Any]:
         "recipe": asdict(trainer.recipe),
         "seed": config.run.seed,
         "initialized_from": trainer.initial.origin,
+        "start_license": trainer.initial.origin_license,
         "lr_multipliers": dict(trainer.initial.lr_multipliers),
         "epochs": trainer.epoch,
         "precision": trainer.engine.precision,

@@ -128,3 +128,27 @@ def test_folders_are_below_home_unless_given() -> None:
     environment = Environment(home=Path("/h"), cache=Path("/fast"))
     folders = (environment.artifacts_folder, environment.runs_folder, environment.cache_folder)
     assert folders == (Path("/h/artifacts"), Path("/h/runs"), Path("/fast"))
+
+
+def test_the_recipe_fine_tune_starts_from_the_bundled_network() -> None:
+    config = TrainConfig.create(RecipeOptions("fine-tune"), NetworkOptions(dropout=0.3))
+    assert (config.run.init_from, config.recipe.name) == (Path("photos"), "fine-tune")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "run", "find_rate", "useless"),
+    [
+        (RecipeOptions(class_weights=True), RunOptions(), False, []),
+        (RecipeOptions(epochs=1, learning_rate=1.0, augment="boxes"), RunOptions(), True, []),
+        (RecipeOptions(batch_size=64), RunOptions(), False, ["batch_size"]),
+        (RecipeOptions(batch_size=64, learning_rate=1.0), RunOptions(), False, ["batch_size", "learning_rate"]),
+        (RecipeOptions(augment="boxes,mixup", mirror=False), RunOptions(), False, ["mirror", "augment"]),
+        (RecipeOptions(), RunOptions(lr_multipliers={"copied": 1.0}), True, ["lr_multipliers", "find_rate"]),
+    ],
+)
+def test_options_that_need_an_epoch(
+    recipe: RecipeOptions, run: RunOptions, find_rate: bool, useless: list[str]
+) -> None:
+    run = replace(run, init_from=Path("photos"))
+    config = TrainConfig.create(recipe, run=run, environment=Environment(find_rate=find_rate))
+    assert config.options_without_effect() == useless

@@ -149,9 +149,9 @@ def test_a_run_is_resumed_with_what_was_given_of_the_environment(
     assert not calls[-1][1]
     assert resume("--finish", str(tmp_path), "--publish", "best").environment.publish == "best"
     assert calls[-1][1]
-    for option in ("--seed", "--batch-size"):
+    for option, *value in (("--seed", "1"), ("--batch-size", "1"), ("--find-rate",)):
         with pytest.raises(TrainingError, match=f"^{option} cannot be combined with --resume"):
-            CliRunner().invoke(app, ["--resume", str(tmp_path), option, "1"], catch_exceptions=False)
+            CliRunner().invoke(app, ["--resume", str(tmp_path), option, *value], catch_exceptions=False)
 
 
 @pytest.mark.parametrize(

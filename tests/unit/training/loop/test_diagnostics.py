@@ -21,7 +21,8 @@ def test_no_progress() -> None:
     warning = diagnostics.no_progress_warning(1.0986, labels, 50, 32, "paper")
     assert warning is not None
     assert "still that of guessing by class frequency (1.099)" in warning
-    assert "--recipe small" in warning
+    assert "leave out --recipe" in warning
+    assert "--recipe" not in str(diagnostics.no_progress_warning(1.0986, labels, 50, 32, "fine-tune"))
 
 
 def test_data_stall() -> None:

@@ -18,7 +18,7 @@ from training.data.folders import load_folder
 from training.evaluation.baselines import LINEAR, NEAREST_NEIGHBOR, read_baselines
 from training.loop import start_network
 from training.loop.distributed import DistributedContext
-from training.loop.setup import set_up
+from training.loop.setup import fits_output_layer, set_up
 from training.loop.start_network import (
     MAX_FINE_TUNING_IMAGES,
     choose_start,
@@ -70,6 +70,7 @@ def test_a_run_without_an_epoch_publishes_the_fitted_layer(artifact: Artifact, f
     training = tuned.manifest.training
     assert (training["epochs"], training["recipe"]["name"]) == (0, "fine-tune")
     assert training["initialized_from"].startswith("patterns version 1, network ")
+    assert training["start_license"] == artifact.manifest.license
     assert np.array_equal(read_mean(tuned), read_mean(artifact))
     assert tuned.manifest.measurements[0].top1_error < 1 / 3
     (run,) = (tmp_path / "runs").iterdir()
@@ -95,6 +96,20 @@ def test_a_run_that_would_train_nothing_is_refused(artifact: Artifact, images: P
     with pytest.raises(TrainingError, match="nothing would be trained"), set_up(config, DistributedContext(DEVICE)):
         pass
     assert not (tmp_path / "runs").exists()
+
+
+def test_options_without_an_effect_are_refused(artifact: Artifact, few: Path, tmp_path: Path) -> None:
+    config = create(few, tmp_path, artifact.path, augment="boxes")
+    dataset = load_folder(few)
+    labels = tuple(label.model_copy(update={"id": f"new {label.id}"}) for label in dataset.labels)
+    with pytest.raises(TrainingError, match="only the output layer is fitted, and --augment would have no effect"):
+        fits_output_layer(config, InitialState.create(config, labels))
+
+
+def test_starting_from_nothing_is_said(few: Path, tmp_path: Path) -> None:
+    config, text = choose_start(create(few, tmp_path, name="paper"), 5)
+    assert config.run.init_from == "none"
+    assert text == "starting from random weights; --init-from photos starts from the bundled network"
 
 
 def test_the_start_is_chosen_by_the_number_of_images(
