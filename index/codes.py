@@ -64,10 +64,12 @@ class Codes:
         self._count = end
 
     def shortlist(
-        self, feature: NDArray[np.float32], count: int, pool: SearchPool, mask: Mask | None
+        self, feature: NDArray[np.float32], count: int, num_rows: int, pool: SearchPool, mask: Mask | None
     ) -> NDArray[np.int64]:
-        """The `count` rows whose codes have the smallest Hamming distances from the code of a (dim,) feature."""
-        codes, selected = self.matrix(), None
+        """Those `count` of the first `num_rows` rows whose codes have the smallest Hamming distances from the code of a
+        (dim,) feature. Codes of further rows may be appended meanwhile, before there are features for them.
+        """
+        codes, selected = self.matrix()[:num_rows], None
         if mask is not None:
             selected = np.flatnonzero(mask[: len(codes)])
             codes = codes[selected]
@@ -86,8 +88,10 @@ class Codes:
         nearest = rows[np.argsort(distances, kind="stable")[:count]].astype(np.int64)
         return nearest if selected is None else selected[nearest]
 
-    def radius_search(self, feature: NDArray[np.float32], radius: int, mask: Mask | None) -> NDArray[np.int64]:
-        """All rows whose codes are within `radius` bits of the code of a (dim,) feature.
+    def radius_search(
+        self, feature: NDArray[np.float32], radius: int, num_rows: int, mask: Mask | None
+    ) -> NDArray[np.int64]:
+        """Those of the first `num_rows` rows whose codes are within `radius` bits of the code of a (dim,) feature.
 
         No code is compared, because all codes within the radius are looked up in a sorted table. Raises
         InvalidRequestError if the codes are too long for it.
@@ -103,6 +107,7 @@ class Codes:
         lookups = _as_integers(self.encoder.encode(feature[None])) ^ _flip_masks(self.encoder.bits, radius)
         starts, ends = np.searchsorted(values, lookups, "left"), np.searchsorted(values, lookups, "right")
         rows = np.concatenate([order[start:end] for start, end in zip(starts, ends, strict=True)])
+        rows = rows[rows < num_rows]
         return np.sort(rows if mask is None else rows[mask[rows]])
 
     def _load(self, features: FeatureMatrix) -> None:

@@ -176,8 +176,9 @@ def _search_binary(
     snapshot: Snapshot, matrix: FeatureMatrix, query: Query, mask: Mask | None, pool: SearchPool
 ) -> NearestRows:
     codes = _require_codes(snapshot, query)
-    count = shortlist_size(len(codes), query.num_needed)
-    return rerank(matrix, codes.shortlist(query.feature, count, pool, mask), query.feature, query.num_needed, pool)
+    count = shortlist_size(len(matrix), query.num_needed)
+    rows = codes.shortlist(query.feature, count, len(matrix), pool, mask)
+    return rerank(matrix, rows, query.feature, query.num_needed, pool)
 
 
 def shortlist_size(num_images: int, num_needed: int) -> int:
@@ -189,7 +190,7 @@ def shortlist_size(num_images: int, num_needed: int) -> int:
 def _search_by_lookup(
     snapshot: Snapshot, matrix: FeatureMatrix, query: Query, mask: Mask | None, pool: SearchPool
 ) -> NearestRows:
-    rows = _require_codes(snapshot, query).radius_search(query.feature, LOOKUP_RADIUS, mask)
+    rows = _require_codes(snapshot, query).radius_search(query.feature, LOOKUP_RADIUS, len(matrix), mask)
     return rerank(matrix, rows, query.feature, query.num_needed, pool)
 
 

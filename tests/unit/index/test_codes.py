@@ -73,18 +73,33 @@ def test_a_shortlist_and_a_radius_search_are_by_hamming_distance(encoder: Encode
     even = np.arange(3000) % 2 == 0
     with SearchPool() as pool:
         for mask in (None, even):
-            shortlist = codes.shortlist(query, 50, pool, mask)
+            shortlist = codes.shortlist(query, 50, len(codes), pool, mask)
             selected = distances if mask is None else distances[mask]
             np.testing.assert_array_equal(np.sort(distances[shortlist]), np.sort(selected)[:50])
             assert mask is None or mask[shortlist].all()
-    np.testing.assert_array_equal(codes.radius_search(query, 2, None), np.flatnonzero(distances <= 2))
-    np.testing.assert_array_equal(codes.radius_search(query, 2, even), np.flatnonzero((distances <= 2) & even))
+    np.testing.assert_array_equal(codes.radius_search(query, 2, len(codes), None), np.flatnonzero(distances <= 2))
+    np.testing.assert_array_equal(
+        codes.radius_search(query, 2, len(codes), even), np.flatnonzero((distances <= 2) & even)
+    )
+
+
+def test_codes_without_features_yet_are_not_searched(encoder: Encoder) -> None:
+    """An addition appends codes before features: a search that has begun must not get rows beyond its own."""
+    rows, num_rows = clusters(300, 1), 200
+    codes = Codes(encoder, rows[:num_rows], None)
+    codes.append(encoder.encode(rows[num_rows:]))
+    every = np.ones(num_rows, bool)
+    with SearchPool() as pool:
+        for row in rows[num_rows:]:
+            for mask in (None, every):
+                assert codes.shortlist(row, 300, num_rows, pool, mask).max() < num_rows
+                assert codes.radius_search(row, 4, num_rows, mask).max(initial=0) < num_rows
 
 
 def test_long_codes_have_no_hash_lookup(tmp_path: Path) -> None:
     long = make_encoder(tmp_path / "long.onnx", 40)
     with pytest.raises(InvalidRequestError, match="at most 32 bits, and these have 40"):
-        Codes(long, clusters(10, 0), None).radius_search(clusters(1, 0)[0], 2, None)
+        Codes(long, clusters(10, 0), None).radius_search(clusters(1, 0)[0], 2, 10, None)
 
 
 def test_binary_and_exact_agree_where_the_shortlist_holds_all(index: ImageIndex, encoder: Encoder) -> None:
