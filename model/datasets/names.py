@@ -6,6 +6,7 @@ import os
 import re
 import string
 import unicodedata
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 Split = Literal["train", "validation", "test"]
@@ -71,6 +72,12 @@ def to_text(name: str) -> str:
         except UnicodeDecodeError:
             name = content.decode("cp437")
     return unicodedata.normalize("NFC", name).strip(_BLANK)
+
+
+def path_shower(files: Iterable[str]) -> Callable[[str], str]:
+    """A function that shows a file's path below the folder that holds all `files`, absolute and relative ones."""
+    folder = os.path.commonpath([os.path.abspath(parent) for parent in {os.path.dirname(file) for file in files}])  # noqa: PTH100, PTH120
+    return lambda file: show_path(os.path.relpath(file, folder))
 
 
 def show_path(path: str | os.PathLike[str]) -> str:

@@ -75,7 +75,9 @@ def find_copies(dataset: Dataset, traits: Traits, drop_near: bool = False, withi
     examples = dataset.examples
     labels = np.array([example.label for example in examples])
     side = np.repeat(np.arange(len(SPLITS)), [len(part) for part in dataset.splits().values()])
-    left_out, kept, mislabeled = dict[int, Skipped](), list[int](), list[int]()
+    left_out, mislabeled = dict[int, Skipped](), list[int]()
+    kept: dict[int, int] = {}
+    """Further files with the pixels of an image of the same split, and that image."""
     for group in _same_pixels(traits):
         if len(set(labels[group])) > 1:
             mislabeled += [place for place in group if side[place] == len(SPLITS) - 1]
@@ -83,15 +85,17 @@ def find_copies(dataset: Dataset, traits: Traits, drop_near: bool = False, withi
             continue
         last = max(group, key=lambda place: (side[place], -place))
         left_out |= {place: _copy(examples, place, last) for place in group if side[place] < side[last]}
-        kept += [place for place in group if side[place] == side[last] and place != last]
+        kept |= {place: last for place in group if side[place] == side[last] and place != last}
     unused = set(left_out) | set(kept)
     others = np.array([place for place in np.flatnonzero(is_decoded(traits)) if place not in unused], np.int64)
     near = _near_pairs(others, side, traits["hash"], within_splits)
     across = side[near[:, 0]] != side[near[:, 1]]
     if drop_near:
-        for place, held_out in near[across].tolist():
+        near_held_out: dict[int, int] = dict(reversed(near[across].tolist()))
+        near_held_out |= {place: near_held_out[same] for place, same in kept.items() if same in near_held_out}
+        for place, held_out in near_held_out.items():
             left_out.setdefault(place, _near_copy(examples, place, held_out))
-    return Copies(left_out, tuple(kept), tuple(mislabeled), near, across)
+    return Copies(left_out, tuple(place for place in kept if place not in left_out), tuple(mislabeled), near, across)
 
 
 def _near_pairs(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from model.artifacts.artifact import Label
 from model.artifacts.intervals import format_interval, wilson_interval
 from model.datasets.listing import SkipReason
-from model.datasets.names import show_path
+from model.datasets.names import path_shower
 from training.data.copies import Copies
 from training.data.datasets import Dataset
 from training.data.shortcuts import Shortcuts
@@ -36,7 +35,10 @@ class ClassSize(NamedTuple):
 
 def copy_warnings(dataset: Dataset, copies: Copies) -> list[str]:
     """What is said of copies: those that are left out, and those that are used."""
-    show = _path_shower(dataset)
+    show_file = path_shower([example.file for example in dataset.examples])
+
+    def show(place: int) -> str:
+        return show_file(dataset.examples[place].file)
 
     def left_out(reason: SkipReason) -> list[str]:
         return [show(place) for place, entry in copies.left_out.items() if entry.reason == reason]
@@ -135,13 +137,6 @@ def describe_shortcuts(shortcuts: Shortcuts) -> str:
         f"{100 * shortcuts.majority:.0f} %; single traits: "
         + ", ".join(f"{trait} {100 * accuracy:.0f} %" for trait, accuracy in best)
     )
-
-
-def _path_shower(dataset: Dataset) -> Callable[[int], str]:
-    """Place of an example -> its file's path below the folder that holds all."""
-    examples = dataset.examples
-    root = os.path.commonpath([os.path.dirname(example.file) for example in examples])  # noqa: PTH120
-    return lambda place: show_path(os.path.relpath(examples[place].file, root))
 
 
 def _list(names: Iterable[str], limit: int) -> str:

@@ -123,7 +123,7 @@ class InitialState:
             state["lr_multipliers"],
             origin=state["origin"],
             mean=mean,
-            origin_license=state["origin_license"],
+            origin_license=state.get("origin_license", ""),
         )
 
 

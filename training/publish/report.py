@@ -4,7 +4,6 @@ again."""
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from collections.abc import Sequence
 from html import escape
@@ -17,7 +16,7 @@ from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
 from model.artifacts.intervals import format_interval, wilson_interval
 from model.artifacts.weights import read_weights
-from model.datasets.names import show_path
+from model.datasets.names import path_shower
 from model.exceptions import DatasetError
 from model.runtime import OnnxModel, top_k
 from model.shell_command import alexnet_command
@@ -219,7 +218,7 @@ class _Gallery:
         self, predictions: Predictions, names: Sequence[str], cache: ImageCache, rows: NDArray[np.int64]
     ) -> None:
         self.predictions, self.names, self.cache, self.rows = predictions, names, cache, rows
-        self.files = _short_paths(predictions.files)
+        self.files = list(map(path_shower(predictions.files), predictions.files))
         self.sample_size = min(NUM_SAMPLES, len(rows))
 
     def show(self, places: Sequence[int] | NDArray[np.int64]) -> str:
@@ -238,12 +237,6 @@ class _Gallery:
             for c in top_k(probabilities, min(NUM_GUESSES, len(self.names)))
         ]
         return card(pixels, self.names[label], guesses, self.files[place])
-
-
-def _short_paths(files: Sequence[str]) -> list[str]:
-    """Paths below the folder that all files have in common."""
-    folder = os.path.commonpath([Path(file).parent for file in files])
-    return [show_path(os.path.relpath(file, folder)) for file in files]
 
 
 def _error_table(artifact: Artifact) -> str:

@@ -151,3 +151,14 @@ def test_near_duplicates_are_counted_and_dropped_on_request(tmp_path: Path) -> N
     assert left_out(dropped) == {"train/cat/smaller.jpg": ("near-duplicates of held-out images", "test/cat/0.png")}
     everywhere = copies.find_copies(dataset, cache.traits, within_splits=True)
     assert len(everywhere.near) == 1
+
+
+def test_copies_of_a_near_duplicate_are_dropped_with_it(tmp_path: Path) -> None:
+    files = {f"{split}/{kind}/0.png": make_image(hash_of(split, kind, 0)) for split in ("train", "val", "test")
+             for kind in ("cat", "dog")}  # fmt: skip
+    with Image.open(io.BytesIO(files["test/cat/0.png"])) as image:
+        files["train/cat/once.jpg"] = files["train/cat/twice.jpg"] = encode(np.asarray(image), quality=80)
+    dataset = load_folder(write_files(tmp_path / "d", files))
+    dropped = build_cache(dataset, tmp_path / "cache", drop_near_duplicates=True)
+    assert {file for file, _ in left_out(dropped).items()} == {"train/cat/once.jpg", "train/cat/twice.jpg"}
+    assert not dropped.copies.kept
