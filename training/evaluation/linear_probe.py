@@ -30,14 +30,13 @@ ABSENT = 10.0
 class LinearProbe(NamedTuple):
     """`weight` (classes, features) and `bias` (classes,) of an output layer.
 
-    `validation_loss`: of the mean probabilities of each validation image's views; `validation_error`: of the first view
-    alone. `ran_out_of_time`: weaker regularization wasn't tried, with which it might be better.
+    `validation_loss`: of the mean probabilities of each validation image's views. `ran_out_of_time`: weaker
+    regularization wasn't tried, with which it might be better.
     """
 
     weight: Floats
     bias: Floats
     validation_loss: float
-    validation_error: float
     ran_out_of_time: bool = False
 
 
@@ -61,7 +60,7 @@ def fit_linear_probe(
     present = np.unique(labels)
     if len(present) == 1:
         only = _all_classes(np.zeros((1, features.shape[1])), np.zeros(1), present, num_classes)
-        return LinearProbe(*only, *_measure(*only, validation_features, validation_labels))
+        return LinearProbe(*only, _measure_loss(*only, validation_features, validation_labels))
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
@@ -80,9 +79,9 @@ def fit_linear_probe(
             warnings.simplefilter("ignore", ConvergenceWarning)  # nearly there is as good here
             model.fit(features, labels)
         weight, bias = _all_classes(model.coef_ / scale, model.intercept_, present, num_classes)
-        loss, error = _measure(weight, bias, validation_features, validation_labels)
+        loss = _measure_loss(weight, bias, validation_features, validation_labels)
         if best is None or loss < best.validation_loss:
-            best = LinearProbe(weight, bias, loss, error)
+            best = LinearProbe(weight, bias, loss)
     assert best is not None
     return best
 
@@ -99,8 +98,6 @@ def _all_classes(
     return all_weights, all_biases
 
 
-def _measure(weight: Floats, bias: Floats, features: Floats, labels: NDArray[np.int64]) -> tuple[float, float]:
-    """Cross-entropy of the mean probabilities of (M, views, features), and the top-1 error of the first views."""
-    logits = features @ weight.T + bias
-    loss = negative_log_likelihood(mean_softmax(logits, 1.0).clip(min=LOWEST), labels)
-    return loss, float((logits[:, 0].argmax(1) != labels).mean())
+def _measure_loss(weight: Floats, bias: Floats, features: Floats, labels: NDArray[np.int64]) -> float:
+    """Cross-entropy of the mean probabilities of (M, views, features)."""
+    return negative_log_likelihood(mean_softmax(features @ weight.T + bias, 1.0).clip(min=LOWEST), labels)

@@ -77,10 +77,12 @@ class RunDirectory:
     def claim(self, config: TrainConfig, dataset: Dataset, resumed: bool) -> None:
         """Write configuration and split. Raises TrainingError if a resumed run had another split."""
         path = self.path / SPLIT
-        if resumed and path.is_file():
-            before = path.read_text(encoding="utf-8", errors="surrogateescape")
-            if split_rows(before) != split_rows(dataset.split_csv()):
+        if resumed:
+            before = path.read_text(encoding="utf-8", errors="surrogateescape") if path.is_file() else None
+            if before is not None and split_rows(before) != split_rows(dataset.split_csv()):
                 raise TrainingError(f"the images differ from those in {path}: a run can't change its split")
+            if self.artifact() is not None and self.read_config().recipe != config.recipe:
+                (self.path / ARTIFACT).unlink()  # it is longer now, and no longer finished
         self.write_config(config)
         try:
             write_table(dataset, path)
@@ -115,6 +117,10 @@ class RunDirectory:
         if not path.is_file():
             raise TrainingError(f"no checkpoint at {path}: only --publish best keeps the best epoch's weights")
         return read_checkpoint(path)
+
+    def best_epoch(self) -> int | None:
+        """The epoch of `load_best`; None if there are no such weights. Raises TrainingError if they are damaged."""
+        return int(self.load_best()["epoch"]) if (self.path / BEST).is_file() else None
 
     def artifact(self) -> Path | None:
         """The artifact of a finished run, if it still exists."""

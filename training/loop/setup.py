@@ -189,14 +189,12 @@ def _keep_start(trainer: Trainer, fitted: FittedStart | None) -> None:
             write_baselines(trainer.run.path, fitted.baselines)
         for baseline in fitted.baselines:
             context.log(f"{baseline.method}: {100 * baseline.top1_error:.2f} % error on {baseline.split} images")
-        error = fitted.validation_error
-    elif trainer.initial.is_copy:
-        with stage("measuring the start network", context.is_main):
-            error = trainer.engine.validate(trainer.validation_rows).top1_error
-    else:
+    elif not trainer.initial.is_copy:
         return  # layers are random
-    context.log(f"before training: validation error {100 * error:.2f} %")
-    trainer.keep_best(error)
+    with stage("measuring the start network", context.is_main):
+        validation = trainer.engine.validate(trainer.validation_rows)
+    context.log(f"before training: validation error {100 * validation.top1_error:.2f} %")
+    trainer.keep_best(validation)
 
 
 def _with_found_rate(trainer: Trainer, initial: InitialState, fitted: bool) -> Trainer:

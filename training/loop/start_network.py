@@ -64,10 +64,9 @@ def choose_start(config: TrainConfig, num_train_images: int) -> tuple[TrainConfi
 
 
 class FittedStart(NamedTuple):
-    """The initial state with its output layer fitted, the error of this on validation images, and plain baselines."""
+    """The initial state with its output layer fitted, and plain baselines."""
 
     initial: InitialState
-    validation_error: float
     baselines: list[Baseline]
 
 
@@ -111,7 +110,7 @@ def fit_output_layer(
     errors = {NEAREST_NEIGHBOR: neighbor_error, LINEAR: float((predicted != labels[held_out]).mean())}
     split = dataset.held_out_split
     baselines = [Baseline(name, split, error, len(held_out), len(train)) for name, error in errors.items()]
-    return FittedStart(_with_output_layer(initial, probe), probe.validation_error, baselines)
+    return FittedStart(_with_output_layer(initial, probe), baselines)
 
 
 def draw_crops(num_images: int, generator: np.random.Generator) -> NDArray[np.int64]:

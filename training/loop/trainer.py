@@ -34,10 +34,11 @@ LOG_INTERVAL = {"cpu": 1, "cuda": 20}
 
 
 class Best(NamedTuple):
-    """The epoch with the lowest validation error so far; 0: none yet."""
+    """The epoch with the lowest validation error so far, of equal ones with the lowest loss; 0: none yet."""
 
     epoch: int = 0
     error: float = float("inf")
+    loss: float = float("inf")
 
 
 class Trainer:
@@ -85,6 +86,8 @@ class Trainer:
     def fit(self) -> None:
         """Train to the recipe's end. Raises StoppedError after SIGINT or SIGTERM, when a checkpoint is written."""
         metrics = MetricsLog(self.run.path, self.epoch) if self.context.is_main else None
+        if not self.epoch and not self._has_next_epoch():
+            self.save()  # of a run that only fits an output layer: it is resumed if it is stopped while it is measured
         try:
             with self.stop:
                 self._keep_images_on_device()
@@ -150,7 +153,7 @@ class Trainer:
         if metrics is not None:  # before saving: records after the checkpoint are removed when the run is resumed
             speed = {"images_per_second": (totals.images - before) / seconds, "data_stall": stalled / seconds}
             self._write_metrics(metrics, self._epoch_record(totals, validation) | speed)
-        self.keep_best(validation.top1_error)
+        self.keep_best(validation)
         self.save()
         self._log_warnings(totals, stalled, seconds)
 
@@ -177,11 +180,12 @@ class Trainer:
             if warning:
                 self.context.log(warning)
 
-    def keep_best(self, error: float) -> None:
-        """Save the weights with this validation error if they are the best so far and are to be published."""
-        if error >= self.best.error:
+    def keep_best(self, validation: ValidationScores) -> None:
+        """Save the weights with these scores if they are the best so far and are to be published."""
+        error, loss = validation.top1_error, validation.loss
+        if (error, loss) >= (self.best.error, self.best.loss):
             return
-        self.best = Best(self.epoch, error)
+        self.best = Best(self.epoch, error, loss)
         if self.config.environment.publish == "best" and self.context.gathers_weights:
             weights = self.weights()
             if self.context.is_main:
@@ -332,6 +336,19 @@ class Trainer:
         self.totals = EpochTotals(**state["totals"])
         self.learning_rate, self.best, self.mixes = state["learning_rate"], Best(*state["best"]), state["mixes"]
         self.clock.restore(state["clock"])
+        self._forget_best_if_not_kept()
+
+    def _forget_best_if_not_kept(self) -> None:
+        """Compare further epochs among themselves if the best one so far was not saved, or another one was."""
+        if self.config.environment.publish != "best" or self.best == Best():
+            return
+        kept = self.context.broadcast(self.run.best_epoch() if self.context.is_main else None)
+        if kept != self.best.epoch:
+            self.context.log(
+                f"the weights of epoch {self.best.epoch}, the best so far, were not kept: the best one from now on is "
+                "published"
+            )
+            self.best = Best()
 
     def load_optimizer(self, state: dict[str, Any]) -> None:
         """Momenta, learning rates and pruning masks of a checkpoint's state."""

@@ -21,7 +21,7 @@ from model.exceptions import TrainingError
 from model.images.crops import CROP_SIZE
 from model.network.initialization import initial_state
 from model.network.registry import build_spec
-from model.network.spec import NetworkConfig, NetworkSpec
+from model.network.spec import NetworkConfig, NetworkSpec, Weighted
 from training.config import TrainConfig
 from training.optim.layer_rates import check_layer_names, layer_multipliers
 
@@ -79,11 +79,7 @@ class InitialState:
         usable = _common_layers(source, spec)
         if artifact.labels != labels:
             usable.discard(spec.weighted_layers[-1].name)
-        copied = {
-            name: torch.from_numpy(trained[name])
-            for name, tensor in drawn.items()
-            if name.partition(".")[0] in usable and trained[name].shape == tensor.shape
-        }
+        copied = {name: torch.from_numpy(trained[name]) for name in drawn if name.partition(".")[0] in usable}
         layers = {name.partition(".")[0] for name in copied}
         if not layers:
             raise TrainingError(f"no layer of {artifact.path} fits the network: choose another --init-from")
@@ -130,7 +126,11 @@ class InitialState:
 def _common_layers(first: NetworkSpec, second: NetworkSpec) -> set[str]:
     """Names of the layers up to where two networks differ: the inputs of what follows come from other layers."""
     pairs = zip(first.weighted_layers, second.weighted_layers, strict=False)
-    return {layer.name for layer, _ in takewhile(lambda pair: pair[0].name == pair[1].name, pairs)}
+    return {layer.name for layer, _ in takewhile(lambda pair: _is_same(*pair), pairs)}
+
+
+def _is_same(first: Weighted, second: Weighted) -> bool:
+    return (first.name, first.weight_shape) == (second.name, second.weight_shape)
 
 
 def _multipliers(config: TrainConfig, spec: NetworkSpec, copied: Collection[str]) -> dict[str, float]:

@@ -77,7 +77,7 @@ def test_other_checkpoints_are_refused(tmp_path: Path) -> None:
         run.load_checkpoint()
 
 
-def test_a_finished_run_is_not_resumed(tmp_path: Path, artifact: Artifact) -> None:
+def test_a_finished_run_is_not_resumed_unless_it_is_longer(few: Path, tmp_path: Path, artifact: Artifact) -> None:
     """It would publish the same network again. Without its artifact it may."""
     finished = replace(artifact, path=tmp_path / "artifacts" / "elpv" / "1")
     finished.path.mkdir(parents=True)
@@ -88,5 +88,12 @@ def test_a_finished_run_is_not_resumed(tmp_path: Path, artifact: Artifact) -> No
     run.write_artifact(finished)
     with pytest.raises(TrainingError, match=f"this run is finished: its artifact is {finished.path}"):
         resume_config(tmp_path, Environment(), set())
+    longer = replace(config, recipe=config.recipe.with_epochs(90))
+    run.claim(config, load_folder(few), resumed=True)
+    assert run.artifact() == finished.path
+    run.claim(longer, load_folder(few), resumed=True)
+    assert run.artifact() is None
+    assert resume_config(tmp_path, Environment(), set()) == longer  # if it is stopped before its new end
+    run.write_artifact(finished)
     (finished.path / MANIFEST).unlink()
     assert resume_config(tmp_path, Environment(device="cpu"), {"device"}).environment.device == "cpu"

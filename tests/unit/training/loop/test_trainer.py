@@ -18,6 +18,7 @@ from training.config import Environment, NetworkOptions, RecipeOptions, RunOptio
 from training.data.cache import ImageCache, build_cache
 from training.data.folders import load_folder
 from training.loop.distributed import DistributedContext
+from training.loop.engine import ValidationScores
 from training.loop.metrics import read_metrics
 from training.loop.run_directory import CHECKPOINT, RunDirectory
 from training.loop.trainer import Trainer
@@ -200,10 +201,11 @@ def test_a_longer_run_fits_its_schedule(make: Make, tmp_path: Path) -> None:
 
 def test_the_best_epoch_s_weights_are_kept(make: Make, tmp_path: Path) -> None:
     class Worse(Trainer):
-        """Its validation error rises from the second epoch on."""
+        """Its validation error rises after the second epoch."""
 
-        def keep_best(self, error: float) -> None:
-            super().keep_best({1: 0.5, 2: 0.4}.get(self.epoch, 0.6))
+        def keep_best(self, validation: ValidationScores) -> None:
+            scores = {1: ValidationScores(2.0, 0.4), 2: ValidationScores(1.0, 0.4)}  # of equal errors the lower loss
+            super().keep_best(scores.get(self.epoch, ValidationScores(0.5, 0.6)))
             if self.epoch == 2:
                 best.update(weights(self))
 
@@ -217,6 +219,28 @@ def test_the_best_epoch_s_weights_are_kept(make: Make, tmp_path: Path) -> None:
         assert torch.equal(kept["weights"][name], tensor), name
     last = weights(trainer)["fc8.weight"]
     assert not torch.equal(last, best["fc8.weight"])
+
+
+def test_a_best_epoch_that_was_not_kept_is_forgotten(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make().fit()  # publishes the last epoch, so the best one's weights aren't kept
+    longer = options(epochs=2)
+    trainer = make(checkpoint(tmp_path), recipe=longer, publish="best")
+    assert "the weights of epoch 1, the best so far, were not kept" in capsys.readouterr().out
+    trainer.fit()
+    assert RunDirectory(tmp_path).best_epoch() == 2
+    resumed = make(checkpoint(tmp_path), recipe=longer, publish="best")
+    assert resumed.best == trainer.best
+    assert "were not kept" not in capsys.readouterr().out
+
+
+def test_a_run_without_an_epoch_has_a_checkpoint(make: Make, artifact: Artifact, tmp_path: Path) -> None:
+    """So that it can be resumed if it is stopped while the network is measured."""
+    trainer = make(recipe=options(epochs=0), run=RunOptions(init_from=artifact.path), network=NetworkOptions())
+    trainer.fit()
+    for name, tensor in checkpoint(tmp_path)["weights"].items():
+        assert torch.equal(tensor, weights(trainer)[name]), name
 
 
 def test_pruned_weights_stay_zero(make: Make) -> None:

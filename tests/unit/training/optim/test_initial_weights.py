@@ -74,6 +74,17 @@ def test_layers_of_another_width_are_new(artifact: Artifact) -> None:
     assert initial.origin.endswith("; fc6, fc7, fc8 initialized at random")
 
 
+def test_layers_after_one_with_other_inputs_are_new(artifact: Artifact) -> None:
+    for labels in (OTHERS, artifact.labels):
+        initial = InitialState.create(config(artifact, NetworkOptions(conv3_cross_tower=False)), labels)
+        assert initial.origin.endswith("; conv3, conv4, conv5, fc6, fc7, fc8 initialized at random")
+        assert initial.lr_multipliers == {"conv1": 0.1, "conv2": 0.1}
+        assert not initial.needs_output_layer
+    before = read_weights(artifact)[1]
+    copied = {name for name in before if np.array_equal(initial.weights[name].numpy(), before[name])}
+    assert copied == {f"conv{i}.{kind}" for i in (1, 2) for kind in ("weight", "bias")}
+
+
 def test_given_multipliers_stand(artifact: Artifact) -> None:
     given = config(artifact, lr_multipliers={"conv1": 0.01, "fc8": 2.0}, frozen=("conv2",))
     multipliers = InitialState.create(given, OTHERS).lr_multipliers
