@@ -16,5 +16,5 @@ from training.publish.export_run import combine_licenses
         ("MIT", "MIT; research (of the network it started from)", "MIT; research (of the network it started from)"),
     ],
 )
-def test_the_terms_of_the_start_network_go_on(images: str, start: str, combined: str) -> None:
+def test_the_terms_of_the_start_network_are_kept(images: str, start: str, combined: str) -> None:
     assert combine_licenses(images, start) == combined
