@@ -16,7 +16,8 @@ from model.exceptions import IndexStoreError
 def evaluate_index(index: Index, artifact: Artifact, data: Path | None, max_images: int, device: str) -> Evaluation:
     """Search an index with the images below a folder, or with its own, and measure the results by label.
 
-    At most `max_images` queries, chosen at random with a fixed seed. Raises IndexStoreError without labeled images.
+    At most `max_images` queries, chosen at random with a fixed seed. An image that is in the index, also one of the
+    folder, isn't its own neighbor. Raises IndexStoreError without labeled images.
     """
     index.check_compatible(artifact)
     encoder = Encoder.of(artifact)
@@ -46,4 +47,4 @@ def _file_queries(index: Index, folder: Path, max_images: int, network: Path, de
     from model.runtime import OnnxModel
 
     queries = read_queries(index, OnnxModel(network, device), folder, max_images, labeled=True)
-    return [LabeledQuery(query.feature, query.image.label or "") for query in queries]
+    return [LabeledQuery(query.feature, query.image.label or "", query.id) for query in queries]

@@ -68,16 +68,9 @@ def indexed_queries(index: Index, count: int, seed: int) -> list[DrawnQuery]:
 
 def folder_queries(index: Index, model: OnnxModel, folder: Path, count: int, seed: int) -> list[DrawnQuery]:
     """`count` images of a folder, chosen at random, as the paper's test images; titled by label, or else by name."""
-    read = list(read_queries(index, model, folder, count, seed))
-    stored = index.catalog.find([query.image.sha256 for query in read])
     return [
-        DrawnQuery(
-            image.thumbnail,
-            image.label or (image.source.name if image.source else ""),
-            feature,
-            stored[image.sha256].id if image.sha256 in stored else 0,
-        )
-        for image, feature in read
+        DrawnQuery(image.thumbnail, image.label or (image.source.name if image.source else ""), feature, image_id)
+        for image, feature, image_id in read_queries(index, model, folder, count, seed)
     ]
 
 

@@ -33,7 +33,7 @@ class LabeledQuery:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Search quality over `num_queries` queries.
+    """Search quality over `num_queries` queries, of which `num_indexed` are in the index themselves.
 
     `precision`: k -> share of the k nearest with the query's label. `average_precision`: label -> mean over its
     queries, of the first 1,000 neighbors. `recall`: search mode -> k -> share of the exact k nearest that it finds.
@@ -41,6 +41,7 @@ class Evaluation:
     """
 
     num_queries: int
+    num_indexed: int
     precision: dict[int, float]
     average_precision: dict[str, float]
     recall: dict[str, dict[int, float]]
@@ -82,6 +83,7 @@ def evaluate(index: Index, queries: Sequence[LabeledQuery], modes: Sequence[Sear
         recall[mode], milliseconds[mode] = _measure_mode(index, queries, rankings, mode)
     return Evaluation(
         len(queries),
+        sum(query.exclude_id > 0 for query in queries),
         {k: float(np.mean([hits[:k].mean() if len(hits) else 0 for hits in relevant])) for k in PRECISION_AT},
         {label: float(np.mean(values)) for label, values in sorted(by_label.items())},
         recall,
@@ -108,8 +110,10 @@ def _measure_mode(
 
 def format_table(result: Evaluation) -> str:
     """The evaluation as text."""
+    indexed = f", {result.num_indexed:,} of them in the index" if result.num_indexed else ""
     lines = [
-        f"{result.num_queries:,} queries; mean average precision by label {100 * result.mean_average_precision:.2f} %"
+        f"{result.num_queries:,} queries{indexed}; mean average precision by label "
+        f"{100 * result.mean_average_precision:.2f} %"
     ]
     lines += [f"precision at {k:2}: {100 * share:6.2f} %" for k, share in result.precision.items()]
     lines.append(f"{'search mode':12} {'recall at 6':>12} {'recall at 10':>13} {'per query':>10}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,10 +17,11 @@ from model.runtime import OnnxModel
 
 
 class FileQuery(NamedTuple):
-    """An image file and its (dim,) feature."""
+    """An image file and its (dim,) feature. `id`: of the same image in the index; 0 if it isn't indexed."""
 
     image: NewEntry
     feature: NDArray[np.float32]
+    id: int
 
 
 def draw_sample(total: int, count: int, seed: int = 0) -> list[int]:
@@ -32,13 +32,17 @@ def draw_sample(total: int, count: int, seed: int = 0) -> list[int]:
 
 def read_queries(
     index: Index, model: OnnxModel, folder: Path, max_images: int, seed: int = 0, labeled: bool = False
-) -> Iterator[FileQuery]:
+) -> list[FileQuery]:
     """At most `max_images` images of a folder, chosen at random, in the order of their paths; with `labeled` only those
     in a folder of a label. What can't be read is named and left out. Raises DatasetError if there are no images."""
     sources = [source for source in find_images(folder) if source.label or not labeled]
+    read: list[tuple[NewEntry, NDArray[np.float32]]] = []
     for number in draw_sample(len(sources), max_images, seed):
         image = read_image(sources[number], index.image_contract)
         if isinstance(image, ReadImage):
-            yield FileQuery(image.entry, model.features(image.pixels[None], index.crops)[0])
+            read.append((image.entry, model.features(image.pixels[None], index.crops)[0]))
         else:
             tqdm.write(f"skipped {image}")
+    stored = index.catalog.find([entry.sha256 for entry, _ in read])
+    ids = {sha256: image.id for sha256, image in stored.items() if not image.removed}
+    return [FileQuery(entry, feature, ids.get(entry.sha256, 0)) for entry, feature in read]

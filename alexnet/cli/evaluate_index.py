@@ -45,7 +45,8 @@ def evaluate(
 ) -> None:
     """Measure precision, recall and time of searches.
 
-    Searches with labeled images, and counts which neighbors have the label of the query.
+    Searches with labeled images, and counts which neighbors have the label of the query. A query that is in the index,
+    also one of --data, isn't counted as its own neighbor.
     """
     from alexnet.index_evaluation import evaluate_index
     from index.evaluation import format_table

@@ -24,9 +24,9 @@ def test_an_index_is_evaluated(artifact: Artifact, tmp_path: Path) -> None:
     queries = [LabeledQuery(features_at(1)[0], "a", exclude_id=1), LabeledQuery(features_at(5)[0], "b")]
     result = evaluate(index, queries, [])
     index.close()
-    assert result.num_queries == 2
+    assert (result.num_queries, result.num_indexed) == (2, 1)
     assert result.precision[1] == pytest.approx((0 + 1) / 2)  # its own image is left out
     assert result.average_precision == pytest.approx({"a": 1 / 2, "b": (1 / 1 + 2 / 3) / 2})
     assert result.recall == {"exact": {6: 1.0, 10: 1.0}}
     assert result.to_dict()["mean_average_precision"] == pytest.approx((1 / 2 + 5 / 6) / 2)
-    assert "2 queries; mean average precision" in format_table(result)
+    assert "2 queries, 1 of them in the index; mean average precision" in format_table(result)

@@ -57,7 +57,7 @@ def test_evaluate_index(coded: Artifact, images: Path) -> None:
     home = coded.path.parents[1]
     options = ["--artifact", home / "a", "--max-images", 60, "--plot", home / "p.png", "--json"]
     result = json.loads(invoke("index", "evaluate", "--index", home / "i", *options))
-    assert result["num_queries"] == 60
+    assert (result["num_queries"], result["num_indexed"]) == (60, 60)
     assert result["recall"]["exact"] == {"6": 1.0, "10": 1.0}
     assert result["recall"]["binary"]["10"] > 0.99  # 420 images fit the shortlist
     assert 0 < result["recall"]["hash_lookup"]["10"] <= 1
