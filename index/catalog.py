@@ -25,6 +25,7 @@ from index.entries import (
     NewEntry,
     StoredId,
     StoredSource,
+    damaged_image_error,
     unknown_image_error,
 )
 from model.datasets.attribution import Attribution
@@ -354,7 +355,7 @@ class Catalog(CatalogFile, EntryReader):
             raise unknown_image_error(image_id)
         image, intact = rows[0]
         if not intact:
-            raise UnknownImageError(f"the entry of image {image_id} is damaged: add the image again")
+            raise damaged_image_error("entry", image_id)
         return image
 
     def _entries(self, where: str, *parameters: object) -> list[Entry]:
@@ -423,7 +424,7 @@ def _checked_thumbnail(image: dict[str, Any], thumbnail: bytes | None) -> bytes:
     if thumbnail is None:
         raise unknown_image_error(image["id"])
     if zlib.crc32(thumbnail) != image["thumbnail_checksum"]:
-        raise UnknownImageError(f"the thumbnail of image {image['id']} is damaged: add the image again")
+        raise damaged_image_error("thumbnail", image["id"])
     return thumbnail
 
 

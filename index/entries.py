@@ -111,6 +111,13 @@ def unknown_image_error(image_id: int) -> UnknownImageError:
     return UnknownImageError(f"no indexed image has the id {image_id}")
 
 
+def damaged_image_error(part: str, image_id: int) -> UnknownImageError:
+    """`part`: what is damaged. The index has the image until it is compacted, so to add it changes nothing before."""
+    return UnknownImageError(
+        f"the {part} of image {image_id} is damaged: delete it with `alexnet index compact`, then add it again"
+    )
+
+
 class FileState(NamedTuple):
     """An image file as it was read last: size in bytes, time of its last change, checksum, and its folder's label."""
 

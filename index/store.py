@@ -28,7 +28,7 @@ from index.bulk_change import BulkChange, BulkResult, Selection
 from index.catalog import Catalog
 from index.catalog_schema import LABEL_INDEX
 from index.codes import Codes
-from index.entries import AddResult, Entry, NewEntry, unknown_image_error
+from index.entries import AddResult, Entry, NewEntry, damaged_image_error, unknown_image_error
 from index.features import FeatureFile
 from index.files import WriteLock, check_regular, check_same, storage_error
 from index.metadata import FeatureSpace, IndexMetadata, RowDType, no_index_error
@@ -43,7 +43,6 @@ from model.exceptions import (
     IndexReplacedError,
     IndexStoreError,
     ReadOnlyIndexError,
-    UnknownImageError,
 )
 from model.images.contract import ImageContract
 from model.images.crops import CENTER_CROP
@@ -304,7 +303,7 @@ class ImageIndex(EntrySearch):
         self._exclude_damaged(find_damaged_among(known, self.catalog, snapshot.features, snapshot.rows))
         for image_id, row in zip(ids, rows, strict=True):
             if row < 0 or image_id in self.damaged:
-                raise UnknownImageError(f"the stored feature of image {image_id} is damaged: add the image again")
+                raise damaged_image_error("stored feature", image_id)
         return np.asarray(matrix[rows], np.float32)
 
     def entry(self, image_id: int) -> Entry:

@@ -13,7 +13,7 @@ import pytest
 
 from index.catalog import Catalog
 from index.catalog_schema import FORMAT
-from index.entries import FileState
+from index.entries import AddResult, FileState
 from index.search import Query
 from index.store import CATALOG, ImageIndex
 from model.artifacts.artifact import Artifact
@@ -129,6 +129,29 @@ def test_a_changed_entry_is_named_and_the_rest_is_served(path: Path, artifact: A
     index = ImageIndex.open(path)
     assert index.verify() == {}
     assert [neighbor.entry.id for neighbor in index.search(Query(np.zeros(64, np.float32), 9))] == [1, 2, 4, 5]
+    index.close()
+
+
+@pytest.mark.parametrize("part", ["stored feature", "entry", "thumbnail"])
+def test_what_is_damaged_is_replaced_as_its_error_says(path: Path, artifact: Artifact, part: str) -> None:
+    if part == "stored feature":
+        rows = bytearray((path / "features-1.f32").read_bytes())
+        rows[2 * 64 * 4] ^= 1
+        (path / "features-1.f32").write_bytes(rows)
+    else:
+        execute(path, f"UPDATE images SET {'width = 7' if part == 'entry' else 'thumbnail = 0'} WHERE id = 3")
+    index = ImageIndex.create(path, artifact)
+    read = index.feature if part == "stored feature" else index.catalog.thumbnail
+    remedy = "delete it with `alexnet index compact`, then add it again"
+    with pytest.raises(UnknownImageError, match=f"the {part} of image 3 is damaged: {remedy}$"):
+        read(3)
+    assert index.add(features_at(3), [make_entry(2)]) == [AddResult(3, "exists")]  # so it has to be deleted first
+    assert index.compact() == 1
+    ((image_id, status),) = [(result.id, result.status) for result in index.add(features_at(3), [make_entry(2)])]
+    assert status == "added"
+    assert index.search(Query(features_at(3)[0], 1))[0].entry.id == image_id
+    assert len(read(image_id)) > 0
+    assert index.verify() == {}
     index.close()
 
 
