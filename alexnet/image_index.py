@@ -59,18 +59,10 @@ class Index:
         Raises ArtifactError, and IndexStoreError if an existing index has another network's features.
         """
         self.classifier = classifier or Classifier()
-        artifact = self.classifier.artifact
-        default = artifact.default_index_path(self.classifier.home / "indexes")
+        default = self.classifier.artifact.default_index_path(self.classifier.home / "indexes")
         self.uri = IndexUri(default) if path is None else IndexUri.parse(os.fspath(path))
         self._index: protocol.Index | None = None
-        try:
-            self._index = open_readonly(self.uri)
-            self._index.check_compatible(artifact)
-        except IndexNotFoundError:
-            pass
-        except BaseException:
-            self.close()
-            raise
+        self._open_for_reading()
 
     def __len__(self) -> int:
         """Number of images."""
@@ -118,8 +110,9 @@ class Index:
         """Add images, creating the index if there is none. They are on the disk when the method returns.
 
         `labels`: one for all, or one per image. The same file, or the same pixels where there is no file, is the same
-        image: its status is `exists`, and it keeps its label. Raises IndexStoreError, InvalidRequestError, and
-        InvalidImageError for an image that can't be decoded: those before it are added then, in batches of 16.
+        image: its status is `exists`, and it keeps its label. Raises ReadOnlyIndexError while another program can
+        change the index, which can still be searched then; IndexStoreError, InvalidRequestError, and InvalidImageError
+        for an image that can't be decoded: those before it are added then, in batches of 16.
         """
         items = to_list(images)
         each = [labels] * len(items) if labels is None or isinstance(labels, str) else list(labels)
@@ -166,10 +159,26 @@ class Index:
             raise IndexNotFoundError(f"there is no index in {self.uri} yet: add images to it")
         return self._index
 
-    def _require_writable(self) -> protocol.Index:
-        if self._index is None or not self._index.writable:
+    def _open_for_reading(self) -> None:
+        """Open the index if there is one. Raises IndexStoreError, also if it has another network's features."""
+        try:
+            self._index = open_readonly(self.uri)
+            self._index.check_compatible(self.classifier.artifact)
+        except IndexNotFoundError:
+            pass
+        except BaseException:
             self.close()
-            self._index = open_writable(self.uri, self.classifier.artifact)
+            raise
+
+    def _require_writable(self) -> protocol.Index:
+        """The index, opened for writing. If that fails, because a server has locked it, it stays readable."""
+        if self._index is None or not self._index.writable:
+            self.close()  # first, because pymilvus may share one connection, and would close it for both
+            try:
+                self._index = open_writable(self.uri, self.classifier.artifact)
+            except BaseException:
+                self._open_for_reading()
+                raise
         return self._index
 
 

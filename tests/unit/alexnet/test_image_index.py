@@ -106,6 +106,26 @@ def test_one_writer_at_a_time(classifier: Classifier, files: list[Path], tmp_pat
         assert len(second) == 2
 
 
+def test_an_index_stays_readable_when_an_addition_is_refused(
+    classifier: Classifier, files: list[Path], tmp_path: Path
+) -> None:
+    with Index(tmp_path / "index", classifier) as writer:
+        writer.add(files[:3])
+        with Index(tmp_path / "index", classifier) as reader, Index(tmp_path / "index", classifier) as early:
+            writer.add(files[3])
+            for _ in range(2):
+                with pytest.raises(ReadOnlyIndexError, match="another process, such as a server, is changing"):
+                    reader.add(files[4])
+                assert len(reader) == 4  # opened again, so it also has what was added meanwhile
+                assert reader.search(files[3], k=1)[0].id == 4
+            assert (len(early), len(writer)) == (3, 4)
+            assert writer.add(files[4]) == AddResult(5, "added")
+            writer.close()
+            assert reader.add(files[5]) == AddResult(6, "added")
+    with Index(tmp_path / "index", classifier) as again:
+        assert len(again) == 6
+
+
 def test_another_network_and_the_default_folder(
     classifier: Classifier, artifact: Artifact, files: list[Path], tmp_path: Path
 ) -> None:
