@@ -111,21 +111,32 @@ class GpuScanner:
     def scan(
         self, features: FeatureMatrix, query: NDArray[np.float32], k: int, pool: SearchPool, mask: Mask | None
     ) -> ScanResult:
-        """Falls back to the CPU where the mask leaves out too many rows: FAISS filters none on a GPU."""
+        """Falls back to the CPU where too many rows are left out: FAISS filters none on a GPU.
+
+        Left out are those that the mask doesn't select, and those that a search of more features has copied meanwhile.
+        """
         num_masked = 0 if mask is None else len(features) - int(mask.sum())
-        count = min(len(features), k + num_masked)
+        with self._lock:
+            num_copied = max(self._index.ntotal, len(features))
+            count = min(num_copied, k + num_masked + num_copied - len(features))
+            if count <= MAX_GPU_NEIGHBORS:
+                self._copy(features[self._index.ntotal :])
+                (squared,), (rows,) = self._index.search(query[None], count)
         if count > MAX_GPU_NEIGHBORS:
             return FullScanner().scan(features, query, k, pool, mask)
-        with self._lock:
-            new = np.ascontiguousarray(features[self._index.ntotal :], np.float32)
-            if len(new):
-                self._index.add(new)
-                largest = float(np.nanmax(np.einsum("ij,ij->i", new, new)))
-                self._max_squared_norm = max(self._max_squared_norm, largest)
-            squared, rows = self._index.search(query[None], count)
-        valid = rows[0] >= 0 if mask is None else (rows[0] >= 0) & mask[rows[0]]
+        valid = (rows >= 0) & (rows < len(features))
+        if mask is not None:
+            valid[valid] = mask[rows[valid]]
         error = matrix_product_error(features.shape[1], self._max_squared_norm, query)
-        return ScanResult(rows[0][valid][:k], squared[0][valid][:k], error)
+        return ScanResult(rows[valid][:k], squared[valid][:k], error)
+
+    def _copy(self, features: FeatureMatrix) -> None:
+        """Append features to the copy."""
+        new = np.ascontiguousarray(features, np.float32)
+        if len(new):
+            self._index.add(new)
+            largest = float(np.nanmax(np.einsum("ij,ij->i", new, new)))
+            self._max_squared_norm = max(self._max_squared_norm, largest)
 
 
 def knn(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from index.nearest import nearest
-from index.scanners import GpuScanner, SearchPool
+from index.scanners import MAX_GPU_NEIGHBORS, GpuScanner, SearchPool
 from model.exceptions import DeviceError
 
 NO_GPU = not getattr(faiss, "get_num_gpus", lambda: 0)()
@@ -41,3 +41,21 @@ def test_the_gpu_scanner_equals_the_cpu() -> None:
             on_gpu, on_cpu = (nearest(features, features[7], 10, pool, mask, *s) for s in ((scanner,), ()))
             np.testing.assert_array_equal(on_gpu.rows, on_cpu.rows)
             np.testing.assert_array_equal(on_gpu.distances, on_cpu.distances)
+
+
+def test_rows_that_a_later_search_copied_to_the_gpu_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    if NO_GPU:  # FAISS's index on the CPU takes the place of the one on a GPU
+        monkeypatch.setattr(faiss, "get_num_gpus", lambda: 1, raising=False)
+        monkeypatch.setattr(faiss, "StandardGpuResources", lambda: None, raising=False)
+        monkeypatch.setattr(faiss, "GpuIndexFlatL2", lambda _, dim: faiss.IndexFlatL2(dim), raising=False)
+    generator = np.random.default_rng(0)
+    features = generator.exponential(1, (MAX_GPU_NEIGHBORS + 200, 64)).astype(np.float32)
+    query = features[90]
+    scanner = GpuScanner(64)
+    with SearchPool() as pool:
+        for later in (100, len(features)):  # the second is too many for the GPU
+            nearest(features[:later], query, 3, pool, None, scanner)
+            for mask in (None, np.arange(50) % 5 != 0):
+                on_gpu, on_cpu = (nearest(features[:50], query, 10, pool, mask, *s) for s in ((scanner,), ()))
+                np.testing.assert_array_equal(on_gpu.rows, on_cpu.rows)
+                np.testing.assert_array_equal(on_gpu.distances, on_cpu.distances)
