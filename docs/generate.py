@@ -110,11 +110,14 @@ def _operation(name: str, operation: Schema, example: Any, document: Schema) -> 
         yield f"Body: {', '.join(f'`{kind}`' for kind in body['content'])}.\n"
     if example:
         yield from _example(example)
-    yield from _responses(operation["responses"])
+    is_refused = bool(example) and example["status"] >= 400
+    yield from _responses(operation["responses"], is_refused)
 
 
 def _example(example: Any) -> Iterator[str]:
     yield f"```bash\n{example['request']}\n```\n"
+    if example["status"] >= 400:
+        yield f"This is refused with {example['status']}:\n"
     if "response" in example:
         if isinstance(example["response"], str):
             yield f"```text\n{example['response']}\n```\n"
@@ -124,11 +127,13 @@ def _example(example: Any) -> Iterator[str]:
         yield f"The response is a file (`{example['type']}`, {example['bytes']:,} bytes here).\n"
 
 
-def _responses(responses: Schema) -> Iterator[str]:
-    """The body of a success, and the codes of all errors."""
+def _responses(responses: Schema, is_refused: bool) -> Iterator[str]:
+    """The body of a success, unless the operation `is_refused` always, and the codes of all errors."""
     errors = []
     for status, response in sorted(responses.items()):
         kinds = response.get("content", {})
+        if status < "300" and is_refused:
+            continue
         if status < "300":
             bodies = [
                 _type(content["schema"]) if content.get("schema") else f"`{kind}`" for kind, content in kinds.items()
