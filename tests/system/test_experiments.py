@@ -212,9 +212,10 @@ def test_layers_compute_what_their_names_say() -> None:
     x = torch.randn(2, 4, 6, 6, generator=torch.Generator().manual_seed(0))
     convolution, local = torch.nn.Conv2d(4, 5, 3, padding=1), normalization.LocallyConnected(4, 5)
     with torch.no_grad():
-        local.weight.copy_(convolution.weight.reshape(5, 36).T.expand(36, 36, 5))
-        local.bias.copy_(convolution.bias.expand(36, 5))  # type: ignore[union-attr]
-    torch.testing.assert_close(local(x), convolution(x))
+        kernel = convolution.weight.permute(2, 3, 1, 0).reshape(36, 5)  # rows, columns and inputs; outputs
+        local.weight.copy_(kernel.expand(36, 36, 5))
+        local.bias.copy_(convolution.bias.expand(36, 1, 5))  # type: ignore[union-attr]
+    torch.testing.assert_close(local(x.permute(2, 3, 0, 1)), convolution(x).permute(2, 3, 0, 1))
     x = 30 * torch.randn(2, 64, 3, 3)
     expected = torch.nn.functional.local_response_norm(x, 9, 1e-3, 0.75, 1.0)
     torch.testing.assert_close(normalization.ResponseNorm(64)(x), expected)
