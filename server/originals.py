@@ -14,8 +14,6 @@ from server.exceptions import DeadlineExceededError
 
 CHUNK_BYTES = 65_536
 HASH_CHUNK_BYTES = 1024 * 1024
-CACHE_HEADERS = {"Cache-Control": "private, max-age=3600"}
-"""The bytes of an indexed image never change."""
 
 
 class OriginalFile(io.FileIO):

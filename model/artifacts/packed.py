@@ -28,7 +28,7 @@ from model.artifacts.bundled import BUNDLED
 from model.artifacts.writer import publish
 from model.checksums import verify_checksums, write_checksums
 from model.exceptions import ArtifactError
-from model.files import sha256_of
+from model.files import exclusive_lock, sha256_of
 
 PACKED = "network.pack"
 MAGIC = b"ALEXPACK2"
@@ -137,10 +137,26 @@ def bundled_folder(name: str, root: Path) -> Path:
         raise
     target = root / name / str(manifest.version)
     if target.is_dir():
-        existing = artifacts.read_manifest(target).files.get(NETWORK)
-        if existing is None or existing.sha256 != manifest.files[NETWORK].sha256:
-            raise ArtifactError(f"{target} isn't the bundled network {name}: move it away")
-        return target
+        return _check_unpacked(target, name, manifest)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with exclusive_lock(root / f".{name}.lock", f"unpacking the network {name}"):
+            if not target.is_dir():
+                _unpack_to(target, source, manifest)
+    except OSError as error:
+        raise ArtifactError(f"can't unpack the network {name} in {root.absolute()}: {error.strerror}") from error
+    return _check_unpacked(target, name, manifest)
+
+
+def _check_unpacked(target: Path, name: str, manifest: Manifest) -> Path:
+    existing = artifacts.read_manifest(target).files.get(NETWORK)
+    if existing is None or existing.sha256 != manifest.files[NETWORK].sha256:
+        raise ArtifactError(f"{target} isn't the bundled network {name}: move it away")
+    return target
+
+
+def _unpack_to(target: Path, source: Path, manifest: Manifest) -> None:
+    name, root = target.parent.name, target.parents[1]
     verify_checksums(source)
     labels = artifacts.read_labels(source)
 
@@ -152,7 +168,7 @@ def bundled_folder(name: str, root: Path) -> Path:
             shutil.copyfile(source / file, folder / file)
         return manifest
 
-    return publish(root, name, labels, write, manifest.version).path
+    publish(root, name, labels, write, manifest.version)
 
 
 def _small_files(manifest: Manifest) -> list[str]:

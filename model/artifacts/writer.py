@@ -20,12 +20,16 @@ from model.artifacts.artifact import (
     Manifest,
     Measurement,
     load,
+    read_manifest,
 )
 from model.artifacts.bundled import first_version
 from model.artifacts.names import check_path_name
 from model.artifacts.unpublished import unpublished_folder
 from model.exceptions import ArtifactError
-from model.files import atomic_write, fsync, move_durably, sha256_of
+from model.files import atomic_write, exclusive_lock, fsync, move_durably, sha256_of
+
+LOCK = ".lock"
+"""In the folder of all versions: held while a version is numbered, and while a manifest is replaced."""
 
 
 def publish(
@@ -51,17 +55,19 @@ def publish(
                 file.name: FileRecord(bytes=file.stat().st_size, sha256=sha256_of(file))
                 for file in sorted(folder.iterdir())
             }
-            versions = [int(path.name) for path in home.iterdir() if path.name.isdecimal()]
-            version = version or max((1 + number for number in versions), default=first_version(name))
-            manifest = manifest.model_copy(update={"name": name, "version": version, "files": files})
-            (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
-            folder.chmod(0o755)
             for file in folder.iterdir():
                 fsync(file)
-            fsync(folder)
-            target = home / str(version)
-            folder.rename(target)
-            fsync(home)
+            folder.chmod(0o755)
+            with exclusive_lock(home / LOCK, f"publishing {name}"):  # two may not take the same version
+                versions = [int(path.name) for path in home.iterdir() if path.name.isdecimal()]
+                version = version or max((1 + number for number in versions), default=first_version(name))
+                manifest = manifest.model_copy(update={"name": name, "version": version, "files": files})
+                (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
+                fsync(folder / MANIFEST)
+                fsync(folder)
+                target = home / str(version)
+                folder.rename(target)
+                fsync(home)
     except OSError as error:
         raise ArtifactError(f"can't publish in {home.absolute()}: {error.strerror or error}") from error
     return load(target)
@@ -73,19 +79,20 @@ def add_file(artifact: Artifact, name: str, write: Callable[[Path], list[Measure
     `write` writes the file to the path it is given and returns measurements, which replace those of the same split,
     crops and precision in the manifest. On failure nothing changes.
     """
-    before = artifact.manifest
-    others = {file: record for file, record in before.files.items() if file != name}
     try:
         with unpublished_folder(artifact.path) as folder:
             new = folder / name
             measurements = write(new)
             record = FileRecord(bytes=new.stat().st_size, sha256=sha256_of(new))
-            kept = [m for m in before.measurements if _subject(m) not in map(_subject, measurements)]
-            if name in before.files:  # no manifest may ever list another file than the one that is there
-                _replace_manifest(artifact.path, before.model_copy(update={"files": others}))
-            move_durably(new, artifact.path / name)
-            update = {"files": others | {name: record}, "measurements": kept + measurements}
-            _replace_manifest(artifact.path, before.model_copy(update=update))
+            with exclusive_lock(artifact.path.parent / LOCK, f"adding a file to {artifact.path}"):
+                before = read_manifest(artifact.path)  # others may have added files since `artifact` was loaded
+                others = {file: record for file, record in before.files.items() if file != name}
+                kept = [m for m in before.measurements if _subject(m) not in map(_subject, measurements)]
+                if name in before.files:  # no manifest may ever list another file than the one that is there
+                    _replace_manifest(artifact.path, before.model_copy(update={"files": others}))
+                move_durably(new, artifact.path / name)
+                update = {"files": others | {name: record}, "measurements": kept + measurements}
+                _replace_manifest(artifact.path, before.model_copy(update=update))
     except OSError as error:
         raise ArtifactError(f"can't add {name} to {artifact.path}: {error.strerror or error}") from error
     return load(artifact.path)

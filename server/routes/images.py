@@ -18,6 +18,7 @@ from index.entries import Entry, NewEntry
 from index.protocol import Index
 from model.exceptions import InvalidImageError, InvalidRequestError
 from model.images.formats import MEDIA_TYPES
+from server.caching import CACHED_RESPONSES, IfNoneMatch, cache_headers, not_modified
 from server.deadlines import gather_all
 from server.dependencies import ContextDep, ImageId, ShowPathsDep, UploadDep, parameters_of, require_write
 from server.exceptions import (
@@ -29,7 +30,7 @@ from server.exceptions import (
     RequestTimeoutError,
     UnsupportedEncodingError,
 )
-from server.originals import CACHE_HEADERS, iter_chunks, open_original
+from server.originals import iter_chunks, open_original
 from server.parameters import Parameters, StoredId, StoredText
 from server.request_context import RequestContext
 from server.responses import (
@@ -236,17 +237,30 @@ async def remove_image(context: ContextDep, image_id: ImageId) -> None:
     await context.run(context.write_index(lambda index: index.remove(image_id)))
 
 
-@router.get("/images/{image_id}/thumbnail", summary="Thumbnail, a 256 x 256 JPEG", response_class=Response)
-async def get_thumbnail(context: ContextDep, image_id: ImageId) -> Response:
+@router.get(
+    "/images/{image_id}/thumbnail",
+    responses=CACHED_RESPONSES,
+    response_class=Response,
+    summary="Thumbnail, a 256 x 256 JPEG",
+)
+async def get_thumbnail(context: ContextDep, image_id: ImageId, if_none_match: IfNoneMatch = None) -> Response:
     """A small version of the preview."""
+    sha256 = await context.run(context.read_index(lambda index: index.catalog.sha256(image_id)))
+    if (known := not_modified(sha256, if_none_match)) is not None:
+        return known
     data = await context.run(context.read_index(lambda index: index.catalog.thumbnail(image_id)))
-    return Response(data, media_type="image/jpeg", headers=CACHE_HEADERS)
+    return Response(data, media_type="image/jpeg", headers=cache_headers(sha256))
 
 
-@router.get("/images/{image_id}/image", summary="The original file", response_class=Response)
-async def get_original(context: ContextDep, image_id: ImageId) -> Response:
+@router.get(
+    "/images/{image_id}/image", responses=CACHED_RESPONSES, response_class=Response, summary="The original file"
+)
+async def get_original(context: ContextDep, image_id: ImageId, if_none_match: IfNoneMatch = None) -> Response:
     """The bytes that were indexed, while the file is unchanged; an uploaded image has none."""
+    sha256 = await context.run(context.read_index(lambda index: index.catalog.sha256(image_id)))
+    if (known := not_modified(sha256, if_none_match)) is not None:
+        return known
     work = context.read_file(lambda index: open_original(index, image_id, context.is_over))
     file, image_format = await context.run(work)
-    headers = CACHE_HEADERS | {"Content-Length": str(os.fstat(file.fileno()).st_size)}
+    headers = cache_headers(sha256) | {"Content-Length": str(os.fstat(file.fileno()).st_size)}
     return StreamingResponse(iter_chunks(file), media_type=MEDIA_TYPES[image_format], headers=headers)

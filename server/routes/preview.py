@@ -9,8 +9,9 @@ from fastapi import APIRouter, Response
 from numpy.typing import NDArray
 from PIL import Image
 
+from server.caching import CACHED_RESPONSES, IfNoneMatch, cache_headers, not_modified
 from server.dependencies import ContextDep, ImageId, UploadDep
-from server.originals import CACHE_HEADERS, read_original
+from server.originals import read_original
 from server.request_context import RequestContext
 from server.responses import INDEX_RESPONSES, UPLOAD_RESPONSES, merge_responses
 from server.uploads import OPENAPI_BODY
@@ -32,12 +33,16 @@ async def preview(context: ContextDep, upload: UploadDep) -> Response:
 
 @router.get(
     "/images/{image_id}/preview",
-    responses=merge_responses(INDEX_RESPONSES, UPLOAD_RESPONSES),
+    responses=merge_responses(INDEX_RESPONSES, UPLOAD_RESPONSES, CACHED_RESPONSES),
     response_class=Response,
     summary="An indexed image as the network sees it",
 )
-async def preview_indexed(context: ContextDep, image_id: ImageId) -> Response:
+async def preview_indexed(context: ContextDep, image_id: ImageId, if_none_match: IfNoneMatch = None) -> Response:
     """From the original file, while it is unchanged; an uploaded image has none."""
+    sha256 = await context.run(context.read_index(lambda index: index.catalog.sha256(image_id)))
+    tag = f"{sha256}-{context.loaded_model.artifact.image_contract.name}"
+    if (known := not_modified(tag, if_none_match)) is not None:
+        return known
 
     async def work() -> Response:
         return await _render(
@@ -45,7 +50,7 @@ async def preview_indexed(context: ContextDep, image_id: ImageId) -> Response:
         )
 
     response = await context.run(work())
-    response.headers.update(CACHE_HEADERS)
+    response.headers.update(cache_headers(tag))
     return response
 
 

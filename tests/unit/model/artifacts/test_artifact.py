@@ -7,6 +7,8 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from pydantic import ValidationError
 
 from model.artifacts import artifact as artifacts
 from model.artifacts import writer
-from model.artifacts.artifact import Label, Manifest
+from model.artifacts.artifact import Label, Manifest, Measurement
 from model.exceptions import ArtifactError
 
 LABELS = (Label(id="a", name="A"), Label(id="b", name="B"))
@@ -220,4 +222,40 @@ def test_what_a_killed_publication_left_is_deleted(tmp_path: Path) -> None:
     process.kill()
     process.join()
     writer.publish(tmp_path, "net", LABELS, write)
-    assert sorted(path.name for path in (tmp_path / "net").iterdir()) == ["1", "2"]
+    assert sorted(path.name for path in (tmp_path / "net").iterdir() if path.is_dir()) == ["1", "2"]
+
+
+def test_two_that_publish_at_once_get_two_versions(tmp_path: Path) -> None:
+    both_written = threading.Barrier(2)
+
+    def write_together(folder: Path) -> Manifest:
+        manifest = write(folder)
+        both_written.wait(20)
+        return manifest
+
+    with ThreadPoolExecutor(2) as threads:
+        published = threads.map(lambda _: writer.publish(tmp_path, "net", LABELS, write_together), range(2))
+        assert sorted(artifact.manifest.version for artifact in published) == [1, 2]
+
+
+def test_a_file_that_is_added_meanwhile_is_kept(tmp_path: Path) -> None:
+    """Files take minutes to make, and two commands may add one each."""
+    artifact = writer.publish(tmp_path, "net", LABELS, write)
+
+    def add_encoder(content: bytes) -> list[Measurement]:
+        def write_encoder(file: Path) -> list[Measurement]:
+            file.write_bytes(content)
+            return []
+
+        return writer.add_file(artifact, "encoder.onnx", write_encoder).manifest.measurements
+
+    add_encoder(b"first")
+    loaded = artifacts.load(artifact.path)
+
+    def add_another(file: Path) -> list[Measurement]:
+        file.write_bytes(b"int8")
+        return add_encoder(b"second")
+
+    added = writer.add_file(loaded, "network.int8.onnx", add_another)
+    assert {"encoder.onnx", "network.int8.onnx"} <= added.manifest.files.keys()
+    assert (added.path / "encoder.onnx").read_bytes() == b"second"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -63,6 +65,14 @@ def test_the_network_for_photographs_is_small_and_its_card_says_what_was_measure
         if m.crops == 10 or "reporting" in m.split:
             assert all(error in rows[0] for error in errors)
             assert f"({100 * m.top5_interval[0]:.1f} to {100 * m.top5_interval[1]:.1f})" in rows[0]
+
+
+def test_processes_that_use_it_first_at_once_unpack_it_once(tmp_path: Path) -> None:
+    script = "import sys; from pathlib import Path; from model.artifacts.packed import bundled_folder as unpack; "
+    command = [sys.executable, "-c", f"{script}print(unpack('elpv', Path(sys.argv[1])))", str(tmp_path / "networks")]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    printed = [process.communicate(timeout=60)[0].splitlines()[-1] for process in processes]
+    assert printed == [str(tmp_path / "networks" / "elpv" / "3")] * 2
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -192,6 +193,22 @@ def test_an_indexed_image_its_thumbnail_and_its_file(client: TestClient, jpeg: b
     file = client.get(image["image"])
     assert file.content == jpeg
     assert file.headers["content-type"] == "image/jpeg"
+
+
+def test_a_browser_asks_whether_an_image_is_still_the_same(client: TestClient, jpeg: bytes) -> None:
+    """Another index at the same address has other images under the same ids."""
+    first = client.post("/similar?k=1", content=jpeg).json()["neighbors"][0]
+    for path in (first["thumbnail"], f"{first['url']}/image", f"{first['url']}/preview"):
+        response = client.get(path)
+        assert response.headers["cache-control"] == "private, no-cache"
+        tag = response.headers["etag"]
+        assert hashlib.sha256(jpeg).hexdigest() in tag
+        for known in (tag, f'"other", W/{tag}', "*"):
+            again = client.get(path, headers={"If-None-Match": known})
+            assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+        assert client.get(path, headers={"If-None-Match": '"other"'}).content == response.content
+    unknown = client.get("/images/999/thumbnail", headers={"If-None-Match": "*"})
+    assert unknown.status_code == 404
 
 
 def test_the_attribution_is_in_every_answer_about_an_image(artifact: Artifact, tmp_path: Path) -> None:
