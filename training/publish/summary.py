@@ -21,7 +21,8 @@ from training.evaluation.baselines import LINEAR, Baseline
 
 REPORT_DATA = "report.json"
 FREQUENT = "always the most frequent class"
-FURTHER_EPOCHS = 15
+FURTHER_TRAINING = ("--epochs", "15", "--lr-multipliers", "copied=1", "--publish", "best")
+"""At the full rate: nothing pulls at the copied layers once the output layer is fitted (docs/experiments.md)."""
 TRAIN_ALL_LAYERS = "train all layers and not only the output layer, which takes longer and may lower the error"
 
 
@@ -133,7 +134,7 @@ def next_commands(artifact: Path, config: TrainConfig) -> list[tuple[str, str]]:
     ]
     if not config.recipe.epochs and not config.recipe.minutes:
         further = ["train", *data, *_same_split(config), "--name", config.run.name, "--init-from", str(artifact)]
-        lines.insert(0, (TRAIN_ALL_LAYERS, [*further, "--epochs", str(FURTHER_EPOCHS), "--publish", "best"]))
+        lines.insert(0, (TRAIN_ALL_LAYERS, [*further, *FURTHER_TRAINING]))
     return [(what, shlex.join([alexnet_command(), *words])) for what, words in lines]
 
 

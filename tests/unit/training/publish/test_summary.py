@@ -82,7 +82,8 @@ def test_after_the_output_layer_all_layers_can_be_trained_on_the_same_split() ->
     assert TRAIN_ALL_LAYERS not in dict(next_commands(path, create_config(epochs=3)))
     further = dict(next_commands(path, create_config(epochs=0)))[TRAIN_ALL_LAYERS]
     assert further.endswith(
-        " train --data 'my data' --exclude '*.gif' --name cats --init-from artifacts/cats/1 --epochs 15 --publish best"
+        " train --data 'my data' --exclude '*.gif' --name cats --init-from artifacts/cats/1 --epochs 15 "
+        "--lr-multipliers copied=1 --publish best"
     )
     options = {"seed": 7, "split": "half", "drop_near_duplicates": True, "archive": Path("x.zip")}
     further = dict(next_commands(path, create_config(epochs=0, **options)))[TRAIN_ALL_LAYERS]
