@@ -13,10 +13,11 @@ from alexnet.classifier import Classifier
 from alexnet.image_kinds import ImageLike, LoadedImage, decode_batches, is_single, to_list
 from index import protocol
 from index.backends import IndexUri, open_readonly, open_writable
-from index.entries import AddResult, NewEntry
+from index.entries import MAX_TEXT_LENGTH, AddResult, NewEntry, is_storable
 from index.protocol import require_codes
 from index.search import SEARCHERS, Query, SearchMode, parse_search_mode
 from index.search import Neighbor as IndexNeighbor
+from model.datasets.names import is_utf8
 from model.encoder import Encoder
 from model.exceptions import IndexNotFoundError, InvalidRequestError
 
@@ -109,15 +110,14 @@ class Index:
     ) -> AddResult | list[AddResult]:
         """Add images, creating the index if there is none. They are on the disk when the method returns.
 
-        `labels`: one for all, or one per image. The same file, or the same pixels where there is no file, is the same
-        image: its status is `exists`, and it keeps its label. Raises ReadOnlyIndexError while another program can
-        change the index, which can still be searched then; IndexStoreError, InvalidRequestError, and InvalidImageError
-        for an image that can't be decoded: those before it are added then, in batches of 16.
+        `labels`: one for all, or one per image: None, or text of 1 to 200 printable characters. The same file, or the
+        same pixels where there is no file, is the same image: its status is `exists`, and it keeps its label. Raises
+        ReadOnlyIndexError while another program can change the index, which can still be searched then;
+        IndexStoreError, InvalidRequestError, and InvalidImageError for an image that can't be decoded: those before it
+        are added then, in batches of 16.
         """
         items = to_list(images)
-        each = [labels] * len(items) if labels is None or isinstance(labels, str) else list(labels)
-        if len(each) != len(items):
-            raise InvalidRequestError(f"give one label, or one per image: {len(items)} images, {len(each)} labels")
+        each = _labels_per_image(labels, len(items))
         index, results = self._require_writable(), list[AddResult]()
         for batch in self._decode(items):
             results += self._add_batch(index, batch, each[len(results) :])
@@ -182,8 +182,28 @@ class Index:
         return self._index
 
 
+def _labels_per_image(labels: str | Sequence[str | None] | None, count: int) -> list[str | None]:
+    """Raises InvalidRequestError unless it is a label, or one per image, that an index can store."""
+    single = labels is None or isinstance(labels, str) or not isinstance(labels, Iterable)
+    each: list[str | None] = [labels] * count if single else list(labels)  # type: ignore[list-item, arg-type]
+    if len(each) != count:
+        raise InvalidRequestError(f"give one label, or one per image: {count} images, {len(each)} labels")
+    for label in each:
+        if label is not None and not isinstance(label, str):
+            raise InvalidRequestError(f"a label must be text or None, got {repr(label)[:80]}: convert it with str()")
+        if label is not None and not is_storable(label):
+            raise InvalidRequestError(
+                f"invalid label {label[:80]!r}: it must have 1 to {MAX_TEXT_LENGTH} printable characters, without "
+                "blanks at its ends"
+            )
+    return each
+
+
 def _new_entry(item: LoadedImage, label: str | None) -> NewEntry:
-    return NewEntry.from_image(item.sha256, item.image, label, None if item.path is None else item.path.absolute())
+    path = None if item.path is None else item.path.absolute()
+    if path is not None and not is_utf8(str(path)):
+        path = None  # the catalog's text is UTF-8
+    return NewEntry.from_image(item.sha256, item.image, label, path)
 
 
 def _convert(neighbor: IndexNeighbor) -> Neighbor:

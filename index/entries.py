@@ -19,6 +19,8 @@ from model.images.info import DecodedImage
 
 PAGE_SIZE = 1000
 """Entries that are read at once."""
+MAX_TEXT_LENGTH = 200
+"""Characters of a label or a key that a caller gives."""
 THUMBNAIL_QUALITY = 80
 """About 14 kB for a photograph; noise takes 45 kB, which as base64 still fits a text field of Milvus."""
 
@@ -143,6 +145,12 @@ class StoredId:
 
     id: int
     removed: bool
+
+
+def is_storable(text: str) -> bool:
+    """Whether a caller's label or key is stored: 1 to MAX_TEXT_LENGTH printable characters, without blanks at its
+    ends. Surrogates, which aren't UTF-8, are not printable."""
+    return text.isprintable() and text == text.strip() and 1 <= len(text) <= MAX_TEXT_LENGTH
 
 
 AddStatus = Literal["added", "exists", "restored"]

@@ -18,9 +18,9 @@ from fastapi.routing import APIRoute
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
+from index.entries import MAX_TEXT_LENGTH, is_storable
+from model.datasets.names import is_utf8
 from model.exceptions import InvalidRequestError
-
-MAX_TEXT_LENGTH = 200
 
 
 class Parameters(BaseModel):
@@ -34,13 +34,21 @@ P = TypeVar("P", bound=Parameters)
 
 def check_text(text: str) -> str:
     """A label or a key that is stored. Raises PydanticCustomError for control characters, blanks, or no text."""
-    if not text.isprintable() or text != text.strip() or not 1 <= len(text) <= MAX_TEXT_LENGTH:
+    if not is_storable(text):
         message = "it must have 1 to {max_length} printable characters, without blanks at its ends"
         raise PydanticCustomError("text", message, {"max_length": MAX_TEXT_LENGTH})
     return text
 
 
+def check_utf8(text: str) -> str:
+    """A label that is looked up. Raises PydanticCustomError for surrogates, which JSON can name and UTF-8 can't."""
+    if not is_utf8(text):
+        raise PydanticCustomError("utf8", "it has a surrogate, which is no character: send text that is UTF-8")
+    return text
+
+
 StoredText = Annotated[str, AfterValidator(check_text)]
+Utf8Text = Annotated[str, AfterValidator(check_utf8)]
 StoredId = Annotated[int, Field(ge=1, le=2**63 - 1)]
 """The id of an indexed image."""
 

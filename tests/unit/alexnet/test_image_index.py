@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,6 +96,29 @@ def test_an_image_that_cannot_be_read_keeps_those_before_it(
         assert len(index) == 16
         with pytest.raises(InvalidRequestError, match="one label, or one per image: 2 images, 1 labels"):
             index.add(files[:2], labels=["one"])
+
+
+@pytest.mark.parametrize("label", [0, True, np.int64(1), 1.5, b"cat", "", " cat", "a\nb", "\ud800", "x" * 201])
+def test_a_label_that_an_index_cannot_store_is_refused(
+    classifier: Classifier, files: list[Path], tmp_path: Path, label: Any
+) -> None:
+    with Index(tmp_path / "index", classifier) as index:
+        for labels in (["cat", label], [None, label]):
+            with pytest.raises(InvalidRequestError, match=r"a label must be text or None, got|invalid label"):
+                index.add(files[:2], labels=labels)
+        if not isinstance(label, bytes):
+            with pytest.raises(InvalidRequestError, match=r"a label must be text or None, got|invalid label"):
+                index.add(files[0], labels=label)
+        assert not (tmp_path / "index").exists()
+
+
+def test_a_path_that_is_not_utf8_is_not_kept(classifier: Classifier, files: list[Path], tmp_path: Path) -> None:
+    foreign = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.jpg"))
+    shutil.copyfile(files[0], foreign)
+    with Index(tmp_path / "index", classifier) as index:
+        assert index.add(foreign, labels="caf\u00e9") == AddResult(1, "added")
+        (nearest,) = index.search(files[0], k=1)
+        assert (nearest.label, nearest.path) == ("caf\u00e9", None)
 
 
 def test_one_writer_at_a_time(classifier: Classifier, files: list[Path], tmp_path: Path) -> None:

@@ -92,6 +92,13 @@ def test_removed_and_brought_back(writable_client: TestClient) -> None:
         assert writable_client.patch("/images/5", json=wrong).status_code == 422
 
 
+def test_a_label_with_a_surrogate_is_refused(client: TestClient) -> None:
+    body = b'{"with_label": "\\ud800", "removed": true}'  # of JSON; no UTF-8 has it
+    answer = client.patch("/images", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert "send text that is UTF-8" in answer.json()["error"]["message"]
+
+
 def label_counts(client: TestClient) -> dict[str, int]:
     return {entry["label"]: entry["images"] for entry in client.get("/labels").json()["labels"]}
 
