@@ -29,7 +29,7 @@ from model.runtime import OnnxModel
 from training.data.archives import NAMED_DATASETS
 from training.data.datasets import Dataset
 from training.data.folders import read_info
-from training.data.loading import load_dataset
+from training.data.loading import check_loading_options, load_dataset
 
 
 @dataclass(frozen=True)
@@ -141,6 +141,7 @@ def compare(
 
 def list_images(data: str, archive: Path | None, shard: Shard | None, exclude: Sequence[str]) -> Listing:
     """The images of a named data set, a folder or a table; with a shard, only its own. Raises DatasetError."""
+    check_loading_options(data, archive, exclude)
     if data not in NAMED_DATASETS and not is_table(Path(data)):
         check_data(Path(data))
         root = Path(data).resolve()

@@ -31,7 +31,15 @@ if TYPE_CHECKING:
     from model.images.limits import ImageLimits
 
 
+NOT_USED = {
+    "imagenet_val": ("split", "weighted", "archive", "exclude"),
+    "baseline": ("artifact", "weighted", "device", "precision", "output"),
+}
+"""Options that another one replaces, or leaves without effect."""
+
+
 def evaluate(
+    context: typer.Context,
     data: Annotated[str | None, typer.Option(metavar="DATA", help=DATA_HELP, show_default=False)] = None,
     artifact: ArtifactsOption = None,
     split: SplitOption = "test",
@@ -73,7 +81,7 @@ def evaluate(
     """
     from model.images.limits import ImageLimits
 
-    _check_options(data, imagenet_val, baseline, output)
+    _check_options(context)
     limits = ImageLimits(max_pixels)
     with log_to_stderr(as_json):
         if baseline is not None:
@@ -88,11 +96,19 @@ def evaluate(
     _print(measured, as_json)
 
 
-def _check_options(data: str | None, imagenet_val: Path | None, baseline: str | None, output: Path | None) -> None:
-    if (data is None) == (imagenet_val is None):
+def _check_options(context: typer.Context) -> None:
+    """Raises InvalidRequestError for options that contradict each other, or change nothing, on the command line: those
+    of the environment are for all commands."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = {name for name, source in sources.items() if source and source.name == "COMMANDLINE"}
+    if "baseline" in given and "data" not in given:
+        raise InvalidRequestError("--baseline learns from the training split of --data: give it, not --imagenet-val")
+    if ("data" in given) == ("imagenet_val" in given):
         raise InvalidRequestError("give either --data or --imagenet-val")
-    if baseline is not None and output is not None:
-        raise InvalidRequestError("--output is for networks: leave it out with --baseline")
+    for name in given & NOT_USED.keys():
+        if unused := [f"--{other.replace('_', '-')}" for other in NOT_USED[name] if other in given]:
+            option = f"--{name.replace('_', '-')}"
+            raise InvalidRequestError(f"leave out {', '.join(unused)} with {option}, which makes no use of it")
 
 
 def _evaluate_ensemble(*arguments: Any) -> list[Measurement]:

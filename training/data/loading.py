@@ -7,7 +7,8 @@ from pathlib import Path
 
 from model.datasets.reader import check_data
 from model.datasets.tables import is_table
-from training.data.archives import NAMED_DATASETS, load_named
+from model.exceptions import DatasetError
+from training.data.archives import ARCHIVES, NAMED_DATASETS, load_named
 from training.data.datasets import Dataset
 from training.data.folders import load_folder, load_table
 from training.data.splits import SplitMethod, split_again
@@ -24,8 +25,10 @@ def load_dataset(
 
     `seed`: of the split, where the data doesn't define one. `archive`: the archive of a named dataset, instead of
     downloading it. `exclude`: patterns of files and folders to leave out. `split`: how all images are split again
-    (`training.data.splits`); the table that a run has written keeps its split. Raises DatasetError.
+    (`training.data.splits`); the table that a run has written keeps its split. Raises DatasetError, also for an option
+    that this source doesn't use.
     """
+    check_loading_options(source, archive, exclude)
     path = Path(source)
     if source in NAMED_DATASETS:
         dataset = load_named(source, archive)
@@ -35,3 +38,11 @@ def load_dataset(
         check_data(path)
         dataset = load_folder(path, seed, exclude)
     return split_again(dataset, split, seed)
+
+
+def check_loading_options(source: str, archive: Path | None, exclude: Sequence[str]) -> None:
+    """Raise DatasetError for an `archive` or patterns to `exclude` that what `source` names doesn't use."""
+    if archive is not None and source not in ARCHIVES:
+        raise DatasetError(f"--archive is for {' and '.join(ARCHIVES)}: leave it out with --data {source}")
+    if exclude and source in NAMED_DATASETS:
+        raise DatasetError(f"--exclude is for folders and tables: leave it out with --data {source}")

@@ -15,6 +15,7 @@ from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.pretrained.specs import VALIDATION
 from model.runtime import OnnxModel
 from training.data import imagenet
+from training.data.archives import NAMED_DATASETS
 from training.data.datasets import Dataset, Example
 from training.data.loading import load_dataset
 from training.evaluation.evaluate import decode_batches, predict
@@ -27,7 +28,7 @@ GRID_STEP, MAX_ROUNDS = 0.05, 5
 def load_training_dataset(artifact: Artifact, data: str, archive: Path | None, exclude: Sequence[str] = ()) -> Dataset:
     """The dataset `data`, split as the artifact was trained, with its seed. Raises DatasetError."""
     training = artifact.manifest.training
-    left_out = exclude or tuple(training.get("exclude", ()))
+    left_out = exclude or (() if data in NAMED_DATASETS else tuple(training.get("exclude", ())))
     return load_dataset(data, int(training.get("seed", 0)), archive, left_out, training.get("split_method", "own"))
 
 
@@ -49,6 +50,8 @@ def evaluate_ensemble(
     `weighted`: weights are searched on the validation split first. `output`: a folder for `write_tables`. Raises
     AlexNetError.
     """
+    if weighted and len(paths) == 1:
+        raise InvalidRequestError("--weighted is for several networks: repeat --artifact, or leave --weighted out")
     members = [artifacts.load(path, precision) for path in paths]
     dataset = load_training_dataset(members[0], data, archive, exclude)
     log(str(dataset.summary()))
@@ -58,7 +61,7 @@ def evaluate_ensemble(
     for member in members:
         check_same_split(member, dataset, data, split, ", or measure on every image of it with --split all")
     weights = _equal_weights(members)
-    if weighted and len(members) > 1:
+    if weighted:
         if split in ("validation", "all"):
             raise InvalidRequestError(
                 f"weights are chosen on the validation split, so --weighted cannot measure on --split {split}"

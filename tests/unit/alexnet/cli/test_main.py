@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from alexnet.cli.evaluate import evaluate
 from alexnet.cli.index import list_images
 from index.search import Query
 from index.store import ImageIndex
@@ -81,8 +80,33 @@ def test_binary_search_without_codes(index_path: Path) -> None:
     index.close()
 
 
-def test_data_or_imagenet_val(tmp_path: Path) -> None:
-    with pytest.raises(InvalidRequestError, match="either --data or --imagenet-val"):
-        evaluate()
-    with pytest.raises(InvalidRequestError, match="either --data or --imagenet-val"):
-        evaluate("elpv", imagenet_val=tmp_path)
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "give either --data or --imagenet-val"),
+        (["--data", "x", "--imagenet-val", "v"], "give either --data or --imagenet-val"),
+        (["--imagenet-val", "v", "--baseline", "fisher"], "--baseline learns from the training split of --data"),
+        (["--imagenet-val", "v", "--split", "all"], "leave out --split with --imagenet-val"),
+        (["--imagenet-val", "v", "--weighted"], "leave out --weighted with --imagenet-val"),
+        (["--imagenet-val", "v", "--archive", "z"], "leave out --archive with --imagenet-val"),
+        (["--imagenet-val", "v", "--exclude", "a"], "leave out --exclude with --imagenet-val"),
+        (["--data", "x", "--baseline", "fisher", "--artifact", "a"], "leave out --artifact with --baseline"),
+        (["--data", "x", "--baseline", "fisher", "--weighted"], "leave out --weighted with --baseline"),
+        (["--data", "x", "--baseline", "fisher", "--device", "cpu"], "leave out --device with --baseline"),
+        (["--data", "x", "--baseline", "fisher", "--output", "o"], "leave out --output with --baseline"),
+        (
+            ["--data", "x", "--baseline", "fisher", "--weighted", "--precision", "int8"],
+            "leave out --weighted, --precision with --baseline",
+        ),
+    ],
+)
+def test_options_of_evaluate_that_would_be_ignored_are_refused(words: list[str], said: str, tmp_path: Path) -> None:
+    refused = run_alexnet("evaluate", *words, folder=tmp_path)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"error: {said}")
+
+
+def test_the_environment_s_network_is_no_option_of_a_baseline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALEXNET_ARTIFACT", "a")
+    refused = run_alexnet("evaluate", "--data", "x", "--baseline", "fisher", folder=tmp_path)
+    assert "no folder at x" in refused.stderr

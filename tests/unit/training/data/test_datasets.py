@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from alexnet.indexing import list_images
 from model.exceptions import DatasetError
 from training.data.archives import load_elpv
 from training.data.folders import load_folder
@@ -52,6 +53,20 @@ def test_untrainable_folders_are_refused(tmp_path: Path, files: dict[str, int], 
     (tmp_path / "d").mkdir()
     with pytest.raises(DatasetError, match=message):
         load_folder(make(tmp_path / "d", files))
+
+
+def test_options_that_the_data_does_not_use_are_refused(tmp_path: Path) -> None:
+    folder, table = str(tmp_path), str(tmp_path / "table.csv")
+    for name in ("elpv", "grocery", "cifar10"):
+        with pytest.raises(DatasetError, match=f"--exclude is for .*: leave it out with --data {name}$"):
+            load_dataset(name, exclude=("*",))
+    for name in (folder, table, "elpv"):
+        with pytest.raises(DatasetError, match=r"--archive is for grocery and cifar10: leave it out with --data"):
+            load_dataset(name, archive=tmp_path / "x.zip")
+        with pytest.raises(DatasetError, match=r"--archive is for grocery and cifar10: leave it out with --data"):
+            list_images(name, tmp_path / "x.zip", None, ())
+    with pytest.raises(DatasetError, match=r"--exclude is for .*: leave it out with --data elpv$"):
+        list_images("elpv", None, None, ("*",))
 
 
 def test_no_folder(tmp_path: Path) -> None:

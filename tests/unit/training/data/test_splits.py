@@ -42,6 +42,12 @@ def test_the_split_of_a_trained_network_is_found_again(artifact: Artifact, image
     assert load_training_dataset(trained, str(images), None).split_sha256() == expected.split_sha256()
 
 
+def test_a_named_data_set_is_loaded_whole_by_a_network_whose_training_left_files_out(artifact: Artifact) -> None:
+    training = artifact.manifest.training | {"exclude": ["*"]}
+    trained = replace(artifact, manifest=artifact.manifest.model_copy(update={"training": training}))
+    assert load_training_dataset(trained, "elpv", None) == load_elpv()
+
+
 def test_neighbors_are_on_one_side() -> None:
     dataset = split_again(load_elpv(), "neighborhood", 0)
     assert len(dataset.examples) == 2624

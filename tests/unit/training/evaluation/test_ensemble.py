@@ -53,6 +53,8 @@ def test_what_does_not_fit_is_refused(artifact: Artifact, images: Path, few: Pat
         evaluate_ensemble([artifact.path], str(images), "tests", None, False, "cpu", "float32", print)
     with pytest.raises(InvalidRequestError, match="--weighted cannot measure on --split validation"):
         evaluate_ensemble([artifact.path] * 2, str(images), "validation", None, True, "cpu", "float32", print)
+    with pytest.raises(InvalidRequestError, match="--weighted is for several networks: repeat --artifact, or leave"):
+        evaluate_ensemble([artifact.path], str(images), "test", None, True, "cpu", "float32", print)
     with pytest.raises(DatasetError, match=r"is split differently.*/split\.csv, or measure .* with --split all"):
         evaluate_ensemble([artifact.path], str(few), "test", None, False, "cpu", "float32", print)
     with pytest.raises(DatasetError, match=r"use the split of its run, --data runs/NAME-DATE-TIME/split\.csv$"):
