@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from index.entries import Entry
 from index.protocol import Index, intact_entries
 from model.artifacts.artifact import Artifact
-from training.hashing.autoencoder import CodeConfig, Objective
+from training.hashing.autoencoder import UNLABELED, CodeConfig, Objective
 from training.hashing.train_codes import add_encoder
 
 MAX_TRAINING_FEATURES = 50_000
@@ -28,14 +30,25 @@ def train_codes(
 ) -> Artifact:
     """Train a binary code on the features of an index and add its encoder to the artifact at `path`.
 
-    `objective`: see `training.hashing.autoencoder`. `supervised`: weight of the images' labels. Raises AlexNetError.
+    `objective`: see `training.hashing.autoencoder`. `supervised`: weight of the loss of the images' labels, in which
+    images without one don't count. Raises AlexNetError.
     """
     entries = intact_entries(index)
     if len(entries) > MAX_TRAINING_FEATURES:
         order = np.random.default_rng(seed).permutation(len(entries))
         entries = [entries[row] for row in sorted(order[:MAX_TRAINING_FEATURES].tolist())]
     features = index.features([entry.id for entry in entries])
-    numbers: dict[str | None, int] = {}
-    labels = np.array([numbers.setdefault(entry.label, len(numbers)) for entry in entries]) if supervised else None
+    labels = _number_labels(entries, log) if supervised else None
     config = CodeConfig(objective=objective, steps=steps, supervised=supervised, seed=seed)
     return add_encoder(path, features, bits, config, labels, log)
+
+
+def _number_labels(entries: Sequence[Entry], log: Callable[[str], None]) -> NDArray[np.int64] | None:
+    """A number per label, UNLABELED for none; None if no image has a label. Logs how many have none."""
+    numbers: dict[str, int] = {}
+    labels = [UNLABELED if entry.label is None else numbers.setdefault(entry.label, len(numbers)) for entry in entries]
+    if not numbers:
+        return None
+    if unlabeled := labels.count(UNLABELED):
+        log(f"{unlabeled:,} of {len(entries):,} images have no label: they don't count in the labels' loss")
+    return np.array(labels, np.int64)

@@ -29,6 +29,8 @@ from model.exceptions import TrainingError
 from training.hashing.binary_encoder import Array, BinaryEncoder, Correction, itq_rotation, principal_components
 
 WARMUP_STEPS = 30
+UNLABELED = -100
+"""The label of an image without one: `ignore_index` of PyTorch's cross-entropy."""
 Objective = Literal["neighbors", "reconstruction"]
 """What the code is trained for: to keep neighbors, or, as the paper proposes, to reconstruct the features."""
 
@@ -99,7 +101,10 @@ def relaxed_sign(values: Tensor, steepness: float, noise: float) -> Tensor:
 def train_autoencoder(
     features: Array, bits: int, config: CodeConfig | None = None, labels: NDArray[np.int64] | None = None
 ) -> BinaryEncoder:
-    """An encoder trained on (N, dim) features. `labels` (N,): for the supervised loss. Raises TrainingError."""
+    """An encoder trained on (N, dim) features. `labels` (N,): for the supervised loss, UNLABELED where there is none.
+
+    Raises TrainingError.
+    """
     config = config or CodeConfig()
     if config.supervised and labels is None:
         raise TrainingError("supervised codes need labels: label the images of the index")
@@ -107,7 +112,7 @@ def train_autoencoder(
     mean, directions = principal_components(features, count, config.seed)
     rows = torch.from_numpy((features - mean) @ directions)  # (N, components)
     network, scale = _start_as_itq(rows.numpy(), bits, config)
-    classifier = nn.Linear(bits, 1 + int(labels.max()) if labels is not None else 1)
+    classifier = nn.Linear(bits, 1 + max(0, int(labels.max())) if labels is not None else 1)
     rest = [p for name, p in network.named_parameters() if "projection" not in name]
     optimizer = torch.optim.Adam(
         [
@@ -127,7 +132,7 @@ def train_autoencoder(
             loss = neighbor_loss(x, code, config) + config.reconstruction * loss
             loss = loss + config.balance * code.mean(0).square().mean()
         if labels is not None and config.supervised:
-            loss = loss + config.supervised * F.cross_entropy(classifier(code), torch.from_numpy(labels)[batch])
+            loss = loss + config.supervised * label_loss(classifier(code), torch.from_numpy(labels)[batch])
         if not math.isfinite(loss.item()):
             raise TrainingError(f"the loss of the autoencoder is {loss.item()} at step {step}: try another --seed")
         optimizer.zero_grad()
@@ -136,6 +141,13 @@ def train_autoencoder(
         schedule.step()
         bar.set_postfix_str(f"loss {loss.item():.3f}")
     return _to_encoder(network, mean, directions)
+
+
+def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of (N, classes) logits where (N,) labels aren't UNLABELED; 0 if all are."""
+    if bool((labels == UNLABELED).all()):
+        return logits.new_zeros(())  # cross_entropy would be 0 / 0
+    return F.cross_entropy(logits, labels, ignore_index=UNLABELED)
 
 
 def neighbor_loss(features: Tensor, code: Tensor, config: CodeConfig) -> Tensor:

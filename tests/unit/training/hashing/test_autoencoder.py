@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 
 from benchmarks.baselines.hashing import LINEAR_ENCODERS, itq
 from model.encoder import Encoder
 from model.exceptions import TrainingError
-from training.hashing.autoencoder import CodeConfig, train_autoencoder
+from training.hashing.autoencoder import UNLABELED, CodeConfig, train_autoencoder
 from training.hashing.binary_encoder import Array, BinaryEncoder
 
 DIM = 64
@@ -83,3 +84,16 @@ def test_codes_with_labels_and_the_same_seed() -> None:
         train_autoencoder(features, 8, config)
     with pytest.raises(TrainingError, match="codes of 32 bits need more than 32 images and features as long"):
         itq(features[:20], 32)
+
+
+def test_images_without_a_label_are_no_class() -> None:
+    features = clusters(200, 0)
+    labels = np.where(np.arange(200) < 3, np.arange(200) % 3, UNLABELED)  # most batches of 10 have none of the three
+
+    def train(labels: NDArray[np.int64] | None, supervised: float) -> Array:
+        config = CodeConfig(hidden=8, steps=5, batch_size=10, supervised=supervised, seed=1)
+        return train_autoencoder(features, 8, config, labels).projection
+
+    unlabeled = np.full(200, UNLABELED)
+    assert np.isfinite(train(labels, 0.5)).all()
+    np.testing.assert_array_equal(train(unlabeled, 0.5), train(unlabeled, 0.0))
