@@ -10,7 +10,7 @@ from typing import Literal, cast, get_args
 from index.catalog import Catalog
 from index.catalog_file import format_error
 from index.catalog_schema import FORMAT, METADATA_CHECKSUM, metadata_checksum
-from model.artifacts.artifact import Artifact
+from model.artifacts.artifact import NETWORK_FILES, Artifact
 from model.exceptions import ArtifactError, IndexNotFoundError, IndexStoreError, InvalidRequestError
 from model.images.contract import ImageContract
 
@@ -71,6 +71,13 @@ class FeatureSpace:
         """Raise IndexStoreError unless an index has features of this network."""
         manifest = artifact.manifest
         network = f"{manifest.name} version {manifest.version}"
+        for precision, file in NETWORK_FILES.items():
+            record = manifest.files.get(file)
+            if record and record.sha256 == self.network_sha256 != artifact.network_sha256:
+                raise IndexStoreError(
+                    f"the index at {uri} was made by another network than {network} in {artifact.precision}: name the "
+                    f"one that made it with --precision {precision}, or build another index"
+                )
         if self.network_sha256 != artifact.network_sha256:
             raise IndexStoreError(
                 f"the index at {uri} was made by another network than {network}, so their distances can't be compared: "

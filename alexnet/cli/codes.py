@@ -7,7 +7,16 @@ from typing import Annotated, Literal
 import typer
 
 from alexnet.cli.command_groups import add_command, new_app
-from alexnet.cli.options import HOME, ArtifactOption, HomeOption, IndexOption, SeedOption, load_artifact, open_index
+from alexnet.cli.options import (
+    HOME,
+    ArtifactOption,
+    HomeOption,
+    IndexOption,
+    PrecisionOption,
+    SeedOption,
+    load_artifact,
+    open_index,
+)
 
 codes_app = new_app(help="Train binary codes for faster search.\n\nThey are those of section 6.1 of the paper.")
 
@@ -20,6 +29,7 @@ def codes() -> None:
 def train(
     index: IndexOption = None,
     artifact: ArtifactOption = None,
+    precision: PrecisionOption = "float32",
     bits: Annotated[
         int, typer.Option(min=8, max=1024, metavar="N", help="Bits per code. With 32 or fewer, hash lookup works, too.")
     ] = 256,
@@ -46,7 +56,7 @@ def train(
     from alexnet.code_training import train_codes
     from model.artifacts.artifact import ENCODER
 
-    loaded = load_artifact(artifact, home)
+    loaded = load_artifact(artifact, home, precision)
     with open_index(index, home, artifact=loaded) as store:
         store.check_compatible(loaded)
         updated = train_codes(loaded.path, store, bits, steps, objective, supervised, seed, typer.echo)

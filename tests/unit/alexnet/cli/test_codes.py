@@ -16,7 +16,7 @@ from index.store import ImageIndex
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
-from tests.helpers.commands import invoke
+from tests.helpers.commands import invoke, run_alexnet
 from tests.helpers.indexes import make_entry
 from tests.helpers.server import served
 
@@ -51,6 +51,23 @@ def test_encoder_belongs_to_the_artifact(coded: Artifact) -> None:
     assert encoder is not None
     assert (encoder.coder, encoder.bits, encoder.dim) == ("autoencoder", 28, 64)
     assert (coded.path.parents[1] / "i" / "features-1.f16").stat().st_size == 420 * 64 * 2
+
+
+def test_codes_of_an_index_in_int8(artifact: Artifact, images: Path, few: Path, tmp_path: Path) -> None:
+    shutil.copytree(artifact.path, tmp_path / "a" / "1")
+    invoke("quantize", "--data", images, "--artifact", tmp_path / "a", "--max-images", 30, "--device", "cpu")
+    options = ["--artifact", tmp_path / "a", "--index", tmp_path / "i"]
+    int8 = ["--precision", "int8"]
+    invoke("index", "add", "--data", few, *options, *int8)
+    add_variations(tmp_path / "i", tmp_path / "rows.npz", 387)
+    train = ["codes", "train", *options, "--bits", 8, "--steps", 2]
+    refused = run_alexnet(*train)
+    assert refused.returncode == 1
+    assert "patterns version 1 in float32: name the one that made it with --precision int8" in refused.stderr
+    assert invoke(*train, *int8).startswith("8 bits: ")
+    image = next(few.rglob("*.jpg"))
+    document = json.loads(invoke("similar", image, *options, *int8, "--search", "binary", "--json"))
+    assert document["results"][0]["neighbors"][0]["path"] == str(image)
 
 
 def test_evaluate_index(coded: Artifact, images: Path) -> None:
