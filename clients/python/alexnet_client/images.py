@@ -26,6 +26,8 @@ MAX_BATCH_IMAGES, MAX_BATCH_BYTES = 16, 24_000_000
 """Of one request; the server's own limits are 16 images and 32 MiB unless it is set otherwise."""
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 """Modes of PIL images that a PNG keeps."""
+_TIFF_MODES = ("CMYK", "I", "F")
+"""Others that a TIFF keeps."""
 
 
 def is_single(images: ImageLike | Iterable[ImageLike]) -> bool:
@@ -77,16 +79,24 @@ def _encode_pil(image: Any) -> bytes:
     buffer = io.BytesIO()
     metadata = {"icc_profile": image.info.get("icc_profile"), "exif": image.getexif().tobytes()}
     try:
+        if image.mode not in (*_PNG_MODES, *_TIFF_MODES):
+            image = _convert(image)
         if image.mode in _PNG_MODES:
             image.save(buffer, "PNG", compress_level=1, **metadata)
         else:
-            image = image if image.mode in ("CMYK", "I", "F") else image.convert("RGB")
             image.save(buffer, "TIFF", compression="tiff_adobe_deflate", **metadata)
     except Exception as error:  # what decoders raise
         raise InvalidInputError(
             f"the PIL image can't be encoded, its file may be damaged or closed: {error or type(error).__name__}"
         ) from error
     return buffer.getvalue()
+
+
+def _convert(image: Any) -> Any:
+    """A PIL image of a mode that no file keeps in one that a PNG keeps, with its 16 bits or transparency."""
+    if image.mode.startswith("I;16"):  # of another byte order; directly it would be cut at 255
+        return image.convert("I").convert("I;16")
+    return image.convert({"PA": "RGBA", "RGBa": "RGBA", "La": "LA"}.get(image.mode, "RGB"))
 
 
 def _encode_array(array: Any) -> bytes:

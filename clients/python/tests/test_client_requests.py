@@ -81,6 +81,25 @@ def test_a_pil_image_keeps_its_orientation_and_mode() -> None:
         assert again.mode == (mode if mode != "HSV" else "RGB")
 
 
+@pytest.mark.parametrize(("mode", "order"), [("I;16B", ">"), ("I;16L", "<"), ("I;16N", "=")])
+def test_a_pil_image_of_16_bits_is_sent_whole_in_either_byte_order(mode: str, order: str) -> None:
+    samples = np.linspace(0, 65535, 30, dtype=np.uint16).reshape(6, 5)
+    image = Image.frombytes(mode, (5, 6), samples.astype(f"{order}u2").tobytes())
+    sent = Image.open(io.BytesIO(images_module.to_bytes(image)))
+    assert sent.mode == "I;16"
+    np.testing.assert_array_equal(np.asarray(sent), samples)
+
+
+@pytest.mark.parametrize("mode", ["PA", "La", "RGBa"])
+def test_a_pil_image_keeps_its_transparency(mode: str) -> None:
+    alpha = Image.fromarray(PIXELS[..., 0])
+    straight = Image.merge("LA", [alpha, alpha]) if mode == "La" else Image.merge("RGBA", [alpha] * 4)
+    image = straight.convert(mode)
+    sent = Image.open(io.BytesIO(images_module.to_bytes(image)))
+    np.testing.assert_array_equal(np.asarray(sent.getchannel("A")), PIXELS[..., 0])
+    np.testing.assert_array_equal(np.asarray(sent), np.asarray(image.convert(straight.mode)))
+
+
 @pytest.mark.parametrize(
     ("image", "message"),
     [
