@@ -68,6 +68,8 @@ _NAMES: Final = {
 """Photometric interpretations whose samples can be read one by one -> mode."""
 _PLAIN_COMPRESSIONS: Final = {1, 5, 8, 32946, 32773, 34925, 50000}
 """None, LZW, Deflate (two numbers), PackBits, LZMA and Zstandard: what they give is bytes, whatever the samples are."""
+_WITHOUT_PREDICTOR: Final = {1, 32773}
+"""None and PackBits: a predictor that the tags name isn't used, which is also how libtiff reads them."""
 _UNSIGNED, _SIGNED, _FLOAT, _UNDEFINED = 1, 2, 3, 4
 _KINDS: Final = {_UNSIGNED: "u", _SIGNED: "i", _FLOAT: "f"}
 _SIZES: Final = {_UNSIGNED: (8, 10, 12, 14, 16, 32, 64), _SIGNED: (8, 16, 32, 64), _FLOAT: (16, 32, 64)}
@@ -169,7 +171,7 @@ class _Pixels:
             num_samples=tags.integer(NUM_SAMPLES, default_samples),
             extra_samples=tags.integers(EXTRA_SAMPLES),
             is_planar=tags.integer(PLANAR, 1) == _SEPARATE,
-            predictor=tags.integer(PREDICTOR, 1),
+            predictor=1 if compression in _WITHOUT_PREDICTOR else tags.integer(PREDICTOR, 1),
             tile=tile,
         )
         pixels._check_supported()

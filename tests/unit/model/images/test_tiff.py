@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from model.exceptions import ImageTooLargeError, InvalidImageError, UnsupportedImageError
 from model.images.limits import ImageLimits
@@ -102,6 +103,15 @@ def test_the_range_of_samples(samples: np.ndarray[Any, Any], kind: str | None, s
 def test_an_unknown_range_is_refused(samples: np.ndarray[Any, Any], said: str) -> None:
     with pytest.raises(InvalidImageError, match=said):
         decode_image(tiff(samples, photometric="minisblack"))
+
+
+@pytest.mark.parametrize("predictor", [2, 3])
+@pytest.mark.parametrize("compression", ["raw", "packbits", "tiff_lzw", "tiff_adobe_deflate"])
+def test_a_predictor_counts_only_where_the_compression_has_one(compression: str, predictor: int) -> None:
+    samples = widen(GRAY, "u2" if predictor == 2 else "f4")
+    file = io.BytesIO()
+    Image.fromarray(samples).save(file, "TIFF", compression=compression, tiffinfo={317: predictor})
+    assert np.abs(decode_image(file.getvalue()).pixels[..., 0].astype(int) - GRAY).max() <= 1
 
 
 def test_a_strip_counts_as_memory() -> None:
