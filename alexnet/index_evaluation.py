@@ -17,7 +17,8 @@ def evaluate_index(index: Index, artifact: Artifact, data: Path | None, max_imag
     """Search an index with the images below a folder, or with its own, and measure the results by label.
 
     At most `max_images` queries, chosen at random with a fixed seed. An image that is in the index, also one of the
-    folder, isn't its own neighbor. Raises IndexStoreError without labeled images.
+    folder, isn't its own neighbor. Raises IndexStoreError without labeled images, or if no query has a
+    neighbor.
     """
     index.check_compatible(artifact)
     encoder = Encoder.of(artifact)

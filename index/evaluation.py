@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from index.protocol import Index
 from index.search import MAX_PAGE_SIZE, Query, SearchMode
+from model.exceptions import IndexStoreError
 
 BATCH_SIZE = 32
 PRECISION_AT = (1, 6, 10)
@@ -63,13 +64,20 @@ def average_precision(relevant: NDArray[np.bool_]) -> float:
 
 
 def evaluate(index: Index, queries: Sequence[LabeledQuery], modes: Sequence[SearchMode]) -> Evaluation:
-    """Run all queries with the exact search, in batches of 32, and one by one with it and each of `modes`."""
+    """Run all queries with the exact search, in batches of 32, and one by one with it and each of `modes`.
+
+    Raises IndexStoreError if no query has a neighbor.
+    """
     labels = {entry.id: entry.label for entry in index.catalog.iter_entries()}
     rankings: list[NDArray[np.int64]] = []
     for start in range(0, len(queries), BATCH_SIZE):
         batch = queries[start : start + BATCH_SIZE]
         results = index.search_ids([Query(query.feature, MAX_PAGE_SIZE) for query in batch])
         rankings += [r.ids[r.ids != query.exclude_id] for r, query in zip(results, batch, strict=True)]
+    if not any(len(ids) for ids in rankings):
+        raise IndexStoreError(
+            "no search finds another image than its own: add images to the index, at least two with labels are needed"
+        )
     relevant = [
         np.array([labels.get(int(image_id)) == query.label for image_id in ids], np.bool_)
         for ids, query in zip(rankings, queries, strict=True)

@@ -18,8 +18,8 @@ Format = Literal["text", "csv", "jsonl", "json"]
 
 
 def print_json(document: object) -> None:
-    """Print one JSON document."""
-    typer.echo(json.dumps(document, indent=1, ensure_ascii=False))
+    """Print one JSON document. Raises ValueError for numbers that JSON doesn't have: NaN and infinity."""
+    typer.echo(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False))
 
 
 @contextmanager

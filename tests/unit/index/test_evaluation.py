@@ -10,6 +10,7 @@ import pytest
 from index.evaluation import LabeledQuery, average_precision, evaluate, format_table
 from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
+from model.exceptions import IndexStoreError
 from tests.helpers.indexes import features_at, make_entry
 
 
@@ -30,3 +31,15 @@ def test_an_index_is_evaluated(artifact: Artifact, tmp_path: Path) -> None:
     assert result.recall == {"exact": {6: 1.0, 10: 1.0}}
     assert result.to_dict()["mean_average_precision"] == pytest.approx((1 / 2 + 5 / 6) / 2)
     assert "2 queries, 1 of them in the index; mean average precision" in format_table(result)
+
+
+def test_queries_without_neighbors(artifact: Artifact, tmp_path: Path) -> None:
+    """One without is left out of the recall; if all are, there is nothing to measure."""
+    index = ImageIndex.create(tmp_path / "i", artifact)
+    index.add(features_at(1), [make_entry(0, "a")])
+    itself, other = LabeledQuery(features_at(1)[0], "a", exclude_id=1), LabeledQuery(features_at(2)[0], "a")
+    with pytest.raises(IndexStoreError, match="at least two with labels are needed"):
+        evaluate(index, [itself], [])
+    result = evaluate(index, [itself, other], [])
+    index.close()
+    assert (result.precision[1], result.recall) == (1 / 2, {"exact": {6: 1.0, 10: 1.0}})

@@ -46,3 +46,9 @@ def test_a_log_beside_a_document(capsys: pytest.CaptureFixture[str], when: bool)
     printed = capsys.readouterr()
     assert printed.err == ("progress\n" if when else "")
     assert json.loads(printed.out.removeprefix("progress\n")) == {"a": [1]}
+
+
+def test_numbers_that_json_does_not_have_are_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        print_json({"recall": float("nan")})
+    assert capsys.readouterr().out == ""
