@@ -20,7 +20,7 @@ from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import LABELS, NETWORK, NETWORK_FILES, Artifact, Calibration, Manifest
 from model.artifacts.familiarity import FAMILIARITY, UNFAMILIAR_SHARE
 from model.artifacts.writer import publish, utc_now
-from model.exceptions import DatasetError
+from model.exceptions import ArtifactError, DatasetError
 from model.images.contract import ImageContract
 from model.images.crops import CENTER_CROP, TEN_CROP
 from model.images.limits import DEFAULT_LIMITS, ImageLimits
@@ -131,9 +131,10 @@ def calibrate_artifact(
 
     On at most `max_images` validation images; calibration and errors are measured on as many held-out images. The new
     version has the same weights, so features and codes stay; its int8 network, if any, is left out. Raises DatasetError
-    if `data` has other classes or another split.
+    if `data` has other classes or another split, and ArtifactError if the artifact isn't in a folder of its name.
     """
     artifact = artifacts.load(path)
+    root = _artifacts_folder(artifact)
     dataset = load_training_dataset(artifact, data, archive, exclude)
     log(str(dataset.summary()))
     held_out = dataset.held_out_split
@@ -159,11 +160,22 @@ def calibrate_artifact(
         update = {"created": utc_now(), "measurements": [*kept, *measured], "calibration": calibration}
         return artifact.manifest.model_copy(update=update)
 
-    calibrated = publish(artifact.path.parents[1], artifact.manifest.name, artifact.labels, write)
+    calibrated = publish(root, artifact.manifest.name, artifact.labels, write)
     if NETWORK_FILES["int8"] in artifact.manifest.files:
         log("the int8 network is left out: add it again with `alexnet quantize`")
     log(format_measurements(calibrated.manifest.measurements))
     return calibrated
+
+
+def _artifacts_folder(artifact: Artifact) -> Path:
+    """The folder in which the artifact is NAME/VERSION, for its next version. Raises ArtifactError if it isn't."""
+    home, name = artifact.path.resolve().parent, artifact.manifest.name
+    if home.name != name:
+        raise ArtifactError(
+            f"can't publish the next version beside {artifact.path}: its folder must be in one named {name}, but is in "
+            f"{home}; copy it to {name}/{artifact.manifest.version} and calibrate that"
+        )
+    return home.parent
 
 
 class _Outputs(NamedTuple):

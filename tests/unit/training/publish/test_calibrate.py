@@ -12,7 +12,7 @@ from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
 from model.artifacts.familiarity import FAMILIARITY, read_familiarity
 from model.artifacts.weights import read_weights
-from model.exceptions import DatasetError
+from model.exceptions import ArtifactError, DatasetError
 from model.network.temperature import read_temperature, write_temperature
 from training.data.loading import load_dataset
 from training.evaluation.evaluate import format_measurements
@@ -52,6 +52,23 @@ def test_a_published_artifact_becomes_the_next_version(artifact: Artifact, image
     assert len(again.manifest.measurements) == len(artifact.manifest.measurements)
     with pytest.raises(DatasetError, match="expected the artifact's classes"):
         calibrate_artifact(source, "elpv", None, (), 1000, "cpu", lines.append)
+
+
+@pytest.mark.parametrize("path", [".", "../1"])
+def test_a_path_that_does_not_name_the_artifact(
+    artifact: Artifact, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.chdir(shutil.copytree(artifact.path, tmp_path / "patterns" / "1"))
+    again = calibrate_artifact(Path(path), str(images), None, (), 10, "cpu", lambda line: None)
+    assert again.path == tmp_path / "patterns" / "2"
+
+
+def test_a_folder_of_another_name_is_refused_before_the_work(artifact: Artifact, tmp_path: Path) -> None:
+    """The data aren't even looked for."""
+    source = Path(shutil.copytree(artifact.path, tmp_path / "models" / "best"))
+    with pytest.raises(ArtifactError, match=r"must be in one named patterns, .* copy it to patterns/1 and calibrate"):
+        calibrate_artifact(source, "nowhere", None, (), 10, "cpu", lambda line: None)
+    assert sorted(tmp_path.rglob("manifest.json")) == [source / "manifest.json"]
 
 
 def test_without_validation_images_the_temperature_is_1(artifact: Artifact, images: Path, tmp_path: Path) -> None:
