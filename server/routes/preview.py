@@ -27,7 +27,12 @@ router = APIRouter(tags=["classification and search"])
     summary="An image as the network sees it",
 )
 async def preview(context: ContextDep, upload: UploadDep) -> Response:
-    """A PNG of 256 x 256 pixels. `/classify` and `/similar` give the same result for it as for the image itself."""
+    """A PNG of 256 x 256 pixels.
+
+    With a network of full detail, `/classify` and `/similar` give the same result for it as for the image itself. A
+    network of less detail, as the `image_contract` of its manifest says (`-detail-48`, for example), reduces the PNG
+    once more, so the result can differ.
+    """
     return await context.run(_render(context, upload.image))
 
 

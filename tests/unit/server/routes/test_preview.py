@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 from model.artifacts.artifact import MANIFEST, NETWORK, Artifact
 from model.artifacts.kernels import KERNELS, draw_sheet, read_kernels
 from model.exceptions import ArtifactError
+from model.images.contract import ImageContract
 from model.images.preprocess import decode_image
 from model.network.onnx_builder import constants
 from server.app import create_app
@@ -44,6 +45,22 @@ def test_the_preview_is_what_the_network_sees(client: TestClient, images: Path) 
     assert [(p["name"], pytest.approx(p["probability"], abs=1e-6)) for p in by_preview] == [
         (p["name"], p["probability"]) for p in by_file
     ]
+
+
+def test_a_preview_of_less_detail_is_reduced_once_more(
+    client: TestClient, artifact: Artifact, images: Path, tmp_path: Path
+) -> None:
+    """So the reference promises the same result only for a network of full detail."""
+    reduced, jpeg = ImageContract(32), (images / "stripes" / "04.jpg").read_bytes()
+    shutil.copytree(artifact.path, tmp_path / "copy")
+    manifest = artifact.manifest.model_copy(update={"image_contract": reduced.name})
+    (tmp_path / "copy" / MANIFEST).write_text(manifest.model_dump_json())
+    with TestClient(create_app(Service(Settings(artifact=tmp_path / "copy", home=tmp_path)))) as other:
+        preview = other.post("/preview", content=jpeg).content
+    np.testing.assert_array_equal(pixels(preview), decode_image(jpeg, contract=reduced).pixels)
+    assert not np.array_equal(decode_image(preview, contract=reduced).pixels, pixels(preview))
+    description = client.get("/openapi.json").json()["paths"]["/preview"]["post"]["description"]
+    assert "With a network of full detail, `/classify` and `/similar` give the same result" in description
 
 
 def test_the_preview_of_an_indexed_image(client: TestClient, images: Path) -> None:
