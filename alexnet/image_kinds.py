@@ -124,7 +124,7 @@ def _encode(image: Image.Image) -> bytes:
     _load_pil(image)
     profile, orientation = image.info.get("icc_profile"), image.getexif().get(ORIENTATION_TAG, 1)
     if "transparency" in image.info or image.mode in ("PA", "La", "RGBa"):
-        image = image.convert("RGBA")
+        image = image.convert("LA" if image.mode == "La" else "RGBA")
     if image.mode not in _TIFF_MODES:
         image = image.convert("I" if image.mode.startswith("I") else "RGB")
     buffer = io.BytesIO()

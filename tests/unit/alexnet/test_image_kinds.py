@@ -61,6 +61,15 @@ def test_a_pil_image_of_any_mode_is_read(pixels: np.ndarray, mode: str) -> None:
     assert np.abs(decode(image, DEFAULT_CONTRACT).image.pixels - expected).max() <= 2
 
 
+@pytest.mark.parametrize(("mode", "straight"), [("La", "LA"), ("RGBa", "RGBA")])
+def test_a_pil_image_of_premultiplied_alpha_is_read(pixels: np.ndarray, mode: str, straight: str) -> None:
+    image = Image.fromarray(pixels).convert(straight)
+    image.putalpha(Image.fromarray(pixels[..., 0]))
+    image = image.convert(mode)
+    expected = decode(image.convert(straight), DEFAULT_CONTRACT).image.pixels
+    np.testing.assert_array_equal(decode(image, DEFAULT_CONTRACT).image.pixels, expected)
+
+
 def test_lab_and_a_color_profile(pixels: np.ndarray) -> None:
     image, lab, srgb = Image.fromarray(pixels), ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
     transform = ImageCms.buildTransform(srgb, lab, "RGB", "LAB")
