@@ -106,7 +106,9 @@ def unpack(folder: Path, content: Facts, target: Path) -> None:
     """Write the files of the pieces below `target`. Raises DamagedError."""
     reader = io.BufferedReader(PieceReader([folder / piece["name"] for piece in content["pieces"]]), CHUNK_BYTES)
     with tarfile.open(fileobj=reader, mode="r|") as archive:
-        archive.extractall(target, filter="data")
+        if hasattr(tarfile, "data_filter"):  # from Python 3.11.4 on
+            archive.extraction_filter = tarfile.data_filter
+        archive.extractall(target)
     if problems := find_damage(target, content["files"]):
         raise DamagedError("\n".join(problems))
 

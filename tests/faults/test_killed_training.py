@@ -65,7 +65,7 @@ def test_killed_while_saving_the_one_before_is_whole(few: Path, tmp_path: Path) 
 @pytest.mark.parametrize("resumed", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_ctrl_c_saves_and_names_the_command_to_resume(few: Path, tmp_path: Path, resumed: bool) -> None:
     process = training_runs.start(
-        tmp_path, "--data", few, *training_runs.UNSAVED, "--precision", "float32", "--epochs", 3
+        tmp_path, "--data", few, *training_runs.UNSAVED, "--precision", "float32", "--epochs", 30
     )
     assert process.stdout is not None
     for line in process.stdout:
