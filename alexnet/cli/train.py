@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -260,6 +262,8 @@ def run_training(
 
     `finish`: publish the run in `resume` as it is. `length`: epochs and minutes of a run that is resumed.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # in a pipe or a file, too, a line can be read when it is written
     typer.echo("loading PyTorch")  # seconds
     from training.loop.run_directory import resume_config
     from training.train import train_run

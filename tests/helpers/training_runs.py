@@ -27,10 +27,11 @@ def start(home: Path, *options: object, processes: int = 1, script: Path = RUN) 
     python = [sys.executable] if processes == 1 else [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)
     ]  # fmt: skip
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}  # as for a user
     return subprocess.Popen(
         [*python, str(script), *map(str, options)],
         cwd=home,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        env=inherited | {"OMP_NUM_THREADS": "1", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         preexec_fn=accept_ctrl_c,
