@@ -17,7 +17,6 @@ from index.entries import MAX_TEXT_LENGTH, AddResult, NewEntry, is_storable
 from index.protocol import require_codes
 from index.search import SEARCHERS, Query, SearchMode, parse_search_mode
 from index.search import Neighbor as IndexNeighbor
-from model.datasets.names import is_utf8
 from model.encoder import Encoder
 from model.exceptions import IndexNotFoundError, InvalidRequestError
 
@@ -200,10 +199,7 @@ def _labels_per_image(labels: str | Sequence[str | None] | None, count: int) -> 
 
 
 def _new_entry(item: LoadedImage, label: str | None) -> NewEntry:
-    path = None if item.path is None else item.path.absolute()
-    if path is not None and not is_utf8(str(path)):
-        path = None  # the catalog's text is UTF-8
-    return NewEntry.from_image(item.sha256, item.image, label, path)
+    return NewEntry.from_image(item.sha256, item.image, label, None if item.path is None else item.path.absolute())
 
 
 def _convert(neighbor: IndexNeighbor) -> Neighbor:

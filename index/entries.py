@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.datasets.attribution import Attribution
+from model.datasets.names import is_utf8
 from model.exceptions import UnknownImageError
 from model.images.info import DecodedImage
 
@@ -69,11 +70,13 @@ class NewEntry:
         key: str | None = None,
         attribution: Attribution | None = None,
     ) -> NewEntry:
-        """The entry of a decoded image. `sha256`: of the bytes it was decoded from."""
+        """The entry of a decoded image. `sha256`: of the bytes it was decoded from. `source` is kept if its path is
+        UTF-8, as the catalog's text is.
+        """
         return cls(
             sha256=sha256,
             label=label,
-            source=source,
+            source=source if source is not None and is_utf8(str(source)) else None,
             format=image.info.format,
             width=image.info.width,
             height=image.info.height,

@@ -20,7 +20,6 @@ from index.protocol import Index
 from model.datasets.attribution import Attribution
 from model.datasets.image_files import read_image_file, skipped_file
 from model.datasets.listing import Listing, Skipped
-from model.datasets.names import is_utf8
 from model.exceptions import InvalidImageError
 from model.images.contract import ImageContract
 from model.images.info import ImageWarning
@@ -119,8 +118,7 @@ def _read(
         image = decode_image(data, limits, contract)
     except (InvalidImageError, OSError) as error:
         return skipped_file(source.file, error)
-    path = Path(source.file) if is_utf8(source.file) else None  # the catalog's text is UTF-8
-    entry = NewEntry.from_image(sha256, image, source.label, path, attribution=source.attribution)
+    entry = NewEntry.from_image(sha256, image, source.label, Path(source.file), attribution=source.attribution)
     return ReadImage(state, image.pixels, entry, image.info.warnings)
 
 

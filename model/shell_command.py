@@ -1,4 +1,4 @@
-"""Names of programs as the user can type them, in an activated environment or without one."""
+"""Names of programs and options as the user can type them, in an activated environment or without one."""
 
 from __future__ import annotations
 
@@ -24,3 +24,8 @@ def alexnet_command() -> str:
     environment."""
     program = Path(sys.argv[0])
     return shell_command(Path(sys.executable).with_name("alexnet") if program.suffix == ".py" else program)
+
+
+def option_name(parameter: str) -> str:
+    """The option of a parameter: "max_images" -> "--max-images"."""
+    return f"--{parameter.replace('_', '-')}"

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 from fastapi import Header, Response
+
+from server.request_context import RequestContext
 
 IfNoneMatch = Annotated[str | None, Header(description="ETags of what the client has already.")]
 CACHED_RESPONSES: dict[int | str, dict[str, Any]] = {304: {"description": "The client has it already."}}
 
 
-def cache_headers(tag: str) -> dict[str, str]:
-    """Headers of a response whose content is named by `tag`, such as a checksum."""
-    return {"Cache-Control": "private, no-cache", "ETag": f'"{tag}"'}
+async def send_cached(
+    context: RequestContext,
+    image_id: int,
+    if_none_match: str | None,
+    make: Callable[[], Awaitable[Response]],
+    variant: str = "",
+) -> Response:
+    """The response of `make` with an ETag, or 304 to a client that has it already (RFC 9110, 13.1.2).
 
-
-def not_modified(tag: str, if_none_match: str | None) -> Response | None:
-    """The response to a client that has the content `tag` already, by its header If-None-Match (RFC 9110, 13.1.2)."""
-    tags = [name.strip().removeprefix("W/") for name in (if_none_match or "").split(",")]
-    return Response(status_code=304, headers=cache_headers(tag)) if {"*", f'"{tag}"'} & set(tags) else None
+    The ETag is the checksum of the indexed bytes and `variant`: what else the content depends on.
+    """
+    sha256 = await context.run(context.read_index(lambda index: index.catalog.sha256(image_id)))
+    tag = f'"{sha256}{variant}"'
+    headers = {"Cache-Control": "private, no-cache", "ETag": tag}
+    if {"*", tag} & {name.strip().removeprefix("W/") for name in (if_none_match or "").split(",")}:
+        return Response(status_code=304, headers=headers)
+    response = await make()
+    response.headers.update(headers)
+    return response

@@ -248,13 +248,13 @@ class TrainConfig:
             raise TrainingError(f"invalid --name {run.name!r}: {error}") from error
         if run.init_from in ("auto", "none"):
             build_spec(network_options.apply(recipe.network))  # for its checks
-            if not recipe.epochs and not recipe.minutes:
+            if not recipe.has_epochs:
                 raise TrainingError("--epochs 0 needs a network to start from: choose one with --init-from")
         return cls(network_options, recipe, run, environment, recipe_if_fine_tuning)
 
     def options_without_effect(self) -> list[str]:
         """The options of a run without an epoch that change nothing, since it only fits an output layer."""
-        if self.recipe.epochs or self.recipe.minutes:
+        if self.recipe.has_epochs:
             return []
         named = get_recipe(self.recipe.name)
         plain = named.with_batch_size(self.recipe.batch_size)  # which changes the learning rate, too

@@ -161,6 +161,11 @@ class Recipe:
     mixing: Mixing | None = None
     pruning: Pruning | None = None
 
+    @property
+    def has_epochs(self) -> bool:
+        """Whether anything but an output layer is trained."""
+        return bool(self.epochs or self.minutes)
+
     def with_batch_size(self, batch_size: int) -> Recipe:
         """Another batch size, with the learning rate in proportion (kept the error in Krizhevsky's runs, up to 256)."""
         return replace(self, batch_size=batch_size, learning_rate=self.learning_rate * batch_size / self.batch_size)

@@ -25,6 +25,7 @@ from alexnet.cli.options import (
 )
 from alexnet.cli.output import log_to_stderr, print_json
 from model.exceptions import InvalidRequestError
+from model.shell_command import option_name
 
 if TYPE_CHECKING:
     from model.artifacts.artifact import Measurement
@@ -106,9 +107,10 @@ def _check_options(context: typer.Context) -> None:
     if ("data" in given) == ("imagenet_val" in given):
         raise InvalidRequestError("give either --data or --imagenet-val")
     for name in given & NOT_USED.keys():
-        if unused := [f"--{other.replace('_', '-')}" for other in NOT_USED[name] if other in given]:
-            option = f"--{name.replace('_', '-')}"
-            raise InvalidRequestError(f"leave out {', '.join(unused)} with {option}, which makes no use of it")
+        if unused := [option_name(other) for other in NOT_USED[name] if other in given]:
+            raise InvalidRequestError(
+                f"leave out {', '.join(unused)} with {option_name(name)}, which makes no use of it"
+            )
 
 
 def _evaluate_ensemble(*arguments: Any) -> list[Measurement]:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from alexnet.cli.output import log_to_stderr
+
 if TYPE_CHECKING:
     from index.backends import IndexUri
     from index.protocol import Index
@@ -170,7 +172,8 @@ def artifact_path(artifact: Path | None, home: Path) -> Path:
     """
     from model.artifacts.default import default_artifact
 
-    return artifact or default_artifact(home, lambda notice: typer.echo(notice, err=True))
+    with log_to_stderr(True):  # also that another process is unpacking it
+        return artifact or default_artifact(home, typer.echo)
 
 
 def index_uri(index: str | None, artifact: Artifact | None, home: Path) -> IndexUri:

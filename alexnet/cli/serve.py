@@ -12,6 +12,7 @@ import typer
 from pydantic import ValidationError
 
 from alexnet.cli.browser import OpenPageOption, open_in_browser
+from model.shell_command import option_name
 from server.settings import Settings
 
 SECRET = ("keys",)
@@ -54,7 +55,7 @@ def _explain(error: ValidationError, flags: Mapping[str, Any]) -> typer.BadParam
     problem = error.errors()[0]
     name = str(problem["loc"][0]) if problem["loc"] else ""
     variable = f"ALEXNET_{name.upper()}"
-    source = _flag(name) if name in flags else variable if variable in os.environ else f"the setting {name}"
+    source = option_name(name) if name in flags else variable if variable in os.environ else f"the setting {name}"
     reason = problem["msg"].removeprefix("Value error, ")
     return typer.BadParameter(f"{str(problem['input'])[:80]!r}: {reason[:1].lower()}{reason[1:]}", param_hint=source)
 
@@ -80,7 +81,7 @@ def _flags() -> Iterator[inspect.Parameter]:
         annotation: Any = field.annotation
         shown = "" if field.default in (None, "", Path(), False) else f"  [default: {field.default}]"
         option = typer.Option(
-            _flag(name) if annotation is not bool else f"{_flag(name)}/--no-{name.replace('_', '-')}",
+            option_name(name) if annotation is not bool else f"{option_name(name)}/--no-{name.replace('_', '-')}",
             help=f"{field.description}{shown}",
             metavar=OWN_METAVARS.get(name, _metavar(annotation)),
             show_default=False,
@@ -96,10 +97,6 @@ def _keyword(name: str, annotation: Any, default: object = None) -> inspect.Para
 def _metavar(annotation: Any) -> str | None:
     kinds = [kind for kind in getattr(annotation, "__args__", (annotation,)) if kind is not type(None)]
     return METAVARS.get(kinds[0]) if len(kinds) == 1 and isinstance(kinds[0], type) else None
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
 
 
 serve = _with_flags(run_server)

@@ -144,7 +144,9 @@ def bundled_folder(name: str, root: Path) -> Path:
             if not target.is_dir():
                 _unpack_to(target, source, manifest)
     except OSError as error:
-        raise ArtifactError(f"can't unpack the network {name} in {root.absolute()}: {error.strerror}") from error
+        raise ArtifactError(
+            f"can't unpack the network {name} in {root.absolute()}: {error.strerror or error}"
+        ) from error
     return _check_unpacked(target, name, manifest)
 
 

@@ -18,7 +18,7 @@ from index.entries import Entry, NewEntry
 from index.protocol import Index
 from model.exceptions import InvalidImageError, InvalidRequestError
 from model.images.formats import MEDIA_TYPES
-from server.caching import CACHED_RESPONSES, IfNoneMatch, cache_headers, not_modified
+from server.caching import CACHED_RESPONSES, IfNoneMatch, send_cached
 from server.deadlines import gather_all
 from server.dependencies import ContextDep, ImageId, ShowPathsDep, UploadDep, parameters_of, require_write
 from server.exceptions import (
@@ -245,11 +245,12 @@ async def remove_image(context: ContextDep, image_id: ImageId) -> None:
 )
 async def get_thumbnail(context: ContextDep, image_id: ImageId, if_none_match: IfNoneMatch = None) -> Response:
     """A small version of the preview."""
-    sha256 = await context.run(context.read_index(lambda index: index.catalog.sha256(image_id)))
-    if (known := not_modified(sha256, if_none_match)) is not None:
-        return known
-    data = await context.run(context.read_index(lambda index: index.catalog.thumbnail(image_id)))
-    return Response(data, media_type="image/jpeg", headers=cache_headers(sha256))
+
+    async def make() -> Response:
+        data = await context.run(context.read_index(lambda index: index.catalog.thumbnail(image_id)))
+        return Response(data, media_type="image/jpeg")
+
+    return await send_cached(context, image_id, if_none_match, make)
 
 
 @router.get(
@@ -257,10 +258,11 @@ async def get_thumbnail(context: ContextDep, image_id: ImageId, if_none_match: I
 )
 async def get_original(context: ContextDep, image_id: ImageId, if_none_match: IfNoneMatch = None) -> Response:
     """The bytes that were indexed, while the file is unchanged; an uploaded image has none."""
-    sha256 = await context.run(context.read_index(lambda index: index.catalog.sha256(image_id)))
-    if (known := not_modified(sha256, if_none_match)) is not None:
-        return known
-    work = context.read_file(lambda index: open_original(index, image_id, context.is_over))
-    file, image_format = await context.run(work)
-    headers = cache_headers(sha256) | {"Content-Length": str(os.fstat(file.fileno()).st_size)}
-    return StreamingResponse(iter_chunks(file), media_type=MEDIA_TYPES[image_format], headers=headers)
+
+    async def make() -> Response:
+        work = context.read_file(lambda index: open_original(index, image_id, context.is_over))
+        file, image_format = await context.run(work)
+        headers = {"Content-Length": str(os.fstat(file.fileno()).st_size)}
+        return StreamingResponse(iter_chunks(file), media_type=MEDIA_TYPES[image_format], headers=headers)
+
+    return await send_cached(context, image_id, if_none_match, make)

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Response
 from numpy.typing import NDArray
 from PIL import Image
 
-from server.caching import CACHED_RESPONSES, IfNoneMatch, cache_headers, not_modified
+from server.caching import CACHED_RESPONSES, IfNoneMatch, send_cached
 from server.dependencies import ContextDep, ImageId, UploadDep
 from server.originals import read_original
 from server.request_context import RequestContext
@@ -44,19 +44,14 @@ async def preview(context: ContextDep, upload: UploadDep) -> Response:
 )
 async def preview_indexed(context: ContextDep, image_id: ImageId, if_none_match: IfNoneMatch = None) -> Response:
     """From the original file, while it is unchanged; an uploaded image has none."""
-    sha256 = await context.run(context.read_index(lambda index: index.catalog.sha256(image_id)))
-    tag = f"{sha256}-{context.loaded_model.artifact.image_contract.name}"
-    if (known := not_modified(tag, if_none_match)) is not None:
-        return known
 
     async def work() -> Response:
         return await _render(
             context, await context.read_file(lambda index: read_original(index, image_id, context.is_over))
         )
 
-    response = await context.run(work())
-    response.headers.update(cache_headers(tag))
-    return response
+    contract = context.loaded_model.artifact.image_contract
+    return await send_cached(context, image_id, if_none_match, lambda: context.run(work()), f"-{contract.name}")
 
 
 async def _render(context: RequestContext, data: bytes) -> Response:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from model.artifacts.artifact import MANIFEST, Artifact
 from model.exceptions import TrainingError
 from model.files import atomic_write
+from model.shell_command import option_name
 from training.config import Environment, TrainConfig
 from training.data.datasets import Dataset, split_rows
 from training.data.folders import write_table
@@ -163,7 +164,7 @@ def resume_config(
     """
     fixed = sorted(given - (set(Environment.__dataclass_fields__) - {"find_rate"}) - {"epochs", "minutes"})
     if fixed:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in fixed)
+        options = ", ".join(map(option_name, fixed))
         raise TrainingError(f"{options} cannot be combined with --resume: the run is resumed as it was started")
     run = RunDirectory(folder)
     config = run.read_config()

@@ -19,6 +19,7 @@ from model.exceptions import TrainingError
 from model.images.contract import IMAGE_SIZE, ImageContract
 from model.lrn.functional import gpu_kernel_problem
 from model.network.spec import LRN
+from model.shell_command import option_name
 from training.config import RunOptions, TrainConfig
 from training.data.cache import ImageCache, build_cache
 from training.data.data_check import check_images
@@ -170,10 +171,10 @@ def fits_output_layer(config: TrainConfig, initial: InitialState) -> bool:
     Raises TrainingError if nothing would be trained, or if options would have no effect.
     """
     fits = config.run.fit_output and initial.needs_output_layer
-    if not (fits or config.recipe.epochs or config.recipe.minutes):
+    if not (fits or config.recipe.has_epochs):
         raise TrainingError("nothing would be trained, not even an output layer: add --epochs, such as --epochs 15")
     if useless := config.options_without_effect():
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in useless)
+        options = ", ".join(map(option_name, useless))
         raise TrainingError(
             f"without an epoch only the output layer is fitted, and {options} would have no effect: add --epochs, such "
             "as --epochs 15"

@@ -132,7 +132,7 @@ def next_commands(artifact: Path, config: TrainConfig) -> list[tuple[str, str]]:
         ("serve both on a page and by HTTP", ["serve", *(() if artifact.is_relative_to("artifacts") else named)]),
         ("classify images", ["classify", *named, "IMAGE"]),
     ]
-    if not config.recipe.epochs and not config.recipe.minutes:
+    if not config.recipe.has_epochs:
         further = ["train", *data, *_same_split(config), "--name", config.run.name, "--init-from", str(artifact)]
         lines.insert(0, (TRAIN_ALL_LAYERS, [*further, *FURTHER_TRAINING]))
     return [(what, shlex.join([alexnet_command(), *words])) for what, words in lines]
