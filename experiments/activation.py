@@ -1,16 +1,15 @@
-"""Figure 1: epochs to a training error of 25 % on CIFAR-10 for a four-layer network with ReLU and with tanh.
+"""Figure 1: epochs to a training error of 25 % on CIFAR-10 for a four-layer network with ReLU, tanh and the sigmoid.
 
 Three convolutions and a fully connected layer (of the authors' public networks, the nearest to the figure), no
-regularization, and for each activation the learning rate of a grid that reaches the error first, as in the paper.
-Weights are initialized so that signals keep their size in all layers, by rules of 2010 and 2015; with `--as-in-2012`
-they are initialized as the authors' were, and pixels are as large as theirs.
+regularization, and for each activation the learning rate that reaches the error first, as in the paper. The initial
+weights, the scale of the pixels and the number of images, any of which may explain the figure, are options.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 import typer
@@ -23,44 +22,58 @@ from experiments import cifar, command
 from experiments.cifar import NUM_CLASSES, Images
 from experiments.results import Results
 
+Initialization = Literal["authors", "variance-preserving"]
 PAPER_RATIO = 6.0
 """How many times as many epochs tanh needs (section 3.1)."""
 NUM_MEASURED = 5_000
 """Training images that the error is measured on, the same ones each time."""
-CHANCE_ERROR, GIVE_UP_AFTER_STEPS = 0.85, 1_000
+CHANCE_ERROR, GIVE_UP_AFTER_STEPS = 0.85, 3_000
 """A run that still has an error near that of guessing after so many steps is given up."""
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "tanh": torch.tanh}
-GAINS = {"relu": 2.0, "tanh": 1.0}
-"""Variance of the initial weights times the inputs of a neuron: He et al. 2015, Glorot and Bengio 2010."""
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
+GAINS = {"relu": 2.0, "tanh": 1.0, "sigmoid": 16.0}
+"""Variance of the initial weights times the inputs of a neuron (He et al. 2015; Glorot and Bengio 2010); 16 for the
+sigmoid, whose slope at zero is 1/4."""
 STDS = {"conv1": 1e-4, "conv2": 0.01, "conv3": 0.01, "fc": 0.01}
 """Standard deviations of the initial weights in the authors' public configuration (layers-19pct)."""
+LEARNING_RATES = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
+COLORS = {"relu": "black", "tanh": "tab:red", "sigmoid": "tab:blue"}
 
 
 @dataclass(frozen=True)
 class Settings:
     """Settings of the experiment.
 
-    `learning_rates`: the grid. `max_epochs`: epochs after which a run is given up. `interval`: epochs between
-    measurements. `scale`: of the pixels. `as_in_2012`: weights are initialized by `STDS`, not by `GAINS`.
+    `initialization`: of the weights, by `STDS` (`authors`) or by `GAINS`. `pixel_scale`: factor of pixels of 0 to 255
+    minus their mean. `images`: number of training images. `seeds`: runs at the best learning rate. `learning_rates`:
+    those that may be tried, in order. `first_rate`: where the search begins. `max_epochs`: epochs after which a run is
+    given up. `interval`: epochs between measurements.
     """
 
+    initialization: Initialization = "authors"
+    pixel_scale: float = 1.0
     images: int = 50_000
     target: float = 0.25
-    learning_rates: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1)
     seeds: int = 3
+    learning_rates: tuple[float, ...] = LEARNING_RATES
+    first_rate: float = 0.003
     max_epochs: float = 60.0
     interval: float = 0.25
     momentum: float = 0.9
-    scale: float = 1 / 64
-    as_in_2012: bool = False
+
+
+class Outcome(NamedTuple):
+    """Of one activation: the best learning rate, and by seed the epochs that it needed; None: not reached."""
+
+    learning_rate: float
+    epochs: list[float | None]
 
 
 class FourLayers(nn.Module):
     """(N, 3, 32, 32) -> logits (N, 10); pooling windows of 3 with stride 2, the first by maximum, in ceil mode."""
 
-    def __init__(self, activation: str, scale: float, as_in_2012: bool) -> None:
+    def __init__(self, activation: str, initialization: Initialization, pixel_scale: float) -> None:
         super().__init__()
-        self.act, self.scale = ACTIVATIONS[activation], scale
+        self.act, self.scale = ACTIVATIONS[activation], pixel_scale
         self.conv1 = nn.Conv2d(3, 32, 5, padding=2)
         self.conv2 = nn.Conv2d(32, 32, 5, padding=2)
         self.conv3 = nn.Conv2d(32, 64, 5, padding=2)
@@ -68,7 +81,7 @@ class FourLayers(nn.Module):
         for name, parameter in self.named_parameters():
             layer, _, parameter_name = name.partition(".")
             by_fan_in = (GAINS[activation] / parameter[0].numel()) ** 0.5
-            std = 0.0 if parameter_name == "bias" else STDS[layer] if as_in_2012 else by_fan_in
+            std = 0.0 if parameter_name == "bias" else STDS[layer] if initialization == "authors" else by_fan_in
             nn.init.normal_(parameter, 0, std)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -88,7 +101,7 @@ def train_to_error(
     that diverged is given up early.
     """
     torch.manual_seed(seed)
-    network = FourLayers(activation, settings.scale, settings.as_in_2012)
+    network = FourLayers(activation, settings.initialization, settings.pixel_scale)
     optimizer = torch.optim.SGD(network.parameters(), learning_rate, settings.momentum)
     generator = torch.Generator().manual_seed(seed)
     every = max(1, round(settings.interval * len(images.labels) / cifar.BATCH_SIZE))
@@ -121,45 +134,64 @@ def measure_error(network: nn.Module, images: Images) -> float:
     return round(float((predicted != labels).float().mean()), 4)
 
 
-def measure_epochs(settings: Settings, images: Images, results: Results) -> dict[str, list[float | None]]:
-    """Epochs by activation, one per seed, at the best learning rate of the grid; finished runs aren't run again."""
-    epochs = {}
+def measure_epochs(settings: Settings, images: Images, results: Results) -> dict[str, Outcome]:
+    """The outcome of each activation; finished runs aren't run again."""
+    outcomes = {}
     for activation in ACTIVATIONS:
-        best, best_rate = settings.max_epochs, settings.learning_rates[0]
-        for rate in settings.learning_rates:  # a run ends when it can no longer be better than the best so far
-            run = _train_once(activation, rate, 0, images, settings, results, best)
-            if run["epochs"] is not None and run["epochs"] < best:
-                best, best_rate = run["epochs"], rate
-        seeds = [
-            _train_once(activation, best_rate, seed, images, settings, results, settings.max_epochs)
+        rate = _search_rate(activation, settings, images, results)
+        runs = [
+            _train_once(activation, rate, seed, images, settings, results, settings.max_epochs)
             for seed in range(settings.seeds)
         ]
-        epochs[activation] = [run["epochs"] for run in seeds]
-    return epochs
+        outcomes[activation] = Outcome(rate, [run["epochs"] for run in runs])
+    return outcomes
+
+
+def _search_rate(activation: str, settings: Settings, images: Images, results: Results) -> float:
+    """The learning rate that is better than the next smaller and the next larger one, seed 0.
+
+    Better: fewer epochs to the target; if it isn't reached, a lower error. A run ends when it can no longer be better.
+    """
+    rates = settings.learning_rates
+    scores = dict[int, tuple[float, float]]()  # by place in `rates`
+    best = rates.index(settings.first_rate)
+    while True:
+        around = best
+        for place in (around, around + 1, around - 1):
+            if 0 <= place < len(rates) and place not in scores:
+                limit = min([settings.max_epochs, *(epochs for epochs, _ in scores.values())])
+                run = _train_once(activation, rates[place], 0, images, settings, results, limit)
+                epochs = float("inf") if run["epochs"] is None else run["epochs"]
+                scores[place] = epochs, min(error for _, error in run["curve"])
+        best = min(scores, key=lambda place: scores[place])
+        if best == around:
+            return rates[best]
 
 
 def _train_once(
     activation: str, rate: float, seed: int, images: Images, settings: Settings, results: Results, max_epochs: float
 ) -> dict[str, Any]:
-    name = f"{activation}, learning rate {rate:g}, seed {seed}"
+    name = _run_name(activation, rate, seed)
     if name not in results.runs:
         results.add(name, train_to_error(activation, rate, seed, images, settings, max_epochs))
     return results.runs[name]
 
 
-def draw(results: Results, target: float) -> Figure:
-    """Error by epoch: all seeds of the chosen learning rate."""
+def _run_name(activation: str, rate: float, seed: int) -> str:
+    return f"{activation}, learning rate {rate:g}, seed {seed}"
+
+
+def draw(outcomes: dict[str, Outcome], results: Results, target: float) -> Figure:
+    """Error by epoch: all seeds of each activation's best learning rate."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axes = figure.subplots()
-    colors = {"relu": "black", "tanh": "tab:red"}
-    for activation, color in colors.items():
-        names = [name for name in results.runs if name.startswith(activation)]
-        best = next(name.rpartition(",")[0] for name in names if not name.endswith("seed 0"))
-        for name in (name for name in names if name.startswith(f"{best},")):
-            epochs, errors = zip(*results.runs[name]["curve"], strict=True)
-            axes.plot(epochs, errors, color=color, alpha=0.8, label=best if name.endswith("seed 0") else None)
+    for activation, (rate, by_seed) in outcomes.items():
+        for seed in range(len(by_seed)):
+            epochs, errors = zip(*results.runs[_run_name(activation, rate, seed)]["curve"], strict=True)
+            label = None if seed else f"{activation}, learning rate {rate:g}"
+            axes.plot(epochs, errors, color=COLORS[activation], alpha=0.8, label=label)
     axes.axhline(target, color="gray", linestyle=":", linewidth=1)
-    axes.set(xlabel="epochs", ylabel="training error", ylim=(0, 0.9))
+    axes.set(xlabel="epochs", ylabel="training error", ylim=(0, 0.92))
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
@@ -167,44 +199,54 @@ def draw(results: Results, target: float) -> Figure:
 
 def main(
     archive: command.ArchiveOption = None,
+    initialization: Annotated[
+        Initialization, typer.Option(help="Initial weights: the authors', or those of He and Glorot.")
+    ] = Settings.initialization,
+    pixel_scale: Annotated[
+        float, typer.Option(min=1e-3, max=1, help="Factor of pixels of 0 to 255 minus their mean.")
+    ] = Settings.pixel_scale,
     images: Annotated[int, typer.Option(min=256, help="Training images.")] = Settings.images,
-    seeds: Annotated[int, typer.Option(min=2, help="Runs at the chosen learning rate.")] = Settings.seeds,
-    as_in_2012: Annotated[bool, typer.Option("--as-in-2012", help="The authors' initial weights and pixels.")] = False,
+    seeds: Annotated[int, typer.Option(min=1, help="Runs at the best learning rate.")] = Settings.seeds,
+    max_epochs: Annotated[
+        float, typer.Option(min=1, help="Epochs after which a run is given up.")
+    ] = Settings.max_epochs,
     quick: Annotated[bool, typer.Option("--quick", help="Few images and an easier target: seconds.")] = False,
     output: command.OutputOption = command.RESULTS,
     cache: command.CacheOption = command.CACHE,
 ) -> None:
-    """Measure epochs to 25 % training error with ReLU and with tanh; if stopped, the same command resumes it."""
-    settings = Settings(images=images, seeds=seeds)
-    if as_in_2012:
-        settings = replace(
-            settings, as_in_2012=True, scale=1.0, learning_rates=(0.003, 0.001, 0.01, 0.03, 0.1), max_epochs=100.0
-        )
+    """Measure epochs to 25 % training error for each activation; if stopped, the same command resumes it."""
+    settings = Settings(initialization, pixel_scale, images, seeds=seeds, max_epochs=max_epochs)
+    name = f"activation-{initialization}-{pixel_scale:g}-{images}"
     if quick:
         output /= command.QUICK
-        settings = Settings(images=512, target=0.75, learning_rates=(0.003, 0.01), seeds=2, max_epochs=8, interval=0.5)
-    name = "activation-2012" if as_in_2012 else "activation"
+        settings, name = (
+            Settings("variance-preserving", 1 / 64, 512, 0.75, 2, (0.003, 0.01), 0.01, 8, 0.5),
+            "activation",
+        )
     results = Results(output / f"{name}.json", asdict(settings))
     train, _ = cifar.load_cifar(archive, cache, settings.images)
-    epochs = measure_epochs(settings, train, results)
-    draw(results, settings.target).savefig(output / f"{name}.png", dpi=110)
-    typer.echo(format_summary(epochs, settings))
+    outcomes = measure_epochs(settings, train, results)
+    draw(outcomes, results, settings.target).savefig(output / f"{name}.png", dpi=110)
+    typer.echo(format_summary(outcomes, settings))
 
 
-def format_summary(results: dict[str, list[float | None]], settings: Settings) -> str:
+def format_summary(outcomes: dict[str, Outcome], settings: Settings) -> str:
     """The result as a few lines of text."""
     lines = [f"epochs to {100 * settings.target:g} % training error on {settings.images:,} images"]
-    means = {}
-    for activation, needed in results.items():
-        epochs = [e for e in needed if e is not None]
-        if len(epochs) < len(needed):
-            given_up = len(needed) - len(epochs)
-            lines.append(f"  {activation}: not within {settings.max_epochs:g} epochs in {given_up} of {len(needed)}")
+    means = dict[str, float]()
+    for activation, (rate, epochs) in outcomes.items():
+        reached = [epoch for epoch in epochs if epoch is not None]
+        if len(reached) < len(epochs):
+            missed = f"not within {settings.max_epochs:g} epochs in {len(epochs) - len(reached)} of {len(epochs)}"
+            lines.append(f"  {activation}: {missed}, learning rate {rate:g}")
             continue
-        means[activation] = sum(epochs) / len(epochs)
-        lines.append(f"  {activation}: {means[activation]:.2f} ({', '.join(f'{e:.2f}' for e in epochs)})")
-    if len(means) == len(results):
-        lines.append(f"  tanh needs {means['tanh'] / means['relu']:.1f} times as many; the paper: {PAPER_RATIO:g}")
+        means[activation] = sum(reached) / len(reached)
+        listed = ", ".join(f"{epoch:.2f}" for epoch in reached)
+        lines.append(f"  {activation}: {means[activation]:.2f} ({listed}), learning rate {rate:g}")
+    for activation, mean in means.items():
+        if activation != "relu" and "relu" in means:
+            paper = f"; the paper: {PAPER_RATIO:g}" if activation == "tanh" else ""
+            lines.append(f"  {activation} needs {mean / means['relu']:.1f} times as many as relu{paper}")
     return "\n".join(lines)
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -196,6 +197,23 @@ def test_where_a_curve_meets_the_target(monkeypatch: pytest.MonkeyPatch) -> None
     images = Images(torch.randn(256, 3, 32, 32), torch.zeros(256, dtype=torch.int64))
     settings = activation.Settings(images=256, interval=1)
     assert activation.train_to_error("relu", 0.01, 0, images, settings, 9)["epochs"] == pytest.approx(2.5)
+
+
+def test_the_search_ends_at_a_rate_that_is_better_than_both_neighbors(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    epochs = {1e-3: None, 3e-3: None, 1e-2: 20.0, 3e-2: 7.0, 1e-1: 9.0}
+    limits = dict[float, float]()
+
+    def train(_: str, rate: float, __: int, ___: Images, ____: activation.Settings, limit: float) -> dict[str, Any]:
+        limits[rate] = limit
+        return {"epochs": epochs[rate], "curve": [(0.0, 0.9), (1.0, 0.5 if rate == 3e-3 else 0.6)]}
+
+    monkeypatch.setattr(activation, "train_to_error", train)
+    images = Images(torch.zeros(1, 3, 32, 32), torch.zeros(1, dtype=torch.int64))
+    results = Results(tmp_path / "r.json", {})
+    assert activation._search_rate("tanh", activation.Settings(), images, results) == 3e-2
+    assert limits == {3e-3: 60, 1e-2: 60, 1e-3: 20, 3e-2: 20, 1e-1: 7}  # none runs longer than the best so far
 
 
 def test_a_run_that_diverged_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
