@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from alexnet.cli.options import DATA_HELP
+from model.network.spec import ActivationFunction
 
 IMAGES, RECIPE, NETWORK, TUNING, MACHINE, FOLDERS = (
     "Images",
@@ -213,7 +214,7 @@ DropoutOption = Annotated[
     ),
 ]
 ActivationOption = Annotated[
-    Literal["relu", "tanh", "sigmoid"] | None, typer.Option(help="Activation function.", rich_help_panel=NETWORK)
+    ActivationFunction | None, typer.Option(help="Activation function.", rich_help_panel=NETWORK)
 ]
 PoolSizeOption = Annotated[
     int | None,

@@ -14,6 +14,7 @@ from model.network.onnx_builder import GraphBuilder
 from model.network.spec import (
     LRN,
     Activation,
+    ActivationFunction,
     Conv,
     Dropout,
     Flatten,
@@ -30,6 +31,13 @@ Array = NDArray[np.float32]
 Range = tuple[float, float]
 """Minimum and maximum of an activation."""
 
+ACTIVATION_OPERATORS: dict[ActivationFunction, tuple[str, ...]] = {
+    "relu": ("Relu",),
+    "tanh": ("Tanh",),
+    "sigmoid": ("Sigmoid",),
+    "abs-tanh": ("Tanh", "Abs"),
+}
+"""ONNX operators of an activation function, in order."""
 WEIGHT_LEVELS = 64
 """Seven bits: processors without VNNI add two products of 8 by 8 bits in 16 bits, which would saturate with eight."""
 MAX_BIAS = 2**30
@@ -79,7 +87,10 @@ class LayerWriter:
         if isinstance(layer, Linear):
             return graph.add("Gemm", *self._operands(graph, x, layer, name), name=name, transB=1)
         if isinstance(layer, Activation):
-            x = graph.add({"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}[layer.function], x, name=name)
+            *first, last = ACTIVATION_OPERATORS[layer.function]
+            for operator in first:
+                x = graph.add(operator, x, name=f"{name}_{operator.lower()}")
+            x = graph.add(last, x, name=name)
             return self._fake_quantize(graph, x, layer.name, name) if layer.quantize else x
         if isinstance(layer, SpatialNorm):
             return _normalize_over_pixels(graph, x, name)

@@ -17,7 +17,7 @@ from model.exceptions import NetworkConfigError
 
 InitScheme = Literal["paper", "source", "he"]
 """How weights are initialized: as in section 5, as in the authors' program, or by fan-in (He et al. 2015)."""
-ActivationFunction = Literal["relu", "tanh", "sigmoid"]
+ActivationFunction = Literal["relu", "tanh", "sigmoid", "abs-tanh"]
 Padding = tuple[int, int, int, int]
 """Zeros at the top, left, bottom and right."""
 Partitioning = Literal["tower", "column", "row"]
@@ -82,7 +82,7 @@ class Linear:
 
 @dataclass(frozen=True)
 class Activation:
-    """ReLU, tanh or the logistic sigmoid.
+    """ReLU, tanh, the logistic sigmoid, or the absolute value of tanh (Jarrett et al. 2009).
 
     `quantize`: also quantize its output; False if another layer stands between it and its convolution.
     """

@@ -30,7 +30,12 @@ from model.network.spec import (
 )
 from model.network.tower_parallel import Exchange, LocalExchange
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "abs-tanh": lambda x: torch.tanh(x).abs(),
+}
 
 
 class ForwardOutput(NamedTuple):

@@ -70,12 +70,13 @@ def test_equals_torch(exported: Exported, drawn: NDArray[np.uint8], count: int, 
         {"name": "alexnet-six-conv", "conv3_cross_tower": False},
         {"omit_layer": "fc7"},
         {"activation": "sigmoid"},
+        {"activation": "abs-tanh"},
         pytest.param({"activation": "tanh", "pool_size": 2, "normalization": "none"}, marks=pytest.mark.slow),
         pytest.param({"name": "alexnet-one-tower", "dropout": 0.2}, marks=pytest.mark.slow),
         pytest.param({"omit_layer": "conv3", "dropout": 0.0}, marks=pytest.mark.slow),
         pytest.param({"omit_layer": "conv5"}, marks=pytest.mark.slow),
     ],
-    ids=["source", "six conv", "no fc7", "sigmoid", "tanh", "one tower", "no conv3", "no conv5"],
+    ids=["source", "six conv", "no fc7", "sigmoid", "abs-tanh", "tanh", "one tower", "no conv3", "no conv5"],
 )
 def test_every_variant_equals_torch(drawn: NDArray[np.uint8], tmp_path: Path, choices: dict[str, Any]) -> None:
     config = NetworkConfig(**{"num_classes": 7, "hidden": 48, "input_scale": 1 / 64} | choices)

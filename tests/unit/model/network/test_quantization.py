@@ -53,10 +53,11 @@ def _write_both(spec: NetworkSpec, images: Pixels, folder: Path, scheme: InitSch
         {"normalization": "none", "pool_size": 2},
         {"activation": "tanh"},
         {"activation": "sigmoid"},
+        {"activation": "abs-tanh"},
         {"omit_layer": "conv2"},
         {"name": "alexnet-one-tower"},
     ],
-    ids=["paper", "raw pixels", "source", "no normalization", "tanh", "sigmoid", "no conv2", "one tower"],
+    ids=["paper", "raw pixels", "source", "no normalization", "tanh", "sigmoid", "abs-tanh", "no conv2", "one tower"],
 )
 def test_features_are_near_those_of_float32(
     drawn: Pixels, tmp_path: Path, choices: dict[str, Any], crops: tuple[int, ...]
