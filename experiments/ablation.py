@@ -1,6 +1,7 @@
 """Ablations: how the error changes without a part of the network or of its training, as a table and a plot.
 
-Each row of `ablation.toml` is trained with several seeds. In addition: one crop instead of ten, and an ensemble.
+Each row of a grid is trained with several seeds: `ablation.toml` on Grocery Store, `ablation_photos.toml` on many
+photographs. In addition: one crop instead of ten, and an ensemble.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from experiments import command
 from experiments.results import Results
 from model.exceptions import TrainingError
 from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
+from training.data.datasets import Dataset, Example
 from training.data.folders import write_table
 from training.data.loading import load_dataset
 from training.evaluation.ensemble import evaluate_ensemble
@@ -76,10 +78,14 @@ def format_table(grid: Mapping[str, Any], results: Results) -> str:
         "| change | seeds | top-1, points | top-5, points | the paper | the authors' logs |",
         "|---|---|---|---|---|---|",
     ]
-    for row in list_measured_rows(grid, results):
+    measured = list_measured_rows(grid, results)
+    for row in [*(row for row in grid["rows"] if row != WHOLE), CENTER_CROP, ENSEMBLE]:
+        reported = PAPER.get(row) or tuple(grid["rows"][row].get(source, "") for source in REPORTED)
+        if row not in measured:
+            lines.append(f"| {' | '.join((row, '0', 'not run', 'not run', *reported))} |")
+            continue
         changes = compare_errors(results, row)
         ours = [f"{c.mean():+.2f}" + (f" ({c.min():+.2f} to {c.max():+.2f})" if len(c) > 1 else "") for c in changes.T]
-        reported = PAPER.get(row) or tuple(grid["rows"][row].get(source, "") for source in REPORTED)
         seeds = str(results.runs[row]["members"] if row == ENSEMBLE else len(changes))
         lines.append(f"| {' | '.join((row, seeds, *ours, *reported))} |")
     return "\n".join(lines)
@@ -131,11 +137,40 @@ def run_grid(grid: Mapping[str, Any], results: Results, seeds: int, environment:
         results.add(ENSEMBLE, measure_ensemble(environment.data, networks))
 
 
+def select_source(dataset: Dataset, source: str) -> Dataset:
+    """The images of one source, of the classes that most of whose training images are of it.
+
+    Within a source, nothing but what an image shows tells classes apart; between sources, format and sharpness do.
+    """
+    total, own = (
+        np.bincount([e.label for e in dataset.train if each in (None, e.group)], minlength=len(dataset.labels))
+        for each in (None, source)
+    )
+    kept = np.flatnonzero(2 * own > total).tolist()
+    if len(kept) < 2:
+        raise TrainingError(f"{dataset.name} has fewer than two classes of the source {source!r}")
+    new_label = {label: place for place, label in enumerate(kept)}
+
+    def select(examples: Sequence[Example]) -> tuple[Example, ...]:
+        own = (example for example in examples if example.group == source and example.label in new_label)
+        return tuple(example._replace(label=new_label[example.label]) for example in own)
+
+    return replace(
+        dataset,
+        labels=tuple(dataset.labels[label] for label in kept),
+        groupings={},
+        train=select(dataset.train),
+        validation=select(dataset.validation),
+        test=select(dataset.test),
+    )
+
+
 def main(
     grid: Annotated[Path, typer.Option(help="TOML file of the rows.")] = GRID,
     data: Annotated[str | None, typer.Option(help="Other images than the grid's.")] = None,
     archive: command.ArchiveOption = None,
     seeds: Annotated[int, typer.Option(min=1, max=MAX_SEEDS, help="Runs per row.")] = 3,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 chooses them by a short trial.")] = 0,
     finished: Annotated[bool, typer.Option("--finished", help="Only table and plot of the runs so far.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="One epoch of narrow networks, two rows: a minute.")] = False,
     output: command.OutputOption = command.RESULTS,
@@ -153,14 +188,16 @@ def main(
         base["recipe"] |= {"epochs": 1, "batch_size": 8}
         base["network"] |= {"hidden": 16, "channels": [4, 8, 8, 8, 8]}
         table["rows"] = {row: table["rows"][row] for row in (WHOLE, "no cross-tower connection")}
-    results = Results(output / "ablation.json", {"base": base, "rows": table["rows"]})
+    results = Results(output / f"{grid.stem}.json", {"base": base, "rows": table["rows"]})
     if not finished:
-        split = output / "ablation-split.csv"  # one for all seeds, also of a folder
-        write_table(load_dataset(base["data"], archive=archive), split)
-        run_grid(table, results, seeds, Environment(str(split), cache=cache), output / "ablation-members")
+        split = output / f"{grid.stem}-split.csv"  # one for all seeds, also of a folder
+        dataset = load_dataset(base["data"], archive=archive)
+        write_table(select_source(dataset, base["source"]) if "source" in base else dataset, split)
+        environment = Environment(str(split), cache=cache, threads=threads)
+        run_grid(table, results, seeds, environment, output / f"{grid.stem}-members")
     elif f"{WHOLE}, seed 0" not in results.runs:
         raise TrainingError(f"{results.path} has no run of {WHOLE} yet: leave --finished out")
-    draw(table, results).savefig(output / "ablation.png", dpi=110)
+    draw(table, results).savefig(output / f"{grid.stem}.png", dpi=110)
     typer.echo(format_table(table, results))
 
 

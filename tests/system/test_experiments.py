@@ -23,6 +23,7 @@ from experiments.command import QUICK
 from experiments.results import Results
 from model.artifacts.artifact import Artifact, Label
 from model.exceptions import TrainingError
+from training.data.datasets import Dataset, Example
 
 ROOT = Path(activation.__file__).parents[1]
 RUNS = (("the network", 0), ("the network", 1), ("no cross-tower connection", 0))
@@ -105,7 +106,7 @@ def test_an_ablation_is_resumed(run_main: Callable[..., str], few: Path, tmp_pat
     assert result["runs"].keys() == {ablation.ENSEMBLE, *(f"{row}, seed {seed}" for row, seed in RUNS)}
     lost = result["runs"].pop("no cross-tower connection, seed 0")
     file.write_text(json.dumps(result))
-    assert "no cross-tower connection" not in run_main(ablation.main, data=str(few), finished=True)
+    assert "| no cross-tower connection | 0 | not run |" in run_main(ablation.main, data=str(few), finished=True)
     again = run_main(ablation.main, data=str(few))
     assert [line for line in again.splitlines() if "|" in line] == [
         line for line in printed.splitlines() if "|" in line
@@ -188,6 +189,30 @@ def test_changes_are_those_of_the_same_seed(tmp_path: Path) -> None:
     np.testing.assert_allclose(ablation.compare_errors(results, "tanh")[:2], [[10, 10], [9, 10]])
     np.testing.assert_allclose(ablation.compare_errors(results, ablation.CENTER_CROP), [[3, 1]] * 5)
     np.testing.assert_allclose(ablation.compare_errors(results, ablation.ENSEMBLE), [[-7, -5]])
+
+
+def test_rows_that_were_not_run_are_named(tmp_path: Path) -> None:
+    results = Results(tmp_path / "r.json", {})
+    results.add("the network, seed 0", {"10": [0.5, 0.2], "1": [0.53, 0.21]})
+    results.add("tanh, seed 0", {"10": [0.6, 0.3], "1": [0.7, 0.4]})
+    table = ablation.format_table({"rows": {ablation.WHOLE: {}, "tanh": {}, "one tower": {"paper": "+1.7"}}}, results)
+    assert "| tanh | 1 | +10.00 | +10.00 |  |  |" in table
+    assert "| one tower | 0 | not run | not run | +1.7 |  |" in table
+    assert f"| {ablation.ENSEMBLE} | 0 | not run | not run | -2.6 / -1.8 |  |" in table
+
+
+def test_images_of_one_source_are_selected() -> None:
+    """A class belongs to the source of most of its training images; its other images are left out."""
+    labels = tuple(Label(id=name, name=name) for name in ("ant", "bee", "cow"))
+    train = [(0, "a")] * 3 + [(0, "b")] * 2 + [(1, "b")] * 2 + [(1, "a")] + [(2, "a")]
+    examples = tuple(Example(f"{number}.jpg", *row) for number, row in enumerate(train))
+    dataset = Dataset("x", "", "", labels, examples, examples[:1], examples[-1:])
+    selected = ablation.select_source(dataset, "a")
+    assert [label.id for label in selected.labels] == ["ant", "cow"]
+    assert [example.file for example in selected.train] == ["0.jpg", "1.jpg", "2.jpg", "8.jpg"]
+    assert [example.label for example in selected.examples] == [0, 0, 0, 1, 0, 1]
+    with pytest.raises(TrainingError, match="fewer than two classes of the source 'b'"):
+        ablation.select_source(dataset, "b")
 
 
 def test_where_a_curve_meets_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
