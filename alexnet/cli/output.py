@@ -61,11 +61,10 @@ class ResultPrinter:
         elif self.form == "text":
             typer.echo(text)
         elif self.form == "jsonl":
-            typer.echo(json.dumps(row, ensure_ascii=False))
+            typer.echo(json.dumps(row, ensure_ascii=False, allow_nan=False))
         else:
-            typer.echo(
-                (",\n" if self._num_printed else '{"results": [\n') + json.dumps(row, ensure_ascii=False), nl=False
-            )
+            before = ",\n" if self._num_printed else '{"results": [\n'
+            typer.echo(before + json.dumps(row, ensure_ascii=False, allow_nan=False), nl=False)
         self._num_printed += 1
 
     def close(self, **counts: int) -> None:

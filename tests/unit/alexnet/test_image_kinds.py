@@ -61,6 +61,15 @@ def test_a_pil_image_of_any_mode_is_read(pixels: np.ndarray, mode: str) -> None:
     assert np.abs(decode(image, DEFAULT_CONTRACT).image.pixels - expected).max() <= 2
 
 
+@pytest.mark.parametrize("maximum", [900, 65535])
+def test_a_pil_image_of_16_bits_is_read_alike_in_both_orders_of_bytes(maximum: int) -> None:
+    values = np.linspace(0, maximum, 64 * 64).reshape(64, 64).astype(np.uint16)
+    big_endian = Image.frombytes("I;16B", (64, 64), values.astype(">u2").tobytes())
+    expected, read = (decode(image, DEFAULT_CONTRACT).image for image in (Image.fromarray(values), big_endian))
+    assert (read.pixels == expected.pixels).all()
+    assert read.info == expected.info
+
+
 @pytest.mark.parametrize(("mode", "straight"), [("La", "LA"), ("RGBa", "RGBA")])
 def test_a_pil_image_of_premultiplied_alpha_is_read(pixels: np.ndarray, mode: str, straight: str) -> None:
     image = Image.fromarray(pixels).convert(straight)
