@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
 
-from tqdm import tqdm
-
+STDERR = 2
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+MESSAGE = b"stopping after this step to save a checkpoint\n"
 
 
 class GracefulStop:
@@ -33,4 +35,6 @@ class GracefulStop:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        tqdm.write("stopping after this step to save a checkpoint")
+        # not print or tqdm: the signal may have interrupted one, and a buffer refuses a second writer of the thread
+        with suppress(OSError):
+            os.write(STDERR, b"\n" + MESSAGE if os.isatty(STDERR) else MESSAGE)  # on a terminal, below the progress bar
