@@ -125,10 +125,10 @@ def _encode(image: Image.Image) -> bytes:
     profile, orientation = image.info.get("icc_profile"), image.getexif().get(ORIENTATION_TAG, 1)
     if "transparency" in image.info or image.mode in ("PA", "La", "RGBa"):
         image = image.convert("LA" if image.mode == "La" else "RGBA")
-    if image.mode.startswith("I;16") and image.mode != "I;16":
-        image = image.convert("I").convert("I;16")  # another order of the bytes: 16 bits, whatever the values
-    if image.mode not in _TIFF_MODES:
-        image = image.convert("I" if image.mode.startswith("I") else "RGB")
+    if image.mode.startswith("I;16") and image.mode != "I;16":  # another order of the bytes
+        image = image.convert("I").convert("I;16")
+    elif image.mode not in _TIFF_MODES:
+        image = image.convert("RGB")
     buffer = io.BytesIO()
     image.save(buffer, "TIFF", compression="raw", icc_profile=profile, tiffinfo={ORIENTATION_TAG: orientation})
     return buffer.getvalue()

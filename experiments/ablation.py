@@ -7,6 +7,7 @@ photographs. In addition: one crop instead of ten, and an ensemble.
 from __future__ import annotations
 
 import tomllib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -79,7 +80,7 @@ def format_table(grid: Mapping[str, Any], results: Results) -> str:
         "|---|---|---|---|---|---|",
     ]
     measured = list_measured_rows(grid, results)
-    for row in [*(row for row in grid["rows"] if row != WHOLE), CENTER_CROP, ENSEMBLE]:
+    for row in list_rows(grid):
         reported = PAPER.get(row) or tuple(grid["rows"][row].get(source, "") for source in REPORTED)
         if row not in measured:
             lines.append(f"| {' | '.join((row, '0', 'not run', 'not run', *reported))} |")
@@ -91,10 +92,15 @@ def format_table(grid: Mapping[str, Any], results: Results) -> str:
     return "\n".join(lines)
 
 
+def list_rows(grid: Mapping[str, Any]) -> list[str]:
+    """All rows that are compared with the whole network."""
+    return [*(row for row in grid["rows"] if row != WHOLE), CENTER_CROP, ENSEMBLE]
+
+
 def list_measured_rows(grid: Mapping[str, Any], results: Results) -> list[str]:
-    """All rows that are compared with the whole network and have a run."""
-    measured = [row for row in grid["rows"] if row != WHOLE and f"{row}, seed 0" in results.runs]
-    return [*measured, CENTER_CROP, *([ENSEMBLE] if ENSEMBLE in results.runs else [])]
+    """Those of `list_rows` that have a run; of one crop, each network has one."""
+    runs = results.runs
+    return [row for row in list_rows(grid) if row == CENTER_CROP or row in runs or f"{row}, seed 0" in runs]
 
 
 def draw(grid: Mapping[str, Any], results: Results) -> Figure:
@@ -142,11 +148,9 @@ def select_source(dataset: Dataset, source: str) -> Dataset:
 
     Within a source, nothing but what an image shows tells classes apart; between sources, format and sharpness do.
     """
-    total, own = (
-        np.bincount([e.label for e in dataset.train if each in (None, e.group)], minlength=len(dataset.labels))
-        for each in (None, source)
-    )
-    kept = np.flatnonzero(2 * own > total).tolist()
+    total = Counter(example.label for example in dataset.train)
+    own = Counter(example.label for example in dataset.train if example.group == source)
+    kept = sorted(label for label in total if 2 * own[label] > total[label])
     if len(kept) < 2:
         raise TrainingError(f"{dataset.name} has fewer than two classes of the source {source!r}")
     new_label = {label: place for place, label in enumerate(kept)}

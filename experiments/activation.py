@@ -7,7 +7,6 @@ weights, the scale of the pixels and the number of images, any of which may expl
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -21,6 +20,7 @@ from tqdm import tqdm
 from experiments import cifar, command
 from experiments.cifar import NUM_CLASSES, Images
 from experiments.results import Results
+from model.network.torch_module import ACTIVATIONS
 
 Initialization = Literal["authors", "variance-preserving"]
 PAPER_RATIO = 6.0
@@ -29,7 +29,6 @@ NUM_MEASURED = 5_000
 """Training images that the error is measured on, the same ones each time."""
 CHANCE_ERROR, GIVE_UP_AFTER_STEPS = 0.85, 3_000
 """A run that still has an error near that of guessing after so many steps is given up."""
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
 GAINS = {"relu": 2.0, "tanh": 1.0, "sigmoid": 16.0}
 """Variance of the initial weights times the inputs of a neuron (He et al. 2015; Glorot and Bengio 2010); 16 for the
 sigmoid, whose slope at zero is 1/4."""
@@ -137,7 +136,7 @@ def measure_error(network: nn.Module, images: Images) -> float:
 def measure_epochs(settings: Settings, images: Images, results: Results) -> dict[str, Outcome]:
     """The outcome of each activation; finished runs aren't run again."""
     outcomes = {}
-    for activation in ACTIVATIONS:
+    for activation in GAINS:
         rate = _search_rate(activation, settings, images, results)
         runs = [
             _train_once(activation, rate, seed, images, settings, results, settings.max_epochs)
@@ -219,9 +218,17 @@ def main(
     name = f"activation-{initialization}-{pixel_scale:g}-{images}"
     if quick:
         output /= command.QUICK
-        settings, name = (
-            Settings("variance-preserving", 1 / 64, 512, 0.75, 2, (0.003, 0.01), 0.01, 8, 0.5),
-            "activation",
+        name = "activation"
+        settings = Settings(
+            "variance-preserving",
+            1 / 64,
+            images=512,
+            target=0.75,
+            seeds=2,
+            learning_rates=(0.003, 0.01),
+            first_rate=0.01,
+            max_epochs=8,
+            interval=0.5,
         )
     results = Results(output / f"{name}.json", asdict(settings))
     train, _ = cifar.load_cifar(archive, cache, settings.images)

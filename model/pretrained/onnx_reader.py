@@ -20,11 +20,14 @@ from onnx.reference import ReferenceEvaluator
 
 from model.exceptions import ArtifactError
 from model.lrn.formula import BETA, SIZE
+from model.network.onnx_layers import ACTIVATION_OPERATORS
 from model.network.spec import LRN, Activation, Conv, Layer, Linear, MaxPool, NetworkSpec
 from model.pretrained.specs import Array, PretrainedFile
 
 NO_OPERATION = ("Dropout", "Identity", "Reshape", "Flatten", "AveragePool")
 """Operators that leave the values unchanged; the shapes that they produce are checked by the next layer's weights."""
+_KINDS = {"Softmax": "softmax"} | {first: name for name, (first, *rest) in ACTIVATION_OPERATORS.items() if not rest}
+"""Kinds of steps by their ONNX operators."""
 MIN_OPSET = 7
 """The oldest that onnxruntime runs."""
 
@@ -179,7 +182,7 @@ def _step(
             "pads": pads,
         }
         return Step("pool", attributes, output)
-    return Step({"Relu": "relu", "Tanh": "tanh", "Sigmoid": "sigmoid", "Softmax": "softmax"}.get(op, op), {}, output)
+    return Step(_KINDS.get(op, op), {}, output)
 
 
 def _convolution(node_attributes: dict[str, Any], operands: list[np.ndarray[Any, Any]], output: str, file: str) -> Step:
