@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 PREFIX = ".unpublished-"
@@ -22,14 +22,22 @@ def unpublished_folder(home: Path) -> Iterator[Path]:
 
     It is locked by this process: folders that nobody has locked were left by a kill, and are deleted first.
     """
-    _delete_abandoned(home)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=home))
+    with ExitStack() as stack:
+        with _locked(home):  # or another process could find the new folder before it is locked, and delete it
+            _delete_abandoned(home)
+            folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=home))
+            stack.enter_context(_locked(folder))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        yield folder
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield folder
+        yield
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
         os.close(descriptor)
 
 

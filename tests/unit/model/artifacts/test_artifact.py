@@ -7,10 +7,13 @@ import json
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -236,6 +239,27 @@ def test_two_that_publish_at_once_get_two_versions(tmp_path: Path) -> None:
     with ThreadPoolExecutor(2) as threads:
         published = threads.map(lambda _: writer.publish(tmp_path, "net", LABELS, write_together), range(2))
         assert sorted(artifact.manifest.version for artifact in published) == [1, 2]
+
+
+def test_a_folder_that_was_just_created_is_not_taken_for_one_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second process begins between the creation of the first one's folder and its lock."""
+    created = threading.Event()
+    mkdtemp = tempfile.mkdtemp
+
+    def create_slowly(**options: Any) -> Any:
+        folder = mkdtemp(**options)
+        created.set()
+        time.sleep(0.3)
+        return folder
+
+    monkeypatch.setattr(tempfile, "mkdtemp", create_slowly)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(writer.publish, tmp_path, "net", LABELS, write)
+        assert created.wait(20)
+        second = threads.submit(writer.publish, tmp_path, "net", LABELS, write)
+        assert sorted(run.result().manifest.version for run in (first, second)) == [1, 2]
 
 
 def test_a_file_that_is_added_meanwhile_is_kept(tmp_path: Path) -> None:
