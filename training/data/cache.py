@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -114,6 +114,7 @@ def build_cache(
     copies = find_copies(dataset, traits, drop_near_duplicates)
     skipped = progress.skipped | dict(copies.left_out)
     _check_classes(dataset, skipped)
+    _check_splits(dataset, skipped)
     for row in [row for row in copies.left_out if row < len(dataset.train)]:
         progress.remove(images.read(np.array([row]))[0])
     mean, covariance = progress.statistics()
@@ -283,13 +284,30 @@ def _check_classes(dataset: Dataset, skipped: dict[int, Skipped]) -> None:
     remaining = {example.label for row, example in enumerate(dataset.train) if row not in skipped}
     lost = [position for position in range(len(dataset.labels)) if position not in remaining]
     if lost:
-        reasons = count_reasons([entry for row, entry in skipped.items() if dataset.examples[row].label in set(lost)])
+        reasons = _reasons(entry for row, entry in skipped.items() if dataset.examples[row].label in set(lost))
         names = ", ".join(dataset.labels[position].name for position in lost[:5])
         raise DatasetError(
             f"no image to train on is left in {len(lost):,} class{'' if len(lost) == 1 else 'es'} ({names}): "
-            f"{', '.join(f'{count:,} {reason}' for reason, count in reasons.items())}; add other images of them, or "
-            "leave them out with --exclude"
+            f"{reasons}; add other images of them, or leave them out with --exclude"
         )
+
+
+def _check_splits(dataset: Dataset, skipped: dict[int, Skipped]) -> None:
+    """Raise DatasetError if a split that has images has none left that is used."""
+    start = 0
+    for split, examples in dataset.splits().items():
+        rows = range(start, start + len(examples))
+        start = rows.stop
+        if rows and all(row in skipped for row in rows):
+            raise DatasetError(
+                f"no image of the {split} split is left: {_reasons(skipped[row] for row in rows)}; put other images "
+                "into it, or leave it out"
+            )
+
+
+def _reasons(skipped: Iterable[Skipped]) -> str:
+    """How many files aren't used, by reason, in words."""
+    return ", ".join(f"{count:,} {reason}" for reason, count in count_reasons(list(skipped)).items())
 
 
 def batches(rows: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:

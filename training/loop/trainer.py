@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from model.exceptions import DatasetError, StoppedError, TrainingError
+from model.exceptions import StoppedError, TrainingError
 from model.network.tower_parallel import gather_state, split_state
 from training.config import TrainConfig
 from training.data.cache import ImageCache
@@ -79,9 +79,6 @@ class Trainer:
         """Images that the last `fit` kept in the device's memory."""
         self.stop = GracefulStop()
         self._saved = time.monotonic()
-        for name, examples in dataset.splits().items():
-            if (examples or name == "validation") and not len(cache.rows(dataset, name)):
-                raise DatasetError(f"no image of the {name} split can be decoded")
 
     def fit(self) -> None:
         """Train to the recipe's end. Raises StoppedError after SIGINT or SIGTERM, when a checkpoint is written."""

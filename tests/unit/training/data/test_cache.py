@@ -138,6 +138,18 @@ def test_a_class_of_broken_files_is_refused(images: Path, tmp_path: Path) -> Non
         image_cache.build_cache(load_folder(root), tmp_path / "cache")
 
 
+def test_a_split_of_copies_is_refused(few: Path, tmp_path: Path) -> None:
+    """The test images once more as validation images: all of these are left out as copies."""
+    for split in ("train", "val", "test"):
+        for source in few.rglob("*.jpg"):
+            if (split == "train") == (source.name > "05"):
+                copied = tmp_path / "data" / split / source.relative_to(few)
+                copied.parent.mkdir(parents=True, exist_ok=True)
+                copied.write_bytes(source.read_bytes())
+    with pytest.raises(DatasetError, match="no image of the validation split is left: 15 copies of held-out images"):
+        image_cache.build_cache(load_folder(tmp_path / "data"), tmp_path / "cache")
+
+
 def test_a_changed_file_is_read_again(images: Path, tmp_path: Path) -> None:
     root = copy(images, tmp_path / "data")
     before = image_cache.build_cache(load_folder(root), tmp_path / "cache").mean

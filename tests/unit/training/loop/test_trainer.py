@@ -12,8 +12,7 @@ import pytest
 import torch
 
 from model.artifacts.artifact import Artifact
-from model.datasets.listing import Skipped
-from model.exceptions import DatasetError, StoppedError, TrainingError
+from model.exceptions import StoppedError, TrainingError
 from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
 from training.data.cache import ImageCache, build_cache
 from training.data.folders import load_folder
@@ -331,15 +330,6 @@ def test_the_mean_is_the_network_s(make: Make, artifact: Artifact) -> None:
     trainer = make(recipe=options(name="source"), run=RunOptions(init_from=artifact.path), network=NetworkOptions())
     assert trainer.initial.spec.config.mean == "own"
     assert trainer.engine.augmentation.recipe.network.mean == "own"
-
-
-def test_no_readable_validation_image_is_refused(make: Make) -> None:
-    trainer = make()
-    dataset, config = trainer.dataset, trainer.config
-    rows = range(len(dataset.train), len(dataset.train) + len(dataset.validation))
-    cache = replace(trainer.cache, skipped=dict.fromkeys(rows, Skipped("broken.jpg", "damaged images")))
-    with pytest.raises(DatasetError, match="no image of the validation split can be decoded"):
-        Trainer(config, dataset, cache, trainer.run, trainer.context, InitialState.create(config, dataset.labels))
 
 
 def test_frozen_layers_stay_and_slow_ones_move_less(make: Make) -> None:
