@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -12,6 +14,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from model.artifacts.artifact import MANIFEST, Artifact
+from model.artifacts.writer import utc_now
 from model.exceptions import TrainingError
 from model.files import atomic_write
 from model.shell_command import option_name
@@ -152,6 +155,18 @@ class RunDirectory:
         except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
             reason = error.strerror if isinstance(error, OSError) else "the file could not be written"
             raise TrainingError(f"cannot write {path}: {reason}; {before}") from error
+
+
+def create_run_folder(runs: Path, name: str) -> Path:
+    """Create the folder of a new run, NAME-DATE-TIME in `runs`; with a number behind it where another run of this name
+    began in the same second. Raises OSError."""
+    runs.mkdir(parents=True, exist_ok=True)
+    first = f"{name}-{utc_now():%Y%m%d-%H%M%S}"
+    for folder in (runs / (f"{first}-{number}" if number > 1 else first) for number in count(1)):
+        with suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+    raise AssertionError("there is always another number")
 
 
 def resume_config(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -13,7 +13,6 @@ import torch
 
 from model.artifacts import artifact as artifacts
 from model.artifacts.bundled import is_bundled
-from model.artifacts.writer import utc_now
 from model.datasets.listing import write_skipped
 from model.exceptions import TrainingError
 from model.images.contract import IMAGE_SIZE, ImageContract
@@ -28,7 +27,7 @@ from training.data.loading import load_dataset
 from training.evaluation.baselines import write_baselines
 from training.loop import diagnostics
 from training.loop.distributed import DistributedContext
-from training.loop.run_directory import RunDirectory
+from training.loop.run_directory import RunDirectory, create_run_folder
 from training.loop.start_network import FittedStart, choose_start, fit_output_layer
 from training.loop.status import stage
 from training.loop.trainer import Trainer
@@ -52,40 +51,67 @@ def set_up(
         dataset = open_dataset(config)
     sizes = ", ".join(f"{len(examples):,} {name}" for name, examples in dataset.splits().items())
     context.log(f"{dataset.name}: {len(dataset.labels)} classes; {sizes}; split: {dataset.split_description}")
-    if resume is None:
-        config = _with_start(config, context, dataset)
-    folder = context.broadcast(resume or environment.runs_folder / f"{config.run.name}-{utc_now():%Y%m%d-%H%M%S}")
-    run = RunDirectory(folder)
-    state = None
-    with stage("initializing the network", context.is_main):
+    with ExitStack() as stack:
         if resume is None:
-            # from the main process: all replicas need the same weights, whatever artifact another machine has
-            initial = context.broadcast(InitialState.create(config, dataset.labels) if context.is_main else None)
-        elif initial is None:  # from the main process: other machines needn't see its file
-            state = context.broadcast(run.load_checkpoint() if context.is_main else None)
-            initial = InitialState.from_checkpoint(state)
-    assert initial is not None
+            trainer = _new_trainer(config, context, dataset, stack)
+        else:
+            trainer = _resumed_trainer(config, context, dataset, resume, initial, stack)
+        if context.is_main:
+            _log_start(trainer, diagnostics.split_warning(trainer.initial, dataset))
+        yield trainer
+
+
+def _new_trainer(config: TrainConfig, context: DistributedContext, dataset: Dataset, stack: ExitStack) -> Trainer:
+    """The trainer of a new run, whose folder is locked until `stack` is left."""
+    config = _with_start(config, context, dataset)
+    with stage("initializing the network", context.is_main):
+        # from the main process: all replicas need the same weights, whatever artifact another machine has
+        initial = context.broadcast(InitialState.create(config, dataset.labels) if context.is_main else None)
     cache = _with_mean(_checked_cache(config, dataset, context), config, context, initial)
     fitted = None
-    if resume is None and fits_output_layer(config, initial):
+    if fits_output_layer(config, initial):
         fitted = context.broadcast(
             fit_output_layer(initial, config, dataset, cache, context.device) if context.is_main else None
         )
         initial = fitted.initial
+    folder = create_run_folder(config.environment.runs_folder, config.run.name) if context.is_main else None
+    run = _lock(RunDirectory(context.broadcast(folder)), context, stack)
     trainer = Trainer(config, dataset, cache, run, context, initial)
-    with run if context.is_main else nullcontext():
-        if context.is_main:
-            run.claim(config, dataset, resumed=resume is not None)
-        if resume is None:
-            _keep_start(trainer, fitted)
-        if state is not None:
-            trainer.restore(state)
-        choose_threads(trainer, state)
-        if environment.find_rate and resume is None:
-            trainer = _with_found_rate(trainer, initial, fitted is not None)
-        if context.is_main:
-            _log_start(trainer, diagnostics.split_warning(initial, dataset))
-        yield trainer
+    if context.is_main:
+        run.claim(config, dataset, resumed=False)
+    _keep_start(trainer, fitted)
+    choose_threads(trainer, None)
+    return _with_found_rate(trainer, initial, fitted is not None) if config.environment.find_rate else trainer
+
+
+def _resumed_trainer(
+    config: TrainConfig,
+    context: DistributedContext,
+    dataset: Dataset,
+    folder: Path,
+    initial: InitialState | None,
+    stack: ExitStack,
+) -> Trainer:
+    """The trainer of the run in `folder`, which is locked until `stack` is left; `initial`: see `set_up`."""
+    # locked before its checkpoint is read: another process may be about to save a newer one
+    run, state = _lock(RunDirectory(folder), context, stack), None
+    with stage("initializing the network", context.is_main):
+        if initial is None:  # from the main process: other machines needn't see its file
+            state = context.broadcast(run.load_checkpoint() if context.is_main else None)
+            initial = InitialState.from_checkpoint(state)
+    cache = _with_mean(_checked_cache(config, dataset, context), config, context, initial)
+    trainer = Trainer(config, dataset, cache, run, context, initial)
+    if context.is_main:
+        run.claim(config, dataset, resumed=True)
+    if state is not None:
+        trainer.restore(state)
+    choose_threads(trainer, state)
+    return trainer
+
+
+def _lock(run: RunDirectory, context: DistributedContext, stack: ExitStack) -> RunDirectory:
+    """The run, locked by the main process until `stack` is left. Raises TrainingError."""
+    return stack.enter_context(run) if context.is_main else run
 
 
 def _with_start(config: TrainConfig, context: DistributedContext, dataset: Dataset) -> TrainConfig:

@@ -12,7 +12,7 @@ from model.artifacts.artifact import MANIFEST, Artifact
 from model.exceptions import TrainingError
 from training.config import Environment, NetworkOptions, RecipeOptions, TrainConfig
 from training.data.folders import INFO_SUFFIX, load_folder
-from training.loop.run_directory import CHECKPOINT, CONFIG, SPLIT, RunDirectory, resume_config
+from training.loop.run_directory import CHECKPOINT, CONFIG, SPLIT, RunDirectory, create_run_folder, resume_config
 
 
 def test_a_folder_is_one_process_s(tmp_path: Path) -> None:
@@ -24,6 +24,12 @@ def test_a_folder_is_one_process_s(tmp_path: Path) -> None:
         pass
     with RunDirectory(tmp_path / "run"):
         pass
+
+
+def test_runs_that_begin_in_the_same_second_have_folders_of_their_own(tmp_path: Path) -> None:
+    folders = {create_run_folder(tmp_path / "runs", "cells") for _ in range(50)}
+    assert len(folders) == 50
+    assert all(folder.is_dir() and folder.name.startswith("cells-2") for folder in folders)
 
 
 def test_a_run_cannot_change_its_split(few: Path, tmp_path: Path) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from model.artifacts.artifact import Artifact
-from training.config import Environment, NetworkOptions, RunOptions, TrainConfig
+from model.exceptions import TrainingError
+from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
 from training.loop.distributed import DistributedContext
+from training.loop.run_directory import RunDirectory
 from training.loop.setup import set_up
 
 
@@ -40,6 +43,30 @@ def test_the_images_are_summed_up(few: Path, tmp_path: Path, capsys: pytest.Capt
     reasons = [line.split("\t")[1] for line in (tmp_path / "skipped.tsv").read_text().splitlines()]
     assert sorted(set(reasons)) == ["damaged images", "excluded", "outside the class folders"]
     assert len(reasons) == 12
+
+
+def test_a_run_is_locked_before_its_checkpoint_is_read(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever had the lock may have saved a newer checkpoint meanwhile, and its steps would be lost."""
+    config = TrainConfig.create(
+        RecipeOptions(epochs=1),
+        NetworkOptions(hidden=8),
+        environment=Environment(data=str(few), precision="float32", home=tmp_path),
+    )
+    context = DistributedContext(torch.device("cpu"))
+    with set_up(config, context) as trainer:
+        trainer.save()
+    load_checkpoint = RunDirectory.load_checkpoint
+
+    def load(run: RunDirectory) -> dict[str, Any]:
+        with pytest.raises(TrainingError, match="another process is working on the run"), RunDirectory(run.path):
+            pass
+        return load_checkpoint(run)
+
+    monkeypatch.setattr(RunDirectory, "load_checkpoint", load)
+    with set_up(trainer.config, context, trainer.run.path) as resumed:
+        assert resumed.run.path == trainer.run.path
 
 
 def test_the_manifest_and_the_report_say_what_was_read(artifact: Artifact) -> None:
