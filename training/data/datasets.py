@@ -132,9 +132,9 @@ def stratified_split(
 ) -> dict[str, list[Example]]:
     """Split class by class.
 
-    `shares`: split -> its share of each class, at least one image where the class has three. The rest is `train`.
-    `groups`: images with the same number stay together and count as one of those three; a group with several labels is
-    put into `train`.
+    `shares`: split -> its share of each class, at least one image where the class has three. The rest is `train`, at
+    least one image, too. `groups`: images with the same number stay together and count as one of those three; a group
+    with several labels is put into `train`.
     """
     generator = np.random.default_rng(seed)
     together: dict[int, list[Example]] = {}
@@ -150,18 +150,21 @@ def stratified_split(
     for label in sorted(members):
         order = [members[label][i] for i in generator.permutation(len(members[label]))]
         total, drawn = sum(map(len, order)), len(order) >= 3
-        for split, share in shares.items():
-            taken, order = _take(order, max(1, round(share * total)) if drawn else 0)
+        for num_later, (split, share) in zip(reversed(range(len(shares))), shares.items(), strict=True):
+            taken, order = _take(order, max(1, round(share * total)) if drawn else 0, num_left=num_later + 1)
             splits[split] += taken
         splits["train"] += [example for unit in order for example in unit]
     return splits
 
 
-def _take(order: list[list[Example]], count: int) -> tuple[list[Example], list[list[Example]]]:
-    """About `count` examples from the first groups that fit, or one small group; and the groups that are left."""
+def _take(order: list[list[Example]], count: int, num_left: int) -> tuple[list[Example], list[list[Example]]]:
+    """About `count` examples from the first groups that fit, or one small group; and the groups that are left.
+
+    At least `num_left` groups are left, for the other splits: one of a hundred copies leaves many groups that fit.
+    """
     taken, rest = list[Example](), list[list[Example]]()
-    for unit in order:
-        if len(taken) + len(unit) <= count:
+    for place, unit in enumerate(order):
+        if len(taken) + len(unit) <= count and len(rest) + len(order) - place > num_left:
             taken += unit
         else:
             rest.append(unit)

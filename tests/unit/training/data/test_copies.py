@@ -55,6 +55,20 @@ def test_a_split_without_copies_is_drawn_as_before(tmp_path: Path) -> None:
     assert [len(part) for part in drawn.values()] == [45, 9, 6]
 
 
+@pytest.mark.parametrize("shares", [{"test": 0.15, "validation": 0.1}, {"test": 0.5, "validation": 0.05}])
+@pytest.mark.parametrize("copies_and_others", [(1, 2), (20, 2), (100, 10)])
+def test_every_split_has_its_image_where_a_class_has_many_copies_of_one(
+    shares: dict[str, float], copies_and_others: tuple[int, int]
+) -> None:
+    num_copies, num_others = copies_and_others
+    examples = [Example(f"{n}.png", 0) for n in range(num_copies + num_others)]
+    groups = [max(0, n - num_copies + 1) for n in range(len(examples))]
+    for seed in range(20):
+        splits = stratified_split(examples, shares, seed, groups)
+        assert all(splits.values())
+        assert sum(map(len, splits.values())) == len(examples)
+
+
 def test_files_are_compared_by_their_bytes(tmp_path: Path) -> None:
     start = b"\xff\xd8\xff" + bytes(5000)
     names = ["a", "b", "c", "d", "missing"]
