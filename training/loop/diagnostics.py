@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from model.exceptions import TrainingError
@@ -44,19 +40,15 @@ def check_mean(pixels: Tensor) -> None:
         )
 
 
-def no_progress_warning(
-    loss: float, labels: NDArray[np.int64], epochs: int, batch_size: int, recipe: str
-) -> str | None:
-    """A warning if the loss of the last of `epochs` is still that of predicting the class frequencies."""
-    steps = epochs * math.ceil(len(labels) / batch_size)
-    chance = entropy(labels)
+def no_progress_warning(loss: float, chance: float, epochs: int, steps: int, recipe: str) -> str | None:
+    """A warning if the loss of the last of `epochs`, after `steps` in all, is still that of guessing, `chance`."""
     if epochs < 2 or steps < MIN_STEPS_FOR_PROGRESS or loss < 0.99 * chance:
         return None
     advice = "try another --seed or --learning-rate"
     if recipe not in ("small", "fine-tune"):
         advice = "for a few thousand images leave out --recipe, else " + advice
     return (
-        f"warning: after {steps:,} steps the loss ({loss:.3f}) is still that of guessing by class frequency "
+        f"warning: after {steps:,} steps the loss ({loss:.3f}) is still that of guessing without a look at the images "
         f"({chance:.3f}): {advice}"
     )
 
@@ -99,10 +91,3 @@ def split_warning(initial: InitialState, dataset: Dataset) -> str | None:
         f"warning: the network of --init-from was trained on another split of {dataset.name}, so this run's test "
         "images may be among its training images: use its --seed, or split.csv of its run as --data"
     )
-
-
-def entropy(labels: NDArray[np.int64]) -> float:
-    """The cross-entropy of predicting the class frequencies for every image."""
-    shares = np.bincount(labels) / len(labels)
-    shares = shares[shares > 0]
-    return float(-(shares * np.log(shares)).sum())

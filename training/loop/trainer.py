@@ -26,6 +26,7 @@ from training.loop.graceful_stop import GracefulStop
 from training.loop.metrics import MetricsLog
 from training.loop.run_directory import RunDirectory
 from training.optim.initial_weights import InitialState
+from training.optim.loss import balanced_class_weights, guessing_loss
 from training.optim.schedule import create_schedule, warmup_factor
 
 SAVE_SECONDS = 600
@@ -72,13 +73,18 @@ class Trainer:
         self.clock = RunClock(self.recipe, -(-len(self.train_rows) // self.recipe.batch_size), context)
         self.best = Best()
         self.learning_rate = self.recipe.learning_rate
-        self._chance = diagnostics.entropy(self.engine.labels[self.train_rows])
+        self._chance = self._guessing_loss()
         self.mixes = True
         """Whether images are mixed in this epoch."""
         self.num_device_images = 0
         """Images that the last `fit` kept in the device's memory."""
         self.stop = GracefulStop()
         self._saved = time.monotonic()
+
+    def _guessing_loss(self) -> float:
+        labels, num_classes = self.engine.labels[self.train_rows], len(self.dataset.labels)
+        weights = balanced_class_weights(labels, num_classes) if self.recipe.class_weights else None
+        return guessing_loss(labels, num_classes, self.recipe.label_smoothing, weights)
 
     def fit(self) -> None:
         """Train to the recipe's end. Raises StoppedError after SIGINT or SIGTERM, when a checkpoint is written."""
@@ -169,9 +175,9 @@ class Trainer:
 
     def _log_warnings(self, totals: EpochTotals, stalled: float, seconds: float) -> None:
         """Warn of a loss that doesn't fall, and of steps that waited `stalled` of the epoch's `seconds` for images."""
-        labels, recipe = self.engine.labels[self.train_rows], self.recipe
+        steps = self.epoch * -(-len(self.train_rows) // self.recipe.batch_size)
         for warning in (
-            diagnostics.no_progress_warning(totals.mean_loss, labels, self.epoch, recipe.batch_size, recipe.name),
+            diagnostics.no_progress_warning(totals.mean_loss, self._chance, self.epoch, steps, self.recipe.name),
             diagnostics.data_stall_warning(stalled, seconds),
         ):
             if warning:

@@ -59,3 +59,18 @@ def balanced_class_weights(labels: NDArray[np.int64], num_classes: int) -> NDArr
     """(num_classes,) weights in inverse proportion to the number of images; their mean over the images is 1."""
     counts = np.bincount(labels, minlength=num_classes)
     return len(labels) / (num_classes * np.maximum(counts, 1))
+
+
+def guessing_loss(
+    labels: NDArray[np.int64],
+    num_classes: int,
+    label_smoothing: float = 0.0,
+    class_weights: NDArray[np.float64] | None = None,
+) -> float:
+    """The mean training loss of the best prediction that is the same for all images, without competition."""
+    shares = np.bincount(labels, minlength=num_classes) / len(labels)
+    target = (1 - label_smoothing) * shares + label_smoothing / num_classes
+    if class_weights is not None:
+        target = target * class_weights
+    target = target[target > 0]
+    return float(-(target * np.log(target / target.sum())).sum())
