@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, field, fields, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from model.artifacts.bundled import DEFAULT_NETWORK
 from model.artifacts.names import check_path_name
+from model.datasets.names import show_path
 from model.exceptions import TrainingError
 from model.images.contract import ImageContract
 from model.images.limits import DEFAULT_LIMITS, ImageLimits
@@ -246,6 +248,8 @@ class TrainConfig:
             check_path_name(run.name)
         except ValueError as error:
             raise TrainingError(f"invalid --name {run.name!r}: {error}") from error
+        for folder in (environment.runs_folder, environment.artifacts_folder):
+            _check_utf8(folder)
         if run.init_from in ("auto", "none"):
             build_spec(network_options.apply(recipe.network))  # for its checks
             if not recipe.has_epochs:
@@ -269,8 +273,8 @@ class TrainConfig:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> TrainConfig:
-        """Raises pydantic's ValidationError, NetworkConfigError."""
-        return TypeAdapter(cls).validate_json(text)
+        """Raises pydantic's ValidationError, JSON's ValueError, NetworkConfigError."""
+        return TypeAdapter(cls).validate_python(json.loads(text))  # pydantic's JSON has no paths that aren't UTF-8
 
     def resume_fingerprint(self) -> dict[str, Any]:
         """Everything that may not change when a run is resumed, as plain JSON values, by section.
@@ -295,6 +299,16 @@ def parse_lr_multipliers(text: str) -> dict[str, float]:
         return {layer: float(factor) for layer, factor in (item.split("=") for item in text.split(","))}
     except ValueError:
         raise TrainingError(f"invalid --lr-multipliers {text!r}: write them like conv1=0.01,fc8=1") from None
+
+
+def _check_utf8(folder: Path) -> None:
+    """Raise TrainingError for a folder that TensorBoard and onnxruntime can't use."""
+    try:
+        os.fsencode(folder).decode()
+    except UnicodeDecodeError:
+        raise TrainingError(
+            f"runs and artifacts can't be in {show_path(folder)}, which isn't UTF-8: choose another --home"
+        ) from None
 
 
 def _changes(options: RecipeOptions | NetworkOptions) -> dict[str, Any]:

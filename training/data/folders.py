@@ -94,7 +94,7 @@ def _make_dataset(listing: Listing, seed: int) -> Dataset:
             "the same bytes count as one)"
         )
     return Dataset(
-        name=root.resolve().stem,
+        name=show_path(root.resolve().stem),
         split_description=show_path(description),
         license=LICENSE,
         labels=classes,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -100,16 +101,21 @@ def measure(
 
 
 def write_tables(folder: Path, predictions: Predictions, classes: Sequence[Label]) -> list[Path]:
-    """Write predictions.csv, one row per image, and per_class.csv into `folder`; their paths. Raises OSError."""
+    """Write predictions.csv, one row per image, and per_class.csv into `folder`; their paths. Raises OSError.
+
+    The paths of images are written as they are on the disk, also where that isn't UTF-8.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / PREDICTIONS_FILE, folder / PER_CLASS_FILE]
     probabilities, predicted = predictions.best, predictions.predicted
-    with atomic_write(paths[0]) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for place, (path, label) in enumerate(zip(predictions.files, predictions.labels, strict=True)):
-            best = predicted[place]
-            shares = (f"{probabilities[place, c]:.4f}" for c in (best, label))
-            writer.writerow((path, classes[label].id, classes[best].id, int(best == label), *shares))
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for place, (path, label) in enumerate(zip(predictions.files, predictions.labels, strict=True)):
+        best = predicted[place]
+        shares = (f"{probabilities[place, c]:.4f}" for c in (best, label))
+        writer.writerow((path, classes[label].id, classes[best].id, int(best == label), *shares))
+    with atomic_write(paths[0], "wb") as file:
+        file.write(text.getvalue().encode("utf-8", "surrogateescape"))
     write_classes(paths[1], measure_classes(predicted, predictions.labels, classes))
     return paths

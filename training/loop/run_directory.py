@@ -73,6 +73,8 @@ class RunDirectory:
             raise TrainingError(
                 f"{self.path / CONFIG} is not a configuration of this version: {place}: {problem['msg']}"
             ) from error
+        except ValueError as error:
+            raise TrainingError(f"{self.path / CONFIG} is damaged: it is not JSON ({error})") from error
 
     def write_config(self, config: TrainConfig) -> None:
         """Raises TrainingError."""
@@ -131,12 +133,12 @@ class RunDirectory:
         file = self.path / ARTIFACT
         if not file.is_file():
             return None
-        path = Path(file.read_text(encoding="utf-8").rstrip("\n"))
+        path = Path(os.fsdecode(file.read_bytes()).removesuffix("\n"))
         return path if (path / MANIFEST).is_file() else None
 
     def write_artifact(self, artifact: Artifact) -> None:
         """Note where the artifact of the finished run is. Raises TrainingError."""
-        self._write(ARTIFACT, f"{artifact.path.absolute()}\n".encode())
+        self._write(ARTIFACT, os.fsencode(artifact.path.absolute()) + b"\n")
 
     def remove_checkpoints(self) -> None:
         """Remove the checkpoint and the best epoch's weights of a finished run: its artifact has them."""

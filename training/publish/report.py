@@ -158,7 +158,8 @@ def write_report(
         section("Images", _images_section(check)),
     ]
     target = folder / REPORT
-    target.write_text(page(f"{artifact.manifest.name} version {artifact.manifest.version}", sections), encoding="utf-8")
+    text = page(f"{artifact.manifest.name} version {artifact.manifest.version}", sections)
+    target.write_text(text, encoding="utf-8", errors="surrogateescape")  # commands with paths as they are on the disk
     return target
 
 

@@ -29,6 +29,13 @@ def test_a_name_is_one_path_component(name: str) -> None:
         TrainConfig.create(run=RunOptions(name=name))
 
 
+@pytest.mark.parametrize("option", ["home", "runs", "artifacts"])
+def test_folders_of_results_that_are_not_utf_8_are_refused(option: str) -> None:
+    """TensorBoard and onnxruntime can't use them."""
+    with pytest.raises(TrainingError, match=r"can't be in x\\xff.*, which isn't UTF-8: choose another --home"):
+        TrainConfig.create(environment=Environment(**{option: Path("x\udcff")}))  # type: ignore[arg-type]
+
+
 def test_ordinary_names_and_folders_names_stand(tmp_path: Path) -> None:
     assert TrainConfig.create(run=RunOptions(name="Solar cells, 2nd try")).run.name == "Solar cells, 2nd try"
     for folder, name in (
@@ -106,7 +113,7 @@ def test_json_round_trip() -> None:
         RecipeOptions("source", epochs=3),
         NetworkOptions(hidden=16, channels=(4, 8, 8, 8, 8)),
         RunOptions(seed=3, init_from=Path("a"), lr_multipliers={"fc8": 2.0}, frozen=("conv1",)),
-        Environment(data="x/y", archive=Path("z.zip"), micro_batch=4),
+        Environment(data="\udcff/y", archive=Path("z.zip"), micro_batch=4),
     )
     assert TrainConfig.from_json(config.to_json()) == config
 
