@@ -174,16 +174,17 @@ class Recipe:
         """Another number of epochs. The schedule fits itself to it: epochs in proportion, drops not too late."""
         if epochs == self.epochs and not self.minutes:
             return self
-        scale = epochs / max(self.epochs, 1)
+        whole = self if self.epochs else RECIPES.get(self.name, self)  # a run without an epoch has no fixed ones left
+        scale = epochs / max(whole.epochs, 1)
         return replace(
             self,
             epochs=epochs,
             minutes=0.0,
             drop_by=self._latest_drops(),
-            milestones=tuple(scale * epoch for epoch in self.milestones),
-            color_end_epoch=scale * self.color_end_epoch,
-            early_anneal_epoch=scale * self.early_anneal_epoch,
-            early_freeze_epoch=scale * self.early_freeze_epoch,
+            milestones=tuple(scale * epoch for epoch in whole.milestones),
+            color_end_epoch=scale * whole.color_end_epoch,
+            early_anneal_epoch=scale * whole.early_anneal_epoch,
+            early_freeze_epoch=scale * whole.early_freeze_epoch,
         )
 
     def with_minutes(self, minutes: float) -> Recipe:

@@ -95,6 +95,12 @@ def test_a_run_by_the_clock() -> None:
         RecipeOptions("source", minutes=5).resolve()
 
 
+def test_fixed_epochs_after_a_run_without_an_epoch() -> None:
+    """The learning rate must not be a thousandth from the first epoch on."""
+    source = RECIPES["source"]
+    assert source.with_epochs(0).with_epochs(15) == source.with_epochs(15)
+
+
 def test_mistakes_in_options_are_refused() -> None:
     with pytest.raises(ValidationError, match="hiden"):
         NetworkOptions(hiden=3)  # type: ignore[call-arg]
