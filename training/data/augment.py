@@ -64,17 +64,16 @@ class Augmentation:
         mirrored = (uniform[:, 2] < 0.5) & recipe.mirror
         rotations = (uniform[:, 3] * 4).astype(np.int64) if self.rotate else np.zeros(count, np.int64)
         strides = _strides(offsets, mirrored, rotations)
-        shifts, scale = np.zeros((count, 3), np.float32), 1.0
-        if recipe.pca_color_std and epoch < recipe.color_end_epoch:
-            shifts = self.color_shifts(epoch, rows)
-            if recipe.pca_color_scale == "standard_deviation":
-                scale = 1 / (1 + recipe.pca_color_std)
-        return Crops(rows, strides, self._mean_strides(strides), shifts, scale)
+        return Crops(rows, strides, self._mean_strides(strides), *self.color_shifts(epoch, rows))
 
-    def color_shifts(self, epoch: int, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """(N, 3) random shifts of all pixels of the images in `rows`, in gray levels."""
-        normal = self.recipe.pca_color_std * _hash_normal((self.seed, epoch, COLOR_STREAM), rows)
-        return (normal @ self.color_axes.T).astype(np.float32)
+    def color_shifts(self, epoch: int, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], float]:
+        """(N, 3) random shifts of all pixels of the images in `rows`, in gray levels; and the factor that follows."""
+        recipe = self.recipe
+        if not recipe.pca_color_std or epoch >= recipe.color_end_epoch:
+            return np.zeros((len(rows), 3), np.float32), 1.0
+        normal = recipe.pca_color_std * _hash_normal((self.seed, epoch, COLOR_STREAM), rows)
+        scale = 1 / (1 + recipe.pca_color_std) if recipe.pca_color_scale == "standard_deviation" else 1.0
+        return (normal @ self.color_axes.T).astype(np.float32), scale
 
     def center(self, rows: NDArray[np.int64]) -> Crops:
         """The center crops of the images in `rows`, not augmented."""

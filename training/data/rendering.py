@@ -36,7 +36,8 @@ def render(images: Tensor, transforms: Transforms, mean: Tensor) -> Tensor:
     pixels = _rotate(pixels, transforms.rotations)
     white_balance = None if transforms.degraded is None else transforms.degraded.white_balance
     pixels = recolor(pixels, white_balance, transforms.jittered, transforms.color_shifts)
-    return pixels.clamp_(0, 255).sub_(mean.permute(2, 0, 1))
+    pixels = pixels.clamp_(0, 255).sub_(mean.permute(2, 0, 1))
+    return pixels if transforms.scale == 1 else pixels.mul_(transforms.scale)
 
 
 def _cut(images: Tensor, boxes: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:

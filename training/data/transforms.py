@@ -49,7 +49,7 @@ class Transforms(NamedTuple):
 
     `rows` (N,): rows of the cache. `boxes` (N, 4): left, top, width and height in pixels. `mirrored` (N,).
     `rotations` (N,): quarter turns. `warps` (N, 2, 2): matrices about the center, the identity where not `warped` (N,).
-    `color_shifts` (N, 3), in gray levels.
+    `color_shifts` (N, 3), in gray levels; `scale` multiplies the result, after the mean was subtracted.
     """
 
     rows: NDArray[np.int64]
@@ -59,6 +59,7 @@ class Transforms(NamedTuple):
     warps: Numbers
     warped: Flags
     color_shifts: NDArray[np.float32]
+    scale: float
     degraded: Degraded | None
     jittered: Jittered | None
 
@@ -85,7 +86,7 @@ def draw_transforms(augmentation: Augmentation, epoch: int, rows: NDArray[np.int
         rotations,
         warps,
         warped,
-        augmentation.color_shifts(epoch, rows),
+        *augmentation.color_shifts(epoch, rows),
         None if recipe.degradation is None else _draw_degradation(recipe.degradation, draw),
         None if recipe.jitter is None else _draw_jitter(recipe.jitter, draw),
     )

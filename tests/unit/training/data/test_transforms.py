@@ -15,7 +15,7 @@ from PIL import Image, ImageEnhance
 from training.data.augment import Augmentation
 from training.data.rendering import recolor, render
 from training.data.transforms import Jittered, Transforms, draw_transforms, has_transforms
-from training.recipes import RECIPES, Boxes, Degradation, Recipe
+from training.recipes import RECIPES, Boxes, ColorJitter, Degradation, Recipe
 
 RECIPE = RECIPES["photos"]
 ROWS = np.arange(2000)
@@ -173,6 +173,20 @@ def test_all_changes_of_color_one_after_the_other(image: NDArray[np.uint8]) -> N
     expected = mean + (expected - mean) * (1 + contrast)
     expected = gray(expected) + (expected - gray(expected)) * (1 + saturation) + each(shifts)
     torch.testing.assert_close(got.double(), expected, rtol=1e-5, atol=1e-3)
+
+
+def test_the_authors_colors_with_jitter(image: NDArray[np.uint8]) -> None:
+    """Shifts are followed by a factor, and end before the run does, as those of crops."""
+    recipe = replace(RECIPES["source"], jitter=ColorJitter(share=0, gray=0))
+    augmentation = Augmentation.create(recipe, np.eye(3) * 2000, 3)
+    rows = ROWS[:8]
+    drawn, cut = draw_transforms(augmentation, 66, rows), augmentation.draw(66, rows, rows)
+    assert drawn.scale == cut.scale == pytest.approx(1 / 1.1)
+    np.testing.assert_array_equal(drawn.color_shifts, cut.color_shifts)
+    np.testing.assert_allclose(rendered(drawn, image), rendered(drawn._replace(scale=1.0), image) / 1.1, rtol=1e-5)
+    late = draw_transforms(augmentation, 67, rows)
+    assert late.scale == 1
+    assert not late.color_shifts.any()
 
 
 def test_the_paper_s_recipes_have_no_transforms() -> None:
