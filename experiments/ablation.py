@@ -6,12 +6,11 @@ photographs. In addition: one crop instead of ten, and an ensemble.
 
 from __future__ import annotations
 
+import shutil
 import tomllib
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import numpy as np
@@ -21,11 +20,9 @@ from numpy.typing import NDArray
 
 from experiments import command
 from experiments.results import Results
+from experiments.sources import write_split
 from model.exceptions import TrainingError
 from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
-from training.data.datasets import Dataset, Example
-from training.data.folders import write_table
-from training.data.loading import load_dataset
 from training.evaluation.ensemble import evaluate_ensemble
 
 Errors = NDArray[np.float64]
@@ -44,14 +41,14 @@ def train_row(base: Mapping[str, Any], row: Mapping[str, Any], seed: int, enviro
         RunOptions(name=f"seed-{seed}", seed=seed, init_from="none"),
         environment,
     )
-    artifact = command.train_network(config)
-    return {f"{m.crops}": [m.top1_error, m.top5_error or 0.0] for m in artifact.manifest.measurements}
+    artifact, _ = command.train_or_resume(config)
+    return command.list_errors(artifact.manifest.measurements)
 
 
 def measure_ensemble(data: str, members: Sequence[Path]) -> dict[str, Any]:
     """Errors of the mean of the probabilities of several artifacts."""
     measurements = evaluate_ensemble(members, data, "test", None, False, "auto", "float32", typer.echo)
-    return {f"{m.crops}": [m.top1_error, m.top5_error or 0.0] for m in measurements} | {"members": len(members)}
+    return command.list_errors(measurements) | {"members": len(members)}
 
 
 def compare_errors(results: Results, row: str) -> Errors:
@@ -124,49 +121,26 @@ def draw(grid: Mapping[str, Any], results: Results) -> Figure:
     return figure
 
 
-def run_grid(grid: Mapping[str, Any], results: Results, seeds: int, environment: Environment, members: Path) -> None:
+def run_grid(grid: Mapping[str, Any], results: Results, seeds: int, environment: Environment) -> None:
     """Run what isn't in `results`: one seed of every row, then the next, so that it may be stopped at any time.
 
-    `environment`: data and cache. `members`: folder of the artifacts of the whole network.
+    `environment`: data and cache; artifacts of the whole network are written to `environment.artifacts`, runs and other
+    artifacts to folders in `environment.home`, which are deleted when a run is finished.
     """
-    with TemporaryDirectory() as scratch:
-        for seed in range(max(seeds, grid["members"])):
-            for row, options in grid["rows"].items():
-                name = f"{row}, seed {seed}"
-                if name in results.runs or (row != WHOLE and seed >= seeds):
-                    continue
-                artifacts = members if row == WHOLE else None
-                row_environment = replace(environment, home=Path(scratch), artifacts=artifacts)
-                results.add(name, train_row(grid["base"], options, seed, row_environment))
+    members = environment.artifacts_folder
+    for seed in range(max(seeds, grid["members"])):
+        for row, options in grid["rows"].items():
+            name = f"{row}, seed {seed}"
+            if name in results.runs or (row != WHOLE and seed >= seeds):
+                continue
+            home = environment.home / command.run_folder(name)
+            artifacts = members if row == WHOLE else home / "artifacts"
+            row_environment = replace(environment, home=home, artifacts=artifacts)
+            results.add(name, train_row(grid["base"], options, seed, row_environment))
+            shutil.rmtree(home)
     if ENSEMBLE not in results.runs:
         networks = [members / f"seed-{seed}" for seed in range(grid["members"])]
         results.add(ENSEMBLE, measure_ensemble(environment.data, networks))
-
-
-def select_source(dataset: Dataset, source: str) -> Dataset:
-    """The images of one source, of the classes that most of whose training images are of it.
-
-    Within a source, nothing but what an image shows tells classes apart; between sources, format and sharpness do.
-    """
-    total = Counter(example.label for example in dataset.train)
-    own = Counter(example.label for example in dataset.train if example.group == source)
-    kept = sorted(label for label in total if 2 * own[label] > total[label])
-    if len(kept) < 2:
-        raise TrainingError(f"{dataset.name} has fewer than two classes of the source {source!r}")
-    new_label = {label: place for place, label in enumerate(kept)}
-
-    def select(examples: Sequence[Example]) -> tuple[Example, ...]:
-        own = (example for example in examples if example.group == source and example.label in new_label)
-        return tuple(example._replace(label=new_label[example.label]) for example in own)
-
-    return replace(
-        dataset,
-        labels=tuple(dataset.labels[label] for label in kept),
-        groupings={},
-        train=select(dataset.train),
-        validation=select(dataset.validation),
-        test=select(dataset.test),
-    )
 
 
 def main(
@@ -195,10 +169,10 @@ def main(
     results = Results(output / f"{grid.stem}.json", {"base": base, "rows": table["rows"]})
     if not finished:
         split = output / f"{grid.stem}-split.csv"  # one for all seeds, also of a folder
-        dataset = load_dataset(base["data"], archive=archive)
-        write_table(select_source(dataset, base["source"]) if "source" in base else dataset, split)
-        environment = Environment(str(split), cache=cache, threads=threads)
-        run_grid(table, results, seeds, environment, output / f"{grid.stem}-members")
+        write_split(base["data"], archive, base.get("source", ""), split)
+        runs, members = output / f"{grid.stem}-runs", output / f"{grid.stem}-members"
+        environment = Environment(str(split), home=runs, artifacts=members, cache=cache, threads=threads)
+        run_grid(table, results, seeds, environment)
     elif f"{WHOLE}, seed 0" not in results.runs:
         raise TrainingError(f"{results.path} has no run of {WHOLE} yet: leave --finished out")
     draw(table, results).savefig(output / f"{grid.stem}.png", dpi=110)

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from experiments import cifar, command
 from experiments.cifar import NUM_CLASSES, Images
 from experiments.results import Results
+from model.exceptions import TrainingError
 from model.network.torch_module import ACTIVATIONS
 
 Initialization = Literal["authors", "variance-preserving"]
@@ -205,6 +206,9 @@ def main(
         float, typer.Option(min=1e-3, max=1, help="Factor of pixels of 0 to 255 minus their mean.")
     ] = Settings.pixel_scale,
     images: Annotated[int, typer.Option(min=256, help="Training images.")] = Settings.images,
+    first_rate: Annotated[
+        float, typer.Option(help="Learning rate at which the search begins, of those that are tried.")
+    ] = Settings.first_rate,
     seeds: Annotated[int, typer.Option(min=1, help="Runs at the best learning rate.")] = Settings.seeds,
     max_epochs: Annotated[
         float, typer.Option(min=1, help="Epochs after which a run is given up.")
@@ -214,7 +218,11 @@ def main(
     cache: command.CacheOption = command.CACHE,
 ) -> None:
     """Measure epochs to 25 % training error for each activation; if stopped, the same command resumes it."""
-    settings = Settings(initialization, pixel_scale, images, seeds=seeds, max_epochs=max_epochs)
+    if first_rate not in LEARNING_RATES:
+        raise TrainingError(
+            f"invalid --first-rate {first_rate:g}: choose from {', '.join(f'{r:g}' for r in LEARNING_RATES)}"
+        )
+    settings = Settings(initialization, pixel_scale, images, seeds=seeds, first_rate=first_rate, max_epochs=max_epochs)
     name = f"activation-{initialization}-{pixel_scale:g}-{images}"
     if quick:
         output /= command.QUICK

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from model.artifacts.artifact import Artifact
+from model.artifacts.artifact import Artifact, Measurement
 from model.exceptions import AlexNetError, StoppedError
 from training.config import TrainConfig
+from training.loop.run_directory import CHECKPOINT, resume_config
 from training.train import train
 
 RESULTS = Path("runs/experiments")
@@ -23,14 +26,39 @@ ArchiveOption = Annotated[Path | None, typer.Option(help="Archive of the data se
 CACHE = Path("cache")
 
 
-def train_network(config: TrainConfig) -> Artifact:
-    """Train a network of an experiment. Raises StoppedError."""
+def train_network(config: TrainConfig, resume: Path | None = None) -> Artifact:
+    """Train a network of an experiment, or resume the run in the folder `resume`. Raises StoppedError."""
     try:
-        artifact = train(config)
-    except StoppedError:  # it names the command that resumes the run alone, whose folder is temporary
+        artifact = train(config, resume)
+    except StoppedError:  # it names the command that resumes the run alone, not the experiment
         raise StoppedError("stopped; finished runs are kept: resume with the same command") from None
     assert artifact is not None
     return artifact
+
+
+def train_or_resume(config: TrainConfig) -> tuple[Artifact, Path]:
+    """The artifact of a run and its folder; one that was stopped before is resumed.
+
+    The folder of runs must be this run's own.
+    """
+    folder = config.environment.runs_folder
+    runs = [run for run in folder.iterdir() if (run / CHECKPOINT).is_file()] if folder.is_dir() else []
+    if runs:
+        return train_network(resume_config(runs[0], config.environment, set()), runs[0]), runs[0]
+    shutil.rmtree(folder, ignore_errors=True)
+    artifact = train_network(config)
+    (run,) = folder.iterdir()
+    return artifact, run
+
+
+def run_folder(name: str) -> str:
+    """The name of a run of an experiment as the name of a folder."""
+    return re.sub(r"\W+", "-", name)
+
+
+def list_errors(measurements: Sequence[Measurement]) -> dict[str, list[float]]:
+    """Number of crops -> top-1 and top-5 error from 0 to 1."""
+    return {f"{m.crops}": [m.top1_error, m.top5_error or 0.0] for m in measurements}
 
 
 def run(main: Callable[..., None]) -> None:

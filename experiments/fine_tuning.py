@@ -7,7 +7,6 @@ stopped: the experiment may take days at the lowest priority. The first methods 
 
 from __future__ import annotations
 
-import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -28,8 +27,6 @@ from training.data.datasets import Dataset, Example
 from training.data.folders import write_table
 from training.data.loading import load_dataset
 from training.evaluation.baselines import read_baselines
-from training.loop.run_directory import resume_config
-from training.train import train
 
 LEARNING_RATE = 0.002
 """Of a batch of 32: that of the start network, in proportion to the batch."""
@@ -124,20 +121,6 @@ def create_config(
     return TrainConfig.create(recipe, run=run, environment=replace(environment, crops=task.crops, publish="best"))
 
 
-def train_or_resume(config: TrainConfig) -> tuple[Artifact, Path]:
-    """The artifact of a run and its folder; one that was stopped before is resumed."""
-    folder = config.environment.runs_folder
-    runs = [run for run in folder.iterdir() if (run / "checkpoint.pt").is_file()] if folder.is_dir() else []
-    if runs:
-        artifact = train(resume_config(runs[0], config.environment, set()), runs[0])
-        assert artifact is not None
-        return artifact, runs[0]
-    shutil.rmtree(folder, ignore_errors=True)
-    artifact = command.train_network(config)
-    (run,) = folder.iterdir()
-    return artifact, run
-
-
 def measure(artifact: Artifact, run: Path) -> dict[str, Any]:
     """Errors by number of crops, the accuracy of groups of classes, baselines, and how long it took."""
     measured: dict[str, Any] = {}
@@ -196,7 +179,7 @@ def train_and_measure(run: Run, start: Path, archive: Path | None, environment: 
     config = create_config(
         TASKS[run.task], METHODS[run.method], run.method == SCRATCH, run.seed, start, run_environment
     )
-    return measure(*train_or_resume(config)) | {"cpu_seconds": round(time.process_time() - start_seconds)}
+    return measure(*command.train_or_resume(config)) | {"cpu_seconds": round(time.process_time() - start_seconds)}
 
 
 def main(
@@ -223,7 +206,7 @@ def main(
         if not is_selected or str(run) in results.runs:
             continue
         typer.echo(f"--- {run}")
-        home = output / "fine_tuning-runs" / re.sub(r"\W+", "-", str(run))
+        home = output / "fine_tuning-runs" / command.run_folder(str(run))
         environment = Environment("", home=home, cache=cache, threads=threads)
         results.add(str(run), train_and_measure(run, start.path, archive, environment))
         shutil.rmtree(home)

@@ -13,8 +13,8 @@ from model.exceptions import TrainingError
 from model.files import atomic_write
 from training.publish.provenance import commit, machine
 
-VARIABLE_SETTINGS = ("seeds",)
-"""Settings that may differ from the file's: more seeds are more runs."""
+VARIABLE_SETTINGS = ("seeds", "first_rate")
+"""Settings that may differ from the file's: more seeds are more runs, and a search may begin elsewhere."""
 
 
 def today() -> str:

@@ -16,8 +16,8 @@ from alexnet.cli.options import HOME, DataOption, DeviceOption, HomeOption, Outp
 from experiments import command
 from model.artifacts.artifact import Artifact
 from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
-from training.loop.run_directory import RunDirectory
 from training.publish.pack import pack_run
+from training.train import train_run
 
 LEARNING_RATE = 0.001
 """Of further epochs after pruning; there are none, as the recipe prunes while it trains."""
@@ -25,10 +25,9 @@ LEARNING_RATE = 0.001
 
 def make_network(config: TrainConfig, output: Path) -> Artifact:
     """Train as configured, and pack the network into the folder `output`; the artifact of what is packed."""
-    trained = command.train_network(config)
-    runs = config.environment.runs_folder.iterdir()
-    (run,) = (run for run in runs if RunDirectory(run).artifact() == trained.path.absolute())
-    return pack_run(run, output, None, None, LEARNING_RATE, typer.echo)
+    trained = train_run(config)
+    assert trained is not None
+    return pack_run(trained.path, output, None, None, LEARNING_RATE, typer.echo)
 
 
 def main(

@@ -77,7 +77,6 @@ ELSEWHERE = {
     r"experiments[/.]|--baseline": "tests/system/test_experiments.py, quick",
     r"benchmarks[/.]": "each writes a result below docs/results",
     r"train --data (grocery|cifar10|elpv)|~/imagenet": "minutes to days of training",
-    r"seven_cnns": "eight long runs",
     r"alexnet pack": "what it made: tests/unit/model/artifacts/test_packed_bundled.py",
     r"alexnet demo": "the page's demo takes minutes; tests/unit/alexnet/test_demo.py",
     r"^(uv|uvx|pipx) ": "they install, as pip does",

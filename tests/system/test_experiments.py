@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -17,11 +20,13 @@ import pytest
 import torch
 from PIL import Image
 
-from experiments import ablation, activation, normalization, solar_cells, specialization
+from experiments import ablation, activation, normalization, pretraining, solar_cells, sources, specialization
 from experiments.cifar import Images, cut_random_crops
 from experiments.command import QUICK
 from experiments.results import Results
+from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact, Label
+from model.artifacts.weights import read_weights
 from model.exceptions import TrainingError
 from training.data.datasets import Dataset, Example
 
@@ -116,6 +121,53 @@ def test_an_ablation_is_resumed(run_main: Callable[..., str], few: Path, tmp_pat
 
 
 @pytest.mark.slow
+def test_table_2_is_measured_once(
+    run_main: Callable[..., str], few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one set of images for the few and for the many classes. An artifact that is gone would be trained again."""
+    monkeypatch.setattr(pretraining, "SCRATCH_SEEDS", (0, 1))
+    monkeypatch.setattr(
+        pretraining, "ENSEMBLES", {"1 CNN": ("scratch-0",), "7 CNNs*": ("scratch-0", "scratch-1", "fine-tuned-6")}
+    )
+    options = {"data": str(few), "wider_data": str(few), "source": ""}
+    printed = run_main(pretraining.main, **options)
+    assert re.search(r"\| 1 CNN \| [\d.]+ / 0.00 % \| 40.7 / 18.2 % \|", printed)  # three classes: five are enough
+    assert re.search(r"\| halves \| [\d.]+ / 0.00 % \| 67.4 / 40.9 % \|", printed)
+    assert "| 5 CNNs | not run | 38.1 / 16.4 % |" in printed
+    folder = tmp_path / QUICK / "pretraining-networks"
+    runs = json.loads((tmp_path / QUICK / "pretraining.json").read_text())["runs"]
+    assert runs.keys() == {
+        *pretraining.ENSEMBLES, "scratch-0", "scratch-1", "pretrained-5", "pretrained-6", "fine-tuned-5",
+        "fine-tuned-6", "halves",
+    }  # fmt: skip
+    fine_tuned = artifacts.load(folder / "fine-tuned-5")
+    assert read_weights(fine_tuned)[0].config.name == "alexnet-six-conv"
+    assert fine_tuned.manifest.training["initialized_from"].startswith("pretrained-5 version 1, network ")
+    halves = artifacts.load(folder / "halves").manifest.training
+    assert halves["split_method"] == "half"
+    assert runs["1 CNN"]["10"] == runs["scratch-0"]["10"]
+    shutil.rmtree(folder)
+    assert run_main(pretraining.main, **options).splitlines()[-7:] == printed.splitlines()[-7:]
+
+
+def test_networks_are_not_pretrained_on_test_images() -> None:
+    labels = tuple(Label(id=name, name=name) for name in ("ant", "bee"))
+    images = tuple(Example(f"{number}.jpg", number % 2) for number in range(6))
+    few = Dataset("few", "", "", labels, images[:2], images[2:4], images[4:])
+    pretraining.check_held_out(few, replace(few, test=()))
+    with pytest.raises(TrainingError, match=r"2 test images, such as 4.jpg, are training images of the many classes"):
+        pretraining.check_held_out(few, replace(few, validation=images[4:]))
+
+
+def test_settings_with_an_unknown_name_are_refused(tmp_path: Path) -> None:
+    settings = pretraining.read_settings(pretraining.SETTINGS)
+    assert settings.network.channels == (24, 64, 96, 96, 64)
+    (tmp_path / "s.toml").write_text('data = "a"\nwider_data = "b"\nepoch = 3\n')
+    with pytest.raises(TrainingError, match=r"can't read the settings in .*: epoch: unexpected keyword argument$"):
+        pretraining.read_settings(tmp_path / "s.toml")
+
+
+@pytest.mark.slow
 def test_a_stopped_ablation_names_the_way_to_resume_it(data: Path, tmp_path: Path) -> None:
     """And not with the run alone, whose folder is gone; what was finished is kept."""
     process = start("ablation", data, tmp_path, "--data", "cifar10")
@@ -207,12 +259,12 @@ def test_images_of_one_source_are_selected() -> None:
     train = [(0, "a")] * 3 + [(0, "b")] * 2 + [(1, "b")] * 2 + [(1, "a")] + [(2, "a")]
     examples = tuple(Example(f"{number}.jpg", *row) for number, row in enumerate(train))
     dataset = Dataset("x", "", "", labels, examples, examples[:1], examples[-1:])
-    selected = ablation.select_source(dataset, "a")
+    selected = sources.select_source(dataset, "a")
     assert [label.id for label in selected.labels] == ["ant", "cow"]
     assert [example.file for example in selected.train] == ["0.jpg", "1.jpg", "2.jpg", "8.jpg"]
     assert [example.label for example in selected.examples] == [0, 0, 0, 1, 0, 1]
     with pytest.raises(TrainingError, match="fewer than two classes of the source 'b'"):
-        ablation.select_source(dataset, "b")
+        sources.select_source(dataset, "b")
 
 
 def test_where_a_curve_meets_the_target(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,188 @@
+"""Table 2 and section 6: ensembles, pre-training on more classes, and a split in halves.
+
+Five networks from scratch on images of few classes (the paper's ILSVRC-2012); two networks with a sixth convolution,
+pre-trained on images of more classes (its ImageNet of Fall 2011) and then fine-tuned on the few; the means of their
+ten-crop probabilities. One more with a sixth convolution learns the many classes from half of each one's images (Fall
+2009).
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import pydantic.dataclasses
+import typer
+from pydantic import TypeAdapter, ValidationError
+
+from experiments import command
+from experiments.results import Results
+from experiments.sources import write_split
+from model.exceptions import TrainingError
+from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
+from training.data.datasets import Dataset
+from training.evaluation.ensemble import evaluate_ensemble
+from training.recipes import STRICT
+
+SETTINGS = Path(__file__).with_suffix(".toml")
+SCRATCH, PRETRAINED, FINE_TUNED, HALVES = "scratch", "pretrained", "fine-tuned", "halves"
+SCRATCH_SEEDS, PRETRAINED_SEEDS = (0, 1, 2, 3, 4), (5, 6)
+ENSEMBLES = {
+    "1 CNN": (f"{SCRATCH}-0",),
+    "5 CNNs": tuple(f"{SCRATCH}-{seed}" for seed in SCRATCH_SEEDS),
+    "1 CNN*": (f"{FINE_TUNED}-5",),
+    "7 CNNs*": tuple(
+        [f"{SCRATCH}-{seed}" for seed in SCRATCH_SEEDS] + [f"{FINE_TUNED}-{seed}" for seed in PRETRAINED_SEEDS]
+    ),
+}
+"""Rows of Table 2: the networks whose probabilities are averaged. *: with networks that were pre-trained."""
+PAPER = {
+    "1 CNN": "40.7 / 18.2 %",
+    "5 CNNs": "38.1 / 16.4 %",
+    "1 CNN*": "39.0 / 16.6 %",
+    "7 CNNs*": "36.7 / 15.4 %",
+    HALVES: "67.4 / 40.9 %",
+}
+"""Top-1 and top-5 errors on the validation images of ILSVRC-2012, and on half of Fall 2009."""
+SIX_CONVOLUTIONS = "alexnet-six-conv"
+
+
+@pydantic.dataclasses.dataclass(frozen=True, config=STRICT)
+class Settings:
+    """What the experiment trains on, and how; read from a TOML file.
+
+    `data`, `wider_data`: images of the few and of the many classes, as `alexnet train --data` takes them. `source`: the
+    source of `data` that is used; "" for all. `network`: changes to every network. `recipe`, `pretraining`,
+    `fine_tuning`: changes to the recipe of the networks from scratch, of those on the many classes, and of fine-tuning.
+    """
+
+    data: str
+    wider_data: str
+    source: str = ""
+    network: NetworkOptions = field(default_factory=NetworkOptions)
+    recipe: RecipeOptions = field(default_factory=RecipeOptions)
+    pretraining: RecipeOptions = field(default_factory=RecipeOptions)
+    fine_tuning: RecipeOptions = field(default_factory=RecipeOptions)
+
+
+def read_settings(path: Path) -> Settings:
+    """Raises TrainingError."""
+    try:
+        return TypeAdapter(Settings).validate_python(tomllib.loads(path.read_text()))
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg'].lower()}"
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        reason = str(error)
+    raise TrainingError(f"can't read the settings in {path}: {reason}")
+
+
+def check_held_out(data: Dataset, wider: Dataset) -> None:
+    """Raise TrainingError if networks are pre-trained on images that the others are measured on."""
+    trained = {example.file for example in (*wider.train, *wider.validation)}
+    if common := [example.file for example in data.test if example.file in trained]:
+        raise TrainingError(
+            f"{len(common):,} test images, such as {common[0]}, are training images of the many classes: "
+            "name the splits in a table"
+        )
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """`table`, `wider_table`: the images with their splits. `environment`: `home`, `cache` and threads."""
+
+    settings: Settings
+    results: Results
+    table: Path
+    wider_table: Path
+    environment: Environment
+
+    @property
+    def networks(self) -> Path:
+        """The folder of all artifacts."""
+        return self.environment.artifacts_folder
+
+    def run(self) -> None:
+        """Train and measure what isn't in the results; the cheapest first."""
+        settings = self.settings
+        for seed in SCRATCH_SEEDS:
+            self._train(f"{SCRATCH}-{seed}", self.table, settings.recipe, RunOptions(seed=seed, init_from="none"))
+        for seed in PRETRAINED_SEEDS:
+            start = f"{PRETRAINED}-{seed}"
+            run = RunOptions(seed=seed, init_from="none")
+            self._train(start, self.wider_table, settings.pretraining, run, SIX_CONVOLUTIONS)
+            run = RunOptions(seed=seed, init_from=self.networks / start, lr_multipliers={"copied": 1.0})
+            self._train(f"{FINE_TUNED}-{seed}", self.table, settings.fine_tuning, run, SIX_CONVOLUTIONS)
+        for row, members in ENSEMBLES.items():
+            if row not in self.results.runs:
+                self.results.add(row, self._measure(members))
+        run = RunOptions(seed=0, init_from="none", split="half")
+        self._train(HALVES, self.wider_table, settings.pretraining, run, SIX_CONVOLUTIONS)
+
+    def _train(self, name: str, data: Path, recipe: RecipeOptions, run: RunOptions, network: str | None = None) -> None:
+        """Train and measure one network, unless its artifact exists."""
+        if name in self.results.runs:
+            return
+        environment = replace(
+            self.environment, data=str(data), home=self.environment.home / name, artifacts=self.networks
+        )
+        options = self.settings.network if network is None else replace(self.settings.network, name=network)
+        artifact, _ = command.train_or_resume(TrainConfig.create(recipe, options, replace(run, name=name), environment))
+        self.results.add(name, command.list_errors(artifact.manifest.measurements))
+
+    def _measure(self, members: Sequence[str]) -> dict[str, Any]:
+        paths = [self.networks / name for name in members]
+        measured = evaluate_ensemble(paths, str(self.table), "test", None, False, "auto", "float32", typer.echo)
+        return command.list_errors(measured)
+
+
+def format_table(results: Results) -> str:
+    """Markdown: errors with ten crops, and the paper's."""
+    lines = ["| networks | top-1 / top-5 error | the paper |", "|---|---|---|"]
+    for row, paper in PAPER.items():
+        run = results.runs.get(row)
+        errors = "not run" if run is None else " / ".join(f"{100 * error:.2f}" for error in run["10"]) + " %"
+        lines.append(f"| {row} | {errors} | {paper} |")
+    return "\n".join(lines)
+
+
+def main(
+    settings: Annotated[Path, typer.Option(help="TOML file of the images, the network and the recipes.")] = SETTINGS,
+    data: Annotated[str | None, typer.Option(help="Other images of few classes than the file's.")] = None,
+    wider_data: Annotated[str | None, typer.Option(help="Other images of many classes than the file's.")] = None,
+    source: Annotated[str | None, typer.Option(help='Only this source of --data; "" for all.')] = None,
+    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 chooses them by a short trial.")] = 0,
+    finished: Annotated[bool, typer.Option("--finished", help="Only the table of what was measured so far.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="One epoch of narrow networks: a minute.")] = False,
+    output: command.OutputOption = command.RESULTS,
+    cache: command.CacheOption = command.CACHE,
+) -> None:
+    """Train and measure all networks of Table 2; if stopped, the same command resumes it."""
+    config = read_settings(settings)
+    config = replace(
+        config,
+        data=config.data if data is None else data,
+        wider_data=config.wider_data if wider_data is None else wider_data,
+        source=config.source if source is None else source,
+    )
+    if quick:
+        output /= command.QUICK
+        recipe = RecipeOptions("small", epochs=1, batch_size=8)
+        network = NetworkOptions(hidden=16, channels=(4, 8, 8, 8, 8))
+        config = replace(config, network=network, recipe=recipe, pretraining=recipe, fine_tuning=recipe)
+    results = Results(output / "pretraining.json", asdict(config))
+    if not finished:
+        folder = output / "pretraining-networks"
+        table, wider_table = folder / "few.csv", folder / "many.csv"
+        few = write_split(config.data, None, config.source, table)
+        check_held_out(few, write_split(config.wider_data, None, "", wider_table))
+        environment = Environment(home=output / "pretraining-runs", artifacts=folder, cache=cache, threads=threads)
+        Experiment(config, results, table, wider_table, environment).run()
+    typer.echo(format_table(results))
+
+
+if __name__ == "__main__":
+    command.run(main)
