@@ -57,7 +57,7 @@ chromium: ## install the browser of the page tests (Debian), if missing
 	command -v chromium >/dev/null || (apt-get update --quiet && apt-get install --quiet --yes chromium)
 
 hosts: ## install what the multi-host tests need (Debian), if missing
-	(command -v haproxy && command -v ip) >/dev/null || (apt-get update --quiet && apt-get install --quiet --yes haproxy iproute2)
+	(export PATH="$$PATH:/usr/sbin"; command -v haproxy && command -v ip) >/dev/null || (apt-get update --quiet && apt-get install --quiet --yes haproxy iproute2)
 
 constraints: python ## pin the versions of the container images in constraints.txt
 	rm -rf build/constraints && $(PYTHON) -m venv build/constraints

@@ -27,9 +27,14 @@ SUCCESS = ", 200, "
 """The status in a client's line; without the commas it would be found in identifiers and times, too."""
 
 
+def find_haproxy() -> str | None:
+    """HAProxy's program, also where the folder that Debian installs it to isn't in PATH."""
+    return shutil.which("haproxy", path=f"{os.environ.get('PATH', os.defpath)}{os.pathsep}/usr/sbin")
+
+
 def missing_programs() -> str:
     """Why there can't be a cluster here; empty where there can."""
-    return missing() or ("" if shutil.which("haproxy") else "expected HAProxy: make hosts")
+    return missing() or ("" if find_haproxy() else "expected HAProxy: make hosts")
 
 
 class Cluster:
@@ -54,7 +59,7 @@ class Cluster:
             self.serve(number)
         for number in (1, 2):
             self.wait(f"server-{number}.log", "accepting requests")
-        self.processes[0] = self._start(self.client, "haproxy.log", ["haproxy", "-db", "-f", CONFIGURATION])
+        self.processes[0] = self._start(self.client, "haproxy.log", [find_haproxy(), "-db", "-f", CONFIGURATION])
         self.client.run(sys.executable, "-c", LISTENS)
 
     def _start(self, host: Host, log: str, command: list[object]) -> subprocess.Popen[str]:
