@@ -70,7 +70,7 @@ class Example:
         return shlex.join([*words, ADDRESS + self.url, *(["-o", self.saved_as] if self.saved_as else [])])
 
 
-REFUSED = {"parameters": {}}
+REFUSED: dict[str, Any] = {"parameters": {}}
 EXAMPLES = (
     Example("POST /classify", "/classify?top=2", images=("image.jpg",)),
     Example("POST /similar", "/similar?k=2", images=("image.jpg",)),
@@ -141,10 +141,10 @@ def main() -> None:
         index_path = Path(home) / "index"
         with closing(ImageIndex.create(index_path, artifact)) as index:
             build(index, OnnxModel(artifact.network, "cpu"), find_images(images))
-        settings = {"artifact": artifact.path, "index": str(index_path), "sync_folder": images}
         recorded = {}
         for admin in (False, True):
-            service = Service(Settings(**settings, keys=f"admin:{KEY}" if admin else ""))
+            keys = f"admin:{KEY}" if admin else ""
+            service = Service(Settings(artifact=artifact.path, index=str(index_path), sync_folder=images, keys=keys))
             with TestClient(create_app(service), base_url=ADDRESS) as client:
                 for example in EXAMPLES:
                     if example.admin == admin:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, FilePayload, Page, expect, sync_playwright
 
 PHOTO = Path(__file__).parents[1] / "alexnet" / "gallery" / "images" / "0e83f990a04ed67d.webp"
 SIZES = {390: 844, 768: 1024, 1440: 900}
@@ -53,7 +53,7 @@ def take_states(browser: Browser, url: str, folder: Path) -> None:
                     viewport={"width": width, "height": height},
                     has_touch=width == PHONE,
                     is_mobile=width == PHONE,
-                    color_scheme=scheme,  # type: ignore[arg-type]
+                    color_scheme=scheme,
                 )
                 page = context.new_page()
                 state(page, url)
@@ -161,7 +161,7 @@ STATES_WITHOUT_INDEX: list[State] = [
 
 def _choose(page: Page, files: dict[str, bytes]) -> None:
     page.locator("#file").set_input_files(
-        [{"name": name, "mimeType": "", "buffer": content} for name, content in files.items()]
+        [FilePayload(name=name, mimeType="", buffer=content) for name, content in files.items()]
     )
 
 
