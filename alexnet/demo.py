@@ -45,16 +45,21 @@ def run_demo(
     log: Callable[[str], None],
     show_page: Callable[[str], None] | None = None,
 ) -> None:
-    """Prepare a demo below `home`, print requests to try, and serve it until a signal.
+    """Prepare a demo below `home`, and serve it until a signal; print requests to try once it answers.
 
     `show_page`: see `server.run.serve`. Raises AlexNetError.
     """
     check_address(host, port)
     demo = prepare_demo(data, home, log)
-    for line in describe_requests(f"http://{host}:{port}", demo.examples):
-        log(line)
+
+    def show(url: str) -> None:
+        for line in describe_requests(url, demo.examples):
+            log(line)
+        if show_page is not None:
+            show_page(url)
+
     settings = {"artifact": demo.artifact.path, "index": demo.index, "host": host, "port": port}
-    serve(load_settings(None, settings), log, show_page)
+    serve(load_settings(None, settings), log, show)
 
 
 def prepare_demo(data: DemoData, home: Path, log: Callable[[str], None]) -> Demo:
@@ -94,13 +99,13 @@ def _count_indexed(index: Path) -> int:
 
 
 def describe_requests(url: str, examples: list[Path]) -> list[str]:
-    """Requests to try, as commands."""
-    requests = [
-        f"-F {shlex.quote(f'image=@{example}')} {url}/{path}"
+    """Requests to try, as commands. `url`: of the page, with a slash at its end."""
+    commands = [
+        ["curl", "-F", f"image=@{example}", url + path]
         for example, path in zip(examples, ("classify", "similar"), strict=True)
     ]
-    requests += [f"{url}/images/1", f"{url}/images/1/thumbnail -o neighbor.jpg"]
-    return [f"\nweb page: {url}/   API: {url}/docs\ntry:", *(f"  curl {request}" for request in requests), ""]
+    commands += [["curl", f"{url}images/1"], ["curl", f"{url}images/1/thumbnail", "-o", "neighbor.jpg"]]
+    return [f"\nweb page: {url}   API: {url}docs\ntry:", *(f"  {shlex.join(command)}" for command in commands), ""]
 
 
 def _photos() -> tuple[str, list[Path]]:

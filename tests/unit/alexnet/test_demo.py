@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from alexnet.demo import EXAMPLES, GALLERY, TABLE, describe_requests, prepare_demo
+from alexnet.demo import EXAMPLES, GALLERY, TABLE, describe_requests, prepare_demo, run_demo
 from experiments.photos.make_gallery import decode_name
 from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
@@ -67,7 +67,7 @@ def test_its_images_are_indexed_once_with_their_authors(small: Path, tmp_path: P
 
 def test_the_requests_that_it_prints_work(small: Path, tmp_path: Path) -> None:
     demo = prepare_demo("photos", tmp_path / "demo", lambda line: None)
-    commands = [shlex.split(line) for line in describe_requests("http://testserver", demo.examples) if "curl" in line]
+    commands = [shlex.split(line) for line in describe_requests("http://testserver/", demo.examples) if "curl" in line]
     assert len(commands) == 4
     settings = Settings(artifact=demo.artifact.path, index=str(demo.index))
     with TestClient(create_app(Service(settings)), base_url="http://testserver") as client:
@@ -76,6 +76,19 @@ def test_the_requests_that_it_prints_work(small: Path, tmp_path: Path) -> None:
             upload = next((word.removeprefix("image=@") for word in command if word.startswith("image=@")), None)
             response = client.post(url, files={"image": Path(upload).read_bytes()}) if upload else client.get(url)
             assert response.status_code == 200, command
+
+
+def test_the_requests_have_the_address_that_is_served(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the one that was asked for: port 0 is any free one."""
+    shown: list[str] = []
+    monkeypatch.setattr("alexnet.demo.serve", lambda settings, log, show_page: show_page("http://[::1]:8123/"))
+    lines: list[str] = []
+    run_demo("photos", "::", 0, tmp_path / "demo", lines.append, shown.append)
+    assert shown == ["http://[::1]:8123/"]
+    assert "  curl 'http://[::1]:8123/images/1'" in lines
+    assert not any("http://::" in line for line in lines)
 
 
 def test_a_damaged_image_is_named(small: Path, tmp_path: Path) -> None:
