@@ -184,15 +184,27 @@ class Trainer:
                 self.context.log(warning)
 
     def keep_best(self, validation: ValidationScores) -> None:
-        """Save the weights with these scores if they are the best so far and are to be published."""
+        """Save the weights with these scores if they are the best so far and are to be published.
+
+        If that fails, a warning is logged, and the best ones remain those that were saved before.
+        """
         error, loss = validation.top1_error, validation.loss
         if (error, loss) >= (self.best.error, self.best.loss):
             return
-        self.best = Best(self.epoch, error, loss)
-        if self.config.environment.publish == "best" and self.context.gathers_weights:
-            weights = self.weights()
-            if self.context.is_main:
+        if self.config.environment.publish != "best" or self._save_best(error):
+            self.best = Best(self.epoch, error, loss)
+
+    def _save_best(self, error: float) -> bool:
+        """Whether this epoch's weights could be saved as the best ones; the same in all processes."""
+        saved = True
+        weights = self.weights() if self.context.gathers_weights else {}
+        if self.context.is_main:
+            try:
                 self.run.save_best({"epoch": self.epoch, "error": error, "weights": weights})
+            except TrainingError as problem:
+                self.context.log(f"warning: {problem}; the run continues, and epoch {self.epoch} can't be published")
+                saved = False
+        return bool(self.context.broadcast(saved))
 
     def _write_metrics(self, metrics: MetricsLog, record: dict[str, Any]) -> None:
         try:

@@ -220,6 +220,28 @@ def test_the_best_epoch_s_weights_are_kept(make: Make, tmp_path: Path) -> None:
     assert not torch.equal(last, best["fc8.weight"])
 
 
+def test_a_best_epoch_that_cannot_be_saved_does_not_end_the_run(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a checkpoint that can't be saved: the disk may have room again an epoch later."""
+    in_the_way = tmp_path / "best.pt.partial"
+
+    class Full(Trainer):
+        def keep_best(self, validation: ValidationScores) -> None:
+            if self.epoch == 1:
+                in_the_way.mkdir()
+            super().keep_best(validation)
+            if self.epoch == 1:
+                in_the_way.rmdir()
+
+    trainer = make(recipe=options(epochs=2), publish="best", cls=Full)
+    trainer.fit()
+    assert "best.pt: Is a directory; there is none yet; the run continues, and epoch 1 can't be published" in (
+        capsys.readouterr().out
+    )
+    assert trainer.best.epoch == RunDirectory(tmp_path).best_epoch() == 2
+
+
 def test_a_best_epoch_that_was_not_kept_is_forgotten(
     make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
