@@ -256,6 +256,18 @@ class TrainConfig:
                 raise TrainingError("--epochs 0 needs a network to start from: choose one with --init-from")
         return cls(network_options, recipe, run, environment, recipe_if_fine_tuning)
 
+    def check_combinations(self) -> None:
+        """Raise TrainingError for an option that another one leaves without effect, in a run with epochs."""
+        recipe = self.recipe
+        if recipe.schedule != "plateau" and recipe.patience != get_recipe(recipe.name).patience:
+            raise TrainingError(
+                f"--patience has no effect with the schedule {recipe.schedule}: leave it out, or add --schedule plateau"
+            )
+        if recipe.boxes is not None and not recipe.random_crop:
+            raise TrainingError(
+                "--no-random-crop has no effect with boxes, which take the place of crops: leave boxes out of --augment"
+            )
+
     def options_without_effect(self) -> list[str]:
         """The options of a run without an epoch that change nothing, since it only fits an output layer."""
         if self.recipe.has_epochs:

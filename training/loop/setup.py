@@ -64,6 +64,8 @@ def set_up(
 def _new_trainer(config: TrainConfig, context: DistributedContext, dataset: Dataset, stack: ExitStack) -> Trainer:
     """The trainer of a new run, whose folder is locked until `stack` is left."""
     config = _with_start(config, context, dataset)
+    if config.recipe.has_epochs:
+        config.check_combinations()
     with stage("initializing the network", context.is_main):
         # from the main process: all replicas need the same weights, whatever artifact another machine has
         initial = context.broadcast(InitialState.create(config, dataset.labels) if context.is_main else None)

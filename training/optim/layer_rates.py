@@ -28,8 +28,12 @@ def layer_multipliers(
     """Learning rate multipliers by layer, where they aren't 1 by default.
 
     `options`: by group or by name of a layer, which goes before its groups. `copied`: layers that come from another
-    network, a tenth by default. Raises TrainingError.
+    network, a tenth by default. Raises TrainingError, also for a name that none of the layers has.
     """
+    names = {layer.name for layer in spec.weighted_layers}
+    known = names | {group for group in GROUPS if _members(spec, group, copied)}
+    if unused := [name for name in options if name not in known] + [name for name in frozen if name not in names]:
+        raise TrainingError(f"no layer of this network is {unused[0]}: leave it out of --lr-multipliers and --frozen")
     multipliers = dict.fromkeys(sorted(copied), FINETUNE_LR_FACTOR)
     for group in GROUPS:
         if group in options:

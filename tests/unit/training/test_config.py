@@ -101,6 +101,23 @@ def test_fixed_epochs_after_a_run_without_an_epoch() -> None:
     assert source.with_epochs(0).with_epochs(15) == source.with_epochs(15)
 
 
+def test_options_that_another_one_leaves_without_effect_are_refused() -> None:
+    def check(**options: Any) -> None:
+        TrainConfig.create(RecipeOptions("small", **options), run=RunOptions(init_from="none")).check_combinations()
+
+    with pytest.raises(TrainingError, match="--patience has no effect with the schedule cosine"):
+        check(schedule="cosine", patience=3)
+    with pytest.raises(TrainingError, match="--no-random-crop has no effect with boxes"):
+        check(augment="boxes", random_crop=False)
+    for options in (
+        {"patience": 3},
+        {"schedule": "cosine"},
+        {"augment": "boxes"},
+        {"augment": "jitter", "random_crop": False},
+    ):
+        check(**options)
+
+
 def test_mistakes_in_options_are_refused() -> None:
     with pytest.raises(ValidationError, match="hiden"):
         NetworkOptions(hiden=3)  # type: ignore[call-arg]

@@ -35,3 +35,19 @@ def test_unknown_names_and_useless_multipliers_are_refused() -> None:
     for options in ({"conv": -1.0}, {"conv": 0.0, "fc": 0.0}, {"fc8": float("inf")}):
         with pytest.raises(TrainingError, match="multipliers must be >= 0"):
             layer_multipliers(SPEC, options, (), ())
+
+
+@pytest.mark.parametrize(
+    ("options", "frozen", "copied", "name"),
+    [
+        ({"copied": 0.3}, (), (), "copied"),
+        ({"new": 2.0}, (), {*COPIED, "fc8"}, "new"),
+        ({"conv6": 0.1}, (), COPIED, "conv6"),
+        ({"fc8": 1.0}, ("conv6",), COPIED, "conv6"),
+    ],
+)
+def test_names_that_no_layer_has_are_refused(
+    options: dict[str, float], frozen: tuple[str, ...], copied: set[str], name: str
+) -> None:
+    with pytest.raises(TrainingError, match=f"no layer of this network is {name}: leave it out"):
+        layer_multipliers(SPEC, options, frozen, copied)
