@@ -251,9 +251,10 @@ class TrainingEngine:
         self.apply_pruning_masks()
 
     def prune(self, progress: float) -> None:
-        """Prune to the recipe's densities at `progress`, the share of the run that is over."""
+        """Prune to the recipe's densities at `progress`, the share of the run that is over; not what is frozen."""
         pruning = self.recipe.pruning
-        densities = {} if pruning is None or progress < pruning.start else scheduled_densities(pruning, progress)
+        scheduled = {} if pruning is None or progress < pruning.start else scheduled_densities(pruning, progress)
+        densities = {name: density for name, density in scheduled.items() if self.lr_multipliers.get(name, 1.0) > 0}
         if densities == self.densities:
             return
         towers = max(1, self.spec.towers // self.context.exchange.size)

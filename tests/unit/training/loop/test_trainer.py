@@ -264,6 +264,17 @@ def test_a_run_without_an_epoch_has_a_checkpoint(make: Make, artifact: Artifact,
         assert torch.equal(tensor, weights(trainer)[name]), name
 
 
+def test_frozen_layers_are_not_pruned(make: Make) -> None:
+    """Their outputs for validation images are computed once."""
+    trainer = make(recipe=options(name="photos"), run=RunOptions(frozen=("conv1", "fc6")))
+    before = weights(trainer)
+    trainer.engine.prune(0.8)
+    after = weights(trainer)
+    assert torch.equal(after["fc6.weight"], before["fc6.weight"])
+    assert float((after["fc7.weight"] == 0).float().mean()) == pytest.approx(0.88, abs=0.01)
+    assert trainer.engine.densities == {"fc7": 0.12, "fc8": 0.5}
+
+
 def test_pruned_weights_stay_zero(make: Make) -> None:
     trainer = make()
     weight = trainer.engine.network.get_parameter("fc7.weight")
