@@ -103,7 +103,7 @@ class Trainer:
             self.clock.stop()
             self.engine.loader.free_device_images()  # the measurements that follow need the memory
             if metrics is not None:
-                metrics.close()
+                self._close_metrics(metrics)
         if self.schedule.finished:
             self.context.log("finished: the validation error no longer improves at the smallest learning rate")
 
@@ -211,6 +211,13 @@ class Trainer:
             metrics.write(record)
         except OSError as error:
             self.context.log(f"warning: cannot log epoch {self.epoch} in {self.run.path}: {error.strerror}")
+
+    def _close_metrics(self, metrics: MetricsLog) -> None:
+        """What isn't written yet must not cost the network, which may be published on another disk."""
+        try:
+            metrics.close()
+        except OSError as error:
+            self.context.log(f"warning: cannot write the end of the logs in {self.run.path}: {error.strerror}")
 
     def _train(self) -> None:
         """The remaining steps of an epoch."""

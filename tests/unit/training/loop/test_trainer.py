@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from training.data.cache import ImageCache, build_cache
 from training.data.folders import load_folder
 from training.loop.distributed import DistributedContext
 from training.loop.engine import ValidationScores
-from training.loop.metrics import read_metrics
+from training.loop.metrics import MetricsLog, read_metrics
 from training.loop.run_directory import CHECKPOINT, RunDirectory
 from training.loop.trainer import Trainer
 from training.optim.initial_weights import InitialState
@@ -240,6 +241,21 @@ def test_a_best_epoch_that_cannot_be_saved_does_not_end_the_run(
         capsys.readouterr().out
     )
     assert trainer.best.epoch == RunDirectory(tmp_path).best_epoch() == 2
+
+
+def test_logs_that_cannot_be_written_do_not_end_the_run(
+    make: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a disk that became full TensorBoard's writer raises when it is closed: the network may fit on another one."""
+
+    def close(log: MetricsLog) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(MetricsLog, "close", close)
+    trainer = make()
+    trainer.fit()
+    assert trainer.epoch == 1
+    assert "warning: cannot write the end of the logs in" in capsys.readouterr().out
 
 
 def test_a_best_epoch_that_was_not_kept_is_forgotten(
