@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from model.artifacts.artifact import Measurement
-from model.exceptions import DatasetError
+from model.exceptions import DatasetError, InvalidRequestError
 from model.images.contract import DEFAULT_CONTRACT
 from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.thread_pool import ordered_map
@@ -96,9 +96,14 @@ def evaluate_fisher(
     exclude: Sequence[str] = (),
     limits: ImageLimits = DEFAULT_LIMITS,
 ) -> list[Measurement]:
-    """Learn from the training split and measure on another. `max_images`: of each split. Raises DatasetError."""
+    """Learn from the training split and measure on another. `max_images`: of each split.
+
+    Raises DatasetError, InvalidRequestError.
+    """
     from sklearn.svm import LinearSVC
 
+    if split == "all":
+        raise InvalidRequestError("--baseline learns from the training split: measure it on --split test or validation")
     dataset = load_dataset(data, archive=archive, exclude=exclude)
     train, measured = (_sample_examples(dataset, name, max_images, seed) for name in ("train", split))
     images, labels = _decode(train, limits)

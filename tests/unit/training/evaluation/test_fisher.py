@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.exceptions import DatasetError
+from model.exceptions import DatasetError, InvalidRequestError
 from training.evaluation import fisher
 from training.evaluation.fisher import FisherVectors, dense_sift
 
@@ -50,5 +50,7 @@ def test_it_learns(few: Path) -> None:
     assert (measured.num_images, measured.crops) == (6, 1)
     assert measured.top1_error < 0.4  # a guess: 0.67
     assert measured.top5_error is None  # three classes
+    with pytest.raises(InvalidRequestError, match="measure it on --split test or validation"):
+        fisher.evaluate_fisher(str(few), "all", None, print)
     with pytest.raises(DatasetError, match="no images in the split 'none'"):
         fisher.evaluate_fisher(str(few), "none", None, lambda _: None)
