@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 
 from model.artifacts.bundled import DEFAULT_NETWORK
 from model.artifacts.names import check_path_name
-from model.datasets.names import show_path
+from model.datasets.names import name_of_data, show_path
 from model.exceptions import TrainingError
 from model.images.contract import ImageContract
 from model.images.limits import DEFAULT_LIMITS, ImageLimits
@@ -243,7 +243,7 @@ class TrainConfig:
             run = replace(run, init_from="none")  # another recipe or network than the bundled one's was chosen
         recipe = recipe_options.resolve(is_fine_tuning=run.init_from not in ("auto", "none"))
         recipe_if_fine_tuning = recipe_options.resolve(is_fine_tuning=True) if run.init_from == "auto" else None
-        run = replace(run, name=run.name or Path(environment.data).resolve().stem.lstrip("."))
+        run = replace(run, name=run.name or name_of_data(environment.data).lstrip("."))
         try:
             check_path_name(run.name)
         except ValueError as error:

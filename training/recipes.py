@@ -191,8 +191,8 @@ class Recipe:
         """A run that ends after `minutes` of training, to which the schedule fits itself. Raises TrainingError."""
         if self.schedule == "milestones":
             raise TrainingError(
-                f"--minutes can't be combined with the fixed epochs of recipe {self.name}: choose --schedule cosine, "
-                "or --epochs"
+                f"--minutes can't be combined with the fixed epochs of recipe {self.name}: choose --epochs, or start "
+                "with --schedule cosine"
             )
         return replace(self, minutes=minutes, drop_by=self._latest_drops())
 

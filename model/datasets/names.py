@@ -7,6 +7,7 @@ import re
 import string
 import unicodedata
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Literal
 
 Split = Literal["train", "validation", "test"]
@@ -32,6 +33,12 @@ _SPLIT_PATTERNS = {
 }
 _BLANK = string.whitespace + "\u00a0\u200b\ufeff"
 _SYSTEM_NAMES = {name.casefold() for name in SYSTEM_NAMES}
+
+
+def name_of_data(data: str | os.PathLike[str]) -> str:
+    """What images at a path are called: the whole name of their folder, or that of their file without its suffix."""
+    path = Path(data).resolve()
+    return path.name if path.is_dir() else path.name.removesuffix(path.suffix).removesuffix(".tar")
 
 
 def parse_split(name: str) -> Split | None:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from model.artifacts.artifact import Label
 from model.datasets.imagenet import VALIDATION_LIST
 from model.datasets.listing import ListedImage, Listing, Skipped
-from model.datasets.names import SPLITS, show_path
+from model.datasets.names import SPLITS, name_of_data, show_path
 from model.datasets.reader import read_folder
 from model.datasets.tables import read_table
 from model.exceptions import DatasetError
@@ -94,7 +94,7 @@ def _make_dataset(listing: Listing, seed: int) -> Dataset:
             "the same bytes count as one)"
         )
     return Dataset(
-        name=show_path(root.resolve().stem),
+        name=show_path(name_of_data(root)),
         split_description=show_path(description),
         license=LICENSE,
         labels=classes,
