@@ -88,8 +88,8 @@ def _read(path: Path) -> bytes:
     except InvalidImageError as error:
         hint = "it is a folder; give the files in it" if path.is_dir() else str(error)
         raise type(error)(f"{hint}: {path}") from error
-    except OSError as error:
-        raise InvalidRequestError(f"can't read {path}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # a ValueError where the path has a character that no path has
+        raise InvalidRequestError(f"can't read {path}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _to_bytes(image: Any) -> bytes:
@@ -120,10 +120,20 @@ def _check_array(array: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _encode(image: Image.Image) -> bytes:
-    """An uncompressed TIFF, with the orientation and color profile. The same pixels give the same bytes."""
+    """An uncompressed TIFF, with the orientation and color profile. The same pixels give the same bytes.
+
+    Gray of 16 bits with a transparent level gives a PNG, since a TIFF has no such level.
+    """
     _load_pil(image)
+    if 0 in image.size:
+        raise InvalidImageError(f"the image has no pixels: its size is {image.width} x {image.height}")
     profile, orientation = image.info.get("icc_profile"), image.getexif().get(ORIENTATION_TAG, 1)
-    if "transparency" in image.info or image.mode in ("PA", "La", "RGBa"):
+    if not isinstance(orientation, int) or not 0 <= orientation <= 65_535:  # no file has it
+        orientation = 1
+    has_transparency = image.info.get("transparency") is not None
+    if has_transparency and image.mode.startswith(("I", "F")):
+        return _encode_wide_with_transparency(image, profile, orientation)
+    if has_transparency or image.mode in ("PA", "La", "RGBa"):
         image = image.convert("LA" if image.mode == "La" else "RGBA")
     if image.mode.startswith("I;16") and image.mode != "I;16":  # another order of the bytes
         image = image.convert("I").convert("I;16")
@@ -131,6 +141,22 @@ def _encode(image: Image.Image) -> bytes:
         image = image.convert("RGB")
     buffer = io.BytesIO()
     image.save(buffer, "TIFF", compression="raw", icc_profile=profile, tiffinfo={ORIENTATION_TAG: orientation})
+    return buffer.getvalue()
+
+
+def _encode_wide_with_transparency(image: Image.Image, profile: bytes | None, orientation: int) -> bytes:
+    """A PNG: with an alpha channel, Pillow would clip the samples to 8 bits."""
+    transparent = image.info["transparency"]
+    samples = np.asarray(image)
+    if image.mode == "F" or not isinstance(transparent, int) or samples.min() < 0 or samples.max() > 65_535:
+        raise InvalidImageError(
+            f"a PIL image of the mode {image.mode} can have a transparent level only if all samples and the level are "
+            "integers from 0 to 65,535: delete its info['transparency'], or convert it to LA"
+        )
+    exif, buffer = Image.Exif(), io.BytesIO()
+    exif[ORIENTATION_TAG] = orientation
+    gray = Image.fromarray(samples.astype(np.uint16))
+    gray.save(buffer, "PNG", compress_level=1, transparency=transparent, icc_profile=profile, exif=exif)
     return buffer.getvalue()
 
 

@@ -109,6 +109,51 @@ def test_what_a_pil_image_says_of_itself_counts(pixels: np.ndarray) -> None:
         np.testing.assert_array_equal(decode(Image.open(io.BytesIO(data)), DEFAULT_CONTRACT).image.pixels, expected)
 
 
+@pytest.mark.parametrize("mode", ["I;16", "I;16B", "I"])
+def test_a_transparent_level_of_16_bits_counts_as_in_its_file(mode: str) -> None:
+    values = np.linspace(0, 65_535, 64 * 64).reshape(64, 64).astype(np.uint16)
+    values[:32, :32] = 300
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    expected = decode_image(encode_png(Image.fromarray(values), transparency=300, exif=exif)).pixels
+    assert (expected[:100, -100:] == 255).all()
+    if mode == "I;16B":
+        image = Image.frombytes(mode, (64, 64), values.astype(">u2").tobytes())
+    else:
+        image = Image.fromarray(values.astype(np.int32 if mode == "I" else np.uint16))
+    image.info["transparency"] = 300
+    image.getexif()[0x0112] = 6
+    np.testing.assert_array_equal(decode(image, DEFAULT_CONTRACT).image.pixels, expected)
+
+
+def test_a_transparent_level_of_32_bits_is_refused() -> None:
+    for samples in (np.full((8, 8), 70_000, np.int32), np.full((8, 8), 0.5, np.float32)):
+        image = Image.fromarray(samples)
+        image.info["transparency"] = 1
+        with pytest.raises(InvalidImageError, match=r"delete its info\['transparency'\]"):
+            decode(image, DEFAULT_CONTRACT)
+
+
+def test_what_no_file_says_of_itself_does_not_count(pixels: np.ndarray) -> None:
+    expected = decode(pixels, DEFAULT_CONTRACT).image.pixels
+    for orientation in ("up", 70_000, 1.5):
+        image = Image.fromarray(pixels)
+        image.getexif()[0x0112] = orientation
+        image.info["transparency"] = None
+        np.testing.assert_array_equal(decode(image, DEFAULT_CONTRACT).image.pixels, expected)
+
+
+@pytest.mark.parametrize("image", [np.zeros((0, 5, 3), np.uint8), Image.new("RGB", (5, 0))])
+def test_an_image_without_pixels(image: ImageLike) -> None:
+    with pytest.raises(InvalidImageError, match=r"^the image has no pixels: its size is 5 x 0$"):
+        decode(image, DEFAULT_CONTRACT)
+
+
+def test_a_path_that_no_file_can_have() -> None:
+    with pytest.raises(InvalidRequestError, match=r"^can't read a\0b\.jpg: .*null byte$"):
+        decode("a\0b.jpg", DEFAULT_CONTRACT)
+
+
 @pytest.mark.parametrize(
     ("image", "message"),
     [
