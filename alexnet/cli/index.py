@@ -35,6 +35,8 @@ from alexnet.cli.options import (
 from alexnet.cli.output import ResultPrinter, choose_format, log_to_stderr, print_json
 from model.exceptions import IndexStoreError, InvalidRequestError, UnknownImageError
 
+MAX_ID = 2**63 - 1
+"""The largest integer of the databases that keep an index."""
 IdsArgument = Annotated[
     list[int] | None,
     typer.Argument(metavar="ID", help="Ids of images, as `alexnet index list` shows them.", show_default=False),
@@ -173,9 +175,14 @@ def restore(
 def _change_many(ids: list[int] | None, label: str | None, index: str | None, home: Path, removed: bool) -> None:
     """Remove or restore images in one commit. Raises InvalidRequestError or UnknownImageError."""
     from index.bulk_change import BulkChange, Selection
+    from model.datasets.names import is_utf8
 
     if bool(ids) == (label is not None):
         raise InvalidRequestError("give either the ids of images or --label")
+    if ids and max(map(abs, ids)) > MAX_ID:
+        raise InvalidRequestError(f"no image has an id above {MAX_ID}: `alexnet index list` shows those there are")
+    if label is not None and not is_utf8(label):  # as all labels of an index are
+        raise InvalidRequestError(f"invalid label {label[:80]!r}: it is not UTF-8")
     with open_index(index, home, writable=True) as store:
         result = store.change_many(Selection(ids or None, label), BulkChange(removed))
     if label is not None and not result.changed:

@@ -60,6 +60,17 @@ def test_remove_and_restore_by_label(index_path: Path, tmp_path: Path) -> None:
         assert "give either the ids of images or --label" in run_alexnet("index", "remove", *words, *index).stderr
 
 
+def test_ids_and_labels_that_no_image_can_have(index_path: Path) -> None:
+    for command in ("remove", "restore"):
+        for number in (2**63, -(2**70)):
+            refused = run_alexnet("index", command, "--index", index_path, "--", number)
+            assert (refused.returncode, refused.stdout) == (1, "")
+            assert refused.stderr.startswith("error: no image has an id above 9223372036854775807: ")
+        refused = run_alexnet("index", command, "--index", index_path, "--label", "\udcff")
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert refused.stderr.startswith("error: invalid label '\\udcff': it is not UTF-8\n")
+
+
 def test_unknown_label(index_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     list_images(str(index_path), "circles")
     assert len(capsys.readouterr().out.splitlines()) == 30
