@@ -40,6 +40,11 @@ class FeatureFile:
         self._file = self._open(os.O_RDONLY)  # stays readable when compacting unlinks it
         self._stamp = self._read_stamp()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a file yet."""
+        return self._file is not None
+
     def scan_on_gpu(self) -> None:
         """Scan on a GPU from now on. Raises DeviceError, also for float16."""
         if self.dtype != np.float32:

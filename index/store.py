@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -54,6 +55,9 @@ LOCK = "lock"
 MAX_ROWS_VERIFIED_AT_ONCE = 4096
 """An index of at most so many rows is compared with its checksums before it opens (some tenths of a second), a larger
 one in the background."""
+GENERATION_FILE = re.compile(r"(?:features|codes)-([0-9]+)(?:\.f32|\.f16|-[0-9a-f]{16}\.u8.*)")
+"""Name of a file that a compaction replaces, with its generation."""
+MAX_OPEN_ATTEMPTS = 3
 LOCK_POLL_SECONDS = 0.1
 MAX_SEARCH_RETRIES = 3
 """Times that a search that met damaged rows is repeated, before it waits for all rows to be verified."""
@@ -105,6 +109,8 @@ class ImageIndex(EntrySearch):
             features_path = self._metadata.features_path(path, self._generation)
             features = FeatureFile(features_path, self.dim, len(rows), self.space.dtype)
             stack.callback(features.close)
+            if len(rows) and self._was_compacted_meanwhile(features):
+                raise IndexReplacedError(f"the index at {path} was compacted while it was opened: try again")
             self.damaged: Mapping[int, str] = {}
             self._current = Snapshot(features, rows)
             self._pool = stack.enter_context(SearchPool())
@@ -115,6 +121,11 @@ class ImageIndex(EntrySearch):
     @classmethod
     def open(cls, path: Path, writable: bool = False) -> ImageIndex:
         """Open an existing index. Raises IndexNotFoundError, IndexStoreError, or ReadOnlyIndexError if locked."""
+        for _ in range(MAX_OPEN_ATTEMPTS - 1):
+            try:
+                return cls(path, writable)
+            except IndexReplacedError:  # compacted while it was opened
+                continue
         return cls(path, writable)
 
     @classmethod
@@ -332,11 +343,24 @@ class ImageIndex(EntrySearch):
             with self._swap_lock:  # searches wait for it
                 self._current = Snapshot(features, rows)
                 before.features.close()
-            for file in (before.features.path, *self.path.glob(f"codes-{generation - 1}-*")):
-                file.unlink(missing_ok=True)
+            self._delete_old_generations()
             if before.codes is not None:
                 self._current = replace(self._current, codes=self._load_codes(before.codes.encoder))
         return len(records) - len(kept)
+
+    def _delete_old_generations(self) -> None:
+        """Delete the features and codes from before this compaction, and those that one left that was killed."""
+        for file in self.path.iterdir():
+            if (match := GENERATION_FILE.fullmatch(file.name)) and int(match[1]) < self._generation:
+                file.unlink(missing_ok=True)
+
+    def _was_compacted_meanwhile(self, features: FeatureFile) -> bool:
+        """Whether a writer has compacted the index after its catalog was opened for reading, and before its features
+        were: the file of the features is gone then, and there is a newer one."""
+        if self.writable or features.is_open:
+            return False
+        matches = (GENERATION_FILE.fullmatch(file.name) for file in self.path.glob("features-*"))
+        return any(match and int(match[1]) > self._generation for match in matches)
 
     def _write(self, additions: Sequence[PendingAdd]) -> tuple[WriteBatch, list[int]]:
         """Write additions in one commit."""

@@ -8,12 +8,14 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from index.entries import AddResult, NewEntry
+from index.row_table import RowTable
 from index.search import Query
 from index.store import CATALOG, ImageIndex
 from model.artifacts.artifact import Artifact, FileRecord
@@ -101,6 +103,36 @@ def test_compacting_deletes_images_and_keeps_ids(index: ImageIndex, artifact: Ar
     again = ImageIndex.create(index.path, artifact)
     assert search_ids(again) == [7, 2, 3, 5, 6]
     again.close()
+
+
+def test_compacting_deletes_what_a_killed_compaction_left(index: ImageIndex) -> None:
+    old = ("features-1.f32", "codes-1-0123456789abcdef.u8")
+    for compactions in (1, 2):
+        for name in old:
+            (index.path / name).touch()
+        (index.path / "features-1.txt").touch()
+        index.remove(compactions)
+        assert index.compact() == 1
+        assert not any((index.path / name).exists() for name in old)
+    assert search_ids(index) == [3, 4, 5, 6]
+    assert (index.path / "features-1.txt").exists()  # not of this program
+
+
+def test_an_index_that_is_compacted_while_it_is_opened(index: ImageIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = RowTable.from_groups
+
+    def compact_meanwhile(groups: Any) -> RowTable:
+        rows = read(groups)
+        monkeypatch.undo()
+        index.remove(1)
+        index.compact()
+        return rows
+
+    monkeypatch.setattr(RowTable, "from_groups", compact_meanwhile)
+    reader = ImageIndex.open(index.path)
+    assert dict(reader.damaged) == {}
+    assert search_ids(reader) == [2, 3, 4, 5, 6]
+    reader.close()
 
 
 def test_a_reader_changes_nothing(index: ImageIndex) -> None:
