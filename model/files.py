@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
@@ -24,8 +25,11 @@ def atomic_write(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]
     """Open a temporary file beside `path` (`NAME.partial`, text in UTF-8) that replaces it when the block ends.
 
     Readers see the old file or the new one, never a part of it, after a crash or a power cut, too. If the block or the
-    disk fails, `path` is unchanged and the temporary file is removed. Raises OSError.
+    disk fails, `path` is unchanged and the temporary file is removed. Raises OSError, also where `path` is a device or
+    a pipe: the file would take its place.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(errno.EINVAL, "it is a device or a pipe, and would be replaced by a file", str(path))
     partial = path.with_name(f"{path.name}.partial")
     try:
         with partial.open(mode, encoding="utf-8" if mode == "w" else None) as file:
