@@ -62,7 +62,7 @@ def publish(
                 versions = [int(path.name) for path in home.iterdir() if path.name.isdecimal()]
                 version = version or max((1 + number for number in versions), default=first_version(name))
                 manifest = manifest.model_copy(update={"name": name, "version": version, "files": files})
-                (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
+                (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", "utf-8")
                 fsync(folder / MANIFEST)
                 fsync(folder)
                 target = home / str(version)

@@ -7,6 +7,8 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -20,7 +22,7 @@ from pydantic import ValidationError
 
 from model.artifacts import artifact as artifacts
 from model.artifacts import writer
-from model.artifacts.artifact import Label, Manifest, Measurement
+from model.artifacts.artifact import Artifact, Label, Manifest, Measurement
 from model.exceptions import ArtifactError
 
 LABELS = (Label(id="a", name="A"), Label(id="b", name="B"))
@@ -283,3 +285,19 @@ def test_a_file_that_is_added_meanwhile_is_kept(tmp_path: Path) -> None:
     added = writer.add_file(loaded, "network.int8.onnx", add_another)
     assert {"encoder.onnx", "network.int8.onnx"} <= added.manifest.files.keys()
     assert (added.path / "encoder.onnx").read_bytes() == b"second"
+
+
+def test_a_manifest_is_utf_8_whatever_the_locale(artifact: Artifact, tmp_path: Path) -> None:
+    script = (
+        "import shutil, sys; from pathlib import Path; from model.artifacts.artifact import LABELS, load\n"
+        "from model.artifacts.writer import publish\n"
+        "source = load(Path(sys.argv[1]))\n"
+        "def write(folder):\n"
+        "    for name in source.manifest.files.keys() - {LABELS}:\n"
+        "        shutil.copyfile(source.path / name, folder / name)\n"
+        "    return source.manifest.model_copy(update={'license': '\\u00a9'})\n"
+        "publish(Path(sys.argv[2]), 'other', source.labels, write)\n"
+    )
+    ascii_only = os.environ | {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
+    subprocess.run([sys.executable, "-c", script, artifact.path, tmp_path], env=ascii_only, check=True)
+    assert artifacts.load(tmp_path / "other").manifest.license == "©"
