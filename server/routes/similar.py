@@ -120,15 +120,23 @@ async def similar_to_indexed(
 
 
 def _combine(index: Index, features: list[NDArray[np.float32]], params: SearchParams) -> NDArray[np.float32]:
-    """The (dim,) feature to search for: Rocchio's relevance feedback, clipped at 0 as features after ReLU are."""
+    """The (dim,) feature to search for: the mean of the positive ones, moved away from the negative ones."""
     features = [*features, *index.features(params.id or ())]
     if not features:
         raise InvalidRequestError("no image: send an image, or the id of an indexed one")
     positive = features[0] if len(features) == 1 else np.mean(features, axis=0)
     if params.minus:
-        negative = np.mean(index.features(params.minus), axis=0)
-        positive = np.maximum(positive + np.float32(NEGATIVE_WEIGHT) * (positive - negative), 0)
+        positive = move_away(positive, np.mean(index.features(params.minus), axis=0))
     return positive.astype(np.float32)
+
+
+def move_away(positive: NDArray[np.float32], negative: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rocchio's relevance feedback, from two (dim,) features.
+
+    Where no number of either is negative, as after ReLU, neither is one of the result; after tanh they may be.
+    """
+    result = positive + np.float32(NEGATIVE_WEIGHT) * (positive - negative)
+    return np.maximum(result, 0) if min(positive.min(), negative.min()) >= 0 else result
 
 
 async def _search(
