@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from experiments import command
 from experiments.results import Results
 from experiments.sources import write_split
+from model.artifacts.history import read_history
 from model.exceptions import TrainingError
 from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
 from training.evaluation.ensemble import evaluate_ensemble
@@ -34,7 +35,8 @@ PAPER = {CENTER_CROP: ("+1.5 / +1.3", "+1.6 / +1.3"), ENSEMBLE: ("-2.6 / -1.8", 
 
 
 def train_row(base: Mapping[str, Any], row: Mapping[str, Any], seed: int, environment: Environment) -> dict[str, Any]:
-    """Train and measure one network; its top-1 and top-5 errors from 0 to 1 by number of crops."""
+    """Train and measure one network: its top-1 and top-5 errors from 0 to 1 by number of crops, and the training and
+    validation `losses` of the last epoch."""
     config = TrainConfig.create(
         RecipeOptions(**base.get("recipe", {}) | row.get("recipe", {})),
         NetworkOptions(**base.get("network", {}) | row.get("network", {})),
@@ -42,7 +44,10 @@ def train_row(base: Mapping[str, Any], row: Mapping[str, Any], seed: int, enviro
         environment,
     )
     artifact, _ = command.train_or_resume(config)
-    return command.list_errors(artifact.manifest.measurements)
+    history = read_history(artifact)
+    assert history is not None
+    last = history.epochs[-1]
+    return command.list_errors(artifact.manifest.measurements) | {"losses": [last.train_loss, last.validation_loss]}
 
 
 def measure_ensemble(data: str, members: Sequence[Path]) -> dict[str, Any]:
@@ -67,26 +72,36 @@ def compare_errors(results: Results, row: str) -> Errors:
 
 
 def format_table(grid: Mapping[str, Any], results: Results) -> str:
-    """Markdown: a row's change in points, minimum and maximum over the seeds, and what was reported elsewhere."""
+    """Markdown: a row's change in points, minimum and maximum over the seeds, and what was reported elsewhere.
+
+    Losses are those of the training and the validation images in the last epoch, seed 0.
+    """
     whole = [run["10"] for name, run in results.runs.items() if name.startswith(f"{WHOLE}, ")]
     errors = [f"{e.mean():.2f} ({e.min():.2f} to {e.max():.2f})" for e in 100 * np.array(whole).T]
     lines = [
-        f"The network: top-1 error {errors[0]} %, top-5 error {errors[1]} %, ten crops, {len(whole)} seeds.",
+        f"The network: top-1 error {errors[0]} %, top-5 error {errors[1]} %, ten crops, seeds: {len(whole)}; losses "
+        f"{format_losses(results, WHOLE)}.",
         "",
-        "| change | seeds | top-1, points | top-5, points | the paper | the authors' logs |",
-        "|---|---|---|---|---|---|",
+        "| change | seeds | top-1, points | top-5, points | losses | the paper | the authors' logs |",
+        "|---|---|---|---|---|---|---|",
     ]
     measured = list_measured_rows(grid, results)
     for row in list_rows(grid):
         reported = PAPER.get(row) or tuple(grid["rows"][row].get(source, "") for source in REPORTED)
         if row not in measured:
-            lines.append(f"| {' | '.join((row, '0', 'not run', 'not run', *reported))} |")
+            lines.append(f"| {' | '.join((row, '0', 'not run', 'not run', '', *reported))} |")
             continue
         changes = compare_errors(results, row)
         ours = [f"{c.mean():+.2f}" + (f" ({c.min():+.2f} to {c.max():+.2f})" if len(c) > 1 else "") for c in changes.T]
         seeds = str(results.runs[row]["members"] if row == ENSEMBLE else len(changes))
-        lines.append(f"| {' | '.join((row, seeds, *ours, *reported))} |")
+        lines.append(f"| {' | '.join((row, seeds, *ours, format_losses(results, row), *reported))} |")
     return "\n".join(lines)
+
+
+def format_losses(results: Results, row: str) -> str:
+    """Training and validation loss of the last epoch, seed 0; empty where there are none."""
+    losses = results.runs.get(f"{row}, seed 0", {}).get("losses", [])
+    return " / ".join("not finite" if loss is None else f"{loss:.2f}" for loss in losses)
 
 
 def list_rows(grid: Mapping[str, Any]) -> list[str]:
