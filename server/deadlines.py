@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
-from server.exceptions import DeadlineExceededError, InvalidHeaderError
+from server.exceptions import DeadlineExceededError, InvalidHeaderError, ServerError
 
 T = TypeVar("T")
 
@@ -51,8 +51,11 @@ async def run_until_deadline(request: Request, deadline: float, work: Awaitable[
 
 
 async def _wait_for_disconnect(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+    try:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+    except ServerError:  # of a body that the request doesn't need; what its client does is not known from then on
+        await asyncio.Future()
 
 
 async def gather_all(work: Iterable[Awaitable[T]]) -> list[T]:

@@ -30,6 +30,15 @@ def test_requests_without_images_have_a_deadline(client: TestClient, path: str) 
     assert client.get(path, headers={"X-Request-Timeout": "soon"}).status_code == 422
 
 
+@pytest.mark.parametrize("encoding", ["br", "gzip"])
+def test_a_body_that_is_not_needed_fails_nothing(writable_client: TestClient, encoding: str) -> None:
+    """The request would be answered as if its client had left, although the image was removed."""
+    headers = {"Content-Encoding": encoding}
+    assert writable_client.get("/images/1/similar", headers=headers).status_code == 200
+    assert writable_client.delete("/images/1", headers=headers).status_code == 204
+    assert writable_client.get("/images/1").status_code == 404
+
+
 def test_when_one_image_fails_nobody_waits_for_the_others() -> None:
     async def run() -> None:
         left, forever = asyncio.Event(), asyncio.Event()
