@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
@@ -92,8 +93,9 @@ def _add_middleware(app: FastAPI, service: Service) -> ASGIApp:
     """
     settings = service.settings
     hosts = ["*"] if service.keys or "*" in settings.allowed_origins else settings.host_names
-    wrapped: ASGIApp = BodyLimitMiddleware(app, settings.request_timeout, settings.max_body_bytes)
-    wrapped = HeadMiddleware(ContentEncodingMiddleware(wrapped))
+    limit_body = partial(BodyLimitMiddleware, timeout=settings.request_timeout, max_bytes=settings.max_body_bytes)
+    wrapped: ASGIApp = limit_body(ContentEncodingMiddleware(limit_body(app)))  # as it is sent, and decompressed
+    wrapped = HeadMiddleware(wrapped)
     wrapped = HostMiddleware(wrapped, AllowedHosts(hosts))
     wrapped = ForwardedMiddleware(wrapped, settings.root_path, settings.proxies)
     wrapped = ShutdownMiddleware(wrapped, lambda: not service.seconds_to_finish)

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import importlib
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,33 +20,61 @@ from server.exceptions import InvalidBodyError, UnsupportedEncodingError
 
 MAX_CHUNK_BYTES = 256 * 1024
 """Decompressed at once, so that other requests are not kept waiting."""
+MAX_SMALL_FILES = 1000
+MIN_FILE_BYTES = 256
+"""A body may be several compressed files, one after the other. Each costs time, also an empty one: of more than
+MAX_SMALL_FILES the mean must be MIN_FILE_BYTES."""
 
 
-class Decompressor(Protocol):
-    """Compressed data as it arrives. `complete`: whether it may end here."""
+class Decompressor(ABC):
+    """Compressed data as it arrives; files one after the other are one. `complete`: whether it may end here."""
 
-    complete: bool
+    def __init__(self) -> None:
+        self.complete = False
+        self._current = self.start()
+        self._num_files, self._num_bytes = 1, 0
+
+    @abstractmethod
+    def start(self) -> Any:
+        """The library's decompressor of the next file; it has `eof` and `unused_data`."""
+
+    @abstractmethod
+    def decompress(self, data: bytes) -> Iterator[bytes]:
+        """The decompressed bytes of the next part of a file, at most MAX_CHUNK_BYTES at a time."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The decompressed bytes of the next part, at most MAX_CHUNK_BYTES at a time."""
+        """The decompressed bytes of the next part, at most MAX_CHUNK_BYTES at a time. Raises InvalidBodyError."""
+        self._num_bytes += len(data)
+        while data:
+            if self.complete:
+                self._start_next()
+            yield from self.decompress(data)
+            self.complete, data = self._current.eof, self._current.unused_data
+
+    def _start_next(self) -> None:
+        self._current, self.complete = self.start(), False
+        self._num_files += 1
+        if self._num_files > MAX_SMALL_FILES and self._num_bytes < MIN_FILE_BYTES * self._num_files:
+            raise InvalidBodyError(
+                f"the body is compressed in {self._num_files:,} files of less than {MIN_FILE_BYTES:,} bytes: compress "
+                "it in one"
+            )
 
 
-class ZlibDecompressor:
+class ZlibDecompressor(Decompressor):
     """gzip or deflate. `window_bits`: as in `zlib.decompressobj`."""
 
     def __init__(self, window_bits: int) -> None:
-        self.window_bits, self.complete = window_bits, False
-        self._current = zlib.decompressobj(window_bits)
+        self.window_bits = window_bits
+        super().__init__()
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        while data:
-            if self.complete:  # several gzip files, one after the other, are one
-                self._current, self.complete = zlib.decompressobj(self.window_bits), False
-            chunk = self._current.decompress(data, MAX_CHUNK_BYTES)
-            while chunk:
-                yield chunk
-                chunk = self._current.decompress(self._current.unconsumed_tail, MAX_CHUNK_BYTES)
-            self.complete, data = self._current.eof, self._current.unused_data
+    def start(self) -> Any:
+        return zlib.decompressobj(self.window_bits)
+
+    def decompress(self, data: bytes) -> Iterator[bytes]:
+        while chunk := self._current.decompress(data, MAX_CHUNK_BYTES):
+            yield chunk
+            data = self._current.unconsumed_tail
 
 
 class DeflateDecompressor(ZlibDecompressor):
@@ -62,23 +91,22 @@ class DeflateDecompressor(ZlibDecompressor):
         return super().feed(data)
 
 
-class ZstdDecompressor:
+class ZstdDecompressor(Decompressor):
     """zstd, by a module of Python 3.14 or the package backports.zstd."""
 
     def __init__(self, module: Any) -> None:
-        self.module, self.complete = module, False
-        self._current = module.ZstdDecompressor()
+        self.module = module
+        super().__init__()
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
-        while data:
-            if self.complete:
-                self._current, self.complete = self.module.ZstdDecompressor(), False
-            chunk = self._current.decompress(data, MAX_CHUNK_BYTES)
-            while chunk:
-                yield chunk
-                done = self._current.eof or self._current.needs_input
-                chunk = b"" if done else self._current.decompress(b"", MAX_CHUNK_BYTES)
-            self.complete, data = self._current.eof, self._current.unused_data
+    def start(self) -> Any:
+        return self.module.ZstdDecompressor()
+
+    def decompress(self, data: bytes) -> Iterator[bytes]:
+        chunk = self._current.decompress(data, MAX_CHUNK_BYTES)
+        while chunk:
+            yield chunk
+            done = self._current.eof or self._current.needs_input
+            chunk = b"" if done else self._current.decompress(b"", MAX_CHUNK_BYTES)
 
 
 def find_decompressors() -> tuple[dict[str, Callable[[], Decompressor]], tuple[type[Exception], ...]]:

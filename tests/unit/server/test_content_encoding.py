@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
 from collections.abc import Callable, Iterator
 
 import pytest
 from starlette.testclient import TestClient
 
-from server.content_encoding import ACCEPTED_ENCODINGS, DECOMPRESSORS, MAX_CHUNK_BYTES
+from server.content_encoding import (
+    ACCEPTED_ENCODINGS,
+    DECOMPRESSORS,
+    MAX_CHUNK_BYTES,
+    MAX_SMALL_FILES,
+    MIN_FILE_BYTES,
+)
 
 
 def raw_deflate(data: bytes) -> bytes:
@@ -57,6 +64,34 @@ def test_a_bomb_is_refused_before_it_has_opened(client: TestClient) -> None:
     headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
     assert client.patch("/images/1", content=bomb, headers=headers).status_code == 413
     assert all(len(chunk) <= MAX_CHUNK_BYTES for chunk in DECOMPRESSORS["gzip"]().feed(bomb))
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "zstd"])
+def test_very_many_small_files_in_one_are_refused(client: TestClient, jpeg: bytes, encoding: str) -> None:
+    """30 MB of them kept every other request waiting for six seconds."""
+    encode = ENCODERS[encoding]
+    few = encode(jpeg) + MAX_SMALL_FILES // 2 * encode(b"")
+    assert client.post("/classify", content=few, headers={"Content-Encoding": encoding}).status_code == 200
+    answer = client.post(
+        "/classify", content=(MAX_SMALL_FILES + 1) * encode(b""), headers={"Content-Encoding": encoding}
+    )
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_body")
+    assert "compress it in one" in answer.json()["error"]["message"]
+    large = encode(os.urandom(2 * MIN_FILE_BYTES))
+    assert sum(map(len, DECOMPRESSORS[encoding]().feed(2000 * large))) == 2000 * 2 * MIN_FILE_BYTES
+
+
+def test_a_compressed_body_is_as_large_as_any_at_most(client: TestClient) -> None:
+    """Also one that has no length in its headers, and nothing in it."""
+    header = gzip.compress(b"")[:3] + b"\x10" + gzip.compress(b"")[4:10]  # a comment follows, of any length
+
+    def pieces() -> Iterator[bytes]:
+        yield header
+        for _ in range(40):
+            yield b"x" * 2**20
+
+    answer = client.post("/classify", content=pieces(), headers={"Content-Encoding": "gzip"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
 
 
 @pytest.mark.parametrize("encoding", ["br", "gzip, gzip", "compress", "<x>"])
