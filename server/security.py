@@ -50,15 +50,24 @@ class Keys:
 
     @classmethod
     def read(cls, path: Path | None, text: str = "") -> Keys:
-        """From the lines of a file, or from comma-separated text. Raises KeyFileError."""
+        """From the lines of a file, or from comma-separated text. Raises KeyFileError, also for both, or for no key in
+        what should have some: the server would be open to everybody."""
         if path is None:
-            return cls(text.replace(",", "\n").splitlines())
+            keys = cls(text.replace(",", "\n").splitlines())
+            if text.strip() and not keys:
+                raise KeyFileError("ALEXNET_KEYS has no API key: write SCOPE:KEY,SCOPE:KEY, or unset it")
+            return keys
+        if text.strip():
+            raise KeyFileError(f"API keys are in ALEXNET_KEYS and in {path}: leave one of them")
         try:
-            return cls(path.read_text("utf-8-sig").splitlines())  # editors on Windows write a byte-order mark
+            keys = cls(path.read_text("utf-8-sig").splitlines())  # editors on Windows write a byte-order mark
         except OSError as error:
             raise KeyFileError(f"cannot read API keys from {path}: {error.strerror}") from error
         except UnicodeDecodeError as error:
             raise KeyFileError(f"cannot read API keys from {path}: it is not UTF-8, save it as UTF-8") from error
+        if not keys:
+            raise KeyFileError(f"no API key in {path}: write a line SCOPE KEY for each, or serve without --keys-file")
+        return keys
 
     def __bool__(self) -> bool:
         return bool(self._levels)

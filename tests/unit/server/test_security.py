@@ -170,6 +170,21 @@ def test_a_file_of_keys(tmp_path: Path) -> None:
         assert READ[:5] not in str(refused.value)
 
 
+def test_keys_that_would_be_ignored_are_refused(tmp_path: Path) -> None:
+    """A file without a key, as of an empty secret, opened the server to everybody."""
+    file = tmp_path / "keys"
+    file.write_text("# none yet\n\n")
+    with pytest.raises(KeyFileError, match="no API key in"):
+        Keys.read(file)
+    with pytest.raises(KeyFileError, match="no API key: write"):
+        Keys.read(None, " , ")
+    file.write_text(f"read {READ}\n")
+    with pytest.raises(KeyFileError, match="leave one of them"):
+        Keys.read(file, TEXT)
+    assert not Keys.read(None, " ")
+    assert Keys.read(file, "")
+
+
 def test_keys_have_any_printable_characters(tmp_path: Path) -> None:
     """In a file also commas; and comments are lines, whatever is in them."""
     file = tmp_path / "keys"
