@@ -106,7 +106,7 @@ class AllowedHosts:
     """
 
     def __init__(self, names: Iterable[str]) -> None:
-        self.names = {name.lower() for name in names}
+        self.names = {name.lower().removesuffix(".") for name in names}
 
     def check(self, request: Request) -> None:
         """Raise HostNotAllowedError for another name in the Host header, or in `X-Forwarded-Host` of a proxy."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -13,11 +14,16 @@ from model.artifacts.artifact import Precision
 from server.access_log import LogLevel
 from server.addresses import normalize_prefix
 
+HOST_NAME = re.compile(r"\*|(\*\.)?[^*:/\s]+|\[?[0-9A-Fa-f:.]+\]?")
+"""A name, names below a domain, any name, or an IPv6 address."""
+ORIGIN = re.compile(r"\*|[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s*]+")
+"""As browsers send it, or any."""
+
 
 class Settings(BaseSettings):
     """The server's settings, frozen after start."""
 
-    model_config = SettingsConfigDict(env_prefix="ALEXNET_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="ALEXNET_", frozen=True, allow_inf_nan=False)
 
     home: Path = Field(Path(), description="Folder that holds the folders artifacts and indexes.")
     artifact: Path | None = Field(
@@ -133,6 +139,22 @@ class Settings(BaseSettings):
     def _check_root_path(cls, value: str) -> str:
         return normalize_prefix(value)
 
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _check_hosts(cls, value: str) -> str:
+        for name in _split(value):
+            if not HOST_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is no name of a host: write NAME or *.DOMAIN, without scheme and port")
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, value: str) -> str:
+        for origin in _split(value):
+            if not ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin: write SCHEME://NAME or SCHEME://NAME:PORT, without a path")
+        return value
+
     @field_validator("trusted_proxies")
     @classmethod
     def _check_proxies(cls, value: str) -> str:
@@ -149,7 +171,7 @@ class Settings(BaseSettings):
     @property
     def allowed_origins(self) -> list[str]:
         """Origins of other web pages that may use the server; `*` for all."""
-        return _split(self.cors_origins)
+        return _split(self.cors_origins.lower())
 
     @property
     def host_names(self) -> list[str]:

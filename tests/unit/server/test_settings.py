@@ -57,7 +57,30 @@ def test_files_with_a_byte_order_mark(tmp_path: Path) -> None:
         Keys.read(keys)
 
 
-@pytest.mark.parametrize("name", ["trusted_proxies", "root_path", "requests_per_second"])
-def test_settings_that_would_mislead_are_refused(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("trusted_proxies", "127.0.0.1, prxy"),
+        ("root_path", "/<a>"),
+        ("requests_per_second", 0),
+        ("drain_seconds", "inf"),
+        ("shutdown_timeout", "inf"),
+        ("request_timeout", "nan"),
+        ("cors_origins", "https://a.example/"),
+        ("cors_origins", "a.example"),
+        ("cors_origins", "https://*.a.example"),
+        ("allowed_hosts", "nas.local:8000"),
+        ("allowed_hosts", "http://nas.local"),
+        ("allowed_hosts", "a*.example.org"),
+    ],
+)
+def test_settings_that_would_mislead_are_refused(name: str, value: object) -> None:
     with pytest.raises(ValueError, match=name):
-        Settings.model_validate({name: {"trusted_proxies": "127.0.0.1, prxy", "root_path": "/<a>"}.get(name, 0)})
+        Settings.model_validate({name: value})
+
+
+def test_names_and_origins_as_people_write_them() -> None:
+    hosts = Settings(allowed_hosts="nas.local, *.example.org,*,10.0.0.1, ::1,[fe80::1]").host_names
+    assert hosts == ["nas.local", "*.example.org", "*", "10.0.0.1", "::1", "[fe80::1]"]
+    origins = Settings(cors_origins="https://A.example:8443, *,http://[::1]:80").allowed_origins
+    assert origins == ["https://a.example:8443", "*", "http://[::1]:80"]
