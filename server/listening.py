@@ -30,15 +30,25 @@ def bind(host: str, port: int) -> list[socket.socket]:
                 port = sockets[-1].getsockname()[1]
         if not sockets and unavailable:
             raise unavailable
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: of a name that can't be one, such as a..b
         for listener in sockets:
             listener.close()
         raise BindError(_explain(error, host, port)) from error
     return sockets
 
 
-def _explain(error: OSError, host: str, port: int) -> str:
+def listen(listener: socket.socket, backlog: int) -> None:
+    """Listen on a bound socket. Two servers that start at once can both bind to a port. Raises BindError."""
+    try:
+        listener.listen(backlog)
+    except OSError as error:
+        raise BindError(_explain(error, *listener.getsockname()[:2])) from error
+
+
+def _explain(error: OSError | UnicodeError, host: str, port: int) -> str:
     remedy = "choose another --host or --port"
+    if isinstance(error, UnicodeError):
+        return f"cannot listen on {join_address(host, port)}: it is no name of a host; {remedy}"
     if error.errno == errno.EADDRINUSE:
         remedy = (
             f"stop the program that uses it, or choose another port: --port {port % 65535 + 1}; --port 0: any free one"

@@ -16,6 +16,7 @@ from typing import Any
 import uvicorn
 
 from server.exceptions import ReloadError
+from server.listening import listen
 from server.log_output import flush_logs
 from server.service import Service
 from server.signals import Signals
@@ -71,9 +72,11 @@ class DrainingServer(uvicorn.Server):
         self._loop = asyncio.get_running_loop()
         self._loop.set_exception_handler(self._handle_loop_error)
         self.signals.reload_with(self._reload)
+        for listener in sockets or ():
+            listen(listener, LISTEN_BACKLOG)  # another server may have begun to since this one has bound it
         await super().startup(sockets)
         for listener in sockets or ():
-            listener.listen(LISTEN_BACKLOG)  # asyncio would accept as many at once as may wait
+            listen(listener, LISTEN_BACKLOG)  # again: asyncio accepts as many at once as it lets wait
         logger.info("accepting requests")
 
     def _reload(self) -> None:

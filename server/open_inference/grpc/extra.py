@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
 from model.requirements import install_extra
-from server.exceptions import MissingExtraError
+from server.exceptions import BindError, MissingExtraError
 from server.listening import check_address
 from server.settings import Settings
 
@@ -21,6 +21,8 @@ def check_grpc(settings: Settings) -> None:
     """Raise MissingExtraError or BindError, before anything slow is done, if the settings can't be met."""
     if settings.grpc_port is not None:
         load_serve_grpc()
+        if settings.grpc_port == settings.port != 0 and settings.uds is None:
+            raise BindError(f"--grpc-port and --port are both {settings.port}: choose two ports")
         check_address(settings.host, settings.grpc_port)
 
 

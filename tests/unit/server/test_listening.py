@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from server.exceptions import BindError
-from server.listening import bind, bind_unix, check_address, display_url, remove_unix_socket
+from server.listening import bind, bind_unix, check_address, display_url, listen, remove_unix_socket
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,19 @@ def test_an_address_that_is_no_address_of_this_machine() -> None:
         bind("2001:db8::1", 80)
     with pytest.raises(BindError):
         bind("nothing.invalid", 80)
+    with pytest.raises(BindError, match="it is no name of a host; choose another --host"):
+        bind("a..b", 80)
+
+
+def test_two_that_start_at_once_on_one_port() -> None:
+    """Both can bind to it; the second to listen says in a line why it can't."""
+    (first,) = bind("127.0.0.1", 0)
+    (second,) = bind("127.0.0.1", first.getsockname()[1])
+    with first, second:
+        listen(first, 1)
+        listen(first, 2)
+        with pytest.raises(BindError, match="Address already in use; stop the program that uses it"):
+            listen(second, 1)
 
 
 def test_a_unix_socket(tmp_path: Path) -> None:

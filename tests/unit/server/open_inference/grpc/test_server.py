@@ -222,6 +222,8 @@ def test_the_binary_definition_is_that_of_the_proto_file(tmp_path: Path) -> None
 def test_a_port_in_use_is_said(port: int) -> None:
     with pytest.raises(BindError, match="choose another"):
         extra.check_grpc(Settings(grpc_port=port))
+    with pytest.raises(BindError, match="--grpc-port and --port are both 8000: choose two ports"):
+        extra.check_grpc(Settings(grpc_port=8000, port=8000))
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
