@@ -14,7 +14,7 @@ from alexnet_client import calls
 from alexnet_client.exceptions import AlexNetServerError
 from alexnet_client.images import ImageLike
 from alexnet_client.requests import Connection, Request
-from alexnet_client.responses import AddedImage, Classification, Neighbor, parse_response
+from alexnet_client.responses import AddedImage, Classification, Neighbor, member, parse_neighbors, parse_response
 from alexnet_client.retries import RETRY_ERRORS, RETRY_STATUSES, Retries
 
 Result = TypeVar("Result")
@@ -52,8 +52,8 @@ class AsyncClient:
         while has_more:
             request = calls.similar_request(image, {"k": page_size, "cursor": cursor} | query)
             page = await self._send(request)
-            for item in page["neighbors"]:
-                yield Neighbor.parse(item)
+            for neighbor in parse_neighbors(page):
+                yield neighbor
             cursor, has_more = page["next_cursor"], page["has_more"]
 
     @overload
@@ -74,7 +74,7 @@ class AsyncClient:
         while cursor is not None:
             query = {"label": label, "cursor": cursor, "limit": page_size}
             page = await self._send(Request("GET", "/images", query))
-            for image in page["images"]:
+            for image in member(page, "images"):
                 yield image["id"], image["label"]
             cursor = page["next_cursor"]
 

@@ -18,6 +18,7 @@ from alexnet_client.responses import (
     Neighbor,
     parse_added,
     parse_classifications,
+    parse_neighbors,
 )
 
 Result = TypeVar("Result")
@@ -43,8 +44,7 @@ def classify(
 
 def similar(image: ImageLike | int, query: Mapping[str, Any]) -> Call[list[Neighbor]]:
     """POST /similar, or GET for an indexed image."""
-    page = yield similar_request(image, query)
-    return [Neighbor.parse(item) for item in page["neighbors"]]
+    return parse_neighbors((yield similar_request(image, query)))
 
 
 def similar_request(image: ImageLike | int, query: Mapping[str, Any]) -> Request:

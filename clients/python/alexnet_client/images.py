@@ -43,8 +43,9 @@ def to_bytes(image: ImageLike) -> bytes:
         try:
             with open(image, "rb") as file:  # noqa: PTH123
                 return file.read()
-        except OSError as error:
-            raise InvalidInputError(f"can't read {os.fspath(image)}: {error.strerror or error}") from error
+        except (OSError, ValueError) as error:  # ValueError: a path with a NUL
+            reason = (error.strerror if isinstance(error, OSError) else None) or error
+            raise InvalidInputError(f"can't read {os.fspath(image)}: {reason}") from error
     if _is_pil(image):
         return _encode_pil(image)
     if hasattr(image, "shape") and hasattr(image, "tobytes"):

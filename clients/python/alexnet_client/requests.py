@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +26,11 @@ class Request:
     body: Any = None
 
     def options(self) -> dict[str, Any]:
-        """What httpx2 is called with."""
+        """What httpx2 is called with. Raises InvalidInputError."""
+        try:
+            json.dumps([dict(self.query), dict(self.form), self.body], ensure_ascii=False, default=str).encode()
+        except UnicodeEncodeError as error:
+            raise InvalidInputError(f"text must be UTF-8, and can't have {error.object[error.start]!a}") from None
         options: dict[str, Any] = {"params": {k: v for k, v in self.query.items() if v is not None}}
         if self.files:
             options |= {"files": list(self.files), "data": dict(self.form)}
@@ -45,6 +51,12 @@ class Connection:
     def __post_init__(self) -> None:
         if not self.address.startswith(("http://", "https://")):
             raise InvalidInputError(f"the address must begin with http:// or https://: {self.address}")
+        try:
+            httpx2.URL(self.address).host.encode("idna")  # as the resolver does
+        except (httpx2.InvalidURL, UnicodeError) as error:
+            raise InvalidInputError(f"the address {self.address} can't be one: {error}") from None
+        if self.key and not re.fullmatch("[!-~]+", self.key):
+            raise InvalidInputError("the key must be printable ASCII without spaces; is there a line break at its end?")
         if self.retries.attempts < 1:
             raise InvalidInputError("Retries.attempts must be at least 1")
 

@@ -40,8 +40,9 @@ class Classification:
 
     @classmethod
     def parse(cls, body: Mapping[str, Any]) -> Classification:
+        items = member(body, "predictions")
+        predictions = tuple(Prediction(p["index"], p["id"], p["name"], p["probability"]) for p in items)
         model = body.get("model") or NO_MODEL
-        predictions = tuple(Prediction(p["index"], p["id"], p["name"], p["probability"]) for p in body["predictions"])
         version = (model["name"], model["version"])
         return cls(version, predictions, body.get("familiarity"), body.get("familiar"))
 
@@ -89,6 +90,18 @@ class AddedImage:
         return cls(body["id"], body["status"])
 
 
+def member(body: Any, name: str) -> Any:
+    """A member of a response. Raises AlexNetServerError where it is none of alexnet-server's."""
+    if not isinstance(body, Mapping) or name not in body:
+        raise _foreign_response(200, f"no {name!r}", "")
+    return body[name]
+
+
+def parse_neighbors(page: Any) -> list[Neighbor]:
+    """The neighbors of one page."""
+    return [Neighbor.parse(item) for item in member(page, "neighbors")]
+
+
 def parse_classifications(body: Any) -> list[Classification | AlexNetServerError]:
     """The results of one image (an object) or of several (a list), each a classification or its error."""
     items: Sequence[Mapping[str, Any]] = body if isinstance(body, list) else [body]
@@ -97,14 +110,20 @@ def parse_classifications(body: Any) -> list[Classification | AlexNetServerError
 
 def parse_added(body: Mapping[str, Any]) -> list[AddedImage | AlexNetServerError]:
     """The results of added images, each with its id or its error."""
-    return [_image_error(item["error"]) if "error" in item else AddedImage.parse(item) for item in body["images"]]
+    return [
+        _image_error(item["error"]) if "error" in item else AddedImage.parse(item) for item in member(body, "images")
+    ]
 
 
 def parse_response(response: httpx2.Response, ignore_missing: bool) -> Any:
     """The JSON of a response. Raises AlexNetServerError. `ignore_missing`: an earlier attempt, whose response was lost,
     may have removed the image."""
     if response.is_success:
-        return response.json() if response.content else None
+        try:
+            return response.json() if response.content else None
+        except ValueError:
+            request_id = response.headers.get("X-Request-ID", "")
+            raise _foreign_response(response.status_code, "no JSON", request_id) from None
     if ignore_missing and response.status_code == 404:
         return None
     try:
@@ -114,6 +133,11 @@ def parse_response(response: httpx2.Response, ignore_missing: bool) -> Any:
         raise AlexNetServerError(
             response.status_code, "unknown", text, response.headers.get("X-Request-ID", "")
         ) from None
+
+
+def _foreign_response(status: int, problem: str, request_id: str) -> AlexNetServerError:
+    message = f"the response has {problem}: is alexnet-server at this address, or something else?"
+    return AlexNetServerError(status, "unknown", message, request_id)
 
 
 def _server_error(status: int, error: Mapping[str, str]) -> AlexNetServerError:

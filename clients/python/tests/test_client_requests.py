@@ -170,6 +170,46 @@ def test_fields_of_newer_and_older_servers() -> None:
     assert (result.familiarity, result.familiar, result.model) == (0.01, False, ("", 0))
 
 
+@pytest.mark.parametrize("content", [b"<html>log in</html>", b'{"a": 1}', b"[[]]"])
+def test_something_else_answers(content: bytes) -> None:
+    """Every error is one of the package's own."""
+    with connect(lambda _: httpx2.Response(200, content=content)) as client:
+        for call in (client.classify, client.similar, client.add, lambda image: list(client.iter_similar(image))):
+            with pytest.raises(AlexNetServerError, match="is alexnet-server at this address"):
+                call(b"a")
+        with pytest.raises(AlexNetServerError, match="is alexnet-server at this address"):
+            list(client.images())
+
+
+@pytest.mark.parametrize(
+    ("address", "key"),
+    [
+        ("http://server:port", None),
+        ("http://[::1", None),
+        ("http://a..b", None),
+        ("http://server", "secret-of-16-chars\n"),
+        ("http://server", "schl\u00fcssel"),
+    ],
+)
+def test_what_can_not_be_sent_is_said_at_once(address: str, key: str | None) -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        Client(address, key)
+    assert not key or key[:6] not in str(refused.value)
+
+
+def test_text_that_is_not_utf8_is_not_sent() -> None:
+    with Client("http://server") as client:
+        for call in (
+            lambda: client.set_label(1, "\ud800"),
+            lambda: client.add(b"a", "\ud800"),
+            lambda: client.similar(1, label="\ud800"),
+        ):
+            with pytest.raises(InvalidInputError, match=r"can't have '\\ud800'"):
+                call()
+        with pytest.raises(InvalidInputError, match="embedded null byte"):
+            client.classify("a\0b")
+
+
 def test_nobody_answers() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
