@@ -7,14 +7,19 @@ import re
 from starlette.types import Scope
 
 PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
+MAX_PREFIX_LENGTH = 200
+"""A response has the prefix some thousand times: three for each of 1000 images."""
 
 
 def normalize_prefix(prefix: str) -> str:
     """A prefix with a slash at its beginning and none at its end; empty for none. Raises ValueError."""
     path = prefix.strip().rstrip("/")
     path = path if not path or path.startswith("/") else f"/{path}"
-    if not PREFIX.fullmatch(path):
-        raise ValueError(f"invalid prefix {prefix[:80]!r}: write a path like /vision, of letters, digits and -._~")
+    if len(path) > MAX_PREFIX_LENGTH or not PREFIX.fullmatch(path):
+        raise ValueError(
+            f"invalid prefix {prefix[:80]!r}: write a path like /vision, of letters, digits and -._~, and of at most "
+            f"{MAX_PREFIX_LENGTH} characters"
+        )
     return path
 
 

@@ -54,7 +54,7 @@ class ForwardedMiddleware:
         if scope["client"][0] in self.trusted:
             scope["forwarded_host"] = headers.get("x-forwarded-host", "").partition(",")[0].strip()
         if scope["client"][0] in self.trusted and "x-forwarded-prefix" in headers:
-            prefix = "".join(map(normalize_prefix, headers["x-forwarded-prefix"].split(",")))
+            prefix = normalize_prefix("".join(map(normalize_prefix, headers["x-forwarded-prefix"].split(","))))
         elif prefix and (path == prefix or path.startswith(f"{prefix}/")):  # this proxy left the prefix
             path = path[len(prefix) :] or "/"
         path = path if path == "/" else path.removesuffix("/")

@@ -21,6 +21,7 @@ HEADER_TIMEOUT = 10.0
 """Seconds from the first byte, or from the connection, to the end of the headers."""
 
 MAX_HEADER_BYTES = 16 * 1024
+"""Of a request's line and headers, counted as they are sent; h11 counts only those that haven't arrived at once."""
 
 WRITE_TIMEOUT = 10.0
 MIN_WRITE_BYTES = 10 * 1024
@@ -49,7 +50,7 @@ def max_connections() -> int:
 
 
 class StrictConnection(h11.Connection):
-    """Refuses what h11 lets through: ambiguous lengths, and bodies in very many small chunks.
+    """Refuses what h11 lets through: large headers, ambiguous lengths, and bodies in very many small chunks.
 
     `reason`: why a request was refused.
     """
@@ -61,6 +62,7 @@ class StrictConnection(h11.Connection):
         event = super().next_event()
         if isinstance(event, h11.Request):
             self._chunks = self._bytes = 0
+            self._check_size(event)
             self._check_length(event)
         elif isinstance(event, h11.Data):
             self._chunks += event.chunk_start
@@ -68,6 +70,11 @@ class StrictConnection(h11.Connection):
             if self._chunks > MAX_SMALL_CHUNKS and self._bytes < MIN_CHUNK_BYTES * self._chunks:
                 self._refuse(f"chunks of less than {MIN_CHUNK_BYTES} bytes: send larger ones")
         return event
+
+    def _check_size(self, request: h11.Request) -> None:
+        headers = sum(len(name) + len(value) + len(": \r\n") for name, value in request.headers)
+        if len(request.method) + len(request.target) + headers > MAX_HEADER_BYTES:
+            self._refuse(f"headers of more than {MAX_HEADER_BYTES:,} bytes: send smaller ones")
 
     def _check_length(self, request: h11.Request) -> None:
         """A proxy might take the other length for the right one, and see two requests where there is one."""

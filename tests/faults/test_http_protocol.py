@@ -13,6 +13,7 @@ import pytest
 
 from model.artifacts.artifact import Artifact
 from server import http_protocol
+from server.http_protocol import MAX_HEADER_BYTES
 from server.service import Service
 from server.settings import Settings
 from tests.helpers.polling import wait_until
@@ -57,6 +58,13 @@ def test_what_two_readers_could_read_differently_is_refused(port: int, head: byt
     assert received.count(b"HTTP/1.1 ") == 1
     status, body = received[9:12], received.partition(b"\r\n\r\n")[2]
     assert (status, json.loads(body)["error"]["code"]) == (b"400", "bad_request")
+
+
+@pytest.mark.parametrize("header", [b"X: " + b"x" * MAX_HEADER_BYTES + b"\r\n", b"X: y\r\n" * 5000])
+def test_large_headers_are_refused_also_where_they_arrive_at_once(port: int, header: bytes) -> None:
+    received = exchange(port, b"GET /live HTTP/1.1\r\nHost: x\r\n" + header + b"\r\n" + LIVE)
+    assert received.count(b"HTTP/1.1 ") == received.count(b"HTTP/1.1 400") == 1
+    assert b"headers of more than 16,384 bytes: send smaller ones" in received
 
 
 def test_the_absolute_form(port: int) -> None:

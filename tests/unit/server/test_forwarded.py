@@ -89,6 +89,8 @@ def test_a_prefix_in_a_header_counts_from_trusted_addresses(service: Service) ->
         assert client.get("/images/1", headers={"X-Forwarded-Prefix": "/images"}).json()["error"]["code"] == "no_index"
         wrong = client.get("/live", headers={"X-Forwarded-Prefix": '/"><script>'})
         assert (wrong.status_code, wrong.json()["error"]["code"]) == (400, "bad_request")
+        for long in ("/a" * 101, ", ".join(["/a"] * 101)):  # a list of 1000 images has it 3000 times
+            assert client.get("/images/1", headers={"X-Forwarded-Prefix": long}).status_code == 400
     with client_at(service, "9.9.9.9", root_path="") as client:
         assert 'data-openapi="/openapi.json"' in client.get("/docs", headers=PREFIX).text
 
