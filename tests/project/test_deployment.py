@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -17,8 +18,11 @@ import pytest
 import yaml
 from starlette.testclient import TestClient
 
+from model.artifacts.artifact import Artifact
+from server.service import Service
 from server.settings import Settings
 from server.shutdown import CLOSE_SECONDS
+from tests.helpers.server import served_in_thread
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -129,7 +133,7 @@ def test_probes_have_endpoints(client: TestClient) -> None:
         assert request["port"] == port["name"]
         assert client.get(request["path"]).status_code == 200
     dockerfile = (ROOT / "Dockerfile").read_text()
-    ports = re.findall(r"^(?:ENV ALEXNET_PORT=|EXPOSE )(\d+)$", dockerfile, re.MULTILINE)
+    ports = re.findall(r"^(?:ENV .*ALEXNET_PORT=|EXPOSE )(\d+)$", dockerfile, re.MULTILINE)
     assert (
         [int(number) for number in ports] == [port["containerPort"]] * 4 == [Settings.model_fields["port"].default] * 4
     )
@@ -137,6 +141,20 @@ def test_probes_have_endpoints(client: TestClient) -> None:
     assert len(checks) == 2
     for path in checks:
         assert client.get(path).status_code == 200
+
+
+def test_the_images_serve_under_any_command_and_are_healthy_behind_a_proxy(artifact: Artifact) -> None:
+    """`docker run IMAGE serve --index ...` replaces CMD; Docker passes its own http_proxy on to containers."""
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    assert re.findall(r"^ENV ALEXNET_HOST=(\S+)", dockerfile, re.MULTILINE) == ["0.0.0.0"] * 2
+    commands = [json.loads(line) for line in re.findall(r"^CMD (.*)$", dockerfile, re.MULTILINE)]
+    assert [command[1:] for command in commands if command[0] == "serve"] == [["--device", "cuda"], []]
+    checks = [json.loads(line) for line in re.findall(r"^HEALTHCHECK .*? CMD (.*)$", dockerfile, re.MULTILINE)]
+    with served_in_thread(Service(Settings(artifact=artifact.path))) as port:
+        environment = os.environ | {"ALEXNET_PORT": str(port), "http_proxy": "http://127.0.0.1:1", "no_proxy": ""}
+        for check in checks:
+            subprocess.run([sys.executable, *check[1:]], env=environment, check=True)
+    assert len(checks) == 2
 
 
 def test_grace_period_covers_requests(compose: dict[str, Any]) -> None:
