@@ -148,6 +148,10 @@ class TimeoutH11Protocol(H11Protocol):
         super().data_received(data)
         self._watch_request()
 
+    def _should_upgrade(self) -> bool:
+        """No other protocol is spoken here: such a request is answered as if it hadn't asked (RFC 9110, 7.8)."""
+        return False
+
     def on_response_complete(self) -> None:
         super().on_response_complete()
         self._watch_request()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import socket
 import time
 from collections.abc import Iterator
@@ -65,6 +66,22 @@ def test_large_headers_are_refused_also_where_they_arrive_at_once(port: int, hea
     received = exchange(port, b"GET /live HTTP/1.1\r\nHost: x\r\n" + header + b"\r\n" + LIVE)
     assert received.count(b"HTTP/1.1 ") == received.count(b"HTTP/1.1 400") == 1
     assert b"headers of more than 16,384 bytes: send smaller ones" in received
+
+
+@pytest.mark.parametrize("protocol", [b"h2c", b"websocket"])
+def test_a_request_for_another_protocol_is_answered_in_this_one(
+    port: int, protocol: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Java's client asks for h2c each time: two warnings, to install a library, were in the log of every request."""
+    request = b"GET /live HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: " + protocol + b"\r\n\r\n"
+    logger = logging.getLogger("uvicorn.error")
+    caplog.set_level("WARNING", logger.name)
+    logger.addHandler(caplog.handler)
+    try:
+        assert exchange(port, request).startswith(b"HTTP/1.1 200")
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert caplog.messages == []
 
 
 def test_the_absolute_form(port: int) -> None:
