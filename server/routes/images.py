@@ -20,7 +20,15 @@ from model.exceptions import InvalidImageError, InvalidRequestError
 from model.images.formats import MEDIA_TYPES
 from server.caching import CACHED_RESPONSES, IfNoneMatch, send_cached
 from server.deadlines import gather_all
-from server.dependencies import ContextDep, ImageId, ShowPathsDep, UploadDep, parameters_of, require_write
+from server.dependencies import (
+    ContextDep,
+    ImageId,
+    ShowPathsDep,
+    UploadDep,
+    check_repeated_fields,
+    parameters_of,
+    require_write,
+)
 from server.exceptions import (
     BAD_REQUEST,
     BodyTooLargeError,
@@ -59,6 +67,7 @@ from server.uploads import OPENAPI_BODY, Upload
 
 router = APIRouter(tags=["index"], responses=merge_responses(INDEX_RESPONSES, ADMITTED_RESPONSES))
 WRITE = [Depends(require_write)]
+UPDATE = [*WRITE, Depends(check_repeated_fields)]
 UPDATE_RESPONSES = merge_responses(
     WRITE_RESPONSES,
     responses_for(BodyTooLargeError, RequestTimeoutError, UnsupportedEncodingError, InvalidBodyError, MissingBodyError),
@@ -181,7 +190,7 @@ async def get_image(context: ContextDep, image_id: ImageId, show_path: ShowPaths
 
 
 @router.patch(
-    "/images/{image_id}", responses=UPDATE_RESPONSES, dependencies=WRITE, summary="Update or restore an image"
+    "/images/{image_id}", responses=UPDATE_RESPONSES, dependencies=UPDATE, summary="Update or restore an image"
 )
 async def update_image(
     context: ContextDep, image_id: ImageId, update: ImageUpdate, show_path: ShowPathsDep
@@ -191,7 +200,7 @@ async def update_image(
     return IndexedImage.of(entry, show_path, context.prefix)
 
 
-@router.patch("/images", responses=UPDATE_RESPONSES, dependencies=WRITE, summary="Update, remove or restore images")
+@router.patch("/images", responses=UPDATE_RESPONSES, dependencies=UPDATE, summary="Update, remove or restore images")
 async def update_images(context: ContextDep, update: BulkUpdate) -> BulkChangeResponse:
     """All images of a list of `ids`, or all that have the label `with_label`, in one commit. `label`: a new label, or
     null for none. `removed`: true removes them, false restores those that are removed, until the index is compacted."""

@@ -92,6 +92,18 @@ def test_removed_and_brought_back(writable_client: TestClient) -> None:
         assert writable_client.patch("/images/5", json=wrong).status_code == 422
 
 
+def test_a_repeated_field_is_refused(writable_client: TestClient) -> None:
+    """The last one counted, without a word."""
+    for path, body in (
+        ("/images/5", '{"label": "a", "label": "b"}'),
+        ("/images", '{"ids": [5], "ids": [6], "label": "b"}'),
+    ):
+        answer = writable_client.patch(path, content=body, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
+        assert "is repeated: send it once" in answer.json()["error"]["message"]
+    assert "b" not in {entry["label"] for entry in writable_client.get("/images").json()["images"]}
+
+
 def test_a_label_with_a_surrogate_is_refused(client: TestClient) -> None:
     body = b'{"with_label": "\\ud800", "removed": true}'  # of JSON; no UTF-8 has it
     answer = client.patch("/images", content=body, headers={"Content-Type": "application/json"})
