@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import os
 import socket
+import struct
 from pathlib import Path
 
 from server.exceptions import BindError
 
 UNIX_SOCKET_MODE = 0o666
 """Who can reach the folder can connect, as with a port of 127.0.0.1."""
+PEER = struct.Struct("3i")
+"""SO_PEERCRED: the process that listens, its user and group."""
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
@@ -38,11 +42,17 @@ def bind(host: str, port: int) -> list[socket.socket]:
 
 
 def listen(listener: socket.socket, backlog: int) -> None:
-    """Listen on a bound socket. Two servers that start at once can both bind to a port. Raises BindError."""
+    """Listen on a bound socket. Raises BindError.
+
+    Two servers that start at once can both bind to a port, and one of them may replace the Unix socket of the other.
+    """
+    address = listener.getsockname()
     try:
         listener.listen(backlog)
     except OSError as error:
-        raise BindError(_explain(error, *listener.getsockname()[:2])) from error
+        raise BindError(_explain(error, *address[:2])) from error
+    if listener.family == socket.AF_UNIX and not _leads_here(address):
+        raise BindError(f"cannot listen on {address}: another server replaced it; choose another path with --uds")
 
 
 def _explain(error: OSError | UnicodeError, host: str, port: int) -> str:
@@ -93,6 +103,19 @@ def _is_served(path: Path) -> bool:
         except ConnectionRefusedError:
             return False
     return True
+
+
+def _leads_here(address: str) -> bool:
+    """Whether this process accepts the connections to a Unix socket; True where the system can't say."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        try:
+            client.connect(address)
+        except OSError:
+            return False
+        if not hasattr(socket, "SO_PEERCRED"):
+            return True
+        pid, _, _ = PEER.unpack(client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, PEER.size))
+    return bool(pid == os.getpid())
 
 
 def check_address(host: str, port: int) -> None:

@@ -99,3 +99,13 @@ def test_a_unix_socket(tmp_path: Path) -> None:
     remove_unix_socket(path)
     assert path.exists()
     remove_unix_socket(None)
+
+
+def test_a_unix_socket_that_another_server_replaces_before_it_is_served(tmp_path: Path) -> None:
+    """Both start at once: the first would be served where nobody finds it."""
+    path = tmp_path / "socket"
+    with bind_unix(path) as first, bind_unix(path) as second:
+        with pytest.raises(BindError, match="another server replaced it; choose another path with --uds"):
+            listen(first, 1)
+        listen(second, 2)
+        listen(second, 2)
