@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,8 @@ of two keys is enough: an empty bearer token beside a valid X-API-Key is accepte
 def test_schemathesis_finds_nothing(
     examples: int, phases: str, artifact: Artifact, index_path: Path, tmp_path: Path
 ) -> None:
-    environment = {"ALEXNET_INDEX": str(index_path), "ALEXNET_KEYS": f"admin:{KEY}"}
+    index = shutil.copytree(index_path, tmp_path / "index")  # schemathesis removes images, too
+    environment = {"ALEXNET_INDEX": str(index), "ALEXNET_KEYS": f"admin:{KEY}"}
     with served(artifact, tmp_path, environment) as (url, _):
         command = [Path(sys.executable).parent / "schemathesis", "run", f"{url}/openapi.json", "--no-color"]
         command += ["--checks", "all", "--exclude-checks", EXCLUDED_CHECKS, "--max-examples", str(examples)]
