@@ -107,8 +107,8 @@ class WriteLock:
                 if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                     raise storage_error(path, error) from error
                 raise ReadOnlyIndexError(
-                    f"another process, such as a server, is changing the index at {path.parent}: stop it, or let it "
-                    "make the change"
+                    f"another process, such as a server, has the index at {path.parent} open for changes: stop it, "
+                    "start the server with --read-only, or make the change on its page"
                 ) from None
             self.id = descriptor_id(self._descriptor)
             if file_id(path) == self.id:

@@ -149,4 +149,7 @@ def _check_training_images(listing: Listing, classes: Sequence[Label], examples:
     empty = set(range(len(classes))) - {example.label for example in examples}
     if empty:
         listed = ", ".join(classes[label].id for label in sorted(empty)[:5])
-        raise DatasetError(f"{len(empty)} classes of {root} have no images to train on: {listed}")
+        raise DatasetError(
+            f"no images to train on in {len(empty):,} of the classes of {root}: {listed}; add images, delete their "
+            "folders, or leave them out with --exclude"
+        )

@@ -139,7 +139,7 @@ def test_an_index_stays_readable_when_an_addition_is_refused(
         with Index(tmp_path / "index", classifier) as reader, Index(tmp_path / "index", classifier) as early:
             writer.add(files[3])
             for _ in range(2):
-                with pytest.raises(ReadOnlyIndexError, match="another process, such as a server, is changing"):
+                with pytest.raises(ReadOnlyIndexError, match="another process, such as a server, has the index"):
                     reader.add(files[4])
                 assert len(reader) == 4  # opened again, so it also has what was added meanwhile
                 assert reader.search(files[3], k=1)[0].id == 4
