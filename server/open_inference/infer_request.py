@@ -84,8 +84,8 @@ class InferRequest:
         return len(self.images or ()) if self.pixels is None else len(self.pixels)
 
 
-def parse_infer_request(body: bytes, header_length: str | None, model: RequestedModel) -> InferRequest:
-    """Parse the body of an infer request. Raises InvalidRequestError or InvalidBodyError."""
+def parse_infer_request(body: bytes, header_length: str | None, model: RequestedModel, max_images: int) -> InferRequest:
+    """Parse the body of an infer request of at most `max_images`. Raises InvalidRequestError or InvalidBodyError."""
     size = _json_size(body, header_length)
     if header_length is not None and size == 0:
         return InferRequest("", [body], None, outputs=tuple(RequestedOutput(name, True) for name in model.outputs))
@@ -98,7 +98,7 @@ def parse_infer_request(body: bytes, header_length: str | None, model: Requested
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
         raise InvalidRequestError("`inputs` must be a list with one input: `image` (BYTES) or `pixels` (UINT8)")
     parameters = _parse_parameters(_object(document.get("parameters")))
-    images, pixels = _parse_input(inputs[0], body[size:])
+    images, pixels = _parse_input(inputs[0], body[size:], max_images)
     outputs = _parse_outputs(document.get("outputs"), parameters.binary_output, model.outputs)
     request_id = document.get("id", "")
     if not isinstance(request_id, str) or len(request_id) > MAX_ID_LENGTH or not request_id.isprintable():
@@ -136,21 +136,32 @@ def _parse_parameters(parameters: Mapping[str, Any]) -> InferParameters:
     return InferParameters(crops, binary_output, timeout / MICROSECONDS if timeout else None)
 
 
-def _parse_input(entry: Mapping[str, Any], rest: bytes) -> tuple[list[bytes] | None, NDArray[np.uint8] | None]:
-    """The images or the pixels of the only input; `rest`: the bytes after the JSON part."""
+def _parse_input(
+    entry: Mapping[str, Any], rest: bytes, max_images: int
+) -> tuple[list[bytes] | None, NDArray[np.uint8] | None]:
+    """The images or the pixels of the only input; `rest`: the bytes after the JSON part.
+
+    Images are counted by the shape, before any becomes a Python object.
+    """
     _check_names(entry, INPUT_FIELDS, "field of an input")
     raw, shape = _binary_data(entry, rest), _shape(entry)
     kind = (entry.get("name"), entry.get("datatype"))
     if kind == ("image", "BYTES"):
-        images = decode_base64(entry.get("data")) if raw is None else split_elements(raw)
-        if len(images) != math.prod(shape):
-            raise InvalidRequestError(f"expected {math.prod(shape)} images by the shape {shape}, got {len(images)}")
-        return images, None
+        count = math.prod(shape)
+        _check_number(count, max_images)
+        return decode_base64(entry.get("data"), count) if raw is None else split_elements(raw, count), None
     if kind == ("pixels", "UINT8"):
-        return None, decode_pixels(raw, entry.get("data"), shape)
+        pixels = decode_pixels(raw, entry.get("data"), shape)
+        _check_number(len(pixels), max_images)
+        return None, pixels
     raise InvalidRequestError(
         f"unknown input {_short(kind[0])} of type {_short(kind[1])}: send `image` (BYTES) or `pixels` (UINT8)"
     )
+
+
+def _check_number(images: int, max_images: int) -> None:
+    if images > max_images:
+        raise InvalidRequestError(f"{images} images sent: the limit is {max_images} per request")
 
 
 def _short(value: Any) -> str:

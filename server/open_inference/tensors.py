@@ -24,10 +24,13 @@ FP32 = np.dtype("<f4")
 Tensor = NDArray[np.generic]
 
 
-def split_elements(raw: bytes) -> list[bytes]:
-    """The elements of a binary tensor of type BYTES. Raises InvalidRequestError."""
-    elements, position = [], 0
+def split_elements(raw: bytes, count: int) -> list[bytes]:
+    """The elements of a binary tensor of type BYTES. Raises InvalidRequestError unless there are `count`."""
+    elements: list[bytes] = []
+    position = 0
     while position < len(raw):
+        if len(elements) == count:
+            raise _number_error(count, f"{count} and {len(raw) - position:,} bytes more")
         if position + 4 > len(raw):
             raise InvalidRequestError("binary data ends within the length of an element")
         (length,) = struct.unpack_from("<I", raw, position)
@@ -35,7 +38,13 @@ def split_elements(raw: bytes) -> list[bytes]:
             raise InvalidRequestError(f"binary data ends within an element of {length} bytes")
         elements.append(raw[position + 4 : position + 4 + length])
         position += 4 + length
+    if len(elements) != count:
+        raise _number_error(count, str(len(elements)))
     return elements
+
+
+def _number_error(expected: int, sent: str) -> InvalidRequestError:
+    return InvalidRequestError(f"expected {expected} images by the shape, got {sent}")
 
 
 def join_elements(elements: Iterable[bytes]) -> bytes:
@@ -50,8 +59,10 @@ def encode_tensor(tensor: Tensor) -> bytes:
     return np.ascontiguousarray(tensor, FP32).tobytes()
 
 
-def decode_base64(data: Any) -> list[bytes]:
-    """The elements of a JSON tensor of type BYTES. Raises InvalidRequestError."""
+def decode_base64(data: Any, count: int) -> list[bytes]:
+    """The elements of a JSON tensor of type BYTES. Raises InvalidRequestError unless there are `count`."""
+    if isinstance(data, list) and len(data) != count:
+        raise _number_error(count, str(len(data)))
     try:
         if not isinstance(data, list):
             raise ValueError

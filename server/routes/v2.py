@@ -17,7 +17,6 @@ import numpy as np
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
-from model.exceptions import InvalidRequestError
 from model.runtime import top_k
 from server.deadlines import gather_all
 from server.dependencies import BodyDep, ContextDep, LoadedModelDep, ServiceDep, require_read
@@ -112,13 +111,10 @@ async def infer(request: Request, context: ContextDep, body: BodyDep, name: Mode
 
 async def _infer(request: Request, context: RequestContext, body: bytes) -> EncodedResponse:
     loaded_model = context.loaded_model
-    parse = partial(
-        parse_infer_request, body, request.headers.get(LENGTH_HEADER), requested_model(loaded_model)
-    )  # fmt: skip
-    infer_request = await context.run(context.run_in_pool(parse))
     max_images = context.service.settings.max_images_per_request
-    if infer_request.num_images > max_images:
-        raise InvalidRequestError(f"{infer_request.num_images} images sent: the limit is {max_images} per request")
+    length = request.headers.get(LENGTH_HEADER)
+    parse = partial(parse_infer_request, body, length, requested_model(loaded_model), max_images)
+    infer_request = await context.run(context.run_in_pool(parse))
     if infer_request.parameters.timeout is not None:
         deadline = time.monotonic() + infer_request.parameters.timeout
         context = replace(context, deadline=min(context.deadline, deadline))
