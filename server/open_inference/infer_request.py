@@ -29,6 +29,8 @@ MAX_JSON_VALUES = MAX_IMAGES_AS_NUMBERS * 3 * IMAGE_SIZE**2 + 50_000
 MAX_ID_LENGTH = 200
 MAX_CLASSES = 1000
 MICROSECONDS = 1_000_000
+MAX_TIMEOUT = 2**63 - 1
+"""Microseconds; the server's own limit is less in any case."""
 NO_SHARED_MEMORY = "this server doesn't read shared memory: send tensors in the request"
 
 REQUEST_FIELDS = ("id", "inputs", "outputs", "parameters", "model_name", "model_version")
@@ -133,7 +135,8 @@ def _parse_parameters(parameters: Mapping[str, Any]) -> InferParameters:
     if type(timeout) is not int or timeout < 0:
         raise InvalidRequestError("invalid parameter `timeout`: it must be a number of microseconds, or 0 for none")
     binary_output = _boolean(parameters, "binary_data_output", False)
-    return InferParameters(crops, binary_output, timeout / MICROSECONDS if timeout else None)
+    seconds = min(timeout, MAX_TIMEOUT) / MICROSECONDS  # JSON has integers that no float can be
+    return InferParameters(crops, binary_output, seconds if timeout else None)
 
 
 def _parse_input(

@@ -113,6 +113,12 @@ def test_what_is_unknown_misplaced_or_of_another_type_is_refused(changes: dict[s
         parse_infer_request(encode(**changes), None, MODEL, 16)
 
 
+def test_a_timeout_that_no_float_can_be_is_as_long_as_any_other() -> None:
+    request = parse_infer_request(encode(parameters={"timeout": 10**400}), None, MODEL, 16)
+    assert request.parameters.timeout is not None
+    assert request.parameters.timeout > 1_000_000
+
+
 def test_a_key_that_is_there_twice_is_refused() -> None:
     with pytest.raises(InvalidRequestError, match="repeated"):
         parse_infer_request(encode()[:-1] + b', "id": "a", "id": "b"}', None, MODEL, 16)
