@@ -22,6 +22,12 @@ CHARSETS = (b"utf-8", b"utf8", b"us-ascii")
 TRANSFER_ENCODINGS = (b"", b"binary", b"8bit", b"7bit")
 
 
+def check_text_bytes(count: int) -> None:
+    """Raise InvalidBodyError if the texts of a form are longer together than MAX_TEXT_BYTES."""
+    if count > MAX_TEXT_BYTES:
+        raise InvalidBodyError(f"the texts of the form are longer than {MAX_TEXT_BYTES:,} bytes together")
+
+
 @dataclass
 class Part:
     """A part of a form. `file_name`: base name, as the client gave it; None for a part without one."""
@@ -135,8 +141,8 @@ class _Form:
         part = self.parts[-1]
         if part.name != self.file_field:
             self._text_bytes += end - start
-            if self._text_bytes > MAX_TEXT_BYTES and part.file_name is None:
-                raise InvalidBodyError(f"the texts of the form are longer than {MAX_TEXT_BYTES:,} bytes together")
+            if part.file_name is None:  # a file may be one in a field that doesn't exist, which is then said
+                check_text_bytes(self._text_bytes)
         part.data += data[start:end]
 
     def _on_end(self) -> None:

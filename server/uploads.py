@@ -15,7 +15,7 @@ from fastapi import Request
 from server.exceptions import BodyTooLargeError, InvalidBodyError, MissingBodyError, RequestTimeoutError
 from server.json_body import parse_json
 from server.limits import BodyQuota
-from server.multipart import Part, parse_form
+from server.multipart import Part, check_text_bytes, parse_form
 from server.parameters import check_names
 
 FIELD = "image"
@@ -122,11 +122,11 @@ def parse_form_upload(parts: list[Part], known: Mapping[str, bool]) -> Upload:
     """
     parts = [part for part in parts if not part.is_empty_input]
     check_names("form field", [part.name for part in parts], {**known, FIELD: True})
-    images = [part for part in parts if part.name == FIELD]
+    images, texts = [part for part in parts if part.name == FIELD], [part for part in parts if part.name != FIELD]
+    check_text_bytes(sum(len(part.data) for part in texts))
     fields: dict[str, list[str]] = {}
-    for part in parts:
-        if part.name != FIELD:
-            fields.setdefault(part.name, []).append(part.text)
+    for part in texts:
+        fields.setdefault(part.name, []).append(part.text)
     return Upload([bytes(part.data) for part in images], [part.file_name or None for part in images], fields)
 
 

@@ -38,6 +38,8 @@ def form_part(data: bytes, *headers: bytes, name: bytes = b"image") -> bytes:
         ("; boundary=b", form_part(b"5", name=b"top"), "missing_body"),
         ("; boundary=b", form_part(b"\xff", name=b"top"), "invalid_body"),
         ("; boundary=b", form_part(bytes(10_001), name=b"top"), "invalid_body"),
+        ("; boundary=b", form_part(bytes(10_001), name=b'top"; filename="x'), "invalid_body"),
+        ("; boundary=b", form_part(bytes(10_001), name=b'photo"; filename="x'), "invalid_request"),
         ("; boundary=" + "b" * 300, b"--b--\r\n", "invalid_body"),
         ("; boundary=b; charset=utf-16", form_part(b"x"), "invalid_header"),
     ],
