@@ -106,7 +106,7 @@ class Experiment:
         return self.environment.artifacts_folder
 
     def run(self) -> None:
-        """Train and measure what isn't in the results; the cheapest first."""
+        """Train and measure what isn't in the results, in the order of the table."""
         settings = self.settings
         for seed in SCRATCH_SEEDS:
             self._train(f"{SCRATCH}-{seed}", self.table, settings.recipe, RunOptions(seed=seed, init_from="none"))
@@ -123,7 +123,7 @@ class Experiment:
         self._train(HALVES, self.wider_table, settings.pretraining, run, SIX_CONVOLUTIONS)
 
     def _train(self, name: str, data: Path, recipe: RecipeOptions, run: RunOptions, network: str | None = None) -> None:
-        """Train and measure one network, unless its artifact exists."""
+        """Train and measure one network, unless it is in the results."""
         if name in self.results.runs:
             return
         environment = replace(

@@ -20,6 +20,8 @@ from model.images.info import DecodedImage
 
 PAGE_SIZE = 1000
 """Entries that are read at once."""
+MAX_ID = 2**63 - 1
+"""The largest integer of the databases that keep an index."""
 MAX_TEXT_LENGTH = 200
 """Characters of a label or a key that a caller gives."""
 THUMBNAIL_QUALITY = 80

@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Path, Query, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials
 
+from index.entries import MAX_ID
 from server.deadlines import TIMEOUT_HEADER, parse_deadline
 from server.exceptions import ForbiddenError
 from server.fairness import client_at
@@ -86,7 +87,7 @@ async def get_loaded_model(service: ServiceDep) -> AsyncGenerator[LoadedModel, N
 
 
 LoadedModelDep = Annotated[LoadedModel, Depends(get_loaded_model)]
-ImageId = Annotated[int, Path(ge=1, le=2**63 - 1, description="Id of an indexed image.")]
+ImageId = Annotated[int, Path(ge=1, le=MAX_ID, description="Id of an indexed image.")]
 
 
 async def get_client(request: Request, service: ServiceDep, api_key: ApiKeyDep) -> str:

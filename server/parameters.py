@@ -18,7 +18,7 @@ from fastapi.routing import APIRoute
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from index.entries import MAX_TEXT_LENGTH, is_storable
+from index.entries import MAX_ID, MAX_TEXT_LENGTH, is_storable
 from model.datasets.names import is_utf8
 from model.exceptions import InvalidRequestError
 
@@ -49,7 +49,7 @@ def check_utf8(text: str) -> str:
 
 StoredText = Annotated[str, AfterValidator(check_text)]
 Utf8Text = Annotated[str, AfterValidator(check_utf8)]
-StoredId = Annotated[int, Field(ge=1, le=2**63 - 1)]
+StoredId = Annotated[int, Field(ge=1, le=MAX_ID)]
 """The id of an indexed image."""
 
 

@@ -142,18 +142,12 @@ class Settings(BaseSettings):
     @field_validator("allowed_hosts")
     @classmethod
     def _check_hosts(cls, value: str) -> str:
-        for name in _split(value):
-            if not HOST_NAME.fullmatch(name):
-                raise ValueError(f"{name!r} is no name of a host: write NAME or *.DOMAIN, without scheme and port")
-        return value
+        return _check_items(value, HOST_NAME, "name of a host: write NAME or *.DOMAIN, without scheme and port")
 
     @field_validator("cors_origins")
     @classmethod
     def _check_origins(cls, value: str) -> str:
-        for origin in _split(value):
-            if not ORIGIN.fullmatch(origin):
-                raise ValueError(f"{origin!r} is no origin: write SCHEME://NAME or SCHEME://NAME:PORT, without a path")
-        return value
+        return _check_items(value, ORIGIN, "origin: write SCHEME://NAME or SCHEME://NAME:PORT, without a path")
 
     @field_validator("trusted_proxies")
     @classmethod
@@ -186,3 +180,11 @@ class Settings(BaseSettings):
 
 def _split(text: str) -> list[str]:
     return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def _check_items(text: str, pattern: re.Pattern[str], expected: str) -> str:
+    """The text, if each of its items is what is `expected`. Raises ValueError."""
+    for item in _split(text):
+        if not pattern.fullmatch(item):
+            raise ValueError(f"{item!r} is no {expected}")
+    return text

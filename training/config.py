@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, field, fields, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from pydantic.dataclasses import dataclass
 
 from model.artifacts.bundled import DEFAULT_NETWORK
 from model.artifacts.names import check_path_name
-from model.datasets.names import name_of_data, show_path
+from model.datasets.names import is_utf8, name_of_data, show_path
 from model.exceptions import TrainingError
 from model.images.contract import ImageContract
 from model.images.limits import DEFAULT_LIMITS, ImageLimits
@@ -315,12 +314,10 @@ def parse_lr_multipliers(text: str) -> dict[str, float]:
 
 def _check_utf8(folder: Path) -> None:
     """Raise TrainingError for a folder that TensorBoard and onnxruntime can't use."""
-    try:
-        os.fsencode(folder).decode()
-    except UnicodeDecodeError:
+    if not is_utf8(str(folder)):
         raise TrainingError(
             f"runs and artifacts can't be in {show_path(folder)}, which isn't UTF-8: choose another --home"
-        ) from None
+        )
 
 
 def _changes(options: RecipeOptions | NetworkOptions) -> dict[str, Any]:

@@ -35,8 +35,6 @@ from alexnet.cli.options import (
 from alexnet.cli.output import ResultPrinter, choose_format, log_to_stderr, print_json
 from model.exceptions import IndexStoreError, InvalidRequestError, UnknownImageError
 
-MAX_ID = 2**63 - 1
-"""The largest integer of the databases that keep an index."""
 IdsArgument = Annotated[
     list[int] | None,
     typer.Argument(metavar="ID", help="Ids of images, as `alexnet index list` shows them.", show_default=False),
@@ -175,6 +173,7 @@ def restore(
 def _change_many(ids: list[int] | None, label: str | None, index: str | None, home: Path, removed: bool) -> None:
     """Remove or restore images in one commit. Raises InvalidRequestError or UnknownImageError."""
     from index.bulk_change import BulkChange, Selection
+    from index.entries import MAX_ID
     from model.datasets.names import is_utf8
 
     if bool(ids) == (label is not None):

@@ -14,7 +14,7 @@ from pydantic import Field
 from starlette.responses import StreamingResponse
 
 from index.bulk_change import BulkChange, Selection
-from index.entries import Entry, NewEntry
+from index.entries import MAX_ID, Entry, NewEntry
 from index.protocol import Index
 from model.exceptions import InvalidImageError, InvalidRequestError
 from model.images.formats import MEDIA_TYPES
@@ -79,7 +79,7 @@ class PageParams(Parameters):
     """Which images are listed."""
 
     label: Annotated[str | None, Field(description="Only images with this label.")] = None
-    cursor: Annotated[int, Field(ge=0, le=2**63 - 1, description="`next_cursor` of the page before.")] = 0
+    cursor: Annotated[int, Field(ge=0, le=MAX_ID, description="`next_cursor` of the page before.")] = 0
     limit: Annotated[int, Field(ge=1, le=1000, description="Images per page.")] = 100
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -163,12 +162,15 @@ def create_run_folder(runs: Path, name: str) -> Path:
     """Create the folder of a new run, NAME-DATE-TIME in `runs`; with a number behind it where another run of this name
     began in the same second. Raises OSError."""
     runs.mkdir(parents=True, exist_ok=True)
-    first = f"{name}-{utc_now():%Y%m%d-%H%M%S}"
-    for folder in (runs / (f"{first}-{number}" if number > 1 else first) for number in count(1)):
-        with suppress(FileExistsError):
+    first = folder = runs / f"{name}-{utc_now():%Y%m%d-%H%M%S}"
+    for number in count(2):
+        try:
             folder.mkdir()
-            return folder
-    raise AssertionError("there is always another number")
+        except FileExistsError:
+            folder = first.with_name(f"{first.name}-{number}")
+        else:
+            break
+    return folder
 
 
 def resume_config(

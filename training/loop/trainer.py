@@ -70,7 +70,8 @@ class Trainer:
         self.totals = EpochTotals()
         self.train_rows = cache.rows(dataset, "train")
         self.validation_rows = cache.rows(dataset, "validation")
-        self.clock = RunClock(self.recipe, -(-len(self.train_rows) // self.recipe.batch_size), context)
+        self.steps_per_epoch = -(-len(self.train_rows) // self.recipe.batch_size)
+        self.clock = RunClock(self.recipe, self.steps_per_epoch, context)
         self.best = Best()
         self.learning_rate = self.recipe.learning_rate
         self._chance = self._guessing_loss()
@@ -175,7 +176,7 @@ class Trainer:
 
     def _log_warnings(self, totals: EpochTotals, stalled: float, seconds: float) -> None:
         """Warn of a loss that doesn't fall, and of steps that waited `stalled` of the epoch's `seconds` for images."""
-        steps = self.epoch * -(-len(self.train_rows) // self.recipe.batch_size)
+        steps = self.epoch * self.steps_per_epoch
         for warning in (
             diagnostics.no_progress_warning(totals.mean_loss, self._chance, self.epoch, steps, self.recipe.name),
             diagnostics.data_stall_warning(stalled, seconds),

@@ -39,7 +39,7 @@ def choose_threads(trainer: Trainer, state: dict[str, Any] | None) -> None:
         torch.set_num_threads(min(state["threads"], available_cpus()))
         return
     candidates = _thread_counts(torch.get_num_threads())
-    steps = trainer.recipe.epochs * -(-len(trainer.train_rows) // trainer.recipe.batch_size)
+    steps = trainer.recipe.epochs * trainer.steps_per_epoch
     if len(candidates) < 2 or (steps < MIN_STEPS_FOR_TRIAL and not trainer.recipe.minutes):
         return
     with stage("trying numbers of threads", context.is_main):
