@@ -13,6 +13,7 @@ from model.artifacts.artifact import Artifact, Label
 from model.artifacts.familiarity import UNFAMILIAR_SHARE, Familiarity, read_familiarity
 from model.datasets.listing import Skipped
 from model.images.crops import CROP_IDS
+from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.runtime import OnnxModel, top_k
 
 MAX_UNOPTIMIZED = 4
@@ -46,7 +47,12 @@ class Classification:
 
 
 def classify_files(
-    names: Sequence[str], artifact: Artifact, top: int, crops: int, device: str
+    names: Sequence[str],
+    artifact: Artifact,
+    top: int,
+    crops: int,
+    device: str,
+    limits: ImageLimits = DEFAULT_LIMITS,
 ) -> Iterator[tuple[str, Classification | Skipped]]:
     """For each image its `top` most probable classes, from 1 crop or 10, or why it can't be read; in order.
 
@@ -56,7 +62,7 @@ def classify_files(
     familiarity = read_familiarity(artifact)
     optimize = len(names) > MAX_UNOPTIMIZED or artifact.precision == "int8"
     model = OnnxModel(artifact.network, device, optimize=optimize, mapped=True)
-    for batch in read_batches(names, artifact.image_contract, title="classifying"):
+    for batch in read_batches(names, artifact.image_contract, limits, "classifying"):
         decoded = [image.pixels for _, image in batch if not isinstance(image, Skipped)]
         computed = zip(*model.run(np.stack(decoded), CROP_IDS[crops]), strict=True) if decoded else iter(())
         for name, image in batch:

@@ -55,6 +55,13 @@ class Classifier:
         self._model = OnnxModel(self.artifact.network, device)
         self.device = self._model.device
 
+    def __repr__(self) -> str:
+        manifest = self.artifact.manifest
+        return (
+            f"<Classifier {manifest.name} version {manifest.version}: {manifest.num_classes:,} classes, "
+            f"{self.artifact.precision} on {self.device}>"
+        )
+
     @property
     def labels(self) -> tuple[str, ...]:
         """Names of the classes, in the order of the network's output."""
@@ -74,8 +81,10 @@ class Classifier:
         `crops`: 10 averages the paper's ten crops; 1 takes the center crop, several times faster. Raises
         InvalidRequestError, and InvalidImageError for an image that can't be decoded.
         """
-        if crops not in CROP_IDS or top < 1:
-            raise InvalidRequestError(f"crops must be 1 or 10 and top at least 1, not {crops} and {top}")
+        if crops not in CROP_IDS or not isinstance(top, int | np.integer) or top < 1:
+            raise InvalidRequestError(
+                f"crops must be 1 or 10, and top a whole number of at least 1, not {crops!r} and {top!r}"
+            )
         results: list[Classification] = []
         for batch in self._decode(images):
             rows = zip(*self._model.run(_stack(batch), CROP_IDS[crops]), strict=True)

@@ -9,13 +9,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, overload
 
+import numpy as np
+
 from alexnet.classifier import Classifier
 from alexnet.image_kinds import ImageLike, LoadedImage, decode_batches, is_single, to_list
 from index import protocol
 from index.backends import IndexUri, open_readonly, open_writable
 from index.entries import MAX_TEXT_LENGTH, AddResult, NewEntry, is_storable
 from index.protocol import require_codes
-from index.search import SEARCHERS, Query, SearchMode, parse_search_mode
+from index.search import MAX_PAGE_SIZE, SEARCHERS, Query, SearchMode, parse_search_mode
 from index.search import Neighbor as IndexNeighbor
 from model.encoder import Encoder
 from model.exceptions import IndexNotFoundError, InvalidRequestError
@@ -91,6 +93,10 @@ class Index:
         InvalidImageError for an image that can't be decoded.
         """
         index = self._require_index()
+        if not isinstance(k, int | np.integer) or not 1 <= k <= MAX_PAGE_SIZE:
+            raise InvalidRequestError(f"k must be a whole number from 1 to {MAX_PAGE_SIZE:,}, not {k!r}")
+        if label is not None and not isinstance(label, str):
+            raise InvalidRequestError(f"label must be text or None, not {label!r}")
         if SEARCHERS[parse_search_mode(mode)].needs_codes:
             require_codes(index).set_encoder(Encoder.of(self.classifier.artifact))
         results: list[list[Neighbor]] = []

@@ -113,6 +113,10 @@ def _check_array(array: NDArray[Any]) -> NDArray[np.uint8]:
         hint = "; multiply values from 0 to 1 by 255 and convert them to uint8"
     elif array.ndim == 3 and array.shape[0] == 3:
         hint = "; channels come last"
+    elif array.ndim == 2:
+        hint = "; for gray, give np.stack([array] * 3, axis=-1)"
+    elif array.ndim == 3 and array.shape[2] == 4:
+        hint = "; leave the alpha channel out: array[..., :3]"
     else:
         hint = ""
     shape = "x".join(map(str, array.shape))

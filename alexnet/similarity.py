@@ -14,11 +14,19 @@ from index.search import SEARCHERS, Neighbor, Query, parse_search_mode
 from model.artifacts.artifact import Artifact
 from model.datasets.listing import Skipped
 from model.encoder import Encoder
+from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.runtime import OnnxModel
 
 
 def find_similar(
-    names: Sequence[str], artifact: Artifact, index: IndexUri, k: int, label: str | None, search: str, device: str
+    names: Sequence[str],
+    artifact: Artifact,
+    index: IndexUri,
+    k: int,
+    label: str | None,
+    search: str,
+    device: str,
+    limits: ImageLimits = DEFAULT_LIMITS,
 ) -> Iterator[tuple[str, list[Neighbor] | Skipped]]:
     """For each image its k nearest neighbors in the index, or why it can't be read; in the order of `names`.
 
@@ -31,7 +39,7 @@ def find_similar(
         if SEARCHERS[mode].needs_codes:
             require_codes(store).set_encoder(Encoder.of(artifact))
         model = OnnxModel(artifact.network, device, mapped=True)
-        for batch in read_batches(names, artifact.image_contract, title="searching"):
+        for batch in read_batches(names, artifact.image_contract, limits, "searching"):
             pixels = [image.pixels for _, image in batch if not isinstance(image, Skipped)]
             features = list(model.features(np.stack(pixels), store.crops)) if pixels else []
             results = iter(store.search_many([Query(feature, k, label, mode=mode) for feature in features]))

@@ -90,6 +90,8 @@ def _handle_validation_error(request: Request, error: Exception) -> Response:
     kind = ERRORS_BY_LOCATION.get(place[0], InvalidRequestError)
     if problem["type"] == "missing" and place == ("body",):
         kind, message = MissingBodyError, "the request has no body: send JSON, with Content-Type: application/json"
+    elif problem["type"] == "json_invalid":
+        return _respond(request, error_info(kind), f"the body is not JSON: {problem['ctx']['error']} at {place[-1]}")
     elif problem["type"] == "extra_forbidden":
         return respond_to_error(request, unknown_name_error("JSON field", str(place[-1]), _body_fields(request)))
     elif place[0] == "body" and "application/json" not in request.headers.get("content-type", ""):
@@ -113,7 +115,7 @@ def _handle_http_exception(request: Request, error: Exception) -> Response:
         return show_not_found(request)
     headers, message = dict(error.headers or {}), str(error.detail)
     if info == NOT_FOUND:
-        message = "there is nothing at this address: /docs lists all addresses"
+        message = "there is nothing at this address: /docs lists all addresses; /ready says whether the server is ready"
     if info == METHOD_NOT_ALLOWED:  # an address has a route per method; the framework's header names only the first's
         path = getattr(request.scope.get("route"), "path", "")
         methods = request.app.state.methods.get(path)

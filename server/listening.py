@@ -141,6 +141,11 @@ def display_url(listener: socket.socket, prefix: str = "") -> str:
     return f"http://{join_address(host, port)}{prefix}/"
 
 
+def is_local(listener: socket.socket) -> bool:
+    """Whether only this machine can reach a bound socket."""
+    return listener.family == socket.AF_UNIX or ipaddress.ip_address(listener.getsockname()[0]).is_loopback
+
+
 def join_address(host: str, port: int) -> str:
     """HOST:PORT, with an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -54,11 +54,14 @@ StoredId = Annotated[int, Field(ge=1, le=MAX_ID)]
 
 
 def unknown_name_error(kind: str, name: str, known: Collection[str]) -> InvalidRequestError:
-    """The error of a name that is unknown, with the nearest one that is known."""
+    """The error of a name that is unknown, with those that are known and, if one is similar, the nearest."""
     names = sorted(known)
-    nearest = difflib.get_close_matches(name.lower(), names, 1, 0.0)
-    hint = f": did you mean '{nearest[0]}'? Known are {', '.join(names)}" if nearest else ": none is known here"
-    return InvalidRequestError(f"unknown {kind} {name[:80]!r}{hint}")
+    words = name.lower().split("_")  # top_k means k
+    nearest = difflib.get_close_matches(name.lower(), names, 1) or [known for known in names if known in words]
+    hint = f"known are {', '.join(names)}" if names else "none is known here"
+    if nearest:
+        hint = f"did you mean '{nearest[0]}'? K{hint[1:]}"
+    return InvalidRequestError(f"unknown {kind} {name[:80]!r}: {hint}")
 
 
 async def check_query(request: Request) -> None:

@@ -18,7 +18,7 @@ from server.access_log import configure_logging
 from server.app import create_app
 from server.exceptions import SettingsFileError
 from server.http_protocol import MAX_HEADER_BYTES, TimeoutH11Protocol
-from server.listening import bind, bind_unix, display_url, remove_unix_socket
+from server.listening import bind, bind_unix, display_url, is_local, remove_unix_socket
 from server.malloc import return_memory_to_os
 from server.open_inference.grpc.extra import check_grpc
 from server.parameters import unknown_name_error
@@ -62,12 +62,18 @@ def serve(settings: Settings, log: Callable[[str], None], show_page: Callable[[s
     check_grpc(settings)
     listeners = [bind_unix(settings.uds)] if settings.uds else bind(settings.host, settings.port)
     configure_logging(settings.log_format, settings.log_level)
-    service = Service(settings)
     if settings.log_format == "json":
         log = logger.info  # every line of such a log is JSON
+    log("loading the network and the index")
+    service = Service(settings)
     url = display_url(listeners[0], settings.root_path)
     for line in describe(service, url):
         log(line)
+    if not service.keys and not all(map(is_local, listeners)):
+        log(
+            "warning: other machines may reach this server, and it needs no API key: set ALEXNET_KEYS=write:KEY, or "
+            "listen on 127.0.0.1"
+        )
     config = uvicorn.Config(
         create_app(service), http=TimeoutH11Protocol, proxy_headers=False,
         h11_max_incomplete_event_size=MAX_HEADER_BYTES, timeout_keep_alive=65, log_config=None, access_log=False,

@@ -294,10 +294,10 @@ class LabelsResponse(Schema):
     labels: list[LabelCount]
 
 
-def _refuse_numbers(value: object) -> object:
-    """0 equals False."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        raise ValueError("it must be false")
+def _check_restored(value: object) -> object:
+    """Raise ValueError for anything but False, also for 0, which equals it, and None."""
+    if value is not False and value is not None:
+        raise ValueError("it can only be false, which restores the image: DELETE removes it")
     return value
 
 
@@ -306,7 +306,7 @@ class ImageUpdate(Schema):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     label: StoredText | None = None
-    removed: Annotated[Literal[False] | None, BeforeValidator(_refuse_numbers)] = None
+    removed: Annotated[Literal[False] | None, BeforeValidator(_check_restored)] = None
 
 
 class BulkUpdate(Schema):

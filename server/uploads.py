@@ -19,6 +19,8 @@ from server.multipart import Part, check_text_bytes, parse_form
 from server.parameters import check_names
 
 FIELD = "image"
+MAX_FILE_NAME = 255
+"""Bytes of a text that is taken for the name of a file. No image is that short and printable."""
 MAX_JSON_VALUES = 10_000
 """An image is one value, however long; the rest are parameters."""
 
@@ -123,11 +125,25 @@ def parse_form_upload(parts: list[Part], known: Mapping[str, bool]) -> Upload:
     parts = [part for part in parts if not part.is_empty_input]
     check_names("form field", [part.name for part in parts], {**known, FIELD: True})
     images, texts = [part for part in parts if part.name == FIELD], [part for part in parts if part.name != FIELD]
+    for part in images:
+        if part.file_name is None and (name := _as_file_name(part.data)):
+            raise InvalidBodyError(
+                f"the field '{FIELD}' has the text {name!r} instead of a file: curl sends a file as -F {FIELD}=@{name}"
+            )
     check_text_bytes(sum(len(part.data) for part in texts))
     fields: dict[str, list[str]] = {}
     for part in texts:
         fields.setdefault(part.name, []).append(part.text)
     return Upload([bytes(part.data) for part in images], [part.file_name or None for part in images], fields)
+
+
+def _as_file_name(data: bytes | bytearray) -> str:
+    """The text of a field that was to be a file, if it could be the file's name; else empty."""
+    try:
+        text = data[: MAX_FILE_NAME + 1].decode()
+    except UnicodeDecodeError:
+        return ""
+    return text if len(data) <= MAX_FILE_NAME and text.isprintable() else ""
 
 
 def parse_json_upload(body: bytes, known: Mapping[str, bool], max_images: int) -> Upload:

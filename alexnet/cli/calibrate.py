@@ -47,3 +47,9 @@ def calibrate(
     limits = ImageLimits(max_pixels)
     calibrated = calibrate_artifact(path, data, archive, exclude or (), max_images, device, typer.echo, limits)
     typer.echo(f"published {calibrated.path}")
+    earlier = calibrated.default_index_path(home / "indexes").parent
+    if earlier.is_dir():
+        typer.echo(
+            f"the indexes in {earlier} are of earlier versions, which this one can't search: build its own with "
+            "`alexnet index add --data FOLDER`"
+        )

@@ -11,6 +11,7 @@ import typer
 from alexnet.cli.image_results import Result, format_list, print_results
 from alexnet.cli.options import (
     HOME,
+    MAX_PIXELS,
     ArtifactOption,
     CropsOption,
     CsvOption,
@@ -19,6 +20,7 @@ from alexnet.cli.options import (
     ImagesArgument,
     JsonLinesOption,
     JsonOption,
+    MaxPixelsOption,
     PrecisionOption,
     load_artifact_while_importing,
 )
@@ -26,6 +28,7 @@ from alexnet.cli.output import choose_format
 
 if TYPE_CHECKING:
     from alexnet.classification import Classification
+    from model.artifacts.artifact import Calibration
     from model.datasets.listing import Skipped
 
 MAX_OTHERS_IN_LINE = 2
@@ -40,6 +43,7 @@ def classify(
     crops: CropsOption = "10",
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
     as_json: JsonOption = False,
     as_jsonl: JsonLinesOption = False,
     as_csv: CsvOption = False,
@@ -59,18 +63,16 @@ def classify(
     form = choose_format(as_json, as_jsonl, as_csv)
     loaded = load_artifact_while_importing("alexnet.classification", artifact, home, precision)
     from alexnet.classification import classify_files
-
-    calibration = loaded.manifest.calibration
-    num_held_out = calibration.num_images if calibration else 0
+    from model.images.limits import ImageLimits
 
     def classify_all(names: Sequence[str]) -> Iterable[Result]:
-        for name, result in classify_files(names, loaded, top, int(crops), device):
+        for name, result in classify_files(names, loaded, top, int(crops), device, ImageLimits(max_pixels)):
             yield _to_result(name, result)
 
     def format_text(result: Result, name_width: int) -> str:
-        return _format(result, name_width, num_held_out)
+        return _format(result, name_width, loaded.manifest.calibration)
 
-    print_results(images, classify_all, "predictions", form, COLUMNS, format_text)
+    print_results(images, classify_all, "predictions", form, loaded, COLUMNS, format_text)
 
 
 def _to_result(name: str, result: Classification | Skipped) -> Result:
@@ -82,15 +84,15 @@ def _to_result(name: str, result: Classification | Skipped) -> Result:
     return Result(name, fields.pop("predictions"), fields)
 
 
-def _format(result: Result, name_width: int, num_held_out: int) -> str:
+def _format(result: Result, name_width: int, calibration: Calibration | None) -> str:
     """The classes of the only image below each other, those of one of several in a line.
 
-    `num_held_out`: the validation images that its familiarity compares with.
+    `calibration`: of the network; its familiarity compares with the validation images of that.
     """
     unfamiliar = "unlike the training images" if result.extra["familiar"] is False else ""
     if not name_width:
         rows = [(f"{100 * row['probability']:6.2f} %", row["name"]) for row in result.rows]
-        count = _count_less_familiar(result.extra["familiarity"] or 0, num_held_out)
+        count = _count_less_familiar(result.extra["familiarity"] or 0, calibration.num_images if calibration else 0)
         return format_list(rows) + (f"\n{unfamiliar}: {count} are less familiar" if unfamiliar else "")
     best, *others = result.rows
     notes = [f"{row['name']} {100 * row['probability']:.0f} %" for row in others[:MAX_OTHERS_IN_LINE]]

@@ -12,6 +12,7 @@ from alexnet.cli.errors import FAILED
 from alexnet.cli.output import Format, ResultPrinter
 
 if TYPE_CHECKING:
+    from model.artifacts.artifact import Artifact
     from model.datasets.listing import Skipped
 
 
@@ -37,10 +38,12 @@ def print_results(
     compute: Callable[[Sequence[str]], Iterable[Result]],
     name: str,
     form: Format,
+    artifact: Artifact,
     columns: Sequence[str],
     format_text: Callable[[Result, int], str],
 ) -> None:
-    """Print the results of the images that `arguments` name. `name`: of the rows in JSON.
+    """Print the results of the images that `arguments` name. `name`: of the rows in JSON. `artifact`: what computed
+    them, said in JSON.
 
     `format_text`: a result as text; its second argument is the width of the column of names, or 0 for the only image.
     Images that can't be read are named on standard error; raises typer.Exit with the status 1 if there are any.
@@ -49,6 +52,7 @@ def print_results(
 
     from alexnet.image_files import find_inputs
 
+    model = {"name": artifact.manifest.name, "version": artifact.manifest.version}
     inputs = find_inputs(arguments)
     printer, num_skipped = ResultPrinter(form, columns), 0
     width = min(MAX_NAME_WIDTH, max(map(len, inputs.names))) if len(inputs.names) > 1 else 0
@@ -60,7 +64,7 @@ def print_results(
                     [result.image, *((result.extra | row).get(column) for column in columns[1:-1]), ""] for row in rows
                 ]
                 text = format_text(result, width) if form == "text" else ""
-                printer.print({"image": result.image, name: result.rows, **result.extra}, text, lines)
+                printer.print({"image": result.image, "model": model, name: result.rows, **result.extra}, text, lines)
             else:
                 num_skipped += 1
                 _report_skipped(printer, result.image, result.error, len(columns) - 2)

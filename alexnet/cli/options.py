@@ -156,13 +156,18 @@ def load_artifact_while_importing(
 ) -> Artifact:
     """The artifact as `load_artifact` loads it, in a thread, while `module` is imported.
 
-    Checksums take as long as importing onnxruntime does. Raises ArtifactError.
+    Checksums take as long as importing onnxruntime does. Which artifact of a folder is used is said on standard error.
+    Raises ArtifactError.
     """
-    import_module("model.artifacts.default")  # what loading imports, so that no two threads import it
+    from model.artifacts.default import networks_folder  # with what loading imports, so that no two threads import it
+
     with ThreadPoolExecutor(1) as executor:
         loading = executor.submit(load_artifact, artifact, home, precision)
         import_module(module)
-    return loading.result()
+    loaded = loading.result()
+    if loaded.path != artifact and networks_folder(home) not in loaded.path.parents:  # the bundled one was named
+        typer.echo(f"using {loaded.manifest.name} version {loaded.manifest.version} in {loaded.path}", err=True)
+    return loaded
 
 
 def artifact_path(artifact: Path | None, home: Path) -> Path:

@@ -10,6 +10,7 @@ import typer
 from alexnet.cli.image_results import Result, format_list, print_results
 from alexnet.cli.options import (
     HOME,
+    MAX_PIXELS,
     ArtifactOption,
     CsvOption,
     DeviceOption,
@@ -18,6 +19,7 @@ from alexnet.cli.options import (
     IndexOption,
     JsonLinesOption,
     JsonOption,
+    MaxPixelsOption,
     PrecisionOption,
     index_uri,
     load_artifact_while_importing,
@@ -44,6 +46,7 @@ def similar(
     ] = "exact",
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
     as_json: JsonOption = False,
     as_jsonl: JsonLinesOption = False,
     as_csv: CsvOption = False,
@@ -62,14 +65,16 @@ def similar(
     form = choose_format(as_json, as_jsonl, as_csv)
     loaded = load_artifact_while_importing("alexnet.similarity", artifact, home, precision)
     from alexnet.similarity import find_similar
+    from model.images.limits import ImageLimits
 
+    limits = ImageLimits(max_pixels)
     uri = index_uri(index, loaded, home)
 
     def search_all(names: Sequence[str]) -> Iterable[Result]:
-        for name, result in find_similar(names, loaded, uri, k, label, search, device):
+        for name, result in find_similar(names, loaded, uri, k, label, search, device, limits):
             yield Result(name, [_row(n) for n in result]) if isinstance(result, list) else Result(name, error=result)
 
-    print_results(images, search_all, "neighbors", form, COLUMNS, _format)
+    print_results(images, search_all, "neighbors", form, loaded, COLUMNS, _format)
 
 
 def _row(neighbor: Neighbor) -> dict[str, Any]:

@@ -185,10 +185,12 @@ def read_manifest(path: Path) -> Manifest:
 def load(path: Path, precision: Precision = "float32", served: Path | None = None) -> Artifact:
     """Read and verify the artifact at `path`, or the newest in it (`artifacts/NAME` or `artifacts`).
 
-    Raises ArtifactError naming the file that is missing or damaged. Where `path` holds several artifacts, one that
-    can't be used is skipped with a warning and the next newest is taken; not if that is `served`, the folder of the one
-    in use: then the error of the newer one is raised.
+    Raises ArtifactError naming the file that is missing or damaged, or for an unknown precision. Where `path` holds
+    several artifacts, one that can't be used is skipped with a warning and the next newest is taken; not if that is
+    `served`, the folder of the one in use: then the error of the newer one is raised.
     """
+    if precision not in NETWORK_FILES:
+        raise ArtifactError(f"unknown precision {precision!r}: use {' or '.join(NETWORK_FILES)}")
     artifact = _load_folder(path) if (path / MANIFEST).is_file() else _load_newest(path, served)
     if NETWORK_FILES[precision] not in artifact.manifest.files:
         command = PRECISION_COMMANDS[precision]

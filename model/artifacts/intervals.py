@@ -22,7 +22,9 @@ def wilson_interval(share: float, total: int) -> Interval:
     center = share + Z_95**2 / (2 * total)
     width = Z_95 * math.sqrt(share * (1 - share) / total + (Z_95 / (2 * total)) ** 2)
     scale = 1 + Z_95**2 / total
-    return max(0.0, (center - width) / scale), min(1.0, (center + width) / scale)
+    low = 0.0 if share == 0 else (center - width) / scale  # which rounding would leave a little beside it
+    high = 1.0 if share == 1 else (center + width) / scale
+    return low, high
 
 
 def interval_of_mean(shares: Sequence[float], totals: Sequence[int]) -> Interval:

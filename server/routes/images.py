@@ -68,6 +68,7 @@ from server.uploads import OPENAPI_BODY, Upload
 router = APIRouter(tags=["index"], responses=merge_responses(INDEX_RESPONSES, ADMITTED_RESPONSES))
 WRITE = [Depends(require_write)]
 UPDATE = [*WRITE, Depends(check_repeated_fields)]
+NO_CHANGE = "name the change: send 'label', 'removed', or both"
 UPDATE_RESPONSES = merge_responses(
     WRITE_RESPONSES,
     responses_for(BodyTooLargeError, RequestTimeoutError, UnsupportedEncodingError, InvalidBodyError, MissingBodyError),
@@ -196,6 +197,8 @@ async def update_image(
     context: ContextDep, image_id: ImageId, update: ImageUpdate, show_path: ShowPathsDep
 ) -> IndexedImage:
     """`label`: a new label, or null for none. `removed`: false restores a removed image."""
+    if not update.model_fields_set:
+        raise InvalidRequestError(NO_CHANGE)
     entry = await context.run(context.write_index(lambda index: _update(index, image_id, update)))
     return IndexedImage.of(entry, show_path, context.prefix)
 
@@ -208,7 +211,7 @@ async def update_images(context: ContextDep, update: BulkUpdate) -> BulkChangeRe
         raise InvalidRequestError("name the images: send exactly one of 'ids' and 'with_label'")
     change = BulkChange(update.removed, "label" in update.model_fields_set, update.label)
     if change == BulkChange():
-        raise InvalidRequestError("name the change: send 'label', 'removed', or both")
+        raise InvalidRequestError(NO_CHANGE)
     return await context.run(_change_many(context, Selection(update.ids, update.with_label), change))
 
 

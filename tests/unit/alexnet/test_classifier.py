@@ -37,6 +37,7 @@ def test_classes_are_those_of_the_network(
     probabilities = model.run(decode_file(files[0]).pixels[None], TEN_CROP)[0][0]
     assert [p.index for p in one.predictions] == top_k(probabilities, 2).tolist()
     assert [p.probability for p in one.predictions] == pytest.approx(sorted(probabilities)[:-3:-1])
+    assert repr(classifier) == "<Classifier patterns version 1: 3 classes, float32 on cpu>"
     first = one.predictions[0]
     assert f"{100 * first.probability:6.2f} %  {first.name}" in str(one)
     assert classifier.labels == tuple(label.name for label in artifact.labels)
@@ -69,8 +70,11 @@ def test_errors_are_sentences(classifier: Classifier, tmp_path: Path, files: lis
     for images in (tmp_path / "none.jpg", [files[0], tmp_path / "none.jpg"]):
         with pytest.raises(AlexNetError, match=r"can't read .*none\.jpg"):
             classifier.classify(images)
-    with pytest.raises(InvalidRequestError, match="crops must be 1 or 10 and top at least 1, not 5 and 0"):
-        classifier.classify(files[0], top=0, crops=5)  # type: ignore[call-overload]
+    for top, crops in ((0, 10), (1, 5), (1.5, 10)):
+        with pytest.raises(InvalidRequestError, match=f"crops must be 1 or 10, .*, not {crops} and {top}"):
+            classifier.classify(files[0], top=top, crops=crops)  # type: ignore[call-overload]
+    with pytest.raises(ArtifactError, match="unknown precision 'fp8': use float32 or int8"):
+        Classifier(classifier.artifact.path, precision="fp8")  # type: ignore[arg-type]
     with pytest.raises(ArtifactError, match=r"no artifact in .*nowhere"):
         Classifier(tmp_path / "nowhere")
 

@@ -53,6 +53,11 @@ def test_an_index_of_the_command_is_searched(classifier: Classifier, index_path:
         assert str(several[0][0]).endswith(f"{files[0].parent.name}  {files[0]}")
         with pytest.raises(InvalidRequestError, match=r"needs binary codes|keeps no binary codes|has none"):
             index.search(files[0], mode="binary")
+        for k in (0, 1001, 1.5, "3"):
+            with pytest.raises(InvalidRequestError, match=r"k must be a whole number from 1 to 1,000, not"):
+                index.search(files[0], k)  # type: ignore[arg-type]
+        with pytest.raises(InvalidRequestError, match=r"label must be text or None, not \['a'\]"):
+            index.search(files[0], label=["a"])  # type: ignore[call-overload]
 
 
 def test_images_are_added_and_kept(classifier: Classifier, files: list[Path], tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from server.exceptions import BindError
-from server.listening import bind, bind_unix, check_address, display_url, listen, remove_unix_socket
+from server.listening import bind, bind_unix, check_address, display_url, is_local, listen, remove_unix_socket
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,7 @@ def test_the_address_can_be_opened(host: str, expected: str) -> None:
     assert port
     urls = [display_url(listener, "/vision") for listener in listeners]
     assert expected.format(port) in urls
+    assert all(map(is_local, listeners)) == (host != "0.0.0.0")
     for listener in listeners:
         listener.listen()
     name = urls[0].removeprefix("http://").rpartition(":")[0].strip("[]")

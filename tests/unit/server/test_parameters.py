@@ -42,7 +42,12 @@ def test_the_nearest_name_is_named(client: TestClient, jpeg: bytes) -> None:
         assert "did you mean 'k'? Known are cursor, id, k, label, max_distance, minus, search" in message(response)
     form = client.post("/images", files={"image": jpeg}, data={"lable": "cat"})  # codespell:ignore
     assert "unknown form field 'lable': did you mean 'label'?" in message(form)  # codespell:ignore
-    assert "Known are crops, image, top" in message(client.post("/classify", files={"photo": jpeg}))
+    assert "unknown form field 'photo': known are crops, image, top" in message(
+        client.post("/classify", files={"photo": jpeg})
+    )
+    assert "unknown JSON field 'url': known are crops, image, top" in message(
+        client.post("/classify", json={"url": "https://example.org/photo.jpg"})
+    )
     assert "did you mean 'image'?" in message(client.post("/classify", json={"images": []}))
     assert "did you mean 'label'?" in message(client.patch("/images/1", json={"labels": "x"}))
 

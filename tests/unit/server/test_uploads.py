@@ -55,6 +55,13 @@ def test_a_part_without_a_file_name_is_an_image(client: TestClient, jpeg: bytes)
     assert answer.json() == client.post("/classify", content=jpeg).json()
 
 
+def test_the_name_of_a_file_is_no_image(client: TestClient) -> None:
+    """`curl -F image=photo.jpg`, where `@photo.jpg` was meant."""
+    answer = client.post("/classify", content=form_part(b"photo.jpg"), headers=MULTIPART)
+    assert answer.json()["error"]["code"] == "invalid_body"
+    assert answer.json()["error"]["message"].endswith("curl sends a file as -F image=@photo.jpg")
+
+
 def test_an_empty_file_input_of_a_browser_is_no_image(client: TestClient) -> None:
     disposition = b'Content-Disposition: form-data; name="image"; filename=""'
     body = b"--b\r\n" + disposition + b"\r\nContent-Type: application/octet-stream\r\n\r\n\r\n--b--\r\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,7 @@ def test_results_are_those_of_the_network(artifact: Artifact, model: OnnxModel, 
     paths = sorted(few.rglob("*.jpg"))
     document = json.loads(invoke("classify", "--artifact", artifact.path, "--top", 3, "--json", few))
     assert [result["image"] for result in document["results"]] == [str(path) for path in paths]
+    assert document["results"][0]["model"] == {"name": artifact.manifest.name, "version": artifact.manifest.version}
     assert (document["num_images"], document["num_skipped"]) == (len(paths), 0)
     for path, result in zip(paths, document["results"], strict=True):
         probabilities, _ = model.run(decode_image(path.read_bytes()).pixels[None], TEN_CROP)
@@ -97,3 +99,16 @@ def test_nothing_but_the_document_is_on_standard_output(artifact: Artifact, inpu
     printed, _, status = run(artifact, inputs[1], "--json")
     assert [list(result) for result in json.loads(printed)["results"]] == [["image", "error"]]
     assert status == 1
+
+
+def test_the_artifact_of_a_folder_is_named(artifact: Artifact, few: Path, tmp_path: Path) -> None:
+    version = tmp_path / "artifacts" / artifact.manifest.name / str(artifact.manifest.version)
+    shutil.copytree(artifact.path, version)
+    result = CliRunner().invoke(app, ["classify", "--home", str(tmp_path), str(few / "circles" / "00.jpg")])
+    assert result.stderr == f"using {artifact.manifest.name} version {artifact.manifest.version} in {version}\n"
+
+
+def test_larger_images_are_skipped_on_request(artifact: Artifact, inputs: list[Path]) -> None:
+    printed, errors, status = run(artifact, "--max-pixels", 100, inputs[0])
+    assert (printed, status) == ("", 1)
+    assert "image too large" in errors

@@ -104,6 +104,11 @@ def test_a_repeated_field_is_refused(writable_client: TestClient) -> None:
     assert "b" not in {entry["label"] for entry in writable_client.get("/images").json()["images"]}
 
 
+def test_where_a_body_is_no_json_is_said(client: TestClient) -> None:
+    answer = client.patch("/images", content=b'{"ids": [1', headers={"Content-Type": "application/json"})
+    assert answer.json()["error"]["message"] == "the body is not JSON: Expecting ',' delimiter at 10"
+
+
 def test_a_label_with_a_surrogate_is_refused(client: TestClient) -> None:
     body = b'{"with_label": "\\ud800", "removed": true}'  # of JSON; no UTF-8 has it
     answer = client.patch("/images", content=body, headers={"Content-Type": "application/json"})
@@ -143,6 +148,8 @@ def test_many_at_once(writable_client: TestClient, writable_folder: Path) -> Non
         ("PATCH", "", {"removed": True}, "send exactly one of 'ids' and 'with_label'"),
         ("PATCH", "", {"ids": [1], "with_label": "a", "removed": True}, "send exactly one of 'ids' and 'with_label'"),
         ("PATCH", "", {"ids": [1]}, "send 'label', 'removed', or both"),
+        ("PATCH", "/1", {}, "send 'label', 'removed', or both"),
+        ("PATCH", "/1", {"removed": True}, "it can only be false, which restores the image: DELETE removes it"),
         ("PATCH", "", {"ids": [], "removed": True}, "at least 1 item"),
         ("PATCH", "", {"ids": [True], "removed": True}, "valid integer"),
         ("PATCH", "", {"ids": [1], "removed": 1}, "valid boolean"),

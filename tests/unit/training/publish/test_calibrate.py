@@ -14,6 +14,7 @@ from model.artifacts.familiarity import FAMILIARITY, read_familiarity
 from model.artifacts.weights import read_weights
 from model.exceptions import ArtifactError, DatasetError
 from model.network.temperature import read_temperature, write_temperature
+from tests.helpers.commands import invoke
 from training.data.loading import load_dataset
 from training.evaluation.evaluate import format_measurements
 from training.publish.calibrate import calibrate, calibrate_artifact, describe_calibration
@@ -52,6 +53,14 @@ def test_a_published_artifact_becomes_the_next_version(artifact: Artifact, image
     assert len(again.manifest.measurements) == len(artifact.manifest.measurements)
     with pytest.raises(DatasetError, match="expected the artifact's classes"):
         calibrate_artifact(source, "elpv", None, (), 1000, "cpu", lines.append)
+
+
+def test_indexes_of_earlier_versions_are_named(artifact: Artifact, images: Path, tmp_path: Path) -> None:
+    shutil.copytree(artifact.path, tmp_path / "artifacts" / "patterns" / "1")
+    options = ("--data", images, "--home", tmp_path, "--device", "cpu")
+    assert "the indexes in" not in invoke("calibrate", *options)
+    (tmp_path / "indexes" / "patterns" / "1").mkdir(parents=True)
+    assert f"the indexes in {tmp_path}/indexes/patterns are of earlier versions" in invoke("calibrate", *options)
 
 
 @pytest.mark.parametrize("path", [".", "../1"])
