@@ -104,9 +104,16 @@ class Service:
         self.closed = True
 
     @property
+    def stopped_worker(self) -> str | None:
+        """The worker without which the process should be restarted; None while they all run."""
+        if not self.current.inference.is_alive:
+            return "inference worker stopped or stuck"
+        return None if self.searcher.is_alive else "search worker stopped"
+
+    @property
     def ready(self) -> bool:
-        """Whether new requests should be sent to this server: the network runs, and no shutdown has begun."""
-        return self.current.inference.is_alive and not self.draining
+        """Whether new requests should be sent to this server: the workers run, and no shutdown has begun."""
+        return self.stopped_worker is None and not self.draining
 
     @property
     def seconds_to_finish(self) -> float:

@@ -19,16 +19,16 @@ router = APIRouter(tags=["operation"])
 authenticated_router = APIRouter(tags=["operation"])
 
 UNAVAILABLE: Responses = {503: {"model": HealthResponse, "description": "No."}}
-STOPPED = "inference worker stopped or stuck"
 
 
 @router.get("/live", responses=UNAVAILABLE, summary="Liveness")
 async def live(service: ServiceDep, response: Response) -> HealthResponse:
-    """503 when the process should be restarted: the inference worker has stopped or is stuck."""
-    if service.current.inference.is_alive:
+    """503 when the process should be restarted: the inference worker has stopped or is stuck, or the search worker has
+    stopped."""
+    if (stopped := service.stopped_worker) is None:
         return HealthResponse(status="live")
     response.status_code = 503
-    return HealthResponse(status=STOPPED)
+    return HealthResponse(status=stopped)
 
 
 @router.get("/ready", responses=UNAVAILABLE, summary="Readiness")
@@ -41,7 +41,7 @@ async def ready(service: ServiceDep, response: Response) -> HealthResponse:
         damaged = service.current.num_damaged_images
         return HealthResponse(status="ready" + (f"; {damaged:,} damaged images in the index" if damaged else ""))
     response.status_code = 503
-    return HealthResponse(status="draining" if service.draining else STOPPED)
+    return HealthResponse(status=service.stopped_worker or "draining")
 
 
 @authenticated_router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)

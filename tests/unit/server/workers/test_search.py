@@ -8,13 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from starlette.testclient import TestClient
 
 from index.entries import NewEntry
 from index.search import NearestIds, Position, Query, attach_entries
 from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
-from model.exceptions import InvalidRequestError
+from model.exceptions import IndexStoreError, InvalidRequestError
+from server.app import create_app
+from server.service import Service
+from server.settings import Settings
 from server.workers.search import SearchJob, SearchWorker
+from tests.helpers.polling import wait_until
 
 
 @pytest.fixture
@@ -65,3 +70,20 @@ def test_what_waits_is_answered_before_the_end(index: ImageIndex) -> None:
     futures = [searches.submit(SearchJob(index, Query(np.zeros(64, np.float32), 1))) for _ in range(100)]
     searches.close()
     assert all(future.done() for future in futures)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_the_death_of_the_thread_turns_liveness_red(
+    artifact: Artifact, index: ImageIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(queries: Sequence[Query]) -> list[NearestIds]:
+        raise SystemExit  # ends a thread without a word, as nothing else in the worker can
+
+    monkeypatch.setattr(index, "search_ids", die)
+    service = Service(Settings(artifact=artifact.path))
+    with TestClient(create_app(service)) as client:
+        assert client.get("/live").status_code == 200
+        with pytest.raises(IndexStoreError, match="the search worker has stopped"):
+            service.searcher.submit(SearchJob(index, Query(np.zeros(64, np.float32)))).result(20)
+        wait_until(lambda: client.get("/live").status_code == 503)
+        assert client.get("/ready").json() == {"status": "search worker stopped"}
