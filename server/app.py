@@ -74,9 +74,6 @@ def create_app(service: Service) -> ASGIApp:
     app.state.service = service
     service.metrics.registry.register(GaugeCollector(service))
     app.state.methods = methods_by_path()
-    if origins := service.settings.allowed_origins:
-        app.add_middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"],
-                           expose_headers=["Server-Timing", "X-Request-ID", "Retry-After"])  # fmt: skip
     add_routes(app)
     app.mount("/page", StaticFiles(directory=WEB), name="page")
     app.add_route("/", show_page, include_in_schema=False)
@@ -96,6 +93,9 @@ def _add_middleware(app: FastAPI, service: Service) -> ASGIApp:
     limit_body = partial(BodyLimitMiddleware, timeout=settings.request_timeout, max_bytes=settings.max_body_bytes)
     wrapped: ASGIApp = limit_body(ContentEncodingMiddleware(limit_body(app)))  # as it is sent, and decompressed
     wrapped = HeadMiddleware(wrapped)
+    if origins := settings.allowed_origins:  # around all that refuses a body, so that a page can read why
+        wrapped = CORSMiddleware(wrapped, origins, allow_methods=["*"], allow_headers=["*"],
+                                 expose_headers=["Server-Timing", "X-Request-ID", "Retry-After"])  # fmt: skip
     wrapped = HostMiddleware(wrapped, AllowedHosts(hosts))
     wrapped = ForwardedMiddleware(wrapped, settings.root_path, settings.proxies)
     wrapped = ShutdownMiddleware(wrapped, lambda: not service.seconds_to_finish)

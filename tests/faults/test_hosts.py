@@ -139,6 +139,7 @@ connection = http.client.HTTPConnection("127.0.0.1", 8080, timeout=60)
 method, path, length, sent = sys.argv[1:]
 connection.putrequest(method, path)
 connection.putheader("Content-Length", length)
+connection.putheader("X-Forwarded-Prefix", "/elsewhere")
 connection.endheaders(b"x" * int(sent))
 answer = connection.getresponse()
 print(answer.status, answer.read().decode())
@@ -162,3 +163,8 @@ print(answer.status, answer.read().decode())
 )
 def test_what_passes(cluster: Cluster, method: str, path: str, length: int, sent: int, expected: str) -> None:
     assert re.match(expected, cluster.client.run(sys.executable, "-c", SEND, method, path, length, sent))
+
+
+def test_a_client_sets_no_prefix(cluster: Cluster) -> None:
+    """Addresses in responses begin with it."""
+    assert '"similar":"/images/1/similar"' in cluster.client.run(sys.executable, "-c", SEND, "GET", "/images/1", 0, 0)

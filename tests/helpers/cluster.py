@@ -65,7 +65,8 @@ class Cluster:
     def _start(self, host: Host, log: str, command: list[object]) -> subprocess.Popen[str]:
         addresses = {f"SERVER_{number}": f"{server.address}:8000" for number, server in enumerate(self.servers, 1)}
         with (self.home / log).open("a") as output:
-            environment = os.environ | addresses | {"ALEXNET_DRAIN_SECONDS": "3"}
+            settings = {"ALEXNET_DRAIN_SECONDS": "3", "ALEXNET_TRUSTED_PROXIES": self.client.address}
+            environment = os.environ | addresses | settings
             return host.start(command, stdout=output, stderr=output, env=environment, cwd=self.home)
 
     def serve(self, number: int) -> None:

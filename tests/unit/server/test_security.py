@@ -217,5 +217,8 @@ def test_origins(artifact: Artifact, allowed: str, expected: str | None) -> None
         before = client.options("/classify", headers=asked)
         assert before.headers.get("access-control-allow-origin") == expected
         assert (before.status_code == 200) == (expected is not None)
+        refused = client.post("/classify", headers={"Origin": ORIGIN, "Content-Encoding": "none"}, content=b"x")
+        assert refused.status_code == (403 if expected is None else 415)
+        assert refused.headers.get("access-control-allow-origin") == expected
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["referrer-policy"] == "no-referrer"
