@@ -1,4 +1,4 @@
-// The answer: the most likely class large, others small, with bars relative to it.
+// The answer: the most likely class large, others small, each with its probability as a bar.
 
 import { element, exactPercent, hidden, meter, percent, quiet, tidy } from "./element.js";
 
@@ -6,19 +6,19 @@ const MAX_SMALL = 4;
 const MIN_PROBABILITY = 0.01; // less is left to the table
 
 /**
- * Elements of an answer. `label`: the image's own, if it is known; `said`: whether the page says it elsewhere.
+ * Elements of an answer. `label`: the image's own, if it is known.
  * @param {{predictions: object[], milliseconds: number, familiar: ?boolean, familiarity: ?number}} response
  */
-export function answerView(response, label, notes, said) {
+export function answerView(response, label, notes) {
   const { predictions, milliseconds, familiar } = response;
   const [top, ...others] = predictions;
-  const row = (prediction) => classRow(prediction, top.probability, isLabel(prediction, label));
+  const row = (prediction) => classRow(prediction, isLabel(prediction, label));
   const small = others.filter(({ probability }) => probability >= MIN_PROBABILITY).slice(0, MAX_SMALL);
   const time = milliseconds === undefined ? "" : `Ten crops in ${milliseconds.toFixed(0)} ms.`;
   return [
     element("h2", { id: "answer-heading" }, title(top, familiar)),
     element("ol", { className: "classes" }, row(top), ...small.map(row)),
-    ...(label && !said ? [labelNote(top, label)] : []),
+    ...(label ? [labelNote(predictions, label)] : []),
     ...[...notes, time].filter(Boolean).map((text) => quiet(text)),
     exactNumbers(response),
   ];
@@ -31,17 +31,19 @@ function title({ probability }, familiar) {
 
 const isLabel = ({ name, id }, label) => Boolean(label) && [name, id].includes(label);
 
-function classRow({ name, probability }, best, correct) {
+function classRow({ name, probability }, correct) {
   const title = element("span", { className: "name" }, tidy(name));
   if (correct) title.append(element("span", { className: "check", "aria-hidden": "true" }, " ✓"), hidden(" (its label)"));
   return element("li", { className: correct ? "correct" : "" }, title,
     element("span", { className: "percent", "aria-hidden": "true" }, percent(probability)),
-    meter(probability / best, tidy(name), exactPercent(probability)));
+    meter(probability, tidy(name), exactPercent(probability)));
 }
 
-function labelNote(top, label) {
-  if (isLabel(top, label)) return element("p", { className: "label-note right" }, "✓ That is its label.");
-  return element("p", { className: "label-note" }, "Its label is ", element("b", {}, tidy(label)), ".");
+function labelNote(predictions, label) {
+  const place = predictions.findIndex((prediction) => isLabel(prediction, label));
+  if (place === 0) return element("p", { className: "label-note right" }, "✓ Right: that is its label.");
+  return element("p", { className: "label-note wrong" }, "✗ Its label is another: ", element("b", {}, tidy(label)),
+    place > 0 ? `, number ${place + 1} of the answer.` : `, not among the first ${predictions.length} classes.`);
 }
 
 /** What is above the names of an unfamiliar image. */

@@ -7,13 +7,13 @@ import { credit, entryName } from "./entry.js";
 import { currentQuery, navigate } from "./navigation.js";
 import { addNegative, addPositive, queryById, toAddress } from "./query.js";
 
-/** A neighbor; `entries`: of its list, whose first is the nearest. */
+/** A neighbor, with its similarity from 0 to 1 as a bar and a number. */
 export function neighborCard(entries, position) {
   const entry = entries[position];
   const { id, distance, similarity } = entry;
-  const nearest = entries[0].distance;
-  const share = distance === 0 ? 1 : nearest / distance;
-  const bar = meter(share, "Similarity", `similarity ${similarity.toFixed(2)}, distance ${distance.toFixed(2)}`);
+  const bar = element("div", { className: "similarity" },
+    meter(similarity, "Similarity", `similarity ${similarity.toFixed(2)}, distance ${distance.toFixed(2)}`),
+    element("small", { "aria-hidden": "true" }, similarity.toFixed(2)));
   const change = (word, add) => {
     const changed = button(word, () => navigate(add(currentQuery(), id)), { "aria-label": `${word} like this: ${entryName(entry)}` });
     changed.append(element("span", { className: "long" }, "\u00a0like this"));

@@ -72,7 +72,7 @@ function summarize([list, other]) {
   if (!entries.length) return query.label ? `No other image is labeled ${tidy(query.label)}.` : "There are no other images.";
   const searched = query.label ? `${count(response.total, "image")} labeled ${tidy(query.label)}` : count(response.index.size, "image");
   const time = other ? "searched in two modes" : `searched in ${searchTime(list)}`;
-  return `${query.label ? "" : commonLabel(entries)}${searched} ${time}.`;
+  return `${query.label ? "" : commonLabel(entries)}${searched} ${time}. Bars: similarity, 1 for the same image.`;
 }
 
 /** The label of most of the images, if there is one. */

@@ -50,7 +50,7 @@ async function showResults({ query, info, root, signal, cancel }) {
   const self = list?.self;
   if (self) image.append(knownImage(self));
   const notes = [isSingle(query) ? "" : "These are the classes of the first image only.", note];
-  answer.replaceChildren(...answerView(response, self?.label ?? label, notes, Boolean(self)), copyButtons(query, response, list), networkView(file));
+  answer.replaceChildren(...answerView(response, self?.label ?? label, notes), copyButtons(query, response, list), networkView(file));
   if (response.familiar === false) {
     root.classList.add("unfamiliar");
     image.append(unfamiliarNotice(response, Boolean(list)));

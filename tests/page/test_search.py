@@ -37,6 +37,7 @@ PATCH_JSON = """(() => {
   };
 })()"""
 """Gives the page other answers than the server does; PATCH changes `answer`."""
+SHARES = "bars => bars.map(bar => Math.round(parseFloat(bar.firstChild.style.getPropertyValue('--share'))))"
 
 
 @pytest.mark.parametrize("window", [WIDE, pytest.param(PHONE, marks=pytest.mark.slow)], ids=["wide", "phone"])
@@ -55,10 +56,15 @@ def test_drop_an_image_read_its_answer_search_from_a_neighbor_and_return(
     expect(top.get_by_role("meter")).to_have_attribute(
         "aria-valuetext", f"{100 * classes[0]['probability']:.2f}\N{NO-BREAK SPACE}%"
     )
+    bars = page.locator(".classes").get_by_role("meter").evaluate_all(SHARES)
+    assert bars == [round(100 * prediction["probability"]) for prediction in classes][: len(bars)]
     nearest = httpx2.post(f"{url}/similar?k=13", content=jpeg).json()["neighbors"]
     expect(page.locator(".known")).to_have_text("✓ In the library as 04.jpg, labeled stripes")
     shown = result_ids(page)
     assert shown == [neighbor["id"] for neighbor in nearest][1:]  # the image itself takes no place
+    bars = page.locator(RESULTS).get_by_role("meter").evaluate_all(SHARES)
+    assert bars == [round(100 * neighbor["similarity"]) for neighbor in nearest][1:]  # of 1, not of the nearest one
+    expect(page.locator(RESULTS).first).to_contain_text(f"{nearest[1]['similarity']:.2f}")
     expect(page.locator(".summary")).to_contain_text(re.compile(r"90 images searched in [\d.]+ ms"))
     assert page.locator(".large").evaluate("image => image.naturalWidth") == 340  # the file, not its preview
     page.screenshot(path=SCREENSHOTS / f"answer-{page.viewport_size['width']}.png")  # type: ignore[index]
@@ -227,6 +233,25 @@ def test_an_unfamiliar_image_is_said_to_be_one_and_similar_images_come_first(
     assert order == ["query-image", "results", "answer"]
     least = "import('./page/answer.js').then(answer => answer.unfamiliarNotice({familiarity: 0}, true).textContent)"
     assert "less familiar than all images that were kept out of training" in page.evaluate(least)
+
+
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [
+        (0, "✓ Right: that is its label."),
+        (1, "✗ Its label is another: {}, number 2 of the answer."),
+        (None, "✗ Its label is another: {}, not among the first 3 classes."),
+    ],
+)
+def test_the_answer_is_compared_with_the_label(place: int | None, text: str, url: str, open_page: OpenPage) -> None:
+    image = httpx2.get(f"{url}/images/17/image").content
+    classes = httpx2.post(f"{url}/classify", content=image).json()["predictions"]
+    label = "elsewhere" if place is None else classes[place]["name"]
+    page = open_page(f"{url}/live")
+    page.add_init_script(PATCH_JSON.replace("PATCH", f"if (answer.id === 17) answer.label = '{label}';"))
+    page.goto(f"{url}/?id=17")
+    wait_for_answer(page)
+    expect(page.locator(".label-note")).to_have_text(text.format(label))
 
 
 def test_a_server_without_an_index_offers_no_search(url: str, open_page: OpenPage, jpeg: bytes) -> None:
