@@ -65,7 +65,7 @@ def take_states(browser: Browser, url: str, folder: Path) -> None:
 
 def show_start(page: Page, url: str) -> None:
     page.goto(url)
-    expect(page.get_by_role("button", name="Choose photos")).to_be_visible()
+    expect(page.get_by_role("button", name="Choose images")).to_be_visible()
     page.wait_for_load_state("networkidle")
 
 

@@ -1,6 +1,7 @@
 // The server's HTTP API: requests with the API key, errors, timings, images.
 
 import { getKey, promptForKey } from "./api-key.js";
+import { byName } from "./element.js";
 
 /** `status` 0: no answer. `retryAfter`: seconds; null: a retry won't help. `subject`: the file's name. */
 export class ApiError extends Error {
@@ -39,8 +40,11 @@ export async function classify(file, signal) {
 export const fetchPreview = async (file, signal) => (
   await request("preview", { method: "POST", body: imageForm([file]), signal })).blob();
 
-/** The labels of the library with their counts; none without a library. Throws ApiError. */
-export const fetchLabels = async (info, signal) => (info.index ? (await fetchJson("labels", { signal })).labels : []);
+/** The labels of the library with their counts, by name; none without a library. Throws ApiError. */
+export async function fetchLabels({ index }, signal) {
+  const { labels } = index ? await fetchJson("labels", { signal }) : { labels: [] };
+  return labels.sort((a, b) => byName(a.label, b.label));
+}
 
 /** A form with image files, or blobs. */
 export function imageForm(files) {

@@ -1,6 +1,6 @@
 // The classes of the network as chips: some of them, all, or those that match what is typed.
 
-import { button, count, element, tidy } from "./element.js";
+import { button, byName, count, element, tidy } from "./element.js";
 import { EMPTY, toAddress } from "./query.js";
 
 const FIRST = 18;
@@ -8,17 +8,17 @@ const FIRST = 18;
 /** A heading, a search field if there are many, and the chips. A class with images in the library is a link. */
 export function classList(classes, labels) {
   const images = new Map(labels.map((counted) => [counted.label, counted.images]));
-  const sorted = [...classes].sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
+  const sorted = [...classes].sort((a, b) => byName(a.name, b.name));
   const chips = element("ul", { className: "class-chips" });
   const none = element("p", { className: "quiet", role: "status" });
   const all = element("li", {}, button(`Show all ${count(classes.length, "class", "classes")}`, () => show(sorted)));
   const field = element("input", {
-    type: "search", placeholder: "Is it among them?", "aria-label": "Search the classes", oninput: () => search(field.value),
+    type: "search", placeholder: "Search the classes", "aria-label": "Search the classes", oninput: () => search(field.value),
   });
 
   const show = (shown, ...more) => {
     chips.replaceChildren(...shown.map((item) => chip(item, images)), ...more);
-    none.textContent = shown.length ? "" : "It doesn't know that: such an image gets the name of something else.";
+    none.textContent = shown.length ? "" : "No class has this name: such an image gets the name of another class.";
   };
   const search = (text) => {
     const words = text.trim().toLowerCase();
@@ -31,7 +31,7 @@ export function classList(classes, labels) {
   const many = sorted.length > FIRST;
   return [
     element("div", { className: "row heading" }, element("h2", { id: "classes-heading" },
-      `It knows ${count(classes.length, "class", "classes")}${many ? ", such as" : ""}`), many ? field : null), chips, none,
+      `${count(classes.length, "class", "classes")}${many ? ", such as" : ""}`), many ? field : null), chips, none,
   ];
 }
 

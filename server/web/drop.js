@@ -4,7 +4,7 @@ import { byId } from "./element.js";
 import { showMessage } from "./notice.js";
 import { droppedFiles } from "./folders.js";
 
-const SEARCH = "Drop to name it";
+const SEARCH = "Drop to classify it";
 const ADD = "Drop to add to the library";
 const ADDRESS = "This server doesn't fetch addresses. Save the image, then drop or choose the file.";
 

@@ -37,6 +37,9 @@ export const count = (number, noun, plural = `${noun}s`) => `${number.toLocaleSt
 /** Whether there is room for what is folded on narrow screens. */
 export const isWide = () => matchMedia("(min-width: 48.01rem)").matches;
 
+/** How names are ordered everywhere: by their numbers, whatever the case. */
+export const byName = new Intl.Collator("en", { numeric: true }).compare;
+
 /** A share of 1 to read at a glance: 92 %, 4.1 %. */
 export function percent(share) {
   if (share > 0 && share < 0.001) return "< 0.1\u00a0%";

@@ -19,7 +19,7 @@ export async function show({ info, root, signal }) {
     info.measurements.length ? errorTable(info.measurements, info.num_classes) : null,
     history?.confusion.length ? confusionSection(classes.map(({ name }) => tidy(name)), history, MATRIX_CLASSES) : null,
     history?.epochs.length > 1 ? curveSection(history.epochs) : null,
-    section("facts-heading", "How it was made", factList(info)),
+    section("facts-heading", "Training and license", factList(info)),
     kernelSection(info.towers, signal),
   ];
   root.append(...sections.filter(Boolean));
@@ -27,15 +27,14 @@ export async function show({ info, root, signal }) {
 
 /** What it knows and how often it is right, in a sentence or two. */
 function summary({ num_classes: classes, measurements, precision }) {
-  const knows = `It tells ${count(classes, "class", "classes")} apart.`;
+  const knows = `It distinguishes ${count(classes, "class", "classes")}.`;
   const best = [...measurements].sort((a, b) => Number(a.published) - Number(b.published)
     || Number(b.precision === precision) - Number(a.precision === precision) || b.crops - a.crops)[0];
   if (!best) return `${knows} It comes without measured errors.`;
-  const right = `the first name was right for ${percent(1 - best.top1_error)}`;
-  const five = best.top5_error !== null && classes > 5 ? `, and one of the first five for ${percent(1 - best.top5_error)}` : "";
-  const where = best.published ? `Its publishers say that of ${count(best.num_images, "image")} (${best.split})`
-    : `Of ${count(best.num_images, "image")} that it had never seen`;
-  return `${knows} ${where}, ${right}${five}; by guessing it would be ${percent(1 / classes)}.`;
+  const right = `the most likely class was right for ${percent(1 - best.top1_error)}`;
+  const five = best.top5_error !== null && classes > 5 ? `, one of the first five for ${percent(1 - best.top5_error)}` : "";
+  const where = `${best.published ? "Its publishers say that of" : "Of"} ${count(best.num_images, "image")} (${best.split})`;
+  return `${knows} ${where}, ${right}${five}; guessing gives ${percent(1 / classes)}.`;
 }
 
 function factList(info) {
@@ -50,27 +49,26 @@ function factList(info) {
     "Runs on": `${info.device}, ${info.precision}`,
     Library: info.index ? count(info.index.size, "image") : "none",
     Created: new Date(info.created).toLocaleDateString("en", { dateStyle: "long" }),
-    Commit: commit,
-    License: info.license,
+    Commit: commit === "unknown" ? null : commit, // trained outside a repository
+    License: info.license.replaceAll("; ", ";\n"),
   };
   return element("dl", {}, ...terms(facts));
 }
 
-/** A column per measurement, a row per quantity. */
+/** A column per measurement, named by its images, crops and precision; a row per quantity. */
 function errorTable(measurements, classes) {
   const groups = [...new Set(measurements.flatMap((measurement) => Object.keys(measurement.groups)))];
   const interval = (ends) => (ends ? ` (${ends.map((end) => (100 * end).toFixed(1)).join(" to ")})` : "");
   const rows = [
     ["Images", ({ num_images: images }) => images.toLocaleString("en")],
-    ["Crops", ({ crops }) => crops],
-    ["Precision", ({ precision }) => precision],
     ["Top-1 error (95 % interval)", (m) => exactPercent(m.top1_error) + interval(m.top1_interval)],
     ["Top-5 error", (m) => (m.top5_error === null ? "" : exactPercent(m.top5_error) + interval(m.top5_interval)), classes > 5],
     ["Balanced accuracy", (m) => exactPercent(m.balanced_accuracy) + interval(m.balanced_accuracy_interval),
       measurements.every((m) => typeof m.balanced_accuracy === "number")],
     ...groups.map((group) => [`${group}, correct`, (m) => (group in m.groups ? exactPercent(m.groups[group]) : "")]),
   ].filter(([, , shown = true]) => shown);
-  const head = measurements.map(({ split, published }) => element("th", { scope: "col" }, split + (published ? " (published, not measured here)" : "")));
+  const head = measurements.map(({ split, crops, precision, published }) => element("th", { scope: "col" },
+    [split, count(crops, "crop"), precision].join(", ") + (published ? " (published, not measured here)" : "")));
   return section("errors-heading", "Measured errors", scrollable("errors-heading",
     element("table", {}, element("thead", {}, element("tr", {}, element("td"), ...head)),
       element("tbody", {}, ...rows.map(([name, value]) => element("tr", {}, element("th", { scope: "row" }, tidy(name)),

@@ -24,17 +24,17 @@ export async function showStart({ query, info, root, signal }) {
 }
 
 function welcome({ model, index, num_classes: classes }) {
-  const searched = index ? `, and finds the most similar of ${count(index.size, "image")}` : "";
+  const searched = index ? ` and finds the most similar of ${count(index.size, "image")}` : "";
   const choose = (text, input, properties) => button(text, () => byId(input).click(), properties);
   return element("section", { className: "welcome", "aria-labelledby": "welcome-heading" },
-    element("h1", { id: "welcome-heading", tabIndex: -1 }, index ? "Name a photo, find more like it" : "Name a photo"),
+    element("h1", { id: "welcome-heading", tabIndex: -1 }, index ? "Classify an image, find similar ones" : "Classify an image"),
     element("p", { className: "promise" }, "The network ", element("b", {}, model.name),
-      ` says which of the ${count(classes, "class", "classes")} it knows is the most likely${searched}. Your photo isn't stored.`),
+      ` classifies it as one of ${count(classes, "class", "classes")}${searched}. Your image isn't stored.`),
     element("div", { className: "drop-zone" },
-      element("p", { className: "invitation fine" }, "Drop a photo here"),
-      element("div", { className: "row" }, choose("Choose photos", "file", { className: "primary" }),
+      element("p", { className: "invitation fine" }, "Drop an image here"),
+      element("div", { className: "row" }, choose("Choose images", "file", { className: "primary" }),
         choose("Take a photo", "camera", { className: "photograph" })),
-      element("p", { className: "quiet fine" }, "or paste one with Ctrl+V. Several at once are named one after another.")));
+      element("p", { className: "quiet fine" }, "or paste it. Several are classified one after another.")));
 }
 
 /** One image of each of several labels, those of the network's classes first; of one label its first images. */

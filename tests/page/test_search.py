@@ -259,12 +259,32 @@ def test_a_server_without_an_index_offers_no_search(url: str, open_page: OpenPag
     patch = "if (answer.num_classes) answer.index = null; if (answer.predictions) answer.familiar = false;"
     page.add_init_script(PATCH_JSON.replace("PATCH", patch))
     page.reload()
-    expect(page.get_by_role("heading", level=1)).to_have_text("Name a photo")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Classify an image")
     hand_over(page, {"a.jpg": jpeg, "b.jpg": jpeg})
     expect(page.locator("#queue .named").nth(1)).to_contain_text("unfamiliar, perhaps ")
     expect(page.get_by_role("note")).to_contain_text("Don't rely on the names.")
     expect(page.get_by_role("button", name="Close the list of files")).to_be_visible()
     expect(page.get_by_role("button", name="Search with all of them")).to_be_hidden()
+
+
+def test_names_have_one_order_everywhere(url: str, open_page: OpenPage) -> None:
+    page = open_page(f"{url}/live")
+    patch = """const names = ["B 10", "b 2", "a"];
+    if (answer.labels) answer.labels = names.map(label => ({label, images: 1}));
+    if (answer.classes) answer.classes = names.map((name, index) => ({index, id: name, name}));
+    if (answer.history) answer.history.confusion = [[1, 2, 3], [4, 5, 6], [7, 8, 9]];"""
+    page.add_init_script(PATCH_JSON.replace("PATCH", patch))
+    for address, names, others in (
+        ("", ".class-chips li", 0),
+        ("?view=library", ".labels .label", 1),
+        ("?id=17", ".controls option", 1),
+        ("?view=model", ".matrix tbody th", 0),
+    ):
+        page.goto(f"{url}/{address}")
+        expect(page.locator(names)).to_have_count(3 + others)
+        texts = [text.split(" (")[0] for text in page.locator(names).all_text_contents()]
+        assert texts[others:] == ["a", "b 2", "B 10"], address
+    assert page.locator(".matrix tbody td").all_inner_texts() == list("987654321")
 
 
 def test_an_image_names_whom_it_is_from(url: str, open_page: OpenPage) -> None:
@@ -312,9 +332,9 @@ def test_what_is_wrong_with_a_file_is_said_and_the_answer_before_stays(
 def test_dragging_a_file_says_what_dropping_does(url: str, open_page: OpenPage) -> None:
     page = open_page(url)
     hand_over(page, {"a.jpg": b"x"}, "dragover")
-    expect(page.get_by_text("Drop to name it")).to_be_visible()
+    expect(page.get_by_text("Drop to classify it")).to_be_visible()
     page.evaluate("document.body.dispatchEvent(new DragEvent('dragleave', {bubbles: true}))")
-    expect(page.get_by_text("Drop to name it")).to_be_hidden()
+    expect(page.get_by_text("Drop to classify it")).to_be_hidden()
     page.get_by_role("link", name="Library").click()
     expect(page.locator(".library .card").first).to_be_visible()
     hand_over(page, {"a.jpg": b"x"}, "dragover")
