@@ -11,6 +11,17 @@ function megabytes(message) {
   return bytes ? `, more than ${Math.floor(bytes / 2 ** 20) || 1} MB` : "";
 }
 
+/** Which image isn't there, by the server's message: none has its id, or its file is gone. */
+function unknown(message) {
+  const [id] = /\bid \d+$/.exec(message) ?? [];
+  return id ? `The library has no image with the ${id}: it may have been deleted` : "The file of that image is gone or damaged";
+}
+
+function sentence(message) {
+  const text = message.charAt(0).toUpperCase() + message.slice(1);
+  return /[.!?]$/.test(text) ? text : `${text}.`;
+}
+
 /** By code: a function of the file's name (or "The image") and the server's message. */
 const TEXTS = {
   body_too_large: (file, message) => `${file} is too large for this server${megabytes(message)}. Choose a smaller file.`,
@@ -30,20 +41,18 @@ const TEXTS = {
   host_not_allowed: () => "The server doesn't know this name as its own. Use its address, or allow the name with --allowed-hosts.",
   no_index: () => "This server has no library to search in.",
   no_kernels: () => "This network comes without a drawing of its kernels.",
-  unknown_image: () => "That image isn't in the library any more.",
+  unknown_image: (file, message) => `${unknown(message)}. Choose another image in the library.`,
   not_found: () => "The server doesn't have this. Reload the page: it may be of another version.",
   read_only_index: () => "This library can't be changed: the server opened it for reading only.",
   index_locked: () => "Another program is changing the library. Nothing was changed; try again in a moment.",
   index_unavailable: () => "The library doesn't answer. Try again in a moment.",
   storage_full: () => "The server's disk is full. Nothing was changed.",
-  invalid_request: (file, message) => `The server refused this: ${message}.`,
+  invalid_request: (file, message) => sentence(message),
   internal_error: () => "Something failed inside the server. Its log says what.",
 };
 
 /** What an error says to a person. `file`: what to call the file. */
 export function errorText(error, file = error.subject ? `“${error.subject}”` : "The image") {
   const text = TEXTS[error.code];
-  if (text) return text(file, error.message);
-  const message = error.message.charAt(0).toUpperCase() + error.message.slice(1);
-  return /[.!?]$/.test(message) ? message : `${message}.`;
+  return text ? text(file, error.message) : sentence(error.message);
 }

@@ -1,6 +1,6 @@
-// Dropped folders: the files inside them, each with the name of its folder.
+// Dropped folders: the files inside them, each with the name of its folder, and the paths of what can't be read.
 
-/** The dropped files, each `{file, folder}`, or a promise of them. Call it while the drop event is handled. */
+/** The dropped files, each `{file, folder}` or `{unreadable}`, or a promise of them. Call it while the drop event is handled. */
 export function droppedFiles(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   if (!entries.length) return [...transfer.files].map((file) => ({ file, folder: "" }));
@@ -14,8 +14,12 @@ export const inputFiles = (input) => [...input.files].map((file) => (
 async function walk(entries, folder) {
   const files = [];
   for (const entry of entries) {
-    if (entry.isFile) files.push({ file: await new Promise((resolve, reject) => { entry.file(resolve, reject); }), folder });
-    else files.push(...await walk(await readDirectory(entry), entry.name));
+    try {
+      if (entry.isFile) files.push({ file: await new Promise((resolve, reject) => { entry.file(resolve, reject); }), folder });
+      else files.push(...await walk(await readDirectory(entry), entry.name));
+    } catch {
+      files.push({ unreadable: entry.fullPath });
+    }
   }
   return files;
 }

@@ -22,12 +22,16 @@ export async function show({ query, info, root, signal }) {
   root.replaceChildren(side, list);
 
   const labels = element("div");
+  const all = element("a", { href: "?view=library", hidden: true }, "Show all images");
   const showLabels = async () => {
     const filter = new URLSearchParams(query.label ? { limit: 1, label: query.label } : { limit: 1 });
     const [counted, { index, total }] = await Promise.all([fetchLabels(info, signal), fetchJson(`images?${filter}`, { signal })]);
     showKnownLabels(counted);
     labels.replaceChildren(labelList(counted, index.size, query));
-    heading.textContent = `${query.label ? tidy(query.label) : "Library"}: ${count(total, "image")}`;
+    const missing = query.label && !total;
+    heading.textContent = missing ? `No image has the label ${tidy(query.label)}`
+      : `${query.label ? tidy(query.label) : "Library"}: ${count(total, "image")}`;
+    all.hidden = !missing;
   };
   const cards = new LibraryCards(() => showLabels().catch(() => {}));
   let cursor = 0;
@@ -41,7 +45,7 @@ export async function show({ query, info, root, signal }) {
   const more = moreButton(addPage, signal);
   [, more.hidden] = await Promise.all([showLabels(), addPage().then((available) => !available)]);
   side.replaceChildren(uploadPanel(), labels);
-  list.replaceChildren(element("div", { className: "row heading" }, heading, cards.toolbar), cards.list, more);
+  list.replaceChildren(element("div", { className: "row heading" }, heading, cards.toolbar), all, cards.list, more);
   whenUploaded(async () => {
     if (signal.aborted) return;
     await showLabels();

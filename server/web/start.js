@@ -20,6 +20,7 @@ export async function showStart({ query, info, root, signal }) {
   known.replaceChildren(...classList(classes, labels));
   if (!examples) return;
   const entries = await exampleImages(query.label, classes, labels, info.index.size, signal);
+  if (!entries.length) examples.firstChild.textContent = `No image has the label ${tidy(query.label)}`;
   examples.lastChild.replaceWith(element("ol", { className: "images" }, ...entries.map((_, at) => startCard(entries, at))));
 }
 

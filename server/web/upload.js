@@ -40,7 +40,7 @@ function chooser(text, properties) {
   return element("span", {}, button(text, () => input.click()), input);
 }
 
-/** Upload files, each `{file, folder}`, or a promise of them. The label is the typed one, else the folder's name. */
+/** Upload files, each `{file, folder}` or `{unreadable}`, or a promise of them. The label is the typed one, else the folder's name. */
 export async function upload(files) {
   if (running) {
     showMessage("An upload is running. Add these files when it has ended.");
@@ -49,12 +49,29 @@ export async function upload(files) {
   running = new AbortController();
   const { signal } = running;
   clearNotice();
-  const queue = (await files).filter(({ file }) => !file.name.startsWith("."));
-  const result = { total: queue.length, added: 0, existing: 0, failed: 0 };
-  failures.replaceChildren();
+  try {
+    await uploadAll(await files, signal);
+  } catch (error) {
+    running.abort();
+    showError(error);
+  }
+  if (signal.aborted) summary.textContent += ` Stopped; ${count(bar.max - bar.value, "file")} not sent.`;
+  running = null;
+  stop.hidden = true;
+  again.hidden = !failed.length;
+  onUploaded();
+}
+
+async function uploadAll(items, signal) {
+  const unreadable = items.filter((item) => item.unreadable);
+  const queue = items.filter(({ file }) => file && !file.name.startsWith("."));
+  const result = { total: queue.length + unreadable.length, added: 0, existing: 0, failed: unreadable.length };
+  failures.replaceChildren(...unreadable.map((item) => element("li", {},
+    `“${item.unreadable}” can't be read. Look whether it is still there and whether you may open it, then add it again.`)));
   failed = [];
-  progress.hidden = !queue.length;
-  panel.open ||= queue.length > 0;
+  progress.hidden = !result.total;
+  panel.open ||= result.total > 0;
+  if (!result.total) showMessage("There are no files in this folder, or only hidden ones.");
   again.hidden = true;
   stop.hidden = false;
   showProgress(result);
@@ -64,17 +81,7 @@ export async function upload(files) {
       showProgress(result);
     }
   };
-  try {
-    await Promise.all(Array.from({ length: CONCURRENT_UPLOADS }, work));
-  } catch (error) {
-    running.abort();
-    showError(error);
-  }
-  if (signal.aborted) summary.textContent += ` Stopped; ${count(result.total - bar.value, "file")} not sent.`;
-  running = null;
-  stop.hidden = true;
-  again.hidden = !failed.length;
-  onUploaded();
+  await Promise.all(Array.from({ length: CONCURRENT_UPLOADS }, work));
 }
 
 async function uploadFile(item, result, signal) {

@@ -14,13 +14,29 @@ from playwright.sync_api import Locator, Page, expect
 
 from model.artifacts.artifact import Artifact
 from tests.helpers.drawings import draw, encode
-from tests.page.conftest import OpenPage, serve_page, wait_for_answer
+from tests.page.conftest import OpenPage, hand_over, serve_page, wait_for_answer
 
 READ, WRITE = "r" * 16, "w" * 16
 WIDTH = """async image => {
   for (let tries = 0; !image.naturalWidth && tries < 1500; tries++) await new Promise(done => setTimeout(done, 20));
   return image.naturalWidth;
 }"""  # with a key, images are fetched by the page: for a moment an image has no source
+
+FOLDER_DROP = """() => {
+  const file = {isFile: true, name: "notes.txt", file: resolve => resolve(new File(["no image"], "notes.txt"))};
+  const locked = {isFile: false, name: "locked", fullPath: "/mixed/locked", createReader: () => (
+    {readEntries: (_, reject) => reject(new DOMException("Permission denied", "NotReadableError"))})};
+  const batches = [[file, locked], []];
+  const mixed = {isFile: false, name: "mixed", fullPath: "/mixed", createReader: () => (
+    {readEntries: resolve => resolve(batches.shift() ?? [])})};
+  const data = new DataTransfer();
+  data.items.add(new File(["x"], "mixed"));
+  const native = DataTransferItem.prototype.webkitGetAsEntry;
+  DataTransferItem.prototype.webkitGetAsEntry = () => mixed;
+  document.body.dispatchEvent(new DragEvent("drop", {bubbles: true, cancelable: true, dataTransfer: data}));
+  DataTransferItem.prototype.webkitGetAsEntry = native;
+}"""
+"""Drops a folder with a file that is no image and a folder that can't be read."""
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +105,21 @@ def test_a_folder_is_added_and_faults_are_named(own_url: str, open_page: OpenPag
     expect(page.get_by_role("button", name="Try the failed files again")).to_be_visible()
     expect(page.locator(".labels")).to_contain_text("rings")
     assert label_counts(page) == {"all": 94, "boards": 2, "checks": 30, "circles": 30, "rings": 2, "stripes": 30}
+
+
+def test_what_a_dropped_folder_does_not_let_the_browser_read_is_named(own_url: str, open_page: OpenPage) -> None:
+    page = open_page(f"{own_url}/?view=library&label=checks")
+    open_library(page, 30)
+    page.evaluate(FOLDER_DROP)
+    status = page.locator(".upload-progress [role=status]")
+    expect(status).to_have_text("0 of 2 images added, 2 failed.")
+    failures = page.locator(".failures li")
+    expect(failures.first).to_contain_text("“/mixed/locked” can't be read.")
+    expect(failures.nth(1)).to_contain_text("“notes.txt” isn't an image that this server can read.")
+    hand_over(page, {"again.jpg": b"no image"})  # and the page takes the next files
+    expect(status).to_have_text("0 of 1 image added, 1 failed.")
+    page.evaluate(FOLDER_DROP.replace("[file, locked]", "[]"))
+    expect(page.locator("#notice")).to_contain_text("There are no files in this folder, or only hidden ones.")
 
 
 def test_an_upload_can_be_cancelled(own_url: str, open_page: OpenPage, images: Path) -> None:

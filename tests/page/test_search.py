@@ -267,6 +267,18 @@ def test_a_server_without_an_index_offers_no_search(url: str, open_page: OpenPag
     expect(page.get_by_role("button", name="Search with all of them")).to_be_hidden()
 
 
+def test_a_label_that_no_image_has_is_said_to_have_none(url: str, open_page: OpenPage) -> None:
+    page = open_page(f"{url}/?label=nope")
+    expect(page.get_by_role("heading", name="No image has the label nope")).to_be_visible()
+    page.goto(f"{url}/?id=17&label=nope")
+    expect(page.get_by_role("alert")).to_have_text(re.compile("^No image of the index has the label 'nope': check its"))
+    page.goto(f"{url}/?view=library&label=nope")
+    expect(page.get_by_role("heading", level=1)).to_have_text("No image has the label nope")
+    page.get_by_role("link", name="Show all images").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Library: 90 images")
+    expect(page.get_by_role("link", name="Show all images")).to_be_hidden()
+
+
 def test_names_have_one_order_everywhere(url: str, open_page: OpenPage) -> None:
     page = open_page(f"{url}/live")
     patch = """const names = ["B 10", "b 2", "a"];
@@ -298,7 +310,7 @@ def test_an_image_names_whom_it_is_from(url: str, open_page: OpenPage) -> None:
     page.goto(f"{url}/?id=17")
     wait_for_answer(page)
     line = page.locator(RESULTS).first.locator(".credit")
-    expect(line).to_have_text("Photo: A. Nyone, CC BY 2.0")
+    expect(line).to_have_text("by A. Nyone, CC BY 2.0")
     expect(line.get_by_role("link")).to_have_attribute("href", "https://example.org/a")  # and no link to a script
 
 
@@ -325,7 +337,9 @@ def test_what_is_wrong_with_a_file_is_said_and_the_answer_before_stays(
     )
     expect(page.get_by_role("alert")).to_contain_text("This server doesn't fetch addresses.")
     page.goto(f"{url}/?id=4711")
-    expect(page.get_by_role("alert")).to_contain_text("That image isn't in the library any more.")
+    expect(page.get_by_role("alert")).to_contain_text(
+        "The library has no image with the id 4711: it may have been deleted. Choose another image in the library."
+    )
     expect(page.locator(".start .card")).to_have_count(3)
 
 
