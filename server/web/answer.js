@@ -42,7 +42,7 @@ function classRow({ name, probability }, correct) {
 function labelNote(predictions, label) {
   const place = predictions.findIndex((prediction) => isLabel(prediction, label));
   if (place === 0) return element("p", { className: "label-note right" }, "✓ Right: that is its label.");
-  return element("p", { className: "label-note wrong" }, "✗ Its label is another: ", element("b", {}, tidy(label)),
+  return element("p", { className: "label-note wrong" }, "✗ Its label is ", element("b", {}, tidy(label)),
     place > 0 ? `, number ${place + 1} of the answer.` : `, not among the first ${predictions.length} classes.`);
 }
 

@@ -9,8 +9,8 @@ export const entryName = ({ id, file, key }) => file ?? key ?? `image ${id}`;
 export function credit({ attribution }) {
   if (!attribution) return null;
   const { author, author_page: authorPage, page, license } = attribution;
-  const line = element("small", { className: "credit" }, element("span", {}, "by ", external(authorPage, author || "unknown")));
-  if (license) line.append(element("span", {}, ", ", external(page, license)));
+  const line = element("small", { className: "credit" }, element("span", {}, "by ", external(authorPage, author || "unknown"), license ? "," : ""));
+  if (license) line.append(element("span", {}, " ", external(page, license)));
   line.title = line.textContent;
   return line;
 }

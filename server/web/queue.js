@@ -1,4 +1,4 @@
-// The queue: files that were chosen together are named one after another; each has a tile that opens its answer.
+// The queue: files that were chosen together are classified one after another; each has a tile that opens its answer.
 
 import { classify } from "./api.js";
 import { button, byId, element, percent, tidy } from "./element.js";
@@ -75,7 +75,7 @@ function tileOf(number) {
 
 async function nameAll(tiles, signal) {
   for (const tile of tiles) {
-    if (signal.aborted) tile.lastChild.textContent = "not named";
+    if (signal.aborted) tile.lastChild.textContent = "not classified";
     else await nameOne(Number(tile.value), tile, signal);
   }
 }
@@ -91,7 +91,7 @@ async function nameOne(number, tile, signal) {
       await nameOne(number, tile, signal);
       return;
     }
-    tile.lastChild.textContent = error.name === "AbortError" ? "not named" : errorText(error, "It");
+    tile.lastChild.textContent = error.name === "AbortError" ? "not classified" : errorText(error, "It");
     tile.className = "failed";
   }
 }

@@ -239,8 +239,8 @@ def test_an_unfamiliar_image_is_said_to_be_one_and_similar_images_come_first(
     ("place", "text"),
     [
         (0, "✓ Right: that is its label."),
-        (1, "✗ Its label is another: {}, number 2 of the answer."),
-        (None, "✗ Its label is another: {}, not among the first 3 classes."),
+        (1, "✗ Its label is {}, number 2 of the answer."),
+        (None, "✗ Its label is {}, not among the first 3 classes."),
     ],
 )
 def test_the_answer_is_compared_with_the_label(place: int | None, text: str, url: str, open_page: OpenPage) -> None:

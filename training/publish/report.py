@@ -18,6 +18,7 @@ from model.artifacts.intervals import format_interval, wilson_interval
 from model.artifacts.weights import read_weights
 from model.datasets.names import path_shower
 from model.exceptions import DatasetError
+from model.images.contract import ImageContract
 from model.runtime import OnnxModel, top_k
 from model.shell_command import alexnet_command
 from training.config import TrainConfig
@@ -142,7 +143,7 @@ def write_report(
     summary.write(folder)
     names = [label.name for label in dataset.labels]
     rows = cache.rows(dataset, dataset.held_out_split)
-    gallery = _Gallery(predictions, names, cache, rows)
+    gallery = _Gallery(predictions, names, cache, rows, artifact.image_contract)
     sections = [
         *_first_screen(summary, config, folder),
         section("Next", "".join(paragraph(f"To {what}:") + command(line) for what, line in summary.commands)),
@@ -216,16 +217,23 @@ class _Gallery:
     """Shows held-out images with what the network says of them."""
 
     def __init__(
-        self, predictions: Predictions, names: Sequence[str], cache: ImageCache, rows: NDArray[np.int64]
+        self,
+        predictions: Predictions,
+        names: Sequence[str],
+        cache: ImageCache,
+        rows: NDArray[np.int64],
+        contract: ImageContract,
     ) -> None:
         self.predictions, self.names, self.cache, self.rows = predictions, names, cache, rows
         self.files = list(map(path_shower(predictions.files), predictions.files))
         self.sample_size = min(NUM_SAMPLES, len(rows))
+        self.caption = _caption(contract)
 
     def show(self, places: Sequence[int] | NDArray[np.int64]) -> str:
         """Cards of the images at these places of the predictions."""
         pixels = self.cache.images.read(self.rows[places])
-        return cards(self._card(place, image) for place, image in zip(places, pixels, strict=True))
+        shown = cards(self._card(place, image) for place, image in zip(places, pixels, strict=True))
+        return paragraph(self.caption, "faint") + shown
 
     def show_sample(self) -> str:
         """Cards of images that are drawn at random."""
@@ -238,6 +246,14 @@ class _Gallery:
             for c in top_k(probabilities, min(NUM_GUESSES, len(self.names)))
         ]
         return card(pixels, self.names[label], guesses, self.files[place])
+
+
+def _caption(contract: ImageContract) -> str:
+    """How the images differ from their files."""
+    square = "Images are shown as the network sees them: the center square"
+    if contract.detail is None:
+        return f"{square}."
+    return f"{square}, reduced to {contract.detail} pixels and enlarged again. The files are sharper."
 
 
 def _error_table(artifact: Artifact) -> str:

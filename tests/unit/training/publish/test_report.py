@@ -65,6 +65,13 @@ def test_a_report_is_rewritten_with_the_split_of_its_run(
     rewrite_report(copy, artifact.path)
     with (copy / "predictions.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 45  # of 90
+    assert "as the network sees them: the center square.</p>" in (copy / "report.html").read_text()
+    coarse = Path(shutil.copytree(artifact.path, tmp_path / "coarse"))
+    manifest = json.loads((coarse / "manifest.json").read_text())
+    manifest["image_contract"] += "-detail-48"
+    (coarse / "manifest.json").write_text(json.dumps(manifest))
+    rewrite_report(copy, coarse)
+    assert "the center square, reduced to 48 pixels and enlarged again." in (copy / "report.html").read_text()
 
 
 def test_a_range_test_is_drawn() -> None:
