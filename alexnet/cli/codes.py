@@ -18,7 +18,10 @@ from alexnet.cli.options import (
     open_index,
 )
 
-codes_app = new_app(help="Train binary codes for faster search.\n\nThey are those of section 6.1 of the paper.")
+codes_app = new_app(
+    help="Train binary codes of features, for faster search.\n\nSection 6.1 of the paper proposes an "
+    "autoencoder: `--objective reconstruction` is that, the default learns to keep neighbors."
+)
 
 
 @codes_app.callback()
