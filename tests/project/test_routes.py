@@ -25,7 +25,7 @@ from server.dependencies import (
 DOCUMENT = Path(__file__).parents[2] / "docs" / "routes.md"
 SCOPES = {get_api_key: "read", require_read: "read", require_write: "write", require_admin: "admin"}
 """The last that a route depends on is its scope; /metrics asks for a key by itself."""
-LIMITS = {admit: "place", receive_body: "body", receive_optional_upload: "body"}
+LIMITS = {admit: "slot", receive_body: "body", receive_optional_upload: "body"}
 
 
 def routes() -> Iterator[RouteContext]:
