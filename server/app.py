@@ -40,8 +40,8 @@ from server.service import Service
 from server.shutdown import close_service
 
 AUTHENTICATED = tuple(module.router for module in (classify, similar, preview, images, compact, sync, network))
-OPEN_INFERENCE = (v2.router, v2_management.router, v2.authenticated_router)
-ROUTERS = (*AUTHENTICATED, health.router, health.authenticated_router, *OPEN_INFERENCE)
+PROTOCOL = (v2_management.router, v2.authenticated_router)
+ROUTERS = (*AUTHENTICATED, health.router, health.authenticated_router, v2.router, *PROTOCOL)
 ROUTE_RESPONSES = responses_for(*AUTH_ERRORS, InvalidRequestError)
 PROTOCOL_RESPONSES = responses_for(*AUTH_ERRORS, InvalidRequestError, schema=ProtocolError)
 """Of every route, whatever it does: keys, other pages and names, and parameters that it doesn't know."""
@@ -110,7 +110,9 @@ def add_routes(app: FastAPI) -> None:
         app.include_router(router, dependencies=[Depends(require_read), known], responses=ROUTE_RESPONSES)
     app.include_router(health.router, dependencies=[known], responses=responses_for(InvalidRequestError))
     app.include_router(health.authenticated_router, dependencies=[known], responses=ROUTE_RESPONSES)
-    for router in OPEN_INFERENCE:
+    health_responses = responses_for(InvalidRequestError, schema=ProtocolError)
+    app.include_router(v2.router, dependencies=[known], responses=health_responses)
+    for router in PROTOCOL:
         app.include_router(router, dependencies=[known], responses=PROTOCOL_RESPONSES)
 
 
