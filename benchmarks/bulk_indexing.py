@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -130,13 +131,16 @@ def index_shards(
 
     The process of the first shard is killed after `kill_seconds`, and restarted.
     """
-    begin, queue = time.perf_counter(), list(enumerate(shards))
+    begin, queue = time.perf_counter(), deque(enumerate(shards))
     durations = [0.0] * len(shards)
     with ThreadPoolExecutor(len(machines)) as pool:
 
         def index_from_queue(machine: Machine) -> None:
-            while queue:
-                number, shard = queue.pop(0)
+            while True:
+                try:
+                    number, shard = queue.popleft()
+                except IndexError:
+                    return
                 start = time.perf_counter()
                 process = machine.start(shard)
                 try:

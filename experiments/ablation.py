@@ -187,6 +187,7 @@ def main(
         write_split(base["data"], archive, base.get("source", ""), split)
         runs, members = output / f"{grid.stem}-runs", output / f"{grid.stem}-members"
         environment = Environment(str(split), home=runs, artifacts=members, cache=cache, threads=threads)
+        results.start()
         run_grid(table, results, seeds, environment)
     elif f"{WHOLE}, seed 0" not in results.runs:
         raise TrainingError(f"{results.path} has no run of {WHOLE} yet: leave --finished out")

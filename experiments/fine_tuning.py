@@ -206,6 +206,7 @@ def main(
         if not is_selected or str(run) in results.runs:
             continue
         typer.echo(f"--- {run}")
+        results.start()
         home = output / "fine_tuning-runs" / command.run_folder(str(run))
         environment = Environment("", home=home, cache=cache, threads=threads)
         results.add(str(run), train_and_measure(run, start.path, archive, environment))

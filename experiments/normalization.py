@@ -193,6 +193,7 @@ def main(
         settings = Settings(epochs=1, images=512, test_images=200, seeds=1)
     results = Results(output / "normalization.json", asdict(settings))
     train_images, test = cifar.load_cifar(archive, cache, settings.images)
+    results.start()
     data = (train_images, Images(*(values[: settings.test_images] for values in test)))
     for seed in range(settings.seeds):
         for each in [kind] if kind else PAPER_ERRORS:

@@ -179,6 +179,7 @@ def main(
         table, wider_table = folder / "few.csv", folder / "many.csv"
         few = write_split(config.data, None, config.source, table)
         check_held_out(few, write_split(config.wider_data, None, "", wider_table))
+        results.start()
         environment = Environment(home=output / "pretraining-runs", artifacts=folder, cache=cache, threads=threads)
         Experiment(config, results, table, wider_table, environment).run()
     typer.echo(format_table(results))

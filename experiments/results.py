@@ -56,11 +56,19 @@ class Results:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._started = time.monotonic()
 
+    def start(self) -> None:
+        """Write the settings before the first run, so that one that is stopped isn't resumed with others."""
+        if not self.path.is_file():
+            self._write()
+
     def add(self, name: str, run: dict[str, Any]) -> None:
         """Write a run to the file. Its seconds are those since the run before, or since the start."""
         now = time.monotonic()
         self.runs[name] = run | {"seconds": round(now - self._started), "commit": commit()}
         self._started = now
+        self._write()
+
+    def _write(self) -> None:
         head = {"settings": self._settings, "machine": machine(), "date": today()}
         with atomic_write(self.path) as file:
             file.write(format_json(head, self.runs))

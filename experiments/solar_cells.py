@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from experiments import command
 from experiments.results import Results
 from model.artifacts import artifact as artifacts
-from model.images.contract import DEFAULT_CONTRACT
+from model.artifacts.artifact import Artifact
 from model.runtime import OnnxModel
 from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
 from training.data.archives import load_elpv
@@ -60,12 +60,13 @@ def create_truth(dataset: Dataset, any_doubt: bool) -> Truth:
     return Truth(percent > 50, np.where(thirds % 3 == 0, 1.0, 2 / 3))
 
 
-def measure(network: Path, dataset: Dataset) -> dict[str, Any]:
+def measure(artifact: Artifact, dataset: Dataset) -> dict[str, Any]:
     """Accuracies on the test split by both readings; by the first, also confusion matrix and ROC curve.
 
     Rows of the matrix are the truth, functional first.
     """
-    predictions = predict(OnnxModel(network), decode_batches(dataset.test, DEFAULT_CONTRACT), len(dataset.test))
+    batches = decode_batches(dataset.test, artifact.image_contract)
+    predictions = predict(OnnxModel(artifact.network), batches, len(dataset.test))
     probability, truth = _predict_cells(predictions, create_truth(dataset, any_doubt=False))
     predicted = probability > 0.5
     matrix = [[int(((truth.defective == row) & (predicted == column)).sum()) for column in (0, 1)] for row in (0, 1)]
@@ -148,7 +149,7 @@ def list_starts(paths: Sequence[Path]) -> dict[str, RunOptions]:
     starts = {"from scratch": RunOptions(init_from="none")}
     for path in paths:
         artifact = artifacts.load(path)
-        starts[f"from {artifact.manifest.name}"] = RunOptions(
+        starts[f"from {artifact.manifest.name} version {artifact.manifest.version}"] = RunOptions(
             init_from=artifact.path, lr_multipliers=dict.fromkeys(COPIED, 1.0), fit_output=False
         )
     return starts
@@ -195,7 +196,7 @@ def main(
                 if name not in results.runs:
                     run = replace(options, name="cells", seed=seed)
                     config = TrainConfig.create(recipe, network, run, environment)
-                    results.add(name, measure(command.train_network(config).network, dataset))
+                    results.add(name, measure(command.train_network(config), dataset))
     draw(results, starts).savefig(output / "solar_cells.png", dpi=100)
     for start in starts:
         typer.echo(format_summary(results, start))

@@ -193,6 +193,9 @@ def test_results_of_other_settings_are_refused(tmp_path: Path) -> None:
     assert list(more.runs) == ["one"]  # more seeds are more runs
     with pytest.raises(TrainingError, match=r"was made with epochs 2, not 3"):
         Results(tmp_path / "r.json", {"epochs": 3, "seeds": 1})
+    Results(tmp_path / "stopped.json", {"epochs": 2}).start()  # its first run isn't finished
+    with pytest.raises(TrainingError, match=r"was made with epochs 2, not 3"):
+        Results(tmp_path / "stopped.json", {"epochs": 3})
     (tmp_path / "r.json").write_text("{}")
     with pytest.raises(TrainingError, match="does not contain the results of an experiment"):
         Results(tmp_path / "r.json", {"epochs": 2})

@@ -2,8 +2,8 @@
 
 Sanchez and Perronnin 2011, without their color statistics and at the size of a small dataset: descriptors of three
 scales on a grid of 8 pixels, reduced to 64 values by PCA, a mixture of 64 Gaussians, vectors of 8,256 values with
-square roots and unit length. It sees the same 256 x 256 images and the same split as the network. Needs the extra
-`baselines`.
+square roots and unit length. It sees 256 x 256 images in full detail, and the split of the data, or that of a network
+that was trained with the default seed. Needs the extra `baselines`.
 """
 
 from __future__ import annotations

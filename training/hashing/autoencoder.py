@@ -111,6 +111,7 @@ def train_autoencoder(
     count = max(bits, min(config.components, min(features.shape) - 1))
     mean, directions = principal_components(features, count, config.seed)
     rows = torch.from_numpy((features - mean) @ directions)  # (N, components)
+    torch.manual_seed(config.seed)  # of initial weights, noise and mixup
     network, scale = _start_as_itq(rows.numpy(), bits, config)
     classifier = nn.Linear(bits, 1 + max(0, int(labels.max())) if labels is not None else 1)
     rest = [p for name, p in network.named_parameters() if "projection" not in name]

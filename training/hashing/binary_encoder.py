@@ -98,9 +98,10 @@ def principal_components(features: Array, count: int, seed: int = 0) -> tuple[Ar
     if len(features) > MAX_PCA_ROWS:
         features = features[np.sort(np.random.default_rng(seed).choice(len(features), MAX_PCA_ROWS, replace=False))]
     mean = features.mean(0)
-    torch.manual_seed(seed)
     rank = min(count + 32, *features.shape)
-    directions = torch.pca_lowrank(torch.from_numpy(features - mean), rank, center=False, niter=3)[2]
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)  # of the projections
+        directions = torch.pca_lowrank(torch.from_numpy(features - mean), rank, center=False, niter=3)[2]
     return mean, directions[:, :count].numpy()
 
 
