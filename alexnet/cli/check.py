@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from alexnet.cli.errors import FAILED
 from alexnet.cli.options import (
     MAX_PIXELS,
     ArchiveOption,
@@ -46,7 +47,8 @@ def check(
 
     Finds copies and near-duplicates across the split, images under several labels, classes that are too small to be
     measured, unequal classes, and classes that the file (its size, format or camera) gives away. The split is that of
-    the data, or the one that `alexnet train` draws with the same --seed.
+    the data, or the one that `alexnet train` draws with the same --seed. Exit status 1 if training would refuse the
+    data.
     """
     with log_to_stderr(as_json):
         result = _check(data, archive, exclude or (), seed, max_pixels, artifact)
@@ -58,6 +60,8 @@ def check(
         print_json(result.to_json())
     else:
         typer.echo(str(result))
+    if result.refusals:
+        raise typer.Exit(FAILED)
 
 
 def _check(

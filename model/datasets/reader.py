@@ -60,7 +60,7 @@ def read_folder(root: Path, exclude: Sequence[str] = (), keep: Callable[[Path], 
     walked = walk(root, exclude, keep)
     tree = build_tree(walked.folders)
     layout = decide_layout(root, tree)
-    left_out = _folders_without_images(tree)
+    left_out = _folders_without_images(tree) | _empty_class_folders(tree, layout)
     synset_of = _validation_synsets(root, layout)
     labels = _LabelReader()
     entries = list[ListedImage]()
@@ -76,8 +76,7 @@ def read_folder(root: Path, exclude: Sequence[str] = (), keep: Callable[[Path], 
         if label is None and place.split == "validation":
             label = synset_of.get(Path(path).stem)
         entries.append(ListedImage(f"{root}/{path}", label, place.split, sys.intern(place.group)))
-    empty = _empty_class_folders(tree, layout)
-    ids = {*labels.ids, *map(to_text, empty), *(entry.label for entry in entries if entry.label is not None)}
+    ids = {*labels.ids, *(entry.label for entry in entries if entry.label is not None)}
     return Listing(
         root=root,
         entries=tuple(entries),
@@ -131,15 +130,14 @@ def _folders_without_images(tree: Node) -> set[str]:
     return result
 
 
-def _empty_class_folders(tree: Node, layout: Layout) -> list[str]:
-    """Folders that stand among the classes and hold nothing at all: their images are missing."""
+def _empty_class_folders(tree: Node, layout: Layout) -> set[str]:
+    """Folders that stand among the classes and hold nothing at all, by path below the root."""
     if layout.kind == "classes":
-        parents = [tree]
-    elif layout.kind == "splits":
-        parents = [tree.children[name] for name, split in layout.split_of.items() if split == "train"]
-    else:
-        return []
-    return [child.name for node in parents for child in node.children.values() if not child.num_files]
+        return {child.name for child in tree.children.values() if not child.num_files}
+    if layout.kind != "splits":
+        return set()
+    classes = [(split, child) for split in layout.split_of for child in tree.children[split].children.values()]
+    return {f"{split}/{child.name}" for split, child in classes if not child.num_files}
 
 
 def _validation_synsets(root: Path, layout: Layout) -> dict[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,8 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from model.datasets.image_files import has_image_suffix
-from model.datasets.listing import Skipped, count_reasons, write_skipped
+from model.datasets.listing import Skipped, write_skipped
 from model.exceptions import DatasetError
 from model.files import atomic_write, exclusive_lock
 from model.images.contract import DEFAULT_CONTRACT, IMAGE_SIZE, ImageContract
@@ -29,6 +28,7 @@ from model.thread_pool import ordered_map
 from training.data.copies import Copies, find_copies
 from training.data.crop_kernels import add_to_sums
 from training.data.datasets import Dataset, Example
+from training.data.refusals import find_refusals
 from training.data.storage import JpegImages, Pixels, RawImages
 from training.data.traits import TRAITS, Traits, TraitsFile, decode_with_traits, open_traits
 
@@ -37,8 +37,6 @@ CHUNK = 256
 AHEAD = 512
 """Decoded images that may wait to be written: 100 MB."""
 SAVE_SECONDS = 10
-MAX_UNREADABLE_SHARE = 0.5
-"""Of all files, besides those that neither are nor are called images: with more, training ends."""
 
 CacheFormat = Literal["raw", "jpeg"]
 DecodeRow = Callable[[int], "tuple[Pixels, bytes, Traits] | Skipped"]
@@ -110,11 +108,11 @@ def build_cache(
             progress = _Progress(progress.path)
             images.resume(0)
         _decode_rest(len(examples), num_train, decode, images, traits, progress)
-    _check_unreadable(dataset, progress.skipped, folder)
+    _list_unreadable(dataset, progress.skipped, folder)
+    _check(dataset, progress.skipped)
     copies = find_copies(dataset, traits, drop_near_duplicates)
     skipped = progress.skipped | dict(copies.left_out)
-    _check_classes(dataset, skipped)
-    _check_splits(dataset, skipped)
+    _check(dataset, skipped)
     for row in [row for row in copies.left_out if row < len(dataset.train)]:
         progress.remove(images.read(np.array([row]))[0])
     mean, covariance = progress.statistics()
@@ -262,52 +260,23 @@ def _decode_again(decode: DecodeRow, row: int) -> tuple[Pixels, bytes]:
     return result[0], result[1]
 
 
-def _check_unreadable(dataset: Dataset, skipped: dict[int, Skipped], folder: Path) -> None:
-    """List the files that can't be decoded. Raises DatasetError if these are more than `MAX_UNREADABLE_SHARE`."""
-    examples = dataset.examples
-    if skipped:
-        listing = folder / "skipped.txt"
-        write_skipped(listing, list(skipped.values()))
-        tqdm.write(f"skipped {len(skipped):,} of {len(examples):,} files that cannot be decoded, listed in {listing}")
-        for entry in list(skipped.values())[:5]:
-            tqdm.write(f"  {entry}")
-    lost_images = sum(entry.reason != "not images" or has_image_suffix(entry.path) for entry in skipped.values())
-    if lost_images > MAX_UNREADABLE_SHARE * len(examples):
-        raise DatasetError(
-            f"{lost_images:,} of {len(examples):,} images can't be decoded, more than {MAX_UNREADABLE_SHARE:.0%}: look "
-            "at the reasons above, and mend the files or leave them out with --exclude"
-        )
+def _list_unreadable(dataset: Dataset, skipped: dict[int, Skipped], folder: Path) -> None:
+    """List the files that can't be decoded, and name the first ones."""
+    if not skipped:
+        return
+    listing = folder / "skipped.txt"
+    write_skipped(listing, list(skipped.values()))
+    tqdm.write(
+        f"skipped {len(skipped):,} of {len(dataset.examples):,} files that cannot be decoded, listed in {listing}"
+    )
+    for entry in list(skipped.values())[:5]:
+        tqdm.write(f"  {entry}")
 
 
-def _check_classes(dataset: Dataset, skipped: dict[int, Skipped]) -> None:
-    """Raise DatasetError if a class has no image left to train on."""
-    remaining = {example.label for row, example in enumerate(dataset.train) if row not in skipped}
-    lost = [position for position in range(len(dataset.labels)) if position not in remaining]
-    if lost:
-        reasons = _reasons(entry for row, entry in skipped.items() if dataset.examples[row].label in set(lost))
-        names = ", ".join(dataset.labels[position].name for position in lost[:5])
-        raise DatasetError(
-            f"no image to train on is left in {len(lost):,} class{'' if len(lost) == 1 else 'es'} ({names}): "
-            f"{reasons}; add other images of them, or leave them out with --exclude"
-        )
-
-
-def _check_splits(dataset: Dataset, skipped: dict[int, Skipped]) -> None:
-    """Raise DatasetError if a split that has images has none left that is used."""
-    start = 0
-    for split, examples in dataset.splits().items():
-        rows = range(start, start + len(examples))
-        start = rows.stop
-        if rows and all(row in skipped for row in rows):
-            raise DatasetError(
-                f"no image of the {split} split is left: {_reasons(skipped[row] for row in rows)}; put other images "
-                "into it, or leave it out"
-            )
-
-
-def _reasons(skipped: Iterable[Skipped]) -> str:
-    """How many files aren't used, by reason, in words."""
-    return ", ".join(f"{count:,} {reason}" for reason, count in count_reasons(list(skipped)).items())
+def _check(dataset: Dataset, skipped: dict[int, Skipped]) -> None:
+    """Raise DatasetError if the images that are left can't be trained on."""
+    if refusals := find_refusals(dataset, skipped):
+        raise DatasetError(refusals[0])
 
 
 def batches(rows: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:

@@ -17,15 +17,26 @@ from model.images.info import summarize_warnings
 from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.thread_pool import ordered_map
 from training.data.copies import Copies, find_copies
-from training.data.data_warnings import ClassSize, copy_warnings, describe_shortcuts, shortcut_warnings, size_warnings
+from training.data.data_warnings import (
+    ClassSize,
+    copy_warnings,
+    describe_shortcuts,
+    shortcut_warnings,
+    size_warnings,
+    without_images_warning,
+)
 from training.data.datasets import Dataset, Example
+from training.data.refusals import find_refusals
 from training.data.shortcuts import Shortcuts, find_shortcuts, use_sources
 from training.data.traits import TRAITS, Traits, count_warning_bits, decode_with_traits, is_decoded
 
 
 @dataclass(frozen=True)
 class DataCheck:
-    """What a data set is like. `skipped`: what isn't used. `warnings`: one sentence or two each, with what to do."""
+    """What a data set is like. `skipped`: what isn't used. `warnings`: one sentence or two each, with what to do.
+
+    `refusals`: why it can't be trained on.
+    """
 
     summary: Summary
     sizes: tuple[ClassSize, ...]
@@ -33,6 +44,7 @@ class DataCheck:
     skipped: tuple[Skipped, ...]
     shortcuts: Shortcuts | None
     warnings: tuple[str, ...]
+    refusals: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -49,6 +61,7 @@ class DataCheck:
             },
             "shortcuts": shortcuts and _shortcuts_json(shortcuts),
             "warnings": list(self.warnings),
+            "refusals": list(self.refusals),
         }
 
     def __str__(self) -> str:
@@ -56,7 +69,10 @@ class DataCheck:
         lines = [str(self.summary)]
         if self.shortcuts is not None:
             lines.append(f"  {describe_shortcuts(self.shortcuts)}")
-        lines += [f"warning: {warning}" for warning in self.warnings] or ["nothing to warn of"]
+        lines += [f"warning: {warning}" for warning in self.warnings]
+        lines += [f"can't be trained on: {refusal}" for refusal in self.refusals]
+        if not self.warnings + self.refusals:
+            lines.append("nothing to warn of")
         return "\n".join(lines)
 
 
@@ -107,12 +123,14 @@ def check_images(dataset: Dataset, traits: Traits, skipped: Mapping[int, Skipped
     image_warnings = summarize_warnings(count_warning_bits(traits))
     warnings = (
         *([image_warnings] if image_warnings else []),
+        *without_images_warning(dataset.skipped),
         *copy_warnings(dataset, copies),
         *size_warnings(sizes, dataset.held_out_split),
         *shortcut_warnings(shortcuts),
     )
     unused = (*dataset.skipped, *skipped.values())
-    return DataCheck(dataset.summary(skipped), sizes, copies, unused, shortcuts, warnings)
+    refusals = tuple(find_refusals(dataset, skipped))
+    return DataCheck(dataset.summary(skipped), sizes, copies, unused, shortcuts, warnings, refusals)
 
 
 def _class_sizes(dataset: Dataset, skipped: Mapping[int, Skipped]) -> tuple[ClassSize, ...]:

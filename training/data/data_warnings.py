@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from model.artifacts.artifact import Label
 from model.artifacts.intervals import format_interval, wilson_interval
-from model.datasets.listing import SkipReason
+from model.datasets.listing import Skipped, SkipReason
 from model.datasets.names import path_shower
 from training.data.copies import Copies
 from training.data.datasets import Dataset
@@ -85,6 +85,15 @@ def copy_warnings(dataset: Dataset, copies: Copies) -> list[str]:
         for names, text, advice in sentences
         if names
     ]
+
+
+def without_images_warning(skipped: Sequence[Skipped]) -> list[str]:
+    """What is said of folders without images, which may have been meant as classes."""
+    folders = [entry.path for entry in skipped if entry.reason == "folders without images"]
+    if not folders:
+        return []
+    names = _list(map(path_shower(folders), folders), MAX_NAMES)
+    return [f"{_count(len(folders), 'folder')} without images left out: {names}; a class needs images"]
 
 
 def size_warnings(sizes: Sequence[ClassSize], split: str) -> list[str]:

@@ -17,6 +17,7 @@ from model.datasets.tables import read_table
 from model.exceptions import DatasetError
 from model.files import atomic_write
 from training.data.copies import draw_split
+from training.data.data_warnings import without_images_warning
 from training.data.datasets import Dataset, DatasetInfo, Example
 from training.data.splits import SplitMethod, split_again
 
@@ -144,7 +145,8 @@ def _trained_classes(listing: Listing, entries: Sequence[ListedImage]) -> tuple[
 def _check_training_images(listing: Listing, classes: Sequence[Label], examples: Sequence[Example]) -> None:
     root = listing.root
     if len(classes) == 1:
-        guessed = f" ({'; '.join(listing.notes)})" if listing.notes else ""
+        notes = [*listing.notes, *without_images_warning(listing.skipped)]
+        guessed = f" ({'; '.join(notes)})" if notes else ""
         raise DatasetError(f"only one class in {root}, {classes[0].id}: at least two classes are needed{guessed}")
     empty = set(range(len(classes))) - {example.label for example in examples}
     if empty:
