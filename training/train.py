@@ -10,6 +10,7 @@ from torch import Tensor
 
 from model.artifacts.artifact import Artifact
 from model.exceptions import StoppedError, TrainingError
+from model.plurals import count_of
 from training.config import TrainConfig
 from training.loop.distributed import DistributedContext, init_distributed, shut_down_distributed
 from training.loop.runtime import disable_malloc_trim, pick_device
@@ -89,8 +90,8 @@ def _fit_and_publish(trainer: Trainer, finish: bool) -> FinishedRun | None:
 
 def _published(trainer: Trainer, last: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The weights to publish, `last` or those of the best epoch; and what the manifest says of them."""
-    where = f"{trainer.epoch} epoch{'s' if trainer.epoch != 1 else ''}"
-    where += f" and {trainer.step:,} steps of the next" if trainer.step else ""
+    where = count_of(trainer.epoch, "epoch")
+    where += f" and {count_of(trainer.step, 'step')} of the next" if trainer.step else ""
     if trainer.config.environment.publish == "last":
         trainer.context.log(f"publishing the weights after {where}")
         return last, {"published_epoch": trainer.epoch}

@@ -25,6 +25,7 @@ from alexnet.cli.options import (
     load_artifact_while_importing,
 )
 from alexnet.cli.output import choose_format
+from model.plurals import count_of
 
 if TYPE_CHECKING:
     from alexnet.classification import Classification
@@ -89,11 +90,11 @@ def _format(result: Result, name_width: int, calibration: Calibration | None) ->
 
     `calibration`: of the network; its familiarity compares with the validation images of that.
     """
-    unfamiliar = "unlike the training images" if result.extra["familiar"] is False else ""
+    unfamiliar = "unlike the images that the network was trained on" if result.extra["familiar"] is False else ""
     if not name_width:
         rows = [(f"{100 * row['probability']:6.2f} %", row["name"]) for row in result.rows]
         count = _count_less_familiar(result.extra["familiarity"] or 0, calibration.num_images if calibration else 0)
-        return format_list(rows) + (f"\n{unfamiliar}: {count} are less familiar" if unfamiliar else "")
+        return format_list(rows) + (f"\n{unfamiliar}: {count} less familiar" if unfamiliar else "")
     best, *others = result.rows
     notes = [f"{row['name']} {100 * row['probability']:.0f} %" for row in others[:MAX_OTHERS_IN_LINE]]
     line = f"{result.image:{name_width}}  {100 * best['probability']:5.1f} %  {best['name']}"
@@ -103,4 +104,5 @@ def _format(result: Result, name_width: int, calibration: Calibration | None) ->
 
 def _count_less_familiar(familiarity: float, num_held_out: int) -> str:
     """The number of images, not a percentage: of few images a small one would be made up."""
-    return f"{round(familiarity * num_held_out) or 'none'} of the {num_held_out:,} validation images"
+    count = round(familiarity * num_held_out)
+    return f"{count or 'none'} of its {count_of(num_held_out, 'validation image')} {'are' if count > 1 else 'is'}"

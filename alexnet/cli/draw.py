@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
 from alexnet.cli.options import (
@@ -11,7 +14,6 @@ from alexnet.cli.options import (
     DataOption,
     HomeOption,
     MaxImagesOption,
-    OutputOption,
     SeedOption,
     artifact_path,
 )
@@ -19,7 +21,10 @@ from alexnet.cli.options import (
 
 def draw(
     data: DataOption,
-    output: OutputOption,
+    output: Annotated[
+        Path,
+        typer.Option(metavar="FOLDER", help="Folder to write kernels.png and predictions.png to.", show_default=False),
+    ],
     artifact: ArtifactOption = None,
     archive: ArchiveOption = None,
     max_images: MaxImagesOption = 8,
@@ -29,7 +34,7 @@ def draw(
     """Draw Figures 3 and 4 of the paper.
 
     They show the kernels of conv1, and held-out images with their five most probable classes. `alexnet index draw`
-    draws the right half of Figure 4: images with their nearest neighbors. --output is a folder.
+    draws the right half of Figure 4: images with their nearest neighbors.
     """
     from training.publish.drawing import draw_figures
 

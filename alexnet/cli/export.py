@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from alexnet.cli.options import HOME, ArtifactOption, HomeOption, OutputOption, load_artifact
+from alexnet.cli.options import HOME, ArtifactOption, HomeOption, load_artifact
 
 
 def export(
-    output: OutputOption,
+    output: Annotated[
+        Path,
+        typer.Option(
+            metavar="PATH",
+            help="File to write, such as network.onnx; with --format triton a folder. It must not exist yet.",
+            show_default=False,
+        ),
+    ],
     artifact: ArtifactOption = None,
     form: Annotated[
         Literal["onnx", "safetensors", "triton"],

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from alexnet.cli.options import OutputOption, RunArgument
+from alexnet.cli.options import RunArgument
 
 
 def pack(
     run: RunArgument,
-    output: OutputOption,
+    output: Annotated[
+        Path,
+        typer.Option(
+            metavar="FOLDER", help="Folder to write the packed network and its other files to.", show_default=False
+        ),
+    ],
     density: Annotated[
         float | None,
         typer.Option(

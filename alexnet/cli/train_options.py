@@ -107,8 +107,8 @@ MinutesOption = Annotated[
 ScheduleOption = Annotated[
     Literal["plateau", "cosine"] | None,
     typer.Option(
-        help="Of the learning rate. plateau: as in the paper, a tenth when the validation error stops falling; "
-        "cosine: down to 0 at the end of the run.",
+        help="How the learning rate falls. plateau: to a tenth whenever the validation error stops falling, as in the "
+        "paper; cosine: evenly, down to 0 at the end of the run.",
         rich_help_panel=RECIPE,
     ),
 ]

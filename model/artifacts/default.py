@@ -22,7 +22,10 @@ def default_artifact(home: Path, notify: Callable[[str], None]) -> Path:
         return folder
     cache = networks_folder(home)
     unpacked = "" if (cache / DEFAULT_NETWORK).is_dir() else f", unpacked in {cache}"
-    notify(f"no artifact given: using the bundled network {DEFAULT_NETWORK}{unpacked}")
+    notify(
+        f"no network of yours in {folder}: using the bundled network {DEFAULT_NETWORK}{unpacked}; --artifact FOLDER "
+        "names another"
+    )
     return bundled_folder(DEFAULT_NETWORK, cache)
 
 

@@ -12,6 +12,7 @@ from model.artifacts.artifact import Label
 from model.datasets.attribution import Attribution
 from model.datasets.names import SPLITS, Split, show_path
 from model.files import atomic_write
+from model.plurals import count_of
 
 SkipReason = Literal[
     "hidden",
@@ -34,6 +35,22 @@ SkipReason = Literal[
     "under several labels",
 ]
 """Why a file or a folder isn't used."""
+_ONE: dict[str, str] = {
+    "system files and folders": "system file or folder",
+    "broken links": "broken link",
+    "links to what is read already": "link to what is read already",
+    "pipes, sockets and devices": "pipe, socket or device",
+    "unreadable folders": "unreadable folder",
+    "folders without images": "folder without images",
+    "missing files": "missing file",
+    "unreadable files": "unreadable file",
+    "not images": "not an image",
+    "damaged images": "damaged image",
+    "images too large": "image too large",
+    "copies of held-out images": "copy of a held-out image",
+    "near-duplicates of held-out images": "near-duplicate of a held-out image",
+}
+"""Reasons as they are written after the number 1, where that differs."""
 UNCHECKED: tuple[SkipReason, ...] = ("broken links", "unreadable folders", "unreadable files")
 """Reasons that may be gone tomorrow: a disk that isn't mounted, a right that is missing."""
 MAX_NOTES_SHOWN = 20
@@ -71,7 +88,10 @@ class ListedImage(NamedTuple):
 
 @dataclass(frozen=True)
 class Summary:
-    """What was read: counts only, and what was guessed or converted. It names no folder outside the data."""
+    """What was read: counts only, and what was guessed or converted. It names no folder outside the data.
+
+    `are_read`: whether the images were read already, so that those that can't be are among the skipped ones.
+    """
 
     name: str
     num_used: int
@@ -79,6 +99,7 @@ class Summary:
     classes: int
     splits: Mapping[str, int]
     notes: tuple[str, ...]
+    are_read: bool = True
 
     @property
     def num_found(self) -> int:
@@ -99,12 +120,12 @@ class Summary:
     def __str__(self) -> str:
         """A few lines of text."""
         num_skipped = sum(self.skipped.values())
-        reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.skipped.items())
+        reasons = describe_reasons(self.skipped)
         splits = ", ".join(f"{count:,} {split}" for split, count in self.splits.items())
         lines = [
-            f"{self.name}: {self.num_found:,} found, {self.num_used:,} used, {num_skipped:,} skipped"
-            + (f" ({reasons})" if reasons else ""),
-            f"  {self.classes:,} class{'' if self.classes == 1 else 'es'}" + (f"; {splits}" if splits else ""),
+            f"{self.name}: {self.num_found:,} found, {self.num_used:,} {'used' if self.are_read else 'to read'}, "
+            f"{num_skipped:,} skipped" + (f" ({reasons})" if reasons else ""),
+            f"  {count_of(self.classes, 'class', 'classes')}" + (f"; {splits}" if splits else ""),
             *(f"  {note}" for note in self.notes[:MAX_NOTES_SHOWN]),
         ]
         if len(self.notes) > MAX_NOTES_SHOWN:
@@ -162,6 +183,11 @@ def _note_unlabeled(used: Sequence[ListedImage]) -> list[str]:
 def count_reasons(skipped: Sequence[Skipped]) -> dict[str, int]:
     """How many entries were skipped for each reason, the most frequent first."""
     return dict(Counter(entry.reason for entry in skipped).most_common())
+
+
+def describe_reasons(counts: Mapping[str, int]) -> str:
+    """Counts of skipped entries by reason in words: "2 damaged images, 1 broken link"."""
+    return ", ".join(count_of(count, _ONE.get(reason, reason), reason) for reason, count in counts.items())
 
 
 def write_skipped(path: Path, skipped: Sequence[Skipped]) -> None:

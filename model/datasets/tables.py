@@ -22,6 +22,7 @@ from model.datasets.listing import ListedImage, Listing, Skipped
 from model.datasets.names import Split, is_utf8, parse_split, show_path, to_text
 from model.datasets.walk import Exclusions
 from model.exceptions import DatasetError
+from model.plurals import count_of
 
 TABLE_SUFFIXES = (".csv", ".tsv")
 SEPARATORS = (",", ";", "\t")
@@ -146,7 +147,8 @@ class _Table:
         next(lines, None)  # the names of the columns
         for line, fields in lines:
             if any(field.strip() for field in fields[len(self.header) :]):
-                raise self._error(line, f"it has {len(fields)} values, and there are {len(self.header)} columns")
+                columns = count_of(len(self.header), "column")
+                raise self._error(line, f"it has {count_of(len(fields), 'value')} for {columns}")
             yield self._row(line, fields)
 
     def notes(self) -> list[str]:
@@ -166,10 +168,12 @@ class _Table:
         if renamed:
             notes.append(f"columns were read: {', '.join(renamed)}")
         for role, count in self._num_not_addresses.items():
-            notes.append(f"{count:,} values of {used[role]} weren't used: web addresses begin with http:// or https://")
+            values = count_of(count, f"value of {used[role]} isn't", f"values of {used[role]} aren't")
+            notes.append(f"{values} used: web addresses begin with http:// or https://")
         spaced = sum(to_text(value) != value and is_utf8(value) for value in self._labels)
         if spaced:
-            notes.append(f"spaces or Unicode forms of {spaced:,} spellings of labels were made the same")
+            spellings = count_of(spaced, "spelling of a label was", "spellings of labels were")
+            notes.append(f"spaces or Unicode forms of {spellings} made the same")
         return notes
 
     def _lines(self) -> Iterator[tuple[int, list[str]]]:
@@ -317,7 +321,7 @@ class _FileFinder:
 
     def notes(self) -> list[str]:
         """How many names were changed, and how; and which file is missing first."""
-        notes = [f"{count:,} paths {change}" for change, count in self._changes.most_common()]
+        notes = [f"{count_of(count, 'path')} {change}" for change, count in self._changes.most_common()]
         return notes + ([f"missing files, such as {self.first_missing}"] if self.first_missing else [])
 
 

@@ -9,6 +9,7 @@ from model.artifacts.artifact import Label
 from model.artifacts.intervals import format_interval, wilson_interval
 from model.datasets.listing import Skipped, SkipReason
 from model.datasets.names import path_shower
+from model.plurals import count_of
 from training.data.copies import Copies
 from training.data.datasets import Dataset
 from training.data.shortcuts import Shortcuts
@@ -80,7 +81,7 @@ def copy_warnings(dataset: Dataset, copies: Copies) -> list[str]:
         (mixed, "{pairs} of near-duplicates with different labels", "; one of the labels may be wrong"),
     )
     return [
-        text.format(images=_count(len(names), "image"), pairs=_count(len(names), "pair"))
+        text.format(images=count_of(len(names), "image"), pairs=count_of(len(names), "pair"))
         + f": {_list(names, MAX_EXAMPLES)}{advice}"
         for names, text, advice in sentences
         if names
@@ -93,7 +94,7 @@ def without_images_warning(skipped: Sequence[Skipped]) -> list[str]:
     if not folders:
         return []
     names = _list(map(path_shower(folders), folders), MAX_NAMES)
-    return [f"{_count(len(folders), 'folder')} without images left out: {names}; a class needs images"]
+    return [f"{count_of(len(folders), 'folder')} without images left out: {names}; a class needs images"]
 
 
 def size_warnings(sizes: Sequence[ClassSize], split: str) -> list[str]:
@@ -102,17 +103,18 @@ def size_warnings(sizes: Sequence[ClassSize], split: str) -> list[str]:
     unmeasured = [size.label.name for size in sizes if not size.count(split)]
     if unmeasured:
         warnings.append(
-            f"{len(unmeasured):,} of {len(sizes):,} classes have no {split} image, so their errors aren't known: "
-            f"{_list(unmeasured, MAX_NAMES)}; add images of them"
+            f"classes without a {split} image, so that their errors aren't known: {len(unmeasured):,} of "
+            f"{len(sizes):,}, {_list(unmeasured, MAX_NAMES)}; add images of them"
         )
     few = sorted((size for size in sizes if 0 < size.count(split) < MIN_HELD_OUT), key=lambda size: size.count(split))
     if few:
         least = few[0].count(split)
         names = [f"{size.label.name} ({size.count(split)})" for size in few]
         warnings.append(
-            f"{len(few):,} of {len(sizes):,} classes have fewer than {MIN_HELD_OUT} {split} images, so their errors "
-            f"are hardly known: {_list(names, MAX_NAMES)}; no mistake in {least} means an error of "
-            f"{format_interval(wilson_interval(0.0, least))}"
+            f"classes with fewer than {MIN_HELD_OUT} {split} images, so that their errors are hardly known: "
+            f"{len(few):,} of {len(sizes):,}, {_list(names, MAX_NAMES)}; even without a mistake in "
+            f"{count_of(least, 'image')}, the error on others may be {format_interval(wilson_interval(0.0, least))}; "
+            "add images of them"
         )
     largest, smallest = max(sizes, key=lambda size: size.train), min(sizes, key=lambda size: size.train)
     if largest.train >= MAX_SIZE_RATIO * smallest.train:
@@ -130,9 +132,9 @@ def shortcut_warnings(shortcuts: Shortcuts | None) -> list[str]:
         return []
     classes = f": {_list(list(map(str, shortcuts.classes)), MAX_EXAMPLES)}" if shortcuts.classes else ""
     return [
-        f"classes can be told without looking at the images{classes}. {describe_shortcuts(shortcuts)}. A network may "
-        "learn that instead of the classes, and fail on other images: take or convert the images of all classes alike, "
-        "and measure on images from elsewhere"
+        f"what the files are like gives classes away{classes}. {describe_shortcuts(shortcuts)}. A network may learn "
+        "that instead of what the images show, and fail on other images: take or convert the images of all classes "
+        "alike, and measure on images from elsewhere"
     ]
 
 
@@ -141,8 +143,9 @@ def describe_shortcuts(shortcuts: Shortcuts) -> str:
     best = sorted(shortcuts.by_trait.items(), key=lambda item: -item[1])[:3]
     traits = ", ".join(shortcuts.by_trait)
     return (
-        f"From {traits} alone a small tree predicts {100 * shortcuts.accuracy:.0f} % of {shortcuts.num_images:,} "
-        f"images right (95 % interval {format_interval(shortcuts.interval)}), the most frequent class "
+        f"From {traits} alone, without a look at what is shown, a decision tree is right for "
+        f"{100 * shortcuts.accuracy:.0f} % of {shortcuts.num_images:,} images (95 % interval "
+        f"{format_interval(shortcuts.interval)}), always answering the most frequent class for "
         f"{100 * shortcuts.majority:.0f} %; single traits: "
         + ", ".join(f"{trait} {100 * accuracy:.0f} %" for trait, accuracy in best)
     )
@@ -153,7 +156,3 @@ def _list(names: Iterable[str], limit: int) -> str:
     shown = list(names)
     more = f" and {len(shown) - limit:,} more" if len(shown) > limit else ""
     return ", ".join(shown[:limit]) + more
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

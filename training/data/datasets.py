@@ -94,7 +94,10 @@ class Dataset:
         return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
     def summary(self, skipped: Mapping[int, Skipped] | None = None) -> Summary:
-        """What was found, used and left out. `skipped`: what can't be decoded, by its place in `examples`."""
+        """What was found, used and left out.
+
+        `skipped`: what isn't used, by its place in `examples`; None if no image was read yet.
+        """
         unreadable = skipped or {}
         starts = np.cumsum([0, *(len(examples) for examples in self.splits().values())])
         lost = np.histogram(list(unreadable), starts)[0] if unreadable else np.zeros(len(SPLITS), int)
@@ -106,6 +109,7 @@ class Dataset:
             classes=len(self.labels),
             splits={split: size for split, size in sizes.items() if size},
             notes=self.notes,
+            are_read=skipped is not None,
         )
 
     def info(self) -> DatasetInfo:

@@ -16,6 +16,7 @@ from model.datasets.reader import read_folder
 from model.datasets.tables import read_table
 from model.exceptions import DatasetError
 from model.files import atomic_write
+from model.plurals import count_of
 from training.data.copies import draw_split
 from training.data.data_warnings import without_images_warning
 from training.data.datasets import Dataset, DatasetInfo, Example
@@ -120,7 +121,7 @@ def _labeled_entries(listing: Listing) -> tuple[list[ListedImage], list[Skipped]
         lost = [entry for entry in without if entry.split == split]
         if lost:
             raise DatasetError(
-                f"{len(lost):,} images of the {split} split in {listing.root} have no class, such as "
+                f"{count_of(len(lost), 'image')} of the {split} split in {listing.root} without a class, such as "
                 f"{show_path(lost[0].file)}: put them into one subfolder per class (or {VALIDATION_LIST} beside the "
                 "folder), or leave them out with --exclude"
             )

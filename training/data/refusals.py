@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from model.datasets.image_files import has_image_suffix
-from model.datasets.listing import Skipped, SkipReason, count_reasons
+from model.datasets.listing import Skipped, SkipReason, count_reasons, describe_reasons
+from model.plurals import count_of
 from training.data.datasets import Dataset
 
 MAX_UNREADABLE_SHARE = 0.5
@@ -46,7 +47,7 @@ def _untrained_classes(dataset: Dataset, skipped: Mapping[int, Skipped]) -> list
     reasons = _reasons(entry for row, entry in skipped.items() if dataset.examples[row].label in set(lost))
     names = ", ".join(dataset.labels[position].name for position in lost[:MAX_NAMES])
     return [
-        f"no image to train on is left in {len(lost):,} class{'' if len(lost) == 1 else 'es'} ({names}): {reasons}; "
+        f"no image to train on is left in {count_of(len(lost), 'class', 'classes')} ({names}): {reasons}; "
         "add other images of them, or leave them out with --exclude"
     ]
 
@@ -67,4 +68,4 @@ def _empty_splits(dataset: Dataset, skipped: Mapping[int, Skipped]) -> list[str]
 
 def _reasons(skipped: Iterable[Skipped]) -> str:
     """How many files aren't used, by reason, in words."""
-    return ", ".join(f"{count:,} {reason}" for reason, count in count_reasons(list(skipped)).items())
+    return describe_reasons(count_reasons(list(skipped)))

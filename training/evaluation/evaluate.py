@@ -19,6 +19,7 @@ from model.images.contract import ImageContract
 from model.images.crops import CENTER_CROP, TEN_CROP
 from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.images.preprocess import decode_image
+from model.plurals import count_of
 from model.runtime import OnnxModel
 from model.thread_pool import ordered_map
 from training.data.datasets import Example
@@ -114,7 +115,7 @@ def format_measurements(measurements: Sequence[Measurement]) -> str:
     lines = []
     for m in measurements:
         precision = "" if m.precision == "float32" else f", {m.precision}"
-        lines.append(f"{m.split}: {m.num_images:,} images, {m.crops} crop{'s' if m.crops > 1 else ''}{precision}")
+        lines.append(f"{m.split}: {count_of(m.num_images, 'image')}, {count_of(m.crops, 'crop')}{precision}")
         published = " (published, not measured here)" if m.published else ""
         errors = ((1, m.top1_error, m.top1_interval), (5, m.top5_error, m.top5_interval))
         lines += [

@@ -18,6 +18,7 @@ from model.exceptions import TrainingError
 from model.images.contract import IMAGE_SIZE, ImageContract
 from model.lrn.functional import gpu_kernel_problem
 from model.network.spec import LRN
+from model.plurals import count_of
 from model.shell_command import option_name
 from training.config import RunOptions, TrainConfig
 from training.data.cache import ImageCache, build_cache
@@ -50,7 +51,10 @@ def set_up(
     with stage(f"looking for the images of {environment.data}", context.is_main):
         dataset = open_dataset(config)
     sizes = ", ".join(f"{len(examples):,} {name}" for name, examples in dataset.splits().items())
-    context.log(f"{dataset.name}: {len(dataset.labels)} classes; {sizes}; split: {dataset.split_description}")
+    context.log(
+        f"{dataset.name}, before damaged images and copies are left out: {len(dataset.labels)} classes; {sizes}; "
+        f"split: {dataset.split_description}"
+    )
     with ExitStack() as stack:
         if resume is None:
             trainer = _new_trainer(config, context, dataset, stack)
@@ -222,7 +226,8 @@ def _keep_start(trainer: Trainer, fitted: FittedStart | None) -> None:
         return  # layers are random
     with stage("measuring the start network", context.is_main):
         validation = trainer.engine.validate(trainer.validation_rows)
-    context.log(f"before training: validation error {100 * validation.top1_error:.2f} %")
+    before = "before the first epoch" if trainer.recipe.has_epochs else "with the fitted output layer"
+    context.log(f"{before}: validation error {100 * validation.top1_error:.2f} %")
     trainer.keep_best(validation)
 
 
@@ -264,10 +269,12 @@ def _log_start(trainer: Trainer, split_warning: str | None) -> None:
     ):
         if warning:
             context.log(warning)
-    threads = f", {torch.get_num_threads()} threads" if context.device.type == "cpu" else ""
-    where = f"{context.device}{threads}, {context.world_size} process{'es' if context.world_size > 1 else ''}"
-    length = f"{recipe.minutes:g} minutes" if recipe.minutes else f"at most {recipe.epochs} epochs"
+    threads = f", {count_of(torch.get_num_threads(), 'thread')}" if context.device.type == "cpu" else ""
+    where = f"{context.device}{threads}, {count_of(context.world_size, 'process', 'processes')}"
+    length = f"at most {count_of(recipe.epochs, 'epoch')}" if recipe.epochs else "no epoch, only a new output layer"
+    if recipe.minutes:
+        length = f"{recipe.minutes:g} minute{'' if recipe.minutes == 1 else 's'}"
     if trainer.epoch or trainer.step:
-        length += f", {trainer.epoch} epochs and {trainer.step:,} steps are done"
+        length += f", of which {count_of(trainer.epoch, 'epoch')} and {count_of(trainer.step, 'step')} are done"
     precision = trainer.engine.precision
     context.log(f"recipe {recipe.name}, {length}, in {precision} on {where}; run directory: {trainer.run.path}")

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from model.exceptions import StoppedError, TrainingError
 from model.network.tower_parallel import gather_state, split_state
+from model.plurals import count_of
 from training.config import TrainConfig
 from training.data.cache import ImageCache
 from training.data.datasets import Dataset
@@ -277,7 +278,7 @@ class Trainer:
         if requested or due or (every and self.step % every == 0):
             self.save()
         if requested:
-            self._raise_stopped(f"after {self.step:,} steps of epoch {self.epoch + 1}")
+            self._raise_stopped(f"after {count_of(self.step, 'step')} of epoch {self.epoch + 1}")
 
     def check_stop(self) -> None:
         """Save and stop if that was requested in any process; called by all of them."""

@@ -25,6 +25,7 @@ from model.images.contract import ImageContract
 from model.images.crops import CENTER_CROP, TEN_CROP
 from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.network.temperature import read_temperature, write_temperature, write_with_logits
+from model.plurals import count_of
 from model.runtime import OnnxModel
 from training.data.datasets import Example
 from training.evaluation.calibration import NUM_BINS, fit_temperature
@@ -87,14 +88,13 @@ def describe_calibration(manifest: Manifest) -> str:
     if calibration.split is None:
         return "The probabilities aren't calibrated, since there are no validation images: the temperature is 1."
     errors = [
-        f"{m.uncalibrated_error:.3f} before and {m.calibration_error:.3f} after with {m.crops} "
-        f"crop{'s' if m.crops > 1 else ''}"
+        f"{m.uncalibrated_error:.3f} before and {m.calibration_error:.3f} after with {count_of(m.crops, 'crop')}"
         for m in manifest.measurements
         if m.uncalibrated_error is not None and m.calibration_error is not None
     ]
     return (
         f"The logits are divided by the temperature {calibration.temperature:.3f}, which was fitted to "
-        f"{calibration.num_images:,} validation images. Expected calibration error, in {NUM_BINS} bins: "
+        f"{count_of(calibration.num_images, 'validation image')}. Expected calibration error, in {NUM_BINS} bins: "
         f"{'; '.join(errors)}.{_doubt_familiarity(calibration.num_images)}"
     )
 

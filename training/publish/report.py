@@ -19,6 +19,7 @@ from model.artifacts.weights import read_weights
 from model.datasets.names import path_shower
 from model.exceptions import DatasetError
 from model.images.contract import ImageContract
+from model.plurals import count_of
 from model.runtime import OnnxModel, top_k
 from model.shell_command import alexnet_command
 from training.config import TrainConfig
@@ -178,7 +179,7 @@ def _first_screen(summary: Summary, config: TrainConfig, folder: Path) -> list[s
     sizes = ", ".join(f"{count:,} {split}" for split, count in summary.check.summary.splits.items())
     skipped = summary.check.summary.skipped
     start = training.get("initialized_from") or "nothing: initial weights were drawn at random"
-    length = f"{summary.epochs} epoch{'' if summary.epochs == 1 else 's'} in {format_duration(summary.seconds)}"
+    length = f"{count_of(summary.epochs, 'epoch')} in {format_duration(summary.seconds)}"
     published = training.get("published_epoch")
     if not summary.epochs:
         length = "no epoch: only the output layer was fitted"
@@ -259,7 +260,7 @@ def _caption(contract: ImageContract) -> str:
 def _error_table(artifact: Artifact) -> str:
     rows = [
         (
-            f"{m.split}, {m.num_images:,} images",
+            f"{m.split}, {count_of(m.num_images, 'image')}",
             f"{m.crops}",
             percent(m.top1_error, m.top1_interval),
             percent(m.top5_error, m.top5_interval),
@@ -297,7 +298,7 @@ def _mistakes(gallery: _Gallery, predictions: Predictions) -> str:
     mistakes = predictions.mistakes
     if not len(mistakes):
         return ""
-    count = f"{len(mistakes):,} of {len(predictions.labels):,} images"
+    count = f"{len(mistakes):,} of {count_of(len(predictions.labels), 'image')}"
     shown = "all" if len(mistakes) <= NUM_MISTAKES else f"the {NUM_MISTAKES} with the highest confidence"
     text = f"{count}; shown: {shown}. All are in predictions.csv. Below an image is its true class, in pink."
     return paragraph(text) + gallery.show(mistakes[:NUM_MISTAKES])

@@ -37,7 +37,7 @@ def test_an_index_is_built_and_follows_its_folder(
     monkeypatch.chdir(tmp_path)
     options = ["--artifact", artifact.path, "--index", "i"]
     output = invoke("index", "add", "--data", photos, "--list-skipped", "skipped.tsv", *options)
-    skipped = "2 system files and folders, 1 broken links, 1 not images"
+    skipped = "2 system files and folders, 1 broken link, 1 not an image"
     assert f"photos: 12 found, 8 used, 4 skipped ({skipped})\n  2 classes\n" in output
     assert "index i: 8 images (8 added, 0 already indexed, 1 unreadable)" in output
     assert "has changed" not in output

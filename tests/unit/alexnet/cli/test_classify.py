@@ -47,7 +47,9 @@ def test_an_unfamiliar_image_is_compared_with_a_stated_number_of_images(artifact
     path = tmp_path / "black.png"
     Image.new("RGB", (256, 256)).save(path)
     last = invoke("classify", "--artifact", artifact.path, path).splitlines()[-1]
-    assert last == "unlike the training images: none of the 9 validation images are less familiar"
+    assert last == (
+        "unlike the images that the network was trained on: none of its 9 validation images is less familiar"
+    )
 
 
 def test_many_images_as_text(artifact: Artifact, inputs: list[Path]) -> None:
@@ -58,7 +60,7 @@ def test_many_images_as_text(artifact: Artifact, inputs: list[Path]) -> None:
         best, other, last = result["predictions"]
         assert re.match(rf"{path} +{100 * best['probability']:.1f} %  {best['name']}  \({other['name']} ", line)
         assert f", {last['name']} " in line
-        assert line.endswith("unlike the training images)") == (result["familiar"] is False)
+        assert line.endswith("unlike the images that the network was trained on)") == (result["familiar"] is False)
     assert errors.splitlines()[0].startswith(f"skipped {inputs[1]}: not an image in a supported format")
     assert errors.splitlines()[-1] == "2 of 3 images read, 1 skipped"
     assert status == 1

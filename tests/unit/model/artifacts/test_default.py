@@ -26,8 +26,11 @@ def test_the_users_networks_come_before_the_bundled_one(
         path = default_artifact(home, notices.append)
         assert artifacts.load(path).manifest.name == "photos"
         assert path == networks_folder(home) / "photos" / "1"
-    notice = "no artifact given: using the bundled network photos"
-    assert notices == [f"{notice}, unpacked in {networks_folder(home)}", notice]
+    notice, advice = (
+        f"no network of yours in {home / 'artifacts'}: using the bundled network photos",
+        "; --artifact FOLDER names another",
+    )
+    assert notices == [f"{notice}, unpacked in {networks_folder(home)}{advice}", notice + advice]
     unfinished.rename(unfinished.parent / "1")
     assert default_artifact(home, notices.append) == home / "artifacts"
     assert len(notices) == 2

@@ -197,7 +197,7 @@ def test_the_summary_counts_what_was_found_and_why_it_is_not_used(tmp_path: Path
     (root / "train" / "dog" / "gone.png").symlink_to("nowhere.png")
     text = str(read_images(root).summary())
     assert text.splitlines()[:2] == [
-        "pets: 8 found, 6 used, 2 skipped (1 hidden, 1 broken links)",
+        "pets: 8 found, 6 used, 2 skipped (1 hidden, 1 broken link)",
         "  2 classes; 5 train, 1 validation",
     ]
 

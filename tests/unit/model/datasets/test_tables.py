@@ -79,11 +79,11 @@ def test_columns_for_the_attribution(folder: Path) -> None:
         Attribution("Ben"),
         None,
     ]
-    advice = "weren't used: web addresses begin with http:// or https://"
+    advice = "isn't used: web addresses begin with http:// or https://"
     assert set(listing.notes) == {
         "columns were read: licence as license",
-        f"1 values of author_page {advice}",
-        f"1 values of Page {advice}",
+        f"1 value of author_page {advice}",
+        f"1 value of Page {advice}",
     }
 
 
@@ -109,7 +109,7 @@ def test_paths_are_found_in_other_spellings(folder: Path) -> None:
     listing = read_images(folder / "t.csv")
     expected = ["p/1.png", "p/2.png", f"p/{decomposed}", f"p/{foreign}", "p/3.png", "p/a b.png"]
     assert [name for name, _ in rows(listing)] == expected
-    assert "1 paths with / for \\" in listing.notes
+    assert "1 path with / for \\" in listing.notes
 
 
 def test_rows_that_cannot_be_used_are_skipped_and_named(folder: Path) -> None:
@@ -140,7 +140,7 @@ def test_rows_that_cannot_be_used_are_skipped_and_named(folder: Path) -> None:
         ),
         ("path,label\np/1.png,\n", "line 2 .* needs a label"),
         ("path,label\n\n,cat\n", "line 3 .* needs a path"),
-        ("path,label\np/1.png,cat,dog\n", "line 2 .* 3 values, and there are 2 columns"),
+        ("path,label\np/1.png,cat,dog\n", "line 2 .* 3 values for 2 columns"),
         ("path,label,split\np/1.png,cat,train\np/2.png,cat,tset\n", "line 3 .* its split is 'tset'"),
         ("path,label,split\np/1.png,cat,\n", "line 2 .* its split is ''"),
         ("path,label\np/1.png,cat\np/\0.png,cat\n", "line 3 .* NUL character"),

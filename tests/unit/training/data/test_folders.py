@@ -118,7 +118,7 @@ def test_a_split_keeps_the_order_of_the_classes(tmp_path: Path) -> None:
 
 def test_a_split_that_does_not_fit_is_not_left_out(imagenet: Path) -> None:
     (imagenet / "LOC_val_solution.csv").unlink()
-    with pytest.raises(DatasetError, match=r"3 images of the validation split .* have no class"):
+    with pytest.raises(DatasetError, match=r"3 images of the validation split .* without a class"):
         load_folder(imagenet)
     (imagenet / "val" / "N01440764").mkdir()
     for path in list((imagenet / "val").glob("*.JPEG")):

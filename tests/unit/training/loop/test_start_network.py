@@ -85,7 +85,7 @@ def test_a_network_that_training_makes_no_better_is_published_as_it_was(
     tuned = train(replace(config, environment=replace(config.environment, publish="best")))
     assert tuned is not None
     assert (tuned.manifest.training["epochs"], tuned.manifest.training["published_epoch"]) == (1, 0)
-    assert "before training: validation error " in capsys.readouterr().out
+    assert "before the first epoch: validation error " in capsys.readouterr().out
     _, before = read_weights(artifact)
     for name, values in read_weights(tuned)[1].items():
         assert np.array_equal(values, before[name]), name
