@@ -36,8 +36,8 @@ def check(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Read the images as this trained network does, with its detail and color profiles (without it: as a "
-            "new network does).",
+            help="Read the images as this trained network does, with its detail and color profiles (without it: as "
+            "`alexnet train` does without further options).",
             show_default=False,
         ),
     ] = None,
@@ -68,11 +68,11 @@ def _check(
     data: str, archive: Path | None, exclude: Sequence[str], seed: int, max_pixels: int, artifact: Path | None
 ) -> DataCheck:
     from model.artifacts.artifact import load
-    from model.images.contract import DEFAULT_CONTRACT
     from model.images.limits import ImageLimits
     from training.data.data_check import check_data
     from training.data.loading import load_dataset
+    from training.default_start import default_contract
 
     dataset = load_dataset(data, seed, archive, exclude)
-    contract = DEFAULT_CONTRACT if artifact is None else load(artifact).image_contract
+    contract = default_contract(len(dataset.train)) if artifact is None else load(artifact).image_contract
     return check_data(dataset, contract, ImageLimits(max_pixels))

@@ -12,6 +12,7 @@ from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact, Measurement, Precision
 from model.exceptions import DatasetError, InvalidRequestError
 from model.images.limits import DEFAULT_LIMITS, ImageLimits
+from model.plurals import count_of
 from model.pretrained.specs import VALIDATION
 from model.runtime import OnnxModel
 from training.data import imagenet
@@ -70,6 +71,11 @@ def evaluate_ensemble(
         weights = search_weights(np.stack([p.best for p in validation]), validation[0].labels)
         log("weights: " + ", ".join(f"{w:.3f} {m.path}" for w, m in zip(weights, members, strict=True)))
     title = f"{dataset.split_description}, {split}"
+    if left_out := count_left_out(members[0], splits[split], split):
+        log(
+            f"{count_of(left_out, 'image')} of the {split} split not used in training, such as damaged ones, copies of "
+            "held-out images and images under several labels; those that can be decoded are measured here"
+        )
     return _measure(members, weights, splits[split], title, dataset.groupings, device, output, limits)
 
 
@@ -88,6 +94,12 @@ def evaluate_on_imagenet(
             raise DatasetError(f"the classes of {member.path} differ from those of {members[0].path}")
     examples = imagenet.load_validation(folder, members[0].labels)
     return _measure(members, _equal_weights(members), examples, VALIDATION, {}, device, output, limits)
+
+
+def count_left_out(artifact: Artifact, examples: Sequence[Example], split: str) -> int:
+    """How many of the examples the training of an artifact left out; 0 where its manifest doesn't say, as for `all`."""
+    used = artifact.manifest.training.get("images", {}).get(split, len(examples))
+    return len(examples) - int(used)
 
 
 def _equal_weights(members: Sequence[Artifact]) -> NDArray[np.float64]:

@@ -21,6 +21,7 @@ from training.data.augment import Augmentation
 from training.data.cache import ImageCache, batches
 from training.data.datasets import Dataset
 from training.data.loader import CropLoader
+from training.default_start import MAX_FINE_TUNING_IMAGES
 from training.evaluation.baselines import LINEAR, NEAREST_NEIGHBOR, Baseline, nearest_neighbor_error
 from training.evaluation.linear_probe import LinearProbe, fit_linear_probe
 from training.loop.runtime import pick_precision
@@ -28,8 +29,6 @@ from training.loop.status import stage
 from training.optim.initial_weights import InitialState
 
 BATCH_SIZE = 32
-MAX_FINE_TUNING_IMAGES = 20_000
-"""Training images up to which a run starts from the bundled network unless told otherwise."""
 MAX_TRAIN_IMAGES, MAX_VALIDATION_IMAGES, MAX_HELD_OUT_IMAGES = 20_000, 1_000, 2_000
 """Maximum number of images whose features are computed; a random sample is taken of more."""
 MAX_TRAIN_CROPS, MIN_CROPS = 20_000, 2

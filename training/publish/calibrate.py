@@ -36,6 +36,8 @@ from training.loop.status import stage
 
 MAX_VALIDATION_IMAGES, MAX_TRAINING_IMAGES = 1_000, 10_000
 """So that it takes minutes, also where there are a million images."""
+MIN_VALIDATION_IMAGES = round(1 / UNFAMILIAR_SHARE)
+"""With fewer, the share of images that are less familiar can't be told as finely as `UNFAMILIAR_SHARE`."""
 
 
 def calibrate(
@@ -70,6 +72,8 @@ def calibrate(
         known = _run(model, training, contract, None, limits)
         temperature = fit_temperature(held_out.logits * np.float32(before), held_out.labels)
         fit_familiarity(known.features[1], known.labels, held_out.features).write(folder / FAMILIARITY)
+    if warning := few_images_warning(len(held_out.labels)):
+        tqdm.write(warning)
     write_temperature(network, temperature)
     return Calibration(
         temperature=read_temperature(network),
@@ -101,11 +105,22 @@ def describe_calibration(manifest: Manifest) -> str:
 
 def _doubt_familiarity(num_images: int) -> str:
     """What to know where too few validation images decide what is unfamiliar; empty if they are enough."""
-    if num_images * UNFAMILIAR_SHARE >= 1:
+    if num_images >= MIN_VALIDATION_IMAGES:
         return ""
     return (
         f" An image is called unfamiliar if it is less familiar than all of them: with {num_images:,}, about 1 of "
         f"{num_images + 1:,} images like the training images is."
+    )
+
+
+def few_images_warning(num_images: int) -> str:
+    """What is said of too few validation images; empty if they are enough."""
+    if num_images >= MIN_VALIDATION_IMAGES:
+        return ""
+    return (
+        f"warning: calibrated on {count_of(num_images, 'validation image')}; with fewer than {MIN_VALIDATION_IMAGES}, "
+        "probabilities may be too sure or too cautious, and about 1 of "
+        f"{num_images + 1:,} images like the training images is called unlike them: add images"
     )
 
 

@@ -16,9 +16,11 @@ from model.artifacts.artifact import Artifact, Label
 from model.exceptions import ArtifactError, DatasetError
 from model.images.contract import ImageContract
 from tests.helpers.drawn_files import Files, make_image, write_files
-from training.data.data_check import check_data
+from training.data.cache import build_cache
+from training.data.data_check import check_data, check_images
 from training.data.data_warnings import ClassSize, size_warnings
 from training.data.folders import load_folder, load_table
+from training.default_start import default_contract
 
 
 def one_each(counts: dict[str, int]) -> Files:
@@ -127,3 +129,14 @@ def test_limits_and_contract_are_those_asked_for(tmp_path: Path, artifact: Artif
     assert like_network.exit_code == 0, like_network.output
     missing = CliRunner().invoke(app, ["check", "--data", root, "--artifact", str(tmp_path / "none")])
     assert isinstance(missing.exception, ArtifactError)
+
+
+def test_images_are_read_as_training_reads_them(tmp_path: Path) -> None:
+    """Training starts from the bundled network, which sees less detail: the tree of traits has other sharpnesses."""
+    root = write_files(tmp_path / "d", one_each({"elm": 40, "oak": 40}))
+    dataset = load_folder(root)
+    cache = build_cache(dataset, tmp_path / "cache", contract=default_contract(len(dataset.train)))
+    trained = check_images(dataset, cache.traits, cache.skipped, cache.copies).to_json()
+    assert trained["shortcuts"] != check_data(dataset).to_json()["shortcuts"]
+    checked = json.loads(CliRunner().invoke(app, ["check", "--data", str(root), "--json"]).stdout)
+    assert checked["shortcuts"] == json.loads(json.dumps(trained["shortcuts"]))

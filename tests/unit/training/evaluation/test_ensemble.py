@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 
 from model.artifacts.artifact import Artifact
 from model.exceptions import DatasetError, InvalidRequestError
-from training.evaluation.ensemble import evaluate_ensemble, search_weights
+from training.data.loading import load_dataset
+from training.evaluation.ensemble import count_left_out, evaluate_ensemble, search_weights
 from training.evaluation.quantize import add_int8
 
 GOOD = np.array([[0.8, 0.2], [0.3, 0.7], [0.6, 0.4]], np.float32)
@@ -62,3 +64,16 @@ def test_what_does_not_fit_is_refused(artifact: Artifact, images: Path, few: Pat
     assert evaluate_ensemble([artifact.path], str(few), "all", None, False, "cpu", "float32", print)[0].num_images == 33
     with pytest.raises(DatasetError, match="expected the artifact's classes"):
         evaluate_ensemble([artifact.path], "elpv", "test", None, False, "cpu", "float32", print)
+
+
+def test_what_training_left_out_and_is_measured_is_counted(artifact: Artifact, images: Path) -> None:
+    """A copy of a test image in validation steers no training, but is among the images that are measured."""
+    manifest = artifact.manifest
+    counts = dict(manifest.training["images"])
+    counts["validation"] -= 2
+    fewer = manifest.model_copy(update={"training": {**manifest.training, "images": counts}})
+    examples = load_dataset(str(images)).validation
+    assert count_left_out(artifact, examples, "validation") == 0
+    assert count_left_out(replace(artifact, manifest=fewer), examples, "validation") == 2
+    unknown = manifest.model_copy(update={"training": {}})
+    assert count_left_out(replace(artifact, manifest=unknown), examples, "validation") == 0

@@ -15,16 +15,12 @@ from model.exceptions import TrainingError
 from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
 from training.data.cache import build_cache
 from training.data.folders import load_folder
+from training.default_start import MAX_FINE_TUNING_IMAGES
 from training.evaluation.baselines import LINEAR, NEAREST_NEIGHBOR, read_baselines
 from training.loop import start_network
 from training.loop.distributed import DistributedContext
 from training.loop.setup import fits_output_layer, set_up
-from training.loop.start_network import (
-    MAX_FINE_TUNING_IMAGES,
-    choose_start,
-    draw_crops,
-    fit_output_layer,
-)
+from training.loop.start_network import choose_start, draw_crops, fit_output_layer
 from training.optim.initial_weights import InitialState
 from training.train import train
 

@@ -17,7 +17,7 @@ from model.network.temperature import read_temperature, write_temperature
 from tests.helpers.commands import invoke
 from training.data.loading import load_dataset
 from training.evaluation.evaluate import format_measurements
-from training.publish.calibrate import calibrate, calibrate_artifact, describe_calibration
+from training.publish.calibrate import calibrate, calibrate_artifact, describe_calibration, few_images_warning
 
 
 def test_training_calibrates(artifact: Artifact, images: Path) -> None:
@@ -39,11 +39,16 @@ def test_training_calibrates(artifact: Artifact, images: Path) -> None:
     assert "unfamiliar" not in describe_calibration(manifest.model_copy(update={"calibration": enough}))
 
 
-def test_a_published_artifact_becomes_the_next_version(artifact: Artifact, images: Path, tmp_path: Path) -> None:
+def test_a_published_artifact_becomes_the_next_version(
+    artifact: Artifact, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     source = Path(shutil.copytree(artifact.path, tmp_path / "patterns" / "1"))
     lines: list[str] = []
     again = calibrate_artifact(source, str(images), None, (), 1000, "cpu", lines.append)
     assert again.path == tmp_path / "patterns" / "2"
+    assert "warning: calibrated on 9 validation images; with fewer than 50, probabilities" in capsys.readouterr().out
+    assert "about 1 of 10 images like the training images is called unlike them" in few_images_warning(9)
+    assert few_images_warning(50) == ""
     assert again.manifest.calibration is not None
     assert artifact.manifest.calibration is not None
     first, second = artifact.manifest.calibration.temperature, again.manifest.calibration.temperature
