@@ -73,9 +73,10 @@ def _new_trainer(config: TrainConfig, context: DistributedContext, dataset: Data
     with stage("initializing the network", context.is_main):
         # from the main process: all replicas need the same weights, whatever artifact another machine has
         initial = context.broadcast(InitialState.create(config, dataset.labels) if context.is_main else None)
+    fits = fits_output_layer(config, initial)  # before the images are read: it refuses options
     cache = _with_mean(_checked_cache(config, dataset, context), config, context, initial)
     fitted = None
-    if fits_output_layer(config, initial):
+    if fits:
         fitted = context.broadcast(
             fit_output_layer(initial, config, dataset, cache, context.device) if context.is_main else None
         )

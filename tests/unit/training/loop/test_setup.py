@@ -75,3 +75,14 @@ def test_the_manifest_and_the_report_say_what_was_read(artifact: Artifact) -> No
     assert sum(data["splits"].values()) == 90
     (report,) = artifact.path.parents[2].glob("runs/*/report.html")
     assert "patterns: 90 found, 90 used, 0 skipped" in report.read_text(encoding="utf-8")
+
+
+def test_options_are_refused_before_an_image_is_read(few: Path, tmp_path: Path) -> None:
+    """With all options as they are, only an output layer is fitted to the bundled network."""
+    config = TrainConfig.create(RecipeOptions(mirror=False), environment=Environment(data=str(few), home=tmp_path))
+    with (
+        pytest.raises(TrainingError, match="--mirror would have no effect: add --epochs"),
+        set_up(config, DistributedContext(torch.device("cpu"))),
+    ):
+        pass
+    assert [folder.name for folder in (tmp_path / "cache").iterdir()] == ["networks"]
