@@ -114,8 +114,8 @@ class Recipe:
     `anneals_early` (conv1) learn at a tenth, from `early_freeze_epoch` on not at all. These epochs are for a run of
     `epochs`, and scale with it (`with_epochs`). `cosine` follows half a cosine down to a thousandth.
 
-    `crop_group_size`: number of consecutive images that share crop and mirroring. `shuffle`: a new order each epoch.
-    `mean`: subtract the mean `image`, or the mean of each `channel`. `detail`: of the image contract
+    `crop_group_size`: number of consecutive images that share crop (or box) and mirroring. `shuffle`: a new order each
+    epoch. `mean`: subtract the mean `image`, or the mean of each `channel`. `detail`: of the image contract
     (`model.images.contract`); training images that are degraded keep theirs.
 
     `class_weights`: an image counts in inverse proportion to the size of its class. `label_smoothing`: the share of the

@@ -57,14 +57,18 @@ class Augmentation:
     def draw(self, epoch: int, rows: NDArray[np.int64], positions: NDArray[np.int64]) -> Crops:
         """Augmented crops of the images in `rows`, which stand at `positions` of the epoch's order."""
         recipe, count = self.recipe, len(rows)
-        keys = rows if recipe.crop_group_size == 1 else positions // recipe.crop_group_size
-        uniform = hash_uniform((self.seed, epoch, CROP_STREAM), keys, 4)
+        uniform = hash_uniform((self.seed, epoch, CROP_STREAM), self.crop_keys(rows, positions), 4)
         center = np.full((count, 2), MARGIN // 2)
         offsets = (uniform[:, :2] * (MARGIN + 1)).astype(np.int64) if recipe.random_crop else center
         mirrored = (uniform[:, 2] < 0.5) & recipe.mirror
         rotations = (uniform[:, 3] * 4).astype(np.int64) if self.rotate else np.zeros(count, np.int64)
         strides = _strides(offsets, mirrored, rotations)
         return Crops(rows, strides, self._mean_strides(strides), *self.color_shifts(epoch, rows))
+
+    def crop_keys(self, rows: NDArray[np.int64], positions: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(N,) keys of the random numbers for crops and mirroring, equal for images that share them."""
+        size = self.recipe.crop_group_size
+        return rows if size == 1 else positions // size
 
     def color_shifts(self, epoch: int, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], float]:
         """(N, 3) random shifts of all pixels of the images in `rows`, in gray levels; and the factor that follows."""

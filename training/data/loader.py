@@ -176,9 +176,8 @@ def _draw(augmentation: Augmentation, epoch: int, micro_batch: MicroBatch, batch
     if micro_batch.mix is not None:
         rows, first = np.unique(np.concatenate([rows, micro_batch.mix.rows]), return_index=True)
         positions = np.concatenate([positions, micro_batch.mix.positions])[first]
-    if has_transforms(augmentation.recipe):
-        return draw_transforms(augmentation, epoch, rows)
-    return augmentation.draw(epoch, rows, micro_batch.step * batch_size + positions)
+    draw = draw_transforms if has_transforms(augmentation.recipe) else Augmentation.draw
+    return draw(augmentation, epoch, rows, micro_batch.step * batch_size + positions)
 
 
 def _mix(pixels: Tensor, micro_batch: MicroBatch) -> Tensor:

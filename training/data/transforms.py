@@ -69,12 +69,15 @@ def has_transforms(recipe: Recipe) -> bool:
     return any(option is not None for option in (recipe.boxes, recipe.degradation, recipe.jitter))
 
 
-def draw_transforms(augmentation: Augmentation, epoch: int, rows: NDArray[np.int64]) -> Transforms:
-    """Random transforms of the images in `rows`."""
-    recipe, count = augmentation.recipe, len(rows)
-    draw = _Draw((augmentation.seed, epoch, TRANSFORM_STREAM), rows)
-    boxes = _draw_boxes(recipe.boxes, recipe.random_crop, draw)
-    mirrored = draw.chance(0.5) & recipe.mirror
+def draw_transforms(
+    augmentation: Augmentation, epoch: int, rows: NDArray[np.int64], positions: NDArray[np.int64]
+) -> Transforms:
+    """Random transforms of the images in `rows`, which stand at `positions` of the epoch's order."""
+    recipe, count, stream = augmentation.recipe, len(rows), (augmentation.seed, epoch, TRANSFORM_STREAM)
+    draw = _Draw(stream, rows)
+    shared = draw if recipe.crop_group_size == 1 else _Draw(stream, augmentation.crop_keys(rows, positions))
+    boxes = _draw_boxes(recipe.boxes, recipe.random_crop, shared)
+    mirrored = shared.chance(0.5) & recipe.mirror
     rotations = (draw.uniform() * 4).astype(np.int64) if augmentation.rotate else np.zeros(count, np.int64)
     warps, warped = np.tile(np.eye(2), (count, 1, 1)), np.zeros(count, bool)
     if recipe.boxes is not None:

@@ -31,7 +31,7 @@ def image() -> NDArray[np.uint8]:
 
 
 def draw(recipe: Recipe = RECIPE, rows: NDArray[np.int64] = ROWS, epoch: int = 0, rotate: bool = False) -> Transforms:
-    return draw_transforms(Augmentation.create(recipe, 900 * np.eye(3), 3, rotate), epoch, rows)
+    return draw_transforms(Augmentation.create(recipe, 900 * np.eye(3), 3, rotate), epoch, rows, rows)
 
 
 def plain(**changes: Any) -> Recipe:
@@ -180,13 +180,26 @@ def test_the_authors_colors_with_jitter(image: NDArray[np.uint8]) -> None:
     recipe = replace(RECIPES["source"], jitter=ColorJitter(share=0, gray=0))
     augmentation = Augmentation.create(recipe, np.eye(3) * 2000, 3)
     rows = ROWS[:8]
-    drawn, cut = draw_transforms(augmentation, 66, rows), augmentation.draw(66, rows, rows)
+    drawn, cut = draw_transforms(augmentation, 66, rows, rows), augmentation.draw(66, rows, rows)
     assert drawn.scale == cut.scale == pytest.approx(1 / 1.1)
     np.testing.assert_array_equal(drawn.color_shifts, cut.color_shifts)
     np.testing.assert_allclose(rendered(drawn, image), rendered(drawn._replace(scale=1.0), image) / 1.1, rtol=1e-5)
-    late = draw_transforms(augmentation, 67, rows)
+    late = draw_transforms(augmentation, 67, rows, rows)
     assert late.scale == 1
     assert not late.color_shifts.any()
+
+
+@pytest.mark.parametrize("boxes", [None, Boxes()])
+def test_the_authors_groups_share_crop_and_mirroring_with_other_augmentations(boxes: Boxes | None) -> None:
+    recipe = replace(RECIPES["source"], boxes=boxes, jitter=ColorJitter(share=1))
+    rows, positions = ROWS[:96], np.random.default_rng(0).permutation(96)
+    drawn = draw_transforms(Augmentation.create(recipe, np.eye(3), 3), 1, rows, positions)
+    groups = [positions // 32 == number for number in range(3)]
+    for values in (drawn.boxes, drawn.mirrored):
+        assert all(len(np.unique(values[group], axis=0)) == 1 for group in groups)
+    assert len({tuple(drawn.boxes[group][0]) for group in groups}) == 3
+    assert drawn.jittered is not None
+    assert len(np.unique(drawn.jittered.brightness)) == 96
 
 
 def test_the_paper_s_recipes_have_no_transforms() -> None:
