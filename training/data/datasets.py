@@ -119,7 +119,9 @@ class Dataset:
     def split_csv(self) -> str:
         """The split as a CSV table that `--data` accepts: path, label, split."""
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        # csv doesn't quote a carriage return, with which a name may end
+        quoting = csv.QUOTE_ALL if any("\r" in example.file for example in self.examples) else csv.QUOTE_MINIMAL
+        writer = csv.writer(text, lineterminator="\n", quoting=quoting)
         writer.writerow(("path", "label", "split"))
         for split, examples in self.splits().items():
             writer.writerows((Path(e.file).absolute(), self.labels[e.label].id, split) for e in examples)
@@ -128,7 +130,7 @@ class Dataset:
 
 def split_rows(split_csv: str) -> list[tuple[str, ...]]:
     """The rows of a split's table without folders, which may have moved."""
-    return [(Path(path).name, *rest) for path, *rest in csv.reader(split_csv.splitlines())]
+    return [(Path(path).name, *rest) for path, *rest in csv.reader(io.StringIO(split_csv, newline=""))]
 
 
 def stratified_split(

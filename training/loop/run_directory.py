@@ -83,7 +83,7 @@ class RunDirectory:
         """Write configuration and split. Raises TrainingError if a resumed run had another split."""
         path = self.path / SPLIT
         if resumed:
-            before = path.read_text(encoding="utf-8", errors="surrogateescape") if path.is_file() else None
+            before = path.read_bytes().decode("utf-8", "surrogateescape") if path.is_file() else None
             if before is not None and split_rows(before) != split_rows(dataset.split_csv()):
                 raise TrainingError(f"the images differ from those in {path}: a run can't change its split")
             if self.artifact() is not None and self.read_config().recipe != config.recipe:

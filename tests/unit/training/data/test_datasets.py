@@ -10,6 +10,7 @@ import pytest
 from alexnet.indexing import list_images
 from model.exceptions import DatasetError
 from training.data.archives import load_elpv
+from training.data.datasets import split_rows
 from training.data.folders import load_folder
 from training.data.loading import load_dataset
 
@@ -107,3 +108,11 @@ def test_a_changed_folder_is_another_split(tmp_path: Path) -> None:
     assert before.split_sha256() == load_folder(root).split_sha256()
     (root / "cat" / "7.jpg").unlink()
     assert before.split_sha256() != load_folder(root).split_sha256()
+
+
+@pytest.mark.parametrize("folder", ["a\u2028b", "a\x85b", "a\nb", "a\rb", 'a",b'])
+def test_the_rows_of_a_split_are_the_same_wherever_its_folder_is(tmp_path: Path, folder: str) -> None:
+    """Whatever characters, such as other line ends, the folder's name has."""
+    first, second = (load_folder(make(tmp_path / name, {"cat": 3, "dog": 3})) for name in ("plain", folder))
+    assert split_rows(first.split_csv()) == split_rows(second.split_csv())
+    assert len(split_rows(second.split_csv())) == 7
