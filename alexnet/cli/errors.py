@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import re
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -83,7 +85,7 @@ def describe(error: Exception, command: str = "alexnet") -> Failure | None:
         message = f"error: {error}"
         return Failure(message, "" if _names_a_command(message) else _find_help(error, usage))
     if isinstance(error, typer.TyperException):
-        message = error.format_message().replace("Value error, ", "").removesuffix(".")
+        message = _extra_argument(error) or error.format_message().replace("Value error, ", "").removesuffix(".")
         return Failure(f"error: {message[:1].lower()}{message[1:]}", usage, WRONG_USAGE)
     if isinstance(error, ModuleNotFoundError) and (missing := missing_package(error.name)):
         return Failure(f"error: {missing}", "")
@@ -103,6 +105,18 @@ def find_command(command: Any, words: Sequence[str]) -> str:
             break
         path.append(word)
     return " ".join(path)
+
+
+def _extra_argument(error: Any) -> str:
+    """What is said of an argument of a command that takes none, but --data; empty for other errors."""
+    extra = re.fullmatch(r"Got unexpected extra argument\(?s?\)? \((.*)\)", error.format_message().removesuffix("."))
+    context = getattr(error, "ctx", None)
+    if not extra or context is None or "data" not in {parameter.name for parameter in context.command.params}:
+        return ""
+    source = context.get_parameter_source("data")
+    if source is not None and source.name == "COMMANDLINE":
+        return f"unexpected argument '{extra[1]}': put a path with spaces between quotation marks"
+    return f"unexpected argument '{extra[1]}': did you mean --data {shlex.quote(extra[1])}?"
 
 
 def _show(error: Exception, failure: Failure) -> None:

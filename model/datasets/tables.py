@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import difflib
 import io
 import os
 import re
@@ -11,7 +12,7 @@ import stat
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 from urllib.parse import unquote
@@ -19,7 +20,7 @@ from urllib.parse import unquote
 from model.datasets.attribution import Attribution, is_web_address
 from model.datasets.classes import find_doubtful_classes, list_classes
 from model.datasets.listing import ListedImage, Listing, Skipped
-from model.datasets.names import Split, is_utf8, parse_split, show_path, to_text
+from model.datasets.names import SPLITS, Split, is_utf8, parse_split, show_path, to_text
 from model.datasets.walk import Exclusions
 from model.exceptions import DatasetError
 from model.plurals import count_of
@@ -45,6 +46,8 @@ BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
 )  # fmt: skip
+MIN_SIMILARITY = 0.75
+"""Of a name and the one that may have been meant: `lable` and `label` have 0.8, `trian` and `train` too."""
 MAX_SHOWN = 200
 """Characters of a header that are repeated in a message."""
 
@@ -162,7 +165,7 @@ class _Table:
             notes.append(f"the table was read as {self.encoding}")
         unused = [name for number, name in enumerate(self.header) if number not in self.columns.values() and name]
         if unused:
-            notes.append(f"columns that weren't used: {', '.join(unused)}")
+            notes.append(f"columns that weren't used: {', '.join(map(self._with_role, unused))}")
         used = {role: self.header[number] for role, number in self.columns.items()}
         renamed = [f"{name} as {role}" for role, name in used.items() if name.casefold() != role]
         if renamed:
@@ -175,6 +178,11 @@ class _Table:
             spellings = count_of(spaced, "spelling of a label was", "spellings of labels were")
             notes.append(f"spaces or Unicode forms of {spellings} made the same")
         return notes
+
+    def _with_role(self, name: str) -> str:
+        """The name of a column that isn't used, with the role that it may have been meant for."""
+        role = _nearest_role(name)
+        return name if role is None or role in self.columns else f"{name} (did you mean {role}?)"
 
     def _lines(self) -> Iterator[tuple[int, list[str]]]:
         reader = csv.reader(io.StringIO(self._text, newline=""), delimiter=self.separator, strict=True)
@@ -203,7 +211,9 @@ class _Table:
             split = parse_split(value("split"))
             if split is None:
                 seen = show_path(value("split")[:MAX_SHOWN])
-                raise self._error(line, f"its split is {seen!r}; it must be train, validation or test")
+                nearest = _nearest(seen, SPLITS)
+                meant = f" (did you mean {nearest}?)" if nearest else ""
+                raise self._error(line, f"its split is {seen!r}{meant}; it must be train, validation or test")
         if not value("path").strip():
             raise self._error(line, "it needs a path")
         attribution = Attribution.of(
@@ -239,9 +249,11 @@ class _Table:
                 raise DatasetError(f"several columns of {self.path} may be the {role}: {several}; call one {role}")
         columns = {role: numbers[0] for role, numbers in roles.items()}
         if "path" not in columns or ("label" not in columns and len(columns) < sum(map(bool, names))):
+            nearest = {name: _nearest_role(name) for name in names}
+            meant = [f"{known} for {name}" for name, known in nearest.items() if known and known not in columns]
             raise DatasetError(
                 f"expected the columns path and label in the first line of {self.path}, with a comma, semicolon or tab "
-                f"between them, got: {seen}"
+                f"between them, got: {seen}" + (f"; did you mean {' and '.join(meant)}?" if meant else "")
             )
         return separator, names, columns
 
@@ -260,6 +272,18 @@ def _roles(names: Sequence[str]) -> dict[Role, list[int]]:
         if numbers:
             roles[role] = numbers
     return roles
+
+
+def _nearest_role(name: str) -> Role | None:
+    """The role of which a column's name is nearly one."""
+    role_of = {known: role for role, names in COLUMNS.items() for known in names}
+    nearest = _nearest(name, role_of)
+    return None if nearest is None else role_of[nearest]
+
+
+def _nearest(written: str, known: Iterable[str]) -> str | None:
+    """The known name that may have been meant."""
+    return next(iter(difflib.get_close_matches(written.casefold(), list(known), 1, MIN_SIMILARITY)), None)
 
 
 def _decode(path: Path) -> tuple[str, str]:

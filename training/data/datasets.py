@@ -120,8 +120,8 @@ class Dataset:
         """The split as a CSV table that `--data` accepts: path, label, split."""
         text = io.StringIO()
         # csv doesn't quote a carriage return, with which a name may end
-        quoting = csv.QUOTE_ALL if any("\r" in example.file for example in self.examples) else csv.QUOTE_MINIMAL
-        writer = csv.writer(text, lineterminator="\n", quoting=quoting)
+        quote_all = any("\r" in example.file for example in self.examples)
+        writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL)
         writer.writerow(("path", "label", "split"))
         for split, examples in self.splits().items():
             writer.writerows((Path(e.file).absolute(), self.labels[e.label].id, split) for e in examples)

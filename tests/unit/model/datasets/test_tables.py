@@ -133,7 +133,9 @@ def test_rows_that_cannot_be_used_are_skipped_and_named(folder: Path) -> None:
         ("", "columns path and label .* got: nothing"),
         ("p/1.png,cat\n", "got: p/1.png,cat"),
         ("path|label\np/1.png|cat\n", "got: path|label"),
-        ("path,species\np/1.png,cat\n", "got: path,species"),
+        ("path,species\np/1.png,cat\n", "got: path,species$"),
+        ("path,lable\np/1.png,cat\n", r"got: path,lable; did you mean label for lable\?$"),
+        ("Pfad,Flie_name,lable\np/1.png,cat\n", r"did you mean path for Flie_name and label for lable\?$"),
         (
             "file,image,label\np/1.png,p/2.png,cat\n",
             "several columns of .* may be the path: file, image; call one path",
@@ -141,7 +143,12 @@ def test_rows_that_cannot_be_used_are_skipped_and_named(folder: Path) -> None:
         ("path,label\np/1.png,\n", "line 2 .* needs a label"),
         ("path,label\n\n,cat\n", "line 3 .* needs a path"),
         ("path,label\np/1.png,cat,dog\n", "line 2 .* 3 values for 2 columns"),
-        ("path,label,split\np/1.png,cat,train\np/2.png,cat,tset\n", "line 3 .* its split is 'tset'"),
+        (
+            "path,label,split\np/1.png,cat,train\np/2.png,cat,tset\n",
+            r"line 3 .* its split is 'tset' \(did you mean test\?\); it",
+        ),
+        ("path,label,split\np/1.png,cat,trian\n", r"its split is 'trian' \(did you mean train\?\); it must be"),
+        ("path,label,split\np/1.png,cat,mine\n", "its split is 'mine'; it must be train, validation or test"),
         ("path,label,split\np/1.png,cat,\n", "line 2 .* its split is ''"),
         ("path,label\np/1.png,cat\np/\0.png,cat\n", "line 3 .* NUL character"),
         ('path,label\np/1.png,"cat\np/2.png,dog\n', "line 2 .*a quotation mark isn't closed"),
@@ -162,3 +169,8 @@ def test_an_encoding_that_is_not_what_it_begins_as(folder: Path) -> None:
     (folder / "t.csv").write_bytes(b"\xff\xfep")
     with pytest.raises(DatasetError, match="begins as utf-16, but isn't"):
         read_images(folder / "t.csv")
+
+
+def test_a_column_that_is_nearly_one_is_named(folder: Path) -> None:
+    listing = read_images(write(folder, "path,label,spilt,weight\np/1.png,cat,train,3\n"))
+    assert listing.notes == ("columns that weren't used: spilt (did you mean split?), weight",)
