@@ -49,6 +49,10 @@ class DatasetError(AlexNetError):
     """A dataset is missing, empty, or unsuitable for training."""
 
 
+class DatasetNotFoundError(DatasetError):
+    """There is no folder or table at the given path."""
+
+
 class TrainingError(AlexNetError):
     """Training can't start or continue: an option is invalid, the loss isn't finite, or a checkpoint doesn't fit."""
 

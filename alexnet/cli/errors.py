@@ -16,6 +16,7 @@ from model.exceptions import (
     AlexNetError,
     ArtifactError,
     DatasetError,
+    DatasetNotFoundError,
     DeviceError,
     IndexStoreError,
     InvalidImageError,
@@ -39,7 +40,7 @@ _OS_HELP = {
 
 HELP: dict[type[AlexNetError], str] = {
     ArtifactError: "`alexnet train` and `alexnet pull` make an artifact; --artifact names another folder",
-    DatasetError: "`alexnet check --data DATA` shows what is wrong with images, and docs/data.md how folders are read",
+    DatasetError: "`alexnet check --data DATA` shows what is wrong with images",
     DeviceError: "--device cpu works everywhere",
     IndexStoreError: "`alexnet index add` builds an index, `alexnet index verify` checks one; --index names another",
     InvalidImageError: "convert it to JPEG or PNG",
@@ -132,7 +133,11 @@ def _describe_os_error(error: OSError, usage: str) -> Failure:
 def _find_help(error: AlexNetError, usage: str) -> str:
     if isinstance(error.__cause__, OSError) and (help_ := _OS_HELP.get(error.__cause__.errno or 0)):
         return help_
-    return next((text for kind, text in HELP.items() if isinstance(error, kind)), usage)
+    if isinstance(error, DatasetNotFoundError):  # there is nothing to check
+        return usage
+    text = next((text for kind, text in HELP.items() if isinstance(error, kind)), usage)
+    failed = usage.removesuffix("--help").removeprefix(alexnet_command())
+    return usage if text.startswith(f"`alexnet{failed}") else text
 
 
 def _names_a_command(message: str) -> bool:

@@ -17,7 +17,7 @@ from model.datasets.listing import ListedImage, Listing, Skipped, SkipReason
 from model.datasets.names import is_utf8, show_path, to_text
 from model.datasets.tables import TABLE_SUFFIXES, is_table, read_table
 from model.datasets.walk import WalkResult, walk
-from model.exceptions import DatasetError
+from model.exceptions import DatasetError, DatasetNotFoundError
 
 LOST_FOLDERS: dict[SkipReason, str] = {
     "broken links": "a link to nothing: is its disk mounted?",
@@ -49,7 +49,7 @@ def check_data(data: Path) -> None:
             f"{show_path(data)} is neither a folder nor a table ({' or '.join(TABLE_SUFFIXES)}): unpack an archive, "
             "and save a spreadsheet as CSV"
         )
-    raise DatasetError(
+    raise DatasetNotFoundError(
         f"no folder at {show_path(data)}: --data takes a folder with one subfolder per class, a .csv file, or elpv, "
         "grocery or cifar10"
     )

@@ -22,7 +22,7 @@ from model.datasets.classes import find_doubtful_classes, list_classes
 from model.datasets.listing import ListedImage, Listing, Skipped
 from model.datasets.names import SPLITS, Split, is_utf8, parse_split, show_path, to_text
 from model.datasets.walk import Exclusions
-from model.exceptions import DatasetError
+from model.exceptions import DatasetError, DatasetNotFoundError
 from model.plurals import count_of
 
 TABLE_SUFFIXES = (".csv", ".tsv")
@@ -297,6 +297,8 @@ def _decode(path: Path) -> tuple[str, str]:
         if not stat.S_ISREG(status.st_mode):
             raise DatasetError(f"{path} is not a regular file")
         content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise DatasetNotFoundError(f"no table at {path}") from error
     except OSError as error:
         raise DatasetError(f"can't read {path}: {error.strerror}") from error
     if content.startswith(b"PK\3\4"):

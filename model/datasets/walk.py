@@ -14,7 +14,7 @@ from pathlib import Path
 from model.datasets.image_files import begins_as_image_file, has_image_suffix
 from model.datasets.listing import Skipped, SkipReason
 from model.datasets.names import is_hidden, is_system_name
-from model.exceptions import DatasetError
+from model.exceptions import DatasetError, DatasetNotFoundError
 
 MAX_JUDGED_FILES = 16
 """Files of a folder that are opened to find out whether it holds images; those with an image's suffix needn't be."""
@@ -76,7 +76,7 @@ def walk(root: Path, exclude: Sequence[str] = (), keep: Callable[[Path], bool] |
     returned, but folders count all; a list of all might not fit.
     """
     if not root.is_dir():
-        raise DatasetError(f"no folder at {root}")
+        raise DatasetNotFoundError(f"no folder at {root}")
     walker = _Walker(root, Exclusions(exclude), keep)
     walker.visit("", follow_root=True)
     walker.follow_links()

@@ -11,7 +11,14 @@ from typer.main import get_command
 
 from alexnet.cli.app import app
 from alexnet.cli.errors import HELP, Failure, describe, find_command, run
-from model.exceptions import ArtifactError, DatasetError, IndexNotFoundError, InvalidRequestError, StoppedError
+from model.exceptions import (
+    ArtifactError,
+    DatasetError,
+    DatasetNotFoundError,
+    IndexNotFoundError,
+    InvalidRequestError,
+    StoppedError,
+)
 from model.requirements import install_extra
 from model.shell_command import alexnet_command
 from tests.helpers.commands import run_alexnet
@@ -84,6 +91,7 @@ def test_what_fails_names_the_command_that_helps(tmp_path: Path) -> None:
     ("error", "failure"),
     [
         (DatasetError("too few"), Failure("error: too few", HELP[DatasetError])),
+        (DatasetNotFoundError("no folder"), Failure("error: no folder", "alexnet x --help")),
         (ArtifactError("broken: `alexnet pull` makes one"), Failure("error: broken: `alexnet pull` makes one", "")),
         (IndexNotFoundError("none"), Failure("error: none", HELP[IndexNotFoundError.__mro__[1]])),
         (InvalidRequestError("no"), Failure("error: no", "alexnet x --help")),
@@ -108,6 +116,12 @@ def test_what_fails_names_the_command_that_helps(tmp_path: Path) -> None:
 )
 def test_errors_as_they_are_shown(error: Exception, failure: Failure) -> None:
     assert describe(error, "alexnet x") == failure
+
+
+def test_no_command_recommends_itself() -> None:
+    command = f"{alexnet_command()} check"
+    assert describe(DatasetError("too few"), command) == Failure("error: too few", f"{command} --help")
+    assert "docs/" not in "".join(HELP.values())  # an installed package has none
 
 
 def test_an_error_of_the_disk_names_what_helps_against_it() -> None:

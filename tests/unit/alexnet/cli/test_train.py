@@ -165,3 +165,10 @@ def test_a_run_is_resumed_with_what_was_given_of_the_environment(
 def test_options_that_exclude_each_other(app: typer.Typer, options: tuple[str, ...], message: str) -> None:
     with pytest.raises(TrainingError, match=message):
         CliRunner().invoke(app, list(options), catch_exceptions=False)
+
+
+def test_without_data_it_is_said_what_is_trained_on(app: typer.Typer, received: list[Any]) -> None:
+    assert "no --data given: training on the example elpv" in CliRunner().invoke(app, []).output
+    for options in (("--data", "x.csv"), ("--resume", "run"), ("--finish", "run")):
+        assert "--data" not in CliRunner().invoke(app, list(options)).output
+    assert len(received) == 4
