@@ -24,6 +24,7 @@ class Commands(LazyGroup):
         "classify": LazyCommand("alexnet.cli.classify:classify", START, "Say what is in images"),
         "similar": LazyCommand("alexnet.cli.similar:similar", START, "Find the indexed images most similar to images"),
         "serve": LazyCommand("alexnet.cli.serve:serve", START, "Serve a network and its index over HTTP"),
+        "models": LazyCommand("alexnet.cli.models:models", MODELS, "List the networks that you have"),
         "evaluate": LazyCommand("alexnet.cli.evaluate:evaluate", MODELS, "Measure the top-1 and top-5 error"),
         "report": LazyCommand("alexnet.cli.report:report", MODELS, "Write the report of a training run again"),
         "pull": LazyCommand("alexnet.cli.pull:pull", MODELS, "Download a published ImageNet network"),

@@ -266,7 +266,8 @@ LrMultipliersOption = Annotated[
     str | None,
     typer.Option(
         metavar="LIST",
-        help="Learning rate multipliers by layer or group (copied, new, conv, fc): copied=0.3,conv1=0.01.",
+        help="Learning rate multipliers by layer or group (copied, new, conv, fc): copied=0.3,conv1=0.01 (without it: "
+        "0.1 for copied layers). To train all layers at the full rate: --epochs 15 --lr-multipliers copied=1.",
         rich_help_panel=TUNING,
     ),
 ]

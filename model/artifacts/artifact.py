@@ -198,17 +198,25 @@ def load(path: Path, precision: Precision = "float32", served: Path | None = Non
     return replace(artifact, precision=precision)
 
 
-def _load_newest(path: Path, served: Path | None) -> Artifact:
+def list_artifacts(path: Path) -> tuple[list[tuple[Path, Manifest]], list[ArtifactError]]:
+    """The artifacts in `path` (`artifacts/NAME` or `artifacts`), the newest first, and what is wrong with others.
+
+    Only their manifests are read.
+    """
     files = [file for depth in ("*", "*/*") for file in path.glob(f"{depth}/{MANIFEST}") if file.is_file()]
-    errors: list[ArtifactError] = []
-    dated = []
+    errors, found = list[ArtifactError](), list[tuple[Path, Manifest]]()
     for folder in (file.parent for file in files if not file.parent.name.startswith(".")):
         try:
-            manifest = read_manifest(folder)
-            dated.append((manifest.created, manifest.version, folder))
+            found.append((folder, read_manifest(folder)))
         except ArtifactError as error:
             errors.append(error)
-    for _, _, folder in sorted(dated, reverse=True):
+    found.sort(key=lambda entry: (entry[1].created, entry[1].version, entry[0]), reverse=True)
+    return found, errors
+
+
+def _load_newest(path: Path, served: Path | None) -> Artifact:
+    found, errors = list_artifacts(path)
+    for folder, _ in found:
         if errors and folder == served:
             break
         try:

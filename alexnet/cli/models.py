@@ -1,0 +1,76 @@
+"""`alexnet models`: the networks that there are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from alexnet.cli.errors import FAILED
+from alexnet.cli.options import HOME, HomeOption, JsonOption
+from alexnet.cli.output import print_json
+
+if TYPE_CHECKING:
+    from model.artifacts.artifact import Manifest
+    from model.exceptions import ArtifactError
+
+
+def models(home: HomeOption = HOME, as_json: JsonOption = False) -> None:
+    """List the networks that you have.
+
+    Those in artifacts below --home, the newest first, which is used without --artifact; then the bundled ones. The
+    error is top-1, measured on held-out images. Exits with status 1 if a folder holds no valid artifact.
+    """
+    rows, errors = _list_networks(home)
+    if as_json:
+        print_json({"models": rows})
+    else:
+        width = max(len(_place(row)) for row in rows)
+        for row in rows:
+            typer.echo(_format(row, width))
+    for error in errors:
+        typer.echo(f"skipped: {error}", err=True)
+    if errors:
+        raise typer.Exit(FAILED)
+
+
+def _list_networks(home: Path) -> tuple[list[dict[str, Any]], list[ArtifactError]]:
+    """What is listed of each network, and what is wrong with other artifacts."""
+    from model.artifacts.artifact import list_artifacts, read_manifest
+    from model.artifacts.bundled import BUNDLED, DEFAULT_NETWORK
+
+    own, errors = list_artifacts(home / "artifacts")
+    bundled = [read_manifest(folder) for folder in sorted(BUNDLED.iterdir()) if folder.is_dir()]
+    rows = [_describe(path, manifest) for path, manifest in own] + [_describe(None, manifest) for manifest in bundled]
+    default = 0 if own else [row["name"] for row in rows].index(DEFAULT_NETWORK)
+    return [row | {"used_by_default": number == default} for number, row in enumerate(rows)], errors
+
+
+def _describe(path: Path | None, manifest: Manifest) -> dict[str, Any]:
+    """What is listed of a network; `path`: None for a bundled one."""
+    measured = manifest.measurements[-1] if manifest.measurements else None
+    return {
+        "name": manifest.name,
+        "version": manifest.version,
+        "artifact": None if path is None else str(path),
+        "created": manifest.created.isoformat(timespec="seconds"),
+        "classes": manifest.num_classes,
+        "top1_error": measured and measured.top1_error,
+        "num_images": measured and measured.num_images,
+        "split": measured and measured.split,
+    }
+
+
+def _place(row: dict[str, Any]) -> str:
+    return row["artifact"] or f"{row['name']} (bundled)"
+
+
+def _format(row: dict[str, Any], width: int) -> str:
+    from model.plurals import count_of
+
+    error = "not measured here"
+    if row["top1_error"] is not None:
+        error = f"error {100 * row['top1_error']:4.1f} % of {count_of(row['num_images'], 'image')} ({row['split']})"
+    used = "  (used without --artifact)" if row["used_by_default"] else ""
+    return f"{_place(row):{width}}  {row['created'][:10]}  {row['classes']:5,} classes  {error}{used}"

@@ -1,0 +1,37 @@
+"""The list of networks: one's own, the newest first, then the bundled ones."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+from model.artifacts.artifact import Artifact
+from tests.helpers.commands import invoke, run_alexnet
+
+
+def test_without_networks_of_one_s_own(tmp_path: Path) -> None:
+    first, second = invoke("models", "--home", tmp_path).splitlines()
+    assert first.startswith("elpv (bundled)  ")
+    assert first.count("error 30.0 % of 654 images (elpv 75/25, seed 0, test)") == 1
+    assert second.startswith("photos (bundled)")
+    assert second.endswith("(used without --artifact)")
+
+
+def test_the_newest_is_used(artifact: Artifact, tmp_path: Path) -> None:
+    for version in (1, 2):
+        folder = Path(shutil.copytree(artifact.path, tmp_path / "artifacts" / "shapes" / str(version)))
+        manifest = json.loads((folder / "manifest.json").read_text())
+        manifest |= {"name": "shapes", "version": version, "created": f"2026-01-0{version}T00:00:00Z"}
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+    rows = json.loads(invoke("models", "--home", tmp_path, "--json"))["models"]
+    assert [row["name"] for row in rows] == ["shapes", "shapes", "elpv", "photos"]
+    assert [row["version"] for row in rows[:2]] == [2, 1]
+    assert [row["used_by_default"] for row in rows] == [True, False, False, False]
+    assert rows[0]["classes"] == 3
+    assert rows[0]["top1_error"] == artifact.manifest.measurements[-1].top1_error
+    (tmp_path / "artifacts" / "shapes" / "2" / "manifest.json").write_text("{}")
+    status, printed, errors = run_alexnet("models", "--home", str(tmp_path))
+    assert printed.splitlines()[0].startswith(str(tmp_path / "artifacts" / "shapes" / "1"))
+    assert errors.startswith("skipped: ")
+    assert status == 1
