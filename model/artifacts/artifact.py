@@ -204,19 +204,19 @@ def list_artifacts(path: Path) -> tuple[list[tuple[Path, Manifest]], list[Artifa
     Only their manifests are read.
     """
     files = [file for depth in ("*", "*/*") for file in path.glob(f"{depth}/{MANIFEST}") if file.is_file()]
-    errors, found = list[ArtifactError](), list[tuple[Path, Manifest]]()
+    errors, listed = list[ArtifactError](), list[tuple[Path, Manifest]]()
     for folder in (file.parent for file in files if not file.parent.name.startswith(".")):
         try:
-            found.append((folder, read_manifest(folder)))
+            listed.append((folder, read_manifest(folder)))
         except ArtifactError as error:
             errors.append(error)
-    found.sort(key=lambda entry: (entry[1].created, entry[1].version, entry[0]), reverse=True)
-    return found, errors
+    listed.sort(key=lambda entry: (entry[1].created, entry[1].version, entry[0]), reverse=True)
+    return listed, errors
 
 
 def _load_newest(path: Path, served: Path | None) -> Artifact:
-    found, errors = list_artifacts(path)
-    for folder, _ in found:
+    listed, errors = list_artifacts(path)
+    for folder, _ in listed:
         if errors and folder == served:
             break
         try:

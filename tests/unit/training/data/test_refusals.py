@@ -48,7 +48,7 @@ def test_folders_without_images_are_left_out_with_a_warning(tmp_path: Path) -> N
     root = write_files(tmp_path / "d", one_class_of("notes", b"", 0))
     (root / "fox").mkdir()
     (root / "notes").mkdir()
-    (root / "notes" / "todo.txt").write_text("take pictures")
+    (root / "notes" / "todo.txt").write_text("take photos")
     dataset = load_folder(root)
     assert [label.id for label in dataset.labels] == ["cat", "dog"]
     build_cache(dataset, tmp_path / "cache")
