@@ -26,5 +26,5 @@ def test_an_artifact_in_images(artifact: Artifact, images: Path, few: Path, tmp_
         with Image.open(tmp_path / f"{name}.png") as image:
             assert min(image.size) > 200
     other = Path(shutil.copytree(few, tmp_path / "other"))
-    (other / "fourth class").mkdir()
+    shutil.copytree(few / "circles", other / "fourth class")
     assert "error: " in run("draw", "--artifact", artifact.path, "--data", other, "--output", tmp_path).stderr
