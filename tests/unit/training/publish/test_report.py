@@ -46,7 +46,7 @@ def test_the_report_stands_alone(run: Path, artifact: Artifact) -> None:
         assert f"{100 * measurement.top1_error:.1f} % ({format_interval(measurement.top1_interval)})" in shown
     assert "top-5 error" not in page  # there are three classes
     assert "right by" not in page
-    assert "classes with fewer than 10 test images, so that their errors are hardly known: 3 of 3, " in page
+    assert "Classes with fewer than 10 test images" in page
     images = re.findall(r"data:image/png;base64,([^\"]+)", page)
     assert len(images) >= 4
     for data in images:
