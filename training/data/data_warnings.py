@@ -64,12 +64,12 @@ def copy_warnings(dataset: Dataset, copies: Copies) -> list[str]:
         (
             [show(place) for place in copies.mislabeled_test],
             "{images} of the test split under several labels",
-            "; they stay, so some errors aren't the network's: keep the right label",
+            "; such images stay, so some errors aren't the network's: keep the right label",
         ),
         (
             [show(place) for place in copies.kept],
             "{images} with a copy in the same class and split",
-            "; they are used and count several times",
+            "; such images are used and count several times",
         ),
         (dropped, "{images} left out of training or validation as near-duplicates of held-out ones", ""),
         (
@@ -144,7 +144,7 @@ def describe_shortcuts(shortcuts: Shortcuts) -> str:
     traits = ", ".join(shortcuts.by_trait)
     return (
         f"From {traits} alone, without a look at what is shown, a decision tree is right for "
-        f"{100 * shortcuts.accuracy:.0f} % of {shortcuts.num_images:,} images (95 % interval "
+        f"{100 * shortcuts.accuracy:.0f} % of {shortcuts.num_images:,} readable images (95 % interval "
         f"{format_interval(shortcuts.interval)}), always answering the most frequent class for "
         f"{100 * shortcuts.majority:.0f} %; single traits: "
         + ", ".join(f"{trait} {100 * accuracy:.0f} %" for trait, accuracy in best)

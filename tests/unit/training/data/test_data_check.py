@@ -75,7 +75,7 @@ def test_files_in_train_and_test_under_two_labels(tmp_path: Path) -> None:
     text = str(check)
     assert "15 images left out of training or validation, because the same pixels are held out: again/" in text
     assert "2 images left out, because the same pixels are under several labels: " in text
-    assert "1 image of the test split under several labels: src/cat/1.png; they stay" in text
+    assert "1 image of the test split under several labels: src/cat/1.png; such images stay" in text
     (root / "twice.csv").write_text("path,label,split\nsrc/cat/0.png,cat,train\nsrc/cat/0.png,cat,test\n")
     with pytest.raises(DatasetError, match="different labels or splits"):
         load_table(root / "twice.csv")
