@@ -100,16 +100,15 @@ class CatalogFile:
         """Changes that are durable when the block ends, and rolled back when it raises."""
         with self._write_lock:
             try:
-                self._writer.execute("BEGIN IMMEDIATE")
                 try:
+                    self._writer.execute("BEGIN IMMEDIATE")
                     yield self._writer
+                    self._writer.execute("COMMIT")
                 except BaseException:
-                    self._writer.execute("ROLLBACK")
+                    if self._writer.in_transaction:
+                        self._writer.execute("ROLLBACK")
                     raise
-                self._writer.execute("COMMIT")
             except sqlite3.DatabaseError as error:
-                if self._writer.in_transaction:
-                    self._writer.execute("ROLLBACK")
                 raise self._index_error(error) from error
 
     def repair_sql_indexes(self, is_stopped: Callable[[], bool] = lambda: False) -> list[str]:

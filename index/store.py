@@ -41,6 +41,7 @@ from index.write_batch import AddQueue, PendingAdd, WriteBatch
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
 from model.exceptions import (
+    AlexNetError,
     IndexReplacedError,
     IndexStoreError,
     ReadOnlyIndexError,
@@ -94,6 +95,8 @@ class ImageIndex(EntrySearch):
         """Held while `_current` is replaced, and while a search takes its snapshot and matrix."""
         self._damage_lock = threading.Lock()
         """Held while `damaged` is extended."""
+        self._is_behind = False
+        """Whether a change was interrupted, so that the catalog may have committed what isn't in memory."""
         self._additions = AddQueue(self._write_lock, self._write)
         with ExitStack() as stack:
             self._file_lock = lock_for_writing(path) if writable else None
@@ -222,24 +225,26 @@ class ImageIndex(EntrySearch):
         """Change the label of an image. Raises UnknownImageError."""
         with self._changing():
             self.entry(image_id)
-            self.catalog.set_label(image_id, label)
-            self._current.rows.set_label(image_id, label)
+            with self._committing():
+                self.catalog.set_label(image_id, label)
+                self._current.rows.set_label(image_id, label)
 
     def change_many(self, selection: Selection, change: BulkChange) -> BulkResult:
         """Remove, restore or relabel images in one commit. Damaged images are left out."""
         with self._changing():
             result = change.plan(selection, self.catalog.select(selection))
-            self.catalog.change_many(result.changed, change)
-            if change.relabel:
-                for image_id in result.changed:
-                    self._current.rows.set_label(image_id, change.label)
-            if change.removed is not None:
-                self._set_active(result.changed, not change.removed)
+            with self._committing():
+                self.catalog.change_many(result.changed, change)
+                if change.relabel:
+                    for image_id in result.changed:
+                        self._current.rows.set_label(image_id, change.label)
+                if change.removed is not None:
+                    self._set_active(result.changed, not change.removed)
         return result
 
     def move(self, moves: Sequence[tuple[int, str, str | None]]) -> None:
         """Record in one commit that images have other files with the same bytes. `moves`: (id, new path, label)."""
-        with self._changing():
+        with self._changing(), self._committing():
             self.catalog.set_sources(moves)
             for image_id, _, label in moves:
                 self._current.rows.set_label(image_id, label)
@@ -336,13 +341,18 @@ class ImageIndex(EntrySearch):
             before, generation = self._current, self._generation + 1
             path = self._metadata.features_path(self.path, generation)
             features = before.features.copy_rows(path, [record.row for record in kept])
-            self.catalog.compact(deleted, [(row, record.id) for row, record in enumerate(kept)], generation)
-            self._generation, self.damaged = generation, {}
-            rows = RowTable.from_groups(self.catalog.label_groups())
-            rows.set_verified(np.arange(len(kept)))
-            with self._swap_lock:  # searches wait for it
-                self._current = Snapshot(features, rows)
-                before.features.close()
+            try:
+                with self._committing():
+                    self.catalog.compact(deleted, [(row, record.id) for row, record in enumerate(kept)], generation)
+                    rows = RowTable.from_groups(self.catalog.label_groups())
+                    rows.set_verified(np.arange(len(kept)))
+                    with self._swap_lock:  # searches wait for it
+                        self._current = Snapshot(features, rows)
+                        self._generation, self.damaged = generation, {}
+                        before.features.close()
+            finally:
+                if self._current.features is not features:
+                    features.close()
             self._delete_old_generations()
             if before.codes is not None:
                 self._current = replace(self._current, codes=self._load_codes(before.codes.encoder))
@@ -381,11 +391,12 @@ class ImageIndex(EntrySearch):
         features, rows, codes = self._current.features, self._current.rows, self._current.codes
         new_codes = None if codes is None else codes.encoder.encode(stacked)
         features.append(stacked)
-        ids = self.catalog.add(features.count, features.checksums(stacked), entries)  # from here on nothing may fail
-        if codes is not None and new_codes is not None:
-            codes.append(new_codes)
-        features.commit(len(entries))
-        rows.append(ids, [entry.label for entry in entries])
+        with self._committing():
+            ids = self.catalog.add(features.count, features.checksums(stacked), entries)
+            if codes is not None and new_codes is not None:
+                codes.append(new_codes)
+            features.commit(len(entries))
+            rows.append(ids, [entry.label for entry in entries])
         return ids
 
     def _load_codes(self, encoder: Encoder) -> Codes:
@@ -405,8 +416,9 @@ class ImageIndex(EntrySearch):
 
     def _set_removed(self, ids: Sequence[int], removed: bool) -> None:
         if ids:
-            self.catalog.set_removed(ids, removed)
-            self._set_active(ids, not removed)
+            with self._committing():
+                self.catalog.set_removed(ids, removed)
+                self._set_active(ids, not removed)
 
     def _set_active(self, ids: Sequence[int], active: bool) -> None:
         """Let searches find images or not; never damaged ones."""
@@ -426,6 +438,37 @@ class ImageIndex(EntrySearch):
             yield
             self._check_files()
 
+    @contextmanager
+    def _committing(self) -> Iterator[None]:
+        """Commit a change to the catalog, then make it in memory.
+
+        Ctrl-C may come between the two, and memory may be too little: the next change then begins with `_catch_up`.
+        """
+        self._is_behind = True
+        try:
+            yield
+        except AlexNetError:  # the catalog has rolled it back
+            self._is_behind = False
+            raise
+        self._is_behind = False
+
+    def _catch_up(self) -> None:
+        """Read the rows again after a change that was interrupted, whether the catalog has committed it or not.
+
+        Raises IndexReplacedError after a compaction.
+        """
+        if IndexMetadata.read(self.catalog, self.path).generation != self._generation:
+            raise IndexReplacedError(
+                f"a compaction of the index at {self.path} was interrupted: reload the server, or run the command again"
+            )
+        self._reload_rows(lambda: False)
+        features, codes = self._current.features, self._current.codes
+        features.commit(len(self._current.rows) - features.count)
+        if codes is not None:
+            self._current = replace(self._current, codes=self._load_codes(codes.encoder))
+        self._start_check()
+        self._is_behind = False
+
     def _check_files(self) -> None:
         """Raise IndexReplacedError unless all files are those that were opened.
 
@@ -435,6 +478,8 @@ class ImageIndex(EntrySearch):
             return
         check_same(self._file_lock.path, self._file_lock.id)
         self.catalog.check_files()
+        if self._is_behind:
+            self._catch_up()
         features = self._current.features
         features.check_file()
         if features.changed_outside:

@@ -114,7 +114,13 @@ class AddQueue:
         self._waiting.append(addition)
         with self._lock:
             if not addition.results.done():
-                self._write([self._waiting.popleft() for _ in range(len(self._waiting))])
+                additions = [self._waiting.popleft() for _ in range(len(self._waiting))]
+                try:
+                    self._write(additions)
+                except BaseException:  # as Ctrl-C in this thread: the others write theirs themselves
+                    unfinished = [a for a in additions if a is not addition and not a.results.done()]
+                    self._waiting.extendleft(reversed(unfinished))
+                    raise
         return addition.results.result()
 
     def _write(self, additions: Sequence[PendingAdd]) -> None:

@@ -140,6 +140,25 @@ def test_codes_follow_the_index(index: ImageIndex, encoder: Encoder, artifact: A
         again.close()
 
 
+def test_an_addition_that_is_interrupted_has_its_codes(
+    index: ImageIndex, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C before the codes of what the catalog has committed are kept: they are made with the next change."""
+    index.set_encoder(encoder)
+    codes = index.codes
+    assert codes is not None
+
+    def interrupt(new: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(codes, "append", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        index.add(clusters(1, 5), [make_entry(300)])
+    index.add(clusters(1, 6), [make_entry(301)])
+    for seed, image_id in ((5, 301), (6, 302)):
+        assert index.search(Query(clusters(1, seed)[0], 1, mode="binary"))[0].entry.id == image_id
+
+
 def test_a_full_disk_stores_no_codes_and_loses_nothing(index: ImageIndex, encoder: Encoder, tmp_path: Path) -> None:
     """Images that were added are there, are found by their codes, and have them again after a restart."""
     index.set_encoder(encoder)

@@ -22,6 +22,7 @@ from model.artifacts.artifact import Artifact, FileRecord
 from model.exceptions import (
     IndexLockedError,
     IndexNotFoundError,
+    IndexReplacedError,
     IndexStoreError,
     InvalidRequestError,
     ReadOnlyIndexError,
@@ -363,7 +364,8 @@ class BlockedWriter:
             wait_until(lambda expected=number: self._index.pending == expected)  # type: ignore[misc]
         self._waiting.set()
         for thread in (self._first, *threads):
-            thread.join()
+            thread.join(30)
+            assert not thread.is_alive()
 
 
 def test_additions_that_wait_are_one_commit(index: ImageIndex, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -411,6 +413,82 @@ def test_an_entry_that_cannot_be_stored_fails_alone(index: ImageIndex, monkeypat
     assert isinstance(results[1], UnicodeEncodeError)
     assert sorted(added[0].id for added in results.values() if isinstance(added, list)) == [8, 9, 10]
     assert index.labels() == {"a": 3, "b": 3, "blocked": 1, "good": 3}
+
+
+def interrupt_after(index: ImageIndex, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while a method of the catalog commits, once: Python raises it when the commit is done."""
+    commit = getattr(index.catalog, name)
+
+    def commit_and_raise(*arguments: object) -> None:
+        monkeypatch.setattr(index.catalog, name, commit)
+        commit(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(index.catalog, name, commit_and_raise)
+
+
+def test_an_addition_that_is_interrupted_damages_nothing(index: ImageIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the catalog has committed stays in its row, and is found from the next change on."""
+    interrupt_after(index, "add", monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        index.add(features_at(7), [make_entry(7, "c")])
+    assert index.add(features_at(8), [make_entry(8)]) == [AddResult(8, "added")]
+    assert index.add(features_at(7), [make_entry(7)]) == [AddResult(7, "exists")]
+    assert search_ids(index) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert search_ids(index, label="c") == [7]
+    index.close()
+    reader = ImageIndex.open(index.path)
+    assert (len(reader), reader.damaged) == (8, {})
+    reader.close()
+
+
+def test_changes_that_are_interrupted_are_seen_from_the_next_on(
+    index: ImageIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_after(index, "set_removed", monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        index.remove(1)
+    interrupt_after(index, "set_label", monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        index.update(2, "c")
+    index.remove(3)
+    assert search_ids(index) == [2, 4, 5, 6]
+    assert index.labels() == {"a": 1, "b": 2, "c": 1}
+
+
+def test_nothing_is_added_after_a_compaction_that_was_interrupted(
+    index: ImageIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index.remove(1)
+    interrupt_after(index, "compact", monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        index.compact()
+    with pytest.raises(IndexReplacedError, match=r"a compaction of the index at .* was interrupted"):
+        index.add(features_at(7), [make_entry(7)])
+    index.close()
+    opened = ImageIndex.open(index.path, writable=True)
+    assert opened.add(features_at(7), [make_entry(7)]) == [AddResult(7, "added")]
+    assert search_ids(opened) == [2, 3, 4, 5, 6, 7]
+    opened.close()
+
+
+def test_an_interrupted_addition_leaves_the_others_that_wait(
+    index: ImageIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that writes all of them is interrupted: the others write theirs themselves."""
+    writer = BlockedWriter(index, monkeypatch)
+    results: dict[int, list[AddResult] | str] = {}
+
+    def add(number: int) -> None:
+        try:
+            results[number] = index.add(features_at(number), [make_entry(number)])
+        except KeyboardInterrupt:
+            results[number] = "interrupted"
+
+    interrupt_after(index, "find", monkeypatch)
+    writer.run([threading.Thread(target=add, args=(number,), daemon=True) for number in range(20, 24)])
+    assert list(results.values()).count("interrupted") == 1
+    assert (index.pending, len(index)) == (0, 10)
 
 
 def test_reads_never_wait_for_another_program(
