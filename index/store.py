@@ -389,7 +389,8 @@ class ImageIndex(EntrySearch):
             return []
         entries, stacked = [entry for entry, _ in images], np.stack([feature for _, feature in images])
         features, rows, codes = self._current.features, self._current.rows, self._current.codes
-        new_codes = None if codes is None else codes.encoder.encode(stacked)
+        rounded = stacked.astype(features.dtype).astype(np.float32)  # as stored, so codes made again are the same
+        new_codes = None if codes is None else codes.encoder.encode(rounded)
         features.append(stacked)
         with self._committing():
             ids = self.catalog.add(features.count, features.checksums(stacked), entries)

@@ -56,7 +56,8 @@ class PostgresCodes:
 
     def insert(self, cursor: Cursor, ids: Sequence[int], features: NDArray[np.float32]) -> None:
         """Store the codes of images, in a transaction of the caller; removed images are not active."""
-        bits = to_bits(self.encoder.encode(features), self.encoder.bits)
+        stored = features.astype(self._space.dtype).astype(np.float32)  # so that codes made again later are the same
+        bits = to_bits(self.encoder.encode(stored), self.encoder.bits)
         cursor.executemany(
             f"INSERT INTO {self.table} SELECT id, NOT removed, %s FROM images WHERE id = %s ON CONFLICT DO NOTHING",
             list(zip(bits, ids, strict=True)),

@@ -127,6 +127,25 @@ def test_codes_find_what_those_of_a_folder_find(pair: tuple[Index, Index], mode:
         np.testing.assert_array_equal(actual.ids, expected.ids)
 
 
+def test_codes_are_of_the_features_that_are_stored(postgres: PostgresServer) -> None:
+    """In float16 as well: codes of images that are added are those that are made later."""
+    from index.postgres.codes import codes_table
+
+    codes = []
+    for is_set_first in (True, False):
+        uri = IndexUri.parse(postgres.new_index())
+        index = open_writable(uri, make_artifact(), "float16")
+        if is_set_first:
+            require_codes(index).set_encoder(encoder())
+        index.add(features(), [entry(n) for n in range(COUNT)])
+        require_codes(index).set_encoder(encoder())
+        index.close()
+        table = codes_table(encoder().sha256)
+        codes.append(execute(postgres, uri, f"SELECT id, code::text FROM {table} ORDER BY id"))
+    assert len(codes[0]) == COUNT
+    assert codes[0] == codes[1]
+
+
 def test_another_encoder_replaces_the_codes(postgres: PostgresServer, uri: IndexUri) -> None:
     writer, reader = open_writable(uri, make_artifact()), open_readonly(uri)
     writer.add(features_at(1, 2, 3), [entry(n) for n in range(3)])

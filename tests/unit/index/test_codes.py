@@ -140,6 +140,21 @@ def test_codes_follow_the_index(index: ImageIndex, encoder: Encoder, artifact: A
         again.close()
 
 
+def test_codes_are_of_the_features_that_are_stored(artifact: Artifact, encoder: Encoder, tmp_path: Path) -> None:
+    """In float16 as well, so that codes that are made again are the same."""
+    index = ImageIndex.create(tmp_path / "half", artifact, dtype="float16")
+    index.set_encoder(encoder)
+    index.add(clusters(2000, 1), [make_entry(n) for n in range(2000)])
+    index.close()
+    (file,) = index.path.glob("codes-*")
+    stored = file.read_bytes()
+    file.unlink()
+    again = ImageIndex.open(index.path, writable=True)
+    again.set_encoder(encoder)
+    again.close()
+    assert file.read_bytes() == stored
+
+
 def test_an_addition_that_is_interrupted_has_its_codes(
     index: ImageIndex, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
