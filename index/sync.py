@@ -154,7 +154,7 @@ class _Sync:
         self.unreadable: set[str] = set()
         self.changes: list[Change] = []
         self.unchanged = self.copies = self.mislabeled_copies = 0
-        self._is_empty: dict[str, bool] = {}
+        self._unsure: dict[str, str] = {}  # why the files of a folder may be elsewhere than gone; "": they are not
 
     def run(self, prune: bool) -> SyncReport:
         self._look_up()
@@ -292,12 +292,12 @@ class _Sync:
         for part in above:
             if f"{self.root}/{part}" in self.unchecked:
                 return self.unchecked[f"{self.root}/{part}"]
-        folder = path.rpartition("/")[0]
+        folder = os.path.dirname(path)  # noqa: PTH120
         while folder != self.root and not os.path.isdir(folder):  # noqa: PTH112
-            folder = folder.rpartition("/")[0]
-        if folder not in self._is_empty:
-            self._is_empty[folder] = folder != self.root and not os.listdir(folder)  # noqa: PTH208
-        return "its folder is empty: is its disk mounted?" if self._is_empty[folder] else ""
+            folder = os.path.dirname(folder)  # noqa: PTH120
+        if folder not in self._unsure:
+            self._unsure[folder] = "" if folder == self.root else _why_unsure(folder)
+        return self._unsure[folder]
 
     def _is_followed(self, path: str) -> bool:
         """Whether a file belongs to what the index follows."""
@@ -331,6 +331,14 @@ class _Sync:
 
     def _below(self, path: str) -> str:
         return path.removeprefix(f"{self.root}/")
+
+
+def _why_unsure(folder: str) -> str:
+    """Why files that aren't in a folder may still exist; "" if they don't."""
+    try:
+        return "" if os.listdir(folder) else "its folder is empty: is its disk mounted?"  # noqa: PTH208
+    except OSError as error:
+        return f"its folder can't be read: {error.strerror}"
 
 
 def _is_unchanged(file: str, state: FileState) -> bool:

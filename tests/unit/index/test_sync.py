@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +19,7 @@ from index.store import ImageIndex
 from index.sync import SyncReport, sync
 from model.artifacts.artifact import Artifact
 from model.datasets.reader import read_folder
+from model.datasets.tables import read_table
 from model.exceptions import DatasetError
 from model.runtime import OnnxModel
 from tests.helpers.drawings import draw, encode
@@ -183,6 +186,48 @@ def test_a_folder_that_is_not_mounted_removes_nothing(index: ImageIndex, model: 
     (photos / "cat").unlink()
     write(photos / "fox" / "9.jpg", 9)
     assert run(index, model, photos, prune=True).counts["gone"] == 8
+
+
+def test_a_table_whose_files_were_at_the_top_of_the_disk(
+    index: ImageIndex, model: OnnxModel, photos: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text(f"path,label\n/no such folder/0.jpg,cat\n{photos}/cat/1.jpg,cat\n")
+    index.move([(1, "/no such folder/0.jpg", None)])
+    report = sync(index, model, read_table(table), prune=True)
+    assert [str(change) for change in report.changes] == ["gone: /no such folder/0.jpg"]
+    assert len(index) == 7
+
+
+def test_what_cannot_be_listed_is_said_and_kept(
+    index: ImageIndex, model: OnnxModel, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder without the right to read it, in a folder and in a table."""
+    table = tmp_path / "table.csv"
+    table.write_text(f"path,label\n{photos}/cat/1.jpg,cat\n{photos}/dog/4.jpg,dog\n")
+    (photos / "cat" / "1.jpg").unlink()
+
+    def refuse(function: Callable[[str], Any]) -> Callable[[str], Any]:
+        def refused(path: str) -> Any:
+            if path == str(photos / "cat"):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+            return function(path)
+
+        return refused
+
+    for name in ("listdir", "scandir"):
+        monkeypatch.setattr(os, name, refuse(getattr(os, name)))
+    listing = read_folder(photos)
+    assert listing.summary().skipped == {"unreadable folders": 1}
+    report = sync(index, model, listing, prune=True)
+    assert {str(change) for change in report.changes} == {
+        f"not checked: cat/{number}.jpg (unreadable folders)" for number in range(4)
+    }
+    report = sync(index, model, read_table(table), prune=True)
+    assert [str(change) for change in report.changes] == [
+        "not checked: photos/cat/1.jpg (its folder can't be read: Permission denied)"
+    ]
+    assert len(index) == 8
 
 
 def test_a_damaged_file_keeps_its_image(index: ImageIndex, model: OnnxModel, photos: Path) -> None:
