@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from index.backends import IndexUri, open_existing, open_writable
+from index.backends import IndexUri, open_existing, open_readonly, open_writable
 from index.build import BuildReport, build
 from index.entries import FileState
 from index.metadata import parse_dtype
@@ -174,8 +174,11 @@ def _list_table(data: str, exclude: Sequence[str]) -> Listing:
 
 
 def sync_data(data: Path, artifact: Artifact, index: IndexUri, options: SyncOptions) -> tuple[SyncReport, Summary]:
-    """Bring an existing index to what is in a folder or a table (`index.sync`). Raises AlexNetError."""
-    with closing(open_existing(index)) as store:
+    """Bring an existing index to what is in a folder or a table (`index.sync`). Raises AlexNetError.
+
+    A dry run only reads the index, which a server may have open.
+    """
+    with closing(open_readonly(index) if options.dry_run else open_existing(index)) as store:
         require_sync(store)
         store.check_compatible(artifact)
         listing = list_images(str(data), None, None, options.exclude)

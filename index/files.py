@@ -107,8 +107,9 @@ class WriteLock:
                 if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                     raise storage_error(path, error) from error
                 raise ReadOnlyIndexError(
-                    f"another process, such as a server, has the index at {path.parent} open for changes: stop it, "
-                    "start the server with --read-only, or make the change on its page"
+                    f"another process, such as a server, has the index at {path.parent} open for changes: stop it and "
+                    "try again, or add images at the server's address, on its page or with POST /images or POST /sync; "
+                    "`alexnet serve --read-only` leaves an index to other programs"
                 ) from None
             self.id = descriptor_id(self._descriptor)
             if file_id(path) == self.id:

@@ -16,7 +16,7 @@ from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
 from model.datasets.attribution import Attribution
 from model.datasets.image_files import read_image_file
-from tests.helpers.commands import invoke
+from tests.helpers.commands import invoke, run_alexnet
 
 
 @pytest.fixture
@@ -86,6 +86,26 @@ def test_an_index_follows_a_table(
     listed = invoke("index", "list", "--index", "i")
     assert len(listed.splitlines()) == 7
     assert "other  " + str(photos / "checks" / "03.jpg") in listed
+
+
+def test_beside_a_server_a_dry_run_is_possible_and_changes_are_refused(
+    photos: Path, artifact: Artifact, tmp_path: Path
+) -> None:
+    options = ["--artifact", artifact.path, "--index", tmp_path / "i"]
+    invoke("index", "add", "--data", photos, *options)
+    (photos / "checks" / "00.jpg").unlink()
+    with closing(ImageIndex.open(tmp_path / "i", writable=True)) as index:
+        index.remove(8)
+        output = invoke("index", "sync", photos, "--prune", "--dry-run", *options)
+        assert "gone: checks/00.jpg\n" in output
+        assert "restored: stripes/03.jpg (stripes)\n" in output
+        for words in (["add", "--data"], ["sync"]):
+            refused = run_alexnet("index", *words, photos, *options)
+            assert refused.returncode == 1
+            assert refused.stderr.startswith(f"error: another process, such as a server, has the index at {tmp_path}/i")
+            assert "POST /images" in refused.stderr
+            assert "help:" not in refused.stderr
+        assert len(index) == 7
 
 
 def test_copies_under_another_label_are_counted(
