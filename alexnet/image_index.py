@@ -205,7 +205,9 @@ def _labels_per_image(labels: str | Sequence[str | None] | None, count: int) -> 
 
 
 def _new_entry(item: LoadedImage, label: str | None) -> NewEntry:
-    return NewEntry.from_image(item.sha256, item.image, label, None if item.path is None else item.path.absolute())
+    """Its folder is the real one, as `alexnet index add` records it: with `..` in it, `index.sync` would miss it."""
+    source = None if item.path is None else item.path.parent.resolve() / item.path.name
+    return NewEntry.from_image(item.sha256, item.image, label, source)
 
 
 def _convert(neighbor: IndexNeighbor) -> Neighbor:

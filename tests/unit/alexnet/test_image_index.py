@@ -81,6 +81,22 @@ def test_images_are_added_and_kept(classifier: Classifier, files: list[Path], tm
         assert index.search(files[3], k=1)[0].label == files[3].parent.name
 
 
+def test_the_real_folder_of_a_file_is_kept(
+    classifier: Classifier, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without `..` and links, so that `alexnet index sync` doesn't take it for a file of another folder."""
+    for folder in ("a/b", "c"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "a" / "b")
+    shutil.copy(files[0], tmp_path / "c" / "x.jpg")
+    shutil.copy(files[1], tmp_path / "a" / "y.jpg")
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    with Index(tmp_path / "index", classifier) as index:
+        index.add(["../../c/x.jpg", tmp_path / "link" / ".." / "y.jpg"])
+        paths = [index.search(file, k=1)[0].path for file in files[:2]]
+    assert paths == [tmp_path / "c" / "x.jpg", tmp_path / "a" / "y.jpg"]
+
+
 def test_removed_images_are_restored(classifier: Classifier, files: list[Path], tmp_path: Path) -> None:
     with Index(tmp_path / "index", classifier) as index:
         index.add(files[:2])
