@@ -19,6 +19,7 @@ from index.entries import MAX_TEXT_LENGTH, AddResult, NewEntry, is_storable
 from index.protocol import require_codes
 from index.search import MAX_PAGE_SIZE, SEARCHERS, Query, SearchMode, parse_search_mode
 from index.search import Neighbor as IndexNeighbor
+from model.datasets.names import show_path
 from model.encoder import Encoder
 from model.exceptions import IndexNotFoundError, InvalidRequestError
 
@@ -36,7 +37,7 @@ class Neighbor:
     path: Path | None
 
     def __str__(self) -> str:
-        return f"{self.distance:9.3f}  {self.label or '-'}  {self.path or f'image {self.id}'}"
+        return f"{self.distance:9.3f}  {self.label or '-'}  {show_path(self.path or f'image {self.id}')}"
 
 
 class Index:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from alexnet.cli.errors import FAILED
 from alexnet.cli.output import Format, ResultPrinter
+from model.datasets.names import show_path
 
 if TYPE_CHECKING:
     from model.artifacts.artifact import Artifact
@@ -46,7 +47,8 @@ def print_results(
     them, said in JSON.
 
     `format_text`: a result as text; its second argument is the width of the column of names, or 0 for the only image.
-    Images that can't be read are named on standard error; raises typer.Exit with the status 1 if there are any.
+    Text shows paths as `show_path` does, JSON and CSV as they are. Images that can't be read are named on standard
+    error; raises typer.Exit with the status 1 if there are any.
     """
     from tqdm import tqdm
 
@@ -55,7 +57,7 @@ def print_results(
     model = {"name": artifact.manifest.name, "version": artifact.manifest.version}
     inputs = find_inputs(arguments)
     printer, num_skipped = ResultPrinter(form, columns), 0
-    width = min(MAX_NAME_WIDTH, max(map(len, inputs.names))) if len(inputs.names) > 1 else 0
+    width = min(MAX_NAME_WIDTH, max(len(show_path(name)) for name in inputs.names)) if len(inputs.names) > 1 else 0
     for result in compute(inputs.names):
         with tqdm.external_write_mode():
             if result.error is None:
@@ -63,7 +65,7 @@ def print_results(
                 lines = [
                     [result.image, *((result.extra | row).get(column) for column in columns[1:-1]), ""] for row in rows
                 ]
-                text = format_text(result, width) if form == "text" else ""
+                text = format_text(replace(result, image=show_path(result.image)), width) if form == "text" else ""
                 printer.print({"image": result.image, "model": model, name: result.rows, **result.extra}, text, lines)
             else:
                 num_skipped += 1

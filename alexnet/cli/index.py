@@ -33,6 +33,7 @@ from alexnet.cli.options import (
     open_index,
 )
 from alexnet.cli.output import ResultPrinter, choose_format, log_to_stderr, print_json
+from model.datasets.names import show_path
 from model.exceptions import IndexStoreError, InvalidRequestError, UnknownImageError
 
 IdsArgument = Annotated[
@@ -149,7 +150,7 @@ def list_images(
             raise InvalidRequestError(f"no image of the index has the label {label[:80]!r}")
         for e in islice(store.catalog.iter_entries(label), limit):
             row = {"id": e.id, "key": e.key, "label": e.label, "path": str(e.source) if e.source else None}
-            printer.print(row, f"{e.id:8}  {e.label or '-'}  {e.source or e.key or ''}")
+            printer.print(row, f"{e.id:8}  {e.label or '-'}  {show_path(e.source or e.key or '')}")
     printer.close()
 
 

@@ -25,6 +25,7 @@ from alexnet.cli.options import (
     load_artifact_while_importing,
 )
 from alexnet.cli.output import choose_format
+from model.datasets.names import show_path
 
 if TYPE_CHECKING:
     from index.search import Neighbor
@@ -85,6 +86,7 @@ def _row(neighbor: Neighbor) -> dict[str, Any]:
 
 def _format(result: Result, name_width: int) -> str:
     rows = [
-        (f"{row['distance']:9.3f}", row["label"] or "-", row["path"] or f"image {row['id']}") for row in result.rows
+        (f"{row['distance']:9.3f}", row["label"] or "-", show_path(row["path"] or f"image {row['id']}"))
+        for row in result.rows
     ]
     return f"{result.image}\n{format_list(rows)}" if name_width else format_list(rows)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
+from alexnet import Classifier, Index
 from model.artifacts.artifact import Artifact
 from tests.helpers.commands import invoke
 
@@ -22,3 +26,21 @@ def test_shards_are_indexed_and_merged(
     assert "index merged: 33 images (33 added, " in invoke("index", "merge", *shards, "--index", "merged")
     assert "33 images (0 added, " in invoke("index", "merge", *shards, "--index", "merged")
     assert "0 added, 33 already indexed" in invoke(*options, "--index", "merged")
+
+
+def test_each_image_is_a_line_whatever_its_path(few: Path, artifact: Artifact, tmp_path: Path) -> None:
+    """Control characters, which a terminal would obey, are shown as Python writes them; JSON has the path itself."""
+    file = Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\nb\x1b[2J.jpg"))
+    shutil.copy(few / "checks" / "00.jpg", file)
+    shown = str(tmp_path) + r"/a\nb\x1b[2J.jpg"
+    options = ["--artifact", artifact.path, "--index", tmp_path / "i"]
+    with Index(tmp_path / "i", Classifier(artifact, device="cpu")) as index:
+        index.add(file, "x")
+        assert str(index.search(file, k=1)[0]).endswith(f"  x  {shown}")
+    assert invoke("index", "list", "--index", tmp_path / "i") == f"       1  x  {shown}\n"
+    assert json.loads(invoke("index", "list", "--jsonl", "--index", tmp_path / "i"))["path"] == str(file)
+    assert invoke("similar", file, *options) == f"    0.000  x  {shown}\n"
+    assert invoke("similar", file, file, *options).splitlines() == [shown, f"    0.000  x  {shown}"] * 2
+    lines = invoke("classify", file, file, *options[:2]).splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith(shown)
