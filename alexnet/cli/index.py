@@ -40,7 +40,10 @@ IdsArgument = Annotated[
     list[int] | None,
     typer.Argument(metavar="ID", help="Ids of images, as `alexnet index list` shows them.", show_default=False),
 ]
-LabelOption = Annotated[str | None, typer.Option(help="All images with this label, instead of ids.")]
+LabelOption = Annotated[
+    str | None,
+    typer.Option(metavar="LABEL", help="All images with this label, instead of ids.", show_default=False),
+]
 CHANGE, INSPECT = "Build and change", "Inspect"
 
 index_app = new_app(help="Build, inspect and change an index of images.")
