@@ -117,10 +117,11 @@ def _draw_map(index: Index, entries: list[Entry], path: Path, seed: int) -> None
     axes = figure.subplots()
     others = np.array([label not in frequent for label in labels])
     axes.scatter(points[others, 0], points[others, 1], s=6, color="lightgrey")
+    markers = []
     for number, name in enumerate(frequent):
         mask = np.array([label == name for label in labels])
-        shown = wrap_name(name, 28).replace("$", r"\$")
-        axes.scatter(points[mask, 0], points[mask, 1], s=6, color=COLORS[number], label=shown)
+        markers.append(axes.scatter(points[mask, 0], points[mask, 1], s=6, color=COLORS[number]))
+    shown = [wrap_name(name, 28).replace("$", r"\$") for name in frequent]  # given here, since one may begin with "_"
     axes.set_axis_off()
-    axes.legend(fontsize=7, markerscale=2, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.legend(markers, shown, fontsize=7, markerscale=2, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(path, dpi=110)

@@ -51,13 +51,16 @@ def evaluate(
     from alexnet.index_evaluation import evaluate_index
     from index.evaluation import format_table
     from index.evaluation import plot as draw_plot
+    from model.exceptions import InvalidRequestError
 
+    if plot is not None and plot.suffix.lower() != ".png":
+        raise InvalidRequestError(f"--plot draws a .png file: end the name {plot.name[:80]!r} with .png")
     loaded = load_artifact(artifact, home, precision)
     with log_to_stderr(as_json), open_index(index, home, artifact=loaded) as store:
         result = evaluate_index(store, loaded, data, max_images, device)
-    if plot is not None:
-        draw_plot(result, plot)
     if as_json:
         print_json(result.to_dict())
     else:
         typer.echo(format_table(result))
+    if plot is not None:
+        draw_plot(result, plot)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from index.drawing import draw, embed_2d, folder_queries, indexed_queries
+from index.entries import make_thumbnail
 from index.search import Query
 from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import DatasetError, IndexStoreError
 from model.runtime import OnnxModel
 from tests.helpers.indexes import make_entry, make_index
+
+BLACK = make_thumbnail(np.zeros((256, 256, 3), np.uint8))
 
 
 def test_an_index_is_drawn(index_path: Path, tmp_path: Path) -> None:
@@ -26,6 +31,28 @@ def test_an_index_is_drawn(index_path: Path, tmp_path: Path) -> None:
     for path in paths:
         pixels = np.asarray(Image.open(path).convert("RGB"))
         assert len(np.unique(pixels.reshape(-1, 3), axis=0)) > 50
+
+
+def test_a_label_that_begins_with_an_underscore_is_in_the_legend(
+    artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And one that would be a formula is shown as it is. Two images are the fewest on a map."""
+    shown: list[str] = []
+
+    def read_legend(figure: Figure, path: Path, dpi: int) -> None:
+        shown.extend(text.get_text() for axes in figure.axes if (legend := axes.get_legend()) for text in legend.texts)
+        savefig(figure, path, dpi=dpi)
+
+    savefig = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", read_legend)
+    labels = ["_private", "_private", r"$\frac$", r"$\frac$", "a", "a", "a"]
+    entries = [make_entry(number, label) for number, label in enumerate(labels)]
+    index = ImageIndex.open(make_index(tmp_path / "i", artifact, *[replace(e, thumbnail=BLACK) for e in entries]))
+    queries = indexed_queries(index, 1, 0)
+    draw(index, tmp_path / "figures", queries, max_images=3000, seed=0)
+    assert shown == ["a", r"\$\frac\$", "_private"]
+    draw(index, tmp_path / "figures", queries, max_images=2, seed=0)
+    index.close()
 
 
 def test_images_of_a_folder_are_queries(artifact: Artifact, images: Path, index_path: Path, tmp_path: Path) -> None:

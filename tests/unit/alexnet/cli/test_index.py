@@ -11,7 +11,7 @@ import pytest
 
 from alexnet import Classifier, Index
 from model.artifacts.artifact import Artifact
-from tests.helpers.commands import invoke
+from tests.helpers.commands import invoke, run_alexnet
 
 
 def test_shards_are_indexed_and_merged(
@@ -44,3 +44,14 @@ def test_each_image_is_a_line_whatever_its_path(few: Path, artifact: Artifact, t
     lines = invoke("classify", file, file, *options[:2]).splitlines()
     assert len(lines) == 2
     assert lines[0].startswith(shown)
+
+
+def test_a_plot_that_would_be_no_png_is_refused_before_anything_is_measured(
+    artifact: Artifact, index_path: Path, tmp_path: Path
+) -> None:
+    words = ["index", "evaluate", "--artifact", artifact.path, "--index", index_path, "--plot"]
+    refused = run_alexnet(*words, tmp_path / "plot.jpeg2")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "--plot draws a .png file: end the name 'plot.jpeg2' with .png" in refused.stderr
+    assert "mean average precision by label" in invoke(*words, tmp_path / "plot.PNG")
+    assert (tmp_path / "plot.PNG").read_bytes().startswith(b"\x89PNG")
