@@ -30,7 +30,7 @@ def export_features(index: Index, path: Path) -> int:
             np.savez(
                 file,
                 ids=np.array([entry.id for entry in entries], np.int64),
-                labels=np.array([entry.label or "" for entry in entries]),
+                labels=np.array([entry.label or "" for entry in entries], np.str_),  # text without entries, too
                 features=features,
                 **attributions,
             )

@@ -30,6 +30,18 @@ def test_features_are_exported(artifact: Artifact, tmp_path: Path) -> None:
         np.testing.assert_array_equal(arrays["features"], features_at(2))
 
 
+def test_an_empty_index_is_exported(artifact: Artifact, tmp_path: Path) -> None:
+    index = ImageIndex.create(tmp_path / "i", artifact)
+    assert export_features(index, tmp_path / "all.npz") == 0
+    index.close()
+    with np.load(tmp_path / "all.npz") as arrays:
+        assert {name: (array.shape, array.dtype.kind) for name, array in arrays.items()} == {
+            "ids": ((0,), "i"),
+            "labels": ((0,), "U"),
+            "features": ((0, 64), "f"),
+        }
+
+
 def test_attributions_are_exported_where_there_are_any(artifact: Artifact, tmp_path: Path) -> None:
     index = ImageIndex.create(tmp_path / "i", artifact)
     known = replace(make_entry(0), attribution=Attribution("Ann", page="https://a.example/1", license="MIT"))
