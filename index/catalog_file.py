@@ -166,7 +166,7 @@ class CatalogFile:
     def _check_tables(self, writable: bool) -> None:
         schema = read_schema(self._reader)
         if not schema and not writable:
-            raise IndexNotFoundError(f"{self._path} is empty: build the index with `alexnet index add`")
+            raise empty_index_error(self._path.parent)
         if not schema or schema == expected_schema():
             return
         if ("table", "metadata") not in {row[:2] for row in schema}:
@@ -207,6 +207,11 @@ class CatalogFile:
                 "the rights of its folder"
             )
         return IndexStoreError(f"the index catalog {self._path} is damaged ({error}): build the index again")
+
+
+def empty_index_error(path: Path) -> IndexNotFoundError:
+    """For the index at `path` that was never written completely."""
+    return IndexNotFoundError(f"the index at {path} is empty: build it with `alexnet index add`")
 
 
 def format_error(stored: str | None, path: Path) -> IndexFormatError:

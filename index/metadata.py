@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 from index.catalog import Catalog
-from index.catalog_file import format_error
+from index.catalog_file import empty_index_error, format_error
 from index.catalog_schema import FORMAT, METADATA_CHECKSUM, metadata_checksum
 from model.artifacts.artifact import NETWORK_FILES, Artifact
 from model.exceptions import ArtifactError, IndexNotFoundError, IndexStoreError, InvalidRequestError
@@ -101,8 +101,10 @@ class IndexMetadata:
 
     @classmethod
     def read(cls, catalog: Catalog, path: Path) -> IndexMetadata:
-        """Metadata of the index at `path`. Raises IndexStoreError."""
+        """Metadata of the index at `path`. Raises IndexStoreError, or IndexNotFoundError if it has none yet."""
         stored = catalog.metadata()
+        if not stored:  # its first writer was killed
+            raise empty_index_error(path)
         if stored.get("format") != FORMAT:
             raise format_error(stored.get("format"), path)
         if stored.get(METADATA_CHECKSUM) != metadata_checksum(stored):

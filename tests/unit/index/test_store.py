@@ -29,7 +29,7 @@ from model.exceptions import (
     StorageFullError,
     UnknownImageError,
 )
-from tests.helpers.indexes import features_at, make_entry
+from tests.helpers.indexes import execute, features_at, make_entry
 from tests.helpers.polling import wait_until
 
 ZERO = np.zeros(64, np.float32)
@@ -275,6 +275,11 @@ def test_an_index_killed_before_its_metadata_is_created_again(artifact: Artifact
     (tmp_path / "i" / CATALOG).touch()
     with pytest.raises(IndexNotFoundError, match="is empty"):
         ImageIndex.open(tmp_path / "i")
+    ImageIndex.create(tmp_path / "i", artifact).close()
+    execute(tmp_path / "i", "DELETE FROM metadata")  # they are committed after the tables
+    for writable in (False, True):
+        with pytest.raises(IndexNotFoundError, match="is empty: build it"):
+            ImageIndex.open(tmp_path / "i", writable)
     ImageIndex.create(tmp_path / "i", artifact).close()
     ImageIndex.open(tmp_path / "i").close()
 
