@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,13 +38,15 @@ class LabeledQuery:
 class Evaluation:
     """Search quality over `num_queries` queries, of which `num_indexed` are in the index themselves.
 
-    `precision`: k -> share of the k nearest with the query's label. `average_precision`: label -> mean over its
-    queries, of the first 1,000 neighbors. `recall`: search mode -> k -> share of the exact k nearest that it finds.
+    `num_unmatched`: queries whose label no other image of the index has: their precision is 0. `precision`: k -> share
+    of the k nearest with the query's label. `average_precision`: label -> mean over its queries, of the first 1,000
+    search results without the query itself. `recall`: search mode -> k -> share of the exact k nearest that it finds.
     `milliseconds`: search mode -> median time per query.
     """
 
     num_queries: int
     num_indexed: int
+    num_unmatched: int
     precision: dict[int, float]
     average_precision: dict[str, float]
     recall: dict[str, dict[int, float]]
@@ -86,6 +89,8 @@ def evaluate(index: Index, queries: Sequence[LabeledQuery], modes: Sequence[Sear
     by_label: dict[str, list[float]] = {}
     for query, hits in zip(queries, relevant, strict=True):
         by_label.setdefault(query.label, []).append(average_precision(hits))
+    counts = Counter(labels.values())
+    num_others = [counts[query.label] - (labels.get(query.exclude_id) == query.label) for query in queries]
     recall: dict[str, dict[int, float]] = {}
     milliseconds: dict[str, float] = {}
     for mode in dict.fromkeys(("exact", *modes)):
@@ -93,6 +98,7 @@ def evaluate(index: Index, queries: Sequence[LabeledQuery], modes: Sequence[Sear
     return Evaluation(
         len(queries),
         sum(query.exclude_id > 0 for query in queries),
+        num_others.count(0),
         {k: float(np.mean([hits[:k].mean() if len(hits) else 0 for hits in relevant])) for k in PRECISION_AT},
         {label: float(np.mean(values)) for label, values in sorted(by_label.items())},
         recall,
@@ -124,6 +130,8 @@ def format_table(result: Evaluation) -> str:
         f"{result.num_queries:,} queries{indexed}; mean average precision by label "
         f"{100 * result.mean_average_precision:.2f} %"
     ]
+    if result.num_unmatched:
+        lines.append(f"queries whose label no other image of the index has: {result.num_unmatched:,}, which count as 0")
     lines += [f"precision at {k:2}: {100 * share:6.2f} %" for k, share in result.precision.items()]
     lines.append(f"{'search mode':12} {'recall at 6':>12} {'recall at 10':>13} {'per query':>10}")
     for mode, shares in result.recall.items():

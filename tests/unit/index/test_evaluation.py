@@ -34,6 +34,21 @@ def test_an_index_is_evaluated(artifact: Artifact, tmp_path: Path) -> None:
     assert "2 queries, 1 of them in the index; mean average precision" in format_table(result)
 
 
+def test_queries_whose_label_no_other_image_has_are_counted(artifact: Artifact, tmp_path: Path) -> None:
+    """One that is the only image of its label, and one of a label that the index doesn't know."""
+    index = ImageIndex.create(tmp_path / "i", artifact)
+    index.add(features_at(1, 2, 3), [make_entry(n, label) for n, label in enumerate("aab")])
+    feature = features_at(1)[0]
+    queries = [LabeledQuery(feature, "a", 1), LabeledQuery(feature, "b", 3), LabeledQuery(feature, "c")]
+    result = evaluate(index, queries, [])
+    matched = evaluate(index, queries[:1], [])
+    index.close()
+    assert (result.num_unmatched, result.average_precision) == (2, {"a": 1.0, "b": 0.0, "c": 0.0})
+    assert "queries whose label no other image of the index has: 2, which count as 0\n" in format_table(result)
+    assert matched.num_unmatched == 0
+    assert "no other image" not in format_table(matched)
+
+
 def test_queries_without_neighbors(artifact: Artifact, tmp_path: Path) -> None:
     """One without is left out of the recall; if all are, there is nothing to measure."""
     index = ImageIndex.create(tmp_path / "i", artifact)
