@@ -67,6 +67,8 @@ class FeatureFile:
                 os.fsync(file.fileno())
         except OSError as error:
             raise storage_error(self.path, error) from error
+        finally:  # what was written here before a full disk or Ctrl-C isn't a change by another program
+            self._stamp = self._read_stamp()
         self._file = self._file or self._open(os.O_RDONLY)
         self._stamp = self._read_stamp()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
@@ -445,6 +446,21 @@ def test_an_addition_that_is_interrupted_damages_nothing(index: ImageIndex, monk
     reader = ImageIndex.open(index.path)
     assert (len(reader), reader.damaged) == (8, {})
     reader.close()
+
+
+def test_a_row_that_was_written_in_vain_is_no_change_by_another_program(
+    index: ImageIndex, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def interrupt(descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            index.add(features_at(7), [make_entry(7)])
+    assert index.add(features_at(8), [make_entry(8)]) == [AddResult(7, "added")]
+    assert caplog.messages == []
+    assert search_ids(index) == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_changes_that_are_interrupted_are_seen_from_the_next_on(
