@@ -96,7 +96,8 @@ def rank_by_code(encoder: BinaryEncoder, queries: Array, rows: Array) -> NDArray
 
 
 def measure(ranking: NDArray[np.int64], exact: NDArray[np.int64], relevant: NDArray[np.bool_]) -> dict[str, float]:
-    """Recall of the (Q, 10) `exact` nearest rows by a (Q, 1000) ranking, and its mean average precision."""
+    """Recall of the (Q, 10) `exact` nearest rows by a (Q, 1000) ranking, and its mean average precision as papers on
+    hashing have it: over the relevant rows that the ranking has, not over all."""
     recall = {
         f"recall of {k} in {size}": float(
             np.mean([len(set(a[:k]) & set(b[:size])) / k for a, b in zip(exact, ranking, strict=True)])
@@ -104,7 +105,7 @@ def measure(ranking: NDArray[np.int64], exact: NDArray[np.int64], relevant: NDAr
         for size in SHORTLISTS
         for k in RECALL_AT
     }
-    return recall | {"mAP": float(np.mean([average_precision(hits) for hits in relevant]))}
+    return recall | {"mAP": float(np.mean([average_precision(hits, int(hits.sum())) for hits in relevant]))}
 
 
 def compare(images: LabeledImages, lengths: Sequence[int], drawing: Path) -> dict[str, dict[str, float]]:

@@ -61,10 +61,15 @@ class Evaluation:
         return asdict(self) | {"mean_average_precision": self.mean_average_precision}
 
 
-def average_precision(relevant: NDArray[np.bool_]) -> float:
-    """Mean of the precision at each relevant rank of one ranking; 0 without any."""
+def average_precision(relevant: NDArray[np.bool_], num_relevant: int) -> float:
+    """Sum of the precision at each relevant rank of a ranking, over the relevant results that it could have.
+
+    `relevant` (K,): whether each result is. `num_relevant`: how many there are, in the ranking and beyond: one that
+    misses some is worse (AP@K over min(`num_relevant`, K)). 0 without any.
+    """
     ranks = np.flatnonzero(relevant)
-    return float(((1 + np.arange(len(ranks))) / (1 + ranks)).mean()) if len(ranks) else 0.0
+    precisions = (1 + np.arange(len(ranks))) / (1 + ranks)
+    return float(precisions.sum() / min(num_relevant, len(relevant))) if len(ranks) else 0.0
 
 
 def evaluate(index: Index, queries: Sequence[LabeledQuery], modes: Sequence[SearchMode]) -> Evaluation:
@@ -86,11 +91,11 @@ def evaluate(index: Index, queries: Sequence[LabeledQuery], modes: Sequence[Sear
         np.array([labels.get(int(image_id)) == query.label for image_id in ids], np.bool_)
         for ids, query in zip(rankings, queries, strict=True)
     ]
-    by_label: dict[str, list[float]] = {}
-    for query, hits in zip(queries, relevant, strict=True):
-        by_label.setdefault(query.label, []).append(average_precision(hits))
     counts = Counter(labels.values())
     num_others = [counts[query.label] - (labels.get(query.exclude_id) == query.label) for query in queries]
+    by_label: dict[str, list[float]] = {}
+    for query, hits, num_relevant in zip(queries, relevant, num_others, strict=True):
+        by_label.setdefault(query.label, []).append(average_precision(hits, num_relevant))
     recall: dict[str, dict[int, float]] = {}
     milliseconds: dict[str, float] = {}
     for mode in dict.fromkeys(("exact", *modes)):
@@ -127,7 +132,7 @@ def format_table(result: Evaluation) -> str:
     """The evaluation as text."""
     indexed = f", {result.num_indexed:,} of them in the index" if result.num_indexed else ""
     lines = [
-        f"{result.num_queries:,} queries{indexed}; mean average precision by label "
+        f"{result.num_queries:,} queries{indexed}; mean average precision at {MAX_PAGE_SIZE:,}, averaged over labels "
         f"{100 * result.mean_average_precision:.2f} %"
     ]
     if result.num_unmatched:

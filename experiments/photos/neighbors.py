@@ -44,7 +44,7 @@ def measure_neighbors(features: Features, labels: Sequence[str]) -> dict[str, An
         distances[query] = np.inf
         relevant = names[np.argsort(distances, kind="stable")[:-1]] == labels[query]
         hits += int(relevant[0])
-        precisions.append(average_precision(relevant))
+        precisions.append(average_precision(relevant, int(relevant.sum())))
     share = hits / len(precisions)
     return {
         "images": len(labels),

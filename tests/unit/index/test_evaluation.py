@@ -16,8 +16,10 @@ from tests.helpers.indexes import features_at, make_entry
 
 
 def test_average_precision() -> None:
-    assert average_precision(np.array([True, False, True])) == pytest.approx((1 / 1 + 2 / 3) / 2)
-    assert average_precision(np.zeros(3, np.bool_)) == 0.0
+    assert average_precision(np.array([True, False, True]), 2) == pytest.approx((1 / 1 + 2 / 3) / 2)
+    assert average_precision(np.zeros(3, np.bool_), 2) == 0.0
+    assert average_precision(np.array([True] + [False] * 999), 500) == 1 / 500  # the others are missed
+    assert average_precision(np.array([True, True]), 500) == 1.0  # no ranking of two has more
 
 
 def test_an_index_is_evaluated(artifact: Artifact, tmp_path: Path) -> None:
@@ -31,7 +33,7 @@ def test_an_index_is_evaluated(artifact: Artifact, tmp_path: Path) -> None:
     assert result.average_precision == pytest.approx({"a": 1 / 2, "b": (1 / 1 + 2 / 3) / 2})
     assert result.recall == {"exact": {6: 1.0, 10: 1.0}}
     assert result.to_dict()["mean_average_precision"] == pytest.approx((1 / 2 + 5 / 6) / 2)
-    assert "2 queries, 1 of them in the index; mean average precision" in format_table(result)
+    assert "2 queries, 1 of them in the index; mean average precision at 1,000, averaged over" in format_table(result)
 
 
 def test_queries_whose_label_no_other_image_has_are_counted(artifact: Artifact, tmp_path: Path) -> None:

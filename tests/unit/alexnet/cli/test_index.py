@@ -53,5 +53,5 @@ def test_a_plot_that_would_be_no_png_is_refused_before_anything_is_measured(
     refused = run_alexnet(*words, tmp_path / "plot.jpeg2")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "--plot draws a .png file: end the name 'plot.jpeg2' with .png" in refused.stderr
-    assert "mean average precision by label" in invoke(*words, tmp_path / "plot.PNG")
+    assert "mean average precision at 1,000, averaged over labels" in invoke(*words, tmp_path / "plot.PNG")
     assert (tmp_path / "plot.PNG").read_bytes().startswith(b"\x89PNG")
