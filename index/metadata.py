@@ -15,7 +15,6 @@ from model.exceptions import ArtifactError, IndexNotFoundError, IndexStoreError,
 from model.images.contract import ImageContract
 
 RowDType = Literal["float32", "float16"]
-SUFFIXES: dict[str, str] = {"float32": "f32", "float16": "f16"}
 
 
 def parse_dtype(name: str) -> RowDType:
@@ -119,10 +118,6 @@ class IndexMetadata:
         """Store these metadata in a new catalog; one that has metadata keeps its own."""
         if not catalog.metadata():
             catalog.set_metadata({"format": FORMAT, "generation": "1", **self.space.to_texts()})
-
-    def features_path(self, path: Path, generation: int) -> Path:
-        """The file of features in the index at `path`."""
-        return path / f"features-{generation}.{SUFFIXES[self.space.dtype]}"
 
 
 def no_index_error(uri: str) -> IndexNotFoundError:

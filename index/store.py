@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -32,6 +31,7 @@ from index.codes import Codes
 from index.entries import AddResult, Entry, NewEntry, damaged_image_error, unknown_image_error
 from index.features import FeatureFile
 from index.files import WriteLock, check_regular, check_same, storage_error
+from index.generations import codes_path, delete_before, features_path, has_features_after
 from index.metadata import FeatureSpace, IndexMetadata, RowDType, no_index_error
 from index.row_table import RowTable
 from index.scanners import FeatureMatrix, SearchPool
@@ -56,8 +56,6 @@ LOCK = "lock"
 MAX_ROWS_VERIFIED_AT_ONCE = 4096
 """An index of at most so many rows is compared with its checksums before it opens (some tenths of a second), a larger
 one in the background."""
-GENERATION_FILE = re.compile(r"(?:features|codes)-([0-9]+)(?:\.f32|\.f16|-[0-9a-f]{16}\.u8.*)")
-"""Name of a file that a compaction replaces, with its generation."""
 MAX_OPEN_ATTEMPTS = 3
 LOCK_POLL_SECONDS = 0.1
 MAX_SEARCH_RETRIES = 3
@@ -109,10 +107,11 @@ class ImageIndex(EntrySearch):
             self.image_contract = ImageContract.parse(self.space.image_contract)
             self._generation = self._metadata.generation
             rows = RowTable.from_groups(self.catalog.label_groups())
-            features_path = self._metadata.features_path(path, self._generation)
-            features = FeatureFile(features_path, self.dim, len(rows), self.space.dtype)
+            file = features_path(path, self._generation, self.space.dtype)
+            features = FeatureFile(file, self.dim, len(rows), self.space.dtype)
             stack.callback(features.close)
-            if len(rows) and self._was_compacted_meanwhile(features):
+            is_gone = len(rows) > 0 and not writable and not features.is_open
+            if is_gone and has_features_after(path, self._generation):  # a writer took it since the catalog was opened
                 raise IndexReplacedError(f"the index at {path} was compacted while it was opened: try again")
             self.damaged: Mapping[int, str] = {}
             self._current = Snapshot(features, rows)
@@ -339,7 +338,7 @@ class ImageIndex(EntrySearch):
             kept = [r for r in records if r.intact and not r.removed and r.id not in self.damaged]
             deleted = {record.id for record in records} - {record.id for record in kept}
             before, generation = self._current, self._generation + 1
-            path = self._metadata.features_path(self.path, generation)
+            path = features_path(self.path, generation, self.space.dtype)
             features = before.features.copy_rows(path, [record.row for record in kept])
             try:
                 with self._committing():
@@ -353,24 +352,10 @@ class ImageIndex(EntrySearch):
             finally:
                 if self._current.features is not features:
                     features.close()
-            self._delete_old_generations()
+            delete_before(self.path, self._generation)
             if before.codes is not None:
                 self._current = replace(self._current, codes=self._load_codes(before.codes.encoder))
         return len(records) - len(kept)
-
-    def _delete_old_generations(self) -> None:
-        """Delete the features and codes from before this compaction, and those that one left that was killed."""
-        for file in self.path.iterdir():
-            if (match := GENERATION_FILE.fullmatch(file.name)) and int(match[1]) < self._generation:
-                file.unlink(missing_ok=True)
-
-    def _was_compacted_meanwhile(self, features: FeatureFile) -> bool:
-        """Whether a writer has compacted the index after its catalog was opened for reading, and before its features
-        were: the file of the features is gone then, and there is a newer one."""
-        if self.writable or features.is_open:
-            return False
-        matches = (GENERATION_FILE.fullmatch(file.name) for file in self.path.glob("features-*"))
-        return any(match and int(match[1]) > self._generation for match in matches)
 
     def _write(self, additions: Sequence[PendingAdd]) -> tuple[WriteBatch, list[int]]:
         """Write additions in one commit."""
@@ -403,7 +388,7 @@ class ImageIndex(EntrySearch):
     def _load_codes(self, encoder: Encoder) -> Codes:
         if encoder.dim != self.dim:
             raise IndexStoreError(f"expected an encoder of {self.dim}-dimensional features, got one of {encoder.dim}")
-        path = self.path / f"codes-{self._generation}-{encoder.sha256[:16]}.u8"
+        path = codes_path(self.path, self._generation, encoder.sha256)
         return Codes(encoder, self._current.features.matrix(), path, self.writable)
 
     def _snapshot(self) -> tuple[Snapshot, FeatureMatrix]:

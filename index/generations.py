@@ -1,0 +1,35 @@
+"""Names of the files that a compaction replaces: features and codes have the number of their generation in them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from index.metadata import RowDType
+
+SUFFIXES: dict[RowDType, str] = {"float32": "f32", "float16": "f16"}
+NAME = re.compile(r"(?P<kind>features|codes)-(?P<generation>[0-9]+)(?:\.f32|\.f16|-[0-9a-f]{16}\.u8.*)")
+"""A file of codes may have an ending of its own while it is written."""
+
+
+def features_path(folder: Path, generation: int, dtype: RowDType) -> Path:
+    """The file of features in the index at `folder`."""
+    return folder / f"features-{generation}.{SUFFIXES[dtype]}"
+
+
+def codes_path(folder: Path, generation: int, encoder_sha256: str) -> Path:
+    """The file of the codes that an encoder makes of these features."""
+    return folder / f"codes-{generation}-{encoder_sha256[:16]}.u8"
+
+
+def delete_before(folder: Path, generation: int) -> None:
+    """Delete the features and codes from before a compaction, and those that one left that was killed."""
+    for file in folder.iterdir():
+        if (match := NAME.fullmatch(file.name)) and int(match["generation"]) < generation:
+            file.unlink(missing_ok=True)
+
+
+def has_features_after(folder: Path, generation: int) -> bool:
+    """Whether a compaction has made newer features than those of `generation`."""
+    matches = (NAME.fullmatch(file.name) for file in folder.glob("features-*"))
+    return any(match and int(match["generation"]) > generation for match in matches)
