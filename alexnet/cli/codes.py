@@ -19,7 +19,7 @@ from alexnet.cli.options import (
 )
 
 codes_app = new_app(
-    help="Train binary codes of features, for faster search.\n\nSection 6.1 of the paper proposes an "
+    help="Train binary codes for faster search.\n\nSection 6.1 of the paper proposes an "
     "autoencoder: `--objective reconstruction` is that, the default learns to keep neighbors."
 )
 

@@ -51,10 +51,8 @@ def evaluate(
     from alexnet.index_evaluation import evaluate_index
     from index.evaluation import format_table
     from index.evaluation import plot as draw_plot
-    from model.exceptions import InvalidRequestError
 
-    if plot is not None and plot.suffix.lower() != ".png":
-        raise InvalidRequestError(f"--plot draws a .png file: end the name {plot.name[:80]!r} with .png")
+    _check_plot(plot)
     loaded = load_artifact(artifact, home, precision)
     with log_to_stderr(as_json), open_index(index, home, artifact=loaded) as store:
         result = evaluate_index(store, loaded, data, max_images, device)
@@ -64,3 +62,11 @@ def evaluate(
         typer.echo(format_table(result))
     if plot is not None:
         draw_plot(result, plot)
+
+
+def _check_plot(path: Path | None) -> None:
+    """Raise InvalidRequestError for a file that isn't PNG, before anything is measured."""
+    from model.exceptions import InvalidRequestError
+
+    if path is not None and path.suffix.lower() != ".png":
+        raise InvalidRequestError(f"--plot draws a .png file: end the name {path.name[:80]!r} with .png")
