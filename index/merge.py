@@ -1,9 +1,10 @@
 """Merge indexes into one, as if one machine had built it: from folders and PostgreSQL, into either.
 
-Images are added in the order of their files' paths, which is that of `alexnet index add` over one folder: a merged
-index has the ids, the rows and the search results of an index that was built at once. Images that it has already
-aren't added again, and every batch is on the disk before the next, so that a merge that was killed resumes where it
-was, with the same result.
+Each index's images are added in the order of their ids, and those of several in that of their files' paths. Where each
+was built by one `alexnet index add`, that is the order of `alexnet index add` over one folder: the merged index has the
+ids, the rows and the search results of an index that was built at once. Images that it has already aren't added again,
+and every batch is on the disk before the next, so that a merge that was killed resumes where it was, with the same
+result.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class _Image:
 def merge(target: IndexUri, sources: Sequence[IndexUri]) -> MergeReport:
     """Add the images of the indexes `sources` to the one at `target`, which is created where there is none.
 
-    Images with the same bytes count once: the one in `target`, else the one whose file's path comes first. An image
+    Images with the same bytes count once: the one in `target`, else the one that comes first in this order. An image
     that is removed in a source isn't taken from it; one that is removed in `target` is restored if a source has it, as
     with every addition.
 
