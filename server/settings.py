@@ -23,7 +23,12 @@ ORIGIN = re.compile(r"\*|[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s*]+")
 class Settings(BaseSettings):
     """The server's settings, frozen after start."""
 
-    model_config = SettingsConfigDict(env_prefix="ALEXNET_", frozen=True, allow_inf_nan=False)
+    model_config = SettingsConfigDict(
+        env_prefix="ALEXNET_",
+        frozen=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,  # it may be an API key
+    )
 
     home: Path = Field(Path(), description="Folder that holds the folders artifacts and indexes.")
     artifact: Path | None = Field(

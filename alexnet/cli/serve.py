@@ -16,7 +16,7 @@ from model.shell_command import option_name
 from server.settings import Settings
 
 SECRET = ("keys",)
-"""Not a flag: other users of the machine see command lines."""
+"""Not a flag: other users of the machine see command lines. Not shown in an error: logs keep it."""
 SECTIONS = {
     "What is served": ("home", "artifact", "index", "read_only", "sync_folder", "precision"),
     "Address": ("host", "port", "grpc_port", "uds", "allowed_hosts", "root_path", "trusted_proxies"),
@@ -57,7 +57,8 @@ def _explain(error: ValidationError, flags: Mapping[str, Any]) -> typer.BadParam
     variable = f"ALEXNET_{name.upper()}"
     source = option_name(name) if name in flags else variable if variable in os.environ else f"the setting {name}"
     reason = problem["msg"].removeprefix("Value error, ")
-    return typer.BadParameter(f"{str(problem['input'])[:80]!r}: {reason[:1].lower()}{reason[1:]}", param_hint=source)
+    shown = "" if name in SECRET else f"{str(problem['input'])[:80]!r}: "
+    return typer.BadParameter(f"{shown}{reason[:1].lower()}{reason[1:]}", param_hint=source)
 
 
 def _with_flags(function: Callable[..., None]) -> Callable[..., None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from server.exceptions import KeyFileError, SettingsFileError
 from server.run import load_settings
@@ -77,6 +78,12 @@ def test_files_with_a_byte_order_mark(tmp_path: Path) -> None:
 def test_settings_that_would_mislead_are_refused(name: str, value: object) -> None:
     with pytest.raises(ValueError, match=name):
         Settings.model_validate({name: value})
+
+
+def test_an_error_shows_no_keys() -> None:
+    with pytest.raises(ValidationError, match="keys\n  Input should be a valid string") as refused:
+        Settings.model_validate({"keys": ["write:" + "s" * 16]})
+    assert "s" * 16 not in str(refused.value)
 
 
 def test_names_and_origins_as_people_write_them() -> None:

@@ -77,6 +77,14 @@ def test_a_wrong_setting_is_named_as_it_was_given(
     assert (printed.startswith(f"error: invalid value for {source}"), status) == (True, 2), printed
 
 
+def test_an_error_shows_no_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("server.toml").write_text(f"keys = ['write:{'s' * 16}']")
+    printed, status = failure_of("serve", "--config", "server.toml")
+    assert status == 2
+    assert printed.startswith("error: invalid value for the setting keys: input should be a valid string\n")
+
+
 def test_what_fails_names_the_command_that_helps(tmp_path: Path) -> None:
     printed, status = failure_of("similar", "a.jpg", "--json", "--csv")
     assert printed.splitlines()[0] == "error: --json and --csv exclude each other: give one of them"
