@@ -1,4 +1,4 @@
-"""Addresses of the server, below the prefix that a proxy removes."""
+"""Addresses of the server, below the prefix that a proxy removes, and of clients on a Unix socket."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 
 from starlette.types import Scope
 
+UNIX_SOCKET = "unix"
+"""The address of clients that connect to a Unix socket."""
 PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 MAX_PREFIX_LENGTH = 200
 """A response has the prefix some thousand times: three for each of 1000 images."""

@@ -13,24 +13,23 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from server.addresses import normalize_prefix
+from server.addresses import UNIX_SOCKET, normalize_prefix
 from server.error_handlers import respond_bad_request
 
-UNIX_SOCKET = "unix"
-"""The client of a request on a Unix socket; it is a trusted proxy, since it has permission to open the socket."""
 ABSOLUTE_FORM = re.compile(rb"https?://([^/?#]*)([^?#]*)", re.IGNORECASE)
 
 
 class ForwardedMiddleware:
     """Sets a request's path, prefix (`root_path`), scheme and client to what its sender meant.
 
-    `X-Forwarded-For`, `-Proto`, `-Host` and `-Prefix` count from the addresses of `trusted_proxies` only. A proxy may
-    remove `root_path` from an address or leave it. `scope["forwarded_host"]`: the name that a browser used.
+    `X-Forwarded-For`, `-Proto`, `-Host` and `-Prefix` count from the addresses of `trusted_proxies` only, of which
+    UNIX_SOCKET is every client of a Unix socket. A proxy may remove `root_path` from an address or leave it.
+    `scope["forwarded_host"]`: the name that a browser used.
     """
 
     def __init__(self, app: ASGIApp, root_path: str, trusted_proxies: list[str]) -> None:
         self.app, self.root_path = app, root_path
-        self.proxy_headers = ProxyHeadersMiddleware(app, [*trusted_proxies, UNIX_SOCKET])  # type: ignore[arg-type]
+        self.proxy_headers = ProxyHeadersMiddleware(app, trusted_proxies)  # type: ignore[arg-type]
         self.trusted = self.proxy_headers.trusted_hosts
         if "*" in trusted_proxies:
             self.trusted.always_trust = True

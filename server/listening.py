@@ -12,7 +12,7 @@ from pathlib import Path
 from server.exceptions import BindError
 
 UNIX_SOCKET_MODE = 0o666
-"""Who can reach the folder can connect, as with a port of 127.0.0.1."""
+"""Everybody who can enter the folder can connect: the folder's mode says who, and a proxy is often another user."""
 PEER = struct.Struct("3i")
 """SO_PEERCRED: the process that listens, its user and group."""
 

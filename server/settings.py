@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model.artifacts.artifact import Precision
 from server.access_log import LogLevel
-from server.addresses import normalize_prefix
+from server.addresses import UNIX_SOCKET, normalize_prefix
 
 HOST_NAME = re.compile(r"\*|(\*\.)?[^*:/\s]+|\[?[0-9A-Fa-f:.]+\]?")
 """A name, names below a domain, any name, or an IPv6 address."""
@@ -66,9 +66,9 @@ class Settings(BaseSettings):
     )
     root_path: str = Field("", description="Prefix of all addresses behind a proxy, such as /vision.")
     trusted_proxies: str = Field(
-        "127.0.0.1,::1",
+        f"127.0.0.1,::1,{UNIX_SOCKET}",
         description="Addresses or networks of proxies whose X-Forwarded-For, -Proto, -Host and -Prefix count, "
-        "comma-separated; * for any.",
+        "comma-separated; unix for all clients of --uds, * for any.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(
         "auto",
@@ -158,7 +158,7 @@ class Settings(BaseSettings):
     @classmethod
     def _check_proxies(cls, value: str) -> str:
         for proxy in _split(value):
-            if proxy != "*":
+            if proxy not in ("*", UNIX_SOCKET):
                 ipaddress.ip_network(proxy, strict=False)
         return value
 
@@ -179,7 +179,7 @@ class Settings(BaseSettings):
 
     @property
     def proxies(self) -> list[str]:
-        """Addresses and networks of trusted proxies; `*` for all."""
+        """Addresses and networks of trusted proxies; UNIX_SOCKET for all clients of a Unix socket, `*` for all."""
         return _split(self.trusted_proxies)
 
 

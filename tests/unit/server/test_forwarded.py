@@ -20,6 +20,8 @@ from server.service import Service
 from server.settings import Settings
 
 PREFIX = {"X-Forwarded-Prefix": "/vision"}
+UNIX = None
+"""The address of a client on a Unix socket, as uvicorn has it."""
 
 
 @pytest.fixture(scope="module")
@@ -95,21 +97,29 @@ def test_a_prefix_in_a_header_counts_from_trusted_addresses(service: Service) ->
         assert 'data-openapi="/openapi.json"' in client.get("/docs", headers=PREFIX).text
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "10.1.2.3", None])
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.1.2.3", UNIX])
 def test_what_a_trusted_proxy_says_counts(address: str | None) -> None:
     headers = {"X-Forwarded-For": "9.9.9.9, 10.0.0.2", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "nas.example"}
-    trusted = ["127.0.0.1", "10.0.0.0/8"]
+    trusted = ["127.0.0.1", "10.0.0.0/8", "unix"]
     scope = resolve(headers | {"X-Forwarded-Prefix": "/a, /b/"}, address, trusted=trusted)
     assert (scope["client"][0], scope["scheme"], scope["forwarded_host"]) == ("9.9.9.9", "https", "nas.example")
     assert (scope["root_path"], scope["path"]) == ("/a/b", "/a/b/live")
 
 
-def test_what_another_says_does_not() -> None:
+@pytest.mark.parametrize(("address", "shown"), [("9.9.9.9", "9.9.9.9"), (UNIX, "unix")])
+def test_what_another_says_does_not(address: str | None, shown: str) -> None:
     headers = {"X-Forwarded-For": "1.1.1.1", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "b.example"}
-    scope = resolve(headers | PREFIX, "9.9.9.9")
-    assert (scope["client"][0], scope["scheme"], scope["root_path"]) == ("9.9.9.9", "http", "")
+    scope = resolve(headers | PREFIX, address)
+    assert (scope["client"][0], scope["scheme"], scope["root_path"]) == (shown, "http", "")
     assert "forwarded_host" not in scope
-    assert resolve(headers, "9.9.9.9", trusted=["*"])["client"][0] == "1.1.1.1"
+    assert resolve(headers, address, trusted=["*"])["client"][0] == "1.1.1.1"
+
+
+def test_proxies_of_this_machine_are_trusted_unless_others_are_named() -> None:
+    headers = {"X-Forwarded-For": "1.1.1.1"}
+    for proxies, seen in ((Settings().proxies, "1.1.1.1"), (Settings(trusted_proxies="127.0.0.1,::1").proxies, "unix")):
+        assert resolve(headers, UNIX, trusted=proxies)["client"][0] == seen
+    assert resolve(headers, "127.0.0.1", trusted=Settings().proxies)["client"][0] == "1.1.1.1"
 
 
 def test_the_name_that_a_browser_used_is_checked(service: Service) -> None:
