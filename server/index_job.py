@@ -29,7 +29,10 @@ class JobStatus(Generic[R]):
 
 
 class IndexJob(Generic[R]):
-    """Runs in a thread of its own. `name`, `describe`: the job and its result, for the log."""
+    """Runs in a thread of its own. `name`, `describe`: the job and its result, for the log.
+
+    The state is this server's: of several with one index, each can run the job, and knows of no other's.
+    """
 
     def __init__(self, name: str, describe: Callable[[R], str]) -> None:
         self._name, self._describe = name, describe
