@@ -157,6 +157,20 @@ def test_the_images_serve_under_any_command_and_are_healthy_behind_a_proxy(artif
     assert len(checks) == 2
 
 
+def test_only_the_autoscaler_says_how_many_replicas() -> None:
+    """Each apply would set its number back."""
+    by_kind = {document["kind"]: document for document in documents(DEPLOY / "kubernetes" / "base")}
+    scaled = by_kind["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]
+    assert scaled["name"] == by_kind["Deployment"]["metadata"]["name"]
+    assert "replicas" not in by_kind["Deployment"]["spec"]
+
+
+def test_one_slow_response_fails_no_probe() -> None:
+    for probe in ("readinessProbe", "livenessProbe"):
+        assert container()[probe]["timeoutSeconds"] >= 3
+        assert container()[probe]["failureThreshold"] >= 3
+
+
 def test_grace_period_covers_requests(compose: dict[str, Any]) -> None:
     """A pod isn't killed while what it accepted may still be answered."""
     (deployment,) = [d for d in documents(DEPLOY / "kubernetes" / "base") if d["kind"] == "Deployment"]
@@ -164,7 +178,8 @@ def test_grace_period_covers_requests(compose: dict[str, Any]) -> None:
     shutdown = Settings.model_fields["shutdown_timeout"].default + 2 * CLOSE_SECONDS
     least = float(values["ALEXNET_DRAIN_SECONDS"]) + shutdown
     assert deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] > least
-    assert container()["readinessProbe"]["periodSeconds"] < float(values["ALEXNET_DRAIN_SECONDS"])
+    probe = container()["readinessProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] < float(values["ALEXNET_DRAIN_SECONDS"])
     grace = float(compose["services"]["server"]["stop_grace_period"].removesuffix("s"))
     assert grace > shutdown
 
