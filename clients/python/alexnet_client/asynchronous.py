@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
-from itertools import count
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
@@ -13,9 +12,9 @@ import httpx2
 from alexnet_client import calls
 from alexnet_client.exceptions import AlexNetServerError
 from alexnet_client.images import ImageLike
-from alexnet_client.requests import Connection, Request
-from alexnet_client.responses import AddedImage, Classification, Neighbor, member, parse_neighbors, parse_response
-from alexnet_client.retries import RETRY_ERRORS, RETRY_STATUSES, Retries
+from alexnet_client.requests import Attempt, Connection, Outcome, Request
+from alexnet_client.responses import AddedImage, Classification, Neighbor, parse_neighbors
+from alexnet_client.retries import Retries
 
 Result = TypeVar("Result")
 
@@ -40,21 +39,16 @@ class AsyncClient:
         self, images: ImageLike | Iterable[ImageLike], top: int = 5, crops: int = 10
     ) -> Classification | list[Classification | AlexNetServerError]:
         """As `Client.classify`."""
-        return await self._run(calls.classify(images, top, crops))
+        return await self._run(calls.classify(self._connection, images, top, crops))
 
     async def similar(self, image: ImageLike | int, k: int = 6, **query: Any) -> list[Neighbor]:
         """As `Client.similar`."""
-        return await self._run(calls.similar(image, {"k": k} | query))
+        return await self._run(calls.similar(self._connection, image, {"k": k} | query))
 
-    async def iter_similar(self, image: ImageLike | int, page_size: int = 100, **query: Any) -> AsyncIterator[Neighbor]:
+    def iter_similar(self, image: ImageLike | int, page_size: int = 100, **query: Any) -> AsyncIterator[Neighbor]:
         """As `Client.iter_similar`."""
-        cursor, has_more = None, True
-        while has_more:
-            request = calls.similar_request(image, {"k": page_size, "cursor": cursor} | query)
-            page = await self._send(request)
-            for neighbor in parse_neighbors(page):
-                yield neighbor
-            cursor, has_more = page["next_cursor"], page["has_more"]
+        request = calls.similar_request(image, {"k": page_size} | query)
+        return self._iterate(request, parse_neighbors)
 
     @overload
     async def add(self, images: ImageLike, labels: str | None = None) -> AddedImage: ...  # type: ignore[overload-overlap]
@@ -66,29 +60,23 @@ class AsyncClient:
         self, images: ImageLike | Iterable[ImageLike], labels: str | Sequence[str] | None = None
     ) -> AddedImage | list[AddedImage | AlexNetServerError]:
         """As `Client.add`."""
-        return await self._run(calls.add(images, labels))
+        return await self._run(calls.add(self._connection, images, labels))
 
-    async def images(self, label: str | None = None, page_size: int = 1000) -> AsyncIterator[tuple[int, str | None]]:
+    def images(self, label: str | None = None, page_size: int = 1000) -> AsyncIterator[tuple[int, str | None]]:
         """As `Client.images`."""
-        cursor: int | None = 0
-        while cursor is not None:
-            query = {"label": label, "cursor": cursor, "limit": page_size}
-            page = await self._send(Request("GET", "/images", query))
-            for image in member(page, "images"):
-                yield image["id"], image["label"]
-            cursor = page["next_cursor"]
+        return self._iterate(calls.images_request(label, page_size), calls.parse_images)
 
     async def set_label(self, image_id: int, label: str | None) -> None:
         """As `Client.set_label`."""
-        await self._run(calls.set_label(image_id, label))
+        await self._run(calls.set_label(self._connection, image_id, label))
 
     async def remove(self, image_id: int) -> None:
         """As `Client.remove`."""
-        await self._run(calls.remove(image_id))
+        await self._run(calls.remove(self._connection, image_id))
 
     async def info(self) -> dict[str, Any]:
         """As `Client.info`."""
-        return await self._run(calls.info())
+        return await self._run(calls.info(self._connection))
 
     async def ready(self) -> bool:
         """As `Client.ready`."""
@@ -107,31 +95,26 @@ class AsyncClient:
     async def __aexit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         await self.close()
 
+    async def _iterate(self, request: Request, parse: Callable[[Any], list[Result]]) -> AsyncIterator[Result]:
+        """The items of all pages; `request` is the first one's."""
+        following: Request | None = request
+        while following is not None:
+            items, following = await self._run(calls.page(self._connection, following, parse))
+            for item in items:
+                yield item
+
     async def _run(self, call: calls.Call[Result]) -> Result:
         try:
-            request = next(call)
+            attempt = next(call)
             while True:
-                try:
-                    body = await self._send(request)
-                except AlexNetServerError as error:
-                    request = call.throw(error)
-                else:
-                    request = call.send(body)
+                await asyncio.sleep(attempt.pause)
+                attempt = call.send(await self._send(attempt))
         except StopIteration as end:
             result: Result = end.value
             return result
 
-    async def _send(self, request: Request) -> Any:
-        response_lost, retries = False, self._connection.retries
-        for attempt in count():
-            last, response = attempt + 1 == retries.attempts, None
-            try:
-                response = await self._http.request(request.method, request.path, **request.options())
-            except httpx2.TransportError as error:
-                if last or not isinstance(error, RETRY_ERRORS):
-                    raise self._connection.unreachable(error) from None
-                response_lost = True
-            if response is not None and (last or response.status_code not in RETRY_STATUSES):
-                return parse_response(response, ignore_missing=request.method == "DELETE" and response_lost)
-            await asyncio.sleep(retries.pause(attempt, response))
-        return None
+    async def _send(self, attempt: Attempt) -> Outcome:
+        try:
+            return await self._http.request(attempt.method, attempt.path, **attempt.options)
+        except httpx2.TransportError as error:
+            return error

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import count
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
@@ -13,9 +12,9 @@ import httpx2
 from alexnet_client import calls
 from alexnet_client.exceptions import AlexNetServerError
 from alexnet_client.images import ImageLike
-from alexnet_client.requests import Connection, Request
-from alexnet_client.responses import AddedImage, Classification, Neighbor, member, parse_neighbors, parse_response
-from alexnet_client.retries import RETRY_ERRORS, RETRY_STATUSES, Retries
+from alexnet_client.requests import Attempt, Connection, Outcome, Request
+from alexnet_client.responses import AddedImage, Classification, Neighbor, parse_neighbors
+from alexnet_client.retries import Retries
 
 Result = TypeVar("Result")
 
@@ -49,24 +48,20 @@ class Client:
 
         Several are sent in batches, and one that can't be decoded has its error in its place.
         """
-        return self._run(calls.classify(images, top, crops))
+        return self._run(calls.classify(self._connection, images, top, crops))
 
     def similar(self, image: ImageLike | int, k: int = 6, **query: Any) -> list[Neighbor]:
         """The `k` images of the index most similar to an image, or to an indexed image by its id.
 
         `query`: other parameters of the server, such as `label`, `max_distance` and `search`.
         """
-        return self._run(calls.similar(image, {"k": k} | query))
+        return self._run(calls.similar(self._connection, image, {"k": k} | query))
 
     def iter_similar(self, image: ImageLike | int, page_size: int = 100, **query: Any) -> Iterator[Neighbor]:
         """As `similar`, for as many as you take: the images by their distance, fetched page by page. Images that are
         added or removed meanwhile repeat none and leave none out."""
-        cursor, has_more = None, True
-        while has_more:
-            request = calls.similar_request(image, {"k": page_size, "cursor": cursor} | query)
-            page = self._send(request)
-            yield from parse_neighbors(page)
-            cursor, has_more = page["next_cursor"], page["has_more"]
+        request = calls.similar_request(image, {"k": page_size} | query)
+        return self._iterate(request, parse_neighbors)
 
     @overload
     def add(self, images: ImageLike, labels: str | None = None) -> AddedImage: ...  # type: ignore[overload-overlap]
@@ -82,29 +77,23 @@ class Client:
         `labels`: one for all, or one per image. Several are sent in batches, and one that can't be decoded has its
         error in its place.
         """
-        return self._run(calls.add(images, labels))
+        return self._run(calls.add(self._connection, images, labels))
 
     def images(self, label: str | None = None, page_size: int = 1000) -> Iterator[tuple[int, str | None]]:
         """Id and label of every indexed image, fetched page by page."""
-        cursor: int | None = 0
-        while cursor is not None:
-            query = {"label": label, "cursor": cursor, "limit": page_size}
-            page = self._send(Request("GET", "/images", query))
-            for image in member(page, "images"):
-                yield image["id"], image["label"]
-            cursor = page["next_cursor"]
+        return self._iterate(calls.images_request(label, page_size), calls.parse_images)
 
     def set_label(self, image_id: int, label: str | None) -> None:
         """Set the label of an indexed image; None for no label."""
-        self._run(calls.set_label(image_id, label))
+        self._run(calls.set_label(self._connection, image_id, label))
 
     def remove(self, image_id: int) -> None:
         """Remove an image from the index."""
-        self._run(calls.remove(image_id))
+        self._run(calls.remove(self._connection, image_id))
 
     def info(self) -> dict[str, Any]:
         """The loaded model and index."""
-        return self._run(calls.info())
+        return self._run(calls.info(self._connection))
 
     def ready(self) -> bool:
         """Whether the server accepts requests now; not retried."""
@@ -123,31 +112,25 @@ class Client:
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.close()
 
+    def _iterate(self, request: Request, parse: Callable[[Any], list[Result]]) -> Iterator[Result]:
+        """The items of all pages; `request` is the first one's."""
+        following: Request | None = request
+        while following is not None:
+            items, following = self._run(calls.page(self._connection, following, parse))
+            yield from items
+
     def _run(self, call: calls.Call[Result]) -> Result:
         try:
-            request = next(call)
+            attempt = next(call)
             while True:
-                try:
-                    body = self._send(request)
-                except AlexNetServerError as error:
-                    request = call.throw(error)
-                else:
-                    request = call.send(body)
+                time.sleep(attempt.pause)
+                attempt = call.send(self._send(attempt))
         except StopIteration as end:
             result: Result = end.value
             return result
 
-    def _send(self, request: Request) -> Any:
-        response_lost, retries = False, self._connection.retries
-        for attempt in count():
-            last, response = attempt + 1 == retries.attempts, None
-            try:
-                response = self._http.request(request.method, request.path, **request.options())
-            except httpx2.TransportError as error:
-                if last or not isinstance(error, RETRY_ERRORS):
-                    raise self._connection.unreachable(error) from None
-                response_lost = True
-            if response is not None and (last or response.status_code not in RETRY_STATUSES):
-                return parse_response(response, ignore_missing=request.method == "DELETE" and response_lost)
-            time.sleep(retries.pause(attempt, response))
-        return None
+    def _send(self, attempt: Attempt) -> Outcome:
+        try:
+            return self._http.request(attempt.method, attempt.path, **attempt.options)
+        except httpx2.TransportError as error:
+            return error

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx2
 
 from alexnet_client.exceptions import InvalidInputError, ServerUnreachableError
-from alexnet_client.retries import Retries
+from alexnet_client.responses import parse_response
+from alexnet_client.retries import RETRY_ERRORS, RETRY_STATUSES, Retries
+
+Outcome = httpx2.Response | httpx2.TransportError
+"""Of an attempt: the response, or why there is none."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,15 @@ class Request:
         return options
 
 
+class Attempt(NamedTuple):
+    """A request to be sent once, after a pause of so many seconds. `options`: what httpx2 is called with."""
+
+    pause: float
+    method: str
+    path: str
+    options: dict[str, Any]
+
+
 @dataclass(frozen=True)
 class Connection:
     """Where and how requests are sent. `key`: API key. `timeout`: seconds per attempt. Raises InvalidInputError."""
@@ -64,6 +77,26 @@ class Connection:
         """What a client of httpx2 is made with."""
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
         return {"base_url": self.address, "headers": headers, "timeout": self.timeout}
+
+    def send(self, request: Request) -> Generator[Attempt, Outcome, Any]:
+        """Yields attempts, takes what came of each, and returns the JSON of the response.
+
+        Raises AlexNetServerError, ServerUnreachableError, InvalidInputError.
+        """
+        options, pause, num_attempts, response_lost = request.options(), 0.0, 0, False
+        while True:
+            outcome = yield Attempt(pause, request.method, request.path, options)
+            num_attempts += 1
+            last, response = num_attempts == self.retries.attempts, None
+            if isinstance(outcome, httpx2.Response):
+                response = outcome
+                if last or response.status_code not in RETRY_STATUSES:
+                    return parse_response(response, ignore_missing=request.method == "DELETE" and response_lost)
+            elif last or not isinstance(outcome, RETRY_ERRORS):
+                raise self.unreachable(outcome)
+            else:
+                response_lost = True
+            pause = self.retries.pause(num_attempts - 1, response)
 
     def unreachable(self, error: httpx2.TransportError) -> ServerUnreachableError:
         """The error of a call whose last attempt failed."""
