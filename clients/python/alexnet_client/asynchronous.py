@@ -47,8 +47,7 @@ class AsyncClient:
 
     def iter_similar(self, image: ImageLike | int, page_size: int = 100, **query: Any) -> AsyncIterator[Neighbor]:
         """As `Client.iter_similar`."""
-        request = calls.similar_request(image, {"k": page_size} | query)
-        return self._iterate(request, parse_neighbors)
+        return self._iterate(calls.first_similar_request(image, page_size, query), parse_neighbors)
 
     @overload
     async def add(self, images: ImageLike, labels: str | None = None) -> AddedImage: ...  # type: ignore[overload-overlap]

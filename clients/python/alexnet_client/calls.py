@@ -5,11 +5,12 @@ So the synchronous and the asynchronous client have one description of each call
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from alexnet_client.exceptions import AlexNetServerError, InvalidInputError
+from alexnet_client.exceptions import AlexNetClientError, AlexNetServerError, InvalidInputError
 from alexnet_client.images import ImageLike, is_single, split_batches, to_bytes, to_files
 from alexnet_client.requests import Attempt, Connection, Outcome, Request
 from alexnet_client.responses import (
@@ -31,29 +32,31 @@ def classify(
     connection: Connection, images: ImageLike | Iterable[ImageLike], top: int, crops: int
 ) -> Call[Classification | list[Classification | AlexNetServerError]]:
     """POST /classify, once per batch."""
-    results: list[Classification | AlexNetServerError] = []
-    single = is_single(images)
-    for batch in split_batches(_to_list(images)):
-        try:
-            request = Request("POST", "/classify", {"top": top, "crops": crops}, to_files(batch))
-            results += parse_classifications((yield from connection.send(request)))
-        except AlexNetServerError as error:
-            if single or len(batch) > 1 or error.code not in IMAGE_ERROR_STATUSES:
-                raise
-            results.append(error)  # the batch is this image
-    return results[0] if single else results  # type: ignore[return-value]
+
+    def request(batch: list[bytes], start: int) -> Request:
+        return Request("POST", "/classify", {"top": top, "crops": crops}, to_files(batch))
+
+    results = yield from _in_batches(connection, _to_list(images), is_single(images), request, parse_classifications)
+    return results[0] if is_single(images) else results  # type: ignore[return-value]
 
 
 def similar(connection: Connection, image: ImageLike | int, query: Mapping[str, Any]) -> Call[list[Neighbor]]:
-    """POST /similar, or GET for an indexed image."""
+    """The neighbors of one page."""
     return parse_neighbors((yield from connection.send(similar_request(image, query))))
 
 
 def similar_request(image: ImageLike | int, query: Mapping[str, Any]) -> Request:
-    """The request of `similar`, or of its first page."""
-    if isinstance(image, int):
-        return Request("GET", f"/images/{image}/similar", query)
+    """POST /similar, or GET for an indexed image."""
+    if isinstance(image, int | numbers.Integral):  # numpy's integers, too
+        return Request("GET", f"/images/{int(image)}/similar", query)
     return Request("POST", "/similar", query, to_files([to_bytes(image)]))
+
+
+def first_similar_request(image: ImageLike | int, page_size: int, query: Mapping[str, Any]) -> Request:
+    """The request of the first page. Raises InvalidInputError."""
+    if "k" in query or "cursor" in query:
+        raise InvalidInputError("iter_similar fetches all pages itself: give page_size, not k or cursor")
+    return similar_request(image, {**query, "k": page_size})
 
 
 def images_request(label: str | None, page_size: int) -> Request:
@@ -79,19 +82,41 @@ def add(
     connection: Connection, images: ImageLike | Iterable[ImageLike], labels: str | Sequence[str] | None
 ) -> Call[AddedImage | list[AddedImage | AlexNetServerError]]:
     """POST /images, once per batch."""
-    results: list[AddedImage | AlexNetServerError] = []
-    single, items = is_single(images), _to_list(images)
+    items = _to_list(images)
     each = _labels_of(labels, len(items))
-    for batch in split_batches(items):
-        part = each[len(results) : len(results) + len(batch)]
-        try:
-            request = Request("POST", "/images", {}, to_files(batch), {"label": part} if part else {})
-            results += parse_added((yield from connection.send(request)))
-        except AlexNetServerError as error:
-            if single or len(batch) > 1 or error.code not in IMAGE_ERROR_STATUSES:
-                raise
-            results.append(error)
-    return results[0] if single else results  # type: ignore[return-value]
+
+    def request(batch: list[bytes], start: int) -> Request:
+        part = each[start : start + len(batch)]
+        return Request("POST", "/images", {}, to_files(batch), {"label": part} if part else {})
+
+    results = yield from _in_batches(connection, items, is_single(images), request, parse_added)
+    return results[0] if is_single(images) else results  # type: ignore[return-value]
+
+
+def _in_batches(
+    connection: Connection,
+    images: Sequence[ImageLike],
+    single: bool,
+    make_request: Callable[[list[bytes], int], Request],
+    parse: Callable[[Any], list[Result | AlexNetServerError]],
+) -> Call[list[Result | AlexNetServerError]]:
+    """A result per image. `make_request`: the request of a batch, from its bytes and the position of its first image.
+
+    An error has the results of the batches before it.
+    """
+    results: list[Result | AlexNetServerError] = []
+    try:
+        for batch in split_batches(images):
+            try:
+                results += parse((yield from connection.send(make_request(batch, len(results)))))
+            except AlexNetServerError as error:
+                if single or len(batch) > 1 or error.code not in IMAGE_ERROR_STATUSES:
+                    raise
+                results.append(error)  # the batch is this image
+    except AlexNetClientError as error:
+        error.partial_results = results
+        raise
+    return results
 
 
 def set_label(connection: Connection, image_id: int, label: str | None) -> Call[None]:

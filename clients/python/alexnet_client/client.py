@@ -46,7 +46,8 @@ class Client:
     ) -> Classification | list[Classification | AlexNetServerError]:
         """The `top` most probable classes of each image, from 1 crop or 10.
 
-        Several are sent in batches, and one that can't be decoded has its error in its place.
+        Several are sent in batches, and one that can't be decoded has its error in its place. If a batch fails, the
+        error's `partial_results` are those of the images before it.
         """
         return self._run(calls.classify(self._connection, images, top, crops))
 
@@ -59,9 +60,9 @@ class Client:
 
     def iter_similar(self, image: ImageLike | int, page_size: int = 100, **query: Any) -> Iterator[Neighbor]:
         """As `similar`, for as many as you take: the images by their distance, fetched page by page. Images that are
-        added or removed meanwhile repeat none and leave none out."""
-        request = calls.similar_request(image, {"k": page_size} | query)
-        return self._iterate(request, parse_neighbors)
+        added or removed meanwhile repeat none and leave none out. `image` is read once, at the call; `query` has no `k`
+        and no `cursor`."""
+        return self._iterate(calls.first_similar_request(image, page_size, query), parse_neighbors)
 
     @overload
     def add(self, images: ImageLike, labels: str | None = None) -> AddedImage: ...  # type: ignore[overload-overlap]
@@ -75,7 +76,7 @@ class Client:
         """Add images to the index; they are on the server's disk when it returns. The same bytes are the same image.
 
         `labels`: one for all, or one per image. Several are sent in batches, and one that can't be decoded has its
-        error in its place.
+        error in its place. If a batch fails, the error's `partial_results` are those of the images before it.
         """
         return self._run(calls.add(self._connection, images, labels))
 

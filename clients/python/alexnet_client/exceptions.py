@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class AlexNetClientError(Exception):
-    """Base of all errors of this package."""
+    """Base of all errors of this package.
+
+    `partial_results`: of a call with several images, the results of those in the batches before the one that failed.
+    """
+
+    partial_results: list[Any]
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.partial_results = []
 
 
 class InvalidInputError(AlexNetClientError):
-    """An image or the address can't be used: nothing was sent."""
+    """An image, the address or an argument can't be used: it wasn't sent."""
 
 
 class ServerUnreachableError(AlexNetClientError):

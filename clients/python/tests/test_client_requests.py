@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from email.parser import BytesParser
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 from alexnet_client import (
     AlexNetServerError,
+    AsyncClient,
     Client,
     InvalidInputError,
     Neighbor,
@@ -155,6 +157,76 @@ def test_labels_go_with_their_images() -> None:
         assert forms[-1] == ["one"]
         with pytest.raises(InvalidInputError, match="one label, or one per image: 2 images, 1 labels"):
             client.add([b"a", b"b"], labels=["one"])
+
+
+@pytest.mark.parametrize("call", ["add", "classify"])
+def test_a_later_batch_that_fails_loses_no_results(call: str) -> None:
+    num_requests = 0
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        nonlocal num_requests
+        num_requests += 1
+        if num_requests == 2:
+            return httpx2.Response(507, json={"error": {"code": "index_full", "message": "full"}})
+        added = [{"id": number, "status": "added"} for number in range(16)]
+        return httpx2.Response(200, json={"images": added} if call == "add" else [{"predictions": [PREDICTION]}] * 16)
+
+    with connect(answer) as client:
+        with pytest.raises(AlexNetServerError, match="507 index_full") as failed:
+            getattr(client, call)([b"a"] * 40)
+        assert len(failed.value.partial_results) == 16
+        assert not any(isinstance(result, AlexNetServerError) for result in failed.value.partial_results)
+        with pytest.raises(InvalidInputError, match="can't read none") as unread:
+            getattr(client, call)([b"a"] * 17 + ["none.jpg"])
+        assert unread.value.partial_results == failed.value.partial_results
+        with pytest.raises(InvalidInputError) as refused:
+            getattr(client, call)("none.jpg")
+        assert refused.value.partial_results == []
+
+
+def read_pages(client: Client | AsyncClient, image: Any, **query: Any) -> list[int]:
+    """Ids of all neighbors, in pages of two."""
+    pages = client.iter_similar(image, page_size=2, **query)
+    if not isinstance(pages, AsyncIterator):
+        return [neighbor.id for neighbor in pages]
+
+    async def read() -> list[int]:
+        return [neighbor.id async for neighbor in pages]
+
+    return asyncio.run(read())
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_all_pages_are_of_one_image(kind: type[Client | AsyncClient], tmp_path: Path) -> None:
+    """A file that changes meanwhile would be another query, whose cursor the server refuses."""
+    path = tmp_path / "image.png"
+    path.write_bytes(b"before")
+    asked: list[tuple[str, str, list[bytes]]] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        path.write_bytes(b"after")
+        cursor = request.url.params.get("cursor", "")
+        sent = uploads(request) if request.method == "POST" else []
+        asked.append((str(request.url.path), cursor, sent))
+        assert request.url.params["k"] == "2"
+        page = {
+            "neighbors": [{"id": len(asked), "distance": 1}],
+            "next_cursor": None if cursor == "c2" else f"c{len(asked)}",
+        }
+        return httpx2.Response(200, json=page)
+
+    client = kind("http://server")
+    transport = httpx2.MockTransport(answer)
+    http = httpx2.Client if kind is Client else httpx2.AsyncClient
+    client._http = http(base_url="http://server", transport=transport)
+    assert read_pages(client, path) == [1, 2, 3]
+    assert asked == [("/similar", cursor, [b"before"]) for cursor in ("", "c1", "c2")]
+    asked.clear()
+    assert read_pages(client, np.int64(7)) == [1, 2, 3]
+    assert {path for path, *_ in asked} == {"/images/7/similar"}
+    for name in ("k", "cursor"):
+        with pytest.raises(InvalidInputError, match="give page_size, not k or cursor"):
+            read_pages(client, 1, **{name: "2"})
 
 
 def test_fields_of_newer_and_older_servers() -> None:
