@@ -2,8 +2,7 @@
 
 onnxruntime runs parts of a graph while it loads it, so a graph that loops for ever would never be loaded, and it reads
 weights from any other file that a graph names. Our graphs have neither. Only the parts of the file that say so are
-read, by the wire format of protocol buffers (https://protobuf.dev/programming-guides/encoding) and the field numbers of
-onnx.proto: serving doesn't need the package onnx, and weights aren't copied.
+read, by the field numbers of onnx.proto.
 """
 
 from __future__ import annotations
@@ -11,14 +10,14 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from model.exceptions import ArtifactError
+from model.protobuf_wire import read_fields
 
 LOOPS = ("Loop", "Scan", "SequenceMap")
 ALLOWED_DOMAINS = ("", "ai.onnx")
 MODEL_GRAPH, GRAPH_INITIALIZER = 7, 5
-TENSOR_EXTERNAL_DATA, TENSOR_LOCATION = 13, 14
+TENSOR_RAW_DATA, TENSOR_EXTERNAL_DATA, TENSOR_LOCATION = 9, 13, 14
 EXTERNAL_LOCATION = 1
 """Numbers of fields, and the location of weights that are in another file."""
 MAX_DEPTH = 4
@@ -27,12 +26,11 @@ MAX_BYTES_BESIDE_WEIGHTS = 2**22
 MAX_FIELDS = 200_000
 MAX_NAME_BYTES = 1000
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MODEL_FUNCTIONS = 25
 _GRAPH_NODE, _GRAPH_SPARSE = 1, 15
 _NODE_OP, _NODE_ATTRIBUTE, _NODE_DOMAIN = 4, 5, 7
 _ATTRIBUTE_GRAPHS, _ATTRIBUTE_TENSORS, _ATTRIBUTE_SPARSE = (6, 11), (5, 10), (22, 23)
-_TENSOR_NUMBERS = (4, 5, 7, 9, 10, 11)
+_TENSOR_NUMBERS = (4, 5, 7, TENSOR_RAW_DATA, 10, 11)
 _SPARSE_PARTS = (1, 2)
 
 
@@ -46,14 +44,6 @@ def check_graph(path: Path) -> None:
         raise ArtifactError(f"{path} isn't a whole ONNX file") from error
     except OSError as error:
         raise ArtifactError(f"can't read {path}: {error.strerror}") from error
-
-
-class Field(NamedTuple):
-    """A field of a message. `value`: where its bytes are, or its integer. `span`: where it is with its number."""
-
-    number: int
-    value: slice | int
-    span: slice
 
 
 class _GraphCheck:
@@ -132,38 +122,3 @@ class _GraphCheck:
         if isinstance(field, int) or field.stop - field.start > MAX_NAME_BYTES:
             raise ValueError("no name")
         return self._content[field].decode()
-
-
-def read_fields(content: mmap.mmap, message: slice) -> Iterator[Field]:
-    """The fields of a message of the file `content`. Raises ValueError, IndexError."""
-    position, end = message.start, message.stop
-    while position < end:
-        start = position
-        tag, position = _read_varint(content, position)
-        kind = tag & 7
-        if kind == _VARINT:
-            value, position = _read_varint(content, position)
-            yield Field(tag >> 3, value, slice(start, position))
-            continue
-        size = {_FIXED64: 8, _FIXED32: 4}.get(kind, 0)
-        if kind == _BYTES:
-            size, position = _read_varint(content, position)
-        elif not size:
-            raise ValueError("unknown kind of field")
-        if position + size > end:
-            raise ValueError("field longer than its message")
-        yield Field(tag >> 3, slice(position, position + size), slice(start, position + size))
-        position += size
-
-
-def _read_varint(content: mmap.mmap, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = content[position]
-        position += 1
-        value |= (byte & 127) << shift
-        if byte < 128:
-            return value, position
-        shift += 7
-        if shift > 63:
-            raise ValueError("integer of more than 64 bits")

@@ -16,17 +16,16 @@ from model.graph_check import (
     MODEL_GRAPH,
     TENSOR_EXTERNAL_DATA,
     TENSOR_LOCATION,
-    read_fields,
+    TENSOR_RAW_DATA,
 )
+from model.protobuf_wire import bytes_field, read_fields, varint_field
 
 MIN_BYTES = 2**14
 """Of a weight that is mapped."""
 FOLDER_OPTION = "session.model_external_initializers_file_folder_path"
 """onnxruntime's session option: the folder of the files that a graph names."""
 
-_TENSOR_RAW_DATA = 9
 _ENTRY_KEY, _ENTRY_VALUE = 1, 2
-_VARINT, _BYTES = 0, 2
 
 
 def refer_to_weights(path: Path) -> bytes:
@@ -47,7 +46,7 @@ def _rebuild(content: mmap.mmap, message: slice, number: int, convert: Callable[
     parts = []
     for field in read_fields(content, message):
         if field.number == number and isinstance(field.value, slice):
-            parts.append(_bytes_field(number, convert(field.value)))
+            parts.append(bytes_field(number, convert(field.value)))
         else:
             parts.append(content[field.span])
     return b"".join(parts)
@@ -56,26 +55,14 @@ def _rebuild(content: mmap.mmap, message: slice, number: int, convert: Callable[
 def _refer(content: mmap.mmap, tensor: slice, name: str) -> bytes:
     """The bytes of a tensor that names its large data as a part of the file `name`."""
     fields = list(read_fields(content, tensor))
-    data = next((field.value for field in fields if field.number == _TENSOR_RAW_DATA), 0)
+    data = next((field.value for field in fields if field.number == TENSOR_RAW_DATA), 0)
     if isinstance(data, int) or data.stop - data.start < MIN_BYTES:
         return content[tensor]
-    kept = [content[field.span] for field in fields if field.number not in (_TENSOR_RAW_DATA, TENSOR_LOCATION)]
+    kept = [content[field.span] for field in fields if field.number not in (TENSOR_RAW_DATA, TENSOR_LOCATION)]
     place = {"location": name, "offset": str(data.start), "length": str(data.stop - data.start)}
     entries = [
-        _bytes_field(_ENTRY_KEY, key.encode()) + _bytes_field(_ENTRY_VALUE, value.encode())
+        bytes_field(_ENTRY_KEY, key.encode()) + bytes_field(_ENTRY_VALUE, value.encode())
         for key, value in place.items()
     ]
-    kept += [_bytes_field(TENSOR_EXTERNAL_DATA, entry) for entry in entries]
-    return b"".join([*kept, _varint(TENSOR_LOCATION << 3 | _VARINT), _varint(EXTERNAL_LOCATION)])
-
-
-def _bytes_field(number: int, content: bytes) -> bytes:
-    return _varint(number << 3 | _BYTES) + _varint(len(content)) + content
-
-
-def _varint(value: int) -> bytes:
-    groups = bytearray()
-    while value > 127:
-        groups.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*groups, value])
+    kept += [bytes_field(TENSOR_EXTERNAL_DATA, entry) for entry in entries]
+    return b"".join([*kept, varint_field(TENSOR_LOCATION, EXTERNAL_LOCATION)])
