@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from model.images.contract import IMAGE_SIZE
 from server.loaded_model import LoadedModel
 from server.open_inference.infer_request import RequestedModel
 
-OUTPUTS = ("probabilities", "features")
 EXTENSIONS = (
     "binary_tensor_data",
     "classification",
@@ -19,7 +19,7 @@ EXTENSIONS = (
     "logging",
 )
 """Those of Triton that are answered; repository, trace and logging can be read, not changed."""
-ALTERNATIVE_INPUT = "pixels UINT8 [-1,256,256,3]"
+ALTERNATIVE_INPUT = f"pixels UINT8 [-1,{IMAGE_SIZE},{IMAGE_SIZE},3]"
 TRACE_SETTINGS: dict[str, str | list[str]] = {
     "trace_level": ["OFF"],
     "trace_rate": "0",
@@ -42,7 +42,7 @@ LOG_SETTINGS: dict[str, str | bool | int] = {
 def requested_model(loaded: LoadedModel) -> RequestedModel:
     """Name, version and outputs of the served model."""
     manifest = loaded.artifact.manifest
-    return RequestedModel(manifest.name, str(manifest.version), OUTPUTS)
+    return RequestedModel(manifest.name, str(manifest.version), tuple(_output_shapes(loaded)))
 
 
 def model_metadata(loaded: LoadedModel) -> dict[str, Any]:
@@ -54,8 +54,7 @@ def model_metadata(loaded: LoadedModel) -> dict[str, Any]:
         "platform": "onnx_onnxv1",
         "inputs": [{"name": "image", "datatype": "BYTES", "shape": [-1]}],
         "outputs": [
-            {"name": "probabilities", "datatype": "FP32", "shape": [-1, model.num_classes]},
-            {"name": "features", "datatype": "FP32", "shape": [-1, model.feature_dim]},
+            {"name": name, "datatype": "FP32", "shape": shape} for name, shape in _output_shapes(loaded).items()
         ],
         "parameters": {"device": model.device, "alternative_input": ALTERNATIVE_INPUT},
     }
@@ -72,8 +71,7 @@ def model_config(loaded: LoadedModel) -> dict[str, Any]:
         "max_batch_size": 0,
         "input": [{"name": "image", "data_type": "TYPE_STRING", "format": "FORMAT_NONE", "dims": [-1]}],
         "output": [
-            {"name": "probabilities", "data_type": "TYPE_FP32", "dims": [-1, model.num_classes]},
-            {"name": "features", "data_type": "TYPE_FP32", "dims": [-1, model.feature_dim]},
+            {"name": name, "data_type": "TYPE_FP32", "dims": shape} for name, shape in _output_shapes(loaded).items()
         ],
         "instance_group": [
             {
@@ -86,3 +84,8 @@ def model_config(loaded: LoadedModel) -> dict[str, Any]:
         "default_model_filename": loaded.artifact.network.name,
         "parameters": {"alternative_input": {"string_value": ALTERNATIVE_INPUT}},
     }
+
+
+def _output_shapes(loaded: LoadedModel) -> dict[str, list[int]]:
+    """The shape of each output, by its name; -1 is the number of images."""
+    return {"probabilities": [-1, loaded.model.num_classes], "features": [-1, loaded.model.feature_dim]}
