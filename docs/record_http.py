@@ -1,7 +1,7 @@
 """`python docs/record_http.py IMAGES`: ask a server every request of the HTTP reference, and keep the responses.
 
 Writes docs/http_examples.json, from which docs/generate.py makes docs/http.md. IMAGES has one subfolder per class; the
-network is the newest artifact below the working directory, or that of ALEXNET_ARTIFACT. Run it after a change of the
+network is that of ALEXNET_ARTIFACT, or the newest artifact below the working directory. Run it after a change of the
 API: tests/project/test_generated.py compares the recorded responses with the OpenAPI document.
 """
 
@@ -23,6 +23,7 @@ from starlette.testclient import TestClient
 from index.build import build, find_images
 from index.store import ImageIndex
 from model.artifacts import artifact as artifacts
+from model.artifacts.default import default_artifact
 from model.runtime import OnnxModel
 from server.app import create_app
 from server.service import Service
@@ -136,7 +137,8 @@ EXAMPLES = (
 def main() -> None:
     """Build an index of the images, and record every example."""
     images = Path(sys.argv[1]).resolve()
-    artifact = artifacts.load(Settings().artifact_path)
+    settings = Settings()
+    artifact = artifacts.load(settings.artifact or default_artifact(settings.home, print))
     with tempfile.TemporaryDirectory() as home:
         index_path = Path(home) / "index"
         with closing(ImageIndex.create(index_path, artifact)) as index:

@@ -163,11 +163,6 @@ class Settings(BaseSettings):
         return value
 
     @property
-    def artifact_path(self) -> Path:
-        """The artifact, or the folder of artifacts."""
-        return self.artifact or self.home / "artifacts"
-
-    @property
     def allowed_origins(self) -> list[str]:
         """Origins of other web pages that may use the server; `*` for all."""
         return _split(self.cors_origins.lower())
