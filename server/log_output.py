@@ -1,20 +1,58 @@
-"""The log's output: lines wait in a bounded queue for a thread that writes them, so that no reader stops the server.
+"""The log: its format, text or JSON, and its output.
 
-A pipe that nobody reads, or a slow disk, costs lines: they are counted, in the log itself when it goes on and in the
-metric `alexnet_dropped_log_lines`.
+Lines wait in a bounded queue for a thread that writes them, so that no reader stops the server. A pipe that nobody
+reads, or a slow disk, costs lines: they are counted, in the log itself when it goes on and in the metric
+`alexnet_dropped_log_lines`.
 """
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import queue
 import select
+import sys
 import threading
 import time
+from typing import Literal
 
+from pythonjsonlogger.json import JsonFormatter
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+"""The least severe level that is logged."""
 MAX_LINES = 10_000
 FLUSH_SECONDS = 1.0
+
+
+class TextFormatter(logging.Formatter):
+    """Level and message. Only a record begins a line: breaks in messages are escaped, tracebacks indented."""
+
+    def __init__(self) -> None:
+        super().__init__("%(levelname)s %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        own = copy.copy(record)
+        own.exc_text = None  # another handler's, which isn't indented
+        return super().format(own)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        return _escape(super().formatMessage(record))
+
+    def formatException(self, ei: object) -> str:  # noqa: N802 - logging's name
+        text = super().formatException(ei)  # type: ignore[arg-type]
+        return "\n".join(f"  {_escape(line)}" for line in text.splitlines())
+
+
+def _escape(text: str) -> str:
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
+def make_formatter(form: Literal["text", "json"]) -> logging.Formatter:
+    """Text: level and message. JSON: one object per line, with the fields of a request beside its message."""
+    if form == "text":
+        return TextFormatter()
+    return JsonFormatter("%(levelname)s %(message)s", rename_fields={"levelname": "level"}, timestamp="time")
 
 
 class QueuedHandler(logging.Handler):
@@ -60,6 +98,21 @@ class QueuedHandler(logging.Handler):
             except OSError:  # the reader has gone
                 self.num_dropped += 1
                 return
+
+
+def configure_logging(form: Literal["text", "json"], level: LogLevel = "info") -> None:
+    """Send all logs, uvicorn's too, to standard error in one format.
+
+    What uvicorn says of its start and its end is for `debug`: `server.run` says it in a line.
+    """
+    handler = QueuedHandler(sys.stderr.fileno())
+    handler.setFormatter(make_formatter(form))
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        uvicorn_logger = logging.getLogger(name)
+        uvicorn_logger.handlers = []
+        uvicorn_logger.propagate = name != "uvicorn.access"  # server.access_log logs requests, with their ids
+        uvicorn_logger.setLevel(logging.WARNING if level == "info" else logging.NOTSET)
 
 
 def num_dropped_lines() -> int:

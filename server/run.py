@@ -14,11 +14,11 @@ from typing import Any
 import uvicorn
 
 from model.shell_command import alexnet_command
-from server.access_log import configure_logging
 from server.app import create_app
 from server.exceptions import SettingsFileError
 from server.http_protocol import MAX_HEADER_BYTES, TimeoutH11Protocol
 from server.listening import bind, bind_unix, display_url, is_local, remove_unix_socket
+from server.log_output import configure_logging
 from server.malloc import return_memory_to_os
 from server.open_inference.grpc.extra import check_grpc
 from server.parameters import unknown_name_error

@@ -11,8 +11,8 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from model.artifacts.artifact import Precision
-from server.access_log import LogLevel
 from server.addresses import UNIX_SOCKET, normalize_prefix
+from server.log_output import LogLevel
 
 HOST_NAME = re.compile(r"\*|(\*\.)?[^*:/\s]+|\[?[0-9A-Fa-f:.]+\]?")
 """A name, names below a domain, any name, or an IPv6 address."""

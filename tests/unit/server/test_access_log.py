@@ -9,7 +9,8 @@ import re
 import pytest
 from starlette.testclient import TestClient
 
-from server.access_log import level_of_request, log_request, make_formatter
+from server.access_log import level_of_request, log_request
+from server.log_output import make_formatter
 
 
 def test_one_line_per_request(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:
@@ -54,16 +55,6 @@ def test_a_path_with_a_line_break_is_one_line(caplog: pytest.LogCaptureFixture) 
         assert "\n" not in make_formatter(form).format(caplog.records[0])
 
 
-def test_an_exception_is_in_the_json(caplog: pytest.LogCaptureFixture) -> None:
-    try:
-        raise ValueError("why")
-    except ValueError as error:
-        logging.getLogger("server").error("failed", exc_info=error)
-    line = json.loads(make_formatter("json").format(caplog.records[0]))
-    assert "ValueError: why" in line["exc_info"]
-    assert line["message"] == "failed"
-
-
 @pytest.mark.parametrize(
     "path", ["/x status=200 code= forged", '/x" status=200', "/a\nINFO forged", "/\x1b[2J", "/\u2028x", "/é", ""]
 )
@@ -75,14 +66,3 @@ def test_no_path_forges_a_field_or_a_line(caplog: pytest.LogCaptureFixture, path
     assert (fields["status"], fields["code"], json.loads(fields["path"])) == ("404", "not_found", path)
     assert text.isprintable()
     assert json.loads(make_formatter("json").format(caplog.records[0]))["path"] == path
-
-
-def test_an_exception_forges_no_line(caplog: pytest.LogCaptureFixture) -> None:
-    try:
-        raise ValueError("why\nERROR forged\x1b[2J\rINFO forged")
-    except ValueError as error:
-        logging.getLogger("server").error("failed\nINFO forged", exc_info=error)
-    lines = make_formatter("text").format(caplog.records[0]).splitlines()
-    assert lines[0] == "ERROR failed\\nINFO forged"
-    assert all(line.startswith("  ") and line.isprintable() for line in lines[1:])
-    assert "  ERROR forged\\x1b[2J" in lines

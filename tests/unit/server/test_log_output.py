@@ -1,13 +1,15 @@
-"""The log's output: a pipe that nobody reads stops nothing, and what it costs is said."""
+"""The log: no exception forges a line; a pipe that nobody reads stops nothing, and what it costs is said."""
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import time
 
-from server.access_log import make_formatter
-from server.log_output import QueuedHandler
+import pytest
+
+from server.log_output import QueuedHandler, make_formatter
 from tests.helpers.polling import wait_until
 
 
@@ -55,3 +57,24 @@ def test_flush_waits_for_a_while_only(monkeypatch: object) -> None:
     handler.flush()
     assert time.monotonic() - begun < 3
     os.close(read_end)
+
+
+def test_an_exception_is_in_the_json(caplog: pytest.LogCaptureFixture) -> None:
+    try:
+        raise ValueError("why")
+    except ValueError as error:
+        logging.getLogger("server").error("failed", exc_info=error)
+    line = json.loads(make_formatter("json").format(caplog.records[0]))
+    assert "ValueError: why" in line["exc_info"]
+    assert line["message"] == "failed"
+
+
+def test_an_exception_forges_no_line(caplog: pytest.LogCaptureFixture) -> None:
+    try:
+        raise ValueError("why\nERROR forged\x1b[2J\rINFO forged")
+    except ValueError as error:
+        logging.getLogger("server").error("failed\nINFO forged", exc_info=error)
+    lines = make_formatter("text").format(caplog.records[0]).splitlines()
+    assert lines[0] == "ERROR failed\\nINFO forged"
+    assert all(line.startswith("  ") and line.isprintable() for line in lines[1:])
+    assert "  ERROR forged\\x1b[2J" in lines
