@@ -50,23 +50,21 @@ USER 1000
 ENTRYPOINT ["alexnet"]
 CMD ["train", "--help"]
 
-FROM base AS gpu
+# what gpu and cpu share
+FROM base AS server
+# variables, so that they also hold for another command than CMD; the health check takes no proxy from the environment
+ENV ALEXNET_HOST=0.0.0.0 ALEXNET_PORT=8000
+EXPOSE 8000
+HEALTHCHECK --start-period=60s CMD ["python", "-c", "import os, urllib.request; urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f'http://127.0.0.1:{os.environ[\"ALEXNET_PORT\"]}/live', timeout=3)"]
+ENTRYPOINT ["alexnet"]
+
+FROM server AS gpu
 COPY --from=build-gpu /opt/alexnet /opt/alexnet
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER 1000
-# variables, so that they also hold for another command than CMD; the health check takes no proxy from the environment
-ENV ALEXNET_HOST=0.0.0.0 ALEXNET_PORT=8000
-EXPOSE 8000
-HEALTHCHECK --start-period=60s CMD ["python", "-c", "import os, urllib.request; urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f'http://127.0.0.1:{os.environ[\"ALEXNET_PORT\"]}/live', timeout=3)"]
-ENTRYPOINT ["alexnet"]
 CMD ["serve", "--device", "cuda"]
 
-FROM base AS cpu
+FROM server AS cpu
 COPY --from=build-cpu /opt/alexnet /opt/alexnet
 USER 1000
-# variables, so that they also hold for another command than CMD; the health check takes no proxy from the environment
-ENV ALEXNET_HOST=0.0.0.0 ALEXNET_PORT=8000
-EXPOSE 8000
-HEALTHCHECK --start-period=60s CMD ["python", "-c", "import os, urllib.request; urllib.request.build_opener(urllib.request.ProxyHandler({})).open(f'http://127.0.0.1:{os.environ[\"ALEXNET_PORT\"]}/live', timeout=3)"]
-ENTRYPOINT ["alexnet"]
 CMD ["serve"]
