@@ -11,6 +11,7 @@ import binascii
 import math
 import struct
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -80,10 +81,25 @@ def decode_pixels(raw: bytes | None, data: Any, shape: Sequence[int]) -> NDArray
         if len(raw) != count:
             raise InvalidRequestError(f"expected {count:,} bytes by the shape, got {len(raw):,}")
         return np.frombuffer(raw, np.uint8).reshape(shape)
+    values = _flatten(data, len(shape))
     try:
-        values = np.array(data)
-        if values.dtype.kind != "i" or values.size != count or values.min() < 0 or values.max() > 255:
+        if len(values) != count or set(map(type, values)) != {int}:
             raise ValueError
-    except (ValueError, TypeError, OverflowError):
+        raw = bytes(values)
+    except (ValueError, OverflowError):
         raise InvalidRequestError(f"`data` must be {count:,} integers from 0 to 255") from None
-    return values.astype(np.uint8).reshape(shape)
+    return np.frombuffer(raw, np.uint8).reshape(shape)
+
+
+def _flatten(data: Any, depth: int) -> list[Any]:
+    """The elements of a list, which may be nested: up to `depth` deep, lists of one level of equal length.
+
+    What isn't such a list is one element. NumPy would do it too, but makes an array of text where there is any: each
+    element then takes as much memory as the longest.
+    """
+    values = [data]
+    for _ in range(depth):
+        if set(map(type, values)) != {list} or len(set(map(len, values))) > 1:
+            break
+        values = list(chain.from_iterable(values))
+    return values
