@@ -10,9 +10,12 @@ from model.exceptions import InvalidImageError
 
 MAX_TAGS = 4_096
 """Tags of a directory; real ones have fewer than a hundred."""
+MAX_TAGS_OF_FILE = 32_768
+"""Tags of all directories that are read: they may overlap, so that few bytes hold many."""
 MAX_VALUES = 262_144
 """Values of one tag that are read: strips, tiles and a palette of 16 bits have fewer."""
 TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_TOO_MANY_PARTS = "invalid image: it has more parts than any image needs"
 _INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 
 
@@ -46,6 +49,19 @@ class Layout:
             raise InvalidImageError("damaged image: it points to a place outside of itself") from error
 
 
+class TagBudget:
+    """Bounds how many tags of one file are read."""
+
+    def __init__(self) -> None:
+        self._left = MAX_TAGS_OF_FILE
+
+    def take(self, count: int) -> None:
+        """Count the tags of a directory. Raises InvalidImageError where they are too many."""
+        if count > min(MAX_TAGS, self._left):
+            raise InvalidImageError(_TOO_MANY_PARTS)
+        self._left -= count
+
+
 @dataclass(frozen=True)
 class Entry:
     """One tag of a directory. `position`: where its values are in the file."""
@@ -71,17 +87,20 @@ class Directory:
 
     def integers(self, tag: int) -> tuple[int, ...]:
         """The integers of a tag; none if it isn't there or has values of another type. Raises InvalidImageError."""
+        return self._unpack(tag, MAX_VALUES)
+
+    def integer(self, tag: int, default: int = 0) -> int:
+        """The first integer of a tag. Raises InvalidImageError."""
+        return next(iter(self._unpack(tag, 1)), default)
+
+    def _unpack(self, tag: int, max_values: int) -> tuple[int, ...]:
+        """The first integers of a tag."""
         entry = self.entries.get(tag)
         if entry is None or entry.kind not in _INTEGERS:
             return ()
         if entry.count > MAX_VALUES:
-            raise InvalidImageError("invalid image: it has more parts than any image needs")
-        return self.layout.unpack(f"{entry.count}{_INTEGERS[entry.kind]}", self.data, entry.position)
-
-    def integer(self, tag: int, default: int = 0) -> int:
-        """The first integer of a tag."""
-        values = self.integers(tag)
-        return values[0] if values else default
+            raise InvalidImageError(_TOO_MANY_PARTS)
+        return self.layout.unpack(f"{min(entry.count, max_values)}{_INTEGERS[entry.kind]}", self.data, entry.position)
 
     def raw(self, tag: int) -> bytes:
         """The bytes of a tag; none if it isn't there."""
@@ -102,14 +121,13 @@ def read_layout(data: bytes) -> tuple[Layout, int] | None:
     return layout, layout.unpack(layout.offset_code, data, 8 if layout.is_big else 4)[0]
 
 
-def read_directory(data: bytes, layout: Layout, position: int) -> Directory:
+def read_directory(data: bytes, layout: Layout, position: int, budget: TagBudget | None = None) -> Directory:
     """The directory at `position`; of several entries of one tag the first, and those before a cut.
 
     Raises InvalidImageError.
     """
     (count,) = layout.unpack("Q" if layout.is_big else "H", data, position)
-    if count > MAX_TAGS:
-        raise InvalidImageError("invalid image: it has more parts than any image needs")
+    (budget or TagBudget()).take(count)
     entries: dict[int, Entry] = {}
     start, inline = position + layout.count_bytes, 8 if layout.is_big else 4
     for entry_position in range(start, start + count * layout.entry_bytes, layout.entry_bytes):
@@ -125,12 +143,15 @@ def read_directory(data: bytes, layout: Layout, position: int) -> Directory:
     return Directory(data, layout, entries, layout.unpack(layout.offset_code, data, end)[0] if has_next else 0)
 
 
-def iter_directories(data: bytes, layout: Layout, position: int, max_directories: int) -> Iterator[Directory]:
-    """The directories of a chain; it ends where it is damaged after the first, or comes back to itself."""
+def iter_directories(
+    data: bytes, layout: Layout, position: int, max_directories: int, budget: TagBudget
+) -> Iterator[Directory]:
+    """The directories of a chain; it ends where it is damaged after the first, comes back to itself, or has too many
+    tags."""
     seen: set[int] = set()
     while position and position not in seen and len(seen) < max_directories:
         try:
-            directory = read_directory(data, layout, position)
+            directory = read_directory(data, layout, position, budget)
         except InvalidImageError:
             if not seen:
                 raise

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from model.exceptions import InvalidImageError, UnsupportedImageError
-from model.images.ifd import MAX_VALUES, Directory, Layout, iter_directories, read_directory, read_layout
+from model.images.ifd import MAX_VALUES, Directory, Layout, TagBudget, iter_directories, read_directory, read_layout
 from model.images.info import WarningList
 
 MAX_PAGES = 1_024
@@ -73,10 +73,11 @@ def choose_page(data: bytes, warnings: WarningList) -> Page:
     header = read_layout(data)
     if header is None:
         raise InvalidImageError("damaged image: this TIFF has no directory")
-    directories = list(iter_directories(data, *header, MAX_PAGES))
+    budget = TagBudget()
+    directories = list(iter_directories(data, *header, MAX_PAGES, budget))
     if not directories:
         raise InvalidImageError("damaged image: this TIFF has no directory")
-    _refuse_raw(data, header[0], directories)
+    _refuse_raw(directories, budget)
     numbers = [n for n, page in enumerate(directories) if not page.integer(SUBFILE_TYPE) & (_REDUCED | _MASK)]
     numbers = numbers or [0]
     sizes = {number: _size(directories[number]) for number in numbers}
@@ -140,19 +141,19 @@ def _size(directory: Directory) -> tuple[int, int]:
     return directory.integer(WIDTH), directory.integer(HEIGHT)
 
 
-def _refuse_raw(data: bytes, layout: Layout, directories: list[Directory]) -> None:
+def _refuse_raw(directories: list[Directory], budget: TagBudget) -> None:
     """Raise UnsupportedImageError if a page, or a directory below it, has a camera's raw pixels."""
     first = directories[0]
     below = [*directories[:4]]
     for directory in directories[:4]:
         for position in directory.integers(SUB_DIRECTORIES)[:8]:
             try:
-                below.append(read_directory(data, layout, position))
+                below.append(read_directory(first.data, first.layout, position, budget))
             except InvalidImageError:
                 continue
     if DNG_VERSION in first.entries:
         name = "DNG"
-    elif data[8:10] == b"CR":
+    elif first.data[8:10] == b"CR":
         name = "Canon CR2"
     elif any(directory.integer(PHOTOMETRIC) in _CAMERA_COLORS for directory in below):
         name = first.text(MAKE)[:40] or "unknown make"
