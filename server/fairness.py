@@ -18,6 +18,8 @@ from server.exceptions import RateLimitedError
 
 MAX_RATE_LIMITED_CLIENTS = 10_000
 """Clients whose requests per second are counted; beyond, the least recently active one is forgotten."""
+NANOSECONDS = 1_000_000_000
+"""Of a second."""
 
 
 def client_at(address: str) -> str:
@@ -175,15 +177,15 @@ class RateLimit:
 
     def __init__(self, requests_per_second: float | None) -> None:
         self.rate = requests_per_second
-        self._next_free: OrderedDict[str, float] = OrderedDict()
+        self._next_free: OrderedDict[str, int] = OrderedDict()
 
     def check(self, client: str) -> None:
         """Count a request. Raises RateLimitedError."""
         if self.rate is None:
             return
-        now, interval = time.monotonic(), 1 / self.rate
-        due = max(now, self._next_free.get(client, 0.0)) + interval
-        wait = due - now - max(1.0, self.rate) * interval
+        now, interval = time.monotonic_ns(), int(NANOSECONDS / self.rate)  # integers: a rounded sum may be too large
+        due = max(now, self._next_free.get(client, 0)) + interval
+        wait = (due - now - max(NANOSECONDS, interval)) / NANOSECONDS
         if wait > 0:
             raise RateLimitedError(f"more than {self.rate:g} requests per second: retry in {math.ceil(wait)} s", wait)
         self._next_free[client] = due

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -153,6 +155,21 @@ def test_requests_per_second() -> None:
     for _ in range(1000):
         many.check("a")
     RateLimit(None).check("a")
+
+
+@pytest.mark.parametrize("uptime", [0, 1, 12_345, 10**6 + 1, 10**8 + 7])
+def test_a_client_that_keeps_to_the_rate_is_never_refused(uptime: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither its burst, nor what it sends at the rate, whatever the clock says."""
+    clock = 0
+    monkeypatch.setattr(time, "monotonic_ns", lambda: clock)
+    for rate in [*np.arange(0.01, 1, 0.01), *np.geomspace(0.001, 200, 50), *range(1, 60)]:
+        limit, burst = RateLimit(float(rate)), max(1, int(rate))
+        begun = uptime * 10**9 + round(rate * 1_000_003)
+        for number in range(burst + 20):
+            clock = begun + math.ceil(10**9 / rate) * max(0, number - burst + 1)
+            limit.check("a")
+        with pytest.raises(RateLimitedError):
+            limit.check("a")
 
 
 def test_each_key_has_its_rate(artifact: Artifact, jpeg: bytes) -> None:
