@@ -36,12 +36,20 @@ class ThreadPool:
 
     async def run(self, work: Callable[[], T]) -> T:
         """Run work in a thread. If the caller is cancelled before it began, it is left out. Raises OverloadedError."""
+        return await asyncio.wrap_future(self.submit(work))
+
+    def submit(self, work: Callable[[], T]) -> Future[T]:
+        """Queue work. If its future is cancelled before it began, it is left out. Raises OverloadedError."""
         if self._max_work is not None and len(self._running) >= self._max_work:
             raise OverloadedError("server busy: too many requests wait for the disk; retry later")
-        future = self._threads.submit(work)
+        held = [
+            work
+        ]  # the executor keeps what was cancelled until a thread is free: then without the work and its data
+        future = self._threads.submit(lambda: held.pop()())
         self._running[future] = time.monotonic()
         future.add_done_callback(self._running.pop)
-        return await asyncio.wrap_future(future)
+        future.add_done_callback(lambda _: held.clear())
+        return future
 
     @property
     def stalled_seconds(self) -> float:

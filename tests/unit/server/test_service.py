@@ -13,9 +13,12 @@ from server.limits import Admission, BodyQuota
 from server.request_context import RequestContext
 from server.service import Service
 from server.settings import Settings
+from server.workers.decode import DecodePool
 
 
-def test_work_is_refused_at_once_when_it_could_not_be_done_in_time(artifact: Artifact) -> None:
+def test_work_is_refused_at_once_when_it_could_not_be_done_in_time(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
     service = Service(Settings(artifact=artifact.path))
 
     def check_deadline(seconds: float, images: int = 1) -> None:
@@ -27,7 +30,7 @@ def test_work_is_refused_at_once_when_it_could_not_be_done_in_time(artifact: Art
         for _ in range(9):
             service.current.inference.throughput.record(10, 1.0)
         check_deadline(1.2)  # nothing waits: whatever the speed, it is tried
-        service.decoder.pending = 1
+        monkeypatch.setattr(DecodePool, "pending", 1)
         with pytest.raises(OverloadedError, match=r"queue too long: 2\.5 s of work pending") as refused:
             check_deadline(1.2)
         assert refused.value.retry_after == pytest.approx(2.5)
