@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from concurrent.futures import Future
+from functools import partial
 
 from model.images.contract import ImageContract
 from model.images.info import DecodedImage
@@ -29,8 +31,17 @@ class DecodePool(ThreadPool):
         return len(self._pending)
 
     async def decode(self, data: bytes, contract: ImageContract) -> DecodedImage:
-        """Decode an image as a network asks. Raises InvalidImageError or a subclass."""
-        future = self.submit(lambda: decode_image(data, self._limits, contract, self._budget.acquire))
+        """Decode an image as a network asks. Raises InvalidImageError or a subclass.
+
+        If the caller is cancelled, the image is given up unless its pixels are being decoded already.
+        """
+        abandoned = threading.Event()
+        acquire_memory = partial(self._budget.acquire, abandoned=abandoned)
+        future = self.submit(lambda: decode_image(data, self._limits, contract, acquire_memory))
         self._pending.add(future)
         future.add_done_callback(self._pending.discard)
-        return await asyncio.wrap_future(future)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            self._budget.abandon(abandoned)
+            raise

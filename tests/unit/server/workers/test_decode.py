@@ -82,3 +82,19 @@ def test_what_is_wrong_with_an_image_is_raised() -> None:
                 await pool.decode(b"no image", DEFAULT_CONTRACT)
 
     asyncio.run(run())
+
+
+def test_an_image_that_waits_for_memory_is_given_up_when_its_client_leaves(jpeg: bytes) -> None:
+    async def run() -> None:
+        pool = DecodePool(ImageLimits())
+        budget = pool._budget
+        with budget.acquire(budget.max_bytes, threading.Event()):
+            task = asyncio.create_task(pool.decode(jpeg, DEFAULT_CONTRACT))
+            while not budget._waiting:
+                await asyncio.sleep(0.001)
+            task.cancel()
+            await asyncio.wait({task})
+            await asyncio.to_thread(pool.close)
+            assert (pool.pending, budget.bytes) == (0, budget.max_bytes)
+
+    asyncio.run(asyncio.wait_for(run(), 20))
