@@ -105,8 +105,8 @@ def read_familiarity(artifact: Artifact) -> Familiarity | None:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: np.asarray(file[name]) for name in file.files}
         familiarity = Familiarity(
-            arrays["projection"].astype(np.float32),
-            arrays["class_means"].astype(np.float32),
+            _check_numbers(arrays["projection"].astype(np.float32), 2),
+            _check_numbers(arrays["class_means"].astype(np.float32), 2),
             {int(name.removeprefix("scores_")): _reference(arrays, name) for name in arrays if name[:7] == "scores_"},
         )
     except (OSError, ValueError, KeyError, EOFError, BadZipFile, MemoryError) as error:
@@ -119,9 +119,23 @@ def read_familiarity(artifact: Artifact) -> Familiarity | None:
     return familiarity
 
 
+def _check_numbers(array: Array, num_dimensions: int) -> Array:
+    """The array. Raises ValueError if it is empty, not finite, or of another number of dimensions."""
+    if array.ndim != num_dimensions or not array.size or not np.isfinite(array).all():
+        raise ValueError("expected finite numbers")
+    return array
+
+
 def _reference(arrays: dict[str, NDArray[np.generic]], name: str) -> Reference:
+    """Raises ValueError or KeyError."""
     length_mean, length_std, distance_mean, distance_std = map(float, arrays[name.replace("scores", "scale")])
-    return Reference((length_mean, length_std), (distance_mean, distance_std), arrays[name].astype(np.float32))
+    means_and_stds = np.array([length_mean, length_std, distance_mean, distance_std])
+    if not np.isfinite(means_and_stds).all() or min(length_std, distance_std) <= 0:
+        raise ValueError("expected finite means, and standard deviations above 0")
+    scores = _check_numbers(arrays[name].astype(np.float32), 1)
+    if (np.diff(scores) < 0).any():
+        raise ValueError("expected scores in ascending order")
+    return Reference((length_mean, length_std), (distance_mean, distance_std), scores)
 
 
 def _checksum(path: Path) -> str:

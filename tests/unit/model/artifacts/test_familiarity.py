@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
@@ -66,6 +67,37 @@ def test_a_damaged_file_is_named_with_its_checksum(copied: Artifact) -> None:
 def test_a_small_file_of_very_many_numbers_is_refused(copied: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_familiarity(copied) is not None
     monkeypatch.setattr("model.artifacts.familiarity.MAX_UNPACKED_BYTES", 1000)
+    with pytest.raises(ArtifactError, match="isn't familiarity data"):
+        read_familiarity(copied)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("projection", np.zeros(512)),
+        ("projection", np.full((512, 4), np.nan)),
+        ("class_means", np.zeros((0, 4))),
+        ("class_means", np.full((3, 4), np.inf)),
+        ("scores_10", np.zeros(0)),
+        ("scores_10", np.zeros((2, 2))),
+        ("scores_10", np.array([0, np.nan])),
+        ("scores_10", np.array([0, 2, 1])),
+        ("scale_10", np.array([0, 1, 0])),
+        ("scale_10", np.array([0, 0, 0, 1])),
+        ("scale_10", np.array([0, 1, 0, -1])),
+        ("scale_10", np.array([np.nan, 1, 0, 1])),
+    ],
+)
+def test_numbers_that_no_calibration_writes_are_refused(
+    copied: Artifact, name: str, value: NDArray[np.float64]
+) -> None:
+    path = copied.path / FAMILIARITY
+    with np.load(path) as file:
+        arrays = dict(file)
+    assert name in arrays
+    np.savez_compressed(path, **arrays)
+    assert read_familiarity(copied) is not None
+    np.savez_compressed(path, **arrays | {name: value})
     with pytest.raises(ArtifactError, match="isn't familiarity data"):
         read_familiarity(copied)
 
