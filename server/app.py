@@ -16,11 +16,11 @@ from starlette.types import ASGIApp
 from model.exceptions import InvalidRequestError
 from server import error_handlers
 from server.api_reference.page import add_api_reference
+from server.body_limits import BodyLimitMiddleware
 from server.content_encoding import ContentEncodingMiddleware
 from server.dependencies import require_read, require_same_origin
 from server.forwarded import ForwardedMiddleware
 from server.gauges import GaugeCollector
-from server.limits import BodyLimitMiddleware
 from server.middleware import (
     AccessLogMiddleware,
     HeadMiddleware,

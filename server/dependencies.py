@@ -9,11 +9,11 @@ from fastapi import Depends, Path, Query, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials
 
 from index.entries import MAX_ID
+from server.body_limits import MAX_PATCH_BYTES
 from server.deadlines import TIMEOUT_HEADER, parse_deadline
 from server.exceptions import ForbiddenError
 from server.fairness import client_at
 from server.json_body import parse_json
-from server.limits import MAX_PATCH_BYTES
 from server.loaded_model import LoadedModel
 from server.parameters import P, known_parameters, merge_parameters
 from server.request_context import RequestContext

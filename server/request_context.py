@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from index.protocol import Index
 from index.search import Query
 from model.images.info import DecodedImage
+from server.admission import BodyQuota
 from server.deadlines import run_until_deadline
 from server.exceptions import OverloadedError
-from server.limits import BodyQuota
 from server.loaded_model import LoadedModel
 from server.service import Service
 from server.timing import Timings

@@ -15,11 +15,11 @@ from typing import NamedTuple
 from model.images.crops import TEN_CROP
 from model.images.limits import ImageLimits
 from model.runtime import available_cpus
+from server.admission import Admission
 from server.exceptions import ReloadError
 from server.fairness import RateLimit, Turns
 from server.folder_sync import FolderSync
 from server.index_job import IndexJob
-from server.limits import Admission
 from server.loaded_model import LoadedModel
 from server.metrics import Metrics
 from server.security import Keys

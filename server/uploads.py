@@ -12,9 +12,9 @@ from typing import Any
 
 from fastapi import Request
 
+from server.admission import BodyQuota
 from server.exceptions import BodyTooLargeError, InvalidBodyError, MissingBodyError, RequestTimeoutError
 from server.json_body import parse_json
-from server.limits import BodyQuota
 from server.multipart import Part, check_text_bytes, parse_form
 from server.parameters import check_names
 

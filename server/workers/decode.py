@@ -12,7 +12,7 @@ from model.images.info import DecodedImage
 from model.images.limits import ImageLimits
 from model.images.preprocess import decode_image
 from model.runtime import available_cpus
-from server.limits import MemoryBudget
+from server.workers.memory_budget import MemoryBudget
 from server.workers.threads import ThreadPool
 
 

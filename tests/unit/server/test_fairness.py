@@ -13,10 +13,10 @@ from starlette.testclient import TestClient
 
 from model.artifacts.artifact import Artifact
 from model.images.crops import TEN_CROP
+from server.admission import Admission
 from server.app import create_app
 from server.exceptions import OverloadedError, RateLimitedError
 from server.fairness import FairQueue, RateLimit, Turns, client_at, fits_share
-from server.limits import Admission
 from server.service import Service
 from server.settings import Settings
 from server.workers.inference import InferenceJob

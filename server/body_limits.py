@@ -1,0 +1,50 @@
+"""Limits of request bodies: their size, and the time in which they must arrive."""
+
+from __future__ import annotations
+
+import asyncio
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.exceptions import BodyTooLargeError, RequestTimeoutError
+
+MAX_PATCH_BYTES = 32_768
+"""Size of a PATCH body."""
+
+
+class BodyLimitMiddleware:
+    """Bounds all bodies in size and time. The framework reads PATCH bodies before it checks the API key.
+
+    Whoever reads the body gets BodyTooLargeError or RequestTimeoutError.
+    """
+
+    def __init__(self, app: ASGIApp, timeout: float, max_bytes: int) -> None:
+        self.app, self.timeout, self.max_bytes = app, timeout, max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            limit = min(MAX_PATCH_BYTES, self.max_bytes) if scope["method"] == "PATCH" else self.max_bytes
+            receive = _LimitedBody(receive, self.timeout, limit).receive
+        await self.app(scope, receive, send)
+
+
+class _LimitedBody:
+    """One body, received within limits."""
+
+    def __init__(self, receive: Receive, timeout: float, max_bytes: int) -> None:
+        self._receive, self._timeout, self._max_bytes = receive, timeout, max_bytes
+        self._end, self._size, self._more = asyncio.get_running_loop().time() + timeout, 0, True
+
+    async def receive(self) -> Message:
+        if not self._more:
+            return await self._receive()
+        try:
+            async with asyncio.timeout_at(self._end):
+                message = await self._receive()
+        except TimeoutError:
+            raise RequestTimeoutError(f"request body not received within {self._timeout:g} s") from None
+        self._size += len(message.get("body", b""))
+        self._more = message.get("more_body", False)
+        if self._size > self._max_bytes:
+            raise BodyTooLargeError(f"request body too large: the limit is {self._max_bytes:,} bytes")
+        return message

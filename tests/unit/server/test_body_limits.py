@@ -1,0 +1,42 @@
+"""Limits of bodies: the size and time of JSON bodies, which are read before the API key is checked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+
+import pytest
+from starlette.testclient import TestClient
+from starlette.types import Message, Receive, Scope, Send
+
+from server.body_limits import MAX_PATCH_BYTES, BodyLimitMiddleware
+from server.exceptions import RequestTimeoutError
+
+
+def test_a_long_one_is_refused_as_it_comes(client: TestClient) -> None:
+    def body() -> Iterator[bytes]:
+        for _ in range(1000):
+            yield bytes(1000)
+
+    answer = client.patch("/images/1", content=body(), headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
+    long = json.dumps({"label": "x" * 200}) + " " * (MAX_PATCH_BYTES - 300)
+    answer = client.patch("/images/1", content=long, headers={"Content-Type": "application/json"})
+    assert answer.status_code != 413
+
+
+def test_a_slow_one_is_given_up() -> None:
+    async def reads(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive())["more_body"]:
+            pass
+
+    async def slowly() -> Message:
+        await asyncio.sleep(0.03)
+        return {"type": "http.request", "body": b" ", "more_body": True}
+
+    async def send(message: Message) -> None: ...
+
+    app = BodyLimitMiddleware(reads, 0.2, 1000)
+    with pytest.raises(RequestTimeoutError):
+        asyncio.run(app({"type": "http", "method": "PATCH"}, slowly, send))
