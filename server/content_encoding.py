@@ -20,27 +20,27 @@ from server.exceptions import InvalidBodyError, UnsupportedEncodingError
 
 MAX_CHUNK_BYTES = 256 * 1024
 """Decompressed at once, so that other requests are not kept waiting."""
-MAX_SMALL_FILES = 1000
-MIN_FILE_BYTES = 256
-"""A body may be several compressed files, one after the other. Each costs time, also an empty one: of more than
-MAX_SMALL_FILES the mean must be MIN_FILE_BYTES."""
+MAX_SMALL_MEMBERS = 1000
+MIN_MEMBER_BYTES = 256
+"""A body may have several members (gzip) or frames (zstd), one after the other. Each costs time, also an empty one: of
+more than MAX_SMALL_MEMBERS the mean must be MIN_MEMBER_BYTES."""
 
 
 class Decompressor(ABC):
-    """Compressed data as it arrives; files one after the other are one. `complete`: whether it may end here."""
+    """Compressed data as it arrives, of one or more members. `complete`: whether it may end here."""
 
     def __init__(self) -> None:
         self.complete = False
         self._current = self.start()
-        self._num_files, self._num_bytes = 1, 0
+        self._num_members, self._num_bytes = 1, 0
 
     @abstractmethod
     def start(self) -> Any:
-        """The library's decompressor of the next file; it has `eof` and `unused_data`."""
+        """The library's decompressor of the next member; it has `eof` and `unused_data`."""
 
     @abstractmethod
     def decompress(self, data: bytes) -> Iterator[bytes]:
-        """The decompressed bytes of the next part of a file, at most MAX_CHUNK_BYTES at a time."""
+        """The decompressed bytes of the next part of a member, at most MAX_CHUNK_BYTES at a time."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """The decompressed bytes of the next part, at most MAX_CHUNK_BYTES at a time. Raises InvalidBodyError."""
@@ -53,11 +53,11 @@ class Decompressor(ABC):
 
     def _start_next(self) -> None:
         self._current, self.complete = self.start(), False
-        self._num_files += 1
-        if self._num_files > MAX_SMALL_FILES and self._num_bytes < MIN_FILE_BYTES * self._num_files:
+        self._num_members += 1
+        if self._num_members > MAX_SMALL_MEMBERS and self._num_bytes < MIN_MEMBER_BYTES * self._num_members:
             raise InvalidBodyError(
-                f"the body is compressed in {self._num_files:,} files of less than {MIN_FILE_BYTES:,} bytes: compress "
-                "it in one"
+                f"the body consists of {self._num_members:,} gzip members or zstd frames of less than "
+                f"{MIN_MEMBER_BYTES:,} bytes on average: compress it as one"
             )
 
 
