@@ -125,11 +125,11 @@ class _Waiter:
         self.turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
 
-class Turns:
+class FairSemaphore:
     """A semaphore at which clients take turns. Only the event loop calls it."""
 
-    def __init__(self, places: int) -> None:
-        self._free = places
+    def __init__(self, permits: int) -> None:
+        self._free = permits
         self._waiting: FairQueue[_Waiter] = FairQueue()
 
     @property
@@ -142,7 +142,7 @@ class Turns:
 
     @asynccontextmanager
     async def take(self, client: str) -> AsyncIterator[None]:
-        """Hold one of the places for a block."""
+        """Hold a permit for a block."""
         if self._free:
             self._free -= 1
         else:

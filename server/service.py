@@ -17,7 +17,7 @@ from model.images.limits import ImageLimits
 from model.runtime import available_cpus
 from server.admission import Admission
 from server.exceptions import ReloadError
-from server.fairness import RateLimit, Turns
+from server.fairness import FairSemaphore, RateLimit
 from server.folder_sync import FolderSync
 from server.index_job import IndexJob
 from server.loaded_model import LoadedModel
@@ -73,7 +73,7 @@ class Service:
         self.current = LoadedModel(settings, self.metrics.observe_batch)
         limits = ImageLimits(max_pixels=settings.max_pixels)
         self.decoder = DecodePool(limits)
-        self.decode_turns = Turns(2 * available_cpus())
+        self.decode_turns = FairSemaphore(2 * available_cpus())
         self.readers = ThreadPool(READ_THREADS, "read")
         self.writers = WritePool(WRITE_THREADS, "write", MAX_WORK_PER_THREAD * WRITE_THREADS)
         self.file_readers = ThreadPool(FILE_THREADS, "file", MAX_WORK_PER_THREAD * FILE_THREADS)

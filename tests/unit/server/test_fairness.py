@@ -16,7 +16,7 @@ from model.images.crops import TEN_CROP
 from server.admission import Admission
 from server.app import create_app
 from server.exceptions import OverloadedError, RateLimitedError
-from server.fairness import FairQueue, RateLimit, Turns, client_at, fits_share
+from server.fairness import FairQueue, FairSemaphore, RateLimit, client_at, fits_share
 from server.service import Service
 from server.settings import Settings
 from server.workers.inference import InferenceJob
@@ -89,7 +89,7 @@ def test_a_flood_leaves_places_and_bytes_for_others() -> None:
 
 def test_turns_at_the_decoder() -> None:
     async def run() -> list[str]:
-        turns, order = Turns(1), list[str]()
+        turns, order = FairSemaphore(1), list[str]()
 
         async def work(client: str, seconds: float = 0) -> None:
             async with turns.take(client):
@@ -112,7 +112,7 @@ def test_turns_at_the_decoder() -> None:
 
 def test_a_turn_that_comes_too_late_is_passed_on() -> None:
     async def run() -> None:
-        turns = Turns(1)
+        turns = FairSemaphore(1)
         async with turns.take("a"):
             waiting = asyncio.create_task(turns.take("b").__aenter__())
             await asyncio.sleep(0)
@@ -195,11 +195,11 @@ def test_who_a_client_is(address: str, client: str) -> None:
 
 
 @pytest.mark.parametrize("cancelled_at_once", [slice(0, None), slice(1, None), slice(0, None, 2)])
-def test_waiters_that_are_cancelled_at_once_lose_no_place(cancelled_at_once: slice) -> None:
+def test_waiters_that_are_cancelled_at_once_lose_no_permit(cancelled_at_once: slice) -> None:
     """As those of one request of many images, of which one fails."""
 
     async def run() -> tuple[int, int]:
-        turns = Turns(2)
+        turns = FairSemaphore(2)
 
         async def work() -> None:
             async with turns.take("a"):
