@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from alexnet.image_files import read_batches
 from model.artifacts.artifact import Artifact, Label
-from model.artifacts.familiarity import UNFAMILIAR_SHARE, Familiarity, read_familiarity
+from model.artifacts.familiarity import UNFAMILIAR_QUANTILE, Familiarity, read_familiarity
 from model.datasets.listing import Skipped
 from model.images.crops import CROP_IDS
 from model.images.limits import DEFAULT_LIMITS, ImageLimits
@@ -35,7 +35,7 @@ class Classification:
     """The most probable classes of an image, most probable first.
 
     `familiarity`: the share of held-out images that are less like the training images; `familiar`: whether that is at
-    least `UNFAMILIAR_SHARE`. Both None if the artifact has no familiarity data.
+    least `UNFAMILIAR_QUANTILE`. Both None if the artifact has no familiarity data.
     """
 
     predictions: list[Prediction]
@@ -85,5 +85,5 @@ def to_classification(
     predictions = [
         Prediction(int(i), labels[i].id, labels[i].name, float(probabilities[i])) for i in top_k(probabilities, top)
     ]
-    share = None if familiarity is None else familiarity.share(feature, crops)
-    return Classification(predictions, share, None if share is None else share >= UNFAMILIAR_SHARE)
+    quantile = None if familiarity is None else familiarity.quantile(feature, crops)
+    return Classification(predictions, quantile, None if quantile is None else quantile >= UNFAMILIAR_QUANTILE)

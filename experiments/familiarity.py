@@ -30,7 +30,7 @@ from experiments import command
 from experiments.results import today, write_report
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
-from model.artifacts.familiarity import UNFAMILIAR_SHARE, Familiarity, read_familiarity
+from model.artifacts.familiarity import UNFAMILIAR_QUANTILE, Familiarity, read_familiarity
 from model.datasets.image_files import read_image_file
 from model.exceptions import ArtifactError, InvalidRequestError
 from model.images.contract import ImageContract
@@ -155,7 +155,7 @@ def create_scores(training: Outputs, labels: NDArray[np.int64], familiarity: Fam
         "energy": lambda o: o.logits.max(1) + np.log(np.exp(o.logits - o.logits.max(1, keepdims=True)).sum(1)),
         "feature length": lambda o: np.linalg.norm(o.features, axis=1),
         "deviation of the feature length": lambda o: (
-            -np.abs(familiarity.measure(o.features)[0] - familiarity.references[1].length[0])
+            -np.abs(familiarity.measure(o.features)[0] - familiarity.references[1].log_length_stats[0])
         ),
         "nearest class mean, cosine": lambda o: (_unit(o.features) @ means.T).max(1),
         "nearest class mean, Mahalanobis": lambda o: -familiarity.measure(o.features)[1],
@@ -187,8 +187,8 @@ def measure(
 
     def measure_unfamiliar(outputs: Outputs, crops: int) -> float:
         features = outputs.features if crops == 1 else outputs.ten_crop_features
-        shares = np.array([familiarity.share(feature, crops) for feature in features], np.float64)
-        return round(float((shares < UNFAMILIAR_SHARE).mean()), 4)
+        quantiles = np.array([familiarity.quantile(feature, crops) for feature in features], np.float64)
+        return round(float((quantiles < UNFAMILIAR_QUANTILE).mean()), 4)
 
     def score_ten_crops(outputs: Outputs) -> Array:
         return familiarity.scores(outputs.ten_crop_features, 10)

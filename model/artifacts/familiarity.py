@@ -3,7 +3,7 @@
 Two things tell: the *length* of the feature, which is neither much larger nor much smaller than for held-out images,
 and its *direction*, by its distance to the nearest class mean: the Mahalanobis distance with a covariance that the
 classes share (Lee et al. 2018), among the first principal components. Each counts in standard deviations of held-out
-images, and an image is as familiar as the share of held-out images that are further off in the sum.
+images, and the familiarity of an image is the share of held-out images that are further off in the sum: its quantile.
 `training.evaluation.familiarity` fits it; familiarity.npz in the artifact keeps it, in some 1.2 MB for 621 classes.
 """
 
@@ -22,8 +22,8 @@ from model.exceptions import ArtifactError
 from model.files import sha256_of
 
 FAMILIARITY = "familiarity.npz"
-UNFAMILIAR_SHARE = 0.02
-"""An image is unfamiliar if a smaller share of the held-out images is less familiar: so 2 % of these would be."""
+UNFAMILIAR_QUANTILE = 0.02
+"""An image is unfamiliar if it is below this quantile of the held-out images, of which 2 % are so."""
 MIN_LENGTH = 1e-9
 MAX_UNPACKED_BYTES = 2**28
 
@@ -35,8 +35,8 @@ class Reference:
     """Held-out images with one number of crops: mean and standard deviation of the logarithm of their features' length
     and of their features' distance to the nearest class, and all scores (M,), lowest first."""
 
-    length: tuple[float, float]
-    distance: tuple[float, float]
+    log_length_stats: tuple[float, float]
+    distance_stats: tuple[float, float]
     scores: Array
 
 
@@ -52,7 +52,7 @@ class Familiarity:
     class_means: Array
     references: dict[int, Reference]
 
-    def share(self, feature: Array, crops: int) -> float | None:
+    def quantile(self, feature: Array, crops: int) -> float | None:
         """The share of held-out images that are less familiar, 0 to 1, for one (dim,) feature.
 
         `crops`: how many it is the mean of; None if held-out images weren't measured with as many.
@@ -66,7 +66,8 @@ class Familiarity:
         """(M,): higher for more familiar features (M, dim), which are means over so many `crops`."""
         reference = self.references[crops]
         lengths, distances = self.measure(features)
-        (length_mean, length_std), (distance_mean, distance_std) = reference.length, reference.distance
+        length_mean, length_std = reference.log_length_stats
+        distance_mean, distance_std = reference.distance_stats
         scores: Array = -np.abs(lengths - length_mean) / length_std - (distances - distance_mean) / distance_std
         return scores
 
@@ -88,7 +89,7 @@ class Familiarity:
         }
         for crops, reference in self.references.items():
             arrays[f"scores_{crops}"] = reference.scores
-            arrays[f"scale_{crops}"] = np.array([*reference.length, *reference.distance])
+            arrays[f"scale_{crops}"] = np.array([*reference.log_length_stats, *reference.distance_stats])
         with path.open("wb") as file:
             np.savez_compressed(file, **arrays)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from model.artifacts.artifact import Label
-from model.artifacts.familiarity import UNFAMILIAR_SHARE
+from model.artifacts.familiarity import UNFAMILIAR_QUANTILE
 from model.exceptions import InvalidImageError
 from model.images.crops import CROP_IDS
 from model.runtime import top_k
@@ -65,13 +65,13 @@ async def _classify_image(context: RequestContext, data: bytes, top: int, crops:
     assert result.probabilities is not None
     loaded_model = context.loaded_model
     familiarity = loaded_model.familiarity
-    share = None if familiarity is None else familiarity.share(result.features[0], len(crops))
+    quantile = None if familiarity is None else familiarity.quantile(result.features[0], len(crops))
     return ClassifyResponse(
         model=ModelRef.of(loaded_model.artifact),
         image=ImageInfo.of(image),
         predictions=_top_predictions(result.probabilities[0], top, loaded_model.artifact.labels),
-        familiarity=share,
-        familiar=None if share is None else share >= UNFAMILIAR_SHARE,
+        familiarity=quantile,
+        familiar=None if quantile is None else quantile >= UNFAMILIAR_QUANTILE,
     )
 
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import LABELS, NETWORK, NETWORK_FILES, Artifact, Calibration, Manifest
-from model.artifacts.familiarity import FAMILIARITY, UNFAMILIAR_SHARE
+from model.artifacts.familiarity import FAMILIARITY, UNFAMILIAR_QUANTILE
 from model.artifacts.writer import publish, utc_now
 from model.exceptions import ArtifactError, DatasetError
 from model.images.contract import ImageContract
@@ -36,8 +36,8 @@ from training.loop.status import stage
 
 MAX_VALIDATION_IMAGES, MAX_TRAINING_IMAGES = 1_000, 10_000
 """So that it takes minutes, also where there are a million images."""
-MIN_VALIDATION_IMAGES = round(1 / UNFAMILIAR_SHARE)
-"""With fewer, the share of images that are less familiar can't be told as finely as `UNFAMILIAR_SHARE`."""
+MIN_VALIDATION_IMAGES = round(1 / UNFAMILIAR_QUANTILE)
+"""With fewer, the share of images that are less familiar can't be told as finely as `UNFAMILIAR_QUANTILE`."""
 
 
 def calibrate(

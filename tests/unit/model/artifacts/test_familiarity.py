@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
-from model.artifacts.familiarity import FAMILIARITY, UNFAMILIAR_SHARE, read_familiarity
+from model.artifacts.familiarity import FAMILIARITY, UNFAMILIAR_QUANTILE, read_familiarity
 from model.exceptions import ArtifactError
 from model.files import sha256_of
 from model.images.crops import CROP_IDS
@@ -34,11 +34,11 @@ def test_noise_is_unfamiliar_and_the_classes_are_not(artifact: Artifact, model: 
     drawn = [decode_image(encode(draw(kind, generator))).pixels for kind in ("circles", "checks", "stripes") * 4]
     noise = generator.integers(0, 256, (4, 256, 256, 3), np.uint8)
     known, unknown = (
-        np.array([familiarity.share(feature, crops) for feature in model.features(images, CROP_IDS[crops])], float)
+        np.array([familiarity.quantile(feature, crops) for feature in model.features(images, CROP_IDS[crops])], float)
         for images in (np.stack(drawn), noise)
     )
     assert np.median(known) > 0.2
-    assert unknown.max() < UNFAMILIAR_SHARE
+    assert unknown.max() < UNFAMILIAR_QUANTILE
 
 
 def test_an_artifact_without_it(artifact: Artifact) -> None:

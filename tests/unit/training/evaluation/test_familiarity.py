@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.artifacts.familiarity import UNFAMILIAR_SHARE, Familiarity
+from model.artifacts.familiarity import UNFAMILIAR_QUANTILE, Familiarity
 from training.evaluation.familiarity import fit_familiarity
 
 DIM, CLASSES = 96, 6
@@ -29,16 +29,16 @@ def fitted() -> Familiarity:
     return fit_familiarity(*draw(600, 1), {1: draw(300, 2)[0]})
 
 
-def shares(fitted: Familiarity, features: np.ndarray) -> np.ndarray:
-    return np.array([fitted.share(feature, 1) for feature in features])
+def quantiles(fitted: Familiarity, features: np.ndarray) -> np.ndarray:
+    return np.array([fitted.quantile(feature, 1) for feature in features])
 
 
 def test_is_the_share_of_held_out_images_that_are_less_familiar(fitted: Familiarity) -> None:
-    own = shares(fitted, draw(400, 3)[0])
+    own = quantiles(fitted, draw(400, 3)[0])
     assert own.min() >= 0
     assert own.max() <= 1
     assert np.mean(own) == pytest.approx(0.5, abs=0.08)
-    assert np.mean(own < UNFAMILIAR_SHARE) < 0.06
+    assert np.mean(own < UNFAMILIAR_QUANTILE) < 0.06
 
 
 @pytest.mark.parametrize("kind", ["other direction", "too long", "too short", "nothing"])
@@ -50,11 +50,11 @@ def test_other_features_are_unfamiliar(fitted: Familiarity, kind: str) -> None:
         "too short": features / 3,
         "nothing": 0 * features,
     }[kind]
-    assert np.mean(shares(fitted, others) < UNFAMILIAR_SHARE) > 0.9
+    assert np.mean(quantiles(fitted, others) < UNFAMILIAR_QUANTILE) > 0.9
 
 
 def test_only_for_crops_that_were_measured(fitted: Familiarity) -> None:
-    assert fitted.share(draw(1, 6)[0][0], 10) is None
+    assert fitted.quantile(draw(1, 6)[0][0], 10) is None
 
 
 @pytest.mark.parametrize("count", [1, 2, 7])
