@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.artifacts import artifact as artifacts
-from model.artifacts.artifact import Artifact
+from model.artifacts.artifact import Artifact, Measurement
 from model.artifacts.intervals import format_interval, wilson_interval
 from model.artifacts.weights import read_weights
 from model.datasets.names import path_shower
@@ -127,11 +127,11 @@ def write_report(
     """
     write_tables(folder, predictions, dataset.labels)
     check = check_images(dataset, cache.traits, cache.skipped, cache.copies)
-    records = read_metrics(folder)
+    records, split = read_metrics(folder), dataset.held_out_split
     summary = Summary(
         artifact=artifact,
-        measured=artifact.manifest.measurements[-1],
-        split=dataset.held_out_split,
+        measured=predictions.measurements(f"{dataset.split_description}, {split}", dataset.groupings)[-1],
+        split=split,
         baselines=[*read_baselines(folder), _frequent(dataset, check)],
         check=check,
         epochs=len(records),
@@ -143,7 +143,7 @@ def write_report(
     )
     summary.write(folder)
     names = [label.name for label in dataset.labels]
-    rows = cache.rows(dataset, dataset.held_out_split)
+    rows = cache.rows(dataset, split)
     gallery = _Gallery(predictions, names, cache, rows, artifact.image_contract)
     sections = [
         *_first_screen(summary, config, folder),
@@ -258,24 +258,31 @@ def _caption(contract: ImageContract) -> str:
 
 
 def _error_table(artifact: Artifact) -> str:
+    measurements = artifact.manifest.measurements
+    groups = list(dict.fromkeys(name for m in measurements for name in m.groups))
     rows = [
         (
             f"{m.split}, {count_of(m.num_images, 'image')}",
             f"{m.crops}",
+            m.precision,
             percent(m.top1_error, m.top1_interval),
             percent(m.top5_error, m.top5_interval),
             percent(m.balanced_accuracy, m.balanced_accuracy_interval),
-            *(percent(accuracy, wilson_interval(accuracy, m.num_images)) for accuracy in m.groups.values()),
+            *(_group_accuracy(m, name) for name in groups),
         )
-        for m in artifact.manifest.measurements
+        for m in measurements
     ]
-    groups = [f"right by {name}" for name in artifact.manifest.measurements[-1].groups]
-    titles = ("images", "crops", "top-1 error", "top-5 error", "balanced accuracy", *groups)
+    errors = ("top-1 error", "top-5 error", "balanced accuracy", *(f"right by {name}" for name in groups))
     note = (
         "In parentheses: 95 % intervals, as far as the number of images tells. Balanced accuracy is the mean of the "
         "classes' recalls."
     )
-    return table(titles, rows) + paragraph(note, "faint")
+    return table(("images", "crops", "precision", *errors), rows) + paragraph(note, "faint")
+
+
+def _group_accuracy(measurement: Measurement, name: str) -> str:
+    accuracy = measurement.groups.get(name)
+    return "" if accuracy is None else percent(accuracy, wilson_interval(accuracy, measurement.num_images))
 
 
 def _baseline_section(summary: Summary) -> str:

@@ -74,6 +74,28 @@ def test_a_report_is_rewritten_with_the_split_of_its_run(
     assert "the center square, reduced to 48 pixels and enlarged again." in (copy / "report.html").read_text()
 
 
+def test_errors_of_another_precision_are_not_the_network_s(
+    run: Path, artifact: Artifact, images: Path, tmp_path: Path
+) -> None:
+    """As of an artifact that `alexnet quantize` added int8 to: they come last in its manifest."""
+    copy = Path(shutil.copytree(run, tmp_path / "run"))
+    config = json.loads((copy / "config.json").read_text())
+    config["environment"] |= {"home": str(tmp_path), "data": str(images)}  # it may be trained by an earlier process
+    (copy / "config.json").write_text(json.dumps(config))
+    quantized = Path(shutil.copytree(artifact.path, tmp_path / "quantized"))
+    manifest = json.loads((quantized / "manifest.json").read_text())
+    right = round((1 - manifest["measurements"][-1]["top1_error"]) * manifest["measurements"][-1]["num_images"])
+    worse = {"precision": "int8", "top1_error": 0.987, "top1_interval": [0.9, 1.0]}
+    manifest["measurements"].append(manifest["measurements"][-1] | worse)
+    (quantized / "manifest.json").write_text(json.dumps(manifest))
+    page = rewrite_report(copy, quantized).read_text()
+    data = json.loads((copy / "report.json").read_text())
+    assert data["num_right"] == right
+    assert data["result"].startswith(f"{right} of ")
+    assert f"<td>float32<td>{100 * artifact.manifest.measurements[-1].top1_error:.1f}&nbsp;% (" in page
+    assert "<td>int8<td>98.7&nbsp;% (" in page
+
+
 def test_a_range_test_is_drawn() -> None:
     test = find_rate([1e-4, 1e-3, 1e-2, 1e-1], [2.0, 1.5, 1.0, 9.0])
     (axes,) = figures.draw_range_test(test).axes
