@@ -144,9 +144,10 @@ def calibrate_artifact(
 ) -> Artifact:
     """Publish the artifact at `path` once more, calibrated on the data that it was trained on.
 
-    On at most `max_images` validation images; calibration and errors are measured on as many held-out images. The new
-    version has the same weights, so features and codes stay; its int8 network, if any, is left out. Raises DatasetError
-    if `data` has other classes or another split, and ArtifactError if the artifact isn't in a folder of its name.
+    On at most `max_images` validation images; calibration and errors are measured on as many held-out images, and take
+    the place of those that were measured with the temperature before. The new version has the same weights, so features
+    and codes stay; its int8 network, if any, is left out. Raises DatasetError if `data` has other classes or another
+    split, and ArtifactError if the artifact isn't in a folder of its name.
     """
     artifact = artifacts.load(path)
     root = _artifacts_folder(artifact)
@@ -169,13 +170,14 @@ def calibrate_artifact(
             predictions = predict(model, batches, len(images), temperature=calibration.temperature)
         drawn = "" if len(images) == len(dataset.splits()[held_out]) else f", {len(images):,} drawn at random"
         measured = predictions.measurements(f"{dataset.split_description}, {held_out}{drawn}", dataset.groupings)
-        replaced = {(m.split, m.crops) for m in measured}
-        others = [m for m in artifact.manifest.measurements if m.precision == "float32"]
-        kept = [m for m in others if (m.split, m.crops) not in replaced]
+        kept = [m for m in artifact.manifest.measurements if m.published]
         update = {"created": utc_now(), "measurements": [*kept, *measured], "calibration": calibration}
         return artifact.manifest.model_copy(update=update)
 
     calibrated = publish(root, artifact.manifest.name, artifact.labels, write)
+    if before := [m for m in artifact.manifest.measurements if not m.published]:
+        kept_in = f"version {artifact.manifest.version} keeps"
+        log(f"left out: {count_of(len(before), 'measurement')} with the temperature before, which {kept_in}")
     if NETWORK_FILES["int8"] in artifact.manifest.files:
         log("the int8 network is left out: add it again with `alexnet quantize`")
     log(format_measurements(calibrated.manifest.measurements))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from model.artifacts import artifact as artifacts
-from model.artifacts.artifact import Artifact
+from model.artifacts.artifact import MANIFEST, Artifact
 from model.artifacts.familiarity import FAMILIARITY, read_familiarity
 from model.artifacts.weights import read_weights
 from model.exceptions import ArtifactError, DatasetError
@@ -56,8 +56,23 @@ def test_a_published_artifact_becomes_the_next_version(
     before, after = (read_weights(one)[1] for one in (artifact, again))
     assert all(np.array_equal(before[name], after[name]) for name in before)
     assert len(again.manifest.measurements) == len(artifact.manifest.measurements)
+    assert "left out: 2 measurements with the temperature before, which version 1 keeps" in lines
     with pytest.raises(DatasetError, match="expected the artifact's classes"):
         calibrate_artifact(source, "elpv", None, (), 1000, "cpu", lines.append)
+
+
+def test_errors_with_the_temperature_before_are_left_out(artifact: Artifact, images: Path, tmp_path: Path) -> None:
+    """Those of all held-out images, too, where only some are measured again; but what a publisher reports stays."""
+    source = Path(shutil.copytree(artifact.path, tmp_path / "patterns" / "1"))
+    first, second = artifact.manifest.measurements
+    published = second.model_copy(update={"published": True})
+    manifest = artifact.manifest.model_copy(update={"measurements": [published, first, second]})
+    (source / MANIFEST).write_text(manifest.model_dump_json())
+    again = calibrate_artifact(source, str(images), None, (), 6, "cpu", lambda line: None)
+    measurements = again.manifest.measurements
+    assert [(m.num_images, m.crops, m.published) for m in measurements] == [
+        (second.num_images, 10, True), (6, 1, False), (6, 10, False)
+    ]  # fmt: skip
 
 
 def test_indexes_of_earlier_versions_are_named(artifact: Artifact, images: Path, tmp_path: Path) -> None:
