@@ -4,21 +4,36 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
 
 from model.runtime import available_cpus
 
+DISTRIBUTION = "alexnet-server"
+SOURCE = "training/publish/provenance.py"
+"""This file, below the root of its repository."""
+
 
 def commit() -> str:
-    """The commit of the source tree, with `+` if files were changed; `unknown` outside a repository."""
-    command = ["git", "describe", "--always", "--abbrev=12", "--dirty=+"]
+    """The commit of the source tree, with `+` if files were changed. Outside this program's repository, as where it is
+    installed in an environment inside another one: "version X.Y.Z", or "unknown" where it isn't installed."""
     try:
-        process = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+        if _git("ls-files", "--full-name", "--error-unmatch", Path(__file__).name) == SOURCE:
+            return _git("describe", "--always", "--abbrev=12", "--dirty=+")
     except (OSError, subprocess.CalledProcessError):
+        pass  # no git, no repository, or a file that it doesn't track
+    try:
+        return f"version {version(DISTRIBUTION)}"
+    except PackageNotFoundError:
         return "unknown"
-    return process.stdout.strip()
+
+
+def _git(*arguments: str) -> str:
+    """What a command of git says, in the folder of this file."""
+    folder = Path(__file__).parent
+    return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def machine() -> str:
