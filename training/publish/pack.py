@@ -16,14 +16,16 @@ import torch
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
 from model.artifacts.packed import MAX_CONV_LEVEL, MAX_LINEAR_LEVEL, PACKED, pack, write_bundle
+from training.evaluation.baselines import read_baselines, write_baselines
 from training.evaluation.evaluate import format_measurements
 from training.loop.distributed import DistributedContext
-from training.loop.run_directory import CHECKPOINT, RunDirectory
+from training.loop.run_directory import RunDirectory
 from training.loop.runtime import pick_device
 from training.loop.setup import set_up
 from training.loop.trainer import Trainer
 from training.optim.initial_weights import InitialState
 from training.publish.export_run import export_and_publish
+from training.recipes import NEVER
 
 DENSITY, EPOCHS = 0.12, 8
 """By default: the share of the weights of fc6 and fc7 that is kept, and epochs after pruning."""
@@ -48,15 +50,16 @@ def pack_run(
     context = DistributedContext(torch.device(pick_device(config.environment.device)))
     sparse = config.recipe.pruning is not None and density is None
     epochs = (0 if sparse else EPOCHS) if epochs is None else epochs
-    published = None if (run / CHECKPOINT).is_file() else RunDirectory(run).artifact()
+    published = RunDirectory(run).artifact()  # a checkpoint has the last epoch's weights, not always those published
     initial = None if published is None else InitialState.from_published(artifacts.load(published))
     with set_up(config, context, run, initial) as trained, RunDirectory(run / "packing") as packing:
-        if published is not None:  # a finished run keeps no checkpoint
+        write_baselines(packing.path, read_baselines(run))
+        if published is not None:
             trained.epoch = int(artifacts.load(published).manifest.training["epochs"])
         state = keep_pruned(trained) if sparse else prune(trained, DENSITY if density is None else density)
         phases = ((learning_rate, epochs), (learning_rate / 10, epochs // 4))
         for rate, num_epochs in phases:
-            trainer = _fine_tune(trained, packing, state, rate, num_epochs)
+            trainer = fine_tune(trained, packing, state, rate, num_epochs)
             state = trainer.state()
         output.mkdir(parents=True, exist_ok=True)
         note = {
@@ -84,7 +87,8 @@ def keep_pruned(trainer: Trainer) -> dict[str, Any]:
     state, pruning = trainer.state(), trainer.recipe.pruning
     assert pruning is not None
     names = [f"{layer.name}.weight" for layer in trainer.initial.spec.linears if layer.name in pruning.density]
-    return state | {"pruning_masks": {name: (state["weights"][name] != 0).float() for name in names}}
+    masks = {name: (state["weights"][name] != 0).float() for name in names}
+    return state | {"pruning_masks": masks, "densities": {}}  # the trainer's own pruning would replace the masks
 
 
 def prune(trainer: Trainer, density: float) -> dict[str, Any]:
@@ -101,13 +105,14 @@ def prune(trainer: Trainer, density: float) -> dict[str, Any]:
         key: {name: tensor * masks.get(name, 1) for name, tensor in state[key].items()}
         for key in ("weights", "momenta")
     }
-    return state | pruned | {"pruning_masks": masks}
+    return state | pruned | {"pruning_masks": masks, "densities": {}}
 
 
-def _fine_tune(
+def fine_tune(
     trained: Trainer, folder: RunDirectory, state: dict[str, Any], learning_rate: float, epochs: int
 ) -> Trainer:
-    """Train `epochs` more from `state` at a constant learning rate, by a trainer of its own."""
+    """Train `epochs` more from `state` by a trainer of its own, all layers at a constant learning rate, with images as
+    at the end of the run: nothing is mixed."""
     recipe = replace(
         trained.config.recipe,
         epochs=state["epoch"] + epochs,
@@ -118,6 +123,9 @@ def _fine_tune(
         patience=epochs + 1,
         max_drops=0,
         drop_by=(),
+        early_anneal_epoch=NEVER,
+        early_freeze_epoch=NEVER,
+        mixing=None,
         pruning=None,
     )
     config = replace(trained.config, recipe=recipe, environment=replace(trained.config.environment, publish="last"))

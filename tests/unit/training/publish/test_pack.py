@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from model.artifacts.artifact import LABELS, MANIFEST
 from model.artifacts.familiarity import FAMILIARITY
@@ -15,10 +17,61 @@ from model.artifacts.packed import PACKED, unpack
 from model.artifacts.weights import read_weights
 from model.checksums import CHECKSUMS
 from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
+from training.data.cache import build_cache
+from training.data.folders import load_folder
+from training.evaluation.baselines import HOG, NEAREST_NEIGHBOR, Baseline, write_baselines
+from training.loop.distributed import DistributedContext
 from training.loop.metrics import read_metrics
-from training.loop.run_directory import CHECKPOINT
-from training.publish.pack import pack_run
+from training.loop.run_directory import CHECKPOINT, RunDirectory
+from training.loop.trainer import Trainer
+from training.optim.initial_weights import InitialState
+from training.publish.pack import fine_tune, keep_pruned, pack_run
 from training.train import train
+
+
+@pytest.fixture
+def make(few: Path, tmp_path: Path) -> Callable[[str], Trainer]:
+    dataset = load_folder(few)
+    cache = build_cache(dataset, tmp_path / "cache")
+
+    def make_trainer(recipe: str) -> Trainer:
+        config = TrainConfig.create(
+            RecipeOptions(recipe, batch_size=16),
+            NetworkOptions(hidden=16, channels=(4, 8, 8, 8, 8)),
+            environment=Environment(precision="float32", device="cpu"),
+        )
+        context = DistributedContext(torch.device("cpu"))
+        initial = InitialState.create(config, dataset.labels)
+        return Trainer(config, dataset, cache, RunDirectory(tmp_path / recipe), context, initial)
+
+    return make_trainer
+
+
+def test_weights_pruned_in_training_stay_zero(make: Callable[[str], Trainer], tmp_path: Path) -> None:
+    trained = make("photos")
+    trained.engine.prune(1.0)
+    masks = {name: mask.clone() for name, mask in trained.engine.pruning_masks.items()}
+    with RunDirectory(tmp_path / "packing") as packing:
+        tuned = fine_tune(trained, packing, keep_pruned(trained), 0.001, 1)
+    assert tuned.epoch == 1
+    assert masks.keys() == {"fc6.weight", "fc7.weight", "fc8.weight"}
+    for name, mask in masks.items():
+        assert torch.equal((tuned.engine.network.get_parameter(name) != 0).float(), mask), name
+
+
+@pytest.mark.parametrize(("recipe", "epochs"), [("photos", 10), ("source", 91)])
+def test_images_as_at_the_end_of_the_run_and_every_layer_learns(
+    make: Callable[[str], Trainer], tmp_path: Path, recipe: str, epochs: int
+) -> None:
+    """`photos` mixes no images in its last epochs, and `source` shifts no colors; conv1 is frozen there."""
+    trained = make(recipe)
+    trained.epoch = epochs
+    with RunDirectory(tmp_path / "packing") as packing:
+        tuned = fine_tune(trained, packing, trained.state(), 0.001, 1)
+    assert not tuned.mixes
+    assert (tuned.recipe.color_end_epoch < trained.epoch) == (recipe == "source")
+    before, after = (trainer.engine.network.get_parameter("conv1.weight") for trainer in (trained, tuned))
+    assert not torch.equal(before, after)
 
 
 @pytest.mark.slow
@@ -27,15 +80,18 @@ def test_a_run_is_packed(few: Path, tmp_path: Path) -> None:
         RecipeOptions(epochs=1, batch_size=16),
         NetworkOptions(hidden=64, channels=(4, 8, 8, 8, 8)),
         RunOptions(name="few"),
-        Environment(data=str(few), precision="float32", device="cpu", home=tmp_path),
+        Environment(data=str(few), precision="float32", device="cpu", home=tmp_path, keep_checkpoint=True),
     )
     assert train(config) is not None
     (run,) = (tmp_path / "runs").iterdir()
-    assert not (run / CHECKPOINT).exists()  # so it starts from the artifact
+    (run / CHECKPOINT).write_bytes(b"")  # it starts from what was published
+    nearest = Baseline(NEAREST_NEIGHBOR, "test", 0.4, 6, 21)
+    write_baselines(run, [nearest])
     lines: list[str] = []
     artifact = pack_run(run, tmp_path / "packed", 0.25, 4, 0.001, lines.append)
     assert artifact.path == tmp_path / "artifacts" / "few" / "2"
-    assert not list(run.rglob("*.pt"))
+    assert list(run.rglob("*.pt")) == [run / CHECKPOINT]
+    assert [baseline["method"] for baseline in artifact.manifest.training["baselines"]] == [NEAREST_NEIGHBOR, HOG]
     assert [record["learning_rate"] for record in read_metrics(run / "packing")] == [0.001] * 4 + [0.0001]
     for name, values in read_weights(artifact)[1].items():
         share = float((values != 0).mean())
