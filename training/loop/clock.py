@@ -43,16 +43,20 @@ class RunClock:
         return self._epoch_before + (0.0 if self._started is None else time.monotonic() - self._epoch_started)
 
     def progress(self, epoch: int, step: int) -> float:
-        """The share of the run that is over before a step. All processes call it equally often."""
+        """The share of the run that is over before a step; above 1 after its minutes. All processes call it equally
+        often."""
         if self._recipe.minutes:
             return float(self._context.broadcast(self.run_seconds / (60 * self._recipe.minutes)))
-        return (epoch * self._steps_per_epoch + step) / (self._recipe.epochs * self._steps_per_epoch)
+        steps = self._recipe.epochs * self._steps_per_epoch
+        done = epoch * self._steps_per_epoch + step
+        return done / steps if done < steps else 1.0  # a run that became shorter ends the epoch that it is in
 
     def remaining_seconds(self, epoch: int, step: int, steps_per_second: float) -> float:
         """How long the run will still take at this speed."""
         if self._recipe.minutes:
             return max(0.0, 60 * self._recipe.minutes - self.run_seconds)
-        return ((self._recipe.epochs - epoch) * self._steps_per_epoch - step) / steps_per_second
+        epochs = max(self._recipe.epochs - epoch, 1)
+        return (epochs * self._steps_per_epoch - step) / steps_per_second
 
     def state(self) -> dict[str, Any]:
         return {"run_seconds": self.run_seconds, "epoch_seconds": self.epoch_seconds}

@@ -132,9 +132,9 @@ class Trainer:
         """Whether the run isn't over; an epoch that has begun is ended in any case."""
         if self.schedule.finished:
             return False
-        if self.recipe.minutes:
-            return self.step > 0 or self.clock.progress(self.epoch, 0) < 1
-        return self.epoch < self.recipe.epochs
+        if self.step:
+            return True
+        return self.clock.progress(self.epoch, 0) < 1 if self.recipe.minutes else self.epoch < self.recipe.epochs
 
     def _run_epoch(self, metrics: MetricsLog | None) -> None:
         """Train, validate, log and save one epoch, or the rest of one that was stopped."""
@@ -224,7 +224,8 @@ class Trainer:
     def _train(self) -> None:
         """The remaining steps of an epoch."""
         order, totals = self._order(), self.totals
-        title = f"epoch {self.epoch + 1}" + ("" if self.recipe.minutes else f"/{self.recipe.epochs}")
+        is_counted = not self.recipe.minutes and self.epoch < self.recipe.epochs
+        title = f"epoch {self.epoch + 1}" + (f"/{self.recipe.epochs}" if is_counted else "")
         engine, sums = self.engine, torch.zeros(3, dtype=torch.float64, device=self.context.device)
         with epoch_progress(title, len(order), totals.images, self.clock, self.context) as progress:
             for step, sums in engine.run_epoch(order, self.epoch, self.step, self._begin_step, self.mixes):

@@ -26,6 +26,10 @@ def test_progress_by_epochs() -> None:
     run = RunClock(RECIPES["paper"].with_epochs(4), 10, CONTEXT)
     assert [run.progress(*place) for place in ((0, 0), (1, 5), (3, 10))] == [0, 0.375, 1]
     assert run.remaining_seconds(1, 5, 2.0) == 12.5
+    for epochs in (0, 1):  # made shorter when it was resumed: the epoch that had begun is ended
+        shorter = RunClock(RECIPES["paper"].with_epochs(epochs), 10, CONTEXT)
+        assert shorter.progress(1, 5) == 1
+        assert shorter.remaining_seconds(1, 5, 2.0) == 2.5
 
 
 def test_progress_by_minutes_and_seconds_of_earlier_processes(now: list[float]) -> None:

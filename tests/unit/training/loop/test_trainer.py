@@ -199,6 +199,22 @@ def test_a_longer_run_fits_its_schedule(make: Make, tmp_path: Path) -> None:
     assert read_metrics(tmp_path)[1]["learning_rate"] == second["learning_rate"]
 
 
+def test_a_run_that_becomes_shorter_ends_its_begun_epoch(make: Make, tmp_path: Path) -> None:
+    """What is published was validated."""
+
+    class Stopped(Trainer):
+        def _save_within_epoch(self) -> None:
+            self.stop.requested = self.epoch == 1
+            super()._save_within_epoch()
+
+    with pytest.raises(StoppedError, match=r"after 1 step of epoch 2"):
+        make(recipe=options(schedule="cosine", epochs=3, batch_size=6), cls=Stopped).fit()
+    shorter = make(checkpoint(tmp_path), options(schedule="cosine", epochs=1, batch_size=6))
+    shorter.fit()
+    assert (shorter.epoch, shorter.step) == (2, 0)
+    assert [record["epoch"] for record in read_metrics(tmp_path)] == [1, 2]
+
+
 def test_the_best_epoch_s_weights_are_kept(make: Make, tmp_path: Path) -> None:
     class Worse(Trainer):
         """Its validation error rises after the second epoch."""
