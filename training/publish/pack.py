@@ -24,6 +24,7 @@ from training.loop.runtime import pick_device
 from training.loop.setup import set_up
 from training.loop.trainer import Trainer
 from training.optim.initial_weights import InitialState
+from training.optim.pruning import pruning_masks
 from training.publish.export_run import export_and_publish
 from training.recipes import NEVER
 
@@ -92,15 +93,12 @@ def keep_pruned(trainer: Trainer) -> dict[str, Any]:
 
 
 def prune(trainer: Trainer, density: float) -> dict[str, Any]:
-    """The trainer's state with all but the largest weights of fc6 and fc7 set to zero, and masks that keep them so."""
-    state = trainer.state()
-    masks = {}
-    hidden = [layer for layer in trainer.initial.spec.linears if layer.partitioning == "column"]
-    for name in (f"{layer.name}.weight" for layer in hidden):
-        weight = state["weights"][name]
-        kept = max(1, round(density * weight.numel()))
-        threshold = weight.abs().flatten().kthvalue(weight.numel() - kept + 1).values
-        masks[name] = (weight.abs() >= threshold).to(weight.dtype)
+    """The trainer's state with all but the largest weights of fc6 and fc7 set to zero, and masks that keep them so.
+
+    `density`: the share of its weights that each tower keeps, of each of the two layers.
+    """
+    state, spec = trainer.state(), trainer.initial.spec
+    masks = pruning_masks(state["weights"], spec, dict.fromkeys(("fc6", "fc7"), density), spec.towers)
     pruned = {
         key: {name: tensor * masks.get(name, 1) for name, tensor in state[key].items()}
         for key in ("weights", "momenta")

@@ -25,7 +25,7 @@ from training.loop.metrics import read_metrics
 from training.loop.run_directory import CHECKPOINT, RunDirectory
 from training.loop.trainer import Trainer
 from training.optim.initial_weights import InitialState
-from training.publish.pack import fine_tune, keep_pruned, pack_run
+from training.publish.pack import fine_tune, keep_pruned, pack_run, prune
 from training.train import train
 
 
@@ -45,6 +45,20 @@ def make(few: Path, tmp_path: Path) -> Callable[[str], Trainer]:
         return Trainer(config, dataset, cache, RunDirectory(tmp_path / recipe), context, initial)
 
     return make_trainer
+
+
+def test_each_tower_keeps_the_same_share(make: Callable[[str], Trainer]) -> None:
+    """As pruning in training does, whatever the sizes of the towers' weights."""
+    trained = make("small")
+    spec, before = trained.initial.spec, trained.state()["weights"]
+    with torch.no_grad():
+        trained.engine.network.get_parameter("fc6.weight")[:8] *= 10  # the first tower's
+    pruned = prune(trained, 0.25)
+    assert pruned["pruning_masks"].keys() == {"fc6.weight", "fc7.weight"}
+    for name, mask in pruned["pruning_masks"].items():
+        assert [float(half.mean()) for half in mask.chunk(spec.towers)] == [0.25, 0.25], name
+        assert torch.equal(pruned["weights"][name] != 0, mask == 1)
+    assert torch.equal(pruned["weights"]["fc8.weight"], before["fc8.weight"])
 
 
 def test_weights_pruned_in_training_stay_zero(make: Callable[[str], Trainer], tmp_path: Path) -> None:
