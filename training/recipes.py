@@ -112,7 +112,8 @@ class Recipe:
     does so at the latest, so that a short run has its drops, too. `milestones` divides it at the epochs in
     `milestones`; from `color_end_epoch` on there is no color shift, from `early_anneal_epoch` on the layers with
     `anneals_early` (conv1) learn at a tenth, from `early_freeze_epoch` on not at all. These epochs are for a run of
-    `epochs`, and scale with it (`with_epochs`). `cosine` follows half a cosine down to a thousandth.
+    `epochs`, and scale with it (`with_epochs`); a run of `minutes` has none. `cosine` follows half a cosine down to a
+    thousandth.
 
     `crop_group_size`: number of consecutive images that share crop (or box) and mirroring. `shuffle`: a new order each
     epoch. `mean`: subtract the mean `image`, or the mean of each `channel`. `detail`: of the image contract
@@ -166,15 +167,24 @@ class Recipe:
         """Whether anything but an output layer is trained."""
         return bool(self.epochs or self.minutes)
 
+    @property
+    def has_fixed_epochs(self) -> bool:
+        """Whether anything but the end of the run happens at a given epoch."""
+        others = (self.color_end_epoch, self.early_anneal_epoch, self.early_freeze_epoch)
+        return self.schedule == "milestones" or min(others) < self.epochs
+
     def with_batch_size(self, batch_size: int) -> Recipe:
         """Another batch size, with the learning rate in proportion (kept the error in Krizhevsky's runs, up to 256)."""
         return replace(self, batch_size=batch_size, learning_rate=self.learning_rate * batch_size / self.batch_size)
 
     def with_epochs(self, epochs: int) -> Recipe:
-        """Another number of epochs. The schedule fits itself to it: epochs in proportion, drops not too late."""
+        """Another number of epochs. The schedule fits itself to it: epochs in proportion, drops not too late.
+
+        At its own number a recipe stays as it is: there its `patience` is long enough.
+        """
         if epochs == self.epochs and not self.minutes:
             return self
-        whole = self if self.epochs else RECIPES.get(self.name, self)  # a run without an epoch has no fixed ones left
+        whole = self._with_all_epochs()
         scale = epochs / max(whole.epochs, 1)
         return replace(
             self,
@@ -189,12 +199,23 @@ class Recipe:
 
     def with_minutes(self, minutes: float) -> Recipe:
         """A run that ends after `minutes` of training, to which the schedule fits itself. Raises TrainingError."""
-        if self.schedule == "milestones":
+        if self._with_all_epochs().has_fixed_epochs:
             raise TrainingError(
-                f"--minutes can't be combined with the fixed epochs of recipe {self.name}: choose --epochs, or start "
-                "with --schedule cosine"
+                f"--minutes can't be combined with the fixed epochs of recipe {self.name}: choose --epochs, or another "
+                "--recipe"
             )
-        return replace(self, minutes=minutes, drop_by=self._latest_drops())
+        return replace(
+            self,
+            minutes=minutes,
+            drop_by=self._latest_drops(),
+            color_end_epoch=NEVER,
+            early_anneal_epoch=NEVER,
+            early_freeze_epoch=NEVER,
+        )
+
+    def _with_all_epochs(self) -> Recipe:
+        """The same, or the recipe of its name for a run without an epoch, which has no fixed ones left."""
+        return self if self.epochs else RECIPES.get(self.name, self)
 
     def _latest_drops(self) -> tuple[float, ...]:
         """Shares of a run: two thirds, five sixths, eleven twelfths, ..., rounded down: an epoch may begin there."""

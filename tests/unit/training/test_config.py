@@ -20,7 +20,7 @@ from training.config import (
     TrainConfig,
     parse_lr_multipliers,
 )
-from training.recipes import RECIPES, Boxes, Mixing, Recipe
+from training.recipes import NEVER, RECIPES, Boxes, Mixing, Recipe
 
 
 @pytest.mark.parametrize("name", ["a/b", "../evil", ".", "..", ".hidden", "/", "a\\b", "a\0b"])
@@ -93,6 +93,16 @@ def test_a_run_by_the_clock() -> None:
     assert RecipeOptions("small", schedule="cosine", minutes=5).resolve().drop_by == ()
     with pytest.raises(TrainingError, match="--minutes can't be combined with the fixed epochs of recipe source"):
         RecipeOptions("source", minutes=5).resolve()
+    with pytest.raises(TrainingError, match="--minutes can't be combined with the fixed epochs of recipe source"):
+        RecipeOptions("source", schedule="cosine", minutes=5).resolve()  # its color shift and conv1 have some, too
+
+
+def test_a_run_by_the_clock_after_one_without_an_epoch() -> None:
+    """Its epochs had become 0: colors would never be shifted, and conv1 would be frozen."""
+    recipe = RECIPES["small"].with_epochs(0).with_minutes(5)
+    assert (recipe.color_end_epoch, recipe.early_anneal_epoch, recipe.early_freeze_epoch) == (NEVER, NEVER, NEVER)
+    with pytest.raises(TrainingError, match="can't be combined with the fixed epochs of recipe source"):
+        RECIPES["source"].with_epochs(0).with_minutes(5)
 
 
 def test_fixed_epochs_after_a_run_without_an_epoch() -> None:
