@@ -33,7 +33,7 @@ from model.artifacts.packed import unpack_bundled
 from model.datasets.image_files import decode_file
 from model.datasets.listing import Listing
 from model.datasets.reader import read_images
-from model.exceptions import DatasetError
+from model.exceptions import DatasetError, InvalidRequestError
 from model.runtime import OnnxModel
 from training.data.datasets import Example
 from training.evaluation.evaluate import decode_batches, format_measurements, predict
@@ -158,6 +158,8 @@ def main(
     tables: Annotated[Path | None, typer.Option(help="Folder for predictions.csv and per_class.csv.")] = None,
 ) -> None:
     """Measure top-1 and top-5 error on one half of the gallery, or on a table's test split in all and by source."""
+    if drawing is not None and half != "choosing":
+        raise InvalidRequestError("--drawing is for --half choosing: a figure is reported from images unseen")
     loaded = load_network(artifact)
     table = None if data is None else read_images(data)
     collections: list[str] = []
@@ -176,7 +178,7 @@ def main(
     sources = measure_sources(loaded, predictions, table) if table is not None else {}
     for source, shares in sources.items():
         typer.echo(f"  {source}: mean probability {shares['probability']:.3f}, images {shares['images']:.3f}")
-    if drawing is not None and half == "choosing":
+    if drawing is not None:
         draw_mistakes(loaded, predictions, drawing)
     if tables is not None:
         write_tables(tables, predictions, loaded.labels)
