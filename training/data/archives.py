@@ -144,10 +144,12 @@ def load_cifar10(root: Path) -> Dataset:
 def unpack(name: str, archive: Archive, file: Path | None, retry_seconds: float = RETRY_SECONDS) -> Path:
     """Unpack an archive from `file`, or download it, unless its folder exists; the folder. Raises DatasetError.
 
-    An interrupted download is kept, and the next call resumes it.
+    An interrupted download is kept, and the next call resumes it. A `file` that isn't read is named.
     """
     folder = Path(os.environ.get("ALEXNET_DATA", "data")) / name
     if folder.is_dir():
+        if file is not None:  # no error: a run is resumed, and its report written again, with the options it had
+            tqdm.write(f"{name} is unpacked already, in {folder}: {file} isn't read; delete the folder to unpack it")
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with (

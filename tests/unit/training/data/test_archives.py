@@ -81,14 +81,18 @@ def test_odd_flags_of_a_zip_file_are_refused_in_words(tmp_path: Path, flag: int,
         unpack("pets", pets(), file)
 
 
-def test_unpacked_once(tmp_path: Path, home: Path) -> None:
+def test_unpacked_once(tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = packed(tmp_path / "pets.zip", FILES)
     root = unpack("pets", pets(), file)
     assert root == home / "pets"
     assert {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*.jpg")} == FILES
     assert not (root / "README.md").exists()
     file.unlink()
+    capsys.readouterr()
+    assert unpack("pets", pets(), None) == root
+    assert capsys.readouterr().out == ""
     assert unpack("pets", pets(), file) == root
+    assert f"pets is unpacked already, in {root}: {file} isn't read" in capsys.readouterr().out
     assert visible(home) == ["pets"]
 
 
