@@ -307,9 +307,13 @@ def parse_init_from(text: str) -> InitFrom:
 def parse_lr_multipliers(text: str) -> dict[str, float]:
     """Multipliers by layer or group from "conv1=0.01,fc=1". Raises TrainingError."""
     try:
-        return {layer: float(factor) for layer, factor in (item.split("=") for item in text.split(","))}
+        pairs = [(layer, float(factor)) for layer, factor in (item.split("=") for item in text.split(","))]
     except ValueError:
         raise TrainingError(f"invalid --lr-multipliers {text!r}: write them like conv1=0.01,fc8=1") from None
+    layers = [layer for layer, _ in pairs]
+    if twice := [layer for layer in layers if layers.count(layer) > 1]:
+        raise TrainingError(f"invalid --lr-multipliers {text!r}: {twice[0]} has two: leave one out")
+    return dict(pairs)
 
 
 def _check_utf8(folder: Path) -> None:

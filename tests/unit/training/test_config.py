@@ -138,6 +138,8 @@ def test_mistakes_in_options_are_refused() -> None:
         TrainConfig.create(network_options=NetworkOptions(hidden=3))
     with pytest.raises(TrainingError, match=r"invalid --lr-multipliers 'conv1': write them like conv1=0\.01,fc8=1"):
         parse_lr_multipliers("conv1")
+    with pytest.raises(TrainingError, match="conv1 has two: leave one out"):
+        parse_lr_multipliers("conv1=0.1,conv1=0.5")
     assert parse_lr_multipliers("conv1=0.01,fc8=1") == {"conv1": 0.01, "fc8": 1.0}
 
 
