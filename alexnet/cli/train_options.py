@@ -281,7 +281,7 @@ TrainingDeviceOption = Annotated[
     Literal["auto", "cpu", "cuda"],
     typer.Option(
         envvar="ALEXNET_DEVICE",
-        help="Device to train on; auto takes a GPU if one can be used.",
+        help="Device to train on; auto takes a GPU if one can be used. With cpu the network is also measured there.",
         rich_help_panel=MACHINE,
     ),
 ]

@@ -26,7 +26,7 @@ from training.loop.status import stage
 from training.loop.trainer import Trainer
 from training.publish.calibrate import calibrate, open_with_logits
 from training.publish.provenance import commit
-from training.publish.report import predict_split, write_report
+from training.publish.report import measuring_device, predict_split, write_report
 
 PACKAGES = ("torch", "onnx", "onnxruntime", "numpy", "pillow")
 
@@ -60,8 +60,9 @@ def export_and_publish(
         )
         fitted_on = f"{dataset.split_description}, validation"
         contract, limits = config.run.image_contract, config.environment.limits
-        calibration = calibrate(folder, train, validation, fitted_on, contract, ten_crop, limits=limits)
-        with open_with_logits(folder / NETWORK) as model:
+        device = measuring_device(config.environment.device)
+        calibration = calibrate(folder, train, validation, fitted_on, contract, ten_crop, device=device, limits=limits)
+        with open_with_logits(folder / NETWORK, device) as model:
             measured.append(predict_split(model, dataset, cache, split, ten_crop, calibration.temperature))
         (folder / HISTORY).write_text(_history(trainer, measured[0], split).model_dump_json() + "\n")
         return Manifest(

@@ -22,7 +22,7 @@ from model.images.contract import ImageContract
 from model.plurals import count_of
 from model.runtime import OnnxModel, top_k
 from model.shell_command import alexnet_command
-from training.config import TrainConfig
+from training.config import TrainConfig, TrainingDevice
 from training.data.cache import ImageCache, batches
 from training.data.data_check import DataCheck, check_images
 from training.data.data_warnings import describe_shortcuts
@@ -94,6 +94,12 @@ def predict_split(
     return predict(model, map(read, batches(rows, BATCH_SIZE)), len(rows), ten_crop, temperature)
 
 
+def measuring_device(device: TrainingDevice) -> str:
+    """The device to measure a run's network on: the CPU if the run was told to use it, else a GPU if onnxruntime has
+    one, which it may lack where PyTorch has it."""
+    return "cpu" if device == "cpu" else "auto"
+
+
 def rewrite_report(run: Path, artifact: Path | None = None) -> Path:
     """Measure the artifact of a run again and write its report again; its path.
 
@@ -108,7 +114,7 @@ def rewrite_report(run: Path, artifact: Path | None = None) -> Path:
     if loaded.labels != dataset.labels:
         raise DatasetError(f"the classes of {environment.data} differ from those of {loaded.path}")
     cache = open_cache(config, dataset)
-    model = OnnxModel(loaded.network)
+    model = OnnxModel(loaded.network, measuring_device(environment.device))
     predictions = predict_split(model, dataset, cache, dataset.held_out_split, environment.crops == 10)
     return write_report(run, config, loaded, dataset, cache, predictions)
 

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
+from model.runtime import OnnxModel
+from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig, TrainingDevice
 from training.evaluation.predictions import PREDICTIONS_FILE
 from training.loop.run_directory import RunDirectory
+from training.publish import calibrate, report
 from training.publish.export_run import combine_licenses
-from training.publish.report import REPORT, rewrite_report
+from training.publish.report import REPORT, measuring_device, rewrite_report
 from training.train import train_run
 
 
@@ -50,3 +52,31 @@ def test_names_of_images_that_are_not_utf_8(few: Path, tmp_path: Path) -> None:
     assert os.fsencode(folder) in (finished.path / PREDICTIONS_FILE).read_bytes()
     (finished.path / REPORT).unlink()
     assert os.fsencode(folder) in rewrite_report(finished.path).read_bytes()
+
+
+@pytest.mark.parametrize(("device", "used"), [("cpu", "cpu"), ("auto", "auto"), ("cuda", "auto")])
+def test_the_device_of_the_exported_network(device: TrainingDevice, used: str) -> None:
+    """onnxruntime may have no GPU where PyTorch has one."""
+    assert measuring_device(device) == used
+
+
+def test_a_run_on_the_cpu_is_measured_there(few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    devices = list[str]()
+
+    class Recorded(OnnxModel):
+        def __init__(self, path: Path, device: str = "auto") -> None:
+            devices.append(device)
+            super().__init__(path, device)
+
+    for module in (calibrate, report):
+        monkeypatch.setattr(module, "OnnxModel", Recorded)
+    config = TrainConfig.create(
+        RecipeOptions(epochs=1),
+        NetworkOptions(hidden=8, channels=(4, 8, 8, 8, 8)),
+        RunOptions("few"),
+        Environment(data=str(few), home=tmp_path, device="cpu", precision="float32", crops=1),
+    )
+    finished = train_run(config)
+    assert finished is not None
+    rewrite_report(finished.path)
+    assert devices == ["cpu"] * 3  # calibrated, measured, measured again for the report
