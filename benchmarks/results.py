@@ -6,12 +6,14 @@ import json
 import platform
 from collections.abc import Mapping
 from datetime import date
+from itertools import chain, count
 from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
 
+from model.files import atomic_write
 from model.runtime import available_cpus
 from training.publish.provenance import commit, processor
 
@@ -31,14 +33,27 @@ def describe_machine(device: torch.device) -> dict[str, Any]:
     }
 
 
-def write_result(output: Path, name: str, values: Mapping[str, Any], device: str = "cpu") -> Path:
-    """Write `values` with date, commit and machine to NAME-DATE.json in the folder `output`, and print its path."""
+def write_result(
+    output: Path, name: str, values: Mapping[str, Any], device: str = "cpu", replaced: Path | None = None
+) -> Path:
+    """Write `values` with date, commit and machine to NAME-DATE.json in the folder `output`, and print its path.
+
+    A result of the same day stays: the next one is NAME-DATE-2.json. `replaced`: an earlier result of the same process,
+    whose file is written again.
+    """
     head = {"date": f"{date.today()}", "commit": commit(), "machine": describe_machine(torch.device(device))}
     output.mkdir(parents=True, exist_ok=True)
-    target = output / f"{name}-{head['date']}.json"
-    target.write_text(json.dumps(head | dict(values), indent=1) + "\n")
+    target = replaced or _free_path(output, f"{name}-{head['date']}")
+    with atomic_write(target) as file:
+        file.write(json.dumps(head | dict(values), indent=1) + "\n")
     typer.echo(f"written: {target}")
     return target
+
+
+def _free_path(folder: Path, stem: str) -> Path:
+    """STEM.json, or the first of STEM-2.json, STEM-3.json, ... that doesn't exist yet."""
+    stems = chain([stem], (f"{stem}-{number}" for number in count(2)))
+    return next(path for path in (folder / f"{name}.json" for name in stems) if not path.exists())
 
 
 def format_table(rows: Mapping[str, Mapping[str, Any]], title: str = "") -> str:

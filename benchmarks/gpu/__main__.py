@@ -11,6 +11,7 @@ repository. Without a GPU, `--device cpu --quick` runs every part with tiny size
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -65,11 +66,14 @@ def main(
     names = [name for name in PARTS if not only or name in only]
     file_name = "-".join(["gpu", device, *(["quick"] if quick else []), *(names if only else [])])
 
+    target: Path | None = None
+
     def report(results: dict[str, PartResult]) -> None:
+        nonlocal target
         name = list(results)[-1]
         typer.echo(format_part(name, results[name]))
         values = {"is_quick": quick, "parts": {part: result.to_json() for part, result in results.items()}}
-        write_result(output, file_name, values, device)
+        target = write_result(output, file_name, values, device, target)
 
     parts = {name: PARTS[name] for name in names}
     results = run_parts(parts, PartOptions(device, quick), part_seconds, total_seconds, report)

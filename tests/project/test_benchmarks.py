@@ -43,6 +43,14 @@ def test_result_has_date_commit_and_machine(tmp_path: Path) -> None:
     assert result["machine"].keys() == {"cores", "device", "python", "torch"}
 
 
+def test_results_of_one_day_stay(tmp_path: Path) -> None:
+    targets = [write_result(tmp_path, "speed-cpu", {"images_per_second": speed}) for speed in (1, 2, 3)]
+    day = targets[0].stem
+    assert [target.name for target in targets] == [f"{day}.json", f"{day}-2.json", f"{day}-3.json"]
+    assert [json.loads(target.read_text())["images_per_second"] for target in targets] == [1, 2, 3]
+    assert len(list(tmp_path.iterdir())) == 3
+
+
 def test_table_is_aligned_and_leaves_out_what_a_row_lacks() -> None:
     rows = {"ours": {"ms": 12.345, "images": 12_000}, "others": {"ms": 1234.5, "recall": 0.5}}
     assert format_table(rows, "method").splitlines() == [
