@@ -18,6 +18,7 @@ from model.artifacts.intervals import format_interval, wilson_interval
 from model.artifacts.weights import read_weights
 from model.datasets.names import path_shower
 from model.exceptions import DatasetError
+from model.files import atomic_write
 from model.images.contract import ImageContract
 from model.plurals import count_of
 from model.runtime import OnnxModel, top_k
@@ -167,7 +168,8 @@ def write_report(
     ]
     target = folder / REPORT
     text = page(f"{artifact.manifest.name} version {artifact.manifest.version}", sections)
-    target.write_text(text, encoding="utf-8", errors="surrogateescape")  # commands with paths as they are on the disk
+    with atomic_write(target, "wb") as file:
+        file.write(text.encode("utf-8", "surrogateescape"))  # commands with paths as they are on the disk
     return target
 
 

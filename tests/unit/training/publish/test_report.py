@@ -34,6 +34,16 @@ def run(artifact: Artifact) -> Path:
     return run
 
 
+def copy_run(run: Path, images: Path, home: Path, **changes: str) -> Path:
+    """A copy of a run in `home`, with changes to its options, whose report can be written again."""
+    copy = Path(shutil.copytree(run, home / "run"))
+    config = json.loads((copy / "config.json").read_text())
+    config["run"] |= changes
+    config["environment"] |= {"home": str(home), "data": str(images)}  # it may be trained by an earlier process
+    (copy / "config.json").write_text(json.dumps(config))
+    return copy
+
+
 def test_the_report_stands_alone(run: Path, artifact: Artifact) -> None:
     page = (run / "report.html").read_text()
     HTMLParser().feed(page)
@@ -57,11 +67,7 @@ def test_the_report_stands_alone(run: Path, artifact: Artifact) -> None:
 def test_a_report_is_rewritten_with_the_split_of_its_run(
     run: Path, artifact: Artifact, images: Path, tmp_path: Path
 ) -> None:
-    copy = Path(shutil.copytree(run, tmp_path / "run"))
-    config = json.loads((copy / "config.json").read_text())
-    config["run"]["split"] = "half"
-    config["environment"] |= {"home": str(tmp_path), "data": str(images)}  # it may be trained by an earlier process
-    (copy / "config.json").write_text(json.dumps(config))
+    copy = copy_run(run, images, tmp_path, split="half")
     rewrite_report(copy, artifact.path)
     with (copy / "predictions.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 45  # of 90
@@ -78,10 +84,7 @@ def test_errors_of_another_precision_are_not_the_network_s(
     run: Path, artifact: Artifact, images: Path, tmp_path: Path
 ) -> None:
     """As of an artifact that `alexnet quantize` added int8 to: they come last in its manifest."""
-    copy = Path(shutil.copytree(run, tmp_path / "run"))
-    config = json.loads((copy / "config.json").read_text())
-    config["environment"] |= {"home": str(tmp_path), "data": str(images)}  # it may be trained by an earlier process
-    (copy / "config.json").write_text(json.dumps(config))
+    copy = copy_run(run, images, tmp_path)
     quantized = Path(shutil.copytree(artifact.path, tmp_path / "quantized"))
     manifest = json.loads((quantized / "manifest.json").read_text())
     right = round((1 - manifest["measurements"][-1]["top1_error"]) * manifest["measurements"][-1]["num_images"])
@@ -94,6 +97,17 @@ def test_errors_of_another_precision_are_not_the_network_s(
     assert data["result"].startswith(f"{right} of ")
     assert f"<td>float32<td>{100 * artifact.manifest.measurements[-1].top1_error:.1f}&nbsp;% (" in page
     assert "<td>int8<td>98.7&nbsp;% (" in page
+
+
+def test_a_report_that_cannot_be_written_leaves_the_one_before(
+    run: Path, artifact: Artifact, images: Path, tmp_path: Path
+) -> None:
+    copy = copy_run(run, images, tmp_path)
+    (copy / "report.html").write_text("the report before")
+    (copy / "report.html.partial").mkdir()  # as a full disk
+    with pytest.raises(IsADirectoryError):
+        rewrite_report(copy, artifact.path)
+    assert (copy / "report.html").read_text() == "the report before"
 
 
 def test_a_range_test_is_drawn() -> None:
