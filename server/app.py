@@ -25,6 +25,7 @@ from server.middleware import (
     AccessLogMiddleware,
     HeadMiddleware,
     HostMiddleware,
+    InternalErrorMiddleware,
     RequestIdMiddleware,
     SecurityHeadersMiddleware,
     ShutdownMiddleware,
@@ -98,6 +99,7 @@ def _add_middleware(app: FastAPI, service: Service) -> ASGIApp:
                                  expose_headers=["Server-Timing", "X-Request-ID", "Retry-After"])  # fmt: skip
     wrapped = HostMiddleware(wrapped, AllowedHosts(hosts))
     wrapped = ForwardedMiddleware(wrapped, settings.root_path, settings.proxies)
+    wrapped = InternalErrorMiddleware(wrapped)
     wrapped = ShutdownMiddleware(wrapped, lambda: not service.seconds_to_finish)
     wrapped = AccessLogMiddleware(wrapped, service.metrics)
     return RequestIdMiddleware(SecurityHeadersMiddleware(wrapped))

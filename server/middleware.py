@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from server.access_log import level_of_request, log_request
 from server.addresses import route_path
 from server.error_handlers import CLIENT_CLOSED_REQUEST, respond_to_error
-from server.exceptions import HostNotAllowedError, OverloadedError
+from server.exceptions import INTERNAL_ERROR, HostNotAllowedError, OverloadedError
 from server.metrics import Metrics
 from server.security import AllowedHosts
 from server.timing import Timings
@@ -125,6 +125,33 @@ class ShutdownMiddleware:
                 raise
             if not has_begun:
                 error = OverloadedError("the server is stopping: send the request again")
+                await respond_to_error(Request(scope), error)(scope, receive, send)
+
+
+class InternalErrorMiddleware:
+    """Answers an exception that nothing else has answered. One that has been, the framework raises again: it ends here.
+
+    A response that has begun is cut off: the exception goes on to the HTTP server.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        has_begun = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_and_note)
+        except Exception as error:
+            is_answered = has_begun and scope.get("error_code") == INTERNAL_ERROR.code
+            if scope["type"] != "http" or (has_begun and not is_answered):
+                raise
+            if not is_answered:
                 await respond_to_error(Request(scope), error)(scope, receive, send)
 
 

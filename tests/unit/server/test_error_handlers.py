@@ -87,6 +87,22 @@ def test_an_internal_error_has_an_id_and_tells_nothing(artifact: Artifact, jpeg:
         assert "NoneType" not in answer.text
 
 
+def test_an_internal_error_is_logged_once_and_goes_no_further(
+    artifact: Artifact, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The framework raises it again after its response: uvicorn would log it again, gRPC would send its text."""
+    service = Service(Settings(artifact=artifact.path, keys=f"admin:{'a' * 16}"))
+
+    async def fail() -> None:
+        raise RuntimeError("/a/path/of/the/server")
+
+    service.reload = fail  # type: ignore[method-assign, assignment]
+    with TestClient(create_app(service)) as broken:  # it raises what goes as far as the HTTP server
+        response = broken.post("/reload", headers={"X-API-Key": "a" * 16})
+    assert (response.status_code, response.json()["error"]["code"]) == (500, "internal_error")
+    assert caplog.text.count("RuntimeError: /a/path/of/the/server") == 1
+
+
 @pytest.mark.parametrize(
     ("path", "allow"),
     [

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import nullcontext
 
 import pytest
 from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
-from server.middleware import ShutdownMiddleware
+from server.middleware import InternalErrorMiddleware, ShutdownMiddleware
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -82,3 +83,25 @@ async def cancel_request(has_begun: bool, is_over: bool) -> list[int]:
     task.cancel()
     await task
     return statuses
+
+
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_an_exception_of_middleware_is_answered_unless_a_response_has_begun(has_begun: bool) -> None:
+    statuses = []
+
+    async def fail(scope: Scope, receive: Receive, send: Send) -> None:
+        if has_begun:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise RuntimeError("a fault")
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            statuses.append(message["status"])
+
+    scope = {"type": "http", "method": "GET", "path": "/labels", "headers": [], "root_path": "", "request_id": "1"}
+    with pytest.raises(RuntimeError) if has_begun else nullcontext():
+        asyncio.run(InternalErrorMiddleware(fail)(scope, receive, send))
+    assert statuses == [200 if has_begun else 500]

@@ -147,6 +147,23 @@ def test_errors_have_grpc_s_codes(client: Any, model: str, sent: list[bytes], op
         client.infer(model, [image_input(*sent)], headers=HEADERS, **options)
 
 
+def test_an_internal_error_tells_nothing(artifact: Artifact) -> None:
+    port = free_port()
+    service = Service(Settings(artifact=artifact.path, grpc_port=port))
+
+    def fail() -> None:
+        raise RuntimeError("/a/path/of/the/server")
+
+    service.hold_current = fail  # type: ignore[method-assign, assignment]
+    with (
+        TestClient(create_app(service)),
+        triton.InferenceServerClient(f"127.0.0.1:{port}") as client,
+        pytest.raises(InferenceServerException, match=r"INTERNAL\] internal error; the server's log") as raised,
+    ):
+        client.get_model_metadata("patterns")
+    assert "/a/path" not in str(raised.value)
+
+
 def test_what_is_not_there_is_said(client: Any) -> None:
     changes: dict[str, Any] = {
         "load_model": ["patterns"],
