@@ -17,7 +17,7 @@ from server.json_body import parse_json
 from server.loaded_model import LoadedModel
 from server.parameters import P, known_parameters, merge_parameters
 from server.request_context import RequestContext
-from server.security import api_key_scheme, bearer_scheme, check_same_origin
+from server.security import api_key_scheme, bearer_scheme, check_same_origin, key_of
 from server.service import Service
 from server.uploads import Upload, is_form, is_json, parse_form_upload, parse_json_upload, read_body, read_form
 
@@ -32,11 +32,12 @@ ServiceDep = Annotated[Service, Depends(get_service)]
 
 
 async def get_api_key(
+    request: Request,
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(bearer_scheme)],
     api_key: Annotated[str | None, Security(api_key_scheme)],
 ) -> str | None:
-    """The key of the request, of either header."""
-    return bearer.credentials.strip() if bearer else api_key
+    """The key of the request. `bearer` and `api_key` are for the OpenAPI document."""
+    return key_of(request.headers)
 
 
 ApiKeyDep = Annotated[str | None, Depends(get_api_key)]

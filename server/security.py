@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +26,14 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 bearer_scheme = HTTPBearer(auto_error=False, description="An API key, where the server has keys.")
 api_key_scheme = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same as a header of its own.")
+
+
+def key_of(headers: Mapping[str, str]) -> str | None:
+    """The API key of a request, by names of headers in lower case: of `Authorization: Bearer`, else of `X-API-Key`."""
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and key.strip():
+        return key.strip()
+    return headers.get("x-api-key")
 
 
 class Keys:

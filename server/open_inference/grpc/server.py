@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 import grpc
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp
 
 from model.exceptions import AlexNetError, InvalidRequestError
@@ -19,6 +20,7 @@ from server.open_inference.grpc.calls import Caller, HttpResponse, send_request
 from server.open_inference.grpc.messages import SERVICE, Message, message_class, service_methods
 from server.open_inference.grpc.methods import METHODS
 from server.open_inference.infer_request import NO_SHARED_MEMORY
+from server.security import key_of
 from server.service import Service
 
 logger = logging.getLogger(__name__)
@@ -86,10 +88,9 @@ class ProtocolHandler(grpc.GenericRpcHandler):  # type: ignore[misc]
             reason = NO_SHARED_MEMORY if "SharedMemory" in method else f"this server doesn't have {method}"
             return refuse(grpc.StatusCode.UNIMPLEMENTED, reason)
         if path.rpartition("/")[2] not in WITHOUT_KEY:
-            headers = dict(Caller(handler_call_details.invocation_metadata, "").headers)
-            bearer = headers.get(b"authorization", b"").decode().partition(" ")[2].strip()
+            headers = Headers(raw=Caller(handler_call_details.invocation_metadata, "").headers)
             try:
-                self._keys.require("read", bearer or headers.get(b"x-api-key", b"").decode())
+                self._keys.require("read", key_of(headers))
             except AlexNetError as error:
                 return refuse(STATUS_CODES[error_info(type(error)).status], str(error))
         return handler

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from model.artifacts.artifact import Artifact
 from server.app import create_app
 from server.exceptions import ForbiddenError, KeyFileError, UnauthorizedError
-from server.security import Keys
+from server.security import Keys, key_of
 from server.service import Service
 from server.settings import Settings
 
@@ -129,6 +129,21 @@ def test_the_openapi_document_names_the_schemes_and_they_are_enforced(locked: Te
                 url = re.sub(r"\{.*?\}", "1", path)
                 assert locked.request(method, url, headers=headers, json=json).status_code == 401, path
     assert unprotected == {"/live", "/ready", "/v2/health/live", "/v2/health/ready"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "key"),
+    [
+        ({}, None),
+        ({"authorization": "bearer  a "}, "a"),
+        ({"authorization": "Basic a"}, None),
+        ({"authorization": "a"}, None),
+        ({"authorization": "Bearer ", "x-api-key": "b"}, "b"),
+        ({"authorization": "Bearer a", "x-api-key": "b"}, "a"),
+    ],
+)
+def test_the_key_of_a_request(headers: dict[str, str], key: str | None) -> None:
+    assert key_of(headers) == key
 
 
 @pytest.mark.parametrize("headers", [{"Authorization": f"Bearer {READ}"}, {"X-API-Key": ADMIN}])

@@ -64,6 +64,8 @@ def test_health_needs_no_key_and_the_rest_does(client: Any) -> None:
     assert client.is_server_ready()
     with pytest.raises(InferenceServerException, match=r"UNAUTHENTICATED.*missing or unknown API key"):
         client.get_server_metadata()
+    with pytest.raises(InferenceServerException, match=r"UNAUTHENTICATED.*missing or unknown API key"):
+        client.get_server_metadata(headers={"authorization": f"Basic {KEY}"})
     assert client.get_server_metadata(headers={"x-api-key": KEY}).name == "alexnet-server"
 
 
