@@ -12,7 +12,6 @@ from index.entries import MAX_ID
 from server.body_limits import MAX_PATCH_BYTES
 from server.deadlines import TIMEOUT_HEADER, parse_deadline
 from server.exceptions import ForbiddenError
-from server.fairness import client_at
 from server.json_body import parse_json
 from server.loaded_model import LoadedModel
 from server.parameters import P, known_parameters, merge_parameters
@@ -92,10 +91,8 @@ ImageId = Annotated[int, Path(ge=1, le=MAX_ID, description="Id of an indexed ima
 
 
 async def get_client(request: Request, service: ServiceDep, api_key: ApiKeyDep) -> str:
-    """Who sends the request: a key, or where there are no keys an address."""
-    if service.keys:
-        return f"key {service.keys.find(api_key)[0]}"
-    return client_at(request.client.host if request.client else "")
+    """Who sends the request."""
+    return service.client_of(api_key, request.client)
 
 
 async def admit(

@@ -17,7 +17,7 @@ from model.images.limits import ImageLimits
 from model.runtime import available_cpus
 from server.admission import Admission
 from server.exceptions import ReloadError
-from server.fairness import FairSemaphore, RateLimit
+from server.fairness import FairSemaphore, RateLimit, client_at
 from server.folder_sync import FolderSync
 from server.index_job import IndexJob
 from server.loaded_model import LoadedModel
@@ -159,6 +159,12 @@ class Service:
         manifest = loaded.artifact.manifest
         logger.info("serving %s version %s", manifest.name, manifest.version)
         return loaded
+
+    def client_of(self, api_key: str | None, address: tuple[str, int] | None) -> str:
+        """Who sends a request, for limits and turns: a key, or where there are no keys an address."""
+        if self.keys:
+            return f"key {self.keys.find(api_key)[0]}"
+        return client_at(address[0] if address else "")
 
     def estimate_completion(self, images: int, client: str) -> WaitEstimate:
         """Cautious estimate for accepting a client's new images, with `SAFETY_FACTOR`.

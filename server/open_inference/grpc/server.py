@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -13,8 +14,9 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp
 
 from model.exceptions import AlexNetError, InvalidRequestError
+from server.admission import Admission
 from server.deadlines import TIMEOUT_HEADER
-from server.exceptions import BindError, error_info
+from server.exceptions import BindError, OverloadedError, error_info
 from server.listening import join_address
 from server.open_inference.grpc.calls import Caller, HttpResponse, send_request
 from server.open_inference.grpc.messages import SERVICE, Message, message_class, service_methods
@@ -44,6 +46,8 @@ TRAILERS = ("retry-after", "x-request-id", "server-timing")
 MESSAGE_OVERHEAD = 64 * 1024
 """Bytes of a message besides the images."""
 WITHOUT_KEY = ("ServerLive", "ServerReady")
+STREAM_IDLE_SECONDS = 300.0
+"""For the next message of a stream."""
 
 
 @asynccontextmanager
@@ -58,7 +62,7 @@ async def serve_grpc(app: ASGIApp, service: Service, port: int) -> AsyncIterator
         ("grpc.max_send_message_length", -1),
         ("grpc.so_reuseport", 0),  # else two servers may share a port without a word
     ]
-    server = grpc.aio.server(options=options, maximum_concurrent_rpcs=settings.max_concurrent_requests)
+    server = grpc.aio.server(options=options)
     server.add_generic_rpc_handlers([ProtocolHandler(app, service)])
     address = join_address(settings.host, port)
     try:
@@ -74,10 +78,18 @@ async def serve_grpc(app: ASGIApp, service: Service, port: int) -> AsyncIterator
 
 
 class ProtocolHandler(grpc.GenericRpcHandler):  # type: ignore[misc]
-    """Finds the handler of a call. A key that is missing or unknown is refused before the message is read."""
+    """Finds the handler of a call. A key that is missing or unknown is refused before the message is read.
+
+    Open calls, idle streams too, are limited as requests in flight are, because each may hold a message before its
+    bytes are counted. Health calls are not: their message isn't read.
+    """
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
-        self._app, self._keys = app, service.keys
+        self._app, self._service = app, service
+        settings = service.settings
+        self._open_calls = Admission(
+            settings.max_concurrent_requests, settings.max_inflight_bytes, service.suggest_retry_after
+        )
         self._handlers = {f"/{SERVICE}/{method.name}": self._make_handler(method) for method in service_methods()}
 
     def service(self, handler_call_details: Any) -> Any:
@@ -90,7 +102,7 @@ class ProtocolHandler(grpc.GenericRpcHandler):  # type: ignore[misc]
         if path.rpartition("/")[2] not in WITHOUT_KEY:
             headers = Headers(raw=Caller(handler_call_details.invocation_metadata, "").headers)
             try:
-                self._keys.require("read", key_of(headers))
+                self._service.keys.require("read", key_of(headers))
             except AlexNetError as error:
                 return refuse(STATUS_CODES[error_info(type(error)).status], str(error))
         return handler
@@ -99,33 +111,66 @@ class ProtocolHandler(grpc.GenericRpcHandler):  # type: ignore[misc]
         parse = message_class(method.input_type.name).FromString
         serialize = message_class(method.output_type.name).SerializeToString
         if method.name == "ModelStreamInfer":
-            return grpc.stream_stream_rpc_method_handler(self._stream, parse, serialize)
-        return grpc.unary_unary_rpc_method_handler(partial(self._answer, method.name), parse, serialize)
+            return grpc.stream_stream_rpc_method_handler(partial(self._admit, self._answer_stream), parse, serialize)
+        if method.name in WITHOUT_KEY:
+            answer = partial(self._answer_health, method.name, message_class(method.input_type.name)())
+        else:
+            answer = partial(self._admit, partial(self._answer_call, method.name))
+        return grpc.stream_unary_rpc_method_handler(answer, parse, serialize)  # so that they read the message
 
-    async def _answer(self, name: str, request: Message, context: Any) -> Message:
+    async def _admit(self, answer: Callable[[Any], Awaitable[Message | None]], requests: Any, context: Any) -> Any:
+        """Answer a call, as one of the open calls of its client. Aborts it where there are too many."""
+        caller = Caller(context.invocation_metadata() or (), context.peer())
+        client = self._service.client_of(key_of(Headers(raw=caller.headers)), caller.address)
+        try:
+            with self._open_calls.admit(client):
+                return await answer(context)
+        except OverloadedError as error:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
+
+    async def _answer_call(self, name: str, context: Any) -> Message:
         """Answer a call of one message. Aborts it with a status where the response is an error."""
+        request = await self._receive(context, self._service.settings.request_timeout)
+        if request is grpc.aio.EOF:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the call has no message")
         try:
             response = await self._send(name, request, context)
         except InvalidRequestError as error:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-        context.set_trailing_metadata([(key, response.headers[key]) for key in TRAILERS if key in response.headers])
-        if response.status != 200 and name not in WITHOUT_KEY:
+        _set_trailers(context, response)
+        if response.status != 200:
             await context.abort(STATUS_CODES.get(response.status, grpc.StatusCode.INTERNAL), response.error)
         return METHODS[name].parse(response)
 
-    async def _stream(self, requests: AsyncIterator[Message], context: Any) -> AsyncIterator[Message]:
-        """Answer requests one after the other; an error is the answer to one of them."""
+    async def _answer_health(self, name: str, request: Message, requests: Any, context: Any) -> Message:
+        """Answer a health call, whose message has no fields: `request` stands for it."""
+        response = await self._send(name, request, context)
+        _set_trailers(context, response)
+        return METHODS[name].parse(response)
+
+    async def _answer_stream(self, context: Any) -> None:
+        """Answer messages one after the other; an error is the answer to one of them."""
+        while (request := await self._receive(context, STREAM_IDLE_SECONDS)) is not grpc.aio.EOF:
+            await context.write(await self._answer_message(request, context))
+
+    async def _answer_message(self, request: Message, context: Any) -> Message:
+        """The answer to a message of a stream."""
         make, make_response = message_class("ModelStreamInferResponse"), message_class("ModelInferResponse")
-        async for request in requests:
-            try:
-                response = await self._send("ModelInfer", request, context)
-            except InvalidRequestError as error:
-                yield make(error_message=str(error))
-                continue
-            if response.status == 200:
-                yield make(infer_response=METHODS["ModelInfer"].parse(response))
-            else:
-                yield make(error_message=response.error, infer_response=make_response(id=request.id))
+        try:
+            response = await self._send("ModelInfer", request, context)
+        except InvalidRequestError as error:
+            return make(error_message=str(error))
+        if response.status == 200:
+            return make(infer_response=METHODS["ModelInfer"].parse(response))
+        return make(error_message=response.error, infer_response=make_response(id=request.id))
+
+    async def _receive(self, context: Any, seconds: float) -> Message:
+        """The next message, or grpc.aio.EOF. Aborts a call that sends none in time."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await context.read()
+        except TimeoutError:
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, f"no message within {seconds:g} s: call again")
 
     async def _send(self, name: str, request: Message, context: Any) -> HttpResponse:
         """The response of the application. Raises InvalidRequestError for a message that is no request."""
@@ -137,6 +182,10 @@ class ProtocolHandler(grpc.GenericRpcHandler):  # type: ignore[misc]
         caller = Caller(context.invocation_metadata() or (), context.peer())
         verb = "POST" if method.is_post(request) else "GET"
         return await send_request(self._app, caller, verb, method.path(request), headers, body)
+
+
+def _set_trailers(context: Any, response: HttpResponse) -> None:
+    context.set_trailing_metadata([(key, response.headers[key]) for key in TRAILERS if key in response.headers])
 
 
 def refuse(code: grpc.StatusCode, message: str) -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import queue
 import socket
 import sys
+import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,9 +27,11 @@ from model.runtime import OnnxModel
 from server.app import create_app
 from server.exceptions import BindError, MissingExtraError
 from server.open_inference.grpc import extra
+from server.open_inference.grpc import server as grpc_server
 from server.open_inference.grpc.messages import message_class, service_methods
 from server.service import Service
 from server.settings import Settings
+from tests.helpers.polling import wait_until
 
 KEY = "r" * 16
 
@@ -164,6 +168,48 @@ def test_an_internal_error_tells_nothing(artifact: Artifact) -> None:
     ):
         client.get_model_metadata("patterns")
     assert "/a/path" not in str(raised.value)
+
+
+def test_idle_streams_keep_neither_health_nor_other_clients_waiting(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the calls is the share of one client, whose streams end when no message comes."""
+    monkeypatch.setattr(grpc_server, "STREAM_IDLE_SECONDS", 2.0)
+    port = free_port()
+    keys = f"read:{KEY},read:{'s' * 16}"
+    service = Service(Settings(artifact=artifact.path, grpc_port=port, max_concurrent_requests=4, keys=keys))
+    with (
+        TestClient(create_app(service)),
+        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+        triton.InferenceServerClient(f"127.0.0.1:{port}") as client,
+    ):
+        ended = threading.Event()
+        call = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")
+        streams = [call(iter(ended.wait, True), metadata=list(HEADERS.items())) for _ in range(8)]
+        wait_until(lambda: sum(not stream.is_active() for stream in streams) == 5)
+        assert client.is_server_live()
+        assert client.get_server_metadata(headers={"x-api-key": "s" * 16}).name == "alexnet-server"
+        with pytest.raises(InferenceServerException, match=r"UNAVAILABLE.*4 concurrent requests.*client has 3"):
+            client.get_server_metadata(headers=HEADERS)
+        for stream in streams:
+            with pytest.raises(grpc.RpcError):
+                next(stream)
+        ended.set()
+        codes = Counter(stream.code() for stream in streams)
+        assert codes == {grpc.StatusCode.UNAVAILABLE: 5, grpc.StatusCode.DEADLINE_EXCEEDED: 3}
+        assert client.get_server_metadata(headers=HEADERS).name == "alexnet-server"
+
+
+def test_a_call_without_its_message_ends(artifact: Artifact) -> None:
+    port = free_port()
+    service = Service(Settings(artifact=artifact.path, grpc_port=port, request_timeout=0.5))
+    with TestClient(create_app(service)), grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call, ended = channel.stream_unary("/inference.GRPCInferenceService/ModelInfer"), threading.Event()
+        with pytest.raises(grpc.RpcError, match=r"no message within 0\.5 s: call again"):
+            call(iter(ended.wait, True))
+        ended.set()
+        with pytest.raises(grpc.RpcError, match="the call has no message"):
+            call(iter(ended.wait, True))
 
 
 def test_what_is_not_there_is_said(client: Any) -> None:
