@@ -62,6 +62,7 @@ class LoadedModel:
         self._closer = threading.Thread(target=self._close, name="retire")
         try:
             self._warm_up()
+            self._prepare_index(settings)  # last: the previous version may serve the same index
         except BaseException:
             self._index_handed_over = previous is not None and previous.index is self.index
             self._close()
@@ -77,10 +78,6 @@ class LoadedModel:
             index, reason = open_for_serving(uri, self.artifact, settings.read_only)
             if reason:
                 logger.warning("the index is open for reading only: %s", reason)
-        if settings.search_device == "cuda":
-            require_gpu(index).search_on_gpu()
-        if isinstance(index, SupportsCodes):
-            index.set_encoder(Encoder.of(self.artifact))
         return index
 
     def _take_over_index(self, previous: LoadedModel | None, uri: IndexUri) -> Index | None:
@@ -98,6 +95,13 @@ class LoadedModel:
             return None
         index.check_compatible(self.artifact)
         return index
+
+    def _prepare_index(self, settings: Settings) -> None:
+        """Let searches use the GPU, if they are to, and this artifact's encoder."""
+        if self.index is not None and settings.search_device == "cuda":
+            require_gpu(self.index).search_on_gpu()
+        if isinstance(self.index, SupportsCodes):
+            self.index.set_encoder(Encoder.of(self.artifact))
 
     def _warm_up(self) -> None:
         """Run the network before the first request, because first runs are slow.

@@ -1,0 +1,54 @@
+"""The loaded model: one that can't be loaded leaves nothing behind, and the one that is served as it is."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from index.store import ImageIndex
+from model.artifacts.artifact import Artifact
+from model.exceptions import ArtifactError
+from server.exceptions import ReloadError
+from server.loaded_model import LoadedModel
+from server.service import Service
+from server.settings import Settings
+
+
+def test_a_reload_that_fails_does_not_change_the_index_that_is_served(
+    writable_service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index, encoders = writable_service.current.require_index(), list[Any]()
+    monkeypatch.setattr(index, "set_encoder", encoders.append)
+
+    def fail(_: LoadedModel) -> None:
+        raise ArtifactError("the network can't be run")
+
+    async def reload_twice() -> None:
+        with monkeypatch.context() as broken:
+            broken.setattr(LoadedModel, "_warm_up", fail)
+            with pytest.raises(ReloadError):
+                await writable_service.reload()
+        assert not encoders
+        await writable_service.reload()
+        assert encoders == [None]
+
+    try:
+        asyncio.run(reload_twice())
+    finally:
+        writable_service.close()
+
+
+def test_an_index_is_closed_if_its_codes_cannot_be_read(
+    artifact: Artifact, writable_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(index: ImageIndex, _: object) -> None:
+        raise OSError("Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(ImageIndex, "set_encoder", fail)
+        with pytest.raises(OSError, match="Input/output error"):
+            Service(Settings(artifact=artifact.path, index=writable_folder))
+    ImageIndex.open(writable_folder, writable=True).close()  # nobody has locked it
