@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from fastapi import APIRouter, Depends, Response
+from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from model.exceptions import IndexUnavailableError
 from model.network.registry import build_spec
+from server.deadlines import TIMEOUT_HEADER, parse_deadline, run_until_deadline
 from server.dependencies import ApiKeyDep, LoadedModelDep, ServiceDep, require_admin, require_read
-from server.exceptions import ReloadError
+from server.exceptions import DeadlineExceededError, InvalidHeaderError, ReloadError
 from server.responses import Responses, responses_for
 from server.schemas import HealthResponse, IndexRef, InfoResponse, ModelRef
 
@@ -56,19 +57,23 @@ async def metrics(service: ServiceDep, api_key: ApiKeyDep) -> Response:
 @authenticated_router.get(
     "/info",
     dependencies=[Depends(require_read)],
-    responses=responses_for(IndexUnavailableError),
+    responses=responses_for(InvalidHeaderError, IndexUnavailableError, DeadlineExceededError),
     summary="The loaded model and index",
 )
-async def info(service: ServiceDep, loaded_model: LoadedModelDep) -> InfoResponse:
+async def info(request: Request, service: ServiceDep, loaded_model: LoadedModelDep) -> InfoResponse:
     """The network, its device, its measured errors, and the index."""
     artifact, index = loaded_model.artifact, loaded_model.index
     manifest = artifact.manifest
+    deadline = parse_deadline(request.headers.get(TIMEOUT_HEADER), service.settings.request_timeout)
+    ref: IndexRef | None = None
+    if index is not None:
+        ref = await run_until_deadline(request, deadline, service.readers.run(lambda: IndexRef.of(index)))
     return InfoResponse(
         model=ModelRef.of(artifact),
         num_classes=manifest.num_classes,
         device=loaded_model.model.device,
         precision=artifact.precision,
-        index=None if index is None else await service.readers.run(lambda: IndexRef.of(index)),
+        index=ref,
         measurements=[measurement.model_dump() for measurement in manifest.measurements],
         license=manifest.license,
         created=manifest.created,

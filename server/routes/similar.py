@@ -87,7 +87,8 @@ async def similar(
     context.loaded_model.require_index()
     if not params.id:
         upload.require_images()
-    checksums = await context.run_in_pool(lambda: [hashlib.sha256(data).hexdigest() for data in upload.images])
+    hash_images = context.run_in_pool(lambda: [hashlib.sha256(data).hexdigest() for data in upload.images])
+    checksums = await context.run(hash_images)
     page = _Page.of(context, params, *checksums)
 
     async def work() -> SimilarResponse:

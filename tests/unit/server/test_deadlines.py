@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
 from server.deadlines import gather_all
 from server.exceptions import OverloadedError
+from server.service import Service
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "soon", ""])
@@ -23,11 +27,27 @@ def test_the_time_is_over(client: TestClient, jpeg: bytes) -> None:
     assert client.post("/classify", content=jpeg, headers={"X-Request-Timeout": "20"}).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/images/1/similar", "/images/1/preview", "/images/1/image"])
+@pytest.mark.parametrize("path", ["/images/1/similar", "/images/1/preview", "/images/1/image", "/info"])
 def test_requests_without_images_have_a_deadline(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 200
     assert client.get(path, headers={"X-Request-Timeout": "1e-7"}).status_code == 504
     assert client.get(path, headers={"X-Request-Timeout": "soon"}).status_code == 422
+
+
+def test_a_search_does_not_wait_for_busy_threads_longer_than_its_deadline(
+    writable_client: TestClient, writable_service: Service, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = writable_service.decoder.run
+
+    async def run_late(work: Callable[[], Any]) -> Any:
+        await asyncio.sleep(3)
+        return await run(work)
+
+    monkeypatch.setattr(writable_service.decoder, "run", run_late)
+    begun = time.monotonic()
+    answer = writable_client.post("/similar", content=jpeg, headers={"X-Request-Timeout": "0.1"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (504, "deadline_exceeded")
+    assert time.monotonic() - begun < 3
 
 
 @pytest.mark.parametrize("encoding", ["br", "gzip"])
