@@ -58,8 +58,8 @@ class LoadedModel:
         self._index_handed_over = False
         self.index = self._open_index(settings, previous)
         self.inference = InferenceWorker(self.model, settings.max_queued_crops, observe_batch)
-        self._holders, self._retired = 0, False
-        self._closer = threading.Thread(target=self._close, name="retire")
+        self._lock, self._closed = threading.Lock(), threading.Event()
+        self._holders, self._retired, self._closing = 0, False, False
         try:
             self._warm_up()
             self._prepare_index(settings)  # last: the previous version may serve the same index
@@ -136,29 +136,36 @@ class LoadedModel:
         return self.index
 
     def hold(self) -> None:
-        """Keep the model open until `release`. Only the event loop calls `hold`, `release` and `retire`."""
-        self._holders += 1
+        """Keep the model open until `release`."""
+        with self._lock:
+            self._holders += 1
 
     def release(self) -> None:
         """Undo one `hold`. After `retire`, the last release closes the model."""
-        self._holders -= 1
-        self._close_if_free()
+        with self._lock:
+            self._holders -= 1
+            self._close_if_free()
 
     def retire(self, successor: LoadedModel | None = None) -> None:
         """Close the model as soon as no request holds it. The index stays open if `successor` took it over."""
-        self._index_handed_over = successor is not None and successor.index is self.index
-        self._retired = True
-        self._close_if_free()
+        with self._lock:
+            self._index_handed_over = successor is not None and successor.index is self.index
+            self._retired = True
+            self._close_if_free()
 
     def join(self) -> None:
-        """Wait until the model is closed. Call it after `retire`, when no request holds the model."""
-        self._closer.join()
+        """Wait until the model is closed. Call it after `retire`."""
+        self._closed.wait()
 
     def _close_if_free(self) -> None:
-        if self._retired and not self._holders and self._closer.ident is None:
-            self._closer.start()  # in a thread: jobs that clients left behind in the queue may take their time
+        if self._retired and not self._holders and not self._closing:
+            self._closing = True  # in a thread: jobs that clients left behind in the queue may take their time
+            threading.Thread(target=self._close, name="retire").start()
 
     def _close(self) -> None:
-        self.inference.close()
-        if self.index is not None and not self._index_handed_over:
-            self.index.close()
+        try:
+            self.inference.close()
+            if self.index is not None and not self._index_handed_over:
+                self.index.close()
+        finally:
+            self._closed.set()

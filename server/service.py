@@ -98,9 +98,9 @@ class Service:
         self.compaction.close()
         for pool in (self.decoder, self.readers, self.writers, self.file_readers):
             pool.close()
+        self.searcher.close()
         self.current.retire()
         self.current.join()
-        self.searcher.close()
         self.closed = True
 
     @property

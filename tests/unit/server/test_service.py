@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
@@ -14,6 +15,7 @@ from server.request_context import RequestContext
 from server.service import Service
 from server.settings import Settings
 from server.workers.decode import DecodePool
+from tests.helpers.polling import wait_until
 
 
 def test_work_is_refused_at_once_when_it_could_not_be_done_in_time(
@@ -41,3 +43,17 @@ def test_work_is_refused_at_once_when_it_could_not_be_done_in_time(
         check_deadline(3)
     finally:
         service.close()
+
+
+def test_a_service_is_closed_when_no_request_holds_its_model(writable_service: Service) -> None:
+    """A streamed original may still wait for a disk when the time for requests is over."""
+    thread = threading.Thread(target=writable_service.close)
+    with writable_service.hold_current() as loaded_model:
+        thread.start()
+        wait_until(lambda: not writable_service.searcher.is_alive)  # it ends before its index is closed
+        thread.join(0.2)
+        assert loaded_model.inference.is_alive
+        assert not writable_service.closed
+    thread.join(20)
+    assert writable_service.closed
+    assert not loaded_model.inference.is_alive
