@@ -98,7 +98,7 @@ class RequestContext:
         """Probabilities and features of (N, 256, 256, 3) uint8 images; without `classify` only features."""
         job = InferenceJob(pixels, crops, self.deadline, classify, client=self.client)
         result: InferenceResult = await asyncio.wrap_future(self.loaded_model.inference.submit(job))
-        self.timings.add("queue", result.queue_seconds)
+        self.timings.add("queue", result.queue_seconds, ago=result.inference_seconds)
         self.timings.add("inference", result.inference_seconds)
         return result
 

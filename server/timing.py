@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from opentelemetry import trace
@@ -13,16 +13,26 @@ TRACER = trace.get_tracer("alexnet-server")
 
 
 class Timings:
-    """Seconds by phase (decode, queue, inference, search). Several images of one request add up."""
+    """Seconds by phase (decode, queue, inference, search, encode).
+
+    While several images of one request are in a phase, its time counts once.
+    """
 
     def __init__(self) -> None:
         self.started = time.perf_counter()
-        self.seconds: dict[str, float] = {}
+        self._intervals: dict[str, list[tuple[float, float]]] = {}
 
-    def add(self, phase: str, seconds: float) -> None:
-        """Count a phase that has just ended."""
-        self.seconds[phase] = self.seconds.get(phase, 0.0) + seconds
-        TRACER.start_span(phase, start_time=time.time_ns() - int(1e9 * seconds)).end()
+    def add(self, phase: str, seconds: float, ago: float = 0.0) -> None:
+        """Count a phase of an image that ended `ago` seconds ago."""
+        end = time.perf_counter() - ago
+        self._intervals.setdefault(phase, []).append((end - seconds, end))
+        end_ns = time.time_ns() - int(1e9 * ago)
+        TRACER.start_span(phase, start_time=end_ns - int(1e9 * seconds)).end(end_ns)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Of each phase so far."""
+        return {phase: union_length(intervals) for phase, intervals in self._intervals.items()}
 
     @contextmanager
     def measure(self, phase: str) -> Iterator[None]:
@@ -42,3 +52,12 @@ class Timings:
         """Value of `Server-Timing`: milliseconds by phase, and of the whole request so far."""
         values = self.seconds | {"total": self.total}
         return ", ".join(f"{phase};dur={1000 * seconds:.1f}" for phase, seconds in values.items()).encode()
+
+
+def union_length(intervals: Iterable[tuple[float, float]]) -> float:
+    """The length of what intervals (start, end) cover together."""
+    length, covered = 0.0, float("-inf")
+    for start, end in sorted(intervals):
+        length += max(0.0, end - max(start, covered))
+        covered = max(covered, end)
+    return length

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -11,8 +12,10 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from starlette.testclient import TestClient
 
 from model.artifacts.artifact import Artifact
+from server.timing import union_length
 from tests.helpers.server import ALEXNET, served
 
 
@@ -44,6 +47,23 @@ def collector() -> Iterator[Collector]:
         yield server
         server.shutdown()
         thread.join()
+
+
+@pytest.mark.parametrize(
+    ("intervals", "length"),
+    [([], 0), ([(1, 2), (1, 2)], 1), ([(3, 4), (1, 2)], 2), ([(1, 4), (2, 3), (3, 5)], 4)],
+)
+def test_what_intervals_cover(intervals: list[tuple[float, float]], length: float) -> None:
+    assert union_length(intervals) == length
+
+
+def test_no_phase_of_many_images_takes_longer_than_the_request(client: TestClient, jpeg: bytes) -> None:
+    """They wait, and are computed, at the same time."""
+    response = client.post("/classify?crops=1", files=[("image", ("a.jpg", jpeg))] * 16)
+    phases = dict(re.findall(r"(\w+);dur=([0-9.]+)", response.headers["server-timing"]))
+    milliseconds = {phase: float(value) for phase, value in phases.items()}
+    assert set(milliseconds) == {"decode", "queue", "inference", "total"}
+    assert max(milliseconds, key=milliseconds.__getitem__) == "total", milliseconds
 
 
 def test_phases_are_spans_of_the_request(
