@@ -68,7 +68,7 @@ async def server_metadata() -> dict[str, Any]:
 
 @router.get("/health/live", responses={503: {}}, summary="Liveness")
 async def live(service: ServiceDep) -> JSONResponse:
-    alive = service.current.inference.is_alive
+    alive = service.stopped_worker is None
     return JSONResponse({"live": alive}, 200 if alive else 503)
 
 

@@ -87,3 +87,4 @@ def test_the_death_of_the_thread_turns_liveness_red(
             service.searcher.submit(SearchJob(index, Query(np.zeros(64, np.float32)))).result(20)
         wait_until(lambda: client.get("/live").status_code == 503)
         assert client.get("/ready").json() == {"status": "search worker stopped"}
+        assert (client.get("/live").status_code, client.get("/v2/health/live").json()) == (503, {"live": False})
