@@ -156,14 +156,14 @@ class InternalErrorMiddleware:
 
 
 class HeadMiddleware:
-    """Answers HEAD as GET without the body, wherever GET is."""
+    """Answers HEAD as GET without the body, wherever GET is. `scope["is_head"]` is for routes with large bodies."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "HEAD":
-            scope["method"] = "GET"
+            scope["method"], scope["is_head"] = "GET", True
             await self.app(scope, receive, _without_body(send))
         else:
             await self.app(scope, receive, send)

@@ -274,7 +274,10 @@ async def get_original(context: ContextDep, image_id: ImageId, if_none_match: If
     async def make() -> Response:
         work = context.read_file(lambda index: open_original(index, image_id, context.is_over))
         file, image_format = await context.run(work)
-        headers = {"Content-Length": str(os.fstat(file.fileno()).st_size)}
-        return StreamingResponse(iter_chunks(file), media_type=MEDIA_TYPES[image_format], headers=headers)
+        headers, media_type = {"Content-Length": str(os.fstat(file.fileno()).st_size)}, MEDIA_TYPES[image_format]
+        if context.request.scope.get("is_head"):
+            file.close()
+            return Response(media_type=media_type, headers=headers)
+        return StreamingResponse(iter_chunks(file), media_type=media_type, headers=headers)
 
     return await send_cached(context, image_id, if_none_match, make)

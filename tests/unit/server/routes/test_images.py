@@ -6,6 +6,7 @@ import hashlib
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO, NoReturn
 
 import pytest
 from starlette.testclient import TestClient
@@ -164,6 +165,19 @@ def test_many_at_once_need_a_selection_and_a_change(
     assert answer.status_code == 422
     assert said in answer.json()["error"]["message"]
     assert client.get("/images").json()["index"]["size"] == 90
+
+
+def test_head_of_an_original_is_checked_but_not_read_again(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(file: BinaryIO) -> NoReturn:
+        raise AssertionError("the content is read for nobody")
+
+    complete = client.get("/images/1/image")
+    monkeypatch.setattr("server.routes.images.iter_chunks", read)
+    head = client.head("/images/1/image")
+    assert (head.status_code, head.content) == (200, b"")
+    for name in ("content-length", "content-type", "etag", "cache-control"):
+        assert head.headers[name] == complete.headers[name]
+    assert client.head("/images/1/image", headers={"If-None-Match": head.headers["etag"]}).status_code == 304
 
 
 def test_fields_that_do_not_fit(client: TestClient, new_images: list[bytes]) -> None:
