@@ -197,9 +197,8 @@ async def update_image(
     context: ContextDep, image_id: ImageId, update: ImageUpdate, show_path: ShowPathsDep
 ) -> IndexedImage:
     """`label`: a new label, or null for none. `removed`: false restores a removed image."""
-    if not update.model_fields_set:
-        raise InvalidRequestError(NO_CHANGE)
-    entry = await context.run(context.write_index(lambda index: _update(index, image_id, update)))
+    change = _change_of(update)
+    entry = await context.run(context.write_index(lambda index: _update(index, image_id, change)))
     return IndexedImage.of(entry, show_path, context.prefix)
 
 
@@ -209,10 +208,16 @@ async def update_images(context: ContextDep, update: BulkUpdate) -> BulkChangeRe
     null for none. `removed`: true removes them, false restores those that are removed, until the index is compacted."""
     if (update.ids is None) == (update.with_label is None):
         raise InvalidRequestError("name the images: send exactly one of 'ids' and 'with_label'")
+    change = _change_of(update)
+    return await context.run(_change_many(context, Selection(update.ids, update.with_label), change))
+
+
+def _change_of(update: ImageUpdate | BulkUpdate) -> BulkChange:
+    """Raises InvalidRequestError if it changes nothing."""
     change = BulkChange(update.removed, "label" in update.model_fields_set, update.label)
     if change == BulkChange():
         raise InvalidRequestError(NO_CHANGE)
-    return await context.run(_change_many(context, Selection(update.ids, update.with_label), change))
+    return change
 
 
 @router.delete("/images", responses=WRITE_RESPONSES, dependencies=WRITE, summary="Remove images")
@@ -232,11 +237,11 @@ async def _change_many(context: RequestContext, selection: Selection, change: Bu
     )
 
 
-def _update(index: Index, image_id: int, update: ImageUpdate) -> Entry:
-    if update.removed is False:
+def _update(index: Index, image_id: int, change: BulkChange) -> Entry:
+    if change.removed is False:
         index.restore(image_id)
-    if "label" in update.model_fields_set:
-        index.update(image_id, update.label)
+    if change.relabel:
+        index.update(image_id, change.label)
     return index.entry(image_id)
 
 

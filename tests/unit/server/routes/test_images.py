@@ -150,6 +150,7 @@ def test_many_at_once(writable_client: TestClient, writable_folder: Path) -> Non
         ("PATCH", "", {"ids": [1], "with_label": "a", "removed": True}, "send exactly one of 'ids' and 'with_label'"),
         ("PATCH", "", {"ids": [1]}, "send 'label', 'removed', or both"),
         ("PATCH", "/1", {}, "send 'label', 'removed', or both"),
+        ("PATCH", "/1", {"removed": None}, "send 'label', 'removed', or both"),
         ("PATCH", "/1", {"removed": True}, "it can only be false, which restores the image: DELETE removes it"),
         ("PATCH", "", {"ids": [], "removed": True}, "at least 1 item"),
         ("PATCH", "", {"ids": [True], "removed": True}, "valid integer"),
