@@ -29,7 +29,7 @@ from server.exceptions import (
     UnsupportedEncodingError,
     error_info,
 )
-from server.page import show_not_found, wants_page
+from server.page import VARY_BY_ACCEPT, show_not_found, wants_page
 from server.parameters import unknown_name_error
 from server.responses import error_detail
 from server.schemas import ErrorResponse
@@ -115,6 +115,7 @@ def _handle_http_exception(request: Request, error: Exception) -> Response:
         return show_not_found(request)
     headers, message = dict(error.headers or {}), str(error.detail)
     if info == NOT_FOUND:
+        headers |= VARY_BY_ACCEPT
         message = "there is nothing at this address: /docs lists all addresses; /ready says whether the server is ready"
     if info == METHOD_NOT_ALLOWED:  # an address has a route per method; the framework's header names only the first's
         path = getattr(request.scope.get("route"), "path", "")

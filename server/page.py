@@ -8,6 +8,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 WEB = Path(__file__).parent / "web"
+VARY_BY_ACCEPT = {"Vary": "Accept"}
+"""Of a response that is this page for some, and JSON for others."""
 
 
 async def show_page(request: Request) -> Response:
@@ -26,4 +28,4 @@ def wants_page(request: Request) -> bool:
 def show_not_found(request: Request) -> Response:
     """The page for an address that doesn't exist, at any depth: its links begin with the prefix, or at the root."""
     prefix = request.scope.get("app_root_path", request.scope.get("root_path", ""))
-    return HTMLResponse((WEB / "404.html").read_text().replace('="./', f'="{prefix}/'), 404)
+    return HTMLResponse((WEB / "404.html").read_text().replace('="./', f'="{prefix}/'), 404, VARY_BY_ACCEPT)

@@ -72,7 +72,9 @@ def test_a_browser_sees_a_page_where_there_is_nothing(client: TestClient) -> Non
     for link in re.findall(r'(?:href|src)="([^"]*)"', answer.text):
         assert client.get(link, headers=browser).status_code == 200, link
     for headers in ({"Accept": "*/*"}, {"Accept": "application/json"}):
-        assert client.get("/nothing", headers=headers).json()["error"]["code"] == "not_found"
+        program = client.get("/nothing", headers=headers)
+        assert (program.json()["error"]["code"], program.headers["vary"]) == ("not_found", "Accept")
+    assert answer.headers["vary"] == "Accept"
     assert client.get("/images/4711", headers=browser).json()["error"]["code"] == "unknown_image"
     assert client.post("/nothing", headers=browser).json()["error"]["code"] == "not_found"
 
