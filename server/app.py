@@ -31,6 +31,7 @@ from server.middleware import (
     ShutdownMiddleware,
 )
 from server.open_inference.grpc.extra import load_serve_grpc
+from server.open_inference.infer_request import LENGTH_HEADER
 from server.page import WEB, show_page
 from server.parameters import check_query
 from server.responses import AUTH_ERRORS, responses_for
@@ -46,6 +47,9 @@ ROUTERS = (*AUTHENTICATED, health.router, health.authenticated_router, v2.router
 ROUTE_RESPONSES = responses_for(*AUTH_ERRORS, InvalidRequestError)
 PROTOCOL_RESPONSES = responses_for(*AUTH_ERRORS, InvalidRequestError, schema=ProtocolError)
 """Of every route, whatever it does: keys, other pages and names, and parameters that it doesn't know."""
+
+EXPOSED_HEADERS = ("Server-Timing", "X-Request-ID", "Retry-After", "ETag", LENGTH_HEADER)
+"""Headers that pages of allowed origins can read, besides those that any page can."""
 
 
 def create_app(service: Service) -> ASGIApp:
@@ -93,16 +97,16 @@ def _add_middleware(app: FastAPI, service: Service) -> ASGIApp:
     hosts = ["*"] if service.keys or "*" in settings.allowed_origins else settings.host_names
     limit_body = partial(BodyLimitMiddleware, timeout=settings.request_timeout, max_bytes=settings.max_body_bytes)
     wrapped: ASGIApp = limit_body(ContentEncodingMiddleware(limit_body(app)))  # as it is sent, and decompressed
-    wrapped = HeadMiddleware(wrapped)
-    if origins := settings.allowed_origins:  # around all that refuses a body, so that a page can read why
-        wrapped = CORSMiddleware(wrapped, origins, allow_methods=["*"], allow_headers=["*"],
-                                 expose_headers=["Server-Timing", "X-Request-ID", "Retry-After"])  # fmt: skip
-    wrapped = HostMiddleware(wrapped, AllowedHosts(hosts))
-    wrapped = ForwardedMiddleware(wrapped, settings.root_path, settings.proxies)
-    wrapped = InternalErrorMiddleware(wrapped)
+    wrapped = HostMiddleware(HeadMiddleware(wrapped), AllowedHosts(hosts))
     wrapped = ShutdownMiddleware(wrapped, lambda: not service.seconds_to_finish)
-    wrapped = AccessLogMiddleware(wrapped, service.metrics)
-    return RequestIdMiddleware(SecurityHeadersMiddleware(wrapped))
+    origins = settings.allowed_origins
+    if origins:  # around all that refuses a request, so that a page can read why
+        wrapped = CORSMiddleware(
+            wrapped, origins, allow_methods=["*"], allow_headers=["*"], expose_headers=EXPOSED_HEADERS
+        )
+    wrapped = ForwardedMiddleware(wrapped, settings.root_path, settings.proxies)
+    wrapped = AccessLogMiddleware(InternalErrorMiddleware(wrapped), service.metrics)
+    return RequestIdMiddleware(SecurityHeadersMiddleware(wrapped, allow_embedding="*" in origins))
 
 
 def add_routes(app: FastAPI) -> None:

@@ -31,9 +31,7 @@ API_REFERENCE_POLICY = CONTENT_SECURITY_POLICY.replace(b"blob:", b"blob: data:")
 SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-resource-policy", b"same-origin"),
 )
-
 
 HEALTH = ("/live", "/ready")
 
@@ -61,15 +59,17 @@ class RequestIdMiddleware:
 
 
 class SecurityHeadersMiddleware:
-    """Adds security headers to every response."""
+    """Adds security headers to every response. `allow_embedding`: pages of all origins may show images of it."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, allow_embedding: bool) -> None:
         self.app = app
+        self.resource_policy = b"cross-origin" if allow_embedding else b"same-origin"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *_security_headers(scope)]
+                own = [*_security_headers(scope), (b"cross-origin-resource-policy", self.resource_policy)]
+                message["headers"] = [*message["headers"], *own]
             await send(message)
 
         await self.app(scope, receive, send_with_headers)

@@ -235,5 +235,18 @@ def test_origins(artifact: Artifact, allowed: str, expected: str | None) -> None
         refused = client.post("/classify", headers={"Origin": ORIGIN, "Content-Encoding": "none"}, content=b"x")
         assert refused.status_code == (403 if expected is None else 415)
         assert refused.headers.get("access-control-allow-origin") == expected
+        host = client.get("/info", headers={"Origin": ORIGIN, "Host": "rebound.example"})
+        assert (host.status_code, host.headers.get("access-control-allow-origin")) == (403, expected)
+        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["referrer-policy"] == "no-referrer"
+
+
+def test_a_page_of_another_origin_can_read_a_binary_response_and_show_images(artifact: Artifact, jpeg: bytes) -> None:
+    with TestClient(create_app(Service(Settings(artifact=artifact.path, cors_origins="*")))) as client:
+        headers = {"Origin": ORIGIN, "Inference-Header-Content-Length": "0"}
+        answer = client.post("/v2/models/patterns/infer", headers=headers, content=jpeg)
+        exposed = {name.lower() for name in answer.headers["access-control-expose-headers"].split(", ")}
+        assert {"inference-header-content-length", "etag"} <= exposed
+        assert "inference-header-content-length" in answer.headers
+        assert answer.headers["cross-origin-resource-policy"] == "cross-origin"
