@@ -71,7 +71,7 @@ class RequestContext:
         return await self.service.readers.run(lambda: work(index))
 
     async def write_index(self, work: Callable[[Index], T]) -> T:
-        """Change the index in a thread. Raises NoIndexError or IndexLockedError."""
+        """Change the index in a thread. Raises NoIndexError, IndexLockedError or OverloadedError."""
         index = self.loaded_model.require_index()
         return await self.service.writers.run(lambda: work(index))
 

@@ -77,7 +77,6 @@ UPLOAD_ERRORS = (
     *ADMITTED_ERRORS,
 )
 UPLOAD_RESPONSES = responses_for(*UPLOAD_ERRORS)
-WRITE_RESPONSES = responses_for(ReadOnlyIndexError, IndexLockedError, StorageFullError)
 
 
 def merge_responses(*parts: Responses) -> Responses:
@@ -85,12 +84,16 @@ def merge_responses(*parts: Responses) -> Responses:
     merged: Responses = {}
     for part in parts:
         for status, entry in part.items():
-            if status in merged and merged[status]["description"] != entry["description"]:
-                description = f"{merged[status]['description']}\n\n{entry['description']}"
-                merged[status] = entry | {"description": description}
-            else:
-                merged[status] = entry
+            descriptions = [merged[status]["description"]] if status in merged else []
+            texts = "\n\n".join([*descriptions, entry["description"]]).split("\n\n")
+            merged[status] = entry | {"description": "\n\n".join(dict.fromkeys(texts))}
     return merged
+
+
+WRITE_RESPONSES = merge_responses(
+    INDEX_RESPONSES, ADMITTED_RESPONSES, responses_for(ReadOnlyIndexError, IndexLockedError, StorageFullError)
+)
+"""Of every change of the index."""
 
 
 def error_detail(request: Request, code: str, message: str) -> ErrorDetail:

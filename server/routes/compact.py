@@ -10,7 +10,7 @@ from pydantic import Field
 from index.protocol import require_compaction
 from server.dependencies import ContextDep, require_admin
 from server.index_job import JobStatus, State, require_writable
-from server.responses import ADMITTED_RESPONSES, INDEX_RESPONSES, WRITE_RESPONSES, merge_responses
+from server.responses import ADMITTED_RESPONSES, WRITE_RESPONSES
 from server.schemas import Schema
 
 router = APIRouter(tags=["index"])
@@ -31,14 +31,14 @@ class CompactResponse(Schema):
 @router.post(
     "/index/compact",
     status_code=202,
-    responses=merge_responses(ADMITTED_RESPONSES, INDEX_RESPONSES, WRITE_RESPONSES),
+    responses=WRITE_RESPONSES,
     dependencies=ADMIN,
     summary="Delete removed images for good",
 )
 async def start_compaction(context: ContextDep) -> CompactResponse:
     """Delete removed and damaged images and free their space: from then on they can't be restored. It runs in the
-    background, and `GET /index/compact` has the result. Searches go on; changes wait until it is done. A request
-    while it runs doesn't start another.
+    background, and `GET /index/compact` has the result. Searches go on; changes wait until it is done, or get 503
+    `overloaded`. A request while it runs doesn't start another.
 
     Needs an API key with the scope admin; without keys, use `alexnet index compact` while the server is stopped."""
     index = require_compaction(require_writable(context.loaded_model))

@@ -10,7 +10,7 @@ from pydantic import Field
 from index.sync import SyncReport
 from server.dependencies import ContextDep, require_write
 from server.index_job import JobStatus, State
-from server.responses import ADMITTED_RESPONSES, INDEX_RESPONSES, WRITE_RESPONSES, merge_responses
+from server.responses import ADMITTED_RESPONSES, WRITE_RESPONSES
 from server.schemas import Schema
 
 router = APIRouter(tags=["index"])
@@ -54,7 +54,7 @@ class SyncResponse(Schema):
     "/sync",
     status_code=202,
     response_model_exclude_unset=True,
-    responses=merge_responses(ADMITTED_RESPONSES, INDEX_RESPONSES, WRITE_RESPONSES),
+    responses=WRITE_RESPONSES,
     dependencies=WRITE,
     summary="Let the index follow its folder",
 )

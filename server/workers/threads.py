@@ -11,7 +11,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from model.exceptions import IndexLockedError
 from server.exceptions import OverloadedError
 
 READ_THREADS = 4
@@ -21,7 +20,7 @@ FILE_THREADS = 4
 MAX_WORK_PER_THREAD = 2
 """Changes and files, running and waiting: beyond, requests are refused, so that they leave places for others."""
 STALLED_SECONDS = 2.0
-"""A change of the index that takes longer waits for something: others are refused until it ends."""
+"""While a change of the index takes longer, others are refused, so that they don't take all threads."""
 
 T = TypeVar("T")
 
@@ -66,10 +65,12 @@ class WritePool(ThreadPool):
     """Threads that change the index."""
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Raises IndexLockedError at once where an earlier change is waiting for a locked index; OverloadedError."""
+        """Raises OverloadedError, at once where an earlier change takes long: it changes many images, or waits for an
+        index that another program has locked."""
         if self.stalled_seconds > STALLED_SECONDS:
-            raise IndexLockedError(
-                f"an earlier change has waited {self.stalled_seconds:.0f} s for the index; nothing was changed: try "
-                "again later"
+            raise OverloadedError(
+                f"server busy: an earlier change of the index has taken {self.stalled_seconds:.0f} s; nothing was "
+                "changed: retry later",
+                STALLED_SECONDS,
             )
         return await super().run(work)

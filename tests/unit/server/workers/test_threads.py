@@ -35,7 +35,9 @@ def test_changes_that_wait_keep_nothing_else_waiting(
         wait_until(lambda: writable_service.writers.stalled_seconds > 0.2)
         begun = time.monotonic()
         refused = writable_client.patch("/images/2", json={"label": "y"})
-        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "index_locked")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
+        assert "an earlier change of the index has taken" in refused.json()["error"]["message"]
+        assert refused.headers["retry-after"] == "1"  # what counts as long here, in whole seconds
         for path in ("/live", "/ready", "/labels", "/images/1", "/images/1/thumbnail", "/metrics", "/info"):
             assert writable_client.get(path).status_code == 200, path
         assert writable_client.post("/similar?k=1", content=jpeg).status_code == 200
