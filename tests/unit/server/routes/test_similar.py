@@ -34,6 +34,13 @@ def test_similar_finds_itself_first_at_zero(client: TestClient, jpeg: bytes) -> 
     assert len(client.post("/similar?k=20", content=jpeg).json()["neighbors"]) == 20
 
 
+def test_a_label_with_a_surrogate_is_refused_before_the_index_is_asked(client: TestClient) -> None:
+    body = b'{"id": 1, "label": "\\ud800"}'  # of JSON; no UTF-8 has it, and a database fails on it
+    answer = client.post("/similar", content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (422, "invalid_request")
+    assert "send text that is UTF-8" in answer.json()["error"]["message"]
+
+
 def test_similarity_is_a_score_of_the_distance(client: TestClient, jpeg: bytes, model: OnnxModel) -> None:
     neighbors = client.post("/similar?k=90", content=jpeg).json()["neighbors"]
     length = float(np.linalg.norm(model.features(decode_image(jpeg).pixels[None], CENTER_CROP)[0]))
