@@ -54,7 +54,7 @@ async def _wait_for_disconnect(request: Request) -> None:
     try:
         while (await request.receive())["type"] != "http.disconnect":
             pass
-    except ServerError:  # of a body that the request doesn't need; what its client does is not known from then on
+    except ServerError:  # the unread body broke a limit: disconnects can no longer be detected
         await asyncio.Future()
 
 

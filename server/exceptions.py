@@ -1,7 +1,7 @@
 """Exceptions of the server and the one table of HTTP errors: status, code and description of each.
 
 An exception that becomes a response (ServerError) carries `status`, `code` and `description` as class attributes;
-`LOWER_ERRORS` gives them to the exceptions of `model` and `index`, `FRAMEWORK_ERRORS` are those that the framework
+`DOMAIN_ERRORS` gives them to the exceptions of `model` and `index`, `FRAMEWORK_ERRORS` are those that the framework
 raises. The OpenAPI document, the table of docs/troubleshooting.md and the clients' tables come from here or are tested
 against it.
 """
@@ -199,7 +199,7 @@ class DeadlineExceededError(ServerError):
     description = "The time of `X-Request-Timeout`, or the server's own limit, is over."
 
 
-LOWER_ERRORS: dict[type[AlexNetError], ErrorInfo] = {
+DOMAIN_ERRORS: dict[type[AlexNetError], ErrorInfo] = {
     UnknownImageError: ErrorInfo(404, "unknown_image", "No image has this id, or its file is gone."),
     ReadOnlyIndexError: ErrorInfo(409, "read_only_index", "The index is open for reading only."),
     ImageTooLargeError: ErrorInfo(413, "image_too_large", "The image has too many pixels."),
@@ -224,8 +224,8 @@ FRAMEWORK_ERRORS = (BAD_REQUEST, NOT_FOUND, METHOD_NOT_ALLOWED, INTERNAL_ERROR)
 def error_info(kind: type[BaseException]) -> ErrorInfo:
     """How an exception of this class is reported; INTERNAL_ERROR for one that is not in the table."""
     for base in kind.__mro__:
-        if base in LOWER_ERRORS:
-            return LOWER_ERRORS[base]
+        if base in DOMAIN_ERRORS:
+            return DOMAIN_ERRORS[base]
         if issubclass(base, ServerError):
             return ErrorInfo(base.status, base.code, base.description)
     return INTERNAL_ERROR
@@ -234,4 +234,4 @@ def error_info(kind: type[BaseException]) -> ErrorInfo:
 def all_errors() -> list[ErrorInfo]:
     """Every error that a response can carry, by status and code."""
     own = [error_info(kind) for kind in ServerError.__subclasses__()]
-    return sorted([*own, *LOWER_ERRORS.values(), *FRAMEWORK_ERRORS], key=lambda info: (info.status, info.code))
+    return sorted([*own, *DOMAIN_ERRORS.values(), *FRAMEWORK_ERRORS], key=lambda info: (info.status, info.code))

@@ -26,9 +26,10 @@ class OriginalFile(io.FileIO):
         self.close()
 
 
-def open_original(index: Index, image_id: int, is_over: Callable[[], bool]) -> tuple[BinaryIO, str]:
-    """The file that was indexed, at its beginning, and its format. `is_over`: whether nobody waits for it any longer,
-    since it has become very large.
+def open_original(index: Index, image_id: int, deadline_passed: Callable[[], bool]) -> tuple[BinaryIO, str]:
+    """The file that was indexed, at its beginning, and its format.
+
+    `deadline_passed`: asked while the file is read, which may have become very large.
 
     Raises UnknownImageError if it is gone or its bytes have changed, DeadlineExceededError.
     """
@@ -36,25 +37,25 @@ def open_original(index: Index, image_id: int, is_over: Callable[[], bool]) -> t
     with contextlib.ExitStack() as stack, contextlib.suppress(OSError):
         if entry.source is not None and entry.source.is_file():  # an index may be somebody else's: no device, no pipe
             file = stack.enter_context(OriginalFile(entry.source))
-            if _sha256(file, is_over) == index.catalog.sha256(image_id):
+            if _sha256(file, deadline_passed) == index.catalog.sha256(image_id):
                 file.seek(0)
                 stack.pop_all()
                 return file, entry.format
     raise UnknownImageError(f"the file of image {image_id} is gone, or not as it was indexed")
 
 
-def _sha256(file: BinaryIO, is_over: Callable[[], bool]) -> str:
+def _sha256(file: BinaryIO, deadline_passed: Callable[[], bool]) -> str:
     checksum = hashlib.sha256()
     while chunk := file.read(HASH_CHUNK_BYTES):
         checksum.update(chunk)
-        if is_over():
+        if deadline_passed():
             raise DeadlineExceededError("deadline exceeded while the original file was read")
     return checksum.hexdigest()
 
 
-def read_original(index: Index, image_id: int, is_over: Callable[[], bool]) -> bytes:
+def read_original(index: Index, image_id: int, deadline_passed: Callable[[], bool]) -> bytes:
     """The bytes that were indexed. Raises what `open_original` raises."""
-    file, _ = open_original(index, image_id, is_over)
+    file, _ = open_original(index, image_id, deadline_passed)
     with file:
         return file.read()
 

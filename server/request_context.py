@@ -53,7 +53,7 @@ class RequestContext:
         timings: Timings = self.request.scope["timings"]
         return timings
 
-    def is_over(self) -> bool:
+    def deadline_passed(self) -> bool:
         """Whether the deadline of the request, or of the server's shutdown, has passed, so that nobody waits for it."""
         return time.monotonic() > min(self.deadline, self.service.finish_by)
 

@@ -277,7 +277,7 @@ async def get_original(context: ContextDep, image_id: ImageId, if_none_match: If
     """The bytes that were indexed, while the file is unchanged; an uploaded image has none."""
 
     async def make() -> Response:
-        work = context.read_file(lambda index: open_original(index, image_id, context.is_over))
+        work = context.read_file(lambda index: open_original(index, image_id, context.deadline_passed))
         file, image_format = await context.run(work)
         headers, media_type = {"Content-Length": str(os.fstat(file.fileno()).st_size)}, MEDIA_TYPES[image_format]
         if context.request.scope.get("is_head"):

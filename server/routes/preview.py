@@ -47,7 +47,7 @@ async def preview_indexed(context: ContextDep, image_id: ImageId, if_none_match:
 
     async def work() -> Response:
         return await _render(
-            context, await context.read_file(lambda index: read_original(index, image_id, context.is_over))
+            context, await context.read_file(lambda index: read_original(index, image_id, context.deadline_passed))
         )
 
     contract = context.loaded_model.artifact.image_contract

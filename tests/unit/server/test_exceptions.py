@@ -9,7 +9,7 @@ from collections import Counter
 from model import exceptions as lower
 from model.exceptions import AlexNetError, ArtifactError, ImageTooLargeError, UnsupportedImageError
 from server import exceptions
-from server.exceptions import INTERNAL_ERROR, LOWER_ERRORS, ServerError, all_errors, error_info
+from server.exceptions import DOMAIN_ERRORS, INTERNAL_ERROR, ServerError, all_errors, error_info
 from server.page import WEB
 
 
@@ -38,7 +38,7 @@ def test_an_exception_without_an_entry_is_an_internal_error() -> None:
 
 def test_the_table_names_exceptions_of_the_packages_below() -> None:
     declared = {kind for _, kind in inspect.getmembers(lower, inspect.isclass)}
-    assert set(LOWER_ERRORS) <= declared
+    assert set(DOMAIN_ERRORS) <= declared
     assert not any(issubclass(kind, ServerError) for kind in declared)
     assert all(kind.__module__ == exceptions.__name__ for kind in ServerError.__subclasses__())
 
