@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.exceptions import BodyTooLargeError, RequestTimeoutError
@@ -24,20 +25,23 @@ class BodyLimitMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             limit = min(MAX_PATCH_BYTES, self.max_bytes) if scope["method"] == "PATCH" else self.max_bytes
-            receive = _LimitedBody(receive, self.timeout, limit).receive
+            declared = Headers(scope=scope).get("content-length", "")
+            receive = _LimitedBody(receive, self.timeout, limit, declared).receive
         await self.app(scope, receive, send)
 
 
 class _LimitedBody:
-    """One body, received within limits."""
+    """One body, received within limits. `declared`: its Content-Length, so that one that is too large isn't awaited."""
 
-    def __init__(self, receive: Receive, timeout: float, max_bytes: int) -> None:
+    def __init__(self, receive: Receive, timeout: float, max_bytes: int, declared: str) -> None:
         self._receive, self._timeout, self._max_bytes = receive, timeout, max_bytes
+        self._declared = int(declared[:18]) if declared.isdecimal() else 0
         self._end, self._size, self._more = asyncio.get_running_loop().time() + timeout, 0, True
 
     async def receive(self) -> Message:
         if not self._more:
             return await self._receive()
+        self._check_size(self._declared)
         try:
             async with asyncio.timeout_at(self._end):
                 message = await self._receive()
@@ -45,6 +49,9 @@ class _LimitedBody:
             raise RequestTimeoutError(f"request body not received within {self._timeout:g} s") from None
         self._size += len(message.get("body", b""))
         self._more = message.get("more_body", False)
-        if self._size > self._max_bytes:
-            raise BodyTooLargeError(f"request body too large: the limit is {self._max_bytes:,} bytes")
+        self._check_size(self._size)
         return message
+
+    def _check_size(self, size: int) -> None:
+        if size > self._max_bytes:
+            raise BodyTooLargeError(f"request body too large: the limit is {self._max_bytes:,} bytes")

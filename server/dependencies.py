@@ -128,9 +128,8 @@ async def receive_body(context: ContextDep) -> bytes:
 
     Raises OverloadedError, RequestTimeoutError, or BodyTooLargeError.
     """
-    settings = context.service.settings
     context.check_deadline()
-    body = await read_body(context.request, context.quota, settings.request_timeout, settings.max_body_bytes)
+    body = await read_body(context.request, context.quota)
     context.check_deadline()
     return body
 
@@ -144,17 +143,16 @@ async def receive_optional_upload(context: ContextDep) -> Upload:
     Checks the deadline before reading, assuming one image, and after reading for all images. Raises OverloadedError,
     RequestTimeoutError, BodyTooLargeError, InvalidBodyError, InvalidHeaderError, or InvalidRequestError.
     """
-    request, quota, settings = context.request, context.quota, context.service.settings
-    timeout, max_bytes, max_images = settings.request_timeout, settings.max_body_bytes, settings.max_images_per_request
+    request, quota, max_images = context.request, context.quota, context.service.settings.max_images_per_request
     known = known_parameters(request)
     context.check_deadline()
     if is_form(request):
-        upload = parse_form_upload(await read_form(request, quota, timeout, max_bytes, max_images), known)
+        upload = parse_form_upload(await read_form(request, quota, max_images), known)
     elif is_json(request):
-        body = await read_body(request, quota, timeout, max_bytes)
+        body = await read_body(request, quota)
         upload = await context.run(context.run_in_pool(lambda: parse_json_upload(body, known, max_images)))
     else:
-        upload = Upload.of_body(await read_body(request, quota, timeout, max_bytes))
+        upload = Upload.of_body(await read_body(request, quota))
     context.check_deadline(len(upload.images))
     return upload
 

@@ -1,19 +1,17 @@
-"""Uploaded images: fields `image` of a form or of JSON, or the whole body, read within limits of bytes and time."""
+"""Uploaded images: fields `image` of a form or of JSON, or the whole body."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from fastapi import Request
 
 from server.admission import BodyQuota
-from server.exceptions import BodyTooLargeError, InvalidBodyError, MissingBodyError, RequestTimeoutError
+from server.exceptions import InvalidBodyError, MissingBodyError
 from server.json_body import parse_json
 from server.multipart import Part, check_text_bytes, parse_form
 from server.parameters import check_names
@@ -86,20 +84,14 @@ class Upload:
             )
 
 
-async def read_body(request: Request, quota: BodyQuota, timeout: float, max_bytes: int) -> bytes:
-    """The body of a request, which must arrive within `timeout` seconds.
-
-    Raises RequestTimeoutError, BodyTooLargeError, or OverloadedError.
-    """
-    async with _limit_time(timeout):
-        return b"".join([chunk async for chunk in limit_bytes(request, quota, max_bytes)])
+async def read_body(request: Request, quota: BodyQuota) -> bytes:
+    """The body of a request. Raises OverloadedError, and what `BodyLimitMiddleware` raises."""
+    return b"".join([chunk async for chunk in count_bytes(request, quota)])
 
 
-async def read_form(request: Request, quota: BodyQuota, timeout: float, max_bytes: int, max_images: int) -> list[Part]:
+async def read_form(request: Request, quota: BodyQuota, max_images: int) -> list[Part]:
     """The parts of a request's form. Raises what `read_body` raises, InvalidBodyError, or InvalidHeaderError."""
-    async with _limit_time(timeout):
-        stream = limit_bytes(request, quota, max_bytes)
-        return await parse_form(request.headers["content-type"], stream, FIELD, max_images)
+    return await parse_form(request.headers["content-type"], count_bytes(request, quota), FIELD, max_images)
 
 
 def is_form(request: Request) -> bool:
@@ -189,24 +181,8 @@ def _decode_base64(text: Any) -> bytes:
     raise InvalidBodyError(f"the JSON field '{FIELD}' must be an image as base64 or a data URL, or a list of these")
 
 
-@asynccontextmanager
-async def _limit_time(seconds: float) -> AsyncGenerator[None, None]:
-    """Raise RequestTimeoutError when a block takes longer."""
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError:
-        raise RequestTimeoutError(f"request body not received within {seconds:g} s") from None
-
-
-async def limit_bytes(request: Request, quota: BodyQuota, max_bytes: int) -> AsyncGenerator[bytes, None]:
-    """The body in parts. Raises BodyTooLargeError or OverloadedError."""
-    message = f"request body too large: the limit is {max_bytes:,} bytes"
-    declared = request.headers.get("content-length", "0")
-    if declared.isdecimal() and (len(declared) > 18 or int(declared) > max_bytes):
-        raise BodyTooLargeError(message)
+async def count_bytes(request: Request, quota: BodyQuota) -> AsyncGenerator[bytes, None]:
+    """The body in parts. Raises what `read_body` raises."""
     async for chunk in request.stream():
         quota.add(len(chunk))
-        if quota.bytes > max_bytes:
-            raise BodyTooLargeError(message)
         yield chunk

@@ -1,4 +1,4 @@
-"""Limits of bodies: the size and time of JSON bodies, which are read before the API key is checked."""
+"""Limits of bodies: size and time, also of JSON bodies, which are read before the API key is checked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
 from server.body_limits import MAX_PATCH_BYTES, BodyLimitMiddleware
-from server.exceptions import RequestTimeoutError
+from server.exceptions import BodyTooLargeError, RequestTimeoutError
 
 
 def test_a_long_one_is_refused_as_it_comes(client: TestClient) -> None:
@@ -24,6 +24,21 @@ def test_a_long_one_is_refused_as_it_comes(client: TestClient) -> None:
     long = json.dumps({"label": "x" * 200}) + " " * (MAX_PATCH_BYTES - 300)
     answer = client.patch("/images/1", content=long, headers={"Content-Type": "application/json"})
     assert answer.status_code != 413
+
+
+@pytest.mark.parametrize("declared", ["1001", "9" * 5000])
+def test_one_that_says_that_it_is_too_large_is_not_awaited(declared: str) -> None:
+    async def reads(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+
+    async def receive() -> Message:
+        raise AssertionError("the body is read")
+
+    async def send(message: Message) -> None: ...
+
+    scope = {"type": "http", "method": "POST", "headers": [(b"content-length", declared.encode())]}
+    with pytest.raises(BodyTooLargeError, match="the limit is 1,000 bytes"):
+        asyncio.run(BodyLimitMiddleware(reads, 0.2, 1000)(scope, receive, send))
 
 
 def test_a_slow_one_is_given_up() -> None:
@@ -39,4 +54,4 @@ def test_a_slow_one_is_given_up() -> None:
 
     app = BodyLimitMiddleware(reads, 0.2, 1000)
     with pytest.raises(RequestTimeoutError):
-        asyncio.run(app({"type": "http", "method": "PATCH"}, slowly, send))
+        asyncio.run(app({"type": "http", "method": "PATCH", "headers": []}, slowly, send))
