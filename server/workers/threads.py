@@ -41,9 +41,8 @@ class ThreadPool:
         """Queue work. If its future is cancelled before it began, it is left out. Raises OverloadedError."""
         if self._max_work is not None and len(self._running) >= self._max_work:
             raise OverloadedError("server busy: too many requests wait for the disk; retry later")
-        held = [
-            work
-        ]  # the executor keeps what was cancelled until a thread is free: then without the work and its data
+        # the executor keeps what was cancelled until a thread is free: then without the work and its data
+        held = [work]
         future = self._threads.submit(lambda: held.pop()())
         self._running[future] = time.monotonic()
         future.add_done_callback(self._running.pop)
