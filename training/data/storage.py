@@ -91,7 +91,7 @@ class RawImages(_CheckedImages):
         if not self.path.is_file() or self.path.stat().st_size != size:
             if done:
                 return False
-            _reserve(self.path, size)
+            reserve(self.path, size, ", or use --cache-format jpeg, which needs a twelfth")
         self.map = np.memmap(self.path, np.uint8, "r+", shape=(self.count, IMAGE_SIZE, IMAGE_SIZE, 3))
         return True
 
@@ -167,14 +167,16 @@ def _decode(encoded: bytes) -> Pixels:
         return np.asarray(image)
 
 
-def _reserve(path: Path, size: int) -> None:
-    """Allocate the whole file now: a disk that fills up later would kill the process with SIGBUS."""
+def reserve(path: Path, size: int, alternative: str = "") -> None:
+    """Allocate the whole file now: a disk that fills up later would kill the process with SIGBUS.
+
+    `alternative`: what else than freeing space helps, for the message. Raises DatasetError.
+    """
     try:
         with path.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, size) if hasattr(os, "posix_fallocate") else file.truncate(size)
     except OSError as error:
         path.unlink(missing_ok=True)
         raise DatasetError(
-            f"cannot reserve {size:,} bytes for {path}: {error.strerror}; free some space, or use --cache-format jpeg, "
-            "which needs a twelfth"
+            f"cannot reserve {size:,} bytes for {path}: {error.strerror}; free some space{alternative}"
         ) from error

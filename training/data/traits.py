@@ -16,6 +16,7 @@ from model.images.info import WARNING_KINDS, DecodedImage, WarningKind, count_wa
 from model.images.limits import ImageLimits
 from model.images.preprocess import decode_image
 from training.data.perceptual_hash import WORDS, difference_hash
+from training.data.storage import reserve
 
 TRAITS = np.dtype(
     [
@@ -84,6 +85,12 @@ def is_decoded(traits: Traits) -> NDArray[np.bool_]:
 
 
 def open_traits(path: Path, count: int) -> tuple[TraitsFile, bool]:
-    """The file of `count` records, created with zeros if it doesn't exist with this size; and whether it existed."""
-    exists = path.is_file() and path.stat().st_size == count * TRAITS.itemsize
-    return np.memmap(path, TRAITS, "r+" if exists else "w+", shape=(count,)), exists
+    """The file of `count` records, created with zeros if it doesn't exist with this size; and whether it existed.
+
+    Raises DatasetError if the disk has no room for it.
+    """
+    size = count * TRAITS.itemsize
+    exists = path.is_file() and path.stat().st_size == size
+    if not exists:
+        reserve(path, size)
+    return np.memmap(path, TRAITS, "r+", shape=(count,)), exists
