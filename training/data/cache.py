@@ -124,7 +124,7 @@ def _fingerprint(
 ) -> str:
     """Changes when a file, its split, an image contract or a limit of images changes."""
     names = " ".join(dict.fromkeys(contract.name for contract in contracts))
-    digest = hashlib.sha256(f"{names} {limits} {cache_format} 3".encode())
+    digest = hashlib.sha256(f"{names} {limits} {cache_format} 4".encode())
     for split, examples in dataset.splits().items():
         for example in examples:
             try:

@@ -31,8 +31,9 @@ TRAITS = np.dtype(
     ]
 )
 """`digest`: BLAKE2b of the decoded pixels; (0, 0) where a file couldn't be decoded. `hash`: of the pixels, see
-`training.data.perceptual_hash`. `format`, `bytes`, `width`, `height`: of the file. `sharpness`: `measure_sharpness`.
-`warnings`: with which it was read, bit k for the kind `WARNING_KINDS[k]`.
+`training.data.perceptual_hash`. Both are of the pixels in full detail, as the contract of training images may have
+another detail than that of their copies in test. `format`, `bytes`, `width`, `height`: of the file. `sharpness`:
+`measure_sharpness` of what the network sees. `warnings`: with which it was read, bit k for the kind `WARNING_KINDS[k]`.
 """
 
 Traits = NDArray[np.void]
@@ -55,9 +56,9 @@ def decode_with_traits(
 def read_traits(data: bytes, decoded: DecodedImage) -> Traits:
     """One record of an image file and what it is decoded to."""
     record = np.zeros((), TRAITS)
-    digest = hashlib.blake2b(decoded.pixels.tobytes(), digest_size=16).digest()
+    digest = hashlib.blake2b(decoded.preview.tobytes(), digest_size=16).digest()
     record["digest"] = np.frombuffer(digest, np.uint64)
-    record["hash"] = difference_hash(decoded.pixels)
+    record["hash"] = difference_hash(decoded.preview)
     record["format"] = decoded.info.format.encode()
     record["bytes"], record["width"], record["height"] = len(data), decoded.info.width, decoded.info.height
     record["sharpness"] = measure_sharpness(decoded.pixels)

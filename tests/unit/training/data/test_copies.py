@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from model.exceptions import DatasetError
+from model.images.contract import ImageContract
 from model.images.limits import DEFAULT_LIMITS
 from tests.helpers.drawn_files import encode, make_image, pack_otherwise, write_files
 from training.data import copies
@@ -118,6 +119,20 @@ def test_the_same_pixels_are_on_one_side_of_a_given_split(tmp_path: Path) -> Non
     pixels = used.reshape(-1, 3) - used.reshape(-1, 3).mean(0)
     np.testing.assert_allclose(cache.covariance, pixels.T @ pixels / len(pixels), rtol=1e-9)
     assert dataset.summary(cache.skipped).skipped == {"copies of held-out images": 3}
+
+
+def test_copies_of_training_images_that_keep_more_detail(tmp_path: Path) -> None:
+    """As where training images are degraded later: their copies in test are reduced already."""
+    files = {f"{split}/{kind}/{n}.png": make_image(hash_of(split, kind, n)) for split in ("train", "val", "test")
+             for kind in ("cat", "dog") for n in range(4)}  # fmt: skip
+    files["train/cat/tested.png"] = pack_otherwise(files["test/cat/0.png"])
+    files["train/dog/cat.png"] = files["test/cat/1.png"]
+    dataset = load_folder(write_files(tmp_path / "d", files))
+    cache = build_cache(dataset, tmp_path / "cache", contract=ImageContract(24), train_contract=ImageContract())
+    assert left_out(cache) == {
+        "train/cat/tested.png": ("copies of held-out images", "test/cat/0.png"),
+        "train/dog/cat.png": ("under several labels", "test/cat/1.png"),
+    }
 
 
 def hash_of(*parts: object) -> int:
