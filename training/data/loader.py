@@ -151,6 +151,7 @@ class CropLoader:
         """Images, and the crops to cut out of them."""
         stored = self.cache.images
         if isinstance(stored, RawImages):
+            stored.check(crops.rows)
             return stored.map, crops
         return stored.read(crops.rows), crops._replace(rows=np.arange(len(crops.rows)))
 

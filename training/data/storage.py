@@ -51,7 +51,7 @@ class _CheckedImages:
 
 
 class RawImages(_CheckedImages):
-    """(N, 256, 256, 3) uint8 in one file; rows are written in order and read in any order."""
+    """(N, 256, 256, 3) uint8 in one file, `map`; rows are written in order and read in any order."""
 
     def __init__(self, folder: Path, count: int) -> None:
         super().__init__(folder, count)
@@ -74,14 +74,15 @@ class RawImages(_CheckedImages):
 
     def read(self, rows: NDArray[np.int64]) -> Pixels:
         """(len(rows), 256, 256, 3). Raises DatasetError for a damaged image that can't be repaired."""
-        images = np.asarray(self.map[rows])
-        for position in np.flatnonzero(~self._intact[rows]):
-            row = int(rows[position])
-            if zlib.crc32(images[position]) != self._checksums[row]:
-                images[position], encoded = self._repair(row)
-                self.write(row, images[position], encoded)
+        self.check(rows)
+        return np.asarray(self.map[rows])
+
+    def check(self, rows: NDArray[np.int64]) -> None:
+        """Repair damaged images in `map` before these rows of it are used. Raises DatasetError as `read`."""
+        for row in rows[~self._intact[rows]].tolist():
+            if zlib.crc32(self.map[row]) != self._checksums[row]:
+                self.write(row, *self._repair(row))
             self._intact[row] = True
-        return images
 
     def resume(self, done: int) -> bool:
         """Open the file to write after its first `done` rows. False, with nothing changed, if these don't exist."""

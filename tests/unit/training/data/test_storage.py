@@ -7,10 +7,14 @@ from typing import Literal
 
 import numpy as np
 import pytest
+import torch
 
 from model.exceptions import DatasetError
+from training.data.augment import Augmentation
 from training.data.cache import build_cache
 from training.data.folders import load_folder
+from training.data.loader import CropLoader, micro_batches
+from training.recipes import get_recipe
 
 ROWS = np.arange(33)
 Form = Literal["raw", "jpeg"]
@@ -46,6 +50,26 @@ def test_a_damaged_image_is_decoded_again(
     assert "of the cache was damaged, and is decoded again" in capsys.readouterr().out
     np.testing.assert_array_equal(cache.images.read(ROWS), whole)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("form", ["raw", "jpeg"])
+def test_a_damaged_image_is_decoded_again_before_crops_are_cut(
+    few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: Form
+) -> None:
+    def load_crops() -> tuple[torch.Tensor, torch.Tensor]:
+        cache = build_cache(load_folder(few), tmp_path, form)
+        augmentation = Augmentation.create(get_recipe("small"), cache.covariance, 0)
+        loader = CropLoader(cache, torch.device("cpu"), torch.float32)
+        slices = [np.array([0, 1]), np.array([2, 3])]
+        drawn = loader.train_crops(list(micro_batches(np.arange(4), 4, 0, 0, 1, 0)), augmentation, 0, 4)
+        return torch.cat(list(loader.center_crops(slices, augmentation))), next(drawn)[1]
+
+    whole = load_crops()
+    (path,) = tmp_path.glob("*/images.*")
+    damage(path, 5_000, bytes(2_000))
+    capsys.readouterr()
+    assert all(map(torch.equal, load_crops(), whole))
+    assert "image 0 of the cache was damaged, and is decoded again" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("form", ["raw", "jpeg"])
