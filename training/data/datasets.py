@@ -117,14 +117,16 @@ class Dataset:
         return DatasetInfo(**{name: getattr(self, name) for name in DatasetInfo.model_fields})
 
     def split_csv(self) -> str:
-        """The split as a CSV table that `--data` accepts: path, label, split."""
-        text = io.StringIO()
+        """The split as a CSV table that `--data` accepts: path, label, split, and group if any image has one."""
+        text, has_groups = io.StringIO(), any(example.group for example in self.examples)
         # csv doesn't quote a carriage return, with which a name may end
-        quote_all = any("\r" in example.file for example in self.examples)
+        quote_all = any("\r" in example.file + example.group for example in self.examples)
         writer = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL if quote_all else csv.QUOTE_MINIMAL)
-        writer.writerow(("path", "label", "split"))
+        writer.writerow(("path", "label", "split", "group")[: 3 + has_groups])
         for split, examples in self.splits().items():
-            writer.writerows((Path(e.file).absolute(), self.labels[e.label].id, split) for e in examples)
+            for e in examples:
+                row = (Path(e.file).absolute(), self.labels[e.label].id, split, e.group)
+                writer.writerow(row[: 3 + has_groups])
         return text.getvalue()
 
 

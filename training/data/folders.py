@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from model.artifacts.artifact import Label
 from model.datasets.imagenet import VALIDATION_LIST
 from model.datasets.listing import ListedImage, Listing, Skipped
-from model.datasets.names import SPLITS, name_of_data, show_path
+from model.datasets.names import SPLITS, name_of_data, show_path, to_text
 from model.datasets.reader import read_folder
 from model.datasets.tables import read_table
 from model.exceptions import DatasetError
@@ -81,7 +81,8 @@ def _make_dataset(listing: Listing, seed: int) -> Dataset:
     index = {label.id: number for number, label in enumerate(classes)}
     splits: dict[str, list[Example]] = {split: [] for split in SPLITS}
     for entry in entries:
-        splits[entry.split or "train"].append(Example(entry.file, index[entry.label or ""], entry.group))
+        group = to_text(entry.group)  # as it is read again from a run's table
+        splits[entry.split or "train"].append(Example(entry.file, index[entry.label or ""], group))
     description = f"{name}, its own splits"
     _check_training_images(listing, classes, splits["train"])
     if not listing.has_splits:

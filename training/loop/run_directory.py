@@ -85,7 +85,9 @@ class RunDirectory:
         if resumed:
             before = path.read_bytes().decode("utf-8", "surrogateescape") if path.is_file() else None
             if before is not None and split_rows(before) != split_rows(dataset.split_csv()):
-                raise TrainingError(f"the images differ from those in {path}: a run can't change its split")
+                raise TrainingError(
+                    f"the images, their labels or groups differ from those in {path}: a run can't change its split"
+                )
             if self.artifact() is not None and self.read_config().recipe != config.recipe:
                 (self.path / ARTIFACT).unlink()  # it is longer now, and no longer finished
         self.write_config(config)

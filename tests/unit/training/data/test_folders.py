@@ -8,7 +8,8 @@ import pytest
 
 from model.exceptions import DatasetError
 from training.data.archives import load_elpv
-from training.data.folders import INFO_SUFFIX, load_folder, load_table
+from training.data.datasets import split_rows
+from training.data.folders import INFO_SUFFIX, load_folder, load_table, write_table
 from training.data.loading import load_dataset
 from training.loop.run_directory import SPLIT
 
@@ -141,3 +142,19 @@ def test_a_run_s_split_is_the_same_dataset(tmp_path: Path) -> None:
     info.write_text("{}")
     with pytest.raises(DatasetError, match="invalid dataset metadata"):
         load_table(path)
+
+
+@pytest.mark.parametrize("group", ["web", " two  words", "a,b", "a\rb", "a\nb", "caf\udce9", "cafe\u0301/inside"])
+def test_a_run_s_split_keeps_the_groups(tmp_path: Path, group: str) -> None:
+    """Classes compete within their groups, so a run that is resumed with its table would train differently."""
+    for kind in ("cat", "dog"):
+        for place, folder in enumerate((tmp_path / "d" / kind, tmp_path / "d" / kind / group)):
+            folder.mkdir(parents=True, exist_ok=True)
+            for number in range(6):
+                (folder / f"{number}.jpg").write_bytes(f"{kind} {place} {number}".encode())
+    before = load_folder(tmp_path / "d")
+    write_table(before, tmp_path / SPLIT)
+    again = load_table(tmp_path / SPLIT)
+    assert [example.group for example in again.examples] == [example.group for example in before.examples]
+    assert len({example.group for example in again.examples}) == 2
+    assert split_rows(again.split_csv()) == split_rows(before.split_csv())

@@ -41,6 +41,9 @@ def test_a_run_cannot_change_its_split(few: Path, tmp_path: Path) -> None:
         run.claim(config, dataset, resumed=True)
         with pytest.raises(TrainingError, match="a run can't change its split"):
             run.claim(config, replace(dataset, train=dataset.train[1:]), resumed=True)
+        grouped = tuple(example._replace(group="web") for example in dataset.train)
+        with pytest.raises(TrainingError, match="the images, their labels or groups differ"):
+            run.claim(config, replace(dataset, train=grouped), resumed=True)
 
 
 def test_a_full_disk_leaves_the_configuration(tmp_path: Path) -> None:
