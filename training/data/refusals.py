@@ -11,11 +11,8 @@ from training.data.datasets import Dataset
 
 MAX_UNREADABLE_SHARE = 0.5
 """Of all files, besides those that neither are nor are called images: with more, a data set is refused."""
-OF_COPIES: tuple[SkipReason, ...] = (
-    "copies of held-out images",
-    "near-duplicates of held-out images",
-    "under several labels",
-)
+NEAR_COPIES: SkipReason = "near-duplicates of held-out images"
+OF_COPIES: tuple[SkipReason, ...] = ("copies of held-out images", NEAR_COPIES, "under several labels")
 MAX_NAMES = 5
 
 

@@ -20,6 +20,7 @@ from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.network.quantization import quantize
 from model.network.temperature import read_temperature
 from model.runtime import OnnxModel
+from training.data.data_check import leave_out_copies
 from training.data.datasets import Dataset, Example
 from training.evaluation.ensemble import check_same_split, load_training_dataset
 from training.evaluation.evaluate import decode_batches, format_measurements, predict
@@ -49,6 +50,7 @@ def add_int8(
     dataset = load_training_dataset(artifact, data, archive, exclude)
     log(str(dataset.summary()))
     check_same_split(artifact, dataset, data, dataset.held_out_split)
+    dataset = leave_out_copies(dataset, artifact.manifest.training, artifact.image_contract, limits, log)
     order = np.random.default_rng(0).permutation(len(dataset.train))[:max_images]
     examples = [dataset.train[i] for i in order]
 

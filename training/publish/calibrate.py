@@ -27,6 +27,7 @@ from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.network.temperature import read_temperature, write_temperature, write_with_logits
 from model.plurals import count_of
 from model.runtime import OnnxModel
+from training.data.data_check import leave_out_copies
 from training.data.datasets import Example
 from training.evaluation.calibration import NUM_BINS, fit_temperature
 from training.evaluation.ensemble import check_same_split, load_training_dataset
@@ -156,6 +157,7 @@ def calibrate_artifact(
     held_out = dataset.held_out_split
     trained_here = "split_sha256" in artifact.manifest.training
     check_same_split(artifact, dataset, data, held_out if trained_here else "all")
+    dataset = leave_out_copies(dataset, artifact.manifest.training, artifact.image_contract, limits, log)
 
     def write(folder: Path) -> Manifest:
         for name in artifact.manifest.files:

@@ -24,6 +24,7 @@ from model.runtime import OnnxModel
 from server.app import create_app
 from server.service import Service
 from server.settings import Settings
+from tests.helpers.leaky_splits import make_leaky
 from training.data.loading import load_dataset
 from training.evaluation.evaluate import decode_batches
 from training.evaluation.quantize import add_int8
@@ -84,6 +85,14 @@ def test_int8_that_is_worse_is_refused_and_leaves_nothing(artifact: Artifact, im
     assert not any("test images" in line or ", test: " in line for line in lines)  # the test split decides nothing
     assert sorted(file.name for file in path.iterdir()) == sorted(file.name for file in artifact.path.iterdir())
     assert artifacts.load(path).manifest == artifact.manifest
+
+
+def test_copies_that_training_left_out_do_not_decide(artifact: Artifact, images: Path, tmp_path: Path) -> None:
+    path, data, dataset = make_leaky(artifact, images, tmp_path)
+    lines: list[str] = []
+    add_int8(path, str(data), None, 1000, 100.0, "cpu", lines.append)
+    assert f"calibrating the ranges of activations on {len(dataset.train)} training images" in lines
+    assert any(f", validation: {len(dataset.validation)} images" in line for line in lines)
 
 
 def test_other_images_are_refused(artifact: Artifact, few: Path) -> None:

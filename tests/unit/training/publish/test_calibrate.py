@@ -15,6 +15,7 @@ from model.artifacts.weights import read_weights
 from model.exceptions import ArtifactError, DatasetError
 from model.network.temperature import read_temperature, write_temperature
 from tests.helpers.commands import invoke
+from tests.helpers.leaky_splits import make_leaky
 from training.data.loading import load_dataset
 from training.evaluation.evaluate import format_measurements
 from training.publish.calibrate import calibrate, calibrate_artifact, describe_calibration, few_images_warning
@@ -81,6 +82,15 @@ def test_indexes_of_earlier_versions_are_named(artifact: Artifact, images: Path,
     assert "the indexes in" not in invoke("calibrate", *options)
     (tmp_path / "indexes" / "patterns" / "1").mkdir(parents=True)
     assert f"the indexes in {tmp_path}/indexes/patterns are of earlier versions" in invoke("calibrate", *options)
+
+
+def test_copies_that_training_left_out_are_not_calibrated_on(artifact: Artifact, images: Path, tmp_path: Path) -> None:
+    path, data, dataset = make_leaky(artifact, images, tmp_path)
+    lines: list[str] = []
+    calibration = calibrate_artifact(path, str(data), None, (), 1000, "cpu", lines.append).manifest.calibration
+    assert calibration is not None
+    assert (calibration.num_training_images, calibration.num_images) == (len(dataset.train), len(dataset.validation))
+    assert "left out as in training: 2 copies of held-out images" in lines
 
 
 @pytest.mark.parametrize("path", [".", "../1"])

@@ -1,0 +1,27 @@
+"""A trained network whose data has a copy of a test image in train and another in validation, which were left out."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from model.artifacts.artifact import MANIFEST, Artifact
+from training.data.datasets import Dataset
+from training.data.folders import write_table
+from training.data.loading import load_dataset
+
+
+def make_leaky(artifact: Artifact, images: Path, folder: Path) -> tuple[Path, Path, Dataset]:
+    """A copy of the artifact, the table of its data with those copies, and its data without them; all in `folder`."""
+    dataset = load_dataset(str(images))
+    trained, validated = (
+        example._replace(file=str(shutil.copy(example.file, folder / f"copied-{example.path.name}")))
+        for example in dataset.test[:2]
+    )
+    leaky = replace(dataset, train=(*dataset.train, trained), validation=(*dataset.validation, validated))
+    write_table(leaky, folder / "split.csv")
+    path = Path(shutil.copytree(artifact.path, folder / artifact.manifest.name / "1"))
+    training = artifact.manifest.training | {"split_sha256": leaky.split_sha256()}
+    (path / MANIFEST).write_text(artifact.manifest.model_copy(update={"training": training}).model_dump_json())
+    return path, folder / "split.csv", dataset
