@@ -43,30 +43,17 @@ def write_checkpoint(path: Path, state: dict[str, Any], keep_previous: bool = Fa
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """What `write_checkpoint` wrote; anything but tensors and plain values is refused. Raises TrainingError."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise TrainingError(f"the checkpoint at {path} is damaged: {damaged} in it has another checksum")
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except FileNotFoundError as error:
-        raise TrainingError(f"no checkpoint at {path}") from error
-    except TrainingError:
-        raise
-    except Exception as error:
-        raise TrainingError(f"the checkpoint at {path} is damaged") from error
-    if not isinstance(state, dict) or state.get("format") != CHECKPOINT_FORMAT:
-        raise TrainingError(f"the checkpoint at {path} was written by another version of this program")
-    return state
+    return _check_format(path, _read_intact(path))
 
 
 def read_latest_checkpoint(path: Path) -> dict[str, Any]:
     """The checkpoint at `path`, or the one before, with a message, if it is damaged or missing.
 
-    Raises TrainingError for the one at `path` if the one before can't be read either.
+    The one before then takes its place. Raises TrainingError for the one at `path` if the one before can't be read
+    either.
     """
     try:
-        return read_checkpoint(path)
+        state = _read_intact(path)
     except TrainingError as error:
         previous = previous_path(path)
         if not previous.is_file():
@@ -75,5 +62,29 @@ def read_latest_checkpoint(path: Path) -> dict[str, Any]:
             state = read_checkpoint(previous)
         except TrainingError:
             raise error from None
+        os.replace(previous, path)  # the next one would delete it before it is complete, and keep the damaged one
         tqdm.write(f"{error}: resuming from {previous.name}, the one before")
-        return state
+    return _check_format(path, state)
+
+
+def _read_intact(path: Path) -> Any:
+    """What is in the file. Raises TrainingError if it is missing or damaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise TrainingError(f"the checkpoint at {path} is damaged: {damaged} in it has another checksum")
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except FileNotFoundError as error:
+        raise TrainingError(f"no checkpoint at {path}") from error
+    except TrainingError:
+        raise
+    except Exception as error:
+        raise TrainingError(f"the checkpoint at {path} is damaged") from error
+
+
+def _check_format(path: Path, state: Any) -> dict[str, Any]:
+    """The state of a checkpoint. Raises TrainingError if another version of this program wrote it."""
+    if not isinstance(state, dict) or state.get("format") != CHECKPOINT_FORMAT:
+        raise TrainingError(f"the checkpoint at {path} was written by another version of this program")
+    return state

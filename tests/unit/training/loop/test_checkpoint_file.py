@@ -60,12 +60,34 @@ def test_the_one_before_is_kept_and_used(tmp_path: Path, capsys: pytest.CaptureF
     path.write_bytes(path.read_bytes()[:-100])
     assert same(read_latest_checkpoint(path), state(2))
     assert f"{path} is damaged: resuming from checkpoint.previous.pt" in capsys.readouterr().out
-    path.unlink()  # killed between two names
+    path.rename(previous_path(path))  # killed between two names
     assert same(read_latest_checkpoint(path), state(2))
     path.write_bytes(b"x")
     previous_path(path).write_bytes(b"x")
     with pytest.raises(TrainingError, match=r"checkpoint\.pt is damaged"):
         read_latest_checkpoint(path)
+
+
+def test_the_one_before_is_not_lost_when_the_next_one_fails(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    for value in (1, 2):
+        write_checkpoint(path, state(value), keep_previous=True)
+    path.write_bytes(path.read_bytes()[:-100])
+    assert same(read_latest_checkpoint(path), state(1))
+    (tmp_path / "checkpoint.pt.partial").symlink_to("/dev/full")
+    with pytest.raises((OSError, RuntimeError)):
+        write_checkpoint(path, state(3), keep_previous=True)
+    assert same(read_latest_checkpoint(path), state(1))
+
+
+def test_one_of_another_version_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    write_checkpoint(path, state(1), keep_previous=True)
+    write_checkpoint(path, state(2) | {"format": 99}, keep_previous=True)
+    content = path.read_bytes()
+    with pytest.raises(TrainingError, match="written by another version"):
+        read_latest_checkpoint(path)
+    assert path.read_bytes() == content
 
 
 def test_a_full_disk_keeps_the_checkpoint(tmp_path: Path) -> None:
