@@ -108,10 +108,10 @@ def _resumed_trainer(
             initial = InitialState.from_checkpoint(state)
     cache = _with_mean(_checked_cache(config, dataset, context), config, context, initial)
     trainer = Trainer(config, dataset, cache, run, context, initial)
-    if context.is_main:
-        run.claim(config, dataset, resumed=True)
     if state is not None:
         trainer.restore(state)
+    if context.is_main:  # after what may be refused: that must leave the run as it was
+        run.claim(config, dataset, resumed=True)
     choose_threads(trainer, state)
     return trainer
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from model.artifacts.artifact import Artifact
+from model.artifacts.artifact import MANIFEST, Artifact
 from model.exceptions import TrainingError
 from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
 from training.loop.distributed import DistributedContext
-from training.loop.run_directory import RunDirectory
+from training.loop.run_directory import ARTIFACT, RunDirectory
 from training.loop.setup import set_up
 
 
@@ -67,6 +68,25 @@ def test_a_run_is_locked_before_its_checkpoint_is_read(
     monkeypatch.setattr(RunDirectory, "load_checkpoint", load)
     with set_up(trainer.config, context, trainer.run.path) as resumed:
         assert resumed.run.path == trainer.run.path
+
+
+def test_a_refused_resumption_leaves_the_run_as_it_was(few: Path, tmp_path: Path) -> None:
+    config = TrainConfig.create(
+        RecipeOptions(epochs=1),
+        NetworkOptions(hidden=8),
+        environment=Environment(data=str(few), precision="float32", home=tmp_path),
+    )
+    context = DistributedContext(torch.device("cpu"))
+    with set_up(config, context) as trainer:
+        trainer.save()
+    config, run = trainer.config, trainer.run.path
+    (run / ARTIFACT).write_text(str(tmp_path))
+    (tmp_path / MANIFEST).touch()
+    before = {file.name: file.read_bytes() for file in run.iterdir() if file.is_file()}
+    other = replace(config, recipe=replace(config.recipe, learning_rate=0.5))
+    with pytest.raises(TrainingError, match=r"recipe\.learning_rate is 0\.5"), set_up(other, context, run):
+        pass
+    assert {file.name: file.read_bytes() for file in run.iterdir() if file.is_file()} == before
 
 
 def test_the_manifest_and_the_report_say_what_was_read(artifact: Artifact) -> None:
