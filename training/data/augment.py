@@ -12,8 +12,14 @@ from model.images.contract import IMAGE_SIZE
 from model.images.crops import CENTER_CROP, CROP_SIZE, MARGIN, OFFSETS
 from training.recipes import Recipe
 
-CROP_STREAM, COLOR_STREAM, DROPOUT_STREAM, TRANSFORM_STREAM, MIXING_STREAM, COMPETITION_STREAM = range(6)
+CROP_STREAM, COLOR_STREAM, DROPOUT_STREAM, TRANSFORM_STREAM, MIXING_STREAM, COMPETITION_STREAM, ORDER_STREAM = range(7)
 """Streams of random numbers that must not be related, for this module and the others that augment or drop out."""
+
+
+def draw_order(rows: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
+    """The rows of an epoch (N,), shuffled."""
+    # without a stream, epoch 0 would have the random numbers that the split was drawn with: NumPy ignores a last 0
+    return np.random.default_rng((seed, epoch, ORDER_STREAM)).permutation(rows)
 
 
 class Crops(NamedTuple):

@@ -15,6 +15,7 @@ from model.exceptions import StoppedError, TrainingError
 from model.network.tower_parallel import gather_state, split_state
 from model.plurals import count_of
 from training.config import TrainConfig
+from training.data.augment import draw_order
 from training.data.cache import ImageCache
 from training.data.datasets import Dataset
 from training.loop import diagnostics
@@ -268,7 +269,7 @@ class Trainer:
     def _order(self) -> NDArray[np.int64]:
         """The rows of the epoch in the order that all processes share; shuffled once if the recipe says so."""
         epoch = self.epoch if self.recipe.shuffle else 0
-        return np.random.default_rng((self.config.run.seed, epoch)).permutation(self.train_rows)
+        return draw_order(self.train_rows, self.config.run.seed, epoch)
 
     def _save_within_epoch(self) -> None:
         """Save if it is due, and stop if that was requested."""

@@ -6,12 +6,12 @@ import os
 import time
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from model.runtime import available_cpus
+from training.data.augment import draw_order
 from training.loop.status import stage
 from training.loop.trainer import Trainer
 from training.optim.range_test import NUM_STEPS, RangeTest, find_rate, has_exploded, rate_of_step
@@ -85,7 +85,7 @@ def run_range_test(trainer: Trainer, fitted: bool) -> RangeTest:
         return True
 
     for epoch in range(NUM_STEPS):  # an epoch may have a single step
-        order = np.random.default_rng((trainer.config.run.seed, epoch)).permutation(trainer.train_rows)
+        order = draw_order(trainer.train_rows, trainer.config.run.seed, epoch)
         for _, sums in engine.run_epoch(order, epoch, 0, before_step):
             loss, _, images = _take(trainer, sums)
             losses.append(loss / images)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from training.data.augment import Augmentation, hash_uniform
+from training.data.augment import Augmentation, draw_order, hash_uniform
 from training.data.crop_kernels import cut_crops, cut_crops_on_device, subtract_mean, subtract_mean_on_device
 from training.recipes import RECIPES
 
@@ -126,3 +126,14 @@ def test_uniform_numbers_are_uniform_and_unrelated() -> None:
     assert abs(float(np.corrcoef(numbers.T).ravel()[1])) < 0.01
     assert abs(float(np.corrcoef(numbers[:-1, 0], numbers[1:, 0]).ravel()[1])) < 0.01
     assert not np.isin(numbers, hash_uniform((0, 2, 2), np.arange(100_000), 2)).any()
+
+
+def test_the_order_of_an_epoch_is_not_related_to_others_of_the_seed() -> None:
+    """Such as the split's, which is drawn with the seed alone."""
+    rows = np.arange(1000)
+    orders = [draw_order(rows, seed, epoch) for seed in (0, 5) for epoch in range(3)]
+    orders += [np.random.default_rng(seed).permutation(rows) for seed in (0, 5)]
+    for place, order in enumerate(orders):
+        assert np.array_equal(np.sort(order), rows)
+        for other in orders[:place]:
+            assert abs(np.corrcoef(order, other)[0, 1]) < 0.15
