@@ -6,12 +6,12 @@ from model.artifacts.artifact import read_manifest
 from model.artifacts.bundled import BUNDLED, DEFAULT_NETWORK
 from model.images.contract import DEFAULT_CONTRACT, ImageContract
 
-MAX_FINE_TUNING_IMAGES = 20_000
-"""Training images up to which a run starts from the bundled network unless told otherwise."""
+MIN_SCRATCH_IMAGES = 20_000
+"""Training images from which on a run starts from nothing; with fewer, from the bundled network."""
 
 
 def default_contract(num_train_images: int) -> ImageContract:
     """How `alexnet train` without further options reads the images of a data set. Raises ArtifactError."""
-    if num_train_images >= MAX_FINE_TUNING_IMAGES:
+    if num_train_images >= MIN_SCRATCH_IMAGES:
         return DEFAULT_CONTRACT
     return ImageContract.parse(read_manifest(BUNDLED / DEFAULT_NETWORK).image_contract)

@@ -21,7 +21,7 @@ from training.data.augment import Augmentation
 from training.data.cache import ImageCache, batches
 from training.data.datasets import Dataset
 from training.data.loader import CropLoader
-from training.default_start import MAX_FINE_TUNING_IMAGES
+from training.default_start import MIN_SCRATCH_IMAGES
 from training.evaluation.baselines import LINEAR, NEAREST_NEIGHBOR, Baseline, nearest_neighbor_error
 from training.evaluation.linear_probe import LinearProbe, fit_linear_probe
 from training.loop.runtime import pick_precision
@@ -38,13 +38,13 @@ MAX_TRAIN_CROPS, MIN_CROPS = 20_000, 2
 def choose_start(config: TrainConfig, num_train_images: int) -> tuple[TrainConfig, str]:
     """Fill in the network to start from and its recipe. Returns the configuration and a sentence about the choice.
 
-    `auto` is the bundled network for photographs up to `MAX_FINE_TUNING_IMAGES`. A bundled network's name always means
-    that network, never a folder. Raises ArtifactError.
+    `auto` is the bundled network for photographs with fewer than `MIN_SCRATCH_IMAGES`. A bundled network's name always
+    means that network, never a folder. Raises ArtifactError.
     """
     run, folder = config.run, config.environment.cache_folder / "networks"
     if run.init_from == "auto":
         assert config.recipe_if_fine_tuning is not None
-        if num_train_images >= MAX_FINE_TUNING_IMAGES:
+        if num_train_images >= MIN_SCRATCH_IMAGES:
             reason = f"{num_train_images:,} training images are enough to train from nothing"
             return replace(config, run=replace(run, init_from="none"), recipe_if_fine_tuning=None), (
                 f"{reason}; --init-from {DEFAULT_NETWORK} starts from the bundled network"
@@ -57,7 +57,7 @@ def choose_start(config: TrainConfig, num_train_images: int) -> tuple[TrainConfi
     if isinstance(run.init_from, Path) and is_bundled(str(run.init_from)):  # also where images are in a folder `photos`
         run = replace(run, init_from=unpack_bundled(str(run.init_from), folder).path)
     text = ""
-    if run.init_from == "none" and num_train_images < MAX_FINE_TUNING_IMAGES:
+    if run.init_from == "none" and num_train_images < MIN_SCRATCH_IMAGES:
         text = f"starting from random weights; --init-from {DEFAULT_NETWORK} starts from the bundled network"
     return replace(config, run=run), text
 

@@ -15,7 +15,7 @@ from model.exceptions import TrainingError
 from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
 from training.data.cache import build_cache
 from training.data.folders import load_folder
-from training.default_start import MAX_FINE_TUNING_IMAGES
+from training.default_start import MIN_SCRATCH_IMAGES
 from training.evaluation.baselines import LINEAR, NEAREST_NEIGHBOR, read_baselines
 from training.loop import start_network
 from training.loop.distributed import DistributedContext
@@ -115,16 +115,16 @@ def test_the_start_is_chosen_by_the_number_of_images(
     monkeypatch.setattr(start_network, "unpack_bundled", lambda name, root: type("A", (), {"path": bundled / name}))
     config = create(few, tmp_path)
     assert (config.recipe.name, config.run.init_from) == ("small", "auto")
-    tuned, text = choose_start(config, MAX_FINE_TUNING_IMAGES - 1)
+    tuned, text = choose_start(config, MIN_SCRATCH_IMAGES - 1)
     assert (tuned.recipe.name, tuned.run.init_from, tuned.recipe_if_fine_tuning) == (
         "fine-tune",
         bundled / "photos",
         None,
     )
     assert "--init-from none" in text
-    scratch, text = choose_start(config, MAX_FINE_TUNING_IMAGES)
+    scratch, text = choose_start(config, MIN_SCRATCH_IMAGES)
     assert (scratch.recipe.name, scratch.run.init_from, scratch.recipe_if_fine_tuning) == ("small", "none", None)
-    assert f"{MAX_FINE_TUNING_IMAGES:,} training images" in text
+    assert f"{MIN_SCRATCH_IMAGES:,} training images" in text
     (tmp_path / "photos").mkdir()  # a folder of images
     monkeypatch.chdir(tmp_path)
     named, _ = choose_start(create(few, tmp_path, Path("photos")), 5)
