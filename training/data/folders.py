@@ -24,7 +24,9 @@ from training.data.splits import SplitMethod, split_again
 
 INFO_SUFFIX = ".info.json"
 LICENSE = "that of the images it was trained on"
-SHARES = {"test": 0.15, "validation": 0.10}
+VALIDATION_SHARE = {"validation": 0.10}
+"""Of each class, where the data has no validation split."""
+SHARES = {"test": 0.15} | VALIDATION_SHARE
 """Of each class, where the data has no splits."""
 
 
@@ -89,7 +91,7 @@ def _make_dataset(listing: Listing, seed: int) -> Dataset:
         splits = draw_split(splits["train"], SHARES, seed)
         description = f"{name} 75/10/15, seed {seed}"
     if not splits["validation"]:
-        splits |= draw_split(splits["train"], {"validation": 0.10}, seed)
+        splits |= draw_split(splits["train"], VALIDATION_SHARE, seed)
         description += f", a tenth of train for validation, seed {seed}"
     if not splits["validation"]:
         raise DatasetError(
