@@ -135,6 +135,12 @@ def split_rows(split_csv: str) -> list[tuple[str, ...]]:
     return [(Path(path).name, *rest) for path, *rest in csv.reader(io.StringIO(split_csv, newline=""))]
 
 
+def draw_sample(examples: Sequence[Example], count: int | None, seed: int = 0) -> list[Example]:
+    """At most `count` of the examples at random, in their order; None: all."""
+    drawn = np.random.default_rng(seed).permutation(len(examples))[:count]
+    return [examples[place] for place in np.sort(drawn)]
+
+
 def stratified_split(
     examples: Sequence[Example], shares: Mapping[str, float], seed: int, groups: Sequence[int] | None = None
 ) -> dict[str, list[Example]]:

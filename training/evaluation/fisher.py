@@ -21,7 +21,7 @@ from model.exceptions import DatasetError, InvalidRequestError
 from model.images.contract import DEFAULT_CONTRACT
 from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.thread_pool import ordered_map
-from training.data.datasets import Dataset, Example
+from training.data.datasets import Dataset, Example, draw_sample
 from training.data.loading import load_dataset
 from training.evaluation.evaluate import decode_or_skip
 from training.evaluation.predictions import measure
@@ -125,8 +125,7 @@ def _sample_examples(dataset: Dataset, split: str, max_images: int | None, seed:
     examples = dataset.splits().get(split, ())
     if not examples:
         raise DatasetError(f"{dataset.name} has no images in the split {split!r}")
-    order = np.random.default_rng(seed).permutation(len(examples))[:max_images]
-    return [examples[place] for place in np.sort(order)]
+    return draw_sample(examples, max_images, seed)
 
 
 def _decode(examples: Sequence[Example], limits: ImageLimits) -> tuple[list[NDArray[np.uint8]], NDArray[np.int64]]:

@@ -21,7 +21,7 @@ from model.network.quantization import quantize
 from model.network.temperature import read_temperature
 from model.runtime import OnnxModel
 from training.data.data_check import leave_out_copies
-from training.data.datasets import Dataset, Example
+from training.data.datasets import Dataset, Example, draw_sample
 from training.evaluation.ensemble import check_same_split, load_training_dataset
 from training.evaluation.evaluate import decode_batches, format_measurements, predict
 
@@ -51,8 +51,7 @@ def add_int8(
     log(str(dataset.summary()))
     check_same_split(artifact, dataset, data, dataset.held_out_split)
     dataset = leave_out_copies(dataset, artifact.manifest.training, artifact.image_contract, limits, log)
-    order = np.random.default_rng(0).permutation(len(dataset.train))[:max_images]
-    examples = [dataset.train[i] for i in order]
+    examples = draw_sample(dataset.train, max_images)
 
     def write(target: Path) -> list[Measurement]:
         log(f"calibrating the ranges of activations on {len(examples):,} training images")

@@ -28,7 +28,7 @@ from model.network.temperature import read_temperature, write_temperature, write
 from model.plurals import count_of
 from model.runtime import OnnxModel
 from training.data.data_check import leave_out_copies
-from training.data.datasets import Example
+from training.data.datasets import Example, draw_sample
 from training.evaluation.calibration import NUM_BINS, fit_temperature
 from training.evaluation.ensemble import check_same_split, load_training_dataset
 from training.evaluation.evaluate import decode_batches, format_measurements, predict
@@ -61,7 +61,7 @@ def calibrate(
     """
     network, crops = folder / NETWORK, TEN_CROP if ten_crop else CENTER_CROP
     before = read_temperature(network)
-    validation = _draw(validation, max_images)
+    validation = draw_sample(validation, max_images)
     if not validation:
         if before != 1:
             write_temperature(network, 1.0)
@@ -166,7 +166,7 @@ def calibrate_artifact(
         split = f"{dataset.split_description}, validation"
         examples = dataset.train, dataset.validation
         calibration = calibrate(folder, *examples, split, artifact.image_contract, True, max_images, device, limits)
-        images = _draw(dataset.splits()[held_out], max_images)
+        images = draw_sample(dataset.splits()[held_out], max_images)
         with open_with_logits(folder / NETWORK, device) as model:
             batches = decode_batches(images, artifact.image_contract, limits)
             predictions = predict(model, batches, len(images), temperature=calibration.temperature)
@@ -238,12 +238,6 @@ def _run(
         np.concatenate(logits) if logits else np.zeros((0, 0, 0), np.float32),
         {count: np.concatenate(values) for count, values in features.items()},
     )
-
-
-def _draw(examples: Sequence[Example], count: int) -> list[Example]:
-    """At most `count` of the examples, at random."""
-    order = np.random.default_rng(0).permutation(len(examples))[:count]
-    return [examples[place] for place in sorted(order)]
 
 
 def draw_evenly(examples: Sequence[Example], count: int) -> list[Example]:
