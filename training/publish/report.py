@@ -16,6 +16,7 @@ from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact, Measurement
 from model.artifacts.intervals import format_interval, wilson_interval
 from model.artifacts.weights import read_weights
+from model.datasets.listing import describe_reasons
 from model.datasets.names import path_shower
 from model.exceptions import DatasetError
 from model.files import atomic_write
@@ -195,7 +196,7 @@ def _first_screen(summary: Summary, config: TrainConfig, folder: Path) -> list[s
         length += f"; published: epoch {published}, the one with the lowest validation error"
     pairs = (
         ("Images", f"{summary.check.summary.num_used:,} used: {sizes}"),
-        ("Skipped", ", ".join(f"{count:,} {reason}" for reason, count in skipped.items()) or "nothing"),
+        ("Skipped", describe_reasons(skipped) or "nothing"),
         ("Classes", f"{manifest.num_classes:,}, {_class_sizes(summary.check)}"),
         ("Started from", str(start)),
         ("Recipe", f"{config.recipe.name}, learning rate {config.recipe.learning_rate:g}"),

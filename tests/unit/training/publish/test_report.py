@@ -80,6 +80,15 @@ def test_a_report_is_rewritten_with_the_split_of_its_run(
     assert "the center square, reduced to 48 pixels and enlarged again." in (copy / "report.html").read_text()
 
 
+def test_what_was_skipped_agrees_with_its_count(run: Path, artifact: Artifact, images: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(images, tmp_path / images.name))
+    (data / "notes").mkdir()
+    copy = copy_run(run, data, tmp_path)
+    rewrite_report(copy, artifact.path)
+    assert "1 folder without images" in (copy / "report.html").read_text().replace("&nbsp;", " ")
+    assert "1 folders" not in (copy / "report.html").read_text()
+
+
 def test_errors_of_another_precision_are_not_the_network_s(
     run: Path, artifact: Artifact, images: Path, tmp_path: Path
 ) -> None:
