@@ -24,12 +24,14 @@ from experiments.sources import write_split
 from model.exceptions import TrainingError
 from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
 from training.data.datasets import Dataset
+from training.data.folders import write_table
+from training.data.splits import split_again
 from training.evaluation.ensemble import evaluate_ensemble
 from training.recipes import STRICT
 
 SETTINGS = Path(__file__).with_suffix(".toml")
 SCRATCH, PRETRAINED, FINE_TUNED, HALVES = "scratch", "pretrained", "fine-tuned", "halves"
-SCRATCH_SEEDS, PRETRAINED_SEEDS = (0, 1, 2, 3, 4), (5, 6)
+SCRATCH_SEEDS, PRETRAINED_SEEDS, HALVES_SEED = (0, 1, 2, 3, 4), (5, 6), 0
 ENSEMBLES = {
     "1 CNN": (f"{SCRATCH}-0",),
     "5 CNNs": tuple(f"{SCRATCH}-{seed}" for seed in SCRATCH_SEEDS),
@@ -92,12 +94,14 @@ def check_held_out(data: Dataset, wider: Dataset) -> None:
 
 @dataclass(frozen=True)
 class Experiment:
-    """`table`, `wider_table`: the images with their splits. `environment`: `home`, `cache` and threads."""
+    """`table`, `wider_table`, `half_table`: the few images with their splits, the many, and the many half and half.
+    `environment`: `home`, `cache` and threads."""
 
     settings: Settings
     results: Results
     table: Path
     wider_table: Path
+    half_table: Path
     environment: Environment
 
     @property
@@ -119,8 +123,8 @@ class Experiment:
         for row, members in ENSEMBLES.items():
             if row not in self.results.runs:
                 self.results.add(row, self._measure(members))
-        run = RunOptions(seed=0, init_from="none", split="half")
-        self._train(HALVES, self.wider_table, settings.pretraining, run, SIX_CONVOLUTIONS)
+        run = RunOptions(seed=HALVES_SEED, init_from="none", split="half")
+        self._train(HALVES, self.half_table, settings.pretraining, run, SIX_CONVOLUTIONS)
 
     def _train(self, name: str, data: Path, recipe: RecipeOptions, run: RunOptions, network: str | None = None) -> None:
         """Train and measure one network, unless it is in the results."""
@@ -176,12 +180,14 @@ def main(
     results = Results(output / "pretraining.json", asdict(config))
     if not finished:
         folder = output / "pretraining-networks"
-        table, wider_table = folder / "few.csv", folder / "many.csv"
+        table, wider_table, half_table = (folder / f"{name}.csv" for name in ("few", "many", "half"))
         few = write_split(config.data, None, config.source, table)
-        check_held_out(few, write_split(config.wider_data, None, "", wider_table))
+        many = write_split(config.wider_data, None, "", wider_table)
+        check_held_out(few, many)
+        write_table(split_again(many, "half", HALVES_SEED), half_table)
         results.start()
         environment = Environment(home=output / "pretraining-runs", artifacts=folder, cache=cache, threads=threads)
-        Experiment(config, results, table, wider_table, environment).run()
+        Experiment(config, results, table, wider_table, half_table, environment).run()
     typer.echo(format_table(results))
 
 

@@ -143,8 +143,9 @@ def test_table_2_is_measured_once(
     fine_tuned = artifacts.load(folder / "fine-tuned-5")
     assert read_weights(fine_tuned)[0].config.name == "alexnet-six-conv"
     assert fine_tuned.manifest.training["initialized_from"].startswith("pretrained-5 version 1, network ")
-    halves = artifacts.load(folder / "halves").manifest.training
-    assert halves["split_method"] == "half"
+    halves = artifacts.load(folder / "halves").manifest
+    assert halves.training["split_method"] == "half"
+    assert halves.measurements[0].split == "few half/half, seed 0, test"
     assert runs["1 CNN"]["10"] == runs["scratch-0"]["10"]
     shutil.rmtree(folder)
     assert run_main(pretraining.main, **options).splitlines()[-7:] == printed.splitlines()[-7:]

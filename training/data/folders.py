@@ -20,7 +20,7 @@ from model.plurals import count_of
 from training.data.copies import draw_split
 from training.data.data_warnings import without_images_warning
 from training.data.datasets import Dataset, DatasetInfo, Example
-from training.data.splits import SplitMethod, split_again
+from training.data.splits import TITLES, SplitMethod, split_again
 
 INFO_SUFFIX = ".info.json"
 LICENSE = "that of the images it was trained on"
@@ -44,11 +44,16 @@ def load_table(path: Path, seed: int = 0, exclude: Sequence[str] = (), split: Sp
 
     A run's `split.csv` is such a table; `split.info.json` beside it (`DatasetInfo`) adds the names and the order of the
     classes, the license and the rest. `split`: how the images of another table are split again
-    (`training.data.splits`); a run's table keeps its split. Raises DatasetError.
+    (`training.data.splits`); a run's table has been split by it. Raises DatasetError.
     """
     listing, info = read_table(path, exclude), read_info(path)
     if info is None:
         return split_again(_make_dataset(listing, seed), split, seed)
+    if split != "own" and TITLES[split] not in info.split_description:
+        raise DatasetError(
+            f"the images of {path} are split as in its run ({info.split_description}), not by --split {split}: leave "
+            "it out, or give the run's data"
+        )
     known = {label.id for label in info.labels}
     unknown = [label.id for label in listing.classes if label.id not in known]
     if unknown:

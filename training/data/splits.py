@@ -18,6 +18,8 @@ HALF = {"test": 0.5, "validation": 0.05}
 QUARTER = {"test": 0.25, "validation": 0.075}
 NEIGHBORHOOD_SIZE = 50
 """Images that follow one another by name. Of the twins in the data set elpv nine in ten are at most so far apart."""
+TITLES = {"half": "half/half", "neighborhood": f"75/25 by neighborhoods of {NEIGHBORHOOD_SIZE} images"}
+"""Split methods in descriptions of a split."""
 
 
 def split_again(dataset: Dataset, method: SplitMethod, seed: int) -> Dataset:
@@ -31,10 +33,9 @@ def split_again(dataset: Dataset, method: SplitMethod, seed: int) -> Dataset:
     if method == "own":
         return dataset
     if method == "half":
-        splits, title = draw_split(dataset.examples, HALF, seed), "half/half"
+        splits = draw_split(dataset.examples, HALF, seed)
     else:
         splits = draw_neighborhoods(dataset.examples, QUARTER, seed)
-        title = f"75/25 by neighborhoods of {NEIGHBORHOOD_SIZE} images"
     trained = {example.label for example in splits["train"]}
     missing = [label.id for number, label in enumerate(dataset.labels) if number not in trained]
     if missing or not splits["validation"] or not splits["test"]:
@@ -42,7 +43,7 @@ def split_again(dataset: Dataset, method: SplitMethod, seed: int) -> Dataset:
         raise DatasetError(f"too few images for --split {method}: {reason}; leave it out, or try another --seed")
     return replace(
         dataset,
-        split_description=f"{dataset.name} {title}, seed {seed}",
+        split_description=f"{dataset.name} {TITLES[method]}, seed {seed}",
         train=tuple(splits["train"]),
         validation=tuple(splits["validation"]),
         test=tuple(splits["test"]),

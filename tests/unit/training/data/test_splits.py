@@ -33,6 +33,9 @@ def test_the_table_of_a_run_keeps_its_split(images: Path, tmp_path: Path) -> Non
     half = load_dataset(str(images), split="half")
     write_table(half, table)
     assert load_dataset(str(table), split="half").split_sha256() == half.split_sha256()
+    write_table(load_dataset(str(images)), table)
+    with pytest.raises(DatasetError, match=r"are split as in its run \(.*\), not by --split half: leave it out"):
+        load_dataset(str(table), split="half")
 
 
 def test_the_split_of_a_trained_network_is_found_again(artifact: Artifact, images: Path) -> None:
