@@ -101,6 +101,17 @@ class HostMiddleware:
         await app(scope, receive, send)
 
 
+class _WatchedResponse:
+    """Passes on what is sent. `has_begun`: whether anything was."""
+
+    def __init__(self, send: Send) -> None:
+        self._send, self.has_begun = send, False
+
+    async def send(self, message: Message) -> None:
+        self.has_begun = True
+        await self._send(message)
+
+
 class ShutdownMiddleware:
     """Answers a request with 503 that was cancelled when the time of a shutdown was over.
 
@@ -111,19 +122,13 @@ class ShutdownMiddleware:
         self.app, self.is_over = app, is_over
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        has_begun = False
-
-        async def send_and_note(message: Message) -> None:
-            nonlocal has_begun
-            has_begun = True
-            await send(message)
-
+        response = _WatchedResponse(send)
         try:
-            await self.app(scope, receive, send_and_note)
+            await self.app(scope, receive, response.send)
         except asyncio.CancelledError:
             if scope["type"] != "http" or not self.is_over():
                 raise
-            if not has_begun:
+            if not response.has_begun:
                 error = OverloadedError("the server is stopping: send the request again")
                 await respond_to_error(Request(scope), error)(scope, receive, send)
 
@@ -138,18 +143,12 @@ class InternalErrorMiddleware:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        has_begun = False
-
-        async def send_and_note(message: Message) -> None:
-            nonlocal has_begun
-            has_begun = True
-            await send(message)
-
+        response = _WatchedResponse(send)
         try:
-            await self.app(scope, receive, send_and_note)
+            await self.app(scope, receive, response.send)
         except Exception as error:
-            is_answered = has_begun and scope.get("error_code") == INTERNAL_ERROR.code
-            if scope["type"] != "http" or (has_begun and not is_answered):
+            is_answered = response.has_begun and scope.get("error_code") == INTERNAL_ERROR.code
+            if scope["type"] != "http" or (response.has_begun and not is_answered):
                 raise
             if not is_answered:
                 await respond_to_error(Request(scope), error)(scope, receive, send)

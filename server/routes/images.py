@@ -68,7 +68,6 @@ from server.uploads import OPENAPI_BODY, Upload
 router = APIRouter(tags=["index"], responses=merge_responses(INDEX_RESPONSES, ADMITTED_RESPONSES))
 WRITE = [Depends(require_write)]
 UPDATE = [*WRITE, Depends(check_repeated_fields)]
-NO_CHANGE = "name the change: send 'label', 'removed', or both"
 UPDATE_RESPONSES = merge_responses(
     WRITE_RESPONSES,
     responses_for(BodyTooLargeError, RequestTimeoutError, UnsupportedEncodingError, InvalidBodyError, MissingBodyError),
@@ -216,7 +215,7 @@ def _change_of(update: ImageUpdate | BulkUpdate) -> BulkChange:
     """Raises InvalidRequestError if it changes nothing."""
     change = BulkChange(update.removed, "label" in update.model_fields_set, update.label)
     if change == BulkChange():
-        raise InvalidRequestError(NO_CHANGE)
+        raise InvalidRequestError("name the change: send 'label', 'removed', or both")
     return change
 
 
