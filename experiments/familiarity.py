@@ -39,7 +39,7 @@ from model.images.preprocess import decode_image
 from model.runtime import OnnxModel
 from training.data.datasets import Example
 from training.data.loading import load_dataset
-from training.evaluation.ensemble import check_same_split, load_training_dataset
+from training.evaluation.ensemble import check_training_data, load_training_dataset
 from training.evaluation.evaluate import decode_batches
 from training.publish.calibrate import draw_evenly, open_with_logits
 
@@ -256,7 +256,7 @@ def main(
     if familiarity is None or calibration is None:
         raise ArtifactError(f"{artifact} has no familiarity data: add it with `alexnet calibrate`")
     dataset, generator = load_training_dataset(loaded, data, None), np.random.default_rng(0)
-    check_same_split(loaded, dataset, data, "test" if "split_sha256" in loaded.manifest.training else "all")
+    check_training_data(loaded, dataset, data)
     drawn = [dataset.test[row] for row in generator.permutation(len(dataset.test))[: 2 * max_images]]
     kinds = read_others(loaded, other or [], gallery, max_images, generator)
     training = draw_evenly(dataset.train, max_training_images)

@@ -15,7 +15,7 @@ from index.entries import Entry
 from index.file_queries import read_queries
 from index.protocol import Index, intact_entries
 from index.search import Query
-from model.artifacts.class_names import wrap_name
+from model.artifacts.class_names import name_in_figure
 from model.exceptions import IndexStoreError
 from model.runtime import OnnxModel
 
@@ -100,7 +100,7 @@ def _draw_neighbors(index: Index, queries: Sequence[DrawnQuery], path: Path) -> 
         ]
         for axes, (thumbnail, title) in zip(row, cells, strict=False):
             axes.imshow(Image.open(io.BytesIO(thumbnail)))
-            axes.set_title(wrap_name(title, 24).replace("$", r"\$"), fontsize=7)
+            axes.set_title(name_in_figure(title, 24), fontsize=7)
         for axes in row:
             axes.set_axis_off()
     figure.savefig(path, dpi=100)
@@ -121,7 +121,7 @@ def _draw_map(index: Index, entries: list[Entry], path: Path, seed: int) -> None
     for number, name in enumerate(frequent):
         mask = np.array([label == name for label in labels])
         markers.append(axes.scatter(points[mask, 0], points[mask, 1], s=6, color=COLORS[number]))
-    shown = [wrap_name(name, 28).replace("$", r"\$") for name in frequent]  # given here, since one may begin with "_"
+    shown = [name_in_figure(name, 28) for name in frequent]  # given here, since one may begin with "_"
     axes.set_axis_off()
     axes.legend(markers, shown, fontsize=7, markerscale=2, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.savefig(path, dpi=110)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from index.protocol import Index
 from index.search import MAX_PAGE_SIZE, Query, SearchMode
-from model.artifacts.class_names import wrap_name
+from model.artifacts.class_names import name_in_figure
 from model.exceptions import IndexStoreError
 
 BATCH_SIZE = 32
@@ -157,6 +157,6 @@ def plot(result: Evaluation, path: Path) -> None:
     right.bar(range(len(values)), [100 * value for _, value in values], color="#2563a8")
     right.set(ylabel="average precision, %", ylim=(0, 100))
     if len(values) <= 100:
-        shown = [wrap_name(label, 28).replace("$", r"\$") for label, _ in values]
+        shown = [name_in_figure(label, 28) for label, _ in values]
         right.set_xticks(range(len(values)), shown, rotation=90, fontsize=6)
     figure.savefig(path, dpi=150)

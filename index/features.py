@@ -26,6 +26,11 @@ COPY_ROWS = 1024
 DTYPES: dict[str, type[np.float32] | type[np.float16]] = {"float32": np.float32, "float16": np.float16}
 
 
+def as_stored(features: NDArray[np.float32], dtype: str) -> NDArray[np.float32]:
+    """(N, dim) features as an index of this dtype gives them back: codes made of these are the same if made again."""
+    return features.astype(DTYPES[dtype]).astype(np.float32)
+
+
 class FeatureFile:
     """`count` rows of `dim` numbers in `path`, and the scanner that searches them.
 

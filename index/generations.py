@@ -8,7 +8,7 @@ from pathlib import Path
 from index.metadata import RowDType
 
 SUFFIXES: dict[RowDType, str] = {"float32": "f32", "float16": "f16"}
-NAME = re.compile(r"(?P<kind>features|codes)-(?P<generation>[0-9]+)(?:\.f32|\.f16|-[0-9a-f]{16}\.u8.*)")
+NAME = re.compile(r"(?:features|codes)-(?P<generation>[0-9]+)(?:\.f32|\.f16|-[0-9a-f]{16}\.u8.*)")
 """A file of codes may have an ending of its own while it is written."""
 
 

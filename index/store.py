@@ -29,7 +29,7 @@ from index.catalog import Catalog
 from index.catalog_schema import LABEL_INDEX
 from index.codes import Codes
 from index.entries import AddResult, Entry, NewEntry, damaged_image_error, unknown_image_error
-from index.features import FeatureFile
+from index.features import FeatureFile, as_stored
 from index.files import WriteLock, check_regular, check_same, storage_error
 from index.generations import codes_path, delete_before, features_path, has_features_after
 from index.metadata import FeatureSpace, IndexMetadata, RowDType, no_index_error
@@ -374,8 +374,7 @@ class ImageIndex(EntrySearch):
             return []
         entries, stacked = [entry for entry, _ in images], np.stack([feature for _, feature in images])
         features, rows, codes = self._current.features, self._current.rows, self._current.codes
-        rounded = stacked.astype(features.dtype).astype(np.float32)  # as stored, so codes made again are the same
-        new_codes = None if codes is None else codes.encoder.encode(rounded)
+        new_codes = None if codes is None else codes.encoder.encode(as_stored(stacked, self.space.dtype))
         features.append(stacked)
         with self._committing():
             ids = self.catalog.add(features.count, features.checksums(stacked), entries)

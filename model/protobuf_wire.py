@@ -57,15 +57,16 @@ def _read_varint(content: mmap.mmap, position: int) -> tuple[int, int]:
 
 def bytes_field(number: int, content: bytes) -> bytes:
     """A field of bytes, of text, or of a message."""
-    return _varint(number << 3 | _BYTES) + _varint(len(content)) + content
+    return varint(number << 3 | _BYTES) + varint(len(content)) + content
 
 
 def varint_field(number: int, value: int) -> bytes:
     """A field of an integer that isn't negative."""
-    return _varint(number << 3 | _VARINT) + _varint(value)
+    return varint(number << 3 | _VARINT) + varint(value)
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """An integer that isn't negative, in groups of seven bits."""
     groups = bytearray()
     while value > 127:
         groups.append(value & 127 | 128)

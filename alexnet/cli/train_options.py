@@ -108,7 +108,7 @@ ScheduleOption = Annotated[
     Literal["plateau", "cosine"] | None,
     typer.Option(
         help="How the learning rate falls. plateau: to a tenth whenever the validation error stops falling, as in the "
-        "paper; cosine: evenly, down to 0 at the end of the run.",
+        "paper; cosine: along half a cosine, to a thousandth at the end of the run.",
         rich_help_panel=RECIPE,
     ),
 ]

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from index.features import as_stored
 from index.metadata import FeatureSpace
 from index.postgres.connections import Cursor, Database
 from index.postgres.schema import lock_for_writing
@@ -56,8 +57,7 @@ class PostgresCodes:
 
     def insert(self, cursor: Cursor, ids: Sequence[int], features: NDArray[np.float32]) -> None:
         """Store the codes of images, in a transaction of the caller; removed images are not active."""
-        stored = features.astype(self._space.dtype).astype(np.float32)  # so that codes made again later are the same
-        bits = to_bits(self.encoder.encode(stored), self.encoder.bits)
+        bits = to_bits(self.encoder.encode(as_stored(features, self._space.dtype)), self.encoder.bits)
         cursor.executemany(
             f"INSERT INTO {self.table} SELECT id, NOT removed, %s FROM images WHERE id = %s ON CONFLICT DO NOTHING",
             list(zip(bits, ids, strict=True)),

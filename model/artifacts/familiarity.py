@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
@@ -28,6 +28,7 @@ MIN_LENGTH = 1e-9
 MAX_UNPACKED_BYTES = 2**28
 
 Array = NDArray[np.float32]
+F = TypeVar("F", np.float32, np.float64)
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def read_familiarity(artifact: Artifact) -> Familiarity | None:
     return familiarity
 
 
-def _check_numbers(array: Array, num_dimensions: int) -> Array:
+def _check_numbers(array: NDArray[F], num_dimensions: int) -> NDArray[F]:
     """The array. Raises ValueError if it is empty, not finite, or of another number of dimensions."""
     if array.ndim != num_dimensions or not array.size or not np.isfinite(array).all():
         raise ValueError("expected finite numbers")
@@ -129,10 +130,10 @@ def _check_numbers(array: Array, num_dimensions: int) -> Array:
 
 def _reference(arrays: dict[str, NDArray[np.generic]], name: str) -> Reference:
     """Raises ValueError or KeyError."""
-    length_mean, length_std, distance_mean, distance_std = map(float, arrays[name.replace("scores", "scale")])
-    means_and_stds = np.array([length_mean, length_std, distance_mean, distance_std])
-    if not np.isfinite(means_and_stds).all() or min(length_std, distance_std) <= 0:
-        raise ValueError("expected finite means, and standard deviations above 0")
+    scale = _check_numbers(arrays[name.replace("scores", "scale")].astype(np.float64), 1)
+    length_mean, length_std, distance_mean, distance_std = map(float, scale)
+    if min(length_std, distance_std) <= 0:
+        raise ValueError("expected standard deviations above 0")
     scores = _check_numbers(arrays[name].astype(np.float32), 1)
     if (np.diff(scores) < 0).any():
         raise ValueError("expected scores in ascending order")

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from model.download import RemoteFile
 from model.pretrained.specs import PretrainedSpec
+from model.protobuf_wire import bytes_field, varint, varint_field
 
 HIDDEN, CLASSES = 32, 1000
 SHAPES = {
@@ -143,30 +144,18 @@ def _model(
 
 def caffemodel(weights: dict[str, NDArray[np.float32]]) -> bytes:
     """A `.caffemodel`: a protocol buffer of layers (field 100), each a name (1), a type (2) and blobs (7)."""
-    return b"".join(_field(100, b"".join(_layer(name, weights))) for name in SHAPES)
+    return b"".join(bytes_field(100, b"".join(_layer(name, weights))) for name in SHAPES)
 
 
 def binaryproto(values: NDArray[np.float32]) -> bytes:
     """A mean image (3, H, W) as Caffe stores it: num (1), channels (2), height (3), width (4) and data (5)."""
-    sides = b"".join(_varint(number << 3) + _varint(side) for number, side in enumerate((1, *values.shape), 1))
-    return sides + _field(5, values.astype("<f4").tobytes())
+    sides = b"".join(varint_field(number, side) for number, side in enumerate((1, *values.shape), 1))
+    return sides + bytes_field(5, values.astype("<f4").tobytes())
 
 
 def _layer(name: str, weights: dict[str, NDArray[np.float32]]) -> Iterator[bytes]:
-    yield _field(1, name.encode())
-    yield _field(2, b"Convolution" if name.startswith("conv") else b"InnerProduct")
+    yield bytes_field(1, name.encode())
+    yield bytes_field(2, b"Convolution" if name.startswith("conv") else b"InnerProduct")
     for values in (weights[f"{name}_w_0"], weights[f"{name}_b_0"]):
-        shape = _field(1, b"".join(_varint(side) for side in values.shape))
-        yield _field(7, _field(7, shape) + _field(5, values.astype("<f4").tobytes()))
-
-
-def _field(number: int, content: bytes) -> bytes:
-    return _varint(number << 3 | 2) + _varint(len(content)) + content
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 127:
-        encoded.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*encoded, value])
+        shape = bytes_field(1, b"".join(varint(side) for side in values.shape))
+        yield bytes_field(7, bytes_field(7, shape) + bytes_field(5, values.astype("<f4").tobytes()))

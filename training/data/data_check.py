@@ -25,7 +25,7 @@ from training.data.data_warnings import (
     size_warnings,
     without_images_warning,
 )
-from training.data.datasets import Dataset, Example
+from training.data.datasets import Dataset, Example, count_left_out
 from training.data.refusals import NEAR_COPIES, find_refusals
 from training.data.shortcuts import Shortcuts, find_shortcuts, use_sources
 from training.data.traits import TRAITS, Traits, count_warning_bits, decode_with_traits, is_decoded
@@ -127,8 +127,8 @@ def leave_out_copies(
 
     The images are decoded only if training images or validation images were left out.
     """
-    parts, used = (dataset.train, dataset.validation), training.get("images", {})
-    if all(len(part) <= used.get(split, len(part)) for split, part in zip(SPLITS, parts, strict=False)):
+    parts = {"train": dataset.train, "validation": dataset.validation}
+    if all(count_left_out(training, part, split) <= 0 for split, part in parts.items()):
         return dataset
     traits, _ = scan(dataset.examples, contract, limits)
     drop_near = NEAR_COPIES in training.get("data", {}).get("skipped", {})
@@ -137,7 +137,7 @@ def leave_out_copies(
         log(f"left out as in training: {describe_reasons(count_reasons(list(left_out.values())))}")
     train, validation = (
         tuple(example for place, example in enumerate(part, start) if place not in left_out)
-        for part, start in zip(parts, (0, len(dataset.train)), strict=True)
+        for part, start in zip(parts.values(), (0, len(dataset.train)), strict=True)
     )
     return replace(dataset, train=train, validation=validation, skipped=(*dataset.skipped, *left_out.values()))
 

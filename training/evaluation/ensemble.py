@@ -17,7 +17,7 @@ from model.pretrained.specs import VALIDATION
 from model.runtime import OnnxModel
 from training.data import imagenet
 from training.data.archives import NAMED_DATASETS
-from training.data.datasets import Dataset, Example
+from training.data.datasets import Dataset, Example, count_left_out
 from training.data.loading import load_dataset
 from training.evaluation.evaluate import decode_batches, predict
 from training.evaluation.predictions import Predictions, write_tables
@@ -71,7 +71,7 @@ def evaluate_ensemble(
         weights = search_weights(np.stack([p.best for p in validation]), validation[0].labels)
         log("weights: " + ", ".join(f"{w:.3f} {m.path}" for w, m in zip(weights, members, strict=True)))
     title = f"{dataset.split_description}, {split}"
-    if left_out := count_left_out(members[0], splits[split], split):
+    if left_out := count_left_out(members[0].manifest.training, splits[split], split):
         log(
             f"{count_of(left_out, 'image')} of the {split} split not used in training, such as damaged ones, copies of "
             "held-out images and images under several labels; those that can be decoded are measured here"
@@ -94,12 +94,6 @@ def evaluate_on_imagenet(
             raise DatasetError(f"the classes of {member.path} differ from those of {members[0].path}")
     examples = imagenet.load_validation(folder, members[0].labels)
     return _measure(members, _equal_weights(members), examples, VALIDATION, {}, device, output, limits)
-
-
-def count_left_out(artifact: Artifact, examples: Sequence[Example], split: str) -> int:
-    """How many of the examples the training of an artifact left out; 0 where its manifest doesn't say, as for `all`."""
-    used = artifact.manifest.training.get("images", {}).get(split, len(examples))
-    return len(examples) - int(used)
 
 
 def _equal_weights(members: Sequence[Artifact]) -> NDArray[np.float64]:
@@ -127,6 +121,12 @@ def _measure(
         write_tables(output, mean, members[0].labels)
     measurements = mean.measurements(title, groupings)
     return [m.model_copy(update={"precision": members[0].precision}) for m in measurements]
+
+
+def check_training_data(artifact: Artifact, dataset: Dataset, data: str) -> None:
+    """As `check_same_split`, for the held-out images of a network that this program has trained; else for `all`."""
+    trained_here = "split_sha256" in artifact.manifest.training
+    check_same_split(artifact, dataset, data, dataset.held_out_split if trained_here else "all")
 
 
 def check_same_split(artifact: Artifact, dataset: Dataset, data: str, split: str, alternative: str = "") -> None:

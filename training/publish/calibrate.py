@@ -30,7 +30,7 @@ from model.runtime import OnnxModel
 from training.data.data_check import leave_out_copies
 from training.data.datasets import Example, draw_sample
 from training.evaluation.calibration import NUM_BINS, fit_temperature
-from training.evaluation.ensemble import check_same_split, load_training_dataset
+from training.evaluation.ensemble import check_training_data, load_training_dataset
 from training.evaluation.evaluate import decode_batches, format_measurements, predict
 from training.evaluation.familiarity import fit_familiarity
 from training.loop.status import stage
@@ -155,8 +155,7 @@ def calibrate_artifact(
     dataset = load_training_dataset(artifact, data, archive, exclude)
     log(str(dataset.summary()))
     held_out = dataset.held_out_split
-    trained_here = "split_sha256" in artifact.manifest.training
-    check_same_split(artifact, dataset, data, held_out if trained_here else "all")
+    check_training_data(artifact, dataset, data)
     dataset = leave_out_copies(dataset, artifact.manifest.training, artifact.image_contract, limits, log)
 
     def write(folder: Path) -> Manifest:
@@ -178,8 +177,8 @@ def calibrate_artifact(
 
     calibrated = publish(root, artifact.manifest.name, artifact.labels, write)
     if before := [m for m in artifact.manifest.measurements if not m.published]:
-        kept_in = f"version {artifact.manifest.version} keeps"
-        log(f"left out: {count_of(len(before), 'measurement')} with the temperature before, which {kept_in}")
+        measurements = count_of(len(before), "measurement")
+        log(f"left out: {measurements} with the temperature before, which version {artifact.manifest.version} keeps")
     if NETWORK_FILES["int8"] in artifact.manifest.files:
         log("the int8 network is left out: add it again with `alexnet quantize`")
     log(format_measurements(calibrated.manifest.measurements))

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from model.artifacts.class_names import short_names, wrap_name
+from model.artifacts.class_names import name_in_figure, short_names
 from model.runtime import top_k
 from training.optim.range_test import RangeTest, smooth
 
@@ -126,7 +126,8 @@ def draw_predictions(
     for number, image in enumerate(images):
         top, bars = grid[2 * (number // columns) : 2 * (number // columns) + 2, number % columns]
         top.imshow(image)
-        top.text(0.5, -0.03, _lines(shown[labels[number]]), transform=top.transAxes, ha="center", va="top", fontsize=9)
+        name = name_in_figure(shown[labels[number]])
+        top.text(0.5, -0.03, name, transform=top.transAxes, ha="center", va="top", fontsize=9)
         _bars(bars, probabilities[number], labels[number], shown)
     return figure
 
@@ -141,7 +142,7 @@ def _bars(axes: Axes, probability: NDArray[np.float32], label: int, names: Seque
         height=0.8,
     )
     for place, c in enumerate(order):
-        axes.text(0.02, place, _lines(names[c], 36, 1), va="center", fontsize=8)
+        axes.text(0.02, place, name_in_figure(names[c], 36, 1), va="center", fontsize=8)
     axes.set(xlim=(0, 1), xticks=[], yticks=[])
 
 
@@ -160,7 +161,7 @@ def draw_confusion(labels: NDArray[np.int64], predicted: NDArray[np.int64], name
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
     axes.set(xlabel="predicted", ylabel="true")
     if classes <= MAX_NAMED_CLASSES:
-        small, shown = 8 if classes <= 30 else 5, [_lines(name) for name in short_names(names)]
+        small, shown = 8 if classes <= 30 else 5, [name_in_figure(name) for name in short_names(names)]
         axes.set_xticks(range(classes), shown, rotation=90, fontsize=small)
         axes.set_yticks(range(classes), shown, fontsize=small)
     if classes <= MAX_COUNTED_CLASSES:
@@ -168,8 +169,3 @@ def draw_confusion(labels: NDArray[np.int64], predicted: NDArray[np.int64], name
             color = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, f"{counts[row, column]:.0f}", ha="center", va="center", color=color, fontsize=8)
     return figure
-
-
-def _lines(name: str, width: int = 26, max_lines: int = 3) -> str:
-    """A name in lines that fit; `$` would start a formula."""
-    return wrap_name(name, width, max_lines).replace("$", r"\$")

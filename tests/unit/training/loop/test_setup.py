@@ -16,6 +16,7 @@ from training.config import Environment, NetworkOptions, RecipeOptions, RunOptio
 from training.loop.distributed import DistributedContext
 from training.loop.run_directory import ARTIFACT, RunDirectory
 from training.loop.setup import set_up
+from training.loop.trainer import Trainer
 
 
 def test_the_images_are_summed_up(few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -46,18 +47,26 @@ def test_the_images_are_summed_up(few: Path, tmp_path: Path, capsys: pytest.Capt
     assert len(reasons) == 12
 
 
+CONTEXT = DistributedContext(torch.device("cpu"))
+
+
+def start_run(few: Path, home: Path) -> Trainer:
+    """A run with a checkpoint, in which no step is done, that nobody holds."""
+    config = TrainConfig.create(
+        RecipeOptions(epochs=1),
+        NetworkOptions(hidden=8),
+        environment=Environment(data=str(few), precision="float32", home=home),
+    )
+    with set_up(config, CONTEXT) as trainer:
+        trainer.save()
+    return trainer
+
+
 def test_a_run_is_locked_before_its_checkpoint_is_read(
     few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever had the lock may have saved a newer checkpoint meanwhile, and its steps would be lost."""
-    config = TrainConfig.create(
-        RecipeOptions(epochs=1),
-        NetworkOptions(hidden=8),
-        environment=Environment(data=str(few), precision="float32", home=tmp_path),
-    )
-    context = DistributedContext(torch.device("cpu"))
-    with set_up(config, context) as trainer:
-        trainer.save()
+    trainer = start_run(few, tmp_path)
     load_checkpoint = RunDirectory.load_checkpoint
 
     def load(run: RunDirectory) -> dict[str, Any]:
@@ -66,25 +75,18 @@ def test_a_run_is_locked_before_its_checkpoint_is_read(
         return load_checkpoint(run)
 
     monkeypatch.setattr(RunDirectory, "load_checkpoint", load)
-    with set_up(trainer.config, context, trainer.run.path) as resumed:
+    with set_up(trainer.config, CONTEXT, trainer.run.path) as resumed:
         assert resumed.run.path == trainer.run.path
 
 
 def test_a_refused_resumption_leaves_the_run_as_it_was(few: Path, tmp_path: Path) -> None:
-    config = TrainConfig.create(
-        RecipeOptions(epochs=1),
-        NetworkOptions(hidden=8),
-        environment=Environment(data=str(few), precision="float32", home=tmp_path),
-    )
-    context = DistributedContext(torch.device("cpu"))
-    with set_up(config, context) as trainer:
-        trainer.save()
+    trainer = start_run(few, tmp_path)
     config, run = trainer.config, trainer.run.path
     (run / ARTIFACT).write_text(str(tmp_path))
     (tmp_path / MANIFEST).touch()
     before = {file.name: file.read_bytes() for file in run.iterdir() if file.is_file()}
     other = replace(config, recipe=replace(config.recipe, learning_rate=0.5))
-    with pytest.raises(TrainingError, match=r"recipe\.learning_rate is 0\.5"), set_up(other, context, run):
+    with pytest.raises(TrainingError, match=r"recipe\.learning_rate is 0\.5"), set_up(other, CONTEXT, run):
         pass
     assert {file.name: file.read_bytes() for file in run.iterdir() if file.is_file()} == before
 
