@@ -144,6 +144,7 @@ class _Sync:
         self.follower = require_sync(index)
         self.sources = to_sources(listing)
         self.follows_folder = listing.root.is_dir()
+        self.has_labels = self.follows_folder or any(source.label is not None for source in self.sources)
         self.root = str(listing.root if self.follows_folder else listing.root.absolute().parent)
         self.listed = {source.file for source in self.sources}
         self.stored: dict[str, StoredSource] = {}  # images of files in the data, or with the bytes of one, by checksum
@@ -199,7 +200,7 @@ class _Sync:
         if just_read is None and not _is_unchanged(source.file, state):
             return False
         self.files_of.setdefault(state.sha256, []).append(_File(source, state))
-        if state.label != source.label:
+        if self.has_labels and state.label != source.label:
             self.new_states[source.file] = state._replace(label=source.label)
         return True
 
@@ -220,7 +221,10 @@ class _Sync:
             return None
         sha256 = result.state.sha256
         if is_utf8(source.file):  # as text of the catalog; the path of another is not kept
-            self.new_states[source.file] = result.state
+            state, before = result.state, self.states.get(source.file)
+            if before is not None and not self.has_labels:
+                state = state._replace(label=before.label)
+            self.new_states[source.file] = state
         if sha256 in self.stored:
             self.files_of.setdefault(sha256, []).append(_File(source, result.state))
         elif sha256 in self.added or isinstance(result, KnownImage):
@@ -259,7 +263,12 @@ class _Sync:
         return None if stays_elsewhere or not is_utf8(path) else (image.id, path, label)
 
     def _new_label(self, image: StoredSource, label: str | None) -> str | None:
-        """The folder's label if it has changed, else the image's, which may have been changed by hand."""
+        """The data's label if it has changed, else the image's, which may have been changed by hand.
+
+        A table without a column of labels changes none.
+        """
+        if not self.has_labels:
+            return image.label
         before = self.states.get(image.source)
         return image.label if before is not None and before.label == label else label
 

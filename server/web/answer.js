@@ -43,7 +43,7 @@ function labelNote(predictions, label) {
   const place = predictions.findIndex((prediction) => isLabel(prediction, label));
   if (place === 0) return element("p", { className: "label-note right" }, "✓ Right: that is its label.");
   return element("p", { className: "label-note wrong" }, "✗ Its label is ", element("b", {}, tidy(label)),
-    place > 0 ? `, number ${place + 1} of the answer.` : `, not among the first ${predictions.length} classes.`);
+    place > 0 ? `, ranked number ${place + 1}.` : `, not among the first ${predictions.length} classes.`);
 }
 
 /** What is above the names of an unfamiliar image. */

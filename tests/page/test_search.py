@@ -239,7 +239,7 @@ def test_an_unfamiliar_image_is_said_to_be_one_and_similar_images_come_first(
     ("place", "text"),
     [
         (0, "✓ Right: that is its label."),
-        (1, "✗ Its label is {}, number 2 of the answer."),
+        (1, "✗ Its label is {}, ranked number 2."),
         (None, "✗ Its label is {}, not among the first 3 classes."),
     ],
 )

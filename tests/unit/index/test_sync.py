@@ -150,6 +150,19 @@ def test_another_label_for_the_same_file(index: ImageIndex, model: OnnxModel, ph
     assert run(index, model, photos).unchanged == 8
 
 
+def test_a_table_without_labels_changes_none(index: ImageIndex, model: OnnxModel, photos: Path, tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text(f"path\n{photos}/cat/1.jpg\n{photos}/moved.jpg\n")
+    os.utime(photos / "cat" / "1.jpg", (1, 1))  # it is read again
+    (photos / "dog" / "4.jpg").rename(photos / "moved.jpg")
+    before = index.labels()
+    report = sync(index, model, read_table(table))
+    assert (report.counts["moved"], report.counts["relabeled"], report.unchanged) == (1, 0, 1)
+    (photos / "moved.jpg").rename(photos / "dog" / "4.jpg")
+    assert sync(index, model, read_folder(photos)).counts["relabeled"] == 0
+    assert index.labels() == before
+
+
 def test_copies_are_counted_and_take_the_place_of_the_original(
     index: ImageIndex, model: OnnxModel, photos: Path
 ) -> None:
