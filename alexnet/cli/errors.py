@@ -67,7 +67,8 @@ def run(command: Callable[..., Any], show: Callable[[Exception, Failure], None] 
     try:
         status = command(standalone_mode=False)
     except Exception as error:
-        failure = describe(error, find_command(command, sys.argv[1:]))
+        path = find_command(command, sys.argv[1:])
+        failure = describe(error, " ".join([alexnet_command(), *path]), sys.argv[1 + len(path) :])
         if failure is None:
             raise
         (show or _show)(error, failure)
@@ -77,8 +78,11 @@ def run(command: Callable[..., Any], show: Callable[[Exception, Failure], None] 
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def describe(error: Exception, command: str = "alexnet") -> Failure | None:
-    """An error as it is shown; None for one that nobody foresaw. `command`: the one that failed, as typed."""
+def describe(error: Exception, command: str = "alexnet", words: Sequence[str] = ()) -> Failure | None:
+    """An error as it is shown; None for one that nobody foresaw.
+
+    `command`: the one that failed, as typed. `words`: what was typed after it.
+    """
     usage = f"{command} --help"
     if isinstance(error, StoppedError):
         return Failure(str(error), "", STOPPED)
@@ -86,7 +90,11 @@ def describe(error: Exception, command: str = "alexnet") -> Failure | None:
         message = f"error: {error}"
         return Failure(message, "" if _names_a_command(message) else _find_help(error, usage))
     if isinstance(error, typer.TyperException):
-        message = _extra_argument(error) or error.format_message().replace("Value error, ", "").removesuffix(".")
+        message = (
+            _extra_argument(error)
+            or _forgotten_option(error, words)
+            or error.format_message().replace("Value error, ", "").removesuffix(".")
+        )
         return Failure(f"error: {message[:1].lower()}{message[1:]}", usage, WRONG_USAGE)
     if isinstance(error, ModuleNotFoundError) and (missing := missing_package(error.name)):
         return Failure(f"error: {missing}", "")
@@ -97,15 +105,15 @@ def describe(error: Exception, command: str = "alexnet") -> Failure | None:
     return None
 
 
-def find_command(command: Any, words: Sequence[str]) -> str:
-    """The command that a command line calls, as it can be typed: `alexnet index add`."""
-    path = [alexnet_command()]
+def find_command(command: Any, words: Sequence[str]) -> list[str]:
+    """The words that name the command which a command line calls: `index`, `add`."""
+    path: list[str] = []
     for word in words:
         command = getattr(command, "commands", {}).get(word)
         if command is None:
             break
         path.append(word)
-    return " ".join(path)
+    return path
 
 
 def _extra_argument(error: Any) -> str:
@@ -117,7 +125,17 @@ def _extra_argument(error: Any) -> str:
     source = context.get_parameter_source("data")
     if source is not None and source.name == "COMMANDLINE":
         return f"unexpected argument '{extra[1]}': put a path with spaces between quotation marks"
-    return f"unexpected argument '{extra[1]}': did you mean --data {shlex.quote(extra[1])}?"
+    return _suggest_data(extra[1])
+
+
+def _forgotten_option(error: Any, words: Sequence[str]) -> str:
+    """What is said of a path alone, where --data is required; empty for other errors."""
+    is_path_alone = len(words) == 1 and not words[0].startswith("-")
+    return _suggest_data(words[0]) if is_path_alone and error.format_message() == "Missing option '--data'." else ""
+
+
+def _suggest_data(word: str) -> str:
+    return f"unexpected argument '{word}': did you mean --data {shlex.quote(word)}?"
 
 
 def _show(error: Exception, failure: Failure) -> None:
