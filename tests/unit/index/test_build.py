@@ -84,6 +84,6 @@ def test_a_shard_s_list_is_as_long_as_the_shard(tmp_path: Path) -> None:
     for number in range(3_000):
         (tmp_path / f"{number:04}.jpg").touch()
     done = subprocess.run([sys.executable, "-c", LIST_A_SHARD, tmp_path], capture_output=True, text=True, check=True)
-    found, peak = map(int, done.stdout.split())
-    assert found < 20
+    length, peak = map(int, done.stdout.split())
+    assert length < 20
     assert peak < 100 * 3_000
