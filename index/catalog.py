@@ -203,18 +203,10 @@ class Catalog(CatalogFile, EntryReader):
                 raise IndexStoreError(f"the catalog {self._path} is damaged: build the index again")
             _store_metadata(database, {"generation": str(generation)})
 
-    def set_removed(self, ids: Sequence[int], removed: bool) -> None:
-        self._set(ids, removed=int(removed))
-
-    def set_label(self, image_id: int, label: str | None) -> None:
-        self._set([image_id], label=label)
-
     def change_many(self, ids: Sequence[int], change: BulkChange) -> None:
         """Change images in one commit."""
         columns: dict[str, object] = {} if change.removed is None else {"removed": int(change.removed)}
-        self._set(ids, **columns, **({"label": change.label} if change.relabel else {}))
-
-    def _set(self, ids: Sequence[int], **columns: object) -> None:
+        columns |= {"label": change.label} if change.relabel else {}
         with self.transaction() as database:
             for image_id in ids:
                 self._change(database, image_id, **columns)

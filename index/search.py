@@ -10,7 +10,6 @@ does `codes` (`ImageIndex.set_encoder`, `_append`, `compact`).
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, Protocol, cast, get_args
@@ -265,24 +264,6 @@ def rank_candidates(
         return NearestIds(ids[order], distances[order])
 
     return take_page(query, search(query), search)
-
-
-class EntrySearch(ABC):
-    """Searches that return entries, the same for every index that finds ids."""
-
-    catalog: EntryLookup
-
-    @abstractmethod
-    def search_ids(self, queries: Sequence[Query]) -> list[NearestIds]:
-        """`search_many` without reading entries from the catalog."""
-
-    def search(self, query: Query) -> list[Neighbor]:
-        """The nearest images, nearest first, ties by id. Raises InvalidRequestError."""
-        return self.search_many([query])[0]
-
-    def search_many(self, queries: Sequence[Query]) -> list[list[Neighbor]]:
-        """`search` for several queries, which may take less time than one by one."""
-        return attach_entries(self.search_ids(queries), self.catalog)
 
 
 def attach_entries(results: Sequence[NearestIds], catalog: EntryLookup) -> list[list[Neighbor]]:

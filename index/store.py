@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from index.base import BaseIndex
 from index.bulk_change import BulkChange, BulkResult, Selection
 from index.catalog import Catalog
 from index.catalog_schema import LABEL_INDEX
@@ -35,7 +36,7 @@ from index.generations import codes_path, delete_before, features_path, has_feat
 from index.metadata import FeatureSpace, IndexMetadata, RowDType, no_index_error
 from index.row_table import RowTable
 from index.scanners import FeatureMatrix, SearchPool
-from index.search import EntrySearch, NearestIds, Query, Snapshot, run_queries
+from index.search import NearestIds, Query, Snapshot, run_queries
 from index.verification import BackgroundCheck, find_damaged, find_damaged_among
 from index.write_batch import AddQueue, PendingAdd, WriteBatch
 from model.artifacts.artifact import Artifact
@@ -44,9 +45,7 @@ from model.exceptions import (
     AlexNetError,
     IndexReplacedError,
     IndexStoreError,
-    ReadOnlyIndexError,
 )
-from model.images.contract import ImageContract
 from model.images.crops import CENTER_CROP
 
 logger = logging.getLogger(__name__)
@@ -73,7 +72,7 @@ def lock_for_writing(path: Path) -> WriteLock:
     return WriteLock(path / LOCK)
 
 
-class ImageIndex(EntrySearch):
+class ImageIndex(BaseIndex):
     """An index on disk. All methods may be called from any thread; one process at a time may change an index.
 
     `crops`: the crops whose features are averaged. `damaged`: id -> fault of the images known to be damaged, because
@@ -86,7 +85,7 @@ class ImageIndex(EntrySearch):
     def __init__(self, path: Path, writable: bool) -> None:
         if not is_index(path):
             raise no_index_error(str(path))
-        self.path, self.uri, self.writable = path, str(path), writable
+        self.path = path
         self._write_lock = threading.RLock()
         """Held during a change, by one thread of this process; `_file_lock` keeps other processes out."""
         self._swap_lock = threading.Lock()
@@ -101,11 +100,9 @@ class ImageIndex(EntrySearch):
             if self._file_lock is not None:
                 stack.callback(self._file_lock.release)
             self.catalog = stack.enter_context(closing(Catalog(path / CATALOG, writable)))
-            self._metadata = IndexMetadata.read(self.catalog, path)
-            self.space = self._metadata.space
-            self.dim, self.crops = self.space.dim, self.space.crops
-            self.image_contract = ImageContract.parse(self.space.image_contract)
-            self._generation = self._metadata.generation
+            metadata = IndexMetadata.read(self.catalog, path)
+            super().__init__(str(path), metadata.space, writable)
+            self._generation = metadata.generation
             rows = RowTable.from_groups(self.catalog.label_groups())
             file = features_path(path, self._generation, self.space.dtype)
             features = FeatureFile(file, self.dim, len(rows), self.space.dtype)
@@ -140,10 +137,6 @@ class ImageIndex(EntrySearch):
         """
         create_empty_index(path, FeatureSpace.of(artifact, crops, dtype), artifact)
         return cls(path, writable=True)
-
-    def check_compatible(self, artifact: Artifact) -> None:
-        """Raise IndexStoreError unless the features here are those of this network."""
-        self.space.check_compatible(artifact, self.uri)
 
     def __len__(self) -> int:
         return self._current.rows.num_active
@@ -204,41 +197,11 @@ class ImageIndex(EntrySearch):
         addition.check(self.dim, self._current.features.dtype)
         return self._additions.add(addition)
 
-    def remove(self, image_id: int) -> None:
-        """Remove an image; `restore` undoes it until the index is compacted.
-
-        Raises UnknownImageError if there is no such image, or it is removed already.
-        """
-        with self._changing():
-            self.entry(image_id)
-            self._set_removed([image_id], True)
-
-    def restore(self, image_id: int) -> None:
-        """Undo a removal. Raises UnknownImageError if there is no such image."""
-        with self._changing():
-            if self._current.rows.row_of(image_id) is None:
-                raise unknown_image_error(image_id)
-            self._set_removed([image_id], False)
-
-    def update(self, image_id: int, label: str | None) -> None:
-        """Change the label of an image. Raises UnknownImageError."""
-        with self._changing():
-            self.entry(image_id)
-            with self._committing():
-                self.catalog.set_label(image_id, label)
-                self._current.rows.set_label(image_id, label)
-
     def change_many(self, selection: Selection, change: BulkChange) -> BulkResult:
         """Remove, restore or relabel images in one commit. Damaged images are left out."""
         with self._changing():
             result = change.plan(selection, self.catalog.select(selection))
-            with self._committing():
-                self.catalog.change_many(result.changed, change)
-                if change.relabel:
-                    for image_id in result.changed:
-                        self._current.rows.set_label(image_id, change.label)
-                if change.removed is not None:
-                    self._set_active(result.changed, not change.removed)
+            self._apply(result.changed, change)
         return result
 
     def move(self, moves: Sequence[tuple[int, str, str | None]]) -> None:
@@ -300,11 +263,6 @@ class ImageIndex(EntrySearch):
                 self.wait_until_verified()
         return results
 
-    def feature(self, image_id: int) -> NDArray[np.float32]:
-        """The stored (dim,) feature of an image. Raises UnknownImageError."""
-        feature: NDArray[np.float32] = self.features([image_id])[0]
-        return feature
-
     def features(self, ids: Sequence[int]) -> NDArray[np.float32]:
         """The stored (N, dim) features of images, in the order of `ids`. Raises UnknownImageError."""
         id_array = np.array(ids, np.int64)
@@ -364,7 +322,8 @@ class ImageIndex(EntrySearch):
         for addition in additions:
             batch.accept(addition)
         ids = self._append(list(batch.new.values()))
-        self._set_removed(batch.removed_ids, False)
+        if batch.removed_ids:
+            self._apply(batch.removed_ids, BulkChange(removed=False))
         self._check_files()  # replaced meanwhile: what was written is in an index that nobody will open
         return batch, ids
 
@@ -399,16 +358,16 @@ class ImageIndex(EntrySearch):
             self._exclude_damaged(dict.fromkeys(current.rows.ids_from(len(matrix)), "its row was cut off"))
         return current, matrix
 
-    def _set_removed(self, ids: Sequence[int], removed: bool) -> None:
-        if ids:
-            with self._committing():
-                self.catalog.set_removed(ids, removed)
-                self._set_active(ids, not removed)
-
-    def _set_active(self, ids: Sequence[int], active: bool) -> None:
-        """Let searches find images or not; never damaged ones."""
-        for image_id in ids:
-            self._current.rows.set_active(image_id, active and image_id not in self.damaged)
+    def _apply(self, ids: Sequence[int], change: BulkChange) -> None:
+        """Change images in one commit, then in memory, where damaged ones stay inactive."""
+        rows = self._current.rows
+        with self._committing():
+            self.catalog.change_many(ids, change)
+            for image_id in ids:
+                if change.relabel:
+                    rows.set_label(image_id, change.label)
+                if change.removed is not None:
+                    rows.set_active(image_id, not change.removed and image_id not in self.damaged)
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
@@ -522,10 +481,6 @@ class ImageIndex(EntrySearch):
             "with `alexnet index compact`, and add their files again",
             len(new), self.path, image_id, fault,
         )  # fmt: skip
-
-    def _require_writable(self) -> None:
-        if not self.writable:
-            raise ReadOnlyIndexError("the index is open for reading only")
 
 
 def create_empty_index(path: Path, space: FeatureSpace, artifact: Artifact | None = None) -> None:

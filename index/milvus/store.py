@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from index.base import BaseIndex
 from index.bulk_change import BulkChange, BulkResult, Selection
 from index.entries import PAGE_SIZE, AddResult, Entry, NewEntry, unknown_image_error
 from index.metadata import FeatureSpace
@@ -26,11 +27,10 @@ from index.milvus.collection import FIELDS, MilvusAddress, quote
 from index.nearest import OVERFETCH
 from index.recent_count import RecentCount
 from index.row_table import unknown_label_error
-from index.search import EntrySearch, NearestIds, Query, rank_candidates
+from index.search import NearestIds, Query, rank_candidates
 from index.write_batch import PendingAdd, WriteBatch
 from model.artifacts.artifact import Artifact
-from model.exceptions import IndexStoreError, InvalidRequestError, ReadOnlyIndexError
-from model.images.contract import ImageContract
+from model.exceptions import IndexStoreError, InvalidRequestError
 
 MAX_CANDIDATES = 16_384
 """Neighbors that Milvus finds at once."""
@@ -38,22 +38,20 @@ MAX_ROWS_AT_ONCE = 100
 """Rows with features that are read, or written again, at once: some megabytes."""
 
 
-class MilvusIndex(EntrySearch):
+class MilvusIndex(BaseIndex):
     """An index in a collection; see `index.protocol.Index`."""
 
     catalog: MilvusCatalog
 
     def __init__(self, address: MilvusAddress, writable: bool) -> None:
-        self.uri, self.writable = str(address), writable
         self._collection = address.collection
         self._client = collection.connect(address)
         try:
-            self.space = collection.read_space(self._client, address)
+            space = collection.read_space(self._client, address)
         except BaseException:
             self._client.close()
             raise
-        self.dim, self.crops = self.space.dim, self.space.crops
-        self.image_contract = ImageContract.parse(self.space.image_contract)
+        super().__init__(str(address), space, writable)
         self.catalog = MilvusCatalog(self._client, self._collection)
         self._count = RecentCount(self._count_images)
 
@@ -71,10 +69,6 @@ class MilvusIndex(EntrySearch):
             index.close()
             raise
         return index
-
-    def check_compatible(self, artifact: Artifact) -> None:
-        """Raise IndexStoreError unless the features here are those of this network."""
-        self.space.check_compatible(artifact, self.uri)
 
     def close(self) -> None:
         self._client.close()
@@ -108,29 +102,10 @@ class MilvusIndex(EntrySearch):
             rows = [collection.to_row(ids[sha256], entry, feature) for sha256, (entry, feature) in batch.new.items()]
             for part in collection.split_inserts(rows, self.dim):
                 self._client.insert(self._collection, part)
-            self._set_removed(batch.removed_ids, False)
+            self._upsert(batch.removed_ids, {"removed": False})
             self._count.forget()
             batch.finish([ids[sha256] for sha256 in batch.new])
         return addition.results.result()
-
-    def remove(self, image_id: int) -> None:
-        """Remove an image; `restore` brings it back. Raises UnknownImageError."""
-        self._require_writable()
-        self.entry(image_id)
-        self._set_removed([image_id], True)
-
-    def restore(self, image_id: int) -> None:
-        """Undo a removal. Raises UnknownImageError."""
-        self._require_writable()
-        if not self._exists(image_id):
-            raise unknown_image_error(image_id)
-        self._set_removed([image_id], False)
-
-    def update(self, image_id: int, label: str | None) -> None:
-        """Change the label of an image. Raises UnknownImageError."""
-        self._require_writable()
-        self.entry(image_id)
-        self._upsert([image_id], {"label": label or ""})
 
     def change_many(self, selection: Selection, change: BulkChange) -> BulkResult:
         """Remove, restore or relabel images; part by part, as Milvus has no transactions."""
@@ -145,11 +120,6 @@ class MilvusIndex(EntrySearch):
 
     def search_ids(self, queries: Sequence[Query]) -> list[NearestIds]:
         return [self._search(query) for query in queries]
-
-    def feature(self, image_id: int) -> NDArray[np.float32]:
-        """The stored (dim,) feature of an image. Raises UnknownImageError."""
-        feature: NDArray[np.float32] = self.features([image_id])[0]
-        return feature
 
     def features(self, ids: Sequence[int]) -> NDArray[np.float32]:
         """The stored (N, dim) features of images, in the order of `ids`. Raises UnknownImageError."""
@@ -215,9 +185,6 @@ class MilvusIndex(EntrySearch):
         """Whether an image has this id, removed or not."""
         return bool(self.catalog.query(f"id == {int(image_id)}", ["id"]))
 
-    def _set_removed(self, ids: Sequence[int], removed: bool) -> None:
-        self._upsert(ids, {"removed": removed})
-
     def _upsert(self, ids: Sequence[int], changes: Mapping[str, Any]) -> None:
         """Change fields of some images; Milvus replaces rows as a whole."""
         if ids:
@@ -226,7 +193,3 @@ class MilvusIndex(EntrySearch):
                 self._collection, [{name: row[name] for name in FIELDS} | dict(changes) for row in rows]
             )
             self._count.forget()
-
-    def _require_writable(self) -> None:
-        if not self.writable:
-            raise ReadOnlyIndexError("the index is open for reading only")

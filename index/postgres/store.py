@@ -15,6 +15,7 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
+from index.base import BaseIndex
 from index.bulk_change import BulkChange, BulkResult, Selection
 from index.codes import code_too_long_error
 from index.entries import AddResult, Entry, NewEntry, unknown_image_error
@@ -30,7 +31,6 @@ from index.recent_count import RecentCount
 from index.row_table import unknown_label_error
 from index.search import (
     SEARCHERS,
-    EntrySearch,
     NearestIds,
     Query,
     no_codes_error,
@@ -40,8 +40,6 @@ from index.search import (
 from index.write_batch import AddQueue, PendingAdd, WriteBatch
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
-from model.exceptions import ReadOnlyIndexError
-from model.images.contract import ImageContract
 
 logger = logging.getLogger(__name__)
 
@@ -54,16 +52,14 @@ READ_ROWS = 500
 """Rows with features that are read at once: some megabytes."""
 
 
-class PostgresIndex(EntrySearch):
+class PostgresIndex(BaseIndex):
     """An index in a schema of a database; see `index.protocol.Index`. All methods may be called from any thread."""
 
     catalog: PostgresCatalog
 
     def __init__(self, address: PostgresAddress, space: FeatureSpace, writable: bool) -> None:
-        self.uri, self.writable = str(address), writable
-        self._address, self.space = address, space
-        self.dim, self.crops, self.dtype = space.dim, space.crops, space.dtype
-        self.image_contract = ImageContract.parse(space.image_contract)
+        super().__init__(str(address), space, writable)
+        self._address = address
         self._database = Database(address)
         self.catalog = PostgresCatalog(self._database)
         self._codes: PostgresCodes | None = None
@@ -97,10 +93,6 @@ class PostgresIndex(EntrySearch):
         """Create an index without images, unless there is one. Raises IndexStoreError."""
         schema.prepare(address, space)
 
-    def check_compatible(self, artifact: Artifact) -> None:
-        """Raise IndexStoreError unless the features here are those of this network."""
-        self.space.check_compatible(artifact, self.uri)
-
     def close(self) -> None:
         self._database.close()
 
@@ -128,28 +120,8 @@ class PostgresIndex(EntrySearch):
         """As `ImageIndex.add`. Raises IndexUnavailableError if the connection is lost: adding again is safe."""
         self._require_writable()
         addition = PendingAdd(features, entries)
-        addition.check(self.dim, self.dtype)
+        addition.check(self.dim, self.space.dtype)
         return self._additions.add(addition)
-
-    def remove(self, image_id: int) -> None:
-        """Remove an image; `restore` undoes it until the index is compacted. Raises UnknownImageError."""
-        with self._changing() as (cursor, encoder_sha256):
-            if not self._set_removed(cursor, encoder_sha256, [image_id], True):
-                raise unknown_image_error(image_id)
-
-    def restore(self, image_id: int) -> None:
-        """Undo a removal. Raises UnknownImageError if there is no such image."""
-        with self._changing() as (cursor, encoder_sha256):
-            if not cursor.execute("SELECT FROM images WHERE id = %s", [image_id]).rowcount:
-                raise unknown_image_error(image_id)
-            self._set_removed(cursor, encoder_sha256, [image_id], False)
-
-    def update(self, image_id: int, label: str | None) -> None:
-        """Change the label of an image. Raises UnknownImageError."""
-        with self._changing() as (cursor, _):
-            cursor.execute("UPDATE images SET label = %s WHERE id = %s AND NOT removed", [label, image_id])
-            if not cursor.rowcount:
-                raise unknown_image_error(image_id)
 
     def change_many(self, selection: Selection, change: BulkChange) -> BulkResult:
         """Remove, restore or relabel images in one transaction."""
@@ -167,11 +139,6 @@ class PostgresIndex(EntrySearch):
             query.check(self.dim)
         return [self._search(query) for query in queries]
 
-    def feature(self, image_id: int) -> NDArray[np.float32]:
-        """The stored (dim,) feature of an image. Raises UnknownImageError."""
-        feature: NDArray[np.float32] = self.features([image_id])[0]
-        return feature
-
     def features(self, ids: Sequence[int]) -> NDArray[np.float32]:
         """The stored (N, dim) features of images, in the order of `ids`. Raises UnknownImageError."""
         stacked = np.empty((len(ids), self.dim), np.float32)
@@ -182,7 +149,7 @@ class PostgresIndex(EntrySearch):
                 if image_id not in stored:
                     raise unknown_image_error(image_id)
             vectors = [stored[image_id] for image_id in part]
-            stacked[start : start + len(part)] = to_features(vectors, self.dim, self.dtype)
+            stacked[start : start + len(part)] = to_features(vectors, self.dim, self.space.dtype)
         return stacked
 
     def entry(self, image_id: int) -> Entry:
@@ -225,8 +192,8 @@ class PostgresIndex(EntrySearch):
         after = 0
         while rows := self._rows_to_verify(after):
             after = rows[-1][0]
-            features = to_features([row[1] for row in rows], self.dim, self.dtype)
-            checksums = feature_checksums(features, self.dtype)
+            features = to_features([row[1] for row in rows], self.dim, self.space.dtype)
+            checksums = feature_checksums(features, self.space.dtype)
             for checksum, (image_id, _, expected, thumbnail, expected_of_thumbnail) in zip(
                 checksums, rows, strict=True
             ):
@@ -275,7 +242,7 @@ class PostgresIndex(EntrySearch):
         if not images:
             return []
         features = np.stack([feature for _, feature in images])
-        stored, checksums = to_vectors(features, self.dtype), feature_checksums(features, self.dtype)
+        stored, checksums = to_vectors(features, self.space.dtype), feature_checksums(features, self.space.dtype)
         rows = [
             (*new_values(entry), checksum, zlib.crc32(entry.thumbnail), vector, entry.thumbnail)
             for (entry, _), checksum, vector in zip(images, checksums, stored, strict=True)
@@ -286,19 +253,17 @@ class PostgresIndex(EntrySearch):
             self._codes.insert(cursor, ids, features)
         return ids
 
-    def _set_removed(self, cursor: Cursor, encoder_sha256: str, ids: Sequence[int], removed: bool) -> int:
-        """Mark images as removed or not. Returns the number of those that were otherwise."""
+    def _set_removed(self, cursor: Cursor, encoder_sha256: str, ids: Sequence[int], removed: bool) -> None:
+        """Mark images as removed or not, and their codes as inactive or active."""
         if not ids:
-            return 0
+            return
         values = {"ids": list(ids), "removed": removed}
         cursor.execute(
             "UPDATE images SET removed = %(removed)s WHERE id = ANY(%(ids)s) AND removed <> %(removed)s", values
         )
-        changed = cursor.rowcount
         if encoder_sha256:
             table = codes_table(encoder_sha256)
             cursor.execute(f"UPDATE {table} SET active = NOT %(removed)s WHERE id = ANY(%(ids)s)", values)
-        return changed
 
     @contextmanager
     def _changing(self, time_limit: bool = True) -> Iterator[tuple[Cursor, str]]:
@@ -319,10 +284,6 @@ class PostgresIndex(EntrySearch):
                 "ORDER BY id LIMIT %s",
                 [after, READ_ROWS],
             ).fetchall()
-
-    def _require_writable(self) -> None:
-        if not self.writable:
-            raise ReadOnlyIndexError("the index is open for reading only")
 
 
 def feature_checksums(features: NDArray[np.float32], dtype: RowDType) -> list[int]:

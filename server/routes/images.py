@@ -237,11 +237,9 @@ async def _change_many(context: RequestContext, selection: Selection, change: Bu
 
 
 def _update(index: Index, image_id: int, change: BulkChange) -> Entry:
-    if change.removed is False:
-        index.restore(image_id)
-    if change.relabel:
-        index.update(image_id, change.label)
-    return index.entry(image_id)
+    """Change an image in one commit. Raises UnknownImageError."""
+    index.change_many(Selection([image_id]), change)
+    return index.entry(image_id)  # raises where there was nothing to change
 
 
 @router.delete(

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from index.bulk_change import BulkChange
 from index.catalog import Catalog
 from index.catalog_schema import FORMAT
 from index.entries import AddResult, FileState
@@ -123,7 +124,7 @@ def test_a_changed_entry_is_named_and_the_rest_is_served(path: Path, artifact: A
         with pytest.raises(UnknownImageError):
             method(3)
     with pytest.raises(IndexStoreError, match="the entry of image 3 is damaged"):
-        index.catalog.set_label(3, "c")
+        index.catalog.change_many([3], BulkChange(relabel=True, label="c"))
     assert index.compact() == 1
     index.close()
     index = ImageIndex.open(path)

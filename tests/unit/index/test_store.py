@@ -466,10 +466,10 @@ def test_a_row_that_was_written_in_vain_is_no_change_by_another_program(
 def test_changes_that_are_interrupted_are_seen_from_the_next_on(
     index: ImageIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    interrupt_after(index, "set_removed", monkeypatch)
+    interrupt_after(index, "change_many", monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         index.remove(1)
-    interrupt_after(index, "set_label", monkeypatch)
+    interrupt_after(index, "change_many", monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         index.update(2, "c")
     index.remove(3)
