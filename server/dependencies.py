@@ -9,10 +9,8 @@ from fastapi import Depends, Path, Query, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials
 
 from index.entries import MAX_ID
-from server.body_limits import MAX_PATCH_BYTES
 from server.deadlines import TIMEOUT_HEADER, parse_deadline
 from server.exceptions import ForbiddenError
-from server.json_body import parse_json
 from server.loaded_model import LoadedModel
 from server.parameters import P, known_parameters, merge_parameters
 from server.request_context import RequestContext
@@ -112,15 +110,6 @@ async def admit(
 
 
 ContextDep = Annotated[RequestContext, Depends(admit)]
-
-
-async def check_repeated_fields(request: Request) -> None:
-    """Refuse JSON with a repeated name, of which the framework would take the last.
-
-    Raises InvalidRequestError, or InvalidBodyError for what isn't an object.
-    """
-    if is_json(request) and (body := await request.body()):
-        parse_json(body, MAX_PATCH_BYTES)
 
 
 async def receive_body(context: ContextDep) -> bytes:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Coroutine
 from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
 
 from model.exceptions import InvalidRequestError
 from server.exceptions import InvalidBodyError
@@ -29,6 +33,26 @@ def parse_json(text: bytes, max_values: int) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InvalidBodyError("the body is not a JSON object")
     return document
+
+
+class UniqueNamesRoute(APIRoute):
+    """A route for which the framework parses JSON. It refuses a repeated name, of which the last would count.
+
+    Raises InvalidRequestError.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_unique(request: Request) -> Response:
+            return await handle(_UniqueNamesRequest(request.scope, request.receive))
+
+        return handle_unique
+
+
+class _UniqueNamesRequest(Request):
+    async def json(self) -> Any:
+        return json.loads(await self.body(), object_pairs_hook=_unique)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -25,7 +25,6 @@ from server.dependencies import (
     ImageId,
     ShowPathsDep,
     UploadDep,
-    check_repeated_fields,
     parameters_of,
     require_write,
 )
@@ -38,6 +37,7 @@ from server.exceptions import (
     RequestTimeoutError,
     UnsupportedEncodingError,
 )
+from server.json_body import UniqueNamesRoute
 from server.originals import iter_chunks, open_original
 from server.parameters import Parameters, StoredId, StoredText
 from server.request_context import RequestContext
@@ -65,9 +65,10 @@ from server.schemas import (
 )
 from server.uploads import OPENAPI_BODY, Upload
 
-router = APIRouter(tags=["index"], responses=merge_responses(INDEX_RESPONSES, ADMITTED_RESPONSES))
+router = APIRouter(
+    route_class=UniqueNamesRoute, tags=["index"], responses=merge_responses(INDEX_RESPONSES, ADMITTED_RESPONSES)
+)
 WRITE = [Depends(require_write)]
-UPDATE = [*WRITE, Depends(check_repeated_fields)]
 UPDATE_RESPONSES = merge_responses(
     WRITE_RESPONSES,
     responses_for(BodyTooLargeError, RequestTimeoutError, UnsupportedEncodingError, InvalidBodyError, MissingBodyError),
@@ -190,7 +191,7 @@ async def get_image(context: ContextDep, image_id: ImageId, show_path: ShowPaths
 
 
 @router.patch(
-    "/images/{image_id}", responses=UPDATE_RESPONSES, dependencies=UPDATE, summary="Update or restore an image"
+    "/images/{image_id}", responses=UPDATE_RESPONSES, dependencies=WRITE, summary="Update or restore an image"
 )
 async def update_image(
     context: ContextDep, image_id: ImageId, update: ImageUpdate, show_path: ShowPathsDep
@@ -201,7 +202,7 @@ async def update_image(
     return IndexedImage.of(entry, show_path, context.prefix)
 
 
-@router.patch("/images", responses=UPDATE_RESPONSES, dependencies=UPDATE, summary="Update, remove or restore images")
+@router.patch("/images", responses=UPDATE_RESPONSES, dependencies=WRITE, summary="Update, remove or restore images")
 async def update_images(context: ContextDep, update: BulkUpdate) -> BulkChangeResponse:
     """All images of a list of `ids`, or all that have the label `with_label`, in one commit. `label`: a new label, or
     null for none. `removed`: true removes them, false restores those that are removed, until the index is compacted."""
