@@ -6,7 +6,7 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 PROGRESS_STEPS = 100_000
 """Steps of SQLite's virtual machine, some milliseconds, after which a check asks whether it is stopped."""
+MAX_PARAMETERS = 10_000
+"""Parameters per statement; SQLite takes 32,766."""
 BUSY_TIMEOUT_SECONDS = 5.0
 """How long a change waits for another program that locks the catalog."""
 
@@ -47,7 +49,7 @@ class CatalogFile:
     """
 
     def __init__(self, path: Path, writable: bool = True) -> None:
-        self._path, self._wal_path = path, path.with_name(f"{path.name}-wal")
+        self.path, self._wal_path = path, path.with_name(f"{path.name}-wal")
         self._write_lock, self._read_lock = threading.RLock(), threading.RLock()
         for file in (path, self._wal_path, path.with_name(f"{path.name}-shm"), path.with_name(f"{path.name}-journal")):
             check_regular(file)
@@ -90,7 +92,7 @@ class CatalogFile:
 
     def delete_stale_wal(self) -> None:
         """Delete our WAL file if the catalog was replaced, because SQLite would replay it into the new one."""
-        path, wal_path = self._path, self._wal_path
+        path, wal_path = self.path, self._wal_path
         if file_id(path) != self._file_ids.get(path) and file_id(wal_path) == self._file_ids.get(wal_path):
             for file in (wal_path, path.with_name(f"{path.name}-shm")):
                 file.unlink(missing_ok=True)
@@ -117,7 +119,7 @@ class CatalogFile:
         Returns the rebuilt names; empty if it was stopped meanwhile. Raises IndexStoreError if one differs and the
         catalog is read-only.
         """
-        with self._checking() as database:
+        with self.checking() as database:
             database.set_progress_handler(is_stopped, PROGRESS_STEPS)
             try:
                 wrong = find_wrong_sql_indexes(database)
@@ -129,28 +131,36 @@ class CatalogFile:
                 database.set_progress_handler(None, 0)
         for name in wrong:
             if not self._writable:
-                raise self._sql_index_error(name)
-            logger.warning("the SQL index %s of the catalog %s was damaged, and is made again", name, self._path)
+                raise self.sql_index_error(name)
+            logger.warning("the SQL index %s of the catalog %s was damaged, and is made again", name, self.path)
             with self.transaction() as database:
                 database.execute(f"REINDEX {name}")
         return wrong
 
-    def _query(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
-        with self._reading() as database:
+    def query(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """All rows of a statement."""
+        with self.reading() as database:
             return database.execute(statement, parameters).fetchall()
 
+    def query_in(self, statement: str, values: Sequence[object]) -> Iterator[tuple[Any, ...]]:
+        """The rows of a statement that ends with a column, which has one of these values, however many they are."""
+        for start in range(0, len(values), MAX_PARAMETERS):
+            part = values[start : start + MAX_PARAMETERS]
+            yield from self.query(f"{statement} IN ({','.join('?' * len(part))})", *part)
+
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The connection for short reads."""
         with self._read_lock, self._translated_errors():
-            if self._immutable_stamp is not None and self._immutable_stamp != _change_stamp(self._path):
+            if self._immutable_stamp is not None and self._immutable_stamp != _change_stamp(self.path):
                 raise IndexReplacedError(
-                    f"the index catalog {self._path} was changed since it was opened, and its folder can't be "
+                    f"the index catalog {self.path} was changed since it was opened, and its folder can't be "
                     "written, so it can't be read beside its writer: reload the server, or run the command again"
                 )
             yield self._reader
 
     @contextmanager
-    def _checking(self) -> Iterator[sqlite3.Connection]:
+    def checking(self) -> Iterator[sqlite3.Connection]:
         """The connection for long reads."""
         with self._check_lock, self._translated_errors():
             yield self._checker
@@ -166,16 +176,16 @@ class CatalogFile:
     def _check_tables(self, writable: bool) -> None:
         schema = read_schema(self._reader)
         if not schema and not writable:
-            raise empty_index_error(self._path.parent)
+            raise empty_index_error(self.path.parent)
         if not schema or schema == expected_schema():
             return
         if ("table", "metadata") not in {row[:2] for row in schema}:
-            raise IndexFormatError(f"{self._path} is of a format that is no longer read: build the index again")
+            raise IndexFormatError(f"{self.path} is of a format that is no longer read: build the index again")
         stored = dict(self._reader.execute("SELECT key, value FROM metadata WHERE key = 'format'")).get("format")
         if stored != FORMAT:
-            raise format_error(stored, self._path.parent)
+            raise format_error(stored, self.path.parent)
         raise IndexStoreError(
-            f"{self._path} has tables, triggers or views that this program didn't make: don't use it if you don't know "
+            f"{self.path} has tables, triggers or views that this program didn't make: don't use it if you don't know "
             "where it comes from, and build the index again"
         )
 
@@ -187,9 +197,10 @@ class CatalogFile:
         self._writer.execute("BEGIN IMMEDIATE")  # creates the WAL file if there is none
         self._writer.execute("ROLLBACK")
 
-    def _sql_index_error(self, name: str) -> IndexStoreError:
+    def sql_index_error(self, name: str) -> IndexStoreError:
+        """For a SQL index that differs from its table."""
         return IndexStoreError(
-            f"the SQL index {name} of the catalog {self._path} is damaged: `alexnet index compact` makes it again"
+            f"the SQL index {name} of the catalog {self.path} is damaged: `alexnet index compact` makes it again"
         )
 
     def _index_error(self, error: sqlite3.Error) -> IndexStoreError:
@@ -199,14 +210,14 @@ class CatalogFile:
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return IndexLockedError("another program locks the index catalog, nothing was changed: try again")
         if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
-            return ReadOnlyIndexError(f"the index catalog {self._path} can't be written: the index can only be read")
+            return ReadOnlyIndexError(f"the index catalog {self.path} can't be written: the index can only be read")
         if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
             name = error.sqlite_errorname
             return IndexStoreError(
-                f"the index catalog {self._path} can't be read or written ({error}, {name}): look at its disk and at "
+                f"the index catalog {self.path} can't be read or written ({error}, {name}): look at its disk and at "
                 "the rights of its folder"
             )
-        return IndexStoreError(f"the index catalog {self._path} is damaged ({error}): build the index again")
+        return IndexStoreError(f"the index catalog {self.path} is damaged ({error}): build the index again")
 
 
 def empty_index_error(path: Path) -> IndexNotFoundError:

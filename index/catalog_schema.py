@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import cache
+from typing import Any
 
 FORMAT = "7"
 SCHEMA = """
@@ -49,6 +50,11 @@ CHECKED_COLUMNS = (
     "page", "license", "removed", "thumbnail_checksum",
 )  # fmt: skip
 """The columns that `entry_checksum` covers, in its order."""
+COLUMNS = ", ".join(CHECKED_COLUMNS)
+SELECT_IMAGES = f"SELECT {COLUMNS}, entry_checksum FROM images"
+"""Records for `is_intact` and `parse_image`."""
+THUMBNAIL = "CAST(ifnull(thumbnail, '') AS BLOB)"
+"""Bytes, also where the record is damaged and has another type."""
 LABEL_INDEX = "by_label"
 """The SQL index from which the rows are read when an index is opened."""
 SQL_INDEXES = {"by_sha256": ("sha256",), "by_key": ("key",), LABEL_INDEX: ("label", "removed")}
@@ -61,6 +67,21 @@ _encoder = json.JSONEncoder(default=repr)
 def entry_checksum(values: Sequence[object]) -> int:
     """CRC-32 of one image's `CHECKED_COLUMNS`, values and types."""
     return zlib.crc32(_encoder.encode(list(values)).encode())
+
+
+def is_intact(record: Sequence[Any]) -> bool:
+    """Whether a record matches its checksum, which is its last value."""
+    return bool(entry_checksum(record[:-1]) == record[-1])
+
+
+def parse_image(record: Sequence[Any]) -> tuple[dict[str, Any], bool]:
+    """The checked columns of a record of `SELECT_IMAGES`, and whether they have their checksum."""
+    return dict(zip(CHECKED_COLUMNS, record[:-1], strict=True)), is_intact(record)
+
+
+def intact_images(records: Iterable[Sequence[Any]]) -> Iterator[dict[str, Any]]:
+    """The checked columns of those records of `SELECT_IMAGES` that have their checksum."""
+    return (image for image, intact in map(parse_image, records) if intact)
 
 
 def metadata_checksum(metadata: Mapping[str, str]) -> str:

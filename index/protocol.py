@@ -6,14 +6,15 @@ A caller that needs a capability checks it where its option is given: `require_c
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from index.bulk_change import BulkChange, BulkResult, Selection
-from index.entries import AddResult, Entry, FileState, NewEntry, StoredId, StoredSource
+from index.entries import AddResult, Entry, NewEntry, StoredId
+from index.file_records import FileRecords
 from index.metadata import FeatureSpace
 from index.search import NearestIds, Neighbor, Query
 from model.artifacts.artifact import Artifact
@@ -91,17 +92,6 @@ class SupportsCompaction(Protocol):
     def wait_until_verified(self) -> Mapping[int, str]: ...
     def verify(self) -> Mapping[int, str]: ...
     def compact(self) -> int: ...
-
-
-class FileRecords(Protocol):
-    """The files of the images, and how each was read last; see `index.catalog.Catalog`."""
-
-    def sources_below(self, folder: str) -> list[StoredSource]: ...
-    def sources_of(self, sha256s: Sequence[str]) -> list[StoredSource]: ...
-    def file_states_below(self, folder: str) -> dict[str, FileState]: ...
-    def file_states_of(self, paths: Sequence[str]) -> dict[str, FileState]: ...
-    def set_file_states(self, states: Mapping[str, FileState]) -> None: ...
-    def delete_file_states(self, paths: Iterable[str]) -> None: ...
 
 
 @runtime_checkable

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from index.catalog import LabelGroup, RowRecord
+from index.catalog_rows import LabelGroup, RowRecord
 from index.scanners import Mask
 from model.exceptions import InvalidRequestError
 

@@ -27,17 +27,19 @@ from numpy.typing import NDArray
 from index.base import BaseIndex
 from index.bulk_change import BulkChange, BulkResult, Selection
 from index.catalog import Catalog
+from index.catalog_rows import read_label_groups, read_rows
 from index.catalog_schema import LABEL_INDEX
 from index.codes import Codes
 from index.entries import AddResult, Entry, NewEntry, damaged_image_error, unknown_image_error
 from index.features import FeatureFile, as_stored
+from index.file_records import FileRecords
 from index.files import WriteLock, check_regular, check_same, storage_error
 from index.generations import codes_path, delete_before, features_path, has_features_after
 from index.metadata import FeatureSpace, IndexMetadata, RowDType, no_index_error
 from index.row_table import RowTable
 from index.scanners import FeatureMatrix, SearchPool
 from index.search import NearestIds, Query, Snapshot, run_queries
-from index.verification import BackgroundCheck, find_damaged, find_damaged_among
+from index.verification import BackgroundCheck, find_damaged, find_damaged_among, find_damaged_thumbnails
 from index.write_batch import AddQueue, PendingAdd, WriteBatch
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
@@ -100,10 +102,11 @@ class ImageIndex(BaseIndex):
             if self._file_lock is not None:
                 stack.callback(self._file_lock.release)
             self.catalog = stack.enter_context(closing(Catalog(path / CATALOG, writable)))
+            self.file_records = FileRecords(self.catalog)
             metadata = IndexMetadata.read(self.catalog, path)
             super().__init__(str(path), metadata.space, writable)
             self._generation = metadata.generation
-            rows = RowTable.from_groups(self.catalog.label_groups())
+            rows = RowTable.from_groups(read_label_groups(self.catalog))
             file = features_path(path, self._generation, self.space.dtype)
             features = FeatureFile(file, self.dim, len(rows), self.space.dtype)
             stack.callback(features.close)
@@ -148,11 +151,6 @@ class ImageIndex(BaseIndex):
     def count(self, label: str | None = None) -> int:
         """Images of a label; None: of all."""
         return len(self) if label is None else self.labels().get(label, 0)
-
-    @property
-    def file_records(self) -> Catalog:
-        """How the images' files were read last."""
-        return self.catalog
 
     @property
     def pending(self) -> int:
@@ -234,7 +232,7 @@ class ImageIndex(BaseIndex):
         self._background_check.stop()
         with self._write_lock:
             self._check_for_damage()
-            self._exclude_damaged(self.catalog.find_damaged_thumbnails())
+            self._exclude_damaged(find_damaged_thumbnails(self.catalog))
         return self.damaged
 
     def wait_until_verified(self) -> Mapping[int, str]:
@@ -292,7 +290,7 @@ class ImageIndex(BaseIndex):
         with self._changing():
             if self._background_check.is_running:  # another program has changed the file since
                 self._check_for_damage()
-            records = self.catalog.rows()
+            records = read_rows(self.catalog)
             kept = [r for r in records if r.intact and not r.removed and r.id not in self.damaged]
             deleted = {record.id for record in records} - {record.id for record in kept}
             before, generation = self._current, self._generation + 1
@@ -301,7 +299,7 @@ class ImageIndex(BaseIndex):
             try:
                 with self._committing():
                     self.catalog.compact(deleted, [(row, record.id) for row, record in enumerate(kept)], generation)
-                    rows = RowTable.from_groups(self.catalog.label_groups())
+                    rows = RowTable.from_groups(read_label_groups(self.catalog))
                     rows.set_verified(np.arange(len(kept)))
                     with self._swap_lock:  # searches wait for it
                         self._current = Snapshot(features, rows)
@@ -459,7 +457,7 @@ class ImageIndex(BaseIndex):
             if is_stopped():
                 return False
         try:
-            rows = RowTable.from_records(self.catalog.rows())
+            rows = RowTable.from_records(read_rows(self.catalog))
             with self._swap_lock:
                 self._current, self.damaged = replace(self._current, rows=rows), {}
         finally:

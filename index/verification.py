@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from index.catalog import Catalog, RowChecksum
+from index.catalog_file import CatalogFile
+from index.catalog_schema import CHECKED_COLUMNS, SELECT_IMAGES, THUMBNAIL, is_intact
+from index.entries import PAGE_SIZE
 from index.features import FeatureFile
 from index.row_table import RowTable
 from model.exceptions import AlexNetError
@@ -61,12 +66,20 @@ class BackgroundCheck:
             logger.error("not all images of the index could be compared with their checksums: %s", error)
 
 
+class RowChecksum(NamedTuple):
+    """CRC-32 of an image's row of features. `intact`: whether the catalog entry also matches its stored checksum."""
+
+    id: int
+    checksum: int
+    intact: bool
+
+
 def find_damaged(
-    catalog: Catalog, features: FeatureFile, rows: RowTable, is_stopped: Callable[[], bool] = lambda: False
+    catalog: CatalogFile, features: FeatureFile, rows: RowTable, is_stopped: Callable[[], bool] = lambda: False
 ) -> dict[int, str]:
     """Compare all entries and rows with their checksums. Returns image id -> what is wrong."""
     damaged: dict[int, str] = {}
-    for page in catalog.iter_row_checksums():
+    for page in _iter_row_checksums(catalog):
         if is_stopped():
             break
         damaged |= compare(page, features, rows)
@@ -74,11 +87,23 @@ def find_damaged(
 
 
 def find_damaged_among(
-    ids: NDArray[np.int64], catalog: Catalog, features: FeatureFile, rows: RowTable
+    ids: NDArray[np.int64], catalog: CatalogFile, features: FeatureFile, rows: RowTable
 ) -> dict[int, str]:
     """Compare the images among `ids` that aren't verified yet. Returns image id -> what is wrong."""
-    unverified = rows.unverified(ids)
-    return compare(catalog.row_checksums(unverified.tolist()), features, rows) if len(unverified) else {}
+    unverified = rows.unverified(ids).tolist()
+    records = catalog.query_in(f"{SELECT_IMAGES} WHERE id", unverified)
+    return compare(_to_row_checksums(records), features, rows) if unverified else {}
+
+
+def find_damaged_thumbnails(catalog: CatalogFile) -> dict[int, str]:
+    """Compare all thumbnails with their checksums. Returns image id -> what is wrong."""
+    with catalog.reading() as database:
+        rows = database.execute(f"SELECT id, thumbnail_checksum, {THUMBNAIL} FROM images ORDER BY id")
+        return {
+            image_id: "its thumbnail has another checksum"
+            for image_id, checksum, thumbnail in rows
+            if zlib.crc32(thumbnail) != checksum
+        }
 
 
 def compare(images: Sequence[RowChecksum], features: FeatureFile, rows: RowTable) -> dict[int, str]:
@@ -99,3 +124,17 @@ def compare(images: Sequence[RowChecksum], features: FeatureFile, rows: RowTable
             intact.append(row)
     rows.set_verified(np.array(intact, np.int64))
     return damaged
+
+
+def _iter_row_checksums(catalog: CatalogFile) -> Iterator[list[RowChecksum]]:
+    """All images by id, removed ones included, page by page. Other reads don't wait for it."""
+    with catalog.checking() as database, closing(database.cursor()) as cursor:
+        cursor.execute(f"{SELECT_IMAGES} NOT INDEXED ORDER BY id")
+        while page := cursor.fetchmany(PAGE_SIZE):
+            yield _to_row_checksums(page)
+
+
+def _to_row_checksums(records: Iterable[Sequence[Any]]) -> list[RowChecksum]:
+    """Of records of `SELECT_IMAGES`."""
+    column = CHECKED_COLUMNS.index("checksum")
+    return [RowChecksum(record[0], record[column], is_intact(record)) for record in records]

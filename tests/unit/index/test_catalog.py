@@ -14,7 +14,7 @@ import pytest
 from index.bulk_change import BulkChange
 from index.catalog import Catalog
 from index.catalog_schema import FORMAT
-from index.entries import AddResult, FileState
+from index.entries import AddResult
 from index.search import Query
 from index.store import CATALOG, ImageIndex
 from model.artifacts.artifact import Artifact
@@ -86,7 +86,7 @@ def test_a_reader_needs_no_right_to_write(artifact: Artifact, tmp_path: Path, mo
 def test_more_images_than_a_statement_has_parameters(
     artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("index.catalog.MAX_PARAMETERS", 2)
+    monkeypatch.setattr("index.catalog_file.MAX_PARAMETERS", 2)
     index = ImageIndex.create(tmp_path / "i", artifact)
     entries = [make_entry(n, key=f"key {n}") for n in range(5)]
     assert [added.id for added in index.add(np.ones((5, 64), np.float32), entries)] == [1, 2, 3, 4, 5]
@@ -274,24 +274,6 @@ def test_a_catalog_on_a_read_only_disk_is_not_read_beside_its_writer(
     with pytest.raises(IndexReplacedError, match="was changed since it was opened"):
         reader.entry(1)
     reader.close()
-
-
-def test_files_are_recorded_and_damaged_records_forgotten(path: Path, artifact: Artifact) -> None:
-    index = ImageIndex.create(path, artifact)
-    states = {f"/{n}.png": FileState(n, 10 + n, f"{n:064d}", "a") for n in range(3)}
-    index.catalog.set_file_states(states)
-    assert index.catalog.file_states_below("/") == states
-    assert index.catalog.file_states_of(["/1.png", "/9.png"]) == {"/1.png": states["/1.png"]}
-    index.catalog.delete_file_states(["/2.png"])
-    index.close()
-    execute(path, "UPDATE files SET size = 9 WHERE path = '/1.png'")
-    index = ImageIndex.open(path)
-    assert index.catalog.file_states_below("/") == {"/0.png": states["/0.png"]}
-    assert [source.source for source in index.catalog.sources_below("/")] == [f"/{n:04d}.png" for n in range(5)]
-    assert index.catalog.sources_below("/0001.pn") == []
-    (first,) = index.catalog.sources_of([f"{1:064d}", f"{99:064d}"])
-    assert first.source == "/0001.png"
-    index.close()
 
 
 def test_a_thumbnail_that_is_gone_is_damage(path: Path) -> None:

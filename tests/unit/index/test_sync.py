@@ -309,7 +309,7 @@ def test_a_hundred_thousand_unchanged_files_take_less_than_20_seconds(
         states[str(path)] = FileState(1, path.stat().st_mtime_ns, f"{number:064d}", label)
     index = ImageIndex.create(tmp_path / "index", artifact)
     index.add(np.zeros((count, 64), np.float32), entries)
-    index.catalog.set_file_states(states)
+    index.file_records.set_file_states(states)
     started = time.perf_counter()
     report = run(index, model, root)
     assert time.perf_counter() - started < 20
