@@ -12,7 +12,7 @@ from typing import Any
 from index.backends import IndexUri, open_existing, open_readonly, open_writable
 from index.build import BuildReport, build
 from index.entries import FileState
-from index.metadata import parse_dtype
+from index.feature_space import parse_dtype
 from index.protocol import Index, SupportsSync, require_sync
 from index.reading import to_sources
 from index.shards import Shard

@@ -25,7 +25,7 @@ from benchmarks.synthetic_features import Array, iter_mixed_features, mix_featur
 from benchmarks.synthetic_index import make_entries
 from benchmarks.timing import summarize_latencies
 from index.backends import IndexUri, open_writable
-from index.metadata import RowDType
+from index.feature_space import RowDType
 from index.postgres.address import PostgresAddress
 from index.protocol import Index, require_codes
 from index.search import NearestIds, Query, SearchMode

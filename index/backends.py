@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from index.metadata import FeatureSpace, RowDType
+from index.feature_space import FeatureSpace, RowDType
+from index.folder import create_empty_index, is_index
 from index.milvus.collection import SCHEME, MilvusAddress, create_collection
 from index.milvus.store import MilvusIndex
 from index.postgres.address import PostgresAddress, is_postgres
 from index.protocol import Index
-from index.store import ImageIndex, create_empty_index, is_index
+from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import IndexStoreError, ReadOnlyIndexError
 from model.images.crops import CENTER_CROP

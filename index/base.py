@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from index.bulk_change import BulkChange, BulkResult, Selection
 from index.entries import unknown_image_error
-from index.metadata import FeatureSpace
+from index.feature_space import FeatureSpace
 from index.search import EntryLookup, NearestIds, Neighbor, Query, attach_entries
 from model.artifacts.artifact import Artifact
 from model.exceptions import ReadOnlyIndexError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from index.metadata import RowDType
+from index.feature_space import RowDType
 
 SUFFIXES: dict[RowDType, str] = {"float32": "f32", "float16": "f16"}
 NAME = re.compile(r"(?:features|codes)-(?P<generation>[0-9]+)(?:\.f32|\.f16|-[0-9a-f]{16}\.u8.*)")

@@ -21,9 +21,9 @@ from tqdm import tqdm
 
 from index.backends import IndexUri, create_like, open_existing, open_readonly
 from index.entries import NewEntry
+from index.folder import is_index, lock_for_writing
 from index.protocol import Index, SupportsCompaction
 from index.reading import add_new
-from index.store import is_index, lock_for_writing
 from model.exceptions import IndexStoreError, InvalidRequestError
 
 BATCH_SIZE = 1024

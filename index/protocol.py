@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from index.bulk_change import BulkChange, BulkResult, Selection
 from index.entries import AddResult, Entry, NewEntry, StoredId
+from index.feature_space import FeatureSpace
 from index.file_records import FileRecords
-from index.metadata import FeatureSpace
 from index.search import NearestIds, Neighbor, Query
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder

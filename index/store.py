@@ -31,11 +31,12 @@ from index.catalog_rows import read_label_groups, read_rows
 from index.catalog_schema import LABEL_INDEX
 from index.codes import Codes
 from index.entries import AddResult, Entry, NewEntry, damaged_image_error, unknown_image_error
+from index.feature_space import FeatureSpace, RowDType, no_index_error
 from index.features import FeatureFile, as_stored
 from index.file_records import FileRecords
-from index.files import WriteLock, check_regular, check_same, storage_error
+from index.files import check_same
+from index.folder import CATALOG, IndexMetadata, create_empty_index, is_index, lock_for_writing
 from index.generations import codes_path, delete_before, features_path, has_features_after
-from index.metadata import FeatureSpace, IndexMetadata, RowDType, no_index_error
 from index.row_table import RowTable
 from index.scanners import FeatureMatrix, SearchPool
 from index.search import NearestIds, Query, Snapshot, run_queries
@@ -52,8 +53,6 @@ from model.images.crops import CENTER_CROP
 
 logger = logging.getLogger(__name__)
 
-CATALOG = "catalog.sqlite"
-LOCK = "lock"
 MAX_ROWS_VERIFIED_AT_ONCE = 4096
 """An index of at most so many rows is compared with its checksums before it opens (some tenths of a second), a larger
 one in the background."""
@@ -61,17 +60,6 @@ MAX_OPEN_ATTEMPTS = 3
 LOCK_POLL_SECONDS = 0.1
 MAX_SEARCH_RETRIES = 3
 """Times that a search that met damaged rows is repeated, before it waits for all rows to be verified."""
-
-
-def is_index(path: Path) -> bool:
-    """Whether the folder holds an index. Raises IndexStoreError if its catalog is a link, pipe, device or folder."""
-    check_regular(path / CATALOG)
-    return (path / CATALOG).is_file()
-
-
-def lock_for_writing(path: Path) -> WriteLock:
-    """Lock the index at `path` until `release` or the end of the process. Raises ReadOnlyIndexError."""
-    return WriteLock(path / LOCK)
 
 
 class ImageIndex(BaseIndex):
@@ -479,22 +467,3 @@ class ImageIndex(BaseIndex):
             "with `alexnet index compact`, and add their files again",
             len(new), self.path, image_id, fault,
         )  # fmt: skip
-
-
-def create_empty_index(path: Path, space: FeatureSpace, artifact: Artifact | None = None) -> None:
-    """Create an index without images, unless there is one.
-
-    Raises IndexStoreError if `artifact` is given and an existing one belongs to another network.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage_error(path, error) from error
-    lock = lock_for_writing(path)
-    try:
-        with closing(Catalog(path / CATALOG)) as catalog:
-            IndexMetadata(space).write_if_new(catalog)
-            if artifact is not None:
-                IndexMetadata.read(catalog, path).space.check_compatible(artifact, str(path))
-    finally:
-        lock.release()

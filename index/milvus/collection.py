@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.entries import Entry, NewEntry
-from index.metadata import FeatureSpace, no_index_error, unknown_contract_error
+from index.feature_space import FeatureSpace, no_index_error, unknown_contract_error
 from model.datasets.attribution import Attribution
 from model.exceptions import ArtifactError, IndexStoreError, InvalidRequestError
 from model.images.contract import ImageContract

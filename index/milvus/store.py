@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from index.base import BaseIndex
 from index.bulk_change import BulkChange, BulkResult, Selection
 from index.entries import PAGE_SIZE, AddResult, Entry, NewEntry, unknown_image_error
-from index.metadata import FeatureSpace
+from index.feature_space import FeatureSpace
 from index.milvus import collection
 from index.milvus.catalog import NOT_REMOVED, MilvusCatalog
 from index.milvus.collection import FIELDS, MilvusAddress, quote

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from index.feature_space import FeatureSpace
 from index.features import as_stored
-from index.metadata import FeatureSpace
 from index.postgres.connections import Cursor, Database
 from index.postgres.schema import lock_for_writing
 from index.postgres.vectors import to_bits, to_features

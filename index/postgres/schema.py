@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from psycopg import errors
 
-from index.metadata import FeatureSpace, no_index_error
+from index.feature_space import FeatureSpace, no_index_error
 from index.postgres.address import PostgresAddress
 from index.postgres.connections import Connection, Cursor, configure, connect, translate_errors
 from index.postgres.vectors import COLUMN_TYPES

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from index.metadata import FeatureSpace
+from index.feature_space import FeatureSpace
 from index.nearest import OVERFETCH
 from index.postgres.codes import PostgresCodes
 from index.postgres.connections import Cursor, Database

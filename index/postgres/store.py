@@ -19,7 +19,7 @@ from index.base import BaseIndex
 from index.bulk_change import BulkChange, BulkResult, Selection
 from index.codes import code_too_long_error
 from index.entries import AddResult, Entry, NewEntry, unknown_image_error
-from index.metadata import FeatureSpace, RowDType
+from index.feature_space import FeatureSpace, RowDType
 from index.postgres import schema
 from index.postgres.address import PostgresAddress
 from index.postgres.catalog import PostgresCatalog, new_values

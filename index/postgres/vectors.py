@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from psycopg.adapt import Buffer, Dumper
 from psycopg.pq import Format
 
-from index.metadata import RowDType
+from index.feature_space import RowDType
 
 COLUMN_TYPES: dict[RowDType, str] = {"float32": "vector", "float16": "halfvec"}
 _SENT_DTYPES: dict[RowDType, str] = {"float32": ">f4", "float16": ">f2"}

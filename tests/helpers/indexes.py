@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from index.build import build, find_images
 from index.catalog_schema import METADATA_CHECKSUM, metadata_checksum
 from index.entries import NewEntry
-from index.store import CATALOG, ImageIndex
+from index.folder import CATALOG
+from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
 from model.runtime import OnnxModel
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from index.backends import IndexUri, open_existing, open_for_serving, open_readonly, open_writable
-from index.metadata import RowDType
+from index.feature_space import RowDType
 from index.protocol import Index, SupportsCodes, SupportsCompaction, SupportsGpu, require_codes, require_compaction
 from index.search import NearestIds, Position, Query, SearchMode
 from model.encoder import Encoder

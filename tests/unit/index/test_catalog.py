@@ -15,8 +15,9 @@ from index.bulk_change import BulkChange
 from index.catalog import Catalog
 from index.catalog_schema import FORMAT
 from index.entries import AddResult
+from index.folder import CATALOG
 from index.search import Query
-from index.store import CATALOG, ImageIndex
+from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import (
     IndexLockedError,

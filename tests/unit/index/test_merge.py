@@ -9,12 +9,13 @@ import pytest
 
 from index.backends import IndexUri
 from index.build import build, find_images
+from index.feature_space import RowDType
+from index.folder import lock_for_writing
 from index.merge import MergeReport
 from index.merge import merge as merge_indexes
-from index.metadata import RowDType
 from index.search import Query
 from index.shards import Shard
-from index.store import ImageIndex, lock_for_writing
+from index.store import ImageIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import IndexStoreError, InvalidRequestError, ReadOnlyIndexError
 from model.runtime import OnnxModel

@@ -16,9 +16,10 @@ import pytest
 from numpy.typing import NDArray
 
 from index.entries import AddResult, NewEntry
+from index.folder import CATALOG
 from index.row_table import RowTable
 from index.search import Query
-from index.store import CATALOG, ImageIndex
+from index.store import ImageIndex
 from model.artifacts.artifact import Artifact, FileRecord
 from model.exceptions import (
     IndexLockedError,

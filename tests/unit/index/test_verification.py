@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from index.export import export_features
+from index.folder import CATALOG
 from index.search import Query
-from index.store import CATALOG, ImageIndex
+from index.store import ImageIndex
 from index.verification import BackgroundCheck
 from model.artifacts.artifact import Artifact
 from model.exceptions import UnknownImageError

@@ -15,7 +15,8 @@ from onnx import numpy_helper
 from starlette.testclient import TestClient
 
 from index.build import build, find_images
-from index.store import CATALOG, ImageIndex
+from index.folder import CATALOG
+from index.store import ImageIndex
 from model.artifacts.artifact import Artifact, Manifest
 from model.artifacts.writer import publish
 from model.exceptions import ArtifactError

@@ -1,15 +1,11 @@
-"""FeatureSpace: the network and crops that an index belongs to, and how its features are stored."""
+"""FeatureSpace: which features an index has: of which network and crops, and how they are stored."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, cast, get_args
 
-from index.catalog import Catalog
-from index.catalog_file import empty_index_error, format_error
-from index.catalog_schema import FORMAT, METADATA_CHECKSUM, metadata_checksum
 from model.artifacts.artifact import NETWORK_FILES, Artifact
 from model.exceptions import ArtifactError, IndexNotFoundError, IndexStoreError, InvalidRequestError
 from model.images.contract import ImageContract
@@ -89,35 +85,6 @@ class FeatureSpace:
             )
         if self.dim != manifest.feature_dim:
             raise IndexStoreError(f"expected features of {manifest.feature_dim} numbers, got {self.dim} at {uri}")
-
-
-@dataclass(frozen=True)
-class IndexMetadata:
-    """Metadata of an index in a folder. `generation`: number of the current file of features."""
-
-    space: FeatureSpace
-    generation: int = 1
-
-    @classmethod
-    def read(cls, catalog: Catalog, path: Path) -> IndexMetadata:
-        """Metadata of the index at `path`. Raises IndexStoreError, or IndexNotFoundError if it has none yet."""
-        stored = catalog.metadata()
-        if not stored:  # its first writer was killed
-            raise empty_index_error(path)
-        if stored.get("format") != FORMAT:
-            raise format_error(stored.get("format"), path)
-        if stored.get(METADATA_CHECKSUM) != metadata_checksum(stored):
-            raise damaged_metadata_error(str(path))
-        space = FeatureSpace.parse(stored, str(path))
-        try:
-            return cls(space, int(stored["generation"]))
-        except (KeyError, ValueError) as error:
-            raise damaged_metadata_error(str(path)) from error
-
-    def write_if_new(self, catalog: Catalog) -> None:
-        """Store these metadata in a new catalog; one that has metadata keeps its own."""
-        if not catalog.metadata():
-            catalog.set_metadata({"format": FORMAT, "generation": "1", **self.space.to_texts()})
 
 
 def no_index_error(uri: str) -> IndexNotFoundError:
