@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,10 +27,11 @@ from index.entries import (
     NewEntry,
     StoredId,
     damaged_image_error,
+    raise_for_used_keys,
     unknown_image_error,
 )
 from model.datasets.attribution import Attribution
-from model.exceptions import IndexStoreError, InvalidRequestError, UnknownImageError
+from model.exceptions import IndexStoreError, UnknownImageError
 
 
 class Catalog(CatalogFile, EntryReader):
@@ -172,13 +172,6 @@ class Catalog(CatalogFile, EntryReader):
         if not intact:
             raise damaged_image_error("entry", image_id)
         return image
-
-
-def raise_for_used_keys(keys: Sequence[str], used: set[str]) -> None:
-    """Raise InvalidRequestError if one of the keys is in `used`, or occurs twice."""
-    for key, count in Counter(keys).items():
-        if key in used or count > 1:
-            raise InvalidRequestError(f"the key {key[:80]!r} belongs to another image: keys are unique")
 
 
 def _store_metadata(database: sqlite3.Connection, changes: dict[str, str]) -> None:

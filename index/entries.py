@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from PIL import Image
 
 from model.datasets.attribution import Attribution
 from model.datasets.names import is_utf8
-from model.exceptions import UnknownImageError
+from model.exceptions import InvalidRequestError, UnknownImageError
 from model.images.info import DecodedImage
 
 PAGE_SIZE = 1000
@@ -123,6 +124,13 @@ def damaged_image_error(part: str, image_id: int) -> UnknownImageError:
     return UnknownImageError(
         f"the {part} of image {image_id} is damaged: delete it with `alexnet index compact`, then add it again"
     )
+
+
+def raise_for_used_keys(keys: Sequence[str], used: set[str]) -> None:
+    """Raise InvalidRequestError if one of the keys is in `used`, or occurs twice."""
+    for key, count in Counter(keys).items():
+        if key in used or count > 1:
+            raise InvalidRequestError(f"the key {key[:80]!r} belongs to another image: keys are unique")
 
 
 class FileState(NamedTuple):

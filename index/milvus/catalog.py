@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from index.bulk_change import ImageState, Selection
-from index.catalog import raise_for_used_keys
-from index.entries import PAGE_SIZE, Entry, EntryReader, NewEntry, StoredId, unknown_image_error
+from index.entries import PAGE_SIZE, Entry, EntryReader, NewEntry, StoredId, raise_for_used_keys, unknown_image_error
 from index.milvus.collection import DETAILS, quote, to_entry, to_new_entry
 
 if TYPE_CHECKING:

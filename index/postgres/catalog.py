@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from index.bulk_change import ImageState, Selection
-from index.catalog import raise_for_used_keys
-from index.entries import Entry, EntryReader, NewEntry, StoredId, unknown_image_error
+from index.entries import Entry, EntryReader, NewEntry, StoredId, raise_for_used_keys, unknown_image_error
 from index.postgres.connections import Cursor, Database
 from model.datasets.attribution import Attribution
 
