@@ -16,7 +16,7 @@ from alexnet.image_kinds import ImageLike, LoadedImage, decode_batches, is_singl
 from index import protocol
 from index.backends import IndexUri, open_readonly, open_writable
 from index.entries import MAX_TEXT_LENGTH, AddResult, NewEntry, is_storable
-from index.protocol import require_codes
+from index.protocol import find_ids, require_codes
 from index.search import MAX_PAGE_SIZE, SEARCHERS, Query, SearchMode, parse_search_mode
 from index.search import Neighbor as IndexNeighbor
 from model.datasets.names import show_path
@@ -145,8 +145,7 @@ class Index:
         self, index: protocol.Index, batch: Sequence[LoadedImage], labels: Sequence[str | None]
     ) -> list[AddResult]:
         """Add decoded images. Features are computed only of those that the index doesn't have."""
-        stored = index.catalog.find([item.sha256 for item in batch])
-        present = {sha256: entry.id for sha256, entry in stored.items() if not entry.removed}
+        present = find_ids(index, [item.sha256 for item in batch])
         new = [(item, label) for item, label in zip(batch, labels, strict=False) if item.sha256 not in present]
         added: list[AddResult] = []
         if new:

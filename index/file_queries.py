@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from index.build import find_images
 from index.entries import NewEntry
-from index.protocol import Index
+from index.protocol import Index, find_ids
 from index.reading import ReadImage, read_image
 from model.runtime import OnnxModel
 
@@ -43,6 +43,5 @@ def read_queries(
             read.append((image.entry, model.features(image.pixels[None], index.crops)[0]))
         else:
             tqdm.write(f"skipped {image}")
-    stored = index.catalog.find([entry.sha256 for entry, _ in read])
-    ids = {sha256: image.id for sha256, image in stored.items() if not image.removed}
+    ids = find_ids(index, [entry.sha256 for entry, _ in read])
     return [FileQuery(entry, feature, ids.get(entry.sha256, 0)) for entry, feature in read]

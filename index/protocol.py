@@ -142,6 +142,11 @@ def require_sync(index: Index) -> SupportsSync:
     return index
 
 
+def find_ids(index: Index, sha256s: Sequence[str]) -> dict[str, int]:
+    """Ids of the images with these checksums that the index holds, by checksum; removed ones are left out."""
+    return {sha256: image.id for sha256, image in index.catalog.find(sha256s).items() if not image.removed}
+
+
 def intact_entries(index: Index) -> list[Entry]:
     """All entries by id, without those whose features are damaged."""
     damaged = index.wait_until_verified() if isinstance(index, SupportsCompaction) else {}

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from index.entries import FileState, NewEntry
-from index.protocol import Index
+from index.protocol import Index, find_ids
 from model.datasets.attribution import Attribution
 from model.datasets.image_files import read_image_file, skipped_file
 from model.datasets.listing import Listing, Skipped
@@ -75,12 +75,7 @@ def read_source(
     index: Index, source: ImageSource, limits: ImageLimits = DEFAULT_LIMITS
 ) -> ReadImage | KnownImage | Skipped:
     """Read a file, and decode it by the index's image contract unless the index has its bytes."""
-
-    def is_known(sha256: str) -> bool:
-        stored = index.catalog.find([sha256]).get(sha256)
-        return stored is not None and not stored.removed
-
-    return _read(source, is_known, limits, index.image_contract)
+    return _read(source, lambda sha256: bool(find_ids(index, [sha256])), limits, index.image_contract)
 
 
 def read_batches(
@@ -143,9 +138,8 @@ def add_new(
     new: dict[str, int] = {}
     for number, entry in enumerate(entries):
         new.setdefault(entry.sha256, number)
-    for sha256, stored in index.catalog.find(list(new)).items():
-        if not stored.removed:
-            del new[sha256]
+    for sha256 in find_ids(index, list(new)):
+        del new[sha256]
     if new:
         numbers = list(new.values())
         index.add(compute_features(numbers), [entries[number] for number in numbers])
