@@ -14,7 +14,7 @@ import numpy as np
 from alexnet.classifier import Classifier
 from alexnet.image_kinds import ImageLike, LoadedImage, decode_batches, is_single, to_list
 from index import protocol
-from index.backends import IndexUri, open_readonly, open_writable
+from index.backends import IndexUri, open_or_create, open_readonly
 from index.entries import MAX_TEXT_LENGTH, AddResult, NewEntry, is_storable
 from index.protocol import find_ids, require_codes
 from index.search import MAX_PAGE_SIZE, SEARCHERS, Query, SearchMode, parse_search_mode
@@ -180,7 +180,7 @@ class Index:
         if self._index is None or not self._index.writable:
             self.close()  # first, because pymilvus may share one connection, and would close it for both
             try:
-                self._index = open_writable(self.uri, self.classifier.artifact)
+                self._index = open_or_create(self.uri, self.classifier.artifact)
             except BaseException:
                 self._open_for_reading()
                 raise

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from index.backends import IndexUri, open_existing, open_readonly, open_writable
+from index.backends import IndexUri, open_or_create, open_readonly, open_writable
 from index.build import BuildReport, build
 from index.entries import FileState
 from index.feature_space import parse_dtype
@@ -116,7 +116,7 @@ def index_dataset(
     """
     options = options or IndexingOptions()
     listing = list_images(data, options.archive, options.shard, options.exclude)
-    with closing(open_writable(index, artifact, parse_dtype(options.dtype))) as store:
+    with closing(open_or_create(index, artifact, parse_dtype(options.dtype))) as store:
         model = OnnxModel(artifact.network, options.device)
         try:
             report = build(store, model, to_sources(listing), options.limits)
@@ -178,7 +178,7 @@ def sync_data(data: Path, artifact: Artifact, index: IndexUri, options: SyncOpti
 
     A dry run only reads the index, which a server may have open.
     """
-    with closing(open_readonly(index) if options.dry_run else open_existing(index)) as store:
+    with closing(open_readonly(index) if options.dry_run else open_writable(index)) as store:
         require_sync(store)
         store.check_compatible(artifact)
         listing = list_images(str(data), None, None, options.exclude)

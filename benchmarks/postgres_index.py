@@ -24,7 +24,7 @@ from benchmarks.results import RESULTS, OutputOption, format_table, write_result
 from benchmarks.synthetic_features import Array, iter_mixed_features, mix_features, read_labeled_features
 from benchmarks.synthetic_index import make_entries
 from benchmarks.timing import summarize_latencies
-from index.backends import IndexUri, open_writable
+from index.backends import IndexUri, open_or_create
 from index.feature_space import RowDType
 from index.postgres.address import PostgresAddress
 from index.protocol import Index, require_codes
@@ -51,7 +51,7 @@ def measure(
 ) -> Measurement:
     """Build an index and search in it, after a warm-up."""
     numbers, count, start = dict[str, float](), 0, time.perf_counter()
-    with closing(open_writable(uri, artifact, dtype)) as index:
+    with closing(open_or_create(uri, artifact, dtype)) as index:
         require_codes(index).set_encoder(encoder)
         for chunk in make_chunks():
             index.add(chunk, make_entries(count, len(chunk)))

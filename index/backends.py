@@ -44,8 +44,8 @@ class IndexUri:
         return str(self.location)
 
 
-def open_writable(uri: IndexUri, artifact: Artifact, dtype: RowDType = "float32") -> Index:
-    """Open an index for the features of `artifact` for writing; create it where there is none.
+def open_or_create(uri: IndexUri, artifact: Artifact, dtype: RowDType = "float32") -> Index:
+    """Open an index for writing the features of `artifact`, after creating it where there is none.
 
     `dtype`: of a new index in a folder or on PostgreSQL. Raises IndexStoreError.
     """
@@ -63,7 +63,7 @@ def open_readonly(uri: IndexUri) -> Index:
     return _open(uri, writable=False)
 
 
-def open_existing(uri: IndexUri) -> Index:
+def open_writable(uri: IndexUri) -> Index:
     """Open an existing index for writing. Raises IndexNotFoundError, IndexStoreError or ReadOnlyIndexError."""
     return _open(uri, writable=True)
 
@@ -106,7 +106,7 @@ def open_for_serving(uri: IndexUri, artifact: Artifact, read_only: bool) -> tupl
     reason = ""
     if not read_only and (uri.folder is None or is_index(uri.folder)):
         try:
-            return open_writable(uri, artifact), reason
+            return open_or_create(uri, artifact), reason
         except (ReadOnlyIndexError, PermissionError) as error:
             reason = str(error)
     index = open_readonly(uri)

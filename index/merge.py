@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from index.backends import IndexUri, create_like, open_existing, open_readonly
+from index.backends import IndexUri, create_like, open_readonly, open_writable
 from index.entries import NewEntry
 from index.folder import is_index, lock_for_writing
 from index.protocol import Index, SupportsCompaction
@@ -65,7 +65,7 @@ def merge(target: IndexUri, sources: Sequence[IndexUri]) -> MergeReport:
         for index in opened:
             _check_mergeable(index, opened[0])
         create_like(target, opened[0].space)
-        merged = stack.enter_context(closing(open_existing(target)))
+        merged = stack.enter_context(closing(open_writable(target)))
         _check_mergeable(merged, opened[0])
         total, added = sum(map(len, opened)), 0
         with tqdm(total=total, desc="merging", unit="image", disable=None) as bar:

@@ -198,10 +198,10 @@ def open_index(
 
     Raises IndexStoreError, ArtifactError.
     """
-    from index.backends import open_existing, open_readonly
+    from index.backends import open_readonly, open_writable
 
     uri = index_uri(index, artifact, home)
-    store = open_existing(uri) if writable else open_readonly(uri)
+    store = open_writable(uri) if writable else open_readonly(uri)
     try:
         yield store
     finally:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.backends import IndexUri, open_readonly, open_writable
+from index.backends import IndexUri, open_or_create, open_readonly
 from index.bulk_change import BulkChange, Selection
 from index.entries import AddResult
 from index.merge import MergeReport, merge
@@ -35,7 +35,7 @@ def uri(request: pytest.FixtureRequest, tmp_path: Path) -> IndexUri:
 
 @pytest.fixture
 def index(uri: IndexUri) -> Iterator[Index]:
-    created = open_writable(uri, make_artifact())
+    created = open_or_create(uri, make_artifact())
     created.add(features_at(1, 2, 3, 4, 5, 6), [entry(n, "ab"[n % 2]) for n in range(6)])
     yield created
     created.close()
@@ -182,7 +182,7 @@ def test_merged_from_a_folder_and_into_one(uri: IndexUri, tmp_path: Path) -> Non
     attribution = Attribution("Ann", None, "https://a.example/größer", "CC BY 2.0")
     entries = [replace(entry(n, "ab"[n % 2], f"k{n}"), thumbnail=b"%d" % n, attribution=attribution) for n in range(30)]
     first, back = IndexUri(tmp_path / "first"), IndexUri(tmp_path / "back")
-    with closing(open_writable(first, make_artifact())) as folder:
+    with closing(open_or_create(first, make_artifact())) as folder:
         folder.add(rows, entries)
         folder.remove(4)
     assert merge(uri, [first]) == MergeReport(29, 29, 0)
@@ -194,7 +194,7 @@ def test_merged_from_a_folder_and_into_one(uri: IndexUri, tmp_path: Path) -> Non
             assert replace(image, id=number + 1) == folder.entry(number + 1)
             assert index.catalog.thumbnail(image.id) == b"%d" % number
             np.testing.assert_array_equal(index.feature(image.id), rows[number])
-    with closing(open_writable(IndexUri(tmp_path / "other"), make_artifact("b" * 64))):
+    with closing(open_or_create(IndexUri(tmp_path / "other"), make_artifact("b" * 64))):
         pass
     with pytest.raises(IndexStoreError, match="differ in network, crops or dtype"):
         merge(uri, [IndexUri(tmp_path / "other")])

@@ -14,7 +14,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from index.backends import IndexUri, open_readonly, open_writable
+from index.backends import IndexUri, open_or_create, open_readonly
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact, Manifest
 from model.artifacts.writer import publish
@@ -89,7 +89,7 @@ def cluster(
         running.callback(postgres.delete)
         schema = "schema=images"
         uri = IndexUri.parse(f"{postgres.uri}&{schema}")
-        open_writable(uri, artifact).close()
+        open_or_create(uri, artifact).close()
         options = ["--index", f"postgresql://postgres@{made[2].address}/postgres?{schema}"]
         cluster = Cluster(home, home / "artifacts", (options, options), made, ADD, [images / "checks" / "01.jpg"])
         running.callback(cluster.stop)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from starlette.testclient import TestClient
 
-from index.backends import IndexUri, open_readonly, open_writable
+from index.backends import IndexUri, open_or_create, open_readonly
 from index.protocol import SupportsCodes, SupportsCompaction, SupportsGpu, require_compaction, require_gpu
 from model.artifacts.packed import unpack_bundled
 from model.exceptions import DeviceError, IndexNotFoundError, InvalidRequestError
@@ -26,7 +26,7 @@ def test_a_missing_collection(tmp_path: Path) -> None:
 
 
 def test_capabilities_that_milvus_does_not_have(tmp_path: Path) -> None:
-    index = open_writable(IndexUri.parse(f"milvus:{tmp_path}/images.db"), make_artifact())
+    index = open_or_create(IndexUri.parse(f"milvus:{tmp_path}/images.db"), make_artifact())
     for capability in (SupportsCodes, SupportsGpu, SupportsCompaction):
         assert not isinstance(index, capability)
     with pytest.raises(DeviceError, match="can't be searched on a GPU"):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from index.backends import IndexUri, open_existing, open_readonly, open_writable
+from index.backends import IndexUri, open_or_create, open_readonly, open_writable
 from index.postgres.address import PostgresAddress
 from index.protocol import Index
 from index.search import Query
@@ -31,10 +31,10 @@ pytest.importorskip("psycopg", reason="pip install --group postgres-test")
 ROOT = Path(__file__).parents[2]
 ADD_FOREVER = """
 import itertools, sys
-from index.backends import IndexUri, open_existing
+from index.backends import IndexUri, open_writable
 from tests.helpers.backends import entry
 from tests.helpers.indexes import random_feature
-index = open_existing(IndexUri.parse(sys.argv[1]))
+index = open_writable(IndexUri.parse(sys.argv[1]))
 for number in itertools.count():
     (result,) = index.add(random_feature(number), [entry(number, "a")])
     print(number, result.id, flush=True)
@@ -44,7 +44,7 @@ for number in itertools.count():
 @pytest.fixture
 def uri(postgres: PostgresServer) -> IndexUri:
     uri = IndexUri.parse(postgres.new_index())
-    open_writable(uri, make_artifact()).close()
+    open_or_create(uri, make_artifact()).close()
     return uri
 
 
@@ -66,7 +66,7 @@ def check_stored(index: Index, acknowledged: dict[int, int]) -> None:
 def test_postgres_is_killed_while_images_are_added(postgres: PostgresServer, uri: IndexUri) -> None:
     """All that was acknowledged is there, and the indexes that were open go on when it is back."""
     acknowledged: list[dict[int, int]] = [{}, {}]
-    with closing(open_existing(uri)) as first, closing(open_existing(uri)) as second, ThreadPoolExecutor(2) as pool:
+    with closing(open_writable(uri)) as first, closing(open_writable(uri)) as second, ThreadPoolExecutor(2) as pool:
         done = [
             pool.submit(add_until_lost, index, acknowledged[number], range(number, 10**9, 2))
             for number, index in enumerate((first, second))
@@ -102,7 +102,7 @@ def test_a_writer_is_killed(uri: IndexUri) -> None:
         writer.kill()
         lines += writer.stdout.readlines()
     pairs = [line.split() for line in lines if line.endswith("\n")]
-    with closing(open_existing(uri)) as index:
+    with closing(open_writable(uri)) as index:
         check_stored(index, {int(number): int(image_id) for number, image_id in pairs})
         assert index.add(random_feature(10**6), [entry(10**6)])[0].status == "added"
 
@@ -127,8 +127,8 @@ def test_several_writers_add_the_same_images(uri: IndexUri) -> None:
                 after = image.id
 
     with (
-        closing(open_existing(uri)) as first,
-        closing(open_existing(uri)) as second,
+        closing(open_writable(uri)) as first,
+        closing(open_writable(uri)) as second,
         closing(open_readonly(uri)) as reader,
         ThreadPoolExecutor(4) as pool,
     ):

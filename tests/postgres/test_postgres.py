@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from index.backends import IndexUri, open_existing, open_for_serving, open_readonly, open_writable
+from index.backends import IndexUri, open_for_serving, open_or_create, open_readonly, open_writable
 from index.feature_space import RowDType
 from index.protocol import Index, SupportsCodes, SupportsCompaction, SupportsGpu, require_codes, require_compaction
 from index.search import NearestIds, Position, Query, SearchMode
@@ -78,7 +78,7 @@ def encoder(bits: int = 64, seed: int = 0) -> Encoder:
 def pair(request: pytest.FixtureRequest, uri: IndexUri, tmp_path: Path) -> Iterator[tuple[Index, Index]]:
     """The same images in a folder and on PostgreSQL, some of them removed."""
     dtype: RowDType = request.param
-    indexes = [open_writable(one, make_artifact(), dtype) for one in (IndexUri(tmp_path / "index"), uri)]
+    indexes = [open_or_create(one, make_artifact(), dtype) for one in (IndexUri(tmp_path / "index"), uri)]
     for index in indexes:
         index.add(features(), [entry(n, "abc"[n % 3]) for n in range(COUNT)])
         for image_id in (5, 101, 399):
@@ -112,7 +112,7 @@ def test_codes_find_what_those_of_a_folder_find(pair: tuple[Index, Index], mode:
         index.add(features()[:3] + 1, [entry(n, "b") for n in range(COUNT, COUNT + 3)])
         index.remove(8)
         index.restore(5)
-    other = open_existing(IndexUri.parse(pair[1].uri))
+    other = open_writable(IndexUri.parse(pair[1].uri))
     for changed in (pair[0], other):
         changed.add(features()[:3] + 2, [entry(n, "c") for n in range(COUNT + 3, COUNT + 6)])
         changed.remove(7)
@@ -134,7 +134,7 @@ def test_codes_are_of_the_features_that_are_stored(postgres: PostgresServer) -> 
     codes = []
     for is_set_first in (True, False):
         uri = IndexUri.parse(postgres.new_index())
-        index = open_writable(uri, make_artifact(), "float16")
+        index = open_or_create(uri, make_artifact(), "float16")
         if is_set_first:
             require_codes(index).set_encoder(encoder())
         index.add(features(), [entry(n) for n in range(COUNT)])
@@ -147,7 +147,7 @@ def test_codes_are_of_the_features_that_are_stored(postgres: PostgresServer) -> 
 
 
 def test_another_encoder_replaces_the_codes(postgres: PostgresServer, uri: IndexUri) -> None:
-    writer, reader = open_writable(uri, make_artifact()), open_readonly(uri)
+    writer, reader = open_or_create(uri, make_artifact()), open_readonly(uri)
     writer.add(features_at(1, 2, 3), [entry(n) for n in range(3)])
     for index in (writer, reader):
         require_codes(index).set_encoder(encoder(16))
@@ -182,7 +182,7 @@ def open_and_search(uri: IndexUri) -> None:
 
 
 def test_verified_and_compacted(postgres: PostgresServer, uri: IndexUri) -> None:
-    index = open_writable(uri, make_artifact(), "float16")
+    index = open_or_create(uri, make_artifact(), "float16")
     index.add(features_at(1, 2, 3, 4), [entry(n) for n in range(4)])
     assert require_compaction(index).verify() == {}
     execute(postgres, uri, "UPDATE images SET thumbnail = 'other' WHERE id = 2")
@@ -198,7 +198,7 @@ def test_verified_and_compacted(postgres: PostgresServer, uri: IndexUri) -> None
 
 
 def test_capabilities(uri: IndexUri) -> None:
-    index = open_writable(uri, make_artifact())
+    index = open_or_create(uri, make_artifact())
     assert isinstance(index, SupportsCodes)
     assert isinstance(index, SupportsCompaction)
     assert not isinstance(index, SupportsGpu)
@@ -206,7 +206,7 @@ def test_capabilities(uri: IndexUri) -> None:
 
 
 def test_there_is_no_index(uri: IndexUri, postgres: PostgresServer) -> None:
-    for attempt in (open_readonly, open_existing):
+    for attempt in (open_readonly, open_writable):
         with pytest.raises(IndexNotFoundError, match="no index at postgresql://postgres@/postgres"):
             attempt(uri)
     assert execute(postgres, uri, f"SELECT to_regnamespace('{schema_of(uri)}') IS NULL") == [(True,)]
@@ -233,10 +233,10 @@ def test_no_server() -> None:
 def test_a_schema_that_this_program_does_not_know(
     postgres: PostgresServer, uri: IndexUri, statement: str, message: str
 ) -> None:
-    open_writable(uri, make_artifact()).close()
+    open_or_create(uri, make_artifact()).close()
     execute(postgres, uri, statement)
     with pytest.raises(IndexStoreError, match=message):
-        open_writable(uri, make_artifact())
+        open_or_create(uri, make_artifact())
     with pytest.raises(IndexStoreError, match=message):
         open_readonly(uri)
 
@@ -244,7 +244,7 @@ def test_a_schema_that_this_program_does_not_know(
 def test_migrated_when_opened_for_writing(uri: IndexUri, monkeypatch: pytest.MonkeyPatch) -> None:
     from index.postgres import schema
 
-    index = open_writable(uri, make_artifact())
+    index = open_or_create(uri, make_artifact())
     index.add(features_at(1), [entry(0)])
     index.close()
     later = (*schema.MIGRATIONS, "ALTER TABLE images ADD COLUMN rating integer; CREATE INDEX ON images (rating)")
@@ -252,39 +252,39 @@ def test_migrated_when_opened_for_writing(uri: IndexUri, monkeypatch: pytest.Mon
     with pytest.raises(IndexFormatError, match="has schema version 1, and this program reads 3"):
         open_readonly(uri)
     with pytest.raises(InvalidRequestError, match="division by zero"):
-        open_existing(uri)
+        open_writable(uri)
     monkeypatch.setattr(schema, "MIGRATIONS", later)
-    index = open_existing(uri)
+    index = open_writable(uri)
     assert search_ids(index) == [1]
     index.close()
     open_readonly(uri).close()
     monkeypatch.undo()
     with pytest.raises(IndexFormatError, match="schema version 2, and this program knows 1"):
-        open_existing(uri)
+        open_writable(uri)
 
 
 def test_tables_of_another_program(postgres: PostgresServer, uri: IndexUri) -> None:
     execute(postgres, uri, f"CREATE SCHEMA {schema_of(uri)}; CREATE TABLE {schema_of(uri)}.images (id int)")
     with pytest.raises(IndexStoreError, match="has tables of another program: name another"):
-        open_writable(uri, make_artifact())
+        open_or_create(uri, make_artifact())
     assert execute(postgres, uri, "SELECT count(*) FROM images") == [(0,)]
 
 
 def test_a_role_that_may_only_read(postgres: PostgresServer, uri: IndexUri) -> None:
-    index = open_writable(uri, make_artifact())
+    index = open_or_create(uri, make_artifact())
     index.add(features_at(1, 2), [entry(0), entry(1)])
     schema = schema_of(uri)
     execute(postgres, uri, f"CREATE ROLE r{schema} LOGIN; GRANT USAGE ON SCHEMA {schema} TO r{schema};"
                            f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO r{schema}")  # fmt: skip
     reading = IndexUri.parse(str(uri).replace("postgres@", f"r{schema}@"))
     with pytest.raises(ReadOnlyIndexError, match="may only read"):
-        open_existing(reading)
+        open_writable(reading)
     served, reason = open_for_serving(reading, make_artifact(), read_only=False)
     assert (served.writable, search_ids(served)) == (False, [1, 2])
     assert "may only read" in reason
     new = IndexUri.parse(postgres.new_index().replace("postgres@", f"r{schema}@"))
     with pytest.raises(ReadOnlyIndexError, match="permission denied"):
-        open_writable(new, make_artifact())
+        open_or_create(new, make_artifact())
     for one in (index, served):
         one.close()
 
@@ -295,19 +295,19 @@ def test_a_database_without_pgvector(postgres: PostgresServer) -> None:
         connection.execute("CREATE ROLE visitor LOGIN")
     uri = postgres.new_index().replace("/postgres?", "/bare?").replace("postgres@", "visitor@")
     with pytest.raises(IndexStoreError, match=r"has no pgvector: install it .* CREATE EXTENSION vector"):
-        open_writable(IndexUri.parse(uri), make_artifact())
+        open_or_create(IndexUri.parse(uri), make_artifact())
 
 
 def test_replaced_by_another_network_while_it_is_open(postgres: PostgresServer, uri: IndexUri) -> None:
-    index = open_writable(uri, make_artifact())
+    index = open_or_create(uri, make_artifact())
     execute(postgres, uri, f"DROP SCHEMA {schema_of(uri)} CASCADE")
     with pytest.raises(ReadOnlyIndexError, match="open it again"):
         index.add(features_at(1), [entry(0)])
-    other = open_writable(uri, make_artifact("b" * 64))
+    other = open_or_create(uri, make_artifact("b" * 64))
     with pytest.raises(IndexStoreError, match="another network"):
         index.add(features_at(1), [entry(0)])
     with pytest.raises(IndexStoreError, match="another network"):
-        open_writable(uri, make_artifact())
+        open_or_create(uri, make_artifact())
     assert len(other) == 0
     for one in (index, other):
         one.close()
@@ -315,7 +315,7 @@ def test_replaced_by_another_network_while_it_is_open(postgres: PostgresServer, 
 
 def test_text_that_postgres_does_not_take(uri: IndexUri) -> None:
     """Others in the same commit are added."""
-    index = open_writable(uri, make_artifact())
+    index = open_or_create(uri, make_artifact())
     for bad in ("a\0b", "ö" * 200_000):
         with pytest.raises(InvalidRequestError, match="can't store this"):
             index.add(features_at(1), [replace(entry(0), label=bad)])

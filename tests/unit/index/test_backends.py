@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from index.backends import IndexUri, open_existing, open_for_serving, open_readonly, open_writable
+from index.backends import IndexUri, open_for_serving, open_or_create, open_readonly, open_writable
 from index.milvus.collection import MilvusAddress
 from index.postgres.address import PostgresAddress
 from index.protocol import SupportsCodes, SupportsCompaction, SupportsGpu
@@ -92,7 +92,7 @@ def test_a_missing_index(artifact: Artifact, tmp_path: Path) -> None:
     uri = IndexUri(tmp_path / "none")
     for attempt in (
         lambda: open_readonly(uri),
-        lambda: open_existing(uri),
+        lambda: open_writable(uri),
         lambda: open_for_serving(uri, artifact, read_only=False),
         lambda: open_for_serving(uri, artifact, read_only=True),
     ):
@@ -102,7 +102,7 @@ def test_a_missing_index(artifact: Artifact, tmp_path: Path) -> None:
 
 def test_serving_an_index_that_another_process_changes(artifact: Artifact, tmp_path: Path) -> None:
     uri = IndexUri(tmp_path / "i")
-    writer = open_writable(uri, artifact)
+    writer = open_or_create(uri, artifact)
     index, reason = open_for_serving(uri, artifact, read_only=False)
     assert not index.writable
     assert "another process" in reason
@@ -115,7 +115,7 @@ def test_serving_an_index_that_another_process_changes(artifact: Artifact, tmp_p
 
 
 def test_an_index_in_a_folder_has_all_capabilities(artifact: Artifact, tmp_path: Path) -> None:
-    index = open_writable(IndexUri(tmp_path / "i"), artifact)
+    index = open_or_create(IndexUri(tmp_path / "i"), artifact)
     for capability in (SupportsCodes, SupportsGpu, SupportsCompaction):
         assert isinstance(index, capability)
     index.close()
