@@ -120,7 +120,7 @@ def index_dataset(
         model = OnnxModel(artifact.network, options.device)
         try:
             report = build(store, model, to_sources(listing), options.limits)
-            changed = None if options.shard else compare(store, model, listing, options.limits, report.read)
+            changed = None if options.shard else _compare(store, model, listing, options.limits, report.read)
         except KeyboardInterrupt:
             raise StoppedError("stopped; what was added is kept: run the same command to resume") from None
         if options.list_skipped is not None:
@@ -130,7 +130,7 @@ def index_dataset(
         return IndexedData(index, report, len(store), listing.summary(report.skipped), differences, mislabeled)
 
 
-def compare(
+def _compare(
     index: Index, model: OnnxModel, listing: Listing, limits: ImageLimits, read: Mapping[str, FileState | Skipped]
 ) -> SyncReport | None:
     """What an index has otherwise than data whose files were `read` just now; None if the index can't follow data."""

@@ -101,13 +101,13 @@ def evaluate(index: Index, queries: Sequence[LabeledQuery], modes: Sequence[Sear
     for mode in dict.fromkeys(("exact", *modes)):
         recall[mode], milliseconds[mode] = _measure_mode(index, queries, rankings, mode)
     return Evaluation(
-        len(queries),
-        sum(query.exclude_id > 0 for query in queries),
-        num_others.count(0),
-        {k: float(np.mean([hits[:k].mean() if len(hits) else 0 for hits in relevant])) for k in PRECISION_AT},
-        {label: float(np.mean(values)) for label, values in sorted(by_label.items())},
-        recall,
-        milliseconds,
+        num_queries=len(queries),
+        num_indexed=sum(query.exclude_id > 0 for query in queries),
+        num_unmatched=num_others.count(0),
+        precision={k: float(np.mean([hits[:k].mean() if len(hits) else 0 for hits in relevant])) for k in PRECISION_AT},
+        average_precision={label: float(np.mean(values)) for label, values in sorted(by_label.items())},
+        recall=recall,
+        milliseconds=milliseconds,
     )
 
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import heapq
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +70,8 @@ def merge(target: IndexUri, sources: Sequence[IndexUri]) -> MergeReport:
         _check_mergeable(merged, opened[0])
         total, added = sum(map(len, opened)), 0
         with tqdm(total=total, desc="merging", unit="image", disable=None) as bar:
-            for batch in _batches(heapq.merge(*map(_iter_images, opened), key=_path_order)):
+            images = heapq.merge(*map(_iter_images, opened), key=_path_order)
+            while batch := list(islice(images, BATCH_SIZE)):
                 added += _add_batch(merged, batch)
                 bar.update(len(batch))
         return MergeReport(len(merged), added, total - added)
@@ -110,18 +112,9 @@ def _path_order(image: _Image) -> tuple[str, ...]:
     return () if image.entry.source is None else image.entry.source.parts
 
 
-def _batches(images: Iterable[_Image]) -> Iterator[list[_Image]]:
-    batch = []
-    for image in images:
-        batch.append(image)
-        if len(batch) == BATCH_SIZE:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
 def _add_batch(target: Index, images: Sequence[_Image]) -> int:
+    """Add those images that `target` doesn't have. Returns how many."""
+
     def read_features(numbers: Sequence[int]) -> NDArray[np.float32]:
         features = np.empty((len(numbers), target.space.dim), np.float32)
         batch = [images[number] for number in numbers]

@@ -128,12 +128,13 @@ class AddQueue:
         try:
             batch, ids = self._commit(additions)
         except Exception as error:
-            if len(additions) == 1 or isinstance(error, IndexUnavailableError):
-                for addition in additions:
-                    if not addition.results.done():
-                        addition.results.set_exception(error)
+            is_final = len(additions) == 1 or isinstance(error, IndexUnavailableError)
             for addition in additions:
-                if not addition.results.done():
+                if addition.results.done():  # refused, because its key is used
+                    continue
+                if is_final:
+                    addition.results.set_exception(error)
+                else:
                     self._write([addition])
         else:
             batch.finish(ids)

@@ -112,12 +112,11 @@ def start_reload(service: Service) -> None:
     task.add_done_callback(service.background.discard)
 
 
-async def close_service(service: Service) -> bool:
-    """Close a service; False if its threads are still busy after CLOSE_SECONDS."""
+async def close_service(service: Service) -> None:
+    """Close a service. If its threads are still busy after CLOSE_SECONDS, it isn't `closed` yet."""
     service.stop_reloads()
     thread = threading.Thread(target=service.close, name="close", daemon=True)
     thread.start()
     deadline = time.monotonic() + CLOSE_SECONDS
     while thread.is_alive() and time.monotonic() < deadline:
         await asyncio.sleep(0.01)
-    return not thread.is_alive()

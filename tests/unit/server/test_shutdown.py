@@ -27,7 +27,8 @@ def test_a_stop_during_a_reload_closes_both_models(artifact: Artifact, reloads: 
             tasks.append(asyncio.create_task(service.reload()))
             await asyncio.sleep(0)  # the first is loading, the second waits for it
             await asyncio.sleep(0)
-        closed = await close_service(service)
+        await close_service(service)
+        closed = service.closed
         for task in tasks:
             with pytest.raises(ReloadError, match="stopping"):
                 await task
