@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -34,6 +34,7 @@ from alexnet.cli.options import (
 from alexnet.cli.output import ResultPrinter, choose_format, log_to_stderr, print_json
 from model.datasets.names import show_path
 from model.exceptions import IndexStoreError, InvalidRequestError, UnknownImageError
+from model.plurals import count_of
 
 IdsArgument = Annotated[
     list[int] | None,
@@ -91,7 +92,10 @@ def add(
     options = IndexingOptions(archive, device, dtype, part, tuple(exclude or ()), list_skipped, ImageLimits(max_pixels))
     with log_to_stderr(as_json):
         indexed = index_dataset(data, loaded, uri, options)
-    _print(indexed, as_json)
+    if as_json:
+        print_json(indexed.to_json())
+    else:
+        typer.echo(str(indexed))
 
 
 def sync(
@@ -190,7 +194,7 @@ def _change_many(ids: list[int] | None, label: str | None, index: str | None, ho
     if label is not None and not result.changed:
         kind = "image" if removed else "removed image"
         raise InvalidRequestError(f"no {kind} of the index has the label {label[:80]!r}")
-    typer.echo(f"{_num_images(len(result.changed))} {'removed' if removed else 'restored'}")
+    typer.echo(f"{count_of(len(result.changed), 'image')} {'removed' if removed else 'restored'}")
     if result.unknown_ids:
         unknown = ", ".join(map(str, result.unknown_ids[:10]))
         raise UnknownImageError(
@@ -213,11 +217,11 @@ def verify(index: IndexOption = None, as_json: JsonOption = False, home: HomeOpt
             typer.echo(f"image {image_id}: {fault}", err=True)
         if damaged:
             raise IndexStoreError(
-                f"{_num_images(len(damaged))} damaged, {len(store):,} intact: remove the damaged ones with "
+                f"{count_of(len(damaged), 'image')} damaged, {len(store):,} intact: remove the damaged ones with "
                 "`alexnet index compact`, then add their files again"
             )
         if not as_json:
-            typer.echo(f"{_num_images(len(store))}, all intact")
+            typer.echo(f"{count_of(len(store), 'image')}, all intact")
 
 
 def compact(index: IndexOption = None, home: HomeOption = HOME) -> None:
@@ -225,7 +229,7 @@ def compact(index: IndexOption = None, home: HomeOption = HOME) -> None:
     from index.protocol import require_compaction
 
     with open_index(index, home, writable=True) as store:
-        typer.echo(f"{_num_images(require_compaction(store).compact())} deleted, {len(store):,} kept")
+        typer.echo(f"{count_of(require_compaction(store).compact(), 'image')} deleted, {len(store):,} kept")
 
 
 def merge(
@@ -257,7 +261,7 @@ def export(output: OutputOption, index: IndexOption = None, home: HomeOption = H
     from index.export import export_features
 
     with open_index(index, home) as store:
-        typer.echo(f"{_num_images(export_features(store, output))} in {output}")
+        typer.echo(f"{count_of(export_features(store, output), 'image')} in {output}")
 
 
 def duplicates(
@@ -292,7 +296,7 @@ def duplicates(
             row = {"ids": ids, "distance": pair.distance, "labels": labels}
             printer.print(row, f"{ids[0]}\t{ids[1]}\t{pair.distance:.6g}\t{names}")
     printer.close(num_pairs=pairs, num_with_two_labels=mislabeled)
-    typer.echo(f"{pairs:,} pair{'' if pairs == 1 else 's'}, {mislabeled:,} with different labels", err=True)
+    typer.echo(f"{count_of(pairs, 'pair')}, {mislabeled:,} with different labels", err=True)
 
 
 def draw(
@@ -330,14 +334,3 @@ def draw(
 add_commands(index_app, CHANGE, add, sync, merge, remove, restore, compact)
 add_command(index_app, list_images, "list", section=INSPECT)
 add_commands(index_app, INSPECT, verify, evaluate, duplicates, draw, export)
-
-
-def _print(result: Any, as_json: bool) -> None:
-    if as_json:
-        print_json(result.to_json())
-    else:
-        typer.echo(str(result))
-
-
-def _num_images(count: int) -> str:
-    return f"{count:,} image{'' if count == 1 else 's'}"
