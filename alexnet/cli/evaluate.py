@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -29,8 +29,6 @@ from model.shell_command import option_name
 
 if TYPE_CHECKING:
     from model.artifacts.artifact import Measurement
-    from model.images.limits import ImageLimits
-
 
 NOT_USED = {
     "imagenet_val": ("split", "weighted", "archive", "exclude"),
@@ -80,20 +78,23 @@ def evaluate(
     Measures with the center crop and with ten crops, each with its 95 % interval. The probabilities of several networks
     are averaged (section 6 of the paper: 5 CNNs, 7 CNNs).
     """
-    from model.images.limits import ImageLimits
-
     _check_options(context)
-    limits = ImageLimits(max_pixels)
+    from model.images.limits import ImageLimits
+    from training.evaluation.ensemble import evaluate_ensemble, evaluate_on_imagenet
+    from training.evaluation.fisher import evaluate_fisher
+
+    limits, excluded = ImageLimits(max_pixels), exclude or ()
     with log_to_stderr(as_json):
         if baseline is not None:
-            measured = _evaluate_fisher(data or "", split, archive, exclude or (), limits)
+            measured = evaluate_fisher(data or "", split, archive, typer.echo, exclude=excluded, limits=limits)
         elif imagenet_val is not None:
             paths = artifact or [artifact_path(None, home)]
-            measured = _evaluate_on_imagenet(paths, imagenet_val, device, precision, output, limits)
+            measured = evaluate_on_imagenet(paths, imagenet_val, device, precision, output, limits)
         else:
             paths = artifact or [artifact_path(None, home)]
-            options = (archive, weighted, device, precision, typer.echo, output, exclude or (), limits)
-            measured = _evaluate_ensemble(paths, data or "", split, *options)
+            measured = evaluate_ensemble(
+                paths, data or "", split, archive, weighted, device, precision, typer.echo, output, excluded, limits
+            )
     _print(measured, as_json)
 
 
@@ -111,26 +112,6 @@ def _check_options(context: typer.Context) -> None:
             raise InvalidRequestError(
                 f"leave out {', '.join(unused)} with {option_name(name)}, which makes no use of it"
             )
-
-
-def _evaluate_ensemble(*arguments: Any) -> list[Measurement]:
-    from training.evaluation.ensemble import evaluate_ensemble
-
-    return evaluate_ensemble(*arguments)
-
-
-def _evaluate_on_imagenet(*arguments: Any) -> list[Measurement]:
-    from training.evaluation.ensemble import evaluate_on_imagenet
-
-    return evaluate_on_imagenet(*arguments)
-
-
-def _evaluate_fisher(
-    data: str, split: str, archive: Path | None, exclude: Sequence[str], limits: ImageLimits
-) -> list[Measurement]:
-    from training.evaluation.fisher import evaluate_fisher
-
-    return evaluate_fisher(data, split, archive, typer.echo, exclude=exclude, limits=limits)
 
 
 def _print(measured: Sequence[Measurement], as_json: bool) -> None:
