@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from index.entries import Entry
 from index.protocol import Index, intact_entries
 from model.artifacts.artifact import Artifact
+from model.sampling import draw_sample
 from training.hashing.autoencoder import UNLABELED, CodeConfig, Objective
 from training.hashing.train_codes import add_encoder
 
@@ -33,10 +34,7 @@ def train_codes(
     `objective`: see `training.hashing.autoencoder`. `supervised`: weight of the loss of the images' labels, in which
     images without one don't count. Raises AlexNetError.
     """
-    entries = intact_entries(index)
-    if len(entries) > MAX_TRAINING_FEATURES:
-        order = np.random.default_rng(seed).permutation(len(entries))
-        entries = [entries[row] for row in sorted(order[:MAX_TRAINING_FEATURES].tolist())]
+    entries = draw_sample(intact_entries(index), MAX_TRAINING_FEATURES, seed)
     features = index.features([entry.id for entry in entries])
     labels = _number_labels(entries, log) if supervised else None
     config = CodeConfig(objective=objective, steps=steps, supervised=supervised, seed=seed)

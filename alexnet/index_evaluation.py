@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from index.evaluation import Evaluation, LabeledQuery, evaluate
-from index.file_queries import draw_sample, read_queries
+from index.file_queries import read_queries
 from index.protocol import Index, SupportsCodes, intact_entries
 from index.search import SEARCHERS
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
 from model.exceptions import IndexStoreError
+from model.sampling import draw_sample
 
 
 def evaluate_index(index: Index, artifact: Artifact, data: Path | None, max_images: int, device: str) -> Evaluation:
@@ -38,8 +39,7 @@ def evaluate_index(index: Index, artifact: Artifact, data: Path | None, max_imag
 
 
 def _indexed_queries(index: Index, max_images: int) -> list[LabeledQuery]:
-    entries = [entry for entry in intact_entries(index) if entry.label]
-    sample = [entries[number] for number in draw_sample(len(entries), max_images)]
+    sample = draw_sample([entry for entry in intact_entries(index) if entry.label], max_images)
     features = index.features([entry.id for entry in sample])
     return [LabeledQuery(feature, entry.label or "", entry.id) for feature, entry in zip(features, sample, strict=True)]
 

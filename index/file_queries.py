@@ -14,6 +14,7 @@ from index.entries import NewEntry
 from index.protocol import Index, find_ids
 from index.reading import ReadImage, read_image
 from model.runtime import OnnxModel
+from model.sampling import draw_sample
 
 
 class FileQuery(NamedTuple):
@@ -24,12 +25,6 @@ class FileQuery(NamedTuple):
     id: int
 
 
-def draw_sample(total: int, count: int, seed: int = 0) -> list[int]:
-    """At most `count` of the numbers below `total`, chosen at random, in ascending order."""
-    sample: list[int] = sorted(np.random.default_rng(seed).permutation(total)[:count].tolist())
-    return sample
-
-
 def read_queries(
     index: Index, model: OnnxModel, folder: Path, max_images: int, seed: int = 0, labeled: bool = False
 ) -> list[FileQuery]:
@@ -37,8 +32,8 @@ def read_queries(
     in a folder of a label. What can't be read is named and left out. Raises DatasetError if there are no images."""
     sources = [source for source in find_images(folder) if source.label or not labeled]
     read: list[tuple[NewEntry, NDArray[np.float32]]] = []
-    for number in draw_sample(len(sources), max_images, seed):
-        image = read_image(sources[number], index.image_contract)
+    for source in draw_sample(sources, max_images, seed):
+        image = read_image(source, index.image_contract)
         if isinstance(image, ReadImage):
             read.append((image.entry, model.features(image.pixels[None], index.crops)[0]))
         else:

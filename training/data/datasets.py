@@ -141,12 +141,6 @@ def count_left_out(training: Mapping[str, Any], examples: Sequence[Example], spl
     return len(examples) - int(training.get("images", {}).get(split, len(examples)))
 
 
-def draw_sample(examples: Sequence[Example], count: int | None, seed: int = 0) -> list[Example]:
-    """At most `count` of the examples at random, in their order; None: all."""
-    drawn = np.random.default_rng(seed).permutation(len(examples))[:count]
-    return [examples[place] for place in np.sort(drawn)]
-
-
 def stratified_split(
     examples: Sequence[Example], shares: Mapping[str, float], seed: int, groups: Sequence[int] | None = None
 ) -> dict[str, list[Example]]:

@@ -20,8 +20,9 @@ from model.artifacts.artifact import Measurement
 from model.exceptions import DatasetError, InvalidRequestError
 from model.images.contract import DEFAULT_CONTRACT
 from model.images.limits import DEFAULT_LIMITS, ImageLimits
+from model.sampling import draw_sample
 from model.thread_pool import ordered_map
-from training.data.datasets import Dataset, Example, draw_sample
+from training.data.datasets import Dataset, Example
 from training.data.loading import load_dataset
 from training.evaluation.evaluate import decode_or_skip
 from training.evaluation.predictions import measure

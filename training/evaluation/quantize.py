@@ -20,8 +20,9 @@ from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.network.quantization import quantize
 from model.network.temperature import read_temperature
 from model.runtime import OnnxModel
+from model.sampling import draw_sample
 from training.data.data_check import leave_out_copies
-from training.data.datasets import Dataset, Example, draw_sample
+from training.data.datasets import Dataset, Example
 from training.evaluation.ensemble import check_same_split, load_training_dataset
 from training.evaluation.evaluate import decode_batches, format_measurements, predict
 

@@ -27,8 +27,9 @@ from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.network.temperature import read_temperature, write_temperature, write_with_logits
 from model.plurals import count_of
 from model.runtime import OnnxModel
+from model.sampling import draw_sample
 from training.data.data_check import leave_out_copies
-from training.data.datasets import Example, draw_sample
+from training.data.datasets import Example
 from training.evaluation.calibration import NUM_BINS, fit_temperature
 from training.evaluation.ensemble import check_training_data, load_training_dataset
 from training.evaluation.evaluate import decode_batches, format_measurements, predict

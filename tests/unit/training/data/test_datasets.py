@@ -10,7 +10,7 @@ import pytest
 from alexnet.indexing import list_images
 from model.exceptions import DatasetError
 from training.data.archives import load_elpv
-from training.data.datasets import Example, draw_sample, split_rows
+from training.data.datasets import split_rows
 from training.data.folders import load_folder
 from training.data.loading import load_dataset
 
@@ -116,12 +116,3 @@ def test_the_rows_of_a_split_are_the_same_wherever_its_folder_is(tmp_path: Path,
     first, second = (load_folder(make(tmp_path / name, {"cat": 3, "dog": 3})) for name in ("plain", folder))
     assert split_rows(first.split_csv()) == split_rows(second.split_csv())
     assert len(split_rows(second.split_csv())) == 7
-
-
-def test_a_sample_is_in_the_order_of_its_examples() -> None:
-    examples = [Example(f"{n:02}.jpg", 0) for n in range(50)]
-    drawn = draw_sample(examples, 10)
-    assert len(set(drawn)) == 10
-    assert drawn == sorted(drawn) == draw_sample(examples, 10) != examples[:10]
-    assert drawn != draw_sample(examples, 10, seed=1)
-    assert draw_sample(examples, None) == draw_sample(examples, 60) == examples
