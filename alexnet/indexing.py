@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from index.backends import IndexUri, open_or_create, open_readonly, open_writable
-from index.build import BuildReport, build
+from index.build import BuildReport, build, list_folder
 from index.entries import FileState
 from index.feature_space import parse_dtype
 from index.protocol import Index, SupportsSync, require_sync
@@ -20,7 +20,7 @@ from index.sync import OUTDATED, SyncReport, sync
 from model.artifacts.artifact import Artifact
 from model.datasets.listing import ListedImage, Listing, Skipped, Summary, write_skipped
 from model.datasets.names import SPLITS
-from model.datasets.reader import check_data, read_folder
+from model.datasets.reader import check_data
 from model.datasets.tables import is_table, read_table
 from model.exceptions import StoppedError
 from model.images.info import summarize_warnings
@@ -144,8 +144,7 @@ def list_images(data: str, archive: Path | None, shard: Shard | None, exclude: S
     check_loading_options(data, archive, exclude)
     if data not in NAMED_DATASETS and not is_table(Path(data)):
         check_data(Path(data))
-        root = Path(data).resolve()
-        return read_folder(root, exclude, None if shard is None else lambda path: shard.contains(path, root))
+        return list_folder(Path(data), shard, exclude)
     listing = _list_named(load_dataset(data, archive=archive)) if data in NAMED_DATASETS else _list_table(data, exclude)
     if shard is None:
         return listing

@@ -13,7 +13,7 @@ from index.entries import FileState
 from index.protocol import Index, SupportsSync
 from index.reading import ImageSource, ReadImage, add_read, read_batches, to_sources
 from index.shards import Shard
-from model.datasets.listing import Skipped
+from model.datasets.listing import Listing, Skipped
 from model.datasets.reader import read_folder
 from model.exceptions import DatasetError
 from model.images.info import WarningKind, count_warnings
@@ -67,11 +67,16 @@ def find_images(root: Path, shard: Shard | None = None, exclude: Sequence[str] =
 
     Raises DatasetError if there are none at all.
     """
-    root = root.resolve()
-    listing = read_folder(root, exclude, None if shard is None else lambda path: shard.contains(path, root))
+    listing = list_folder(root, shard, exclude)
     if not listing.entries and shard is None:
-        raise DatasetError(f"there is no image in the folder {root}")
+        raise DatasetError(f"there is no image in the folder {listing.root}")
     return to_sources(listing)
+
+
+def list_folder(root: Path, shard: Shard | None, exclude: Sequence[str]) -> Listing:
+    """The images of a folder by its real path; with a shard, only its own are kept in memory. Raises DatasetError."""
+    root = root.resolve()
+    return read_folder(root, exclude, None if shard is None else lambda path: shard.contains(path, root))
 
 
 def record_states(index: Index, images: Sequence[ReadImage]) -> None:
