@@ -35,12 +35,12 @@ CHECKSUM_BYTES = 4
 
 
 class Codes:
-    """One code per row of features, in memory and, if given, in `path`. One thread changes it, any may read it.
+    """One code per row of features, in memory and in the file `path`. One thread changes it, any may read it.
 
     `writable`: whether codes that aren't in the file are written there.
     """
 
-    def __init__(self, encoder: Encoder, features: FeatureMatrix, path: Path | None, writable: bool = True) -> None:
+    def __init__(self, encoder: Encoder, features: FeatureMatrix, path: Path, writable: bool = True) -> None:
         self.encoder, self.path, self.writable = encoder, path, writable
         self._codes = np.zeros((max(MIN_CAPACITY, len(features)), encoder.bytes), np.uint8)
         self._count = len(features)
@@ -114,10 +114,9 @@ class Codes:
         """Read the codes whose checksums are right, and encode the other rows."""
         width = self.encoder.bytes + CHECKSUM_BYTES
         stored = np.zeros((0, width), np.uint8)
-        if self.path is not None:
-            with suppress(OSError, IndexStoreError), os.fdopen(open_regular(self.path, os.O_RDONLY), "rb") as file:
-                count = min(os.fstat(file.fileno()).st_size // width, len(features))
-                stored = np.fromfile(file, np.uint8, count * width).reshape(count, width)
+        with suppress(OSError, IndexStoreError), os.fdopen(open_regular(self.path, os.O_RDONLY), "rb") as file:
+            count = min(os.fstat(file.fileno()).st_size // width, len(features))
+            stored = np.fromfile(file, np.uint8, count * width).reshape(count, width)
         checksums = np.array([zlib.crc32(row) for row in stored[:, :-CHECKSUM_BYTES]], "<u4")
         intact = np.flatnonzero(checksums == np.ascontiguousarray(stored[:, -CHECKSUM_BYTES:]).view("<u4").ravel())
         self._codes[intact] = stored[intact, :-CHECKSUM_BYTES]
@@ -133,7 +132,7 @@ class Codes:
 
     def _store(self, row: int, codes: PackedCodes) -> None:
         """Write codes from a row on, if the file may and can be written, and truncate the file behind them."""
-        if self.path is None or not self.writable:
+        if not self.writable:
             return
         with (
             suppress(OSError, IndexStoreError),  # full, read-only, or a link

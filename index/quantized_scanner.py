@@ -120,7 +120,7 @@ class QuantizedScanner:
         return bool(blocks) and len(blocks) == len(features) // BLOCK_ROWS
 
     def _blocks_of(self, features: FeatureMatrix) -> list[Block]:
-        """The copies of the features that exist; the others are made from now on. None where they wouldn't pay."""
+        """The copies of the features that exist; the others are made from now on, but not where they wouldn't pay."""
         if len(features) < MIN_ROWS or features.shape[1] > MAX_DIM:
             return []
         self._start_copying(features)

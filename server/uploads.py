@@ -86,12 +86,12 @@ class Upload:
 
 async def read_body(request: Request, quota: BodyQuota) -> bytes:
     """The body of a request. Raises OverloadedError, and what `BodyLimitMiddleware` raises."""
-    return b"".join([chunk async for chunk in count_bytes(request, quota)])
+    return b"".join([chunk async for chunk in stream_body(request, quota)])
 
 
 async def read_form(request: Request, quota: BodyQuota, max_images: int) -> list[Part]:
     """The parts of a request's form. Raises what `read_body` raises, InvalidBodyError, or InvalidHeaderError."""
-    return await parse_form(request.headers["content-type"], count_bytes(request, quota), FIELD, max_images)
+    return await parse_form(request.headers["content-type"], stream_body(request, quota), FIELD, max_images)
 
 
 def is_form(request: Request) -> bool:
@@ -181,8 +181,8 @@ def _decode_base64(text: Any) -> bytes:
     raise InvalidBodyError(f"the JSON field '{FIELD}' must be an image as base64 or a data URL, or a list of these")
 
 
-async def count_bytes(request: Request, quota: BodyQuota) -> AsyncGenerator[bytes, None]:
-    """The body in parts. Raises what `read_body` raises."""
+async def stream_body(request: Request, quota: BodyQuota) -> AsyncGenerator[bytes, None]:
+    """The body in parts, which count in the quota. Raises what `read_body` raises."""
     async for chunk in request.stream():
         quota.add(len(chunk))
         yield chunk

@@ -66,9 +66,9 @@ def test_a_reader_reads_the_codes_that_a_writer_has_stored_and_writes_none(
     np.testing.assert_array_equal(Codes(encoder, rows[:200], path, writable=False).matrix(), stored)
 
 
-def test_a_shortlist_and_a_radius_search_are_by_hamming_distance(encoder: Encoder) -> None:
+def test_a_shortlist_and_a_radius_search_are_by_hamming_distance(encoder: Encoder, tmp_path: Path) -> None:
     rows = clusters(3000, 1)
-    codes, query = Codes(encoder, rows, None), clusters(1, 2)[0]
+    codes, query = Codes(encoder, rows, tmp_path / "codes.u8"), clusters(1, 2)[0]
     distances = np.unpackbits(encoder.encode(rows) ^ encoder.encode(query[None]), axis=1).sum(1)
     even = np.arange(3000) % 2 == 0
     with SearchPool() as pool:
@@ -83,10 +83,10 @@ def test_a_shortlist_and_a_radius_search_are_by_hamming_distance(encoder: Encode
     )
 
 
-def test_codes_without_features_yet_are_not_searched(encoder: Encoder) -> None:
+def test_codes_without_features_yet_are_not_searched(encoder: Encoder, tmp_path: Path) -> None:
     """An addition appends codes before features: a search that has begun must not get rows beyond its own."""
     rows, num_rows = clusters(300, 1), 200
-    codes = Codes(encoder, rows[:num_rows], None)
+    codes = Codes(encoder, rows[:num_rows], tmp_path / "codes.u8")
     codes.append(encoder.encode(rows[num_rows:]))
     every = np.ones(num_rows, bool)
     with SearchPool() as pool:
@@ -99,7 +99,7 @@ def test_codes_without_features_yet_are_not_searched(encoder: Encoder) -> None:
 def test_long_codes_have_no_hash_lookup(tmp_path: Path) -> None:
     long = make_encoder(tmp_path / "long.onnx", 40)
     with pytest.raises(InvalidRequestError, match="at most 32 bits, and these have 40"):
-        Codes(long, clusters(10, 0), None).radius_search(clusters(1, 0)[0], 2, 10, None)
+        Codes(long, clusters(10, 0), tmp_path / "codes.u8").radius_search(clusters(1, 0)[0], 2, 10, None)
 
 
 def test_binary_and_exact_agree_where_the_shortlist_holds_all(index: ImageIndex, encoder: Encoder) -> None:
