@@ -93,6 +93,17 @@ def test_removed_and_brought_back(writable_client: TestClient) -> None:
         assert writable_client.patch("/images/5", json=wrong).status_code == 422
 
 
+def test_an_image_is_restored_and_relabeled_in_one_commit(
+    writable_client: TestClient, writable_service: Service
+) -> None:
+    index, statements = writable_service.current.index, list[str]()
+    assert isinstance(index, ImageIndex)
+    index.remove(5)
+    index.catalog._writer.set_trace_callback(statements.append)
+    assert writable_client.patch("/images/5", json={"removed": False, "label": "odd"}).json()["label"] == "odd"
+    assert statements.count("COMMIT") == 1
+
+
 def test_a_repeated_field_is_refused(writable_client: TestClient) -> None:
     """The last one counted, without a word."""
     for path, body in (
