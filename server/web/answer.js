@@ -6,10 +6,10 @@ const MAX_SMALL = 4;
 const MIN_PROBABILITY = 0.01; // less is left to the table
 
 /**
- * Elements of an answer. `label`: the image's own, if it is known.
+ * Elements of an answer. `label`: the image's own, if it is known; `isClass`: whether it is one of the network's classes.
  * @param {{predictions: object[], milliseconds: number, familiar: ?boolean, familiarity: ?number}} response
  */
-export function answerView(response, label, notes) {
+export function answerView(response, { label, isClass }, notes) {
   const { predictions, milliseconds, familiar } = response;
   const [top, ...others] = predictions;
   const row = (prediction) => classRow(prediction, isLabel(prediction, label));
@@ -18,7 +18,7 @@ export function answerView(response, label, notes) {
   return [
     element("h2", { id: "answer-heading" }, title(top, familiar)),
     element("ol", { className: "classes" }, row(top), ...small.map(row)),
-    ...(label ? [labelNote(predictions, label)] : []),
+    ...(label ? [isClass ? labelNote(predictions, label) : otherLabel(label)] : []),
     ...[...notes, time].filter(Boolean).map((text) => quiet(text)),
     exactNumbers(response),
   ];
@@ -29,7 +29,8 @@ function title({ probability }, familiar) {
   return probability < 0.5 ? "Perhaps" : "Most likely";
 }
 
-const isLabel = ({ name, id }, label) => Boolean(label) && [name, id].includes(label);
+/** Whether a class or a prediction is what a label says. */
+export const isLabel = ({ name, id }, label) => Boolean(label) && [name, id].includes(label);
 
 function classRow({ name, probability }, correct) {
   const title = element("span", { className: "name" }, tidy(name));
@@ -45,6 +46,9 @@ function labelNote(predictions, label) {
   return element("p", { className: "label-note wrong" }, "✗ Its label is ", element("b", {}, tidy(label)),
     place > 0 ? `, ranked number ${place + 1}.` : `, not among the first ${predictions.length} classes.`);
 }
+
+/** Such as the name of an album: no answer could be right. */
+const otherLabel = (label) => quiet(`Its label is ${tidy(label)}, which isn't one of the network's classes.`);
 
 /** What is above the names of an unfamiliar image. */
 export function unfamiliarNotice({ familiarity }, hasIndex) {

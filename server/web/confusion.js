@@ -9,8 +9,8 @@ const MISTAKES = 20;
 export function confusionSection(names, { split, confusion }, maxClasses) {
   const large = names.length > maxClasses;
   const [title, content, explanation] = large
-    ? ["Most frequent confusions", mistakeTable(names, confusion), `Of the ${split} images.`]
-    : ["Confusion matrix", matrix(names, confusion), `Of the ${split} images: rows are true classes, columns predicted classes.`];
+    ? ["Most frequent confusions", mistakeTable(names, confusion), `${split}.`]
+    : ["Confusion matrix", matrix(names, confusion), `${split}: rows are true classes, columns predicted classes.`];
   return section("matrix-heading", title, quiet(explanation), scrollable("matrix-heading", content));
 }
 

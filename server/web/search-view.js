@@ -1,6 +1,6 @@
 // The search view: one image, what the network says about it, and the most similar images of the library.
 
-import { answerView, unfamiliarNotice } from "./answer.js";
+import { answerView, isLabel, unfamiliarNotice } from "./answer.js";
 import { classify, fetchJson, fetchLabels, request } from "./api.js";
 import { copyButtons } from "./copy-as.js";
 import { byId, count, element, percent, tidy } from "./element.js";
@@ -50,7 +50,8 @@ async function showResults({ query, info, root, signal, cancel }) {
   const self = list?.self;
   if (self) image.append(knownImage(self));
   const notes = [isSingle(query) ? "" : "These are the classes of the first image only.", note];
-  answer.replaceChildren(...answerView(response, self?.label ?? label, notes), copyButtons(query, response, list), networkView(file));
+  const truth = await checkLabel(self?.label ?? label, response.predictions, signal);
+  answer.replaceChildren(...answerView(response, truth, notes), copyButtons(query, response, list), networkView(file));
   if (response.familiar === false) {
     root.classList.add("unfamiliar");
     image.append(unfamiliarNotice(response, Boolean(list)));
@@ -77,6 +78,13 @@ async function nameIndexed(id, section, signal) {
   section.replaceChildren(imageOfEntry(entry, file));
   const note = "The answer is to its thumbnail: its file isn't at hand.";
   return { response: await classify(file, signal), label: entry.label, file, note };
+}
+
+/** A label, and whether it is one of the network's classes: only then can an answer be right or wrong. */
+async function checkLabel(label, predictions, signal) {
+  const matches = (named) => isLabel(named, label);
+  const isClass = Boolean(label) && (predictions.some(matches) || (await fetchJson("history", { signal })).classes.some(matches));
+  return { label, isClass };
 }
 
 /** The sent image is in the library: it takes no place among the results. */

@@ -240,18 +240,29 @@ def test_an_unfamiliar_image_is_said_to_be_one_and_similar_images_come_first(
     [
         (0, "✓ Right: that is its label."),
         (1, "✗ Its label is {}, ranked number 2."),
-        (None, "✗ Its label is {}, not among the first 3 classes."),
+        (2, "✗ Its label is {}, not among the first 2 classes."),
     ],
 )
-def test_the_answer_is_compared_with_the_label(place: int | None, text: str, url: str, open_page: OpenPage) -> None:
+def test_the_answer_is_compared_with_the_label(place: int, text: str, url: str, open_page: OpenPage) -> None:
     image = httpx2.get(f"{url}/images/17/image").content
     classes = httpx2.post(f"{url}/classify", content=image).json()["predictions"]
-    label = "elsewhere" if place is None else classes[place]["name"]
+    label = classes[place]["name"]
     page = open_page(f"{url}/live")
-    page.add_init_script(PATCH_JSON.replace("PATCH", f"if (answer.id === 17) answer.label = '{label}';"))
+    patch = f"if (answer.id === 17) answer.label = '{label}'; if (answer.predictions) answer.predictions.length = 2;"
+    page.add_init_script(PATCH_JSON.replace("PATCH", patch))
     page.goto(f"{url}/?id=17")
     wait_for_answer(page)
     expect(page.locator(".label-note")).to_have_text(text.format(label))
+
+
+def test_an_answer_is_not_wrong_where_the_label_is_no_class_of_the_network(url: str, open_page: OpenPage) -> None:
+    page = open_page(f"{url}/live")
+    page.add_init_script(PATCH_JSON.replace("PATCH", "if (answer.id === 17) answer.label = 'holiday 2024';"))
+    page.goto(f"{url}/?id=17")
+    wait_for_answer(page)
+    answer = page.locator(".answer")
+    expect(answer).to_contain_text("Its label is holiday 2024, which isn't one of the network's classes.")
+    expect(answer.locator(".label-note")).to_have_count(0)
 
 
 def test_a_server_without_an_index_offers_no_search(url: str, open_page: OpenPage, jpeg: bytes) -> None:
