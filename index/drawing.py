@@ -17,6 +17,7 @@ from index.protocol import Index, intact_entries
 from index.search import Query
 from model.artifacts.class_names import name_in_figure
 from model.exceptions import IndexStoreError
+from model.figures import save_figure
 from model.runtime import OnnxModel
 
 NUM_NEIGHBORS = 6
@@ -103,7 +104,7 @@ def _draw_neighbors(index: Index, queries: Sequence[DrawnQuery], path: Path) -> 
             axes.set_title(name_in_figure(title, 24), fontsize=7)
         for axes in row:
             axes.set_axis_off()
-    figure.savefig(path, dpi=100)
+    save_figure(figure, path, dpi=100)
 
 
 def _draw_map(index: Index, entries: list[Entry], path: Path, seed: int) -> None:
@@ -124,4 +125,4 @@ def _draw_map(index: Index, entries: list[Entry], path: Path, seed: int) -> None
     shown = [name_in_figure(name, 28) for name in frequent]  # given here, since one may begin with "_"
     axes.set_axis_off()
     axes.legend(markers, shown, fontsize=7, markerscale=2, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    figure.savefig(path, dpi=110)
+    save_figure(figure, path, dpi=110)

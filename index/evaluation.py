@@ -16,6 +16,7 @@ from index.protocol import Index
 from index.search import MAX_PAGE_SIZE, Query, SearchMode
 from model.artifacts.class_names import name_in_figure
 from model.exceptions import IndexStoreError
+from model.figures import save_figure
 
 BATCH_SIZE = 32
 PRECISION_AT = (1, 6, 10)
@@ -159,4 +160,4 @@ def plot(result: Evaluation, path: Path) -> None:
     if len(values) <= 100:
         shown = [name_in_figure(label, 28) for label, _ in values]
         right.set_xticks(range(len(values)), shown, rotation=90, fontsize=6)
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path, dpi=150)

@@ -10,6 +10,7 @@ from model.artifacts import artifact as artifacts
 from model.artifacts.kernels import read_kernels
 from model.artifacts.weights import read_spec
 from model.exceptions import ArtifactError, DatasetError
+from model.figures import save_figure
 from model.images.crops import TEN_CROP
 from model.runtime import OnnxModel
 from training.evaluation.ensemble import load_training_dataset
@@ -43,5 +44,5 @@ def draw_figures(path: Path, data: str, archive: Path | None, output: Path, max_
     }
     output.mkdir(parents=True, exist_ok=True)
     for name, figure in drawn.items():
-        figure.savefig(output / f"{name}.png", dpi=110)
+        save_figure(figure, output / f"{name}.png", dpi=110)
     return [output / f"{name}.png" for name in drawn]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from model.artifacts.intervals import Interval, format_interval
+from model.figures import save_figure
 from training.publish.figures import themed
 
 THUMBNAIL_SIDE = 192
@@ -135,7 +136,7 @@ def themed_figure(draw: Callable[[], Figure], description: str) -> str:
 def _png(draw: Callable[[], Figure], dark: bool) -> str:
     buffer = io.BytesIO()
     with themed(dark):
-        draw().savefig(buffer, format="png", dpi=110)
+        save_figure(draw(), buffer, dpi=110)
     return _data_url("image/png", buffer.getvalue())
 
 
