@@ -21,7 +21,8 @@ from index.search import MAX_PAGE_SIZE, SEARCHERS, Query, SearchMode, parse_sear
 from index.search import Neighbor as IndexNeighbor
 from model.datasets.names import show_path
 from model.encoder import Encoder
-from model.exceptions import IndexNotFoundError, InvalidRequestError
+from model.exceptions import IndexNotFoundError, IndexStoreError, InvalidRequestError
+from model.plurals import count_of
 
 
 @dataclass(frozen=True)
@@ -65,10 +66,12 @@ class Index:
         default = self.classifier.artifact.default_index_path(self.classifier.home / "indexes")
         self.uri = IndexUri(default) if path is None else IndexUri.parse(os.fspath(path))
         self._index: protocol.Index | None = None
+        self._closed = False
         self._open_for_reading()
 
     def __len__(self) -> int:
         """Number of images."""
+        self._require_open()
         return 0 if self._index is None else len(self._index)
 
     @overload
@@ -130,10 +133,12 @@ class Index:
         return results[0] if is_single(images) else results
 
     def close(self) -> None:
-        """Close the index, and let other programs change it."""
-        if self._index is not None:
-            self._index.close()
-            self._index = None
+        """Close the index, and let other programs change it. It can't be searched or added to any more."""
+        self._release()
+        self._closed = True
+
+    def __repr__(self) -> str:
+        return f"<Index {self.uri}: {'closed' if self._closed else count_of(len(self), 'image')}>"
 
     def __enter__(self) -> Self:
         return self
@@ -159,7 +164,17 @@ class Index:
     def _decode(self, images: ImageLike | Iterable[ImageLike]) -> Iterable[list[LoadedImage]]:
         return decode_batches(to_list(images), self.classifier.artifact.image_contract)
 
+    def _release(self) -> None:
+        if self._index is not None:
+            self._index.close()
+            self._index = None
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise IndexStoreError(f"this index is closed: open it again with Index({str(self.uri)!r})")
+
     def _require_index(self) -> protocol.Index:
+        self._require_open()
         if self._index is None:
             raise IndexNotFoundError(f"there is no index in {self.uri} yet: add images to it")
         return self._index
@@ -172,13 +187,14 @@ class Index:
         except IndexNotFoundError:
             pass
         except BaseException:
-            self.close()
+            self._release()
             raise
 
     def _require_writable(self) -> protocol.Index:
         """The index, opened for writing. If that fails, because a server has locked it, it stays readable."""
+        self._require_open()
         if self._index is None or not self._index.writable:
-            self.close()  # first, because pymilvus may share one connection, and would close it for both
+            self._release()  # first, because pymilvus may share one connection, and would close it for both
             try:
                 self._index = open_or_create(self.uri, self.classifier.artifact)
             except BaseException:
@@ -192,7 +208,7 @@ def _labels_per_image(labels: str | Sequence[str | None] | None, count: int) -> 
     single = labels is None or isinstance(labels, str) or not isinstance(labels, Iterable)
     each: list[str | None] = [labels] * count if single else list(labels)  # type: ignore[list-item, arg-type]
     if len(each) != count:
-        raise InvalidRequestError(f"give one label, or one per image: {count} images, {len(each)} labels")
+        raise InvalidRequestError(f"give one label, or one per image: {count_of(count, 'image')}, {count_of(len(each), 'label')}")
     for label in each:
         if label is not None and not isinstance(label, str):
             raise InvalidRequestError(f"a label must be text or None, got {repr(label)[:80]}: convert it with str()")

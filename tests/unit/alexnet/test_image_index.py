@@ -39,6 +39,19 @@ def files(few: Path) -> list[Path]:
     return sorted(few.rglob("*.jpg"))
 
 
+def test_a_closed_index_says_so(classifier: Classifier, files: list[Path], tmp_path: Path) -> None:
+    index = Index(tmp_path / "i", classifier)
+    index.add(files[0])
+    assert repr(index) == f"<Index {tmp_path / 'i'}: 1 image>"
+    index.close()
+    assert repr(index) == f"<Index {tmp_path / 'i'}: closed>"
+    for use in (lambda: index.search(files[0]), lambda: index.add(files[0]), lambda: len(index)):
+        with pytest.raises(IndexStoreError, match=r"this index is closed: open it again with Index\("):
+            use()
+    with Index(tmp_path / "i", classifier) as again:
+        assert len(again) == 1
+
+
 def test_an_index_of_the_command_is_searched(classifier: Classifier, index_path: Path, images: Path) -> None:
     files = sorted(images.rglob("*.jpg"))[:20]
     with Index(index_path, classifier) as index:
@@ -115,7 +128,7 @@ def test_an_image_that_cannot_be_read_keeps_those_before_it(
         with pytest.raises(InvalidImageError, match=r"bad\.jpg$"):
             index.add([*files[:16], tmp_path / "bad.jpg"])
         assert len(index) == 16
-        with pytest.raises(InvalidRequestError, match="one label, or one per image: 2 images, 1 labels"):
+        with pytest.raises(InvalidRequestError, match="one label, or one per image: 2 images, 1 label$"):
             index.add(files[:2], labels=["one"])
 
 
