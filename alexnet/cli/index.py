@@ -281,8 +281,8 @@ def duplicates(
 ) -> None:
     """Find pairs of near-duplicate images by their features.
 
-    Prints id, id, relative distance, label, label of each pair, with tabs between. How many pairs there are, and how
-    many of them have two labels, is printed on standard error.
+    Prints id, id, relative distance, label, label, file, file of each pair, with tabs between. How many pairs there
+    are, and how many of them have two labels, is printed on standard error.
     """
     from index.duplicates import find_duplicates
 
@@ -292,9 +292,10 @@ def duplicates(
         for pair in find_duplicates(store, max_distance, neighbors):
             pairs, mislabeled = pairs + 1, mislabeled + pair.has_two_labels
             ids, labels = (pair.first.id, pair.second.id), (pair.first.label, pair.second.label)
-            names = "\t".join(label or "-" for label in labels)
-            row = {"ids": ids, "distance": pair.distance, "labels": labels}
-            printer.print(row, f"{ids[0]}\t{ids[1]}\t{pair.distance:.6g}\t{names}")
+            paths = [str(e.source) if e.source else None for e in (pair.first, pair.second)]
+            row = {"ids": ids, "distance": pair.distance, "labels": labels, "paths": paths}
+            texts = (*(label or "-" for label in labels), *(show_path(path or "-") for path in paths))
+            printer.print(row, "\t".join([str(ids[0]), str(ids[1]), f"{pair.distance:.6g}", *texts]))
     printer.close(num_pairs=pairs, num_with_two_labels=mislabeled)
     typer.echo(f"{count_of(pairs, 'pair')}, {mislabeled:,} with different labels", err=True)
 

@@ -1,4 +1,4 @@
-"""`alexnet index add --shard` and `alexnet index merge`: default places, reports, and resuming."""
+"""`alexnet index`: default places, reports, and resuming."""
 
 from __future__ import annotations
 
@@ -44,6 +44,16 @@ def test_each_image_is_a_line_whatever_its_path(few: Path, artifact: Artifact, t
     lines = invoke("classify", file, file, *options[:2]).splitlines()
     assert len(lines) == 2
     assert lines[0].startswith(shown)
+
+
+def test_pairs_of_near_duplicates_are_named_by_their_files(few: Path, artifact: Artifact, tmp_path: Path) -> None:
+    original, copy = few / "checks" / "00.jpg", tmp_path / "copy.jpg"
+    copy.write_bytes(original.read_bytes() + b"\n")  # other bytes, the same pixels
+    with Index(tmp_path / "i", Classifier(artifact, device="cpu")) as index:
+        index.add([original, copy], ["checks", "b"])
+    words = ["index", "duplicates", "--max-distance", 1e-3, "--index", tmp_path / "i"]
+    assert invoke(*words) == f"1\t2\t0\tchecks\tb\t{original}\t{copy}\n"
+    assert json.loads(invoke(*words, "--jsonl"))["paths"] == [str(original), str(copy)]
 
 
 def test_a_plot_that_would_be_no_png_is_refused_before_anything_is_measured(
