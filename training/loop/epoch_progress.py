@@ -12,10 +12,7 @@ from tqdm import tqdm
 from training.loop.clock import RunClock
 from training.loop.distributed import DistributedContext
 from training.loop.engine import EpochTotals
-from training.loop.status import refreshed
-
-LOG_SECONDS = 60
-"""Seconds between two lines where no bar is shown, because there is no terminal."""
+from training.loop.status import LOG_SECONDS, refreshed
 
 
 class EpochProgress:

@@ -25,7 +25,7 @@ from training.default_start import MIN_SCRATCH_IMAGES
 from training.evaluation.baselines import LINEAR, NEAREST_NEIGHBOR, Baseline, nearest_neighbor_error
 from training.evaluation.linear_probe import LinearProbe, fit_linear_probe
 from training.loop.runtime import pick_precision
-from training.loop.status import stage
+from training.loop.status import repeated, stage
 from training.optim.initial_weights import InitialState
 
 BATCH_SIZE = 32
@@ -87,9 +87,10 @@ def fit_output_layer(
     extractor = _FeatureExtractor(initial, config, cache, device)
     served = [*CENTER_CROP, *(crop for crop in CROP_IDS[config.environment.crops] if crop not in CENTER_CROP)]
     total = crops.size + len(validation) * len(served) + len(held_out)
-    with tqdm(total=total, desc="features of the start network", unit="crop", leave=False, disable=None) as bar:
-        if bar.disable:
-            tqdm.write(f"computing the start network's features of {total:,} crops")
+    with (
+        tqdm(total=total, desc="features of the start network", unit="crop", leave=False, disable=None) as bar,
+        repeated(f"computing the start network's features of {total:,} crops", bar.disable),
+    ):
         crop_features = extractor.compute(train, crops, bar)
         validation_features = extractor.compute(validation, np.tile(served, (len(validation), 1)), bar)
         held_out_features = extractor.compute(held_out, np.full((len(held_out), 1), CENTER_CROP), bar)[:, 0]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,15 +12,15 @@ from tqdm import tqdm
 
 INTERVAL = 1.0
 """Seconds between two looks of a bar that nothing else moves."""
+LOG_SECONDS = 60
+"""Seconds between two lines where no bar is shown, because there is no terminal."""
 
 
 @contextmanager
 def stage(text: str, show: bool = True) -> Iterator[None]:
     """Say what is done in this context; on a terminal with the time that it has taken. `show`: in this process."""
     with tqdm(desc=text, bar_format="{desc} ({elapsed})", leave=False, disable=None if show else True) as bar:
-        if bar.disable and show:
-            tqdm.write(text)
-        with refreshed(bar):
+        with refreshed(bar), repeated(text, bar.disable and show):
             yield
 
 
@@ -29,13 +30,32 @@ def refreshed(bar: tqdm[Any]) -> Iterator[None]:
     if bar.disable:
         yield
         return
+    with _every(INTERVAL, bar.refresh):
+        yield
+
+
+@contextmanager
+def repeated(text: str, show: bool = True) -> Iterator[None]:
+    """Write a line, and again every minute with the time that it has taken: there is no terminal for a bar."""
+    if not show:
+        yield
+        return
+    started = time.monotonic()
+    tqdm.write(text)
+    with _every(LOG_SECONDS, lambda: tqdm.write(f"{text} ({tqdm.format_interval(time.monotonic() - started)})")):
+        yield
+
+
+@contextmanager
+def _every(seconds: float, action: Callable[[], object]) -> Iterator[None]:
+    """Call `action` in a thread every so many seconds."""
     ended = threading.Event()
 
-    def redraw() -> None:
-        while not ended.wait(INTERVAL):
-            bar.refresh()
+    def act() -> None:
+        while not ended.wait(seconds):
+            action()
 
-    thread = threading.Thread(target=redraw, name="progress bar", daemon=True)
+    thread = threading.Thread(target=act, name="progress", daemon=True)
     thread.start()
     try:
         yield
