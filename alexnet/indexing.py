@@ -19,7 +19,7 @@ from index.shards import Shard
 from index.sync import OUTDATED, SyncReport, sync
 from model.artifacts.artifact import Artifact
 from model.datasets.listing import ListedImage, Listing, Skipped, Summary, write_skipped
-from model.datasets.names import SPLITS
+from model.datasets.names import SPLITS, is_utf8, show_path
 from model.datasets.reader import check_data
 from model.datasets.tables import is_table, read_table
 from model.exceptions import StoppedError
@@ -144,14 +144,26 @@ def list_images(data: str, archive: Path | None, shard: Shard | None, exclude: S
     check_loading_options(data, archive, exclude)
     if data not in NAMED_DATASETS and not is_table(Path(data)):
         check_data(Path(data))
-        return list_folder(Path(data), shard, exclude)
+        return _note_lost_paths(list_folder(Path(data), shard, exclude))
     listing = _list_named(load_dataset(data, archive=archive)) if data in NAMED_DATASETS else _list_table(data, exclude)
     if shard is None:
-        return listing
+        return _note_lost_paths(listing)
     paths = [entry.path.absolute() for entry in listing.entries]
     root = Path(os.path.commonpath(paths))
     pairs = zip(listing.entries, paths, strict=True)
-    return replace(listing, entries=tuple(entry for entry, path in pairs if shard.contains(path, root)))
+    return _note_lost_paths(replace(listing, entries=tuple(e for e, path in pairs if shard.contains(path, root))))
+
+
+def _note_lost_paths(listing: Listing) -> Listing:
+    """Say which files an index can't name: its catalog has text."""
+    lost = [entry.file for entry in listing.entries if not is_utf8(entry.file)]
+    if not lost:
+        return listing
+    note = (
+        f"names that aren't UTF-8, so that their images are indexed without a file: {len(lost):,}, such as "
+        f"{show_path(os.path.relpath(lost[0], listing.root))}; rename them"
+    )
+    return replace(listing, notes=(*listing.notes, note))
 
 
 def _list_named(dataset: Dataset) -> Listing:

@@ -287,7 +287,7 @@ class _Sync:
                 self._note("not checked", path, reason)
             else:
                 gone.append(image.id)
-                self._note("gone", path)
+                self._note("gone", path, f"image {image.id}")
         for path in edited:
             self._note("edited", path)
         for source in self.added.values():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from contextlib import closing
 from pathlib import Path
@@ -56,7 +57,7 @@ def test_an_index_is_built_and_follows_its_folder(
     assert (planned["counts"]["moved"], planned["counts"]["gone"], planned["dry_run"]) == (1, 1, True)
     output = invoke("index", "sync", photos, "--prune", *options)
     assert "moved: stripes/moved.jpg (from checks/00.jpg, checks -> stripes)\n" in output
-    assert "gone: checks/01.jpg\n" in output
+    assert "gone: checks/01.jpg (image 2)\n" in output
     assert "index i: 6 unchanged, 0 copies, 0 added, 0 restored, 1 moved," in output
     listed = invoke("index", "list", "--index", "i")
     assert len(listed.splitlines()) == 7
@@ -81,7 +82,7 @@ def test_an_index_follows_a_table(
     assert "the data has changed since: 1 moved, 1 relabeled, 1 gone; `alexnet index sync`" in output
     output = invoke("index", "sync", "table.csv", "--prune", *options)
     assert "relabeled: photos/checks/03.jpg (checks -> other)\n" in output
-    assert "gone: photos/checks/01.jpg\n" in output
+    assert "gone: photos/checks/01.jpg (image 6)\n" in output
     assert "index i: 1 unchanged, 0 copies, 0 added, 0 restored, 1 moved, 1 relabeled, 0 edited, 1 gone," in output
     listed = invoke("index", "list", "--index", "i")
     assert len(listed.splitlines()) == 7
@@ -97,7 +98,7 @@ def test_beside_a_server_a_dry_run_is_possible_and_changes_are_refused(
     with closing(ImageIndex.open(tmp_path / "i", writable=True)) as index:
         index.remove(8)
         output = invoke("index", "sync", photos, "--prune", "--dry-run", *options)
-        assert "gone: checks/00.jpg\n" in output
+        assert "gone: checks/00.jpg (image 1)\n" in output
         assert "restored: stripes/03.jpg (stripes)\n" in output
         for words in (["add", "--data"], ["sync"]):
             refused = run_alexnet("index", *words, photos, *options)
@@ -174,3 +175,14 @@ def test_an_attribution_stays_with_its_image(
         "moved.jpg": Attribution("Ann", "https://a.example/ann", "https://a.example/1", "CC BY 2.0")
     }
     assert len(entries) == 8
+
+
+def test_a_file_whose_name_an_index_cannot_keep_is_named(photos: Path, artifact: Artifact, tmp_path: Path) -> None:
+    photos.joinpath("checks/00.jpg").rename(os.fsdecode(os.fsencode(photos / "checks") + b"/caf\xe9.jpg"))
+    options = ["--artifact", artifact.path, "--index", tmp_path / "i"]
+    note = (
+        "\n  names that aren't UTF-8, so that their images are indexed without a file: 1, such as checks/caf\\xe9.jpg; "
+        "rename them\n"
+    )
+    assert note in invoke("index", "add", "--data", photos, *options)
+    assert note in invoke("index", "sync", photos, *options)

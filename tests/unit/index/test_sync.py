@@ -72,7 +72,7 @@ def test_every_change_is_named_and_counted(index: ImageIndex, model: OnnxModel, 
         "moved: cat/renamed.jpg (from cat/1.jpg)",
         "moved: dog/was_cat.jpg (from cat/0.jpg, cat -> dog)",
         "edited: dog/7.jpg",
-        "gone: cat/2.jpg",
+        "gone: cat/2.jpg (image 3)",
     ]
     assert planned.unchanged == 4
     assert "dry run" in str(planned)
@@ -83,7 +83,7 @@ def test_every_change_is_named_and_counted(index: ImageIndex, model: OnnxModel, 
     assert labels(index, photos) == expected | {"cat/2.jpg": "cat"}
     assert index.labels() == {"cat": 3, "dog": 5, "fox": 1}
     pruned = run(index, model, photos, prune=True)
-    assert [str(change) for change in pruned.changes] == ["gone: cat/2.jpg"]
+    assert [str(change) for change in pruned.changes] == ["gone: cat/2.jpg (image 3)"]
     assert labels(index, photos) == expected
     index.restore(3)
     assert "cat/2.jpg" in labels(index, photos)
@@ -208,7 +208,7 @@ def test_a_table_whose_files_were_at_the_top_of_the_disk(
     table.write_text(f"path,label\n/no such folder/0.jpg,cat\n{photos}/cat/1.jpg,cat\n")
     index.move([(1, "/no such folder/0.jpg", None)])
     report = sync(index, model, read_table(table), prune=True)
-    assert [str(change) for change in report.changes] == ["gone: /no such folder/0.jpg"]
+    assert [str(change) for change in report.changes] == ["gone: /no such folder/0.jpg (image 1)"]
     assert len(index) == 7
 
 

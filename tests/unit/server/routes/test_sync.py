@@ -64,7 +64,7 @@ def test_the_index_follows_the_folder(client: TestClient, photos: Path) -> None:
     ]
     done = run(client, "?prune=true")
     moved = {"kind": "moved", "path": "stripes/moved.jpg", "detail": "from checks/00.jpg, checks -> stripes"}
-    assert done["changes"] == [moved, {"kind": "gone", "path": "checks/01.jpg", "detail": ""}]
+    assert done["changes"] == [moved, {"kind": "gone", "path": "checks/01.jpg", "detail": "image 2"}]
     assert client.get("/labels").json()["labels"] == [
         {"label": "checks", "images": 2},
         {"label": "stripes", "images": 5},
