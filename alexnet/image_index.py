@@ -208,7 +208,8 @@ def _labels_per_image(labels: str | Sequence[str | None] | None, count: int) -> 
     single = labels is None or isinstance(labels, str) or not isinstance(labels, Iterable)
     each: list[str | None] = [labels] * count if single else list(labels)  # type: ignore[list-item, arg-type]
     if len(each) != count:
-        raise InvalidRequestError(f"give one label, or one per image: {count_of(count, 'image')}, {count_of(len(each), 'label')}")
+        counts = f"{count_of(count, 'image')}, {count_of(len(each), 'label')}"
+        raise InvalidRequestError(f"give one label, or one per image: {counts}")
     for label in each:
         if label is not None and not isinstance(label, str):
             raise InvalidRequestError(f"a label must be text or None, got {repr(label)[:80]}: convert it with str()")

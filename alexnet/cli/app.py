@@ -55,8 +55,8 @@ def _print_version(value: bool) -> None:
 
 
 @app.callback(
-    epilog="`alexnet COMMAND --help` describes a command. Exit status: 0 done; 1 error, or an image given to classify or "
-    "similar was skipped; 2 wrong usage; 130 stopped by Ctrl-C, which ends servers with 0."
+    epilog="`alexnet COMMAND --help` describes a command. Exit status: 0 done; 1 error, or an image given to "
+    "classify or similar was skipped; 2 wrong usage; 130 stopped by Ctrl-C, which ends servers with 0."
 )
 def options(
     version: Annotated[

@@ -19,9 +19,12 @@ LOG_SECONDS = 60
 @contextmanager
 def stage(text: str, show: bool = True) -> Iterator[None]:
     """Say what is done in this context; on a terminal with the time that it has taken. `show`: in this process."""
-    with tqdm(desc=text, bar_format="{desc} ({elapsed})", leave=False, disable=None if show else True) as bar:
-        with refreshed(bar), repeated(text, bar.disable and show):
-            yield
+    with (
+        tqdm(desc=text, bar_format="{desc} ({elapsed})", leave=False, disable=None if show else True) as bar,
+        refreshed(bar),
+        repeated(text, bar.disable and show),
+    ):
+        yield
 
 
 @contextmanager

@@ -128,7 +128,7 @@ def test_an_image_that_cannot_be_read_keeps_those_before_it(
         with pytest.raises(InvalidImageError, match=r"bad\.jpg$"):
             index.add([*files[:16], tmp_path / "bad.jpg"])
         assert len(index) == 16
-        with pytest.raises(InvalidRequestError, match="one label, or one per image: 2 images, 1 label$"):
+        with pytest.raises(InvalidRequestError, match=r"one label, or one per image: 2 images, 1 label$"):
             index.add(files[:2], labels=["one"])
 
 
