@@ -38,7 +38,7 @@ def parse_json(text: bytes, max_values: int) -> dict[str, Any]:
 class UniqueNamesRoute(APIRoute):
     """A route for which the framework parses JSON. It refuses a repeated name, of which the last would count.
 
-    Raises InvalidRequestError.
+    Raises InvalidRequestError for that, InvalidBodyError for what Python can't parse.
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
@@ -52,7 +52,12 @@ class UniqueNamesRoute(APIRoute):
 
 class _UniqueNamesRequest(Request):
     async def json(self) -> Any:
-        return json.loads(await self.body(), object_pairs_hook=_unique)
+        try:
+            return json.loads(await self.body(), object_pairs_hook=_unique)
+        except UnicodeDecodeError as error:
+            raise InvalidBodyError("the body is not JSON: it is not UTF-8") from error
+        except RecursionError as error:
+            raise InvalidBodyError("the JSON is nested too deeply") from error
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

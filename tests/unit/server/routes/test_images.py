@@ -116,9 +116,18 @@ def test_a_repeated_field_is_refused(writable_client: TestClient) -> None:
     assert "b" not in {entry["label"] for entry in writable_client.get("/images").json()["images"]}
 
 
-def test_where_a_body_is_no_json_is_said(client: TestClient) -> None:
-    answer = client.patch("/images", content=b'{"ids": [1', headers={"Content-Type": "application/json"})
-    assert answer.json()["error"]["message"] == "the body is not JSON: Expecting ',' delimiter at 10"
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"ids": [1', "the body is not JSON: Expecting ',' delimiter at 10"),
+        (b'{"label": "\xff"}', "the body is not JSON: it is not UTF-8"),
+        (b'{"label": ' + b"[" * 9_000, "the JSON is nested too deeply"),
+    ],
+)
+def test_why_a_body_is_no_json_is_said(body: bytes, message: str, client: TestClient) -> None:
+    answer = client.patch("/images", content=body, headers={"Content-Type": "application/json"})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["message"]) == (422, "invalid_body", message)
 
 
 def test_a_label_with_a_surrogate_is_refused(client: TestClient) -> None:
