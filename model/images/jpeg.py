@@ -6,7 +6,7 @@ import io
 import re
 from dataclasses import dataclass
 
-from PIL import Image, JpegImagePlugin
+from PIL import Image, ImageChops, JpegImagePlugin
 
 from model.exceptions import ImageTooLargeError, InvalidImageError
 from model.images.exif import warn_of_damaged_exif
@@ -24,7 +24,9 @@ _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _NUM_IMAGES_TAG = 0xB001
 _EXIF = b"Exif\0\0"
 _END_MARK = b"\xff\xd9"
-_PADDINGS = (64, 57, 50)
+_ZEROS = bytes(64)
+_NOISE = bytes(37 * number % 251 for number in range(1024))
+"""Bits that change the pixels of a scan that goes on there; without a marker."""
 _FILLED = range(126, 130)
 """Levels that libjpeg gives all pixels for which there are no data."""
 
@@ -45,13 +47,15 @@ class JpegStructure:
 
 @dataclass(frozen=True)
 class JpegImage:
-    """An opened JPEG, and the size of its file's image. `memory`: bytes that decoding takes."""
+    """An opened JPEG, and the size of its file's image. `memory`: bytes that decoding takes. `reduced_side`: at least
+    this is decoded."""
 
     image: JpegImagePlugin.JpegImageFile
     structure: JpegStructure
     width: int
     height: int
     memory: int
+    reduced_side: int
 
 
 def read_structure(data: bytes) -> JpegStructure:
@@ -120,7 +124,7 @@ def open_jpeg(data: bytes, reduced_side: int, limits: ImageLimits, warnings: War
         warn_of_damaged_exif(warnings)
     width, height = image.size
     check_size(width, height, max(limits.max_reduced_pixels, limits.max_pixels), limits)
-    scans = structure.num_scans * (1 if structure.end else 1 + len(_PADDINGS))
+    scans = structure.num_scans * (1 if structure.end else 2)
     if scans * width * height > max(limits.max_scanned_pixels, limits.max_pixels):
         raise ImageTooLargeError(
             f"JPEG with too many scans ({structure.num_scans:,}): all of them may have {limits.max_scanned_pixels:,} "
@@ -130,14 +134,15 @@ def open_jpeg(data: bytes, reduced_side: int, limits: ImageLimits, warnings: War
     memory, kind = 4 * image.width * image.height, ""
     if structure.num_scans > 1:  # the coefficients of all scans are in memory, whatever the scale
         memory, kind = memory + int(2 * structure.samples_per_pixel * width * height), "progressive "
+        memory += 0 if structure.end else 8 * image.width * image.height  # of `is_cut_in_scan`
     check_memory(f"a {kind}JPEG", width, height, memory, limits)
     if structure.end is None:
-        if not is_complete(data, structure.num_scans):
+        if structure.num_scans == 1 and not is_complete(data):
             raise InvalidImageError("damaged or incomplete image: this JPEG ends before its pixels do")
         image = _open(data + _END_MARK)
         image.draft("RGB", (reduced_side, reduced_side))
         warnings.add("no_end_mark", "its end mark is missing: the end of the file may have been lost")
-    return JpegImage(image, structure, width, height, memory)
+    return JpegImage(image, structure, width, height, memory, reduced_side)
 
 
 def has_several_images(image: Image.Image) -> bool:
@@ -156,22 +161,46 @@ def is_filled(image: Image.Image) -> bool:
     return all(level in _FILLED for level in end.tobytes())
 
 
-def is_complete(data: bytes, num_scans: int) -> bool:
-    """Whether JPEG data without an end mark have all pixels, as far as that can be told.
+def check_complete(jpeg: JpegImage, data: bytes) -> None:
+    """Raise InvalidImageError if a decoded JPEG lacks data of its pixels, as far as that can be told.
 
-    libjpeg takes zeros behind the data for pixels where some are missing, and then waits for more, with a rest of some
-    bytes. Behind complete data it looks for the end mark, and reads all of them. A progressive JPEG that was cut
-    between two scans is complete, though coarse.
+    A progressive one that was cut between two scans is complete, though coarse.
     """
-    for padding in _PADDINGS if num_scans > 1 else _PADDINGS[:1]:
-        image = _open(data + bytes(padding))
-        image.draft("RGB", (1, 1))
-        try:
-            image.load()
-        except OSError as error:
-            if num_scans == 1 or "(0 bytes not processed)" not in str(error):
-                return False
+    image, end = jpeg.image, jpeg.structure.end
+    if end and not is_filled(image):
+        return
+    pixels = data[: end - 2] if end else data
+    if jpeg.structure.num_scans > 1:
+        if is_cut_in_scan(image, pixels, jpeg.reduced_side):
+            raise InvalidImageError("damaged or incomplete image: this progressive JPEG ends within a scan")
+    elif end and not is_complete(pixels):
+        raise InvalidImageError("damaged or incomplete image: this JPEG has no data for its lower part")
+
+
+def is_complete(data: bytes) -> bool:
+    """Whether data of one scan without an end mark have all pixels, as far as that can be told.
+
+    libjpeg takes zeros behind the data for pixels where some are missing, and then waits for more. Behind complete data
+    it looks for the end mark, and reads all of them.
+    """
+    image = _open(data + _ZEROS)
+    image.draft("RGB", (1, 1))
+    try:
+        image.load()
+    except OSError:
+        return False
     return True
+
+
+def is_cut_in_scan(image: JpegImagePlugin.JpegImageFile, data: bytes, reduced_side: int) -> bool:
+    """Whether the data of a progressive JPEG, without an end mark, end within a scan. `image`: decoded from them.
+
+    libjpeg takes other bytes behind the data for the rest of the scan; behind a whole scan it skips them.
+    """
+    other = _open(data.rstrip(b"\xff") + _NOISE + _END_MARK)
+    other.draft("RGB", (reduced_side, reduced_side))
+    other.load()
+    return ImageChops.difference(image, other).getbbox(alpha_only=False) is not None
 
 
 def _open(data: bytes) -> JpegImagePlugin.JpegImageFile:

@@ -25,7 +25,7 @@ from model.images.extras import JXL_BYTES_PER_PIXEL, open_heic, open_jxl
 from model.images.formats import HEAD_BYTES, identify_format
 from model.images.gif import check_structure, first_frame_box
 from model.images.info import WarningList
-from model.images.jpeg import has_several_images, is_complete, is_filled, open_jpeg
+from model.images.jpeg import check_complete, has_several_images, open_jpeg
 from model.images.limits import ImageLimits, check_memory, check_size
 from model.images.png import read_png, transparent_color
 from model.images.raster import BAND_PIXELS, Raster
@@ -73,9 +73,7 @@ def _open_jpeg(data: bytes, limits: ImageLimits, warnings: WarningList) -> Opene
 
     def load() -> Raster:
         image.load()
-        structure = jpeg.structure
-        if structure.end and is_filled(image) and not is_complete(data[: structure.end - 2], structure.num_scans):
-            raise InvalidImageError("damaged or incomplete image: this JPEG has no data for its lower part")
+        check_complete(jpeg, data)
         return Raster.of(image)
 
     return OpenedImage(

@@ -16,6 +16,7 @@ from model.images.preprocess import decode_image
 from tests.helpers.image_files import COLORS, saved
 
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8))
+SMOOTH = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)).resize((401, 303))
 WAYS: dict[str, dict[str, Any]] = {
     "baseline": {},
     "progressive": {"progressive": True},
@@ -53,6 +54,17 @@ def test_data_of_the_lower_part_are_missing(way: str, share: float, ended: bytes
     data = saved(NOISE, "JPEG", **WAYS[way])
     with pytest.raises(InvalidImageError, match=r"ends before its pixels do|no data for its lower part"):
         decode_image(data[: int(share * len(data))].removesuffix(b"\xff") + ended)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_a_progressive_one_is_cut_within_a_scan(mode: str) -> None:
+    """As by an interrupted download. Behind the data of a scan, even zeros may be read as its end."""
+    data = saved(SMOOTH.convert(mode), "JPEG", progressive=True)
+    start, step = data.index(b"\xff\xda") + 20, len(data) // 60
+    for length in range(start, len(data) - 2, step):
+        if b"\xff\xda" not in data[length : length + 2]:
+            with pytest.raises(InvalidImageError):
+                decode_image(data[:length])
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
