@@ -7,6 +7,7 @@ they are in every shortlist until a writer with the right one has encoded them.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from index.feature_space import FeatureSpace
 from index.features import as_stored
-from index.postgres.connections import Cursor, Database
+from index.postgres.connections import Connection, Cursor, Database
 from index.postgres.schema import lock_for_writing
 from index.postgres.vectors import to_bits, to_features
 from model.encoder import Encoder
@@ -23,6 +24,7 @@ from model.exceptions import IndexStoreError
 logger = logging.getLogger(__name__)
 
 ENCODE_ROWS = 512
+BUILD_POLL_SECONDS = 0.2
 
 
 def codes_table(encoder_sha256: str) -> str:
@@ -50,10 +52,7 @@ class PostgresCodes:
         self._replace_others()
         while self._encode_some():
             pass
-        self._database.execute_outside(
-            f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {self.table}_hnsw ON {self.table} "
-            "USING hnsw (code bit_hamming_ops) WHERE active"
-        )
+        self._build_index()
 
     def insert(self, cursor: Cursor, ids: Sequence[int], features: NDArray[np.float32]) -> None:
         """Store the codes of images, in a transaction of the caller; removed images are not active."""
@@ -63,6 +62,23 @@ class PostgresCodes:
             list(zip(bits, ids, strict=True)),
         )
         cursor.execute("UPDATE images SET coded = true WHERE id = ANY(%s)", [list(ids)])
+
+    def _build_index(self) -> None:
+        """Build the index of codes, unless it is there: one program at a time, or PostgreSQL finds a deadlock. If a
+        build was interrupted, PostgreSQL never uses it: it is built again."""
+        name = f"{self.table}_hnsw"
+        with self._database.outside_transactions() as connection:
+            while not _lock_build(connection, f"{self._database.address.schema} {name}"):
+                time.sleep(BUILD_POLL_SECONDS)
+            states = connection.execute(
+                "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(%s)", [name]
+            ).fetchall()
+            if states == [(False,)]:
+                connection.execute(f"DROP INDEX CONCURRENTLY {name}")
+            connection.execute(
+                f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON {self.table} "
+                "USING hnsw (code bit_hamming_ops) WHERE active"
+            )
 
     def _replace_others(self) -> None:
         with self._database.transaction(time_limit=False) as cursor:
@@ -91,3 +107,10 @@ class PostgresCodes:
                 ids, columns = zip(*rows, strict=True)
                 self.insert(cursor, ids, to_features(columns, self._space.dim, self._space.dtype))
         return bool(rows)
+
+
+def _lock_build(connection: Connection, name: str) -> bool:
+    """Lock the build of an index until the connection ends. It isn't waited for within a statement, because a build
+    waits for all statements that are older."""
+    row = connection.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", [f"alexnet {name}"]).fetchone()
+    return row == (True,)

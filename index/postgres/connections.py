@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -38,7 +39,14 @@ DEFAULTS: dict[str, Any] = {
     "keepalives_count": 3,
 }
 """Parameters that the address needn't give: a host that vanishes is noticed within seconds."""
-SESSION_SETTINGS = {"statement_timeout": "60s", "lock_timeout": "10s", "idle_in_transaction_session_timeout": "60s"}
+LOCK_SECONDS = 10
+"""How long a change waits for another one."""
+SESSION_SETTINGS = {
+    "statement_timeout": "60s",
+    "lock_timeout": f"{LOCK_SECONDS}s",
+    "idle_in_transaction_session_timeout": "60s",
+    "default_transaction_isolation": "read committed",  # a change sees what was committed while it waited for its turn
+}
 
 Cursor = psycopg.Cursor[Any]
 Connection = psycopg.Connection[Any]
@@ -53,7 +61,6 @@ class Database:
             address.connection_uri,
             kwargs=connection_options(address),
             configure=lambda connection: configure(connection, address.schema),
-            check=psycopg_pool.ConnectionPool.check_connection,
             min_size=1,
             max_size=MAX_CONNECTIONS,
             timeout=WAIT_SECONDS,
@@ -81,7 +88,7 @@ class Database:
     def _connection(self) -> Iterator[Connection]:
         """A connection that has just answered, of the pool."""
         try:
-            connection = self._pool.getconn(WAIT_WHILE_LOST_SECONDS if self._is_lost else WAIT_SECONDS)
+            connection = self._take_connection(WAIT_WHILE_LOST_SECONDS if self._is_lost else WAIT_SECONDS)
         except psycopg.OperationalError:
             self._is_lost = True
             raise
@@ -91,12 +98,28 @@ class Database:
         finally:
             self._pool.putconn(connection)
 
-    def execute_outside(self, statement: str) -> None:
-        """Run a statement that can't be in a transaction, without a time limit."""
+    def _take_connection(self, seconds: float) -> Connection:
+        """A connection that has just answered. After a restart of the database all of the pool may be dead: the next is
+        tried at once, where the pool's own check would pause."""
+        deadline = time.monotonic() + seconds
+        while True:
+            connection = self._pool.getconn(deadline - time.monotonic())
+            try:
+                self._pool.check_connection(connection)
+            except BaseException as error:
+                self._pool.putconn(connection)
+                if not isinstance(error, psycopg.OperationalError):
+                    raise
+            else:
+                return connection
+
+    @contextmanager
+    def outside_transactions(self) -> Iterator[Connection]:
+        """A connection of its own for statements that can't be in a transaction, without time limits."""
         with translate_errors(self.address), connect(self.address) as connection:
             configure(connection, self.address.schema)
-            connection.execute("SET statement_timeout = 0")
-            connection.execute(statement)
+            connection.execute("SET statement_timeout = 0; SET lock_timeout = 0")
+            yield connection
 
     def close(self) -> None:
         self._pool.close()

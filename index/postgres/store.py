@@ -24,7 +24,7 @@ from index.postgres import schema
 from index.postgres.address import PostgresAddress
 from index.postgres.catalog import PostgresCatalog, new_values
 from index.postgres.codes import PostgresCodes, codes_table
-from index.postgres.connections import Cursor, Database
+from index.postgres.connections import LOCK_SECONDS, Cursor, Database
 from index.postgres.search import CandidateSearch, label_exists
 from index.postgres.vectors import to_features, to_vectors
 from index.recent_count import RecentCount
@@ -40,6 +40,7 @@ from index.search import (
 from index.write_batch import AddQueue, PendingAdd, WriteBatch
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
+from model.exceptions import IndexLockedError
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +65,9 @@ class PostgresIndex(BaseIndex):
         self.catalog = PostgresCatalog(self._database)
         self._codes: PostgresCodes | None = None
         self._count = RecentCount(self._count_images)
-        self._additions = AddQueue(threading.Lock(), self._write)
+        self._write_lock = threading.RLock()
+        """Held during a change, so that those that wait for another program's take one connection, not all."""
+        self._additions = AddQueue(self._write_lock, self._write)
         self.damaged: Mapping[int, str] = {}
 
     @classmethod
@@ -269,8 +272,13 @@ class PostgresIndex(BaseIndex):
     def _changing(self, time_limit: bool = True) -> Iterator[tuple[Cursor, str]]:
         """A transaction in which no other program changes the index, and the sha256 of its encoder."""
         self._require_writable()
-        with self._database.transaction(time_limit) as cursor:
-            yield cursor, schema.lock_for_writing(cursor, self.space, self._address)
+        if not self._write_lock.acquire(timeout=LOCK_SECONDS):
+            raise IndexLockedError("another change of the index takes long, nothing was changed: try again")
+        try:
+            with self._database.transaction(time_limit) as cursor:
+                yield cursor, schema.lock_for_writing(cursor, self.space, self._address)
+        finally:
+            self._write_lock.release()
         self._count.forget()
 
     def _count_images(self) -> int:

@@ -62,7 +62,7 @@ def test_a_progressive_one_is_cut_within_a_scan(mode: str) -> None:
     data = saved(SMOOTH.convert(mode), "JPEG", progressive=True)
     start, step = data.index(b"\xff\xda") + 20, len(data) // 60
     for length in range(start, len(data) - 2, step):
-        if b"\xff\xda" not in data[length : length + 2]:
+        if data[length] != 0xFF:  # where the tables of the next scan begin, all scans are whole
             with pytest.raises(InvalidImageError):
                 decode_image(data[:length])
 
