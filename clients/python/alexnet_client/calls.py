@@ -18,10 +18,13 @@ from alexnet_client.responses import (
     AddedImage,
     Classification,
     Neighbor,
+    check_count,
+    check_next_page,
     member,
     parse_added,
     parse_classifications,
     parse_neighbors,
+    parse_with,
 )
 
 Result = TypeVar("Result")
@@ -42,7 +45,7 @@ def classify(
 
 def similar(connection: Connection, image: ImageLike | int, query: Mapping[str, Any]) -> Call[list[Neighbor]]:
     """The neighbors of one page."""
-    return parse_neighbors((yield from connection.send(similar_request(image, query))))
+    return parse_with(parse_neighbors, (yield from connection.send(similar_request(image, query))))
 
 
 def similar_request(image: ImageLike | int, query: Mapping[str, Any]) -> Request:
@@ -74,7 +77,8 @@ def page(
 ) -> Call[tuple[list[Result], Request | None]]:
     """One page of a list, and the request of the next page; None after the last."""
     body = yield from connection.send(request)
-    items, cursor = parse(body), member(body, "next_cursor")
+    items, cursor = parse_with(parse, body), member(body, "next_cursor")
+    check_next_page(cursor, request.query.get("cursor"))
     return items, None if cursor is None else replace(request, query={**request.query, "cursor": cursor})
 
 
@@ -108,7 +112,9 @@ def _in_batches(
     try:
         for batch in split_batches(images):
             try:
-                results += parse((yield from connection.send(make_request(batch, len(results)))))
+                parsed = parse_with(parse, (yield from connection.send(make_request(batch, len(results)))))
+                check_count(parsed, len(batch))
+                results += parsed
             except AlexNetServerError as error:
                 if single or len(batch) > 1 or error.code not in IMAGE_ERROR_STATUSES:
                     raise

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
 
@@ -12,6 +12,7 @@ from alexnet_client.exceptions import AlexNetServerError
 
 IMAGE_ERROR_STATUSES = {"invalid_image": 422, "unsupported_image": 415, "image_too_large": 413, "inference_failed": 500}
 """Status by error code, of an error in the place of one of several images."""
+Result = TypeVar("Result")
 NO_MODEL: Mapping[str, Any] = {"name": "", "version": 0}
 
 
@@ -97,6 +98,14 @@ def member(body: Any, name: str) -> Any:
     return body[name]
 
 
+def parse_with(parse: Callable[[Any], Result], body: Any) -> Result:
+    """What `parse` makes of a response. Raises AlexNetServerError where it is none of alexnet-server's."""
+    try:
+        return parse(body)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise _foreign_response(200, f"an unknown form ({type(error).__name__}: {error})", "") from error
+
+
 def parse_neighbors(page: Any) -> list[Neighbor]:
     """The neighbors of one page."""
     return [Neighbor.parse(item) for item in member(page, "neighbors")]
@@ -121,18 +130,30 @@ def parse_response(response: httpx2.Response, ignore_missing: bool) -> Any:
     if response.is_success:
         try:
             return response.json() if response.content else None
-        except ValueError:
+        except (ValueError, RecursionError):
             request_id = response.headers.get("X-Request-ID", "")
             raise _foreign_response(response.status_code, "no JSON", request_id) from None
     if ignore_missing and response.status_code == 404:
         return None
     try:
         raise _server_error(response.status_code, response.json()["error"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, RecursionError, KeyError, TypeError):
         text = response.text[:200] or response.reason_phrase
         raise AlexNetServerError(
             response.status_code, "unknown", text, response.headers.get("X-Request-ID", "")
         ) from None
+
+
+def check_count(results: Sequence[Any], count: int) -> None:
+    """Raise AlexNetServerError unless there is a result for each of `count` images."""
+    if len(results) != count:
+        raise _foreign_response(200, f"{len(results)} results for {count} images", "")
+
+
+def check_next_page(cursor: Any, before: Any) -> None:
+    """Raise AlexNetServerError for the cursor of the page before, with which the pages would never end."""
+    if cursor is not None and cursor == before:
+        raise _foreign_response(200, "the cursor of the page before", "")
 
 
 def _foreign_response(status: int, problem: str, request_id: str) -> AlexNetServerError:

@@ -313,3 +313,27 @@ def test_it_needs_nothing_but_httpx2(tmp_path: Path) -> None:
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(None, [], 3, [3], {"predictions": None}, {"predictions": [{}]}, {"images": None}, {"images": [3]}),
+        *({"images": [{}]}, {"images": [], "next_cursor": 5}, {"neighbors": [{}]}, [{"error": {"code": 1}}]),
+        *({"neighbors": [], "next_cursor": "a"}, {"images": [{"error": "x"}]}, b"[" * 5000),
+    ],
+)
+def test_another_programs_answers_are_errors_of_the_client(body: object) -> None:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    client = connect(lambda _: httpx2.Response(200, content=content))
+    calls: list[Callable[[], object]] = [
+        lambda: client.classify(b"x"),
+        lambda: client.classify([b"x", b"y"]),
+        lambda: client.add(b"x"),
+        lambda: client.add([b"x", b"y"]),
+        lambda: list(client.iter_similar(b"x")),
+        lambda: list(client.images()),
+    ]
+    for call in calls:
+        with pytest.raises(AlexNetServerError, match="is alexnet-server at this address"):
+            call()
