@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from index.bulk_change import ImageState, Selection
-from index.entries import Entry, EntryReader, NewEntry, StoredId, raise_for_used_keys, unknown_image_error
+from index.entries import (
+    Entry,
+    EntryReader,
+    NewEntry,
+    StoredId,
+    damaged_image_error,
+    raise_for_used_keys,
+    unknown_image_error,
+)
 from index.postgres.connections import Cursor, Database
 from model.datasets.attribution import Attribution
 
@@ -53,8 +62,9 @@ class PostgresCatalog(EntryReader):
         return [entries[image_id] for image_id in ids if image_id in entries]
 
     def thumbnail(self, image_id: int) -> bytes:
-        """JPEG bytes. Raises UnknownImageError."""
-        return bytes(self.value(image_id, "thumbnail"))
+        """JPEG bytes. Raises UnknownImageError, also if they are damaged."""
+        thumbnail, checksum = self.value(image_id, "ROW(thumbnail, thumbnail_checksum)")
+        return _checked_thumbnail(image_id, thumbnail, checksum)
 
     def sha256(self, image_id: int) -> str:
         """Checksum of the bytes that were indexed. Raises UnknownImageError."""
@@ -73,13 +83,21 @@ class PostgresCatalog(EntryReader):
         return dict(self._query(statement, [list(map(int, ids))]))
 
     def page_to_copy(self, after: int, limit: int) -> list[tuple[int, NewEntry]]:
-        """The next images as (id, everything that another index would store of them), by id."""
+        """The next images as (id, everything that another index would store of them), by id.
+
+        Raises UnknownImageError if a thumbnail is damaged.
+        """
         rows = self._query(
-            f"SELECT sha256, thumbnail, {ENTRY_COLUMNS} FROM images WHERE NOT removed AND id > %s ORDER BY id LIMIT %s",
+            f"SELECT sha256, thumbnail, thumbnail_checksum, {ENTRY_COLUMNS} FROM images "
+            "WHERE NOT removed AND id > %s ORDER BY id LIMIT %s",
             [after, limit],
         )
-        images = [(_to_entry(columns), sha256, thumbnail) for sha256, thumbnail, *columns in rows]
-        return [(entry.id, entry.to_new(sha256.hex(), bytes(thumbnail))) for entry, sha256, thumbnail in images]
+        images = []
+        for sha256, thumbnail, checksum, *columns in rows:
+            entry = _to_entry(columns)
+            intact = _checked_thumbnail(entry.id, thumbnail, checksum)
+            images.append((entry.id, entry.to_new(sha256.hex(), intact)))
+        return images
 
     def _entries(self, condition: str, values: list[Any], limit: int) -> list[Entry]:
         statement = f"SELECT {ENTRY_COLUMNS} FROM images WHERE NOT removed AND {condition} ORDER BY id LIMIT %s"
@@ -98,6 +116,12 @@ def new_values(entry: NewEntry) -> list[Any]:
     attribution = entry.attribution or Attribution()
     size = entry.width, entry.height
     return [bytes.fromhex(entry.sha256), entry.key, entry.label, source, entry.format, *size, *attribution]
+
+
+def _checked_thumbnail(image_id: int, thumbnail: bytes, checksum: int) -> bytes:
+    if zlib.crc32(thumbnail) != checksum:
+        raise damaged_image_error("thumbnail", image_id)
+    return bytes(thumbnail)
 
 
 def _to_entry(columns: Sequence[Any]) -> Entry:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from index.base import BaseIndex
 from index.bulk_change import BulkChange, BulkResult, Selection
 from index.codes import code_too_long_error
-from index.entries import AddResult, Entry, NewEntry, unknown_image_error
+from index.entries import AddResult, Entry, NewEntry, damaged_image_error, unknown_image_error
 from index.feature_space import FeatureSpace, RowDType
 from index.postgres import schema
 from index.postgres.address import PostgresAddress
@@ -143,16 +143,22 @@ class PostgresIndex(BaseIndex):
         return [self._search(query) for query in queries]
 
     def features(self, ids: Sequence[int]) -> NDArray[np.float32]:
-        """The stored (N, dim) features of images, in the order of `ids`. Raises UnknownImageError."""
+        """The stored (N, dim) features of images, in the order of `ids`.
+
+        Raises UnknownImageError, also if one is damaged.
+        """
         stacked = np.empty((len(ids), self.dim), np.float32)
         for start in range(0, len(ids), READ_ROWS):
             part = ids[start : start + READ_ROWS]
-            stored = self.catalog.values(part, "feature")
+            stored, expected = self.catalog.values(part, "feature"), self.catalog.values(part, "feature_checksum")
             for image_id in part:
-                if image_id not in stored:
+                if image_id not in stored or image_id not in expected:
                     raise unknown_image_error(image_id)
-            vectors = [stored[image_id] for image_id in part]
-            stacked[start : start + len(part)] = to_features(vectors, self.dim, self.space.dtype)
+            read = to_features([stored[image_id] for image_id in part], self.dim, self.space.dtype)
+            for image_id, checksum in zip(part, feature_checksums(read, self.space.dtype), strict=True):
+                if checksum != expected[image_id]:
+                    raise damaged_image_error("stored feature", image_id)
+            stacked[start : start + len(part)] = read
         return stacked
 
     def entry(self, image_id: int) -> Entry:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from index.backends import IndexUri, open_existing, open_writable
+from index.backends import IndexUri, open_or_create, open_writable
 from index.protocol import require_codes
 from index.search import Query
 from tests.helpers.backends import ZERO, entry, make_artifact
@@ -26,7 +26,7 @@ WAITING = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'alexn
 @pytest.fixture
 def uri(postgres: PostgresServer) -> IndexUri:
     uri = IndexUri.parse(postgres.new_index())
-    with closing(open_writable(uri, make_artifact())) as index:
+    with closing(open_or_create(uri, make_artifact())) as index:
         index.add(features_at(1, 2, 3), [entry(n, "a") for n in range(3)])
     return uri
 
@@ -48,7 +48,7 @@ def num_waiting(postgres: PostgresServer, uri: IndexUri) -> int:
 
 def test_all_connections_have_died(postgres: PostgresServer, uri: IndexUri) -> None:
     """As after a restart of the database: the first request is answered."""
-    with closing(open_existing(uri)) as index, ThreadPoolExecutor(8) as pool:
+    with closing(open_writable(uri)) as index, ThreadPoolExecutor(8) as pool:
         with another_program(postgres, uri, "LOCK TABLE images"):
             answers = [pool.submit(index.labels) for _ in range(8)]
             wait_until(lambda: num_waiting(postgres, uri) == 8)
@@ -62,7 +62,7 @@ def test_all_connections_have_died(postgres: PostgresServer, uri: IndexUri) -> N
 
 
 def test_changes_that_wait_leave_connections_for_searches(postgres: PostgresServer, uri: IndexUri) -> None:
-    with closing(open_existing(uri)) as index, ThreadPoolExecutor(10) as pool:
+    with closing(open_writable(uri)) as index, ThreadPoolExecutor(10) as pool:
         with another_program(postgres, uri, "SELECT FROM metadata FOR UPDATE"):
             changes = [pool.submit(index.update, 1 + n % 3, f"new {n}") for n in range(10)]
             wait_until(lambda: num_waiting(postgres, uri) > 0)
@@ -78,7 +78,7 @@ def test_a_change_sees_what_was_committed_while_it_waited(postgres: PostgresServ
     strict = "options=-c%20default_transaction_isolation%3Drepeatable%5C%20read"
     location: Any = uri.location
     given = IndexUri.parse(f"{location.connection_uri}&{strict}&schema={location.schema}")
-    with closing(open_existing(given)) as first, closing(open_existing(given)) as second, ThreadPoolExecutor(2) as pool:
+    with closing(open_writable(given)) as first, closing(open_writable(given)) as second, ThreadPoolExecutor(2) as pool:
         with another_program(postgres, uri, "SELECT FROM metadata FOR UPDATE"):
             added = [pool.submit(index.add, features_at(4), [entry(9)]) for index in (first, second)]
             wait_until(lambda: num_waiting(postgres, uri) == 2)
@@ -96,7 +96,7 @@ def index_is_valid(postgres: PostgresServer, uri: IndexUri) -> bool:
 
 def test_servers_that_start_at_the_same_time_build_one_index_of_codes(postgres: PostgresServer, uri: IndexUri) -> None:
     with ExitStack() as stack:
-        indexes = [stack.enter_context(closing(open_existing(uri))) for _ in range(4)]
+        indexes = [stack.enter_context(closing(open_writable(uri))) for _ in range(4)]
         indexes[0].add(features(), [entry(n) for n in range(100, 100 + COUNT)])
         pool = stack.enter_context(ThreadPoolExecutor(4))
         for done in [pool.submit(require_codes(index).set_encoder, encoder()) for index in indexes]:
@@ -108,7 +108,7 @@ def test_servers_that_start_at_the_same_time_build_one_index_of_codes(postgres: 
 
 def test_an_index_of_codes_whose_build_was_interrupted_is_built_again(postgres: PostgresServer, uri: IndexUri) -> None:
     for is_interrupted in (True, False):
-        with closing(open_existing(uri)) as index:
+        with closing(open_writable(uri)) as index:
             require_codes(index).set_encoder(encoder())
         assert index_is_valid(postgres, uri)
         if is_interrupted:

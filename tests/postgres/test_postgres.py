@@ -4,6 +4,7 @@ tests/contract."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from index.backends import IndexUri, open_for_serving, open_or_create, open_readonly, open_writable
 from index.feature_space import RowDType
+from index.merge import merge
 from index.protocol import Index, SupportsCodes, SupportsCompaction, SupportsGpu, require_codes, require_compaction
 from index.search import NearestIds, Position, Query, SearchMode
 from model.encoder import Encoder
@@ -23,6 +25,7 @@ from model.exceptions import (
     IndexUnavailableError,
     InvalidRequestError,
     ReadOnlyIndexError,
+    UnknownImageError,
 )
 from tests.helpers.backends import ZERO, entry, make_artifact, search_ids
 from tests.helpers.indexes import DIM, features_at
@@ -187,6 +190,9 @@ def test_verified_and_compacted(postgres: PostgresServer, uri: IndexUri) -> None
     assert require_compaction(index).verify() == {}
     execute(postgres, uri, "UPDATE images SET thumbnail = 'other' WHERE id = 2")
     execute(postgres, uri, "UPDATE images SET feature_checksum = 0 WHERE id = 4")
+    for read, what in ((lambda: index.catalog.thumbnail(2), "thumbnail of image 2"), (lambda: index.feature(4), "4")):
+        with pytest.raises(UnknownImageError, match=f"{what} is damaged"):
+            read()
     assert require_compaction(index).verify() == {
         2: "its thumbnail has another checksum", 4: "its feature has another checksum"
     }  # fmt: skip
@@ -195,6 +201,17 @@ def test_verified_and_compacted(postgres: PostgresServer, uri: IndexUri) -> None
     assert [e.id for e in index.catalog.iter_entries()] == [3]
     assert index.add(features_at(9), [entry(0)])[0].id == 5  # no id is used twice
     index.close()
+
+
+def test_damaged_images_are_not_merged(postgres: PostgresServer, uri: IndexUri, tmp_path: Path) -> None:
+    """Else they would have checksums in the other index that make them look intact."""
+    for column in ("feature_checksum", "thumbnail_checksum"):
+        with closing(open_or_create(uri, make_artifact())) as index:
+            index.add(features_at(1, 2), [entry(n) for n in range(2)])
+        execute(postgres, uri, f"UPDATE images SET {column} = {column} + 1 WHERE id = 2")
+        with pytest.raises(UnknownImageError, match="of image 2 is damaged"):
+            merge(IndexUri(tmp_path / column), [uri])
+        execute(postgres, uri, f"UPDATE images SET {column} = {column} - 1 WHERE id = 2")
 
 
 def test_capabilities(uri: IndexUri) -> None:
