@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from alexnet.image_files import read_batches
 from model.artifacts.artifact import Artifact, Label
-from model.artifacts.familiarity import UNFAMILIAR_QUANTILE, Familiarity, read_familiarity
+from model.artifacts.familiarity import Familiarity, read_familiarity
 from model.datasets.listing import Skipped
 from model.images.crops import CROP_IDS
 from model.images.limits import DEFAULT_LIMITS, ImageLimits
@@ -34,8 +34,9 @@ class Prediction:
 class Classification:
     """The most probable classes of an image, most probable first.
 
-    `familiarity`: the share of held-out images that are less like the training images; `familiar`: whether that is at
-    least `UNFAMILIAR_QUANTILE`. Both None if the artifact has no familiarity data.
+    `familiarity`: the share of held-out images that are less like the training images, None if the artifact has no
+    familiarity data. `familiar`: whether that is at least `UNFAMILIAR_QUANTILE`, None with fewer than `MIN_HELD_OUT`
+    held-out images.
     """
 
     predictions: list[Prediction]
@@ -85,5 +86,5 @@ def to_classification(
     predictions = [
         Prediction(int(i), labels[i].id, labels[i].name, float(probabilities[i])) for i in top_k(probabilities, top)
     ]
-    quantile = None if familiarity is None else familiarity.quantile(feature, crops)
-    return Classification(predictions, quantile, None if quantile is None else quantile >= UNFAMILIAR_QUANTILE)
+    quantile, familiar = (None, None) if familiarity is None else familiarity.judge(feature, crops)
+    return Classification(predictions, quantile, familiar)

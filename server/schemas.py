@@ -11,7 +11,7 @@ from index.entries import AddResult, AddStatus, Entry
 from index.protocol import Index, SupportsCodes
 from index.search import Neighbor
 from model.artifacts.artifact import Artifact, Label
-from model.artifacts.familiarity import UNFAMILIAR_QUANTILE
+from model.artifacts.familiarity import MIN_HELD_OUT, UNFAMILIAR_QUANTILE
 from model.artifacts.history import TrainingHistory
 from model.images.info import DecodedImage, WarningKind
 from server.parameters import StoredId, StoredText, Utf8Text
@@ -103,7 +103,8 @@ class ClassifyResponse(Schema):
         bool | None,
         Field(
             description=f"False if `familiarity` is below {UNFAMILIAR_QUANTILE:g}: the image is unlike anything the "
-            "network was trained on, and the classes are guesses.",
+            "network was trained on, and the classes are guesses. Null if the artifact has no familiarity data, or was "
+            f"calibrated on fewer than {MIN_HELD_OUT} images.",
             examples=[True],
         ),
     ]

@@ -24,6 +24,8 @@ from model.files import sha256_of
 FAMILIARITY = "familiarity.npz"
 UNFAMILIAR_QUANTILE = 0.02
 """An image is unfamiliar if it is below this quantile of the held-out images, of which 2 % are so."""
+MIN_HELD_OUT = round(1 / UNFAMILIAR_QUANTILE)
+"""With fewer held-out images none is called unfamiliar: the least familiar one of them would decide, by chance."""
 MIN_LENGTH = 1e-9
 MAX_UNPACKED_BYTES = 2**28
 
@@ -62,6 +64,13 @@ class Familiarity:
             return None
         (score,) = self.scores(feature[None], crops)
         return float(np.searchsorted(reference.scores, score)) / len(reference.scores)
+
+    def judge(self, feature: Array, crops: int) -> tuple[float | None, bool | None]:
+        """`quantile`, and whether the image is familiar; None if fewer than MIN_HELD_OUT images can tell."""
+        if (quantile := self.quantile(feature, crops)) is None:
+            return None, None
+        can_tell = len(self.references[crops].scores) >= MIN_HELD_OUT
+        return quantile, quantile >= UNFAMILIAR_QUANTILE if can_tell else None
 
     def scores(self, features: Array, crops: int) -> Array:
         """(M,): higher for more familiar features (M, dim), which are means over so many `crops`."""

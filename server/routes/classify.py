@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from model.artifacts.artifact import Label
-from model.artifacts.familiarity import UNFAMILIAR_QUANTILE
 from model.exceptions import InvalidImageError
 from model.images.crops import CROP_IDS
 from model.runtime import top_k
@@ -64,14 +63,14 @@ async def _classify_image(context: RequestContext, data: bytes, top: int, crops:
     result = await context.infer(image.pixels[None], crops)
     assert result.probabilities is not None
     loaded_model = context.loaded_model
-    familiarity = loaded_model.familiarity
-    quantile = None if familiarity is None else familiarity.quantile(result.features[0], len(crops))
+    known = loaded_model.familiarity
+    familiarity, familiar = (None, None) if known is None else known.judge(result.features[0], len(crops))
     return ClassifyResponse(
         model=ModelRef.of(loaded_model.artifact),
         image=ImageInfo.of(image),
         predictions=_top_predictions(result.probabilities[0], top, loaded_model.artifact.labels),
-        familiarity=quantile,
-        familiar=None if quantile is None else quantile >= UNFAMILIAR_QUANTILE,
+        familiarity=familiarity,
+        familiar=familiar,
     )
 
 

@@ -64,7 +64,7 @@ function exactNumbers({ predictions, familiar, familiarity }) {
     element("th", { scope: "row" }, tidy(name)), element("td", {}, exactPercent(probability))));
   const known = typeof familiarity === "number" && element("p", { className: "quiet" },
     `Familiarity: ${familiarity ? percent(familiarity) : "none"} of the images that were kept out of training are less familiar`
-    + `${familiar ? "" : ", too few to trust the names"}.`);
+    + `${familiar !== false ? "" : ", too few to trust the names"}.`);
   return element("details", {}, element("summary", {}, "Exact numbers"),
     element("table", {}, element("tbody", {}, ...rows)), known || "");
 }

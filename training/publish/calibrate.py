@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import LABELS, NETWORK, NETWORK_FILES, Artifact, Calibration, Manifest
-from model.artifacts.familiarity import FAMILIARITY, UNFAMILIAR_QUANTILE
+from model.artifacts.familiarity import FAMILIARITY, MIN_HELD_OUT
 from model.artifacts.writer import publish, utc_now
 from model.exceptions import ArtifactError, DatasetError
 from model.images.contract import ImageContract
@@ -38,8 +38,7 @@ from training.loop.status import stage
 
 MAX_VALIDATION_IMAGES, MAX_TRAINING_IMAGES = 1_000, 10_000
 """So that it takes minutes, also where there are a million images."""
-MIN_VALIDATION_IMAGES = round(1 / UNFAMILIAR_QUANTILE)
-"""With fewer, the share of images that are less familiar can't be told as finely as `UNFAMILIAR_QUANTILE`."""
+_NONE_UNFAMILIAR = f"no image is ever called unfamiliar, which takes {MIN_HELD_OUT} validation images"
 
 
 def calibrate(
@@ -101,28 +100,18 @@ def describe_calibration(manifest: Manifest) -> str:
     return (
         f"The logits are divided by the temperature {calibration.temperature:.3f}, which was fitted to "
         f"{count_of(calibration.num_images, 'validation image')}. Expected calibration error, in {NUM_BINS} bins: "
-        f"{'; '.join(errors)}.{_doubt_familiarity(calibration.num_images)}"
-    )
-
-
-def _doubt_familiarity(num_images: int) -> str:
-    """What to know where too few validation images decide what is unfamiliar; empty if they are enough."""
-    if num_images >= MIN_VALIDATION_IMAGES:
-        return ""
-    return (
-        f" An image is called unfamiliar if it is less familiar than all of them: with {num_images:,}, about 1 of "
-        f"{num_images + 1:,} images like the training images is."
+        f"{'; '.join(errors)}."
+        + (f" {_NONE_UNFAMILIAR[0].upper()}{_NONE_UNFAMILIAR[1:]}." if calibration.num_images < MIN_HELD_OUT else "")
     )
 
 
 def few_images_warning(num_images: int) -> str:
     """What is said of too few validation images; empty if they are enough."""
-    if num_images >= MIN_VALIDATION_IMAGES:
+    if num_images >= MIN_HELD_OUT:
         return ""
     return (
-        f"warning: calibrated on {count_of(num_images, 'validation image')}; with fewer than {MIN_VALIDATION_IMAGES}, "
-        "probabilities may be too sure or too cautious, and about 1 of "
-        f"{num_images + 1:,} images like the training images is called unlike them: add images"
+        f"warning: calibrated on {count_of(num_images, 'validation image')}: probabilities may be too sure or too "
+        f"cautious, and {_NONE_UNFAMILIAR}: add images"
     )
 
 

@@ -43,9 +43,13 @@ def test_one_image_as_text(artifact: Artifact, few: Path) -> None:
     assert sum(shares) == pytest.approx(100, abs=0.02)
 
 
-def test_an_unfamiliar_image_is_compared_with_a_stated_number_of_images(artifact: Artifact, tmp_path: Path) -> None:
+def test_an_unfamiliar_image_is_compared_with_a_stated_number_of_images(
+    artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "black.png"
     Image.new("RGB", (256, 256)).save(path)
+    assert "unlike" not in invoke("classify", "--artifact", artifact.path, path)  # 9 validation images can't tell
+    monkeypatch.setattr("model.artifacts.familiarity.MIN_HELD_OUT", 9)
     last = invoke("classify", "--artifact", artifact.path, path).splitlines()[-1]
     assert last == (
         "unlike the images that the network was trained on: none of its 9 validation images is less familiar"

@@ -94,8 +94,12 @@ def test_where_the_time_went(client: TestClient, jpeg: bytes) -> None:
         assert times["inference"] > 0
 
 
-def test_noise_is_unfamiliar_and_a_training_image_is_not(client: TestClient, jpeg: bytes) -> None:
+def test_noise_is_unfamiliar_and_a_training_image_is_not(
+    client: TestClient, jpeg: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     noise = encode(np.random.default_rng(0).integers(0, 256, (256, 256, 3), np.uint8), "PNG")
+    assert client.post("/classify", content=noise).json()["familiar"] is None  # 9 validation images can't tell
+    monkeypatch.setattr("model.artifacts.familiarity.MIN_HELD_OUT", 9)
     for crops in (1, 10):
         known, unknown = (client.post(f"/classify?crops={crops}", content=data).json() for data in (jpeg, noise))
         assert known["familiar"] is True
