@@ -16,7 +16,7 @@ from index.feature_space import parse_dtype
 from index.protocol import Index, SupportsSync, require_sync
 from index.reading import to_sources
 from index.shards import Shard
-from index.sync import OUTDATED, SyncReport, sync
+from index.sync import OUTDATED, SyncReport, describe_mislabeled, sync
 from model.artifacts.artifact import Artifact
 from model.datasets.listing import ListedImage, Listing, Skipped, Summary, write_skipped
 from model.datasets.names import SPLITS, is_utf8, show_path
@@ -66,7 +66,7 @@ class IndexedData:
     """What was done: `size`, of the index afterwards; `summary`, of the data.
 
     `differences`: number of images that were indexed before and are elsewhere, otherwise or not at all in the folder.
-    `mislabeled_copies`: number of files with the bytes of an image that has another label.
+    `mislabeled`: files with the bytes of an image that has another label.
     """
 
     index: IndexUri
@@ -74,7 +74,7 @@ class IndexedData:
     size: int
     summary: Summary
     differences: Mapping[str, int]
-    mislabeled_copies: int = 0
+    mislabeled: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -87,7 +87,8 @@ class IndexedData:
             "warnings": dict(self.report.warnings),
             "data": self.summary.to_json(),
             "differences": dict(self.differences),
-            "mislabeled_copies": self.mislabeled_copies,
+            "mislabeled_copies": len(self.mislabeled),
+            "mislabeled": [show_path(path) for path in self.mislabeled],
         }
 
     def __str__(self) -> str:
@@ -96,10 +97,10 @@ class IndexedData:
         text = f"{self.summary}\nindex {self.index}: {self.size:,} images ({counts})"
         if report.warnings:
             text += f"\n{summarize_warnings(report.warnings)}"
-        if self.mislabeled_copies:
+        if self.mislabeled:
             text += (
-                f"\nfiles with the bytes of an image that has another label: {self.mislabeled_copies:,}; an image has "
-                "one label, so delete its file under the wrong one"
+                f"\ncopies of other images: {describe_mislabeled(self.mislabeled)}; an image has one label, so delete "
+                "its file under the wrong one"
             )
         if not self.differences:
             return text
@@ -126,7 +127,7 @@ def index_dataset(
         if options.list_skipped is not None:
             write_skipped(options.list_skipped, (*listing.skipped, *report.skipped))
         differences = {str(kind): changed.counts[kind] for kind in OUTDATED if changed.counts[kind]} if changed else {}
-        mislabeled = changed.mislabeled_copies if changed else 0
+        mislabeled = changed.mislabeled if changed else ()
         return IndexedData(index, report, len(store), listing.summary(report.skipped), differences, mislabeled)
 
 

@@ -48,14 +48,14 @@ class Change:
 class SyncReport:
     """The changes of a folder or table that were made in its index, or with `dry_run` would be made.
 
-    `copies`: files with the same bytes as another file. `mislabeled_copies`: copies whose folder or row gives another
+    `copies`: files with the same bytes as another file. `mislabeled`: paths of copies whose folder or row gives another
     label than the image has. `pruned`: whether images whose file is gone were removed.
     """
 
     changes: tuple[Change, ...]
     unchanged: int
     copies: int
-    mislabeled_copies: int
+    mislabeled: tuple[str, ...]
     pruned: bool
     dry_run: bool
 
@@ -71,7 +71,8 @@ class SyncReport:
             "counts": self.counts,
             "unchanged": self.unchanged,
             "copies": self.copies,
-            "mislabeled_copies": self.mislabeled_copies,
+            "mislabeled_copies": len(self.mislabeled),
+            "mislabeled": [show_path(path) for path in self.mislabeled],
             "pruned": self.pruned,
             "dry_run": self.dry_run,
             "changes": [{"kind": c.kind, "path": show_path(c.path), "detail": c.detail} for c in self.changes],
@@ -79,7 +80,7 @@ class SyncReport:
 
     def __str__(self) -> str:
         counts = ", ".join(f"{count:,} {kind}" for kind, count in self.counts.items())
-        mislabeled = f" ({self.mislabeled_copies:,} under another label)" if self.mislabeled_copies else ""
+        mislabeled = f" ({describe_mislabeled(self.mislabeled)})" if self.mislabeled else ""
         lines = [f"{self.unchanged:,} unchanged, {self.copies:,} copies{mislabeled}, {counts}"]
         if self.dry_run:
             lines.append("nothing was changed: this was a dry run")
@@ -88,6 +89,11 @@ class SyncReport:
         elif self.counts["gone"]:
             lines.append("`alexnet index restore` brings removed images back until the index is compacted")
         return "\n".join(lines)
+
+
+def describe_mislabeled(paths: Sequence[str]) -> str:
+    """Their number and the first of them: "2 under another label, such as cat/1.jpg"."""
+    return f"{len(paths):,} under another label, such as {show_path(paths[0])}"
 
 
 def sync(
@@ -154,7 +160,8 @@ class _Sync:
         self.added: dict[str, ImageSource] = {}  # the others
         self.unreadable: set[str] = set()
         self.changes: list[Change] = []
-        self.unchanged = self.copies = self.mislabeled_copies = 0
+        self.mislabeled: list[str] = []
+        self.unchanged = self.copies = 0
         self._unsure: dict[str, str] = {}  # why the files of a folder may be elsewhere than gone; "": they are not
 
     def run(self, prune: bool) -> SyncReport:
@@ -170,7 +177,8 @@ class _Sync:
             self._record()
         order = {kind: number for number, kind in enumerate(CHANGE_KINDS)}
         changes = sorted(self.changes, key=lambda change: (order[change.kind], change.path))
-        return SyncReport(tuple(changes), self.unchanged, self.copies, self.mislabeled_copies, prune, self.dry_run)
+        mislabeled = tuple(sorted(map(self._below, self.mislabeled)))
+        return SyncReport(tuple(changes), self.unchanged, self.copies, mislabeled, prune, self.dry_run)
 
     def _look_up(self) -> None:
         """Look up the images and files of the data in the index, rather than all entries, which may be many more."""
@@ -229,7 +237,8 @@ class _Sync:
             self.files_of.setdefault(sha256, []).append(_File(source, result.state))
         elif sha256 in self.added or isinstance(result, KnownImage):
             self.copies += 1
-            self.mislabeled_copies += sha256 in self.added and self.added[sha256].label != source.label
+            if sha256 in self.added and self.added[sha256].label != source.label:
+                self.mislabeled.append(source.file)
         else:
             self.added[sha256] = source
             return result
@@ -247,7 +256,7 @@ class _Sync:
         path, label = file.source.file, self._new_label(image, file.source.label)
         stays_elsewhere = own is None and self._is_elsewhere(image.source)
         given = image.label if stays_elsewhere else file.source.label
-        self.mislabeled_copies += sum(copy.source.label not in (given, None) for copy in files)
+        self.mislabeled += [copy.source.file for copy in files if copy.source.label not in (given, None)]
         if image.removed:
             self._note("restored", path, label or "")
         elif stays_elsewhere:

@@ -94,6 +94,7 @@ def describe(error: Exception, command: str = "alexnet", words: Sequence[str] = 
         message = (
             _extra_argument(error)
             or _forgotten_option(error, words)
+            or _file_like_an_option(error, words)
             or error.format_message().replace("Value error, ", "").removesuffix(".")
         )
         return Failure(f"error: {message[:1].lower()}{message[1:]}", usage, WRONG_USAGE)
@@ -133,6 +134,13 @@ def _forgotten_option(error: Any, words: Sequence[str]) -> str:
     """What is said of a path alone, where --data is required; empty for other errors."""
     is_path_alone = len(words) == 1 and not words[0].startswith("-")
     return _suggest_data(words[0]) if is_path_alone and error.format_message() == "Missing option '--data'." else ""
+
+
+def _file_like_an_option(error: Any, words: Sequence[str]) -> str:
+    """What is said of a file whose name begins with a dash; empty for other errors."""
+    name = next((word for word in words if word.startswith("-") and Path(word).exists()), None)
+    message = error.format_message().removesuffix(".")
+    return f"{message}; for the file {name} write ./{name}" if name and message.startswith("No such option") else ""
 
 
 def _suggest_data(word: str) -> str:

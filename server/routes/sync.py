@@ -30,7 +30,7 @@ class SyncChange(Schema):
 class SyncResponse(Schema):
     """The last comparison of the folder with the index; while it runs there is only `state`.
 
-    `counts`: changes by kind; `changes`: the first 1000.
+    `counts`: changes by kind; `changes`, `mislabeled`: the first 1000, the latter paths of copies under another label.
     """
 
     state: State
@@ -39,6 +39,7 @@ class SyncResponse(Schema):
     unchanged: int = 0
     copies: int = 0
     mislabeled_copies: int = 0
+    mislabeled: list[str] = Field(default_factory=list)
     counts: dict[str, int] = Field(default_factory=dict)
     changes: list[SyncChange] = Field(default_factory=list)
 
@@ -47,7 +48,8 @@ class SyncResponse(Schema):
         if status.result is None:
             return cls(state=status.state)
         fields = status.result.to_json()
-        return cls(state=status.state, **(fields | {"changes": fields["changes"][:MAX_CHANGES]}))
+        shown = {name: fields[name][:MAX_CHANGES] for name in ("changes", "mislabeled")}
+        return cls(state=status.state, **(fields | shown))
 
 
 @router.post(

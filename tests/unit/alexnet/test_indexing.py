@@ -109,7 +109,7 @@ def test_beside_a_server_a_dry_run_is_possible_and_changes_are_refused(
         assert len(index) == 7
 
 
-def test_copies_under_another_label_are_counted(
+def test_copies_under_another_label_are_counted_and_named(
     photos: Path, artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -117,12 +117,12 @@ def test_copies_under_another_label_are_counted(
     (photos / "stripes" / "copy.jpg").hardlink_to(photos / "checks" / "00.jpg")
     (photos / "checks" / "copy.jpg").hardlink_to(photos / "checks" / "00.jpg")
     output = invoke("index", "add", "--data", photos, *options)
-    assert "files with the bytes of an image that has another label: 1; " in output
-    assert "2 copies (1 under another label)" in invoke("index", "sync", photos, *options)
+    assert "\ncopies of other images: 1 under another label, such as stripes/copy.jpg; an image has one label" in output
+    assert "2 copies (1 under another label, such as stripes/copy.jpg)" in invoke("index", "sync", photos, *options)
     (tmp_path / "elsewhere" / "fox").mkdir(parents=True)
     (tmp_path / "elsewhere" / "fox" / "1.jpg").hardlink_to(photos / "checks" / "00.jpg")
     output = invoke("index", "add", "--data", tmp_path / "elsewhere", *options)
-    assert "files with the bytes of an image that has another label: 1; " in output
+    assert "copies of other images: 1 under another label, such as fox/1.jpg; " in output
 
 
 def test_files_are_not_read_again_to_compare_them(

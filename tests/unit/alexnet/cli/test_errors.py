@@ -80,6 +80,14 @@ def test_a_wrong_setting_is_named_as_it_was_given(
     assert (printed.startswith(f"error: invalid value for {source}"), status) == (True, 2), printed
 
 
+def test_a_file_whose_name_begins_with_a_dash(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("-2-übung.jpg").touch()
+    printed, status = failure_of("similar", "-2-übung.jpg")
+    assert printed.startswith("error: no such option: -2; for the file -2-übung.jpg write ./-2-übung.jpg\n")
+    assert status == 2
+
+
 def test_an_error_shows_no_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     Path("server.toml").write_text(f"keys = ['write:{'s' * 16}']")
