@@ -125,7 +125,7 @@ class Summary:
         lines = [
             f"{self.name}: {self.num_found:,} found, {self.num_used:,} {'used' if self.are_read else 'to read'}, "
             f"{num_skipped:,} skipped" + (f" ({reasons})" if reasons else ""),
-            f"  {count_of(self.classes, 'class', 'classes')}" + (f"; {splits}" if splits else ""),
+            f"  {count_of(self.classes, 'class', 'classes') if self.classes else 'no labels'}" + (f"; {splits}" if splits else ""),
             *(f"  {note}" for note in self.notes[:MAX_NOTES_SHOWN]),
         ]
         if len(self.notes) > MAX_NOTES_SHOWN:

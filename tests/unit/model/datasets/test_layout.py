@@ -200,6 +200,7 @@ def test_the_summary_counts_what_was_found_and_why_it_is_not_used(tmp_path: Path
         "pets: 8 found, 6 used, 2 skipped (1 hidden, 1 broken link)",
         "  2 classes; 5 train, 1 validation",
     ]
+    assert str(read_images(make(tmp_path / "flat", {"": 2})).summary()).splitlines()[1] == "  no labels"
 
 
 def test_neither_folder_nor_table(tmp_path: Path) -> None:
