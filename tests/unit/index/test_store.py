@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -158,6 +162,23 @@ def test_a_reader_sees_the_index_as_it_was_opened(index: ImageIndex) -> None:
     assert search_ids(reader) == [entry.id for entry in reader.catalog.page(0, 10)] == [1, 2, 3, 4, 5, 6]
     assert search_ids(reader, label="b") == [entry.id for entry in reader.catalog.page(0, 10, "b")] == [2, 4, 6]
     reader.close()
+
+
+def test_a_copy_made_while_images_are_added_is_intact(index: ImageIndex, tmp_path: Path) -> None:
+    """First the catalog, by SQLite in another process, then the features: docs/retrieval.md."""
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    backup = "import sqlite3, sys; a, b = map(sqlite3.connect, sys.argv[1:]); a.backup(b)"
+    subprocess.run([sys.executable, "-c", backup, index.path / CATALOG, copy / CATALOG], check=True)
+    index.add(features_at(7), [make_entry(7)])
+    index.remove(1)
+    for file in index.path.glob("features-*"):
+        shutil.copy(file, copy)
+    with closing(ImageIndex.open(copy, writable=True)) as copied:
+        assert copied.verify() == {}
+        assert search_ids(copied) == [1, 2, 3, 4, 5, 6]
+        assert copied.add(features_at(8), [make_entry(8)]) == [AddResult(7, "added")]
+        assert search_ids(copied) == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_an_unknown_id(index: ImageIndex) -> None:
