@@ -26,7 +26,7 @@ from model.exceptions import (
 
 
 class SettingsFileError(AlexNetError):
-    """The settings file is unreadable or contains an unknown name."""
+    """The settings file is unreadable, or it or the environment contains an unknown name."""
 
 
 class KeyFileError(AlexNetError):

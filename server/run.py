@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
+import os
 import shlex
 import threading
 import time
@@ -29,12 +31,20 @@ from server.signals import Signals
 
 logger = logging.getLogger(__name__)
 
+MISSPELLED = 0.75
+"""Similarity of a variable's name to a setting's from which on it is a mistake: `PROT`, `KEY`, `ALLOWED_HOST`.
+
+Others are left alone, because Kubernetes sets `ALEXNET_SERVER_PORT` for a service `alexnet-server`.
+"""
+
 
 def load_settings(config: Path | None, flags: Mapping[str, Any]) -> Settings:
     """Settings from flags, else the environment, else a TOML file.
 
-    Raises SettingsFileError, or pydantic's ValidationError for a value that is out of range.
+    Raises SettingsFileError, also for a variable that is nearly a setting's; or pydantic's ValidationError for a value
+    that is out of range.
     """
+    _check_variables()
     values: dict[str, Any] = {}
     if config is not None:
         try:
@@ -49,6 +59,18 @@ def load_settings(config: Path | None, flags: Mapping[str, Any]) -> Settings:
     environment = Settings()
     values |= {name: getattr(environment, name) for name in environment.model_fields_set}
     return Settings(**(values | dict(flags)))
+
+
+def _check_variables() -> None:
+    """Raise SettingsFileError for a misspelled environment variable: with `ALEXNET_KEY` all might use the server."""
+    known = {name.upper() for name in (*Settings.model_fields, "config")}
+    given = {name.upper().removeprefix("ALEXNET_") for name in os.environ if name.upper().startswith("ALEXNET_")}
+    for name in sorted(given - known):
+        for nearest in difflib.get_close_matches(name, sorted(known), 1, MISSPELLED):
+            raise SettingsFileError(
+                f"the environment variable ALEXNET_{name} is no setting: did you mean ALEXNET_{nearest}? Rename it, or "
+                "unset it"
+            )
 
 
 def serve(settings: Settings, log: Callable[[str], None], show_page: Callable[[str], None] | None = None) -> None:

@@ -158,8 +158,14 @@ class Settings(BaseSettings):
     @classmethod
     def _check_proxies(cls, value: str) -> str:
         for proxy in _split(value):
-            if proxy not in ("*", UNIX_SOCKET):
+            if proxy in ("*", UNIX_SOCKET):
+                continue
+            try:
                 ipaddress.ip_network(proxy, strict=False)
+            except ValueError:
+                raise ValueError(
+                    f"{proxy!r} is no address or network: write 10.0.0.7 or 10.0.0.0/8, not a name; {UNIX_SOCKET} or *"
+                ) from None
         return value
 
     @property

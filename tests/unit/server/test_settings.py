@@ -37,6 +37,24 @@ def test_a_file_with_a_mistake(tmp_path: Path, text: str) -> None:
         load_settings(tmp_path / "nothing.toml", {})
 
 
+@pytest.mark.parametrize(
+    ("variable", "meant"), [("KEY", "KEYS"), ("ALLOWED_HOST", "ALLOWED_HOSTS"), ("PROT", "PORT"), ("CONFG", "CONFIG")]
+)
+def test_a_misspelled_variable(monkeypatch: pytest.MonkeyPatch, variable: str, meant: str) -> None:
+    """Without a word the server would need no key."""
+    monkeypatch.setenv(f"ALEXNET_{variable}", "read:0123456789abcdef")
+    with pytest.raises(SettingsFileError, match=f"ALEXNET_{variable} is no setting: did you mean ALEXNET_{meant}?"):
+        load_settings(None, {})
+
+
+def test_variables_that_are_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kubernetes sets most of these for a service `alexnet-server` or `alexnet`."""
+    for name in ("SERVER_SERVICE_HOST", "SERVER_SERVICE_PORT", "SERVER_PORT", "SERVER_PORT_80_TCP_ADDR", "SERVICE_PORT",
+                 "SERVICE_HOST", "POSTGRES_RW_PORT", "DATA", "CONFIG"):  # fmt: skip
+        monkeypatch.setenv(f"ALEXNET_{name}", "1")
+    assert load_settings(None, {}).port == 8000
+
+
 def test_every_setting_is_a_flag_but_the_keys() -> None:
     help_text = invoke("serve", "--help")
     for name in Settings.model_fields:
@@ -78,6 +96,11 @@ def test_files_with_a_byte_order_mark(tmp_path: Path) -> None:
 def test_settings_that_would_mislead_are_refused(name: str, value: object) -> None:
     with pytest.raises(ValueError, match=name):
         Settings.model_validate({name: value})
+
+
+def test_a_proxy_is_no_name() -> None:
+    with pytest.raises(ValueError, match=r"'balancer.local' is no address or network: write 10.0.0.7 or 10.0.0.0/8"):
+        Settings(trusted_proxies="10.0.0.0/8,balancer.local")
 
 
 def test_an_error_shows_no_keys() -> None:
