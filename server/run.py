@@ -121,10 +121,14 @@ def describe(service: Service, url: str) -> list[str]:
     current = service.current
     manifest = current.artifact.manifest
     images = f" with an index of {len(current.index):,} images" if current.index else ""
+    opened = "" if service.settings.uds else "open it in a browser; "  # which knows no Unix sockets
     lines = [
-        f"serving {manifest.name} version {manifest.version} on {current.model.device}{images} at {url} - open it in a "
-        "browser; Ctrl-C stops the server"
+        f"serving {manifest.name} version {manifest.version} on {current.model.device}{images} at {url} - {opened}"
+        "Ctrl-C stops the server"
     ]
+    folder = service.settings.sync_folder
+    if folder is not None and not folder.is_dir():
+        lines.append(f"warning: there is no folder at {folder} (--sync-folder): POST /sync fails until there is one")
     if current.index is None:
         command = shlex.join([alexnet_command(), "index", "add", "--artifact", str(current.artifact.path), "--data"])
         lines.append(f"no index: /similar returns 404 until you build one: {command} FOLDER")

@@ -1,0 +1,34 @@
+"""What the server prints when it starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from model.artifacts.artifact import Artifact
+from server.run import describe
+from server.service import Service
+from server.settings import Settings
+
+
+def lines_at_start(**settings: object) -> list[str]:
+    service = Service(Settings.model_validate(settings))
+    try:
+        return describe(service, "ADDRESS")
+    finally:
+        service.close()
+
+
+def test_a_browser_opens_addresses_but_no_unix_sockets(artifact: Artifact, tmp_path: Path) -> None:
+    served, *_ = lines_at_start(artifact=artifact.path, home=tmp_path)
+    assert served.endswith("at ADDRESS - open it in a browser; Ctrl-C stops the server")
+    served, *_ = lines_at_start(artifact=artifact.path, home=tmp_path, uds=tmp_path / "socket")
+    assert served.endswith("at ADDRESS - Ctrl-C stops the server")
+
+
+def test_a_folder_to_sync_that_is_not_there_is_named(artifact: Artifact, tmp_path: Path) -> None:
+    """A disk that isn't mounted must not stop the server."""
+    folder = tmp_path / "photos"
+    warning = f"warning: there is no folder at {folder} (--sync-folder): POST /sync fails until there is one"
+    assert warning in lines_at_start(artifact=artifact.path, home=tmp_path, sync_folder=folder)
+    folder.mkdir()
+    assert warning not in lines_at_start(artifact=artifact.path, home=tmp_path, sync_folder=folder)
