@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import json
 import os
 import re
@@ -179,6 +180,24 @@ def test_grace_period_covers_requests(compose: dict[str, Any]) -> None:
     assert probe["periodSeconds"] * probe["failureThreshold"] < float(values["ALEXNET_DRAIN_SECONDS"])
     grace = float(compose["services"]["server"]["stop_grace_period"].removesuffix("s"))
     assert grace > shutdown
+
+
+def test_systemd_unit(tmp_path: Path) -> None:
+    unit = configparser.ConfigParser(interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    text = (DEPLOY / "systemd" / "alexnet-server.service").read_text()
+    unit.read_string(text)
+    service = unit["Service"]
+    assert float(service["TimeoutStopSec"]) > Settings.model_fields["shutdown_timeout"].default + 2 * CLOSE_SECONDS
+    named = {name.lower() for name in re.findall(r"ALEXNET_(\w+)", text)}
+    assert named <= set(Settings.model_fields)
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("no systemd here")
+    file = tmp_path / "alexnet-server.service"
+    file.write_text(text.replace("/opt/alexnet/bin/alexnet", sys.executable))  # it must exist
+    result = subprocess.run(["systemd-analyze", "verify", file], capture_output=True, text=True, check=False)
+    assert "alexnet-server.service" not in result.stderr, result.stderr
+    assert result.returncode == 0, result.stderr
 
 
 def test_metrics_exist(client: TestClient) -> None:
