@@ -200,6 +200,15 @@ def test_systemd_unit(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
 
 
+def test_nginx_takes_photos_and_removes_the_prefix() -> None:
+    """By itself it refuses more than 1 MB; an address without a path, also of a Unix socket, keeps the prefix."""
+    (location,) = re.findall(r"```nginx\n(.*?)```", (ROOT / "docs" / "operations.md").read_text(), re.DOTALL)
+    (megabytes,) = re.findall(r"client_max_body_size (\d+)m;", location)
+    assert int(megabytes) * 2**20 == Settings.model_fields["max_body_bytes"].default
+    addresses = re.findall(r"http://[^\s;]+", location)
+    assert addresses == ["http://127.0.0.1:8000/", "http://unix:/run/alexnet.sock:/"]
+
+
 def test_metrics_exist(client: TestClient) -> None:
     exported = set(re.findall(r"^# TYPE (alexnet_\w+)", client.get("/metrics").text, re.MULTILINE))
     files = [DEPLOY / "prometheus" / "alerts.yml", DEPLOY / "kubernetes" / "adapter-rule.yaml"]
