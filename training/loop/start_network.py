@@ -142,7 +142,8 @@ class _FeatureExtractor:
         self.network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.kept = float(np.prod([1 - layer.p for layer in initial.spec.output_layers if isinstance(layer, Dropout)]))
         self.loader = CropLoader(cache, device, torch.float32)
-        self.augmentation = Augmentation.create(config.recipe, cache.covariance, config.run.seed)
+        recipe = replace(config.recipe, network=initial.spec.config)  # the start's own, as where its mean is cropped
+        self.augmentation = Augmentation.create(recipe, cache.covariance, config.run.seed)
         self.bfloat16 = pick_precision(config.environment.precision, device) == "bfloat16"
 
     @torch.no_grad()

@@ -12,11 +12,14 @@ import torch
 from model.artifacts.artifact import Artifact
 from model.artifacts.weights import read_mean, read_weights
 from model.exceptions import TrainingError
+from model.network.export import run_torch
+from model.network.torch_module import AlexNet
 from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
 from training.data.cache import build_cache
 from training.data.folders import load_folder
 from training.default_start import MIN_SCRATCH_IMAGES
 from training.evaluation.baselines import LINEAR, NEAREST_NEIGHBOR, read_baselines
+from training.evaluation.linear_probe import LinearProbe
 from training.loop import start_network
 from training.loop.distributed import DistributedContext
 from training.loop.setup import fits_output_layer, set_up
@@ -53,6 +56,35 @@ def test_the_output_layer_names_the_validation_images(artifact: Artifact, few: P
     assert fitted.initial.origin.endswith("fc8 fitted to its features")
     for name, values in initial.weights.items():
         assert torch.equal(values, fitted.initial.weights[name]) == (not name.startswith("fc8")), name
+
+
+def test_the_output_layer_is_fitted_to_the_features_that_are_served(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of a network that subtracts the mean image's center from every crop, as one of the recipe source."""
+    dataset = load_folder(few)
+    network = NetworkOptions(hidden=16, channels=(4, 8, 8, 8, 8))
+    source = TrainConfig.create(RecipeOptions("source", initialization="he"), network, RunOptions(init_from="none"))
+    mean = np.random.default_rng(0).uniform(0, 255, (256, 256, 3)).astype(np.float32)
+    initial = replace(InitialState.create(source, dataset.labels), mean=mean)
+    assert initial.spec.config.mean == "center"
+    cache = build_cache(dataset, tmp_path).with_mean(mean)
+    computed = dict[str, np.ndarray]()
+
+    def keep_features(features: np.ndarray, *arguments: object) -> LinearProbe:
+        computed["train"] = features.copy()
+        return LinearProbe(np.zeros((3, 16), np.float32), np.zeros(3, np.float32), 0.0)
+
+    monkeypatch.setattr(start_network, "fit_linear_probe", keep_features)
+    monkeypatch.setattr(start_network, "draw_crops", lambda count, generator: np.tile([4, 0, 8], (count, 1)))
+    fit_output_layer(initial, create(few, tmp_path, tmp_path), dataset, cache, DEVICE)
+    served = AlexNet(initial.spec)
+    served.load_state_dict(initial.weights)
+    images = cache.images.read(cache.rows(dataset, "train"))
+    for place, crop in enumerate((4, 0, 8)):
+        _, features = run_torch(served, mean, images, (crop,))
+        expected = 0.5 * features  # dropout, in evaluation
+        np.testing.assert_allclose(computed["train"][place::3], expected, rtol=1e-4, atol=1e-4 * expected.max())
 
 
 def test_a_run_without_an_epoch_publishes_the_fitted_layer(artifact: Artifact, few: Path, tmp_path: Path) -> None:
