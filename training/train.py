@@ -92,9 +92,10 @@ def _published(trainer: Trainer, last: dict[str, Tensor]) -> tuple[dict[str, Ten
     """The weights to publish, `last` or those of the best epoch; and what the manifest says of them."""
     where = count_of(trainer.epoch, "epoch")
     where += f" and {count_of(trainer.step, 'step')} of the next" if trainer.step else ""
-    if trainer.config.environment.publish == "last":
+    no_epoch = not trainer.epoch and trainer.run.best_epoch() is None  # a run that was stopped in the first one
+    if trainer.config.environment.publish == "last" or no_epoch:
         trainer.context.log(f"publishing the weights after {where}")
-        return last, {"published_epoch": trainer.epoch}
+        return last, {"published_epoch": trainer.epoch, "published_steps": trainer.step}
     best = trainer.run.load_best()
     trainer.context.log(
         f"publishing the weights of epoch {best['epoch']}, of {where}: validation error {100 * best['error']:.2f} %"

@@ -188,19 +188,13 @@ def _first_screen(summary: Summary, config: TrainConfig, folder: Path) -> list[s
     sizes = ", ".join(f"{count:,} {split}" for split, count in summary.check.summary.splits.items())
     skipped = summary.check.summary.skipped
     start = training.get("initialized_from") or "nothing: initial weights were drawn at random"
-    length = f"{count_of(summary.epochs, 'epoch')} in {format_duration(summary.seconds)}"
-    published = training.get("published_epoch")
-    if not summary.epochs:
-        length = "no epoch: only the output layer was fitted"
-    elif published not in (None, summary.epochs):
-        length += f"; published: epoch {published}, the one with the lowest validation error"
     pairs = (
         ("Images", f"{summary.check.summary.num_used:,} used: {sizes}"),
         ("Skipped", describe_reasons(skipped) or "nothing"),
         ("Classes", f"{manifest.num_classes:,}, {_class_sizes(summary.check)}"),
         ("Started from", str(start)),
         ("Recipe", f"{config.recipe.name}, learning rate {config.recipe.learning_rate:g}"),
-        ("Trained", f"{length}; {training.get('precision', '')} on {training.get('device', '')}"),
+        ("Trained", f"{_length(summary, config)}; {training.get('precision', '')} on {training.get('device', '')}"),
         ("License", manifest.license),
         ("Folder", str(folder)),
     )
@@ -213,6 +207,19 @@ def _first_screen(summary: Summary, config: TrainConfig, folder: Path) -> list[s
         facts(pairs),
         *(paragraph(warning[:1].upper() + warning[1:], "warning") for warning in summary.check.warnings),
     ]
+
+
+def _length(summary: Summary, config: TrainConfig) -> str:
+    """How long the network was trained, and which of its epochs was published if that isn't the last one."""
+    if not config.recipe.has_epochs:
+        return "no epoch: only the output layer was fitted"
+    training = summary.artifact.manifest.training
+    length = f"{count_of(summary.epochs, 'epoch')} in {format_duration(summary.seconds)}"
+    if steps := training.get("published_steps"):
+        length += f", and {count_of(steps, 'step')} of the next"
+    elif training.get("published_epoch") not in (None, summary.epochs):
+        length += f"; published: epoch {training['published_epoch']}, the one with the lowest validation error"
+    return length
 
 
 def _class_sizes(check: DataCheck) -> str:

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from model.exceptions import StoppedError
 from model.runtime import OnnxModel
 from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig, TrainingDevice
 from training.evaluation.predictions import PREDICTIONS_FILE
-from training.loop.run_directory import RunDirectory
+from training.loop.run_directory import RunDirectory, resume_config
+from training.loop.trainer import Trainer
 from training.publish import calibrate, report
 from training.publish.export_run import combine_licenses
 from training.publish.report import REPORT, measuring_device, rewrite_report
@@ -52,6 +54,33 @@ def test_names_of_images_that_are_not_utf_8(few: Path, tmp_path: Path) -> None:
     assert os.fsencode(folder) in (finished.path / PREDICTIONS_FILE).read_bytes()
     (finished.path / REPORT).unlink()
     assert os.fsencode(folder) in rewrite_report(finished.path).read_bytes()
+
+
+def test_a_run_that_was_stopped_in_its_first_epoch_is_published(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the message of the stop says, also with `--publish best`; nothing calls it a run that only fitted a layer."""
+    config = TrainConfig.create(
+        RecipeOptions(epochs=1, batch_size=8),
+        NetworkOptions(hidden=8, channels=(4, 8, 8, 8, 8)),
+        RunOptions("few"),
+        Environment(str(few), home=tmp_path, device="cpu", precision="float32", crops=1, publish="best"),
+    )
+    begin_step = Trainer._begin_step
+
+    def stop_in_the_second_step(trainer: Trainer, step: int) -> bool:
+        trainer.stop.requested = step == 1
+        return begin_step(trainer, step)
+
+    monkeypatch.setattr(Trainer, "_begin_step", stop_in_the_second_step)
+    with pytest.raises(StoppedError, match=r"after 2 steps of epoch 1; .* publish it as it is with --finish"):
+        train_run(config)
+    (run,) = (tmp_path / "runs").iterdir()
+    finished = train_run(resume_config(run, config.environment, set()), run, finish=True)
+    assert finished is not None
+    training = finished.artifact.manifest.training
+    assert (training["epochs"], training["published_epoch"], training["published_steps"]) == (0, 0, 2)
+    assert "<dd>0 epochs in 0 s, and 2 steps of the next; " in (run / REPORT).read_text()
 
 
 @pytest.mark.parametrize(("device", "used"), [("cpu", "cpu"), ("auto", "auto"), ("cuda", "auto")])
