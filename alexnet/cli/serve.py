@@ -47,6 +47,8 @@ def run_server(config: Path | None, open_page: bool, **flags: Any) -> None:
         settings = run.load_settings(config, given)
     except ValidationError as error:
         raise _explain(error, given) from None
+    if open_page and settings.uds:
+        raise typer.BadParameter("no browser can open a Unix socket: leave out --open or --uds", param_hint="--open")
     run.serve(settings, typer.echo, open_in_browser if open_page else None)
 
 

@@ -51,6 +51,7 @@ def failure_of(*words: str) -> tuple[str, int]:
         (["train", "--epochs", "abc"], "invalid value for '--epochs': ", "alexnet train"),
         (["codes", "train", "--bits", "7"], "invalid value for '--bits': ", "alexnet codes train"),
         (["serve", "--threads", "0"], "invalid value for --threads: '0': ", "alexnet serve"),
+        (["serve", "--open", "--uds", "s"], "invalid value for --open: no browser can open a Unix", "alexnet serve"),
         (["serve", "--log-level", "loud"], "invalid value for '--log-level': 'loud' is not one of", "alexnet serve"),
     ],
 )
