@@ -38,7 +38,7 @@ def test_a_file_with_a_mistake(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "meant"), [("KEY", "KEYS"), ("ALLOWED_HOST", "ALLOWED_HOSTS"), ("PROT", "PORT"), ("CONFG", "CONFIG")]
+    ("variable", "meant"), [("KEY", "KEYS"), ("ALLOWED_HOST", "ALLOWED_HOSTS"), ("PROT", "PORT"), ("CONFIGS", "CONFIG")]
 )
 def test_a_misspelled_variable(monkeypatch: pytest.MonkeyPatch, variable: str, meant: str) -> None:
     """Without a word the server would need no key."""
