@@ -17,6 +17,7 @@ from alexnet.cli.options import (
     HomeOption,
     MaxPixelsOption,
 )
+from model.images.limits import ImageLimits
 
 
 def calibrate(
@@ -40,7 +41,6 @@ def calibrate(
     was trained on. The result is the next version of the artifact, with the same weights. `alexnet train` does this for
     every network.
     """
-    from model.images.limits import ImageLimits
     from training.publish.calibrate import calibrate_artifact
 
     path = artifact or home / "artifacts"

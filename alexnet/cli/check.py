@@ -20,6 +20,7 @@ from alexnet.cli.options import (
     SeedOption,
 )
 from alexnet.cli.output import log_to_stderr, print_json
+from model.images.limits import ImageLimits
 
 if TYPE_CHECKING:
     from training.data.data_check import DataCheck
@@ -68,7 +69,6 @@ def _check(
     data: str, archive: Path | None, exclude: Sequence[str], seed: int, max_pixels: int, artifact: Path | None
 ) -> DataCheck:
     from model.artifacts.artifact import load
-    from model.images.limits import ImageLimits
     from training.data.data_check import check_data
     from training.data.loading import load_dataset
     from training.default_start import default_contract

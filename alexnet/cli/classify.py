@@ -25,6 +25,7 @@ from alexnet.cli.options import (
     load_artifact_while_importing,
 )
 from alexnet.cli.output import choose_format
+from model.images.limits import ImageLimits
 from model.plurals import count_of
 
 if TYPE_CHECKING:
@@ -64,7 +65,6 @@ def classify(
     form = choose_format(as_json, as_jsonl, as_csv)
     loaded = load_artifact_while_importing("alexnet.classification", artifact, home, precision)
     from alexnet.classification import classify_files
-    from model.images.limits import ImageLimits
 
     def classify_all(names: Sequence[str]) -> Iterable[Result]:
         for name, result in classify_files(names, loaded, top, int(crops), device, ImageLimits(max_pixels)):

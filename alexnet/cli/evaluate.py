@@ -25,6 +25,7 @@ from alexnet.cli.options import (
 )
 from alexnet.cli.output import log_to_stderr, print_json
 from model.exceptions import InvalidRequestError
+from model.images.limits import ImageLimits
 from model.shell_command import option_name
 
 if TYPE_CHECKING:
@@ -79,20 +80,17 @@ def evaluate(
     are averaged (section 6 of the paper: 5 CNNs, 7 CNNs).
     """
     _check_options(context)
-    from model.images.limits import ImageLimits
-    from training.evaluation.ensemble import evaluate_ensemble, evaluate_on_imagenet
-    from training.evaluation.fisher import evaluate_fisher
+    from training.evaluation import ensemble, fisher
 
     limits, excluded = ImageLimits(max_pixels), exclude or ()
+    paths = artifact or ([artifact_path(None, home)] if baseline is None else [])
     with log_to_stderr(as_json):
         if baseline is not None:
-            measured = evaluate_fisher(data or "", split, archive, typer.echo, exclude=excluded, limits=limits)
+            measured = fisher.evaluate_fisher(data or "", split, archive, typer.echo, exclude=excluded, limits=limits)
         elif imagenet_val is not None:
-            paths = artifact or [artifact_path(None, home)]
-            measured = evaluate_on_imagenet(paths, imagenet_val, device, precision, output, limits)
+            measured = ensemble.evaluate_on_imagenet(paths, imagenet_val, device, precision, output, limits)
         else:
-            paths = artifact or [artifact_path(None, home)]
-            measured = evaluate_ensemble(
+            measured = ensemble.evaluate_ensemble(
                 paths, data or "", split, archive, weighted, device, precision, typer.echo, output, excluded, limits
             )
     _print(measured, as_json)

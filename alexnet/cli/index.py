@@ -34,6 +34,7 @@ from alexnet.cli.options import (
 from alexnet.cli.output import ResultPrinter, choose_format, log_to_stderr, print_json
 from model.datasets.names import show_path
 from model.exceptions import IndexStoreError, InvalidRequestError, UnknownImageError
+from model.images.limits import ImageLimits
 from model.plurals import count_of
 
 IdsArgument = Annotated[
@@ -83,7 +84,6 @@ def add(
     from alexnet.indexing import IndexingOptions, index_dataset
     from index.backends import IndexUri
     from index.shards import Shard
-    from model.images.limits import ImageLimits
 
     loaded, part = load_artifact(artifact, home, precision), Shard.parse(shard) if shard else None
     uri = index_uri(index, loaded, home)
@@ -122,7 +122,6 @@ def sync(
     gone stay in the index unless --prune is given, and can be restored until the index is compacted.
     """
     from alexnet.indexing import SyncOptions, sync_data
-    from model.images.limits import ImageLimits
 
     loaded = load_artifact(artifact, home, precision)
     uri = index_uri(index, loaded, home)

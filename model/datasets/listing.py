@@ -122,10 +122,11 @@ class Summary:
         num_skipped = sum(self.skipped.values())
         reasons = describe_reasons(self.skipped)
         splits = ", ".join(f"{count:,} {split}" for split, count in self.splits.items())
+        classes = count_of(self.classes, "class", "classes") if self.classes else "no labels"
         lines = [
             f"{self.name}: {self.num_found:,} found, {self.num_used:,} {'used' if self.are_read else 'to read'}, "
             f"{num_skipped:,} skipped" + (f" ({reasons})" if reasons else ""),
-            f"  {count_of(self.classes, 'class', 'classes') if self.classes else 'no labels'}" + (f"; {splits}" if splits else ""),
+            f"  {classes}" + (f"; {splits}" if splits else ""),
             *(f"  {note}" for note in self.notes[:MAX_NOTES_SHOWN]),
         ]
         if len(self.notes) > MAX_NOTES_SHOWN:

@@ -118,6 +118,16 @@ def test_version() -> None:
     assert invoke("--version") == invoke("-V") == f"alexnet-server {version('alexnet-server')}\n"
 
 
+def test_names_that_the_terminal_can_not_show(tmp_path: Path) -> None:
+    terminal = {"PYTHONIOENCODING": "iso-8859-1"}
+    (tmp_path / "机").mkdir()
+    done = subprocess.run(
+        [ALEXNET, "check", "--data", tmp_path / "机"], env=os.environ | terminal, capture_output=True, check=False
+    )
+    assert rb"\u673a" in done.stdout + done.stderr
+    assert b"Traceback" not in done.stderr
+
+
 def test_help_imports_little() -> None:
     """`alexnet --help` answers at once, although commands use large packages."""
     code = (
