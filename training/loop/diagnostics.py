@@ -74,12 +74,12 @@ def large_batch_warning(batch_size: int) -> str | None:
 
 
 def competition_warning(recipe: Recipe, num_sources: int) -> str | None:
-    """A warning if images are to compete within their source, and all are of one."""
+    """A warning if images are to compete within their source, and the classes of all do."""
     if not recipe.competition or num_sources > 1:
         return None
     return (
-        f"warning: recipe {recipe.name} has images compete within their source, but all are of one: it has no effect "
-        "without a column source in the table, or subfolders of the classes"
+        f"warning: recipe {recipe.name} has images compete within their source: it has no effect without sources that "
+        "several classes have images of, in a column source of the table or as subfolders of the classes"
     )
 
 

@@ -12,13 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.augment import COMPETITION_STREAM, hash_uniform
+from training.data.shortcuts import use_sources
 
 
 class Competition:
     """Which classes compete for an image, reproducible from (seed, epoch, image).
 
     `sources`: of all images of the dataset, "" where unknown. `labels`: their classes. `rows`: the training images;
-    a class belongs to the sources that it has training images of. `share`: of the images this applies to.
+    a class belongs to the sources that it has training images of. Where no source has images of several classes, they
+    are kinds within the classes, and all classes compete. `share`: of the images this applies to.
     """
 
     def __init__(
@@ -30,7 +32,8 @@ class Competition:
         share: float,
         seed: int,
     ) -> None:
-        names = sorted({sources[row] for row in rows})
+        own = [sources[row] for row in rows]
+        names = sorted(set(own)) if use_sources(own, labels[rows]) else [""]
         number_of = {name: number for number, name in enumerate(names)}
         self.num_sources = len(names)
         self._numbers = np.array([number_of.get(source, 0) for source in sources])

@@ -94,3 +94,11 @@ def test_images_compete_within_their_source() -> None:
     many = np.tile(rows, 1)
     shares = [Competition(sources, labels, train, 4, 0.25, seed).excluded(0, many) for seed in range(400)]
     assert 0.2 < np.mean([share is not None and share[0].any() for share in shares]) < 0.3
+
+
+def test_kinds_within_a_class_are_no_sources() -> None:
+    """As in cat/siamese and dog/poodle: an image would compete with no other class, and teach nothing."""
+    labels, rows = np.array([0, 0, 1, 1]), np.arange(4)
+    competition = Competition(["siamese", "persian", "poodle", ""], labels, rows, 2, 1.0, 0)
+    assert competition.excluded(0, rows) is None
+    assert competition.num_sources == 1
