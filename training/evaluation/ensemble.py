@@ -17,6 +17,7 @@ from model.pretrained.specs import VALIDATION
 from model.runtime import OnnxModel
 from training.data import imagenet
 from training.data.archives import NAMED_DATASETS
+from training.data.data_check import leave_out_copies
 from training.data.datasets import Dataset, Example, count_left_out
 from training.data.loading import load_dataset
 from training.evaluation.evaluate import decode_batches, predict
@@ -59,6 +60,8 @@ def evaluate_ensemble(
     splits = dataset.splits() | {"all": dataset.examples}
     if split not in splits:
         raise InvalidRequestError(f"unknown --split {split!r}: choose one of {', '.join(splits)}")
+    if not splits[split]:
+        raise InvalidRequestError(f"{data} has no {split} images: choose --split {dataset.held_out_split}, or all")
     for member in members:
         check_same_split(member, dataset, data, split, ", or measure on every image of it with --split all")
     weights = _equal_weights(members)
@@ -67,7 +70,9 @@ def evaluate_ensemble(
             raise InvalidRequestError(
                 f"weights are chosen on the validation split, so --weighted cannot measure on --split {split}"
             )
-        validation = [_predict(member, dataset.validation, device, limits) for member in members]
+        training, contract = members[0].manifest.training, members[0].image_contract
+        held_out = leave_out_copies(dataset, training, contract, limits, log).validation
+        validation = [_predict(member, held_out, device, limits) for member in members]
         weights = search_weights(np.stack([p.best for p in validation]), validation[0].labels)
         log("weights: " + ", ".join(f"{w:.3f} {m.path}" for w, m in zip(weights, members, strict=True)))
     title = f"{dataset.split_description}, {split}"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from model.artifacts.artifact import Artifact
+from model.artifacts.artifact import MANIFEST, Artifact
 from model.exceptions import DatasetError, InvalidRequestError
 from training.data.datasets import count_left_out
 from training.data.loading import load_dataset
@@ -76,3 +77,27 @@ def test_what_training_left_out_and_is_measured_is_counted(artifact: Artifact, i
     assert count_left_out(manifest.training, examples, "validation") == 0
     assert count_left_out(fewer, examples, "validation") == 2
     assert count_left_out({}, examples, "validation") == 0
+
+
+def test_weights_are_not_chosen_on_copies_of_test_images(artifact: Artifact, few: Path, tmp_path: Path) -> None:
+    """As training, calibration and quantization leave them out; and a split without images is said."""
+    data = tmp_path / "data"
+    for kind in sorted(few.iterdir()):
+        for number, file in enumerate(sorted(kind.iterdir())):
+            split = ("train", "validation", "test")[number % 3]
+            (data / split / kind.name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, data / split / kind.name)
+    copied = next((data / "test").rglob("*.jpg"))
+    shutil.copy(copied, data / "validation" / copied.parent.name / "copy.jpg")
+    dataset, said = load_dataset(str(data)), list[str]()
+    images = {split: len(examples) for split, examples in dataset.splits().items()}
+    images["validation"] -= 1
+    training = {"split_sha256": dataset.split_sha256(), "images": images}
+    member = Path(shutil.copytree(artifact.path, tmp_path / "member"))
+    manifest = artifact.manifest.model_copy(update={"training": artifact.manifest.training | training})
+    (member / MANIFEST).write_text(manifest.model_dump_json())
+    evaluate_ensemble([member] * 2, str(data), "test", None, True, "cpu", "float32", said.append)
+    assert "left out as in training: 1 copy of a held-out image" in said
+    shutil.rmtree(data / "test")
+    with pytest.raises(InvalidRequestError, match="has no test images: choose --split validation, or all"):
+        evaluate_ensemble([member], str(data), "test", None, False, "cpu", "float32", print)
