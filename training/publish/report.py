@@ -115,6 +115,17 @@ def rewrite_report(run: Path, artifact: Path | None = None) -> Path:
     dataset = open_dataset(config)
     if loaded.labels != dataset.labels:
         raise DatasetError(f"the classes of {environment.data} differ from those of {loaded.path}")
+    if loaded.manifest.training.get("split_sha256", dataset.split_sha256()) != dataset.split_sha256():
+        raise DatasetError(
+            f"{environment.data} is split differently than in the training of {loaded.path}, which may have seen the "
+            "images that would be measured: files were added or removed, or it is the network of another run; measure "
+            "it with `alexnet evaluate`"
+        )
+    if loaded.image_contract != config.run.image_contract:
+        raise DatasetError(
+            f"{loaded.path} reads images in another way than the run in {run} ({loaded.image_contract.name}, "
+            f"{config.run.image_contract.name}): measure it with `alexnet evaluate`"
+        )
     cache = open_cache(config, dataset)
     model = OnnxModel(loaded.network, measuring_device(environment.device))
     predictions = predict_split(model, dataset, cache, dataset.held_out_split, environment.crops == 10)

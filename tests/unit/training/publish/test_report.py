@@ -20,6 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from model.artifacts.artifact import Artifact
 from model.artifacts.history import HISTORY, Epoch, read_history
 from model.artifacts.intervals import format_interval
+from model.exceptions import DatasetError
 from training.evaluation.baselines import HOG
 from training.loop.metrics import METRICS, MetricsLog, read_metrics
 from training.optim.range_test import find_rate
@@ -34,7 +35,7 @@ def run(artifact: Artifact) -> Path:
     return run
 
 
-def copy_run(run: Path, images: Path, home: Path, **changes: str) -> Path:
+def copy_run(run: Path, images: Path, home: Path, **changes: str | int) -> Path:
     """A copy of a run in `home`, with changes to its options, whose report can be written again."""
     copy = Path(shutil.copytree(run, home / "run"))
     config = json.loads((copy / "config.json").read_text())
@@ -68,15 +69,18 @@ def test_a_report_is_rewritten_with_the_split_of_its_run(
     run: Path, artifact: Artifact, images: Path, tmp_path: Path
 ) -> None:
     copy = copy_run(run, images, tmp_path, split="half")
-    rewrite_report(copy, artifact.path)
+    other = Path(shutil.copytree(artifact.path, tmp_path / "other"))
+    manifest = json.loads((other / "manifest.json").read_text())
+    del manifest["training"]["split_sha256"]  # it would be of this run
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    rewrite_report(copy, other)
     with (copy / "predictions.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 45  # of 90
     assert "as the network sees them: the center square.</p>" in (copy / "report.html").read_text()
-    coarse = Path(shutil.copytree(artifact.path, tmp_path / "coarse"))
-    manifest = json.loads((coarse / "manifest.json").read_text())
     manifest["image_contract"] += "-detail-48"
-    (coarse / "manifest.json").write_text(json.dumps(manifest))
-    rewrite_report(copy, coarse)
+    (other / "manifest.json").write_text(json.dumps(manifest))
+    copy = copy_run(run, images, tmp_path / "coarse", detail=48)
+    rewrite_report(copy, other)
     assert "the center square, reduced to 48 pixels and enlarged again." in (copy / "report.html").read_text()
 
 
@@ -255,3 +259,14 @@ def test_the_artifact_carries_its_history(run: Path, artifact: Artifact) -> None
 def test_an_artifact_without_a_history(artifact: Artifact) -> None:
     files = {name: file for name, file in artifact.manifest.files.items() if name != HISTORY}
     assert read_history(replace(artifact, manifest=artifact.manifest.model_copy(update={"files": files}))) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [({"seed": 1}, "is split differently than in the training"), ({"detail": 48}, "reads images in another way")],
+)
+def test_images_that_the_network_may_have_seen_or_sees_otherwise_are_not_measured(
+    run: Path, artifact: Artifact, images: Path, tmp_path: Path, changes: dict[str, int], reason: str
+) -> None:
+    with pytest.raises(DatasetError, match=reason):
+        rewrite_report(copy_run(run, images, tmp_path, **changes), artifact.path)
