@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, field, fields, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from model.images.contract import ImageContract
 from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.network.registry import build_spec
 from model.network.spec import ActivationFunction, InitScheme, NetworkConfig
+from model.shell_command import option_name
 from training.data.splits import SplitMethod
 from training.recipes import STRICT, Recipe, get_recipe, with_augmentations
 
@@ -84,6 +86,10 @@ class RecipeOptions:
 
         `is_fine_tuning`: whether the run starts from a trained network.
         """
+        numbers = {name: value for name, value in _changes(self).items() if isinstance(value, float)}
+        for name, value in (numbers | {"minutes": self.minutes or 0.0}).items():
+            if not math.isfinite(value):
+                raise TrainingError(f"invalid {option_name(name)} {value}: it must be a finite number")
         if self.epochs is not None and self.minutes is not None:
             raise TrainingError("--epochs and --minutes exclude each other: choose one")
         default = FINE_TUNE if is_fine_tuning else "small"

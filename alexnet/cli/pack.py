@@ -21,6 +21,8 @@ def pack(
     density: Annotated[
         float | None,
         typer.Option(
+            min=0.001,
+            max=1,
             metavar="X",
             help="Share of the weights of fc6 and fc7 to keep (without it: 0.12, or what the recipe kept).",
             show_default=False,
@@ -29,13 +31,14 @@ def pack(
     epochs: Annotated[
         int | None,
         typer.Option(
+            min=0,
             metavar="N",
             help="Epochs of training after pruning; a quarter as many follow at a tenth of the learning rate (without "
             "it: 8, or none if the recipe pruned).",
             show_default=False,
         ),
     ] = None,
-    learning_rate: Annotated[float, typer.Option(metavar="X", help="Learning rate after pruning.")] = 0.001,
+    learning_rate: Annotated[float, typer.Option(min=0, metavar="X", help="Learning rate after pruning.")] = 0.001,
 ) -> None:
     """Prune a network and pack it into a few megabytes.
 

@@ -48,6 +48,7 @@ def pack_run(
     from the beginning again. Raises AlexNetError.
     """
     config = RunDirectory(run).read_config()
+    output.mkdir(parents=True, exist_ok=True)  # before the training, which would be lost
     context = DistributedContext(torch.device(pick_device(config.environment.device)))
     sparse = config.recipe.pruning is not None and density is None
     epochs = (0 if sparse else EPOCHS) if epochs is None else epochs
@@ -62,7 +63,6 @@ def pack_run(
         for rate, num_epochs in phases:
             trainer = fine_tune(trained, packing, state, rate, num_epochs)
             state = trainer.state()
-        output.mkdir(parents=True, exist_ok=True)
         note = {
             "packing": {
                 "density": {

@@ -118,3 +118,11 @@ def test_a_run_is_packed(few: Path, tmp_path: Path) -> None:
     assert artifact.manifest.training["packing"]["density"] == {"fc6": 0.25, "fc7": 0.25}
     assert lines[-1].startswith(f"packed: {packed / PACKED}, ")
     assert np.isfinite([m.top1_error for m in artifact.manifest.measurements]).all()
+
+
+def test_what_can_not_be_written_is_refused_before_the_training(few: Path, tmp_path: Path) -> None:
+    config = TrainConfig.create(environment=Environment(str(few), home=tmp_path, device="cpu"))
+    RunDirectory(tmp_path).write_config(config)
+    (tmp_path / "output").touch()
+    with pytest.raises(FileExistsError):
+        pack_run(tmp_path, tmp_path / "output", None, None, 0.001, print)
