@@ -81,8 +81,8 @@ def _write_triton(artifact: Artifact, target: Path) -> None:
         folder = target / name
         (folder / "1").mkdir(parents=True)
         onnx.save(_with_fixed_crops(onnx.load(str(artifact.network)), crops), str(folder / "1" / "model.onnx"))
-        (folder / "config.pbtxt").write_text(_triton_config(artifact, name))
-        (folder / "labels.txt").write_text("".join(f"{label.name}\n" for label in artifact.labels))
+        (folder / "config.pbtxt").write_text(_triton_config(artifact, name), "utf-8")
+        (folder / "labels.txt").write_text("".join(f"{label.name}\n" for label in artifact.labels), "utf-8")
     shutil.copy(artifact.path / MANIFEST, target / artifact.manifest.name)
 
 

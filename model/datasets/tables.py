@@ -76,8 +76,9 @@ def read_table(path: Path, exclude: Sequence[str] = ()) -> Listing:
             skipped.append(located)
             continue
         entry = ListedImage(located, row.label, row.split, row.group, row.attribution)
-        if located in entries:
-            first_line, first = entries[located]
+        place = os.path.abspath(located)  # noqa: PTH100  # a table may have relative paths and absolute ones
+        if place in entries:
+            first_line, first = entries[place]
             if (first.label, first.split) != (entry.label, entry.split):
                 raise DatasetError(
                     f"lines {first_line} and {row.line} of {path} give {show_path(located)} different labels or "
@@ -85,7 +86,7 @@ def read_table(path: Path, exclude: Sequence[str] = ()) -> Listing:
                 )
             skipped.append(Skipped(located, "listed twice"))
         else:
-            entries[located] = row.line, entry
+            entries[place] = row.line, entry
     if not entries:
         raise _no_images_error(path, skipped, finder.first_missing)
     ids = {entry.label for _, entry in entries.values() if entry.label is not None}

@@ -108,7 +108,7 @@ def build_cache(
             progress = _Progress(progress.path)
             images.resume(0)
         _decode_rest(len(examples), num_train, decode, images, traits, progress)
-    _list_unreadable(dataset, progress.skipped, folder)
+        _list_unreadable(dataset, progress.skipped, folder)  # all processes of a run write the same file
     _check(dataset, progress.skipped)
     copies = find_copies(dataset, traits, drop_near_duplicates)
     skipped = progress.skipped | dict(copies.left_out)

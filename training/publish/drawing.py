@@ -32,6 +32,8 @@ def draw_figures(path: Path, data: str, archive: Path | None, output: Path, max_
     batches = list(decode_batches(examples, artifact.image_contract))
     images = [image for batch in batches for image in batch.images]
     labels = [int(label) for batch in batches for label in batch.labels]
+    if not images:
+        raise DatasetError(f"none of the {len(examples):,} images drawn from {data} can be decoded")
     probabilities, _ = OnnxModel(artifact.network).run(np.stack(images), TEN_CROP)
     kernels = read_kernels(artifact)
     if kernels is None:

@@ -64,7 +64,7 @@ def export_and_publish(
         calibration = calibrate(folder, train, validation, fitted_on, contract, ten_crop, device=device, limits=limits)
         with open_with_logits(folder / NETWORK, device) as model:
             measured.append(predict_split(model, dataset, cache, split, ten_crop, calibration.temperature))
-        (folder / HISTORY).write_text(_history(trainer, measured[0], split).model_dump_json() + "\n")
+        (folder / HISTORY).write_text(_history(trainer, measured[0], split).model_dump_json() + "\n", "utf-8")
         return Manifest(
             name=config.run.name,
             version=1,

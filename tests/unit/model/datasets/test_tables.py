@@ -174,3 +174,13 @@ def test_an_encoding_that_is_not_what_it_begins_as(folder: Path) -> None:
 def test_a_column_that_is_nearly_one_is_named(folder: Path) -> None:
     listing = read_images(write(folder, "path,label,spilt,weight\np/1.png,cat,train,3\n"))
     assert listing.notes == ("columns that weren't used: spilt (did you mean split?), weight",)
+
+
+def test_relative_and_absolute_paths_of_one_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    absolute = folder / "p" / "1.png"
+    listing = read_images(write(Path(), f"path,label\np/1.png,cat\np/2.png,dog\n{absolute},cat\n"))
+    assert len(listing.entries) == 2
+    assert [entry.reason for entry in listing.skipped] == ["listed twice"]
+    with pytest.raises(DatasetError, match="different labels or splits"):
+        read_images(write(Path(), f"path,label\np/1.png,cat\n{absolute},dog\n"))

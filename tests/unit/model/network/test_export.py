@@ -158,3 +158,16 @@ def test_a_refused_export_leaves_no_file(exported: Exported, tmp_path: Path, mon
     with pytest.raises(ExportError):
         export(exported[0], exported[1], tmp_path / "network.onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_features_may_all_be_negative(tmp_path: Path) -> None:
+    """After tanh: they were compared as if all were almost 0, and the export was refused."""
+    network = AlexNet(build_spec(NetworkConfig(num_classes=3, hidden=8, channels=(4,) * 5, activation="tanh")))
+    initialize(network, "he", 0)
+    with torch.no_grad():
+        network.get_parameter("fc7.weight").mul_(0.1)
+        network.get_parameter("fc7.bias").fill_(-0.5)
+    mean = np.full((256, 256, 3), 128, np.float32)
+    export(network, mean, tmp_path / "network.onnx")
+    images = np.random.default_rng(0).integers(0, 256, (1, 256, 256, 3), np.uint8)
+    assert OnnxModel(tmp_path / "network.onnx", "cpu").features(images, CENTER_CROP).max() < 0

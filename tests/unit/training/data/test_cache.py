@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
+from filelock import FileLock, Timeout
 from PIL import Image
 
 from model.exceptions import DatasetError
@@ -172,3 +174,21 @@ def test_a_lost_or_cut_store_is_made_again(images: Path, tmp_path: Path) -> None
     ):
         damage()
         np.testing.assert_array_equal(image_cache.build_cache(dataset, tmp_path).images.read(rows), whole)
+
+
+def test_the_list_of_unreadable_files_is_written_in_the_lock(
+    few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All processes of a run write it: at once, one would move the temporary file of another."""
+    folder = Path(shutil.copytree(few, tmp_path / "few"))
+    (folder / "circles" / "damaged.jpg").write_bytes(b"\xff\xd8\xff")
+    locked = list[bool]()
+
+    def write(listing: Path, skipped: object) -> None:
+        with pytest.raises(Timeout):
+            FileLock(listing.with_name("lock")).acquire(timeout=0)
+        locked.append(True)
+
+    monkeypatch.setattr(image_cache, "write_skipped", write)
+    image_cache.build_cache(load_folder(folder), tmp_path / "cache")
+    assert locked == [True]

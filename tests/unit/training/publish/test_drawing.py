@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from model.artifacts.artifact import Artifact
+from model.exceptions import DatasetError
+from training.publish.drawing import draw_figures
 
 ALEXNET = Path(sys.executable).parent / "alexnet"
 
@@ -28,3 +31,12 @@ def test_an_artifact_in_images(artifact: Artifact, images: Path, few: Path, tmp_
     other = Path(shutil.copytree(few, tmp_path / "other"))
     shutil.copytree(few / "circles", other / "fourth class")
     assert "error: " in run("draw", "--artifact", artifact.path, "--data", other, "--output", tmp_path).stderr
+
+
+def test_images_that_can_not_be_decoded(artifact: Artifact, tmp_path: Path) -> None:
+    for number in range(12):
+        file = tmp_path / "data" / artifact.labels[number % 3].id / f"{number}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"\xff\xd8\xff" + bytes([number]))
+    with pytest.raises(DatasetError, match=r"none of the 3 images drawn from .* can be decoded"):
+        draw_figures(artifact.path, str(tmp_path / "data"), None, tmp_path, 5, 0)
