@@ -199,6 +199,7 @@ def test_options_that_need_an_epoch(
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 @pytest.mark.parametrize("name", ["minutes", "learning_rate", "weight_decay", "pca_color_std", "warmup"])
 def test_numbers_that_are_not_finite_are_refused(name: str, number: float) -> None:
-    """The command line takes nan for a number in any range; minutes of it published a network without a step."""
+    """The command line takes infinite ones where there is no maximum, and Python any: minutes of nan published a
+    network without a step."""
     with pytest.raises(TrainingError, match=f"invalid --{name.replace('_', '-')} {number}: it must be a finite number"):
         RecipeOptions(**{name: number}).resolve()  # type: ignore[arg-type]

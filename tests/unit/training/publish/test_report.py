@@ -21,6 +21,7 @@ from model.artifacts.artifact import Artifact
 from model.artifacts.history import HISTORY, Epoch, read_history
 from model.artifacts.intervals import format_interval
 from model.exceptions import DatasetError
+from training.data.loading import load_dataset
 from training.evaluation.baselines import HOG
 from training.loop.metrics import METRICS, MetricsLog, read_metrics
 from training.optim.range_test import find_rate
@@ -53,6 +54,7 @@ def test_the_report_stands_alone(run: Path, artifact: Artifact) -> None:
     assert headings[:3] == ["Next", "Errors", "Was training worth it?"]
     assert {"12 held-out images", "Classes", "Confusions", "Training", "Images"} <= set(headings)
     shown = page.replace("&nbsp;", " ")
+    assert "as the network sees them: the center square.</p>" in page
     for measurement in artifact.manifest.measurements:
         assert f"{100 * measurement.top1_error:.1f} % ({format_interval(measurement.top1_interval)})" in shown
     assert "top-5 error" not in page  # there are three classes
@@ -68,19 +70,15 @@ def test_the_report_stands_alone(run: Path, artifact: Artifact) -> None:
 def test_a_report_is_rewritten_with_the_split_of_its_run(
     run: Path, artifact: Artifact, images: Path, tmp_path: Path
 ) -> None:
-    copy = copy_run(run, images, tmp_path, split="half")
-    other = Path(shutil.copytree(artifact.path, tmp_path / "other"))
-    manifest = json.loads((other / "manifest.json").read_text())
-    del manifest["training"]["split_sha256"]  # it would be of this run
-    (other / "manifest.json").write_text(json.dumps(manifest))
-    rewrite_report(copy, other)
+    copy = copy_run(run, images, tmp_path, split="half", detail=48)
+    coarse = Path(shutil.copytree(artifact.path, tmp_path / "coarse"))
+    manifest = json.loads((coarse / "manifest.json").read_text())
+    manifest["image_contract"] += "-detail-48"
+    manifest["training"]["split_sha256"] = load_dataset(str(images), split="half").split_sha256()
+    (coarse / "manifest.json").write_text(json.dumps(manifest))
+    rewrite_report(copy, coarse)
     with (copy / "predictions.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 45  # of 90
-    assert "as the network sees them: the center square.</p>" in (copy / "report.html").read_text()
-    manifest["image_contract"] += "-detail-48"
-    (other / "manifest.json").write_text(json.dumps(manifest))
-    copy = copy_run(run, images, tmp_path / "coarse", detail=48)
-    rewrite_report(copy, other)
     assert "the center square, reduced to 48 pixels and enlarged again." in (copy / "report.html").read_text()
 
 
