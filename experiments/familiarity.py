@@ -39,7 +39,7 @@ from model.images.preprocess import decode_image
 from model.runtime import OnnxModel
 from training.data.datasets import Example
 from training.data.loading import load_dataset
-from training.evaluation.ensemble import check_training_data, load_training_dataset
+from training.data.training_data import check_training_data, load_training_dataset
 from training.evaluation.evaluate import decode_batches
 from training.publish.calibrate import draw_evenly, open_with_logits
 

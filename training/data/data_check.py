@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from model.datasets.listing import Skipped, Summary, count_reasons, describe_reasons
+from model.datasets.listing import Skipped, Summary
 from model.datasets.names import SPLITS
 from model.exceptions import DatasetError
 from model.images.contract import DEFAULT_CONTRACT, ImageContract
@@ -25,8 +25,8 @@ from training.data.data_warnings import (
     size_warnings,
     without_images_warning,
 )
-from training.data.datasets import Dataset, Example, count_left_out
-from training.data.refusals import NEAR_COPIES, find_refusals
+from training.data.datasets import Dataset, Example
+from training.data.refusals import find_refusals
 from training.data.shortcuts import Shortcuts, find_shortcuts, use_sources
 from training.data.traits import TRAITS, Traits, count_warning_bits, decode_with_traits, is_decoded
 
@@ -114,32 +114,6 @@ def scan(
         else:
             traits[place] = result[1]
     return traits, skipped
-
-
-def leave_out_copies(
-    dataset: Dataset,
-    training: Mapping[str, Any],
-    contract: ImageContract,
-    limits: ImageLimits,
-    log: Callable[[str], None],
-) -> Dataset:
-    """The data set of a network without the copies that its training left out, of which its manifest says `training`.
-
-    The images are decoded only if training images or validation images were left out.
-    """
-    parts = {"train": dataset.train, "validation": dataset.validation}
-    if all(count_left_out(training, part, split) <= 0 for split, part in parts.items()):
-        return dataset
-    traits, _ = scan(dataset.examples, contract, limits)
-    drop_near = NEAR_COPIES in training.get("data", {}).get("skipped", {})
-    left_out = find_copies(dataset, traits, drop_near).left_out
-    if left_out:
-        log(f"left out as in training: {describe_reasons(count_reasons(list(left_out.values())))}")
-    train, validation = (
-        tuple(example for place, example in enumerate(part, start) if place not in left_out)
-        for part, start in zip(parts.values(), (0, len(dataset.train)), strict=True)
-    )
-    return replace(dataset, train=train, validation=validation, skipped=(*dataset.skipped, *left_out.values()))
 
 
 def check_images(dataset: Dataset, traits: Traits, skipped: Mapping[int, Skipped], copies: Copies) -> DataCheck:

@@ -8,7 +8,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -133,12 +133,6 @@ class Dataset:
 def split_rows(split_csv: str) -> list[tuple[str, ...]]:
     """The rows of a split's table without folders, which may have moved."""
     return [(Path(path).name, *rest) for path, *rest in csv.reader(io.StringIO(split_csv, newline=""))]
-
-
-def count_left_out(training: Mapping[str, Any], examples: Sequence[Example], split: str) -> int:
-    """How many of a split's examples the training left out that a manifest's `training` is of; 0 where it doesn't say,
-    as for `all`."""
-    return len(examples) - int(training.get("images", {}).get(split, len(examples)))
 
 
 def stratified_split(

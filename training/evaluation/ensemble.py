@@ -16,22 +16,13 @@ from model.plurals import count_of
 from model.pretrained.specs import VALIDATION
 from model.runtime import OnnxModel
 from training.data import imagenet
-from training.data.archives import NAMED_DATASETS
-from training.data.data_check import leave_out_copies
-from training.data.datasets import Dataset, Example, count_left_out
-from training.data.loading import load_dataset
+from training.data.datasets import Example
+from training.data.training_data import check_same_split, count_left_out, leave_out_copies, load_training_dataset
 from training.evaluation.evaluate import decode_batches, predict
 from training.evaluation.predictions import Predictions, write_tables
 
 GRID_STEP, MAX_ROUNDS = 0.05, 5
 """Grid and rounds of the search for weights."""
-
-
-def load_training_dataset(artifact: Artifact, data: str, archive: Path | None, exclude: Sequence[str] = ()) -> Dataset:
-    """The dataset `data`, split as the artifact was trained, with its seed. Raises DatasetError."""
-    training = artifact.manifest.training
-    left_out = exclude or (() if data in NAMED_DATASETS else tuple(training.get("exclude", ())))
-    return load_dataset(data, int(training.get("seed", 0)), archive, left_out, training.get("split_method", "own"))
 
 
 def evaluate_ensemble(
@@ -126,29 +117,6 @@ def _measure(
         write_tables(output, mean, members[0].labels)
     measurements = mean.measurements(title, groupings)
     return [m.model_copy(update={"precision": members[0].precision}) for m in measurements]
-
-
-def check_training_data(artifact: Artifact, dataset: Dataset, data: str) -> None:
-    """As `check_same_split`, for the held-out images of a network that this program has trained; else for `all`."""
-    trained_here = "split_sha256" in artifact.manifest.training
-    check_same_split(artifact, dataset, data, dataset.held_out_split if trained_here else "all")
-
-
-def check_same_split(artifact: Artifact, dataset: Dataset, data: str, split: str, alternative: str = "") -> None:
-    """Raise DatasetError unless the dataset has the network's classes and, except for `all`, its training's split.
-
-    `alternative`: what else can be done without that split, in words.
-    """
-    if [label.id for label in dataset.labels] != [label.id for label in artifact.labels]:
-        raise DatasetError(
-            f"expected the artifact's classes ({', '.join(label.id for label in artifact.labels[:5])} ...), "
-            f"got {', '.join(label.id for label in dataset.labels[:5])} ... in {data}"
-        )
-    if split != "all" and artifact.manifest.training.get("split_sha256") != dataset.split_sha256():
-        raise DatasetError(
-            f"{data} is split differently than in the network's training: files were added or removed, or it is "
-            f"another dataset; use the split of its run, --data runs/NAME-DATE-TIME/split.csv{alternative}"
-        )
 
 
 def _predict(artifact: Artifact, examples: Sequence[Example], device: str, limits: ImageLimits) -> Predictions:

@@ -21,9 +21,8 @@ from model.network.quantization import quantize
 from model.network.temperature import read_temperature
 from model.runtime import OnnxModel
 from model.sampling import draw_sample
-from training.data.data_check import leave_out_copies
 from training.data.datasets import Dataset, Example
-from training.evaluation.ensemble import check_same_split, load_training_dataset
+from training.data.training_data import check_same_split, leave_out_copies, load_training_dataset
 from training.evaluation.evaluate import decode_batches, format_measurements, predict
 
 

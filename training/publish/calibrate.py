@@ -28,10 +28,9 @@ from model.network.temperature import read_temperature, write_temperature, write
 from model.plurals import count_of
 from model.runtime import OnnxModel
 from model.sampling import draw_sample
-from training.data.data_check import leave_out_copies
 from training.data.datasets import Example
+from training.data.training_data import check_training_data, leave_out_copies, load_training_dataset
 from training.evaluation.calibration import NUM_BINS, fit_temperature
-from training.evaluation.ensemble import check_training_data, load_training_dataset
 from training.evaluation.evaluate import decode_batches, format_measurements, predict
 from training.evaluation.familiarity import fit_familiarity
 from training.loop.status import stage

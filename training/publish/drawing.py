@@ -13,7 +13,7 @@ from model.exceptions import ArtifactError, DatasetError
 from model.figures import save_figure
 from model.images.crops import TEN_CROP
 from model.runtime import OnnxModel
-from training.evaluation.ensemble import load_training_dataset
+from training.data.training_data import load_training_dataset
 from training.evaluation.evaluate import decode_batches
 from training.publish import figures
 

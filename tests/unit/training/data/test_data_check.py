@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-from itertools import product
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -17,10 +15,9 @@ from benchmarks.icc_profiles import DISPLAY_P3, make_profile
 from model.artifacts.artifact import Artifact, Label
 from model.exceptions import ArtifactError, DatasetError
 from model.images.contract import ImageContract
-from model.images.limits import DEFAULT_LIMITS
-from tests.helpers.drawn_files import Files, encode, make_image, write_files
+from tests.helpers.drawn_files import Files, make_image, write_files
 from training.data.cache import build_cache
-from training.data.data_check import check_data, check_images, leave_out_copies
+from training.data.data_check import check_data, check_images
 from training.data.data_warnings import ClassSize, size_warnings
 from training.data.folders import load_folder, load_table
 from training.default_start import default_contract
@@ -143,24 +140,3 @@ def test_images_are_read_as_training_reads_them(tmp_path: Path) -> None:
     assert trained["shortcuts"] != check_data(dataset).to_json()["shortcuts"]
     checked = json.loads(CliRunner().invoke(app, ["check", "--data", str(root), "--json"]).stdout)
     assert checked["shortcuts"] == json.loads(json.dumps(trained["shortcuts"]))
-
-
-def test_what_training_left_out_is_left_out_again(tmp_path: Path) -> None:
-    files = {f"{split}/{kind}/{n}.png": make_image(1000 * seed + n)
-             for seed, (split, kind) in enumerate(product(("train", "val", "test"), ("elm", "oak")))
-             for n in range(3)}  # fmt: skip
-    files["val/elm/tested.png"] = files["test/elm/0.png"]
-    with Image.open(io.BytesIO(files["test/oak/0.png"])) as image:
-        files["train/oak/similar.jpg"] = encode(np.asarray(image.convert("RGB")), quality=80)
-    dataset, lines = load_folder(write_files(tmp_path / "d", files)), list[str]()
-
-    def leave_out(images: dict[str, int], reasons: dict[str, int]) -> list[int]:
-        training = {"images": images, "data": {"skipped": reasons}}
-        used = leave_out_copies(dataset, training, ImageContract(), DEFAULT_LIMITS, lines.append)
-        return [len(part) for part in used.splits().values()]
-
-    assert leave_out({"train": 7, "validation": 6, "test": 6}, {"copies of held-out images": 1}) == [7, 6, 6]
-    assert lines.pop() == "left out as in training: 1 copy of a held-out image"
-    assert leave_out({"train": 6, "validation": 6}, {"near-duplicates of held-out images": 1}) == [6, 6, 6]
-    assert leave_out({"train": 7, "validation": 7}, {}) == leave_out({}, {}) == [7, 7, 6]
-    assert leave_out({"train": 6, "validation": 6}, {"damaged images": 2}) == [7, 6, 6]

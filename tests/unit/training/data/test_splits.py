@@ -14,7 +14,7 @@ from training.data.archives import load_elpv
 from training.data.folders import load_folder, write_table
 from training.data.loading import load_dataset
 from training.data.splits import NEIGHBORHOOD_SIZE, split_again
-from training.evaluation.ensemble import load_training_dataset
+from training.data.training_data import load_training_dataset
 
 
 def test_half_of_each_class_is_tested(images: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from model.artifacts.artifact import MANIFEST, Artifact
 from model.exceptions import DatasetError, InvalidRequestError
-from training.data.datasets import count_left_out
 from training.data.loading import load_dataset
+from training.data.training_data import count_left_out
 from training.evaluation.ensemble import evaluate_ensemble, search_weights
 from training.evaluation.quantize import add_int8
 

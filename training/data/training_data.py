@@ -1,0 +1,82 @@
+"""The data that a network was trained on, read again: split as then, compared with its manifest, without copies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from model.artifacts.artifact import Artifact
+from model.datasets.listing import count_reasons, describe_reasons
+from model.exceptions import DatasetError
+from model.images.contract import ImageContract
+from model.images.limits import ImageLimits
+from training.data.archives import NAMED_DATASETS
+from training.data.copies import find_copies
+from training.data.data_check import scan
+from training.data.datasets import Dataset, Example
+from training.data.loading import load_dataset
+from training.data.refusals import NEAR_COPIES
+
+
+def load_training_dataset(artifact: Artifact, data: str, archive: Path | None, exclude: Sequence[str] = ()) -> Dataset:
+    """The dataset `data`, split as the artifact was trained, with its seed. Raises DatasetError."""
+    training = artifact.manifest.training
+    left_out = exclude or (() if data in NAMED_DATASETS else tuple(training.get("exclude", ())))
+    return load_dataset(data, int(training.get("seed", 0)), archive, left_out, training.get("split_method", "own"))
+
+
+def check_training_data(artifact: Artifact, dataset: Dataset, data: str) -> None:
+    """As `check_same_split`, for the held-out images of a network that this program has trained; else for `all`."""
+    trained_here = "split_sha256" in artifact.manifest.training
+    check_same_split(artifact, dataset, data, dataset.held_out_split if trained_here else "all")
+
+
+def check_same_split(artifact: Artifact, dataset: Dataset, data: str, split: str, alternative: str = "") -> None:
+    """Raise DatasetError unless the dataset has the network's classes and, except for `all`, its training's split.
+
+    `alternative`: what else can be done without that split, in words.
+    """
+    if [label.id for label in dataset.labels] != [label.id for label in artifact.labels]:
+        raise DatasetError(
+            f"expected the artifact's classes ({', '.join(label.id for label in artifact.labels[:5])} ...), "
+            f"got {', '.join(label.id for label in dataset.labels[:5])} ... in {data}"
+        )
+    if split != "all" and artifact.manifest.training.get("split_sha256") != dataset.split_sha256():
+        raise DatasetError(
+            f"{data} is split differently than in the network's training: files were added or removed, or it is "
+            f"another dataset; use the split of its run, --data runs/NAME-DATE-TIME/split.csv{alternative}"
+        )
+
+
+def leave_out_copies(
+    dataset: Dataset,
+    training: Mapping[str, Any],
+    contract: ImageContract,
+    limits: ImageLimits,
+    log: Callable[[str], None],
+) -> Dataset:
+    """The data set of a network without the copies that its training left out, of which its manifest says `training`.
+
+    The images are decoded only if training images or validation images were left out.
+    """
+    parts = {"train": dataset.train, "validation": dataset.validation}
+    if all(count_left_out(training, part, split) <= 0 for split, part in parts.items()):
+        return dataset
+    traits, _ = scan(dataset.examples, contract, limits)
+    drop_near = NEAR_COPIES in training.get("data", {}).get("skipped", {})
+    left_out = find_copies(dataset, traits, drop_near).left_out
+    if left_out:
+        log(f"left out as in training: {describe_reasons(count_reasons(list(left_out.values())))}")
+    train, validation = (
+        tuple(example for place, example in enumerate(part, start) if place not in left_out)
+        for part, start in zip(parts.values(), (0, len(dataset.train)), strict=True)
+    )
+    return replace(dataset, train=train, validation=validation, skipped=(*dataset.skipped, *left_out.values()))
+
+
+def count_left_out(training: Mapping[str, Any], examples: Sequence[Example], split: str) -> int:
+    """How many of a split's examples the training left out that a manifest's `training` is of; 0 where it doesn't say,
+    as for `all`."""
+    return len(examples) - int(training.get("images", {}).get(split, len(examples)))
