@@ -20,7 +20,7 @@ from index.sync import OUTDATED, SyncReport, describe_mislabeled, sync
 from model.artifacts.artifact import Artifact
 from model.datasets.listing import ListedImage, Listing, Skipped, Summary, write_skipped
 from model.datasets.names import SPLITS, is_utf8, show_path
-from model.datasets.reader import check_data
+from model.datasets.reader import check_folder
 from model.datasets.tables import is_table, read_table
 from model.exceptions import StoppedError
 from model.images.info import summarize_warnings
@@ -144,7 +144,7 @@ def list_images(data: str, archive: Path | None, shard: Shard | None, exclude: S
     """The images of a named data set, a folder or a table; with a shard, only its own. Raises DatasetError."""
     check_loading_options(data, archive, exclude)
     if data not in NAMED_DATASETS and not is_table(Path(data)):
-        check_data(Path(data))
+        check_folder(Path(data))
         return _note_lost_paths(list_folder(Path(data), shard, exclude))
     listing = _list_named(load_dataset(data, archive=archive)) if data in NAMED_DATASETS else _list_table(data, exclude)
     if shard is None:

@@ -36,11 +36,11 @@ def read_images(data: Path, exclude: Sequence[str] = (), keep: Callable[[Path], 
     """
     if is_table(data) and not data.is_dir():
         return read_table(data, exclude)
-    check_data(data)
+    check_folder(data)
     return read_folder(data, exclude, keep)
 
 
-def check_data(data: Path) -> None:
+def check_folder(data: Path) -> None:
     """Raise DatasetError unless there is a folder at `data`."""
     if data.is_dir():
         return

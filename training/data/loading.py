@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from model.datasets.reader import check_data
+from model.datasets.reader import check_folder
 from model.datasets.tables import is_table
 from model.exceptions import DatasetError
 from training.data.archives import ARCHIVES, NAMED_DATASETS, load_named
@@ -35,7 +35,7 @@ def load_dataset(
     elif is_table(path) and not path.is_dir():
         return load_table(path, seed, exclude, split)
     else:
-        check_data(path)
+        check_folder(path)
         dataset = load_folder(path, seed, exclude)
     return split_again(dataset, split, seed)
 
