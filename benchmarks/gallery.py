@@ -10,11 +10,11 @@ from model.images.contract import ImageContract
 from model.images.preprocess import decode_image
 
 
-def read_gallery(count: int) -> list[bytes]:
+def read_gallery_files(count: int) -> list[bytes]:
     """The first image files of the gallery, in the order of their names."""
     return [path.read_bytes() for path in sorted((GALLERY / "images").iterdir())[:count]]
 
 
 def decode_gallery(count: int, contract: ImageContract) -> NDArray[np.uint8]:
     """The same, decoded for a network: (count, 256, 256, 3)."""
-    return np.stack([decode_image(file, contract=contract).pixels for file in read_gallery(count)])
+    return np.stack([decode_image(file, contract=contract).pixels for file in read_gallery_files(count)])

@@ -10,7 +10,6 @@ that were tried, fitted to the same training features (center crop).
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import string
@@ -27,6 +26,7 @@ from sklearn.metrics import roc_auc_score
 from alexnet.cli.options import DataOption
 from alexnet.demo import GALLERY
 from experiments import command
+from experiments.photos.measure import read_gallery
 from experiments.results import today, write_report
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
@@ -40,6 +40,7 @@ from model.runtime import OnnxModel
 from training.data.datasets import Example
 from training.data.loading import load_dataset
 from training.data.training_data import check_training_data, load_training_dataset
+from training.evaluation.calibration import mean_softmax
 from training.evaluation.evaluate import decode_batches
 from training.publish.calibrate import draw_evenly, open_with_logits
 
@@ -150,7 +151,7 @@ def create_scores(training: Outputs, labels: NDArray[np.int64], familiarity: Fam
     few = unit[np.random.default_rng(0).permutation(len(unit))[:2000]]
     return {
         "familiarity": lambda o: familiarity.scores(o.features, 1),
-        "largest probability": lambda o: _softmax(o.logits).max(1),
+        "largest probability": lambda o: mean_softmax(o.logits[:, None], 1.0).max(1),
         "largest logit": lambda o: o.logits.max(1),
         "energy": lambda o: o.logits.max(1) + np.log(np.exp(o.logits - o.logits.max(1, keepdims=True)).sum(1)),
         "feature length": lambda o: np.linalg.norm(o.features, axis=1),
@@ -166,12 +167,6 @@ def create_scores(training: Outputs, labels: NDArray[np.int64], familiarity: Fam
 def _unit(features: Array) -> Array:
     unit: Array = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-9)
     return unit
-
-
-def _softmax(logits: Array) -> Array:
-    exponentials = np.exp(logits - logits.max(1, keepdims=True))
-    probabilities: Array = exponentials / exponentials.sum(1, keepdims=True)
-    return probabilities
 
 
 def compute_auroc(familiar: Array, others: Array) -> float:
@@ -233,8 +228,7 @@ def read_others(
         drawn = [Path(examples[row].file) for row in generator.permutation(len(examples))[:max_images]]
         kinds[kind] = decode(drawn, contract)
     if gallery:
-        with (GALLERY / "attribution.csv").open(newline="", encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if not row["class_of_photos"] and row["license"] != "MIT"]
+        rows = [row for row in read_gallery() if not row["class_of_photos"] and row["license"] != "MIT"]
         drawn = [GALLERY / rows[number]["path"] for number in generator.permutation(len(rows))[:max_images]]
         kinds["photographs of other classes"] = decode(drawn, contract)
     return kinds

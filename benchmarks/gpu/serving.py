@@ -14,7 +14,7 @@ from typing import Any
 import httpx2
 import numpy as np
 
-from benchmarks.gallery import read_gallery
+from benchmarks.gallery import read_gallery_files
 from benchmarks.gpu.rows import PartOptions, RowWriter
 from benchmarks.load_generator import enlarge_some
 from benchmarks.servers import Server, start_server
@@ -66,7 +66,7 @@ def measure(options: PartOptions, rows: RowWriter) -> None:
     """Compare probabilities, then an open loop below, at and above the peak."""
     seconds, fractions = (QUICK_SECONDS, (0.5,)) if options.is_quick else (SECONDS, LOAD_FRACTIONS)
     num_compared = QUICK_COMPARED_IMAGES if options.is_quick else NUM_COMPARED_IMAGES
-    images = enlarge_some(read_gallery(10 if options.is_quick else NUM_IMAGES))
+    images = enlarge_some(read_gallery_files(10 if options.is_quick else NUM_IMAGES))
     with tempfile.TemporaryDirectory() as folder:
         artifact = unpack_bundled("photos", Path(folder))
         command = ["-m", "alexnet", "serve", "--artifact", str(artifact.path), "--port", "{port}"]
