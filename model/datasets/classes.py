@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from decimal import Decimal
 
 from pydantic import ValidationError
@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from model.artifacts.artifact import Label
 from model.datasets.names import show_path
 from model.exceptions import DatasetError
+from model.grouping import group_alike
 
 MISSING_WORDS = {"nan", "null", "n/a", "#n/a", "na", "none", "<na>"}
 """What programs write for a value that is missing; a class may be called so, too."""
@@ -46,23 +47,14 @@ def find_doubtful_classes(ids: Iterable[str]) -> list[str]:
     """A sentence for each group of classes that may not be meant: two spellings of one, several in one, or none."""
     known = set(ids)
     names = sorted(known)
-    notes = [f"classes that differ only in case: {', '.join(same)}" for same in _group(names, str.casefold)]
-    notes += [f"classes that are the same number: {', '.join(same)}" for same in _group(names, _as_number)]
+    notes = [f"classes that differ only in case: {', '.join(same)}" for same in group_alike(names, str.casefold)]
+    notes += [f"classes that are the same number: {', '.join(same)}" for same in group_alike(names, _as_number)]
     if missing := [name for name in names if name.casefold() in MISSING_WORDS]:
         notes.append(f"taken as classes, though they may stand for a missing label: {', '.join(missing)}")
     if several := [name for name in names if _joins_classes(name, known)]:
         shown = ", ".join(several[:5])
         notes.append(f"taken as classes of their own, though they look like several labels: {shown}")
     return notes
-
-
-def _group(names: Iterable[str], key: Callable[[str], str | None]) -> list[list[str]]:
-    """The names with the same key, in groups of at least two; those whose key is None are in none."""
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        if (value := key(name)) is not None:
-            groups.setdefault(value, []).append(name)
-    return [group for group in groups.values() if len(group) > 1]
 
 
 def _as_number(name: str) -> str | None:

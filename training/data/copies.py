@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import stat
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,8 @@ from numpy.typing import NDArray
 from model.datasets.image_files import begins_as_image
 from model.datasets.listing import Skipped
 from model.datasets.names import SPLITS, show_path
+from model.files import sha256_of
+from model.grouping import group_alike
 from model.images.limits import DEFAULT_LIMITS
 from training.data.datasets import Dataset, Example, stratified_split
 from training.data.perceptual_hash import near_pairs
@@ -58,9 +60,9 @@ def draw_split(examples: Sequence[Example], shares: Mapping[str, float], seed: i
 def same_files(examples: Sequence[Example]) -> list[int]:
     """For each example the place of the first one whose file has the same bytes; its own if it can't be an image."""
     groups = list(range(len(examples)))
-    for same_size in _group(range(len(examples)), lambda place: _size(examples[place])):
-        for same_start in _group(same_size, lambda place: _first_bytes(examples[place])):
-            for same in _group(same_start, lambda place: _checksum(examples[place])):
+    for same_size in group_alike(range(len(examples)), lambda place: _size(examples[place])):
+        for same_start in group_alike(same_size, lambda place: _first_bytes(examples[place])):
+            for same in group_alike(same_start, lambda place: _checksum(examples[place])):
                 for place in same:
                     groups[place] = same[0]
     return groups
@@ -138,15 +140,6 @@ def _shown(example: Example) -> str:
     return show_path(example.file)
 
 
-def _group(places: Iterable[int], key: Callable[[int], Hashable | None]) -> list[list[int]]:
-    """The places with the same key, in groups of at least two; those whose key is None are in none."""
-    groups = defaultdict[Hashable, list[int]](list)
-    for place in places:
-        if (value := key(place)) is not None:
-            groups[value].append(place)
-    return [group for group in groups.values() if len(group) > 1]
-
-
 def _size(example: Example) -> int | None:
     """Bytes of a file; None if it isn't read, because it is too large for an image, no file, or gone."""
     try:
@@ -167,9 +160,8 @@ def _first_bytes(example: Example) -> bytes | None:
     return hashlib.sha256(first).digest() if begins_as_image(first) else None
 
 
-def _checksum(example: Example) -> bytes | None:
+def _checksum(example: Example) -> str | None:
     try:
-        with example.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
+        return sha256_of(example.path)
     except OSError:
         return None

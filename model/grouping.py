@@ -1,0 +1,17 @@
+"""Groups of items that are alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def group_alike(items: Iterable[T], key: Callable[[T], Hashable | None]) -> list[list[T]]:
+    """The items with the same key, in groups of at least two; those whose key is None are in none."""
+    groups: dict[Hashable, list[T]] = {}
+    for item in items:
+        if (value := key(item)) is not None:
+            groups.setdefault(value, []).append(item)
+    return [group for group in groups.values() if len(group) > 1]
