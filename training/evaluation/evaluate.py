@@ -22,7 +22,8 @@ from model.images.preprocess import decode_image
 from model.plurals import count_of
 from model.runtime import OnnxModel
 from model.thread_pool import ordered_map
-from training.data.datasets import Example
+from training.data.cache import ImageCache, batches
+from training.data.datasets import Dataset, Example
 from training.evaluation.calibration import mean_softmax
 from training.evaluation.predictions import Predictions
 
@@ -75,6 +76,28 @@ def predict(
         uncalibrated_center=before.get(CENTER_CROP),
         uncalibrated_ten_crop=before.get(TEN_CROP),
     )
+
+
+def predict_split(
+    model: OnnxModel,
+    dataset: Dataset,
+    cache: ImageCache,
+    split: str,
+    ten_crop: bool = True,
+    temperature: float | None = None,
+) -> Predictions:
+    """Run a served network on one split of a dataset, out of its cache. Raises DatasetError.
+
+    `temperature`: see `predict`.
+    """
+    rows = cache.rows(dataset, split)
+    examples = dataset.examples
+
+    def read(batch: NDArray[np.int64]) -> LabeledBatch:
+        files, labels, _ = zip(*(examples[row] for row in batch), strict=True)
+        return LabeledBatch(cache.images.read(batch), np.array(labels), files)
+
+    return predict(model, map(read, batches(rows, BATCH_SIZE)), len(rows), ten_crop, temperature)
 
 
 def decode_batches(

@@ -21,6 +21,12 @@ def pick_device(device: TrainingDevice) -> str:
     return device
 
 
+def measuring_device(device: TrainingDevice) -> str:
+    """The device to measure a run's network on: the CPU if the run was told to use it, else a GPU if onnxruntime has
+    one, which it may lack where PyTorch has it."""
+    return "cpu" if device == "cpu" else "auto"
+
+
 def pick_precision(precision: TrainingPrecision, device: torch.device) -> str:
     """`auto` -> bfloat16 if the hardware computes with it, else float32."""
     if precision != "auto":

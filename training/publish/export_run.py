@@ -20,13 +20,15 @@ from model.network.export import export
 from model.network.torch_module import AlexNet
 from training.data.traits import count_warning_bits
 from training.evaluation.baselines import HOG, Baseline, measure_hog, read_baselines, write_baselines
+from training.evaluation.evaluate import predict_split
 from training.evaluation.predictions import Predictions
 from training.loop.metrics import read_metrics
+from training.loop.runtime import measuring_device
 from training.loop.status import stage
 from training.loop.trainer import Trainer
 from training.publish.calibrate import calibrate, open_with_logits
 from training.publish.provenance import commit
-from training.publish.report import measuring_device, predict_split, write_report
+from training.publish.report import write_report
 
 PACKAGES = ("torch", "onnx", "onnxruntime", "numpy", "pillow")
 

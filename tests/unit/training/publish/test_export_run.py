@@ -15,10 +15,11 @@ from model.runtime import OnnxModel
 from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig, TrainingDevice
 from training.evaluation.predictions import PREDICTIONS_FILE
 from training.loop.run_directory import RunDirectory, resume_config
+from training.loop.runtime import measuring_device
 from training.loop.trainer import Trainer
 from training.publish import calibrate, report
 from training.publish.export_run import combine_licenses
-from training.publish.report import REPORT, measuring_device, rewrite_report
+from training.publish.report import REPORT, rewrite_report
 from training.train import train_run
 
 
