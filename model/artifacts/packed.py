@@ -1,26 +1,13 @@
-"""Compression of a trained network to a few megabytes (Han et al. 2016, "Deep Compression"), lossless after rounding.
+"""Bundles: the folders of packed networks that are included in the package, written and unpacked.
 
-`pack` rounds the weights of a network.onnx to multiples of a step per row (63 levels for the fully connected layers,
-255 for the convolutions), in place, and writes a file from which `unpack` makes the same network.onnx again: the ONNX
-file without its weights, the positions of the weights that pruning left, and their levels, all compressed with LZMA.
-`unpack` needs neither torch nor onnx.
-
-A bundle is the folder of a packed network that is included in the package: network.pack, the other files of the
-artifact, and their checksums.
+A bundle has network.pack (`model.network.compression`), the other files of the artifact, and their checksums.
 """
 
 from __future__ import annotations
 
-import json
-import lzma
 import shutil
-import struct
 import tempfile
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import MANIFEST, NETWORK, NETWORK_FILES, Artifact, Manifest
@@ -29,69 +16,9 @@ from model.artifacts.writer import publish
 from model.checksums import verify_checksums, write_checksums
 from model.exceptions import ArtifactError
 from model.files import exclusive_lock, sha256_of
+from model.network.compression import pack, unpack
 
 PACKED = "network.pack"
-MAGIC = b"ALEXPACK2"
-MAX_CONV_LEVEL, MAX_LINEAR_LEVEL = 127, 31
-"""A rounded weight is an integer from minus this to this, times the step of its row."""
-MEAN_STEP = 1 / 64
-ESCAPE = 255
-_FILTERS = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 0, "lp": 0, "pb": 0}]
-
-
-def pack(network: Path, target: Path) -> None:
-    """Round the weights of `network` in place, and write the packed network to `target`. Needs the onnx package."""
-    import onnx
-    from onnx import numpy_helper
-
-    from model.network.onnx_builder import constants
-
-    model = onnx.load(str(network))
-    tensors, streams, raws = [], list[bytes](), list[tuple[bytes, int]]()
-    for name, copies in constants(model).items():
-        if not (name.endswith(".weight") or name == "mean"):
-            continue
-        values = numpy_helper.to_array(copies[0])
-        codes, steps = _round(name, values)
-        for constant in copies:
-            constant.raw_data = _values(codes, steps).tobytes()
-        tensors.append({"name": name, "shape": list(values.shape)})
-        streams += [steps.tobytes(), *_encode(codes)]
-        raws.append((copies[0].raw_data, len(copies)))
-    content = model.SerializeToString()
-    network.write_bytes(content)
-    pieces, position, length = [], 0, 0
-    offsets: list[list[int]] = [[] for _ in tensors]
-    places = [(start, n) for n, (raw, count) in enumerate(raws) for start in _find_copies(content, raw, count)]
-    for start, number in sorted(places):
-        pieces.append(content[position:start])
-        length += start - position
-        offsets[number].append(length)  # where to put the weights back into the rest
-        position = start + len(raws[number][0])
-    skeleton = b"".join([*pieces, content[position:]])
-    header = json.dumps({"tensors": [t | {"offsets": o} for t, o in zip(tensors, offsets, strict=True)]}).encode()
-    blocks = [lzma.compress(block, lzma.FORMAT_RAW, filters=_FILTERS) for block in (header, skeleton, *streams)]
-    target.write_bytes(MAGIC + b"".join(struct.pack("<I", len(block)) + block for block in blocks))
-
-
-def unpack(packed: bytes) -> bytes:
-    """The network.onnx that `pack` rounded. Raises ArtifactError."""
-    try:
-        blocks = _read_blocks(packed)
-        tensors: list[dict[str, Any]] = json.loads(blocks[0])["tensors"]
-        content, streams = blocks[1], blocks[2:]
-        raws = []
-        for number, tensor in enumerate(tensors):
-            steps, gaps, levels = streams[3 * number : 3 * number + 3]
-            codes = _decode(gaps, levels, tuple(tensor["shape"]))
-            raws.append(_values(codes, np.frombuffer(steps, np.float32)).tobytes())
-        pieces, position = [], 0
-        for offset, number in sorted((offset, n) for n, tensor in enumerate(tensors) for offset in tensor["offsets"]):
-            pieces += [content[position:offset], raws[number]]
-            position = offset
-        return b"".join([*pieces, content[position:]])
-    except (ValueError, KeyError, IndexError, lzma.LZMAError, struct.error) as error:
-        raise ArtifactError("the packed network is damaged, or isn't one") from error
 
 
 def write_bundle(artifact: Artifact, output: Path) -> None:
@@ -176,66 +103,3 @@ def _unpack_to(target: Path, source: Path, manifest: Manifest) -> None:
 def _small_files(manifest: Manifest) -> list[str]:
     """The files of an artifact that a bundle holds as they are."""
     return [name for name in manifest.files if name not in NETWORK_FILES.values()]
-
-
-def _find_copies(content: bytes, raw: bytes, count: int) -> list[int]:
-    """Where each of the `count` copies of a constant begins."""
-    places, position = [], 0
-    for _ in range(count):
-        places.append(content.index(raw, position))
-        position = places[-1] + len(raw)
-    return places
-
-
-def _round(name: str, values: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """The code of each weight, and the step of each row (or of the whole mean image)."""
-    if name == "mean":
-        return np.rint(values / MEAN_STEP).astype(np.int32), np.array([MEAN_STEP], np.float32)
-    max_level = MAX_LINEAR_LEVEL if values.ndim == 2 else MAX_CONV_LEVEL
-    rows = values.reshape(len(values), -1)
-    steps = (np.abs(rows).max(1) / max_level).astype(np.float32)
-    steps[steps == 0] = 1
-    return np.rint(rows / steps[:, None]).astype(np.int32).reshape(values.shape), steps
-
-
-def _values(codes: NDArray[np.int32], steps: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The float32 weights: one multiplication each, with the same result on every machine."""
-    rows = codes.reshape(len(steps), -1).astype(np.float32) * steps[:, None]
-    return rows.reshape(codes.shape)
-
-
-def _encode(codes: NDArray[np.int32]) -> tuple[bytes, bytes]:
-    """Gaps (zeros before each non-zero code), and codes; for the mean image no gaps, and two bytes per code."""
-    flat = codes.ravel()
-    if np.abs(flat).max() > 127:  # the mean image: differences of neighbors of the same color
-        differences = np.diff(codes.reshape(-1, 3), axis=0, prepend=0).T.ravel()
-        return b"", differences.astype("<i2").tobytes()
-    places = np.flatnonzero(flat)
-    gaps = np.diff(places, prepend=-1) - 1
-    escapes = gaps // ESCAPE
-    stream = np.full(int(escapes.sum()) + len(gaps), ESCAPE, np.uint8)
-    stream[np.cumsum(escapes + 1) - 1] = gaps % ESCAPE
-    return stream.tobytes(), flat[places].astype(np.int8).tobytes()
-
-
-def _decode(gaps: bytes, levels: bytes, shape: tuple[int, ...]) -> NDArray[np.int32]:
-    flat = np.zeros(int(np.prod(shape)), np.int32)
-    if not gaps and levels:
-        differences = np.frombuffer(levels, "<i2").astype(np.int32).reshape(3, -1).T
-        return np.cumsum(differences, axis=0, dtype=np.int32).reshape(shape)
-    stream = np.frombuffer(gaps, np.uint8).astype(np.int64)
-    ends = np.cumsum(stream + (stream != ESCAPE))[stream != ESCAPE]
-    flat[ends - 1] = np.frombuffer(levels, np.int8)
-    return flat.reshape(shape)
-
-
-def _read_blocks(packed: bytes) -> list[bytes]:
-    if not packed.startswith(MAGIC):
-        raise ValueError("not a packed network")
-    blocks, position = [], len(MAGIC)
-    while position < len(packed):
-        (size,) = struct.unpack_from("<I", packed, position)
-        block = packed[position + 4 : position + 4 + size]
-        blocks.append(lzma.decompress(block, lzma.FORMAT_RAW, filters=_FILTERS))
-        position += 4 + size
-    return blocks

@@ -10,6 +10,7 @@ import pytest
 from model.artifacts import packed
 from model.artifacts.artifact import Artifact, Manifest
 from model.artifacts.writer import publish
+from model.network import compression
 
 
 def make_bundle(artifact: Artifact, name: str, folder: Path) -> Artifact:
@@ -23,7 +24,7 @@ def make_bundle(artifact: Artifact, name: str, folder: Path) -> Artifact:
         for file in artifact.manifest.files:
             if file != "labels.json":
                 shutil.copy(artifact.path / file, target)
-        packed.pack(target / "network.onnx", folder / name / packed.PACKED)
+        compression.pack(target / "network.onnx", folder / name / packed.PACKED)
         return artifact.manifest
 
     with pytest.MonkeyPatch.context() as patch:
@@ -35,4 +36,4 @@ def make_bundle(artifact: Artifact, name: str, folder: Path) -> Artifact:
 
 def compress_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let `pack` take a tenth of the time."""
-    monkeypatch.setattr(packed, "_FILTERS", [{**packed._FILTERS[0], "preset": 0}])
+    monkeypatch.setattr(compression, "_FILTERS", [{**compression._FILTERS[0], "preset": 0}])

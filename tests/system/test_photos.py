@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from experiments.photos.make_network import make_network
-from model.artifacts.packed import PACKED, unpack
+from model.artifacts.packed import PACKED
 from model.artifacts.weights import read_weights
+from model.network.compression import unpack
 from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
 
 

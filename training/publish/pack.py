@@ -1,7 +1,7 @@
 """`alexnet pack`: a trained network made small enough for git, and an ordinary artifact of it.
 
 Han et al. 2016, "Deep Compression": the smallest weights of the large fully connected layers are set to zero, the rest
-are fine-tuned, rounded to a few levels, and entropy-coded (see `model.artifacts.packed`).
+are fine-tuned, rounded to a few levels, and entropy-coded (see `model.network.compression`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import torch
 
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
-from model.artifacts.packed import MAX_CONV_LEVEL, MAX_LINEAR_LEVEL, PACKED, pack, write_bundle
+from model.artifacts.packed import PACKED, write_bundle
+from model.network.compression import MAX_CONV_LEVEL, MAX_LINEAR_LEVEL, pack
 from training.evaluation.baselines import read_baselines, write_baselines
 from training.evaluation.evaluate import format_measurements
 from training.loop.distributed import DistributedContext

@@ -13,9 +13,10 @@ from model.artifacts.artifact import LABELS, MANIFEST
 from model.artifacts.familiarity import FAMILIARITY
 from model.artifacts.history import HISTORY
 from model.artifacts.kernels import KERNELS
-from model.artifacts.packed import PACKED, unpack
+from model.artifacts.packed import PACKED
 from model.artifacts.weights import read_weights
 from model.checksums import CHECKSUMS
+from model.network.compression import unpack
 from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
 from training.data.cache import build_cache
 from training.data.folders import load_folder
