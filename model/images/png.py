@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from model.exceptions import InvalidImageError
 from model.images.info import WarningList
@@ -33,55 +34,79 @@ class PngFile:
     num_frames: int
 
 
+class _Chunk(NamedTuple):
+    """A chunk as it is in the file. `end`: its length says that it ends there, which may be behind the file's end."""
+
+    name: bytes
+    file: memoryview
+    start: int
+    end: int
+
+    @property
+    def is_whole(self) -> bool:
+        return self.end <= len(self.file)
+
+    @property
+    def whole(self) -> memoryview:
+        """With length, name and checksum."""
+        return self.file[self.start : self.end]
+
+    @property
+    def content(self) -> memoryview:
+        return self.file[self.start + 8 : self.end - 4]
+
+    def is_intact(self) -> bool:
+        """Whether it is whole and has its checksum."""
+        return self.is_whole and zlib.crc32(self.whole[4:-4]) == int.from_bytes(self.whole[-4:], "big")
+
+
 def read_png(data: bytes, warnings: WarningList) -> PngFile:
-    """Walk over the chunks. Raises InvalidImageError where one that matters is damaged."""
+    """Read the chunks. Raises InvalidImageError where one that matters is damaged."""
     kept: list[memoryview] = []
     metadata: dict[bytes, memoryview] = {}
-    buffer, position, is_complete = memoryview(data), len(SIGNATURE), False
-    copies = False
-    for _ in range(MAX_CHUNKS):
-        if position + 8 > len(data):
-            break
-        (length,) = struct.unpack_from(">I", data, position)
-        name, end = data[position + 4 : position + 8], position + 12 + length
-        if name in _PIXELS or name in _METADATA:
-            is_whole = end <= len(data)
-            is_right = is_whole and zlib.crc32(buffer[position + 4 : end - 4]) == int.from_bytes(
-                data[end - 4 : end], "big"
-            )
-            if name in _PIXELS and (is_right or not is_whole):
-                kept.append(buffer[position:end])
-            elif name in _METADATA and is_right:
-                metadata.setdefault(name, buffer[position + 8 : end - 4])
-                copies = True
-            elif name[:1].isupper():
-                raise InvalidImageError(f"damaged image: the checksum of its chunk {name.decode()} is wrong")
-            else:
-                warnings.add("metadata", f"its chunk {name.decode()} is damaged and was ignored")
-                copies = True
-        else:
-            copies = True
-        position = end
-        if name == b"IEND":
-            is_complete = True
-            break
-    else:
-        raise InvalidImageError("invalid image: it has more parts than any image needs")
+    last_name, leaves_out = b"", False
+    for chunk in _iter_chunks(data):
+        last_name = chunk.name
+        if chunk.name in _PIXELS and (not chunk.is_whole or chunk.is_intact()):
+            kept.append(chunk.whole)
+            continue
+        leaves_out = True
+        if chunk.name in _METADATA and chunk.is_intact():
+            metadata.setdefault(chunk.name, chunk.content)
+        elif chunk.name in _PIXELS and chunk.name[:1].isupper():
+            raise InvalidImageError(f"damaged image: the checksum of its chunk {chunk.name.decode()} is wrong")
+        elif chunk.name in _PIXELS or chunk.name in _METADATA:
+            warnings.add("metadata", f"its chunk {chunk.name.decode()} is damaged and was ignored")
     header = bytes(kept[0]) if kept else b""
     if header[4:8] != b"IHDR" or len(header) != 25:
         raise InvalidImageError("damaged image: this PNG doesn't begin with its size")
+    is_complete = last_name == b"IEND"
     if not is_complete:
         warnings.add("no_end_mark", "its end mark is missing: the end of the file may have been lost")
         kept.append(memoryview(_END))
-        copies = True
     return PngFile(
-        data=b"".join([SIGNATURE, *kept]) if copies else data,
+        data=b"".join([SIGNATURE, *kept]) if leaves_out or not is_complete else data,
         depth=header[16],
         color_type=header[17],
         exif=_exif(metadata, warnings),
         color_profile=_profile(metadata, warnings),
         num_frames=int.from_bytes(metadata.get(b"acTL", b"\0\0\0\1")[:4], "big"),
     )
+
+
+def _iter_chunks(data: bytes) -> Iterator[_Chunk]:
+    """The chunks up to IEND, or to where the file ends without it. Raises InvalidImageError for too many."""
+    file, position = memoryview(data), len(SIGNATURE)
+    for _ in range(MAX_CHUNKS):
+        if position + 8 > len(data):
+            return
+        (length,) = struct.unpack_from(">I", data, position)
+        chunk = _Chunk(data[position + 4 : position + 8], file, position, position + 12 + length)
+        yield chunk
+        if chunk.name == b"IEND":
+            return
+        position = chunk.end
+    raise InvalidImageError("invalid image: it has more parts than any image needs")
 
 
 def transparent_color(png: PngFile, value: object) -> object:
