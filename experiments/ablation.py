@@ -6,7 +6,6 @@ photographs. In addition: one crop instead of ten, and an ensemble.
 
 from __future__ import annotations
 
-import shutil
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -43,7 +42,7 @@ def train_row(base: Mapping[str, Any], row: Mapping[str, Any], seed: int, enviro
         RunOptions(name=f"seed-{seed}", seed=seed, init_from="none"),
         environment,
     )
-    artifact, _ = command.train_or_resume(config)
+    artifact = command.train_or_resume(config).artifact
     history = read_history(artifact)
     assert history is not None
     last = history.epochs[-1]
@@ -148,11 +147,10 @@ def run_grid(grid: Mapping[str, Any], results: Results, seeds: int, environment:
             name = f"{row}, seed {seed}"
             if name in results.runs or (row != WHOLE and seed >= seeds):
                 continue
-            home = environment.home / command.run_folder(name)
-            artifacts = members if row == WHOLE else home / "artifacts"
-            row_environment = replace(environment, home=home, artifacts=artifacts)
-            results.add(name, train_row(grid["base"], options, seed, row_environment))
-            shutil.rmtree(home)
+            with command.run_home(environment.home, name) as home:
+                artifacts = members if row == WHOLE else home / "artifacts"
+                row_environment = replace(environment, home=home, artifacts=artifacts)
+                results.add(name, train_row(grid["base"], options, seed, row_environment))
     if ENSEMBLE not in results.runs:
         networks = [members / f"seed-{seed}" for seed in range(grid["members"])]
         results.add(ENSEMBLE, measure_ensemble(environment.data, networks))

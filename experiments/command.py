@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from model.artifacts.artifact import Artifact, Measurement
+from model.artifacts.artifact import Measurement
 from model.exceptions import AlexNetError, StoppedError
 from training.config import TrainConfig
 from training.loop.run_directory import CHECKPOINT, resume_config
-from training.train import train
+from training.train import FinishedRun, train_run
 
 RESULTS = Path("runs/experiments")
 """Default folder of results; not docs/results, whose files have other settings."""
@@ -26,34 +27,33 @@ ArchiveOption = Annotated[Path | None, typer.Option(help="Archive of the data se
 CACHE = Path("cache")
 
 
-def train_network(config: TrainConfig, resume: Path | None = None) -> Artifact:
-    """Train a network of an experiment, or resume the run in the folder `resume`. Raises StoppedError."""
-    try:
-        artifact = train(config, resume)
-    except StoppedError:  # it names the command that resumes the run alone, not the experiment
-        raise StoppedError("stopped; finished runs are kept: resume with the same command") from None
-    assert artifact is not None
-    return artifact
+def train_or_resume(config: TrainConfig) -> FinishedRun:
+    """Train a network of an experiment; a run that was stopped before is resumed. Raises StoppedError.
 
-
-def train_or_resume(config: TrainConfig) -> tuple[Artifact, Path]:
-    """The artifact of a run and its folder; one that was stopped before is resumed.
-
-    The folder of runs must be this run's own.
+    The folder of runs must be this run's own (`run_home`).
     """
     folder = config.environment.runs_folder
-    runs = [run for run in folder.iterdir() if (run / CHECKPOINT).is_file()] if folder.is_dir() else []
-    if runs:
-        return train_network(resume_config(runs[0], config.environment, set()), runs[0]), runs[0]
-    shutil.rmtree(folder, ignore_errors=True)
-    artifact = train_network(config)
-    (run,) = folder.iterdir()
-    return artifact, run
+    resumed = next(folder.glob(f"*/{CHECKPOINT}"), None)
+    if resumed is None:
+        shutil.rmtree(folder, ignore_errors=True)
+    try:
+        if resumed is None:
+            finished = train_run(config)
+        else:
+            finished = train_run(resume_config(resumed.parent, config.environment, set()), resumed.parent)
+    except StoppedError:  # it names the command that resumes the run alone, not the experiment
+        raise StoppedError("stopped; finished runs are kept: resume with the same command") from None
+    assert finished is not None
+    return finished
 
 
-def run_folder(name: str) -> str:
-    """The name of a run of an experiment as the name of a folder."""
-    return re.sub(r"\W+", "-", name)
+@contextmanager
+def run_home(folder: Path, name: str) -> Iterator[Path]:
+    """A folder for the files of one run, below `folder`: deleted when the block ends, but kept, so that the run can be
+    resumed, where it is stopped or fails."""
+    home = folder / re.sub(r"\W+", "-", name)
+    yield home
+    shutil.rmtree(home)
 
 
 def list_errors(measurements: Sequence[Measurement]) -> dict[str, list[float]]:

@@ -7,7 +7,6 @@ stopped: the experiment may take days at the lowest priority. The first methods 
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -20,13 +19,14 @@ import typer
 from experiments import command
 from experiments.results import Results
 from model.artifacts import artifact as artifacts
-from model.artifacts.artifact import Artifact, Label
+from model.artifacts.artifact import Label
 from training.config import Environment, RecipeOptions, RunOptions, TrainConfig
 from training.data.archives import load_elpv
 from training.data.datasets import Dataset, Example
 from training.data.folders import write_table
 from training.data.loading import load_dataset
 from training.evaluation.baselines import read_baselines
+from training.train import FinishedRun
 
 LEARNING_RATE = 0.002
 """Of a batch of 32: that of the start network, in proportion to the batch."""
@@ -121,14 +121,14 @@ def create_config(
     return TrainConfig.create(recipe, run=run, environment=replace(environment, crops=task.crops, publish="best"))
 
 
-def measure(artifact: Artifact, run: Path) -> dict[str, Any]:
+def measure(run: FinishedRun) -> dict[str, Any]:
     """Errors by number of crops, the accuracy of groups of classes, baselines, and how long it took."""
     measured: dict[str, Any] = {}
-    for m in artifact.manifest.measurements:
+    for m in run.artifact.manifest.measurements:
         groups = {name: round(accuracy, 4) for name, accuracy in m.groups.items()}
         measured[f"{m.crops}"] = {"top1_error": round(m.top1_error, 4), "groups": groups}
-    training = artifact.manifest.training
-    baselines = {baseline.method: round(baseline.top1_error, 4) for baseline in read_baselines(run)}
+    training = run.artifact.manifest.training
+    baselines = {baseline.method: round(baseline.top1_error, 4) for baseline in read_baselines(run.path)}
     return measured | {
         "epochs": training["epochs"],
         "published_epoch": training["published_epoch"],
@@ -179,7 +179,7 @@ def train_and_measure(run: Run, start: Path, archive: Path | None, environment: 
     config = create_config(
         TASKS[run.task], METHODS[run.method], run.method == SCRATCH, run.seed, start, run_environment
     )
-    return measure(*command.train_or_resume(config)) | {"cpu_seconds": round(time.process_time() - start_seconds)}
+    return measure(command.train_or_resume(config)) | {"cpu_seconds": round(time.process_time() - start_seconds)}
 
 
 def main(
@@ -207,10 +207,9 @@ def main(
             continue
         typer.echo(f"--- {run}")
         results.start()
-        home = output / "fine_tuning-runs" / command.run_folder(str(run))
-        environment = Environment("", home=home, cache=cache, threads=threads)
-        results.add(str(run), train_and_measure(run, start.path, archive, environment))
-        shutil.rmtree(home)
+        with command.run_home(output / "fine_tuning-runs", str(run)) as home:
+            environment = Environment("", home=home, cache=cache, threads=threads)
+            results.add(str(run), train_and_measure(run, start.path, archive, environment))
     typer.echo(format_table(results))
 
 

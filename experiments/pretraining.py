@@ -130,12 +130,12 @@ class Experiment:
         """Train and measure one network, unless it is in the results."""
         if name in self.results.runs:
             return
-        environment = replace(
-            self.environment, data=str(data), home=self.environment.home / name, artifacts=self.networks
-        )
         options = self.settings.network if network is None else replace(self.settings.network, name=network)
-        artifact, _ = command.train_or_resume(TrainConfig.create(recipe, options, replace(run, name=name), environment))
-        self.results.add(name, command.list_errors(artifact.manifest.measurements))
+        with command.run_home(self.environment.home, name) as home:
+            environment = replace(self.environment, data=str(data), home=home, artifacts=self.networks)
+            config = TrainConfig.create(recipe, options, replace(run, name=name), environment)
+            artifact = command.train_or_resume(config).artifact
+            self.results.add(name, command.list_errors(artifact.manifest.measurements))
 
     def _measure(self, members: Sequence[str]) -> dict[str, Any]:
         paths = [self.networks / name for name in members]

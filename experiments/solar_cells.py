@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -183,20 +182,21 @@ def main(
     starts = list_starts(init_from or [])
     results = Results(output / "solar_cells.json", {"epochs": recipe.epochs, "narrow": narrow or quick})
     dataset = load_elpv()
-    with TemporaryDirectory() as scratch:
-        data = "elpv"
-        if quick:
-            dataset = sample(dataset, 40)
-            data = str(Path(scratch) / "cells.csv")
-            write_table(dataset, Path(data))
-        environment = Environment(data, crops=1, home=Path(scratch), cache=cache)
-        for seed in range(seeds):
-            for start, options in starts.items():
-                name = f"{start}, seed {seed}"
-                if name not in results.runs:
-                    run = replace(options, name="cells", seed=seed)
-                    config = TrainConfig.create(recipe, network, run, environment)
-                    results.add(name, measure(command.train_network(config), dataset))
+    data = "elpv"
+    if quick:
+        dataset = sample(dataset, 40)
+        data = str(output / "solar_cells-split.csv")
+        write_table(dataset, Path(data))
+    results.start()
+    for seed in range(seeds):
+        for start, options in starts.items():
+            name = f"{start}, seed {seed}"
+            if name in results.runs:
+                continue
+            with command.run_home(output / "solar_cells-runs", name) as home:
+                environment = Environment(data, crops=1, home=home, cache=cache)
+                config = TrainConfig.create(recipe, network, replace(options, name="cells", seed=seed), environment)
+                results.add(name, measure(command.train_or_resume(config).artifact, dataset))
     draw(results, starts).savefig(output / "solar_cells.png", dpi=100)
     for start in starts:
         typer.echo(format_summary(results, start))
