@@ -92,7 +92,7 @@ def source_hash() -> str:
 def train_small_network(images: Path, home: Path) -> None:
     """Train and publish the tests' network; its artifact and its run are below `home`."""
     from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
-    from training.train import train
+    from training.train import train_run
 
     config = TrainConfig.create(
         recipe_options=RecipeOptions(epochs=4, batch_size=8, learning_rate=0.005),
@@ -101,7 +101,7 @@ def train_small_network(images: Path, home: Path) -> None:
         # one thread: with more, the order of sums is another, and so are distances that tests compare with a bound
         environment=Environment(data=str(images), precision="float32", threads=1, keep_checkpoint=True, home=home),
     )
-    assert train(config) is not None
+    assert train_run(config) is not None
 
 
 @pytest.fixture(scope="session")

@@ -28,12 +28,6 @@ class FinishedRun:
     config: TrainConfig
 
 
-def train(config: TrainConfig, resume: Path | None = None, finish: bool = False) -> Artifact | None:
-    """`train_run`, for callers that need only the artifact."""
-    result = train_run(config, resume, finish)
-    return None if result is None else result.artifact
-
-
 def train_run(config: TrainConfig, resume: Path | None = None, finish: bool = False) -> FinishedRun | None:
     """Train as configured, or resume the run in the folder `resume`; the result in the main process, else None.
 

@@ -25,7 +25,7 @@ from training.loop.distributed import DistributedContext
 from training.loop.setup import fits_output_layer, set_up
 from training.loop.start_network import choose_start, draw_crops, fit_output_layer
 from training.optim.initial_weights import InitialState
-from training.train import train
+from training.train import train_run
 
 DEVICE = torch.device("cpu")
 
@@ -93,25 +93,26 @@ def test_a_run_without_an_epoch_publishes_the_fitted_layer(artifact: Artifact, f
     for place, kind in enumerate(sorted(few.iterdir())):
         (folder / f"class {place}").parent.mkdir(exist_ok=True)
         (folder / f"class {place}").symlink_to(kind)
-    tuned = train(create(folder, tmp_path, artifact.path, epochs=0))
-    assert tuned is not None
+    run = train_run(create(folder, tmp_path, artifact.path, epochs=0))
+    assert run is not None
+    tuned = run.artifact
     training = tuned.manifest.training
     assert (training["epochs"], training["recipe"]["name"]) == (0, "fine-tune")
     assert training["initialized_from"].startswith("patterns version 1, network ")
     assert training["start_license"] == artifact.manifest.license
     assert np.array_equal(read_mean(tuned), read_mean(artifact))
     assert tuned.manifest.measurements[0].top1_error < 1 / 3
-    (run,) = (tmp_path / "runs").iterdir()
-    assert len(read_baselines(run)) == 3
-    assert "no epoch: only the output layer was fitted" in (run / "report.html").read_text()
+    assert len(read_baselines(run.path)) == 3
+    assert "no epoch: only the output layer was fitted" in (run.path / "report.html").read_text()
 
 
 def test_a_network_that_training_makes_no_better_is_published_as_it_was(
     artifact: Artifact, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = create(images, tmp_path, artifact.path, epochs=1, learning_rate=0.0)
-    tuned = train(replace(config, environment=replace(config.environment, publish="best")))
-    assert tuned is not None
+    run = train_run(replace(config, environment=replace(config.environment, publish="best")))
+    assert run is not None
+    tuned = run.artifact
     assert (tuned.manifest.training["epochs"], tuned.manifest.training["published_epoch"]) == (1, 0)
     assert "before the first epoch: validation error " in capsys.readouterr().out
     _, before = read_weights(artifact)

@@ -23,7 +23,7 @@ from training.loop.metrics import MetricsLog, read_metrics
 from training.loop.run_directory import CHECKPOINT, RunDirectory
 from training.loop.trainer import Trainer
 from training.optim.initial_weights import InitialState
-from training.train import train
+from training.train import train_run
 
 Make = Callable[..., Trainer]
 NARROW = NetworkOptions(hidden=16, channels=(4, 8, 8, 8, 8))
@@ -417,4 +417,4 @@ def test_a_full_disk_loses_nothing(make: Make, tmp_path: Path, capsys: pytest.Ca
 
 def test_compiling_is_for_a_gpu() -> None:
     with pytest.raises(TrainingError, match="--compile needs a GPU"):
-        train(TrainConfig.create(environment=Environment(compile=True, device="cpu")))
+        train_run(TrainConfig.create(environment=Environment(compile=True, device="cpu")))

@@ -17,7 +17,7 @@ from model.network.registry import LAYER_NAMES
 from training.config import Environment, NetworkOptions, RunOptions, TrainConfig
 from training.optim.initial_weights import InitialState
 from training.recipes import RECIPES
-from training.train import train
+from training.train import train_run
 
 OTHERS = tuple(Label(id=name, name=name) for name in ("a", "b", "c", "d"))
 
@@ -123,7 +123,7 @@ def test_mistakes_are_named(artifact: Artifact, tmp_path: Path) -> None:
 )
 def test_mistakes_are_found_before_any_image_is_read(few: Path, tmp_path: Path, wrong: RunOptions) -> None:
     with pytest.raises((ArtifactError, TrainingError)):
-        train(TrainConfig.create(run=wrong, environment=Environment(data=str(few), home=tmp_path)))
+        train_run(TrainConfig.create(run=wrong, environment=Environment(data=str(few), home=tmp_path)))
     assert list(tmp_path.iterdir()) == []
 
 

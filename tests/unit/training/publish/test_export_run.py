@@ -117,14 +117,14 @@ def test_a_run_on_the_cpu_is_measured_there(few: Path, tmp_path: Path, monkeypat
 def test_what_is_published_is_utf_8_whatever_the_locale(few: Path, tmp_path: Path) -> None:
     """Its history and its labels for Triton are, as its manifest; Python says where it would take the locale's."""
     script = (
-        "import sys; from pathlib import Path; from training.train import train\n"
+        "import sys; from pathlib import Path; from training.train import train_run\n"
         "from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig\n"
         "from model.artifacts.formats import export_artifact\n"
         "data, home = sys.argv[1:]\n"
         "environment = Environment(data, home=Path(home), device='cpu', precision='float32', crops=1)\n"
         "network = NetworkOptions(hidden=8, channels=(4, 8, 8, 8, 8))\n"
-        "artifact = train(TrainConfig.create(RecipeOptions(epochs=1), network, RunOptions('b'), environment))\n"
-        "export_artifact(artifact, Path(home) / 'triton', 'triton')\n"
+        "run = train_run(TrainConfig.create(RecipeOptions(epochs=1), network, RunOptions('b'), environment))\n"
+        "export_artifact(run.artifact, Path(home) / 'triton', 'triton')\n"
     )
     strict = [
         word

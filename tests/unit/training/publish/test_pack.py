@@ -27,7 +27,7 @@ from training.loop.run_directory import CHECKPOINT, RunDirectory
 from training.loop.trainer import Trainer
 from training.optim.initial_weights import InitialState
 from training.publish.pack import fine_tune, keep_pruned, pack_run, prune
-from training.train import train
+from training.train import train_run
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_a_run_is_packed(few: Path, tmp_path: Path) -> None:
         RunOptions(name="few"),
         Environment(data=str(few), precision="float32", device="cpu", home=tmp_path, keep_checkpoint=True),
     )
-    assert train(config) is not None
+    assert train_run(config) is not None
     (run,) = (tmp_path / "runs").iterdir()
     (run / CHECKPOINT).write_bytes(b"")  # it starts from what was published
     nearest = Baseline(NEAREST_NEIGHBOR, "test", 0.4, 6, 21)
