@@ -251,9 +251,9 @@ def test_rows_that_were_not_run_are_named(tmp_path: Path) -> None:
     results = Results(tmp_path / "r.json", {})
     results.add("the network, seed 0", {"10": [0.5, 0.2], "1": [0.53, 0.21]})
     results.add("tanh, seed 0", {"10": [0.6, 0.3], "1": [0.7, 0.4], "losses": [0.45, 5.517]})
-    table = ablation.format_table({"rows": {ablation.WHOLE: {}, "tanh": {}, "one tower": {"paper": "+1.7"}}}, results)
+    table = ablation.format_table({"rows": {ablation.WHOLE: {}, "tanh": {}, "no color shift": {}}}, results)
     assert "| tanh | 1 | +10.00 | +10.00 | 0.45 / 5.52 |  |  |" in table
-    assert "| one tower | 0 | not run | not run |  | +1.7 |  |" in table
+    assert "| no color shift | 0 | not run | not run |  | over +1 |  |" in table
     assert f"| {ablation.ENSEMBLE} | 0 | not run | not run |  | -2.6 / -1.8 |  |" in table
 
 
