@@ -41,23 +41,29 @@ def rewrite_report(run: Path, artifact: Path | None = None) -> Path:
     path = artifact or directory.artifact() or environment.artifacts_folder / config.run.name
     loaded = artifacts.load(path)
     dataset = open_dataset(config)
-    if loaded.labels != dataset.labels:
-        raise DatasetError(f"the classes of {environment.data} differ from those of {loaded.path}")
-    if loaded.manifest.training.get("split_sha256", dataset.split_sha256()) != dataset.split_sha256():
-        raise DatasetError(
-            f"{environment.data} is split differently than in the training of {loaded.path}, which may have seen the "
-            "images that would be measured: files were added or removed, or it is the network of another run; measure "
-            "it with `alexnet evaluate`"
-        )
-    if loaded.image_contract != config.run.image_contract:
-        raise DatasetError(
-            f"{loaded.path} reads images in another way than the run in {run} ({loaded.image_contract.name}, "
-            f"{config.run.image_contract.name}): measure it with `alexnet evaluate`"
-        )
+    _check_measurable(loaded, run, config, dataset)
     cache = open_cache(config, dataset)
     model = OnnxModel(loaded.network, measuring_device(environment.device))
     predictions = predict_split(model, dataset, cache, dataset.held_out_split, environment.crops == 10)
     return write_report(run, config, loaded, dataset, cache, predictions)
+
+
+def _check_measurable(artifact: Artifact, run: Path, config: TrainConfig, dataset: Dataset) -> None:
+    """Raise DatasetError unless the held-out images of a run tell how good the artifact is."""
+    data = config.environment.data
+    if artifact.labels != dataset.labels:
+        raise DatasetError(f"the classes of {data} differ from those of {artifact.path}")
+    if artifact.manifest.training.get("split_sha256", dataset.split_sha256()) != dataset.split_sha256():
+        raise DatasetError(
+            f"{data} is split differently than in the training of {artifact.path}, which may have seen the images that "
+            "would be measured: files were added or removed, or it is the network of another run; measure it with "
+            "`alexnet evaluate`"
+        )
+    if artifact.image_contract != config.run.image_contract:
+        raise DatasetError(
+            f"{artifact.path} reads images in another way than the run in {run} ({artifact.image_contract.name}, "
+            f"{config.run.image_contract.name}): measure it with `alexnet evaluate`"
+        )
 
 
 def write_report(
