@@ -19,6 +19,7 @@ from model.files import exclusive_lock, move_durably, sha256_of
 MAX_ATTEMPTS = 5
 """Attempts in a row that received nothing."""
 RETRY_SECONDS = 1.0
+"""Before another attempt; twice as long after each further one in a row that received nothing."""
 TIMEOUT_SECONDS = 60
 CHUNK_BYTES = 1 << 20
 RETRIED_STATUSES = (408, 429)
@@ -34,7 +35,7 @@ class RemoteFile(NamedTuple):
     sha256: str
 
 
-def fetch(file: RemoteFile, folder: Path, mirror: str = "", retry_seconds: float = RETRY_SECONDS) -> Path:
+def fetch(file: RemoteFile, folder: Path, mirror: str = "") -> Path:
     """The file in `folder`, downloaded unless it is there already. Its checksum is compared before it gets its name.
 
     `mirror`: a URL to which the file's name is added. An interrupted download is kept in NAME.part, and the next call
@@ -50,7 +51,7 @@ def fetch(file: RemoteFile, folder: Path, mirror: str = "", retry_seconds: float
         part = folder / f"{file.name}.part"
         _check_free_space(part, file)
         try:
-            download(url, part, file, retry_seconds)
+            download(url, part, file)
             verify(part, file)
         except DownloadError as error:
             raise DownloadError(
@@ -85,7 +86,7 @@ def _check_free_space(part: Path, file: RemoteFile) -> None:
         raise DownloadError(f"not enough free space in {part.parent} for {missing:,} bytes: {free:,} are free")
 
 
-def download(url: str, part: Path, file: RemoteFile, retry_seconds: float = RETRY_SECONDS) -> None:
+def download(url: str, part: Path, file: RemoteFile) -> None:
     """Append to `part` until it is complete; after an interruption, resume from where it was. Raises DownloadError."""
     failures, reason = 0, ""
     with tqdm(desc=f"downloading {file.name}", unit="B", unit_scale=True, unit_divisor=1024, disable=None) as bar:
@@ -111,7 +112,7 @@ def download(url: str, part: Path, file: RemoteFile, retry_seconds: float = RETR
                 raise DownloadError(f"can't write {part}: {error.strerror or error}") from error
             failures = 0 if _size(part) > before else failures + 1
             if failures < MAX_ATTEMPTS:
-                time.sleep(retry_seconds * 2 ** max(failures - 1, 0))
+                time.sleep(RETRY_SECONDS * 2 ** max(failures - 1, 0))
     raise DownloadError(f"can't download {url}: {reason}")
 
 

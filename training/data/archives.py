@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from model.artifacts.artifact import Label
 from model.datasets.names import SPLITS
-from model.download import RETRY_SECONDS, RemoteFile, download
+from model.download import RemoteFile, download
 from model.exceptions import DatasetError, DownloadError
 from model.files import exclusive_lock
 from model.requirements import install_extra
@@ -141,7 +141,7 @@ def load_cifar10(root: Path) -> Dataset:
     return replace(load_folder(root, seed=0), license="none stated by its authors (trained on CIFAR-10)")
 
 
-def unpack(name: str, archive: Archive, file: Path | None, retry_seconds: float = RETRY_SECONDS) -> Path:
+def unpack(name: str, archive: Archive, file: Path | None) -> Path:
     """Unpack an archive from `file`, or download it, unless its folder exists; the folder. Raises DatasetError.
 
     An interrupted download is kept, and the next call resumes it. A `file` that isn't read is named.
@@ -162,7 +162,7 @@ def unpack(name: str, archive: Archive, file: Path | None, retry_seconds: float 
         if file is not None:
             _unpack(name, archive, file, target)
         else:
-            _download(name, archive.url, part, retry_seconds)
+            _download(name, archive.url, part)
             try:
                 _unpack(name, archive, part, target)
             finally:
@@ -171,9 +171,9 @@ def unpack(name: str, archive: Archive, file: Path | None, retry_seconds: float 
     return folder
 
 
-def _download(name: str, url: str, part: Path, retry_seconds: float) -> None:
+def _download(name: str, url: str, part: Path) -> None:
     try:
-        download(url, part, RemoteFile(name, url, 0, ""), retry_seconds)
+        download(url, part, RemoteFile(name, url, 0, ""))
     except DownloadError as error:
         raise DatasetError(f"{error}; download it elsewhere and name it with --archive") from error
 

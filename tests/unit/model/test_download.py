@@ -66,6 +66,11 @@ def server() -> Iterator[Server]:
         running.shutdown()
 
 
+@pytest.fixture(autouse=True)
+def retry_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "RETRY_SECONDS", 0.0)
+
+
 def release(server: Server, size: int = len(CONTENT)) -> RemoteFile:
     address = f"http://127.0.0.1:{server.server_port}/net.onnx"
     return RemoteFile("net.onnx", address, size, hashlib.sha256(CONTENT).hexdigest())
@@ -84,7 +89,7 @@ def test_fetched_once(server: Server, tmp_path: Path) -> None:
 
 def test_an_interrupted_download_is_resumed(server: Server, tmp_path: Path) -> None:
     server.plan = ["cut", "503", "cut"]
-    assert fetch(release(server), tmp_path, retry_seconds=0).read_bytes() == CONTENT
+    assert fetch(release(server), tmp_path).read_bytes() == CONTENT
     assert server.ranges == [None, "bytes=1000000-", "bytes=1000000-", "bytes=2000000-"]
 
 
@@ -92,7 +97,7 @@ def test_a_later_call_resumes_too(server: Server, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(download, "MAX_ATTEMPTS", 1)
     server.plan = ["cut", "503"]
     with pytest.raises(DownloadError, match=r"503 Service Unavailable\. Download http.* elsewhere and put it at"):
-        fetch(release(server), tmp_path, retry_seconds=0)
+        fetch(release(server), tmp_path)
     assert visible(tmp_path) == ["net.onnx.part"]
     assert fetch(release(server), tmp_path).read_bytes() == CONTENT
     assert server.ranges[2:] == ["bytes=1000000-"]
@@ -100,7 +105,7 @@ def test_a_later_call_resumes_too(server: Server, tmp_path: Path, monkeypatch: p
 
 def test_a_server_without_ranges_begins_anew(server: Server, tmp_path: Path) -> None:
     server.plan = ["cut", "no ranges"]
-    assert fetch(release(server), tmp_path, retry_seconds=0).read_bytes() == CONTENT
+    assert fetch(release(server), tmp_path).read_bytes() == CONTENT
 
 
 def test_all_but_the_name_was_there(server: Server, tmp_path: Path) -> None:
@@ -122,7 +127,7 @@ def test_all_but_the_name_was_there(server: Server, tmp_path: Path) -> None:
 def test_other_bytes_are_refused_and_removed(server: Server, tmp_path: Path, plan: str, size: int, result: str) -> None:
     server.plan = [plan]
     with pytest.raises(DownloadError, match=result):
-        fetch(release(server, size), tmp_path, retry_seconds=0)
+        fetch(release(server, size), tmp_path)
     assert visible(tmp_path) == []
 
 
@@ -136,7 +141,7 @@ def test_a_mirror_has_the_file_by_its_name(server: Server, tmp_path: Path) -> No
 def test_without_a_network_it_says_what_to_do(tmp_path: Path) -> None:
     away = RemoteFile("net.onnx", "http://127.0.0.1:9/net.onnx", 1, "0" * 64)
     with pytest.raises(DownloadError, match=r"Connection refused.*put it at .*net.onnx, or name it with --from FILE"):
-        fetch(away, tmp_path, retry_seconds=0)
+        fetch(away, tmp_path)
     with pytest.raises(DownloadError, match="invalid URL"):
         fetch(away, tmp_path, mirror="no address")
     assert visible(tmp_path) == []
@@ -147,7 +152,7 @@ def test_a_full_disk_is_said_before_and_while(server: Server, tmp_path: Path, mo
         fetch(release(server, 1 << 60), tmp_path)
     (tmp_path / "net.onnx.part").symlink_to("/dev/full")
     with pytest.raises(DownloadError, match=r"can't write .*No space left"):
-        fetch(release(server), tmp_path, retry_seconds=0)
+        fetch(release(server), tmp_path)
     assert not (tmp_path / "net.onnx").exists()
 
 
