@@ -52,7 +52,7 @@ def fetch(file: RemoteFile, folder: Path, mirror: str = "") -> Path:
         _check_free_space(part, file)
         try:
             download(url, part, file)
-            verify(part, file)
+            _verify_or_remove(part, file)
         except DownloadError as error:
             raise DownloadError(
                 f"{error}. Download {file.url} elsewhere and put it at {target}, or name it with --from FILE"
@@ -62,7 +62,7 @@ def fetch(file: RemoteFile, folder: Path, mirror: str = "") -> Path:
 
 
 def verify(path: Path, file: RemoteFile) -> None:
-    """Raise DownloadError, removing an incomplete download, unless `path` has the file's size and checksum."""
+    """Raise DownloadError unless `path` has the file's size and checksum."""
     with path.open("rb") as opened:
         start = opened.read(512).lstrip().lower()
     size = path.stat().st_size
@@ -74,9 +74,16 @@ def verify(path: Path, file: RemoteFile) -> None:
         problem = f"expected sha256 {file.sha256}, got {checksum}"
     else:
         return
-    if path.suffix == ".part":
-        path.unlink()
     raise DownloadError(f"{path} isn't the published {file.name}: {problem}")
+
+
+def _verify_or_remove(part: Path, file: RemoteFile) -> None:
+    """As `verify`; a download of other bytes is removed, since it can't be resumed."""
+    try:
+        verify(part, file)
+    except DownloadError:
+        part.unlink()
+        raise
 
 
 def _check_free_space(part: Path, file: RemoteFile) -> None:

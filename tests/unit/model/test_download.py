@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from model import download
-from model.download import RemoteFile, fetch
+from model.download import RemoteFile, fetch, verify
 from model.exceptions import DownloadError
 
 CONTENT = np.random.default_rng(0).bytes(3_000_000)
@@ -161,3 +161,11 @@ def test_a_damaged_file_that_is_there_is_named_and_kept(server: Server, tmp_path
     with pytest.raises(DownloadError, match="expected sha256"):
         fetch(release(server), tmp_path)
     assert visible(tmp_path) == ["net.onnx"]
+
+
+def test_a_file_of_the_user_is_kept_whatever_it_is_called(server: Server, tmp_path: Path) -> None:
+    """As a browser's unfinished download that is given with --from."""
+    (tmp_path / "mine.part").write_bytes(CONTENT[:-1])
+    with pytest.raises(DownloadError, match="expected 3,000,000 bytes, got 2,999,999"):
+        verify(tmp_path / "mine.part", release(server))
+    assert visible(tmp_path) == ["mine.part"]
