@@ -17,11 +17,10 @@ def short_names(names: Sequence[str]) -> list[str]:
     return [short if short and counts[short] == 1 else name for short, name in zip(first, names, strict=True)]
 
 
-def wrap_name(name: str, width: int = 26, max_lines: int = 3) -> str:
-    """A name in lines of at most `width` characters; only what is longer than all lines is cut, with "…"."""
-    return "\n".join(textwrap.wrap(name, width, max_lines=max_lines, placeholder=" …")) or name
-
-
 def name_in_figure(name: str, width: int = 26, max_lines: int = 3) -> str:
-    """As `wrap_name`, for matplotlib, where `$` would start a formula."""
-    return wrap_name(name, width, max_lines).replace("$", r"\$")
+    """A name in lines of at most `width` characters; only what is longer than all lines is cut, with "…".
+
+    For matplotlib, where `$` would start a formula.
+    """
+    lines = "\n".join(textwrap.wrap(name, width, max_lines=max_lines, placeholder=" …")) or name
+    return lines.replace("$", r"\$")

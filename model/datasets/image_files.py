@@ -12,7 +12,7 @@ from model.exceptions import ImageTooLargeError, InvalidImageError, UnsupportedI
 from model.images.contract import DEFAULT_CONTRACT, ImageContract
 from model.images.formats import HEAD_BYTES, SUFFIXES, identify_format
 from model.images.info import DecodedImage
-from model.images.limits import DEFAULT_LIMITS, ImageLimits
+from model.images.limits import DEFAULT_LIMITS
 from model.images.preprocess import decode_image
 
 
@@ -30,12 +30,10 @@ def read_image_file(path: str | os.PathLike[str], max_bytes: int = DEFAULT_LIMIT
         return file.read(size)
 
 
-def decode_file(
-    path: Path, limits: ImageLimits = DEFAULT_LIMITS, contract: ImageContract = DEFAULT_CONTRACT
-) -> DecodedImage:
+def decode_file(path: Path, contract: ImageContract = DEFAULT_CONTRACT) -> DecodedImage:
     """Decode an image file; errors name it. Raises InvalidImageError or a subclass, and OSError."""
     try:
-        return decode_image(read_image_file(path, limits.max_file_bytes), limits, contract)
+        return decode_image(read_image_file(path), contract=contract)
     except InvalidImageError as error:
         raise type(error)(f"{error}: {path}") from error
 

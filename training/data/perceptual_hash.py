@@ -30,18 +30,16 @@ def difference_hash(pixels: NDArray[np.uint8]) -> NDArray[np.uint64]:
     return np.packbits(cells[:, 1:] > cells[:, :-1]).view(np.uint64)
 
 
-def near_pairs(
-    first: NDArray[np.uint64], second: NDArray[np.uint64] | None = None, max_distance: int = MAX_DISTANCE
-) -> NDArray[np.int64]:
+def near_pairs(first: NDArray[np.uint64], second: NDArray[np.uint64] | None = None) -> NDArray[np.int64]:
     """Pairs of near-duplicates (P, 2): places of an image in `first` (N, 4) and of one in `second` (M, 4), sorted.
 
     Without `second` all pairs within `first` are compared, each once. Two images are near-duplicates if at most
-    `max_distance` bits of their hashes differ, and no more than a fifth of the ones in either hash: nearly uniform
+    `MAX_DISTANCE` bits of their hashes differ, and no more than a fifth of the ones in either hash: nearly uniform
     images have few, and would all be alike.
     """
     other = first if second is None else second
     ones = np.bitwise_count(first).sum(1), np.bitwise_count(other).sum(1)
-    allowed = [np.minimum(count // MIN_ONES_PER_DIFFERENCE, max_distance).astype(np.uint8) for count in ones]
+    allowed = [np.minimum(count // MIN_ONES_PER_DIFFERENCE, MAX_DISTANCE).astype(np.uint8) for count in ones]
 
     def compare(start: int) -> NDArray[np.int64]:
         parts = []
@@ -50,9 +48,9 @@ def near_pairs(
             part = other[column : column + COLUMNS]
             half = np.bitwise_count(block[:, None, 0] ^ part[None, :, 0])
             half += np.bitwise_count(block[:, None, 1] ^ part[None, :, 1])
-            rows, places = np.nonzero(half <= max_distance)
+            rows, places = np.nonzero(half <= MAX_DISTANCE)
             distance = np.bitwise_count(block[rows] ^ part[places]).sum(1)
-            rows, places, distance = rows + start, places + column, distance
+            rows, places = rows + start, places + column
             near = distance <= np.minimum(allowed[0][rows], allowed[1][places])
             if second is None:
                 near &= rows < places

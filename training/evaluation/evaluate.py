@@ -101,21 +101,18 @@ def predict_split(
 
 
 def decode_batches(
-    examples: Sequence[Example],
-    contract: ImageContract,
-    limits: ImageLimits = DEFAULT_LIMITS,
-    batch_size: int = BATCH_SIZE,
+    examples: Sequence[Example], contract: ImageContract, limits: ImageLimits = DEFAULT_LIMITS
 ) -> Iterator[LabeledBatch]:
     """Decode files batch by batch, ahead of their use; files that can't be decoded are named, counted and left out."""
     images, used, skipped = list[NDArray[np.uint8]](), list[Example](), 0
-    decoded = ordered_map(partial(decode_or_skip, contract=contract, limits=limits), examples, ahead=2 * batch_size)
+    decoded = ordered_map(partial(decode_or_skip, contract=contract, limits=limits), examples, ahead=2 * BATCH_SIZE)
     for number, (example, pixels) in enumerate(zip(examples, decoded, strict=True), 1):
         if pixels is None:
             skipped += 1
         else:
             images.append(pixels)
             used.append(example)
-        if images and (number % batch_size == 0 or number == len(examples)):
+        if images and (number % BATCH_SIZE == 0 or number == len(examples)):
             yield LabeledBatch(np.stack(images), np.array([e.label for e in used]), tuple(e.file for e in used))
             images, used = [], []
     if skipped:

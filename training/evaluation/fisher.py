@@ -20,7 +20,6 @@ from model.artifacts.artifact import Measurement
 from model.exceptions import DatasetError, InvalidRequestError
 from model.images.contract import DEFAULT_CONTRACT
 from model.images.limits import DEFAULT_LIMITS, ImageLimits
-from model.sampling import draw_sample
 from model.thread_pool import ordered_map
 from training.data.datasets import Dataset, Example
 from training.data.loading import load_dataset
@@ -34,6 +33,7 @@ CELL_SIZES = (4, 6, 8)
 GRID_STEP, ORIENTATIONS, MAX_VALUE = 8, 8, 0.2
 """Of dense SIFT: pixels between descriptors, bins of the gradient's direction, largest value of a descriptor."""
 PCA_DIM, GAUSSIANS = 64, 64
+SEED = 0
 MAX_DESCRIPTORS, MAX_VOCABULARY_IMAGES = 200_000, 1_000
 """Descriptors that PCA and mixture are learned from, and the images that they come from."""
 
@@ -69,14 +69,14 @@ def _lengths(rows: NDArray[np.floating]) -> NDArray[np.floating]:
 class FisherVectors:
     """PCA and a mixture of Gaussians, learned from the descriptors of some images; then one vector per image."""
 
-    def __init__(self, descriptors: Array, seed: int = 0) -> None:
+    def __init__(self, descriptors: Array) -> None:
         """`descriptors` (M, 128)."""
         from sklearn.decomposition import PCA
         from sklearn.mixture import GaussianMixture
 
         modes = min(GAUSSIANS, len(descriptors) // 10)
-        self._pca = PCA(min(PCA_DIM, len(descriptors)), random_state=seed).fit(descriptors)
-        self._gmm = GaussianMixture(modes, covariance_type="diag", max_iter=50, tol=1e-2, random_state=seed)
+        self._pca = PCA(min(PCA_DIM, len(descriptors)), random_state=SEED).fit(descriptors)
+        self._gmm = GaussianMixture(modes, covariance_type="diag", max_iter=50, tol=1e-2, random_state=SEED)
         self._gmm.fit(self._pca.transform(descriptors))
 
     def encode(self, pixels: NDArray[np.uint8]) -> Array:
@@ -92,25 +92,20 @@ def evaluate_fisher(
     split: str,
     archive: Path | None,
     log: Callable[[str], None],
-    seed: int = 0,
-    max_images: int | None = None,
     exclude: Sequence[str] = (),
     limits: ImageLimits = DEFAULT_LIMITS,
 ) -> list[Measurement]:
-    """Learn from the training split and measure on another. `max_images`: of each split.
-
-    Raises DatasetError, InvalidRequestError.
-    """
+    """Learn from the training split and measure on another. Raises DatasetError, InvalidRequestError."""
     from sklearn.svm import LinearSVC
 
     if split == "all":
         raise InvalidRequestError("--baseline learns from the training split: measure it on --split test or validation")
     dataset = load_dataset(data, archive=archive, exclude=exclude)
-    train, measured = (_sample_examples(dataset, name, max_images, seed) for name in ("train", split))
+    train, measured = (_list_examples(dataset, name) for name in ("train", split))
     images, labels = _decode(train, limits)
     log(f"learning a vocabulary from {len(images):,} images")
-    vectors = FisherVectors(_sample_descriptors(images, seed), seed)
-    classifier = LinearSVC(C=1.0, random_state=seed)
+    vectors = FisherVectors(_sample_descriptors(images))
+    classifier = LinearSVC(C=1.0, random_state=SEED)
     classifier.fit(_encode(vectors, images, "training vectors"), labels)
     images, labels = _decode(measured, limits)
     margins = classifier.decision_function(_encode(vectors, images, "measuring"))
@@ -122,11 +117,11 @@ def evaluate_fisher(
     return [measure(scores, labels, title, 1, {})]
 
 
-def _sample_examples(dataset: Dataset, split: str, max_images: int | None, seed: int) -> list[Example]:
+def _list_examples(dataset: Dataset, split: str) -> Sequence[Example]:
     examples = dataset.splits().get(split, ())
     if not examples:
         raise DatasetError(f"{dataset.name} has no images in the split {split!r}")
-    return draw_sample(examples, max_images, seed)
+    return examples
 
 
 def _decode(examples: Sequence[Example], limits: ImageLimits) -> tuple[list[NDArray[np.uint8]], NDArray[np.int64]]:
@@ -136,9 +131,9 @@ def _decode(examples: Sequence[Example], limits: ImageLimits) -> tuple[list[NDAr
     return [pixels for pixels, _ in pairs], np.array([label for _, label in pairs])
 
 
-def _sample_descriptors(images: Sequence[NDArray[np.uint8]], seed: int) -> Array:
+def _sample_descriptors(images: Sequence[NDArray[np.uint8]]) -> Array:
     """Descriptors (about `MAX_DESCRIPTORS`, 128)."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(SEED)
     sample = [images[place] for place in generator.permutation(len(images))[:MAX_VOCABULARY_IMAGES]]
     count = -(-MAX_DESCRIPTORS // len(sample))
     descriptors = _with_progress(ordered_map(dense_sift, sample), len(sample), "descriptors to learn from")

@@ -18,6 +18,7 @@ from model.network.onnx_builder import GraphBuilder
 
 Array = NDArray[np.float32]
 OPSET = 17
+ITQ_ITERATIONS = 50
 MAX_PCA_ROWS = 20_000
 """Enough to find the principal directions."""
 
@@ -87,7 +88,7 @@ class BinaryEncoder:
         return model
 
 
-def principal_components(features: Array, count: int, seed: int = 0) -> tuple[Array, Array]:
+def principal_components(features: Array, count: int, seed: int) -> tuple[Array, Array]:
     """Mean (dim,) and the first `count` principal directions (dim, count), by Halko's random projections, of at most
     20,000 rows. Raises TrainingError."""
     if min(features.shape) <= count:
@@ -105,11 +106,11 @@ def principal_components(features: Array, count: int, seed: int = 0) -> tuple[Ar
     return mean, directions[:, :count].numpy()
 
 
-def itq_rotation(values: Array, seed: int = 0, iterations: int = 50) -> Array:
+def itq_rotation(values: Array, seed: int) -> Array:
     """(bits, bits): the rotation of (N, bits) centered values that brings them nearest to their signs."""
     generator = np.random.default_rng(seed)
     rotation = np.linalg.qr(generator.standard_normal((values.shape[1], values.shape[1])))[0].astype(np.float32)
-    for _ in range(iterations):
+    for _ in range(ITQ_ITERATIONS):
         left, _, right = np.linalg.svd(np.sign(values @ rotation).T @ values)
         rotation = (left @ right).T
     return rotation

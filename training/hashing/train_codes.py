@@ -18,20 +18,18 @@ from training.hashing.binary_encoder import Array, BinaryEncoder
 
 HELD_OUT, MAX_HELD_OUT = 0.2, 500
 """Share of the images that recall is measured with, and their largest number."""
-SHORTLIST = 100
+NUM_NEIGHBORS, SHORTLIST = 10, 100
 
 
-def hamming_recall(
-    encoder: BinaryEncoder, features: Array, queries: Array, k: int = 10, shortlist: int = SHORTLIST
-) -> float:
-    """The share of each query's k Euclidean neighbors that are among its `shortlist` nearest by Hamming distance."""
+def hamming_recall(encoder: BinaryEncoder, features: Array, queries: Array) -> float:
+    """The share of each query's ten Euclidean neighbors that are among its hundred nearest by Hamming distance."""
     import faiss
 
-    _, nearest = faiss.knn(queries, features, k)
-    size = min(shortlist, len(features))
+    _, nearest = faiss.knn(queries, features, NUM_NEIGHBORS)
+    size = min(SHORTLIST, len(features))
     _, candidates = faiss.knn_hamming(encoder.encode(queries), encoder.encode(features), size)
     pairs = zip(nearest.tolist(), candidates.tolist(), strict=True)
-    return float(np.mean([len(set(exact) & set(short)) / k for exact, short in pairs]))
+    return float(np.mean([len(set(exact) & set(short)) / NUM_NEIGHBORS for exact, short in pairs]))
 
 
 def add_encoder(
@@ -57,7 +55,10 @@ def add_encoder(
     rest = np.sort(order[len(held_out) :])
     trial = train_autoencoder(features[rest], bits, config, None if labels is None else labels[rest])
     share = hamming_recall(trial, features[rest], features[held_out])
-    log(f"{bits} bits: {100 * share:.1f} % of the 10 nearest are among the first {SHORTLIST} by Hamming distance")
+    log(
+        f"{bits} bits: {100 * share:.1f} % of the {NUM_NEIGHBORS} nearest are among the first {SHORTLIST} by Hamming "
+        "distance"
+    )
     encoder = train_autoencoder(features, bits, config, labels)
 
     def write(target: Path) -> list[Measurement]:

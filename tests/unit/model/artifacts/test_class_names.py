@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model.artifacts.class_names import short_names, wrap_name
+from model.artifacts.class_names import name_in_figure, short_names
 
 
 def test_synonyms_are_left_out_where_the_first_is_enough() -> None:
@@ -17,6 +17,6 @@ def test_names_with_a_comma_stay_apart() -> None:
 
 
 def test_long_names_are_wrapped() -> None:
-    assert wrap_name("poly, defect 100 %", 12) == "poly, defect\n100 %"
-    assert wrap_name("a b " * 40, 10, 2).endswith("…")
-    assert wrap_name("") == ""
+    assert name_in_figure("poly, defect 100 %", 12) == "poly, defect\n100 %"
+    assert name_in_figure("a b " * 40, 10, 2).endswith("…")
+    assert name_in_figure("") == ""
