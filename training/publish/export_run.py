@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.artifacts.artifact import NETWORK, Artifact, Manifest
+from model.artifacts.artifact import NETWORK, Artifact, Calibration, Manifest
 from model.artifacts.history import HISTORY, MAX_CONFUSION_CLASSES, Epoch, TrainingHistory
 from model.artifacts.weights import write_kernels
 from model.artifacts.writer import publish, utc_now
@@ -48,7 +48,7 @@ def export_and_publish(
     spec, split = trainer.initial.spec, dataset.held_out_split
     network = AlexNet(spec)
     network.load_state_dict(weights)
-    measured: list[Predictions] = []
+    baselines, measured = _measure_baselines(trainer), list[Predictions]()
 
     def write(folder: Path) -> Manifest:
         with stage("exporting the network, and comparing what is exported with it"):
@@ -56,15 +56,9 @@ def export_and_publish(
             if round_weights is not None:
                 round_weights(folder / NETWORK)
             write_kernels(folder)
-        ten_crop = config.environment.crops == 10
-        train, validation = (
-            [dataset.examples[row] for row in cache.rows(dataset, name)] for name in ("train", "validation")
-        )
-        fitted_on = f"{dataset.split_description}, validation"
-        contract, limits = config.run.image_contract, config.environment.limits
-        device = measuring_device(config.environment.device)
-        calibration = calibrate(folder, train, validation, fitted_on, contract, ten_crop, device=device, limits=limits)
-        with open_with_logits(folder / NETWORK, device) as model:
+        calibration = _calibrate(trainer, folder)
+        with open_with_logits(folder / NETWORK, measuring_device(config.environment.device)) as model:
+            ten_crop = config.environment.crops == 10
             measured.append(predict_split(model, dataset, cache, split, ten_crop, calibration.temperature))
         (folder / HISTORY).write_text(_history(trainer, measured[0], split).model_dump_json() + "\n", "utf-8")
         return Manifest(
@@ -75,7 +69,7 @@ def export_and_publish(
             feature_dim=spec.config.hidden,
             network=spec.config,
             parameters=sum(p.numel() for p in network.parameters()),
-            image_contract=contract.name,
+            image_contract=config.run.image_contract.name,
             license=combine_licenses(dataset.license, trainer.initial.origin_license),
             training=provenance(trainer) | {"baselines": [asdict(baseline) for baseline in baselines]} | (extra or {}),
             measurements=measured[0].measurements(f"{dataset.split_description}, {split}", dataset.groupings),
@@ -83,14 +77,31 @@ def export_and_publish(
             export_difference=difference,
         )
 
-    baselines = _baselines(trainer)
     artifact = publish(config.environment.artifacts_folder, config.run.name, dataset.labels, write)
     with stage("writing the report"):
         write_report(trainer.run.path, config, artifact, dataset, cache, measured[0])
     return artifact
 
 
-def _baselines(trainer: Trainer) -> list[Baseline]:
+def _calibrate(trainer: Trainer, folder: Path) -> Calibration:
+    """Calibrate the network in `folder` on the images of the run; see `training.publish.calibrate.calibrate`."""
+    dataset, cache, environment = trainer.dataset, trainer.cache, trainer.config.environment
+    train, validation = (
+        [dataset.examples[row] for row in cache.rows(dataset, name)] for name in ("train", "validation")
+    )
+    return calibrate(
+        folder,
+        train,
+        validation,
+        f"{dataset.split_description}, validation",
+        trainer.config.run.image_contract,
+        ten_crop=environment.crops == 10,
+        device=measuring_device(environment.device),
+        limits=environment.limits,
+    )
+
+
+def _measure_baselines(trainer: Trainer) -> list[Baseline]:
     """What plain methods come to on the held-out images: those of the start network, and gradient histograms."""
     baselines = [baseline for baseline in read_baselines(trainer.run.path) if baseline.method != HOG]
     with stage("measuring a plain baseline (HOG)"):
