@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -109,7 +111,8 @@ class RunDirectory:
 
     def _save(self, name: str, state: dict[str, Any]) -> None:
         before = "the previous one is kept" if (self.path / name).is_file() else "there is none yet"
-        self._write(name, state, before)
+        with self._named_errors(name, before):
+            write_checkpoint(self.path / name, state, keep_previous=name == CHECKPOINT)
 
     def load_checkpoint(self) -> dict[str, Any]:
         """The run's checkpoint, or the one before, with a message, if it is damaged. Raises TrainingError."""
@@ -147,17 +150,18 @@ class RunDirectory:
             (self.path / name).unlink(missing_ok=True)
         previous_path(self.path / CHECKPOINT).unlink(missing_ok=True)
 
-    def _write(self, name: str, content: bytes | dict[str, Any], before: str = "nothing was changed") -> None:
-        path = self.path / name
+    def _write(self, name: str, content: bytes) -> None:
+        with self._named_errors(name, "nothing was changed"), atomic_write(self.path / name, "wb") as file:
+            file.write(content)
+
+    @contextmanager
+    def _named_errors(self, name: str, before: str) -> Iterator[None]:
+        """Errors of writing a file as TrainingError; `before`: what has become of the file before it."""
         try:
-            if isinstance(content, bytes):
-                with atomic_write(path, "wb") as file:
-                    file.write(content)
-            else:
-                write_checkpoint(path, content, keep_previous=name == CHECKPOINT)
+            yield
         except (OSError, RuntimeError) as error:  # torch reports a failed write as a RuntimeError
             reason = error.strerror if isinstance(error, OSError) else "the file could not be written"
-            raise TrainingError(f"cannot write {path}: {reason}; {before}") from error
+            raise TrainingError(f"cannot write {self.path / name}: {reason}; {before}") from error
 
 
 def create_run_folder(runs: Path, name: str) -> Path:
