@@ -38,7 +38,10 @@ def _parse_record(line: bytes) -> dict[str, Any] | None:
 
 
 class MetricsLog:
-    """Writes the records of one run. Those after `epochs` are removed: the run is resumed from there."""
+    """Writes the records of one run. Those after `epochs` are removed: the run is resumed from there.
+
+    What can't be written, as on a full disk, is said in a warning: it must cost neither the run nor its network.
+    """
 
     def __init__(self, folder: Path, epochs: int = 0) -> None:
         self.folder = folder
@@ -49,7 +52,13 @@ class MetricsLog:
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=epochs + 1)
 
     def write(self, record: dict[str, Any]) -> None:
-        """Add one epoch's record (see `training.loop.trainer.Trainer.fit` for its fields)."""
+        """Add one epoch's record (see `training.loop.trainer.Trainer` for its fields)."""
+        try:
+            self._append(record)
+        except OSError as error:
+            tqdm.write(f"warning: cannot log epoch {record['epoch']} in {self.folder}: {error.strerror}")
+
+    def _append(self, record: dict[str, Any]) -> None:
         path = self.folder / METRICS
         line_ended = not path.is_file() or path.read_bytes()[-1:] in (b"", b"\n")
         with path.open("a") as file:
@@ -66,4 +75,8 @@ class MetricsLog:
         )
 
     def close(self) -> None:
-        self.board.close()
+        """Write what TensorBoard's writer still holds."""
+        try:
+            self.board.close()
+        except OSError as error:
+            tqdm.write(f"warning: cannot write the end of the logs in {self.folder}: {error.strerror}")

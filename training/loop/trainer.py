@@ -106,7 +106,7 @@ class Trainer:
             self.clock.stop()
             self.engine.loader.free_device_images()  # the measurements that follow need the memory
             if metrics is not None:
-                self._close_metrics(metrics)
+                metrics.close()
         if self.schedule.finished:
             self.context.log("finished: the validation error no longer improves at the smallest learning rate")
 
@@ -158,7 +158,7 @@ class Trainer:
         self.epoch, self.step, self.totals = self.epoch + 1, 0, EpochTotals()
         if metrics is not None:  # before saving: records after the checkpoint are removed when the run is resumed
             speed = {"images_per_second": (totals.images - before) / seconds, "data_stall": stalled / seconds}
-            self._write_metrics(metrics, self._epoch_record(totals, validation) | speed)
+            metrics.write(self._epoch_record(totals, validation) | speed)
         self.keep_best(validation)
         self.save()
         self._log_warnings(totals, stalled, seconds)
@@ -208,19 +208,6 @@ class Trainer:
                 self.context.log(f"warning: {problem}; the run continues, and epoch {self.epoch} can't be published")
                 saved = False
         return bool(self.context.broadcast(saved))
-
-    def _write_metrics(self, metrics: MetricsLog, record: dict[str, Any]) -> None:
-        try:
-            metrics.write(record)
-        except OSError as error:
-            self.context.log(f"warning: cannot log epoch {self.epoch} in {self.run.path}: {error.strerror}")
-
-    def _close_metrics(self, metrics: MetricsLog) -> None:
-        """What isn't written yet must not cost the network, which may be published on another disk."""
-        try:
-            metrics.close()
-        except OSError as error:
-            self.context.log(f"warning: cannot write the end of the logs in {self.run.path}: {error.strerror}")
 
     def _train(self) -> None:
         """The remaining steps of an epoch."""

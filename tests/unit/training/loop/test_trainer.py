@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.utils.tensorboard import SummaryWriter
 
 from model.artifacts.artifact import Artifact
 from model.exceptions import StoppedError, TrainingError
@@ -19,7 +20,7 @@ from training.data.cache import ImageCache, build_cache
 from training.data.folders import load_folder
 from training.loop.distributed import DistributedContext
 from training.loop.engine import ValidationScores
-from training.loop.metrics import MetricsLog, read_metrics
+from training.loop.metrics import read_metrics
 from training.loop.run_directory import CHECKPOINT, RunDirectory
 from training.loop.trainer import Trainer
 from training.optim.initial_weights import InitialState
@@ -264,10 +265,10 @@ def test_logs_that_cannot_be_written_do_not_end_the_run(
 ) -> None:
     """On a disk that became full TensorBoard's writer raises when it is closed: the network may fit on another one."""
 
-    def close(log: MetricsLog) -> None:
+    def close(board: SummaryWriter) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(MetricsLog, "close", close)
+    monkeypatch.setattr(SummaryWriter, "close", close)
     trainer = make()
     trainer.fit()
     assert trainer.epoch == 1
