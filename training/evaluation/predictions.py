@@ -100,13 +100,12 @@ def measure(
     )
 
 
-def write_tables(folder: Path, predictions: Predictions, classes: Sequence[Label]) -> list[Path]:
-    """Write predictions.csv, one row per image, and per_class.csv into `folder`; their paths. Raises OSError.
+def write_tables(folder: Path, predictions: Predictions, classes: Sequence[Label]) -> None:
+    """Write predictions.csv, one row per image, and per_class.csv into `folder`. Raises OSError.
 
     The paths of images are written as they are on the disk, also where that isn't UTF-8.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / PREDICTIONS_FILE, folder / PER_CLASS_FILE]
     probabilities, predicted = predictions.best, predictions.predicted
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -115,7 +114,6 @@ def write_tables(folder: Path, predictions: Predictions, classes: Sequence[Label
         best = predicted[place]
         shares = (f"{probabilities[place, c]:.4f}" for c in (best, label))
         writer.writerow((path, classes[label].id, classes[best].id, int(best == label), *shares))
-    with atomic_write(paths[0], "wb") as file:
+    with atomic_write(folder / PREDICTIONS_FILE, "wb") as file:
         file.write(text.getvalue().encode("utf-8", "surrogateescape"))
-    write_classes(paths[1], measure_classes(predicted, predictions.labels, classes))
-    return paths
+    write_classes(folder / PER_CLASS_FILE, measure_classes(predicted, predictions.labels, classes))
