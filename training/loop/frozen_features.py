@@ -42,9 +42,9 @@ def crops_never_change(augmentation: Augmentation) -> bool:
 class FrozenFeatures:
     """Outputs of the frozen layers of center crops, by row of the cache of images."""
 
-    def __init__(self, num_rows: int, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, num_rows: int) -> None:
         self._places = np.full(num_rows, -1)
-        self._count, self._max_bytes = 0, max_bytes
+        self._count = 0
         self._stored: Tensor | None = None
 
     @property
@@ -73,7 +73,7 @@ class FrozenFeatures:
         rows, first = np.unique(rows, return_index=True)
         if self._stored is None:
             row_bytes = outputs.element_size() * math.prod(outputs.shape[1:])
-            capacity = min(len(self._places), self._max_bytes // row_bytes)
+            capacity = min(len(self._places), MAX_BYTES // row_bytes)
             self._stored = outputs.new_empty((capacity, *outputs.shape[1:]))
         new = self.missing(rows)
         rows, first = rows[new], first[new]

@@ -91,8 +91,9 @@ def test_layers_up_to_dropout_and_the_first_trained_one() -> None:
     assert frozen[6] == frozen[8]  # dropout, which differs in each step, comes before fc7
 
 
-def test_outputs_are_kept_while_there_is_memory() -> None:
-    features = FrozenFeatures(5, max_bytes=3 * 2 * 8)
+def test_outputs_are_kept_while_there_is_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.loop.frozen_features.MAX_BYTES", 3 * 2 * 8)
+    features = FrozenFeatures(5)
     outputs = torch.arange(10, dtype=torch.float64).reshape(5, 2)
     for rows in (np.array([3, 1]), np.array([1, 1, 0]), np.array([4, 3, 2])):
         absent = features.missing(rows)
