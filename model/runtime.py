@@ -21,7 +21,7 @@ from model.mapped_weights import FOLDER_OPTION, refer_to_weights
 from model.requirements import INSTALL_GPU
 
 TOLERANCE = 1e-3
-"""Of probabilities, in any precision."""
+"""How far a computed probability may be below 0 or above 1, in any precision."""
 SCALED_LOGITS = "scaled_logits"
 """An output of networks that are measured, never of those that are served (`model.network.temperature`)."""
 MAX_CROPS = 20

@@ -210,7 +210,7 @@ class Trainer:
         return bool(self.context.broadcast(saved))
 
     def _train(self) -> None:
-        """The remaining steps of an epoch."""
+        """Run the remaining steps of the epoch."""
         order, totals = self._order(), self.totals
         is_counted = not self.recipe.minutes and self.epoch < self.recipe.epochs
         title = f"epoch {self.epoch + 1}" + (f"/{self.recipe.epochs}" if is_counted else "")
@@ -276,7 +276,7 @@ class Trainer:
             self._raise_stopped(f"in the validation of epoch {self.epoch + 1}")
 
     def _raise_stopped(self, where: str) -> NoReturn:
-        """All at once, when the first has saved: once a process has ended, torchrun gives the others 30 seconds."""
+        """Raise StoppedError, in all processes at once: when one has ended, torchrun gives the others 30 seconds."""
         self.context.barrier()
         raise StoppedError(f"stopped {where}")
 
