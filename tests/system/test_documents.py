@@ -68,6 +68,7 @@ STAND_FOR = {
 }
 ELSEWHERE = {
     r"^make ": "continuous integration and contributors run them as they are",
+    r"^(sudo|journalctl) ": "systemd runs them; its unit: tests/project/test_deployment.py",
     r"^docker |docker compose|^kubectl ": "what can be seen without them: tests/project/test_deployment.py",
     r"pip install|-m venv": "this environment is what they make",
     r"milvus": "tests/milvus",

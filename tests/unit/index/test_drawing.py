@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,9 +40,9 @@ def test_a_label_that_begins_with_an_underscore_is_in_the_legend(
     """And one that would be a formula is shown as it is. Two images are the fewest on a map."""
     shown: list[str] = []
 
-    def read_legend(figure: Figure, path: Path, dpi: int) -> None:
+    def read_legend(figure: Figure, target: Any, **options: Any) -> None:
         shown.extend(text.get_text() for axes in figure.axes if (legend := axes.get_legend()) for text in legend.texts)
-        savefig(figure, path, dpi=dpi)
+        savefig(figure, target, **options)
 
     savefig = Figure.savefig
     monkeypatch.setattr(Figure, "savefig", read_legend)

@@ -119,12 +119,6 @@ def test_a_wrong_method_is_told_all_methods(client: TestClient, path: str, allow
     assert (response.status_code, response.headers["allow"]) == (405, allow)
 
 
-def test_a_body_that_the_framework_cannot_parse_is_a_bad_request(client: TestClient) -> None:
-    body, headers = b'{"label": "\xff"}', {"Content-Type": "application/json"}
-    response = client.patch("/images/1", content=body, headers=headers)
-    assert (response.status_code, response.json()["error"]["code"]) == (400, "bad_request")
-
-
 def test_an_exception_without_an_entry_is_a_500_without_details(artifact: Artifact) -> None:
     service = Service(Settings(artifact=artifact.path))
     with TestClient(create_app(service), raise_server_exceptions=False) as broken:

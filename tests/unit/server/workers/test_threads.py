@@ -24,7 +24,7 @@ def test_changes_that_wait_keep_nothing_else_waiting(
 ) -> None:
     monkeypatch.setattr(threads, "STALLED_SECONDS", 0.2)
     index, locked = writable_service.current.require_index(), threading.Event()
-    monkeypatch.setattr(index, "update", lambda *_: locked.wait(20))
+    monkeypatch.setattr(index, "change_many", lambda *_: locked.wait(20))
     count = MAX_WORK_PER_THREAD * WRITE_THREADS + 4
     with ThreadPoolExecutor(count) as pool:
 
