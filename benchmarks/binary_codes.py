@@ -27,7 +27,7 @@ from benchmarks.baselines.hashing import itq, linear_encoder, lsh, pca
 from benchmarks.results import RESULTS, OutputOption, format_table, write_result
 from index.evaluation import average_precision
 from index.protocol import intact_entries
-from index.store import ImageIndex
+from index.store import FolderIndex
 from training.hashing.autoencoder import CodeConfig, train_autoencoder
 from training.hashing.binary_encoder import Array, BinaryEncoder
 
@@ -70,7 +70,7 @@ class LabeledImages:
     """
 
     def __init__(self, path: Path) -> None:
-        with closing(ImageIndex.open(path)) as index:
+        with closing(FolderIndex.open(path)) as index:
             entries = [entry for entry in intact_entries(index) if entry.label]
             self.name, self.labels = path.name, np.array([entry.label for entry in entries])
             self.features = np.stack([index.feature(entry.id) for entry in entries])

@@ -21,7 +21,7 @@ from benchmarks.results import RESULTS, OutputOption, format_table, write_result
 from benchmarks.synthetic_features import CHUNK_ROWS, DIM, Array
 from benchmarks.synthetic_index import create_index
 from index.search import Query
-from index.store import ImageIndex
+from index.store import FolderIndex
 
 REPEATS = 3
 
@@ -37,7 +37,7 @@ def measure(path: Path) -> dict[str, float]:
     """Seconds until the index is open, has answered a query, and has verified all rows."""
     query = np.maximum(np.random.default_rng(1).standard_normal(DIM, np.float32), 0)
     start = time.perf_counter()
-    with closing(ImageIndex.open(path)) as index:
+    with closing(FolderIndex.open(path)) as index:
         seconds = {"open": time.perf_counter() - start}
         index.search(Query(query))
         seconds["first_result"] = time.perf_counter() - start

@@ -26,7 +26,7 @@ from benchmarks.synthetic_features import CHUNK_ROWS, Array, iter_mixed_features
 from benchmarks.synthetic_index import create_index
 from benchmarks.timing import summarize_latencies
 from index.search import Query, SearchMode
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.encoder import Encoder
 from training.hashing.autoencoder import CodeConfig, train_autoencoder
 
@@ -50,7 +50,7 @@ def wait_for_copies() -> float:
     return time.perf_counter() - start
 
 
-def measure_searches(index: ImageIndex, queries: Array) -> dict[str, Any]:
+def measure_searches(index: FolderIndex, queries: Array) -> dict[str, Any]:
     """Latencies of each mode, and the recall of the binary one, after a warm-up."""
     index.search_ids([Query(queries[0], NUM_NEIGHBORS)])
     index.search_ids([Query(queries[0], NUM_NEIGHBORS, mode="exact")])
@@ -74,7 +74,7 @@ def measure_searches(index: ImageIndex, queries: Array) -> dict[str, Any]:
 def measure(home: Path, encoder: Encoder, queries: Array) -> dict[str, Any]:
     """Open the index, search in it, and measure memory."""
     before, start = measure_private_memory(), time.perf_counter()
-    with closing(ImageIndex.open(home / "index")) as index:
+    with closing(FolderIndex.open(home / "index")) as index:
         index.set_encoder(encoder)
         index.search_ids([Query(queries[0], NUM_NEIGHBORS, mode="binary")])
         open_seconds = time.perf_counter() - start

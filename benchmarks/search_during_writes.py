@@ -23,14 +23,14 @@ from benchmarks.synthetic_features import Array, draw_features
 from benchmarks.synthetic_index import create_index, make_entries, split_into_chunks
 from benchmarks.timing import summarize_latencies, time_call
 from index.search import Query
-from index.store import ImageIndex
+from index.store import FolderIndex
 
 NUM_NEIGHBORS = 6
 NUM_QUERIES = 50
 WARM_UP_SECONDS = 2.0
 
 
-def search_repeatedly(index: ImageIndex, queries: Array, seconds: float) -> list[float]:
+def search_repeatedly(index: FolderIndex, queries: Array, seconds: float) -> list[float]:
     """Search without a pause for so long. Returns the milliseconds of each search."""
     times: list[float] = []
     end = time.perf_counter() + seconds
@@ -40,7 +40,7 @@ def search_repeatedly(index: ImageIndex, queries: Array, seconds: float) -> list
     return times
 
 
-def add_at_rate(index: ImageIndex, features: Array, first: int, rate: float, times: list[float]) -> None:
+def add_at_rate(index: FolderIndex, features: Array, first: int, rate: float, times: list[float]) -> None:
     """Add images one by one, `rate` per second. Appends the milliseconds of each to `times`."""
     start = time.perf_counter()
     for number in range(len(features)):
@@ -50,7 +50,7 @@ def add_at_rate(index: ImageIndex, features: Array, first: int, rate: float, tim
 
 
 def search_while_adding(
-    index: ImageIndex, queries: Array, features: Array, rate: float, seconds: float, num_threads: int
+    index: FolderIndex, queries: Array, features: Array, rate: float, seconds: float, num_threads: int
 ) -> tuple[list[float], list[float], float]:
     """Milliseconds of each search and of each addition, and the additions per second that were reached."""
     times: list[float] = []

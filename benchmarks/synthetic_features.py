@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from index.store import ImageIndex
+from index.store import FolderIndex
 
 Array = NDArray[np.float32]
 DIM = 4096
@@ -35,7 +35,7 @@ def draw_features(count: int, seed: int) -> Array:
 
 def read_labeled_features(path: Path) -> tuple[Array, NDArray[np.int64]]:
     """Features (N, dim) and label numbers (N,) of the labeled images of an index."""
-    with closing(ImageIndex.open(path)) as index:
+    with closing(FolderIndex.open(path)) as index:
         entries = [entry for entry in index.catalog.iter_entries() if entry.label]
         numbers: dict[str | None, int] = {}
         labels = np.array([numbers.setdefault(entry.label, len(numbers)) for entry in entries])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.synthetic_features import CHUNK_ROWS, Array
 from index.entries import NewEntry
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.artifacts.packed import unpack_bundled
 from model.encoder import Encoder
 
@@ -24,9 +24,9 @@ def make_entries(first: int, count: int) -> list[NewEntry]:
     ]
 
 
-def create_index(home: Path, chunks: Iterable[Array], encoder: Encoder | None = None) -> ImageIndex:
+def create_index(home: Path, chunks: Iterable[Array], encoder: Encoder | None = None) -> FolderIndex:
     """A new index of 4096-d features at home/index, open for writing. `encoder`: for binary codes."""
-    index = ImageIndex.create(home / "index", unpack_bundled("elpv", home / "artifacts"))
+    index = FolderIndex.create(home / "index", unpack_bundled("elpv", home / "artifacts"))
     index.set_encoder(encoder)
     for chunk in chunks:
         index.add(chunk, make_entries(len(index), len(chunk)))

@@ -21,7 +21,7 @@ from typing import Any
 from starlette.testclient import TestClient
 
 from index.build import build, find_images
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.artifacts import artifact as artifacts
 from model.artifacts.default import default_artifact
 from model.runtime import OnnxModel
@@ -141,7 +141,7 @@ def main() -> None:
     artifact = artifacts.load(settings.artifact or default_artifact(settings.home, print))
     with tempfile.TemporaryDirectory() as home:
         index_path = Path(home) / "index"
-        with closing(ImageIndex.create(index_path, artifact)) as index:
+        with closing(FolderIndex.create(index_path, artifact)) as index:
             build(index, OnnxModel(artifact.network, "cpu"), find_images(images))
         recorded = {}
         for admin in (False, True):

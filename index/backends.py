@@ -12,7 +12,7 @@ from index.milvus.collection import SCHEME, MilvusAddress, create_collection
 from index.milvus.store import MilvusIndex
 from index.postgres.address import PostgresAddress, is_postgres
 from index.protocol import Index
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import IndexStoreError, ReadOnlyIndexError
 from model.images.crops import CENTER_CROP
@@ -55,7 +55,7 @@ def open_or_create(uri: IndexUri, artifact: Artifact, dtype: RowDType = "float32
         case PostgresAddress() as address:
             return _postgres_index().create(address, artifact, CENTER_CROP, dtype)
         case path:
-            return ImageIndex.create(path, artifact, dtype=dtype)
+            return FolderIndex.create(path, artifact, dtype=dtype)
 
 
 def open_readonly(uri: IndexUri) -> Index:
@@ -75,7 +75,7 @@ def _open(uri: IndexUri, writable: bool) -> Index:
         case PostgresAddress() as address:
             return _postgres_index().open(address, writable)
         case path:
-            return ImageIndex.open(path, writable)
+            return FolderIndex.open(path, writable)
 
 
 def _postgres_index() -> type[PostgresIndex]:

@@ -36,7 +36,7 @@ class CatalogReader(Protocol):
 
 
 class Index(Protocol):
-    """Images with their features, labels and thumbnails; see `index.store.ImageIndex`."""
+    """Images with their features, labels and thumbnails; see `index.store.FolderIndex`."""
 
     uri: str
     space: FeatureSpace

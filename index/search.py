@@ -4,8 +4,8 @@ A page begins after a position, which is the last neighbor that the caller has s
 out when images are added or removed between two pages.
 
 A search mode is a name in `SearchMode` and its entry in `SEARCHERS`, which says whether it needs binary codes. A mode
-that needs other data of its own also needs a field in `Snapshot`, which `ImageIndex` fills and keeps up to date as it
-does `codes` (`ImageIndex.set_encoder`, `_append`, `compact`).
+that needs other data of its own also needs a field in `Snapshot`, which `FolderIndex` fills and keeps up to date as it
+does `codes` (`FolderIndex.set_encoder`, `_append`, `compact`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""ImageIndex: an index in a folder, which holds images' features, labels and thumbnails, and finds the nearest.
+"""FolderIndex: an index in a folder, which holds images' features, labels and thumbnails, and finds the nearest.
 
     INDEX/
       catalog.sqlite    which images there are, and the network and crops that made their features
@@ -62,7 +62,7 @@ MAX_SEARCH_RETRIES = 3
 """Times that a search that met damaged rows is repeated, before it waits for all rows to be verified."""
 
 
-class ImageIndex(BaseIndex):
+class FolderIndex(BaseIndex):
     """An index on disk. All methods may be called from any thread; one process at a time may change an index.
 
     `crops`: the crops whose features are averaged. `damaged`: id -> fault of the images known to be damaged, because
@@ -109,7 +109,7 @@ class ImageIndex(BaseIndex):
             self._resources = stack.pop_all()
 
     @classmethod
-    def open(cls, path: Path, writable: bool = False) -> ImageIndex:
+    def open(cls, path: Path, writable: bool = False) -> FolderIndex:
         """Open an existing index. Raises IndexNotFoundError, IndexStoreError, or ReadOnlyIndexError if locked."""
         for _ in range(MAX_OPEN_ATTEMPTS - 1):
             try:
@@ -121,7 +121,7 @@ class ImageIndex(BaseIndex):
     @classmethod
     def create(
         cls, path: Path, artifact: Artifact, crops: Sequence[int] = CENTER_CROP, dtype: RowDType = "float32"
-    ) -> ImageIndex:
+    ) -> FolderIndex:
         """Open an index for writing, after creating it where there is none.
 
         `crops`, `dtype`: those of a new index. Raises IndexStoreError if an existing one belongs to another network.

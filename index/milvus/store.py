@@ -92,7 +92,7 @@ class MilvusIndex(BaseIndex):
         return int(row["count(*)"])
 
     def add(self, features: NDArray[np.float32], entries: Sequence[NewEntry]) -> list[AddResult]:
-        """As `ImageIndex.add`; but keys are checked before the insertion, and others may add between the two."""
+        """As `FolderIndex.add`; but keys are checked before the insertion, and others may add between the two."""
         self._require_writable()
         addition, batch = PendingAdd(features, entries), WriteBatch(self.catalog)
         addition.check(self.dim)

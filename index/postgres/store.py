@@ -120,7 +120,7 @@ class PostgresIndex(BaseIndex):
         return int(rows[0][0])
 
     def add(self, features: NDArray[np.float32], entries: Sequence[NewEntry]) -> list[AddResult]:
-        """As `ImageIndex.add`. Raises IndexUnavailableError if the connection is lost: adding again is safe."""
+        """As `FolderIndex.add`. Raises IndexUnavailableError if the connection is lost: adding again is safe."""
         self._require_writable()
         addition = PendingAdd(features, entries)
         addition.check(self.dim, self.space.dtype)

@@ -14,7 +14,7 @@ import pytest
 from alexnet.cli.errors import HELP
 from index.build import build, find_images
 from index.search import Query
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
 from model.exceptions import ArtifactError
@@ -38,7 +38,7 @@ def test_index_killed_and_built_on(
         while process.poll() is None and not (features.exists() and features.stat().st_size >= rows * 64 * 4):
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
-    half = ImageIndex.open(path)
+    half = FolderIndex.open(path)
     kept = len(half)
     for number in range(kept):  # no half row: each one is its image's
         source = half.catalog.get(number + 1).source
@@ -46,7 +46,7 @@ def test_index_killed_and_built_on(
         feature = model.features(decode_image(source.read_bytes()).pixels[None], half.crops)[0]
         assert half.search(Query(feature, 1))[0].entry.id == number + 1
     half.close()
-    index = ImageIndex.create(path, artifact)
+    index = FolderIndex.create(path, artifact)
     report = build(index, model, find_images(images))
     assert (report.added, report.existing) == (90 - kept, kept)
     assert len(index) == 90
@@ -69,7 +69,7 @@ def test_ctrl_c_says_that_what_was_added_is_kept(artifact: Artifact, images: Pat
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors == "stopped; what was added is kept: run the same command to resume\n"
-    index = ImageIndex.open(path)
+    index = FolderIndex.open(path)
     kept = len(index)
     index.close()
     assert 0 < kept < 450

@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 
 from index.search import Query
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from tests.helpers.indexes import random_feature
 
 WRITER = """
 import sys
 from pathlib import Path
-from index.store import ImageIndex
+from index.store import FolderIndex
 from tests.helpers.indexes import make_entry, random_feature
-index = ImageIndex.open(Path(sys.argv[1]), writable=True)
+index = FolderIndex.open(Path(sys.argv[1]), writable=True)
 number = int(sys.argv[2])
 while True:
     added = index.add(random_feature(number), [make_entry(number)])
@@ -37,7 +37,7 @@ while True:
 
 @pytest.mark.parametrize("rounds", [4, pytest.param(100, marks=pytest.mark.slow)])
 def test_what_was_acknowledged_is_there(artifact: Artifact, tmp_path: Path, rounds: int) -> None:
-    ImageIndex.create(tmp_path / "i", artifact).close()
+    FolderIndex.create(tmp_path / "i", artifact).close()
     moments = random.Random(0)
     present: dict[int, int] = {}
     removed: set[int] = set()
@@ -63,7 +63,7 @@ def test_what_was_acknowledged_is_there(artifact: Artifact, tmp_path: Path, roun
         if present[last] % 5 == 0:  # it may have been removed without an acknowledgment
             removed.add(last)
         number = present[last] + 2  # another one may have been added without an acknowledgment
-        index = ImageIndex.open(tmp_path / "i")
+        index = FolderIndex.open(tmp_path / "i")
         assert index.damaged == {}
         checked = set(present) if turn == rounds - 1 else set(present) - before
         for image_id in checked - removed:

@@ -15,7 +15,7 @@ import pytest
 from index.backends import IndexUri
 from index.entries import NewEntry
 from index.merge import merge
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from tests.helpers.indexes import read_files
 
@@ -35,7 +35,7 @@ def test_a_killed_merge_resumes(artifact: Artifact, tmp_path: Path) -> None:
     features = draw.random((900, 64), np.float32)
     parts = [tmp_path / name for name in "abc"]
     for number, part in enumerate(parts):
-        index = ImageIndex.create(part, artifact)
+        index = FolderIndex.create(part, artifact)
         mine = [n for n in range(900) if n % 3 == number or n % 50 == 0]  # some are in all
         index.add(
             features[mine],

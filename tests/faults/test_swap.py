@@ -15,7 +15,7 @@ import httpx2
 import pytest
 from starlette.testclient import TestClient
 
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.artifacts.artifact import Artifact, Manifest
 from model.artifacts.writer import publish
 from server.app import create_app
@@ -155,7 +155,7 @@ def _wait_for(log: Path, text: str) -> None:
 def test_versions_in_a_hurry_hand_the_index_on(root: Path, artifact: Artifact, tmp_path: Path, images: Path) -> None:
     """Several reloads at once: the one that serves in the end has an index that is open, and closes it at its end."""
     folder, data = tmp_path / "index", (images / "checks" / "01.jpg").read_bytes()
-    ImageIndex.create(folder, artifact).close()
+    FolderIndex.create(folder, artifact).close()
     service = Service(Settings(artifact=root, index=folder, keys=KEYS + f",write:{'w' * 16}"))
     with TestClient(create_app(service), raise_server_exceptions=False) as client:
         with ThreadPoolExecutor(4) as together:
@@ -165,4 +165,4 @@ def test_versions_in_a_hurry_hand_the_index_on(root: Path, artifact: Artifact, t
         added = client.post("/images", content=data, headers={"X-API-Key": "w" * 16})
         assert added.json()["images"][0]["status"] == "added"
         assert client.get("/images/1/similar", headers=READ).json()["neighbors"][0]["distance"] == 0
-    ImageIndex.create(folder, artifact).close()  # nobody holds it
+    FolderIndex.create(folder, artifact).close()  # nobody holds it

@@ -13,7 +13,7 @@ from index.build import build, find_images
 from index.catalog_schema import METADATA_CHECKSUM, metadata_checksum
 from index.entries import NewEntry
 from index.folder import CATALOG
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.runtime import OnnxModel
 
@@ -40,7 +40,7 @@ def random_feature(number: int) -> NDArray[np.float32]:
 
 def make_index(path: Path, artifact: Artifact, *entries: NewEntry) -> Path:
     """Create an index of these entries. The same entry has the same feature in every index."""
-    index = ImageIndex.create(path, artifact)
+    index = FolderIndex.create(path, artifact)
     numbers = [int(entry.sha256) for entry in entries]
     index.add(np.random.default_rng(0).random((64, DIM), np.float32)[numbers], entries)
     index.close()
@@ -49,7 +49,7 @@ def make_index(path: Path, artifact: Artifact, *entries: NewEntry) -> Path:
 
 def build_index(path: Path, artifact: Artifact, model: OnnxModel, images: Path) -> None:
     """Create an index of all images in a folder."""
-    index = ImageIndex.create(path, artifact)
+    index = FolderIndex.create(path, artifact)
     build(index, model, find_images(images))
     index.close()
 

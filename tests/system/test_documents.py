@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from index.entries import NewEntry
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from tests.helpers.documents import DOCUMENTS, ROOT, shell_blocks
 from tests.helpers.drawings import CLASSES, encode
@@ -112,7 +112,7 @@ def furnish(home: Path, script: str, artifact: Artifact, index: Path, images: Pa
         shutil.copytree(artifact.path, home / "artifacts" / name / "1")
     shutil.copytree(index, home / "indexes" / "patterns" / "1")
     if "codes train" in script:  # it asks for more than are drawn
-        with closing(ImageIndex(home / "indexes" / "patterns" / "1", writable=True)) as grown:
+        with closing(FolderIndex(home / "indexes" / "patterns" / "1", writable=True)) as grown:
             thumbnail = encode(np.zeros((1, 1, 3), np.uint8))
             rows = np.random.default_rng(0).random((ROWS, grown.dim), np.float32)
             grown.add(rows, [NewEntry(f"{n:064x}", "drawn", None, "JPEG", 1, 1, thumbnail) for n in range(ROWS)])

@@ -17,7 +17,7 @@ from typing import Any
 
 from index.backends import IndexUri, open_for_serving
 from index.search import Query
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.artifacts import artifact as artifacts
 from model.exceptions import AlexNetError
 from tests.cases.attack.harness import ARTIFACTS, HOME, INDEX, report
@@ -86,7 +86,7 @@ def inspect(path: Path) -> dict[str, Any]:
     """Everything that an index says."""
     index, _ = open_for_serving(IndexUri(path), ARTIFACT, read_only=False)
     with closing(index):
-        assert isinstance(index, ImageIndex)
+        assert isinstance(index, FolderIndex)
         if damaged := index.verify():
             return {"damaged": dict(damaged)}
         entry = index.entry(IMAGE_ID)

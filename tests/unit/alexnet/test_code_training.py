@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from alexnet.code_training import train_codes
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.artifacts.artifact import ENCODER, Artifact
 from model.exceptions import TrainingError
 from tests.helpers.indexes import DIM, make_entry
@@ -21,7 +21,7 @@ def train(artifact: Artifact, folder: Path, labels: Sequence[str | None]) -> lis
     """Train supervised codes on random features with these labels; what was logged."""
     shutil.copytree(artifact.path, folder / "a" / "1")
     logged: list[str] = []
-    with closing(ImageIndex.create(folder / "i", artifact)) as index:
+    with closing(FolderIndex.create(folder / "i", artifact)) as index:
         features = np.random.default_rng(0).random((len(labels), DIM), np.float32)
         index.add(features, [make_entry(number, label) for number, label in enumerate(labels)])
         train_codes(folder / "a" / "1", index, 8, 2, "neighbors", 0.5, 0, logged.append)

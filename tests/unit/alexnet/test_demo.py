@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 
 from alexnet.demo import EXAMPLES, GALLERY, TABLE, describe_requests, prepare_demo, run_demo
 from experiments.photos.make_gallery import decode_name
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.checksums import verify_checksums, write_checksums
 from model.exceptions import ArtifactError
@@ -53,12 +53,12 @@ def test_its_images_are_indexed_once_with_their_authors(small: Path, tmp_path: P
     lines: list[str] = []
     demo = prepare_demo("photos", tmp_path / "demo", lines.append)
     assert lines[-1] == f"index {demo.index}: 2 images"
-    with closing(ImageIndex.open(demo.index)) as index:
+    with closing(FolderIndex.open(demo.index)) as index:
         assert all(entry.label and entry.attribution and all(entry.attribution) for entry in index.catalog.page(0, 9))
-    with closing(ImageIndex.open(demo.index, writable=True)) as index:
+    with closing(FolderIndex.open(demo.index, writable=True)) as index:
         index.update(1, "corrected")
     assert prepare_demo("photos", tmp_path / "demo", lines.append) == demo
-    with closing(ImageIndex.open(demo.index, writable=True)) as index:
+    with closing(FolderIndex.open(demo.index, writable=True)) as index:
         assert index.labels()["corrected"] == 1
         index.remove(1)
     prepare_demo("photos", tmp_path / "demo", lines.append)
@@ -123,5 +123,5 @@ def test_an_index_of_another_format_is_moved_aside_and_built_again(small: Path, 
     assert prepare_demo("photos", tmp_path / "demo", lines.append) == demo
     assert any("has the format 1" in line and "the one before is in" in line for line in lines)
     assert len([path for path in demo.index.parent.iterdir() if path.is_dir()]) == 2
-    with closing(ImageIndex.open(demo.index)) as index:
+    with closing(FolderIndex.open(demo.index)) as index:
         assert len(index) == 2

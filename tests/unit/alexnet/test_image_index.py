@@ -16,7 +16,7 @@ from alexnet import Classifier, Index
 from alexnet.image_index import Neighbor
 from alexnet.image_kinds import decode_batches
 from index.entries import AddResult
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import (
     IndexNotFoundError,
@@ -113,7 +113,7 @@ def test_the_real_folder_of_a_file_is_kept(
 def test_removed_images_are_restored(classifier: Classifier, files: list[Path], tmp_path: Path) -> None:
     with Index(tmp_path / "index", classifier) as index:
         index.add(files[:2])
-    store = ImageIndex.open(tmp_path / "index", writable=True)
+    store = FolderIndex.open(tmp_path / "index", writable=True)
     store.remove(1)
     store.close()
     with Index(tmp_path / "index", classifier) as index:
@@ -209,11 +209,11 @@ def _change_checksums(artifact: Artifact) -> Artifact:
 def test_an_index_of_ten_crops_has_and_is_searched_by_their_features(
     artifact: Artifact, classifier: Classifier, files: list[Path], tmp_path: Path
 ) -> None:
-    ImageIndex.create(tmp_path / "index", artifact, crops=TEN_CROP).close()
+    FolderIndex.create(tmp_path / "index", artifact, crops=TEN_CROP).close()
     with Index(tmp_path / "index", classifier) as index:
         index.add(files[:3])
         assert [index.search(file, k=1)[0].distance for file in files[:3]] == pytest.approx([0] * 3, abs=1e-3)
-    with closing(ImageIndex.open(tmp_path / "index")) as store:
+    with closing(FolderIndex.open(tmp_path / "index")) as store:
         stored = store.feature(1)
     pixels = np.asarray(Image.open(files[0]).convert("RGB"))
     (loaded,) = decode_batches([pixels], artifact.image_contract)

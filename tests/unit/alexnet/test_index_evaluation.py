@@ -10,7 +10,7 @@ from PIL import Image
 
 from alexnet.index_evaluation import evaluate_index
 from index.evaluation import format_table
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.runtime import OnnxModel
 from tests.helpers.indexes import build_index
@@ -25,7 +25,7 @@ def test_an_image_of_the_folder_is_not_its_own_neighbor(
         (folder / f"label {number}").mkdir(parents=True)
         shutil.copy(file, folder / f"label {number}" / "indexed.jpg")
     build_index(tmp_path / "index", artifact, model, folder)
-    with closing(ImageIndex.open(tmp_path / "index", writable=True)) as index:
+    with closing(FolderIndex.open(tmp_path / "index", writable=True)) as index:
         result = evaluate_index(index, artifact, folder, 500, "cpu")
         assert result.precision[1] == result.mean_average_precision == 0
         assert (result.num_queries, result.num_indexed) == (4, 4)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from alexnet.cli import app as cli
 from index import reading
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.datasets.attribution import Attribution
 from model.datasets.image_files import read_image_file
@@ -95,7 +95,7 @@ def test_beside_a_server_a_dry_run_is_possible_and_changes_are_refused(
     options = ["--artifact", artifact.path, "--index", tmp_path / "i"]
     invoke("index", "add", "--data", photos, *options)
     (photos / "checks" / "00.jpg").unlink()
-    with closing(ImageIndex.open(tmp_path / "i", writable=True)) as index:
+    with closing(FolderIndex.open(tmp_path / "i", writable=True)) as index:
         index.remove(8)
         output = invoke("index", "sync", photos, "--prune", "--dry-run", *options)
         assert "gone: checks/00.jpg (image 1)\n" in output
@@ -169,7 +169,7 @@ def test_an_attribution_stays_with_its_image(
     (photos / "checks" / "00.jpg").rename(photos / "stripes" / "moved.jpg")
     invoke("index", "sync", photos, "--index", "i", *options)
     invoke("index", "merge", "i", "--index", "merged")
-    with closing(ImageIndex.open(tmp_path / "merged")) as index:
+    with closing(FolderIndex.open(tmp_path / "merged")) as index:
         entries = list(index.catalog.iter_entries())
     assert {entry.source.name: entry.attribution for entry in entries if entry.source and entry.attribution} == {
         "moved.jpg": Attribution("Ann", "https://a.example/ann", "https://a.example/1", "CC BY 2.0")

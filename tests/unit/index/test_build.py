@@ -12,7 +12,7 @@ import pytest
 
 from index.build import BuildReport, build, find_images
 from index.reading import ImageSource
-from index.store import ImageIndex
+from index.store import FolderIndex
 from index.sync import sync
 from model.artifacts.artifact import Artifact
 from model.datasets.reader import read_folder
@@ -37,7 +37,7 @@ def test_broken_images_are_skipped_and_known_ones_are_not_computed_again(
     (tmp_path / "broken.jpg").write_bytes(b"no image")
     broken = ImageSource(str(tmp_path / "broken.jpg"), None)
     twice = [*sources, broken, sources[0]]
-    index = ImageIndex.create(tmp_path / "i", artifact)
+    index = FolderIndex.create(tmp_path / "i", artifact)
     first, second = build(index, model, twice), build(index, model, twice)
     assert (first.added, first.existing, first.unreadable) == (5, 1, 1)
     assert (second.added, second.existing, second.unreadable) == (0, 6, 1)
@@ -53,7 +53,7 @@ def test_a_name_that_is_not_utf8_is_indexed_without_its_path(
     folder = tmp_path / os.fsdecode(b"caf\xe9")
     folder.mkdir()
     shutil.copy(next(images.glob("*/*.jpg")), folder / os.fsdecode(b"b\xff.jpg"))
-    index = ImageIndex.create(tmp_path / "i", artifact)
+    index = FolderIndex.create(tmp_path / "i", artifact)
     assert build(index, model, find_images(tmp_path, exclude=["i"])) == BuildReport(1, 0)
     assert (index.entry(1).label, index.entry(1).source) == ("café", None)
     again = sync(index, model, read_folder(tmp_path, ["i"]), prune=True)

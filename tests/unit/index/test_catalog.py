@@ -17,7 +17,7 @@ from index.catalog_schema import FORMAT
 from index.entries import AddResult
 from index.folder import CATALOG
 from index.search import Query
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import (
     IndexLockedError,
@@ -31,10 +31,10 @@ from tests.helpers.indexes import execute, features_at, make_entry, set_metadata
 
 
 def test_a_damaged_catalog_is_rejected(artifact: Artifact, tmp_path: Path) -> None:
-    ImageIndex.create(tmp_path / "i", artifact).close()
+    FolderIndex.create(tmp_path / "i", artifact).close()
     (tmp_path / "i" / CATALOG).write_bytes(b"no database" * 1000)
     with pytest.raises(IndexStoreError, match="damaged"):
-        ImageIndex.open(tmp_path / "i")
+        FolderIndex.open(tmp_path / "i")
 
 
 @pytest.mark.parametrize("writable", [False, True])
@@ -45,19 +45,19 @@ def test_a_former_format_is_rejected_and_left_alone(artifact: Artifact, tmp_path
     database.close()
     before = (tmp_path / "i" / CATALOG).read_bytes()
     with pytest.raises(IndexStoreError, match="format that is no longer read: build the index again"):
-        ImageIndex.open(tmp_path / "i", writable)
+        FolderIndex.open(tmp_path / "i", writable)
     with pytest.raises(IndexStoreError, match="format that is no longer read"):
-        ImageIndex.create(tmp_path / "i", artifact)
+        FolderIndex.create(tmp_path / "i", artifact)
     assert (tmp_path / "i" / CATALOG).read_bytes() == before
 
 
 def test_a_missing_row_and_damaged_metadata_are_found_when_opening(artifact: Artifact, tmp_path: Path) -> None:
-    index = ImageIndex.create(tmp_path / "i", artifact)
+    index = FolderIndex.create(tmp_path / "i", artifact)
     index.add(np.ones((3, 64), np.float32), [make_entry(n) for n in range(3)])
     index.close()
     execute(tmp_path / "i", "UPDATE metadata SET value = '0' WHERE key = 'crops'")
     with pytest.raises(IndexStoreError, match=r"metadata of the index at .* are damaged"):
-        ImageIndex.open(tmp_path / "i")
+        FolderIndex.open(tmp_path / "i")
     for changes, message in (
         ({"crops": "4", "feature_dim": "x"}, "metadata of the index at .* are damaged"),
         ({"feature_dim": "32"}, "expected features of 64 numbers, got 32"),
@@ -65,20 +65,20 @@ def test_a_missing_row_and_damaged_metadata_are_found_when_opening(artifact: Art
     ):
         set_metadata(tmp_path / "i", **changes)
         with pytest.raises(IndexStoreError, match=message):
-            ImageIndex.create(tmp_path / "i", artifact)
+            FolderIndex.create(tmp_path / "i", artifact)
     set_metadata(tmp_path / "i", format=FORMAT)
     execute(tmp_path / "i", "DELETE FROM images WHERE id = 2")
     with pytest.raises(IndexStoreError, match=r"rows are missing from the catalog .*, the first is 1"):
-        ImageIndex.open(tmp_path / "i")
+        FolderIndex.open(tmp_path / "i")
 
 
 def test_a_reader_needs_no_right_to_write(artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    index = ImageIndex.create(tmp_path / "i", artifact)
+    index = FolderIndex.create(tmp_path / "i", artifact)
     index.add(np.ones((1, 64), np.float32), [make_entry(0)])
     index.close()
     before = sorted(path.name for path in (tmp_path / "i").iterdir())
     monkeypatch.setattr("index.catalog_file.os.access", lambda *_: False)  # root may write anywhere, so it is only said
-    reader = ImageIndex.open(tmp_path / "i")
+    reader = FolderIndex.open(tmp_path / "i")
     assert reader.search(Query(np.ones(64, np.float32), 1))[0].distance == 0
     assert sorted(path.name for path in (tmp_path / "i").iterdir()) == before
     reader.close()
@@ -88,7 +88,7 @@ def test_more_images_than_a_statement_has_parameters(
     artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("index.catalog_file.MAX_PARAMETERS", 2)
-    index = ImageIndex.create(tmp_path / "i", artifact)
+    index = FolderIndex.create(tmp_path / "i", artifact)
     entries = [make_entry(n, key=f"key {n}") for n in range(5)]
     assert [added.id for added in index.add(np.ones((5, 64), np.float32), entries)] == [1, 2, 3, 4, 5]
     stored = index.catalog.find([entry.sha256 for entry in entries])
@@ -100,7 +100,7 @@ def test_more_images_than_a_statement_has_parameters(
 @pytest.fixture
 def path(artifact: Artifact, tmp_path: Path) -> Path:
     """A closed index of five images at the distances 1 to 5 from zero, labeled a and b in turns."""
-    index = ImageIndex.create(tmp_path / "i", artifact)
+    index = FolderIndex.create(tmp_path / "i", artifact)
     index.add(features_at(1, 2, 3, 4, 5), [make_entry(n, "ab"[n % 2], key=f"key {n}") for n in range(5)])
     index.close()
     return tmp_path / "i"
@@ -116,7 +116,7 @@ def path(artifact: Artifact, tmp_path: Path) -> Path:
 )  # fmt: skip
 def test_a_changed_entry_is_named_and_the_rest_is_served(path: Path, artifact: Artifact, change: str) -> None:
     execute(path, f"UPDATE images SET {change} WHERE id = 3")
-    index = ImageIndex.create(path, artifact)
+    index = FolderIndex.create(path, artifact)
     assert index.damaged == {3: "its entry in the catalog has another checksum"}
     assert [neighbor.entry.id for neighbor in index.search(Query(np.zeros(64, np.float32), 9))] == [1, 2, 4, 5]
     assert [entry.id for entry in index.catalog.iter_entries()] == [1, 2, 4, 5]
@@ -128,7 +128,7 @@ def test_a_changed_entry_is_named_and_the_rest_is_served(path: Path, artifact: A
         index.catalog.change_many([3], BulkChange(relabel=True, label="c"))
     assert index.compact() == 1
     index.close()
-    index = ImageIndex.open(path)
+    index = FolderIndex.open(path)
     assert index.verify() == {}
     assert [neighbor.entry.id for neighbor in index.search(Query(np.zeros(64, np.float32), 9))] == [1, 2, 4, 5]
     index.close()
@@ -142,7 +142,7 @@ def test_what_is_damaged_is_replaced_as_its_error_says(path: Path, artifact: Art
         (path / "features-1.f32").write_bytes(rows)
     else:
         execute(path, f"UPDATE images SET {'width = 7' if part == 'entry' else 'thumbnail = 0'} WHERE id = 3")
-    index = ImageIndex.create(path, artifact)
+    index = FolderIndex.create(path, artifact)
     read = index.feature if part == "stored feature" else index.catalog.thumbnail
     remedy = "delete it with `alexnet index compact`, then add it again"
     with pytest.raises(UnknownImageError, match=f"the {part} of image 3 is damaged: {remedy}$"):
@@ -159,14 +159,14 @@ def test_what_is_damaged_is_replaced_as_its_error_says(path: Path, artifact: Art
 
 def test_a_page_is_full_although_entries_are_damaged(path: Path) -> None:
     execute(path, "UPDATE images SET width = 7 WHERE id < 4")
-    index = ImageIndex.open(path)
+    index = FolderIndex.open(path)
     assert [entry.id for entry in index.catalog.page(0, 2)] == [4, 5]
     index.close()
 
 
 def test_a_damaged_thumbnail_is_found_by_verify_and_never_sent(path: Path, artifact: Artifact) -> None:
     execute(path, "UPDATE images SET thumbnail = 'jpeh' WHERE id = 2")
-    index = ImageIndex.create(path, artifact)
+    index = FolderIndex.create(path, artifact)
     assert index.damaged == {}
     with pytest.raises(UnknownImageError, match="the thumbnail of image 2 is damaged"):
         index.catalog.thumbnail(2)
@@ -193,8 +193,8 @@ def test_a_bit_of_a_lookup_table(path: Path, artifact: Artifact, caplog: pytest.
         if table != sha256.decode():
             continue
         with pytest.raises(IndexStoreError, match=r"the SQL index by_sha256 of the catalog .* is damaged"):
-            ImageIndex.open(path)
-        index = ImageIndex.create(path, artifact)
+            FolderIndex.open(path)
+        index = FolderIndex.create(path, artifact)
         assert "by_sha256 of the catalog" in caplog.text
         assert index.catalog.find([sha256.decode()])[sha256.decode()].id == 4
         assert index.verify() == {}
@@ -215,7 +215,7 @@ def test_tables_and_triggers_of_others_are_refused(path: Path, statement: str) -
     execute(path, statement)
     for writable in (False, True):
         with pytest.raises(IndexStoreError, match="tables, triggers or views that this program didn't make"):
-            ImageIndex.open(path, writable)
+            FolderIndex.open(path, writable)
 
 
 def test_a_reader_leaves_the_log_of_a_writer(path: Path, artifact: Artifact) -> None:
@@ -224,14 +224,14 @@ def test_a_reader_leaves_the_log_of_a_writer(path: Path, artifact: Artifact) -> 
     Else the reader would delete the log as the last one, and what the writer commits would be lost, and every other
     reader in the writer's process would get "disk I/O error".
     """
-    index = ImageIndex.create(path, artifact)
+    index = FolderIndex.create(path, artifact)
     index.add(features_at(6), [make_entry(6)])
     (path / CATALOG).read_bytes()
-    code = "import sys; from pathlib import Path; from index.store import ImageIndex as I; p = Path(sys.argv[1]); "
+    code = "import sys; from pathlib import Path; from index.store import FolderIndex as I; p = Path(sys.argv[1]); "
     command = [sys.executable, "-c", code + "i = I.open(p); print(len(i)); i.close()", str(path)]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "6\n"
     index.add(features_at(7), [make_entry(7)])
-    reader = ImageIndex.open(path)
+    reader = FolderIndex.open(path)
     assert len(reader) == 7
     reader.close()
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "7\n"
@@ -239,7 +239,7 @@ def test_a_reader_leaves_the_log_of_a_writer(path: Path, artifact: Artifact) -> 
 
 
 def test_a_deleted_log_is_noticed_before_a_change(path: Path, artifact: Artifact) -> None:
-    index = ImageIndex.create(path, artifact)
+    index = FolderIndex.create(path, artifact)
     (path / f"{CATALOG}-wal").unlink()
     with pytest.raises(IndexReplacedError, match=r"catalog\.sqlite-wal is another file, or gone"):
         index.update(1, "c")
@@ -267,9 +267,9 @@ def test_a_catalog_on_a_read_only_disk_is_not_read_beside_its_writer(
     path: Path, artifact: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("index.catalog_file.os.access", lambda *_: False)
-    reader = ImageIndex.open(path)
+    reader = FolderIndex.open(path)
     assert reader.entry(1).label == "a"
-    writer = ImageIndex.create(path, artifact)
+    writer = FolderIndex.create(path, artifact)
     writer.update(1, "c")
     writer.close()
     with pytest.raises(IndexReplacedError, match="was changed since it was opened"):
@@ -290,7 +290,7 @@ def test_a_thumbnail_that_is_gone_is_damage(path: Path) -> None:
         set_schema(schema.replace("thumbnail BLOB NOT NULL", "thumbnail BLOB"))
         database.execute("UPDATE images SET thumbnail = NULL WHERE id = 2")
         set_schema(schema)
-    index = ImageIndex.open(path)
+    index = FolderIndex.open(path)
     with pytest.raises(UnknownImageError, match="the thumbnail of image 2 is damaged"):
         index.catalog.thumbnail(2)
     assert index.verify() == {2: "its thumbnail has another checksum"}

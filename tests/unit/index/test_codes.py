@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from index.codes import Codes
 from index.scanners import SearchPool
 from index.search import Position, Query
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
 from model.exceptions import ArtifactError, IndexStoreError, InvalidRequestError
@@ -45,8 +45,8 @@ def encoder(tmp_path: Path) -> Encoder:
 
 
 @pytest.fixture
-def index(artifact: Artifact, tmp_path: Path) -> Iterator[ImageIndex]:
-    created = ImageIndex.create(tmp_path / "i", artifact)
+def index(artifact: Artifact, tmp_path: Path) -> Iterator[FolderIndex]:
+    created = FolderIndex.create(tmp_path / "i", artifact)
     created.add(clusters(300, 1), [make_entry(n, "ab"[n % 2]) for n in range(300)])
     yield created
     created.close()
@@ -102,7 +102,7 @@ def test_long_codes_have_no_hash_lookup(tmp_path: Path) -> None:
         Codes(long, clusters(10, 0), tmp_path / "codes.u8").radius_search(clusters(1, 0)[0], 2, 10, None)
 
 
-def test_binary_and_exact_agree_where_the_shortlist_holds_all(index: ImageIndex, encoder: Encoder) -> None:
+def test_binary_and_exact_agree_where_the_shortlist_holds_all(index: FolderIndex, encoder: Encoder) -> None:
     query = clusters(1, 3)[0]
     with pytest.raises(InvalidRequestError, match="needs binary codes"):
         index.search(Query(query, mode="binary"))
@@ -118,7 +118,7 @@ def test_binary_and_exact_agree_where_the_shortlist_holds_all(index: ImageIndex,
     assert {n.entry.id for n in found_by_lookup} <= {n.entry.id for n in index.search(Query(query, 300))}
 
 
-def test_codes_follow_the_index(index: ImageIndex, encoder: Encoder, artifact: Artifact) -> None:
+def test_codes_follow_the_index(index: FolderIndex, encoder: Encoder, artifact: Artifact) -> None:
     index.set_encoder(encoder)
     index.add(clusters(1500, 4), [make_entry(n) for n in range(300, 1800)])
     for number in range(1, 1000, 3):
@@ -134,7 +134,7 @@ def test_codes_follow_the_index(index: ImageIndex, encoder: Encoder, artifact: A
     stored = file.read_bytes()
     for damaged in (stored[:-10], stored[:100] + bytes([stored[100] ^ 1]) + stored[101:], b""):
         file.write_bytes(damaged)
-        again = ImageIndex.open(index.path, writable=True)
+        again = FolderIndex.open(index.path, writable=True)
         again.set_encoder(encoder)
         assert file.read_bytes() == stored  # made anew from the features
         again.close()
@@ -142,21 +142,21 @@ def test_codes_follow_the_index(index: ImageIndex, encoder: Encoder, artifact: A
 
 def test_codes_are_of_the_features_that_are_stored(artifact: Artifact, encoder: Encoder, tmp_path: Path) -> None:
     """In float16 as well, so that codes that are made again are the same."""
-    index = ImageIndex.create(tmp_path / "half", artifact, dtype="float16")
+    index = FolderIndex.create(tmp_path / "half", artifact, dtype="float16")
     index.set_encoder(encoder)
     index.add(clusters(2000, 1), [make_entry(n) for n in range(2000)])
     index.close()
     (file,) = index.path.glob("codes-*")
     stored = file.read_bytes()
     file.unlink()
-    again = ImageIndex.open(index.path, writable=True)
+    again = FolderIndex.open(index.path, writable=True)
     again.set_encoder(encoder)
     again.close()
     assert file.read_bytes() == stored
 
 
 def test_an_addition_that_is_interrupted_has_its_codes(
-    index: ImageIndex, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+    index: FolderIndex, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C before the codes of what the catalog has committed are kept: they are made with the next change."""
     index.set_encoder(encoder)
@@ -174,7 +174,7 @@ def test_an_addition_that_is_interrupted_has_its_codes(
         assert index.search(Query(clusters(1, seed)[0], 1, mode="binary"))[0].entry.id == image_id
 
 
-def test_a_full_disk_stores_no_codes_and_loses_nothing(index: ImageIndex, encoder: Encoder, tmp_path: Path) -> None:
+def test_a_full_disk_stores_no_codes_and_loses_nothing(index: FolderIndex, encoder: Encoder, tmp_path: Path) -> None:
     """Images that were added are there, are found by their codes, and have them again after a restart."""
     index.set_encoder(encoder)
     (file,) = index.path.glob("codes-*")
@@ -188,7 +188,7 @@ def test_a_full_disk_stores_no_codes_and_loses_nothing(index: ImageIndex, encode
     index.close()
     file.unlink()
     file.write_bytes(before)
-    again = ImageIndex.open(index.path, writable=True)
+    again = FolderIndex.open(index.path, writable=True)
     again.set_encoder(encoder)
     assert not again.damaged
     assert len(file.read_bytes()) // 306 * 300 == len(before)
@@ -196,7 +196,7 @@ def test_a_full_disk_stores_no_codes_and_loses_nothing(index: ImageIndex, encode
     again.close()
 
 
-def test_an_encoder_of_other_features_is_rejected(index: ImageIndex, tmp_path: Path) -> None:
+def test_an_encoder_of_other_features_is_rejected(index: FolderIndex, tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"x")
     with pytest.raises(ArtifactError, match=r"broken\.onnx isn't a whole ONNX file"):
         Encoder(tmp_path / "broken.onnx")

@@ -15,7 +15,7 @@ from PIL import Image
 from index.drawing import draw, embed_2d, folder_queries, indexed_queries
 from index.entries import make_thumbnail
 from index.search import Query
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import DatasetError, IndexStoreError
 from model.runtime import OnnxModel
@@ -25,7 +25,7 @@ BLACK = make_thumbnail(np.zeros((256, 256, 3), np.uint8))
 
 
 def test_an_index_is_drawn(index_path: Path, tmp_path: Path) -> None:
-    index = ImageIndex.open(index_path)
+    index = FolderIndex.open(index_path)
     paths = draw(index, tmp_path / "figures", indexed_queries(index, 3, 0), max_images=3000, seed=0)
     index.close()
     assert paths == [tmp_path / "figures" / "neighbors.png", tmp_path / "figures" / "map.png"]
@@ -48,7 +48,7 @@ def test_a_label_that_begins_with_an_underscore_is_in_the_legend(
     monkeypatch.setattr(Figure, "savefig", read_legend)
     labels = ["_private", "_private", r"$\frac$", r"$\frac$", "a", "a", "a"]
     entries = [make_entry(number, label) for number, label in enumerate(labels)]
-    index = ImageIndex.open(make_index(tmp_path / "i", artifact, *[replace(e, thumbnail=BLACK) for e in entries]))
+    index = FolderIndex.open(make_index(tmp_path / "i", artifact, *[replace(e, thumbnail=BLACK) for e in entries]))
     queries = indexed_queries(index, 1, 0)
     draw(index, tmp_path / "figures", queries, max_images=3000, seed=0)
     assert shown == ["a", r"\$\frac\$", "_private"]
@@ -64,7 +64,7 @@ def test_images_of_a_folder_are_queries(artifact: Artifact, images: Path, index_
         image.transpose(Image.Transpose.ROTATE_90).save(folder / "of a label" / "new.png")
     (folder / "of a label" / "broken.jpg").write_bytes(b"no image")
     (tmp_path / "empty").mkdir()
-    index = ImageIndex.open(index_path)
+    index = FolderIndex.open(index_path)
     try:
         queries = folder_queries(index, OnnxModel(artifact.network, "cpu"), folder, 5, 0)
         known, other = queries
@@ -83,14 +83,14 @@ def test_images_of_a_folder_are_queries(artifact: Artifact, images: Path, index_
 
 
 def test_too_few_images(artifact: Artifact, tmp_path: Path) -> None:
-    index = ImageIndex.open(make_index(tmp_path / "i", artifact, make_entry(1)))
+    index = FolderIndex.open(make_index(tmp_path / "i", artifact, make_entry(1)))
     with pytest.raises(IndexStoreError, match="more than 6 images, and the index has 1"):
         draw(index, tmp_path / "figures", indexed_queries(index, 5, 0), 3000, 0)
     index.close()
 
 
 def test_neighbors_are_near_each_other_on_the_map(index_path: Path) -> None:
-    index = ImageIndex.open(index_path)
+    index = FolderIndex.open(index_path)
     try:
         entries = list(index.catalog.iter_entries())
         features = np.stack([index.feature(entry.id) for entry in entries])

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from index.duplicates import find_duplicates
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import InvalidRequestError
 from tests.helpers.indexes import features_at, make_entry
 
 
 def test_each_pair_is_found_once(artifact: Artifact, tmp_path: Path) -> None:
-    index = ImageIndex.create(tmp_path / "i", artifact)
+    index = FolderIndex.create(tmp_path / "i", artifact)
     index.add(features_at(4, 9, 5, 7.5), [make_entry(n, label) for n, label in enumerate("aabb")])
     pairs = list(find_duplicates(index, 0.25, 10))
     assert [(pair.first.id, pair.second.id, pair.distance) for pair in pairs] == [(1, 3, 0.25), (2, 4, 0.2)]
@@ -30,7 +30,7 @@ def test_each_pair_is_found_once(artifact: Artifact, tmp_path: Path) -> None:
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 0, 1, 2], [3, 2, 1, 0]])
 def test_pairs_do_not_depend_on_the_order_of_ids(artifact: Artifact, tmp_path: Path, order: list[int]) -> None:
     """The last image isn't among the two nearest of any other, which are nearer to one another."""
-    index = ImageIndex.create(tmp_path / "i", artifact)
+    index = FolderIndex.create(tmp_path / "i", artifact)
     features = features_at(10, 10.01, 10.02, 10.3)
     index.add(features[order], [make_entry(number, str(number)) for number in order])
     pairs = list(find_duplicates(index, 0.05, 2))
@@ -43,7 +43,7 @@ def test_pairs_do_not_depend_on_the_order_of_ids(artifact: Artifact, tmp_path: P
 
 def test_pairs_of_several_batches_are_found_once(artifact: Artifact, tmp_path: Path) -> None:
     """Images `n` and `n + 70` are copies."""
-    index = ImageIndex.create(tmp_path / "i", artifact)
+    index = FolderIndex.create(tmp_path / "i", artifact)
     index.add(features_at(*[1.5**n for n in range(70)] * 2), [make_entry(number) for number in range(140)])
     assert [(pair.first.id, pair.second.id) for pair in find_duplicates(index, 0.05, 3)] == [
         (number, number + 70) for number in range(1, 71)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from index.evaluation import LabeledQuery, average_precision, evaluate, format_table, plot
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import IndexStoreError
 from tests.helpers.indexes import features_at, make_entry
@@ -23,7 +23,7 @@ def test_average_precision() -> None:
 
 
 def test_an_index_is_evaluated(artifact: Artifact, tmp_path: Path) -> None:
-    index = ImageIndex.create(tmp_path / "i", artifact)
+    index = FolderIndex.create(tmp_path / "i", artifact)
     index.add(features_at(1, 2, 3, 4), [make_entry(n, label) for n, label in enumerate("abab")])
     queries = [LabeledQuery(features_at(1)[0], "a", exclude_id=1), LabeledQuery(features_at(5)[0], "b")]
     result = evaluate(index, queries, [])
@@ -38,7 +38,7 @@ def test_an_index_is_evaluated(artifact: Artifact, tmp_path: Path) -> None:
 
 def test_queries_whose_label_no_other_image_has_are_counted(artifact: Artifact, tmp_path: Path) -> None:
     """One that is the only image of its label, and one of a label that the index doesn't know."""
-    index = ImageIndex.create(tmp_path / "i", artifact)
+    index = FolderIndex.create(tmp_path / "i", artifact)
     index.add(features_at(1, 2, 3), [make_entry(n, label) for n, label in enumerate("aab")])
     feature = features_at(1)[0]
     queries = [LabeledQuery(feature, "a", 1), LabeledQuery(feature, "b", 3), LabeledQuery(feature, "c")]
@@ -53,7 +53,7 @@ def test_queries_whose_label_no_other_image_has_are_counted(artifact: Artifact, 
 
 def test_queries_without_neighbors(artifact: Artifact, tmp_path: Path) -> None:
     """One without is left out of the recall; if all are, there is nothing to measure."""
-    index = ImageIndex.create(tmp_path / "i", artifact)
+    index = FolderIndex.create(tmp_path / "i", artifact)
     index.add(features_at(1), [make_entry(0, "a")])
     itself, other = LabeledQuery(features_at(1)[0], "a", exclude_id=1), LabeledQuery(features_at(2)[0], "a")
     with pytest.raises(IndexStoreError, match="at least two with labels are needed"):
@@ -64,7 +64,7 @@ def test_queries_without_neighbors(artifact: Artifact, tmp_path: Path) -> None:
 
 
 def test_labels_that_would_be_formulas_are_drawn(artifact: Artifact, tmp_path: Path) -> None:
-    index = ImageIndex.create(tmp_path / "i", artifact)
+    index = FolderIndex.create(tmp_path / "i", artifact)
     index.add(features_at(1, 2), [make_entry(n, r"$\foo$") for n in range(2)])
     result = evaluate(index, [LabeledQuery(features_at(1)[0], r"$\foo$", exclude_id=1)], [])
     index.close()

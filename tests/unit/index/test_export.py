@@ -8,20 +8,20 @@ from pathlib import Path
 import numpy as np
 
 from index.export import export_features
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.datasets.attribution import Attribution
 from tests.helpers.indexes import features_at, make_entry
 
 
 def test_features_are_exported(artifact: Artifact, tmp_path: Path) -> None:
-    index = ImageIndex.create(tmp_path / "i", artifact)
+    index = FolderIndex.create(tmp_path / "i", artifact)
     index.add(features_at(1, 2, 3), [make_entry(n, label) for n, label in enumerate(("a", None, "b"))])
     index.remove(3)
     index.close()
     with (tmp_path / "i" / "features-1.f32").open("r+b") as file:
         file.write(b"\xff")
-    index = ImageIndex.open(tmp_path / "i")
+    index = FolderIndex.open(tmp_path / "i")
     assert export_features(index, tmp_path / "all.npz") == 1
     index.close()
     with np.load(tmp_path / "all.npz") as arrays:
@@ -31,7 +31,7 @@ def test_features_are_exported(artifact: Artifact, tmp_path: Path) -> None:
 
 
 def test_an_empty_index_is_exported(artifact: Artifact, tmp_path: Path) -> None:
-    index = ImageIndex.create(tmp_path / "i", artifact)
+    index = FolderIndex.create(tmp_path / "i", artifact)
     assert export_features(index, tmp_path / "all.npz") == 0
     index.close()
     with np.load(tmp_path / "all.npz") as arrays:
@@ -43,7 +43,7 @@ def test_an_empty_index_is_exported(artifact: Artifact, tmp_path: Path) -> None:
 
 
 def test_attributions_are_exported_where_there_are_any(artifact: Artifact, tmp_path: Path) -> None:
-    index = ImageIndex.create(tmp_path / "i", artifact)
+    index = FolderIndex.create(tmp_path / "i", artifact)
     known = replace(make_entry(0), attribution=Attribution("Ann", page="https://a.example/1", license="MIT"))
     index.add(features_at(1, 2), [known, make_entry(1)])
     export_features(index, tmp_path / "all.npz")

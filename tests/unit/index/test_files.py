@@ -13,7 +13,7 @@ import pytest
 from index.files import WriteLock, open_regular
 from index.folder import CATALOG, LOCK
 from index.search import Query
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import IndexReplacedError, IndexStoreError, ReadOnlyIndexError
 from tests.helpers.indexes import features_at, make_entry
@@ -22,7 +22,7 @@ FEATURES = "features-1.f32"
 
 
 def make(path: Path, artifact: Artifact, count: int) -> Path:
-    index = ImageIndex.create(path, artifact)
+    index = FolderIndex.create(path, artifact)
     index.add(features_at(*range(1, count + 1)), [make_entry(n) for n in range(count)])
     index.close()
     return path
@@ -57,7 +57,7 @@ REPLACEMENTS: dict[str, Callable[[Path, Artifact], None]] = {
 @pytest.mark.parametrize("kind", REPLACEMENTS)
 def test_a_replaced_index_is_not_changed(artifact: Artifact, tmp_path: Path, kind: str) -> None:
     path = make(tmp_path / "i", artifact, 2)
-    index = ImageIndex.create(path, artifact)
+    index = FolderIndex.create(path, artifact)
     assert not index.is_replaced()
     REPLACEMENTS[kind](path, artifact)
     before = {file.name: file.read_bytes() for file in path.glob("*[!mk]")}
@@ -80,7 +80,7 @@ def test_an_index_replaced_while_it_is_written_acknowledges_nothing(
     artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make(tmp_path / "i", artifact, 2)
-    index = ImageIndex.create(path, artifact)
+    index = FolderIndex.create(path, artifact)
     add = index.catalog.add
 
     def replace_after(*arguments: object) -> list[int]:
@@ -96,14 +96,14 @@ def test_an_index_replaced_while_it_is_written_acknowledges_nothing(
 
 def test_a_successor_writes_after_the_first_stops(artifact: Artifact, tmp_path: Path) -> None:
     path = make(tmp_path / "i", artifact, 2)
-    index = ImageIndex.create(path, artifact)
+    index = FolderIndex.create(path, artifact)
     replace_catalog(path, artifact)
     with pytest.raises(ReadOnlyIndexError, match="another process"):
-        ImageIndex.create(path, artifact)
+        FolderIndex.create(path, artifact)
     index.stop_writing()
     with pytest.raises(ReadOnlyIndexError):
         index.update(1, "a")
-    ImageIndex.create(path, artifact).close()
+    FolderIndex.create(path, artifact).close()
     index.close()
 
 
@@ -128,7 +128,7 @@ def test_links_and_devices_are_refused_and_not_touched(
     if kind == "hard link" and name.startswith(CATALOG):
         return  # SQLite's own files: their second names are the user's
     with pytest.raises(IndexStoreError, match=f"{name} (is a link or no regular file|has a second name)"):  # noqa: PT012
-        index = ImageIndex.create(path, artifact)
+        index = FolderIndex.create(path, artifact)
         try:
             index.add(features_at(2), [make_entry(2)])
         finally:
@@ -160,7 +160,7 @@ def test_rows_cut_off_while_an_index_is_open(
 ) -> None:
     """No search answers with them, no addition fills the hole with zeros that look like rows, and it is said."""
     path = make(tmp_path / "i", artifact, 6)
-    index = ImageIndex.create(path, artifact)
+    index = FolderIndex.create(path, artifact)
     os.truncate(path / FEATURES, 2 * 64 * 4)
     index.add(features_at(9), [make_entry(9)])
     assert set(index.damaged) == {3, 4, 5, 6}
@@ -168,14 +168,14 @@ def test_rows_cut_off_while_an_index_is_open(
     neighbors = index.search(Query(np.zeros(64, np.float32), 9))
     assert [(n.entry.id, n.distance) for n in neighbors] == [(1, 1), (2, 2), (7, 9)]
     index.close()
-    index = ImageIndex.open(path)
+    index = FolderIndex.open(path)
     assert set(index.damaged) == {3, 4, 5, 6}
     index.close()
 
 
 def test_a_search_says_that_rows_are_gone(artifact: Artifact, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = make(tmp_path / "i", artifact, 6)
-    index = ImageIndex.open(path)
+    index = FolderIndex.open(path)
     os.truncate(path / FEATURES, 2 * 64 * 4)
     for _ in range(2):
         assert [n.entry.id for n in index.search(Query(np.zeros(64, np.float32), 9))] == [1, 2]
@@ -186,7 +186,7 @@ def test_a_search_says_that_rows_are_gone(artifact: Artifact, tmp_path: Path, ca
 
 def test_rows_that_another_program_overwrites(artifact: Artifact, tmp_path: Path) -> None:
     path = make(tmp_path / "i", artifact, 6)
-    index = ImageIndex.create(path, artifact)
+    index = FolderIndex.create(path, artifact)
     content = (path / FEATURES).read_bytes()
     (path / FEATURES).write_bytes(content[: 64 * 4] + b"\0" * 64 * 4 + content[2 * 64 * 4 :])
     os.utime(path / FEATURES, ns=(0, 0))
@@ -207,7 +207,7 @@ def test_an_index_below_a_read_only_mount(artifact: Artifact, tmp_path: Path, mo
 
     monkeypatch.setattr("index.files.os.open", refuse)
     with pytest.raises(ReadOnlyIndexError, match=r"lock can't be written \(Read-only file system\)"):
-        ImageIndex.create(path, artifact)
-    index = ImageIndex.open(path)
+        FolderIndex.create(path, artifact)
+    index = FolderIndex.open(path)
     assert len(index) == 2
     index.close()

@@ -15,7 +15,7 @@ from index.merge import MergeReport
 from index.merge import merge as merge_indexes
 from index.search import Query
 from index.shards import Shard
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import IndexStoreError, InvalidRequestError, ReadOnlyIndexError
 from model.runtime import OnnxModel
@@ -45,7 +45,7 @@ def test_a_merged_index_equals_one_that_was_built_at_once(
     data: Path, artifact: Artifact, model: OnnxModel, tmp_path: Path, dtype: RowDType
 ) -> None:
     def build_index(name: str, shard: Shard | None) -> Path:
-        index = ImageIndex.create(tmp_path / name, artifact, dtype=dtype)
+        index = FolderIndex.create(tmp_path / name, artifact, dtype=dtype)
         build(index, model, find_images(data, shard))
         index.close()
         return index.path
@@ -55,7 +55,7 @@ def test_a_merged_index_equals_one_that_was_built_at_once(
     report = merge(tmp_path / "merged", shards)
     assert (report.images, report.added) == (18, 18)
     assert read_files(tmp_path / "merged") == read_files(whole)
-    at_once, merged = ImageIndex.open(whole), ImageIndex.open(tmp_path / "merged", writable=True)
+    at_once, merged = FolderIndex.open(whole), FolderIndex.open(tmp_path / "merged", writable=True)
     for image_id in range(1, 19):
         query = Query(merged.feature(image_id), 18)
         assert merged.search(query) == at_once.search(query)
@@ -72,11 +72,11 @@ def test_an_existing_index_keeps_its_ids(artifact: Artifact, tmp_path: Path) -> 
     into = make_index(tmp_path / "into", artifact, make_entry(5, "kept"))
     first = make_index(tmp_path / "a", artifact, make_entry(5, "other"), make_entry(3), make_entry(1))
     second = make_index(tmp_path / "b", artifact, make_entry(2), make_entry(4))
-    index = ImageIndex.open(second, writable=True)
+    index = FolderIndex.open(second, writable=True)
     index.remove(2)
     index.close()
     assert merge(into, [first, second]) == MergeReport(4, 3, 1)
-    merged = ImageIndex.open(into)
+    merged = FolderIndex.open(into)
     rows = [(e.id, e.label, str(e.source)) for e in merged.catalog.iter_entries()]
     merged.close()
     assert rows == [
@@ -126,14 +126,14 @@ def test_a_damaged_row_is_rejected(artifact: Artifact, tmp_path: Path, where: st
     path.write_bytes(data)
     with pytest.raises(IndexStoreError, match=f"1 images in .*{where} are damaged"):
         merge(into, [other])
-    index = ImageIndex.open(into)
+    index = FolderIndex.open(into)
     assert len(index) + len(index.damaged) == 1
     index.close()
 
 
 def test_a_shard_without_images(data: Path, artifact: Artifact, model: OnnxModel, tmp_path: Path) -> None:
     make_index(tmp_path / "a", artifact, make_entry(1))
-    empty = ImageIndex.create(tmp_path / "empty", artifact)
+    empty = FolderIndex.create(tmp_path / "empty", artifact)
     build(empty, model, find_images(data, Shard(1, 999_999_999)))
     empty.close()
     assert merge(tmp_path / "into", [tmp_path / "empty", tmp_path / "a"]) == MergeReport(1, 1, 0)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from index.search import SEARCHERS, Position, Query, SearchMode, parse_search_mode
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import InvalidRequestError
 from tests.helpers.indexes import features_at, make_entry
@@ -19,20 +19,20 @@ ZERO = np.zeros(64, np.float32)
 
 
 @pytest.fixture
-def index(artifact: Artifact, tmp_path: Path) -> Iterator[ImageIndex]:
+def index(artifact: Artifact, tmp_path: Path) -> Iterator[FolderIndex]:
     """Six images at the distances 1 to 6 from zero, labeled a and b in turns."""
-    created = ImageIndex.create(tmp_path / "i", artifact)
+    created = FolderIndex.create(tmp_path / "i", artifact)
     created.add(features_at(1, 2, 3, 4, 5, 6), [make_entry(n, "ab"[n % 2]) for n in range(6)])
     yield created
     created.close()
 
 
-def ids_of(index: ImageIndex, query: Query) -> list[int]:
+def ids_of(index: FolderIndex, query: Query) -> list[int]:
     return [neighbor.entry.id for neighbor in index.search(query)]
 
 
 def test_true_distances_with_ties_by_id(artifact: Artifact, tmp_path: Path) -> None:
-    index = ImageIndex.create(tmp_path / "i", artifact)
+    index = FolderIndex.create(tmp_path / "i", artifact)
     features = np.zeros((3, 64), np.float32)
     features[1, :2] = 3, 4
     index.add(features, [make_entry(n, "x") for n in range(3)])
@@ -42,7 +42,7 @@ def test_true_distances_with_ties_by_id(artifact: Artifact, tmp_path: Path) -> N
     index.close()
 
 
-def test_filters_pages_and_distance_limits(index: ImageIndex) -> None:
+def test_filters_pages_and_distance_limits(index: FolderIndex) -> None:
     assert ids_of(index, Query(ZERO, 2, label="b")) == [2, 4]
     assert ids_of(index, Query(ZERO, 2, label="b", after=Position(2, 4.0, 4))) == [6]
     assert ids_of(index, Query(ZERO, 2, after=Position(4, 4.0, 4))) == [5, 6]
@@ -53,7 +53,7 @@ def test_filters_pages_and_distance_limits(index: ImageIndex) -> None:
         index.search(Query(ZERO, 1, label="x"))
 
 
-def test_a_page_continues_after_what_was_seen(index: ImageIndex) -> None:
+def test_a_page_continues_after_what_was_seen(index: FolderIndex) -> None:
     """Whatever was added or removed before it, or is the neighbor that was seen last itself."""
     seen = Position(3, 3.0, 3)
     assert ids_of(index, Query(ZERO, 2, after=seen)) == [4, 5]
@@ -67,7 +67,7 @@ def test_a_page_continues_after_what_was_seen(index: ImageIndex) -> None:
 
 
 def test_a_page_continues_among_ties(artifact: Artifact, tmp_path: Path) -> None:
-    index = ImageIndex.create(tmp_path / "i", artifact)
+    index = FolderIndex.create(tmp_path / "i", artifact)
     index.add(features_at(*[1] * 6), [make_entry(n) for n in range(6)])
     assert ids_of(index, Query(ZERO, 2, after=Position(2, 1.0, 2))) == [3, 4]
     index.remove(2)
@@ -79,7 +79,7 @@ def test_a_label_of_many_rows_finds_what_brute_force_finds(artifact: Artifact, t
     generator = np.random.default_rng(0)
     features = generator.exponential(1, (5000, 64)).astype(np.float32)
     labels = generator.choice(["much", "little", "rare"], 5000, p=[0.8, 0.19, 0.01])
-    index = ImageIndex.create(tmp_path / "i", artifact)
+    index = FolderIndex.create(tmp_path / "i", artifact)
     index.add(features, [make_entry(n, label) for n, label in enumerate(labels)])
     for number in range(0, 5000, 7):
         index.remove(number + 1)
@@ -94,7 +94,7 @@ def test_a_label_of_many_rows_finds_what_brute_force_finds(artifact: Artifact, t
 
 def test_a_batch_equals_single_queries(artifact: Artifact, tmp_path: Path) -> None:
     """Queries in one matrix product have the results of one by one, bit for bit: ties, removed rows and all."""
-    index = ImageIndex.create(tmp_path / "i", artifact)
+    index = FolderIndex.create(tmp_path / "i", artifact)
     draw = np.random.default_rng(0)
     features = draw.exponential(1, (3000, 64)).astype(np.float32) * 50
     features[1000:1100] = features[0]  # more ties than candidates beyond k
@@ -113,8 +113,8 @@ def test_a_batch_equals_single_queries(artifact: Artifact, tmp_path: Path) -> No
 @pytest.mark.parametrize("count", [5, 2048, 7000])
 def test_float16_finds_nearly_the_same(artifact: Artifact, tmp_path: Path, count: int) -> None:
     features = np.random.default_rng(0).exponential(50, (count, 64)).astype(np.float32)
-    single = ImageIndex.create(tmp_path / "float32", artifact)
-    half = ImageIndex.create(tmp_path / "float16", artifact, dtype="float16")
+    single = FolderIndex.create(tmp_path / "float32", artifact)
+    half = FolderIndex.create(tmp_path / "float16", artifact, dtype="float16")
     for index in (single, half):
         index.add(features, [make_entry(n, "ab"[n % 2]) for n in range(count)])
     hits = 0
@@ -130,13 +130,13 @@ def test_float16_finds_nearly_the_same(artifact: Artifact, tmp_path: Path, count
 
 
 @pytest.mark.parametrize("feature", [np.zeros(63, np.float32), np.full(64, np.nan, np.float32)])
-def test_an_invalid_feature_is_rejected(index: ImageIndex, feature: np.typing.NDArray[np.float32]) -> None:
+def test_an_invalid_feature_is_rejected(index: FolderIndex, feature: np.typing.NDArray[np.float32]) -> None:
     with pytest.raises(InvalidRequestError, match=r"expected a feature of the shape|finite numbers"):
         index.search(Query(feature, 6))
 
 
 @pytest.mark.parametrize("k", [0, -1, 1_000_000])
-def test_k_has_bounds(index: ImageIndex, k: int) -> None:
+def test_k_has_bounds(index: FolderIndex, k: int) -> None:
     with pytest.raises(InvalidRequestError, match="k must be from 1 to 1000"):
         index.search(Query(ZERO, k))
 
@@ -156,7 +156,7 @@ def test_document_and_help_name_the_search_modes() -> None:
         assert mode in (root / "alexnet" / "cli" / "similar.py").read_text()
 
 
-def test_modes_that_need_codes(index: ImageIndex) -> None:
+def test_modes_that_need_codes(index: FolderIndex) -> None:
     assert [mode for mode, searcher in SEARCHERS.items() if searcher.works_with(None)] == ["exact"]
     assert [mode for mode, searcher in SEARCHERS.items() if searcher.works_with(64)] == ["exact", "binary"]
     assert [mode for mode, searcher in SEARCHERS.items() if searcher.works_with(32)] == [*SEARCHERS]

@@ -1,4 +1,4 @@
-"""ImageIndex: added, removed, restored, labeled, compacted; durable, restartable, and one writer at a time."""
+"""FolderIndex: added, removed, restored, labeled, compacted; durable, restartable, and one writer at a time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from index.entries import AddResult, NewEntry
 from index.folder import CATALOG
 from index.row_table import RowTable
 from index.search import Query
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.artifacts.artifact import Artifact, FileRecord
 from model.exceptions import (
     IndexLockedError,
@@ -43,19 +43,19 @@ ONES = np.ones((3, 64), np.float32)
 
 
 @pytest.fixture
-def index(artifact: Artifact, tmp_path: Path) -> Iterator[ImageIndex]:
+def index(artifact: Artifact, tmp_path: Path) -> Iterator[FolderIndex]:
     """Six images at the distances 1 to 6 from zero, labeled a and b in turns."""
-    created = ImageIndex.create(tmp_path / "i", artifact)
+    created = FolderIndex.create(tmp_path / "i", artifact)
     created.add(features_at(1, 2, 3, 4, 5, 6), [make_entry(n, "ab"[n % 2]) for n in range(6)])
     yield created
     created.close()
 
 
-def search_ids(index: ImageIndex, k: int = 10, label: str | None = None) -> list[int]:
+def search_ids(index: FolderIndex, k: int = 10, label: str | None = None) -> list[int]:
     return [neighbor.entry.id for neighbor in index.search(Query(ZERO, k, label))]
 
 
-def test_the_same_bytes_are_the_same_image(index: ImageIndex) -> None:
+def test_the_same_bytes_are_the_same_image(index: FolderIndex) -> None:
     entries = [make_entry(number) for number in (6, 1, 7, 6)]
     assert index.add(features_at(7, 2, 8, 7), entries) == [
         AddResult(7, "added"), AddResult(2, "exists"), AddResult(8, "added"), AddResult(7, "exists")
@@ -65,7 +65,7 @@ def test_the_same_bytes_are_the_same_image(index: ImageIndex) -> None:
     assert search_ids(index) == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
-def test_a_removed_image_is_not_found_until_it_is_restored(index: ImageIndex) -> None:
+def test_a_removed_image_is_not_found_until_it_is_restored(index: FolderIndex) -> None:
     index.remove(3)
     assert search_ids(index) == [1, 2, 4, 5, 6]
     assert len(index) == 5
@@ -78,7 +78,7 @@ def test_a_removed_image_is_not_found_until_it_is_restored(index: ImageIndex) ->
         index.restore(4711)
 
 
-def test_labels_are_updated(index: ImageIndex) -> None:
+def test_labels_are_updated(index: FolderIndex) -> None:
     index.update(6, "c")
     assert search_ids(index, label="c") == [6]
     assert index.labels() == {"a": 3, "b": 2, "c": 1}
@@ -87,7 +87,7 @@ def test_labels_are_updated(index: ImageIndex) -> None:
     assert search_ids(index, label="c") == []
 
 
-def test_keys_are_unique(index: ImageIndex) -> None:
+def test_keys_are_unique(index: FolderIndex) -> None:
     index.add(features_at(9), [make_entry(10, key="mine")])
     assert index.entry(7).key == "mine"
     for keys in (["mine"], ["new", "new"]):
@@ -96,7 +96,7 @@ def test_keys_are_unique(index: ImageIndex) -> None:
     assert len(index) == 7
 
 
-def test_compacting_deletes_images_and_keeps_ids(index: ImageIndex, artifact: Artifact) -> None:
+def test_compacting_deletes_images_and_keeps_ids(index: FolderIndex, artifact: Artifact) -> None:
     for image_id in (1, 4):
         index.remove(image_id)
     before = (index.path / "features-1.f32").stat().st_size
@@ -107,12 +107,12 @@ def test_compacting_deletes_images_and_keeps_ids(index: ImageIndex, artifact: Ar
     assert index.add(features_at(0.5), [make_entry(0)]) == [AddResult(7, "added")]  # an id is never used twice
     np.testing.assert_array_equal(index.feature(5), features_at(5)[0])
     index.close()
-    again = ImageIndex.create(index.path, artifact)
+    again = FolderIndex.create(index.path, artifact)
     assert search_ids(again) == [7, 2, 3, 5, 6]
     again.close()
 
 
-def test_compacting_deletes_what_a_killed_compaction_left(index: ImageIndex) -> None:
+def test_compacting_deletes_what_a_killed_compaction_left(index: FolderIndex) -> None:
     old = ("features-1.f32", "codes-1-0123456789abcdef.u8")
     for compactions in (1, 2):
         for name in old:
@@ -125,7 +125,7 @@ def test_compacting_deletes_what_a_killed_compaction_left(index: ImageIndex) -> 
     assert (index.path / "features-1.txt").exists()  # not of this program
 
 
-def test_an_index_that_is_compacted_while_it_is_opened(index: ImageIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_index_that_is_compacted_while_it_is_opened(index: FolderIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     read = RowTable.from_groups
 
     def compact_meanwhile(groups: Any) -> RowTable:
@@ -136,22 +136,22 @@ def test_an_index_that_is_compacted_while_it_is_opened(index: ImageIndex, monkey
         return rows
 
     monkeypatch.setattr(RowTable, "from_groups", compact_meanwhile)
-    reader = ImageIndex.open(index.path)
+    reader = FolderIndex.open(index.path)
     assert dict(reader.damaged) == {}
     assert search_ids(reader) == [2, 3, 4, 5, 6]
     reader.close()
 
 
-def test_a_reader_changes_nothing(index: ImageIndex) -> None:
-    reader = ImageIndex.open(index.path)
+def test_a_reader_changes_nothing(index: FolderIndex) -> None:
+    reader = FolderIndex.open(index.path)
     for change in (lambda: reader.add(features_at(1), [make_entry(9)]), lambda: reader.remove(1), reader.compact):
         with pytest.raises(ReadOnlyIndexError, match="open for reading only"):
             change()
     reader.close()
 
 
-def test_a_reader_sees_the_index_as_it_was_opened(index: ImageIndex) -> None:
-    reader = ImageIndex.open(index.path)
+def test_a_reader_sees_the_index_as_it_was_opened(index: FolderIndex) -> None:
+    reader = FolderIndex.open(index.path)
     index.add(features_at(0), [make_entry(9)])
     index.remove(1)
     index.update(2, "c")
@@ -164,7 +164,7 @@ def test_a_reader_sees_the_index_as_it_was_opened(index: ImageIndex) -> None:
     reader.close()
 
 
-def test_a_copy_made_while_images_are_added_is_intact(index: ImageIndex, tmp_path: Path) -> None:
+def test_a_copy_made_while_images_are_added_is_intact(index: FolderIndex, tmp_path: Path) -> None:
     """First the catalog, by SQLite in another process, then the features: docs/retrieval.md."""
     copy = tmp_path / "copy"
     copy.mkdir()
@@ -174,14 +174,14 @@ def test_a_copy_made_while_images_are_added_is_intact(index: ImageIndex, tmp_pat
     index.remove(1)
     for file in index.path.glob("features-*"):
         shutil.copy(file, copy)
-    with closing(ImageIndex.open(copy, writable=True)) as copied:
+    with closing(FolderIndex.open(copy, writable=True)) as copied:
         assert copied.verify() == {}
         assert search_ids(copied) == [1, 2, 3, 4, 5, 6]
         assert copied.add(features_at(8), [make_entry(8)]) == [AddResult(7, "added")]
         assert search_ids(copied) == [1, 2, 3, 4, 5, 6, 7]
 
 
-def test_an_unknown_id(index: ImageIndex) -> None:
+def test_an_unknown_id(index: FolderIndex) -> None:
     for method in (index.catalog.get, index.catalog.thumbnail, index.catalog.sha256, index.feature):
         with pytest.raises(UnknownImageError, match="no indexed image has the id 4711"):
             method(4711)
@@ -190,14 +190,14 @@ def test_an_unknown_id(index: ImageIndex) -> None:
 @pytest.mark.parametrize(
     "features", [features_at(1, 2), np.zeros((1, 63), np.float32), np.full((1, 64), np.nan, np.float32)]
 )
-def test_wrong_features_are_rejected(index: ImageIndex, features: NDArray[np.float32]) -> None:
+def test_wrong_features_are_rejected(index: FolderIndex, features: NDArray[np.float32]) -> None:
     with pytest.raises(InvalidRequestError, match=r"expected features of shape|must be finite"):
         index.add(features, [make_entry(9)])
     assert len(index) == 6
 
 
 def test_features_that_float16_cannot_hold_are_rejected(artifact: Artifact, tmp_path: Path) -> None:
-    index = ImageIndex.create(tmp_path / "i", artifact, dtype="float16")
+    index = FolderIndex.create(tmp_path / "i", artifact, dtype="float16")
     with np.errstate(over="ignore"), pytest.raises(InvalidRequestError, match="finite numbers of float16"):
         index.add(features_at(1e6), [make_entry(0)])
     index.close()
@@ -205,11 +205,11 @@ def test_features_that_float16_cannot_hold_are_rejected(artifact: Artifact, tmp_
 
 def test_float16_rows_take_half_the_space(artifact: Artifact, tmp_path: Path) -> None:
     features = np.random.default_rng(0).exponential(50, (7, 64)).astype(np.float32)
-    index = ImageIndex.create(tmp_path / "i", artifact, dtype="float16")
+    index = FolderIndex.create(tmp_path / "i", artifact, dtype="float16")
     index.add(features, [make_entry(n) for n in range(7)])
     assert (index.path / "features-1.f16").stat().st_size == 7 * 64 * 2
     index.close()
-    again = ImageIndex.open(index.path)
+    again = FolderIndex.open(index.path)
     assert again.damaged == {}
     np.testing.assert_array_equal(again.feature(1), features[0].astype(np.float16).astype(np.float32))
     again.close()
@@ -219,16 +219,16 @@ def test_float16_rows_take_half_the_space(artifact: Artifact, tmp_path: Path) ->
 
 
 def test_images_are_durable_and_a_torn_row_is_overwritten(artifact: Artifact, tmp_path: Path) -> None:
-    index = ImageIndex.create(tmp_path / "i", artifact)
+    index = FolderIndex.create(tmp_path / "i", artifact)
     features = np.random.default_rng(0).random((4, 64), np.float32)
     index.add(features[:3], [make_entry(n) for n in range(3)])
     index.close()
     with (tmp_path / "i" / "features-1.f32").open("ab") as file:
         file.write(b"torn row")  # as if killed between row and commit
-    again = ImageIndex.create(tmp_path / "i", artifact)
+    again = FolderIndex.create(tmp_path / "i", artifact)
     again.add(features[3:], [make_entry(3)])
     again.close()
-    reader = ImageIndex.open(tmp_path / "i")
+    reader = FolderIndex.open(tmp_path / "i")
     assert len(reader) == 4
     for number in range(4):
         assert reader.search(Query(features[number], 1))[0].entry.id == number + 1
@@ -236,14 +236,14 @@ def test_images_are_durable_and_a_torn_row_is_overwritten(artifact: Artifact, tm
 
 
 @pytest.mark.parametrize("damage", ["bit", "cut"])
-def test_a_damaged_row_is_named_and_the_rest_is_served(index: ImageIndex, artifact: Artifact, damage: str) -> None:
+def test_a_damaged_row_is_named_and_the_rest_is_served(index: FolderIndex, artifact: Artifact, damage: str) -> None:
     index.close()
     file = index.path / "features-1.f32"
     data = bytearray(file.read_bytes())
     if damage == "bit":
         data[5 * 256 + 2] ^= 1
     file.write_bytes(data if damage == "bit" else data[: 5 * 256 + 100])
-    again = ImageIndex.create(index.path, artifact)
+    again = FolderIndex.create(index.path, artifact)
     assert list(again.damaged) == [6]
     assert search_ids(again) == [1, 2, 3, 4, 5]
     with pytest.raises(UnknownImageError, match="damaged"):
@@ -256,19 +256,19 @@ def test_a_damaged_row_is_named_and_the_rest_is_served(index: ImageIndex, artifa
 
 
 def test_a_file_cut_in_its_first_row(artifact: Artifact, tmp_path: Path) -> None:
-    index = ImageIndex.create(tmp_path / "i", artifact)
+    index = FolderIndex.create(tmp_path / "i", artifact)
     index.add(ONES, [make_entry(n) for n in range(3)])
     index.close()
     with (tmp_path / "i" / "features-1.f32").open("r+b") as file:
         file.truncate(100)
-    reader = ImageIndex.open(tmp_path / "i")
+    reader = FolderIndex.open(tmp_path / "i")
     assert list(reader.damaged) == [1, 2, 3]
     assert reader.search(Query(ONES[0], 3)) == []
     reader.close()
 
 
 def test_a_row_damaged_after_opening_is_never_a_neighbor(artifact: Artifact, tmp_path: Path) -> None:
-    index = ImageIndex.create(tmp_path / "i", artifact)
+    index = FolderIndex.create(tmp_path / "i", artifact)
     index.add(ONES, [make_entry(n) for n in range(3)])
     with (tmp_path / "i" / "features-1.f32").open("r+b") as file:
         file.write(b"\xff" * 64 * 4)
@@ -276,7 +276,7 @@ def test_a_row_damaged_after_opening_is_never_a_neighbor(artifact: Artifact, tmp
     index.close()
 
 
-def test_a_full_disk_loses_nothing(index: ImageIndex) -> None:
+def test_a_full_disk_loses_nothing(index: FolderIndex) -> None:
     import resource
 
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -297,14 +297,14 @@ def test_an_index_killed_before_its_metadata_is_created_again(artifact: Artifact
     sqlite3.connect(tmp_path / "i" / CATALOG).close()
     (tmp_path / "i" / CATALOG).touch()
     with pytest.raises(IndexNotFoundError, match="is empty"):
-        ImageIndex.open(tmp_path / "i")
-    ImageIndex.create(tmp_path / "i", artifact).close()
+        FolderIndex.open(tmp_path / "i")
+    FolderIndex.create(tmp_path / "i", artifact).close()
     execute(tmp_path / "i", "DELETE FROM metadata")  # they are committed after the tables
     for writable in (False, True):
         with pytest.raises(IndexNotFoundError, match="is empty: build it"):
-            ImageIndex.open(tmp_path / "i", writable)
-    ImageIndex.create(tmp_path / "i", artifact).close()
-    ImageIndex.open(tmp_path / "i").close()
+            FolderIndex.open(tmp_path / "i", writable)
+    FolderIndex.create(tmp_path / "i", artifact).close()
+    FolderIndex.open(tmp_path / "i").close()
 
 
 # Opening
@@ -313,34 +313,34 @@ def test_an_index_killed_before_its_metadata_is_created_again(artifact: Artifact
 def test_no_index(tmp_path: Path) -> None:
     for writable in (False, True):
         with pytest.raises(IndexNotFoundError, match=r"no index at .*: build one"):
-            ImageIndex.open(tmp_path / "none", writable)
+            FolderIndex.open(tmp_path / "none", writable)
 
 
 def test_one_writer_at_a_time(artifact: Artifact, tmp_path: Path) -> None:
-    index = ImageIndex.create(tmp_path / "i", artifact)
+    index = FolderIndex.create(tmp_path / "i", artifact)
     with pytest.raises(ReadOnlyIndexError, match="another process"):
-        ImageIndex.create(tmp_path / "i", artifact)
+        FolderIndex.create(tmp_path / "i", artifact)
     with pytest.raises(ReadOnlyIndexError, match="another process"):
-        ImageIndex.open(tmp_path / "i", writable=True)
-    ImageIndex.open(tmp_path / "i").close()
+        FolderIndex.open(tmp_path / "i", writable=True)
+    FolderIndex.open(tmp_path / "i").close()
     thread = threading.Thread(target=index.close)  # a server closes its index in another thread
     thread.start()
     thread.join()
-    ImageIndex.create(tmp_path / "i", artifact).close()
+    FolderIndex.create(tmp_path / "i", artifact).close()
 
 
 def test_the_index_of_another_network_is_rejected(artifact: Artifact, tmp_path: Path) -> None:
-    ImageIndex.create(tmp_path / "i", artifact).close()
+    FolderIndex.create(tmp_path / "i", artifact).close()
     files = artifact.manifest.files | {"network.onnx": FileRecord(bytes=1, sha256="0" * 64)}
     other = replace(artifact, manifest=artifact.manifest.model_copy(update={"files": files}))
     with pytest.raises(IndexStoreError, match="another network"):
-        ImageIndex.create(tmp_path / "i", other)
+        FolderIndex.create(tmp_path / "i", other)
 
 
 # Concurrency
 
 
-def test_searching_while_images_are_added_and_removed(index: ImageIndex) -> None:
+def test_searching_while_images_are_added_and_removed(index: FolderIndex) -> None:
     failures: list[BaseException] = []
     stop = threading.Event()
 
@@ -372,7 +372,7 @@ def test_searching_while_images_are_added_and_removed(index: ImageIndex) -> None
 class BlockedWriter:
     """Holds the first commit of an index until all others wait behind it. `commits`: the first row of each."""
 
-    def __init__(self, index: ImageIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, index: FolderIndex, monkeypatch: pytest.MonkeyPatch) -> None:
         self._index, self.commits = index, list[int]()
         self._waiting, self._add = threading.Event(), index.catalog.add
         monkeypatch.setattr(index.catalog, "add", self._blocked_add)
@@ -396,7 +396,7 @@ class BlockedWriter:
             assert not thread.is_alive()
 
 
-def test_additions_that_wait_are_one_commit(index: ImageIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_additions_that_wait_are_one_commit(index: FolderIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     """And have the results of one after the other; one that is rejected doesn't affect the others."""
     writer = BlockedWriter(index, monkeypatch)
     results: dict[int, list[AddResult] | str] = {}
@@ -425,7 +425,7 @@ def test_additions_that_wait_are_one_commit(index: ImageIndex, monkeypatch: pyte
     assert sorted(search_ids(index, 20)) == list(range(1, 12))
 
 
-def test_an_entry_that_cannot_be_stored_fails_alone(index: ImageIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_entry_that_cannot_be_stored_fails_alone(index: FolderIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     """Here a label that is no text; the others of its commit are on the disk."""
     writer = BlockedWriter(index, monkeypatch)
     results: dict[int, list[AddResult] | Exception] = {}
@@ -443,7 +443,7 @@ def test_an_entry_that_cannot_be_stored_fails_alone(index: ImageIndex, monkeypat
     assert index.labels() == {"a": 3, "b": 3, "blocked": 1, "good": 3}
 
 
-def interrupt_after(index: ImageIndex, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def interrupt_after(index: FolderIndex, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C while a method of the catalog commits, once: Python raises it when the commit is done."""
     commit = getattr(index.catalog, name)
 
@@ -455,7 +455,7 @@ def interrupt_after(index: ImageIndex, name: str, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(index.catalog, name, commit_and_raise)
 
 
-def test_an_addition_that_is_interrupted_damages_nothing(index: ImageIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_addition_that_is_interrupted_damages_nothing(index: FolderIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the catalog has committed stays in its row, and is found from the next change on."""
     interrupt_after(index, "add", monkeypatch)
     with pytest.raises(KeyboardInterrupt):
@@ -465,13 +465,13 @@ def test_an_addition_that_is_interrupted_damages_nothing(index: ImageIndex, monk
     assert search_ids(index) == [1, 2, 3, 4, 5, 6, 7, 8]
     assert search_ids(index, label="c") == [7]
     index.close()
-    reader = ImageIndex.open(index.path)
+    reader = FolderIndex.open(index.path)
     assert (len(reader), reader.damaged) == (8, {})
     reader.close()
 
 
 def test_a_row_that_was_written_in_vain_is_no_change_by_another_program(
-    index: ImageIndex, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    index: FolderIndex, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def interrupt(descriptor: int) -> None:
         raise KeyboardInterrupt
@@ -486,7 +486,7 @@ def test_a_row_that_was_written_in_vain_is_no_change_by_another_program(
 
 
 def test_changes_that_are_interrupted_are_seen_from_the_next_on(
-    index: ImageIndex, monkeypatch: pytest.MonkeyPatch
+    index: FolderIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupt_after(index, "change_many", monkeypatch)
     with pytest.raises(KeyboardInterrupt):
@@ -500,7 +500,7 @@ def test_changes_that_are_interrupted_are_seen_from_the_next_on(
 
 
 def test_nothing_is_added_after_a_compaction_that_was_interrupted(
-    index: ImageIndex, monkeypatch: pytest.MonkeyPatch
+    index: FolderIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index.remove(1)
     interrupt_after(index, "compact", monkeypatch)
@@ -509,14 +509,14 @@ def test_nothing_is_added_after_a_compaction_that_was_interrupted(
     with pytest.raises(IndexReplacedError, match=r"a compaction of the index at .* was interrupted"):
         index.add(features_at(7), [make_entry(7)])
     index.close()
-    opened = ImageIndex.open(index.path, writable=True)
+    opened = FolderIndex.open(index.path, writable=True)
     assert opened.add(features_at(7), [make_entry(7)]) == [AddResult(7, "added")]
     assert search_ids(opened) == [2, 3, 4, 5, 6, 7]
     opened.close()
 
 
 def test_an_interrupted_addition_leaves_the_others_that_wait(
-    index: ImageIndex, monkeypatch: pytest.MonkeyPatch
+    index: FolderIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The thread that writes all of them is interrupted: the others write theirs themselves."""
     writer = BlockedWriter(index, monkeypatch)
@@ -539,7 +539,7 @@ def test_reads_never_wait_for_another_program(
 ) -> None:
     """A change says that the catalog is locked, and does nothing."""
     monkeypatch.setattr("index.catalog_file.BUSY_TIMEOUT_SECONDS", 0.5)
-    index = ImageIndex.create(tmp_path / "i", artifact)
+    index = FolderIndex.create(tmp_path / "i", artifact)
     index.add(features_at(1), [make_entry(1, "a")])
     other = sqlite3.connect(index.path / CATALOG, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

@@ -15,7 +15,7 @@ import pytest
 
 from index import reading
 from index.build import build, find_images
-from index.store import ImageIndex
+from index.store import FolderIndex
 from index.sync import SyncReport, sync
 from model.artifacts.artifact import Artifact
 from model.datasets.reader import read_folder
@@ -42,24 +42,24 @@ def photos(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def index(photos: Path, artifact: Artifact, model: OnnxModel, tmp_path: Path) -> Iterator[ImageIndex]:
+def index(photos: Path, artifact: Artifact, model: OnnxModel, tmp_path: Path) -> Iterator[FolderIndex]:
     """An index of all of them."""
-    store = ImageIndex.create(tmp_path / "index", artifact)
+    store = FolderIndex.create(tmp_path / "index", artifact)
     build(store, model, find_images(photos))
     yield store
     store.close()
 
 
-def run(index: ImageIndex, model: OnnxModel, photos: Path, prune: bool = False, dry_run: bool = False) -> SyncReport:
+def run(index: FolderIndex, model: OnnxModel, photos: Path, prune: bool = False, dry_run: bool = False) -> SyncReport:
     return sync(index, model, read_folder(photos), prune=prune, dry_run=dry_run)
 
 
-def labels(index: ImageIndex, photos: Path) -> dict[str, str | None]:
+def labels(index: FolderIndex, photos: Path) -> dict[str, str | None]:
     entries = index.catalog.iter_entries()
     return {e.source.relative_to(photos).as_posix(): e.label for e in entries if e.source is not None}
 
 
-def test_every_change_is_named_and_counted(index: ImageIndex, model: OnnxModel, photos: Path) -> None:
+def test_every_change_is_named_and_counted(index: FolderIndex, model: OnnxModel, photos: Path) -> None:
     (photos / "cat" / "0.jpg").rename(photos / "dog" / "was_cat.jpg")
     (photos / "cat" / "1.jpg").rename(photos / "cat" / "renamed.jpg")
     (photos / "cat" / "2.jpg").unlink()
@@ -90,7 +90,7 @@ def test_every_change_is_named_and_counted(index: ImageIndex, model: OnnxModel, 
 
 
 def test_unchanged_files_are_not_opened(
-    index: ImageIndex, model: OnnxModel, photos: Path, monkeypatch: pytest.MonkeyPatch
+    index: FolderIndex, model: OnnxModel, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(path: str, *limits: object) -> bytes:
         raise AssertionError(f"{path} was opened")
@@ -102,13 +102,13 @@ def test_unchanged_files_are_not_opened(
         run(index, model, photos)
 
 
-def test_touched_files_are_the_same_images(index: ImageIndex, model: OnnxModel, photos: Path) -> None:
+def test_touched_files_are_the_same_images(index: FolderIndex, model: OnnxModel, photos: Path) -> None:
     os.utime(photos / "cat" / "1.jpg")
     report = run(index, model, photos)
     assert (report.unchanged, report.changes) == (8, ())
 
 
-def test_swapped_files_are_moved(index: ImageIndex, model: OnnxModel, photos: Path) -> None:
+def test_swapped_files_are_moved(index: FolderIndex, model: OnnxModel, photos: Path) -> None:
     first, second = photos / "cat" / "1.jpg", photos / "dog" / "4.jpg"
     first.rename(photos / "x.jpg")
     second.rename(first)
@@ -123,7 +123,7 @@ def test_swapped_files_are_moved(index: ImageIndex, model: OnnxModel, photos: Pa
     assert (index.entry(2).source, index.entry(2).label) == (second, "dog")
 
 
-def test_a_new_image_where_a_moved_one_was(index: ImageIndex, model: OnnxModel, photos: Path) -> None:
+def test_a_new_image_where_a_moved_one_was(index: FolderIndex, model: OnnxModel, photos: Path) -> None:
     (photos / "cat" / "1.jpg").rename(photos / "dog" / "1.jpg")
     write(photos / "cat" / "1.jpg", 50)
     assert [str(change) for change in run(index, model, photos).changes] == [
@@ -132,7 +132,7 @@ def test_a_new_image_where_a_moved_one_was(index: ImageIndex, model: OnnxModel, 
     ]
 
 
-def test_a_renamed_class_and_a_label_that_was_set_by_hand(index: ImageIndex, model: OnnxModel, photos: Path) -> None:
+def test_a_renamed_class_and_a_label_that_was_set_by_hand(index: FolderIndex, model: OnnxModel, photos: Path) -> None:
     index.update(1, "my cat")
     assert run(index, model, photos).changes == ()
     assert index.entry(1).label == "my cat"
@@ -141,7 +141,7 @@ def test_a_renamed_class_and_a_label_that_was_set_by_hand(index: ImageIndex, mod
     assert index.labels() == {"dog": 4, "feline": 4}
 
 
-def test_another_label_for_the_same_file(index: ImageIndex, model: OnnxModel, photos: Path) -> None:
+def test_another_label_for_the_same_file(index: FolderIndex, model: OnnxModel, photos: Path) -> None:
     (photos / "synset_words.txt").write_text("cat domestic cat\n")
     report = run(index, model, photos)
     assert report.counts["relabeled"] == 4
@@ -150,7 +150,9 @@ def test_another_label_for_the_same_file(index: ImageIndex, model: OnnxModel, ph
     assert run(index, model, photos).unchanged == 8
 
 
-def test_a_table_without_labels_changes_none(index: ImageIndex, model: OnnxModel, photos: Path, tmp_path: Path) -> None:
+def test_a_table_without_labels_changes_none(
+    index: FolderIndex, model: OnnxModel, photos: Path, tmp_path: Path
+) -> None:
     table = tmp_path / "table.csv"
     table.write_text(f"path\n{photos}/cat/1.jpg\n{photos}/moved.jpg\n")
     os.utime(photos / "cat" / "1.jpg", (1, 1))  # it is read again
@@ -164,7 +166,7 @@ def test_a_table_without_labels_changes_none(index: ImageIndex, model: OnnxModel
 
 
 def test_copies_are_counted_and_take_the_place_of_the_original(
-    index: ImageIndex, model: OnnxModel, photos: Path
+    index: FolderIndex, model: OnnxModel, photos: Path
 ) -> None:
     shutil.copy2(photos / "cat" / "1.jpg", photos / "cat" / "copy.jpg")
     report = run(index, model, photos)
@@ -173,7 +175,7 @@ def test_copies_are_counted_and_take_the_place_of_the_original(
     assert [str(c) for c in run(index, model, photos, prune=True).changes] == ["moved: cat/copy.jpg (from cat/1.jpg)"]
 
 
-def test_what_comes_back_is_restored(index: ImageIndex, model: OnnxModel, photos: Path) -> None:
+def test_what_comes_back_is_restored(index: FolderIndex, model: OnnxModel, photos: Path) -> None:
     (photos / "cat" / "1.jpg").rename(photos.parent / "1.jpg")
     assert run(index, model, photos, prune=True).counts["gone"] == 1
     (photos.parent / "1.jpg").rename(photos / "cat" / "1.jpg")
@@ -181,7 +183,7 @@ def test_what_comes_back_is_restored(index: ImageIndex, model: OnnxModel, photos
     assert len(index) == 8
 
 
-def test_a_folder_that_is_not_mounted_removes_nothing(index: ImageIndex, model: OnnxModel, photos: Path) -> None:
+def test_a_folder_that_is_not_mounted_removes_nothing(index: FolderIndex, model: OnnxModel, photos: Path) -> None:
     for path in (photos / "cat").iterdir():
         path.unlink()
     report = run(index, model, photos, prune=True)
@@ -202,7 +204,7 @@ def test_a_folder_that_is_not_mounted_removes_nothing(index: ImageIndex, model: 
 
 
 def test_a_table_whose_files_were_at_the_top_of_the_disk(
-    index: ImageIndex, model: OnnxModel, photos: Path, tmp_path: Path
+    index: FolderIndex, model: OnnxModel, photos: Path, tmp_path: Path
 ) -> None:
     table = tmp_path / "table.csv"
     table.write_text(f"path,label\n/no such folder/0.jpg,cat\n{photos}/cat/1.jpg,cat\n")
@@ -213,7 +215,7 @@ def test_a_table_whose_files_were_at_the_top_of_the_disk(
 
 
 def test_what_cannot_be_listed_is_said_and_kept(
-    index: ImageIndex, model: OnnxModel, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    index: FolderIndex, model: OnnxModel, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A folder without the right to read it, in a folder and in a table."""
     table = tmp_path / "table.csv"
@@ -243,7 +245,7 @@ def test_what_cannot_be_listed_is_said_and_kept(
     assert len(index) == 8
 
 
-def test_a_damaged_file_keeps_its_image(index: ImageIndex, model: OnnxModel, photos: Path) -> None:
+def test_a_damaged_file_keeps_its_image(index: FolderIndex, model: OnnxModel, photos: Path) -> None:
     path = photos / "cat" / "1.jpg"
     path.write_bytes(path.read_bytes()[:300])
     (photos / "cat" / "notes.txt").write_text("x")
@@ -253,7 +255,7 @@ def test_a_damaged_file_keeps_its_image(index: ImageIndex, model: OnnxModel, pho
 
 
 def test_images_from_elsewhere_are_left_alone(
-    index: ImageIndex, model: OnnxModel, photos: Path, tmp_path: Path
+    index: FolderIndex, model: OnnxModel, photos: Path, tmp_path: Path
 ) -> None:
     other = write(tmp_path / "other" / "fox" / "9.jpg", 9).parents[1]
     build(index, model, find_images(other))
@@ -267,7 +269,7 @@ def test_images_from_elsewhere_are_left_alone(
 
 
 def test_an_image_that_comes_from_elsewhere_keeps_the_label_that_was_set_by_hand(
-    index: ImageIndex, model: OnnxModel, photos: Path, tmp_path: Path
+    index: FolderIndex, model: OnnxModel, photos: Path, tmp_path: Path
 ) -> None:
     index.update(1, "my cat")
     index.remove(2)
@@ -283,7 +285,7 @@ def test_an_image_that_comes_from_elsewhere_keeps_the_label_that_was_set_by_hand
     assert index.labels() == {"cat": 3, "dog": 4, "my cat": 1}
 
 
-def test_a_folder_whose_name_is_not_utf8(index: ImageIndex, model: OnnxModel, photos: Path) -> None:
+def test_a_folder_whose_name_is_not_utf8(index: FolderIndex, model: OnnxModel, photos: Path) -> None:
     foreign = photos.with_name(os.fsdecode(b"caf\xe9"))
     shutil.copytree(photos, foreign)
     report = run(index, model, foreign)
@@ -307,7 +309,7 @@ def test_a_hundred_thousand_unchanged_files_take_less_than_20_seconds(
         label = path.parent.name
         entries.append(NewEntry(f"{number:064d}", label, path, "JPEG", 1, 1, b"jpeg"))
         states[str(path)] = FileState(1, path.stat().st_mtime_ns, f"{number:064d}", label)
-    index = ImageIndex.create(tmp_path / "index", artifact)
+    index = FolderIndex.create(tmp_path / "index", artifact)
     index.add(np.zeros((count, 64), np.float32), entries)
     index.file_records.set_file_states(states)
     started = time.perf_counter()

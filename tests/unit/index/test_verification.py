@@ -10,7 +10,7 @@ import pytest
 from index.export import export_features
 from index.folder import CATALOG
 from index.search import Query
-from index.store import ImageIndex
+from index.store import FolderIndex
 from index.verification import BackgroundCheck
 from model.artifacts.artifact import Artifact
 from model.exceptions import UnknownImageError
@@ -34,7 +34,7 @@ def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def path(artifact: Artifact, tmp_path: Path) -> Path:
     """A closed index of nine images at the distances 1 to 9 from zero."""
-    index = ImageIndex.create(tmp_path / "i", artifact)
+    index = FolderIndex.create(tmp_path / "i", artifact)
     index.add(features_at(*range(1, 10)), [make_entry(n, f"{'ab'[n % 2]} label") for n in range(9)])
     index.close()
     return tmp_path / "i"
@@ -48,7 +48,7 @@ def damage_rows(path: Path, *rows: int) -> None:
     (path / FEATURES).write_bytes(content)
 
 
-def search_ids(index: ImageIndex, k: int = 9) -> list[int]:
+def search_ids(index: FolderIndex, k: int = 9) -> list[int]:
     return [neighbor.entry.id for neighbor in index.search(Query(np.zeros(64, np.float32), k))]
 
 
@@ -56,7 +56,7 @@ def search_ids(index: ImageIndex, k: int = 9) -> list[int]:
 def test_rows_are_verified_before_they_are_first_returned(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     damage_rows(path, 0, 4, 8)
     execute(path, "UPDATE images SET width = 7 WHERE id = 3")
-    index = ImageIndex.open(path)
+    index = FolderIndex.open(path)
     assert (index.damaged, index.num_unverified) == ({}, 9)
     assert search_ids(index, 2) == [2, 4]
     assert set(index.damaged) == {1, 3}
@@ -73,7 +73,7 @@ def test_rows_are_verified_before_they_are_first_returned(path: Path, caplog: py
 @pytest.mark.usefixtures("unchecked")
 def test_many_damaged_rows_one_after_the_other(path: Path) -> None:
     damage_rows(path, *range(8))
-    index = ImageIndex.open(path)
+    index = FolderIndex.open(path)
     assert search_ids(index, 1) == [9]
     index.close()
 
@@ -81,7 +81,7 @@ def test_many_damaged_rows_one_after_the_other(path: Path) -> None:
 @pytest.mark.usefixtures("unchecked")
 def test_a_batch_of_queries_returns_no_damaged_row(path: Path) -> None:
     damage_rows(path, 1)
-    index = ImageIndex.open(path)
+    index = FolderIndex.open(path)
     results = index.search_ids([Query(features_at(distance)[0], 1) for distance in (1, 2.1, 3, 4)])
     assert [result.ids.tolist() for result in results] == [[1], [3], [3], [4]]
     index.close()
@@ -92,7 +92,7 @@ def test_the_background_check_names_all_damage(
     path: Path, writable: bool, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     damage_rows(path, 2, 6)
-    index = ImageIndex.open(path, writable)
+    index = FolderIndex.open(path, writable)
     assert index.wait_until_verified() == dict.fromkeys((3, 7), "its row has another checksum")
     assert "2 images of the index at" in caplog.text
     assert (len(index), index.num_unverified) == (7, 0)
@@ -101,7 +101,7 @@ def test_the_background_check_names_all_damage(
 
 
 def test_rows_changed_by_another_program_are_verified_again(path: Path) -> None:
-    index = ImageIndex.open(path, writable=True)
+    index = FolderIndex.open(path, writable=True)
     index.wait_until_verified()
     damage_rows(path, 3)
     index.update(1, "c")
@@ -111,7 +111,7 @@ def test_rows_changed_by_another_program_are_verified_again(path: Path) -> None:
 
 def test_compacting_verifies_everything_first(path: Path) -> None:
     damage_rows(path, 2)
-    index = ImageIndex.open(path, writable=True)
+    index = FolderIndex.open(path, writable=True)
     assert index.compact() == 1
     assert (index.num_unverified, index.verify(), len(index)) == (0, {}, 8)
     index.close()
@@ -124,7 +124,7 @@ def damage_label_index(path: Path) -> None:
     for place in places:
         content[place] ^= 1
         (path / CATALOG).write_bytes(content)
-        index = ImageIndex.open(path)
+        index = FolderIndex.open(path)
         labels = index.labels()
         index.close()
         if "tnusual" in labels:
@@ -135,24 +135,24 @@ def damage_label_index(path: Path) -> None:
 
 def test_a_wrong_sql_index(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A reader says so; a writer makes it again and corrects what it has read there."""
-    index = ImageIndex.open(path, writable=True)
+    index = FolderIndex.open(path, writable=True)
     index.update(4, "unusual")
     index.close()
     damage_label_index(path)
     caplog.clear()
-    reader = ImageIndex.open(path)
+    reader = FolderIndex.open(path)
     reader.wait_until_verified()
     reader.close()
     assert "the SQL index by_label of the catalog" in caplog.text
-    writer = ImageIndex.open(path, writable=True)
+    writer = FolderIndex.open(path, writable=True)
     assert writer.wait_until_verified() == {}
     assert writer.labels() == {"a label": 5, "b label": 3, "unusual": 1}
     writer.close()
-    again = ImageIndex.open(path)
+    again = FolderIndex.open(path)
     assert again.labels() == {"a label": 5, "b label": 3, "unusual": 1}
     again.close()
 
 
 def test_closing_stops_the_background_check(path: Path) -> None:
     for _ in range(5):
-        ImageIndex.open(path).close()
+        FolderIndex.open(path).close()

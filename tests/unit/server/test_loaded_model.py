@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import ArtifactError
 from server.exceptions import ReloadError
@@ -44,11 +44,11 @@ def test_a_reload_that_fails_does_not_change_the_index_that_is_served(
 def test_an_index_is_closed_if_its_codes_cannot_be_read(
     artifact: Artifact, writable_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(index: ImageIndex, _: object) -> None:
+    def fail(index: FolderIndex, _: object) -> None:
         raise OSError("Input/output error")
 
     with monkeypatch.context() as broken:
-        broken.setattr(ImageIndex, "set_encoder", fail)
+        broken.setattr(FolderIndex, "set_encoder", fail)
         with pytest.raises(OSError, match="Input/output error"):
             Service(Settings(artifact=artifact.path, index=writable_folder))
-    ImageIndex.open(writable_folder, writable=True).close()  # nobody has locked it
+    FolderIndex.open(writable_folder, writable=True).close()  # nobody has locked it

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.exceptions import UnknownImageError
 from server.exceptions import DeadlineExceededError
 from server.originals import OriginalFile, iter_chunks, open_original, read_original
@@ -32,7 +32,7 @@ def test_one_that_nobody_holds_is_closed_without_a_warning(
 
 
 def test_it_is_read_in_parts_and_as_a_whole(index_path: Path) -> None:
-    with closing(ImageIndex.open(index_path)) as index:
+    with closing(FolderIndex.open(index_path)) as index:
         entry = index.entry(1)
         assert entry.source is not None
         content = entry.source.read_bytes()
@@ -46,7 +46,7 @@ def test_it_is_read_in_parts_and_as_a_whole(index_path: Path) -> None:
 
 
 def test_a_changed_file_is_not_the_original(writable_folder: Path, tmp_path: Path) -> None:
-    with closing(ImageIndex.open(writable_folder, writable=True)) as index:
+    with closing(FolderIndex.open(writable_folder, writable=True)) as index:
         entry, path = index.entry(1), tmp_path / "image.jpg"
         assert entry.source is not None
         path.write_bytes(entry.source.read_bytes() + b"!")

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 
 from index.build import build, find_images
 from index.folder import CATALOG
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.artifacts.artifact import Artifact, Manifest
 from model.artifacts.writer import publish
 from model.exceptions import ArtifactError
@@ -40,7 +40,7 @@ def serving(artifact: Path, index: Path | None) -> Iterator[TestClient]:
 
 
 def make_index(path: Path, artifact: Artifact, model: OnnxModel, few: Path, label: str) -> Path:
-    index = ImageIndex.create(path, artifact)
+    index = FolderIndex.create(path, artifact)
     build(index, model, find_images(few / label))
     index.close()
     return path
@@ -83,7 +83,7 @@ def test_a_replaced_index_loses_nothing(
         assert client.post("/reload").status_code == 200
         assert num_images(client) == 11
         assert add_image(client, 3) == 200
-    index = ImageIndex.open(path)
+    index = FolderIndex.open(path)
     assert (len(index), index.verify()) == (12, {})
     index.close()
 

@@ -12,7 +12,7 @@ import httpx2
 import numpy as np
 import pytest
 
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
 from model.encoder import Encoder
@@ -42,7 +42,7 @@ def add_variations(index: Path, exported: Path, count: int) -> None:
         features, labels = arrays["features"], arrays["labels"]
     rows = np.arange(count) % len(features)
     changed = features[rows] * generator.uniform(0.8, 1.2, (count, features.shape[1])).astype(np.float32)
-    with closing(ImageIndex(index, writable=True)) as opened:
+    with closing(FolderIndex(index, writable=True)) as opened:
         opened.add(changed, [make_entry(number, str(labels[row])) for number, row in enumerate(rows)])
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from alexnet.cli.index import list_images
 from index.search import Query
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.datasets.image_files import decode_file
 from model.exceptions import InvalidRequestError, UnsupportedImageError
@@ -85,7 +85,7 @@ def test_unreadable_image_is_named(tmp_path: Path) -> None:
 
 
 def test_binary_search_without_codes(index_path: Path) -> None:
-    index = ImageIndex.open(index_path)
+    index = FolderIndex.open(index_path)
     with pytest.raises(InvalidRequestError, match="make them with `alexnet codes train`"):
         index.search(Query(index.feature(1), mode="binary"))
     index.close()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import MANIFEST, Artifact
 from model.exceptions import ArtifactError, IndexStoreError
@@ -95,12 +95,12 @@ def with_contract(artifact: Path, contract: ImageContract) -> Artifact:
 
 
 def test_an_index_belongs_to_a_contract(artifact_copy: Path, tmp_path: Path) -> None:
-    with closing(ImageIndex.create(tmp_path / "index", artifacts.load(artifact_copy))) as index:
+    with closing(FolderIndex.create(tmp_path / "index", artifacts.load(artifact_copy))) as index:
         assert index.image_contract == DEFAULT_CONTRACT
         reduced = with_contract(artifact_copy, ImageContract(32))
         with pytest.raises(IndexStoreError, match=r"needs .*-detail-32: build another index"):
             index.check_compatible(reduced)
-    with closing(ImageIndex.create(tmp_path / "reduced", reduced)) as index:
+    with closing(FolderIndex.create(tmp_path / "reduced", reduced)) as index:
         assert index.image_contract == reduced.image_contract == ImageContract(32)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from server.app import create_app
 from server.service import Service
@@ -32,14 +32,14 @@ def state_of(client: TestClient) -> dict[str, Any]:
 def test_removed_images_are_deleted_during_searches(
     settings: Settings, writable_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, proceed, compact = threading.Event(), threading.Event(), ImageIndex.compact
+    begun, proceed, compact = threading.Event(), threading.Event(), FolderIndex.compact
 
-    def compact_slowly(index: ImageIndex) -> int:
+    def compact_slowly(index: FolderIndex) -> int:
         begun.set()
         assert proceed.wait(20)
         return compact(index)
 
-    monkeypatch.setattr(ImageIndex, "compact", compact_slowly)
+    monkeypatch.setattr(FolderIndex, "compact", compact_slowly)
     with TestClient(create_app(Service(settings)), raise_server_exceptions=False) as client:
         assert state_of(client) == {"state": "idle", "deleted": None}
         assert client.delete("/images?label=checks", headers=WRITE).json()["changed"] == 11

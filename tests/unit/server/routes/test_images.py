@@ -11,7 +11,7 @@ from typing import BinaryIO, NoReturn
 import pytest
 from starlette.testclient import TestClient
 
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.datasets.attribution import Attribution
 from model.images.preprocess import decode_image
@@ -52,7 +52,7 @@ def test_added_images_are_found_at_once(
     assert writable_client.get("/images/34/thumbnail").status_code == 200
     assert writable_client.get("/images/34/image").status_code == 404
     writable_client.__exit__(None, None, None)
-    again = ImageIndex.open(writable_folder)  # as after a restart
+    again = FolderIndex.open(writable_folder)  # as after a restart
     assert len(again) == 35
     again.close()
 
@@ -97,7 +97,7 @@ def test_an_image_is_restored_and_relabeled_in_one_commit(
     writable_client: TestClient, writable_service: Service
 ) -> None:
     index, statements = writable_service.current.index, list[str]()
-    assert isinstance(index, ImageIndex)
+    assert isinstance(index, FolderIndex)
     index.remove(5)
     index.catalog._writer.set_trace_callback(statements.append)
     assert writable_client.patch("/images/5", json={"removed": False, "label": "odd"}).json()["label"] == "odd"
@@ -155,7 +155,7 @@ def test_many_at_once(writable_client: TestClient, writable_folder: Path) -> Non
     assert client.patch("/images", json={"with_label": "mine", "label": None}).json()["changed"] == 3
     assert client.patch("/images", json={"ids": list(range(1, 1001)), "removed": True}).json()["changed"] == 33
     client.__exit__(None, None, None)
-    with closing(ImageIndex.open(writable_folder)) as again:  # as after a restart
+    with closing(FolderIndex.open(writable_folder)) as again:  # as after a restart
         assert len(again) == 0
 
 
@@ -222,7 +222,7 @@ def test_who_may_write(artifact: Artifact, writable_folder: Path, new_images: li
 def test_an_index_that_another_changes_is_only_read(
     artifact: Artifact, writable_folder: Path, new_images: list[bytes]
 ) -> None:
-    with_lock = ImageIndex.create(writable_folder, artifact)
+    with_lock = FolderIndex.create(writable_folder, artifact)
     for read_only in (False, True):
         settings = Settings(artifact=artifact.path, index=writable_folder, read_only=read_only)
         with TestClient(create_app(Service(settings))) as client:
@@ -274,7 +274,7 @@ def test_a_browser_asks_whether_an_image_is_still_the_same(client: TestClient, j
 
 def test_the_attribution_is_in_every_answer_about_an_image(artifact: Artifact, tmp_path: Path) -> None:
     author = Attribution("Ann", "https://a.example/ann", None, "CC BY 2.0")
-    with closing(ImageIndex.create(tmp_path / "i", artifact)) as index:
+    with closing(FolderIndex.create(tmp_path / "i", artifact)) as index:
         index.add(features_at(1, 2), [replace(make_entry(0), attribution=author), make_entry(1)])
     expected = {"author": "Ann", "author_page": "https://a.example/ann", "page": None, "license": "CC BY 2.0"}
     with TestClient(create_app(Service(Settings(artifact=artifact.path, index=tmp_path / "i")))) as client:
@@ -301,7 +301,7 @@ def test_a_read_only_server_shows_one_state_of_the_index(
         neighbor_ids = {neighbor["id"] for neighbor in neighbors}
         return ids, listed["total"], sum(count["images"] for count in counts), neighbor_ids, statuses, neighbors
 
-    with TestClient(create_app(service)) as client, closing(ImageIndex.open(writable_folder, writable=True)) as writer:
+    with TestClient(create_app(service)) as client, closing(FolderIndex.open(writable_folder, writable=True)) as writer:
         before = read(client)
         ids = list(range(1, 34))
         assert before[:5] == (ids, 33, 33, set(ids), [200] * 6 + [404] * 3)

@@ -12,7 +12,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from index.build import build, find_images
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.runtime import OnnxModel
 from server.app import create_app
@@ -32,7 +32,7 @@ def photos(few: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def settings(artifact: Artifact, model: OnnxModel, photos: Path, tmp_path: Path) -> Settings:
-    index = ImageIndex.create(tmp_path / "index", artifact)
+    index = FolderIndex.create(tmp_path / "index", artifact)
     build(index, model, find_images(photos))
     index.close()
     return Settings(artifact=artifact.path, index=tmp_path / "index", sync_folder=photos)

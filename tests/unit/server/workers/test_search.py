@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from index.entries import NewEntry
 from index.search import NearestIds, Position, Query, attach_entries
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import IndexStoreError, InvalidRequestError
 from server.app import create_app
@@ -23,15 +23,15 @@ from tests.helpers.polling import wait_until
 
 
 @pytest.fixture
-def index(artifact: Artifact, tmp_path: Path) -> Iterator[ImageIndex]:
-    made = ImageIndex.create(tmp_path / "i", artifact)
+def index(artifact: Artifact, tmp_path: Path) -> Iterator[FolderIndex]:
+    made = FolderIndex.create(tmp_path / "i", artifact)
     rows = np.random.default_rng(0).random((100, 64), np.float32)
     made.add(rows, [NewEntry(f"{n:064d}", "ab"[n % 2], None, "PNG", 1, 1, b"jpeg") for n in range(100)])
     yield made
     made.close()
 
 
-def test_together(index: ImageIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_together(index: FolderIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
     first, release = threading.Event(), threading.Event()
     search_ids = index.search_ids
@@ -65,7 +65,7 @@ def test_together(index: ImageIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     searches.close()
 
 
-def test_what_waits_is_answered_before_the_end(index: ImageIndex) -> None:
+def test_what_waits_is_answered_before_the_end(index: FolderIndex) -> None:
     searches = SearchWorker()
     futures = [searches.submit(SearchJob(index, Query(np.zeros(64, np.float32), 1))) for _ in range(100)]
     searches.close()
@@ -74,7 +74,7 @@ def test_what_waits_is_answered_before_the_end(index: ImageIndex) -> None:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_the_death_of_the_thread_turns_liveness_red(
-    artifact: Artifact, index: ImageIndex, monkeypatch: pytest.MonkeyPatch
+    artifact: Artifact, index: FolderIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def die(queries: Sequence[Query]) -> list[NearestIds]:
         raise SystemExit  # ends a thread without a word, as nothing else in the worker can

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from index.store import ImageIndex
+from index.store import FolderIndex
 from server.service import Service
 from server.workers import threads
 from server.workers.threads import MAX_WORK_PER_THREAD, WRITE_THREADS
@@ -55,7 +55,7 @@ def test_a_file_that_became_huge_is_given_up(
     index = writable_service.current.require_index()
     path, entry = tmp_path / "image.jpg", index.entry(1)
     assert entry.source is not None
-    assert isinstance(index, ImageIndex)
+    assert isinstance(index, FolderIndex)
     shutil.copy(entry.source, path)
     index.move([(1, str(path), entry.label)])
     with path.open("r+b") as file:

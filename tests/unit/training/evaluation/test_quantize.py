@@ -10,7 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from index.build import build, find_images
-from index.store import ImageIndex
+from index.store import FolderIndex
 from model.artifacts import artifact as artifacts
 from model.artifacts import writer
 from model.artifacts.artifact import Artifact
@@ -134,7 +134,7 @@ def test_it_is_served_and_has_an_index_of_its_own(both: Path, index_path: Path, 
     int8 = artifacts.load(both, "int8")
     own = int8.default_index_path(tmp_path / "indexes")
     assert own == tmp_path / "indexes" / "patterns" / "1-int8"
-    index = ImageIndex.create(own, int8)
+    index = FolderIndex.create(own, int8)
     build(index, OnnxModel(int8.network, "cpu"), find_images(images / "checks"))
     index.close()
     image = (images / "checks" / "01.jpg").read_bytes()
