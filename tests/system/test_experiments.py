@@ -20,14 +20,14 @@ import pytest
 import torch
 from PIL import Image
 
-from experiments import ablation, activation, normalization, pretraining, solar_cells, sources, specialization
+from experiments import ablation, activation, command, normalization, pretraining, solar_cells, sources, specialization
 from experiments.cifar import Images, cut_random_crops
 from experiments.command import QUICK
 from experiments.results import Results
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact, Label
 from model.artifacts.weights import read_weights
-from model.exceptions import TrainingError
+from model.exceptions import StoppedError, TrainingError
 from training.data.datasets import Dataset, Example
 
 ROOT = Path(activation.__file__).parents[1]
@@ -186,6 +186,20 @@ def test_a_stopped_ablation_names_the_way_to_resume_it(data: Path, tmp_path: Pat
     assert errors.endswith("resume with the same command\n")
     assert "Traceback" not in errors
     assert list(json.loads((tmp_path / QUICK / "ablation.json").read_text())["runs"]) == ["the network, seed 0"]
+
+
+def test_the_folder_of_a_run_stays_until_it_is_done(tmp_path: Path) -> None:
+    def run(*, stop: bool) -> None:
+        with command.run_home(tmp_path, "tanh, seed 0") as home:
+            home.mkdir(exist_ok=True)
+            if stop:
+                raise StoppedError("stopped")
+
+    with pytest.raises(StoppedError):
+        run(stop=True)
+    assert [folder.name for folder in tmp_path.iterdir()] == ["tanh-seed-0"]
+    run(stop=False)
+    assert not list(tmp_path.iterdir())
 
 
 def test_results_of_other_settings_are_refused(tmp_path: Path) -> None:
