@@ -6,12 +6,13 @@ are fine-tuned, rounded to a few levels, and entropy-coded (see `model.network.c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
@@ -54,27 +55,18 @@ def pack_run(
     sparse = config.recipe.pruning is not None and density is None
     epochs = (0 if sparse else EPOCHS) if epochs is None else epochs
     published = RunDirectory(run).artifact()  # a checkpoint has the last epoch's weights, not always those published
-    initial = None if published is None else InitialState.from_published(artifacts.load(published))
+    start = None if published is None else artifacts.load(published)
+    initial = None if start is None else InitialState.from_published(start)
     with set_up(config, context, run, initial) as trained, RunDirectory(run / "packing") as packing:
         write_baselines(packing.path, read_baselines(run))
-        if published is not None:
-            trained.epoch = int(artifacts.load(published).manifest.training["epochs"])
+        if start is not None:
+            trained.epoch = int(start.manifest.training["epochs"])
         state = keep_pruned(trained) if sparse else prune(trained, DENSITY if density is None else density)
         phases = ((learning_rate, epochs), (learning_rate / 10, epochs // 4))
         for rate, num_epochs in phases:
             trainer = fine_tune(trained, packing, state, rate, num_epochs)
             state = trainer.state()
-        note = {
-            "packing": {
-                "density": {
-                    name.partition(".")[0]: round(float(mask.mean()), 4)
-                    for name, mask in state["pruning_masks"].items()
-                },
-                "epochs": epochs,
-                "learning_rate": learning_rate,
-                "levels": {"convolutions": 2 * MAX_CONV_LEVEL + 1, "fully connected": 2 * MAX_LINEAR_LEVEL + 1},
-            }
-        }
+        note = {"packing": _describe_packing(state["pruning_masks"], epochs, learning_rate)}
         packed = output / PACKED
         artifact = export_and_publish(trainer, state["weights"], note, lambda network: pack(network, packed))
         packing.remove_checkpoints()
@@ -82,6 +74,16 @@ def pack_run(
     log(format_measurements(artifact.manifest.measurements))
     log(f"packed: {packed}, {packed.stat().st_size:,} bytes; artifact: {artifact.path}")
     return artifact
+
+
+def _describe_packing(masks: Mapping[str, Tensor], epochs: int, learning_rate: float) -> dict[str, Any]:
+    """What the manifest says of how a network was packed."""
+    return {
+        "density": {name.partition(".")[0]: round(float(mask.mean()), 4) for name, mask in masks.items()},
+        "epochs": epochs,
+        "learning_rate": learning_rate,
+        "levels": {"convolutions": 2 * MAX_CONV_LEVEL + 1, "fully connected": 2 * MAX_LINEAR_LEVEL + 1},
+    }
 
 
 def keep_pruned(trainer: Trainer) -> dict[str, Any]:
