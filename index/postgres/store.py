@@ -150,13 +150,13 @@ class PostgresIndex(BaseIndex):
         stacked = np.empty((len(ids), self.dim), np.float32)
         for start in range(0, len(ids), READ_ROWS):
             part = ids[start : start + READ_ROWS]
-            stored, expected = self.catalog.values(part, "feature"), self.catalog.values(part, "feature_checksum")
+            stored = self.catalog.values(part, "ROW(feature, feature_checksum)")
             for image_id in part:
-                if image_id not in stored or image_id not in expected:
+                if image_id not in stored:
                     raise unknown_image_error(image_id)
-            read = to_features([stored[image_id] for image_id in part], self.dim, self.space.dtype)
+            read = to_features([stored[image_id][0] for image_id in part], self.dim, self.space.dtype)
             for image_id, checksum in zip(part, feature_checksums(read, self.space.dtype), strict=True):
-                if checksum != expected[image_id]:
+                if checksum != stored[image_id][1]:
                     raise damaged_image_error("stored feature", image_id)
             stacked[start : start + len(part)] = read
         return stacked
