@@ -64,14 +64,29 @@ def leave_out_copies(
     parts = {"train": dataset.train, "validation": dataset.validation}
     if all(count_left_out(training, part, split) <= 0 for split, part in parts.items()):
         return dataset
-    traits, _ = scan(dataset.examples, contract, limits)
     drop_near = NEAR_COPIES in training.get("data", {}).get("skipped", {})
+    return drop_copies(dataset, contract, limits, log, drop_near, "left out as in training")
+
+
+def drop_copies(
+    dataset: Dataset,
+    contract: ImageContract,
+    limits: ImageLimits,
+    log: Callable[[str], None],
+    drop_near: bool = False,
+    title: str = "left out",
+) -> Dataset:
+    """The data set without training and validation images that are copies of held-out ones; all images are decoded.
+
+    `drop_near`: near-duplicates are left out, too. `title`: what the line of what was left out begins with.
+    """
+    traits, _ = scan(dataset.examples, contract, limits)
     left_out = find_copies(dataset, traits, drop_near).left_out
     if left_out:
-        log(f"left out as in training: {describe_reasons(count_reasons(list(left_out.values())))}")
+        log(f"{title}: {describe_reasons(count_reasons(list(left_out.values())))}")
     train, validation = (
         tuple(example for place, example in enumerate(part, start) if place not in left_out)
-        for part, start in zip(parts.values(), (0, len(dataset.train)), strict=True)
+        for part, start in ((dataset.train, 0), (dataset.validation, len(dataset.train)))
     )
     return replace(dataset, train=train, validation=validation, skipped=(*dataset.skipped, *left_out.values()))
 

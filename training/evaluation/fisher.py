@@ -23,6 +23,7 @@ from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.thread_pool import ordered_map
 from training.data.datasets import Dataset, Example
 from training.data.loading import load_dataset
+from training.data.training_data import drop_copies
 from training.evaluation.evaluate import decode_or_skip
 from training.evaluation.predictions import measure
 
@@ -95,12 +96,15 @@ def evaluate_fisher(
     exclude: Sequence[str] = (),
     limits: ImageLimits = DEFAULT_LIMITS,
 ) -> list[Measurement]:
-    """Learn from the training split and measure on another. Raises DatasetError, InvalidRequestError."""
+    """Learn from the training split, without copies of held-out images, and measure on another.
+
+    Raises DatasetError, InvalidRequestError.
+    """
     from sklearn.svm import LinearSVC
 
     if split == "all":
         raise InvalidRequestError("--baseline learns from the training split: measure it on --split test or validation")
-    dataset = load_dataset(data, archive=archive, exclude=exclude)
+    dataset = drop_copies(load_dataset(data, archive=archive, exclude=exclude), DEFAULT_CONTRACT, limits, log)
     train, measured = (_list_examples(dataset, name) for name in ("train", split))
     images, labels = _decode(train, limits)
     log(f"learning a vocabulary from {len(images):,} images")

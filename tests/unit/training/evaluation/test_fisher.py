@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from model.exceptions import DatasetError, InvalidRequestError
+from tests.helpers.drawn_files import make_image, write_files
 from training.evaluation import fisher
 from training.evaluation.fisher import FisherVectors, dense_sift
 
@@ -54,3 +55,14 @@ def test_it_learns(few: Path) -> None:
         fisher.evaluate_fisher(str(few), "all", None, print)
     with pytest.raises(DatasetError, match="no images in the split 'none'"):
         fisher.evaluate_fisher(str(few), "none", None, lambda _: None)
+
+
+@pytest.mark.slow
+def test_it_does_not_learn_from_copies_of_test_images(tmp_path: Path) -> None:
+    files = {f"{split}/{kind}/{n}.png": make_image(n + 10 * len(split) + 100 * len(kind))
+             for split in ("train", "test") for kind in ("elm", "maple") for n in range(4)}  # fmt: skip
+    files |= {f"train/elm/copy-{n}.png": files[f"test/elm/{n}.png"] for n in range(4)}
+    lines = list[str]()
+    fisher.evaluate_fisher(str(write_files(tmp_path / "d", files)), "test", None, lines.append)
+    assert "left out: 4 copies of held-out images" in lines
+    assert "learning a vocabulary from 6 images" in lines  # the other two are for validation
