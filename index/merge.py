@@ -26,6 +26,7 @@ from index.folder import is_index, lock_for_writing
 from index.protocol import Index, SupportsCompaction
 from index.reading import add_new
 from model.exceptions import IndexStoreError, InvalidRequestError
+from model.plurals import count_of
 
 BATCH_SIZE = 1024
 """Images per commit."""
@@ -56,7 +57,7 @@ def merge(target: IndexUri, sources: Sequence[IndexUri]) -> MergeReport:
 
     Raises InvalidRequestError for the same index twice, or the same key for two images; ReadOnlyIndexError while
     another process changes one of them; IndexStoreError, before anything is added, unless all have the same network,
-    crops and dtype and no row is damaged.
+    crops and dtype and no image is damaged.
     """
     places = [str(uri) if uri.folder is None else str(uri.folder.resolve()) for uri in (target, *sources)]
     if len(set(places)) < len(places):
@@ -91,10 +92,10 @@ def _check_mergeable(index: Index, first: Index) -> None:
             f"{index.uri} and {first.uri} differ in network, crops or dtype, so their distances can't be compared: "
             "build them with the same artifact and options"
         )
-    damaged = index.wait_until_verified() if isinstance(index, SupportsCompaction) else {}
+    damaged = index.verify() if isinstance(index, SupportsCompaction) else {}
     for image_id, fault in damaged.items():
         raise IndexStoreError(
-            f"{len(damaged):,} images in {index.uri} are damaged, such as {image_id} ({fault}): take them out "
+            f"{index.uri} has {count_of(len(damaged), 'damaged image')}, such as {image_id} ({fault}): delete them "
             "with `alexnet index compact`, and add their files again"
         )
 

@@ -19,7 +19,7 @@ from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import IndexStoreError, InvalidRequestError, ReadOnlyIndexError
 from model.runtime import OnnxModel
-from tests.helpers.indexes import make_entry, make_index, read_files, set_metadata
+from tests.helpers.indexes import execute, make_entry, make_index, read_files, set_metadata
 
 
 def merge(target: Path, sources: list[Path]) -> MergeReport:
@@ -124,11 +124,19 @@ def test_a_damaged_row_is_rejected(artifact: Artifact, tmp_path: Path, where: st
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    with pytest.raises(IndexStoreError, match=f"1 images in .*{where} are damaged"):
+    with pytest.raises(IndexStoreError, match=f"{where} has 1 damaged image, such as"):
         merge(into, [other])
     index = FolderIndex.open(into)
     assert len(index) + len(index.damaged) == 1
     index.close()
+
+
+def test_a_damaged_thumbnail_is_rejected(artifact: Artifact, tmp_path: Path) -> None:
+    other = make_index(tmp_path / "other", artifact, make_entry(1), make_entry(2))
+    execute(other, "UPDATE images SET thumbnail = 'jpeh' WHERE id = 2")
+    with pytest.raises(IndexStoreError, match="other has 1 damaged image, such as 2 "):
+        merge(tmp_path / "into", [other])
+    assert not (tmp_path / "into").exists()
 
 
 def test_a_shard_without_images(data: Path, artifact: Artifact, model: OnnxModel, tmp_path: Path) -> None:
