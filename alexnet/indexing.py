@@ -25,6 +25,7 @@ from model.datasets.tables import is_table, read_table
 from model.exceptions import StoppedError
 from model.images.info import summarize_warnings
 from model.images.limits import DEFAULT_LIMITS, ImageLimits
+from model.plurals import count_of
 from model.runtime import OnnxModel
 from training.data.archives import NAMED_DATASETS
 from training.data.datasets import Dataset
@@ -94,7 +95,7 @@ class IndexedData:
     def __str__(self) -> str:
         report = self.report
         counts = f"{report.added:,} added, {report.existing:,} already indexed, {report.unreadable:,} unreadable"
-        text = f"{self.summary}\nindex {self.index}: {self.size:,} images ({counts})"
+        text = f"{self.summary}\nindex {self.index}: {count_of(self.size, 'image')} ({counts})"
         if report.warnings:
             text += f"\n{summarize_warnings(report.warnings)}"
         if self.mislabeled:

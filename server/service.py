@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from model.images.crops import TEN_CROP
 from model.images.limits import ImageLimits
+from model.plurals import count_of
 from model.runtime import available_cpus
 from server.admission import Admission
 from server.exceptions import ReloadError
@@ -79,7 +80,7 @@ class Service:
         self.file_readers = ThreadPool(FILE_THREADS, "file", MAX_WORK_PER_THREAD * FILE_THREADS)
         self.searcher = SearchWorker()
         self.folder_sync = FolderSync(settings.sync_folder, limits)
-        self.compaction: IndexJob[int] = IndexJob("compaction", lambda deleted: f"{deleted:,} images deleted")
+        self.compaction: IndexJob[int] = IndexJob("compaction", lambda deleted: f"{count_of(deleted, 'image')} deleted")
         self.draining, self.finish_by = False, math.inf
         self._loader = ThreadPoolExecutor(1, thread_name_prefix="load")
         self._reload_lock = asyncio.Lock()

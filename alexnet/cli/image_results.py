@@ -11,6 +11,7 @@ import typer
 from alexnet.cli.errors import FAILED
 from alexnet.cli.output import Format, ResultPrinter
 from model.datasets.names import show_path
+from model.plurals import count_of
 
 if TYPE_CHECKING:
     from model.artifacts.artifact import Artifact
@@ -73,8 +74,11 @@ def print_results(
     num_images, num_others = len(inputs.names) - num_skipped, len(inputs.skipped)
     printer.close(num_images=num_images, num_skipped=num_skipped, num_other_files=num_others)
     if num_skipped or len(inputs.names) > 1:
-        others = f", {num_others:,} other files or folders left out" if num_others else ""
-        typer.echo(f"{num_images:,} of {len(inputs.names):,} images read, {num_skipped:,} skipped{others}", err=True)
+        others = count_of(num_others, "other file or folder", "other files or folders")
+        others = f", {others} left out" if num_others else ""
+        typer.echo(
+            f"{num_images:,} of {count_of(len(inputs.names), 'image')} read, {num_skipped:,} skipped{others}", err=True
+        )
     if num_skipped:
         raise typer.Exit(FAILED)
 

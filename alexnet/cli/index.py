@@ -252,7 +252,7 @@ def merge(
     uri = index_uri(index, None, home)
     report = merge_indexes(uri, [IndexUri.parse(other) for other in others])
     counts = f"{report.added:,} added, {report.existing:,} already indexed"
-    typer.echo(f"index {uri}: {report.images:,} images ({counts})")
+    typer.echo(f"index {uri}: {count_of(report.images, 'image')} ({counts})")
 
 
 def export(output: OutputOption, index: IndexOption = None, home: HomeOption = HOME) -> None:

@@ -32,6 +32,13 @@ def photos(few: Path, tmp_path: Path) -> Path:
     return tmp_path / "photos"
 
 
+def test_one_image_is_one_image(photos: Path, artifact: Artifact, tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    shutil.copy(next((photos / "checks").glob("*.*g")), tmp_path / "one")
+    output = invoke("index", "add", "--data", tmp_path / "one", "--artifact", artifact.path, "--index", tmp_path / "i")
+    assert ": 1 image (1 added, 0 already indexed, 0 unreadable)" in output
+
+
 def test_an_index_is_built_and_follows_its_folder(
     photos: Path, artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
