@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -32,6 +33,8 @@ from training.data.refusals import find_refusals
 from training.data.storage import JpegImages, Pixels, RawImages
 from training.data.traits import TRAITS, Traits, TraitsFile, decode_with_traits, open_traits
 
+MAX_NAME_BYTES = 100
+"""Of a data set's name in that of its cache: a file system's names have at most 255 bytes."""
 CHUNK = 256
 """Images between two looks at the clock: whether to save."""
 AHEAD = 512
@@ -89,7 +92,8 @@ def build_cache(
     `training.data.copies.find_copies`. `train_contract`: of the training images, where it isn't that of all.
     """
     contracts = (train_contract or contract, contract)
-    folder = root / f"{dataset.name}-{_fingerprint(dataset, cache_format, contracts, limits)}"
+    name = os.fsencode(dataset.name)[:MAX_NAME_BYTES].decode(errors="ignore")
+    folder = root / f"{name}-{_fingerprint(dataset, cache_format, contracts, limits)}"
     folder.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(folder / "lock", "reading the same images into the cache"):
         images = (JpegImages if cache_format == "jpeg" else RawImages)(folder, len(dataset.examples))

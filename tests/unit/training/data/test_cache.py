@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -41,6 +42,13 @@ def test_training_images_may_have_another_contract(few: Path, tmp_path: Path) ->
         np.testing.assert_array_equal(cache.images.read(np.array([row]))[0], expected)
     image_cache.build_cache(dataset, tmp_path, contract=reduced)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_long_name_is_shortened(few: Path, tmp_path: Path) -> None:
+    dataset = replace(load_folder(few), name=125 * "ü")
+    image_cache.build_cache(dataset, tmp_path)
+    (folder,) = tmp_path.iterdir()
+    assert folder.name.startswith(50 * "ü" + "-")
 
 
 @pytest.mark.parametrize("form", ["raw", "jpeg"])
