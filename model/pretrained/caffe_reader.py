@@ -12,6 +12,7 @@ from model.exceptions import ArtifactError
 from model.lrn.formula import BETA, SIZE
 from model.network.spec import LRN, Activation, Conv, Layer, Linear, MaxPool, NetworkSpec
 from model.pretrained.specs import Array, PretrainedFile
+from model.requirements import install_extra
 
 INPUT_SIZE = 227
 """Pixels per side of a crop in Caffe: 55 x 55 positions of conv1 without padding."""
@@ -24,13 +25,9 @@ def read(path: Path, spec: NetworkSpec) -> PretrainedFile:
     try:
         import cv2
     except ModuleNotFoundError as error:
-        raise ArtifactError(
-            "OpenCV 4 is needed to read a Caffe model: pip install 'opencv-python-headless<5'"
-        ) from error
+        raise ArtifactError(f"OpenCV 4 is needed to read a Caffe model: {install_extra('caffe')}") from error
     if not hasattr(cv2.dnn, "readNetFromCaffe"):
-        raise ArtifactError(
-            f"OpenCV {cv2.__version__} doesn't read Caffe models: pip install 'opencv-python-headless<5'"
-        )
+        raise ArtifactError(f"OpenCV {cv2.__version__} doesn't read Caffe models: {install_extra('caffe')}")
     weights: dict[str, Array] = {}
     try:
         network = cv2.dnn.readNetFromCaffe(

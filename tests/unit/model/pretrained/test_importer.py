@@ -5,10 +5,12 @@ The files are written here, laid out as their publishers' are, with random weigh
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import elpv_dataset
@@ -272,6 +274,17 @@ def test_what_is_no_network(name: str, content: bytes, tmp_path: Path) -> None:
         ArtifactError, match=r"(is a web page|isn't a complete ONNX file|isn't a complete file of torch weights)"
     ):
         importer.read_file(published, tmp_path / name)
+
+
+@pytest.mark.parametrize("installed", [None, SimpleNamespace(__version__="5.0", dnn=SimpleNamespace())])
+def test_without_opencv_4_the_command_for_this_installation_is_named(
+    installed: SimpleNamespace | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", installed)  # None: it can't be imported
+    monkeypatch.setattr("model.requirements.find_spec", lambda name: None)  # as in an environment of uv
+    (tmp_path / "net.caffemodel").touch()
+    with pytest.raises(ArtifactError, match=r"OpenCV .*: uv pip install .*'alexnet-server\[caffe\]'"):
+        importer.read_file(BVLC_ALEXNET, tmp_path / "net.caffemodel")
 
 
 def test_another_network_is_refused(tmp_path: Path) -> None:
