@@ -50,7 +50,7 @@ class Index:
                 print(neighbor.distance, neighbor.label, neighbor.path)
 
     An image is what `Classifier` takes. Close an index, or use it in a `with`: from the first `add` on, no other
-    program can change it. One thread at a time may use it.
+    program can change one in a folder. One thread at a time may use it.
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None, classifier: Classifier | None = None) -> None:
