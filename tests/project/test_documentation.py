@@ -13,8 +13,10 @@ import typer
 from typer.main import get_command
 
 from alexnet.cli import app as cli
+from model.shell_command import option_name
 from server.exceptions import all_errors
 from tests.helpers.documents import DOCUMENTS, ROOT, commands, inline_commands
+from training.config import EPOCH_FIELDS
 from training.recipes import RECIPES
 
 SOURCE = ("alexnet", "server", "index", "model", "training")
@@ -65,6 +67,19 @@ def test_alexnet_commands_and_options_in_the_text_exist() -> None:
         require_known(words)
     with pytest.raises(AssertionError):
         require_known(["alexnet", "evaluate", "--data", "elpv", "--index", "demo/artifacts"])
+
+
+def test_no_training_command_has_options_without_effect() -> None:
+    """Where only an output layer is fitted, `alexnet train` refuses the options of epochs."""
+    changed = {
+        option_name(name) for name in (*EPOCH_FIELDS, "batch_size", "augment", "lr_multipliers", "frozen", "find_rate")
+    }
+    lines = [words for words in (*commands(), *inline_commands()) if words[:2] == ["alexnet", "train"]]
+    named = [words for words in lines if changed & set(words)]
+    assert len(named) > 2
+    for words in named:
+        from_nothing = "--recipe" in words or "--init-from none" in " ".join(words)
+        assert from_nothing or {"--epochs", "--minutes", "--resume"} & set(words), words
 
 
 def test_scripts_and_their_options_exist() -> None:
