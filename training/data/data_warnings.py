@@ -75,7 +75,7 @@ def copy_warnings(dataset: Dataset, copies: Copies) -> list[str]:
         (
             [] if dropped else apart,
             "{pairs} of near-duplicates in different splits",
-            "; errors may be too low: --drop-near-duplicates leaves out those of training",
+            "; errors may be too low: --drop-near-duplicates leaves such images out of training and validation",
         ),
         (together, "{pairs} of near-duplicates in the same split", ""),
         (mixed, "{pairs} of near-duplicates with different labels", "; one of the labels may be wrong"),

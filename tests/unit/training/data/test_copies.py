@@ -16,6 +16,7 @@ from model.images.limits import DEFAULT_LIMITS
 from tests.helpers.drawn_files import encode, make_image, pack_otherwise, write_files
 from training.data import copies
 from training.data.cache import ImageCache, build_cache
+from training.data.data_warnings import copy_warnings
 from training.data.datasets import Dataset, Example, stratified_split
 from training.data.folders import load_folder
 
@@ -180,6 +181,18 @@ def test_near_duplicates_are_counted_and_dropped_on_request(tmp_path: Path) -> N
     assert left_out(dropped) == {"train/cat/smaller.jpg": ("near-duplicates of held-out images", "test/cat/0.png")}
     everywhere = copies.find_copies(dataset, cache.traits, within_splits=True)
     assert len(everywhere.near) == 1
+
+
+def test_a_validation_image_like_a_test_image_is_dropped_as_the_warning_says(tmp_path: Path) -> None:
+    files = {f"{split}/{kind}/0.png": make_image(hash_of(split, kind, 0)) for split in ("train", "val", "test")
+             for kind in ("cat", "dog")}  # fmt: skip
+    with Image.open(io.BytesIO(files["test/cat/0.png"])) as image:
+        files["val/cat/again.jpg"] = encode(np.asarray(image), quality=80)
+    dataset = load_folder(write_files(tmp_path / "d", files))
+    (warning,) = copy_warnings(dataset, build_cache(dataset, tmp_path / "cache").copies)
+    assert warning.endswith("--drop-near-duplicates leaves such images out of training and validation")
+    dropped = build_cache(dataset, tmp_path / "cache", drop_near_duplicates=True)
+    assert left_out(dropped) == {"val/cat/again.jpg": ("near-duplicates of held-out images", "test/cat/0.png")}
 
 
 def test_copies_of_a_near_duplicate_are_dropped_with_it(tmp_path: Path) -> None:
