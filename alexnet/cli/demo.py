@@ -21,7 +21,7 @@ def demo(
     port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="Port to listen on.")] = 8000,
     open_page: OpenPageOption = False,
     home: Annotated[
-        Path, typer.Option(envvar="ALEXNET_HOME", metavar="FOLDER", help="Folder of the network and the index: 250 MB.")
+        Path, typer.Option(envvar="ALEXNET_HOME", metavar="FOLDER", help="Folder of the network and the index: 270 MB.")
     ] = Path("demo"),
 ) -> None:
     """Serve an included network with an index of images.
