@@ -12,6 +12,7 @@ from model.datasets.listing import count_reasons, describe_reasons
 from model.exceptions import DatasetError
 from model.images.contract import ImageContract
 from model.images.limits import ImageLimits
+from model.plurals import count_of
 from training.data.archives import NAMED_DATASETS
 from training.data.copies import find_copies
 from training.data.data_check import scan
@@ -48,6 +49,28 @@ def check_same_split(artifact: Artifact, dataset: Dataset, data: str, split: str
             f"{data} is split differently than in the network's training: files were added or removed, or it is "
             f"another dataset; use the split of its run, --data runs/NAME-DATE-TIME/split.csv{alternative}"
         )
+
+
+def with_labels_of(dataset: Dataset, artifact: Artifact, data: str) -> Dataset:
+    """The dataset, some of whose network's classes may have no image, with the labels of the network.
+
+    Raises DatasetError if it has a class that the network doesn't.
+    """
+    places = {label.id: place for place, label in enumerate(artifact.labels)}
+    if unknown := [label.id for label in dataset.labels if label.id not in places]:
+        raise DatasetError(
+            f"the network of {artifact.path} does not know {count_of(len(unknown), 'class', 'classes')} of {data}: "
+            f"{', '.join(unknown[:5])}{' ...' if len(unknown) > 5 else ''}; leave such images out with --exclude, or "
+            f"rename the folders to classes of the network, such as {', '.join(map(repr, list(places)[:5]))}"
+        )
+    if [label.id for label in dataset.labels] == list(places):
+        return dataset
+    moved = [places[label.id] for label in dataset.labels]
+    train, validation, test = (
+        tuple(example._replace(label=moved[example.label]) for example in examples)
+        for examples in dataset.splits().values()
+    )
+    return replace(dataset, labels=artifact.labels, groupings={}, train=train, validation=validation, test=test)
 
 
 def leave_out_copies(

@@ -17,7 +17,13 @@ from model.pretrained.specs import VALIDATION
 from model.runtime import OnnxModel
 from training.data import imagenet
 from training.data.datasets import Example
-from training.data.training_data import check_same_split, count_left_out, leave_out_copies, load_training_dataset
+from training.data.training_data import (
+    check_same_split,
+    count_left_out,
+    leave_out_copies,
+    load_training_dataset,
+    with_labels_of,
+)
 from training.evaluation.evaluate import decode_batches, predict
 from training.evaluation.predictions import Predictions, write_tables
 
@@ -46,8 +52,11 @@ def evaluate_ensemble(
     if weighted and len(paths) == 1:
         raise InvalidRequestError("--weighted is for several networks: repeat --artifact, or leave --weighted out")
     members = [artifacts.load(path, precision) for path in paths]
-    dataset = load_training_dataset(members[0], data, archive, exclude)
-    log(str(dataset.summary()))
+    read = load_training_dataset(members[0], data, archive, exclude)
+    log(str(read.summary()))
+    dataset = with_labels_of(read, members[0], data)
+    if missing := len(dataset.labels) - len(read.labels):
+        log(f"no images of {missing:,} of the network's {count_of(len(dataset.labels), 'class', 'classes')}")
     splits = dataset.splits() | {"all": dataset.examples}
     if split not in splits:
         raise InvalidRequestError(f"unknown --split {split!r}: choose one of {', '.join(splits)}")

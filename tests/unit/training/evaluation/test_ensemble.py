@@ -63,8 +63,24 @@ def test_what_does_not_fit_is_refused(artifact: Artifact, images: Path, few: Pat
     with pytest.raises(DatasetError, match=r"use the split of its run, --data runs/NAME-DATE-TIME/split\.csv$"):
         add_int8(artifact.path, str(few), None, 8, 100.0, "cpu", print)
     assert evaluate_ensemble([artifact.path], str(few), "all", None, False, "cpu", "float32", print)[0].num_images == 33
-    with pytest.raises(DatasetError, match="expected the artifact's classes"):
-        evaluate_ensemble([artifact.path], "elpv", "test", None, False, "cpu", "float32", print)
+    with pytest.raises(DatasetError, match=r"does not know 8 classes of elpv: .* \.\.\.; leave"):
+        evaluate_ensemble([artifact.path], "elpv", "all", None, False, "cpu", "float32", print)
+
+
+def test_a_folder_may_have_images_of_some_classes(artifact: Artifact, images: Path, tmp_path: Path) -> None:
+    """New photos need not show every class; their labels are the network's, whatever the place in the folder."""
+    names = [label.id for label in artifact.labels]
+    for name in names[1:]:
+        shutil.copytree(images / name, tmp_path / "new" / name)
+    lines: list[str] = []
+    new, tables = str(tmp_path / "new"), tmp_path / "tables"
+    measured = evaluate_ensemble([artifact.path], new, "all", None, False, "cpu", "float32", lines.append, tables)
+    assert measured[0].top1_error < 0.5
+    assert f"no images of 1 of the network's {len(names)} classes" in lines
+    table = (tables / "per_class.csv").read_text().splitlines()
+    assert [row.split(",")[:2] for row in table[1:]] == [
+        [name, str(len(list((images / name).iterdir())) if name != names[0] else 0)] for name in names
+    ]
 
 
 def test_what_training_left_out_and_is_measured_is_counted(artifact: Artifact, images: Path) -> None:
