@@ -310,6 +310,8 @@ class Trainer:
             "upright": self.dataset.upright,
             "origin": self.initial.origin,
             "origin_license": self.initial.origin_license,
+            "origin_dataset": self.initial.origin_dataset,
+            "origin_split": self.initial.origin_split,
             "mean": None if self.initial.mean is None else torch.from_numpy(self.initial.mean),
             "lr_multipliers": dict(self.initial.lr_multipliers),
             "learning_rates": self.engine.optimizer.learning_rates(),

@@ -106,6 +106,8 @@ class InitialState:
             origin=str(training.get("initialized_from", "")),
             mean=read_mean(artifact),
             origin_license=str(training.get("start_license", "")),
+            origin_dataset=str(training.get("start_dataset", "")),
+            origin_split=str(training.get("start_split_sha256", "")),
         )
 
     @classmethod
@@ -120,6 +122,8 @@ class InitialState:
             origin=state["origin"],
             mean=mean,
             origin_license=state.get("origin_license", ""),
+            origin_dataset=state.get("origin_dataset", ""),
+            origin_split=state.get("origin_split", ""),
         )
 
 

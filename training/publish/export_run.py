@@ -146,6 +146,8 @@ def provenance(trainer: Trainer) -> dict[str, Any]:
         "seed": config.run.seed,
         "initialized_from": trainer.initial.origin,
         "start_license": trainer.initial.origin_license,
+        "start_dataset": trainer.initial.origin_dataset,
+        "start_split_sha256": trainer.initial.origin_split,
         "lr_multipliers": dict(trainer.initial.lr_multipliers),
         "epochs": trainer.epoch,
         "precision": trainer.engine.precision,

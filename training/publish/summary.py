@@ -60,12 +60,21 @@ class Summary:
     @property
     def doubt(self) -> str:
         """Why the result may be too good; empty if nothing speaks for that."""
-        if self.split != "validation":
-            return ""
-        return (
-            "There is no test part: these images also steered the training, so that the error on others is higher. "
-            "Put some images into a folder test to know it."
-        )
+        doubts = []
+        if self.split == "validation":
+            doubts.append(
+                "There is no test part: these images also steered the training, so that the error on others is higher. "
+                "Put some images into a folder test to know it."
+            )
+        training = self.artifact.manifest.training
+        same_data = training.get("start_dataset") == training["dataset"]
+        if same_data and training["start_split_sha256"] not in ("", training["split_sha256"]):
+            doubts.append(
+                f"The network that this run started from was trained on another split of {training['dataset']}: some "
+                f"of these {self.split} images may be among its training images, and the error on others higher. "
+                "Start from another network to know it, such as --init-from photos."
+            )
+        return " ".join(doubts)
 
     @property
     def verdict(self) -> str:

@@ -293,8 +293,11 @@ def test_a_run_without_an_epoch_has_a_checkpoint(make: Make, artifact: Artifact,
     """So that it can be resumed if it is stopped while the network is measured."""
     trainer = make(recipe=options(epochs=0), run=RunOptions(init_from=artifact.path), network=NetworkOptions())
     trainer.fit()
-    for name, tensor in checkpoint(tmp_path)["weights"].items():
+    state = checkpoint(tmp_path)
+    for name, tensor in state["weights"].items():
         assert torch.equal(tensor, weights(trainer)[name]), name
+    start, resumed = artifact.manifest.training, InitialState.from_checkpoint(state)
+    assert (resumed.origin_dataset, resumed.origin_split) == (start["dataset"], start["split_sha256"])
 
 
 def test_frozen_layers_are_not_pruned(make: Make) -> None:

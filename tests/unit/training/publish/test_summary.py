@@ -34,6 +34,17 @@ def test_the_first_sentence(summary: Summary) -> None:
     assert "no test part" in replace(summary, split="validation").doubt
 
 
+def test_a_start_network_of_another_split_is_a_doubt(summary: Summary) -> None:
+    """Its training images may be among those that are measured."""
+    training = summary.artifact.manifest.training
+    for start, said in ({"start_split_sha256": "0"}, True), ({"start_split_sha256": training["split_sha256"]}, False):
+        manifest = summary.artifact.manifest.model_copy(
+            update={"training": training | {"start_dataset": training["dataset"]} | start}
+        )
+        doubt = replace(summary, artifact=replace(summary.artifact, manifest=manifest)).doubt
+        assert ("was trained on another split of patterns" in doubt) == said
+
+
 @pytest.mark.parametrize(
     ("error", "beginning"),
     [(0.9, "Training was worth it: plain is right for 10.0 %"), (0.1, "No clear difference"), (0.3, "Training was")],
