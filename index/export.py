@@ -14,10 +14,10 @@ from model.files import atomic_write
 
 
 def export_features(index: Index, path: Path) -> int:
-    """Write `ids` (N,), `labels` (N,) and `features` (N, dim) of all intact images to an .npz file. Returns N.
+    """Write `ids`, `labels`, `paths`, `keys` (N,) and `features` (N, dim) of all intact images to an .npz file.
 
-    If an image has an attribution, also `author`, `author_page`, `page` and `license` (N,); "" where it isn't known.
-    Raises IndexStoreError if it can't be written.
+    If an image has an attribution, also `author`, `author_page`, `page` and `license` (N,). "" stands for what isn't
+    known. Returns N. Raises IndexStoreError if it can't be written.
     """
     entries = intact_entries(index)
     features = index.features([entry.id for entry in entries])
@@ -30,7 +30,10 @@ def export_features(index: Index, path: Path) -> int:
             np.savez(
                 file,
                 ids=np.array([entry.id for entry in entries], np.int64),
-                labels=np.array([entry.label or "" for entry in entries], np.str_),  # text without entries, too
+                # text without entries, too
+                labels=np.array([entry.label or "" for entry in entries], np.str_),
+                paths=np.array([str(entry.source or "") for entry in entries], np.str_),
+                keys=np.array([entry.key or "" for entry in entries], np.str_),
                 features=features,
                 **attributions,
             )

@@ -256,7 +256,10 @@ def merge(
 
 
 def export(output: OutputOption, index: IndexOption = None, home: HomeOption = HOME) -> None:
-    """Export ids, labels and features as NumPy arrays (.npz)."""
+    """Export the features as NumPy arrays (.npz).
+
+    The arrays are ids, labels, paths, keys and features; one row per image. Read them by numpy.load(FILE).
+    """
     from index.export import export_features
 
     with open_index(index, home) as store:

@@ -25,7 +25,7 @@ def test_features_are_exported(artifact: Artifact, tmp_path: Path) -> None:
     assert export_features(index, tmp_path / "all.npz") == 1
     index.close()
     with np.load(tmp_path / "all.npz") as arrays:
-        assert set(arrays) == {"ids", "labels", "features"}
+        assert set(arrays) == {"ids", "labels", "paths", "keys", "features"}
         assert (arrays["ids"].tolist(), arrays["labels"].tolist()) == ([2], [""])
         np.testing.assert_array_equal(arrays["features"], features_at(2))
 
@@ -38,8 +38,21 @@ def test_an_empty_index_is_exported(artifact: Artifact, tmp_path: Path) -> None:
         assert {name: (array.shape, array.dtype.kind) for name, array in arrays.items()} == {
             "ids": ((0,), "i"),
             "labels": ((0,), "U"),
+            "paths": ((0,), "U"),
+            "keys": ((0,), "U"),
             "features": ((0, 64), "f"),
         }
+
+
+def test_features_come_with_their_files_and_keys(artifact: Artifact, tmp_path: Path) -> None:
+    """Which image a row is of can be told without the index."""
+    index = FolderIndex.create(tmp_path / "i", artifact)
+    entries = [replace(make_entry(0), source=Path("/p/é.jpg"), key=None), replace(make_entry(1), source=None, key="k")]
+    index.add(features_at(1, 2), entries)
+    export_features(index, tmp_path / "all.npz")
+    index.close()
+    with np.load(tmp_path / "all.npz") as arrays:
+        assert (arrays["paths"].tolist(), arrays["keys"].tolist()) == (["/p/é.jpg", ""], ["", "k"])
 
 
 def test_attributions_are_exported_where_there_are_any(artifact: Artifact, tmp_path: Path) -> None:
