@@ -28,7 +28,7 @@ was not understood. 130: stopped by Ctrl-C or SIGTERM. An error is one line on s
 
 **Output.** Results go to standard output, everything else (progress, warnings, what was skipped) to standard error.
 With `--json` a command prints one JSON document. Where there can be many results, they are the list `results` of that
-document, and `--jsonl` prints one JSON object per line instead.
+document, and `--jsonl` prints one JSON object per line instead, `--csv` a table with a line of column names.
 
 **Completion.** `alexnet --install-completion` makes the Tab key complete commands, options and choices in bash, zsh,
 fish and PowerShell; it adds a line to the startup file of your shell. `alexnet --show-completion` only prints the

@@ -15,6 +15,7 @@ from alexnet.cli.options import (
     MAX_PIXELS,
     ArchiveOption,
     ArtifactOption,
+    CsvOption,
     DataOption,
     DeviceOption,
     ExcludeOption,
@@ -45,6 +46,7 @@ LabelOption = Annotated[
     str | None,
     typer.Option(metavar="LABEL", help="All images with this label, instead of ids.", show_default=False),
 ]
+PAIR_COLUMNS = ("first_id", "second_id", "distance", "first_label", "second_label", "first_path", "second_path")
 CHANGE, INSPECT = "Build and change", "Inspect"
 
 index_app = new_app(help="Build, inspect and change an index of images.")
@@ -146,16 +148,18 @@ def list_images(
     ] = None,
     as_json: JsonOption = False,
     as_jsonl: JsonLinesOption = False,
+    as_csv: CsvOption = False,
     home: HomeOption = HOME,
 ) -> None:
     """List the images of an index: id, label, file."""
-    printer = ResultPrinter(choose_format(as_json, as_jsonl, False))
+    printer = ResultPrinter(choose_format(as_json, as_jsonl, as_csv), ("id", "key", "label", "path"))
     with open_index(index, home) as store:
         if label is not None and label not in store.labels():
             raise InvalidRequestError(f"no image of the index has the label {label[:80]!r}")
         for e in islice(store.catalog.iter_entries(label), limit):
             row = {"id": e.id, "key": e.key, "label": e.label, "path": str(e.source) if e.source else None}
-            printer.print(row, f"{e.id:8}  {e.label or '-'}  {show_path(e.source or e.key or '')}")
+            text = f"{e.id:8}  {e.label or '-'}  {show_path(e.source or e.key or '')}"
+            printer.print(row, text, [tuple(row.values())])
     printer.close()
 
 
@@ -279,6 +283,7 @@ def duplicates(
     ] = 10,
     as_json: JsonOption = False,
     as_jsonl: JsonLinesOption = False,
+    as_csv: CsvOption = False,
     home: HomeOption = HOME,
 ) -> None:
     """Find pairs of near-duplicate images by their features.
@@ -288,7 +293,7 @@ def duplicates(
     """
     from index.duplicates import find_duplicates
 
-    printer = ResultPrinter(choose_format(as_json, as_jsonl, False))
+    printer = ResultPrinter(choose_format(as_json, as_jsonl, as_csv), PAIR_COLUMNS)
     with open_index(index, home) as store:
         pairs = mislabeled = 0
         for pair in find_duplicates(store, max_distance, neighbors):
@@ -297,7 +302,8 @@ def duplicates(
             paths = [str(e.source) if e.source else None for e in (pair.first, pair.second)]
             row = {"ids": ids, "distance": pair.distance, "labels": labels, "paths": paths}
             texts = (*(label or "-" for label in labels), *(show_path(path or "-") for path in paths))
-            printer.print(row, "\t".join([str(ids[0]), str(ids[1]), f"{pair.distance:.6g}", *texts]))
+            text = "\t".join([str(ids[0]), str(ids[1]), f"{pair.distance:.6g}", *texts])
+            printer.print(row, text, [(*ids, pair.distance, *labels, *paths)])
     printer.close(num_pairs=pairs, num_with_two_labels=mislabeled)
     typer.echo(f"{count_of(pairs, 'pair')}, {mislabeled:,} with different labels", err=True)
 

@@ -76,4 +76,4 @@ class ResultPrinter:
     def _print_csv(self, lines: Iterable[Sequence[object]]) -> None:
         buffer = io.StringIO()
         csv.writer(buffer, lineterminator="\n").writerows(lines)
-        typer.echo(buffer.getvalue(), nl=False)
+        typer.echo(buffer.getvalue(), nl=False, color=True)  # nothing in a file's name is removed as a color

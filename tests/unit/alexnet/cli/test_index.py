@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import shutil
@@ -39,6 +41,8 @@ def test_each_image_is_a_line_whatever_its_path(few: Path, artifact: Artifact, t
         assert str(index.search(file, k=1)[0]).endswith(f"  x  {shown}")
     assert invoke("index", "list", "--index", tmp_path / "i") == f"       1  x  {shown}\n"
     assert json.loads(invoke("index", "list", "--jsonl", "--index", tmp_path / "i"))["path"] == str(file)
+    table = list(csv.reader(io.StringIO(invoke("index", "list", "--csv", "--index", tmp_path / "i"))))
+    assert table == [["id", "key", "label", "path"], ["1", "", "x", str(file)]]
     assert invoke("similar", file, *options) == f"    0.000  x  {shown}\n"
     assert invoke("similar", file, file, *options).splitlines() == [shown, f"    0.000  x  {shown}"] * 2
     lines = invoke("classify", file, file, *options[:2]).splitlines()
@@ -54,6 +58,8 @@ def test_pairs_of_near_duplicates_are_named_by_their_files(few: Path, artifact: 
     words = ["index", "duplicates", "--max-distance", 1e-3, "--index", tmp_path / "i"]
     assert invoke(*words) == f"1\t2\t0\tchecks\tb\t{original}\t{copy}\n"
     assert json.loads(invoke(*words, "--jsonl"))["paths"] == [str(original), str(copy)]
+    header, row = csv.reader(io.StringIO(invoke(*words, "--csv")))
+    assert (header[0], row) == ("first_id", ["1", "2", "0.0", "checks", "b", str(original), str(copy)])
 
 
 def test_a_plot_that_would_be_no_png_is_refused_before_anything_is_measured(
