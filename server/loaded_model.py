@@ -43,7 +43,7 @@ class LoadedModel:
         self, settings: Settings, observe_batch: Callable[[int], None], previous: LoadedModel | None = None
     ) -> None:
         served = previous.artifact.path if previous else None
-        path = settings.artifact or default_artifact(settings.home, logger.info)
+        path = settings.artifact or default_artifact(settings.home, logger.info, served)
         self.artifact: artifacts.Artifact = artifacts.load(path, settings.precision, served)
         self.model = OnnxModel(self.artifact.network, settings.device, settings.threads)
         manifest = self.artifact.manifest

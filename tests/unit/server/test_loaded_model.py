@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,20 @@ def test_a_reload_that_fails_does_not_change_the_index_that_is_served(
         asyncio.run(reload_twice())
     finally:
         writable_service.close()
+
+
+def test_a_reload_without_any_network_keeps_the_one_that_is_served(artifact: Artifact, tmp_path: Path) -> None:
+    """The bundled one doesn't take its place, as where the disk of the artifacts isn't mounted."""
+    own = tmp_path / "artifacts" / "mine" / "1"
+    shutil.copytree(artifact.path, own)
+    service = Service(Settings(home=tmp_path))
+    shutil.rmtree(tmp_path / "artifacts")
+    try:
+        with pytest.raises(ReloadError):
+            asyncio.run(service.reload())
+        assert service.current.artifact.path == own
+    finally:
+        service.close()
 
 
 def test_an_index_is_closed_if_its_codes_cannot_be_read(

@@ -11,6 +11,7 @@ from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
 from model.artifacts.bundled import first_version
 from model.artifacts.default import default_artifact, networks_folder
+from model.exceptions import ArtifactError
 from tests.helpers.bundles import make_bundle
 
 
@@ -34,6 +35,10 @@ def test_the_users_networks_come_before_the_bundled_one(
     unfinished.rename(unfinished.parent / "1")
     assert default_artifact(home, notices.append) == home / "artifacts"
     assert len(notices) == 2
+    shutil.rmtree(home / "artifacts")
+    with pytest.raises(ArtifactError, match=r"no artifact in .* any more"):
+        default_artifact(home, notices.append, served=home / "artifacts" / "mine" / "1")
+    assert default_artifact(home, notices.append, served=path) == path
 
 
 def test_no_network_of_the_user_takes_the_place_of_the_bundled_one() -> None:
