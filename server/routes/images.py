@@ -138,8 +138,8 @@ async def add_images(
     """Send images as `POST /classify` takes them.
 
     The same bytes are the same image: `exists` means that it was indexed already, `restored` that it had been removed.
-    When the response arrives, the images are on the disk. An image that can't be decoded has an error in its place; the
-    others are added.
+    Its label and key stay as they are then; `PATCH /images/{image_id}` changes the label. When the response arrives,
+    the images are on the disk. An image that can't be decoded has an error in its place; the others are added.
     """
     count = len(upload.images)
     labels = _values_per_image("label", params.label * count if len(params.label) == 1 else params.label, count)

@@ -61,7 +61,12 @@ def test_the_same_bytes_are_the_same_image(index: FolderIndex) -> None:
         AddResult(7, "added"), AddResult(2, "exists"), AddResult(8, "added"), AddResult(7, "exists")
     ]  # fmt: skip
     index.remove(2)
-    assert index.add(features_at(2), [make_entry(1)]) == [AddResult(2, "restored")]
+    label = index.entry(1).label
+    index.remove(1)
+    assert index.add(features_at(2, 1), [make_entry(1), make_entry(0, "other")]) == [
+        AddResult(2, "restored"), AddResult(1, "restored")
+    ]  # fmt: skip
+    assert index.entry(1).label == label != "other"
     assert search_ids(index) == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
