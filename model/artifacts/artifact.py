@@ -18,12 +18,12 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from model.artifacts.intervals import Interval, wilson_interval
-from model.artifacts.names import ClassName, PathName
+from model.artifacts.names import ClassName, PathName, PlainText
 from model.exceptions import ArtifactError
 from model.files import sha256_of
 from model.images.contract import DEFAULT_CONTRACT, ImageContract
@@ -43,6 +43,9 @@ Precision = Literal["float32", "int8"]
 NETWORK_FILES: dict[Precision, str] = {"float32": NETWORK, "int8": "network.int8.onnx"}
 PRECISION_COMMANDS: dict[Precision, str] = {"int8": "quantize"}
 """The commands that add networks in other precisions."""
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+"""At most what a float, and the numbers of JSON in a browser, hold exactly."""
 
 
 class Label(BaseModel):
@@ -72,18 +75,18 @@ class Measurement(BaseModel):
     they would have with the temperature 1; None where they weren't measured.
     `published`: reported by the network's publisher, not measured here."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    split: str
-    num_images: int
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    split: PlainText
+    num_images: Count
     crops: int
     precision: Precision = "float32"
-    top1_error: float
+    top1_error: Share
     top1_interval: Interval = Field(default_factory=_top1_interval)
-    top5_error: float | None
+    top5_error: Share | None
     top5_interval: Interval | None = Field(default_factory=_top5_interval)
-    balanced_accuracy: float | None = None
+    balanced_accuracy: Share | None = None
     balanced_accuracy_interval: Interval | None = None
-    groups: dict[str, float] = {}
+    groups: dict[PlainText, Share] = {}
     calibration_error: float | None = None
     uncalibrated_error: float | None = None
     published: bool = False
@@ -98,12 +101,12 @@ class Calibration(BaseModel):
     familiar.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     temperature: float = Field(gt=0)
-    split: str | None
-    num_images: int
+    split: PlainText | None
+    num_images: Count
     crops: int
-    num_training_images: int
+    num_training_images: Count
 
 
 class FileRecord(BaseModel):
@@ -118,17 +121,17 @@ class Manifest(BaseModel):
     """The contents of manifest.json. `network`: the options of the network; None if it isn't one of ours.
     `calibration`: None if its probabilities were never calibrated."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     schema_version: Literal[2] = SCHEMA_VERSION
     name: PathName
-    version: int = Field(ge=0)
+    version: Count
     created: AwareDatetime
-    num_classes: int
-    feature_dim: int
+    num_classes: Count
+    feature_dim: Count
     network: NetworkConfig | None = None
-    parameters: int
-    image_contract: str = DEFAULT_CONTRACT.name
-    license: str
+    parameters: Count
+    image_contract: PlainText = DEFAULT_CONTRACT.name
+    license: PlainText
     training: dict[str, Any]
     measurements: list[Measurement] = []
     calibration: Calibration | None = None
@@ -178,8 +181,9 @@ def read_manifest(path: Path) -> Manifest:
         return Manifest.model_validate_json(content)
     except ValidationError as error:
         problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        raise ArtifactError(f"invalid {path / MANIFEST}, at {where or 'its beginning'}: {problem['msg']}") from error
+        where = ".".join(str(part) for part in problem["loc"]) or "its beginning"
+        shown = where if where.isprintable() else ascii(where)
+        raise ArtifactError(f"invalid {path / MANIFEST}, at {shown}: {problem['msg']}") from error
 
 
 def load(path: Path, precision: Precision = "float32", served: Path | None = None) -> Artifact:

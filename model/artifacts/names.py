@@ -1,4 +1,5 @@
-"""Names in artifacts, which may come from anybody: one path component for files and networks, printable for classes."""
+"""Names and texts in artifacts, which may come from anybody: names of files and networks are one path component, those
+of classes and all texts are printable."""
 
 from __future__ import annotations
 
@@ -26,8 +27,16 @@ def check_class_name(name: str) -> str:
     return name
 
 
+def check_plain_text(text: str) -> str:
+    """The text, if it is printed as it is: a terminal does what control characters say. Raises ValueError."""
+    if _has_controls(text):
+        raise ValueError("a text must not contain control characters")
+    return text
+
+
 PathName = Annotated[str, AfterValidator(check_path_name)]
 ClassName = Annotated[str, AfterValidator(check_class_name)]
+PlainText = Annotated[str, AfterValidator(check_plain_text)]
 
 
 def _has_controls(name: str) -> bool:

@@ -198,6 +198,37 @@ def test_names_that_are_paths_are_refused(tmp_path: Path, changes: dict[str, obj
             writer.publish(tmp_path, str(changes["name"]), LABELS, write)
 
 
+MEASUREMENT = {"split": "test", "num_images": 10, "crops": 1, "top1_error": 0.5, "top5_error": None}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"license": "\33[2J\nnone"}, "at license: .*control characters"),
+        ({"image_contract": "\33[2J"}, "at image_contract: .*control characters"),
+        ({"\33[2J\nname": 1}, r"at '\\x1b\[2J\\nname': "),
+        ({"version": 10**400}, "at version"),
+        ({"export_difference": float("nan")}, "at export_difference"),
+        ({"measurements": [MEASUREMENT | {"split": "a\nb"}]}, "at measurements.0.split: .*control characters"),
+        ({"measurements": [MEASUREMENT | {"groups": {"\33[2J": 1}}]}, r"at 'measurements\.0\.groups\.\\x1b\[2J\."),
+        ({"measurements": [MEASUREMENT | {"top1_error": 5}]}, "at measurements.0.top1_error"),
+        ({"measurements": [MEASUREMENT | {"top1_error": float("nan")}]}, "at measurements.0.top1_error"),
+        ({"measurements": [MEASUREMENT | {"top5_error": -1}]}, "at measurements.0.top5_error"),
+        ({"measurements": [MEASUREMENT | {"num_images": 10**400}]}, "at measurements.0.num_images"),
+    ],
+)
+def test_what_no_training_writes_is_an_error_that_can_be_shown(
+    tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    """Not an exception that nobody expects: one such artifact would stop every command that lists them."""
+    whole, strange = (writer.publish(tmp_path, "net", LABELS, write).path for _ in range(2))
+    change_manifest(strange, **changes)
+    with pytest.raises(ArtifactError, match=message) as caught:
+        artifacts.load(strange)
+    assert str(caught.value).isprintable()
+    assert artifacts.load(tmp_path).path == whole
+
+
 @pytest.mark.parametrize("name", ["", ".", "..", "a\nb", "a\0b", "a\u2028b"])
 def test_a_class_name_can_be_shown(name: str) -> None:
     with pytest.raises(ValidationError, match="a class name must not"):
