@@ -13,6 +13,8 @@ from model.exceptions import ArtifactError
 
 KERNELS = "kernels.npy"
 SHEET_COLUMNS = 16
+MAX_KERNELS, MAX_KERNEL_SIDE = 1024, 32
+"""Others are refused: a file of long, thin kernels would make a sheet of gigabytes."""
 
 
 def read_kernels(artifact: Artifact) -> NDArray[np.float32] | None:
@@ -21,11 +23,20 @@ def read_kernels(artifact: Artifact) -> NDArray[np.float32] | None:
         return None
     try:
         mapped = np.load(artifact.path / KERNELS, mmap_mode="r", allow_pickle=False)  # not larger than the file
-    except (OSError, ValueError, EOFError, OverflowError) as error:
+        if not _are_kernels(mapped):
+            raise ValueError(f"an array of {mapped.dtype} {mapped.shape}")
+    except Exception as error:  # numpy raises what Python's parser raises, too
         raise ArtifactError(f"{artifact.path / KERNELS} isn't an array of kernels") from error
-    if mapped.dtype != np.float32 or mapped.ndim != 4 or mapped.shape[3] != 3:
-        raise ArtifactError(f"{artifact.path / KERNELS} isn't an array of kernels")
     return np.array(mapped)
+
+
+def _are_kernels(array: NDArray[np.float32]) -> bool:
+    """Whether they have the dtype and the shape of some network's kernels, and are finite."""
+    if array.dtype != np.float32 or array.ndim != 4:
+        return False
+    count, height, width, colors = array.shape
+    is_size_known = 0 < count <= MAX_KERNELS and 0 < height <= MAX_KERNEL_SIDE and 0 < width <= MAX_KERNEL_SIDE
+    return is_size_known and colors == 3 and bool(np.isfinite(array).all())
 
 
 def draw_sheet(kernels: NDArray[np.float32]) -> NDArray[np.uint8]:
