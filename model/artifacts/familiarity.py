@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,7 +120,7 @@ def read_familiarity(artifact: Artifact) -> Familiarity | None:
             _check_numbers(arrays["class_means"].astype(np.float32), 2),
             {int(name.removeprefix("scores_")): _reference(arrays, name) for name in arrays if name[:7] == "scores_"},
         )
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, MemoryError) as error:
+    except Exception as error:  # numpy and zipfile raise what zlib, LZMA and Python's parser raise, too
         raise ArtifactError(f"{path} isn't familiarity data (SHA-256 {_checksum(path)}): calibrate it again") from error
     dim, size = familiarity.projection.shape
     if dim != artifact.manifest.feature_dim or familiarity.class_means.shape[1:] != (size,):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -19,6 +22,7 @@ from model.images.crops import CROP_IDS
 from model.images.preprocess import decode_image
 from model.runtime import OnnxModel
 from tests.helpers.drawings import draw, encode
+from tests.helpers.numpy_files import npy
 
 
 @pytest.fixture
@@ -61,6 +65,45 @@ def test_a_damaged_file_is_named_with_its_checksum(copied: Artifact) -> None:
     with pytest.raises(
         ArtifactError, match=rf"isn't familiarity data \(SHA-256 {sha256_of(path)}\): calibrate it again"
     ):
+        read_familiarity(copied)
+
+
+def damage_compressed(content: bytes) -> bytes:
+    return content[:200] + bytes(byte ^ 0x5A for byte in content[200:400]) + content[400:]
+
+
+def change_records(content: bytes, place: int, local_place: int, value: int) -> bytes:
+    """With a byte changed in each record of a zip file: method of compression, or flags."""
+    changed = bytearray(content)
+    for signature, offset in ((b"PK\1\2", place), (b"PK\3\4", local_place)):
+        start = changed.find(signature)
+        while start >= 0:
+            changed[start + offset] = value
+            start = changed.find(signature, start + 1)
+    return bytes(changed)
+
+
+def with_member(content: bytes, member: bytes) -> bytes:
+    buffer = io.BytesIO(content)
+    with ZipFile(buffer, "a") as archive:
+        archive.writestr("scores_2.npy", member)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "tamper",
+    [
+        damage_compressed,
+        lambda content: change_records(content, 10, 8, 99),  # an unknown method
+        lambda content: change_records(content, 8, 6, 1),  # encrypted
+        lambda content: with_member(content, npy(b"[" * 500)),
+    ],
+    ids=["damaged stream", "unknown method", "encrypted", "header without end"],
+)
+def test_what_zipfile_and_numpy_stumble_over_is_named(copied: Artifact, tamper: Callable[[bytes], bytes]) -> None:
+    path = copied.path / FAMILIARITY
+    path.write_bytes(tamper(path.read_bytes()))
+    with pytest.raises(ArtifactError, match="isn't familiarity data"):
         read_familiarity(copied)
 
 
