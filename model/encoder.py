@@ -24,6 +24,7 @@ class Encoder:
 
     def __init__(self, path: Path) -> None:
         check_graph(path)
+        self._path = path
         options = ort.SessionOptions()
         options.intra_op_num_threads = available_cpus()
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -32,8 +33,12 @@ class Encoder:
             self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             metadata = self._session.get_modelmeta().custom_metadata_map
             self.coder, self.bits = metadata["coder"], int(metadata["bits"])
-            self.dim = int(self._session.get_inputs()[0].shape[1])
-            self.bytes = int(self._session.get_outputs()[0].shape[1])
+            (features,), (codes,) = self._session.get_inputs(), self._session.get_outputs()
+            self.dim, self.bytes = int(features.shape[1]), int(codes.shape[1])
+            if (features.name, features.type, codes.type) != ("features", "tensor(float)", "tensor(uint8)"):
+                raise ValueError("codes or features of another type")
+            if self.bits < 1 or self.bytes != -(-self.bits // 8) or not self.coder.isprintable():
+                raise ValueError("a code of another length than it says, or by a coder without a name")
         except Exception as error:
             raise ArtifactError(f"{path} isn't an encoder of binary codes") from error
         self.sha256 = sha256_of(path)
@@ -44,6 +49,8 @@ class Encoder:
         return cls(artifact.path / ENCODER) if ENCODER in artifact.manifest.files else None
 
     def encode(self, features: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """(N, dim) -> (N, bytes) uint8, eight bits per byte, the first one the most significant."""
+        """(N, dim) -> (N, bytes) uint8, eight bits per byte, the first the most significant. Raises ArtifactError."""
         codes: NDArray[np.uint8] = self._session.run(None, {"features": features.astype(np.float32, copy=False)})[0]
+        if codes.shape != (len(features), self.bytes):
+            raise ArtifactError(f"{self._path} computes codes of another number of features: train it again")
         return codes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,9 @@ taking it again, page by page, costs a fifth of the time."""
 SPINNING = {"session.intra_op.spin_duration_us": "50", "session.force_spinning_stop": "1"}
 """How long onnxruntime's threads wait for the next layer before they sleep; after the last one they sleep at once.
 Waking them for each layer takes 8 % of the time of ten crops in int8; waiting longer takes other threads' time."""
+INPUTS = {"images": ("tensor(uint8)", 4), "crops": ("tensor(int64)", 1)}
+OUTPUTS = {"probabilities": ("tensor(float)", 2), "features": ("tensor(float)", 2)}
+"""Type and number of dimensions of what goes into a network and comes out of it."""
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 PROVIDER_OPTIONS: dict[str, dict[str, str]] = {"cpu": {}, "cuda": {"use_tf32": "0"}}
 """float32 is float32 on a GPU, too: with TF32, features would differ from those of an index made on the CPU."""
@@ -91,12 +94,13 @@ class OnnxModel:
                 f"onnxruntime can't run the network on cuda, and would run it on {self.device}: check with nvidia-smi "
                 "that the driver is 580 or newer (CUDA 13), or choose --device cpu"
             )
-        outputs = {output.name: output for output in self._session.get_outputs()}
-        if set(outputs) - {SCALED_LOGITS} != {"probabilities", "features"}:
-            raise ArtifactError(f"{path}: expected outputs probabilities and features, got {sorted(outputs)}")
-        self._path = path
-        self.num_classes = int(outputs["probabilities"].shape[1])
-        self.feature_dim = int(outputs["features"].shape[1])
+        outputs = [output for output in self._session.get_outputs() if output.name != SCALED_LOGITS]
+        _check_nodes(path, "inputs", self._session.get_inputs(), INPUTS)
+        _check_nodes(path, "outputs", outputs, OUTPUTS)
+        self._path, columns = path, {output.name: output.shape[1] for output in outputs}
+        if not all(isinstance(count, int) for count in columns.values()):
+            raise ArtifactError(f"{path} doesn't say how many classes and features it has: train or pull it again")
+        self.num_classes, self.feature_dim = columns["probabilities"], columns["features"]
 
     def run(self, images: NDArray[np.uint8], crops: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """(N, 256, 256, 3) uint8 -> probabilities (N, num_classes) and features (N, feature_dim), float32."""
@@ -133,9 +137,22 @@ class OnnxModel:
         ids = np.asarray(crops, dtype=np.int64)
         computed = [self._session.run(outputs, {"images": piece, "crops": ids}) for piece in pieces]
         results: list[NDArray[np.float32]] = [np.concatenate(parts) for parts in zip(*computed, strict=True)]
+        if {len(values) for name, values in zip(outputs, results, strict=True) if name in OUTPUTS} != {len(images)}:
+            raise ArtifactError(f"{self._path} computes results of another number of images: train or pull it again")
         if not np.isfinite(results[-1]).all():
             raise ArtifactError(f"{self._path} computes features that are not finite: train or pull it again")
         return results
+
+
+def _check_nodes(path: Path, kind: str, nodes: Sequence[Any], expected: Mapping[str, tuple[str, int]]) -> None:
+    """Raise ArtifactError unless a network's inputs or outputs (`kind`) have these types and numbers of dimensions."""
+    actual = {node.name: (node.type, len(node.shape)) for node in nodes}
+    if actual != expected:
+        raise ArtifactError(f"{path}: expected {kind} {_format_nodes(expected)}, got {_format_nodes(actual)}")
+
+
+def _format_nodes(nodes: Mapping[str, tuple[str, int]]) -> str:
+    return ", ".join(f"{name!a} ({kind} with {axes} axes)" for name, (kind, axes) in sorted(nodes.items()))
 
 
 def top_k(scores: NDArray[np.floating[Any]], k: int) -> NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +133,75 @@ def test_answers_that_are_no_probabilities_are_refused(tmp_path: Path, value: fl
     if not np.isfinite(value):
         with pytest.raises(ArtifactError, match="computes features that are not finite"):
             model.features(IMAGE, CENTER_CROP)
+
+
+def replace_type(value: onnx.ValueInfoProto, kind: int, shape: Sequence[int | str]) -> None:
+    value.CopyFrom(helper.make_tensor_value_info(value.name, kind, shape))
+
+
+def give_any_number_of_classes(graph: onnx.GraphProto) -> None:
+    graph.node[-2].input[1] = "crops"
+    replace_type(graph.output[0], TensorProto.FLOAT, ["N", "K"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda graph: graph.input.pop(), "expected inputs .*'crops'.*, got 'images' "),
+        (
+            lambda graph: replace_type(graph.input[0], TensorProto.FLOAT, ["N", 256, 256, 3]),
+            r"got .*tensor\(float\) with 4",
+        ),
+        (lambda graph: replace_type(graph.input[1], TensorProto.INT64, ["C", 1]), r"got .*tensor\(int64\) with 2"),
+        (lambda graph: graph.output.pop(), "expected outputs .*, got 'probabilities' "),
+        (give_any_number_of_classes, "doesn't say how many classes"),
+    ],
+    ids=["an input less", "float images", "a table of crops", "an output less", "any number of classes"],
+)
+def test_a_graph_of_other_inputs_and_outputs_is_refused(
+    tmp_path: Path, change: Callable[[onnx.GraphProto], object], message: str
+) -> None:
+    model = make_model()
+    change(model.graph)
+    with pytest.raises(ArtifactError, match=message):
+        OnnxModel(save(model, tmp_path), "cpu")
+
+
+def test_a_graph_that_gives_one_answer_for_all_images_is_refused(tmp_path: Path) -> None:
+    model = OnnxModel(save(make_model(), tmp_path), "cpu")
+    for compute in (model.run, model.features):
+        with pytest.raises(ArtifactError, match="computes results of another number of images"):
+            compute(np.repeat(IMAGE, 3, 0), CENTER_CROP)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "size", "bits"),
+    [
+        ("x", TensorProto.UINT8, 4, "28"),
+        ("features", TensorProto.FLOAT, 4, "28"),
+        ("features", TensorProto.UINT8, 7, "28"),
+        ("features", TensorProto.UINT8, 4, "1000000000"),
+        ("features", TensorProto.UINT8, 0, "0"),
+    ],
+)
+def test_an_encoder_of_other_inputs_and_outputs_is_refused(
+    tmp_path: Path, name: str, kind: int, size: int, bits: str
+) -> None:
+    def make(name: str, kind: int, size: int, bits: str) -> Path:
+        entry = helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 8])
+        code = helper.make_tensor_value_info("code", kind, ["N", size])
+        constant = helper.make_tensor("zeros", kind, [1, size], [0] * size)
+        graph = helper.make_graph([helper.make_node("Identity", ["zeros"], ["code"])], "g", [entry], [code], [constant])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        helper.set_model_props(model, {"coder": "zeros", "bits": bits})
+        return save(model, tmp_path)
+
+    encoder = Encoder(make("features", TensorProto.UINT8, 4, "28"))
+    assert encoder.encode(np.zeros((1, 8), np.float32)).tolist() == [[0, 0, 0, 0]]
+    with pytest.raises(ArtifactError, match="computes codes of another number of features"):
+        encoder.encode(np.zeros((2, 8), np.float32))
+    with pytest.raises(ArtifactError, match="isn't an encoder of binary codes"):
+        Encoder(make(name, kind, size, bits))
 
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:
