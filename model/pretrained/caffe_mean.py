@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from model.exceptions import ArtifactError
 from model.images.contract import IMAGE_SIZE
@@ -18,10 +18,12 @@ def read_mean(path: Path) -> Array:
         values = np.load(path, allow_pickle=False) if path.suffix == ".npy" else _read_blob(path.read_bytes())
     except OSError as error:
         raise ArtifactError(f"can't read the mean image {path}: {error.strerror or error}") from error
-    except (ValueError, DecodeError) as error:
+    except Exception as error:  # numpy and zipfile raise what Python's parser raises, too
         raise ArtifactError(f"{path} isn't a mean image: give Caffe's .binaryproto, or a .npy array") from error
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "fiu":
+        raise ArtifactError(f"{path} isn't a mean image: it has no real numbers")
     expected = (3, IMAGE_SIZE, IMAGE_SIZE)
-    values = np.asarray(values).reshape(np.shape(values)[-3:])
+    values = values[0] if values.ndim == 4 and len(values) == 1 else values
     if values.shape != expected:
         raise ArtifactError(f"expected a mean image of shape {expected} in {path}, got {values.shape}")
     image = np.ascontiguousarray(values[::-1].transpose(1, 2, 0), np.float32)

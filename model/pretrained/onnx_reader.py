@@ -19,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from model.exceptions import ArtifactError
+from model.graph_check import check_graph
 from model.lrn.formula import BETA, SIZE
 from model.network.onnx_layers import ACTIVATION_OPERATORS
 from model.network.spec import LRN, Activation, Conv, Layer, Linear, MaxPool, NetworkSpec
@@ -104,11 +105,12 @@ def _load(path: Path) -> onnx.ModelProto:
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
         raise ArtifactError(f"{path} is a web page, not an ONNX file")
     try:
-        model = onnx.load(str(path))
+        model = onnx.load(str(path), load_external_data=False)
         onnx.checker.check_model(model)
     except (DecodeError, onnx.checker.ValidationError, ValueError, OSError) as error:
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise ArtifactError(f"{path} isn't a complete ONNX file: {reason}") from error
+    check_graph(path)
     return model
 
 

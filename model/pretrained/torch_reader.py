@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import torch
@@ -19,13 +18,14 @@ def read(path: Path, spec: NetworkSpec) -> PretrainedFile:
     """Raises ArtifactError if the file has no weights, or not those of this network."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError) as error:
+    except Exception as error:  # a damaged pickle raises UnpicklingError, KeyError, IndexError ...
         raise ArtifactError(f"{path} isn't a complete file of torch weights") from error
+    if not isinstance(state, dict) or not all(map(_is_weight, state.values())):
+        raise ArtifactError(f"{path} isn't {spec.config.name}: it has something else than names and dense weights")
+    state = {name: weight.detach().float() for name, weight in state.items()}
     network, places = _network(spec)
     expected = network.state_dict()
-    if not isinstance(state, dict) or {n: tuple(v.shape) for n, v in state.items()} != {
-        name: tuple(value.shape) for name, value in expected.items()
-    }:
+    if {name: value.shape for name, value in state.items()} != {name: value.shape for name, value in expected.items()}:
         wrong = next((n for n in expected if getattr(state.get(n), "shape", None) != expected[n].shape), "")
         reason = f"{wrong} differs" if wrong else "it has more weights"
         raise ArtifactError(f"{path} isn't {spec.config.name}: {reason}")
@@ -41,6 +41,16 @@ def read(path: Path, spec: NetworkSpec) -> PretrainedFile:
             return classifier[-1](features).softmax(1).numpy(), features.numpy()
 
     return PretrainedFile(weights, spec.config.input_size, run)
+
+
+def _is_weight(value: object) -> bool:
+    """Whether it is a tensor of floating-point numbers, which are in the file: not sparse, quantized or elsewhere."""
+    return (
+        isinstance(value, torch.Tensor)
+        and value.is_floating_point()
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+    )
 
 
 def _network(spec: NetworkSpec) -> tuple[nn.Module, dict[str, str]]:

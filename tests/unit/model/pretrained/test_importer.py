@@ -19,6 +19,7 @@ import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
@@ -42,6 +43,7 @@ from model.pretrained.specs import (
 from model.runtime import OnnxModel
 from tests.helpers import pretrained_files
 from tests.helpers.drawings import CLASSES, draw, encode
+from tests.helpers.numpy_files import npy
 from tests.helpers.pretrained_files import ONE_TOWER, SHAPES, random_weights, small
 
 GROCERY = Path(__file__).parents[5] / "shared" / "data" / "grocery.zip"
@@ -265,8 +267,57 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
         importer.read_file(small(BVLC_ALEXNET), tmp_path / "net.caffemodel")
 
 
+@pytest.mark.parametrize(
+    "state",
+    [
+        [torch.zeros(2)],
+        {"features.0.weight": 1},
+        {"features.0.weight": torch.zeros(2, dtype=torch.complex64)},
+        {"features.0.weight": torch.zeros(2, device="meta")},
+        {"features.0.weight": torch.zeros(2).to_sparse()},
+    ],
+    ids=["list", "number", "complex", "meta", "sparse"],
+)
+def test_a_file_of_torch_with_something_else_is_refused(state: object, tmp_path: Path) -> None:
+    torch.save(state, tmp_path / "net.pth")
+    with pytest.raises(ArtifactError, match="it has something else than names and dense weights"):
+        importer.read_file(small(TORCHVISION_ALEXNET), tmp_path / "net.pth")
+
+
+def test_weights_of_less_precision_are_read_as_float32(tmp_path: Path) -> None:
+    state = state_dict(random_weights(ONE_TOWER, 1.0))
+    torch.save({name: torch.nn.Parameter(weight.bfloat16()) for name, weight in state.items()}, tmp_path / "net.pth")
+    _, contents = importer.read_file(small(TORCHVISION_ALEXNET), tmp_path / "net.pth")
+    assert {weight.dtype for weight in contents.weights.values()} == {np.dtype(np.float32)}
+
+
+def test_a_published_file_with_a_loop_is_refused_before_it_is_computed(tmp_path: Path) -> None:
+    """The reader computes what depends on constants only: a loop of many steps would never end."""
+    model = pretrained_files.zoo()
+    entries, results = (
+        [
+            helper.make_tensor_value_info(number, TensorProto.INT64, []),
+            helper.make_tensor_value_info(condition, TensorProto.BOOL, []),
+        ]
+        for number, condition in (("n", "go"), ("seen", "goes"))
+    )
+    nodes = [helper.make_node("Identity", ["n"], ["seen"]), helper.make_node("Identity", ["go"], ["goes"])]
+    body = helper.make_graph(nodes, "body", entries, results[::-1])
+    model.graph.node.add().CopyFrom(helper.make_node("Loop", ["trips", "always"], ["x"], body=body))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(2), "trips"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "always"))
+    onnx.save(model, str(tmp_path / "net.onnx"))
+    with pytest.raises(ArtifactError, match="has the operator Loop, which may never end"):
+        importer.read_file(small(BVLC_ALEXNET), tmp_path / "net.onnx")
+
+
+NO_NETWORKS = [b"<!DOCTYPE html><html>", b"", b"\x08\x07\x12\x04none", b"PK\x03\x04", b"\x80\x02h\x09."]
+
+
 @pytest.mark.parametrize("name", ["net.onnx", "net.pth"])
-@pytest.mark.parametrize("content", [b"<!DOCTYPE html><html>", b"", b"\x08\x07\x12\x04none", b"PK\x03\x04"])
+@pytest.mark.parametrize(
+    "content", [b"<!DOCTYPE html><html>", b"", b"\x08\x07\x12\x04none", b"PK\x03\x04", b"\x80\x02h\x09."]
+)
 def test_what_is_no_network(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     published = small(TORCHVISION_ALEXNET if name.endswith("pth") else BVLC_ALEXNET)
@@ -370,11 +421,20 @@ def test_a_caffe_model_with_its_mean_image(written: Written, photographs: NDArra
     assert "squeezed to 256 x 256" in plain.manifest.training["preprocessing"]
 
 
+MANY_NUMBERS = b"{'descr': '<f4', 'fortran_order': False, 'shape': (3, 256, 100000000000)}"
+TEXTS = b"{'descr': '<U1', 'fortran_order': False, 'shape': (3, 256, 256)}"
+TWO_IMAGES = b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3, 256, 256)}"
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("mean.binaryproto", b"<html>", "isn't a mean image"),
         ("mean.npy", b"<html>", "isn't a mean image"),
+        ("mean.npy", npy(b"[" * 500), "isn't a mean image"),
+        ("mean.npy", npy(MANY_NUMBERS), "isn't a mean image"),
+        ("mean.npy", npy(TEXTS, bytes(4 * 3 * 256 * 256)), "isn't a mean image: it has no real numbers"),
+        ("mean.npy", npy(TWO_IMAGES, bytes(2 * 4 * 3 * 256 * 256)), r"got \(2, 3, 256, 256\)"),
         ("mean.binaryproto", pretrained_files.binaryproto(np.zeros((3, 8, 8), np.float32)), r"got \(3, 8, 8\)"),
         (
             "mean.binaryproto",
