@@ -19,7 +19,7 @@ from index.entries import MAX_TEXT_LENGTH, AddResult, NewEntry, is_storable
 from index.protocol import find_ids, require_codes
 from index.search import MAX_PAGE_SIZE, SEARCHERS, Query, SearchMode, parse_search_mode
 from index.search import Neighbor as IndexNeighbor
-from model.datasets.names import show_path
+from model.datasets.names import show_path, show_text
 from model.encoder import Encoder
 from model.exceptions import IndexNotFoundError, IndexStoreError, InvalidRequestError
 from model.plurals import count_of
@@ -38,7 +38,7 @@ class Neighbor:
     path: Path | None
 
     def __str__(self) -> str:
-        return f"{self.distance:9.3f}  {self.label or '-'}  {show_path(self.path or f'image {self.id}')}"
+        return f"{self.distance:9.3f}  {show_text(self.label or '-')}  {show_path(self.path or f'image {self.id}')}"
 
 
 class Index:

@@ -33,7 +33,7 @@ from alexnet.cli.options import (
     open_index,
 )
 from alexnet.cli.output import ResultPrinter, choose_format, log_to_stderr, print_json
-from model.datasets.names import show_path
+from model.datasets.names import show_path, show_text
 from model.exceptions import IndexStoreError, InvalidRequestError, UnknownImageError
 from model.images.limits import ImageLimits
 from model.plurals import count_of
@@ -158,7 +158,7 @@ def list_images(
             raise InvalidRequestError(f"no image of the index has the label {label[:80]!r}")
         for e in islice(store.catalog.iter_entries(label), limit):
             row = {"id": e.id, "key": e.key, "label": e.label, "path": str(e.source) if e.source else None}
-            text = f"{e.id:8}  {e.label or '-'}  {show_path(e.source or e.key or '')}"
+            text = f"{e.id:8}  {show_text(e.label or '-')}  {show_path(e.source or e.key or '')}"
             printer.print(row, text, [tuple(row.values())])
     printer.close()
 
@@ -301,7 +301,7 @@ def duplicates(
             ids, labels = (pair.first.id, pair.second.id), (pair.first.label, pair.second.label)
             paths = [str(e.source) if e.source else None for e in (pair.first, pair.second)]
             row = {"ids": ids, "distance": pair.distance, "labels": labels, "paths": paths}
-            texts = (*(label or "-" for label in labels), *(show_path(path or "-") for path in paths))
+            texts = (*(show_text(label or "-") for label in labels), *(show_path(path or "-") for path in paths))
             text = "\t".join([str(ids[0]), str(ids[1]), f"{pair.distance:.6g}", *texts])
             printer.print(row, text, [(*ids, pair.distance, *labels, *paths)])
     printer.close(num_pairs=pairs, num_with_two_labels=mislabeled)

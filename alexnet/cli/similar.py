@@ -25,7 +25,7 @@ from alexnet.cli.options import (
     load_artifact_while_importing,
 )
 from alexnet.cli.output import choose_format
-from model.datasets.names import show_path
+from model.datasets.names import show_path, show_text
 
 if TYPE_CHECKING:
     from index.search import Neighbor
@@ -86,7 +86,7 @@ def _row(neighbor: Neighbor) -> dict[str, Any]:
 
 def _format(result: Result, name_width: int) -> str:
     rows = [
-        (f"{row['distance']:9.3f}", row["label"] or "-", show_path(row["path"] or f"image {row['id']}"))
+        (f"{row['distance']:9.3f}", show_text(row["label"] or "-"), show_path(row["path"] or f"image {row['id']}"))
         for row in result.rows
     ]
     return f"{result.image}\n{format_list(rows)}" if name_width else format_list(rows)

@@ -89,5 +89,9 @@ def path_shower(files: Iterable[str]) -> Callable[[str], str]:
 
 def show_path(path: str | os.PathLike[str]) -> str:
     r"""A path that can be printed: bytes that aren't UTF-8 and control characters as `\xe9`."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return show_text(os.fsencode(path).decode("utf-8", "backslashreplace"))
+
+
+def show_text(text: str) -> str:
+    r"""A text that can be printed, with control characters as `\x1b`: labels of an index may be somebody else's."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

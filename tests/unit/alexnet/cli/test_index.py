@@ -14,6 +14,7 @@ import pytest
 from alexnet import Classifier, Index
 from model.artifacts.artifact import Artifact
 from tests.helpers.commands import invoke, run_alexnet
+from tests.helpers.indexes import make_entry, make_index
 
 
 def test_shards_are_indexed_and_merged(
@@ -48,6 +49,20 @@ def test_each_image_is_a_line_whatever_its_path(few: Path, artifact: Artifact, t
     lines = invoke("classify", file, file, *options[:2]).splitlines()
     assert len(lines) == 2
     assert lines[0].startswith(shown)
+
+
+def test_labels_of_a_strangers_index_can_be_shown(few: Path, artifact: Artifact, tmp_path: Path) -> None:
+    """Those of one's own have no control characters."""
+    image = few / "checks" / "00.jpg"
+    path = make_index(tmp_path / "i", artifact, *(make_entry(number, "\33[2J\nb") for number in range(3)))
+    shown = r"\x1b[2J\nb"
+    assert invoke("index", "list", "--limit", 1, "--index", path) == f"       1  {shown}  /0000.png\n"
+    (line,) = invoke("similar", image, "-k", 1, "--artifact", artifact.path, "--index", path).splitlines()
+    assert line.split()[1] == shown
+    lines = invoke("index", "duplicates", "--max-distance", 1e9, "--index", path).splitlines()
+    assert [line.split("\t")[3:5] for line in lines] == [[shown, shown]] * 3
+    with Index(path, Classifier(artifact, device="cpu")) as index:
+        assert str(index.search(image, k=1)[0]).split()[1] == shown
 
 
 def test_pairs_of_near_duplicates_are_named_by_their_files(few: Path, artifact: Artifact, tmp_path: Path) -> None:
