@@ -81,7 +81,7 @@ class AsyncClient:
         """As `Client.ready`."""
         try:
             return (await self._http.get("/ready")).status_code == 200
-        except httpx2.TransportError:
+        except httpx2.RequestError:
             return False
 
     async def close(self) -> None:
@@ -115,5 +115,5 @@ class AsyncClient:
     async def _send(self, attempt: Attempt) -> Outcome:
         try:
             return await self._http.request(attempt.method, attempt.path, **attempt.options)
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:
             return error

@@ -100,7 +100,7 @@ class Client:
         """Whether the server accepts requests now; not retried."""
         try:
             return (self._http.get("/ready")).status_code == 200
-        except httpx2.TransportError:
+        except httpx2.RequestError:
             return False
 
     def close(self) -> None:
@@ -133,5 +133,5 @@ class Client:
     def _send(self, attempt: Attempt) -> Outcome:
         try:
             return self._http.request(attempt.method, attempt.path, **attempt.options)
-        except httpx2.TransportError as error:
+        except httpx2.RequestError as error:
             return error

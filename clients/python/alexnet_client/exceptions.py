@@ -23,7 +23,7 @@ class InvalidInputError(AlexNetClientError):
 
 
 class ServerUnreachableError(AlexNetClientError):
-    """Nobody answers at the address, or not in time."""
+    """Nobody answers at the address, or not in time, or the response was damaged on its way."""
 
 
 class AlexNetServerError(AlexNetClientError):

@@ -14,7 +14,7 @@ from alexnet_client.exceptions import InvalidInputError, ServerUnreachableError
 from alexnet_client.responses import parse_response
 from alexnet_client.retries import RETRY_ERRORS, RETRY_STATUSES, Retries
 
-Outcome = httpx2.Response | httpx2.TransportError
+Outcome = httpx2.Response | httpx2.RequestError
 """Of an attempt: the response, or why there is none."""
 
 
@@ -98,9 +98,11 @@ class Connection:
                 response_lost = True
             pause = self.retries.pause(num_attempts - 1, response)
 
-    def unreachable(self, error: httpx2.TransportError) -> ServerUnreachableError:
+    def unreachable(self, error: httpx2.RequestError) -> ServerUnreachableError:
         """The error of a call whose last attempt failed."""
         if isinstance(error, httpx2.TimeoutException):
             return ServerUnreachableError(f"{self.address} didn't answer within {self.timeout:g} seconds")
+        if isinstance(error, httpx2.DecodingError):
+            return ServerUnreachableError(f"the response of {self.address} is damaged: {error}")
         reason = str(error) or type(error).__name__
         return ServerUnreachableError(f"nobody answers at {self.address} ({reason}): is `alexnet serve` running there?")

@@ -138,7 +138,7 @@ def parse_response(response: httpx2.Response, ignore_missing: bool) -> Any:
     try:
         raise _server_error(response.status_code, response.json()["error"])
     except (ValueError, RecursionError, KeyError, TypeError):
-        text = response.text[:200] or response.reason_phrase
+        text = response.content[:200].decode(errors="replace") or response.reason_phrase  # whatever charset it names
         raise AlexNetServerError(
             response.status_code, "unknown", text, response.headers.get("X-Request-ID", "")
         ) from None

@@ -293,6 +293,26 @@ def test_nobody_answers() -> None:
         Client("127.0.0.1:8000")
 
 
+@pytest.mark.parametrize("charset", ["base64", "idna", "undefined", "utf-16", "no-such"])
+def test_an_error_of_something_else_is_shown_whatever_its_charset(charset: str) -> None:
+    headers = {"Content-Type": f"text/plain; charset={charset}"}
+    answer = httpx2.Response(500, headers=headers, content=b"caf\xe9" * 100)
+    with connect(lambda _: answer) as client, pytest.raises(AlexNetServerError, match="caf\ufffd") as caught:
+        client.info()
+    assert len(caught.value.message) == 200
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_response_that_is_damaged_on_its_way_is_an_error_of_the_client(status: int) -> None:
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(status, headers={"Content-Encoding": "gzip"}, stream=httpx2.ByteStream(b"no gzip"))
+
+    with connect(answer) as client:
+        with pytest.raises(ServerUnreachableError, match="the response of http://server is damaged"):
+            client.info()
+        assert not client.ready()
+
+
 def test_a_slow_server_is_not_asked_again() -> None:
     asked: list[httpx2.Request] = []
 
