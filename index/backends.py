@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from index.postgres.address import PostgresAddress, is_postgres
 from index.protocol import Index
 from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
-from model.exceptions import IndexStoreError, ReadOnlyIndexError
+from model.exceptions import IndexStoreError, InvalidRequestError, ReadOnlyIndexError
 from model.images.crops import CENTER_CROP
 from model.requirements import install_extra
 
@@ -31,10 +32,18 @@ class IndexUri:
 
     @classmethod
     def parse(cls, text: str) -> IndexUri:
-        """Raises InvalidRequestError for an incomplete address; everything without a database's scheme is a folder."""
+        """Everything without a scheme is a folder. Raises InvalidRequestError for an incomplete address, and for an
+        unknown scheme: it may be a typing error before a password, which a folder's name would show."""
         if is_postgres(text):
             return cls(PostgresAddress.parse(text))
-        return cls(MilvusAddress.parse(text) if text.startswith(SCHEME) else Path(text))
+        if text.startswith(SCHEME):
+            return cls(MilvusAddress.parse(text))
+        if scheme := re.match(r"([a-zA-Z][a-zA-Z0-9+.-]*)://", text):
+            raise InvalidRequestError(
+                f"unknown kind of index {scheme[1][:80]!r}: give a folder, or an address that begins with "
+                "postgresql:// or milvus://"
+            )
+        return cls(Path(text))
 
     @property
     def folder(self) -> Path | None:

@@ -63,7 +63,7 @@ class MilvusAddress:
 
 def hide_password(uri: str) -> str:
     """The same URI with `***` in place of the password, or of a token without a user."""
-    return re.sub(r"(?<=//)([^/@:]*:)?[^/]*@", r"\1***@", uri)
+    return re.sub(r"(?<=//)([^/@:\s]*:)?\S*@", r"\1***@", uri)
 
 
 def describe(space: FeatureSpace) -> str:

@@ -10,8 +10,8 @@ from model.exceptions import InvalidRequestError
 SCHEMES = ("postgresql://", "postgres://")
 DEFAULT_SCHEMA = "alexnet"
 _SCHEMA_NAME = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
-_USER_PASSWORD = re.compile(r"(?<=//)([^/@:]*):.*@")
-_PASSWORD_PARAMETER = re.compile(r"([?&](?:ssl)?password=)[^&]*")
+_USER_PASSWORD = re.compile(r"(?<=//)([^/@:]*):.*@", re.DOTALL)
+_PASSWORD_PARAMETER = re.compile(r"([?&](?:ssl)?password=)[^&]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

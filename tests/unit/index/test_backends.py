@@ -86,6 +86,17 @@ def test_a_password_elsewhere_in_an_address_is_never_shown() -> None:
     assert str(IndexUri.parse("postgresql://h/a?password=s3cret&x=1")) == "postgresql://h/a?password=***&x=1"
     with pytest.raises(InvalidRequestError, match=r"invalid index 'postgresql://me:\*\*\*@host/images'"):
         IndexUri.parse("postgresql://me:s3c/ret@host/images")
+    with pytest.raises(InvalidRequestError, match=r"invalid index 'milvus://me:\*\*\*@host/images'"):
+        IndexUri.parse("milvus://me:s3c/ret@host/images")
+    assert str(IndexUri.parse("postgresql://h/a?Password=s3cret")) == "postgresql://h/a?Password=***"
+
+
+@pytest.mark.parametrize("scheme", ["pgsql", "POSTGRESQL", "postgresql+psycopg", "https", "Milvus"])
+def test_an_address_of_an_unknown_kind_is_no_folder(scheme: str) -> None:
+    """Its name would have the password, in messages and on the disk."""
+    with pytest.raises(InvalidRequestError, match=r"unknown kind of index '[a-zA-Z+]+': give a folder") as raised:
+        IndexUri.parse(f"{scheme}://me:s3cret@host/images")
+    assert "s3cret" not in str(raised.value)
 
 
 def test_a_missing_index(artifact: Artifact, tmp_path: Path) -> None:
