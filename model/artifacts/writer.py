@@ -57,7 +57,7 @@ def publish(
             }
             for file in folder.iterdir():
                 fsync(file)
-            folder.chmod(0o755)
+            folder.chmod(home.stat().st_mode & 0o777)  # as the umask wants it: the temporary one is the user's alone
             with exclusive_lock(home / LOCK, f"publishing {name}"):  # two may not take the same version
                 versions = [int(path.name) for path in home.iterdir() if path.name.isdecimal()]
                 version = version or max((1 + number for number in versions), default=first_version(name))

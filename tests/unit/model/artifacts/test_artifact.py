@@ -52,6 +52,17 @@ def test_versions_count_up_and_the_newest_is_found(tmp_path: Path) -> None:
     assert first.labels == LABELS
 
 
+@pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o700), (0o022, 0o755), (0o002, 0o775)])
+def test_the_umask_says_who_may_read_it(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        artifact = writer.publish(tmp_path / "artifacts", "net", LABELS, write)
+    finally:
+        os.umask(before)
+    assert artifact.path.stat().st_mode & 0o777 == mode
+    assert {file.stat().st_mode & 0o777 for file in artifact.path.iterdir()} == {mode & 0o666}
+
+
 def test_a_failed_publication_leaves_nothing(tmp_path: Path) -> None:
     def fail(folder: Path) -> Manifest:
         (folder / "network.onnx").write_bytes(b"half")
