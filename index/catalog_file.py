@@ -13,6 +13,7 @@ from typing import Any
 
 from index.catalog_schema import FORMAT, SCHEMA, decode_text, expected_schema, find_wrong_sql_indexes, read_schema
 from index.files import FileId, check_regular, check_same, file_id
+from model.datasets.names import show_text
 from model.exceptions import (
     IndexFormatError,
     IndexLockedError,
@@ -227,7 +228,9 @@ def empty_index_error(path: Path) -> IndexNotFoundError:
 
 def format_error(stored: str | None, path: Path) -> IndexFormatError:
     """For the index at `path`, whose catalog says another format than this program's."""
-    return IndexFormatError(f"the index at {path} has the format {stored}, and only {FORMAT} is read: build it again")
+    return IndexFormatError(
+        f"the index at {path} has the format {show_text(str(stored))}, and only {FORMAT} is read: build it again"
+    )
 
 
 def _connect(uri: str) -> sqlite3.Connection:

@@ -9,7 +9,10 @@ from typing import Literal, cast, get_args
 from model.artifacts.artifact import NETWORK_FILES, Artifact
 from model.exceptions import ArtifactError, IndexNotFoundError, IndexStoreError, InvalidRequestError
 from model.images.contract import ImageContract
+from model.images.crops import TEN_CROP
 
+MAX_DIM = 2**20
+"""Numbers of a feature; the paper's network has 4096."""
 RowDType = Literal["float32", "float16"]
 
 
@@ -46,6 +49,8 @@ class FeatureSpace:
             ImageContract.parse(stored["image_contract"])
             crops = tuple(int(crop) for crop in stored["crops"].split(","))
             dim, dtype = int(stored["feature_dim"]), parse_dtype(stored["dtype"])
+            if not (0 < dim <= MAX_DIM and crops and set(crops) <= set(TEN_CROP)):
+                raise ValueError("features of no network")
             return cls(stored["network_sha256"], crops, dim, dtype, stored["image_contract"])
         except ArtifactError as error:
             raise unknown_contract_error(uri, error) from error

@@ -36,9 +36,12 @@ class IndexMetadata:
             raise damaged_metadata_error(str(path))
         space = FeatureSpace.parse(stored, str(path))
         try:
-            return cls(space, int(stored["generation"]))
+            generation = int(stored["generation"])
         except (KeyError, ValueError) as error:
             raise damaged_metadata_error(str(path)) from error
+        if generation < 1:
+            raise damaged_metadata_error(str(path))
+        return cls(space, generation)
 
     def write_if_new(self, catalog: Catalog) -> None:
         """Store these metadata in a new catalog; one that has metadata keeps its own."""

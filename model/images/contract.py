@@ -42,7 +42,7 @@ class ImageContract:
         """The contract of this name. Raises ArtifactError if this program doesn't know it."""
         match = _PATTERN.fullmatch(name)
         if match is None:
-            raise ArtifactError(f"images are decoded by the contract {_NAME}, and not by {name}")
+            raise ArtifactError(f"images are decoded by the contract {_NAME}, and not by {name[:80]!r}")
         return cls(int(match[1]) if match[1] else None, match[2] is None)
 
 

@@ -60,7 +60,16 @@ def test_a_missing_row_and_damaged_metadata_are_found_when_opening(artifact: Art
         FolderIndex.open(tmp_path / "i")
     for changes, message in (
         ({"crops": "4", "feature_dim": "x"}, "metadata of the index at .* are damaged"),
-        ({"feature_dim": "32"}, "expected features of 64 numbers, got 32"),
+        ({"feature_dim": "-1"}, "metadata of the index at .* are damaged"),
+        ({"feature_dim": "999999999999"}, "metadata of the index at .* are damaged"),
+        ({"feature_dim": "64", "crops": "4,99"}, "metadata of the index at .* are damaged"),
+        ({"crops": "4", "generation": "-1"}, "metadata of the index at .* are damaged"),
+        ({"generation": "1", "image_contract": "\33[2J\na"}, r"and not by '\\x1b\[2J\\na'"),
+        (
+            {"image_contract": artifact.manifest.image_contract, "feature_dim": "32"},
+            "expected features of 64 numbers, got 32",
+        ),
+        ({"format": "\33[2J\n9"}, r"has the format \\x1b\[2J\\n9, and only"),
         ({"feature_dim": "64", "format": "9"}, f"has the format 9, and only {FORMAT} is read"),
     ):
         set_metadata(tmp_path / "i", **changes)
