@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from model.artifacts.artifact import Label
+from model.artifacts.names import PlainText
 from model.datasets.listing import Skipped, Summary, count_reasons
 from model.datasets.names import SPLITS
 
@@ -22,11 +23,11 @@ class DatasetInfo(BaseModel):
     """What a table of images doesn't hold, written to a JSON file beside it (see `Dataset`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    name: str
-    split_description: str
-    license: str
+    name: PlainText
+    split_description: PlainText
+    license: PlainText
     labels: tuple[Label, ...]
-    groupings: dict[str, tuple[str, ...]] = {}
+    groupings: dict[PlainText, tuple[str, ...]] = {}
     upright: bool = True
 
 
