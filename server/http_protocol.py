@@ -10,6 +10,8 @@ import asyncio
 import json
 import resource
 import uuid
+from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
 import h11
@@ -89,6 +91,28 @@ class StrictConnection(h11.Connection):
         raise h11.RemoteProtocolError(reason)
 
 
+class Timer:
+    """Calls a function after some seconds, unless it is stopped before. It counts as running until it is stopped."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._handle: asyncio.TimerHandle | None = None
+
+    @property
+    def is_running(self) -> bool:
+        return self._handle is not None
+
+    def start(self, seconds: float, function: Callable[..., None], *args: object) -> None:
+        """Start, from the beginning where it is running."""
+        self.stop()
+        self._handle = self._loop.call_later(seconds, function, *args)
+
+    def stop(self) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+
+
 class LingeringTransport:
     """A transport whose `close` leaves the protocol to decide when."""
 
@@ -111,9 +135,6 @@ class TimeoutH11Protocol(H11Protocol):
     lingering = False
     idle_since: float | None = None
     """When the connection began to wait for a request; None while it has one."""
-    _header_timer: asyncio.TimerHandle | None = None
-    _write_timer: asyncio.TimerHandle | None = None
-    _linger_timer: asyncio.TimerHandle | None = None
     _linger_end = 0.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -121,6 +142,7 @@ class TimeoutH11Protocol(H11Protocol):
         self.conn: StrictConnection = StrictConnection(
             h11.SERVER, self.config.h11_max_incomplete_event_size or MAX_HEADER_BYTES
         )
+        self._header_timer, self._write_timer, self._linger_timer = (Timer(self.loop) for _ in range(3))
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -132,10 +154,14 @@ class TimeoutH11Protocol(H11Protocol):
 
     def _make_room(self, transport: asyncio.Transport) -> None:
         """Close the connection that has waited for a request for the longest time; this one, if none waits."""
-        idle = [c for c in self.connections if getattr(c, "idle_since", None) is not None and c is not self]
+        idle = [
+            (other.idle_since, other)
+            for other in self.connections
+            if isinstance(other, TimeoutH11Protocol) and other.idle_since is not None and other is not self
+        ]
         if idle:
-            oldest = min(idle, key=lambda connection: connection.idle_since)  # type: ignore[union-attr]
-            oldest.idle_since = None  # type: ignore[union-attr]
+            _, oldest = min(idle, key=itemgetter(0))
+            oldest.idle_since = None
             oldest.transport.abort()
         else:
             transport.write(TOO_MANY_CONNECTIONS)
@@ -161,18 +187,17 @@ class TimeoutH11Protocol(H11Protocol):
         complete = self.cycle is None or self.cycle.response_complete
         self.idle_since = (self.idle_since or self.loop.time()) if complete else None
         if self.transport.is_closing():
-            self._stop_header_timer()
+            self._header_timer.stop()
         elif self.conn.their_state is h11.SEND_BODY and complete:
             self._start_header_timer()  # the rest of a body whose request was answered without it
         elif self.conn.their_state is not h11.IDLE:
-            self._stop_header_timer()
+            self._header_timer.stop()
         elif self.conn.trailing_data[0]:
             self._start_header_timer()  # the first part of another request's headers
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_header_timer()
-        self._stop_write_timer()
-        self._stop_linger_timer()
+        for timer in (self._header_timer, self._write_timer, self._linger_timer):
+            timer.stop()
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
@@ -202,22 +227,21 @@ class TimeoutH11Protocol(H11Protocol):
             return
         self.lingering = True
         self._linger_end = self.loop.time() + MAX_LINGER_SECONDS
-        self._stop_header_timer()
+        self._header_timer.stop()
         self.flow.resume_reading()
         transport.write_eof()
         self._keep_lingering()
 
     def _keep_lingering(self) -> None:
-        self._stop_linger_timer()
         seconds = min(LINGER_TIMEOUT, self._linger_end - self.loop.time())
-        self._linger_timer = self.loop.call_later(max(0.0, seconds), self.transport.abort)
+        self._linger_timer.start(max(0.0, seconds), self.transport.abort)
 
     def pause_writing(self) -> None:
         super().pause_writing()
         self._start_write_timer()
 
     def resume_writing(self) -> None:
-        self._stop_write_timer()
+        self._write_timer.stop()
         super().resume_writing()
 
     def timeout_keep_alive_handler(self) -> None:
@@ -229,36 +253,21 @@ class TimeoutH11Protocol(H11Protocol):
         self._start_write_timer()
 
     def _start_header_timer(self) -> None:
-        if self._header_timer is None:
-            self._header_timer = self.loop.call_later(HEADER_TIMEOUT, self._close)
+        if not self._header_timer.is_running:
+            self._header_timer.start(HEADER_TIMEOUT, self._close)
 
     def _close(self) -> None:
         self.transport.close()
         self._start_write_timer()
 
-    def _stop_header_timer(self) -> None:
-        if self._header_timer is not None:
-            self._header_timer.cancel()
-            self._header_timer = None
-
     def _start_write_timer(self) -> None:
-        self._stop_write_timer()
+        self._write_timer.stop()
         unsent = self.transport.get_write_buffer_size()
         if unsent:
-            self._write_timer = self.loop.call_later(WRITE_TIMEOUT, self._check_progress, unsent)
+            self._write_timer.start(WRITE_TIMEOUT, self._check_progress, unsent)
 
     def _check_progress(self, unsent_before: int) -> None:
         if self.transport.get_write_buffer_size() > max(0, unsent_before - MIN_WRITE_BYTES):
             self.transport.abort()
         else:
             self._start_write_timer()
-
-    def _stop_write_timer(self) -> None:
-        if self._write_timer is not None:
-            self._write_timer.cancel()
-            self._write_timer = None
-
-    def _stop_linger_timer(self) -> None:
-        if self._linger_timer is not None:
-            self._linger_timer.cancel()
-            self._linger_timer = None
