@@ -62,13 +62,10 @@ def build(
     return BuildReport(added, existing, tuple(skipped), read, warnings)
 
 
-def find_images(root: Path, shard: Shard | None = None, exclude: Sequence[str] = ()) -> list[ImageSource]:
-    """The images of a folder with their labels, in the order of their paths; with a shard, only its own.
-
-    Raises DatasetError if there are none at all.
-    """
-    listing = list_folder(root, shard, exclude)
-    if not listing.entries and shard is None:
+def find_images(root: Path) -> list[ImageSource]:
+    """The images of a folder with their labels, in the order of their paths. Raises DatasetError if there are none."""
+    listing = list_folder(root, None, ())
+    if not listing.entries:
         raise DatasetError(f"there is no image in the folder {listing.root}")
     return to_sources(listing)
 

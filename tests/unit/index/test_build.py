@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from index.build import BuildReport, build, find_images
-from index.reading import ImageSource
+from index.reading import ImageSource, to_sources
 from index.store import FolderIndex
 from index.sync import sync
 from model.artifacts.artifact import Artifact
@@ -22,11 +22,11 @@ from model.runtime import OnnxModel
 LIST_A_SHARD = """
 import sys, tracemalloc
 from pathlib import Path
-from index.build import find_images
+from index.build import list_folder
 from index.shards import Shard
 
 tracemalloc.start()
-print(len(find_images(Path(sys.argv[1]), Shard(1, 1000))), tracemalloc.get_traced_memory()[1])
+print(len(list_folder(Path(sys.argv[1]), Shard(1, 1000), ()).entries), tracemalloc.get_traced_memory()[1])
 """
 
 
@@ -54,7 +54,7 @@ def test_a_name_that_is_not_utf8_is_indexed_without_its_path(
     folder.mkdir()
     shutil.copy(next(images.glob("*/*.jpg")), folder / os.fsdecode(b"b\xff.jpg"))
     index = FolderIndex.create(tmp_path / "i", artifact)
-    assert build(index, model, find_images(tmp_path, exclude=["i"])) == BuildReport(1, 0)
+    assert build(index, model, to_sources(read_folder(tmp_path, ["i"]))) == BuildReport(1, 0)
     assert (index.entry(1).label, index.entry(1).source) == ("café", None)
     again = sync(index, model, read_folder(tmp_path, ["i"]), prune=True)
     assert (again.unchanged, again.copies, again.changes) == (1, 0, ())

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from index.backends import IndexUri
-from index.build import build, find_images
+from index.build import build, find_images, list_folder
 from index.feature_space import RowDType
 from index.folder import lock_for_writing
 from index.merge import MergeReport
 from index.merge import merge as merge_indexes
+from index.reading import to_sources
 from index.search import Query
 from index.shards import Shard
 from index.store import FolderIndex
@@ -46,7 +47,7 @@ def test_a_merged_index_equals_one_that_was_built_at_once(
 ) -> None:
     def build_index(name: str, shard: Shard | None) -> Path:
         index = FolderIndex.create(tmp_path / name, artifact, dtype=dtype)
-        build(index, model, find_images(data, shard))
+        build(index, model, to_sources(list_folder(data, shard, ())))
         index.close()
         return index.path
 
@@ -142,6 +143,6 @@ def test_a_damaged_thumbnail_is_rejected(artifact: Artifact, tmp_path: Path) -> 
 def test_a_shard_without_images(data: Path, artifact: Artifact, model: OnnxModel, tmp_path: Path) -> None:
     make_index(tmp_path / "a", artifact, make_entry(1))
     empty = FolderIndex.create(tmp_path / "empty", artifact)
-    build(empty, model, find_images(data, Shard(1, 999_999_999)))
+    build(empty, model, to_sources(list_folder(data, Shard(1, 999_999_999), ())))
     empty.close()
     assert merge(tmp_path / "into", [tmp_path / "empty", tmp_path / "a"]) == MergeReport(1, 1, 0)
