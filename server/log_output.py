@@ -58,11 +58,11 @@ def make_formatter(form: Literal["text", "json"]) -> logging.Formatter:
 class QueuedHandler(logging.Handler):
     """Writes records to a file descriptor, in a thread."""
 
-    def __init__(self, fd: int, max_lines: int = MAX_LINES) -> None:
+    def __init__(self, fd: int) -> None:
         super().__init__()
         self.fd, self.num_dropped = fd, 0
         self._reported = 0
-        self._lines: queue.Queue[str] = queue.Queue(max_lines)
+        self._lines: queue.Queue[str] = queue.Queue(MAX_LINES)
         threading.Thread(target=self._write_lines, name="log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:

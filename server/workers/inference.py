@@ -24,6 +24,8 @@ MAX_BATCH_CROPS = {"cpu": MAX_CROPS, "cuda": 320}
 """On a CPU, ten crops of two images: the weights of the fully connected layers are read once for both."""
 STALL_TIMEOUT = 60.0
 """Seconds after which a batch that hasn't ended counts as stuck."""
+MEASURED_BATCHES = 9
+"""The last ones, whose median is the speed of the network."""
 
 Pixels = NDArray[np.uint8]
 
@@ -59,8 +61,8 @@ class InferenceJob(Job[InferenceResult]):
 class Throughput:
     """Speed of the network: the median of the last batches, so that a moment of standstill doesn't count."""
 
-    def __init__(self, num_batches: int = 9) -> None:
-        self._speeds: deque[float] = deque(maxlen=num_batches)
+    def __init__(self) -> None:
+        self._speeds: deque[float] = deque(maxlen=MEASURED_BATCHES)
 
     def record(self, crops: int, seconds: float) -> None:
         """Count a batch."""
@@ -80,15 +82,8 @@ class Throughput:
 class InferenceWorker(BatchWorker[InferenceJob]):
     """Runs one network in one thread. `observe_batch`: called with the number of crops of each batch."""
 
-    def __init__(
-        self,
-        model: OnnxModel,
-        max_queued_crops: int,
-        observe_batch: Callable[[int], None] = lambda crops: None,
-        stall_timeout: float = STALL_TIMEOUT,
-    ) -> None:
+    def __init__(self, model: OnnxModel, max_queued_crops: int, observe_batch: Callable[[int], None]) -> None:
         self.model, self.max_queued_crops, self.observe_batch = model, max_queued_crops, observe_batch
-        self.stall_timeout = stall_timeout
         self.max_batch_crops = MAX_BATCH_CROPS.get(model.device, 10)
         self.throughput = Throughput()
         super().__init__("inference")
@@ -96,7 +91,7 @@ class InferenceWorker(BatchWorker[InferenceJob]):
     @property
     def is_alive(self) -> bool:
         """Whether the thread runs and isn't stuck in one batch."""
-        return super().is_alive and self.busy_seconds < self.stall_timeout
+        return super().is_alive and self.busy_seconds < STALL_TIMEOUT
 
     @property
     def queued_crops(self) -> int:

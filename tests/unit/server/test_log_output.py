@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from server import log_output
 from server.log_output import QueuedHandler, make_formatter
 from tests.helpers.polling import wait_until
 
@@ -17,9 +18,10 @@ def record(message: str) -> logging.LogRecord:
     return logging.LogRecord("a", logging.INFO, __file__, 1, message, None, None)
 
 
-def test_a_pipe_that_nobody_reads() -> None:
+def test_a_pipe_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_output, "MAX_LINES", 100)
     read_end, write_end = os.pipe()
-    handler = QueuedHandler(write_end, max_lines=100)
+    handler = QueuedHandler(write_end)
     handler.setFormatter(make_formatter("text"))
     begun = time.monotonic()
     for _ in range(1000):

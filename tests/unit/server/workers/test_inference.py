@@ -20,7 +20,8 @@ from server.app import create_app
 from server.exceptions import DeadlineExceededError, InferenceError, OverloadedError
 from server.service import Service
 from server.settings import Settings
-from server.workers.inference import InferenceJob, InferenceResult, InferenceWorker
+from server.workers import inference as inference_module
+from server.workers.inference import MEASURED_BATCHES, InferenceJob, InferenceResult, InferenceWorker
 from tests.helpers.polling import wait_until
 
 POISON = 77
@@ -54,7 +55,7 @@ def gate(model: OnnxModel) -> Gate:
 
 @pytest.fixture
 def inference(gate: Gate) -> Iterator[InferenceWorker]:
-    inference = InferenceWorker(gate, max_queued_crops=24)  # type: ignore[arg-type]
+    inference = InferenceWorker(gate, 24, lambda crops: None)  # type: ignore[arg-type]
     yield inference
     gate.open.set()
     inference.close()
@@ -70,7 +71,7 @@ def _note(order: list[str], name: str, future: Future[InferenceResult]) -> None:
 
 def slow_down(inference: InferenceWorker) -> None:
     """As if the last batches had run at 10 crops per second."""
-    for _ in range(9):
+    for _ in range(MEASURED_BATCHES):
         inference.throughput.record(10, 1.0)
 
 
@@ -148,7 +149,7 @@ def test_what_waits_is_bounded(inference: InferenceWorker, gate: Gate) -> None:
 
 
 def test_closing_finishes_what_waits(gate: Gate) -> None:
-    inference = InferenceWorker(gate, max_queued_crops=20)  # type: ignore[arg-type]
+    inference = InferenceWorker(gate, 20, lambda crops: None)  # type: ignore[arg-type]
     futures = [inference.submit(job()) for _ in range(3)]
     gate.open.set()
     inference.close()
@@ -176,13 +177,13 @@ def test_the_death_of_the_thread_turns_liveness_red(artifact: Artifact) -> None:
             inference.submit(job())
 
 
-def test_a_stuck_network_turns_liveness_red(gate: Gate) -> None:
-    inference = InferenceWorker(gate, max_queued_crops=20, stall_timeout=0.01)  # type: ignore[arg-type]
+def test_a_stuck_network_turns_liveness_red(
+    inference: InferenceWorker, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference_module, "STALL_TIMEOUT", 0.01)
     assert inference.is_alive
     occupied(inference, gate)
     wait_until(lambda: not inference.is_alive)
-    gate.open.set()
-    inference.close()
 
 
 def test_a_job_that_would_be_late_is_not_begun_while_others_wait(inference: InferenceWorker, gate: Gate) -> None:
