@@ -34,7 +34,7 @@ def read_images(data: Path, exclude: Sequence[str] = (), keep: Callable[[Path], 
     `exclude`: patterns of files and folders to leave out. `keep`: whether a file is listed at all; the others aren't
     kept in memory, as a shard of a large data set needs. Raises DatasetError.
     """
-    if is_table(data) and not data.is_dir():
+    if is_table(data):
         return read_table(data, exclude)
     check_folder(data)
     return read_folder(data, exclude, keep)
@@ -159,7 +159,7 @@ def _walk_notes(root: Path, walked: WalkResult, layout: Layout) -> list[str]:
     if lost:
         more = f" and {len(lost) - MAX_LOST_SHOWN:,} more" if len(lost) > MAX_LOST_SHOWN else ""
         notes.append(f"not read, though it may be a class or a split: {', '.join(lost[:MAX_LOST_SHOWN])}{more}")
-    if tables := [path for path in walked.files if "/" not in path and is_table(Path(path))]:
+    if tables := [path for path in walked.files if "/" not in path and is_table(root / path)]:
         shown = ", ".join(map(show_path, tables[:MAX_LOST_SHOWN]))
         notes.append(f"tables that weren't read: {shown}; to take labels from one, name it as data")
     return notes + [f"--exclude {pattern} matched nothing" for pattern in walked.unused_patterns]

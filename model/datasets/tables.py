@@ -51,8 +51,8 @@ MAX_SHOWN = 200
 
 
 def is_table(path: Path) -> bool:
-    """Whether a path is a table's: its suffix, in any case."""
-    return path.suffix.lower() in TABLE_SUFFIXES
+    """Whether a path is a table's: its suffix, in any case, and it is no folder."""
+    return path.suffix.lower() in TABLE_SUFFIXES and not path.is_dir()
 
 
 def read_table(path: Path, exclude: Sequence[str] = ()) -> Listing:

@@ -32,7 +32,7 @@ def load_dataset(
     path = Path(source)
     if source in NAMED_DATASETS:
         dataset = load_named(source, archive)
-    elif is_table(path) and not path.is_dir():
+    elif is_table(path):
         return load_table(path, seed, exclude, split)
     else:
         check_folder(path)

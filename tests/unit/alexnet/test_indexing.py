@@ -71,6 +71,16 @@ def test_an_index_is_built_and_follows_its_folder(
     assert "stripes  " + str(photos / "stripes" / "moved.jpg") in listed
 
 
+def test_a_folder_may_be_named_as_a_table_is(
+    photos: Path, artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    photos.rename("photos.csv")
+    options = ["--artifact", artifact.path, "--index", "i"]
+    assert "index i: 8 images (8 added" in invoke("index", "add", "--data", "photos.csv", *options)
+    assert "index i: 8 unchanged, 0 copies, 0 added" in invoke("index", "sync", "photos.csv", *options)
+
+
 def test_an_index_follows_a_table(
     photos: Path, artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
