@@ -1,1 +1,1 @@
-"""Everything that produces an artifact: data sets, cache, recipe, loop, compaction."""
+"""Everything that produces an artifact: data sets, cache, recipe, loop, publishing."""

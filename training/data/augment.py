@@ -43,7 +43,7 @@ class Augmentation:
     """The random draws of a recipe, for images with a given RGB covariance.
 
     `color_axes` (3, 3): column i is p_i times the eigenvalue lambda_i, for pixels of 0..1 and scaled back to 0..255, or
-    times its square root (see `training.config.Recipe`). `rotate`: also rotate crops by quarter turns, for images
+    times its square root (see `training.recipes.Recipe`). `rotate`: also rotate crops by quarter turns, for images
     without a natural orientation.
     """
 
