@@ -24,8 +24,8 @@ from index.catalog_schema import (
 from index.entries import (
     Entry,
     EntryReader,
+    FoundImage,
     NewEntry,
-    StoredId,
     damaged_image_error,
     raise_for_used_keys,
     unknown_image_error,
@@ -44,10 +44,10 @@ class Catalog(CatalogFile, EntryReader):
         with self.transaction() as database:
             _store_metadata(database, metadata)
 
-    def find(self, sha256s: Sequence[str]) -> dict[str, StoredId]:
+    def find(self, sha256s: Sequence[str]) -> dict[str, FoundImage]:
         """The images with these checksums that the index holds, removed ones included, by checksum."""
         rows = self.query_in("SELECT sha256, id, removed FROM images WHERE sha256", sha256s)
-        return {sha256: StoredId(image_id, bool(removed)) for sha256, image_id, removed in rows}
+        return {sha256: FoundImage(image_id, bool(removed)) for sha256, image_id, removed in rows}
 
     def check_new_keys(self, keys: Sequence[str]) -> None:
         """Raise InvalidRequestError if an image has one of the keys already, or two new ones share a key."""

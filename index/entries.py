@@ -153,8 +153,8 @@ class StoredSource(NamedTuple):
 
 
 @dataclass(frozen=True)
-class StoredId:
-    """Id of an image that an index holds, and whether it is removed."""
+class FoundImage:
+    """An image that was looked up by the checksum of its bytes: its id, and whether it is removed."""
 
     id: int
     removed: bool

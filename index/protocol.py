@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.bulk_change import BulkChange, BulkResult, Selection
-from index.entries import AddResult, Entry, NewEntry, StoredId
+from index.entries import AddResult, Entry, FoundImage, NewEntry
 from index.feature_space import FeatureSpace
 from index.file_records import FileRecords
 from index.search import NearestIds, Neighbor, Query
@@ -26,7 +26,7 @@ from model.images.contract import ImageContract
 class CatalogReader(Protocol):
     """Which images an index holds; see `index.catalog.Catalog`."""
 
-    def find(self, sha256s: Sequence[str]) -> dict[str, StoredId]: ...
+    def find(self, sha256s: Sequence[str]) -> dict[str, FoundImage]: ...
     def page(self, after: int, limit: int, label: str | None = None) -> list[Entry]: ...
     def iter_entries(self, label: str | None = None) -> Iterator[Entry]: ...
     def lookup(self, ids: Sequence[int]) -> list[Entry]: ...

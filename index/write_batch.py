@@ -15,14 +15,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from index.entries import AddResult, AddStatus, NewEntry, StoredId
+from index.entries import AddResult, AddStatus, FoundImage, NewEntry
 from model.exceptions import IndexUnavailableError, InvalidRequestError
 
 
 class StoredImages(Protocol):
     """What a batch needs of a catalog; see `index.catalog.Catalog`."""
 
-    def find(self, sha256s: Sequence[str]) -> dict[str, StoredId]: ...
+    def find(self, sha256s: Sequence[str]) -> dict[str, FoundImage]: ...
     def check_new_keys(self, keys: Sequence[str]) -> None: ...
 
 
@@ -52,7 +52,7 @@ class WriteBatch:
     def __init__(self, catalog: StoredImages) -> None:
         self._catalog = catalog
         self._accepted: list[PendingAdd] = []
-        self._stored: dict[str, StoredId] = {}
+        self._stored: dict[str, FoundImage] = {}
         self.new: dict[str, tuple[NewEntry, NDArray[np.float32]]] = {}
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from index.bulk_change import ImageState, Selection
-from index.entries import PAGE_SIZE, Entry, EntryReader, NewEntry, StoredId, raise_for_used_keys, unknown_image_error
+from index.entries import PAGE_SIZE, Entry, EntryReader, FoundImage, NewEntry, raise_for_used_keys, unknown_image_error
 from index.milvus.collection import DETAILS, quote, to_entry, to_new_entry
 
 if TYPE_CHECKING:
@@ -22,13 +22,13 @@ class MilvusCatalog(EntryReader):
     def __init__(self, client: MilvusClient, collection: str) -> None:
         self._client, self._collection = client, collection
 
-    def find(self, sha256s: Sequence[str]) -> dict[str, StoredId]:
+    def find(self, sha256s: Sequence[str]) -> dict[str, FoundImage]:
         """The images with these checksums that the collection holds, removed ones included, by checksum."""
-        stored: dict[str, StoredId] = {}
+        stored: dict[str, FoundImage] = {}
         for start in range(0, len(sha256s), PAGE_SIZE):
             condition = f"sha256 in {quote(list(sha256s[start : start + PAGE_SIZE]))}"
             for row in self.query(condition, ["id", "sha256", "removed"]):
-                stored[row["sha256"]] = StoredId(int(row["id"]), bool(row["removed"]))
+                stored[row["sha256"]] = FoundImage(int(row["id"]), bool(row["removed"]))
         return stored
 
     def select(self, selection: Selection) -> list[ImageState]:

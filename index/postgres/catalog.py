@@ -11,8 +11,8 @@ from index.bulk_change import ImageState, Selection
 from index.entries import (
     Entry,
     EntryReader,
+    FoundImage,
     NewEntry,
-    StoredId,
     damaged_image_error,
     raise_for_used_keys,
     unknown_image_error,
@@ -29,12 +29,12 @@ class PostgresCatalog(EntryReader):
     def __init__(self, database: Database, cursor: Cursor | None = None) -> None:
         self._database, self._cursor = database, cursor
 
-    def find(self, sha256s: Sequence[str]) -> dict[str, StoredId]:
+    def find(self, sha256s: Sequence[str]) -> dict[str, FoundImage]:
         """The images with these checksums that the index holds, removed ones included, by checksum."""
         rows = self._query(
             "SELECT sha256, id, removed FROM images WHERE sha256 = ANY(%s)", [list(map(bytes.fromhex, sha256s))]
         )
-        return {sha256.hex(): StoredId(image_id, removed) for sha256, image_id, removed in rows}
+        return {sha256.hex(): FoundImage(image_id, removed) for sha256, image_id, removed in rows}
 
     def select(self, selection: Selection) -> list[ImageState]:
         """The images of a selection, by id, removed ones included."""
