@@ -12,7 +12,7 @@ from typing import Any
 from index.backends import IndexUri, open_or_create, open_readonly, open_writable
 from index.build import BuildReport, build, list_folder
 from index.entries import FileState
-from index.feature_space import parse_dtype
+from index.feature_space import RowDType
 from index.protocol import Index, SupportsSync, require_sync
 from index.reading import to_sources
 from index.shards import Shard
@@ -44,7 +44,7 @@ class IndexingOptions:
 
     archive: Path | None = None
     device: str = "auto"
-    dtype: str = "float32"
+    dtype: RowDType = "float32"
     shard: Shard | None = None
     exclude: tuple[str, ...] = ()
     list_skipped: Path | None = None
@@ -118,7 +118,7 @@ def index_dataset(
     """
     options = options or IndexingOptions()
     listing = list_images(data, options.archive, options.shard, options.exclude)
-    with closing(open_or_create(index, artifact, parse_dtype(options.dtype))) as store:
+    with closing(open_or_create(index, artifact, options.dtype)) as store:
         model = OnnxModel(artifact.network, options.device)
         try:
             report = build(store, model, to_sources(listing), options.limits)

@@ -10,7 +10,7 @@ import numpy as np
 from alexnet.image_files import read_batches
 from index.backends import IndexUri, open_readonly
 from index.protocol import require_codes
-from index.search import SEARCHERS, Neighbor, Query, parse_search_mode
+from index.search import SEARCHERS, Neighbor, Query, SearchMode
 from model.artifacts.artifact import Artifact
 from model.datasets.listing import Skipped
 from model.encoder import Encoder
@@ -24,16 +24,15 @@ def find_similar(
     index: IndexUri,
     k: int,
     label: str | None,
-    search: str,
+    mode: SearchMode,
     device: str,
     limits: ImageLimits = DEFAULT_LIMITS,
 ) -> Iterator[tuple[str, list[Neighbor] | Skipped]]:
     """For each image its k nearest neighbors in the index, or why it can't be read; in the order of `names`.
 
-    `names`: paths, or `-` for standard input. `label`: search only images with this label. `search`: `exact`, or
-    another search mode if the index has codes. Raises InvalidRequestError, IndexStoreError, DeviceError.
+    `names`: paths, or `-` for standard input. `label`: search only images with this label. `mode`: others than
+    `exact` need codes in the index. Raises InvalidRequestError, IndexStoreError, DeviceError.
     """
-    mode = parse_search_mode(search)
     with closing(open_readonly(index)) as store:
         store.check_compatible(artifact)
         if SEARCHERS[mode].needs_codes:
