@@ -9,7 +9,7 @@ import re
 logger = logging.getLogger(__name__)
 
 ROUTINE_PATHS = re.compile(
-    r"/|/favicon\.ico|/(page|docs|redoc)(/.*)?|/openapi\.json|/images/[0-9]+/thumbnail|/live|/ready|/metrics"
+    r"/|/favicon\.ico|/(page|docs)(/.*)?|/openapi\.json|/images/[0-9]+/thumbnail|/live|/ready|/metrics"
     r"|/v2/health/(live|ready)"
 )
 """Files of the web page and of the API's reference, thumbnails, health checks: each person or machine asks for many."""

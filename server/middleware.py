@@ -34,6 +34,7 @@ SECURITY_HEADERS = (
 )
 
 HEALTH = ("/live", "/ready")
+HeaderList = list[tuple[bytes, bytes]]
 
 
 class RequestIdMiddleware:
@@ -55,7 +56,8 @@ class RequestIdMiddleware:
         trace = TRACEPARENT.fullmatch(headers.get("traceparent", ""))
         scope["request_id"] = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         scope["trace_id"] = trace.group(1) if trace else ""
-        await self.app(scope, receive, _with_headers(send, [(b"x-request-id", scope["request_id"].encode())]))
+        own = [(b"x-request-id", scope["request_id"].encode())]
+        await self.app(scope, receive, _with_headers(send, lambda: own))
 
 
 class SecurityHeadersMiddleware:
@@ -66,16 +68,13 @@ class SecurityHeadersMiddleware:
         self.resource_policy = b"cross-origin" if allow_embedding else b"same-origin"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                own = [*_security_headers(scope), (b"cross-origin-resource-policy", self.resource_policy)]
-                message["headers"] = [*message["headers"], *own]
-            await send(message)
+        def headers() -> HeaderList:
+            return [*_security_headers(scope), (b"cross-origin-resource-policy", self.resource_policy)]
 
-        await self.app(scope, receive, send_with_headers)
+        await self.app(scope, receive, _with_headers(send, headers))
 
 
-def _security_headers(scope: Scope) -> list[tuple[bytes, bytes]]:
+def _security_headers(scope: Scope) -> HeaderList:
     path, headers = route_path(scope), list(SECURITY_HEADERS)
     policy = API_REFERENCE_POLICY if path == "/docs" else CONTENT_SECURITY_POLICY
     base = b"'self'" if path == "/" and scope.get("root_path") else b"'none'"
@@ -194,15 +193,14 @@ class AccessLogMiddleware:
         method = scope["method"]
         status = CLIENT_CLOSED_REQUEST  # until a response begins
 
-        async def send_with_timing(message: Message) -> None:
+        async def send_noting_status(message: Message) -> None:
             nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                message["headers"] = [*message["headers"], (b"server-timing", timings.header())]
+            status = message.get("status", status)
             await send(message)
 
         try:
-            await self.app(scope, receive, send_with_timing)
+            timed = _with_headers(send_noting_status, lambda: [(b"server-timing", timings.header())])
+            await self.app(scope, receive, timed)
         finally:
             code = scope.get("error_code", "")
             self.metrics.observe_request(getattr(scope.get("route"), "path", "other"), status, code, timings)
@@ -212,10 +210,12 @@ class AccessLogMiddleware:
             )  # fmt: skip
 
 
-def _with_headers(send: Send, headers: list[tuple[bytes, bytes]]) -> Send:
+def _with_headers(send: Send, headers: Callable[[], HeaderList]) -> Send:
+    """`headers`: asked for when the response begins, as they may depend on what became of the request."""
+
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message["headers"], *headers]
+            message["headers"] = [*message["headers"], *headers()]
         await send(message)
 
     return send_with_headers
