@@ -114,8 +114,7 @@ class MilvusIndex(BaseIndex):
         changes: dict[str, Any] = {} if change.removed is None else {"removed": change.removed}
         if change.relabel:
             changes["label"] = change.label or ""
-        for start in range(0, len(result.changed), MAX_ROWS_AT_ONCE):
-            self._upsert(result.changed[start : start + MAX_ROWS_AT_ONCE], changes)
+        self._upsert(result.changed, changes)
         return result
 
     def search_ids(self, queries: Sequence[Query]) -> list[NearestIds]:
@@ -186,9 +185,10 @@ class MilvusIndex(BaseIndex):
         return bool(self.catalog.query(f"id == {int(image_id)}", ["id"]))
 
     def _upsert(self, ids: Sequence[int], changes: Mapping[str, Any]) -> None:
-        """Change fields of some images; Milvus replaces rows as a whole."""
-        if ids:
-            rows = self.catalog.query(f"id in {sorted(map(int, ids))}", list(FIELDS))
+        """Change fields of images, part by part; Milvus replaces rows as a whole."""
+        for start in range(0, len(ids), MAX_ROWS_AT_ONCE):
+            part = sorted(map(int, ids[start : start + MAX_ROWS_AT_ONCE]))
+            rows = self.catalog.query(f"id in {part}", list(FIELDS))
             self._client.upsert(
                 self._collection, [{name: row[name] for name in FIELDS} | dict(changes) for row in rows]
             )
