@@ -77,9 +77,9 @@ async def run_closed_loop(url: str, images: Sequence[bytes], seconds: float) -> 
     return samples
 
 
-async def run_open_loop(url: str, images: Sequence[bytes], rate: float, seconds: float, seed: int = 1) -> list[Sample]:
+async def run_open_loop(url: str, images: Sequence[bytes], rate: float, seconds: float) -> list[Sample]:
     """Samples of `rate` requests per second on average, for `seconds`, each with the header X-Request-Timeout."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(1)
     times = np.cumsum(generator.exponential(1 / rate, int(2 * rate * seconds) + 10))
     order = generator.integers(len(images), size=len(times))
     headers = {"X-Request-Timeout": f"{DEADLINE:g}"}

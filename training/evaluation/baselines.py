@@ -68,7 +68,7 @@ def measure_hog(dataset: Dataset, cache: ImageCache, seed: int) -> Baseline:
     rows = {name: np.sort(generator.permutation(cache.rows(dataset, name))[:limit]) for name, limit in limits.items()}
     features = {name: _hog(cache, part) for name, part in rows.items()}
     probe = fit_linear_probe(
-        features["train"].copy(),
+        features["train"],
         labels[rows["train"]],
         features["validation"][:, None],
         labels[rows["validation"]],

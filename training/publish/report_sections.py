@@ -202,7 +202,7 @@ def _baseline_section(summary: Summary) -> str:
     network = summary.measured
     low, high = summary.interval
     first = (
-        f"this network, {network.crops} crop{'s' if network.crops > 1 else ''}",
+        f"this network, {count_of(network.crops, 'crop')}",
         f"{100 * (1 - network.top1_error):.1f} % ({format_interval((low, high))})",
         f"{summary.artifact.manifest.training['images']['train']:,}",
         f"{network.num_images:,}",
