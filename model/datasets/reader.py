@@ -28,16 +28,12 @@ LOST_FOLDERS: dict[SkipReason, str] = {
 MAX_LOST_SHOWN = 5
 
 
-def read_images(data: Path, exclude: Sequence[str] = (), keep: Callable[[Path], bool] | None = None) -> Listing:
-    """The images of a folder or a table.
-
-    `exclude`: patterns of files and folders to leave out. `keep`: whether a file is listed at all; the others aren't
-    kept in memory, as a shard of a large data set needs. Raises DatasetError.
-    """
+def read_images(data: Path, exclude: Sequence[str] = ()) -> Listing:
+    """The images of a folder or a table. `exclude`: patterns of files and folders to leave out. Raises DatasetError."""
     if is_table(data):
         return read_table(data, exclude)
     check_folder(data)
-    return read_folder(data, exclude, keep)
+    return read_folder(data, exclude)
 
 
 def check_folder(data: Path) -> None:
@@ -56,7 +52,10 @@ def check_folder(data: Path) -> None:
 
 
 def read_folder(root: Path, exclude: Sequence[str] = (), keep: Callable[[Path], bool] | None = None) -> Listing:
-    """The images of a folder, in one of the layouts of `model.datasets.layout`. Raises DatasetError."""
+    """The images of a folder, in one of the layouts of `model.datasets.layout`. Raises DatasetError.
+
+    `keep`: whether a file is listed at all; the others aren't kept in memory, as a shard of a large data set needs.
+    """
     walked = walk(root, exclude, keep)
     tree = build_tree(walked.folders)
     layout = decide_layout(root, tree)
