@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from model.network.spec import LRN, Activation, Conv, Layer, Linear, MaxPool, Ne
 from model.pretrained.specs import Array, PretrainedFile
 from model.requirements import install_extra
 
-INPUT_SIZE = 227
+INPUT_SIZE: Final = 227
 """Pixels per side of a crop in Caffe: 55 x 55 positions of conv1 without padding."""
 CHANNEL_MEANS = (122.679, 116.669, 104.007)
 """RGB of the mean image that Caffe distributes with its ImageNet networks (`ilsvrc_2012_mean.npy`)."""

@@ -112,7 +112,7 @@ def read_file(pretrained: PretrainedSpec, file: Path, mean: Path | None = None) 
     except ModuleNotFoundError as error:
         extra = install_extra("train" if error.name == "torch" else "pull")
         raise ArtifactError(f"{error.name} is needed to read {file}: {extra}") from error
-    config = replace(pretrained.network, input_size=contents.input_size)  # type: ignore[arg-type]
+    config = replace(pretrained.network, input_size=contents.input_size)
     return build_spec(config), contents
 
 
@@ -142,7 +142,7 @@ def _import(
     file: Path,
     checksum: str,
     release: RemoteFile | None,
-    mean: Path | None = None,
+    mean: Path | None,
 ) -> Artifact:
     spec, contents = read_file(pretrained, file, mean)
 

@@ -76,7 +76,7 @@ class PretrainedFile(NamedTuple):
     """
 
     weights: Mapping[str, Array]
-    input_size: int
+    input_size: Literal[224, 227]
     run: Callable[[Array], tuple[Array, Array]]
     mean: Array | None = None
     mean_name: str = ""
