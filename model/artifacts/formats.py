@@ -16,7 +16,7 @@ from safetensors.numpy import save_file
 
 from model.artifacts.artifact import MANIFEST, NETWORK, Artifact
 from model.artifacts.unpublished import unpublished_folder
-from model.artifacts.weights import read_folded_weights, read_weights
+from model.artifacts.weights import read_mean, read_weights
 from model.exceptions import ArtifactError
 from model.images.contract import IMAGE_SIZE
 from model.images.crops import CENTER_CROP, TEN_CROP
@@ -64,8 +64,7 @@ def _write_safetensors(artifact: Artifact, target: Path) -> None:
     """The state dict of `model.network.torch_module.AlexNet` in float32, and `mean`, the (256, 256, 3) image to
     subtract first. The network's options, temperature, labels and license are in the header."""
     spec, weights = read_weights(artifact)
-    _, mean = read_folded_weights(artifact)
-    tensors = {name: np.ascontiguousarray(values) for name, values in weights.items()} | {"mean": mean.copy()}
+    tensors = {name: np.ascontiguousarray(values) for name, values in weights.items()} | {"mean": read_mean(artifact)}
     header = {
         "network": json.dumps(asdict(spec.config)),
         "temperature": str(read_temperature(artifact.path / NETWORK)),

@@ -60,7 +60,8 @@ def publish(
             folder.chmod(home.stat().st_mode & 0o777)  # as the umask wants it: the temporary one is the user's alone
             with exclusive_lock(home / LOCK, f"publishing {name}"):  # two may not take the same version
                 versions = [int(path.name) for path in home.iterdir() if path.name.isdecimal()]
-                version = version or max((1 + number for number in versions), default=first_version(name))
+                if version is None:
+                    version = max((1 + number for number in versions), default=first_version(name))
                 manifest = manifest.model_copy(update={"name": name, "version": version, "files": files})
                 (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n", "utf-8")
                 fsync(folder / MANIFEST)
