@@ -11,8 +11,8 @@ from typer.main import get_command
 
 from alexnet.cli.command_groups import LazyCommand, LazyGroup, new_app
 from alexnet.cli.errors import run
+from alexnet.installation import DISTRIBUTION
 
-DISTRIBUTION = "alexnet-server"
 START, MODELS, INDEX = "Start", "Models", "Index"
 
 
