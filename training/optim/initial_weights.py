@@ -121,9 +121,9 @@ class InitialState:
             state["lr_multipliers"],
             origin=state["origin"],
             mean=mean,
-            origin_license=state.get("origin_license", ""),
-            origin_dataset=state.get("origin_dataset", ""),
-            origin_split=state.get("origin_split", ""),
+            origin_license=state["origin_license"],
+            origin_dataset=state["origin_dataset"],
+            origin_split=state["origin_split"],
         )
 
 
