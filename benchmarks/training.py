@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from benchmarks.baselines.torch_alexnet import TorchAlexNet
 from benchmarks.data_loading import create_engine, create_images, measure_loading
 from benchmarks.results import RESULTS, OutputOption, format_table, write_result
-from benchmarks.timing import GFLOP_PER_CROP, measure_matrix_tflops, median_ratio, time_call
+from benchmarks.timing import GFLOP_PER_IMAGE, measure_matrix_tflops, median_ratio, time_call
 from model.lrn.functional import local_response_norm
 from model.network.initialization import initialize
 from model.network.registry import build_spec
@@ -43,8 +43,6 @@ from training.optim.dropout import dropout_masks
 from training.optim.sgd import MomentumSGD, scheduled_learning_rates
 from training.recipes import RECIPES
 
-GFLOP_PER_IMAGE = 3 * GFLOP_PER_CROP
-"""Of a step: the backward pass takes twice as many operations as the forward pass."""
 FROZEN = ("conv1", "conv2", "conv3", "conv4", "conv5")
 PRECISIONS: tuple[TrainingPrecision, ...] = ("float32", "bfloat16")
 COMPARISONS = (

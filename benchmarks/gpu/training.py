@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -15,23 +15,22 @@ import torch
 from benchmarks.data_loading import SyntheticImages, create_engine, create_images, measure_loading, train_steps
 from benchmarks.gpu.peaks import measure_peak_tflops, tf32
 from benchmarks.gpu.rows import PartOptions, RowWriter
-from benchmarks.timing import GFLOP_PER_CROP
+from benchmarks.timing import GFLOP_PER_IMAGE
 from model.runtime import available_cpus
 from training.config import DeviceCache, NetworkOptions, TrainingPrecision
 from training.loop.distributed import DistributedContext
 from training.loop.runtime import disable_malloc_trim
 
-GFLOP_PER_IMAGE = 3 * GFLOP_PER_CROP
-"""Of a step: the backward pass takes twice as many operations as the forward pass."""
-MAX_LOSS_DIFFERENCES = {"float32": 0.01, "TF32": 0.02, "bfloat16": 0.05}
+StepPrecision = Literal["float32", "TF32", "bfloat16"]
+MAX_LOSS_DIFFERENCES: dict[StepPrecision, float] = {"float32": 0.01, "TF32": 0.02, "bfloat16": 0.05}
 """Mean absolute difference of a step's loss from the CPU's in float32; the losses fall from 2.3 to nearly nothing."""
 NUM_CLASSES = 10
 
 
 class Setting(NamedTuple):
-    """How a step computes. `precision`: float32, TF32 or bfloat16. `device_cache`: `auto` keeps images on a GPU."""
+    """How a step computes. `device_cache`: `auto` keeps images on a GPU."""
 
-    precision: str
+    precision: StepPrecision
     batch_size: int
     is_compiled: bool = False
     recipe: str = "paper"
@@ -67,13 +66,13 @@ def compiled_settings(options: PartOptions) -> Iterator[Setting]:
         yield from (Setting(precision, 128, True) for precision in ("float32", "TF32"))
 
 
-def engine_precision(precision: str) -> TrainingPrecision:
+def engine_precision(precision: StepPrecision) -> TrainingPrecision:
     """What the engine is told: TF32 is float32 for it."""
-    return cast(TrainingPrecision, "float32" if precision == "TF32" else precision)
+    return "float32" if precision == "TF32" else precision
 
 
 def measure_setting(
-    setting: Setting, images: SyntheticImages, options: PartOptions, peaks: dict[str, float]
+    setting: Setting, images: SyntheticImages, options: PartOptions, peaks: dict[StepPrecision, float]
 ) -> dict[str, float]:
     """Images per second, the share of the time spent waiting for images, and the share of the peak."""
     torch._dynamo.reset()
@@ -101,7 +100,7 @@ def compare_losses(options: PartOptions, rows: RowWriter) -> None:
     network = NetworkOptions(dropout=0.0, hidden=hidden)
     with create_images(batch_size * 16, NUM_CLASSES) as images:
 
-        def train(device: str, precision: str) -> dict[str, list[float]]:
+        def train(device: str, precision: StepPrecision) -> dict[str, list[float]]:
             context = DistributedContext(torch.device(device))
             engine = create_engine(images, context, batch_size, engine_precision(precision), network=network)
             with tf32(precision == "TF32"):
