@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
 import httpx2
@@ -66,11 +67,11 @@ def enlarge(file: bytes) -> bytes:
 
 async def run_closed_loop(url: str, images: Sequence[bytes], seconds: float) -> list[Sample]:
     """Samples of four clients that each send the next image as soon as they have a response."""
-    start, samples, numbers = time.perf_counter(), list[Sample](), iter(range(10**9))
+    start, samples, bodies = time.perf_counter(), list[Sample](), cycle(images)
 
     async def run_client() -> None:
         while (due := time.perf_counter() - start) < seconds:
-            samples.append(await _send(client, url, images[next(numbers) % len(images)], due, start, {}))
+            samples.append(await _send(client, url, next(bodies), due, start, {}))
 
     async with _create_client() as client:
         await asyncio.gather(*[run_client() for _ in range(NUM_CLIENTS)])

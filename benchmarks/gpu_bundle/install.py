@@ -95,11 +95,8 @@ def find_damage(folder: Path, expected: list[dict[str, Any]]) -> list[str]:
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def unpack(folder: Path, content: Facts, target: Path) -> None:
