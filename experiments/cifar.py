@@ -32,7 +32,7 @@ class Images(NamedTuple):
     labels: Tensor
 
 
-def load_cifar(archive: Path | None, cache: Path, max_images: int | None = None) -> tuple[Images, Images]:
+def load_cifar(archive: Path | None, cache: Path, max_images: int) -> tuple[Images, Images]:
     """Training images (with the validation split: these experiments don't need one) and test images, in an order drawn
     with seed 0. `max_images`: maximum number of training images.
     """

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from training.hashing.binary_encoder import Array, BinaryEncoder, itq_rotation, principal_components
+
+SEED = 0
 
 
 def linear_encoder(name: str, mean: Array, directions: Array) -> BinaryEncoder:
@@ -15,21 +15,18 @@ def linear_encoder(name: str, mean: Array, directions: Array) -> BinaryEncoder:
     return BinaryEncoder(name, directions, (-mean @ directions).astype(np.float32))
 
 
-def lsh(features: Array, bits: int, seed: int = 0) -> BinaryEncoder:
+def lsh(features: Array, bits: int) -> BinaryEncoder:
     """Random directions, orthogonal to one another, from the mean."""
-    directions = np.linalg.qr(np.random.default_rng(seed).standard_normal((features.shape[1], bits)))[0]
+    directions = np.linalg.qr(np.random.default_rng(SEED).standard_normal((features.shape[1], bits)))[0]
     return linear_encoder("lsh", features.mean(0), directions)
 
 
-def pca(features: Array, bits: int, seed: int = 0) -> BinaryEncoder:
+def pca(features: Array, bits: int) -> BinaryEncoder:
     """The signs of the principal components."""
-    return linear_encoder("pca", *principal_components(features, bits, seed))
+    return linear_encoder("pca", *principal_components(features, bits, SEED))
 
 
-def itq(features: Array, bits: int, seed: int = 0) -> BinaryEncoder:
+def itq(features: Array, bits: int) -> BinaryEncoder:
     """Principal components rotated so that they lose least by being rounded to -1 and 1."""
-    mean, directions = principal_components(features, bits, seed)
-    return linear_encoder("itq", mean, np.dot(directions, itq_rotation(np.dot(features - mean, directions), seed)))
-
-
-LINEAR_ENCODERS: dict[str, Callable[[Array, int, int], BinaryEncoder]] = {"lsh": lsh, "pca": pca, "itq": itq}
+    mean, directions = principal_components(features, bits, SEED)
+    return linear_encoder("itq", mean, np.dot(directions, itq_rotation(np.dot(features - mean, directions), SEED)))

@@ -10,13 +10,14 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.baselines.hashing import LINEAR_ENCODERS, itq
+from benchmarks.baselines.hashing import itq, lsh, pca
 from model.encoder import Encoder
 from model.exceptions import TrainingError
 from training.hashing.autoencoder import UNLABELED, CodeConfig, train_autoencoder
 from training.hashing.binary_encoder import Array, BinaryEncoder
 
 DIM = 64
+LINEAR_ENCODERS = {"lsh": lsh, "pca": pca, "itq": itq}
 
 
 def clusters(count: int, seed: int) -> Array:
@@ -42,7 +43,7 @@ def test_onnx_computes_the_encoder_s_bits(name: str, bits: int, tmp_path: Path) 
     encoder = (
         train_autoencoder(features, bits, CodeConfig(hidden=16, steps=20, batch_size=100))
         if name == "autoencoder"
-        else LINEAR_ENCODERS[name](features, bits, 0)
+        else LINEAR_ENCODERS[name](features, bits)
     )
     onnx.save(encoder.to_onnx(), tmp_path / "encoder.onnx")
     loaded = Encoder(tmp_path / "encoder.onnx")
