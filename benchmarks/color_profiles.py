@@ -28,7 +28,7 @@ from alexnet.demo import GALLERY
 from benchmarks.icc_profiles import ADOBE_RGB, DISPLAY_P3, GAMMA, make_profile
 from benchmarks.results import RESULTS, OutputOption, format_table, write_result
 from benchmarks.timing import time_call, time_in_turns
-from experiments.photos.measure import read_gallery
+from experiments.photos.measure import GROCERY_LICENSE, read_gallery
 from model.images.contract import ImageContract
 from model.images.preprocess import decode_image
 
@@ -39,8 +39,6 @@ NUM_COLORS = (40, 30)
 JPEG_QUALITY = 90
 DATE_OFFSET = 24
 """Of the date in a profile's header."""
-GROCERY_LICENSE = "MIT"
-"""Of the images in the gallery that are from the Grocery Store data set."""
 IGNORE_PROFILES = ImageContract(color_profiles=False)
 
 

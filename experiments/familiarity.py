@@ -26,7 +26,7 @@ from sklearn.metrics import roc_auc_score
 from alexnet.cli.options import DataOption
 from alexnet.demo import GALLERY
 from experiments import command
-from experiments.photos.measure import read_gallery
+from experiments.photos.measure import GROCERY_LICENSE, read_gallery
 from experiments.results import today, write_report
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
@@ -228,7 +228,7 @@ def read_others(
         drawn = [Path(examples[row].file) for row in generator.permutation(len(examples))[:max_images]]
         kinds[kind] = decode(drawn, contract)
     if gallery:
-        rows = [row for row in read_gallery() if not row["class_of_photos"] and row["license"] != "MIT"]
+        rows = [row for row in read_gallery() if not row["class_of_photos"] and row["license"] != GROCERY_LICENSE]
         drawn = [GALLERY / rows[number]["path"] for number in generator.permutation(len(rows))[:max_images]]
         kinds["photographs of other classes"] = decode(drawn, contract)
     return kinds

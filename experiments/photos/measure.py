@@ -43,6 +43,8 @@ from training.publish import figures
 Half = Literal["choosing", "reporting"]
 HALVES: tuple[Half, Half] = ("choosing", "reporting")
 NUM_DRAWN = 8
+GROCERY_LICENSE = "MIT"
+"""Of the images of the gallery that are from the Grocery Store data set; no photograph has it."""
 
 
 def load_network(artifact: Path | None) -> Artifact:

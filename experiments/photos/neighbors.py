@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from alexnet.demo import GALLERY
 from experiments import command
-from experiments.photos.measure import choose_half, load_network, read_gallery
+from experiments.photos.measure import GROCERY_LICENSE, choose_half, load_network, read_gallery
 from experiments.results import write_report
 from index.evaluation import average_precision
 from model.artifacts.artifact import Artifact
@@ -84,7 +84,7 @@ def main(
     loaded = load_network(artifact)
     rows = read_gallery()
     features = compute_features(loaded, [GALLERY / row["path"] for row in rows])
-    from_elsewhere = np.array([row["license"] != "MIT" for row in rows])
+    from_elsewhere = np.array([row["license"] != GROCERY_LICENSE for row in rows])
     choosing = np.array([choose_half(row["path"]) == "choosing" for row in rows])
     sets = {
         "800 photographs": from_elsewhere,
