@@ -20,6 +20,7 @@ from experiments import command
 from experiments.results import Results
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Label
+from model.exceptions import TrainingError
 from training.config import Environment, RecipeOptions, RunOptions, TrainConfig
 from training.data.archives import load_elpv
 from training.data.datasets import Dataset, Example
@@ -194,6 +195,9 @@ def main(
     cache: command.CacheOption = command.CACHE,
 ) -> None:
     """Train by every method on every task, one seed after the other; if stopped, the same command resumes it."""
+    for names, known in ((task, TASKS), (method, METHODS)):
+        if unknown := set(names or []) - known.keys():
+            raise TrainingError(f"unknown name {min(unknown)!r}: choose from {'; '.join(known)}")
     start = artifacts.load(init_from)
     settings = {
         "network": start.network_sha256,
