@@ -95,11 +95,15 @@ def predict_examples(artifact: Artifact, examples: Sequence[Example]) -> Predict
 
 def measure_sources(artifact: Artifact, predictions: Predictions, table: Listing) -> dict[str, dict[str, float]]:
     """By collection: the mean probability of the classes most of whose training images are from it, and the fraction of
-    the measured images that show one of them."""
+    the measured images that show one of them. Raises DatasetError if a class has no training images."""
     counts: dict[str | None, Counter[str]] = {}
     for image in table.entries:
         if image.split == "train":
             counts.setdefault(image.label, Counter())[image.group] += 1
+    if missing := [label.id for label in artifact.labels if label.id not in counts]:
+        raise DatasetError(
+            f"{table.root} has no training images of {missing[0]}: give the table that the network was trained from"
+        )
     source_of = [counts[label.id].most_common(1)[0][0] for label in artifact.labels]
     mean = predictions.best.mean(0)
     shown = Counter(source_of[label] for label in predictions.labels)
