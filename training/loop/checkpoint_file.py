@@ -16,7 +16,7 @@ from tqdm import tqdm
 from model.exceptions import TrainingError
 from model.files import atomic_write
 
-CHECKPOINT_FORMAT = 6
+CHECKPOINT_FORMAT = 7
 
 
 def previous_path(path: Path) -> Path:
