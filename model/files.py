@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
@@ -25,19 +26,38 @@ def atomic_write(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]
     """Open a temporary file beside `path` (`NAME.partial`, text in UTF-8) that replaces it when the block ends.
 
     Readers see the old file or the new one, never a part of it, after a crash or a power cut, too. If the block or the
-    disk fails, `path` is unchanged and the temporary file is removed. Raises OSError, also where `path` is a device or
-    a pipe: the file would take its place.
+    disk fails, `path` is unchanged and the temporary file is removed. Of several writers of one file each waits for the
+    one before. Raises OSError, also where `path` is a device or a pipe: the file would take its place.
     """
     if path.exists() and not path.is_file() and not path.is_dir():
         raise OSError(errno.EINVAL, "it is a device or a pipe, and would be replaced by a file", str(path))
     partial = path.with_name(f"{path.name}.partial")
-    try:
-        with partial.open(mode, encoding="utf-8" if mode == "w" else None) as file:
+    descriptor = _open_locked(partial)  # closing the file unlocks it
+    with os.fdopen(descriptor, mode, encoding="utf-8" if mode == "w" else None) as file:
+        try:
             yield file
-        move_durably(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+            file.flush()
+            move_durably(partial, path)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+def _open_locked(path: Path) -> int:
+    """Open an empty file for writing that no other process has open like this."""
+    while True:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            opened = os.fstat(descriptor)
+            if path.exists() and os.path.samestat(opened, path.stat()):
+                if opened.st_size:  # of a writer that was killed
+                    os.ftruncate(descriptor, 0)
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # while this waited, the other process renamed the file or removed it
 
 
 def move_durably(source: Path, target: Path) -> None:

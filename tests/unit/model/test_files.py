@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,33 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left"), atomic_write(path) as file:
         file.write("new")
     assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_writer_left_is_not_kept(tmp_path: Path) -> None:
+    (tmp_path / "file.txt.partial").write_text("longer than what is written now")
+    with atomic_write(tmp_path / "file.txt") as file:
+        file.write("new")
+    assert (tmp_path / "file.txt").read_text() == "new"
+
+
+def test_each_of_several_writers_writes_the_whole_file(tmp_path: Path) -> None:
+    path, texts = tmp_path / "file.txt", ("a" * 30_000, "b" * 20_000, "c" * 10_000)
+
+    def write(text: str) -> int:
+        for _ in range(8):
+            with atomic_write(path) as file:
+                file.write(text[:5_000])
+                file.flush()
+                file.write(text[5_000:])
+        return len(text)
+
+    with ThreadPoolExecutor(len(texts)) as pool:
+        writers = [pool.submit(write, text) for text in texts]
+        while not all(writer.done() for writer in writers):
+            assert not path.exists() or path.read_text() in texts
+    assert [writer.result() for writer in writers] == [30_000, 20_000, 10_000]
+    assert path.read_text() in texts
     assert list(tmp_path.iterdir()) == [path]
 
 
