@@ -16,8 +16,11 @@ def default_artifact(home: Path, notify: Callable[[str], None], served: Path | N
     bundled network `photos`, which is unpacked below `home` at first use.
 
     `notify` is told so in the latter case. `served`: the folder of the network in use, for a reload. One of the user's
-    isn't replaced by the bundled one where all are gone, as when a disk isn't mounted. Raises ArtifactError.
+    isn't replaced by the bundled one where all are gone, as when a disk isn't mounted. Raises ArtifactError, also where
+    there is no folder `home`.
     """
+    if not home.is_dir():
+        raise ArtifactError(f"there is no folder {home}: create it, or correct --home (ALEXNET_HOME)")
     folder = home / "artifacts"
     manifests = (file for pattern in ("", "*/", "*/*/") for file in folder.glob(pattern + MANIFEST))
     if any(not file.parent.name.startswith(".") for file in manifests):

@@ -21,6 +21,9 @@ def test_the_users_networks_come_before_the_bundled_one(
     make_bundle(artifact, "photos", tmp_path / "bundled")
     monkeypatch.setattr("model.artifacts.packed.BUNDLED", tmp_path / "bundled")
     home, notices = tmp_path / "home", list[str]()
+    with pytest.raises(ArtifactError, match=r"there is no folder .*home: create it, or correct --home"):
+        default_artifact(home, notices.append)
+    assert not home.exists()
     unfinished = home / "artifacts" / "mine" / ".unpublished-x"
     shutil.copytree(artifact.path, unfinished)
     for _ in range(2):
