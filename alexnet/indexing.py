@@ -84,6 +84,7 @@ class IndexedData:
             "num_images": self.size,
             "added": self.report.added,
             "existing": self.report.existing,
+            "copies": self.report.copies,
             "unreadable": self.report.unreadable,
             "warnings": dict(self.report.warnings),
             "data": self.summary.to_json(),
@@ -95,6 +96,8 @@ class IndexedData:
     def __str__(self) -> str:
         report = self.report
         counts = f"{report.added:,} added, {report.existing:,} already indexed, {report.unreadable:,} unreadable"
+        if report.copies:
+            counts += f", {count_of(report.copies, 'copy of another', 'copies of others')}"
         text = f"{self.summary}\nindex {self.index}: {count_of(self.size, 'image')} ({counts})"
         if report.warnings:
             text += f"\n{summarize_warnings(report.warnings)}"

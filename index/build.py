@@ -25,11 +25,13 @@ from model.runtime import OnnxModel
 class BuildReport:
     """Number of images that were added, and that the index had already (same bytes); and what can't be read.
 
-    `read`: each file as it was read, or why it couldn't be.
+    `copies`: further files with the bytes of one of these images. `read`: each file as it was read, or why it couldn't
+    be.
     """
 
     added: int
     existing: int
+    copies: int = 0
     skipped: tuple[Skipped, ...] = field(default=())
     read: Mapping[str, FileState | Skipped] = field(default_factory=dict, repr=False, compare=False)
     warnings: Mapping[WarningKind, int] = field(default_factory=dict)
@@ -44,7 +46,7 @@ def build(
     index: Index, model: OnnxModel, sources: Sequence[ImageSource], limits: ImageLimits = DEFAULT_LIMITS
 ) -> BuildReport:
     """Add all `sources`. What the index has already, by its checksum, isn't computed again."""
-    added = existing = 0
+    added = 0
     skipped: list[Skipped] = []
     read: dict[str, FileState | Skipped] = {}
     warnings = Counter[WarningKind]()
@@ -53,13 +55,14 @@ def build(
         failed = [result for _, result in batch if isinstance(result, Skipped)]
         for entry in failed:
             tqdm.write(f"skipped {entry}")
-        num_new = add_read(index, model, new)
+        added += add_read(index, model, new)
         record_states(index, new)
         skipped += failed
         read |= {source.file: result if isinstance(result, Skipped) else result.state for source, result in batch}
         warnings.update(count_warnings(image.warnings for image in new))
-        added, existing = added + num_new, existing + len(batch) - num_new - len(failed)
-    return BuildReport(added, existing, tuple(skipped), read, warnings)
+    states = [result for result in read.values() if isinstance(result, FileState)]
+    images = len({state.sha256 for state in states})
+    return BuildReport(added, images - added, len(states) - images, tuple(skipped), read, warnings)
 
 
 def find_images(root: Path) -> list[ImageSource]:

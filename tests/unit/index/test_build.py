@@ -36,11 +36,12 @@ def test_broken_images_are_skipped_and_known_ones_are_not_computed_again(
     sources = find_images(images)[:5]
     (tmp_path / "broken.jpg").write_bytes(b"no image")
     broken = ImageSource(str(tmp_path / "broken.jpg"), None)
-    twice = [*sources, broken, sources[0]]
+    copy = ImageSource(shutil.copy(sources[0].file, str(tmp_path / "copy.jpg")), None)
+    files = [*sources, broken, copy]
     index = FolderIndex.create(tmp_path / "i", artifact)
-    first, second = build(index, model, twice), build(index, model, twice)
-    assert (first.added, first.existing, first.unreadable) == (5, 1, 1)
-    assert (second.added, second.existing, second.unreadable) == (0, 6, 1)
+    first, second = build(index, model, files), build(index, model, files)
+    assert (first.added, first.existing, first.copies, first.unreadable) == (5, 0, 1, 1)
+    assert (second.added, second.existing, second.copies, second.unreadable) == (0, 5, 1, 1)
     assert [(entry.path, entry.reason) for entry in first.skipped] == [(broken.file, "not images")]
     assert len(index) == 5
     assert index.catalog.get(1).label == "checks"
