@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from enum import IntEnum
 from typing import Annotated, Any, TypeVar, get_args, get_origin
 from urllib.parse import unquote_to_bytes
 
@@ -51,6 +52,13 @@ StoredText = Annotated[str, AfterValidator(check_text)]
 Utf8Text = Annotated[str, AfterValidator(check_utf8)]
 StoredId = Annotated[int, Field(ge=1, le=MAX_ID)]
 """The id of an indexed image."""
+
+
+class Crops(IntEnum):
+    """How many crops of an image are averaged."""
+
+    CENTER_CROP = 1
+    TEN_CROP = 10
 
 
 def unknown_name_error(kind: str, name: str, known: Collection[str]) -> InvalidRequestError:

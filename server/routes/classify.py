@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import IntEnum
 from typing import Annotated
 
 import numpy as np
@@ -12,26 +11,17 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from model.artifacts.artifact import Label
-from model.exceptions import InvalidImageError
 from model.images.crops import CROP_IDS
 from model.runtime import top_k
-from server.deadlines import gather_all
 from server.dependencies import ContextDep, UploadDep, parameters_of
-from server.exceptions import InferenceError
-from server.parameters import Parameters
+from server.image_answers import answer_each
+from server.parameters import Crops, Parameters
 from server.request_context import RequestContext
-from server.responses import UPLOAD_RESPONSES, image_error
+from server.responses import UPLOAD_RESPONSES
 from server.schemas import ClassifyResponse, ErrorResponse, ImageInfo, ModelRef, Prediction
 from server.uploads import OPENAPI_BODY
 
 router = APIRouter(tags=["classification and search"])
-
-
-class Crops(IntEnum):
-    """How many crops of an image are averaged."""
-
-    CENTER_CROP = 1
-    TEN_CROP = 10
 
 
 class ClassifyParams(Parameters):
@@ -52,10 +42,7 @@ async def classify(
     to several images is a list in their order, in which an image that can't be decoded has an error of its own.
     """
     crop_ids = CROP_IDS[params.crops]
-    if len(upload.images) == 1:
-        return await context.run(_classify_image(context, upload.image, params.top, crop_ids))
-    work = [_classify_or_error(context, data, params.top, crop_ids) for data in upload.images]
-    return await context.run(gather_all(work))
+    return await answer_each(context, upload.images, lambda data: _classify_image(context, data, params.top, crop_ids))
 
 
 async def _classify_image(context: RequestContext, data: bytes, top: int, crops: tuple[int, ...]) -> ClassifyResponse:
@@ -72,15 +59,6 @@ async def _classify_image(context: RequestContext, data: bytes, top: int, crops:
         familiarity=familiarity,
         familiar=familiar,
     )
-
-
-async def _classify_or_error(
-    context: RequestContext, data: bytes, top: int, crops: tuple[int, ...]
-) -> ClassifyResponse | ErrorResponse:
-    try:
-        return await _classify_image(context, data, top, crops)
-    except (InvalidImageError, InferenceError) as error:
-        return image_error(context.request, error)
 
 
 def _top_predictions(probabilities: NDArray[np.float32], top: int, labels: Sequence[Label]) -> list[Prediction]:
