@@ -74,6 +74,7 @@ class Example:
 REFUSED: dict[str, Any] = {"parameters": {}}
 EXAMPLES = (
     Example("POST /classify", "/classify?top=2", images=("image.jpg",)),
+    Example("POST /features", images=("image.jpg",)),
     Example("POST /similar", "/similar?k=2", images=("image.jpg",)),
     Example("GET /images/{image_id}/similar", "/images/1/similar?k=2&minus=5"),
     Example("POST /preview", images=("image.jpg",), saved_as="preview.png"),

@@ -35,13 +35,27 @@ from server.open_inference.infer_request import LENGTH_HEADER
 from server.page import WEB, show_page
 from server.parameters import check_query
 from server.responses import AUTH_ERRORS, responses_for
-from server.routes import classify, compact, health, images, network, preview, similar, sync, v2, v2_management
+from server.routes import (
+    classify,
+    compact,
+    features,
+    health,
+    images,
+    network,
+    preview,
+    similar,
+    sync,
+    v2,
+    v2_management,
+)
 from server.schemas import ProtocolError
 from server.security import AllowedHosts
 from server.service import Service
 from server.shutdown import close_service
 
-AUTHENTICATED = tuple(module.router for module in (classify, similar, preview, images, compact, sync, network))
+AUTHENTICATED = tuple(
+    module.router for module in (classify, features, similar, preview, images, compact, sync, network)
+)
 PROTOCOL = (v2_management.router, v2.authenticated_router)
 ROUTERS = (*AUTHENTICATED, health.router, health.authenticated_router, v2.router, *PROTOCOL)
 ROUTE_RESPONSES = responses_for(*AUTH_ERRORS, InvalidRequestError)

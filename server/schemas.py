@@ -110,6 +110,20 @@ class ClassifyResponse(Schema):
     ]
 
 
+class FeaturesResponse(Schema):
+    """The features of an image."""
+
+    model: ModelRef
+    image: ImageInfo
+    features: Annotated[
+        list[float],
+        Field(
+            description="Activations of the last hidden layer: 4096, unless the network was trained with another "
+            "number of hidden neurons."
+        ),
+    ]
+
+
 class CodesRef(Schema):
     """The binary codes of an index."""
 

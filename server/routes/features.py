@@ -1,0 +1,50 @@
+"""POST /features: the activations of the last hidden layer, by which the index compares images."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from pydantic import Field
+
+from model.images.crops import CROP_IDS
+from server.dependencies import ContextDep, UploadDep, parameters_of
+from server.image_answers import answer_each
+from server.parameters import Crops, Parameters
+from server.request_context import RequestContext
+from server.responses import UPLOAD_RESPONSES
+from server.schemas import ErrorResponse, FeaturesResponse, ImageInfo, ModelRef
+from server.uploads import OPENAPI_BODY
+
+router = APIRouter(tags=["classification and search"])
+
+
+class FeaturesParams(Parameters):
+    """Parameters of features."""
+
+    crops: Annotated[
+        Crops, Field(description="1: center, as in the index. 10: four corners and center, mirrored too.")
+    ] = Crops.CENTER_CROP
+
+
+@router.post("/features", responses=UPLOAD_RESPONSES, openapi_extra=OPENAPI_BODY, summary="Features of images")
+async def features(
+    context: ContextDep, upload: UploadDep, params: Annotated[FeaturesParams, Depends(parameters_of(FeaturesParams))]
+) -> FeaturesResponse | list[FeaturesResponse | ErrorResponse]:
+    """The activations of the last hidden layer, averaged over the crops. The Euclidean distance of two images' features
+    says how similar they are (paper, section 6.1), if the same version of the model made both.
+
+    Send images as `POST /classify` takes them.
+    """
+    crop_ids = CROP_IDS[params.crops]
+    return await answer_each(context, upload.images, lambda data: _features_of_image(context, data, crop_ids))
+
+
+async def _features_of_image(context: RequestContext, data: bytes, crops: tuple[int, ...]) -> FeaturesResponse:
+    image = await context.decode(data)
+    result = await context.infer(image.pixels[None], crops, classify=False)
+    return FeaturesResponse(
+        model=ModelRef.of(context.loaded_model.artifact),
+        image=ImageInfo.of(image),
+        features=result.features[0].tolist(),
+    )
