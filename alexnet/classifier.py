@@ -18,7 +18,7 @@ from model.artifacts.artifact import Artifact, Precision
 from model.artifacts.default import default_artifact
 from model.artifacts.familiarity import read_familiarity
 from model.exceptions import InvalidRequestError
-from model.images.crops import CENTER_CROP, CROP_IDS
+from model.images.crops import CROP_IDS
 from model.runtime import OnnxModel
 
 logger = logging.getLogger(__name__)
@@ -94,13 +94,16 @@ class Classifier:
             ]
         return results[0] if is_single(images) else results
 
-    def features(self, images: ImageLike | Iterable[ImageLike]) -> NDArray[np.float32]:
-        """(N, feature_dim) float32 features of the center crops of N images, as in an index with the default crops.
+    def features(self, images: ImageLike | Iterable[ImageLike], crops: Literal[1, 10] = 1) -> NDArray[np.float32]:
+        """(N, feature_dim) float32 features of N images.
 
-        One image gives (1, feature_dim). The Euclidean distance of two features says how similar the images are. Raises
-        as `classify` does.
+        `crops`: 1 takes the center crop, as an index does by default; 10 averages the paper's ten crops. One image
+        gives (1, feature_dim). The Euclidean distance of two features says how similar the images are. Raises as
+        `classify` does.
         """
-        rows = [self.features_of_loaded(batch, CENTER_CROP) for batch in self._decode(images)]
+        if crops not in CROP_IDS:
+            raise InvalidRequestError(f"crops must be 1 or 10, not {crops!r}")
+        rows = [self.features_of_loaded(batch, CROP_IDS[crops]) for batch in self._decode(images)]
         return np.concatenate([np.empty((0, self._model.feature_dim), np.float32), *rows])
 
     def features_of_loaded(self, batch: list[LoadedImage], crops: Sequence[int]) -> NDArray[np.float32]:
