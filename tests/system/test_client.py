@@ -20,12 +20,14 @@ from alexnet_client import (
     AsyncClient,
     Classification,
     Client,
+    Features,
     Retries,
     ServerUnreachableError,
 )
 from alexnet_client.responses import IMAGE_ERROR_STATUSES
 from alexnet_client.retries import RETRY_STATUSES
 
+from alexnet.classifier import Classifier
 from model.artifacts.artifact import Artifact
 from server.exceptions import all_errors
 from tests.helpers.drawings import draw, draw_images, encode
@@ -89,6 +91,25 @@ def test_several_with_one_that_is_broken(url: str, image: bytes) -> None:
         assert isinstance(bad, AlexNetServerError)
         assert good.status == "added"
         assert bad.code == "invalid_image"
+
+
+def test_features_are_those_of_the_program(url: str, artifact: Artifact, image: bytes) -> None:
+    classifier = Classifier(artifact)
+    with Client(url, KEY) as client:
+        first, second = client.features([image, image[:900]])
+        (ten,) = client.features([image], crops=10)
+    assert isinstance(first, Features)
+    assert isinstance(second, AlexNetServerError)
+    assert isinstance(ten, Features)
+    assert first.model == ("patterns", 1)
+    np.testing.assert_allclose(np.array([first.features], "float32"), classifier.features(image), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose([ten.features], classifier.features(image, crops=10), rtol=1e-5, atol=1e-5)
+
+    async def ask() -> Features:
+        async with AsyncClient(url, KEY) as client:
+            return await client.features(image)
+
+    np.testing.assert_allclose(asyncio.run(ask()).features, first.features, rtol=1e-5, atol=1e-5)
 
 
 def test_a_refusal_says_what_the_server_said(url: str, image: bytes) -> None:

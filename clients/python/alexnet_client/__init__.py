@@ -17,7 +17,7 @@ from alexnet_client.exceptions import (
     ServerUnreachableError,
 )
 from alexnet_client.images import ImageLike
-from alexnet_client.responses import AddedImage, Classification, Neighbor, Prediction
+from alexnet_client.responses import AddedImage, Classification, Features, Neighbor, Prediction
 from alexnet_client.retries import Retries
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "AsyncClient",
     "Classification",
     "Client",
+    "Features",
     "ImageLike",
     "InvalidInputError",
     "Neighbor",

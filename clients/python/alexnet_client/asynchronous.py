@@ -13,7 +13,7 @@ from alexnet_client import calls
 from alexnet_client.exceptions import AlexNetServerError
 from alexnet_client.images import ImageLike
 from alexnet_client.requests import Attempt, Connection, Outcome, Request
-from alexnet_client.responses import AddedImage, Classification, Neighbor, parse_neighbors
+from alexnet_client.responses import AddedImage, Classification, Features, Neighbor, parse_neighbors
 from alexnet_client.retries import Retries
 
 Result = TypeVar("Result")
@@ -40,6 +40,16 @@ class AsyncClient:
     ) -> Classification | list[Classification | AlexNetServerError]:
         """As `Client.classify`."""
         return await self._run(calls.classify(self._connection, images, top, crops))
+
+    @overload
+    async def features(self, images: ImageLike, crops: int = 1) -> Features: ...  # type: ignore[overload-overlap]
+    @overload
+    async def features(self, images: Iterable[ImageLike], crops: int = 1) -> list[Features | AlexNetServerError]: ...
+    async def features(
+        self, images: ImageLike | Iterable[ImageLike], crops: int = 1
+    ) -> Features | list[Features | AlexNetServerError]:
+        """As `Client.features`."""
+        return await self._run(calls.features(self._connection, images, crops))
 
     async def similar(self, image: ImageLike | int, k: int = 6, **query: Any) -> list[Neighbor]:
         """As `Client.similar`."""

@@ -17,12 +17,14 @@ from alexnet_client.responses import (
     IMAGE_ERROR_STATUSES,
     AddedImage,
     Classification,
+    Features,
     Neighbor,
     check_count,
     check_next_page,
     member,
     parse_added,
     parse_classifications,
+    parse_features,
     parse_neighbors,
     parse_with,
 )
@@ -40,6 +42,18 @@ def classify(
         return Request("POST", "/classify", {"top": top, "crops": crops}, to_files(batch))
 
     results = yield from _in_batches(connection, _to_list(images), is_single(images), request, parse_classifications)
+    return results[0] if is_single(images) else results  # type: ignore[return-value]
+
+
+def features(
+    connection: Connection, images: ImageLike | Iterable[ImageLike], crops: int
+) -> Call[Features | list[Features | AlexNetServerError]]:
+    """POST /features, once per batch."""
+
+    def request(batch: list[bytes], start: int) -> Request:
+        return Request("POST", "/features", {"crops": crops}, to_files(batch))
+
+    results = yield from _in_batches(connection, _to_list(images), is_single(images), request, parse_features)
     return results[0] if is_single(images) else results  # type: ignore[return-value]
 
 

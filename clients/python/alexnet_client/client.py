@@ -13,7 +13,7 @@ from alexnet_client import calls
 from alexnet_client.exceptions import AlexNetServerError
 from alexnet_client.images import ImageLike
 from alexnet_client.requests import Attempt, Connection, Outcome, Request
-from alexnet_client.responses import AddedImage, Classification, Neighbor, parse_neighbors
+from alexnet_client.responses import AddedImage, Classification, Features, Neighbor, parse_neighbors
 from alexnet_client.retries import Retries
 
 Result = TypeVar("Result")
@@ -50,6 +50,19 @@ class Client:
         error's `partial_results` are those of the images before it.
         """
         return self._run(calls.classify(self._connection, images, top, crops))
+
+    @overload
+    def features(self, images: ImageLike, crops: int = 1) -> Features: ...  # type: ignore[overload-overlap]
+    @overload
+    def features(self, images: Iterable[ImageLike], crops: int = 1) -> list[Features | AlexNetServerError]: ...
+    def features(
+        self, images: ImageLike | Iterable[ImageLike], crops: int = 1
+    ) -> Features | list[Features | AlexNetServerError]:
+        """The activations of the last hidden layer for each image, averaged over 1 crop, as in the index, or 10.
+
+        Several images are sent as by `classify`. `numpy.array(result.features, "float32")` makes an array of a result.
+        """
+        return self._run(calls.features(self._connection, images, crops))
 
     def similar(self, image: ImageLike | int, k: int = 6, **query: Any) -> list[Neighbor]:
         """The `k` images of the index most similar to an image, or to an indexed image by its id.

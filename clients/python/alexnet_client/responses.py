@@ -52,6 +52,20 @@ class Classification:
 
 
 @dataclass(frozen=True)
+class Features:
+    """The activations of the network's last hidden layer, as the server's index has them. `model`: name and version of
+    the network; features of another one can't be compared with them."""
+
+    model: tuple[str, int]
+    features: tuple[float, ...]
+
+    @classmethod
+    def parse(cls, body: Mapping[str, Any]) -> Features:
+        model = body["model"]
+        return cls((model["name"], model["version"]), tuple(member(body, "features")))
+
+
+@dataclass(frozen=True)
 class Neighbor:
     """An indexed image and its Euclidean distance from the query. `similarity`: 1 for the same image, towards 0 for far
     ones; no probability. `file`: name of its file, None for an uploaded image. `attribution`: author, source and
@@ -113,15 +127,23 @@ def parse_neighbors(page: Any) -> list[Neighbor]:
 
 def parse_classifications(body: Any) -> list[Classification | AlexNetServerError]:
     """The results of one image (an object) or of several (a list), each a classification or its error."""
-    items: Sequence[Mapping[str, Any]] = body if isinstance(body, list) else [body]
-    return [_image_error(item["error"]) if "error" in item else Classification.parse(item) for item in items]
+    return _parse_each(body if isinstance(body, list) else [body], Classification.parse)
+
+
+def parse_features(body: Any) -> list[Features | AlexNetServerError]:
+    """The results of one image (an object) or of several (a list), each its features or its error."""
+    return _parse_each(body if isinstance(body, list) else [body], Features.parse)
 
 
 def parse_added(body: Mapping[str, Any]) -> list[AddedImage | AlexNetServerError]:
     """The results of added images, each with its id or its error."""
-    return [
-        _image_error(item["error"]) if "error" in item else AddedImage.parse(item) for item in member(body, "images")
-    ]
+    return _parse_each(member(body, "images"), AddedImage.parse)
+
+
+def _parse_each(
+    items: Sequence[Mapping[str, Any]], parse: Callable[[Mapping[str, Any]], Result]
+) -> list[Result | AlexNetServerError]:
+    return [_image_error(item["error"]) if "error" in item else parse(item) for item in items]
 
 
 def parse_response(response: httpx2.Response, ignore_missing: bool) -> Any:

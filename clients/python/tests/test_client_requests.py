@@ -20,6 +20,7 @@ from alexnet_client import (
     AlexNetServerError,
     AsyncClient,
     Client,
+    Features,
     InvalidInputError,
     Neighbor,
     Retries,
@@ -140,6 +141,24 @@ def test_several_are_sent_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
             client.classify(bad)
 
 
+def test_features_of_several_have_the_error_of_one_in_its_place() -> None:
+    asked: list[httpx2.URL] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked.append(request.url)
+        error = {"error": {"code": "invalid_image", "message": "damaged", "request_id": "r"}}
+        body = {"model": {"name": "m", "version": 2}, "image": {}, "features": [0.5, 0.0]}
+        items = [error if data == b"bad" else body for data in uploads(request)]
+        return httpx2.Response(200, json=items if len(items) > 1 else items[0])
+
+    with connect(answer) as client:
+        assert client.features(b"a", crops=10) == Features(("m", 2), (0.5, 0.0))
+        results = client.features([b"a"] * 16 + [b"bad", b"b"])
+        assert client.features([]) == []
+    assert [type(result) for result in results] == [Features] * 16 + [AlexNetServerError, Features]
+    assert [(url.path, url.params["crops"]) for url in asked] == [("/features", crops) for crops in ("10", "1", "1")]
+
+
 def test_labels_go_with_their_images() -> None:
     forms: list[list[str]] = []
 
@@ -246,7 +265,13 @@ def test_fields_of_newer_and_older_servers() -> None:
 def test_something_else_answers(content: bytes) -> None:
     """Every error is one of the package's own."""
     with connect(lambda _: httpx2.Response(200, content=content)) as client:
-        for call in (client.classify, client.similar, client.add, lambda image: list(client.iter_similar(image))):
+        for call in (
+            client.classify,
+            client.features,
+            client.similar,
+            client.add,
+            lambda image: list(client.iter_similar(image)),
+        ):
             with pytest.raises(AlexNetServerError, match="is alexnet-server at this address"):
                 call(b"a")
         with pytest.raises(AlexNetServerError, match="is alexnet-server at this address"):
@@ -340,6 +365,7 @@ def test_it_needs_nothing_but_httpx2(tmp_path: Path) -> None:
     [
         *(None, [], 3, [3], {"predictions": None}, {"predictions": [{}]}, {"images": None}, {"images": [3]}),
         *({"images": [{}]}, {"images": [], "next_cursor": 5}, {"neighbors": [{}]}, [{"error": {"code": 1}}]),
+        *({"features": [1]}, {"model": {"name": "m", "version": 1}, "features": None}),
         *({"neighbors": [], "next_cursor": "a"}, {"images": [{"error": "x"}]}, b"[" * 5000),
     ],
 )
@@ -349,6 +375,7 @@ def test_another_programs_answers_are_errors_of_the_client(body: object) -> None
     calls: list[Callable[[], object]] = [
         lambda: client.classify(b"x"),
         lambda: client.classify([b"x", b"y"]),
+        lambda: client.features(b"x"),
         lambda: client.add(b"x"),
         lambda: client.add([b"x", b"y"]),
         lambda: list(client.iter_similar(b"x")),
