@@ -23,8 +23,9 @@ INTRODUCTION = """# Commands
 `alexnet COMMAND --help` (or `-h`) prints what is below. `python -m alexnet` is the same program, and
 `alexnet --version` prints its version.
 
-**Exit status.** 0: done. 1: an error, or an image given to `classify` or `similar` was skipped. 2: the command line
-was not understood. 130: stopped by Ctrl-C or SIGTERM. An error is one line on standard error, followed by what helps.
+**Exit status.** 0: done. 1: an error, or an image given to `classify`, `similar` or `features` was skipped. 2: the
+command line was not understood. 130: stopped by Ctrl-C or SIGTERM. An error is one line on standard error, followed by
+what helps.
 
 **Output.** Results go to standard output, everything else (progress, warnings, what was skipped) to standard error.
 With `--json` a command prints one JSON document. Where there can be many results, they are the list `results` of that

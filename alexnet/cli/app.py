@@ -25,6 +25,9 @@ class Commands(LazyGroup):
         "train": LazyCommand("alexnet.cli.train:train", START, "Train a network on your own labeled images"),
         "classify": LazyCommand("alexnet.cli.classify:classify", START, "Say what is in images"),
         "similar": LazyCommand("alexnet.cli.similar:similar", START, "Find the indexed images most similar to images"),
+        "features": LazyCommand(
+            "alexnet.cli.features:features", START, "Write the features of images for NumPy (.npz)"
+        ),
         "serve": LazyCommand("alexnet.cli.serve:serve", START, "Serve a network and its index over HTTP"),
         "models": LazyCommand("alexnet.cli.models:models", MODELS, "List the networks that you have"),
         "evaluate": LazyCommand("alexnet.cli.evaluate:evaluate", MODELS, "Measure the top-1 and top-5 error"),
@@ -58,7 +61,7 @@ def _print_version(value: bool) -> None:
 
 @app.callback(
     epilog="`alexnet COMMAND --help` describes a command. Exit status: 0 done; 1 error, or an image given to "
-    "classify or similar was skipped; 2 wrong usage; 130 stopped by Ctrl-C, which ends servers with 0."
+    "classify, similar or features was skipped; 2 wrong usage; 130 stopped by Ctrl-C, which ends servers with 0."
 )
 def options(
     version: Annotated[

@@ -26,8 +26,8 @@ from model.requirements import missing_package
 from model.shell_command import alexnet_command
 
 FAILED, WRONG_USAGE, STOPPED = 1, 2, 130
-"""Exit statuses: an error, or skipped images of `classify` or `similar`; a command line that isn't understood; Ctrl-C
-or SIGTERM."""
+"""Exit statuses: an error, or skipped images of `classify`, `similar` or `features`; a command line that isn't
+understood; Ctrl-C or SIGTERM."""
 
 _OS_HELP = {
     errno.EACCES: "choose a folder that you may write to, such as with --home, or change its permissions",

@@ -14,6 +14,7 @@ from model.datasets.names import show_path
 from model.plurals import count_of
 
 if TYPE_CHECKING:
+    from alexnet.image_files import ImageInputs
     from model.artifacts.artifact import Artifact
     from model.datasets.listing import Skipped
 
@@ -71,8 +72,15 @@ def print_results(
             else:
                 num_skipped += 1
                 _report_skipped(printer, result.image, result.error, len(columns) - 2)
+    num_images = len(inputs.names) - num_skipped
+    printer.close(num_images=num_images, num_skipped=num_skipped, num_other_files=len(inputs.skipped))
+    end_with_counts(inputs, num_skipped)
+
+
+def end_with_counts(inputs: ImageInputs, num_skipped: int) -> None:
+    """Print on standard error how many images were read, unless it was one; raise typer.Exit with the status 1 if some
+    were skipped."""
     num_images, num_others = len(inputs.names) - num_skipped, len(inputs.skipped)
-    printer.close(num_images=num_images, num_skipped=num_skipped, num_other_files=num_others)
     if num_skipped or len(inputs.names) > 1:
         others = count_of(num_others, "other file or folder", "other files or folders")
         others = f", {others} left out" if num_others else ""

@@ -1,0 +1,68 @@
+"""`alexnet features`: the features of images as a file for NumPy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from alexnet.cli.image_results import end_with_counts
+from alexnet.cli.options import (
+    HOME,
+    MAX_PIXELS,
+    ArtifactOption,
+    DeviceOption,
+    HomeOption,
+    ImagesArgument,
+    MaxPixelsOption,
+    OutputOption,
+    PrecisionOption,
+    load_artifact_while_importing,
+)
+from model.images.limits import ImageLimits
+from model.plurals import count_of
+
+if TYPE_CHECKING:
+    from model.datasets.listing import Skipped
+
+
+def features(
+    images: ImagesArgument,
+    output: OutputOption,
+    artifact: ArtifactOption = None,
+    crops: Annotated[
+        Literal["1", "10"],
+        typer.Option(
+            help="Crops per image whose features are averaged: 1 (center), as in an index, or the paper's 10."
+        ),
+    ] = "1",
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "float32",
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
+    home: HomeOption = HOME,
+) -> None:
+    """Write the features of images for NumPy (.npz).
+
+    Features are the activations of the last hidden layer. The arrays are paths and features; one row per image. Read
+    them by numpy.load(FILE). Exits with status 1 if an image can't be read; the others are written.
+
+    \b
+    Examples:
+      alexnet features photos/ --output features.npz
+    """
+    loaded = load_artifact_while_importing("alexnet.feature_files", artifact, home, precision)
+    from alexnet.feature_files import write_features
+    from alexnet.image_files import find_inputs
+
+    inputs = find_inputs(images)
+    limits = ImageLimits(max_pixels)
+    count = write_features(inputs.names, loaded, int(crops), device, output, _print_skipped, limits)
+    typer.echo(f"{count_of(count, 'image')} in {output}")
+    end_with_counts(inputs, len(inputs.names) - count)
+
+
+def _print_skipped(skipped: Skipped) -> None:
+    from tqdm import tqdm
+
+    with tqdm.external_write_mode():  # above the progress bar
+        typer.echo(f"skipped {skipped}", err=True)

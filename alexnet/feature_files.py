@@ -1,0 +1,54 @@
+"""Features of image files, for NumPy, without a server."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alexnet.image_files import read_batches
+from model.artifacts.artifact import Artifact
+from model.datasets.listing import Skipped
+from model.files import atomic_write
+from model.images.crops import CROP_IDS
+from model.images.limits import DEFAULT_LIMITS, ImageLimits
+from model.runtime import OnnxModel
+
+
+def write_features(
+    names: Sequence[str],
+    artifact: Artifact,
+    crops: int,
+    device: str,
+    output: Path,
+    report_skipped: Callable[[Skipped], None],
+    limits: ImageLimits = DEFAULT_LIMITS,
+) -> int:
+    """Write `paths` (N,) and `features` (N, feature_dim) float32 of the images that can be read to an .npz file.
+
+    `names`: paths, or `-` for standard input; their order is kept. `crops`: 1 or 10, whose features are averaged.
+    `report_skipped`: called with each image that can't be read. Returns N. Raises DeviceError, ArtifactError, OSError,
+    the last before any image is read if the file can't be written.
+    """
+    if output.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(output))
+    paths = list[str]()
+    with atomic_write(output, "wb") as file:  # a file, since NumPy adds .npz to a name without it
+        model = OnnxModel(artifact.network, device, mapped=True)
+        features = [np.empty((0, model.feature_dim), np.float32)]
+        for batch in read_batches(names, artifact.image_contract, limits, "computing features"):
+            pixels = list[NDArray[np.uint8]]()
+            for name, image in batch:
+                if isinstance(image, Skipped):
+                    report_skipped(image)
+                else:
+                    paths.append(name)
+                    pixels.append(image.pixels)
+            if pixels:
+                features.append(model.features(np.stack(pixels), CROP_IDS[crops]))
+        np.savez(file, paths=np.array(paths, np.str_), features=np.concatenate(features))
+    return len(paths)
