@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -34,8 +32,6 @@ def write_features(
     `report_skipped`: called with each image that can't be read. Returns N. Raises DeviceError, ArtifactError, OSError,
     the last before any image is read if the file can't be written.
     """
-    if output.is_dir():
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(output))
     paths = list[str]()
     with atomic_write(output, "wb") as file:  # a file, since NumPy adds .npz to a name without it
         model = OnnxModel(artifact.network, device, mapped=True)

@@ -27,9 +27,12 @@ def atomic_write(path: Path, mode: Literal["w", "wb"] = "w") -> Iterator[IO[Any]
 
     Readers see the old file or the new one, never a part of it, after a crash or a power cut, too. If the block or the
     disk fails, `path` is unchanged and the temporary file is removed. Of several writers of one file each waits for the
-    one before. Raises OSError, also where `path` is a device or a pipe: the file would take its place.
+    one before. Raises OSError, before the block where `path` is a folder, and where it is a device or a pipe: the file
+    would take its place.
     """
-    if path.exists() and not path.is_file() and not path.is_dir():
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "it is a device or a pipe, and would be replaced by a file", str(path))
     partial = path.with_name(f"{path.name}.partial")
     descriptor = _open_locked(partial)  # closing the file unlocks it

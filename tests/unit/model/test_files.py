@@ -79,6 +79,12 @@ def test_each_of_several_writers_writes_the_whole_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_folder_is_refused_before_anything_is_computed(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError), atomic_write(tmp_path):
+        pytest.fail("the block ran")
+    assert not tmp_path.with_name(f"{tmp_path.name}.partial").exists()
+
+
 def test_a_pipe_is_not_replaced(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
