@@ -37,24 +37,15 @@ def classify(
     connection: Connection, images: ImageLike | Iterable[ImageLike], top: int, crops: int
 ) -> Call[Classification | list[Classification | AlexNetServerError]]:
     """POST /classify, once per batch."""
-
-    def request(batch: list[bytes], start: int) -> Request:
-        return Request("POST", "/classify", {"top": top, "crops": crops}, to_files(batch))
-
-    results = yield from _in_batches(connection, _to_list(images), is_single(images), request, parse_classifications)
-    return results[0] if is_single(images) else results  # type: ignore[return-value]
+    query = {"top": top, "crops": crops}
+    return (yield from _each_image(connection, "/classify", images, query, parse_classifications))
 
 
 def features(
     connection: Connection, images: ImageLike | Iterable[ImageLike], crops: int
 ) -> Call[Features | list[Features | AlexNetServerError]]:
     """POST /features, once per batch."""
-
-    def request(batch: list[bytes], start: int) -> Request:
-        return Request("POST", "/features", {"crops": crops}, to_files(batch))
-
-    results = yield from _in_batches(connection, _to_list(images), is_single(images), request, parse_features)
-    return results[0] if is_single(images) else results  # type: ignore[return-value]
+    return (yield from _each_image(connection, "/features", images, {"crops": crops}, parse_features))
 
 
 def similar(connection: Connection, image: ImageLike | int, query: Mapping[str, Any]) -> Call[list[Neighbor]]:
@@ -107,8 +98,22 @@ def add(
         part = each[start : start + len(batch)]
         return Request("POST", "/images", {}, to_files(batch), {"label": part} if part else {})
 
-    results = yield from _in_batches(connection, items, is_single(images), request, parse_added)
-    return results[0] if is_single(images) else results  # type: ignore[return-value]
+    return (yield from _in_batches(connection, items, is_single(images), request, parse_added))
+
+
+def _each_image(
+    connection: Connection,
+    path: str,
+    images: ImageLike | Iterable[ImageLike],
+    query: Mapping[str, Any],
+    parse: Callable[[Any], list[Result | AlexNetServerError]],
+) -> Call[Result | list[Result | AlexNetServerError]]:
+    """POST to `path`, once per batch."""
+
+    def request(batch: list[bytes], start: int) -> Request:
+        return Request("POST", path, query, to_files(batch))
+
+    return (yield from _in_batches(connection, _to_list(images), is_single(images), request, parse))
 
 
 def _in_batches(
@@ -117,8 +122,9 @@ def _in_batches(
     single: bool,
     make_request: Callable[[list[bytes], int], Request],
     parse: Callable[[Any], list[Result | AlexNetServerError]],
-) -> Call[list[Result | AlexNetServerError]]:
-    """A result per image. `make_request`: the request of a batch, from its bytes and the position of its first image.
+) -> Call[Result | list[Result | AlexNetServerError]]:
+    """A result per image; of a `single` one only that. `make_request`: the request of a batch, from its bytes and the
+    position of its first image.
 
     An error has the results of the batches before it.
     """
@@ -136,7 +142,7 @@ def _in_batches(
     except AlexNetClientError as error:
         error.partial_results = results
         raise
-    return results
+    return results[0] if single else results  # type: ignore[return-value]
 
 
 def set_label(connection: Connection, image_id: int, label: str | None) -> Call[None]:
