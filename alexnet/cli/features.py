@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -11,6 +11,7 @@ from alexnet.cli.options import (
     HOME,
     MAX_PIXELS,
     ArtifactOption,
+    CropsOption,
     DeviceOption,
     HomeOption,
     ImagesArgument,
@@ -30,12 +31,7 @@ def features(
     images: ImagesArgument,
     output: OutputOption,
     artifact: ArtifactOption = None,
-    crops: Annotated[
-        Literal["1", "10"],
-        typer.Option(
-            help="Crops per image whose features are averaged: 1 (center), as in an index, or the paper's 10."
-        ),
-    ] = "1",
+    crops: CropsOption = "1",
     device: DeviceOption = "auto",
     precision: PrecisionOption = "float32",
     max_pixels: MaxPixelsOption = MAX_PIXELS,
@@ -43,8 +39,9 @@ def features(
 ) -> None:
     """Write the features of images for NumPy (.npz).
 
-    Features are the activations of the last hidden layer. The arrays are paths and features; one row per image. Read
-    them by numpy.load(FILE). Exits with status 1 if an image can't be read; the others are written.
+    Features are the activations of the last hidden layer, by default of the center crop, as in an index. The arrays are
+    paths and features; one row per image. Read them by numpy.load(FILE). Exits with status 1 if an image can't be read;
+    the others are written.
 
     \b
     Examples:

@@ -60,7 +60,7 @@ ArtifactsOption = Annotated[
 ]
 CropsOption = Annotated[
     Literal["1", "10"],
-    typer.Option(help="Crops per image whose probabilities are averaged: the paper's 10, or 1 (center), faster."),
+    typer.Option(help="Crops per image whose results are averaged: the paper's 10, or 1 (center), faster."),
 ]
 CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV: one line per result.")]
 DataOption = Annotated[str, typer.Option(metavar="DATA", help=DATA_HELP, show_default=False)]

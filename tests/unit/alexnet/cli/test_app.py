@@ -70,8 +70,8 @@ def test_shared_options_are_explained_once() -> None:
     assert texts.keys() == SHARED
     for option, help_texts in texts.items():
         # several artifacts, whose contract images are checked with; a folder of queries, the data of the demo; what is
-        # written, and whether to a file or a folder; the folder of the demo; what is averaged, and the usual number
-        named = {"--artifact": 3, "--data": 3, "--output": 5, "--home": 2, "--crops": 2}
+        # written, and whether to a file or a folder; the folder of the demo
+        named = {"--artifact": 3, "--data": 3, "--output": 5, "--home": 2}
         assert len(help_texts) <= named.get(option, 1), f"{option}: {help_texts}"
 
 
