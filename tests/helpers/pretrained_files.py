@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -35,6 +36,10 @@ ONE_TOWER = SHAPES | {
     "conv4": (256, 384, 3, 3),
     "conv5": (256, 256, 3, 3),
 }
+PLACES = {
+    "conv1": "features.0", "conv2": "features.3", "conv3": "features.6", "conv4": "features.8", "conv5": "features.10",
+    "fc6": "classifier.1", "fc7": "classifier.4", "fc8": "classifier.6",
+}  # fmt: skip
 
 
 def small(pretrained: PretrainedSpec, file: Path | None = None) -> PretrainedSpec:
@@ -56,6 +61,15 @@ def random_weights(shapes: dict[str, tuple[int, ...]], first: float = 0.05) -> d
         weights[f"{name}_w_0"] = generator.normal(0, deviation, shape).astype(np.float32)
         weights[f"{name}_b_0"] = generator.normal(0, 0.1, shape[0]).astype(np.float32)
     return weights
+
+
+def state_dict(weights: dict[str, NDArray[np.float32]]) -> dict[str, torch.Tensor]:
+    """The weights by their names in torchvision."""
+    return {
+        f"{place}.{kind}": torch.from_numpy(weights[f"{layer}_{kind[0]}_0"])
+        for layer, place in PLACES.items()
+        for kind in ("weight", "bias")
+    }
 
 
 def zoo(

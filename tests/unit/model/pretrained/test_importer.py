@@ -19,7 +19,6 @@ import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
@@ -43,14 +42,9 @@ from model.pretrained.specs import (
 from model.runtime import OnnxModel
 from tests.helpers import pretrained_files
 from tests.helpers.drawings import CLASSES, draw, encode
-from tests.helpers.numpy_files import npy
-from tests.helpers.pretrained_files import ONE_TOWER, SHAPES, random_weights, small
+from tests.helpers.pretrained_files import ONE_TOWER, SHAPES, random_weights, small, state_dict
 
 GROCERY = Path(__file__).parents[5] / "shared" / "data" / "grocery.zip"
-PLACES = {
-    "conv1": "features.0", "conv2": "features.3", "conv3": "features.6", "conv4": "features.8", "conv5": "features.10",
-    "fc6": "classifier.1", "fc7": "classifier.4", "fc8": "classifier.6",
-}  # fmt: skip
 FORMS = {
     "bvlc opset 3": (BVLC_ALEXNET, "net.onnx"),
     "bvlc opset 12": (BVLC_ALEXNET, "net.onnx"),
@@ -77,14 +71,6 @@ def write(form: str, folder: Path) -> tuple[PretrainedSpec, Path]:
     else:
         onnx.save(pretrained_files.zoo(int(words[2]), words[0] == "caffenet"), str(file))
     return small(published, file), file
-
-
-def state_dict(weights: dict[str, NDArray[np.float32]]) -> dict[str, torch.Tensor]:
-    return {
-        f"{place}.{kind}": torch.from_numpy(weights[f"{layer}_{kind[0]}_0"])
-        for layer, place in PLACES.items()
-        for kind in ("weight", "bias")
-    }
 
 
 @pytest.fixture(scope="module")
@@ -230,32 +216,6 @@ def test_every_planted_fault_is_caught(fault: str, written: Written, tmp_path: P
     assert not (tmp_path / "served.onnx").exists()
 
 
-def _turned(weights: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
-    return weights | {"fc7_w_0": np.zeros((16, 32), np.float32)}
-
-
-@pytest.mark.parametrize(
-    ("model", "expected"),
-    [
-        ({"lrn1": {"alpha": 5e-4}}, r"expected lrn1 .*alpha 0.0001.*, got lrn \(size 5, alpha 0.0005"),
-        ({"lrn2": {"bias": 2.0}}, "expected lrn2 .*k 1.0.*got .*k 2.0"),
-        ({"conv4": {"group": 1}}, "expected conv4 .*groups 2.*got .*groups 1"),
-        ({"conv1": {"strides": [2, 2]}}, r"expected conv1 .*strides \(4, 4\).*got .*strides \(2, 2\)"),
-        ({"conv3": {"dilations": [2, 2]}}, "auto_pad or dilations"),
-        ({"pool5": {"pads": [0, 0, 0, 0]}}, r"expected pool5 .*pads \(0, 0, 1, 1\)"),
-        ({"pool_first": True}, "expected lrn1 .*, got pool"),
-        (
-            {"weights": _turned(random_weights(SHAPES))},
-            r"expected fc7 .*outputs 32, biases 32, inputs 32\), got .*outputs 16, biases 32",
-        ),
-    ],
-)
-def test_another_architecture_is_named_by_its_layer(model: dict[str, Any], expected: str, tmp_path: Path) -> None:
-    onnx.save(pretrained_files.zoo(**model), str(tmp_path / "net.onnx"))
-    with pytest.raises(ArtifactError, match=expected):
-        importer.read_file(small(BVLC_ALEXNET), tmp_path / "net.onnx")
-
-
 def test_other_weights_are_refused(tmp_path: Path) -> None:
     weights = random_weights(ONE_TOWER)
     state = state_dict(weights) | {"features.0.weight": torch.zeros(96, 3, 11, 11)}
@@ -265,53 +225,6 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
     (tmp_path / "net.caffemodel").write_bytes(pretrained_files.caffemodel(random_weights(SHAPES))[:-40_000])
     with pytest.raises(ArtifactError, match="isn't a complete Caffe model"):
         importer.read_file(small(BVLC_ALEXNET), tmp_path / "net.caffemodel")
-
-
-@pytest.mark.parametrize(
-    "state",
-    [
-        [torch.zeros(2)],
-        {"features.0.weight": 1},
-        {"features.0.weight": torch.zeros(2, dtype=torch.complex64)},
-        {"features.0.weight": torch.zeros(2, device="meta")},
-        {"features.0.weight": torch.zeros(2).to_sparse()},
-    ],
-    ids=["list", "number", "complex", "meta", "sparse"],
-)
-def test_a_file_of_torch_with_something_else_is_refused(state: object, tmp_path: Path) -> None:
-    torch.save(state, tmp_path / "net.pth")
-    with pytest.raises(ArtifactError, match="it has something else than names and dense weights"):
-        importer.read_file(small(TORCHVISION_ALEXNET), tmp_path / "net.pth")
-
-
-def test_weights_of_less_precision_are_read_as_float32(tmp_path: Path) -> None:
-    state = state_dict(random_weights(ONE_TOWER, 1.0))
-    torch.save({name: torch.nn.Parameter(weight.bfloat16()) for name, weight in state.items()}, tmp_path / "net.pth")
-    _, contents = importer.read_file(small(TORCHVISION_ALEXNET), tmp_path / "net.pth")
-    assert {weight.dtype for weight in contents.weights.values()} == {np.dtype(np.float32)}
-
-
-def test_a_published_file_with_a_loop_is_refused_before_it_is_computed(tmp_path: Path) -> None:
-    """The reader computes what depends on constants only: a loop of many steps would never end."""
-    model = pretrained_files.zoo()
-    entries, results = (
-        [
-            helper.make_tensor_value_info(number, TensorProto.INT64, []),
-            helper.make_tensor_value_info(condition, TensorProto.BOOL, []),
-        ]
-        for number, condition in (("n", "go"), ("seen", "goes"))
-    )
-    nodes = [helper.make_node("Identity", ["n"], ["seen"]), helper.make_node("Identity", ["go"], ["goes"])]
-    body = helper.make_graph(nodes, "body", entries, results[::-1])
-    model.graph.node.add().CopyFrom(helper.make_node("Loop", ["trips", "always"], ["x"], body=body))
-    model.graph.initializer.append(numpy_helper.from_array(np.array(2), "trips"))
-    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "always"))
-    onnx.save(model, str(tmp_path / "net.onnx"))
-    with pytest.raises(ArtifactError, match="has the operator Loop, which may never end"):
-        importer.read_file(small(BVLC_ALEXNET), tmp_path / "net.onnx")
-
-
-NO_NETWORKS = [b"<!DOCTYPE html><html>", b"", b"\x08\x07\x12\x04none", b"PK\x03\x04", b"\x80\x02h\x09."]
 
 
 @pytest.mark.parametrize("name", ["net.onnx", "net.pth"])
@@ -336,12 +249,6 @@ def test_without_opencv_4_the_command_for_this_installation_is_named(
     (tmp_path / "net.caffemodel").touch()
     with pytest.raises(ArtifactError, match=r"OpenCV .*: uv pip install .*'alexnet-server\[caffe\]'"):
         importer.read_file(BVLC_ALEXNET, tmp_path / "net.caffemodel")
-
-
-def test_another_network_is_refused(tmp_path: Path) -> None:
-    light = Path(onnx.__file__).parent / "backend/test/data/light"
-    with pytest.raises(ArtifactError, match=r"expected conv1 .*to be convolution"):
-        importer.read_file(BVLC_ALEXNET, light / "light_zfnet512.onnx")
 
 
 @pytest.mark.slow
@@ -419,34 +326,6 @@ def test_a_caffe_model_with_its_mean_image(written: Written, photographs: NDArra
     assert "crops of 227 x 227, B G R, minus the mean image mean.npy;" in exact.manifest.training["preprocessing"]
     assert "mean 122.679 116.669 104.007 (RGB of Caffe's mean image);" in plain.manifest.training["preprocessing"]
     assert "squeezed to 256 x 256" in plain.manifest.training["preprocessing"]
-
-
-MANY_NUMBERS = b"{'descr': '<f4', 'fortran_order': False, 'shape': (3, 256, 100000000000)}"
-TEXTS = b"{'descr': '<U1', 'fortran_order': False, 'shape': (3, 256, 256)}"
-TWO_IMAGES = b"{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3, 256, 256)}"
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("mean.binaryproto", b"<html>", "isn't a mean image"),
-        ("mean.npy", b"<html>", "isn't a mean image"),
-        ("mean.npy", npy(b"[" * 500), "isn't a mean image"),
-        ("mean.npy", npy(MANY_NUMBERS), "isn't a mean image"),
-        ("mean.npy", npy(TEXTS, bytes(4 * 3 * 256 * 256)), "isn't a mean image: it has no real numbers"),
-        ("mean.npy", npy(TWO_IMAGES, bytes(2 * 4 * 3 * 256 * 256)), r"got \(2, 3, 256, 256\)"),
-        ("mean.binaryproto", pretrained_files.binaryproto(np.zeros((3, 8, 8), np.float32)), r"got \(3, 8, 8\)"),
-        (
-            "mean.binaryproto",
-            pretrained_files.binaryproto(np.full((3, 256, 256), -9, np.float32)),
-            "has values outside of 0 to 255",
-        ),
-    ],
-)
-def test_what_is_no_mean_image(name: str, content: bytes, message: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(ArtifactError, match=message):
-        read_mean(tmp_path / name)
 
 
 def test_a_mean_image_belongs_to_a_caffe_model(written: Written, tmp_path: Path) -> None:
