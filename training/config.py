@@ -138,6 +138,7 @@ class RunOptions:
     the features of the copied layers before training (`training.evaluation.linear_probe`). `cache_format`: part of the
     RunOptions because JPEG changes the pixels. `drop_near_duplicates`: leave out training and validation images that
     look like held-out ones (`training.data.copies`). `split`: how the images are split (`training.data.splits`).
+    `split_from`: an earlier run's folder or the table of its split, whose images keep their side.
     `detail`, `color_profiles`: see `model.images.contract`; None takes the values of the network in `init_from`, or
     else keeps all detail and converts color profiles.
     """
@@ -151,6 +152,7 @@ class RunOptions:
     cache_format: Literal["raw", "jpeg"] = "raw"
     drop_near_duplicates: bool = False
     split: SplitMethod = "own"
+    split_from: Path | None = None
     detail: int | None = None
     color_profiles: bool | None = None
 

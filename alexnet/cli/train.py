@@ -71,6 +71,7 @@ from alexnet.cli.train_options import (
     RunsOption,
     SaveStepsOption,
     ScheduleOption,
+    SplitFromOption,
     ThreadsOption,
     TrainingDataOption,
     TrainingDeviceOption,
@@ -113,6 +114,7 @@ def train(
     color_profiles: ColorProfilesOption = None,
     drop_near_duplicates: DropNearDuplicatesOption = False,
     split: TrainingSplitOption = "own",
+    split_from: SplitFromOption = None,
     recipe: RecipeOption = "auto",
     epochs: EpochsOption = None,
     minutes: MinutesOption = None,
@@ -213,6 +215,7 @@ def train(
             color_profiles=color_profiles,
             drop_near_duplicates=drop_near_duplicates,
             split=split,
+            split_from=split_from,
         ),
         environment=Environment(
             data=data,

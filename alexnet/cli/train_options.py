@@ -74,6 +74,16 @@ TrainingSplitOption = Annotated[
         rich_help_panel=IMAGES,
     ),
 ]
+SplitFromOption = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="RUN",
+        help="Folder of an earlier run, or its split.csv: images of its split keep their side, and only new ones are "
+        "drawn.",
+        show_default=False,
+        rich_help_panel=IMAGES,
+    ),
+]
 DropNearDuplicatesOption = Annotated[
     bool,
     typer.Option(

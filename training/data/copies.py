@@ -52,9 +52,14 @@ class Copies:
     across: NDArray[np.bool_]
 
 
-def draw_split(examples: Sequence[Example], shares: Mapping[str, float], seed: int) -> dict[str, list[Example]]:
-    """A stratified split in which files with the same bytes are on the same side."""
-    return stratified_split(examples, shares, seed, same_files(examples))
+def draw_split(
+    examples: Sequence[Example], shares: Mapping[str, float], seed: int, kept: Mapping[int, str] | None = None
+) -> dict[str, list[Example]]:
+    """A stratified split in which files with the same bytes are on the same side.
+
+    `kept`: place -> split of images that are not drawn; those that were on two sides stay there.
+    """
+    return stratified_split(examples, shares, seed, same_files(examples), kept)
 
 
 def same_files(examples: Sequence[Example]) -> list[int]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +30,7 @@ class DatasetInfo(BaseModel):
     labels: tuple[Label, ...]
     groupings: dict[PlainText, tuple[str, ...]] = {}
     upright: bool = True
+    kept_split: str = ""
 
 
 class Example(NamedTuple):
@@ -53,7 +55,9 @@ class Dataset:
     `validation` steers the learning rate; `test` is measured once, at the end. `split_description`: how the images
     were split, for manifests and reports. `groupings`: coarser classes, grouping -> the group of each class in the
     order of `labels`. `upright`: whether images have a natural orientation, as photographs have; if not, training
-    also rotates them. `skipped`, `notes`: what the reader left out, guessed and converted (`model.datasets.listing`).
+    also rotates them. `kept_split`: checksum of the earlier split that its images keep, "" where there is none
+    (`training.data.earlier_split`). `skipped`, `notes`: what the reader left out, guessed and converted
+    (`model.datasets.listing`).
     """
 
     name: str
@@ -65,6 +69,7 @@ class Dataset:
     test: tuple[Example, ...]
     groupings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     upright: bool = True
+    kept_split: str = ""
     skipped: tuple[Skipped, ...] = field(default=(), compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
 
@@ -87,12 +92,11 @@ class Dataset:
 
         Folders don't count, since images may be moved.
         """
-        lines = sorted(
-            f"{split}\t{self.labels[example.label].id}\t{example.path.name}"
+        return checksum_of_split(
+            (split, self.labels[example.label].id, example.path.name)
             for split, examples in self.splits().items()
             for example in examples
         )
-        return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
     def summary(self, skipped: Mapping[int, Skipped] | None = None) -> Summary:
         """What was found, used and left out.
@@ -131,43 +135,66 @@ class Dataset:
         return text.getvalue()
 
 
+def checksum_of_split(images: Iterable[tuple[str, str, str]]) -> str:
+    """`Dataset.split_sha256` of images: split, label and file name of each, in any order."""
+    lines = sorted(map("\t".join, images))
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
 def split_rows(split_csv: str) -> list[tuple[str, ...]]:
     """The rows of a split's table without folders, which may have moved."""
     return [(Path(path).name, *rest) for path, *rest in csv.reader(io.StringIO(split_csv, newline=""))]
 
 
 def stratified_split(
-    examples: Sequence[Example], shares: Mapping[str, float], seed: int, groups: Sequence[int] | None = None
+    examples: Sequence[Example],
+    shares: Mapping[str, float],
+    seed: int,
+    groups: Sequence[int] | None = None,
+    kept: Mapping[int, str] | None = None,
 ) -> dict[str, list[Example]]:
     """Split class by class.
 
     `shares`: split -> its share of each class, at least one image where the class has three. The rest is `train`, at
     least one image, too. `groups`: images with the same number stay together and count as one of those three; a group
-    with several labels is put into `train`.
+    with several labels is put into `train`. `kept`: place -> split of images that are not drawn, but count in their
+    class; the others of their group follow them.
     """
     generator = np.random.default_rng(seed)
-    together: dict[int, list[Example]] = {}
-    for example, group in zip(examples, groups or range(len(examples)), strict=True):
-        together.setdefault(group, []).append(example)
+    kept = kept or {}
+    together: dict[int, list[int]] = {}
+    for place, group in enumerate(groups or range(len(examples))):
+        together.setdefault(group, []).append(place)
     members: dict[int, list[list[Example]]] = {}
     splits: dict[str, list[Example]] = {"train": [], **{split: [] for split in shares}}
-    for unit in together.values():
-        if len({example.label for example in unit}) > 1:
-            splits["train"] += unit
-        else:
+    for places in together.values():
+        unit = [examples[place] for place in places]
+        side = next((kept[place] for place in places if place in kept), None)
+        if side is None and len({example.label for example in unit}) == 1:
             members.setdefault(unit[0].label, []).append(unit)
+            continue
+        for place in places:
+            splits[kept.get(place, side or "train")].append(examples[place])
+    settled = Counter((examples[place].label, split) for place, split in kept.items())
     for label in sorted(members):
         order = [members[label][i] for i in generator.permutation(len(members[label]))]
-        total, drawn = sum(map(len, order)), len(order) >= 3
-        for num_later, (split, share) in zip(reversed(range(len(shares))), shares.items(), strict=True):
-            taken, order = _take(order, max(1, round(share * total)) if drawn else 0, num_left=num_later + 1)
+        has = {split: settled[label, split] for split in (*shares, "train")}
+        total, drawn = sum(map(len, order)) + sum(has.values()), len(order) + sum(has.values()) >= 3
+        waiting = [split for split in has if not has[split]]
+        for split, share in shares.items():
+            if split in waiting:
+                waiting.remove(split)
+            count = max(1, round(share * total)) - has[split] if drawn else 0
+            taken, order = _take(order, count, num_left=len(waiting))
+            if drawn and not has[split] and not taken and len(order) > waiting.count("train"):
+                taken = order.pop(min(range(len(order)), key=lambda i: len(order[i])))
             splits[split] += taken
         splits["train"] += [example for unit in order for example in unit]
     return splits
 
 
 def _take(order: list[list[Example]], count: int, num_left: int) -> tuple[list[Example], list[list[Example]]]:
-    """About `count` examples from the first groups that fit, or one small group; and the groups that are left.
+    """At most `count` examples from the first groups that fit; and the groups that are left.
 
     At least `num_left` groups are left, for the other splits: one of a hundred copies leaves many groups that fit.
     """
@@ -177,6 +204,4 @@ def _take(order: list[list[Example]], count: int, num_left: int) -> tuple[list[E
             taken += unit
         else:
             rest.append(unit)
-    if count and not taken:
-        taken = rest.pop(min(range(len(rest)), key=lambda i: len(rest[i])))
     return taken, rest

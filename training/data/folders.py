@@ -20,6 +20,7 @@ from model.plurals import count_of
 from training.data.copies import draw_split
 from training.data.data_warnings import without_images_warning
 from training.data.datasets import Dataset, DatasetInfo, Example
+from training.data.earlier_split import EarlierSplit
 from training.data.splits import TITLES, SplitMethod, split_again
 
 INFO_SUFFIX = ".info.json"
@@ -30,25 +31,31 @@ SHARES = {"test": 0.15} | VALIDATION_SHARE
 """Of each class, where the data has no splits."""
 
 
-def load_folder(root: Path, seed: int = 0, exclude: Sequence[str] = ()) -> Dataset:
+def load_folder(root: Path, seed: int = 0, exclude: Sequence[str] = (), earlier: EarlierSplit | None = None) -> Dataset:
     """A folder of images in one of the layouts of `model.datasets.layout`.
 
     Without splits, 15 % of each class are drawn for test and 10 % for validation; with `train` but no validation split,
-    a tenth of `train`. Raises DatasetError.
+    a tenth of `train`. `earlier`: a split that its images keep, of a folder without splits. Raises DatasetError.
     """
-    return _make_dataset(read_folder(root, exclude), seed)
+    return _make_dataset(read_folder(root, exclude), seed, earlier)
 
 
-def load_table(path: Path, seed: int = 0, exclude: Sequence[str] = (), split: SplitMethod = "own") -> Dataset:
+def load_table(
+    path: Path,
+    seed: int = 0,
+    exclude: Sequence[str] = (),
+    split: SplitMethod = "own",
+    earlier: EarlierSplit | None = None,
+) -> Dataset:
     """A table as `model.datasets.tables` reads it; without a column for the split it is drawn as for a folder.
 
     A run's `split.csv` is such a table; `split.info.json` beside it (`DatasetInfo`) adds the names and the order of the
     classes, the license and the rest. `split`: how the images of another table are split again
-    (`training.data.splits`); a run's table has been split by it. Raises DatasetError.
+    (`training.data.splits`); a run's table has been split by it. `earlier`: as in `load_folder`. Raises DatasetError.
     """
     listing, info = read_table(path, exclude), read_info(path)
     if info is None:
-        return split_again(_make_dataset(listing, seed), split, seed)
+        return split_again(_make_dataset(listing, seed, earlier), split, seed)
     if split != "own" and TITLES[split] not in info.split_description:
         raise DatasetError(
             f"the images of {path} are split as in its run ({info.split_description}), not by --split {split}: leave "
@@ -58,7 +65,7 @@ def load_table(path: Path, seed: int = 0, exclude: Sequence[str] = (), split: Sp
     unknown = [label.id for label in listing.classes if label.id not in known]
     if unknown:
         raise DatasetError(f"unknown class {unknown[0]!r} in {path}: {path.with_suffix(INFO_SUFFIX)} doesn't list it")
-    return replace(_make_dataset(replace(listing, classes=info.labels), seed), **dict(info))
+    return replace(_make_dataset(replace(listing, classes=info.labels), seed, earlier), **dict(info))
 
 
 def write_table(dataset: Dataset, path: Path) -> None:
@@ -80,9 +87,11 @@ def read_info(table: Path) -> DatasetInfo | None:
         raise DatasetError(f"invalid dataset metadata in {path}: {error.errors()[0]['msg']}") from error
 
 
-def _make_dataset(listing: Listing, seed: int) -> Dataset:
+def _make_dataset(listing: Listing, seed: int, earlier: EarlierSplit | None) -> Dataset:
     """Classes, splits and examples of what was listed. Raises DatasetError."""
     root, name = listing.root, listing.root.name or listing.root.resolve().name
+    if earlier is not None and listing.has_splits:
+        raise DatasetError(f"{root} has its own split, which it keeps: leave out --split-from")
     entries, outside = _labeled_entries(listing)
     classes = _trained_classes(listing, entries)
     index = {label.id: number for number, label in enumerate(classes)}
@@ -93,8 +102,12 @@ def _make_dataset(listing: Listing, seed: int) -> Dataset:
     description = f"{name}, its own splits"
     _check_training_images(listing, classes, splits["train"])
     if not listing.has_splits:
-        splits = draw_split(splits["train"], SHARES, seed)
         description = f"{name} 75/10/15, seed {seed}"
+        if earlier is None:
+            splits = draw_split(splits["train"], SHARES, seed)
+        else:
+            splits, how = earlier.extend(splits["train"], classes, SHARES, seed)
+            description += f" ({how})"
     if not splits["validation"]:
         splits |= draw_split(splits["train"], VALIDATION_SHARE, seed)
         description += f", a tenth of train for validation, seed {seed}"
@@ -111,6 +124,7 @@ def _make_dataset(listing: Listing, seed: int) -> Dataset:
         train=tuple(splits["train"]),
         validation=tuple(splits["validation"]),
         test=tuple(splits["test"]),
+        kept_split="" if earlier is None else earlier.sha256,
         skipped=(*listing.skipped, *outside),
         notes=listing.notes,
     )

@@ -10,6 +10,7 @@ from model.datasets.tables import is_table
 from model.exceptions import DatasetError
 from training.data.archives import ARCHIVES, NAMED_DATASETS, load_named
 from training.data.datasets import Dataset
+from training.data.earlier_split import EarlierSplit
 from training.data.folders import load_folder, load_table
 from training.data.splits import SplitMethod, split_again
 
@@ -20,23 +21,30 @@ def load_dataset(
     archive: Path | None = None,
     exclude: Sequence[str] = (),
     split: SplitMethod = "own",
+    split_from: Path | None = None,
 ) -> Dataset:
     """The dataset of `source`: one of `NAMED_DATASETS`, a table, or a folder.
 
     `seed`: of the split, where the data doesn't define one. `archive`: the archive of a named dataset, instead of
     downloading it. `exclude`: patterns of files and folders to leave out. `split`: how all images are split again
-    (`training.data.splits`); the table that a run has written keeps its split. Raises DatasetError, also for an option
-    that this source doesn't use.
+    (`training.data.splits`); the table that a run has written keeps its split. `split_from`: the table of an earlier
+    run, whose images keep their side (`training.data.earlier_split`). Raises DatasetError, also for an option that this
+    source doesn't use.
     """
     check_loading_options(source, archive, exclude)
+    if split_from is not None and split != "own":
+        raise DatasetError(f"--split-from keeps a split, and --split {split} draws all images again: choose one")
+    if split_from is not None and source in NAMED_DATASETS:
+        raise DatasetError(f"{source} has its own split, which it keeps: leave out --split-from")
+    earlier = None if split_from is None else EarlierSplit.read(split_from)
     path = Path(source)
     if source in NAMED_DATASETS:
         dataset = load_named(source, archive)
     elif is_table(path):
-        return load_table(path, seed, exclude, split)
+        return load_table(path, seed, exclude, split, earlier)
     else:
         check_folder(path)
-        dataset = load_folder(path, seed, exclude)
+        dataset = load_folder(path, seed, exclude, earlier)
     return split_again(dataset, split, seed)
 
 

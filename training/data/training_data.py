@@ -17,15 +17,21 @@ from training.data.archives import NAMED_DATASETS
 from training.data.copies import find_copies
 from training.data.data_check import scan
 from training.data.datasets import Dataset, Example
+from training.data.earlier_split import EARLIER
 from training.data.loading import load_dataset
 from training.data.refusals import NEAR_COPIES
 
 
 def load_training_dataset(artifact: Artifact, data: str, archive: Path | None, exclude: Sequence[str] = ()) -> Dataset:
-    """The dataset `data`, split as the artifact was trained, with its seed. Raises DatasetError."""
+    """The dataset `data`, split as the artifact was trained, with its seed. Raises DatasetError.
+
+    A split that keeps an earlier one can't be drawn again: it is in the table of its run alone, and `check_same_split`
+    refuses the one that is drawn instead.
+    """
     training = artifact.manifest.training
+    method = training.get("split_method", "own")
     left_out = exclude or (() if data in NAMED_DATASETS else tuple(training.get("exclude", ())))
-    return load_dataset(data, int(training.get("seed", 0)), archive, left_out, training.get("split_method", "own"))
+    return load_dataset(data, int(training.get("seed", 0)), archive, left_out, "own" if method == EARLIER else method)
 
 
 def check_training_data(artifact: Artifact, dataset: Dataset, data: str) -> None:
@@ -34,17 +40,22 @@ def check_training_data(artifact: Artifact, dataset: Dataset, data: str) -> None
     check_same_split(artifact, dataset, data, dataset.held_out_split if trained_here else "all")
 
 
-def check_same_split(artifact: Artifact, dataset: Dataset, data: str, split: str, alternative: str = "") -> None:
+def check_same_split(
+    artifact: Artifact, dataset: Dataset, data: str, split: str, alternative: str = "", or_kept: bool = False
+) -> None:
     """Raise DatasetError unless the dataset has the network's classes and, except for `all`, its training's split.
 
-    `alternative`: what else can be done without that split, in words.
+    `alternative`: what else can be done without that split, in words. `or_kept`: the earlier split that its training
+    kept will do, too, whose held-out images it wasn't trained on either.
     """
+    training = artifact.manifest.training
+    known = [training.get("split_sha256"), *([training.get("kept_split_sha256")] if or_kept else [])]
     if [label.id for label in dataset.labels] != [label.id for label in artifact.labels]:
         raise DatasetError(
             f"expected the artifact's classes ({', '.join(label.id for label in artifact.labels[:5])} ...), "
             f"got {', '.join(label.id for label in dataset.labels[:5])} ... in {data}"
         )
-    if split != "all" and artifact.manifest.training.get("split_sha256") != dataset.split_sha256():
+    if split != "all" and dataset.split_sha256() not in known:
         raise DatasetError(
             f"{data} is split differently than in the network's training: files were added or removed, or it is "
             f"another dataset; use the split of its run, --data runs/NAME-DATE-TIME/split.csv{alternative}"

@@ -63,20 +63,21 @@ def evaluate_ensemble(
     if not splits[split]:
         raise InvalidRequestError(f"{data} has no {split} images: choose --split {dataset.held_out_split}, or all")
     for member in members:
-        check_same_split(member, dataset, data, split, ", or measure on every image of it with --split all")
-    weights = _equal_weights(members)
+        alternative = ", or measure on every image of it with --split all"
+        check_same_split(member, dataset, data, split, alternative, or_kept=not weighted)
+    weights, training = _equal_weights(members), members[0].manifest.training
     if weighted:
         if split in ("validation", "all"):
             raise InvalidRequestError(
                 f"weights are chosen on the validation split, so --weighted cannot measure on --split {split}"
             )
-        training, contract = members[0].manifest.training, members[0].image_contract
-        held_out = leave_out_copies(dataset, training, contract, limits, log).validation
+        held_out = leave_out_copies(dataset, training, members[0].image_contract, limits, log).validation
         validation = [_predict(member, held_out, device, limits) for member in members]
         weights = search_weights(np.stack([p.best for p in validation]), validation[0].labels)
         log("weights: " + ", ".join(f"{w:.3f} {m.path}" for w, m in zip(weights, members, strict=True)))
     title = f"{dataset.split_description}, {split}"
-    if left_out := count_left_out(members[0].manifest.training, splits[split], split):
+    is_own = training.get("split_sha256") == dataset.split_sha256()
+    if is_own and (left_out := count_left_out(training, splits[split], split)):
         log(
             f"{count_of(left_out, 'image')} of the {split} split not used in training, such as damaged ones, copies of "
             "held-out images and images under several labels; those that can be decoded are measured here"

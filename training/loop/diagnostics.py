@@ -84,10 +84,11 @@ def competition_warning(recipe: Recipe, num_sources: int) -> str | None:
 
 
 def split_warning(initial: InitialState, dataset: Dataset) -> str | None:
-    """A warning if the network to start from was trained on another split of the same dataset."""
-    if initial.origin_dataset != dataset.name or initial.origin_split in ("", dataset.split_sha256()):
+    """A warning if the network to start from was trained on another split of the same dataset than this one keeps."""
+    known = "", dataset.split_sha256(), dataset.kept_split
+    if initial.origin_dataset != dataset.name or initial.origin_split in known:
         return None
     return (
         f"warning: the network of --init-from was trained on another split of {dataset.name}, so this run's test "
-        "images may be among its training images: use its --seed, or split.csv of its run as --data"
+        "images may be among its training images: keep its split with --split-from and the folder of its run"
     )

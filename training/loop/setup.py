@@ -24,11 +24,12 @@ from training.config import RunOptions, TrainConfig
 from training.data.cache import ImageCache, build_cache
 from training.data.data_check import check_images
 from training.data.datasets import Dataset
+from training.data.folders import read_info
 from training.data.loading import load_dataset
 from training.evaluation.baselines import write_baselines
 from training.loop import diagnostics
 from training.loop.distributed import DistributedContext
-from training.loop.run_directory import RunDirectory, create_run_folder
+from training.loop.run_directory import SPLIT, RunDirectory, create_run_folder
 from training.loop.start_network import FittedStart, choose_start, fit_output_layer
 from training.loop.status import stage
 from training.loop.trainer import Trainer
@@ -49,7 +50,7 @@ def set_up(
     environment = config.environment
     check_layer_names(config.run.lr_multipliers, config.run.frozen)
     with stage(f"looking for the images of {environment.data}", context.is_main):
-        dataset = open_dataset(config)
+        dataset = open_dataset(config, resume)
     sizes = ", ".join(f"{len(examples):,} {name}" for name, examples in dataset.splits().items())
     context.log(
         f"{dataset.name}, before damaged images and copies are left out: {len(dataset.labels)} classes; {sizes}; "
@@ -162,10 +163,23 @@ def _checked_cache(config: TrainConfig, dataset: Dataset, context: DistributedCo
     return cache
 
 
-def open_dataset(config: TrainConfig) -> Dataset:
-    """The dataset of a run, split as the run was configured. Raises DatasetError."""
+def open_dataset(config: TrainConfig, begun: Path | None = None) -> Dataset:
+    """The dataset of a run, split as the run was configured. Raises DatasetError.
+
+    `begun`: the folder of a run that isn't new. It keeps its own split where this kept an earlier one, which may be
+    gone since.
+    """
     run, environment = config.run, config.environment
-    return load_dataset(environment.data, run.seed, environment.archive, environment.exclude, run.split)
+    source, seed, archive, exclude = environment.data, run.seed, environment.archive, environment.exclude
+    if run.split_from is None:
+        return load_dataset(source, seed, archive, exclude, run.split)
+    if begun is None:
+        table = run.split_from / SPLIT if run.split_from.is_dir() else run.split_from
+        return load_dataset(source, seed, archive, exclude, run.split, table)
+    dataset, info = load_dataset(source, seed, archive, exclude, run.split, begun / SPLIT), read_info(begun / SPLIT)
+    if info is None:
+        return dataset
+    return replace(dataset, split_description=info.split_description, kept_split=info.kept_split)
 
 
 def open_cache(config: TrainConfig, dataset: Dataset) -> ImageCache:

@@ -13,7 +13,8 @@ from model.exceptions import ArtifactError, DatasetError
 from model.figures import save_figure
 from model.images.crops import TEN_CROP
 from model.runtime import OnnxModel
-from training.data.training_data import load_training_dataset
+from training.data.earlier_split import EARLIER
+from training.data.training_data import check_training_data, load_training_dataset
 from training.evaluation.evaluate import decode_batches
 from training.publish import figures
 
@@ -21,12 +22,15 @@ from training.publish import figures
 def draw_figures(path: Path, data: str, archive: Path | None, output: Path, max_images: int, seed: int) -> list[Path]:
     """Write kernels.png and predictions.png, the latter with images of the held-out split; their paths.
 
-    Raises DatasetError if the data has other classes than the network, ArtifactError if this has no kernels.
+    Raises DatasetError if the data has other classes than the network, or another split than one that can't be drawn
+    again, ArtifactError if the network has no kernels.
     """
     artifact = artifacts.load(path)
     dataset = load_training_dataset(artifact, data, archive)
     if dataset.labels != artifact.labels:
         raise DatasetError(f"the classes of {data} differ from the artifact's")
+    if artifact.manifest.training.get("split_method") == EARLIER:  # others would be taken for held-out images
+        check_training_data(artifact, dataset, data)
     held_out = dataset.splits()[dataset.held_out_split]
     examples = [held_out[place] for place in np.random.default_rng(seed).permutation(len(held_out))[:max_images]]
     batches = list(decode_batches(examples, artifact.image_contract))

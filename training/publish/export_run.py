@@ -18,6 +18,7 @@ from model.artifacts.weights import write_kernels
 from model.artifacts.writer import publish, utc_now
 from model.network.export import export
 from model.network.torch_module import AlexNet
+from training.data.earlier_split import EARLIER
 from training.data.traits import count_warning_bits
 from training.evaluation.baselines import HOG, Baseline, measure_hog, read_baselines, write_baselines
 from training.evaluation.evaluate import predict_split
@@ -136,8 +137,9 @@ def provenance(trainer: Trainer) -> dict[str, Any]:
     return {
         "dataset": dataset.name,
         "split": dataset.split_description,
-        "split_method": config.run.split,
+        "split_method": config.run.split if config.run.split_from is None else EARLIER,
         "split_sha256": dataset.split_sha256(),
+        "kept_split_sha256": dataset.kept_split,
         "images": {split: len(trainer.cache.rows(dataset, split)) for split in dataset.splits()},
         "data": dataset.summary(trainer.cache.skipped).to_json(),
         "image_warnings": count_warning_bits(trainer.cache.traits),

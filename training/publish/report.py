@@ -40,7 +40,7 @@ def rewrite_report(run: Path, artifact: Path | None = None) -> Path:
     environment = config.environment
     path = artifact or directory.artifact() or environment.artifacts_folder / config.run.name
     loaded = artifacts.load(path)
-    dataset = open_dataset(config)
+    dataset = open_dataset(config, run)
     _check_measurable(loaded, run, config, dataset)
     cache = open_cache(config, dataset)
     model = OnnxModel(loaded.network, measuring_device(environment.device))

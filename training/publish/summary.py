@@ -68,11 +68,13 @@ class Summary:
             )
         training = self.artifact.manifest.training
         same_data = training.get("start_dataset") == training["dataset"]
-        if same_data and training["start_split_sha256"] not in ("", training["split_sha256"]):
+        known = "", training["split_sha256"], training.get("kept_split_sha256", "")
+        if same_data and training["start_split_sha256"] not in known:
             doubts.append(
                 f"The network that this run started from was trained on another split of {training['dataset']}: some "
                 f"of these {self.split} images may be among its training images, and the error on others higher. "
-                "Start from another network to know it, such as --init-from photos."
+                "To know it, keep that network's split with --split-from and the folder of its run, or start from "
+                "another network, such as --init-from photos."
             )
         return " ".join(doubts)
 
@@ -153,6 +155,7 @@ def _same_split(config: TrainConfig) -> list[str]:
     words = ["--archive", str(archive)] if archive is not None else []
     words += ["--seed", str(run.seed)] if run.seed else []
     words += ["--split", run.split] if run.split != "own" else []
+    words += ["--split-from", str(run.split_from)] if run.split_from is not None else []
     return [*words, *(["--drop-near-duplicates"] if run.drop_near_duplicates else [])]
 
 

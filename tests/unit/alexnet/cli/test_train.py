@@ -26,6 +26,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "name": ("--name", "other"),
     "seed": ("--seed", "7"),
     "split": ("--split", "half"),
+    "split_from": ("--split-from", "r"),
     "recipe": ("--recipe", "paper"),
     "epochs": ("--epochs", "3"),
     "minutes": ("--minutes", "3"),

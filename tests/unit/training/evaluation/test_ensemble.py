@@ -10,6 +10,7 @@ import pytest
 
 from model.artifacts.artifact import MANIFEST, Artifact
 from model.exceptions import DatasetError, InvalidRequestError
+from training.data.folders import write_table
 from training.data.loading import load_dataset
 from training.data.training_data import count_left_out
 from training.evaluation.ensemble import evaluate_ensemble, search_weights
@@ -93,6 +94,26 @@ def test_what_training_left_out_and_is_measured_is_counted(artifact: Artifact, i
     assert count_left_out(manifest.training, examples, "validation") == 0
     assert count_left_out(fewer, examples, "validation") == 2
     assert count_left_out({}, examples, "validation") == 0
+
+
+def test_a_network_is_measured_on_the_earlier_split_that_it_kept(artifact: Artifact, few: Path, tmp_path: Path) -> None:
+    """Its errors are compared there with those of the earlier network."""
+    write_table(load_dataset(str(few)), tmp_path / "split.csv")
+    first = load_dataset(str(tmp_path / "split.csv"))
+    images = {split: len(examples) + 5 for split, examples in first.splits().items()}
+    training = {"split_method": "earlier", "kept_split_sha256": first.split_sha256(), "images": images}
+    member = Path(shutil.copytree(artifact.path, tmp_path / "member"))
+    manifest = artifact.manifest.model_copy(update={"training": artifact.manifest.training | training})
+    (member / MANIFEST).write_text(manifest.model_dump_json())
+    table, said = str(tmp_path / "split.csv"), list[str]()
+    (measured, *_) = evaluate_ensemble([member], table, "test", None, False, "cpu", "float32", said.append)
+    assert measured.num_images == len(first.test)
+    assert not [line for line in said if "not used in training" in line]
+    for paths, weighted in (([artifact.path], False), ([member, member], True)):
+        with pytest.raises(DatasetError, match="is split differently"):
+            evaluate_ensemble(paths, table, "test", None, weighted, "cpu", "float32", print)
+    with pytest.raises(DatasetError, match="is split differently"):
+        add_int8(member, table, None, 8, 100.0, "cpu", print)
 
 
 def test_weights_are_not_chosen_on_copies_of_test_images(artifact: Artifact, few: Path, tmp_path: Path) -> None:

@@ -40,6 +40,9 @@ def test_a_network_of_another_split_of_the_same_data(artifact: Artifact, images:
     dataset, other = load_folder(images, seed=0), load_folder(images, seed=1)
     initial = InitialState.create(config, dataset.labels)
     assert diagnostics.split_warning(initial, dataset) is None
-    assert "trained on another split of patterns" in (diagnostics.split_warning(initial, other) or "")
+    warning = diagnostics.split_warning(initial, other) or ""
+    assert "trained on another split of patterns" in warning
+    assert "keep its split with --split-from" in warning
+    assert diagnostics.split_warning(initial, replace(other, kept_split=dataset.split_sha256())) is None
     assert diagnostics.split_warning(initial, replace(other, name="others")) is None
     assert diagnostics.split_warning(InitialState.create(TrainConfig.create(), dataset.labels), other) is None

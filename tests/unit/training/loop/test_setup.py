@@ -11,12 +11,13 @@ import pytest
 import torch
 
 from model.artifacts.artifact import MANIFEST, Artifact
-from model.exceptions import TrainingError
+from model.exceptions import DatasetError, TrainingError
 from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
 from training.loop.distributed import DistributedContext
 from training.loop.run_directory import ARTIFACT, RunDirectory
 from training.loop.setup import set_up
 from training.loop.trainer import Trainer
+from training.publish.export_run import provenance
 
 
 def test_the_images_are_summed_up(few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -60,6 +61,28 @@ def start_run(few: Path, home: Path) -> Trainer:
     with set_up(config, CONTEXT) as trainer:
         trainer.save()
     return trainer
+
+
+def test_a_resumed_run_keeps_its_split(few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where the run is gone whose split it kept, and the split's description and its origin with it."""
+    data = Path(shutil.copytree(few, tmp_path / few.name))
+    first = start_run(data, tmp_path / "first")
+    shutil.copy(few / "checks" / "00.jpg", data / "checks" / "new.jpg")
+    config = replace(first.config, run=replace(first.config.run, seed=1, split_from=first.run.path))
+    config = replace(config, environment=replace(config.environment, home=tmp_path))
+    with set_up(config, CONTEXT) as second:
+        second.save()
+    described = f"(33 images as in {first.run.path.name}/split.csv, 1 new one drawn, 0 gone)"
+    assert described in capsys.readouterr().out
+    shutil.rmtree(first.run.path)
+    with set_up(second.config, CONTEXT, second.run.path) as resumed:
+        assert resumed.dataset.splits() == second.dataset.splits()
+        assert resumed.dataset.kept_split == first.dataset.split_sha256()
+        assert described in resumed.dataset.split_description
+        recorded = provenance(resumed)
+    assert (recorded["split_method"], recorded["kept_split_sha256"]) == ("earlier", first.dataset.split_sha256())
+    with pytest.raises(DatasetError, match="can't read the split"), set_up(config, CONTEXT):
+        pass
 
 
 def test_a_run_is_locked_before_its_checkpoint_is_read(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from model.artifacts.artifact import Artifact
+from model.artifacts.artifact import MANIFEST, Artifact
 from model.exceptions import DatasetError
 from training.publish.drawing import draw_figures
 
@@ -31,6 +32,15 @@ def test_an_artifact_in_images(artifact: Artifact, images: Path, few: Path, tmp_
     other = Path(shutil.copytree(few, tmp_path / "other"))
     shutil.copytree(few / "circles", other / "fourth class")
     assert "error: " in run("draw", "--artifact", artifact.path, "--data", other, "--output", tmp_path).stderr
+
+
+def test_held_out_images_of_a_split_that_is_not_drawn_again(artifact: Artifact, images: Path, tmp_path: Path) -> None:
+    kept = Path(shutil.copytree(artifact.path, tmp_path / "kept"))
+    manifest = json.loads((kept / MANIFEST).read_text())
+    manifest["training"] |= {"split_method": "earlier", "split_sha256": "0"}
+    (kept / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(DatasetError, match=r"use the split of its run, --data runs/NAME-DATE-TIME/split\.csv"):
+        draw_figures(kept, str(images), None, tmp_path, 5, 0)
 
 
 def test_images_that_can_not_be_decoded(artifact: Artifact, tmp_path: Path) -> None:

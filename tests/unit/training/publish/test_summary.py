@@ -37,7 +37,11 @@ def test_the_first_sentence(summary: Summary) -> None:
 def test_a_start_network_of_another_split_is_a_doubt(summary: Summary) -> None:
     """Its training images may be among those that are measured."""
     training = summary.artifact.manifest.training
-    for start, said in ({"start_split_sha256": "0"}, True), ({"start_split_sha256": training["split_sha256"]}, False):
+    for start, said in (
+        ({"start_split_sha256": "0"}, True),
+        ({"start_split_sha256": "0", "kept_split_sha256": "0"}, False),
+        ({"start_split_sha256": training["split_sha256"]}, False),
+    ):
         manifest = summary.artifact.manifest.model_copy(
             update={"training": training | {"start_dataset": training["dataset"]} | start}
         )
@@ -99,6 +103,8 @@ def test_after_the_output_layer_all_layers_can_be_trained_on_the_same_split() ->
     options = {"seed": 7, "split": "half", "drop_near_duplicates": True, "archive": Path("x.zip")}
     further = dict(next_commands(path, create_config(epochs=0, **options)))[TRAIN_ALL_LAYERS]
     assert " --archive x.zip --seed 7 --split half --drop-near-duplicates --name cats " in further
+    further = dict(next_commands(path, create_config(epochs=0, split_from=Path("runs/1"))))[TRAIN_ALL_LAYERS]
+    assert " --split-from runs/1 --name cats " in further
 
 
 def test_durations() -> None:

@@ -1,0 +1,103 @@
+"""The split of an earlier run, which its images keep (`--split-from`): only those that were added since are drawn."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from model.artifacts.artifact import Label
+from model.datasets.names import SPLITS, show_path
+from model.exceptions import DatasetError
+from model.plurals import count_of
+from training.data.copies import draw_split
+from training.data.datasets import Example, checksum_of_split
+
+EARLIER = "earlier"
+"""Such a split, as the `split_method` of a manifest."""
+COLUMNS = ["path", "label", "split"]
+"""The first of a run's table."""
+
+
+@dataclass(frozen=True)
+class EarlierSplit:
+    """Which image was in which split.
+
+    `name`: the table's, with its folder's, for descriptions. `sides`: absolute path -> split. `sha256`:
+    `Dataset.split_sha256` of that run.
+    """
+
+    name: str
+    sides: Mapping[str, str]
+    sha256: str
+
+    @classmethod
+    def read(cls, table: Path) -> EarlierSplit:
+        """What `Dataset.split_csv` has written to a file; the images needn't exist. Raises DatasetError."""
+        try:
+            text = table.read_bytes().decode("utf-8", "surrogateescape")  # paths as they are on the disk
+            header, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+        except OSError as error:
+            raise DatasetError(f"can't read the split {table}: {error.strerror}; --split-from takes a run") from error
+        except (ValueError, csv.Error):
+            header, rows = [], []
+        if header[:3] != COLUMNS or not rows or any(len(row) < 3 or row[2] not in SPLITS for row in rows):
+            raise DatasetError(f"{table} is not the split of a run: --split-from takes a run's folder or its split.csv")
+        return cls(
+            name=show_path(Path(*table.absolute().parts[-2:])),
+            sides={_absolute(table.parent / path): split for path, _, split, *_ in rows},
+            sha256=checksum_of_split((split, label, Path(path).name) for path, label, split, *_ in rows),
+        )
+
+    def extend(
+        self, examples: Sequence[Example], labels: Sequence[Label], shares: Mapping[str, float], seed: int
+    ) -> tuple[dict[str, list[Example]], str]:
+        """The split of `examples`, in their order, and in words how it was made.
+
+        Images of the earlier split keep their side. The others are drawn so that each class comes as near to the
+        `shares` as they allow (`training.data.datasets.stratified_split`). Raises DatasetError if no image is in the
+        earlier split, if a class isn't trained, or if nothing is held out.
+        """
+        kept = self._find(examples)
+        if not kept:
+            raise DatasetError(
+                f"none of the images is in {self.name}: give --split-from a run on an earlier state of this data, or "
+                "leave it out"
+            )
+        places = {example.file: place for place, example in enumerate(examples)}
+        drawn = draw_split(examples, shares, seed, kept)
+        splits = {split: sorted(part, key=lambda example: places[example.file]) for split, part in drawn.items()}
+        trained = {example.label for example in splits["train"]}
+        missing = [label.id for number, label in enumerate(labels) if number not in trained]
+        if missing or not all(splits.values()):
+            reason = f"the class {missing[0]} has no images to train on" if missing else "there is nothing to hold out"
+            raise DatasetError(f"too few images for --split-from {self.name}: {reason}; add images, or leave it out")
+        num_new, num_gone = len(examples) - len(kept), len(self.sides) - len(kept)
+        drawn_words = f"{count_of(num_new, 'new one', 'new ones')} drawn, {num_gone:,} gone"
+        return splits, f"{count_of(len(kept), 'image')} as in {self.name}, {drawn_words}"
+
+    def _find(self, examples: Sequence[Example]) -> dict[int, str]:
+        """The sides of the examples that are in this split, by place.
+
+        By their paths; if none is there, as where the data was moved or copied, by those below the folder of them all.
+        """
+        paths = [_absolute(example.file) for example in examples]
+        sides = self.sides
+        if sides.keys().isdisjoint(paths):
+            sides = dict(zip(_below_common_folder(sides), sides.values(), strict=True))
+            paths = _below_common_folder(paths)
+        return {place: sides[path] for place, path in enumerate(paths) if path in sides}
+
+
+def _absolute(path: str | Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100  # without `..`, as tables may have it
+
+
+def _below_common_folder(paths: Iterable[str]) -> list[str]:
+    """Absolute paths, relative to the folder that holds them all."""
+    files = list(paths)
+    folder = os.path.commonpath([os.path.dirname(file) for file in files])  # noqa: PTH120
+    return [os.path.relpath(file, folder) for file in files]
