@@ -179,18 +179,28 @@ def stratified_split(
     for label in sorted(members):
         order = [members[label][i] for i in generator.permutation(len(members[label]))]
         has = {split: settled[label, split] for split in (*shares, "train")}
-        total, drawn = sum(map(len, order)) + sum(has.values()), len(order) + sum(has.values()) >= 3
-        waiting = [split for split in has if not has[split]]
-        for split, share in shares.items():
-            if split in waiting:
-                waiting.remove(split)
-            count = max(1, round(share * total)) - has[split] if drawn else 0
-            taken, order = _take(order, count, num_left=len(waiting))
-            if drawn and not has[split] and not taken and len(order) > waiting.count("train"):
-                taken = order.pop(min(range(len(order)), key=lambda i: len(order[i])))
-            splits[split] += taken
-        splits["train"] += [example for unit in order for example in unit]
+        for split, part in _draw(order, shares, has).items():
+            splits[split] += part
     return splits
+
+
+def _draw(order: list[list[Example]], shares: Mapping[str, float], has: Mapping[str, int]) -> dict[str, list[Example]]:
+    """The groups of one class, one split after the other; `train` gets what is left.
+
+    `has`: how many images of the class each split, `train` among them, keeps from an earlier split.
+    """
+    total, is_drawn = sum(map(len, order)) + sum(has.values()), len(order) + sum(has.values()) >= 3
+    waiting = [split for split in has if not has[split]]
+    drawn = dict[str, list[Example]]()
+    for split, share in shares.items():
+        if split in waiting:
+            waiting.remove(split)
+        count = max(1, round(share * total)) - has[split] if is_drawn else 0
+        taken, order = _take(order, count, num_left=len(waiting))
+        if is_drawn and not has[split] and not taken and len(order) > waiting.count("train"):
+            taken = order.pop(min(range(len(order)), key=lambda i: len(order[i])))
+        drawn[split] = taken
+    return drawn | {"train": [example for unit in order for example in unit]}
 
 
 def _take(order: list[list[Example]], count: int, num_left: int) -> tuple[list[Example], list[list[Example]]]:

@@ -92,6 +92,15 @@ class EarlierSplit:
         return {place: sides[path] for place, path in enumerate(paths) if path in sides}
 
 
+def trained_on_another_split(start_dataset: str, start_split: str, dataset: str, split: str, kept_split: str) -> bool:
+    """Whether test images of a split may be training images of the network that a run starts from.
+
+    So if both had the same dataset, and the start network neither this split nor the one that it keeps. The splits are
+    their checksums, "" where there is none or where it isn't known.
+    """
+    return start_dataset == dataset and start_split not in ("", split, kept_split)
+
+
 def _absolute(path: str | Path) -> str:
     return os.path.abspath(path)  # noqa: PTH100  # without `..`, as tables may have it
 

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from model.exceptions import TrainingError
 from training.data.datasets import Dataset
+from training.data.earlier_split import trained_on_another_split
 from training.optim.initial_weights import InitialState
 from training.recipes import RECIPES, Recipe
 
@@ -85,8 +86,8 @@ def competition_warning(recipe: Recipe, num_sources: int) -> str | None:
 
 def split_warning(initial: InitialState, dataset: Dataset) -> str | None:
     """A warning if the network to start from was trained on another split of the same dataset than this one keeps."""
-    known = "", dataset.split_sha256(), dataset.kept_split
-    if initial.origin_dataset != dataset.name or initial.origin_split in known:
+    start, split = (initial.origin_dataset, initial.origin_split), dataset.split_sha256()
+    if not trained_on_another_split(*start, dataset.name, split, dataset.kept_split):
         return None
     return (
         f"warning: the network of --init-from was trained on another split of {dataset.name}, so this run's test "

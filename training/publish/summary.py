@@ -17,6 +17,7 @@ from model.files import atomic_write
 from model.shell_command import alexnet_command
 from training.config import TrainConfig
 from training.data.data_check import DataCheck
+from training.data.earlier_split import trained_on_another_split
 from training.evaluation.baselines import LINEAR, Baseline
 
 REPORT_DATA = "report.json"
@@ -67,9 +68,9 @@ class Summary:
                 "Put some images into a folder test to know it."
             )
         training = self.artifact.manifest.training
-        same_data = training.get("start_dataset") == training["dataset"]
-        known = "", training["split_sha256"], training.get("kept_split_sha256", "")
-        if same_data and training["start_split_sha256"] not in known:
+        start = training.get("start_dataset", ""), training.get("start_split_sha256", "")
+        own = training["dataset"], training["split_sha256"], training.get("kept_split_sha256", "")
+        if trained_on_another_split(*start, *own):
             doubts.append(
                 f"The network that this run started from was trained on another split of {training['dataset']}: some "
                 f"of these {self.split} images may be among its training images, and the error on others higher. "
