@@ -163,6 +163,8 @@ def draw(grid: Mapping[str, Any], results: Results) -> Figure:
 def run_grid(grid: Mapping[str, Any], results: Results, seeds: int, environment: Environment) -> None:
     """Run what isn't in `results`: one seed of every row, then the next, so that it may be stopped at any time.
 
+    A grid of one member has no ensemble.
+
     `environment`: data and cache; artifacts of the whole network are written to `environment.artifacts`, runs and other
     artifacts to folders in `environment.home`, which are deleted when a run is finished.
     """
@@ -176,7 +178,7 @@ def run_grid(grid: Mapping[str, Any], results: Results, seeds: int, environment:
                 artifacts = members if row == WHOLE else home / "artifacts"
                 row_environment = replace(environment, home=home, artifacts=artifacts)
                 results.add(name, train_row(grid["base"], options, seed, row_environment))
-    if ENSEMBLE not in results.runs:
+    if grid["members"] > 1 and ENSEMBLE not in results.runs:
         networks = [members / f"seed-{seed}" for seed in range(grid["members"])]
         results.add(ENSEMBLE, measure_ensemble(environment.data, networks))
 
