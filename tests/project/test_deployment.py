@@ -99,7 +99,7 @@ def test_kustomize_build(overlay: str, database: str, uri: str) -> None:
         uri == "milvus://",
         uri == "postgresql://",
     )
-    assert result.stdout.count("/data/artifacts") == 1
+    assert result.stdout.count("mountPath: /data/artifacts") == 1
 
 
 def test_settings_exist(compose: dict[str, Any]) -> None:
