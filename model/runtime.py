@@ -114,7 +114,7 @@ class OnnxModel:
         """As `run`, and the logits over the temperature (N, C, num_classes), of a network that has this output."""
         logits, probabilities, features = self._run([SCALED_LOGITS, "probabilities", "features"], images, crops)
         self._check_probabilities(probabilities)
-        return probabilities, features, logits.reshape(len(images), len(crops), -1)
+        return probabilities, features, logits.reshape(len(images), len(crops), self.num_classes)
 
     def _check_probabilities(self, probabilities: NDArray[np.float32]) -> None:
         if not np.all((probabilities >= -TOLERANCE) & (probabilities <= 1 + TOLERANCE)):  # False for NaN, too
@@ -132,8 +132,13 @@ class OnnxModel:
             )
         if not crops or any(crop not in TEN_CROP for crop in crops):
             raise InvalidRequestError(f"invalid crops {list(crops)}: give ids from 0 to 9")
-        size = max(1, MAX_CROPS // len(crops)) if self.device == "cpu" else max(1, len(images))
-        pieces = [images[start : start + size] for start in range(0, max(1, len(images)), size)]
+        if not len(images):  # onnxruntime can't reshape an empty batch
+            return [
+                np.empty((0, self.feature_dim if name == "features" else self.num_classes), np.float32)
+                for name in outputs
+            ]
+        size = max(1, MAX_CROPS // len(crops)) if self.device == "cpu" else len(images)
+        pieces = [images[start : start + size] for start in range(0, len(images), size)]
         ids = np.asarray(crops, dtype=np.int64)
         computed = [self._session.run(outputs, {"images": piece, "crops": ids}) for piece in pieces]
         results: list[NDArray[np.float32]] = [np.concatenate(parts) for parts in zip(*computed, strict=True)]

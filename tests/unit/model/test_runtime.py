@@ -37,6 +37,14 @@ def test_a_batch_in_pieces_is_the_same(artifact: Artifact, pixels: np.ndarray) -
             np.testing.assert_allclose(results[0], expected[position], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("crops", [CENTER_CROP, TEN_CROP])
+def test_no_images_have_no_results(artifact: Artifact, pixels: np.ndarray, crops: tuple[int, ...]) -> None:
+    model = OnnxModel(artifact.network, "cpu")
+    probabilities, features = model.run(pixels[:0], crops)
+    assert (probabilities.shape, features.shape) == ((0, model.num_classes), (0, model.feature_dim))
+    assert model.features(pixels[:0], crops).shape == (0, model.feature_dim)
+
+
 def test_a_network_that_is_not_optimized_computes_the_same(artifact: Artifact, pixels: np.ndarray) -> None:
     optimized, plain = OnnxModel(artifact.network, "cpu"), OnnxModel(artifact.network, "cpu", optimize=False)
     for expected, result in zip(optimized.run(pixels, TEN_CROP), plain.run(pixels, TEN_CROP), strict=True):
