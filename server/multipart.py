@@ -5,7 +5,6 @@ The size of a form is bounded by its body (see `server.uploads`), the rest here:
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterable
 from dataclasses import dataclass, field
 
@@ -30,7 +29,7 @@ def check_text_bytes(count: int) -> None:
 
 @dataclass
 class Part:
-    """A part of a form. `file_name`: base name, as the client gave it; None for a part without one."""
+    """A part of a form. `file_name`: as the client gave it; None for a part without one."""
 
     name: str
     file_name: str | None
@@ -124,7 +123,7 @@ class _Form:
         self.parts.append(
             Part(
                 disposition[b"name"].decode(errors="replace"),
-                None if file_name is None else re.split(r"[/\\]", file_name.decode(errors="replace"))[-1],
+                None if file_name is None else file_name.decode(errors="replace"),
             )
         )
         self._check_number()
@@ -141,7 +140,7 @@ class _Form:
         part = self.parts[-1]
         if part.name != self.file_field:
             self._text_bytes += end - start
-            if part.file_name is None:  # a file may be one in a field that doesn't exist, which is then said
+            if part.file_name is None:  # a file in an unknown field is refused by that name later
                 check_text_bytes(self._text_bytes)
         part.data += data[start:end]
 

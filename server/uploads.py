@@ -57,17 +57,15 @@ OPENAPI_BODY: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Upload:
-    """The bytes of a request's images, their file names (base name, None where it has none), and the parameters of its
-    form or JSON."""
+    """The bytes of a request's images, and the parameters of its form or JSON."""
 
     images: list[bytes]
-    file_names: list[str | None]
     fields: Mapping[str, list[str]] = field(default_factory=dict)
 
     @classmethod
     def of_body(cls, body: bytes) -> Upload:
         """The whole body is an image; an empty one is none."""
-        return cls([body], [None]) if body else cls([], [])
+        return cls([body] if body else [])
 
     @property
     def image(self) -> bytes:
@@ -77,7 +75,7 @@ class Upload:
         return self.images[0]
 
     def require_images(self) -> None:
-        """Raise MissingBodyError if there is no image, or the only one is empty."""
+        """Raise MissingBodyError if there is no image, or none but empty ones."""
         if not any(self.images):
             raise MissingBodyError(
                 f"no image was sent: send it as the field '{FIELD}' of a form (curl: -F {FIELD}=@FILE) or as the body"
@@ -126,7 +124,7 @@ def parse_form_upload(parts: list[Part], known: Mapping[str, bool]) -> Upload:
     fields: dict[str, list[str]] = {}
     for part in texts:
         fields.setdefault(part.name, []).append(part.text)
-    return Upload([bytes(part.data) for part in images], [part.file_name or None for part in images], fields)
+    return Upload([bytes(part.data) for part in images], fields)
 
 
 def _as_file_name(data: bytes | bytearray) -> str:
@@ -151,7 +149,7 @@ def parse_json_upload(body: bytes, known: Mapping[str, bool], max_images: int) -
     fields = {name: [_as_text(name, item) for item in _as_list(value)] for name, value in document.items()}
     for name, values in fields.items():
         check_names("JSON field", [name] * len(values), known)
-    return Upload([_decode_base64(text) for text in texts], [None] * len(texts), {k: v for k, v in fields.items() if v})
+    return Upload([_decode_base64(text) for text in texts], {k: v for k, v in fields.items() if v})
 
 
 def _as_list(value: Any) -> list[Any]:
