@@ -39,7 +39,9 @@ class PendingAdd:
         shape = (len(self.entries), dim)
         if self.features.shape != shape:
             raise InvalidRequestError(f"expected features of shape {shape}, got {self.features.shape}")
-        if not np.isfinite(self.features.astype(dtype)).all():
+        with np.errstate(over="ignore"):  # what is too large for float16 becomes infinite
+            stored = self.features.astype(dtype)
+        if not np.isfinite(stored).all():
             raise InvalidRequestError(f"features must be finite numbers of {np.dtype(dtype)}, and some are not")
 
 
