@@ -171,8 +171,11 @@ class PostgresIndex(BaseIndex):
         return None if self._codes is None else self._codes.encoder
 
     def set_encoder(self, encoder: Encoder | None) -> None:
-        """Search with binary codes by this encoder from now on. If the index is writable, missing codes are made, and
-        those of another encoder are replaced; else an index with those of another has none here."""
+        """Search with binary codes by this encoder from now on, or without codes (None).
+
+        A writable index replaces the codes of another encoder, and makes those that are missing. An index that can only
+        be read is searched without codes if it has none by this encoder.
+        """
         if encoder is None:
             self._codes = None
             return
@@ -183,6 +186,7 @@ class PostgresIndex(BaseIndex):
             codes.prepare()
         elif not codes.is_current():
             logger.warning("the index at %s has no binary codes of this encoder, and can only be read", self.uri)
+            self._codes = None
             return
         self._codes = codes
 

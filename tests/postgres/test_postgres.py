@@ -160,6 +160,11 @@ def test_another_encoder_replaces_the_codes(postgres: PostgresServer, uri: Index
         assert [n.entry.id for n in index.search(Query(ZERO, 2, mode="binary"))] == [1, 2]
         with pytest.raises(InvalidRequestError, match="has the label 'x'"):
             index.search(Query(ZERO, 2, "x", mode="binary"))
+    other = open_readonly(uri)
+    for bits in (16, 24):
+        require_codes(other).set_encoder(encoder(bits))
+    with pytest.raises(InvalidRequestError, match="needs binary codes"):
+        other.search(Query(ZERO, 2, mode="binary"))
     require_codes(writer).set_encoder(encoder(24, 1))
     assert len(writer.search(Query(ZERO, 2, mode="binary"))) == 2
     with pytest.raises(IndexStoreError, match="open it again"):
@@ -173,7 +178,7 @@ def test_another_encoder_replaces_the_codes(postgres: PostgresServer, uri: Index
     tables = execute(postgres, uri, "SELECT count(*) FROM pg_tables WHERE tablename LIKE 'codes%' "
                      f"AND schemaname = '{schema_of(uri)}'")  # fmt: skip
     assert tables == [(1,)]
-    for index in (writer, reader, late):
+    for index in (writer, reader, other, late):
         index.close()
 
 
