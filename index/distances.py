@@ -39,6 +39,8 @@ def rerank(
     features: FeatureMatrix, rows: NDArray[np.int64], query: NDArray[np.float32], k: int, pool: SearchPool
 ) -> NearestRows:
     """The k nearest of the candidates `rows`, in any order: as `nearest_candidates`, for thousands of them."""
+    if k >= len(rows):
+        return nearest_candidates(features, rows, query, k)
     rows = np.sort(rows)
     squared = np.empty(len(rows), np.float32)
 
@@ -51,8 +53,6 @@ def rerank(
             _measure(squared[start : start + GATHER_ROWS], query, features[part].astype(np.float32))
 
     list(pool.map(measure_part, range(0, len(rows), GATHER_ROWS)))
-    if k >= len(rows):
-        return nearest_candidates(features, rows, query, k)
     bound = float(np.partition(squared, k - 1)[k - 1]) * sum_of_squares_factor(features)
     return nearest_candidates(features, rows[squared <= bound], query, k)
 
