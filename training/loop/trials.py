@@ -53,7 +53,7 @@ def _thread_counts(max_threads: int) -> list[int]:
 
 
 def _time_pass(trainer: Trainer, threads: int) -> float:
-    """Seconds of the second of two forward and backward passes of random pixels; no weight is changed."""
+    """Seconds of the second of two forward and backward passes of zeros; no weight is changed."""
     torch.set_num_threads(threads)
     engine = trainer.engine
     count = min(TRIAL_BATCH, engine.recipe.batch_size, engine.micro_batch or TRIAL_BATCH)
