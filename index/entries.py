@@ -171,7 +171,7 @@ AddStatus = Literal["added", "exists", "restored"]
 
 @dataclass(frozen=True)
 class AddResult:
-    """What happened to an image that was to be added; the same bytes always get the same id."""
+    """What happened to an image that was to be added. The same bytes have the same id until a compaction deletes them."""
 
     id: int
     status: AddStatus

@@ -345,7 +345,7 @@ class BulkChangeResponse(Schema):
 
 
 class AddedImage(Schema):
-    """An image that was added; the same bytes always have the same id."""
+    """An image that was added. The same bytes have the same id until a compaction deletes them."""
 
     id: int
     status: Annotated[AddStatus, Field(examples=["added"])]
