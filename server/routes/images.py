@@ -259,7 +259,7 @@ async def remove_image(context: ContextDep, image_id: ImageId) -> None:
     summary="Thumbnail, a 256 x 256 JPEG",
 )
 async def get_thumbnail(context: ContextDep, image_id: ImageId, if_none_match: IfNoneMatch = None) -> Response:
-    """A small version of the preview."""
+    """The center square of the upright image, in full detail."""
 
     async def make() -> Response:
         data = await context.run(context.read_index(lambda index: index.catalog.thumbnail(image_id)))

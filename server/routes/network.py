@@ -25,8 +25,8 @@ router = APIRouter(tags=["operation"])
     summary="Kernels of the first layer",
 )
 async def get_kernels(context: ContextDep) -> Response:
-    """A PNG of the 96 kernels of 11 x 11 x 3, 16 per row, one pixel per weight: those of the first tower, then those of
-    the second. They are the float32 network's, also where int8 is served."""
+    """A PNG of the kernels, 16 per row, one pixel per weight: those of the first tower, then those of the second. The
+    paper's network has 96 of 11 x 11 x 3. They are the float32 network's, also where int8 is served."""
     kernels = context.loaded_model.kernels
     if kernels is None:
         raise NoKernelsError("this artifact has no figure of its kernels")
