@@ -171,7 +171,10 @@ AddStatus = Literal["added", "exists", "restored"]
 
 @dataclass(frozen=True)
 class AddResult:
-    """What happened to an image that was to be added. The same bytes have the same id until a compaction deletes them."""
+    """What happened to an image that was to be added.
+
+    The same bytes keep their id until a compaction deletes the image.
+    """
 
     id: int
     status: AddStatus

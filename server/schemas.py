@@ -345,7 +345,7 @@ class BulkChangeResponse(Schema):
 
 
 class AddedImage(Schema):
-    """An image that was added. The same bytes have the same id until a compaction deletes them."""
+    """An image that was added. The same bytes keep their id until a compaction deletes the image."""
 
     id: int
     status: Annotated[AddStatus, Field(examples=["added"])]

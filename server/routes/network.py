@@ -26,7 +26,7 @@ router = APIRouter(tags=["operation"])
 )
 async def get_kernels(context: ContextDep) -> Response:
     """A PNG of the kernels, 16 per row, one pixel per weight: those of the first tower, then those of the second. The
-    paper's network has 96 of 11 x 11 x 3. They are the float32 network's, also where int8 is served."""
+    paper's network has 96 of 11 x 11 x 3. Where int8 is served, they are those of the float32 network."""
     kernels = context.loaded_model.kernels
     if kernels is None:
         raise NoKernelsError("this artifact has no figure of its kernels")
