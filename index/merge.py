@@ -1,4 +1,4 @@
-"""Merge indexes into one, as if one machine had built it: from folders and PostgreSQL, into either.
+"""Merge indexes into one, as if one machine had built it. Each may be in a folder, on PostgreSQL or on Milvus.
 
 Each index's images are added in the order of their ids, and those of several in that of their files' paths. Where each
 was built by one `alexnet index add`, that is the order of `alexnet index add` over one folder: the merged index has the
@@ -57,7 +57,7 @@ def merge(target: IndexUri, sources: Sequence[IndexUri]) -> MergeReport:
 
     Raises InvalidRequestError for the same index twice, or the same key for two images; ReadOnlyIndexError while
     another process changes one of them; IndexStoreError, before anything is added, unless all have the same network,
-    crops and dtype and no image is damaged.
+    image contract, crops and dtype, and no image is damaged.
     """
     places = [str(uri) if uri.folder is None else str(uri.folder.resolve()) for uri in (target, *sources)]
     if len(set(places)) < len(places):
@@ -89,8 +89,8 @@ def _open_source(uri: IndexUri, stack: ExitStack) -> Index:
 def _check_mergeable(index: Index, first: Index) -> None:
     if index.space != first.space:
         raise IndexStoreError(
-            f"{index.uri} and {first.uri} differ in network, crops or dtype, so their distances can't be compared: "
-            "build them with the same artifact and options"
+            f"{index.uri} and {first.uri} differ in network, image contract, crops or dtype, so their distances "
+            "can't be compared: build them with the same artifact and options"
         )
     damaged = index.verify() if isinstance(index, SupportsCompaction) else {}
     for image_id, fault in damaged.items():
