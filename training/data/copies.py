@@ -2,8 +2,8 @@
 
 An image is a copy of another if both files have the same bytes, or are decoded to the same pixels. The rules:
 
-- Where a split is drawn, files with the same bytes come to the same side (`draw_split`); those under several labels
-  come to train.
+- Where a split is drawn, files with the same bytes go to the same side (`draw_split`); those under several labels go to
+  train.
 - Whoever made the split: training images whose pixels are also in validation or test are left out, and validation
   images that are also in test (`find_copies`). The test split is never changed, so that errors stay comparable.
 - Training and validation images whose pixels are under several labels are left out: one of the labels is wrong, and
@@ -146,7 +146,7 @@ def _shown(example: Example) -> str:
 
 
 def _size(example: Example) -> int | None:
-    """Bytes of a file; None if it isn't read, because it is too large for an image, no file, or gone."""
+    """Bytes of a file; None if it isn't read, because it is too large for an image, not a file, or gone."""
     try:
         status = example.path.stat()
     except OSError:
@@ -156,7 +156,7 @@ def _size(example: Example) -> int | None:
 
 
 def _first_bytes(example: Example) -> bytes | None:
-    """A checksum of how a file begins; None if no image begins so, as a video that needn't be read to its end."""
+    """A checksum of how a file begins; None if no image begins like that: a video needn't be read to its end."""
     try:
         with example.path.open("rb") as file:
             first = file.read(FIRST_BYTES)

@@ -1,4 +1,4 @@
-"""What can be said of a data set before training: copies, class sizes, shortcuts. `alexnet check` prints it."""
+"""What is known of a data set before training: copies, class sizes, shortcuts. `alexnet check` prints it."""
 
 from __future__ import annotations
 

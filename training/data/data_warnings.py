@@ -15,9 +15,9 @@ from training.data.datasets import Dataset
 from training.data.shortcuts import Shortcuts
 
 MIN_HELD_OUT = 10
-"""Held-out images of a class, below which its error is hardly known."""
+"""With fewer held-out images of a class, its error is hardly known."""
 MAX_SIZE_RATIO = 10
-"""Training images of the largest class per image of the smallest, from which on classes are called unequal."""
+"""Classes are called unequal if the largest has at least this many times the training images of the smallest."""
 MAX_NAMES, MAX_EXAMPLES = 10, 3
 """Classes and files that a warning names."""
 
@@ -35,7 +35,7 @@ class ClassSize(NamedTuple):
 
 
 def copy_warnings(dataset: Dataset, copies: Copies) -> list[str]:
-    """What is said of copies: those that are left out, and those that are used."""
+    """Warnings about copies: those that are left out, and those that are used."""
     show_file = path_shower([example.file for example in dataset.examples])
 
     def show(place: int) -> str:
@@ -89,7 +89,7 @@ def copy_warnings(dataset: Dataset, copies: Copies) -> list[str]:
 
 
 def without_images_warning(skipped: Sequence[Skipped]) -> list[str]:
-    """What is said of folders without images, which may have been meant as classes."""
+    """The warning about folders without images, which may have been meant as classes."""
     folders = [entry.path for entry in skipped if entry.reason == "folders without images"]
     if not folders:
         return []
@@ -98,7 +98,7 @@ def without_images_warning(skipped: Sequence[Skipped]) -> list[str]:
 
 
 def size_warnings(sizes: Sequence[ClassSize], split: str) -> list[str]:
-    """What is said of classes that are too small to be measured on `split`, and of unequal ones."""
+    """Warnings about classes that are too small to be measured on `split`, and about unequal ones."""
     warnings = []
     unmeasured = [size.label.name for size in sizes if not size.count(split)]
     if unmeasured:
@@ -127,7 +127,7 @@ def size_warnings(sizes: Sequence[ClassSize], split: str) -> list[str]:
 
 
 def shortcut_warnings(shortcuts: Shortcuts | None) -> list[str]:
-    """What is said where traits of the file give classes away."""
+    """The warning that traits of the files give classes away."""
     if shortcuts is None or not shortcuts.is_suspicious:
         return []
     classes = f": {_list(list(map(str, shortcuts.classes)), MAX_EXAMPLES)}" if shortcuts.classes else ""

@@ -155,10 +155,10 @@ def stratified_split(
 ) -> dict[str, list[Example]]:
     """Split class by class.
 
-    `shares`: split -> its share of each class, at least one image where the class has three. The rest is `train`, at
-    least one image, too. `groups`: images with the same number stay together and count as one of those three; a group
-    with several labels is put into `train`. `kept`: place -> split of images that are not drawn, but count in their
-    class; the others of their group follow them.
+    `shares`: split -> its share of each class, at least one image where the class has three. The rest, at least one
+    image, is `train`. `groups`: images with the same number stay together and count as one of those three; a group with
+    several labels is put into `train`. `kept`: place -> split of images that aren't drawn but count in their class; new
+    images of their groups go with them.
     """
     generator = np.random.default_rng(seed)
     kept = kept or {}
@@ -206,7 +206,7 @@ def _draw(order: list[list[Example]], shares: Mapping[str, float], has: Mapping[
 def _take(order: list[list[Example]], count: int, num_left: int) -> tuple[list[Example], list[list[Example]]]:
     """At most `count` examples from the first groups that fit; and the groups that are left.
 
-    At least `num_left` groups are left, for the other splits: one of a hundred copies leaves many groups that fit.
+    At least `num_left` groups are left for the other splits: beside a group of a hundred copies, all others may fit.
     """
     taken, rest = list[Example](), list[list[Example]]()
     for place, unit in enumerate(order):

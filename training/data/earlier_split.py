@@ -17,9 +17,9 @@ from training.data.copies import draw_split
 from training.data.datasets import Example, checksum_of_split
 
 EARLIER = "earlier"
-"""Such a split, as the `split_method` of a manifest."""
+"""The `split_method` in the manifest of a network that was trained on such a split."""
 COLUMNS = ["path", "label", "split"]
-"""The first of a run's table."""
+"""The first columns of a run's table."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,8 @@ class EarlierSplit:
     def _find(self, examples: Sequence[Example]) -> dict[int, str]:
         """The sides of the examples that are in this split, by place.
 
-        By their paths; if none is there, as where the data was moved or copied, by those below the folder of them all.
+        They are found by their paths, or, if none of these is known because the data was moved or copied, by the paths
+        below the folder that holds them all.
         """
         paths = [_absolute(example.file) for example in examples]
         sides = self.sides
@@ -95,8 +96,8 @@ class EarlierSplit:
 def trained_on_another_split(start_dataset: str, start_split: str, dataset: str, split: str, kept_split: str) -> bool:
     """Whether test images of a split may be training images of the network that a run starts from.
 
-    So if both had the same dataset, and the start network neither this split nor the one that it keeps. The splits are
-    their checksums, "" where there is none or where it isn't known.
+    They may be if both were made from the same dataset, and the network was trained on neither this split nor the one
+    that it keeps. A split is given by its checksum, "" where there is none or it isn't known.
     """
     return start_dataset == dataset and start_split not in ("", split, kept_split)
 

@@ -30,8 +30,8 @@ SHAPE = (CROP_SIZE, CROP_SIZE, 3)
 class MicroBatch(NamedTuple):
     """Images of one forward and backward pass. `positions`: where they stand in the step's batch.
 
-    `is_last`: of its step. `weight` is 0 for an image that only keeps a process busy whose share of an epoch's last
-    batch is empty. `mix`: what is mixed into them.
+    `is_last`: of its step. `weight` is 0 for an image that only keeps a process busy, because its share of an epoch's
+    last batch is empty. `mix`: what is mixed into them.
     """
 
     step: int
@@ -53,8 +53,8 @@ def micro_batches(
 ) -> Iterator[MicroBatch]:
     """One replica's share of an epoch's order from `first_step` on: every `num_replicas`-th image of each batch.
 
-    `micro_batch`: maximum number of images per pass (0: the whole share). `draw_mix`: how the
-    batch of a step is mixed, whose images are in these rows of the cache.
+    `micro_batch`: maximum number of images per pass (0: the whole share). `draw_mix`: draws the mix of a step's batch,
+    given the step and the rows of the cache that hold its images.
     """
     for step in range(first_step, -(-len(order) // batch_size)):
         rows = order[step * batch_size : (step + 1) * batch_size]
@@ -125,7 +125,7 @@ class CropLoader:
 
     def _synchronize(self) -> None:
         """Wait until the GPU has finished all but the last two steps: otherwise its backlog would be counted as waiting
-        for images, and images would pile up before it."""
+        for images, and images would pile up in front of it."""
         if self.device.type == "cuda":
             self._events.append(torch.cuda.Event())  # type: ignore[no-untyped-call]
             self._events[-1].record()

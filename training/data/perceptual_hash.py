@@ -17,7 +17,7 @@ WORDS = SIDE * SIDE // 64
 MAX_DISTANCE = 24
 """Of 256 bits. Measured on 1,800 photographs: the 95th percentile of the distance to a copy is 25 after halving its
 size, 22 with a fifth more light and 20 as JPEG of quality 50; of a million pairs of different photographs 3 are below
-50. A copy that is cut by a twentieth, turned or mirrored isn't found."""
+50. A copy that is cropped by a twentieth, rotated or mirrored isn't found."""
 MIN_ONES_PER_DIFFERENCE = 5
 BLOCK, COLUMNS = 128, 4096
 """Hashes that are compared at once: 4 MB of differences."""

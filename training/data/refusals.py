@@ -1,4 +1,4 @@
-"""What a data set can't be trained on for, once its images were read: the same for `alexnet check` and `train`."""
+"""Why a data set can't be trained on, once its images were read: the same for `alexnet check` and `train`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _untrained_classes(dataset: Dataset, skipped: Mapping[int, Skipped]) -> list
 
 
 def _empty_splits(dataset: Dataset, skipped: Mapping[int, Skipped]) -> list[str]:
-    """Of splits that have images, of which none is used."""
+    """Refusals because of splits that have images, none of which is used."""
     start, refusals = 0, list[str]()
     for split, examples in dataset.splits().items():
         rows = range(start, start + len(examples))

@@ -19,7 +19,7 @@ from training.data.traits import Traits
 
 NUM_FOLDS = 5
 MIN_LEAVES, MIN_LEAF_IMAGES = 32, 5
-"""Leaves of the tree where there are fewer classes, and images in each."""
+"""Leaves of the tree, or one for each class where there are more classes; and images in each."""
 MAX_IMAGES = 20_000
 """Images that the tree is grown on and tested with; more are sampled."""
 MIN_IMAGES = 40

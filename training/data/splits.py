@@ -17,7 +17,7 @@ SplitMethod = Literal["own", "half", "neighborhood"]
 HALF = {"test": 0.5, "validation": 0.05}
 QUARTER = {"test": 0.25, "validation": 0.075}
 NEIGHBORHOOD_SIZE = 50
-"""Images that follow one another by name. Of the twins in the data set elpv nine in ten are at most so far apart."""
+"""Images that follow one another by name. In the data set elpv, nine in ten twins are at most this far apart."""
 TITLES = {"half": "half/half", "neighborhood": f"75/25 by neighborhoods of {NEIGHBORHOOD_SIZE} images"}
 """Split methods in descriptions of a split."""
 
@@ -25,7 +25,7 @@ TITLES = {"half": "half/half", "neighborhood": f"75/25 by neighborhoods of {NEIG
 def split_again(dataset: Dataset, method: SplitMethod, seed: int) -> Dataset:
     """All images of a data set in new splits. Copies of one file stay together where the method draws single images.
 
-    `half`: half of each class to test, half to train, as the authors divided ImageNet of Fall 2009; a tenth of the
+    `half`: half of each class to test, half to train, as in the paper for ImageNet of Fall 2009; a tenth of the
     latter for validation. `neighborhood`: 50 images that follow one another by path are drawn together, a quarter of
     all to test and a tenth of the rest to validation, whatever their classes: for images that were numbered as they
     were taken, as frames of a video or cells of a solar module. Raises DatasetError if a class isn't trained then.
@@ -51,7 +51,7 @@ def split_again(dataset: Dataset, method: SplitMethod, seed: int) -> Dataset:
 
 
 def draw_neighborhoods(examples: Sequence[Example], shares: Mapping[str, float], seed: int) -> dict[str, list[Example]]:
-    """Split examples by neighborhoods; the `shares` of the splits are met to within one. The rest is `train`."""
+    """Split examples by neighborhoods; the `shares` are met to within one of them. The rest is `train`."""
     ordered = sorted(examples, key=lambda example: example.file)
     starts = range(0, len(ordered), NEIGHBORHOOD_SIZE)
     neighborhoods = [ordered[start : start + NEIGHBORHOOD_SIZE] for start in starts]

@@ -1,4 +1,4 @@
-"""The data that a network was trained on, read again: split as then, compared with its manifest, without copies."""
+"""The data that a network was trained on, read again: the same split, compared with its manifest, without copies."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def check_same_split(
 
 
 def with_labels_of(dataset: Dataset, artifact: Artifact, data: str) -> Dataset:
-    """The dataset, some of whose network's classes may have no image, with the labels of the network.
+    """The dataset with the labels of the network, some of which may have no image.
 
     Raises DatasetError if it has a class that the network doesn't.
     """
@@ -91,9 +91,9 @@ def leave_out_copies(
     limits: ImageLimits,
     log: Callable[[str], None],
 ) -> Dataset:
-    """The data set of a network without the copies that its training left out, of which its manifest says `training`.
+    """The data set of a network without the copies that its training left out.
 
-    The images are decoded only if training images or validation images were left out.
+    `training`: that of its manifest. The images are decoded only if training or validation images were left out.
     """
     parts = {"train": dataset.train, "validation": dataset.validation}
     if all(count_left_out(training, part, split) <= 0 for split, part in parts.items()):
@@ -112,7 +112,7 @@ def drop_copies(
 ) -> Dataset:
     """The data set without training and validation images that are copies of held-out ones; all images are decoded.
 
-    `drop_near`: near-duplicates are left out, too. `title`: what the line of what was left out begins with.
+    `drop_near`: near-duplicates are left out, too. `title`: how the line about what was left out begins.
     """
     traits, _ = scan(dataset.examples, contract, limits)
     left_out = find_copies(dataset, traits, drop_near).left_out
@@ -126,6 +126,6 @@ def drop_copies(
 
 
 def count_left_out(training: Mapping[str, Any], examples: Sequence[Example], split: str) -> int:
-    """How many of a split's examples the training left out that a manifest's `training` is of; 0 where it doesn't say,
-    as for `all`."""
+    """How many of a split's examples were left out of a training, by the `training` of its manifest; 0 where that
+    doesn't say, as for `all`."""
     return len(examples) - int(training.get("images", {}).get(split, len(examples)))

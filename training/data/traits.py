@@ -33,7 +33,7 @@ TRAITS = np.dtype(
 """`digest`: BLAKE2b of the decoded pixels; (0, 0) where a file couldn't be decoded. `hash`: of the pixels, see
 `training.data.perceptual_hash`. Both are of the pixels in full detail, as the contract of training images may have
 another detail than that of their copies in test. `format`, `bytes`, `width`, `height`: of the file. `sharpness`:
-`measure_sharpness` of what the network sees. `warnings`: with which it was read, bit k for the kind `WARNING_KINDS[k]`.
+`measure_sharpness` of what the network sees. `warnings`: those it was read with, bit k for the kind `WARNING_KINDS[k]`.
 """
 
 Traits = NDArray[np.void]
