@@ -1,8 +1,8 @@
 """Learning rate schedules: divide by ten when the validation error stops improving (section 5), or at fixed epochs; and
 half a cosine.
 
-Fixed epochs are the authors' own way, from their notes. Each schedule knows which share of the run is over, so it fits
-itself to the run's epochs or minutes.
+Fixed epochs are the authors' own way, from their notes; a recipe scales them to another number of epochs. The other
+schedules are told which share of the run is over, so they fit any number of epochs or minutes.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class Plateau:
     """Divide the learning rate by ten after `patience` epochs without a better error.
 
     `factor`: of the learning rate now. `best`: lowest error so far. `epochs_without_improvement`: since then. `drops`:
-    so far; the next one is at the latest at its share of the run in `drop_by`. `finished`: whether training should end,
-    as no drops are left.
+    so far; the next one comes, at the latest, at its share of the run in `drop_by`. `finished`: whether training should
+    end, as no drops are left.
     """
 
     patience: int
