@@ -27,8 +27,8 @@ def previous_path(path: Path) -> Path:
 def write_checkpoint(path: Path, state: dict[str, Any], keep_previous: bool = False) -> None:
     """Write `state` (tensors and plain values) to `path`; what is there stays until this is complete.
 
-    `keep_previous`: keep it beside. The one before that is deleted first, so that there are never three. Raises
-    OSError, or torch's RuntimeError, if it can't be written.
+    `keep_previous`: keep the one that is replaced beside it. The one before that is deleted first, so that there are
+    never three. Raises OSError, or torch's RuntimeError, if it can't be written.
     """
     previous = previous_path(path)
     if keep_previous and path.is_file():

@@ -18,8 +18,8 @@ from training.loop.distributed import DistributedContext
 
 IMAGE_BYTES = IMAGE_SIZE * IMAGE_SIZE * 3
 RESERVED_BYTES, RESERVED_BYTES_PER_IMAGE = 4 * 2**30, 16 * 10**6
-"""What a step must find free, in all and for each image of a pass. In float32 the tensors of a pass take 7.4 MB for
-each image; as much again is for the working memory of libraries, and for what lies unused between tensors."""
+"""What must stay free for a step, in all and for each image of a pass. In float32 the tensors of a pass take 7.4 MB for
+each image; as much again is for the working memory of libraries, and for gaps between tensors."""
 
 
 def keep_on_device(

@@ -153,7 +153,7 @@ def shut_down_distributed() -> None:
 class GradientAllReducer:
     """Adds the replicas' gradients while the backward pass still runs: a parameter's as soon as it is complete.
 
-    The network has about 16 parameter tensors, the largest ready first, so it needs no buckets as those of
+    The network has about 16 parameter tensors, the largest ready first. So it needs no buckets like those of
     DistributedDataParallel, and the sum doesn't depend on how a batch was divided into micro-batches.
     """
 

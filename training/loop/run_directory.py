@@ -36,7 +36,7 @@ class RunDirectory:
                           before (`training.loop.checkpoint_file`); removed when the run is finished
         best.pt           weights of the epoch with the lowest validation error, where they are to be published
         metrics.jsonl     one line per epoch, and tensorboard/ (`training.loop.metrics`)
-        report.html       what a person wants to see of it (`training.publish.report`)
+        report.html       the report for people (`training.publish.report`)
         artifact.txt      where its artifact is, once it is finished
         lock              held by the process that works on the run, as long as this is entered as a context
 
@@ -165,7 +165,7 @@ class RunDirectory:
 
 
 def create_run_folder(runs: Path, name: str) -> Path:
-    """Create the folder of a new run, NAME-DATE-TIME in `runs`; with a number behind it where another run of this name
+    """Create the folder of a new run, NAME-DATE-TIME in `runs`, with a number at the end if another run of this name
     began in the same second. Raises OSError."""
     runs.mkdir(parents=True, exist_ok=True)
     first = folder = runs / f"{name}-{utc_now():%Y%m%d-%H%M%S}"

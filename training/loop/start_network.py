@@ -116,7 +116,7 @@ def fit_output_layer(
 def draw_crops(num_images: int, generator: np.random.Generator) -> NDArray[np.int64]:
     """(num_images, crops) ids of crops: the center first, then others of the ten, fewer the more images there are.
 
-    Those at the corners have to be there: fitted to the center alone, an output layer is wrong in ten crops.
+    Corner crops must be among them: an output layer that is fitted to the center alone is wrong on other crops.
     """
     others = np.array([crop for crop in TEN_CROP if crop not in CENTER_CROP])
     count = min(max(MAX_TRAIN_CROPS // num_images, MIN_CROPS), len(TEN_CROP))
@@ -133,7 +133,7 @@ def _with_output_layer(initial: InitialState, probe: LinearProbe) -> InitialStat
 
 
 class _FeatureExtractor:
-    """Computes the inputs of the output layer as they are when the network is used, without dropout's randomness."""
+    """Computes the inputs of the output layer as a trained network has them: dropout is a factor."""
 
     def __init__(self, initial: InitialState, config: TrainConfig, cache: ImageCache, device: torch.device) -> None:
         self.device = device

@@ -11,14 +11,14 @@ from typing import Any
 from tqdm import tqdm
 
 INTERVAL = 1.0
-"""Seconds between two looks of a bar that nothing else moves."""
+"""Seconds between two updates of a bar that nothing else moves."""
 LOG_SECONDS = 60
-"""Seconds between two lines where no bar is shown, because there is no terminal."""
+"""Seconds between two lines where there is no terminal for a bar."""
 
 
 @contextmanager
 def stage(text: str, show: bool = True) -> Iterator[None]:
-    """Say what is done in this context; on a terminal with the time that it has taken. `show`: in this process."""
+    """Say what is being done; on a terminal, with the time that it has taken. `show`: whether this process says it."""
     with (
         tqdm(desc=text, bar_format="{desc} ({elapsed})", leave=False, disable=None if show else True) as bar,
         refreshed(bar),
@@ -29,7 +29,7 @@ def stage(text: str, show: bool = True) -> Iterator[None]:
 
 @contextmanager
 def refreshed(bar: tqdm[Any]) -> Iterator[None]:
-    """Redraw a bar every second, also while a step takes longer: its clock shows that nothing hangs."""
+    """Redraw a bar every second, even while one step takes longer: its clock shows that nothing hangs."""
     if bar.disable:
         yield
         return

@@ -37,7 +37,7 @@ LOG_INTERVAL = {"cpu": 1, "cuda": 20}
 
 
 class Best(NamedTuple):
-    """The epoch with the lowest validation error so far, of equal ones with the lowest loss; 0: none yet."""
+    """The epoch with the lowest validation error so far, or of several the one with the lowest loss; 0: none yet."""
 
     epoch: int = 0
     error: float = float("inf")
@@ -246,7 +246,7 @@ class Trainer:
             diagnostics.check_loss(loss / images, self._chance, self.recipe, where)
 
     def _should_sync(self, num_images: int) -> bool:
-        """Whether to read the loss, and to think of saving, after this step; the same in all processes."""
+        """Whether to read the loss, and save if it is due, after this step; the same in all processes."""
         every = self.config.environment.save_steps
         save_due = bool(every) and self.step % every == 0
         stopping = self.context.world_size == 1 and self.stop.requested

@@ -19,8 +19,8 @@ class Competition:
     """Which classes compete for an image, reproducible from (seed, epoch, image).
 
     `sources`: of all images of the dataset, "" where unknown. `labels`: their classes. `rows`: the training images;
-    a class belongs to the sources that it has training images of. Where no source has images of several classes, they
-    are kinds within the classes, and all classes compete. `share`: of the images this applies to.
+    a class belongs to the sources of its training images. Where no source has images of several classes, sources are
+    kinds within the classes, and all classes compete. `share`: of the images that this applies to.
     """
 
     def __init__(

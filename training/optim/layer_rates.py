@@ -27,7 +27,7 @@ def layer_multipliers(
 ) -> dict[str, float]:
     """Learning rate multipliers by layer, where they aren't 1 by default.
 
-    `options`: by group or by name of a layer, which goes before its groups. `copied`: layers that come from another
+    `options`: by group or by name of a layer, which overrides its groups. `copied`: layers that come from another
     network, a tenth by default. Raises TrainingError, also for a name that none of the layers has.
     """
     names = {layer.name for layer in spec.weighted_layers}

@@ -16,13 +16,13 @@ RANGE_TEST = "range_test.json"
 LOWEST, HIGHEST = 1e-5, 1.0
 NUM_STEPS = 100
 SMOOTHING = 0.9
-"""Of the losses: the share of the earlier ones in their moving average."""
+"""Weight of the earlier losses in their moving average."""
 EXPLODED = 2.0
-"""The test ends where the smoothed loss is so many times the lowest one."""
+"""The test ends when the smoothed loss is this many times the lowest one."""
 MIN_IMPROVEMENT = 0.02
 """By how much the smoothed loss must fall, in units of the first one, for a rate to be found."""
 SHARE_OF_LOWEST = 0.1
-"""Of the rate with the lowest loss: the rate for a network whose output layer is fitted already."""
+"""The rate for a network whose output layer is fitted already, as a share of the rate with the lowest loss."""
 
 
 @dataclass(frozen=True)

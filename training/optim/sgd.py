@@ -22,7 +22,7 @@ from training.recipes import Recipe
 class MomentumSGD:
     """The update rule for named parameters.
 
-    torch's step by itself: its class `SGD` imports torch's compiler, which takes two seconds and isn't used here.
+    It calls torch's step function: the class `SGD` imports torch's compiler, which takes two seconds and isn't used.
 
     `learning_rates`: parameter name -> learning rate; a parameter with rate 0 isn't changed.
     """
