@@ -10,7 +10,7 @@ UNIX_SOCKET = "unix"
 """The address of clients that connect to a Unix socket."""
 PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 MAX_PREFIX_LENGTH = 200
-"""A response has the prefix some thousand times: three for each of 1000 images."""
+"""A response may repeat the prefix three thousand times: three for each of 1000 images."""
 
 
 def normalize_prefix(prefix: str) -> str:

@@ -60,7 +60,7 @@ PROTOCOL = (v2_management.router, v2.authenticated_router)
 ROUTERS = (*AUTHENTICATED, health.router, health.authenticated_router, v2.router, *PROTOCOL)
 ROUTE_RESPONSES = responses_for(*AUTH_ERRORS, InvalidRequestError)
 PROTOCOL_RESPONSES = responses_for(*AUTH_ERRORS, InvalidRequestError, schema=ProtocolError)
-"""Of every route, whatever it does: keys, other pages and names, and parameters that it doesn't know."""
+"""Of every route, whatever it does: about keys, other pages and names, and unknown parameters."""
 
 EXPOSED_HEADERS = ("Server-Timing", "X-Request-ID", "Retry-After", "ETag", LENGTH_HEADER)
 """Headers that pages of allowed origins can read, besides those that any page can."""
@@ -103,9 +103,9 @@ def create_app(service: Service) -> ASGIApp:
 
 
 def _add_middleware(app: FastAPI, service: Service) -> ASGIApp:
-    """Outside of FastAPI's own error handling, so that the response of an internal error is logged and has an id, too.
+    """Wrap the application in middleware, from the inside out.
 
-    From the inside out.
+    It is outside FastAPI's own error handling, so that the response to an internal error is logged and has an id, too.
     """
     settings = service.settings
     hosts = ["*"] if service.keys or "*" in settings.allowed_origins else settings.host_names

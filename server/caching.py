@@ -1,4 +1,4 @@
-"""Images that a browser keeps and asks about each time: the id of an image is another one in another index."""
+"""Images that a browser keeps but asks about each time, since the same id is another image in another index."""
 
 from __future__ import annotations
 

@@ -22,8 +22,8 @@ MAX_CHUNK_BYTES = 256 * 1024
 """Decompressed at once, so that other requests are not kept waiting."""
 MAX_SMALL_MEMBERS = 1000
 MIN_MEMBER_BYTES = 256
-"""A body may have several members (gzip) or frames (zstd), one after the other. Each costs time, also an empty one: of
-more than MAX_SMALL_MEMBERS the mean must be MIN_MEMBER_BYTES."""
+"""A body may have several members (gzip) or frames (zstd), one after the other. Each takes time, even an empty one: if
+there are more than MAX_SMALL_MEMBERS, their mean size must be at least MIN_MEMBER_BYTES."""
 
 
 class Decompressor(ABC):

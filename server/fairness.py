@@ -17,7 +17,7 @@ from typing import Generic, Protocol, TypeVar
 from server.exceptions import RateLimitedError
 
 MAX_RATE_LIMITED_CLIENTS = 10_000
-"""Clients whose requests per second are counted; beyond, the least recently active one is forgotten."""
+"""Clients whose requests per second are counted; beyond that, the least recently active one is forgotten."""
 NANOSECONDS = 1_000_000_000
 """Of a second."""
 
@@ -108,9 +108,9 @@ class FairQueue(Generic[T]):
         return list(self._clients.get(client, ()))
 
     def before(self, client: str, amount: float, measure: Callable[[T], float]) -> float:
-        """Upper bound of the work that is taken before `amount` more of a client is.
+        """Upper bound of the work that is taken before `amount` more of a client's.
 
-        All that it has queued, and at most as much as that and `amount` from each other client.
+        It is all that the client has queued, and from each other client at most as much as that plus `amount`.
         """
         own = sum(map(measure, self._clients.get(client, ())))
         others = (sum(map(measure, queue)) for name, queue in self._clients.items() if name != client)

@@ -36,7 +36,8 @@ MAX_LINGER_SECONDS = 30.0
 
 MAX_SMALL_CHUNKS = 1000
 MIN_CHUNK_BYTES = 64
-"""Chunks cost time, whatever their size: of more than MAX_SMALL_CHUNKS the mean must be MIN_CHUNK_BYTES."""
+"""Each chunk takes time, whatever its size: if there are more than MAX_SMALL_CHUNKS, their mean size must be at least
+MIN_CHUNK_BYTES."""
 
 RESERVED_FILES = 44
 """Open files that are not connections: the index, originals, threads' pipes."""
@@ -92,7 +93,7 @@ class StrictConnection(h11.Connection):
 
 
 class Timer:
-    """Calls a function after some seconds, unless it is stopped before. It counts as running until it is stopped."""
+    """Calls a function after some seconds, unless it is stopped first. It counts as running until it is stopped."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -103,7 +104,7 @@ class Timer:
         return self._handle is not None
 
     def start(self, seconds: float, function: Callable[..., None], *args: object) -> None:
-        """Start, from the beginning where it is running."""
+        """Start, or start again if it is running."""
         self.stop()
         self._handle = self._loop.call_later(seconds, function, *args)
 
@@ -130,7 +131,7 @@ class LingeringTransport:
 
 
 class TimeoutH11Protocol(H11Protocol):
-    """uvicorn would wait for ever, with a connection each, for headers and for a client to take its response."""
+    """Adds the timeouts that uvicorn lacks: for headers to arrive, and for a client to take its response."""
 
     lingering = False
     idle_since: float | None = None
@@ -153,7 +154,7 @@ class TimeoutH11Protocol(H11Protocol):
             self._make_room(transport)
 
     def _make_room(self, transport: asyncio.Transport) -> None:
-        """Close the connection that has waited for a request for the longest time; this one, if none waits."""
+        """Close the connection that has waited longest for a request; this one, if none waits."""
         idle = [
             (other.idle_since, other)
             for other in self.connections
@@ -175,7 +176,7 @@ class TimeoutH11Protocol(H11Protocol):
         self._watch_request()
 
     def _should_upgrade(self) -> bool:
-        """No other protocol is spoken here: such a request is answered as if it hadn't asked (RFC 9110, 7.8)."""
+        """Only HTTP is spoken here: a request for an upgrade is answered as if it hadn't asked (RFC 9110, 7.8)."""
         return False
 
     def on_response_complete(self) -> None:

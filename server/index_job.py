@@ -31,7 +31,7 @@ class JobStatus(Generic[R]):
 class IndexJob(Generic[R]):
     """Runs in a thread of its own. `name`, `describe`: the job and its result, for the log.
 
-    The state is this server's: of several with one index, each can run the job, and knows of no other's.
+    The state is this server's own: several servers with one index can each run the job, and don't know of each other's.
     """
 
     def __init__(self, name: str, describe: Callable[[R], str]) -> None:

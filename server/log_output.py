@@ -1,7 +1,7 @@
 """The log: its format, text or JSON, and its output.
 
-Lines wait in a bounded queue for a thread that writes them, so that no reader stops the server. A pipe that nobody
-reads, or a slow disk, costs lines: they are counted, in the log itself when it goes on and in the metric
+Lines wait in a bounded queue for a thread that writes them, so that a slow reader can't stop the server. If nobody
+reads a pipe, or a disk is slow, lines are dropped and counted, in the log itself when it goes on and in the metric
 `alexnet_dropped_log_lines`.
 """
 
@@ -103,7 +103,7 @@ class QueuedHandler(logging.Handler):
 def configure_logging(form: Literal["text", "json"], level: LogLevel = "info") -> None:
     """Send all logs, uvicorn's too, to standard error in one format.
 
-    What uvicorn says of its start and its end is for `debug`: `server.run` says it in a line.
+    What uvicorn says about its start and end is logged at `debug` only: `server.run` says it in one line.
     """
     handler = QueuedHandler(sys.stderr.fileno())
     handler.setFormatter(make_formatter(form))

@@ -61,7 +61,7 @@ class RequestIdMiddleware:
 
 
 class SecurityHeadersMiddleware:
-    """Adds security headers to every response. `allow_embedding`: pages of all origins may show images of it."""
+    """Adds security headers to every response. `allow_embedding`: pages of any origin may show its images."""
 
     def __init__(self, app: ASGIApp, allow_embedding: bool) -> None:
         self.app = app
@@ -85,7 +85,7 @@ def _security_headers(scope: Scope) -> HeaderList:
 
 
 class HostMiddleware:
-    """Refuses requests whose Host header isn't known to be this server's, except of `/live` and `/ready`."""
+    """Refuses requests whose Host header isn't known to be this server's, except for `/live` and `/ready`."""
 
     def __init__(self, app: ASGIApp, hosts: AllowedHosts) -> None:
         self.app, self.hosts = app, hosts
@@ -112,9 +112,9 @@ class _WatchedResponse:
 
 
 class ShutdownMiddleware:
-    """Answers a request with 503 that was cancelled when the time of a shutdown was over.
+    """Answers with 503 a request that was cancelled because the time of a shutdown was over (`is_over`).
 
-    `is_over`: whether it is. A response that has begun is cut off.
+    A response that has begun is cut off.
     """
 
     def __init__(self, app: ASGIApp, is_over: Callable[[], bool]) -> None:
@@ -133,7 +133,7 @@ class ShutdownMiddleware:
 
 
 class InternalErrorMiddleware:
-    """Answers an exception that nothing else has answered. One that has been, the framework raises again: it ends here.
+    """Answers an exception that nothing else has answered. The framework raises others again, which end here.
 
     A response that has begun is cut off: the exception goes on to the HTTP server.
     """
@@ -211,7 +211,7 @@ class AccessLogMiddleware:
 
 
 def _with_headers(send: Send, headers: Callable[[], HeaderList]) -> Send:
-    """`headers`: asked for when the response begins, as they may depend on what became of the request."""
+    """`headers`: called when the response begins, as they may depend on what became of the request."""
 
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":

@@ -11,7 +11,7 @@ from typing import Any
 from server.workers.inference import InferenceResult
 
 PHASES = {"compute_input": "decode", "queue": "queue", "compute_infer": "inference", "compute_output": "encode"}
-"""Triton's name of a phase: ours."""
+"""Triton's name of a phase -> ours."""
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Duration:
 class ModelStatistics:
     """Requests of the Open Inference Protocol to one loaded model. Only the event loop changes them.
 
-    `executions`: runs of the network by number of images; a run that other requests had a part in counts as a part.
+    `executions`: runs of the network by number of images; a run shared with other requests counts in part.
     """
 
     last_inference: float = 0.0
@@ -50,7 +50,7 @@ class ModelStatistics:
     def record_success(
         self, seconds: float, seconds_by_phase: Mapping[str, float], results: Sequence[InferenceResult]
     ) -> None:
-        """Count a request that was answered. `results`: those of the runs that it had a part in."""
+        """Count a request that was answered. `results`: of the runs that it took part in."""
         self.last_inference = time.time()
         self.success.add(seconds)
         for name, phase in PHASES.items():

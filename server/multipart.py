@@ -1,4 +1,4 @@
-"""Multipart forms, parsed in memory as they arrive; nothing is written to the disk.
+"""Multipart forms, parsed in memory as they arrive; nothing is written to disk.
 
 The size of a form is bounded by its body (see `server.uploads`), the rest here: parts, their headers, and text fields.
 """

@@ -17,7 +17,7 @@ HASH_CHUNK_BYTES = 1024 * 1024
 
 
 class OriginalFile(io.FileIO):
-    """An open original, closed when nobody holds it any more: its client may be gone before it is sent.
+    """An open original, closed when nothing refers to it any more: its client may be gone before it is sent.
 
     It has no buffer: the garbage collector could find the file inside a buffer before the buffer, and warn of it.
     """

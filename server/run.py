@@ -32,7 +32,7 @@ from server.signals import Signals
 logger = logging.getLogger(__name__)
 
 MISSPELLED = 0.75
-"""Similarity of a variable's name to a setting's from which on it is a mistake: `PROT`, `KEY`, `ALLOWED_HOST`.
+"""From this similarity to a setting's name on, a variable is taken for a mistake: `PROT`, `KEY`, `ALLOWED_HOST`.
 
 Others are left alone, because Kubernetes sets `ALEXNET_SERVER_PORT` for a service `alexnet-server`.
 """
@@ -62,7 +62,7 @@ def load_settings(config: Path | None, flags: Mapping[str, Any]) -> Settings:
 
 
 def _check_variables() -> None:
-    """Raise SettingsFileError for a misspelled environment variable: with `ALEXNET_KEY` all might use the server."""
+    """Raise SettingsFileError for a misspelled environment variable: with `ALEXNET_KEY` all could use the server."""
     known = {name.upper() for name in (*Settings.model_fields, "config")}
     given = {name.upper().removeprefix("ALEXNET_") for name in os.environ if name.upper().startswith("ALEXNET_")}
     for name in sorted(given - known):

@@ -22,7 +22,7 @@ Scope = Literal["read", "write", "admin"]
 SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
 """Each includes the ones before it."""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
-"""RFC 9110; a browser keeps their responses from pages of other origins by itself."""
+"""RFC 9110; browsers themselves keep the responses from pages of other origins."""
 
 bearer_scheme = HTTPBearer(auto_error=False, description="An API key, where the server has keys.")
 api_key_scheme = APIKeyHeader(name="X-API-Key", auto_error=False, description="The same as a header of its own.")

@@ -27,7 +27,7 @@ CLOSE_SECONDS = 5.0
 """For threads and files, after the last response."""
 LISTEN_BACKLOG = 2048
 ACCEPTED_AT_ONCE = 32
-"""Connections that are accepted before one of them is looked at: too many would be more than there may be files."""
+"""Connections that are accepted before one of them is looked at: too many would exceed the limit of open files."""
 FILE_LIMIT_ERRORS = (errno.EMFILE, errno.ENFILE)
 FILE_LIMIT_LOG_SECONDS = 10.0
 
@@ -48,7 +48,7 @@ class DrainingServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Uvicorn's way to handle signals, which begins too late and would handle the second one otherwise."""
+        """Replaces uvicorn's own handling of signals, which begins too late and treats a second one differently."""
         self.signals.serve(self.stop, flush_logs)
         yield
 
@@ -73,10 +73,10 @@ class DrainingServer(uvicorn.Server):
         self._loop.set_exception_handler(self._handle_loop_error)
         self.signals.reload_with(self._reload)
         for listener in sockets or ():
-            listen(listener, LISTEN_BACKLOG)  # another server may have begun to since this one has bound it
+            listen(listener, LISTEN_BACKLOG)  # another server may have begun to since this one bound it
         await super().startup(sockets)
         for listener in sockets or ():
-            listen(listener, LISTEN_BACKLOG)  # again: asyncio accepts as many at once as it lets wait
+            listen(listener, LISTEN_BACKLOG)  # again: asyncio has set the backlog to the number it accepts at once
         logger.info("accepting requests")
 
     def _reload(self) -> None:

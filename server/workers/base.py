@@ -117,7 +117,7 @@ class BatchWorker(ABC, Generic[J]):
                 self._busy_since, self._running = time.monotonic(), batch
                 self._run(batch)
                 self._busy_since, self._running = None, ()
-        finally:  # only a fault of this class leaves jobs behind; nobody must wait for them
+        finally:  # only a fault of this class leaves jobs behind; nobody should wait for them
             with self._changed:
                 self._closing = True
                 for job in (*self._running, *self._queue):

@@ -59,7 +59,7 @@ class InferenceJob(Job[InferenceResult]):
 
 
 class Throughput:
-    """Speed of the network: the median of the last batches, so that a moment of standstill doesn't count."""
+    """Speed of the network: the median of the last batches, so that a single slow one doesn't count."""
 
     def __init__(self) -> None:
         self._speeds: deque[float] = deque(maxlen=MEASURED_BATCHES)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 class MemoryBudget:
     """Bounds the memory of pixels that are decoded at the same time; a single large image always fits.
 
-    Images get memory in the order in which they asked for it: small ones never keep a large one waiting for ever.
+    Images get memory in the order in which they asked for it, so small ones can't keep a large one waiting forever.
     """
 
     def __init__(self, max_bytes: int) -> None:

@@ -1,4 +1,4 @@
-"""Threads for work that waits for the disk: reads of the index, changes of it, and original files, in pools apart.
+"""Threads for work that waits for the disk, in separate pools: reads of the index, its changes, and original files.
 
 So a catalog that another program locks, or a slow disk, keeps neither the decoders nor other kinds of work waiting.
 """
@@ -18,7 +18,7 @@ WRITE_THREADS = 8
 """Additions that wait for one another are written in one commit."""
 FILE_THREADS = 4
 MAX_WORK_PER_THREAD = 2
-"""Changes and files, running and waiting: beyond, requests are refused, so that they leave places for others."""
+"""Changes and files, running and waiting; beyond that, requests are refused, so that they leave room for others."""
 STALLED_SECONDS = 2.0
 """While a change of the index takes longer, others are refused, so that they don't take all threads."""
 
@@ -56,7 +56,7 @@ class ThreadPool:
         return 0.0 if started is None else time.monotonic() - started
 
     def close(self) -> None:
-        """Finish what was begun."""
+        """Finish the work that has begun."""
         self._threads.shutdown(cancel_futures=True)
 
 
@@ -64,8 +64,8 @@ class WritePool(ThreadPool):
     """Threads that change the index."""
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Raises OverloadedError, at once where an earlier change takes long: it changes many images, or waits for an
-        index that another program has locked."""
+        """As `ThreadPool.run`. Raises OverloadedError at once while an earlier change takes long: it may change many
+        images, or wait for an index that another program has locked."""
         if self.stalled_seconds > STALLED_SECONDS:
             raise OverloadedError(
                 f"server busy: an earlier change of the index has taken {self.stalled_seconds:.0f} s; nothing was "
