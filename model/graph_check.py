@@ -1,6 +1,6 @@
 """A check of ONNX files before they are loaded: they end, they are all there is, and they are weights but for a little.
 
-onnxruntime runs parts of a graph while it loads it, so a graph that loops for ever would never be loaded, and it reads
+onnxruntime runs parts of a graph while it loads it, so a graph that loops forever would never be loaded, and it reads
 weights from any other file that a graph names. Our graphs have neither. Only the parts of the file that say so are
 read, by the field numbers of onnx.proto.
 """

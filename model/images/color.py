@@ -83,7 +83,7 @@ def _apply(image: Image.Image, data: bytes, warnings: WarningList) -> Image.Imag
 
 
 def _find_profile(data: bytes, mode: str) -> Profile:
-    """The profile, and its transform to sRGB; kept, since the images of a camera have the same."""
+    """The profile and its transform to sRGB; kept, since the images of one camera share a profile."""
     key = hashlib.sha256(data).digest(), mode
     with _profiles_lock:
         if key in _profiles:

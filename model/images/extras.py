@@ -1,4 +1,4 @@
-"""HEIC and JPEG XL: formats of which Pillow knows nothing, read by packages of the extras `heic` and `jxl`."""
+"""HEIC and JPEG XL: formats that Pillow doesn't know, read by packages of the extras `heic` and `jxl`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def open_heic(data: bytes) -> ImageFile.ImageFile:
 
 
 def open_jxl(data: bytes, limits: ImageLimits) -> ImageFile.ImageFile:
-    """A JPEG XL image; its decoder decodes at once, so that limits are checked here. Raises as `open_heic`."""
+    """A JPEG XL image. Opening it decodes it, so limits are checked here. Raises as `open_heic`."""
     try:
         from pillow_jxl.JpegXLImagePlugin import JXLImageFile
     except ImportError:

@@ -20,9 +20,9 @@ SUFFIXES: Final = {
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff", ".avif", ".heic",
     ".heif", ".jxl", ".jp2", ".ppm", ".pgm", ".pnm", ".pbm",
 }  # fmt: skip
-"""Suffixes of images, also of ones that can't be read. A file with another suffix is judged by its first bytes."""
+"""Suffixes of images, even of some that can't be read. A file with another suffix is judged by its first bytes."""
 HEAD_BYTES = 4_096
-"""The bytes by which a format is told."""
+"""How many bytes at the beginning of a file tell its format."""
 
 _SIGNATURES = (
     (b"\xff\xd8\xff", "JPEG"),
@@ -95,9 +95,9 @@ _MARKUP = ((b"<svg", "an SVG drawing"), (b"<html", "an HTML page"), (b"<!doctype
 
 
 def identify_format(head: bytes) -> str:
-    """The format of a file that begins with `head`, one of FORMATS or EXTRA_FORMATS.
+    """The format of a file that begins with `head`, whatever its name is: one of FORMATS or EXTRA_FORMATS.
 
-    Whatever the file's name is. Raises UnsupportedImageError, which names the format if it is a known one.
+    Raises UnsupportedImageError, which names the format if it is a known one.
     """
     for signature, name in _SIGNATURES:
         if head.startswith(signature):
@@ -114,7 +114,7 @@ def identify_format(head: bytes) -> str:
 
 
 def describe_file(head: bytes) -> str:
-    """What a file is that begins with `head`, for people."""
+    """What a file that begins with `head` is, for people."""
     if not head:
         return "the file is empty"
     for signature, name in _UNSUPPORTED_SIGNATURES:

@@ -12,7 +12,7 @@ _IMAGE, _EXTENSION, _END = 0x2C, 0x21, 0x3B
 
 
 def check_structure(data: bytes) -> None:
-    """Raise InvalidImageError for more parts than any image needs; damaged files are their decoder's to name."""
+    """Raise InvalidImageError for more parts than any image needs; damage is left for the decoder to find."""
     try:
         blocks = _count_blocks(data)
     except IndexError:

@@ -47,8 +47,8 @@ class JpegStructure:
 
 @dataclass(frozen=True)
 class JpegImage:
-    """An opened JPEG, and the size of its file's image. `memory`: bytes that decoding takes. `reduced_side`: at least
-    this is decoded."""
+    """An opened JPEG, and the full size of its image. `memory`: bytes that decoding takes. `reduced_side`: at least so
+    many pixels per side are decoded."""
 
     image: JpegImagePlugin.JpegImageFile
     structure: JpegStructure
@@ -146,7 +146,7 @@ def open_jpeg(data: bytes, reduced_side: int, limits: ImageLimits, warnings: War
 
 
 def has_several_images(image: Image.Image) -> bool:
-    """Whether a JPEG says that there are more images behind it, as phones and stereo cameras write."""
+    """Whether a JPEG says that more images follow it, as those of phones and stereo cameras do."""
     directory = image.info.get("mp", b"")
     try:
         header = read_layout(directory)

@@ -35,18 +35,18 @@ from model.images.tiff import open_tiff
 REDUCED_SIDE = 2 * IMAGE_SIZE
 """Least side of a JPEG that is decoded at a reduced scale."""
 MAX_TEXT_PIXELS = 4_000_000
-"""Pixels of a PPM whose numbers are written out, which take long to read."""
+"""Pixels of a PPM whose numbers are written as text, which takes long to read."""
 WEBP_BYTES_PER_PIXEL, AVIF_BYTES_PER_PIXEL, HEIC_BYTES_PER_PIXEL = 16, 12, 10
 """Memory of these decoders and of Pillow's pixels, as measured."""
 _BYTES_PER_PIXEL = {"1": 1, "L": 1, "P": 2, "LA": 4, "PA": 4, "I;16": 2, "I;16B": 2}
-"""Memory of Pillow's pixels; 4 bytes of all others."""
+"""Bytes of one of Pillow's pixels by mode; 4 for all others."""
 
 
 @dataclass(frozen=True)
 class OpenedImage:
     """An image whose pixels aren't decoded yet.
 
-    `memory`: bytes that decoding takes. `orientation`: what is still to be turned, as a number of EXIF. `is_inverted`:
+    `memory`: bytes that decoding takes. `orientation`: EXIF orientation that is still to be applied. `is_inverted`:
     of CMYK, whether 255 is no ink.
     """
 

@@ -24,7 +24,7 @@ _GRAY, _COLOR = 0, 2
 
 @dataclass(frozen=True)
 class PngFile:
-    """A PNG as its decoder gets it, and what was in its other chunks. `depth`: bits per sample."""
+    """A PNG as its decoder gets it, and the content of its other chunks. `depth`: bits per sample."""
 
     data: bytes
     depth: int
@@ -35,7 +35,7 @@ class PngFile:
 
 
 class _Chunk(NamedTuple):
-    """A chunk as it is in the file. `end`: its length says that it ends there, which may be behind the file's end."""
+    """A chunk as it is in the file. `end`: where it ends by its length, which may be beyond the end of the file."""
 
     name: bytes
     file: memoryview
@@ -110,7 +110,7 @@ def _iter_chunks(data: bytes) -> Iterator[_Chunk]:
 
 
 def transparent_color(png: PngFile, value: object) -> object:
-    """The color of a PNG that stands for transparency, as Pillow's 8 bits have it; a palette's values as they are."""
+    """The color that stands for transparency in a PNG, in Pillow's 8 bits; a palette's values stay as they are."""
     if png.color_type == _GRAY and png.depth < 8 and isinstance(value, int):
         return value * 255 // ((1 << png.depth) - 1)
     if png.color_type == _COLOR and png.depth == 16 and isinstance(value, tuple):

@@ -15,9 +15,9 @@ from model.images.info import WarningList
 Samples = NDArray[Any]
 
 _USED_BITS = {16: (8, 10, 12), 32: (8, 10, 12, 16, 24), 64: (8, 10, 12, 16, 24, 32)}
-"""Bits of a sample -> how many cameras and instruments use of them, from the lowest up, besides all."""
+"""Bits of a sample -> how many of them, from the lowest up, cameras and instruments use where they don't use all."""
 _FLOAT_RANGES = (1.0, 255.0, 65_535.0)
-"""What white is in images of floating-point samples, by those who write them."""
+"""Values of white in images of floating-point samples, as programs write them."""
 
 
 @dataclass(frozen=True)

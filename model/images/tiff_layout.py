@@ -67,11 +67,11 @@ class PixelLayout:
 
     @classmethod
     def of(cls, page: Page) -> PixelLayout:
-        """Raises InvalidImageError, in words, for kinds that can't be read."""
+        """The layout by the tags of a page. Raises InvalidImageError, which names what can't be read."""
         tags = page.directory
         bits, formats = tags.integers(BITS) or (1,), tags.integers(SAMPLE_FORMAT) or (UNSIGNED,)
         photometric, compression = tags.integer(PHOTOMETRIC), tags.integer(COMPRESSION, UNCOMPRESSED)
-        if compression == OLD_JPEG:  # of before 1995, whose other tags say little
+        if compression == OLD_JPEG:  # from before 1995: its other tags say little
             photometric = YCBCR
         if photometric not in NUM_COLORS:
             raise InvalidImageError(

@@ -14,7 +14,7 @@ from model.images.info import WarningList
 MAX_PAGES = 1_024
 """Pages that are looked at."""
 MIN_PREVIEW_RATIO = 4
-"""A first page with a smaller share of the pixels of another one is a preview of it."""
+"""If another page has at least this many times the pixels of the first one, the first is a preview of it."""
 
 SUBFILE_TYPE, WIDTH, HEIGHT, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 254, 256, 257, 258, 259, 262, 266
 MAKE, STRIP_OFFSETS, ORIENTATION, NUM_SAMPLES, ROWS_PER_STRIP, STRIP_BYTES, PLANAR = 271, 273, 274, 277, 278, 279, 284
@@ -112,9 +112,9 @@ def keep_pixel_tags(page: Page) -> bytes:
 
 
 def append_directory(data: bytes, order: str, tags: dict[int, Tag]) -> bytes:
-    """A TIFF file with `data`, and one directory of these tags behind them, to which the header points.
+    """A TIFF file with `data` and, behind it, one directory of these tags, to which the header points.
 
-    It isn't a BigTIFF, whose big-endian variant Pillow doesn't know; `data` are of less than 4 GB.
+    It isn't a BigTIFF, whose big-endian variant Pillow doesn't know; `data` is less than 4 GB.
     """
     parts, position = [data[8:]], len(data)
 

@@ -1,8 +1,8 @@
-"""TIFF files: samples that Pillow reads wrongly or not at all, such as planes of 16 bits, 12 bits, negatives, signs and
-palettes of 16 bits.
+"""TIFF files: samples that Pillow reads wrongly or not at all, such as planes of 16 bits, samples of 12 bits or with a
+sign, negatives, and palettes with indices of 16 bits.
 
-libtiff only decompresses them: the page is described to it as a gray image of as many bytes a row, which are made
-samples here.
+libtiff only decompresses them: the page is described to it as a gray image with as many bytes per row. These bytes are
+turned into samples here.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def load_samples(layout: PixelLayout, warnings: WarningList) -> Raster:
 
 
 def _open_bytes(layout: PixelLayout, plane: int, num_planes: int) -> Image.Image:
-    """A plane as a gray image of bytes, not decoded; a large one with four bytes in a pixel of CMYK."""
+    """A plane as a gray image of bytes, not decoded yet; a large one as CMYK, with four bytes per pixel."""
     page = layout.page
     tags, order, is_tiled = page.directory, page.layout.order, layout.tile is not None
     offsets = tags.integers(TILE_OFFSETS if is_tiled else STRIP_OFFSETS)
