@@ -52,5 +52,5 @@ class Encoder:
         """(N, dim) -> (N, bytes) uint8, eight bits per byte, the first the most significant. Raises ArtifactError."""
         codes: NDArray[np.uint8] = self._session.run(None, {"features": features.astype(np.float32, copy=False)})[0]
         if codes.shape != (len(features), self.bytes):
-            raise ArtifactError(f"{self._path} computes codes of another number of features: train it again")
+            raise ArtifactError(f"{self._path} computes codes for another number of features: train it again")
         return codes

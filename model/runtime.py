@@ -25,8 +25,8 @@ TOLERANCE = 1e-3
 SCALED_LOGITS = "scaled_logits"
 """An output of networks that are measured, never of those that are served (`model.network.temperature`)."""
 MAX_CROPS = 20
-"""Crops that are computed together on a CPU. More are hardly faster, and take memory that would have to be given back:
-taking it again, page by page, costs a fifth of the time."""
+"""Crops that are computed together on a CPU. More are hardly faster, and take memory that is given back afterwards: to
+get it again, page by page, takes a fifth of the time."""
 SPINNING = {"session.intra_op.spin_duration_us": "50", "session.force_spinning_stop": "1"}
 """How long onnxruntime's threads wait for the next layer before they sleep; after the last one they sleep at once.
 Waking them for each layer takes 8 % of the time of ten crops in int8; waiting longer takes other threads' time."""
@@ -54,9 +54,9 @@ class OnnxModel:
     """A loaded network.onnx. `run` is thread-safe.
 
     `device`: `cpu`, `cuda` (DeviceError unless CUDA is what runs) or `auto`; `self.device` is the one that is used.
-    `optimize`: whether the graph is optimized and its weights are laid out for speed; without, it is loaded sooner, for
-    a few images. `mapped`: whether the weights are mapped into memory instead of copied. It changes no result, but the
-    file must stay as it is: for processes that end soon.
+    `optimize`: whether the graph is optimized and its weights are laid out for speed; without that it loads sooner,
+    which pays for a few images. `mapped`: whether the weights are mapped into memory instead of copied, for processes
+    that end soon: it changes no result, but the file must stay as it is.
     Raises ArtifactError if the file isn't such a network, or computes no probabilities or no finite features.
     """
 
@@ -83,7 +83,7 @@ class OnnxModel:
             options.add_session_config_entry(FOLDER_OPTION, str(path.resolve().parent))
         try:
             network = refer_to_weights(path.resolve()) if mapped else str(path)
-            with redirect_stdout(sys.stderr):  # where it says that it falls back to the CPU
+            with redirect_stdout(sys.stderr):  # onnxruntime says there that it falls back to the CPU
                 self._session = ort.InferenceSession(network, options, providers=providers)
         except Exception as error:
             raise ArtifactError(f"{path} isn't an ONNX network that can be loaded") from error
@@ -143,7 +143,7 @@ class OnnxModel:
         computed = [self._session.run(outputs, {"images": piece, "crops": ids}) for piece in pieces]
         results: list[NDArray[np.float32]] = [np.concatenate(parts) for parts in zip(*computed, strict=True)]
         if {len(values) for name, values in zip(outputs, results, strict=True) if name in OUTPUTS} != {len(images)}:
-            raise ArtifactError(f"{self._path} computes results of another number of images: train or pull it again")
+            raise ArtifactError(f"{self._path} computes results for another number of images: train or pull it again")
         if not np.isfinite(results[-1]).all():
             raise ArtifactError(f"{self._path} computes features that are not finite: train or pull it again")
         return results
@@ -170,7 +170,7 @@ def _choose_devices(device: str) -> list[str]:
     """The devices to try, in this order. Raises DeviceError."""
     available = ort.get_available_providers()
     if PROVIDERS["cuda"] in available:
-        ort.preload_dlls(msvc=False)  # the CUDA libraries that pip installed beside it: it looks only in the system
+        ort.preload_dlls(msvc=False)  # CUDA libraries installed by pip, where onnxruntime doesn't look itself
     if device == "auto":
         return [name for name in ("cuda", "cpu") if PROVIDERS[name] in available]
     if device not in PROVIDERS:

@@ -71,7 +71,7 @@ def unpack(packed: bytes) -> bytes:
 
 
 def _cut_out(content: bytes, raws: Sequence[tuple[bytes, int]]) -> tuple[bytes, list[list[int]]]:
-    """The content without constants; and where in it to put back each, given as its bytes and the number of copies."""
+    """The content without constants, and where in it to put each back. `raws`: bytes and number of copies of each."""
     pieces, position, length = list[bytes](), 0, 0
     offsets: list[list[int]] = [[] for _ in raws]
     places = [(start, n) for n, (raw, count) in enumerate(raws) for start in _find_copies(content, raw, count)]

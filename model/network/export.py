@@ -36,7 +36,7 @@ def export(network: AlexNet, mean: NDArray[np.float32], path: Path) -> float:
 
 
 def check_export(network: AlexNet, mean: NDArray[np.float32], path: Path) -> float:
-    """Compare torch and the ONNX file at its temperature; the largest difference of a probability.
+    """Compare torch with the ONNX file, at its temperature. Returns the largest difference of a probability.
 
     Raises ExportError.
     """

@@ -29,7 +29,7 @@ class GraphBuilder:
         return branch
 
     def constant(self, name: str, value: NDArray[np.generic]) -> str:
-        """A constant; one that is there by this name is used again."""
+        """A constant; one that has this name already is used again."""
         if name not in self.constants:
             self.constants[name] = numpy_helper.from_array(np.asarray(value, order="C"), name)
         return name

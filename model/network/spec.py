@@ -108,14 +108,14 @@ class LRN:
 
 @dataclass(frozen=True)
 class SpatialNorm:
-    """The authors' second normalization after conv2: over 5 x 5 pixels of the same map (`model.lrn.functional`)."""
+    """The authors' second normalization after conv2, over 5 x 5 pixels of the same map (`model.lrn.functional`)."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class MaxPool:
-    """Max pooling (section 3.4). `ceil_mode`: the last window may reach over the edge by one pixel."""
+    """Max pooling (section 3.4). `ceil_mode`: the last window may reach beyond the edge by one pixel."""
 
     name: str
     kernel_size: int

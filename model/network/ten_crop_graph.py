@@ -1,8 +1,8 @@
 """Ten crops with everything up to the second pooling computed once: an optimization of the served graph.
 
 The crops' offsets (0, 16, 32) are multiples of the strides up to there (4, 8 and 16 pixels), so the maps of a crop are
-cut from those of the whole image, except for a border: where a window reaches over the crop's edge, the whole image has
-pixels and the crop has zeros. Those positions lie in bands of a few rows or columns, which are computed separately.
+cut from those of the whole image, except for a border: where a window reaches beyond the crop's edge, the whole image
+has pixels and the crop has zeros. Those positions lie in bands of a few rows or columns, which are computed separately.
 Crops 5 to 9 are crops of the mirrored image at the same offsets.
 
     the image and its mirror image                 (2N, 3, 256, 256)

@@ -122,7 +122,7 @@ class AlexNet(nn.Module):
 
 
 def _take_in_relu(layers: Sequence[Layer]) -> Iterator[tuple[Layer, bool]]:
-    """The layers without the ReLU before a normalization, which does it, too; and whether a layer does."""
+    """The layers, and whether each also applies the ReLU before it, as a normalization does: that ReLU is left out."""
     relu = False
     for layer, following in zip(layers, (*layers[1:], None), strict=True):
         if isinstance(layer, Activation) and layer.function == "relu" and isinstance(following, LRN):

@@ -170,7 +170,7 @@ def test_a_graph_of_other_inputs_and_outputs_is_refused(
 def test_a_graph_that_gives_one_answer_for_all_images_is_refused(tmp_path: Path) -> None:
     model = OnnxModel(save(make_model(), tmp_path), "cpu")
     for compute in (model.run, model.features):
-        with pytest.raises(ArtifactError, match="computes results of another number of images"):
+        with pytest.raises(ArtifactError, match="computes results for another number of images"):
             compute(np.repeat(IMAGE, 3, 0), CENTER_CROP)
 
 
@@ -198,7 +198,7 @@ def test_an_encoder_of_other_inputs_and_outputs_is_refused(
 
     encoder = Encoder(make("features", TensorProto.UINT8, 4, "28"))
     assert encoder.encode(np.zeros((1, 8), np.float32)).tolist() == [[0, 0, 0, 0]]
-    with pytest.raises(ArtifactError, match="computes codes of another number of features"):
+    with pytest.raises(ArtifactError, match="computes codes for another number of features"):
         encoder.encode(np.zeros((2, 8), np.float32))
     with pytest.raises(ArtifactError, match="isn't an encoder of binary codes"):
         Encoder(make(name, kind, size, bits))
