@@ -33,7 +33,7 @@ class IndexUri:
     @classmethod
     def parse(cls, text: str) -> IndexUri:
         """Everything without a scheme is a folder. Raises InvalidRequestError for an incomplete address, and for an
-        unknown scheme: it may be a typing error before a password, which a folder's name would show."""
+        unknown scheme: it may be a misspelled one, and a folder's name would show the password after it."""
         if is_postgres(text):
             return cls(PostgresAddress.parse(text))
         if text.startswith(SCHEME):

@@ -20,7 +20,7 @@ class Selection:
 
 
 class ImageState(NamedTuple):
-    """What a change of many images may change of one."""
+    """What a change of many images may change in one of them."""
 
     id: int
     label: str | None

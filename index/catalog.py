@@ -35,7 +35,7 @@ from model.exceptions import IndexStoreError, UnknownImageError
 
 
 class Catalog(CatalogFile, EntryReader):
-    """The images of an index, and its metadata. Files that were read are in `index.file_records`. See `CatalogFile`."""
+    """The images of an index, and its metadata. `index.file_records` has the files that were read."""
 
     def metadata(self) -> dict[str, str]:
         return dict(self.query("SELECT key, value FROM metadata"))
@@ -68,7 +68,7 @@ class Catalog(CatalogFile, EntryReader):
     def compact(self, deleted: Iterable[int], rows: Iterable[tuple[int, int]], generation: int) -> None:
         """Delete images for good. `rows`: (new row, id) of all others, in the file of features `generation`.
 
-        Raises IndexStoreError, with nothing changed, if that isn't what is left.
+        Raises IndexStoreError, with nothing changed, if other images are left.
         """
         with self.transaction() as database:
             database.executemany("DELETE FROM images WHERE id = ?", ((image_id,) for image_id in deleted))

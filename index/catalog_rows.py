@@ -1,4 +1,4 @@
-"""Which image is in which row of features, as the catalog says it: what `index.row_table.RowTable` is made of."""
+"""Which image is in which row of features, by the catalog: what `index.row_table.RowTable` is made from."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ THUMBNAIL = "CAST(ifnull(thumbnail, '') AS BLOB)"
 LABEL_INDEX = "by_label"
 """The SQL index from which the rows are read when an index is opened."""
 SQL_INDEXES = {"by_sha256": ("sha256",), "by_key": ("key",), LABEL_INDEX: ("label", "removed")}
-"""SQL index -> the columns of which it is a sorted copy, besides the id."""
+"""SQL index -> the columns that it is a sorted copy of, besides the id."""
 METADATA_CHECKSUM = "checksum"
 
 _encoder = json.JSONEncoder(default=repr)

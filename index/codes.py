@@ -31,7 +31,7 @@ MIN_CODES_PER_THREAD = 100_000
 MAX_LOOKUP_BITS = 32
 """Longest code that fits the table of hash lookup."""
 CHECKSUM_BYTES = 4
-"""CRC-32 of a code, stored behind it."""
+"""CRC-32 of a code, stored after it."""
 
 
 class Codes:
@@ -131,7 +131,7 @@ class Codes:
             self._store(0, self.matrix())
 
     def _store(self, row: int, codes: PackedCodes) -> None:
-        """Write codes from a row on, if the file may and can be written, and truncate the file behind them."""
+        """Write codes from a row on, if the file may and can be written, and truncate the file after them."""
         if not self.writable:
             return
         with (

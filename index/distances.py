@@ -1,4 +1,4 @@
-"""Distances of candidate rows: measured in float32 to leave most of them out, then in float64."""
+"""Distances of candidate rows: measured in float32 to rule most of them out, then in float64."""
 
 from __future__ import annotations
 

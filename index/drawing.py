@@ -68,7 +68,7 @@ def indexed_queries(index: Index, count: int, seed: int) -> list[DrawnQuery]:
 
 
 def folder_queries(index: Index, model: OnnxModel, folder: Path, count: int, seed: int) -> list[DrawnQuery]:
-    """`count` images of a folder, chosen at random, as the paper's test images; titled by label, or else by name."""
+    """`count` images of a folder, chosen at random, like the paper's test images; titled by label, or else by name."""
     return [
         DrawnQuery(image.thumbnail, image.label or (image.source.name if image.source else ""), feature, image_id)
         for image, feature, image_id in read_queries(index, model, folder, count, seed)

@@ -120,7 +120,7 @@ def unknown_image_error(image_id: int) -> UnknownImageError:
 
 
 def damaged_image_error(part: str, image_id: int) -> UnknownImageError:
-    """`part`: what is damaged. The index has the image until it is compacted, so to add it changes nothing before."""
+    """`part`: what is damaged. The index holds the image until it is compacted: adding it before changes nothing."""
     return UnknownImageError(
         f"the {part} of image {image_id} is damaged: delete it with `alexnet index compact`, then add it again"
     )
@@ -134,7 +134,7 @@ def raise_for_used_keys(keys: Sequence[str], used: set[str]) -> None:
 
 
 class FileState(NamedTuple):
-    """An image file as it was read last: size in bytes, time of its last change, checksum, and its folder's label."""
+    """An image file as it was last read: size in bytes, time of its last change, checksum, and its folder's label."""
 
     size: int
     mtime_ns: int
@@ -143,7 +143,7 @@ class FileState(NamedTuple):
 
 
 class StoredSource(NamedTuple):
-    """An indexed image and the file that it is of (""; it has none), removed ones included."""
+    """An indexed image, removed or not, and its file; "" if it has none."""
 
     id: int
     sha256: str

@@ -63,10 +63,10 @@ class Evaluation:
 
 
 def average_precision(relevant: NDArray[np.bool_], num_relevant: int) -> float:
-    """Sum of the precision at each relevant rank of a ranking, over the relevant results that it could have.
+    """AP@K of a ranking: the sum of the precision at each relevant rank, over min(`num_relevant`, K); 0 without any.
 
-    `relevant` (K,): whether each result is. `num_relevant`: how many there are, in the ranking and beyond: one that
-    misses some is worse (AP@K over min(`num_relevant`, K)). 0 without any.
+    `relevant` (K,): whether each result is relevant. `num_relevant`: how many images are, in the ranking and beyond it,
+    so that a ranking that misses some scores lower.
     """
     ranks = np.flatnonzero(relevant)
     precisions = (1 + np.arange(len(ranks))) / (1 + ranks)
@@ -86,7 +86,7 @@ def evaluate(index: Index, queries: Sequence[LabeledQuery], modes: Sequence[Sear
         rankings += [r.ids[r.ids != query.exclude_id] for r, query in zip(results, batch, strict=True)]
     if not any(len(ids) for ids in rankings):
         raise IndexStoreError(
-            "no search finds another image than its own: add images to the index, at least two with labels are needed"
+            "no search finds an image other than its own: add images to the index, at least two with labels are needed"
         )
     relevant = [
         np.array([labels.get(int(image_id)) == query.label for image_id in ids], np.bool_)

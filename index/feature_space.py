@@ -1,4 +1,4 @@
-"""FeatureSpace: which features an index has: of which network and crops, and how they are stored."""
+"""FeatureSpace: what kind of features an index has: of which network and crops, and how they are stored."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from model.images.contract import ImageContract
 from model.images.crops import TEN_CROP
 
 MAX_DIM = 2**20
-"""Numbers of a feature; the paper's network has 4096."""
+"""Maximum length of a feature; that of the paper's network is 4096."""
 RowDType = Literal["float32", "float16"]
 
 

@@ -1,6 +1,6 @@
 """FeatureFile: the features of an index on disk, float32 or float16, row after row without a header.
 
-How many rows count is the catalog's to say.
+The catalog says how many of the rows count.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def storage_error(path: Path, error: OSError) -> IndexStoreError:
 def check_regular(path: Path) -> None:
     """Raise IndexStoreError if `path` exists and is a link, pipe, device or folder. The file isn't opened.
 
-    To open and close a file of a database that this process has open would drop SQLite's locks on it.
+    Opening and closing a file of a database that this process has open would drop SQLite's locks on it.
     """
     try:
         mode = os.lstat(path).st_mode
@@ -61,7 +61,7 @@ def open_regular(path: Path, flags: int) -> int:
     if flags & os.O_RDWR and status.st_nlink > 1:
         os.close(descriptor)
         raise IndexStoreError(
-            f"{path} has a second name (a hard link), so a change here would change it there: replace it by a copy"
+            f"{path} has a second name (a hard link), so a change here would change it there: replace it with a copy"
         )
     return descriptor
 

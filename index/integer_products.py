@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 MAX_DIM = 2**13
 """Dimensions up to which 2 |x - y|^2 is less than 2^31, for any two vectors."""
 MAX_SPARSE_SHARE = 0.6
-"""Share of the dimensions from which on it is faster to read all of them than to gather those."""
+"""From this share of the dimensions on, it is faster to read all of them than to gather some."""
 
 
 def multiply(codes: NDArray[np.uint8], queries: NDArray[np.uint8], dims: NDArray[np.int32] | None) -> NDArray[np.int32]:

@@ -30,7 +30,7 @@ OVERFETCH = 16
 MIN_SCAN_SHARE = 0.125
 """Share of selected rows below which they are copied out; above it, the scanner skips the others."""
 MIN_BATCH_QUERIES = 3
-"""Queries from which on one pass for all of them is faster than one for each."""
+"""From this number of queries on, one pass for all of them is faster than one for each."""
 FULL_SCANNER = FullScanner()
 EMPTY = NearestRows(np.empty(0, np.int64), np.empty(0, np.float64))
 

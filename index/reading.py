@@ -1,4 +1,4 @@
-"""Reading of image files for an index: bounded, skipped with a reason, and not decoded if the index has their bytes."""
+"""Reads image files for an index: within limits, skipped with a reason, not decoded if the index has their bytes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from model.thread_pool import ordered_map
 
 BATCH_SIZE = 16
 RACY_NS = 2_000_000_000
-"""A file that was changed less than two seconds before it was read may be changed again within the same time stamp."""
+"""A file changed less than two seconds before it is read may be changed again without getting another time stamp."""
 
 
 class ImageSource(NamedTuple):

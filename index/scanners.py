@@ -111,9 +111,9 @@ class GpuScanner:
     def scan(
         self, features: FeatureMatrix, query: NDArray[np.float32], k: int, pool: SearchPool, mask: Mask | None
     ) -> ScanResult:
-        """Falls back to the CPU where too many rows are left out: FAISS filters none on a GPU.
+        """Falls back to the CPU where too many rows must be left out: FAISS filters none on a GPU.
 
-        Left out are those that the mask doesn't select, and those that a search of more features has copied meanwhile.
+        They are those that the mask doesn't select, and those that a search of more features has copied meanwhile.
         """
         num_masked = 0 if mask is None else len(features) - int(mask.sum())
         with self._lock:

@@ -36,9 +36,9 @@ MAX_SHORTLIST = 10_000
 """Rows that are read from the disk in some hundredths of a second."""
 SHORTLIST_PER_NEIGHBOR = 4
 LOOKUP_RADIUS = 2
-"""Bits in which a code may differ in hash lookup (Salakhutdinov and Hinton, Semantic Hashing)."""
+"""In how many bits a code may differ in hash lookup (Salakhutdinov and Hinton, Semantic Hashing)."""
 MAX_EXCLUDED_IN_BATCH = 256
-"""Queries are run as one batch only if at most so many rows are removed or damaged."""
+"""Queries are run as one batch only if at most this many rows are removed or damaged."""
 
 
 def parse_search_mode(name: str) -> SearchMode:

@@ -26,7 +26,7 @@ from model.runtime import OnnxModel
 
 ChangeKind = Literal["added", "restored", "moved", "relabeled", "edited", "gone", "not checked", "unreadable"]
 OUTDATED: tuple[ChangeKind, ...] = ("restored", "moved", "relabeled", "edited", "gone")
-"""What adding images leaves as it was."""
+"""Changes that adding images doesn't make."""
 CHANGE_KINDS: tuple[ChangeKind, ...] = (
     "added", "restored", "moved", "relabeled", "edited", "gone", "not checked", "unreadable",
 )  # fmt: skip
@@ -162,7 +162,7 @@ class _Sync:
         self.changes: list[Change] = []
         self.mislabeled: list[str] = []
         self.unchanged = self.copies = 0
-        self._unsure: dict[str, str] = {}  # why the files of a folder may be elsewhere than gone; "": they are not
+        self._unsure: dict[str, str] = {}  # folder -> why its files may not be gone; "" if they are
 
     def run(self, prune: bool) -> SyncReport:
         self._look_up()
@@ -223,7 +223,7 @@ class _Sync:
                 add_read(self.index, self.model, [image for image in new if image is not None])
 
     def _classify(self, source: ImageSource, result: ReadImage | KnownImage | Skipped) -> ReadImage | None:
-        """Note what a file is; the image, if it is new."""
+        """Note what a file is. Returns the image if it is new."""
         if isinstance(result, Skipped):
             self._note_unreadable(source, result)
             return None

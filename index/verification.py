@@ -1,4 +1,4 @@
-"""Verification: rows and entries of an index are compared with their checksums.
+"""Verification: compares the rows and entries of an index with their checksums.
 
 A thread compares all of them, which takes most of a minute for a million images. A search compares the rows that it has
 found before it returns them, so a damaged row is never returned. Until the thread has come to a damaged row, a search

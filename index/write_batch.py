@@ -119,7 +119,7 @@ class AddQueue:
                 additions = [self._waiting.popleft() for _ in range(len(self._waiting))]
                 try:
                     self._write(additions)
-                except BaseException:  # as Ctrl-C in this thread: the others write theirs themselves
+                except BaseException:  # such as Ctrl-C in this thread: the others write theirs themselves
                     unfinished = [a for a in additions if a is not addition and not a.results.done()]
                     self._waiting.extendleft(reversed(unfinished))
                     raise

@@ -64,8 +64,8 @@ class PostgresCodes:
         cursor.execute("UPDATE images SET coded = true WHERE id = ANY(%s)", [list(ids)])
 
     def _build_index(self) -> None:
-        """Build the index of codes, unless it is there: one program at a time, or PostgreSQL finds a deadlock. If a
-        build was interrupted, PostgreSQL never uses it: it is built again."""
+        """Build the index of codes, unless it is there: one program at a time, or PostgreSQL finds a deadlock. An
+        index whose build was interrupted is built again, since PostgreSQL never uses it."""
         name = f"{self.table}_hnsw"
         with self._database.outside_transactions() as connection:
             while not _lock_build(connection, f"{self._database.address.schema} {name}"):

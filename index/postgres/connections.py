@@ -27,7 +27,7 @@ MAX_CONNECTIONS = 8
 WAIT_SECONDS = 3
 """How long a connection is waited for, by a request and by the network."""
 WAIT_WHILE_LOST_SECONDS = 0.2
-"""The same once a request has waited in vain, so that the others don't occupy all threads."""
+"""The same after a request has waited in vain, so that others don't occupy all threads."""
 RECONNECT_SECONDS = 5
 """After this long without success a connection is given up; the next request asks for another at once."""
 DEFAULTS: dict[str, Any] = {
@@ -38,7 +38,7 @@ DEFAULTS: dict[str, Any] = {
     "keepalives_interval": 5,
     "keepalives_count": 3,
 }
-"""Parameters that the address needn't give: a host that vanishes is noticed within seconds."""
+"""Used where the address doesn't give them: a host that vanishes is noticed within seconds."""
 LOCK_SECONDS = 10
 """How long a change waits for another one."""
 SESSION_SETTINGS = {
@@ -184,7 +184,7 @@ def translate(error: psycopg.Error, address: PostgresAddress) -> Exception:
         case errors.InsufficientPrivilege() | errors.ReadOnlySqlTransaction():
             return ReadOnlyIndexError(f"the index at {address} can only be read here: {_first_line(error)}")
         case errors.UndefinedTable() | errors.UndefinedColumn() | errors.InvalidSchemaName():
-            return IndexReplacedError(f"the index at {address} is not the one that was opened any more: open it again")
+            return IndexReplacedError(f"the index at {address} is no longer the one that was opened: open it again")
         case _:
             return IndexStoreError(f"the index at {address} can't be used: {_first_line(error)}")
 

@@ -192,7 +192,7 @@ class PostgresIndex(BaseIndex):
 
     @property
     def num_unverified(self) -> int:
-        """Always 0: PostgreSQL has checksums of its own."""
+        """Always 0: no check runs in the background; `verify` compares all images."""
         return 0
 
     def wait_until_verified(self) -> Mapping[int, str]:
