@@ -32,7 +32,7 @@ THUMBNAIL_QUALITY = 80
 @dataclass(frozen=True)
 class Entry:
     """An indexed image. `key`: the caller's own name for it. `source`: its file when it was added, if it had one.
-    `attribution`: whom it is from, if that is known."""
+    `attribution`: who made it, if that is known."""
 
     id: int
     key: str | None

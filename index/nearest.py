@@ -76,7 +76,7 @@ def nearest_batch(
     mask: Mask | None = None,
     scanner: Scanner | QuantizedScanner = FULL_SCANNER,
 ) -> list[NearestRows]:
-    """What `nearest` returns for each of (Q, dim) `queries`, of float32 rows, of which `mask` leaves out only a few.
+    """What `nearest` returns for each of (Q, dim) `queries`, for float32 rows, only a few of which `mask` leaves out.
 
     `squared_norms`: computes those (N,) of the rows.
     """

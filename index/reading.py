@@ -34,7 +34,7 @@ RACY_NS = 2_000_000_000
 
 
 class ImageSource(NamedTuple):
-    """An image file to index, its label if it has one, and whom it is from if that is known."""
+    """An image file to index, its label if it has one, and who made it if that is known."""
 
     file: str
     label: str | None

@@ -54,7 +54,7 @@ from model.images.crops import CENTER_CROP
 logger = logging.getLogger(__name__)
 
 MAX_ROWS_VERIFIED_AT_ONCE = 4096
-"""An index of at most so many rows is compared with its checksums before it opens (some tenths of a second), a larger
+"""An index of at most this many rows is compared with its checksums before it opens (some tenths of a second), a larger
 one in the background."""
 MAX_OPEN_ATTEMPTS = 3
 LOCK_POLL_SECONDS = 0.1

@@ -20,7 +20,7 @@ _PATTERN = re.compile(rf"{_NAME}(?:-detail-(\d{{1,3}}))?(-no-profiles)?")
 class ImageContract:
     """What a network asks of its images. Its `name` is kept in caches, artifacts and indexes.
 
-    `detail`: the shorter side has so many pixels before it is enlarged to 256; None: as many as the file has.
+    `detail`: pixels that the shorter side is reduced to before it is enlarged to 256; None: as many as the file has.
     `color_profiles`: whether embedded color profiles are converted to sRGB, or ignored. Raises ArtifactError.
     """
 

@@ -47,8 +47,8 @@ class JpegStructure:
 
 @dataclass(frozen=True)
 class JpegImage:
-    """An opened JPEG, and the full size of its image. `memory`: bytes that decoding takes. `reduced_side`: at least so
-    many pixels per side are decoded."""
+    """An opened JPEG, and the full size of its image. `memory`: bytes that decoding takes. `reduced_side`: each side
+    is decoded to at least this many pixels."""
 
     image: JpegImagePlugin.JpegImageFile
     structure: JpegStructure
@@ -59,7 +59,7 @@ class JpegImage:
 
 
 def read_structure(data: bytes) -> JpegStructure:
-    """Walk over segments and scans up to the end mark; what is behind it isn't looked at. Raises InvalidImageError."""
+    """Walk over segments and scans up to the end mark; what follows it isn't looked at. Raises InvalidImageError."""
     samples_per_pixel, adobe = 0.0, False
     position, steps = 2, 0
     while True:
@@ -180,8 +180,8 @@ def check_complete(jpeg: JpegImage, data: bytes) -> None:
 def is_complete(data: bytes) -> bool:
     """Whether data of one scan without an end mark have all pixels, as far as that can be told.
 
-    libjpeg takes zeros behind the data for pixels where some are missing, and then waits for more. Behind complete data
-    it looks for the end mark, and reads all of them.
+    libjpeg takes zeros after the data for pixels where some are missing, and then waits for more. After complete data,
+    it looks for the end mark and reads all of them.
     """
     image = _open(data + _ZEROS)
     image.draft("RGB", (1, 1))
@@ -195,7 +195,7 @@ def is_complete(data: bytes) -> bool:
 def is_cut_in_scan(image: JpegImagePlugin.JpegImageFile, data: bytes, reduced_side: int) -> bool:
     """Whether the data of a progressive JPEG, without an end mark, end within a scan. `image`: decoded from them.
 
-    libjpeg takes other bytes behind the data for the rest of the scan; behind a whole scan it skips them.
+    libjpeg takes other bytes after the data for the rest of the scan; after a whole scan it skips them.
     """
     other = _open(data.rstrip(b"\xff") + _NOISE + _END_MARK)
     other.draft("RGB", (reduced_side, reduced_side))

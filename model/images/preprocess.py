@@ -3,8 +3,8 @@
 `decode_image`, in this order: the format by the first bytes; limits on what the file says, before decoding; the first
 frame, or the page of a TIFF; a JPEG at a reduced scale of at least 512 pixels per side; samples of more than 8 bits
 scaled; the shorter side resized to 256, and the center 256 x 256 cut out between whole pixels; colors converted to sRGB
-and composited on white; EXIF orientation applied. A network may ask for less detail: the center is reduced to so many
-pixels before it is enlarged.
+and composited on white; EXIF orientation applied. A network may ask for less detail: the center is first reduced
+to that detail, then enlarged.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ def keep_pixel_tags(page: Page) -> bytes:
 
 
 def append_directory(data: bytes, order: str, tags: dict[int, Tag]) -> bytes:
-    """A TIFF file with `data` and, behind it, one directory of these tags, to which the header points.
+    """A TIFF file with `data` and, after it, one directory of these tags, to which the header points.
 
     It isn't a BigTIFF, whose big-endian variant Pillow doesn't know; `data` is less than 4 GB.
     """

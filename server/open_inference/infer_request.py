@@ -1,6 +1,6 @@
-"""Requests for inference of the Open Inference Protocol: JSON, JSON with binary tensors behind it, or one raw image.
+"""Requests for inference of the Open Inference Protocol: JSON, JSON followed by binary tensors, or one raw image.
 
-The header `Inference-Header-Content-Length` gives the length of the JSON part; the bytes behind it are the tensor that
+The header `Inference-Header-Content-Length` gives the length of the JSON part; the bytes after it are the tensor that
 has a parameter `binary_data_size`. A length of 0 says that the whole body is the input: one image file.
 """
 

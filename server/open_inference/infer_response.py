@@ -1,4 +1,4 @@
-"""Responses to inference of the Open Inference Protocol: JSON, binary tensors behind it, and their compression."""
+"""Responses to inference of the Open Inference Protocol: JSON, binary tensors after it, and their compression."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ async def get_statistics(loaded_model: LoadedModelDep) -> dict[str, Any]:
 @router.get(MODEL + "/stats", responses=MODEL_RESPONSES, summary="Statistics of a model")
 @router.get(VERSIONED + "/stats", include_in_schema=False)
 async def get_model_statistics(loaded_model: LoadedModelDep, name: ModelName) -> dict[str, Any]:
-    """The same, of the model of this name."""
+    """The same, for the model of this name."""
     return await get_statistics(loaded_model)
 
 
@@ -69,7 +69,7 @@ async def get_trace_settings() -> dict[str, str | list[str]]:
 
 @router.get(MODEL + "/trace/setting", responses=MODEL_RESPONSES, summary="Trace settings of a model")
 async def get_model_trace_settings(name: ModelName) -> dict[str, str | list[str]]:
-    """The same as of the server."""
+    """The same as the server's."""
     return TRACE_SETTINGS
 
 

@@ -103,7 +103,7 @@ class InferenceWorker(BatchWorker[InferenceJob]):
         return self.queued_crops + sum(job.num_crops for job in self.running_jobs)
 
     def crops_before(self, client: str, crops: int) -> float:
-        """Crops that are computed now, and those that would be before so many more of a client."""
+        """Crops that are computed now, and those that would come before `crops` more of a client's."""
         with self._changed:
             queued = self._queue.before(client, crops, lambda job: job.num_crops)
         return queued + sum(job.num_crops for job in self.running_jobs)

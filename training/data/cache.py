@@ -67,7 +67,7 @@ class ImageCache:
         return self.with_mean(np.broadcast_to(mean, self.mean.shape).copy())
 
     def with_mean(self, mean: NDArray[np.float32]) -> ImageCache:
-        """The same with another mean image, as of the network that a run starts from."""
+        """The same with another mean image, such as that of the network a run starts from."""
         return replace(self, mean=mean)
 
     def rows(self, dataset: Dataset, split: str) -> NDArray[np.int64]:

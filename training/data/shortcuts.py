@@ -31,7 +31,7 @@ it is worth a warning. On the solar cells all avoid 21 % (two cell types: 36 %),
 FILE_TRAITS = ("width", "height", "format", "source")
 """Traits that don't depend on what an image shows, as compression and sharpness do."""
 MIN_SEPARATION = dict.fromkeys(FILE_TRAITS, 0.8) | {"compression": 0.95, "sharpness": 0.95}
-"""Share of a class with a trait minus the share of all others with it, from which on the class is named."""
+"""A class is named if the share of its images with a trait is larger than that of all others by at least this much."""
 MIN_CLASS_IMAGES = 8
 MAX_SOURCES = 50
 

@@ -138,7 +138,7 @@ def _with_start(config: TrainConfig, context: DistributedContext, dataset: Datas
 
 
 def choose_contract(run: RunOptions, recipe_detail: int | None = None) -> ImageContract:
-    """The image contract of a new run: that of the artifact that it starts from, with what is asked for changed.
+    """The image contract of a new run: that of the artifact that it starts from, changed as asked.
 
     `recipe_detail`: of a run that starts from nothing. Raises ArtifactError.
     """

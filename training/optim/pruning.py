@@ -30,8 +30,8 @@ def pruning_masks(
 ) -> dict[str, Tensor]:
     """1 for the largest weights of the layers in `densities`, else 0, by name of the parameter.
 
-    `weights`: of the whole network, or of a process's share of it. `num_shares`: towers in it, each of which keeps as
-    many. Layers that the network doesn't have are left out.
+    `weights`: of the whole network, or of a process's share of it. `num_shares`: towers in it, each of which keeps the
+    same number. Layers that the network doesn't have are left out.
     """
     masks = {}
     for layer in spec.linears:
