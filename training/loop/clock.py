@@ -12,7 +12,7 @@ from training.recipes import Recipe
 class RunClock:
     """Counts the seconds of training and validation, also those before a run was resumed.
 
-    `steps_per_epoch`: of the whole batch.
+    `steps_per_epoch`: steps of whole batches, however many processes share them.
     """
 
     def __init__(self, recipe: Recipe, steps_per_epoch: int, context: DistributedContext) -> None:

@@ -37,7 +37,10 @@ LOG_INTERVAL = {"cpu": 1, "cuda": 20}
 
 
 class Best(NamedTuple):
-    """The epoch with the lowest validation error so far, or of several the one with the lowest loss; 0: none yet."""
+    """The epoch with the lowest validation error so far, or of several the one with the lowest loss.
+
+    Epoch 0 is the start network; before anything was measured, `error` is infinite.
+    """
 
     epoch: int = 0
     error: float = float("inf")
