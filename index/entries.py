@@ -31,8 +31,8 @@ THUMBNAIL_QUALITY = 80
 
 @dataclass(frozen=True)
 class Entry:
-    """An indexed image. `key`: the caller's own name for it. `source`: its file when it was added, if it had one.
-    `attribution`: who made it, if that is known."""
+    """An indexed image. `key`: the caller's own name for it. `source`: its file when it was added or `index.sync`
+    last found it, if it has one. `attribution`: who made it, if that is known."""
 
     id: int
     key: str | None
