@@ -34,7 +34,8 @@ async def live(service: ServiceDep, response: Response) -> HealthResponse:
 
 @router.get("/ready", responses=UNAVAILABLE, summary="Readiness")
 async def ready(service: ServiceDep, response: Response) -> HealthResponse:
-    """200 once model and index are loaded and the network has run; 503 when the server is about to stop.
+    """200 once model and index are loaded and the network has run; 503 when the server is about to stop, or a worker
+    has stopped or is stuck.
 
     The status names damaged images of the index, which searches leave out.
     """
