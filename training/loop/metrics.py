@@ -52,7 +52,7 @@ class MetricsLog:
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=epochs + 1)
 
     def write(self, record: dict[str, Any]) -> None:
-        """Add one epoch's record (`model.artifacts.history.Epoch`)."""
+        """Add one epoch's record: the fields of `model.artifacts.history.Epoch`, times and speed."""
         try:
             self._append(record)
         except OSError as error:
