@@ -23,6 +23,9 @@ from index.entries import MAX_ID, MAX_TEXT_LENGTH, is_storable
 from model.datasets.names import is_utf8
 from model.exceptions import InvalidRequestError
 
+MAX_NAME_SHOWN = 80
+"""Characters of an unknown name that are compared and shown."""
+
 
 class Parameters(BaseModel):
     """Base of the models of parameters: each field is a parameter, with its default and its limits."""
@@ -63,13 +66,13 @@ class Crops(IntEnum):
 
 def unknown_name_error(kind: str, name: str, known: Collection[str]) -> InvalidRequestError:
     """The error of a name that is unknown, with those that are known and, if one is similar, the nearest."""
-    names = sorted(known)
+    name, names = name[:MAX_NAME_SHOWN], sorted(known)  # it may be as long as a body
     words = name.lower().split("_")  # top_k means k
     nearest = difflib.get_close_matches(name.lower(), names, 1) or [known for known in names if known in words]
     hint = f"known are {', '.join(names)}" if names else "none is known here"
     if nearest:
         hint = f"did you mean '{nearest[0]}'? K{hint[1:]}"
-    return InvalidRequestError(f"unknown {kind} {name[:80]!r}: {hint}")
+    return InvalidRequestError(f"unknown {kind} {name!r}: {hint}")
 
 
 async def check_query(request: Request) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 
 import pytest
 from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 
 from server.app import ROUTERS
+from server.parameters import unknown_name_error
 
 ROUTES = [
     (method, re.sub(r"\{.*?\}", "1", route.path))
@@ -50,6 +52,19 @@ def test_the_nearest_name_is_named(client: TestClient, jpeg: bytes) -> None:
     )
     assert "did you mean 'image'?" in message(client.post("/classify", json={"images": []}))
     assert "did you mean 'label'?" in message(client.patch("/images/1", json={"labels": "x"}))
+
+
+def test_of_an_unknown_name_only_the_beginning_is_compared() -> None:
+    """A name in JSON may be as long as a body; difflib keeps a list of the places of each of its characters."""
+    name = "ab" * 500_000
+    tracemalloc.start()
+    try:
+        error = unknown_name_error("JSON field", name, ["crops", "image", "top"])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert str(error) == f"unknown JSON field '{name[:80]}': known are crops, image, top"
+    assert peak < len(name)
 
 
 def test_a_form_carries_what_the_query_does(writable_client: TestClient, new_images: list[bytes]) -> None:
