@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import string
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,7 @@ MAX_FILE_NAME = 255
 """Bytes of a text that is taken for the name of a file. No image is that short and printable."""
 MAX_JSON_VALUES = 10_000
 """An image is one value, however long; the rest are parameters."""
+BLANKS = string.whitespace.encode()
 
 IMAGE_SCHEMA = {"type": "string", "contentEncoding": "base64", "description": "An image as base64 or as a data URL."}
 OPENAPI_BODY: dict[str, Any] = {
@@ -173,7 +175,8 @@ def _decode_base64(text: Any) -> bytes:
             if not head.lower().endswith(";base64"):
                 raise InvalidBodyError("a data URL must be base64: data:image/png;base64,...")
         try:
-            return base64.b64decode("".join(data.split()), validate=True)  # `base64 FILE` breaks lines
+            # `base64 FILE` breaks lines; split() would make a text of each line, and a line may be a character long
+            return base64.b64decode(data.encode("ascii").translate(None, BLANKS), validate=True)
         except (ValueError, binascii.Error):
             pass
     raise InvalidBodyError(f"the JSON field '{FIELD}' must be an image as base64 or a data URL, or a list of these")

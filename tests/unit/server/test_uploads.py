@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import threading
+import tracemalloc
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -137,6 +138,19 @@ def test_json_with_base64_and_data_urls(client: TestClient, jpeg: bytes) -> None
 def test_bad_json(client: TestClient, body: str, code: str) -> None:
     answer = client.post("/classify", content=body, headers={"content-type": "application/json"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (422, code), answer.text
+
+
+def test_blanks_in_base64_take_no_memory() -> None:
+    """Each line would be a text of 51 bytes, however short it is."""
+    body = b'{"image": "' + b"ab " * 500_000 + b'"}'
+    tracemalloc.start()
+    try:
+        upload = parse_json_upload(body, {}, 1)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(upload.images[0]) == 750_000
+    assert peak < 4 * len(body)
 
 
 def test_other_requests_are_answered_while_json_is_parsed(
