@@ -12,9 +12,14 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.json_format import ParseDict
 
 from model.exceptions import InvalidRequestError
+from server.open_inference.infer_request import MAX_JSON_VALUES
 from server.open_inference.tensors import join_elements
 
 SERVICE = "inference.GRPCInferenceService"
+MAX_ENTRIES = 100
+"""Entries of a list or map of a message: an empty input is two bytes, of which the translation makes 650."""
+MAX_ELEMENTS = {"bytes_contents": 10_000, "uint_contents": MAX_JSON_VALUES}
+"""Elements of a tensor: each is translated by itself, as one in JSON is."""
 Message = Any
 """A protobuf message; its class is made when the program runs."""
 
@@ -47,6 +52,7 @@ def parse_document(name: str, document: Any) -> Message:
 
 def encode_request(request: Message) -> tuple[bytes, int]:
     """The body of an infer request with binary tensors, and the length of its JSON part. Raises InvalidRequestError."""
+    _check_sizes(request)
     raws = list(request.raw_input_contents)
     contents = [entry for entry in request.inputs if entry.HasField("contents")]
     if raws and (contents or len(raws) != len(request.inputs)):
@@ -101,6 +107,24 @@ def parse_log_settings(document: Mapping[str, Any]) -> Message:
         "LogSettingsResponse",
         {"settings": {name: {kinds[type(value)]: value} for name, value in document.items()}},
     )
+
+
+def _check_sizes(request: Message) -> None:
+    """Raise InvalidRequestError for an infer request of more entries than any has. Bytes are bounded by the server."""
+    _check_entries(request, "inputs", "outputs", "parameters", "raw_input_contents")
+    for output in request.outputs:
+        _check_entries(output, "parameters")
+    for entry in request.inputs:
+        _check_entries(entry, "parameters", "shape")
+        for name, limit in MAX_ELEMENTS.items():
+            if len(getattr(entry.contents, name)) > limit:
+                raise InvalidRequestError(f"more than {limit:,} `{name}`: send the input in `raw_input_contents`")
+
+
+def _check_entries(message: Message, *names: str) -> None:
+    for name in names:
+        if len(getattr(message, name)) > MAX_ENTRIES:
+            raise InvalidRequestError(f"more than {MAX_ENTRIES} `{name}`: send those that the model has")
 
 
 def _parameters(parameters: Mapping[str, Message]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import queue
 import socket
 import sys
@@ -21,6 +22,7 @@ from tritonclient.grpc import model_config_pb2, service_pb2
 from tritonclient.utils import InferenceServerException
 
 from model.artifacts.artifact import Artifact
+from model.exceptions import InvalidRequestError
 from model.images.crops import TEN_CROP
 from model.images.preprocess import decode_image
 from model.runtime import OnnxModel
@@ -28,7 +30,8 @@ from server.app import create_app
 from server.exceptions import BindError, MissingExtraError
 from server.open_inference.grpc import extra
 from server.open_inference.grpc import server as grpc_server
-from server.open_inference.grpc.messages import message_class, service_methods
+from server.open_inference.grpc.messages import encode_request, message_class, service_methods
+from server.open_inference.infer_request import MAX_JSON_VALUES
 from server.service import Service
 from server.settings import Settings
 from tests.helpers.polling import wait_until
@@ -121,6 +124,27 @@ def test_tensors_as_elements(port: int, jpeg: bytes) -> None:
         request.raw_input_contents.append(b"x")
         with pytest.raises(grpc.RpcError, match="in `contents`, or all of them in `raw_input_contents`"):
             call(request, metadata=metadata)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"inputs": [{}] * 101},
+        {"outputs": [{}] * 101},
+        {"raw_input_contents": [b""] * 101},
+        {"parameters": {str(number): {} for number in range(101)}},
+        {"inputs": [{"shape": [1] * 101}]},
+        {"inputs": [{"parameters": {str(number): {} for number in range(101)}}]},
+        {"inputs": [{"contents": {"bytes_contents": [b""] * 10_001}}]},
+        {"inputs": [{"contents": {"uint_contents": [0] * (MAX_JSON_VALUES + 1)}}]},
+        {"outputs": [{"parameters": {str(number): {} for number in range(101)}}]},
+    ],
+    ids=lambda message: json.dumps(message, default=str)[:40],
+)
+def test_many_entries_are_refused_before_they_are_translated(message: dict[str, Any]) -> None:
+    """8 MB of empty inputs took 28 s of the event loop and 2.7 GB."""
+    with pytest.raises(InvalidRequestError, match="more than "):
+        encode_request(message_class("ModelInferRequest")(**message))
 
 
 def test_a_stream(client: Any, jpeg: bytes) -> None:
