@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from model.exceptions import InvalidRequestError
+from server.http_protocol import MAX_HEADER_BYTES
 from server.open_inference.grpc.calls import HttpResponse
 from server.open_inference.grpc.messages import (
     Message,
@@ -31,6 +33,9 @@ class Method:
 
 
 def _model_path(name: str, version: str, suffix: str = "") -> str:
+    """Raises InvalidRequestError for names that an HTTP client couldn't send either."""
+    if len(name) + len(version) > MAX_HEADER_BYTES:
+        raise InvalidRequestError(f"name and version of the model are longer than {MAX_HEADER_BYTES:,} characters")
     return f"/v2/models/{name}" + (f"/versions/{version}" if version else "") + suffix
 
 

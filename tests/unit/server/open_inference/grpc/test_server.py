@@ -147,6 +147,13 @@ def test_many_entries_are_refused_before_they_are_translated(message: dict[str, 
         encode_request(message_class("ModelInferRequest")(**message))
 
 
+def test_a_name_that_no_address_could_have_is_refused_before_it_is_quoted_and_logged(client: Any) -> None:
+    """8 MB kept other requests waiting for 13 s, and were a line of 25 MB in the log."""
+    for call in (client.is_model_ready, client.get_model_metadata, client.get_trace_settings):
+        with pytest.raises(InferenceServerException, match=r"INVALID_ARGUMENT.*longer than 16,384 characters"):
+            call("x" * 20_000, headers=HEADERS)
+
+
 def test_a_stream(client: Any, jpeg: bytes) -> None:
     results: queue.Queue[tuple[Any, Any]] = queue.Queue()
     client.start_stream(lambda result, error: results.put((result, error)), headers=HEADERS)
