@@ -155,8 +155,8 @@ class CatalogFile:
         with self._read_lock, self._translated_errors():
             if self._immutable_stamp is not None and self._immutable_stamp != _change_stamp(self.path):
                 raise IndexReplacedError(
-                    f"the index catalog {self.path} was changed since it was opened, and its folder can't be "
-                    "written, so it can't be read beside its writer: reload the server, or run the command again"
+                    "the index catalog was changed since it was opened, and its folder can't be written, so it can't "
+                    "be read beside its writer: reload the server, or run the command again"
                 )
             yield self._reader
 
@@ -211,7 +211,7 @@ class CatalogFile:
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return IndexLockedError("another program locks the index catalog, nothing was changed: try again")
         if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
-            return ReadOnlyIndexError(f"the index catalog {self.path} can't be written: the index can only be read")
+            return ReadOnlyIndexError("the index catalog can't be written: the index can only be read")
         if code in (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN):
             name = error.sqlite_errorname
             return IndexStoreError(

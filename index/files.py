@@ -22,7 +22,7 @@ def storage_error(path: Path, error: OSError) -> IndexStoreError:
     if error.errno in DISK_FULL:
         return StorageFullError("no space left on the index's disk: free some, then try again; the index is unchanged")
     if error.errno in NOT_WRITABLE:
-        return ReadOnlyIndexError(f"{path} can't be written ({error.strerror}): the index can only be read")
+        return ReadOnlyIndexError(f"its {path.name} can't be written ({error.strerror}): the index can only be read")
     return IndexStoreError(f"{path} can't be opened, read or written: {error.strerror}")
 
 
@@ -84,8 +84,8 @@ def check_same(path: Path, known: FileId | None) -> None:
     """Raise IndexReplacedError unless `path` is the file that was opened; `known` None: there was none."""
     if known is not None and file_id(path) != known:
         raise IndexReplacedError(
-            f"the index was replaced since it was opened: {path} is another file, or gone. Nothing was changed; reload "
-            "the server, or run the command again"
+            f"the index was replaced since it was opened: its {path.name} is another file, or gone. Nothing was "
+            "changed; reload the server, or run the command again"
         )
 
 

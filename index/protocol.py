@@ -128,7 +128,7 @@ def require_gpu(index: Index) -> SupportsGpu:
 def require_compaction(index: Index) -> SupportsCompaction:
     """The index, if it checks and compacts its own files. Raises InvalidRequestError."""
     if not isinstance(index, SupportsCompaction):
-        raise InvalidRequestError(f"{index.uri} can't be verified or compacted here: its database does that itself")
+        raise InvalidRequestError("this index can't be verified or compacted here: its database does that itself")
     return index
 
 
@@ -136,7 +136,7 @@ def require_sync(index: Index) -> SupportsSync:
     """The index, if it can follow a folder. Raises InvalidRequestError."""
     if not isinstance(index, SupportsSync):
         raise InvalidRequestError(
-            f"{index.uri} can't follow data, as only one in a folder can: `alexnet index add` adds new images, and "
+            "this index can't follow data, as only one in a folder can: `alexnet index add` adds new images, and "
             "`alexnet index remove` removes others"
         )
     return index

@@ -389,7 +389,7 @@ class FolderIndex(BaseIndex):
         """
         if IndexMetadata.read(self.catalog, self.path).generation != self._generation:
             raise IndexReplacedError(
-                f"a compaction of the index at {self.path} was interrupted: reload the server, or run the command again"
+                "a compaction of the index was interrupted: reload the server, or run the command again"
             )
         self._reload_rows(lambda: False)
         features, codes = self._current.features, self._current.codes

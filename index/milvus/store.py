@@ -140,7 +140,7 @@ class MilvusIndex(BaseIndex):
     def _search(self, query: Query) -> NearestIds:
         query.check(self.dim)
         if query.mode != "exact":
-            raise InvalidRequestError(f"{self.uri} has only the search mode exact, not {query.mode}: use exact")
+            raise InvalidRequestError(f"an index on Milvus has only the search mode exact, not {query.mode}: use exact")
         condition = NOT_REMOVED
         if query.label is not None:
             condition += f" and label == {quote(query.label)}"

@@ -172,7 +172,7 @@ def translate(error: psycopg.Error, address: PostgresAddress) -> Exception:
     """The exception of this program for an error of PostgreSQL."""
     match error:
         case errors.DiskFull():
-            return StorageFullError(f"the disk of the database of {address} is full; nothing was changed")
+            return StorageFullError("the disk of the index's database is full; nothing was changed")
         case errors.LockNotAvailable() | errors.DeadlockDetected() | errors.SerializationFailure():
             return IndexLockedError("another program changes the index, nothing was changed: try again")
         case errors.ProgramLimitExceeded() | psycopg.DataError():
@@ -182,9 +182,9 @@ def translate(error: psycopg.Error, address: PostgresAddress) -> Exception:
         case psycopg.OperationalError() | psycopg.InterfaceError():
             return IndexUnavailableError("the index's database does not answer: try again in a moment")
         case errors.InsufficientPrivilege() | errors.ReadOnlySqlTransaction():
-            return ReadOnlyIndexError(f"the index at {address} can only be read here: {_first_line(error)}")
+            return ReadOnlyIndexError(f"the index can only be read here: {_first_line(error)}")
         case errors.UndefinedTable() | errors.UndefinedColumn() | errors.InvalidSchemaName():
-            return IndexReplacedError(f"the index at {address} is no longer the one that was opened: open it again")
+            return IndexReplacedError("the index is no longer the one that was opened: open it again")
         case _:
             return IndexStoreError(f"the index at {address} can't be used: {_first_line(error)}")
 

@@ -269,6 +269,7 @@ def test_an_error_of_the_disk_or_its_rights_is_not_called_damage(path: Path) -> 
         index_error = catalog._index_error(error)
         assert type(index_error) is kind
         assert "damaged" not in str(index_error)
+        assert (str(path) in str(index_error)) == (kind is IndexStoreError)  # clients of a server see the others
     catalog.close()
 
 
@@ -281,7 +282,7 @@ def test_a_catalog_on_a_read_only_disk_is_not_read_beside_its_writer(
     writer = FolderIndex.create(path, artifact)
     writer.update(1, "c")
     writer.close()
-    with pytest.raises(IndexReplacedError, match="was changed since it was opened"):
+    with pytest.raises(IndexReplacedError, match=r"the index catalog was changed since it was opened"):
         reader.entry(1)
     reader.close()
 

@@ -511,7 +511,7 @@ def test_nothing_is_added_after_a_compaction_that_was_interrupted(
     interrupt_after(index, "compact", monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         index.compact()
-    with pytest.raises(IndexReplacedError, match=r"a compaction of the index at .* was interrupted"):
+    with pytest.raises(IndexReplacedError, match="a compaction of the index was interrupted"):
         index.add(features_at(7), [make_entry(7)])
     index.close()
     opened = FolderIndex.open(index.path, writable=True)
