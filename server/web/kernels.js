@@ -19,7 +19,7 @@ export function kernelSection(towers, signal) {
     if (!visible || signal.aborted) return;
     const structure = draw(canvas, sheet);
     details.open = structure >= STRUCTURED;
-    note.textContent = `96 kernels of 11 × 11 × 3 weights (Figure 3), on one color scale.${caption}`
+    note.textContent = `Each has 11 × 11 × 3 weights (Figure 3), on one color scale.${caption}`
       + (details.open ? "" : " They hardly changed from their random start: a small training moves them little.");
     section.hidden = false;
   });
