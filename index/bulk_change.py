@@ -9,14 +9,15 @@ from typing import NamedTuple
 
 @dataclass(frozen=True)
 class Selection:
-    """The images with these ids, or all images with this label; one of the two is given."""
+    """The images with these ids, those with these keys, or all images with this label; one of the three is given."""
 
     ids: Sequence[int] | None = None
     label: str | None = None
+    keys: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
-        if (self.ids is None) == (self.label is None):
-            raise ValueError("select images by ids or by a label")
+        if [self.ids, self.label, self.keys].count(None) != 2:
+            raise ValueError("select images by ids, by keys or by a label")
 
 
 class ImageState(NamedTuple):
@@ -25,14 +26,16 @@ class ImageState(NamedTuple):
     id: int
     label: str | None
     removed: bool
+    key: str | None
 
 
 class BulkResult(NamedTuple):
-    """`changed`: ids of the images that are different now. `unknown_ids`: selected ids that match no image. A removed
-    image counts as a match only when images are restored."""
+    """`changed`: ids of the images that are different now. `unknown_ids`, `unknown_keys`: those selected that match no
+    image. A removed image counts as a match only when images are restored."""
 
     changed: list[int]
     unknown_ids: list[int]
+    unknown_keys: list[str]
 
 
 @dataclass(frozen=True)
@@ -48,8 +51,9 @@ class BulkChange:
         """What this changes. `images`: those of the selection, removed ones included."""
         affected = [image for image in images if self.removed is False or not image.removed]
         changed = [image.id for image in affected if self._differs(image)]
-        known = {image.id for image in affected}
-        return BulkResult(changed, [image_id for image_id in selection.ids or () if image_id not in known])
+        ids, keys = {image.id for image in affected}, {image.key for image in affected}
+        unknown_ids = [image_id for image_id in selection.ids or () if image_id not in ids]
+        return BulkResult(changed, unknown_ids, [key for key in selection.keys or () if key not in keys])
 
     def _differs(self, image: ImageState) -> bool:
         becomes_removed = image.removed if self.removed is None else self.removed

@@ -27,7 +27,6 @@ from index.entries import (
     FoundImage,
     NewEntry,
     damaged_image_error,
-    raise_for_used_keys,
     unknown_image_error,
 )
 from model.datasets.attribution import Attribution
@@ -49,9 +48,10 @@ class Catalog(CatalogFile, EntryReader):
         rows = self.query_in("SELECT sha256, id, removed FROM images WHERE sha256", sha256s)
         return {sha256: FoundImage(image_id, bool(removed)) for sha256, image_id, removed in rows}
 
-    def check_new_keys(self, keys: Sequence[str]) -> None:
-        """Raise InvalidRequestError if an image has one of the keys already, or two new ones share a key."""
-        raise_for_used_keys(keys, {key for (key,) in self.query_in("SELECT key FROM images WHERE key", keys)})
+    def find_keys(self, keys: Sequence[str]) -> dict[str, FoundImage]:
+        """The images with these keys that the index holds, removed ones included, by key."""
+        rows = self.query_in("SELECT key, id, removed FROM images WHERE key", keys)
+        return {key: FoundImage(image_id, bool(removed)) for key, image_id, removed in rows}
 
     def add(self, first_row: int, checksums: Sequence[int], entries: Sequence[NewEntry]) -> list[int]:
         """Commit entries in the rows `first_row`, `first_row` + 1, ... Returns their ids."""
@@ -96,9 +96,10 @@ class Catalog(CatalogFile, EntryReader):
 
     def select(self, selection: Selection) -> list[ImageState]:
         """The images of a selection, by id, removed ones included, damaged ones not."""
-        column, values = ("label", [selection.label]) if selection.ids is None else ("id", list(set(selection.ids)))
+        column, values = _condition(selection)
         images = intact_images(self.query_in(f"{SELECT_IMAGES} WHERE {column}", values))
-        return sorted(ImageState(image["id"], image["label"], bool(image["removed"])) for image in images)
+        states = (ImageState(image["id"], image["label"], bool(image["removed"]), image["key"]) for image in images)
+        return sorted(states, key=lambda image: image.id)
 
     def lookup(self, ids: Sequence[int]) -> list[Entry]:
         """The entries of those ids that exist, are intact and aren't removed, in the order of `ids`."""
@@ -172,6 +173,13 @@ class Catalog(CatalogFile, EntryReader):
         if not intact:
             raise damaged_image_error("entry", image_id)
         return image
+
+
+def _condition(selection: Selection) -> tuple[str, Sequence[object]]:
+    """The column by which images are selected, and the values that it has there."""
+    if selection.ids is not None:
+        return "id", list(set(selection.ids))
+    return ("key", list(set(selection.keys))) if selection.keys is not None else ("label", [selection.label])
 
 
 def _store_metadata(database: sqlite3.Connection, changes: dict[str, str]) -> None:

@@ -100,6 +100,17 @@ class EntryReader(ABC):
     def lookup(self, ids: Sequence[int]) -> list[Entry]:
         """The entries of those ids that exist and aren't removed."""
 
+    @abstractmethod
+    def find_keys(self, keys: Sequence[str]) -> dict[str, FoundImage]:
+        """The images with these keys that the index holds, removed ones included, by key."""
+
+    def check_new_keys(self, keys: Sequence[str]) -> None:
+        """Raise InvalidRequestError if an image has one of the keys already, or two new ones share a key."""
+        used = self.find_keys(keys)
+        for key, count in Counter(keys).items():
+            if key in used or count > 1:
+                raise InvalidRequestError(f"the key {key[:80]!r} belongs to another image: keys are unique")
+
     def get(self, image_id: int) -> Entry:
         """Raises UnknownImageError for an id that isn't indexed, or is removed."""
         entries = self.lookup([image_id])
@@ -119,18 +130,15 @@ def unknown_image_error(image_id: int) -> UnknownImageError:
     return UnknownImageError(f"no indexed image has the id {image_id}")
 
 
+def unknown_key_error(key: str) -> UnknownImageError:
+    return UnknownImageError(f"no indexed image has the key {key[:80]!r}")
+
+
 def damaged_image_error(part: str, image_id: int) -> UnknownImageError:
     """`part`: what is damaged. The index holds the image until it is compacted: adding it before changes nothing."""
     return UnknownImageError(
         f"the {part} of image {image_id} is damaged: delete it with `alexnet index compact`, then add it again"
     )
-
-
-def raise_for_used_keys(keys: Sequence[str], used: set[str]) -> None:
-    """Raise InvalidRequestError if one of the keys is in `used`, or occurs twice."""
-    for key, count in Counter(keys).items():
-        if key in used or count > 1:
-            raise InvalidRequestError(f"the key {key[:80]!r} belongs to another image: keys are unique")
 
 
 class FileState(NamedTuple):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.bulk_change import BulkChange, BulkResult, Selection
-from index.entries import AddResult, Entry, FoundImage, NewEntry
+from index.entries import AddResult, Entry, FoundImage, NewEntry, unknown_key_error
 from index.feature_space import FeatureSpace
 from index.file_records import FileRecords
 from index.search import NearestIds, Neighbor, Query
@@ -27,6 +27,7 @@ class CatalogReader(Protocol):
     """Which images an index holds; see `index.catalog.Catalog`."""
 
     def find(self, sha256s: Sequence[str]) -> dict[str, FoundImage]: ...
+    def find_keys(self, keys: Sequence[str]) -> dict[str, FoundImage]: ...
     def page(self, after: int, limit: int, label: str | None = None) -> list[Entry]: ...
     def iter_entries(self, label: str | None = None) -> Iterator[Entry]: ...
     def lookup(self, ids: Sequence[int]) -> list[Entry]: ...
@@ -145,6 +146,15 @@ def require_sync(index: Index) -> SupportsSync:
 def find_ids(index: Index, sha256s: Sequence[str]) -> dict[str, int]:
     """Ids of the images with these checksums that the index holds, by checksum; removed ones are left out."""
     return {sha256: image.id for sha256, image in index.catalog.find(sha256s).items() if not image.removed}
+
+
+def ids_of_keys(index: Index, keys: Sequence[str]) -> list[int]:
+    """The ids of the images with these keys, in their order. Raises UnknownImageError, also if one is removed."""
+    images = index.catalog.find_keys(keys)
+    for key in keys:
+        if key not in images or images[key].removed:
+            raise unknown_key_error(key)
+    return [images[key].id for key in keys]
 
 
 def intact_entries(index: Index) -> list[Entry]:

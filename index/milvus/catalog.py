@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from index.bulk_change import ImageState, Selection
-from index.entries import PAGE_SIZE, Entry, EntryReader, FoundImage, NewEntry, raise_for_used_keys, unknown_image_error
+from index.entries import PAGE_SIZE, Entry, EntryReader, FoundImage, NewEntry, unknown_image_error
 from index.milvus.collection import DETAILS, quote, to_entry, to_new_entry
 
 if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
 NOT_REMOVED = "removed == false"
+NO_KEY = ""
+"""What the field has of an image without a key; nobody's key."""
 
 
 class MilvusCatalog(EntryReader):
@@ -31,21 +33,31 @@ class MilvusCatalog(EntryReader):
                 stored[row["sha256"]] = FoundImage(int(row["id"]), bool(row["removed"]))
         return stored
 
+    def find_keys(self, keys: Sequence[str]) -> dict[str, FoundImage]:
+        """The images with these keys that the collection holds, removed ones included, by key."""
+        stored: dict[str, FoundImage] = {}
+        keys = [key for key in keys if key != NO_KEY]
+        for start in range(0, len(keys), PAGE_SIZE):
+            condition = f"key in {quote(keys[start : start + PAGE_SIZE])}"
+            for row in self.query(condition, ["id", "key", "removed"]):
+                stored[row["key"]] = FoundImage(int(row["id"]), bool(row["removed"]))
+        return stored
+
     def select(self, selection: Selection) -> list[ImageState]:
         """The images of a selection, by id, removed ones included."""
-        if selection.ids is None:
-            conditions = [f"label == {quote(selection.label or '')}"]
-        else:
+        if selection.ids is not None:
             ids = sorted(set(selection.ids))
             parts = (ids[start : start + PAGE_SIZE] for start in range(0, len(ids), PAGE_SIZE))
             conditions = [f"id in {list(map(int, part))}" for part in parts]
-        rows = [row for condition in conditions for row in self.query(condition, ["id", "label", "removed"])]
-        return sorted(ImageState(int(row["id"]), row["label"] or None, row["removed"]) for row in rows)
-
-    def check_new_keys(self, keys: Sequence[str]) -> None:
-        """Raise InvalidRequestError if an image has one of the keys already, or two new ones share a key."""
-        rows = self.query(f"key in {quote(list(keys))}", ["key"]) if keys else []
-        raise_for_used_keys(keys, {row["key"] for row in rows})
+        elif selection.keys is not None:
+            keys = sorted({*selection.keys} - {NO_KEY})
+            key_parts = (keys[start : start + PAGE_SIZE] for start in range(0, len(keys), PAGE_SIZE))
+            conditions = [f"key in {quote(part)}" for part in key_parts]
+        else:
+            conditions = [f"label == {quote(selection.label or '')}"]
+        rows = [row for condition in conditions for row in self.query(condition, ["id", "label", "removed", "key"])]
+        states = (ImageState(int(row["id"]), row["label"] or None, row["removed"], row["key"] or None) for row in rows)
+        return sorted(states, key=lambda image: image.id)
 
     def page(self, after: int, limit: int, label: str | None = None) -> list[Entry]:
         """The next entries by id, `after` excluded; with a label, those that have it."""

@@ -14,7 +14,6 @@ from index.entries import (
     FoundImage,
     NewEntry,
     damaged_image_error,
-    raise_for_used_keys,
     unknown_image_error,
 )
 from index.postgres.connections import Cursor, Database
@@ -36,17 +35,16 @@ class PostgresCatalog(EntryReader):
         )
         return {sha256.hex(): FoundImage(image_id, removed) for sha256, image_id, removed in rows}
 
+    def find_keys(self, keys: Sequence[str]) -> dict[str, FoundImage]:
+        """The images with these keys that the index holds, removed ones included, by key."""
+        rows = self._query("SELECT key, id, removed FROM images WHERE key = ANY(%s)", [list(keys)]) if keys else []
+        return {key: FoundImage(image_id, removed) for key, image_id, removed in rows}
+
     def select(self, selection: Selection) -> list[ImageState]:
         """The images of a selection, by id, removed ones included."""
-        by_id = selection.ids is not None
-        condition, value = ("id = ANY(%s)", list(selection.ids or ())) if by_id else ("label = %s", selection.label)
-        rows = self._query(f"SELECT id, label, removed FROM images WHERE {condition} ORDER BY id", [value])
+        condition, value = _condition(selection)
+        rows = self._query(f"SELECT id, label, removed, key FROM images WHERE {condition} ORDER BY id", [value])
         return [ImageState(*row) for row in rows]
-
-    def check_new_keys(self, keys: Sequence[str]) -> None:
-        """Raise InvalidRequestError if an image has one of the keys already, or two new ones share a key."""
-        used = self._query("SELECT key FROM images WHERE key = ANY(%s)", [list(keys)]) if keys else []
-        raise_for_used_keys(keys, {key for (key,) in used})
 
     def page(self, after: int, limit: int, label: str | None = None) -> list[Entry]:
         """The next entries by id, `after` excluded; with a label, those that have it."""
@@ -108,6 +106,13 @@ class PostgresCatalog(EntryReader):
             return self._cursor.execute(statement, values).fetchall()
         with self._database.reading() as cursor:
             return cursor.execute(statement, values).fetchall()
+
+
+def _condition(selection: Selection) -> tuple[str, Any]:
+    """The condition that the images of a selection fulfill, and its parameter."""
+    if selection.ids is not None:
+        return "id = ANY(%s)", list(selection.ids)
+    return ("key = ANY(%s)", list(selection.keys)) if selection.keys is not None else ("label = %s", selection.label)
 
 
 def new_values(entry: NewEntry) -> list[Any]:

@@ -14,7 +14,7 @@ from index.backends import IndexUri, open_or_create, open_readonly
 from index.bulk_change import BulkChange, Selection
 from index.entries import AddResult
 from index.merge import MergeReport, merge
-from index.protocol import Index
+from index.protocol import Index, ids_of_keys
 from index.search import Position, Query
 from model.datasets.attribution import Attribution
 from model.exceptions import IndexStoreError, InvalidRequestError, ReadOnlyIndexError, UnknownImageError
@@ -76,21 +76,42 @@ def test_removed_and_restored(index: Index, ids: list[int]) -> None:
 
 def test_many_are_removed_restored_and_relabeled(index: Index, ids: list[int]) -> None:
     by_label, by_ids = Selection(label="a"), Selection(ids=(ids[0], ids[1], 123_456))
-    assert index.change_many(by_label, BulkChange(removed=True)) == (sorted(ids[::2]), [])
+    assert index.change_many(by_label, BulkChange(removed=True)) == (sorted(ids[::2]), [], [])
     assert search_ids(index) == ids[1::2]
-    assert index.change_many(by_label, BulkChange(removed=True)) == ([], [])
-    assert index.change_many(by_ids, BulkChange(relabel=True, label="b")) == ([], [ids[0], 123_456])
+    assert index.change_many(by_label, BulkChange(removed=True)) == ([], [], [])
+    assert index.change_many(by_ids, BulkChange(relabel=True, label="b")) == ([], [ids[0], 123_456], [])
     assert index.change_many(by_ids, BulkChange(removed=False, relabel=True, label=STRANGE)) == (
         sorted(ids[:2]),
         [123_456],
+        [],
     )
     assert search_ids(index, label=STRANGE) == ids[:2]
-    assert index.change_many(by_label, BulkChange(removed=False)) == (sorted([ids[2], ids[4]]), [])
+    assert index.change_many(by_label, BulkChange(removed=False)) == (sorted([ids[2], ids[4]]), [], [])
     assert index.labels() == {STRANGE: 2, "a": 2, "b": 2}
     assert index.change_many(Selection(label=STRANGE), BulkChange(relabel=True)).changed == sorted(ids[:2])
     assert index.labels() == {"a": 2, "b": 2}
     assert search_ids(index) == ids
-    assert index.change_many(Selection(label="no such label"), BulkChange(removed=True)) == ([], [])
+    assert index.change_many(Selection(label="no such label"), BulkChange(removed=True)) == ([], [], [])
+
+
+def test_images_are_found_and_changed_by_their_keys(index: Index, ids: list[int]) -> None:
+    first, second = (one.id for one in index.add(features_at(7, 8), [entry(6, key=STRANGE), entry(7, key="k")]))
+    assert ids_of_keys(index, ["k", STRANGE, "k"]) == [second, first, second]
+    assert ids_of_keys(index, []) == []
+    both = Selection(keys=["k", "unknown", STRANGE, ""])
+    assert index.change_many(both, BulkChange(relabel=True, label="new")) == (
+        sorted([first, second]),
+        [],
+        ["unknown", ""],
+    )
+    assert index.labels() == {"a": 3, "b": 3, "new": 2}
+    assert index.change_many(Selection(keys=["k"]), BulkChange(removed=True)) == ([second], [], [])
+    assert index.change_many(Selection(keys=["k"]), BulkChange(relabel=True)) == ([], [], ["k"])
+    for unknown in ("k", "unknown", ""):  # one is removed; an image without a key has none
+        with pytest.raises(UnknownImageError, match=f"no indexed image has the key '{unknown}'"):
+            ids_of_keys(index, [STRANGE, unknown])
+    assert index.change_many(Selection(keys=["k"]), BulkChange(removed=False)) == ([second], [], [])
+    assert search_ids(index) == [*ids, first, second]
 
 
 def test_distances_filters_pages_and_bounds(index: Index, ids: list[int]) -> None:
