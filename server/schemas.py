@@ -286,7 +286,7 @@ class ImagesResponse(Schema):
 
     index: IndexRef
     images: list[IndexedImage]
-    total: Total
+    total: Annotated[int, Field(description="Images of the index, of the label, or of the key.", examples=[2624])]
     has_more: HasMore
     next_cursor: Annotated[
         int | None,
@@ -325,10 +325,11 @@ class ImageUpdate(Schema):
 
 
 class BulkUpdate(Schema):
-    """Which images to change, by their ids or all with a label, and how; what is left out stays as it is."""
+    """Which images to change, by ids, by keys or all with a label, and how; what is left out stays as it is."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     ids: Annotated[list[StoredId] | None, Field(min_length=1, max_length=1000)] = None
+    keys: Annotated[list[StoredText] | None, Field(min_length=1, max_length=1000)] = None
     with_label: Annotated[Utf8Text | None, Field(description="All images that have this label.")] = None
     label: Annotated[StoredText | None, Field(description="The new label, or null for none.")] = None
     removed: Annotated[
@@ -342,6 +343,7 @@ class BulkChangeResponse(Schema):
     index: IndexRef
     changed: Annotated[int, Field(examples=[3])]
     unknown_ids: Annotated[list[int], Field(description="Requested ids that no image has, or only a removed one.")]
+    unknown_keys: Annotated[list[str], Field(description="Requested keys that no image has, or only a removed one.")]
 
 
 class AddedImage(Schema):

@@ -15,7 +15,7 @@ from starlette.responses import StreamingResponse
 
 from index.bulk_change import BulkChange, Selection
 from index.entries import MAX_ID, Entry, NewEntry
-from index.protocol import Index
+from index.protocol import Index, ids_of_keys
 from model.exceptions import InvalidImageError, InvalidRequestError
 from model.images.formats import MEDIA_TYPES
 from server.caching import CACHED_RESPONSES, IfNoneMatch, send_cached
@@ -80,6 +80,7 @@ class PageParams(Parameters):
     """Which images are listed."""
 
     label: Annotated[str | None, Field(description="Only images with this label.")] = None
+    key: Annotated[StoredText | None, Field(description="Only the image with this key; 404 if there is none.")] = None
     cursor: Annotated[int, Field(ge=0, le=MAX_ID, description="`next_cursor` of the page before.")] = 0
     limit: Annotated[int, Field(ge=1, le=1000, description="Images per page.")] = 100
 
@@ -95,6 +96,7 @@ class SelectionParams(Parameters):
     """Which images are removed."""
 
     id: Annotated[list[StoredId] | None, Field(max_length=1000, description="Ids of images.")] = None
+    key: Annotated[list[StoredText] | None, Field(max_length=1000, description="Keys of images.")] = None
     label: Annotated[str | None, Field(description="All images with this label.")] = None
 
 
@@ -110,16 +112,21 @@ async def list_images(
     context: ContextDep, params: Annotated[PageParams, Query()], show_path: ShowPathsDep
 ) -> ImagesResponse:
     """Ordered by id. `next_cursor` is the `cursor` of the next page, null on the last."""
+    if params.key is not None and (params.label is not None or params.cursor):
+        raise InvalidRequestError("'key' names a single image: leave out 'label' and 'cursor'")
     return await context.run(context.read_index(lambda index: _page(index, params, show_path, context.prefix)))
 
 
 def _page(index: Index, params: PageParams, show_path: bool, prefix: str) -> ImagesResponse:
-    entries = index.catalog.page(params.cursor, params.limit + 1, params.label)
+    if params.key is not None:
+        entries = [index.entry(image_id) for image_id in ids_of_keys(index, [params.key])]
+    else:
+        entries = index.catalog.page(params.cursor, params.limit + 1, params.label)
     page = entries[: params.limit]
     return ImagesResponse(
         index=IndexRef.of(index),
         images=[IndexedImage.of(entry, show_path, prefix) for entry in page],
-        total=index.count(params.label),
+        total=index.count(params.label) if params.key is None else len(entries),
         has_more=len(entries) > params.limit,
         next_cursor=page[-1].id if len(entries) > params.limit else None,
     )
@@ -204,12 +211,13 @@ async def update_image(
 
 @router.patch("/images", responses=UPDATE_RESPONSES, dependencies=WRITE, summary="Update, remove or restore images")
 async def update_images(context: ContextDep, update: BulkUpdate) -> BulkChangeResponse:
-    """All images of a list of `ids`, or all that have the label `with_label`, in one commit. `label`: a new label, or
-    null for none. `removed`: true removes them, false restores those that are removed, until the index is compacted."""
-    if (update.ids is None) == (update.with_label is None):
-        raise InvalidRequestError("name the images: send exactly one of 'ids' and 'with_label'")
+    """All images of a list of `ids` or `keys`, or all that have the label `with_label`, in one commit. `label`: a new
+    label, or null for none. `removed`: true removes them, false restores those that are removed, until the index is
+    compacted."""
+    if [update.ids, update.keys, update.with_label].count(None) != 2:
+        raise InvalidRequestError("name the images: send exactly one of 'ids', 'keys' and 'with_label'")
     change = _change_of(update)
-    return await context.run(_change_many(context, Selection(update.ids, update.with_label), change))
+    return await context.run(_change_many(context, Selection(update.ids, update.with_label, update.keys), change))
 
 
 def _change_of(update: ImageUpdate | BulkUpdate) -> BulkChange:
@@ -222,18 +230,22 @@ def _change_of(update: ImageUpdate | BulkUpdate) -> BulkChange:
 
 @router.delete("/images", responses=WRITE_RESPONSES, dependencies=WRITE, summary="Remove images")
 async def remove_images(context: ContextDep, params: Annotated[SelectionParams, Query()]) -> BulkChangeResponse:
-    """All images with these ids, or all with this label, in one commit. `PATCH /images` with `"removed": false`
-    restores them until the index is compacted."""
-    if bool(params.id) == (params.label is not None):
-        raise InvalidRequestError("name the images: send exactly one of 'id' (once for each image) and 'label'")
-    selection = Selection(params.id or None, params.label)
+    """All images with these ids or keys, or all with this label, in one commit. `PATCH /images` with
+    `"removed": false` restores them until the index is compacted."""
+    ids, keys, label = params.id or None, params.key or None, params.label
+    if [ids, keys, label].count(None) != 2:
+        raise InvalidRequestError("name the images: send exactly one of 'id', 'key' (once for each image) and 'label'")
+    selection = Selection(ids, label, keys)
     return await context.run(_change_many(context, selection, BulkChange(removed=True)))
 
 
 async def _change_many(context: RequestContext, selection: Selection, change: BulkChange) -> BulkChangeResponse:
     result = await context.write_index(lambda index: index.change_many(selection, change))
     return BulkChangeResponse(
-        index=await context.read_index(IndexRef.of), changed=len(result.changed), unknown_ids=result.unknown_ids
+        index=await context.read_index(IndexRef.of),
+        changed=len(result.changed),
+        unknown_ids=result.unknown_ids,
+        unknown_keys=result.unknown_keys,
     )
 
 

@@ -11,13 +11,13 @@ from fastapi import APIRouter, Depends, Query
 from numpy.typing import NDArray
 from pydantic import Field
 
-from index.protocol import Index
+from index.protocol import Index, ids_of_keys
 from index.search import MAX_PAGE_SIZE, SEARCH_MODE_HELP, Position, SearchMode
 from index.search import Query as SearchQuery
 from model.exceptions import InvalidRequestError
 from server.deadlines import gather_all
 from server.dependencies import ContextDep, ImageId, OptionalUploadDep, ShowPathsDep, parameters_of
-from server.parameters import Parameters, StoredId, Utf8Text
+from server.parameters import Parameters, StoredId, StoredText, Utf8Text
 from server.request_context import RequestContext
 from server.responses import ADMITTED_RESPONSES, INDEX_RESPONSES, UPLOAD_RESPONSES, merge_responses
 from server.schemas import ImageInfo, IndexRef, ModelRef, NeighborInfo, SimilarResponse
@@ -29,6 +29,7 @@ NEGATIVE_WEIGHT = 0.5
 """How far a query moves away from its negative examples, as a share of the way between the two (Rocchio)."""
 
 Ids = list[StoredId] | None
+Keys = list[StoredText] | None
 
 
 class SearchParams(Parameters):
@@ -42,7 +43,9 @@ class SearchParams(Parameters):
     max_distance: Annotated[float | None, Field(ge=0, allow_inf_nan=False, description="None further away.")] = None
     search: Annotated[SearchMode, Field(description=SEARCH_MODE_HELP)] = "exact"
     id: Annotated[Ids, Field(max_length=100, description="Indexed images to be similar to.")] = None
+    key: Annotated[Keys, Field(max_length=100, description="Others to be similar to, by their keys.")] = None
     minus: Annotated[Ids, Field(max_length=100, description="Indexed images to be dissimilar to.")] = None
+    minus_key: Annotated[Keys, Field(max_length=100, description="Others to be dissimilar to, by their keys.")] = None
 
 
 UploadParamsDep = Annotated[SearchParams, Depends(parameters_of(SearchParams))]
@@ -81,11 +84,11 @@ async def similar(
     """The images whose 4096-d features of the last hidden layer have the smallest Euclidean distance.
 
     Send the image as the multipart field `image`, as the whole body, or in JSON as base64 or a data URL. An indexed
-    image finds itself first, at distance 0. Several images, and indexed ones (`id`), are one query: the mean of their
-    features. `minus` moves it away from others. For the next page, send the same with `cursor`.
+    image finds itself first, at distance 0. Several images, and indexed ones (`id`, `key`), are one query: the mean of
+    their features. `minus` and `minus_key` move it away from others. For the next page, send the same with `cursor`.
     """
     context.loaded_model.require_index()
-    if not params.id:
+    if not params.id and not params.key:
         upload.require_images()
     hash_images = context.run_in_pool(lambda: [hashlib.sha256(data).hexdigest() for data in upload.images])
     checksums = await context.run(hash_images)
@@ -122,13 +125,18 @@ async def similar_to_indexed(
 
 def _combine(index: Index, features: list[NDArray[np.float32]], params: SearchParams) -> NDArray[np.float32]:
     """The (dim,) feature to search for: the mean of the positive ones, moved away from the negative ones."""
-    features = [*features, *index.features(params.id or ())]
+    features = [*features, *_indexed_features(index, params.id, params.key)]
     if not features:
-        raise InvalidRequestError("no image: send an image, or the id of an indexed one")
+        raise InvalidRequestError("no image: send an image, or the id or key of an indexed one")
     positive = features[0] if len(features) == 1 else np.mean(features, axis=0)
-    if params.minus:
-        positive = move_away(positive, np.mean(index.features(params.minus), axis=0))
+    if params.minus or params.minus_key:
+        positive = move_away(positive, np.mean(_indexed_features(index, params.minus, params.minus_key), axis=0))
     return positive.astype(np.float32)
+
+
+def _indexed_features(index: Index, ids: Ids, keys: Keys) -> NDArray[np.float32]:
+    """The (N, dim) features of the images with these ids, then with these keys. Raises UnknownImageError."""
+    return index.features([*(ids or ()), *ids_of_keys(index, keys or ())])
 
 
 def move_away(positive: NDArray[np.float32], negative: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -41,7 +41,8 @@ def test_the_nearest_name_is_named(client: TestClient, jpeg: bytes) -> None:
         client.get("/images/1/similar?top_k=20"),
         client.get("/images/1/similar?K=20"),
     ):
-        assert "did you mean 'k'? Known are cursor, id, k, label, max_distance, minus, search" in message(response)
+        known = "cursor, id, k, key, label, max_distance, minus, minus_key, search"
+        assert f"did you mean 'k'? Known are {known}" in message(response)
     form = client.post("/images", files={"image": jpeg}, data={"lable": "cat"})  # codespell:ignore
     assert "unknown form field 'lable': did you mean 'label'?" in message(form)  # codespell:ignore
     assert "unknown form field 'photo': known are crops, image, top" in message(

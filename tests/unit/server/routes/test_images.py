@@ -159,15 +159,42 @@ def test_many_at_once(writable_client: TestClient, writable_folder: Path) -> Non
         assert len(again) == 0
 
 
+def test_an_image_by_its_key(writable_client: TestClient, new_images: list[bytes]) -> None:
+    client, key = writable_client, "shelf 3/größer"
+    added = post(client, new_images[:2], key=[key, "b"])
+    (image,) = (answer := client.get("/images", params={"key": key}).json())["images"]
+    assert (image["id"], image["key"], image["similar"]) == (added[0]["id"], key, f"/images/{added[0]['id']}/similar")
+    assert (answer["total"], answer["has_more"], answer["next_cursor"]) == (1, False, None)
+    changed = client.patch("/images", json={"keys": [key, "c"], "label": "new"}).json()
+    assert (changed["changed"], changed["unknown_ids"], changed["unknown_keys"]) == (1, [], ["c"])
+    assert client.get(f"/images/{image['id']}").json()["label"] == "new"
+    removed = client.delete("/images", params={"key": [key, "b", "c"]}).json()
+    assert (removed["changed"], removed["unknown_keys"], removed["index"]["size"]) == (2, ["c"], 33)
+    for unknown in (key, "c"):
+        refused = client.get("/images", params={"key": unknown})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (404, "unknown_image")
+        assert refused.json()["error"]["message"] == f"no indexed image has the key '{unknown}'"
+    assert client.patch("/images", json={"keys": [key], "removed": False}).json()["changed"] == 1
+    assert client.get("/images", params={"key": key}).json()["images"][0] == {**image, "label": "new"}
+    for other in ({"label": "new"}, {"cursor": 1}):
+        refused = client.get("/images", params={"key": key, **other})
+        assert (refused.status_code, "leave out 'label' and 'cursor'" in refused.text) == (422, True)
+
+
 @pytest.mark.parametrize(
     ("method", "query", "update", "said"),
     [
-        ("DELETE", "", None, "send exactly one of 'id' (once for each image) and 'label'"),
-        ("DELETE", "?id=1&label=checks", None, "send exactly one of 'id' (once for each image) and 'label'"),
+        ("DELETE", "", None, "send exactly one of 'id', 'key' (once for each image) and 'label'"),
+        ("DELETE", "?id=1&label=checks", None, "send exactly one of 'id', 'key' (once for each image) and 'label'"),
         ("DELETE", "?id=0", None, "greater than or equal to 1"),
         ("DELETE", "?ids=1", None, "did you mean 'id'?"),
-        ("PATCH", "", {"removed": True}, "send exactly one of 'ids' and 'with_label'"),
-        ("PATCH", "", {"ids": [1], "with_label": "a", "removed": True}, "send exactly one of 'ids' and 'with_label'"),
+        ("PATCH", "", {"removed": True}, "send exactly one of 'ids', 'keys' and 'with_label'"),
+        ("PATCH", "", {"ids": [1], "with_label": "a", "removed": True}, "send exactly one of 'ids', 'keys' and"),
+        ("PATCH", "", {"ids": [1], "keys": ["a"], "removed": True}, "send exactly one of 'ids', 'keys' and"),
+        ("PATCH", "", {"keys": [], "removed": True}, "at least 1 item"),
+        ("PATCH", "", {"keys": ["\0"], "removed": True}, "1 to 200 printable characters"),
+        ("DELETE", "?id=1&key=a", None, "send exactly one of 'id', 'key' (once for each image) and 'label'"),
+        ("DELETE", "?key=a%00", None, "1 to 200 printable characters"),
         ("PATCH", "", {"ids": [1]}, "send 'label', 'removed', or both"),
         ("PATCH", "/1", {}, "send 'label', 'removed', or both"),
         ("PATCH", "/1", {"removed": None}, "send 'label', 'removed', or both"),

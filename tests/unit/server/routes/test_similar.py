@@ -126,6 +126,32 @@ def test_every_way_to_ask(writable_client: TestClient, new_images: list[bytes]) 
     assert writable_client.get("/images/7/similar?minus=9").status_code == 200
 
 
+def test_indexed_images_are_named_by_their_keys(writable_client: TestClient, new_images: list[bytes]) -> None:
+    files = [("image", ("a", data)) for data in new_images[:2]]
+    added = writable_client.post("/images", files=files, data={"key": ["a", "b"]}).json()["images"]
+    first, second = (image["id"] for image in added)
+
+    def neighbors(method: str, path: str, **sent: Any) -> list[dict[str, Any]]:
+        answer = writable_client.request(method, path, **sent)
+        assert answer.status_code == 200, answer.text
+        return [{"id": one["id"], "distance": one["distance"]} for one in answer.json()["neighbors"]]
+
+    assert neighbors("POST", "/similar?key=a&k=1") == [{"id": first, "distance": 0}]
+    for by_key, by_id in (
+        ("key=a&key=b", f"id={first}&id={second}"),
+        ("id=7&key=b", f"id=7&id={second}"),
+        ("id=7&minus_key=a", f"id=7&minus={first}"),
+        ("id=7&minus=8&minus_key=b", f"id=7&minus=8&minus={second}"),
+    ):
+        assert neighbors("POST", f"/similar?{by_key}") == neighbors("POST", f"/similar?{by_id}")
+    assert neighbors("GET", "/images/7/similar?key=a") == neighbors("GET", f"/images/7/similar?id={first}")
+    assert neighbors("POST", "/similar", json={"key": ["a", "b"]}) == neighbors("POST", "/similar?key=a&key=b")
+    for unknown in ("key=c", "id=7&minus_key=c"):
+        refused = writable_client.post(f"/similar?{unknown}")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (404, "unknown_image")
+        assert refused.json()["error"]["message"] == "no indexed image has the key 'c'"
+
+
 @pytest.mark.parametrize(
     ("path", "status"),
     [
