@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -33,10 +34,14 @@ from alexnet.cli.options import (
     open_index,
 )
 from alexnet.cli.output import ResultPrinter, choose_format, log_to_stderr, print_json
-from model.datasets.names import show_path, show_text
+from model.datasets.names import is_utf8, show_path, show_text
 from model.exceptions import IndexStoreError, InvalidRequestError, UnknownImageError
 from model.images.limits import ImageLimits
 from model.plurals import count_of
+
+if TYPE_CHECKING:
+    from index.entries import Entry
+    from index.protocol import Index
 
 IdsArgument = Annotated[
     list[int] | None,
@@ -45,6 +50,12 @@ IdsArgument = Annotated[
 LabelOption = Annotated[
     str | None,
     typer.Option(metavar="LABEL", help="All images with this label, instead of ids.", show_default=False),
+]
+KeysOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--key", metavar="KEY", help="The image with this key, instead of ids; repeatable.", show_default=False
+    ),
 ]
 PAIR_COLUMNS = ("first_id", "second_id", "distance", "first_label", "second_label", "first_path", "second_path")
 CHANGE, INSPECT = "Build and change", "Inspect"
@@ -143,6 +154,9 @@ def list_images(
     label: Annotated[
         str | None, typer.Option(metavar="LABEL", help="Only images with this label.", show_default=False)
     ] = None,
+    key: Annotated[
+        str | None, typer.Option(metavar="KEY", help="Only the image with this key.", show_default=False)
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Only the first N images.", show_default=False)
     ] = None,
@@ -152,57 +166,88 @@ def list_images(
     home: HomeOption = HOME,
 ) -> None:
     """List the images of an index: id, label, file."""
+    if key is not None and label is not None:
+        raise InvalidRequestError("give either --label or --key")
     printer = ResultPrinter(choose_format(as_json, as_jsonl, as_csv), ("id", "key", "label", "path"))
     with open_index(index, home) as store:
-        if label is not None and label not in store.labels():
-            raise InvalidRequestError(f"no image of the index has the label {label[:80]!r}")
-        for e in islice(store.catalog.iter_entries(label), limit):
+        for e in islice(_iter_entries(store, label, key), limit):
             row = {"id": e.id, "key": e.key, "label": e.label, "path": str(e.source) if e.source else None}
             text = f"{e.id:8}  {show_text(e.label or '-')}  {show_path(e.source or e.key or '')}"
             printer.print(row, text, [tuple(row.values())])
     printer.close()
 
 
+def _iter_entries(store: Index, label: str | None, key: str | None) -> Iterator[Entry]:
+    """The entries of all images, of those with a label, or of the one with a key. Raises InvalidRequestError or
+    UnknownImageError."""
+    from index.protocol import ids_of_keys
+
+    if key is not None:
+        _check_utf8("key", key)
+        return iter([store.entry(image_id) for image_id in ids_of_keys(store, [key])])
+    if label is not None and label not in store.labels():
+        raise InvalidRequestError(f"no image of the index has the label {label[:80]!r}")
+    return store.catalog.iter_entries(label)
+
+
+def _check_utf8(kind: str, text: str) -> None:
+    """Raise InvalidRequestError for a label or key that isn't UTF-8, as all of an index are."""
+    if not is_utf8(text):
+        raise InvalidRequestError(f"invalid {kind} {text[:80]!r}: it is not UTF-8")
+
+
 def remove(
-    ids: IdsArgument = None, label: LabelOption = None, index: IndexOption = None, home: HomeOption = HOME
+    ids: IdsArgument = None,
+    label: LabelOption = None,
+    keys: KeysOption = None,
+    index: IndexOption = None,
+    home: HomeOption = HOME,
 ) -> None:
     """Remove images from an index.
 
     `alexnet index restore` undoes it until the index is compacted.
     """
-    _change_many(ids, label, index, home, removed=True)
+    _change_many(ids, label, keys, index, home, removed=True)
 
 
 def restore(
-    ids: IdsArgument = None, label: LabelOption = None, index: IndexOption = None, home: HomeOption = HOME
+    ids: IdsArgument = None,
+    label: LabelOption = None,
+    keys: KeysOption = None,
+    index: IndexOption = None,
+    home: HomeOption = HOME,
 ) -> None:
     """Restore removed images."""
-    _change_many(ids, label, index, home, removed=False)
+    _change_many(ids, label, keys, index, home, removed=False)
 
 
-def _change_many(ids: list[int] | None, label: str | None, index: str | None, home: Path, removed: bool) -> None:
+def _change_many(
+    ids: list[int] | None, label: str | None, keys: list[str] | None, index: str | None, home: Path, removed: bool
+) -> None:
     """Remove or restore images in one commit. Raises InvalidRequestError or UnknownImageError."""
     from index.bulk_change import BulkChange, Selection
     from index.entries import MAX_ID
-    from model.datasets.names import is_utf8
 
-    if bool(ids) == (label is not None):
-        raise InvalidRequestError("give either the ids of images or --label")
+    if [bool(ids), bool(keys), label is not None].count(True) != 1:
+        raise InvalidRequestError("give either the ids of images, --key or --label")
     if ids and max(map(abs, ids)) > MAX_ID:
         raise InvalidRequestError(f"no image has an id above {MAX_ID}: `alexnet index list` shows those there are")
-    if label is not None and not is_utf8(label):  # as all labels of an index are
-        raise InvalidRequestError(f"invalid label {label[:80]!r}: it is not UTF-8")
+    if label is not None:
+        _check_utf8("label", label)
+    for key in keys or ():
+        _check_utf8("key", key)
     with open_index(index, home, writable=True) as store:
-        result = store.change_many(Selection(ids or None, label), BulkChange(removed))
+        result = store.change_many(Selection(ids or None, label, keys or None), BulkChange(removed))
     if label is not None and not result.changed:
         kind = "image" if removed else "removed image"
         raise InvalidRequestError(f"no {kind} of the index has the label {label[:80]!r}")
     typer.echo(f"{count_of(len(result.changed), 'image')} {'removed' if removed else 'restored'}")
-    if result.unknown_ids:
-        unknown = ", ".join(map(str, result.unknown_ids[:10]))
-        raise UnknownImageError(
-            f"no indexed image has these ids: {unknown}; `alexnet index list` shows those there are"
-        )
+    for kind, unknown in (("ids", result.unknown_ids), ("keys", result.unknown_keys)):
+        if unknown:
+            shown = ", ".join(show_text(str(name)) for name in unknown[:10])
+            raise UnknownImageError(
+                f"no indexed image has these {kind}: {shown}; `alexnet index list` shows those there are"
+            )
 
 
 def verify(index: IndexOption = None, as_json: JsonOption = False, home: HomeOption = HOME) -> None:

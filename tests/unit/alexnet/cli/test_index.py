@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,23 @@ def test_labels_of_a_strangers_index_can_be_shown(few: Path, artifact: Artifact,
     assert [line.split("\t")[3:5] for line in lines] == [[shown, shown]] * 3
     with Index(path, Classifier(artifact, device="cpu")) as index:
         assert str(index.search(image, k=1)[0]).split()[1] == shown
+
+
+def test_an_image_by_its_key(artifact: Artifact, tmp_path: Path) -> None:
+    entries = [replace(make_entry(number, "x"), key=key) for number, key in enumerate(("shelf 3", "b", None))]
+    options = ["--index", make_index(tmp_path / "i", artifact, *entries)]
+    assert invoke("index", "list", "--key", "shelf 3", *options) == "       1  x  /0000.png\n"
+    assert invoke("index", "remove", "--key", "shelf 3", "--key", "b", *options) == "2 images removed\n"
+    unknown = run_alexnet("index", "remove", "--key", "b", "--key", "c\33", *options)
+    assert (unknown.returncode, unknown.stdout) == (1, "0 images removed\n")
+    assert r"no indexed image has these keys: b, c\x1b; `alexnet index list`" in unknown.stderr
+    assert "no indexed image has the key 'b'" in run_alexnet("index", "list", "--key", "b", *options).stderr
+    assert invoke("index", "restore", "--key", "b", *options) == "1 image restored\n"
+    assert json.loads(invoke("index", "list", "--key", "b", "--jsonl", *options))["id"] == 2
+    for words in (["list", "--key", os.fsdecode(b"\xff")], ["remove", "--key", "b", "--key", os.fsdecode(b"\xff")]):
+        assert r"invalid key '\udcff': it is not UTF-8" in run_alexnet("index", *words, *options).stderr
+    assert "--label or --key" in run_alexnet("index", "list", "--key", "b", "--label", "x", *options).stderr
+    assert "ids of images, --key or --label" in run_alexnet("index", "remove", "2", "--key", "b", *options).stderr
 
 
 def test_pairs_of_near_duplicates_are_named_by_their_files(few: Path, artifact: Artifact, tmp_path: Path) -> None:

@@ -57,7 +57,9 @@ def test_remove_and_restore_by_label(index_path: Path, tmp_path: Path) -> None:
     assert (unknown.returncode, unknown.stdout) == (1, "1 image removed\n")
     assert "no indexed image has these ids: 1000" in unknown.stderr
     for words in ([], [2, "--label", "checks"]):
-        assert "give either the ids of images or --label" in run_alexnet("index", "remove", *words, *index).stderr
+        assert (
+            "give either the ids of images, --key or --label" in run_alexnet("index", "remove", *words, *index).stderr
+        )
 
 
 def test_ids_and_labels_that_no_image_can_have(index_path: Path) -> None:
