@@ -21,6 +21,7 @@ from alexnet_client import (
     Classification,
     Client,
     Features,
+    ImageKey,
     Retries,
     ServerUnreachableError,
 )
@@ -77,6 +78,23 @@ def test_every_call(url: str, image: bytes, tmp_path: Path) -> None:
         client.remove(added.id)
         assert added.id not in dict(client.images())
         assert client.info()["model"]["name"] == "patterns"
+
+
+def test_an_image_by_its_key(url: str, image: bytes) -> None:
+    key = ImageKey("shelf 3/ä")
+    with Client(url, KEY) as client:
+        added = client.add(image, keys=key.text)
+        (nearest,) = client.similar(key, k=1)
+        assert (nearest.id, nearest.key, nearest.distance) == (added.id, key.text, 0)
+        assert next(client.iter_similar(key, page_size=1)) == nearest
+        client.set_label(key, "mine")
+        assert dict(client.images("mine")) == {added.id: "mine"}
+        client.remove(key)
+        for call in (lambda: client.remove(key), lambda: client.set_label(key, None), lambda: client.similar(key)):
+            with pytest.raises(
+                AlexNetServerError, match=r"no indexed image has the key 'shelf 3/ä' \(404 unknown_image"
+            ):
+                call()
 
 
 def test_several_with_one_that_is_broken(url: str, image: bytes) -> None:

@@ -16,7 +16,7 @@ from alexnet_client.exceptions import (
     InvalidInputError,
     ServerUnreachableError,
 )
-from alexnet_client.images import ImageLike
+from alexnet_client.images import ImageKey, ImageLike
 from alexnet_client.responses import AddedImage, Classification, Features, Neighbor, Prediction
 from alexnet_client.retries import Retries
 
@@ -28,6 +28,7 @@ __all__ = [
     "Classification",
     "Client",
     "Features",
+    "ImageKey",
     "ImageLike",
     "InvalidInputError",
     "Neighbor",

@@ -11,7 +11,7 @@ import httpx2
 
 from alexnet_client import calls
 from alexnet_client.exceptions import AlexNetServerError
-from alexnet_client.images import ImageLike
+from alexnet_client.images import ImageKey, ImageLike
 from alexnet_client.requests import Attempt, Connection, Outcome, Request
 from alexnet_client.responses import AddedImage, Classification, Features, Neighbor, parse_neighbors
 from alexnet_client.retries import Retries
@@ -51,35 +51,43 @@ class AsyncClient:
         """As `Client.features`."""
         return await self._run(calls.features(self._connection, images, crops))
 
-    async def similar(self, image: ImageLike | int, k: int = 6, **query: Any) -> list[Neighbor]:
+    async def similar(self, image: ImageLike | int | ImageKey, k: int = 6, **query: Any) -> list[Neighbor]:
         """As `Client.similar`."""
         return await self._run(calls.similar(self._connection, image, {"k": k} | query))
 
-    def iter_similar(self, image: ImageLike | int, page_size: int = 100, **query: Any) -> AsyncIterator[Neighbor]:
+    def iter_similar(
+        self, image: ImageLike | int | ImageKey, page_size: int = 100, **query: Any
+    ) -> AsyncIterator[Neighbor]:
         """As `Client.iter_similar`."""
         return self._iterate(calls.first_similar_request(image, page_size, query), parse_neighbors)
 
     @overload
-    async def add(self, images: ImageLike, labels: str | None = None) -> AddedImage: ...  # type: ignore[overload-overlap]
+    async def add(self, images: ImageLike, labels: str | None = None, keys: str | None = None) -> AddedImage: ...  # type: ignore[overload-overlap]
     @overload
     async def add(
-        self, images: Iterable[ImageLike], labels: str | Sequence[str] | None = None
+        self,
+        images: Iterable[ImageLike],
+        labels: str | Sequence[str] | None = None,
+        keys: Sequence[str] | None = None,
     ) -> list[AddedImage | AlexNetServerError]: ...
     async def add(
-        self, images: ImageLike | Iterable[ImageLike], labels: str | Sequence[str] | None = None
+        self,
+        images: ImageLike | Iterable[ImageLike],
+        labels: str | Sequence[str] | None = None,
+        keys: str | Sequence[str] | None = None,
     ) -> AddedImage | list[AddedImage | AlexNetServerError]:
         """As `Client.add`."""
-        return await self._run(calls.add(self._connection, images, labels))
+        return await self._run(calls.add(self._connection, images, labels, keys))
 
     def images(self, label: str | None = None, page_size: int = 1000) -> AsyncIterator[tuple[int, str | None]]:
         """As `Client.images`."""
         return self._iterate(calls.images_request(label, page_size), calls.parse_images)
 
-    async def set_label(self, image_id: int, label: str | None) -> None:
+    async def set_label(self, image_id: int | ImageKey, label: str | None) -> None:
         """As `Client.set_label`."""
         await self._run(calls.set_label(self._connection, image_id, label))
 
-    async def remove(self, image_id: int) -> None:
+    async def remove(self, image_id: int | ImageKey) -> None:
         """As `Client.remove`."""
         await self._run(calls.remove(self._connection, image_id))
 

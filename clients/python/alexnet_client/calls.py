@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from alexnet_client.exceptions import AlexNetClientError, AlexNetServerError, InvalidInputError
-from alexnet_client.images import ImageLike, is_single, split_batches, to_bytes, to_files
+from alexnet_client.images import ImageKey, ImageLike, is_single, split_batches, to_bytes, to_files
 from alexnet_client.requests import Attempt, Connection, Outcome, Request
 from alexnet_client.responses import (
     IMAGE_ERROR_STATUSES,
@@ -48,19 +48,24 @@ def features(
     return (yield from _each_image(connection, "/features", images, {"crops": crops}, parse_features))
 
 
-def similar(connection: Connection, image: ImageLike | int, query: Mapping[str, Any]) -> Call[list[Neighbor]]:
+def similar(
+    connection: Connection, image: ImageLike | int | ImageKey, query: Mapping[str, Any]
+) -> Call[list[Neighbor]]:
     """The neighbors of one page."""
     return parse_with(parse_neighbors, (yield from connection.send(similar_request(image, query))))
 
 
-def similar_request(image: ImageLike | int, query: Mapping[str, Any]) -> Request:
-    """POST /similar, or GET for an indexed image."""
+def similar_request(image: ImageLike | int | ImageKey, query: Mapping[str, Any]) -> Request:
+    """POST /similar, or GET for an indexed image by its id."""
+    if isinstance(image, ImageKey):
+        others = query.get("key") or []
+        return Request("POST", "/similar", {**query, "key": [image.text, *_to_texts(others)]})
     if isinstance(image, int | numbers.Integral):  # numpy's integers, too
         return Request("GET", f"/images/{int(image)}/similar", query)
     return Request("POST", "/similar", query, to_files([to_bytes(image)]))
 
 
-def first_similar_request(image: ImageLike | int, page_size: int, query: Mapping[str, Any]) -> Request:
+def first_similar_request(image: ImageLike | int | ImageKey, page_size: int, query: Mapping[str, Any]) -> Request:
     """The request of the first page. Raises InvalidInputError."""
     if "k" in query or "cursor" in query:
         raise InvalidInputError("iter_similar fetches all pages itself: give page_size, not k or cursor")
@@ -88,15 +93,18 @@ def page(
 
 
 def add(
-    connection: Connection, images: ImageLike | Iterable[ImageLike], labels: str | Sequence[str] | None
+    connection: Connection,
+    images: ImageLike | Iterable[ImageLike],
+    labels: str | Sequence[str] | None,
+    keys: str | Sequence[str] | None,
 ) -> Call[AddedImage | list[AddedImage | AlexNetServerError]]:
     """POST /images, once per batch."""
     items = _to_list(images)
-    each = _labels_of(labels, len(items))
+    fields = {"label": _labels_of(labels, len(items)), "key": _keys_of(keys, len(items))}
 
     def request(batch: list[bytes], start: int) -> Request:
-        part = each[start : start + len(batch)]
-        return Request("POST", "/images", {}, to_files(batch), {"label": part} if part else {})
+        form = {name: each[start : start + len(batch)] for name, each in fields.items() if each}
+        return Request("POST", "/images", {}, to_files(batch), form)
 
     return (yield from _in_batches(connection, items, is_single(images), request, parse_added))
 
@@ -145,14 +153,26 @@ def _in_batches(
     return results[0] if single else results  # type: ignore[return-value]
 
 
-def set_label(connection: Connection, image_id: int, label: str | None) -> Call[None]:
+def set_label(connection: Connection, image: int | ImageKey, label: str | None) -> Call[None]:
     """PATCH /images/ID."""
+    image_id = yield from _id_of(connection, image)
     yield from connection.send(Request("PATCH", f"/images/{image_id}", body={"label": label}))
 
 
-def remove(connection: Connection, image_id: int) -> Call[None]:
+def remove(connection: Connection, image: int | ImageKey) -> Call[None]:
     """DELETE /images/ID."""
+    image_id = yield from _id_of(connection, image)
     yield from connection.send(Request("DELETE", f"/images/{image_id}"))
+
+
+def _id_of(connection: Connection, image: int | ImageKey) -> Call[int]:
+    """The id of an indexed image, by GET /images if its key is given: an image keeps both."""
+    if not isinstance(image, ImageKey):
+        return image
+    body = yield from connection.send(Request("GET", "/images", {"key": image.text}))
+    images = parse_with(parse_images, body)
+    check_count(images, 1)
+    return images[0][0]
 
 
 def info(connection: Connection) -> Call[dict[str, Any]]:
@@ -177,3 +197,15 @@ def _labels_of(labels: str | Sequence[str] | None, count: int) -> list[str]:
     if len(each) != count:
         raise InvalidInputError(f"give one label, or one per image: {count} images, {len(each)} labels")
     return each
+
+
+def _keys_of(keys: str | Sequence[str] | None, count: int) -> list[str]:
+    """One key per image; none at all without keys. Raises InvalidInputError."""
+    each = _to_texts(keys or [])
+    if keys is not None and len(each) != count:
+        raise InvalidInputError(f"give one key per image: {count} images, {len(each)} keys")
+    return each
+
+
+def _to_texts(texts: str | Sequence[str]) -> list[str]:
+    return [texts] if isinstance(texts, str) else list(texts)

@@ -11,7 +11,7 @@ import httpx2
 
 from alexnet_client import calls
 from alexnet_client.exceptions import AlexNetServerError
-from alexnet_client.images import ImageLike
+from alexnet_client.images import ImageKey, ImageLike
 from alexnet_client.requests import Attempt, Connection, Outcome, Request
 from alexnet_client.responses import AddedImage, Classification, Features, Neighbor, parse_neighbors
 from alexnet_client.retries import Retries
@@ -22,7 +22,8 @@ Result = TypeVar("Result")
 class Client:
     """Synchronous client, which several threads may share. Close it, or use it in a `with`.
 
-    An image is a path, the bytes of a file, a PIL image, or a numpy array (height, width, 3) of dtype uint8 in RGB.
+    An image is a path, the bytes of a file, a PIL image, or a numpy array (height, width, 3) of dtype uint8 in RGB. An
+    indexed image is its id, or the key that it was added with: `ImageKey("shelf-3")`.
     Responses 429 and 503, and broken connections, are retried: after the server's `Retry-After` and an exponential
     backoff with jitter. Retries change nothing twice: an image that is added again exists already, one that is removed
     again is gone. Every call raises AlexNetServerError, ServerUnreachableError or InvalidInputError.
@@ -64,44 +65,51 @@ class Client:
         """
         return self._run(calls.features(self._connection, images, crops))
 
-    def similar(self, image: ImageLike | int, k: int = 6, **query: Any) -> list[Neighbor]:
-        """The `k` images of the index most similar to an image, or to an indexed image by its id.
+    def similar(self, image: ImageLike | int | ImageKey, k: int = 6, **query: Any) -> list[Neighbor]:
+        """The `k` images of the index most similar to an image, or to an indexed image by its id or key.
 
         `query`: other parameters of the server, such as `label`, `max_distance` and `search`.
         """
         return self._run(calls.similar(self._connection, image, {"k": k} | query))
 
-    def iter_similar(self, image: ImageLike | int, page_size: int = 100, **query: Any) -> Iterator[Neighbor]:
+    def iter_similar(self, image: ImageLike | int | ImageKey, page_size: int = 100, **query: Any) -> Iterator[Neighbor]:
         """As `similar`, for as many as you take: the images by their distance, fetched page by page. Images that are
         added or removed meanwhile repeat none and leave none out. `image` is read once, at the call; `query` has no `k`
         and no `cursor`."""
         return self._iterate(calls.first_similar_request(image, page_size, query), parse_neighbors)
 
     @overload
-    def add(self, images: ImageLike, labels: str | None = None) -> AddedImage: ...  # type: ignore[overload-overlap]
+    def add(self, images: ImageLike, labels: str | None = None, keys: str | None = None) -> AddedImage: ...  # type: ignore[overload-overlap]
     @overload
     def add(
-        self, images: Iterable[ImageLike], labels: str | Sequence[str] | None = None
+        self,
+        images: Iterable[ImageLike],
+        labels: str | Sequence[str] | None = None,
+        keys: Sequence[str] | None = None,
     ) -> list[AddedImage | AlexNetServerError]: ...
     def add(
-        self, images: ImageLike | Iterable[ImageLike], labels: str | Sequence[str] | None = None
+        self,
+        images: ImageLike | Iterable[ImageLike],
+        labels: str | Sequence[str] | None = None,
+        keys: str | Sequence[str] | None = None,
     ) -> AddedImage | list[AddedImage | AlexNetServerError]:
         """Add images to the index; they are on the server's disk when it returns. The same bytes are the same image.
 
-        `labels`: one for all, or one per image. Several are sent in batches, and one that can't be decoded has its
-        error in its place. If a batch fails, the error's `partial_results` are those of the images before it.
+        `labels`: one for all, or one per image. `keys`: a name of your own for each image, which no two share. Several
+        are sent in batches, and one that can't be decoded has its error in its place. If a batch fails, the error's
+        `partial_results` are those of the images before it.
         """
-        return self._run(calls.add(self._connection, images, labels))
+        return self._run(calls.add(self._connection, images, labels, keys))
 
     def images(self, label: str | None = None, page_size: int = 1000) -> Iterator[tuple[int, str | None]]:
         """Id and label of every indexed image, fetched page by page."""
         return self._iterate(calls.images_request(label, page_size), calls.parse_images)
 
-    def set_label(self, image_id: int, label: str | None) -> None:
+    def set_label(self, image_id: int | ImageKey, label: str | None) -> None:
         """Set the label of an indexed image; None for no label."""
         self._run(calls.set_label(self._connection, image_id, label))
 
-    def remove(self, image_id: int) -> None:
+    def remove(self, image_id: int | ImageKey) -> None:
         """Remove an image from the index."""
         self._run(calls.remove(self._connection, image_id))
 

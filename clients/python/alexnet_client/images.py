@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from alexnet_client.exceptions import InvalidInputError
@@ -28,6 +29,13 @@ _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 """Modes of PIL images that a PNG keeps."""
 _TIFF_MODES = ("CMYK", "I", "F")
 """Others that a TIFF keeps."""
+
+
+@dataclass(frozen=True)
+class ImageKey:
+    """The key of an indexed image, which takes the place of its id."""
+
+    text: str
 
 
 def is_single(images: ImageLike | Iterable[ImageLike]) -> bool:

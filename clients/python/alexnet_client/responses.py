@@ -69,7 +69,7 @@ class Features:
 class Neighbor:
     """An indexed image and its Euclidean distance from the query. `similarity`: 1 for the same image, towards 0 for far
     ones; no probability. `file`: name of its file, None for an uploaded image. `attribution`: author, source and
-    license, as the server has them."""
+    license, as the server has them. `key`: your own name for it, if it was added with one."""
 
     id: int
     distance: float
@@ -77,6 +77,7 @@ class Neighbor:
     label: str | None
     file: str | None
     attribution: Any = None
+    key: str | None = None
 
     @classmethod
     def parse(cls, body: Mapping[str, Any]) -> Neighbor:
@@ -87,6 +88,7 @@ class Neighbor:
             body.get("label"),
             body.get("file"),
             body.get("attribution"),
+            body.get("key"),
         )
 
     def __str__(self) -> str:

@@ -21,6 +21,7 @@ from alexnet_client import (
     AsyncClient,
     Client,
     Features,
+    ImageKey,
     InvalidInputError,
     Neighbor,
     Retries,
@@ -159,23 +160,47 @@ def test_features_of_several_have_the_error_of_one_in_its_place() -> None:
     assert [(url.path, url.params["crops"]) for url in asked] == [("/features", crops) for crops in ("10", "1", "1")]
 
 
-def test_labels_go_with_their_images() -> None:
+@pytest.mark.parametrize("field", ["label", "key"])
+def test_labels_and_keys_go_with_their_images(field: str) -> None:
     forms: list[list[str]] = []
 
     def answer(request: httpx2.Request) -> httpx2.Response:
         body = request.read().decode("latin-1")
         forms.append(
-            [part.split("\r\n\r\n")[1].split("\r\n")[0] for part in body.split("--") if 'name="label"' in part]
+            [part.split("\r\n\r\n")[1].split("\r\n")[0] for part in body.split("--") if f'name="{field}"' in part]
         )
         return httpx2.Response(200, json={"images": [{"id": n, "status": "added", "new": 1} for n in range(len(uploads(request)))]})  # fmt: skip  # noqa: E501
 
     with connect(answer) as client:
-        assert len(client.add([b"a"] * 18, labels=[str(number) for number in range(18)])) == 18
+        assert len(client.add([b"a"] * 18, **{f"{field}s": [str(number) for number in range(18)]})) == 18
         assert forms == [[str(number) for number in range(16)], ["16", "17"]]
-        assert client.add(b"a", labels="one").status == "added"
+        assert client.add(b"a", **{f"{field}s": "one"}).status == "added"
         assert forms[-1] == ["one"]
-        with pytest.raises(InvalidInputError, match="one label, or one per image: 2 images, 1 labels"):
-            client.add([b"a", b"b"], labels=["one"])
+        with pytest.raises(InvalidInputError, match=f"one per image: 2 images, 1 {field}s|key per image: 2 images, 1"):
+            client.add([b"a", b"b"], **{f"{field}s": ["one"]})
+
+
+def test_a_key_takes_the_place_of_an_id() -> None:
+    asked: list[tuple[str, str, list[str]]] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        asked.append((request.method, request.url.path, request.url.params.get_list("key")))
+        images = [{"id": 7, "label": None}] if request.url.params.get("key") == "a/ü" else []
+        return httpx2.Response(200, json={"images": images, "neighbors": [{"id": 7, "distance": 0, "key": "a/ü"}]})
+
+    with connect(answer) as client:
+        client.set_label(ImageKey("a/ü"), "x")
+        client.remove(ImageKey("a/ü"))
+        assert asked == [
+            *(("GET", "/images", ["a/ü"]), ("PATCH", "/images/7", [])),
+            *(("GET", "/images", ["a/ü"]), ("DELETE", "/images/7", [])),
+        ]
+        assert client.similar(ImageKey("a/ü"), key="b")[0].key == "a/ü"
+        assert asked[-1] == ("POST", "/similar", ["a/ü", "b"])
+        with pytest.raises(AlexNetServerError, match="0 results for 1 images"):
+            client.remove(ImageKey("another program"))
+        with pytest.raises(InvalidInputError, match=r"an image must be a path, .* not ImageKey"):
+            client.classify(ImageKey("a"))  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize("call", ["add", "classify"])
