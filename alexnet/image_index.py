@@ -29,16 +29,18 @@ from model.plurals import count_of
 class Neighbor:
     """An indexed image that a search found. `distance`: Euclidean, of the features; 0 for the same image.
 
-    `path`: of its file when it was added; None if it had none.
+    `path`: of its file when it was added; None if it had none. `key`: your own name for it, if it was added with one.
     """
 
     id: int
     distance: float
     label: str | None
     path: Path | None
+    key: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.distance:9.3f}  {show_text(self.label or '-')}  {show_path(self.path or f'image {self.id}')}"
+        name = show_path(self.path or self.key or f"image {self.id}")
+        return f"{self.distance:9.3f}  {show_text(self.label or '-')}  {name}"
 
 
 class Index:
@@ -111,25 +113,34 @@ class Index:
         return results[0] if is_single(images) else results
 
     @overload
-    def add(self, images: ImageLike, labels: str | None = None) -> AddResult: ...  # type: ignore[overload-overlap]
+    def add(self, images: ImageLike, labels: str | None = None, keys: str | None = None) -> AddResult: ...  # type: ignore[overload-overlap]
     @overload
-    def add(self, images: Iterable[ImageLike], labels: str | Sequence[str | None] | None = None) -> list[AddResult]: ...
     def add(
-        self, images: ImageLike | Iterable[ImageLike], labels: str | Sequence[str | None] | None = None
+        self,
+        images: Iterable[ImageLike],
+        labels: str | Sequence[str | None] | None = None,
+        keys: Sequence[str | None] | None = None,
+    ) -> list[AddResult]: ...
+    def add(
+        self,
+        images: ImageLike | Iterable[ImageLike],
+        labels: str | Sequence[str | None] | None = None,
+        keys: str | Sequence[str | None] | None = None,
     ) -> AddResult | list[AddResult]:
         """Add images, creating the index if there is none. They are on the disk when the method returns.
 
-        `labels`: one for all, or one per image: None, or text of 1 to 200 printable characters. The same file, or the
-        same pixels where there is no file, is the same image: its status is `exists`, and it keeps its label. Raises
-        ReadOnlyIndexError while another program can change the index, which can still be searched then;
-        IndexStoreError, InvalidRequestError, and InvalidImageError for an image that can't be decoded: those before it
-        are added then, in batches of 16.
+        `labels`: one for all, or one per image: None, or text of 1 to 200 printable characters. `keys`: one per image,
+        as a label; names of your own, by which the images are found and changed as by their ids, and which no two
+        share. The same file, or the same pixels where there is no file, is the same image: its status is `exists`, and
+        it keeps its label and key. Raises ReadOnlyIndexError while another program can change the index, which can
+        still be searched then; IndexStoreError, InvalidRequestError, also for a key that another image has, and
+        InvalidImageError for an image that can't be decoded: those before it are added then, in batches of 16.
         """
         items = to_list(images)
-        each = _labels_per_image(labels, len(items))
+        texts = list(zip(_labels_per_image(labels, len(items)), _keys_per_image(keys, len(items)), strict=True))
         index, results = self._require_writable(), list[AddResult]()
         for batch in self._decode(items):
-            results += self._add_batch(index, batch, each[len(results) :])
+            results += self._add_batch(index, batch, texts[len(results) :])
         return results[0] if is_single(images) else results
 
     def close(self) -> None:
@@ -147,15 +158,16 @@ class Index:
         self.close()
 
     def _add_batch(
-        self, index: protocol.Index, batch: Sequence[LoadedImage], labels: Sequence[str | None]
+        self, index: protocol.Index, batch: Sequence[LoadedImage], texts: Sequence[tuple[str | None, str | None]]
     ) -> list[AddResult]:
-        """Add decoded images. Features are computed only of those that the index doesn't have."""
+        """Add decoded images, each with its label and key. Features are computed only of those that the index doesn't
+        have."""
         present = find_ids(index, [item.sha256 for item in batch])
-        new = [(item, label) for item, label in zip(batch, labels, strict=False) if item.sha256 not in present]
+        new = [(item, *texts[number]) for number, item in enumerate(batch) if item.sha256 not in present]
         added: list[AddResult] = []
         if new:
-            features = self.classifier.features_of_loaded([item for item, _ in new], index.crops)
-            added = index.add(features, [_new_entry(item, label) for item, label in new])
+            features = self.classifier.features_of_loaded([item for item, *_ in new], index.crops)
+            added = index.add(features, [_new_entry(*one) for one in new])
         remaining = iter(added)
         return [
             AddResult(present[item.sha256], "exists") if item.sha256 in present else next(remaining) for item in batch
@@ -210,23 +222,40 @@ def _labels_per_image(labels: str | Sequence[str | None] | None, count: int) -> 
     if len(each) != count:
         counts = f"{count_of(count, 'image')}, {count_of(len(each), 'label')}"
         raise InvalidRequestError(f"give one label, or one per image: {counts}")
-    for label in each:
-        if label is not None and not isinstance(label, str):
-            raise InvalidRequestError(f"a label must be text or None, got {repr(label)[:80]}: convert it with str()")
-        if label is not None and not is_storable(label):
-            raise InvalidRequestError(
-                f"invalid label {label[:80]!r}: it must have 1 to {MAX_TEXT_LENGTH} printable characters, without "
-                "blanks at its ends"
-            )
+    _check_storable("label", each)
     return each
 
 
-def _new_entry(item: LoadedImage, label: str | None) -> NewEntry:
+def _keys_per_image(keys: str | Sequence[str | None] | None, count: int) -> list[str | None]:
+    """Raises InvalidRequestError unless there is a key per image that an index can store, or none at all."""
+    if keys is None:
+        return [None] * count
+    each: list[str | None] = [keys] if isinstance(keys, str) or not isinstance(keys, Iterable) else list(keys)
+    if len(each) != count:
+        counts = f"{count_of(count, 'image')}, {count_of(len(each), 'key')}"
+        raise InvalidRequestError(f"give one key per image: {counts}")
+    _check_storable("key", each)
+    return each
+
+
+def _check_storable(kind: str, texts: Sequence[str | None]) -> None:
+    """Raise InvalidRequestError unless an index can store them as labels or keys."""
+    for text in texts:
+        if text is not None and not isinstance(text, str):
+            raise InvalidRequestError(f"a {kind} must be text or None, got {repr(text)[:80]}: convert it with str()")
+        if text is not None and not is_storable(text):
+            raise InvalidRequestError(
+                f"invalid {kind} {text[:80]!r}: it must have 1 to {MAX_TEXT_LENGTH} printable characters, without "
+                "blanks at its ends"
+            )
+
+
+def _new_entry(item: LoadedImage, label: str | None, key: str | None) -> NewEntry:
     """Its folder is the real one, as `alexnet index add` records it: with `..` in it, `index.sync` would miss it."""
     source = None if item.path is None else item.path.parent.resolve() / item.path.name
-    return NewEntry.from_image(item.sha256, item.image, label, source)
+    return NewEntry.from_image(item.sha256, item.image, label, source, key)
 
 
 def _convert(neighbor: IndexNeighbor) -> Neighbor:
     entry = neighbor.entry
-    return Neighbor(entry.id, float(neighbor.distance), entry.label, entry.source)
+    return Neighbor(entry.id, float(neighbor.distance), entry.label, entry.source, entry.key)

@@ -30,7 +30,7 @@ from model.datasets.names import show_path, show_text
 if TYPE_CHECKING:
     from index.search import Neighbor
 
-COLUMNS = ("image", "rank", "id", "distance", "label", "path", "error")
+COLUMNS = ("image", "rank", "id", "key", "distance", "label", "path", "error")
 
 
 def similar(
@@ -81,12 +81,16 @@ def similar(
 def _row(neighbor: Neighbor) -> dict[str, Any]:
     entry = neighbor.entry
     path = None if entry.source is None else str(entry.source)
-    return {"id": entry.id, "distance": neighbor.distance, "label": entry.label, "path": path}
+    return {"id": entry.id, "key": entry.key, "distance": neighbor.distance, "label": entry.label, "path": path}
 
 
 def _format(result: Result, name_width: int) -> str:
     rows = [
-        (f"{row['distance']:9.3f}", show_text(row["label"] or "-"), show_path(row["path"] or f"image {row['id']}"))
+        (
+            f"{row['distance']:9.3f}",
+            show_text(row["label"] or "-"),
+            show_path(row["path"] or row["key"] or f"image {row['id']}"),
+        )
         for row in result.rows
     ]
     return f"{result.image}\n{format_list(rows)}" if name_width else format_list(rows)

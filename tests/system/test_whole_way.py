@@ -106,7 +106,13 @@ def test_terminal_agrees_with_the_server(home: Path, url: str, images: Path) -> 
         [entry["probability"] for entry in printed], [entry["probability"] for entry in served], atol=1e-6
     )
     neighbors = json.loads(run_alexnet("similar", path, "--json", folder=home).stdout)["results"][0]["neighbors"]
-    assert neighbors[0] == {"id": neighbors[0]["id"], "distance": 0.0, "label": "circles", "path": str(indexed)}
+    assert neighbors[0] == {
+        "id": neighbors[0]["id"],
+        "key": None,
+        "distance": 0.0,
+        "label": "circles",
+        "path": str(indexed),
+    }
     assert "%  circles" in run(ALEXNET, "classify", path, cwd=home)
 
 

@@ -92,7 +92,7 @@ class Neighbor:
         )
 
     def __str__(self) -> str:
-        return f"{self.distance:9.3f}  {self.label or '-'}  {self.file or f'image {self.id}'}"
+        return f"{self.distance:9.3f}  {self.label or '-'}  {self.file or self.key or f'image {self.id}'}"
 
 
 @dataclass(frozen=True)

@@ -146,6 +146,27 @@ def test_a_label_that_an_index_cannot_store_is_refused(
         assert not (tmp_path / "index").exists()
 
 
+def test_keys_are_kept_and_unique(classifier: Classifier, files: list[Path], tmp_path: Path) -> None:
+    pixels = [np.asarray(Image.open(file).convert("RGB")) for file in files[:18]]
+    with Index(tmp_path / "index", classifier) as index:
+        index.add(pixels, keys=[None, *(f"k{number}" for number in range(1, 18))])
+        index.add(files[18], "x", "shelf 3")
+        (nearest,) = index.search(pixels[17], k=1)
+        assert (nearest.id, nearest.key, str(nearest).split()) == (18, "k17", ["0.000", "-", "k17"])
+        assert [index.search(image, k=1)[0].key for image in (pixels[0], files[18])] == [None, "shelf 3"]
+        assert index.add(pixels[1], keys="other") == AddResult(2, "exists")
+        assert index.search(pixels[1], k=1)[0].key == "k1"
+        with pytest.raises(InvalidRequestError, match="the key 'k1' belongs to another image"):
+            index.add(files[19], keys="k1")
+        with pytest.raises(InvalidRequestError, match=r"give one key per image: 2 images, 1 key$"):
+            index.add(files[19:21], keys="k")
+        wrong: tuple[Any, ...] = ("", "a\0", 7)
+        for key in wrong:
+            with pytest.raises(InvalidRequestError, match=r"a key must be text or None, got 7|invalid key"):
+                index.add(files[19], keys=key)
+        assert len(index) == 19
+
+
 def test_a_path_that_is_not_utf8_is_not_kept(classifier: Classifier, files: list[Path], tmp_path: Path) -> None:
     foreign = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.jpg"))
     shutil.copyfile(files[0], foreign)

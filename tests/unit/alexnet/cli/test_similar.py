@@ -8,6 +8,7 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
+from alexnet import Classifier, Index
 from alexnet.cli.app import app
 from model.artifacts.artifact import Artifact
 from tests.helpers.commands import invoke
@@ -29,6 +30,17 @@ def test_one_image_and_many(artifact: Artifact, index_path: Path, images: Path) 
     rows = list(csv.DictReader(invoke("similar", *paths, *options, "--csv").splitlines()))
     assert [row["rank"] for row in rows] == ["1", "2", "1", "2"]
     assert [int(row["id"]) for row in rows] == [row["id"] for r in document["results"] for row in r["neighbors"]]
+
+
+def test_an_image_without_a_file_is_shown_by_its_key(artifact: Artifact, images: Path, tmp_path: Path) -> None:
+    file = images / "checks" / "00.jpg"
+    with Index(tmp_path / "i", Classifier(artifact, device="cpu")) as index:
+        index.add(file.read_bytes(), keys="shelf 3")
+    words = ["similar", file, "--artifact", artifact.path, "--index", tmp_path / "i"]
+    assert invoke(*words) == "    0.000  -  shelf 3\n"
+    assert json.loads(invoke(*words, "--json"))["results"][0]["neighbors"][0]["key"] == "shelf 3"
+    (row,) = csv.DictReader(invoke(*words, "--csv").splitlines())
+    assert (row["id"], row["key"], row["path"]) == ("1", "shelf 3", "")
 
 
 def test_columns_are_aligned(artifact: Artifact, index_path: Path, images: Path) -> None:
