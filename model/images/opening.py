@@ -36,6 +36,10 @@ REDUCED_SIDE = 2 * IMAGE_SIZE
 """Least side of a JPEG that is decoded at a reduced scale."""
 MAX_TEXT_PIXELS = 4_000_000
 """Pixels of a PPM whose numbers are written as text, which takes long to read."""
+MAX_PPM_HEADER_BYTES = 65_536
+"""Pillow reads the header of a PPM byte by byte, comments too."""
+MAX_PPM_COMMENTS = 100
+"""Among numbers that are written as text: Pillow copies up to a megabyte for each."""
 WEBP_BYTES_PER_PIXEL, AVIF_BYTES_PER_PIXEL, HEIC_BYTES_PER_PIXEL = 16, 12, 10
 """Memory of these decoders and of Pillow's pixels, as measured."""
 _BYTES_PER_PIXEL = {"1": 1, "L": 1, "P": 2, "LA": 4, "PA": 4, "I;16": 2, "I;16B": 2}
@@ -181,10 +185,13 @@ def _open_bmp(data: bytes, limits: ImageLimits, warnings: WarningList) -> Opened
 
 
 def _open_ppm(data: bytes, limits: ImageLimits, warnings: WarningList) -> OpenedImage:
+    PpmImagePlugin.PpmImageFile(io.BytesIO(data[:MAX_PPM_HEADER_BYTES]))  # fails where the header doesn't end there
     image = PpmImagePlugin.PpmImageFile(io.BytesIO(data))
     memory = _check(image, "a PPM", limits)
     if data[1:2] in b"123":
         check_size(*image.size, MAX_TEXT_PIXELS, limits)
+        if data.count(b"#") > MAX_PPM_COMMENTS:
+            raise InvalidImageError("invalid image: it has more parts than any image needs")
 
     def load() -> Raster:
         image.load()
