@@ -15,7 +15,7 @@ from alexnet.classification import Classification, to_classification
 from alexnet.image_kinds import ImageLike, LoadedImage, decode_batches, is_single, to_list
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact, Precision
-from model.artifacts.default import default_artifact
+from model.artifacts.default import choose_artifact
 from model.artifacts.familiarity import read_familiarity
 from model.exceptions import InvalidRequestError
 from model.images.crops import CROP_IDS
@@ -45,9 +45,9 @@ class Classifier:
     ) -> None:
         """Load a network.
 
-        `artifact`: an artifact, its folder, or a folder of artifacts, of which the newest is taken. None takes the
-        newest in the folder `artifacts` below `home`, or else the bundled network for photographs. `home`: None takes
-        ALEXNET_HOME, or the working directory. Raises ArtifactError, DeviceError.
+        `artifact`: an artifact, its folder, a folder of artifacts, of which the newest is taken, or the name of a
+        bundled network, "photos" or "elpv". None takes the newest in the folder `artifacts` below `home`, or else
+        `photos`. `home`: None takes ALEXNET_HOME, or the working directory. Raises ArtifactError, DeviceError.
         """
         self.home = Path(home or os.environ.get("ALEXNET_HOME", ""))
         self.artifact = artifact if isinstance(artifact, Artifact) else _load(artifact, self.home, precision)
@@ -115,8 +115,8 @@ class Classifier:
 
 
 def _load(artifact: str | os.PathLike[str] | None, home: Path, precision: Precision) -> Artifact:
-    path = default_artifact(home, logger.info) if artifact is None else Path(artifact)
-    return artifacts.load(path, precision)
+    named = None if artifact is None else Path(artifact)
+    return artifacts.load(choose_artifact(named, home, logger.info), precision)
 
 
 def _stack(batch: list[LoadedImage]) -> NDArray[np.uint8]:

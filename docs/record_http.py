@@ -23,7 +23,7 @@ from starlette.testclient import TestClient
 from index.build import build, find_images
 from index.store import FolderIndex
 from model.artifacts import artifact as artifacts
-from model.artifacts.default import default_artifact
+from model.artifacts.default import choose_artifact
 from model.runtime import OnnxModel
 from server.app import create_app
 from server.service import Service
@@ -139,7 +139,7 @@ def main() -> None:
     """Build an index of the images, and record every example."""
     images = Path(sys.argv[1]).resolve()
     settings = Settings()
-    artifact = artifacts.load(settings.artifact or default_artifact(settings.home, print))
+    artifact = artifacts.load(choose_artifact(settings.artifact, settings.home, print))
     with tempfile.TemporaryDirectory() as home:
         index_path = Path(home) / "index"
         with closing(FolderIndex.create(index_path, artifact)) as index:

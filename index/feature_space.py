@@ -81,7 +81,8 @@ class FeatureSpace:
         if self.network_sha256 != artifact.network_sha256:
             raise IndexStoreError(
                 f"the index at {uri} was made by another network than {network}, so their distances can't be compared: "
-                "name the artifact that made it with --artifact, or build another index"
+                "name the artifact that made it with --artifact (`alexnet models` lists all, and the bundled ones), "
+                "or build another index"
             )
         if self.image_contract != manifest.image_contract:
             raise IndexStoreError(

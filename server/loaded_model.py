@@ -12,7 +12,7 @@ import numpy as np
 from index.backends import IndexUri, open_for_serving
 from index.protocol import Index, SupportsCodes, SupportsCompaction, SupportsReplacement, require_gpu
 from model.artifacts import artifact as artifacts
-from model.artifacts.default import default_artifact
+from model.artifacts.default import choose_artifact
 from model.artifacts.familiarity import read_familiarity
 from model.artifacts.history import read_history
 from model.artifacts.kernels import read_kernels
@@ -43,7 +43,7 @@ class LoadedModel:
         self, settings: Settings, observe_batch: Callable[[int], None], previous: LoadedModel | None = None
     ) -> None:
         served = previous.artifact.path if previous else None
-        path = settings.artifact or default_artifact(settings.home, logger.info, served)
+        path = choose_artifact(settings.artifact, settings.home, logger.info, served)
         self.artifact: artifacts.Artifact = artifacts.load(path, settings.precision, served)
         self.model = OnnxModel(self.artifact.network, settings.device, settings.threads)
         manifest = self.artifact.manifest

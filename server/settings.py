@@ -33,8 +33,8 @@ class Settings(BaseSettings):
     home: Path = Field(Path(), description="Folder that holds the folders artifacts and indexes.")
     artifact: Path | None = Field(
         None,
-        description="Artifact, or a folder of artifacts, whose newest is served (default: artifacts below "
-        "--home, or else the bundled network photos).",
+        description="Artifact, a folder of artifacts, whose newest is served, or a bundled network: photos or "
+        "elpv (default: artifacts below --home, or else photos).",
     )
     index: str | None = Field(
         None,

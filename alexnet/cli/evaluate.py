@@ -83,7 +83,9 @@ def evaluate(
     from training.evaluation import ensemble, fisher
 
     limits, excluded = ImageLimits(max_pixels), exclude or ()
-    paths = artifact or ([artifact_path(None, home)] if baseline is None else [])
+    paths = [artifact_path(path, home) for path in artifact or ()]
+    if not paths and baseline is None:
+        paths = [artifact_path(None, home)]
     with log_to_stderr(as_json):
         if baseline is not None:
             measured = fisher.evaluate_fisher(data or "", split, archive, typer.echo, exclude=excluded, limits=limits)

@@ -42,8 +42,8 @@ ArtifactOption = Annotated[
     typer.Option(
         envvar="ALEXNET_ARTIFACT",
         metavar="FOLDER",
-        help="Artifact (folder of a trained network), or a folder of artifacts, whose newest is used (without it: "
-        "artifacts below --home, or else the bundled network photos).",
+        help="Artifact (folder of a trained network), a folder of artifacts, whose newest is used, or a bundled "
+        "network: photos or elpv (without it: artifacts below --home, or else photos).",
         show_default=False,
     ),
 ]
@@ -53,8 +53,9 @@ ArtifactsOption = Annotated[
         "--artifact",
         envvar="ALEXNET_ARTIFACT",
         metavar="FOLDER",
-        help="Artifact (folder of a trained network), or a folder of artifacts, whose newest is used (without it: "
-        "artifacts below --home, or else the bundled network photos). Repeat it to average several networks.",
+        help="Artifact (folder of a trained network), a folder of artifacts, whose newest is used, or a bundled "
+        "network: photos or elpv (without it: artifacts below --home, or else photos). Repeat it "
+        "to average several networks.",
         show_default=False,
     ),
 ]
@@ -171,14 +172,15 @@ def load_artifact_while_importing(
 
 
 def artifact_path(artifact: Path | None, home: Path) -> Path:
-    """What --artifact names, else the artifacts below --home, or, where there are none, the bundled network photos.
+    """What --artifact names, a folder or a bundled network; else the artifacts below --home, or, where there are none,
+    the bundled network photos.
 
-    The latter is said on standard error. Raises ArtifactError.
+    The last is said on standard error. Raises ArtifactError.
     """
-    from model.artifacts.default import default_artifact
+    from model.artifacts.default import choose_artifact
 
     with log_to_stderr(True):  # also that another process is unpacking it
-        return artifact or default_artifact(home, typer.echo)
+        return choose_artifact(artifact, home, typer.echo)
 
 
 def index_uri(index: str | None, artifact: Artifact | None, home: Path) -> IndexUri:

@@ -1,4 +1,4 @@
-"""The artifact that is used where none is named: the user's newest, or the network for photographs that is included."""
+"""Which artifact is used: the one that is named, else the user's newest, or the bundled network for photographs."""
 
 from __future__ import annotations
 
@@ -6,9 +6,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 from model.artifacts.artifact import MANIFEST
-from model.artifacts.bundled import DEFAULT_NETWORK
+from model.artifacts.bundled import DEFAULT_NETWORK, is_bundled
 from model.artifacts.packed import bundled_folder
 from model.exceptions import ArtifactError
+
+
+def choose_artifact(named: Path | None, home: Path, notify: Callable[[str], None], served: Path | None = None) -> Path:
+    """The folder that is `named`, or the folder of the bundled network of that name; without a name `default_artifact`.
+
+    A folder of artifacts comes before a bundled network of the same name; a folder of images doesn't. Raises
+    ArtifactError.
+    """
+    if named is None:
+        return default_artifact(home, notify, served)
+    if not is_bundled(str(named)) or _holds_artifact(named):
+        return named
+    cache = networks_folder(home)
+    if not (cache / named).is_dir():
+        notify(f"unpacking the bundled network {named} in {cache}")
+    return bundled_folder(str(named), cache)
 
 
 def default_artifact(home: Path, notify: Callable[[str], None], served: Path | None = None) -> Path:
@@ -22,8 +38,7 @@ def default_artifact(home: Path, notify: Callable[[str], None], served: Path | N
     if not home.is_dir():
         raise ArtifactError(f"there is no folder {home}: create it, or correct --home (ALEXNET_HOME)")
     folder = home / "artifacts"
-    manifests = (file for pattern in ("", "*/", "*/*/") for file in folder.glob(pattern + MANIFEST))
-    if any(not file.parent.name.startswith(".") for file in manifests):
+    if _holds_artifact(folder):
         return folder
     if served is not None and served.is_relative_to(folder):
         raise ArtifactError(f"no artifact in {folder} any more: {served} stays in use")
@@ -34,6 +49,11 @@ def default_artifact(home: Path, notify: Callable[[str], None], served: Path | N
         "names another"
     )
     return bundled_folder(DEFAULT_NETWORK, cache)
+
+
+def _holds_artifact(folder: Path) -> bool:
+    manifests = (file for pattern in ("", "*/", "*/*/") for file in folder.glob(pattern + MANIFEST))
+    return any(not file.parent.name.startswith(".") for file in manifests)
 
 
 def networks_folder(home: Path) -> Path:

@@ -10,7 +10,7 @@ import pytest
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact
 from model.artifacts.bundled import first_version
-from model.artifacts.default import default_artifact, networks_folder
+from model.artifacts.default import choose_artifact, default_artifact, networks_folder
 from model.exceptions import ArtifactError
 from tests.helpers.bundles import make_bundle
 
@@ -42,6 +42,26 @@ def test_the_users_networks_come_before_the_bundled_one(
     with pytest.raises(ArtifactError, match=r"no artifact in .* any more"):
         default_artifact(home, notices.append, served=home / "artifacts" / "mine" / "1")
     assert default_artifact(home, notices.append, served=path) == path
+
+
+def test_a_bundled_network_is_found_by_its_name(
+    artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_bundle(artifact, "photos", tmp_path / "bundled")
+    monkeypatch.setattr("model.artifacts.packed.BUNDLED", tmp_path / "bundled")
+    monkeypatch.chdir(tmp_path)
+    home, notices = tmp_path / "home", list[str]()
+    shutil.copytree(artifact.path, home / "artifacts" / "mine" / "1")
+    (tmp_path / "photos" / "summer").mkdir(parents=True)  # a folder of images
+    for _ in range(2):
+        path = choose_artifact(Path("photos"), home, notices.append)
+        assert path == networks_folder(home) / "photos" / "1"
+    assert notices == [f"unpacking the bundled network photos in {networks_folder(home)}"]
+    assert choose_artifact(None, home, notices.append) == home / "artifacts"
+    for other in (Path("mine"), home / "artifacts" / "photos"):
+        assert choose_artifact(other, home, notices.append) == other
+    shutil.copytree(artifact.path, tmp_path / "photos" / "1")
+    assert choose_artifact(Path("photos"), home, notices.append) == Path("photos")
 
 
 def test_no_network_of_the_user_takes_the_place_of_the_bundled_one() -> None:
