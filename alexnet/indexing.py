@@ -18,11 +18,11 @@ from index.reading import to_sources
 from index.shards import Shard
 from index.sync import OUTDATED, SyncReport, describe_mislabeled, sync
 from model.artifacts.artifact import Artifact
-from model.datasets.listing import ListedImage, Listing, Skipped, Summary, write_skipped
+from model.datasets.listing import ListedImage, Listing, Skipped, Summary, describe_reasons, write_skipped
 from model.datasets.names import SPLITS, is_utf8, show_path
 from model.datasets.reader import check_folder
 from model.datasets.tables import is_table, read_table
-from model.exceptions import StoppedError
+from model.exceptions import DatasetError, StoppedError
 from model.images.info import summarize_warnings
 from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.plurals import count_of
@@ -117,10 +117,16 @@ def index_dataset(
 ) -> IndexedData:
     """Add the images of a data set to an index, which is created if it doesn't exist.
 
-    Raises StoppedError on Ctrl-C: what was added is kept. Raises AlexNetError.
+    Raises StoppedError on Ctrl-C: what was added is kept. Raises DatasetError for data without an image, before an
+    index is created, and another AlexNetError.
     """
     options = options or IndexingOptions()
     listing = list_images(data, options.archive, options.shard, options.exclude)
+    if not listing.entries and options.shard is None:
+        if options.list_skipped is not None:
+            write_skipped(options.list_skipped, listing.skipped)
+        reasons = describe_reasons(listing.summary().skipped)
+        raise DatasetError(f"no image in {data}, so nothing is indexed" + (f"; skipped: {reasons}" if reasons else ""))
     with closing(open_or_create(index, artifact, options.dtype)) as store:
         model = OnnxModel(artifact.network, options.device)
         try:

@@ -11,9 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from alexnet import Classifier, Index
+from alexnet.cli.app import app
 from model.artifacts.artifact import Artifact
+from model.exceptions import DatasetError
 from tests.helpers.commands import invoke, run_alexnet
 from tests.helpers.indexes import make_entry, make_index
 
@@ -30,6 +33,20 @@ def test_shards_are_indexed_and_merged(
     assert "index merged: 33 images (33 added, " in invoke("index", "merge", *shards, "--index", "merged")
     assert "33 images (0 added, " in invoke("index", "merge", *shards, "--index", "merged")
     assert "0 added, 33 already indexed" in invoke(*options, "--index", "merged")
+
+
+def test_a_folder_without_images_makes_no_index(artifact: Artifact, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "notes.txt").write_text("x")
+    skipped, index = tmp_path / "skipped.tsv", tmp_path / "i"
+    for folder, reasons in (("empty", ""), ("texts", "; skipped: 1 not an image")):
+        words = ["index", "add", "--data", tmp_path / folder, "--artifact", artifact.path, "--index", index]
+        result = CliRunner().invoke(app, [*map(str, words), "--list-skipped", str(skipped)])
+        assert isinstance(result.exception, DatasetError)
+        assert str(result.exception) == f"no image in {tmp_path / folder}, so nothing is indexed{reasons}"
+        assert not index.exists()
+    assert "notes.txt\tnot images" in skipped.read_text()
 
 
 def test_each_image_is_a_line_whatever_its_path(few: Path, artifact: Artifact, tmp_path: Path) -> None:
