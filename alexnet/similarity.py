@@ -14,6 +14,7 @@ from index.search import SEARCHERS, Neighbor, Query, SearchMode
 from model.artifacts.artifact import Artifact
 from model.datasets.listing import Skipped
 from model.encoder import Encoder
+from model.exceptions import IndexStoreError
 from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.runtime import OnnxModel
 
@@ -35,6 +36,10 @@ def find_similar(
     """
     with closing(open_readonly(index)) as store:
         store.check_compatible(artifact)
+        if not len(store):
+            raise IndexStoreError(
+                f"the index at {index} has no images: add some with `alexnet index add --data FOLDER`"
+            )
         if SEARCHERS[mode].needs_codes:
             require_codes(store).set_encoder(Encoder.of(artifact))
         model = OnnxModel(artifact.network, device, mapped=True)

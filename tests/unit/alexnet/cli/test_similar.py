@@ -10,7 +10,9 @@ from typer.testing import CliRunner
 
 from alexnet import Classifier, Index
 from alexnet.cli.app import app
+from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
+from model.exceptions import IndexStoreError
 from tests.helpers.commands import invoke
 
 
@@ -41,6 +43,14 @@ def test_an_image_without_a_file_is_shown_by_its_key(artifact: Artifact, images:
     assert json.loads(invoke(*words, "--json"))["results"][0]["neighbors"][0]["key"] == "shelf 3"
     (row,) = csv.DictReader(invoke(*words, "--csv").splitlines())
     assert (row["id"], row["key"], row["path"]) == ("1", "shelf 3", "")
+
+
+def test_an_index_without_images_is_an_error(artifact: Artifact, images: Path, tmp_path: Path) -> None:
+    FolderIndex.create(tmp_path / "i", artifact).close()
+    words = ["similar", images / "checks" / "00.jpg", "--artifact", artifact.path, "--index", tmp_path / "i"]
+    result = CliRunner().invoke(app, [*map(str, words)])
+    assert isinstance(result.exception, IndexStoreError)
+    assert str(result.exception).endswith("has no images: add some with `alexnet index add --data FOLDER`")
 
 
 def test_columns_are_aligned(artifact: Artifact, index_path: Path, images: Path) -> None:
