@@ -131,7 +131,8 @@ class LoadedModel:
         """The index. Raises NoIndexError."""
         if self.index is None:
             raise NoIndexError(
-                "this server has no index: build one with `alexnet index add --data FOLDER`, then start it with --index"
+                "this server has no index: build one with `alexnet index add --data FOLDER` and start the server "
+                "again; --index names one that is elsewhere"
             )
         return self.index
 

@@ -101,7 +101,7 @@ def test_without_an_index(artifact: Artifact, jpeg: bytes) -> None:
         assert bare.post("/classify", content=jpeg).status_code == 200
         answer = bare.post("/similar", content=jpeg)
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "no_index")
-        assert "--index" in answer.json()["error"]["message"]
+        assert "and start the server again; --index names" in answer.json()["error"]["message"]
         assert bare.get("/info").json()["index"] is None
 
 
