@@ -67,7 +67,7 @@ class DataCheck:
     def __str__(self) -> str:
         """A few lines of text."""
         lines = [str(self.summary)]
-        if self.shortcuts is not None:
+        if self.shortcuts is not None and not self.shortcuts.is_suspicious:  # else a warning says it
             lines.append(f"  {describe_shortcuts(self.shortcuts)}")
         lines += [f"warning: {warning}" for warning in self.warnings]
         lines += [f"can't be trained on: {refusal}" for refusal in self.refusals]

@@ -108,6 +108,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "d: 81 found, 80 used, 1 skipped (1 not an image)" in result.output
     assert "what the files are like gives classes away: all of elm are JPEG, none of the others" in result.output
+    assert result.output.count("without a look at what is shown") == 1
     assert "notes.png\tnot images" in (tmp_path / "skipped.txt").read_text()
     as_json = json.loads(CliRunner().invoke(app, ["check", "--data", str(root), "--json"]).stdout)
     assert as_json["shortcuts"]["classes"][0] == {"class": "elm", "trait": "are JPEG", "share": 1.0, "others": 0.0}
