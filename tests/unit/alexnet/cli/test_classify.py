@@ -118,3 +118,4 @@ def test_larger_images_are_skipped_on_request(artifact: Artifact, inputs: list[P
     printed, errors, status = run(artifact, "--max-pixels", 100, inputs[0])
     assert (printed, status) == ("", 1)
     assert "image too large" in errors
+    assert "are allowed: reduce it, or save it as JPEG; --max-pixels of the commands allows more" in errors

@@ -160,10 +160,16 @@ def test_a_bomb_is_refused_on_its_header() -> None:
         decode_image(bytes(data))
 
 
-@pytest.mark.parametrize("limits", [ImageLimits(max_pixels=300 * 300 - 1), ImageLimits(max_side=299)])
-def test_limits_are_kept(limits: ImageLimits) -> None:
+@pytest.mark.parametrize(
+    ("limits", "advice"),
+    [
+        (ImageLimits(max_pixels=300 * 300 - 1), "reduce it; --max-pixels of the commands allows more"),
+        (ImageLimits(max_side=299), "reduce it"),
+    ],
+)
+def test_limits_are_kept(limits: ImageLimits, advice: str) -> None:
     data = saved(Image.new("RGB", (300, 300)), "PNG")
-    with pytest.raises(ImageTooLargeError, match="image too large"):
+    with pytest.raises(ImageTooLargeError, match=f"image too large: .* per side are allowed: {advice}$"):
         decode_image(data, limits)
 
 
