@@ -61,6 +61,7 @@ def test_a_file_whose_name_looks_like_a_pattern(photos: Path) -> None:
         (["*.png"], r"no file matches the pattern \*\.png"),
         (["empty"], "no image in the folder empty"),
         (["-", "-"], "standard input"),
+        (["https://example.org/cat.jpg?size=9"], r"download https://example\.org/cat\.jpg\?size=9, or pipe it"),
     ],
 )
 def test_what_names_no_image(photos: Path, arguments: list[str], message: str) -> None:
