@@ -149,6 +149,11 @@ def test_an_image_without_pixels(image: ImageLike) -> None:
         decode(image, DEFAULT_CONTRACT)
 
 
+def test_an_address_is_refused() -> None:
+    with pytest.raises(InvalidRequestError, match=r"download https://example\.org/cat\.jpg, and give its bytes$"):
+        decode("https://example.org/cat.jpg", DEFAULT_CONTRACT)
+
+
 def test_a_path_that_no_file_can_have() -> None:
     with pytest.raises(InvalidRequestError, match=r"^can't read a\0b\.jpg: .*null byte$"):
         decode("a\0b.jpg", DEFAULT_CONTRACT)
