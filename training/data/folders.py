@@ -31,13 +31,20 @@ SHARES = {"test": 0.15} | VALIDATION_SHARE
 """Of each class, where the data has no splits."""
 
 
-def load_folder(root: Path, seed: int = 0, exclude: Sequence[str] = (), earlier: EarlierSplit | None = None) -> Dataset:
+def load_folder(
+    root: Path,
+    seed: int = 0,
+    exclude: Sequence[str] = (),
+    earlier: EarlierSplit | None = None,
+    to_train: bool = True,
+) -> Dataset:
     """A folder of images in one of the layouts of `model.datasets.layout`.
 
     Without splits, 15 % of each class are drawn for test and 10 % for validation; with `train` but no validation split,
-    a tenth of `train`. `earlier`: a split that its images keep, of a folder without splits. Raises DatasetError.
+    a tenth of `train`. `earlier`: a split that its images keep, of a folder without splits. `to_train`: images that a
+    network can't be trained on are refused. Raises DatasetError.
     """
-    return _make_dataset(read_folder(root, exclude), seed, earlier)
+    return _make_dataset(read_folder(root, exclude), seed, earlier, to_train)
 
 
 def load_table(
@@ -46,16 +53,18 @@ def load_table(
     exclude: Sequence[str] = (),
     split: SplitMethod = "own",
     earlier: EarlierSplit | None = None,
+    to_train: bool = True,
 ) -> Dataset:
     """A table as `model.datasets.tables` reads it; without a column for the split it is drawn as for a folder.
 
     A run's `split.csv` is such a table; `split.info.json` beside it (`DatasetInfo`) adds the names and the order of the
     classes, the license and the rest. `split`: how the images of another table are split again
-    (`training.data.splits`); a run's table has been split by it. `earlier`: as in `load_folder`. Raises DatasetError.
+    (`training.data.splits`); a run's table has been split by it. `earlier`, `to_train`: as in `load_folder`. Raises
+    DatasetError.
     """
     listing, info = read_table(path, exclude), read_info(path)
     if info is None:
-        return split_again(_make_dataset(listing, seed, earlier), split, seed)
+        return split_again(_make_dataset(listing, seed, earlier, to_train), split, seed, to_train)
     if split != "own" and TITLES[split] not in info.split_description:
         raise DatasetError(
             f"the images of {path} are split as in its run ({info.split_description}), not by --split {split}: leave "
@@ -65,7 +74,7 @@ def load_table(
     unknown = [label.id for label in listing.classes if label.id not in known]
     if unknown:
         raise DatasetError(f"unknown class {unknown[0]!r} in {path}: {path.with_suffix(INFO_SUFFIX)} doesn't list it")
-    return replace(_make_dataset(replace(listing, classes=info.labels), seed, earlier), **dict(info))
+    return replace(_make_dataset(replace(listing, classes=info.labels), seed, earlier, to_train), **dict(info))
 
 
 def write_table(dataset: Dataset, path: Path) -> None:
@@ -87,20 +96,21 @@ def read_info(table: Path) -> DatasetInfo | None:
         raise DatasetError(f"invalid dataset metadata in {path}: {error.errors()[0]['msg']}") from error
 
 
-def _make_dataset(listing: Listing, seed: int, earlier: EarlierSplit | None) -> Dataset:
+def _make_dataset(listing: Listing, seed: int, earlier: EarlierSplit | None, to_train: bool) -> Dataset:
     """Classes, splits and examples of what was listed. Raises DatasetError."""
     root, name = listing.root, listing.root.name or listing.root.resolve().name
     if earlier is not None and listing.has_splits:
         raise DatasetError(f"{root} has its own split, which it keeps: leave out --split-from")
     entries, outside = _labeled_entries(listing)
-    classes = _trained_classes(listing, entries)
+    classes = _trained_classes(listing, entries) if to_train else listing.classes
     index = {label.id: number for number, label in enumerate(classes)}
     splits: dict[str, list[Example]] = {split: [] for split in SPLITS}
     for entry in entries:
         group = to_text(entry.group)  # as it is read again from a run's table
         splits[entry.split or "train"].append(Example(entry.file, index[entry.label or ""], group))
     description = f"{name}, its own splits"
-    _check_training_images(listing, classes, splits["train"])
+    if to_train:
+        _check_training_images(listing, classes, splits["train"])
     if not listing.has_splits:
         description = f"{name} 75/10/15, seed {seed}"
         if earlier is None:
@@ -111,7 +121,7 @@ def _make_dataset(listing: Listing, seed: int, earlier: EarlierSplit | None) -> 
     if not splits["validation"]:
         splits |= draw_split(splits["train"], VALIDATION_SHARE, seed)
         description += f", a tenth of train for validation, seed {seed}"
-    if not splits["validation"]:
+    if to_train and not splits["validation"]:
         raise DatasetError(
             f"too few images in {root} to hold one out: some class needs at least three different images (files with "
             "the same bytes count as one)"

@@ -22,14 +22,16 @@ def load_dataset(
     exclude: Sequence[str] = (),
     split: SplitMethod = "own",
     split_from: Path | None = None,
+    to_train: bool = True,
 ) -> Dataset:
     """The dataset of `source`: one of `NAMED_DATASETS`, a table, or a folder.
 
     `seed`: of the split, where the data doesn't define one. `archive`: the archive of a named dataset, instead of
     downloading it. `exclude`: patterns of files and folders to leave out. `split`: how all images are split again
     (`training.data.splits`); the table that a run has written keeps its split. `split_from`: the table of an earlier
-    run, whose images keep their side (`training.data.earlier_split`). Raises DatasetError, also for an option that this
-    source doesn't use.
+    run, whose images keep their side (`training.data.earlier_split`). `to_train`: whether images are refused that a
+    network can't be trained on, such as those of one class. Raises DatasetError, also for an option that this source
+    doesn't use.
     """
     check_loading_options(source, archive, exclude)
     if split_from is not None and split != "own":
@@ -41,11 +43,11 @@ def load_dataset(
     if source in NAMED_DATASETS:
         dataset = load_named(source, archive)
     elif is_table(path):
-        return load_table(path, seed, exclude, split, earlier)
+        return load_table(path, seed, exclude, split, earlier, to_train)
     else:
         check_folder(path)
-        dataset = load_folder(path, seed, exclude, earlier)
-    return split_again(dataset, split, seed)
+        dataset = load_folder(path, seed, exclude, earlier, to_train)
+    return split_again(dataset, split, seed, to_train)
 
 
 def check_loading_options(source: str, archive: Path | None, exclude: Sequence[str]) -> None:

@@ -22,13 +22,14 @@ TITLES = {"half": "half/half", "neighborhood": f"75/25 by neighborhoods of {NEIG
 """Split methods in descriptions of a split."""
 
 
-def split_again(dataset: Dataset, method: SplitMethod, seed: int) -> Dataset:
+def split_again(dataset: Dataset, method: SplitMethod, seed: int, to_train: bool = True) -> Dataset:
     """All images of a data set in new splits. Copies of one file stay together where the method draws single images.
 
     `half`: half of each class to test, half to train, as in the paper for ImageNet of Fall 2009; a tenth of the
     latter for validation. `neighborhood`: 50 images that follow one another by path are drawn together, a quarter of
     all to test and a tenth of the rest to validation, whatever their classes: for images that were numbered as they
-    were taken, as frames of a video or cells of a solar module. Raises DatasetError if a class isn't trained then.
+    were taken, as frames of a video or cells of a solar module. `to_train`: whether DatasetError is raised if a class
+    isn't trained then.
     """
     if method == "own":
         return dataset
@@ -38,7 +39,7 @@ def split_again(dataset: Dataset, method: SplitMethod, seed: int) -> Dataset:
         splits = draw_neighborhoods(dataset.examples, QUARTER, seed)
     trained = {example.label for example in splits["train"]}
     missing = [label.id for number, label in enumerate(dataset.labels) if number not in trained]
-    if missing or not splits["validation"] or not splits["test"]:
+    if to_train and (missing or not splits["validation"] or not splits["test"]):
         reason = f"the class {missing[0]} has no images to train on" if missing else "there is nothing to hold out"
         raise DatasetError(f"too few images for --split {method}: {reason}; leave it out, or try another --seed")
     return replace(

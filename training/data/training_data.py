@@ -20,10 +20,15 @@ from training.data.datasets import Dataset, Example
 from training.data.earlier_split import EARLIER
 from training.data.loading import load_dataset
 from training.data.refusals import NEAR_COPIES
+from training.data.splits import SplitMethod
 
 
-def load_training_dataset(artifact: Artifact, data: str, archive: Path | None, exclude: Sequence[str] = ()) -> Dataset:
+def load_training_dataset(
+    artifact: Artifact, data: str, archive: Path | None, exclude: Sequence[str] = (), to_train: bool = True
+) -> Dataset:
     """The dataset `data`, split as the artifact was trained, with its seed. Raises DatasetError.
+
+    `to_train`: as in `load_dataset`; False for images that the artifact needn't have been trained on.
 
     A split that keeps an earlier one can't be drawn again: it is in the table of its run alone, and `check_same_split`
     refuses the one that is drawn instead.
@@ -31,7 +36,8 @@ def load_training_dataset(artifact: Artifact, data: str, archive: Path | None, e
     training = artifact.manifest.training
     method = training.get("split_method", "own")
     left_out = exclude or (() if data in NAMED_DATASETS else tuple(training.get("exclude", ())))
-    return load_dataset(data, int(training.get("seed", 0)), archive, left_out, "own" if method == EARLIER else method)
+    split: SplitMethod = "own" if method == EARLIER else method
+    return load_dataset(data, int(training.get("seed", 0)), archive, left_out, split, to_train=to_train)
 
 
 def check_training_data(artifact: Artifact, dataset: Dataset, data: str) -> None:

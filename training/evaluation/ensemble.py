@@ -52,7 +52,7 @@ def evaluate_ensemble(
     if weighted and len(paths) == 1:
         raise InvalidRequestError("--weighted is for several networks: repeat --artifact, or leave --weighted out")
     members = [artifacts.load(path, precision) for path in paths]
-    read = load_training_dataset(members[0], data, archive, exclude)
+    read = load_training_dataset(members[0], data, archive, exclude, to_train=split != "all")
     log(str(read.summary()))
     dataset = with_labels_of(read, members[0], data)
     if missing := len(dataset.labels) - len(read.labels):

@@ -84,6 +84,25 @@ def test_a_folder_may_have_images_of_some_classes(artifact: Artifact, images: Pa
     ]
 
 
+def test_new_images_may_be_of_one_class(artifact: Artifact, images: Path, tmp_path: Path) -> None:
+    """No network is trained on them, so that one image is enough, whatever the split of the training."""
+    name = artifact.labels[1].id
+    first = min((images / name).iterdir())
+    (tmp_path / "new" / name).mkdir(parents=True)
+    shutil.copy(first, tmp_path / "new" / name)
+    (tmp_path / "new.csv").write_text(f"path,label\n{first},{name}\n")
+    member = Path(shutil.copytree(artifact.path, tmp_path / "member"))
+    for method in ("own", "half", "neighborhood"):
+        training = artifact.manifest.training | {"split_method": method}
+        (member / MANIFEST).write_text(artifact.manifest.model_copy(update={"training": training}).model_dump_json())
+        for new in ("new", "new.csv"):
+            data = str(tmp_path / new)
+            (measured, *_) = evaluate_ensemble([member], data, "all", None, False, "cpu", "float32", print)
+            assert measured.num_images == 1
+            with pytest.raises(DatasetError, match="only one class in"):
+                evaluate_ensemble([member], data, "test", None, False, "cpu", "float32", print)
+
+
 def test_what_training_left_out_and_is_measured_is_counted(artifact: Artifact, images: Path) -> None:
     """A copy of a test image in validation steers no training, but is among the images that are measured."""
     manifest = artifact.manifest
