@@ -131,6 +131,14 @@ def drop_copies(
     return replace(dataset, train=train, validation=validation, skipped=(*dataset.skipped, *left_out.values()))
 
 
+def count_training_images(training: Mapping[str, Any], dataset: Dataset) -> int | None:
+    """How many images of a dataset a network was trained on, by its manifest's `training`; None where that isn't known:
+    the dataset has the name of its data, but another split. Data of another name counts as new."""
+    if dataset.split_sha256() in (training.get("split_sha256"), training.get("kept_split_sha256")):
+        return min(len(dataset.train), int(training.get("images", {}).get("train", len(dataset.train))))
+    return None if training.get("dataset") == dataset.name else 0
+
+
 def count_left_out(training: Mapping[str, Any], examples: Sequence[Example], split: str) -> int:
     """How many of a split's examples were left out of a training, by the `training` of its manifest; 0 where that
     doesn't say, as for `all`."""

@@ -16,10 +16,11 @@ from model.plurals import count_of
 from model.pretrained.specs import VALIDATION
 from model.runtime import OnnxModel
 from training.data import imagenet
-from training.data.datasets import Example
+from training.data.datasets import Dataset, Example
 from training.data.training_data import (
     check_same_split,
     count_left_out,
+    count_training_images,
     leave_out_copies,
     load_training_dataset,
     with_labels_of,
@@ -76,6 +77,8 @@ def evaluate_ensemble(
         weights = search_weights(np.stack([p.best for p in validation]), validation[0].labels)
         log("weights: " + ", ".join(f"{w:.3f} {m.path}" for w, m in zip(weights, members, strict=True)))
     title = f"{dataset.split_description}, {split}"
+    if split == "all":
+        title += _note_training_images(members, dataset, log)
     is_own = training.get("split_sha256") == dataset.split_sha256()
     if is_own and (left_out := count_left_out(training, splits[split], split)):
         log(
@@ -100,6 +103,22 @@ def evaluate_on_imagenet(
             raise DatasetError(f"the classes of {member.path} differ from those of {members[0].path}")
     examples = imagenet.load_validation(folder, members[0].labels)
     return _measure(members, _equal_weights(members), examples, VALIDATION, {}, device, output, limits)
+
+
+def _note_training_images(members: Sequence[Artifact], dataset: Dataset, log: Callable[[str], None]) -> str:
+    """Log how many images of a dataset the networks were trained on; what is added to the title of a measurement."""
+    counts = [count_training_images(member.manifest.training, dataset) for member in members]
+    if None in counts:
+        log(
+            f"the network was trained on {dataset.name}, split differently: how many of these images it was trained on "
+            "isn't known; --data runs/NAME-DATE-TIME/split.csv of its run has the split"
+        )
+        return ", perhaps with training images"
+    if not (max_count := max(count or 0 for count in counts)):
+        return ""
+    images = count_of(max_count, "training image")
+    log(f"{images} of the network among the {len(dataset.examples):,} images: on new ones it errs more often")
+    return f", with {images}"
 
 
 def _equal_weights(members: Sequence[Artifact]) -> NDArray[np.float64]:

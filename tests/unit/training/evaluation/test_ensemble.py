@@ -84,6 +84,28 @@ def test_a_folder_may_have_images_of_some_classes(artifact: Artifact, images: Pa
     ]
 
 
+def test_training_images_that_are_measured_are_counted(
+    artifact: Artifact, images: Path, few: Path, tmp_path: Path
+) -> None:
+    """An error on them says nothing of new images."""
+
+    def measure(data: Path) -> tuple[str, str]:
+        said = list[str]()
+        (measured, *_) = evaluate_ensemble(
+            [artifact.path], str(data), "all", None, False, "cpu", "float32", said.append
+        )
+        return measured.split, "\n".join(said)
+
+    title, said = measure(images)
+    assert title == "patterns 75/10/15, seed 0, all, with 69 training images"
+    assert "69 training images of the network among the 90 images: on new ones it errs more often" in said
+    title, said = measure(few)
+    assert (title, "training image" in said) == ("few 75/10/15, seed 0, all", False)
+    title, said = measure(Path(shutil.copytree(few, tmp_path / "patterns")))
+    assert title == "patterns 75/10/15, seed 0, all, perhaps with training images"
+    assert "trained on patterns, split differently: how many of these images it was trained on isn't known" in said
+
+
 def test_new_images_may_be_of_one_class(artifact: Artifact, images: Path, tmp_path: Path) -> None:
     """No network is trained on them, so that one image is enough, whatever the split of the training."""
     name = artifact.labels[1].id
