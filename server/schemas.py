@@ -94,8 +94,8 @@ class ClassifyResponse(Schema):
         Field(
             ge=0,
             le=1,
-            description="The share of held-out images that are less like the training images than this one; null if "
-            "the artifact has no familiarity data.",
+            description="The share of held-out images that are less like the training images than this one, however "
+            "few they are; null if the artifact has no familiarity data.",
             examples=[0.41],
         ),
     ]

@@ -62,9 +62,10 @@ export function unfamiliarNotice({ familiarity }, hasIndex) {
 function exactNumbers({ predictions, familiar, familiarity }) {
   const rows = predictions.map(({ name, probability }) => element("tr", {},
     element("th", { scope: "row" }, tidy(name)), element("td", {}, exactPercent(probability))));
+  const tooFew = familiar === null ? "; there were too few of them to judge by" : "";
   const known = typeof familiarity === "number" && element("p", { className: "quiet" },
     `Familiarity: ${familiarity ? percent(familiarity) : "none"} of the images that were kept out of training are less familiar`
-    + `${familiar !== false ? "" : ", too few to trust the names"}.`);
+    + `${familiar === false ? ", too few to trust the names" : tooFew}.`);
   return element("details", {}, element("summary", {}, "Exact numbers"),
     element("table", {}, element("tbody", {}, ...rows)), known || "");
 }

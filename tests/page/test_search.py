@@ -235,6 +235,17 @@ def test_an_unfamiliar_image_is_said_to_be_one_and_similar_images_come_first(
     assert "less familiar than all images that were kept out of training" in page.evaluate(least)
 
 
+def test_a_familiarity_that_too_few_images_tell_is_shown_with_that(url: str, open_page: OpenPage, jpeg: bytes) -> None:
+    page = open_page(url)
+    told = "if (answer.predictions) Object.assign(answer, {familiar: null, familiarity: 0.25});"
+    page.add_init_script(PATCH_JSON.replace("PATCH", told))
+    page.reload()
+    hand_over(page, {"few.jpg": jpeg})
+    wait_for_answer(page)
+    expect(page.locator(".answer details").first).to_contain_text("; there were too few of them to judge by.")
+    expect(page.get_by_role("note")).to_have_count(0)
+
+
 @pytest.mark.parametrize(
     ("place", "text"),
     [

@@ -31,7 +31,8 @@ class Classification:
     """The most probable classes, most probable first. `model`: name and version of the network.
 
     `familiarity`: the share of held-out images that are less like the training images; `familiar`: False if the image
-    is unlike anything that the network was trained on. Both None if the server doesn't know.
+    is unlike anything that the network was trained on. Both None if the server doesn't know; `familiar` also where the
+    held-out images are too few to tell.
     """
 
     model: tuple[str, int]
