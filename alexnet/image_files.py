@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from glob import glob, has_magic
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,25 +43,36 @@ class InputImage(NamedTuple):
     image: DecodedImage | Skipped
 
 
-def find_inputs(arguments: Sequence[str]) -> ImageInputs:
+def find_inputs(arguments: Sequence[str], files_from: str | None = None) -> ImageInputs:
     """The images that arguments name: a folder stands for the images in and below it, a pattern for what it matches.
 
-    A file that is named itself isn't looked at. Raises InvalidRequestError for a pattern or folder without images,
-    DatasetError for a folder that can't be read.
+    `files_from`: a file, or `-` for standard input, that lists more of them (`read_list`); these are no patterns.
+    A file that is named itself isn't looked at. Raises InvalidRequestError for a pattern, folder or list without
+    images, DatasetError for a folder that can't be read, OSError for a list.
     """
     names: list[str] = []
     skipped: list[Skipped] = []
-    for argument in arguments:
-        for path in _expand_pattern(argument):
-            if os.path.isdir(path):  # noqa: PTH112 - a Path would drop the "./" that was typed
-                below = _list_folder(path)
-                names += below.names
-                skipped += below.skipped
-            else:
-                names.append(path)
-    if names.count(STDIN) > 1:
+    listed = [] if files_from is None else read_list(files_from)
+    for path in (*chain.from_iterable(map(_expand_pattern, arguments)), *listed):
+        if os.path.isdir(path):  # noqa: PTH112 - a Path would drop the "./" that was typed
+            below = _list_folder(path)
+            names += below.names
+            skipped += below.skipped
+        else:
+            names.append(path)
+    if [*names, files_from].count(STDIN) > 1:
         raise InvalidRequestError("standard input (-) can be read once: name it once")
     return ImageInputs(tuple(names), tuple(skipped))
+
+
+def read_list(file: str) -> list[str]:
+    """The paths in a file, or on standard input for `-`: one per line, or each ended by NUL. Raises OSError, and
+    InvalidRequestError if there are none."""
+    content = sys.stdin.buffer.read() if file == STDIN else Path(file).read_bytes()
+    lines = content.split(b"\0") if b"\0" in content else content.splitlines()
+    if not (paths := [os.fsdecode(line) for line in lines if line]):
+        raise InvalidRequestError(f"no path in the list {file}: write one path per line")
+    return paths
 
 
 def read_batches(

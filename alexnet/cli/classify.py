@@ -16,6 +16,7 @@ from alexnet.cli.options import (
     CropsOption,
     CsvOption,
     DeviceOption,
+    FilesFromOption,
     HomeOption,
     ImagesArgument,
     JsonLinesOption,
@@ -23,6 +24,7 @@ from alexnet.cli.options import (
     MaxPixelsOption,
     PrecisionOption,
     load_artifact_while_importing,
+    require_images,
 )
 from alexnet.cli.output import choose_format
 from model.images.limits import ImageLimits
@@ -39,7 +41,8 @@ COLUMNS = ("image", "rank", "index", "id", "name", "probability", "familiarity",
 
 
 def classify(
-    images: ImagesArgument,
+    images: ImagesArgument = None,
+    files_from: FilesFromOption = None,
     artifact: ArtifactOption = None,
     top: Annotated[int, typer.Option(min=1, metavar="N", help="Classes per image, most probable first.")] = 5,
     crops: CropsOption = "10",
@@ -61,7 +64,9 @@ def classify(
       alexnet classify photo.jpg
       alexnet classify --top 1 --csv photos/ > classes.csv
       curl -s https://example.org/cat.jpg | alexnet classify -
+      find photos -name '*.jpg' -print0 | alexnet classify --files-from - --jsonl
     """
+    require_images(images, files_from)
     form = choose_format(as_json, as_jsonl, as_csv)
     loaded = load_artifact_while_importing("alexnet.classification", artifact, home, precision)
     from alexnet.classification import classify_files
@@ -73,7 +78,7 @@ def classify(
     def format_text(result: Result, name_width: int) -> str:
         return _format(result, name_width, loaded.manifest.calibration)
 
-    print_results(images, classify_all, "predictions", form, loaded, COLUMNS, format_text)
+    print_results((images, files_from), classify_all, "predictions", form, loaded, COLUMNS, format_text)
 
 
 def _to_result(name: str, result: Classification | Skipped) -> Result:

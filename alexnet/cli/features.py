@@ -13,12 +13,14 @@ from alexnet.cli.options import (
     ArtifactOption,
     CropsOption,
     DeviceOption,
+    FilesFromOption,
     HomeOption,
     ImagesArgument,
     MaxPixelsOption,
     OutputOption,
     PrecisionOption,
     load_artifact_while_importing,
+    require_images,
 )
 from model.images.limits import ImageLimits
 from model.plurals import count_of
@@ -28,8 +30,9 @@ if TYPE_CHECKING:
 
 
 def features(
-    images: ImagesArgument,
     output: OutputOption,
+    images: ImagesArgument = None,
+    files_from: FilesFromOption = None,
     artifact: ArtifactOption = None,
     crops: CropsOption = "1",
     device: DeviceOption = "auto",
@@ -47,11 +50,12 @@ def features(
     Examples:
       alexnet features photos/ --output features.npz
     """
+    require_images(images, files_from)
     loaded = load_artifact_while_importing("alexnet.feature_files", artifact, home, precision)
     from alexnet.feature_files import write_features
     from alexnet.image_files import find_inputs
 
-    inputs = find_inputs(images)
+    inputs = find_inputs(images or (), files_from)
     limits = ImageLimits(max_pixels)
     count = write_features(inputs.names, loaded, int(crops), device, output, _print_skipped, limits)
     typer.echo(f"{count_of(count, 'image')} in {output}")

@@ -79,6 +79,15 @@ ExcludeOption = Annotated[
         show_default=False,
     ),
 ]
+FilesFromOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Also read the images that this file lists, one path per line or (as find -print0) ended by NUL; - for a "
+        "list on standard input.",
+        show_default=False,
+    ),
+]
 HomeOption = Annotated[
     Path,
     typer.Option(
@@ -89,7 +98,7 @@ HomeOption = Annotated[
     ),
 ]
 ImagesArgument = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(
         metavar="IMAGE",
         help="Image files, folders (with their subfolders), patterns such as 'photos/**/*.jpg', or - for standard "
@@ -143,6 +152,12 @@ SeedOption = Annotated[int, typer.Option(min=0, metavar="N", help="Random seed."
 SplitOption = Annotated[Literal["train", "validation", "test", "all"], typer.Option(help="Split of the data to use.")]
 
 HOME = Path()
+
+
+def require_images(images: list[str] | None, files_from: str | None) -> None:
+    """Raise TyperException unless images are named, or a file that lists some."""
+    if not images and files_from is None:
+        raise typer.TyperException("Missing argument 'IMAGE': name images, or give a list of them with --files-from")
 
 
 def load_artifact(artifact: Path | None, home: Path, precision: Precision = "float32") -> Artifact:

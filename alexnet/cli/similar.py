@@ -14,6 +14,7 @@ from alexnet.cli.options import (
     ArtifactOption,
     CsvOption,
     DeviceOption,
+    FilesFromOption,
     HomeOption,
     ImagesArgument,
     IndexOption,
@@ -23,6 +24,7 @@ from alexnet.cli.options import (
     PrecisionOption,
     index_uri,
     load_artifact_while_importing,
+    require_images,
 )
 from alexnet.cli.output import choose_format
 from model.datasets.names import show_path, show_text
@@ -34,7 +36,8 @@ COLUMNS = ("image", "rank", "id", "key", "distance", "label", "path", "error")
 
 
 def similar(
-    images: ImagesArgument,
+    images: ImagesArgument = None,
+    files_from: FilesFromOption = None,
     artifact: ArtifactOption = None,
     index: IndexOption = None,
     k: Annotated[int, typer.Option("--k", "-k", min=1, max=1000, metavar="N", help="Neighbors per image.")] = 6,
@@ -63,6 +66,7 @@ def similar(
       alexnet similar photo.jpg
       alexnet similar -k 1 --csv 'photos/**/*.jpg' > neighbors.csv
     """
+    require_images(images, files_from)
     form = choose_format(as_json, as_jsonl, as_csv)
     loaded = load_artifact_while_importing("alexnet.similarity", artifact, home, precision)
     from alexnet.similarity import find_similar
@@ -75,7 +79,7 @@ def similar(
         for name, result in find_similar(names, loaded, uri, k, label, search, device, limits):
             yield Result(name, [_row(n) for n in result]) if isinstance(result, list) else Result(name, error=result)
 
-    print_results(images, search_all, "neighbors", form, loaded, COLUMNS, _format)
+    print_results((images, files_from), search_all, "neighbors", form, loaded, COLUMNS, _format)
 
 
 def _row(neighbor: Neighbor) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -48,6 +49,23 @@ def test_files_folders_and_patterns_in_their_order(photos: Path) -> None:
         ("photos/.hidden.jpg", "hidden"),
         ("photos/notes.txt", "not images"),
     ]
+
+
+def test_images_that_a_file_lists(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name of a list is no pattern, and need not be UTF-8; names that NUL ends may have line breaks."""
+    for content in (b"photos\r\nnone*.jpg\n\n\xff.jpg\n", b"photos\0none*.jpg\0\xff.jpg\0"):
+        Path("list.txt").write_bytes(content)
+        inputs = find_inputs(["./photos/c.jpg"], "list.txt")
+        listed = ("photos/c.jpg", "photos/more/a", "photos/more/b.jpg", "none*.jpg", os.fsdecode(b"\xff.jpg"))
+        assert inputs.names == ("./photos/c.jpg", *listed)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a\nb.jpg\0c.jpg")))
+    assert find_inputs([], "-").names == ("a\nb.jpg", "c.jpg")
+    Path("list.txt").write_bytes(b"\n")
+    with pytest.raises(InvalidRequestError, match=r"no path in the list list\.txt"):
+        find_inputs([], "list.txt")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a.jpg")))
+    with pytest.raises(InvalidRequestError, match="standard input"):
+        find_inputs(["-"], "-")
 
 
 def test_a_file_whose_name_looks_like_a_pattern(photos: Path) -> None:

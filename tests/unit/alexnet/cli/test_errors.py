@@ -46,7 +46,7 @@ def failure_of(*words: str) -> tuple[str, int]:
         (["index", "add", "two"], "unexpected argument 'two': did you mean --data two?", "alexnet index add"),
         (["index", "add", "--json"], "missing option '--data'", "alexnet index add"),
         (["report", "one", "two"], "got unexpected extra argument(s) (two)", "alexnet report"),
-        (["similar"], "missing argument 'IMAGE'", "alexnet similar"),
+        (["similar"], "missing argument 'IMAGE': name images, or give a list", "alexnet similar"),
         (["train", "--recipe", "foo"], "invalid value for '--recipe': 'foo' is not one of '", "alexnet train"),
         (["train", "--epochs", "abc"], "invalid value for '--epochs': ", "alexnet train"),
         (["codes", "train", "--bits", "7"], "invalid value for '--bits': ", "alexnet codes train"),
