@@ -31,7 +31,7 @@ from server.exceptions import (
 )
 from server.page import VARY_BY_ACCEPT, show_not_found, wants_page
 from server.parameters import unknown_name_error
-from server.responses import error_detail
+from server.responses import error_detail, log_cause
 from server.schemas import ErrorResponse
 
 logger = logging.getLogger(__name__)
@@ -69,8 +69,7 @@ def respond_to_error(request: Request, error: Exception) -> Response:
     info = error_info(type(error))
     if info == INTERNAL_ERROR:
         return _handle_unexpected(request, error)
-    if info.status >= 500 and error.__cause__ is not None:
-        logger.error("request %s failed", request.scope.get("request_id"), exc_info=error)
+    log_cause(request, error)
     return _respond(request, info, str(error), _error_headers(info, error))
 
 

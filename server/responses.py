@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from pydantic import BaseModel
@@ -38,6 +39,8 @@ from server.exceptions import (
     error_info,
 )
 from server.schemas import ErrorDetail, ErrorResponse
+
+logger = logging.getLogger(__name__)
 
 Responses = dict[int | str, dict[str, Any]]
 """What FastAPI takes as `responses=`."""
@@ -102,6 +105,13 @@ def error_detail(request: Request, code: str, message: str) -> ErrorDetail:
     return ErrorDetail(code=code, message=text, request_id=request.scope.get("request_id", ""))
 
 
+def log_cause(request: Request, error: Exception) -> None:
+    """Log the cause of an error that is the server's, such as a network that fails: its response doesn't tell it."""
+    if error_info(type(error)).status >= 500 and error.__cause__ is not None:
+        logger.error("request %s failed", request.scope.get("request_id"), exc_info=error)
+
+
 def image_error(request: Request, error: AlexNetError) -> ErrorResponse:
     """The entry of one of several images that failed alone."""
+    log_cause(request, error)
     return ErrorResponse(error=error_detail(request, error_info(type(error)).code, str(error)))

@@ -89,6 +89,18 @@ def test_an_internal_error_has_an_id_and_tells_nothing(artifact: Artifact, jpeg:
         assert "NoneType" not in answer.text
 
 
+def test_why_the_network_fails_on_some_of_several_images_is_logged(
+    artifact: Artifact, jpeg: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = Service(Settings(artifact=artifact.path))
+    with TestClient(create_app(service)) as broken:
+        service.current.model.run = None  # type: ignore[assignment, method-assign]
+        answer = broken.post("/classify", files=[("image", ("a.jpg", jpeg)), ("image", ("b.jpg", jpeg))])
+    assert [entry["error"]["code"] for entry in answer.json()] == ["inference_failed"] * 2
+    assert "TypeError: 'NoneType' object is not callable" in caplog.text
+    assert caplog.text.count("InferenceError: the network failed on this image") == 2
+
+
 def test_an_internal_error_is_logged_once_and_goes_no_further(
     artifact: Artifact, caplog: pytest.LogCaptureFixture
 ) -> None:
