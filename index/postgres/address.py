@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 from model.exceptions import InvalidRequestError
 
@@ -11,7 +12,8 @@ SCHEMES = ("postgresql://", "postgres://")
 DEFAULT_SCHEMA = "alexnet"
 _SCHEMA_NAME = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
 _USER_PASSWORD = re.compile(r"(?<=//)([^/@:]*):.*@", re.DOTALL)
-_PASSWORD_PARAMETER = re.compile(r"([?&](?:ssl)?password=)[^&]*", re.IGNORECASE)
+_PARAMETER = re.compile(r"([?&]([^?&=]*)=)([^&]*)")
+_PASSWORDS = ("password", "sslpassword")
 
 
 @dataclass(frozen=True)
@@ -58,4 +60,10 @@ def is_postgres(text: str) -> bool:
 
 def hide_password(uri: str) -> str:
     """The same URI with `***` in place of passwords."""
-    return _PASSWORD_PARAMETER.sub(r"\1***", _USER_PASSWORD.sub(r"\1:***@", uri))
+    return _PARAMETER.sub(_hide_parameter, _USER_PASSWORD.sub(r"\1:***@", uri))
+
+
+def _hide_parameter(parameter: re.Match[str]) -> str:
+    start, name, value = parameter.groups()
+    is_password = unquote(name).lower() in _PASSWORDS  # as libpq reads names
+    return start + ("***" if is_password else _PARAMETER.sub(_hide_parameter, value))

@@ -89,6 +89,11 @@ def test_a_password_elsewhere_in_an_address_is_never_shown() -> None:
     with pytest.raises(InvalidRequestError, match=r"invalid index 'milvus://me:\*\*\*@host/images'"):
         IndexUri.parse("milvus://me:s3c/ret@host/images")
     assert str(IndexUri.parse("postgresql://h/a?Password=s3cret")) == "postgresql://h/a?Password=***"
+    for name in ("pass%77ord", "%70assword", "ssl%50assword"):
+        assert (
+            str(IndexUri.parse(f"postgresql://h/a?x=1&{name}=s3=c?ret&y=2")) == f"postgresql://h/a?x=1&{name}=***&y=2"
+        )
+    assert "s3cret" not in str(IndexUri.parse("postgresql://h/a??x=1?password=s3cret"))
 
 
 @pytest.mark.parametrize("scheme", ["pgsql", "POSTGRESQL", "postgresql+psycopg", "https", "Milvus"])
