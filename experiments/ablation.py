@@ -51,7 +51,12 @@ REPORTED = {
 
 def read_grid(path: Path) -> dict[str, Any]:
     """The grid in a TOML file; its rows also have what was reported, as in the result files. Raises TrainingError."""
-    grid = tomllib.loads(path.read_text())
+    try:
+        grid = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise TrainingError(f"can't read the grid {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise TrainingError(f"{path} isn't a TOML file: {error}") from error
     if WHOLE not in grid.get("rows", {}):
         raise TrainingError(f"{path} has no row named {WHOLE!r}, which the others are compared with")
     grid["rows"] = {row: options | REPORTED.get(row, {}) for row, options in grid["rows"].items()}
