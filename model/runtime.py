@@ -57,7 +57,8 @@ class OnnxModel:
     `optimize`: whether the graph is optimized and its weights are laid out for speed; without that it loads sooner,
     which pays for a few images. `mapped`: whether the weights are mapped into memory instead of copied, for processes
     that end soon: it changes no result, but the file must stay as it is.
-    Raises ArtifactError if the file isn't such a network, or computes no probabilities or no finite features.
+    Raises ArtifactError if the file isn't such a network, can't be run, or computes no probabilities or no finite
+    features.
     """
 
     def __init__(
@@ -140,7 +141,10 @@ class OnnxModel:
         size = max(1, MAX_CROPS // len(crops)) if self.device == "cpu" else len(images)
         pieces = [images[start : start + size] for start in range(0, len(images), size)]
         ids = np.asarray(crops, dtype=np.int64)
-        computed = [self._session.run(outputs, {"images": piece, "crops": ids}) for piece in pieces]
+        try:
+            computed = [self._session.run(outputs, {"images": piece, "crops": ids}) for piece in pieces]
+        except Exception as error:  # onnxruntime's own, such as for a part of the graph, or for want of memory
+            raise ArtifactError(f"onnxruntime can't run {self._path}: {error}") from error
         results: list[NDArray[np.float32]] = [np.concatenate(parts) for parts in zip(*computed, strict=True)]
         if {len(values) for name, values in zip(outputs, results, strict=True) if name in OUTPUTS} != {len(images)}:
             raise ArtifactError(f"{self._path} computes results for another number of images: train or pull it again")

@@ -6,8 +6,10 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
+from onnx import helper, numpy_helper
 
 from model.artifacts.artifact import Artifact
 from model.exceptions import ArtifactError, DeviceError, InvalidRequestError
@@ -64,6 +66,30 @@ def test_the_runtime_rejects_invalid_input(artifact: Artifact, pixels: np.ndarra
         OnnxModel(artifact.network, "cuda")
     with pytest.raises(DeviceError, match="unknown device"):
         OnnxModel(artifact.network, "tpu")
+
+
+def test_a_network_that_fails_at_run_time_is_named(artifact: Artifact, pixels: np.ndarray, tmp_path: Path) -> None:
+    """Here a table has no row for the first value of an image; a lack of memory is told in the same way."""
+    network = onnx.load(str(artifact.network))
+    parts = ("table", np.zeros((1, 256, 3), np.float32)), ("corner", [[0, 0, 0, 0]])
+    network.graph.initializer.extend(numpy_helper.from_array(np.array(values), name) for name, values in parts)
+    for node in network.graph.node:
+        node.output[:] = [f"{name}_before" if name == "features" else name for name in node.output]
+    network.graph.node.extend([
+        helper.make_node("GatherND", ["images", "corner"], ["value"]),
+        helper.make_node("Cast", ["value"], ["place"], to=onnx.TensorProto.INT64),
+        helper.make_node("Gather", ["table", "place"], ["found"]),
+        helper.make_node("ReduceSum", ["found"], ["nothing"], keepdims=0),
+        helper.make_node("Add", ["features_before", "nothing"], ["features"]),
+    ])  # fmt: skip
+    path = tmp_path / "network.onnx"
+    onnx.save(network, str(path))
+    model, images = OnnxModel(path, "cpu"), pixels[:1].copy()
+    images[0, 0, 0, 0] = 0
+    assert model.features(images, CENTER_CROP).shape == (1, 64)
+    images[0, 0, 0, 0] = 1
+    with pytest.raises(ArtifactError, match=rf"onnxruntime can't run {path}: .*out of data bounds"):
+        model.features(images, CENTER_CROP)
 
 
 def test_cuda_libraries_that_pip_installed_are_loaded(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
