@@ -18,6 +18,7 @@ from model.artifacts.artifact import MANIFEST, NETWORK, Artifact
 from model.artifacts.unpublished import unpublished_folder
 from model.artifacts.weights import read_mean, read_weights
 from model.exceptions import ArtifactError
+from model.graph_check import check_graph
 from model.images.contract import IMAGE_SIZE
 from model.images.crops import CENTER_CROP, TEN_CROP
 from model.network.temperature import read_temperature
@@ -28,9 +29,11 @@ MAX_BATCH_SIZE = 16
 
 
 def export_artifact(artifact: Artifact, target: Path, file_format: Format) -> Path:
-    """Write `target` atomically. Raises ArtifactError if it exists already, or can't be written."""
+    """Write `target` atomically. Raises ArtifactError if it exists already, can't be written, or if the network keeps
+    weights in another file."""
     if target.exists():
         raise ArtifactError(f"{target} exists already: choose another output")
+    check_graph(artifact.network)
     writers: dict[Format, Callable[[Artifact, Path], None]] = {
         "onnx": _write_onnx,
         "safetensors": _write_safetensors,

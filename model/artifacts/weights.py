@@ -11,6 +11,7 @@ from onnx import numpy_helper
 from model.artifacts.artifact import NETWORK, Artifact, Manifest
 from model.artifacts.kernels import KERNELS
 from model.exceptions import ArtifactError
+from model.graph_check import check_graph
 from model.images.contract import IMAGE_SIZE
 from model.network.onnx_builder import constants
 from model.network.onnx_layers import Array
@@ -37,11 +38,13 @@ def read_weights(artifact: Artifact) -> tuple[NetworkSpec, dict[str, Array]]:
 
 
 def read_folded_weights(artifact: Artifact) -> tuple[dict[str, Array], Array]:
-    """The weights and biases by name as they are in network.onnx, and the mean image (256, 256, 3)."""
-    values = {
-        name: numpy_helper.to_array(copies[0])
-        for name, copies in constants(onnx.load(str(artifact.path / NETWORK))).items()
-    }
+    """The weights and biases by name as they are in network.onnx, and the mean image (256, 256, 3).
+
+    Raises ArtifactError.
+    """
+    network = artifact.path / NETWORK
+    check_graph(network)
+    values = {name: numpy_helper.to_array(copies[0]) for name, copies in constants(onnx.load(str(network))).items()}
     weights = {name: value.copy() for name, value in values.items() if name.endswith((".weight", ".bias"))}
     return weights, values["mean"].reshape(IMAGE_SIZE, IMAGE_SIZE, 3)
 
