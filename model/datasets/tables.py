@@ -47,7 +47,9 @@ BYTE_ORDER_MARKS = (
 MIN_SIMILARITY = 0.75
 """Of a name and the one that may have been meant: `lable` and `label` have 0.8, `trian` and `train` too."""
 MAX_SHOWN = 200
-"""Characters of a header that are repeated in a message."""
+"""Characters of a header, or of a column's name, that are repeated in a message."""
+MAX_COLUMNS_SHOWN = 20
+"""Names of columns that are listed in a message."""
 
 
 def is_table(path: Path) -> bool:
@@ -164,7 +166,10 @@ class _Table:
             notes.append(f"the table was read as {self.encoding}")
         unused = [name for number, name in enumerate(self.header) if number not in self.columns.values() and name]
         if unused:
-            notes.append(f"columns that weren't used: {', '.join(map(self._with_role, unused))}")
+            hints = {name: self._hint(name) for name in unused}
+            unused.sort(key=lambda name: not hints[name])  # those that may be misspelled first
+            shown = _list_columns([f"{name[:MAX_SHOWN]}{hints[name]}" for name in unused])
+            notes.append(f"columns that weren't used: {shown}")
         used = {role: self.header[number] for role, number in self.columns.items()}
         renamed = [f"{name} as {role}" for role, name in used.items() if name.casefold() != role]
         if renamed:
@@ -178,10 +183,10 @@ class _Table:
             notes.append(f"spaces or Unicode forms of {spellings} made the same")
         return notes
 
-    def _with_role(self, name: str) -> str:
-        """The name of a column that isn't used, with the role that it may have been meant for."""
+    def _hint(self, name: str) -> str:
+        """What is said of a column that isn't used if it may have been meant for a role; else empty."""
         role = _nearest_role(name)
-        return name if role is None or role in self.columns else f"{name} (did you mean {role}?)"
+        return "" if role is None or role in self.columns else f" (did you mean {role}?)"
 
     def _lines(self) -> Iterator[tuple[int, list[str]]]:
         reader = csv.reader(io.StringIO(self._text, newline=""), delimiter=self.separator, strict=True)
@@ -244,7 +249,7 @@ class _Table:
         seen = show_path(first[:MAX_SHOWN]) or "nothing"
         for role in COLUMNS:
             if len(roles.get(role, ())) > 1:
-                several = ", ".join(names[number] for number in roles[role])
+                several = _list_columns([names[number] for number in roles[role]])
                 raise DatasetError(f"several columns of {self.path} may be the {role}: {several}; call one {role}")
         columns = {role: numbers[0] for role, numbers in roles.items()}
         if "path" not in columns or ("label" not in columns and len(columns) < sum(map(bool, names))):
@@ -252,12 +257,19 @@ class _Table:
             meant = [f"{known} for {name}" for name, known in nearest.items() if known and known not in columns]
             raise DatasetError(
                 f"expected the columns path and label in the first line of {self.path}, with a comma, semicolon or tab "
-                f"between them, got: {seen}" + (f"; did you mean {' and '.join(meant)}?" if meant else "")
+                f"between them, got: {seen}" + (f"; did you mean {' and '.join(meant[:3])}?" if meant else "")
             )
         return separator, names, columns
 
     def _error(self, line: int, problem: str) -> DatasetError:
         return DatasetError(f"invalid line {line} of {self.path}: {problem}")
+
+
+def _list_columns(names: Sequence[str]) -> str:
+    """The names of columns for a message, of many the first."""
+    more = len(names) - MAX_COLUMNS_SHOWN
+    shown = ", ".join(names[:MAX_COLUMNS_SHOWN])
+    return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 def _roles(names: Sequence[str]) -> dict[Role, list[int]]:

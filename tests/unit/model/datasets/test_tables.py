@@ -176,6 +176,22 @@ def test_a_column_that_is_nearly_one_is_named(folder: Path) -> None:
     assert listing.notes == ("columns that weren't used: spilt (did you mean split?), weight",)
 
 
+def test_messages_name_the_first_of_many_columns(folder: Path) -> None:
+    """Those that may be misspelled before others."""
+    many, table = [f"c{number}" for number in range(2000)], folder / "many.csv"
+    table.write_text(f"path,label,{','.join(many)},spilt\np/1.png,x{',' * 2001}\n")
+    (note,) = read_images(table).notes
+    assert note == f"columns that weren't used: spilt (did you mean split?), {', '.join(many[:19])} and 1,981 more"
+    table.write_text(f"path,label,{'n' * 5000}\np/1.png,x,\n")
+    assert read_images(table).notes == (f"columns that weren't used: {'n' * 200}",)
+    refused = ("label," + ",".join(["file"] * 2000), "label," + ",".join(f"path{number}" for number in range(2000)))
+    for header in refused:
+        table.write_text(f"{header}\n")
+        with pytest.raises(DatasetError) as raised:
+            read_images(table)
+        assert len(str(raised.value)) < 600 + len(str(table))
+
+
 def test_relative_and_absolute_paths_of_one_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     absolute = folder / "p" / "1.png"
