@@ -85,11 +85,13 @@ def build_cache(
     contract: ImageContract = DEFAULT_CONTRACT,
     limits: ImageLimits = DEFAULT_LIMITS,
     train_contract: ImageContract | None = None,
+    show: bool = True,
 ) -> ImageCache:
     """Open the cache of `dataset` below `root`, decoding the images that it doesn't have yet. Raises DatasetError.
 
     One process at a time works on a cache; others wait, and find it complete. `drop_near_duplicates`: see
     `training.data.copies.find_copies`. `train_contract`: of the training images, where it isn't that of all.
+    `show`: whether this process says which files can't be decoded.
     """
     contracts = (train_contract or contract, contract)
     name = os.fsencode(dataset.name)[:MAX_NAME_BYTES].decode(errors="ignore")
@@ -112,7 +114,7 @@ def build_cache(
             progress = _Progress(progress.path)
             images.resume(0)
         _decode_rest(len(examples), num_train, decode, images, traits, progress)
-        _list_unreadable(dataset, progress.skipped, folder)  # all processes of a run write the same file
+        _list_unreadable(dataset, progress.skipped, folder, show)  # all processes of a run write the same file
     _check(dataset, progress.skipped)
     copies = find_copies(dataset, traits, drop_near_duplicates)
     skipped = progress.skipped | dict(copies.left_out)
@@ -264,12 +266,14 @@ def _decode_again(decode: DecodeRow, row: int) -> tuple[Pixels, bytes]:
     return result[0], result[1]
 
 
-def _list_unreadable(dataset: Dataset, skipped: dict[int, Skipped], folder: Path) -> None:
-    """List the files that can't be decoded, and name the first ones."""
+def _list_unreadable(dataset: Dataset, skipped: dict[int, Skipped], folder: Path, show: bool) -> None:
+    """List the files that can't be decoded, and, with `show`, name the first ones."""
     if not skipped:
         return
     listing = folder / "skipped.txt"
     write_skipped(listing, list(skipped.values()))
+    if not show:
+        return
     tqdm.write(
         f"skipped {len(skipped):,} of {len(dataset.examples):,} files that cannot be decoded, listed in {listing}"
     )

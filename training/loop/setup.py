@@ -152,7 +152,7 @@ def choose_contract(run: RunOptions, recipe_detail: int | None = None) -> ImageC
 
 def _checked_cache(config: TrainConfig, dataset: Dataset, context: DistributedContext) -> ImageCache:
     """The decoded images; what was skipped and what is wrong with them is said. Raises DatasetError."""
-    cache = open_cache(config, dataset)
+    cache = open_cache(config, dataset, show=context.is_main)
     if not context.is_main:
         return cache
     with stage("checking the images"):
@@ -182,8 +182,11 @@ def open_dataset(config: TrainConfig, begun: Path | None = None) -> Dataset:
     return replace(dataset, split_description=info.split_description, kept_split=info.kept_split)
 
 
-def open_cache(config: TrainConfig, dataset: Dataset) -> ImageCache:
-    """The decoded images of a run; training images that will be degraded are in full detail. Raises DatasetError."""
+def open_cache(config: TrainConfig, dataset: Dataset, show: bool = True) -> ImageCache:
+    """The decoded images of a run; training images that will be degraded are in full detail. Raises DatasetError.
+
+    `show`: whether this process says which files can't be decoded.
+    """
     run, environment = config.run, config.environment
     contract = run.image_contract
     return build_cache(
@@ -194,6 +197,7 @@ def open_cache(config: TrainConfig, dataset: Dataset) -> ImageCache:
         contract,
         environment.limits,
         contract if config.recipe.degradation is None else replace(contract, detail=None),
+        show,
     )
 
 

@@ -138,6 +138,8 @@ def test_broken_files_are_listed_and_skipped(images: Path, tmp_path: Path, capsy
     assert "skipped 2 of 92 files" in printed
     assert "notes.txt" in printed
     assert "cut.jpg" in next((tmp_path / "cache").glob("*/skipped.txt")).read_text()
+    again = image_cache.build_cache(dataset, tmp_path / "cache", show=False)  # as in another process of the run
+    assert (again.skipped, capsys.readouterr().out) == (cache.skipped, "")
 
 
 def test_a_class_of_broken_files_is_refused(images: Path, tmp_path: Path) -> None:
