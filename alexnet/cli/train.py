@@ -274,12 +274,13 @@ def run_training(
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # in a pipe or a file, too, a line can be read when it is written
+    if resume is not None:  # first: there may be nothing to do
+        from training.loop.run_directory import resume_config
+
+        config = resume_config(resume, config.environment, given, *length)
     typer.echo("loading PyTorch")  # seconds
-    from training.loop.run_directory import resume_config
     from training.train import train_run
 
-    if resume is not None:
-        config = resume_config(resume, config.environment, given, *length)
     finished = train_run(config, resume, finish)
     if finished is not None:
         _print_result(finished)

@@ -10,7 +10,6 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from model.exceptions import TrainingError
@@ -30,6 +29,8 @@ def write_checkpoint(path: Path, state: dict[str, Any], keep_previous: bool = Fa
     `keep_previous`: keep the one that is replaced beside it. The one before that is deleted first, so that there are
     never three. Raises OSError, or torch's RuntimeError, if it can't be written.
     """
+    import torch  # takes seconds: what only looks at the files of a run needn't load it
+
     previous = previous_path(path)
     if keep_previous and path.is_file():
         previous.unlink(missing_ok=True)
@@ -69,6 +70,8 @@ def read_latest_checkpoint(path: Path) -> dict[str, Any]:
 
 def _read_intact(path: Path) -> Any:
     """What is in the file. Raises TrainingError if it is missing or damaged."""
+    import torch  # as in `write_checkpoint`
+
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from alexnet.cli import train as command
+from model.artifacts.artifact import Artifact
 from model.exceptions import TrainingError
 from training.config import Environment, TrainConfig
 from training.loop.run_directory import RunDirectory
@@ -153,6 +156,17 @@ def test_a_run_is_resumed_with_what_was_given_of_the_environment(
     for option, *value in (("--seed", "1"), ("--batch-size", "1"), ("--find-rate",)):
         with pytest.raises(TrainingError, match=f"^{option} cannot be combined with --resume"):
             CliRunner().invoke(app, ["--resume", str(tmp_path), option, *value], catch_exceptions=False)
+
+
+def test_a_finished_run_is_named_before_pytorch_is_loaded(artifact: Artifact, tmp_path: Path) -> None:
+    with RunDirectory(tmp_path) as run:
+        run.write_config(TrainConfig.create())
+        run.write_artifact(artifact)
+    script = "import sys; from alexnet.cli import train\ntry: train.main()\nfinally: print('torch' in sys.modules)\n"
+    command = [sys.executable, "-c", script, "--resume", str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "False\n")
+    assert f"this run is finished: its artifact is {artifact.path}" in ended.stderr
 
 
 @pytest.mark.parametrize(
