@@ -44,15 +44,18 @@ def check_text(text: str) -> str:
     return text
 
 
-def check_utf8(text: str) -> str:
-    """A label that is looked up. Raises PydanticCustomError for surrogates, which JSON can name and UTF-8 can't."""
+def check_lookup(text: str) -> str:
+    """A label that is looked up. Raises PydanticCustomError for what none has: NUL, and surrogates, which JSON can name
+    and UTF-8 can't."""
     if not is_utf8(text):
         raise PydanticCustomError("utf8", "it has a surrogate, which is no character: send text that is UTF-8")
+    if "\0" in text:
+        raise PydanticCustomError("nul", "it has a NUL character, which no label has: leave it out")
     return text
 
 
 StoredText = Annotated[str, AfterValidator(check_text)]
-Utf8Text = Annotated[str, AfterValidator(check_utf8)]
+LookupText = Annotated[str, AfterValidator(check_lookup)]
 StoredId = Annotated[int, Field(ge=1, le=MAX_ID)]
 """The id of an indexed image."""
 

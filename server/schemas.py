@@ -14,7 +14,7 @@ from model.artifacts.artifact import Artifact, Label
 from model.artifacts.familiarity import MIN_HELD_OUT, UNFAMILIAR_QUANTILE
 from model.artifacts.history import TrainingHistory
 from model.images.info import DecodedImage, WarningKind
-from server.parameters import StoredId, StoredText, Utf8Text
+from server.parameters import LookupText, StoredId, StoredText
 
 
 class Schema(BaseModel):
@@ -330,7 +330,7 @@ class BulkUpdate(Schema):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     ids: Annotated[list[StoredId] | None, Field(min_length=1, max_length=1000)] = None
     keys: Annotated[list[StoredText] | None, Field(min_length=1, max_length=1000)] = None
-    with_label: Annotated[Utf8Text | None, Field(description="All images that have this label.")] = None
+    with_label: Annotated[LookupText | None, Field(description="All images that have this label.")] = None
     label: Annotated[StoredText | None, Field(description="The new label, or null for none.")] = None
     removed: Annotated[
         bool | None, Field(description="true removes images; false restores removed ones, until they are compacted.")

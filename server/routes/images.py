@@ -39,7 +39,7 @@ from server.exceptions import (
 )
 from server.json_body import UniqueNamesRoute
 from server.originals import iter_chunks, open_original
-from server.parameters import Parameters, StoredId, StoredText
+from server.parameters import LookupText, Parameters, StoredId, StoredText
 from server.request_context import RequestContext
 from server.responses import (
     ADMITTED_RESPONSES,
@@ -79,7 +79,7 @@ UPDATE_RESPONSES = merge_responses(
 class PageParams(Parameters):
     """Which images are listed."""
 
-    label: Annotated[str | None, Field(description="Only images with this label.")] = None
+    label: Annotated[LookupText | None, Field(description="Only images with this label.")] = None
     key: Annotated[StoredText | None, Field(description="Only the image with this key; 404 if there is none.")] = None
     cursor: Annotated[int, Field(ge=0, le=MAX_ID, description="`next_cursor` of the page before.")] = 0
     limit: Annotated[int, Field(ge=1, le=1000, description="Images per page.")] = 100
@@ -97,7 +97,7 @@ class SelectionParams(Parameters):
 
     id: Annotated[list[StoredId] | None, Field(max_length=1000, description="Ids of images.")] = None
     key: Annotated[list[StoredText] | None, Field(max_length=1000, description="Keys of images.")] = None
-    label: Annotated[str | None, Field(description="All images with this label.")] = None
+    label: Annotated[LookupText | None, Field(description="All images with this label.")] = None
 
 
 @router.get("/labels", summary="Labels of the index")

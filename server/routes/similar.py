@@ -17,7 +17,7 @@ from index.search import Query as SearchQuery
 from model.exceptions import InvalidRequestError
 from server.deadlines import gather_all
 from server.dependencies import ContextDep, ImageId, OptionalUploadDep, ShowPathsDep, parameters_of
-from server.parameters import Parameters, StoredId, StoredText, Utf8Text
+from server.parameters import LookupText, Parameters, StoredId, StoredText
 from server.request_context import RequestContext
 from server.responses import ADMITTED_RESPONSES, INDEX_RESPONSES, UPLOAD_RESPONSES, merge_responses
 from server.schemas import ImageInfo, IndexRef, ModelRef, NeighborInfo, SimilarResponse
@@ -39,7 +39,7 @@ class SearchParams(Parameters):
     cursor: Annotated[
         str | None, Field(max_length=64, description="`next_cursor` of the page before, of the same query.")
     ] = None
-    label: Annotated[Utf8Text | None, Field(description="Only images with this label.")] = None
+    label: Annotated[LookupText | None, Field(description="Only images with this label.")] = None
     max_distance: Annotated[float | None, Field(ge=0, allow_inf_nan=False, description="None further away.")] = None
     search: Annotated[SearchMode, Field(description=SEARCH_MODE_HELP)] = "exact"
     id: Annotated[Ids, Field(max_length=100, description="Indexed images to be similar to.")] = None

@@ -104,6 +104,18 @@ def test_labels_and_keys_are_printable(client: TestClient, new_images: list[byte
     assert client.get("/images").json()["index"]["size"] == 90
 
 
+def test_a_label_with_nul_is_refused_wherever_it_is_looked_up(client: TestClient, jpeg: bytes) -> None:
+    """No index can store it, and PostgreSQL refuses to look for it."""
+    for method, path, body in (
+        ("GET", "/images?label=a%00", {}),
+        ("DELETE", "/images?label=a%00", {}),
+        ("PATCH", "/images", {"json": {"with_label": "a\0", "removed": True}}),
+        ("GET", "/images/1/similar?label=a%00", {}),
+        ("POST", "/similar", {"files": {"image": jpeg}, "data": {"label": "a\0"}}),
+    ):
+        assert "it has a NUL character" in message(client.request(method, path, **body)), path
+
+
 def test_each_fault_of_a_request_has_a_code_of_its_own(client: TestClient, jpeg: bytes) -> None:
     codes = [
         client.post("/classify").json()["error"]["code"],
