@@ -25,6 +25,7 @@ from benchmarks.results import RESULTS, OutputOption, format_table, write_result
 from benchmarks.synthetic_features import CHUNK_ROWS, Array, iter_mixed_features, mix_features, read_labeled_features
 from benchmarks.synthetic_index import create_index
 from benchmarks.timing import summarize_latencies
+from index.quantized_scanner import COPY_THREAD
 from index.search import Query, SearchMode
 from index.store import FolderIndex
 from model.encoder import Encoder
@@ -45,7 +46,7 @@ def wait_for_copies() -> float:
     """Seconds until exact search has 8-bit copies of all rows, which a thread makes from the first search on."""
     start = time.perf_counter()
     for thread in threading.enumerate():
-        if thread.name == "quantize":
+        if thread.name == COPY_THREAD:
             thread.join()
     return time.perf_counter() - start
 

@@ -25,6 +25,8 @@ from index.scanners import UNIT_ROUNDOFF, FeatureMatrix, FullScanner, Mask, Sear
 
 logger = logging.getLogger(__name__)
 
+COPY_THREAD = "quantize"
+"""The name of the thread that makes copies."""
 BLOCK_ROWS = 1024
 """The dimensions of a query in a block fit the cache of a processor's core."""
 MIN_ROWS = 4 * BLOCK_ROWS
@@ -164,7 +166,7 @@ class QuantizedScanner:
         with self._lock:
             missing = len(features) // BLOCK_ROWS > len(self._blocks)
             if missing and (self._thread is None or not self._thread.is_alive()):
-                self._thread = threading.Thread(target=self._copy, args=(features,), name="quantize", daemon=True)
+                self._thread = threading.Thread(target=self._copy, args=(features,), name=COPY_THREAD, daemon=True)
                 self._thread.start()
 
     def _copy(self, features: FeatureMatrix) -> None:
