@@ -200,7 +200,7 @@ class DeadlineExceededError(ServerError):
 
 
 DOMAIN_ERRORS: dict[type[AlexNetError], ErrorInfo] = {
-    UnknownImageError: ErrorInfo(404, "unknown_image", "No image has this id, or its file is gone."),
+    UnknownImageError: ErrorInfo(404, "unknown_image", "No image has this id or key, or its file is gone."),
     ReadOnlyIndexError: ErrorInfo(409, "read_only_index", "The index is open for reading only."),
     ImageTooLargeError: ErrorInfo(413, "image_too_large", "The image has too many pixels."),
     UnsupportedImageError: ErrorInfo(415, "unsupported_image", "The bytes are no image of a supported format."),
