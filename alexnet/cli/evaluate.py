@@ -21,7 +21,7 @@ from alexnet.cli.options import (
     MaxPixelsOption,
     PrecisionOption,
     SplitOption,
-    artifact_path,
+    artifact_paths,
 )
 from alexnet.cli.output import log_to_stderr, print_json
 from model.exceptions import InvalidRequestError
@@ -83,9 +83,7 @@ def evaluate(
     from training.evaluation import ensemble, fisher
 
     limits, excluded = ImageLimits(max_pixels), exclude or ()
-    paths = [artifact_path(path, home) for path in artifact or ()]
-    if not paths and baseline is None:
-        paths = [artifact_path(None, home)]
+    paths = artifact_paths(artifact, home) if baseline is None else []
     with log_to_stderr(as_json):
         if baseline is not None:
             measured = fisher.evaluate_fisher(data or "", split, archive, typer.echo, exclude=excluded, limits=limits)

@@ -198,6 +198,11 @@ def artifact_path(artifact: Path | None, home: Path) -> Path:
         return choose_artifact(artifact, home, typer.echo)
 
 
+def artifact_paths(artifacts: list[Path] | None, home: Path) -> list[Path]:
+    """`artifact_path` of each of several. Raises ArtifactError."""
+    return [artifact_path(artifact, home) for artifact in artifacts] if artifacts else [artifact_path(None, home)]
+
+
 def index_uri(index: str | None, artifact: Artifact | None, home: Path) -> IndexUri:
     """The index that --index names, else the artifact's own below --home. Raises ArtifactError, InvalidRequestError."""
     from index.backends import IndexUri

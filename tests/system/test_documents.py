@@ -108,6 +108,7 @@ def furnish(home: Path, script: str, artifact: Artifact, index: Path, images: Pa
         (home / name).symlink_to(images)
     for number, name in enumerate(("image", "a", "b")):
         shutil.copy(images / CLASSES[0] / f"{number:02}.jpg", home / f"{name}.jpg")
+    (home / "c.jpg").write_bytes(encode(np.zeros((64, 64, 3), np.uint8)))  # the only one that isn't in the index
     for name in {"patterns", *re.findall(r"artifacts/([\w-]+)", script)}:
         shutil.copytree(artifact.path, home / "artifacts" / name / "1")
     shutil.copytree(index, home / "indexes" / "patterns" / "1")
