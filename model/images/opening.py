@@ -14,7 +14,6 @@ from PIL import (
     Image,
     ImageFile,
     PngImagePlugin,
-    PpmImagePlugin,
     WebPImagePlugin,
 )
 
@@ -28,18 +27,13 @@ from model.images.info import WarningList
 from model.images.jpeg import check_complete, has_several_images, open_jpeg
 from model.images.limits import ImageLimits, check_memory, check_size
 from model.images.png import read_png, transparent_color
+from model.images.ppm import check_text, load_pixels, open_ppm
 from model.images.raster import BAND_PIXELS, Raster
 from model.images.samples import Samples, find_scale
 from model.images.tiff import open_tiff
 
 REDUCED_SIDE = 2 * IMAGE_SIZE
 """Least side of a JPEG that is decoded at a reduced scale."""
-MAX_TEXT_PIXELS = 4_000_000
-"""Pixels of a PPM whose numbers are written as text, which takes long to read."""
-MAX_PPM_HEADER_BYTES = 65_536
-"""Pillow reads the header of a PPM byte by byte, comments too."""
-MAX_PPM_COMMENTS = 100
-"""Among numbers that are written as text: Pillow copies up to a megabyte for each."""
 WEBP_BYTES_PER_PIXEL, AVIF_BYTES_PER_PIXEL, HEIC_BYTES_PER_PIXEL = 16, 12, 10
 """Memory of these decoders and of Pillow's pixels, as measured."""
 _BYTES_PER_PIXEL = {"1": 1, "L": 1, "P": 2, "LA": 4, "PA": 4, "I;16": 2, "I;16B": 2}
@@ -185,17 +179,13 @@ def _open_bmp(data: bytes, limits: ImageLimits, warnings: WarningList) -> Opened
 
 
 def _open_ppm(data: bytes, limits: ImageLimits, warnings: WarningList) -> OpenedImage:
-    PpmImagePlugin.PpmImageFile(io.BytesIO(data[:MAX_PPM_HEADER_BYTES]))  # fails where the header doesn't end there
-    image = PpmImagePlugin.PpmImageFile(io.BytesIO(data))
+    image = open_ppm(data)
     memory = _check(image, "a PPM", limits)
-    if data[1:2] in b"123":
-        check_size(*image.size, MAX_TEXT_PIXELS, limits)
-        if data.count(b"#") > MAX_PPM_COMMENTS:
-            raise InvalidImageError("invalid image: it has more parts than any image needs")
+    check_text(image, data, limits)
 
     def load() -> Raster:
-        image.load()
-        return _wide_raster(image, warnings) if image.mode in ("I", "I;16", "F") else _plain_raster(image)
+        loaded = load_pixels(image, data)
+        return _wide_raster(loaded, warnings) if loaded.mode in ("I", "I;16", "F") else _plain_raster(loaded)
 
     return OpenedImage("PPM", *image.size, image.mode, memory, load)
 

@@ -63,26 +63,6 @@ def test_too_many_parts(data: bytes) -> None:
         decode_image(data)
 
 
-PPM_COMMENTS = {
-    "header": (b"P6 " + b"#\n" * 500_000 + b"1 1 255\nabc", "damaged or incomplete"),
-    "header, one": (b"P6 #" + b"a" * 1_000_000 + b"\n1 1 255\nabc", "damaged or incomplete"),
-    "numbers": (b"P3 1 1 255\n" + b"#\n" * 20_000 + b"1 2 3", "more parts than any image needs"),
-}
-
-
-@pytest.mark.parametrize(("data", "message"), PPM_COMMENTS.values(), ids=PPM_COMMENTS)
-def test_a_ppm_of_comments(data: bytes, message: str) -> None:
-    """Three megabytes of them among the numbers kept a decoder busy for minutes."""
-    with pytest.raises(InvalidImageError, match=message):
-        decode_image(data)
-
-
-def test_a_ppm_with_comments() -> None:
-    data = b"P3 #a\n2 #b\n1 255\n" + b"#c\n" * 50 + b"1 2 3 #d\n4 5 6"
-    info = decode_image(data).info
-    assert (info.width, info.height) == (2, 1)
-
-
 @pytest.mark.parametrize("form", FORMATS)
 def test_images_are_not_crowded(form: str) -> None:
     assert not decode_image(saved(form)).info.warnings
