@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 from typer.main import get_command
@@ -74,6 +74,15 @@ def options(
 def main() -> None:
     """Run a command."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
-            stream.reconfigure(errors="backslashreplace")  # a name that the terminal can't show ends no command
+        _accept_every_name(stream)
     run(get_command(app))
+
+
+def _accept_every_name(stream: TextIO) -> None:
+    """Let a stream take any file's name: escaped where its encoding lacks a character, as its bytes if not UTF-8."""
+    if not isinstance(stream, io.TextIOWrapper):
+        return
+    if stream.encoding.lower() != "utf-8":
+        stream.reconfigure(errors="backslashreplace")
+    elif stream.errors == "strict":
+        stream.reconfigure(errors="surrogateescape")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -21,6 +22,7 @@ from alexnet.cli import app as cli
 from alexnet.cli.command_groups import first_sentence
 from alexnet.cli.options import Precision
 from model.artifacts import artifact as artifacts
+from model.artifacts.artifact import Artifact
 from tests.helpers.commands import invoke
 
 ALEXNET = Path(sys.executable).parent / "alexnet"
@@ -126,6 +128,17 @@ def test_names_that_the_terminal_can_not_show(tmp_path: Path) -> None:
     )
     assert rb"\u673a" in done.stdout + done.stderr
     assert b"Traceback" not in done.stderr
+
+
+def test_a_name_that_is_not_utf8_is_printed_as_its_bytes(artifact: Artifact, few: Path, tmp_path: Path) -> None:
+    """Most UTF-8 locales make standard output strict: the command ended with a traceback."""
+    image = tmp_path / os.fsdecode(b"caf\xe9.jpg")
+    shutil.copy(few / "circles" / "00.jpg", image)
+    command: list[str | Path] = [ALEXNET, "classify", "--artifact", artifact.path, "--csv", image]
+    strict = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run(command, env=strict, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert os.fsencode(image) + b",1," in done.stdout
 
 
 def test_help_imports_little() -> None:
