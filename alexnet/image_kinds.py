@@ -57,7 +57,7 @@ def decode_batches(images: Iterable[ImageLike], contract: ImageContract) -> Iter
     """Decode images, some ahead in threads, in batches of at most BATCH_SIZE.
 
     Raises InvalidRequestError for what is no image of a known kind or a file that isn't there, and InvalidImageError
-    for what can't be decoded; both name the image.
+    for what can't be decoded; both name its path, if it has one.
     """
     decoded = ordered_map(lambda image: decode(image, contract), _load(images), ahead=BATCH_SIZE)
     while batch := list(islice(decoded, BATCH_SIZE)):
@@ -81,7 +81,9 @@ def decode(image: ImageLike, contract: ImageContract) -> LoadedImage:
     try:
         return LoadedImage(decode_image(data, contract=contract), hashlib.sha256(data).hexdigest(), path)
     except InvalidImageError as error:
-        raise error if path is None else type(error)(f"{error}: {path}") from error
+        if path is None:
+            raise
+        raise type(error)(f"{error}: {path}") from error
 
 
 def _read(path: Path) -> bytes:

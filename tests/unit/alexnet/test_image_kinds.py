@@ -202,6 +202,13 @@ def test_a_pil_image_whose_file_is_cut_or_closed(pixels: np.ndarray, tmp_path: P
         decode(image, DEFAULT_CONTRACT)
 
 
+def test_an_error_is_not_its_own_cause(pixels: np.ndarray) -> None:
+    """A program that followed the causes of the error would never end."""
+    with pytest.raises(InvalidImageError) as raised:
+        decode(encode_png(Image.fromarray(pixels))[:1000], DEFAULT_CONTRACT)
+    assert raised.value.__cause__ is not raised.value
+
+
 def test_batches_keep_the_order(pixels: np.ndarray) -> None:
     images = [np.full((8, 8, 3), level, np.uint8) for level in range(40)]
     batches = list(decode_batches(iter(images), DEFAULT_CONTRACT))
