@@ -200,6 +200,7 @@ def test_pauses_grow_and_differ() -> None:
     assert retries.pause(0, httpx2.Response(503, headers={"Retry-After": "300"})) == 8
     for odd in ("Wed, 21 Oct", "-30", "nan"):
         assert 0 <= retries.pause(0, httpx2.Response(503, headers={"Retry-After": odd})) <= 1
+    assert 4 <= Retries(max_pause=8).pause(5000, None) <= 8  # a night of attempts: 2**5000 is no float
 
 
 def test_what_never_was_is_not_removed() -> None:

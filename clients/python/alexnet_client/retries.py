@@ -11,6 +11,8 @@ import httpx2
 RETRY_STATUSES = (429, 503)
 RETRY_ERRORS = (httpx2.NetworkError, httpx2.RemoteProtocolError, httpx2.ConnectTimeout)
 """A response that takes too long isn't retried: the server is busy enough."""
+MAX_DOUBLINGS = 64
+"""Of the first pause. No `max_pause` is longer by then, and 2**1024 would be too large for a float."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,9 @@ class Retries:
 
     def pause(self, attempt: int, response: httpx2.Response | None) -> float:
         """Seconds before the next attempt; `attempt` counts from 0."""
-        backoff: float = random.uniform(0.5, 1.0) * min(self.max_pause, self.first_pause * 2**attempt)
+        backoff: float = random.uniform(0.5, 1.0) * min(
+            self.max_pause, self.first_pause * 2 ** min(attempt, MAX_DOUBLINGS)
+        )
         try:
             requested = float(response.headers["Retry-After"]) if response is not None else 0.0
         except (KeyError, ValueError):
