@@ -82,7 +82,8 @@ def _flags() -> Iterator[inspect.Parameter]:
     for name in (*sections, *others):
         field = Settings.model_fields[name]
         annotation: Any = field.annotation
-        shown = "" if field.default in (None, "", Path(), False) else f"  [default: {field.default}]"
+        has_default = field.default not in (None, "", Path()) and field.default is not False
+        shown = f"  [default: {field.default}]" if has_default else ""
         option = typer.Option(
             option_name(name) if annotation is not bool else f"{option_name(name)}/--no-{name.replace('_', '-')}",
             help=f"{field.description}{shown}",

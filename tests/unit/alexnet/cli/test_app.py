@@ -114,6 +114,9 @@ def test_choices_are_listed_with_their_default() -> None:
     assert "--crops <1|10>" in printed
     assert "[default: 10]" in printed
     assert Precision == artifacts.Precision
+    serve = " ".join(invoke("serve", "--help").split())
+    assert "the end of new connections. [default: 0.0]" in serve
+    assert "[default: False]" not in serve
 
 
 def test_version() -> None:
