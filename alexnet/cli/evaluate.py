@@ -107,9 +107,8 @@ def _check_options(context: typer.Context) -> None:
         raise InvalidRequestError("give either --data or --imagenet-val")
     for name in given & NOT_USED.keys():
         if unused := [option_name(other) for other in NOT_USED[name] if other in given]:
-            raise InvalidRequestError(
-                f"leave out {', '.join(unused)} with {option_name(name)}, which makes no use of it"
-            )
+            it = "it" if len(unused) == 1 else "them"
+            raise InvalidRequestError(f"leave out {', '.join(unused)} with {option_name(name)}, which doesn't use {it}")
 
 
 def _print(measured: Sequence[Measurement], as_json: bool) -> None:

@@ -109,7 +109,7 @@ def test_binary_search_without_codes(index_path: Path) -> None:
         (["--data", "x", "--baseline", "fisher", "--output", "o"], "leave out --output with --baseline"),
         (
             ["--data", "x", "--baseline", "fisher", "--weighted", "--precision", "int8"],
-            "leave out --weighted, --precision with --baseline",
+            "leave out --weighted, --precision with --baseline, which doesn't use them",
         ),
     ],
 )
