@@ -77,6 +77,8 @@ def _import(name: str, file: Path | None, skip_checksum: bool, mean: Path | None
     spec, artifacts = get_pretrained(name), home / "artifacts"
     if file is None and (skip_checksum or mean is not None):
         raise InvalidRequestError("--skip-checksum and --mean are for a file on disk: name it with --from")
+    if file is not None and mirror:
+        raise InvalidRequestError("--mirror is for a download: leave it out with --from")
     if file is None:
         return importer.pull(spec, artifacts, home / "cache" / "downloads", mirror, typer.echo)
     release = None if skip_checksum else importer.identify_release(spec, file)

@@ -119,6 +119,12 @@ def test_options_of_evaluate_that_would_be_ignored_are_refused(words: list[str],
     assert refused.stderr.startswith(f"error: {said}")
 
 
+def test_a_mirror_that_would_be_ignored_is_refused(tmp_path: Path) -> None:
+    refused = run_alexnet("pull", "caffenet", "--from", "net.onnx", "--mirror", "http://127.0.0.1:9", folder=tmp_path)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("error: --mirror is for a download: leave it out with --from\n")
+
+
 def test_the_environment_s_network_is_no_option_of_a_baseline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALEXNET_ARTIFACT", "a")
     refused = run_alexnet("evaluate", "--data", "x", "--baseline", "fisher", folder=tmp_path)
