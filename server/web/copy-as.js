@@ -3,7 +3,7 @@
 import { getKey } from "./api-key.js";
 import { copyText } from "./clipboard.js";
 import { button, element } from "./element.js";
-import { sentImages } from "./query.js";
+import { buildRequest, sentImages } from "./query.js";
 
 const NEIGHBORS = 6;
 
@@ -22,24 +22,28 @@ export function copyButtons(query, response, list) {
 
 const server = () => new URL(".", document.baseURI).href.replace(/\/$/, "");
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
-const fileName = (query) => sentImages.get(query.sent[0]).file.name || "image.png";
+const fileNames = (query) => query.sent.map((number) => sentImages.get(number).file.name || "image.png");
+
+/** The path of the search, with all of the query but its files. */
+const searchPath = (query) => buildRequest(query, query.mode === "both" ? "exact" : query.mode, NEIGHBORS, null)[0];
 
 function asCurl(query, search) {
   const key = getKey() ? " -H \"X-API-Key: $ALEXNET_KEY\"" : "";
-  const form = query.sent.length ? ` -F image=@${quoted(fileName(query))}` : "";
-  const image = `${server()}/images/${query.like[0]}`;
-  const commands = form ? [`curl${key}${form} ${server()}/classify`, `curl${key}${form} '${server()}/similar?k=${NEIGHBORS}'`]
-    : [`curl -s${key} ${image}/image | curl${key} --data-binary @- ${server()}/classify`, `curl${key} '${image}/similar?k=${NEIGHBORS}'`];
-  return commands.slice(0, search ? 2 : 1).join("\n");
+  const forms = fileNames(query).map((name) => ` -F image=@${quoted(name)}`);
+  const classify = forms.length ? `curl${key}${forms[0]} ${server()}/classify`
+    : `curl -s${key} ${server()}/images/${query.like[0]}/image | curl${key} --data-binary @- ${server()}/classify`;
+  return [classify, ...(search ? [`curl${key}${forms.join("")} ${quoted(`${server()}/${searchPath(query)}`)}`] : [])].join("\n");
 }
 
 function asPython(query, search) {
-  const id = query.like[0];
-  const image = query.sent.length ? `open(${JSON.stringify(fileName(query))}, "rb").read()`
-    : `requests.get(f"{url}/images/${id}/image", headers=headers).content`;
-  return ["import requests", "", `url = "${server()}"`, `headers = ${getKey() ? '{"X-API-Key": "..."}' : "{}"}`, `image = ${image}`,
-    'answer = requests.post(f"{url}/classify", files={"image": image}, headers=headers).json()',
+  const files = fileNames(query).map((name) => `open(${JSON.stringify(name)}, "rb").read()`);
+  const images = files.length ? files : [`requests.get(f"{url}/images/${query.like[0]}/image", headers=headers).content`];
+  const found = files.length ? `requests.post(f"{url}/${searchPath(query)}", files=images, headers=headers)`
+    : `requests.get(f"{url}/${searchPath(query)}", headers=headers)`;
+  return ["import requests", "", `url = "${server()}"`, `headers = ${getKey() ? '{"X-API-Key": "..."}' : "{}"}`,
+    `images = [${images.map((image) => `("image", ${image})`).join(", ")}]`,
+    'answer = requests.post(f"{url}/classify", files=images[:1], headers=headers).json()',
     'print(answer["predictions"][0]["name"])', ...(search ? [
-      `found = requests.post(f"{url}/similar?k=${NEIGHBORS}", files={"image": image}, headers=headers).json()`,
+      `found = ${found}.json()`,
       'for neighbor in found["neighbors"]:', '    print(neighbor["file"], neighbor["label"], neighbor["distance"])'] : [])].join("\n");
 }

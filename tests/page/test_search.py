@@ -212,6 +212,21 @@ def test_the_question_is_copied_as_a_command_a_program_and_its_answer(
     assert f'url = "{url}"' in copied["Python"]
 
 
+def test_the_copied_question_has_its_other_images_and_its_label(url: str, open_page: OpenPage) -> None:
+    page = open_page(f"{url}/?id=1&id=40&minus=5&label=stripes", permissions=["clipboard-read", "clipboard-write"])
+    wait_for_answer(page)
+    copied = {}
+    for name in ("curl", "Python", "JSON"):
+        page.get_by_role("button", name=f"Copy as {name}").click()
+        expect(page.get_by_role("button", name=f"Copy as {name}")).to_have_text("Copied")
+        copied[name] = page.evaluate("navigator.clipboard.readText()")
+    expected = [neighbor["id"] for neighbor in json.loads(copied["JSON"])["similar"]["neighbors"]]
+    command = copied["curl"].splitlines()[1]
+    ran = subprocess.run(command, shell=True, check=True, capture_output=True).stdout
+    assert [neighbor["id"] for neighbor in json.loads(ran)["neighbors"]] == expected[:6]
+    assert "/images/1/similar?k=6&id=40&minus=5&label=stripes" in copied["Python"]
+
+
 def test_an_unfamiliar_image_is_said_to_be_one_and_similar_images_come_first(
     url: str, open_page: OpenPage, jpeg: bytes
 ) -> None:
