@@ -38,11 +38,11 @@ function summary({ num_classes: classes, measurements, precision }) {
 }
 
 function factList(info) {
-  const { dataset, images = {}, recipe, epochs, commit, skipped } = info.training;
+  const { dataset, images = {}, data, recipe, epochs, commit } = info.training;
   const splits = Object.entries(images).map(([split, number]) => `${number.toLocaleString("en")} ${split}`);
   const facts = {
     "Training data": dataset && [dataset, splits.join(", ")].filter(Boolean).join(": "),
-    "Left out": skipped && `${count(skipped, "file")} that could not be read`,
+    "Left out": Object.entries(data?.skipped ?? {}).map(([reason, number]) => `${reason}: ${number.toLocaleString("en")}`).join(", "),
     Recipe: recipe?.name,
     Epochs: epochs,
     Parameters: info.parameters.toLocaleString("en"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import httpx2
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from model.artifacts.artifact import Artifact
 from tests.page.conftest import OpenPage
@@ -43,3 +43,15 @@ def test_the_network_its_training_and_its_mistakes(url: str, artifact: Artifact,
     expect(page.locator("#kernels")).to_be_hidden()  # noise is folded away
     kernels.click()
     expect(page.get_by_text("hardly changed from their random start")).to_be_visible()
+
+
+def test_what_was_left_out_of_the_training_data(url: str, open_page: OpenPage) -> None:
+    def skip(route: Route) -> None:
+        answer = httpx2.get(route.request.url).json()
+        answer["training"]["data"]["skipped"] = {"hidden": 2, "damaged images": 1_000}
+        route.fulfill(json=answer)
+
+    page = open_page(url)
+    page.route("**/info", skip)
+    page.get_by_role("link", name="Model").click()
+    expect(page.locator(".model-view dl")).to_contain_text("Left outhidden: 2, damaged images: 1,000")
