@@ -250,6 +250,16 @@ def test_an_unfamiliar_image_is_said_to_be_one_and_similar_images_come_first(
     assert "less familiar than all images that were kept out of training" in page.evaluate(least)
 
 
+def test_what_a_failure_of_the_network_is_called(url: str, open_page: OpenPage) -> None:
+    page = open_page(url)
+    said = """import('./page/error-texts.js').then(({errorText}) => [
+        errorText({code: 'inference_failed'}), errorText({code: 'inference_failed'}, 'It')])"""
+    assert page.evaluate(said) == [
+        "The image can't be classified: the network failed on it. The server's log says why.",
+        "It can't be classified: the network failed on it. The server's log says why.",
+    ]
+
+
 def test_a_familiarity_that_too_few_images_tell_is_shown_with_that(url: str, open_page: OpenPage, jpeg: bytes) -> None:
     page = open_page(url)
     told = "if (answer.predictions) Object.assign(answer, {familiar: null, familiarity: 0.25});"
