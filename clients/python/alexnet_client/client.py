@@ -32,7 +32,8 @@ class Client:
     def __init__(
         self, address: str, key: str | None = None, timeout: float = 60.0, retries: Retries | None = None
     ) -> None:
-        """`address`: URL of the server. `key`: API key. `timeout`: seconds per attempt. Raises InvalidInputError."""
+        """`address`: URL of the server. `key`: API key. `timeout`: seconds to wait for the connection, and then for
+        each part of the response, before an attempt fails. Raises InvalidInputError."""
         self._connection = Connection(address, key, timeout, retries or Retries())
         self._http = httpx2.Client(**self._connection.options())
 
@@ -73,8 +74,8 @@ class Client:
         return self._run(calls.similar(self._connection, image, {"k": k} | query))
 
     def iter_similar(self, image: ImageLike | int | ImageKey, page_size: int = 100, **query: Any) -> Iterator[Neighbor]:
-        """As `similar`, for as many as you take: the images by their distance, fetched page by page. Images that are
-        added or removed meanwhile repeat none and leave none out. `image` is read once, at the call; `query` has no `k`
+        """Like `similar`, but for as many images as you take, nearest first, fetched page by page. None is repeated or
+        left out because others are added or removed meanwhile. `image` is read once, at the call; `query` has no `k`
         and no `cursor`."""
         return self._iterate(calls.first_similar_request(image, page_size, query), parse_neighbors)
 
@@ -120,7 +121,7 @@ class Client:
     def ready(self) -> bool:
         """Whether the server accepts requests now; not retried."""
         try:
-            return (self._http.get("/ready")).status_code == 200
+            return self._http.get("/ready").status_code == 200
         except httpx2.RequestError:
             return False
 

@@ -1,6 +1,6 @@
 """Images as programs have them, and the bytes that are sent: paths, bytes, PIL images and numpy arrays.
 
-Neither Pillow nor numpy is needed: who has such an image has them.
+Neither Pillow nor numpy is imported: whoever has such an image has them already.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ else:
     """An image file by its path, the bytes of one, a PIL image, or an array (height, width, 3) of uint8 in RGB."""
 
 MAX_BATCH_IMAGES, MAX_BATCH_BYTES = 16, 24_000_000
-"""Of one request; the server's own limits are 16 images and 32 MiB unless it is set otherwise."""
+"""Of one request; the server's own limits are 16 images and 32 MiB unless it is configured otherwise."""
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 """Modes of PIL images that a PNG keeps."""
 _TIFF_MODES = ("CMYK", "I", "F")
@@ -102,7 +102,7 @@ def _encode_pil(image: Any) -> bytes:
 
 
 def _convert(image: Any) -> Any:
-    """A PIL image of a mode that no file keeps in one that a PNG keeps, with its 16 bits or transparency."""
+    """Convert a PIL image of a mode that no file keeps to one that a PNG keeps, with its 16 bits or transparency."""
     if image.mode.startswith("I;16"):  # of another byte order; directly it would be cut at 255
         return image.convert("I").convert("I;16")
     return image.convert({"PA": "RGBA", "RGBa": "RGBA", "La": "LA"}.get(image.mode, "RGB"))

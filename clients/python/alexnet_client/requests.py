@@ -44,7 +44,7 @@ class Request:
 
 
 class Attempt(NamedTuple):
-    """A request to be sent once, after a pause of so many seconds. `options`: what httpx2 is called with."""
+    """A request to be sent once, after a `pause` in seconds. `options`: what httpx2 is called with."""
 
     pause: float
     method: str
@@ -54,7 +54,7 @@ class Attempt(NamedTuple):
 
 @dataclass(frozen=True)
 class Connection:
-    """Where and how requests are sent. `key`: API key. `timeout`: seconds per attempt. Raises InvalidInputError."""
+    """Where and how requests are sent. `key`, `timeout`: see `Client`. Raises InvalidInputError."""
 
     address: str
     key: str | None

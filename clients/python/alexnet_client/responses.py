@@ -1,4 +1,4 @@
-"""What the server answers, as typed objects. Fields that a server has beside these are ignored."""
+"""What the server answers, as typed objects. Other fields are ignored."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class Classification:
 
 @dataclass(frozen=True)
 class Features:
-    """The activations of the network's last hidden layer, as the server's index has them. `model`: name and version of
-    the network; features of another one can't be compared with them."""
+    """The activations of the network's last hidden layer, averaged over the crops that were asked for. `model`: name
+    and version of the network; features of another one can't be compared with them."""
 
     model: tuple[str, int]
     features: tuple[float, ...]
