@@ -4,7 +4,7 @@ Two things tell: the *length* of the feature, which is neither much larger nor m
 and its *direction*, by its distance to the nearest class mean: the Mahalanobis distance with a covariance that the
 classes share (Lee et al. 2018), among the first principal components. Each counts in standard deviations of held-out
 images, and the familiarity of an image is the share of held-out images that are further off in the sum: its quantile.
-`training.evaluation.familiarity` fits it; familiarity.npz in the artifact keeps it, in some 1.2 MB for 621 classes.
+`training.evaluation.familiarity` fits it; familiarity.npz in the artifact keeps it, in 1.1 MB for 621 classes.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Familiarity:
         return quantile, quantile >= UNFAMILIAR_QUANTILE if can_tell else None
 
     def scores(self, features: Array, crops: int) -> Array:
-        """(M,): higher for more familiar features (M, dim), which are means over so many `crops`."""
+        """(M,): higher for more familiar features (M, dim), which are means over this number of `crops`."""
         reference = self.references[crops]
         lengths, distances = self.measure(features)
         length_mean, length_std = reference.log_length_stats

@@ -22,13 +22,13 @@ def wilson_interval(share: float, total: int) -> Interval:
     center = share + Z_95**2 / (2 * total)
     width = Z_95 * math.sqrt(share * (1 - share) / total + (Z_95 / (2 * total)) ** 2)
     scale = 1 + Z_95**2 / total
-    low = 0.0 if share == 0 else (center - width) / scale  # which rounding would leave a little beside it
+    low = 0.0 if share == 0 else (center - width) / scale  # rounding would miss it by a little
     high = 1.0 if share == 1 else (center + width) / scale
     return low, high
 
 
 def interval_of_mean(shares: Sequence[float], totals: Sequence[int]) -> Interval:
-    """The 95 % interval of the mean of independent shares, as of each class's recall.
+    """The 95 % interval of the mean of independent shares, such as each class's recall.
 
     From their Wilson intervals by the square-and-add rule (Newcombe 1998; Zou and Donner 2008).
     """

@@ -18,7 +18,10 @@ MAX_KERNELS, MAX_KERNEL_SIDE = 1024, 32
 
 
 def read_kernels(artifact: Artifact) -> NDArray[np.float32] | None:
-    """The kernels (96, 11, 11, 3), the first tower's first; None if the artifact has none. Raises ArtifactError."""
+    """The kernels (kernels, height, width, 3), the first tower's first; the paper's are (96, 11, 11, 3).
+
+    None if the artifact has none. Raises ArtifactError.
+    """
     if KERNELS not in artifact.manifest.files:
         return None
     try:

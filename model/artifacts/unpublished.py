@@ -53,6 +53,6 @@ def _delete_abandoned(home: Path) -> None:
             continue  # another process is writing it
         else:
             shutil.rmtree(folder, ignore_errors=True)
-            logger.warning("deleted %s, which a process left behind that was killed", folder)
+            logger.warning("deleted %s, which a killed process left behind", folder)
         finally:
             os.close(descriptor)

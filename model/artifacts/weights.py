@@ -55,6 +55,6 @@ def read_mean(artifact: Artifact) -> Array:
 
 
 def write_kernels(folder: Path) -> None:
-    """Write kernels.npy beside network.onnx: conv1's kernels (96, 11, 11, 3), the first tower's first."""
+    """Write kernels.npy beside network.onnx: conv1's kernels, as `read_kernels` returns them."""
     weight = numpy_helper.to_array(constants(onnx.load(str(folder / NETWORK)))["conv1.weight"][0])
     np.save(folder / KERNELS, np.ascontiguousarray(weight.transpose(0, 2, 3, 1), np.float32))
