@@ -1,4 +1,4 @@
-"""The files that a table names, found on the disk, also where their names are written as on another system."""
+"""The files that a table names, found on the disk even where their names are written as on another system."""
 
 from __future__ import annotations
 
@@ -66,9 +66,9 @@ def _spellings(path: str) -> Iterator[tuple[str, str]]:
     if not is_utf8(path):
         yield "read as cp1252 or cp437", text
     if path.startswith("file:"):
-        yield "read as addresses of files", unquote(re.sub("^file:(//(localhost)?(?=/))?", "", path))
+        yield "read as file URLs", unquote(re.sub("^file:(//(localhost)?(?=/))?", "", path))
     elif "%" in path:
-        yield "with % and two digits read as a character", unquote(path)
+        yield "with escapes such as %20 decoded", unquote(path)
     for form in ("NFC", "NFD"):
         if (other := unicodedata.normalize(form, text)) != path:
             yield "in another Unicode form", other.replace("\\", "/")

@@ -1,10 +1,10 @@
 """The layout of a folder of images: which subfolders are splits and which are classes, decided by all of them.
 
-Of a folder's subfolders those count that hold images, at any depth.
+Only the subfolders that hold images, at any depth, count.
 
 - No subfolder: images without a class.
 - `CLASS/*`: each subfolder is a class. Images in folders below it belong to it, too.
-- `SPLIT/CLASS/*`: all subfolders have the name of a split (`SPLIT_NAMES`), each another one.
+- `SPLIT/CLASS/*`: all subfolders have the name of a split (`SPLIT_NAMES`), each a different one.
 - `SPLIT/*`: the same, with images directly in them: images without a class, or with one from ImageNet's lists.
 - `CLASS/SPLIT/*`: all subfolders of all classes have the name of a split.
 
@@ -120,7 +120,7 @@ def _classes(root: Path, with_images: list[Node]) -> Layout:
     inner = {child.name: {node.name: parse_split(node.name) for node in child.with_images()} for child in with_images}
     if not with_images:
         return Layout("images", {})
-    if inner and all(splits and all(splits.values()) for splits in inner.values()):
+    if all(splits and all(splits.values()) for splits in inner.values()):
         return _classes_with_splits(root, with_images)
     mixed = {name: splits for name, splits in inner.items() if len({*splits.values()} - {None}) > 1}
     if mixed:
@@ -137,7 +137,7 @@ def _classes(root: Path, with_images: list[Node]) -> Layout:
 
 
 def _alike_notes(with_images: list[Node]) -> list[str]:
-    """What is said of folders that hold images only in their subfolders, if those may be the classes."""
+    """Notes on folders that hold images only in their subfolders, if those may be the classes."""
     if len(with_images) == 1:
         name = show_path(with_images[0].name)
         return [f"only one class, {name}: if its subfolders are the classes, name that folder as data"]

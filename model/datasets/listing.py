@@ -174,7 +174,7 @@ class Listing:
 
 
 def _note_unlabeled(used: Sequence[ListedImage]) -> list[str]:
-    """What is said of images without a class, if others have one."""
+    """A note on images without a class, if others have one."""
     unlabeled = [entry for entry in used if entry.label is None]
     if not unlabeled or len(unlabeled) == len(used):
         return []

@@ -17,14 +17,14 @@ SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
     "validation": ("val", "valid", "validation", "validate", "dev"),
     "test": ("test", "testing", "tst"),
 }
-"""In any case, also as in `train_set`, `Test Images` and `val2017`."""
+"""In upper or lower case, and in forms such as `train_set`, `Test Images` and `val2017`."""
 SYSTEM_NAMES = (
     "@eaDir", "@Recycle", "@Recently-Snapshot", "@tmp", "#recycle", "#snapshot",  # Synology, QNAP
     "$RECYCLE.BIN", "RECYCLER", "System Volume Information", "Thumbs.db", "ehthumbs.db", "desktop.ini",  # Windows
     "__MACOSX", "Icon\r", "Network Trash Folder", "Temporary Items",  # macOS
     "lost+found", "found.000", "__pycache__",
 )  # fmt: skip
-"""Files and folders that systems make themselves, in any case: trash, thumbnails, what a repair has found."""
+"""Files and folders that systems make, in upper or lower case: trash, thumbnails, what a repair has found."""
 SYSTEM_SUFFIXES = ("@synoeastream", "@synoresource", ".lrdata")  # Synology, previews of Lightroom
 
 _SPLIT_PATTERNS = {

@@ -24,7 +24,7 @@ LOST_FOLDERS: dict[SkipReason, str] = {
     "links to what is read already": "a link to a folder that is read already",
     "unreadable folders": "unreadable",
 }
-"""Folders that are missing without a trace but in the counts."""
+"""Folders whose absence would show only in the counts."""
 MAX_LOST_SHOWN = 5
 
 
@@ -147,7 +147,7 @@ def _validation_synsets(root: Path, layout: Layout) -> dict[str, str]:
 
 
 def _walk_notes(root: Path, walked: WalkResult, layout: Layout) -> list[str]:
-    """What is said of folders that may be classes or splits and aren't read, of tables, and of unused patterns."""
+    """Notes on folders that may be classes or splits and aren't read, on tables, and on unused patterns."""
     lost = []
     for entry in walked.skipped:
         below = os.path.relpath(entry.path, root)

@@ -39,7 +39,7 @@ COLUMNS: dict[Role, tuple[str, ...]] = {
     "page": ("page",),
     "license": ("license", "licence"),
 }  # fmt: skip
-"""What a column may be called, in any case. Where a table has several for one role, it must have the first."""
+"""What a column may be called, in upper or lower case. A table that has several for one role must have the first."""
 BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"), (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
@@ -53,7 +53,7 @@ MAX_COLUMNS_SHOWN = 20
 
 
 def is_table(path: Path) -> bool:
-    """Whether a path is a table's: its suffix, in any case, and it is no folder."""
+    """Whether a path is a table's: its suffix, in upper or lower case, and it is no folder."""
     return path.suffix.lower() in TABLE_SUFFIXES and not path.is_dir()
 
 
@@ -184,7 +184,7 @@ class _Table:
         return notes
 
     def _hint(self, name: str) -> str:
-        """What is said of a column that isn't used if it may have been meant for a role; else empty."""
+        """A question about a column that isn't used, if it may have been meant for a role; else empty."""
         role = _nearest_role(name)
         return "" if role is None or role in self.columns else f" (did you mean {role}?)"
 

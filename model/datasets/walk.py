@@ -73,7 +73,7 @@ def walk(root: Path, exclude: Sequence[str] = (), keep: Callable[[Path], bool] |
 
     A link is followed to what isn't read otherwise, once: a file or folder inside `root` counts at its own place. A
     link to a folder that holds `root` would never end and isn't followed. `keep`: only files for which it is true are
-    returned, but folders count all; a list of all might not fit.
+    returned, since a list of all might not fit in memory; folders count all of theirs.
     """
     if not root.is_dir():
         raise DatasetNotFoundError(f"no folder at {root}")
