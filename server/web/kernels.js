@@ -4,7 +4,7 @@ import { showImage } from "./api.js";
 import { element } from "./element.js";
 
 const SIDE = 11; // pixels of a kernel; one more is the gap to the next
-const STRUCTURED = 0.35; // from which on kernels show more than noise
+const STRUCTURED = 0.35; // kernels with at least this much show more than noise
 
 /** A section that is there once the kernels are loaded; an artifact may have none. */
 export function kernelSection(towers, signal) {
