@@ -130,11 +130,11 @@ class Index:
         """Add images, creating the index if there is none. They are on the disk when the method returns.
 
         `labels`: one for all, or one per image: None, or text of 1 to 200 printable characters. `keys`: one per image,
-        as a label; names of your own, by which the images are found and changed as by their ids, and which no two
+        in the same form; names of your own, by which images are found and changed as by their ids, and which no two
         share. The same file, or the same pixels where there is no file, is the same image: its status is `exists`, and
         it keeps its label and key. Raises ReadOnlyIndexError while another program can change the index, which can
-        still be searched then; IndexStoreError, InvalidRequestError, also for a key that another image has, and
-        InvalidImageError for an image that can't be decoded: those before it are added then, in batches of 16.
+        still be searched then; IndexStoreError; InvalidRequestError, for a key that another image has, too; and
+        InvalidImageError for an image that can't be decoded: the batches of 16 before its own are added then.
         """
         items = to_list(images)
         texts = list(zip(_labels_per_image(labels, len(items)), _keys_per_image(keys, len(items)), strict=True))
@@ -192,7 +192,7 @@ class Index:
         return self._index
 
     def _open_for_reading(self) -> None:
-        """Open the index if there is one. Raises IndexStoreError, also if it has another network's features."""
+        """Open the index if there is one. Raises IndexStoreError, if it has another network's features, too."""
         try:
             self._index = open_readonly(self.uri)
             self._index.check_compatible(self.classifier.artifact)

@@ -17,7 +17,7 @@ from model.sampling import draw_sample
 def evaluate_index(index: Index, artifact: Artifact, data: Path | None, max_images: int, device: str) -> Evaluation:
     """Search an index with the images below a folder, or with its own, and measure the results by label.
 
-    At most `max_images` queries, chosen at random with a fixed seed. An image that is in the index, also one of the
+    At most `max_images` queries, chosen at random with a fixed seed. An image that is in the index, even one of the
     folder, isn't its own neighbor. Raises IndexStoreError without labeled images, or if no query has a
     neighbor.
     """

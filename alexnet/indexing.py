@@ -66,7 +66,7 @@ class SyncOptions:
 class IndexedData:
     """What was done: `size`, of the index afterwards; `summary`, of the data.
 
-    `differences`: number of images that were indexed before and are elsewhere, otherwise or not at all in the folder.
+    `differences`: number of images, by kind, that have moved, changed or gone in the data since they were indexed.
     `mislabeled`: files with the bytes of an image that has another label.
     """
 
@@ -144,7 +144,7 @@ def index_dataset(
 def _compare(
     index: Index, model: OnnxModel, listing: Listing, limits: ImageLimits, read: Mapping[str, FileState | Skipped]
 ) -> SyncReport | None:
-    """What an index has otherwise than data whose files were `read` just now; None if the index can't follow data."""
+    """How an index differs from data whose files were `read` just now; None if the index can't follow data."""
     if not isinstance(index, SupportsSync) or not listing.entries:
         return None
     return sync(index, model, listing, dry_run=True, limits=limits, just_read=read)

@@ -1,4 +1,4 @@
-"""What is checked before anything else is imported: this program's packages are its own, and no others overwrite them.
+"""What is checked before anything else is imported: this program's packages are its own, and are intact.
 
 Only the standard library is used: `server`, `model`, `index` and `training` are common names, and may be anybody's.
 """
@@ -54,7 +54,7 @@ def exit_if_damaged() -> None:
 
 
 def _check_place(name: str) -> None:
-    """The package that Python would import is the one beside `alexnet`."""
+    """Raise InstallationError unless the package that Python would import is the one beside `alexnet`."""
     spec = find_spec(name)
     places = [] if spec is None else [*(spec.submodule_search_locations or ()), *([spec.origin] if spec.origin else ())]
     if not places:
@@ -68,7 +68,7 @@ def _check_place(name: str) -> None:
 
 
 def _check_files() -> None:
-    """The installed files are those that were installed. Another package may have written or deleted some."""
+    """Raise InstallationError if another package has overwritten or deleted some of the installed files."""
     try:
         own = distribution(DISTRIBUTION)
     except PackageNotFoundError:
@@ -105,7 +105,7 @@ def _other_owner(path: str) -> str | None:
 
 
 def _check_runtime(module: str, names: tuple[str, ...]) -> None:
-    """One of several distributions of a module is installed, and whole."""
+    """Raise InstallationError unless one distribution of a module is installed, only one, and whole."""
     installed = [name for name in names if _is_installed(name)]
     if len(installed) > 1:
         raise InstallationError(

@@ -31,7 +31,7 @@ def find_similar(
 ) -> Iterator[tuple[str, list[Neighbor] | Skipped]]:
     """For each image its k nearest neighbors in the index, or why it can't be read; in the order of `names`.
 
-    `names`: paths, or `-` for standard input. `label`: search only images with this label. `mode`: others than
+    `names`: paths, or `-` for standard input. `label`: search only images with this label. `mode`: all but
     `exact` need codes in the index. Raises InvalidRequestError, IndexStoreError, DeviceError.
     """
     with closing(open_readonly(index)) as store:

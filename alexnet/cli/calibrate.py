@@ -50,6 +50,6 @@ def calibrate(
     earlier = calibrated.default_index_path(home / "indexes").parent
     if earlier.is_dir():
         typer.echo(
-            f"the indexes in {earlier} are of earlier versions, which this one can't search: build its own with "
+            f"the indexes in {earlier} belong to earlier versions, and this one can't search them: build its own with "
             "`alexnet index add --data FOLDER`"
         )

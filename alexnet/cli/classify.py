@@ -91,9 +91,9 @@ def _to_result(name: str, result: Classification | Skipped) -> Result:
 
 
 def _format(result: Result, name_width: int, calibration: Calibration | None) -> str:
-    """The classes of the only image below each other, those of one of several in a line.
+    """The classes of the only image one below the other, those of one of several images in a line.
 
-    `calibration`: of the network; its familiarity compares with the validation images of that.
+    `calibration`: the network's, which has the number of validation images that familiarity compares with.
     """
     unfamiliar = "unlike the images that the network was trained on" if result.extra["familiar"] is False else ""
     if not name_width:
@@ -108,6 +108,6 @@ def _format(result: Result, name_width: int, calibration: Calibration | None) ->
 
 
 def _count_less_familiar(familiarity: float, num_held_out: int) -> str:
-    """The number of images, not a percentage: of few images a small one would be made up."""
+    """A number of images, not a percentage: of few images, a small percentage would claim more than is known."""
     count = round(familiarity * num_held_out)
     return f"{count or 'none'} of its {count_of(num_held_out, 'validation image')} {'are' if count > 1 else 'is'}"

@@ -46,7 +46,7 @@ HELP: dict[type[AlexNetError], str] = {
     IndexStoreError: "`alexnet index add` builds an index, `alexnet index verify` checks one; --index names another",
     InvalidImageError: "convert it to JPEG or PNG",
 }
-"""What helps against a kind of error whose message names no command; `COMMAND --help` against all others."""
+"""The help for each kind of error whose message names no command; `COMMAND --help` for all others."""
 
 
 class Failure(NamedTuple):
@@ -119,7 +119,7 @@ def find_command(command: Any, words: Sequence[str]) -> list[str]:
 
 
 def _extra_argument(error: Any) -> str:
-    """What is said of an argument of a command that takes none, but --data; empty for other errors."""
+    """The message for an argument of a command that takes none but has --data; empty for other errors."""
     extra = re.fullmatch(r"Got unexpected extra argument\(?s?\)? \((.*)\)", error.format_message().removesuffix("."))
     context = getattr(error, "ctx", None)
     if not extra or context is None or "data" not in {parameter.name for parameter in context.command.params}:
@@ -131,13 +131,13 @@ def _extra_argument(error: Any) -> str:
 
 
 def _forgotten_option(error: Any, words: Sequence[str]) -> str:
-    """What is said of a path alone, where --data is required; empty for other errors."""
+    """The message for a path without --data where that is required; empty for other errors."""
     is_path_alone = len(words) == 1 and not words[0].startswith("-")
     return _suggest_data(words[0]) if is_path_alone and error.format_message() == "Missing option '--data'." else ""
 
 
 def _file_like_an_option(error: Any, words: Sequence[str]) -> str:
-    """What is said of a file whose name begins with a dash; empty for other errors."""
+    """The message for a file whose name begins with a dash; empty for other errors."""
     name = next((word for word in words if word.startswith("-") and Path(word).exists()), None)
     message = error.format_message().removesuffix(".")
     return f"{message}; for the file {name} write ./{name}" if name and message.startswith("No such option") else ""

@@ -46,7 +46,7 @@ def evaluate(
     """Measure precision, recall and time of searches.
 
     Searches with labeled images, and counts which neighbors have the label of the query. A query that is in the index,
-    also one of --data, isn't counted as its own neighbor.
+    even one of --data, isn't counted as its own neighbor.
     """
     from alexnet.index_evaluation import evaluate_index
     from index.evaluation import format_table

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 MAX_NAME_WIDTH = 48
-"""Of the column of names; a longer one moves the rest of its line."""
+"""Of the column of names; a longer name shifts the rest of its line."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def print_results(
     format_text: Callable[[Result, int], str],
 ) -> None:
     """Print the results of `images`: the arguments that name them, and a file that lists them. `name`: of the rows in
-    JSON. `artifact`: what computed them, said in JSON.
+    JSON. `artifact`: the network, which JSON names.
 
     `format_text`: a result as text; its second argument is the width of the column of names, or 0 for the only image.
     Text shows paths as `show_path` does, JSON and CSV as they are. Images that can't be read are named on standard

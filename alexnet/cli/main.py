@@ -1,4 +1,4 @@
-"""The entry of the program. Signals are handled before the rest is imported, which takes its time."""
+"""The entry point of the program. Signals are handled before the rest is imported, which takes a while."""
 
 from __future__ import annotations
 

@@ -172,7 +172,7 @@ def load_artifact_while_importing(
 ) -> Artifact:
     """The artifact as `load_artifact` loads it, in a thread, while `module` is imported.
 
-    Checksums take as long as importing onnxruntime does. Which artifact of a folder is used is said on standard error.
+    Checksums take as long as importing onnxruntime does. Standard error says which artifact of a folder is used.
     Raises ArtifactError.
     """
     from model.artifacts.default import networks_folder  # with what loading imports, so that no two threads import it
@@ -190,7 +190,7 @@ def artifact_path(artifact: Path | None, home: Path) -> Path:
     """What --artifact names, a folder or a bundled network; else the artifacts below --home, or, where there are none,
     the bundled network photos.
 
-    The last is said on standard error. Raises ArtifactError.
+    Standard error says so in the last case. Raises ArtifactError.
     """
     from model.artifacts.default import choose_artifact
 

@@ -33,7 +33,7 @@ def pull(
         bool,
         typer.Option(
             "--skip-checksum",
-            help="Accept a file with another checksum (only with --from), of unknown license and errors.",
+            help="Accept a file with another checksum (only with --from), whose license and errors are unknown.",
         ),
     ] = False,
     mean: Annotated[
@@ -54,7 +54,7 @@ def pull(
 ) -> None:
     """Download a published ImageNet network.
 
-    Makes an artifact with ImageNet's 1000 classes of it. The checksum, every layer and the outputs are compared with
+    Turns it into an artifact with ImageNet's 1000 classes. The checksum, every layer and the outputs are compared with
     the published ones before anything is written. Needs the extra `pull`.
     """
     from model.shell_command import alexnet_command

@@ -88,7 +88,7 @@ if TYPE_CHECKING:
     from training.train import FinishedRun
 
 OTHER_RANKS_DELAY = 5
-"""Seconds before other processes than the first report an error: the first usually reports the same one before."""
+"""Seconds before processes other than the first report an error: by then the first has usually reported it."""
 NO_DATA = (
     "no --data given: training on the example elpv, 2,624 images of solar cells (for no commercial use); --data FOLDER "
     "trains on your own images, in one subfolder per class"
@@ -251,7 +251,10 @@ def train(
 
 
 def given_options(context: typer.Context) -> set[str]:
-    """The options that were given, on the command line or in the environment, without those of this call alone."""
+    """The options that were given, on the command line or in the environment, without those that a run doesn't keep.
+
+    Raises TrainingError for two that exclude each other.
+    """
     sources = {name: context.get_parameter_source(name) for name in context.params}
     given = {name.rstrip("_") for name, source in sources.items() if source and source.name != "DEFAULT"}
     if {"resume", "finish"} <= given:
@@ -268,7 +271,7 @@ def run_training(
     finish: bool = False,
     length: tuple[int | None, float | None] = (None, None),
 ) -> FinishedRun | None:
-    """Train, or resume a run with what was `given` of its environment; None in other processes than the main one.
+    """Train, or resume a run with what was `given` of its environment; None in processes other than the main one.
 
     `finish`: publish the run in `resume` as it is. `length`: epochs and minutes of a run that is resumed.
     """

@@ -81,7 +81,7 @@ def test_indexes_of_earlier_versions_are_named(artifact: Artifact, images: Path,
     options = ("--data", images, "--home", tmp_path, "--device", "cpu")
     assert "the indexes in" not in invoke("calibrate", *options)
     (tmp_path / "indexes" / "patterns" / "1").mkdir(parents=True)
-    assert f"the indexes in {tmp_path}/indexes/patterns are of earlier versions" in invoke("calibrate", *options)
+    assert f"the indexes in {tmp_path}/indexes/patterns belong to earlier versions" in invoke("calibrate", *options)
 
 
 def test_copies_that_training_left_out_are_not_calibrated_on(artifact: Artifact, images: Path, tmp_path: Path) -> None:
