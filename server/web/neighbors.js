@@ -61,7 +61,7 @@ async function fetchPage(list, size) {
   list.response ??= answer;
   list.milliseconds ??= timings(response).search;
   Object.assign(list, { cursor: answer.next_cursor, ended: !answer.has_more });
-  list.title.textContent = `${MODE_NAMES[list.mode]}: ${searchTime(list)}`;
+  list.title.textContent = [MODE_NAMES[list.mode], searchTime(list)].filter(Boolean).join(": ");
 }
 
 const searchTime = ({ milliseconds }) => (milliseconds === undefined ? "" : `${milliseconds.toFixed(1)} ms`);
@@ -71,8 +71,8 @@ function summarize([list, other]) {
   const { query, entries, response } = list;
   if (!entries.length) return query.label ? `No other image is labeled ${tidy(query.label)}.` : "There are no other images.";
   const searched = query.label ? `${count(response.total, "image")} labeled ${tidy(query.label)}` : count(response.index.size, "image");
-  const time = other ? "searched in two modes" : `searched in ${searchTime(list)}`;
-  return `${query.label ? "" : commonLabel(entries)}${searched} ${time}. Bars: similarity, 1 for the same image.`;
+  const time = other ? "two modes" : searchTime(list);
+  return `${query.label ? "" : commonLabel(entries)}${searched} searched${time && ` in ${time}`}. Bars: similarity, 1 for the same image.`;
 }
 
 /** The label of most of the images, if there is one. */

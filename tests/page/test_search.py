@@ -174,6 +174,18 @@ def test_the_detail_view_shows_the_original(url: str, open_page: OpenPage) -> No
     expect(opener).to_be_focused()
 
 
+def test_a_search_whose_time_a_proxy_keeps(url: str, open_page: OpenPage) -> None:
+    def drop_timing(route: Route) -> None:
+        response = route.fetch()
+        headers = {name: value for name, value in response.headers.items() if name != "server-timing"}
+        route.fulfill(response=response, headers=headers)
+
+    page = open_page(url)
+    page.route(re.compile("/similar"), drop_timing)
+    page.goto(f"{url}/?id=1")
+    expect(page.locator(".results .summary")).to_contain_text("90 images searched. Bars:")
+
+
 def test_the_ten_crops_are_drawn_on_demand(url: str, open_page: OpenPage) -> None:
     page = open_page(f"{url}/?id=1")
     page.get_by_text("What the network sees").click()
