@@ -35,6 +35,6 @@ def read_validation_list(path: Path) -> dict[str, str]:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"can't read {path}: {getattr(error, 'strerror', None) or 'it is not in UTF-8'}") from error

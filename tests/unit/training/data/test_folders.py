@@ -40,6 +40,16 @@ def test_imagenet_with_its_lists(imagenet: Path) -> None:
     assert [example.label for example in dataset.validation] == [1, 0, 1]
 
 
+def test_imagenet_with_lists_that_windows_saved(imagenet: Path) -> None:
+    """A byte order mark hid the name of the first class, and the column of the images."""
+    for name in ("synset_words.txt", "LOC_val_solution.csv"):
+        text = (imagenet / name).read_text()
+        (imagenet / name).write_text(text, encoding="utf-8-sig", newline="\r\n")
+    dataset = load_folder(imagenet)
+    assert [(label.id, label.name) for label in dataset.labels] == list(SYNSETS.items())
+    assert [example.label for example in dataset.validation] == [1, 0, 1]
+
+
 def test_imagenet_with_folders_in_val(imagenet: Path) -> None:
     (imagenet / "LOC_val_solution.csv").unlink()
     for path in list((imagenet / "val").iterdir()):
