@@ -12,7 +12,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+from benchmarks.baselines.torch_alexnet import TorchAlexNet
 from benchmarks.color_profiles import draw_colors, encode, measure_effect, set_date
 from benchmarks.gpu import __main__ as gpu
 from benchmarks.gpu.inference import convert_to_float16
@@ -21,6 +23,7 @@ from benchmarks.gpu.rows import PartOptions, RowWriter
 from benchmarks.icc_profiles import DISPLAY_P3, GAMMA, make_profile
 from benchmarks.inference import build_separate_crops
 from benchmarks.results import ROOT, format_table, write_result
+from benchmarks.timing import GFLOP_PER_CROP
 from benchmarks.training import create_torch_step, separate_process
 from model.artifacts.artifact import Artifact
 
@@ -68,6 +71,13 @@ def test_effect_of_a_color_profile_is_measured() -> None:
     assert 5 < converted["mean_change"] < 20
     assert converted["max_change"] > 60
     assert measure_effect([encode(colors)]) == {"images": 1, "mean_change": 0.0, "max_change": 0}
+
+
+def test_operations_of_a_forward_pass_are_counted() -> None:
+    network = TorchAlexNet().eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(torch.zeros(1, 3, 224, 224))
+    assert counter.get_total_flops() / 1e9 == pytest.approx(GFLOP_PER_CROP, rel=1e-4)
 
 
 def run_gpu_benchmark(*options: str) -> subprocess.CompletedProcess[str]:
