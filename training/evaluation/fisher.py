@@ -106,12 +106,12 @@ def evaluate_fisher(
         raise InvalidRequestError("--baseline learns from the training split: measure it on --split test or validation")
     dataset = drop_copies(load_dataset(data, archive=archive, exclude=exclude), DEFAULT_CONTRACT, limits, log)
     train, measured = (_list_examples(dataset, name) for name in ("train", split))
-    images, labels = _decode(train, limits)
+    images, labels = _decode(train, "train", limits)
     log(f"learning a vocabulary from {len(images):,} images")
     vectors = FisherVectors(_sample_descriptors(images))
     classifier = LinearSVC(C=1.0, random_state=SEED)
     classifier.fit(_encode(vectors, images, "training vectors"), labels)
-    images, labels = _decode(measured, limits)
+    images, labels = _decode(measured, split, limits)
     margins = classifier.decision_function(_encode(vectors, images, "measuring"))
     if margins.ndim == 1:  # two classes have one margin
         margins = np.stack([-margins, margins], 1)
@@ -128,10 +128,15 @@ def _list_examples(dataset: Dataset, split: str) -> Sequence[Example]:
     return examples
 
 
-def _decode(examples: Sequence[Example], limits: ImageLimits) -> tuple[list[NDArray[np.uint8]], NDArray[np.int64]]:
+def _decode(
+    examples: Sequence[Example], split: str, limits: ImageLimits
+) -> tuple[list[NDArray[np.uint8]], NDArray[np.int64]]:
+    """Pixels (256, 256, 3) and classes (N,) of what can be decoded. Raises DatasetError if that is nothing."""
     decode = partial(decode_or_skip, contract=DEFAULT_CONTRACT, limits=limits)
     decoded = zip(ordered_map(decode, examples), examples, strict=True)
     pairs = [(pixels, example.label) for pixels, example in decoded if pixels is not None]
+    if not pairs:
+        raise DatasetError(f"no image of the {split} split can be decoded")
     return [pixels for pixels, _ in pairs], np.array([label for _, label in pairs])
 
 

@@ -44,6 +44,16 @@ def test_a_vector_has_square_roots_and_unit_length() -> None:
     np.testing.assert_array_equal(result, vectors.encode(noise))
 
 
+def test_a_split_of_which_nothing_can_be_decoded(tmp_path: Path) -> None:
+    for split in ("train", "val", "test"):
+        for label in ("a", "b"):
+            file = tmp_path / split / label / "1.jpg"
+            file.parent.mkdir(parents=True)
+            file.write_bytes(f"no image {split} {label}".encode())
+    with pytest.raises(DatasetError, match="no image of the train split can be decoded"):
+        fisher.evaluate_fisher(str(tmp_path), "test", None, lambda _: None)
+
+
 @pytest.mark.slow
 def test_it_learns(few: Path) -> None:
     (measured,) = fisher.evaluate_fisher(str(few), "test", None, lambda _: None)
