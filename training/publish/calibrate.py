@@ -85,7 +85,7 @@ def calibrate(
 
 
 def describe_calibration(manifest: Manifest) -> str:
-    """The temperature, what it was fitted to, and the expected calibration error before and after, as a sentence."""
+    """The temperature, what it was fitted to, and the calibration error before and after it, in float32, as text."""
     calibration = manifest.calibration
     if calibration is None:
         return "The probabilities aren't calibrated: `alexnet calibrate` does it."
@@ -94,7 +94,7 @@ def describe_calibration(manifest: Manifest) -> str:
     errors = [
         f"{m.uncalibrated_error:.3f} before and {m.calibration_error:.3f} after with {count_of(m.crops, 'crop')}"
         for m in manifest.measurements
-        if m.uncalibrated_error is not None and m.calibration_error is not None
+        if m.precision == "float32" and m.uncalibrated_error is not None and m.calibration_error is not None
     ]
     return (
         f"The logits are divided by the temperature {calibration.temperature:.3f}, which was fitted to "

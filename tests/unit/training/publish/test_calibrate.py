@@ -38,6 +38,9 @@ def test_training_calibrates(artifact: Artifact, images: Path) -> None:
     assert sentence.endswith("No image is ever called unfamiliar, which takes 50 validation images.")
     enough = manifest.calibration.model_copy(update={"num_images": 50})
     assert "unfamiliar" not in describe_calibration(manifest.model_copy(update={"calibration": enough}))
+    int8 = [m.model_copy(update={"precision": "int8"}) for m in manifest.measurements]  # as `alexnet quantize` adds
+    quantized = manifest.model_copy(update={"measurements": [*manifest.measurements, *int8]})
+    assert describe_calibration(quantized) == sentence
 
 
 def test_a_published_artifact_becomes_the_next_version(
