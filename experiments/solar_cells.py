@@ -33,8 +33,6 @@ from training.evaluation.predictions import Predictions
 
 PUBLISHED = {"SVM": 82.44, "CNN": 88.42}
 """Accuracy in percent, of Deitsch et al. 2019: hand-crafted features, and a VGG-19 pre-trained on ImageNet."""
-COPIED = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7")
-"""Layers that are copied; they learn at the full rate, since cells look like nothing else."""
 CURVE_POINTS = 101
 NARROW = NetworkOptions(hidden=256, channels=(16, 40, 64, 64, 40))
 """The network of the ablations."""
@@ -144,12 +142,15 @@ def format_summary(results: Results, start: str) -> str:
 
 
 def list_starts(paths: Sequence[Path]) -> dict[str, RunOptions]:
-    """Training from scratch, and from each artifact, by name."""
+    """Training from scratch, and from each artifact, by name.
+
+    Copied layers learn at the full rate, since cells look like nothing else.
+    """
     starts = {"from scratch": RunOptions(init_from="none")}
     for path in paths:
         artifact = artifacts.load(path)
         starts[f"from {artifact.manifest.name} version {artifact.manifest.version}"] = RunOptions(
-            init_from=artifact.path, lr_multipliers=dict.fromkeys(COPIED, 1.0), fit_output=False
+            init_from=artifact.path, lr_multipliers={"copied": 1.0}, fit_output=False
         )
     return starts
 

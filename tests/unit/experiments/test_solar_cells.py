@@ -1,0 +1,18 @@
+"""Starts of the experiment on solar cells."""
+
+from __future__ import annotations
+
+from experiments.solar_cells import list_starts
+from model.artifacts.artifact import Artifact
+from model.artifacts.weights import read_spec
+from training.optim.layer_rates import layer_multipliers
+
+
+def test_copied_layers_learn_at_the_full_rate(artifact: Artifact) -> None:
+    """The output layer, too, where the start network has the same classes."""
+    spec = read_spec(artifact.manifest)
+    names = {layer.name for layer in spec.weighted_layers}
+    scratch, start = list_starts([artifact.path]).values()
+    assert scratch.init_from == "none"
+    assert start.init_from == artifact.path
+    assert set(layer_multipliers(spec, start.lr_multipliers, (), names).values()) == {1.0}
