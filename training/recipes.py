@@ -24,7 +24,7 @@ class Boxes:
     """Random boxes instead of the paper's crops: a part of the image of any size, enlarged or reduced to 224 x 224.
 
     `area`: share of the image's area, drawn uniformly. `max_aspect`: largest ratio of the sides. `warped`: share of the
-    boxes that are also rotated, by a normal angle of `rotation_std` radians, and sheared by up to `shear`.
+    boxes that are also rotated, by an angle drawn from N(0, `rotation_std`) in radians, and sheared by up to `shear`.
     """
 
     area: Range = (0.2, 1.0)
@@ -36,12 +36,13 @@ class Boxes:
 
 @dataclass(frozen=True, config=STRICT)
 class Degradation:
-    """What takes the traces of its source out of an image: stored small, compressed, reduced, compressed again.
+    """What takes the traces of its source out of an image: reduced, compressed, reduced further, compressed again.
 
-    `stored_size`: pixels of the image's side at the first storing, which `stored` of the images go through: two JPEG
-    compressions of `stored_quality`. `size`: pixels of the image's side after the reduction, a part of which the crop
-    is. `compressed`: share of the crops that are then compressed with `compressed_quality`. `blurred`: share that is
-    blurred by up to `max_blur` pixels. `white_balance_std`: of the logarithm of a factor for each channel.
+    `stored_size`: pixels of the image's side after the first reduction, of every image. `stored`: share of the images
+    that are then compressed twice as JPEG, with qualities in `stored_quality`. `size`: pixels that the side of the
+    whole image would have after the second reduction, in which the crop is cut. `blurred`: share of the crops that are
+    blurred by up to `max_blur` pixels. `compressed`: share that is then compressed, with a quality in
+    `compressed_quality`. `white_balance_std`: of the logarithm of a factor for each channel.
     """
 
     stored: float = 0.9
@@ -69,8 +70,9 @@ class ColorJitter:
 class Mixing:
     """Mixup (Zhang et al. 2018) and cutmix (Yun et al. 2019): each image of a batch is mixed with another one of it.
 
-    `mixup`, `cutmix`: shares of the batches. `beta`: both parameters of mixup's distribution. `max_area`: of cutmix's
-    square. `until`: the share of the run after which nothing is mixed; the last epochs see images as they are.
+    `mixup`, `cutmix`: shares of the batches. `beta`: both parameters of mixup's beta distribution. `max_area`: largest
+    share of the crop that cutmix's square covers. `until`: the share of the run after which nothing is mixed; the last
+    epochs see images as they are.
     """
 
     mixup: float = 0.0
