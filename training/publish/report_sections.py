@@ -208,7 +208,7 @@ def _baseline_section(summary: Summary) -> str:
         f"{network.num_images:,}",
     )
     rows = [first, *(format_baseline(baseline) for baseline in summary.baselines)]
-    note = "The plain methods use the center crop, and at most a few thousand images."
+    note = "The plain methods are measured on the center crop; of many images, some use a random sample."
     return table(("method", "right", "training images", "measured on"), rows) + paragraph(note, "faint")
 
 
@@ -253,7 +253,7 @@ def _class_table(measured: Sequence[ClassMeasurement], check: DataCheck) -> str:
     ]
     titles = ("class", "training images", "held-out images", "precision", "recall", "F1")
     which = f"The {len(shown):,} classes with the lowest recall" if len(shown) < len(measured) else "All classes"
-    return table(titles, rows) + paragraph(f"{which}; per_class.csv has the same numbers of all.", "faint")
+    return table(titles, rows) + paragraph(f"{which}; per_class.csv has the same numbers for all.", "faint")
 
 
 def _training_section(artifact: Artifact, folder: Path) -> str:
