@@ -30,7 +30,7 @@ TRAIN_ALL_LAYERS = "train all layers and not only the output layer, which takes 
 @dataclass(frozen=True)
 class Summary:
     """`measured`: with the most crops. `baselines`: of plain methods. `seconds`: of training and validation.
-    `commands`: what comes next, with a word of what each does."""
+    `commands`: what can be done next: a few words on what each command does, and the command."""
 
     artifact: Artifact
     measured: Measurement
@@ -60,12 +60,12 @@ class Summary:
 
     @property
     def doubt(self) -> str:
-        """Why the result may be too good; empty if nothing speaks for that."""
+        """Why the result may be too good; empty if there is no reason to think so."""
         doubts = []
         if self.split == "validation":
             doubts.append(
-                "There is no test part: these images also steered the training, so that the error on others is higher. "
-                "Put some images into a folder test to know it."
+                "There is no test split: these images also steered the training, so the error on others is likely "
+                "higher. To measure it, put some images into a folder test."
             )
         training = self.artifact.manifest.training
         start = training.get("start_dataset", ""), training.get("start_split_sha256", "")
@@ -74,7 +74,7 @@ class Summary:
             doubts.append(
                 f"The network that this run started from was trained on another split of {training['dataset']}: some "
                 f"of these {self.split} images may be among its training images, and the error on others higher. "
-                "To know it, keep that network's split with --split-from and the folder of its run, or start from "
+                "To measure it, keep that network's split with --split-from and the folder of its run, or start from "
                 "another network, such as --init-from photos."
             )
         return " ".join(doubts)
@@ -133,7 +133,7 @@ def frequent_class_baseline(split: str, num_train: Sequence[int], num_held_out: 
 
 
 def next_commands(artifact: Path, config: TrainConfig) -> list[tuple[str, str]]:
-    """What one does with a new network: each with a word of what it does.
+    """Commands for a new network: a few words on what each does, and the command.
 
     `artifact`: its folder; `serve` finds one in the folder artifacts by itself. `config`: of the run that made it.
     """

@@ -31,7 +31,7 @@ def summary(artifact: Artifact, few: Path) -> Summary:
 def test_the_first_sentence(summary: Summary) -> None:
     assert summary.result == "18 of 18 test images right; 95 % interval 82 to 100 %"
     assert summary.doubt == summary.verdict == ""
-    assert "no test part" in replace(summary, split="validation").doubt
+    assert "no test split" in replace(summary, split="validation").doubt
 
 
 def test_a_start_network_of_another_split_is_a_doubt(summary: Summary) -> None:
