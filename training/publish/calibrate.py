@@ -175,7 +175,7 @@ def calibrate_artifact(
 
 
 def _artifacts_folder(artifact: Artifact) -> Path:
-    """The folder in which the artifact is NAME/VERSION, for its next version. Raises ArtifactError if it isn't."""
+    """The folder that has the artifact as NAME/VERSION, for its next version. Raises ArtifactError if it isn't so."""
     home, name = artifact.path.resolve().parent, artifact.manifest.name
     if home.name != name:
         raise ArtifactError(

@@ -22,8 +22,8 @@ from training.publish import figures
 def draw_figures(path: Path, data: str, archive: Path | None, output: Path, max_images: int, seed: int) -> list[Path]:
     """Write kernels.png and predictions.png, the latter with images of the held-out split; their paths.
 
-    Raises DatasetError if the data has other classes than the network, or another split than one that can't be drawn
-    again, ArtifactError if the network has no kernels.
+    Raises DatasetError if the data has other classes than the network, or if its training kept an earlier split, which
+    can't be drawn again, and the data has another; ArtifactError if the artifact has no kernels.
     """
     artifact = artifacts.load(path)
     dataset = load_training_dataset(artifact, data, archive)

@@ -103,7 +103,7 @@ def _calibrate(trainer: Trainer, folder: Path) -> Calibration:
 
 
 def _measure_baselines(trainer: Trainer) -> list[Baseline]:
-    """What plain methods come to on the held-out images: those of the start network, and gradient histograms."""
+    """The errors of plain methods on the held-out images: those with the start network's features, and HOG."""
     baselines = [baseline for baseline in read_baselines(trainer.run.path) if baseline.method != HOG]
     with stage("measuring a plain baseline (HOG)"):
         baselines.append(measure_hog(trainer.dataset, trainer.cache, trainer.config.run.seed))
@@ -116,7 +116,7 @@ def _history(trainer: Trainer, predictions: Predictions, split: str) -> Training
     classes = len(trainer.dataset.labels)
     confusion = np.zeros((classes, classes), np.int64)
     if classes <= MAX_CONFUSION_CLASSES:
-        np.add.at(confusion, (predictions.labels, predictions.best.argmax(1)), 1)
+        np.add.at(confusion, (predictions.labels, predictions.predicted), 1)
     return TrainingHistory(
         epochs=[Epoch.model_validate(record) for record in read_metrics(trainer.run.path)],
         split=f"{trainer.dataset.split_description}, {split}",

@@ -44,10 +44,10 @@ def pack_run(
 ) -> Artifact:
     """Prune, fine-tune, round, measure, publish and pack the network of a run.
 
-    `density`: the share of the weights of fc6 and fc7 that stays. `epochs` at `learning_rate` are followed by a quarter
-    as many at a tenth of it. By default 0.12 and 8; where the recipe pruned the network while it was trained, what was
-    left then, and none. `output`: the folder for the bundle (`model.artifacts.packed`). If it is stopped, it starts
-    from the beginning again. Raises AlexNetError.
+    `density`: the share of the weights of fc6 and fc7 that stays, by default 0.12. `epochs`: at `learning_rate`, by
+    default 8; a quarter as many follow at a tenth of it. Where the recipe pruned the network while it was trained, the
+    defaults are the weights that were left then, and no epoch. `output`: the folder for the bundle
+    (`model.artifacts.packed`). If it is stopped, it starts from the beginning again. Raises AlexNetError.
     """
     config = RunDirectory(run).read_config()
     output.mkdir(parents=True, exist_ok=True)  # before the training, which would be lost
@@ -112,8 +112,8 @@ def prune(trainer: Trainer, density: float) -> dict[str, Any]:
 def fine_tune(
     trained: Trainer, folder: RunDirectory, state: dict[str, Any], learning_rate: float, epochs: int
 ) -> Trainer:
-    """Train `epochs` more from `state` by a trainer of its own, all layers at a constant learning rate, with images as
-    at the end of the run: nothing is mixed."""
+    """Train `epochs` more from `state` with a new trainer: all layers at a constant learning rate, on images as at the
+    end of the run, where nothing is mixed."""
     recipe = replace(
         trained.config.recipe,
         epochs=state["epoch"] + epochs,
