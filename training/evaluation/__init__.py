@@ -1,1 +1,1 @@
-"""Errors of networks and ensembles, int8 quantization, and the baseline of Table 1."""
+"""Errors of networks and ensembles, calibration, familiarity, int8 quantization, and baselines."""

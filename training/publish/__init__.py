@@ -1,1 +1,1 @@
-"""Publishing a run: artifact, report, figures, packed network, provenance."""
+"""Publishing a run: artifact, calibration, report, figures, packed network, provenance."""
