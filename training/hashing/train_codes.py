@@ -17,7 +17,7 @@ from training.hashing.autoencoder import CodeConfig, train_autoencoder
 from training.hashing.binary_encoder import Array, BinaryEncoder
 
 HELD_OUT, MAX_HELD_OUT = 0.2, 500
-"""Share of the images that recall is measured with, and their largest number."""
+"""Share of the images whose recall is measured, and their largest number."""
 NUM_NEIGHBORS, SHORTLIST = 10, 100
 
 
@@ -26,8 +26,7 @@ def hamming_recall(encoder: BinaryEncoder, features: Array, queries: Array) -> f
     import faiss
 
     _, nearest = faiss.knn(queries, features, NUM_NEIGHBORS)
-    size = min(SHORTLIST, len(features))
-    _, candidates = faiss.knn_hamming(encoder.encode(queries), encoder.encode(features), size)
+    _, candidates = faiss.knn_hamming(encoder.encode(queries), encoder.encode(features), SHORTLIST)
     pairs = zip(nearest.tolist(), candidates.tolist(), strict=True)
     return float(np.mean([len(set(exact) & set(short)) / NUM_NEIGHBORS for exact, short in pairs]))
 
@@ -40,8 +39,8 @@ def add_encoder(
     labels: NDArray[np.int64] | None,
     log: Callable[[str], None],
 ) -> Artifact:
-    """Train on four fifths of the features and log the recall on the rest; then train on all, and put encoder.onnx into
-    the artifact at `path`.
+    """Hold out a fifth of the features, 500 at most, train on the rest and log the recall of those held out; then train
+    on all, and put encoder.onnx into the artifact at `path`.
 
     Raises InvalidRequestError, TrainingError or ArtifactError, with the artifact as it was.
     """
