@@ -66,8 +66,8 @@ class Codes:
     def shortlist(
         self, feature: NDArray[np.float32], count: int, num_rows: int, pool: SearchPool, mask: Mask | None
     ) -> NDArray[np.int64]:
-        """Those `count` of the first `num_rows` rows whose codes have the smallest Hamming distances from the code of a
-        (dim,) feature. Codes of further rows may be appended meanwhile, before there are features for them.
+        """The `count` rows, of the first `num_rows`, whose codes are nearest to that of a (dim,) feature by Hamming
+        distance. Codes of further rows may be appended meanwhile, before there are features for them.
         """
         codes, selected = self.matrix()[:num_rows], None
         if mask is not None:
@@ -91,7 +91,7 @@ class Codes:
     def radius_search(
         self, feature: NDArray[np.float32], radius: int, num_rows: int, mask: Mask | None
     ) -> NDArray[np.int64]:
-        """Those of the first `num_rows` rows whose codes are within `radius` bits of the code of a (dim,) feature.
+        """The rows, of the first `num_rows`, whose codes are within `radius` bits of the code of a (dim,) feature.
 
         No code is compared, because all codes within the radius are looked up in a sorted table. Raises
         InvalidRequestError if the codes are too long for it.
