@@ -193,7 +193,7 @@ def main(
     data: Annotated[str | None, typer.Option(help="Other images than the grid's.")] = None,
     archive: command.ArchiveOption = None,
     seeds: Annotated[int, typer.Option(min=1, max=MAX_SEEDS, help="Runs per row.")] = 3,
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 chooses them by a short trial.")] = 0,
+    threads: command.ThreadsOption = 0,
     finished: Annotated[bool, typer.Option("--finished", help="Only table and plot of the runs so far.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="One epoch of narrow networks, two rows: a minute.")] = False,
     output: command.OutputOption = command.RESULTS,

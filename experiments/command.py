@@ -24,6 +24,7 @@ QUICK = "quick"
 OutputOption = Annotated[Path, typer.Option(help="Folder of the results.")]
 CacheOption = Annotated[Path, typer.Option(help="Folder of decoded images.")]
 ArchiveOption = Annotated[Path | None, typer.Option(help="Archive of the data set (default: it is downloaded).")]
+ThreadsOption = Annotated[int, typer.Option(min=0, help="CPU threads; 0 chooses them by a short trial.")]
 CACHE = Path("cache")
 
 

@@ -189,7 +189,7 @@ def main(
     task: Annotated[list[str] | None, typer.Option(help="Task; may be repeated (default: all).")] = None,
     method: Annotated[list[str] | None, typer.Option(help="Method; may be repeated (default: all).")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each method.")] = 3,
-    threads: Annotated[int, typer.Option(min=0, help="Threads; 0: chosen by a short trial.")] = 0,
+    threads: command.ThreadsOption = 0,
     finished: Annotated[bool, typer.Option("--finished", help="Only the table of the runs so far.")] = False,
     output: command.OutputOption = command.RESULTS,
     cache: command.CacheOption = command.CACHE,

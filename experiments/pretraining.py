@@ -158,7 +158,7 @@ def main(
     data: Annotated[str | None, typer.Option(help="Other images of few classes than the file's.")] = None,
     wider_data: Annotated[str | None, typer.Option(help="Other images of many classes than the file's.")] = None,
     source: Annotated[str | None, typer.Option(help='Only this source of --data; "" for all.')] = None,
-    threads: Annotated[int, typer.Option(min=0, help="CPU threads; 0 chooses them by a short trial.")] = 0,
+    threads: command.ThreadsOption = 0,
     finished: Annotated[bool, typer.Option("--finished", help="Only the table of what was measured so far.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="One epoch of narrow networks: a minute.")] = False,
     output: command.OutputOption = command.RESULTS,
