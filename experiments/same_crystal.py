@@ -20,6 +20,7 @@ from PIL import Image, ImageFilter
 from experiments import command
 from experiments.results import write_report
 from model.artifacts import artifact as artifacts
+from model.artifacts.default import networks_folder
 from model.artifacts.intervals import wilson_interval
 from model.artifacts.packed import unpack_bundled
 from model.runtime import OnnxModel
@@ -79,7 +80,7 @@ def compare_errors(predictions: Predictions, has_twin: NDArray[np.bool_]) -> dic
 
 
 def main(
-    artifact: Annotated[Path | None, typer.Option(help="Network (without it: the bundled one).")] = None,
+    artifact: Annotated[Path | None, typer.Option(help="Artifact (default: the bundled network elpv).")] = None,
     output: command.OutputOption = command.RESULTS,
 ) -> None:
     """Find twins, measure a network on the test cells, and write the result."""
@@ -92,7 +93,7 @@ def main(
     has_twin: NDArray[np.bool_] = np.asarray(is_twin[num_seen:, :num_seen].any(1))
     numbers = np.array([int(cell.path.stem.removeprefix("cell")) for cell in cells])
     apart = np.abs(np.subtract(*numbers[np.argwhere(np.triu(is_twin)).T]))
-    network = artifacts.load(artifact) if artifact else unpack_bundled("elpv", command.CACHE / "networks")
+    network = artifacts.load(artifact) if artifact else unpack_bundled("elpv", networks_folder(Path()))
     batches = decode_batches(splits["test"], network.image_contract)
     predictions = predict(OnnxModel(network.network, "cpu"), batches, len(has_twin))
     result = {
