@@ -5,7 +5,7 @@
 Familiar are held-out (test) images of the data that the network was trained on. Unfamiliar are noise, rendered text and
 drawings made here; the images of folders (`--other`); and with `--gallery` the photographs of the bundled gallery that
 show none of the network's classes. Beside the familiarity of the artifact: the largest probability, and other scores
-that were tried, fitted to the same training features (center crop).
+that were tried, from the center crop; those that need training features have at most --max-training-images.
 """
 
 from __future__ import annotations
@@ -240,8 +240,10 @@ def main(
     name: Annotated[str, typer.Option(help="In the name of the result: familiarity-NAME-DATE.json.")],
     other: Annotated[list[str] | None, typer.Option(help="KIND=DATA: test images of other data; repeat it.")] = None,
     gallery: Annotated[bool, typer.Option("--gallery", help="Photographs of the gallery of other classes.")] = False,
-    max_images: Annotated[int, typer.Option(min=1, help="Maximum images of each kind.")] = 240,
-    max_training_images: Annotated[int, typer.Option(min=1, help="Maximum images for the other scores.")] = 3000,
+    max_images: Annotated[
+        int, typer.Option(min=1, help="Maximum images of a kind; twice as many familiar ones.")
+    ] = 240,
+    max_training_images: Annotated[int, typer.Option(min=1, help="Maximum training images of other scores.")] = 3000,
     output: command.OutputOption = command.RESULTS,
 ) -> None:
     """Measure how well a network tells images of its own kind from others."""
