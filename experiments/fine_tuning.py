@@ -1,7 +1,7 @@
 """Fine-tuning: which layers to train, at which rates, compared with training from scratch.
 
 Solar cells (ELPV; eight classes, and functional against defective), groceries (Grocery Store, published split) and
-10,000 images of CIFAR-10. Each of `METHODS` is a training as `alexnet train` does it. A run is resumed where it was
+12,000 images of CIFAR-10. Each of `METHODS` is a training as `alexnet train` does it. A run is resumed where it was
 stopped: the experiment may take days at the lowest priority. The first methods are the cheap ones.
 """
 
@@ -71,7 +71,7 @@ TASKS = {"cells": Task(15, 10), "defects": Task(15, 10), "cifar10": Task(5, 1), 
 
 
 def load_task(name: str, archive: Path | None) -> Dataset:
-    """The images of a task: cells in eight classes, functional and defective cells, 10,000 images of CIFAR-10, or
+    """The images of a task: cells in eight classes, functional and defective cells, 12,000 images of CIFAR-10, or
     groceries."""
     if name == "groceries":
         return load_dataset("grocery", archive=archive)
@@ -98,7 +98,7 @@ def load_task(name: str, archive: Path | None) -> Dataset:
 
 
 def sample(dataset: Dataset, sizes: dict[str, int]) -> Dataset:
-    """As many images of each split, drawn with seed 0."""
+    """At most so many images of each split, drawn with seed 0."""
     generator = np.random.default_rng(0)
 
     def draw(split: str) -> tuple[Example, ...]:
@@ -123,7 +123,7 @@ def create_config(
 
 
 def measure(run: FinishedRun) -> dict[str, Any]:
-    """Errors by number of crops, the accuracy of groups of classes, baselines, and how long it took."""
+    """Errors by number of crops, the accuracy of groups of classes, epochs, and baselines."""
     measured: dict[str, Any] = {}
     for m in run.artifact.manifest.measurements:
         groups = {name: round(accuracy, 4) for name, accuracy in m.groups.items()}
