@@ -1,7 +1,7 @@
 """`make images`: build the Dockerfile's stages with podman, and run them. Needs root on Debian, and no registry.
 
-The base image is made by debootstrap, and named as the Dockerfile names it. What pip is told on this machine (another
-index, certificates) holds for the builds, too, and isn't in the images. Each image runs as in production: as its own
+The base image is made by debootstrap, and named as the Dockerfile names it. The builds use this machine's configuration
+of pip (another index, certificates), which doesn't get into the images. Each image runs as in production: as its own
 user, read-only but for /tmp, with a limit of memory; the server's image serves the demo, and must become healthy.
 """
 

@@ -50,15 +50,15 @@ def train_or_resume(config: TrainConfig) -> FinishedRun:
 
 @contextmanager
 def run_home(folder: Path, name: str) -> Iterator[Path]:
-    """A folder for the files of one run, below `folder`: deleted when the block ends, but kept, so that the run can be
-    resumed, where it is stopped or fails."""
+    """A folder for the files of one run, below `folder`: deleted when the block ends, but kept where the run is stopped
+    or fails, so that it can be resumed."""
     home = folder / re.sub(r"\W+", "-", name)
     yield home
     shutil.rmtree(home)
 
 
 def list_errors(measurements: Sequence[Measurement]) -> dict[str, list[float]]:
-    """Number of crops -> top-1 and top-5 error from 0 to 1."""
+    """Number of crops -> top-1 and top-5 error from 0 to 1; top-5 is 0 with five classes or fewer."""
     return {f"{m.crops}": [m.top1_error, m.top5_error or 0.0] for m in measurements}
 
 

@@ -26,7 +26,7 @@ def write_split(data: str, archive: Path | None, source: str, target: Path) -> D
 
 
 def select_source(dataset: Dataset, source: str) -> Dataset:
-    """The images of one source, of the classes that most of whose training images are of it.
+    """The images of one source, in the classes most of whose training images are from it.
 
     Within a source, nothing but what an image shows tells classes apart; between sources, format and sharpness do.
     """

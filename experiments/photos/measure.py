@@ -163,9 +163,9 @@ def main(
     ] = None,
     tables: Annotated[Path | None, typer.Option(help="Folder for predictions.csv and per_class.csv.")] = None,
 ) -> None:
-    """Measure top-1 and top-5 error on one half of the gallery, or on a table's test split in all and by source."""
+    """Measure top-1 and top-5 error on one half of the gallery, or on a table's test split as a whole and by source."""
     if drawing is not None and half != "choosing":
-        raise InvalidRequestError("--drawing is for --half choosing: a figure is reported from images unseen")
+        raise InvalidRequestError("--drawing is for --half choosing: the other half and the test split stay unseen")
     loaded = load_network(artifact)
     table = None if data is None else read_images(data)
     collections: list[str] = []

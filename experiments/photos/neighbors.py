@@ -56,7 +56,7 @@ def measure_neighbors(features: Features, labels: Sequence[str]) -> dict[str, An
 
 
 def compute_features(artifact: Artifact, files: Sequence[Path]) -> dict[str, Features]:
-    """Features (N, dim) of all files, by what they are."""
+    """Features (N, dim) of all files, by name of the method."""
     model = OnnxModel(artifact.network)
 
     def compute(contract: ImageContract, function: Callable[[NDArray[np.uint8]], Features]) -> Features:
