@@ -52,6 +52,11 @@ def add_encoder(
     order = np.random.default_rng(config.seed).permutation(len(features))
     held_out = order[: min(MAX_HELD_OUT, int(HELD_OUT * len(order)))]
     rest = np.sort(order[len(held_out) :])
+    if len(rest) <= bits:
+        raise TrainingError(
+            f"codes of {bits} bits need over {bits} images to train on, got {len(rest)} beside the {len(held_out)} "
+            "that measure them: add images, or choose fewer --bits"
+        )
     trial = train_autoencoder(features[rest], bits, config, None if labels is None else labels[rest])
     share = hamming_recall(trial, features[rest], features[held_out])
     log(
