@@ -37,7 +37,7 @@ from model.images.contract import ImageContract
 from model.images.crops import CENTER_CROP, TEN_CROP
 from model.images.preprocess import decode_image
 from model.runtime import OnnxModel
-from training.data.datasets import Example
+from training.data.datasets import Dataset, Example
 from training.data.loading import load_dataset
 from training.data.training_data import check_training_data, load_training_dataset
 from training.evaluation.calibration import mean_softmax
@@ -211,6 +211,13 @@ def measure(
     }
 
 
+def draw_test_images(dataset: Dataset, count: int, generator: np.random.Generator) -> list[Example]:
+    """At most `count` test images at random. Raises InvalidRequestError if there are none."""
+    if not dataset.test:
+        raise InvalidRequestError(f"{dataset.name} has no test images: choose data with a test split")
+    return [dataset.test[row] for row in generator.permutation(len(dataset.test))[:count]]
+
+
 def read_others(
     artifact: Artifact, other: Sequence[str], gallery: bool, max_images: int, generator: np.random.Generator
 ) -> dict[str, list[Pixels]]:
@@ -224,9 +231,8 @@ def read_others(
         kind, _, source = text.partition("=")
         if not source:
             raise InvalidRequestError(f"invalid --other {text!r}: write it like photos=FOLDER")
-        examples = load_dataset(source).test
-        drawn = [Path(examples[row].file) for row in generator.permutation(len(examples))[:max_images]]
-        kinds[kind] = decode(drawn, contract)
+        examples = draw_test_images(load_dataset(source), max_images, generator)
+        kinds[kind] = decode([example.path for example in examples], contract)
     if gallery:
         rows = [row for row in read_gallery() if not row["class_of_photos"] and row["license"] != GROCERY_LICENSE]
         drawn = [GALLERY / rows[number]["path"] for number in generator.permutation(len(rows))[:max_images]]
@@ -253,7 +259,7 @@ def main(
         raise ArtifactError(f"{artifact} has no familiarity data: add it with `alexnet calibrate`")
     dataset, generator = load_training_dataset(loaded, data, None), np.random.default_rng(0)
     check_training_data(loaded, dataset, data)
-    drawn = [dataset.test[row] for row in generator.permutation(len(dataset.test))[: 2 * max_images]]
+    drawn = draw_test_images(dataset, 2 * max_images, generator)
     kinds = read_others(loaded, other or [], gallery, max_images, generator)
     training = draw_evenly(dataset.train, max_training_images)
     with open_with_logits(loaded.network) as model:
