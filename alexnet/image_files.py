@@ -93,7 +93,7 @@ def read_batches(
 def _expand_pattern(argument: str) -> list[str]:
     if argument.startswith(("http://", "https://")):
         raise InvalidRequestError(
-            f"addresses aren't read: download {argument}, or pipe it with `curl -s ADDRESS |` and name the image -"
+            f"URLs aren't read: download {argument}, or pipe it with `curl -s URL |` and name the image -"
         )
     if not has_magic(argument) or os.path.lexists(argument):
         return [argument]

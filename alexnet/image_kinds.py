@@ -75,7 +75,7 @@ def _load(images: Iterable[ImageLike]) -> Iterator[ImageLike]:
 def decode(image: ImageLike, contract: ImageContract) -> LoadedImage:
     """Decode an image of any kind as the network asks. Raises as `decode_batches` does."""
     if isinstance(image, str) and image.startswith(("http://", "https://")):
-        raise InvalidRequestError(f"addresses aren't read: download {image}, and give its bytes")
+        raise InvalidRequestError(f"URLs aren't read: download {image}, and give its bytes")
     path = Path(image) if isinstance(image, str | os.PathLike) else None
     data = _read(path) if path is not None else _to_bytes(image)
     try:
