@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.page.conftest import (
     PHONE,
@@ -200,6 +200,16 @@ def test_the_ten_crops_are_drawn_on_demand(url: str, open_page: OpenPage) -> Non
     assert [value for pixel in reversed(pixels) for value in pixel] == left
 
 
+def copy_question(page: Page) -> dict[str, str]:
+    """What each of the buttons copies."""
+    copied = {}
+    for name in ("curl", "Python", "JSON"):
+        page.get_by_role("button", name=f"Copy as {name}").click()
+        expect(page.get_by_role("button", name=f"Copy as {name}")).to_have_text("Copied")
+        copied[name] = page.evaluate("navigator.clipboard.readText()")
+    return copied
+
+
 def test_the_question_is_copied_as_a_command_a_program_and_its_answer(
     url: str, open_page: OpenPage, images: Path, tmp_path: Path
 ) -> None:
@@ -208,11 +218,7 @@ def test_the_question_is_copied_as_a_command_a_program_and_its_answer(
     (tmp_path / "it's.jpg").write_bytes(file.read_bytes())
     page.locator("#file").set_input_files(tmp_path / "it's.jpg")
     wait_for_answer(page)
-    copied = {}
-    for name in ("curl", "Python", "JSON"):
-        page.get_by_role("button", name=f"Copy as {name}").click()
-        expect(page.get_by_role("button", name=f"Copy as {name}")).to_have_text("Copied")
-        copied[name] = page.evaluate("navigator.clipboard.readText()")
+    copied = copy_question(page)
     answer = json.loads(copied["JSON"])
     for command, key in zip(copied["curl"].splitlines(), ("classify", "similar"), strict=True):
         ran = json.loads(subprocess.run(command, shell=True, cwd=tmp_path, check=True, capture_output=True).stdout)
@@ -227,11 +233,7 @@ def test_the_question_is_copied_as_a_command_a_program_and_its_answer(
 def test_the_copied_question_has_its_other_images_and_its_label(url: str, open_page: OpenPage) -> None:
     page = open_page(f"{url}/?id=1&id=40&minus=5&label=stripes", permissions=["clipboard-read", "clipboard-write"])
     wait_for_answer(page)
-    copied = {}
-    for name in ("curl", "Python", "JSON"):
-        page.get_by_role("button", name=f"Copy as {name}").click()
-        expect(page.get_by_role("button", name=f"Copy as {name}")).to_have_text("Copied")
-        copied[name] = page.evaluate("navigator.clipboard.readText()")
+    copied = copy_question(page)
     expected = [neighbor["id"] for neighbor in json.loads(copied["JSON"])["similar"]["neighbors"]]
     command = copied["curl"].splitlines()[1]
     ran = subprocess.run(command, shell=True, check=True, capture_output=True).stdout
