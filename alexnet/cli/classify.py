@@ -78,7 +78,7 @@ def classify(
     def format_text(result: Result, name_width: int) -> str:
         return _format(result, name_width, loaded.manifest.calibration)
 
-    print_results((images, files_from), classify_all, "predictions", form, loaded, COLUMNS, format_text)
+    print_results(images, files_from, classify_all, "predictions", form, loaded, COLUMNS, format_text)
 
 
 def _to_result(name: str, result: Classification | Skipped) -> Result:

@@ -37,7 +37,8 @@ class Result:
 
 
 def print_results(
-    images: tuple[Sequence[str] | None, str | None],
+    images: Sequence[str] | None,
+    files_from: str | None,
     compute: Callable[[Sequence[str]], Iterable[Result]],
     name: str,
     form: Format,
@@ -45,8 +46,8 @@ def print_results(
     columns: Sequence[str],
     format_text: Callable[[Result, int], str],
 ) -> None:
-    """Print the results of `images`: the arguments that name them, and a file that lists them. `name`: of the rows in
-    JSON. `artifact`: the network, which JSON names.
+    """Print the results of the `images` that are named, and of those that the file `files_from` lists. `name`: of the
+    rows in JSON. `artifact`: the network, which JSON names.
 
     `format_text`: a result as text; its second argument is the width of the column of names, or 0 for the only image.
     Text shows paths as `show_path` does, JSON and CSV as they are. Images that can't be read are named on standard
@@ -57,7 +58,7 @@ def print_results(
     from alexnet.image_files import find_inputs
 
     model = {"name": artifact.manifest.name, "version": artifact.manifest.version}
-    inputs = find_inputs(images[0] or (), images[1])
+    inputs = find_inputs(images or (), files_from)
     printer, num_skipped = ResultPrinter(form, columns), 0
     width = min(MAX_NAME_WIDTH, max(len(show_path(name)) for name in inputs.names)) if len(inputs.names) > 1 else 0
     for result in compute(inputs.names):

@@ -79,7 +79,7 @@ def similar(
         for name, result in find_similar(names, loaded, uri, k, label, search, device, limits):
             yield Result(name, [_row(n) for n in result]) if isinstance(result, list) else Result(name, error=result)
 
-    print_results((images, files_from), search_all, "neighbors", form, loaded, COLUMNS, _format)
+    print_results(images, files_from, search_all, "neighbors", form, loaded, COLUMNS, _format)
 
 
 def _row(neighbor: Neighbor) -> dict[str, Any]:
