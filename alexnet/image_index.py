@@ -219,10 +219,7 @@ def _labels_per_image(labels: str | Sequence[str | None] | None, count: int) -> 
     """Raises InvalidRequestError unless it is a label, or one per image, that an index can store."""
     single = labels is None or isinstance(labels, str) or not isinstance(labels, Iterable)
     each: list[str | None] = [labels] * count if single else list(labels)  # type: ignore[list-item, arg-type]
-    if len(each) != count:
-        counts = f"{count_of(count, 'image')}, {count_of(len(each), 'label')}"
-        raise InvalidRequestError(f"give one label, or one per image: {counts}")
-    _check_storable("label", each)
+    _check_texts("label", each, count, "one label, or one per image")
     return each
 
 
@@ -231,15 +228,16 @@ def _keys_per_image(keys: str | Sequence[str | None] | None, count: int) -> list
     if keys is None:
         return [None] * count
     each: list[str | None] = [keys] if isinstance(keys, str) or not isinstance(keys, Iterable) else list(keys)
-    if len(each) != count:
-        counts = f"{count_of(count, 'image')}, {count_of(len(each), 'key')}"
-        raise InvalidRequestError(f"give one key per image: {counts}")
-    _check_storable("key", each)
+    _check_texts("key", each, count, "one key per image")
     return each
 
 
-def _check_storable(kind: str, texts: Sequence[str | None]) -> None:
-    """Raise InvalidRequestError unless an index can store them as labels or keys."""
+def _check_texts(kind: str, texts: Sequence[str | None], count: int, expected: str) -> None:
+    """Raise InvalidRequestError unless there are `count` labels or keys that an index can store. `expected`: how many,
+    in words."""
+    if len(texts) != count:
+        counts = f"{count_of(count, 'image')}, {count_of(len(texts), kind)}"
+        raise InvalidRequestError(f"give {expected}: {counts}")
     for text in texts:
         if text is not None and not isinstance(text, str):
             raise InvalidRequestError(f"a {kind} must be text or None, got {repr(text)[:80]}: convert it with str()")
