@@ -13,7 +13,13 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from model.datasets.image_files import begins_as_image_file, has_image_suffix, read_image_file, skipped_file
+from model.datasets.image_files import (
+    begins_as_image_file,
+    has_image_suffix,
+    is_url,
+    read_image_file,
+    skipped_file,
+)
 from model.datasets.listing import Skipped
 from model.datasets.walk import walk
 from model.exceptions import ImageTooLargeError, InvalidImageError, InvalidRequestError
@@ -91,7 +97,7 @@ def read_batches(
 
 
 def _expand_pattern(argument: str) -> list[str]:
-    if argument.startswith(("http://", "https://")):
+    if is_url(argument):
         raise InvalidRequestError(
             f"URLs aren't read: download {argument}, or pipe it with `curl -s URL |` and name the image -"
         )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from index.reading import BATCH_SIZE
-from model.datasets.image_files import read_image_file
+from model.datasets.image_files import is_url, read_image_file
 from model.exceptions import InvalidImageError, InvalidRequestError
 from model.images.contract import ImageContract
 from model.images.exif import ORIENTATION_TAG
@@ -74,7 +74,7 @@ def _load(images: Iterable[ImageLike]) -> Iterator[ImageLike]:
 
 def decode(image: ImageLike, contract: ImageContract) -> LoadedImage:
     """Decode an image of any kind as the network asks. Raises as `decode_batches` does."""
-    if isinstance(image, str) and image.startswith(("http://", "https://")):
+    if isinstance(image, str) and is_url(image):
         raise InvalidRequestError(f"URLs aren't read: download {image}, and give its bytes")
     path = Path(image) if isinstance(image, str | os.PathLike) else None
     data = _read(path) if path is not None else _to_bytes(image)

@@ -16,6 +16,11 @@ from model.images.limits import DEFAULT_LIMITS
 from model.images.preprocess import decode_image
 
 
+def is_url(name: str) -> bool:
+    """Whether a web address is given in place of a file: none is read."""
+    return name.startswith(("http://", "https://"))
+
+
 def read_image_file(path: str | os.PathLike[str], max_bytes: int = DEFAULT_LIMITS.max_file_bytes) -> bytes:
     """The bytes of a file that begins as an image of a supported format does.
 
