@@ -19,7 +19,7 @@ from index.entries import FileState, StoredSource
 from index.protocol import Index, require_sync
 from index.reading import ImageSource, KnownImage, ReadImage, add_read, read_batches, to_sources
 from model.datasets.listing import UNCHECKED, Listing, Skipped
-from model.datasets.names import is_utf8, show_path
+from model.datasets.names import common_folder, is_utf8, show_path
 from model.exceptions import DatasetError, StoppedError
 from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.runtime import OnnxModel
@@ -183,7 +183,7 @@ class _Sync:
     def _look_up(self) -> None:
         """Look up the images and files of the data in the index, rather than all entries, which may be many more."""
         records, files = self.follower.file_records, self.listed | self.missing
-        folder = self.root if self.follows_folder else os.path.commonpath([os.path.dirname(file) for file in files])  # noqa: PTH120
+        folder = self.root if self.follows_folder else common_folder(files)
         if is_utf8(folder):  # as all paths in the catalog
             self.stored = {image.sha256: image for image in records.sources_below(folder)}
             self.states = records.file_states_below(folder)

@@ -81,9 +81,14 @@ def to_text(name: str) -> str:
     return unicodedata.normalize("NFC", name).strip(_BLANK)
 
 
+def common_folder(files: Iterable[str]) -> str:
+    """The absolute path of the folder that holds all `files`, absolute and relative ones."""
+    return os.path.commonpath([os.path.abspath(parent) for parent in {os.path.dirname(file) for file in files}])  # noqa: PTH100, PTH120
+
+
 def path_shower(files: Iterable[str]) -> Callable[[str], str]:
     """A function that shows a file's path below the folder that holds all `files`, absolute and relative ones."""
-    folder = os.path.commonpath([os.path.abspath(parent) for parent in {os.path.dirname(file) for file in files}])  # noqa: PTH100, PTH120
+    folder = common_folder(files)
     return lambda file: show_path(os.path.relpath(file, folder))
 
 
