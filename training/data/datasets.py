@@ -146,6 +146,15 @@ def split_rows(split_csv: str) -> list[tuple[str, ...]]:
     return [(Path(path).name, *rest) for path, *rest in csv.reader(io.StringIO(split_csv, newline=""))]
 
 
+def find_lack(splits: Mapping[str, Sequence[Example]], labels: Sequence[Label]) -> str:
+    """What a split lacks for training: images of a class, or a test or validation split; "" if it lacks nothing."""
+    trained = {example.label for example in splits["train"]}
+    missing = [label.id for number, label in enumerate(labels) if number not in trained]
+    if missing:
+        return f"the class {missing[0]} has no images to train on"
+    return "" if all(splits.values()) else "there is nothing to hold out"
+
+
 def stratified_split(
     examples: Sequence[Example],
     shares: Mapping[str, float],

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from model.artifacts.artifact import Label
-from model.datasets.names import SPLITS, show_path
+from model.datasets.names import SPLITS, common_folder, show_path
 from model.exceptions import DatasetError
 from model.plurals import count_of
 from training.data.copies import draw_split
-from training.data.datasets import Example, checksum_of_split
+from training.data.datasets import Example, checksum_of_split, find_lack
 
 EARLIER = "earlier"
 """The `split_method` in the manifest of a network that was trained on such a split."""
@@ -70,11 +70,8 @@ class EarlierSplit:
         places = {example.file: place for place, example in enumerate(examples)}
         drawn = draw_split(examples, shares, seed, kept)
         splits = {split: sorted(part, key=lambda example: places[example.file]) for split, part in drawn.items()}
-        trained = {example.label for example in splits["train"]}
-        missing = [label.id for number, label in enumerate(labels) if number not in trained]
-        if missing or not all(splits.values()):
-            reason = f"the class {missing[0]} has no images to train on" if missing else "there is nothing to hold out"
-            raise DatasetError(f"too few images for --split-from {self.name}: {reason}; add images, or leave it out")
+        if lack := find_lack(splits, labels):
+            raise DatasetError(f"too few images for --split-from {self.name}: {lack}; add images, or leave it out")
         num_new, num_gone = len(examples) - len(kept), len(self.sides) - len(kept)
         drawn_words = f"{count_of(num_new, 'new one', 'new ones')} drawn, {num_gone:,} gone"
         return splits, f"{count_of(len(kept), 'image')} as in {self.name}, {drawn_words}"
@@ -109,5 +106,5 @@ def _absolute(path: str | Path) -> str:
 def _below_common_folder(paths: Iterable[str]) -> list[str]:
     """Absolute paths, relative to the folder that holds them all."""
     files = list(paths)
-    folder = os.path.commonpath([os.path.dirname(file) for file in files])  # noqa: PTH120
+    folder = common_folder(files)
     return [os.path.relpath(file, folder) for file in files]

@@ -10,7 +10,7 @@ import numpy as np
 
 from model.exceptions import DatasetError
 from training.data.copies import draw_split
-from training.data.datasets import Dataset, Example
+from training.data.datasets import Dataset, Example, find_lack
 
 SplitMethod = Literal["own", "half", "neighborhood"]
 """`own`: as the data says, or else as its reader draws it; the others: see `split_again`."""
@@ -37,11 +37,8 @@ def split_again(dataset: Dataset, method: SplitMethod, seed: int, to_train: bool
         splits = draw_split(dataset.examples, HALF, seed)
     else:
         splits = draw_neighborhoods(dataset.examples, QUARTER, seed)
-    trained = {example.label for example in splits["train"]}
-    missing = [label.id for number, label in enumerate(dataset.labels) if number not in trained]
-    if to_train and (missing or not splits["validation"] or not splits["test"]):
-        reason = f"the class {missing[0]} has no images to train on" if missing else "there is nothing to hold out"
-        raise DatasetError(f"too few images for --split {method}: {reason}; leave it out, or try another --seed")
+    if to_train and (lack := find_lack(splits, dataset.labels)):
+        raise DatasetError(f"too few images for --split {method}: {lack}; leave it out, or try another --seed")
     return replace(
         dataset,
         split_description=f"{dataset.name} {TITLES[method]}, seed {seed}",
