@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,8 @@ MAX_INSERT_BYTES = 16 * 2**20
 MAX_TEXT_LENGTH = 65_535
 EMBEDDED_COLLECTION = "images"
 """Name of the collection in a file."""
+START_TIMEOUT = 60.0
+"""Seconds that the process of Milvus Lite, which opens a file, may take to start: pymilvus doesn't wait for it."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,12 @@ class MilvusAddress:
     def __str__(self) -> str:
         """The text that was parsed, without a password: it is logged and shown to clients."""
         host = hide_password(self.server).removeprefix("http://")
-        return f"{SCHEME}//{host}/{self.collection}" if self.server.startswith("http://") else f"{SCHEME}{host}"
+        return f"{SCHEME}//{host}/{self.collection}" if self.is_remote else f"{SCHEME}{host}"
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is a server, not a file."""
+        return self.server.startswith("http://")
 
 
 def hide_password(uri: str) -> str:
@@ -106,14 +114,20 @@ def connect(address: MilvusAddress) -> MilvusClient:
     """Connect to Milvus, or open its file. Raises IndexStoreError."""
     try:
         from pymilvus import MilvusClient
+        from pymilvus.client.types import Status
         from pymilvus.exceptions import MilvusException
     except ModuleNotFoundError as error:
         raise IndexStoreError(f"an index on Milvus needs pymilvus: {install_extra('milvus')}") from error
-    try:
-        return MilvusClient(address.server)
-    except (MilvusException, ValueError, OSError) as error:
-        reason = hide_password(str(getattr(error, "message", error)))
-        raise IndexStoreError(f"cannot connect to Milvus at {address}: {reason}") from error
+    deadline = time.monotonic() + (0 if address.is_remote else START_TIMEOUT)
+    while True:
+        try:
+            return MilvusClient(address.server)
+        except (MilvusException, ValueError, OSError) as error:
+            if getattr(error, "code", None) == Status.CONNECT_FAILED and time.monotonic() < deadline:
+                time.sleep(0.1)
+                continue
+            reason = hide_password(str(getattr(error, "message", error)))
+            raise IndexStoreError(f"cannot connect to Milvus at {address}: {reason}") from error
 
 
 def create_collection(address: MilvusAddress, space: FeatureSpace) -> None:

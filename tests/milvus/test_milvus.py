@@ -36,6 +36,20 @@ def test_capabilities_that_milvus_does_not_have(tmp_path: Path) -> None:
     index.close()
 
 
+def test_a_process_that_starts_slowly_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import milvus_lite.server
+
+    libraries = milvus_lite.server.BIN_PATH
+    slow = tmp_path / "bin" / "milvus"
+    slow.parent.mkdir()
+    slow.write_text(f'#!/bin/sh\nsleep 2\nexport LD_LIBRARY_PATH="{libraries}"\nexec "{libraries}/milvus" "$@"\n')
+    slow.chmod(0o755)
+    monkeypatch.setenv("BIN_PATH", str(slow.parent))
+    index = open_or_create(IndexUri.parse(f"milvus:{tmp_path}/images.db"), make_artifact())
+    assert len(index) == 0
+    index.close()
+
+
 def test_a_server_on_milvus(tmp_path: Path) -> None:
     from server.app import create_app
     from server.service import Service
