@@ -205,7 +205,7 @@ def test_idle_streams_keep_neither_health_nor_other_clients_waiting(
     artifact: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Half of the calls is the share of one client, whose streams end when no message comes."""
-    monkeypatch.setattr(grpc_server, "STREAM_IDLE_SECONDS", 2.0)
+    monkeypatch.setattr(grpc_server, "STREAM_IDLE_SECONDS", 4.0)
     port = free_port()
     keys = f"read:{KEY},read:{'s' * 16}"
     service = Service(Settings(artifact=artifact.path, grpc_port=port, max_concurrent_requests=4, keys=keys))
