@@ -9,11 +9,14 @@ import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from model.images.info import WarningList
+from model.images.libtiff import silence_libtiff
 from model.images.limits import ImageLimits, check_memory, check_size
 from model.images.raster import Raster
 from model.images.tiff_layout import BLACK_IS_ZERO, FLOAT, MODES, UNSIGNED, PixelLayout
 from model.images.tiff_pages import COLOR_PROFILE, ORIENTATION, PALETTE, Page, choose_page, keep_pixel_tags
 from model.images.tiff_samples import load_samples
+
+silence_libtiff()
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from PIL import Image
 from model.exceptions import ImageTooLargeError, InvalidImageError, UnsupportedImageError
 from model.images.limits import ImageLimits
 from model.images.preprocess import decode_image
-from tests.helpers.image_files import COLORS, GRAY, tiff, widen
+from tests.helpers.image_files import COLORS, GRAY, saved, tiff, widen
 
 
 def pages(*written: tuple[np.ndarray[Any, Any], dict[str, Any]]) -> bytes:
@@ -120,3 +120,14 @@ def test_a_strip_counts_as_memory() -> None:
     with pytest.raises(ImageTooLargeError, match=r"a TIFF of 256 x 256 pixels takes 1 MB"):
         decode_image(data, ImageLimits(max_pixels=2 * 256 * 256 - 1))
     decode_image(data, ImageLimits(max_pixels=2 * 256 * 256))
+
+
+@pytest.mark.parametrize("compression", ["tiff_ccitt", "group3"])
+def test_damaged_rows_of_a_fax_page_write_nothing_past_the_log(
+    compression: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = bytearray(saved(Image.fromarray(GRAY).convert("1"), "TIFF", compression=compression))
+    data[8:3000] = np.random.default_rng(0).bytes(2992)
+    capfd.readouterr()
+    decode_image(bytes(data))
+    assert capfd.readouterr().err == ""
