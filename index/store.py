@@ -285,20 +285,19 @@ class FolderIndex(BaseIndex):
             path = features_path(self.path, generation, self.space.dtype)
             features = before.features.copy_rows(path, [record.row for record in kept])
             try:
+                codes = None if before.codes is None else self._encode_all(before.codes.encoder, features, generation)
                 with self._committing():
                     self.catalog.compact(deleted, [(row, record.id) for row, record in enumerate(kept)], generation)
                     rows = RowTable.from_groups(read_label_groups(self.catalog))
                     rows.set_verified(np.arange(len(kept)))
                     with self._swap_lock:  # searches wait for it
-                        self._current = Snapshot(features, rows)
+                        self._current = Snapshot(features, rows, codes)
                         self._generation, self.damaged = generation, {}
                         before.features.close()
             finally:
                 if self._current.features is not features:
                     features.close()
             delete_before(self.path, self._generation)
-            if before.codes is not None:
-                self._current = replace(self._current, codes=self._load_codes(before.codes.encoder))
         return len(records) - len(kept)
 
     def _write(self, additions: Sequence[PendingAdd]) -> tuple[WriteBatch, list[int]]:
@@ -328,6 +327,12 @@ class FolderIndex(BaseIndex):
             features.commit(len(entries))
             rows.append(ids, [entry.label for entry in entries])
         return ids
+
+    def _encode_all(self, encoder: Encoder, features: FeatureFile, generation: int) -> Codes:
+        """The codes of a new generation of features; what an interrupted attempt left there is of other rows."""
+        path = codes_path(self.path, generation, encoder.sha256)
+        path.unlink(missing_ok=True)
+        return Codes(encoder, features.matrix(), path)
 
     def _load_codes(self, encoder: Encoder) -> Codes:
         if encoder.dim != self.dim:

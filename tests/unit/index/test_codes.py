@@ -140,6 +140,34 @@ def test_codes_follow_the_index(index: FolderIndex, encoder: Encoder, artifact: 
         again.close()
 
 
+def test_a_compaction_leaves_no_moment_without_codes(
+    index: FolderIndex, encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index.set_encoder(encoder)
+    index.remove(1)
+    query, seen = Query(clusters(1, 5)[0], 20, mode="binary"), list[int]()
+    encode = Encoder.encode
+
+    def search_meanwhile(self: Encoder, features: Array) -> NDArray[np.uint8]:
+        if len(features) > 1:
+            seen.append(len(index.search(query)))
+        return encode(self, features)
+
+    monkeypatch.setattr(Encoder, "encode", search_meanwhile)
+    index.compact()
+    assert seen == [20]
+
+
+def test_codes_that_an_interrupted_compaction_left_are_not_read(index: FolderIndex, encoder: Encoder) -> None:
+    index.set_encoder(encoder)
+    (first,) = index.path.glob("codes-*")
+    (index.path / first.name.replace("-1-", "-2-")).write_bytes(first.read_bytes())
+    index.remove(1)
+    index.compact()
+    assert index.codes is not None
+    np.testing.assert_array_equal(index.codes.matrix(), encoder.encode(clusters(300, 1)[1:]))
+
+
 def test_codes_are_of_the_features_that_are_stored(artifact: Artifact, encoder: Encoder, tmp_path: Path) -> None:
     """In float16 as well, so that codes that are made again are the same."""
     index = FolderIndex.create(tmp_path / "half", artifact, dtype="float16")
