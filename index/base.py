@@ -45,7 +45,7 @@ class BaseIndex(ABC):
 
     def search_many(self, queries: Sequence[Query]) -> list[list[Neighbor]]:
         """`search` for several queries, which may take less time than one by one."""
-        return attach_entries(self.search_ids(queries), self.catalog)
+        return attach_entries(queries, self.search_ids(queries), self.catalog)
 
     def feature(self, image_id: int) -> NDArray[np.float32]:
         """The stored (dim,) feature of an image. Raises UnknownImageError."""

@@ -266,17 +266,20 @@ def rank_candidates(
     return take_page(query, search(query), search)
 
 
-def attach_entries(results: Sequence[NearestIds], catalog: EntryLookup) -> list[list[Neighbor]]:
-    """Neighbors with their entries. Images that have been removed since the search are left out."""
+def attach_entries(
+    queries: Sequence[Query], results: Sequence[NearestIds], catalog: EntryLookup
+) -> list[list[Neighbor]]:
+    """Neighbors with their entries. Images that were removed since the search, or got another label than that of the
+    query, are left out."""
     ids = sorted({int(image_id) for result in results for image_id in result.ids})
     entries = {entry.id: entry for entry in catalog.lookup(ids)}
     return [
         [
             Neighbor(entries[image_id], distance)
             for image_id, distance in zip(result.ids.tolist(), result.distances.tolist(), strict=True)
-            if image_id in entries
+            if image_id in entries and query.label in (None, entries[image_id].label)
         ]
-        for result in results
+        for query, result in zip(queries, results, strict=True)
     ]
 
 

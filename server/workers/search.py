@@ -45,7 +45,7 @@ class SearchWorker(BatchWorker[SearchJob]):
         index, queries = batch[0].index, [job.query for job in batch]
         nearest = index.search_ids([replace(query, k=query.k + 1) for query in queries])  # one more: is there another?
         pages = [NearestIds(n.ids[: q.k], n.distances[: q.k]) for n, q in zip(nearest, queries, strict=True)]
-        neighbors = attach_entries(pages, index.catalog)
+        neighbors = attach_entries(queries, pages, index.catalog)
         totals = {label: index.count(label) for label in {None, *(query.label for query in queries)}}
         return [
             SearchResult(page, _last_position(query, ids), totals[query.label], totals[None])
@@ -57,7 +57,7 @@ class SearchWorker(BatchWorker[SearchJob]):
 
 
 def _last_position(query: Query, nearest: NearestIds) -> Position | None:
-    """The k-th of k + 1 neighbors. It may be missing on the page: another process may have removed it."""
+    """The k-th of k + 1 neighbors. It may be missing on the page: it may have been removed or relabeled."""
     if len(nearest.ids) <= query.k:
         return None
     rank = query.k + (query.after.rank if query.after else 0)

@@ -9,7 +9,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from index.search import SEARCHERS, Position, Query, SearchMode, parse_search_mode
+from index.search import SEARCHERS, Position, Query, SearchMode, attach_entries, parse_search_mode
 from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.exceptions import InvalidRequestError
@@ -64,6 +64,16 @@ def test_a_page_continues_after_what_was_seen(index: FolderIndex) -> None:
         index.remove(image_id)
     assert ids_of(index, Query(ZERO, 4, after=seen)) == [8, 4, 5, 6]
     assert ids_of(index, Query(ZERO, 4, after=Position(0, 3.0, 3))) == [8, 4, 5, 6]
+
+
+def test_what_was_relabeled_or_removed_since_the_search_is_left_out(index: FolderIndex) -> None:
+    queries = [Query(np.zeros(64, np.float32), 3, "a"), Query(np.zeros(64, np.float32), 3)]
+    results = index.search_ids(queries)
+    index.update(int(results[0].ids[0]), "b")
+    index.remove(int(results[0].ids[1]))
+    labeled, all_labels = attach_entries(queries, results, index.catalog)
+    assert [neighbor.entry.id for neighbor in labeled] == results[0].ids[2:].tolist()
+    assert int(results[0].ids[0]) in [neighbor.entry.id for neighbor in all_labels]
 
 
 def test_a_page_continues_among_ties(artifact: Artifact, tmp_path: Path) -> None:

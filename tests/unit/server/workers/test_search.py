@@ -54,7 +54,7 @@ def test_together(index: FolderIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     unwanted.cancel()
     release.set()
     answers = [future.result(20) for future in (begun, *waiting)]
-    expected = attach_entries(search_ids(queries[:20]), index.catalog)
+    expected = attach_entries(queries[:20], search_ids(queries[:20]), index.catalog)
     assert [answer.neighbors for answer in answers] == expected
     assert [answer.total for answer in answers] == [50 if query.label else 100 for query in queries[:20]]
     assert answers[0].last == Position(3, expected[0][2].distance, expected[0][2].entry.id)
