@@ -44,9 +44,9 @@ class LabelGroup(NamedTuple):
 
 
 def read_rows(catalog: CatalogFile) -> list[RowRecord]:
-    """All images, removed ones included, by row. Raises IndexStoreError if a row is missing."""
+    """All images, removed ones included, by row. Other reads don't wait. Raises IndexStoreError if a row is missing."""
     records = []
-    with catalog.reading() as database:
+    with catalog.checking() as database:
         for row, record in enumerate(database.execute(f"{SELECT_IMAGES} ORDER BY id")):
             image, intact = parse_image(record)
             if intact and image["row"] != row:

@@ -96,8 +96,8 @@ def find_damaged_among(
 
 
 def find_damaged_thumbnails(catalog: CatalogFile) -> dict[int, str]:
-    """Compare all thumbnails with their checksums. Returns image id -> what is wrong."""
-    with catalog.reading() as database:
+    """Compare all thumbnails with their checksums. Returns image id -> what is wrong. Other reads don't wait for it."""
+    with catalog.checking() as database:
         rows = database.execute(f"SELECT id, thumbnail_checksum, {THUMBNAIL} FROM images ORDER BY id")
         return {
             image_id: "its thumbnail has another checksum"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from index.catalog_rows import read_rows
 from index.export import export_features
 from index.folder import CATALOG
 from index.search import Query
@@ -114,6 +116,14 @@ def test_compacting_verifies_everything_first(path: Path) -> None:
     index = FolderIndex.open(path, writable=True)
     assert index.compact() == 1
     assert (index.num_unverified, index.verify(), len(index)) == (0, {}, 8)
+    index.close()
+
+
+def test_searches_wait_for_no_long_read(path: Path) -> None:
+    index = FolderIndex.open(path, writable=True)
+    with ThreadPoolExecutor(1) as pool, index.catalog.reading():  # what a search reads entries with
+        assert pool.submit(index.verify).result(10) == {}
+        assert len(pool.submit(read_rows, index.catalog).result(10)) == 9
     index.close()
 
 
