@@ -16,14 +16,15 @@ MAX_PATCH_BYTES = 32_768
 class BodyLimitMiddleware:
     """Bounds all bodies in size and time. The framework reads PATCH bodies before it checks the API key.
 
-    Whoever reads the body gets BodyTooLargeError or RequestTimeoutError.
+    Whoever reads the body gets BodyTooLargeError or RequestTimeoutError. The body of a GET is not bounded: nothing is
+    kept of it, since only the framework looks there, for a disconnect, while it sends a file.
     """
 
     def __init__(self, app: ASGIApp, timeout: float, max_bytes: int) -> None:
         self.app, self.timeout, self.max_bytes = app, timeout, max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
+        if scope["type"] == "http" and scope["method"] != "GET":
             limit = min(MAX_PATCH_BYTES, self.max_bytes) if scope["method"] == "PATCH" else self.max_bytes
             declared = Headers(scope=scope).get("content-length", "")
             receive = _LimitedBody(receive, self.timeout, limit, declared).receive

@@ -129,13 +129,13 @@ ACCEPTED_ENCODINGS = ", ".join(DECOMPRESSORS)
 
 
 class ContentEncodingMiddleware:
-    """Decompresses request bodies. Whoever reads one gets UnsupportedEncodingError or InvalidBodyError."""
+    """Decompresses bodies, except of GET. Whoever reads one gets UnsupportedEncodingError or InvalidBodyError."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
+        if scope["type"] == "http" and scope["method"] != "GET":
             encoding = ",".join(Headers(scope=scope).getlist("content-encoding")).strip().lower()
             if encoding not in ("", "identity"):
                 receive = _CompressedBody(receive, encoding).receive

@@ -12,6 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from server.body_limits import MAX_PATCH_BYTES, BodyLimitMiddleware
 from server.exceptions import BodyTooLargeError, RequestTimeoutError
+from server.page import WEB
 
 
 def test_a_long_one_is_refused_as_it_comes(client: TestClient) -> None:
@@ -55,3 +56,11 @@ def test_a_slow_one_is_given_up() -> None:
     app = BodyLimitMiddleware(reads, 0.2, 1000)
     with pytest.raises(RequestTimeoutError):
         asyncio.run(app({"type": "http", "method": "PATCH", "headers": []}, slowly, send))
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Content-Encoding": "gzip"}, {"Content-Encoding": "br"}, {"Content-Length": "99999999999"}]
+)
+def test_a_file_is_sent_whatever_the_headers_say_of_a_body(client: TestClient, headers: dict[str, str]) -> None:
+    response = client.get("/page/app.js", headers=headers)
+    assert (response.status_code, response.content) == (200, (WEB / "app.js").read_bytes())
