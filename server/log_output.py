@@ -103,11 +103,13 @@ class QueuedHandler(logging.Handler):
 def configure_logging(form: Literal["text", "json"], level: LogLevel = "info") -> None:
     """Send all logs, uvicorn's too, to standard error in one format.
 
-    What uvicorn says about its start and end is logged at `debug` only: `server.run` says it in one line.
+    What uvicorn says about its start and end is logged at `debug` only: `server.run` says it in one line. What Pillow
+    says at `debug` is the content of images, and many lines for each: it isn't logged.
     """
     handler = QueuedHandler(sys.stderr.fileno())
     handler.setFormatter(make_formatter(form))
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    logging.getLogger("PIL").setLevel(logging.INFO)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         uvicorn_logger = logging.getLogger(name)
         uvicorn_logger.handlers = []

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -80,3 +82,21 @@ def test_an_exception_forges_no_line(caplog: pytest.LogCaptureFixture) -> None:
     assert lines[0] == "ERROR failed\\nINFO forged"
     assert all(line.startswith("  ") and line.isprintable() for line in lines[1:])
     assert "  ERROR forged\\x1b[2J" in lines
+
+
+DECODE = """
+import io
+from PIL import Image
+from model.images.preprocess import decode_image
+from server.log_output import configure_logging, flush_logs
+configure_logging("text", "debug")
+for form in ("PNG", "TIFF"):
+    Image.new("L", (8, 8)).save(file := io.BytesIO(), form)
+    decode_image(file.getvalue())
+flush_logs()
+"""
+
+
+def test_what_is_in_images_is_not_logged_for_debugging() -> None:
+    process = subprocess.run([sys.executable, "-c", DECODE], capture_output=True, text=True, check=True)
+    assert process.stderr == ""
