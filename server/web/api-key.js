@@ -29,7 +29,7 @@ function openDialog([title, reason]) {
   byId("key").focus();
   return new Promise((resolve) => {
     dialog.addEventListener("close", () => {
-      if (dialog.returnValue === "use") sessionStorage.setItem("key", byId("key").value);
+      if (dialog.returnValue === "use") sessionStorage.setItem("key", byId("key").value.trim());
       resolve(dialog.returnValue === "use");
     }, { once: true });
   });
