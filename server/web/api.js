@@ -3,7 +3,7 @@
 import { getKey, promptForKey } from "./api-key.js";
 import { byName } from "./element.js";
 
-/** `status` 0: no answer. `retryAfter`: seconds; null: a retry won't help. `subject`: the file's name. */
+/** `status` 0: no answer; 400 also where nothing could be sent. `retryAfter`: seconds; null: a retry won't help. `subject`: the file's name. */
 export class ApiError extends Error {
   constructor(message, status, code = "", retryAfter = null) {
     super(message);
@@ -20,6 +20,7 @@ export async function request(path, options = {}) {
     response = await fetch(path, { ...options, headers });
   } catch (error) {
     if (error.name === "AbortError") throw error;
+    if (options.body instanceof FormData) await checkReadable(options.body.getAll("image"));
     throw new ApiError("the server can't be reached", 0, "unreachable", 3);
   }
   if (response.ok) return response;
@@ -85,6 +86,15 @@ export async function showImage(image, path) {
 export function showBlob(image, blob) {
   image.src = URL.createObjectURL(blob);
   return image.decode().then(() => true, () => false).finally(() => URL.revokeObjectURL(image.src));
+}
+
+/** Throw ApiError for a file that can't be read, of which the browser says no more than of a server that can't be reached. */
+async function checkReadable(files) {
+  for (const file of files) {
+    await file.slice(0, 1).arrayBuffer().catch(() => {
+      throw Object.assign(new ApiError("the file can't be read", 400, "unreadable_file"), { subject: file.name });
+    });
+  }
 }
 
 async function parseError(response) {

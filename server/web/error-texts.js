@@ -35,6 +35,7 @@ const TEXTS = {
   overloaded: () => "The server is busy.",
   rate_limited: () => "That was faster than this server allows.",
   unreachable: () => "The server can't be reached.",
+  unreadable_file: (file) => `${file} can't be read. Look whether it is a file and no folder, still there, and yours to open, then choose it again.`,
   unauthorized: () => "This server needs an API key.",
   forbidden: () => "Your API key may not do that.",
   cross_origin: () => "The server refused a page from elsewhere. Open this one at the server's own address.",

@@ -24,7 +24,7 @@ export async function show(context) {
   try {
     await showResults(context);
   } catch (error) {
-    if (error.status > 0 && query.sent.length) error.subject = sentImages.get(query.sent[0]).file.name;
+    if (error.status > 0 && query.sent.length) error.subject ||= sentImages.get(query.sent[0]).file.name;
     throw error;
   }
 }

@@ -39,6 +39,14 @@ FOLDER_DROP = """() => {
 """Drops a folder with a file that is no image and a folder that can't be read."""
 
 
+KEEP_FILES = "input => input.addEventListener('change', () => { window.kept = [...input.files]; }, {capture: true})"
+DROP_AGAIN = """() => {
+  const data = new DataTransfer();
+  for (const file of kept) data.items.add(file);
+  document.body.dispatchEvent(new DragEvent("drop", {bubbles: true, cancelable: true, dataTransfer: data}));
+}"""
+"""Drops the files that an input had."""
+
 
 @pytest.fixture(scope="module")
 def own_url(artifact: Artifact, index_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -213,6 +221,20 @@ def test_keys_are_asked_for_and_kept(locked_url: str, open_page: OpenPage) -> No
     page.locator("#key").fill(WRITE)
     page.keyboard.press("Enter")
     expect(page.locator("#notice")).to_contain_text("deleted.")
+
+
+def test_a_file_that_is_gone_fails_alone(own_url: str, open_page: OpenPage, tmp_path: Path) -> None:
+    page = open_page(f"{own_url}/?view=library")
+    files = [tmp_path / "gone.jpg", tmp_path / "there.jpg"]
+    for number, file in enumerate(files):
+        file.write_bytes(encode(draw("circles", np.random.default_rng(70 + number))))
+    page.locator(".upload input[type=file]").first.evaluate(KEEP_FILES)
+    page.locator(".upload input[type=file]").first.set_input_files(files)
+    expect(page.get_by_text("2 of 2 images added.")).to_be_visible()
+    files[0].unlink()
+    page.evaluate(DROP_AGAIN)
+    expect(page.get_by_text("0 of 2 images added, 1 already there, 1 failed.")).to_be_visible()
+    expect(page.locator(".failures")).to_contain_text("“gone.jpg” can't be read. Look whether it is a file")
 
 
 def test_a_library_that_is_only_read_says_so(small_url: str, images: Path, open_page: OpenPage) -> None:

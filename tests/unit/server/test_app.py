@@ -31,7 +31,7 @@ def test_the_page_has_words_for_every_error_that_it_can_meet() -> None:
         "bad_request", "unsupported_operation", "unknown_model", "method_not_allowed", "reload_failed",
         "unsupported_encoding", "invalid_body", "invalid_header",
     }  # fmt: skip
-    assert texts == {info.code for info in all_errors()} - elsewhere | {"unreachable"}
+    assert texts == {info.code for info in all_errors()} - elsewhere | {"unreachable", "unreadable_file"}
 
 
 def test_no_page_may_load_or_send_anywhere_else(client: TestClient) -> None:
