@@ -40,10 +40,13 @@ export function toAddress({ view, like, unlike, label, mode }) {
   return parameters.size ? `?${parameters}` : "./";
 }
 
+let lastNumber = Date.now(); // the browser's history may hold smaller numbers, from before the page was reloaded
+
 /** Keep a file that was chosen; returns its number. */
 export function keepFile(file) {
-  sentImages.set(sentImages.size + 1, { file, answer: null });
-  return sentImages.size;
+  lastNumber += 1;
+  sentImages.set(lastNumber, { file, answer: null });
+  return lastNumber;
 }
 
 const filters = ({ label, mode }) => ({ label, mode });

@@ -404,6 +404,17 @@ def test_what_is_wrong_with_a_file_is_said_and_the_answer_before_stays(
     expect(page.locator(".start .card")).to_have_count(3)
 
 
+def test_after_a_reload_the_history_shows_no_other_file(url: str, open_page: OpenPage, jpeg: bytes) -> None:
+    page = open_page(url)
+    for name in ("before.jpg", "after.jpg"):
+        hand_over(page, {name: jpeg})
+        wait_for_answer(page)
+        if name == "before.jpg":
+            page.reload()
+    page.go_back()
+    expect(page.locator(".start .card")).to_have_count(3)
+
+
 def test_dragging_a_file_says_what_dropping_does(url: str, open_page: OpenPage) -> None:
     page = open_page(url)
     hand_over(page, {"a.jpg": b"x"}, "dragover")
