@@ -23,7 +23,7 @@ export function libraryCard(entry, cards) {
   const close = (event) => event.target.closest("dialog").close();
   const open = () => {
     const shown = cards.visible().map((other) => cards.cards.get(other).entry);
-    openDetail(shown, shown.indexOf(entry), (other) => (other === entry ? actions(close) : []));
+    openDetail(shown, shown.indexOf(entry), (other) => cards.cards.get(other.id).actions(close));
   };
   const item = element("li", { className: "card" },
     element("a", { href: toAddress({ ...EMPTY, like: [id] }), title: "Find images like this one" }, image, label, hidden(`, ${name}`)),
@@ -38,7 +38,7 @@ export function libraryCard(entry, cards) {
   };
   setLabel(entry.label);
   return {
-    entry, item, setLabel,
+    entry, item, actions, setLabel,
     tick: (on) => { box.checked = on; item.classList.toggle("selected", on); },
   };
 }

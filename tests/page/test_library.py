@@ -237,6 +237,16 @@ def test_a_file_that_is_gone_fails_alone(own_url: str, open_page: OpenPage, tmp_
     expect(page.locator(".failures")).to_contain_text("“gone.jpg” can't be read. Look whether it is a file")
 
 
+def test_the_detail_view_relabels_and_deletes_each_image(own_url: str, open_page: OpenPage) -> None:
+    page = open_page(f"{own_url}/?view=library&label=stripes")
+    page.locator(".library .card").first.hover()
+    page.locator(".library .card .details").first.click()
+    page.keyboard.press("ArrowRight")
+    name = page.locator("#detail-heading").inner_text()
+    page.locator("#detail").get_by_role("button", name="Relabel").click()
+    expect(page.get_by_role("dialog")).to_contain_text(f"Label of {name}")
+
+
 def test_a_library_that_is_only_read_says_so(small_url: str, images: Path, open_page: OpenPage) -> None:
     page = open_page(f"{small_url}/?view=library")
     cards = open_library(page, 60)
