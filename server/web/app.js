@@ -7,7 +7,7 @@ import * as libraryView from "./library-view.js";
 import * as modelView from "./model-view.js";
 import { currentQuery, navigate, replaceAddress, start } from "./navigation.js";
 import { clearNotice, isTemporary, showError } from "./notice.js";
-import { EMPTY } from "./query.js";
+import { EMPTY, isEmpty } from "./query.js";
 import { chooseFiles, showQueue } from "./queue.js";
 import * as searchView from "./search-view.js";
 import { upload } from "./upload.js";
@@ -29,7 +29,7 @@ async function show(query, scroll = 0) {
   clearNotice();
   place(view, 0);
   try {
-    if (!info || query.view === "model") info = await fetchJson("info", { signal });
+    if (!info || isEmpty(query)) info = await fetchJson("info", { signal }); // again: of a library that has changed, of another model
     await VIEWS[query.view]({ query, info, root, signal, cancel });
     if (signal.aborted) return;
     shown?.controller.abort();

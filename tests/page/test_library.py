@@ -223,6 +223,18 @@ def test_keys_are_asked_for_and_kept(locked_url: str, open_page: OpenPage) -> No
     expect(page.locator("#notice")).to_contain_text("deleted.")
 
 
+def test_what_is_deleted_elsewhere_is_not_counted(
+    artifact: Artifact, index_path: Path, tmp_path: Path, open_page: OpenPage
+) -> None:
+    shutil.copytree(index_path, tmp_path / "index")
+    with serve_page(artifact, tmp_path / "index") as address:
+        page = open_page(address)
+        expect(page.locator(".promise")).to_contain_text("the most similar of 90 images")
+        httpx2.delete(f"{address}/images/1").raise_for_status()
+        page.get_by_role("link", name="Search", exact=True).click()
+        expect(page.locator(".promise")).to_contain_text("the most similar of 89 images")
+
+
 def test_a_file_that_is_gone_fails_alone(own_url: str, open_page: OpenPage, tmp_path: Path) -> None:
     page = open_page(f"{own_url}/?view=library")
     files = [tmp_path / "gone.jpg", tmp_path / "there.jpg"]
