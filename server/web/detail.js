@@ -1,6 +1,6 @@
 // The detail view of a library image: its original, facts and actions.
 
-import { fetchJson, request, showImage } from "./api.js";
+import { fetchJson, request, showBlob, showImage } from "./api.js";
 import { getKey } from "./api-key.js";
 import { copyText } from "./clipboard.js";
 import { button, byId, element, terms, tidy } from "./element.js";
@@ -10,6 +10,7 @@ import { addNegative, addPositive, isEmpty, queryById, toAddress } from "./query
 
 const dialog = byId("detail");
 let move = () => {};
+let original = ""; // with an API key: an object URL of the original that was shown last
 
 dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
 dialog.addEventListener("keydown", (event) => {
@@ -45,10 +46,14 @@ async function complete(entry, image, facts, open) {
   facts.replaceChildren(...factsOf(entry, known));
   if (!known.image) return;
   const path = `images/${entry.id}/image`;
-  const original = element("img", { alt: image.alt });
-  if (!await showImage(original, path)) return; // a format that the browser doesn't show
-  image.replaceWith(original);
-  open.href = getKey() ? URL.createObjectURL(await (await request(path)).blob()) : path;
+  const large = element("img", { alt: image.alt });
+  const file = getKey() ? await (await request(path)).blob() : null;
+  const shown = await (file ? showBlob(large, file) : showImage(large, path));
+  if (!shown || !image.isConnected) return; // a format that the browser doesn't show, or another image was opened
+  URL.revokeObjectURL(original);
+  original = file ? URL.createObjectURL(file) : "";
+  image.replaceWith(large);
+  open.href = original || path;
   open.hidden = false;
 }
 

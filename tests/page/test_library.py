@@ -47,6 +47,20 @@ DROP_AGAIN = """() => {
 }"""
 """Drops the files that an input had."""
 
+COUNT_OBJECT_URLS = """() => {
+  const [create, revoke] = [URL.createObjectURL, URL.revokeObjectURL];
+  window.objectUrls = new Set();
+  URL.createObjectURL = (blob) => {
+    const url = create.call(URL, blob);
+    objectUrls.add(url);
+    return url;
+  };
+  URL.revokeObjectURL = (url) => {
+    objectUrls.delete(url);
+    revoke.call(URL, url);
+  };
+}"""
+
 
 @pytest.fixture(scope="module")
 def own_url(artifact: Artifact, index_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
@@ -221,6 +235,23 @@ def test_keys_are_asked_for_and_kept(locked_url: str, open_page: OpenPage) -> No
     page.locator("#key").fill(WRITE)
     page.keyboard.press("Enter")
     expect(page.locator("#notice")).to_contain_text("deleted.")
+
+
+def test_originals_that_a_key_opens_are_fetched_once_and_not_kept(locked_url: str, open_page: OpenPage) -> None:
+    page = open_page(locked_url)
+    page.evaluate(COUNT_OBJECT_URLS)
+    page.locator("#key").fill(READ)
+    page.keyboard.press("Enter")
+    page.locator(".start .card").first.hover()
+    originals = list[str]()
+    page.on("request", lambda request: originals.append(request.url) if request.url.endswith("/image") else None)
+    page.locator(".start .card .details").first.click()
+    for _ in range(3):
+        expect(page.get_by_role("link", name="Open original")).to_be_visible()
+        page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("link", name="Open original")).to_be_visible()
+    page.wait_for_function("objectUrls.size === 1")
+    assert len(originals) == len(set(originals)) == 3
 
 
 def test_what_is_deleted_elsewhere_is_not_counted(
