@@ -21,10 +21,12 @@ export function start(callback) {
   onNavigate(currentQuery(), 0);
 }
 
-/** Show a query; the back button returns to the one before, where it was scrolled to. */
+/** Show a query; the back button returns to the one before, where it was scrolled to. One that is shown is shown anew. */
 export function navigate(query) {
+  const isShown = JSON.stringify(query) === JSON.stringify(currentQuery());
   history.replaceState({ ...history.state, scroll: scrollY }, "");
-  history.pushState({ sent: query.sent }, "", toAddress(query));
+  if (isShown) replaceAddress(query);
+  else history.pushState({ sent: query.sent }, "", toAddress(query));
   onNavigate(query, 0);
 }
 

@@ -415,6 +415,15 @@ def test_after_a_reload_the_history_shows_no_other_file(url: str, open_page: Ope
     expect(page.locator(".start .card")).to_have_count(3)
 
 
+def test_a_link_to_what_is_shown_adds_nothing_to_the_history(url: str, open_page: OpenPage) -> None:
+    page = open_page(f"{url}/?view=model")
+    for _ in range(3):
+        page.get_by_role("link", name="Search", exact=True).click()
+        expect(page.locator(".start .card")).to_have_count(3)
+    page.go_back()
+    expect(page.locator("#model-heading")).to_be_visible()
+
+
 def test_dragging_a_file_says_what_dropping_does(url: str, open_page: OpenPage) -> None:
     page = open_page(url)
     hand_over(page, {"a.jpg": b"x"}, "dragover")
