@@ -424,6 +424,16 @@ def test_a_link_to_what_is_shown_adds_nothing_to_the_history(url: str, open_page
     expect(page.locator("#model-heading")).to_be_visible()
 
 
+def test_long_class_names_are_broken(url: str, open_page: OpenPage) -> None:
+    page = open_page(url, **PHONE)
+    page.add_init_script(
+        PATCH_JSON.replace("PATCH", "answer.classes?.forEach(item => { item.name = 'a'.repeat(200); });")
+    )
+    page.reload()
+    expect(page.locator(".class-chips li").first).to_contain_text("aaa")
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE["viewport"]["width"]
+
+
 def test_dragging_a_file_says_what_dropping_does(url: str, open_page: OpenPage) -> None:
     page = open_page(url)
     hand_over(page, {"a.jpg": b"x"}, "dragover")
