@@ -434,6 +434,13 @@ def test_long_class_names_are_broken(url: str, open_page: OpenPage) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE["viewport"]["width"]
 
 
+def test_bars_are_there_in_forced_colors(url: str, open_page: OpenPage) -> None:
+    page = open_page(f"{url}/?id=17", forced_colors="active")
+    wait_for_answer(page)
+    drawn = page.locator(".meter span").first.evaluate("bar => getComputedStyle(bar).backgroundImage")
+    assert "gradient" in drawn
+
+
 def test_dragging_a_file_says_what_dropping_does(url: str, open_page: OpenPage) -> None:
     page = open_page(url)
     hand_over(page, {"a.jpg": b"x"}, "dragover")
