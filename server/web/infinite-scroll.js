@@ -8,6 +8,7 @@ const DISTANCE = 600;
 /** A button below a list. `load()` appends a page, and resolves to whether there are more. */
 export function moreButton(load, signal) {
   let loading = false;
+  let failed = false;
   const more = button("Show more", next, { className: "more" });
 
   async function next() {
@@ -16,7 +17,9 @@ export function moreButton(load, signal) {
     more.setAttribute("aria-busy", "true");
     try {
       more.hidden = !(await load());
+      failed = false;
     } catch (error) {
+      failed = true;
       showError(error, next);
     } finally {
       loading = false;
@@ -26,7 +29,7 @@ export function moreButton(load, signal) {
 
   addEventListener("scroll", () => {
     const near = more.offsetParent && more.getBoundingClientRect().top < innerHeight + DISTANCE;
-    if (near && scrollY > 0) next();
+    if (near && scrollY > 0 && !failed) next(); // a busy server isn't asked again at every step
   }, { passive: true, signal });
   return more;
 }

@@ -156,6 +156,24 @@ def test_label_filter_and_more_by_scrolling(url: str, open_page: OpenPage) -> No
     assert set(page.locator(f"{RESULTS} .label").all_text_contents()) == {"circles"}
 
 
+def test_scrolling_does_not_ask_a_busy_server_again_and_again(url: str, open_page: OpenPage) -> None:
+    page = open_page(f"{url}/?id=17")
+    wait_for_answer(page)
+    requests = list[str]()
+
+    def refuse(route: Route) -> None:
+        requests.append(route.request.url)
+        error = {"code": "overloaded", "message": "busy", "request_id": ""}
+        route.fulfill(status=503, headers={"Retry-After": "60"}, json={"error": error})
+
+    page.route("**/similar?*", refuse)
+    for y in range(20):  # the page beside the first is there already
+        page.evaluate("y => scrollTo(0, document.body.scrollHeight - y)", y % 3)
+        page.evaluate("new Promise(done => setTimeout(() => requestAnimationFrame(done), 50))")
+    expect(page.get_by_role("alert")).to_contain_text("The server is busy.")
+    assert len(requests) == 1
+
+
 def test_the_detail_view_shows_the_original(url: str, open_page: OpenPage) -> None:
     page = open_page(f"{url}/?id=17")
     wait_for_answer(page)
