@@ -16,6 +16,7 @@ export function libraryCard(entry, cards) {
   const box = element("input", { type: "checkbox", "aria-label": `Select ${name}` });
   box.addEventListener("click", (event) => cards.tick(id, box.checked, event.shiftKey));
   const act = (text, work, before = () => {}) => button(text, (event) => {
+    if (event.detail > 1) return; // a double click's second may meet another card
     before(event);
     work.call(cards, [id]);
   }, { "aria-label": `${text}: ${name}` });

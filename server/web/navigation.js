@@ -16,7 +16,7 @@ export function start(callback) {
     if (!link || event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
     if (link.target || link.origin !== location.origin || link.pathname !== location.pathname) return;
     event.preventDefault();
-    navigate(parseAddress(link.search, null));
+    if (event.detail < 2) navigate(parseAddress(link.search, null)); // a double click's second may meet another link
   });
   onNavigate(currentQuery(), 0);
 }

@@ -290,6 +290,16 @@ def test_the_detail_view_relabels_and_deletes_each_image(own_url: str, open_page
     expect(page.get_by_role("dialog")).to_contain_text(f"Label of {name}")
 
 
+def test_a_double_click_deletes_one_image(own_url: str, open_page: OpenPage) -> None:
+    page = open_page(f"{own_url}/?view=library&label=checks")
+    count = httpx2.get(f"{own_url}/images?label=checks&limit=1").json()["total"]
+    cards = open_library(page, count)
+    cards.first.hover()
+    cards.first.get_by_role("button", name="Delete").dblclick(delay=100)
+    page.get_by_role("button", name="Undo").click()
+    open_library(page, count)
+
+
 def test_a_library_that_is_only_read_says_so(small_url: str, images: Path, open_page: OpenPage) -> None:
     page = open_page(f"{small_url}/?view=library")
     cards = open_library(page, 60)
