@@ -16,8 +16,6 @@ from model.images.tiff_layout import BLACK_IS_ZERO, FLOAT, MODES, UNSIGNED, Pixe
 from model.images.tiff_pages import COLOR_PROFILE, ORIENTATION, PALETTE, Page, choose_page, keep_pixel_tags
 from model.images.tiff_samples import load_samples
 
-silence_libtiff()
-
 
 @dataclass(frozen=True)
 class TiffImage:
@@ -56,6 +54,7 @@ class TiffImage:
 
 def open_tiff(data: bytes, limits: ImageLimits, warnings: WarningList) -> TiffImage:
     """Choose the page and check its limits. Raises InvalidImageError or a subclass."""
+    silence_libtiff()
     page = choose_page(data, warnings)
     check_size(page.width, page.height, limits.max_pixels, limits)
     layout = PixelLayout.of(page)
