@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from alexnet.installation import exit_if_damaged
@@ -10,7 +11,15 @@ SERVING = ("serve", "demo")
 
 
 def main() -> None:
-    """Run a command."""
+    """Run a command. Ctrl-C during the imports ends it as `alexnet.cli.errors` does afterwards."""
+    try:
+        _start()
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped\n")
+        sys.exit(128 + signal.SIGINT)
+
+
+def _start() -> None:
     exit_if_damaged()
     if sys.argv[1:2] and sys.argv[1] in SERVING:
         from server.signals import Signals

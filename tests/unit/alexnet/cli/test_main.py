@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from alexnet.cli.index import list_images
+from alexnet.cli.main import main
 from index.search import Query
 from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
@@ -26,6 +27,16 @@ def run(*words: object, cwd: Path, **variables: str) -> str:
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_ctrl_c_while_modules_are_imported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("alexnet.cli.main.exit_if_damaged", interrupt)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert (ended.value.code, capsys.readouterr().err) == (130, "stopped\n")
 
 
 def test_default_index_is_below_home(artifact: Artifact, images: Path, tmp_path: Path) -> None:
