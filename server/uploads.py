@@ -78,10 +78,12 @@ class Upload:
 
     def require_images(self) -> None:
         """Raise MissingBodyError if there is no image, or none but empty ones."""
-        if not any(self.images):
+        if not self.images:
             raise MissingBodyError(
                 f"no image was sent: send it as the field '{FIELD}' of a form (curl: -F {FIELD}=@FILE) or as the body"
             )
+        if not any(self.images):
+            raise MissingBodyError("the image is empty: its file has 0 bytes")
 
 
 async def read_body(request: Request, quota: BodyQuota) -> bytes:

@@ -63,6 +63,13 @@ def test_the_name_of_a_file_is_no_image(client: TestClient) -> None:
     assert answer.json()["error"]["message"].endswith("curl sends a file as -F image=@photo.jpg")
 
 
+def test_an_empty_file_is_called_empty(client: TestClient) -> None:
+    """Whoever sent one did send it as the field `image`."""
+    empty = client.post("/classify", files={"image": ("empty.jpg", b"")}).json()["error"]
+    assert (empty["code"], empty["message"]) == ("missing_body", "the image is empty: its file has 0 bytes")
+    assert client.post("/classify").json()["error"]["message"].startswith("no image was sent: ")
+
+
 def test_an_empty_file_input_of_a_browser_is_no_image(client: TestClient) -> None:
     disposition = b'Content-Disposition: form-data; name="image"; filename=""'
     body = b"--b\r\n" + disposition + b"\r\nContent-Type: application/octet-stream\r\n\r\n\r\n--b--\r\n"
