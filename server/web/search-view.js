@@ -49,7 +49,7 @@ async function showResults({ query, info, root, signal, cancel }) {
   if (list) showNeighbors(results, list, query, info, signal);
   const self = list?.self;
   if (self) image.append(knownImage(self));
-  const notes = [isSingle(query) ? "" : "These are the classes of the first image only.", note];
+  const notes = [isSingle(query) ? "" : "These are the classes of the first image only.", note, ...readingNotes(response)];
   const truth = await checkLabel(self?.label ?? label, response.predictions, signal);
   answer.replaceChildren(...answerView(response, truth, notes), copyButtons(query, response, list), networkView(file));
   if (response.familiar === false) {
@@ -86,6 +86,9 @@ async function checkLabel(label, predictions, signal) {
   const isClass = Boolean(label) && (predictions.some(matches) || (await fetchJson("history", { signal })).classes.some(matches));
   return { label, isClass };
 }
+
+/** What was guessed, converted or left out of the image, which the browser may show otherwise: `it has several images`. */
+const readingNotes = ({ image }) => image.warnings.map(({ message }) => `${message[0].toUpperCase()}${message.slice(1)}.`);
 
 /** The sent image is in the library: it takes no place among the results. */
 function knownImage(entry) {

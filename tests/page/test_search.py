@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import socket
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
+from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
 from tests.page.conftest import (
@@ -290,6 +292,16 @@ def test_what_a_failure_of_the_network_is_called(url: str, open_page: OpenPage) 
         "The image can't be classified: the network failed on it. The server's log says why.",
         "It can't be classified: the network failed on it. The server's log says why.",
     ]
+
+
+def test_what_was_left_out_of_an_image_is_said(url: str, open_page: OpenPage) -> None:
+    """The browser goes on to show the other frames."""
+    page, buffer = open_page(url), io.BytesIO()
+    frames = [Image.new("RGB", (64, 64), color) for color in ("red", "blue")]
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
+    hand_over(page, {"moving.gif": buffer.getvalue()})
+    wait_for_answer(page)
+    expect(page.locator(".answer")).to_contain_text("It has several images: the first was used.")
 
 
 def test_a_familiarity_that_too_few_images_tell_is_shown_with_that(url: str, open_page: OpenPage, jpeg: bytes) -> None:
