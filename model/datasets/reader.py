@@ -46,8 +46,8 @@ def check_folder(data: Path) -> None:
             "and save a spreadsheet as CSV"
         )
     raise DatasetNotFoundError(
-        f"no folder at {show_path(data)}: --data takes a folder with one subfolder per class, a .csv file, or elpv, "
-        "grocery or cifar10"
+        f"no folder at {show_path(data)}: --data takes a folder, with one subfolder per class for training, a .csv "
+        "file, or elpv, grocery or cifar10"
     )
 
 
