@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alexnet.classification import Classification, to_classification
-from alexnet.image_kinds import ImageLike, LoadedImage, decode_batches, is_single, to_list
+from alexnet.image_kinds import ImageLike, LoadedImage, decode_batches, each_image, is_single
 from model.artifacts import artifact as artifacts
 from model.artifacts.artifact import Artifact, Precision
 from model.artifacts.default import choose_artifact
@@ -111,7 +111,7 @@ class Classifier:
         return self._model.features(_stack(batch), crops)
 
     def _decode(self, images: ImageLike | Iterable[ImageLike]) -> Iterator[list[LoadedImage]]:
-        return decode_batches(to_list(images), self.artifact.image_contract)
+        return decode_batches(each_image(images), self.artifact.image_contract)
 
 
 def _load(artifact: str | os.PathLike[str] | None, home: Path, precision: Precision) -> Artifact:

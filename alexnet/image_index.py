@@ -12,7 +12,7 @@ from typing import Self, overload
 import numpy as np
 
 from alexnet.classifier import Classifier
-from alexnet.image_kinds import ImageLike, LoadedImage, decode_batches, is_single, to_list
+from alexnet.image_kinds import ImageLike, LoadedImage, decode_batches, each_image, is_single
 from index import protocol
 from index.backends import IndexUri, open_or_create, open_readonly
 from index.entries import MAX_TEXT_LENGTH, AddResult, NewEntry, is_storable
@@ -136,7 +136,7 @@ class Index:
         still be searched then; IndexStoreError; InvalidRequestError, for a key that another image has, too; and
         InvalidImageError for an image that can't be decoded: the batches of 16 before its own are added then.
         """
-        items = to_list(images)
+        items = list(each_image(images))
         texts = list(zip(_labels_per_image(labels, len(items)), _keys_per_image(keys, len(items)), strict=True))
         index, results = self._require_writable(), list[AddResult]()
         for batch in self._decode(items):
@@ -174,7 +174,7 @@ class Index:
         ]
 
     def _decode(self, images: ImageLike | Iterable[ImageLike]) -> Iterable[list[LoadedImage]]:
-        return decode_batches(to_list(images), self.classifier.artifact.image_contract)
+        return decode_batches(each_image(images), self.classifier.artifact.image_contract)
 
     def _release(self) -> None:
         if self._index is not None:

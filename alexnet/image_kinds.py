@@ -44,13 +44,14 @@ def is_single(images: ImageLike | Iterable[ImageLike]) -> bool:
     return isinstance(images, str | os.PathLike | bytes | Image.Image | np.ndarray)
 
 
-def to_list(images: ImageLike | Iterable[ImageLike]) -> list[ImageLike]:
-    """One image or several, as a list. Raises InvalidRequestError if it is neither."""
+def each_image(images: ImageLike | Iterable[ImageLike]) -> Iterable[ImageLike]:
+    """One image or several, to go through once. Raises InvalidRequestError if it is neither; an open file would give
+    its lines."""
     if isinstance(images, str | os.PathLike | bytes | Image.Image | np.ndarray):
         return [images]
-    if not isinstance(images, Iterable):
+    if not isinstance(images, Iterable) or hasattr(images, "read"):
         raise _unknown_kind(images)
-    return list(images)
+    return images
 
 
 def decode_batches(images: Iterable[ImageLike], contract: ImageContract) -> Iterator[list[LoadedImage]]:
@@ -178,6 +179,7 @@ def _load_pil(image: Image.Image) -> None:
 
 
 def _unknown_kind(image: object) -> InvalidRequestError:
+    hint = "; of an open file, give its path or its read()" if hasattr(image, "read") else ""
     return InvalidRequestError(
-        f"an image must be a path, bytes, a PIL image or a numpy array, not {type(image).__name__}"
+        f"an image must be a path, bytes, a PIL image or a numpy array, not {type(image).__name__}{hint}"
     )

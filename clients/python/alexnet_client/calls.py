@@ -184,8 +184,8 @@ def info(connection: Connection) -> Call[dict[str, Any]]:
 def _to_list(images: ImageLike | Iterable[ImageLike]) -> list[ImageLike]:
     if is_single(images):
         return [images]  # type: ignore[list-item]
-    if not isinstance(images, Iterable):
-        to_bytes(images)  # raises
+    if not isinstance(images, Iterable) or hasattr(images, "read"):  # an open file would give its lines
+        to_bytes(images)  # type: ignore[arg-type]  # raises
     return list(images)  # type: ignore[arg-type]
 
 

@@ -58,7 +58,10 @@ def to_bytes(image: ImageLike) -> bytes:
         return _encode_pil(image)
     if hasattr(image, "shape") and hasattr(image, "tobytes"):
         return _encode_array(image)
-    raise InvalidInputError(f"an image must be a path, bytes, a PIL image or a numpy array, not {type(image).__name__}")
+    hint = "; of an open file, give its path or its read()" if hasattr(image, "read") else ""
+    raise InvalidInputError(
+        f"an image must be a path, bytes, a PIL image or a numpy array, not {type(image).__name__}{hint}"
+    )
 
 
 def split_batches(images: Iterable[ImageLike]) -> Iterator[list[bytes]]:

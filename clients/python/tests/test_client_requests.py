@@ -111,6 +111,7 @@ def test_a_pil_image_keeps_its_transparency(mode: str) -> None:
         (np.zeros((4, 4, 3), np.float32), "height x width x 3 of dtype uint8, not 4x4x3 of float32"),
         (17.5, "a path, bytes, a PIL image or a numpy array, not float"),
         (["a.jpg", None], r"can't read a\.jpg"),
+        (io.BytesIO(b"a"), r"not BytesIO; of an open file, give its path or its read\(\)"),
     ],
 )
 def test_what_is_no_image_is_not_sent(image: Any, message: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,31 @@ def test_several_are_computed_in_batches(classifier: Classifier, files: list[Pat
         assert [p.id for p in result.predictions] == [p.id for p in alone.predictions]
         np.testing.assert_allclose([p.probability for p in result.predictions], [p.probability for p in alone.predictions], atol=1e-5)  # fmt: skip  # noqa: E501
     assert classifier.classify([]) == []
+
+
+def test_of_a_generator_no_more_images_are_held_than_are_decoded_ahead(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A generator of 10,000 arrays wouldn't fit into memory."""
+    image = np.zeros((8, 8, 3), np.uint8)
+    made, computed, max_held = 0, 0, 0
+
+    def make() -> Iterator[np.ndarray]:
+        nonlocal made, max_held
+        for _ in range(60):
+            made += 1
+            max_held = max(max_held, made - computed)
+            yield image
+
+    def run(batch: np.ndarray, crops: object) -> tuple[np.ndarray, np.ndarray]:
+        nonlocal computed
+        computed += len(batch)
+        return np.zeros((len(batch), len(CLASSES)), np.float32), np.zeros((len(batch), 4096), np.float32)
+
+    monkeypatch.setattr(classifier._model, "run", run)
+    monkeypatch.setattr(classifier, "_familiarity", None)
+    assert len(classifier.classify(make(), crops=1)) == 60
+    assert max_held <= 33  # a batch, as many ahead, and the next
 
 
 def test_features_are_those_of_the_index(classifier: Classifier, model: OnnxModel, files: list[Path]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from alexnet.image_kinds import ImageLike, decode, decode_batches, to_list
+from alexnet.image_kinds import ImageLike, decode, decode_batches, each_image
 from model.exceptions import InvalidImageError, InvalidRequestError, UnsupportedImageError
 from model.images.contract import DEFAULT_CONTRACT
 from model.images.preprocess import decode_image
@@ -169,6 +169,7 @@ def test_a_path_that_no_file_can_have() -> None:
         (np.zeros((2, 8, 8, 3), np.uint8), r"not 2x8x8x3 of uint8; give several images as a list"),
         (17, r"an image must be a path, bytes, a PIL image or a numpy array, not int$"),
         (None, r"not NoneType$"),
+        (io.BytesIO(b"a"), r"not BytesIO; of an open file, give its path or its read\(\)$"),
     ],
 )
 def test_what_is_no_image(image: object, message: str) -> None:
@@ -220,8 +221,9 @@ def test_batches_keep_the_order(pixels: np.ndarray) -> None:
 
 
 def test_one_image_or_several() -> None:
-    assert to_list("a.jpg") == ["a.jpg"]
-    assert to_list(["a.jpg", Path("b.jpg")]) == ["a.jpg", Path("b.jpg")]
-    assert to_list(path for path in ("a.jpg", "b.jpg")) == ["a.jpg", "b.jpg"]
+    assert each_image("a.jpg") == ["a.jpg"]
+    assert each_image(["a.jpg", Path("b.jpg")]) == ["a.jpg", Path("b.jpg")]
     with pytest.raises(InvalidRequestError, match="not int"):
-        to_list(3)  # type: ignore[arg-type]
+        each_image(3)  # type: ignore[arg-type]
+    with pytest.raises(InvalidRequestError, match="of an open file, give its path"):  # not its lines
+        each_image(io.BytesIO(b"a"))
