@@ -20,7 +20,7 @@ class RowTable:
     """The image id, label and state of each row.
 
     A row is active if its image is neither removed nor damaged, and verified if its feature has been compared with its
-    checksum. Ids grow with rows. One thread changes the table; any thread may read it.
+    checksum. Ids grow with rows. One thread adds images and labels; any may read the table, or call `set_active`.
     """
 
     def __init__(
@@ -149,7 +149,8 @@ class RowTable:
     def set_active(self, image_id: int, active: bool) -> None:
         row = self.row_of(image_id)
         if row is not None:
-            self._active[row] = active
+            with self._lock:
+                self._active[row] = active
 
     def set_label(self, image_id: int, label: str | None) -> None:
         row = self.row_of(image_id)
