@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from starlette.testclient import TestClient
 
+from index.entries import make_thumbnail
 from index.store import FolderIndex
 from model.artifacts.artifact import Artifact
 from model.datasets.attribution import Attribution
@@ -55,6 +59,20 @@ def test_added_images_are_found_at_once(
     again = FolderIndex.open(writable_folder)  # as after a restart
     assert len(again) == 35
     again.close()
+
+
+def test_thumbnails_and_checksums_do_not_block_the_event_loop(
+    writable_client: TestClient, new_images: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = list[str]()
+
+    def note_thread(pixels: NDArray[np.uint8]) -> bytes:
+        threads.append(threading.current_thread().name)
+        return make_thumbnail(pixels)
+
+    monkeypatch.setattr("index.entries.make_thumbnail", note_thread)
+    post(writable_client, new_images[:1])
+    assert [name.partition("_")[0] for name in threads] == ["decode"]
 
 
 def test_one_broken_image_is_an_error(client: TestClient) -> None:
