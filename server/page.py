@@ -14,7 +14,7 @@ VARY_BY_ACCEPT = {"Vary": "Accept"}
 
 async def show_page(request: Request) -> Response:
     """The page. Its links are relative, to the prefix where a proxy has one: `/vision` may come without its slash."""
-    page = (WEB / "index.html").read_text()
+    page = (WEB / "index.html").read_text("utf-8")
     if prefix := request.scope.get("root_path"):
         page = page.replace("<head>", f'<head>\n  <base href="{prefix}/">', 1)
     return HTMLResponse(page)
@@ -28,4 +28,4 @@ def wants_page(request: Request) -> bool:
 def show_not_found(request: Request) -> Response:
     """The page for an address that doesn't exist, at any depth: its links begin with the prefix, or at the root."""
     prefix = request.scope.get("app_root_path", request.scope.get("root_path", ""))
-    return HTMLResponse((WEB / "404.html").read_text().replace('="./', f'="{prefix}/'), 404, VARY_BY_ACCEPT)
+    return HTMLResponse((WEB / "404.html").read_text("utf-8").replace('="./', f'="{prefix}/'), 404, VARY_BY_ACCEPT)

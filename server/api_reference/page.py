@@ -27,4 +27,4 @@ def add_api_reference(app: FastAPI) -> None:
 
 async def _page(request: Request) -> Response:
     prefix = html.escape(request.scope.get("root_path", ""))
-    return HTMLResponse((HERE / "index.html").read_text().replace("{prefix}", prefix))
+    return HTMLResponse((HERE / "index.html").read_text("utf-8").replace("{prefix}", prefix))
