@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from model.artifacts.artifact import Artifact, Label
 from model.artifacts.familiarity import Familiarity, read_familiarity
 from model.datasets.listing import Skipped
 from model.images.crops import CROP_IDS
+from model.images.info import DecodedImage, ImageWarning, WarningKind
 from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.runtime import OnnxModel, top_k
 
@@ -36,12 +38,13 @@ class Classification:
 
     `familiarity`: the share of held-out images that are less like the training images, None if the artifact has no
     familiarity data. `familiar`: whether that is at least `UNFAMILIAR_QUANTILE`, None with fewer than `MIN_HELD_OUT`
-    held-out images.
+    held-out images. `warnings`: what was guessed, converted or left out while the image was read.
     """
 
     predictions: list[Prediction]
     familiarity: float | None
     familiar: bool | None
+    warnings: tuple[ImageWarning, ...] = ()
 
     def __str__(self) -> str:
         return "\n".join(f"{100 * item.probability:6.2f} %  {item.name}" for item in self.predictions)
@@ -54,16 +57,17 @@ def classify_files(
     crops: int,
     device: str,
     limits: ImageLimits = DEFAULT_LIMITS,
+    warnings: Counter[WarningKind] | None = None,
 ) -> Iterator[tuple[str, Classification | Skipped]]:
     """For each image its `top` most probable classes, from 1 crop or 10, or why it can't be read; in order.
 
-    `names`: paths, or `-` for standard input. They are read in threads and computed in batches. Raises DeviceError,
-    ArtifactError.
+    `names`: paths, or `-` for standard input. They are read in threads and computed in batches. `warnings`: as of
+    `read_batches`. Raises DeviceError, ArtifactError.
     """
     familiarity = read_familiarity(artifact)
     optimize = len(names) > MAX_UNOPTIMIZED or artifact.precision == "int8"
     model = OnnxModel(artifact.network, device, optimize=optimize, mapped=True)
-    for batch in read_batches(names, artifact.image_contract, limits, "classifying"):
+    for batch in read_batches(names, artifact.image_contract, limits, warnings, "classifying"):
         decoded = [image.pixels for _, image in batch if not isinstance(image, Skipped)]
         computed = zip(*model.run(np.stack(decoded), CROP_IDS[crops]), strict=True) if decoded else iter(())
         for name, image in batch:
@@ -71,11 +75,13 @@ def classify_files(
                 yield name, image
             else:
                 probabilities, feature = next(computed)
-                yield name, to_classification(artifact.labels, probabilities, feature, familiarity, top, crops)
+                row = (image, probabilities, feature)
+                yield name, to_classification(artifact.labels, *row, familiarity, top, crops)
 
 
 def to_classification(
     labels: Sequence[Label],
+    image: DecodedImage,
     probabilities: NDArray[np.float32],
     feature: NDArray[np.float32],
     familiarity: Familiarity | None,
@@ -87,4 +93,4 @@ def to_classification(
         Prediction(int(i), labels[i].id, labels[i].name, float(probabilities[i])) for i in top_k(probabilities, top)
     ]
     quantile, familiar = (None, None) if familiarity is None else familiarity.judge(feature, crops)
-    return Classification(predictions, quantile, familiar)
+    return Classification(predictions, quantile, familiar, image.info.warnings)

@@ -89,8 +89,8 @@ class Classifier:
         for batch in self._decode(images):
             rows = zip(*self._model.run(_stack(batch), CROP_IDS[crops]), strict=True)
             results += [
-                to_classification(self.artifact.labels, probabilities, feature, self._familiarity, top, crops)
-                for probabilities, feature in rows
+                to_classification(self.artifact.labels, item.image, *row, self._familiarity, top, crops)
+                for item, row in zip(batch, rows, strict=True)
             ]
         return results[0] if is_single(images) else results
 

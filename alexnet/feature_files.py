@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from model.artifacts.artifact import Artifact
 from model.datasets.listing import Skipped
 from model.files import atomic_write
 from model.images.crops import CROP_IDS
+from model.images.info import WarningKind
 from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.runtime import OnnxModel
 
@@ -25,18 +27,19 @@ def write_features(
     output: Path,
     report_skipped: Callable[[Skipped], None],
     limits: ImageLimits = DEFAULT_LIMITS,
+    warnings: Counter[WarningKind] | None = None,
 ) -> int:
     """Write `paths` (N,) and `features` (N, feature_dim) float32 of the images that can be read to an .npz file.
 
     `names`: paths, or `-` for standard input; their order is kept. `crops`: 1 or 10, whose features are averaged.
-    `report_skipped`: called with each image that can't be read. Returns N. Raises DeviceError, ArtifactError, OSError,
-    the last before any image is read if the file can't be written.
+    `report_skipped`: called with each image that can't be read. `warnings`: as of `read_batches`. Returns N. Raises
+    DeviceError, ArtifactError, and OSError, before any image is read, if the file can't be written.
     """
     paths = list[str]()
     with atomic_write(output, "wb") as file:  # a file, since NumPy adds .npz to a name without it
         model = OnnxModel(artifact.network, device, mapped=True)
         features = [np.empty((0, model.feature_dim), np.float32)]
-        for batch in read_batches(names, artifact.image_contract, limits, "computing features"):
+        for batch in read_batches(names, artifact.image_contract, limits, warnings, "computing features"):
             pixels = list[NDArray[np.uint8]]()
             for name, image in batch:
                 if isinstance(image, Skipped):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from glob import glob, has_magic
@@ -24,7 +25,7 @@ from model.datasets.listing import Skipped
 from model.datasets.walk import walk
 from model.exceptions import ImageTooLargeError, InvalidImageError, InvalidRequestError
 from model.images.contract import ImageContract
-from model.images.info import DecodedImage
+from model.images.info import DecodedImage, WarningKind, count_warnings
 from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.images.preprocess import decode_image
 from model.thread_pool import ordered_map
@@ -82,16 +83,24 @@ def read_list(file: str) -> list[str]:
 
 
 def read_batches(
-    names: Sequence[str], contract: ImageContract, limits: ImageLimits = DEFAULT_LIMITS, title: str = ""
+    names: Sequence[str],
+    contract: ImageContract,
+    limits: ImageLimits = DEFAULT_LIMITS,
+    warnings: Counter[WarningKind] | None = None,
+    title: str = "",
 ) -> Iterator[list[InputImage]]:
     """Read and decode images in threads, some ahead, in batches of `BATCH_SIZE`, in the order of `names`.
 
-    A progress bar called `title` is shown on standard error if that is a terminal and there are several images.
+    `warnings`: the images with each kind of warning are added to it. A progress bar called `title` is shown on standard
+    error if that is a terminal and there are several images.
     """
     read = ordered_map(lambda name: InputImage(name, _read(name, contract, limits)), names, ahead=BATCH_SIZE)
     disable = None if len(names) > 1 else True
     with tqdm(total=len(names), desc=title, unit="image", disable=disable) as bar:
         while batch := list(islice(read, BATCH_SIZE)):
+            if warnings is not None:
+                images = [image for _, image in batch if isinstance(image, DecodedImage)]
+                warnings.update(count_warnings(image.info.warnings for image in images))
             yield batch
             bar.update(len(batch))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 
@@ -15,6 +16,7 @@ from model.artifacts.artifact import Artifact
 from model.datasets.listing import Skipped
 from model.encoder import Encoder
 from model.exceptions import IndexStoreError
+from model.images.info import WarningKind
 from model.images.limits import DEFAULT_LIMITS, ImageLimits
 from model.runtime import OnnxModel
 
@@ -28,11 +30,13 @@ def find_similar(
     mode: SearchMode,
     device: str,
     limits: ImageLimits = DEFAULT_LIMITS,
+    warnings: Counter[WarningKind] | None = None,
 ) -> Iterator[tuple[str, list[Neighbor] | Skipped]]:
     """For each image its k nearest neighbors in the index, or why it can't be read; in the order of `names`.
 
     `names`: paths, or `-` for standard input. `label`: search only images with this label. `mode`: all but
-    `exact` need codes in the index. Raises InvalidRequestError, IndexStoreError, DeviceError.
+    `exact` need codes in the index. `warnings`: as of `read_batches`. Raises InvalidRequestError,
+    IndexStoreError, DeviceError.
     """
     with closing(open_readonly(index)) as store:
         store.check_compatible(artifact)
@@ -43,7 +47,7 @@ def find_similar(
         if SEARCHERS[mode].needs_codes:
             require_codes(store).set_encoder(Encoder.of(artifact))
         model = OnnxModel(artifact.network, device, mapped=True)
-        for batch in read_batches(names, artifact.image_contract, limits, "searching"):
+        for batch in read_batches(names, artifact.image_contract, limits, warnings, "searching"):
             pixels = [image.pixels for _, image in batch if not isinstance(image, Skipped)]
             features = list(model.features(np.stack(pixels), store.crops)) if pixels else []
             results = iter(store.search_many([Query(feature, k, label, mode=mode) for feature in features]))

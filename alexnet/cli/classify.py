@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from alexnet.classification import Classification
     from model.artifacts.artifact import Calibration
     from model.datasets.listing import Skipped
+    from model.images.info import WarningKind
 
 MAX_OTHERS_IN_LINE = 2
 """Classes after the first one, where each image has one line."""
@@ -71,8 +73,8 @@ def classify(
     loaded = load_artifact_while_importing("alexnet.classification", artifact, home, precision)
     from alexnet.classification import classify_files
 
-    def classify_all(names: Sequence[str]) -> Iterable[Result]:
-        for name, result in classify_files(names, loaded, top, int(crops), device, ImageLimits(max_pixels)):
+    def classify_all(names: Sequence[str], warnings: Counter[WarningKind]) -> Iterable[Result]:
+        for name, result in classify_files(names, loaded, top, int(crops), device, ImageLimits(max_pixels), warnings):
             yield _to_result(name, result)
 
     def format_text(result: Result, name_width: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import typer
@@ -27,6 +28,7 @@ from model.plurals import count_of
 
 if TYPE_CHECKING:
     from model.datasets.listing import Skipped
+    from model.images.info import WarningKind
 
 
 def features(
@@ -55,11 +57,11 @@ def features(
     from alexnet.feature_files import write_features
     from alexnet.image_files import find_inputs
 
-    inputs = find_inputs(images or (), files_from)
-    limits = ImageLimits(max_pixels)
-    count = write_features(inputs.names, loaded, int(crops), device, output, _print_skipped, limits)
+    inputs, limits = find_inputs(images or (), files_from), ImageLimits(max_pixels)
+    warnings: Counter[WarningKind] = Counter()
+    count = write_features(inputs.names, loaded, int(crops), device, output, _print_skipped, limits, warnings)
     typer.echo(f"{count_of(count, 'image')} in {output}")
-    end_with_counts(inputs, len(inputs.names) - count)
+    end_with_counts(inputs, len(inputs.names) - count, warnings)
 
 
 def _print_skipped(skipped: Skipped) -> None:

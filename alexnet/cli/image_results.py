@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from alexnet.image_files import ImageInputs
     from model.artifacts.artifact import Artifact
     from model.datasets.listing import Skipped
+    from model.images.info import WarningKind
 
 
 MAX_NAME_WIDTH = 48
@@ -39,7 +41,7 @@ class Result:
 def print_results(
     images: Sequence[str] | None,
     files_from: str | None,
-    compute: Callable[[Sequence[str]], Iterable[Result]],
+    compute: Callable[[Sequence[str], Counter[WarningKind]], Iterable[Result]],
     name: str,
     form: Format,
     artifact: Artifact,
@@ -60,8 +62,9 @@ def print_results(
     model = {"name": artifact.manifest.name, "version": artifact.manifest.version}
     inputs = find_inputs(images or (), files_from)
     printer, num_skipped = ResultPrinter(form, columns), 0
+    warnings: Counter[WarningKind] = Counter()
     width = min(MAX_NAME_WIDTH, max(len(show_path(name)) for name in inputs.names)) if len(inputs.names) > 1 else 0
-    for result in compute(inputs.names):
+    for result in compute(inputs.names, warnings):
         with tqdm.external_write_mode():
             if result.error is None:
                 rows = [{"rank": rank, **row} for rank, row in enumerate(result.rows, 1)]
@@ -75,12 +78,16 @@ def print_results(
                 _report_skipped(printer, result.image, result.error, len(columns) - 2)
     num_images = len(inputs.names) - num_skipped
     printer.close(num_images=num_images, num_skipped=num_skipped, num_other_files=len(inputs.skipped))
-    end_with_counts(inputs, num_skipped)
+    end_with_counts(inputs, num_skipped, warnings)
 
 
-def end_with_counts(inputs: ImageInputs, num_skipped: int) -> None:
-    """Print on standard error how many images were read, unless it was one; raise typer.Exit with the status 1 if some
-    were skipped."""
+def end_with_counts(inputs: ImageInputs, num_skipped: int, warnings: Mapping[WarningKind, int]) -> None:
+    """Print on standard error how many images were read, unless it was one, and how many of them with which warnings;
+    raise typer.Exit with the status 1 if some were skipped."""
+    from model.images.info import summarize_warnings
+
+    if warnings:
+        typer.echo(summarize_warnings(warnings), err=True)
     num_images, num_others = len(inputs.names) - num_skipped, len(inputs.skipped)
     if num_skipped or len(inputs.names) > 1:
         others = count_of(num_others, "other file or folder", "other files or folders")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -31,6 +32,7 @@ from model.datasets.names import show_path, show_text
 
 if TYPE_CHECKING:
     from index.search import Neighbor
+    from model.images.info import WarningKind
 
 COLUMNS = ("image", "rank", "id", "key", "distance", "label", "path", "error")
 
@@ -75,8 +77,8 @@ def similar(
     limits = ImageLimits(max_pixels)
     uri = index_uri(index, loaded, home)
 
-    def search_all(names: Sequence[str]) -> Iterable[Result]:
-        for name, result in find_similar(names, loaded, uri, k, label, search, device, limits):
+    def search_all(names: Sequence[str], warnings: Counter[WarningKind]) -> Iterable[Result]:
+        for name, result in find_similar(names, loaded, uri, k, label, search, device, limits, warnings):
             yield Result(name, [_row(n) for n in result]) if isinstance(result, list) else Result(name, error=result)
 
     print_results(images, files_from, search_all, "neighbors", form, loaded, COLUMNS, _format)

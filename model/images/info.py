@@ -21,6 +21,7 @@ WarningKind = Literal[
     "color_profile",
     "color_profile_ignored",
     "transparency",
+    "narrow",
 ]
 WARNING_KINDS: tuple[WarningKind, ...] = get_args(WarningKind)
 """The kinds of warnings, for counting: a message may name numbers of one file."""
@@ -36,6 +37,7 @@ _SUMMARIES: dict[WarningKind, str] = {
     "color_profile": "with a color profile (converted to sRGB)",
     "color_profile_ignored": "with a color profile (ignored)",
     "transparency": "that are transparent everywhere",
+    "narrow": "over twice as long as wide (the middle was used)",
 }
 
 

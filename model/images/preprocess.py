@@ -64,6 +64,9 @@ def _decode(opened: OpenedImage, contract: ImageContract, warnings: WarningList)
     profile = opened.color_profile if contract.color_profiles else b""
     if opened.color_profile and not profile:
         warnings.add("color_profile_ignored", "its color profile was ignored, as this network asks")
+    shorter, longer = sorted((raster.width, raster.height))
+    if longer > 2 * shorter:
+        warnings.add("narrow", f"only the middle {100 * shorter / longer:.0f} % of its longer side was used")
     box = _center(raster, opened.orientation)
 
     def reduce_center(side: int) -> Image.Image:

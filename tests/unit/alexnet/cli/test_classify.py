@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from alexnet import Classifier
 from alexnet.cli.app import app
 from model.artifacts.artifact import Artifact
 from model.images.crops import TEN_CROP
@@ -105,6 +106,19 @@ def test_nothing_but_the_document_is_on_standard_output(artifact: Artifact, inpu
     printed, _, status = run(artifact, inputs[1], "--json")
     assert [list(result) for result in json.loads(printed)["results"]] == [["image", "error"]]
     assert status == 1
+
+
+def test_what_was_left_out_of_images_is_said(artifact: Artifact, few: Path, tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (64, 64), color) for color in ("red", "blue")]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    said = "images read with a warning: 1 of several frames (the first was used)"
+    printed, errors, status = run(artifact, tmp_path / "moving.gif", "--jsonl")
+    (warning,) = json.loads(printed)["warnings"]
+    assert (warning["kind"], errors.splitlines(), status) == ("frames", [said], 0)
+    printed, errors, _ = run(artifact, tmp_path / "moving.gif", few / "stripes" / "00.jpg", "--jsonl")
+    assert [len(json.loads(line)["warnings"]) for line in printed.splitlines()] == [1, 0]
+    assert errors.splitlines() == [said, "2 of 2 images read, 0 skipped"]
+    assert Classifier(artifact).classify(tmp_path / "moving.gif").warnings[0].kind == "frames"
 
 
 def test_the_artifact_of_a_folder_is_named(artifact: Artifact, few: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from alexnet.classifier import Classifier
 from model.artifacts.artifact import Artifact
@@ -36,6 +37,12 @@ def test_ten_crops(artifact: Artifact, few: Path, tmp_path: Path) -> None:
     with np.load(tmp_path / "a.npz") as arrays:
         expected = Classifier(artifact).features(path, crops=10)
         np.testing.assert_allclose(arrays["features"], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_what_was_left_out_of_images_is_said(artifact: Artifact, tmp_path: Path) -> None:
+    Image.new("RGB", (100, 300)).save(tmp_path / "strip.png")
+    done = run_alexnet("features", tmp_path / "strip.png", "--artifact", artifact.path, "--output", tmp_path / "a.npz")
+    assert done.stderr == "images read with a warning: 1 over twice as long as wide (the middle was used)\n"
 
 
 def test_an_image_that_cannot_be_read_is_skipped(artifact: Artifact, few: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import csv
 import json
 from pathlib import Path
 
+from PIL import Image
 from typer.testing import CliRunner
 
 from alexnet import Classifier, Index
@@ -43,6 +44,13 @@ def test_an_image_without_a_file_is_shown_by_its_key(artifact: Artifact, images:
     assert json.loads(invoke(*words, "--json"))["results"][0]["neighbors"][0]["key"] == "shelf 3"
     (row,) = csv.DictReader(invoke(*words, "--csv").splitlines())
     assert (row["id"], row["key"], row["path"]) == ("1", "shelf 3", "")
+
+
+def test_what_was_left_out_of_images_is_said(artifact: Artifact, index_path: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (300, 100)).save(tmp_path / "panorama.png")
+    options = ["--artifact", artifact.path, "--index", index_path]
+    result = CliRunner().invoke(app, [*map(str, ("similar", tmp_path / "panorama.png", *options))])
+    assert result.stderr == "images read with a warning: 1 over twice as long as wide (the middle was used)\n"
 
 
 def test_an_index_without_images_is_an_error(artifact: Artifact, images: Path, tmp_path: Path) -> None:

@@ -236,3 +236,12 @@ def test_a_jpeg_of_a_thousand_scans_is_refused_before_it_is_decoded() -> None:
 def test_an_orientation_that_is_no_number_is_ignored() -> None:
     exif = b"Exif\0\0II*\0" + struct.pack("<IHHHI4sI", 8, 1, 0x0112, 2, 3, b"up\0\0", 0)  # type 2 is text
     assert decode_image(saved(quarters(), "JPEG", exif=exif)).info.orientation == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [((600, 300), None), ((300, 1201), "only the middle 25 % of its longer side was used")],
+)
+def test_how_little_of_a_long_image_is_used_is_said(size: tuple[int, int], message: str | None) -> None:
+    warnings = decode_image(saved(Image.new("RGB", size), "PNG")).info.warnings
+    assert [(warning.kind, warning.message) for warning in warnings] == ([("narrow", message)] if message else [])
