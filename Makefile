@@ -102,6 +102,7 @@ docs: python ## build the documentation site in build/site
 	@echo "build/site/index.html"
 
 $(DEMO)/installed: pyproject.toml | python
+	@echo "installing the server in $(DEMO): a minute or two, once"
 	$(PYTHON) -m venv $(DEMO)
 	$(DEMO)/bin/pip install $(PIP_OPTIONS) -e .
 	touch $@

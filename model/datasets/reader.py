@@ -45,6 +45,8 @@ def check_folder(data: Path) -> None:
             f"{show_path(data)} is neither a folder nor a table ({' or '.join(TABLE_SUFFIXES)}): unpack an archive, "
             "and save a spreadsheet as CSV"
         )
+    if data.parts[:1] in (("http:",), ("https:",)):  # of a URL, as a path has it
+        raise DatasetError("--data reads no URLs: download the images, and give their folder")
     raise DatasetNotFoundError(
         f"no folder at {show_path(data)}: --data takes a folder, with one subfolder per class for training, a .csv "
         "file, or elpv, grocery or cifar10"

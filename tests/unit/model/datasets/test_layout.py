@@ -207,5 +207,7 @@ def test_neither_folder_nor_table(tmp_path: Path) -> None:
     (tmp_path / "photos.zip").write_bytes(b"PK")
     with pytest.raises(DatasetError, match="neither a folder nor a table"):
         read_images(tmp_path / "photos.zip")
+    with pytest.raises(DatasetError, match=r"reads no URLs: download the images"):
+        read_images(Path("https://example.org/photos"))
     with pytest.raises(DatasetError, match=r"no folder at .*a \.csv file"):
         read_images(tmp_path / "photos")
