@@ -114,8 +114,20 @@ def test_binary_and_exact_agree_where_the_shortlist_holds_all(index: FolderIndex
     next_page = index.search(Query(query, 5, "b", after))
     assert next_page == index.search(Query(query, 9, "b"))[4:]
     assert index.search(Query(query, 5, "b", after, mode="binary")) == next_page
-    found_by_lookup = index.search(Query(query, 20, mode="hash_lookup"))
-    assert {n.entry.id for n in found_by_lookup} <= {n.entry.id for n in index.search(Query(query, 300))}
+
+
+def test_hash_lookup_ranks_all_images_whose_codes_differ_in_two_bits_at_most(
+    index: FolderIndex, encoder: Encoder
+) -> None:
+    index.set_encoder(encoder)
+    rows = clusters(300, 1)
+    codes = encoder.encode(rows)
+    for query in rows[[10, 21, 29]]:
+        bits = np.unpackbits(codes ^ encoder.encode(query[None]), axis=1).sum(1)
+        near = set(np.flatnonzero(bits <= 2) + 1)
+        exact = [neighbor for neighbor in index.search(Query(query, 300)) if neighbor.entry.id in near]
+        assert index.search(Query(query, 20, mode="hash_lookup")) == exact
+        assert len(exact) >= 3
 
 
 def test_codes_follow_the_index(index: FolderIndex, encoder: Encoder, artifact: Artifact) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from server.deadlines import gather_all
+from server.deadlines import gather_all, parse_deadline
 from server.exceptions import OverloadedError
 from server.service import Service
 
@@ -25,6 +25,13 @@ def test_the_time_is_over(client: TestClient, jpeg: bytes) -> None:
     answer = client.post("/classify", content=jpeg, headers={"X-Request-Timeout": "0.0001"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (504, "deadline_exceeded")
     assert client.post("/classify", content=jpeg, headers={"X-Request-Timeout": "20"}).status_code == 200
+
+
+def test_no_client_gets_more_time_than_the_server_gives() -> None:
+    for value, seconds in ((None, 5), ("2", 2), ("5.5", 5), ("1e9", 5)):
+        before = time.monotonic()
+        deadline = parse_deadline(value, 5)
+        assert before + seconds <= deadline <= time.monotonic() + seconds, value
 
 
 @pytest.mark.parametrize("path", ["/images/1/similar", "/images/1/preview", "/images/1/image", "/info"])

@@ -38,6 +38,25 @@ def test_gradient() -> None:
     assert torch.autograd.gradcheck(lambda x: local_response_norm(x, 2), (a,))
 
 
+@pytest.mark.parametrize(("dtype", "rounding"), [(torch.float32, 1e-5), (torch.bfloat16, 8e-3)])
+@pytest.mark.parametrize("towers", [1, 2])
+def test_the_cpu_kernels_and_their_gradient_equal_the_formula(
+    dtype: torch.dtype, rounding: float, towers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With several threads, each of which has a part of the rows."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    generator = torch.Generator().manual_seed(0)
+    values, gradient = (100 * torch.randn(2, 2, 12, 5, 7, generator=generator)).to(dtype)
+    a, exact = values.clone().requires_grad_(), values.double().requires_grad_()
+    b, expected = local_response_norm(a, towers), by_the_formula(exact, towers)
+    b.backward(gradient)  # type: ignore[no-untyped-call]
+    expected.backward(gradient.double())  # type: ignore[no-untyped-call]
+    for got, wanted in ((b, expected), (a.grad, exact.grad)):
+        assert got is not None
+        assert wanted is not None
+        torch.testing.assert_close(got.double(), wanted, rtol=rounding, atol=rounding)
+
+
 def test_many_rows_are_the_same_as_few() -> None:
     a = 30 * torch.randn(40, 96, 13, 13)
     torch.testing.assert_close(local_response_norm(a, 2)[17:18], local_response_norm(a[17:18], 2))

@@ -112,6 +112,14 @@ def test_color_shift_has_its_spread(name: str, power: float) -> None:
     assert crops.scale == pytest.approx(1.0 if name == "paper" else 1 / 1.1)
 
 
+def test_the_color_shift_is_along_the_principal_components_of_the_pixels() -> None:
+    """Of gray photographs all three colors shift alike, nearly."""
+    covariance = np.full((3, 3), 2000.0) + np.diag([30.0, 20.0, 10.0])
+    rows = np.arange(20_000)
+    shifts = Augmentation.create(RECIPES["source"], covariance, 0).draw(0, rows, rows).color_shifts
+    np.testing.assert_allclose(np.cov(shifts.T), 0.1**2 * covariance, rtol=0.05)
+
+
 def test_the_authors_color_shift_ends() -> None:
     rows = np.arange(4)
     assert augmentation(RECIPES["source"]).draw(66, rows, rows).color_shifts.any()
