@@ -159,6 +159,12 @@ class Service:
             previous.retire(loaded)
         manifest = loaded.artifact.manifest
         logger.info("serving %s version %s", manifest.name, manifest.version)
+        if previous.index is not None and loaded.index is None:
+            logger.warning(
+                "%s version %s has no index, and the network before had one: /similar returns 404 until you build one "
+                "with `alexnet index add` and reload again",
+                manifest.name, manifest.version,
+            )  # fmt: skip
         return loaded
 
     def client_of(self, api_key: str | None, address: tuple[str, int] | None) -> str:

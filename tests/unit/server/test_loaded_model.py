@@ -16,6 +16,7 @@ from server.exceptions import ReloadError
 from server.loaded_model import LoadedModel
 from server.service import Service
 from server.settings import Settings
+from tests.helpers.server import add_version
 
 
 def test_a_reload_that_fails_does_not_change_the_index_that_is_served(
@@ -52,6 +53,24 @@ def test_a_reload_without_any_network_keeps_the_one_that_is_served(artifact: Art
         with pytest.raises(ReloadError):
             asyncio.run(service.reload())
         assert service.current.artifact.path == own
+    finally:
+        service.close()
+
+
+def test_a_reload_to_a_network_without_an_index_says_so(
+    artifact: Artifact, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = add_version(tmp_path / "artifacts", artifact)
+    FolderIndex.create(first.default_index_path(tmp_path / "indexes"), first).close()
+    service = Service(Settings(home=tmp_path))
+    second = add_version(tmp_path / "artifacts", artifact)
+    try:
+        assert asyncio.run(service.reload()).index is None
+        assert f"version {second.manifest.version} has no index" in caplog.text
+        caplog.clear()
+        FolderIndex.create(second.default_index_path(tmp_path / "indexes"), second).close()
+        asyncio.run(service.reload()).require_index()
+        assert "has no index" not in caplog.text
     finally:
         service.close()
 
