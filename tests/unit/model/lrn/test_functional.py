@@ -51,10 +51,10 @@ def test_the_cpu_kernels_and_their_gradient_equal_the_formula(
     b, expected = local_response_norm(a, towers), by_the_formula(exact, towers)
     b.backward(gradient)  # type: ignore[no-untyped-call]
     expected.backward(gradient.double())  # type: ignore[no-untyped-call]
-    for got, wanted in ((b, expected), (a.grad, exact.grad)):
+    for got, reference in ((b, expected), (a.grad, exact.grad)):
         assert got is not None
-        assert wanted is not None
-        torch.testing.assert_close(got.double(), wanted, rtol=rounding, atol=rounding)
+        assert reference is not None
+        torch.testing.assert_close(got.double(), reference, rtol=rounding, atol=rounding)
 
 
 def test_many_rows_are_the_same_as_few() -> None:
