@@ -109,6 +109,7 @@ SAMPLES: dict[str, Callable[[], bytes]] = {
     "alpha": lambda: saved(Image.fromarray(np.dstack([COLORS, ALPHA])), "PNG"),
     "gray with alpha": lambda: saved(plain("LA", color=(9, 200)), "PNG"),
     "a transparent color, in a PNG of 1 to 16 bits": lambda: case("white-png-16bit-gray-trns.png"),
+    "over twice as long as wide": lambda: saved(plain(size=(700, 300)), "PNG"),
     "transparent everywhere": invisible,
     "one bit": lambda: saved(plain("1"), "TIFF"),
     "16-bit gray": lambda: saved(Image.fromarray(np.full((300, 300), 40000, np.uint16)), "PNG"),
