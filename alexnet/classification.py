@@ -56,8 +56,8 @@ def classify_files(
     top: int,
     crops: int,
     device: str,
+    warnings: Counter[WarningKind],
     limits: ImageLimits = DEFAULT_LIMITS,
-    warnings: Counter[WarningKind] | None = None,
 ) -> Iterator[tuple[str, Classification | Skipped]]:
     """For each image its `top` most probable classes, from 1 crop or 10, or why it can't be read; in order.
 
@@ -67,16 +67,14 @@ def classify_files(
     familiarity = read_familiarity(artifact)
     optimize = len(names) > MAX_UNOPTIMIZED or artifact.precision == "int8"
     model = OnnxModel(artifact.network, device, optimize=optimize, mapped=True)
-    for batch in read_batches(names, artifact.image_contract, limits, warnings, "classifying"):
+    for batch in read_batches(names, artifact.image_contract, warnings, limits, "classifying"):
         decoded = [image.pixels for _, image in batch if not isinstance(image, Skipped)]
         computed = zip(*model.run(np.stack(decoded), CROP_IDS[crops]), strict=True) if decoded else iter(())
         for name, image in batch:
             if isinstance(image, Skipped):
                 yield name, image
             else:
-                probabilities, feature = next(computed)
-                row = (image, probabilities, feature)
-                yield name, to_classification(artifact.labels, *row, familiarity, top, crops)
+                yield name, to_classification(artifact.labels, image, *next(computed), familiarity, top, crops)
 
 
 def to_classification(

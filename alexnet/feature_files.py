@@ -26,8 +26,8 @@ def write_features(
     device: str,
     output: Path,
     report_skipped: Callable[[Skipped], None],
+    warnings: Counter[WarningKind],
     limits: ImageLimits = DEFAULT_LIMITS,
-    warnings: Counter[WarningKind] | None = None,
 ) -> int:
     """Write `paths` (N,) and `features` (N, feature_dim) float32 of the images that can be read to an .npz file.
 
@@ -39,7 +39,7 @@ def write_features(
     with atomic_write(output, "wb") as file:  # a file, since NumPy adds .npz to a name without it
         model = OnnxModel(artifact.network, device, mapped=True)
         features = [np.empty((0, model.feature_dim), np.float32)]
-        for batch in read_batches(names, artifact.image_contract, limits, warnings, "computing features"):
+        for batch in read_batches(names, artifact.image_contract, warnings, limits, "computing features"):
             pixels = list[NDArray[np.uint8]]()
             for name, image in batch:
                 if isinstance(image, Skipped):

@@ -85,8 +85,8 @@ def read_list(file: str) -> list[str]:
 def read_batches(
     names: Sequence[str],
     contract: ImageContract,
+    warnings: Counter[WarningKind],
     limits: ImageLimits = DEFAULT_LIMITS,
-    warnings: Counter[WarningKind] | None = None,
     title: str = "",
 ) -> Iterator[list[InputImage]]:
     """Read and decode images in threads, some ahead, in batches of `BATCH_SIZE`, in the order of `names`.
@@ -98,9 +98,8 @@ def read_batches(
     disable = None if len(names) > 1 else True
     with tqdm(total=len(names), desc=title, unit="image", disable=disable) as bar:
         while batch := list(islice(read, BATCH_SIZE)):
-            if warnings is not None:
-                images = [image for _, image in batch if isinstance(image, DecodedImage)]
-                warnings.update(count_warnings(image.info.warnings for image in images))
+            images = [image for _, image in batch if isinstance(image, DecodedImage)]
+            warnings.update(count_warnings(image.info.warnings for image in images))
             yield batch
             bar.update(len(batch))
 

@@ -29,8 +29,8 @@ def find_similar(
     label: str | None,
     mode: SearchMode,
     device: str,
+    warnings: Counter[WarningKind],
     limits: ImageLimits = DEFAULT_LIMITS,
-    warnings: Counter[WarningKind] | None = None,
 ) -> Iterator[tuple[str, list[Neighbor] | Skipped]]:
     """For each image its k nearest neighbors in the index, or why it can't be read; in the order of `names`.
 
@@ -47,7 +47,7 @@ def find_similar(
         if SEARCHERS[mode].needs_codes:
             require_codes(store).set_encoder(Encoder.of(artifact))
         model = OnnxModel(artifact.network, device, mapped=True)
-        for batch in read_batches(names, artifact.image_contract, limits, warnings, "searching"):
+        for batch in read_batches(names, artifact.image_contract, warnings, limits, "searching"):
             pixels = [image.pixels for _, image in batch if not isinstance(image, Skipped)]
             features = list(model.features(np.stack(pixels), store.crops)) if pixels else []
             results = iter(store.search_many([Query(feature, k, label, mode=mode) for feature in features]))

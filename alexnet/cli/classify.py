@@ -74,7 +74,7 @@ def classify(
     from alexnet.classification import classify_files
 
     def classify_all(names: Sequence[str], warnings: Counter[WarningKind]) -> Iterable[Result]:
-        for name, result in classify_files(names, loaded, top, int(crops), device, ImageLimits(max_pixels), warnings):
+        for name, result in classify_files(names, loaded, top, int(crops), device, warnings, ImageLimits(max_pixels)):
             yield _to_result(name, result)
 
     def format_text(result: Result, name_width: int) -> str:

@@ -59,7 +59,7 @@ def features(
 
     inputs, limits = find_inputs(images or (), files_from), ImageLimits(max_pixels)
     warnings: Counter[WarningKind] = Counter()
-    count = write_features(inputs.names, loaded, int(crops), device, output, _print_skipped, limits, warnings)
+    count = write_features(inputs.names, loaded, int(crops), device, output, _print_skipped, warnings, limits)
     typer.echo(f"{count_of(count, 'image')} in {output}")
     end_with_counts(inputs, len(inputs.names) - count, warnings)
 

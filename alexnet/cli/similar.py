@@ -78,7 +78,7 @@ def similar(
     uri = index_uri(index, loaded, home)
 
     def search_all(names: Sequence[str], warnings: Counter[WarningKind]) -> Iterable[Result]:
-        for name, result in find_similar(names, loaded, uri, k, label, search, device, limits, warnings):
+        for name, result in find_similar(names, loaded, uri, k, label, search, device, warnings, limits):
             yield Result(name, [_row(n) for n in result]) if isinstance(result, list) else Result(name, error=result)
 
     print_results(images, files_from, search_all, "neighbors", form, loaded, COLUMNS, _format)

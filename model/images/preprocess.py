@@ -74,7 +74,7 @@ def _decode(opened: OpenedImage, contract: ImageContract, warnings: WarningList)
         return colored.transpose(UPRIGHT[opened.orientation]) if opened.orientation in UPRIGHT else colored
 
     preview = pixels = np.asarray(reduce_center(IMAGE_SIZE), dtype=np.uint8)
-    if contract.detail is not None and contract.detail < min(raster.width, raster.height):
+    if contract.detail is not None and contract.detail < shorter:
         size = (IMAGE_SIZE, IMAGE_SIZE)
         pixels = np.asarray(reduce_center(contract.detail).resize(size, Image.Resampling.BILINEAR), dtype=np.uint8)
     info = ImageInfo(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -92,7 +93,7 @@ def test_images_are_read_in_batches_in_order(few: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(image_files, "BATCH_SIZE", 4)
     names = [str(path) for path in sorted((few / "checks").iterdir())]
     names.insert(5, "none.jpg")
-    batches = list(read_batches(names, DEFAULT_CONTRACT))
+    batches = list(read_batches(names, DEFAULT_CONTRACT, Counter()))
     assert [len(batch) for batch in batches] == [4, 4, 4]
     items = [item for batch in batches for item in batch]
     assert [item.name for item in items] == names
@@ -110,14 +111,14 @@ def test_reading_keeps_few_images_ahead(few: Path, monkeypatch: pytest.MonkeyPat
         return Skipped(name, "not images")
 
     monkeypatch.setattr(image_files, "_read", skip)
-    next(read_batches([f"{number}.jpg" for number in range(1000)], DEFAULT_CONTRACT))
+    next(read_batches([f"{number}.jpg" for number in range(1000)], DEFAULT_CONTRACT, Counter()))
     assert len(read) <= 3 * 4
 
 
 def test_standard_input_is_an_image(few: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = few / "checks" / "00.jpg"
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(path.read_bytes())))
-    ((standard_input, file),) = read_batches(["-", str(path)], DEFAULT_CONTRACT)
+    ((standard_input, file),) = read_batches(["-", str(path)], DEFAULT_CONTRACT, Counter())
     assert not isinstance(standard_input.image, Skipped)
     assert not isinstance(file.image, Skipped)
     np.testing.assert_array_equal(standard_input.image.pixels, file.image.pixels)
@@ -126,5 +127,5 @@ def test_standard_input_is_an_image(few: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_standard_input_is_read_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"x" * 10)))
     limits = ImageLimits(max_file_bytes=9)
-    (((_, image),),) = read_batches(["-"], DEFAULT_CONTRACT, limits)
+    (((_, image),),) = read_batches(["-"], DEFAULT_CONTRACT, Counter(), limits)
     assert image == Skipped("-", "images too large", "file too large: at most 9 bytes are read")
