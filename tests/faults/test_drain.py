@@ -29,6 +29,10 @@ def test_nothing_accepted_is_lost(artifact: Artifact, images: Path, tmp_path: Pa
         statuses: list[object] = []
         over = threading.Event()
 
+        def is_draining() -> bool:
+            ready = httpx2.get(f"{url}/ready")
+            return (ready.status_code, ready.json()["status"]) == (503, "draining")
+
         def ask() -> None:
             with httpx2.Client() as client:
                 while not over.is_set():
@@ -50,7 +54,7 @@ def test_nothing_accepted_is_lost(artifact: Artifact, images: Path, tmp_path: Pa
             thread.start()
         wait_until(lambda: len(statuses) >= 4)
         server.send_signal(signal.SIGTERM)
-        wait_until(lambda: httpx2.get(f"{url}/ready").json()["status"] == "draining")
+        wait_until(is_draining)
         over.set()  # as a balancer does when it sees that
         last = threading.Thread(target=ask_for_many)  # under way when the listener closes
         last.start()

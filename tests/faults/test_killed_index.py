@@ -49,7 +49,7 @@ def test_what_was_acknowledged_is_there(artifact: Artifact, tmp_path: Path, roun
             stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
         ) as writer:  # fmt: skip
             assert writer.stdout is not None
-            lines = [writer.stdout.readline()]  # it has started
+            lines = [writer.stdout.readline() for _ in range(15)]  # more than ten images, however slow the machine is
             time.sleep(moments.uniform(0, 0.4))
             writer.kill()
             lines += writer.stdout.read().splitlines()
@@ -71,4 +71,4 @@ def test_what_was_acknowledged_is_there(artifact: Artifact, tmp_path: Path, roun
             assert (nearest.entry.id, nearest.distance) == (image_id, 0)
         assert len(set(present) - removed) <= len(index) <= len(set(present) - removed) + 2 * rounds
         index.close()
-    assert len(present) > 5 * rounds
+    assert len(present) > 10 * rounds

@@ -116,7 +116,7 @@ def test_a_part_that_crashes_or_hangs_leaves_the_others(tmp_path: Path, monkeypa
     assert results["crashing"]["rows"] == {"first": {"images_per_second": 12.5}}
     assert "not JSON compliant" in results["crashing"]["errors"]["no number"]
     assert results["hanging"]["status"] == "out of time"
-    assert 25 <= results["hanging"]["seconds"] < 50
+    assert 25 <= results["hanging"]["seconds"] < 40
     assert not Path(f"/proc/{results['hanging']['rows']['before']['process']}").exists()
     assert results["peaks"]["status"] == "finished"
     assert results["peaks"]["rows"]["matrix product, float32"]["tflops"] > 0

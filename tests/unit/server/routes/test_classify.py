@@ -60,9 +60,10 @@ def test_several_images_and_the_one_that_is_broken(client: TestClient, jpeg: byt
     first, second, third, fourth = answer.json()
     for result, data in ((first, jpeg), (third, other)):
         alone = client.post("/classify?top=1", content=data).json()
-        ((prediction,), (expected,)) = result["predictions"], alone["predictions"]
-        assert result["image"] == alone["image"]
-        assert prediction == expected | {"probability": pytest.approx(expected["probability"], abs=1e-6)}
+        (best,) = alone["predictions"]
+        best["probability"] = pytest.approx(best["probability"], abs=1e-6)  # a batch may be rounded in another way
+        alone["familiarity"] = pytest.approx(alone["familiarity"], abs=1 / 9)  # its rank among 9, which may be a tie
+        assert result == alone
     assert second["error"]["code"] == "unsupported_image"
     assert second["error"]["request_id"] == answer.headers["x-request-id"]
     assert fourth["error"]["code"] == "invalid_image"
