@@ -48,7 +48,7 @@ def settings_page() -> Iterator[str]:
 <!-- written by docs/generate.py from server/settings.py -->
 
 A setting is a flag of `alexnet serve` (`--max-concurrent-requests 32`), an environment variable
-(`ALEXNET_MAX_CONCURRENT_REQUESTS=32`), and a line of the TOML file that `--config` names
+(`ALEXNET_MAX_CONCURRENT_REQUESTS=32`), and a line of the TOML file that `--config` or `ALEXNET_CONFIG` names
 (`max_concurrent_requests = 32`). A flag wins over a variable, and a variable over the file. In all three, lists are
 text with commas (`allowed_hosts = "nas.local,*.example.org"`). An unknown line of the file is refused, and so is a
 variable whose name is nearly a setting's. `ALEXNET_KEYS` is not a flag, because other users of the machine can see
