@@ -38,6 +38,7 @@ def test_index_killed_and_built_on(
         while process.poll() is None and not (features.exists() and features.stat().st_size >= rows * 64 * 4):
             time.sleep(0.005)
         process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL, "it had ended before it was killed"
     half = FolderIndex.open(path)
     kept = len(half)
     for number in range(kept):  # no half row: each one is its image's

@@ -253,6 +253,9 @@ def test_a_damaged_row_is_named_and_the_rest_is_served(index: FolderIndex, artif
     assert search_ids(again) == [1, 2, 3, 4, 5]
     with pytest.raises(UnknownImageError, match="damaged"):
         again.feature(6)
+    again.remove(6)
+    again.restore(6)
+    assert len(again) == 5
     again.add(features_at(0.5), [make_entry(30)])
     assert search_ids(again) == [7, 1, 2, 3, 4, 5]
     assert again.compact() == 1

@@ -101,6 +101,27 @@ def test_a_move_replaces_its_target(tmp_path: Path) -> None:
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("b", "new")]
 
 
+def test_a_move_is_on_the_disk_when_it_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The contents before the name: after a power cut a file under its name would else be empty."""
+    (tmp_path / "a").write_text("new")
+    inodes = [path.stat().st_ino for path in (tmp_path / "a", tmp_path)]
+    calls = list[object]()
+    fsync, replace = os.fsync, os.replace
+
+    def note_fsync(descriptor: int) -> None:
+        calls.append(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    def note_replace(source: Path, target: Path) -> None:
+        calls.append("replace")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(os, "replace", note_replace)
+    move_durably(tmp_path / "a", tmp_path / "b")
+    assert calls == [inodes[0], "replace", inodes[1]]
+
+
 def test_a_checksum(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"contents")
     assert sha256_of(tmp_path / "file") == hashlib.sha256(b"contents").hexdigest()

@@ -173,6 +173,11 @@ def test_scopes_include_the_lower_ones() -> None:
     Keys().require("admin", None)
 
 
+def test_a_key_that_is_given_twice_has_its_highest_scope() -> None:
+    for scopes in (("read", "admin"), ("admin", "read")):
+        Keys(f"{scope} {READ}" for scope in scopes).require("admin", READ)
+
+
 def test_a_file_of_keys(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text(f"# ours\nread {READ}\n\nadmin {ADMIN}\n")

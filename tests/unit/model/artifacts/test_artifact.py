@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -24,6 +25,7 @@ from model.artifacts import artifact as artifacts
 from model.artifacts import writer
 from model.artifacts.artifact import Artifact, Label, Manifest, Measurement
 from model.exceptions import ArtifactError
+from model.files import move_durably
 
 LABELS = (Label(id="a", name="A"), Label(id="b", name="B"))
 
@@ -327,6 +329,53 @@ def test_a_file_that_is_added_meanwhile_is_kept(tmp_path: Path) -> None:
     added = writer.add_file(loaded, "network.int8.onnx", add_another)
     assert {"encoder.onnx", "network.int8.onnx"} <= added.manifest.files.keys()
     assert (added.path / "encoder.onnx").read_bytes() == b"second"
+
+
+def test_killed_while_a_file_is_replaced_the_artifact_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At every moment the manifest lists only files that are there as it says."""
+
+    def write_file(content: bytes) -> Callable[[Path], list[Measurement]]:
+        def write_to(file: Path) -> list[Measurement]:
+            file.write_bytes(content)
+            return []
+
+        return write_to
+
+    artifact = writer.publish(tmp_path, "net", LABELS, write)
+    artifact = writer.add_file(artifact, "encoder.onnx", write_file(b"old"))
+
+    def move_and_die(source: Path, target: Path) -> None:
+        move_durably(source, target)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:
+        killed.setattr(writer, "move_durably", move_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            writer.add_file(artifact, "encoder.onnx", write_file(b"new"))
+    assert "encoder.onnx" not in artifacts.load(artifact.path).manifest.files
+    assert "encoder.onnx" in writer.add_file(artifact, "encoder.onnx", write_file(b"new")).manifest.files
+
+
+def test_what_is_published_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every file and its folder, so that after a power cut there is no version with empty files."""
+    synced = set[int]()
+    fsync, rename = os.fsync, Path.rename
+
+    def note(descriptor: int) -> None:
+        synced.add(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    def rename_what_is_synced(folder: Path, target: Path) -> Path:
+        assert {path.stat().st_ino for path in (folder, *folder.iterdir())} <= synced
+        synced.clear()
+        return rename(folder, target)
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(Path, "rename", rename_what_is_synced)
+    artifact = writer.publish(tmp_path, "net", LABELS, write)
+    assert synced == {artifact.path.parent.stat().st_ino}
 
 
 def test_a_manifest_is_utf_8_whatever_the_locale(artifact: Artifact, tmp_path: Path) -> None:

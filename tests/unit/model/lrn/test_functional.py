@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
+from model.lrn.formula import CONSTANTS
 from model.lrn.functional import local_response_norm
 
 
@@ -24,6 +26,14 @@ def by_the_formula(a: torch.Tensor, towers: int) -> torch.Tensor:
 def test_equals_the_formula(towers: int, layout: torch.memory_format) -> None:
     a = (100 * torch.randn(3, 12, 5, 7, dtype=torch.float64)).contiguous(memory_format=layout)
     torch.testing.assert_close(local_response_norm(a, towers), by_the_formula(a, towers), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("name", "alpha", "k"), [("paper", 5e-4, 2.0), ("source", 1e-4, 2.0), ("caffe", 1e-4, 1.0)])
+def test_the_constants_in_the_terms_of_pytorch(name: str, alpha: float, k: float) -> None:
+    """It divides alpha by the size of the window, as the authors' program and Caffe do."""
+    a = 100 * torch.randn(2, 12, 3, 3, dtype=torch.float64)
+    expected = nn.functional.local_response_norm(a, 5, alpha, 0.75, k)
+    torch.testing.assert_close(local_response_norm(a, 1, *CONSTANTS[name]), expected, rtol=1e-12, atol=1e-12)
 
 
 def test_the_other_tower_is_not_seen() -> None:
@@ -49,12 +59,10 @@ def test_the_cpu_kernels_and_their_gradient_equal_the_formula(
     values, gradient = (100 * torch.randn(2, 2, 12, 5, 7, generator=generator)).to(dtype)
     a, exact = values.clone().requires_grad_(), values.double().requires_grad_()
     b, expected = local_response_norm(a, towers), by_the_formula(exact, towers)
-    b.backward(gradient)  # type: ignore[no-untyped-call]
-    expected.backward(gradient.double())  # type: ignore[no-untyped-call]
-    for got, reference in ((b, expected), (a.grad, exact.grad)):
-        assert got is not None
-        assert reference is not None
-        torch.testing.assert_close(got.double(), reference, rtol=rounding, atol=rounding)
+    torch.testing.assert_close(b.double(), expected, rtol=rounding, atol=rounding)
+    (grad,) = torch.autograd.grad(b, a, gradient)
+    (expected_grad,) = torch.autograd.grad(expected, exact, gradient.double())
+    torch.testing.assert_close(grad.double(), expected_grad, rtol=rounding, atol=rounding)
 
 
 def test_many_rows_are_the_same_as_few() -> None:

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -111,6 +112,18 @@ def test_ten_crops_are_not_split_and_others_go_round_them(inference: InferenceWo
         future.result(20)
     assert gate.batches == [1, 2, 1]
     assert order == ["a", "b", "ten"]
+
+
+def test_features_alone_are_computed_apart_from_classes(inference: InferenceWorker, gate: Gate) -> None:
+    occupied(inference, gate)
+    both, features = job(1), replace(job(1), classify=False)
+    futures = [inference.submit(asked) for asked in (both, features)]
+    gate.open.set()
+    classified, described = (future.result(20) for future in futures)
+    assert classified.probabilities is not None
+    assert described.probabilities is None
+    np.testing.assert_array_equal(described.features, classified.features)
+    assert gate.batches == [1, 1, 1]
 
 
 def test_only_the_culprit_fails(inference: InferenceWorker, gate: Gate) -> None:

@@ -20,6 +20,7 @@ from model.images.contract import DEFAULT_CONTRACT
 from model.images.crops import CENTER_CROP, TEN_CROP
 from model.images.preprocess import decode_image
 from model.network.quantization import quantize
+from model.network.temperature import read_temperature
 from model.runtime import OnnxModel
 from server.app import create_app
 from server.service import Service
@@ -49,6 +50,11 @@ def test_int8_says_what_float32_says(both: Path, images: Path) -> None:
         assert 0 < np.abs(result - expected).max() < 0.1
         assert (result.argmax(1) == expected.argmax(1)).mean() >= 0.9
         assert np.abs(found_features - expected_features).max() < 0.1 * expected_features.max()
+
+
+def test_int8_has_the_temperature_of_float32(both: Path) -> None:
+    float32, int8 = (read_temperature(artifacts.load(both, precision).network) for precision in ("float32", "int8"))
+    assert int8 == float32 != 1
 
 
 def test_an_output_without_weights_keeps_its_bias(artifact: Artifact, images: Path, tmp_path: Path) -> None:

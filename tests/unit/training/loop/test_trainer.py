@@ -11,11 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 from torch.utils.tensorboard import SummaryWriter
 
 from model.artifacts.artifact import Artifact
 from model.exceptions import StoppedError, TrainingError
+from model.network.torch_module import ForwardOutput
 from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
+from training.data.augment import draw_order
 from training.data.cache import ImageCache, build_cache
 from training.data.folders import load_folder
 from training.loop.distributed import DistributedContext
@@ -187,6 +190,16 @@ def test_a_resumed_run_counts_its_seconds_on(make: Make, tmp_path: Path) -> None
     assert 2000 < record["run_seconds"] < 2900
 
 
+def test_a_resumed_run_waits_on_for_a_better_error(make: Make, tmp_path: Path) -> None:
+    """Its schedule is where it was: a plateau that began anew would drop the rate later."""
+    trainer = make(recipe=options(epochs=9))
+    for error in (0.5, 0.6, 0.6):
+        trainer.schedule.update(error)
+    trainer.save()
+    resumed = make(checkpoint(tmp_path), options(epochs=9))
+    assert resumed.schedule == trainer.schedule != make(recipe=options(epochs=9)).schedule
+
+
 def test_a_longer_run_fits_its_schedule(make: Make, tmp_path: Path) -> None:
     short = make(recipe=options(schedule="cosine", epochs=1, batch_size=6))
     short.fit()
@@ -319,6 +332,30 @@ def test_pruned_weights_stay_zero(make: Make) -> None:
     trainer.fit()
     assert (weight[mask == 0] == 0).all()
     assert (weight[mask == 1] != 0).all()
+
+
+def test_a_step_follows_the_gradient_of_its_batch_s_mean_loss(make: Make) -> None:
+    trainer = make(recipe=options(batch_size=64), precision="float64")  # all images in one step
+    engine = trainer.engine
+    inputs, parameters = list[Any](), list(engine.network.parameters())
+    forward, step = engine.forward, engine.optimizer.step
+    classes = torch.from_numpy(engine.labels[draw_order(trainer.train_rows, trainer.config.run.seed, 0)])
+
+    def keep_inputs(*given: Any) -> ForwardOutput:
+        inputs.append(given)
+        result: ForwardOutput = forward(*given)
+        return result
+
+    def compare_and_step() -> None:
+        (crops,) = inputs
+        loss = F.cross_entropy(engine.network(*crops).logits, classes)
+        for parameter, expected in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+            torch.testing.assert_close(parameter.grad, expected, rtol=1e-9, atol=1e-12)
+        step()
+
+    engine.forward, engine.optimizer.step = keep_inputs, compare_and_step  # type: ignore[method-assign]
+    trainer.fit()
+    assert len(inputs) == 1
 
 
 def test_gradients_of_micro_batches_add_up(make: Make) -> None:

@@ -18,9 +18,11 @@ def test_three_drops_then_the_end() -> None:
     plateau = Plateau(patience=2, drops_left=3)
     plateau.update(0.5)
     factors = []
-    while not plateau.finished:
+    for _ in range(8):
+        assert not plateau.finished
         factors.append(plateau.factor)
         plateau.update(0.5)
+    assert plateau.finished
     assert [f"{factor:g}" for factor in factors[1:]] == ["1", "0.1", "0.1", "0.01", "0.01", "0.001", "0.001"]
 
 
