@@ -230,13 +230,13 @@ def main(
         settings = Settings(
             "variance-preserving",
             1 / 64,
-            images=512,
+            images=256,
             target=0.75,
             seeds=2,
             learning_rates=(0.003, 0.01),
             first_rate=0.01,
-            max_epochs=8,
-            interval=0.5,
+            max_epochs=6,
+            interval=1,
         )
     results = Results(output / f"{name}.json", asdict(settings))
     train, _ = cifar.load_cifar(archive, cache, settings.images)

@@ -96,7 +96,7 @@ def train_small_network(images: Path, home: Path) -> None:
 
     config = TrainConfig.create(
         recipe_options=RecipeOptions(epochs=4, batch_size=8, learning_rate=0.005),
-        network_options=NetworkOptions(hidden=64),
+        network_options=NetworkOptions(hidden=64, channels=(24, 64, 96, 96, 64)),
         run=RunOptions(name="patterns"),
         # one thread: with more, the order of sums is another, and so are distances that tests compare with a bound
         environment=Environment(data=str(images), precision="float32", threads=1, keep_checkpoint=True, home=home),

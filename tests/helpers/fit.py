@@ -1,6 +1,6 @@
 """`torchrun --nproc-per-node N tests/helpers/fit.py DATA HOME TOWERS`: train without publishing anything.
 
-The same run as `tests.helpers.training_runs.OPTIONS` describe; its checkpoint stays.
+The same run as `tests.helpers.training_runs.OPTIONS` describe, with fewer channels; its checkpoint stays.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from training.config import Environment, NetworkOptions, RecipeOptions, RunOptio
 from training.loop.distributed import init_distributed, shut_down_distributed
 from training.loop.setup import set_up
 
+NARROW = NetworkOptions(hidden=16, channels=(4, 8, 8, 8, 8))
 
-def fit(data: Path, home: Path, towers: int) -> None:
+
+def fit(data: Path, home: Path, towers: int, network: NetworkOptions = NARROW) -> None:
     """Train two epochs in float64, in all processes of this run. `towers`: processes per network."""
     config = TrainConfig.create(
         recipe_options=RecipeOptions(epochs=2, batch_size=10),
-        network_options=NetworkOptions(hidden=16),
+        network_options=network,
         run=RunOptions(name="few"),
         environment=Environment(
             data=str(data), precision="float64", device="cpu", processes_per_network=towers, save_steps=1, home=home

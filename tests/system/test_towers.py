@@ -12,14 +12,16 @@ import torch
 
 from tests.helpers import training_runs
 from tests.helpers.fit import fit
+from training.config import NetworkOptions
 
 FIT = Path(training_runs.__file__).with_name("fit.py")
 
 
 @pytest.fixture(scope="module")
 def alone(few: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of `training_runs.OPTIONS` in one process."""
     home = tmp_path_factory.mktemp("alone")
-    fit(few, home, 1)
+    fit(few, home, 1, NetworkOptions(hidden=16))
     return home
 
 
@@ -40,9 +42,10 @@ def require_same(home: Path, alone: Path) -> None:
         assert ours_["validation_top1_error"] == theirs_["validation_top1_error"]  # no image counted twice
 
 
-def test_two_towers_are_one_network(few: Path, alone: Path, tmp_path: Path) -> None:
-    training_runs.finish(training_runs.start(tmp_path, few, tmp_path, 2, processes=2, script=FIT))
-    require_same(tmp_path, alone)
+def test_two_towers_are_one_network(few: Path, tmp_path: Path) -> None:
+    fit(few, tmp_path / "alone", 1)
+    training_runs.finish(training_runs.start(tmp_path, few, tmp_path / "towers", 2, processes=2, script=FIT))
+    require_same(tmp_path / "towers", tmp_path / "alone")
 
 
 @pytest.mark.slow

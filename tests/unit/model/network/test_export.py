@@ -67,7 +67,7 @@ def test_equals_torch(exported: Exported, drawn: NDArray[np.uint8], count: int, 
     "choices",
     [
         {"normalization": "source", "mean": "center", "input_scale": 1.0},
-        {"name": "alexnet-six-conv", "conv3_cross_tower": False},
+        {"name": "alexnet-six-conv", "conv3_cross_tower": False, "channels": ()},
         {"omit_layer": "fc7"},
         {"activation": "sigmoid"},
         {"activation": "abs-tanh"},
@@ -79,7 +79,8 @@ def test_equals_torch(exported: Exported, drawn: NDArray[np.uint8], count: int, 
     ids=["source", "six conv", "no fc7", "sigmoid", "abs-tanh", "tanh", "one tower", "no conv3", "no conv5"],
 )
 def test_every_variant_equals_torch(drawn: NDArray[np.uint8], tmp_path: Path, choices: dict[str, Any]) -> None:
-    config = NetworkConfig(**{"num_classes": 7, "hidden": 48, "input_scale": 1 / 64} | choices)
+    narrow: dict[str, Any] = {"num_classes": 7, "hidden": 48, "input_scale": 1 / 64, "channels": (24, 64, 96, 96, 64)}
+    config = NetworkConfig(**narrow | choices)
     network = AlexNet(build_spec(config))
     initialize(network, "source" if "source" in choices.values() else "he", 0)
     mean = np.random.default_rng(0).uniform(90, 150, (256, 256, 3)).astype(np.float32)

@@ -19,6 +19,8 @@ from training.loop.setup import set_up
 from training.loop.trainer import Trainer
 from training.publish.export_run import provenance
 
+NARROW = NetworkOptions(hidden=8, channels=(4, 8, 8, 8, 8))
+
 
 def test_the_images_are_summed_up(few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "photos"
@@ -26,7 +28,7 @@ def test_the_images_are_summed_up(few: Path, tmp_path: Path, capsys: pytest.Capt
     (root / "checks" / "cut.jpg").write_bytes((root / "checks" / "00.jpg").read_bytes()[:900])
     (root / "cover.jpg").write_bytes((root / "checks" / "00.jpg").read_bytes())
     config = TrainConfig.create(
-        network_options=NetworkOptions(hidden=8),
+        network_options=NARROW,
         run=RunOptions(name="photos"),
         environment=Environment(
             data=str(root),
@@ -55,7 +57,7 @@ def start_run(few: Path, home: Path) -> Trainer:
     """A run with a checkpoint, in which no step is done, that nobody holds."""
     config = TrainConfig.create(
         RecipeOptions(epochs=1),
-        NetworkOptions(hidden=8),
+        NARROW,
         environment=Environment(data=str(few), precision="float32", home=home),
     )
     with set_up(config, CONTEXT) as trainer:

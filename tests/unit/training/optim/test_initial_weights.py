@@ -70,7 +70,7 @@ def test_layers_after_a_sixth_convolution_are_new(artifact: Artifact) -> None:
 
 def test_layers_of_another_width_are_new(artifact: Artifact) -> None:
     initial = InitialState.create(config(artifact, NetworkOptions(hidden=32)), OTHERS)
-    assert initial.weights["fc6.weight"].shape == (32, 9216)
+    assert initial.weights["fc6.weight"].shape == (32, 64 * 6 * 6)
     assert initial.origin.endswith("; fc6, fc7, fc8 initialized at random")
 
 

@@ -22,6 +22,8 @@ from training.publish.export_run import combine_licenses
 from training.publish.report import REPORT, rewrite_report
 from training.train import train_run
 
+NARROW = NetworkOptions(hidden=8, channels=(4, 8, 8, 8, 8))
+
 
 @pytest.mark.parametrize(
     ("images", "start", "combined"),
@@ -45,7 +47,7 @@ def test_names_of_images_that_are_not_utf_8(few: Path, tmp_path: Path) -> None:
         shutil.copyfile(source, copied)
     config = TrainConfig.create(
         RecipeOptions(epochs=1),
-        NetworkOptions(hidden=8),
+        NARROW,
         RunOptions("beetles"),
         Environment(data=str(folder), home=tmp_path, device="cpu", precision="float32", crops=1),
     )
@@ -65,7 +67,7 @@ def test_a_run_that_was_stopped_in_its_first_epoch_is_published(
     """As the message of the stop says, also with `--publish best`; nothing calls it a run that only fitted a layer."""
     config = TrainConfig.create(
         RecipeOptions(epochs=1, batch_size=8),
-        NetworkOptions(hidden=8, channels=(4, 8, 8, 8, 8)),
+        NARROW,
         RunOptions("few"),
         Environment(str(few), home=tmp_path, device="cpu", precision="float32", crops=1, publish="best"),
     )
@@ -104,7 +106,7 @@ def test_a_run_on_the_cpu_is_measured_there(few: Path, tmp_path: Path, monkeypat
         monkeypatch.setattr(module, "OnnxModel", Recorded)
     config = TrainConfig.create(
         RecipeOptions(epochs=1),
-        NetworkOptions(hidden=8, channels=(4, 8, 8, 8, 8)),
+        NARROW,
         RunOptions("few"),
         Environment(data=str(few), home=tmp_path, device="cpu", precision="float32", crops=1),
     )
