@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
@@ -38,7 +38,7 @@ from training.data.augment import Augmentation
 from training.data.crop_kernels import cut_crops
 from training.loop.distributed import DistributedContext
 from training.loop.frozen_features import num_frozen_layers
-from training.loop.runtime import disable_malloc_trim, pick_device
+from training.loop.runtime import disable_malloc_trim, pick_device, pick_precision
 from training.optim.dropout import dropout_masks
 from training.optim.sgd import MomentumSGD, scheduled_learning_rates
 from training.recipes import RECIPES
@@ -185,10 +185,19 @@ def _draw_images(batch_size: int, device: torch.device) -> Tensor:
     return 58 * torch.randn(batch_size, 3, 224, 224, generator=torch.Generator().manual_seed(0)).to(device)
 
 
-def measure_steps(batch_size: int, device: torch.device, is_compiled: bool, rounds: int) -> dict[str, dict[str, float]]:
-    """A step of ours and of PyTorch's modules."""
+def choose_precisions(device: torch.device) -> tuple[TrainingPrecision, ...]:
+    """Those that are measured: without bfloat16 where the machine computes it in software."""
+    return PRECISIONS if pick_precision("auto", device) == "bfloat16" else ("float32",)
+
+
+def measure_steps(
+    batch_size: int, device: torch.device, is_compiled: bool, rounds: int, precisions: Sequence[TrainingPrecision]
+) -> dict[str, dict[str, float]]:
+    """A step of ours in each of `precisions`, and of PyTorch's modules."""
     rows = {}
     for precision, is_tuned, keeps_memory in COMPARISONS:
+        if precision not in precisions:
+            continue
         with (
             separate_process(True, create_our_step, batch_size, device, precision, is_compiled) as ours,
             separate_process(keeps_memory, create_torch_step, batch_size, device, is_tuned) as theirs,
@@ -203,12 +212,12 @@ def measure_steps(batch_size: int, device: torch.device, is_compiled: bool, roun
 
 
 def measure_frozen_steps(
-    batch_size: int, device: torch.device, is_compiled: bool, rounds: int
+    batch_size: int, device: torch.device, is_compiled: bool, rounds: int, precisions: Sequence[TrainingPrecision]
 ) -> dict[str, dict[str, float]]:
     """A step with frozen convolutions, compared with a step of all layers."""
     rows = {}
     for name, is_cached in (("frozen", False), ("frozen, their outputs cached", True)):
-        for precision in PRECISIONS:
+        for precision in precisions:
             arguments = (batch_size, device, precision, is_compiled)
             with (
                 separate_process(True, create_our_step, *arguments, FROZEN, is_cached) as frozen,
@@ -263,13 +272,16 @@ def main(
     torch_device = torch.device(pick_device(device))
     torch.set_num_threads(available_cpus())
     disable_malloc_trim()
-    tflops = {name: measure_matrix_tflops(torch_device, getattr(torch, name)) for name in PRECISIONS}
-    typer.echo(f"matrix products, TFLOP/s: {tflops['float32']:.2f} in float32, {tflops['bfloat16']:.2f} in bfloat16")
-    steps = measure_steps(batch_size, torch_device, compile_, rounds)
+    precisions = choose_precisions(torch_device)
+    if "bfloat16" not in precisions:
+        typer.echo("bfloat16 is left out: this machine has no instructions for it")
+    tflops = {name: measure_matrix_tflops(torch_device, getattr(torch, name)) for name in precisions}
+    typer.echo("matrix products, TFLOP/s: " + ", ".join(f"{speed:.2f} in {name}" for name, speed in tflops.items()))
+    steps = measure_steps(batch_size, torch_device, compile_, rounds, precisions)
     for name, row in steps.items():
         peak = tflops["float32" if name.startswith("ours in float32") else "bfloat16"]
         row["fraction_of_peak"] = row["images_per_second"] * GFLOP_PER_IMAGE / 1000 / peak
-    steps |= measure_frozen_steps(batch_size, torch_device, compile_, rounds)
+    steps |= measure_frozen_steps(batch_size, torch_device, compile_, rounds, precisions)
     steps |= measure_normalizations(batch_size, torch_device, rounds)
     typer.echo(format_table(steps))
     with create_images() as images:
@@ -277,7 +289,7 @@ def main(
             f"with images from the cache, in {precision}": measure_loading(
                 create_engine(images, DistributedContext(torch_device), batch_size, precision, compile_)
             )
-            for precision in PRECISIONS
+            for precision in precisions
         }
     typer.echo(format_table(loading))
     crops_per_second = measure_cropping()

@@ -93,9 +93,8 @@ def predict_examples(artifact: Artifact, examples: Sequence[Example]) -> Predict
     return predict(OnnxModel(artifact.network), decode_batches(examples, artifact.image_contract), len(examples))
 
 
-def measure_sources(artifact: Artifact, predictions: Predictions, table: Listing) -> dict[str, dict[str, float]]:
-    """By collection: the mean probability of the classes most of whose training images are from it, and the fraction of
-    the measured images that show one of them. Raises DatasetError if a class has no training images."""
+def sources_of_classes(artifact: Artifact, table: Listing) -> list[str]:
+    """The collection that most training images of each class are from. Raises DatasetError if a class has none."""
     counts: dict[str | None, Counter[str]] = {}
     for image in table.entries:
         if image.split == "train":
@@ -104,7 +103,13 @@ def measure_sources(artifact: Artifact, predictions: Predictions, table: Listing
         raise DatasetError(
             f"{table.root} has no training images of {missing[0]}: give the table that the network was trained from"
         )
-    source_of = [counts[label.id].most_common(1)[0][0] for label in artifact.labels]
+    return [counts[label.id].most_common(1)[0][0] for label in artifact.labels]
+
+
+def measure_sources(artifact: Artifact, predictions: Predictions, table: Listing) -> dict[str, dict[str, float]]:
+    """By collection: the mean probability of its classes, and the fraction of the measured images that show one of
+    them. Raises DatasetError if a class has no training images."""
+    source_of = sources_of_classes(artifact, table)
     mean = predictions.best.mean(0)
     shown = Counter(source_of[label] for label in predictions.labels)
     return {

@@ -6,8 +6,10 @@ import csv
 from pathlib import Path
 
 import pytest
+import torch
 
 from experiments.photos.make_network import make_network
+from experiments.photos.source_bias import add_biases, cross_validate, fit_biases, score
 from model.artifacts.packed import PACKED
 from model.artifacts.weights import read_weights
 from model.network.compression import unpack
@@ -42,3 +44,18 @@ def test_a_list_of_images_becomes_a_packed_network(
     assert "compete within their source" not in printed
     assert "packed: " in printed
     assert not list(tmp_path.glob("runs/**/*.pt"))  # a finished run keeps no checkpoint
+
+
+def test_a_bias_towards_a_source_is_found() -> None:
+    """Two sources with two classes each; the network gives all classes of the first one e^2 times too much."""
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(200) % 4
+    members = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]).double()
+    logits = 2 * torch.nn.functional.one_hot(labels, 4).double()[:, None] + torch.tensor([2.0, 2.0, 0.0, 0.0]).double()
+    logs = torch.log_softmax(logits + torch.randn(200, 10, 4, generator=generator).double(), -1)
+    biases = fit_biases(logs, labels, members, 1e-6)
+    assert float(biases[1] - biases[0]) == pytest.approx(2, abs=0.4)
+    before, after = score(add_biases(logs, 0 * biases, members), labels), cross_validate(logs, labels, members, 1e-6)
+    assert after.top1_error < before.top1_error
+    assert after.loss < before.loss
+    assert torch.allclose(add_biases(logs, biases, members).sum(1), torch.ones(200).double())
