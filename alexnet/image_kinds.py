@@ -116,6 +116,8 @@ def _check_array(array: NDArray[Any]) -> NDArray[np.uint8]:
         hint = "; give several images as a list"
     elif array.dtype != np.uint8 and array.dtype.kind == "f":
         hint = "; multiply values from 0 to 1 by 255 and convert them to uint8"
+    elif array.dtype != np.uint8:
+        hint = "; scale its values to 0 to 255 and convert them to uint8"
     elif array.ndim == 3 and array.shape[0] == 3:
         hint = "; channels come last"
     elif array.ndim == 2:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import Any, Generic, Self, TypeVar, overload
 
 import httpx2
 
@@ -121,17 +122,28 @@ class AsyncClient:
                 yield item
 
     async def _run(self, call: calls.Call[Result]) -> Result:
-        try:
-            attempt = next(call)
-            while True:
-                await asyncio.sleep(attempt.pause)
-                attempt = call.send(await self._send(attempt))
-        except StopIteration as end:
-            result: Result = end.value
-            return result
+        """The call's result. It goes on in a thread, because it reads files."""
+        step = await asyncio.to_thread(_advance, call, None)
+        while not isinstance(step, _Finished):
+            await asyncio.sleep(step.pause)
+            step = await asyncio.to_thread(_advance, call, await self._send(step))
+        return step.result
 
     async def _send(self, attempt: Attempt) -> Outcome:
         try:
             return await self._http.request(attempt.method, attempt.path, **attempt.options)
         except httpx2.RequestError as error:
             return error
+
+
+@dataclass(frozen=True)
+class _Finished(Generic[Result]):
+    result: Result
+
+
+def _advance(call: calls.Call[Result], outcome: Outcome | None) -> Attempt | _Finished[Result]:
+    """The call's next attempt, or its result, after what came of the attempt before; None: its first attempt."""
+    try:
+        return next(call) if outcome is None else call.send(outcome)
+    except StopIteration as end:  # it can't leave a thread of asyncio
+        return _Finished(end.value)

@@ -8,6 +8,7 @@ import json
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from email.parser import BytesParser
 from pathlib import Path
@@ -239,6 +240,30 @@ def read_pages(client: Client | AsyncClient, image: Any, **query: Any) -> list[i
         return [neighbor.id async for neighbor in pages]
 
     return asyncio.run(read())
+
+
+def test_files_are_not_read_in_the_event_loop(tmp_path: Path) -> None:
+    """A large one on a slow disk would hold up all other tasks."""
+    threads = list[threading.Thread]()
+
+    class Recorded:
+        def __fspath__(self) -> str:
+            threads.append(threading.current_thread())
+            return str(tmp_path / "image.png")
+
+    (tmp_path / "image.png").write_bytes(encode(Image.fromarray(PIXELS), "PNG"))
+    body = {"model": {"name": "m", "version": 1}, "predictions": [PREDICTION]}
+
+    async def ask() -> Any:
+        async with AsyncClient("http://server") as client:
+            client._http = httpx2.AsyncClient(
+                base_url="http://server", transport=httpx2.MockTransport(lambda _: httpx2.Response(200, json=body))
+            )
+            return await client.classify(Recorded())
+
+    assert asyncio.run(ask()).predictions[0].name == "cat"
+    assert threads
+    assert threading.main_thread() not in threads
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])

@@ -165,6 +165,7 @@ def test_a_path_that_no_file_can_have() -> None:
         (np.zeros((4, 4), np.uint8), r"must be height x width x 3 of dtype uint8, not 4x4 of uint8; for gray, give np"),
         (np.zeros((4, 4, 4), np.uint8), r"not 4x4x4 of uint8; leave the alpha channel out: array\[..., :3\]$"),
         (np.zeros((4, 4, 3), np.float32), r"not 4x4x3 of float32; multiply values from 0 to 1 by 255"),
+        (np.zeros((4, 4, 3), np.uint16), r"of uint16; scale its values to 0 to 255 and convert them to uint8$"),
         (np.zeros((3, 8, 8), np.uint8), r"not 3x8x8 of uint8; channels come last"),
         (np.zeros((2, 8, 8, 3), np.uint8), r"not 2x8x8x3 of uint8; give several images as a list"),
         (17, r"an image must be a path, bytes, a PIL image or a numpy array, not int$"),
