@@ -16,6 +16,7 @@ from training.loop.distributed import DistributedContext, init_distributed, shut
 from training.loop.runtime import disable_malloc_trim, pick_device
 from training.loop.setup import set_up
 from training.loop.trainer import Trainer
+from training.publish.earlier_versions import better_version_note
 from training.publish.export_run import export_and_publish
 
 
@@ -72,6 +73,8 @@ def _fit_and_publish(trainer: Trainer, finish: bool) -> FinishedRun | None:
         except KeyboardInterrupt:
             raise StoppedError("stopped while the network was measured") from None
         run.write_artifact(artifact)
+        if note := better_version_note(artifact):
+            context.log(f"warning: {note}")
         if not trainer.config.environment.keep_checkpoint:
             run.remove_checkpoints()
         return FinishedRun(run.path, artifact, trainer.config)
