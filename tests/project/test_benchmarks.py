@@ -24,7 +24,7 @@ from benchmarks.icc_profiles import DISPLAY_P3, GAMMA, make_profile
 from benchmarks.inference import build_separate_crops
 from benchmarks.results import ROOT, format_table, write_result
 from benchmarks.timing import GFLOP_PER_CROP
-from benchmarks.training import create_torch_step, separate_process
+from benchmarks.training import choose_precisions, create_torch_step, separate_process
 from model.artifacts.artifact import Artifact
 from tests.helpers.polling import wait_until
 
@@ -36,6 +36,14 @@ def test_dead_process_ends_the_benchmark() -> None:
         separate_process(False, create_torch_step, -1, device) as run_step,
     ):
         run_step()
+
+
+@pytest.mark.parametrize(("capable", "measured"), [(True, ("float32", "bfloat16")), (False, ("float32",))])
+def test_bfloat16_is_left_out_where_it_is_computed_in_software(
+    monkeypatch: pytest.MonkeyPatch, capable: bool, measured: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": capable})
+    assert choose_precisions(torch.device("cpu")) == measured
 
 
 def test_result_has_date_commit_and_machine(tmp_path: Path) -> None:
