@@ -17,7 +17,7 @@ const bar = element("progress", { "aria-label": "Images added", value: 0 });
 const summary = element("p", { role: "status" });
 const failures = element("ul", { className: "failures", "aria-label": "Files that were not added" });
 const stop = button("Cancel", () => running?.abort());
-const again = button("Try the failed files again", () => upload(failed), { hidden: true });
+const again = button("", () => upload(failed), { hidden: true });
 const progress = element("div", { className: "upload-progress", hidden: true }, bar, summary, stop, failures, again);
 const panel = element("details", { className: "upload", open: isWide() }, element("summary", {}, element("h2", {}, "Add images")),
   element("p", { className: "quiet fine" }, "Drop files or a folder anywhere on this page, or"),
@@ -56,6 +56,7 @@ export async function upload(files) {
     showError(error);
   }
   if (signal.aborted) summary.textContent += ` Stopped; ${count(bar.max - bar.value, "file")} not sent.`;
+  again.textContent = signal.aborted ? "Send the rest" : "Try failed files again";
   running = null;
   stop.hidden = true;
   again.hidden = !failed.length;
@@ -78,10 +79,14 @@ async function uploadAll(items, signal) {
   const work = async () => {
     while (queue.length && !signal.aborted) {
       await uploadFile(queue.shift(), result, signal);
-      showProgress(result);
+      if (!signal.aborted) showProgress(result);
     }
   };
-  await Promise.all(Array.from({ length: CONCURRENT_UPLOADS }, work));
+  try {
+    await Promise.all(Array.from({ length: CONCURRENT_UPLOADS }, work));
+  } finally {
+    failed.push(...queue.splice(0));
+  }
 }
 
 async function uploadFile(item, result, signal) {
@@ -93,8 +98,11 @@ async function uploadFile(item, result, signal) {
     const { images: [image] } = await fetchJson("images", { method: "POST", body, signal });
     result[image.status === "exists" ? "existing" : "added"] += 1;
   } catch (error) {
-    if (error.name === "AbortError") return;
-    if (!(error instanceof ApiError) || FATAL_STATUSES.includes(error.status)) throw error;
+    if (!(error instanceof ApiError) || FATAL_STATUSES.includes(error.status)) {
+      failed.push(item);
+      if (error.name === "AbortError") return;
+      throw error;
+    }
     if (error.retryAfter !== null && !signal.aborted) {
       await new Promise((resolve) => { setTimeout(resolve, 1000 * error.retryAfter); });
       await uploadFile(item, result, signal);

@@ -125,7 +125,7 @@ def test_a_folder_is_added_and_faults_are_named(own_url: str, open_page: OpenPag
     expect(page.locator(".failures li")).to_contain_text(
         "“new/boards/notes.txt” isn't an image that this server can read."
     )
-    expect(page.get_by_role("button", name="Try the failed files again")).to_be_visible()
+    expect(page.get_by_role("button", name="Try failed files again")).to_be_visible()
     expect(page.locator(".labels")).to_contain_text("rings")
     assert label_counts(page) == {"all": 94, "boards": 2, "checks": 30, "circles": 30, "rings": 2, "stripes": 30}
 
@@ -145,15 +145,31 @@ def test_what_a_dropped_folder_does_not_let_the_browser_read_is_named(own_url: s
     expect(page.locator("#notice")).to_contain_text("There are no files in this folder, or only hidden ones.")
 
 
-def test_an_upload_can_be_cancelled(own_url: str, open_page: OpenPage, images: Path) -> None:
+def test_an_upload_is_cancelled_and_resumed(own_url: str, open_page: OpenPage, images: Path) -> None:
     page = open_page(f"{own_url}/?view=library&label=checks")
     open_library(page, 30)
     page.route("**/images", lambda route: None)
     page.locator(".upload input").first.set_input_files([images / "checks" / f"0{number}.jpg" for number in range(4)])
     expect(page.locator(".upload-progress progress")).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
-    expect(page.locator(".upload-progress [role=status]")).to_contain_text("Stopped; 4 files not sent.")
+    status = page.locator(".upload-progress [role=status]")
+    expect(status).to_contain_text("Stopped; 4 files not sent.")
     page.unroute_all(behavior="ignoreErrors")
+    page.get_by_role("button", name="Send the rest").click()
+    expect(status).to_have_text("0 of 4 images added, 4 already there.")
+
+
+def test_an_upload_that_the_network_ended_is_resumed(own_url: str, open_page: OpenPage, images: Path) -> None:
+    page = open_page(f"{own_url}/?view=library&label=checks")
+    open_library(page, 30)
+    page.route("**/images", lambda route: route.abort())
+    page.locator(".upload input").first.set_input_files([images / "checks" / f"0{number}.jpg" for number in range(6)])
+    status = page.locator(".upload-progress [role=status]")
+    expect(status).to_contain_text("Stopped; 6 files not sent.")
+    page.unroute_all(behavior="ignoreErrors")
+    page.get_by_role("button", name="Send the rest").click()
+    expect(status).to_have_text("0 of 6 images added, 6 already there.")
+    expect(page.get_by_role("button", name="Send the rest")).to_be_hidden()
 
 
 def test_delete_undo_and_relabel(own_url: str, open_page: OpenPage) -> None:

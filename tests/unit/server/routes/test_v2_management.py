@@ -54,13 +54,18 @@ def test_what_perf_analyzer_sends(triton: Any, jpeg: bytes) -> None:
     assert triton.get_inference_statistics()["model_stats"] == [after]
 
 
-def test_many_requests_at_once(triton: Any, jpeg: bytes) -> None:
-    """As perf_analyzer keeps a number of requests in flight."""
+def test_many_requests_at_once(address: str, jpeg: bytes) -> None:
+    """As perf_analyzer keeps a number of requests in flight.
+
+    Each has a connection: a request of gevent's that waits for another's may never be woken where a thread of the
+    server, in the same process, collects the response that held it.
+    """
     from tritonclient import http
 
     image = http.InferInput("image", [1], "BYTES").set_data_from_numpy(np.array([jpeg], dtype=np.object_))
-    pending = [triton.async_infer("patterns", [image], request_id=str(number)) for number in range(4)]
-    results = [request.get_result(timeout=30) for request in pending]
+    with http.InferenceServerClient(address, concurrency=4) as client:
+        pending = [client.async_infer("patterns", [image], request_id=str(number)) for number in range(4)]
+        results = [request.get_result(timeout=30) for request in pending]
     assert [result.get_response()["id"] for result in results] == ["0", "1", "2", "3"]
     assert all(result.as_numpy("probabilities").shape == (1, 3) for result in results)
 
