@@ -49,7 +49,7 @@ def _list_networks(home: Path) -> tuple[list[dict[str, Any]], list[ArtifactError
 
 def _describe(path: Path | None, manifest: Manifest) -> dict[str, Any]:
     """What is listed of a network; `path`: None for a bundled one."""
-    measured = next((m for m in reversed(manifest.measurements) if m.precision == "float32"), None)
+    measured = manifest.main_measurement
     return {
         "name": manifest.name,
         "version": manifest.version,

@@ -18,6 +18,7 @@ import torch
 import typer
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from experiments import command
 from experiments.photos.measure import list_examples, load_network, sources_of_classes
@@ -25,13 +26,13 @@ from experiments.results import write_report
 from model.artifacts.artifact import Artifact
 from model.datasets.reader import read_images
 from model.images.crops import TEN_CROP
-from model.runtime import OnnxModel
 from training.data.datasets import Example
+from training.evaluation.calibration import negative_log_likelihood
 from training.evaluation.evaluate import decode_batches
+from training.evaluation.predictions import measure
+from training.publish.calibrate import open_with_logits
 
 NUM_REPEATS = 20
-SMALLEST = 1e-12
-"""Added to probabilities before their logarithm."""
 
 
 class Scores(NamedTuple):
@@ -43,29 +44,29 @@ class Scores(NamedTuple):
 
 
 def predict_crops(artifact: Artifact, examples: list[Example]) -> tuple[Tensor, Tensor]:
-    """Log-probabilities (N, 10, num_classes) of each of ten crops, float64, and the classes (N,) of the images."""
-    model, logs, labels = OnnxModel(artifact.network), list[NDArray[np.float64]](), list[NDArray[np.int64]]()
-    for batch in decode_batches(examples, artifact.image_contract):
-        crops = [model.run(batch.images, (crop,))[0] for crop in TEN_CROP]
-        logs.append(np.log(np.stack(crops, 1).astype(np.float64) + SMALLEST))
-        labels.append(batch.labels)
-    return torch.from_numpy(np.concatenate(logs)), torch.from_numpy(np.concatenate(labels))
+    """Logits over the temperature (N, 10, num_classes) of each of ten crops, float64, and the classes (N,) of the
+    images."""
+    logits, labels = list[NDArray[np.float32]](), list[NDArray[np.int64]]()
+    with open_with_logits(artifact.network) as model:
+        for batch in decode_batches(examples, artifact.image_contract):
+            logits.append(model.run_with_logits(batch.images, TEN_CROP)[2])
+            labels.append(batch.labels)
+    return torch.from_numpy(np.concatenate(logits)).double(), torch.from_numpy(np.concatenate(labels))
 
 
-def add_biases(log_probabilities: Tensor, biases: Tensor, members: Tensor) -> Tensor:
-    """Ten-crop probabilities (N, num_classes). `members`: (num_classes, sources), 1 where a class is of a source."""
-    return torch.softmax(log_probabilities + members @ biases, -1).mean(1)
+def add_biases(logits: Tensor, biases: Tensor, sources: Tensor) -> Tensor:
+    """Ten-crop probabilities (N, num_classes). `biases`: of each source. `sources` (num_classes,): that of a class."""
+    return torch.softmax(logits + biases[sources], -1).mean(1)
 
 
-def fit_biases(log_probabilities: Tensor, labels: Tensor, members: Tensor, decay: float) -> Tensor:
-    """The biases (sources,) with the least loss plus `decay` times their squares."""
-    biases = torch.zeros(members.shape[1], dtype=torch.float64, requires_grad=True)
+def fit_biases(logits: Tensor, labels: Tensor, sources: Tensor, decay: float) -> Tensor:
+    """The biases (number of sources,) with the least loss plus `decay` times their squares."""
+    biases = torch.zeros(int(sources.max()) + 1, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([biases], max_iter=200, line_search_fn="strong_wolfe")
 
     def evaluate() -> Tensor:
         optimizer.zero_grad()
-        probabilities = add_biases(log_probabilities, biases, members)
-        loss = -probabilities[torch.arange(len(labels)), labels].log().mean() + decay * (biases**2).sum()
+        loss = F.nll_loss(add_biases(logits, biases, sources).log(), labels) + decay * (biases**2).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
@@ -74,22 +75,23 @@ def fit_biases(log_probabilities: Tensor, labels: Tensor, members: Tensor, decay
 
 
 def score(probabilities: Tensor, labels: Tensor) -> Scores:
-    """The errors and the loss of predictions (N, num_classes)."""
-    of_labels = probabilities[torch.arange(len(labels)), labels]
-    rank = (probabilities > of_labels[:, None]).sum(1)
-    top1_error, top5_error = (100 * float((rank >= top).double().mean()) for top in (1, 5))
-    return Scores(top1_error, top5_error, float(-(of_labels + SMALLEST).log().mean()))
+    """The errors and the loss of ten-crop predictions (N, num_classes)."""
+    served, classes = probabilities.float().numpy(), labels.numpy()
+    measured = measure(served, classes, "choosing", len(TEN_CROP), {})
+    assert measured.top5_error is not None
+    loss = negative_log_likelihood(served, classes)
+    return Scores(100 * measured.top1_error, 100 * measured.top5_error, loss)
 
 
-def cross_validate(log_probabilities: Tensor, labels: Tensor, members: Tensor, decay: float) -> Scores:
+def cross_validate(logits: Tensor, labels: Tensor, sources: Tensor, decay: float) -> Scores:
     """Mean scores of halves of the images with biases fitted on the others, `NUM_REPEATS` random halvings."""
     generator, scores = torch.Generator().manual_seed(0), list[Scores]()
     for _ in range(NUM_REPEATS):
         order = torch.randperm(len(labels), generator=generator)
         first, second = order[: len(order) // 2], order[len(order) // 2 :]
         for fitted, measured in ((first, second), (second, first)):
-            biases = fit_biases(log_probabilities[fitted], labels[fitted], members, decay)
-            scores.append(score(add_biases(log_probabilities[measured], biases, members), labels[measured]))
+            biases = fit_biases(logits[fitted], labels[fitted], sources, decay)
+            scores.append(score(add_biases(logits[measured], biases, sources), labels[measured]))
     return Scores(*np.mean(scores, axis=0).tolist())
 
 
@@ -102,12 +104,12 @@ def main(
     """Measure the errors on the choosing half of the gallery without and with a bias per source."""
     loaded = load_network(artifact)
     source_of = sources_of_classes(loaded, read_images(data))
-    sources = [source for source, _ in Counter(source_of).most_common()]
-    members = torch.tensor([[float(source == other) for other in sources] for source in source_of]).double()
-    log_probabilities, labels = predict_crops(loaded, list_examples(loaded, "choosing"))
-    without = score(add_biases(log_probabilities, torch.zeros(len(sources)).double(), members), labels)
-    with_biases = cross_validate(log_probabilities, labels, members, decay)
-    biases = dict(zip(sources, fit_biases(log_probabilities, labels, members, decay).tolist(), strict=True))
+    names = [source for source, _ in Counter(source_of).most_common()]
+    sources = torch.tensor([names.index(source) for source in source_of])
+    logits, labels = predict_crops(loaded, list_examples(loaded, "choosing"))
+    without = score(add_biases(logits, torch.zeros(len(names)), sources), labels)
+    with_biases = cross_validate(logits, labels, sources, decay)
+    biases = dict(zip(names, fit_biases(logits, labels, sources, decay).tolist(), strict=True))
     for name, scores in (("as it is", without), ("with biases, cross-validated", with_biases)):
         typer.echo(f"{name}: top-1 error {scores[0]:.1f} %, top-5 error {scores[1]:.1f} %, loss {scores[2]:.3f}")
     typer.echo("biases, from all images: " + ", ".join(f"{source} {bias:+.2f}" for source, bias in biases.items()))

@@ -138,6 +138,11 @@ class Manifest(BaseModel):
     export_difference: float
     files: dict[PathName, FileRecord] = {}
 
+    @property
+    def main_measurement(self) -> Measurement | None:
+        """In float32, with the most crops, which is the last; None if the network was never measured."""
+        return next((m for m in reversed(self.measurements) if m.precision == "float32"), None)
+
 
 @dataclass(frozen=True)
 class Artifact:

@@ -8,11 +8,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from tests.helpers.narrow_network import NARROW
 from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
 from training.loop.distributed import init_distributed, shut_down_distributed
 from training.loop.setup import set_up
-
-NARROW = NetworkOptions(hidden=16, channels=(4, 8, 8, 8, 8))
 
 
 def fit(data: Path, home: Path, towers: int, network: NetworkOptions = NARROW) -> None:

@@ -13,7 +13,8 @@ from experiments.photos.source_bias import add_biases, cross_validate, fit_biase
 from model.artifacts.packed import PACKED
 from model.artifacts.weights import read_weights
 from model.network.compression import unpack
-from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
+from tests.helpers.narrow_network import NARROW
+from training.config import Environment, RecipeOptions, RunOptions, TrainConfig
 
 
 @pytest.mark.slow
@@ -27,7 +28,7 @@ def test_a_list_of_images_becomes_a_packed_network(
         writer.writerows((path, path.parent.name, "web" if number % 2 else "shop") for number, path in enumerate(files))
     config = TrainConfig.create(
         RecipeOptions("photos", epochs=3, batch_size=8),
-        NetworkOptions(hidden=16, channels=(4, 8, 8, 8, 8)),
+        NARROW,
         RunOptions(name="photos"),
         Environment(data=str(tmp_path / "list.csv"), device="cpu", precision="float32", home=tmp_path),
     )
@@ -47,15 +48,16 @@ def test_a_list_of_images_becomes_a_packed_network(
 
 
 def test_a_bias_towards_a_source_is_found() -> None:
-    """Two sources with two classes each; the network gives all classes of the first one e^2 times too much."""
+    """Two sources with three classes each; the network gives all classes of the first one e^2 times too much."""
     generator = torch.Generator().manual_seed(0)
-    labels = torch.arange(200) % 4
-    members = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]).double()
-    logits = 2 * torch.nn.functional.one_hot(labels, 4).double()[:, None] + torch.tensor([2.0, 2.0, 0.0, 0.0]).double()
-    logs = torch.log_softmax(logits + torch.randn(200, 10, 4, generator=generator).double(), -1)
-    biases = fit_biases(logs, labels, members, 1e-6)
+    labels = torch.arange(240) % 6
+    sources = torch.tensor([0, 0, 0, 1, 1, 1])
+    logits = 2 * torch.nn.functional.one_hot(labels, 6).double()[:, None] + 2.0 * (sources == 0)
+    logits = logits + torch.randn(240, 10, 6, generator=generator).double()
+    biases = fit_biases(logits, labels, sources, 1e-6)
     assert float(biases[1] - biases[0]) == pytest.approx(2, abs=0.4)
-    before, after = score(add_biases(logs, 0 * biases, members), labels), cross_validate(logs, labels, members, 1e-6)
+    before = score(add_biases(logits, 0 * biases, sources), labels)
+    after = cross_validate(logits, labels, sources, 1e-6)
     assert after.top1_error < before.top1_error
     assert after.loss < before.loss
-    assert torch.allclose(add_biases(logs, biases, members).sum(1), torch.ones(200).double())
+    assert torch.allclose(add_biases(logits, biases, sources).sum(1), torch.ones(240).double())

@@ -18,7 +18,9 @@ import httpx2
 import numpy as np
 import onnxruntime as ort
 import pytest
+from PIL import Image
 
+from model.artifacts.artifact import Artifact
 from model.images.preprocess import decode_image
 from tests.helpers.commands import invoke, run_alexnet
 
@@ -133,7 +135,9 @@ def test_indexing_again_adds_nothing(home: Path, url: str) -> None:
     assert "33 images (0 added, 33 already indexed, 1 unreadable)" in again.stdout
 
 
-def test_an_index_is_maintained(index_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_index_is_maintained(
+    artifact: Artifact, index_path: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(index_path, "copy")
     assert "90 images, all intact" in invoke("index", "verify", "--index", "copy")
@@ -145,8 +149,10 @@ def test_an_index_is_maintained(index_path: Path, tmp_path: Path, monkeypatch: p
     with np.load("all.npz") as arrays:
         assert arrays["features"].shape == (89, 64)
         assert sorted(set(arrays["labels"])) == ["checks", "circles", "stripes"]
-    listed = invoke("index", "duplicates", "--index", "copy", "--max-distance", 0.2)
-    pairs = [line.split("\t") for line in listed.splitlines()]
+    Path("new/circles").mkdir(parents=True)
+    Image.open(images / "circles" / "05.jpg").save("new/circles/smaller.jpg", quality=60)
+    assert "1 added" in invoke("index", "add", "--data", "new", "--artifact", artifact.path, "--index", "copy")
+    pairs = [line.split("\t") for line in invoke("index", "duplicates", "--index", "copy").splitlines()]
     assert pairs
     assert all(first == second for _, _, _, first, second, *_ in pairs)
 

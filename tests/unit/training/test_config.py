@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from model.exceptions import NetworkConfigError, TrainingError
 from model.network.spec import NetworkConfig
+from tests.helpers.narrow_network import NARROW
 from training.config import (
     LENGTH_FIELDS,
     Environment,
@@ -146,7 +147,7 @@ def test_mistakes_in_options_are_refused() -> None:
 def test_json_round_trip() -> None:
     config = TrainConfig.create(
         RecipeOptions("source", epochs=3),
-        NetworkOptions(hidden=16, channels=(4, 8, 8, 8, 8)),
+        NARROW,
         RunOptions(seed=3, init_from=Path("a"), lr_multipliers={"fc8": 2.0}, frozen=("conv1",)),
         Environment(data="\udcff/y", archive=Path("z.zip"), micro_batch=4),
     )

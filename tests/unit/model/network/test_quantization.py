@@ -43,6 +43,12 @@ def _write_both(spec: NetworkSpec, images: Pixels, folder: Path, scheme: InitSch
     return float32, int8
 
 
+def test_weights_take_a_quarter(drawn: Pixels, tmp_path: Path) -> None:
+    """With the paper's channels, where weights are most of the file."""
+    float32, int8 = _write_both(_build(channels=(), hidden=64), drawn[:1], tmp_path)
+    assert int8.stat().st_size < 0.35 * float32.stat().st_size
+
+
 @pytest.mark.parametrize("crops", [TEN_CROP, CENTER_CROP])
 @pytest.mark.parametrize(
     "choices",

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from model.network.registry import build_spec
-from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
+from tests.helpers.narrow_network import NARROW
+from training.config import Environment, RecipeOptions, RunOptions, TrainConfig
 from training.data.cache import ImageCache, build_cache
 from training.data.folders import load_folder
 from training.loop.distributed import DistributedContext
@@ -22,7 +23,6 @@ from training.optim.initial_weights import InitialState
 from training.recipes import RECIPES
 
 CONVOLUTIONS = tuple(f"conv{number}" for number in range(1, 6))
-NARROW = NetworkOptions(hidden=16, channels=(4, 8, 8, 8, 8))
 UNCHANGED_CROPS: dict[str, Any] = {"random_crop": False, "mirror": False, "pca_color_std": 0.0}
 
 

@@ -12,14 +12,13 @@ import torch
 
 from model.artifacts.artifact import MANIFEST, Artifact
 from model.exceptions import DatasetError, TrainingError
-from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
+from tests.helpers.narrow_network import NARROW
+from training.config import Environment, RecipeOptions, RunOptions, TrainConfig
 from training.loop.distributed import DistributedContext
 from training.loop.run_directory import ARTIFACT, RunDirectory
 from training.loop.setup import set_up
 from training.loop.trainer import Trainer
 from training.publish.export_run import provenance
-
-NARROW = NetworkOptions(hidden=8, channels=(4, 8, 8, 8, 8))
 
 
 def test_the_images_are_summed_up(few: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

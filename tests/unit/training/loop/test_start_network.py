@@ -14,6 +14,7 @@ from model.artifacts.weights import read_mean, read_weights
 from model.exceptions import TrainingError
 from model.network.export import run_torch
 from model.network.torch_module import AlexNet
+from tests.helpers.narrow_network import NARROW
 from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
 from training.data.cache import build_cache
 from training.data.folders import load_folder
@@ -63,7 +64,7 @@ def test_the_output_layer_is_fitted_to_the_features_that_are_served(
 ) -> None:
     """Also of a network that subtracts the mean image's center from every crop, as one of the recipe source."""
     dataset = load_folder(few)
-    network = NetworkOptions(hidden=16, channels=(4, 8, 8, 8, 8))
+    network = NARROW
     source = TrainConfig.create(RecipeOptions("source", initialization="he"), network, RunOptions(init_from="none"))
     mean = np.random.default_rng(0).uniform(0, 255, (256, 256, 3)).astype(np.float32)
     initial = replace(InitialState.create(source, dataset.labels), mean=mean)
@@ -177,7 +178,7 @@ def test_another_network_or_recipe_starts_from_nothing(few: Path, tmp_path: Path
 
 def test_the_images_mean_stays_where_nothing_is_copied(few: Path, tmp_path: Path) -> None:
     config = TrainConfig.create(
-        network_options=NetworkOptions(hidden=16, channels=(4, 8, 8, 8, 8)),
+        network_options=NARROW,
         environment=Environment(str(few), home=tmp_path),
     )
     with set_up(config, DistributedContext(DEVICE)) as trainer:

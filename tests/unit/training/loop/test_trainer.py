@@ -17,6 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 from model.artifacts.artifact import Artifact
 from model.exceptions import StoppedError, TrainingError
 from model.network.torch_module import ForwardOutput
+from tests.helpers.narrow_network import NARROW
 from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
 from training.data.augment import draw_order
 from training.data.cache import ImageCache, build_cache
@@ -30,8 +31,6 @@ from training.optim.initial_weights import InitialState
 from training.train import train_run
 
 Make = Callable[..., Trainer]
-NARROW = NetworkOptions(hidden=16, channels=(4, 8, 8, 8, 8))
-"""A few channels: what is tested doesn't depend on how many, and the time does."""
 
 
 @pytest.fixture(scope="module")

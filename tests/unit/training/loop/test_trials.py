@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from model.runtime import available_cpus
-from training.config import Environment, NetworkOptions, RecipeOptions, TrainConfig
+from tests.helpers.narrow_network import NARROW
+from training.config import Environment, RecipeOptions, TrainConfig
 from training.data.cache import build_cache
 from training.data.folders import load_folder
 from training.loop import trials
@@ -24,7 +25,7 @@ from training.optim.range_test import NUM_STEPS
 @pytest.fixture
 def trainer(few: Path, tmp_path: Path) -> Trainer:
     dataset = load_folder(few)
-    network = NetworkOptions(hidden=16, channels=(4, 8, 8, 8, 8))
+    network = NARROW
     config = TrainConfig.create(
         RecipeOptions(batch_size=8), network, environment=Environment(device="cpu", precision="float32")
     )

@@ -12,7 +12,8 @@ import pytest
 
 from model.exceptions import StoppedError
 from model.runtime import OnnxModel
-from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig, TrainingDevice
+from tests.helpers.narrow_network import NARROW
+from training.config import Environment, RecipeOptions, RunOptions, TrainConfig, TrainingDevice
 from training.evaluation.predictions import PREDICTIONS_FILE
 from training.loop.run_directory import RunDirectory, resume_config
 from training.loop.runtime import measuring_device
@@ -21,8 +22,6 @@ from training.publish import calibrate, report
 from training.publish.export_run import combine_licenses
 from training.publish.report import REPORT, rewrite_report
 from training.train import train_run
-
-NARROW = NetworkOptions(hidden=8, channels=(4, 8, 8, 8, 8))
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from model.artifacts.packed import PACKED
 from model.artifacts.weights import read_weights
 from model.checksums import CHECKSUMS
 from model.network.compression import unpack
+from tests.helpers.narrow_network import NARROW
 from training.config import Environment, NetworkOptions, RecipeOptions, RunOptions, TrainConfig
 from training.data.cache import build_cache
 from training.data.folders import load_folder
@@ -38,7 +39,7 @@ def make(few: Path, tmp_path: Path) -> Callable[[str], Trainer]:
     def make_trainer(recipe: str) -> Trainer:
         config = TrainConfig.create(
             RecipeOptions(recipe, batch_size=16),
-            NetworkOptions(hidden=16, channels=(4, 8, 8, 8, 8)),
+            NARROW,
             environment=Environment(precision="float32", device="cpu"),
         )
         context = DistributedContext(torch.device("cpu"))
