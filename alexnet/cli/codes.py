@@ -60,7 +60,7 @@ def train(
     from model.artifacts.artifact import ENCODER
 
     loaded = load_artifact(artifact, home, precision)
-    with open_index(index, home, artifact=loaded) as store:
+    with open_index(index, loaded, home) as store:
         store.check_compatible(loaded)
         updated = train_codes(loaded.path, store, bits, steps, objective, supervised, seed, typer.echo)
     typer.echo(f"added {updated.path / ENCODER}")

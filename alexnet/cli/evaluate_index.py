@@ -54,7 +54,7 @@ def evaluate(
 
     _check_plot(plot)
     loaded = load_artifact(artifact, home, precision)
-    with log_to_stderr(as_json), open_index(index, home, artifact=loaded) as store:
+    with log_to_stderr(as_json), open_index(index, loaded, home) as store:
         result = evaluate_index(store, loaded, data, max_images, device)
     if as_json:
         print_json(result.to_dict())

@@ -21,6 +21,7 @@ from alexnet.cli.options import (
     DeviceOption,
     ExcludeOption,
     HomeOption,
+    IndexArtifactOption,
     IndexOption,
     JsonLinesOption,
     JsonOption,
@@ -40,6 +41,7 @@ from model.images.limits import ImageLimits
 from model.plurals import count_of
 
 if TYPE_CHECKING:
+    from index.bulk_change import Selection
     from index.entries import Entry
     from index.protocol import Index
 
@@ -151,6 +153,7 @@ def sync(
 
 def list_images(
     index: IndexOption = None,
+    artifact: IndexArtifactOption = None,
     label: Annotated[
         str | None, typer.Option(metavar="LABEL", help="Only images with this label.", show_default=False)
     ] = None,
@@ -169,7 +172,7 @@ def list_images(
     if key is not None and label is not None:
         raise InvalidRequestError("give either --label or --key")
     printer = ResultPrinter(choose_format(as_json, as_jsonl, as_csv), ("id", "key", "label", "path"))
-    with open_index(index, home) as store:
+    with open_index(index, artifact, home) as store:
         for e in islice(_iter_entries(store, label, key), limit):
             row = {"id": e.id, "key": e.key, "label": e.label, "path": str(e.source) if e.source else None}
             text = f"{e.id:8}  {show_text(e.label or '-')}  {show_path(e.source or e.key or '')}"
@@ -201,13 +204,16 @@ def remove(
     label: LabelOption = None,
     keys: KeysOption = None,
     index: IndexOption = None,
+    artifact: IndexArtifactOption = None,
     home: HomeOption = HOME,
 ) -> None:
     """Remove images from an index.
 
     `alexnet index restore` undoes it until the index is compacted.
     """
-    _change_many(ids, label, keys, index, home, removed=True)
+    selection = _select(ids, label, keys)
+    with open_index(index, artifact, home, writable=True) as store:
+        _change_many(store, selection, removed=True)
 
 
 def restore(
@@ -215,17 +221,18 @@ def restore(
     label: LabelOption = None,
     keys: KeysOption = None,
     index: IndexOption = None,
+    artifact: IndexArtifactOption = None,
     home: HomeOption = HOME,
 ) -> None:
     """Restore removed images."""
-    _change_many(ids, label, keys, index, home, removed=False)
+    selection = _select(ids, label, keys)
+    with open_index(index, artifact, home, writable=True) as store:
+        _change_many(store, selection, removed=False)
 
 
-def _change_many(
-    ids: list[int] | None, label: str | None, keys: list[str] | None, index: str | None, home: Path, removed: bool
-) -> None:
-    """Remove or restore images in one commit. Raises InvalidRequestError or UnknownImageError."""
-    from index.bulk_change import BulkChange, Selection
+def _select(ids: list[int] | None, label: str | None, keys: list[str] | None) -> Selection:
+    """The images that a command names. Raises InvalidRequestError."""
+    from index.bulk_change import Selection
     from index.entries import MAX_ID
 
     if [bool(ids), bool(keys), label is not None].count(True) != 1:
@@ -236,11 +243,17 @@ def _change_many(
         _check_utf8("label", label)
     for key in keys or ():
         _check_utf8("key", key)
-    with open_index(index, home, writable=True) as store:
-        result = store.change_many(Selection(ids or None, label, keys or None), BulkChange(removed))
-    if label is not None and not result.changed:
+    return Selection(ids or None, label, keys or None)
+
+
+def _change_many(store: Index, selection: Selection, removed: bool) -> None:
+    """Remove or restore images in one commit. Raises InvalidRequestError or UnknownImageError."""
+    from index.bulk_change import BulkChange
+
+    result = store.change_many(selection, BulkChange(removed))
+    if selection.label is not None and not result.changed:
         kind = "image" if removed else "removed image"
-        raise InvalidRequestError(f"no {kind} of the index has the label {label[:80]!r}")
+        raise InvalidRequestError(f"no {kind} of the index has the label {selection.label[:80]!r}")
     typer.echo(f"{count_of(len(result.changed), 'image')} {'removed' if removed else 'restored'}")
     for kind, unknown in (("ids", result.unknown_ids), ("keys", result.unknown_keys)):
         if unknown:
@@ -250,14 +263,19 @@ def _change_many(
             )
 
 
-def verify(index: IndexOption = None, as_json: JsonOption = False, home: HomeOption = HOME) -> None:
+def verify(
+    index: IndexOption = None,
+    artifact: IndexArtifactOption = None,
+    as_json: JsonOption = False,
+    home: HomeOption = HOME,
+) -> None:
     """Verify the checksums of features, entries and thumbnails.
 
     Exits with status 1 if an image is damaged.
     """
     from index.protocol import require_compaction
 
-    with open_index(index, home) as store:
+    with open_index(index, artifact, home) as store:
         damaged = require_compaction(store).verify()
         if as_json:
             print_json({"num_images": len(store), "damaged": [{"id": key, "fault": damaged[key]} for key in damaged]})
@@ -272,11 +290,11 @@ def verify(index: IndexOption = None, as_json: JsonOption = False, home: HomeOpt
             typer.echo(f"{count_of(len(store), 'image')}, all intact")
 
 
-def compact(index: IndexOption = None, home: HomeOption = HOME) -> None:
+def compact(index: IndexOption = None, artifact: IndexArtifactOption = None, home: HomeOption = HOME) -> None:
     """Delete removed and damaged images for good and free their disk space."""
     from index.protocol import require_compaction
 
-    with open_index(index, home, writable=True) as store:
+    with open_index(index, artifact, home, writable=True) as store:
         typer.echo(f"{count_of(require_compaction(store).compact(), 'image')} deleted, {len(store):,} kept")
 
 
@@ -288,6 +306,7 @@ def merge(
         ),
     ],
     index: IndexOption = None,
+    artifact: IndexArtifactOption = None,
     home: HomeOption = HOME,
 ) -> None:
     """Add the images of other indexes to an index.
@@ -298,25 +317,28 @@ def merge(
     from index.backends import IndexUri
     from index.merge import merge as merge_indexes
 
-    uri = index_uri(index, None, home)
+    uri = index_uri(index, artifact, home)
     report = merge_indexes(uri, [IndexUri.parse(other) for other in others])
     counts = f"{report.added:,} added, {report.existing:,} already indexed"
     typer.echo(f"index {uri}: {count_of(report.images, 'image')} ({counts})")
 
 
-def export(output: OutputOption, index: IndexOption = None, home: HomeOption = HOME) -> None:
+def export(
+    output: OutputOption, index: IndexOption = None, artifact: IndexArtifactOption = None, home: HomeOption = HOME
+) -> None:
     """Export the features as NumPy arrays (.npz).
 
     The arrays are ids, labels, paths, keys and features; one row per image. Read them by numpy.load(FILE).
     """
     from index.export import export_features
 
-    with open_index(index, home) as store:
+    with open_index(index, artifact, home) as store:
         typer.echo(f"{count_of(export_features(store, output), 'image')} in {output}")
 
 
 def duplicates(
     index: IndexOption = None,
+    artifact: IndexArtifactOption = None,
     max_distance: Annotated[
         float,
         typer.Option(
@@ -339,7 +361,7 @@ def duplicates(
     from index.duplicates import find_duplicates
 
     printer = ResultPrinter(choose_format(as_json, as_jsonl, as_csv), PAIR_COLUMNS)
-    with open_index(index, home) as store:
+    with open_index(index, artifact, home) as store:
         pairs = mislabeled = 0
         for pair in find_duplicates(store, max_distance, neighbors):
             pairs, mislabeled = pairs + 1, mislabeled + pair.has_two_labels
@@ -380,7 +402,7 @@ def draw(
     from alexnet.index_drawing import draw_index
 
     loaded = load_artifact(artifact, home, precision) if queries or artifact or index is None else None
-    with open_index(index, home, artifact=loaded) as store:
+    with open_index(index, loaded, home) as store:
         for file in draw_index(store, loaded, queries, num_queries, output, max_images, seed, device):
             typer.echo(f"wrote {file}")
 

@@ -106,6 +106,16 @@ ImagesArgument = Annotated[
         show_default=False,
     ),
 ]
+IndexArtifactOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--artifact",
+        envvar="ALEXNET_ARTIFACT",
+        metavar="FOLDER",
+        help="Artifact whose index is used, unless --index names one; as for `alexnet index add`.",
+        show_default=False,
+    ),
+]
 IndexOption = Annotated[
     str | None,
     typer.Option(
@@ -203,23 +213,25 @@ def artifact_paths(artifacts: list[Path] | None, home: Path) -> list[Path]:
     return [artifact_path(artifact, home) for artifact in artifacts] if artifacts else [artifact_path(None, home)]
 
 
-def index_uri(index: str | None, artifact: Artifact | None, home: Path) -> IndexUri:
-    """The index that --index names, else the artifact's own below --home. Raises ArtifactError, InvalidRequestError."""
+def index_uri(index: str | None, artifact: Artifact | Path | None, home: Path) -> IndexUri:
+    """The index that --index names, else that of the artifact, loaded or as --artifact names it, below --home.
+
+    Raises ArtifactError, InvalidRequestError.
+    """
     from index.backends import IndexUri
 
     if index is not None:
         return IndexUri.parse(index)
-    return IndexUri((artifact or load_artifact(None, home)).default_index_path(home / "indexes"))
+    if artifact is None or isinstance(artifact, Path):
+        artifact = load_artifact(artifact, home)
+    return IndexUri(artifact.default_index_path(home / "indexes"))
 
 
 @contextmanager
 def open_index(
-    index: str | None, home: Path, writable: bool = False, artifact: Artifact | None = None
+    index: str | None, artifact: Artifact | Path | None, home: Path, writable: bool = False
 ) -> Iterator[Index]:
-    """The existing index that --index names, else that of `artifact`, or of the default one (`artifact_path`).
-
-    Raises IndexStoreError, ArtifactError.
-    """
+    """The existing index of `index_uri`. Raises IndexStoreError, ArtifactError, InvalidRequestError."""
     from index.backends import open_readonly, open_writable
 
     uri = index_uri(index, artifact, home)

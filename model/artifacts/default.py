@@ -15,12 +15,13 @@ def choose_artifact(named: Path | None, home: Path, notify: Callable[[str], None
     """The folder that is `named`, or the folder of the bundled network of that name; without a name `default_artifact`.
 
     A folder of artifacts comes before a bundled network of the same name; a folder of images doesn't. Raises
-    ArtifactError.
+    ArtifactError, also where a bundled network is to be unpacked and there is no folder `home`.
     """
     if named is None:
         return default_artifact(home, notify, served)
     if not is_bundled(str(named)) or _holds_artifact(named):
         return named
+    _require_home(home)
     cache = networks_folder(home)
     if not (cache / named).is_dir():
         notify(f"unpacking the bundled network {named} in {cache}")
@@ -35,8 +36,7 @@ def default_artifact(home: Path, notify: Callable[[str], None], served: Path | N
     isn't replaced by the bundled one where all are gone, as when a disk isn't mounted. Raises ArtifactError, also where
     there is no folder `home`.
     """
-    if not home.is_dir():
-        raise ArtifactError(f"there is no folder {home}: create it, or correct --home (ALEXNET_HOME)")
+    _require_home(home)
     folder = home / "artifacts"
     if _holds_artifact(folder):
         return folder
@@ -49,6 +49,11 @@ def default_artifact(home: Path, notify: Callable[[str], None], served: Path | N
         "names another"
     )
     return bundled_folder(DEFAULT_NETWORK, cache)
+
+
+def _require_home(home: Path) -> None:
+    if not home.is_dir():
+        raise ArtifactError(f"there is no folder {home}: create it, or correct --home (ALEXNET_HOME)")
 
 
 def _holds_artifact(folder: Path) -> bool:

@@ -100,6 +100,24 @@ def test_an_image_by_its_key(artifact: Artifact, tmp_path: Path) -> None:
     assert "ids of images, --key or --label" in run_alexnet("index", "remove", "2", "--key", "b", *options).stderr
 
 
+def test_every_command_finds_the_index_of_the_artifact_that_is_named(
+    artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_index(artifact.default_index_path(tmp_path / "indexes"), artifact, make_entry(1, "x"))
+    options = ["--artifact", artifact.path, "--home", tmp_path]
+    assert invoke("index", "remove", "1", *options) == "1 image removed\n"
+    assert invoke("index", "restore", "1", *options) == "1 image restored\n"
+    for command, *words in (["list"], ["verify"], ["compact"], ["export", "--output", tmp_path / "f.npz"]):
+        assert "1" in invoke("index", command, *words, *options)
+    assert invoke("index", "duplicates", *options) == ""
+    other = make_index(tmp_path / "other", artifact, make_entry(1, "x"))
+    assert f"index {path}: 1 image (0 added" in invoke("index", "merge", other, *options)
+    monkeypatch.setenv("ALEXNET_ARTIFACT", str(artifact.path))
+    assert invoke("index", "list", "--home", tmp_path) == "       1  x  /0001.png\n"
+    monkeypatch.setenv("ALEXNET_ARTIFACT", str(tmp_path / "none"))
+    assert invoke("index", "list", "--index", path) == "       1  x  /0001.png\n"
+
+
 def test_pairs_of_near_duplicates_are_named_by_their_files(few: Path, artifact: Artifact, tmp_path: Path) -> None:
     original, copy = few / "checks" / "00.jpg", tmp_path / "copy.jpg"
     copy.write_bytes(original.read_bytes() + b"\n")  # other bytes, the same pixels

@@ -51,6 +51,9 @@ def test_a_bundled_network_is_found_by_its_name(
     monkeypatch.setattr("model.artifacts.packed.BUNDLED", tmp_path / "bundled")
     monkeypatch.chdir(tmp_path)
     home, notices = tmp_path / "home", list[str]()
+    with pytest.raises(ArtifactError, match=r"there is no folder .*home: create it, or correct --home"):
+        choose_artifact(Path("photos"), home, notices.append)
+    assert not home.exists()
     shutil.copytree(artifact.path, home / "artifacts" / "mine" / "1")
     (tmp_path / "photos" / "summer").mkdir(parents=True)  # a folder of images
     for _ in range(2):
