@@ -68,7 +68,9 @@ export class LibraryCards {
   /** Delete images, and offer to restore them. */
   async remove(ids) {
     await this.change(ids, async (id) => {
-      await request(`images/${id}`, { method: "DELETE" });
+      await request(`images/${id}`, { method: "DELETE" }).catch((error) => {
+        if (error.status !== 404) throw error; // somebody else deleted it
+      });
       this.cards.get(id).item.hidden = true;
     }, (removed) => showMessage(`${this.nameOf(removed)} deleted.`, ["Undo", () => this.restore(removed)]));
   }
