@@ -101,6 +101,17 @@ def test_one_is_cut_off(cluster: Cluster) -> None:
     assert sent_again(cluster) > before
 
 
+def test_both_are_too_busy_to_respond_for_a_moment(cluster: Cluster) -> None:
+    downs = cluster.seen(1, "DOWN"), cluster.seen(2, "DOWN")
+    with cluster.load() as answers:
+        for busy in (signal.SIGSTOP, signal.SIGCONT):
+            for number in (1, 2):
+                cluster.processes[number].send_signal(busy)
+            time.sleep(1.6)
+    require_all_answered(answers, 10)
+    assert (cluster.seen(1, "DOWN"), cluster.seen(2, "DOWN")) == downs
+
+
 def test_another_version_one_after_the_other(cluster: Cluster, artifact: Artifact) -> None:
     with cluster.load() as answers:
         version = add_version(cluster.root, artifact).manifest.version
