@@ -20,7 +20,8 @@ class RowTable:
     """The image id, label and state of each row.
 
     A row is active if its image is neither removed nor damaged, and verified if its feature has been compared with its
-    checksum. Ids grow with rows. One thread adds images and labels; any may read the table, or call `set_active`.
+    checksum. Ids grow with rows. One thread adds images and labels; any may read the table, or call `set_active` or
+    `set_verified`.
     """
 
     def __init__(
@@ -102,7 +103,8 @@ class RowTable:
             return np.where(known[rows] == ids, rows, -1) if self._size else np.full(len(ids), -1)
 
     def set_verified(self, rows: NDArray[np.int64]) -> None:
-        self._verified[rows] = True
+        with self._lock:
+            self._verified[rows] = True
 
     def forget_verified(self) -> None:
         """Mark all rows as not verified, so that they are compared with their checksums again."""

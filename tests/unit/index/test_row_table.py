@@ -37,3 +37,21 @@ def test_an_image_found_damaged_while_others_are_added_stays_inactive(monkeypatc
     table.append([MIN_CAPACITY + 1], [None])
     search.join()
     assert table.num_active == MIN_CAPACITY
+
+
+def test_rows_verified_while_others_are_added_stay_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = RowTable(np.arange(1, MIN_CAPACITY + 1), np.ones(MIN_CAPACITY, np.bool_))
+    check = threading.Thread(target=table.set_verified, args=(np.arange(MIN_CAPACITY),))
+    pad = np.pad
+
+    def pad_during_a_check(array: Any, growth: Any) -> Any:
+        padded = pad(array, growth)
+        if array.dtype == np.bool_ and not array.any():  # the table of verified rows: its copy isn't in its place yet
+            check.start()
+            check.join(0.2)
+        return padded
+
+    monkeypatch.setattr("index.row_table.np.pad", pad_during_a_check)
+    table.append([MIN_CAPACITY + 1], [None])
+    check.join()
+    assert table.num_unverified == 0
