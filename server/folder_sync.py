@@ -36,7 +36,7 @@ class FolderSync:
         return self._job.start(loaded_model, lambda: self._sync(folder, loaded_model, prune, dry_run))
 
     def close(self) -> None:
-        """Stop after the images that are being added, and wait. Called by a thread: the event loop must run."""
+        """Stop after the images that are being added, and wait."""
         self._stopped.set()
         self._job.close()
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -37,8 +35,6 @@ class IndexJob(Generic[R]):
     def __init__(self, name: str, describe: Callable[[R], str]) -> None:
         self._name, self._describe = name, describe
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="index-job")
-        self._released = threading.Event()
-        self._released.set()
         self.status: JobStatus[R] = JobStatus()
 
     def start(self, loaded_model: LoadedModel, work: Callable[[], R]) -> JobStatus[R]:
@@ -47,16 +43,12 @@ class IndexJob(Generic[R]):
         if self.status.state != "running":
             self.status = JobStatus("running")
             loaded_model.hold()  # the index stays open, also when another version is loaded
-            self._released.clear()
-            loop = asyncio.get_running_loop()
-            future = self._thread.submit(self._run, work)
-            future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._release, loaded_model))
+            self._thread.submit(self._run, work).add_done_callback(lambda _: loaded_model.release())
         return self.status
 
     def close(self) -> None:
-        """Wait for the job to end. Call it outside the event loop's thread: the loop releases the model."""
+        """Wait for the job to end, and for its model to be released."""
         self._thread.shutdown()
-        self._released.wait()
 
     def _run(self, work: Callable[[], R]) -> None:
         try:
@@ -70,10 +62,6 @@ class IndexJob(Generic[R]):
         else:
             logger.info("%s: %s", self._name, self._describe(result))
             self.status = JobStatus("done", result)
-
-    def _release(self, loaded_model: LoadedModel) -> None:
-        loaded_model.release()
-        self._released.set()
 
 
 def require_writable(loaded_model: LoadedModel) -> Index:
