@@ -70,6 +70,8 @@ class QueuedHandler(logging.Handler):
             self._lines.put_nowait(self.format(record) + "\n")
         except queue.Full:
             self.num_dropped += 1
+        except Exception:  # of a record whose arguments don't fit: whoever logs it goes on
+            self.handleError(record)
 
     def flush(self) -> None:
         """Wait until all lines are written, FLUSH_SECONDS at most."""

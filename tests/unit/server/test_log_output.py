@@ -51,6 +51,19 @@ def test_a_pipe_that_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     os.close(write_end)
 
 
+def test_a_record_that_can_not_be_formatted_fails_no_request(capsys: pytest.CaptureFixture[str]) -> None:
+    read_end, write_end = os.pipe()
+    handler = QueuedHandler(write_end)
+    handler.setFormatter(make_formatter("text"))
+    handler.emit(logging.LogRecord("a", logging.INFO, __file__, 1, "%d images", ("many",), None))
+    assert "Message: '%d images'" in capsys.readouterr().err
+    handler.emit(record("on"))
+    handler.flush()
+    assert os.read(read_end, 1000) == b"INFO on\n"
+    os.close(read_end)
+    os.close(write_end)
+
+
 def test_flush_waits_for_a_while_only(monkeypatch: object) -> None:
     read_end, write_end = os.pipe()
     handler = QueuedHandler(write_end)
