@@ -32,7 +32,7 @@ class BuildReport:
     added: int
     existing: int
     copies: int = 0
-    skipped: tuple[Skipped, ...] = field(default=())
+    skipped: tuple[Skipped, ...] = ()
     read: Mapping[str, FileState | Skipped] = field(default_factory=dict, repr=False, compare=False)
     warnings: Mapping[WarningKind, int] = field(default_factory=dict)
 

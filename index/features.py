@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
+from index.feature_space import RowDType
 from index.files import check_same, descriptor_id, open_regular, storage_error
 from index.quantized_scanner import QuantizedScanner
 from index.scanners import FeatureMatrix, GpuScanner, Scanner
@@ -23,12 +24,11 @@ from model.exceptions import DeviceError
 
 COPY_ROWS = 1024
 """Rows that are copied at once."""
-DTYPES: dict[str, type[np.float32] | type[np.float16]] = {"float32": np.float32, "float16": np.float16}
 
 
-def as_stored(features: NDArray[np.float32], dtype: str) -> NDArray[np.float32]:
+def as_stored(features: NDArray[np.float32], dtype: RowDType) -> NDArray[np.float32]:
     """(N, dim) features as an index of this dtype gives them back: codes made of these are the same if made again."""
-    return features.astype(DTYPES[dtype]).astype(np.float32)
+    return features.astype(dtype).astype(np.float32)
 
 
 class FeatureFile:
@@ -37,12 +37,12 @@ class FeatureFile:
     Bytes behind these rows are left from an interrupted addition. One thread changes the file, any may read it.
     """
 
-    def __init__(self, path: Path, dim: int, count: int, dtype: str = "float32") -> None:
-        self.path, self.dim, self.count, self.dtype = path, dim, count, np.dtype(DTYPES[dtype])
+    def __init__(self, path: Path, dim: int, count: int, dtype: DTypeLike) -> None:
+        self.path, self.dim, self.count, self.dtype = path, dim, count, np.dtype(dtype)
         self.scanner: Scanner | QuantizedScanner = QuantizedScanner()
         self._matrix: FeatureMatrix = np.empty((0, dim), self.dtype)
         self._squared_norms, self._norms_lock = np.empty(0, np.float32), threading.Lock()
-        self._file = self._open(os.O_RDONLY)  # stays readable when compacting unlinks it
+        self._file = self._open()  # stays readable when compacting unlinks it
         self._stamp = self._read_stamp()
 
     @property
@@ -74,7 +74,7 @@ class FeatureFile:
             raise storage_error(self.path, error) from error
         finally:  # what was written here before a full disk or Ctrl-C isn't a change by another program
             self._stamp = self._read_stamp()
-        self._file = self._file or self._open(os.O_RDONLY)
+        self._file = self._file or self._open()
         self._stamp = self._read_stamp()
 
     def check_file(self) -> None:
@@ -109,7 +109,7 @@ class FeatureFile:
     def copy_rows(self, path: Path, rows: Sequence[int]) -> FeatureFile:
         """Write these rows, in this order, to a new file. Raises StorageFullError."""
         path.unlink(missing_ok=True)  # left by an interrupted attempt, or a link
-        copy, matrix = FeatureFile(path, self.dim, 0, self.dtype.name), self.matrix()
+        copy, matrix = FeatureFile(path, self.dim, 0, self.dtype), self.matrix()
         if isinstance(self.scanner, GpuScanner):
             copy.scan_on_gpu()
         for start in range(0, len(rows), COPY_ROWS):
@@ -142,10 +142,10 @@ class FeatureFile:
             return "the file of features is truncated before its row"
         return None if zlib.crc32(content) == checksum else "its row has another checksum"
 
-    def _open(self, flags: int) -> IO[bytes] | None:
-        """The open file; None if there is none yet."""
+    def _open(self) -> IO[bytes] | None:
+        """The file, open for reading; None if there is none yet."""
         try:
-            return os.fdopen(open_regular(self.path, flags), "rb")
+            return os.fdopen(open_regular(self.path, os.O_RDONLY), "rb")
         except FileNotFoundError:
             return None
 

@@ -71,9 +71,7 @@ def to_sources(listing: Listing) -> list[ImageSource]:
     ]
 
 
-def read_source(
-    index: Index, source: ImageSource, limits: ImageLimits = DEFAULT_LIMITS
-) -> ReadImage | KnownImage | Skipped:
+def read_source(index: Index, source: ImageSource, limits: ImageLimits) -> ReadImage | KnownImage | Skipped:
     """Read a file, and decode it by the index's image contract unless the index has its bytes."""
     return _read(source, lambda sha256: bool(find_ids(index, [sha256])), limits, index.image_contract)
 
@@ -90,11 +88,9 @@ def read_batches(
             bar.update(len(batch))
 
 
-def read_image(
-    source: ImageSource, contract: ImageContract, limits: ImageLimits = DEFAULT_LIMITS
-) -> ReadImage | Skipped:
+def read_image(source: ImageSource, contract: ImageContract) -> ReadImage | Skipped:
     """Read and decode a file, without looking for its bytes in an index."""
-    result = _read(source, lambda sha256: False, limits, contract)
+    result = _read(source, lambda sha256: False, DEFAULT_LIMITS, contract)
     assert not isinstance(result, KnownImage)
     return result
 

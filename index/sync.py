@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from index.bulk_change import BulkChange, Selection
 from index.entries import FileState, StoredSource
@@ -27,9 +27,7 @@ from model.runtime import OnnxModel
 ChangeKind = Literal["added", "restored", "moved", "relabeled", "edited", "gone", "not checked", "unreadable"]
 OUTDATED: tuple[ChangeKind, ...] = ("restored", "moved", "relabeled", "edited", "gone")
 """Changes that adding images doesn't make."""
-CHANGE_KINDS: tuple[ChangeKind, ...] = (
-    "added", "restored", "moved", "relabeled", "edited", "gone", "not checked", "unreadable",
-)  # fmt: skip
+CHANGE_KINDS: tuple[ChangeKind, ...] = get_args(ChangeKind)
 
 
 @dataclass(frozen=True)

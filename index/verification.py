@@ -75,7 +75,7 @@ class RowChecksum(NamedTuple):
 
 
 def find_damaged(
-    catalog: CatalogFile, features: FeatureFile, rows: RowTable, is_stopped: Callable[[], bool] = lambda: False
+    catalog: CatalogFile, features: FeatureFile, rows: RowTable, is_stopped: Callable[[], bool]
 ) -> dict[int, str]:
     """Compare all entries and rows with their checksums. Returns image id -> what is wrong."""
     damaged: dict[int, str] = {}
