@@ -161,12 +161,12 @@ def _step(
         weight = operands[0] if node_attributes.get("transB") else operands[0].T  # (outputs, inputs)
         bias = _bias(operands, len(weight))
         attributes = {"outputs": weight.shape[0], "biases": len(bias), "inputs": weight.shape[1]}
+        defaults = {"alpha": 1, "beta": 1, "transA": 0}
         odd = {
-            name: node_attributes[name]
-            for name in ("alpha", "beta", "transA")
-            if node_attributes.get(name, 1) not in (0, 1)
+            name: value
+            for name, default in defaults.items()
+            if (value := node_attributes.get(name, default)) != default
         }
-        odd |= {"transA": 1} if node_attributes.get("transA") else {}
         return Step("linear", attributes | odd, output, weight, bias)
     if op == "LRN":
         alpha, k = round(float(node_attributes.get("alpha", 1e-4)), 9), float(node_attributes.get("bias", 1.0))

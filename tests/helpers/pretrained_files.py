@@ -111,7 +111,8 @@ def zoo(
         constants.append(numpy_helper.from_array(np.array([1, 9216]), "flat"))
         x = add("Reshape", x, "flat")
     for layer in ("fc6", "fc7", "fc8"):
-        x = add("Gemm", x, f"{layer}_w_0", f"{layer}_b_0", transB=1, **({"broadcast": 1} if opset < 7 else {}))
+        attributes = {"transB": 1} | ({"broadcast": 1} if opset < 7 else {})
+        x = add("Gemm", x, f"{layer}_w_0", f"{layer}_b_0", **attributes | changes.get(layer, {}))
         if layer != "fc8":
             x = add("Relu", x)
             ratio = {} if opset >= 12 else {"ratio": 0.5}

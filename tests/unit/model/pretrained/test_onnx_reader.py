@@ -31,6 +31,7 @@ def _turned(weights: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.flo
         ({"conv1": {"strides": [2, 2]}}, r"expected conv1 .*strides \(4, 4\).*got .*strides \(2, 2\)"),
         ({"conv3": {"dilations": [2, 2]}}, "auto_pad or dilations"),
         ({"pool5": {"pads": [0, 0, 0, 0]}}, r"expected pool5 .*pads \(0, 0, 1, 1\)"),
+        ({"fc6": {"beta": 0.0}}, r"expected fc6 .*, got linear .*beta 0.0"),
         ({"pool_first": True}, "expected lrn1 .*, got pool"),
         (
             {"weights": _turned(random_weights(SHAPES))},
