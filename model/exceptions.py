@@ -94,7 +94,7 @@ class IndexReplacedError(ReadOnlyIndexError):
 
 
 class UnknownImageError(AlexNetError):
-    """No image has this id."""
+    """No image has this id or key, it is removed or damaged, or its file is gone."""
 
 
 class DeviceError(AlexNetError):

@@ -54,6 +54,7 @@ class OnnxModel:
     """A loaded network.onnx. `run` is thread-safe.
 
     `device`: `cpu`, `cuda` (DeviceError unless CUDA is what runs) or `auto`; `self.device` is the one that is used.
+    `threads`: of the CPU; None: one for each processor that the process may use.
     `optimize`: whether the graph is optimized and its weights are laid out for speed; without that it loads sooner,
     which pays for a few images. `mapped`: whether the weights are mapped into memory instead of copied, for processes
     that end soon: it changes no result, but the file must stay as it is.
@@ -89,7 +90,7 @@ class OnnxModel:
         except Exception as error:
             raise ArtifactError(f"{path} isn't an ONNX network that can be loaded") from error
         running = self._session.get_providers()[0]
-        self.device = next((name for name, provider in PROVIDERS.items() if provider == running), running)
+        self.device = next(name for name, provider in PROVIDERS.items() if provider == running)
         if device == "cuda" and self.device != "cuda":
             raise DeviceError(
                 f"onnxruntime can't run the network on cuda, and would run it on {self.device}: check with nvidia-smi "
@@ -104,7 +105,11 @@ class OnnxModel:
         self.num_classes, self.feature_dim = columns["probabilities"], columns["features"]
 
     def run(self, images: NDArray[np.uint8], crops: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """(N, 256, 256, 3) uint8 -> probabilities (N, num_classes) and features (N, feature_dim), float32."""
+        """(N, 256, 256, 3) uint8 -> probabilities (N, num_classes) and features (N, feature_dim), float32.
+
+        Both are means over `crops`, ids of `model.images.crops`. Raises InvalidRequestError for other images or crops,
+        ArtifactError if the network computes no probabilities or no finite features.
+        """
         probabilities, features = self._run(["probabilities", "features"], images, crops)
         self._check_probabilities(probabilities)
         return probabilities, features
@@ -122,7 +127,7 @@ class OnnxModel:
             raise ArtifactError(f"{self._path} computes numbers that are not probabilities: train or pull it again")
 
     def features(self, images: NDArray[np.uint8], crops: Sequence[int]) -> NDArray[np.float32]:
-        """(N, 256, 256, 3) uint8 -> features (N, feature_dim), float32."""
+        """(N, 256, 256, 3) uint8 -> features (N, feature_dim), float32, as `run`."""
         (features,) = self._run(["features"], images, crops)
         return features
 

@@ -102,7 +102,7 @@ class QueuedHandler(logging.Handler):
                 return
 
 
-def configure_logging(form: Literal["text", "json"], level: LogLevel = "info") -> None:
+def configure_logging(form: Literal["text", "json"], level: LogLevel) -> None:
     """Send all logs, uvicorn's too, to standard error in one format.
 
     What uvicorn says about its start and end is logged at `debug` only: `server.run` says it in one line. What Pillow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import math
 import struct
@@ -32,7 +31,7 @@ def decode_cursor(cursor: str, fingerprint: bytes) -> Position:
     """The position of a cursor. Raises InvalidRequestError if it is damaged, or belongs to another query."""
     try:
         own, rank, image_id, distance = PACKED_CURSOR.unpack(base64.b64decode(cursor + "==", b"-_", validate=True))
-    except (binascii.Error, struct.error, ValueError):
+    except (struct.error, ValueError):
         raise InvalidRequestError("invalid cursor: send `next_cursor` of the page before as it is") from None
     if own != fingerprint:
         raise InvalidRequestError("the cursor belongs to another query or network: begin with the first page")

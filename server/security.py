@@ -11,7 +11,7 @@ import ipaddress
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.requests import Request
@@ -19,7 +19,7 @@ from starlette.requests import Request
 from server.exceptions import CrossOriginError, ForbiddenError, HostNotAllowedError, KeyFileError, UnauthorizedError
 
 Scope = Literal["read", "write", "admin"]
-SCOPES: tuple[Scope, ...] = ("read", "write", "admin")
+SCOPES: tuple[Scope, ...] = get_args(Scope)
 """Each includes the ones before it."""
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 """RFC 9110; browsers themselves keep the responses from pages of other origins."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import string
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
@@ -179,7 +178,7 @@ def _decode_base64(text: Any) -> bytes:
         try:
             # `base64 FILE` breaks lines; split() would make a text of each line, and a line may be a character long
             return base64.b64decode(data.encode("ascii").translate(None, BLANKS), validate=True)
-        except (ValueError, binascii.Error):
+        except ValueError:
             pass
     raise InvalidBodyError(f"the JSON field '{FIELD}' must be an image as base64 or a data URL, or a list of these")
 

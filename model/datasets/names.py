@@ -8,10 +8,10 @@ import string
 import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+SPLITS: tuple[Split, ...] = get_args(Split)
 SPLIT_NAMES: dict[Split, tuple[str, ...]] = {
     "train": ("train", "training", "trn"),
     "validation": ("val", "valid", "validation", "validate", "dev"),

@@ -7,7 +7,6 @@ and then itself. In JSON an element of type BYTES is base64 text.
 from __future__ import annotations
 
 import base64
-import binascii
 import math
 import struct
 from collections.abc import Iterable, Sequence
@@ -68,7 +67,7 @@ def decode_base64(data: Any, count: int) -> list[bytes]:
         if not isinstance(data, list):
             raise ValueError
         return [base64.b64decode(text, validate=True) for text in data]
-    except (ValueError, TypeError, binascii.Error):
+    except (ValueError, TypeError):
         raise InvalidRequestError("`data` must be a list of images as base64 text") from None
 
 

@@ -84,7 +84,7 @@ class InferenceWorker(BatchWorker[InferenceJob]):
 
     def __init__(self, model: OnnxModel, max_queued_crops: int, observe_batch: Callable[[int], None]) -> None:
         self.model, self.max_queued_crops, self.observe_batch = model, max_queued_crops, observe_batch
-        self.max_batch_crops = MAX_BATCH_CROPS.get(model.device, 10)
+        self.max_batch_crops = MAX_BATCH_CROPS[model.device]
         self.throughput = Throughput()
         super().__init__("inference")
 

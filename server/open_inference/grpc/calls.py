@@ -62,8 +62,8 @@ async def send_request(
     caller: Caller,
     method: str,
     path: str,
-    headers: Sequence[tuple[bytes, bytes]] = (),
-    body: bytes = b"",
+    headers: Sequence[tuple[bytes, bytes]],
+    body: bytes,
 ) -> HttpResponse:
     """The response to a request. Cancelled, it is as if the client had disconnected."""
     own = [(b"host", b"localhost"), (b"content-length", str(len(body)).encode()), *caller.headers, *headers]
