@@ -47,7 +47,7 @@ def _store(values: Any, bits: Any, row: Any) -> None:
 
 
 @compile_loop(fastmath=FAST, error_model="numpy")
-def _forward(x: Any, y: Any, groups: int, k: float, alpha: float) -> None:
+def _forward(x: Any, y: Any, groups: int, alpha: float, k: float) -> None:
     rows, channels = x.shape
     width = channels // groups
     k32, alpha32 = np.float32(k), np.float32(alpha)
@@ -68,7 +68,7 @@ def _forward(x: Any, y: Any, groups: int, k: float, alpha: float) -> None:
 
 
 @compile_loop(fastmath=FAST, error_model="numpy")
-def _backward(x: Any, grad_output: Any, grad_input: Any, groups: int, k: float, alpha: float) -> None:
+def _backward(x: Any, grad_output: Any, grad_input: Any, groups: int, alpha: float, k: float) -> None:
     rows, channels = x.shape
     width = channels // groups
     k32, alpha32, factor = np.float32(k), np.float32(alpha), np.float32(1.5 * alpha)
@@ -112,11 +112,11 @@ def _run_parallel(kernel: Any, threads: int, arrays: tuple[Rows, ...], *constant
         future.result()
 
 
-def forward(x: Rows, y: Rows, groups: int, k: float, alpha: float, threads: int) -> None:
+def forward(x: Rows, y: Rows, groups: int, alpha: float, k: float, threads: int) -> None:
     """Normalize the (R, C) rows of `x` into `y`; beta is 0.75."""
-    _run_parallel(_forward, threads, (x, y), groups, k, alpha)
+    _run_parallel(_forward, threads, (x, y), groups, alpha, k)
 
 
-def backward(x: Rows, grad_output: Rows, grad_input: Rows, groups: int, k: float, alpha: float, threads: int) -> None:
+def backward(x: Rows, grad_output: Rows, grad_input: Rows, groups: int, alpha: float, k: float, threads: int) -> None:
     """Write the gradient of the input `x` into `grad_input`, given that of the output; all (R, C)."""
-    _run_parallel(_backward, threads, (x, grad_output, grad_input), groups, k, alpha)
+    _run_parallel(_backward, threads, (x, grad_output, grad_input), groups, alpha, k)

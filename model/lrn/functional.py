@@ -48,10 +48,10 @@ class _KernelFunction(torch.autograd.Function):
 
         x = x.contiguous(memory_format=torch.channels_last)
         ctx.save_for_backward(x)
-        ctx.constants = groups, k, alpha
+        ctx.constants = groups, alpha, k
         y = torch.empty_like(x)
         rows, result = _arrays(x.detach(), y)
-        cpu_kernels.forward(rows, result, groups, k, alpha, torch.get_num_threads())
+        cpu_kernels.forward(rows, result, groups, alpha, k, torch.get_num_threads())
         return y
 
     @staticmethod
@@ -62,8 +62,8 @@ class _KernelFunction(torch.autograd.Function):
         grad_output = gradients[0].contiguous(memory_format=torch.channels_last)
         grad_input = torch.empty_like(x)
         rows, grad_output_rows, grad_input_rows = _arrays(x, grad_output, grad_input)
-        groups, k, alpha = ctx.constants
-        cpu_kernels.backward(rows, grad_output_rows, grad_input_rows, groups, k, alpha, torch.get_num_threads())
+        groups, alpha, k = ctx.constants
+        cpu_kernels.backward(rows, grad_output_rows, grad_input_rows, groups, alpha, k, torch.get_num_threads())
         return grad_input, None, None, None
 
 
@@ -111,7 +111,7 @@ def local_response_norm(
         if _runs_gpu_kernels(x):
             from model.lrn.gpu_kernels import response_norm
 
-            normalized: Tensor = response_norm(x, groups, k, alpha, relu)
+            normalized: Tensor = response_norm(x, groups, alpha, k, relu)
             return normalized
         on_cpu = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16)
         function = _KernelFunction if on_cpu else _MatrixFunction
@@ -154,7 +154,7 @@ def _compare_gpu_kernels(device: torch.device) -> str:
     random = torch.randn(2, 2, 12, 3, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     values, gradient = (100 * random).to(device).unbind()
     x, exact_x = (values.to(dtype, copy=True).requires_grad_() for dtype in (torch.float32, torch.float64))
-    y, exact_y = response_norm(x, 2, *reversed(CONSTANTS["paper"]), True), local_response_norm(exact_x, 2, relu=True)
+    y, exact_y = response_norm(x, 2, *CONSTANTS["paper"], True), local_response_norm(exact_x, 2, relu=True)
     (grad,), (exact_grad,) = (
         torch.autograd.grad(y, x, gradient.float()),
         torch.autograd.grad(exact_y, exact_x, gradient),

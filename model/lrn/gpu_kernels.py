@@ -69,7 +69,7 @@ def _store(
 
 @triton.jit
 def _root(
-    a: tl.tensor, b: tl.tensor, c: tl.tensor, d: tl.tensor, e: tl.tensor, k: tl.tensor, alpha: tl.tensor
+    a: tl.tensor, b: tl.tensor, c: tl.tensor, d: tl.tensor, e: tl.tensor, alpha: tl.tensor, k: tl.tensor
 ) -> tl.tensor:
     """scale^-0.5 of the window of these five channels."""
     return tl.rsqrt(k + alpha * (a * a + b * b + c * c + d * d + e * e))
@@ -77,10 +77,10 @@ def _root(
 
 @triton.jit
 def _normalized(
-    a: tl.tensor, b: tl.tensor, c: tl.tensor, d: tl.tensor, e: tl.tensor, k: tl.tensor, alpha: tl.tensor
+    a: tl.tensor, b: tl.tensor, c: tl.tensor, d: tl.tensor, e: tl.tensor, alpha: tl.tensor, k: tl.tensor
 ) -> tl.tensor:
     """The middle one of five channels times scale^-0.75."""
-    root = _root(a, b, c, d, e, k, alpha)
+    root = _root(a, b, c, d, e, alpha, k)
     return c * (root * tl.sqrt(root))
 
 
@@ -92,11 +92,11 @@ def _scaled(
     c: tl.tensor,
     d: tl.tensor,
     e: tl.tensor,
-    k: tl.tensor,
     alpha: tl.tensor,
+    k: tl.tensor,
 ) -> tl.tensor:
     """The output's gradient times scale^-0.75, and what the middle channel adds to its window's gradients."""
-    root = _root(a, b, c, d, e, k, alpha)
+    root = _root(a, b, c, d, e, alpha, k)
     scaled = gradient * (root * tl.sqrt(root))
     return scaled, scaled * c * (root * root)
 
@@ -115,8 +115,8 @@ def forward_kernel(
     x: tl.tensor,
     y: tl.tensor,
     count: tl.tensor,
-    k: tl.tensor,
     alpha: tl.tensor,
+    k: tl.tensor,
     WIDTH: tl.constexpr,
     RELU: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -126,10 +126,10 @@ def forward_kernel(
     _, _, x2, x3 = _load(x + places - 4, before, RELU)
     x4, x5, x6, x7 = _load(x + places, own, RELU)
     x8, x9, _, _ = _load(x + places + 4, after, RELU)
-    y4 = _normalized(x2, x3, x4, x5, x6, k, alpha)
-    y5 = _normalized(x3, x4, x5, x6, x7, k, alpha)
-    y6 = _normalized(x4, x5, x6, x7, x8, k, alpha)
-    y7 = _normalized(x5, x6, x7, x8, x9, k, alpha)
+    y4 = _normalized(x2, x3, x4, x5, x6, alpha, k)
+    y5 = _normalized(x3, x4, x5, x6, x7, alpha, k)
+    y6 = _normalized(x4, x5, x6, x7, x8, alpha, k)
+    y7 = _normalized(x5, x6, x7, x8, x9, alpha, k)
     _store(y + places, y4, y5, y6, y7, own)
 
 
@@ -139,8 +139,8 @@ def backward_kernel(
     grad_output: tl.tensor,
     grad_input: tl.tensor,
     count: tl.tensor,
-    k: tl.tensor,
     alpha: tl.tensor,
+    k: tl.tensor,
     WIDTH: tl.constexpr,
     RELU: tl.constexpr,
     BLOCK: tl.constexpr,
@@ -153,14 +153,14 @@ def backward_kernel(
     _, _, g2, g3 = _load(grad_output + places - 4, before, False)
     g4, g5, g6, g7 = _load(grad_output + places, own, False)
     g8, g9, _, _ = _load(grad_output + places + 4, after, False)
-    _, t2 = _scaled(g2, x0, x1, x2, x3, x4, k, alpha)
-    _, t3 = _scaled(g3, x1, x2, x3, x4, x5, k, alpha)
-    g4, t4 = _scaled(g4, x2, x3, x4, x5, x6, k, alpha)
-    g5, t5 = _scaled(g5, x3, x4, x5, x6, x7, k, alpha)
-    g6, t6 = _scaled(g6, x4, x5, x6, x7, x8, k, alpha)
-    g7, t7 = _scaled(g7, x5, x6, x7, x8, x9, k, alpha)
-    _, t8 = _scaled(g8, x6, x7, x8, x9, x10, k, alpha)
-    _, t9 = _scaled(g9, x7, x8, x9, x10, x11, k, alpha)
+    _, t2 = _scaled(g2, x0, x1, x2, x3, x4, alpha, k)
+    _, t3 = _scaled(g3, x1, x2, x3, x4, x5, alpha, k)
+    g4, t4 = _scaled(g4, x2, x3, x4, x5, x6, alpha, k)
+    g5, t5 = _scaled(g5, x3, x4, x5, x6, x7, alpha, k)
+    g6, t6 = _scaled(g6, x4, x5, x6, x7, x8, alpha, k)
+    g7, t7 = _scaled(g7, x5, x6, x7, x8, x9, alpha, k)
+    _, t8 = _scaled(g8, x6, x7, x8, x9, x10, alpha, k)
+    _, t9 = _scaled(g9, x7, x8, x9, x10, x11, alpha, k)
     factor = 1.5 * alpha
     g4 = _gradient(x4, g4, t2 + t3 + t4 + t5 + t6, factor, RELU)
     g5 = _gradient(x5, g5, t3 + t4 + t5 + t6 + t7, factor, RELU)
@@ -169,7 +169,7 @@ def backward_kernel(
     _store(grad_input + places, g4, g5, g6, g7, own)
 
 
-def _run(kernel: Any, tensors: tuple[Tensor, ...], groups: int, k: float, alpha: float, relu: bool) -> None:
+def _run(kernel: Any, tensors: tuple[Tensor, ...], groups: int, alpha: float, k: float, relu: bool) -> None:
     """Run a kernel over channels-last tensors of one shape, the last of which it writes."""
     first = tensors[0]
     width = first.shape[1] // groups
@@ -178,38 +178,38 @@ def _run(kernel: Any, tensors: tuple[Tensor, ...], groups: int, k: float, alpha:
         return
     grid = (triton.cdiv(count, BLOCK),)
     with torch.cuda.device_of(first):  # type: ignore[no-untyped-call]
-        kernel[grid](*tensors, count, k, alpha, WIDTH=width, RELU=relu, BLOCK=BLOCK, num_warps=NUM_WARPS)
+        kernel[grid](*tensors, count, alpha, k, WIDTH=width, RELU=relu, BLOCK=BLOCK, num_warps=NUM_WARPS)
 
 
 @torch.library.custom_op("alexnet::response_norm", mutates_args=())
-def response_norm(x: Tensor, groups: int, k: float, alpha: float, relu: bool) -> Tensor:
+def response_norm(x: Tensor, groups: int, alpha: float, k: float, relu: bool) -> Tensor:
     """Normalize (N, C, H, W), fewer than 2^31 numbers, in each of `groups` groups; channels-last, with a gradient.
 
     `relu`: apply ReLU to `x` first.
     """
     x = x.contiguous(memory_format=torch.channels_last)
     y = torch.empty_like(x, memory_format=torch.channels_last)
-    _run(forward_kernel, (x, y), groups, k, alpha, relu)
+    _run(forward_kernel, (x, y), groups, alpha, k, relu)
     return y
 
 
 @torch.library.custom_op("alexnet::response_norm_backward", mutates_args=())
-def response_norm_backward(x: Tensor, grad_output: Tensor, groups: int, k: float, alpha: float, relu: bool) -> Tensor:
+def response_norm_backward(x: Tensor, grad_output: Tensor, groups: int, alpha: float, k: float, relu: bool) -> Tensor:
     """The gradient of `response_norm`'s `x`, given that of its output."""
     x = x.contiguous(memory_format=torch.channels_last)
     grad_output = grad_output.to(x.dtype).contiguous(memory_format=torch.channels_last)
     grad_input = torch.empty_like(x, memory_format=torch.channels_last)
-    _run(backward_kernel, (x, grad_output, grad_input), groups, k, alpha, relu)
+    _run(backward_kernel, (x, grad_output, grad_input), groups, alpha, k, relu)
     return grad_input
 
 
 @response_norm.register_fake
-def _fake(x: Tensor, groups: int, k: float, alpha: float, relu: bool) -> Tensor:
+def _fake(x: Tensor, groups: int, alpha: float, k: float, relu: bool) -> Tensor:
     return torch.empty_like(x, memory_format=torch.channels_last)
 
 
 @response_norm_backward.register_fake
-def _fake_backward(x: Tensor, grad_output: Tensor, groups: int, k: float, alpha: float, relu: bool) -> Tensor:
+def _fake_backward(x: Tensor, grad_output: Tensor, groups: int, alpha: float, k: float, relu: bool) -> Tensor:
     return torch.empty_like(x, memory_format=torch.channels_last)
 
 

@@ -27,7 +27,7 @@ pytest.importorskip("triton", reason="triton has no wheel for this platform")
 Norm = Callable[..., Tensor]
 TOLERANCES = {torch.float32: 1e-5, torch.bfloat16: 1.6e-2, torch.float16: 2e-3}
 """Relative, of each number: the interpreter cuts bfloat16 off where a GPU rounds."""
-K, ALPHA = 2.0, 1e-4
+ALPHA, K = CONSTANTS["paper"]
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def require_equal(
     """Output and gradient are those of float64."""
     gradient = random(tuple(x.shape), x.dtype, 1.0) if gradient is None else gradient
     x, exact = x.detach().requires_grad_(), x.detach().double().requires_grad_()
-    y = norm(x, groups, k, alpha, relu)
+    y = norm(x, groups, alpha, k, relu)
     expected = local_response_norm(exact, groups, alpha, k, relu)
     y.backward(gradient)  # type: ignore[no-untyped-call]
     expected.backward(gradient.double())  # type: ignore[no-untyped-call]
@@ -110,7 +110,7 @@ def test_every_layout(norm: Norm, layout: str) -> None:
 
 def test_an_empty_batch(norm: Norm) -> None:
     x = torch.zeros(0, 12, 5, 7, requires_grad=True)
-    y = norm(x, 2, K, ALPHA, True)
+    y = norm(x, 2, ALPHA, K, True)
     y.sum().backward()  # type: ignore[no-untyped-call]
     assert x.grad is not None
     assert y.shape == x.grad.shape == (0, 12, 5, 7)
@@ -130,7 +130,7 @@ def test_a_diverged_run_shows(norm: Norm, value: float, relu: bool) -> None:
     x = random((1, 12, 1, 2))
     x[0, 4, 0, 1] = value
     x.requires_grad_()
-    y = norm(x, 2, K, ALPHA, relu)
+    y = norm(x, 2, ALPHA, K, relu)
     y.sum().backward()  # type: ignore[no-untyped-call]
     assert x.grad is not None
     assert y[0, 4, 0, 1].isnan()
@@ -142,14 +142,14 @@ def test_a_diverged_run_shows(norm: Norm, value: float, relu: bool) -> None:
 def test_the_operator_is_what_autograd_and_the_compiler_expect(norm: Norm, monkeypatch: pytest.MonkeyPatch) -> None:
     """Schema, gradient, and the shapes and strides that torch.compile is told."""
     x = random((2, 12, 3, 5)).contiguous(memory_format=torch.channels_last).requires_grad_()
-    torch.library.opcheck(cast(Any, norm), (x, 2, K, ALPHA, True))
+    torch.library.opcheck(cast(Any, norm), (x, 2, ALPHA, K, True))
 
     @torch.compile(backend="aot_eager", fullgraph=True)
     def compiled(x: Tensor) -> Tensor:
         return local_response_norm(2 * x, 2, relu=True) + 1
 
     monkeypatch.setattr("model.lrn.functional.GPU", "cpu")
-    expected = norm(2 * x, 2, K, ALPHA, True) + 1
+    expected = norm(2 * x, 2, ALPHA, K, True) + 1
     torch.testing.assert_close(compiled(x), expected)
     (gradient,) = torch.autograd.grad(compiled(x).square().sum(), x)
     torch.testing.assert_close(gradient, *torch.autograd.grad(expected.square().sum(), x))
