@@ -67,11 +67,15 @@ class QueuedHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._lines.put_nowait(self.format(record) + "\n")
+            line = self.format(record)
+        except Exception as error:  # its arguments don't fit: whoever logs it goes on
+            line = self._format_own(
+                logging.ERROR, f"{record.pathname}:{record.lineno}: a log message can't be formatted: {error!r}"
+            )
+        try:
+            self._lines.put_nowait(line + "\n")
         except queue.Full:
             self.num_dropped += 1
-        except Exception:  # of a record whose arguments don't fit: whoever logs it goes on
-            self.handleError(record)
 
     def flush(self) -> None:
         """Wait until all lines are written, FLUSH_SECONDS at most."""
@@ -86,9 +90,12 @@ class QueuedHandler(logging.Handler):
             if self.num_dropped > self._reported and self._lines.empty():
                 count, self._reported = self.num_dropped - self._reported, self.num_dropped
                 message = f"{count} lines of the log were dropped: nobody read it"
-                record = logging.LogRecord(__name__, logging.WARNING, __file__, 0, message, None, None)
-                self._write(self.format(record) + "\n")
+                self._write(self._format_own(logging.WARNING, message) + "\n")
             self._lines.task_done()
+
+    def _format_own(self, level: int, message: str) -> str:
+        """A line about the log itself."""
+        return self.format(logging.LogRecord(__name__, level, __file__, 0, message, None, None))
 
     def _write(self, line: str) -> None:
         data = line.encode(errors="backslashreplace")
