@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.codes import MAX_LOOKUP_BITS, Codes
-from index.distances import NearestRows, rerank
+from index.distances import NearestRows, nearest_candidates, rerank
 from index.entries import Entry
 from index.features import FeatureFile
 from index.nearest import MIN_BATCH_QUERIES, nearest, nearest_batch
@@ -258,10 +258,9 @@ def rank_candidates(
 
     def search(current: Query) -> NearestIds:
         ids, features = find_candidates(current.num_needed)
-        difference = features.astype(np.float64) - current.feature
-        distances = np.sqrt(np.einsum("ij,ij->i", difference, difference))
-        order = np.lexsort((ids, distances))[: current.num_needed]
-        return NearestIds(ids[order], distances[order])
+        order = np.argsort(ids)
+        rows, distances = nearest_candidates(features[order], np.arange(len(ids)), current.feature, current.num_needed)
+        return NearestIds(ids[order][rows], distances)
 
     return take_page(query, search(query), search)
 
