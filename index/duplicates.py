@@ -33,11 +33,11 @@ class DuplicatePair(NamedTuple):
 def find_duplicates(index: Index, max_distance: float, neighbors: int) -> Iterator[DuplicatePair]:
     """Pairs of images whose features are at most `max_distance` apart, relative to the shorter feature.
 
-    The image with the smaller id is first. `neighbors`: how many of each image are compared; a pair is found, once, if
-    one of its images is among these of the other. Raises InvalidRequestError.
+    The image with the smaller id is first. `neighbors`: how many nearest images of each are compared; a pair is found
+    if either image is among those of the other, and is yielded once. Raises InvalidRequestError.
 
-    0.05 was measured on 100 solar cells with their network: copies as JPEG of quality 50 and of half the size are all
-    nearer, and less than one of a hundred other images is. Copies that are cut, mirrored or brighter are farther.
+    With 0.05, 100 solar cells and their network, all copies as JPEG of quality 50 and of half the size are found, and
+    fewer than one in a hundred other images. Copies that are cropped, mirrored or brighter are not.
     """
     if math.isnan(max_distance) or max_distance < 0:
         raise InvalidRequestError(f"the maximum distance must be 0 or more, got {max_distance}")

@@ -79,7 +79,7 @@ class FolderIndex(BaseIndex):
         self._write_lock = threading.RLock()
         """Held during a change, by one thread of this process; `_file_lock` keeps other processes out."""
         self._swap_lock = threading.Lock()
-        """Held while `_current` is replaced, and while a search takes its snapshot and matrix."""
+        """Held while a search takes its snapshot and matrix, and while a compaction or a repair replaces them."""
         self._damage_lock = threading.Lock()
         """Held while `damaged` is extended."""
         self._is_behind = False

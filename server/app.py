@@ -60,7 +60,7 @@ PROTOCOL = (v2_management.router, v2.authenticated_router)
 ROUTERS = (*AUTHENTICATED, health.router, health.authenticated_router, v2.router, *PROTOCOL)
 ROUTE_RESPONSES = responses_for(*AUTH_ERRORS, InvalidRequestError)
 PROTOCOL_RESPONSES = responses_for(*AUTH_ERRORS, InvalidRequestError, schema=ProtocolError)
-"""Of every route, whatever it does: about keys, other pages and names, and unknown parameters."""
+"""Errors that every route may return: of its API key, origin, Host header and parameters."""
 
 EXPOSED_HEADERS = ("Server-Timing", "X-Request-ID", "Retry-After", "ETag", LENGTH_HEADER)
 """Headers that pages of allowed origins can read, besides those that any page can."""

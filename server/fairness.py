@@ -108,7 +108,7 @@ class FairQueue(Generic[T]):
         return list(self._clients.get(client, ()))
 
     def before(self, client: str, amount: float, measure: Callable[[T], float]) -> float:
-        """Upper bound of the work that is taken before `amount` more of a client's.
+        """Upper bound of the work that would be taken before `amount` more of this client.
 
         It is all that the client has queued, and from each other client at most as much as that plus `amount`.
         """
@@ -137,7 +137,7 @@ class FairSemaphore:
         return len(self._waiting)
 
     def num_before(self, client: str, amount: int) -> float:
-        """How many have their turn before `amount` more of a client have theirs."""
+        """Upper bound of how many would have their turn before `amount` more of this client."""
         return self._waiting.before(client, amount, lambda waiter: 1.0)
 
     @asynccontextmanager
