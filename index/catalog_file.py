@@ -151,7 +151,7 @@ class CatalogFile:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """The connection for short reads."""
+        """The connection for short reads. Raises IndexReplacedError if a file is read without locks and was changed."""
         with self._read_lock, self._translated_errors():
             if self._immutable_stamp is not None and self._immutable_stamp != _change_stamp(self.path):
                 raise IndexReplacedError(

@@ -93,7 +93,7 @@ class WriteLock:
     """The lock of the process that may change an index, held from creation to `release` or the end of the process.
 
     The file is created where it is missing, and stays. Raises ReadOnlyIndexError if another process holds the lock, or
-    the folder can't be written; IndexStoreError; StorageFullError.
+    the folder can't be written; IndexReplacedError; IndexStoreError; StorageFullError.
     """
 
     def __init__(self, path: Path) -> None:

@@ -156,7 +156,10 @@ class FolderIndex(BaseIndex):
         return None if self.codes is None else self.codes.encoder
 
     def set_encoder(self, encoder: Encoder | None) -> None:
-        """Keep binary codes of all images by this encoder from now on, and compute missing ones. None: keep none."""
+        """Keep binary codes of all images by this encoder from now on, and compute missing ones. None: keep none.
+
+        Raises IndexStoreError for an encoder of other features.
+        """
         with self._write_lock:
             before = self._current.codes
             if encoder is None or before is None or before.encoder.sha256 != encoder.sha256:

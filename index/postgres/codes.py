@@ -33,7 +33,7 @@ def codes_table(encoder_sha256: str) -> str:
 
 
 class PostgresCodes:
-    """Creates the table of an encoder's codes, and fills it."""
+    """Creates the table of an encoder's codes, and fills it. Raises IndexStoreError if it takes other features."""
 
     def __init__(self, database: Database, space: FeatureSpace, encoder: Encoder) -> None:
         if encoder.dim != space.dim:

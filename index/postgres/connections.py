@@ -126,7 +126,7 @@ class Database:
 
 
 def connection_options(address: PostgresAddress) -> dict[str, Any]:
-    """Options of a connection; those in the address have precedence."""
+    """Options of a connection; those in the address have precedence. Raises InvalidRequestError."""
     try:
         given = psycopg.conninfo.conninfo_to_dict(address.connection_uri)
     except psycopg.ProgrammingError as error:

@@ -95,7 +95,10 @@ def prepare(address: PostgresAddress, new: FeatureSpace | None) -> FeatureSpace:
 
 
 def lock_for_writing(cursor: Cursor, space: FeatureSpace, address: PostgresAddress) -> str:
-    """Wait for other writers, and check that the features are still of this network. Returns the encoder's sha256."""
+    """Wait for other writers, and check that the features are still of this network. Returns the encoder's sha256.
+
+    Raises IndexStoreError.
+    """
     stored = dict(cursor.execute(LOCKED_ROWS).fetchall())
     if stored.get("network_sha256") != space.network_sha256:
         raise IndexStoreError(f"the index at {address} was replaced by another network's: open it again")

@@ -174,7 +174,8 @@ class PostgresIndex(BaseIndex):
         """Search with binary codes by this encoder from now on, or without codes (None).
 
         A writable index replaces the codes of another encoder, and makes those that are missing. An index that can only
-        be read is searched without codes if it has none by this encoder.
+        be read is searched without codes if it has none by this encoder. Raises IndexStoreError for an encoder of other
+        features.
         """
         if encoder is None:
             self._codes = None

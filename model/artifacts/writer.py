@@ -78,7 +78,7 @@ def add_file(artifact: Artifact, name: str, write: Callable[[Path], list[Measure
     """Add the file `name` to a published artifact, or replace it, in one step; the artifact after that.
 
     `write` writes the file to the path it is given and returns measurements, which replace those of the same split,
-    crops and precision in the manifest. On failure nothing changes.
+    crops and precision in the manifest. On failure nothing changes. Raises ArtifactError, and what `write` raises.
     """
     try:
         with unpublished_folder(artifact.path) as folder:
