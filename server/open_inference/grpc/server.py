@@ -64,7 +64,7 @@ async def serve_grpc(app: ASGIApp, service: Service, port: int) -> AsyncIterator
     ]
     server = grpc.aio.server(options=options)
     server.add_generic_rpc_handlers([ProtocolHandler(app, service)])
-    address = join_address(settings.host, port)
+    address = join_address(settings.host or "::", port)  # no host: all addresses, as of HTTP
     try:
         port = server.add_insecure_port(address)
     except RuntimeError as error:

@@ -315,6 +315,15 @@ def test_the_binary_definition_is_that_of_the_proto_file(tmp_path: Path) -> None
     assert (tmp_path / "set").read_bytes() == (folder / "open_inference.binpb").read_bytes()
 
 
+def test_no_host_is_all_addresses(artifact: Artifact) -> None:
+    port = free_port()
+    with (
+        TestClient(create_app(Service(Settings(artifact=artifact.path, host="", grpc_port=port)))),
+        triton.InferenceServerClient(f"127.0.0.1:{port}") as client,
+    ):
+        assert client.is_server_live()
+
+
 def test_a_port_in_use_is_said(port: int) -> None:
     with pytest.raises(BindError, match="choose another"):
         extra.check_grpc(Settings(grpc_port=port))
