@@ -5,6 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import re
+from collections.abc import Mapping
+
+from starlette.types import Scope
+
+from server.addresses import route_path
 
 logger = logging.getLogger(__name__)
 
@@ -24,23 +29,16 @@ def level_of_request(method: str, route_path: str, status: int) -> int:
     return logging.DEBUG if is_routine else logging.INFO
 
 
-def log_request(
-    level: int,
-    method: str,
-    path: str,
-    status: int,
-    code: str,
-    request_id: str,
-    trace_id: str,
-    seconds: dict[str, float],
-) -> None:
-    """Write the line of one request. `seconds`: by phase."""
+def log_request(scope: Scope, method: str, status: int, seconds: Mapping[str, float]) -> None:
+    """Write the line of one request. `method`: as it was sent; HEAD is GET in the scope. `seconds`: by phase."""
+    level = level_of_request(method, route_path(scope), status)
     if not logger.isEnabledFor(level):
         return
-    fields: dict[str, object] = {"method": method, "path": path, "status": status}
-    fields |= {name: value for name, value in (("code", code), ("trace_id", trace_id)) if value}
+    fields: dict[str, object] = {"method": method, "path": scope["path"], "status": status}
+    optional = {"code": scope.get("error_code"), "trace_id": scope["trace_id"]}
+    fields |= {name: value for name, value in optional.items() if value}
     fields |= {f"{phase}_ms": round(1000 * value, 1) for phase, value in seconds.items()}
-    fields["request_id"] = request_id
+    fields["request_id"] = scope["request_id"]
     text = " ".join(f"{name}={_quote(value)}" for name, value in fields.items())
     logger.log(level, "request %s", text, extra=fields)
 

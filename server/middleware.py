@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.access_log import level_of_request, log_request
+from server.access_log import log_request
 from server.addresses import route_path
 from server.error_handlers import CLIENT_CLOSED_REQUEST, respond_to_error
 from server.exceptions import INTERNAL_ERROR, HostNotAllowedError, OverloadedError
@@ -204,10 +204,7 @@ class AccessLogMiddleware:
         finally:
             code = scope.get("error_code", "")
             self.metrics.observe_request(getattr(scope.get("route"), "path", "other"), status, code, timings)
-            log_request(
-                level_of_request(method, route_path(scope), status), method, scope["path"], status, code,
-                scope["request_id"], scope["trace_id"], timings.seconds | {"total": timings.total},
-            )  # fmt: skip
+            log_request(scope, method, status, timings.seconds | {"total": timings.total})
 
 
 def _with_headers(send: Send, headers: Callable[[], HeaderList]) -> Send:

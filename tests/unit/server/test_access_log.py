@@ -8,6 +8,7 @@ import re
 
 import pytest
 from starlette.testclient import TestClient
+from starlette.types import Scope
 
 from server.access_log import level_of_request, log_request
 from server.log_output import make_formatter
@@ -48,9 +49,14 @@ def test_the_page_behind_a_prefix_is_routine(client: TestClient, caplog: pytest.
     assert [record.getMessage().split()[2] for record in caplog.records] == ["path=/labels"]
 
 
+def not_found(path: str) -> Scope:
+    """Of a request whose address doesn't exist."""
+    return {"path": path, "error_code": "not_found", "request_id": "7", "trace_id": ""}
+
+
 def test_a_path_with_a_line_break_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "server.access_log")
-    log_request(logging.INFO, "GET", "/a\nINFO forged", 404, "not_found", "7", "", {"total": 0.001})
+    log_request(not_found("/a\nINFO forged"), "GET", 404, {"total": 0.001})
     for form in ("text", "json"):
         assert "\n" not in make_formatter(form).format(caplog.records[0])
 
@@ -60,7 +66,7 @@ def test_a_path_with_a_line_break_is_one_line(caplog: pytest.LogCaptureFixture) 
 )
 def test_no_path_forges_a_field_or_a_line(caplog: pytest.LogCaptureFixture, path: str) -> None:
     caplog.set_level(logging.INFO, "server.access_log")
-    log_request(logging.INFO, "GET", path, 404, "not_found", "7", "", {"total": 0.001})
+    log_request(not_found(path), "GET", 404, {"total": 0.001})
     text = make_formatter("text").format(caplog.records[0])
     fields = dict(re.findall(r'(\w+)=("(?:[^"\\]|\\.)*"|\S+)', text))
     assert (fields["status"], fields["code"], json.loads(fields["path"])) == ("404", "not_found", path)
