@@ -112,6 +112,7 @@ def decide_layout(root: Path, tree: Node) -> Layout:
     notes = [f"{name} read as {split}" for name, split in split_of.items() if name != split]
     if not nested:
         notes.append(f"{_names(list(split_of))} taken as splits without classes: images are directly in them")
+    notes += _nested_notes({f"{split.name}/{node.name}": node for split in with_images for node in split.with_images()})
     return Layout("splits", split_of, tuple(notes))
 
 
@@ -129,11 +130,16 @@ def _classes(root: Path, with_images: list[Node]) -> Layout:
             f"unknown mixture of folders in {root}: {_names([f'{name}/{split}' for split in splits])}, of which some "
             "are called like splits; leave out what isn't data with --exclude"
         )
-    below = [f"{child.name}/{node.name}" for child in with_images for node in child.with_images()]
-    notes = [f"images in subfolders belong to the class above: {_names(below)}"] if below else []
-    if below and not any(child.own.has_images for child in with_images):
+    notes = _nested_notes({child.name: child for child in with_images})
+    if notes and not any(child.own.has_images for child in with_images):
         notes += _alike_notes(with_images)
     return Layout("classes", {}, tuple(notes))
+
+
+def _nested_notes(classes: Mapping[str, Node]) -> list[str]:
+    """The note on images in subfolders of classes, which are given with their paths."""
+    below = [f"{path}/{node.name}" for path, child in classes.items() for node in child.with_images()]
+    return [f"images in subfolders belong to the class above: {_names(below)}"] if below else []
 
 
 def _alike_notes(with_images: list[Node]) -> list[str]:

@@ -109,6 +109,9 @@ def test_nested_folders_belong_to_the_class_above(tmp_path: Path) -> None:
     assert listing.summary([Skipped(f"{root}/cover.png", "damaged images")]).notes == listing.notes
     single = read_images(make(tmp_path / "s", {"pets/cat": 2, "pets/dog": 2}))
     assert any("only one class, pets: if its subfolders are the classes" in note for note in single.notes)
+    split = read_images(make(tmp_path / "t", {"train/pets/cat": 2, "train/pets/dog": 2, "val/pets": 1, "val/cars": 1}))
+    note = "images in subfolders belong to the class above: train/pets/cat, train/pets/dog"
+    assert note in split.notes
 
 
 def test_folders_without_images_are_no_classes(tmp_path: Path) -> None:
