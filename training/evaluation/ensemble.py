@@ -17,6 +17,7 @@ from model.pretrained.specs import VALIDATION
 from model.runtime import OnnxModel
 from training.data import imagenet
 from training.data.datasets import Dataset, Example
+from training.data.earlier_split import may_know_held_out
 from training.data.training_data import (
     check_same_split,
     count_left_out,
@@ -76,9 +77,7 @@ def evaluate_ensemble(
         validation = [_predict(member, held_out, device, limits) for member in members]
         weights = search_weights(np.stack([p.best for p in validation]), validation[0].labels)
         log("weights: " + ", ".join(f"{w:.3f} {m.path}" for w, m in zip(weights, members, strict=True)))
-    title = f"{dataset.split_description}, {split}"
-    if split == "all":
-        title += _note_training_images(members, dataset, log)
+    title = f"{dataset.split_description}, {split}{_note_training_images(members, dataset, split, log)}"
     is_own = training.get("split_sha256") == dataset.split_sha256()
     if is_own and (left_out := count_left_out(training, splits[split], split)):
         log(
@@ -105,8 +104,16 @@ def evaluate_on_imagenet(
     return _measure(members, _equal_weights(members), examples, VALIDATION, {}, device, output, limits)
 
 
-def _note_training_images(members: Sequence[Artifact], dataset: Dataset, log: Callable[[str], None]) -> str:
-    """Log how many images of a dataset the networks were trained on; what is added to the title of a measurement."""
+def _note_training_images(members: Sequence[Artifact], dataset: Dataset, split: str, log: Callable[[str], None]) -> str:
+    """Log how many images of a split the networks were trained on; what is added to the title of a measurement."""
+    if split != "all":
+        if not any(may_know_held_out(member.manifest.training) for member in members):
+            return ""
+        log(
+            f"the network started from one that was trained on another split of {dataset.name}: some of these images "
+            "may be among its training images, and the error on others higher"
+        )
+        return ", perhaps with training images"
     counts = [count_training_images(member.manifest.training, dataset) for member in members]
     if None in counts:
         log(

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from model.exceptions import TrainingError
 from training.data.datasets import Dataset
-from training.data.earlier_split import trained_on_another_split
+from training.data.earlier_split import split_advice, trained_on_another_split
 from training.optim.initial_weights import InitialState
 from training.recipes import RECIPES, Recipe
 
@@ -91,5 +91,5 @@ def split_warning(initial: InitialState, dataset: Dataset) -> str | None:
         return None
     return (
         f"warning: the network of --init-from was trained on another split of {dataset.name}, so this run's test "
-        "images may be among its training images: keep its split with --split-from and the folder of its run"
+        f"images may be among its training images: {split_advice(initial.origin_split)}"
     )

@@ -23,6 +23,7 @@ from model.network.initialization import initial_state
 from model.network.registry import build_spec
 from model.network.spec import NetworkConfig, NetworkSpec, Weighted
 from training.config import TrainConfig
+from training.data.earlier_split import SEVERAL_SPLITS, may_know_held_out
 from training.optim.layer_rates import check_layer_names, layer_multipliers
 
 
@@ -34,7 +35,7 @@ class InitialState:
     artifact that layers were copied from, in words. `mean` (256, 256, 3): the mean image of this artifact, which its
     layers expect to be subtracted; None where a run starts from nothing. `new_layers`: names of the layers that weren't
     copied. `origin_license`: the artifact's license. `origin_dataset`, `origin_split`: name of the dataset that the
-    artifact was trained on, and checksum of its split.
+    artifact was trained on, and checksum of its split, or SEVERAL_SPLITS.
     """
 
     spec: NetworkSpec
@@ -90,6 +91,8 @@ class InitialState:
             origin += f"; {', '.join(new)} initialized at random"
         multipliers = _multipliers(config, spec, layers)
         dataset, split = (str(manifest.training.get(name, "")) for name in ("dataset", "split_sha256"))
+        if may_know_held_out(manifest.training):
+            split = SEVERAL_SPLITS
         mean = read_mean(artifact)
         return cls(spec, drawn | copied, multipliers, origin, mean, new, manifest.license, dataset, split)
 

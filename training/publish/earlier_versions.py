@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from model.artifacts.artifact import Artifact, Manifest, list_artifacts
+from training.data.earlier_split import may_know_held_out
 
 
 def better_version_note(artifact: Artifact) -> str:
     """A sentence that names the earlier version with the lowest top-1 error, if it is lower than this one's.
 
     Empty otherwise, and where no version of the same name was trained with the same split and measured on the same
-    images. Versions that can't be read are left out.
+    images. Versions that can't be read are left out, and those that may have been trained on these images.
     """
     current = artifact.manifest.main_measurement
     if current is None:
@@ -18,6 +19,7 @@ def better_version_note(artifact: Artifact) -> str:
         (measured.top1_error, folder, manifest.version)
         for folder, manifest in list_artifacts(artifact.path.parent)[0]
         if manifest.version < artifact.manifest.version
+        and not may_know_held_out(manifest.training)
         and _measured_images(manifest) == _measured_images(artifact.manifest)
         and (measured := manifest.main_measurement) is not None
     ]

@@ -17,7 +17,7 @@ from model.files import atomic_write
 from model.shell_command import alexnet_command
 from training.config import TrainConfig
 from training.data.data_check import DataCheck
-from training.data.earlier_split import trained_on_another_split
+from training.data.earlier_split import may_know_held_out, split_advice
 from training.evaluation.baselines import LINEAR, Baseline
 
 REPORT_DATA = "report.json"
@@ -68,14 +68,11 @@ class Summary:
                 "higher. To measure it, put some images into a folder test."
             )
         training = self.artifact.manifest.training
-        start = training.get("start_dataset", ""), training.get("start_split_sha256", "")
-        own = training["dataset"], training["split_sha256"], training.get("kept_split_sha256", "")
-        if trained_on_another_split(*start, *own):
+        if may_know_held_out(training):
             doubts.append(
                 f"The network that this run started from was trained on another split of {training['dataset']}: some "
                 f"of these {self.split} images may be among its training images, and the error on others higher. "
-                "To measure it, keep that network's split with --split-from and the folder of its run, or start from "
-                "another network, such as --init-from photos."
+                f"To measure it, {split_advice(training['start_split_sha256'])}."
             )
         return " ".join(doubts)
 

@@ -106,6 +106,18 @@ def test_training_images_that_are_measured_are_counted(
     assert "trained on patterns, split differently: how many of these images it was trained on isn't known" in said
 
 
+def test_a_start_network_of_another_split_is_said(artifact: Artifact, images: Path, tmp_path: Path) -> None:
+    start = {"start_dataset": artifact.manifest.training["dataset"], "start_split_sha256": "0" * 64}
+    member = Path(shutil.copytree(artifact.path, tmp_path / "member"))
+    manifest = artifact.manifest.model_copy(update={"training": artifact.manifest.training | start})
+    (member / MANIFEST).write_text(manifest.model_dump_json())
+    for path, expected in ((artifact.path, False), (member, True)):
+        said = list[str]()
+        (measured, *_) = evaluate_ensemble([path], str(images), "test", None, False, "cpu", "float32", said.append)
+        assert any("was trained on another split of patterns" in line for line in said) == expected
+        assert measured.split.endswith(", perhaps with training images") == expected
+
+
 def test_new_images_may_be_of_one_class(artifact: Artifact, images: Path, tmp_path: Path) -> None:
     """No network is trained on them, so that one image is enough, whatever the split of the training."""
     name = artifact.labels[1].id
