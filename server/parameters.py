@@ -26,6 +26,9 @@ from model.exceptions import InvalidRequestError
 MAX_NAME_SHOWN = 80
 """Characters of an unknown name that are compared and shown."""
 
+MAX_SELECTED = 300
+"""Ids or keys in a request. As many ids, or keys such as UUIDs, fit in the headers and in the body of a PATCH."""
+
 
 class Parameters(BaseModel):
     """Base of the models of parameters: each field is a parameter, with its default and its limits."""

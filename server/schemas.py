@@ -14,7 +14,7 @@ from model.artifacts.artifact import Artifact, Label
 from model.artifacts.familiarity import MIN_HELD_OUT, UNFAMILIAR_QUANTILE
 from model.artifacts.history import TrainingHistory
 from model.images.info import DecodedImage, WarningKind
-from server.parameters import LookupText, StoredId, StoredText
+from server.parameters import MAX_SELECTED, LookupText, StoredId, StoredText
 
 
 class Schema(BaseModel):
@@ -328,8 +328,8 @@ class BulkUpdate(Schema):
     """Which images to change, by ids, by keys or all with a label, and how; what is left out stays as it is."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-    ids: Annotated[list[StoredId] | None, Field(min_length=1, max_length=1000)] = None
-    keys: Annotated[list[StoredText] | None, Field(min_length=1, max_length=1000)] = None
+    ids: Annotated[list[StoredId] | None, Field(min_length=1, max_length=MAX_SELECTED)] = None
+    keys: Annotated[list[StoredText] | None, Field(min_length=1, max_length=MAX_SELECTED)] = None
     with_label: Annotated[LookupText | None, Field(description="All images that have this label.")] = None
     label: Annotated[StoredText | None, Field(description="The new label, or null for none.")] = None
     removed: Annotated[

@@ -39,7 +39,7 @@ from server.exceptions import (
 )
 from server.json_body import UniqueNamesRoute
 from server.originals import iter_chunks, open_original
-from server.parameters import LookupText, Parameters, StoredId, StoredText
+from server.parameters import MAX_SELECTED, LookupText, Parameters, StoredId, StoredText
 from server.request_context import RequestContext
 from server.responses import (
     ADMITTED_RESPONSES,
@@ -95,8 +95,8 @@ class AddParams(Parameters):
 class SelectionParams(Parameters):
     """Which images are removed."""
 
-    id: Annotated[list[StoredId] | None, Field(max_length=1000, description="Ids of images.")] = None
-    key: Annotated[list[StoredText] | None, Field(max_length=1000, description="Keys of images.")] = None
+    id: Annotated[list[StoredId] | None, Field(max_length=MAX_SELECTED, description="Ids of images.")] = None
+    key: Annotated[list[StoredText] | None, Field(max_length=MAX_SELECTED, description="Keys of images.")] = None
     label: Annotated[LookupText | None, Field(description="All images with this label.")] = None
 
 

@@ -54,7 +54,8 @@ STAND_FOR = {
     r"\.venv/bin/": "",
     r"alexnet serve": "serve",
     r"127\.0\.0\.1:8000": "127.0.0.1:$ALEXNET_PORT",
-    r"~/my-photos": "~/images",
+    r"~/(my-)?photos": "~/images",
+    r"find photos": "find images/",
     r"\bphoto\.jpg": "image.jpg",
     r"\bphotos/": "images/",
     r"NAME/VERSION": "patterns/1",
@@ -62,12 +63,13 @@ STAND_FOR = {
     r"\bNAME\b": "patterns",
     r"indexes/cats/": "indexes/patterns/",
     r"--label cat\b": "--label circles",
-    r" /images|(?<=--data )grocery": " ~/images",
+    r" /(images|photos)|(?<=--data )grocery": " ~/images",
     r"(?m)(codes train.*?)(?: --bits 256)?$": r"\1 --bits 32",  # of 64 features, not 4096
     r"(artifacts|indexes)/grocery": r"\1/patterns",
 }
 ELSEWHERE = {
     r"^make ": "continuous integration and contributors run them as they are",
+    r"^kill -HUP": "tests/faults/test_swap.py",
     r"^(sudo|journalctl) ": "systemd runs them; its unit: tests/project/test_deployment.py",
     r"^docker |docker compose|^kubectl ": "what can be seen without them: tests/project/test_deployment.py",
     r"pip install|-m venv": "this environment is what they make",
