@@ -95,8 +95,10 @@ class AddParams(Parameters):
 class SelectionParams(Parameters):
     """Which images are removed."""
 
-    id: Annotated[list[StoredId] | None, Field(max_length=MAX_SELECTED, description="Ids of images.")] = None
-    key: Annotated[list[StoredText] | None, Field(max_length=MAX_SELECTED, description="Keys of images.")] = None
+    id: Annotated[list[StoredId], Field(default_factory=list, max_length=MAX_SELECTED, description="Ids of images.")]
+    key: Annotated[
+        list[StoredText], Field(default_factory=list, max_length=MAX_SELECTED, description="Keys of images.")
+    ]
     label: Annotated[LookupText | None, Field(description="All images with this label.")] = None
 
 

@@ -70,6 +70,10 @@ class ImageCache:
         """The same with another mean image, such as that of the network a run starts from."""
         return replace(self, mean=mean)
 
+    def digests(self) -> NDArray[np.int64]:
+        """Checksum of each image's pixels, (N, 2); zeros for a file that can't be decoded."""
+        return np.array(self.traits["digest"]).view(np.int64)
+
     def rows(self, dataset: Dataset, split: str) -> NDArray[np.int64]:
         """The rows of one split that are used."""
         start = {"train": 0, "validation": len(dataset.train)}.get(split, len(dataset.train) + len(dataset.validation))

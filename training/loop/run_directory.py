@@ -81,17 +81,20 @@ class RunDirectory:
         """Raises TrainingError."""
         self._write(CONFIG, config.to_json().encode())
 
-    def claim(self, config: TrainConfig, dataset: Dataset, resumed: bool) -> None:
-        """Write configuration and split. Raises TrainingError if a resumed run had another split."""
+    def check_split(self, dataset: Dataset) -> None:
+        """Raise TrainingError if the run had another split."""
         path = self.path / SPLIT
-        if resumed:
-            before = path.read_bytes().decode("utf-8", "surrogateescape") if path.is_file() else None
-            if before is not None and split_rows(before) != split_rows(dataset.split_csv()):
-                raise TrainingError(
-                    f"the images, their labels or groups differ from those in {path}: a run can't change its split"
-                )
-            if self.artifact() is not None and self.read_config().recipe != config.recipe:
-                (self.path / ARTIFACT).unlink()  # it is longer now, and no longer finished
+        before = path.read_bytes().decode("utf-8", "surrogateescape") if path.is_file() else None
+        if before is not None and split_rows(before) != split_rows(dataset.split_csv()):
+            raise TrainingError(
+                f"the images, their labels or groups differ from those in {path}: a run can't change its split"
+            )
+
+    def claim(self, config: TrainConfig, dataset: Dataset, resumed: bool) -> None:
+        """Write configuration and split. Raises TrainingError if they can't be written."""
+        path = self.path / SPLIT
+        if resumed and self.artifact() is not None and self.read_config().recipe != config.recipe:
+            (self.path / ARTIFACT).unlink()  # it is longer now, and no longer finished
         self.write_config(config)
         try:
             write_table(dataset, path)

@@ -103,6 +103,8 @@ def _resumed_trainer(
     """The trainer of the run in `folder`, which is locked until `stack` is left; `initial`: see `set_up`."""
     # locked before its checkpoint is read: another process may be about to save a newer one
     run, state = _lock(RunDirectory(folder), context, stack), None
+    if context.is_main:
+        run.check_split(dataset)
     with stage("initializing the network", context.is_main):
         if initial is None:  # from the main process: other machines needn't see its file
             state = context.broadcast(run.load_checkpoint() if context.is_main else None)

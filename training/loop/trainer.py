@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from model.datasets.names import show_path
 from model.exceptions import StoppedError, TrainingError
 from model.network.tower_parallel import gather_state, split_state
 from model.plurals import count_of
@@ -311,6 +312,7 @@ class Trainer:
             "classes": [label.id for label in self.dataset.labels],
             "config": self.config.resume_fingerprint(),
             "upright": self.dataset.upright,
+            "digests": torch.from_numpy(self.cache.digests()),
             "origin": self.initial.origin,
             "origin_license": self.initial.origin_license,
             "origin_dataset": self.initial.origin_dataset,
@@ -337,11 +339,12 @@ class Trainer:
     def restore(self, state: dict[str, Any]) -> None:
         """Resume from a checkpoint's state, whose weights came with `InitialState.from_checkpoint`.
 
-        Raises TrainingError if it is of another configuration or of other classes.
+        Raises TrainingError if it is of another configuration, of other classes, or of other images.
         """
         classes = [label.id for label in self.dataset.labels]
         if (state["classes"], state["upright"]) != (classes, self.dataset.upright):
             raise TrainingError("the classes of --data differ from the checkpoint's, or are in another order")
+        self._check_images(state["digests"].numpy())
         for section, values in self.config.resume_fingerprint().items():
             for name, value in values.items():
                 before = state["config"].get(section, {}).get(name)
@@ -355,6 +358,15 @@ class Trainer:
         self.learning_rate, self.best, self.mixes = state["learning_rate"], Best(*state["best"]), state["mixes"]
         self.clock.restore(state["clock"])
         self._forget_best_if_not_kept()
+
+    def _check_images(self, digests: NDArray[np.int64]) -> None:
+        """Raise TrainingError unless the images (N) have the pixels that the run began with."""
+        changed = np.flatnonzero((self.cache.digests() != digests).any(1))
+        if len(changed):
+            raise TrainingError(
+                f"{count_of(len(changed), 'image')} changed since this run began, such as "
+                f"{show_path(self.dataset.examples[changed[0]].file)}: put back what was there, or start a new run"
+            )
 
     def _forget_best_if_not_kept(self) -> None:
         """Compare further epochs among themselves if the best one so far was not saved, or another one was."""

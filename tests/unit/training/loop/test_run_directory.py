@@ -38,12 +38,13 @@ def test_a_run_cannot_change_its_split(few: Path, tmp_path: Path) -> None:
         run.claim(config, dataset, resumed=False)
         assert run.read_config() == config
         assert (tmp_path / SPLIT).with_suffix(INFO_SUFFIX).is_file()
+        run.check_split(dataset)
         run.claim(config, dataset, resumed=True)
         with pytest.raises(TrainingError, match="a run can't change its split"):
-            run.claim(config, replace(dataset, train=dataset.train[1:]), resumed=True)
+            run.check_split(replace(dataset, train=dataset.train[1:]))
         grouped = tuple(example._replace(group="web") for example in dataset.train)
         with pytest.raises(TrainingError, match="the images, their labels or groups differ"):
-            run.claim(config, replace(dataset, train=grouped), resumed=True)
+            run.check_split(replace(dataset, train=grouped))
 
 
 def test_a_full_disk_leaves_the_configuration(tmp_path: Path) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from model.artifacts.artifact import MANIFEST, Artifact
 from model.exceptions import DatasetError, TrainingError
+from tests.helpers.drawings import encode
 from tests.helpers.narrow_network import NARROW
 from training.config import Environment, RecipeOptions, RunOptions, TrainConfig
 from training.loop.distributed import DistributedContext
@@ -113,6 +116,20 @@ def test_a_refused_resumption_leaves_the_run_as_it_was(few: Path, tmp_path: Path
     with pytest.raises(TrainingError, match=r"recipe\.learning_rate is 0\.5"), set_up(other, CONTEXT, run):
         pass
     assert {file.name: file.read_bytes() for file in run.iterdir() if file.is_file()} == before
+
+
+def test_a_run_whose_images_changed_is_not_resumed(few: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(few, tmp_path / few.name))
+    run = start_run(data, tmp_path)
+    (changed,) = (example.path for example in run.dataset.validation if example.label == 0)
+    before = changed.read_bytes()
+    changed.write_bytes(encode(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)))
+    refusal = f"1 image changed since this run began, such as {re.escape(str(changed))}: put back what was there"
+    with pytest.raises(TrainingError, match=refusal), set_up(run.config, CONTEXT, run.run.path):
+        pass
+    changed.write_bytes(before)
+    with set_up(run.config, CONTEXT, run.run.path) as resumed:
+        assert resumed.run.path == run.run.path
 
 
 def test_the_manifest_and_the_report_say_what_was_read(artifact: Artifact) -> None:
