@@ -50,9 +50,15 @@ class ClassShortcut(NamedTuple):
     share_of_others: float
 
     def __str__(self) -> str:
-        share = "all" if self.share == 1 else f"{100 * self.share:.0f} %"
-        others = "none" if self.share_of_others == 0 else f"{100 * self.share_of_others:.0f} %"
-        return f"{share} of {self.label.name} {self.trait}, {others} of the others"
+        return f"{_say(self.share)} of {self.label.name} {self.trait}, {_say(self.share_of_others)} of the others"
+
+
+def _say(share: float) -> str:
+    """A share in words; all and none are exact."""
+    if share in (0, 1):
+        return "all" if share else "none"
+    percent = round(100 * share)
+    return {0: "under 1 %", 100: "over 99 %"}.get(percent, f"{percent} %")
 
 
 class Shortcuts(NamedTuple):

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from model.artifacts.artifact import Label
-from training.data.shortcuts import Shortcuts, find_shortcuts, use_sources
+from training.data.shortcuts import ClassShortcut, Shortcuts, find_shortcuts, use_sources
 from training.data.traits import TRAITS, Traits
 
 CLASSES = tuple(Label(id=name, name=name) for name in ("elm", "oak", "yew"))
@@ -91,3 +91,12 @@ def test_copies_do_not_count_as_evidence() -> None:
 def test_too_few_images() -> None:
     traits, labels = make_traits(30)
     assert find_shortcuts(traits, labels, [""] * 30, CLASSES) is None
+
+
+def test_one_image_of_many_is_neither_none_nor_all() -> None:
+    shares = [(1.0, 0.0), (0.997, 0.003), (0.974, 0.02)]
+    assert [str(ClassShortcut(CLASSES[1], "are PNG", *pair)) for pair in shares] == [
+        "all of oak are PNG, none of the others",
+        "over 99 % of oak are PNG, under 1 % of the others",
+        "97 % of oak are PNG, 2 % of the others",
+    ]
