@@ -21,7 +21,6 @@ from alexnet.cli.options import (
     DeviceOption,
     ExcludeOption,
     HomeOption,
-    IndexArtifactOption,
     IndexOption,
     JsonLinesOption,
     JsonOption,
@@ -153,7 +152,7 @@ def sync(
 
 def list_images(
     index: IndexOption = None,
-    artifact: IndexArtifactOption = None,
+    artifact: ArtifactOption = None,
     label: Annotated[
         str | None, typer.Option(metavar="LABEL", help="Only images with this label.", show_default=False)
     ] = None,
@@ -204,7 +203,7 @@ def remove(
     label: LabelOption = None,
     keys: KeysOption = None,
     index: IndexOption = None,
-    artifact: IndexArtifactOption = None,
+    artifact: ArtifactOption = None,
     home: HomeOption = HOME,
 ) -> None:
     """Remove images from an index.
@@ -221,7 +220,7 @@ def restore(
     label: LabelOption = None,
     keys: KeysOption = None,
     index: IndexOption = None,
-    artifact: IndexArtifactOption = None,
+    artifact: ArtifactOption = None,
     home: HomeOption = HOME,
 ) -> None:
     """Restore removed images."""
@@ -265,7 +264,7 @@ def _change_many(store: Index, selection: Selection, removed: bool) -> None:
 
 def verify(
     index: IndexOption = None,
-    artifact: IndexArtifactOption = None,
+    artifact: ArtifactOption = None,
     as_json: JsonOption = False,
     home: HomeOption = HOME,
 ) -> None:
@@ -290,7 +289,7 @@ def verify(
             typer.echo(f"{count_of(len(store), 'image')}, all intact")
 
 
-def compact(index: IndexOption = None, artifact: IndexArtifactOption = None, home: HomeOption = HOME) -> None:
+def compact(index: IndexOption = None, artifact: ArtifactOption = None, home: HomeOption = HOME) -> None:
     """Delete removed and damaged images for good and free their disk space."""
     from index.protocol import require_compaction
 
@@ -306,7 +305,7 @@ def merge(
         ),
     ],
     index: IndexOption = None,
-    artifact: IndexArtifactOption = None,
+    artifact: ArtifactOption = None,
     home: HomeOption = HOME,
 ) -> None:
     """Add the images of other indexes to an index.
@@ -324,7 +323,7 @@ def merge(
 
 
 def export(
-    output: OutputOption, index: IndexOption = None, artifact: IndexArtifactOption = None, home: HomeOption = HOME
+    output: OutputOption, index: IndexOption = None, artifact: ArtifactOption = None, home: HomeOption = HOME
 ) -> None:
     """Export the features as NumPy arrays (.npz).
 
@@ -338,7 +337,7 @@ def export(
 
 def duplicates(
     index: IndexOption = None,
-    artifact: IndexArtifactOption = None,
+    artifact: ArtifactOption = None,
     max_distance: Annotated[
         float,
         typer.Option(

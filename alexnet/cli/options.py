@@ -106,16 +106,6 @@ ImagesArgument = Annotated[
         show_default=False,
     ),
 ]
-IndexArtifactOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--artifact",
-        envvar="ALEXNET_ARTIFACT",
-        metavar="FOLDER",
-        help="Artifact whose index is used, unless --index names one; as for `alexnet index add`.",
-        show_default=False,
-    ),
-]
 IndexOption = Annotated[
     str | None,
     typer.Option(

@@ -87,21 +87,18 @@ export class LibraryCards {
     clearNotice();
     const waiting = [...ids];
     const done = [];
+    let failure;
     const run = async () => {
-      while (waiting.length) {
+      while (waiting.length && !failure) {
         const id = waiting.shift();
         await work(id);
         done.push(id);
       }
     };
-    const results = await Promise.allSettled(Array.from({ length: CONCURRENT_CHANGES }, () => run().catch((error) => {
-      waiting.length = 0;
-      throw error;
-    })));
+    await Promise.all(Array.from({ length: CONCURRENT_CHANGES }, () => run().catch((error) => { failure ??= error; })));
     this.select([...this.selected], false);
     if (done.length) this.onChange();
-    const failure = results.find(({ status }) => status === "rejected");
-    if (failure) showError(failure.reason, () => this.change(ids.filter((id) => !done.includes(id)), work, say));
+    if (failure) showError(failure, () => this.change(ids.filter((id) => !done.includes(id)), work, say));
     else say(done);
   }
 
