@@ -210,9 +210,7 @@ def remove(
 
     `alexnet index restore` undoes it until the index is compacted.
     """
-    selection = _select(ids, label, keys)
-    with open_index(index, artifact, home, writable=True) as store:
-        _change_many(store, selection, removed=True)
+    _change_many(_select(ids, label, keys), index, artifact, home, removed=True)
 
 
 def restore(
@@ -224,9 +222,7 @@ def restore(
     home: HomeOption = HOME,
 ) -> None:
     """Restore removed images."""
-    selection = _select(ids, label, keys)
-    with open_index(index, artifact, home, writable=True) as store:
-        _change_many(store, selection, removed=False)
+    _change_many(_select(ids, label, keys), index, artifact, home, removed=False)
 
 
 def _select(ids: list[int] | None, label: str | None, keys: list[str] | None) -> Selection:
@@ -245,11 +241,12 @@ def _select(ids: list[int] | None, label: str | None, keys: list[str] | None) ->
     return Selection(ids or None, label, keys or None)
 
 
-def _change_many(store: Index, selection: Selection, removed: bool) -> None:
+def _change_many(selection: Selection, index: str | None, artifact: Path | None, home: Path, removed: bool) -> None:
     """Remove or restore images in one commit. Raises InvalidRequestError or UnknownImageError."""
     from index.bulk_change import BulkChange
 
-    result = store.change_many(selection, BulkChange(removed))
+    with open_index(index, artifact, home, writable=True) as store:
+        result = store.change_many(selection, BulkChange(removed))
     if selection.label is not None and not result.changed:
         kind = "image" if removed else "removed image"
         raise InvalidRequestError(f"no {kind} of the index has the label {selection.label[:80]!r}")

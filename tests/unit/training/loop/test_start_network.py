@@ -64,8 +64,7 @@ def test_the_output_layer_is_fitted_to_the_features_that_are_served(
 ) -> None:
     """Also of a network that subtracts the mean image's center from every crop, as one of the recipe source."""
     dataset = load_folder(few)
-    network = NARROW
-    source = TrainConfig.create(RecipeOptions("source", initialization="he"), network, RunOptions(init_from="none"))
+    source = TrainConfig.create(RecipeOptions("source", initialization="he"), NARROW, RunOptions(init_from="none"))
     mean = np.random.default_rng(0).uniform(0, 255, (256, 256, 3)).astype(np.float32)
     initial = replace(InitialState.create(source, dataset.labels), mean=mean)
     assert initial.spec.config.mean == "center"

@@ -25,9 +25,8 @@ from training.optim.range_test import NUM_STEPS
 @pytest.fixture
 def trainer(few: Path, tmp_path: Path) -> Trainer:
     dataset = load_folder(few)
-    network = NARROW
     config = TrainConfig.create(
-        RecipeOptions(batch_size=8), network, environment=Environment(device="cpu", precision="float32")
+        RecipeOptions(batch_size=8), NARROW, environment=Environment(device="cpu", precision="float32")
     )
     initial = InitialState.create(config, dataset.labels)
     context = DistributedContext(torch.device("cpu"))
